@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,8 +11,6 @@ use crate::sample::{Sample, once, run};
 use crate::table::{Goal, Table};
 
 const TIMES: usize = 5;
-/// The exit code of a guest that powers itself off without a verdict.
-const WENT_AWAY: i32 = 122;
 
 /// All of them.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
@@ -47,24 +45,33 @@ fn own_share(bench: &Bench, table: &mut Table, name: &str, package: &Path) -> Re
     Ok(())
 }
 
-/// The same initrd, which powers off at once: ours by PVH, and QEMU's way with the bzImage.
+/// The same initrd, which powers off at once, and the same QEMU: with the image bootling boots, and with the bzImage.
 fn pvh(bench: &Bench, table: &mut Table, name: &str, package: &Path) -> Result<(), Box<dyn Error>> {
     let (plain, _) = bench.plain_modules(package)?;
     let image = bench.dir.join("off.img");
     once(bench.bootling().args(["build", "--run", "true", "-o"]).arg(&image), 0)?;
-    let ours = run(TIMES, WENT_AWAY, || {
-        let mut command = bench.bootling();
-        command.args(["run", "--accel", "tcg", "--kernel"]).arg(package).arg("--initrd").arg(&image);
-        command
-    })?;
-    let theirs = run(TIMES, 0, || {
+    let unpacked = booted_image(bench, package)?;
+    let boot = |kernel: &Path| {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg", "-cpu", "max", "-m", "1024"]);
-        command.args(["-machine", "q35", "-serial", "null", "-append", "console=ttyS0 quiet panic=-1", "-kernel"]);
-        command.arg(plain.join("image")).arg("-initrd").arg(&image);
+        command.args(["-machine", "q35", "-serial", "null", "-append", "console=ttyS0 quiet panic=-1"]);
+        command.arg("-kernel").arg(kernel).arg("-initrd").arg(&image);
         command
-    })?;
+    };
+    let ours = run(TIMES, 0, || boot(&unpacked))?;
+    let theirs = run(TIMES, 0, || boot(&plain.join("image")))?;
     let goal = Goal { text: "1.4x", met: theirs.median() / ours.median() >= 1.4 };
     table.time(&format!("PVH against bzImage, {name}"), &ours, Some(&theirs), String::new(), Some(goal));
     Ok(())
+}
+
+/// The kernel image that bootling gives to QEMU, from the line it prints.
+fn booted_image(bench: &Bench, package: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let mut command = bench.bootling();
+    command.args(["run", "--accel", "tcg", "--print-command", "--kernel"]).arg(package).args(["--", "true"]);
+    let output = command.output()?;
+    let line = String::from_utf8(output.stdout)?;
+    let mut words = line.split_whitespace().map(|word| word.trim_matches('\''));
+    let kernel = words.by_ref().skip_while(|word| *word != "-kernel").nth(1);
+    Ok(kernel.ok_or_else(|| format!("no -kernel in {line:?}: {}", String::from_utf8_lossy(&output.stderr)))?.into())
 }

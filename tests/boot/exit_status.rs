@@ -31,7 +31,7 @@ fn a_status_of_our_own_numbers_passes_through_and_the_verdict_tells_them_apart()
     done.exits(124);
     assert_eq!(verdict["status"], 124, "{verdict}");
     assert_eq!(verdict["exit_code"], 124, "{verdict}");
-    assert_ne!(verdict["outcome"], "timed-out", "{verdict}");
+    assert_eq!(verdict["outcome"], "exited", "{verdict}");
 }
 
 #[test]

@@ -24,8 +24,19 @@ fn an_image_that_was_built_before_is_run_with_its_status() {
     let dir = scratch();
     let image = dir.path().join("image");
     Program::new().args(["build", "--run", "echo ready-made; exit 3", "-o"]).arg(&image).done().exits(0);
-    let done = program.arg("--initrd").arg(&image).done();
-    // Its job names no channel, so the console is all there is: the power-off is no verdict, and never success.
-    let done = done.exits(122);
-    done.says("ready-made");
+    let done = program.arg("--initrd").arg(&image).done().exits(3);
+    assert_eq!(done.text(), "ready-made\n");
+}
+
+#[test]
+fn an_image_of_somebody_elses_boots_as_it_is_and_is_never_success() {
+    let Some(program) = Program::run(Kernel::Cloud612, "an_image_of_somebody_elses") else { return };
+    let dir = scratch();
+    let image = dir.path().join("theirs");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/plain-initrd");
+    let made = std::process::Command::new(script).arg(&image).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Its shell ends with its input, and its init powers off: nobody gave a verdict.
+    let done = program.arg("--initrd").arg(&image).stdin("echo $((6 * 7)) forty-two\nexit\n").done();
+    assert_eq!(done.status, Some(122), "{}\n{}", done.text(), done.stderr);
 }

@@ -77,7 +77,8 @@ fn a_flood_on_the_console_neither_hangs_us_nor_fills_our_memory() {
     let (done, verdict) = program.json(["--run", line]);
     let done = done.exits(5);
     assert!(done.peak_kib < 200 << 10, "bootling held {} KiB", done.peak_kib);
-    assert!(verdict["console_tail"].as_str().is_some_and(|tail| tail.len() < 256 << 10), "{verdict}");
+    let tail = verdict["console_tail"].as_array().expect("its last lines").len();
+    assert!((1..2000).contains(&tail), "{tail} lines");
 }
 
 #[test]

@@ -16,8 +16,9 @@ fn the_verdict_has_all_there_is_to_know() {
     assert_eq!(verdict["accel"], "tcg", "{verdict}");
     assert_eq!(verdict["taint_before"], verdict["taint_after"], "{verdict}");
     assert!(verdict["kernel_release"].as_str().is_some_and(|text| text.starts_with("6.1.0-")), "{verdict}");
-    assert!(verdict["console_tail"].is_string(), "{verdict}");
-    assert!(verdict["outcome"].is_string() && verdict["channel"].is_string(), "{verdict}");
+    assert!(verdict["console_tail"].is_array(), "{verdict}");
+    assert_eq!(verdict["outcome"], "exited", "{verdict}");
+    assert!(verdict["channel"].is_string(), "{verdict}");
     // tail holds all of a line without an end.
     assert!(verdict["max_rss_kib"].as_u64().is_some_and(|kib| kib > 29_000), "{verdict}");
     for time in ["build_ms", "boot_ms", "command_ms", "total_ms", "own_ms"] {
@@ -51,5 +52,6 @@ fn a_verdict_is_written_when_nothing_could_be_booted() {
     let (done, verdict) = program.json(["--qemu-arg=-no-such-option", "--", "true"]);
     let done = done.exits(125);
     assert_eq!(verdict["exit_code"], 125, "{verdict}");
+    assert_eq!(verdict["outcome"], "could-not-test", "{verdict}");
     done.says("no-such-option");
 }
