@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+pub mod make_tiny_image;
+mod options;
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     ExitCode::from(125)
