@@ -23,6 +23,7 @@
 pub mod arch;
 pub mod boot;
 pub mod cli;
+pub mod pid1;
 pub mod plan;
 pub mod proto;
 pub mod resolve;
