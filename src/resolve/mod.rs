@@ -5,6 +5,7 @@
 
 mod fact;
 pub mod kernel;
+pub mod modules;
 mod root;
 
 pub use fact::{Content, Fact, Node, Why};
