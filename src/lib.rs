@@ -22,6 +22,7 @@
 
 pub mod arch;
 pub mod boot;
+pub mod cache;
 pub mod cli;
 pub mod plan;
 pub mod proto;

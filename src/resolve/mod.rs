@@ -16,6 +16,7 @@ mod ldconf;
 pub mod ldso;
 mod musl;
 pub mod pages;
+pub mod modules;
 mod root;
 pub mod script;
 
