@@ -9,6 +9,7 @@ mod check;
 mod entry;
 pub mod explain;
 pub mod job;
+mod job_file;
 
 use std::io;
 

@@ -1,0 +1,53 @@
+# Each target does all its own set-up; `make demo` and `make test` are all a fresh clone needs.
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# Debian's kernels that the tests boot, by meta-package: one with plain modules, two with compressed ones.
+KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
+
+.PHONY: build test vm lint stubs golden install bench demo kernels
+
+build:
+	@tools/setup build
+	$(CARGO) build --release --locked
+
+# Everything: units, golden texts, oracles, the command line, and guests.
+test: kernels
+	@tools/setup build run test
+	$(CARGO) test --locked --no-fail-fast
+
+# Only the tests that boot guests. A test that cannot boot says why and passes; REQUIRE_VM=1 makes it fail.
+vm: kernels
+	@tools/setup build run
+	$(CARGO) test --locked --test boot
+
+kernels:
+	@tools/setup kernels
+	@for meta in $(KERNELS); do tools/fetch-kernel $$meta build/kernels || exit 1; done
+
+lint:
+	@tools/setup build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test house --test layering
+	@tools/lint
+
+# The guest's pid 1 is built and embedded by build.rs; this builds it and says what came out.
+stubs:
+	@tools/setup build
+	$(CARGO) test --locked --test stubs -- --nocapture
+
+# Writes what the golden tests see as the new truth; look at `git diff` before you commit it.
+golden:
+	UPDATE_EXPECT=1 SNAPSHOTS=overwrite $(CARGO) test --locked
+
+install: build
+	install -D -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling
+	ln -sf bootling $(DESTDIR)$(PREFIX)/bin/make-tiny-image
+
+bench: kernels
+	@tools/setup build run test
+	$(CARGO) bench --locked --bench plain
+
+demo:
+	@tools/demo

@@ -1,0 +1,86 @@
+//! `make bench`: bootling against the plain way (`tools/plain-initrd`: ldd, cp, modprobe, GNU cpio), whole processes,
+//! in one run, with everything in the page cache. Prints a table: medians, spread, ratios, goals.
+//!
+//! Asks for what `make bench` prepares, and fails where it is missing.
+
+mod boots;
+mod builds;
+mod sample;
+mod table;
+
+use std::env;
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use table::Table;
+
+/// What all measurements share.
+struct Bench {
+    /// Where things are written.
+    dir: PathBuf,
+    /// A kernel package with plain modules, and one for virtual machines.
+    packages: [PathBuf; 2],
+}
+
+impl Bench {
+    fn prepare() -> Result<Self, Box<dyn Error>> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let package = |start: &str| -> Result<PathBuf, Box<dyn Error>> {
+            let mut found: Vec<PathBuf> = std::fs::read_dir(root.join("build/kernels"))?
+                .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+                .filter(|path| {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    name.starts_with(start) && name.contains("-cloud-") == start.ends_with("6.12.")
+                })
+                .collect();
+            found.sort();
+            found.pop().ok_or_else(|| format!("no {start}* in build/kernels: `make kernels` brings it").into())
+        };
+        let dir = root.join("build/bench");
+        std::fs::create_dir_all(&dir)?;
+        Ok(Self { packages: [package("linux-image-6.1.")?, package("linux-image-6.12.")?], dir })
+    }
+
+    /// Unpacks a package the plain way; gives the folder and the release.
+    fn plain_modules(&self, package: &Path) -> Result<(PathBuf, String), Box<dyn Error>> {
+        let dir = self.dir.join(package.file_stem().ok_or("a package has a name")?);
+        let output = Command::new(tool("plain-modules")).arg(package).arg(&dir).output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+        Ok((dir, String::from_utf8(output.stdout)?.trim().to_owned()))
+    }
+
+    /// bootling as released, with a cache of its own.
+    fn bootling(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bootling"));
+        command.env("BOOTLING_CACHE_DIR", self.dir.join("cache")).env("LC_ALL", "C");
+        command
+    }
+}
+
+fn tool(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(name)
+}
+
+fn measure() -> Result<(), Box<dyn Error>> {
+    let bench = Bench::prepare()?;
+    let mut table = Table::new();
+    builds::measure(&bench, &mut table)?;
+    boots::measure(&bench, &mut table)?;
+    table.print(&mut io::stdout().lock())?;
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do where standard error is closed.
+            let _ = writeln!(io::stderr(), "bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

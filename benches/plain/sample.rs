@@ -1,0 +1,88 @@
+//! Running a process many times: its wall times, its peak memory.
+
+use std::error::Error;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Wall times of one kind of run, sorted.
+pub struct Sample(Vec<Duration>);
+
+impl Sample {
+    /// Takes times in any order; at least one.
+    pub fn new(mut times: Vec<Duration>) -> Self {
+        times.sort();
+        Self(times)
+    }
+
+    /// The median, in milliseconds.
+    pub fn median(&self) -> f64 {
+        self.at(0.5)
+    }
+
+    /// The middle eight tenths, in milliseconds.
+    pub fn spread(&self) -> (f64, f64) {
+        (self.at(0.1), self.at(0.9))
+    }
+
+    fn at(&self, part: f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "a handful of samples")]
+        let index = ((self.0.len().saturating_sub(1)) as f64 * part).round() as usize;
+        self.0.get(index).copied().unwrap_or_default().as_secs_f64() * 1000.0
+    }
+}
+
+/// Runs what `command` makes once unmeasured, then `times` times; each must end with `status`.
+pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> Result<Sample, Box<dyn Error>> {
+    once(&mut command(), status)?;
+    let mut taken = Vec::with_capacity(times);
+    for _ in 0..times {
+        taken.push(once(&mut command(), status)?);
+    }
+    Ok(Sample::new(taken))
+}
+
+/// Runs a process to its end.
+pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Error>> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let start = Instant::now();
+    let output = command.output()?;
+    let taken = start.elapsed();
+    if output.status.code() != Some(status) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {} instead of {status}\n{said}", output.status).into());
+    }
+    Ok(taken)
+}
+
+/// Asks for the peak resident set of processes. busybox calls wait4(2) for it: std does not, and `unsafe` has its one
+/// place in the library.
+pub struct Peak {
+    /// What busybox reports for one KiB: its `time` takes getrusage's KiB for pages.
+    per_kib: u64,
+}
+
+impl Peak {
+    /// Finds out what busybox's figures mean, by a process of a known size.
+    pub fn calibrate() -> Result<Self, Box<dyn Error>> {
+        let mut dd = Command::new("busybox");
+        dd.args(["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
+        let reported = Self { per_kib: 1 }.kib(&dd)?;
+        Ok(Self { per_kib: (reported / (64 << 10)).max(1) })
+    }
+
+    /// The peak resident set of a process, or of the largest it waited for, KiB.
+    pub fn kib(&self, command: &Command) -> Result<u64, Box<dyn Error>> {
+        let mut timed = Command::new("busybox");
+        timed.args(["time", "-f", "peak %M"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => timed.env(name, value),
+                None => timed.env_remove(name),
+            };
+        }
+        let output = timed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let peak: Option<u64> = said.lines().rev().find_map(|line| line.strip_prefix("peak ")?.trim().parse().ok());
+        Ok(peak.ok_or_else(|| format!("{command:?}: {said}"))? / self.per_kib)
+    }
+}

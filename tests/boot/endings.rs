@@ -1,0 +1,127 @@
+//! How a guest can end without a status: each way has its own exit code and its own sentence.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::program::scratch;
+use crate::support::{Done, Kernel, Program};
+
+/// Runs a shell line that must end the guest with `code`, with one sentence and the console's end on standard error.
+fn line_ends(test: &str, kernel: Kernel, options: &[&str], line: &str, code: i32) -> Option<Done> {
+    let program = Program::run(kernel, test)?;
+    let done = program.args(options).args(["--run", line]).done().exits(code);
+    let said = done.stderr.lines().filter(|line| line.contains("bootling") || line.starts_with("error")).count();
+    assert!(said >= 1, "no sentence of ours: {}", done.stderr);
+    Some(done)
+}
+
+#[test]
+fn a_kernel_panic_is_120_and_shows_the_console() {
+    for kernel in [Kernel::Generic61, Kernel::Cloud612] {
+        let test = "a_kernel_panic_is_120";
+        let Some(done) = line_ends(test, kernel, &[], "echo before; echo c >/proc/sysrq-trigger; sleep 1000", 120)
+        else {
+            return;
+        };
+        assert_eq!(done.text(), "before\n", "{kernel:?}");
+        done.says("panic").says("sysrq triggered crash");
+    }
+}
+
+#[test]
+fn a_power_off_behind_our_back_is_122() {
+    let test = "a_power_off_behind_our_back_is_122";
+    for kernel in [Kernel::Generic61, Kernel::Cloud612] {
+        line_ends(test, kernel, &[], "poweroff -f; sleep 1000", 122);
+    }
+}
+
+#[test]
+fn a_restart_behind_our_back_is_122() {
+    line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], "reboot -f; sleep 1000", 122);
+}
+
+#[test]
+fn a_halt_behind_our_back_is_122_and_not_a_long_wait() {
+    let options = ["--timeout", "100s"];
+    line_ends("a_halt_behind_our_back_is_122", Kernel::Cloud612, &options, "halt -f; sleep 1000", 122);
+}
+
+#[test]
+fn pid_1_that_is_asked_to_power_off_says_so() {
+    line_ends("pid_1_that_is_asked_to_power_off", Kernel::Cloud612, &[], "poweroff; sleep 1000", 122);
+}
+
+#[test]
+fn a_reset_nobody_asked_for_is_119() {
+    // The keyboard controller's reset line (port 0x64, command 0xfe): to QEMU the same as a triple fault.
+    let line = "printf '\\376' | dd of=/dev/port bs=1 seek=100 conv=notrunc; sleep 1000";
+    line_ends("a_reset_nobody_asked_for_is_119", Kernel::Generic61, &[], line, 119);
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_124() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_command_that_takes_too_long_is_124") else { return };
+    let (done, verdict) = program.json(["--timeout", "12s", "--run", "echo started; sleep 1000"]);
+    let done = done.exits(124);
+    assert_eq!(done.text(), "started\n");
+    assert!(done.took > Duration::from_secs(12) && done.took < Duration::from_secs(40), "{:?}", done.took);
+    assert_eq!((&verdict["exit_code"], &verdict["outcome"]), (&124.into(), &"timed-out".into()), "{verdict}");
+    done.says("12");
+}
+
+#[test]
+fn a_guest_that_never_reaches_pid_1_is_timed_out_too() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_guest_that_never_reaches_pid_1") else { return };
+    // The firmware waits for a debugger that does not come: nothing is executed.
+    let done = program.args(["--timeout", "3s", "--qemu-arg=-S", "--", "true"]).done().exits(124);
+    assert!(done.took < Duration::from_secs(30), "{:?}", done.took);
+}
+
+#[test]
+fn an_image_without_init_is_a_panic() {
+    let Some(program) = Program::run(Kernel::Cloud612, "an_image_without_init_is_a_panic") else { return };
+    let dir = scratch();
+    let initrd = dir.path().join("empty.img");
+    // GNU cpio's own: nothing in it but a directory.
+    let made = std::process::Command::new("sh")
+        .args(["-c", "echo . | cpio --quiet -o -H newc >\"$1\"", "sh"])
+        .arg(&initrd)
+        .current_dir(dir.path())
+        .status();
+    assert!(made.expect("sh runs").success());
+    program.arg("--initrd").arg(&initrd).done().exits(120).says("panic");
+}
+
+#[test]
+fn memory_that_runs_out_kills_the_command_and_not_the_verdict() {
+    let Some(program) = Program::run(Kernel::Cloud612, "memory_that_runs_out_kills_the_command") else { return };
+    // tail keeps all of a line; the kernel kills it.
+    let line = "head -c 600000000 /dev/zero | tail -n 1 | wc -c; exit ${PIPESTATUS:-77}";
+    let done = program.args(["--memory", "384", "--run", line]).done().exits(77);
+    assert_eq!(done.text(), "0\n");
+}
+
+#[test]
+fn a_module_for_another_kernel_is_refused_with_both_releases() {
+    let Some(program) = Program::run(Kernel::Generic61, "a_module_for_another_kernel") else { return };
+    let Some(other) = Kernel::Generic612.or_skip("a_module_for_another_kernel") else { return };
+    let dir = scratch();
+    let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './lib/modules/*/loop.ko*' >\"$2\"";
+    let module = dir.path().join("loop.ko.xz");
+    let status = std::process::Command::new("sh").args(["-c", unpack, "sh"]).arg(other).arg(&module).status();
+    assert!(status.expect("sh runs").success() && fs::metadata(&module).expect("written").len() > 1000);
+    let done = program.arg("--kmod").arg(&module).args(["--", "true"]).done().exits(125);
+    done.says("6.1.").says("6.12.");
+}
+
+#[test]
+fn an_initrd_too_big_for_the_guest_is_refused_before_it_boots() {
+    let Some(program) = Program::run(Kernel::Cloud612, "an_initrd_too_big_for_the_guest") else { return };
+    let dir = scratch();
+    let big = dir.path().join("big");
+    fs::File::create(&big).and_then(|file| file.set_len(300 << 20)).expect("a sparse file");
+    let copy = format!("{}=/big", big.display());
+    let done = program.args(["--memory", "256", "--copy", &copy, "--", "true"]).done().exits(125);
+    done.says("memory");
+}

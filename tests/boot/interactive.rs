@@ -1,0 +1,137 @@
+//! `bootling run` without a command, on a terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::support::Kernel;
+use crate::support::processes::{children, qemu_of, runs, wait_for};
+use crate::support::program::build_dir;
+
+/// A terminal, as seen by who sits before it.
+struct Seat {
+    keyboard: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+    slave: File,
+}
+
+impl Seat {
+    fn new() -> Self {
+        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pty");
+        grantpt(&master).expect("a pty");
+        unlockpt(&master).expect("a pty");
+        let name = ptsname(&master, Vec::new()).expect("a pty has a name");
+        let slave = File::options().read(true).write(true).open(name.to_str().expect("ASCII")).expect("unlocked");
+        let size = Winsize { ws_row: 37, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&slave, size).expect("a pty has a size");
+        let keyboard = File::from(master);
+        let mut glass = keyboard.try_clone().expect("a descriptor is left");
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&screen);
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = glass.read(&mut chunk) {
+                seen.lock().expect("not poisoned").extend_from_slice(&chunk[..len]);
+            }
+        });
+        Self { keyboard, screen, slave }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().expect("not poisoned")).into_owned()
+    }
+
+    /// Waits until the screen shows `what`, then forgets what it shows.
+    fn expect(&self, what: &str) {
+        wait_for(&format!("{what:?} on the screen"), Duration::from_secs(60), || {
+            let mut screen = self.screen.lock().expect("not poisoned");
+            let found = String::from_utf8_lossy(&screen).contains(what);
+            found.then(|| screen.clear())
+        });
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).expect("the terminal is open");
+    }
+
+    /// Whether it echoes and cooks lines, as a shell expects it back.
+    fn is_cooked(&self) -> bool {
+        tcgetattr(&self.slave).expect("it is a terminal").local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    fn bootling(&self, package: &std::path::Path) -> std::process::Child {
+        let end = || Stdio::from(self.slave.try_clone().expect("a descriptor is left"));
+        // setsid makes the terminal the controlling one, as a login would.
+        Command::new("setsid")
+            .args(["--wait", "--ctty", env!("CARGO_BIN_EXE_bootling"), "run", "--kernel"])
+            .arg(package)
+            .env("BOOTLING_CACHE_DIR", build_dir().join("test-cache"))
+            .env("TERM", "xterm")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .expect("util-linux is installed")
+    }
+}
+
+#[test]
+fn a_shell_has_job_control_the_windows_size_and_ends_at_end_of_file() {
+    let Some(package) = Kernel::Cloud612.or_skip("a_shell_has_job_control") else { return };
+    let mut seat = Seat::new();
+    let mut child = seat.bootling(&package);
+    seat.expect("# ");
+    assert!(!seat.is_cooked(), "the guest's terminal does the cooking");
+    seat.types("stty size; echo done-$((1 + 1))\n");
+    wait_for("the size", Duration::from_secs(20), || seat.text().contains("done-2").then_some(()));
+    assert!(seat.text().contains("37 111"), "{}", seat.text());
+    // Ctrl-C is for the guest's command.
+    seat.types("sleep 1000\n");
+    thread::sleep(Duration::from_millis(700));
+    seat.types("\x03");
+    seat.types("echo alive-$((2 + 2))\n");
+    seat.expect("alive-4");
+    // A window that changes its size says so in the guest.
+    let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&seat.slave, size).expect("a pty has a size");
+    thread::sleep(Duration::from_millis(500));
+    seat.types("stty size; echo done-$((3 + 3))\n");
+    wait_for("the new size", Duration::from_secs(20), || seat.text().contains("done-6").then_some(()));
+    assert!(seat.text().contains("20 60"), "{}", seat.text());
+    seat.types("exit 5\n");
+    assert_eq!(child.wait().expect("our child").code(), Some(5), "{}", seat.text());
+    assert!(seat.is_cooked(), "the terminal was given back as it was");
+}
+
+#[test]
+fn end_of_file_powers_the_guest_off() {
+    let Some(package) = Kernel::Generic61.or_skip("end_of_file_powers_the_guest_off") else { return };
+    let mut seat = Seat::new();
+    let mut child = seat.bootling(&package);
+    seat.expect("# ");
+    seat.types("\x04");
+    assert_eq!(child.wait().expect("our child").code(), Some(0), "{}", seat.text());
+    assert!(seat.is_cooked());
+}
+
+#[test]
+fn a_terminal_is_restored_when_bootling_is_asked_to_end() {
+    let Some(package) = Kernel::Cloud612.or_skip("a_terminal_is_restored") else { return };
+    let seat = Seat::new();
+    let mut child = seat.bootling(&package);
+    seat.expect("# ");
+    // setsid may fork: bootling is it, or its child.
+    let bootling = children(child.id(), "bootling").pop().unwrap_or(child.id());
+    let qemu = qemu_of(bootling);
+    crate::support::processes::signal(bootling, rustix::process::Signal::TERM);
+    child.wait().expect("our child");
+    assert!(seat.is_cooked(), "{}", seat.text());
+    wait_for("QEMU to be gone", Duration::from_secs(5), || (!runs(qemu)).then_some(()));
+}

@@ -1,0 +1,19 @@
+//! Scenarios that boot guests: one program, so that they run side by side, as many as there are processors.
+//!
+//! Each says why where it cannot boot; with `REQUIRE_VM=1` that is a failure (see `support/kernels.rs`).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ancestor;
+mod arguments;
+mod channel;
+mod endings;
+mod exit_status;
+mod interactive;
+mod killed;
+mod nested;
+mod plain;
+mod streams;
+mod unpacked;
+mod verdict;

@@ -1,0 +1,44 @@
+//! Use 7: bootling in bootling. QEMU's TCG emulates AMD's SVM, so the KVM path, its probe included, is tested for real
+//! on machines without KVM.
+
+use std::time::Duration;
+
+use crate::support::{Kernel, Program};
+
+#[test]
+fn use_7_bootling_runs_in_bootling_by_kvm() {
+    let kernel = Kernel::Generic61;
+    let Some(program) = Program::run(kernel, "use_7_bootling_runs_in_bootling_by_kvm") else { return };
+    let image = format!("{}=/boot/vmlinuz", kernel.image().display());
+    let program = program
+        .args([
+            "--accel",
+            "tcg",
+            "--cpu",
+            "max",
+            "--memory",
+            "3072",
+            "--kmod",
+            "kvm_amd",
+            "--with",
+            "qemu-system-x86_64",
+        ])
+        .args(["--copy", "/usr/share/seabios", "--copy", "/usr/share/qemu/*.bin", "--copy", "/usr/share/qemu/*.rom"])
+        .args(["--copy", &image, "--timeout", "170s"]);
+    let inner = ["run", "--accel", "kvm", "--kernel", "/boot/vmlinuz", "--", "busybox", "uname", "-r"];
+    let done = program.args(["--", env!("CARGO_BIN_EXE_bootling")]).args(inner).limit(Duration::from_secs(200)).done();
+    let done = done.exits(0);
+    assert!(done.text().starts_with("6.1.0-"), "{}", done.text());
+}
+
+#[test]
+fn a_machine_without_kvm_says_why_and_refuses_when_told_to_use_it() {
+    let kernel = Kernel::Cloud612;
+    let Some(program) = Program::run(kernel, "a_machine_without_kvm_says_why") else { return };
+    // The same nest without the module: there is no /dev/kvm, and no kernel is needed to say so.
+    let image = format!("{}=/boot/vmlinuz", kernel.image().display());
+    let program = program.args(["--with", "qemu-system-x86_64", "--copy", &image, "--memory", "2048"]);
+    let inner = ["run", "--accel", "kvm", "--kernel", "/boot/vmlinuz", "--", "busybox", "true"];
+    let done = program.args(["--", env!("CARGO_BIN_EXE_bootling")]).args(inner).done().exits(125);
+    done.says("/dev/kvm");
+}

@@ -1,0 +1,42 @@
+//! Images as files: every compression is unpacked by a real kernel, and `run --initrd` boots them too.
+
+use crate::support::program::scratch;
+use crate::support::{Kernel, Program, qemu};
+
+#[test]
+fn every_compression_is_unpacked_by_a_real_kernel() {
+    let test = "every_compression_is_unpacked_by_a_real_kernel";
+    if Kernel::Cloud612.or_skip(test).is_none() {
+        return;
+    }
+    for how in ["none", "gzip", "zstd", "xz", "lz4"] {
+        let dir = scratch();
+        let image = dir.path().join("image");
+        let build = Program::new().args(["build", "--compress", how, "--run", "echo unpacked by the kernel", "-o"]);
+        build.arg(&image).done().exits(0);
+        qemu::boot(Kernel::Cloud612, &image, &[], "", b"").powered_off_after("unpacked by the kernel");
+    }
+}
+
+#[test]
+fn an_image_that_was_built_before_is_run_with_its_status() {
+    let Some(program) = Program::run(Kernel::Cloud612, "an_image_that_was_built_before") else { return };
+    let dir = scratch();
+    let image = dir.path().join("image");
+    Program::new().args(["build", "--run", "echo ready-made; exit 3", "-o"]).arg(&image).done().exits(0);
+    let done = program.arg("--initrd").arg(&image).done().exits(3);
+    assert_eq!(done.text(), "ready-made\n");
+}
+
+#[test]
+fn an_image_of_somebody_elses_boots_as_it_is_and_is_never_success() {
+    let Some(program) = Program::run(Kernel::Cloud612, "an_image_of_somebody_elses") else { return };
+    let dir = scratch();
+    let image = dir.path().join("theirs");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/plain-initrd");
+    let made = std::process::Command::new(script).arg(&image).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Its shell ends with its input, and its init powers off: nobody gave a verdict.
+    let done = program.arg("--initrd").arg(&image).stdin("echo $((6 * 7)) forty-two\nexit\n").done();
+    assert_eq!(done.status, Some(122), "{}\n{}", done.text(), done.stderr);
+}

@@ -1,0 +1,92 @@
+//! The house rules that neither rustc nor clippy can hold: heads, sizes, where `unsafe` may stand, reasons for dependencies.
+
+#[path = "support/sources.rs"]
+mod sources;
+
+use std::fs;
+use std::path::Path;
+
+/// Lines a file may have, its tests not counted.
+const MOST_LINES: usize = 400;
+
+/// What is wrong with one Rust file.
+fn complaints(path: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !text.starts_with("//!") {
+        found.push("does not open with `//!`: what it does, what it refuses, which spec".to_owned());
+    }
+    let lines = without_tests(text).lines().count();
+    if lines > MOST_LINES {
+        found.push(format!("has {lines} lines without its tests; {MOST_LINES} are the most: split it by noun"));
+    }
+    let may_be_unsafe = path == Path::new("src/sys.rs") || path.starts_with("stubs");
+    if !may_be_unsafe && text.lines().any(says_unsafe) {
+        found.push("says `unsafe`; src/sys.rs is the place for it".to_owned());
+    }
+    if ["utils", "util", "common", "helpers", "misc"].iter().any(|name| path.file_stem().is_some_and(|s| s == *name)) {
+        found.push("is named after nothing: split it by noun".to_owned());
+    }
+    found.into_iter().map(|what| format!("{} {what}", path.display())).collect()
+}
+
+/// The part of a file that ships: everything above its `#[cfg(test)]` module.
+fn without_tests(text: &str) -> &str {
+    text.find("\n#[cfg(test)]\nmod ").map_or(text, |at| &text[..=at])
+}
+
+fn says_unsafe(line: &str) -> bool {
+    let code = line.trim_start();
+    !code.starts_with("//")
+        && ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| code.contains(word))
+}
+
+/// Lines of the dependency tables in a manifest that do not say why they are there.
+fn unexplained(manifest: &str) -> Vec<&str> {
+    let mut in_table = false;
+    manifest
+        .lines()
+        .filter(|line| {
+            if line.starts_with('[') {
+                in_table = line.trim_end_matches(']').ends_with("dependencies");
+                return false;
+            }
+            in_table && line.contains('=') && !line.trim_start().starts_with('#') && !line.contains("# ")
+        })
+        .collect()
+}
+
+#[test]
+fn every_file_keeps_the_house_rules() {
+    let files: Vec<_> = ["src", "tests", "benches", "stubs"].into_iter().flat_map(sources::below).collect();
+    assert!(files.len() > 10, "the sources are not where this test looks");
+    let found: Vec<String> = files
+        .iter()
+        // This file writes out what it looks for.
+        .filter(|file| file.path != Path::new("tests/house.rs"))
+        .flat_map(|file| complaints(&file.path, &file.text))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let manifest = fs::read_to_string(sources::root().join("Cargo.toml")).expect("the manifest is there");
+    assert_eq!(unexplained(&manifest), Vec::<&str>::new());
+    assert_eq!(unexplained("[dependencies]\nx = \"1\"\ny = \"1\" # why\n[lints.rust]\nz = 1\n"), ["x = \"1\""]);
+}
+
+#[test]
+fn each_rule_finds_what_breaks_it() {
+    let good = "//! Head.\nfn f() {}\n";
+    assert_eq!(complaints(Path::new("src/a.rs"), good), Vec::<String>::new());
+    for (path, text) in [
+        ("src/a.rs", "fn f() {}\n".to_owned()),
+        ("src/a.rs", format!("//! Head.\n{}", "x\n".repeat(MOST_LINES))),
+        ("src/a.rs", "//! Head.\n    unsafe { x() }\n".to_owned()),
+        ("src/utils.rs", good.to_owned()),
+    ] {
+        assert_eq!(complaints(Path::new(path), &text).len(), 1, "{path}");
+    }
+    let tested = format!("//! Head.\nfn f() {{}}\n\n#[cfg(test)]\nmod tests {{\n{}}}\n", "x\n".repeat(MOST_LINES));
+    assert_eq!(complaints(Path::new("src/a.rs"), &tested), Vec::<String>::new());
+}

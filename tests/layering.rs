@@ -1,0 +1,119 @@
+//! Data flows one way: a module imports only from those above it. Reads every `crate::` path in `src/`.
+
+#[path = "support/sources.rs"]
+mod sources;
+
+use std::path::Path;
+
+/// The modules, from the top down: each may use those before it, none of those behind it.
+const ORDER: [&str; 14] = [
+    "arch", "proto", "sys", "cache", "pid1", "spec", "resolve", "plan", "write", "boot", "verdict", "matrix", "watch",
+    "cli",
+];
+
+fn place(module: &str) -> Option<usize> {
+    ORDER.iter().position(|name| *name == module)
+}
+
+/// The top-level module a file belongs to; `None` for the crate's roots.
+fn module_of(path: &Path) -> Option<String> {
+    let first = path.strip_prefix("src").ok()?.components().next()?.as_os_str().to_str()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    (!matches!(name, "lib" | "main")).then(|| name.to_owned())
+}
+
+/// Names that follow `crate::` in `line`, those of a brace group included (one level: what lies deeper is not a module's top).
+fn imports(text: &str) -> Vec<String> {
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+    let mut names = Vec::new();
+    for (at, found) in code.match_indices("crate::") {
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = &code[at + found.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => names.extend(group_tops(group)),
+            None => names.push(identifier(rest)),
+        }
+    }
+    names
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn group_tops(group: &str) -> Vec<String> {
+    let mut tops = Vec::new();
+    let mut depth = 1;
+    let mut fresh = true;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => fresh = true,
+            c if fresh && depth == 1 && c.is_alphabetic() => {
+                tops.push(identifier(&group[at..]));
+                fresh = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    tops
+}
+
+/// What is wrong with one file.
+fn complaints(path: &Path, text: &str) -> Vec<String> {
+    let Some(module) = module_of(path) else { return Vec::new() };
+    let Some(own) = place(&module) else {
+        return vec![format!("{}: module `{module}` has no place in the order of tests/layering.rs", path.display())];
+    };
+    imports(text)
+        .into_iter()
+        .filter(|name| *name != module)
+        .filter_map(|name| match place(&name) {
+            None => Some(format!("{}: crate::{name} has no place in the order", path.display())),
+            Some(other) if other > own => Some(format!("{}: `{module}` imports upward from `{name}`", path.display())),
+            Some(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn no_module_imports_from_one_behind_it() {
+    let files = sources::below("src");
+    assert!(files.len() > 10, "the sources are not where this test looks");
+    let found: Vec<String> = files.iter().flat_map(|file| complaints(&file.path, &file.text)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn an_upward_import_is_found_however_it_is_written() {
+    for text in [
+        "use crate::cli::Args;",
+        "fn f() -> crate::boot::Vm {}",
+        "use crate::{spec::{Copy, boot}, write::newc};",
+        "use crate::{\n    spec::Copy,\n    verdict,\n};",
+    ] {
+        let found = complaints(Path::new("src/plan/mod.rs"), text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains("imports upward"), "{found:?}");
+    }
+}
+
+#[test]
+fn imports_from_above_and_from_comments_are_fine() {
+    let text = "//! [`crate::cli`] does it\nuse crate::{spec::{Copy, cli}, resolve};\nuse other_crate::cli;\nuse crate::plan::x;";
+    assert_eq!(complaints(Path::new("src/plan/mod.rs"), text), Vec::<String>::new());
+}
+
+#[test]
+fn a_module_nobody_placed_is_refused() {
+    assert_eq!(complaints(Path::new("src/utils.rs"), "").len(), 1);
+    assert_eq!(complaints(Path::new("src/plan/mod.rs"), "use crate::helpers::x;").len(), 1);
+}

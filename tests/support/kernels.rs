@@ -1,0 +1,93 @@
+//! The kernels tests boot: Debian's packages under `build/kernels` (`BOOTLING_TEST_KERNELS` names another folder),
+//! brought there by `make kernels`.
+//!
+//! A test that lacks one says so on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A kernel package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Debian 12's own: plain `.ko` files, an xz payload.
+    Generic61,
+    /// The newer one: `.ko.xz` files, a zstd payload.
+    Generic612,
+    /// The same for virtual machines: few drivers, boots fastest.
+    Cloud612,
+}
+
+impl Kernel {
+    /// What its package's file name starts with, and whether it is a cloud flavour.
+    fn looks_like(self) -> (&'static str, bool) {
+        match self {
+            Self::Generic61 => ("linux-image-6.1.", false),
+            Self::Generic612 => ("linux-image-6.12.", false),
+            Self::Cloud612 => ("linux-image-6.12.", true),
+        }
+    }
+
+    /// Its package, or why it cannot be booted here.
+    pub fn find(self) -> Result<PathBuf, String> {
+        let dir = folder();
+        let (prefix, cloud) = self.looks_like();
+        let mut found: Vec<PathBuf> = fs::read_dir(&dir)
+            .map_err(|error| format!("{}: {error} (`make kernels` fills it)", dir.display()))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let package = path.extension().is_some_and(|ext| ext == "deb");
+                package && name.starts_with(prefix) && name.contains("-cloud-") == cloud
+            })
+            .collect();
+        // Several: an archive moved on since the folder was filled first. The last by name is the newest.
+        found.sort();
+        found.pop().ok_or_else(|| format!("no {prefix}* package in {} (`make kernels` brings it)", dir.display()))
+    }
+
+    /// Its package, for the test `name`; `None`, after saying why, where no guest can be booted.
+    pub fn or_skip(self, name: &str) -> Option<PathBuf> {
+        match find_qemu().and_then(|()| self.find()) {
+            Ok(package) => Some(package),
+            Err(why) => {
+                assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
+                // Straight to the terminal: the test harness hides what a passing test prints.
+                writeln!(io::stderr(), "SKIPPED {name}: {why}").expect("standard error is open");
+                None
+            }
+        }
+    }
+
+    /// Its bzImage, taken out of the package by dpkg-deb and tar: for a QEMU that knows nothing of bootling.
+    pub fn image(self) -> PathBuf {
+        let package = self.find().expect("or_skip said it is there");
+        let dir = super::program::build_dir().join("plain-kernels");
+        fs::create_dir_all(&dir).expect("build/ can be written");
+        let image = dir.join(package.with_extension("bzImage").file_name().expect("a package has a name"));
+        if !image.exists() {
+            let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";
+            let part = dir.join(format!(".{}.part", std::process::id()));
+            let status = Command::new("sh").args(["-c", unpack, "sh"]).arg(&package).arg(&part).status();
+            assert!(status.expect("sh runs").success(), "unpacking {}", package.display());
+            fs::rename(&part, &image).expect("same folder");
+        }
+        image
+    }
+}
+
+fn folder() -> PathBuf {
+    env::var_os("BOOTLING_TEST_KERNELS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("build/kernels"), PathBuf::from)
+}
+
+fn find_qemu() -> Result<(), String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&path).any(|dir| dir.join("qemu-system-x86_64").is_file()) {
+        Ok(())
+    } else {
+        Err("no qemu-system-x86_64 on PATH (`tools/setup run` brings it)".to_owned())
+    }
+}

@@ -1,0 +1,9 @@
+//! What tests of the whole program share: the kernels to boot, and the program itself under a time limit.
+
+pub mod kernels;
+pub mod processes;
+pub mod program;
+pub mod qemu;
+
+pub use kernels::Kernel;
+pub use program::{Done, Program};

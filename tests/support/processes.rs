@@ -1,0 +1,67 @@
+//! What `/proc` knows of a process that a test started: its children, its memory, whether it is still there.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The process ids of `parent`'s children whose program's name starts with `name`.
+pub fn children(parent: u32, name: &str) -> Vec<u32> {
+    fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| stat(*pid).is_some_and(|(comm, ppid, _)| ppid == parent && comm.starts_with(name)))
+        .collect()
+}
+
+/// Name, parent and state of a process; `None` when it is gone.
+fn stat(pid: u32) -> Option<(String, u32, char)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (open, close) = (text.find('(')?, text.rfind(')')?);
+    let mut rest = text[close + 1..].split_whitespace();
+    let state = rest.next()?.chars().next()?;
+    Some((text[open + 1..close].to_owned(), rest.next()?.parse().ok()?, state))
+}
+
+/// Whether a process still runs: neither gone nor waiting to be reaped.
+pub fn runs(pid: u32) -> bool {
+    stat(pid).is_some_and(|(_, _, state)| state != 'Z' && state != 'X')
+}
+
+/// Waits until `check` gives a value.
+pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The QEMU that `parent` started, once it is there.
+pub fn qemu_of(parent: u32) -> u32 {
+    wait_for("a QEMU child", Duration::from_secs(60), || children(parent, "qemu-system").pop())
+}
+
+/// Waits until a process is gone.
+pub fn wait_until_gone(pid: u32, limit: Duration) {
+    wait_for("a process to be gone", limit, || (!runs(pid)).then_some(()));
+}
+
+/// Largest resident set of a running process so far, KiB.
+pub fn peak_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: Signal) {
+    kill_process(to_pid(pid), signal).expect("the process is there");
+}
+
+/// A process id as rustix wants it.
+pub fn to_pid(pid: u32) -> Pid {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id is positive")
+}
