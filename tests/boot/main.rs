@@ -14,6 +14,7 @@ mod interactive;
 mod killed;
 mod nested;
 mod plain;
+mod readme;
 mod streams;
 mod unpacked;
 mod verdict;
