@@ -23,10 +23,10 @@ pub struct MakeTinyImage {
     #[arg(long, value_name = "LINE", overrides_with = "run")]
     run: Option<OsString>,
     /// A file, directory or pattern to include, at another place where DST is given
-    #[arg(long, value_name = "SRC[=DST]", value_parser = super::options::copy)]
+    #[arg(long, value_name = "SRC[=DST]", value_parser = super::options::copy_parser())]
     copy: Vec<Copy>,
     /// A kernel module to load, after all it depends on
-    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = super::options::module)]
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = super::options::module_parser())]
     kmod: Vec<ModuleRequest>,
     /// The kernel release to take modules from [default: the running kernel's]
     #[arg(long, value_name = "RELEASE", overrides_with = "kver")]

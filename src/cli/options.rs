@@ -1,22 +1,23 @@
 //! Values of options that several verbs share.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
+
+use clap::builder::TypedValueParser;
 
 use crate::spec::{Copy, ModuleRequest};
 
 /// `SRC[=DST]`.
-pub(super) fn copy(text: &str) -> Result<Copy, String> {
-    let (source, destination) = text.split_once('=').map_or((text, None), |(source, to)| (source, Some(to)));
-    if source.is_empty() || destination == Some("") {
-        return Err("neither SRC nor DST may be empty".to_owned());
-    }
-    Ok(Copy { source: PathBuf::from(source), destination: destination.map(PathBuf::from) })
+pub fn copy_parser() -> impl TypedValueParser<Value = Copy> {
+    clap::builder::NonEmptyStringValueParser::new().map(|text| {
+        let (source, destination) = text.split_once('=').map_or((text.as_str(), None), |(from, to)| (from, Some(to)));
+        Copy { source: PathBuf::from(source), destination: destination.map(PathBuf::from) }
+    })
 }
 
 /// `NAME [PARAM=VALUE...]`.
-pub(super) fn module(text: &str) -> Result<ModuleRequest, String> {
-    let mut words = text.split_whitespace();
-    let name = words.next().ok_or("a module has a name")?;
-    Ok(ModuleRequest { name: OsString::from(name), params: words.collect::<Vec<_>>().join(" ").into() })
+pub fn module_parser() -> impl TypedValueParser<Value = ModuleRequest> {
+    clap::builder::NonEmptyStringValueParser::new().map(|text| {
+        let (name, params) = text.split_once(' ').unwrap_or((text.as_str(), ""));
+        ModuleRequest { name: name.into(), params: params.into() }
+    })
 }
