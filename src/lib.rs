@@ -22,7 +22,9 @@
 
 pub mod arch;
 pub mod boot;
+pub mod cache;
 pub mod cli;
+pub mod pid1;
 pub mod plan;
 pub mod proto;
 pub mod resolve;

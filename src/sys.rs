@@ -1,1 +1,77 @@
 //! The one file that may say `unsafe`: small, safe wrappers around what neither std nor rustix offers.
+#![expect(unsafe_code, reason = "system interfaces without a safe wrapper elsewhere; each block says why it is sound")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::os::unix::thread::JoinHandleExt;
+use std::process::{Child, Command};
+use std::thread::JoinHandle;
+
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use memmap2::MmapMut;
+
+/// Starts `command` in a process group of its own, inheriting `keep` under the same numbers, and killed by the kernel
+/// the moment the calling thread ends, however it ends (`prctl(2)`, `PR_SET_PDEATHSIG`): call it from a thread
+/// that lives as long as the child should, usually the main one.
+pub fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Child> {
+    let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    let parent = rustix::process::getpid().as_raw_nonzero().get();
+    let tie = move || {
+        // SAFETY: prctl, getppid and fcntl are async-signal-safe and touch no memory of ours.
+        unsafe {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before prctl: then nobody would ever send the signal.
+            if libc::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            for fd in &keep {
+                if libc::fcntl(*fd, libc::F_SETFD, 0) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+        }
+        Ok(())
+    };
+    command.process_group(0);
+    // SAFETY: the closure calls only async-signal-safe functions and allocates nothing.
+    unsafe { command.pre_exec(tie) };
+    command.spawn()
+}
+
+/// Gives `memory` to the virtual machine as its RAM from guest physical address 0 on.
+///
+/// The memory is leaked into the machine's life time by taking it by reference that outlives the machine.
+pub fn give_memory<'machine>(machine: &'machine VmFd, memory: &'machine mut MmapMut) -> io::Result<()> {
+    let region = kvm_userspace_memory_region {
+        slot: 0,
+        flags: 0,
+        guest_phys_addr: 0,
+        memory_size: memory.len() as u64,
+        userspace_addr: memory.as_mut_ptr() as u64,
+    };
+    // SAFETY: the mapping is page aligned, of the length given, and borrowed for as long as the machine is.
+    unsafe { machine.set_user_memory_region(region) }.map_err(|error| io::Error::from_raw_os_error(error.errno()))
+}
+
+/// Interrupts a system call of `thread` with a signal whose handler does nothing.
+pub fn interrupt_thread<T>(thread: &JoinHandle<T>, signal: i32) -> io::Result<()> {
+    // SAFETY: the handle keeps the pthread_t valid until the thread is joined or detached.
+    match unsafe { libc::pthread_kill(thread.as_pthread_t(), signal) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Sends `signal` to every process of a child's group.
+pub fn signal_group(child: &Child, signal: i32) -> io::Result<()> {
+    let Ok(group) = i32::try_from(child.id()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    // SAFETY: kill touches no memory; the child is not yet reaped, so the group cannot be another's.
+    match unsafe { libc::kill(-group, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,1 +1,396 @@
 //! From a transcript to an outcome, and from an outcome to the one exit code.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0-255 | the guest's command exited with this status |
+//! | 118 | QEMU died |
+//! | 119 | the guest's processor reset without anybody asking for it (a triple fault) |
+//! | 120 | kernel panic |
+//! | 122 | the guest went away without a verdict: powered off, restarted, halted, or closed its channel |
+//! | 123 | a watchdog device fired |
+//! | 124 | timed out |
+//! | 125 | could not test: bad input, no QEMU, a module that would not load (`git bisect run` skips) |
+//! | 126, 127 | the command could not be executed, was not found |
+//! | 128+n | the command was killed by signal n; or signal n ended bootling |
+//!
+//! Silence is never success: 0 comes from pid 1's own report and from nothing else.
+//! Where a guest's status is one of these numbers, `--json` and the sentence on standard error tell them apart.
+
+use std::time::Duration;
+
+use crate::boot::transcript::{Event, Limit, QemuExit, Transcript};
+use crate::proto::frame::{Ended, Failure};
+
+/// The tool's own exit codes.
+pub mod code {
+    /// QEMU died.
+    pub const QEMU_DIED: u8 = 118;
+    /// A reset nobody asked for.
+    pub const RESET: u8 = 119;
+    /// Kernel panic.
+    pub const PANIC: u8 = 120;
+    /// No verdict.
+    pub const WENT_AWAY: u8 = 122;
+    /// A watchdog fired.
+    pub const WATCHDOG: u8 = 123;
+    /// Timed out.
+    pub const TIMED_OUT: u8 = 124;
+    /// Could not test.
+    pub const COULD_NOT_TEST: u8 = 125;
+    /// Added to a signal's number.
+    pub const SIGNAL: u8 = 128;
+}
+
+/// What came of a boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command exited.
+    Exited {
+        /// Its status.
+        status: u8,
+    },
+    /// A signal killed the command.
+    Signaled {
+        /// Its number.
+        signal: u8,
+        /// Whether core was dumped.
+        core: bool,
+    },
+    /// The command could not be executed: 126 or 127, as shells have it.
+    NotExecuted {
+        /// The status.
+        status: u8,
+        /// What was to be executed.
+        command: String,
+        /// The guest kernel's error number.
+        errno: u32,
+    },
+    /// The kernel panicked.
+    Panic {
+        /// Its words.
+        line: String,
+    },
+    /// The processor reset although nobody asked.
+    Reset,
+    /// The machine stopped without a verdict.
+    WentAway {
+        /// In which way, as the end of a sentence about the guest.
+        how: &'static str,
+    },
+    /// A watchdog device fired.
+    Watchdog {
+        /// What QEMU did about it.
+        action: String,
+    },
+    /// QEMU ended by itself.
+    QemuDied {
+        /// How.
+        exit: QemuExit,
+    },
+    /// A limit ran out.
+    TimedOut {
+        /// Which.
+        limit: Limit,
+        /// How long it was.
+        after: Duration,
+    },
+    /// A signal, or the escape key, ended the run.
+    Interrupted {
+        /// Its number; the escape key counts as SIGINT.
+        signal: i32,
+    },
+    /// Nobody read the output any more.
+    OutputClosed,
+    /// There is nothing to judge.
+    CouldNotTest {
+        /// Why, as a sentence.
+        why: String,
+    },
+}
+
+/// Computes the outcome.
+pub fn judge(transcript: &Transcript) -> Outcome {
+    for (position, event) in transcript.events.iter().enumerate() {
+        let outcome = match event {
+            Event::Exit { ended, .. } => from_end(*ended, &transcript.events[..position]),
+            Event::Failed { what, errno, subject } => match could_not(*what, *errno, subject) {
+                Some(why) => Outcome::CouldNotTest { why },
+                None => continue,
+            },
+            Event::Nonsense(what) => Outcome::CouldNotTest {
+                why: format!("the guest sent what is not a frame on the control channel: {what}"),
+            },
+            Event::Interrupted { signal } => Outcome::Interrupted { signal: *signal },
+            Event::Escaped => Outcome::Interrupted { signal: 2 },
+            Event::OutputClosed => Outcome::OutputClosed,
+            Event::Watchdog { action } => Outcome::Watchdog { action: action.clone() },
+            // A panic that did not reset the machine is still a panic, not a timeout.
+            Event::TimedOut { limit, after } => {
+                panic_of(transcript).unwrap_or(Outcome::TimedOut { limit: *limit, after: *after })
+            }
+            Event::Shutdown { .. } | Event::QemuExited(_) => continue,
+            Event::Hello { .. }
+            | Event::Started { .. }
+            | Event::Note(_)
+            | Event::GuestPanicked
+            | Event::ChannelClosed => continue,
+        };
+        return outcome;
+    }
+    without_verdict(transcript)
+}
+
+fn panic_of(transcript: &Transcript) -> Option<Outcome> {
+    let device = transcript.events.contains(&Event::GuestPanicked);
+    let line = match &transcript.console.panic {
+        Some(line) => line.clone(),
+        None if device => "Kernel panic, reported by the guest's panic device".to_owned(),
+        None => return None,
+    };
+    Some(Outcome::Panic { line })
+}
+
+fn from_end(ended: Ended, before: &[Event]) -> Outcome {
+    match ended {
+        Ended::Exited(status) => {
+            let failure = before.iter().find_map(|event| match event {
+                Event::Failed { what: Failure::Exec, errno, subject } => Some((*errno, subject.clone())),
+                _ => None,
+            });
+            match failure {
+                Some((errno, command)) => Outcome::NotExecuted { status, command, errno },
+                None => Outcome::Exited { status },
+            }
+        }
+        Ended::Signaled(signal, core) => Outcome::Signaled { signal, core },
+        Ended::PowerOff => Outcome::WentAway { how: "was powered off from inside before the command ended" },
+        Ended::Restart => Outcome::WentAway { how: "was restarted from inside before the command ended" },
+        Ended::Halt => Outcome::WentAway { how: "was halted from inside before the command ended" },
+    }
+}
+
+/// Why pid 1 could not even start; `None` where a status follows all the same.
+fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
+    let reason = match errno {
+        0 => String::new(),
+        errno => format!(": {}", errno_text(errno)),
+    };
+    match what {
+        Failure::Exec => None,
+        Failure::Job => Some(format!("pid 1 could not read its job{reason} {subject}").trim_end().to_owned()),
+        Failure::Module => Some(format!("the guest could not load module {subject}{reason}")),
+        Failure::Tty => Some(format!("the guest could not make a terminal{reason}")),
+        Failure::BlockDevices => Some(format!("the guest waited in vain for block devices: {subject}")),
+    }
+}
+
+/// The machine stopped and pid 1 had said nothing final.
+fn without_verdict(transcript: &Transcript) -> Outcome {
+    if let Some(panic) = panic_of(transcript) {
+        return panic;
+    }
+    let exit = transcript.events.iter().find_map(|event| match event {
+        Event::QemuExited(exit) => Some(*exit),
+        _ => None,
+    });
+    let shutdown = transcript.events.iter().find_map(|event| match event {
+        Event::Shutdown { guest, reason } => Some((*guest, reason.as_str())),
+        _ => None,
+    });
+    let signs = &transcript.console;
+    match (shutdown, exit) {
+        (Some((true, "guest-reset")), _) if signs.restart => Outcome::WentAway { how: "restarted without a verdict" },
+        (Some((true, "guest-reset")), _) => Outcome::Reset,
+        (Some((true, _)), _) => Outcome::WentAway { how: "powered off without a verdict" },
+        // It refused its command line, or could not open something: nothing has run.
+        (None, Some(QemuExit::Status(status))) if status != 0 && !transcript.guest_lived() => {
+            let said = transcript.qemu_said.join("; ");
+            let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
+            Outcome::CouldNotTest { why: format!("QEMU would not start (status {status}): {said}") }
+        }
+        (_, Some(exit)) => Outcome::QemuDied { exit },
+        (_, None) => Outcome::WentAway { how: "closed its control channel without a verdict" },
+    }
+}
+
+impl Outcome {
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        let from_signal = |signal: u8| code::SIGNAL.saturating_add(signal);
+        match self {
+            Self::Exited { status } | Self::NotExecuted { status, .. } => *status,
+            Self::Signaled { signal, .. } => from_signal(*signal),
+            Self::Panic { .. } => code::PANIC,
+            Self::Reset => code::RESET,
+            Self::WentAway { .. } => code::WENT_AWAY,
+            Self::Watchdog { .. } => code::WATCHDOG,
+            Self::QemuDied { .. } => code::QEMU_DIED,
+            Self::TimedOut { .. } => code::TIMED_OUT,
+            Self::Interrupted { signal } => from_signal(u8::try_from(*signal).unwrap_or(2)),
+            Self::OutputClosed => from_signal(13),
+            Self::CouldNotTest { .. } => code::COULD_NOT_TEST,
+        }
+    }
+
+    /// One word for `--json`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Exited { .. } => "exited",
+            Self::Signaled { .. } => "signaled",
+            Self::NotExecuted { .. } => "not-executed",
+            Self::Panic { .. } => "panic",
+            Self::Reset => "reset",
+            Self::WentAway { .. } => "went-away",
+            Self::Watchdog { .. } => "watchdog",
+            Self::QemuDied { .. } => "qemu-died",
+            Self::TimedOut { .. } => "timed-out",
+            Self::Interrupted { .. } => "interrupted",
+            Self::OutputClosed => "output-closed",
+            Self::CouldNotTest { .. } => "could-not-test",
+        }
+    }
+
+    /// One clear sentence for the user; `None` where the command has spoken for itself.
+    pub fn sentence(&self) -> Option<String> {
+        Some(match self {
+            Self::Exited { .. } | Self::OutputClosed => return None,
+            Self::Signaled { signal, core } => {
+                let core = if *core { ", core dumped" } else { "" };
+                format!("the guest's command was killed by signal {signal} ({}){core}", signal_name(i32::from(*signal)))
+            }
+            Self::NotExecuted { command, errno, .. } => {
+                format!("the guest could not execute {command}: {}", errno_text(*errno))
+            }
+            Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
+            Self::Reset => {
+                "the guest's processor reset although nobody asked for it (most likely a triple fault)".to_owned()
+            }
+            Self::WentAway { how } => format!("the guest {how}"),
+            Self::Watchdog { action } => format!("the guest's watchdog fired, and QEMU did as told: {action}"),
+            Self::QemuDied { exit: QemuExit::Status(status) } => {
+                format!("QEMU ended with status {status} before the guest gave a verdict")
+            }
+            Self::QemuDied { exit: QemuExit::Signal(signal) } => {
+                format!("QEMU was killed by signal {signal} ({})", signal_name(*signal))
+            }
+            Self::TimedOut { limit: Limit::Boot, after } => {
+                format!("timed out: the guest did not reach pid 1 within {after:?} (--boot-timeout)")
+            }
+            Self::TimedOut { limit: Limit::Total, after } => {
+                format!("timed out: no verdict within {after:?} (--timeout)")
+            }
+            Self::Interrupted { signal } => format!("interrupted ({}); the guest is ended", signal_name(*signal)),
+            Self::CouldNotTest { why } => format!("could not test: {why}"),
+        })
+    }
+
+    /// Whether the console's last lines help to understand it.
+    pub const fn wants_console(&self) -> bool {
+        match self {
+            Self::Panic { .. }
+            | Self::Reset
+            | Self::WentAway { .. }
+            | Self::Watchdog { .. }
+            | Self::QemuDied { .. }
+            | Self::TimedOut { .. }
+            | Self::CouldNotTest { .. } => true,
+            Self::Exited { .. }
+            | Self::Signaled { .. }
+            | Self::NotExecuted { .. }
+            | Self::Interrupted { .. }
+            | Self::OutputClosed => false,
+        }
+    }
+}
+
+/// `SIGSEGV` for 11; the number where it has no name.
+pub fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => name.to_owned(),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// The C library's words for an error number, which Linux guests share with us.
+fn errno_text(errno: u32) -> String {
+    let errno = i32::try_from(errno).unwrap_or(0);
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, judge};
+    use crate::boot::transcript::{ConsoleSigns, Event, Limit, QemuExit, Transcript};
+    use crate::proto::frame::{Ended, Failure, Usage};
+    use std::time::Duration;
+
+    fn transcript(events: Vec<Event>, console: ConsoleSigns) -> Transcript {
+        Transcript { events, console, ..Transcript::default() }
+    }
+
+    fn exit(ended: Ended) -> Event {
+        Event::Exit { at: Duration::ZERO, ended, usage: Usage::default(), taint: 0 }
+    }
+
+    fn shutdown(reason: &str) -> Event {
+        Event::Shutdown { guest: true, reason: reason.to_owned() }
+    }
+
+    fn spoke() -> ConsoleSigns {
+        ConsoleSigns { spoke: true, ..ConsoleSigns::default() }
+    }
+
+    #[test]
+    fn every_way_to_end_has_its_own_name_and_the_documented_code() {
+        let panicked = || ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
+        let gone = Event::QemuExited(QemuExit::Status(0));
+        let failed = |what| Event::Failed { what, errno: 2, subject: "x".to_owned() };
+        let late = |limit| Event::TimedOut { limit, after: Duration::from_secs(1) };
+        let cases = [
+            (vec![exit(Ended::Exited(0))], spoke(), "exited", 0),
+            (vec![exit(Ended::Exited(124))], spoke(), "exited", 124),
+            (vec![exit(Ended::Signaled(11, true))], spoke(), "signaled", 139),
+            (vec![failed(Failure::Exec), exit(Ended::Exited(127))], spoke(), "not-executed", 127),
+            (vec![exit(Ended::PowerOff), gone.clone()], spoke(), "went-away", 122),
+            (vec![failed(Failure::Module)], spoke(), "could-not-test", 125),
+            (vec![shutdown("guest-reset"), gone.clone()], panicked(), "panic", 120),
+            (vec![late(Limit::Total)], panicked(), "panic", 120),
+            (vec![late(Limit::Boot)], spoke(), "timed-out", 124),
+            (vec![shutdown("guest-reset"), gone.clone()], spoke(), "reset", 119),
+            (vec![shutdown("guest-reset"), gone.clone()], ConsoleSigns { restart: true, ..spoke() }, "went-away", 122),
+            (vec![shutdown("guest-shutdown"), gone.clone()], spoke(), "went-away", 122),
+            (vec![Event::Watchdog { action: "poweroff".to_owned() }, gone], spoke(), "watchdog", 123),
+            (vec![Event::QemuExited(QemuExit::Signal(9))], spoke(), "qemu-died", 118),
+            (vec![Event::QemuExited(QemuExit::Status(1))], ConsoleSigns::default(), "could-not-test", 125),
+            (vec![Event::ChannelClosed], spoke(), "went-away", 122),
+            (vec![Event::Interrupted { signal: 15 }], spoke(), "interrupted", 143),
+            (vec![Event::Escaped], spoke(), "interrupted", 130),
+            (vec![Event::OutputClosed], spoke(), "output-closed", 141),
+            (vec![Event::Nonsense("x".to_owned())], spoke(), "could-not-test", 125),
+            (vec![], ConsoleSigns::default(), "went-away", 122),
+        ];
+        for (events, console, name, code) in cases {
+            let told = format!("{events:?}");
+            let outcome = judge(&transcript(events, console));
+            assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_given_before_the_machine_stopped_stands() {
+        let events = vec![exit(Ended::Exited(3)), shutdown("guest-shutdown"), Event::QemuExited(QemuExit::Status(0))];
+        assert_eq!(judge(&transcript(events, spoke())), Outcome::Exited { status: 3 });
+    }
+
+    #[test]
+    fn nothing_but_pid_1_makes_success() {
+        let quiet_ends = [vec![], vec![Event::QemuExited(QemuExit::Status(0))], vec![shutdown("guest-shutdown")]];
+        for events in quiet_ends {
+            assert_ne!(judge(&transcript(events, spoke())).exit_code(), 0);
+        }
+    }
+}

@@ -1,1 +1,18 @@
 //! From an image and a boot spec to a transcript: the QEMU command line, the process, the conversation with pid 1.
+//!
+//! [`machine`] turns what was asked for into what will run, [`argv`] writes it down, [`guest`] starts it,
+//! [`session`] talks with it, [`transcript`] is what comes out.
+
+pub mod argv;
+pub mod console;
+pub mod guest;
+pub mod kvm;
+pub mod machine;
+mod outlet;
+pub mod qemu;
+mod qmp;
+pub mod session;
+pub mod signals;
+mod talk;
+pub mod terminal;
+pub mod transcript;

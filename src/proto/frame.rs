@@ -103,6 +103,26 @@ pub enum ToHost<'a> {
     },
 }
 
+/// Which output of the command a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// [`ToHost::Stdout`].
+    Output,
+    /// [`ToHost::Stderr`].
+    Errors,
+}
+
+impl Stream {
+    /// The bytes that stand before `len` bytes of it: for a sender that has its payload in place already.
+    pub const fn header(self, len: u16) -> [u8; HEADER] {
+        let [low, high] = len.to_le_bytes();
+        match self {
+            Self::Output => [STDOUT, low, high],
+            Self::Errors => [STDERR, low, high],
+        }
+    }
+}
+
 /// From host to guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToGuest<'a> {
@@ -128,6 +148,9 @@ pub enum ToGuest<'a> {
     },
     /// Send this signal to the command's process group.
     Signal(u8),
+    /// The verdict has arrived: switch off. Until this comes, or the host hangs up, or ends the machine, the guest
+    /// stays, since a machine that is switched off takes along what its ports have not delivered.
+    Done,
 }
 
 /// Why bytes are not a frame.
@@ -154,13 +177,14 @@ const STDIN: u8 = 0x42;
 const STDIN_EOF: u8 = 0x43;
 const RESIZE: u8 = 0x44;
 const SIGNAL: u8 = 0x45;
+const DONE: u8 = 0x46;
 
 /// A frame split into tag and payload, with the number of bytes it took; `None` until enough bytes are there.
 pub fn split(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    if !matches!(tag, HELLO..=EXIT | GO..=SIGNAL) {
+    if !matches!(tag, HELLO..=EXIT | GO..=DONE) {
         return Err(FrameError::Tag(tag));
     }
     let len = u16::from_le_bytes([low, high]);
@@ -350,6 +374,7 @@ impl<'a> ToGuest<'a> {
             STDIN_EOF => Self::StdinEof,
             RESIZE => Self::Resize { rows: fields.u16()?, columns: fields.u16()? },
             SIGNAL => Self::Signal(fields.u8()?),
+            DONE => Self::Done,
             _ => return None,
         };
         fields.end(message)
@@ -380,6 +405,7 @@ impl<'a> ToGuest<'a> {
                 frame.put(&[number]);
                 SIGNAL
             }
+            Self::Done => DONE,
         };
         frame.finish(tag)
     }

@@ -186,6 +186,42 @@ impl Root {
         self.resolve(path).ok()
     }
 
+    /// True where something stands at `path`, be it a link that leads nowhere.
+    pub fn exists(&self, path: &ArchivePath) -> bool {
+        self.unfollowed(path).is_some()
+    }
+
+    /// True where `path` is a directory, and no link to one.
+    pub fn is_real_dir(&self, path: &ArchivePath) -> bool {
+        self.unfollowed(path).is_some_and(|found| matches!(found, Seen::Other(metadata) if metadata.is_dir()))
+    }
+
+    /// Where `path` itself stands, links above it followed: its last component may be a link.
+    pub fn place(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
+        let mut place = self.resolve(&path.parent().unwrap_or_default())?;
+        place.real = place.real.join(path.file_name());
+        match self.look(&place.real)? {
+            Seen::Missing => return Err(RootError::Missing { path: self.host_path(path) }),
+            Seen::Link(_) => {
+                let host = self.host_path(&place.real);
+                let found = fs::symlink_metadata(&host).map_err(|source| RootError::Io { path: host, source })?;
+                place.metadata = Arc::new(found);
+            }
+            Seen::Other(metadata) => place.metadata = metadata,
+        }
+        Ok(place)
+    }
+
+    /// Records a path that was found by other means than a look-up here, such as a walk over a tree.
+    pub fn record(&self, host: PathBuf) {
+        self.read.borrow_mut().insert(host);
+    }
+
+    fn unfollowed(&self, path: &ArchivePath) -> Option<Seen> {
+        let parent = self.find(&path.parent().unwrap_or_default())?;
+        self.look(&parent.real.join(path.file_name())).ok().filter(|seen| !matches!(seen, Seen::Missing))
+    }
+
     /// Opens what `path` leads to.
     pub fn open(&self, path: &ArchivePath) -> Result<(Resolved, File), RootError> {
         let resolved = self.resolve(path)?;

@@ -1,1 +1,117 @@
-//! From a checked plan to bytes.
+//! From a checked plan to bytes: newc by the kernel's rules, compressed or not, in a file, on a pipe, in memory.
+//!
+//! Same plan, same bytes: times come from the caller, numbers from the order, owners are root. Outputs appear whole or
+//! not at all. And back again: [`read`] lists what is in any initrd.
+
+pub mod compress;
+pub mod memfd;
+pub mod newc;
+pub mod output;
+pub mod read;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+pub use compress::Compression;
+pub use newc::Options;
+pub use output::Output;
+
+use crate::plan::CheckedPlan;
+use crate::spec::ArchivePath;
+
+/// Why an archive could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A source that was there when the plan was made.
+    #[error("reading {} for {member}", path.display())]
+    Source {
+        /// The file on the host.
+        path: PathBuf,
+        /// The member it is for.
+        member: ArchivePath,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// A source that has another length than when the plan was made.
+    #[error("reading {} for {member}: it had {planned} bytes and now has {found}: it changed while the image was made", path.display())]
+    Changed {
+        /// The file on the host.
+        path: PathBuf,
+        /// The member it is for.
+        member: ArchivePath,
+        /// Its length in the plan.
+        planned: u64,
+        /// Its length now, or how much of it could be read.
+        found: u64,
+    },
+    /// The output would not take the bytes.
+    #[error("writing the archive")]
+    Archive(#[source] io::Error),
+    /// The output, by name.
+    #[error("writing {name}")]
+    Output {
+        /// What the user called it.
+        name: String,
+        /// What the host said.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    /// Says which output it was.
+    #[must_use]
+    pub fn named(self, output: &str) -> Self {
+        match self {
+            Self::Archive(source) => Self::Output { name: output.to_owned(), source },
+            Self::Source { .. } | Self::Changed { .. } | Self::Output { .. } => self,
+        }
+    }
+}
+
+/// Where an archive goes: a stream of bytes that may know a shorter way for whole files.
+pub trait Sink: Write {
+    /// Copies up to `len` bytes from `source` without their passing through this process, and says how many.
+    /// Zero means that there is no such way here; the caller then reads and writes.
+    fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {
+        let _ = (source, len);
+        Ok(0)
+    }
+}
+
+impl Sink for Vec<u8> {}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {
+        (**self).copy_from(source, len)
+    }
+}
+
+impl Sink for File {
+    /// `copy_file_range(2)` shares blocks on file systems that can and else copies in the kernel; it refuses to leave the
+    /// file system, where `sendfile(2)` goes on. On ext4 and tmpfs both are 10 to 20 percent faster than read and write.
+    fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {
+        let len = usize::try_from(len.min(1 << 30)).unwrap_or(usize::MAX);
+        let copied = rustix::fs::copy_file_range(source, None, &*self, None, len);
+        if let Ok(1..) = copied {
+            return Ok(copied? as u64);
+        }
+        // Whatever the reason was, if it is a real one the plain way meets it again and can name it.
+        Ok(rustix::fs::sendfile(&*self, source, None, len).map_or(0, |copied| copied as u64))
+    }
+}
+
+/// Writes a whole image to `output` and makes it appear. Says how many bytes it has there.
+pub fn image(plan: &CheckedPlan, mut output: Output, compression: Compression, mtime: u32) -> Result<u64, WriteError> {
+    let name = output.name().to_owned();
+    // Only an archive that is stored as it is has anything to gain from aligned data.
+    let align = compression == Compression::None;
+    let written = (|| {
+        let mut sink = compression.writer(output.file()).map_err(WriteError::Archive)?;
+        newc::write(plan, &mut sink, &Options { align, mtime })?;
+        sink.finish().map_err(WriteError::Archive)
+    })()
+    .map_err(|error| error.named(&name))?;
+    output.commit()?;
+    Ok(written)
+}

@@ -1,0 +1,60 @@
+//! Builds the guest's pid 1 from `stubs/init` and hands its bytes to `src/pid1.rs`.
+//!
+//! It is a program of its own (no libc, no allocation, another panic strategy), so it is compiled by one call of rustc
+//! instead of being a member of the workspace. It needs nothing beyond the target that the tool is built for.
+
+use std::env;
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut cargo = std::io::stdout();
+    for watched in ["build.rs", "stubs/init", "src/proto"] {
+        writeln!(cargo, "cargo::rerun-if-changed={watched}")?;
+    }
+    writeln!(cargo, "cargo::rustc-check-cfg=cfg(pid1)")?;
+    let target = env::var("TARGET")?;
+    // The machines that stubs/init/src/syscall speaks to, with a core library that is known to be there.
+    if !(target.starts_with("x86_64-") && target.contains("-linux-")) || target.ends_with("x32") {
+        return Ok(());
+    }
+    let out = Path::new(&env::var("OUT_DIR")?).join("pid1-x86_64");
+    compile(&target, &out)?;
+    writeln!(cargo, "cargo::rustc-cfg=pid1")?;
+    writeln!(cargo, "cargo::rustc-env=BOOTLING_PID1={}", out.display())?;
+    Ok(())
+}
+
+fn compile(target: &str, out: &Path) -> Result<(), Box<dyn Error>> {
+    let mut rustc = Command::new(env::var_os("RUSTC").ok_or("cargo names no RUSTC")?);
+    rustc.args(["--crate-name", "init", "--crate-type", "bin", "--edition", "2024", "--target", target]);
+    for option in [
+        "panic=abort",
+        "opt-level=s",
+        "lto=fat",
+        "codegen-units=1",
+        "overflow-checks=off",
+        "debug-assertions=off",
+        "strip=symbols",
+        "force-unwind-tables=no",
+        // No dynamic loader will ever relocate it, and the kernel loads it as it lies.
+        "relocation-model=static",
+        "target-feature=+crt-static",
+        "link-arg=-nostartfiles",
+        "link-arg=-nostdlib",
+        "link-arg=-static",
+        "link-arg=-no-pie",
+        // One page less for every segment, and no notes.
+        "link-arg=-Wl,-z,noseparate-code,-z,norelro,--build-id=none,--no-eh-frame-hdr",
+    ] {
+        rustc.args(["-C", option]);
+    }
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        rustc.arg("-C").arg(format!("linker={}", linker.display()));
+    }
+    rustc.arg("-o").arg(out).arg("stubs/init/src/main.rs");
+    let status = rustc.status().map_err(|error| format!("running rustc for stubs/init: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("compiling stubs/init: rustc ended with {status}").into()) }
+}

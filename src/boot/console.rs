@@ -1,0 +1,148 @@
+//! The guest's console: its tail kept in bounded memory, its signs read, its bytes passed on where asked.
+//!
+//! What it says is untrusted: lines are bounded, and shown without control characters.
+
+use std::collections::VecDeque;
+
+use super::transcript::ConsoleSigns;
+
+/// Lines kept.
+const LINES: usize = 60;
+/// Longest part of a line that is kept.
+const LINE_BYTES: usize = 512;
+
+/// Reads a console as it arrives.
+#[derive(Debug, Default)]
+pub struct Console {
+    lines: VecDeque<String>,
+    line: Vec<u8>,
+    signs: ConsoleSigns,
+}
+
+impl Console {
+    /// Takes the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.signs.spoke |= !bytes.is_empty();
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                _ if self.line.len() < LINE_BYTES => self.line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the kernel said about its end so far.
+    pub fn signs(&self) -> &ConsoleSigns {
+        &self.signs
+    }
+
+    /// The last lines, and the signs. An unfinished line counts as one.
+    pub fn finish(mut self) -> (Vec<String>, ConsoleSigns) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        (self.lines.into(), self.signs)
+    }
+
+    fn end_line(&mut self) {
+        let line = printable(&self.line);
+        self.line.clear();
+        let text = without_timestamp(&line);
+        if text.starts_with("Kernel panic - not syncing") && self.signs.panic.is_none() {
+            self.signs.panic = Some(text.to_owned());
+        }
+        self.signs.power_down |= text.starts_with("reboot: Power down");
+        self.signs.restart |= text.starts_with("reboot: Restarting system");
+        self.signs.halted |= text.starts_with("reboot: System halted");
+        if line.is_empty() {
+            return;
+        }
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+/// A line without terminal control: escape sequences and control characters dropped, the rest as UTF-8 with replacements.
+pub fn printable(line: &[u8]) -> String {
+    let mut kept = Vec::with_capacity(line.len());
+    let mut bytes = line.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            // ECMA-48: ESC [ parameters final, other sequences are two bytes.
+            0x1b => {
+                if bytes.next() == Some(b'[') {
+                    while bytes.next().is_some_and(|next| !(0x40..=0x7e).contains(&next)) {}
+                }
+            }
+            b'\t' => kept.push(b' '),
+            0..=0x1f | 0x7f => {}
+            _ => kept.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&kept)
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
+}
+
+/// A kernel line without `[    1.234567]` in front (and without the caller that `CONFIG_PRINTK_CALLER` adds).
+pub fn without_timestamp(line: &str) -> &str {
+    let mut rest = line.trim_start();
+    while let Some((stamp, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+        let inner = stamp.trim();
+        let is_stamp =
+            !inner.is_empty() && inner.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'T' | b'C' | b' '));
+        if !is_stamp {
+            break;
+        }
+        rest = after.trim_start();
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Console, LINE_BYTES, LINES, printable, without_timestamp};
+
+    #[test]
+    fn signs_are_read_whatever_stands_before_them() {
+        let mut console = Console::default();
+        console.feed(b"[    1.5] ok\r\n[    2.000000][    T1] Kernel panic - not syncing: Attempted to kill init!\r\n");
+        console.feed(b"[    3.1] reboot: Restarting system\n");
+        let (lines, signs) = console.finish();
+        assert_eq!(signs.panic.as_deref(), Some("Kernel panic - not syncing: Attempted to kill init!"));
+        assert!(signs.restart && !signs.power_down && !signs.halted && signs.spoke);
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_flood_is_kept_within_bounds() {
+        let mut console = Console::default();
+        for _ in 0..10_000 {
+            console.feed(&[b'x'; 1000]);
+        }
+        for _ in 0..1000 {
+            console.feed(b"line\n");
+        }
+        let (lines, _) = console.finish();
+        assert_eq!(lines.len(), LINES);
+        assert!(lines.iter().all(|line| line.len() <= LINE_BYTES));
+    }
+
+    #[test]
+    fn escape_sequences_never_reach_the_terminal() {
+        assert_eq!(printable(b"a\x1b[31mred\x1b[0m\x07\x1b]\x00b\x9b\r"), "aredb\u{fffd}");
+    }
+
+    #[test]
+    fn only_real_timestamps_are_cut() {
+        assert_eq!(without_timestamp("[    0.000000] [T0] x"), "x");
+        assert_eq!(without_timestamp("[drm] x"), "[drm] x");
+        assert_eq!(without_timestamp("[]"), "[]");
+    }
+}

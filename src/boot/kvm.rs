@@ -1,0 +1,191 @@
+//! Whether KVM works, proven by running guest code.
+//!
+//! `/dev/kvm` existing, opening, and even creating machines prove nothing: on some cloud machines a guest then runs in
+//! an emulator at a crawl, or stops at its first vector instruction. So a machine of one page of code runs in long mode:
+//! two SSE instructions, then a counted loop that must finish at hardware speed.
+//! Ioctls: `Documentation/virt/kvm/api.rst`. Only x86-64 hosts are probed.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_segment};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use memmap2::MmapMut;
+
+use crate::sys;
+
+/// Steps of the loop in a round.
+const STEPS: u32 = 2000;
+/// A round at hardware speed takes microseconds, nested under TCG some hundred; an emulator in the kernel takes 8 ms.
+const FAST: Duration = Duration::from_millis(1);
+/// Rounds that may be slow by bad luck (a busy host) before the answer is no.
+const ROUNDS: u32 = 4;
+/// A vCPU that has not come back by then never will.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+const CODE_AT: u64 = 0x1000;
+const PML4_AT: u64 = 0x2000;
+const PDPT_AT: u64 = 0x3000;
+const PD_AT: u64 = 0x4000;
+const MEMORY: usize = 0x8000;
+const PORT: u8 = 0x10;
+
+/// Why KVM is not to be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoKvm(String);
+
+impl fmt::Display for NoKvm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `Ok` where KVM has just run guest code at hardware speed.
+pub fn probe() -> Result<(), NoKvm> {
+    let kvm = Kvm::new().map_err(|error| NoKvm(explain_open(error.errno())))?;
+    let version = kvm.get_api_version();
+    if version != 12 {
+        return Err(NoKvm(format!("/dev/kvm speaks API version {version}, not 12")));
+    }
+    run_with_patience(kvm)
+}
+
+/// What an errno of opening `/dev/kvm` means, in a sentence.
+fn explain_open(errno: i32) -> String {
+    match errno {
+        libc::ENOENT => "/dev/kvm does not exist".to_owned(),
+        libc::EACCES => "no permission to open /dev/kvm (is this user in the group kvm?)".to_owned(),
+        libc::EPERM => "opening /dev/kvm is forbidden here (a container's device rules)".to_owned(),
+        libc::ENODEV | libc::ENXIO => "/dev/kvm is there, but no KVM behind it (is virtualisation enabled?)".to_owned(),
+        libc::EBUSY => "another hypervisor has the processor's virtualisation".to_owned(),
+        other => format!("opening /dev/kvm: {}", io::Error::from_raw_os_error(other)),
+    }
+}
+
+/// Runs the guest in a thread, so that a vCPU that never returns cannot hang us.
+fn run_with_patience(kvm: Kvm) -> Result<(), NoKvm> {
+    let kick = rustix::process::Signal::USR1.as_raw();
+    // The signal only has to interrupt the ioctl; what the handler sets is not read.
+    let handler = signal_hook::flag::register(kick, Arc::new(AtomicBool::new(false)))
+        .map_err(|error| NoKvm(format!("preparing to interrupt a virtual CPU: {error}")))?;
+    let (tell, answer) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // The receiver may have lost patience.
+        drop(tell.send(run(&kvm)));
+    });
+    let result = match answer.recv_timeout(PATIENCE) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Disconnected) => Err(NoKvm("the probe itself failed".to_owned())),
+        Err(RecvTimeoutError::Timeout) => {
+            // Where even this fails the thread ends with the process.
+            drop(sys::interrupt_thread(&thread, kick));
+            Err(NoKvm(format!("KVM creates machines, but guest code did not finish within {PATIENCE:?}")))
+        }
+    };
+    signal_hook::low_level::unregister(handler);
+    result
+}
+
+/// One machine, one vCPU, at most [`ROUNDS`] rounds.
+fn run(kvm: &Kvm) -> Result<(), NoKvm> {
+    let failed = |what: &str, error: kvm_ioctls::Error| NoKvm(format!("KVM fails at {what}: {error}"));
+    let mut memory = MmapMut::map_anon(MEMORY).map_err(|error| NoKvm(format!("mapping guest memory: {error}")))?;
+    fill(&mut memory);
+    let machine = kvm.create_vm().map_err(|error| failed("creating a machine", error))?;
+    sys::give_memory(&machine, &mut memory).map_err(|error| NoKvm(format!("KVM fails at taking memory: {error}")))?;
+    let mut vcpu = machine.create_vcpu(0).map_err(|error| failed("creating a virtual CPU", error))?;
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("reading its CPUID", error))?;
+    vcpu.set_cpuid2(&cpuid).map_err(|error| failed("setting CPUID", error))?;
+    enter_long_mode(&vcpu).map_err(|error| failed("entering long mode", error))?;
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        match vcpu.run() {
+            Ok(VcpuExit::IoOut(port, _)) if port == u16::from(PORT) => {}
+            Ok(VcpuExit::InternalError) => {
+                return Err(NoKvm("KVM creates machines, but cannot run an SSE instruction in them".to_owned()));
+            }
+            Ok(exit) => return Err(NoKvm(format!("KVM creates machines, but guest code stops with {exit:?}"))),
+            Err(error) => return Err(failed("running guest code", error)),
+        }
+        best = best.min(start.elapsed());
+        if best <= FAST {
+            return Ok(());
+        }
+    }
+    Err(NoKvm(format!("KVM creates machines, but runs guest code at a crawl ({STEPS} loop steps took {best:?})")))
+}
+
+/// Code, and page tables that map the first 2 MiB one to one.
+fn fill(memory: &mut [u8]) {
+    let [a, b, c, d] = STEPS.to_le_bytes();
+    #[rustfmt::skip]
+    let code = [
+        0x0f, 0x57, 0xc0,       //       xorps xmm0, xmm0
+        0x0f, 0x58, 0xc0,       //       addps xmm0, xmm0
+        0xb9, a, b, c, d,       // round: mov ecx, STEPS
+        0xff, 0xc9,             // step: dec ecx
+        0x75, 0xfc,             //       jnz step
+        0xe6, PORT,             //       out PORT, al
+        0xeb, 0xf3,             //       jmp round
+    ];
+    put(memory, CODE_AT, &code);
+    let present_writable = 0b11;
+    put(memory, PML4_AT, &(PDPT_AT | present_writable).to_le_bytes());
+    put(memory, PDPT_AT, &(PD_AT | present_writable).to_le_bytes());
+    let large_page = 1 << 7;
+    put(memory, PD_AT, &(large_page | present_writable).to_le_bytes());
+}
+
+fn put(memory: &mut [u8], at: u64, bytes: &[u8]) {
+    let at = at as usize;
+    memory[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Long mode with SSE enabled, paging on, at [`CODE_AT`] (Intel SDM volume 3, 10.8.5; AMD APM volume 2, 14.6).
+fn enter_long_mode(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+    const CR0_PE_MP_ET_NE_WP_PG: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;
+    const CR4_PAE_OSFXSR_OSXMMEXCPT: u64 = 1 << 5 | 1 << 9 | 1 << 10;
+    const EFER_LME_LMA: u64 = 1 << 8 | 1 << 10;
+    let mut sregs = vcpu.get_sregs()?;
+    let flat = kvm_segment { base: 0, limit: u32::MAX, present: 1, s: 1, g: 1, ..kvm_segment::default() };
+    sregs.cs = kvm_segment { selector: 8, type_: 11, l: 1, ..flat };
+    let data = kvm_segment { selector: 16, type_: 3, db: 1, ..flat };
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.cr0 = CR0_PE_MP_ET_NE_WP_PG;
+    sregs.cr3 = PML4_AT;
+    sregs.cr4 = CR4_PAE_OSFXSR_OSXMMEXCPT;
+    sregs.efer = EFER_LME_LMA;
+    vcpu.set_sregs(&sregs)?;
+    let mut regs = vcpu.get_regs()?;
+    regs.rip = CODE_AT;
+    regs.rflags = 2;
+    vcpu.set_regs(&regs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{explain_open, probe};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn the_probe_answers_quickly_whatever_the_answer() {
+        let start = Instant::now();
+        // Yes or no depends on the machine; a hang or a reason without words would be our fault.
+        if let Err(reason) = probe() {
+            assert!(!reason.to_string().is_empty());
+        }
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn every_errno_has_its_own_sentence() {
+        let told: std::collections::BTreeSet<String> =
+            [libc::ENOENT, libc::EACCES, libc::EPERM, libc::ENODEV, libc::EBUSY, libc::EIO].map(explain_open).into();
+        assert_eq!(told.len(), 6);
+    }
+}

@@ -1,0 +1,203 @@
+//! The machine: what was asked for becomes what will run. Plain values, no IO.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::kvm::NoKvm;
+use super::qemu::Qemu;
+use crate::arch::Arch;
+use crate::spec::{Accel, BootSpec};
+
+/// What executes guest code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The processor, through KVM.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+impl Accelerator {
+    /// QEMU's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// How host and pid 1 talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A virtio-serial port on PCI.
+    VirtioPci,
+    /// A virtio-serial port on virtio-mmio (microvm).
+    VirtioMmio,
+    /// The second serial port.
+    Com2,
+    /// None: a foreign initrd, whose console is all there is.
+    None,
+}
+
+impl Transport {
+    /// What the job tells pid 1.
+    pub const fn channel(self) -> Option<&'static str> {
+        match self {
+            Self::VirtioPci | Self::VirtioMmio => Some("virtio"),
+            Self::Com2 => Some("ttyS1"),
+            Self::None => None,
+        }
+    }
+
+    /// A word for `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VirtioPci => "virtio-serial-pci",
+            Self::VirtioMmio => "virtio-serial-mmio",
+            Self::Com2 => "com2",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A machine that can be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// The program.
+    pub qemu: Qemu,
+    /// What executes guest code.
+    pub accelerator: Accelerator,
+    /// Why not KVM, where it was not asked against.
+    pub no_kvm: Option<String>,
+    /// `-machine`
+    pub machine: OsString,
+    /// `-cpu`
+    pub cpu: OsString,
+    /// `-smp`
+    pub smp: Option<OsString>,
+    /// `-m`, in MiB.
+    pub memory_mib: u64,
+    /// The kernel's command line.
+    pub command_line: OsString,
+    /// Further QEMU arguments.
+    pub extra: Vec<OsString>,
+    /// How host and pid 1 talk.
+    pub transport: Transport,
+}
+
+/// The machine that was asked for cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MachineError {
+    /// `--accel kvm`, but KVM does not work.
+    #[error("using KVM, as --accel kvm asks: {0}")]
+    NoKvm(String),
+    /// Guests of this architecture are not supported.
+    #[error("booting a guest for {0}: bootling has a pid 1 for x86_64 guests only")]
+    Arch(Arch),
+    /// The initrd cannot fit.
+    #[error(
+        "fitting an initrd of {initrd_mib} MiB into a guest with {memory_mib} MiB of memory: it is unpacked there beside itself\n  give it --memory {needed_mib} or more"
+    )]
+    Memory {
+        /// Size of the initrd.
+        initrd_mib: u64,
+        /// What was asked for.
+        memory_mib: u64,
+        /// What would do.
+        needed_mib: u64,
+    },
+}
+
+/// What the kernel needs beside the initrd, generously.
+const KERNEL_MIB: u64 = 160;
+/// Guest memory where nothing was asked for.
+const DEFAULT_MIB: u64 = 1024;
+const MIB: u64 = 1 << 20;
+
+/// Chooses the accelerator. `probe` is asked only where the answer matters.
+pub fn choose_accelerator(
+    wanted: Accel,
+    arch: Arch,
+    probe: impl FnOnce() -> Result<(), NoKvm>,
+) -> Result<(Accelerator, Option<String>), MachineError> {
+    let foreign = Arch::host() != Some(arch);
+    match wanted {
+        Accel::Tcg => Ok((Accelerator::Tcg, None)),
+        Accel::Kvm if foreign => Err(MachineError::NoKvm(format!("this host cannot run {arch} code"))),
+        Accel::Kvm => probe().map(|()| (Accelerator::Kvm, None)).map_err(|why| MachineError::NoKvm(why.to_string())),
+        Accel::Auto if foreign => Ok((Accelerator::Tcg, Some(format!("this host cannot run {arch} code")))),
+        Accel::Auto => Ok(match probe() {
+            Ok(()) => (Accelerator::Kvm, None),
+            Err(why) => (Accelerator::Tcg, Some(why.to_string())),
+        }),
+    }
+}
+
+/// Guest memory in MiB for an initrd of this many bytes: archive and unpacked copy must both fit, since the kernel
+/// frees the archive only after unpacking (`init/initramfs.c`, `populate_rootfs`).
+pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, MachineError> {
+    let initrd_mib = initrd_bytes.div_ceil(MIB);
+    // tmpfs as rootfs takes at most half of what is left, hence the factor for the unpacked copy.
+    let needed_mib = KERNEL_MIB + initrd_mib * 3;
+    match wanted_mib {
+        Some(memory_mib) if memory_mib < KERNEL_MIB / 2 + initrd_mib * 2 => {
+            Err(MachineError::Memory { initrd_mib, memory_mib, needed_mib })
+        }
+        Some(memory_mib) => Ok(memory_mib),
+        None => Ok(DEFAULT_MIB.max(needed_mib.next_multiple_of(128))),
+    }
+}
+
+/// True where a machine type has neither PCI nor a second serial port.
+pub fn is_microvm(machine: &OsStr) -> bool {
+    let name = machine.as_bytes();
+    name == b"microvm" || name.starts_with(b"microvm,")
+}
+
+/// The kernel's command line: console, an end at a panic instead of a hang, and the user's words last, so that they win.
+///
+/// Not `quiet`: measured under TCG the whole log costs nothing that can be seen (2.1 s either way), and where a boot
+/// fails it holds the cause.
+pub fn command_line(spec: &BootSpec) -> OsString {
+    let mut line = OsString::from("console=ttyS0 panic=-1");
+    for word in &spec.append {
+        line.push(" ");
+        line.push(word);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Accelerator, MachineError, choose_accelerator, is_microvm, memory_for};
+    use crate::arch::Arch;
+    use crate::spec::Accel;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn tcg_is_never_probed_for_and_a_foreign_guest_never_gets_kvm() {
+        let probe = || panic!("probed");
+        assert_eq!(choose_accelerator(Accel::Tcg, Arch::X86_64, probe), Ok((Accelerator::Tcg, None)));
+        let foreign = if Arch::host() == Some(Arch::S390x) { Arch::X86_64 } else { Arch::S390x };
+        assert!(matches!(choose_accelerator(Accel::Kvm, foreign, probe), Err(MachineError::NoKvm(_))));
+        assert!(matches!(choose_accelerator(Accel::Auto, foreign, probe), Ok((Accelerator::Tcg, Some(_)))));
+    }
+
+    #[test]
+    fn memory_grows_with_the_initrd_and_too_little_is_refused_with_the_number_needed() {
+        assert_eq!(memory_for(None, 10 << 20), Ok(1024));
+        assert!(memory_for(None, 700 << 20).expect("fits") >= 2100);
+        assert_eq!(memory_for(Some(256), 1 << 20), Ok(256));
+        assert_eq!(
+            memory_for(Some(256), 300 << 20),
+            Err(MachineError::Memory { initrd_mib: 300, memory_mib: 256, needed_mib: 1060 })
+        );
+    }
+
+    #[test]
+    fn microvm_is_told_by_its_name_alone() {
+        assert!(is_microvm(OsStr::new("microvm")) && is_microvm(OsStr::new("microvm,rtc=on")));
+        assert!(!is_microvm(OsStr::new("q35")) && !is_microvm(OsStr::new("microvmx")));
+    }
+}

@@ -1,0 +1,115 @@
+//! QEMU's monitor protocol, as little as is needed: events in, `quit` out.
+//!
+//! QMP is JSON objects, one a line (`docs/interop/qmp-spec.rst`). Lines that are not understood are passed over:
+//! newer QEMUs have more events. A guest cannot write here, but lines are bounded all the same.
+
+use serde_json::Value;
+
+use super::transcript::Event;
+
+/// Longest line that is read; longer ones are dropped.
+const LINE_BYTES: usize = 1 << 20;
+
+/// What to send once the greeting is there.
+pub const NEGOTIATE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
+/// Asks QEMU to end, flushing its disks.
+pub const QUIT: &[u8] = b"{\"execute\":\"quit\"}\n";
+
+/// Something QEMU said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// The greeting, with QEMU's version: `7.2.22`.
+    Greeting {
+        /// Major, minor, micro.
+        version: String,
+    },
+    /// An event worth noting.
+    Event(Event),
+}
+
+/// Cuts a monitor's bytes into lines and reads them.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    line: Vec<u8>,
+    too_long: bool,
+}
+
+impl Monitor {
+    /// Takes the next bytes and tells what they said.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Said> {
+        let mut said = Vec::new();
+        for byte in bytes {
+            if *byte == b'\n' {
+                if !self.too_long {
+                    said.extend(read_line(&self.line));
+                }
+                self.line.clear();
+                self.too_long = false;
+            } else if self.line.len() < LINE_BYTES {
+                self.line.push(*byte);
+            } else {
+                self.too_long = true;
+            }
+        }
+        said
+    }
+}
+
+fn read_line(line: &[u8]) -> Option<Said> {
+    let value: Value = serde_json::from_slice(line).ok()?;
+    if let Some(greeting) = value.get("QMP") {
+        let number =
+            |part: &str| greeting.pointer(&format!("/version/qemu/{part}")).and_then(Value::as_u64).unwrap_or(0);
+        let version = format!("{}.{}.{}", number("major"), number("minor"), number("micro"));
+        return Some(Said::Greeting { version });
+    }
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let event = match value.get("event")?.as_str()? {
+        "SHUTDOWN" => Event::Shutdown {
+            guest: value.pointer("/data/guest").and_then(Value::as_bool).unwrap_or(false),
+            reason: text("/data/reason"),
+        },
+        "WATCHDOG" => Event::Watchdog { action: text("/data/action") },
+        "GUEST_PANICKED" => Event::GuestPanicked,
+        "VSERPORT_CHANGE" if value.pointer("/data/open") == Some(&Value::Bool(false)) => Event::ChannelClosed,
+        _ => return None,
+    };
+    Some(Said::Event(event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Monitor, Said};
+    use crate::boot::transcript::Event;
+
+    #[test]
+    fn greeting_and_events_are_read_across_chunks() {
+        let stream = br#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "x"}, "capabilities": ["oob"]}}
+{"return": {}}
+{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}
+{"event": "SOMETHING_NEW", "data": {}}
+{"event": "WATCHDOG", "data": {"action": "poweroff"}}
+"#;
+        for size in [1, 7, stream.len()] {
+            let mut monitor = Monitor::default();
+            let said: Vec<Said> = stream.chunks(size).flat_map(|chunk| monitor.feed(chunk)).collect();
+            assert_eq!(
+                said,
+                [
+                    Said::Greeting { version: "7.2.22".to_owned() },
+                    Said::Event(Event::Shutdown { guest: true, reason: "guest-reset".to_owned() }),
+                    Said::Event(Event::Watchdog { action: "poweroff".to_owned() }),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_line_is_dropped_and_the_next_is_read() {
+        let mut monitor = Monitor::default();
+        for _ in 0..40 {
+            assert!(monitor.feed(&[b'x'; 64 * 1024]).is_empty());
+        }
+        assert_eq!(monitor.feed(b"\n{\"event\": \"GUEST_PANICKED\"}\n"), [Said::Event(Event::GuestPanicked)]);
+    }
+}

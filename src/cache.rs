@@ -1,0 +1,514 @@
+//! A private directory of things worth keeping between runs: unpacked packages, kernels, module indexes.
+//!
+//! An entry is a directory `KEY/` with its content (`data`, a file or a directory) and a seal (`seal`) that says how
+//! large the content is, when it was made and what its SHA-256 is. It is built under an unpredictable name and renamed
+//! into place, so it is there whole or not at all, and of two makers of one entry the second finds the first's.
+//! Nothing is fsynced: after a power cut the seal does not match, and the entry is made again.
+//!
+//! Refuses a directory that is not ours alone. An entry whose content no longer matches its seal is thrown away.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
+
+mod seal;
+
+pub use self::seal::{Key, Stamp};
+use self::seal::{Seal, hex};
+
+/// What the cache may hold, in bytes, unless `BOOTLING_CACHE_LIMIT` says otherwise.
+pub const DEFAULT_LIMIT: u64 = 4 << 30;
+
+/// Unfinished entries have names that start like this.
+const UNFINISHED: &str = ".new-";
+/// Unfinished entries younger than this may belong to a maker that has not locked them yet.
+const GRACE: Duration = Duration::from_secs(60);
+/// A seal is one short line.
+const SEAL_LIMIT: u64 = 4096;
+
+/// The cache could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// No variable says where it should be.
+    #[error("finding a place for the cache: none of BOOTLING_CACHE_DIR, XDG_CACHE_HOME and HOME is set")]
+    NoPlace,
+    /// Somebody else could write there.
+    #[error("using {} as the cache: {why}", path.display())]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// `BOOTLING_CACHE_LIMIT` is not a size.
+    #[error("reading BOOTLING_CACHE_LIMIT: {} is not a number of bytes (suffixes K, M, G)", .0.display())]
+    BadLimit(OsString),
+    /// The file system said no.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// A gerund.
+        doing: &'static str,
+        /// The object.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Makes an [`io::Error`] ours.
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+    let path = path.to_owned();
+    move |source| CacheError::Io { doing, path, source }
+}
+
+/// The cache.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+    limit: u64,
+}
+
+impl Cache {
+    /// The user's cache: `$BOOTLING_CACHE_DIR`, `$XDG_CACHE_HOME/bootling` or `~/.cache/bootling`.
+    pub fn open() -> Result<Self, CacheError> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let directory = set("BOOTLING_CACHE_DIR")
+            // The base directory specification: relative paths there are invalid, to be ignored.
+            .or_else(|| set("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("bootling")))
+            .or_else(|| set("HOME").map(|path| path.join(".cache/bootling")))
+            .ok_or(CacheError::NoPlace)?;
+        let limit = match std::env::var_os("BOOTLING_CACHE_LIMIT") {
+            None => DEFAULT_LIMIT,
+            Some(text) => text.to_str().and_then(parse_size).ok_or(CacheError::BadLimit(text))?,
+        };
+        Self::at(directory, limit)
+    }
+
+    /// A cache in `directory`, made if need be, of at most `limit` bytes.
+    pub fn at(directory: impl Into<PathBuf>, limit: u64) -> Result<Self, CacheError> {
+        let directory = directory.into();
+        if let Some(parent) = directory.parent() {
+            fs::create_dir_all(parent).map_err(failed("making the cache's parent", parent))?;
+        }
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("making the cache", &directory)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let directory = fs::canonicalize(&directory).map_err(failed("looking at the cache", &directory))?;
+        let metadata = fs::metadata(&directory).map_err(failed("looking at the cache", &directory))?;
+        let refuse = |why: String| Err(CacheError::NotPrivate { path: directory.clone(), why });
+        if !metadata.is_dir() {
+            return refuse("it is not a directory".to_owned());
+        }
+        let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+        if owner != us {
+            return refuse(format!("it belongs to user {owner}, not to us ({us}); set BOOTLING_CACHE_DIR to another"));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return refuse(format!("others may enter it (mode {:03o}); chmod 700 it", metadata.mode() & 0o777));
+        }
+        Ok(Self { directory, limit })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The content of an entry, if it is there and undamaged. Counts as a use.
+    pub fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
+        let entry = self.directory.join(key.as_str());
+        let seal_path = entry.join("seal");
+        let mut file = match File::open(&seal_path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("reading", &seal_path)(error)),
+        };
+        let data = entry.join("data");
+        if !self.intact(&mut file, &data, &seal_path)? {
+            // Thrown away by whoever makes it again, under the lock: here it might be a new one by now.
+            return Ok(None);
+        }
+        // The seal's mtime is the time of the last use. Failing to note it only makes eviction less fair.
+        drop(rustix::fs::utimensat(rustix::fs::CWD, &seal_path, &now(), rustix::fs::AtFlags::empty()));
+        Ok(Some(data))
+    }
+
+    /// Whether the content is what was sealed. Reads it only where its stamp has changed.
+    fn intact(&self, seal: &mut File, data: &Path, seal_path: &Path) -> Result<bool, CacheError> {
+        let mut text = String::new();
+        if seal.take(SEAL_LIMIT).read_to_string(&mut text).is_err() {
+            return Ok(false);
+        }
+        let metadata = match fs::symlink_metadata(data) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed("looking at", data)(error)),
+        };
+        match Seal::parse(&text) {
+            None => Ok(false),
+            Some(Seal::Directory { .. }) => Ok(metadata.is_dir()),
+            Some(Seal::File { stamp, digest }) => {
+                let found = Stamp::of(&metadata).to_string();
+                if !metadata.is_file() || found == stamp {
+                    return Ok(metadata.is_file());
+                }
+                // Copied by somebody, or damaged: the digest tells.
+                if digest_of(data)? != digest {
+                    return Ok(false);
+                }
+                replace(&self.directory, seal_path, &Seal::File { stamp: found, digest }.text())?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The file of an entry; `make` writes it if it is not there.
+    pub fn file<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        make: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        self.entry(key, |data| {
+            let mut file =
+                File::options().write(true).create_new(true).mode(0o600).open(data).map_err(failed("making", data))?;
+            make(&mut file)?;
+            drop(file);
+            let metadata = fs::symlink_metadata(data).map_err(failed("looking at", data))?;
+            Ok(Seal::File { stamp: Stamp::of(&metadata).to_string(), digest: digest_of(data)? })
+        })
+    }
+
+    /// The directory of an entry; `make` fills it if it is not there.
+    pub fn tree<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        make: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        self.entry(key, |data| {
+            DirBuilder::new().mode(0o700).create(data).map_err(failed("making", data))?;
+            make(data)?;
+            Ok(Seal::Directory { bytes: size_of(data)? })
+        })
+    }
+
+    /// Finds an entry, or makes it and puts it into place.
+    fn entry<E: From<CacheError>>(&self, key: &Key, make: impl FnOnce(&Path) -> Result<Seal, E>) -> Result<PathBuf, E> {
+        if let Some(found) = self.get(key)? {
+            return Ok(found);
+        }
+        // One maker at a time, to save the others the work; the rename below is what keeps entries whole.
+        let lock_path = self.directory.join(format!(".lock-{}", &key.as_str()[..16]));
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(failed("making", &lock_path))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed("locking", &lock_path)(errno.into()))?;
+        if let Some(found) = self.get(key)? {
+            return Ok(found);
+        }
+        self.discard(key)?;
+        let new = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&self.directory)
+            .map_err(failed("making a directory in", &self.directory))?;
+        let handle = File::open(new.path()).map_err(failed("opening", new.path()))?;
+        flock(&handle, FlockOperation::LockExclusive).map_err(|errno| failed("locking", new.path())(errno.into()))?;
+        let seal = make(&new.path().join("data"))?;
+        let seal_path = new.path().join("seal");
+        fs::write(&seal_path, seal.text()).map_err(failed("writing", &seal_path))?;
+        let entry = self.directory.join(key.as_str());
+        match fs::rename(new.path(), &entry) {
+            Ok(()) => drop(new.keep()),
+            // Somebody was faster (the lock file may have been swept away between us): theirs is as good.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {}
+            Err(error) => return Err(failed("putting into place", &entry)(error).into()),
+        }
+        self.shrink(key)?;
+        Ok(entry.join("data"))
+    }
+
+    /// Throws an entry away. Files of it that are open or mapped stay usable.
+    pub fn discard(&self, key: &Key) -> Result<(), CacheError> {
+        self.discard_named(key.as_str())
+    }
+
+    /// Throws away the entry that `path` is in, if it is in one.
+    pub fn discard_holder(&self, path: &Path) -> Result<(), CacheError> {
+        let inside = path.strip_prefix(&self.directory).ok().and_then(|rest| rest.iter().next());
+        match inside.and_then(|name| name.to_str()).and_then(Key::parse) {
+            Some(key) => self.discard(&key),
+            None => Ok(()),
+        }
+    }
+
+    fn discard_named(&self, name: &str) -> Result<(), CacheError> {
+        let entry = self.directory.join(name);
+        if !entry.exists() {
+            return Ok(());
+        }
+        let grave = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&self.directory)
+            .map_err(failed("making a directory in", &self.directory))?;
+        // First out of sight, at once, then away, file by file.
+        match fs::rename(&entry, grave.path().join("data")) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("throwing away", &entry)(error)),
+        }
+        let path = grave.path().to_owned();
+        grave.close().map_err(failed("removing", &path))
+    }
+
+    /// Makes room: the entries used longest ago go first, `keep` never. Removes what killed makers left.
+    fn shrink(&self, keep: &Key) -> Result<(), CacheError> {
+        let mut entries: Vec<(SystemTime, u64, String)> = Vec::new();
+        let listing = fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))?;
+        for item in listing {
+            let item = item.map_err(failed("listing", &self.directory))?;
+            let Some(name) = item.file_name().to_str().map(str::to_owned) else { continue };
+            if name.starts_with(UNFINISHED) {
+                remove_if_abandoned(&item.path());
+            } else if Key::parse(&name).is_some() {
+                let seal = item.path().join("seal");
+                // An entry that vanishes meanwhile takes no room.
+                let Ok(metadata) = fs::metadata(&seal) else { continue };
+                let Ok(text) = fs::read_to_string(&seal) else { continue };
+                let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                entries.push((used, Seal::parse(&text).map_or(0, |seal| seal.bytes()), name));
+            }
+        }
+        entries.sort();
+        let mut total = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.1));
+        for (_, bytes, name) in entries {
+            if total <= self.limit {
+                break;
+            }
+            if name != keep.as_str() {
+                self.discard_named(&name)?;
+                total = total.saturating_sub(bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes an unfinished entry that no living maker holds locked. Best effort: it is tried again next time.
+fn remove_if_abandoned(path: &Path) {
+    let old = fs::metadata(path).and_then(|found| found.modified()).ok().and_then(|time| time.elapsed().ok());
+    if old.is_none_or(|age| age < GRACE) {
+        return;
+    }
+    if let Ok(handle) = File::open(path)
+        && flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok()
+    {
+        drop(fs::remove_dir_all(path));
+    }
+}
+
+/// "now" for both times of a file.
+fn now() -> rustix::fs::Timestamps {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    rustix::fs::Timestamps { last_access: now, last_modification: now }
+}
+
+/// Writes a small file as a whole.
+fn replace(directory: &Path, path: &Path, text: &str) -> Result<(), CacheError> {
+    let new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(failed("writing", path))?;
+    fs::write(new.path(), text).map_err(failed("writing", path))?;
+    new.persist(path).map_err(|error| failed("writing", path)(error.error))?;
+    Ok(())
+}
+
+/// SHA-256 of a file, in hexadecimal.
+fn digest_of(path: &Path) -> Result<String, CacheError> {
+    let mut file = File::open(path).map_err(failed("reading", path))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer).map_err(failed("reading", path))? {
+            0 => return Ok(hex(&hash.finalize())),
+            count => hash.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+/// What a tree takes, in bytes of its files.
+fn size_of(tree: &Path) -> Result<u64, CacheError> {
+    let mut sum = 0_u64;
+    for item in walkdir::WalkDir::new(tree) {
+        let item = item.map_err(|error| failed("walking", tree)(error.into()))?;
+        let metadata = item.metadata().map_err(|error| failed("walking", tree)(error.into()))?;
+        sum = sum.saturating_add(if metadata.is_file() { metadata.len() } else { 4096 });
+    }
+    Ok(sum)
+}
+
+/// `512M` and the like.
+fn parse_size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.trim().as_bytes().split_last()? {
+        (b'k' | b'K', rest) => (rest, 10),
+        (b'm' | b'M', rest) => (rest, 20),
+        (b'g' | b'G', rest) => (rest, 30),
+        _ => (text.trim().as_bytes(), 0),
+    };
+    std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cache, CacheError, Key, parse_size};
+    use std::fs::{self, File};
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, SystemTime};
+
+    fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::at(dir.path().join("cache"), limit).expect("a cache");
+        (dir, cache)
+    }
+
+    fn put(cache: &Cache, name: &str, bytes: &[u8]) -> std::path::PathBuf {
+        cache
+            .file::<CacheError>(&Key::of("test", &[name.as_bytes()]), |file| {
+                file.write_all(bytes).expect("written");
+                Ok(())
+            })
+            .expect("an entry")
+    }
+
+    #[test]
+    fn an_entry_is_made_once_and_found_again() {
+        let (_dir, cache) = cache(1 << 20);
+        let made = put(&cache, "a", b"one");
+        let again = cache.file::<CacheError>(&Key::of("test", &[b"a"]), |_| panic!("made twice")).expect("found");
+        assert_eq!(made, again);
+        assert_eq!(fs::read(again).expect("read"), b"one");
+    }
+
+    #[test]
+    fn damage_is_noticed_and_the_entry_made_again() {
+        let (_dir, cache) = cache(1 << 20);
+        for damage in ["flipped", "truncated", "gone", "seal", "no seal"] {
+            let path = put(&cache, "a", b"the real content");
+            match damage {
+                "flipped" => fs::write(&path, b"the reAl content").expect("written"),
+                "truncated" => fs::write(&path, b"the").expect("written"),
+                "gone" => fs::remove_file(&path).expect("removed"),
+                "seal" => fs::write(path.with_file_name("seal"), b"x").expect("written"),
+                _ => fs::remove_file(path.with_file_name("seal")).expect("removed"),
+            }
+            assert_eq!(cache.get(&Key::of("test", &[b"a"])).expect("looked up"), None, "{damage}");
+            let path = put(&cache, "a", b"the real content");
+            assert_eq!(fs::read(path).expect("read"), b"the real content", "{damage}");
+        }
+    }
+
+    #[test]
+    fn a_copied_entry_is_checked_by_digest_and_sealed_again() {
+        let (_dir, cache) = cache(1 << 20);
+        let path = put(&cache, "a", b"content");
+        fs::write(&path, b"content").expect("written");
+        let key = Key::of("test", &[b"a"]);
+        let before = fs::read(path.with_file_name("seal")).expect("read");
+        assert!(cache.get(&key).expect("looked up").is_some());
+        assert_ne!(before, fs::read(path.with_file_name("seal")).expect("read"), "the new stamp is recorded");
+    }
+
+    #[test]
+    fn a_maker_that_fails_leaves_nothing() {
+        let (_dir, cache) = cache(1 << 20);
+        let key = Key::of("test", &[b"a"]);
+        let failed: Result<_, CacheError> = cache.file(&key, |_| Err(CacheError::NoPlace));
+        assert!(failed.is_err());
+        assert_eq!(cache.get(&key).expect("looked up"), None);
+        let left = fs::read_dir(cache.directory()).expect("listed").map(|item| item.expect("an item").file_name());
+        assert!(left.into_iter().all(|name| name.to_string_lossy().starts_with(".lock-")));
+    }
+
+    #[test]
+    fn many_makers_of_one_entry_agree_and_one_does_the_work() {
+        let (_dir, cache) = cache(1 << 20);
+        let made = AtomicUsize::new(0);
+        let key = Key::of("test", &[b"a"]);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let path = cache
+                        .file::<CacheError>(&key, |file| {
+                            made.fetch_add(1, Ordering::Relaxed);
+                            file.write_all(&[7; 100_000]).expect("written");
+                            Ok(())
+                        })
+                        .expect("an entry");
+                    assert_eq!(fs::read(path).expect("read"), [7; 100_000]);
+                });
+            }
+        });
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_entry_used_longest_ago_goes_first_and_open_files_stay() {
+        let (_dir, cache) = cache(2500);
+        let old = put(&cache, "old", &[1; 1000]);
+        let used = put(&cache, "used", &[2; 1000]);
+        for (path, age) in [(&old, 100), (&used, 200)] {
+            let seal = File::options().write(true).open(path.with_file_name("seal")).expect("opened");
+            seal.set_modified(SystemTime::now() - Duration::from_secs(age)).expect("set");
+        }
+        assert!(cache.get(&Key::of("test", &[b"used"])).expect("looked up").is_some());
+        let open = File::open(&old).expect("opened");
+        let new = put(&cache, "new", &[3; 1000]);
+        assert!(!old.exists() && used.exists() && new.exists());
+        assert_eq!(open.metadata().expect("metadata").len(), 1000);
+        let large = put(&cache, "large", &[4; 9000]);
+        assert!(large.exists() && !used.exists() && !new.exists());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_enter_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let refused = Cache::at(dir.path(), 1).expect_err("refused").to_string();
+        assert!(refused.contains("mode 755") && refused.contains("chmod 700"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_killed_maker_left_is_swept_away_but_not_a_living_ones() {
+        let (_dir, cache) = cache(1 << 20);
+        let [dead, alive] = [".new-dead", ".new-alive"].map(|name| cache.directory().join(name));
+        for path in [&dead, &alive] {
+            fs::create_dir(path).expect("made");
+            let past = SystemTime::now() - Duration::from_secs(3600);
+            File::open(path).expect("opened").set_modified(past).expect("set");
+        }
+        let handle = File::open(&alive).expect("opened");
+        rustix::fs::flock(&handle, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+        put(&cache, "a", b"x");
+        assert!(!dead.exists() && alive.exists());
+    }
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(parse_size("4096"), Some(4096));
+        assert_eq!(parse_size("2G"), Some(2 << 30));
+        for bad in ["", "G", "-1", "1T", "99999999999G"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Options about the machine and the run, as typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::boot::machine::Accelerator;
+use crate::spec::{Accel, BootSpec, ConsoleTo};
+
+/// How the guest is booted, watched and judged.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct BootArgs {
+    /// What runs guest code: `kvm`, `tcg` (QEMU's translator), or `auto`: KVM where it has just proven to work.
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto, env = "BOOTLING_ACCEL")]
+    pub accel: AccelArg,
+    /// The QEMU program: a path, or a name on PATH. Default: the one for the kernel's architecture.
+    #[arg(long, value_name = "PATH", env = "BOOTLING_QEMU")]
+    pub qemu: Option<PathBuf>,
+    /// QEMU's machine type and its properties, such as `pc` or `q35,smm=off`.
+    #[arg(long, short = 'M', value_name = "TYPE")]
+    pub machine: Option<OsString>,
+    /// QEMU's CPU model. Default: `host` with KVM, `max` with TCG.
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<OsString>,
+    /// Number of virtual CPUs, in any of QEMU's spellings.
+    #[arg(long, value_name = "N")]
+    pub smp: Option<OsString>,
+    /// Guest memory: a number of MiB, or with K, M, G. Default: 1 GiB, and more where the initrd needs it.
+    #[arg(long, short = 'm', value_name = "SIZE", value_parser = memory_mib)]
+    pub memory: Option<u64>,
+    /// Further words for the kernel's command line. May be repeated.
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Vec<OsString>,
+    /// One further argument for QEMU, exactly as it stands. May be repeated: --qemu-arg=-trace --qemu-arg='ich9*'
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<OsString>,
+    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none`. Default: none for a shell,
+    /// else 10m with KVM and 30m with TCG.
+    #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
+    pub timeout: Option<LimitArg>,
+    /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG.
+    #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
+    pub boot_timeout: Option<LimitArg>,
+    /// Write the kernel's console to FILE as it comes, or to standard error with `-`.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub console: Option<PathBuf>,
+}
+
+/// `--accel`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccelArg {
+    /// KVM where it works, else TCG
+    Auto,
+    /// KVM or an error
+    Kvm,
+    /// QEMU's translator
+    Tcg,
+}
+
+/// A limit on time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitArg(pub Option<Duration>);
+
+impl BootArgs {
+    /// What is meant. Limits that were not given are still open: they depend on the accelerator.
+    pub fn spec(&self, tty: bool) -> BootSpec {
+        BootSpec {
+            qemu: self.qemu.clone(),
+            accel: match self.accel {
+                AccelArg::Auto => Accel::Auto,
+                AccelArg::Kvm => Accel::Kvm,
+                AccelArg::Tcg => Accel::Tcg,
+            },
+            machine: self.machine.clone(),
+            cpu: self.cpu.clone(),
+            smp: self.smp.clone(),
+            memory_mib: self.memory,
+            append: self.append.clone(),
+            qemu_args: self.qemu_arg.clone(),
+            timeout: self.timeout.and_then(|limit| limit.0),
+            boot_timeout: self.boot_timeout.and_then(|limit| limit.0),
+            console: match &self.console {
+                None => ConsoleTo::Tail,
+                Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,
+                Some(path) => ConsoleTo::File(path.clone()),
+            },
+            tty,
+        }
+    }
+
+    /// The limits for this accelerator: total, and to pid 1's first word.
+    pub fn limits(&self, accelerator: Accelerator, interactive: bool) -> (Option<Duration>, Option<Duration>) {
+        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
+        let (total, boot) = match accelerator {
+            Accelerator::Kvm => (minutes(10), minutes(1)),
+            Accelerator::Tcg => (minutes(30), minutes(5)),
+        };
+        let total = if interactive { None } else { total };
+        (self.timeout.map_or(total, |limit| limit.0), self.boot_timeout.map_or(boot, |limit| limit.0))
+    }
+}
+
+/// Reads `512`, `512M`, `2G`, `1048576K` as MiB.
+fn memory_mib(text: &str) -> Result<u64, String> {
+    let advice = || format!("{text:?} is not a size: give a number of MiB, or one with K, M or G behind it");
+    let (digits, unit) = match text.trim_end_matches(['i', 'B']).char_indices().next_back() {
+        Some((at, unit)) if unit.is_ascii_alphabetic() => (&text[..at], unit.to_ascii_uppercase()),
+        Some(_) => (text, 'M'),
+        None => return Err(advice()),
+    };
+    let number: u64 = digits.parse().map_err(|_| advice())?;
+    let mib = match unit {
+        'K' => Some(number / 1024),
+        'M' => Some(number),
+        'G' => number.checked_mul(1024),
+        'T' => number.checked_mul(1024 * 1024),
+        _ => None,
+    };
+    mib.filter(|mib| (1..=64 << 20).contains(mib)).ok_or_else(advice)
+}
+
+/// Reads `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
+fn limit(text: &str) -> Result<LimitArg, String> {
+    let advice = || format!("{text:?} is not a time: give seconds, or a number with ms, s, m or h, or none");
+    if text == "none" {
+        return Ok(LimitArg(None));
+    }
+    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(advice()),
+    };
+    let number: f64 = digits.parse().map_err(|_| advice())?;
+    let limit = Duration::try_from_secs_f64(number * factor).map_err(|_| advice())?;
+    Ok(LimitArg((!limit.is_zero()).then_some(limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LimitArg, limit, memory_mib};
+    use std::time::Duration;
+
+    #[test]
+    fn sizes_are_read_as_qemu_reads_them() {
+        let sizes = [("512", 512), ("512M", 512), ("2G", 2048), ("2GiB", 2048), ("1048576K", 1024), ("3g", 3072)];
+        for (text, mib) in sizes {
+            assert_eq!(memory_mib(text), Ok(mib), "{text}");
+        }
+        for text in ["", "G", "-1", "0", "12Q", "99999999999T", "1.5G", "ü"] {
+            assert!(memory_mib(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_an_off_switch() {
+        let seconds = |seconds: f64| Ok(LimitArg(Some(Duration::from_secs_f64(seconds))));
+        assert_eq!(limit("90"), seconds(90.0));
+        assert_eq!(limit("1.5m"), seconds(90.0));
+        assert_eq!(limit("250ms"), seconds(0.25));
+        assert_eq!(limit("none"), Ok(LimitArg(None)));
+        assert_eq!(limit("0"), Ok(LimitArg(None)));
+        for text in ["", "s", "5 s", "1d", "-1", "1e400", "inf"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+    }
+}

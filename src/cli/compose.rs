@@ -1,0 +1,99 @@
+//! From a spec to the facts of an image and the job of its pid 1: the way `build` and `run` share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::arch::Arch;
+use crate::plan::{Channel, Job, ModuleToLoad};
+use crate::resolve::kernel::Kernel;
+use crate::resolve::modules::{self, ModuleLoad};
+use crate::resolve::{Fact, Root, userland};
+use crate::spec::{ArchivePath, InitrdSpec, RunWhat};
+
+/// Everything an image is made of, pid 1 and its job apart.
+#[derive(Debug)]
+pub struct Composition {
+    /// What goes in.
+    pub facts: Vec<Fact>,
+    /// What pid 1 is to do.
+    pub job: Job,
+    /// Lines for the user.
+    pub notes: Vec<String>,
+}
+
+/// Resolves programs, files and modules, and writes the job.
+pub fn compose(
+    root: &Root,
+    spec: &InitrdSpec,
+    kernel: Option<&Kernel>,
+    arch: Arch,
+    channel: Option<(Channel, &[&str])>,
+) -> anyhow::Result<Composition> {
+    let users = userland::resolve(root, spec, arch)?;
+    let mut composition = Composition { facts: users.facts, job: Job::default(), notes: users.notes };
+    composition.job.args = users.command.unwrap_or_default();
+    composition.job.env = users.env;
+    composition.job.tty = spec.run == RunWhat::Shell;
+    add_modules(&mut composition, root, spec, kernel, channel)?;
+    composition.job.cwd = working_directory(root, &composition.facts);
+    Ok(composition)
+}
+
+fn add_modules(
+    composition: &mut Composition,
+    root: &Root,
+    spec: &InitrdSpec,
+    kernel: Option<&Kernel>,
+    channel: Option<(Channel, &[&str])>,
+) -> anyhow::Result<()> {
+    let drivers = channel.map_or(&[][..], |(_, drivers)| drivers);
+    composition.job.channel = channel.map(|(channel, _)| channel);
+    let Some(kernel) = kernel.filter(|_| !spec.modules.is_empty() || !drivers.is_empty()) else { return Ok(()) };
+    let found = modules::resolve(root, kernel, &spec.modules, drivers)?;
+    composition.facts.extend(found.facts);
+    composition.notes.extend(found.notes);
+    let (optional, asked): (Vec<ModuleLoad>, Vec<ModuleLoad>) = found.loads.into_iter().partition(|load| load.optional);
+    composition.job.modules = asked.into_iter().map(to_load).collect();
+    composition.job.channel_modules = optional.into_iter().map(to_load).collect();
+    Ok(())
+}
+
+fn to_load(load: ModuleLoad) -> ModuleToLoad {
+    ModuleToLoad { path: load.path.to_absolute(), params: load.params }
+}
+
+/// The command starts where the user is, if the image has that directory: `./test` then works as typed.
+fn working_directory(root: &Root, facts: &[Fact]) -> Option<PathBuf> {
+    if !root.is_host() {
+        return None;
+    }
+    let here = std::env::current_dir().ok()?;
+    let inside = ArchivePath::new(&here);
+    let below = |fact: &Fact| {
+        let mut at = Some(fact.path.clone());
+        while let Some(path) = at {
+            if path == inside {
+                return true;
+            }
+            at = path.parent();
+        }
+        false
+    };
+    (!inside.is_root() && facts.iter().any(below)).then_some(here)
+}
+
+/// Adds `NAME=VALUE` settings to a job's environment; a bare `NAME` is taken over from this process, if it is set.
+pub fn set_environment(job: &mut Job, settings: &[OsString]) -> anyhow::Result<()> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    for setting in settings {
+        let bytes = setting.as_bytes();
+        let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
+            Some(at) => (OsString::from_vec(bytes[..at].to_vec()), Some(OsString::from_vec(bytes[at + 1..].to_vec()))),
+            None => (setting.clone(), std::env::var_os(setting)),
+        };
+        anyhow::ensure!(!name.is_empty(), "reading --env {}: a variable has a name", setting.display());
+        job.env.retain(|(other, _)| *other != name);
+        job.env.extend(value.map(|value| (name, value)));
+    }
+    Ok(())
+}

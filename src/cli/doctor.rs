@@ -1,0 +1,100 @@
+//! `bootling doctor`: what works on this host, and what to install for the rest.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::Instant;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use serde::Serialize;
+
+use crate::arch::Arch;
+use crate::boot::kvm;
+use crate::boot::qemu::Qemu;
+use crate::cache::Cache;
+use crate::resolve::{Root, kernel, userland};
+use crate::spec::KernelRef;
+
+/// Tell what works on this host, and what to install for the rest
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    works: bool,
+    /// Whether `bootling run` can do without it.
+    needed: bool,
+    /// What was found, or why not and what to do.
+    detail: String,
+}
+
+impl Finding {
+    fn new(what: &'static str, needed: bool, result: Result<String, impl Display>) -> Self {
+        match result {
+            Ok(detail) => Self { what, works: true, needed, detail },
+            Err(error) => Self { what, works: false, needed, detail: error.to_string() },
+        }
+    }
+}
+
+/// Runs the verb: 0 where everything that is needed works.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
+    let findings = look()?;
+    let healthy = findings.iter().all(|finding| finding.works || !finding.needed);
+    let mut out = super::output::stdout();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &findings)?;
+        writeln!(out)?;
+    } else {
+        for finding in &findings {
+            print(&mut out, finding)?;
+        }
+    }
+    Ok(if healthy { 0 } else { crate::verdict::code::COULD_NOT_TEST })
+}
+
+fn look() -> anyhow::Result<Vec<Finding>> {
+    let arch = Arch::host().unwrap_or(Arch::X86_64);
+    let root = Root::new("/")?;
+    let cache = Cache::open();
+    let qemu = Qemu::find(None, arch, cache.as_ref().ok());
+    let start = Instant::now();
+    let kvm = kvm::probe().map(|()| format!("ran guest code at hardware speed, proven in {:?}", start.elapsed()));
+    let pid1 = crate::pid1::image(arch).map(|image| format!("{} bytes, for {arch} guests", image.len()));
+    let mut findings = vec![
+        Finding::new("pid 1", true, pid1.ok_or_else(|| format!("none is built in for {arch}"))),
+        Finding::new(
+            "QEMU",
+            true,
+            qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version)),
+        ),
+        Finding::new("KVM", false, kvm.map_err(|why| format!("{why}; guests run under TCG, more slowly"))),
+        Finding::new("busybox", true, userland::busybox_path(&root).map(|path| path.to_string())),
+    ];
+    match &cache {
+        Ok(cache) => {
+            findings.push(Finding::new("cache", true, Ok::<_, String>(cache.directory().display().to_string())));
+            let found = kernel::find(&root, &KernelRef::Newest, cache, &mut |_| {});
+            let found = found.map(|kernel| kernel.origin).map_err(|error| format!("{error:#}"));
+            findings.push(Finding::new("kernel", false, found));
+        }
+        Err(error) => findings.push(Finding::new("cache", true, Err::<String, _>(error))),
+    }
+    Ok(findings)
+}
+
+fn print(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
+    let (word, colour) = match (finding.works, finding.needed) {
+        (true, _) => ("ok", AnsiColor::Green),
+        (false, true) => ("missing", AnsiColor::Red),
+        (false, false) => ("without", AnsiColor::Yellow),
+    };
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    writeln!(out, "{style}{word:<8}{style:#}{:<8}  {}", finding.what, finding.detail)
+}

@@ -1,0 +1,193 @@
+//! `bootling run`: build in memory, boot, run the command, exit with its status.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::boot_options::BootArgs;
+use super::options::InitrdArgs;
+use super::prepare::{self, Prepared};
+use super::report::{Circumstances, Report, for_people};
+use crate::boot::argv::{Ends, Wires, argv, shell_line};
+use crate::boot::guest::{Artefacts, Guest};
+use crate::boot::machine::Machine;
+use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
+use crate::boot::signals::Signals;
+use crate::boot::terminal;
+use crate::spec::{BootSpec, ConsoleTo, RunWhat};
+use crate::verdict::judge;
+
+/// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = LONG)]
+pub struct RunArgs {
+    #[command(flatten)]
+    initrd: InitrdArgs,
+    #[command(flatten)]
+    boot: BootArgs,
+    /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
+    /// job are put on top; otherwise it boots as it is, with its console on the terminal.
+    #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "no_busybox"])]
+    ready_made: Option<PathBuf>,
+    /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
+    #[arg(long, short = 't')]
+    tty: bool,
+    /// Set a variable in the command's environment; without =VALUE it is taken over from here. May be repeated.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Write the whole verdict as JSON to FILE, or to standard output with `-`.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
+    #[arg(long, help_heading = "Output")]
+    print_command: bool,
+    /// Say nothing but what the command says and why there is no verdict.
+    #[arg(long, short, help_heading = "Output")]
+    quiet: bool,
+    /// The program to run, from this machine, and its arguments, exactly as given.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "Examples:
+  bootling run -- uname -a                        a program of this machine, in a guest, in seconds
+  echo hi | bootling run -- wc -c                 standard input reaches it
+  bootling run --run 'grep flags /proc/cpuinfo'   a line for the guest's shell
+  bootling run                                    a shell in the guest; Ctrl-a x ends it
+  bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
+  bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
+  git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
+";
+
+const LONG: &str = "Examples:
+  bootling run -- uname -a                        a program of this machine, in a guest, in seconds
+  echo hi | bootling run -- wc -c                 standard input reaches it
+  bootling run --run 'grep flags /proc/cpuinfo'   a line for the guest's shell
+  bootling run                                    a shell in the guest; Ctrl-a x ends it
+  bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
+  bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
+  git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
+
+Keys on a terminal:
+  Ctrl-a x  ends the guest      Ctrl-a a  sends Ctrl-a      Ctrl-a h  shows these keys
+  Without a terminal of its own, Ctrl-C asks the command to stop; a second one ends the guest.
+
+Exit status:
+  the command's own, and 128+n where signal n killed it; 126 and 127 where it could not be executed or found
+  118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
+  122 gone, no verdict     123 a watchdog fired                     124 timed out
+  125 could not test (bad input, no QEMU, no kernel, a module that would not load)
+";
+
+impl RunArgs {
+    fn wanted(&self) -> RunWhat {
+        match &self.initrd.run {
+            Some(line) => RunWhat::Line(line.clone()),
+            None if self.command.is_empty() => RunWhat::Shell,
+            None => RunWhat::Command(self.command.clone()),
+        }
+    }
+}
+
+/// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
+pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+    anyhow::ensure!(
+        args.initrd.run.is_none() || args.command.is_empty(),
+        "taking both --run LINE and COMMAND: give one of them"
+    );
+    let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let what = args.wanted();
+    let interactive = what == RunWhat::Shell;
+    let tty = args.tty || (interactive && on_terminal);
+    let spec = args.boot.spec(tty);
+    let prepared = prepare::run(&prepare::Wanted {
+        initrd: &args.initrd,
+        what,
+        spec: &spec,
+        ready_made: args.ready_made.as_deref(),
+        env: &args.env,
+        quiet: args.quiet,
+        for_pasting: args.print_command,
+    })?;
+    if args.print_command {
+        return print_command(&prepared);
+    }
+    let (timeout, boot_timeout) = args.boot.limits(prepared.machine.accelerator, interactive);
+    let settings = Settings {
+        timeout,
+        // A foreign initrd has no pid 1 that would ever say it is there.
+        boot_timeout: boot_timeout.filter(|_| !prepared.is_foreign()),
+        foreground: match (prepared.is_foreign(), tty) {
+            (true, _) => Foreground::Console,
+            (false, true) => Foreground::Terminal,
+            (false, false) => Foreground::Streams,
+        },
+        console: console_sink(&spec)?,
+        show_qemu: !spec.qemu_args.is_empty(),
+        flush_disks: !spec.qemu_args.is_empty(),
+    };
+    let signals = Signals::catch().context("catching signals")?;
+    if tty && on_terminal && !args.quiet {
+        super::output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
+    }
+    let artefacts = Artefacts { kernel: open(&prepared.image)?.into(), initrd: prepared.initrd };
+    let build = start.elapsed();
+    let guest = Guest::start(&prepared.machine, &artefacts).context("starting QEMU")?;
+    let command = guest.command.clone();
+    let transcript = converse(guest, settings, signals).context("talking with the guest")?;
+    let outcome = judge(&transcript);
+    super::output::to_stderr(&for_people(&outcome, &transcript));
+    if let Some(path) = &args.json {
+        let around =
+            Circumstances { machine: &prepared.machine, command: &command, kernel: &prepared.kernel, build, total: start.elapsed() };
+        write_json(path, &Report::new(&outcome, &transcript, &around))?;
+    }
+    Ok(outcome.exit_code())
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
+}
+
+fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
+    Ok(match &spec.console {
+        ConsoleTo::Tail => ConsoleSink::Nowhere,
+        ConsoleTo::Stderr => ConsoleSink::Stderr,
+        ConsoleTo::File(path) => {
+            let file = File::create(path).with_context(|| format!("creating the console's file {}", path.display()))?;
+            ConsoleSink::File(file)
+        }
+    })
+}
+
+/// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
+fn print_command(prepared: &Prepared) -> anyhow::Result<u8> {
+    let initrd = prepare::keep(prepared)?;
+    let wires = Wires {
+        kernel: prepared.image.clone().into_os_string(),
+        initrd: initrd.into_os_string(),
+        ends: Ends::Stdio,
+    };
+    let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
+    line.push(b'\n');
+    std::io::stdout().write_all(&line).context("writing the command line")?;
+    Ok(0)
+}
+
+/// Writes the verdict, whole or not at all.
+fn write_json(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(report).context("writing the verdict as JSON")?;
+    text.push(b'\n');
+    let failed = || format!("writing the verdict to {}", path.display());
+    if path.as_os_str() == "-" {
+        return std::io::stdout().write_all(&text).with_context(failed);
+    }
+    let mut output = crate::write::Output::create(path).with_context(failed)?;
+    output.write_all(&text).with_context(failed)?;
+    output.finish().with_context(failed)
+}

@@ -1,0 +1,16 @@
+//! The guest's pid 1, compiled by `build.rs` from `stubs/init` and carried along.
+
+use crate::arch::Arch;
+
+/// The program to put into an initrd as `/init`; `None` for machines that it has not been built for.
+pub fn image(arch: Arch) -> Option<&'static [u8]> {
+    match arch {
+        Arch::X86_64 => X86_64,
+        Arch::X86 | Arch::X32 | Arch::Aarch64 | Arch::Arm | Arch::Riscv64 | Arch::S390x | Arch::Ppc64le => None,
+    }
+}
+
+#[cfg(pid1)]
+const X86_64: Option<&[u8]> = Some(include_bytes!(env!("BOOTLING_PID1")));
+#[cfg(not(pid1))]
+const X86_64: Option<&[u8]> = None;

@@ -1,0 +1,197 @@
+//! Outputs that appear whole or not at all.
+//!
+//! A file is written without a name where the file system can do that, so that not even a kill leaves anything behind,
+//! and gets its name at the end. Devices and pipes are written in place. Refuses directories, and terminals.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+use super::WriteError;
+
+/// An output that is being written.
+#[derive(Debug)]
+pub struct Output {
+    name: String,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// Standard output, a device, a pipe: what is written is out.
+    InPlace(File),
+    /// A file without a name, and the one it will get.
+    Nameless(File, PathBuf),
+    /// A file with another name beside the one it will get.
+    Temporary(NamedTempFile, PathBuf),
+}
+
+impl Output {
+    /// Starts an output; `-` is standard output.
+    pub fn create(path: &Path) -> Result<Self, WriteError> {
+        let name = if path == "-" { "standard output".to_owned() } else { path.display().to_string() };
+        match Target::open(path) {
+            Ok(target) => Ok(Self { name, target }),
+            Err(source) => Err(WriteError::Output { name, source }),
+        }
+    }
+
+    /// What the user called it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file to write to.
+    pub fn file(&mut self) -> &mut File {
+        match &mut self.target {
+            Target::InPlace(file) | Target::Nameless(file, _) => file,
+            Target::Temporary(file, _) => file.as_file_mut(),
+        }
+    }
+
+    /// Makes the output appear, in place of a file that had its name. Not synced to the disk: an image can be built again.
+    pub fn commit(self) -> Result<(), WriteError> {
+        let named = match self.target {
+            Target::InPlace(_) => Ok(()),
+            Target::Nameless(file, path) => name_it(&file, &path),
+            Target::Temporary(file, path) => file.persist(path).map(drop).map_err(|error| error.error),
+        };
+        named.map_err(|source| WriteError::Output { name: self.name, source })
+    }
+}
+
+impl Target {
+    fn open(path: &Path) -> io::Result<Self> {
+        if path == "-" {
+            let stdout = io::stdout();
+            if stdout.is_terminal() {
+                return Err(io::Error::other("it is a terminal, and an image is not text"));
+            }
+            return Ok(Self::InPlace(File::from(rustix::io::dup(&stdout)?)));
+        }
+        let known = match fs::metadata(path) {
+            Ok(known) => Some(known),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let mut mode = 0o666;
+        let mut path = path.to_owned();
+        if let Some(known) = known {
+            let kind = known.file_type();
+            if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() {
+                return Ok(Self::InPlace(OpenOptions::new().write(true).open(path)?));
+            }
+            if !kind.is_file() {
+                return Err(io::Error::other("it is there already, and it is not a file"));
+            }
+            // Through links to the file they lead to, as a shell's `>` would; whoever may not write it may not replace it.
+            drop(OpenOptions::new().write(true).open(&path)?);
+            path = fs::canonicalize(path)?;
+            mode = known.permissions().mode() & 0o777;
+        }
+        Self::beside(path, mode)
+    }
+
+    /// A file in the same directory, so that renaming cannot cross file systems.
+    fn beside(path: PathBuf, mode: u32) -> io::Result<Self> {
+        let directory = match path.parent() {
+            Some(parent) if parent != "" => parent,
+            _ => Path::new("."),
+        };
+        let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(directory, nameless, Mode::from_raw_mode(mode)) {
+            Ok(file) => return Ok(Self::Nameless(File::from(file), path)),
+            // File systems and kernels that know no such files (`open(2)`, `O_TMPFILE`).
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".bootling-").permissions(fs::Permissions::from_mode(mode));
+        // The temporary name, which tempfile's own error tells, means nothing to the user.
+        let temporary = builder.tempfile_in(directory).map_err(|error| io::Error::from(error.kind()))?;
+        Ok(Self::Temporary(temporary, path))
+    }
+}
+
+/// Gives a nameless file its name; `linkat(2)` replaces nothing, so an old file is replaced by a rename.
+fn name_it(file: &File, path: &Path) -> io::Result<()> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |to: &OsStr| -> io::Result<()> {
+        let to = CString::new(to.as_bytes())?;
+        Ok(rustix::fs::linkat(CWD, &open, CWD, &to, AtFlags::SYMLINK_FOLLOW)?)
+    };
+    match link(path.as_os_str()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        done => return done,
+    }
+    for attempt in 0..100 {
+        let beside = path.with_file_name(format!(".bootling-{}-{attempt}", std::process::id()));
+        match link(beside.as_os_str()) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                return fs::rename(&beside, path).inspect_err(|_| {
+                    // The rename's error is the one to tell.
+                    let _ = fs::remove_file(&beside);
+                });
+            }
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Output;
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn nothing_is_there_before_the_end_and_everything_after() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x");
+        for content in ["one", "another"] {
+            let before = fs::read(&path).ok();
+            let mut output = Output::create(&path).expect("an output");
+            output.file().write_all(content.as_bytes()).expect("written");
+            assert_eq!(fs::read(&path).ok(), before);
+            output.commit().expect("committed");
+            assert_eq!(fs::read_to_string(&path).expect("a file"), content);
+            assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
+        }
+        drop(Output::create(&path).expect("an output"));
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "another");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
+    }
+
+    #[test]
+    fn links_are_followed_and_modes_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, link) = (dir.path().join("f"), dir.path().join("l"));
+        fs::write(&file, "old").expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
+        symlink("f", &link).expect("a link");
+        let mut output = Output::create(&link).expect("an output");
+        output.file().write_all(b"new").expect("written");
+        output.commit().expect("committed");
+        assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "new");
+        assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_one_plain_error() {
+        let error = Output::create("/nonexistent/dir/x".as_ref()).expect_err("no directory");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert_eq!(format!("{error}: {cause}"), "writing /nonexistent/dir/x: No such file or directory (os error 2)");
+    }
+}

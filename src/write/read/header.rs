@@ -1,0 +1,74 @@
+//! A newc header: a magic number and thirteen fields of eight hex digits each.
+
+use std::io::Read;
+
+use super::unpack::Stream;
+use super::{Rule, rule};
+
+/// The fields of a member's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Inode number.
+    pub ino: u32,
+    /// File type and permission bits, as `st_mode`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Number of names.
+    pub nlink: u32,
+    /// Modification time, seconds since 1970.
+    pub mtime: u32,
+    /// Bytes of data.
+    pub size: u32,
+    /// Device it was on: major and minor number.
+    pub device: (u32, u32),
+    /// Device it is: major and minor number.
+    pub rdevice: (u32, u32),
+    /// Bytes of the name with its NULs.
+    pub name_size: u32,
+    /// Sum of the data's bytes, where the magic number is 070702.
+    pub checksum: Option<u32>,
+}
+
+impl Header {
+    /// Reads the 110 bytes.
+    pub(super) fn read(input: &mut Stream<impl Read>) -> Result<Self, Rule> {
+        let mut bytes = [0; 110];
+        input.read_exact(&mut bytes).map_err(rule)?;
+        let (magic, fields) = bytes.split_at(6);
+        let with_sum = match magic {
+            b"070701" => false,
+            b"070702" => true,
+            other => return Err(Rule::HeaderMagic(other.escape_ascii().to_string())),
+        };
+        let mut fields = fields.chunks_exact(8);
+        let mut next = |name| hex(fields.next().unwrap_or_default()).ok_or(Rule::Hex(name));
+        let header = Self {
+            ino: next("c_ino")?,
+            mode: next("c_mode")?,
+            uid: next("c_uid")?,
+            gid: next("c_gid")?,
+            nlink: next("c_nlink")?,
+            mtime: next("c_mtime")?,
+            size: next("c_filesize")?,
+            device: (next("c_maj")?, next("c_min")?),
+            rdevice: (next("c_rmaj")?, next("c_rmin")?),
+            name_size: next("c_namesize")?,
+            checksum: None,
+        };
+        let checksum = next("c_chksum")?;
+        Ok(Self { checksum: with_sum.then_some(checksum), ..header })
+    }
+
+    /// True for a symbolic link.
+    pub fn is_link(&self) -> bool {
+        self.mode & 0o170_000 == 0o120_000
+    }
+}
+
+/// Eight hex digits; no signs, no `0x`.
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0_u32, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+}

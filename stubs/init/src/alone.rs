@@ -1,0 +1,88 @@
+//! Without a host: the command on the console, as an initrd that is booted by hand has it.
+
+use crate::command::{Command, Stdio};
+use crate::console;
+use crate::job::Job;
+use crate::line::Line;
+use crate::modules::Modules;
+use crate::prepare::{prepare, wait_for_block_devices};
+use crate::proto::frame::Ended;
+use crate::signals::Signals;
+use crate::syscall::Errno;
+use crate::syscall::file::{Fd, POLL_IN, Watch, poll, sync};
+use crate::syscall::process::Stop;
+use crate::syscall::terminal;
+
+/// Runs the job. Says how the machine is to stop.
+pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
+    prepare(job, modules);
+    if let Some(broken) = job.broken {
+        console::say(Line::new(b"the job is broken: ").text(broken).bytes());
+        return Stop::PowerOff;
+    }
+    if let Some(refused) = &modules.refused {
+        console::say(refused.why.bytes());
+        return Stop::PowerOff;
+    }
+    if let Err((found, errno)) = wait_for_block_devices(job) {
+        console::complain(b"waiting for block devices, found", Line::new(b"").number(found).bytes(), errno);
+        return Stop::PowerOff;
+    }
+    // Without a terminal of its own the console has to do: no job control, but everything else.
+    let terminal = console::terminal();
+    let (file, controls) = match &terminal {
+        Ok(file) => (file, true),
+        Err(_) => (console::file(), false),
+    };
+    let stop = match Signals::open() {
+        Ok(signals) => supervise(job, &signals, &Stdio { files: [file, file, file], controls }),
+        Err(errno) => {
+            console::complain(b"opening", b"signalfd", errno);
+            Stop::PowerOff
+        }
+    };
+    sync();
+    finish(file);
+    stop
+}
+
+fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
+    let command = match Command::start(job, stdio) {
+        Ok((command, _)) => command,
+        Err(why) => {
+            let name = job.arguments.first().unwrap_or_default();
+            console::complain(b"executing", name.to_bytes(), why.errno);
+            tell(Ended::Exited(why.status()));
+            return Stop::PowerOff;
+        }
+    };
+    loop {
+        let _ = poll(&mut [Watch::new(signals.file(), POLL_IN)]);
+        let arrived = signals.take();
+        if let Some(stop) = arrived.stop {
+            return stop;
+        }
+        if arrived.child
+            && let Some((ended, _)) = command.ended()
+        {
+            tell(ended);
+            return Stop::PowerOff;
+        }
+    }
+}
+
+/// The last line, for whoever reads the console.
+fn tell(ended: Ended) {
+    let line = match ended {
+        Ended::Exited(status) => Line::new(b"exited with status ").number(u64::from(status)),
+        Ended::Signaled(signal, _) => Line::new(b"killed by signal ").number(u64::from(signal)),
+        Ended::PowerOff | Ended::Restart | Ended::Halt => return,
+    };
+    console::say(line.bytes());
+}
+
+/// Waits until the console has it all.
+fn finish(file: &Fd) {
+    // What is no terminal has nothing to wait for.
+    let _: Result<(), Errno> = terminal::drain(file);
+}

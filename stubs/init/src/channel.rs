@@ -1,0 +1,281 @@
+//! The control channel: a virtio-serial port or a serial port, and the frames on it.
+//!
+//! Never waits in a write: the driver of virtio-serial spins with interrupts off until the host has taken what it was given
+//! (`drivers/char/virtio_console.c`, `__send_to_port`), and the host may be a pager's input that nobody reads.
+
+use crate::console;
+use crate::file;
+use crate::path::Path;
+use crate::proto::frame::{HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost};
+use crate::proto::job::PORT_NAME;
+use crate::syscall::file::{
+    self as files, Fd, NO_TERMINAL, NONBLOCKING, POLL_HANGUP, POLL_IN, POLL_OUT, READ_WRITE, Watch,
+};
+use crate::syscall::memory::allocate;
+use crate::syscall::process::{sleep, uptime};
+use crate::syscall::terminal::{self, Termios};
+use crate::syscall::{Errno, Result};
+
+/// How long a port may take to appear after its driver has been loaded.
+const PATIENCE: u64 = 2_000_000_000;
+/// Between two looks for it.
+const NAP: u64 = 200_000;
+/// The driver of virtio-serial takes no more in one write; a frame over it would cost two.
+const WRITE: usize = 32 * 1024;
+const PORTS: &[u8] = b"/sys/class/virtio-ports/";
+
+/// The host is gone, or talks nonsense.
+#[derive(Debug, Clone, Copy)]
+pub struct Gone;
+
+/// The channel, with what is on its way.
+pub struct Channel {
+    file: Fd,
+    serial: bool,
+    outgoing: Buffer,
+    incoming: Buffer,
+}
+
+/// Bytes from `start` to `end` are waiting.
+struct Buffer {
+    bytes: &'static mut [u8],
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    fn new() -> Result<Self> {
+        Ok(Self { bytes: allocate(HEADER + MAX_PAYLOAD)?, start: 0, end: 0 })
+    }
+
+    fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+
+    /// Takes that many off the front.
+    fn consume(&mut self, len: usize) {
+        self.start += len;
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Room behind what is waiting, which is moved to the front for it.
+    fn room(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+}
+
+impl Channel {
+    /// Opens the channel the job names.
+    pub fn open(name: &[u8]) -> Result<Self> {
+        let serial = name != b"virtio";
+        let file = if serial { open_serial(name)? } else { open_port()? };
+        Ok(Self { file, serial, outgoing: Buffer::new()?, incoming: Buffer::new()? })
+    }
+
+    /// How much standard input may be under way. A terminal holds 4095 bytes; what is more it drops.
+    pub fn window(&self) -> u32 {
+        if self.serial { 2 * 1024 } else { 64 * 1024 }
+    }
+
+    /// May the next frame be put in?
+    pub fn is_clear(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
+    /// Puts a frame in; the channel must be clear.
+    pub fn put(&mut self, message: &ToHost<'_>) {
+        self.outgoing.start = 0;
+        self.outgoing.end = message.encode(self.outgoing.bytes);
+    }
+
+    /// Puts in a frame of output, read by `read` straight into its place; the channel must be clear.
+    /// Hands on what `read` says.
+    pub fn put_output(&mut self, stream: Stream, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
+        let Some((header, payload)) =
+            self.outgoing.bytes.get_mut(..WRITE).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
+        else {
+            return Err(Errno::INVAL);
+        };
+        let len = read(payload)?;
+        if len > 0 {
+            *header = stream.header(len as u16);
+            (self.outgoing.start, self.outgoing.end) = (0, HEADER + len);
+        }
+        Ok(len)
+    }
+
+    /// Sends what can be sent now.
+    pub fn push(&mut self) -> core::result::Result<(), Gone> {
+        while !self.outgoing.is_empty() {
+            match files::write(&self.file, self.outgoing.waiting()) {
+                Ok(len) => self.outgoing.consume(len),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends everything, however long it takes.
+    pub fn flush(&mut self) -> core::result::Result<(), Gone> {
+        loop {
+            self.push()?;
+            if self.is_clear() {
+                return Ok(());
+            }
+            let mut watch = [self.watch(false)];
+            let _ = files::poll(&mut watch);
+            check(watch[0])?;
+        }
+    }
+
+    /// Sends one frame after everything else.
+    pub fn send(&mut self, message: &ToHost<'_>) -> core::result::Result<(), Gone> {
+        self.flush()?;
+        self.put(message);
+        self.flush()
+    }
+
+    /// What to wait for: room for what is outgoing, and `incoming` bytes.
+    pub fn watch(&self, incoming: bool) -> Watch {
+        let out = if self.is_clear() { 0 } else { POLL_OUT };
+        Watch::new(&self.file, out | if incoming { POLL_IN } else { 0 })
+    }
+
+    /// Takes in what has come, without waiting.
+    pub fn pull(&mut self) -> core::result::Result<(), Gone> {
+        let room = self.incoming.room();
+        if room.is_empty() {
+            return Ok(());
+        }
+        match files::read(&self.file, room) {
+            Ok(0) => Err(Gone),
+            Ok(len) => {
+                self.incoming.end += len;
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// Hands the frames that have come to `take`, until it refuses one, which then stays.
+    pub fn drain(&mut self, mut take: impl FnMut(ToGuest<'_>) -> bool) -> core::result::Result<(), Gone> {
+        loop {
+            match ToGuest::decode(self.incoming.waiting()) {
+                Ok(Some((message, len))) => {
+                    if !take(message) {
+                        return Ok(());
+                    }
+                    self.incoming.consume(len);
+                }
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    console::say(b"the host sent what is no frame");
+                    return Err(Gone);
+                }
+            }
+        }
+    }
+
+    /// Waits for the host's next frame, sending meanwhile, until `take` says that it was the right one.
+    pub fn wait(&mut self, mut take: impl FnMut(ToGuest<'_>) -> bool) -> core::result::Result<(), Gone> {
+        loop {
+            let mut found = false;
+            self.drain(|message| {
+                let go_on = !found;
+                found = found || take(message);
+                go_on
+            })?;
+            if found {
+                return Ok(());
+            }
+            self.push()?;
+            let mut watch = [self.watch(true)];
+            let _ = files::poll(&mut watch);
+            check(watch[0])?;
+            self.pull()?;
+        }
+    }
+
+    /// Waits until everything has left a serial port.
+    pub fn settle(&self) {
+        if self.serial {
+            let _ = terminal::drain(&self.file);
+        }
+    }
+}
+
+/// A hangup means that nobody will ever read the channel again.
+pub fn check(watch: Watch) -> core::result::Result<(), Gone> {
+    if watch.ready & POLL_HANGUP != 0 && watch.ready & POLL_IN == 0 { Err(Gone) } else { Ok(()) }
+}
+
+fn open_serial(name: &[u8]) -> Result<Fd> {
+    let path = Path::join(&[b"/dev/", name]).ok_or(Errno::INVAL)?;
+    let file = files::open(path.as_c(), READ_WRITE | NO_TERMINAL | NONBLOCKING)?;
+    terminal::set_termios(&file, &Termios::raw())?;
+    Ok(file)
+}
+
+/// Opens the virtio-serial port with our name. The driver learns of ports and names from the host, after it was
+/// loaded, so both appear a little later.
+fn open_port() -> Result<Fd> {
+    let begun = uptime();
+    loop {
+        let mut port = None;
+        file::any_name(c"/sys/class/virtio-ports", |name| {
+            if is_ours(name) {
+                port = Some(open_node(name));
+            }
+            port.is_some()
+        });
+        match port {
+            // Until the host's side is open, too, the driver says that it has hung up.
+            Some(Ok(file)) if is_connected(&file) => return Ok(file),
+            Some(Err(errno)) => return Err(errno),
+            Some(Ok(_)) | None => {}
+        }
+        if uptime().saturating_sub(begun) > PATIENCE {
+            return Err(Errno::TIMEDOUT);
+        }
+        sleep(NAP);
+    }
+}
+
+fn is_connected(file: &Fd) -> bool {
+    let mut watch = [Watch::new(file, POLL_OUT)];
+    files::poll(&mut watch).is_ok() && watch[0].ready & POLL_HANGUP == 0
+}
+
+fn is_ours(port: &[u8]) -> bool {
+    let mut buffer = [0; 64];
+    Path::join(&[PORTS, port, b"/name"])
+        .is_some_and(|path| file::read_start(path.as_c(), &mut buffer).trim_ascii() == PORT_NAME.as_bytes())
+}
+
+fn open_node(port: &[u8]) -> Result<Fd> {
+    let path = Path::join(&[b"/dev/", port]).ok_or(Errno::INVAL)?;
+    let opened = files::open(path.as_c(), READ_WRITE | NONBLOCKING);
+    if !matches!(opened, Err(Errno::NOENT)) {
+        return opened;
+    }
+    // No devtmpfs: the node's numbers stand in sysfs, as MAJOR:MINOR.
+    let mut buffer = [0; 32];
+    let numbers = Path::join(&[PORTS, port, b"/dev"]).ok_or(Errno::INVAL)?;
+    let mut numbers = file::read_start(numbers.as_c(), &mut buffer).split(|&byte| byte == b':');
+    let mut next = || numbers.next().and_then(file::number).ok_or(Errno::NOENT);
+    files::make_device(path.as_c(), 0o600, next()? as usize, next()? as usize)?;
+    files::open(path.as_c(), READ_WRITE | NONBLOCKING)
+}

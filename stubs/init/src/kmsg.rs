@@ -1,0 +1,56 @@
+//! What the kernel said last about a module (`/dev/kmsg`, Documentation/ABI/testing/dev-kmsg).
+
+use crate::file;
+use crate::line::Line;
+use crate::syscall::Errno;
+use crate::syscall::file::{NONBLOCKING, READ_ONLY, open, read};
+
+/// The last message since `begun` (nanoseconds of uptime) that names the module; else the last of them all.
+/// Empty if there was none.
+pub fn about(module: &[u8], begun: u64) -> Line {
+    let mut named = None;
+    let mut last = None;
+    let Ok(log) = open(c"/dev/kmsg", READ_ONLY | NONBLOCKING) else {
+        return Line::new(b"");
+    };
+    let mut buffer = [0_u8; 1024];
+    loop {
+        match read(&log, &mut buffer) {
+            Ok(0) => break,
+            Ok(len) => {
+                let record = buffer.get(..len).unwrap_or_default();
+                let Some((micros, text)) = parse(record) else {
+                    continue;
+                };
+                if micros < begun / 1000 {
+                    continue;
+                }
+                let line = Line::new(text);
+                if mentions(text, module) {
+                    named = Some(line);
+                } else if !text.starts_with(b"bootling: ") {
+                    last = Some(line);
+                }
+            }
+            // Overwritten while it was read (EPIPE), or too long for the buffer (EINVAL): the next one is there.
+            Err(Errno::PIPE | Errno::INVAL) => {}
+            Err(_) => break,
+        }
+    }
+    named.or(last).unwrap_or(Line::new(b""))
+}
+
+/// `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT NEWLINE [ DICTIONARY]`.
+fn parse(record: &[u8]) -> Option<(u64, &[u8])> {
+    let semicolon = record.iter().position(|&byte| byte == b';')?;
+    let mut fields = record.get(..semicolon)?.split(|&byte| byte == b',');
+    let micros = file::number(fields.nth(2)?)?;
+    let text = record.get(semicolon + 1..)?.split(|&byte| byte == b'\n').next()?;
+    Some((micros, text))
+}
+
+/// Is the name in the text? `-` and `_` are one letter in a module's name.
+fn mentions(text: &[u8], module: &[u8]) -> bool {
+    let same = |a: &u8, b: &u8| a == b || matches!((a, b), (b'-', b'_') | (b'_', b'-'));
+    !module.is_empty() && text.windows(module.len()).any(|part| part.iter().zip(module).all(|(a, b)| same(a, b)))
+}

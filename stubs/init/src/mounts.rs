@@ -1,0 +1,118 @@
+//! File systems and the nodes and links in `/dev`.
+//!
+//! What a kernel does not have is left out without a word: a test kernel may well lack any of them.
+
+use crate::console;
+use crate::syscall::Errno;
+use crate::syscall::file::{make_device, make_directory, make_link, mount, remove_directory};
+use core::ffi::CStr;
+
+const NOSUID: usize = 2;
+const NODEV: usize = 4;
+const NOEXEC: usize = 8;
+const KERNELS: usize = NOSUID | NODEV | NOEXEC;
+
+/// A file system: its kind, where it goes, flags, options.
+type Mount = (&'static CStr, &'static CStr, usize, &'static CStr);
+
+/// Needed to find and load what the channel needs.
+const FIRST: [Mount; 3] =
+    [(c"proc", c"/proc", KERNELS, c""), (c"sysfs", c"/sys", KERNELS, c""), (c"devtmpfs", c"/dev", NOSUID, c"mode=755")];
+
+/// Needed by commands; made while the host answers.
+const COMMON: [Mount; 2] = [
+    (c"devpts", c"/dev/pts", NOSUID | NOEXEC, c"ptmxmode=666,mode=620,gid=5"),
+    (c"tmpfs", c"/dev/shm", NOSUID | NODEV, c"mode=1777"),
+];
+
+/// Mounted where the image left the directory empty or out: what was packed into `/tmp` must stay visible.
+const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];
+
+/// The kernel makes these directories only if it has the file system, so none of them makes it run `modprobe`.
+const OPTIONAL: [Mount; 6] = [
+    (c"cgroup2", c"/sys/fs/cgroup", KERNELS, c"nsdelegate"),
+    (c"bpf", c"/sys/fs/bpf", KERNELS, c"mode=700"),
+    (c"debugfs", c"/sys/kernel/debug", KERNELS, c""),
+    (c"tracefs", c"/sys/kernel/tracing", KERNELS, c""),
+    (c"securityfs", c"/sys/kernel/security", KERNELS, c""),
+    (c"configfs", c"/sys/kernel/config", KERNELS, c""),
+];
+
+const LINKS: [(&CStr, &CStr); 4] = [
+    (c"/proc/self/fd", c"/dev/fd"),
+    (c"/proc/self/fd/0", c"/dev/stdin"),
+    (c"/proc/self/fd/1", c"/dev/stdout"),
+    (c"/proc/self/fd/2", c"/dev/stderr"),
+];
+
+/// For kernels without devtmpfs (Documentation/admin-guide/devices.txt): path, mode, major, minor.
+const NODES: [(&CStr, usize, usize, usize); 13] = [
+    (c"/dev/console", 0o600, 5, 1),
+    (c"/dev/null", 0o666, 1, 3),
+    (c"/dev/zero", 0o666, 1, 5),
+    (c"/dev/full", 0o666, 1, 7),
+    (c"/dev/random", 0o666, 1, 8),
+    (c"/dev/urandom", 0o666, 1, 9),
+    (c"/dev/kmsg", 0o644, 1, 11),
+    (c"/dev/tty", 0o666, 5, 0),
+    (c"/dev/ptmx", 0o666, 5, 2),
+    (c"/dev/ttyS0", 0o600, 4, 64),
+    (c"/dev/ttyS1", 0o600, 4, 65),
+    (c"/dev/hvc0", 0o600, 229, 0),
+    (c"/dev/ttyAMA0", 0o600, 204, 64),
+];
+
+/// What comes before anything else.
+pub fn mount_first() {
+    for (kind, at, flags, options) in FIRST {
+        let Err(errno) = mount_at(kind, at, flags, options) else {
+            continue;
+        };
+        // Already there: the kernel mounted it (CONFIG_DEVTMPFS_MOUNT).
+        if errno == Errno::BUSY {
+            continue;
+        }
+        if at == c"/dev" {
+            make_nodes();
+        } else {
+            console::complain(b"mounting", at.to_bytes(), errno);
+        }
+    }
+}
+
+/// What commands expect.
+pub fn mount_rest() {
+    for (target, path) in LINKS {
+        // It may be in the image already.
+        let _ = make_link(target, path);
+    }
+    for (kind, at, flags, options) in COMMON {
+        let _ = make_directory(at, 0o755);
+        let _ = mount(kind, at, flags, options);
+    }
+    for (at, options, mode) in SCRATCH {
+        if matches!(remove_directory(at), Ok(()) | Err(Errno::NOENT)) && make_directory(at, mode).is_ok() {
+            let _ = mount(c"tmpfs", at, NOSUID | NODEV, options);
+        }
+    }
+    for (kind, at, flags, options) in OPTIONAL {
+        let _ = mount(kind, at, flags, options);
+    }
+}
+
+fn mount_at(kind: &CStr, at: &CStr, flags: usize, options: &CStr) -> Result<(), Errno> {
+    match mount(kind, at, flags, options) {
+        Err(Errno::NOENT) => {
+            make_directory(at, 0o755)?;
+            mount(kind, at, flags, options)
+        }
+        other => other,
+    }
+}
+
+fn make_nodes() {
+    for (path, mode, major, minor) in NODES {
+        // It may be in the image already.
+        let _ = make_device(path, mode, major, minor);
+    }
+}

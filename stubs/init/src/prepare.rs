@@ -1,0 +1,70 @@
+//! What a command may expect of the machine, beside its files.
+
+use crate::console;
+use crate::file;
+use crate::job::Job;
+use crate::modules::Modules;
+use crate::mounts;
+use crate::syscall::Errno;
+use crate::syscall::process::{limit_files, set_host_name, sleep, take_ctrl_alt_del, uptime};
+use crate::syscall::terminal::loopback_up;
+
+/// How long block devices may take to appear.
+const PATIENCE: u64 = 30_000_000_000;
+/// Between two looks for them.
+const NAP: u64 = 1_000_000;
+/// Open files: enough for servers, not so many that programs which close all of them take for ever.
+const FILES: (u64, u64) = (65_536, 524_288);
+
+/// Everything that can be done before the host says go.
+pub fn prepare(job: &mut Job, modules: &mut Modules) {
+    if modules.refused.is_none() {
+        modules.load_rest(job);
+    }
+    if job.verbose {
+        console::say(b"mounting file systems");
+    }
+    mounts::mount_rest();
+    // A kernel without a network has no such interface.
+    let _ = loopback_up();
+    if let Some(name) = job.host_name
+        && let Err(errno) = set_host_name(name)
+    {
+        console::complain(b"setting the host name", name, errno);
+    }
+    let (soft, hard) = FILES;
+    let _ = limit_files(soft, hard);
+    let _ = take_ctrl_alt_del();
+}
+
+/// Waits for as many block devices as the job names. Says how many there are if they do not come.
+pub fn wait_for_block_devices(job: &Job) -> Result<(), (u64, Errno)> {
+    if job.block_devices == 0 {
+        return Ok(());
+    }
+    if job.verbose {
+        console::say(b"waiting for block devices");
+    }
+    let begun = uptime();
+    loop {
+        let mut found = 0;
+        file::any_name(c"/sys/block", |name| {
+            let made_up = name.starts_with(b"loop") || name.starts_with(b"ram");
+            found += u64::from(!made_up);
+            found >= job.block_devices
+        });
+        if found >= job.block_devices {
+            return Ok(());
+        }
+        if uptime().saturating_sub(begun) > PATIENCE {
+            return Err((found, Errno::TIMEDOUT));
+        }
+        sleep(NAP);
+    }
+}
+
+/// `/proc/sys/kernel/tainted`.
+pub fn taint() -> u64 {
+    let mut buffer = [0; 24];
+    file::number(file::read_start(c"/proc/sys/kernel/tainted", &mut buffer)).unwrap_or(0)
+}

@@ -1,0 +1,145 @@
+//! Memory from the kernel, never given back; and the memory functions that compiled code calls.
+
+use super::file::Fd;
+use super::{Result, arch};
+
+const PROT_READ: usize = 1;
+const PROT_WRITE: usize = 2;
+const MAP_PRIVATE: usize = 2;
+const MAP_ANONYMOUS: usize = 0x20;
+
+/// Zeroed memory, which costs nothing until it is touched.
+pub fn allocate(len: usize) -> Result<&'static mut [u8]> {
+    // SAFETY: a new anonymous mapping is zeroed, ours alone, and lives for ever.
+    unsafe {
+        let at =
+            arch::call(arch::MMAP, 0, len.max(1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, usize::MAX)?;
+        Ok(core::slice::from_raw_parts_mut(at as *mut u8, len))
+    }
+}
+
+/// As [`allocate`], for a list of C strings that ends with a null pointer: room for `count` of them.
+pub fn allocate_pointers(count: usize) -> Result<&'static mut [*const u8]> {
+    let bytes = allocate(count.saturating_add(1).saturating_mul(size_of::<*const u8>()))?;
+    // SAFETY: mappings are page aligned; zeroes are null pointers; the bytes are reachable through nothing else.
+    unsafe { Ok(core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count + 1)) }
+}
+
+/// A file's bytes.
+pub fn map_file(file: &Fd, len: usize) -> Result<&'static [u8]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: a private mapping that lives for ever. Only pid 1 knows the file, and nobody shortens it before the
+    // command runs, by when everything has been copied out of it.
+    unsafe {
+        let at = arch::call(arch::MMAP, 0, len, PROT_READ, MAP_PRIVATE, file.number())?;
+        Ok(core::slice::from_raw_parts(at as *const u8, len))
+    }
+}
+
+// The compiler calls these by name. `#![no_builtins]` keeps it from seeing in their loops what they implement.
+// Words, not `rep movsb`: TCG steps through the latter byte by byte.
+
+/// # Safety
+/// As C's `memcpy`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    // SAFETY: both ranges are `len` bytes long, by the caller's word.
+    unsafe { copy_forwards(to, from, len) };
+    to
+}
+
+/// # Safety
+/// As C's `memmove`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    // SAFETY: both ranges are `len` bytes long, by the caller's word; the direction is right for their overlap.
+    unsafe {
+        if (to as usize).wrapping_sub(from as usize) >= len {
+            copy_forwards(to, from, len);
+        } else {
+            let mut left = len;
+            while left > 0 {
+                left -= 1;
+                to.add(left).write(from.add(left).read());
+            }
+        }
+    }
+    to
+}
+
+/// # Safety
+/// Both must be `len` bytes long; `to` may overlap `from` only if it lies before it.
+unsafe fn copy_forwards(to: *mut u8, from: *const u8, len: usize) {
+    let mut at = 0;
+    // SAFETY: `at` stays below `len`. A word is read whole before it is written, and what is written lies before
+    // what is read next, so overlap does no harm.
+    unsafe {
+        while len - at >= 8 {
+            let word = from.add(at).cast::<u64>().read_unaligned();
+            to.add(at).cast::<u64>().write_unaligned(word);
+            at += 8;
+        }
+        while at < len {
+            to.add(at).write(from.add(at).read());
+            at += 1;
+        }
+    }
+}
+
+/// # Safety
+/// As C's `memset`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
+    let word = u64::from(byte as u8) * 0x0101_0101_0101_0101;
+    let mut at = 0;
+    // SAFETY: `at` stays below `len`.
+    unsafe {
+        while len - at >= 8 {
+            to.add(at).cast::<u64>().write_unaligned(word);
+            at += 8;
+        }
+        while at < len {
+            to.add(at).write(byte as u8);
+            at += 1;
+        }
+    }
+    to
+}
+
+/// # Safety
+/// As C's `memcmp`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+    let mut at = 0;
+    while at < len {
+        // SAFETY: `at` stays below `len`.
+        let (x, y) = unsafe { (a.add(at).read(), b.add(at).read()) };
+        if x != y {
+            return i32::from(x) - i32::from(y);
+        }
+        at += 1;
+    }
+    0
+}
+
+/// # Safety
+/// As C's `bcmp`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+    // SAFETY: the same contract.
+    unsafe { memcmp(a, b, len) }
+}
+
+/// # Safety
+/// As C's `strlen`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn strlen(text: *const u8) -> usize {
+    let mut len = 0;
+    // SAFETY: a NUL ends the text, by the caller's word.
+    while unsafe { text.add(len).read() } != 0 {
+        len += 1;
+    }
+    len
+}

@@ -1,0 +1,202 @@
+//! Processes, signals, clocks, and the machine as a whole.
+
+use super::file::Fd;
+use super::{Errno, Result, arch, done};
+use core::ffi::CStr;
+
+/// Signal numbers (include/uapi/asm-generic/signal.h).
+pub mod signal {
+    pub const INT: u32 = 2;
+    pub const USR1: u32 = 10;
+    pub const USR2: u32 = 12;
+    pub const TERM: u32 = 15;
+    pub const CHLD: u32 = 17;
+    pub const PWR: u32 = 30;
+    /// What the C libraries call `SIGRTMIN`: the first that glibc does not keep for itself.
+    pub const RTMIN: u32 = 34;
+}
+
+/// What `wait4` tells of a child that ended.
+pub struct Ending {
+    pub pid: usize,
+    /// As `wait4` encodes it.
+    pub status: u32,
+    pub user_us: u64,
+    pub system_us: u64,
+    pub max_rss_kib: u64,
+}
+
+/// What [`vfork`] hands to the child.
+struct Handover<'a, T> {
+    entry: fn(&T) -> !,
+    data: &'a T,
+}
+
+/// Runs `entry(data)` in a child that shares our memory, on `stack`; comes back once it executes a program or ends.
+/// `entry` may call the kernel and write through cells in `data`, and must not touch anything else of ours.
+pub fn vfork<T>(stack: &mut [u8], entry: fn(&T) -> !, data: &T) -> Result<usize> {
+    extern "C" fn child<T>(handover: usize) -> ! {
+        // SAFETY: `vfork` passed it, and is stopped below while it is used.
+        let handover = unsafe { &*(handover as *const Handover<'_, T>) };
+        (handover.entry)(handover.data)
+    }
+    let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
+    let handover = Handover { entry, data };
+    // SAFETY: the stack is borrowed until the child is through with it; `child` never returns.
+    unsafe { arch::vfork_on(top, child::<T>, &raw const handover as usize) }
+}
+
+/// Executes a program; comes back only with an error. The lists end with a null pointer.
+pub fn execute(path: &CStr, arguments: &[*const u8], environment: &[*const u8]) -> Result<()> {
+    let ended = |list: &[*const u8]| list.last().is_some_and(|last| last.is_null());
+    if !ended(arguments) || !ended(environment) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the path and the lists are terminated. The kernel checks the pointers in them itself (EFAULT).
+    done(unsafe {
+        arch::call(
+            arch::EXECVE,
+            path.as_ptr() as usize,
+            arguments.as_ptr() as usize,
+            environment.as_ptr() as usize,
+            0,
+            0,
+        )
+    })
+}
+
+/// Ends the calling process.
+pub fn exit(status: usize) -> ! {
+    loop {
+        // SAFETY: no memory is involved.
+        let _ = unsafe { arch::call(arch::EXIT, status, 0, 0, 0, 0) };
+    }
+}
+
+pub fn new_session() -> Result<()> {
+    // SAFETY: no memory is involved.
+    done(unsafe { arch::call(arch::SETSID, 0, 0, 0, 0, 0) })
+}
+
+pub fn change_directory(path: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    done(unsafe { arch::call(arch::CHDIR, path.as_ptr() as usize, 0, 0, 0, 0) })
+}
+
+/// Sends a signal to a whole process group.
+pub fn kill_group(group: usize, number: u8) -> Result<()> {
+    // SAFETY: no memory is involved.
+    done(unsafe { arch::call(arch::KILL, group.wrapping_neg(), usize::from(number), 0, 0, 0) })
+}
+
+/// A child that has ended, if there is one; never waits.
+pub fn reap() -> Option<Ending> {
+    const WNOHANG: usize = 1;
+    let mut status = 0_u32;
+    // struct rusage: user and system time as seconds and microseconds, then the largest resident set, ...
+    let mut usage = [0_u64; 18];
+    // SAFETY: the kernel writes an int and a struct rusage of 144 bytes.
+    let pid = unsafe {
+        arch::call(arch::WAIT4, usize::MAX, &raw mut status as usize, WNOHANG, usage.as_mut_ptr() as usize, 0)
+    };
+    let pid = pid.ok().filter(|&pid| pid != 0)?;
+    let [user_s, user_us, system_s, system_us, max_rss_kib, ..] = usage;
+    let micros = |seconds: u64, micros: u64| seconds.wrapping_mul(1_000_000).wrapping_add(micros);
+    Some(Ending { pid, status, user_us: micros(user_s, user_us), system_us: micros(system_s, system_us), max_rss_kib })
+}
+
+/// Sets which signals wait instead of arriving: bit n - 1 stands for signal n.
+pub fn block_signals(mask: u64) -> Result<()> {
+    const SIG_SETMASK: usize = 2;
+    // SAFETY: the kernel reads 8 bytes.
+    done(unsafe { arch::call(arch::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask as usize, 0, 8, 0) })
+}
+
+/// A file from which blocked signals can be read.
+pub fn signal_file(mask: u64) -> Result<Fd> {
+    const SFD_FLAGS: usize = super::file::CLOSE_ON_EXEC | super::file::NONBLOCKING;
+    // SAFETY: the kernel reads 8 bytes.
+    unsafe { arch::call(arch::SIGNALFD4, usize::MAX, &raw const mask as usize, 8, SFD_FLAGS, 0) }.map(Fd::from_number)
+}
+
+/// How the machine stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    PowerOff,
+    Restart,
+    Halt,
+}
+
+/// Stops the machine; comes back only with an error.
+pub fn stop_machine(how: Stop) -> Result<()> {
+    reboot(match how {
+        Stop::PowerOff => 0x4321_fedc,
+        Stop::Restart => 0x0123_4567,
+        Stop::Halt => 0xcdef_0123,
+    })
+}
+
+/// Makes Ctrl-Alt-Del a signal to pid 1 instead of a reset.
+pub fn take_ctrl_alt_del() -> Result<()> {
+    reboot(0)
+}
+
+fn reboot(command: usize) -> Result<()> {
+    // SAFETY: no memory is involved; the first two are the magic numbers of reboot(2).
+    done(unsafe { arch::call(arch::REBOOT, 0xfee1_dead, 672_274_793, command, 0, 0) })
+}
+
+/// Nanoseconds since the kernel started, sleep included (`CLOCK_BOOTTIME`).
+pub fn uptime() -> u64 {
+    const CLOCK_BOOTTIME: usize = 7;
+    let mut time = [0_u64; 2];
+    // SAFETY: the kernel writes a struct timespec. Its failure leaves zeroes.
+    let _ = unsafe { arch::call(arch::CLOCK_GETTIME, CLOCK_BOOTTIME, time.as_mut_ptr() as usize, 0, 0, 0) };
+    let [seconds, nanos] = time;
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos)
+}
+
+/// Sets the clock: nanoseconds since 1970.
+pub fn set_clock(nanos: u64) -> Result<()> {
+    const CLOCK_REALTIME: usize = 0;
+    let time = [nanos / 1_000_000_000, nanos % 1_000_000_000];
+    // SAFETY: the kernel reads a struct timespec.
+    done(unsafe { arch::call(arch::CLOCK_SETTIME, CLOCK_REALTIME, time.as_ptr() as usize, 0, 0, 0) })
+}
+
+pub fn sleep(nanos: u64) {
+    let time = [nanos / 1_000_000_000, nanos % 1_000_000_000];
+    // SAFETY: the kernel reads a struct timespec. Waking early does no harm.
+    let _ = unsafe { arch::call(arch::NANOSLEEP, time.as_ptr() as usize, 0, 0, 0, 0) };
+}
+
+/// Sets how many files a process may open: at first, and at most.
+pub fn limit_files(soft: u64, hard: u64) -> Result<()> {
+    const RLIMIT_NOFILE: usize = 7;
+    let limit = [soft, hard];
+    // SAFETY: the kernel reads a struct rlimit64.
+    done(unsafe { arch::call(arch::PRLIMIT64, 0, RLIMIT_NOFILE, limit.as_ptr() as usize, 0, 0) })
+}
+
+pub fn set_host_name(name: &[u8]) -> Result<()> {
+    // SAFETY: the kernel reads at most the slice's length.
+    done(unsafe { arch::call(arch::SETHOSTNAME, name.as_ptr() as usize, name.len(), 0, 0, 0) })
+}
+
+/// `struct new_utsname`: six texts of 65 bytes.
+pub struct SystemName([[u8; 65]; 6]);
+
+impl SystemName {
+    pub fn read() -> Self {
+        let mut names = [[0; 65]; 6];
+        // SAFETY: the kernel fills a struct new_utsname. Its failure leaves empty texts.
+        let _ = unsafe { arch::call(arch::UNAME, names.as_mut_ptr() as usize, 0, 0, 0, 0) };
+        Self(names)
+    }
+
+    /// `uname -r`.
+    pub fn release(&self) -> &[u8] {
+        let [_, _, release, ..] = &self.0;
+        CStr::from_bytes_until_nul(release).map_or(&[], CStr::to_bytes)
+    }
+}

@@ -1,0 +1,158 @@
+//! Terminals, and the one network interface that is brought up: everything done by `ioctl`.
+
+use super::file::{CLOSE_ON_EXEC, Fd, NO_TERMINAL, READ_WRITE};
+use super::{Result, arch, done};
+
+const TCGETS: usize = 0x5401;
+const TCSETS: usize = 0x5402;
+const TCSBRK: usize = 0x5409;
+const TIOCSCTTY: usize = 0x540e;
+const TIOCSWINSZ: usize = 0x5414;
+const FIONREAD: usize = 0x541b;
+const TIOCSPTLCK: usize = 0x4004_5431;
+const TIOCGPTPEER: usize = 0x5441;
+const SIOCSIFFLAGS: usize = 0x8914;
+
+/// `struct termios` as the kernel has it (include/uapi/asm-generic/termbits.h).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Termios {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    characters: [u8; 19],
+}
+
+impl Termios {
+    /// Every byte passes as it is, at once; modem lines are not looked at.
+    pub fn raw() -> Self {
+        const B115200: u32 = 0o1_0002;
+        const CS8: u32 = 0o60;
+        const CREAD: u32 = 0o200;
+        const CLOCAL: u32 = 0o4000;
+        const VMIN: usize = 6;
+        let mut characters = [0; 19];
+        if let Some(least) = characters.get_mut(VMIN) {
+            *least = 1;
+        }
+        Self { control: B115200 | CS8 | CREAD | CLOCAL, characters, ..Self::default() }
+    }
+
+    /// The character that ends the input.
+    pub fn end_of_file(&self) -> u8 {
+        const VEOF: usize = 4;
+        self.characters.get(VEOF).copied().unwrap_or(4)
+    }
+}
+
+/// # Safety
+/// `argument` must be what the request expects.
+unsafe fn ioctl(file: &Fd, request: usize, argument: usize) -> Result<usize> {
+    // SAFETY: the caller's word.
+    unsafe { arch::call(arch::IOCTL, file.number(), request, argument, 0, 0) }
+}
+
+pub fn termios(terminal: &Fd) -> Result<Termios> {
+    let mut termios = Termios::default();
+    // SAFETY: the kernel fills a struct termios.
+    unsafe { ioctl(terminal, TCGETS, &raw mut termios as usize) }?;
+    Ok(termios)
+}
+
+pub fn set_termios(terminal: &Fd, termios: &Termios) -> Result<()> {
+    // SAFETY: the kernel reads a struct termios.
+    done(unsafe { ioctl(terminal, TCSETS, core::ptr::from_ref(termios) as usize) })
+}
+
+/// Waits until everything written has left the machine.
+pub fn drain(terminal: &Fd) -> Result<()> {
+    // SAFETY: the argument is a number.
+    done(unsafe { ioctl(terminal, TCSBRK, 1) })
+}
+
+/// Makes it the controlling terminal of the calling session's leader, even if another session has it.
+pub fn control(terminal: &Fd) -> Result<()> {
+    // SAFETY: the argument is a number.
+    done(unsafe { ioctl(terminal, TIOCSCTTY, 1) })
+}
+
+pub fn set_size(terminal: &Fd, rows: u16, columns: u16) -> Result<()> {
+    let size = [rows, columns, 0, 0];
+    // SAFETY: struct winsize is four shorts.
+    done(unsafe { ioctl(terminal, TIOCSWINSZ, size.as_ptr() as usize) })
+}
+
+/// Bytes that can be read at once.
+pub fn waiting(file: &Fd) -> Result<usize> {
+    let mut bytes = 0_u32;
+    // SAFETY: the kernel writes one int.
+    unsafe { ioctl(file, FIONREAD, &raw mut bytes as usize) }?;
+    Ok(bytes as usize)
+}
+
+/// The other side of a pseudo terminal.
+pub fn peer(master: &Fd) -> Result<Fd> {
+    let locked = 0_u32;
+    // SAFETY: the first request reads one int, the second takes open flags (Linux 4.13).
+    unsafe {
+        ioctl(master, TIOCSPTLCK, &raw const locked as usize)?;
+        ioctl(master, TIOCGPTPEER, READ_WRITE | NO_TERMINAL | CLOSE_ON_EXEC).map(Fd::from_number)
+    }
+}
+
+/// Brings the loopback interface up.
+pub fn loopback_up() -> Result<()> {
+    const AF_INET: usize = 2;
+    const SOCK_DGRAM: usize = 2;
+    const IFF_UP_RUNNING: u8 = 0x41;
+    // SAFETY: no memory is involved.
+    let socket = unsafe { arch::call(arch::SOCKET, AF_INET, SOCK_DGRAM | CLOSE_ON_EXEC, 0, 0, 0) }?;
+    let socket = Fd::from_number(socket);
+    // struct ifreq: a name of 16 bytes, then a union of 24, here a short of flags.
+    let request = [
+        b'l',
+        b'o',
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        IFF_UP_RUNNING,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel reads a struct ifreq.
+    done(unsafe { ioctl(&socket, SIOCSIFFLAGS, request.as_ptr() as usize) })
+}

@@ -1,0 +1,113 @@
+//! How x86_64 enters the kernel: the `syscall` instruction, its numbers, and the program's first instruction.
+//!
+//! Everything another architecture would say differently is in this file.
+//! Numbers: `arch/x86/entry/syscalls/syscall_64.tbl`. Registers: System V ABI, AMD64 supplement, appendix A.2.1.
+
+use super::{Errno, Result};
+use core::arch::{asm, global_asm};
+
+pub const READ: usize = 0;
+pub const WRITE: usize = 1;
+pub const CLOSE: usize = 3;
+pub const FSTAT: usize = 5;
+pub const MMAP: usize = 9;
+pub const RT_SIGPROCMASK: usize = 14;
+pub const IOCTL: usize = 16;
+pub const NANOSLEEP: usize = 35;
+pub const SOCKET: usize = 41;
+pub const CLONE: usize = 56;
+pub const EXECVE: usize = 59;
+pub const EXIT: usize = 60;
+pub const WAIT4: usize = 61;
+pub const KILL: usize = 62;
+pub const UNAME: usize = 63;
+pub const FCNTL: usize = 72;
+pub const CHDIR: usize = 80;
+pub const SETSID: usize = 112;
+pub const SYNC: usize = 162;
+pub const MOUNT: usize = 165;
+pub const REBOOT: usize = 169;
+pub const SETHOSTNAME: usize = 170;
+pub const GETDENTS64: usize = 217;
+pub const CLOCK_SETTIME: usize = 227;
+pub const CLOCK_GETTIME: usize = 228;
+pub const OPENAT: usize = 257;
+pub const MKDIRAT: usize = 258;
+pub const MKNODAT: usize = 259;
+pub const UNLINKAT: usize = 263;
+pub const SYMLINKAT: usize = 266;
+pub const FACCESSAT: usize = 269;
+pub const PPOLL: usize = 271;
+pub const SIGNALFD4: usize = 289;
+pub const DUP3: usize = 292;
+pub const PIPE2: usize = 293;
+pub const PRLIMIT64: usize = 302;
+pub const FINIT_MODULE: usize = 313;
+
+// The kernel enters with the stack pointer at argc; a function expects it 8 off a multiple of 16, which `call` makes.
+global_asm!(
+    ".globl _start",
+    ".type _start, @function",
+    "_start:",
+    "xor ebp, ebp",
+    "and rsp, -16",
+    "call {main}",
+    "ud2",
+    main = sym crate::main,
+);
+
+/// Enters the kernel. The sixth argument is always 0: only `mmap` has one, an offset.
+///
+/// # Safety
+/// The arguments must be what the kernel expects of this call: pointers to live memory, of the right size and kind.
+#[inline(never)]
+pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> Result<usize> {
+    let result: isize;
+    // SAFETY: the kernel keeps all registers but rax, rcx and r11; what the arguments point to is the caller's word.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") 0,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack)
+        );
+    }
+    answer(result)
+}
+
+/// Starts a child that shares this program's memory and runs `entry(data)` on its own stack, while the caller
+/// is stopped until the child executes another program or ends (`vfork`, but without sharing the stack).
+///
+/// # Safety
+/// `stack_top` must be the aligned end of unused memory, `data` what `entry` expects; it must never return.
+pub unsafe fn vfork_on(stack_top: usize, entry: extern "C" fn(usize) -> !, data: usize) -> Result<usize> {
+    const CLONE_VM: usize = 0x100;
+    const CLONE_VFORK: usize = 0x4000;
+    const SIGCHLD: usize = 17;
+    let result: isize;
+    // SAFETY: the child leaves this block only through `entry`, on its own stack; the parent goes on at the label
+    // with its registers as they were. What the child writes is covered by the block's memory clobber.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "ud2",
+            "2:",
+            inlateout("rax") CLONE as isize => result,
+            in("rdi") CLONE_VM | CLONE_VFORK | SIGCHLD, in("rsi") stack_top, in("rdx") 0, in("r10") 0, in("r8") 0,
+            in("r12") entry, in("r13") data,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    answer(result)
+}
+
+/// The kernel answers with -4095..-1 for an error.
+fn answer(result: isize) -> Result<usize> {
+    if (-4095..0).contains(&result) { Err(Errno(result.unsigned_abs())) } else { Ok(result.unsigned_abs()) }
+}
