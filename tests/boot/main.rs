@@ -7,6 +7,7 @@ mod support;
 
 mod ancestor;
 mod arguments;
+mod bad_input;
 mod channel;
 mod endings;
 mod exit_status;
