@@ -3,12 +3,18 @@
 //! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
 //! `git bisect run` skips what could not be tested.
 
+pub mod build;
+mod compose;
 pub mod ls;
+pub mod make_tiny_image;
 pub mod options;
 pub mod output;
+mod progress;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
@@ -26,20 +32,34 @@ struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Build(build::BuildArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
+    /// Build an image as make-tiny-image does: the same options, the same defaults
+    #[command(name = ANCESTOR)]
+    MakeTinyImage(make_tiny_image::MakeTinyImage),
 }
+
+/// The ancestor's name: by that name bootling takes its command line.
+const ANCESTOR: &str = "make-tiny-image";
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let start = Instant::now();
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().map(|word| Path::new(word).file_stem().unwrap_or_default().to_owned());
+    if called.is_some_and(|name| name == ANCESTOR) {
+        words.insert(1, ANCESTOR.into());
+    }
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &words),
     };
-    let done = match &cli.verb {
-        Verb::Ls(args) => ls::run(args),
-        Verb::Cat(args) => ls::run_cat(args),
+    let done = match cli.verb {
+        Verb::Build(args) => build::run(&args, start),
+        Verb::Ls(args) => ls::run(&args),
+        Verb::Cat(args) => ls::run_cat(&args),
+        Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
     };
     done.map_or_else(
         |error| {

@@ -42,7 +42,7 @@ pub struct Missing {
     /// Who needs it.
     pub by: ArchivePath,
     /// Everywhere that was tried.
-    pub tried: Rc<[String]>,
+    pub tried: std::sync::Arc<[String]>,
 }
 
 impl std::fmt::Display for Missing {
