@@ -116,7 +116,8 @@ fn fixture(root: &Path) {
     for name in ["dir", "dir/deeper", "empty", "modes"] {
         fs::create_dir(root.join(name)).expect("a directory");
     }
-    for len in [0, 1, 2, 3, 4, 5, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 131_071, 131_072, 131_073, 700_001] {
+    for len in [0, 1, 2, 3, 4, 5, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 131_071, 131_072, 131_073, 700_001]
+    {
         file(format!("dir/size-{len}").as_bytes(), len, 0o644);
     }
     for len in 1..9 {
@@ -172,9 +173,10 @@ fn gnu_cpio_and_bsdcpio_extract_exactly_what_went_in() {
     let plan = plan(facts(source.path()));
     for align in [false, true] {
         let bytes = archive(&plan, align);
-        for (program, arguments) in
-            [("cpio", ["-idm", "--no-absolute-filenames", "--quiet"].as_slice()), ("bsdcpio", ["-idm", "--quiet"].as_slice())]
-        {
+        for (program, arguments) in [
+            ("cpio", ["-idm", "--no-absolute-filenames", "--quiet"].as_slice()),
+            ("bsdcpio", ["-idm", "--quiet"].as_slice()),
+        ] {
             let to = extract(program, arguments, &bytes);
             let after = look(to.path());
             for (name, seen) in &before {
@@ -192,11 +194,8 @@ fn gnu_cpio_lists_the_members_in_the_order_of_the_plan() {
     let plan = plan(facts(source.path()));
     let list = tempfile::NamedTempFile::new().expect("a file");
     fs::write(list.path(), archive(&plan, true)).expect("written");
-    let output = Command::new("cpio")
-        .args(["-t", "--quiet", "-F"])
-        .arg(list.path())
-        .output()
-        .expect("cpio is installed");
+    let output =
+        Command::new("cpio").args(["-t", "--quiet", "-F"]).arg(list.path()).output().expect("cpio is installed");
     let listed: Vec<&[u8]> = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     let planned: Vec<&[u8]> = plan.members().map(|member| member.path.as_bytes()).collect();
     assert_eq!(listed, planned);
@@ -222,7 +221,9 @@ fn the_cpio_crate_reads_what_we_write() {
         reader.read_to_end(&mut data).expect("its data");
         let wanted = if member.carries_data { member.entry.size() } else { 0 };
         assert_eq!(data.len() as u64, wanted);
-        if let (true, Node::File { content: Content::Host { path, .. }, .. }) = (member.carries_data, &member.entry.node) {
+        if let (true, Node::File { content: Content::Host { path, .. }, .. }) =
+            (member.carries_data, &member.entry.node)
+        {
             assert!(data == fs::read(path).expect("a file"));
         }
         rest = reader.finish().expect("padding");
@@ -326,10 +327,8 @@ fn compressed_images_are_unpacked_by_the_usual_programs() {
 fn trees() -> impl Strategy<Value = Vec<(Vec<u8>, Node)>> {
     let name = proptest::collection::vec((1_u8..=255).prop_filter("a name", |byte| *byte != b'/'), 1..30);
     let path = proptest::collection::vec(name, 1..5).prop_map(|parts| parts.join(&b'/'));
-    let content = prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..20),
-        (4000..9000_usize).prop_map(|len| vec![b'x'; len]),
-    ];
+    let content =
+        prop_oneof![proptest::collection::vec(any::<u8>(), 0..20), (4000..9000_usize).prop_map(|len| vec![b'x'; len]),];
     let node = prop_oneof![
         (0..0o10000_u16).prop_map(|mode| Node::Dir { mode }),
         (0..0o10000_u16, content, proptest::option::of(Just((1, 1)))).prop_map(|(mode, content, hardlink)| {
@@ -338,7 +337,11 @@ fn trees() -> impl Strategy<Value = Vec<(Vec<u8>, Node)>> {
             Node::File { mode, content: Content::Bytes(content.into()), hardlink }
         }),
         (0..0o10000_u16, any::<u32>(), any::<u32>()).prop_map(|(mode, major, minor)| Node::Char { mode, major, minor }),
-        (0..0o10000_u16, any::<u32>(), any::<u32>()).prop_map(|(mode, major, minor)| Node::Block { mode, major, minor }),
+        (0..0o10000_u16, any::<u32>(), any::<u32>()).prop_map(|(mode, major, minor)| Node::Block {
+            mode,
+            major,
+            minor
+        }),
         (0..0o10000_u16).prop_map(|mode| Node::Fifo { mode }),
         (0..0o10000_u16).prop_map(|mode| Node::Socket { mode }),
         Just(Node::Symlink { target: b"\xfe/../nowhere".to_vec() }),

@@ -213,7 +213,9 @@ fn locate(file: &mut File, wanted: &ArchivePath) -> anyhow::Result<u64> {
         if ArchivePath::new(OsStr::from_bytes(&member.name)) == *wanted {
             found = Some((count, member.clone()));
             data = Some(count);
-        } else if found.as_ref().is_some_and(|(_, found)| found.header.size == 0 && linked(found)) && member.header.size > 0 {
+        } else if found.as_ref().is_some_and(|(_, found)| found.header.size == 0 && linked(found))
+            && member.header.size > 0
+        {
             data = Some(count);
         }
         count += 1;

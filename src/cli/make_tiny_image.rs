@@ -7,10 +7,13 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Parser;
 
+use super::build::{self, Deed, Request};
 use crate::spec::{Copy, InitrdSpec, KernelRef, ModuleRequest, RunWhat};
+use crate::write::Compression;
 
 /// Builds a tiny initrd: busybox, programs of this machine with their libraries, kernel modules, files.
 #[derive(Debug, Clone, Parser)]
@@ -71,6 +74,20 @@ impl From<MakeTinyImage> for TinyImage {
         let block_devices = args.blockdevs.then_some(1);
         Self { initrd, kernel, output: args.output, block_devices, verbose: args.verbose }
     }
+}
+
+/// Runs the verb.
+pub fn run(args: MakeTinyImage, start: Instant) -> anyhow::Result<u8> {
+    let image = TinyImage::from(args);
+    build::make(&Request {
+        spec: image.initrd,
+        kernel: image.kernel,
+        block_devices: image.block_devices,
+        compression: Compression::None,
+        deed: Deed::Write(&image.output),
+        verbose: image.verbose,
+        start,
+    })
 }
 
 /// `uname -r`.

@@ -4,18 +4,22 @@
 //! `git bisect run` skips what could not be tested.
 
 mod boot_options;
+pub mod build;
 mod compose;
 mod doctor;
 pub mod ls;
+pub mod make_tiny_image;
+pub mod options;
+pub mod output;
 mod prepare;
 mod progress;
 mod report;
 mod run;
-pub mod options;
-pub mod output;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
@@ -34,24 +38,37 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
-    Doctor(doctor::DoctorArgs),
+    Build(build::BuildArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
+    Doctor(doctor::DoctorArgs),
+    /// Build an image as make-tiny-image does: the same options, the same defaults
+    #[command(name = ANCESTOR)]
+    MakeTinyImage(make_tiny_image::MakeTinyImage),
 }
+
+/// The ancestor's name: by that name bootling takes its command line.
+const ANCESTOR: &str = "make-tiny-image";
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let start = std::time::Instant::now();
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let start = Instant::now();
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().map(|word| Path::new(word).file_stem().unwrap_or_default().to_owned());
+    if called.is_some_and(|name| name == ANCESTOR) {
+        words.insert(1, ANCESTOR.into());
+    }
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &words),
     };
-    let done = match &cli.verb {
-        Verb::Run(args) => run::run(args, start),
-        Verb::Doctor(args) => doctor::run(args),
-        Verb::Ls(args) => ls::run(args),
-        Verb::Cat(args) => ls::run_cat(args),
+    let done = match cli.verb {
+        Verb::Run(args) => run::run(&args, start),
+        Verb::Build(args) => build::run(&args, start),
+        Verb::Ls(args) => ls::run(&args),
+        Verb::Cat(args) => ls::run_cat(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
     };
     done.map_or_else(
         |error| {

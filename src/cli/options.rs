@@ -100,7 +100,8 @@ fn exists(typed: &OsStr, root: &Path) -> bool {
         return false;
     }
     let path = Path::new(typed);
-    let inside = if root == Path::new("/") { path.to_owned() } else { root.join(path.strip_prefix("/").unwrap_or(path)) };
+    let inside =
+        if root == Path::new("/") { path.to_owned() } else { root.join(path.strip_prefix("/").unwrap_or(path)) };
     if inside.symlink_metadata().is_ok() {
         return true;
     }

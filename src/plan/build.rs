@@ -147,7 +147,8 @@ impl Links {
             links = placed;
         }
         let fact = found.first().map(|(fact, _)| *fact);
-        let (path, why) = fact.map_or((ArchivePath::default(), Why::Base), |fact| (fact.path.clone(), fact.why.clone()));
+        let (path, why) =
+            fact.map_or((ArchivePath::default(), Why::Base), |fact| (fact.path.clone(), fact.why.clone()));
         Err(PlanError::Loop { path, why: Box::new(why) })
     }
 
@@ -188,25 +189,31 @@ impl Links {
 }
 
 /// How much an entry weighs against another one in its place: an applet's link is the weakest, then a program's link
-/// for PATH, then a directory that only holds something.
+/// for PATH, what programs expect, a directory that only holds something, and whatever somebody really wants.
 fn weight(why: &Why) -> u8 {
-    if !why.gives_way() {
-        return 3;
-    }
     match why {
-        Why::Parent { .. } => 2,
         Why::Applet => 0,
-        _ => 1,
+        Why::OnPath { .. } => 1,
+        Why::Default => 2,
+        Why::Parent { .. } => 3,
+        Why::Base
+        | Why::Asked(_)
+        | Why::Library { .. }
+        | Why::Interpreter { .. }
+        | Why::Dlopen { .. }
+        | Why::LinkTo { .. }
+        | Why::Module { .. }
+        | Why::Channel
+        | Why::Config { .. } => 4,
     }
 }
 
 /// How much a directory's mode weighs: asked for by the user, known from the host, or made up here.
 fn mode_weight(why: &Why) -> u8 {
-    match why {
-        Why::Asked(_) => 2,
-        Why::Parent { .. } => 0,
-        _ => 1,
+    if let Why::Asked(_) = why {
+        return 2;
     }
+    u8::from(!why.gives_way())
 }
 
 /// Adds a second fact to a place.
@@ -340,7 +347,8 @@ mod tests {
         let applet = link("/bin/ls", "busybox", Why::Applet);
         let on_path = link("/bin/ls", "/opt/ls", Why::OnPath { program: ArchivePath::new("/opt/ls") });
         let real = file("/bin/ls", b"x", asked("ls"));
-        for facts in [[applet.clone(), on_path.clone(), real.clone()], [real.clone(), applet.clone(), on_path.clone()]] {
+        for facts in [[applet.clone(), on_path.clone(), real.clone()], [real.clone(), applet.clone(), on_path.clone()]]
+        {
             let plan = Plan::from_facts(facts).expect("a plan");
             assert_eq!(plan.find(&ArchivePath::new("/bin/ls")).expect("an entry").1.node, real.node);
         }
@@ -385,8 +393,12 @@ mod tests {
     #[test]
     fn thousands_of_entries_through_links_take_no_time() {
         let facts = (0..20_000)
-            .map(|n| file(&format!("/lib/d{}/f{n}", n % 100), b"", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) }))
-            .chain((0..20_000).map(|n| link("/lib", "usr/lib", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) })));
+            .map(|n| {
+                file(&format!("/lib/d{}/f{n}", n % 100), b"", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) })
+            })
+            .chain(
+                (0..20_000).map(|n| link("/lib", "usr/lib", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) })),
+            );
         let facts: Vec<Fact> = facts.collect();
         let start = std::time::Instant::now();
         let plan = Plan::from_facts(facts).expect("a plan");

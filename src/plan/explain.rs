@@ -106,7 +106,9 @@ fn asker<'a>(plan: &'a Plan, why: &Why) -> Option<(&'a ArchivePath, &'a Entry)> 
         | Why::LinkTo { path }
         | Why::Config { by: path }
         | Why::Parent { of: path } => plan.find(path),
-        Why::Module { by, .. } => plan.entries().iter().find(|(path, _)| module_name(path).as_deref() == Some(by)),
+        Why::Module { by, .. } => {
+            plan.entries().iter().find(|(path, _)| module_name(path).is_some_and(|name| name == by.replace('-', "_")))
+        }
     }
 }
 
@@ -124,7 +126,8 @@ fn near(plan: &Plan, path: &ArchivePath) -> Option<ArchivePath> {
         .or_else(|| same(&|path| path.file_name().to_ascii_lowercase() == lower))
         .or_else(|| {
             let start = lower.as_encoded_bytes();
-            let alike = |path: &ArchivePath| path.file_name().to_ascii_lowercase().as_encoded_bytes().starts_with(start);
+            let alike =
+                |path: &ArchivePath| path.file_name().to_ascii_lowercase().as_encoded_bytes().starts_with(start);
             (!start.is_empty()).then(|| same(&alike)).flatten()
         })
         .or_else(|| {
@@ -169,11 +172,7 @@ mod tests {
                 node: Node::Symlink { target: b"usr/lib".to_vec() },
                 why: Why::LinkTo { path: path("/usr/lib/libc.so.6") },
             },
-            Fact {
-                path: path("/dev/console"),
-                node: Node::Char { mode: 0o600, major: 5, minor: 1 },
-                why: Why::Base,
-            },
+            Fact { path: path("/dev/console"), node: Node::Char { mode: 0o600, major: 5, minor: 1 }, why: Why::Base },
             file("/lib/modules/a-b.ko", Why::Module { kind: "depends", by: "c_d".into() }),
             file("/lib/modules/c-d.ko", Why::Asked("--kmod c_d".into())),
         ])

@@ -35,7 +35,7 @@ pub enum Answer {
     /// It is the dynamic loader itself (musl).
     Loader,
     /// Nowhere; every place that was tried.
-    Missing(Rc<[String]>),
+    Missing(std::sync::Arc<[String]>),
 }
 
 /// The libraries that ldconfig knows of.
@@ -93,7 +93,7 @@ impl<'a> Glibc<'a> {
     /// Looks for `name`, needed by `objects[by]`.
     pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
         let Some(loader) = objects.get(by) else {
-            return Ok(Answer::Missing(Rc::default()));
+            return Ok(Answer::Missing(std::sync::Arc::default()));
         };
         if name.as_bytes().contains(&b'/') {
             return self.by_path(loader, name);

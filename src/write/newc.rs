@@ -174,14 +174,9 @@ impl Archive<'_> {
 
     /// A file of the host: open, read, close, where it is small.
     fn host(&mut self, member: &Member<'_>, path: &Path, len: u64) -> Result<(), WriteError> {
-        let failed =
-            |source| WriteError::Source { path: path.to_owned(), member: member.path.clone(), source };
-        let changed = |found| WriteError::Changed {
-            path: path.to_owned(),
-            member: member.path.clone(),
-            planned: len,
-            found,
-        };
+        let failed = |source| WriteError::Source { path: path.to_owned(), member: member.path.clone(), source };
+        let changed =
+            |found| WriteError::Changed { path: path.to_owned(), member: member.path.clone(), planned: len, found };
         // Should a pipe have taken the file's place meanwhile, opening must not wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;

@@ -108,8 +108,10 @@ fn what_breaks_a_rule_is_told_with_its_place() {
         .assert_eq(&error(&good));
     let mut signed = good.clone();
     signed[14] = b'+';
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 0: header field c_mode is not eight hex digits"]
-        .assert_eq(&error(&signed));
+    expect![
+        "reading segment 1 (not compressed, from byte 0), at its byte 0: header field c_mode is not eight hex digits"
+    ]
+    .assert_eq(&error(&signed));
     let unaligned = [archive(std::slice::from_ref(&good)), vec![0; 2], archive(&[good])].concat();
     expect!["reading segment 2 (not compressed, from byte 246), at its byte 0: an archive starts here, but the kernel takes one at multiples of four only"]
         .assert_eq(&error(&unaligned));
@@ -120,8 +122,10 @@ fn sums_of_070702_are_verified_whether_the_data_is_read_or_not() {
     let good = archive(&[member("070702", 0o100_644, b"a\0", &[1, 2, 255], 258)]);
     assert_eq!(list(&good).expect("read").len(), 1);
     let bad = archive(&[member("070702", 0o100_644, b"a\0", &[1, 2, 255], 259)]);
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 0: the data's bytes add up to 0x102, not to 0x103"]
-        .assert_eq(&error(&bad));
+    expect![
+        "reading segment 1 (not compressed, from byte 0), at its byte 0: the data's bytes add up to 0x102, not to 0x103"
+    ]
+    .assert_eq(&error(&bad));
     let skipped = walk(bad.as_slice(), &mut |_, _| Ok(ControlFlow::Continue(())));
     assert!(matches!(skipped, Err(ReadError::Broken { rule: Rule::Checksum { .. }, .. })));
 }

@@ -1,0 +1,228 @@
+//! `bootling build`: the initrd as a file, or what would be in it, or why.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::compose::{Composition, add_modules, compose};
+use super::options::InitrdArgs;
+use super::output;
+use super::progress::Progress;
+use crate::arch::Arch;
+use crate::cache::Cache;
+use crate::pid1;
+use crate::plan::job::init;
+use crate::plan::{Plan, Purpose, explain};
+use crate::resolve::Root;
+use crate::resolve::kernel::Kernel;
+use crate::spec::{ArchivePath, InitrdSpec, KernelRef, RunWhat};
+use crate::write::{self, Compression, Output};
+
+/// Build a tiny initrd: busybox, programs of this machine with all they need, kernel modules, files
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bootling build -o tiny-initrd.img                        busybox; a shell on the console
+  bootling build -o tiny-initrd.img --run 'cat /proc/cpuinfo'
+  bootling build -o hw.img lstopo-no-graphics hwloc-info   programs, with their libraries
+  bootling build -o wd.img --kernel 6.1.0-56-amd64 --kmod iTCO_wdt --kmod 'loop max_loop=4'
+  bootling build -o conf.img --copy /etc/os-release --copy ./tests=/opt/tests
+  bootling build -o small.img --compress zstd
+  bootling build --dry-run lstopo                          what would be in it, and from where
+  bootling build --why /lib/x86_64-linux-gnu/libc.so.6 lstopo
+
+With SOURCE_DATE_EPOCH set, that is the time of all files; else it is 1970. Same inputs, same bytes.
+Exit status: 0, 2 for wrong usage, 125 where the image cannot be built; then nothing is left behind.
+")]
+pub struct BuildArgs {
+    #[command(flatten)]
+    initrd: InitrdArgs,
+    /// Where the image goes; `-` is standard output. A file appears whole or not at all.
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["dry_run", "why"])]
+    output: Option<PathBuf>,
+    /// Compress the image: none, gzip, zstd, xz or lz4. The kernel must have the same built in (`CONFIG_RD_ZSTD`).
+    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression())]
+    compress: Compression,
+    /// Print what would be in the image, a line an entry, and write none.
+    #[arg(long, conflicts_with_all = ["output", "why"])]
+    dry_run: bool,
+    /// Print who asked for the entry PATH of the image, and who asked for those, and write none.
+    #[arg(long, value_name = "PATH", conflicts_with = "output")]
+    why: Option<PathBuf>,
+    /// Say what became of it: notes, size, number of entries, time.
+    #[arg(long, short)]
+    verbose: bool,
+    /// Programs to include, by path or by name on PATH.
+    #[arg(value_name = "BINARY")]
+    binaries: Vec<OsString>,
+}
+
+/// The words of `--compress`.
+fn compression() -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(Compression::ALL.map(Compression::name))
+        .try_map(|word| Compression::ALL.into_iter().find(|known| known.name() == word).ok_or("no such compression"))
+}
+
+/// An image to be made.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What goes in.
+    pub spec: InitrdSpec,
+    /// The kernel it is for, where that is known; modules need one.
+    pub kernel: Option<KernelRef>,
+    /// Block devices pid 1 waits for.
+    pub block_devices: Option<u32>,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// What to do with it.
+    pub deed: Deed<'a>,
+    /// Whether to say what became of it.
+    pub verbose: bool,
+    /// When all this began.
+    pub start: Instant,
+}
+
+/// What to do with an image.
+#[derive(Debug)]
+pub enum Deed<'a> {
+    /// Write it.
+    Write(&'a Path),
+    /// List what it would hold.
+    List,
+    /// Explain an entry.
+    Why(&'a Path),
+}
+
+/// Runs the verb.
+pub fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
+    let what = args.initrd.run.clone().map_or(RunWhat::Shell, RunWhat::Line);
+    let deed = match (&args.why, &args.output) {
+        (Some(path), _) => Deed::Why(path),
+        (None, Some(path)) => Deed::Write(path),
+        (None, None) => Deed::List,
+    };
+    make(&Request {
+        spec: args.initrd.spec(&args.binaries, what)?,
+        kernel: args.initrd.kernel(),
+        block_devices: None,
+        compression: args.compress,
+        deed,
+        verbose: args.verbose,
+        start,
+    })
+}
+
+/// Makes the image that is asked for.
+pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
+    let root = Root::new(&request.spec.root)?;
+    let kernel = find_kernel(&root, request)?;
+    if let Some(kernel) = &kernel {
+        check_compression(kernel, request.compression)?;
+    }
+    let (plan, notes) = plan(&root, kernel.as_ref(), request)?;
+    if request.verbose {
+        notes.iter().for_each(|note| output::note(note));
+    }
+    let mut out = output::stdout();
+    match request.deed {
+        Deed::Why(path) => explain::why(&plan, &ArchivePath::new(path), &mut out)?,
+        Deed::List => explain::list(&plan.check(Purpose::Image)?, &mut out)?,
+        Deed::Write(path) => {
+            let checked = plan.check(Purpose::Image)?;
+            let size = write::image(&checked, Output::create(path)?, request.compression, mtime()?)?;
+            if request.verbose {
+                let (name, entries) = (path.display(), checked.members().count());
+                let time = request.start.elapsed().as_secs_f64() * 1000.0;
+                output::note(&format!("{name}: {size} bytes, {entries} entries, {time:.1} ms"));
+            }
+        }
+    }
+    out.flush().context("printing")?;
+    Ok(0)
+}
+
+/// The kernel that was named, or the newest one where modules are to come from somewhere.
+fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kernel>> {
+    let wanted = match &request.kernel {
+        Some(kernel) => kernel,
+        None if request.spec.modules.is_empty() => return Ok(None),
+        None => &KernelRef::Newest,
+    };
+    let mut progress = Progress::new(false);
+    let cache = Cache::open()?;
+    progress.show("x");
+    drop(cache);
+    bail!("finding kernel {wanted:?} {:?}: not there yet", root.directory())
+}
+
+/// A kernel that cannot unpack the image would take it for a disk and find no root (`init/do_mounts.c`).
+fn check_compression(kernel: &Kernel, compression: Compression) -> anyhow::Result<()> {
+    let (Some(option), Some(config)) = (compression.config(), &kernel.config) else { return Ok(()) };
+    if config.is_builtin(option) {
+        return Ok(());
+    }
+    let can = |other: &Compression| other.config().is_none_or(|option| config.is_builtin(option));
+    let others: Vec<&str> = Compression::ALL.iter().filter(|other| can(other)).map(|other| other.name()).collect();
+    let error = anyhow::anyhow!(
+        "compressing with {}: kernel {} cannot unpack it: CONFIG_{option} is not set",
+        compression.name(),
+        kernel.origin
+    );
+    Err(output::advise(error, format!("this kernel takes --compress {}", others.join(", "))))
+}
+
+/// Everything between the spec and the checked plan.
+fn plan(root: &Root, kernel: Option<&Kernel>, request: &Request<'_>) -> anyhow::Result<(Plan, Vec<String>)> {
+    let arch = match kernel {
+        Some(kernel) => kernel.arch,
+        None => arch_of(root)?,
+    };
+    let Some(image) = pid1::image(arch) else {
+        bail!("building an image for {arch}: bootling has no pid 1 for this architecture");
+    };
+    let mut composition = compose(root, &request.spec, arch)?;
+    if let Some(kernel) = kernel {
+        add_modules(&mut composition, root, &request.spec.modules, kernel, None)?;
+    }
+    let Composition { mut facts, mut job, notes } = composition;
+    job.block_devices = request.block_devices;
+    // Where the image was built is no property of it.
+    job.cwd = None;
+    facts.push(init(image));
+    facts.extend(job.facts()?);
+    Ok((Plan::from_facts(facts)?, notes))
+}
+
+/// The architecture of a system: this one's, or that of the programs another root has.
+fn arch_of(root: &Root) -> anyhow::Result<Arch> {
+    if root.is_host() {
+        return Arch::host()
+            .context("building an image without --kernel: this machine's architecture is not known here");
+    }
+    for program in ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"] {
+        let Ok((_, file)) = root.open(&ArchivePath::new(program)) else { continue };
+        let mut start = [0; 20];
+        if std::io::Read::read_exact(&mut &file, &mut start).is_ok()
+            && let [0x7f, b'E', b'L', b'F', class, data, .., low, high] = start
+        {
+            let machine = if data == 1 { u16::from_le_bytes([low, high]) } else { u16::from_be_bytes([low, high]) };
+            if let Some(arch) = Arch::from_elf(machine, class == 2, data == 1) {
+                return Ok(arch);
+            }
+        }
+    }
+    let error =
+        anyhow::anyhow!("finding out the architecture of {}: no program in it says", root.directory().display());
+    Err(output::advise(error, "name a kernel with --kernel: the image is then made for its architecture"))
+}
+
+/// `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 1970.
+fn mtime() -> anyhow::Result<u32> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(0) };
+    let seconds = value.to_str().and_then(|text| text.parse().ok());
+    seconds.with_context(|| format!("reading SOURCE_DATE_EPOCH: {} is not a number of 32 bits", value.display()))
+}
