@@ -138,7 +138,7 @@ impl Cache {
             return Ok(None);
         }
         // The seal's mtime is the time of the last use. Failing to note it only makes eviction less fair.
-        drop(rustix::fs::utimensat(rustix::fs::CWD, &seal_path, &now(), rustix::fs::AtFlags::empty()));
+        let _ = rustix::fs::utimensat(rustix::fs::CWD, &seal_path, &now(), rustix::fs::AtFlags::empty());
         Ok(Some(data))
     }
 

@@ -174,16 +174,23 @@ fn dynamic_files(arch: Arch) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
     for top in ["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec"] {
-        for entry in WalkDir::new(top).sort_by_file_name().into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+        for entry in
+            WalkDir::new(top).sort_by_file_name().into_iter().flatten().filter(|entry| entry.file_type().is_file())
+        {
             let path = entry.path();
             let metadata = entry.metadata().expect("a file that was just listed");
             let id = (std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata));
             let facts = File::open(path).ok().and_then(|file| starts_as_elf(&file).then_some(file));
-            let Some(Ok(facts)) = facts.map(|file| elf::parse(&file, path)) else {
-                continue;
+            let wanted = match facts.map(|file| elf::parse(&file, path)) {
+                Some(Ok(facts)) => {
+                    let is_dynamic = facts.interpreter.is_some() || !facts.needed.is_empty();
+                    is_dynamic && facts.abi == Abi::of(arch)
+                }
+                // What we refuse, the loader must refuse too.
+                Some(Err(_)) => true,
+                None => false,
             };
-            let is_dynamic = facts.interpreter.is_some() || !facts.needed.is_empty();
-            if is_dynamic && facts.abi == Abi::of(arch) && seen.insert(id) {
+            if wanted && seen.insert(id) {
                 files.push(path.to_path_buf());
             }
         }

@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::arch::Arch;
-use crate::plan::{Channel, Job, ModuleToLoad};
+use crate::plan::job::{Channel, Job, ModuleToLoad};
 use crate::resolve::kernel::Kernel;
 use crate::resolve::modules::{self, ModuleLoad};
 use crate::resolve::{Fact, Root, userland};
-use crate::spec::{ArchivePath, InitrdSpec, RunWhat};
+use crate::spec::{ArchivePath, InitrdSpec, ModuleRequest, RunWhat};
 
 /// Everything an image is made of, pid 1 and its job apart.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Composition {
     /// What goes in.
     pub facts: Vec<Fact>,
@@ -21,35 +21,31 @@ pub struct Composition {
     pub notes: Vec<String>,
 }
 
-/// Resolves programs, files and modules, and writes the job.
-pub fn compose(
-    root: &Root,
-    spec: &InitrdSpec,
-    kernel: Option<&Kernel>,
-    arch: Arch,
-    channel: Option<(Channel, &[&str])>,
-) -> anyhow::Result<Composition> {
+/// Resolves programs and files, and begins the job.
+pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> anyhow::Result<Composition> {
     let users = userland::resolve(root, spec, arch)?;
     let mut composition = Composition { facts: users.facts, job: Job::default(), notes: users.notes };
     composition.job.args = users.command.unwrap_or_default();
     composition.job.env = users.env;
     composition.job.tty = spec.run == RunWhat::Shell;
-    add_modules(&mut composition, root, spec, kernel, channel)?;
     composition.job.cwd = working_directory(root, &composition.facts);
     Ok(composition)
 }
 
-fn add_modules(
+/// Adds the modules that were asked for, and those the channel may need.
+pub fn add_modules(
     composition: &mut Composition,
     root: &Root,
-    spec: &InitrdSpec,
-    kernel: Option<&Kernel>,
+    requests: &[ModuleRequest],
+    kernel: &Kernel,
     channel: Option<(Channel, &[&str])>,
 ) -> anyhow::Result<()> {
-    let drivers = channel.map_or(&[][..], |(_, drivers)| drivers);
-    composition.job.channel = channel.map(|(channel, _)| channel);
-    let Some(kernel) = kernel.filter(|_| !spec.modules.is_empty() || !drivers.is_empty()) else { return Ok(()) };
-    let found = modules::resolve(root, kernel, &spec.modules, drivers)?;
+    let (channel, drivers) = channel.map_or((None, &[][..]), |(channel, drivers)| (Some(channel), drivers));
+    composition.job.channel = channel;
+    if requests.is_empty() && drivers.is_empty() {
+        return Ok(());
+    }
+    let found = modules::resolve(root, kernel, requests, drivers)?;
     composition.facts.extend(found.facts);
     composition.notes.extend(found.notes);
     let (optional, asked): (Vec<ModuleLoad>, Vec<ModuleLoad>) = found.loads.into_iter().partition(|load| load.optional);
@@ -59,7 +55,7 @@ fn add_modules(
 }
 
 fn to_load(load: ModuleLoad) -> ModuleToLoad {
-    ModuleToLoad { path: load.path.to_absolute(), params: load.params }
+    ModuleToLoad { path: load.path, params: load.params }
 }
 
 /// The command starts where the user is, if the image has that directory: `./test` then works as typed.

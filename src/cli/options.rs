@@ -1,23 +1,173 @@
-//! Values of options that several verbs share.
+//! The options of every verb that makes an initrd, as typed, and what they mean.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use clap::builder::TypedValueParser;
+use anyhow::ensure;
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::spec::{Copy, ModuleRequest};
+use crate::spec::{Copy, InitrdSpec, KernelRef, ModuleRequest, RunWhat};
 
-/// `SRC[=DST]`.
-pub fn copy_parser() -> impl TypedValueParser<Value = Copy> {
-    clap::builder::NonEmptyStringValueParser::new().map(|text| {
-        let (source, destination) = text.split_once('=').map_or((text.as_str(), None), |(from, to)| (from, Some(to)));
-        Copy { source: PathBuf::from(source), destination: destination.map(PathBuf::from) }
-    })
+/// What goes into the image.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Image")]
+pub struct InitrdArgs {
+    /// The kernel the image is for: an image file, a release installed under the root, a kernel build tree, or a .deb
+    /// or .rpm package, which is read without being installed. Default: the newest one that can be read.
+    #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]
+    pub kernel: Option<OsString>,
+    /// Add a program of this machine, by path or by name on PATH, with the libraries it needs. May be repeated.
+    #[arg(long, value_name = "BINARY")]
+    pub with: Vec<OsString>,
+    /// Add a file, a directory with everything in it, or what a pattern matches, at its own path or at DST.
+    ///
+    /// Where the whole argument names something, it is the source, `=` and all; else it is split at the first `=`
+    /// that has something existing before it, and failing that at the last one. May be repeated.
+    #[arg(long, value_name = "SRC[=DST]", value_parser = OsStringValueParser::new())]
+    pub copy: Vec<OsString>,
+    /// Load a kernel module, by name, alias, or path of a .ko file, after all it depends on, with these parameters.
+    /// May be repeated: modules are loaded in this order.
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
+    pub kmod: Vec<ModuleRequest>,
+    /// Take programs, libraries, modules and files from the system below DIR instead of from this one.
+    #[arg(long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
+    /// Run this line in the guest's shell, then power off. Without it, and without a command: an interactive shell.
+    #[arg(long, value_name = "LINE", allow_hyphen_values = true)]
+    pub run: Option<OsString>,
+    /// Leave busybox and its applets out.
+    #[arg(long)]
+    pub no_busybox: bool,
+    /// Look for libraries in these directories first, as with `LD_LIBRARY_PATH`, which the guest gets too.
+    #[arg(long, value_name = "DIR[:DIR...]", value_delimiter = ':')]
+    pub lib_path: Vec<PathBuf>,
 }
 
-/// `NAME [PARAM=VALUE...]`.
+impl InitrdArgs {
+    /// What is meant, with further programs that a verb takes as arguments, and what its guest is to run.
+    pub fn spec(&self, extra_binaries: &[OsString], run: RunWhat) -> anyhow::Result<InitrdSpec> {
+        let root = self.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
+        let copies: Result<Vec<Copy>, _> = self.copy.iter().map(|typed| copy(typed, &root)).collect();
+        let binaries: Vec<OsString> = self.with.iter().chain(extra_binaries).cloned().collect();
+        ensure!(binaries.iter().all(|name| !name.is_empty()), "reading the arguments: a program's name is empty");
+        Ok(InitrdSpec {
+            copies: copies?,
+            binaries,
+            root,
+            busybox: !self.no_busybox,
+            modules: self.kmod.clone(),
+            lib_path: self.lib_path.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
+            run,
+        })
+    }
+
+    /// `--kernel`, where it was given.
+    pub fn kernel(&self) -> Option<KernelRef> {
+        self.kernel.clone().map(KernelRef::Named)
+    }
+}
+
+/// `SRC[=DST]`, split as the option's help says.
+pub fn copy(typed: &OsStr, root: &Path) -> anyhow::Result<Copy> {
+    let bytes = typed.as_bytes();
+    let signs: Vec<usize> = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'=').map(|(at, _)| at).collect();
+    let whole = Copy { source: PathBuf::from(typed), destination: None };
+    let split = if signs.is_empty() || exists(typed, root) {
+        None
+    } else {
+        let left = |at: &usize| bytes.get(..*at).map(OsStr::from_bytes).unwrap_or_default();
+        signs.iter().find(|at| exists(left(at), root)).or(signs.last()).copied()
+    };
+    let copy = match split {
+        None => whole,
+        Some(at) => {
+            let (source, destination) = bytes.split_at(at);
+            let destination = destination.get(1..).unwrap_or_default();
+            ensure!(!destination.is_empty(), "reading --copy {}: nothing stands behind the '='", typed.display());
+            let destination = Some(PathBuf::from(OsStr::from_bytes(destination)));
+            Copy { source: PathBuf::from(OsStr::from_bytes(source)), destination }
+        }
+    };
+    ensure!(!copy.source.as_os_str().is_empty(), "reading --copy {}: no source is named", typed.display());
+    Ok(copy)
+}
+
+/// Whether a path, or a match of a pattern, is there below `root`.
+fn exists(typed: &OsStr, root: &Path) -> bool {
+    if typed.is_empty() {
+        return false;
+    }
+    let path = Path::new(typed);
+    let inside = if root == Path::new("/") { path.to_owned() } else { root.join(path.strip_prefix("/").unwrap_or(path)) };
+    if inside.symlink_metadata().is_ok() {
+        return true;
+    }
+    let pattern = inside.to_str().filter(|text| text.contains(['*', '?', '[']));
+    pattern.and_then(|pattern| glob::glob(pattern).ok()).is_some_and(|mut found| found.next().is_some())
+}
+
+/// `NAME [PARAM=VALUE...]`, split at the first white space. Usable for any bytes, unlike a function of a `&str`.
 pub fn module_parser() -> impl TypedValueParser<Value = ModuleRequest> {
-    clap::builder::NonEmptyStringValueParser::new().map(|text| {
-        let (name, params) = text.split_once(' ').unwrap_or((text.as_str(), ""));
-        ModuleRequest { name: name.into(), params: params.into() }
-    })
+    OsStringValueParser::new().try_map(|typed| module(&typed))
+}
+
+/// As [`copy`] on this system's own root, as a parser for clap.
+pub fn copy_parser() -> impl TypedValueParser<Value = Copy> {
+    OsStringValueParser::new().try_map(|typed| copy(&typed, Path::new("/")).map_err(|error| error.to_string()))
+}
+
+/// Splits a module's name from its parameters.
+fn module(typed: &OsStr) -> Result<ModuleRequest, &'static str> {
+    let bytes = typed.as_bytes().trim_ascii();
+    let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
+    let (name, params) = bytes.split_at(end);
+    if name.is_empty() {
+        return Err("a module has a name");
+    }
+    let word = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    Ok(ModuleRequest { name: word(name), params: word(params.trim_ascii()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{copy, module};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    fn split(typed: &str, root: &Path) -> (String, Option<String>) {
+        let copy = copy(OsStr::new(typed), root).expect("a copy");
+        (copy.source.display().to_string(), copy.destination.map(|to| to.display().to_string()))
+    }
+
+    #[test]
+    fn copies_are_split_where_something_exists() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for name in ["plain", "a=b", "x1", "x2"] {
+            std::fs::write(dir.path().join(name), "").expect("a file");
+        }
+        let root = dir.path();
+        let to = |text: &str| Some(text.to_owned());
+        assert_eq!(split("/plain", root), ("/plain".into(), None));
+        assert_eq!(split("/plain=/there", root), ("/plain".into(), to("/there")));
+        assert_eq!(split("/plain=/th=ere", root), ("/plain".into(), to("/th=ere")));
+        assert_eq!(split("/a=b", root), ("/a=b".into(), None));
+        assert_eq!(split("/a=b=/there", root), ("/a=b".into(), to("/there")));
+        assert_eq!(split("/x*=/there", root), ("/x*".into(), to("/there")));
+        assert_eq!(split("/missing=1=/there", root), ("/missing=1".into(), to("/there")));
+        assert!(copy(OsStr::new("/missing="), root).is_err());
+        assert!(copy(OsStr::new("=/x"), root).is_err());
+        assert!(copy(OsStr::new(""), root).is_err());
+    }
+
+    #[test]
+    fn modules_are_split_at_the_first_space_whatever_their_bytes() {
+        let request = module(OsStr::from_bytes(b"loop  max_loop=4 x=\xff ")).expect("a module");
+        assert_eq!(request.name, "loop");
+        assert_eq!(request.params.as_bytes(), b"max_loop=4 x=\xff");
+        assert_eq!(module(OsStr::new("/tmp/my.ko")).expect("a module").params, "");
+        assert!(module(OsStr::new("  ")).is_err());
+    }
 }

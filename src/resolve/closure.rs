@@ -125,12 +125,7 @@ impl<'a> Linker<'a> {
     }
 
     /// The file at `PT_INTERP`; where it is missing, the closure says so.
-    fn interpreter(
-        &self,
-        program: &Found,
-        path: &ArchivePath,
-        load: &mut Load,
-    ) -> Result<Option<Rc<Found>>, ElfError> {
+    fn interpreter(&self, program: &Found, path: &ArchivePath, load: &mut Load) -> Result<Option<Rc<Found>>, ElfError> {
         let dir = path.parent().unwrap_or_default().to_absolute();
         let dir = self.dirs.dir(dir.as_os_str().as_bytes());
         let found = match dir {
@@ -271,7 +266,9 @@ impl Load {
                 }
                 if let Some(missing) = missing {
                     let Missing { name, by, .. } = missing;
-                    self.closure.notes.push(format!("{}, which {by} may open at run time, is not here", name.display()));
+                    self.closure
+                        .notes
+                        .push(format!("{}, which {by} may open at run time, is not here", name.display()));
                 }
             }
             by += 1;

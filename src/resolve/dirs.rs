@@ -57,13 +57,7 @@ pub struct Dirs<'a> {
 impl<'a> Dirs<'a> {
     /// Nothing is looked up yet.
     pub fn new(root: &'a Root, binaries: &'a Binaries<'a>) -> Self {
-        Self {
-            root,
-            binaries,
-            dirs: RefCell::default(),
-            files: RefCell::default(),
-            variants: RefCell::default(),
-        }
+        Self { root, binaries, dirs: RefCell::default(), files: RefCell::default(), variants: RefCell::default() }
     }
 
     /// The directory that an absolute path leads to.
@@ -95,7 +89,8 @@ impl<'a> Dirs<'a> {
             return Rc::clone(known);
         }
         let parent = dir.real.join("glibc-hwcaps");
-        let names = if self.root.find(&parent).is_some() { self.root.list(&parent).unwrap_or_default() } else { Vec::new() };
+        let names =
+            if self.root.find(&parent).is_some() { self.root.list(&parent).unwrap_or_default() } else { Vec::new() };
         let below = names.iter().filter_map(|name| self.dir(parent.join(name).to_absolute().as_os_str().as_bytes()));
         let found: Rc<[Rc<Dir>]> = below.collect();
         self.variants.borrow_mut().insert(dir.real.clone(), Rc::clone(&found));
@@ -118,7 +113,9 @@ impl<'a> Dirs<'a> {
                 Ok(Some(Found { path, resolved, elf }))
             }
             Binary::Elf(_) => Err(self.refuse(&resolved, "a library is wanted here, and this is none")),
-            Binary::Script(_) | Binary::Plain => Err(self.refuse(&resolved, "a library is wanted here, and this is no ELF file")),
+            Binary::Script(_) | Binary::Plain => {
+                Err(self.refuse(&resolved, "a library is wanted here, and this is no ELF file"))
+            }
         }
     }
 

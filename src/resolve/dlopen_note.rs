@@ -81,7 +81,9 @@ mod tests {
         let old = parse(br#"{"feature":"x","soname":"libfoo.so.1","priority":"required"}"#);
         assert_eq!(old.len(), 1);
         assert_eq!((old[0].priority, old[0].sonames[0].as_os_str()), (Priority::Required, "libfoo.so.1".as_ref()));
-        let new = parse(b"[{\"soname\":[\"liba.so.2\",\"liba.so.1\"]},{\"soname\":[\"libb.so\"],\"priority\":\"suggested\"}]\0\0");
+        let new = parse(
+            b"[{\"soname\":[\"liba.so.2\",\"liba.so.1\"]},{\"soname\":[\"libb.so\"],\"priority\":\"suggested\"}]\0\0",
+        );
         assert_eq!(new.len(), 2);
         assert_eq!((new[0].priority, new[0].sonames.len()), (Priority::Recommended, 2));
         assert_eq!(new[1].priority, Priority::Suggested);

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use goblin::container::Ctx;
+use goblin::elf::Elf;
 use goblin::elf::dynamic::{
     DF_1_NODEFLIB, DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, Dyn,
     Dynamic,
@@ -17,7 +18,6 @@ use goblin::elf::dynamic::{
 use goblin::elf::header::{EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, ELFMAG, ET_DYN, ET_EXEC, Header};
 use goblin::elf::note::NoteDataIterator;
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_NOTE, ProgramHeader};
-use goblin::elf::Elf;
 
 use crate::arch::Arch;
 use crate::resolve::dlopen_note::{self, DlopenNote};
@@ -64,6 +64,8 @@ pub struct ElfFacts {
     pub dlopen: Vec<DlopenNote>,
     /// Where the dynamic string table is: offset and size in the file.
     pub strings: Option<(u64, u64)>,
+    /// Where constant data is: segments that are neither written nor run.
+    pub constants: Vec<(u64, u64)>,
 }
 
 /// What two ELF files must have in common to share an address space.
@@ -219,6 +221,7 @@ impl<S: Source + ?Sized> Reader<'_, S> {
             pie: false,
             dlopen: Vec::new(),
             strings: None,
+            constants: Vec::new(),
         };
         if !matches!(kind, ElfKind::Other(_)) {
             let headers = self.program_headers(&header, context)?;
@@ -246,6 +249,9 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         for header in headers {
             match header.p_type {
                 PT_INTERP if facts.interpreter.is_none() => facts.interpreter = Some(self.interpreter(header)?),
+                PT_LOAD if !header.is_write() && !header.is_executable() => {
+                    facts.constants.push((header.p_offset, header.p_filesz));
+                }
                 PT_NOTE => self.notes(header, context, &mut facts.dlopen),
                 _ => {}
             }
@@ -275,7 +281,8 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         if header.p_align > 4 || header.p_filesz > MAX_NOTES {
             return;
         }
-        let Ok(data) = self.exactly(header.p_offset, header.p_filesz, "PT_NOTE reaches past the end of the file") else {
+        let Ok(data) = self.exactly(header.p_offset, header.p_filesz, "PT_NOTE reaches past the end of the file")
+        else {
             return;
         };
         let notes = NoteDataIterator { data, size: data.len(), offset: 0, ctx: (4, context) };
@@ -328,19 +335,15 @@ impl<S: Source + ?Sized> Reader<'_, S> {
     }
 
     /// Offset and size of the string table in the file, from `DT_STRTAB`'s address by way of `PT_LOAD`.
-    fn string_table(
-        &self,
-        at: u64,
-        dyns: &[Dyn],
-        headers: &[ProgramHeader],
-    ) -> Result<Option<(u64, u64)>, ElfError> {
+    fn string_table(&self, at: u64, dyns: &[Dyn], headers: &[ProgramHeader]) -> Result<Option<(u64, u64)>, ElfError> {
         let value = |tag| dyns.iter().rev().find(|entry| entry.d_tag == tag).map(|entry| entry.d_val);
         let (Some(address), Some(size)) = (value(DT_STRTAB), value(DT_STRSZ)) else {
             return Ok(None);
         };
         let inside = headers.iter().filter(|header| header.p_type == PT_LOAD).find_map(|load| {
             let distance = address.checked_sub(load.p_vaddr)?;
-            (distance < load.p_filesz).then(|| Some((load.p_offset.checked_add(distance)?, load.p_filesz - distance)))?
+            (distance < load.p_filesz)
+                .then(|| Some((load.p_offset.checked_add(distance)?, load.p_filesz - distance)))?
         });
         match inside {
             Some((offset, room)) if size <= room => Ok(Some((offset, size))),
@@ -389,5 +392,111 @@ fn page_error(path: &Path, offset: u64, rule: &'static str, error: PageError) ->
         PageError::PastEnd => ElfError::Malformed { path, offset, rule },
         PageError::Shrank => ElfError::Malformed { path, offset, rule: "the file became shorter while it was read" },
         PageError::Io(source) => ElfError::Io { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::{any, proptest};
+
+    use super::{Abi, ElfError, ElfFacts, ElfKind, mentions, parse};
+    use crate::arch::Arch;
+    use crate::resolve::dlopen_note::Priority;
+    use crate::resolve::elf_builder::ElfBuilder;
+
+    fn read(bytes: &[u8]) -> Result<ElfFacts, ElfError> {
+        parse(bytes, Path::new("/x"))
+    }
+
+    fn rich(arch: Arch) -> ElfBuilder {
+        let note = r#"[{"soname":["libz.so.1"],"priority":"required"}]"#;
+        let elf = ElfBuilder::library(arch).interpreter("/lib/ld.so").needed("liba.so.1").needed("libb.so.2");
+        elf.soname("libx.so").rpath("/r").no_default_lib().dlopen_note(note).string("pthread_exit")
+    }
+
+    #[test]
+    fn every_class_and_byte_order_is_read() {
+        for arch in Arch::ALL {
+            let facts = read(&rich(arch).build()).expect("a good file");
+            assert_eq!(facts.abi, Abi::of(arch));
+            assert_eq!(facts.kind, ElfKind::Shared);
+            assert_eq!(facts.interpreter.as_deref(), Some(Path::new("/lib/ld.so")), "{arch}");
+            assert_eq!(facts.needed, ["liba.so.1", "libb.so.2"]);
+            assert_eq!(facts.soname.as_deref(), Some("libx.so".as_ref()));
+            assert_eq!(facts.rpath.as_deref(), Some("/r".as_ref()));
+            assert!(facts.no_default_lib && !facts.pie);
+            assert_eq!(facts.dlopen[0].priority, Priority::Required, "{arch}");
+        }
+    }
+
+    #[test]
+    fn a_runpath_switches_the_rpath_off() {
+        let facts = read(&rich(Arch::X86_64).runpath("/s").build()).expect("a good file");
+        assert_eq!((facts.rpath, facts.runpath.as_deref()), (None, Some("/s".as_ref())));
+    }
+
+    #[test]
+    fn functions_are_found_by_their_names_alone() {
+        let bytes = rich(Arch::X86_64).build();
+        let facts = read(&bytes).expect("a good file");
+        let has = |name: &str| mentions(bytes.as_slice(), &facts, &[name.as_bytes()]).expect("readable");
+        assert!(has("pthread_exit"));
+        assert!(!has("pthread_cancel") && !has("thread_exit_"));
+        let mut far = ElfBuilder::library(Arch::X86_64);
+        for index in 0..30_000 {
+            far = far.string(&format!("symbol{index}"));
+        }
+        let bytes = far.string("pthread_cancel").build();
+        // Entries beyond the limit of the dynamic section: only the table counts here.
+        let strings = (64 + 2 * 56, 500_000);
+        let facts = ElfFacts { strings: Some(strings), ..facts };
+        assert!(mentions(bytes.as_slice(), &facts, &[b"pthread_cancel"]).expect("readable"));
+        assert!(mentions(bytes.as_slice(), &facts, &[b"symbol29999"]).expect("readable"));
+        assert!(!mentions(bytes.as_slice(), &facts, &[b"symbol30001"]).expect("readable"));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error_that_says_where() {
+        let whole = rich(Arch::X86_64).build();
+        for end in 0..whole.len() {
+            let error = read(&whole[..end]).expect_err("a file that is cut");
+            assert!(error.to_string().contains("at offset 0x"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interpreter_without_end_and_a_string_table_nowhere_are_refused() {
+        let mut bytes = rich(Arch::X86_64).build();
+        let at = bytes.windows(11).position(|window| window == b"/lib/ld.so\0").expect("the interpreter") + 10;
+        bytes[at] = b'x';
+        assert!(read(&bytes).expect_err("no NUL").to_string().contains("PT_INTERP"));
+        let mut bytes = rich(Arch::X86_64).build();
+        // The only PT_LOAD: p_vaddr, behind the ELF header.
+        bytes[64 + 16] = 1;
+        bytes[64 + 23] = 1;
+        assert!(read(&bytes).expect_err("no segment").to_string().contains("DT_STRTAB"));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_never_panic(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..8), arch in 0..8usize) {
+            let mut bytes = rich(Arch::ALL[arch]).build();
+            let length = bytes.len();
+            for (at, value) in changes {
+                bytes[usize::from(at) % length] = value;
+            }
+            if let Ok(facts) = read(&bytes) {
+                mentions(bytes.as_slice(), &facts, &[b"pthread_exit"]).expect("a slice is readable");
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+            bytes.extend(noise);
+            drop(read(&bytes));
+        }
     }
 }

@@ -154,6 +154,8 @@ pub enum Why {
         /// Who reads it.
         by: ArchivePath,
     },
+    /// Something small that programs expect. Gives way to any other entry of the same path.
+    Default,
     /// A directory that holds another entry.
     Parent {
         /// The first entry below it.
@@ -164,7 +166,7 @@ pub enum Why {
 impl Why {
     /// True where an entry for this reason gives way to an entry of the same path for any other reason.
     pub const fn gives_way(&self) -> bool {
-        matches!(self, Self::Applet | Self::OnPath { .. } | Self::Parent { .. })
+        matches!(self, Self::Applet | Self::OnPath { .. } | Self::Default | Self::Parent { .. })
     }
 }
 
@@ -182,6 +184,7 @@ impl fmt::Display for Why {
             Self::Module { kind, by } => write!(f, "{kind} of module {by}"),
             Self::Channel => f.write_str("the control channel needs it"),
             Self::Config { by } => write!(f, "configuration read by {by}"),
+            Self::Default => f.write_str("programs expect it"),
             Self::Parent { of } => write!(f, "directory of {of}"),
         }
     }

@@ -61,8 +61,8 @@ fn descend(root: &Root, at: &ArchivePath, parts: &[&[u8]], found: &mut Vec<Archi
         descend(root, at, rest, found)?;
     }
     let written = String::from_utf8_lossy(part);
-    let pattern =
-        Pattern::new(&written).map_err(|source| GlobError::Pattern { pattern: written.clone().into_owned(), source })?;
+    let pattern = Pattern::new(&written)
+        .map_err(|source| GlobError::Pattern { pattern: written.clone().into_owned(), source })?;
     if !root.find(at).is_some_and(|dir| dir.metadata.is_dir()) {
         return Ok(());
     }

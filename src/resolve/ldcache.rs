@@ -41,7 +41,8 @@ pub struct CacheEntry<'a> {
 impl LdCache {
     /// Checks the header; entries are checked when they are looked at.
     pub fn parse(mut bytes: Vec<u8>) -> Result<Self, &'static str> {
-        let start = if bytes.starts_with(OLD_MAGIC) { after_old(&bytes).ok_or("the old table is cut short")? } else { 0 };
+        let start =
+            if bytes.starts_with(OLD_MAGIC) { after_old(&bytes).ok_or("the old table is cut short")? } else { 0 };
         drop(bytes.drain(..start.min(bytes.len())));
         if !bytes.starts_with(MAGIC) {
             return Err("this is no cache of the format glibc-ld.so.cache1.1");

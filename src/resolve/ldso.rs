@@ -274,7 +274,9 @@ fn default_dirs(abi: Abi, interpreter: Option<&ArchivePath>) -> Vec<Vec<u8>> {
     let below = place.map(|place| place.strip_prefix(b"usr/").unwrap_or(place));
     let debian = [format!("/lib/{multiarch}"), format!("/usr/lib/{multiarch}"), "/lib".into(), "/usr/lib".into()];
     match below {
-        Some(below) if below.strip_prefix(b"lib/") == Some(multiarch.as_bytes()) => debian.map(String::into_bytes).to_vec(),
+        Some(below) if below.strip_prefix(b"lib/") == Some(multiarch.as_bytes()) => {
+            debian.map(String::into_bytes).to_vec()
+        }
         Some(below) if below.starts_with(b"lib") => {
             vec![[b"/", below].concat(), [b"/usr/", below].concat()]
         }
@@ -362,7 +364,11 @@ mod tests {
     #[test]
     fn default_directories_follow_from_where_the_loader_stands() {
         for (arch, interpreter, meant) in [
-            (Arch::X86_64, "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib /usr/lib"),
+            (
+                Arch::X86_64,
+                "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+                "/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib /usr/lib",
+            ),
             (Arch::X86_64, "/usr/lib64/ld-linux-x86-64.so.2", "/lib64 /usr/lib64"),
             (Arch::X86, "/usr/lib32/ld-linux.so.2", "/lib32 /usr/lib32"),
             (Arch::Aarch64, "/usr/lib/ld-linux-aarch64.so.1", "/lib /usr/lib"),

@@ -4,20 +4,33 @@
 //! whether it was there or not, so that a watcher knows what an image depends on.
 
 pub mod binary;
+mod busybox;
 pub mod closure;
+mod copy;
 pub mod dirs;
 pub mod dlopen_note;
 pub mod elf;
+#[cfg(test)]
+mod elf_builder;
 mod fact;
+mod gather;
 mod glob;
 pub mod kernel;
+mod layout;
 pub mod ldcache;
 mod ldconf;
 pub mod ldso;
 mod musl;
 pub mod pages;
+pub mod modules;
+pub mod path;
+mod program;
 mod root;
 pub mod script;
+pub mod userland;
+mod userland_error;
 
 pub use fact::{Content, Fact, Node, Why};
 pub use root::{Hop, Resolved, Root, RootError};
+pub use userland::Userland;
+pub use userland_error::UserlandError;

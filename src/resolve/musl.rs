@@ -52,7 +52,9 @@ impl<'a> Musl<'a> {
             return Ok(Answer::Loader);
         }
         if bytes.contains(&b'/') {
-            let found = split(bytes).filter(|_| bytes.starts_with(b"/")).map(|(dir, file)| self.look(dir, OsStr::from_bytes(file)));
+            let found = split(bytes)
+                .filter(|_| bytes.starts_with(b"/"))
+                .map(|(dir, file)| self.look(dir, OsStr::from_bytes(file)));
             let tried = || Answer::Missing([name.to_string_lossy().into_owned()].into());
             return Ok(found.transpose()?.flatten().unwrap_or_else(tried));
         }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::compress::{Compression, LZ4_MAGIC};
+use super::compress::Compression;
 use super::{Options, Sink, WriteError, newc, read};
 use crate::plan::CheckedPlan;
 

@@ -112,6 +112,6 @@ pub fn image(plan: &CheckedPlan, mut output: Output, compression: Compression, m
         sink.finish().map_err(WriteError::Archive)
     })()
     .map_err(|error| error.named(&name))?;
-    output.commit()?;
+    output.finish()?;
     Ok(written)
 }

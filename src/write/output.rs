@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -58,13 +58,23 @@ impl Output {
     }
 
     /// Makes the output appear, in place of a file that had its name. Not synced to the disk: an image can be built again.
-    pub fn commit(self) -> Result<(), WriteError> {
+    pub fn finish(self) -> Result<(), WriteError> {
         let named = match self.target {
             Target::InPlace(_) => Ok(()),
             Target::Nameless(file, path) => name_it(&file, &path),
             Target::Temporary(file, path) => file.persist(path).map(drop).map_err(|error| error.error),
         };
         named.map_err(|source| WriteError::Output { name: self.name, source })
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
     }
 }
 
@@ -164,7 +174,7 @@ mod tests {
             let mut output = Output::create(&path).expect("an output");
             output.file().write_all(content.as_bytes()).expect("written");
             assert_eq!(fs::read(&path).ok(), before);
-            output.commit().expect("committed");
+            output.finish().expect("finished");
             assert_eq!(fs::read_to_string(&path).expect("a file"), content);
             assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
         }
@@ -182,7 +192,7 @@ mod tests {
         symlink("f", &link).expect("a link");
         let mut output = Output::create(&link).expect("an output");
         output.file().write_all(b"new").expect("written");
-        output.commit().expect("committed");
+        output.finish().expect("finished");
         assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
         assert_eq!(fs::read_to_string(&file).expect("a file"), "new");
         assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o640);

@@ -62,6 +62,11 @@ impl Header {
         Ok(Self { checksum: with_sum.then_some(checksum), ..header })
     }
 
+    /// True for a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & 0o170_000 == 0o100_000
+    }
+
     /// True for a symbolic link.
     pub fn is_link(&self) -> bool {
         self.mode & 0o170_000 == 0o120_000

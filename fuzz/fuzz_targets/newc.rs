@@ -1,0 +1,25 @@
+//! Initrds of any bytes: reading them ends, in bounded memory, without a panic; what is read can be told.
+
+#![no_main]
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use bootling::plan::explain::Printable;
+use bootling::write::read::walk;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut members = 0_u64;
+    let walked = walk(bytes, &mut |member, data| {
+        assert!(member.name.len() <= 4096);
+        write!(io::sink(), "{}", Printable(&member.name))?;
+        io::copy(data, &mut io::sink())?;
+        members += 1;
+        // A bomb is the user's own: time is bounded by the bytes that come out, memory always.
+        Ok(if members > 10_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    if let Err(error) = walked {
+        assert!(!error.to_string().is_empty());
+    }
+});

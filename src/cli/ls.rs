@@ -1,0 +1,267 @@
+//! `bootling ls` and `bootling cat`: look into any initrd, whoever made it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::output;
+use crate::plan::explain::Printable;
+use crate::plan::type_and_permissions;
+use crate::spec::ArchivePath;
+use crate::write::read::{Member, walk};
+
+/// List what is in an initrd, of any origin: several archives one after another, plain or compressed
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bootling ls tiny-initrd.img
+  bootling ls /boot/initrd.img-6.12.0-amd64
+  bootling ls --json initrd.img | jq -r '.[] | select(.size > 1000000) | .path'
+  curl -s https://example.org/initrd | bootling ls -
+
+Columns: type and mode, links, owner, group, size or device numbers, time (UTC), path.
+gzip, zstd, xz and lz4 are unpacked. Exit status: 0, 2 for wrong usage, 125 where FILE cannot be read.
+")]
+pub struct LsArgs {
+    /// The initrd; `-` reads standard input.
+    file: PathBuf,
+    /// Print a JSON array with one object an entry.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print a file that is in an initrd
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bootling cat initrd.img /etc/os-release
+
+Where PATH is in the initrd several times, the last one counts, as it does for the kernel. Links are not followed.
+")]
+pub struct CatArgs {
+    /// The initrd.
+    file: PathBuf,
+    /// The path of the file in it.
+    path: OsString,
+}
+
+/// Runs `bootling ls`.
+pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
+    let mut out = output::stdout();
+    let listed = if args.json { list_json(&args.file, &mut out) } else { list(&args.file, &mut out) };
+    // What was read before an error is worth seeing.
+    out.flush().context("printing the list")?;
+    listed.with_context(|| format!("listing {}", name(&args.file)))?;
+    Ok(0)
+}
+
+fn list(file: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut last = 0;
+    walk(open(file)?, &mut |member, _| {
+        let segment = member.segment;
+        // Most initrds have one segment, which needs no heading.
+        if segment.number != last && (segment.number > 1 || segment.offset > 0) {
+            writeln!(out, "segment {}, {}, from byte {}:", segment.number, segment.packing, segment.offset)?;
+        }
+        last = segment.number;
+        write_line(member, out)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(())
+}
+
+/// One line, as `ls -l` shows it.
+fn write_line(member: &Member, out: &mut dyn Write) -> io::Result<()> {
+    let header = &member.header;
+    let mode = type_and_permissions(header.mode);
+    let size = match header.mode & 0o170_000 {
+        0o020_000 | 0o060_000 => format!("{},{}", header.rdevice.0, header.rdevice.1),
+        _ => header.size.to_string(),
+    };
+    let (nlink, uid, gid) = (header.nlink, header.uid, header.gid);
+    let path = Printable(&member.name);
+    write!(out, "{mode} {nlink:>2} {uid} {gid} {size:>10} {} {path}", date(header.mtime))?;
+    match &member.target {
+        Some(target) => writeln!(out, " -> {}", Printable(target)),
+        None => writeln!(out),
+    }
+}
+
+/// Seconds since 1970 as `2026-01-31 23:59`, in UTC.
+fn date(seconds: u32) -> String {
+    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
+    // Years that begin in March make the leap day the last one; 719,468 days before 1970 began a cycle of 400 years.
+    let day = days + 719_468;
+    let (cycle, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02} {:02}:{:02}", cycle * 400 + year + carry, minutes / 60, minutes % 60)
+}
+
+/// An entry as JSON. Names that are not UTF-8 are told in full as hex digits.
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    mode: String,
+    size: u32,
+    nlink: u32,
+    ino: u32,
+    uid: u32,
+    gid: u32,
+    mtime: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<(u32, u32)>,
+    segment: usize,
+    packing: &'a str,
+    offset: u64,
+}
+
+impl<'a> Entry<'a> {
+    fn new(member: &Member, packing: &'a str) -> Self {
+        let header = &member.header;
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (kind, device) = match header.mode & 0o170_000 {
+            0o040_000 => ("directory", None),
+            0o100_000 => ("file", None),
+            0o120_000 => ("link", None),
+            0o020_000 => ("character device", Some(header.rdevice)),
+            0o060_000 => ("block device", Some(header.rdevice)),
+            0o010_000 => ("fifo", None),
+            0o140_000 => ("socket", None),
+            _ => ("unknown", None),
+        };
+        Self {
+            path: String::from_utf8_lossy(&member.name).into_owned(),
+            path_hex: std::str::from_utf8(&member.name).is_err().then(|| hex(&member.name)),
+            kind,
+            mode: format!("{:04o}", header.mode & 0o7777),
+            size: header.size,
+            nlink: header.nlink,
+            ino: header.ino,
+            uid: header.uid,
+            gid: header.gid,
+            mtime: header.mtime,
+            target: member.target.as_ref().map(|target| String::from_utf8_lossy(target).into_owned()),
+            device,
+            segment: member.segment.number,
+            packing,
+            offset: member.offset,
+        }
+    }
+}
+
+/// One array, one line an entry, written as it is read.
+fn list_json(file: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let input = open(file)?;
+    let mut separator = "[\n";
+    walk(input, &mut |member, _| {
+        out.write_all(separator.as_bytes())?;
+        separator = ",\n";
+        serde_json::to_writer(&mut *out, &Entry::new(member, &member.segment.packing.to_string()))?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    writeln!(out, "{}", if separator == ",\n" { "\n]" } else { "[]" })?;
+    Ok(())
+}
+
+/// Runs `bootling cat`: once over the file to find the last entry of that name, and once more for its data.
+pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
+    let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
+    let wanted = ArchivePath::new(&args.path);
+    let mut file = File::open(&args.file).with_context(|| format!("opening {}", args.file.display()))?;
+    let place = locate(&mut file, &wanted).with_context(doing)?;
+    file.rewind().with_context(doing)?;
+    let mut out = output::stdout();
+    let mut count: u64 = 0;
+    let printed = walk(&mut file, &mut |_, data| {
+        count += 1;
+        if count <= place {
+            return Ok(ControlFlow::Continue(()));
+        }
+        io::copy(data, &mut out)?;
+        Ok(ControlFlow::Break(()))
+    });
+    printed.with_context(doing)?;
+    out.flush().context("printing a file")?;
+    Ok(0)
+}
+
+/// How many entries stand before the one with the data of `wanted`. Of hard links, one carries the data for all.
+fn locate(file: &mut File, wanted: &ArchivePath) -> anyhow::Result<u64> {
+    let mut found: Option<(u64, Member)> = None;
+    let mut data = None;
+    let mut count: u64 = 0;
+    walk(file, &mut |member, _| {
+        let linked = |other: &Member| {
+            let identity = |member: &Member| (member.header.device, member.header.ino, member.segment.number);
+            member.header.nlink > 1 && identity(member) == identity(other)
+        };
+        if ArchivePath::new(OsStr::from_bytes(&member.name)) == *wanted {
+            found = Some((count, member.clone()));
+            data = Some(count);
+        } else if found.as_ref().is_some_and(|(_, found)| found.header.size == 0 && linked(found)) && member.header.size > 0 {
+            data = Some(count);
+        }
+        count += 1;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let (Some((_, member)), Some(data)) = (found, data) else {
+        bail!("there is no such entry");
+    };
+    if member.header.mode & 0o170_000 != 0o100_000 {
+        let target = member.target.as_ref().map(|target| format!(" -> {}", Printable(target))).unwrap_or_default();
+        bail!("{}{target} is not a file", type_and_permissions(member.header.mode));
+    }
+    Ok(data)
+}
+
+/// A file, or standard input.
+fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
+    if path == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = File::open(path).context("opening it")?;
+    if file.metadata().context("looking at it")?.is_dir() {
+        bail!("it is a directory");
+    }
+    Ok(Box::new(file))
+}
+
+fn name(path: &Path) -> String {
+    if path == "-" { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_those_of_the_gregorian_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00"),
+            (951_782_399, "2000-02-28 23:59"),
+            (951_782_400, "2000-02-29 00:00"),
+            (951_868_800, "2000-03-01 00:00"),
+            (1_767_225_599, "2025-12-31 23:59"),
+            (4_107_542_399, "2100-02-28 23:59"),
+            (4_107_542_400, "2100-03-01 00:00"),
+            (u32::MAX, "2106-02-07 06:28"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
+}

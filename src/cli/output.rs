@@ -1,0 +1,112 @@
+//! What people see: standard output that survives a closed pipe, notes, errors with one line of advice.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+
+use anstyle::{AnsiColor, Style};
+
+/// Standard output for whatever a verb prints. A reader that has gone (`| head`) is no error.
+pub fn stdout() -> impl Write {
+    BufWriter::new(Patient { out: io::stdout(), gone: false })
+}
+
+/// Swallows what nobody reads any more.
+struct Patient<W> {
+    out: W,
+    gone: bool,
+}
+
+impl<W: Write> Patient<W> {
+    fn forgive<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                Ok(instead)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.gone {
+            return Ok(bytes.len());
+        }
+        let written = self.out.write(bytes);
+        self.forgive(written, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.forgive(flushed, ())
+    }
+}
+
+/// One line of advice for the user, carried by an error beside its own words.
+#[derive(Debug)]
+struct Advice(String);
+
+impl fmt::Display for Advice {
+    /// Advice is printed below an error, not in it.
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+/// Adds advice to an error.
+pub fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>) -> anyhow::Error {
+    error.into().context(Advice(advice.into()))
+}
+
+/// Prints `error:` and its causes in one line, and below it the advice where there is some.
+pub fn fail(error: &anyhow::Error) {
+    let label = AnsiColor::Red.on_default().bold();
+    let mut text = format!("{label}error:{label:#} {}\n", one_line(error));
+    if let Some(Advice(advice)) = error.downcast_ref() {
+        let label = Style::new().bold();
+        text.push_str(&format!("{label}advice:{label:#} {advice}\n"));
+    }
+    to_stderr(&text);
+}
+
+/// An error and its causes. A cause that the sentence before it has told already is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if cause.is_empty() || line.ends_with(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    line
+}
+
+/// One line about what goes on.
+pub fn note(text: &str) {
+    to_stderr(&format!("bootling: {text}\n"));
+}
+
+/// Prints to standard error, colours only where they can be seen.
+pub fn to_stderr(text: &str) {
+    // Where standard error itself is gone there is nobody left to tell.
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Advice, advise, one_line};
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn causes_are_told_once_in_one_line_and_advice_apart() {
+        let error = advise(anyhow!("no space left").context("writing x: no space left"), "make room");
+        let error: anyhow::Error = Err::<(), _>(error).context("building").expect_err("an error");
+        assert_eq!(one_line(&error), "building: writing x: no space left");
+        assert_eq!(error.downcast_ref::<Advice>().expect("advice").0, "make room");
+    }
+}
