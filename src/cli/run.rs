@@ -188,6 +188,6 @@ fn write_json(path: &Path, report: &Report) -> anyhow::Result<()> {
         return std::io::stdout().write_all(&text).with_context(failed);
     }
     let mut output = crate::write::Output::create(path).with_context(failed)?;
-    output.write_all(&text).with_context(failed)?;
-    output.finish().with_context(failed)
+    output.file().write_all(&text).with_context(failed)?;
+    output.commit().with_context(failed)
 }
