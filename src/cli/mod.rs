@@ -3,7 +3,14 @@
 //! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
 //! `git bisect run` skips what could not be tested.
 
+mod boot_options;
+mod compose;
+mod doctor;
 pub mod ls;
+mod prepare;
+mod progress;
+mod report;
+mod run;
 pub mod options;
 pub mod output;
 
@@ -26,18 +33,23 @@ struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::RunArgs),
+    Doctor(doctor::DoctorArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let start = std::time::Instant::now();
     let words: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &words),
     };
     let done = match &cli.verb {
+        Verb::Run(args) => run::run(args, start),
+        Verb::Doctor(args) => doctor::run(args),
         Verb::Ls(args) => ls::run(args),
         Verb::Cat(args) => ls::run_cat(args),
     };

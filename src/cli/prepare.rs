@@ -114,7 +114,7 @@ const fn default_cpu(accelerator: Accelerator) -> &'static str {
 
 /// The fastest channel that this kernel has drivers for, on a machine of this type.
 fn transport(kernel: &Kernel, root: &Root, machine: &OsStr) -> anyhow::Result<Transport> {
-    let driver = modules::channel_driver(root, kernel)?;
+    let driver = modules::channel_modules(kernel, root);
     Ok(match (driver, is_microvm(machine)) {
         (_, true) => Transport::VirtioMmio,
         (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,

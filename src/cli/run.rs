@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
@@ -189,5 +189,5 @@ fn write_json(path: &Path, report: &Report) -> anyhow::Result<()> {
     }
     let mut output = crate::write::Output::create(path).with_context(failed)?;
     output.file().write_all(&text).with_context(failed)?;
-    output.commit().with_context(failed)
+    output.finish().with_context(failed)
 }

@@ -98,7 +98,7 @@ pub fn why(plan: &Plan, path: &ArchivePath, out: &mut dyn Write) -> Result<(), P
 /// The entry a reason speaks of.
 fn asker<'a>(plan: &'a Plan, why: &Why) -> Option<(&'a ArchivePath, &'a Entry)> {
     match why {
-        Why::Base | Why::Asked(_) | Why::Applet | Why::Channel => None,
+        Why::Base | Why::Default | Why::Asked(_) | Why::Applet | Why::Channel => None,
         Why::OnPath { program: path }
         | Why::Library { by: path, .. }
         | Why::Interpreter { of: path }

@@ -42,7 +42,7 @@ pub struct Missing {
     /// Who needs it.
     pub by: ArchivePath,
     /// Everywhere that was tried.
-    pub tried: Rc<[String]>,
+    pub tried: std::sync::Arc<[String]>,
 }
 
 impl std::fmt::Display for Missing {
@@ -246,7 +246,7 @@ impl Load {
             Answer::Loader => Ok(None),
             Answer::Missing(tried) => {
                 let by = self.closure.objects.get(by).map(|object| object.found.resolved.real.clone());
-                Ok(Some(Missing { name: name.to_owned(), by: by.unwrap_or_default(), tried }))
+                Ok(Some(Missing { name: name.to_owned(), by: by.unwrap_or_default(), tried: tried.to_vec().into() }))
             }
         }
     }
