@@ -179,6 +179,7 @@ impl Cache {
     ) -> Result<PathBuf, E> {
         self.entry(key, |data| {
             let mut file = File::options()
+                .read(true)
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
