@@ -114,11 +114,12 @@ impl<'a> Programs<'a> {
             return Err(refuse("it is no regular file"));
         }
         out.file(&resolved, why);
-        if !self.done.insert(resolved.real.clone()) {
-            return Ok(());
-        }
+        let known = !self.done.insert(resolved.real.clone());
         let executable = resolved.metadata.mode() & 0o111 != 0;
         match self.binaries.get(&resolved.real)? {
+            Binary::Elf(_) if known => Ok(()),
+            // Scripts that lead to scripts are walked each time: how deep they stand depends on where one starts.
+            Binary::Script(_) if known && depth == 0 => Ok(()),
             Binary::Elf(elf) if executable || elf.kind == ElfKind::Shared => self.elf(&resolved, &elf, out),
             Binary::Script(script) if executable => {
                 if depth >= MAX_NESTED {
