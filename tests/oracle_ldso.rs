@@ -93,14 +93,14 @@ fn compare(
     path: &Path,
     loader: &Path,
 ) -> Result<&'static str, String> {
-    let (expected, listing) = theirs(path, loader);
-    if let Some(reason) = exception(path, &listing) {
+    let (expected, output) = theirs(path, loader);
+    if let Some(reason) = exception(path, &output) {
         return Ok(reason);
     }
     match (ours(root, binaries, linker, path), expected) {
         (Ok(found), Some(expected)) if found == expected => Ok("equal"),
         (Err(_), None) => Ok("refused by both"),
-        (found, expected) => Err(format!("{}\n  ours {found:?}\n  theirs {expected:?}\n  {listing}", path.display())),
+        (found, expected) => Err(format!("{}\n  ours {found:?}\n  theirs {expected:?}\n  {output}", path.display())),
     }
 }
 

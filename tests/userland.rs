@@ -383,6 +383,15 @@ fn copies_go_where_they_are_sent_and_nothing_is_passed_over_in_silence() {
 }
 
 #[test]
+fn copied_mount_points_take_the_place_of_ours() {
+    let scene = scene();
+    fs::create_dir(scene.path().join("tmp")).expect("a directory");
+    fs::set_permissions(scene.path().join("tmp"), fs::Permissions::from_mode(0o700)).expect("a mode");
+    let userland = resolve(&copy(&scene, "/tmp", None)).expect("resolves");
+    assert_eq!(by_path(&userland).get("/tmp"), Some(&&Node::Dir { mode: 0o700 }));
+}
+
+#[test]
 fn a_copied_passwd_takes_the_place_of_ours() {
     let scene = scene();
     fs::write(scene.path().join("etc/passwd"), "me:x:0:0::/:/bin/sh\n").expect("a file");

@@ -210,8 +210,8 @@ impl<'a> Programs<'a> {
         }
         let interpreter = ArchivePath::new(&line.interpreter);
         let why = Why::Interpreter { of: script.clone() };
-        let name = interpreter.file_name();
-        if name == "sh" && self.busybox.is_some_and(|busybox| busybox.has(name)) {
+        let is_sh = ["bin/sh", "usr/bin/sh"].iter().any(|sh| interpreter.as_bytes() == sh.as_bytes());
+        if is_sh && self.busybox.is_some_and(|busybox| busybox.has(interpreter.file_name())) {
             self.shell(script, &interpreter, out);
         } else if self.root.find(&interpreter).is_some() {
             self.include(&interpreter, why.clone(), first, depth + 1, out)?;
