@@ -1,6 +1,6 @@
 //! busybox, and the names of its applets, read out of the binary: it is never run.
 //!
-//! `applet_names` (include/applet_tables.h, made by applets/applet_tables.c) is one array of NUL-terminated names in
+//! `applet_names` (`include/applet_tables.h`, made by `applets/applet_tables.c`) is one array of NUL-terminated names in
 //! strict byte order, since busybox searches it by halves, closed by an empty name. The longest such run that has `sh` is it.
 
 use std::ffi::{OsStr, OsString};
@@ -19,7 +19,7 @@ use crate::spec::ArchivePath;
 
 /// Far larger than any busybox.
 const MAX_SIZE: u64 = 64 << 20;
-/// `MAX_APPLET_NAME_LEN` in applets/applet_tables.c.
+/// `MAX_APPLET_NAME_LEN` in `applets/applet_tables.c`.
 const MAX_NAME: usize = 31;
 /// A run this short is some other list.
 const MIN_APPLETS: usize = 3;

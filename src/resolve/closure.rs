@@ -13,7 +13,7 @@ use std::rc::Rc;
 use crate::arch::Arch;
 use crate::resolve::dirs::{Dirs, Found};
 use crate::resolve::dlopen_note::Priority;
-use crate::resolve::elf::{Abi, ElfError, ElfKind};
+use crate::resolve::elf::{Abi, ElfError};
 use crate::resolve::ldso::{Answer, Glibc, System};
 use crate::resolve::musl::{self, Musl};
 use crate::spec::ArchivePath;
@@ -76,13 +76,19 @@ enum Libc<'a> {
     Musl(Musl<'a>),
 }
 
+/// A loader by the path its programs name, and the file there.
+type Interpreter = (ArchivePath, Rc<Found>);
+
+/// Loaders by the path their programs name, where they name one.
+type Libcs<'a> = HashMap<(Option<ArchivePath>, Abi), Rc<Libc<'a>>>;
+
 /// Loaders of a root, each made once.
 #[derive(Debug)]
 pub struct Linker<'a> {
     dirs: &'a Dirs<'a>,
     system: &'a System,
     lib_path: &'a [Vec<u8>],
-    libcs: RefCell<HashMap<(Option<ArchivePath>, Abi), Rc<Libc<'a>>>>,
+    libcs: RefCell<Libcs<'a>>,
 }
 
 impl<'a> Linker<'a> {
@@ -101,15 +107,16 @@ impl<'a> Linker<'a> {
             load.closure.linked = 1;
             return Ok(load.closure);
         }
-        let interpreter = match &asked {
-            Some(path) => Some((path.clone(), self.interpreter(program, path, &mut load)?)),
+        let interpreter = match asked {
+            Some(path) => {
+                let Some(found) = self.interpreter(program, &path, &mut load)? else {
+                    load.closure.linked = 1;
+                    return Ok(load.closure);
+                };
+                Some((path, found))
+            }
             None => self.usual_interpreter(program)?,
         };
-        if asked.is_some() && matches!(&interpreter, Some((_, None))) {
-            load.closure.linked = 1;
-            return Ok(load.closure);
-        }
-        let interpreter = interpreter.and_then(|(path, found)| Some((path, found?)));
         if let Some((path, found)) = &interpreter {
             load.add(found, None, path.to_absolute().into_os_string(), false);
             load.closure.has_interpreter = true;
@@ -143,7 +150,7 @@ impl<'a> Linker<'a> {
     }
 
     /// For a library asked for by itself.
-    fn usual_interpreter(&self, library: &Found) -> Result<Option<(ArchivePath, Option<Rc<Found>>)>, ElfError> {
+    fn usual_interpreter(&self, library: &Found) -> Result<Option<Interpreter>, ElfError> {
         let Some(arch) = library.elf.abi.arch() else {
             return Ok(None);
         };
@@ -154,10 +161,10 @@ impl<'a> Linker<'a> {
             return Ok(None);
         };
         let found = self.dirs.library(&dir, path.file_name(), library.elf.abi)?;
-        Ok(found.map(|found| (path, Some(found))))
+        Ok(found.map(|found| (path, found)))
     }
 
-    fn libc(&self, abi: Abi, interpreter: Option<&(ArchivePath, Rc<Found>)>) -> Rc<Libc<'a>> {
+    fn libc(&self, abi: Abi, interpreter: Option<&Interpreter>) -> Rc<Libc<'a>> {
         let key = (interpreter.map(|(path, _)| path.clone()), abi);
         if let Some(known) = self.libcs.borrow().get(&key) {
             return Rc::clone(known);
@@ -315,14 +322,6 @@ impl Load {
             self.closure.notes.push(format!("{UNWINDER} is not here: threads of {} cannot be cancelled", missing.by));
         }
         Ok(())
-    }
-}
-
-/// True for a file that a program can be: executable, or position independent with an interpreter or nothing to load.
-pub fn is_program(found: &Found) -> bool {
-    match found.elf.kind {
-        ElfKind::Executable | ElfKind::Shared => true,
-        ElfKind::Other(_) => false,
     }
 }
 
@@ -534,9 +533,7 @@ mod tests {
 
     #[test]
     fn directories_of_ld_so_conf_count_and_the_guest_will_need_a_cache() {
-        let scene = Scene::new()
-            .add("bin/p", &program("liba.so"))
-            .add("opt/lib/liba.so", &lib("liba.so"));
+        let scene = Scene::new().add("bin/p", &program("liba.so")).add("opt/lib/liba.so", &lib("liba.so"));
         std::fs::create_dir(scene.path().join("etc")).expect("a directory");
         std::fs::write(scene.path().join("etc/ld.so.conf"), "/usr/lib64\n/opt/lib\n").expect("a file");
         let closure = scene.closure("/bin/p");
@@ -573,12 +570,14 @@ mod tests {
 
     #[test]
     fn musl_programs_use_musls_rules_beside_glibcs() {
-        let musl = |needed: &str| {
-            ElfBuilder::library(Arch::X86_64).interpreter("/lib/ld-musl-x86_64.so.1").needed(needed)
-        };
+        let musl =
+            |needed: &str| ElfBuilder::library(Arch::X86_64).interpreter("/lib/ld-musl-x86_64.so.1").needed(needed);
         let scene = Scene::new()
             .add("lib/ld-musl-x86_64.so.1", &lib("libc.musl-x86_64.so.1"))
-            .add("bin/m", &musl("liba.so").needed("libc.musl-x86_64.so.1").needed("libpthread.so.0").runpath("$ORIGIN/../m"))
+            .add(
+                "bin/m",
+                &musl("liba.so").needed("libc.musl-x86_64.so.1").needed("libpthread.so.0").runpath("$ORIGIN/../m"),
+            )
             .add("m/liba.so", &lib("liba.so").needed("libb.so").needed("libd.so"))
             .add("m/libb.so", &lib("libb.so"))
             .add("usr/local/lib/libd.so", &lib("libd.so"))

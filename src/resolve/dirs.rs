@@ -40,6 +40,7 @@ impl Found {
     }
 }
 
+/// Answers that were given before, failures included.
 type Memo<K, V> = RefCell<HashMap<K, Option<Rc<V>>>>;
 
 /// The directories of one root.
@@ -49,24 +50,24 @@ pub struct Dirs<'a> {
     pub root: &'a Root,
     /// What the files in them are.
     pub binaries: &'a Binaries<'a>,
-    dirs: Memo<Vec<u8>, Dir>,
-    files: RefCell<HashMap<(ArchivePath, OsString, Abi), Option<Rc<Found>>>>,
+    entered: Memo<Vec<u8>, Dir>,
+    files: Memo<(ArchivePath, OsString, Abi), Found>,
     variants: RefCell<HashMap<ArchivePath, Rc<[Rc<Dir>]>>>,
 }
 
 impl<'a> Dirs<'a> {
     /// Nothing is looked up yet.
     pub fn new(root: &'a Root, binaries: &'a Binaries<'a>) -> Self {
-        Self { root, binaries, dirs: RefCell::default(), files: RefCell::default(), variants: RefCell::default() }
+        Self { root, binaries, entered: RefCell::default(), files: RefCell::default(), variants: RefCell::default() }
     }
 
     /// The directory that an absolute path leads to.
     pub fn dir(&self, path: &[u8]) -> Option<Rc<Dir>> {
-        if let Some(known) = self.dirs.borrow().get(path) {
+        if let Some(known) = self.entered.borrow().get(path) {
             return known.clone();
         }
         let found = self.walk(path).map(Rc::new);
-        self.dirs.borrow_mut().insert(path.to_vec(), found.clone());
+        self.entered.borrow_mut().insert(path.to_vec(), found.clone());
         found
     }
 

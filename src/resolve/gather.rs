@@ -51,15 +51,17 @@ impl<'a> Gathered<'a> {
     }
 
     /// Adds a fact. The same entry for a second reason is no news; different entries of one path are left for the plan
-    /// to judge, but for directories, which are merged: the user's own attributes win over ours.
+    /// to judge, but for directories, which are merged; the user's own mount points and nodes win over ours.
     pub fn add(&mut self, path: ArchivePath, node: Node, why: Why) {
         if path.is_root() {
             return;
         }
         if let Some(known) = self.at.get(&path).and_then(|index| self.facts.get_mut(*index)) {
             let both_dirs = matches!((&known.node, &node), (Node::Dir { .. }, Node::Dir { .. }));
-            if known.node == node || both_dirs {
-                if known.why.gives_way() || (both_dirs && known.why == Why::Base) {
+            let both_nodes = matches!((&known.node, &node), (Node::Char { .. }, Node::Char { .. }));
+            let ours = known.why == Why::Base && (both_dirs || both_nodes);
+            if known.node == node || both_dirs || ours {
+                if known.why.gives_way() || ours {
                     (known.node, known.why) = (node, why);
                 }
                 return;

@@ -193,7 +193,7 @@ mod tests {
         };
         assert_eq!(of("liba.so.1", Arch::X86_64), ["/opt/liba.so.1"]);
         assert_eq!(of("liba.so.1", Arch::X86), ["/opt32/liba.so.1"]);
-        assert_eq!(of("liba.so", Arch::X86_64), [String::new(); 0]);
+        assert_eq!(of("liba.so", Arch::X86_64), Vec::<String>::new());
     }
 
     #[test]

@@ -114,11 +114,12 @@ impl<'a> Programs<'a> {
             return Err(refuse("it is no regular file"));
         }
         out.file(&resolved, why);
-        if !self.done.insert(resolved.real.clone()) {
-            return Ok(());
-        }
+        let known = !self.done.insert(resolved.real.clone());
         let executable = resolved.metadata.mode() & 0o111 != 0;
         match self.binaries.get(&resolved.real)? {
+            Binary::Elf(_) if known => Ok(()),
+            // Scripts that lead to scripts are walked each time: how deep they stand depends on where one starts.
+            Binary::Script(_) if known && depth == 0 => Ok(()),
             Binary::Elf(elf) if executable || elf.kind == ElfKind::Shared => self.elf(&resolved, &elf, out),
             Binary::Script(script) if executable => {
                 if depth >= MAX_NESTED {
@@ -209,8 +210,8 @@ impl<'a> Programs<'a> {
         }
         let interpreter = ArchivePath::new(&line.interpreter);
         let why = Why::Interpreter { of: script.clone() };
-        let name = interpreter.file_name();
-        if name == "sh" && self.busybox.is_some_and(|busybox| busybox.has(name)) {
+        let is_sh = ["bin/sh", "usr/bin/sh"].iter().any(|sh| interpreter.as_bytes() == sh.as_bytes());
+        if is_sh && self.busybox.is_some_and(|busybox| busybox.has(interpreter.file_name())) {
             self.shell(script, &interpreter, out);
         } else if self.root.find(&interpreter).is_some() {
             self.include(&interpreter, why.clone(), first, depth + 1, out)?;

@@ -1,0 +1,16 @@
+//! Any bytes as an ELF file: facts or an error, never a panic, never more memory than the limits allow.
+
+#![no_main]
+
+use std::path::Path;
+
+use bootling::resolve::elf;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(facts) = elf::parse(bytes, Path::new("/fuzz")) {
+        let longest = facts.needed.iter().map(|name| name.len()).max().unwrap_or(0);
+        assert!(longest <= bytes.len(), "a name longer than the file");
+        elf::mentions(bytes, &facts, &[b"pthread_exit"]).expect("memory can be read");
+    }
+});
