@@ -37,9 +37,10 @@ stubs:
 	@tools/setup build
 	$(CARGO) test --locked --test stubs -- --nocapture
 
-# Writes what the golden tests see as the new truth; look at `git diff` before you commit it.
+# Writes what the golden tests (they stand beside the code) see as the new truth; read `git diff` before you commit it.
 golden:
-	UPDATE_EXPECT=1 SNAPSHOTS=overwrite $(CARGO) test --locked
+	@tools/setup build
+	UPDATE_EXPECT=1 SNAPSHOTS=overwrite $(CARGO) test --locked --lib
 
 install: build
 	install -D -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling

@@ -209,6 +209,7 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
             Outcome::CouldNotTest { why: format!("QEMU would not start (status {status}): {said}") }
         }
         (_, Some(exit)) => Outcome::QemuDied { exit },
+        (_, None) if signs.halted => Outcome::WentAway { how: "was halted without a verdict" },
         (_, None) => Outcome::WentAway { how: "closed its control channel without a verdict" },
     }
 }
@@ -367,6 +368,7 @@ mod tests {
             (vec![Event::QemuExited(QemuExit::Signal(9))], spoke(), "qemu-died", 118),
             (vec![Event::QemuExited(QemuExit::Status(1))], ConsoleSigns::default(), "could-not-test", 125),
             (vec![Event::ChannelClosed], spoke(), "went-away", 122),
+            (vec![], ConsoleSigns { halted: true, ..spoke() }, "went-away", 122),
             (vec![Event::Interrupted { signal: 15 }], spoke(), "interrupted", 143),
             (vec![Event::Escaped], spoke(), "interrupted", 130),
             (vec![Event::OutputClosed], spoke(), "output-closed", 141),

@@ -22,7 +22,7 @@ use super::transcript::{Event, Limit, Transcript};
 use crate::proto;
 use crate::proto::frame::{Failure, ToGuest, ToHost};
 
-/// After a panic the machine should reset at once; after the channel closed it should end.
+/// After a panic the machine should reset at once; after the channel closed it should end; a halted one never does.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long QEMU may take to flush its disks once the verdict is in.
 const QUIT_GRACE: Duration = Duration::from_secs(2);
@@ -336,7 +336,8 @@ impl<'tty> Session<'tty> {
                 }
             }
         }
-        if self.console.signs().panic.is_some() && self.grace.is_none() {
+        let signs = self.console.signs();
+        if (signs.panic.is_some() || signs.halted) && self.grace.is_none() {
             self.grace = Some(Instant::now() + GRACE);
         }
         true

@@ -12,8 +12,8 @@ use crate::arch::Arch;
 use crate::boot::kvm;
 use crate::boot::qemu::Qemu;
 use crate::cache::Cache;
-use crate::resolve::{Root, kernel, userland};
-use crate::spec::KernelRef;
+use crate::resolve::{Root, UserlandError, kernel, userland};
+use crate::spec::{InitrdSpec, KernelRef};
 
 /// Tell what works on this host, and what to install for the rest
 #[derive(Debug, Args)]
@@ -75,7 +75,7 @@ fn look() -> anyhow::Result<Vec<Finding>> {
             qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version)),
         ),
         Finding::new("KVM", false, kvm.map_err(|why| format!("{why}; guests run under TCG, more slowly"))),
-        Finding::new("busybox", true, userland::busybox_path(&root).map(|path| path.to_string())),
+        Finding::new("busybox", true, busybox(&root, arch)),
     ];
     match &cache {
         Ok(cache) => {
@@ -87,6 +87,13 @@ fn look() -> anyhow::Result<Vec<Finding>> {
         Err(error) => findings.push(Finding::new("cache", true, Err::<String, _>(error))),
     }
     Ok(findings)
+}
+
+/// Where busybox is.
+fn busybox(root: &Root, arch: Arch) -> Result<String, UserlandError> {
+    let users = userland::resolve(root, &InitrdSpec::default(), arch)?;
+    let found = users.facts.iter().find(|fact| fact.path.file_name() == "busybox");
+    Ok(found.map_or_else(String::new, |fact| fact.path.to_string()))
 }
 
 fn print(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {

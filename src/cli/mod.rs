@@ -3,13 +3,18 @@
 //! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
 //! `git bisect run` skips what could not be tested.
 
+mod boot_options;
 pub mod build;
 mod compose;
+mod doctor;
 pub mod ls;
 pub mod make_tiny_image;
 pub mod options;
 pub mod output;
+mod prepare;
 mod progress;
+mod report;
+mod run;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -32,9 +37,11 @@ struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::RunArgs),
     Build(build::BuildArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
+    Doctor(doctor::DoctorArgs),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -56,9 +63,11 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error, &words),
     };
     let done = match cli.verb {
+        Verb::Run(args) => run::run(&args, start),
         Verb::Build(args) => build::run(&args, start),
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
     };
     done.map_or_else(

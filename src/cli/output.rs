@@ -70,7 +70,7 @@ pub fn fail(error: &anyhow::Error) {
 }
 
 /// An error and its causes. A cause that the sentence before it has told already is left out.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

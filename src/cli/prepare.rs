@@ -2,15 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::compose::{Composition, compose, set_environment};
+use super::compose::{Composition, add_modules, compose, set_environment};
 use super::options::InitrdArgs;
 use super::output;
+use super::progress::Progress;
 use crate::arch::Arch;
 use crate::boot::kvm;
 use crate::boot::machine::{
@@ -18,11 +21,12 @@ use crate::boot::machine::{
 };
 use crate::boot::qemu::Qemu;
 use crate::cache::{Cache, Key};
-use crate::plan::{Channel, CheckedPlan, Job, Plan, Purpose};
+use crate::plan::job::{Channel, Job, init};
+use crate::plan::{CheckedPlan, Plan, Purpose};
 use crate::resolve::Root;
 use crate::resolve::kernel::{self, Kernel};
 use crate::resolve::modules::{self, ChannelDriver};
-use crate::spec::{ArchivePath, BootSpec, InitrdSpec, RunWhat};
+use crate::spec::{ArchivePath, BootSpec, KernelRef, RunWhat};
 use crate::{pid1, proto, write};
 
 /// What a run asks for.
@@ -67,10 +71,10 @@ impl Prepared {
 
 /// Does all of it.
 pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
-    let root = Root::new(wanted.initrd.sysroot())?;
+    let root = Root::new(wanted.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
     let cache = Cache::open()?;
-    let mut progress = output::Progress::new(wanted.quiet);
-    let kernel = kernel::find(&root, &wanted.initrd.kernel(), &cache, &mut |doing| progress.show(doing))?;
+    let mut progress = Progress::new(wanted.quiet);
+    let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| progress.show(doing))?;
     let vmlinux = kernel::vmlinux(&kernel, &cache, &mut |doing| progress.show(doing))?;
     progress.clear();
     if pid1::image(kernel.arch).is_none() {
@@ -110,7 +114,7 @@ const fn default_cpu(accelerator: Accelerator) -> &'static str {
 
 /// The fastest channel that this kernel has drivers for, on a machine of this type.
 fn transport(kernel: &Kernel, root: &Root, machine: &OsStr) -> anyhow::Result<Transport> {
-    let driver = modules::channel_driver(root, kernel)?;
+    let driver = modules::channel_modules(kernel, root);
     Ok(match (driver, is_microvm(machine)) {
         (_, true) => Transport::VirtioMmio,
         (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,
@@ -144,10 +148,11 @@ struct Made {
 fn make_initrd(wanted: &Wanted<'_>, root: &Root, kernel: &Kernel, transport: Transport) -> anyhow::Result<Made> {
     let transport = if wanted.for_pasting { Transport::None } else { transport };
     let Some(path) = wanted.ready_made else {
-        let spec = wanted.initrd.spec(wanted.what.clone())?;
-        let composition = compose_for(wanted, root, &spec, kernel, transport)?;
-        check_packing(&spec, kernel)?;
-        let plan = finish(composition, kernel.arch, Purpose::Initrd)?;
+        let spec = wanted.initrd.spec(&[], wanted.what.clone())?;
+        let mut composition = compose(root, &spec, kernel.arch)?;
+        add_modules(&mut composition, root, &spec.modules, kernel, with_drivers(transport))?;
+        settle(&mut composition, wanted)?;
+        let plan = finish(composition, kernel.arch, Purpose::Image)?;
         return Ok(Made { initrd: write::memfd::memfd(&plan, 0)?, transport });
     };
     let opening = || format!("opening initrd {}", path.display());
@@ -157,23 +162,22 @@ fn make_initrd(wanted: &Wanted<'_>, root: &Root, kernel: &Kernel, transport: Tra
         file.seek(SeekFrom::Start(0)).with_context(opening)?;
         return Ok(Made { initrd: file.into(), transport: Transport::None });
     }
-    let spec = wanted.initrd.overlay_spec()?;
-    let mut composition = compose_for(wanted, root, &spec, kernel, transport)?;
+    let mut composition = Composition::default();
+    add_modules(&mut composition, root, &wanted.initrd.kmod, kernel, with_drivers(transport))?;
+    settle(&mut composition, wanted)?;
     take_over(&mut composition.job, job, &wanted.what);
     let plan = finish(composition, kernel.arch, Purpose::Overlay)?;
     file.seek(SeekFrom::Start(0)).with_context(opening)?;
     Ok(Made { initrd: write::memfd::overlay(&mut file, &plan, 0)?, transport })
 }
 
-fn compose_for(
-    wanted: &Wanted<'_>,
-    root: &Root,
-    spec: &InitrdSpec,
-    kernel: &Kernel,
-    transport: Transport,
-) -> anyhow::Result<Composition> {
-    let channel = channel(transport).map(|channel| (channel, drivers(transport)));
-    let mut composition = compose(root, spec, Some(kernel), kernel.arch, channel)?;
+/// A channel and the modules it may need.
+fn with_drivers(transport: Transport) -> Option<(Channel, &'static [&'static str])> {
+    channel(transport).map(|channel| (channel, drivers(transport)))
+}
+
+/// What depends on this run rather than on the image: terminal and environment. Tells the notes.
+fn settle(composition: &mut Composition, wanted: &Wanted<'_>) -> anyhow::Result<()> {
     composition.job.tty = wanted.spec.tty || (wanted.for_pasting && wanted.what == RunWhat::Shell);
     if wanted.spec.tty
         && let Some(term) = std::env::var_os("TERM")
@@ -186,14 +190,61 @@ fn compose_for(
             output::note(note);
         }
     }
-    Ok(composition)
+    Ok(())
 }
 
 /// Adds pid 1 and its job, and checks the whole.
 fn finish(composition: Composition, arch: Arch, purpose: Purpose) -> anyhow::Result<CheckedPlan> {
     let image = pid1::image(arch).ok_or(MachineError::Arch(arch))?;
     let mut facts = composition.facts;
-    facts.push(crate::plan::init(image));
+    facts.push(init(image));
     facts.extend(composition.job.facts()?);
     Ok(Plan::from_facts(facts)?.check(purpose)?)
+}
+
+/// The job of an initrd that bootling built; the last one counts, as it does for the kernel.
+fn job_of(file: &File) -> anyhow::Result<Option<Job>> {
+    /// A job holds arguments, an environment and module names.
+    const LIMIT: u64 = 256 << 20;
+    let wanted = ArchivePath::new(proto::job::PATH);
+    let mut job = None;
+    let reader = BufReader::with_capacity(1 << 16, file);
+    write::read::walk(reader, &mut |member, data| {
+        if ArchivePath::new(OsStr::from_bytes(&member.name)) == wanted {
+            let mut bytes = Vec::new();
+            data.take(LIMIT).read_to_end(&mut bytes)?;
+            job = Some(bytes);
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+    .map_or_else(
+        // What we cannot read the kernel may: then it is somebody else's.
+        |_| Ok(None),
+        |()| job.map(|bytes| Job::decode(&bytes)).transpose().map_err(Into::into),
+    )
+}
+
+/// What a ready-made initrd is to run: its own job over our channel, or what was asked for.
+fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
+    match (own, what) {
+        (Some(own), _) => {
+            let (channel, drivers, tty) = (job.channel.take(), std::mem::take(&mut job.channel_modules), job.tty);
+            let settings = std::mem::take(&mut job.env);
+            *job = own;
+            job.env.extend(settings);
+            (job.channel, job.channel_modules, job.tty) = (channel, drivers, tty);
+        }
+        (None, RunWhat::Command(words)) => job.args.clone_from(words),
+        (None, RunWhat::Line(line)) => job.args = vec!["/bin/sh".into(), "-c".into(), line.clone()],
+        (None, RunWhat::Shell) => {}
+    }
+}
+
+/// Keeps the initrd in the cache under a name that a person can paste.
+pub fn keep(prepared: &Prepared) -> anyhow::Result<PathBuf> {
+    let mut image = File::from(prepared.initrd.try_clone().context("reading the initrd")?);
+    let mut bytes = Vec::new();
+    image.seek(SeekFrom::Start(0)).and_then(|_| image.read_to_end(&mut bytes)).context("reading the initrd")?;
+    let key = Key::of("initrd 1", &[&bytes]);
+    prepared.cache.file(&key, |file| file.write_all(&bytes).context("keeping the initrd in the cache"))
 }

@@ -61,6 +61,17 @@ pub struct Report {
     pub console_tail: Vec<String>,
 }
 
+/// The verdict where nothing could be booted: the few fields that have a value then, under the same names.
+#[derive(Debug, Serialize)]
+pub struct NotBooted {
+    /// `could-not-test`
+    pub outcome: &'static str,
+    /// What bootling exits with.
+    pub exit_code: u8,
+    /// Why.
+    pub message: String,
+}
+
 /// Times, in milliseconds.
 #[derive(Debug, Serialize)]
 pub struct Times {

@@ -4,15 +4,17 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
+use serde::Serialize;
 
 use super::boot_options::BootArgs;
 use super::options::InitrdArgs;
 use super::prepare::{self, Prepared};
-use super::report::{Circumstances, Report, for_people};
+use super::output;
+use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Wires, argv, shell_line};
 use crate::boot::guest::{Artefacts, Guest};
 use crate::boot::machine::Machine;
@@ -20,7 +22,7 @@ use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
 use crate::boot::terminal;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
-use crate::verdict::judge;
+use crate::verdict::{Outcome, judge};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -96,6 +98,16 @@ impl RunArgs {
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+    let done = boot(args, start);
+    if let (Err(error), Some(path)) = (&done, &args.json) {
+        let why = Outcome::CouldNotTest { why: output::one_line(error) };
+        let message = why.sentence().unwrap_or_default();
+        write_json(path, &NotBooted { outcome: why.name(), exit_code: why.exit_code(), message })?;
+    }
+    done
+}
+
+fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     anyhow::ensure!(
         args.initrd.run.is_none() || args.command.is_empty(),
         "taking both --run LINE and COMMAND: give one of them"
@@ -133,7 +145,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     };
     let signals = Signals::catch().context("catching signals")?;
     if tty && on_terminal && !args.quiet {
-        super::output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
+        output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
     }
     let artefacts = Artefacts { kernel: open(&prepared.image)?.into(), initrd: prepared.initrd };
     let build = start.elapsed();
@@ -141,7 +153,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let command = guest.command.clone();
     let transcript = converse(guest, settings, signals).context("talking with the guest")?;
     let outcome = judge(&transcript);
-    super::output::to_stderr(&for_people(&outcome, &transcript));
+    output::to_stderr(&for_people(&outcome, &transcript));
     if let Some(path) = &args.json {
         let around =
             Circumstances { machine: &prepared.machine, command: &command, kernel: &prepared.kernel, build, total: start.elapsed() };
@@ -180,7 +192,7 @@ fn print_command(prepared: &Prepared) -> anyhow::Result<u8> {
 }
 
 /// Writes the verdict, whole or not at all.
-fn write_json(path: &Path, report: &Report) -> anyhow::Result<()> {
+fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(report).context("writing the verdict as JSON")?;
     text.push(b'\n');
     let failed = || format!("writing the verdict to {}", path.display());
@@ -188,6 +200,6 @@ fn write_json(path: &Path, report: &Report) -> anyhow::Result<()> {
         return std::io::stdout().write_all(&text).with_context(failed);
     }
     let mut output = crate::write::Output::create(path).with_context(failed)?;
-    output.write_all(&text).with_context(failed)?;
+    output.file().write_all(&text).with_context(failed)?;
     output.finish().with_context(failed)
 }

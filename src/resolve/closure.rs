@@ -246,7 +246,7 @@ impl Load {
             Answer::Loader => Ok(None),
             Answer::Missing(tried) => {
                 let by = self.closure.objects.get(by).map(|object| object.found.resolved.real.clone());
-                Ok(Some(Missing { name: name.to_owned(), by: by.unwrap_or_default(), tried }))
+                Ok(Some(Missing { name: name.to_owned(), by: by.unwrap_or_default(), tried: tried.to_vec().into() }))
             }
         }
     }
@@ -351,5 +351,269 @@ const fn musl_loader(arch: Arch) -> &'static str {
         Arch::Riscv64 => "/lib/ld-musl-riscv64.so.1",
         Arch::S390x => "/lib/ld-musl-s390x.so.1",
         Arch::Ppc64le => "/lib/ld-musl-powerpc64le.so.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::rc::Rc;
+
+    use super::{Closure, Linker};
+    use crate::arch::Arch;
+    use crate::resolve::binary::{Binaries, Binary};
+    use crate::resolve::dirs::{Dirs, Found};
+    use crate::resolve::elf::ElfError;
+    use crate::resolve::elf_builder::ElfBuilder;
+    use crate::resolve::ldso::System;
+    use crate::resolve::root::Root;
+    use crate::spec::ArchivePath;
+
+    const LIB: &str = "usr/lib64";
+
+    /// A root like Fedora's, with a loader and a C library.
+    struct Scene(tempfile::TempDir);
+
+    impl Scene {
+        fn new() -> Self {
+            let scene = Self(tempfile::tempdir().expect("a temporary directory"));
+            std::os::unix::fs::symlink("usr/lib64", scene.path().join("lib64")).expect("a link");
+            let scene = scene.add("usr/lib64/ld-linux-x86-64.so.2", &lib("ld-linux-x86-64.so.2"));
+            scene.add("usr/lib64/libc.so.6", &lib("libc.so.6").needed("ld-linux-x86-64.so.2"))
+        }
+
+        fn path(&self) -> &Path {
+            self.0.path()
+        }
+
+        fn add(self, path: &str, elf: &ElfBuilder) -> Self {
+            elf.write(&self.path().join(path));
+            self
+        }
+
+        fn try_closure(&self, program: &str, lib_path: &[&str]) -> Result<Closure, ElfError> {
+            let root = Root::new(self.path()).expect("a root");
+            let (binaries, system) = (Binaries::new(&root), System::of(&root));
+            let dirs = Dirs::new(&root, &binaries);
+            let lib_path: Vec<Vec<u8>> = lib_path.iter().map(|dir| dir.as_bytes().to_vec()).collect();
+            let resolved = root.resolve(&ArchivePath::new(program)).expect("the program");
+            let Binary::Elf(elf) = binaries.get(&resolved.real)? else { panic!("no ELF file") };
+            let found = Found { path: resolved.real.clone(), resolved, elf };
+            Linker::new(&dirs, &system, &lib_path).closure(&Rc::new(found))
+        }
+
+        fn closure(&self, program: &str) -> Closure {
+            self.try_closure(program, &[]).expect("good files")
+        }
+
+        /// Real paths of the libraries, in the order of loading, loader and C library left out.
+        fn libraries(&self, program: &str) -> Vec<String> {
+            paths(&self.closure(program))
+        }
+    }
+
+    fn paths(closure: &Closure) -> Vec<String> {
+        assert_eq!(closure.missing, [], "nothing is missing");
+        let all = closure.objects.iter().skip(1).map(|object| object.found.resolved.real.to_string());
+        all.filter(|path| !path.contains("ld-linux") && !path.contains("libc.so")).collect()
+    }
+
+    fn lib(soname: &str) -> ElfBuilder {
+        ElfBuilder::library(Arch::X86_64).soname(soname)
+    }
+
+    fn program(needed: &str) -> ElfBuilder {
+        ElfBuilder::program().needed(needed).needed("libc.so.6")
+    }
+
+    #[test]
+    fn an_rpath_is_inherited_and_a_runpath_is_not() {
+        let scene = Scene::new()
+            .add("bin/r", &program("liba.so").rpath("/r"))
+            .add("bin/s", &program("liba.so").runpath("/r"))
+            .add("r/liba.so", &lib("liba.so").needed("libb.so"))
+            .add("r/libb.so", &lib("libb.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so"));
+        assert_eq!(scene.libraries("/bin/r"), ["/r/liba.so", "/r/libb.so"]);
+        assert_eq!(scene.libraries("/bin/s"), ["/r/liba.so", "/usr/lib64/libb.so"]);
+    }
+
+    #[test]
+    fn an_object_with_a_runpath_ignores_the_rpaths_above_it() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so").rpath("/r"))
+            .add("r/liba.so", &lib("liba.so").runpath("/nowhere").needed("libb.so"))
+            .add("r/libb.so", &lib("libb.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/r/liba.so", "/usr/lib64/libb.so"]);
+    }
+
+    #[test]
+    fn lib_path_stands_between_rpath_and_runpath() {
+        let scene = Scene::new()
+            .add("bin/r", &program("liba.so").rpath("/r"))
+            .add("bin/s", &program("liba.so").runpath("/r"))
+            .add("r/liba.so", &lib("liba.so"))
+            .add("e/liba.so", &lib("liba.so"));
+        assert_eq!(paths(&scene.try_closure("/bin/r", &["/e"]).expect("good files")), ["/r/liba.so"]);
+        assert_eq!(paths(&scene.try_closure("/bin/s", &["/e"]).expect("good files")), ["/e/liba.so"]);
+    }
+
+    #[test]
+    fn origin_is_where_a_program_really_is_and_where_a_library_was_found() {
+        let scene = Scene::new()
+            .add("opt/x/bin/p", &program("liba.so").runpath("$ORIGIN/../$LIB"))
+            .add("opt/x/lib64/store/liba.so.1", &lib("liba.so").runpath("${ORIGIN}/plugins").needed("libb.so"))
+            .add("opt/x/lib64/plugins/libb.so", &lib("libb.so"));
+        std::os::unix::fs::symlink("store/liba.so.1", scene.path().join("opt/x/lib64/liba.so")).expect("a link");
+        std::os::unix::fs::symlink("/opt/x/bin/p", scene.path().join("p")).expect("a link");
+        let found = ["/opt/x/lib64/store/liba.so.1", "/opt/x/lib64/plugins/libb.so"];
+        assert_eq!(scene.libraries("/p"), found);
+        let hops = &scene.closure("/p").objects[2].found.resolved.hops;
+        assert_eq!(hops.last().map(|hop| hop.link.to_string()).as_deref(), Some("/opt/x/lib64/liba.so"));
+    }
+
+    #[test]
+    fn a_soname_already_loaded_needs_no_search() {
+        let scene = Scene::new()
+            .add("bin/p", &program("/opt/liba-special.so").needed("libb.so"))
+            .add("opt/liba-special.so", &lib("liba.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so").needed("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/opt/liba-special.so", "/usr/lib64/libb.so"]);
+    }
+
+    #[test]
+    fn other_architectures_are_passed_over() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so").rpath("/32:/arm"))
+            .add("32/liba.so", &ElfBuilder::library(Arch::X86))
+            .add("arm/liba.so", &ElfBuilder::library(Arch::Aarch64))
+            .add("usr/lib64/liba.so", &lib("liba.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/usr/lib64/liba.so"]);
+    }
+
+    #[test]
+    fn a_library_that_is_no_elf_file_is_an_error() {
+        let scene = Scene::new().add("bin/p", &program("liba.so"));
+        std::fs::write(scene.path().join(LIB).join("liba.so"), "/* GNU ld script */").expect("a file");
+        let error = scene.try_closure("/bin/p", &[]).expect_err("a linker script");
+        assert!(error.to_string().contains("liba.so: a library is wanted here"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_library_tells_who_needs_it_and_everywhere_that_was_tried() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so").runpath("/opt/one:/opt/two").needed("libgone.so.3"));
+        let missing = &scene.closure("/bin/p").missing;
+        assert_eq!(
+            missing[0].to_string(),
+            "libgone.so.3, needed by /usr/lib64/liba.so: not in /opt/one, /opt/two, /lib64, /usr/lib64"
+        );
+    }
+
+    #[test]
+    fn default_directories_do_not_count_where_the_object_says_so() {
+        let scene =
+            Scene::new().add("bin/p", &program("liba.so").no_default_lib()).add("usr/lib64/liba.so", &lib("liba.so"));
+        let missing = scene.closure("/bin/p").missing;
+        assert_eq!(missing.first().map(|missing| missing.name.clone()), Some("liba.so".into()));
+    }
+
+    #[test]
+    fn baseline_libraries_come_before_variants_and_a_lone_variant_counts() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so").needed("libb.so"))
+            .add("usr/lib64/glibc-hwcaps/x86-64-v2/liba.so", &lib("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so"))
+            .add("usr/lib64/glibc-hwcaps/x86-64-v3/libb.so", &lib("libb.so"));
+        let found = ["/usr/lib64/liba.so", "/usr/lib64/glibc-hwcaps/x86-64-v3/libb.so"];
+        assert_eq!(scene.libraries("/bin/p"), found);
+    }
+
+    #[test]
+    fn directories_of_ld_so_conf_count_and_the_guest_will_need_a_cache() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("opt/lib/liba.so", &lib("liba.so"));
+        std::fs::create_dir(scene.path().join("etc")).expect("a directory");
+        std::fs::write(scene.path().join("etc/ld.so.conf"), "/usr/lib64\n/opt/lib\n").expect("a file");
+        let closure = scene.closure("/bin/p");
+        assert_eq!(paths(&closure), ["/opt/lib/liba.so"]);
+        let by_cache: Vec<_> = closure.by_cache.iter().map(|index| &closure.objects[*index].name).collect();
+        assert_eq!(by_cache, ["liba.so"]);
+    }
+
+    #[test]
+    fn what_is_opened_at_run_time_comes_if_it_is_there() {
+        let note = r#"[{"soname":["libz.so.9","libz.so.1"],"priority":"required"},
+            {"soname":"libgone.so","priority":"recommended"},{"soname":"libs.so","priority":"suggested"}]"#;
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so").dlopen_note(note))
+            .add("usr/lib64/libz.so.1", &lib("libz.so.1").needed("libdeep.so"))
+            .add("usr/lib64/libdeep.so", &lib("libdeep.so"))
+            .add("usr/lib64/libs.so", &lib("libs.so"));
+        let closure = scene.closure("/bin/p");
+        assert_eq!(paths(&closure), ["/usr/lib64/liba.so", "/usr/lib64/libz.so.1", "/usr/lib64/libdeep.so"]);
+        assert!(closure.objects.iter().skip(closure.linked).all(|object| object.dlopen));
+        assert_eq!(closure.notes, ["libgone.so, which /usr/lib64/liba.so may open at run time, is not here"]);
+    }
+
+    #[test]
+    fn the_unwinder_comes_only_for_programs_that_end_threads() {
+        let scene = Scene::new()
+            .add("bin/p", &program("libc.so.6").string("pthread_cancel"))
+            .add("bin/q", &program("libc.so.6").string("pthread_create"))
+            .add("usr/lib64/libgcc_s.so.1", &lib("libgcc_s.so.1"));
+        assert_eq!(scene.libraries("/bin/p"), ["/usr/lib64/libgcc_s.so.1"]);
+        assert_eq!(scene.libraries("/bin/q"), [""; 0]);
+    }
+
+    #[test]
+    fn musl_programs_use_musls_rules_beside_glibcs() {
+        let musl = |needed: &str| {
+            ElfBuilder::library(Arch::X86_64).interpreter("/lib/ld-musl-x86_64.so.1").needed(needed)
+        };
+        let scene = Scene::new()
+            .add("lib/ld-musl-x86_64.so.1", &lib("libc.musl-x86_64.so.1"))
+            .add("bin/m", &musl("liba.so").needed("libc.musl-x86_64.so.1").needed("libpthread.so.0").runpath("$ORIGIN/../m"))
+            .add("m/liba.so", &lib("liba.so").needed("libb.so").needed("libd.so"))
+            .add("m/libb.so", &lib("libb.so"))
+            .add("usr/local/lib/libd.so", &lib("libd.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so"))
+            .add("bin/dollar", &musl("libb.so").runpath("/m:$LIB"));
+        // A RUNPATH is inherited, and libc by any name is the loader.
+        let found = ["/m/liba.so", "/m/libb.so", "/usr/local/lib/libd.so"];
+        let closure = scene.closure("/bin/m");
+        assert_eq!(paths(&closure)[1..], found);
+        assert_eq!(paths(&closure)[0], "/lib/ld-musl-x86_64.so.1");
+        // Another token than $ORIGIN switches the whole path off.
+        assert_eq!(scene.closure("/bin/dollar").missing.len(), 1);
+        std::fs::create_dir_all(scene.path().join("etc")).expect("a directory");
+        std::fs::write(scene.path().join("etc/ld-musl-x86_64.path"), "/elsewhere\n/m\n").expect("a file");
+        let closure = scene.closure("/bin/dollar");
+        assert_eq!(closure.missing, []);
+        assert_eq!(closure.config, Some(ArchivePath::new("/etc/ld-musl-x86_64.path")));
+    }
+
+    #[test]
+    fn static_programs_need_nothing_and_a_missing_interpreter_is_told() {
+        let scene = Scene::new()
+            .add("bin/static", &ElfBuilder::library(Arch::X86_64))
+            .add("bin/p", &program("libc.so.6").interpreter("/lib/ld-gone.so.1"));
+        assert_eq!(scene.closure("/bin/static").objects.len(), 1);
+        let missing = &scene.closure("/bin/p").missing;
+        assert!(missing[0].to_string().starts_with("/lib/ld-gone.so.1, needed by /bin/p"), "{}", missing[0]);
+    }
+
+    #[test]
+    fn libraries_that_need_each_other_end() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so").needed("libb.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so").needed("liba.so").needed("libb.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/usr/lib64/liba.so", "/usr/lib64/libb.so"]);
     }
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod ancestor;
 mod arguments;
+mod bad_input;
 mod channel;
 mod endings;
 mod exit_status;
@@ -14,6 +15,7 @@ mod interactive;
 mod killed;
 mod nested;
 mod plain;
+mod readme;
 mod streams;
 mod unpacked;
 mod verdict;

@@ -69,10 +69,11 @@ impl Kernel {
         let image = dir.join(package.with_extension("bzImage").file_name().expect("a package has a name"));
         if !image.exists() {
             let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";
-            let part = dir.join(format!(".{}.part", std::process::id()));
-            let status = Command::new("sh").args(["-c", unpack, "sh"]).arg(&package).arg(&part).status();
+            // Two tests may want it at once: each writes its own, and the last one to finish stands.
+            let part = tempfile::NamedTempFile::new_in(&dir).expect("build/ can be written");
+            let status = Command::new("sh").args(["-c", unpack, "sh"]).arg(&package).arg(part.path()).status();
             assert!(status.expect("sh runs").success(), "unpacking {}", package.display());
-            fs::rename(&part, &image).expect("same folder");
+            part.persist(&image).expect("same folder");
         }
         image
     }
