@@ -19,7 +19,7 @@ use crate::pid1;
 use crate::plan::job::init;
 use crate::plan::{Plan, Purpose, explain};
 use crate::resolve::Root;
-use crate::resolve::kernel::Kernel;
+use crate::resolve::kernel::{self, Kernel};
 use crate::spec::{ArchivePath, InitrdSpec, KernelRef, RunWhat};
 use crate::write::{self, Compression, Output};
 
@@ -155,10 +155,7 @@ fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kern
         None => &KernelRef::Newest,
     };
     let mut progress = Progress::new(false);
-    let cache = Cache::open()?;
-    progress.show("x");
-    drop(cache);
-    bail!("finding kernel {wanted:?} {:?}: not there yet", root.directory())
+    Ok(Some(kernel::find(root, wanted, &Cache::open()?, &mut |doing| progress.show(doing))?))
 }
 
 /// A kernel that cannot unpack the image would take it for a disk and find no root (`init/do_mounts.c`).
