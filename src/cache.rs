@@ -19,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 
 mod seal;
 
-pub use self::seal::{Key, Stamp};
 use self::seal::{Seal, hex};
+pub use self::seal::{Key, Stamp};
 
 /// What the cache may hold, in bytes, unless `BOOTLING_CACHE_LIMIT` says otherwise.
 pub const DEFAULT_LIMIT: u64 = 4 << 30;
@@ -178,8 +178,13 @@ impl Cache {
         make: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         self.entry(key, |data| {
-            let mut file =
-                File::options().write(true).create_new(true).mode(0o600).open(data).map_err(failed("making", data))?;
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(data)
+                .map_err(failed("making", data))?;
             make(&mut file)?;
             drop(file);
             let metadata = fs::symlink_metadata(data).map_err(failed("looking at", data))?;
@@ -201,7 +206,11 @@ impl Cache {
     }
 
     /// Finds an entry, or makes it and puts it into place.
-    fn entry<E: From<CacheError>>(&self, key: &Key, make: impl FnOnce(&Path) -> Result<Seal, E>) -> Result<PathBuf, E> {
+    fn entry<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        make: impl FnOnce(&Path) -> Result<Seal, E>,
+    ) -> Result<PathBuf, E> {
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }

@@ -1,9 +1,37 @@
 //! The kernel to boot: its image, its release, its modules, its configuration, wherever they come from.
+//!
+//! Reads images, build trees, packages and what is installed under a root; writes only into the cache.
+//! Refuses what cannot be booted here, and says what it is.
 
-use std::collections::BTreeMap;
+mod bzimage;
+mod config;
+mod deb;
+mod elf;
+mod error;
+mod find;
+mod image;
+mod package;
+mod release;
+mod tree;
+mod unpack;
+mod vmlinux;
+
 use std::path::PathBuf;
 
 use crate::arch::Arch;
+
+pub use self::config::Config;
+pub use self::error::KernelError;
+pub use self::find::find;
+pub use self::vmlinux::vmlinux;
+
+/// Parsers of untrusted bytes, for the fuzz targets.
+#[doc(hidden)]
+pub mod fuzzed {
+    pub use super::bzimage::BzImage;
+    pub use super::package::{data_member, tar_of};
+    pub use super::unpack::unpack;
+}
 
 /// A kernel, found.
 #[derive(Debug, Clone)]
@@ -51,15 +79,4 @@ pub enum ModuleLayout {
     Installed,
     /// A kernel build tree: `.ko` files where they were built, `modules.order` and `modules.builtin` at its top.
     BuildTree,
-}
-
-/// A kernel's configuration: `CONFIG_X` without its prefix, and its value as written (`y`, `m`, `"text"`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config(pub BTreeMap<String, String>);
-
-impl Config {
-    /// True where `CONFIG_name=y`.
-    pub fn is_builtin(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| value == "y")
-    }
 }

@@ -36,6 +36,7 @@ use crate::spec::{ArchivePath, ModuleRequest};
 
 pub use self::error::ModuleError;
 pub(crate) use self::error::{read_bytes, read_text};
+pub(crate) use self::load::{STAMPS, stamp};
 
 /// Modules, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

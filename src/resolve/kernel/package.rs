@@ -1,0 +1,248 @@
+//! The outer layers of a `.deb` (deb(5)): an ar archive whose member `data.tar.*` is the file tree, compressed.
+//!
+//! The ar headers are read here, in thirty lines, because the `ar` crate (0.9) allocates whatever a name table claims to
+//! need. An xz stream of several blocks, which is what dpkg writes, is decompressed by all processors.
+//! Refuses members outside the file and compressions that dpkg does not write.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+
+/// Global header of an ar archive.
+pub const MAGIC: &[u8] = b"!<arch>\n";
+/// A member's header.
+const HEADER: u64 = 60;
+/// dpkg writes three members; signatures add a few.
+const MEMBERS_LIMIT: usize = 64;
+/// Blocks of xz larger than this are not decompressed in memory, but as a stream. dpkg's are 24 MiB.
+const BLOCK_LIMIT: u64 = 128 << 20;
+/// For xz dictionaries, in KiB.
+const DICTIONARY: u32 = 256 << 10;
+
+/// A part of a file, as a file of its own.
+#[derive(Debug)]
+pub struct Window<'a> {
+    file: &'a File,
+    start: u64,
+    len: u64,
+    at: u64,
+}
+
+impl Read for Window<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let count = left.min(buffer.len());
+        let read = self.file.read_at(buffer.get_mut(..count).unwrap_or_default(), self.start + self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Window<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(delta) => self.len.checked_add_signed(delta),
+            SeekFrom::Current(delta) => self.at.checked_add_signed(delta),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+/// Finds the file tree in a package of `len` bytes: the member's name and its bytes.
+pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
+    let bad = |why: &str| io::Error::other(format!("not a Debian package: {why}"));
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, 0).map_err(|_| bad("too short"))?;
+    if magic != MAGIC {
+        return Err(bad("no ar archive"));
+    }
+    let mut at = MAGIC.len() as u64;
+    let mut seen = Vec::new();
+    while at < len && seen.len() < MEMBERS_LIMIT {
+        let mut header = [0; HEADER as usize];
+        file.read_exact_at(&mut header, at).map_err(|_| bad("cut short in a header"))?;
+        let field = |from: usize, to: usize| {
+            header.get(from..to).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::trim_end)
+        };
+        // dpkg writes plain names; other tools end them with a slash.
+        let name = field(0, 16).ok_or_else(|| bad("a name that is no text"))?.trim_end_matches('/').to_owned();
+        let size: u64 = field(48, 58).and_then(|text| text.parse().ok()).ok_or_else(|| bad("a size that is no number"))?;
+        let start = at + HEADER;
+        if header.get(58..) != Some(b"`\n") || size > len.saturating_sub(start) {
+            return Err(bad(&format!("member {name} says {size} bytes at {start}, the file has {len}")));
+        }
+        if name.starts_with("data.tar") {
+            return Ok((name, Window { file, start, len: size, at: 0 }));
+        }
+        seen.push(name);
+        at = start + size + size % 2;
+    }
+    Err(bad(&format!("no data.tar among its members ({})", seen.join(", "))))
+}
+
+/// The tar archive in a member.
+pub fn tar_of<'a>(name: &str, member: Window<'a>) -> io::Result<Box<dyn Read + 'a>> {
+    match name {
+        "data.tar" => Ok(Box::new(BufReader::with_capacity(1 << 18, member))),
+        "data.tar.gz" => Ok(Box::new(flate2::read::GzDecoder::new(BufReader::with_capacity(1 << 18, member)))),
+        "data.tar.zst" => Ok(Box::new(zstd::Decoder::new(member)?)),
+        "data.tar.xz" => {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            if threads > 1 && largest_block(&member).is_some_and(|largest| largest <= BLOCK_LIMIT) {
+                // Each thread holds a block or two: more than a few buy little and cost a hundred MiB each.
+                let threads = u32::try_from(threads.min(8)).unwrap_or(1);
+                return Ok(Box::new(lzma_rust2::XzReaderMt::new(member, false, threads)?));
+            }
+            let buffered = BufReader::with_capacity(1 << 18, member);
+            Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(buffered, false, DICTIONARY)))
+        }
+        other => Err(io::Error::other(format!("{other}: a compression that is not known here"))),
+    }
+}
+
+/// The largest unpacked block of an xz stream by its index (xz file format 1.2, sections 2.1.2 and 4); `None` where the
+/// index cannot be read, or where there is one block only.
+fn largest_block(member: &Window<'_>) -> Option<u64> {
+    let read = |at: u64, len: u64| {
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        member.file.read_exact_at(&mut bytes, member.start.checked_add(at)?).ok()?;
+        Some(bytes)
+    };
+    let footer = read(member.len.checked_sub(12)?, 12)?;
+    if footer.get(10..)? != b"YZ" {
+        return None;
+    }
+    let words = u32::from_le_bytes(footer.get(4..8)?.try_into().ok()?);
+    let size = (u64::from(words) + 1) * 4;
+    if size > (1 << 20) {
+        return None;
+    }
+    let index = read(member.len.checked_sub(12)?.checked_sub(size)?, size)?;
+    let mut rest = index.strip_prefix(&[0])?;
+    let count = number(&mut rest)?;
+    let mut largest = None;
+    for _ in 0..count {
+        let _packed = number(&mut rest)?;
+        largest = largest.max(Some(number(&mut rest)?));
+    }
+    largest.filter(|_| count > 1)
+}
+
+/// A number of seven bits a byte, the last one without its highest bit (section 1.2).
+fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..63).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// A reader that fails, rather than ends, after so many bytes: a bomb must not look like a short archive.
+#[derive(Debug)]
+pub struct Bounded<R> {
+    /// What is read.
+    pub inner: R,
+    /// How many bytes it may still give.
+    pub left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("it unpacks to too many bytes"))?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{data_member, number, tar_of};
+    use proptest::prelude::{ProptestConfig, any, proptest};
+    use std::fs::File;
+    use std::io::{Read as _, Write as _};
+
+    /// A package with these members.
+    pub(crate) fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = super::MAGIC.to_vec();
+        for (name, content) in members {
+            bytes.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).bytes());
+            bytes.extend(*content);
+            if content.len() % 2 == 1 {
+                bytes.push(b'\n');
+            }
+        }
+        bytes
+    }
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("written");
+        file
+    }
+
+    #[test]
+    fn the_tree_is_found_behind_other_members_whatever_its_compression() {
+        let tree = vec![7; 300_001];
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(0)).expect("a writer");
+        xz.write_all(&tree).expect("compressed");
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&tree).expect("compressed");
+        for (name, packed) in [
+            ("data.tar", tree.clone()),
+            ("data.tar.gz/", gz.finish().expect("finished")),
+            ("data.tar.xz", xz.finish().expect("finished")),
+            ("data.tar.zst", zstd::encode_all(tree.as_slice(), 1).expect("compressed")),
+        ] {
+            let bytes = package(&[("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), (name, &packed)]);
+            let file = file(&bytes);
+            let (found, member) = data_member(&file, bytes.len() as u64).expect(name);
+            let mut unpacked = Vec::new();
+            tar_of(&found, member).expect(name).read_to_end(&mut unpacked).expect(name);
+            assert_eq!(unpacked, tree, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_package_says_why() {
+        let whole = package(&[("debian-binary", b"2.0\n"), ("data.tar", b"content!")]);
+        for len in 0..whole.len() {
+            let file = file(&whole[..len]);
+            let found = data_member(&file, len as u64);
+            assert!(found.is_err(), "cut at {len}");
+        }
+        let none = package(&[("debian-binary", b"2.0\n")]);
+        let error = data_member(&file(&none), none.len() as u64).expect_err("refused").to_string();
+        assert!(error.contains("no data.tar among its members (debian-binary)"), "{error}");
+    }
+
+    #[test]
+    fn numbers_of_xz_end() {
+        assert_eq!(number(&mut [0x80, 0x01].as_slice()), Some(128));
+        assert_eq!(number(&mut [0xff; 20].as_slice()), None);
+        assert_eq!(number(&mut [0x80].as_slice()), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_change_to_a_package_ends(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
+            let mut bytes = package(&[("debian-binary", b"2.0\n"), ("data.tar.xz", &[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 4])]);
+            for (at, byte) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = byte;
+            }
+            let file = file(&bytes);
+            if let Ok((name, member)) = data_member(&file, bytes.len() as u64)
+                && let Ok(mut tar) = tar_of(&name, member) {
+                let _ = std::io::copy(&mut tar.by_ref().take(1 << 20), &mut std::io::sink());
+            }
+        }
+    }
+}
