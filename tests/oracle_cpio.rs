@@ -207,8 +207,8 @@ fn the_cpio_crate_reads_what_we_write() {
     let source = tempfile::tempdir().expect("a directory");
     fixture(source.path());
     // Names that are not UTF-8 make its reader fail: they are the reason for our own one.
-    let plain = facts(source.path()).into_iter().filter(|fact| std::str::from_utf8(fact.path.as_bytes()).is_ok());
-    let plan = plan(plain.collect());
+    let textual = facts(source.path()).into_iter().filter(|fact| std::str::from_utf8(fact.path.as_bytes()).is_ok());
+    let plan = plan(textual.collect());
     let bytes = archive(&plan, true);
     let mut rest: &[u8] = &bytes;
     for member in plan.members() {
@@ -305,7 +305,7 @@ fn compressed_images_are_unpacked_by_the_usual_programs() {
     let source = tempfile::tempdir().expect("a directory");
     fixture(source.path());
     let plan = plan(facts(source.path()));
-    let plain = archive(&plan, false);
+    let straight = archive(&plan, false);
     for (compression, program) in
         [(Compression::Gzip, "gzip"), (Compression::Zstd, "zstd"), (Compression::Xz, "xz"), (Compression::Lz4, "lz4")]
     {
@@ -314,7 +314,7 @@ fn compressed_images_are_unpacked_by_the_usual_programs() {
         let unpacked = Command::new(program).arg("-dc").stdin(File::open(&path).expect("an image")).output();
         fs::remove_file(&path).expect("removed");
         match unpacked {
-            Ok(unpacked) => assert!(unpacked.status.success() && unpacked.stdout == plain, "{program}"),
+            Ok(unpacked) => assert!(unpacked.status.success() && unpacked.stdout == straight, "{program}"),
             Err(error) => {
                 writeln!(std::io::stderr(), "skipped {program}: {error}").expect("a standard error");
                 assert!(std::env::var_os("REQUIRE_ORACLES").is_none(), "{program} is not installed");

@@ -125,7 +125,9 @@ pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     }
     let (plan, notes) = plan(&root, kernel.as_ref(), request)?;
     if request.verbose {
-        notes.iter().for_each(|note| output::note(note));
+        for note in &notes {
+            output::note(note);
+        }
     }
     let mut out = output::stdout();
     match request.deed {

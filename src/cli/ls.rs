@@ -133,7 +133,6 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn new(member: &Member, packing: &'a str) -> Self {
         let header = &member.header;
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let (kind, device) = match header.mode & 0o170_000 {
             0o040_000 => ("directory", None),
             0o100_000 => ("file", None),
@@ -162,6 +161,15 @@ impl<'a> Entry<'a> {
             offset: member.offset,
         }
     }
+}
+
+/// Two digits a byte.
+fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        digits.extend([byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16).unwrap_or('?')));
+    }
+    digits
 }
 
 /// One array, one line an entry, written as it is read.

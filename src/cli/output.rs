@@ -62,12 +62,11 @@ pub fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>) -> any
 /// Prints `error:` and its causes in one line, and below it the advice where there is some.
 pub fn fail(error: &anyhow::Error) {
     let label = AnsiColor::Red.on_default().bold();
-    let mut text = format!("{label}error:{label:#} {}\n", one_line(error));
+    to_stderr(&format!("{label}error:{label:#} {}\n", one_line(error)));
     if let Some(Advice(advice)) = error.downcast_ref() {
         let label = Style::new().bold();
-        text.push_str(&format!("{label}advice:{label:#} {advice}\n"));
+        to_stderr(&format!("{label}advice:{label:#} {advice}\n"));
     }
-    to_stderr(&text);
 }
 
 /// An error and its causes. A cause that the sentence before it has told already is left out.

@@ -315,7 +315,7 @@ mod tests {
             dir("/lib", 0o755, asked("--copy /lib")),
         ])
         .expect("a plan");
-        expect![[r#"
+        expect![[r"
             /a: a directory of mode 0755 [directory of /a/b]
             /a/b: a link to /lib/../opt [every image has it]
             /lib: a link to usr/lib [every image has it]
@@ -326,7 +326,7 @@ mod tests {
             /usr/lib/deeper/x: a file [asked for by x]
             /usr/opt: a directory of mode 0755 [directory of /usr/opt/c]
             /usr/opt/c: a file [asked for by c]
-        "#]]
+        "]]
         .assert_eq(&text(&plan).replace("a built-in file (1 bytes, mode 0644)", "a file"));
     }
 

@@ -65,10 +65,12 @@ pub(super) fn describe(node: &Node) -> String {
 }
 
 /// True where two nodes are the same thing: a file that is a hard link on the host may also have been found by one name.
-pub(super) fn same(a: &Node, b: &Node) -> bool {
-    match (a, b) {
-        (Node::File { mode: m, content: c, .. }, Node::File { mode: n, content: d, .. }) => m == n && c == d,
-        _ => a == b,
+pub(super) fn same(one: &Node, other: &Node) -> bool {
+    match (one, other) {
+        (Node::File { mode, content, .. }, Node::File { mode: its_mode, content: its_content, .. }) => {
+            mode == its_mode && content == its_content
+        }
+        _ => one == other,
     }
 }
 

@@ -189,19 +189,19 @@ mod tests {
 
     #[test]
     fn why_follows_the_chain_to_who_asked_first() {
-        expect![[r#"
+        expect![[r"
             /usr/lib/libc.so.6
               library libc.so.6, needed by /usr/bin/lstopo
                 asked for by lstopo
               library libc.so.6, needed by /lib/libhwloc.so.15
                 library libhwloc.so.15, needed by /usr/bin/lstopo (see above)
-        "#]]
+        "]]
         .assert_eq(&explain("/lib/libc.so.6"));
-        expect![[r#"
+        expect![[r"
             /usr/lib/modules/a-b.ko
               depends of module c_d
                 asked for by --kmod c_d
-        "#]]
+        "]]
         .assert_eq(&explain("/usr/lib/modules/a-b.ko"));
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let checked = plan().check(Purpose::Overlay).expect("sound");
         let mut text = Vec::new();
         list(&checked, &mut text).expect("a list");
-        expect![[r#"
+        expect![[r"
             drwxr-xr-x          -  /dev
             crw-------        5,1  /dev/console
             lrwxrwxrwx          7  /lib -> usr/lib
@@ -233,7 +233,7 @@ mod tests {
             -rwxr-xr-x       1000  /usr/lib/modules/a-b.ko  (from /host/lib/modules/a-b.ko)
             -rwxr-xr-x       1000  /usr/lib/modules/c-d.ko  (from /host/lib/modules/c-d.ko)
             total: 12 entries, 5007 bytes of content
-        "#]]
+        "]]
         .assert_eq(&String::from_utf8(text).expect("text"));
     }
 

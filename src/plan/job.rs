@@ -182,7 +182,7 @@ mod tests {
             c\x05\0\0\0ttyS1\
             t\0\0\0\0\
             h\x01\0\0\0g\
-            b\x01\0\0\02\
+            b\x01\0\0\x002\
             v\0\0\0\0";
         assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
         assert_eq!(Job::default().encode().expect("a job"), MAGIC);

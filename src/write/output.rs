@@ -125,10 +125,16 @@ impl Target {
         }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".bootling-").permissions(fs::Permissions::from_mode(mode));
-        // The temporary name, which tempfile's own error tells, means nothing to the user.
-        let temporary = builder.tempfile_in(directory).map_err(|error| io::Error::from(error.kind()))?;
+        let temporary = builder.tempfile_in(directory).map_err(|error| bare(&error))?;
         Ok(Self::Temporary(temporary, path))
     }
+}
+
+/// tempfile's error without the temporary name, which means nothing to the user.
+fn bare(error: &io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source()).and_then(|source| source.downcast_ref::<io::Error>());
+    let code = inner.and_then(io::Error::raw_os_error).or(error.raw_os_error());
+    code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Gives a nameless file its name; `linkat(2)` replaces nothing, so an old file is replaced by a rename.

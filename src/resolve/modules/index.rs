@@ -212,8 +212,7 @@ mod tests {
 
     #[test]
     fn all_modules_of_an_alias_are_found_once() {
-        let index =
-            index("", "# c\nalias pci:v8086d* a-b\nalias pci:v*d1 c\nalias pci:v8086d? a_b\nalias fs-xfs xfs\n");
+        let index = index("", "# c\nalias pci:v8086d* a-b\nalias pci:v*d1 c\nalias pci:v8086d? a_b\nalias fs-xfs xfs\n");
         assert_eq!(index.by_alias("pci:v8086d1").expect("matched"), ["a_b", "c"]);
         assert_eq!(index.by_alias("fs_xfs").expect("matched"), ["xfs"]);
         assert!(index.by_alias("usb:x").expect("matched").is_empty());

@@ -173,8 +173,7 @@ impl Sources<'_> {
         if !matches!(item.step.why, Why::Asked(_)) || info.firmware.is_empty() {
             return;
         }
-        let there: Vec<&str> =
-            info.firmware.iter().map(String::as_str).filter(|file| self.has_firmware(file)).collect();
+        let there: Vec<&str> = info.firmware.iter().map(String::as_str).filter(|file| self.has_firmware(file)).collect();
         if let Some(first) = there.first() {
             let more = there.len() - 1;
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };

@@ -73,7 +73,14 @@ struct Needs {
 impl<'a> Order<'a> {
     /// Nothing yet.
     pub fn new(index: Option<&'a Index>, builtin: &'a Builtin) -> Self {
-        Self { index, builtin, loose: BTreeMap::new(), waiting: Vec::new(), done: HashMap::new(), steps: Vec::new() }
+        Self {
+            index,
+            builtin,
+            loose: BTreeMap::new(),
+            waiting: Vec::new(),
+            done: HashMap::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// Looks a name up as kmod does: module, alias, built-in module, its alias.

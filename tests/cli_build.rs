@@ -1,0 +1,350 @@
+//! `bootling build`, `ls` and `cat` as they are typed: exact output, one error for bad input, nothing left behind.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use snapbox::cmd::Command;
+use snapbox::str;
+
+/// bootling in a directory of its own, with nothing of ours in its environment.
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory") }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), content).expect("a file");
+    }
+
+    fn bootling(&self, words: &[&str]) -> Command {
+        Command::new(env!("CARGO_BIN_EXE_bootling"))
+            .args(words)
+            .current_dir(self.path())
+            .env("HOME", self.path())
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env_remove("BOOTLING_KERNEL")
+    }
+
+    /// A failure: this on standard error, nothing on standard output, no new file.
+    #[track_caller]
+    fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
+        let before = self.listing();
+        self.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
+        assert_eq!(self.listing(), before, "something was left behind");
+    }
+
+    fn listing(&self) -> Vec<std::ffi::OsString> {
+        let entries = fs::read_dir(self.path()).expect("a directory");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path().join(name)).expect("a file")
+    }
+}
+
+/// What an image without busybox still has, so that lists in here are short.
+const SMALL: [&str; 3] = ["build", "--no-busybox", "--sysroot"];
+
+/// A system with nothing but a static program that is its shell.
+fn tiny_system(case: &Case) -> String {
+    let root = case.path().join("root");
+    fs::create_dir_all(root.join("bin")).expect("a directory");
+    fs::create_dir_all(root.join("etc")).expect("a directory");
+    fs::copy("/usr/bin/busybox", root.join("bin/sh")).expect("busybox-static is installed");
+    fs::write(root.join("etc/motd"), "hello\n").expect("a file");
+    "root".to_owned()
+}
+
+#[test]
+fn success_is_silent_and_the_image_has_busybox_and_its_applets() {
+    let case = Case::new();
+    case.bootling(&["build", "-o", "x.img"]).assert().success().stdout_eq("").stderr_eq("");
+    let busybox = fs::metadata("/usr/bin/busybox").expect("busybox-static is installed").len();
+    let size = case.read("x.img").len() as u64;
+    assert!(size > busybox && size < busybox + 100 * 1024, "{size}");
+    let listed = case.bootling(&["ls", "x.img"]).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(listed).expect("text");
+    assert!(text.lines().filter(|line| line.ends_with("-> busybox")).count() > 250, "{text}");
+    for line in [
+        "crw-------  1 0 0        5,1 1970-01-01 00:00 dev/console",
+        "crw-rw-rw-  1 0 0        1,3 1970-01-01 00:00 dev/null",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn verbose_says_size_entries_and_time() {
+    let case = Case::new();
+    case.bootling(&["build", "-v", "-o", "x.img"])
+        .assert()
+        .success()
+        .stdout_eq("")
+        .stderr_eq("bootling: x.img: [..] bytes, [..] entries, [..] ms\n");
+}
+
+#[test]
+fn dry_run_lists_type_mode_size_path_and_source() {
+    let case = Case::new();
+    let root = tiny_system(&case);
+    let words = [&SMALL[..], &[&root, "--dry-run", "--copy", "/etc/motd=/opt/m"]].concat();
+    case.bootling(&words).assert().success().stderr_eq("").stdout_eq(str![[r"
+drwx------          -  /.bootling
+-rw-------        [..]  /.bootling/job  (generated)
+drwxr-xr-x          -  /bin
+-rwxr-xr-x    [..]  /bin/sh  (from [..]/root/bin/sh)
+drwxr-xr-x          -  /dev
+crw-------        5,1  /dev/console
+crw-rw-rw-        1,3  /dev/null
+drwxr-xr-x          -  /etc
+-rw-r--r--         10  /etc/group  (built in)
+-rw-r--r--         30  /etc/passwd  (built in)
+-rwxr-xr-x      [..]  /init  (built in)
+drwxr-xr-x          -  /opt
+-rw-r--r--          6  /opt/m  (from [..]/root/etc/motd)
+drwxr-xr-x          -  /proc
+drwx------          -  /root
+drwxr-xr-x          -  /run
+drwxr-xr-x          -  /sys
+drwxrwxrwt          -  /tmp
+total: 18 entries, [..] bytes of content
+
+"]]);
+    assert_eq!(case.listing(), ["root"]);
+}
+
+#[test]
+fn why_tells_the_chain_of_who_asked() {
+    let case = Case::new();
+    let program = "lstopo-no-graphics";
+    let out = case.bootling(&["build", "--why", "/usr/bin/lstopo-no-graphics", program]).assert().success();
+    out.stdout_eq("/usr/bin/lstopo-no-graphics\n  asked for by lstopo-no-graphics\n");
+    let libc = case.bootling(&["build", "--why", "/lib/x86_64-linux-gnu/libc.so.6", program]).assert().success();
+    let text = String::from_utf8(libc.get_output().stdout.clone()).expect("text");
+    assert!(text.starts_with("/usr/lib/x86_64-linux-gnu/libc.so.6\n  library libc.so.6, needed by /usr/bin/lstopo-no-graphics\n    asked for by lstopo-no-graphics\n"), "{text}");
+    case.fails(
+        &["build", "--why", "/bin/lstopo", "--no-busybox", program],
+        "error: explaining /bin/lstopo: the image has no such entry, but it has /usr/bin/lstopo-no-graphics\n",
+    );
+}
+
+#[test]
+fn a_missing_program_is_named_with_everywhere_that_was_tried() {
+    let case = Case::new();
+    let output = case.bootling(&["build", "-o", "x.img", "no-such-program"]).assert().code(125).stdout_eq("");
+    let error = String::from_utf8(output.get_output().stderr.clone()).expect("text");
+    assert!(error.starts_with("error: ") && error.contains("no-such-program") && error.contains("/usr/bin"), "{error}");
+    assert!(case.listing().is_empty());
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_one_error() {
+    let case = Case::new();
+    let full = "error: writing /dev/full: No space left on device (os error 28)\n";
+    for compression in ["none", "gzip", "zstd", "xz", "lz4"] {
+        case.fails(&["build", "-o", "/dev/full", "--compress", compression], full);
+    }
+    case.fails(
+        &["build", "-o", "missing/x.img"],
+        "error: writing missing/x.img: No such file or directory (os error 2)\n",
+    );
+    case.fails(&["build", "-o", "."], "error: writing .: it is there already, and it is not a file\n");
+    case.fails(&["build", "-o", "/proc/x.img"], "error: writing /proc/x.img: No such file or directory (os error 2)\n");
+    case.bootling(&["build", "-o", "/dev/null"]).assert().success().stdout_eq("").stderr_eq("");
+}
+
+#[test]
+fn standard_output_takes_the_image_unless_it_is_a_terminal() {
+    let case = Case::new();
+    case.bootling(&["build", "-o", "x.img"]).assert().success();
+    let piped = case.bootling(&["build", "-o", "-"]).assert().success().stderr_eq("").get_output().stdout.clone();
+    assert!(piped == case.read("x.img"));
+}
+
+#[test]
+fn a_name_over_the_kernels_limit_is_refused() {
+    let case = Case::new();
+    case.write("file", "x");
+    let long = format!("/{}", vec!["x".repeat(200); 21].join("/"));
+    let output = case.bootling(&["build", "-o", "x.img", "--copy", &format!("file={long}")]).assert().code(125);
+    let error = String::from_utf8(output.get_output().stderr.clone()).expect("text");
+    assert!(
+        error.ends_with("name of 4221 bytes with its NUL, but the kernel skips names of more than 4096\n"),
+        "{error}"
+    );
+    assert_eq!(case.listing(), ["file"]);
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_goes_in_and_comes_out() {
+    let case = Case::new();
+    let name = OsStr::from_bytes(b"\xff\xfe=odd");
+    fs::write(case.path().join(name), "content").expect("a file");
+    let copy = [name.as_bytes(), b"=/opt/\xfd"].concat();
+    case.bootling(&["build", "-o", "x.img", "--copy"]).arg(OsStr::from_bytes(&copy)).assert().success();
+    let listed = case.bootling(&["ls", "x.img"]).assert().success().get_output().stdout.clone();
+    assert!(String::from_utf8(listed).expect("text").contains("          7 1970-01-01 00:00 opt/\\xfd\n"));
+    case.bootling(&["cat", "x.img"]).arg(OsStr::from_bytes(b"/opt/\xfd")).assert().success().stdout_eq("content");
+}
+
+#[test]
+fn a_member_of_4_gib_is_refused_by_name_and_size() {
+    let case = Case::new();
+    fs::File::create(case.path().join("big")).and_then(|file| file.set_len(1 << 32)).expect("a sparse file");
+    case.fails(
+        &["build", "-o", "x.img", "--copy", "big=/big"],
+        "error: planning /big (asked for by --copy big=/big): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB\n",
+    );
+}
+
+#[test]
+fn a_file_that_has_another_length_when_it_is_written_is_named() {
+    let case = Case::new();
+    // Such files have no length until they are read.
+    case.fails(
+        &["build", "-o", "x.img", "--copy", "/proc/version=/version"],
+        "error: reading /proc/version for /version: it had 0 bytes and now has [..]: it changed while the image was made\n",
+    );
+}
+
+#[test]
+fn two_things_in_one_place_are_an_error_that_names_both() {
+    let case = Case::new();
+    case.write("a", "1");
+    case.write("b", "22");
+    case.fails(
+        &["build", "-o", "x.img", "--copy", "a=/x", "--copy", "b=/x"],
+        "error: planning /x: wanted both as file [..]/a (1 bytes, mode 0644) (asked for by --copy a=/x) and as file [..]/b (2 bytes, mode 0644) (asked for by --copy b=/x)\n",
+    );
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let case = Case::new();
+    case.bootling(&["build", "-o", "x.img", "--compress", "bzip2"]).assert().code(2).stdout_eq("").stderr_eq(str![[
+        r#"
+error: invalid value 'bzip2' for '--compress <HOW>'
+  [possible values: none, gzip, zstd, xz, lz4]
+
+  tip: a similar value exists: 'gzip'
+
+For more information, try '--help'.
+
+"#
+    ]]);
+    case.bootling(&["build"]).assert().code(2).stdout_eq("");
+    case.bootling(&["build", "-o", "x", "--dry-run"]).assert().code(2).stdout_eq("");
+    assert!(case.listing().is_empty());
+}
+
+#[test]
+fn the_time_is_source_date_epoch_and_must_be_one() {
+    let case = Case::new();
+    let build = |name: &str, time: &str| case.bootling(&["build", "-o", name]).env("SOURCE_DATE_EPOCH", time).assert();
+    for name in ["a.img", "b.img"] {
+        build(name, "1700000000").success();
+    }
+    assert!(case.read("a.img") == case.read("b.img"));
+    let listed = case.bootling(&["ls", "a.img"]).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(listed).expect("text");
+    assert!(text.lines().all(|line| line.contains(" 2023-11-14 22:13 ")), "{text}");
+    build("c.img", "yesterday")
+        .code(125)
+        .stderr_eq("error: reading SOURCE_DATE_EPOCH: yesterday is not a number of 32 bits\n");
+    assert_eq!(case.listing(), ["a.img", "b.img"]);
+}
+
+#[test]
+fn ls_lists_concatenated_and_compressed_archives() {
+    let case = Case::new();
+    let root = tiny_system(&case);
+    let mut bytes = Vec::new();
+    for compression in ["none", "gzip", "zstd", "xz", "lz4"] {
+        let words = [&SMALL[..], &[&root, "-o", "x.img", "--compress", compression]].concat();
+        case.bootling(&words).assert().success().stderr_eq("");
+        bytes.extend(case.read("x.img"));
+    }
+    case.write("all.img", &bytes);
+    let listed = case.bootling(&["ls", "all.img"]).assert().success().stderr_eq("").get_output().stdout.clone();
+    let text = String::from_utf8(listed).expect("text");
+    let headings: Vec<&str> = text.lines().filter(|line| line.starts_with("segment")).collect();
+    assert_eq!(headings.len(), 4, "{text}");
+    for (heading, start) in
+        headings.iter().zip(["segment 2, gzip, ", "segment 3, zstd, ", "segment 4, xz, ", "segment 5, lz4, "])
+    {
+        assert!(heading.starts_with(start), "{heading}");
+    }
+    assert_eq!(text.lines().filter(|line| line.ends_with(" init")).count(), 5);
+    let piped = case.bootling(&["ls", "--json", "-"]).stdin(bytes).assert().success().get_output().stdout.clone();
+    let entries: Vec<serde_json::Value> = serde_json::from_slice(&piped).expect("JSON");
+    let consoles: Vec<_> = entries.iter().filter(|entry| entry["path"] == "dev/console").collect();
+    assert_eq!(consoles.len(), 5);
+    assert_eq!(consoles[4]["device"], serde_json::json!([5, 1]));
+    assert_eq!((&consoles[4]["mode"], &consoles[4]["packing"]), (&"0600".into(), &"lz4".into()));
+}
+
+#[test]
+fn ls_says_what_is_wrong_with_a_file_and_where() {
+    let case = Case::new();
+    case.write("text", "this is text");
+    case.fails(
+        &["ls", "text"],
+        "error: listing text: reading segment 1 (not compressed, from byte 0), at its byte 0: neither a newc archive nor a compression that can be read here: it starts with this i\n",
+    );
+    case.write("empty", "");
+    case.fails(&["ls", "empty"], "error: listing empty: reading an initrd: there is nothing but zeros, if anything\n");
+    case.fails(&["ls", "missing"], "error: listing missing: opening it: No such file or directory (os error 2)\n");
+    case.fails(&["ls", "."], "error: listing .: it is a directory\n");
+    case.fails(
+        &["cat", "empty", "/x"],
+        "error: reading /x in empty: reading an initrd: there is nothing but zeros, if anything\n",
+    );
+}
+
+#[test]
+fn make_tiny_image_is_a_verb_and_a_name_of_the_program() {
+    let case = Case::new();
+    let link = case.path().join("make-tiny-image");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bootling"), &link).expect("a link");
+    Command::new(&link)
+        .args(["--run", "poweroff", "--copy", "/etc/passwd=/there"])
+        .current_dir(case.path())
+        .assert()
+        .success()
+        .stdout_eq("")
+        .stderr_eq("");
+    case.bootling(&["cat", "tiny-initrd.img", "/there"])
+        .assert()
+        .success()
+        .stdout_eq(fs::read("/etc/passwd").expect("a file"));
+    case.bootling(&["make-tiny-image", "--output", "y.img", "--run", "poweroff", "--copy", "/etc/passwd=/there"])
+        .assert()
+        .success();
+    assert!(case.read("tiny-initrd.img") == case.read("y.img"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let case = Case::new();
+    let script = format!("{} build --dry-run | head -n 1; exec 2>&1; true", env!("CARGO_BIN_EXE_bootling"));
+    Command::new("bash")
+        .args(["-o", "pipefail", "-c", &script])
+        .current_dir(case.path())
+        .assert()
+        .success()
+        .stdout_eq("drwx------          -  /.bootling\n")
+        .stderr_eq("");
+}
