@@ -48,7 +48,7 @@ extern "C" fn main() -> ! {
             power::stop(Stop::PowerOff)
         }
     };
-    let mut modules = Modules::default();
+    let mut modules = Modules { verbose: job.verbose, ..Modules::default() };
     modules.load_for_channel(&mut job);
     let Some(name) = job.channel else { power::stop(alone::run(&mut job, &mut modules)) };
     match Channel::open(name) {
