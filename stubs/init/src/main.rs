@@ -56,6 +56,9 @@ extern "C" fn main() -> ! {
         Ok(mut channel) => power::stop(report::serve(&mut channel, &mut job, &mut modules).unwrap_or(Stop::PowerOff)),
         Err(errno) => {
             console::complain(b"opening the channel", name, errno);
+            if let Some(missed) = &modules.missed {
+                console::say(missed.why.bytes());
+            }
             power::stop(Stop::PowerOff)
         }
     }
