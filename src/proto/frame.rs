@@ -179,8 +179,11 @@ const RESIZE: u8 = 0x44;
 const SIGNAL: u8 = 0x45;
 const DONE: u8 = 0x46;
 
-/// A frame split into tag and payload, with the number of bytes it took; `None` until enough bytes are there.
-pub fn split(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, FrameError> {
+/// A frame's tag, its payload, and the number of bytes both took.
+pub type Frame<'a> = (u8, &'a [u8], usize);
+
+/// A frame split into its parts; `None` until enough bytes are there.
+pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };

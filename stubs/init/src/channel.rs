@@ -22,6 +22,8 @@ const PATIENCE: u64 = 2_000_000_000;
 const NAP: u64 = 200_000;
 /// The driver of virtio-serial takes no more in one write; a frame over it would cost two.
 const WRITE: usize = 32 * 1024;
+/// A serial port hands over 16 bytes at a time: inside a frame, waking up for each of them would take longer than they do.
+const GATHER: u64 = 1_000_000;
 const PORTS: &[u8] = b"/sys/class/virtio-ports/";
 
 /// The host is gone, or talks nonsense.
@@ -66,8 +68,11 @@ impl Buffer {
 
     /// Room behind what is waiting, which is moved to the front for it.
     fn room(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
+        if self.start > 0
+            && let Some(used) = self.bytes.get_mut(..self.end)
+            && self.start <= used.len()
+        {
+            used.copy_within(self.start.., 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         self.bytes.get_mut(self.end..).unwrap_or_default()
@@ -84,7 +89,7 @@ impl Channel {
 
     /// How much standard input may be under way. A terminal holds 4095 bytes; what is more it drops.
     pub fn window(&self) -> u32 {
-        if self.serial { 2 * 1024 } else { 64 * 1024 }
+        if self.serial { 8 * 1024 } else { 64 * 1024 }
     }
 
     /// May the next frame be put in?
@@ -155,6 +160,9 @@ impl Channel {
 
     /// Takes in what has come, without waiting.
     pub fn pull(&mut self) -> core::result::Result<(), Gone> {
+        if self.serial && !self.incoming.is_empty() {
+            sleep(GATHER);
+        }
         let room = self.incoming.room();
         if room.is_empty() {
             return Ok(());

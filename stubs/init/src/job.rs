@@ -1,9 +1,10 @@
 //! The job as pid 1 needs it: texts that end in a NUL, lists that `execve` takes.
 
+use crate::path::Path;
 use crate::proto::job::{PATH, Records, Tag, records};
-use crate::syscall::Result;
 use crate::syscall::file::{READ_ONLY, open, size};
 use crate::syscall::memory::{allocate, allocate_pointers, map_file};
+use crate::syscall::{Errno, Result};
 use core::ffi::CStr;
 
 /// A list of C strings, for the kernel, and its texts, for us.
@@ -66,11 +67,8 @@ pub struct Job {
 impl Job {
     /// Reads the job's file.
     pub fn read() -> Result<Self> {
-        let mut name = [0_u8; 32];
-        for (to, from) in name.iter_mut().zip(PATH.bytes()) {
-            *to = from;
-        }
-        let file = open(CStr::from_bytes_until_nul(&name).unwrap_or_default(), READ_ONLY)?;
+        let path = Path::join(&[PATH.as_bytes()]).ok_or(Errno::INVAL)?;
+        let file = open(path.as_c(), READ_ONLY)?;
         Self::parse(map_file(&file, size(&file)?)?)
     }
 

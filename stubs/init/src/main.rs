@@ -48,7 +48,7 @@ extern "C" fn main() -> ! {
             power::stop(Stop::PowerOff)
         }
     };
-    let mut modules = Modules::default();
+    let mut modules = Modules { verbose: job.verbose, ..Modules::default() };
     modules.load_for_channel(&mut job);
     let Some(name) = job.channel else { power::stop(alone::run(&mut job, &mut modules)) };
     match Channel::open(name) {
@@ -56,6 +56,9 @@ extern "C" fn main() -> ! {
         Ok(mut channel) => power::stop(report::serve(&mut channel, &mut job, &mut modules).unwrap_or(Stop::PowerOff)),
         Err(errno) => {
             console::complain(b"opening the channel", name, errno);
+            if let Some(missed) = &modules.missed {
+                console::say(missed.why.bytes());
+            }
             power::stop(Stop::PowerOff)
         }
     }

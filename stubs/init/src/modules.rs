@@ -22,6 +22,8 @@ pub struct Modules {
     pub refused: Option<Refused>,
     /// A module of the channel that could not be loaded: worth a note.
     pub missed: Option<Refused>,
+    /// Say everything that is done.
+    pub verbose: bool,
 }
 
 impl Modules {
@@ -49,8 +51,11 @@ impl Modules {
             return;
         }
         let name = name(module.path.to_bytes());
-        // A module can stop the machine: its name must be on the console by then.
-        console::say(Line::new(b"loading ").text(name).bytes());
+        // A module can stop the machine: its name must be on the console by then. The channel's are well known, and every
+        // line on a serial console costs a millisecond.
+        if !module.for_channel || self.verbose {
+            console::say(Line::new(b"loading ").text(name).bytes());
+        }
         let begun = uptime();
         let result = open(module.path, READ_ONLY).and_then(|file| load_module(&file, module.parameters));
         let errno = match result {

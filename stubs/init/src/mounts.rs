@@ -29,9 +29,8 @@ const COMMON: [Mount; 2] = [
 const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];
 
 /// The kernel makes these directories only if it has the file system, so none of them makes it run `modprobe`.
-const OPTIONAL: [Mount; 6] = [
+const OPTIONAL: [Mount; 5] = [
     (c"cgroup2", c"/sys/fs/cgroup", KERNELS, c"nsdelegate"),
-    (c"bpf", c"/sys/fs/bpf", KERNELS, c"mode=700"),
     (c"debugfs", c"/sys/kernel/debug", KERNELS, c""),
     (c"tracefs", c"/sys/kernel/tracing", KERNELS, c""),
     (c"securityfs", c"/sys/kernel/security", KERNELS, c""),

@@ -9,16 +9,18 @@ use crate::input::Input;
 use crate::proto::frame::{Ended, Stream, ToGuest, ToHost, Usage};
 use crate::signals::Signals;
 use crate::syscall::file::{
-    Fd, POLL_IN, POLL_OUT, READ_WRITE, Watch, pipe, poll, read, set_nonblocking, set_pipe_size, write,
+    Fd, NO_TERMINAL, NONBLOCKING, POLL_IN, POLL_OUT, READ_WRITE, Watch, open, pipe, poll, read, set_nonblocking,
+    set_pipe_size, write,
 };
-use crate::syscall::file::{NO_TERMINAL, NONBLOCKING, open};
-use crate::syscall::process::{Stop, kill_group};
+use crate::syscall::process::{Stop, kill_group, sleep};
 use crate::syscall::{Errno, Result, terminal};
 
 /// Fewer changes between pid 1 and a command that writes a lot.
 const PIPE: usize = 256 * 1024;
 /// How much of a terminal's output may still follow its command's end; background processes may write for ever.
 const REST: usize = 1024 * 1024;
+/// Between two looks at a terminal that was hung up.
+const NAP: u64 = 1_000_000;
 
 /// Our ends of the command's input and output.
 pub struct Relay {
@@ -246,6 +248,10 @@ impl Relay {
             Ok(_) | Err(_) => {
                 if let Some(output) = self.outputs.get_mut(index) {
                     *output = None;
+                }
+                // A terminal that was hung up (`vhangup`) says so until somebody opens it again.
+                if self.terminal.is_some() {
+                    sleep(NAP);
                 }
                 0
             }

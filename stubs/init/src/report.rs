@@ -20,6 +20,9 @@ type Result<T> = core::result::Result<T, Gone>;
 /// Terminal rows and columns.
 type Size = (u16, u16);
 
+/// A command that runs and whether its directory was missing, or why it does not run.
+type Started = core::result::Result<(Command, bool), NotStarted>;
+
 /// Serves the host until it has its verdict. Says how the machine is to stop.
 pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Result<Stop> {
     let name = SystemName::read();
@@ -92,27 +95,9 @@ fn run(channel: &mut Channel, job: &Job, modules: &Modules, size: Size) -> Resul
         Ok(signals) => signals,
         Err(errno) => return fail(Failure::Exec, errno, b"signalfd"),
     };
-    let (mut relay, started) = if job.terminal {
-        let (rows, columns) = size;
-        match Relay::over_terminal(rows, columns) {
-            Ok(relay) => {
-                let Some(stdio) = relay.terminal_stdio() else {
-                    return fail(Failure::Tty, Errno::NODEV, b"/dev/ptmx");
-                };
-                let started = Command::start(job, &stdio);
-                (relay, started)
-            }
-            Err(errno) => return fail(Failure::Tty, errno, b"/dev/ptmx"),
-        }
-    } else {
-        match Relay::over_pipes() {
-            // The command's ends are closed here, so that its end shows on ours.
-            Ok((relay, ends)) => {
-                let started = Command::start(job, &ends.stdio());
-                (relay, started)
-            }
-            Err(errno) => return fail(Failure::Exec, errno, b"pipe"),
-        }
+    let (mut relay, started) = match begin(job, size) {
+        Ok(begun) => begun,
+        Err((what, errno, subject)) => return fail(what, errno, subject),
     };
     let (command, elsewhere) = match started {
         Ok(started) => started,
@@ -128,15 +113,31 @@ fn run(channel: &mut Channel, job: &Job, modules: &Modules, size: Size) -> Resul
     relay.finish(channel)?;
     Ok(Some(match outcome {
         Outcome::Ended(ended, usage) => (ended, usage),
-        Outcome::Stopped(stop) => {
-            let ended = match stop {
-                Stop::PowerOff => Ended::PowerOff,
-                Stop::Restart => Ended::Restart,
-                Stop::Halt => Ended::Halt,
-            };
-            (ended, Usage { wall_ns: command.running(), ..Usage::default() })
-        }
+        Outcome::Stopped(stop) => (ended_by(stop), Usage { wall_ns: command.running(), ..Usage::default() }),
     }))
+}
+
+/// Starts the command on a terminal or on pipes, whose other ends the relay has. The command's own ends are closed when
+/// this returns: that is how its end shows on ours.
+fn begin(job: &Job, size: Size) -> core::result::Result<(Relay, Started), (Failure, Errno, &'static [u8])> {
+    if !job.terminal {
+        let (relay, ends) = Relay::over_pipes().map_err(|errno| (Failure::Exec, errno, &b"pipe"[..]))?;
+        return Ok((relay, Command::start(job, &ends.stdio())));
+    }
+    let no_terminal = |errno| (Failure::Tty, errno, &b"/dev/ptmx"[..]);
+    let (rows, columns) = size;
+    let relay = Relay::over_terminal(rows, columns).map_err(no_terminal)?;
+    let stdio = relay.terminal_stdio().ok_or(no_terminal(Errno::NODEV))?;
+    let started = Command::start(job, &stdio);
+    Ok((relay, started))
+}
+
+fn ended_by(stop: Stop) -> Ended {
+    match stop {
+        Stop::PowerOff => Ended::PowerOff,
+        Stop::Restart => Ended::Restart,
+        Stop::Halt => Ended::Halt,
+    }
 }
 
 /// Reports a command that could not be executed, with the status that shells give it.

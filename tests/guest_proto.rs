@@ -1,0 +1,277 @@
+//! The protocol between host and guest, byte by byte. Both sides compile the same codec, so a change here is a change
+//! of [`bootling::proto::VERSION`].
+
+use bootling::proto::frame::{Ended, Failure, FrameError, HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost, Usage};
+use bootling::proto::job::{JobError, MAGIC, Tag, record_header, records};
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
+
+/// What a guest may say, in the order of a run, and its bytes.
+const TO_HOST: [(ToHost<'static>, &[u8]); 18] = [
+    (
+        ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
+        b"\x01\x25\0bootling\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x02\0\0\0\0\0\0\0\0\x01\x006.1.0",
+    ),
+    (ToHost::Note(b"slow"), b"\x06\x04\0slow"),
+    (ToHost::Started(258), b"\x02\x08\0\x02\x01\0\0\0\0\0\0"),
+    (ToHost::Stdout(b"out\n"), b"\x03\x04\0out\n"),
+    (ToHost::Stderr(b"\0\xff"), b"\x04\x02\0\0\xff"),
+    (ToHost::Stdout(b""), b"\x03\0\0"),
+    (ToHost::Window(4096), b"\x05\x04\0\0\x10\0\0"),
+    (ToHost::Failed { what: Failure::Job, errno: 0, subject: b"" }, b"\x07\x05\0\0\0\0\0\0"),
+    (ToHost::Failed { what: Failure::Module, errno: 8, subject: b"a.ko" }, b"\x07\x09\0\x01\x08\0\0\0a.ko"),
+    (ToHost::Failed { what: Failure::Exec, errno: 2, subject: b"nope" }, b"\x07\x09\0\x02\x02\0\0\0nope"),
+    (ToHost::Failed { what: Failure::Tty, errno: 19, subject: b"t" }, b"\x07\x06\0\x03\x13\0\0\0t"),
+    (ToHost::Failed { what: Failure::BlockDevices, errno: 110, subject: b"0 of 1" }, b"\x07\x0b\0\x04\x6e\0\0\x000 of 1"),
+    (
+        ToHost::Exit { ended: Ended::Exited(7), usage: USAGE, taint: 9 },
+        b"\x08\x2a\0\0\x07\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
+    ),
+    (
+        ToHost::Exit { ended: Ended::Signaled(9, false), usage: USAGE, taint: 9 },
+        b"\x08\x2a\0\x01\x09\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
+    ),
+    (
+        ToHost::Exit { ended: Ended::Signaled(11, true), usage: USAGE, taint: 9 },
+        b"\x08\x2a\0\x02\x0b\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
+    ),
+    (
+        ToHost::Exit { ended: Ended::PowerOff, usage: USAGE, taint: 9 },
+        b"\x08\x2a\0\x03\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
+    ),
+    (
+        ToHost::Exit { ended: Ended::Restart, usage: USAGE, taint: 9 },
+        b"\x08\x2a\0\x04\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
+    ),
+    (
+        ToHost::Exit { ended: Ended::Halt, usage: USAGE, taint: 9 },
+        b"\x08\x2a\0\x05\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
+    ),
+];
+
+/// What a host may say.
+const TO_GUEST: [(ToGuest<'static>, &[u8]); 6] = [
+    (
+        ToGuest::Go { rows: 25, columns: 80, realtime_ns: 0x0807_0605_0403_0201 },
+        b"\x41\x0c\0\x19\0\x50\0\x01\x02\x03\x04\x05\x06\x07\x08",
+    ),
+    (ToGuest::Stdin(b"in\n"), b"\x42\x03\0in\n"),
+    (ToGuest::StdinEof, b"\x43\0\0"),
+    (ToGuest::Resize { rows: 1, columns: 256 }, b"\x44\x04\0\x01\0\0\x01"),
+    (ToGuest::Signal(15), b"\x45\x01\0\x0f"),
+    (ToGuest::Done, b"\x46\0\0"),
+];
+
+fn encoded(encode: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
+    let mut out = vec![0; HEADER + MAX_PAYLOAD];
+    let len = encode(&mut out);
+    out.truncate(len);
+    out
+}
+
+#[test]
+fn a_guests_frames_have_exactly_these_bytes_and_mean_what_they_meant() {
+    let mut transcript = Vec::new();
+    for (message, bytes) in TO_HOST {
+        assert_eq!(encoded(|out| message.encode(out)), bytes, "encoding {message:?}");
+        transcript.extend_from_slice(bytes);
+    }
+    let mut rest = transcript.as_slice();
+    for (message, bytes) in TO_HOST {
+        let decoded = ToHost::decode(rest).expect("a valid frame");
+        assert_eq!(decoded, Some((message, bytes.len())));
+        rest = &rest[bytes.len()..];
+    }
+    assert_eq!(ToHost::decode(rest), Ok(None));
+}
+
+#[test]
+fn a_hosts_frames_have_exactly_these_bytes_and_mean_what_they_meant() {
+    for (message, bytes) in TO_GUEST {
+        assert_eq!(encoded(|out| message.encode(out)), bytes, "encoding {message:?}");
+        assert_eq!(ToGuest::decode(bytes), Ok(Some((message, bytes.len()))));
+    }
+}
+
+#[test]
+fn a_frame_is_not_there_until_its_last_byte_is() {
+    for (_, bytes) in TO_HOST {
+        for len in 0..bytes.len() {
+            assert_eq!(ToHost::decode(&bytes[..len]), Ok(None), "{len} bytes of {bytes:?}");
+        }
+    }
+    for (_, bytes) in TO_GUEST {
+        for len in 0..bytes.len() {
+            assert_eq!(ToGuest::decode(&bytes[..len]), Ok(None), "{len} bytes of {bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_frame_is_refused_and_says_why() {
+    assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
+    assert_eq!(ToHost::decode(b"\x09\0\0"), Err(FrameError::Tag(9)));
+    assert_eq!(ToGuest::decode(b"\x47\0\0"), Err(FrameError::Tag(0x47)));
+    assert_eq!(ToHost::decode(b"\x03\x01\x80"), Err(FrameError::TooLong(3, 0x8001)));
+    assert_eq!(ToHost::decode(b"\x01\x08\0bootl1ng"), Err(FrameError::Malformed(1)), "another magic");
+    assert_eq!(ToHost::decode(b"\x05\x05\0\0\0\0\0\0"), Err(FrameError::Malformed(5)), "a byte too many");
+    assert_eq!(ToHost::decode(b"\x07\x05\0\x05\0\0\0\0"), Err(FrameError::Malformed(7)), "an unknown failure");
+    assert_eq!(ToHost::decode(b"\x41\0\0"), Err(FrameError::Malformed(0x41)), "from the wrong side");
+    assert_eq!(ToGuest::decode(b"\x43\x01\0x"), Err(FrameError::Malformed(0x43)), "an end with more behind it");
+    assert_eq!(ToGuest::decode(b"\x45\x02\0\x0f\0"), Err(FrameError::Malformed(0x45)));
+}
+
+#[test]
+fn a_payload_that_is_in_place_gets_the_same_header_as_one_that_is_copied() {
+    assert_eq!(encoded(|out| ToHost::Stdout(b"abc").encode(out))[..HEADER], Stream::Output.header(3));
+    assert_eq!(encoded(|out| ToHost::Stderr(b"abc").encode(out))[..HEADER], Stream::Errors.header(3));
+}
+
+#[test]
+fn a_payload_over_the_limit_is_cut_to_it() {
+    let text = vec![b'x'; MAX_PAYLOAD + 1];
+    let bytes = encoded(|out| ToHost::Note(&text).encode(out));
+    assert_eq!(bytes.len(), HEADER + MAX_PAYLOAD);
+    assert_eq!(ToHost::decode(&bytes), Ok(Some((ToHost::Note(&text[1..]), bytes.len()))));
+}
+
+fn job(entries: &[(Tag, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    for (tag, value) in entries {
+        bytes.extend_from_slice(&record_header(*tag, u32::try_from(value.len()).expect("a short value")));
+        bytes.extend_from_slice(value);
+    }
+    bytes
+}
+
+#[test]
+fn a_job_without_its_magic_is_refused() {
+    assert_eq!(records(b"bootling job 2\n").err(), Some(JobError::Magic));
+    assert_eq!(records(b"").err(), Some(JobError::Magic));
+}
+
+#[test]
+fn a_broken_record_ends_the_job_and_says_where() {
+    let start = MAGIC.len();
+    let unknown = [MAGIC, b"a\x01\0\0\0xz\0\0\0\0a\0\0\0\0"].concat();
+    let found: Vec<_> = records(&unknown).expect("a magic").collect();
+    assert_eq!(found, [Ok((Tag::Arg, b"x".as_slice())), Err(JobError::Tag(start + 6))]);
+    for cut in [b"a".as_slice(), b"a\x01\0\0", b"a\x02\0\0\0x", b"a\xff\xff\xff\xffx"] {
+        let bytes = [MAGIC, cut].concat();
+        let found: Vec<_> = records(&bytes).expect("a magic").collect();
+        assert_eq!(found, [Err(JobError::Truncated(start))], "{cut:?}");
+    }
+}
+
+#[test]
+fn every_tags_byte_stands_for_that_tag_alone() {
+    let known: Vec<_> = (0..=u8::MAX).filter_map(|code| Some((code, Tag::from_code(code)?))).collect();
+    assert_eq!(known.len(), 10);
+    assert!(known.iter().all(|(code, tag)| tag.code() == *code));
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn pid1_is_a_small_static_program_that_holds_no_way_to_panic() {
+    let image = bootling::pid1::image(bootling::arch::Arch::X86_64).expect("pid 1 for the machine the tests run on");
+    assert!(image.len() < 48 * 1024, "{} bytes", image.len());
+    let elf = goblin::elf::Elf::parse(image).expect("an ELF file");
+    assert_eq!(elf.header.e_type, goblin::elf::header::ET_EXEC);
+    assert!(elf.interpreter.is_none() && elf.dynamic.is_none(), "it wants a dynamic loader");
+    // Its panic handler says this. As long as nothing can reach the handler, the linker leaves both out.
+    let panicked = b"pid 1 panicked";
+    assert!(!image.windows(panicked.len()).any(|text| text == panicked), "something in pid 1 can panic");
+    assert!(image.windows(8).any(|text| text == b"bootling"), "the search for texts itself is broken");
+}
+
+fn tags() -> impl Strategy<Value = Tag> {
+    proptest::sample::select(vec![
+        Tag::Arg,
+        Tag::Env,
+        Tag::Cwd,
+        Tag::Module,
+        Tag::ChannelModule,
+        Tag::Channel,
+        Tag::Tty,
+        Tag::Hostname,
+        Tag::BlockDevices,
+        Tag::Verbose,
+    ])
+}
+
+fn endings() -> impl Strategy<Value = Ended> {
+    prop_oneof![
+        any::<u8>().prop_map(Ended::Exited),
+        any::<(u8, bool)>().prop_map(|(signal, core)| Ended::Signaled(signal, core)),
+        Just(Ended::PowerOff),
+        Just(Ended::Restart),
+        Just(Ended::Halt),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic_or_take_more_than_there_is(bytes: Vec<u8>) {
+        if let Ok(Some((_, taken))) = ToHost::decode(&bytes) {
+            prop_assert!(taken <= bytes.len());
+        }
+        if let Ok(Some((_, taken))) = ToGuest::decode(&bytes) {
+            prop_assert!(taken <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn no_payload_makes_a_decoder_panic(tag in 0_u8..0x50, payload in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let mut bytes = vec![tag, payload.len() as u8, 0];
+        bytes.extend_from_slice(&payload);
+        // What decodes must also encode to the same bytes: there is one way to write each message.
+        if let Ok(Some((message, taken))) = ToHost::decode(&bytes) {
+            prop_assert_eq!(taken, bytes.len());
+            let canonical = encoded(|out| message.encode(out));
+            let again = ToHost::decode(&canonical);
+            prop_assert_eq!(again, Ok(Some((message, canonical.len()))));
+        }
+        if let Ok(Some((message, taken))) = ToGuest::decode(&bytes) {
+            prop_assert_eq!(taken, bytes.len());
+            prop_assert_eq!(encoded(|out| message.encode(out)), bytes);
+        }
+    }
+
+    #[test]
+    fn a_verdict_survives_the_channel(
+        ended in endings(), wall_ns: u64, user_us: u64, system_us: u64, max_rss_kib: u64, taint: u64,
+    ) {
+        let message = ToHost::Exit { ended, usage: Usage { wall_ns, user_us, system_us, max_rss_kib }, taint };
+        let bytes = encoded(|out| message.encode(out));
+        prop_assert_eq!(ToHost::decode(&bytes), Ok(Some((message, bytes.len()))));
+    }
+
+    #[test]
+    fn output_and_texts_survive_the_channel(text: Vec<u8>, number: u32, wide: u64) {
+        for message in [
+            ToHost::Stdout(&text),
+            ToHost::Stderr(&text),
+            ToHost::Note(&text),
+            ToHost::Failed { what: Failure::Exec, errno: number, subject: &text },
+            ToHost::Hello { version: number, uptime_ns: wide, taint: wide, window: number, release: &text },
+        ] {
+            let bytes = encoded(|out| message.encode(out));
+            prop_assert_eq!(ToHost::decode(&bytes), Ok(Some((message, bytes.len()))));
+        }
+    }
+
+    #[test]
+    fn a_job_reads_as_it_was_written(entries in proptest::collection::vec((tags(), any::<Vec<u8>>()), 0..20)) {
+        let bytes = job(&entries);
+        let read: Result<Vec<_>, _> =
+            records(&bytes).expect("a magic").map(|record| record.map(|(tag, value)| (tag, value.to_vec()))).collect();
+        prop_assert_eq!(read, Ok(entries));
+    }
+
+    #[test]
+    fn no_bytes_make_a_jobs_reader_panic_or_run_for_ever(rest: Vec<u8>) {
+        let bytes = [MAGIC, &rest].concat();
+        prop_assert!(records(&bytes).expect("a magic").count() <= rest.len());
+    }
+}
