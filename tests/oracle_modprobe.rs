@@ -1,0 +1,197 @@
+//! Our load order against `modprobe --show-depends`, for every module of Debian's kernels: with depmod's tables and
+//! with our own, made from `.modinfo` alone. The packages are in `build/kernels` (`tools/fetch-kernel` gets them).
+//!
+//! Each order must hold the same modules as modprobe's, and every hard dependency before its user.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bootling::cache::Cache;
+use bootling::resolve::Root;
+use bootling::resolve::kernel::{Kernel, ModuleDir, find};
+use bootling::resolve::Why;
+use bootling::resolve::modules::builtin::Builtin;
+use bootling::resolve::modules::index::Index;
+use bootling::resolve::modules::order::Order;
+use bootling::resolve::modules::{ModuleError, name, resolve_with};
+use bootling::spec::{KernelRef, ModuleRequest};
+
+/// Fewer compared modules than this are a failure of the test itself.
+const AT_LEAST: usize = 1000;
+
+fn build() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
+}
+
+/// The package whose name starts so, but is not the cloud flavour.
+fn package(prefix: &str) -> PathBuf {
+    let kernels = build().join("kernels");
+    let listing = fs::read_dir(&kernels).expect("build/kernels, filled by tools/fetch-kernel");
+    let mut found: Vec<PathBuf> = listing.map(|item| item.expect("an entry").path()).collect();
+    found.retain(|path| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        name.starts_with(prefix) && name.ends_with(".deb") && !name.contains("cloud")
+    });
+    found.sort();
+    found.pop().unwrap_or_else(|| panic!("no {prefix}*.deb in {}", kernels.display()))
+}
+
+fn cache() -> Cache {
+    let directory = build().join("test-cache");
+    match fs::DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{}: {error}", directory.display()),
+        Ok(()) | Err(_) => {}
+    }
+    Cache::at(directory, 4 << 30).expect("a cache")
+}
+
+/// The same modules in a directory of their own, where depmod runs.
+fn with_depmod(kernel: &Kernel, base: &Path) -> Kernel {
+    let from = kernel.modules.as_ref().expect("modules");
+    let to = base.join("lib/modules").join(&from.release);
+    for item in walkdir::WalkDir::new(&from.host) {
+        let item = item.expect("an entry");
+        let path = item.path().strip_prefix(&from.host).expect("below");
+        if item.file_type().is_dir() {
+            fs::create_dir_all(to.join(path)).expect("a directory");
+        } else if path.extension().is_some_and(|ending| ending == "ko")
+            || ["modules.builtin", "modules.builtin.modinfo", "modules.order"].contains(&&*path.to_string_lossy())
+        {
+            // A link would change the ctime of what is in the cache, nothing more.
+            fs::hard_link(item.path(), to.join(path)).expect("a hard link");
+        }
+    }
+    let status = Command::new("depmod").arg("-b").arg(base).arg(&from.release).status().expect("depmod runs");
+    assert!(status.success(), "depmod: {status}");
+    let modules = ModuleDir { host: to, ..from.clone() };
+    Kernel { modules: Some(modules), ..kernel.clone() }
+}
+
+/// What modprobe would load for a module.
+fn modprobe(base: &Path, release: &str, module: &str) -> BTreeSet<String> {
+    let output = Command::new("modprobe")
+        .args(["--show-depends", "-S", release, "-d"])
+        .arg(base)
+        .arg("-C")
+        .arg(base.join("etc"))
+        .arg(module)
+        .output()
+        .expect("modprobe runs");
+    assert!(output.status.success(), "modprobe {module}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let paths = text.lines().filter_map(|line| line.strip_prefix("insmod ")).map(str::trim);
+    paths.map(|path| name::of_path(path).expect("a module's path").into_owned()).collect()
+}
+
+/// What we would load, in order. The tables are read once for all modules.
+fn ours(index: &Index, builtin: &Builtin, module: &str) -> Vec<String> {
+    let mut order = Order::new(Some(index), builtin);
+    order.add(module, &Why::Base, false).unwrap_or_else(|error| panic!("{module}: {error}"));
+    order.steps.into_iter().map(|step| step.name).collect()
+}
+
+/// The same by the whole way, from the request to the files.
+fn resolved(root: &Root, kernel: &Kernel, module: &str, cache: &Cache) -> Vec<String> {
+    let request = ModuleRequest { name: module.into(), params: "".into() };
+    let resolved = resolve_with(root, kernel, &[request], &[], &|| Ok::<_, ModuleError>(cache.clone()));
+    let resolved = resolved.unwrap_or_else(|error| panic!("{module}: {error}"));
+    assert!(resolved.facts.len() >= resolved.loads.len());
+    resolved.loads.into_iter().map(|load| load.name).collect()
+}
+
+/// All hard dependencies by depmod's `modules.dep`.
+fn hard_dependencies(kernel: &Kernel) -> HashMap<String, Vec<String>> {
+    let text = fs::read_to_string(kernel.modules.as_ref().expect("modules").host.join("modules.dep")).expect("read");
+    let of = |path: &str| name::of_path(path).expect("a module").into_owned();
+    let line = |line: &str| {
+        let (path, needed) = line.split_once(':').expect("a colon");
+        (of(path), needed.split_whitespace().map(of).collect())
+    };
+    text.lines().map(line).collect()
+}
+
+fn compare(prefix: &str) {
+    let (cache, started) = (cache(), Instant::now());
+    let root = Root::new("/").expect("a root");
+    let deb = package(prefix);
+    let plain = find(&root, &KernelRef::Named(deb.into()), &cache, &mut |_| {}).expect("a kernel");
+    let release = plain.release.clone().expect("a release");
+    let unpacked = started.elapsed();
+    let base = tempfile::tempdir_in(build()).expect("a directory in build/");
+    fs::create_dir(base.path().join("etc")).expect("an empty configuration");
+    let depmod = with_depmod(&plain, base.path());
+    let hard = hard_dependencies(&depmod);
+    let mut names: Vec<&String> = hard.keys().collect();
+    names.sort();
+    let (next, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let root = Root::new("/").expect("a root");
+                let kernels = [("depmod", &depmod), ("modinfo", &plain)].map(|(name, kernel)| {
+                    let directory = &kernel.modules.as_ref().expect("modules").host;
+                    let index = Index::read(directory).expect("read").expect("tables");
+                    (name, kernel, index, Builtin::read(directory).expect("read"))
+                });
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(module) = names.get(at) else { break };
+                    let expected = modprobe(base.path(), &release, module);
+                    for (tables, kernel, index, builtin) in &kernels {
+                        let order = ours(index, builtin, module);
+                        if at % 100 == 0 {
+                            assert_eq!(order, resolved(&root, kernel, module, &cache), "{module}");
+                        }
+                        if let Some(why) = difference(&order, &expected, &hard) {
+                            wrong.fetch_add(1, Ordering::Relaxed);
+                            eprintln!("{release} {module} ({tables}): {why}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    eprintln!(
+        "{release}: {} modules compared with both tables in {:.1} s (unpacking: {:.1} s)",
+        names.len(),
+        started.elapsed().as_secs_f32(),
+        unpacked.as_secs_f32()
+    );
+    assert!(names.len() >= AT_LEAST, "only {} modules compared", names.len());
+    assert_eq!(wrong.into_inner(), 0, "orders differ from modprobe's");
+}
+
+/// What is wrong with an order, if anything.
+fn difference(order: &[String], expected: &BTreeSet<String>, hard: &HashMap<String, Vec<String>>) -> Option<String> {
+    let set: BTreeSet<String> = order.iter().cloned().collect();
+    if set.len() != order.len() {
+        return Some(format!("a module twice: {order:?}"));
+    }
+    if set != *expected {
+        let (missing, more): (Vec<_>, Vec<_>) = (expected.difference(&set).collect(), set.difference(expected).collect());
+        return Some(format!("missing {missing:?}, too many {more:?}"));
+    }
+    for (place, module) in order.iter().enumerate() {
+        for needed in &hard[module] {
+            if !order[..place].contains(needed) {
+                return Some(format!("{needed} not before {module}: {order:?}"));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn every_module_of_debian_6_1_loads_as_modprobe_would_load_it() {
+    compare("linux-image-6.1.");
+}
+
+#[test]
+fn every_module_of_debian_6_12_loads_as_modprobe_would_load_it() {
+    compare("linux-image-6.12.");
+}
