@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::image::{Bootable, identify};
-use super::{Config, ImageKind, Kernel, KernelError, ModuleDir, ModuleLayout, config, deb, package, release, tree, vmlinux};
+use super::{
+    Config, ImageKind, Kernel, KernelError, ModuleDir, ModuleLayout, config, deb, package, release, tree, vmlinux,
+};
 use crate::cache::Cache;
 use crate::resolve::root::Root;
 use crate::spec::{ArchivePath, KernelRef};
@@ -99,13 +101,7 @@ fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<
 }
 
 /// Adds modules and configuration to an image.
-fn complete(
-    root: &Root,
-    image: &Path,
-    typed: &Path,
-    found: Bootable,
-    cache: &Cache,
-) -> Result<Kernel, KernelError> {
+fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Cache) -> Result<Kernel, KernelError> {
     let release = found.release.clone();
     let mut kernel = Kernel {
         image: image.to_owned(),
@@ -140,9 +136,11 @@ fn complete(
 
 /// `lib/modules/RELEASE` beside the image's `boot`, around the image, or under the root.
 fn modules_near(root: &Root, image: &Path, release: &str) -> Option<ModuleDir> {
-    let beside = image.ancestors().nth(2).into_iter().flat_map(|base| {
-        ["lib/modules", "usr/lib/modules"].map(|modules| base.join(modules).join(release))
-    });
+    let beside = image
+        .ancestors()
+        .nth(2)
+        .into_iter()
+        .flat_map(|base| ["lib/modules", "usr/lib/modules"].map(|modules| base.join(modules).join(release)));
     let around = image.parent().filter(|parent| parent.ends_with(release)).map(Path::to_owned);
     let below = ["/lib/modules", "/usr/lib/modules"].map(|modules| ArchivePath::new(modules).join(release));
     let below = below.iter().filter_map(|path| root.find(path)).map(|found| root.host_path(&found.real));
