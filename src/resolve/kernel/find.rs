@@ -247,7 +247,8 @@ mod tests {
     use crate::resolve::kernel::unpack::tests::archive;
     use crate::resolve::kernel::{ImageKind, Kernel, KernelError};
     use crate::resolve::modules::modinfo::tests::module;
-    use crate::spec::KernelRef;
+    use crate::resolve::modules::resolve_with;
+    use crate::spec::{KernelRef, ModuleRequest};
     use std::ffi::OsString;
     use std::fs;
     use std::path::Path;
@@ -380,7 +381,16 @@ mod tests {
         assert_eq!(again.image, kernel.image);
         fs::write(&kernel.image, b"garbage").expect("damaged");
         let again = find(&root, &wanted, &world.cache, &mut |text| said.push(text.to_owned())).expect("found");
-        assert_eq!((said.len(), fs::read(again.image).expect("read")), (2, bzimage("6.9.0")));
+        assert_eq!((said.len(), fs::read(&again.image).expect("read")), (2, bzimage("6.9.0")));
+        fs::write(modules.join("kernel/b.ko"), b"garbage").expect("damaged");
+        fs::remove_file(modules.join("kernel/a.ko")).expect("damaged");
+        let request = ModuleRequest { name: "a".into(), params: "x=1".into() };
+        let resolved =
+            resolve_with(&root, &again, &[request], &["gone"], &|| Ok(world.cache.clone())).expect("renewed");
+        let loads: Vec<_> = resolved.loads.iter().map(|load| (load.path.to_string(), load.params.clone())).collect();
+        let at = |name: &str| format!("/lib/modules/6.9.0/kernel/{name}.ko");
+        assert_eq!(loads, [(at("b"), "".into()), (at("a"), "x=1".into())]);
+        assert_eq!(fs::read(modules.join("kernel/b.ko")).expect("read"), module(&["depends="]));
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub(super) fn from_bzimage(
         Some(kind) => {
             let known = cache.get(&key)?;
             if known.is_none() {
-                progress(&format!("unpacking {origin} (once)"));
+                progress(&format!("taking the vmlinux out of {origin} (once)"));
             }
             known.map_or_else(|| unpack_once(kind, &payload, &key, image, cache), |found| Ok(Some(found)))?
         }

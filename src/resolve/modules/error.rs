@@ -95,6 +95,9 @@ pub enum ModuleError {
         /// What it said.
         source: io::Error,
     },
+    /// A damaged package could not be unpacked again.
+    #[error("unpacking a damaged kernel again")]
+    Renew(#[from] Box<crate::resolve::kernel::KernelError>),
     /// The cache could not be used.
     #[error(transparent)]
     Cache(#[from] CacheError),

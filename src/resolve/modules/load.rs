@@ -128,6 +128,9 @@ impl Sources<'_> {
         };
         let host = host_path(dir, self.root, listed);
         if !host.exists() {
+            if dir.host.join(STAMPS).exists() {
+                return Err(ModuleError::Damaged { path: host });
+            }
             return Err(ModuleError::Dangling { name: step.name, why: Box::new(step.why), path: host });
         }
         // An absolute path in modules.dep is one of the root's; in the image it stands below the directory.
@@ -145,9 +148,8 @@ impl Sources<'_> {
         let text = super::read_text(&stamps, 64 << 20)?;
         for item in items {
             let Some(path) = item.host.strip_prefix(&dir.host).ok().and_then(Path::to_str) else { continue };
-            let found = std::fs::metadata(&item.host).map_err(|error| ModuleError::io("opening", &item.host, error))?;
-            let line = format!("\n{path} {}\n", stamp(&found));
-            if !text.contains(&line) {
+            let found = std::fs::metadata(&item.host).ok();
+            if !found.is_some_and(|found| text.contains(&format!("\n{path} {}\n", stamp(&found)))) {
                 return Err(ModuleError::Damaged { path: item.host.clone() });
             }
         }
