@@ -19,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 
 mod seal;
 
-use self::seal::{Seal, hex};
 pub use self::seal::{Key, Stamp};
+use self::seal::{Seal, hex};
 
 /// What the cache may hold, in bytes, unless `BOOTLING_CACHE_LIMIT` says otherwise.
 pub const DEFAULT_LIMIT: u64 = 4 << 30;
@@ -206,11 +206,7 @@ impl Cache {
     }
 
     /// Finds an entry, or makes it and puts it into place.
-    fn entry<E: From<CacheError>>(
-        &self,
-        key: &Key,
-        make: impl FnOnce(&Path) -> Result<Seal, E>,
-    ) -> Result<PathBuf, E> {
+    fn entry<E: From<CacheError>>(&self, key: &Key, make: impl FnOnce(&Path) -> Result<Seal, E>) -> Result<PathBuf, E> {
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }
@@ -460,11 +456,11 @@ mod tests {
                     let path = cache
                         .file::<CacheError>(&key, |file| {
                             made.fetch_add(1, Ordering::Relaxed);
-                            file.write_all(&[7; 100_000]).expect("written");
+                            file.write_all(&vec![7; 100_000]).expect("written");
                             Ok(())
                         })
                         .expect("an entry");
-                    assert_eq!(fs::read(path).expect("read"), [7; 100_000]);
+                    assert_eq!(fs::read(path).expect("read"), vec![7; 100_000]);
                 });
             }
         });

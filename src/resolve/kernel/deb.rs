@@ -29,17 +29,20 @@ struct Record {
     /// Its stamp.
     stamp: String,
     modules: bool,
+    /// The package, to make the entry again.
+    source: String,
 }
 
 impl Record {
     fn text(&self) -> String {
-        format!("{}\n{}\n{}\n{}\n", self.release, self.image, self.stamp, self.modules)
+        format!("{}\n{}\n{}\n{}\n{}\n", self.release, self.image, self.stamp, self.modules, self.source)
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::to_owned);
         let (release, image, stamp) = (lines.next()?, lines.next()?, lines.next()?);
-        Some(Self { release, image, stamp, modules: lines.next()? == "true" })
+        let modules = lines.next()? == "true";
+        Some(Self { release, image, stamp, modules, source: lines.next()? })
     }
 }
 
@@ -67,6 +70,18 @@ pub(super) fn find(
         cache.discard(&key)?;
     }
     Err(KernelError::Damaged { path: cache.directory().to_owned(), why: "an entry changed while it was made".into() })
+}
+
+/// Throws away the unpacked package that a directory of modules belongs to, and unpacks it again, to the same place.
+/// False where the directory is not one of ours, or its package is gone.
+pub(crate) fn renew(modules: &ModuleDir, cache: &Cache) -> Result<bool, KernelError> {
+    let record = modules.host.ancestors().nth(3).and_then(|data| fs::read_to_string(data.join(RECORD)).ok());
+    let Some(record) = record.as_deref().and_then(Record::parse) else { return Ok(false) };
+    cache.discard_holder(&modules.host)?;
+    if Path::new(&record.source).exists() {
+        find(Path::new(&record.source), &record.source, cache, &mut |_| {})?;
+    }
+    Ok(modules.host.exists())
 }
 
 /// The kernel in an unpacked package; `None` where the files are not what was unpacked.
@@ -109,7 +124,8 @@ fn unpack_package(file: &File, metadata: &Metadata, path: &Path, into: &Path) ->
     let found = fs::metadata(into.join(&image)).map_err(bad)?;
     let modules: Vec<Scanned> =
         unpacked.modules.into_iter().filter(|(of, _)| *of == release).map(|(_, module)| module).collect();
-    let record = Record { stamp: stamp(&found), modules: !modules.is_empty(), release, image };
+    let source = path.display().to_string();
+    let record = Record { stamp: stamp(&found), modules: !modules.is_empty(), release, image, source };
     if record.modules {
         index(&into.join("lib/modules").join(&record.release), &modules).map_err(bad)?;
     }

@@ -104,8 +104,10 @@ fn no_image(refused: &[String], modules: usize) -> String {
         return refused.join("; ");
     }
     match modules {
-        0 => "it has no /boot/vmlinuz-RELEASE and no modules; a meta-package only names the real one (apt-cache depends)"
-            .to_owned(),
+        0 => {
+            "it has no /boot/vmlinuz-RELEASE and no modules; a meta-package only names the real one (apt-cache depends)"
+                .to_owned()
+        }
         modules => format!("it has {modules} modules but no image; give the package with /boot/vmlinuz-RELEASE"),
     }
 }

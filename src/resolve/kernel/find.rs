@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::image::{Bootable, identify};
-use super::{Config, ImageKind, Kernel, KernelError, ModuleDir, ModuleLayout, config, deb, package, release, tree, vmlinux};
+use super::{
+    Config, ImageKind, Kernel, KernelError, ModuleDir, ModuleLayout, config, deb, package, release, tree, vmlinux,
+};
 use crate::cache::Cache;
 use crate::resolve::root::Root;
 use crate::spec::{ArchivePath, KernelRef};
@@ -99,13 +101,7 @@ fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<
 }
 
 /// Adds modules and configuration to an image.
-fn complete(
-    root: &Root,
-    image: &Path,
-    typed: &Path,
-    found: Bootable,
-    cache: &Cache,
-) -> Result<Kernel, KernelError> {
+fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Cache) -> Result<Kernel, KernelError> {
     let release = found.release.clone();
     let mut kernel = Kernel {
         image: image.to_owned(),
@@ -140,9 +136,11 @@ fn complete(
 
 /// `lib/modules/RELEASE` beside the image's `boot`, around the image, or under the root.
 fn modules_near(root: &Root, image: &Path, release: &str) -> Option<ModuleDir> {
-    let beside = image.ancestors().nth(2).into_iter().flat_map(|base| {
-        ["lib/modules", "usr/lib/modules"].map(|modules| base.join(modules).join(release))
-    });
+    let beside = image
+        .ancestors()
+        .nth(2)
+        .into_iter()
+        .flat_map(|base| ["lib/modules", "usr/lib/modules"].map(|modules| base.join(modules).join(release)));
     let around = image.parent().filter(|parent| parent.ends_with(release)).map(Path::to_owned);
     let below = ["/lib/modules", "/usr/lib/modules"].map(|modules| ArchivePath::new(modules).join(release));
     let below = below.iter().filter_map(|path| root.find(path)).map(|found| root.host_path(&found.real));
@@ -249,7 +247,8 @@ mod tests {
     use crate::resolve::kernel::unpack::tests::archive;
     use crate::resolve::kernel::{ImageKind, Kernel, KernelError};
     use crate::resolve::modules::modinfo::tests::module;
-    use crate::spec::KernelRef;
+    use crate::resolve::modules::resolve_with;
+    use crate::spec::{KernelRef, ModuleRequest};
     use std::ffi::OsString;
     use std::fs;
     use std::path::Path;
@@ -382,7 +381,16 @@ mod tests {
         assert_eq!(again.image, kernel.image);
         fs::write(&kernel.image, b"garbage").expect("damaged");
         let again = find(&root, &wanted, &world.cache, &mut |text| said.push(text.to_owned())).expect("found");
-        assert_eq!((said.len(), fs::read(again.image).expect("read")), (2, bzimage("6.9.0")));
+        assert_eq!((said.len(), fs::read(&again.image).expect("read")), (2, bzimage("6.9.0")));
+        fs::write(modules.join("kernel/b.ko"), b"garbage").expect("damaged");
+        fs::remove_file(modules.join("kernel/a.ko")).expect("damaged");
+        let request = ModuleRequest { name: "a".into(), params: "x=1".into() };
+        let resolved =
+            resolve_with(&root, &again, &[request], &["gone"], &|| Ok(world.cache.clone())).expect("renewed");
+        let loads: Vec<_> = resolved.loads.iter().map(|load| (load.path.to_string(), load.params.clone())).collect();
+        let at = |name: &str| format!("/lib/modules/6.9.0/kernel/{name}.ko");
+        assert_eq!(loads, [(at("b"), "".into()), (at("a"), "x=1".into())]);
+        assert_eq!(fs::read(modules.join("kernel/b.ko")).expect("read"), module(&["depends="]));
     }
 
     #[test]

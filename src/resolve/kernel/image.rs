@@ -46,7 +46,8 @@ impl Refused {
 }
 
 const GIVE_X86: &str = "give an x86-64 bzImage (vmlinuz) or vmlinux";
-const INITRD: &str = "an initrd goes to --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
+const INITRD: &str =
+    "an initrd goes to --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
 
 /// What the file at `path` is.
 pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
@@ -71,9 +72,7 @@ pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
 fn bzimage(setup: &[u8], len: u64) -> Result<Bootable, Refused> {
     match BzImage::parse(setup, len) {
         Ok(header) if !header.is_64 => Err(Refused::new("a bzImage for 32-bit x86 (i386)", GIVE_X86)),
-        Ok(header) => {
-            Ok(Bootable { kind: ImageKind::BzImage, release: header.release(setup), arch: Arch::X86_64 })
-        }
+        Ok(header) => Ok(Bootable { kind: ImageKind::BzImage, release: header.release(setup), arch: Arch::X86_64 }),
         Err(error @ SetupError::Truncated { .. }) => {
             Err(Refused::new(format!("a bzImage cut short ({error})"), "copy or build it again"))
         }
@@ -154,7 +153,10 @@ fn stranger(head: &[u8], len: u64) -> Refused {
 fn pe(head: &[u8]) -> Refused {
     let sections = pe_sections(head).unwrap_or_default();
     if sections.iter().any(|name| name == ".linux") {
-        return Refused::new("a unified kernel image (UKI)", "give the kernel that is inside (objcopy -O binary -j .linux)");
+        return Refused::new(
+            "a unified kernel image (UKI)",
+            "give the kernel that is inside (objcopy -O binary -j .linux)",
+        );
     }
     Refused::new("an EFI program, not a Linux kernel", GIVE_X86)
 }

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use crate::arch::Arch;
 
 pub use self::config::Config;
+pub(crate) use self::deb::renew;
 pub use self::error::KernelError;
 pub use self::find::find;
 pub use self::vmlinux::vmlinux;

@@ -68,7 +68,8 @@ pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
         };
         // dpkg writes plain names; other tools end them with a slash.
         let name = field(0, 16).ok_or_else(|| bad("a name that is no text"))?.trim_end_matches('/').to_owned();
-        let size: u64 = field(48, 58).and_then(|text| text.parse().ok()).ok_or_else(|| bad("a size that is no number"))?;
+        let size: u64 =
+            field(48, 58).and_then(|text| text.parse().ok()).ok_or_else(|| bad("a size that is no number"))?;
         let start = at + HEADER;
         if header.get(58..) != Some(b"`\n") || size > len.saturating_sub(start) {
             return Err(bad(&format!("member {name} says {size} bytes at {start}, the file has {len}")));
@@ -156,7 +157,8 @@ pub struct Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("it unpacks to too many bytes"))?;
+        self.left =
+            self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("it unpacks to too many bytes"))?;
         Ok(read)
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError
         let release = found.release.or_else(|| stated.clone());
         let host = directory.clone();
         let modules = directory.join("modules.order").exists().then_some(());
-        let modules = modules.and(release.clone()).map(|release| ModuleDir { host, release, layout: ModuleLayout::BuildTree });
+        let modules =
+            modules.and(release.clone()).map(|release| ModuleDir { host, release, layout: ModuleLayout::BuildTree });
         return Ok(Kernel {
             image: path,
             kind: found.kind,

@@ -103,7 +103,7 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<Unpacked> {
                     continue;
                 }
                 match write_module(&job.file, job.bytes.as_slice(), &total) {
-                    Ok(info) => modules.push((job.release, Scanned { path: job.path, info })),
+                    Ok(said) => modules.push((job.release, Scanned { path: job.path, info: said })),
                     Err(error) => {
                         failed.store(true, Ordering::Relaxed);
                         done = Err(error);
@@ -375,7 +375,10 @@ pub(crate) mod tests {
         let paths: Vec<&str> = unpacked.modules.iter().map(|(_, module)| module.path.as_str()).collect();
         assert_eq!(paths, ["kernel/a.ko", &deep, "kernel/large.ko"]);
         assert_eq!(unpacked.modules[0].1.info.depends, ["deep"]);
-        assert_eq!(fs::read(dir.path().join("lib/modules/6.9.0/kernel/a.ko")).expect("read"), module(&["depends=deep"]));
+        assert_eq!(
+            fs::read(dir.path().join("lib/modules/6.9.0/kernel/a.ko")).expect("read"),
+            module(&["depends=deep"])
+        );
     }
 
     #[test]
@@ -408,7 +411,7 @@ pub(crate) mod tests {
     #[test]
     fn a_bomb_of_a_module_stops_at_the_limit() {
         let mut bomb = zstd::Encoder::new(Vec::new(), 1).expect("a writer");
-        for _ in 0..(super::FILE_LIMIT >> 20) + 1 {
+        for _ in 0..=super::FILE_LIMIT >> 20 {
             std::io::Write::write_all(&mut bomb, &vec![0; 1 << 20]).expect("compressed");
         }
         let bomb = bomb.finish().expect("finished");
@@ -420,7 +423,8 @@ pub(crate) mod tests {
 
     #[test]
     fn releases_that_could_be_paths_are_not_wanted() {
-        for path in ["boot/vmlinuz-x/y", "boot/vmlinuz-", "lib/modules//a.ko", "lib/modules/.hidden/a.ko", "etc/passwd"] {
+        for path in ["boot/vmlinuz-x/y", "boot/vmlinuz-", "lib/modules//a.ko", "lib/modules/.hidden/a.ko", "etc/passwd"]
+        {
             assert_eq!(Wanted::of(path), None, "{path}");
         }
     }

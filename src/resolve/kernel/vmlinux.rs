@@ -70,11 +70,7 @@ impl Payload {
 /// The kernel as an ELF file with a PVH entry, in the cache; `None` where the bzImage has to boot as it is.
 ///
 /// A repeated call costs a few `stat`s: the image's path and stamp lead to the payload's digest, that to the entry.
-pub fn vmlinux(
-    kernel: &Kernel,
-    cache: &Cache,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Option<PathBuf>, KernelError> {
+pub fn vmlinux(kernel: &Kernel, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Option<PathBuf>, KernelError> {
     match kernel.kind {
         ImageKind::VmlinuxPvh => Ok(Some(kernel.image.clone())),
         ImageKind::BzImage => from_bzimage(&kernel.image, &kernel.origin, cache, progress),
@@ -109,18 +105,19 @@ pub(super) fn from_bzimage(
     let key = Key::of("vmlinux 1", &[&Sha256::digest(&payload)]);
     let found = match Payload::of(&payload) {
         None => None,
-        Some(kind) => match cache.get(&key)? {
-            Some(found) => Some(found),
-            None => {
-                progress(&format!("unpacking {origin} (once)"));
-                unpack_once(kind, &payload, &key, image, cache)?
+        Some(kind) => {
+            let known = cache.get(&key)?;
+            if known.is_none() {
+                progress(&format!("taking the vmlinux out of {origin} (once)"));
             }
-        },
+            known.map_or_else(|| unpack_once(kind, &payload, &key, image, cache), |found| Ok(Some(found)))?
+        }
     };
     let text = if found.is_some() { key.as_str() } else { NOTHING };
     cache.file::<KernelError>(&link, |file| {
         let write = file.write_all(text.as_bytes());
-        write.map_err(|source| CacheError::Io { doing: "writing to", path: cache.directory().to_owned(), source }.into())
+        write
+            .map_err(|source| CacheError::Io { doing: "writing to", path: cache.directory().to_owned(), source }.into())
     })?;
     Ok(found)
 }

@@ -133,10 +133,7 @@ mod tests {
             module("kernel/b_x.ko", "depends=c"),
             module("kernel/c.ko", "depends="),
         ]);
-        assert_eq!(
-            tables.dep,
-            "kernel/a.ko: kernel/b_x.ko kernel/c.ko\nkernel/b_x.ko: kernel/c.ko\nkernel/c.ko:\n"
-        );
+        assert_eq!(tables.dep, "kernel/a.ko: kernel/b_x.ko kernel/c.ko\nkernel/b_x.ko: kernel/c.ko\nkernel/c.ko:\n");
     }
 
     #[test]

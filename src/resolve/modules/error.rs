@@ -21,7 +21,7 @@ pub enum ModuleError {
         /// The name that was wanted.
         name: String,
         /// Who wanted it.
-        why: Why,
+        why: Box<Why>,
         /// The kernel, and where it was looked for.
         place: String,
         /// Names that may have been meant.
@@ -33,7 +33,7 @@ pub enum ModuleError {
         /// The module.
         name: String,
         /// Who wanted it.
-        why: Why,
+        why: Box<Why>,
         /// The file.
         path: PathBuf,
     },
@@ -95,6 +95,9 @@ pub enum ModuleError {
         /// What it said.
         source: io::Error,
     },
+    /// A damaged package could not be unpacked again.
+    #[error("unpacking a damaged kernel again")]
+    Renew(#[from] Box<crate::resolve::kernel::KernelError>),
     /// The cache could not be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -141,7 +144,7 @@ fn place_of(kernel: &Kernel, builtin_known: bool) -> String {
 /// The error for a request that leads nowhere.
 pub(super) fn not_found(name: &str, kernel: &Kernel, order: &Order<'_>, builtin: &Builtin, why: Why) -> ModuleError {
     let near = near(name, &order.names());
-    ModuleError::Missing { name: name.to_owned(), why, place: place_of(kernel, builtin.known), near }
+    ModuleError::Missing { name: name.to_owned(), why: Box::new(why), place: place_of(kernel, builtin.known), near }
 }
 
 /// Reads a file of at most `limit` bytes.

@@ -118,7 +118,7 @@ impl Index {
                 continue;
             };
             // Most patterns differ in their first letters: look there before going to any trouble.
-            let plain = pattern.bytes().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            let plain = pattern.bytes().take_while(u8::is_ascii_alphanumeric).count();
             let same = wanted.get(..plain.min(wanted.len())) == pattern.get(..plain.min(wanted.len()));
             if same && name::matches(&name::normal_pattern(pattern.trim()), wanted) {
                 let module = name::normal(module.trim()).into_owned();
@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn all_modules_of_an_alias_are_found_once() {
-        let index = index("", "# c\nalias pci:v8086d* a-b\nalias pci:v*d1 c\nalias pci:v8086d? a_b\nalias fs-xfs xfs\n");
+        let index =
+            index("", "# c\nalias pci:v8086d* a-b\nalias pci:v*d1 c\nalias pci:v8086d? a_b\nalias fs-xfs xfs\n");
         assert_eq!(index.by_alias("pci:v8086d1").expect("matched"), ["a_b", "c"]);
         assert_eq!(index.by_alias("fs_xfs").expect("matched"), ["xfs"]);
         assert!(index.by_alias("usb:x").expect("matched").is_empty());

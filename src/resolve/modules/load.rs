@@ -44,7 +44,12 @@ impl Sources<'_> {
     pub(super) fn fill(&self, order: &Order<'_>, modules: &mut Modules) -> Result<(), ModuleError> {
         let mut items = Vec::new();
         for step in &order.steps {
-            items.push(self.item(order, step.clone(), true)?);
+            match self.item(order, step.clone(), true) {
+                Ok(item) => items.push(item),
+                // What modprobe would do: go on without it.
+                Err(ModuleError::Dangling { why, .. }) if is_soft(&why) => {}
+                Err(other) => return Err(other),
+            }
         }
         self.add_weak(order, &mut items)?;
         self.check_stamps(&items)?;
@@ -118,12 +123,15 @@ impl Sources<'_> {
         }
         let listed = self.index.and_then(|index| index.module(&step.name)).map(|listed| listed.path);
         let (Some(dir), Some(listed)) = (&self.kernel.modules, listed) else {
-            let (name, why) = (step.name, step.why);
+            let (name, why) = (step.name, Box::new(step.why));
             return Err(ModuleError::Missing { name, why, place: String::new(), near: Vec::new() }.placed(self.kernel));
         };
         let host = host_path(dir, self.root, listed);
         if !host.exists() {
-            return Err(ModuleError::Dangling { name: step.name, why: step.why, path: host });
+            if dir.host.join(STAMPS).exists() {
+                return Err(ModuleError::Damaged { path: host });
+            }
+            return Err(ModuleError::Dangling { name: step.name, why: Box::new(step.why), path: host });
         }
         // An absolute path in modules.dep is one of the root's; in the image it stands below the directory.
         let path = listed.strip_prefix('/').map_or_else(|| listed.to_owned(), |path| format!("extra/{path}"));
@@ -140,9 +148,8 @@ impl Sources<'_> {
         let text = super::read_text(&stamps, 64 << 20)?;
         for item in items {
             let Some(path) = item.host.strip_prefix(&dir.host).ok().and_then(Path::to_str) else { continue };
-            let found = std::fs::metadata(&item.host).map_err(|error| ModuleError::io("opening", &item.host, error))?;
-            let line = format!("\n{path} {}\n", stamp(&found));
-            if !text.contains(&line) {
+            let found = std::fs::metadata(&item.host).ok();
+            if !found.is_some_and(|found| text.contains(&format!("\n{path} {}\n", stamp(&found)))) {
                 return Err(ModuleError::Damaged { path: item.host.clone() });
             }
         }
@@ -173,7 +180,8 @@ impl Sources<'_> {
         if !matches!(item.step.why, Why::Asked(_)) || info.firmware.is_empty() {
             return;
         }
-        let there: Vec<&str> = info.firmware.iter().map(String::as_str).filter(|file| self.has_firmware(file)).collect();
+        let there: Vec<&str> =
+            info.firmware.iter().map(String::as_str).filter(|file| self.has_firmware(file)).collect();
         if let Some(first) = there.first() {
             let more = there.len() - 1;
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -201,19 +209,27 @@ impl Sources<'_> {
     }
 }
 
+/// Whether only a soft dependency asked.
+fn is_soft(why: &Why) -> bool {
+    matches!(why, Why::Module { kind: "softdep pre" | "softdep post", .. })
+}
+
 /// What `modules.stamps` says of a file.
 pub(crate) fn stamp(metadata: &std::fs::Metadata) -> String {
     format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
+/// A module's bytes, and what it says about itself.
+type Read = (Content, Modinfo);
+
 /// Reads all files, in order; those that are not compressed stay where they are.
-fn read_all(items: &[Item]) -> Result<Vec<(Content, Modinfo)>, ModuleError> {
+fn read_all(items: &[Item]) -> Result<Vec<Read>, ModuleError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16).min(items.len());
     if threads <= 1 || items.iter().all(|item| item.host.extension().is_some_and(|ending| ending == "ko")) {
         return items.iter().map(|item| read_one(&item.host)).collect();
     }
     let next = AtomicUsize::new(0);
-    let mut all: Vec<(usize, Result<(Content, Modinfo), ModuleError>)> = std::thread::scope(|scope| {
+    let mut all: Vec<(usize, Result<Read, ModuleError>)> = std::thread::scope(|scope| {
         let work = || {
             let mut done = Vec::new();
             loop {
@@ -235,7 +251,7 @@ fn read_all(items: &[Item]) -> Result<Vec<(Content, Modinfo)>, ModuleError> {
 }
 
 /// One module's content and what it says about itself.
-fn read_one(host: &Path) -> Result<(Content, Modinfo), ModuleError> {
+fn read_one(host: &Path) -> Result<Read, ModuleError> {
     let failed = |error: io::Error| ModuleError::io("reading", host, error);
     let bad = |source| ModuleError::NotAModule { path: host.to_owned(), source };
     let mut file = File::open(host).map_err(failed)?;

@@ -12,9 +12,9 @@ pub mod decompress;
 pub mod depmod;
 mod error;
 pub mod index;
+mod load;
 pub mod modinfo;
 pub mod name;
-mod load;
 pub mod order;
 pub mod scan;
 mod tables;
@@ -86,7 +86,8 @@ pub fn resolve(
     resolve_with(root, kernel, requests, channel, &|| Cache::open().map_err(ModuleError::from))
 }
 
-/// Like [`resolve`]; `cache` is asked for only where tables have to be made or a cached kernel is damaged.
+/// Like [`resolve`]; `cache` is asked for only where tables have to be made, or where a module of an unpacked package
+/// turns out to be damaged and the package is unpacked again.
 pub fn resolve_with(
     root: &Root,
     kernel: &Kernel,
@@ -97,6 +98,25 @@ pub fn resolve_with(
     if requests.is_empty() && channel.is_empty() {
         return Ok(Modules::default());
     }
+    match attempt(root, kernel, requests, channel, cache) {
+        Err(ModuleError::Damaged { path }) => match &kernel.modules {
+            Some(dir) if super::kernel::renew(dir, &cache()?).map_err(Box::new)? => {
+                attempt(root, kernel, requests, channel, cache)
+            }
+            Some(_) | None => Err(ModuleError::Damaged { path }),
+        },
+        other => other,
+    }
+}
+
+/// One try, which ends where a module of the cache is not what was put there.
+fn attempt(
+    root: &Root,
+    kernel: &Kernel,
+    requests: &[ModuleRequest],
+    channel: &[&str],
+    cache: &dyn Fn() -> Result<Cache, ModuleError>,
+) -> Result<Modules, ModuleError> {
     let mut modules = Modules::default();
     let (index, builtin) = tables_of(kernel, cache, &mut modules.notes)?;
     let mut order = Order::new(index.as_ref(), &builtin);
@@ -247,4 +267,140 @@ fn guest_directory(root: &Root, kernel: &Kernel) -> ArchivePath {
 /// Where a listed module is on the host.
 fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
     if listed.starts_with('/') { root.host_path(&ArchivePath::new(listed)) } else { dir.host.join(listed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::modinfo::tests::module;
+    use super::{ChannelDriver, Modules, channel_modules, resolve_with};
+    use crate::arch::Arch;
+    use crate::cache::Cache;
+    use crate::resolve::fact::{Content, Node};
+    use crate::resolve::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
+    use crate::resolve::root::Root;
+    use crate::spec::ModuleRequest;
+    use std::fs;
+    use std::path::PathBuf;
+
+    struct World {
+        dir: tempfile::TempDir,
+        kernel: Kernel,
+    }
+
+    /// A root with a merged `/usr` and modules of 6.9.0, on which depmod never ran.
+    fn world() -> World {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let host = dir.path().join("root/usr/lib/modules/6.9.0");
+        fs::create_dir_all(host.join("kernel/net")).expect("made");
+        std::os::unix::fs::symlink("usr/lib", dir.path().join("root/lib")).expect("a link");
+        let magic = "vermagic=6.9.0 SMP";
+        let packed = zstd::encode_all(module(&["depends=b", "firmware=x/a.bin", magic]).as_slice(), 1).expect("packed");
+        fs::write(host.join("kernel/net/a-x.ko.zst"), packed).expect("written");
+        fs::write(host.join("kernel/b.ko"), module(&["depends=", "weakdep=w", "alias=pci:v1*", magic]))
+            .expect("written");
+        fs::write(host.join("kernel/w.ko"), module(&["depends=", magic])).expect("written");
+        fs::write(host.join("kernel/old.ko"), module(&["depends=b", "vermagic=5.0.0 SMP"])).expect("written");
+        fs::write(host.join("modules.builtin"), "kernel/built-in.ko\nkernel/virtio_pci.ko\n").expect("written");
+        let kernel = Kernel {
+            image: PathBuf::from("/nowhere"),
+            kind: ImageKind::BzImage,
+            arch: Arch::X86_64,
+            release: Some("6.9.0".to_owned()),
+            modules: Some(ModuleDir { host, release: "6.9.0".to_owned(), layout: ModuleLayout::Installed }),
+            config: None,
+            origin: "the test's".to_owned(),
+        };
+        World { dir, kernel }
+    }
+
+    impl World {
+        fn resolve(&self, requests: &[(&str, &str)], channel: &[&str]) -> Result<Modules, String> {
+            let root = Root::new(self.dir.path().join("root")).expect("a root");
+            let requests: Vec<ModuleRequest> = requests
+                .iter()
+                .map(|(name, params)| ModuleRequest { name: name.into(), params: params.into() })
+                .collect();
+            let cache = || Ok(Cache::at(self.dir.path().join("cache"), 1 << 20)?);
+            resolve_with(&root, &self.kernel, &requests, channel, &cache).map_err(|error| error.to_string())
+        }
+    }
+
+    fn loads(modules: &Modules) -> Vec<String> {
+        modules.loads.iter().map(|load| format!("{} {}", load.path, load.params.display())).collect()
+    }
+
+    #[test]
+    fn names_aliases_and_builtins_are_resolved_without_depmod() {
+        let world = world();
+        let modules = world.resolve(&[("a_x", "p=1"), ("pci:v1d2", ""), ("built_in", "q=2")], &[]).expect("resolved");
+        let at = "/usr/lib/modules/6.9.0/kernel";
+        assert_eq!(loads(&modules), [format!("{at}/b.ko "), format!("{at}/net/a-x.ko p=1")]);
+        assert!(modules.notes.iter().any(|note| note.contains("built into the kernel") && note.contains("q=2")));
+        let facts: Vec<String> = modules.facts.iter().map(|fact| format!("{} {}", fact.path, fact.why)).collect();
+        assert_eq!(facts.len(), 3, "the weak dependency too: {facts:?}");
+        assert!(facts[2].contains("w.ko weakdep of module b"), "{facts:?}");
+        let Node::File { content: Content::Bytes(bytes), .. } = &modules.facts[1].node else {
+            panic!("a compressed module is not left as it was: {:?}", modules.facts[1]);
+        };
+        assert!(bytes.starts_with(b"\x7fELF"));
+    }
+
+    #[test]
+    fn a_file_brings_the_modules_beside_it_and_must_be_for_the_kernel() {
+        let world = world();
+        let dir = world.dir.path().join("mine");
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("new.ko"), module(&["depends=helper,b", "vermagic=6.9.0 SMP"])).expect("written");
+        fs::write(dir.join("helper.ko"), module(&["depends=", "vermagic=6.9.0 SMP"])).expect("written");
+        let path = dir.join("new.ko").display().to_string();
+        let modules = world.resolve(&[(&path, "")], &[]).expect("resolved");
+        let names: Vec<&str> = modules.loads.iter().map(|load| load.name.as_str()).collect();
+        assert_eq!(names, ["helper", "b", "new"]);
+        assert!(modules.loads[2].path.to_string().ends_with("6.9.0/extra/new.ko"));
+        let error = world.resolve(&[("old", "")], &[]).expect_err("another kernel's");
+        assert!(error.contains("built for kernel 5.0.0") && error.contains("is 6.9.0"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_kernel_and_names_like_it() {
+        let error = world().resolve(&[("bb", "")], &[]).expect_err("missing");
+        for part in ["bb", "--kmod bb", "kernel 6.9.0", "modules.dep", "similar: b"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn channel_modules_come_first_are_optional_and_may_be_missing() {
+        let world = world();
+        let modules = world.resolve(&[("a_x", "")], &["w", "old", "gone"]).expect("resolved");
+        let flags: Vec<(&str, bool)> = modules.loads.iter().map(|load| (load.name.as_str(), load.optional)).collect();
+        assert_eq!(flags, [("w", true), ("b", false), ("a_x", false)]);
+        assert!(modules.notes.iter().any(|note| note.starts_with("left out") && note.contains("5.0.0")));
+    }
+
+    #[test]
+    fn firmware_under_the_root_is_mentioned() {
+        let world = world();
+        assert!(world.resolve(&[("a_x", "")], &[]).expect("resolved").notes.is_empty());
+        fs::create_dir_all(world.dir.path().join("root/usr/lib/firmware/x")).expect("made");
+        fs::write(world.dir.path().join("root/usr/lib/firmware/x/a.bin.xz"), b"").expect("written");
+        let notes = world.resolve(&[("a_x", "")], &[]).expect("resolved").notes;
+        assert!(notes[0].contains("firmware x/a.bin"), "{notes:?}");
+    }
+
+    #[test]
+    fn the_channel_driver_needs_both_halves() {
+        let mut world = world();
+        let root = Root::new(world.dir.path().join("root")).expect("a root");
+        world.kernel.modules.as_mut().expect("modules").layout = ModuleLayout::Installed;
+        let host = world.kernel.modules.as_ref().expect("modules").host.clone();
+        fs::write(host.join("modules.dep"), "kernel/b.ko:\n").expect("written");
+        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Absent);
+        fs::write(host.join("modules.dep"), "kernel/virtio_console.ko:\n").expect("written");
+        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Modules);
+        fs::write(host.join("modules.builtin"), "virtio_pci.ko\nvirtio_console.ko\n").expect("written");
+        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Builtin);
+        world.kernel.modules = None;
+        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Absent);
+    }
 }

@@ -73,14 +73,7 @@ struct Needs {
 impl<'a> Order<'a> {
     /// Nothing yet.
     pub fn new(index: Option<&'a Index>, builtin: &'a Builtin) -> Self {
-        Self {
-            index,
-            builtin,
-            loose: BTreeMap::new(),
-            waiting: Vec::new(),
-            done: HashMap::new(),
-            steps: Vec::new(),
-        }
+        Self { index, builtin, loose: BTreeMap::new(), waiting: Vec::new(), done: HashMap::new(), steps: Vec::new() }
     }
 
     /// Looks a name up as kmod does: module, alias, built-in module, its alias.
@@ -250,7 +243,7 @@ impl<'a> Order<'a> {
 
     fn missing(&self, wanted: &str, why: &Why) -> ModuleError {
         let near = self.index.map(|index| near(wanted, &index.names())).unwrap_or_default();
-        ModuleError::Missing { name: wanted.to_owned(), why: why.clone(), place: String::new(), near }
+        ModuleError::Missing { name: wanted.to_owned(), why: Box::new(why.clone()), place: String::new(), near }
     }
 }
 

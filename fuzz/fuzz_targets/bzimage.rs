@@ -1,0 +1,18 @@
+//! Any bytes as a bzImage's header.
+#![no_main]
+
+use bootling::resolve::kernel::fuzzed::BzImage;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    // Mutations alone rarely find the two magics.
+    let mut image = bytes.to_vec();
+    if image.len() >= 0x206 {
+        image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+    }
+    if let Ok(header) = BzImage::parse(&image, image.len() as u64) {
+        assert!(header.payload_offset + header.payload_len <= image.len() as u64);
+        let _ = header.release(&image);
+    }
+});

@@ -1,0 +1,10 @@
+//! Any bytes as a kernel module: its ELF headers and its `.modinfo`.
+#![no_main]
+
+use bootling::resolve::modules::modinfo::Modinfo;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = Modinfo::of(bytes);
+    let _ = Modinfo::parse(bytes);
+});
