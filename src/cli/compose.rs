@@ -25,7 +25,8 @@ pub struct Composition {
 pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> anyhow::Result<Composition> {
     let users = userland::resolve(root, spec, arch)?;
     let mut composition = Composition { facts: users.facts, job: Job::default(), notes: users.notes };
-    composition.job.args = users.command.unwrap_or_default();
+    // A shell on the console or a terminal is interactive by itself.
+    composition.job.args = users.command.unwrap_or_else(|| vec!["/bin/sh".into()]);
     composition.job.env = users.env;
     composition.job.tty = spec.run == RunWhat::Shell;
     composition.job.cwd = working_directory(root, &composition.facts);

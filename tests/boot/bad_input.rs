@@ -191,8 +191,7 @@ fn what_is_no_kernel_is_said_to_be_what_it_is() {
 #[test]
 fn no_busybox_is_an_error_that_says_what_to_do() {
     let dir = scratch();
-    let done = Program::new().env("PATH", dir.path()).args(["build", "-o", "/dev/null"]).done().exits(COULD_NOT);
-    done.says("busybox").says("--no-busybox");
+    refused(&["--sysroot".into(), dir.path().into()]).says("busybox").says("--no-busybox");
 }
 
 #[test]
