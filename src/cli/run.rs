@@ -17,10 +17,8 @@ use super::output;
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Wires, argv, shell_line};
 use crate::boot::guest::{Artefacts, Guest};
-use crate::boot::machine::Machine;
 use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
-use crate::boot::terminal;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
 use crate::verdict::{Outcome, judge};
 
