@@ -110,6 +110,14 @@ pub enum Outcome {
 
 /// Computes the outcome.
 pub fn judge(transcript: &Transcript) -> Outcome {
+    // Output that was lost after a status of 0 came in is still lost.
+    let lost = transcript.events.iter().find_map(|event| match event {
+        Event::OutputFailed(why) => Some(output_failed(why)),
+        _ => None,
+    });
+    if let Some(lost) = lost {
+        return lost;
+    }
     for (position, event) in transcript.events.iter().enumerate() {
         let outcome = match event {
             Event::Exit { ended, .. } => from_end(*ended, &transcript.events[..position]),
@@ -123,6 +131,7 @@ pub fn judge(transcript: &Transcript) -> Outcome {
             Event::Interrupted { signal } => Outcome::Interrupted { signal: *signal },
             Event::Escaped => Outcome::Interrupted { signal: 2 },
             Event::OutputClosed => Outcome::OutputClosed,
+            Event::OutputFailed(why) => output_failed(why),
             Event::Watchdog { action } => Outcome::Watchdog { action: action.clone() },
             // A panic that did not reset the machine is still a panic, not a timeout.
             Event::TimedOut { limit, after } => {
@@ -138,6 +147,10 @@ pub fn judge(transcript: &Transcript) -> Outcome {
         return outcome;
     }
     without_verdict(transcript)
+}
+
+fn output_failed(why: &str) -> Outcome {
+    Outcome::CouldNotTest { why: format!("writing the command's output to standard output: {why}") }
 }
 
 fn panic_of(transcript: &Transcript) -> Option<Outcome> {
@@ -372,6 +385,7 @@ mod tests {
             (vec![Event::Interrupted { signal: 15 }], spoke(), "interrupted", 143),
             (vec![Event::Escaped], spoke(), "interrupted", 130),
             (vec![Event::OutputClosed], spoke(), "output-closed", 141),
+            (vec![exit(Ended::Exited(0)), Event::OutputFailed("full".to_owned())], spoke(), "could-not-test", 125),
             (vec![Event::Nonsense("x".to_owned())], spoke(), "could-not-test", 125),
             (vec![], ConsoleSigns::default(), "went-away", 122),
         ];

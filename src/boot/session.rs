@@ -517,10 +517,7 @@ impl<'tty> Session<'tty> {
         match self.out.flush() {
             Ok(()) if self.out.is_closed() => self.end(Event::OutputClosed),
             Ok(()) => {}
-            Err(error) => {
-                self.say(&format!("writing standard output failed: {error}"));
-                self.end(Event::OutputClosed);
-            }
+            Err(error) => self.end(Event::OutputFailed(error.to_string())),
         }
     }
 
@@ -574,7 +571,7 @@ impl<'tty> Session<'tty> {
                 poll(&mut fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
             };
             if !self.out.is_empty() && ready(&self.out) {
-                self.out.flush()?;
+                self.write_stdout();
             }
             if !self.err.is_empty() && ready(&self.err) {
                 drop(self.err.flush());

@@ -111,6 +111,8 @@ pub enum Event {
     Escaped,
     /// Nobody reads our standard output any more.
     OutputClosed,
+    /// Our standard output does not take the command's; what the system said.
+    OutputFailed(String),
 }
 
 /// How QEMU's process ended.
@@ -149,7 +151,8 @@ impl Transcript {
             | Event::TimedOut { .. }
             | Event::Interrupted { .. }
             | Event::Escaped
-            | Event::OutputClosed => None,
+            | Event::OutputClosed
+            | Event::OutputFailed(_) => None,
         })
     }
 

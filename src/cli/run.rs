@@ -19,8 +19,9 @@ use crate::boot::argv::{Ends, Wires, argv, shell_line};
 use crate::boot::guest::{Artefacts, Guest};
 use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
+use crate::resolve::{RootError, UserlandError};
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
-use crate::verdict::{Outcome, judge};
+use crate::verdict::{code, judge};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -96,13 +97,29 @@ impl RunArgs {
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
-    let done = boot(args, start);
-    if let (Err(error), Some(path)) = (&done, &args.json) {
-        let why = Outcome::CouldNotTest { why: output::one_line(error) };
-        let message = why.sentence().unwrap_or_default();
-        write_json(path, &NotBooted { outcome: why.name(), exit_code: why.exit_code(), message })?;
+    let error = match boot(args, start) {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    let exit_code = code_for(&error, &args.command);
+    if let Some(path) = &args.json {
+        let message = output::one_line(&error);
+        write_json(path, &NotBooted { outcome: "could-not-test", exit_code, message })?;
     }
-    done
+    output::fail(&error);
+    Ok(exit_code)
+}
+
+/// 127 and 126 where the command itself is not there or cannot be executed, as with `env` and `timeout`; else 125.
+fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
+    let Some(name) = command.first() else { return code::COULD_NOT_TEST };
+    let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
+    match error.downcast_ref::<UserlandError>() {
+        Some(UserlandError::NoProgram { name: missing, .. }) if missing == name => 127,
+        Some(UserlandError::Root(RootError::Missing { path })) if is_command(path) => 127,
+        Some(UserlandError::NotAProgram { path, .. }) if is_command(path) => 126,
+        _ => code::COULD_NOT_TEST,
+    }
 }
 
 fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {

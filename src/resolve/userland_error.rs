@@ -30,7 +30,7 @@ pub enum UserlandError {
         source: GlobError,
     },
     /// A name that is in no directory of PATH.
-    #[error("looking for program {}: not in {}{}", name.display(), list(tried), also(*no_applet))]
+    #[error("looking for program {} in PATH: not in {}{}", name.display(), list(tried), also(*no_applet))]
     NoProgram {
         /// The name.
         name: OsString,
