@@ -8,14 +8,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::WriteError;
+
+/// How many names are tried for the meantime: leftovers of killed processes with this one's number may be there.
+const ATTEMPTS: u32 = 100;
 
 /// An output that is being written.
 #[derive(Debug)]
@@ -123,18 +126,27 @@ impl Target {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".bootling-").permissions(fs::Permissions::from_mode(mode));
-        let temporary = builder.tempfile_in(directory).map_err(|error| bare(&error))?;
-        Ok(Self::Temporary(temporary, path))
+        Ok(Self::Temporary(temporary(&path, mode)?, path))
     }
 }
 
-/// tempfile's error without the temporary name, which means nothing to the user.
-fn bare(error: &io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source()).and_then(|source| source.downcast_ref::<io::Error>());
-    let code = inner.and_then(io::Error::raw_os_error).or(error.raw_os_error());
-    code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+/// A name for the meantime, in the directory of `path`.
+fn meanwhile(path: &Path, attempt: u32) -> PathBuf {
+    path.with_file_name(format!(".bootling-{}-{attempt}", std::process::id()))
+}
+
+/// A file beside `path` that goes away when it is not wanted any more. Not by tempfile's own means: its errors speak of a
+/// name that means nothing to the user.
+fn temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    for attempt in 0..ATTEMPTS {
+        let beside = meanwhile(path, attempt);
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(file) => return Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(beside)?)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Gives a nameless file its name; `linkat(2)` replaces nothing, so an old file is replaced by a rename.
@@ -148,8 +160,8 @@ fn name_it(file: &File, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         done => return done,
     }
-    for attempt in 0..100 {
-        let beside = path.with_file_name(format!(".bootling-{}-{attempt}", std::process::id()));
+    for attempt in 0..ATTEMPTS {
+        let beside = meanwhile(path, attempt);
         match link(beside.as_os_str()) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -166,7 +178,7 @@ fn name_it(file: &File, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::Output;
+    use super::{Output, temporary};
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -187,6 +199,21 @@ mod tests {
         drop(Output::create(&path).expect("an output"));
         assert_eq!(fs::read_to_string(&path).expect("a file"), "another");
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
+    }
+
+    #[test]
+    fn a_file_system_without_nameless_files_still_gets_its_output_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x");
+        let (one, other) = (temporary(&path, 0o600).expect("a file"), temporary(&path, 0o600).expect("a file"));
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 2);
+        drop(other);
+        one.persist(&path).expect("renamed");
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).expect("a directory").map(|entry| entry.expect("one").path()).collect();
+        assert_eq!(names, [path]);
+        let error = temporary("/nonexistent/x".as_ref(), 0o600).expect_err("no directory");
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
     }
 
     #[test]

@@ -59,7 +59,8 @@ fn segments_follow_each_other_plain_and_compressed() {
     let mut bytes = archive(&[file(b"kernel/x86/microcode/AuthenticAMD.bin\0\0\0\0\0", b"code")]);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     for compression in Compression::ALL {
-        let both = [archive(&[file(b"a\0", b"1")]), vec![0; 8], archive(&[file(b"\xffb\0", &vec![7; 100_000])])].concat();
+        let both =
+            [archive(&[file(b"a\0", b"1")]), vec![0; 8], archive(&[file(b"\xffb\0", &vec![7; 100_000])])].concat();
         bytes.extend(pack(compression, &both));
         if compression != Compression::Lz4 {
             bytes.extend([0; 3]);
@@ -85,7 +86,9 @@ fn segments_follow_each_other_plain_and_compressed() {
         ]
     "#]]
     .assert_debug_eq(&names);
-    assert!(found.iter().filter(|(_, member, _)| member.name == b"\xffb").all(|(_, _, data)| data == &vec![7; 100_000]));
+    assert!(
+        found.iter().filter(|(_, member, _)| member.name == b"\xffb").all(|(_, _, data)| data == &vec![7; 100_000])
+    );
 }
 
 #[test]
