@@ -1,13 +1,12 @@
 //! What the kernel said last about a module (`/dev/kmsg`, Documentation/ABI/testing/dev-kmsg).
 
-use crate::file;
 use crate::line::Line;
 use crate::syscall::Errno;
 use crate::syscall::file::{NONBLOCKING, READ_ONLY, open, read};
 
-/// The last message since `begun` (nanoseconds of uptime) that names the module; else the last of them all.
-/// Empty if there was none.
-pub fn about(module: &[u8], begun: u64) -> Line {
+/// The last message that names the module; else the last about modules at all, such as a refused signature's.
+/// Empty if there is none. Time does not help: the log's clock and the system's start apart and drift.
+pub fn about(module: &[u8]) -> Line {
     let mut named = None;
     let mut last = None;
     let Ok(log) = open(c"/dev/kmsg", READ_ONLY | NONBLOCKING) else {
@@ -19,17 +18,11 @@ pub fn about(module: &[u8], begun: u64) -> Line {
             Ok(0) => break,
             Ok(len) => {
                 let record = buffer.get(..len).unwrap_or_default();
-                let Some((micros, text)) = parse(record) else {
-                    continue;
-                };
-                if micros < begun / 1000 {
-                    continue;
-                }
-                let line = Line::new(text);
+                let text = text(record).unwrap_or_default();
                 if mentions(text, module) {
-                    named = Some(line);
-                } else if !text.starts_with(b"bootling: ") {
-                    last = Some(line);
+                    named = Some(Line::new(text));
+                } else if mentions(text, b"module") || mentions(text, b"Loading of ") {
+                    last = Some(Line::new(text));
                 }
             }
             // Overwritten while it was read (EPIPE), or too long for the buffer (EINVAL): the next one is there.
@@ -41,12 +34,9 @@ pub fn about(module: &[u8], begun: u64) -> Line {
 }
 
 /// `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT NEWLINE [ DICTIONARY]`.
-fn parse(record: &[u8]) -> Option<(u64, &[u8])> {
+fn text(record: &[u8]) -> Option<&[u8]> {
     let semicolon = record.iter().position(|&byte| byte == b';')?;
-    let mut fields = record.get(..semicolon)?.split(|&byte| byte == b',');
-    let micros = file::number(fields.nth(2)?)?;
-    let text = record.get(semicolon + 1..)?.split(|&byte| byte == b'\n').next()?;
-    Some((micros, text))
+    record.get(semicolon + 1..)?.split(|&byte| byte == b'\n').next()
 }
 
 /// Is the name in the text? `-` and `_` are one letter in a module's name.

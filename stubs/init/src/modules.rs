@@ -6,7 +6,6 @@ use crate::kmsg;
 use crate::line::Line;
 use crate::syscall::Errno;
 use crate::syscall::file::{READ_ONLY, load_module, open};
-use crate::syscall::process::uptime;
 use core::ffi::CStr;
 
 /// A module that was needed and could not be loaded, and what the kernel said about it.
@@ -56,14 +55,19 @@ impl Modules {
         if !module.for_channel || self.verbose {
             console::say(Line::new(b"loading ").text(name).bytes());
         }
-        let begun = uptime();
-        let result = open(module.path, READ_ONLY).and_then(|file| load_module(&file, module.parameters));
-        let errno = match result {
-            Ok(()) | Err(Errno::EXIST) => return,
-            Err(errno) => errno,
+        let file = match open(module.path, READ_ONLY) {
+            Ok(file) => file,
+            Err(errno) => return self.refuse(module, errno, Line::new(b"")),
         };
+        match load_module(&file, module.parameters) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => self.refuse(module, errno, kmsg::about(name)),
+        }
+    }
+
+    fn refuse(&mut self, module: Module, errno: Errno, why: Line) {
         console::complain(b"loading", module.path.to_bytes(), errno);
-        let refused = Refused { path: module.path, errno, why: kmsg::about(name, begun) };
+        let refused = Refused { path: module.path, errno, why };
         let place = if module.for_channel { &mut self.missed } else { &mut self.refused };
         place.get_or_insert(refused);
     }
