@@ -21,6 +21,7 @@ use crate::boot::machine::Machine;
 use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
 use crate::boot::terminal;
+use crate::resolve::{RootError, UserlandError};
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
 use crate::verdict::{Outcome, judge};
 
@@ -117,7 +118,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let interactive = what == RunWhat::Shell;
     let tty = args.tty || (interactive && on_terminal);
     let spec = args.boot.spec(tty);
-    let prepared = prepare::run(&prepare::Wanted {
+    let prepared = match prepare::run(&prepare::Wanted {
         initrd: &args.initrd,
         what,
         spec: &spec,
@@ -125,7 +126,14 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         env: &args.env,
         quiet: args.quiet,
         for_pasting: args.print_command,
-    })?;
+    }) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let Some(code) = as_a_shell_says(&error, args.command.first()) else { return Err(error) };
+            super::output::fail(&error);
+            return Ok(code);
+        }
+    };
     if args.print_command {
         return print_command(&prepared);
     }
@@ -160,6 +168,22 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         write_json(path, &Report::new(&outcome, &transcript, &around))?;
     }
     Ok(outcome.exit_code())
+}
+
+/// 127 where the command itself was not found on this machine, 126 where it is no program: as shells have it.
+fn as_a_shell_says(error: &anyhow::Error, command: Option<&OsString>) -> Option<u8> {
+    let command = Path::new(command?);
+    let is_it = |path: &Path| path.file_name() == command.file_name();
+    let error = error.chain().find_map(|cause| cause.downcast_ref::<UserlandError>())?;
+    if let UserlandError::NotAProgram { path, .. } = error {
+        return is_it(path).then_some(126);
+    }
+    let missing = match error {
+        UserlandError::NoProgram { name, .. } => is_it(Path::new(name)),
+        UserlandError::Root(RootError::Missing { path }) => is_it(path),
+        _ => false,
+    };
+    missing.then_some(127)
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {
