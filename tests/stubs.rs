@@ -15,7 +15,10 @@ const MOST_BYTES: usize = 64 << 10;
 fn pid_1_is_small_static_and_never_writable_and_executable_at_once() {
     let Some(image) = pid1::image(Arch::X86_64) else {
         // Only a build for another machine has none.
-        assert!(!cfg!(all(target_arch = "x86_64", target_os = "linux")), "built for x86-64 Linux, and no pid 1 embedded");
+        assert!(
+            !cfg!(all(target_arch = "x86_64", target_os = "linux")),
+            "built for x86-64 Linux, and no pid 1 embedded"
+        );
         return;
     };
     writeln!(io::stderr(), "stubs/init for x86_64: {} bytes", image.len()).expect("standard error is open");

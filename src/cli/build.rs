@@ -196,13 +196,13 @@ fn plan(root: &Root, kernel: Option<&Kernel>, request: &Request<'_>) -> anyhow::
     Ok((Plan::from_facts(facts)?, notes))
 }
 
+/// Programs that tell what a root is for.
+const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"];
+
 /// The architecture of a system: this one's, or that of the programs another root has.
 fn arch_of(root: &Root) -> anyhow::Result<Arch> {
-    if root.is_host() {
-        return Arch::host()
-            .context("building an image without --kernel: this machine's architecture is not known here");
-    }
-    for program in ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"] {
+    let programs = if root.is_host() { &[][..] } else { &PROGRAMS[..] };
+    for program in programs {
         let Ok((_, file)) = root.open(&ArchivePath::new(program)) else { continue };
         let mut start = [0; 20];
         if std::io::Read::read_exact(&mut &file, &mut start).is_ok()
@@ -214,9 +214,8 @@ fn arch_of(root: &Root) -> anyhow::Result<Arch> {
             }
         }
     }
-    let error =
-        anyhow::anyhow!("finding out the architecture of {}: no program in it says", root.directory().display());
-    Err(output::advise(error, "name a kernel with --kernel: the image is then made for its architecture"))
+    // A root of files alone says nothing: the image is for here.
+    Arch::host().context("building an image without --kernel: this machine's architecture is not known here")
 }
 
 /// `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 1970.

@@ -69,11 +69,7 @@ fn look() -> anyhow::Result<Vec<Finding>> {
     let pid1 = crate::pid1::image(arch).map(|image| format!("{} bytes, for {arch} guests", image.len()));
     let mut findings = vec![
         Finding::new("pid 1", true, pid1.ok_or_else(|| format!("none is built in for {arch}"))),
-        Finding::new(
-            "QEMU",
-            true,
-            qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version)),
-        ),
+        Finding::new("QEMU", true, qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version))),
         Finding::new("KVM", false, kvm.map_err(|why| format!("{why}; guests run under TCG, more slowly"))),
         Finding::new("busybox", true, busybox(&root, arch)),
     ];

@@ -23,11 +23,14 @@ use crate::boot::qemu::Qemu;
 use crate::cache::{Cache, Key};
 use crate::plan::job::{Channel, Job, init};
 use crate::plan::{CheckedPlan, Plan, Purpose};
-use crate::resolve::Root;
 use crate::resolve::kernel::{self, Kernel};
 use crate::resolve::modules::{self, ChannelDriver};
+use crate::resolve::{Fact, Root};
 use crate::spec::{ArchivePath, BootSpec, KernelRef, RunWhat};
 use crate::{pid1, proto, write};
+
+/// What guests are called.
+const HOSTNAME: &str = "bootling";
 
 /// What a run asks for.
 #[derive(Debug)]
@@ -74,7 +77,9 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     let root = Root::new(wanted.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
     let cache = Cache::open()?;
     let mut progress = Progress::new(wanted.quiet);
-    let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| progress.show(doing))?;
+    let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| {
+        progress.show(doing)
+    })?;
     let vmlinux = kernel::vmlinux(&kernel, &cache, &mut |doing| progress.show(doing))?;
     progress.clear();
     if pid1::image(kernel.arch).is_none() {
@@ -131,6 +136,22 @@ const fn drivers(transport: Transport) -> &'static [&'static str] {
     }
 }
 
+/// In a segment on top of somebody's initrd, modules stand where they cannot collide with anything: a directory `/lib`
+/// of ours would replace a link `/lib` of theirs (`init/initramfs.c`, `clean_path`).
+fn move_modules(composition: &mut Composition) {
+    let below = ArchivePath::new("/.bootling/modules");
+    let mut facts = std::mem::take(&mut composition.facts);
+    let job = &mut composition.job;
+    for load in job.modules.iter_mut().chain(&mut job.channel_modules) {
+        let moved = below.join(load.path.file_name());
+        if let Some(fact) = facts.iter_mut().find(|fact| fact.path == load.path) {
+            composition.facts.push(Fact { path: moved.clone(), node: fact.node.clone(), why: fact.why.clone() });
+        }
+        load.path = moved;
+    }
+    facts.clear();
+}
+
 fn channel(transport: Transport) -> Option<Channel> {
     match transport {
         Transport::VirtioPci | Transport::VirtioMmio => Some(Channel::Virtio),
@@ -164,6 +185,7 @@ fn make_initrd(wanted: &Wanted<'_>, root: &Root, kernel: &Kernel, transport: Tra
     }
     let mut composition = Composition::default();
     add_modules(&mut composition, root, &wanted.initrd.kmod, kernel, with_drivers(transport))?;
+    move_modules(&mut composition);
     settle(&mut composition, wanted)?;
     take_over(&mut composition.job, job, &wanted.what);
     let plan = finish(composition, kernel.arch, Purpose::Overlay)?;
@@ -178,6 +200,7 @@ fn with_drivers(transport: Transport) -> Option<(Channel, &'static [&'static str
 
 /// What depends on this run rather than on the image: terminal and environment. Tells the notes.
 fn settle(composition: &mut Composition, wanted: &Wanted<'_>) -> anyhow::Result<()> {
+    composition.job.hostname = Some(HOSTNAME.into());
     composition.job.tty = wanted.spec.tty || (wanted.for_pasting && wanted.what == RunWhat::Shell);
     if wanted.spec.tty
         && let Some(term) = std::env::var_os("TERM")

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::boot_options::BootArgs;
 use super::options::InitrdArgs;
-use super::prepare::{self, Prepared};
 use super::output;
+use super::prepare::{self, Prepared};
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Wires, argv, shell_line};
 use crate::boot::guest::{Artefacts, Guest};
@@ -170,13 +170,17 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let outcome = judge(&transcript);
     output::to_stderr(&for_people(&outcome, &transcript));
     if let Some(path) = &args.json {
-        let around =
-            Circumstances { machine: &prepared.machine, command: &command, kernel: &prepared.kernel, build, total: start.elapsed() };
+        let around = Circumstances {
+            machine: &prepared.machine,
+            command: &command,
+            kernel: &prepared.kernel,
+            build,
+            total: start.elapsed(),
+        };
         write_json(path, &Report::new(&outcome, &transcript, &around))?;
     }
     Ok(outcome.exit_code())
 }
-
 fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
 }
@@ -195,11 +199,8 @@ fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<u8> {
     let initrd = prepare::keep(prepared)?;
-    let wires = Wires {
-        kernel: prepared.image.clone().into_os_string(),
-        initrd: initrd.into_os_string(),
-        ends: Ends::Stdio,
-    };
+    let wires =
+        Wires { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');
     std::io::stdout().write_all(&line).context("writing the command line")?;

@@ -19,7 +19,7 @@ const DIRS: [(&str, u16); 7] = [
 ];
 
 /// Directories that systems make links of.
-const MERGED: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+const MERGED: [&str; 5] = ["/bin", "/sbin", "/lib", "/usr/bin", "/usr/sbin"];
 
 /// Adds them. `lib*` links come with what lies behind them.
 pub fn base(root: &Root, out: &mut Gathered<'_>) {

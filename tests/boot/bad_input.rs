@@ -191,6 +191,9 @@ fn what_is_no_kernel_is_said_to_be_what_it_is() {
 #[test]
 fn no_busybox_is_an_error_that_says_what_to_do() {
     let dir = scratch();
+    // A system, since its shell is a program, but one without busybox.
+    fs::create_dir(dir.path().join("bin")).expect("the folder is ours");
+    executable(&dir.path().join("bin/sh"), &program().1);
     refused(&["--sysroot".into(), dir.path().into()]).says("busybox").says("--no-busybox");
 }
 

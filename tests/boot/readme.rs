@@ -51,6 +51,8 @@ fn check(example: &Example, dir: &Path) {
             .current_dir(dir)
             .env("PATH", format!("{}:{path}", programs.display()))
             .env("BOOTLING_CACHE_DIR", build_dir().join("test-cache"))
+            // Otherwise a machine without KVM would say so, and others would not.
+            .env("BOOTLING_ACCEL", "tcg")
             .env("LC_ALL", "C")
             .stdin(std::process::Stdio::null())
             .output()

@@ -4,7 +4,7 @@
 
 use crate::console;
 use crate::syscall::Errno;
-use crate::syscall::file::{make_device, make_directory, make_link, mount, remove_directory};
+use crate::syscall::file::{make_device, make_directory, make_link, mount, remove_directory, set_mode};
 use core::ffi::CStr;
 
 const NOSUID: usize = 2;
@@ -81,6 +81,8 @@ pub fn mount_first() {
 
 /// What commands expect.
 pub fn mount_rest() {
+    // The kernel's rootfs is open to all (`fs/ramfs`, tmpfs: 1777), which sshd, sudo and the like refuse.
+    let _ = set_mode(c"/", 0o755);
     for (target, path) in LINKS {
         // It may be in the image already.
         let _ = make_link(target, path);

@@ -110,6 +110,11 @@ pub fn make_directory(path: &CStr, mode: usize) -> Result<()> {
     done(unsafe { arch::call(arch::MKDIRAT, AT_FDCWD, address(path), mode, 0, 0) })
 }
 
+pub fn set_mode(path: &CStr, mode: usize) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    done(unsafe { arch::call(arch::FCHMODAT, AT_FDCWD, address(path), mode, 0, 0) })
+}
+
 /// Fails unless it is empty.
 pub fn remove_directory(path: &CStr) -> Result<()> {
     const AT_REMOVEDIR: usize = 0x200;

@@ -33,6 +33,7 @@ pub const CLOCK_SETTIME: usize = 227;
 pub const CLOCK_GETTIME: usize = 228;
 pub const OPENAT: usize = 257;
 pub const MKDIRAT: usize = 258;
+pub const FCHMODAT: usize = 268;
 pub const MKNODAT: usize = 259;
 pub const UNLINKAT: usize = 263;
 pub const SYMLINKAT: usize = 266;
