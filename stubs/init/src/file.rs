@@ -1,12 +1,28 @@
 //! Small files of `/proc` and `/sys`, read at once; and walking directories.
 
-use crate::syscall::file::{DIRECTORY, READ_ONLY, open, read, read_directory};
+use crate::syscall::Result;
+use crate::syscall::file::{DIRECTORY, READ_ONLY, open, read, read_directory, size};
+use crate::syscall::memory::allocate;
 use core::ffi::CStr;
 
 /// Reads the start of a file; what is behind it is left out. Empty where it cannot be read.
 pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
     let len = open(path, READ_ONLY).and_then(|file| read(&file, buffer)).unwrap_or(0);
     buffer.get(..len).unwrap_or_default()
+}
+
+/// A whole file.
+pub fn read_all(path: &CStr) -> Result<&'static [u8]> {
+    let file = open(path, READ_ONLY)?;
+    let buffer = allocate(size(&file)?)?;
+    let mut len = 0;
+    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match read(&file, rest)? {
+            0 => break,
+            more => len += more,
+        }
+    }
+    Ok(buffer.get(..len).unwrap_or_default())
 }
 
 /// A decimal number at the start of a text.

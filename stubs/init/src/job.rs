@@ -1,9 +1,9 @@
 //! The job as pid 1 needs it: texts that end in a NUL, lists that `execve` takes.
 
+use crate::file;
 use crate::path::Path;
 use crate::proto::job::{PATH, Records, Tag, records};
-use crate::syscall::file::{READ_ONLY, open, size};
-use crate::syscall::memory::{allocate, allocate_pointers, map_file};
+use crate::syscall::memory::{allocate, allocate_pointers};
 use crate::syscall::{Errno, Result};
 use core::ffi::CStr;
 
@@ -68,8 +68,7 @@ impl Job {
     /// Reads the job's file.
     pub fn read() -> Result<Self> {
         let path = Path::join(&[PATH.as_bytes()]).ok_or(Errno::INVAL)?;
-        let file = open(path.as_c(), READ_ONLY)?;
-        Self::parse(map_file(&file, size(&file)?)?)
+        Self::parse(file::read_all(path.as_c())?)
     }
 
     fn parse(bytes: &'static [u8]) -> Result<Self> {
@@ -132,7 +131,7 @@ impl Job {
             Tag::Channel => self.channel = Some(value),
             Tag::Tty => self.terminal = true,
             Tag::Hostname => self.host_name = Some(value),
-            Tag::BlockDevices => match crate::file::number(value) {
+            Tag::BlockDevices => match file::number(value) {
                 Some(count) => self.block_devices = count,
                 None => self.broken = Some(b"the number of block devices is none"),
             },

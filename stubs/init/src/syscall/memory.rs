@@ -1,19 +1,41 @@
-//! Memory from the kernel, never given back; and the memory functions that compiled code calls.
+//! Memory that is never given back; and the memory functions that compiled code calls.
 
-use super::file::Fd;
 use super::{Result, arch};
+use core::cell::{Cell, UnsafeCell};
 
 const PROT_READ: usize = 1;
 const PROT_WRITE: usize = 2;
 const MAP_PRIVATE: usize = 2;
 const MAP_ANONYMOUS: usize = 0x20;
 
-/// Zeroed memory, which costs nothing until it is touched.
+/// Room for all that most jobs need, without a system call. It comes with the program (as bss, not as bytes in its file)
+/// and costs nothing until it is touched.
+const ROOM: usize = 1024 * 1024;
+const ALIGNMENT: usize = 16;
+
+#[repr(align(4096))]
+struct Arena {
+    bytes: UnsafeCell<[u8; ROOM]>,
+    used: Cell<usize>,
+}
+
+// SAFETY: there is one thread. The child that shares our memory runs only while we are stopped.
+unsafe impl Sync for Arena {}
+
+static ARENA: Arena = Arena { bytes: UnsafeCell::new([0; ROOM]), used: Cell::new(0) };
+
+/// Zeroed memory.
 pub fn allocate(len: usize) -> Result<&'static mut [u8]> {
+    let start = ARENA.used.get();
+    // `start` is at most ROOM, so neither the difference nor the sum can overflow.
+    if len <= ROOM - start {
+        ARENA.used.set((start + len).next_multiple_of(ALIGNMENT).min(ROOM));
+        // SAFETY: these bytes lie in the arena, are zero, and are handed out once.
+        return Ok(unsafe { core::slice::from_raw_parts_mut(ARENA.bytes.get().cast::<u8>().add(start), len) });
+    }
     // SAFETY: a new anonymous mapping is zeroed, ours alone, and lives for ever.
     unsafe {
-        let at =
-            arch::call(arch::MMAP, 0, len.max(1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, usize::MAX)?;
+        let at = arch::call(arch::MMAP, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, usize::MAX)?;
         Ok(core::slice::from_raw_parts_mut(at as *mut u8, len))
     }
 }
@@ -21,21 +43,8 @@ pub fn allocate(len: usize) -> Result<&'static mut [u8]> {
 /// As [`allocate`], for a list of C strings that ends with a null pointer: room for `count` of them.
 pub fn allocate_pointers(count: usize) -> Result<&'static mut [*const u8]> {
     let bytes = allocate(count.saturating_add(1).saturating_mul(size_of::<*const u8>()))?;
-    // SAFETY: mappings are page aligned; zeroes are null pointers; the bytes are reachable through nothing else.
+    // SAFETY: the memory is aligned to more than a pointer; zeroes are null pointers; the bytes are reachable through nothing else.
     unsafe { Ok(core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count + 1)) }
-}
-
-/// A file's bytes.
-pub fn map_file(file: &Fd, len: usize) -> Result<&'static [u8]> {
-    if len == 0 {
-        return Ok(&[]);
-    }
-    // SAFETY: a private mapping that lives for ever. Only pid 1 knows the file, and nobody shortens it before the
-    // command runs, by when everything has been copied out of it.
-    unsafe {
-        let at = arch::call(arch::MMAP, 0, len, PROT_READ, MAP_PRIVATE, file.number())?;
-        Ok(core::slice::from_raw_parts(at as *const u8, len))
-    }
 }
 
 // The compiler calls these by name. `#![no_builtins]` keeps it from seeing in their loops what they implement.
