@@ -68,10 +68,10 @@ fn tool(name: &str) -> PathBuf {
 fn measure() -> Result<(), Box<dyn Error>> {
     let bench = Bench::prepare()?;
     let mut table = Table::new();
-    builds::measure(&bench, &mut table)?;
-    boots::measure(&bench, &mut table)?;
+    let measured = builds::measure(&bench, &mut table).and_then(|()| boots::measure(&bench, &mut table));
+    // What was measured before an error is worth seeing.
     table.print(&mut io::stdout().lock())?;
-    Ok(())
+    measured
 }
 
 fn main() -> ExitCode {

@@ -49,7 +49,8 @@ pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Erro
     let taken = start.elapsed();
     if output.status.code() != Some(status) {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{command:?}: {} instead of {status}\n{said}", output.status).into());
+        let line: String = format!("{command:?}").chars().take(500).collect();
+        return Err(format!("{} instead of {status}\n{said}{line}", output.status).into());
     }
     Ok(taken)
 }
