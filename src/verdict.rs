@@ -137,8 +137,10 @@ pub fn judge(transcript: &Transcript) -> Outcome {
             Event::TimedOut { limit, after } => {
                 panic_of(transcript).unwrap_or(Outcome::TimedOut { limit: *limit, after: *after })
             }
-            Event::Shutdown { .. } | Event::QemuExited(_) => continue,
-            Event::Hello { .. }
+            // Told below, once it is clear that nothing final was said; or no end at all.
+            Event::Shutdown { .. }
+            | Event::QemuExited(_)
+            | Event::Hello { .. }
             | Event::Started { .. }
             | Event::Note(_)
             | Event::GuestPanicked

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_run_over_virtio() {
-        expect![[r#"
+        expect![[r"
             /usr/bin/qemu-system-x86_64
             -machine q35
             -accel tcg
@@ -179,7 +179,7 @@ mod tests {
             -kernel /k/vmlinux
             -initrd /proc/self/fd/9
             -append 'console=ttyS0 panic=-1 quiet'
-            -trace 'ich9*'"#]]
+            -trace 'ich9*'"]]
         .assert_eq(&pretty(Transport::VirtioPci, SOCKETS));
     }
 

@@ -52,7 +52,6 @@ impl Console {
         if text.starts_with("Kernel panic - not syncing") && self.signs.panic.is_none() {
             self.signs.panic = Some(text.to_owned());
         }
-        self.signs.power_down |= text.starts_with("reboot: Power down");
         self.signs.restart |= text.starts_with("reboot: Restarting system");
         self.signs.halted |= text.starts_with("reboot: System halted");
         if line.is_empty() {
@@ -116,7 +115,7 @@ mod tests {
         console.feed(b"[    3.1] reboot: Restarting system\n");
         let (lines, signs) = console.finish();
         assert_eq!(signs.panic.as_deref(), Some("Kernel panic - not syncing: Attempted to kill init!"));
-        assert!(signs.restart && !signs.power_down && !signs.halted && signs.spoke);
+        assert!(signs.restart && !signs.halted && signs.spoke);
         assert_eq!(lines.len(), 3);
     }
 

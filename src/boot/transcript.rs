@@ -26,11 +26,9 @@ pub struct ConsoleSigns {
     pub spoke: bool,
     /// `Kernel panic - not syncing: ...`
     pub panic: Option<String>,
-    /// `reboot: Power down`
-    pub power_down: bool,
-    /// `reboot: Restarting system`
+    /// Whether it said `reboot: Restarting system`, as it does before a reset that was asked for.
     pub restart: bool,
-    /// `reboot: System halted`
+    /// Whether it said `reboot: System halted`, after which nothing more comes.
     pub halted: bool,
 }
 

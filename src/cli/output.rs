@@ -7,7 +7,9 @@ use anstyle::{AnsiColor, Style};
 
 /// Standard output for whatever a verb prints. A reader that has gone (`| head`) is no error.
 pub fn stdout() -> impl Write {
-    BufWriter::new(Patient { out: io::stdout(), gone: false })
+    // Colours go only where they can be seen (NO_COLOR, CLICOLOR_FORCE, no terminal).
+    let out = anstream::AutoStream::auto(io::stdout());
+    BufWriter::new(Patient { out, gone: false })
 }
 
 /// Swallows what nobody reads any more.

@@ -78,7 +78,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     let cache = Cache::open()?;
     let mut progress = Progress::new(wanted.quiet);
     let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| {
-        progress.show(doing)
+        progress.show(doing);
     })?;
     let vmlinux = kernel::vmlinux(&kernel, &cache, &mut |doing| progress.show(doing))?;
     progress.clear();
@@ -92,7 +92,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
         output::note(&format!("using TCG: {why}"));
     }
     let machine_type = wanted.spec.machine.clone().unwrap_or_else(|| "q35".into());
-    let transport = transport(&kernel, &root, &machine_type)?;
+    let transport = transport(&kernel, &root, &machine_type);
     let made = make_initrd(wanted, &root, &kernel, transport)?;
     let initrd_len = rustix::fs::fstat(&made.initrd).context("sizing the initrd")?.st_size;
     let machine = Machine {
@@ -118,13 +118,13 @@ const fn default_cpu(accelerator: Accelerator) -> &'static str {
 }
 
 /// The fastest channel that this kernel has drivers for, on a machine of this type.
-fn transport(kernel: &Kernel, root: &Root, machine: &OsStr) -> anyhow::Result<Transport> {
+fn transport(kernel: &Kernel, root: &Root, machine: &OsStr) -> Transport {
     let driver = modules::channel_modules(kernel, root);
-    Ok(match (driver, is_microvm(machine)) {
+    match (driver, is_microvm(machine)) {
         (_, true) => Transport::VirtioMmio,
         (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,
         (ChannelDriver::Absent, false) => Transport::Com2,
-    })
+    }
 }
 
 /// The modules a transport needs where they are not built in.

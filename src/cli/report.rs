@@ -74,6 +74,7 @@ pub struct NotBooted {
 
 /// Times, in milliseconds.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs into the JSON keys")]
 pub struct Times {
     /// From bootling's start to QEMU's.
     pub build_ms: f64,

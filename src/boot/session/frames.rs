@@ -1,0 +1,63 @@
+//! What pid 1 says.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Foreground, Phase, Session};
+use crate::boot::console::printable;
+use crate::boot::terminal;
+use crate::boot::transcript::Event;
+use crate::proto;
+use crate::proto::frame::{Failure, ToGuest, ToHost};
+
+impl Session<'_> {
+    pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
+        let at = self.start.elapsed();
+        match *frame {
+            ToHost::Hello { version, uptime_ns, taint, window, release } => {
+                if version != proto::VERSION {
+                    let ours = proto::VERSION;
+                    self.end(Event::Nonsense(format!(
+                        "pid 1 speaks version {version} of the protocol, we speak {ours}"
+                    )));
+                    return;
+                }
+                let uptime = Duration::from_nanos(uptime_ns);
+                self.outbox.grant(window);
+                self.note(Event::Hello { at, uptime, taint, release: printable(release) });
+                self.greet();
+            }
+            ToHost::Started(_) => {
+                self.phase = Phase::Running;
+                self.note(Event::Started { at });
+            }
+            ToHost::Stdout(bytes) => self.out.push(bytes),
+            ToHost::Stderr(bytes) => self.err.push(bytes),
+            ToHost::Window(more) => self.outbox.grant(more),
+            ToHost::Note(text) => {
+                let text = printable(text);
+                self.say(&format!("guest: {text}"));
+                self.note(Event::Note(text));
+            }
+            ToHost::Failed { what, errno, subject } => {
+                let event = Event::Failed { what, errno, subject: printable(subject) };
+                match what {
+                    // The status follows.
+                    Failure::Exec => self.note(event),
+                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices => self.end(event),
+                }
+            }
+            ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),
+        }
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.phase = Phase::Greeted;
+        let (rows, columns) = match (&self.input, self.settings.foreground) {
+            (Some(input), Foreground::Terminal) => terminal::size(input),
+            (Some(_) | None, Foreground::Streams | Foreground::Console | Foreground::Terminal) => (0, 0),
+        };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.outbox.send(&ToGuest::Go { rows, columns, realtime_ns });
+    }
+}
