@@ -116,9 +116,9 @@ fn ours(
         return Err("no ELF file".into());
     };
     let closure = linker.closure(&Rc::new(Found { path, resolved, elf }))?;
-    let linked = closure.objects.iter().take(closure.linked).skip(1 + usize::from(closure.has_interpreter));
+    let loaded = closure.objects.iter().take(closure.linked).skip(1 + usize::from(closure.has_interpreter));
     Ok(Closure {
-        found: linked.map(|object| root.host_path(&object.found.resolved.real)).collect(),
+        found: loaded.map(|object| root.host_path(&object.found.resolved.real)).collect(),
         missing: closure.missing.iter().map(|missing| missing.name.display().to_string()).collect(),
     })
 }

@@ -11,6 +11,7 @@ mod error;
 mod find;
 mod image;
 mod package;
+mod place;
 mod release;
 mod tree;
 mod unpack;

@@ -5,10 +5,9 @@
 //! Refuses names with `..`, hard links in the place of wanted files, and more files or bytes than any kernel has.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::fs;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -16,16 +15,11 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use tar::{Archive, EntryType, PaxExtensions};
 
 use super::package::Bounded;
+use super::place::{TOTAL_LIMIT, write_file, write_module};
 use super::release::is_release;
-use crate::resolve::modules::decompress::Packing;
-use crate::resolve::modules::modinfo::Modinfo;
 use crate::resolve::modules::name;
 use crate::resolve::modules::scan::Scanned;
 
-/// Bytes that a package may unpack to, modules decompressed.
-const TOTAL_LIMIT: u64 = 16 << 30;
-/// Bytes of one file, decompressed. Tests do not fill disks.
-const FILE_LIMIT: u64 = if cfg!(test) { 64 << 20 } else { 1 << 30 };
 /// Entries of an archive. Debian's has 5,000.
 const ENTRIES_LIMIT: usize = 200_000;
 /// Files up to this size are handed to other threads; larger ones are not held in memory.
@@ -266,43 +260,6 @@ fn normal(path: &[u8]) -> io::Result<Option<String>> {
     Ok(String::from_utf8(parts.join(&b'/')).ok())
 }
 
-/// Creates a file that must not be there yet.
-fn create(path: &Path) -> io::Result<File> {
-    let created = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
-    created.map_err(|error| io::Error::new(error.kind(), format!("making {}: {error}", path.display())))
-}
-
-/// Copies to a new file, counting.
-fn write_file(path: &Path, from: &mut impl Read, total: &AtomicU64) -> io::Result<File> {
-    let mut file = create(path)?;
-    let mut buffer = vec![0; 256 << 10];
-    let mut len = 0_u64;
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(file);
-        }
-        len += read as u64;
-        let all = total.fetch_add(read as u64, Ordering::Relaxed);
-        if len > FILE_LIMIT || all > TOTAL_LIMIT {
-            return Err(io::Error::other(format!("{} unpacks to too many bytes", path.display())));
-        }
-        file.write_all(buffer.get(..read).unwrap_or_default())?;
-    }
-}
-
-/// Writes a module, decompressed, and reads what it says about itself.
-fn write_module(path: &Path, mut from: impl Read, total: &AtomicU64) -> io::Result<Modinfo> {
-    let mut start = Vec::new();
-    from.by_ref().take(6).read_to_end(&mut start)?;
-    let packing = Packing::of(&start);
-    let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
-    let whole = io::Cursor::new(start).chain(from);
-    let file = write_file(path, &mut packing.reader(whole).map_err(named)?, total).map_err(named)?;
-    let len = file.metadata()?.len();
-    Modinfo::read(&file, len).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{Wanted, normal, unpack};
@@ -411,7 +368,7 @@ pub(crate) mod tests {
     #[test]
     fn a_bomb_of_a_module_stops_at_the_limit() {
         let mut bomb = zstd::Encoder::new(Vec::new(), 1).expect("a writer");
-        for _ in 0..=super::FILE_LIMIT >> 20 {
+        for _ in 0..=crate::resolve::kernel::place::FILE_LIMIT >> 20 {
             std::io::Write::write_all(&mut bomb, &vec![0; 1 << 20]).expect("compressed");
         }
         let bomb = bomb.finish().expect("finished");

@@ -1,3 +1,5 @@
+//! The reader against archives it must list, and against damage it must name.
+
 use super::{Member, ReadError, Rule, walk};
 use crate::write::compress::Compression;
 use expect_test::expect;

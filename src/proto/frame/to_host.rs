@@ -1,0 +1,138 @@
+//! [`ToHost`] as bytes, and back.
+
+use super::fields::{Builder, Fields};
+use super::{
+    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, NOTE, STARTED, STDERR, STDOUT, ToHost, Usage,
+    WINDOW, split,
+};
+
+impl<'a> ToHost<'a> {
+    /// Reads one frame off the front; `None` until enough bytes are there. Also says how many bytes it took.
+    pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, FrameError> {
+        let Some((tag, payload, taken)) = split(bytes)? else {
+            return Ok(None);
+        };
+        let message = Self::from_payload(tag, payload).ok_or(FrameError::Malformed(tag))?;
+        Ok(Some((message, taken)))
+    }
+
+    fn from_payload(tag: u8, payload: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(payload);
+        match tag {
+            HELLO => {
+                if fields.take::<8>()? != *HELLO_MAGIC {
+                    return None;
+                }
+                Some(Self::Hello {
+                    version: fields.u32()?,
+                    uptime_ns: fields.u64()?,
+                    taint: fields.u64()?,
+                    window: fields.u32()?,
+                    release: fields.rest(),
+                })
+            }
+            STARTED => fields.u64().and_then(|uptime| fields.end(Self::Started(uptime))),
+            STDOUT => Some(Self::Stdout(payload)),
+            STDERR => Some(Self::Stderr(payload)),
+            WINDOW => fields.u32().and_then(|more| fields.end(Self::Window(more))),
+            NOTE => Some(Self::Note(payload)),
+            FAILED => {
+                let what = match fields.u8()? {
+                    0 => Failure::Job,
+                    1 => Failure::Module,
+                    2 => Failure::Exec,
+                    3 => Failure::Tty,
+                    4 => Failure::BlockDevices,
+                    _ => return None,
+                };
+                Some(Self::Failed { what, errno: fields.u32()?, subject: fields.rest() })
+            }
+            EXIT => {
+                let (how, value) = (fields.u8()?, fields.u8()?);
+                let ended = match how {
+                    0 => Ended::Exited(value),
+                    1 => Ended::Signaled(value, false),
+                    2 => Ended::Signaled(value, true),
+                    3 => Ended::PowerOff,
+                    4 => Ended::Restart,
+                    5 => Ended::Halt,
+                    _ => return None,
+                };
+                let usage = Usage {
+                    wall_ns: fields.u64()?,
+                    user_us: fields.u64()?,
+                    system_us: fields.u64()?,
+                    max_rss_kib: fields.u64()?,
+                };
+                let taint = fields.u64()?;
+                fields.end(Self::Exit { ended, usage, taint })
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes the frame to the front of `out`, which must have room for [`HEADER`] + [`MAX_PAYLOAD`] bytes.
+    /// Longer texts are cut. Returns the frame's length.
+    pub fn encode(&self, out: &mut [u8]) -> usize {
+        let mut frame = Builder { out, len: HEADER };
+        let tag = match *self {
+            Self::Hello { version, uptime_ns, taint, window, release } => {
+                frame.put(HELLO_MAGIC);
+                frame.put(&version.to_le_bytes());
+                frame.put(&uptime_ns.to_le_bytes());
+                frame.put(&taint.to_le_bytes());
+                frame.put(&window.to_le_bytes());
+                frame.put(release);
+                HELLO
+            }
+            Self::Started(uptime) => {
+                frame.put(&uptime.to_le_bytes());
+                STARTED
+            }
+            Self::Stdout(bytes) => {
+                frame.put(bytes);
+                STDOUT
+            }
+            Self::Stderr(bytes) => {
+                frame.put(bytes);
+                STDERR
+            }
+            Self::Window(more) => {
+                frame.put(&more.to_le_bytes());
+                WINDOW
+            }
+            Self::Note(text) => {
+                frame.put(text);
+                NOTE
+            }
+            Self::Failed { what, errno, subject } => {
+                let code = match what {
+                    Failure::Job => 0,
+                    Failure::Module => 1,
+                    Failure::Exec => 2,
+                    Failure::Tty => 3,
+                    Failure::BlockDevices => 4,
+                };
+                frame.put(&[code]);
+                frame.put(&errno.to_le_bytes());
+                frame.put(subject);
+                FAILED
+            }
+            Self::Exit { ended, usage, taint } => {
+                frame.put(&match ended {
+                    Ended::Exited(status) => [0, status],
+                    Ended::Signaled(signal, false) => [1, signal],
+                    Ended::Signaled(signal, true) => [2, signal],
+                    Ended::PowerOff => [3, 0],
+                    Ended::Restart => [4, 0],
+                    Ended::Halt => [5, 0],
+                });
+                for field in [usage.wall_ns, usage.user_us, usage.system_us, usage.max_rss_kib, taint] {
+                    frame.put(&field.to_le_bytes());
+                }
+                EXIT
+            }
+        };
+        frame.finish(tag)
+    }
+}
