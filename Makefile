@@ -43,7 +43,7 @@ golden:
 	UPDATE_EXPECT=1 SNAPSHOTS=overwrite $(CARGO) test --locked --lib
 
 install: build
-	install -D -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling
+	install -D -s -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling
 	ln -sf bootling $(DESTDIR)$(PREFIX)/bin/make-tiny-image
 
 bench: kernels
