@@ -235,7 +235,7 @@ fn two_things_in_one_place_are_an_error_that_names_both() {
 fn wrong_usage_is_told_apart() {
     let case = Case::new();
     case.bootling(&["build", "-o", "x.img", "--compress", "bzip2"]).assert().code(2).stdout_eq("").stderr_eq(str![[
-        r#"
+        r"
 error: invalid value 'bzip2' for '--compress <HOW>'
   [possible values: none, gzip, zstd, xz, lz4]
 
@@ -243,7 +243,7 @@ error: invalid value 'bzip2' for '--compress <HOW>'
 
 For more information, try '--help'.
 
-"#
+"
     ]]);
     case.bootling(&["build"]).assert().code(2).stdout_eq("");
     case.bootling(&["build", "-o", "x", "--dry-run"]).assert().code(2).stdout_eq("");
