@@ -299,7 +299,7 @@ fn commands_are_called_so_that_the_guest_finds_them() {
     let own = command(&["/opt/tools/own"]).expect("resolves");
     assert_eq!(why(&own, "/usr/bin/own"), Some(&Why::OnPath { program: ArchivePath::new("/opt/tools/own") }));
     let error = message(&command(&["nothing"]).expect_err("refused"));
-    assert!(error.starts_with("looking for program nothing: not in "), "{error}");
+    assert!(error.starts_with("looking for program nothing in PATH: not in "), "{error}");
     assert!(error.ends_with(", and no applet of busybox"), "{error}");
     let line = InitrdSpec { run: RunWhat::Line("a | b".into()), ..spec(&scene, &[]) };
     assert_eq!(resolve(&line).expect("resolves").command.expect("a command"), ["/bin/sh", "-c", "a | b"]);

@@ -37,8 +37,8 @@ pub struct BootArgs {
     /// One further argument for QEMU, exactly as it stands. May be repeated: --qemu-arg=-trace --qemu-arg='ich9*'
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
-    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none`. Default: none for a shell,
-    /// else 10m with KVM and 30m with TCG.
+    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none`. Default: none for a shell
+    /// on a terminal, else 10m with KVM and 30m with TCG.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub timeout: Option<LimitArg>,
     /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG.

@@ -15,7 +15,7 @@ use crate::spec::{Copy, InitrdSpec, KernelRef, ModuleRequest, RunWhat};
 #[command(next_help_heading = "Image")]
 pub struct InitrdArgs {
     /// The kernel the image is for: an image file, a release installed under the root, a kernel build tree, or a .deb
-    /// or .rpm package, which is read without being installed. Default: the newest one that can be read.
+    /// package, which is read without being installed. Default: the newest one that can be read.
     #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]
     pub kernel: Option<OsString>,
     /// Add a program of this machine, by path or by name on PATH, with the libraries it needs. May be repeated.

@@ -103,7 +103,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
         cpu: wanted.spec.cpu.clone().unwrap_or_else(|| default_cpu(accelerator).into()),
         smp: wanted.spec.smp.clone(),
         memory_mib: memory_for(wanted.spec.memory_mib, u64::try_from(initrd_len).unwrap_or(0))?,
-        command_line: command_line(wanted.spec),
+        command_line: command_line(wanted.spec, accelerator),
         extra: wanted.spec.qemu_args.clone(),
         transport: made.transport,
     };
@@ -140,16 +140,14 @@ const fn drivers(transport: Transport) -> &'static [&'static str] {
 /// of ours would replace a link `/lib` of theirs (`init/initramfs.c`, `clean_path`).
 fn move_modules(composition: &mut Composition) {
     let below = ArchivePath::new("/.bootling/modules");
-    let mut facts = std::mem::take(&mut composition.facts);
+    let facts = std::mem::take(&mut composition.facts);
     let job = &mut composition.job;
     for load in job.modules.iter_mut().chain(&mut job.channel_modules) {
         let moved = below.join(load.path.file_name());
-        if let Some(fact) = facts.iter_mut().find(|fact| fact.path == load.path) {
-            composition.facts.push(Fact { path: moved.clone(), node: fact.node.clone(), why: fact.why.clone() });
-        }
+        let found = facts.iter().find(|fact| fact.path == load.path);
+        composition.facts.extend(found.map(|fact| Fact { path: moved.clone(), ..fact.clone() }));
         load.path = moved;
     }
-    facts.clear();
 }
 
 fn channel(transport: Transport) -> Option<Channel> {

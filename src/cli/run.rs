@@ -19,7 +19,7 @@ use crate::boot::argv::{Ends, Wires, argv, shell_line};
 use crate::boot::guest::{Artefacts, Guest};
 use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
-use crate::resolve::{RootError, UserlandError};
+use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
 use crate::verdict::{code, judge};
 
@@ -116,7 +116,7 @@ fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
     match error.downcast_ref::<UserlandError>() {
         Some(UserlandError::NoProgram { name: missing, .. }) if missing == name => 127,
-        Some(UserlandError::Root(RootError::Missing { path })) if is_command(path) => 127,
+        Some(UserlandError::NoSuchFile { path }) if is_command(path) => 127,
         Some(UserlandError::NotAProgram { path, .. }) if is_command(path) => 126,
         _ => code::COULD_NOT_TEST,
     }
@@ -144,7 +144,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     if args.print_command {
         return print_command(&prepared);
     }
-    let (timeout, boot_timeout) = args.boot.limits(prepared.machine.accelerator, interactive);
+    let (timeout, boot_timeout) = args.boot.limits(prepared.machine.accelerator, interactive && on_terminal);
     let settings = Settings {
         timeout,
         // A foreign initrd has no pid 1 that would ever say it is there.

@@ -20,7 +20,7 @@ use crate::resolve::fact::{Content, Node, Why};
 use crate::resolve::gather::Gathered;
 use crate::resolve::ldcache;
 use crate::resolve::path::SearchPath;
-use crate::resolve::root::{Resolved, Root};
+use crate::resolve::root::{Resolved, Root, RootError};
 use crate::resolve::script::{MAX_NESTED, Script};
 use crate::resolve::userland_error::UserlandError;
 use crate::spec::ArchivePath;
@@ -71,7 +71,10 @@ impl<'a> Programs<'a> {
         if typed.as_bytes().contains(&b'/') {
             let path = self.root.typed(Path::new(typed));
             // Says "no such file" here rather than later.
-            self.root.resolve(&path)?;
+            self.root.resolve(&path).map_err(|error| match error {
+                RootError::Missing { path } => UserlandError::NoSuchFile { path },
+                RootError::Loop { .. } | RootError::Io { .. } => error.into(),
+            })?;
             return Ok(Located::File(path));
         }
         if let Some(found) = self.path.find(typed) {

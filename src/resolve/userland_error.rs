@@ -39,6 +39,12 @@ pub enum UserlandError {
         /// True where busybox was asked too.
         no_applet: bool,
     },
+    /// A program by path, where nothing stands.
+    #[error("looking for program {}: there is no such file", path.display())]
+    NoSuchFile {
+        /// The path, as this process would open it.
+        path: PathBuf,
+    },
     /// Something that the kernel would not run.
     #[error("including program {}: {why}", path.display())]
     NotAProgram {

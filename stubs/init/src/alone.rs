@@ -25,8 +25,8 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
         return Stop::PowerOff;
     }
     if let Err((found, errno)) = wait_for_block_devices(job) {
+        // Nobody but the line itself can judge whether it can do without; it was told on the console.
         console::complain(b"waiting for block devices, found", Line::new(b"").number(found).bytes(), errno);
-        return Stop::PowerOff;
     }
     // Without a terminal of its own the console has to do: no job control, but everything else.
     let terminal = console::terminal();
