@@ -322,7 +322,7 @@ fn what_cannot_run_is_refused_with_its_reason() {
     assert!(fails("plain").ends_with("plain: it is neither an ELF file nor a script with a #! line"));
     assert!(fails("short").contains("at offset 0x0"));
     assert!(fails("/usr/bin/quiet").ends_with("it is not executable (see chmod)"));
-    assert!(fails("/usr/bin/nothing").ends_with("usr/bin/nothing: no such file or directory"));
+    assert!(fails("/usr/bin/nothing").ends_with("usr/bin/nothing: there is no such file"));
     assert!(fails("/etc").ends_with("it is no regular file"));
     let empty = tempfile::tempdir().expect("a temporary directory");
     let error = message(&resolve(&spec(&empty, &[])).expect_err("refused"));
