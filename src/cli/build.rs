@@ -82,6 +82,8 @@ pub struct Request<'a> {
     pub deed: Deed<'a>,
     /// Whether to say what became of it.
     pub verbose: bool,
+    /// Whether to list what was written, too.
+    pub list: bool,
     /// When all this began.
     pub start: Instant,
 }
@@ -112,6 +114,7 @@ pub fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
         compression: args.compress,
         deed,
         verbose: args.verbose,
+        list: false,
         start,
     })
 }
@@ -135,6 +138,9 @@ pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
         Deed::List => explain::list(&plan.check(Purpose::Image)?, &mut out)?,
         Deed::Write(path) => {
             let checked = plan.check(Purpose::Image)?;
+            if request.list {
+                explain::list(&checked, &mut out)?;
+            }
             let size = write::image(&checked, Output::create(path)?, request.compression, mtime()?)?;
             if request.verbose {
                 let (name, entries) = (path.display(), checked.members().count());

@@ -86,6 +86,7 @@ pub fn run(args: MakeTinyImage, start: Instant) -> anyhow::Result<u8> {
         compression: Compression::None,
         deed: Deed::Write(&image.output),
         verbose: image.verbose,
+        list: image.verbose,
         start,
     })
 }

@@ -54,22 +54,18 @@ const ANCESTOR: &str = "make-tiny-image";
 /// Runs the program.
 pub fn main() -> ExitCode {
     let start = Instant::now();
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    let called = words.first().map(|word| Path::new(word).file_stem().unwrap_or_default().to_owned());
-    if called.is_some_and(|name| name == ANCESTOR) {
-        words.insert(1, ANCESTOR.into());
-    }
-    let cli = match Cli::try_parse_from(&words) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error, &words),
-    };
-    let done = match cli.verb {
-        Verb::Run(args) => run::run(&args, start),
-        Verb::Build(args) => build::run(&args, start),
-        Verb::Ls(args) => ls::run(&args),
-        Verb::Cat(args) => ls::run_cat(&args),
-        Verb::Doctor(args) => doctor::run(&args),
-        Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().and_then(|word| Path::new(word).file_stem());
+    let done = if called.is_some_and(|name| name == ANCESTOR) {
+        match make_tiny_image::MakeTinyImage::try_parse_from(&words) {
+            Ok(args) => make_tiny_image::run(args, start),
+            Err(error) => return usage(&error, &words),
+        }
+    } else {
+        match Cli::try_parse_from(&words) {
+            Ok(cli) => run_verb(cli.verb, start),
+            Err(error) => return usage(&error, &words),
+        }
     };
     done.map_or_else(
         |error| {
@@ -78,6 +74,17 @@ pub fn main() -> ExitCode {
         },
         ExitCode::from,
     )
+}
+
+fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
+    match verb {
+        Verb::Run(args) => run::run(&args, start),
+        Verb::Build(args) => build::run(&args, start),
+        Verb::Ls(args) => ls::run(&args),
+        Verb::Cat(args) => ls::run_cat(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
+    }
 }
 
 /// Help, version, or what is wrong with the arguments.

@@ -75,7 +75,8 @@ impl Prepared {
 /// Does all of it.
 pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     let root = Root::new(wanted.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
-    let cache = Cache::open()?;
+    let cache =
+        Cache::open().map_err(|error| output::advise(error, "name a directory of yours in BOOTLING_CACHE_DIR"))?;
     let mut progress = Progress::new(wanted.quiet);
     let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| {
         progress.show(doing);

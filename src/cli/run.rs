@@ -55,7 +55,10 @@ pub struct RunArgs {
     command: Vec<OsString>,
 }
 
-const EXAMPLES: &str = "Examples:
+/// What `-h` ends with, and `--help` goes on from.
+macro_rules! examples {
+    () => {
+        "Examples:
   bootling run -- uname -a                        a program of this machine, in a guest, in seconds
   echo hi | bootling run -- wc -c                 standard input reaches it
   bootling run --run 'grep flags /proc/cpuinfo'   a line for the guest's shell
@@ -63,17 +66,15 @@ const EXAMPLES: &str = "Examples:
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
   bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
   git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
-";
+"
+    };
+}
 
-const LONG: &str = "Examples:
-  bootling run -- uname -a                        a program of this machine, in a guest, in seconds
-  echo hi | bootling run -- wc -c                 standard input reaches it
-  bootling run --run 'grep flags /proc/cpuinfo'   a line for the guest's shell
-  bootling run                                    a shell in the guest; Ctrl-a x ends it
-  bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
-  bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
-  git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
+const EXAMPLES: &str = examples!();
 
+const LONG: &str = concat!(
+    examples!(),
+    "
 Keys on a terminal:
   Ctrl-a x  ends the guest      Ctrl-a a  sends Ctrl-a      Ctrl-a h  shows these keys
   Without a terminal of its own, Ctrl-C asks the command to stop; a second one ends the guest.
@@ -83,7 +84,8 @@ Exit status:
   118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
   122 gone, no verdict     123 a watchdog fired                     124 timed out
   125 could not test (bad input, no QEMU, no kernel, a module that would not load)
-";
+"
+);
 
 impl RunArgs {
     fn wanted(&self) -> RunWhat {
