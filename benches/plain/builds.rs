@@ -42,20 +42,34 @@ fn compare(
     after: &[OsString],
 ) -> Result<(), Box<dyn Error>> {
     let (our_image, plain_image) = (bench.dir.join("ours.img"), bench.dir.join("plain.img"));
-    let build = || {
+    let over_old = || {
         let mut command = bench.bootling();
         command.arg("build").args(ours).arg("-o").arg(&our_image);
         command
     };
+    // Both ways write a new file: over an old one the time is the file system's (ext4 allocates at once what replaces
+    // a file, its option auto_da_alloc), and is told apart below.
+    let build = || {
+        // It is not there the first time.
+        let _ = fs::remove_file(&our_image);
+        over_old()
+    };
     let plain = || {
+        let _ = fs::remove_file(&plain_image);
         let mut command = Command::new(tool("plain-initrd"));
         command.args(before).arg(&plain_image).args(after);
         command
     };
     let (our_times, plain_times) = (run(TIMES, 0, build)?, run(TIMES.div_ceil(4), 0, plain)?);
+    let again = run(TIMES, 0, over_old)?.median();
     let peak = peak.kib(&build())?;
     let sizes = (fs::metadata(&our_image)?.len(), fs::metadata(&plain_image)?.len());
-    let rest = format!("{:.1} MiB; image {} KiB, {} KiB", mib(peak), sizes.0 >> 10, sizes.1 >> 10);
+    let rest = format!(
+        "{:.1} MiB; image {} KiB, {} KiB; over an old image {again:.1} ms",
+        mib(peak),
+        sizes.0 >> 10,
+        sizes.1 >> 10
+    );
     let goal = Goal { text: "10 ms, 16 MiB", met: our_times.median() <= 10.0 && peak <= 16 << 10 };
     table.time(what, &our_times, Some(&plain_times), rest, Some(goal));
     Ok(())
