@@ -16,8 +16,9 @@
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!
-//! [`arch`], [`proto`] and [`sys`] stand above all stages: facts about architectures, the protocol
-//! between host and guest, and the one file that may say `unsafe`.
+//! Above all stages stand [`arch`] (facts about architectures), [`proto`] (what host and guest agree on), [`sys`] (the
+//! one file that may say `unsafe`), [`cache`] (what is slow to make, kept between runs) and [`pid1`] (the guest's pid 1,
+//! built from `stubs/init` and embedded).
 //! `tests/layering.rs` holds the order.
 
 pub mod arch;

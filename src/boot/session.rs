@@ -48,6 +48,8 @@ pub struct Settings {
     pub console: ConsoleSink,
     /// Whether QEMU's standard error is shown as it comes: the user gave QEMU arguments, which may trace.
     pub show_qemu: bool,
+    /// Whether pid 1's notes are kept to the transcript.
+    pub quiet: bool,
     /// Whether QEMU may have disks to flush, and is asked to end rather than killed.
     pub flush_disks: bool,
 }

@@ -158,6 +158,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         },
         console: console_sink(&spec)?,
         show_qemu: !spec.qemu_args.is_empty(),
+        quiet: args.quiet,
         flush_disks: !spec.qemu_args.is_empty(),
     };
     let signals = Signals::catch().context("catching signals")?;

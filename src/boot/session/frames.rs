@@ -35,7 +35,9 @@ impl Session<'_> {
             ToHost::Window(more) => self.outbox.grant(more),
             ToHost::Note(text) => {
                 let text = printable(text);
-                self.say(&format!("guest: {text}"));
+                if !self.settings.quiet {
+                    self.say(&format!("guest: {text}"));
+                }
                 self.note(Event::Note(text));
             }
             ToHost::Failed { what, errno, subject } => {
