@@ -17,5 +17,6 @@ mod nested;
 mod plain;
 mod readme;
 mod streams;
+mod trees;
 mod unpacked;
 mod verdict;
