@@ -103,12 +103,12 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         Ok(code) => return Ok(code),
         Err(error) => error,
     };
+    output::fail(&error);
     let exit_code = code_for(&error, &args.command);
     if let Some(path) = &args.json {
         let message = output::one_line(&error);
         write_json(path, &NotBooted { outcome: "could-not-test", exit_code, message })?;
     }
-    output::fail(&error);
     Ok(exit_code)
 }
 
