@@ -95,6 +95,9 @@ pub enum MachineError {
     /// Guests of this architecture are not supported.
     #[error("booting a guest for {0}: bootling has a pid 1 for x86_64 guests only")]
     Arch(Arch),
+    /// A QEMU that leaves us cannot be judged, and would outlive us.
+    #[error("starting QEMU with -daemonize: it would leave bootling, and nobody would see how the guest ends")]
+    Daemonize,
     /// The initrd cannot fit.
     #[error(
         "fitting an initrd of {initrd_mib} MiB into a guest with {memory_mib} MiB of memory: it is unpacked there beside itself\n  give it --memory {needed_mib} or more"
@@ -149,6 +152,12 @@ pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, Mac
     }
 }
 
+/// Further QEMU arguments, if bootling can keep its promises with them.
+pub fn extra_arguments(words: &[OsString]) -> Result<Vec<OsString>, MachineError> {
+    let daemonizes = words.iter().any(|word| matches!(word.as_bytes(), b"-daemonize" | b"--daemonize"));
+    if daemonizes { Err(MachineError::Daemonize) } else { Ok(words.to_vec()) }
+}
+
 /// True where a machine type has neither PCI nor a second serial port.
 pub fn is_microvm(machine: &OsStr) -> bool {
     let name = machine.as_bytes();
@@ -176,7 +185,7 @@ pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accelerator, MachineError, choose_accelerator, is_microvm, memory_for};
+    use super::{Accelerator, MachineError, choose_accelerator, extra_arguments, is_microvm, memory_for};
     use crate::arch::Arch;
     use crate::spec::Accel;
     use std::ffi::OsStr;
@@ -199,6 +208,12 @@ mod tests {
             memory_for(Some(256), 300 << 20),
             Err(MachineError::Memory { initrd_mib: 300, memory_mib: 256, needed_mib: 1060 })
         );
+    }
+
+    #[test]
+    fn a_qemu_that_would_leave_is_refused() {
+        assert_eq!(extra_arguments(&["-trace".into(), "x".into()]).expect("fine").len(), 2);
+        assert_eq!(extra_arguments(&["--daemonize".into()]), Err(MachineError::Daemonize));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::progress::Progress;
 use crate::arch::Arch;
 use crate::boot::kvm;
 use crate::boot::machine::{
-    Accelerator, Machine, MachineError, Transport, choose_accelerator, command_line, is_microvm, memory_for,
+    Accelerator, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments, is_microvm,
+    memory_for,
 };
 use crate::boot::qemu::Qemu;
 use crate::cache::{Cache, Key};
@@ -25,7 +26,7 @@ use crate::plan::job::{Channel, Job, init};
 use crate::plan::{CheckedPlan, Plan, Purpose};
 use crate::resolve::kernel::{self, Kernel};
 use crate::resolve::modules::{self, ChannelDriver};
-use crate::resolve::{Fact, Root};
+use crate::resolve::{Fact, Root, userland};
 use crate::spec::{ArchivePath, BootSpec, KernelRef, RunWhat};
 use crate::{pid1, proto, write};
 
@@ -105,7 +106,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
         smp: wanted.spec.smp.clone(),
         memory_mib: memory_for(wanted.spec.memory_mib, u64::try_from(initrd_len).unwrap_or(0))?,
         command_line: command_line(wanted.spec, accelerator),
-        extra: wanted.spec.qemu_args.clone(),
+        extra: extra_arguments(&wanted.spec.qemu_args)?,
         transport: made.transport,
     };
     Ok(Prepared { machine, image, kernel: kernel.origin, initrd: made.initrd, cache })
@@ -183,6 +184,7 @@ fn make_initrd(wanted: &Wanted<'_>, root: &Root, kernel: &Kernel, transport: Tra
         return Ok(Made { initrd: file.into(), transport: Transport::None });
     }
     let mut composition = Composition::default();
+    composition.job.env = userland::base_environment();
     add_modules(&mut composition, root, &wanted.initrd.kmod, kernel, with_drivers(transport))?;
     move_modules(&mut composition);
     settle(&mut composition, wanted)?;

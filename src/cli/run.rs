@@ -33,7 +33,7 @@ pub struct RunArgs {
     boot: BootArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
-    #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "no_busybox"])]
+    #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     ready_made: Option<PathBuf>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]

@@ -114,8 +114,13 @@ fn in_guest(programs: &mut Programs<'_>, typed: &OsStr, out: &mut Gathered<'_>) 
     }
 }
 
+/// What every command finds in its environment.
+pub fn base_environment() -> Vec<(OsString, OsString)> {
+    vec![("PATH".into(), GUEST_PATH.into()), ("HOME".into(), "/root".into())]
+}
+
 fn env(lib_path: &[ArchivePath]) -> Vec<(OsString, OsString)> {
-    let mut env = vec![("PATH".into(), GUEST_PATH.into()), ("HOME".into(), "/root".into())];
+    let mut env = base_environment();
     if !lib_path.is_empty() {
         let dirs: Vec<OsString> = lib_path.iter().map(|dir| dir.to_absolute().into_os_string()).collect();
         env.push(("LD_LIBRARY_PATH".into(), dirs.join(OsStr::new(":"))));

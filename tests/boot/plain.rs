@@ -29,6 +29,28 @@ fn an_image_that_was_built_before_is_run_with_its_status() {
 }
 
 #[test]
+fn a_command_on_top_of_somebody_elses_image_is_found_through_path_and_keeps_their_links() {
+    let test = "a_command_on_top_of_somebody_elses_image";
+    let Some(program) = Program::run(Kernel::Generic61, test) else { return };
+    let dir = scratch();
+    // Theirs: usr-merged, with a program that only a PATH leads to.
+    let make = "mkdir -p usr/bin usr/lib dev && ln -s usr/bin bin && ln -s usr/lib lib && cp \"$2\" usr/bin/busybox && \
+                ln -s busybox usr/bin/sh && ln -s busybox usr/bin/readlink && find . | cpio --quiet -o -H newc >\"$1\"";
+    let (initrd, tree) = (dir.path().join("theirs.img"), dir.path().join("tree"));
+    std::fs::create_dir(&tree).expect("the folder is ours");
+    let made = std::process::Command::new("sh")
+        .args(["-c", make, "sh"])
+        .arg(&initrd)
+        .arg("/usr/bin/busybox")
+        .current_dir(&tree)
+        .status();
+    assert!(made.expect("sh runs").success());
+    let program = program.arg("--initrd").arg(&initrd).args(["--kmod", "loop"]);
+    let done = program.args(["--", "readlink", "/lib"]).done().exits(0);
+    assert_eq!(done.text(), "usr/lib\n");
+}
+
+#[test]
 fn an_image_of_somebody_elses_boots_as_it_is_and_is_never_success() {
     let Some(program) = Program::run(Kernel::Cloud612, "an_image_of_somebody_elses") else { return };
     let dir = scratch();
