@@ -113,6 +113,8 @@ pub fn judge(transcript: &Transcript) -> Outcome {
     // Output that was lost after a status of 0 came in is still lost.
     let lost = transcript.events.iter().find_map(|event| match event {
         Event::OutputFailed(why) => Some(output_failed(why)),
+        // It ends every run it comes in: behind a status it cut off output.
+        Event::Interrupted { signal } => Some(Outcome::Interrupted { signal: *signal }),
         _ => None,
     });
     if let Some(lost) = lost {
@@ -132,6 +134,8 @@ pub fn judge(transcript: &Transcript) -> Outcome {
             Event::Escaped => Outcome::Interrupted { signal: 2 },
             Event::OutputClosed => Outcome::OutputClosed,
             Event::OutputFailed(why) => output_failed(why),
+            // With these the machine goes on, and what comes of it is the verdict.
+            Event::Watchdog { action } if matches!(action.as_str(), "none" | "inject-nmi" | "debug") => continue,
             Event::Watchdog { action } => Outcome::Watchdog { action: action.clone() },
             // A panic that did not reset the machine is still a panic, not a timeout.
             Event::TimedOut { limit, after } => {
@@ -152,7 +156,7 @@ pub fn judge(transcript: &Transcript) -> Outcome {
 }
 
 fn output_failed(why: &str) -> Outcome {
-    Outcome::CouldNotTest { why: format!("writing the command's output to standard output: {why}") }
+    Outcome::CouldNotTest { why: format!("writing the command's output to {why}") }
 }
 
 fn panic_of(transcript: &Transcript) -> Option<Outcome> {
@@ -388,6 +392,8 @@ mod tests {
             (vec![Event::Escaped], spoke(), "interrupted", 130),
             (vec![Event::OutputClosed], spoke(), "output-closed", 141),
             (vec![exit(Ended::Exited(0)), Event::OutputFailed("full".to_owned())], spoke(), "could-not-test", 125),
+            (vec![exit(Ended::Exited(0)), Event::Interrupted { signal: 15 }], spoke(), "interrupted", 143),
+            (vec![Event::Watchdog { action: "none".to_owned() }, exit(Ended::Exited(0))], spoke(), "exited", 0),
             (vec![Event::Nonsense("x".to_owned())], spoke(), "could-not-test", 125),
             (vec![], ConsoleSigns::default(), "went-away", 122),
         ];

@@ -48,12 +48,12 @@ impl Console {
     fn end_line(&mut self) {
         let line = printable(&self.line);
         self.line.clear();
-        let text = without_timestamp(&line);
-        if text.starts_with("Kernel panic - not syncing") && self.signs.panic.is_none() {
-            self.signs.panic = Some(text.to_owned());
+        if self.signs.panic.is_none() {
+            self.signs.panic = kernel_says(&line, "Kernel panic - not syncing").map(str::to_owned);
         }
-        self.signs.restart |= text.starts_with("reboot: Restarting system");
-        self.signs.halted |= text.starts_with("reboot: System halted");
+        let restarts = ["reboot: Restarting system", "sysrq: Resetting"];
+        self.signs.restart |= restarts.iter().any(|words| kernel_says(&line, words).is_some());
+        self.signs.halted |= kernel_says(&line, "reboot: System halted").is_some();
         if line.is_empty() {
             return;
         }
@@ -89,24 +89,16 @@ pub fn printable(line: &[u8]) -> String {
         .to_owned()
 }
 
-/// A kernel line without `[    1.234567]` in front (and without the caller that `CONFIG_PRINTK_CALLER` adds).
-pub fn without_timestamp(line: &str) -> &str {
-    let mut rest = line.trim_start();
-    while let Some((stamp, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
-        let inner = stamp.trim();
-        let is_stamp =
-            !inner.is_empty() && inner.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'T' | b'C' | b' '));
-        if !is_stamp {
-            break;
-        }
-        rest = after.trim_start();
-    }
-    rest
+/// The part of a line from `words` on, where they stand as the kernel prints them: at its start, or behind the `] ` of a
+/// timestamp, before which there may be what somebody else left on the line.
+fn kernel_says<'line>(line: &'line str, words: &str) -> Option<&'line str> {
+    let mut found = line.match_indices(words).map(|(at, _)| at);
+    found.find(|at| *at == 0 || line[..*at].ends_with("] ")).map(|at| &line[at..])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Console, LINE_BYTES, LINES, printable, without_timestamp};
+    use super::{Console, LINE_BYTES, LINES, kernel_says, printable};
 
     #[test]
     fn signs_are_read_whatever_stands_before_them() {
@@ -139,9 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn only_real_timestamps_are_cut() {
-        assert_eq!(without_timestamp("[    0.000000] [T0] x"), "x");
-        assert_eq!(without_timestamp("[drm] x"), "[drm] x");
-        assert_eq!(without_timestamp("[]"), "[]");
+    fn what_stands_before_the_kernels_words_does_not_hide_them() {
+        let panic = "Kernel panic - not syncing: x";
+        for before in ["", "[    1.2] ", "[    1.2][    T1] ", "prompt # [    1.2] "] {
+            let line = format!("{before}{panic}");
+            assert_eq!(kernel_says(&line, "Kernel panic - not syncing"), Some(panic), "{before}");
+        }
+        for line in ["---[ end Kernel panic - not syncing: x ]---", "echo Kernel panic - not syncing"] {
+            assert_eq!(kernel_says(line, "Kernel panic - not syncing"), None, "{line}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::argv::{Ends, Wires, argv};
 use super::machine::Machine;
@@ -33,6 +34,7 @@ pub struct Guest {
     /// The command line it was started with.
     pub command: Vec<OsString>,
     child: Child,
+    reaped: bool,
 }
 
 /// The boot artefacts, open: QEMU reads them through inherited descriptors, so that nothing that happens to their
@@ -84,7 +86,7 @@ impl Guest {
                 return Err(error);
             }
         };
-        Ok(Self { ended, console, channel, monitor, stderr, command: words, child })
+        Ok(Self { ended, console, channel, monitor, stderr, command: words, child, reaped: false })
     }
 
     /// The process's number.
@@ -94,12 +96,24 @@ impl Guest {
 
     /// Kills QEMU, if it still lives, and waits for it.
     pub fn kill(&mut self) {
-        kill(&mut self.child);
+        if !self.reaped {
+            self.reaped = true;
+            kill(&mut self.child);
+        }
     }
 
     /// How the process ended, if it has.
+    ///
+    /// What it left running in its group ends with it: a wrapper script's QEMU, say. The group is signalled before its
+    /// leader is reaped, since a number that is still taken cannot be another's.
     pub fn exit(&mut self) -> io::Result<Option<QemuExit>> {
-        Ok(self.child.try_wait()?.map(how))
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if self.reaped || waitid(WaitId::PidFd(self.ended.as_fd()), ended)?.is_none() {
+            return Ok(None);
+        }
+        drop(sys::signal_group(&self.child, libc::SIGKILL));
+        self.reaped = true;
+        self.child.wait().map(how).map(Some)
     }
 }
 
@@ -113,13 +127,12 @@ fn prepare(child: &mut Child) -> io::Result<(OwnedFd, ChildStderr)> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
     let ended = pidfd_open(pid, PidfdFlags::empty())?;
     let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    // Our end only; whoever has inherited the other may keep it open after QEMU's end.
+    fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
     Ok((ended, stderr))
 }
 
 fn kill(child: &mut Child) {
-    if matches!(child.try_wait(), Ok(Some(_))) {
-        return;
-    }
     // The group first: QEMU may be a wrapper script with the real one below it.
     drop(sys::signal_group(child, libc::SIGKILL));
     drop(child.kill());

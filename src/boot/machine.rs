@@ -98,6 +98,12 @@ pub enum MachineError {
     /// A QEMU that leaves us cannot be judged, and would outlive us.
     #[error("starting QEMU with -daemonize: it would leave bootling, and nobody would see how the guest ends")]
     Daemonize,
+    /// The kernel would cut it off, or not start at all.
+    #[error("writing the kernel's command line: {len} bytes, but a kernel takes {} at most", COMMAND_LINE_SIZE - 1)]
+    CommandLine {
+        /// Its length in bytes.
+        len: usize,
+    },
     /// The initrd cannot fit.
     #[error(
         "fitting an initrd of {initrd_mib} MiB into a guest with {memory_mib} MiB of memory: it is unpacked there beside itself\n  give it --memory {needed_mib} or more"
@@ -112,6 +118,8 @@ pub enum MachineError {
     },
 }
 
+/// `COMMAND_LINE_SIZE` of x86 (`arch/x86/include/asm/setup.h`), NUL included.
+const COMMAND_LINE_SIZE: usize = 2048;
 /// What the kernel needs beside the initrd, generously.
 const KERNEL_MIB: u64 = 160;
 /// Guest memory where nothing was asked for.
@@ -170,7 +178,7 @@ pub fn is_microvm(machine: &OsStr) -> bool {
 /// fails it holds the cause. Under TCG `no_timer_check`, as kernels on KVM set it for themselves
 /// (`arch/x86/kernel/kvm.c`, `kvm_guest_init`): on a busy host the check of the timer's interrupts fails now and then,
 /// and the kernel panics with "IO-APIC + timer doesn't work!" through no fault of its own.
-pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> OsString {
+pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsString, MachineError> {
     let mut line = OsString::from("console=ttyS0 panic=-1");
     match accelerator {
         Accelerator::Tcg => line.push(" no_timer_check"),
@@ -180,7 +188,10 @@ pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> OsString {
         line.push(" ");
         line.push(word);
     }
-    line
+    match line.len() {
+        0..COMMAND_LINE_SIZE => Ok(line),
+        len => Err(MachineError::CommandLine { len }),
+    }
 }
 
 #[cfg(test)]

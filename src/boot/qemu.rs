@@ -1,16 +1,26 @@
 //! The QEMU program: where it is, and what it can do.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cache::{Cache, CacheError, Key};
+use crate::sys;
+
+/// How long a program may take to say its version, on the slowest of hosts.
+const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+/// How much of what it says is read.
+const SAID: u64 = 4096;
 
 /// A QEMU system emulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,23 +162,42 @@ fn is_program(path: &Path) -> bool {
 /// Runs the program twice at most. `-sandbox on` is refused while options are parsed where it was not compiled in
 /// (`softmmu/vl.c`), and `-version` ends the program right after.
 fn ask(path: &Path) -> Result<QemuFacts, QemuError> {
-    let run = |arguments: &[&str]| -> io::Result<(bool, String)> {
-        let output = Command::new(path).args(arguments).stdin(Stdio::null()).output()?;
-        let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-        Ok((output.status.success(), String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned()))
-    };
     let not_qemu = |said: String| QemuError::NotQemu { path: path.to_owned(), said };
-    let (sandbox, mut said) = run(&["-sandbox", "on", "-version"]).map_err(|error| not_qemu(error.to_string()))?;
+    let run = |arguments: &[&str]| answer(path, arguments).map_err(|error| not_qemu(error.to_string()));
+    let (status, mut said) = run(&["-sandbox", "on", "-version"])?;
+    let sandbox = status.success();
     if !sandbox {
-        let (works, line) = run(&["-version"]).map_err(|error| not_qemu(error.to_string()))?;
-        if !works {
-            return Err(not_qemu(format!("it said {line:?}")));
+        let (status, without) = run(&["-version"])?;
+        if !status.success() {
+            return Err(not_qemu(format!("{status}, and it said {:?}", without.trim_end())));
         }
-        said = line;
+        said = without;
     }
-    let Some(after) = said.split_once("version ").filter(|_| said.starts_with("QEMU")).map(|(_, after)| after) else {
-        return Err(not_qemu(format!("it said {said:?}")));
+    // A wrapper may have something to say first.
+    let Some((_, after)) = said.split_once("QEMU emulator version ") else {
+        return Err(not_qemu(format!("it said {:?}", said.trim_end())));
     };
     let version = after.split_whitespace().next().unwrap_or(after).to_owned();
     Ok(QemuFacts { version, sandbox })
+}
+
+/// How a short run of the program ended, and what it said, at most [`SAID`] bytes.
+fn answer(path: &Path, arguments: &[&str]) -> io::Result<(ExitStatus, String)> {
+    let mut command = Command::new(path);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = sys::spawn_tied(&mut command, &[])?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let ended = pidfd_open(pid, PidfdFlags::empty())?;
+    let in_time = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&PATIENCE))? > 0;
+    // Before its leader is reaped the group's number is still its own; what it has left behind would hold the pipes.
+    drop(sys::signal_group(&child, libc::SIGKILL));
+    let status = child.wait()?;
+    if !in_time {
+        return Err(io::Error::other(format!("no answer within {} s", PATIENCE.tv_sec)));
+    }
+    let mut said = Vec::new();
+    for pipe in [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)].into_iter().flatten() {
+        File::from(pipe).take(SAID).read_to_end(&mut said)?;
+    }
+    Ok((status, String::from_utf8_lossy(&said).into_owned()))
 }

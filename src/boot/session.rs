@@ -27,8 +27,12 @@ use crate::proto::frame::ToGuest;
 
 /// After a panic the machine should reset at once; after the channel closed it should end; a halted one never does.
 const GRACE: Duration = Duration::from_secs(3);
-/// Seconds that QEMU may take to flush its disks once the verdict is in.
-const QUIT_GRACE: i64 = 2;
+/// How long QEMU may take to flush its disks once the verdict is in.
+const QUIT_GRACE: Duration = Duration::from_secs(2);
+/// How long readers of our output may take once the time is up.
+const FLUSH_GRACE: Duration = Duration::from_secs(2);
+/// Reads of what a dead QEMU has left behind; a descendant of it may go on writing.
+const LAST_READS: usize = 1024;
 /// Events kept: a guest may send notes for ever.
 const MAX_EVENTS: usize = 1000;
 /// Lines of QEMU's own standard error kept.
@@ -112,8 +116,8 @@ struct Session<'tty> {
     phase: Phase,
     interrupts: u32,
     grace: Option<Instant>,
-    channel_open: bool,
-    stderr_open: bool,
+    /// Ends that QEMU has closed.
+    closed: Vec<Source>,
 }
 
 /// How far the guest has come.
@@ -165,8 +169,7 @@ impl<'tty> Session<'tty> {
             phase: Phase::Booting,
             interrupts: 0,
             grace: None,
-            channel_open: true,
-            stderr_open: true,
+            closed: Vec::new(),
         }
     }
 
@@ -182,10 +185,10 @@ impl<'tty> Session<'tty> {
                 Source::Console => drop(self.read_console()),
                 Source::Channel => self.on_channel(terminal),
                 Source::Monitor => drop(self.read_monitor()),
-                Source::QemuStderr => self.read_qemu_stderr(),
+                Source::QemuStderr => drop(self.read_qemu_stderr()),
                 Source::Stdin => self.read_stdin(),
                 Source::Stdout => self.write_stdout(),
-                Source::Stderr => drop(self.err.flush()),
+                Source::Stderr => self.write_stderr(),
             }
         }
         self.check_limits();
@@ -207,13 +210,12 @@ impl<'tty> Session<'tty> {
             (Source::Monitor, PollFd::new(&self.guest.monitor, PollFlags::IN)),
             (Source::Console, PollFd::new(&self.guest.console, console)),
         ];
-        if self.channel_open {
-            let channel = wants(!congested, !self.outbox.leaving().is_empty());
-            watched.push((Source::Channel, PollFd::new(&self.guest.channel, channel)));
-        }
-        if self.stderr_open && !congested {
+        let channel = wants(!congested, !self.outbox.leaving().is_empty());
+        watched.push((Source::Channel, PollFd::new(&self.guest.channel, channel)));
+        if !congested {
             watched.push((Source::QemuStderr, PollFd::new(&self.guest.stderr, PollFlags::IN)));
         }
+        watched.retain(|(source, _)| !self.closed.contains(source));
         if let Some(input) = self.input.as_ref().filter(|input| self.wants_input(input.as_fd())) {
             watched.push((Source::Stdin, PollFd::new(input, PollFlags::IN)));
         }
@@ -223,10 +225,7 @@ impl<'tty> Session<'tty> {
             }
         }
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
-        let timeout = self.next_limit().map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
+        let timeout = self.next_limit().map(timespec);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
@@ -238,7 +237,8 @@ impl<'tty> Session<'tty> {
 
     fn next_limit(&self) -> Option<Duration> {
         let boot = self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting);
-        let limits = [boot, self.settings.timeout].into_iter().flatten().map(|limit| self.start + limit);
+        let limits =
+            [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
         let next = limits.chain(self.grace).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -262,8 +262,10 @@ impl<'tty> Session<'tty> {
         self.phase == Phase::Over
     }
 
+    /// Keeps an event. Those that a guest can send for ever give way to those that the verdict stands on.
     fn note(&mut self, event: Event) {
-        if self.events.len() < MAX_EVENTS {
+        let limit = if matches!(event, Event::Note(_)) { MAX_EVENTS / 2 } else { MAX_EVENTS };
+        if self.events.len() < limit {
             self.events.push(event);
         }
     }
@@ -282,7 +284,8 @@ impl<'tty> Session<'tty> {
 
     fn on_signals(&mut self) {
         for signal in self.signals.pending() {
-            if signal == Signal::WINCH.as_raw() {
+            if !ends(signal) {
+                // Continued jobs may have been given another window, and the terminal back.
                 self.resize();
             } else if signal == Signal::INT.as_raw() && self.phase == Phase::Running && self.interrupts == 0 {
                 self.interrupts = 1;
@@ -297,10 +300,10 @@ impl<'tty> Session<'tty> {
 
     /// QEMU has ended by itself: what it left in the sockets is read before that is believed to be all.
     fn on_qemu_end(&mut self) -> std::io::Result<()> {
-        while self.read_monitor() {}
-        while self.read_console() {}
-        while !self.is_over() && self.read_channel() {}
-        self.read_qemu_stderr();
+        let _ = (0..LAST_READS).find(|_| !self.read_monitor());
+        self.drain_console();
+        let _ = (0..LAST_READS).find(|_| self.is_over() || !self.read_channel());
+        let _ = (0..LAST_READS).find(|_| !self.read_qemu_stderr());
         if self.is_over() {
             return Ok(());
         }
@@ -309,4 +312,13 @@ impl<'tty> Session<'tty> {
         }
         Ok(())
     }
+}
+
+/// Whether a signal is meant to end us. The others tell of windows and jobs.
+fn ends(signal: i32) -> bool {
+    signal != Signal::WINCH.as_raw() && signal != Signal::CONT.as_raw()
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// Catches the signals that should end a guest, and window changes, from its making on.
+/// Catches the signals that should end a guest, and those that tell of windows and jobs, from its making on.
 #[derive(Debug)]
 pub struct Signals(SignalDelivery<UnixStream, SignalOnly>);
 
@@ -16,7 +16,11 @@ impl Signals {
     /// Starts catching.
     pub fn catch() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let caught = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::WINCH].map(Signal::as_raw);
+        let wanted = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::WINCH, Signal::CONT];
+        let ignored = ignored();
+        // Who started us with a signal ignored (nohup, a shell's background job) means it.
+        let caught = wanted.map(Signal::as_raw).into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let caught: Vec<i32> = caught.collect();
         Ok(Self(SignalDelivery::with_pipe(read, write, SignalOnly, caught)?))
     }
 
@@ -30,4 +34,11 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.get_read().as_fd()
     }
+}
+
+/// Signals that are ignored, as the mask in `/proc/self/status` (proc(5), `SigIgn`); none where that cannot be read.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

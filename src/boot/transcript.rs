@@ -26,7 +26,7 @@ pub struct ConsoleSigns {
     pub spoke: bool,
     /// `Kernel panic - not syncing: ...`
     pub panic: Option<String>,
-    /// Whether it said `reboot: Restarting system`, as it does before a reset that was asked for.
+    /// Whether it said `reboot: Restarting system` or `sysrq: Resetting`, as it does before a reset that was asked for.
     pub restart: bool,
     /// Whether it said `reboot: System halted`, after which nothing more comes.
     pub halted: bool,

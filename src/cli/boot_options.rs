@@ -37,7 +37,7 @@ pub struct BootArgs {
     /// One further argument for QEMU, exactly as it stands. May be repeated: --qemu-arg=-trace --qemu-arg='ich9*'
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
-    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none`. Default: none for a shell
+    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none` (also 0). Default: none for a shell
     /// on a terminal, else 10m with KVM and 30m with TCG.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub timeout: Option<LimitArg>,

@@ -90,7 +90,15 @@ pub fn set_environment(job: &mut Job, settings: &[OsString]) -> anyhow::Result<(
         };
         anyhow::ensure!(!name.is_empty(), "reading --env {}: a variable has a name", setting.display());
         job.env.retain(|(other, _)| *other != name);
-        job.env.extend(value.map(|value| (name, value)));
+        set_variables(job, value.map(|value| (name, value)));
     }
     Ok(())
+}
+
+/// Sets variables of a job's environment; each name stands there once.
+pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+    for (name, value) in variables {
+        job.env.retain(|(other, _)| *other != name);
+        job.env.push((name, value));
+    }
 }

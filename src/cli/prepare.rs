@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
-use super::compose::{Composition, add_modules, compose, set_environment};
+use super::compose::{Composition, add_modules, compose, set_environment, set_variables};
 use super::options::InitrdArgs;
 use super::output;
 use super::progress::Progress;
@@ -28,6 +28,7 @@ use crate::resolve::kernel::{self, Kernel};
 use crate::resolve::modules::{self, ChannelDriver};
 use crate::resolve::{Fact, Root, userland};
 use crate::spec::{ArchivePath, BootSpec, KernelRef, RunWhat};
+use crate::write::read::{ReadError, Rule};
 use crate::{pid1, proto, write};
 
 /// What guests are called.
@@ -105,7 +106,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
         cpu: wanted.spec.cpu.clone().unwrap_or_else(|| default_cpu(accelerator).into()),
         smp: wanted.spec.smp.clone(),
         memory_mib: memory_for(wanted.spec.memory_mib, u64::try_from(initrd_len).unwrap_or(0))?,
-        command_line: command_line(wanted.spec, accelerator),
+        command_line: command_line(wanted.spec, accelerator)?,
         extra: extra_arguments(&wanted.spec.qemu_args)?,
         transport: made.transport,
     };
@@ -178,13 +179,27 @@ fn make_initrd(wanted: &Wanted<'_>, root: &Root, kernel: &Kernel, transport: Tra
     };
     let opening = || format!("opening initrd {}", path.display());
     let mut file = File::open(path).with_context(opening)?;
-    let job = if wanted.what == RunWhat::Shell { job_of(&file).with_context(opening)? } else { None };
-    if job.is_none() && wanted.what == RunWhat::Shell {
+    let metadata = file.metadata().with_context(opening)?;
+    ensure!(metadata.is_file(), "opening initrd {}: it is not a regular file", path.display());
+    let as_it_is = wanted.what == RunWhat::Shell;
+    let job = match job_of(&file) {
+        Err(error) if as_it_is && is_unknown(&error) => None,
+        found => found.with_context(|| format!("reading initrd {}", path.display()))?,
+    };
+    if job.is_none() && as_it_is {
+        ensure!(
+            wanted.initrd.kmod.is_empty() && wanted.env.is_empty(),
+            "using --kmod or --env with {}: it is not bootling's and boots as it is; give a COMMAND or --run",
+            path.display()
+        );
         file.seek(SeekFrom::Start(0)).with_context(opening)?;
         return Ok(Made { initrd: file.into(), transport: Transport::None });
     }
+    let job = job.filter(|_| as_it_is).map(|bytes| Job::decode(&bytes)).transpose()?;
     let mut composition = Composition::default();
-    composition.job.env = userland::base_environment();
+    if job.is_none() {
+        composition.job.env = userland::base_environment();
+    }
     add_modules(&mut composition, root, &wanted.initrd.kmod, kernel, with_drivers(transport))?;
     move_modules(&mut composition);
     settle(&mut composition, wanted)?;
@@ -226,8 +241,9 @@ fn finish(composition: Composition, arch: Arch, purpose: Purpose) -> anyhow::Res
     Ok(Plan::from_facts(facts)?.check(purpose)?)
 }
 
-/// The job of an initrd that bootling built; the last one counts, as it does for the kernel.
-fn job_of(file: &File) -> anyhow::Result<Option<Job>> {
+/// The job of an initrd, if bootling built it; the last one counts, as it does for the kernel. The whole of it is read:
+/// what the kernel would give up on in the middle hides all that stands behind it, and that is where ours goes.
+fn job_of(file: &File) -> Result<Option<Vec<u8>>, ReadError> {
     /// A job holds arguments, an environment and module names.
     const LIMIT: u64 = 256 << 20;
     let wanted = ArchivePath::new(proto::job::PATH);
@@ -240,23 +256,24 @@ fn job_of(file: &File) -> anyhow::Result<Option<Job>> {
             job = Some(bytes);
         }
         Ok(ControlFlow::Continue(()))
-    })
-    .map_or_else(
-        // What we cannot read the kernel may: then it is somebody else's.
-        |_| Ok(None),
-        |()| job.map(|bytes| Job::decode(&bytes)).transpose().map_err(Into::into),
-    )
+    })?;
+    Ok(job)
+}
+
+/// Whether a file starts in a way that we do not know, but a kernel may.
+fn is_unknown(error: &ReadError) -> bool {
+    matches!(error, ReadError::Broken { segment, rule: Rule::Magic(_), .. } if segment.number == 1)
 }
 
 /// What a ready-made initrd is to run: its own job over our channel, or what was asked for.
 fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
     match (own, what) {
         (Some(own), _) => {
-            let (channel, drivers, tty) = (job.channel.take(), std::mem::take(&mut job.channel_modules), job.tty);
-            let settings = std::mem::take(&mut job.env);
-            *job = own;
-            job.env.extend(settings);
-            (job.channel, job.channel_modules, job.tty) = (channel, drivers, tty);
+            // Theirs is the command; ours are the way to talk, and what was asked for on top.
+            let asked = std::mem::replace(job, own);
+            (job.channel, job.channel_modules, job.tty) = (asked.channel, asked.channel_modules, asked.tty);
+            job.modules.extend(asked.modules);
+            set_variables(job, asked.env);
         }
         (None, RunWhat::Command(words)) => job.args.clone_from(words),
         (None, RunWhat::Line(line)) => job.args = vec!["/bin/sh".into(), "-c".into(), line.clone()],

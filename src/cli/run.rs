@@ -22,6 +22,7 @@ use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
 use crate::verdict::{code, judge};
+use crate::write::Output;
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -99,17 +100,27 @@ impl RunArgs {
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
-    let error = match boot(args, start) {
-        Ok(code) => return Ok(code),
-        Err(error) => error,
+    // A verdict that cannot be written is better known before the boot than after it.
+    let json = args.json.as_deref().map(Json::create).transpose()?;
+    let (exit_code, written) = match boot(args, start) {
+        Ok((exit_code, None)) => return Ok(exit_code),
+        Ok((exit_code, Some(report))) => (exit_code, json.map_or(Ok(()), |json| json.write(&report))),
+        Err(error) => {
+            output::fail(&error);
+            let exit_code = code_for(&error, &args.command);
+            let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(&error) };
+            (exit_code, json.map_or(Ok(()), |json| json.write(&report)))
+        }
     };
-    output::fail(&error);
-    let exit_code = code_for(&error, &args.command);
-    if let Some(path) = &args.json {
-        let message = output::one_line(&error);
-        write_json(path, &NotBooted { outcome: "could-not-test", exit_code, message })?;
+    match written {
+        Ok(()) => Ok(exit_code),
+        // What is known of the guest still counts for more, unless it would look like success.
+        Err(error) if exit_code == 0 => Err(error),
+        Err(error) => {
+            output::fail(&error);
+            Ok(exit_code)
+        }
     }
-    Ok(exit_code)
 }
 
 /// 127 and 126 where the command itself is not there or cannot be executed, as with `env` and `timeout`; else 125.
@@ -124,7 +135,8 @@ fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     }
 }
 
-fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+/// The exit code, and the verdict where there was a boot.
+fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> {
     anyhow::ensure!(
         args.initrd.run.is_none() || args.command.is_empty(),
         "taking both --run LINE and COMMAND: give one of them"
@@ -144,7 +156,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         for_pasting: args.print_command,
     })?;
     if args.print_command {
-        return print_command(&prepared);
+        return print_command(&prepared).map(|()| (0, None));
     }
     let (timeout, boot_timeout) = args.boot.limits(prepared.machine.accelerator, interactive && on_terminal);
     let settings = Settings {
@@ -172,17 +184,14 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let transcript = converse(guest, settings, signals).context("talking with the guest")?;
     let outcome = judge(&transcript);
     output::to_stderr(&for_people(&outcome, &transcript));
-    if let Some(path) = &args.json {
-        let around = Circumstances {
-            machine: &prepared.machine,
-            command: &command,
-            kernel: &prepared.kernel,
-            build,
-            total: start.elapsed(),
-        };
-        write_json(path, &Report::new(&outcome, &transcript, &around))?;
-    }
-    Ok(outcome.exit_code())
+    let around = Circumstances {
+        machine: &prepared.machine,
+        command: &command,
+        kernel: &prepared.kernel,
+        build,
+        total: start.elapsed(),
+    };
+    Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))
 }
 fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
@@ -200,25 +209,39 @@ fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
 }
 
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
-fn print_command(prepared: &Prepared) -> anyhow::Result<u8> {
+fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let initrd = prepare::keep(prepared)?;
     let wires =
         Wires { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');
-    std::io::stdout().write_all(&line).context("writing the command line")?;
-    Ok(0)
+    std::io::stdout().write_all(&line).context("writing the command line")
 }
 
-/// Writes the verdict, whole or not at all.
-fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(report).context("writing the verdict as JSON")?;
-    text.push(b'\n');
-    let failed = || format!("writing the verdict to {}", path.display());
-    if path.as_os_str() == "-" {
-        return std::io::stdout().write_all(&text).with_context(failed);
+/// Where the verdict goes: whole or not at all.
+struct Json {
+    path: PathBuf,
+    /// Nothing for standard output.
+    output: Option<Output>,
+}
+
+impl Json {
+    fn create(path: &Path) -> anyhow::Result<Self> {
+        let output = (path.as_os_str() != "-").then(|| Output::create(path)).transpose();
+        let output = output.with_context(|| format!("writing the verdict to {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), output })
     }
-    let mut output = crate::write::Output::create(path).with_context(failed)?;
-    output.file().write_all(&text).with_context(failed)?;
-    output.finish().with_context(failed)
+
+    fn write(self, report: &impl Serialize) -> anyhow::Result<()> {
+        let failed = || format!("writing the verdict to {}", self.path.display());
+        let mut text = serde_json::to_vec_pretty(report).with_context(failed)?;
+        text.push(b'\n');
+        match self.output {
+            None => std::io::stdout().write_all(&text).with_context(failed),
+            Some(mut output) => {
+                output.write_all(&text).with_context(failed)?;
+                output.finish().with_context(failed)
+            }
+        }
+    }
 }

@@ -39,6 +39,12 @@ fn a_power_off_behind_our_back_is_122() {
 #[test]
 fn a_restart_behind_our_back_is_122() {
     line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], "reboot -f; sleep 1000", 122);
+    // Nobody's orderly restart, but asked for.
+    let line = "echo b >/proc/sysrq-trigger; sleep 1000";
+    line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], line, 122);
+    // Words of somebody else's on the line do not hide the kernel's.
+    let line = "printf 'no end of line' >/dev/console; echo c >/proc/sysrq-trigger; sleep 1000";
+    line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], line, 120);
 }
 
 #[test]

@@ -44,8 +44,8 @@ fn a_build_tree_boots_with_the_modules_where_they_were_built() {
 
     // The same tree, for an image: its configuration says what the kernel can unpack.
     let config = dir.path().join(".config");
-    let text = fs::read_to_string(&config).expect("there is one");
-    fs::write(&config, text.replace("CONFIG_RD_XZ=y", "# CONFIG_RD_XZ is not set")).expect("it is ours");
+    let options = fs::read_to_string(&config).expect("there is one");
+    fs::write(&config, options.replace("CONFIG_RD_XZ=y", "# CONFIG_RD_XZ is not set")).expect("it is ours");
     let build = Program::new().args(["build", "--compress", "xz", "-o"]).arg(dir.path().join("x.img"));
     let done = build.arg("--kernel").arg(dir.path()).done().exits(125);
     done.says("CONFIG_RD_XZ is not set").says("--compress none, gzip, zstd, lz4");

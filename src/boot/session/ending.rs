@@ -1,12 +1,11 @@
 //! The end: QEMU gone, everything written, the transcript complete.
 
 use std::io::Write;
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Signal;
+use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{QEMU_LINES, QUIT_GRACE, Session};
-use crate::boot::outlet::Outlet;
+use super::{FLUSH_GRACE, QEMU_LINES, QUIT_GRACE, Session, ends, timespec};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Transcript};
 
@@ -15,7 +14,14 @@ impl Session<'_> {
         match self.out.flush() {
             Ok(()) if self.out.is_closed() => self.end(Event::OutputClosed),
             Ok(()) => {}
-            Err(error) => self.end(Event::OutputFailed(error.to_string())),
+            Err(error) => self.end(Event::OutputFailed(format!("standard output: {error}"))),
+        }
+    }
+
+    pub(super) fn write_stderr(&mut self) {
+        // Nobody reading our complaints is no reason to stop; complaints that are lost on a full disk are.
+        if let Err(error) = self.err.flush() {
+            self.end(Event::OutputFailed(format!("standard error: {error}")));
         }
     }
 
@@ -25,7 +31,7 @@ impl Session<'_> {
             self.quit_qemu()?;
         }
         self.guest.kill();
-        while self.read_console() {}
+        self.drain_console();
         if self.raw.take().is_some() && !matches!(self.events.last(), Some(Event::Exit { .. })) {
             // A program that was cut off may have left colours on and the cursor hidden (ECMA-48, DECTCEM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h");
@@ -39,8 +45,7 @@ impl Session<'_> {
 
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
         if self.guest.monitor.write(qmp::QUIT).is_ok() {
-            let wait = Timespec { tv_sec: QUIT_GRACE, tv_nsec: 0 };
-            match poll(&mut [PollFd::new(&self.guest.ended, PollFlags::IN)], Some(&wait)) {
+            match poll(&mut [PollFd::new(&self.guest.ended, PollFlags::IN)], Some(&timespec(QUIT_GRACE))) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -48,31 +53,34 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The guest is gone; what it wrote still has to reach its readers, however slow. A signal ends the wait.
+    /// The guest is gone; what it wrote still has to reach its readers, however slow: but not after a timeout, whose
+    /// point is to end. A signal ends the wait, and what was lost by that is told.
     pub(super) fn flush_all(&mut self) -> std::io::Result<()> {
+        let patience = matches!(self.events.last(), Some(Event::TimedOut { .. })).then(|| Instant::now() + FLUSH_GRACE);
         while !(self.out.is_empty() && self.err.is_empty()) {
+            let left = patience.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
             let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
             for outlet in [&self.out, &self.err] {
                 if !outlet.is_empty() {
                     fds.push(PollFd::new(outlet, PollFlags::OUT));
                 }
             }
-            match poll(&mut fds, None) {
+            match poll(&mut fds, left.map(timespec).as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            if self.signals.pending().iter().any(|signal| *signal != Signal::WINCH.as_raw()) {
+            if let Some(signal) = self.signals.pending().into_iter().find(|signal| ends(*signal)) {
+                self.end(Event::Interrupted { signal });
                 break;
             }
-            let ready = |outlet: &Outlet| {
-                let mut fd = [PollFd::new(outlet, PollFlags::OUT)];
-                poll(&mut fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
-            };
-            if !self.out.is_empty() && ready(&self.out) {
+            if !self.out.is_empty() {
                 self.write_stdout();
             }
-            if !self.err.is_empty() && ready(&self.err) {
-                drop(self.err.flush());
+            if !self.err.is_empty() {
+                self.write_stderr();
             }
         }
         Ok(())

@@ -13,6 +13,9 @@ impl Session<'_> {
     pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
         let at = self.start.elapsed();
         match *frame {
+            // Who speaks out of turn is not our pid 1: each greeting would be answered, and the terminal set twice.
+            ToHost::Hello { .. } if self.phase != Phase::Booting => self.end(nonsense("a second greeting")),
+            ToHost::Started(_) if self.phase != Phase::Greeted => self.end(nonsense("a command started out of turn")),
             ToHost::Hello { version, uptime_ns, taint, window, release } => {
                 if version != proto::VERSION {
                     let ours = proto::VERSION;
@@ -55,11 +58,19 @@ impl Session<'_> {
     pub(super) fn greet(&mut self) {
         self.phase = Phase::Greeted;
         let (rows, columns) = match (&self.input, self.settings.foreground) {
-            (Some(input), Foreground::Terminal) => terminal::size(input),
+            (Some(input), Foreground::Terminal) => match terminal::size(input) {
+                // No terminal to ask: the size that programs fall back to.
+                (0, _) | (_, 0) => (24, 80),
+                size => size,
+            },
             (Some(_) | None, Foreground::Streams | Foreground::Console | Foreground::Terminal) => (0, 0),
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         self.outbox.send(&ToGuest::Go { rows, columns, realtime_ns });
     }
+}
+
+fn nonsense(what: &str) -> Event {
+    Event::Nonsense(what.to_owned())
 }

@@ -27,7 +27,7 @@ impl<'tty> Session<'tty> {
     }
 
     pub(super) fn enter_raw(&mut self, terminal: BorrowedFd<'tty>) {
-        if rustix::termios::isatty(terminal) {
+        if self.raw.is_none() && rustix::termios::isatty(terminal) {
             match RawMode::enter(terminal) {
                 Ok(raw) => self.raw = Some(raw),
                 Err(error) => self.say(&format!("setting the terminal to raw mode failed: {error}")),
@@ -43,6 +43,10 @@ impl<'tty> Session<'tty> {
         };
         let mut buffer = [0; CHUNK];
         let len = room.min(buffer.len());
+        if len == 0 {
+            // Something handled before us has used up the room; nothing read would look like the end.
+            return;
+        }
         match rustix::io::read(input, &mut buffer[..len]) {
             Ok(0) => self.end_input(),
             Ok(len) if self.raw.is_some() => self.type_keys(&buffer[..len]),

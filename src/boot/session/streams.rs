@@ -1,23 +1,26 @@
 //! What a guest and its QEMU say: console, monitor, standard error, channel.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::{CHUNK, ConsoleSink, Foreground, GRACE, Phase, Session};
+use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Phase, Session, Source};
 use crate::boot::qmp::{self, Said};
 use crate::boot::transcript::Event;
 
 impl<'tty> Session<'tty> {
     /// Reads once; true where there may be more.
     pub(super) fn read_console(&mut self) -> bool {
-        if !self.keys_to_console.is_empty()
-            && let Ok(written) = self.guest.console.write(&self.keys_to_console)
-        {
-            self.keys_to_console.drain(..written);
+        if !self.keys_to_console.is_empty() {
+            match self.guest.console.write(&self.keys_to_console) {
+                Ok(written) => drop(self.keys_to_console.drain(..written)),
+                Err(error) if is_for_now(&error) => {}
+                Err(_) => self.keys_to_console.clear(),
+            }
         }
         let mut buffer = [0; CHUNK];
-        let Ok(len @ 1..) = self.guest.console.read(&mut buffer) else { return false };
+        let read = self.guest.console.read(&mut buffer);
+        let Some(len) = self.length(Source::Console, read) else { return false };
         let bytes = &buffer[..len];
         self.console.feed(bytes);
         if self.settings.foreground == Foreground::Console {
@@ -45,7 +48,8 @@ impl<'tty> Session<'tty> {
 
     pub(super) fn read_monitor(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
-        let Ok(len @ 1..) = self.guest.monitor.read(&mut buffer) else { return false };
+        let read = self.guest.monitor.read(&mut buffer);
+        let Some(len) = self.length(Source::Monitor, read) else { return false };
         for said in self.monitor.feed(&buffer[..len]) {
             match said {
                 // The socket's buffer is empty at this point: the few bytes always fit.
@@ -62,16 +66,32 @@ impl<'tty> Session<'tty> {
         true
     }
 
-    pub(super) fn read_qemu_stderr(&mut self) {
+    /// Reads once; true where there may be more.
+    pub(super) fn read_qemu_stderr(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        match self.guest.stderr.read(&mut buffer) {
-            Ok(len @ 1..) => {
-                self.qemu_stderr.feed(&buffer[..len]);
-                if self.settings.show_qemu {
-                    self.err.push(&buffer[..len]);
-                }
+        let read = self.guest.stderr.read(&mut buffer);
+        let Some(len) = self.length(Source::QemuStderr, read) else { return false };
+        self.qemu_stderr.feed(&buffer[..len]);
+        if self.settings.show_qemu {
+            self.err.push(&buffer[..len]);
+        }
+        true
+    }
+
+    /// What the console still holds once QEMU has ended.
+    pub(super) fn drain_console(&mut self) {
+        let _ = (0..LAST_READS).find(|_| !self.read_console());
+    }
+
+    /// How much was read; an end that is closed is not watched any more.
+    fn length(&mut self, source: Source, read: io::Result<usize>) -> Option<usize> {
+        match read {
+            Ok(len @ 1..) => Some(len),
+            Err(error) if is_for_now(&error) => None,
+            Ok(0) | Err(_) => {
+                self.closed.push(source);
+                None
             }
-            Ok(0) | Err(_) => self.stderr_open = false,
         }
     }
 
@@ -91,14 +111,8 @@ impl<'tty> Session<'tty> {
     /// Reads once; true where there may be more.
     pub(super) fn read_channel(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
-        let len = match self.guest.channel.read(&mut buffer) {
-            Ok(len @ 1..) => len,
-            Ok(0) => {
-                self.channel_open = false;
-                return false;
-            }
-            Err(_) => return false,
-        };
+        let read = self.guest.channel.read(&mut buffer);
+        let Some(len) = self.length(Source::Channel, read) else { return false };
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = inbox.receive(&buffer[..len], |frame| {
             self.on_frame(frame);
@@ -110,4 +124,9 @@ impl<'tty> Session<'tty> {
         }
         true
     }
+}
+
+/// An error that the next `poll` may have ended.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

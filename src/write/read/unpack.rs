@@ -9,6 +9,9 @@ use lzma_rust2::XzReader;
 use super::Packing;
 use crate::write::compress::{LZ4_CHUNK, LZ4_MAGIC};
 
+/// More zeros than this between archives are no padding.
+const MOST_ZEROS: usize = 256 << 20;
+
 /// Bytes read at once.
 const BUFFER: usize = 64 * 1024;
 /// Largest dictionary of zstd, as a power of two: what the kernel itself takes (`lib/decompress_unzstd.c`).
@@ -89,16 +92,20 @@ impl<R: Read> Stream<R> {
         Ok(&self.buffer[self.start..self.start + there])
     }
 
+    /// Consumes zeros, as many as anybody pads with: a device may have them without end.
     pub(super) fn skip_zeros(&mut self) -> io::Result<()> {
-        loop {
+        let mut skipped = 0;
+        while skipped < MOST_ZEROS {
             let bytes = self.fill_buf()?;
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
             let more = zeros > 0 && zeros == bytes.len();
             self.consume(zeros);
+            skipped += zeros;
             if !more {
                 return Ok(());
             }
         }
+        Err(io::Error::other(format!("nothing but zeros for {} MiB", MOST_ZEROS >> 20)))
     }
 
     /// Consumes exactly `count` bytes.
