@@ -1,7 +1,7 @@
 //! From an order of modules to their files: decompressed, checked against the kernel, several at a time.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -39,6 +39,26 @@ struct Item {
     loaded: bool,
 }
 
+/// A note for parameters that the module does not have: the kernel takes them and goes on as if they were not there
+/// (`kernel/module/main.c`, `unknown_module_param_cb`), so a mistyped one makes a test judge something else.
+fn unknown_parameters(module: &str, given: &OsStr, info: &Modinfo) -> Option<String> {
+    let given = given.to_string_lossy();
+    let mut quoted = false;
+    let words = given.split(|letter: char| {
+        quoted ^= letter == '"';
+        letter.is_whitespace() && !quoted
+    });
+    let names = words.map(|word| word.split('=').next().unwrap_or_default()).filter(|name| !name.is_empty());
+    // The kernel's own, which every module takes.
+    let general = |name: &str| name == "async_probe" || name.starts_with("dyndbg") || name.contains('.');
+    let known = |name: &str| info.parameters.iter().any(|known| name::normal(known) == name::normal(name));
+    let unknown: Vec<&str> = names.filter(|name| !general(name) && !known(name)).collect();
+    (!unknown.is_empty()).then(|| {
+        let has = if info.parameters.is_empty() { "none".to_owned() } else { info.parameters.join(", ") };
+        format!("module {module} has no parameter {}, and the kernel ignores it; it has {has}", unknown.join(", "))
+    })
+}
+
 impl Sources<'_> {
     /// Turns the order into files and loads.
     pub(super) fn fill(&self, order: &Order<'_>, modules: &mut Modules) -> Result<(), ModuleError> {
@@ -68,6 +88,9 @@ impl Sources<'_> {
                 continue;
             }
             self.note_firmware(item, &info, modules);
+            if let Some(given) = params.get(item.step.name.as_str()) {
+                modules.notes.extend(unknown_parameters(&item.step.name, given, &info));
+            }
             // Recorded for watchers; a file elsewhere than below the root is none of theirs.
             drop(self.root.find(&self.root.typed(&item.host)));
             let path = directory.join(&item.path);
@@ -266,4 +289,24 @@ fn read_one(host: &Path) -> Result<Read, ModuleError> {
     let plain = unpack(bytes, MODULE_LIMIT).map_err(|error| ModuleError::io("decompressing", host, error))?;
     let info = Modinfo::of(&plain).map_err(bad)?;
     Ok((Content::Bytes(plain.into()), info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Modinfo, unknown_parameters};
+    use std::ffi::OsStr;
+
+    #[test]
+    fn mistyped_parameters_are_told_and_real_ones_are_not() {
+        let info = Modinfo::parse(b"parmtype=max_loop:int\0parm=max_loop:Maximum number\0parmtype=max_part:int\0");
+        let note = |given: &str| unknown_parameters("loop", OsStr::new(given), &info);
+        for given in ["max_loop=4", "max-loop=4 max_part=\"a b=c\"", "dyndbg=+p async_probe", ""] {
+            assert_eq!(note(given), None, "{given}");
+        }
+        let told = note("max_lop=4 max_part=1 nosuch").expect("told");
+        assert_eq!(
+            told,
+            "module loop has no parameter max_lop, nosuch, and the kernel ignores it; it has max_loop, max_part"
+        );
+    }
 }

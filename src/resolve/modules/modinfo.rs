@@ -78,6 +78,8 @@ pub struct Modinfo {
     pub aliases: Vec<String>,
     /// Files it may ask for, patterns among them.
     pub firmware: Vec<String>,
+    /// Names of its parameters.
+    pub parameters: Vec<String>,
     /// Release and features of the kernel it was built for.
     pub vermagic: Option<String>,
 }
@@ -106,6 +108,8 @@ impl Modinfo {
                 b"weakdep" => info.weakdeps.extend(names(&value(), ' ')),
                 b"alias" => info.aliases.push(value()),
                 b"firmware" => info.firmware.push(value()),
+                // `NAME:TYPE`; each parameter has one (`include/linux/moduleparam.h`, `__MODULE_PARM_TYPE`).
+                b"parmtype" => info.parameters.extend(value().split(':').next().map(str::to_owned)),
                 b"vermagic" => info.vermagic = Some(value()),
                 _ => {}
             }
