@@ -55,7 +55,8 @@ fn unknown_parameters(module: &str, given: &OsStr, info: &Modinfo) -> Option<Str
     let unknown: Vec<&str> = names.filter(|name| !general(name) && !known(name)).collect();
     (!unknown.is_empty()).then(|| {
         let has = if info.parameters.is_empty() { "none".to_owned() } else { info.parameters.join(", ") };
-        format!("module {module} has no parameter {}, and the kernel ignores it; it has {has}", unknown.join(", "))
+        let unknown = unknown.join(", ");
+        format!("module {module} tells of no parameter {unknown}: the kernel ignores what it does not know; it tells of {has}")
     })
 }
 
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn mistyped_parameters_are_told_and_real_ones_are_not() {
-        let info = Modinfo::parse(b"parmtype=max_loop:int\0parm=max_loop:Maximum number\0parmtype=max_part:int\0");
+        let info = Modinfo::parse(b"parm=max_loop:Maximum number\0parmtype=max_part:int\0parm=max_part:Partitions\0");
         let note = |given: &str| unknown_parameters("loop", OsStr::new(given), &info);
         for given in ["max_loop=4", "max-loop=4 max_part=\"a b=c\"", "dyndbg=+p async_probe", ""] {
             assert_eq!(note(given), None, "{given}");
@@ -306,7 +307,8 @@ mod tests {
         let told = note("max_lop=4 max_part=1 nosuch").expect("told");
         assert_eq!(
             told,
-            "module loop has no parameter max_lop, nosuch, and the kernel ignores it; it has max_loop, max_part"
+            "module loop tells of no parameter max_lop, nosuch: the kernel ignores what it does not know; \
+             it tells of max_loop, max_part"
         );
     }
 }

@@ -78,7 +78,7 @@ pub struct Modinfo {
     pub aliases: Vec<String>,
     /// Files it may ask for, patterns among them.
     pub firmware: Vec<String>,
-    /// Names of its parameters.
+    /// Names of its parameters, as far as it tells.
     pub parameters: Vec<String>,
     /// Release and features of the kernel it was built for.
     pub vermagic: Option<String>,
@@ -108,8 +108,15 @@ impl Modinfo {
                 b"weakdep" => info.weakdeps.extend(names(&value(), ' ')),
                 b"alias" => info.aliases.push(value()),
                 b"firmware" => info.firmware.push(value()),
-                // `NAME:TYPE`; each parameter has one (`include/linux/moduleparam.h`, `__MODULE_PARM_TYPE`).
-                b"parmtype" => info.parameters.extend(value().split(':').next().map(str::to_owned)),
+                // `NAME:TYPE` and `NAME:DESCRIPTION`; most parameters have both, those with functions of their own
+                // only the second (`include/linux/moduleparam.h`).
+                b"parmtype" | b"parm" => {
+                    let value = value();
+                    let name = value.split(':').next().unwrap_or_default();
+                    if !info.parameters.iter().any(|known| known == name) {
+                        info.parameters.push(name.to_owned());
+                    }
+                }
                 b"vermagic" => info.vermagic = Some(value()),
                 _ => {}
             }
