@@ -1,28 +1,25 @@
-//! A QEMU process and the sockets to it. The one place that starts QEMU.
+//! A QEMU that runs a guest, and the sockets to it.
 //!
-//! QEMU gets a process group of its own (the terminal's Ctrl-C is for us to pass on) and dies with us,
-//! whatever kills us: see [`sys::spawn_tied`].
+//! QEMU has a process group of its own, so that the terminal's Ctrl-C is for us to pass on; and it dies with us,
+//! whatever kills us: see [`Process`].
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::argv::{Ends, Wires, argv};
 use super::machine::Machine;
+use super::process::Process;
 use super::transcript::QemuExit;
-use crate::sys;
 
 /// A running machine. Killed when dropped.
 #[derive(Debug)]
 pub struct Guest {
-    /// Readable once the process has ended.
-    pub ended: OwnedFd,
     /// The console.
     pub console: UnixStream,
     /// The control channel.
@@ -33,8 +30,7 @@ pub struct Guest {
     pub stderr: ChildStderr,
     /// The command line it was started with.
     pub command: Vec<OsString>,
-    child: Child,
-    reaped: bool,
+    process: Process,
 }
 
 /// The boot artefacts, open: QEMU reads them through inherited descriptors, so that nothing that happens to their
@@ -77,66 +73,27 @@ impl Guest {
             channel_end.as_fd(),
             monitor_end.as_fd(),
         ];
-        let mut child = sys::spawn_tied(&mut command, &keep)?;
-        let prepared = prepare(&mut child);
-        let (ended, stderr) = match prepared {
-            Ok(both) => both,
-            Err(error) => {
-                kill(&mut child);
-                return Err(error);
-            }
-        };
-        Ok(Self { ended, console, channel, monitor, stderr, command: words, child, reaped: false })
+        let mut process = Process::start(&mut command, &keep)?;
+        let stderr = process.take_stderr().ok_or(io::ErrorKind::BrokenPipe)?;
+        // Our end only; whoever has inherited the other may keep it open after QEMU's end.
+        fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
+        Ok(Self { console, channel, monitor, stderr, command: words, process })
     }
 
-    /// The process's number.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// Readable once the process has ended.
+    pub fn ended(&self) -> &OwnedFd {
+        self.process.ended()
     }
 
     /// Kills QEMU, if it still lives, and waits for it.
     pub fn kill(&mut self) {
-        if !self.reaped {
-            self.reaped = true;
-            kill(&mut self.child);
-        }
+        self.process.kill();
     }
 
-    /// How the process ended, if it has.
-    ///
-    /// What it left running in its group ends with it: a wrapper script's QEMU, say. The group is signalled before its
-    /// leader is reaped, since a number that is still taken cannot be another's.
+    /// How the process ended, if it has; told once.
     pub fn exit(&mut self) -> io::Result<Option<QemuExit>> {
-        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if self.reaped || waitid(WaitId::PidFd(self.ended.as_fd()), ended)?.is_none() {
-            return Ok(None);
-        }
-        drop(sys::signal_group(&self.child, libc::SIGKILL));
-        self.reaped = true;
-        self.child.wait().map(how).map(Some)
+        Ok(self.process.exit()?.map(how))
     }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn prepare(child: &mut Child) -> io::Result<(OwnedFd, ChildStderr)> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    let ended = pidfd_open(pid, PidfdFlags::empty())?;
-    let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    // Our end only; whoever has inherited the other may keep it open after QEMU's end.
-    fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
-    Ok((ended, stderr))
-}
-
-fn kill(child: &mut Child) {
-    // The group first: QEMU may be a wrapper script with the real one below it.
-    drop(sys::signal_group(child, libc::SIGKILL));
-    drop(child.kill());
-    drop(child.wait());
 }
 
 fn how(status: ExitStatus) -> QemuExit {

@@ -9,6 +9,7 @@ pub mod guest;
 pub mod kvm;
 pub mod machine;
 mod outlet;
+mod process;
 pub mod qemu;
 mod qmp;
 pub mod session;

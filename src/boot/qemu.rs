@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use serde::{Deserialize, Serialize};
 
+use super::process::Process;
 use crate::arch::Arch;
 use crate::cache::{Cache, CacheError, Key};
-use crate::sys;
 
 /// How long a program may take to say its version, on the slowest of hosts.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -185,18 +184,16 @@ fn ask(path: &Path) -> Result<QemuFacts, QemuError> {
 fn answer(path: &Path, arguments: &[&str]) -> io::Result<(ExitStatus, String)> {
     let mut command = Command::new(path);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = sys::spawn_tied(&mut command, &[])?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    let ended = pidfd_open(pid, PidfdFlags::empty())?;
-    let in_time = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&PATIENCE))? > 0;
-    // Before its leader is reaped the group's number is still its own; what it has left behind would hold the pipes.
-    drop(sys::signal_group(&child, libc::SIGKILL));
-    let status = child.wait()?;
-    if !in_time {
+    let mut process = Process::start(&mut command, &[])?;
+    poll(&mut [PollFd::new(process.ended(), PollFlags::IN)], Some(&PATIENCE))?;
+    // Its group ends with it, or what it has left behind would hold the pipes.
+    let Some(status) = process.exit()? else {
         return Err(io::Error::other(format!("no answer within {} s", PATIENCE.tv_sec)));
-    }
+    };
     let mut said = Vec::new();
-    for pipe in [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)].into_iter().flatten() {
+    for pipe in
+        [process.take_stdout().map(OwnedFd::from), process.take_stderr().map(OwnedFd::from)].into_iter().flatten()
+    {
         File::from(pipe).take(SAID).read_to_end(&mut said)?;
     }
     Ok((status, String::from_utf8_lossy(&said).into_owned()))

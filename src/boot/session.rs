@@ -206,7 +206,7 @@ impl<'tty> Session<'tty> {
         let console = wants(!congested, !self.keys_to_console.is_empty());
         let mut watched = vec![
             (Source::Signals, PollFd::new(&self.signals, PollFlags::IN)),
-            (Source::Ended, PollFd::new(&self.guest.ended, PollFlags::IN)),
+            (Source::Ended, PollFd::new(self.guest.ended(), PollFlags::IN)),
             (Source::Monitor, PollFd::new(&self.guest.monitor, PollFlags::IN)),
             (Source::Console, PollFd::new(&self.guest.console, console)),
         ];

@@ -65,7 +65,7 @@ pub enum AccelArg {
 pub struct LimitArg(pub Option<Duration>);
 
 impl BootArgs {
-    /// What is meant. Limits that were not given are still open: they depend on the accelerator.
+    /// What is meant, limits apart: they depend on the accelerator (see [`BootArgs::limits`]).
     pub fn spec(&self, tty: bool) -> BootSpec {
         BootSpec {
             qemu: self.qemu.clone(),
@@ -80,8 +80,6 @@ impl BootArgs {
             memory_mib: self.memory,
             append: self.append.clone(),
             qemu_args: self.qemu_arg.clone(),
-            timeout: self.timeout.and_then(|limit| limit.0),
-            boot_timeout: self.boot_timeout.and_then(|limit| limit.0),
             console: match &self.console {
                 None => ConsoleTo::Tail,
                 Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,

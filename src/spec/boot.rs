@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// `--kernel`, as typed: resolution finds out what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub enum ConsoleTo {
     File(PathBuf),
 }
 
-/// The machine that is wanted, and the limits on its time.
+/// The machine that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootSpec {
     /// The QEMU program, by path or by name on PATH; `None`: the one for the kernel's architecture.
@@ -54,10 +53,6 @@ pub struct BootSpec {
     pub append: Vec<OsString>,
     /// Further QEMU arguments, word by word (`--qemu-arg`).
     pub qemu_args: Vec<OsString>,
-    /// Longest time from QEMU's start to the verdict; `None`: no limit.
-    pub timeout: Option<Duration>,
-    /// Longest time from QEMU's start to pid 1's first word; `None`: no limit.
-    pub boot_timeout: Option<Duration>,
     /// Where the console goes.
     pub console: ConsoleTo,
     /// Whether the command gets a terminal of its own in the guest.

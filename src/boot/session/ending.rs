@@ -45,7 +45,7 @@ impl Session<'_> {
 
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
         if self.guest.monitor.write(qmp::QUIT).is_ok() {
-            match poll(&mut [PollFd::new(&self.guest.ended, PollFlags::IN)], Some(&timespec(QUIT_GRACE))) {
+            match poll(&mut [PollFd::new(self.guest.ended(), PollFlags::IN)], Some(&timespec(QUIT_GRACE))) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
