@@ -25,6 +25,7 @@ pub mod arch;
 pub mod boot;
 pub mod cache;
 pub mod cli;
+pub mod disk;
 pub mod pid1;
 pub mod plan;
 pub mod proto;

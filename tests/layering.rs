@@ -6,9 +6,9 @@ mod sources;
 use std::path::Path;
 
 /// The modules, from the top down: each may use those before it, none of those behind it.
-const ORDER: [&str; 14] = [
-    "arch", "proto", "sys", "cache", "pid1", "spec", "resolve", "plan", "write", "boot", "verdict", "matrix", "watch",
-    "cli",
+const ORDER: [&str; 17] = [
+    "arch", "proto", "sys", "cache", "pid1", "disk", "spec", "resolve", "plan", "write", "image", "check", "boot",
+    "verdict", "matrix", "watch", "cli",
 ];
 
 fn place(module: &str) -> Option<usize> {

@@ -3,9 +3,13 @@
 //! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
 //! `git bisect run` skips what could not be tested.
 
+mod boot;
 mod boot_options;
 pub mod build;
+mod check;
 mod compose;
+mod digest;
+mod disk;
 mod doctor;
 pub mod ls;
 pub mod make_tiny_image;
@@ -15,6 +19,7 @@ mod prepare;
 mod progress;
 mod report;
 mod run;
+mod stamp;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -40,6 +45,11 @@ struct Cli {
 enum Verb {
     Run(run::RunArgs),
     Build(build::BuildArgs),
+    Disk(disk::DiskArgs),
+    Stamp(stamp::StampArgs),
+    Boot(boot::BootDiskArgs),
+    Check(check::CheckArgs),
+    Digest(digest::DigestArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
@@ -80,6 +90,11 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
         Verb::Build(args) => build::run(&args, start),
+        Verb::Disk(args) => disk::run(&args),
+        Verb::Stamp(args) => stamp::run(&args),
+        Verb::Boot(args) => boot::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Digest(args) => digest::run(&args),
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),

@@ -1,0 +1,76 @@
+//! GUIDs as UEFI stores them (UEFI 2.11, appendix A): the first three fields little endian.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// A GUID, in the order of its bytes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Guid(pub [u8; 16]);
+
+impl Guid {
+    /// No GUID: an unused table entry.
+    pub const ZERO: Self = Self([0; 16]);
+    /// EFI system partition (UEFI 2.11, table 5.7).
+    pub const ESP: Self = Self::from_fields(0xC12A_7328, 0xF81F, 0x11D2, [0xBA, 0x4B], 0x00A0_C93E_C93B);
+    /// BIOS boot partition, where GRUB keeps its core image.
+    pub const BIOS_BOOT: Self = Self::from_fields(0x2168_6148, 0x6449, 0x6E6F, [0x74, 0x4E], 0x6565_6454_6649);
+    /// Root file system for x86-64 (UAPI.2, Discoverable Partitions Specification).
+    pub const ROOT_X86_64: Self = Self::from_fields(0x4F68_BCE3, 0xE8CD, 0x4DB1, [0x96, 0xE7], 0xFBCA_F984_B709);
+    /// Linux file system data.
+    pub const LINUX_DATA: Self = Self::from_fields(0x0FC6_3DAF, 0x8483, 0x4772, [0x8E, 0x79], 0x3D69_D847_7DE4);
+
+    /// From the groups of digits as they are written: `C12A7328-F81F-11D2-BA4B-00A0C93EC93B`.
+    pub const fn from_fields(low: u32, mid: u16, high: u16, clock: [u8; 2], node: u64) -> Self {
+        let (a, b, c, n) = (low.to_le_bytes(), mid.to_le_bytes(), high.to_le_bytes(), node.to_be_bytes());
+        Self([a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], clock[0], clock[1], n[2], n[3], n[4], n[5], n[6], n[7]])
+    }
+
+    /// The one that belongs to `seed` and `purpose`: the same for the same, and for nothing else (RFC 9562, version 8).
+    pub fn derived(seed: &[u8], purpose: &str) -> Self {
+        let digest = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(seed).finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        // Version and variant, where they stand on disk: byte 7 is the high half of the third, little endian field.
+        bytes[7] = bytes[7] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let b = self.0;
+        write!(
+            f,
+            "{:02X}{:02X}{:02X}{:02X}-{:02X}{:02X}-{:02X}{:02X}-",
+            b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6]
+        )?;
+        write!(f, "{:02X}{:02X}-", b[8], b[9])?;
+        b[10..].iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Guid;
+
+    #[test]
+    fn a_guid_is_written_as_everybody_writes_it() {
+        assert_eq!(Guid::ESP.to_string(), "C12A7328-F81F-11D2-BA4B-00A0C93EC93B");
+        // The text that GRUB's authors put there.
+        assert_eq!(&Guid::BIOS_BOOT.0, b"Hah!IdontNeedEFI");
+        assert_eq!(Guid::ROOT_X86_64.to_string(), "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709");
+    }
+
+    #[test]
+    fn derived_ones_depend_on_seed_and_purpose_and_are_version_8() {
+        let one = Guid::derived(b"seed", "disk");
+        assert_eq!(one, Guid::derived(b"seed", "disk"));
+        assert_ne!(one, Guid::derived(b"seed", "esp"));
+        assert_ne!(one, Guid::derived(b"other", "disk"));
+        let text = one.to_string();
+        assert_eq!(&text[14..15], "8", "{text}");
+        assert!("89AB".contains(&text[19..20]), "{text}");
+    }
+}

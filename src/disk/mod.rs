@@ -1,0 +1,15 @@
+//! What stands on a PC's disks, as plain values: sectors, boot records, partition tables, FAT, PE, the boot sector's code.
+//!
+//! Everything here turns values into bytes and bytes into values. It opens nothing: bytes come from a [`Medium`], which is
+//! a file, a container's inside, or a slice in a test. What is read is untrusted.
+
+pub mod bootsector;
+pub mod gpt;
+mod guid;
+pub mod mbr;
+mod medium;
+mod sector;
+
+pub use guid::Guid;
+pub use medium::Medium;
+pub use sector::{Lba, SectorSize};
