@@ -9,6 +9,7 @@ mod guid;
 pub mod mbr;
 mod medium;
 mod sector;
+pub mod vhd;
 
 pub use guid::Guid;
 pub use medium::Medium;
