@@ -50,10 +50,9 @@ fn relatives(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<Stri
         fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect()).unwrap_or_default()
     };
     for entry in below(&folder) {
-        if entry.path().join("partition").exists() {
-            if let Some(part) = number_in(&entry.path()) {
-                relatives(part, family, found);
-            }
+        let part = Some(entry.path()).filter(|path| path.join("partition").exists());
+        if let Some(part) = part.and_then(|path| number_in(&path)) {
+            relatives(part, family, found);
         }
     }
     let own = folder.file_name().unwrap_or_default().display().to_string();
