@@ -10,6 +10,7 @@ mod entry;
 pub mod explain;
 pub mod job;
 mod job_file;
+pub mod stamp;
 
 use std::io;
 
