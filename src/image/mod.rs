@@ -12,6 +12,8 @@ mod device;
 mod error;
 mod lock;
 mod qcow2;
+mod stamp;
+pub mod stream;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -25,6 +27,7 @@ use rustix::fs::{Advice, OFlags};
 pub use content::{Content, Squeeze};
 pub use error::ImageError;
 pub use qcow2::Qcow2Error;
+pub use stamp::{StampError, apply};
 
 use crate::disk::vhd::{FOOTER, Footer};
 use crate::disk::{Medium, SectorSize};
