@@ -8,6 +8,7 @@ pub mod gpt;
 mod guid;
 pub mod mbr;
 mod medium;
+pub mod pe;
 mod sector;
 
 pub use guid::Guid;
