@@ -8,7 +8,9 @@ pub mod gpt;
 mod guid;
 pub mod mbr;
 mod medium;
+pub mod pe;
 mod sector;
+pub mod vhd;
 
 pub use guid::Guid;
 pub use medium::Medium;
