@@ -4,12 +4,15 @@
 //! a file, a container's inside, or a slice in a test. What is read is untrusted.
 
 pub mod bootsector;
+pub mod fat;
 pub mod gpt;
 mod guid;
 pub mod mbr;
 mod medium;
 mod sector;
+mod window;
 
 pub use guid::Guid;
 pub use medium::Medium;
 pub use sector::{Lba, SectorSize};
+pub use window::Window;
