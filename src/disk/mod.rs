@@ -10,6 +10,7 @@ mod guid;
 pub mod mbr;
 mod medium;
 mod sector;
+pub mod vhd;
 mod window;
 
 pub use guid::Guid;

@@ -1,3 +1,5 @@
+//! FAT against the fatfs crate, and against what nobody should write.
+
 use std::io::{Cursor, Read, Write};
 
 use proptest::collection::vec;
