@@ -4,6 +4,7 @@
 //! not at all. And back again: [`read`] lists what is in any initrd.
 
 pub mod compress;
+pub mod extents;
 pub mod memfd;
 pub mod newc;
 pub mod output;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 pub use compress::Compression;
+pub use extents::{ExtentError, Extents, Source, SourceFile};
 pub use newc::Options;
 pub use output::Output;
 
