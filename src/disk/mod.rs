@@ -9,6 +9,7 @@ pub mod gpt;
 mod guid;
 pub mod mbr;
 mod medium;
+pub mod pe;
 mod sector;
 pub mod vhd;
 mod window;
