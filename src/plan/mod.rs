@@ -6,6 +6,7 @@
 
 mod build;
 mod check;
+pub mod disk;
 mod entry;
 pub mod explain;
 pub mod job;
