@@ -10,6 +10,7 @@ pub mod mbr;
 mod medium;
 pub mod pe;
 mod sector;
+pub mod uki;
 pub mod vhd;
 
 pub use guid::Guid;
