@@ -11,6 +11,7 @@ mod entry;
 pub mod explain;
 pub mod job;
 mod job_file;
+pub mod stamp;
 
 use std::io;
 
