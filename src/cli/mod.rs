@@ -97,7 +97,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
         Verb::Build(args) => build::run(&args, start),
-        Verb::Disk(args) => disk::run(&args),
+        Verb::Disk(args) => disk::run(&args, start),
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
