@@ -5,5 +5,5 @@ mod boot;
 mod initrd;
 
 pub use archive_path::{ArchivePath, PATH_MAX};
-pub use boot::{Accel, BootSpec, ConsoleTo, KernelRef};
+pub use boot::{Accel, BootSpec, ConsoleTo, FirmwareRef, KernelRef};
 pub use initrd::{Copy, InitrdSpec, ModuleRequest, RunWhat};
