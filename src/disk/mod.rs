@@ -11,10 +11,12 @@ pub mod mbr;
 mod medium;
 pub mod pe;
 mod sector;
+mod stream;
 pub mod vhd;
 mod window;
 
 pub use guid::Guid;
 pub use medium::Medium;
 pub use sector::{Lba, SectorSize};
+pub use stream::Stream;
 pub use window::Window;
