@@ -13,6 +13,7 @@ mod disk;
 mod doctor;
 pub mod ls;
 pub mod make_tiny_image;
+mod opened;
 pub mod options;
 pub mod output;
 mod prepare;
