@@ -67,11 +67,12 @@ fn without_gpt(medium: &dyn Medium, record: &Mbr, first: &[u8; 512], report: &mu
 /// What a reader wants to know first.
 fn facts(size: u64, tables: &[table::Gpt]) -> String {
     let sectors: Vec<String> = tables.iter().map(|gpt| gpt.sector.to_string()).collect();
-    let partitions = tables.first().map_or(0, |gpt| gpt.partitions.len());
+    let count = tables.first().map_or(0, |gpt| gpt.partitions.len());
+    let partitions = format!("{count} partition{}", if count == 1 { "" } else { "s" });
     let tables = match sectors.as_slice() {
         [] => "no GPT".to_owned(),
-        [one] => format!("GPT of {one}-byte sectors, {partitions} partitions"),
-        [..] => format!("GPTs of {}-byte sectors, {partitions} partitions", sectors.join(" and ")),
+        [one] => format!("GPT of {one}-byte sectors, {partitions}"),
+        [..] => format!("GPTs of {}-byte sectors, {partitions}", sectors.join(" and ")),
     };
     format!("{size} bytes, {tables}")
 }

@@ -62,7 +62,8 @@ fn survey(input: impl Read) -> Survey {
 fn tell(seen: Survey, name: &str, report: &mut Report) {
     let place = || Place::part(name);
     let Survey { entries, bytes, segments, init, cut, error } = seen;
-    let facts = format!("initrd, {entries} entries, {bytes} bytes in {segments} segments");
+    let plural = if segments == 1 { "" } else { "s" };
+    let facts = format!("initrd, {entries} entries, {bytes} bytes in {segments} segment{plural}");
     report.subjects.push(Subject::new(name, facts));
     if let Some(error) = &error {
         report.add(INITRD_BROKEN, place(), error.to_string());

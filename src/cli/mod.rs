@@ -11,6 +11,7 @@ mod compose;
 mod digest;
 mod disk;
 mod doctor;
+mod listing;
 pub mod ls;
 pub mod make_tiny_image;
 mod opened;
