@@ -88,7 +88,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
 /// Checks a file as what it is.
 fn report(file: &Path) -> anyhow::Result<Report> {
     let name = file.display().to_string();
-    Ok(match open(file)? {
+    let opened = open(file).with_context(|| format!("checking {name}"))?;
+    Ok(match opened {
         Opened::Disk(image) => disk(&image, image.sector()),
         Opened::Program(image) => program(&image, &name),
         Opened::Initrd(input) => initrd(input, &name).map_err(|error| {

@@ -69,7 +69,7 @@ pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
 
 /// Lists a file as what it is.
 fn look(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let opened = if args.file == "-" { opened::stdin()? } else { opened::open(&args.file)? };
+    let opened = if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file)? };
     let rows = match &opened {
         Opened::Disk(image) => listing::disk(image)?,
         Opened::Program(image) => listing::program(image)?,
@@ -213,7 +213,7 @@ pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
     let mut out = output::stdout();
-    let mut file = match opened::open(&args.file)? {
+    let mut file = match opened::open(&args.file).with_context(doing)? {
         Opened::Initrd(Input::File(file)) => file,
         opened => {
             listing::cat(opened, &args.path.to_string_lossy(), &mut out).with_context(doing)?;

@@ -63,20 +63,19 @@ fn is_initrd(head: &[u8]) -> bool {
     INITRDS.iter().any(|magic| head.starts_with(magic))
 }
 
-/// Opens `path`. What cannot be told apart counts as a disk.
+/// Opens `path`, which errors do not name. What cannot be told apart counts as a disk.
 pub fn open(path: &Path) -> anyhow::Result<Opened> {
-    let opening = || format!("opening {}", path.display());
-    let file = File::open(path).with_context(opening)?;
-    let kind = file.metadata().with_context(opening)?.file_type();
+    let file = File::open(path).context("opening it")?;
+    let kind = file.metadata().context("looking at it")?.file_type();
     if kind.is_dir() {
-        bail!("{}: it is a directory", opening());
+        bail!("it is a directory");
     }
     if !kind.is_file() && !kind.is_block_device() {
         // Pipes can be read only in order, as initrds are.
         return Ok(Opened::Initrd(Input::File(file)));
     }
     let mut head = [0; HEAD];
-    let read = file.read_at(&mut head, 0).with_context(opening)?;
+    let read = file.read_at(&mut head, 0).context("reading its begin")?;
     let head = head.get(..read).unwrap_or_default();
     if is_initrd(head) || read == 0 && kind.is_file() {
         return Ok(Opened::Initrd(Input::File(file)));

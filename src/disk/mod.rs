@@ -12,6 +12,7 @@ mod medium;
 pub mod pe;
 mod sector;
 mod stream;
+pub mod uki;
 pub mod vhd;
 mod window;
 

@@ -4,11 +4,13 @@
 //! not at all. And back again: [`read`] lists what is in any initrd.
 
 pub mod compress;
+pub mod disk;
 pub mod extents;
 pub mod memfd;
 pub mod newc;
 pub mod output;
 pub mod read;
+pub mod uki;
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -8,7 +8,7 @@
 mod append;
 mod authenticode;
 #[cfg(test)]
-mod builder;
+pub(crate) mod builder;
 mod certificate;
 mod headers;
 mod machine;
