@@ -12,6 +12,7 @@
 //! | [`resolve`] | a spec | facts about a root directory | reads |
 //! | [`plan`] | facts | a checked map from archive path to entry | nothing |
 //! | [`write`] | a checked plan | bytes | writes |
+//! | [`image`] | a path | a disk's bytes, in whatever container | reads, writes in place |
 //! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
 //! | [`cli`] | the command line | an exit code | the terminal |
@@ -24,8 +25,10 @@
 pub mod arch;
 pub mod boot;
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod disk;
+pub mod image;
 pub mod pid1;
 pub mod plan;
 pub mod proto;

@@ -4,16 +4,20 @@
 //! not at all. And back again: [`read`] lists what is in any initrd.
 
 pub mod compress;
+pub mod disk;
+pub mod extents;
 pub mod memfd;
 pub mod newc;
 pub mod output;
 pub mod read;
+pub mod uki;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 pub use compress::Compression;
+pub use extents::{ExtentError, Extents, Source, SourceFile};
 pub use newc::Options;
 pub use output::Output;
 
