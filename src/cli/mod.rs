@@ -19,6 +19,7 @@ mod prepare;
 mod progress;
 mod report;
 mod run;
+pub mod sign_options;
 mod stamp;
 
 use std::ffi::OsString;
