@@ -7,6 +7,7 @@ pub mod bootsector;
 pub mod gpt;
 mod guid;
 pub mod mbr;
+pub mod measure;
 mod medium;
 pub mod pe;
 mod sector;
