@@ -1,6 +1,7 @@
 //! The one file that may say `unsafe`: small, safe wrappers around what neither std nor rustix offers.
 #![expect(unsafe_code, reason = "system interfaces without a safe wrapper elsewhere; each block says why it is sound")]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -73,5 +74,40 @@ pub fn signal_group(child: &Child, signal: i32) -> io::Result<()> {
     match unsafe { libc::kill(-group, signal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes a shared lock on `count` bytes of an open file from `start` on, for as long as this opening of it lives
+/// (`fcntl(2)`, open file description locks). `false` where somebody else has them for himself.
+pub fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {
+    let lock = record(libc::F_RDLCK, start, count);
+    // SAFETY: the descriptor is open for as long as the borrow, and the structure is only read.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        0 => Ok(true),
+        _ => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
+/// Whether another opening of a file has a lock of any kind on one of `count` bytes from `start` on.
+pub fn locked_elsewhere(file: &File, start: i64, count: i64) -> io::Result<bool> {
+    let mut lock = record(libc::F_WRLCK, start, count);
+    // SAFETY: the descriptor is open for as long as the borrow, and the structure is ours and large enough.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } {
+        0 => Ok(i32::from(lock.l_type) != libc::F_UNLCK),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A range of bytes to be locked, as open file description locks want it: no process is named.
+fn record(kind: i32, start: i64, count: i64) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start,
+        l_len: count,
+        l_pid: 0,
     }
 }

@@ -14,7 +14,7 @@ impl Guid {
     /// EFI system partition (UEFI 2.11, table 5.7).
     pub const ESP: Self = Self::from_fields(0xC12A_7328, 0xF81F, 0x11D2, [0xBA, 0x4B], 0x00A0_C93E_C93B);
     /// BIOS boot partition, where GRUB keeps its core image.
-    pub const BIOS_BOOT: Self = Self::from_fields(0x2168_6148, 0x6449, 0x6E6F, [0x74, 0x4E], 0x6565_6454_6649);
+    pub const BIOS_BOOT: Self = Self::from_fields(0x2168_6148, 0x6449, 0x6E6F, [0x74, 0x4E], 0x6565_6445_4649);
     /// Root file system for x86-64 (UAPI.2, Discoverable Partitions Specification).
     pub const ROOT_X86_64: Self = Self::from_fields(0x4F68_BCE3, 0xE8CD, 0x4DB1, [0x96, 0xE7], 0xFBCA_F984_B709);
     /// Linux file system data.

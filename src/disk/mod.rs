@@ -4,6 +4,7 @@
 //! a file, a container's inside, or a slice in a test. What is read is untrusted.
 
 pub mod bootsector;
+pub mod fat;
 pub mod gpt;
 mod guid;
 pub mod mbr;
@@ -11,9 +12,13 @@ pub mod measure;
 mod medium;
 pub mod pe;
 mod sector;
+mod stream;
 pub mod uki;
 pub mod vhd;
+mod window;
 
 pub use guid::Guid;
 pub use medium::Medium;
 pub use sector::{Lba, SectorSize};
+pub use stream::Stream;
+pub use window::Window;

@@ -8,21 +8,28 @@
 //! unless it is said to be something else, and nothing that an image names is opened for writing.
 
 mod content;
+mod device;
 mod error;
 mod lock;
 mod qcow2;
+mod stamp;
+pub mod stream;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 
-pub use content::Content;
+pub use content::{Content, Squeeze};
 pub use error::ImageError;
+pub use qcow2::Qcow2Error;
+pub use stamp::{StampError, apply};
 
+use crate::disk::vhd::{FOOTER, Footer};
 use crate::disk::{Medium, SectorSize};
 
 /// What is done with an image.
@@ -65,14 +72,17 @@ pub struct Opening {
     pub access: Access,
     /// What it is, where that is known; else its first and last bytes say it.
     pub content: Option<Content>,
-    /// Whether it may be in use: open in a QEMU, mounted.
-    pub though_in_use: bool,
+    /// Whether it is opened in spite of what speaks against it: a QEMU has it open, a file system on it is mounted,
+    /// it has bitmaps that writing spoils.
+    pub force: bool,
+    /// Whether a block device may have users while it is written: the kernel would else give it to nobody else.
+    pub shared: bool,
 }
 
 impl Opening {
     /// As somebody would who knows nothing of the image and wants no trouble.
     pub const fn new(access: Access) -> Self {
-        Self { access, content: None, though_in_use: false }
+        Self { access, content: None, force: false, shared: false }
     }
 }
 
@@ -90,7 +100,7 @@ pub struct Image {
 enum Body {
     /// The disk's bytes are the file's, from its begin.
     Plain(File),
-    Qcow2(qcow2::Disk),
+    Qcow2(Box<qcow2::Disk>),
 }
 
 /// Opens an image with nothing special about it.
@@ -102,35 +112,86 @@ pub fn open(path: &Path, access: Access) -> Result<Image, ImageError> {
 pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
     let name = path.display().to_string();
     let opening = |source| ImageError::Open { name: name.clone(), source };
-    // Without O_NONBLOCK a pipe would make us wait for somebody at its other end.
-    let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(how.access == Access::Write)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(opening)?;
-    let kind = file.metadata().map_err(opening)?.file_type();
+    let kind = std::fs::metadata(path).map_err(opening)?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
         return Err(ImageError::NotADisk { name });
     }
-    if !how.though_in_use {
-        lock::take(&file, how.access).map_err(|source| ImageError::Lock { name: name.clone(), source })?;
+    let alone = kind.is_block_device() && how.access == Access::Write && !how.force && !how.shared;
+    let file = match open_file(path, how.access, alone) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && alone => {
+            return Err(ImageError::InUse { name, who: who_uses(path) });
+        }
+        file => file.map_err(opening)?,
+    };
+    if !how.force {
+        agree(&file, &name, how.access)?;
     }
-    let length = io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(opening)?;
+    let length = length(&file).map_err(opening)?;
     let content = match how.content {
         Some(content) => content,
         None if kind.is_block_device() => Content::Raw,
         None => Content::detect(&file, length).map_err(opening)?,
     };
+    let sector = device::sector(&file).filter(|_| kind.is_block_device());
     let (container, size, body) = match content {
         Content::Raw if kind.is_block_device() => (Container::BlockDevice, length, Body::Plain(file)),
         Content::Raw => (Container::Raw, length, Body::Plain(file)),
-        Content::Vhd | Content::Qcow2 | Content::Compressed(_) | Content::Foreign(_) => {
-            return Err(ImageError::Unknown { name, what: content.to_string() });
+        Content::Vhd => (Container::Vhd, vhd(&file, &name, length)?, Body::Plain(file)),
+        Content::Qcow2 => {
+            let disk = qcow2::Disk::open(file, path, how.access, how.force);
+            let disk = disk.map_err(|fault| ImageError::Qcow2 { name: name.clone(), fault })?;
+            (Container::Qcow2, disk.size(), Body::Qcow2(Box::new(disk)))
         }
+        Content::Compressed(_) => return Err(ImageError::Compressed { name, content }),
+        Content::Foreign(_) => return Err(ImageError::Foreign { name, content }),
     };
-    Ok(Image { name, container, size, sector: None, body })
+    Ok(Image { name, container, size, sector, body })
+}
+
+/// Opens a file or a device; `alone` is for devices, which the kernel then gives to nobody else.
+fn open_file(path: &Path, access: Access, alone: bool) -> io::Result<File> {
+    // Without O_NONBLOCK a pipe would make us wait for somebody at its other end.
+    let mut flags = OFlags::NONBLOCK;
+    flags.set(OFlags::EXCL, alone);
+    let write = access == Access::Write;
+    OpenOptions::new().read(true).write(write).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Bytes of a file or a device.
+fn length(file: &File) -> io::Result<u64> {
+    io::Seek::seek(&mut &*file, io::SeekFrom::End(0))
+}
+
+/// Who uses a device that the kernel does not give to us alone.
+fn who_uses(path: &Path) -> String {
+    let users = open_file(path, Access::Read, false).map(|device| device::users(&device)).unwrap_or_default();
+    if users.is_empty() { "somebody else has it open for himself".to_owned() } else { users.join(", ") }
+}
+
+/// Takes QEMU's locks, or says who has taken them.
+fn agree(file: &File, name: &str, access: Access) -> Result<(), ImageError> {
+    let conflict = lock::take(file, access).map_err(|source| ImageError::Open { name: name.to_owned(), source })?;
+    let who = match conflict {
+        None => return Ok(()),
+        Some(lock::Conflict::Written) => "a QEMU, or another of its kind, has it open and writes to it",
+        Some(lock::Conflict::Read) => "a QEMU, or another of its kind, has it open and relies on its content",
+        Some(lock::Conflict::Exclusive) => "somebody has locked it for himself",
+    };
+    Err(ImageError::InUse { name: name.to_owned(), who: who.to_owned() })
+}
+
+/// Bytes of the disk in a fixed VHD.
+fn vhd(file: &File, name: &str, length: u64) -> Result<u64, ImageError> {
+    let there = length.saturating_sub(FOOTER as u64);
+    let mut bytes = [0; FOOTER];
+    let read = file.read_exact_at(&mut bytes, there);
+    read.map_err(|source| ImageError::Open { name: name.to_owned(), source })?;
+    let footer = Footer::decode(&bytes);
+    let footer = footer.map_err(|fault| ImageError::Vhd { name: name.to_owned(), offset: there, fault })?;
+    if footer.disk_bytes > there {
+        return Err(ImageError::VhdSize { name: name.to_owned(), disk: footer.disk_bytes, there });
+    }
+    Ok(footer.disk_bytes)
 }
 
 impl Image {
@@ -149,6 +210,22 @@ impl Image {
         self.sector
     }
 
+    /// What a block device is used for by others, in words: `/dev/vda1 is mounted on /boot`.
+    pub fn users(&self) -> Vec<String> {
+        match &self.body {
+            Body::Plain(file) if self.container == Container::BlockDevice => device::users(file),
+            Body::Plain(_) | Body::Qcow2(_) => Vec::new(),
+        }
+    }
+
+    /// The files that an overlay stands on, the nearest first: they are read, and never written.
+    pub fn backing(&self) -> &[PathBuf] {
+        match &self.body {
+            Body::Plain(_) => &[],
+            Body::Qcow2(disk) => disk.backing(),
+        }
+    }
+
     /// Writes bytes of the disk; an error where it ends before that.
     pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.size);
@@ -164,6 +241,18 @@ impl Image {
         match &mut self.body {
             Body::Plain(file) => file.sync_data(),
             Body::Qcow2(disk) => disk.sync(),
+        }
+    }
+
+    /// Reads as [`Medium::read_at`] does, but what the disk below has, not what is remembered of it.
+    pub fn read_back(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.body {
+            Body::Plain(file) => {
+                // Advice, which a file system may not take: then the page cache answers, as it would have anyway.
+                let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(buffer.len() as u64), Advice::DontNeed);
+                file.read_exact_at(buffer, offset)
+            }
+            Body::Qcow2(disk) => disk.reopened().map_err(io::Error::other)?.read_at(buffer, offset),
         }
     }
 }

@@ -6,10 +6,12 @@
 
 mod build;
 mod check;
+pub mod disk;
 mod entry;
 pub mod explain;
 pub mod job;
 mod job_file;
+pub mod stamp;
 
 use std::io;
 

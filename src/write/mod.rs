@@ -4,6 +4,7 @@
 //! not at all. And back again: [`read`] lists what is in any initrd.
 
 pub mod compress;
+pub mod disk;
 pub mod extents;
 pub mod memfd;
 pub mod newc;
