@@ -4,13 +4,16 @@
 //! `git bisect run` skips what could not be tested.
 
 mod boot;
+mod boot_disk;
 mod boot_options;
+mod boot_report;
 pub mod build;
 mod check;
 mod compose;
 mod digest;
 mod disk;
 mod doctor;
+mod json;
 pub mod ls;
 pub mod make_tiny_image;
 pub mod options;
