@@ -143,14 +143,14 @@ impl Line {
 
     fn machine(&mut self, machine: &Machine) {
         let mut name = machine.machine.clone();
-        match machine.display {
-            Display::None => {}
-            Display::Vga | Display::Mirrored => self.option("-vga", "std"),
-        }
         if machine.display == Display::Mirrored {
             name.push(",graphics=off");
         }
         self.option("-machine", name);
+        match machine.display {
+            Display::None => {}
+            Display::Vga | Display::Mirrored => self.option("-vga", "std"),
+        }
     }
 
     fn firmware(&mut self, firmware: &Firmware, own: Option<&OsStr>) {

@@ -23,6 +23,17 @@ pub struct Expectations {
     line: Vec<u8>,
     /// Where in the line the next expectation may begin.
     from: usize,
+    /// All that matters has come: of the line that had it only the rest is read.
+    decided: Option<Rest>,
+}
+
+/// How much of the line that decided has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    ToCome,
+    Here,
+    /// It was not a line of the console.
+    Elsewhere,
 }
 
 /// What came of looking.
@@ -56,8 +67,37 @@ impl Expectations {
         [left(&self.console, self.met), left(&self.screen, self.screen_met)].concat()
     }
 
-    /// Takes the console's next bytes.
+    /// The line of the console that decided, as far as it has come, and whether its end is here.
+    pub fn whole_line(&self) -> Option<(String, bool)> {
+        let rest = self.decided.filter(|rest| *rest != Rest::Elsewhere)?;
+        Some((self.said(), rest == Rest::Here))
+    }
+
+    /// Takes the console's next bytes. Once something was sighted, nothing more will be.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<Sighting> {
+        let mut bytes = bytes.iter();
+        if self.decided.is_none() {
+            let found = self.read(&mut bytes)?;
+            self.decided.get_or_insert(Rest::ToCome);
+            self.read_rest(bytes);
+            return Some(found);
+        }
+        self.read_rest(bytes);
+        None
+    }
+
+    fn read_rest<'a>(&mut self, bytes: impl Iterator<Item = &'a u8>) {
+        for byte in bytes {
+            match self.plain.feed(*byte) {
+                _ if self.decided != Some(Rest::ToCome) => return,
+                Some(Piece::LineEnd) => self.decided = Some(Rest::Here),
+                Some(Piece::Text(byte)) if self.line.len() < LINE => self.line.push(byte),
+                Some(Piece::Text(_)) | None => {}
+            }
+        }
+    }
+
+    fn read<'a>(&mut self, bytes: &mut impl Iterator<Item = &'a u8>) -> Option<Sighting> {
         for byte in bytes {
             match self.plain.feed(*byte) {
                 None => {}
@@ -71,11 +111,12 @@ impl Expectations {
                 }
                 Some(Piece::LineEnd) => {
                     let found = self.look();
-                    self.line.clear();
-                    self.from = 0;
                     if found.is_some() {
+                        self.decided = Some(Rest::Here);
                         return found;
                     }
+                    self.line.clear();
+                    self.from = 0;
                 }
             }
         }
@@ -92,6 +133,7 @@ impl Expectations {
             self.screen_met += 1;
             from = found.end();
             if self.is_met() {
+                self.decided.get_or_insert(Rest::Elsewhere);
                 let line = text.get(..from).and_then(|before| before.lines().last()).unwrap_or_default();
                 return Some(Sighting::Met(line.trim_end().to_owned()));
             }
@@ -158,6 +200,9 @@ mod tests {
         assert_eq!(expected.feed(b"last login: x\r\n"), None);
         assert_eq!(expected.feed(b"\x1b[1mdebian\x1b[0m lo"), None);
         assert_eq!(expected.feed(b"gin: "), Some(Sighting::Met("debian login:".to_owned())));
+        assert_eq!(expected.whole_line(), Some(("debian login:".to_owned(), false)));
+        assert_eq!(expected.feed(b"root\r\nPassword: "), None);
+        assert_eq!(expected.whole_line(), Some(("debian login: root".to_owned(), true)));
         assert!(expected.missing().is_empty());
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -249,7 +250,7 @@ impl BootDiskArgs {
             quiet: self.quiet,
             // Further drives may be the user's.
             flush_disks: !self.machine.qemu_arg.is_empty(),
-            watch: Some(Watch { expectations, last_look, restarts: self.restarts }),
+            watch: Some(Watch { expectations, last_look, restarts: self.restarts, linger: Duration::ZERO }),
         }
     }
 

@@ -16,6 +16,9 @@ const EVERY: Duration = Duration::from_millis(400);
 /// How long the last look may take: the machine's threads may be busy.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
+/// How long the rest of the line that decided may take.
+const REST: Duration = Duration::from_millis(200);
+
 /// What to look for.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -25,6 +28,8 @@ pub struct Watch {
     pub last_look: Wanted,
     /// How often the machine may be reset.
     pub restarts: u32,
+    /// How long to go on once everything expected has come.
+    pub linger: Duration,
 }
 
 impl Watch {
@@ -103,6 +108,19 @@ impl Session<'_> {
     pub(super) fn watch_console(&mut self, bytes: &[u8]) {
         let sighting = self.settings.watch.as_mut().and_then(|watch| watch.expectations.feed(bytes));
         self.on_sighting(sighting);
+        let linger = self.settings.watch.as_ref().is_none_or(|watch| !watch.linger.is_zero());
+        let whole = self.settings.watch.as_ref().and_then(|watch| watch.expectations.whole_line());
+        if let Some((whole, ended)) = whole {
+            for event in &mut self.events {
+                match event {
+                    Event::Expected { line, .. } | Event::Rejected { line } => line.clone_from(&whole),
+                    _ => {}
+                }
+            }
+            if ended && !linger {
+                self.grace = Some(Instant::now());
+            }
+        }
     }
 
     fn watch_screen(&mut self, seen: &Seen) {
@@ -119,7 +137,10 @@ impl Session<'_> {
         };
         // What comes behind the first of them is of no account.
         if !self.events.iter().any(|event| matches!(event, Event::Expected { .. } | Event::Rejected { .. })) {
-            self.end(event);
+            // The last word is always kept.
+            self.events.push(event);
+            let linger = self.settings.watch.as_ref().map(|watch| watch.linger).unwrap_or_default();
+            self.grace = Some(Instant::now() + linger.max(REST));
         }
     }
 
