@@ -4,18 +4,23 @@
 //! whatever kills us: see [`Process`].
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
 
-use super::argv::{Ends, Wires, argv};
+use super::argv::{Ends, Payload, Wires, argv};
 use super::machine::Machine;
 use super::process::Process;
 use super::transcript::QemuExit;
+
+/// Largest flash image: QEMU gives a PC 8 MiB of it at most, unless it is told otherwise (`hw/i386/pc_sysfw.c`).
+const FLASH_BYTES: u64 = 64 << 20;
 
 /// A running machine. Killed when dropped.
 #[derive(Debug)]
@@ -33,19 +38,10 @@ pub struct Guest {
     process: Process,
 }
 
-/// The boot artefacts, open: QEMU reads them through inherited descriptors, so that nothing that happens to their
-/// names meanwhile matters.
-#[derive(Debug)]
-pub struct Artefacts {
-    /// The kernel image.
-    pub kernel: OwnedFd,
-    /// The initrd.
-    pub initrd: OwnedFd,
-}
-
 impl Guest {
-    /// Starts QEMU. Call it from a thread that lives as long as the guest.
-    pub fn start(machine: &Machine, artefacts: &Artefacts) -> io::Result<Self> {
+    /// Starts QEMU, which reads what it boots through inherited descriptors, so that nothing that happens to names
+    /// meanwhile matters. Call it from a thread that lives as long as the guest.
+    pub fn start(machine: &Machine, payload: &Payload<OwnedFd>) -> io::Result<Self> {
         let (console, console_end) = UnixStream::pair()?;
         let (channel, channel_end) = UnixStream::pair()?;
         let (monitor, monitor_end) = UnixStream::pair()?;
@@ -53,10 +49,10 @@ impl Guest {
             // Our ends only: the other side's flags are QEMU's own.
             ours.set_nonblocking(true)?;
         }
-        let inherited = |fd: &OwnedFd| OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
         let wires = Wires {
-            kernel: inherited(&artefacts.kernel),
-            initrd: inherited(&artefacts.initrd),
+            payload: payload.map(inherited),
+            flash: flash.as_ref().map(inherited),
             ends: Ends::Sockets {
                 console: console_end.as_raw_fd(),
                 channel: channel_end.as_raw_fd(),
@@ -66,13 +62,9 @@ impl Guest {
         let words = argv(machine, &wires);
         let mut command = Command::new(&machine.qemu.path);
         command.args(words.iter().skip(1)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let keep = [
-            artefacts.kernel.as_fd(),
-            artefacts.initrd.as_fd(),
-            console_end.as_fd(),
-            channel_end.as_fd(),
-            monitor_end.as_fd(),
-        ];
+        let mut keep = vec![console_end.as_fd(), channel_end.as_fd(), monitor_end.as_fd()];
+        keep.extend(payload.parts().map(OwnedFd::as_fd));
+        keep.extend(flash.as_ref().map(OwnedFd::as_fd));
         let mut process = Process::start(&mut command, &keep)?;
         let stderr = process.take_stderr().ok_or(io::ErrorKind::BrokenPipe)?;
         // Our end only; whoever has inherited the other may keep it open after QEMU's end.
@@ -94,6 +86,20 @@ impl Guest {
     pub fn exit(&mut self) -> io::Result<Option<QemuExit>> {
         Ok(self.process.exit()?.map(how))
     }
+}
+
+/// How QEMU opens what it inherits.
+fn inherited(fd: &OwnedFd) -> OsString {
+    OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// A copy of a file that nobody else ever sees.
+fn copy_in_memory(path: &Path) -> io::Result<OwnedFd> {
+    let failed = |error: io::Error| io::Error::new(error.kind(), format!("copying {}: {error}", path.display()));
+    let mut from = File::open(path).map_err(failed)?.take(FLASH_BYTES);
+    let mut copy = File::from(memfd_create("flash", MemfdFlags::CLOEXEC)?);
+    io::copy(&mut from, &mut copy).map_err(failed)?;
+    Ok(copy.into())
 }
 
 fn how(status: ExitStatus) -> QemuExit {

@@ -5,6 +5,7 @@
 
 pub mod argv;
 pub mod console;
+pub mod firmware;
 pub mod guest;
 pub mod kvm;
 pub mod machine;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::boot::machine::Accelerator;
-use crate::spec::{Accel, BootSpec, ConsoleTo};
+use crate::boot::firmware::Firmware;
+use crate::boot::machine::{Accelerator, Machine};
+use crate::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef};
 
 /// How the guest is booted, watched and judged.
 #[derive(Debug, Clone, Args)]
@@ -16,6 +17,13 @@ pub struct BootArgs {
     /// What runs guest code: `kvm`, `tcg` (QEMU's translator), or `auto`: KVM where it has just proven to work.
     #[arg(long, value_enum, default_value_t = AccelArg::Auto, env = "BOOTLING_ACCEL")]
     pub accel: AccelArg,
+    /// What the machine starts with: `none` (QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it is
+    /// here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
+    #[arg(long, value_name = "WHICH", default_value = "none", env = "BOOTLING_FIRMWARE", value_parser = firmware)]
+    pub firmware: FirmwareRef,
+    /// UEFI variables to start with. The file is copied, never written. Default: those that belong to the firmware.
+    #[arg(long, value_name = "FILE")]
+    pub firmware_vars: Option<PathBuf>,
     /// The QEMU program: a path, or a name on PATH. Default: the one for the kernel's architecture.
     #[arg(long, value_name = "PATH", env = "BOOTLING_QEMU")]
     pub qemu: Option<PathBuf>,
@@ -41,7 +49,8 @@ pub struct BootArgs {
     /// on a terminal, else 10m with KVM and 30m with TCG.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub timeout: Option<LimitArg>,
-    /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG.
+    /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG; twice that
+    /// with UEFI firmware.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub boot_timeout: Option<LimitArg>,
     /// Write the kernel's console to FILE as it comes, or to standard error with `-`.
@@ -78,6 +87,8 @@ impl BootArgs {
             cpu: self.cpu.clone(),
             smp: self.smp.clone(),
             memory_mib: self.memory,
+            firmware: self.firmware.clone(),
+            firmware_vars: self.firmware_vars.clone(),
             append: self.append.clone(),
             qemu_args: self.qemu_arg.clone(),
             console: match &self.console {
@@ -89,16 +100,33 @@ impl BootArgs {
         }
     }
 
-    /// The limits for this accelerator: total, and to pid 1's first word.
-    pub fn limits(&self, accelerator: Accelerator, interactive: bool) -> (Option<Duration>, Option<Duration>) {
+    /// The limits for this machine: total, and to pid 1's first word.
+    pub fn limits(&self, machine: &Machine, interactive: bool) -> (Option<Duration>, Option<Duration>) {
         let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
-        let (total, boot) = match accelerator {
-            Accelerator::Kvm => (minutes(10), minutes(1)),
-            Accelerator::Tcg => (minutes(30), minutes(5)),
+        // OVMF alone takes as long as a kernel, and then decompresses it on an emulated processor.
+        let slowly = match machine.firmware {
+            Firmware::Direct | Firmware::Bios(_) => 1,
+            Firmware::Uefi(_) => 2,
+        };
+        let (total, boot) = match machine.accelerator {
+            Accelerator::Kvm => (minutes(10), minutes(slowly)),
+            Accelerator::Tcg => (minutes(30), minutes(5 * slowly)),
         };
         let total = if interactive { None } else { total };
         (self.timeout.map_or(total, |limit| limit.0), self.boot_timeout.map_or(boot, |limit| limit.0))
     }
+}
+
+/// Reads a word, or a path.
+fn firmware(text: &str) -> Result<FirmwareRef, String> {
+    Ok(match text {
+        "none" => FirmwareRef::Direct,
+        "bios" => FirmwareRef::Bios,
+        "uefi" => FirmwareRef::Uefi { secure: false },
+        "uefi-secure" => FirmwareRef::Uefi { secure: true },
+        "" => return Err("give uefi, uefi-secure, bios, none, or a file".to_owned()),
+        path => FirmwareRef::File(path.into()),
+    })
 }
 
 /// Reads `512`, `512M`, `2G`, `1048576K` as MiB.

@@ -51,6 +51,10 @@ pub struct Report {
     pub accel: &'static str,
     /// Why not KVM, where `auto` chose.
     pub accel_reason: Option<String>,
+    /// `none`, `bios` or `uefi`.
+    pub firmware: &'static str,
+    /// The firmware's file, where QEMU did not bring its own.
+    pub firmware_path: Option<String>,
     /// How host and pid 1 talked.
     pub channel: &'static str,
     /// The emulator.
@@ -162,6 +166,8 @@ impl Report {
             kernel: around.kernel.to_owned(),
             accel: around.machine.accelerator.name(),
             accel_reason: around.machine.no_kvm.clone(),
+            firmware: around.machine.firmware.name(),
+            firmware_path: around.machine.firmware.path().map(|path| path.display().to_string()),
             channel: around.machine.transport.name(),
             qemu: QemuReport {
                 path: around.machine.qemu.path.display().to_string(),

@@ -15,8 +15,8 @@ use super::options::InitrdArgs;
 use super::output;
 use super::prepare::{self, Prepared};
 use super::report::{Circumstances, NotBooted, Report, for_people};
-use crate::boot::argv::{Ends, Wires, argv, shell_line};
-use crate::boot::guest::{Artefacts, Guest};
+use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
+use crate::boot::guest::Guest;
 use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
@@ -67,6 +67,7 @@ macro_rules! examples {
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
   bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
   git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
+  bootling run --firmware uefi -- dmesg           the same through OVMF, for firmware developers
 "
     };
 }
@@ -158,7 +159,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
     if args.print_command {
         return print_command(&prepared).map(|()| (0, None));
     }
-    let (timeout, boot_timeout) = args.boot.limits(prepared.machine.accelerator, interactive && on_terminal);
+    let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, interactive && on_terminal);
     let settings = Settings {
         timeout,
         // A foreign initrd has no pid 1 that would ever say it is there.
@@ -177,9 +178,9 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
     if tty && on_terminal && !args.quiet {
         output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
     }
-    let artefacts = Artefacts { kernel: open(&prepared.image)?.into(), initrd: prepared.initrd };
+    let payload = Payload::Linux { kernel: open(&prepared.image)?.into(), initrd: prepared.initrd };
     let build = start.elapsed();
-    let guest = Guest::start(&prepared.machine, &artefacts).context("starting QEMU")?;
+    let guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
     let command = guest.command.clone();
     let transcript = converse(guest, settings, signals).context("talking with the guest")?;
     let outcome = judge(&transcript);
@@ -211,8 +212,8 @@ fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let initrd = prepare::keep(prepared)?;
-    let wires =
-        Wires { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), ends: Ends::Stdio };
+    let payload = Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string() };
+    let wires = Wires { payload, flash: None, ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');
     std::io::stdout().write_all(&line).context("writing the command line")

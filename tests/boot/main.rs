@@ -11,6 +11,7 @@ mod bad_input;
 mod channel;
 mod endings;
 mod exit_status;
+mod firmware;
 mod hostile;
 mod interactive;
 mod killed;
