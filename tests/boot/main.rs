@@ -8,6 +8,7 @@ mod support;
 mod ancestor;
 mod arguments;
 mod bad_input;
+mod bootsector;
 mod channel;
 mod endings;
 mod exit_status;
