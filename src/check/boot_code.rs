@@ -39,16 +39,10 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
     }
 }
 
+/// What is there; of a message its first line, which tells messages apart.
 fn tell(found: &Found, message: Option<&str>) -> String {
-    match found {
-        Found::Nothing => "empty".to_owned(),
-        // Its first line tells which one it is.
-        Found::Ours => {
-            let line = message.unwrap_or_default().lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("bootling's, {:?}", line.trim())
-        }
-        Found::Byebyebios => "byebyebios'".to_owned(),
-        Found::Loader(name) => (*name).to_owned(),
-        Found::Unknown => "unknown".to_owned(),
+    match message.and_then(|message| message.lines().find(|line| !line.trim().is_empty())) {
+        Some(line) => format!("{found}: {:?}", line.trim()),
+        None => found.to_string(),
     }
 }

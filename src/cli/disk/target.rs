@@ -36,7 +36,11 @@ impl Target {
         let mut notes = Vec::new();
         let name = name.unwrap_or_default();
         if let Some(inner) = inner.filter(|inner| *inner != target.format) {
-            notes.push(format!("{name}: by its name a {} image, but written as {}", inner.name(), target.format.name()));
+            notes.push(format!(
+                "{name}: by its name a {} image, but written as {}",
+                inner.name(),
+                target.format.name()
+            ));
         }
         if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
             let fits = PACKED.iter().find(|(_, known)| *known == target.compression).map_or("", |(end, _)| end);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::volume::{DosTime, VolumeError, VolumeSpec, volume};
-use crate::disk::{Guid, SectorSize};
 use crate::disk::mbr::{BOOT_CODE, Mbr};
+use crate::disk::{Guid, SectorSize};
 use crate::plan::disk::{EspNode, EspTree, Layout, Names};
 use crate::write::{ExtentError, Extents};
 
