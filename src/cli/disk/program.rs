@@ -46,7 +46,12 @@ pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Progr
 fn given(path: &Path) -> anyhow::Result<Program> {
     let machine = esp::program(path)?;
     let file = SourceFile::open(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Program { content: Extents::of_file(&file), machine, what: path.display().to_string(), notes: Vec::new() })
+    Ok(Program {
+        content: Extents::of_file(&file),
+        machine,
+        what: format!("--efi {}", path.display()),
+        notes: Vec::new(),
+    })
 }
 
 /// Kernel, initrd and command line behind systemd's stub.
