@@ -4,16 +4,55 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::machine::{Machine, Transport, is_microvm};
+use super::drive::Drive;
+use super::firmware::{Files, Firmware, Image};
+use super::machine::{Display, Machine, Transport, is_microvm};
 use crate::proto::job::PORT_NAME;
+
+/// What a machine boots: by names or by open files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload<T> {
+    /// A kernel and its initrd.
+    Linux {
+        /// The kernel image.
+        kernel: T,
+        /// The initrd.
+        initrd: T,
+    },
+    /// A disk image.
+    Disk {
+        /// The image.
+        image: T,
+        /// The drive that it is.
+        drive: Drive,
+    },
+}
+
+impl<T> Payload<T> {
+    /// The same payload, each part told in another way.
+    pub fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
+        match self {
+            Self::Linux { kernel, initrd } => Payload::Linux { kernel: tell(kernel), initrd: tell(initrd) },
+            Self::Disk { image, drive } => Payload::Disk { image: tell(image), drive: *drive },
+        }
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> impl Iterator<Item = &T> {
+        match self {
+            Self::Linux { kernel, initrd } => [Some(kernel), Some(initrd)].into_iter().flatten(),
+            Self::Disk { image, .. } => [Some(image), None].into_iter().flatten(),
+        }
+    }
+}
 
 /// Where the machine's ends lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wires {
-    /// The kernel image, as QEMU opens it.
-    pub kernel: OsString,
-    /// The initrd, as QEMU opens it; already quoted words are not expected.
-    pub initrd: OsString,
+    /// What it boots, as QEMU opens it; already quoted words are not expected.
+    pub payload: Payload<OsString>,
+    /// The guest's own copy of the flash image that it may write; `None`: QEMU is to forget what it writes.
+    pub flash: Option<OsString>,
     /// Console, channel and monitor.
     pub ends: Ends,
 }
@@ -37,19 +76,27 @@ pub enum Ends {
 /// The whole command line, program first.
 pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     let mut line = Line(vec![machine.qemu.path.clone().into_os_string()]);
-    line.option("-machine", &machine.machine);
+    line.machine(machine);
     line.option("-accel", machine.accelerator.name());
     line.option("-cpu", &machine.cpu);
     if let Some(smp) = &machine.smp {
         line.option("-smp", smp);
     }
     line.option("-m", format!("{}M", machine.memory_mib));
-    line.words(["-nodefaults", "-no-user-config", "-no-reboot"]);
+    line.words(["-nodefaults", "-no-user-config"]);
+    match wires.payload {
+        Payload::Linux { .. } => line.words(["-no-reboot"]),
+        // Systems restart on their way up: who watches counts how often. And a machine that has stopped can still be
+        // looked at, where somebody talks with QEMU.
+        Payload::Disk { .. } if matches!(wires.ends, Ends::Sockets { .. }) => line.words(["-no-shutdown"]),
+        Payload::Disk { .. } => {}
+    }
     line.option("-display", "none");
     let has_own_sandbox = machine.extra.iter().any(|word| word == "-sandbox");
     if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Sockets { .. }) {
         line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }
+    line.firmware(&machine.firmware, wires.flash.as_deref());
     match wires.ends {
         Ends::Sockets { console, channel, monitor } => {
             line.option("-chardev", format!("socket,id=console,fd={console}"));
@@ -60,9 +107,14 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
         }
         Ends::Stdio => line.option("-serial", "mon:stdio"),
     }
-    line.option("-kernel", &wires.kernel);
-    line.option("-initrd", &wires.initrd);
-    line.option("-append", &machine.command_line);
+    match &wires.payload {
+        Payload::Linux { kernel, initrd } => {
+            line.option("-kernel", kernel);
+            line.option("-initrd", initrd);
+            line.option("-append", &machine.command_line);
+        }
+        Payload::Disk { image, drive } => line.drive(*drive, image),
+    }
     line.0.extend(machine.extra.iter().cloned());
     line.0
 }
@@ -78,6 +130,60 @@ impl Line {
 
     fn words<const N: usize>(&mut self, words: [&str; N]) {
         self.0.extend(words.map(OsString::from));
+    }
+
+    fn drive(&mut self, drive: Drive, image: &OsStr) {
+        let mut option = OsString::from(drive.drive_option(""));
+        option.push(in_option(image));
+        self.option("-drive", option);
+        for device in drive.devices() {
+            self.option("-device", device);
+        }
+    }
+
+    fn machine(&mut self, machine: &Machine) {
+        let mut name = machine.machine.clone();
+        if machine.display == Display::Mirrored {
+            name.push(",graphics=off");
+        }
+        self.option("-machine", name);
+        match machine.display {
+            Display::None => {}
+            Display::Vga | Display::Mirrored => self.option("-vga", "std"),
+        }
+    }
+
+    fn firmware(&mut self, firmware: &Firmware, own: Option<&OsStr>) {
+        let uefi = match firmware {
+            Firmware::Direct | Firmware::Bios(None) => return,
+            Firmware::Bios(Some(path)) => return self.option("-bios", path),
+            Firmware::Uefi(uefi) => uefi,
+        };
+        match &uefi.files {
+            Files::Rom(path) => self.option("-bios", path),
+            Files::Stateless(code) => self.flash(0, code, &Flash::ReadOnly),
+            Files::Combined(all) => self.flash(0, all, &Flash::of(own)),
+            Files::Split { code, vars } => {
+                self.flash(0, code, &Flash::ReadOnly);
+                self.flash(1, vars, &Flash::of(own));
+            }
+        }
+        if uefi.smm {
+            // Only code in SMM may write the variables; OVMF then cannot resume from S3 (EDK2 `OvmfPkg/README`).
+            self.option("-global", "driver=cfi.pflash01,property=secure,value=on");
+            self.option("-global", "ICH9-LPC.disable_s3=1");
+        }
+    }
+
+    fn flash(&mut self, unit: u8, image: &Image, how: &Flash<'_>) {
+        let (file, mode) = match how {
+            Flash::ReadOnly => (image.path.as_os_str(), "readonly=on"),
+            Flash::Forgetful => (image.path.as_os_str(), "snapshot=on"),
+            Flash::Own(own) => (*own, "readonly=off"),
+        };
+        let mut value = OsString::from(format!("if=pflash,unit={unit},format={},{mode},file=", image.format.name()));
+        value.push(in_option(file));
+        self.option("-drive", value);
     }
 
     fn channel(&mut self, machine: &Machine, fd: RawFd) {
@@ -99,6 +205,28 @@ impl Line {
         self.option("-chardev", format!("socket,id=channel,fd={fd}"));
         self.option("-device", format!("virtserialport,bus=ports.0,chardev=channel,name={PORT_NAME}"));
     }
+}
+
+/// What becomes of what a guest writes to a flash image.
+enum Flash<'a> {
+    /// It may not.
+    ReadOnly,
+    /// It is forgotten.
+    Forgetful,
+    /// It goes to this file instead.
+    Own(&'a OsStr),
+}
+
+impl<'a> Flash<'a> {
+    fn of(own: Option<&'a OsStr>) -> Self {
+        own.map_or(Self::Forgetful, Self::Own)
+    }
+}
+
+/// A value inside one of QEMU's options, where a comma would begin the next (`util/keyval.c`).
+fn in_option(value: &OsStr) -> OsString {
+    let doubled = value.as_bytes().iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b',')));
+    OsString::from_vec(doubled.collect())
 }
 
 /// A command line as a shell reads it back, words quoted where they must be.
@@ -125,9 +253,12 @@ fn quote(word: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ends, Wires, argv, shell_line};
-    use crate::boot::machine::{Accelerator, Machine, Transport};
+    use super::{Ends, Payload, Wires, argv, shell_line};
+    use crate::boot::drive::{self, Drive};
+    use crate::boot::firmware::{Files, Firmware, Format, Image, Uefi};
+    use crate::boot::machine::{Accelerator, Display, Machine, Transport};
     use crate::boot::qemu::{Qemu, QemuFacts};
+    use crate::disk::SectorSize;
     use expect_test::expect;
     use std::ffi::OsString;
 
@@ -143,6 +274,8 @@ mod tests {
             cpu: "max".into(),
             smp: None,
             memory_mib: 1024,
+            firmware: Firmware::Direct,
+            display: Display::None,
             command_line: "console=ttyS0 panic=-1 quiet".into(),
             extra: vec!["-trace".into(), "ich9*".into()],
             transport,
@@ -150,8 +283,29 @@ mod tests {
     }
 
     fn pretty(transport: Transport, ends: Ends) -> String {
-        let wires = Wires { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), ends };
-        shell_line(&argv(&machine(transport), &wires)).to_string_lossy().replace(" -", "\n-")
+        lines(&machine(transport), None, ends)
+    }
+
+    fn lines(machine: &Machine, flash: Option<&str>, ends: Ends) -> String {
+        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into() };
+        let wires = Wires { payload, flash: flash.map(OsString::from), ends };
+        shell_line(&argv(machine, &wires)).to_string_lossy().replace(" -", "\n-")
+    }
+
+    /// The lines that firmware adds.
+    fn firmware_lines(firmware: Firmware, flash: Option<&str>) -> String {
+        let plain = pretty(Transport::VirtioPci, SOCKETS);
+        let machine = Machine { firmware, ..machine(Transport::VirtioPci) };
+        let all = lines(&machine, flash, SOCKETS);
+        all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn uefi(files: Files, smm: bool) -> Firmware {
+        Firmware::Uefi(Uefi { files, smm })
+    }
+
+    fn image(path: &str, format: Format) -> Image {
+        Image { path: path.into(), format }
     }
 
     const SOCKETS: Ends = Ends::Sockets { console: 3, channel: 4, monitor: 5 };
@@ -196,6 +350,45 @@ mod tests {
     fn a_line_to_paste_has_its_console_on_the_terminal() {
         let line = pretty(Transport::VirtioPci, Ends::Stdio);
         assert!(line.contains("-serial mon:stdio") && !line.contains("fd=") && !line.contains("-sandbox"), "{line}");
+    }
+
+    #[test]
+    fn firmware_is_read_only_and_its_variables_are_the_guests_own() {
+        let split =
+            || Files::Split { code: image("/o/a,b.fd", Format::Raw), vars: image("/o/vars.qcow2", Format::Qcow2) };
+        expect![[r"
+            -drive if=pflash,unit=0,format=raw,readonly=on,file=/o/a,,b.fd
+            -drive if=pflash,unit=1,format=qcow2,readonly=off,file=/proc/self/fd/8
+            -global driver=cfi.pflash01,property=secure,value=on
+            -global ICH9-LPC.disable_s3=1"]]
+        .assert_eq(&firmware_lines(uefi(split(), true), Some("/proc/self/fd/8")));
+        expect![[r"
+            -drive if=pflash,unit=0,format=raw,readonly=on,file=/o/a,,b.fd
+            -drive if=pflash,unit=1,format=qcow2,snapshot=on,file=/o/vars.qcow2"]]
+        .assert_eq(&firmware_lines(uefi(split(), false), None));
+        let stateless = uefi(Files::Stateless(image("/o/s.fd", Format::Raw)), false);
+        expect!["-drive if=pflash,unit=0,format=raw,readonly=on,file=/o/s.fd"]
+            .assert_eq(&firmware_lines(stateless, None));
+        let combined = uefi(Files::Combined(image("/o/c.fd", Format::Raw)), false);
+        expect!["-drive if=pflash,unit=0,format=raw,readonly=off,file=/proc/self/fd/8"]
+            .assert_eq(&firmware_lines(combined, Some("/proc/self/fd/8")));
+        expect!["-bios /o/rom.fd"].assert_eq(&firmware_lines(uefi(Files::Rom("/o/rom.fd".into()), false), None));
+        expect!["-bios /o/bios.bin"].assert_eq(&firmware_lines(Firmware::Bios(Some("/o/bios.bin".into())), None));
+        expect![""].assert_eq(&firmware_lines(Firmware::Bios(None), None));
+    }
+
+    #[test]
+    fn a_disk_is_never_written_and_the_machine_outlives_its_guest() {
+        let machine =
+            Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
+        let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
+        let told = |image: &str, ends| {
+            let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
+            shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
+        };
+        expect![[r""]].assert_eq(&told("/proc/self/fd/9", SOCKETS));
+        let to_paste = told("/a,b c.qcow2", Ends::Stdio);
+        assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }
 
     #[test]

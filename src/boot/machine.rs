@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use super::firmware::Firmware;
 use super::kvm::NoKvm;
 use super::qemu::Qemu;
 use crate::arch::Arch;
@@ -61,6 +62,18 @@ impl Transport {
     }
 }
 
+/// What a machine shows beside its serial console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Display {
+    /// Nothing: it has no graphics adapter.
+    None,
+    /// A VGA adapter.
+    Vga,
+    /// A VGA adapter, and SeaBIOS repeats on the serial console what is printed on it, as under `-nographic`
+    /// (QEMU `hw/i386/pc.c`, `etc/sercon-port`; SeaBIOS `src/sercon.c`).
+    Mirrored,
+}
+
 /// A machine that can be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -78,7 +91,11 @@ pub struct Machine {
     pub smp: Option<OsString>,
     /// `-m`, in MiB.
     pub memory_mib: u64,
-    /// The kernel's command line.
+    /// What it starts with.
+    pub firmware: Firmware,
+    /// What there is to see.
+    pub display: Display,
+    /// The kernel's command line, where QEMU starts a kernel.
     pub command_line: OsString,
     /// Further QEMU arguments.
     pub extra: Vec<OsString>,
@@ -164,6 +181,17 @@ pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, Mac
 pub fn extra_arguments(words: &[OsString]) -> Result<Vec<OsString>, MachineError> {
     let daemonizes = words.iter().any(|word| matches!(word.as_bytes(), b"-daemonize" | b"--daemonize"));
     if daemonizes { Err(MachineError::Daemonize) } else { Ok(words.to_vec()) }
+}
+
+/// `-machine` as this firmware needs it: QEMU refuses SMM to a machine that was not given any.
+pub fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
+    let has_smm = machine.as_bytes().windows(5).any(|word| word == b",smm=");
+    let wants_smm = matches!(firmware, Firmware::Uefi(uefi) if uefi.smm);
+    let mut machine = machine;
+    if wants_smm && !has_smm {
+        machine.push(",smm=on");
+    }
+    machine
 }
 
 /// True where a machine type has neither PCI nor a second serial port.

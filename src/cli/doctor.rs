@@ -9,11 +9,12 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::arch::Arch;
+use crate::boot::firmware;
 use crate::boot::kvm;
 use crate::boot::qemu::Qemu;
 use crate::cache::Cache;
 use crate::resolve::{Root, UserlandError, kernel, userland};
-use crate::spec::{InitrdSpec, KernelRef};
+use crate::spec::{FirmwareRef, InitrdSpec, KernelRef};
 
 /// Tell what works on this host, and what to install for the rest
 #[derive(Debug, Args)]
@@ -66,10 +67,15 @@ fn look() -> anyhow::Result<Vec<Finding>> {
     let qemu = Qemu::find(None, arch, cache.as_ref().ok());
     let start = Instant::now();
     let kvm = kvm::probe().map(|()| format!("ran guest code at hardware speed, proven in {:?}", start.elapsed()));
+    let uefi = match &qemu {
+        Ok(qemu) => uefi(arch, qemu),
+        Err(_) => Err("it is looked for beside QEMU".to_owned()),
+    };
     let pid1 = crate::pid1::image(arch).map(|image| format!("{} bytes, for {arch} guests", image.len()));
     let mut findings = vec![
         Finding::new("pid 1", true, pid1.ok_or_else(|| format!("none is built in for {arch}"))),
         Finding::new("QEMU", true, qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version))),
+        Finding::new("UEFI", false, uefi),
         Finding::new("KVM", false, kvm.map_err(|why| format!("{why}; guests run under TCG, more slowly"))),
         Finding::new("busybox", true, busybox(&root, arch)),
     ];
@@ -83,6 +89,13 @@ fn look() -> anyhow::Result<Vec<Finding>> {
         Err(error) => findings.push(Finding::new("cache", true, Err::<String, _>(error))),
     }
     Ok(findings)
+}
+
+/// The firmware that `--firmware uefi` would take.
+fn uefi(arch: Arch, qemu: &Qemu) -> Result<String, String> {
+    let found = firmware::find(&FirmwareRef::Uefi { secure: false }, None, arch, "q35".as_ref(), qemu);
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(found.path().map(|path| path.display().to_string()).unwrap_or_default())
 }
 
 /// Where busybox is.

@@ -4,7 +4,9 @@
 //! `git bisect run` skips what could not be tested.
 
 mod boot;
+mod boot_disk;
 mod boot_options;
+mod boot_report;
 pub mod build;
 pub mod byebyebios;
 mod check;
@@ -12,14 +14,18 @@ mod compose;
 mod digest;
 mod disk;
 mod doctor;
+mod json;
+mod listing;
 pub mod ls;
 pub mod make_tiny_image;
+mod opened;
 pub mod options;
 pub mod output;
 mod prepare;
 mod progress;
 mod report;
 mod run;
+pub mod sign_options;
 mod stamp;
 
 use std::ffi::OsString;
@@ -97,7 +103,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
         Verb::Build(args) => build::run(&args, start),
-        Verb::Disk(args) => disk::run(&args),
+        Verb::Disk(args) => disk::run(&args, start),
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),

@@ -8,26 +8,27 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use super::compose::{Composition, add_modules, compose, set_environment, set_variables};
 use super::options::InitrdArgs;
 use super::output;
 use super::progress::Progress;
 use crate::arch::Arch;
+use crate::boot::firmware::{self, Firmware};
 use crate::boot::kvm;
 use crate::boot::machine::{
-    Accelerator, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments, is_microvm,
-    memory_for,
+    Accelerator, Display, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments,
+    is_microvm, machine_for, memory_for,
 };
 use crate::boot::qemu::Qemu;
 use crate::cache::{Cache, Key};
 use crate::plan::job::{Channel, Job, init};
 use crate::plan::{CheckedPlan, Plan, Purpose};
-use crate::resolve::kernel::{self, Kernel};
+use crate::resolve::kernel::{self, ImageKind, Kernel};
 use crate::resolve::modules::{self, ChannelDriver};
 use crate::resolve::{Fact, Root, userland};
-use crate::spec::{ArchivePath, BootSpec, KernelRef, RunWhat};
+use crate::spec::{ArchivePath, BootSpec, FirmwareRef, KernelRef, RunWhat};
 use crate::write::read::{ReadError, Rule};
 use crate::{pid1, proto, write};
 
@@ -83,7 +84,11 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| {
         progress.show(doing);
     })?;
-    let vmlinux = kernel::vmlinux(&kernel, &cache, &mut |doing| progress.show(doing))?;
+    // Firmware starts a kernel as boot loaders do, and that is the bzImage.
+    let vmlinux = match wanted.spec.firmware {
+        FirmwareRef::Direct => kernel::vmlinux(&kernel, &cache, &mut |doing| progress.show(doing))?,
+        FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => None,
+    };
     progress.clear();
     if pid1::image(kernel.arch).is_none() {
         return Err(MachineError::Arch(kernel.arch).into());
@@ -95,6 +100,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
         output::note(&format!("using TCG: {why}"));
     }
     let machine_type = wanted.spec.machine.clone().unwrap_or_else(|| "q35".into());
+    let firmware = firmware_for(wanted.spec, &kernel, &machine_type, &qemu)?;
     let transport = transport(&kernel, &root, &machine_type);
     let made = make_initrd(wanted, &root, &kernel, transport)?;
     let initrd_len = rustix::fs::fstat(&made.initrd).context("sizing the initrd")?.st_size;
@@ -102,7 +108,9 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
         qemu,
         accelerator,
         no_kvm,
-        machine: machine_type,
+        machine: machine_for(machine_type, &firmware),
+        firmware,
+        display: Display::None,
         cpu: wanted.spec.cpu.clone().unwrap_or_else(|| default_cpu(accelerator).into()),
         smp: wanted.spec.smp.clone(),
         memory_mib: memory_for(wanted.spec.memory_mib, u64::try_from(initrd_len).unwrap_or(0))?,
@@ -113,11 +121,37 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     Ok(Prepared { machine, image, kernel: kernel.origin, initrd: made.initrd, cache })
 }
 
-const fn default_cpu(accelerator: Accelerator) -> &'static str {
+/// `-cpu` where none was asked for.
+pub const fn default_cpu(accelerator: Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "max",
     }
+}
+
+/// The firmware that was asked for, if it can start this kernel.
+fn firmware_for(spec: &BootSpec, kernel: &Kernel, machine: &OsStr, qemu: &Qemu) -> anyhow::Result<Firmware> {
+    let vars = spec.firmware_vars.as_deref();
+    let firmware = firmware::find(&spec.firmware, vars, kernel.arch, machine, qemu)?;
+    match (&firmware, kernel.kind) {
+        (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage) => Ok(firmware),
+        (Firmware::Uefi(_), ImageKind::BzImage) => {
+            let is_pe = starts_as_pe(&kernel.image).with_context(|| format!("reading {}", kernel.origin))?;
+            ensure!(is_pe, "starting {} by UEFI: it is no EFI program (CONFIG_EFI_STUB is off)", kernel.origin);
+            Ok(firmware)
+        }
+        (Firmware::Bios(_) | Firmware::Uefi(_), ImageKind::VmlinuxPvh) => {
+            let error = anyhow!("starting {} by firmware: it is a vmlinux, which no firmware starts", kernel.origin);
+            Err(output::advise(error, "name the bzImage of the same build (arch/x86/boot/bzImage)"))
+        }
+    }
+}
+
+/// Whether a file starts as EFI programs do (PE/COFF: `MZ`).
+fn starts_as_pe(path: &Path) -> std::io::Result<bool> {
+    let mut magic = [0; 2];
+    File::open(path)?.read_exact(&mut magic)?;
+    Ok(magic == *b"MZ")
 }
 
 /// The fastest channel that this kernel has drivers for, on a machine of this type.

@@ -95,13 +95,13 @@ pub struct StampArgs {
 }
 
 /// The words of `--preset`.
-fn preset() -> impl TypedValueParser<Value = Preset> {
+pub fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name))
         .try_map(|word| Preset::ALL.into_iter().find(|known| known.name() == word).ok_or("no such preset"))
 }
 
 /// The words of `--then`.
-fn then() -> impl TypedValueParser<Value = Then> {
+pub fn then() -> impl TypedValueParser<Value = Then> {
     PossibleValuesParser::new(Then::ALL.map(word_of))
         .try_map(|word| Then::ALL.into_iter().find(|known| word_of(*known) == word).ok_or("no such ending"))
 }

@@ -12,6 +12,7 @@ pub mod dlopen_note;
 pub mod elf;
 #[cfg(test)]
 mod elf_builder;
+pub mod esp;
 mod fact;
 mod gather;
 mod glob;
@@ -27,6 +28,7 @@ pub mod path;
 mod program;
 mod root;
 pub mod script;
+pub mod signer;
 pub mod uki;
 pub mod userland;
 mod userland_error;

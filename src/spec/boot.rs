@@ -23,6 +23,22 @@ pub enum Accel {
     Tcg,
 }
 
+/// `--firmware`, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirmwareRef {
+    /// None: QEMU enters the kernel itself, as fast as it can.
+    Direct,
+    /// SeaBIOS, as QEMU brings it.
+    Bios,
+    /// UEFI firmware, wherever this host has it.
+    Uefi {
+        /// Whether it must enforce Secure Boot, with keys enrolled.
+        secure: bool,
+    },
+    /// This file: UEFI code, or a BIOS; its contents tell.
+    File(PathBuf),
+}
+
 /// Where the guest's console goes while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsoleTo {
@@ -51,6 +67,10 @@ pub struct BootSpec {
     pub memory_mib: Option<u64>,
     /// Further words for the kernel's command line (`--append`, repeatable).
     pub append: Vec<OsString>,
+    /// What the machine starts with.
+    pub firmware: FirmwareRef,
+    /// The template of UEFI's variables; `None`: the one that belongs to the firmware.
+    pub firmware_vars: Option<PathBuf>,
     /// Further QEMU arguments, word by word (`--qemu-arg`).
     pub qemu_args: Vec<OsString>,
     /// Where the console goes.

@@ -1,0 +1,77 @@
+//! `bootling run --firmware`: the same run, through OVMF or SeaBIOS.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::support::program::scratch;
+use crate::support::{Kernel, Program};
+
+/// Whether UEFI firmware is here; `None`, after saying why, where it is not.
+pub fn uefi_or_skip(test: &str) -> Option<()> {
+    let doctor = Program::new().arg("doctor").done();
+    let line = doctor.text().lines().find(|line| line.contains("UEFI")).unwrap_or_default().to_owned();
+    if line.starts_with("ok") {
+        return Some(());
+    }
+    assert!(std::env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {line}");
+    // Straight to the terminal: the test harness hides what a passing test prints.
+    writeln!(std::io::stderr(), "SKIPPED {test}: {line}").expect("standard error is open");
+    None
+}
+
+#[test]
+fn a_kernel_started_by_ovmf_finds_uefi_and_answers_as_ever() {
+    let test = "a_kernel_started_by_ovmf";
+    let (Some(program), Some(())) = (Program::run(Kernel::Cloud612, test), uefi_or_skip(test)) else { return };
+    let line = "cat; dmesg | grep -o 'efi: EFI v2'; echo oops >&2; exit 7";
+    let (done, verdict) = program.stdin("over here\n").json(["--firmware", "uefi", "--run", line]);
+    let done = done.exits(7).says("oops");
+    assert_eq!(done.text(), "over here\nefi: EFI v2\n");
+    assert_eq!((&verdict["firmware"], &verdict["outcome"]), (&"uefi".into(), &"exited".into()), "{verdict}");
+    let code = verdict["firmware_path"].as_str().expect("OVMF is a file");
+    assert!(Path::new(code).is_absolute(), "{code}");
+    assert!(verdict["times"]["boot_ms"].as_f64().is_some_and(|ms| ms > 500.0), "{verdict}");
+}
+
+#[test]
+fn a_kernel_started_by_seabios_answers_as_ever() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_kernel_started_by_seabios") else { return };
+    let (done, verdict) =
+        program.json(["--firmware", "bios", "--run", "test ! -e /sys/firmware/efi && dmesg | grep -c SMBIOS"]);
+    let done = done.exits(0);
+    assert!(done.text().trim().parse::<u32>().is_ok_and(|lines| lines > 0), "{}", done.text());
+    assert_eq!((&verdict["firmware"], &verdict["firmware_path"]), (&"bios".into(), &serde_json::Value::Null));
+    // A boot loader's way in: the kernel was unpacked in the guest.
+    let words = verdict["qemu"]["command"].as_array().expect("words");
+    let kernel = words.iter().position(|word| word == "-kernel").expect("a kernel");
+    assert!(words[kernel + 1].as_str().is_some_and(|file| file.starts_with("/proc/self/fd/")), "{verdict}");
+}
+
+#[test]
+fn firmware_that_cannot_be_is_refused_with_its_reason() {
+    let Some(package) = Kernel::Cloud612.or_skip("firmware_that_cannot_be") else { return };
+    let dir = scratch();
+    let run = |options: &[&str]| {
+        let program = Program::new().args(["run", "--kernel"]).arg(&package).args(options);
+        program.env("HOME", dir.path()).args(["--", "true"]).done().exits(125)
+    };
+    run(&["--firmware", "uefi", "--machine", "microvm"]).says("microvm has no PCI");
+    run(&["--firmware", "/no/such.fd"]).says("reading firmware /no/such.fd");
+    run(&["--firmware", "bios", "--firmware-vars", "/dev/null"]).says("only UEFI firmware in flash has variables");
+    run(&["--firmware-vars", "/dev/null"]).says("--firmware-vars");
+    // A variable store, by its first bytes: a volume of variables that fills the file.
+    let mut store = vec![0xff; 4096];
+    store[16..32].copy_from_slice(b"\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50");
+    store[32..40].copy_from_slice(&4096_u64.to_le_bytes());
+    store[40..44].copy_from_slice(b"_FVH");
+    let vars = dir.path().join("VARS.fd");
+    fs::write(&vars, &store).expect("written");
+    run(&["--firmware", vars.to_str().expect("a name")]).says("it holds UEFI variables, not code");
+    // Code alone.
+    store[16] = 0;
+    let code = dir.path().join("lonely.fd");
+    fs::write(&code, &store).expect("written");
+    fs::remove_file(vars).expect("removed");
+    run(&["--firmware", code.to_str().expect("a name")]).says("--firmware-vars FILE");
+}
