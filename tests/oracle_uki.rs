@@ -14,6 +14,7 @@ use bootling::resolve::Root;
 use bootling::resolve::kernel::{ImageKind, Kernel};
 use bootling::resolve::signer::Signer;
 use bootling::resolve::uki::{UkiParts, resolve};
+use bootling::write::signature::{authenticode, sign};
 use bootling::write::uki::Uki;
 use bootling::write::{Extents, Source};
 
@@ -65,15 +66,15 @@ fn parts(dir: &Path) -> UkiParts {
     resolve(&root, &kernel, Some(Path::new(STUB))).expect("all parts")
 }
 
-fn uki(dir: &Path) -> Uki {
+fn uki(dir: &Path) -> Extents {
     let mut initrd = Extents::new(70_001);
     initrd.add(0, 70_001, Source::Bytes(Arc::from(vec![0x5a; 70_001])), 0);
-    Uki::new(parts(dir), "console=ttyS0 quiet", initrd).expect("room")
+    Uki::new(parts(dir), "console=ttyS0 quiet", initrd).expect("room").extents()
 }
 
-fn write(uki: &Uki, path: &Path) {
+fn write(file: &Extents, path: &Path) {
     let mut bytes = Vec::new();
-    uki.write(&mut bytes).expect("written");
+    file.write_to(&mut bytes).expect("written");
     fs::write(path, bytes).expect("written");
 }
 
@@ -141,14 +142,14 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
     let dir = tempfile::tempdir().expect("a directory");
     let (key, cert) = pair(dir.path(), "us", RSA);
     pair(dir.path(), "them", RSA);
-    let mut signed = uki(dir.path());
-    signed.sign(&Signer::read(&key, &cert).expect("a signer")).expect("signed");
+    let us = Signer::read(&key, &cert).expect("a signer");
+    let signed = sign(&uki(dir.path()), &us).expect("signed");
     write(&signed, &dir.path().join("signed.efi"));
     let verify = |file: &str, cert: &str| tool(dir.path(), &["sbverify", "--cert", cert, file]);
     assert_eq!(verify("signed.efi", "us.crt"), ("Signature verification OK\n".to_owned(), true));
     assert!(!verify("signed.efi", "them.crt").1);
     let said = content(dir.path(), &["osslsigncode", "verify", "-CAfile", "us.crt", "signed.efi"]);
-    let digest: String = signed.digest().expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest: String = authenticode(&signed).expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
     assert!(said.contains(&format!("Calculated message digest : {digest}")), "{said}");
     assert!(said.contains("Number of verified signatures: 1\nSucceeded"), "{said}");
     // One bit anywhere else than in the signature: no.
@@ -158,13 +159,10 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
     assert!(!verify("changed.efi", "us.crt").1);
     // A second signature beside the first, by another: each of them verifies.
     let second = Signer::read(&dir.path().join("them.key"), &dir.path().join("them.crt")).expect("a signer");
-    signed.sign(&second).expect("signed");
-    write(&signed, &dir.path().join("twice.efi"));
+    write(&sign(&signed, &second).expect("signed"), &dir.path().join("twice.efi"));
     assert!(verify("twice.efi", "us.crt").1 && verify("twice.efi", "them.crt").1);
     // Signed twice by the same: the same bytes.
-    let mut again = uki(dir.path());
-    again.sign(&Signer::read(&key, &cert).expect("a signer")).expect("signed");
-    write(&again, &dir.path().join("again.efi"));
+    write(&sign(&uki(dir.path()), &us).expect("signed"), &dir.path().join("again.efi"));
     assert!(
         fs::read(dir.path().join("again.efi")).expect("one") == fs::read(dir.path().join("signed.efi")).expect("other")
     );
