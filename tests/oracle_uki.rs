@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bootling::arch::Arch;
+use bootling::disk::measure::measure;
 use bootling::resolve::Root;
 use bootling::resolve::kernel::{ImageKind, Kernel};
 use bootling::resolve::signer::Signer;
@@ -268,4 +269,37 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3 * 86_400);
     let note = signer.untimely(later).expect("expired");
     assert_eq!(note, "the certificate of CN=bootling test us has expired; firmware does not mind");
+}
+
+#[test]
+fn systemd_measure_predicts_the_same() {
+    const MEASURE: &str = "/usr/lib/systemd/systemd-measure";
+    if !have("systemd_measure_predicts_the_same", &["objcopy", MEASURE]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = uki(dir.path());
+    write(&file, &dir.path().join("uki.efi"));
+    let measured = measure(&file).expect("measured");
+    let mut words = vec![MEASURE.to_owned(), "calculate".to_owned(), "--json=short".to_owned()];
+    words.extend(["sha256", "sha384", "sha512"].map(|bank| format!("--bank={bank}")));
+    for section in &measured.sections {
+        let bare = section.name.trim_start_matches('.');
+        content(dir.path(), &["objcopy", "-O", "binary", "--only-section", section.name, "uki.efi", bare]);
+        words.push(format!("--{bare}={bare}"));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let theirs: serde_json::Value = serde_json::from_str(&content(dir.path(), &words)).expect("JSON");
+    let ours = serde_json::to_value(&measured.pcrs).expect("JSON");
+    let mut compared = 0;
+    for register in ours.as_array().expect("a list").iter().filter(|register| register["pcr"] == 11) {
+        let bank = theirs[register["bank"].as_str().expect("a name")].as_array().expect("a bank");
+        // Before its first phase it has no value for them.
+        if register["phase"] != "" {
+            let same = bank.iter().find(|other| other["phase"] == register["phase"]).expect("the same phase");
+            assert_eq!(same["hash"], register["hash"], "{register}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 3 * 4);
 }
