@@ -91,5 +91,8 @@ fn the_boot_sectors_readme_counts_its_bytes_as_they_are() {
     let room = BOOT_CODE - Then::Halt.code().len();
     let packed = |preset: Preset| room - preset.message().fits(Then::Halt).expect("presets fit");
     let most = Preset::ALL.into_iter().map(packed).max().expect("there are some");
-    assert!(readme.contains("at most 280 bytes") && (271..=280).contains(&most), "the longest preset takes {most} bytes");
+    assert!(
+        readme.contains("at most 280 bytes") && (271..=280).contains(&most),
+        "the longest preset takes {most} bytes"
+    );
 }
