@@ -45,6 +45,7 @@ golden:
 install: build
 	install -D -s -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling
 	ln -sf bootling $(DESTDIR)$(PREFIX)/bin/make-tiny-image
+	ln -sf bootling $(DESTDIR)$(PREFIX)/bin/byebyebios
 
 bench: kernels
 	@tools/setup build run test

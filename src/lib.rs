@@ -25,6 +25,7 @@
 pub mod arch;
 pub mod boot;
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod disk;
 pub mod image;

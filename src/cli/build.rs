@@ -62,7 +62,7 @@ pub struct BuildArgs {
 }
 
 /// The words of `--compress`.
-fn compression() -> impl TypedValueParser<Value = Compression> {
+pub fn compression() -> impl TypedValueParser<Value = Compression> {
     PossibleValuesParser::new(Compression::ALL.map(Compression::name))
         .try_map(|word| Compression::ALL.into_iter().find(|known| known.name() == word).ok_or("no such compression"))
 }
@@ -124,9 +124,9 @@ pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     let root = Root::new(&request.spec.root)?;
     let kernel = find_kernel(&root, request)?;
     if let Some(kernel) = &kernel {
-        check_compression(kernel, request.compression)?;
+        check_compression(kernel, request.compression, "--compress")?;
     }
-    let (plan, notes) = plan(&root, kernel.as_ref(), request)?;
+    let (plan, notes) = plan(&root, kernel.as_ref(), &request.spec, request.block_devices)?;
     if request.verbose {
         for note in &notes {
             output::note(note);
@@ -164,24 +164,30 @@ fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kern
     Ok(Some(kernel::find(root, wanted, &Cache::open()?, &mut |doing| progress.show(doing))?))
 }
 
-/// A kernel that cannot unpack the image would take it for a disk and find no root (`init/do_mounts.c`).
-fn check_compression(kernel: &Kernel, compression: Compression) -> anyhow::Result<()> {
-    let (Some(option), Some(config)) = (compression.config(), &kernel.config) else { return Ok(()) };
-    if config.is_builtin(option) {
+/// A kernel that cannot unpack the image would take it for a disk and find no root (`init/do_mounts.c`). `option` is the
+/// one that names another compression.
+pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str) -> anyhow::Result<()> {
+    let (Some(setting), Some(config)) = (compression.config(), &kernel.config) else { return Ok(()) };
+    if config.is_builtin(setting) {
         return Ok(());
     }
-    let can = |other: &Compression| other.config().is_none_or(|option| config.is_builtin(option));
+    let can = |other: &Compression| other.config().is_none_or(|setting| config.is_builtin(setting));
     let others: Vec<&str> = Compression::ALL.iter().filter(|other| can(other)).map(|other| other.name()).collect();
     let error = anyhow::anyhow!(
-        "compressing with {}: kernel {} cannot unpack it: CONFIG_{option} is not set",
+        "compressing with {}: kernel {} cannot unpack it: CONFIG_{setting} is not set",
         compression.name(),
         kernel.origin
     );
-    Err(output::advise(error, format!("this kernel takes --compress {}", others.join(", "))))
+    Err(output::advise(error, format!("this kernel takes {option} {}", others.join(", "))))
 }
 
-/// Everything between the spec and the checked plan.
-fn plan(root: &Root, kernel: Option<&Kernel>, request: &Request<'_>) -> anyhow::Result<(Plan, Vec<String>)> {
+/// Everything between the spec and the checked plan; and notes for the user.
+pub fn plan(
+    root: &Root,
+    kernel: Option<&Kernel>,
+    spec: &InitrdSpec,
+    block_devices: Option<u32>,
+) -> anyhow::Result<(Plan, Vec<String>)> {
     let arch = match kernel {
         Some(kernel) => kernel.arch,
         None => arch_of(root)?,
@@ -189,12 +195,12 @@ fn plan(root: &Root, kernel: Option<&Kernel>, request: &Request<'_>) -> anyhow::
     let Some(image) = pid1::image(arch) else {
         bail!("building an image for {arch}: bootling has no pid 1 for this architecture");
     };
-    let mut composition = compose(root, &request.spec, arch)?;
+    let mut composition = compose(root, spec, arch)?;
     if let Some(kernel) = kernel {
-        add_modules(&mut composition, root, &request.spec.modules, kernel, None)?;
+        add_modules(&mut composition, root, &spec.modules, kernel, None)?;
     }
     let Composition { mut facts, mut job, notes } = composition;
-    job.block_devices = request.block_devices;
+    job.block_devices = block_devices;
     // Where the image was built is no property of it.
     job.cwd = None;
     facts.push(init(image));
@@ -225,7 +231,7 @@ fn arch_of(root: &Root) -> anyhow::Result<Arch> {
 }
 
 /// `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 1970.
-fn mtime() -> anyhow::Result<u32> {
+pub fn mtime() -> anyhow::Result<u32> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(0) };
     let seconds = value.to_str().and_then(|text| text.parse().ok());
     seconds.with_context(|| format!("reading SOURCE_DATE_EPOCH: {} is not a number of 32 bits", value.display()))

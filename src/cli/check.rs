@@ -1,19 +1,143 @@
-//! `bootling check`.
+//! `bootling check`: one file against the table of rules.
 
-use std::path::PathBuf;
+mod print;
 
-use anyhow::bail;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
 use clap::Args;
+use regex::bytes::Regex;
+
+use super::boot_options::MachineArgs;
+use super::opened::{Opened, open};
+use super::output;
+use super::proof::{Claims, Ending, prove};
+use crate::check::{Report, Severity, disk, initrd, program, rules};
+use crate::disk::bootsector::decode_message;
+use crate::disk::mbr::BOOT_CODE;
+use crate::disk::{Medium, SectorSize, gpt};
+use crate::spec::FirmwareRef;
+
+/// Exit code where a rule is broken that counts.
+const BROKEN: u8 = 1;
 
 /// Check a disk image, UKI or initrd against the rules of firmware and tools
+///
+/// Disk images are raw files, block devices, qcow2 and fixed VHD; they are only read. Each finding names its rule, where
+/// it is, who breaks by it and what helps.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bootling check disk.qcow2
+  bootling check --strict --ignore size-mib disk.raw
+  bootling check --json uki.efi | jq -r '.findings[] | select(.severity == \"error\") | .rule'
+  bootling check --rules
+
+Exit status: 0 without errors, 1 with errors (with --strict: or warnings), 2 for wrong usage, 125 where FILE could not
+be checked.
+")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct CheckArgs {
     /// The file.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "rules")]
+    file: Option<PathBuf>,
+    /// Print JSON with all findings.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print errors and warnings only, and nothing where there are none.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Let warnings count like errors.
+    #[arg(long)]
+    strict: bool,
+    /// Leave out a rule; may be given several times.
+    #[arg(long, value_name = "RULE", value_parser = known_rule)]
+    ignore: Vec<String>,
+    /// Print all rules, with who breaks by them and where they come from.
+    #[arg(long, conflicts_with_all = ["file", "strict", "ignore", "boot"])]
+    rules: bool,
+    /// Boot it, too: by BIOS with three consoles, and by UEFI.
+    #[arg(long, conflicts_with = "rules")]
+    boot: bool,
+    /// With --boot: the boot by UEFI ends well as soon as a line of the console matches. Default: the command inside ends
+    /// with status 0; or the firmware starts the system, where that is not bootling's.
+    #[arg(long, value_name = "REGEX", requires = "boot", value_parser = super::boot::regex)]
+    expect: Option<Regex>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// An id, if there is a rule of it.
+fn known_rule(id: &str) -> Result<String, String> {
+    match rules::by_id(id) {
+        Some(rule) => Ok(rule.id.to_owned()),
+        None => Err("there is no such rule; --rules prints them".to_owned()),
+    }
 }
 
 /// Runs the verb.
 pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
-    bail!("check {}: not built yet", args.file.display())
+    let mut out = output::stdout();
+    let Some(file) = args.file.as_deref().filter(|_| !args.rules) else {
+        let printed = if args.json { print::rules_json(&mut out) } else { print::rules(&mut out) };
+        printed.and_then(|()| out.flush()).context("printing the rules")?;
+        return Ok(0);
+    };
+    let mut report = report(file)?;
+    report.ignore(&args.ignore);
+    let name = file.display().to_string();
+    let printed = match (args.json, args.quiet) {
+        (true, _) => print::json(&name, &report, &mut out),
+        (false, quiet) => print::text(&name, &report, quiet, &mut out),
+    };
+    printed.and_then(|()| out.flush()).context("printing what was found")?;
+    let proven = !args.boot || boot(file, args, &mut out)?;
+    let warned = args.strict && report.count(Severity::Warning) > 0;
+    Ok(if !proven || warned || report.count(Severity::Error) > 0 { BROKEN } else { 0 })
+}
+
+/// Boots a disk in every way; tells whether all came out as it should.
+fn boot(file: &Path, args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+    let name = file.display();
+    let Opened::Disk(image) = open(file).with_context(|| format!("booting {name}"))? else {
+        bail!("booting {name}: it is not a disk image");
+    };
+    let mut code = [0; BOOT_CODE];
+    image.read_at(&mut code, 0).with_context(|| format!("reading {name}"))?;
+    let sector =
+        image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
+    let claims = Claims {
+        image: file,
+        sector,
+        // SeaBIOS starts nothing from sectors of another size: there is nobody to be told.
+        message: decode_message(&code).filter(|_| sector == SectorSize::S512),
+        ending: match &args.expect {
+            Some(line) => Ending::Line(line.clone()),
+            None => Ending::of(&image).with_context(|| format!("reading {name}"))?,
+        },
+        spec: args.machine.spec(FirmwareRef::Bios),
+    };
+    // QEMU opens it next, and nobody else is to hold a lock of it.
+    drop(image);
+    if claims.message.is_none() {
+        output::note("it has no message of bootling's that a BIOS would show; only the boot by UEFI is tried");
+    }
+    let proofs = prove(&claims)?;
+    let holds = proofs.iter().all(|proof| proof.holds);
+    print::proofs(&proofs, args.json, out).and_then(|()| out.flush()).context("printing what was proven")?;
+    Ok(holds)
+}
+
+/// Checks a file as what it is.
+fn report(file: &Path) -> anyhow::Result<Report> {
+    let name = file.display().to_string();
+    let opened = open(file).with_context(|| format!("checking {name}"))?;
+    Ok(match opened {
+        Opened::Disk(image) => disk(&image, image.sector()),
+        Opened::Program(image) => program(&image, &name),
+        Opened::Initrd(input) => initrd(input, &name).map_err(|error| {
+            let advice = "a compressed disk image has to be unpacked before it can be checked";
+            output::advise(anyhow::Error::new(error).context(format!("checking {name}")), advice)
+        })?,
+    })
 }

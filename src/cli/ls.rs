@@ -11,58 +11,81 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::output;
+use super::opened::{self, Input, Opened};
+use super::{listing, output};
 use crate::plan::explain::Printable;
 use crate::plan::type_and_permissions;
 use crate::spec::ArchivePath;
 use crate::write::read::{Member, walk};
 
-/// List what is in an initrd, of any origin: several archives one after another, plain or compressed
+/// List what is in an initrd, a disk image or a UKI
+///
+/// Initrds are of any origin: several archives one after another, plain or compressed. Of a disk image, in whatever
+/// container, the partitions are listed and the files on its EFI system partition; of a UKI its sections.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling ls tiny-initrd.img
   bootling ls /boot/initrd.img-6.12.0-amd64
   bootling ls --json initrd.img | jq -r '.[] | select(.size > 1000000) | .path'
   curl -s https://example.org/initrd | bootling ls -
+  bootling cat disk.qcow2 EFI/BOOT/BOOTX64.EFI | bootling ls -
 
-Columns: type and mode, links, owner, group, size or device numbers, time (UTC), path.
+Columns of an initrd: type and mode, links, owner, group, size or device numbers, time (UTC), path.
 gzip, zstd, xz and lz4 are unpacked. Exit status: 0, 2 for wrong usage, 125 where FILE cannot be read.
 ")]
 pub struct LsArgs {
-    /// The initrd; `-` reads standard input.
+    /// The initrd, disk image or UKI; `-` reads standard input.
     file: PathBuf,
     /// Print a JSON array with one object an entry.
     #[arg(long)]
     json: bool,
 }
 
-/// Print a file that is in an initrd
+/// Print a file that is in an initrd or on a disk image's EFI system partition, or a section of a UKI
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   bootling cat initrd.img /etc/os-release
+  bootling cat disk.raw EFI/BOOT/BOOTX64.EFI > uki.efi
+  bootling cat uki.efi .cmdline
 
 Where PATH is in the initrd several times, the last one counts, as it does for the kernel. Links are not followed.
 ")]
 pub struct CatArgs {
-    /// The initrd.
+    /// The initrd, disk image or UKI.
     file: PathBuf,
-    /// The path of the file in it.
+    /// The path of the file in it; of a UKI, the name of a section.
     path: OsString,
 }
 
 /// Runs `bootling ls`.
 pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
     let mut out = output::stdout();
-    let listed = if args.json { list_json(&args.file, &mut out) } else { list(&args.file, &mut out) };
+    let listed = look(args, &mut out);
     // What was read before an error is worth seeing.
     out.flush().context("printing the list")?;
     listed.with_context(|| format!("listing {}", name(&args.file)))?;
     Ok(0)
 }
 
-fn list(file: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Lists a file as what it is.
+fn look(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let opened = if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file)? };
+    let rows = match &opened {
+        Opened::Disk(image) => listing::disk(image)?,
+        Opened::Program(image) => listing::program(image)?,
+        Opened::Initrd(_) => None,
+    };
+    match (rows, opened) {
+        (Some(rows), _) if args.json => Ok(listing::json(&rows, out)?),
+        (Some(rows), _) => Ok(listing::text(&rows, out)?),
+        (None, opened) if args.json => list_json(opened.into_read(), out),
+        (None, opened) => list(opened.into_read(), out),
+    }
+}
+
+fn list(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut last = 0;
-    walk(open(file)?, &mut |member, _| {
+    walk(input, &mut |member, _| {
         let segment = member.segment;
         // Most initrds have one segment, which needs no heading.
         if segment.number != last && (segment.number > 1 || segment.offset > 0) {
@@ -173,8 +196,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// One array, one line an entry, written as it is read.
-fn list_json(file: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    let input = open(file)?;
+fn list_json(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut separator = "[\n";
     walk(input, &mut |member, _| {
         out.write_all(separator.as_bytes())?;
@@ -190,10 +212,17 @@ fn list_json(file: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
 pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
-    let mut file = File::open(&args.file).with_context(|| format!("opening {}", args.file.display()))?;
+    let mut out = output::stdout();
+    let mut file = match opened::open(&args.file).with_context(doing)? {
+        Opened::Initrd(Input::File(file)) => file,
+        opened => {
+            listing::cat(opened, &args.path.to_string_lossy(), &mut out).with_context(doing)?;
+            out.flush().context("printing a file")?;
+            return Ok(0);
+        }
+    };
     let place = locate(&mut file, &wanted).with_context(doing)?;
     file.rewind().with_context(doing)?;
-    let mut out = output::stdout();
     let mut count: u64 = 0;
     let printed = walk(&mut file, &mut |_, data| {
         count += 1;
@@ -237,18 +266,6 @@ fn locate(file: &mut File, wanted: &ArchivePath) -> anyhow::Result<u64> {
         bail!("{}{target} is not a file", type_and_permissions(member.header.mode));
     }
     Ok(data)
-}
-
-/// A file, or standard input.
-fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
-    if path == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file = File::open(path).context("opening it")?;
-    if file.metadata().context("looking at it")?.is_dir() {
-        bail!("it is a directory");
-    }
-    Ok(Box::new(file))
 }
 
 fn name(path: &Path) -> String {

@@ -8,18 +8,22 @@ mod boot_disk;
 mod boot_options;
 mod boot_report;
 pub mod build;
+pub mod byebyebios;
 mod check;
 mod compose;
 mod digest;
 mod disk;
 mod doctor;
 mod json;
+mod listing;
 pub mod ls;
 pub mod make_tiny_image;
+mod opened;
 pub mod options;
 pub mod output;
 mod prepare;
 mod progress;
+mod proof;
 mod report;
 mod run;
 mod stamp;
@@ -59,26 +63,32 @@ enum Verb {
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
+    /// Install a boot sector as byebyebios does: the same options
+    #[command(name = OTHER_ANCESTOR)]
+    ByeByeBios(byebyebios::ByeByeBios),
 }
 
 /// The ancestor's name: by that name bootling takes its command line.
 const ANCESTOR: &str = "make-tiny-image";
+/// That of the other one, who makes boot sectors.
+const OTHER_ANCESTOR: &str = "byebyebios";
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let start = Instant::now();
     let words: Vec<OsString> = std::env::args_os().collect();
     let called = words.first().and_then(|word| Path::new(word).file_stem());
-    let done = if called.is_some_and(|name| name == ANCESTOR) {
-        match make_tiny_image::MakeTinyImage::try_parse_from(&words) {
-            Ok(args) => make_tiny_image::run(args, start),
-            Err(error) => return usage(&error, &words),
-        }
+    let is = |ancestor: &str| called.is_some_and(|name| name == ancestor);
+    let verb = if is(ANCESTOR) {
+        make_tiny_image::MakeTinyImage::try_parse_from(&words).map(Verb::MakeTinyImage)
+    } else if is(OTHER_ANCESTOR) {
+        byebyebios::ByeByeBios::try_parse_from(&words).map(Verb::ByeByeBios)
     } else {
-        match Cli::try_parse_from(&words) {
-            Ok(cli) => run_verb(cli.verb, start),
-            Err(error) => return usage(&error, &words),
-        }
+        Cli::try_parse_from(&words).map(|cli| cli.verb)
+    };
+    let done = match verb {
+        Ok(verb) => run_verb(verb, start),
+        Err(error) => return usage(&error, &words),
     };
     done.map_or_else(
         |error| {
@@ -93,7 +103,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
         Verb::Build(args) => build::run(&args, start),
-        Verb::Disk(args) => disk::run(&args),
+        Verb::Disk(args) => disk::run(&args, start),
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
@@ -102,6 +112,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
+        Verb::ByeByeBios(args) => byebyebios::run(&args),
     }
 }
 

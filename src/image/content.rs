@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::disk::vhd::{COOKIE, FOOTER};
+
 /// What is in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
@@ -31,10 +33,6 @@ pub enum Squeeze {
     Zstd,
 }
 
-/// Bytes of a VHD's footer.
-const FOOTER: u64 = 512;
-/// What it begins with.
-const COOKIE: &[u8] = b"conectix";
 /// Bytes that every signature is within.
 const HEAD: usize = 72;
 
@@ -44,35 +42,38 @@ impl Content {
         let mut head = [0; HEAD];
         let there = usize::try_from(length).unwrap_or(HEAD).min(HEAD);
         file.read_exact_at(&mut head[..there], 0)?;
-        if let Some(content) = by_head(&head) {
+        if let Some(content) = Self::by_head(&head) {
             return Ok(content);
         }
-        let mut tail = [0; 8];
-        if let Some(footer) = length.checked_sub(FOOTER) {
+        let mut tail = [0; COOKIE.len()];
+        if let Some(footer) = length.checked_sub(FOOTER as u64) {
             file.read_exact_at(&mut tail, footer)?;
         }
-        Ok(if tail == COOKIE { Self::Vhd } else { Self::Raw })
+        Ok(if tail == *COOKIE { Self::Vhd } else { Self::Raw })
     }
-}
 
-/// What the first bytes alone tell.
-fn by_head(head: &[u8; HEAD]) -> Option<Content> {
-    let known: [(usize, &[u8], Content); 13] = [
-        (0, b"QFI\xfb\0\0\0\x02", Content::Qcow2),
-        (0, b"QFI\xfb\0\0\0\x03", Content::Qcow2),
-        (0, b"QFI\xfb\0\0\0\x01", Content::Foreign("qcow of version 1")),
-        (0, b"QED\0", Content::Foreign("QED")),
-        (0, b"KDMV", Content::Foreign("VMDK")),
-        (0, b"COWD", Content::Foreign("VMDK")),
-        (0, b"# Disk DescriptorFile", Content::Foreign("VMDK")),
-        (0, b"vhdxfile", Content::Foreign("VHDX")),
-        (64, b"\x7f\x10\xda\xbe", Content::Foreign("VDI")),
-        (0, COOKIE, Content::Foreign("dynamic VHD")),
-        (0, &[0x1f, 0x8b], Content::Compressed(Squeeze::Gzip)),
-        (0, b"\xfd7zXZ\0", Content::Compressed(Squeeze::Xz)),
-        (0, &[0x28, 0xb5, 0x2f, 0xfd], Content::Compressed(Squeeze::Zstd)),
-    ];
-    known.iter().find(|(at, magic, _)| head[*at..].starts_with(magic)).map(|(_, _, content)| *content)
+    /// What the first bytes alone tell.
+    pub(super) fn by_head(head: &[u8]) -> Option<Self> {
+        let known: [(usize, &[u8], Self); 15] = [
+            (0, b"QFI\xfb\0\0\0\x02", Self::Qcow2),
+            (0, b"QFI\xfb\0\0\0\x03", Self::Qcow2),
+            (0, b"QFI\xfb\0\0\0\x01", Self::Foreign("qcow of version 1")),
+            (0, b"QED\0", Self::Foreign("QED")),
+            (0, b"KDMV", Self::Foreign("VMDK")),
+            (0, b"COWD", Self::Foreign("VMDK")),
+            (0, b"# Disk DescriptorFile", Self::Foreign("VMDK")),
+            (0, b"vhdxfile", Self::Foreign("VHDX")),
+            (64, b"\x7f\x10\xda\xbe", Self::Foreign("VDI")),
+            (0, COOKIE, Self::Foreign("dynamic VHD")),
+            (0, b"BZh", Self::Foreign("bzip2")),
+            (0, b"PK\x03\x04", Self::Foreign("ZIP")),
+            (0, &[0x1f, 0x8b], Self::Compressed(Squeeze::Gzip)),
+            (0, b"\xfd7zXZ\0", Self::Compressed(Squeeze::Xz)),
+            (0, &[0x28, 0xb5, 0x2f, 0xfd], Self::Compressed(Squeeze::Zstd)),
+        ];
+        let begins = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        known.iter().find(|(at, magic, _)| begins(*at, magic)).map(|(_, _, content)| *content)
+    }
 }
 
 impl fmt::Display for Content {

@@ -39,6 +39,19 @@ pub enum ImageError {
         /// By what.
         content: Content,
     },
+    /// A compressed file with something other than a raw disk in it.
+    #[error(
+        "opening {name}: in it ({outer}) is {}{content}, and only a raw disk can be rewritten as a stream",
+        article(content)
+    )]
+    Inside {
+        /// The image.
+        name: String,
+        /// How it is compressed.
+        outer: Content,
+        /// What is in it.
+        content: Content,
+    },
     /// Somebody uses it.
     #[error("opening {name}: {who}")]
     InUse {
@@ -84,6 +97,7 @@ impl ImageError {
             Self::Foreign { name, .. } => {
                 Some(format!("make another of it: qemu-img convert -O qcow2 {name} {name}.qcow2"))
             }
+            Self::Inside { .. } => Some("unpack it first".into()),
             Self::InUse { .. } => Some("shut it down or unmount it first, or insist with --force".into()),
             Self::Qcow2 { name, fault: Qcow2Error::Header(fault) } => fault.advice(name),
             Self::Qcow2 { fault: Qcow2Error::Bitmaps, .. } => Some("--force writes all the same".into()),

@@ -12,6 +12,8 @@ mod device;
 mod error;
 mod lock;
 mod qcow2;
+mod stamp;
+pub mod stream;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -25,6 +27,7 @@ use rustix::fs::{Advice, OFlags};
 pub use content::{Content, Squeeze};
 pub use error::ImageError;
 pub use qcow2::Qcow2Error;
+pub use stamp::{StampError, apply};
 
 use crate::disk::vhd::{FOOTER, Footer};
 use crate::disk::{Medium, SectorSize};
@@ -72,12 +75,14 @@ pub struct Opening {
     /// Whether it is opened in spite of what speaks against it: a QEMU has it open, a file system on it is mounted,
     /// it has bitmaps that writing spoils.
     pub force: bool,
+    /// Whether a block device may have users while it is written: the kernel would else give it to nobody else.
+    pub shared: bool,
 }
 
 impl Opening {
     /// As somebody would who knows nothing of the image and wants no trouble.
     pub const fn new(access: Access) -> Self {
-        Self { access, content: None, force: false }
+        Self { access, content: None, force: false, shared: false }
     }
 }
 
@@ -111,7 +116,7 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
     if !kind.is_file() && !kind.is_block_device() {
         return Err(ImageError::NotADisk { name });
     }
-    let alone = kind.is_block_device() && how.access == Access::Write && !how.force;
+    let alone = kind.is_block_device() && how.access == Access::Write && !how.force && !how.shared;
     let file = match open_file(path, how.access, alone) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy && alone => {
             return Err(ImageError::InUse { name, who: who_uses(path) });
@@ -203,6 +208,14 @@ impl Image {
     /// The size of its sectors, where something outside its bytes tells: a block device's kernel does.
     pub const fn sector(&self) -> Option<SectorSize> {
         self.sector
+    }
+
+    /// What a block device is used for by others, in words: `/dev/vda1 is mounted on /boot`.
+    pub fn users(&self) -> Vec<String> {
+        match &self.body {
+            Body::Plain(file) if self.container == Container::BlockDevice => device::users(file),
+            Body::Plain(_) | Body::Qcow2(_) => Vec::new(),
+        }
     }
 
     /// The files that an overlay stands on, the nearest first: they are read, and never written.

@@ -100,19 +100,22 @@ impl Facts {
         known.or(self.tables.first())
     }
 
+    /// Bytes of the disk as its table tells them: to the end of the last sector.
+    pub fn told_size(&self) -> Option<u64> {
+        let table = self.table()?;
+        // The last sector is where either header says that the other one stands.
+        let last = table.header.my_lba.0.max(table.header.alternate_lba.0);
+        last.checked_add(1)?.checked_mul(table.sector.bytes())
+    }
+
     /// How many sectors a protective record must cover, that behind the table's words included: both for both sizes of
     /// sectors have no number of their own.
     fn sectors(&self) -> Option<u64> {
         let table = self.table()?;
-        Some(match self.size {
-            _ if self.tables.len() > 1 => u64::MAX,
-            Some(size) => size / table.sector.bytes(),
-            None => {
-                // The last sector is where either header says that the other one stands.
-                let (own, other) = (table.header.my_lba.0, table.header.alternate_lba.0);
-                own.max(other).saturating_add(1)
-            }
-        })
+        if self.tables.len() > 1 {
+            return Some(u64::MAX);
+        }
+        self.size.or_else(|| self.told_size()).map(|size| size / table.sector.bytes())
     }
 }
 
@@ -137,7 +140,7 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     let mut mbr = Mbr::decode(&facts.first);
     let found = recognise(&mbr.boot_code);
     let objections = match wish.deed {
-        Deed::Write(_) => against_writing(facts, &mbr, &found),
+        Deed::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
         Deed::Restore(code) => against_undoing(&mbr, &found, Some(&code)),
         Deed::Remove => against_undoing(&mbr, &found, None),
     };
@@ -170,8 +173,8 @@ fn encode(mbr: &Mbr, before: &[u8; 512]) -> [u8; 512] {
     bytes
 }
 
-/// What speaks against putting boot code onto a disk.
-fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found) -> Vec<Objection> {
+/// What speaks against putting boot code onto a disk. Where it is `there` already, nobody else's is lost.
+fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<Objection> {
     let mut objections = Vec::new();
     if facts.tables.is_empty() {
         objections.push(match &facts.damaged {
@@ -187,6 +190,7 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found) -> Vec<Objection> {
     }
     match found {
         Found::Nothing | Found::Ours | Found::Byebyebios => {}
+        Found::Loader(_) | Found::Unknown if there => {}
         Found::Loader(name) => objections.push(Objection::Loader((*name).to_owned())),
         Found::Unknown => objections.push(Objection::UnknownCode),
     }

@@ -12,6 +12,7 @@ pub mod dlopen_note;
 pub mod elf;
 #[cfg(test)]
 mod elf_builder;
+pub mod esp;
 mod fact;
 mod gather;
 mod glob;

@@ -17,6 +17,8 @@ use crate::disk::Medium;
 
 /// How much is read at once.
 const CHUNK: u64 = 1 << 20;
+/// A file of so many bytes is held in memory rather than open.
+const SMALL: u64 = 64 << 10;
 
 /// Why pieces could not be put together.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +139,19 @@ impl Extents {
             at = end.max(at + 1);
         }
         extents
+    }
+
+    /// All of a file: a small one is read and closed, so that any number of them can be held.
+    pub fn of_path(path: &std::path::Path) -> io::Result<Self> {
+        let file = SourceFile::open(path)?;
+        if file.len > SMALL {
+            return Ok(Self::of_file(&file));
+        }
+        let mut bytes = vec![0; as_length(file.len)];
+        file.file.read_exact_at(&mut bytes, 0)?;
+        let mut extents = Self::new(0);
+        extents.add_bytes(0, bytes);
+        Ok(extents)
     }
 
     /// How many bytes the whole has.

@@ -18,6 +18,16 @@ pub fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     seal(memory)
 }
 
+/// The archive of `plan` in memory, compressed or not, sealed, read position at its start.
+pub fn packed(plan: &CheckedPlan, compression: Compression, mtime: u32) -> Result<OwnedFd, WriteError> {
+    let mut memory = create()?;
+    let mut sink = compression.writer(&mut memory).map_err(WriteError::Archive)?;
+    // Only an archive that is stored as it is has anything to gain from aligned data.
+    newc::write(plan, &mut sink, &Options { align: compression == Compression::None, mtime })?;
+    sink.finish().map_err(WriteError::Archive)?;
+    seal(memory)
+}
+
 /// An existing initrd with the archive of `plan` behind it, in memory, sealed. What the second holds replaces what the
 /// first has of the same name (`init/initramfs.c`, `clean_path`).
 pub fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {

@@ -60,6 +60,14 @@ impl Output {
         }
     }
 
+    /// Whether it is a new, empty file, where what is not written reads as zeros.
+    pub fn is_new_file(&self) -> bool {
+        match self.target {
+            Target::InPlace(_) => false,
+            Target::Nameless(..) | Target::Temporary(..) => true,
+        }
+    }
+
     /// Makes the output appear, in place of a file that had its name. Not synced to the disk: an image can be built again.
     pub fn finish(self) -> Result<(), WriteError> {
         let named = match self.target {

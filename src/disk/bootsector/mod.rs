@@ -1,7 +1,20 @@
 //! The boot sector's code: a 16-bit stub and the message it shows to whoever boots an EFI-only disk by legacy BIOS.
 //!
-//! The stub is assembled from `stubs/bootsector/` into `assets/`; here the message is put behind it, and the code that
-//! already stands on a disk is told apart.
+//! The stub is assembled from `stubs/bootsector/` into `assets/` (`make stubs`); here the message is checked, packed and
+//! put behind it, and the code that already stands on a disk is told apart. Code and message share the 440 bytes that
+//! come before a disk's signature; nothing behind them is ours.
+
+pub mod cp437;
+mod message;
+mod ours;
+mod pack;
+mod preset;
+mod recognise;
+
+pub use message::{MOST_COLUMNS, MOST_ROWS, Message, MessageError};
+pub use ours::decode_message;
+pub use preset::Preset;
+pub use recognise::{Found, recognise};
 
 use super::mbr::BOOT_CODE;
 
@@ -11,53 +24,90 @@ pub enum Then {
     /// Halts, interrupts on: Ctrl-Alt-Del still works.
     #[default]
     Halt,
-    /// Waits for a key, then restarts the machine.
+    /// Says so, waits for a key, then restarts the machine.
     KeyReboot,
-    /// Asks the BIOS for the next boot device (int 18h).
+    /// Leaves the message for five seconds, then asks the BIOS for the next boot device (int 18h); halts if there is none.
     NextDevice,
 }
 
-/// A message as the screen shows it: code page 437, lines ended by CR LF, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message(Vec<u8>);
-
-/// Why there is no boot code.
+/// Why a message does not become boot code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BootCodeError {
-    /// Not built yet.
-    #[error("assembling the boot sector: not built yet")]
-    NotYet,
+    /// Packed, it is longer than what the stub leaves.
+    #[error("fitting the message into the boot sector: it is {over} bytes too long (packed, {room} bytes have room)")]
+    TooLong {
+        /// Bytes that have no room.
+        over: usize,
+        /// Bytes that have.
+        room: usize,
+    },
+    /// With the line that the stub's ending adds, its top would scroll away.
+    #[error(
+        "fitting the message onto the screen: it has {rows} rows, and with the prompt for a key {most} are the most"
+    )]
+    TooTall {
+        /// Rows of the message.
+        rows: usize,
+        /// Rows it may have.
+        most: usize,
+    },
 }
 
-/// Boot code that is already on a disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// All zero.
-    Nothing,
-    /// Ours.
-    Ours,
-    /// The ancestor's, byebyebios.
-    Byebyebios,
-    /// Somebody's boot loader, by name: `GRUB`, `syslinux`, `Windows`.
-    Loader(&'static str),
-    /// Something that is not known.
-    Unknown,
-}
+impl Then {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Halt, Self::KeyReboot, Self::NextDevice];
 
-impl Message {
-    /// The message where none is given.
-    pub fn standard() -> Self {
-        Self(b"This disk starts by UEFI only.\r\n".to_vec())
+    /// The stub's code, behind which the message stands.
+    pub const fn code(self) -> &'static [u8] {
+        match self {
+            Self::Halt => include_bytes!("../../../assets/bootsector-halt.bin"),
+            Self::KeyReboot => include_bytes!("../../../assets/bootsector-key-reboot.bin"),
+            Self::NextDevice => include_bytes!("../../../assets/bootsector-next-device.bin"),
+        }
+    }
+
+    /// What is said below the message, since the message's author cannot know: code page 437, a blank row before it.
+    const fn prompt(self) -> &'static [u8] {
+        match self {
+            Self::KeyReboot => b"\r\n  Press any key to restart.\r\n",
+            Self::Halt | Self::NextDevice => b"",
+        }
     }
 }
 
-/// The 440 bytes: stub, options, message.
+/// The 440 bytes: stub, packed message, zeros.
 pub fn boot_code(message: &Message, then: Then) -> Result<[u8; BOOT_CODE], BootCodeError> {
-    let _ = (&message.0, then);
-    Err(BootCodeError::NotYet)
+    let (stub, packed) = (then.code(), fit(message, then)?);
+    let mut code = [0; BOOT_CODE];
+    code[..stub.len()].copy_from_slice(stub);
+    code[stub.len()..stub.len() + packed.len()].copy_from_slice(&packed);
+    Ok(code)
 }
 
-/// Whose code stands on a disk.
-pub fn recognise(code: &[u8; BOOT_CODE]) -> Found {
-    if code.iter().all(|byte| *byte == 0) { Found::Nothing } else { Found::Unknown }
+/// Bytes between stub and signature.
+const fn room(then: Then) -> usize {
+    BOOT_CODE - then.code().len()
 }
+
+/// All that the stub shows, packed, if there is room for it.
+fn fit(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
+    let packed = pack::pack(&shown(message, then)?);
+    let room = room(then);
+    if packed.len() > room {
+        return Err(BootCodeError::TooLong { over: packed.len() - room, room });
+    }
+    Ok(packed)
+}
+
+/// All that the stub shows.
+fn shown(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
+    let prompt = then.prompt();
+    let most = MOST_ROWS - prompt.iter().filter(|byte| **byte == b'\n').count();
+    if message.rows() > most {
+        return Err(BootCodeError::TooTall { rows: message.rows(), most });
+    }
+    Ok([message.bytes(), prompt].concat())
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::bpb::{Bpb, BpbFault, Geometry};
-use super::chain::{Chain, ChainFault, Table};
+use super::chain::{Chain, ChainFault, Next, Table};
 use super::directory::{Entry, Oddity, Owner, decode};
 use crate::disk::Medium;
 
@@ -86,6 +86,21 @@ impl<M: Medium> Volume<M> {
     /// The entry of the table for a cluster, as it stands: number 0 repeats the media byte, 1 has the flags.
     pub fn table_entry(&self, cluster: u32) -> Result<u32, Fault> {
         Ok(self.table().raw(cluster)?)
+    }
+
+    /// How many clusters the table says are in use, bad ones left out, and how many are free.
+    pub fn usage(&self) -> Result<(u64, u64), Fault> {
+        let mut table = self.table();
+        let (mut used, mut free) = (0, 0);
+        let numbers = 2..self.geometry.clusters.min(self.geometry.table_room()) + 2;
+        for cluster in numbers.filter_map(|number| u32::try_from(number).ok()) {
+            match table.next(cluster)? {
+                Next::Free => free += 1,
+                Next::Bad => {}
+                Next::End | Next::Cluster(_) => used += 1,
+            }
+        }
+        Ok((used, free))
     }
 
     pub(super) fn table(&self) -> Table<'_, M> {

@@ -84,8 +84,7 @@ impl Disk {
     /// Waits until all is on the disk below.
     pub fn sync(&mut self) -> io::Result<()> {
         self.inside.flush()?;
-        self.inside.sync()?;
-        self.file.sync_all()
+        self.inside.sync()
     }
 
     /// The same image opened anew, with nothing remembered of this opening.

@@ -17,8 +17,9 @@ use crate::disk::{Guid, Lba, SectorSize};
 
 /// Partitions begin at multiples of this, and disks are as long as one: what all tools do, and clouds ask for.
 pub const ALIGNMENT: u64 = 1 << 20;
-/// The last partition's end: a multiple of the largest sector.
-const LAST_END: u64 = 4096;
+/// The last partition of a tiny disk ends at a multiple of the largest sector; elsewhere at one of [`ALIGNMENT`], without
+/// which sgdisk has a caution.
+const TINY_END: u64 = 4096;
 /// Bytes of a table's entries.
 const ENTRIES: u64 = 16_384;
 /// Largest disk: what fits a VHD is less, what a file system takes for one file is about this.
@@ -83,6 +84,16 @@ pub struct Wanted<'a> {
     pub size: Option<u64>,
 }
 
+impl Wanted<'_> {
+    /// The last partition ends at a multiple of this.
+    fn grain(&self) -> u64 {
+        match self.profile {
+            Profile::Standard => ALIGNMENT,
+            Profile::Tiny => TINY_END,
+        }
+    }
+}
+
 /// Everything in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -144,7 +155,7 @@ impl Layout {
         if size > LARGEST {
             return Err(LayoutError::TooLarge(size));
         }
-        let end = (size - wanted.sectors.tail()) / LAST_END * LAST_END;
+        let end = (size - wanted.sectors.tail()) / wanted.grain() * wanted.grain();
         let esp_end = match wanted.root {
             None => end,
             Some(_) => (ALIGNMENT + least.bytes()).next_multiple_of(ALIGNMENT),
@@ -213,12 +224,13 @@ impl Layout {
 
 /// Bytes of a disk whose volume has so many.
 fn size_for(wanted: &Wanted<'_>, volume: u64) -> u64 {
-    let mut end = ALIGNMENT + volume.next_multiple_of(LAST_END);
+    let mut end = ALIGNMENT + volume.next_multiple_of(wanted.grain());
     if let Some(root) = wanted.root {
-        end = end.next_multiple_of(ALIGNMENT).saturating_add(root.max(1).next_multiple_of(LAST_END));
+        end = end
+            .next_multiple_of(ALIGNMENT)
+            .saturating_add(root.max(1).checked_next_multiple_of(wanted.grain()).unwrap_or(u64::MAX));
     }
-    let tail = wanted.sectors.tail().next_multiple_of(LAST_END);
-    end.saturating_add(tail).checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
+    end.saturating_add(wanted.sectors.tail()).checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -275,7 +287,7 @@ mod tests {
     #[test]
     fn the_usual_disk_is_as_small_as_its_fat32() {
         let contents = Contents::of(&[20 << 20], &[6, 6]);
-        for (sectors, mib) in ALL.into_iter().zip([34, 258, 258]) {
+        for (sectors, mib) in ALL.into_iter().zip([35, 259, 259]) {
             let wanted = Wanted { sectors, profile: Profile::Standard, contents: &contents, root: None, size: None };
             let layout = Layout::new(&wanted).expect("a layout");
             assert_eq!(layout.size >> 20, mib, "{sectors:?}");

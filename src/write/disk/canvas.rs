@@ -11,15 +11,17 @@ use std::rc::Rc;
 /// Bytes that come into being together.
 const PAGE: usize = 64 << 10;
 
-/// A volume's bytes, shared with the crate that writes them.
+/// A volume's bytes, shared with the crate that writes them; each handle has a place of its own.
 #[derive(Debug, Clone)]
-pub struct Canvas(Rc<RefCell<Inner>>);
+pub struct Canvas {
+    memory: Rc<RefCell<Memory>>,
+    at: u64,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Memory {
     pages: Vec<Option<Box<[u8]>>>,
     size: u64,
-    at: u64,
     /// While a content goes by: where clusters begin, and the pieces noted so far.
     noted: Option<(u64, Vec<(u64, u64)>)>,
 }
@@ -28,27 +30,27 @@ impl Canvas {
     /// `size` zeros.
     pub fn new(size: u64) -> Self {
         let pages = usize::try_from(size.div_ceil(PAGE as u64)).unwrap_or(usize::MAX);
-        Self(Rc::new(RefCell::new(Inner { pages: vec![None; pages], size, at: 0, noted: None })))
+        let memory = Memory { pages: vec![None; pages], size, noted: None };
+        Self { memory: Rc::new(RefCell::new(memory)), at: 0 }
     }
 
     /// From now on, what is written from `data_offset` on is some file's content.
     pub fn note(&self, data_offset: u64) {
-        self.0.borrow_mut().noted = Some((data_offset, Vec::new()));
+        self.memory.borrow_mut().noted = Some((data_offset, Vec::new()));
     }
 
     /// Ends noting: where the content stands, as offsets and lengths, in its order.
     pub fn noted(&self) -> Vec<(u64, u64)> {
-        self.0.borrow_mut().noted.take().map(|(_, pieces)| pieces).unwrap_or_default()
+        self.memory.borrow_mut().noted.take().map(|(_, pieces)| pieces).unwrap_or_default()
     }
 
     /// Reads bytes; beyond the end there are zeros.
     pub fn get<const N: usize>(&self, at: u64) -> [u8; N] {
         let mut bytes = [0; N];
-        let mut inner = self.0.borrow_mut();
-        inner.at = at;
+        let memory = self.memory.borrow();
         let mut done = 0;
         while done < N {
-            match inner.read(&mut bytes[done..]) {
+            match memory.read(at + done as u64, &mut bytes[done..]) {
                 0 => break,
                 read => done += read,
             }
@@ -58,11 +60,10 @@ impl Canvas {
 
     /// Changes bytes.
     pub fn put(&self, at: u64, bytes: &[u8]) {
-        let mut inner = self.0.borrow_mut();
-        inner.at = at;
+        let mut memory = self.memory.borrow_mut();
         let mut done = 0;
         while done < bytes.len() {
-            match inner.write(&bytes[done..]) {
+            match memory.write(at + done as u64, &bytes[done..]) {
                 0 => break,
                 written => done += written,
             }
@@ -71,9 +72,9 @@ impl Canvas {
 
     /// Hands out the memory there is: offset and bytes of each page.
     pub fn into_pages(self) -> Vec<(u64, Box<[u8]>)> {
-        let mut inner = self.0.borrow_mut();
-        let size = inner.size;
-        let pages = std::mem::take(&mut inner.pages);
+        let mut memory = self.memory.borrow_mut();
+        let size = memory.size;
+        let pages = std::mem::take(&mut memory.pages);
         let numbered = (0u64..).step_by(PAGE).zip(pages);
         let cut = |(at, page): (u64, Option<Box<[u8]>>)| {
             let page = page?;
@@ -84,33 +85,32 @@ impl Canvas {
     }
 }
 
-impl Inner {
-    /// The page at the current place, where in it that is, and how much of `wanted` can be had there.
-    fn here(&self, wanted: usize) -> (usize, usize, usize) {
-        let left = usize::try_from(self.size.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let page = usize::try_from(self.at / PAGE as u64).unwrap_or(usize::MAX);
-        let within = (self.at % PAGE as u64) as usize;
+impl Memory {
+    /// The page at a place, where in it that is, and how much of `wanted` can be had there.
+    fn here(&self, at: u64, wanted: usize) -> (usize, usize, usize) {
+        let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let page = usize::try_from(at / PAGE as u64).unwrap_or(usize::MAX);
+        let within = (at % PAGE as u64) as usize;
         (page, within, wanted.min(PAGE - within).min(left))
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> usize {
-        let (page, within, len) = self.here(buffer.len());
+    fn read(&self, at: u64, buffer: &mut [u8]) -> usize {
+        let (page, within, len) = self.here(at, buffer.len());
         match self.pages.get(page) {
             Some(Some(page)) => buffer[..len].copy_from_slice(&page[within..within + len]),
             Some(None) | None => buffer[..len].fill(0),
         }
-        self.at += len as u64;
         len
     }
 
-    fn write(&mut self, bytes: &[u8]) -> usize {
-        let (page, within, len) = self.here(bytes.len());
+    fn write(&mut self, at: u64, bytes: &[u8]) -> usize {
+        let (page, within, len) = self.here(at, bytes.len());
         if let Some((data, pieces)) = &mut self.noted
-            && self.at >= *data
+            && at >= *data
         {
             match pieces.last_mut() {
-                Some((at, held)) if *at + *held == self.at => *held += len as u64,
-                _ => pieces.push((self.at, len as u64)),
+                Some((start, held)) if *start + *held == at => *held += len as u64,
+                _ => pieces.push((at, len as u64)),
             }
         } else if let Some(slot) = self.pages.get_mut(page)
             && (slot.is_some() || bytes[..len].iter().any(|byte| *byte != 0))
@@ -118,20 +118,23 @@ impl Inner {
             let page = slot.get_or_insert_with(|| vec![0; PAGE].into());
             page[within..within + len].copy_from_slice(&bytes[..len]);
         }
-        self.at += len as u64;
         len
     }
 }
 
 impl Read for Canvas {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.0.borrow_mut().read(buffer))
+        let read = self.memory.borrow().read(self.at, buffer);
+        self.at += read as u64;
+        Ok(read)
     }
 }
 
 impl Write for Canvas {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.0.borrow_mut().write(bytes))
+        let written = self.memory.borrow_mut().write(self.at, bytes);
+        self.at += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -141,14 +144,13 @@ impl Write for Canvas {
 
 impl Seek for Canvas {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let mut inner = self.0.borrow_mut();
         let place = match to {
             SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => inner.at.checked_add_signed(by),
-            SeekFrom::End(by) => inner.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.memory.borrow().size.checked_add_signed(by),
         };
-        inner.at = place.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(inner.at)
+        self.at = place.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 
@@ -175,13 +177,13 @@ mod tests {
 
     #[test]
     fn contents_leave_their_places_and_no_memory() {
-        let mut canvas = Canvas::new(8 * PAGE as u64);
+        let canvas = Canvas::new(8 * PAGE as u64);
         canvas.note(1000);
         for (at, len) in [(1000, 500), (10, 4), (1500, 100), (4000, 5)] {
             canvas.put(at, &vec![7; len]);
         }
         assert_eq!(canvas.noted(), [(1000, 600), (4000, 5)]);
         assert_eq!((canvas.get::<1>(1000), canvas.get::<2>(12)), ([0], [7, 7]));
-        canvas.write_all(b"z").expect("written");
+        assert!(canvas.into_pages().len() == 1);
     }
 }

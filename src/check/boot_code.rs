@@ -1,0 +1,48 @@
+//! What legacy BIOS shows: the boot sector's code.
+
+use super::rules::mbr::{
+    BIOS_BOOT_EMPTY, CODE_UNKNOWN, LOADER_CODE, LOADER_STRAY, MESSAGE_4KN, MESSAGE_GARBLED, MESSAGE_MISSING,
+};
+use super::{Place, Report, Subject};
+use crate::disk::bootsector::{Found, recognise};
+use crate::disk::gpt::{Gpt, Partition};
+use crate::disk::mbr::Mbr;
+use crate::disk::{Guid, SectorSize};
+
+/// Checks the boot code of a disk with these tables.
+pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
+    let place = || Place::part("boot sector").byte(0);
+    let partitions = || tables.iter().flat_map(|gpt| &gpt.partitions);
+    let core = partitions().any(|partition| partition.kind == Guid::BIOS_BOOT);
+    let legacy = core || partitions().any(|partition| partition.attributes & Partition::LEGACY_BOOTABLE != 0);
+    if tables.iter().all(|gpt| gpt.sector == SectorSize::S4096) && !tables.is_empty() {
+        report.add(MESSAGE_4KN, place(), "all its tables count in 4096-byte sectors");
+        return;
+    }
+    let found = recognise(&mbr.boot_code);
+    report.subjects.push(Subject::new("boot sector", tell(&found)));
+    match found {
+        Found::Nothing if core => {
+            report.add(BIOS_BOOT_EMPTY, place(), "there is a BIOS boot partition, but no boot code");
+        }
+        Found::Nothing => report.add(MESSAGE_MISSING, place(), "there is no boot code"),
+        Found::Ours => {}
+        Found::Byebyebios => report.add(MESSAGE_GARBLED, place(), "byebyebios has stamped it"),
+        Found::Loader(name) if legacy => report.add(LOADER_CODE, place(), format!("boot code of {name}")),
+        Found::Loader(name) => {
+            let what = format!("boot code of {name}, but neither a BIOS boot partition nor a legacy-bootable one");
+            report.add(LOADER_STRAY, place(), what);
+        }
+        Found::Unknown => report.add(CODE_UNKNOWN, place(), "boot code of nobody known"),
+    }
+}
+
+fn tell(found: &Found) -> String {
+    match found {
+        Found::Nothing => "empty".to_owned(),
+        Found::Ours => "bootling's".to_owned(),
+        Found::Byebyebios => "byebyebios'".to_owned(),
+        Found::Loader(name) => (*name).to_owned(),
+        Found::Unknown => "unknown".to_owned(),
+    }
+}

@@ -1,0 +1,85 @@
+//! Initrds: readable to their ends, with an init in them.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+
+use super::rules::initrd::{INITRD_BROKEN, INITRD_CUT, INITRD_INIT};
+use super::{Place, Report, Subject};
+use crate::plan::type_and_permissions;
+use crate::spec::ArchivePath;
+use crate::write::read::{ReadError, walk};
+
+/// How much of an initrd is looked at.
+const MOST_ENTRIES: u64 = 1_000_000;
+const MOST_BYTES: u64 = 16 << 30;
+
+/// Checks an initrd that is a file of its own. An error where it is none at all: not one member could be read.
+pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
+    let mut report = Report::default();
+    match survey(input) {
+        Survey { entries: 0, error: Some(error), .. } => return Err(error),
+        survey => tell(survey, name, &mut report),
+    }
+    Ok(report)
+}
+
+/// Checks the initrd that is part of something.
+pub(super) fn check(input: impl Read, name: &str, report: &mut Report) {
+    tell(survey(input), name, report);
+}
+
+/// What one pass over an initrd shows.
+#[derive(Debug, Default)]
+struct Survey {
+    entries: u64,
+    bytes: u64,
+    segments: usize,
+    /// Mode of the last `/init`.
+    init: Option<u32>,
+    cut: bool,
+    error: Option<ReadError>,
+}
+
+fn survey(input: impl Read) -> Survey {
+    let mut seen = Survey::default();
+    let init = ArchivePath::new("init");
+    let walked = walk(input, &mut |member, data| {
+        seen.entries += 1;
+        seen.segments = member.segment.number;
+        if ArchivePath::new(OsStr::from_bytes(&member.name)) == init {
+            seen.init = Some(member.header.mode);
+        }
+        seen.bytes += io::copy(data, &mut io::sink())?;
+        seen.cut = seen.entries >= MOST_ENTRIES || seen.bytes >= MOST_BYTES;
+        Ok(if seen.cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    seen.error = walked.err();
+    seen
+}
+
+fn tell(seen: Survey, name: &str, report: &mut Report) {
+    let place = || Place::part(name);
+    let Survey { entries, bytes, segments, init, cut, error } = seen;
+    let plural = if segments == 1 { "" } else { "s" };
+    let facts = format!("initrd, {entries} entries, {bytes} bytes in {segments} segment{plural}");
+    report.subjects.push(Subject::new(name, facts));
+    if let Some(error) = &error {
+        report.add(INITRD_BROKEN, place(), error.to_string());
+    }
+    if cut {
+        report.add(INITRD_CUT, place(), format!("{entries} entries and {bytes} bytes were looked at"));
+    }
+    // What could not be read may hold it.
+    if error.is_some() || cut {
+        return;
+    }
+    match init {
+        None => report.add(INITRD_INIT, place(), "there is none"),
+        // A link is as good as what it leads to, which the kernel alone can tell.
+        Some(mode) if mode & 0o170_000 == 0o120_000 => {}
+        Some(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {}
+        Some(mode) => report.add(INITRD_INIT, place(), format!("it is {}", type_and_permissions(mode))),
+    }
+}

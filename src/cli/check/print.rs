@@ -1,0 +1,164 @@
+//! Findings as people read them, and as JSON.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::cli::proof::Proof;
+
+use crate::check::{Finding, Place, Report, Rule, Severity, Subject, rules};
+use crate::plan::explain::Printable;
+
+/// What is printed beside a severity's name.
+fn colour(severity: Severity) -> Style {
+    match severity {
+        Severity::Error => AnsiColor::Red.on_default().bold(),
+        Severity::Warning => AnsiColor::Yellow.on_default().bold(),
+        Severity::Note => AnsiColor::Cyan.on_default(),
+    }
+}
+
+/// Findings, the worst first, each with who breaks by it and what helps; then how many there are.
+pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> io::Result<()> {
+    let dim = Style::new().dimmed();
+    if !quiet {
+        for Subject { name, facts } in &report.subjects {
+            let (name, facts) = (Printable(name.as_bytes()), Printable(facts.as_bytes()));
+            writeln!(out, "{dim}{name}: {facts}{dim:#}")?;
+        }
+    }
+    for severity in Severity::ALL.into_iter().filter(|severity| !quiet || *severity > Severity::Note) {
+        for finding in report.findings.iter().filter(|finding| finding.rule.severity == severity) {
+            write_finding(finding, out)?;
+        }
+        for (rule, count) in report.more.iter().filter(|(rule, _)| rule.severity == severity) {
+            writeln!(out, "{severity}[{}] {count} more of that kind", rule.id)?;
+        }
+    }
+    if quiet {
+        return Ok(());
+    }
+    writeln!(out, "{}: {}", Printable(name.as_bytes()), summary(report))
+}
+
+/// What booting it proved; as JSON a second document, one proof a member.
+pub fn proofs(proofs: &[Proof], json: bool, out: &mut impl Write) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &serde_json::json!({ "proofs": proofs }))?;
+        return writeln!(out);
+    }
+    for proof in proofs {
+        let (word, colour) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
+        let style = colour.on_default().bold();
+        let took = Duration::from_millis(proof.took_ms).as_secs_f64();
+        let says = Printable(proof.says.as_bytes());
+        writeln!(out, "{style}{word}{style:#} {}: {says} ({took:.1} s)", proof.what)?;
+    }
+    Ok(())
+}
+
+fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
+    let Finding { rule, place, what } = finding;
+    let style = colour(rule.severity);
+    let (severity, id) = (rule.severity, rule.id);
+    writeln!(out, "{style}{severity}[{id}]{style:#} {}{}", told(place), Printable(what.as_bytes()))?;
+    let dim = Style::new().dimmed();
+    writeln!(out, "{dim}    rule:{dim:#}   {}", rule.says)?;
+    writeln!(out, "{dim}    breaks:{dim:#} {}", rule.breaks)?;
+    writeln!(out, "{dim}    mend:{dim:#}   {}", rule.mend)
+}
+
+/// A place as text, a colon and a blank behind it; nothing for the whole file.
+fn told(place: &Place) -> String {
+    let mut text = place.part.as_deref().map(|part| Printable(part.as_bytes()).to_string()).unwrap_or_default();
+    let at = match (place.lba, place.offset) {
+        (Some(lba), Some(offset)) => format!("LBA {lba} (byte {offset})"),
+        (Some(lba), None) => format!("LBA {lba}"),
+        (None, Some(offset)) => format!("byte {offset}"),
+        (None, None) => String::new(),
+    };
+    if !text.is_empty() && !at.is_empty() {
+        text += ", ";
+    }
+    text += &at;
+    if text.is_empty() { text } else { text + ": " }
+}
+
+fn summary(report: &Report) -> String {
+    let counted = Severity::ALL.into_iter().map(|severity| (severity, report.count(severity)));
+    let told: Vec<String> = counted
+        .filter(|(_, count)| *count > 0)
+        .map(|(severity, count)| format!("{count} {severity}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    if told.is_empty() { "nothing found".to_owned() } else { told.join(", ") }
+}
+
+#[derive(Serialize)]
+struct JsonFinding<'a> {
+    #[serde(rename = "where")]
+    place: &'a Place,
+    what: &'a str,
+    rule: &'a str,
+    severity: Severity,
+    says: &'a str,
+    breaks: &'a str,
+    mend: &'a str,
+    source: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonMore<'a> {
+    rule: &'a str,
+    count: usize,
+}
+
+#[derive(Serialize)]
+struct JsonReport<'a> {
+    file: &'a str,
+    subjects: &'a [Subject],
+    findings: Vec<JsonFinding<'a>>,
+    more: Vec<JsonMore<'a>>,
+    errors: usize,
+    warnings: usize,
+    notes: usize,
+}
+
+/// Everything, as one object.
+pub fn json(name: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let findings = report.findings.iter().map(|Finding { rule, place, what }| {
+        let Rule { id, severity, says, breaks, mend, source } = rule;
+        JsonFinding { place, what, rule: id, severity: *severity, says, breaks, mend, source }
+    });
+    let whole = JsonReport {
+        file: name,
+        subjects: &report.subjects,
+        findings: findings.collect(),
+        more: report.more.iter().map(|(rule, count)| JsonMore { rule: rule.id, count: *count }).collect(),
+        errors: report.count(Severity::Error),
+        warnings: report.count(Severity::Warning),
+        notes: report.count(Severity::Note),
+    };
+    serde_json::to_writer_pretty(&mut *out, &whole)?;
+    writeln!(out)
+}
+
+/// The table of rules.
+pub fn rules(out: &mut impl Write) -> io::Result<()> {
+    let dim = Style::new().dimmed();
+    for Rule { id, severity, says, breaks, mend, source } in rules::all() {
+        let style = colour(*severity);
+        writeln!(out, "{style}{severity}[{id}]{style:#} {says}")?;
+        for (label, text) in [("breaks", breaks), ("mend", mend), ("source", source)] {
+            writeln!(out, "{dim}    {label:<8}{dim:#}{text}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The table of rules as an array.
+pub fn rules_json(out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &rules::all().collect::<Vec<_>>())?;
+    writeln!(out)
+}

@@ -1,0 +1,110 @@
+//! Where a disk image goes, in which container, compressed or not: from options, and else from the file's name.
+
+use std::path::{Path, PathBuf};
+
+use crate::spec::Format;
+use crate::write::Compression;
+
+/// How compressed files' names end.
+const PACKED: [(&str, Compression); 3] =
+    [("zst", Compression::Zstd), ("xz", Compression::Xz), ("gz", Compression::Gzip)];
+
+/// What becomes of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its container.
+    pub format: Format,
+    /// Its compression.
+    pub compression: Compression,
+    /// What the name promises and the image does not keep.
+    pub notes: Vec<String>,
+}
+
+impl Target {
+    /// Options count; what they leave open, the name says.
+    pub fn new(file: Option<&Path>, format: Option<Format>, compression: Option<Compression>) -> Self {
+        let name = file.filter(|file| *file != "-").and_then(Path::file_name).and_then(|name| name.to_str());
+        let (inner, promised) = name.map_or((None, None), |name| {
+            let (inner, promised) = split(name);
+            (suffix(inner).and_then(format_of), promised)
+        });
+        let target = Self {
+            format: format.or(inner).unwrap_or(Format::Raw),
+            compression: compression.or(promised).unwrap_or(Compression::None),
+            notes: Vec::new(),
+        };
+        let mut notes = Vec::new();
+        let name = name.unwrap_or_default();
+        if let Some(inner) = inner.filter(|inner| *inner != target.format) {
+            notes.push(format!("{name}: a {} by its name, but it is a {}", inner.name(), target.format.name()));
+        }
+        if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
+            let fits = PACKED.iter().find(|(_, known)| *known == target.compression).map_or("", |(end, _)| end);
+            notes.push(match target.compression {
+                Compression::None => format!("{name}: it is not compressed, whatever its name says"),
+                how => format!("{name}: compressed by {}; tools expect the name to end with .{fits}", how.name()),
+            });
+        }
+        Self { notes, ..target }
+    }
+
+    /// What the file inside a compressed one is called.
+    pub fn inner_name(&self, name: &str) -> String {
+        let (inner, promised) = split(name);
+        if promised.is_some() { inner.to_owned() } else { format!("{name}.{}", self.format.suffixes()[0]) }
+    }
+}
+
+/// Splits the ending of a compressed file off.
+fn split(name: &str) -> (&str, Option<Compression>) {
+    let found = PACKED.iter().find_map(|(end, how)| Some((name.strip_suffix(end)?.strip_suffix('.')?, *how)));
+    found.map_or((name, None), |(inner, how)| (inner, Some(how)))
+}
+
+fn suffix(name: &str) -> Option<&str> {
+    PathBuf::from(name).extension().and_then(|end| end.to_str()).and_then(|end| name.get(name.len() - end.len()..))
+}
+
+fn format_of(suffix: &str) -> Option<Format> {
+    Format::ALL.into_iter().find(|format| format.suffixes().iter().any(|known| suffix.eq_ignore_ascii_case(known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+    use crate::spec::Format;
+    use crate::write::Compression;
+    use std::path::Path;
+
+    fn target(name: &str) -> (Format, Compression, usize) {
+        let target = Target::new(Some(Path::new(name)), None, None);
+        (target.format, target.compression, target.notes.len())
+    }
+
+    #[test]
+    fn names_say_what_options_do_not() {
+        assert_eq!(target("x.img"), (Format::Raw, Compression::None, 0));
+        assert_eq!(target("d/x.raw.zst"), (Format::Raw, Compression::Zstd, 0));
+        assert_eq!(target("x.qcow2"), (Format::Qcow2, Compression::None, 0));
+        assert_eq!(target("x.VHD.xz"), (Format::Vhd, Compression::Xz, 0));
+        assert_eq!(target("linux.efi"), (Format::Uki, Compression::None, 0));
+        assert_eq!(target("-"), (Format::Raw, Compression::None, 0));
+        assert_eq!(target("zst"), (Format::Raw, Compression::None, 0));
+    }
+
+    #[test]
+    fn names_that_promise_something_else_are_told() {
+        let both = Target::new(Some(Path::new("x.qcow2")), Some(Format::Raw), Some(Compression::Gzip));
+        assert_eq!(
+            both.notes,
+            [
+                "x.qcow2: a qcow2 by its name, but it is a raw",
+                "x.qcow2: compressed by gzip; tools expect the name to end with .gz"
+            ]
+        );
+        assert_eq!(both.inner_name("x.qcow2"), "x.qcow2.raw");
+        assert_eq!(both.inner_name("x.img.gz"), "x.img");
+        let none = Target::new(Some(Path::new("x.img.xz")), None, Some(Compression::None));
+        assert_eq!(none.notes, ["x.img.xz: it is not compressed, whatever its name says"]);
+    }
+}

@@ -1,0 +1,257 @@
+//! `ls` and `cat` for what is no initrd: partitions and files of disks, sections of EFI programs.
+
+use std::io::{self, Read, Write};
+
+use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
+
+use super::opened::Opened;
+use crate::disk::fat::{Bpb, Fault, Volume};
+use crate::disk::gpt::{self, Gpt, Partition};
+use crate::disk::pe::Pe;
+use crate::disk::{Guid, Lba, Medium, SectorSize, Stream, Window};
+use crate::image::Image;
+use crate::plan::explain::Printable;
+
+/// A line of a list.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Row {
+    /// A partition.
+    Partition {
+        /// Its number.
+        number: u32,
+        /// First sector.
+        first: u64,
+        /// Last sector.
+        last: u64,
+        /// Bytes of a sector.
+        sector: u64,
+        /// Bytes.
+        size: u64,
+        /// What it is for: a name, or the GUID of its type.
+        kind: String,
+        /// Its own GUID.
+        guid: String,
+        /// Its name.
+        name: String,
+    },
+    /// A file on an EFI system partition.
+    File {
+        /// The partition it is on; 0 where there are no partitions.
+        partition: u32,
+        /// Its path.
+        path: String,
+        /// Bytes.
+        size: u32,
+        /// Its first sector on the disk; none for empty files.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lba: Option<u64>,
+        /// When it was written last.
+        modified: String,
+    },
+    /// A directory on an EFI system partition.
+    Directory {
+        /// The partition it is on; 0 where there are no partitions.
+        partition: u32,
+        /// Its path.
+        path: String,
+        /// When it was written last.
+        modified: String,
+    },
+    /// A section of an EFI program.
+    Section {
+        /// Its name.
+        name: String,
+        /// Bytes of content.
+        size: u64,
+        /// Where it is in the file.
+        offset: u64,
+        /// Where it is in memory, relative to the program.
+        address: u64,
+        /// Bytes in memory.
+        #[serde(rename = "virtual")]
+        held: u64,
+    },
+}
+
+/// An EFI system partition, or a disk that is a file system as a whole.
+struct Esp<'a> {
+    number: u32,
+    start: u64,
+    sector: u64,
+    volume: Volume<Window<&'a Image>>,
+}
+
+/// The volumes of a disk that firmware reads, as far as they can be read.
+fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>, (u32, Fault)>> {
+    let open = |number, start, len, sector: SectorSize| {
+        let volume = Volume::open(Window::new(image, start, len)).map_err(|fault| (number, fault))?;
+        Ok(Esp { number, start, sector: sector.bytes(), volume })
+    };
+    match table {
+        None => vec![open(0, 0, image.size(), SectorSize::S512)],
+        Some(gpt) => esps(gpt).map(|(part, start, len)| open(part.number, start, len, gpt.sector)).collect(),
+    }
+}
+
+fn esps(gpt: &Gpt) -> impl Iterator<Item = (&Partition, u64, u64)> {
+    let places = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP);
+    places.filter_map(|part| part.span(gpt.sector).map(|(start, len)| (part, start, len)))
+}
+
+/// Whether the disk as a whole is a FAT file system.
+fn is_volume(image: &Image) -> bool {
+    let mut first = [0; 512];
+    image.read_at(&mut first, 0).is_ok() && Bpb::is_meant(&first)
+}
+
+/// The rows of a disk; none where it is no disk that is known.
+pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
+    let tables = gpt::probe(image);
+    if tables.is_empty() && !is_volume(image) {
+        return Ok(None);
+    }
+    let mut rows: Vec<Row> = tables.iter().flat_map(partitions).collect();
+    for esp in volumes(image, tables.first()) {
+        match esp {
+            Ok(esp) => files(&esp, &mut rows)?,
+            Err((0, fault)) => return Err(fault.into()),
+            // The partitions are worth seeing even where one of them is broken; `check` says more.
+            Err((number, fault)) => super::output::note(&format!("partition {number}: {fault}")),
+        }
+    }
+    Ok(Some(rows))
+}
+
+fn partitions(gpt: &Gpt) -> impl Iterator<Item = Row> {
+    gpt.partitions.iter().map(|part| Row::Partition {
+        number: part.number,
+        first: part.first.0,
+        last: part.last.0,
+        sector: gpt.sector.bytes(),
+        size: part.span(gpt.sector).map_or(0, |(_, len)| len),
+        kind: kind(part.kind),
+        guid: part.id.to_string(),
+        name: part.name.clone(),
+    })
+}
+
+fn kind(guid: Guid) -> String {
+    let names = [
+        (Guid::ESP, "EFI system partition"),
+        (Guid::BIOS_BOOT, "BIOS boot partition"),
+        (Guid::ROOT_X86_64, "Linux root (x86-64)"),
+        (Guid::LINUX_DATA, "Linux file system"),
+    ];
+    names.iter().find(|(known, _)| *known == guid).map_or_else(|| guid.to_string(), |(_, name)| (*name).to_owned())
+}
+
+fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let tree = esp.volume.tree();
+    if let Some((node, fault)) = tree.faults.iter().find(|(node, _)| node.is_none()) {
+        bail!("partition {}, {}: {fault}", esp.number, tree.path(*node));
+    }
+    for (index, node) in tree.nodes.iter().enumerate() {
+        let (partition, path) = (esp.number, tree.path(Some(index)));
+        let modified = node.entry.modified.to_string();
+        rows.push(if node.entry.directory {
+            Row::Directory { partition, path, modified }
+        } else {
+            let offset = esp.volume.geometry().offset(node.entry.cluster);
+            let lba = offset.map(|offset| (esp.start.saturating_add(offset)) / esp.sector);
+            Row::File { partition, path, size: node.entry.size, lba, modified }
+        });
+    }
+    if tree.cut {
+        super::output::note(&format!("partition {}: there is more than is listed here", esp.number));
+    }
+    Ok(())
+}
+
+/// The rows of an EFI program.
+pub fn program(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
+    let pe = Pe::read(image)?;
+    let rows = pe.sections.iter().map(|section| {
+        let (offset, size) = section.contents();
+        let (address, held) = (section.address.into(), section.virtual_size.into());
+        Row::Section { name: section.name(), size, offset, address, held }
+    });
+    Ok(Some(rows.collect()))
+}
+
+/// Prints rows for people.
+pub fn text(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    for row in rows {
+        match row {
+            Row::Partition { number, first, last, size, kind, name, .. } => {
+                let (first, last) = (Lba(*first), Lba(*last));
+                write!(out, "partition {number}  LBA {first} to {last}  {size:>12}  {kind}")?;
+                if name.is_empty() { writeln!(out)? } else { writeln!(out, "  \"{}\"", Printable(name.as_bytes()))? }
+            }
+            Row::File { path, size, lba, modified, .. } => {
+                let lba = lba.map_or_else(|| "-".to_owned(), |lba| format!("LBA {lba}"));
+                writeln!(out, "{modified} {size:>10}  {lba:<12} {}", Printable(path.as_bytes()))?;
+            }
+            Row::Directory { path, modified, .. } => {
+                writeln!(out, "{modified} {:>10}  {:<12} {}/", "-", "-", Printable(path.as_bytes()))?;
+            }
+            Row::Section { name, size, offset, address, .. } => {
+                writeln!(out, "{name:<9} {size:>10}  offset {offset:#010x}  address {address:#010x}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints rows as one array, one line a row.
+pub fn json(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let mut separator = "[\n";
+    for row in rows {
+        out.write_all(separator.as_bytes())?;
+        separator = ",\n";
+        serde_json::to_writer(&mut *out, row)?;
+    }
+    writeln!(out, "{}", if separator == ",\n" { "\n]" } else { "[]" })
+}
+
+/// Prints the file at `path` of a disk, or the section of that name.
+pub fn cat(opened: Opened, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    match opened {
+        Opened::Disk(image) => cat_disk(&image, path, out),
+        Opened::Program(image) => {
+            let pe = Pe::read(&image)?;
+            let section = pe.section(path).ok_or_else(|| {
+                let names: Vec<String> = pe.sections.iter().map(crate::disk::pe::Section::name).collect();
+                anyhow!("there is no such section, but {}", names.join(" "))
+            })?;
+            let (offset, len) = section.contents();
+            copy(Stream::new(Window::new(&image, offset, len)), out)
+        }
+        Opened::Initrd(_) => bail!("an initrd has to be a file: it is read twice"),
+    }
+}
+
+fn cat_disk(image: &Image, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let tables = gpt::probe(image);
+    if tables.is_empty() && !is_volume(image) {
+        bail!("it is neither an initrd nor a disk image nor an EFI program");
+    }
+    let mut failed = None;
+    for esp in volumes(image, tables.first()) {
+        let read = esp.map_err(|(_, fault)| fault).and_then(|esp| {
+            let entry = esp.volume.find(path)?.ok_or_else(|| Fault::Not(path.to_owned(), "the root directory"))?;
+            esp.volume.content(&entry).map(|content| copy(content, out))
+        });
+        match read {
+            Ok(copied) => return copied,
+            Err(fault) => failed = failed.or(Some(fault)),
+        }
+    }
+    Err(failed.map_or_else(|| anyhow!("it has no EFI system partition"), anyhow::Error::from))
+}
+
+fn copy(mut content: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
+    io::copy(&mut content, out).context("copying it")?;
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Code page 437, the characters that every PC's BIOS can show, and what stands for some that it lacks.
+//!
+//! Bytes below 20 have pictures, too, but the screen obeys them as control characters when the BIOS prints them; they are
+//! never made here. The table is Unicode's own (`VENDORS/MICSFT/PC/CP437.TXT`).
+
+/// The characters from 80 on.
+#[rustfmt::skip]
+const HIGH: [char; 128] = [
+    'Ç', 'ü', 'é', 'â', 'ä', 'à', 'å', 'ç', 'ê', 'ë', 'è', 'ï', 'î', 'ì', 'Ä', 'Å',
+    'É', 'æ', 'Æ', 'ô', 'ö', 'ò', 'û', 'ù', 'ÿ', 'Ö', 'Ü', '¢', '£', '¥', '₧', 'ƒ',
+    'á', 'í', 'ó', 'ú', 'ñ', 'Ñ', 'ª', 'º', '¿', '⌐', '¬', '½', '¼', '¡', '«', '»',
+    '░', '▒', '▓', '│', '┤', '╡', '╢', '╖', '╕', '╣', '║', '╗', '╝', '╜', '╛', '┐',
+    '└', '┴', '┬', '├', '─', '┼', '╞', '╟', '╚', '╔', '╩', '╦', '╠', '═', '╬', '╧',
+    '╨', '╤', '╥', '╙', '╘', '╒', '╓', '╫', '╪', '┘', '┌', '█', '▄', '▌', '▐', '▀',
+    'α', 'ß', 'Γ', 'π', 'Σ', 'σ', 'µ', 'τ', 'Φ', 'Θ', 'Ω', 'δ', '∞', 'φ', 'ε', '∩',
+    '≡', '±', '≥', '≤', '⌠', '⌡', '÷', '≈', '°', '∙', '·', '√', 'ⁿ', '²', '■', '\u{A0}',
+];
+
+/// A byte as a character. The pictures of control characters are not told from them.
+pub fn to_char(byte: u8) -> char {
+    byte.checked_sub(0x80).map_or(char::from(byte), |high| HIGH[usize::from(high)])
+}
+
+/// The bytes that show a character, or stand for it: quotation marks become straight, dashes hyphens, letters that the
+/// code page has no accent for lose it. `None` where nothing would do; control characters are nothing to be shown.
+pub fn from_char(character: char) -> Option<Vec<u8>> {
+    if let Some(instead) = stand_in(character) {
+        return Some(instead.bytes().collect());
+    }
+    let character = twin(character).unwrap_or(character);
+    if matches!(character, ' '..='~') {
+        return Some(vec![character as u8]);
+    }
+    let at = HIGH.iter().position(|high| *high == character)?;
+    Some(vec![0x80 + at as u8])
+}
+
+/// The same sign under another number in Unicode, and accented letters without their accent.
+fn twin(character: char) -> Option<char> {
+    Some(match character {
+        'μ' => 'µ',
+        '\u{2126}' => 'Ω',
+        'β' | 'ẞ' => 'ß',
+        '∑' => 'Σ',
+        '∏' | 'Π' => 'π',
+        '∈' | 'ϵ' => 'ε',
+        '∅' | 'ϕ' => 'φ',
+        '✓' | '✔' => '√',
+        'À' | 'Á' | 'Â' | 'Ã' | 'Ā' | 'Ă' | 'Ą' => 'A',
+        'ã' | 'ā' | 'ă' | 'ą' => 'a',
+        'Ć' | 'Ĉ' | 'Ċ' | 'Č' => 'C',
+        'ć' | 'ĉ' | 'ċ' | 'č' => 'c',
+        'Ď' | 'Đ' | 'Ð' => 'D',
+        'ď' | 'đ' | 'ð' => 'd',
+        'È' | 'Ê' | 'Ë' | 'Ē' | 'Ĕ' | 'Ė' | 'Ę' | 'Ě' => 'E',
+        'ē' | 'ĕ' | 'ė' | 'ę' | 'ě' => 'e',
+        'Ĝ' | 'Ğ' | 'Ġ' | 'Ģ' => 'G',
+        'ĝ' | 'ğ' | 'ġ' | 'ģ' => 'g',
+        'Ĥ' | 'Ħ' => 'H',
+        'ĥ' | 'ħ' => 'h',
+        'Ì' | 'Í' | 'Î' | 'Ï' | 'Ĩ' | 'Ī' | 'Ĭ' | 'Į' | 'İ' => 'I',
+        'ĩ' | 'ī' | 'ĭ' | 'į' | 'ı' => 'i',
+        'Ĵ' => 'J',
+        'ĵ' => 'j',
+        'Ķ' => 'K',
+        'ķ' => 'k',
+        'Ĺ' | 'Ļ' | 'Ľ' | 'Ŀ' | 'Ł' => 'L',
+        'ĺ' | 'ļ' | 'ľ' | 'ŀ' | 'ł' => 'l',
+        'Ń' | 'Ņ' | 'Ň' => 'N',
+        'ń' | 'ņ' | 'ň' => 'n',
+        'Ò' | 'Ó' | 'Ô' | 'Õ' | 'Ø' | 'Ō' | 'Ŏ' | 'Ő' => 'O',
+        'õ' | 'ø' | 'ō' | 'ŏ' | 'ő' => 'o',
+        'Ŕ' | 'Ŗ' | 'Ř' => 'R',
+        'ŕ' | 'ŗ' | 'ř' => 'r',
+        'Ś' | 'Ŝ' | 'Ş' | 'Š' | 'Ș' => 'S',
+        'ś' | 'ŝ' | 'ş' | 'š' | 'ș' => 's',
+        'Ţ' | 'Ť' | 'Ŧ' | 'Ț' => 'T',
+        'ţ' | 'ť' | 'ŧ' | 'ț' => 't',
+        'Ù' | 'Ú' | 'Û' | 'Ũ' | 'Ū' | 'Ŭ' | 'Ů' | 'Ű' | 'Ų' => 'U',
+        'ũ' | 'ū' | 'ŭ' | 'ů' | 'ű' | 'ų' => 'u',
+        'Ŵ' => 'W',
+        'ŵ' => 'w',
+        'Ý' | 'Ŷ' | 'Ÿ' => 'Y',
+        'ý' | 'ŷ' => 'y',
+        'Ź' | 'Ż' | 'Ž' => 'Z',
+        'ź' | 'ż' | 'ž' => 'z',
+        _ => return None,
+    })
+}
+
+/// ASCII that stands for signs of typography.
+fn stand_in(character: char) -> Option<&'static str> {
+    Some(match character {
+        // Blanks of all widths, and what is not seen at all.
+        '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' => " ",
+        '\u{AD}' | '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FE0E}' | '\u{FE0F}' | '\u{FEFF}' => "",
+        '‘' | '’' | '‚' | '‛' | '′' | '´' | 'ʼ' => "'",
+        '“' | '”' | '„' | '‟' | '″' => "\"",
+        '‹' => "<",
+        '›' => ">",
+        '‐' | '‑' | '‒' | '–' | '−' => "-",
+        '—' | '―' => "--",
+        '…' => "...",
+        '•' | '‣' | '◦' | '⁃' | '●' | '○' => "*",
+        '×' => "x",
+        '¦' => "|",
+        '⁄' => "/",
+        '‼' => "!!",
+        '→' | '⇒' | '➜' | '➔' => "->",
+        '←' | '⇐' => "<-",
+        '↔' | '⇔' => "<->",
+        '↑' | '▲' => "^",
+        '↓' | '▼' => "v",
+        '►' | '▶' => ">",
+        '◄' | '◀' => "<",
+        '€' => "EUR",
+        '©' => "(c)",
+        '®' => "(R)",
+        '™' => "(TM)",
+        '№' => "No.",
+        '¾' => "3/4",
+        '¹' => "1",
+        '³' => "3",
+        'Œ' => "OE",
+        'œ' => "oe",
+        'Þ' => "Th",
+        'þ' => "th",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{from_char, to_char};
+
+    #[test]
+    fn every_byte_that_can_be_shown_comes_back() {
+        for byte in (0x20..=0x7E).chain(0x80..=0xFE) {
+            assert_eq!(from_char(to_char(byte)), Some(vec![byte]), "{byte:02X} {:?}", to_char(byte));
+        }
+        // The no-break space is as blank as any.
+        assert_eq!((to_char(0xFF), from_char('\u{A0}')), ('\u{A0}', Some(vec![b' '])));
+    }
+
+    #[test]
+    fn typography_becomes_what_typewriters_had() {
+        let shown = |text: &str| text.chars().map(from_char).collect::<Option<Vec<_>>>().map(|bytes| bytes.concat());
+        assert_eq!(shown("“EFI” – don’t…").as_deref(), Some(&b"\"EFI\" - don't..."[..]));
+        assert_eq!(shown("Démarrage · Größe").as_deref(), Some(&b"D\x82marrage \xFA Gr\x94\xE1e"[..]));
+        assert_eq!(shown("À Łódź → €").as_deref(), Some(&b"A L\xA2dz -> EUR"[..]));
+        for missing in ['中', 'Ж', '🙂', '\n', '\x1B', '\x7F', '\u{301}'] {
+            assert_eq!(from_char(missing), None, "{missing:?}");
+        }
+    }
+}
