@@ -81,14 +81,17 @@ pub fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &
     volume
 }
 
-/// fatfs 0.3 gives `.` and `..` long names, and `..` of a first directory its parent's cluster: what fsck.fat would mend.
+/// fatfs 0.3 gives `.` and `..` long names, and leads `..` of a first directory to FAT32's root: fsck.fat complains of both.
 fn mend_dots(volume: &mut [u8]) {
-    for at in (0..volume.len() - 64).step_by(32) {
-        if &volume[at..at + 11] == b".          " || &volume[at..at + 11] == b"..         " {
-            let long = volume[at - 32..at - 20] == *b"\x41.\0\0\0\xff\xff\xff\xff\xff\xff\x0f"
-                || volume[at - 32..at - 20] == *b"\x41.\0.\0\0\0\xff\xff\xff\xff\x0f";
-            if long {
-                volume[at - 32] = 0xE5;
+    let root = if volume[22..24] == [0, 0] { volume[44..46].to_vec() } else { vec![0, 0] };
+    for at in (32..volume.len() - 96).step_by(32) {
+        if &volume[at..at + 11] == b".          " && &volume[at + 64..at + 75] == b"..         " {
+            volume.copy_within(at..at + 32, at - 32);
+            volume.copy_within(at + 64..at + 96, at);
+            volume[at + 32] = 0xE5;
+            volume[at + 64] = 0xE5;
+            if volume[at + 26..at + 28] == *root {
+                volume[at + 26..at + 28].fill(0);
             }
         }
     }
