@@ -2,6 +2,9 @@
 
 use std::io::{Cursor, Write};
 
+use std::collections::BTreeSet;
+
+use bootling::check::{Finding, Report};
 use bootling::disk::bootsector::{Message, Then, boot_code};
 use bootling::disk::gpt::{Gpt, Partition};
 use bootling::disk::mbr::Mbr;
@@ -154,4 +157,31 @@ pub fn initrd(name: &[u8], mode: u32) -> Vec<u8> {
         archive.resize(archive.len().next_multiple_of(4), 0);
     }
     archive
+}
+
+pub fn ids(report: &Report) -> BTreeSet<&'static str> {
+    report.findings.iter().map(|finding| finding.rule.id).collect()
+}
+
+pub fn small() -> Vec<u8> {
+    Recipe::default().build()
+}
+
+/// Where the `cluster`s begin in the ESP of [`small`] or [`fat32`], and its first table.
+pub fn table(disk: &[u8]) -> usize {
+    ESP + 512 * usize::from(u16::from_le_bytes([disk[ESP + 14], disk[ESP + 15]]))
+}
+
+/// Where the loader begins.
+pub fn loader(disk: &[u8]) -> usize {
+    ESP + disk[ESP..].chunks(512).position(|sector| sector.starts_with(b"MZ")).expect("a loader") * 512
+}
+
+pub fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
+    disk[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+pub fn told(report: &Report) -> Vec<String> {
+    let tell = |f: &Finding| format!("{} {:?} {:?}: {}", f.rule.id, f.place.part, f.place.offset, f.what);
+    report.findings.iter().map(tell).collect()
 }
