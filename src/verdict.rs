@@ -3,6 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0-255 | the guest's command exited with this status |
+//! | 0, 1 | of `boot`: what was expected came, or the guest powered off where nothing was; or what must not come did |
 //! | 118 | QEMU died |
 //! | 119 | the guest's processor reset without anybody asking for it (a triple fault) |
 //! | 120 | kernel panic |
@@ -13,16 +14,18 @@
 //! | 126, 127 | the command could not be executed, was not found |
 //! | 128+n | the command was killed by signal n; or signal n ended bootling |
 //!
-//! Silence is never success: 0 comes from pid 1's own report and from nothing else.
+//! Silence is never success: 0 comes from pid 1's own report, or from what somebody said to expect of a disk.
 //! Where a guest's status is one of these numbers, `--json` and the sentence on standard error tell them apart.
 
 use std::time::Duration;
 
-use crate::boot::transcript::{Event, Limit, QemuExit, Transcript};
+use crate::boot::transcript::{Event, Goal, Limit, QemuExit, Transcript};
 use crate::proto::frame::{Ended, Failure};
 
 /// The tool's own exit codes.
 pub mod code {
+    /// What must not come came.
+    pub const REJECTED: u8 = 1;
     /// QEMU died.
     pub const QEMU_DIED: u8 = 118;
     /// A reset nobody asked for.
@@ -65,6 +68,18 @@ pub enum Outcome {
         /// The guest kernel's error number.
         errno: u32,
     },
+    /// Everything that was expected of a disk came.
+    Expected {
+        /// The line that had the last of it.
+        line: String,
+    },
+    /// What must not come came.
+    Rejected {
+        /// The line.
+        line: String,
+    },
+    /// The guest powered itself off, and nothing else was expected.
+    PoweredOff,
     /// The kernel panicked.
     Panic {
         /// Its words.
@@ -132,6 +147,8 @@ pub fn judge(transcript: &Transcript) -> Outcome {
             },
             Event::Interrupted { signal } => Outcome::Interrupted { signal: *signal },
             Event::Escaped => Outcome::Interrupted { signal: 2 },
+            Event::Expected { line, .. } => Outcome::Expected { line: line.clone() },
+            Event::Rejected { line } => Outcome::Rejected { line: line.clone() },
             Event::OutputClosed => Outcome::OutputClosed,
             Event::OutputFailed(why) => output_failed(why),
             // With these the machine goes on, and what comes of it is the verdict.
@@ -147,6 +164,7 @@ pub fn judge(transcript: &Transcript) -> Outcome {
             | Event::Hello { .. }
             | Event::Started { .. }
             | Event::Note(_)
+            | Event::Restarted { .. }
             | Event::GuestPanicked
             | Event::ChannelClosed => continue,
         };
@@ -217,6 +235,17 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
         _ => None,
     });
     let signs = &transcript.console;
+    match (transcript.goal, shutdown) {
+        (Goal::Command, _) => {}
+        (Goal::PowerOff, Some((true, "guest-shutdown"))) => return Outcome::PoweredOff,
+        (Goal::Expectations, Some((true, "guest-shutdown"))) => {
+            return Outcome::WentAway { how: "powered off before all that was expected had come" };
+        }
+        (Goal::PowerOff | Goal::Expectations, None) if restarted(transcript) && exit.is_none() => {
+            return Outcome::WentAway { how: "restarted once more than --restarts allows" };
+        }
+        (Goal::PowerOff | Goal::Expectations, _) => {}
+    }
     match (shutdown, exit) {
         (Some((true, "guest-reset")), _) if signs.restart => Outcome::WentAway { how: "restarted without a verdict" },
         (Some((true, "guest-reset")), _) => Outcome::Reset,
@@ -233,6 +262,11 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
     }
 }
 
+/// Whether the guest restarted its machine.
+fn restarted(transcript: &Transcript) -> bool {
+    transcript.events.contains(&Event::Restarted { guest: true })
+}
+
 impl Outcome {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
@@ -240,6 +274,8 @@ impl Outcome {
         match self {
             Self::Exited { status } | Self::NotExecuted { status, .. } => *status,
             Self::Signaled { signal, .. } => from_signal(*signal),
+            Self::Expected { .. } | Self::PoweredOff => 0,
+            Self::Rejected { .. } => code::REJECTED,
             Self::Panic { .. } => code::PANIC,
             Self::Reset => code::RESET,
             Self::WentAway { .. } => code::WENT_AWAY,
@@ -258,6 +294,9 @@ impl Outcome {
             Self::Exited { .. } => "exited",
             Self::Signaled { .. } => "signaled",
             Self::NotExecuted { .. } => "not-executed",
+            Self::Expected { .. } => "expected",
+            Self::Rejected { .. } => "rejected",
+            Self::PoweredOff => "powered-off",
             Self::Panic { .. } => "panic",
             Self::Reset => "reset",
             Self::WentAway { .. } => "went-away",
@@ -273,7 +312,8 @@ impl Outcome {
     /// One clear sentence for the user; `None` where the command has spoken for itself.
     pub fn sentence(&self) -> Option<String> {
         Some(match self {
-            Self::Exited { .. } | Self::OutputClosed => return None,
+            Self::Exited { .. } | Self::OutputClosed | Self::Expected { .. } | Self::PoweredOff => return None,
+            Self::Rejected { line } => format!("the guest said what --reject does not allow: {line}"),
             Self::Signaled { signal, core } => {
                 let core = if *core { ", core dumped" } else { "" };
                 format!("the guest's command was killed by signal {signal} ({}){core}", signal_name(i32::from(*signal)))
@@ -308,6 +348,7 @@ impl Outcome {
     pub const fn wants_console(&self) -> bool {
         match self {
             Self::Panic { .. }
+            | Self::Rejected { .. }
             | Self::Reset
             | Self::WentAway { .. }
             | Self::Watchdog { .. }
@@ -318,6 +359,8 @@ impl Outcome {
             | Self::Signaled { .. }
             | Self::NotExecuted { .. }
             | Self::Interrupted { .. }
+            | Self::Expected { .. }
+            | Self::PoweredOff
             | Self::OutputClosed => false,
         }
     }
@@ -344,7 +387,7 @@ fn errno_text(errno: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Outcome, judge};
-    use crate::boot::transcript::{ConsoleSigns, Event, Limit, QemuExit, Transcript};
+    use crate::boot::transcript::{ConsoleSigns, Event, Goal, Limit, QemuExit, Transcript};
     use crate::proto::frame::{Ended, Failure, Usage};
     use std::time::Duration;
 
@@ -408,6 +451,37 @@ mod tests {
     fn a_verdict_given_before_the_machine_stopped_stands() {
         let events = vec![exit(Ended::Exited(3)), shutdown("guest-shutdown"), Event::QemuExited(QemuExit::Status(0))];
         assert_eq!(judge(&transcript(events, spoke())), Outcome::Exited { status: 3 });
+    }
+
+    #[test]
+    fn a_disk_is_judged_by_what_was_expected_of_it() {
+        let line = || "login:".to_owned();
+        let met = Event::Expected { at: Duration::ZERO, line: line() };
+        let wrong = Event::Rejected { line: line() };
+        let again = Event::Restarted { guest: true };
+        let late = Event::TimedOut { limit: Limit::Total, after: Duration::from_secs(1) };
+        let cases = [
+            (Goal::Expectations, vec![again.clone(), met.clone()], "expected", 0),
+            // The console's last words are read after the machine has stopped.
+            (Goal::Expectations, vec![shutdown("guest-shutdown"), met.clone()], "expected", 0),
+            (Goal::Expectations, vec![wrong.clone(), met.clone()], "rejected", 1),
+            (Goal::Expectations, vec![late.clone(), met], "timed-out", 124),
+            (Goal::Expectations, vec![shutdown("guest-shutdown")], "went-away", 122),
+            (Goal::Expectations, vec![again.clone()], "went-away", 122),
+            (Goal::PowerOff, vec![shutdown("guest-shutdown")], "powered-off", 0),
+            (Goal::PowerOff, vec![wrong, shutdown("guest-shutdown")], "rejected", 1),
+            (Goal::PowerOff, vec![again], "went-away", 122),
+            (Goal::PowerOff, vec![late], "timed-out", 124),
+            (Goal::PowerOff, vec![Event::QemuExited(QemuExit::Status(0))], "qemu-died", 118),
+        ];
+        for (goal, events, name, code) in cases {
+            let told = format!("{goal:?} {events:?}");
+            let outcome = judge(&Transcript { goal, ..transcript(events, spoke()) });
+            assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{told}");
+        }
+        let panicked = ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
+        let outcome = judge(&Transcript { goal: Goal::PowerOff, ..transcript(vec![], panicked) });
+        assert_eq!(outcome.exit_code(), 120);
     }
 
     #[test]

@@ -94,15 +94,15 @@ fn a_dry_run_says_where_everything_would_stand() {
     let words =
         ["--dry-run", "--efi", "app.efi", "--esp", "tiny", "--root", "root.img", "--add-file", "grub.cfg=EFI/app/"];
     case.bootling(&words).assert().success().stderr_eq("").stdout_eq(str![[r#"
-disk  4 MiB, sectors of 512 bytes, GPT 00144965-1A27-8BC3-B38B-361285041C4F
-  1  esp         1048576 bytes at     1048576  729D56C8-A93B-88E2-BDC2-449B2623A68A
-  2  root        2076672 bytes at     2097152  81A9FC7F-30DA-8088-B5C6-639A7187551A
-esp   FAT12, 251 clusters of 4096 bytes, 729D-56C8
-            dir  EFI  (app.efi)
+disk  4 MiB, sectors of 512 bytes, GPT 31027C99-B958-838D-B02B-119E692DE492
+  1  esp         1048576 bytes at     1048576  257005C7-8846-825C-862C-F12DBB32CEB1
+  2  root        2076672 bytes at     2097152  72F84E94-D240-89DB-8D1C-051A8BBB0EA0
+esp   FAT12, 251 clusters of 4096 bytes, 2570-05C7
+            dir  EFI  (--efi app.efi)
             dir  EFI/app  (--add-file grub.cfg)
              14  EFI/app/grub.cfg  (--add-file grub.cfg)
-            dir  EFI/BOOT  (app.efi)
-           5000  EFI/BOOT/BOOTX64.EFI  (app.efi)
+            dir  EFI/BOOT  (--efi app.efi)
+           5000  EFI/BOOT/BOOTX64.EFI  (--efi app.efi)
 
 "#]]);
     case.bootling(&["--dry-run", "--efi", "app.efi", "--sector-size", "dual"])
@@ -110,12 +110,12 @@ esp   FAT12, 251 clusters of 4096 bytes, 729D-56C8
         .success()
         .stderr_eq("")
         .stdout_eq(str![[r#"
-disk  259 MiB, sectors of 512 and of 4096 bytes, GPT 16C4119E-7FE9-8CA3-A079-E8922EA9F9BF
-  1  esp       269484032 bytes at     1048576  4D6C9396-057B-8B07-B7E2-725958F77180
-esp   FAT32, 65654 clusters of 4096 bytes, 4D6C-9396
-            dir  EFI  (app.efi)
-            dir  EFI/BOOT  (app.efi)
-           5000  EFI/BOOT/BOOTX64.EFI  (app.efi)
+disk  259 MiB, sectors of 512 and of 4096 bytes, GPT 49AACE68-5F8B-80D1-84D7-F1F145921029
+  1  esp       269484032 bytes at     1048576  F2215543-268B-8317-A562-E8429FC1FBC5
+esp   FAT32, 65654 clusters of 4096 bytes, F221-5543
+            dir  EFI  (--efi app.efi)
+            dir  EFI/BOOT  (--efi app.efi)
+           5000  EFI/BOOT/BOOTX64.EFI  (--efi app.efi)
 
 "#]]);
 }
@@ -130,13 +130,13 @@ fn json_has_the_same_for_programs() {
   "sector_sizes": [
     512
   ],
-  "guid": "57D51A71-0198-8948-80DA-8A65D064AC5E",
+  "guid": "1CAE67D7-20B9-8D7C-8302-0B61DE66AB3D",
   "partitions": [
     {
       "number": 1,
       "name": "esp",
       "kind": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
-      "guid": "7B7ED210-5AC6-8F3A-9558-D4604441707D",
+      "guid": "7703A81C-ACE6-89E9-990A-6337E847C1D6",
       "offset": 1048576,
       "size": 34603008
     }
@@ -147,23 +147,23 @@ fn json_has_the_same_for_programs() {
     "sector_size": 512,
     "cluster_size": 512,
     "clusters": 66536,
-    "serial": "7B7E-D210"
+    "serial": "7703-A81C"
   },
   "files": [
     {
       "path": "EFI",
       "size": null,
-      "source": "app.efi"
+      "source": "--efi app.efi"
     },
     {
       "path": "EFI/BOOT",
       "size": null,
-      "source": "app.efi"
+      "source": "--efi app.efi"
     },
     {
       "path": "EFI/BOOT/BOOTX64.EFI",
       "size": 5000,
-      "source": "app.efi"
+      "source": "--efi app.efi"
     }
   ]
 }
@@ -213,7 +213,7 @@ fn two_sources_for_one_place_are_both_named() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "other.efi=efi/boot/bootx64.efi"],
         str![[r#"
-error: planning efi/boot/bootx64.efi on the ESP: wanted by app.efi and by --add-file other.efi; FAT knows no case
+error: planning efi/boot/bootx64.efi on the ESP: wanted by --efi app.efi and by --add-file other.efi; FAT knows no case
 
 "#]],
     );
@@ -308,7 +308,7 @@ fn names_that_promise_something_else_are_told() {
     let case = Case::new();
     let words = ["-o", "x.qcow2", "--format", "raw", "--compress", "gzip", "--efi", "app.efi", "--esp", "tiny"];
     case.bootling(&words).assert().success().stdout_eq("").stderr_eq(str![[r#"
-bootling: x.qcow2: a qcow2 by its name, but it is a raw
+bootling: x.qcow2: by its name a qcow2 image, but written as raw
 bootling: x.qcow2: compressed by gzip; tools expect the name to end with .gz
 
 "#]]);
@@ -341,4 +341,26 @@ fn the_program_alone_is_a_file_like_any_other() {
     let read = |name: &str| fs::read(case.path().join(name)).expect("a file");
     assert!(read("copy.efi") == read("app.efi"));
     assert!(String::from_utf8(read("SHA256SUMS")).expect("text").ends_with("  copy.efi\n"));
+}
+
+#[test]
+fn a_legacy_bios_gets_the_message_of_the_choice() {
+    let case = Case::new();
+    let code = |words: &[&str]| {
+        case.bootling(&[&["-o", "x.img", "--efi", "app.efi", "--esp", "tiny"], words].concat()).assert().success();
+        fs::read(case.path().join("x.img")).expect("an image")
+    };
+    case.write("hello.txt", "Hello, BIOS.\n");
+    let (standard, ours) = (code(&[]), code(&["--message", "hello.txt", "--then", "key-reboot"]));
+    assert!(standard[..64].iter().any(|byte| *byte != 0));
+    assert!(ours[..440].windows(12).any(|text| text == b"Hello, BIOS."));
+    assert!(standard[..440] != ours[..440] && standard[440..] == ours[440..], "only the boot code differs");
+    case.write("long.txt", (0..30).map(|line| format!("{line}\n")).collect::<String>());
+    case.fails(
+        &["-o", "y.img", "--efi", "app.efi", "--message", "long.txt"],
+        str![[r#"
+error: reading the message in long.txt: reading the message: it has 30 rows; 23 are the most
+
+"#]],
+    );
 }

@@ -135,7 +135,7 @@ fn fsck_has_nothing_to_say_of_any_volume_and_mtools_reads_every_file_back() {
     for (words, kind) in [
         (&["--esp", "standard"][..], "FAT32"),
         (&["--esp", "tiny"], "FAT12"),
-        (&["--esp", "tiny", "--size", "200M"], "FAT16"),
+        (&["--esp", "tiny", "--size", "20M"], "FAT16"),
         (&["--sector-size", "4096"], "FAT32"),
         (&["--sector-size", "dual", "--esp", "tiny"], "FAT12"),
     ] {
@@ -217,8 +217,8 @@ fn containers_hold_the_same_disk_and_qemu_img_finds_them_whole() {
     let case = Case::new();
     fs::write(case.path("root.img"), vec![1; 100_000]).expect("written");
     let root = fs::File::options().write(true).open(case.path("root.img")).expect("open");
-    root.set_len(600 << 20).expect("a hole");
-    let words = ["--root", "root.img", "--size", "1200M"];
+    root.set_len(300 << 20).expect("a hole");
+    let words = ["--root", "root.img", "--size", "560M"];
     let raw = case.disk("x.img", &words);
     for (name, format, checkable) in [("x.qcow2", "qcow2", true), ("x.vhd", "vpc", false), ("x.vmdk", "vmdk", true)] {
         let first = case.disk(name, &words);

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::drive::Drive;
 use super::firmware::{Files, Firmware, Image};
 use super::machine::{Display, Machine, Transport, is_microvm};
 use crate::proto::job::PORT_NAME;
@@ -18,6 +19,13 @@ pub enum Payload<T> {
         /// The initrd.
         initrd: T,
     },
+    /// A disk image.
+    Disk {
+        /// The image.
+        image: T,
+        /// The drive that it is.
+        drive: Drive,
+    },
 }
 
 impl<T> Payload<T> {
@@ -25,6 +33,7 @@ impl<T> Payload<T> {
     pub fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
         match self {
             Self::Linux { kernel, initrd } => Payload::Linux { kernel: tell(kernel), initrd: tell(initrd) },
+            Self::Disk { image, drive } => Payload::Disk { image: tell(image), drive: *drive },
         }
     }
 
@@ -32,6 +41,7 @@ impl<T> Payload<T> {
     pub fn parts(&self) -> impl Iterator<Item = &T> {
         match self {
             Self::Linux { kernel, initrd } => [Some(kernel), Some(initrd)].into_iter().flatten(),
+            Self::Disk { image, .. } => [Some(image), None].into_iter().flatten(),
         }
     }
 }
@@ -73,7 +83,14 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
         line.option("-smp", smp);
     }
     line.option("-m", format!("{}M", machine.memory_mib));
-    line.words(["-nodefaults", "-no-user-config", "-no-reboot"]);
+    line.words(["-nodefaults", "-no-user-config"]);
+    match wires.payload {
+        Payload::Linux { .. } => line.words(["-no-reboot"]),
+        // Systems restart on their way up: who watches counts how often. And a machine that has stopped can still be
+        // looked at, where somebody talks with QEMU.
+        Payload::Disk { .. } if matches!(wires.ends, Ends::Sockets { .. }) => line.words(["-no-shutdown"]),
+        Payload::Disk { .. } => {}
+    }
     line.option("-display", "none");
     let has_own_sandbox = machine.extra.iter().any(|word| word == "-sandbox");
     if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Sockets { .. }) {
@@ -96,6 +113,7 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
             line.option("-initrd", initrd);
             line.option("-append", &machine.command_line);
         }
+        Payload::Disk { image, drive } => line.drive(*drive, image),
     }
     line.0.extend(machine.extra.iter().cloned());
     line.0
@@ -114,16 +132,25 @@ impl Line {
         self.0.extend(words.map(OsString::from));
     }
 
+    fn drive(&mut self, drive: Drive, image: &OsStr) {
+        let mut option = OsString::from(drive.drive_option(""));
+        option.push(in_option(image));
+        self.option("-drive", option);
+        for device in drive.devices() {
+            self.option("-device", device);
+        }
+    }
+
     fn machine(&mut self, machine: &Machine) {
         let mut name = machine.machine.clone();
-        match machine.display {
-            Display::None => {}
-            Display::Vga | Display::Mirrored => self.option("-vga", "std"),
-        }
         if machine.display == Display::Mirrored {
             name.push(",graphics=off");
         }
         self.option("-machine", name);
+        match machine.display {
+            Display::None => {}
+            Display::Vga | Display::Mirrored => self.option("-vga", "std"),
+        }
     }
 
     fn firmware(&mut self, firmware: &Firmware, own: Option<&OsStr>) {
@@ -227,9 +254,11 @@ fn quote(word: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::{Ends, Payload, Wires, argv, shell_line};
+    use crate::boot::drive::{self, Drive};
     use crate::boot::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::boot::machine::{Accelerator, Display, Machine, Transport};
     use crate::boot::qemu::{Qemu, QemuFacts};
+    use crate::disk::SectorSize;
     use expect_test::expect;
     use std::ffi::OsString;
 
@@ -346,6 +375,20 @@ mod tests {
         expect!["-bios /o/rom.fd"].assert_eq(&firmware_lines(uefi(Files::Rom("/o/rom.fd".into()), false), None));
         expect!["-bios /o/bios.bin"].assert_eq(&firmware_lines(Firmware::Bios(Some("/o/bios.bin".into())), None));
         expect![""].assert_eq(&firmware_lines(Firmware::Bios(None), None));
+    }
+
+    #[test]
+    fn a_disk_is_never_written_and_the_machine_outlives_its_guest() {
+        let machine =
+            Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
+        let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
+        let told = |image: &str, ends| {
+            let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
+            shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
+        };
+        expect![[r""]].assert_eq(&told("/proc/self/fd/9", SOCKETS));
+        let to_paste = told("/a,b c.qcow2", Ends::Stdio);
+        assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }
 
     #[test]

@@ -6,16 +6,16 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
 
 use super::argv::{Ends, Payload, Wires, argv};
-use super::machine::Machine;
+use super::machine::{Display, Machine};
 use super::process::Process;
 use super::transcript::QemuExit;
 
@@ -33,15 +33,58 @@ pub struct Guest {
     pub monitor: UnixStream,
     /// What QEMU itself says.
     pub stderr: ChildStderr,
+    /// A file that QEMU writes what it shows to, where there is something to see.
+    pub scratch: Option<Scratch>,
     /// The command line it was started with.
     pub command: Vec<OsString>,
     process: Process,
 }
 
+/// Something to boot, as QEMU gets at it.
+#[derive(Debug)]
+pub enum Artefact {
+    /// Through an inherited descriptor: what happens to its name meanwhile does not matter.
+    Open(OwnedFd),
+    /// By its name, because it names other files relative to its own.
+    Named(PathBuf),
+}
+
+impl Artefact {
+    fn name(&self) -> OsString {
+        match self {
+            Self::Open(fd) => inherited(fd),
+            Self::Named(path) => path.clone().into_os_string(),
+        }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Open(fd) => Some(fd.as_fd()),
+            Self::Named(_) => None,
+        }
+    }
+}
+
+/// A file without a name that QEMU has inherited.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The file.
+    pub file: File,
+    /// How QEMU opens it.
+    pub name: String,
+}
+
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        let file = File::from(memfd_create("screen", MemfdFlags::CLOEXEC)?);
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Ok(Self { file, name })
+    }
+}
+
 impl Guest {
-    /// Starts QEMU, which reads what it boots through inherited descriptors, so that nothing that happens to names
-    /// meanwhile matters. Call it from a thread that lives as long as the guest.
-    pub fn start(machine: &Machine, payload: &Payload<OwnedFd>) -> io::Result<Self> {
+    /// Starts QEMU. Call it from a thread that lives as long as the guest.
+    pub fn start(machine: &Machine, payload: &Payload<Artefact>) -> io::Result<Self> {
         let (console, console_end) = UnixStream::pair()?;
         let (channel, channel_end) = UnixStream::pair()?;
         let (monitor, monitor_end) = UnixStream::pair()?;
@@ -51,7 +94,7 @@ impl Guest {
         }
         let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
         let wires = Wires {
-            payload: payload.map(inherited),
+            payload: payload.map(Artefact::name),
             flash: flash.as_ref().map(inherited),
             ends: Ends::Sockets {
                 console: console_end.as_raw_fd(),
@@ -63,13 +106,18 @@ impl Guest {
         let mut command = Command::new(&machine.qemu.path);
         command.args(words.iter().skip(1)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut keep = vec![console_end.as_fd(), channel_end.as_fd(), monitor_end.as_fd()];
-        keep.extend(payload.parts().map(OwnedFd::as_fd));
+        keep.extend(payload.parts().filter_map(Artefact::fd));
         keep.extend(flash.as_ref().map(OwnedFd::as_fd));
+        let scratch = match machine.display {
+            Display::None => None,
+            Display::Vga | Display::Mirrored => Some(Scratch::new()?),
+        };
+        keep.extend(scratch.as_ref().map(|scratch| scratch.file.as_fd()));
         let mut process = Process::start(&mut command, &keep)?;
         let stderr = process.take_stderr().ok_or(io::ErrorKind::BrokenPipe)?;
         // Our end only; whoever has inherited the other may keep it open after QEMU's end.
         fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
-        Ok(Self { console, channel, monitor, stderr, command: words, process })
+        Ok(Self { console, channel, monitor, stderr, scratch, command: words, process })
     }
 
     /// Readable once the process has ended.

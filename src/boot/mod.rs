@@ -5,16 +5,21 @@
 
 pub mod argv;
 pub mod console;
+pub mod drive;
+pub mod expect;
 pub mod firmware;
 pub mod guest;
 pub mod kvm;
 pub mod machine;
 mod outlet;
+mod plain;
 mod process;
 pub mod qemu;
 mod qmp;
+pub mod screen;
 pub mod session;
 pub mod signals;
 mod talk;
 pub mod terminal;
 pub mod transcript;
+pub mod unpack;

@@ -1,9 +1,9 @@
-//! QEMU's monitor protocol, as little as is needed: events in, `quit` out.
+//! QEMU's monitor protocol, as little as is needed: orders out, replies and events in.
 //!
 //! QMP is JSON objects, one a line (`docs/interop/qmp-spec.rst`). Lines that are not understood are passed over:
 //! newer QEMUs have more events. A guest cannot write here, but lines are bounded all the same.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::transcript::Event;
 
@@ -15,6 +15,13 @@ pub const NEGOTIATE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
 /// Asks QEMU to end, flushing its disks.
 pub const QUIT: &[u8] = b"{\"execute\":\"quit\"}\n";
 
+/// One order; its reply will have the same number.
+pub fn order(id: u64, name: &str, arguments: &Value) -> Vec<u8> {
+    let mut line = json!({"execute": name, "arguments": arguments, "id": id}).to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
 /// Something QEMU said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
@@ -25,6 +32,13 @@ pub enum Said {
     },
     /// An event worth noting.
     Event(Event),
+    /// What came of an order: its value, or why not.
+    Reply {
+        /// The order's number.
+        id: u64,
+        /// Its value, or QEMU's description of what is wrong.
+        result: Result<Value, String>,
+    },
 }
 
 /// Cuts a monitor's bytes into lines and reads them.
@@ -64,11 +78,19 @@ fn read_line(line: &[u8]) -> Option<Said> {
         return Some(Said::Greeting { version });
     }
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(id) = value.get("id").and_then(Value::as_u64) {
+        let result = match value.get("return") {
+            Some(value) => Ok(value.clone()),
+            None => Err(text("/error/desc")),
+        };
+        return Some(Said::Reply { id, result });
+    }
     let event = match value.get("event")?.as_str()? {
         "SHUTDOWN" => Event::Shutdown {
             guest: value.pointer("/data/guest").and_then(Value::as_bool).unwrap_or(false),
             reason: text("/data/reason"),
         },
+        "RESET" => Event::Restarted { guest: value.pointer("/data/guest").and_then(Value::as_bool).unwrap_or(false) },
         "WATCHDOG" => Event::Watchdog { action: text("/data/action") },
         "GUEST_PANICKED" => Event::GuestPanicked,
         "VSERPORT_CHANGE" if value.pointer("/data/open") == Some(&Value::Bool(false)) => Event::ChannelClosed,
@@ -102,6 +124,18 @@ mod tests {
                 ]
             );
         }
+    }
+
+    #[test]
+    fn replies_are_told_with_the_number_of_their_order() {
+        let mut monitor = Monitor::default();
+        let said = monitor.feed(
+            b"{\"return\": \"x\", \"id\": 3}\n{\"id\": 4, \"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n",
+        );
+        let reply = |id, result| Said::Reply { id, result };
+        assert_eq!(said, [reply(3, Ok("x".into())), reply(4, Err("no".to_owned()))]);
+        let order = super::order(9, "stop", &serde_json::json!({}));
+        assert_eq!(String::from_utf8_lossy(&order), "{\"arguments\":{},\"execute\":\"stop\",\"id\":9}\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod ending;
 mod frames;
 mod input;
 mod streams;
+mod watch;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use self::watch::Watching;
 use super::console::Console;
 use super::guest::Guest;
 use super::outlet::Outlet;
@@ -24,6 +26,7 @@ use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
 use crate::proto::frame::ToGuest;
+pub use watch::Watch;
 
 /// After a panic the machine should reset at once; after the channel closed it should end; a halted one never does.
 const GRACE: Duration = Duration::from_secs(3);
@@ -56,6 +59,8 @@ pub struct Settings {
     pub quiet: bool,
     /// Whether QEMU may have disks to flush, and is asked to end rather than killed.
     pub flush_disks: bool,
+    /// What to look for, where the console and the screen are all there is.
+    pub watch: Option<Watch>,
 }
 
 /// What our standard input and output are connected with.
@@ -67,6 +72,10 @@ pub enum Foreground {
     Terminal,
     /// The console of a guest without a channel; raw if ours is a terminal.
     Console,
+    /// The same, and nothing is typed.
+    Viewer,
+    /// Nothing: the console is only watched.
+    Nobody,
 }
 
 /// Where the console's bytes go besides memory.
@@ -118,6 +127,9 @@ struct Session<'tty> {
     grace: Option<Instant>,
     /// Ends that QEMU has closed.
     closed: Vec<Source>,
+    /// Orders on their way to the monitor.
+    orders: Vec<u8>,
+    watching: Watching,
 }
 
 /// How far the guest has come.
@@ -170,6 +182,8 @@ impl<'tty> Session<'tty> {
             interrupts: 0,
             grace: None,
             closed: Vec::new(),
+            orders: Vec::new(),
+            watching: Watching::default(),
         }
     }
 
@@ -184,7 +198,10 @@ impl<'tty> Session<'tty> {
                 Source::Ended => self.on_qemu_end()?,
                 Source::Console => drop(self.read_console()),
                 Source::Channel => self.on_channel(terminal),
-                Source::Monitor => drop(self.read_monitor()),
+                Source::Monitor => {
+                    self.write_orders();
+                    self.read_monitor();
+                }
                 Source::QemuStderr => drop(self.read_qemu_stderr()),
                 Source::Stdin => self.read_stdin(),
                 Source::Stdout => self.write_stdout(),
@@ -207,7 +224,7 @@ impl<'tty> Session<'tty> {
         let mut watched = vec![
             (Source::Signals, PollFd::new(&self.signals, PollFlags::IN)),
             (Source::Ended, PollFd::new(self.guest.ended(), PollFlags::IN)),
-            (Source::Monitor, PollFd::new(&self.guest.monitor, PollFlags::IN)),
+            (Source::Monitor, PollFd::new(&self.guest.monitor, wants(true, !self.orders.is_empty()))),
             (Source::Console, PollFd::new(&self.guest.console, console)),
         ];
         let channel = wants(!congested, !self.outbox.leaving().is_empty());
@@ -239,7 +256,7 @@ impl<'tty> Session<'tty> {
         let boot = self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting);
         let limits =
             [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
-        let next = limits.chain(self.grace).min()?;
+        let next = limits.chain(self.grace).chain(self.next_look()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -255,6 +272,8 @@ impl<'tty> Session<'tty> {
             self.end(Event::TimedOut { limit, after });
         } else if self.grace.is_some_and(|end| Instant::now() >= end) {
             self.phase = Phase::Over;
+        } else {
+            self.look_if_due();
         }
     }
 

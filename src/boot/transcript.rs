@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::screen::Seen;
 use crate::proto::frame::{Ended, Failure, Usage};
 
 /// Everything a boot gave, once it is over.
@@ -13,10 +14,28 @@ pub struct Transcript {
     pub console_tail: Vec<String>,
     /// What the kernel said about its own end, as the console told it.
     pub console: ConsoleSigns,
+    /// What the boot was to come to.
+    pub goal: Goal,
+    /// Expectations that were not met.
+    pub missing: Vec<String>,
+    /// What the screen showed at the end, where that was asked for.
+    pub screen: Seen,
     /// QEMU's last words on its standard error.
     pub qemu_said: Vec<String>,
     /// From QEMU's start to its end.
     pub duration: Duration,
+}
+
+/// What a boot is to come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Goal {
+    /// pid 1's report of how its command ended.
+    #[default]
+    Command,
+    /// Something on the console or the screen.
+    Expectations,
+    /// The guest's own end.
+    PowerOff,
 }
 
 /// Lines of the console that bear on the verdict: the first of each kind.
@@ -85,6 +104,23 @@ pub enum Event {
         /// `poweroff`, `reset`, ...
         action: String,
     },
+    /// The machine was reset, and goes on.
+    Restarted {
+        /// Whether the guest did it.
+        guest: bool,
+    },
+    /// Everything that was expected of the console and the screen has come.
+    Expected {
+        /// Since QEMU's start, by the host's clock.
+        at: Duration,
+        /// The line that had the last of it.
+        line: String,
+    },
+    /// A line came that must not.
+    Rejected {
+        /// The line.
+        line: String,
+    },
     /// The guest's panic device reported a panic.
     GuestPanicked,
     /// The guest closed the control channel.
@@ -142,6 +178,9 @@ impl Transcript {
             | Event::Failed { .. }
             | Event::Shutdown { .. }
             | Event::Watchdog { .. }
+            | Event::Restarted { .. }
+            | Event::Expected { .. }
+            | Event::Rejected { .. }
             | Event::GuestPanicked
             | Event::ChannelClosed
             | Event::Nonsense(_)

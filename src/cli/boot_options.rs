@@ -10,21 +10,17 @@ use crate::boot::firmware::Firmware;
 use crate::boot::machine::{Accelerator, Machine};
 use crate::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef};
 
-/// How the guest is booted, watched and judged.
+/// The machine, whatever it boots.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Machine")]
-pub struct BootArgs {
+pub struct MachineArgs {
     /// What runs guest code: `kvm`, `tcg` (QEMU's translator), or `auto`: KVM where it has just proven to work.
     #[arg(long, value_enum, default_value_t = AccelArg::Auto, env = "BOOTLING_ACCEL")]
     pub accel: AccelArg,
-    /// What the machine starts with: `none` (QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it is
-    /// here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
-    #[arg(long, value_name = "WHICH", default_value = "none", env = "BOOTLING_FIRMWARE", value_parser = firmware)]
-    pub firmware: FirmwareRef,
     /// UEFI variables to start with. The file is copied, never written. Default: those that belong to the firmware.
     #[arg(long, value_name = "FILE")]
     pub firmware_vars: Option<PathBuf>,
-    /// The QEMU program: a path, or a name on PATH. Default: the one for the kernel's architecture.
+    /// The QEMU program: a path, or a name on PATH. Default: the one for the guest's architecture.
     #[arg(long, value_name = "PATH", env = "BOOTLING_QEMU")]
     pub qemu: Option<PathBuf>,
     /// QEMU's machine type and its properties, such as `pc` or `q35,smm=off`.
@@ -36,19 +32,31 @@ pub struct BootArgs {
     /// Number of virtual CPUs, in any of QEMU's spellings.
     #[arg(long, value_name = "N")]
     pub smp: Option<OsString>,
-    /// Guest memory: a number of MiB, or with K, M, G. Default: 1 GiB, and more where the initrd needs it.
+    /// Guest memory: a number of MiB, or with K, M, G. Default: 1 GiB, more where an initrd needs it, 2 GiB for disks.
     #[arg(long, short = 'm', value_name = "SIZE", value_parser = memory_mib)]
     pub memory: Option<u64>,
-    /// Further words for the kernel's command line. May be repeated.
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
-    pub append: Vec<OsString>,
     /// One further argument for QEMU, exactly as it stands. May be repeated: --qemu-arg=-trace --qemu-arg='ich9*'
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
-    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none` (also 0). Default: none for a shell
-    /// on a terminal, else 10m with KVM and 30m with TCG.
+    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none` (also 0). Default: none where
+    /// somebody sits at a terminal and nothing is expected, else 10m with KVM and 30m with TCG.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub timeout: Option<LimitArg>,
+}
+
+/// How a kernel and its initrd are booted, watched and judged.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct BootArgs {
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// What the machine starts with: `none` (QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it is
+    /// here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
+    #[arg(long, value_name = "WHICH", default_value = "none", env = "BOOTLING_FIRMWARE", value_parser = firmware)]
+    pub firmware: FirmwareRef,
+    /// Further words for the kernel's command line. May be repeated.
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Vec<OsString>,
     /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG; twice that
     /// with UEFI firmware.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
@@ -73,9 +81,9 @@ pub enum AccelArg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitArg(pub Option<Duration>);
 
-impl BootArgs {
-    /// What is meant, limits apart: they depend on the accelerator (see [`BootArgs::limits`]).
-    pub fn spec(&self, tty: bool) -> BootSpec {
+impl MachineArgs {
+    /// What is meant, limits apart: they depend on the machine.
+    pub fn spec(&self, firmware: FirmwareRef) -> BootSpec {
         BootSpec {
             qemu: self.qemu.clone(),
             accel: match self.accel {
@@ -87,38 +95,59 @@ impl BootArgs {
             cpu: self.cpu.clone(),
             smp: self.smp.clone(),
             memory_mib: self.memory,
-            firmware: self.firmware.clone(),
+            firmware,
             firmware_vars: self.firmware_vars.clone(),
-            append: self.append.clone(),
+            append: Vec::new(),
             qemu_args: self.qemu_arg.clone(),
+            console: ConsoleTo::Tail,
+            tty: false,
+        }
+    }
+
+    /// The limit on the whole.
+    pub fn limit(&self, machine: &Machine, interactive: bool) -> Option<Duration> {
+        let minutes = match machine.accelerator {
+            Accelerator::Kvm => 10,
+            Accelerator::Tcg => 30,
+        };
+        let total = (!interactive).then(|| Duration::from_secs(minutes * 60));
+        self.timeout.map_or(total, |limit| limit.0)
+    }
+}
+
+impl BootArgs {
+    /// What is meant, limits apart: they depend on the machine (see [`BootArgs::limits`]).
+    pub fn spec(&self, tty: bool) -> BootSpec {
+        BootSpec {
+            append: self.append.clone(),
             console: match &self.console {
                 None => ConsoleTo::Tail,
                 Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,
                 Some(path) => ConsoleTo::File(path.clone()),
             },
             tty,
+            ..self.machine.spec(self.firmware.clone())
         }
     }
 
     /// The limits for this machine: total, and to pid 1's first word.
     pub fn limits(&self, machine: &Machine, interactive: bool) -> (Option<Duration>, Option<Duration>) {
-        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
-        // OVMF alone takes as long as a kernel, and then decompresses it on an emulated processor.
+        // OVMF alone takes as long as a kernel, which is then unpacked in the guest.
         let slowly = match machine.firmware {
             Firmware::Direct | Firmware::Bios(_) => 1,
             Firmware::Uefi(_) => 2,
         };
-        let (total, boot) = match machine.accelerator {
-            Accelerator::Kvm => (minutes(10), minutes(slowly)),
-            Accelerator::Tcg => (minutes(30), minutes(5 * slowly)),
+        let minutes = match machine.accelerator {
+            Accelerator::Kvm => slowly,
+            Accelerator::Tcg => 5 * slowly,
         };
-        let total = if interactive { None } else { total };
-        (self.timeout.map_or(total, |limit| limit.0), self.boot_timeout.map_or(boot, |limit| limit.0))
+        let boot = Some(Duration::from_secs(minutes * 60));
+        (self.machine.limit(machine, interactive), self.boot_timeout.map_or(boot, |limit| limit.0))
     }
 }
 
 /// Reads a word, or a path.
-fn firmware(text: &str) -> Result<FirmwareRef, String> {
+pub fn firmware(text: &str) -> Result<FirmwareRef, String> {
     Ok(match text {
         "none" => FirmwareRef::Direct,
         "bios" => FirmwareRef::Bios,

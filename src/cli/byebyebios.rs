@@ -21,7 +21,7 @@ use crate::plan::stamp::{Deed, Wish};
   - bytes 0 to 439 change and nothing else; it put a protective record for 5 GiB over whatever was there, and zeros over
     the disk signature and the other three records. So 440 bytes have room, not 446.
   - without --boot-stub the boot sector is bootling's: it sets up what it needs, shows the message once on each console
-    (not `SSTTOOPP` under -nographic), takes LF as well as CR LF, and packs runs of one character.
+    (not `SSTTOOPP` under -nographic), takes LF as well as CR LF, and packs what repeats.
   - qcow2, fixed VHD and compressed images are understood, and sectors of 4096 bytes.
   - refused without --force are also the boot code of GRUB, syslinux, Windows or somebody unknown, a BIOS boot partition,
     a hybrid boot record, a GPT with wrong checksums, and an image that a QEMU has open. A disk whose partitions are
@@ -81,7 +81,7 @@ fn joined(stub: &[u8], text: &[u8]) -> anyhow::Result<[u8; BOOT_CODE]> {
             anyhow::anyhow!(
                 "joining boot stub ({stub} bytes), message ({text}) and NUL: {over} bytes more than the {BOOT_CODE} there are"
             ),
-            "without --boot-stub, runs of one character in the message are packed"
+            "without --boot-stub, what repeats in the message is packed"
         ));
     }
     let mut code = [0; BOOT_CODE];

@@ -4,7 +4,9 @@
 //! `git bisect run` skips what could not be tested.
 
 mod boot;
+mod boot_disk;
 mod boot_options;
+mod boot_report;
 pub mod build;
 pub mod byebyebios;
 mod check;
@@ -12,6 +14,7 @@ mod compose;
 mod digest;
 mod disk;
 mod doctor;
+mod json;
 mod listing;
 pub mod ls;
 pub mod make_tiny_image;
@@ -22,6 +25,7 @@ mod prepare;
 mod progress;
 mod report;
 mod run;
+pub mod sign_options;
 mod stamp;
 
 use std::ffi::OsString;

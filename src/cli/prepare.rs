@@ -121,7 +121,8 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     Ok(Prepared { machine, image, kernel: kernel.origin, initrd: made.initrd, cache })
 }
 
-const fn default_cpu(accelerator: Accelerator) -> &'static str {
+/// `-cpu` where none was asked for.
+pub const fn default_cpu(accelerator: Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "max",

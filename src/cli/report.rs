@@ -120,6 +120,17 @@ pub struct Circumstances<'a> {
     pub total: Duration,
 }
 
+impl QemuReport {
+    /// The emulator of a machine, and the command line it was started with.
+    pub fn new(machine: &Machine, command: &[OsString]) -> Self {
+        Self {
+            path: machine.qemu.path.display().to_string(),
+            version: machine.qemu.facts.version.clone(),
+            command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        }
+    }
+}
+
 impl Report {
     /// Puts everything together.
     pub fn new(outcome: &Outcome, transcript: &Transcript, around: &Circumstances<'_>) -> Self {
@@ -140,7 +151,6 @@ impl Report {
             Event::Note(text) => Some(text.clone()),
             _ => None,
         });
-        let lossy = |word: &OsString| word.to_string_lossy().into_owned();
         Self {
             outcome: outcome.name(),
             exit_code: outcome.exit_code(),
@@ -169,19 +179,16 @@ impl Report {
             firmware: around.machine.firmware.name(),
             firmware_path: around.machine.firmware.path().map(|path| path.display().to_string()),
             channel: around.machine.transport.name(),
-            qemu: QemuReport {
-                path: around.machine.qemu.path.display().to_string(),
-                version: around.machine.qemu.facts.version.clone(),
-                command: around.command.iter().map(lossy).collect(),
-            },
+            qemu: QemuReport::new(around.machine, around.command),
             notes: notes.collect(),
             console_tail: transcript.console_tail.clone(),
         }
     }
 }
 
-/// What a person gets to read on standard error; empty where the command has spoken for itself.
-pub fn for_people(outcome: &Outcome, transcript: &Transcript) -> String {
+/// What a person gets to read on standard error; empty where the command has spoken for itself. `more` says how to see
+/// all of the console; without it the console was seen, and is not shown again.
+pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>) -> String {
     let Some(sentence) = outcome.sentence() else { return String::new() };
     let bold = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     let dim = Style::new().dimmed();
@@ -200,10 +207,10 @@ pub fn for_people(outcome: &Outcome, transcript: &Transcript) -> String {
     if !transcript.qemu_said.is_empty() {
         lines("QEMU said:", &transcript.qemu_said);
     }
-    if transcript.console_tail.is_empty() {
-        lines("The guest's console is empty.", &[]);
-    } else {
-        lines("The guest's console ended with (--console - shows all of it):", &transcript.console_tail);
+    match more {
+        _ if transcript.console_tail.is_empty() => lines("The guest's console is empty.", &[]),
+        Some(more) => lines(&format!("The guest's console ended with ({more}):"), &transcript.console_tail),
+        None => {}
     }
     text
 }

@@ -8,21 +8,20 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
 
 use super::boot_options::BootArgs;
+use super::json::Json;
 use super::options::InitrdArgs;
 use super::output;
 use super::prepare::{self, Prepared};
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
-use crate::boot::guest::Guest;
+use crate::boot::guest::{Artefact, Guest};
 use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
 use crate::verdict::{code, judge};
-use crate::write::Output;
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -173,18 +172,20 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
         show_qemu: !spec.qemu_args.is_empty(),
         quiet: args.quiet,
         flush_disks: !spec.qemu_args.is_empty(),
+        watch: None,
     };
     let signals = Signals::catch().context("catching signals")?;
     if tty && on_terminal && !args.quiet {
         output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
     }
-    let payload = Payload::Linux { kernel: open(&prepared.image)?.into(), initrd: prepared.initrd };
+    let kernel = Artefact::Open(open(&prepared.image)?.into());
+    let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd) };
     let build = start.elapsed();
     let guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
     let command = guest.command.clone();
     let transcript = converse(guest, settings, signals).context("talking with the guest")?;
     let outcome = judge(&transcript);
-    output::to_stderr(&for_people(&outcome, &transcript));
+    output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
     let around = Circumstances {
         machine: &prepared.machine,
         command: &command,
@@ -194,6 +195,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
     };
     Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))
 }
+
 fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
 }
@@ -217,32 +219,4 @@ fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');
     std::io::stdout().write_all(&line).context("writing the command line")
-}
-
-/// Where the verdict goes: whole or not at all.
-struct Json {
-    path: PathBuf,
-    /// Nothing for standard output.
-    output: Option<Output>,
-}
-
-impl Json {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let output = (path.as_os_str() != "-").then(|| Output::create(path)).transpose();
-        let output = output.with_context(|| format!("writing the verdict to {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), output })
-    }
-
-    fn write(self, report: &impl Serialize) -> anyhow::Result<()> {
-        let failed = || format!("writing the verdict to {}", self.path.display());
-        let mut text = serde_json::to_vec_pretty(report).with_context(failed)?;
-        text.push(b'\n');
-        match self.output {
-            None => std::io::stdout().write_all(&text).with_context(failed),
-            Some(mut output) => {
-                output.write_all(&text).with_context(failed)?;
-                output.finish().with_context(failed)
-            }
-        }
-    }
 }

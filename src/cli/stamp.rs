@@ -48,8 +48,8 @@ device in use, an image that a QEMU has open, and dirty bitmaps of a qcow2 image
 Exit status: 0, also where nothing had to be done; 2 for wrong usage, 125 where the image was not stamped.
 ")]
 pub struct StampArgs {
-    /// Show the text in FILE, `-` for standard input: UTF-8, at most 79 columns and 23 rows, runs of one character cost
-    /// two bytes.
+    /// Show the text in FILE, `-` for standard input: UTF-8, at most 79 columns and 23 rows; what
+    /// repeats is packed.
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["preset", "undo"])]
     message: Option<PathBuf>,
     /// Show a ready-made text: standard, libvirt, proxmox, ec2 or virtualbox.
@@ -95,13 +95,13 @@ pub struct StampArgs {
 }
 
 /// The words of `--preset`.
-fn preset() -> impl TypedValueParser<Value = Preset> {
+pub fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name))
         .try_map(|word| Preset::ALL.into_iter().find(|known| known.name() == word).ok_or("no such preset"))
 }
 
 /// The words of `--then`.
-fn then() -> impl TypedValueParser<Value = Then> {
+pub fn then() -> impl TypedValueParser<Value = Then> {
     PossibleValuesParser::new(Then::ALL.map(word_of))
         .try_map(|word| Then::ALL.into_iter().find(|known| word_of(*known) == word).ok_or("no such ending"))
 }
@@ -162,8 +162,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
 
 /// The boot code with a message, or how much too long that is.
 pub fn fitted(message: &Message, then: Then) -> anyhow::Result<[u8; BOOT_CODE]> {
-    boot_code(message, then)
-        .map_err(|error| output::advise(error, "runs of one character take two bytes, other characters one each"))
+    boot_code(message, then).map_err(|error| output::advise(error, "what repeats is packed; shorten what does not"))
 }
 
 /// Reads a message and checks it.

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{FLUSH_GRACE, QEMU_LINES, QUIT_GRACE, Session, ends, timespec};
+use super::{FLUSH_GRACE, QEMU_LINES, QUIT_GRACE, Session, Watch, ends, timespec};
 use crate::boot::qmp;
-use crate::boot::transcript::{Event, Transcript};
+use crate::boot::transcript::{Event, Goal, Transcript};
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -27,6 +27,7 @@ impl Session<'_> {
 
     /// Ends QEMU, writes out what waits, and tells what happened.
     pub(super) fn finish(mut self) -> std::io::Result<Transcript> {
+        self.look_at_the_end()?;
         if self.settings.flush_disks && self.guest.exit()?.is_none() {
             self.quit_qemu()?;
         }
@@ -40,7 +41,17 @@ impl Session<'_> {
         let (console_tail, console) = self.console.finish();
         let (mut qemu_said, _) = self.qemu_stderr.finish();
         qemu_said.drain(..qemu_said.len().saturating_sub(QEMU_LINES));
-        Ok(Transcript { events: self.events, console_tail, console, qemu_said, duration: self.start.elapsed() })
+        let watch = self.settings.watch.as_ref();
+        Ok(Transcript {
+            events: self.events,
+            console_tail,
+            console,
+            goal: watch.map_or(Goal::Command, Watch::goal),
+            missing: watch.map(|watch| watch.expectations.missing()).unwrap_or_default(),
+            screen: self.watching.seen,
+            qemu_said,
+            duration: self.start.elapsed(),
+        })
     }
 
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {

@@ -63,7 +63,14 @@ impl Session<'_> {
                 (0, _) | (_, 0) => (24, 80),
                 size => size,
             },
-            (Some(_) | None, Foreground::Streams | Foreground::Console | Foreground::Terminal) => (0, 0),
+            (
+                Some(_) | None,
+                Foreground::Streams
+                | Foreground::Console
+                | Foreground::Terminal
+                | Foreground::Viewer
+                | Foreground::Nobody,
+            ) => (0, 0),
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);

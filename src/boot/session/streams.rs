@@ -23,9 +23,11 @@ impl<'tty> Session<'tty> {
         let Some(len) = self.length(Source::Console, read) else { return false };
         let bytes = &buffer[..len];
         self.console.feed(bytes);
-        if self.settings.foreground == Foreground::Console {
-            self.out.push(bytes);
+        match self.settings.foreground {
+            Foreground::Console | Foreground::Viewer => self.out.push(bytes),
+            Foreground::Streams | Foreground::Terminal | Foreground::Nobody => {}
         }
+        self.watch_console(bytes);
         match &mut self.settings.console {
             ConsoleSink::Nowhere => {}
             ConsoleSink::Stderr => {
@@ -59,8 +61,10 @@ impl<'tty> Session<'tty> {
                     if event == Event::ChannelClosed {
                         self.grace = Some(Instant::now() + GRACE);
                     }
+                    self.watch_machine(&event);
                     self.note(event);
                 }
+                Said::Reply { id, result } => self.on_reply(id, result),
             }
         }
         true

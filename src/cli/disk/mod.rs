@@ -1,5 +1,6 @@
 //! `bootling disk`: an EFI-only disk image, in any container, from a kernel and the initrd that is made for it.
 
+mod boot_sector;
 mod describe;
 mod program;
 mod size;
@@ -15,6 +16,7 @@ use anyhow::{Context, anyhow, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use self::boot_sector::BootSectorArgs;
 use self::describe::Disk;
 use self::program::{Program, program};
 use self::target::Target;
@@ -22,8 +24,6 @@ use super::build::{compression, mtime};
 use super::options::{self, InitrdArgs};
 use super::output;
 use super::progress::Progress;
-use crate::disk::bootsector::{Message, Then, boot_code};
-use crate::disk::mbr::BOOT_CODE;
 use crate::disk::pe::Machine;
 use crate::disk::{Guid, SectorSize};
 use crate::plan::disk::{EspEntry, EspNode, EspTree, Layout, LayoutError, Profile, Sectors, Wanted};
@@ -98,6 +98,8 @@ pub struct DiskArgs {
     /// What a directory given to --root becomes.
     #[arg(long, value_enum, value_name = "FS", default_value_t = RootFsArg::Squashfs, help_heading = "Disk", requires = "root")]
     root_fs: RootFsArg,
+    #[command(flatten)]
+    boot_sector: BootSectorArgs,
     /// The container. Default: what FILE's name says, else raw.
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
     format: Option<FormatArg>,
@@ -236,6 +238,8 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     for note in &target.notes {
         output::note(note);
     }
+    // What is wrong with the message shows before anything takes time.
+    let boot_code = args.boot_sector.code()?;
     let mut progress = Progress::new(false);
     let program = program(args, &mut progress).map_err(program::advise)?;
     if args.verbose {
@@ -263,7 +267,7 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
         tree: &tree,
         files: &files,
         root: root.as_ref().map(|root| (root, root_kind)),
-        boot_code: stub()?,
+        boot_code,
         time: time.into(),
     })?;
     let disk = Disk::new(&layout, &made, &tree);
@@ -359,11 +363,6 @@ fn root_type(machine: Machine) -> Guid {
         Machine::ARM => Guid::from_fields(0x69DA_D710, 0x2CE4, 0x4E3C, [0xB1, 0x6C], 0x21A1_D49A_BED3),
         _ => Guid::LINUX_DATA,
     }
-}
-
-/// What a legacy BIOS gets to run.
-fn stub() -> anyhow::Result<[u8; BOOT_CODE]> {
-    Ok(boot_code(&Message::standard(), Then::Halt).unwrap_or([0; BOOT_CODE]))
 }
 
 /// Writes it out, sums and all.

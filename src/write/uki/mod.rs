@@ -6,10 +6,14 @@
 use std::io;
 use std::sync::Arc;
 
+use sha2::Sha256;
+
 use super::extents::{ExtentError, Extents, Source, SourceFile};
 use super::{Output, Sink, WriteError};
-use crate::disk::pe::{Appended, Attached, Machine, NewSection, Pe, PeError, append};
+use crate::disk::pe::pkcs7::Sha256Digest;
+use crate::disk::pe::{Appended, Attached, Machine, NewSection, Pe, PeError, Tail, append, attach, digest};
 use crate::disk::uki::{StubInfo, UkiSection};
+use crate::resolve::signer::{Signer, SignerError};
 use crate::resolve::uki::UkiParts;
 
 /// The kernel's `COMMAND_LINE_SIZE` on x86 and arm64, with its final NUL (`arch/x86/include/asm/setup.h`).
@@ -47,6 +51,12 @@ pub enum UkiWriteError {
     /// A file that would not be read.
     #[error(transparent)]
     Extent(#[from] ExtentError),
+    /// The key's own trouble.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// No place for a signature, or no digest.
+    #[error("signing the EFI program")]
+    Signature(#[source] PeError),
     /// The kernel's file.
     #[error("reading kernel {kernel}")]
     Kernel {
@@ -170,6 +180,22 @@ impl Uki {
     /// Its headers, as they are in the file.
     pub fn pe(&self) -> Result<Pe, PeError> {
         Pe::parse(&self.head, self.size())
+    }
+
+    /// Its Authenticode digest: what a signature is for, and what firmware measures.
+    pub fn digest(&self) -> Result<Sha256Digest, PeError> {
+        let digested = digest::<Sha256>(&self.pe()?, &self.extents(), Tail::Padded)?;
+        let mut fixed = Sha256Digest::default();
+        fixed.copy_from_slice(&digested.digest);
+        Ok(fixed)
+    }
+
+    /// Signs it for Secure Boot.
+    pub fn sign(&mut self, signer: &Signer) -> Result<(), UkiWriteError> {
+        let pkcs7 = signer.sign(&self.digest().map_err(UkiWriteError::Signature)?)?;
+        let attached = self.pe().and_then(|pe| attach(&pe, &pkcs7)).map_err(UkiWriteError::Signature)?;
+        self.attach(&attached);
+        Ok(())
     }
 
     /// Puts a signature behind it.

@@ -1,0 +1,284 @@
+//! What is expected of a console, and what must not come.
+//!
+//! Each line is matched as it grows, so that a prompt is seen without a line's end behind it; `$` therefore matches where
+//! the console has come to so far. Expectations are met one after the other, each behind the one before it. What must
+//! not come counts first. Memory is bounded: of a longer line the last part is kept.
+
+use regex::bytes::Regex;
+
+use super::plain::{Piece, Plain};
+
+/// Longest part of a line that is matched.
+const LINE: usize = 8 * 1024;
+
+/// Expectations of a console and of a screen.
+#[derive(Debug, Default)]
+pub struct Expectations {
+    console: Vec<Regex>,
+    screen: Vec<Regex>,
+    rejected: Vec<Regex>,
+    met: usize,
+    screen_met: usize,
+    plain: Plain,
+    line: Vec<u8>,
+    /// Where in the line the next expectation may begin.
+    from: usize,
+    /// All that matters has come: of the line that had it only the rest is read.
+    decided: Option<Rest>,
+}
+
+/// How much of the line that decided has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    ToCome,
+    Here,
+    /// It was not a line of the console.
+    Elsewhere,
+}
+
+/// What came of looking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// Everything that was expected has come; the line that had the last of it.
+    Met(String),
+    /// A line that must not come.
+    Rejected(String),
+}
+
+impl Expectations {
+    /// Expectations of the console and of the screen, each in order, and what must not come on the console.
+    pub fn new(console: Vec<Regex>, screen: Vec<Regex>, rejected: Vec<Regex>) -> Self {
+        Self { console, screen, rejected, ..Self::default() }
+    }
+
+    /// Whether anything is expected at all.
+    pub fn are_any(&self) -> bool {
+        !(self.console.is_empty() && self.screen.is_empty())
+    }
+
+    /// Whether the screen has to be looked at.
+    pub fn want_screen(&self) -> bool {
+        self.screen_met < self.screen.len()
+    }
+
+    /// What has not been seen yet.
+    pub fn missing(&self) -> Vec<String> {
+        let left = |all: &[Regex], met: usize| all[met..].iter().map(ToString::to_string).collect::<Vec<_>>();
+        [left(&self.console, self.met), left(&self.screen, self.screen_met)].concat()
+    }
+
+    /// The line of the console that decided, as far as it has come, and whether its end is here.
+    pub fn whole_line(&self) -> Option<(String, bool)> {
+        let rest = self.decided.filter(|rest| *rest != Rest::Elsewhere)?;
+        Some((self.said(), rest == Rest::Here))
+    }
+
+    /// Takes the console's next bytes. Once something was sighted, nothing more will be.
+    pub fn feed(&mut self, bytes: &[u8]) -> Option<Sighting> {
+        let mut bytes = bytes.iter();
+        if self.decided.is_none() {
+            let found = self.read(&mut bytes)?;
+            self.decided.get_or_insert(Rest::ToCome);
+            self.read_rest(bytes);
+            return Some(found);
+        }
+        self.read_rest(bytes);
+        None
+    }
+
+    fn read_rest<'a>(&mut self, bytes: impl Iterator<Item = &'a u8>) {
+        for byte in bytes {
+            match self.plain.feed(*byte) {
+                _ if self.decided != Some(Rest::ToCome) => return,
+                Some(Piece::LineEnd) => self.decided = Some(Rest::Here),
+                Some(Piece::Text(byte)) if self.line.len() < LINE => self.line.push(byte),
+                Some(Piece::Text(_)) | None => {}
+            }
+        }
+    }
+
+    fn read<'a>(&mut self, bytes: &mut impl Iterator<Item = &'a u8>) -> Option<Sighting> {
+        for byte in bytes {
+            match self.plain.feed(*byte) {
+                None => {}
+                Some(Piece::Text(byte)) => {
+                    self.line.push(byte);
+                    if self.line.len() >= LINE
+                        && let found @ Some(_) = self.shorten()
+                    {
+                        return found;
+                    }
+                }
+                Some(Piece::LineEnd) => {
+                    let found = self.look();
+                    if found.is_some() {
+                        self.decided = Some(Rest::Here);
+                        return found;
+                    }
+                    self.line.clear();
+                    self.from = 0;
+                }
+            }
+        }
+        self.look()
+    }
+
+    /// Takes what the screen shows.
+    pub fn see(&mut self, rows: &[String]) -> Option<Sighting> {
+        let text = rows.join("\n");
+        let mut from = 0;
+        while let Some(found) =
+            self.screen.get(self.screen_met).and_then(|wanted| wanted.find_at(text.as_bytes(), from))
+        {
+            self.screen_met += 1;
+            from = found.end();
+            if self.is_met() {
+                self.decided.get_or_insert(Rest::Elsewhere);
+                let line = text.get(..from).and_then(|before| before.lines().last()).unwrap_or_default();
+                return Some(Sighting::Met(line.trim_end().to_owned()));
+            }
+        }
+        None
+    }
+
+    fn is_met(&self) -> bool {
+        self.are_any() && self.met == self.console.len() && !self.want_screen()
+    }
+
+    /// Matches the line as far as it has come.
+    fn look(&mut self) -> Option<Sighting> {
+        if self.line.is_empty() && self.from > 0 {
+            return None;
+        }
+        if self.rejected.iter().any(|wrong| wrong.is_match(&self.line)) {
+            return Some(Sighting::Rejected(self.said()));
+        }
+        while let Some(found) = self.console.get(self.met).and_then(|next| next.find_at(&self.line, self.from)) {
+            self.met += 1;
+            self.from = found.end();
+            if self.is_met() {
+                return Some(Sighting::Met(self.said()));
+            }
+        }
+        None
+    }
+
+    /// Makes room in a line that is too long, after a look at it.
+    fn shorten(&mut self) -> Option<Sighting> {
+        let found = self.look();
+        self.line.drain(..LINE / 2);
+        self.from = self.from.saturating_sub(LINE / 2);
+        found
+    }
+
+    fn said(&self) -> String {
+        let mut said = super::console::printable(&self.line);
+        if let Some((at, _)) = said.char_indices().nth(512) {
+            said.truncate(at);
+        }
+        said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expectations, LINE, Sighting};
+    use proptest::prelude::*;
+    use regex::bytes::Regex;
+
+    fn regexes(patterns: &[&str]) -> Vec<Regex> {
+        patterns.iter().map(|pattern| Regex::new(pattern).expect("a pattern")).collect()
+    }
+
+    fn expect(patterns: &[&str], rejected: &[&str]) -> Expectations {
+        Expectations::new(regexes(patterns), Vec::new(), regexes(rejected))
+    }
+
+    #[test]
+    fn a_prompt_is_seen_before_its_line_ends_and_colours_do_not_hide_it() {
+        let mut expected = expect(&["^debian login: $"], &[]);
+        assert_eq!(expected.feed(b"last login: x\r\n"), None);
+        assert_eq!(expected.feed(b"\x1b[1mdebian\x1b[0m lo"), None);
+        assert_eq!(expected.feed(b"gin: "), Some(Sighting::Met("debian login:".to_owned())));
+        assert_eq!(expected.whole_line(), Some(("debian login:".to_owned(), false)));
+        assert_eq!(expected.feed(b"root\r\nPassword: "), None);
+        assert_eq!(expected.whole_line(), Some(("debian login: root".to_owned(), true)));
+        assert!(expected.missing().is_empty());
+    }
+
+    #[test]
+    fn expectations_are_met_in_order_and_each_behind_the_one_before() {
+        let mut expected = expect(&["one", "two", "t"], &[]);
+        assert_eq!(expected.feed(b"two one\n"), None);
+        assert_eq!(expected.missing(), ["two", "t"]);
+        assert_eq!(expected.feed(b"two"), None);
+        assert_eq!(expected.missing(), ["t"]);
+        assert_eq!(expected.feed(b"-\n\nt"), Some(Sighting::Met("t".to_owned())));
+    }
+
+    #[test]
+    fn what_must_not_come_counts_before_what_is_expected() {
+        let mut expected = expect(&["done"], &["(?i)error"]);
+        assert_eq!(expected.feed(b"done with ERRORs\n"), Some(Sighting::Rejected("done with ERRORs".to_owned())));
+        let mut nothing_expected = expect(&[], &["x"]);
+        assert!(!nothing_expected.are_any());
+        assert_eq!(nothing_expected.feed(b"abc\n\r\n"), None);
+        assert_eq!(nothing_expected.feed(b"x"), Some(Sighting::Rejected("x".to_owned())));
+    }
+
+    #[test]
+    fn a_screen_is_looked_at_as_a_whole() {
+        let mut expected = Expectations::new(regexes(&["ready"]), regexes(&["(?m)^UEFI$", "only"]), Vec::new());
+        let rows = ["UEFI", "", "only   "].map(str::to_owned);
+        assert!(expected.want_screen());
+        assert_eq!(expected.see(&rows[..1]), None);
+        assert_eq!(expected.missing(), ["ready", "only"]);
+        assert_eq!(expected.see(&rows), None, "the console has not come so far");
+        assert_eq!(expected.feed(b"ready"), Some(Sighting::Met("ready".to_owned())));
+    }
+
+    #[test]
+    fn a_line_without_end_is_matched_in_bounded_memory() {
+        let mut expected = expect(&["needle"], &[]);
+        for _ in 0..1000 {
+            assert_eq!(expected.feed(&[b'x'; 1021]), None);
+            assert!(expected.line.len() < LINE);
+        }
+        assert!(matches!(expected.feed(b"needle"), Some(Sighting::Met(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_console_is_cut_the_same_is_seen(
+            noise in proptest::collection::vec("[a-z \x1b\\[0-9;mH\r\n\u{e9}]{0,20}", 1..12),
+            cuts in proptest::collection::vec(1_usize..40, 1..40),
+            words in proptest::collection::vec(0_usize..3, 0..12),
+        ) {
+            let wanted = ["FIRST", "SECOND", "THIRD"];
+            let mut stream = String::new();
+            for (at, part) in noise.iter().enumerate() {
+                stream.push_str(part);
+                if let Some(word) = words.get(at) {
+                    stream.push('\n');
+                    stream.push_str(wanted[*word]);
+                }
+            }
+            let whole = {
+                let mut expected = expect(&wanted, &["WRONG"]);
+                (expected.feed(stream.as_bytes()).is_some(), expected.missing())
+            };
+            let mut expected = expect(&wanted, &["WRONG"]);
+            let mut rest = stream.as_bytes();
+            let mut seen = false;
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() || seen {
+                    break;
+                }
+                let (part, after) = rest.split_at((*cut).min(rest.len()));
+                seen = expected.feed(part).is_some();
+                rest = after;
+            }
+            prop_assert_eq!((seen, expected.missing()), whole);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A console's text without its control sequences, however the bytes are cut.
+//!
+//! ECMA-48 sequences and the two- and three-byte escapes of terminals (ECMA-35) are dropped. What moves the cursor to
+//! another place ends the line, since what is written there does not follow on what was written before: firmware paints
+//! its menus that way.
+
+/// Longest control sequence that is believed in; what is longer is text again.
+const SEQUENCE: usize = 256;
+
+/// What the bytes of a console mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// A byte of text.
+    Text(u8),
+    /// The line is over.
+    LineEnd,
+}
+
+/// Reads a console's bytes one by one.
+#[derive(Debug, Clone, Default)]
+pub struct Plain {
+    state: State,
+    length: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    /// After ESC.
+    Escape,
+    /// After ESC and an intermediate byte: one more follows.
+    Final,
+    /// After ESC `[`.
+    Control,
+    /// After ESC `]`, `P`, `X`, `^` or `_`: a string up to BEL or ESC `\`.
+    String,
+    /// After ESC in such a string.
+    StringEscape,
+}
+
+impl Plain {
+    /// Takes the next byte.
+    pub fn feed(&mut self, byte: u8) -> Option<Piece> {
+        self.length = if self.state == State::Text { 0 } else { self.length + 1 };
+        if self.length > SEQUENCE {
+            self.state = State::Text;
+        }
+        let (state, piece) = match (self.state, byte) {
+            (State::StringEscape, b'\\') | (State::String, 0x07) => (State::Text, None),
+            (State::String | State::StringEscape, 0x1b) => (State::StringEscape, None),
+            (State::String | State::StringEscape, _) => (State::String, None),
+            (_, 0x1b) => (State::Escape, None),
+            // A line's end is believed wherever it comes: a sequence that was cut off swallows one line at most.
+            (_, b'\n' | b'\r') => (State::Text, Some(Piece::LineEnd)),
+            (State::Text, b'\t') => (State::Text, Some(Piece::Text(b' '))),
+            (State::Text, 0..=0x1f | 0x7f) => (State::Text, None),
+            (State::Text, _) => (State::Text, Some(Piece::Text(byte))),
+            (State::Escape, b'[') => (State::Control, None),
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => (State::String, None),
+            (State::Escape, 0x20..=0x2f) => (State::Final, None),
+            // Index, next line, reverse index, reset.
+            (State::Escape, b'D' | b'E' | b'M' | b'c') => (State::Text, Some(Piece::LineEnd)),
+            (State::Escape | State::Final, _) => (State::Text, None),
+            // Cursor up and down, to a line, to a place; screen erased.
+            (State::Control, b'A' | b'B' | b'E' | b'F' | b'H' | b'J' | b'd' | b'f') => {
+                (State::Text, Some(Piece::LineEnd))
+            }
+            (State::Control, 0x40..=0x7e) => (State::Text, None),
+            (State::Control, _) => (State::Control, None),
+        };
+        self.state = state;
+        piece
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Piece, Plain};
+
+    fn plain(bytes: &[u8]) -> String {
+        let mut plain = Plain::default();
+        let pieces = bytes.iter().filter_map(|byte| plain.feed(*byte));
+        let text: Vec<u8> = pieces.map(|piece| if let Piece::Text(byte) = piece { byte } else { b'|' }).collect();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[test]
+    fn what_firmware_and_shells_send_is_read_as_text() {
+        for (sent, text) in [
+            (&b"\x1b[2J\x1b[01;01H\x1b[=3hBdsDxe: loading\r\n"[..], "||BdsDxe: loading||"),
+            (b"\x1b[1m\x1b[33m\x1b[40mShell> \x1b[0m\x1b[37m\x1b[40m", "Shell> "),
+            (b"\x1b]0;title\x07$ \x1b(Bls\x1b[?2004h", "$ ls"),
+            (b"\x1bP1$r\x1b\\x\x1b7\x1b8\x1b=", "x"),
+            (b"a\tb\x07\x08c\xc3\xbc", "a bc\u{fc}"),
+            (b"cut \x1b[3\nnext", "cut |next"),
+            (b"\x1b]no end\x1b[31m", ""),
+        ] {
+            assert_eq!(plain(sent), text, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_without_end_swallows_a_bounded_part() {
+        let mut sent = b"\x1b]".to_vec();
+        sent.extend([b'x'; 1000]);
+        let text = plain(&sent);
+        assert!(text.len() > 700, "{}", text.len());
+    }
+}
