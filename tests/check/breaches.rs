@@ -1,36 +1,19 @@
-//! Images that are broken in one way each, and the rules that this breaks: none less, none more. Then images that nobody
-//! would make, against which a check has to end soon and without a panic.
-
-#[path = "support/image.rs"]
-mod image;
+//! One breach a time: each finds its own rules broken, none less and none more, and each rule has a breach.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
-use bootling::check::{Report, Severity, disk, initrd, program, rules};
+use bootling::check::{disk, program, rules};
 use bootling::disk::gpt::{Copy, Gpt, Header, read};
 use bootling::disk::mbr::{Mbr, Record};
-use bootling::disk::{Guid, Lba, SectorSize};
-use image::{ESP, Recipe};
+use bootling::disk::{Guid, Lba, Medium, SectorSize};
+
+use crate::recipe::{self, ESP, Recipe, ids, loader, put, small, table, told};
 
 /// What is noted of every disk of ours: it is no FAT32, and not signed.
 const NOTED: [&str; 2] = ["fat-kind", "sign-none"];
 
-fn ids(report: &Report) -> BTreeSet<&'static str> {
-    report.findings.iter().map(|finding| finding.rule.id).collect()
-}
-
-fn small() -> Vec<u8> {
-    Recipe::default().build()
-}
-
 fn fat32() -> Vec<u8> {
     Recipe { kind: fatfs::FatType::Fat32, esp: 36 << 20, ..Recipe::default() }.build()
-}
-
-/// Where the `cluster`s begin in the ESP of [`small`] or [`fat32`], and its first table.
-fn table(disk: &[u8]) -> usize {
-    ESP + 512 * usize::from(u16::from_le_bytes([disk[ESP + 14], disk[ESP + 15]]))
 }
 
 /// Where the entry with this short name stands.
@@ -44,19 +27,10 @@ fn cluster(disk: &[u8], short: &[u8; 11]) -> u16 {
     u16::from_le_bytes([disk[at], disk[at + 1]])
 }
 
-/// Where the loader begins.
-fn loader(disk: &[u8]) -> usize {
-    ESP + disk[ESP..].chunks(512).position(|sector| sector.starts_with(b"MZ")).expect("a loader") * 512
-}
-
 /// Where the section header of this name stands in a UKI.
 fn section(disk: &[u8], name: &str) -> usize {
     let start = loader(disk) + 0x98 + 240;
     start + disk[start..].chunks(40).position(|header| header.starts_with(name.as_bytes())).expect("a section") * 40
-}
-
-fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
-    disk[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
 /// Writes both copies of the table anew after `change`.
@@ -88,7 +62,7 @@ fn rerecord(disk: &mut [u8], change: impl Fn(&mut Mbr)) {
 
 fn add_partition(gpt: &mut Gpt, number: u32, kind: Guid, first: u64, last: u64) {
     let id = Guid::derived(&[number as u8], "another");
-    gpt.partitions.push(bootling::disk::gpt::Partition { number, kind, id, ..image::esp(first, last) });
+    gpt.partitions.push(bootling::disk::gpt::Partition { number, kind, id, ..recipe::esp(first, last) });
 }
 
 type Break = fn(&mut Vec<u8>);
@@ -118,7 +92,10 @@ const SMALL: &[(&[&str], Break)] = &[
         d[..440].fill(0);
         put(d, 0, b"\xBE\x15\x7C\xB4\x0E\xBA\xF8\x03\xAC\x3C\x00\x74\x05\xCD\x10\xEE\xEB\xF6\xF4\xEB\xFDSTOP\r\n\0");
     }),
-    (&["loader-stray"], |d| put(d, 200, b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0\xEB")),
+    (&["loader-stray"], |d| {
+        d[..440].fill(0);
+        put(d, 200, b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0");
+    }),
     (&["loader-code"], |d| {
         d[..440].fill(0);
         put(d, 200, b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0");
@@ -148,7 +125,7 @@ const SMALL: &[(&[&str], Break)] = &[
     (&["gpt-entries"], |d| rehead(d, |header| header.entries_lba = Lba(u64::MAX / 512))),
     (&["gpt-entry-size"], |d| rehead(d, |header| header.entry_size = 256)),
     (&["gpt-entry-count"], |d| rehead(d, |header| header.entry_count = u32::MAX)),
-    (&["gpt-usable"], |d| retable(d, |gpt| gpt.header.first_usable = Lba(33))),
+    (&["gpt-array", "gpt-usable"], |d| retable(d, |gpt| gpt.header.first_usable = Lba(33))),
     (&["gpt-usable"], |d| retable(d, |gpt| gpt.header.last_usable = Lba(gpt.header.alternate_lba.0 - 4))),
     (&["gpt-copies"], |d| rehead(d, |header| header.disk_guid = Guid::ESP)),
     (&["gpt-guid"], |d| retable(d, |gpt| gpt.header.disk_guid = Guid::ZERO)),
@@ -182,14 +159,10 @@ const SMALL: &[(&[&str], Break)] = &[
         let at = table(d) + 512 * usize::from(u16::from_le_bytes([d[ESP + 22], d[ESP + 23]]));
         d[at + 100] ^= 1;
     }),
-    (&["fat-chain", "fat-copies", "loader-none"], |d| {
+    (&["fat-chain", "loader-none"], |d| {
         // The root's first directory begins outside the volume.
         let at = entry(d, b"EFI        ");
         put(d, at + 26, &[0xF0, 0xFF]);
-        let table = table(d);
-        d[table + 100] ^= 0;
-        let copy = table + 512 * usize::from(u16::from_le_bytes([d[ESP + 22], d[ESP + 23]]));
-        d[copy + 4000] ^= 1;
     }),
     (&["fat-cross", "loader-none"], |d| {
         // A directory that contains itself.
@@ -224,9 +197,9 @@ const SMALL: &[(&[&str], Break)] = &[
         let at = entry(d, b"BOOT       ") + 28;
         d[at] = 9;
     }),
-    (&["loader-none"], |d| {
+    // The long name that fatfs gave it does not fit any more.
+    (&["fat-entry", "loader-none"], |d| {
         let at = entry(d, b"BOOTX64 EFI");
-        // Its long name, where it has one, goes with it.
         put(d, at, b"OTHERX  EFI");
     }),
     (&["pe-broken"], |d| {
@@ -296,17 +269,16 @@ const SMALL: &[(&[&str], Break)] = &[
         let at = section(d, ".sdmagic");
         put(d, at, b".nothing");
     }),
-    (&["uki-full", "pe-overlap"], |d| {
+    (&["uki-full"], |d| {
         let at = section(d, ".text");
-        put(d, at + 12, &0x300_u32.to_le_bytes());
-        put(d, at + 8, &0x2000_u32.to_le_bytes());
+        put(d, at + 12, &0x2b0_u32.to_le_bytes());
     }),
     (&["initrd-broken"], |d| {
         let at = d.windows(10).position(|bytes| bytes == b"TRAILER!!!").expect("an initrd");
         d[at - 110] = b'x';
     }),
     (&["initrd-init"], |d| {
-        let at = d.windows(4).position(|bytes| bytes == b"init").expect("an initrd");
+        let at = d.windows(5).position(|bytes| bytes == b"init\0").expect("an initrd");
         d[at..at + 4].copy_from_slice(b"none");
     }),
 ];
@@ -317,13 +289,20 @@ const FAT32: &[(&[&str], Break)] = &[
     (&["fat-info"], |d| d[ESP + 512 + 488] ^= 1),
     (&["fat-info"], |d| d[ESP + 512] ^= 1),
     (&["fat-dirty"], |d| d[ESP + 65] |= 1),
-    (&["fat-clusters", "fat-backup", "fat-info"], |d| put(d, ESP + 32, &60_000_u32.to_le_bytes())),
-    (&["fat-table", "fat-chain", "fat-backup"], |d| put(d, ESP + 36, &100_u32.to_le_bytes())),
+    (&["fat-clusters"], |d| {
+        put(d, ESP + 32, &60_000_u32.to_le_bytes());
+        put(d, ESP + 6 * 512 + 32, &60_000_u32.to_le_bytes());
+    }),
+    // With the table's end all that is behind it moves, too.
+    (&["fat-table", "fat-copies", "fat-lost", "fat-backup", "loader-none"], |d| {
+        put(d, ESP + 36, &100_u32.to_le_bytes());
+    }),
 ];
 
 fn check_breaks(sound: &[u8], noted: &[&'static str], breaks: &[(&[&'static str], Break)]) -> BTreeSet<&'static str> {
     let noted: BTreeSet<&str> = noted.iter().copied().collect();
-    assert_eq!(ids(&disk(&sound.to_vec(), None)), noted, "{:#?}", disk(&sound.to_vec(), None).findings);
+    let report = disk(&sound.to_vec(), None);
+    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
     let mut seen = BTreeSet::new();
     let mut wrong = BTreeMap::new();
     for (index, (expected, change)) in breaks.iter().enumerate() {
@@ -333,8 +312,7 @@ fn check_breaks(sound: &[u8], noted: &[&'static str], breaks: &[(&[&'static str]
         // What was noted before may not be reached any more.
         let found: BTreeSet<&str> = ids(&report).difference(&noted).copied().collect();
         if found != expected.iter().copied().collect() {
-            let told: Vec<String> =
-                report.findings.iter().map(|f| format!("{} {:?}: {}", f.rule.id, f.place, f.what)).collect();
+            let told = told(&report);
             wrong.insert((index, expected), told);
         }
         seen.extend(found);
@@ -368,4 +346,129 @@ fn each_breach_breaks_its_rules_and_no_others() {
     let missing: Vec<&str> =
         rules::all().map(|rule| rule.id).filter(|id| !seen.contains(id) && !elsewhere.contains(id)).collect();
     assert_eq!(missing, Vec::<&str>::new(), "rules that no test breaks");
+}
+
+#[test]
+fn disks_of_4096_byte_sectors_are_sound_and_no_bios_starts_them() {
+    let recipe =
+        Recipe { sector: SectorSize::S4096, kind: fatfs::FatType::Fat12, fat_sector: 4096, ..Recipe::default() };
+    let image = recipe.build();
+    let noted = BTreeSet::from(["fat-kind", "message-4kn", "sign-none"]);
+    let report = disk(&image, Some(SectorSize::S4096));
+    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    let report = disk(&image, Some(SectorSize::S512));
+    assert_eq!(ids(&report), &noted | &BTreeSet::from(["gpt-sector"]), "{:#?}", told(&report));
+    let small = Recipe { fat_sector: 512, kind: fatfs::FatType::Fat12, ..recipe }.build();
+    assert_eq!(ids(&disk(&small, None)), &noted | &BTreeSet::from(["fat-sector"]));
+    let odd = Recipe { extra: 4096, ..Recipe::default() }.build();
+    assert_eq!(ids(&disk(&odd, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["size-mib"]));
+}
+
+/// A disk with tables for both sector sizes. The larger one's partition has these sectors.
+fn dual(other: (u64, u64)) -> Vec<u8> {
+    let mut image = Recipe { fat_sector: 4096, kind: fatfs::FatType::Fat12, ..Recipe::default() }.build();
+    let (end, size) = (image.len(), image.len() as u64);
+    image[512..40_960].fill(0);
+    image[end - 40_960..].fill(0);
+    let table = |sector: SectorSize, entries: u64, partition| {
+        let first = Lba(40_960 / sector.bytes());
+        let mut gpt = Gpt::new(sector, size, Guid::derived(b"t", "disk"), Lba(entries), first, vec![partition]);
+        gpt.header.last_usable = Lba((size - 40_960) / sector.bytes() - 1);
+        gpt.encode()
+    };
+    for placed in table(SectorSize::S4096, 2, recipe::esp(other.0, other.1)) {
+        // A header is 92 bytes: what fills its sector is the other table's.
+        let len = if placed.bytes.len() == 4096 { 92 } else { placed.bytes.len() };
+        put(&mut image, placed.offset as usize, &placed.bytes[..len]);
+    }
+    let mut small = table(SectorSize::S512, 48, recipe::esp(2048, 2048 + (8 << 11) - 1));
+    let mut header = Header::decode(&small[3].bytes).expect("a header");
+    header.entries_lba = Lba((size - 36_864) / 512);
+    small[3].bytes = header.encode(SectorSize::S512);
+    small[2].offset = size - 36_864;
+    for placed in small {
+        put(&mut image, placed.offset as usize, &placed.bytes);
+    }
+    rerecord(&mut image, |mbr| mbr.records[0].sectors = u32::MAX);
+    image
+}
+
+#[test]
+fn two_tables_are_sound_together_or_told_apart() {
+    let image = dual((256, 256 + (8 << 8) - 1));
+    let noted = BTreeSet::from(NOTED);
+    let report = disk(&image, None);
+    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    for known in SectorSize::ALL {
+        assert_eq!(ids(&disk(&image, Some(known))), noted);
+    }
+    let shifted = dual((256, 256 + (8 << 8) - 2));
+    assert_eq!(ids(&disk(&shifted, None)), &noted | &BTreeSet::from(["dual-spans"]));
+    let mut sized = image.clone();
+    rerecord(&mut sized, |mbr| mbr.records[0].sectors = (image.len() / 512 - 1) as u32);
+    assert_eq!(ids(&disk(&sized, None)), &noted | &BTreeSet::from(["pmbr-size"]));
+    // The larger table's partition begins in the smaller one's entries.
+    let overlapping = ids(&disk(&dual((9, 256 + (8 << 8) - 1)), None));
+    assert!(overlapping.is_superset(&BTreeSet::from(["dual-overlap", "dual-spans", "part-range"])), "{overlapping:?}");
+}
+
+#[test]
+fn a_header_of_another_revision_is_told_of() {
+    let mut image = small();
+    for at in [512, image.len() - 512] {
+        image[at + 10] = 2;
+        image[at + 16..at + 20].fill(0);
+        let sum = crc32fast::hash(&image[at..at + 92]);
+        put(&mut image, at + 16, &sum.to_le_bytes());
+    }
+    assert_eq!(ids(&disk(&image, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["gpt-revision"]));
+}
+
+#[test]
+fn few_clusters_more_or_less_than_a_limit_are_told_of() {
+    let mut image = small();
+    let at = ESP + 19;
+    let sectors = u16::from_le_bytes([image[at], image[at + 1]]);
+    let reserved = (table(&image) - ESP) / 512 + 2 * usize::from(image[ESP + 22]) + 32;
+    assert!(usize::from(sectors) > reserved + 4090);
+    put(&mut image, at, &((reserved + 4090) as u16).to_le_bytes());
+    assert_eq!(ids(&disk(&image, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["fat-margin"]));
+}
+
+/// A file with a hole of gigabytes behind its beginning.
+struct Holey {
+    begin: Vec<u8>,
+    size: u64,
+}
+
+impl Medium for Holey {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        buffer.fill(0);
+        let start = usize::try_from(offset).expect("64 bits");
+        let there = self.begin.get(start..).unwrap_or_default();
+        let count = there.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&there[..count]);
+        Ok(())
+    }
+}
+
+#[test]
+fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
+    let begin = recipe::uki(&recipe::initrd(b"init", 0o100_755));
+    let large = Holey { begin: begin.clone(), size: 1 << 31 };
+    assert_eq!(ids(&program(&large, "x")), BTreeSet::from(["pe-large", "sign-none"]));
+    let mut signed = begin;
+    let (at, digest) = (signed.len() as u32, [7; 32]);
+    let oid = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
+    signed.extend([64, 0, 0, 0, 0, 2, 2, 0]);
+    signed.extend(oid);
+    signed.extend(digest);
+    signed.resize(at as usize + 64, 0);
+    put(&mut signed, 0x98 + 144, &at.to_le_bytes());
+    put(&mut signed, 0x98 + 148, &64_u32.to_le_bytes());
+    assert_eq!(ids(&program(&signed, "x")), BTreeSet::from(["sign-stale"]));
 }

@@ -2,6 +2,9 @@
 
 use std::io::{Cursor, Write};
 
+use std::collections::BTreeSet;
+
+use bootling::check::{Finding, Report};
 use bootling::disk::bootsector::{Message, Then, boot_code};
 use bootling::disk::gpt::{Gpt, Partition};
 use bootling::disk::mbr::Mbr;
@@ -81,14 +84,17 @@ pub fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &
     volume
 }
 
-/// fatfs 0.3 gives `.` and `..` long names, and `..` of a first directory its parent's cluster: what fsck.fat would mend.
+/// fatfs 0.3 gives `.` and `..` long names, and leads `..` of a first directory to FAT32's root: fsck.fat complains of both.
 fn mend_dots(volume: &mut [u8]) {
-    for at in (0..volume.len() - 64).step_by(32) {
-        if &volume[at..at + 11] == b".          " || &volume[at..at + 11] == b"..         " {
-            let long = volume[at - 32..at - 20] == *b"\x41.\0\0\0\xff\xff\xff\xff\xff\xff\x0f"
-                || volume[at - 32..at - 20] == *b"\x41.\0.\0\0\0\xff\xff\xff\xff\x0f";
-            if long {
-                volume[at - 32] = 0xE5;
+    let root = if volume[22..24] == [0, 0] { volume[44..46].to_vec() } else { vec![0, 0] };
+    for at in (32..volume.len() - 96).step_by(32) {
+        if &volume[at..at + 11] == b".          " && &volume[at + 64..at + 75] == b"..         " {
+            volume.copy_within(at..at + 32, at - 32);
+            volume.copy_within(at + 64..at + 96, at);
+            volume[at + 32] = 0xE5;
+            volume[at + 64] = 0xE5;
+            if volume[at + 26..at + 28] == *root {
+                volume[at + 26..at + 28].fill(0);
             }
         }
     }
@@ -151,4 +157,31 @@ pub fn initrd(name: &[u8], mode: u32) -> Vec<u8> {
         archive.resize(archive.len().next_multiple_of(4), 0);
     }
     archive
+}
+
+pub fn ids(report: &Report) -> BTreeSet<&'static str> {
+    report.findings.iter().map(|finding| finding.rule.id).collect()
+}
+
+pub fn small() -> Vec<u8> {
+    Recipe::default().build()
+}
+
+/// Where the `cluster`s begin in the ESP of [`small`] or [`fat32`], and its first table.
+pub fn table(disk: &[u8]) -> usize {
+    ESP + 512 * usize::from(u16::from_le_bytes([disk[ESP + 14], disk[ESP + 15]]))
+}
+
+/// Where the loader begins.
+pub fn loader(disk: &[u8]) -> usize {
+    ESP + disk[ESP..].chunks(512).position(|sector| sector.starts_with(b"MZ")).expect("a loader") * 512
+}
+
+pub fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
+    disk[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+pub fn told(report: &Report) -> Vec<String> {
+    let tell = |f: &Finding| format!("{} {:?} {:?}: {}", f.rule.id, f.place.part, f.place.offset, f.what);
+    report.findings.iter().map(tell).collect()
 }
