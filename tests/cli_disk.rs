@@ -123,7 +123,8 @@ esp   FAT32, 65654 clusters of 4096 bytes, F221-5543
 #[test]
 fn json_has_the_same_for_programs() {
     let case = Case::new();
-    case.bootling(&["-o", "x.qcow2", "--json", "--efi", "app.efi"]).assert().success().stderr_eq("").stdout_eq(str![[r#"
+    case.bootling(&["-o", "x.qcow2", "--json", "--efi", "app.efi"]).assert().success().stderr_eq("").stdout_eq(str![[
+        r#"
 {
   "size": 36700160,
   "sector_sizes": [
@@ -167,7 +168,8 @@ fn json_has_the_same_for_programs() {
   ]
 }
 
-"#]]);
+"#
+    ]]);
 }
 
 #[test]
