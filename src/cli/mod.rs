@@ -22,6 +22,7 @@ mod prepare;
 mod progress;
 mod report;
 mod run;
+pub mod sign_options;
 mod stamp;
 
 use std::ffi::OsString;

@@ -20,5 +20,6 @@ mod plain;
 mod readme;
 mod streams;
 mod trees;
+mod uki;
 mod unpacked;
 mod verdict;

@@ -10,6 +10,7 @@ use super::boot_sector::BootSectorArgs;
 use super::size::size;
 use crate::cli::build::compression;
 use crate::cli::options::{self, InitrdArgs};
+use crate::cli::sign_options::SignOptions;
 use crate::disk::SectorSize;
 use crate::plan::disk::{Profile, Sectors};
 use crate::spec::{Copy, DiskSpec, Format, RootFileSystem, RootSpec};
@@ -27,6 +28,7 @@ use crate::write::Compression;
   bootling disk -o shell.img --efi shellx64.efi --esp tiny --add-file startup.nsh
   bootling disk -o app.img --root ./rootfs --append 'root=PARTLABEL=root'
   bootling disk -o linux.efi                               the unified kernel image alone
+  bootling disk -o disk.img --sign-key db.key --sign-cert db.crt --measure
   bootling disk --dry-run                                  where everything would stand
 
 The kernel must be an EFI program (CONFIG_EFI_STUB) and is put behind systemd's EFI stub (Debian: systemd-boot-efi).
@@ -62,6 +64,11 @@ pub struct DiskArgs {
         "binaries", "initrd_compress", "sysroot",
     ])]
     pub efi: Option<PathBuf>,
+    #[command(flatten)]
+    pub sign: SignOptions,
+    /// Write FILE.pcrs.json beside FILE: what a TPM's PCR 4 and PCR 11 will be once the kernel runs.
+    #[arg(long, conflicts_with = "dry_run", help_heading = "Secure Boot and TPM")]
+    pub measure: bool,
     /// Put a file, or a directory with everything in it, on the EFI system partition: at DST, or in its root by its own
     /// name. May be repeated.
     #[arg(long, value_name = "SRC[=DST]", value_parser = added_file(), help_heading = "Disk")]

@@ -3,6 +3,7 @@
 mod arguments;
 mod boot_sector;
 mod describe;
+mod measured;
 mod program;
 mod size;
 mod target;
@@ -22,6 +23,7 @@ use super::build::mtime;
 use super::output;
 use super::progress::Progress;
 use crate::disk::Guid;
+use crate::disk::mbr::BOOT_CODE;
 use crate::disk::pe::Machine;
 use crate::plan::disk::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
 use crate::resolve::esp;
@@ -42,17 +44,55 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     // What is wrong with the message shows before anything takes time.
     let boot_code = args.boot_sector.code()?;
     let mut progress = Progress::new(false);
+    let pcrs = args.output.as_deref().filter(|_| args.measure).map(measured::beside).transpose()?;
     let program = program(args, &mut progress).map_err(program::advise)?;
+    let measured = pcrs.as_ref().map(|_| measured::of(&program)).transpose()?;
     if args.verbose {
         program.notes.iter().for_each(|note| output::note(note));
     }
-    if target.format == Format::Uki {
-        return alone(args, &target, &program, start);
+    let disk = if target.format == Format::Uki {
+        alone(args, &target, &program, start)?;
+        None
+    } else {
+        Some(compose(args, &target, &program, boot_code, start)?)
+    };
+    if let Some((path, measured)) = pcrs.zip(measured) {
+        measured::write(&measured, &path)?;
     }
+    disk.map_or(Ok(()), |disk| tell(args, &disk)).map(|()| 0)
+}
+
+/// The program itself, as a file.
+fn alone(args: &DiskArgs, target: &Target, program: &Program, start: Instant) -> anyhow::Result<()> {
+    let disk_alone = [
+        (args.root.is_some(), "--root"),
+        (!args.add_file.is_empty(), "--add-file"),
+        (args.size.is_some(), "--size"),
+        (args.json, "--json"),
+    ];
+    if let Some((_, option)) = disk_alone.into_iter().find(|(given, _)| *given) {
+        return Err(anyhow!("making an EFI program alone: {option} is for disks"));
+    }
+    if let Some(path) = &args.output {
+        return write(args, path, target, &program.content, start);
+    }
+    let mut out = output::stdout();
+    writeln!(out, "{} bytes, {}, {}", program.content.size(), program.machine, program.what)?;
+    out.flush().context("printing")
+}
+
+/// The whole disk. Says where everything stands.
+fn compose(
+    args: &DiskArgs,
+    target: &Target,
+    program: &Program,
+    boot_code: [u8; BOOT_CODE],
+    start: Instant,
+) -> anyhow::Result<Disk> {
     let spec = args.spec();
     let time = mtime()?;
-    let root = root(args, &spec, time, &mut progress)?;
-    let (tree, files) = partition(&spec, &program)?;
+    let root = root(args, &spec, time)?;
+    let (tree, files) = partition(&spec, program)?;
     let contents = tree.contents();
     let wanted = Wanted {
         sectors: args.sectors(),
@@ -75,35 +115,13 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     if let Some(path) = &args.output {
         let Image { extents, names, .. } = made;
         let container = contain(target.format, extents, names.disk, time.into())?;
-        write(args, path, &target, &container, &mut progress, start)?;
+        write(args, path, target, &container, start)?;
     }
-    tell(args, &disk)
-}
-
-/// The program itself, as a file.
-fn alone(args: &DiskArgs, target: &Target, program: &Program, start: Instant) -> anyhow::Result<u8> {
-    let disk_alone = [
-        (args.root.is_some(), "--root"),
-        (!args.add_file.is_empty(), "--add-file"),
-        (args.size.is_some(), "--size"),
-        (args.json, "--json"),
-    ];
-    if let Some((_, option)) = disk_alone.into_iter().find(|(given, _)| *given) {
-        return Err(anyhow!("making an EFI program alone: {option} is for disks"));
-    }
-    let mut progress = Progress::new(false);
-    if let Some(path) = &args.output {
-        write(args, path, target, &program.content, &mut progress, start)?;
-    } else {
-        let mut out = output::stdout();
-        writeln!(out, "{} bytes, {}, {}", program.content.size(), program.machine, program.what)?;
-        out.flush().context("printing")?;
-    }
-    Ok(0)
+    Ok(disk)
 }
 
 /// The root partition's content.
-fn root(args: &DiskArgs, spec: &DiskSpec, time: u32, progress: &mut Progress) -> anyhow::Result<Option<Extents>> {
+fn root(args: &DiskArgs, spec: &DiskSpec, time: u32) -> anyhow::Result<Option<Extents>> {
     let Some(root) = &spec.root else { return Ok(None) };
     // A file system may be larger than a /tmp in memory: it goes where the image will have to go, too.
     let beside = args.output.as_deref().filter(|path| *path != "-").and_then(Path::parent);
@@ -112,6 +130,7 @@ fn root(args: &DiskArgs, spec: &DiskSpec, time: u32, progress: &mut Progress) ->
         Some(parent) => parent.to_owned(),
         None => std::env::temp_dir(),
     };
+    let mut progress = Progress::new(false);
     progress.show("making the root partition");
     let content = root_content(root, &meanwhile, time);
     progress.clear();
@@ -166,20 +185,14 @@ fn root_type(machine: Machine) -> Guid {
 }
 
 /// Writes it out, sums and all.
-fn write(
-    args: &DiskArgs,
-    path: &Path,
-    target: &Target,
-    image: &Extents,
-    progress: &mut Progress,
-    start: Instant,
-) -> anyhow::Result<()> {
+fn write(args: &DiskArgs, path: &Path, target: &Target, image: &Extents, start: Instant) -> anyhow::Result<()> {
     let to_file = path != "-" && path.file_name().is_some();
     ensure!(
         to_file || !args.checksums,
         "writing SHA256SUMS: the image goes to standard output, so nothing is beside it"
     );
     let output = Output::create(path)?;
+    let mut progress = Progress::new(false);
     progress.show(&format!("writing {}", path.display()));
     let emitted = emit(image, output, target.compression, args.checksums)?;
     progress.clear();
@@ -206,7 +219,7 @@ fn sums(path: &Path, target: &Target, emitted: &Emitted) -> anyhow::Result<()> {
 }
 
 /// Prints where everything stands, if anybody wants to know.
-fn tell(args: &DiskArgs, disk: &Disk) -> anyhow::Result<u8> {
+fn tell(args: &DiskArgs, disk: &Disk) -> anyhow::Result<()> {
     let mut out = output::stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, disk).context("printing")?;
@@ -218,6 +231,5 @@ fn tell(args: &DiskArgs, disk: &Disk) -> anyhow::Result<u8> {
         disk.print(&mut text).context("printing")?;
         String::from_utf8_lossy(&text).lines().for_each(output::note);
     }
-    out.flush().context("printing")?;
-    Ok(0)
+    out.flush().context("printing")
 }
