@@ -25,7 +25,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory") }
+        Self { dir: disks::scratch() }
     }
 
     /// With an image `x.img`.

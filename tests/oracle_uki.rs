@@ -10,10 +10,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bootling::arch::Arch;
+use bootling::disk::measure::measure;
 use bootling::resolve::Root;
 use bootling::resolve::kernel::{ImageKind, Kernel};
 use bootling::resolve::signer::Signer;
 use bootling::resolve::uki::{UkiParts, resolve};
+use bootling::write::signature::{authenticode, sign};
 use bootling::write::uki::Uki;
 use bootling::write::{Extents, Source};
 
@@ -65,15 +67,15 @@ fn parts(dir: &Path) -> UkiParts {
     resolve(&root, &kernel, Some(Path::new(STUB))).expect("all parts")
 }
 
-fn uki(dir: &Path) -> Uki {
+fn uki(dir: &Path) -> Extents {
     let mut initrd = Extents::new(70_001);
     initrd.add(0, 70_001, Source::Bytes(Arc::from(vec![0x5a; 70_001])), 0);
-    Uki::new(parts(dir), "console=ttyS0 quiet", initrd).expect("room")
+    Uki::new(parts(dir), "console=ttyS0 quiet", initrd).expect("room").extents()
 }
 
-fn write(uki: &Uki, path: &Path) {
+fn write(file: &Extents, path: &Path) {
     let mut bytes = Vec::new();
-    uki.write(&mut bytes).expect("written");
+    file.write_to(&mut bytes).expect("written");
     fs::write(path, bytes).expect("written");
 }
 
@@ -141,14 +143,14 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
     let dir = tempfile::tempdir().expect("a directory");
     let (key, cert) = pair(dir.path(), "us", RSA);
     pair(dir.path(), "them", RSA);
-    let mut signed = uki(dir.path());
-    signed.sign(&Signer::read(&key, &cert).expect("a signer")).expect("signed");
+    let us = Signer::read(&key, &cert).expect("a signer");
+    let signed = sign(&uki(dir.path()), &us).expect("signed");
     write(&signed, &dir.path().join("signed.efi"));
     let verify = |file: &str, cert: &str| tool(dir.path(), &["sbverify", "--cert", cert, file]);
     assert_eq!(verify("signed.efi", "us.crt"), ("Signature verification OK\n".to_owned(), true));
     assert!(!verify("signed.efi", "them.crt").1);
     let said = content(dir.path(), &["osslsigncode", "verify", "-CAfile", "us.crt", "signed.efi"]);
-    let digest: String = signed.digest().expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest: String = authenticode(&signed).expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
     assert!(said.contains(&format!("Calculated message digest : {digest}")), "{said}");
     assert!(said.contains("Number of verified signatures: 1\nSucceeded"), "{said}");
     // One bit anywhere else than in the signature: no.
@@ -158,13 +160,10 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
     assert!(!verify("changed.efi", "us.crt").1);
     // A second signature beside the first, by another: each of them verifies.
     let second = Signer::read(&dir.path().join("them.key"), &dir.path().join("them.crt")).expect("a signer");
-    signed.sign(&second).expect("signed");
-    write(&signed, &dir.path().join("twice.efi"));
+    write(&sign(&signed, &second).expect("signed"), &dir.path().join("twice.efi"));
     assert!(verify("twice.efi", "us.crt").1 && verify("twice.efi", "them.crt").1);
     // Signed twice by the same: the same bytes.
-    let mut again = uki(dir.path());
-    again.sign(&Signer::read(&key, &cert).expect("a signer")).expect("signed");
-    write(&again, &dir.path().join("again.efi"));
+    write(&sign(&uki(dir.path()), &us).expect("signed"), &dir.path().join("again.efi"));
     assert!(
         fs::read(dir.path().join("again.efi")).expect("one") == fs::read(dir.path().join("signed.efi")).expect("other")
     );
@@ -270,4 +269,37 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3 * 86_400);
     let note = signer.untimely(later).expect("expired");
     assert_eq!(note, "the certificate of CN=bootling test us has expired; firmware does not mind");
+}
+
+#[test]
+fn systemd_measure_predicts_the_same() {
+    const MEASURE: &str = "/usr/lib/systemd/systemd-measure";
+    if !have("systemd_measure_predicts_the_same", &["objcopy", MEASURE]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = uki(dir.path());
+    write(&file, &dir.path().join("uki.efi"));
+    let measured = measure(&file).expect("measured");
+    let mut words = vec![MEASURE.to_owned(), "calculate".to_owned(), "--json=short".to_owned()];
+    words.extend(["sha256", "sha384", "sha512"].map(|bank| format!("--bank={bank}")));
+    for section in &measured.sections {
+        let bare = section.name.trim_start_matches('.');
+        content(dir.path(), &["objcopy", "-O", "binary", "--only-section", section.name, "uki.efi", bare]);
+        words.push(format!("--{bare}={bare}"));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let theirs: serde_json::Value = serde_json::from_str(&content(dir.path(), &words)).expect("JSON");
+    let ours = serde_json::to_value(&measured.pcrs).expect("JSON");
+    let mut compared = 0;
+    for register in ours.as_array().expect("a list").iter().filter(|register| register["pcr"] == 11) {
+        let bank = theirs[register["bank"].as_str().expect("a name")].as_array().expect("a bank");
+        // Before its first phase it has no value for them.
+        if register["phase"] != "" {
+            let same = bank.iter().find(|other| other["phase"] == register["phase"]).expect("the same phase");
+            assert_eq!(same["hash"], register["hash"], "{register}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 3 * 4);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bootling::arch::Arch;
-use bootling::disk::bootsector::Then;
+use bootling::disk::bootsector::{Preset, Then};
 use bootling::disk::mbr::BOOT_CODE;
 use bootling::pid1;
 use goblin::elf::Elf;
@@ -88,4 +88,11 @@ fn the_boot_sectors_readme_counts_its_bytes_as_they_are() {
         assert_eq!(parts.iter().map(|(_, bytes)| bytes[column]).sum::<usize>(), code, "the parts of {name}");
         assert_eq!((sums[0].1[column], sums[1].1[column]), (code, BOOT_CODE - code), "{name}");
     }
+    let room = BOOT_CODE - Then::Halt.code().len();
+    let packed = |preset: Preset| room - preset.message().fits(Then::Halt).expect("presets fit");
+    let most = Preset::ALL.into_iter().map(packed).max().expect("there are some");
+    assert!(
+        readme.contains("at most 280 bytes") && (271..=280).contains(&most),
+        "the longest preset takes {most} bytes"
+    );
 }

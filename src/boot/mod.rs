@@ -12,7 +12,7 @@ pub mod guest;
 pub mod kvm;
 pub mod machine;
 mod outlet;
-mod plain;
+pub mod plain;
 mod process;
 pub mod qemu;
 mod qmp;

@@ -74,6 +74,19 @@ impl Plain {
     }
 }
 
+/// The lines of a whole console.
+pub fn lines(bytes: &[u8]) -> Vec<String> {
+    let mut plain = Plain::default();
+    let mut lines = vec![Vec::new()];
+    for piece in bytes.iter().filter_map(|byte| plain.feed(*byte)) {
+        match (piece, lines.last_mut()) {
+            (Piece::Text(byte), Some(line)) => line.push(byte),
+            (Piece::LineEnd, _) | (_, None) => lines.push(Vec::new()),
+        }
+    }
+    lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Piece, Plain};

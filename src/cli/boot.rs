@@ -319,7 +319,8 @@ fn print_command(machine: &Machine, disk: &Disk) -> anyhow::Result<()> {
     out.write_all(&line).and_then(|()| out.flush()).context("writing the command line")
 }
 
-fn regex(text: &str) -> Result<Regex, String> {
+/// A regular expression, as typed.
+pub fn regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }
 

@@ -7,10 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use regex::bytes::Regex;
 
+use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
+use super::proof::{Claims, Ending, prove};
 use crate::check::{Report, Severity, disk, initrd, program, rules};
+use crate::disk::bootsector::decode_message;
+use crate::disk::mbr::BOOT_CODE;
+use crate::disk::{Medium, SectorSize, gpt};
+use crate::spec::FirmwareRef;
 
 /// Exit code where a rule is broken that counts.
 const BROKEN: u8 = 1;
@@ -50,8 +57,14 @@ pub struct CheckArgs {
     #[arg(long, conflicts_with_all = ["file", "strict", "ignore", "boot"])]
     rules: bool,
     /// Boot it, too: by BIOS with three consoles, and by UEFI.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rules")]
     boot: bool,
+    /// With --boot: the boot by UEFI ends well as soon as a line of the console matches. Default: the command inside ends
+    /// with status 0; or the firmware starts the system, where that is not bootling's.
+    #[arg(long, value_name = "REGEX", requires = "boot", value_parser = super::boot::regex)]
+    expect: Option<Regex>,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 /// An id, if there is a rule of it.
@@ -70,9 +83,6 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
         printed.and_then(|()| out.flush()).context("printing the rules")?;
         return Ok(0);
     };
-    if args.boot {
-        bail!("check --boot: not built yet");
-    }
     let mut report = report(file)?;
     report.ignore(&args.ignore);
     let name = file.display().to_string();
@@ -81,8 +91,41 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
         (false, quiet) => print::text(&name, &report, quiet, &mut out),
     };
     printed.and_then(|()| out.flush()).context("printing what was found")?;
+    let proven = !args.boot || boot(file, args, &mut out)?;
     let warned = args.strict && report.count(Severity::Warning) > 0;
-    Ok(if warned || report.count(Severity::Error) > 0 { BROKEN } else { 0 })
+    Ok(if !proven || warned || report.count(Severity::Error) > 0 { BROKEN } else { 0 })
+}
+
+/// Boots a disk in every way; tells whether all came out as it should.
+fn boot(file: &Path, args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+    let name = file.display();
+    let Opened::Disk(image) = open(file).with_context(|| format!("booting {name}"))? else {
+        bail!("booting {name}: it is not a disk image");
+    };
+    let mut code = [0; BOOT_CODE];
+    image.read_at(&mut code, 0).with_context(|| format!("reading {name}"))?;
+    let sector =
+        image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
+    let claims = Claims {
+        image: file,
+        sector,
+        // SeaBIOS starts nothing from sectors of another size: there is nobody to be told.
+        message: decode_message(&code).filter(|_| sector == SectorSize::S512),
+        ending: match &args.expect {
+            Some(line) => Ending::Line(line.clone()),
+            None => Ending::of(&image).with_context(|| format!("reading {name}"))?,
+        },
+        spec: args.machine.spec(FirmwareRef::Bios),
+    };
+    // QEMU opens it next, and nobody else is to hold a lock of it.
+    drop(image);
+    if claims.message.is_none() {
+        output::note("it has no message of bootling's that a BIOS would show; only the boot by UEFI is tried");
+    }
+    let proofs = prove(&claims)?;
+    let holds = proofs.iter().all(|proof| proof.holds);
+    print::proofs(&proofs, args.json, out).and_then(|()| out.flush()).context("printing what was proven")?;
+    Ok(holds)
 }
 
 /// Checks a file as what it is.

@@ -1,8 +1,8 @@
 //! `bootling digest`: the digest that a Secure Boot signature is for, and the way back for a signature made elsewhere.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -10,11 +10,13 @@ use serde::Serialize;
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::output;
+use crate::disk::measure::hex;
 use crate::disk::pe::pkcs7::speaks_of;
 use crate::disk::pe::{Certificates, Digested, Pe, PeError, Tail, attach, digest};
 use crate::disk::uki::{StubInfo, UkiSection};
 use crate::plan::explain::Printable;
-use crate::write::{Extents, Output, Source, SourceFile};
+use crate::write::signature::attached;
+use crate::write::{Extents, Output, SourceFile};
 
 /// Signatures are some kilobytes, with their certificates.
 const MOST_SIGNATURE: u64 = 1 << 20;
@@ -95,7 +97,7 @@ pub fn run(args: &DigestArgs) -> anyhow::Result<u8> {
     let pe = Pe::read(&file).map_err(not_efi).with_context(doing)?;
     let program = Program { file, pe };
     if let (Some(signature), Some(output)) = (&args.attach, &args.output) {
-        return sign(&program, &source, signature, output);
+        return sign(&program, &args.file, signature, output);
     }
     let mut out = output::stdout();
     if args.json {
@@ -160,11 +162,11 @@ fn report(program: &Program, args: &DigestArgs) -> anyhow::Result<Report> {
 }
 
 /// Puts a signature behind a file.
-fn sign(program: &Program, source: &SourceFile, signature: &Path, output: &Path) -> anyhow::Result<u8> {
-    let doing = || format!("attaching {} to {}", signature.display(), source.path.display());
+fn sign(program: &Program, file: &Path, signature: &Path, output: &Path) -> anyhow::Result<u8> {
+    let doing = || format!("attaching {} to {}", signature.display(), file.display());
     let mut pkcs7 = Vec::new();
-    let file = std::fs::File::open(signature).with_context(doing)?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, MOST_SIGNATURE), &mut pkcs7).with_context(doing)?;
+    let opened = File::open(signature).with_context(doing)?;
+    opened.take(MOST_SIGNATURE).read_to_end(&mut pkcs7).with_context(doing)?;
     let digested = program.digest(Hash::Sha256).with_context(doing)?;
     if !pkcs7.starts_with(&[0x30]) {
         let error = anyhow!("it is no PKCS#7 signature in DER");
@@ -175,26 +177,10 @@ fn sign(program: &Program, source: &SourceFile, signature: &Path, output: &Path)
         let error = anyhow!("the signature is for another file: it does not have the digest {}", hex(&digested.digest));
         return Err(error).with_context(doing);
     }
-    let attached = attach(&program.pe, &pkcs7).with_context(doing)?;
+    let signature = attach(&program.pe, &pkcs7).with_context(doing)?;
     let mut out = Output::create(output)?;
-    let mut signed = Extents::new(0);
-    let entry_end = attached.entry_offset + attached.entry.len() as u64;
-    let bytes = |bytes: &[u8]| Source::Bytes(Arc::from(bytes));
-    let whole = Arc::new(SourceFile { file: source.file.try_clone()?, path: source.path.clone(), len: source.len });
-    signed.add(0, attached.entry_offset, Source::File(Arc::clone(&whole)), 0);
-    signed.add(attached.entry_offset, attached.entry.len() as u64, bytes(&attached.entry), 0);
-    signed.add(entry_end, source.len - entry_end, Source::File(whole), entry_end);
-    signed.add(source.len, attached.tail.len() as u64, bytes(&attached.tail), 0);
+    let signed = attached(&program.file, &signature);
     signed.write_to(out.file()).with_context(doing)?;
     out.finish()?;
     Ok(0)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A string takes it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

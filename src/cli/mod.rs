@@ -23,6 +23,7 @@ pub mod options;
 pub mod output;
 mod prepare;
 mod progress;
+mod proof;
 mod report;
 mod run;
 pub mod sign_options;

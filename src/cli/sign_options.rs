@@ -12,10 +12,10 @@ use crate::resolve::signer::Signer;
 #[derive(Debug, Clone, Default, Args)]
 pub struct SignOptions {
     /// Sign for Secure Boot with this RSA key (PEM or DER, not encrypted).
-    #[arg(long, value_name = "KEY", requires = "sign_cert")]
+    #[arg(long, value_name = "KEY", help_heading = "Secure Boot and TPM", requires = "sign_cert")]
     pub sign_key: Option<PathBuf>,
     /// The key's certificate (PEM or DER), perhaps followed by those above it.
-    #[arg(long, value_name = "CERT", requires = "sign_key")]
+    #[arg(long, value_name = "CERT", help_heading = "Secure Boot and TPM", requires = "sign_key")]
     pub sign_cert: Option<PathBuf>,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! PCR 11 is the stub's: systemd `src/boot/measure.c` and `stub.c`, `measure_sections`; then systemd in the initrd extends it by
 //! the names of phases (systemd-pcrphase.service(8)), and without systemd in there it stays what it was. PCR 4 is the
-//! firmware's: TCG PC Client Platform Firmware Profile 1.05 §3.3.4.5 and §10.4.4, EDK2 `Tcg2Dxe.c` and `DxeTpm2MeasureBootLib.c`.
+//! firmware's, for an image that it starts by itself, with no boot option tried before: TCG PC Client Platform Firmware Profile 1.05 §3.3.4.5 and §10.4.4, EDK2 `Tcg2Dxe.c` and `DxeTpm2MeasureBootLib.c`.
 //! Refuses files that are no EFI programs, and images of stubs that measure nothing or whose sections are not known.
 
 use serde::Serialize;
@@ -22,9 +22,9 @@ const CALLING: &[u8] = b"Calling EFI Application from Boot Option";
 const SEPARATOR: &[u8] = &[0; 4];
 /// Read at a time, bytes.
 const CHUNK: u64 = 256 << 10;
-/// The first systemd-stub that starts its kernel by itself, and not by the firmware's `LoadImage`, which measures
-/// (systemd PR 37372).
-const STARTS_BY_ITSELF: u32 = 258;
+/// Versions of systemd-stub that start their kernel by the firmware's `LoadImage`, which measures; before, and since, they do
+/// without it (systemd PR 37372). Under Secure Boot these stand in for what verifies in there, and so for what measures.
+const BY_LOAD_IMAGE: std::ops::Range<u32> = 252..258;
 
 /// A TPM's bank of registers: each has one for every hash that it was set up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,8 +53,20 @@ pub struct Register {
     /// For PCR 11 the phases that systemd has gone through, joined by colons: empty before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
+    /// For PCR 4 whether Secure Boot is on: stubs start their kernel in other ways then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     /// Its value, in hexadecimal digits.
     pub hash: String,
+}
+
+/// A section that is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MeasuredSection {
+    /// Its name: `.linux`.
+    pub name: &'static str,
+    /// SHA-256 of it as it is in memory, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// What will be measured.
@@ -65,9 +77,7 @@ pub struct Measured {
     /// Authenticode digest of the whole, SHA-256.
     pub authenticode: String,
     /// Sections that go into PCR 11, in that order, and the SHA-256 of each.
-    pub sections: Vec<(String, String)>,
-    /// Whether firmware measures the kernel inside into PCR 4 as well.
-    pub kernel_in_pcr4: bool,
+    pub sections: Vec<MeasuredSection>,
     /// Registers.
     pub pcrs: Vec<Register>,
 }
@@ -87,11 +97,10 @@ pub fn measure(file: &(impl Medium + ?Sized)) -> Result<Measured, PeError> {
     }
     let mut sections = Vec::new();
     for (name, section) in image.measured() {
-        sections.push((name.name().to_owned(), hex(&image.hash::<Sha256>(section)?)));
+        sections.push(MeasuredSection { name: name.name(), sha256: hex(&image.hash::<Sha256>(section)?) });
     }
     Ok(Measured {
         authenticode: hex(&digest::<Sha256>(&image.pe, file, Tail::Padded)?.digest),
-        kernel_in_pcr4: image.kernel().is_some(),
         stub: image.stub.says,
         sections,
         pcrs,
@@ -112,35 +121,43 @@ impl<M: Medium + ?Sized> Image<'_, M> {
         known.filter_map(|name| Some((*name, self.pe.section(name.name())?))).collect()
     }
 
-    /// The kernel, where firmware measures that, too.
-    fn kernel(&self) -> Option<&Section> {
-        let measured = self.stub.version().is_some_and(|version| version < STARTS_BY_ITSELF);
-        self.pe.section(UkiSection::Linux.name()).filter(|_| measured)
+    /// The kernel's Authenticode digest, where firmware measures that, too: of a kernel that takes its initrd by `LoadFile2`.
+    /// Others are started by the handover protocol.
+    fn kernel<D: Digest>(&self) -> Result<Option<Vec<u8>>, PeError> {
+        let loaded = self.stub.version().is_some_and(|version| BY_LOAD_IMAGE.contains(&version));
+        let Some(section) = self.pe.section(UkiSection::Linux.name()).filter(|_| loaded) else { return Ok(None) };
+        let kernel = Part { whole: self.file, section };
+        let pe = Pe::read(&kernel)?;
+        if pe.image_version == 0 {
+            return Ok(None);
+        }
+        digest::<D>(&pe, &kernel, Tail::AsItIs).map(|digested| Some(digested.digest))
     }
 
     /// All registers of a bank.
     fn bank<D: Digest>(&self, bank: Bank) -> Result<Vec<Register>, PeError> {
+        let register = |pcr, hash| Register { pcr, bank, phase: None, secure_boot: None, hash };
         let mut four = Pcr::<D>::new();
         four.extend(&D::digest(CALLING));
         four.extend(&D::digest(SEPARATOR));
         four.extend(&digest::<D>(&self.pe, self.file, Tail::AsItIs)?.digest);
-        if let Some(section) = self.kernel() {
-            let kernel = Part { whole: self.file, section };
-            four.extend(&digest::<D>(&Pe::read(&kernel)?, &kernel, Tail::AsItIs)?.digest);
+        let mut registers = vec![Register { secure_boot: Some(true), ..register(4, four.hex()) }];
+        if let Some(kernel) = self.kernel::<D>()? {
+            four.extend(&kernel);
         }
-        let mut registers = vec![Register { pcr: 4, bank, phase: None, hash: four.hex() }];
+        registers.push(Register { secure_boot: Some(false), ..register(4, four.hex()) });
         let mut eleven = Pcr::<D>::new();
         for (name, section) in self.measured() {
             eleven.extend(&D::digest([name.name().as_bytes(), b"\0"].concat()));
             eleven.extend(&self.hash::<D>(section)?);
         }
         let mut phase = String::new();
-        registers.push(Register { pcr: 11, bank, phase: Some(phase.clone()), hash: eleven.hex() });
+        registers.push(Register { phase: Some(phase.clone()), ..register(11, eleven.hex()) });
         for word in PHASES {
             eleven.extend(&D::digest(word));
             phase.push_str(if phase.is_empty() { "" } else { ":" });
             phase.push_str(word);
-            registers.push(Register { pcr: 11, bank, phase: Some(phase.clone()), hash: eleven.hex() });
+            registers.push(Register { phase: Some(phase.clone()), ..register(11, eleven.hex()) });
         }
         Ok(registers)
     }
@@ -260,15 +277,24 @@ mod tests {
         assert_eq!(last.phase.as_deref(), Some("enter-initrd:leave-initrd:sysinit:ready"));
         let phases: [&[u8]; 4] = [b"enter-initrd", b"leave-initrd", b"sysinit", b"ready"];
         assert_eq!(last.hash, expected(&[&parts[..4], &phases].concat()));
-        assert_eq!(measured.sections[1], (".osrel".to_owned(), hex(&Sha256::digest(b"ID="))));
-        assert_eq!(measured.pcrs.len(), 3 * 6);
+        assert_eq!(measured.sections[1].name, ".osrel");
+        assert_eq!(measured.sections[1].sha256, hex(&Sha256::digest(b"ID=")));
+        assert_eq!(measured.pcrs.len(), 3 * 7);
     }
 
     #[test]
     fn the_kernel_is_in_pcr_4_where_firmware_loads_it() {
-        let (old, new) = (image("systemd-stub 257.9", b"\0.linux\0"), image("systemd-stub 258", b"\0.linux\0"));
-        assert!(measure(&old).expect("measured").kernel_in_pcr4);
-        assert!(!measure(&new).expect("measured").kernel_in_pcr4);
-        assert_ne!(value(&old, 4), value(&new, 4));
+        for (says, included) in [
+            ("systemd-stub 251", false),
+            ("systemd-stub 252.39-1~deb12u2", true),
+            ("systemd-stub 257.9", true),
+            ("systemd-stub 258", false),
+            ("stub of somebody", false),
+        ] {
+            let measured = measure(&image(says, b"\0.linux\0")).expect("measured");
+            let [on, off, ..] = measured.pcrs.as_slice() else { panic!("two values") };
+            assert_eq!((on.pcr, on.secure_boot, off.pcr, off.secure_boot), (4, Some(true), 4, Some(false)));
+            assert_eq!(on.hash != off.hash, included, "{says}");
+        }
     }
 }

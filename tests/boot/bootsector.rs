@@ -131,8 +131,9 @@ fn where_firmware_mirrors_the_screen_the_message_stands_once_and_the_next_device
     }
     let message = Preset::Libvirt.message();
     let vm = Vm::start(&message, Then::NextDevice, &["-nographic", "-machine", "q35"]);
-    let serial = vm.serial("No bootable device.");
-    let (before, after) = serial.split_once(&shown(&message, "\r\n")).unwrap_or_else(|| panic!("{serial:?}"));
+    // SeaBIOS leaves a carriage return out where it is at the first column already.
+    let serial = vm.serial("No bootable device.").replace('\r', "");
+    let (before, after) = serial.split_once(&shown(&message, "\n")).unwrap_or_else(|| panic!("{serial:?}"));
     assert!(before.contains("Booting from Hard Disk"), "{before:?}");
     assert!(!after.contains("UEFI"), "{after:?}");
 }

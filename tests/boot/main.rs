@@ -21,5 +21,6 @@ mod plain;
 mod readme;
 mod streams;
 mod trees;
+mod uki;
 mod unpacked;
 mod verdict;

@@ -53,6 +53,12 @@ pub fn tools(test: &str, names: &[&str]) -> bool {
     false
 }
 
+/// A directory of its own, in memory where there is room for that: what is stamped is synced, and disks are slow.
+#[allow(dead_code, reason = "some tests want a disk")]
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 /// Runs a tool in a directory; it must succeed.
 #[allow(dead_code, reason = "some tests need no tools")]
 #[track_caller]

@@ -1,34 +1,31 @@
-//! Code page 437, the character set of a PC's text screen, as Unicode.
+//! A text screen's letters: code page 437, with the pictures of control characters, which a screen shows too.
 
-/// What the letters from 0x80 on look like.
-const UPPER: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
-/// And those below 0x20, where a screen shows them too.
+use crate::disk::bootsector::cp437::to_char;
+
+/// What the letters below 0x20 look like.
 const LOWER: &str = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼";
 
-/// One letter.
+/// One letter. Blanks of all kinds look the same.
 pub fn letter(byte: u8) -> char {
-    let shape = match byte {
-        0..0x20 => LOWER.chars().nth(usize::from(byte)),
-        0x20..0x7f => Some(char::from(byte)),
-        0x7f => Some('⌂'),
-        0x80..=0xff => UPPER.chars().nth(usize::from(byte - 0x80)),
-    };
-    // A blank of either kind looks the same.
-    shape.filter(|shape| *shape != '\u{a0}').unwrap_or(' ')
+    match byte {
+        0..0x20 => LOWER.chars().nth(usize::from(byte)).unwrap_or(' '),
+        0x7f => '⌂',
+        0xff => ' ',
+        byte => to_char(byte),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LOWER, UPPER, letter};
+    use super::{LOWER, letter};
 
     #[test]
     fn every_byte_has_a_shape() {
-        assert_eq!((UPPER.chars().count(), LOWER.chars().count()), (128, 32));
-        let known =
-            [(0, ' '), (b'A', 'A'), (0x7f, '⌂'), (0x80, 'Ç'), (0xb0, '░'), (0xc9, '╔'), (0xdb, '█'), (0xe1, 'ß')];
+        assert_eq!(LOWER.chars().count(), 32);
+        let known = [(0, ' '), (1, '☺'), (0x1f, '▼'), (b'A', 'A'), (0x7f, '⌂'), (0xc9, '╔'), (0xdb, '█'), (0xff, ' ')];
         for (byte, shape) in known {
             assert_eq!(letter(byte), shape, "{byte:#x}");
         }
-        assert_eq!(letter(0xff), ' ');
+        assert!((0..=255).map(letter).all(|shape| !shape.is_control()));
     }
 }

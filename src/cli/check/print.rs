@@ -1,9 +1,12 @@
 //! Findings as people read them, and as JSON.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+
+use crate::cli::proof::Proof;
 
 use crate::check::{Finding, Place, Report, Rule, Severity, Subject, rules};
 use crate::plan::explain::Printable;
@@ -38,6 +41,22 @@ pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> i
         return Ok(());
     }
     writeln!(out, "{}: {}", Printable(name.as_bytes()), summary(report))
+}
+
+/// What booting it proved; as JSON a second document, one proof a member.
+pub fn proofs(proofs: &[Proof], json: bool, out: &mut impl Write) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &serde_json::json!({ "proofs": proofs }))?;
+        return writeln!(out);
+    }
+    for proof in proofs {
+        let (word, colour) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
+        let style = colour.on_default().bold();
+        let took = Duration::from_millis(proof.took_ms).as_secs_f64();
+        let says = Printable(proof.says.as_bytes());
+        writeln!(out, "{style}{word}{style:#} {}: {says} ({took:.1} s)", proof.what)?;
+    }
+    Ok(())
 }
 
 fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod boot_sector;
 mod describe;
+mod measured;
 mod program;
 mod size;
 mod target;
@@ -24,6 +25,8 @@ use super::build::{compression, mtime};
 use super::options::{self, InitrdArgs};
 use super::output;
 use super::progress::Progress;
+use super::sign_options::SignOptions;
+use crate::disk::measure::Measured;
 use crate::disk::pe::Machine;
 use crate::disk::{Guid, SectorSize};
 use crate::plan::disk::{EspEntry, EspNode, EspTree, Layout, LayoutError, Profile, Sectors, Wanted};
@@ -44,6 +47,7 @@ use crate::write::{Compression, Extents, Output};
   bootling disk -o shell.img --efi shellx64.efi --esp tiny --add-file startup.nsh
   bootling disk -o app.img --root ./rootfs --append 'root=PARTLABEL=root'
   bootling disk -o linux.efi                               the unified kernel image alone
+  bootling disk -o disk.img --sign-key db.key --sign-cert db.crt --measure
   bootling disk --dry-run                                  where everything would stand
 
 The kernel must be an EFI program (CONFIG_EFI_STUB) and is put behind systemd's EFI stub (Debian: systemd-boot-efi).
@@ -79,6 +83,11 @@ pub struct DiskArgs {
         "binaries", "initrd_compress", "sysroot",
     ])]
     efi: Option<PathBuf>,
+    #[command(flatten)]
+    sign: SignOptions,
+    /// Write FILE.pcrs.json beside FILE: what a TPM's PCR 4 and PCR 11 will be once the kernel runs.
+    #[arg(long, conflicts_with = "dry_run", help_heading = "Secure Boot and TPM")]
+    measure: bool,
     /// Put a file, or a directory with everything in it, on the EFI system partition: at DST, or in its root by its own
     /// name. May be repeated.
     #[arg(long, value_name = "SRC[=DST]", value_parser = added_file(), help_heading = "Disk")]
@@ -241,12 +250,15 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     // What is wrong with the message shows before anything takes time.
     let boot_code = args.boot_sector.code()?;
     let mut progress = Progress::new(false);
+    let pcrs = measured_beside(args)?;
     let program = program(args, &mut progress).map_err(program::advise)?;
+    let measured = pcrs.as_ref().map(|_| measured::of(&program)).transpose()?;
     if args.verbose {
         program.notes.iter().for_each(|note| output::note(note));
     }
     if target.format == Format::Uki {
-        return alone(args, &target, program, start);
+        alone(args, &target, program, start)?;
+        return pcr_values(pcrs.zip(measured)).map(|()| 0);
     }
     let spec = args.spec();
     let time = mtime()?;
@@ -276,11 +288,22 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
         let container = contain(target.format, extents, names.disk, time.into())?;
         write(args, path, &target, &container, &mut progress, start)?;
     }
+    pcr_values(pcrs.zip(measured))?;
     tell(args, &disk)
 }
 
+/// Where PCR values go, if they are wanted.
+fn measured_beside(args: &DiskArgs) -> anyhow::Result<Option<PathBuf>> {
+    args.output.as_deref().filter(|_| args.measure).map(measured::beside).transpose()
+}
+
+/// Writes PCR values, if they are wanted.
+fn pcr_values(wanted: Option<(PathBuf, Measured)>) -> anyhow::Result<()> {
+    wanted.map_or(Ok(()), |(path, values)| measured::write(&values, &path))
+}
+
 /// The program itself, as a file.
-fn alone(args: &DiskArgs, target: &Target, program: Program, start: Instant) -> anyhow::Result<u8> {
+fn alone(args: &DiskArgs, target: &Target, program: Program, start: Instant) -> anyhow::Result<()> {
     let disk_alone = [
         (args.root.is_some(), "--root"),
         (!args.add_file.is_empty(), "--add-file"),
@@ -299,7 +322,7 @@ fn alone(args: &DiskArgs, target: &Target, program: Program, start: Instant) -> 
             out.flush().context("printing")?;
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// The root partition's content.

@@ -18,6 +18,7 @@ use crate::resolve::kernel::{self, Kernel};
 use crate::resolve::{Root, esp, uki};
 use crate::spec::{KernelRef, RunWhat};
 use crate::write::memfd;
+use crate::write::signature::sign;
 use crate::write::uki::Uki;
 use crate::write::{Extents, SourceFile};
 
@@ -36,10 +37,16 @@ pub struct Program {
 
 /// Finds or makes it.
 pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
-    match &args.efi {
+    let signer = args.sign.signer()?;
+    let mut program = match &args.efi {
         Some(path) => given(path),
         None => unified(args, progress),
+    }?;
+    if let Some(signer) = signer {
+        program.content = sign(&program.content, &signer)?;
+        program.notes.push(format!("signed by {}", signer.subject));
     }
+    Ok(program)
 }
 
 /// A program that is there.

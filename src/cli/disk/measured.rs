@@ -1,0 +1,40 @@
+//! `--measure`: what a TPM will have measured of the image, as JSON beside it.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::program::Program;
+use crate::disk::measure::{Measured, measure};
+use crate::write::Output;
+
+/// Predicts it. Refuses programs that go on to load others: what those are is not in their bytes.
+pub fn of(program: &Program) -> anyhow::Result<Measured> {
+    let measured = measure(&program.content).with_context(|| format!("measuring {}", program.what))?;
+    if measured.sections.is_empty() {
+        bail!("measuring {}: it is no unified kernel image, and what it will start is not to be seen", program.what);
+    }
+    Ok(measured)
+}
+
+/// Where it goes: the image's name with more behind it.
+pub fn beside(image: &Path) -> anyhow::Result<PathBuf> {
+    let Some(name) = image.file_name().filter(|_| image != "-") else {
+        bail!("writing PCR values beside the image: it goes to standard output");
+    };
+    let mut name: OsString = name.to_owned();
+    name.push(".pcrs.json");
+    Ok(image.with_file_name(name))
+}
+
+/// Writes it.
+pub fn write(measured: &Measured, path: &Path) -> anyhow::Result<()> {
+    let mut output = Output::create(path)?;
+    let mut text = serde_json::to_vec_pretty(measured).context("writing PCR values")?;
+    text.push(b'\n');
+    output.write_all(&text).with_context(|| format!("writing {}", path.display()))?;
+    output.finish()?;
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! Proof by booting: an EFI-only disk says so to a legacy BIOS, once, whatever consoles there are; and it boots by UEFI.
+//!
+//! Four machines run side by side, as many as there are processors: SeaBIOS with a VGA adapter, with one that it mirrors
+//! on the serial console (as under `-nographic`), with none; and OVMF, up to the verdict of the command inside, or as far
+//! as can be told of a system that is not ours. The image is only read, and its digest is the same afterwards.
+
+mod message;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use regex::bytes::Regex;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use self::message::Expected;
+use super::boot_disk::{self, Disk, Seen};
+use crate::boot::expect::Expectations;
+use crate::boot::guest::Guest;
+use crate::boot::machine::{Display, Machine};
+use crate::boot::plain;
+use crate::boot::screen::Wanted;
+use crate::boot::session::{ConsoleSink, Foreground, Settings, Watch, converse};
+use crate::boot::signals::Signals;
+use crate::boot::transcript::Transcript;
+use crate::disk::{Medium, SectorSize};
+use crate::proto;
+use crate::spec::{BootSpec, FirmwareRef};
+use crate::verdict::{Outcome, judge};
+
+/// How long SeaBIOS may take to show a message, on a busy host under TCG.
+const BIOS_LIMIT: Duration = Duration::from_secs(60);
+/// And UEFI to come to its end.
+const UEFI_LIMIT: Duration = Duration::from_secs(300);
+/// A message that comes twice comes a second time within this.
+const LINGER: Duration = Duration::from_millis(1500);
+/// Of a console that is kept for counting.
+const CONSOLE_BYTES: u64 = 4 << 20;
+/// Of a disk that is searched for our pid 1's job.
+const SEARCHED: u64 = 1 << 30;
+
+/// What is to be proven.
+#[derive(Debug)]
+pub struct Claims<'a> {
+    /// The image.
+    pub image: &'a Path,
+    /// Its logical sectors.
+    pub sector: SectorSize,
+    /// What its boot sector says; `None` where it says nothing of ours, and BIOS boots prove nothing.
+    pub message: Option<String>,
+    /// How the boot by UEFI ends well.
+    pub ending: Ending,
+    /// The machine; its firmware is of no account.
+    pub spec: BootSpec,
+}
+
+/// How a boot by UEFI ends well.
+#[derive(Debug)]
+pub enum Ending {
+    /// Our pid 1 tells that the command ended with status 0.
+    Status,
+    /// A line of the console matches.
+    Line(Regex),
+    /// The firmware starts a program of the disk.
+    HandOver,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proof {
+    /// What, in a few words.
+    pub what: &'static str,
+    /// Whether it came out as it should.
+    pub holds: bool,
+    /// How it came out.
+    pub says: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl Ending {
+    /// The ending that suits a disk: the command's, where our pid 1 is on it, else the hand-over.
+    pub fn of(disk: &impl Medium) -> io::Result<Self> {
+        let job = proto::job::PATH.trim_start_matches('/').as_bytes();
+        let mut window = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < disk.size().min(SEARCHED) {
+            let len = usize::try_from(disk.size() - at).unwrap_or(window.len()).min(window.len());
+            disk.read_at(&mut window[..len], at)?;
+            if window[..len].windows(job.len()).any(|found| found == job) {
+                return Ok(Self::Status);
+            }
+            // The job's name may lie across two windows.
+            at += (len.saturating_sub(job.len() - 1) as u64).max(1);
+            if len < window.len() {
+                break;
+            }
+        }
+        Ok(Self::HandOver)
+    }
+
+    fn expectations(&self) -> anyhow::Result<Expectations> {
+        let regex = |text: &str| Regex::new(text).context("reading a pattern of our own");
+        // EDK2, `MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c` and `BdsDxe`: both lines of every version so far.
+        let shell = regex("BdsDxe: starting Boot[0-9A-F]{4} \"EFI Internal Shell\"")?;
+        let (wanted, rejected) = match self {
+            Self::Status => (regex("bootling: (?:exited with status|killed by signal) [0-9]+")?, vec![shell]),
+            Self::Line(line) => (line.clone(), Vec::new()),
+            Self::HandOver => (regex("BdsDxe: starting Boot[0-9A-F]{4} \"")?, vec![shell]),
+        };
+        Ok(Expectations::new(vec![wanted], Vec::new(), rejected))
+    }
+
+    fn says(&self, line: &str) -> (bool, String) {
+        match self {
+            Self::Status => (line.ends_with("exited with status 0"), line.to_owned()),
+            Self::Line(_) => (true, format!("it said {line:?}")),
+            Self::HandOver => (true, format!("the firmware started it: {line}")),
+        }
+    }
+}
+
+/// What a machine is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trial {
+    Vga,
+    Mirrored,
+    NoVga,
+    Uefi,
+}
+
+impl Trial {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Vga => "BIOS, VGA and serial console",
+            Self::Mirrored => "BIOS, serial console mirrors VGA",
+            Self::NoVga => "BIOS, serial console alone",
+            Self::Uefi => "UEFI",
+        }
+    }
+
+    const fn display(self) -> Display {
+        match self {
+            Self::Vga | Self::Uefi => Display::Vga,
+            Self::Mirrored => Display::Mirrored,
+            Self::NoVga => Display::None,
+        }
+    }
+}
+
+/// Boots the image in every way, and tells how each came out. An error is one of ours or of the host.
+pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
+    let before = digest(claims.image)?;
+    let uefi = FirmwareRef::Uefi { secure: false };
+    let uefi = boot_disk::machine(&BootSpec { firmware: uefi, ..claims.spec.clone() }, Display::Vga, true)?;
+    let expected = claims.message.as_deref().map(Expected::new).transpose()?;
+    let mut trials = vec![(Trial::Uefi, uefi)];
+    if expected.is_some() {
+        let spec = BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() };
+        let bios = boot_disk::machine(&spec, Display::Vga, true)?;
+        for trial in [Trial::Vga, Trial::Mirrored, Trial::NoVga] {
+            trials.push((trial, Machine { display: trial.display(), ..bios.clone() }));
+        }
+    }
+    // Not before ours is open: a disk that cannot be a drive is told as such.
+    let seen = Seen { bus: None, sector: claims.sector, may_name: false };
+    let disk = Disk::open(claims.image, seen, true)?;
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
+    let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
+    // The order of trials is the longest first; a queue that a panic has poisoned is not gone on with.
+    let next = || waiting.lock().ok()?.pop();
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((trial, machine)) = next() {
+                    let proof = try_out(trial, &machine, &disk, claims, expected.as_ref());
+                    if let Ok(mut done) = done.lock() {
+                        done.push((trial, proof));
+                    }
+                }
+            });
+        }
+    });
+    let mut done =
+        done.into_inner().map_err(|_| anyhow!("booting {}: a thread of ours died", claims.image.display()))?;
+    done.sort_by_key(|(trial, _)| {
+        [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Uefi].iter().position(|at| at == trial)
+    });
+    let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
+    let start = Instant::now();
+    let holds = digest(claims.image)? == before;
+    let says = if holds { "its digest is the same as before" } else { "its digest is another than before" };
+    proofs.push(Proof { what: "image unchanged", holds, says: says.to_owned(), took_ms: millis(start.elapsed()) });
+    Ok(proofs)
+}
+
+/// One boot.
+fn try_out(
+    trial: Trial,
+    machine: &Machine,
+    disk: &Disk,
+    claims: &Claims<'_>,
+    expected: Option<&Expected>,
+) -> anyhow::Result<Proof> {
+    let mut console = tempfile::tempfile().context("making a file for the console")?;
+    let expectations = match (trial, expected) {
+        (Trial::Uefi, _) | (_, None) => claims.ending.expectations()?,
+        (Trial::Vga, Some(message)) => {
+            Expectations::new(vec![message.last_line()?], vec![message.last_line()?], Vec::new())
+        }
+        (Trial::Mirrored | Trial::NoVga, Some(message)) => {
+            Expectations::new(vec![message.last_line()?], Vec::new(), Vec::new())
+        }
+    };
+    let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
+    let last_look = Wanted { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
+    let settings = Settings {
+        timeout: Some(if trial == Trial::Uefi { UEFI_LIMIT } else { BIOS_LIMIT }),
+        boot_timeout: None,
+        foreground: Foreground::Nobody,
+        console: ConsoleSink::File(console.try_clone().context("making a file for the console")?),
+        show_qemu: false,
+        quiet: true,
+        flush_disks: false,
+        watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
+    };
+    let booting = || format!("booting {} ({})", claims.image.display(), trial.what());
+    let signals = Signals::catch().context("catching signals")?;
+    let guest = Guest::start(machine, &disk.payload()?).context("starting QEMU").with_context(booting)?;
+    let transcript = converse(guest, settings, signals).with_context(booting)?;
+    let outcome = judge(&transcript);
+    if let Outcome::Interrupted { .. } | Outcome::CouldNotTest { .. } = outcome {
+        return Err(anyhow!(outcome.sentence().unwrap_or_default()).context(booting()));
+    }
+    let mut text = Vec::new();
+    console.flush().and_then(|()| console.seek(SeekFrom::Start(0))).context("reading the console")?;
+    console.take(CONSOLE_BYTES).read_to_end(&mut text).context("reading the console")?;
+    let lines = plain::lines(&text);
+    let (holds, says) = match (trial, &outcome, expected) {
+        (Trial::Uefi, Outcome::Expected { line }, _) => claims.ending.says(line),
+        (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
+            message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_look.text))
+        }
+        _ => (false, not_met(&outcome, &transcript)),
+    };
+    Ok(Proof { what: trial.what(), holds, says, took_ms: millis(transcript.duration) })
+}
+
+/// Why what was expected did not come, with the console's last line.
+fn not_met(outcome: &Outcome, transcript: &Transcript) -> String {
+    let sentence = outcome.sentence().unwrap_or_default();
+    let rows = transcript.screen.text.iter().flatten().rev().find(|row| !row.is_empty());
+    match transcript.console_tail.last().or(rows) {
+        Some(last) => format!("{sentence}; the last that was said: {last}"),
+        None => format!("{sentence}; nothing was said"),
+    }
+}
+
+fn digest(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece).with_context(|| format!("reading {}", path.display()))? {
+            0 => return Ok(digest.finalize().into()),
+            len => digest.update(&piece[..len]),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

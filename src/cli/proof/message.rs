@@ -1,0 +1,91 @@
+//! A boot sector's message, looked for on consoles and screens.
+//!
+//! Only printable ASCII is compared: what is beyond it each console shows in a way of its own.
+
+use anyhow::{Context, ensure};
+use regex::bytes::Regex;
+
+/// A message, as lines of words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    lines: Vec<String>,
+}
+
+impl Expected {
+    /// The message of a boot sector.
+    pub fn new(message: &str) -> anyhow::Result<Self> {
+        let lines: Vec<String> = message.lines().map(plain).filter(|line| !line.is_empty()).collect();
+        ensure!(!lines.is_empty(), "proving the boot sector's message: there is nothing in it that could be compared");
+        Ok(Self { lines })
+    }
+
+    /// What its last line looks like.
+    pub fn last_line(&self) -> anyhow::Result<Regex> {
+        let words = self.lines.last().map(String::as_str).unwrap_or_default().split(' ').map(regex::escape);
+        Regex::new(&words.collect::<Vec<_>>().join(".*?")).context("looking for the boot sector's message")
+    }
+
+    /// How often it stands in `lines`.
+    fn count(&self, lines: &[String]) -> usize {
+        let said: Vec<String> = lines.iter().map(|line| plain(line)).filter(|line| !line.is_empty()).collect();
+        let matches = |window: &&[String]| {
+            // The BIOS may have left words of its own on the first line.
+            window
+                .iter()
+                .zip(&self.lines)
+                .enumerate()
+                .all(|(at, (said, line))| if at == 0 { said.ends_with(line.as_str()) } else { said == line })
+        };
+        said.windows(self.lines.len()).filter(matches).count()
+    }
+
+    /// Whether it came exactly once on the console, and on the screen where there is one.
+    pub fn judge(&self, console: &[String], screen: Option<&[String]>) -> (bool, String) {
+        let console = self.count(console);
+        let screen = screen.map(|rows| self.count(rows));
+        let holds = console == 1 && screen.is_none_or(|count| count == 1);
+        let screen = screen.map_or_else(String::new, |count| format!(", {} on the screen", times(count)));
+        (holds, format!("the message came {} on the serial console{screen}", times(console)))
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        0 => "not as a whole".to_owned(),
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
+    }
+}
+
+/// The words of a line in printable ASCII, one blank between them.
+fn plain(line: &str) -> String {
+    let printable: String = line.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { ' ' }).collect();
+    printable.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Expected;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_message_must_come_exactly_once() {
+        let message = Expected::new("\n  This disk\n\nneeds  UEFI — now.\n").expect("words");
+        let once = lines("SeaBIOS\nBooting from Hard Disk...This disk\r\n\n needs UEFI \u{fffd} now.\n\n");
+        let twice = [once.clone(), once.clone()].concat();
+        let doubled = lines("TThhiiss  ddiisskk\nnneeeeddss");
+        assert_eq!(message.judge(&once, None), (true, "the message came once on the serial console".to_owned()));
+        assert!(message.judge(&once, Some(&once)).0);
+        let (holds, says) = message.judge(&twice, Some(&once));
+        assert!(!holds && says.contains("twice on the serial console, once on the screen"), "{says}");
+        let (holds, says) = message.judge(&doubled, Some(&doubled));
+        assert!(!holds && says.contains("not as a whole"), "{says}");
+        assert!(!message.judge(&[], None).0);
+        assert!(message.last_line().expect("a pattern").is_match("needs UEFI — now.".as_bytes()));
+        assert!(Expected::new("\n — \n").is_err());
+    }
+}
