@@ -10,6 +10,7 @@ mod arguments;
 mod bad_input;
 mod bootsector;
 mod channel;
+mod disk;
 mod endings;
 mod exit_status;
 mod firmware;
