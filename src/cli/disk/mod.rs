@@ -26,7 +26,6 @@ use super::options::{self, InitrdArgs};
 use super::output;
 use super::progress::Progress;
 use super::sign_options::SignOptions;
-use crate::disk::measure::Measured;
 use crate::disk::pe::Machine;
 use crate::disk::{Guid, SectorSize};
 use crate::plan::disk::{EspEntry, EspNode, EspTree, Layout, LayoutError, Profile, Sectors, Wanted};
@@ -250,15 +249,15 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     // What is wrong with the message shows before anything takes time.
     let boot_code = args.boot_sector.code()?;
     let mut progress = Progress::new(false);
-    let pcrs = measured_beside(args)?;
+    let pcrs = measured::wanted(args.measure, args.output.as_deref())?;
     let program = program(args, &mut progress).map_err(program::advise)?;
-    let measured = pcrs.as_ref().map(|_| measured::of(&program)).transpose()?;
+    let pcrs = pcrs.map(|path| measured::of(&program).map(|values| (path, values))).transpose()?;
     if args.verbose {
         program.notes.iter().for_each(|note| output::note(note));
     }
     if target.format == Format::Uki {
         alone(args, &target, program, start)?;
-        return pcr_values(pcrs.zip(measured)).map(|()| 0);
+        return measured::write(pcrs).map(|()| 0);
     }
     let spec = args.spec();
     let time = mtime()?;
@@ -288,18 +287,8 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
         let container = contain(target.format, extents, names.disk, time.into())?;
         write(args, path, &target, &container, &mut progress, start)?;
     }
-    pcr_values(pcrs.zip(measured))?;
+    measured::write(pcrs)?;
     tell(args, &disk)
-}
-
-/// Where PCR values go, if they are wanted.
-fn measured_beside(args: &DiskArgs) -> anyhow::Result<Option<PathBuf>> {
-    args.output.as_deref().filter(|_| args.measure).map(measured::beside).transpose()
-}
-
-/// Writes PCR values, if they are wanted.
-fn pcr_values(wanted: Option<(PathBuf, Measured)>) -> anyhow::Result<()> {
-    wanted.map_or(Ok(()), |(path, values)| measured::write(&values, &path))
 }
 
 /// The program itself, as a file.
