@@ -22,7 +22,6 @@ use self::target::Target;
 use super::build::mtime;
 use super::output;
 use super::progress::Progress;
-use super::sign_options::SignOptions;
 use crate::disk::Guid;
 use crate::disk::mbr::BOOT_CODE;
 use crate::disk::pe::Machine;
