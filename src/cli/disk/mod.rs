@@ -44,9 +44,9 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     // What is wrong with the message shows before anything takes time.
     let boot_code = args.boot_sector.code()?;
     let mut progress = Progress::new(false);
-    let pcrs = args.output.as_deref().filter(|_| args.measure).map(measured::beside).transpose()?;
+    let pcrs = measured::wanted(args.measure, args.output.as_deref())?;
     let program = program(args, &mut progress).map_err(program::advise)?;
-    let measured = pcrs.as_ref().map(|_| measured::of(&program)).transpose()?;
+    let pcrs = pcrs.map(|path| measured::of(&program).map(|values| (path, values))).transpose()?;
     if args.verbose {
         program.notes.iter().for_each(|note| output::note(note));
     }
@@ -56,9 +56,7 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     } else {
         Some(compose(args, &target, &program, boot_code, start)?)
     };
-    if let Some((path, measured)) = pcrs.zip(measured) {
-        measured::write(&measured, &path)?;
-    }
+    measured::write(pcrs)?;
     disk.map_or(Ok(()), |disk| tell(args, &disk)).map(|()| 0)
 }
 
