@@ -41,7 +41,7 @@ pub enum Format {
     Vpc,
     /// VHDX.
     Vhdx,
-    /// `VirtualBox`'s.
+    /// VirtualBox's.
     Vdi,
 }
 

@@ -42,7 +42,7 @@ pub struct BootDiskArgs {
     /// Boot it by UEFI, as is done where nothing else is said.
     #[arg(long, conflicts_with_all = ["bios", "firmware"])]
     uefi: bool,
-    /// Boot it by legacy BIOS: `SeaBIOS`.
+    /// Boot it by legacy BIOS: SeaBIOS.
     #[arg(long, conflicts_with = "firmware")]
     bios: bool,
     /// Boot it by this firmware: `uefi`, `uefi-secure` (Secure Boot enforced), `bios`, or a file.
@@ -104,7 +104,7 @@ enum BusArg {
     Ide,
     /// A disk on virtio-scsi
     Scsi,
-    /// `NVMe`
+    /// NVMe
     Nvme,
     /// A USB stick
     Usb,
@@ -115,7 +115,7 @@ enum BusArg {
 /// `--vga`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum VgaArg {
-    /// A VGA adapter, mirrored by `SeaBIOS` on the serial console
+    /// A VGA adapter, mirrored by SeaBIOS on the serial console
     Mirror,
     /// A VGA adapter
     Std,
