@@ -386,7 +386,7 @@ mod tests {
             let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
             shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
         };
-        expect![[r#"
+        expect![[r"
             /usr/bin/qemu-system-x86_64
             -machine q35,graphics=off
             -vga std
@@ -404,7 +404,8 @@ mod tests {
             -mon chardev=monitor,mode=control
             -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
             -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
-            -trace 'ich9*'"#]].assert_eq(&told("/proc/self/fd/9", SOCKETS));
+            -trace 'ich9*'"]]
+        .assert_eq(&told("/proc/self/fd/9", SOCKETS));
         let to_paste = told("/a,b c.qcow2", Ends::Stdio);
         assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }

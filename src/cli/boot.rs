@@ -35,6 +35,7 @@ use crate::write::Output;
 /// the terminal's keyboard.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub struct BootDiskArgs {
     /// The disk image (raw, qcow2, VMDK, VHD, VHDX, VDI; also packed with gzip, xz or zstd), ISO, or block device.
     #[arg(value_name = "IMAGE")]
