@@ -8,12 +8,14 @@ use anyhow::{Context, bail};
 
 use super::program::Program;
 use crate::disk::measure::{Measured, measure};
+use crate::disk::uki::UkiSection;
 use crate::write::Output;
 
 /// Predicts it. Refuses programs that go on to load others: what those are is not in their bytes.
 pub fn of(program: &Program) -> anyhow::Result<Measured> {
     let measured = measure(&program.content).with_context(|| format!("measuring {}", program.what))?;
-    if measured.sections.is_empty() {
+    // Boot managers have some of the sections, too.
+    if !measured.sections.iter().any(|section| section.name == UkiSection::Linux.name()) {
         bail!("measuring {}: it is no unified kernel image, and what it will start is not to be seen", program.what);
     }
     Ok(measured)
