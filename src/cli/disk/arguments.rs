@@ -41,7 +41,7 @@ pub struct DiskArgs {
     pub initrd: InitrdArgs,
     /// Where the image goes; `-` is standard output. A file appears whole or not at all. Its name tells --format and
     /// --compress where they are not given: `disk.qcow2`, `disk.raw.zst`.
-    #[arg(long, short, value_name = "FILE", required_unless_present = "dry_run")]
+    #[arg(long, short, value_name = "FILE", required_unless_present = "dry_run", help_heading = "Output")]
     pub output: Option<PathBuf>,
     /// Use this initrd, as it is, instead of making one.
     #[arg(long = "initrd", value_name = "FILE", help_heading = "Image", conflicts_with_all = ["with", "copy", "kmod", "run", "no_busybox", "lib_path", "binaries", "initrd_compress"])]
@@ -109,7 +109,7 @@ pub struct DiskArgs {
     #[arg(long, short, help_heading = "Output")]
     pub verbose: bool,
     /// Programs to include, by path or by name on PATH.
-    #[arg(value_name = "BINARY")]
+    #[arg(value_name = "BINARY", help_heading = "Arguments")]
     pub binaries: Vec<OsString>,
 }
 
@@ -129,7 +129,7 @@ pub enum SectorArg {
 /// `--esp`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EspArg {
-    /// FAT32, which all firmware reads: 34 MiB and more, 258 with sectors of 4096 bytes
+    /// FAT32, which all firmware reads: a disk of 35 MiB, or 259 with sectors of 4096 bytes
     Standard,
     /// as small as its files allow, mostly FAT12 or FAT16: for virtual machines
     Tiny,
@@ -153,7 +153,8 @@ pub enum FormatArg {
     Qcow2,
     /// of fixed size, as Azure takes it
     Vhd,
-    /// one sparse file, for `VMware` and `VirtualBox`
+    /// `VMware`'s
+    #[value(help = "VMware's and VirtualBox's, one sparse file")]
     Vmdk,
     /// no disk: the EFI program alone
     Uki,

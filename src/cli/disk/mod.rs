@@ -54,7 +54,7 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
         alone(args, &target, &program, start)?;
         None
     } else {
-        Some(compose(args, &target, &program, boot_code, start)?)
+        Some(compose(args, &target, &program, &boot_code, start)?)
     };
     measured::write(pcrs)?;
     disk.map_or(Ok(()), |disk| tell(args, &disk)).map(|()| 0)
@@ -84,7 +84,7 @@ fn compose(
     args: &DiskArgs,
     target: &Target,
     program: &Program,
-    boot_code: [u8; BOOT_CODE],
+    boot_code: &[u8; BOOT_CODE],
     start: Instant,
 ) -> anyhow::Result<Disk> {
     let spec = args.spec();
@@ -106,7 +106,7 @@ fn compose(
         tree: &tree,
         files: &files,
         root: root.as_ref().map(|root| (root, root_kind)),
-        boot_code,
+        boot_code: *boot_code,
         time: time.into(),
     })?;
     let disk = Disk::new(&layout, &made, &tree);
