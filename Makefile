@@ -32,9 +32,11 @@ lint:
 	$(CARGO) test --locked --quiet --test house --test layering
 	@tools/lint
 
-# The guest's pid 1 is built and embedded by build.rs; this builds it and says what came out.
+# The guest's pid 1 is built and embedded by build.rs; this builds it and says what came out. The boot sector's code is
+# assembled into assets/, from where it is embedded.
 stubs:
-	@tools/setup build
+	@tools/setup build stubs
+	@tools/assemble-bootsector assets
 	$(CARGO) test --locked --test stubs -- --nocapture
 
 # Writes what the golden tests (they stand beside the code) see as the new truth; read `git diff` before you commit it.

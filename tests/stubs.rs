@@ -1,8 +1,14 @@
-//! The guest's pid 1 as it is embedded: a small, static program that asks nothing of the guest.
+//! The machine code that is embedded: the guest's pid 1, a small, static program that asks nothing of the guest; and the
+//! boot sector's, which is what its source says and no longer than its README says.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
 
 use bootling::arch::Arch;
+use bootling::disk::bootsector::{Preset, Then};
+use bootling::disk::mbr::BOOT_CODE;
 use bootling::pid1;
 use goblin::elf::Elf;
 use goblin::elf::header::{EM_X86_64, ET_EXEC};
@@ -29,4 +35,63 @@ fn pid_1_is_small_static_and_never_writable_and_executable_at_once() {
         let loads_code_it_can_change = header.p_type == PT_LOAD && header.is_write() && header.is_executable();
         assert!(!loads_code_it_can_change, "{header:?}");
     }
+}
+
+/// A way to end, and its file in `assets/`.
+const ENDINGS: [(Then, &str); 3] = [
+    (Then::Halt, "bootsector-halt.bin"),
+    (Then::KeyReboot, "bootsector-key-reboot.bin"),
+    (Then::NextDevice, "bootsector-next-device.bin"),
+];
+
+#[test]
+fn the_boot_sectors_code_is_what_its_source_says() {
+    // An assembler for another processor is none.
+    let tool = std::env::var_os("AS").unwrap_or_else(|| "as".into());
+    let assembles = Command::new(tool).args(["--32", "-o", "/dev/null", "/dev/null"]).output();
+    if !assembles.is_ok_and(|done| done.status.success()) {
+        let why = "no assembler for x86 (`tools/setup stubs` brings it)";
+        assert!(std::env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
+        let skipped = "SKIPPED the_boot_sectors_code_is_what_its_source_says";
+        writeln!(io::stderr(), "{skipped}: {why}").expect("standard error is open");
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().expect("there is a place for temporary files");
+    let done = Command::new(root.join("tools/assemble-bootsector")).arg(dir.path()).output().expect("sh runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    for (then, name) in ENDINGS {
+        let fresh = fs::read(dir.path().join(name)).expect("it was assembled");
+        assert_eq!(fresh, then.code(), "{name} is not what stub.S says: run `make stubs`, and look at the difference");
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), ENDINGS.len(), "nothing else is left there");
+}
+
+#[test]
+fn the_boot_sectors_readme_counts_its_bytes_as_they_are() {
+    let readme = include_str!("../stubs/bootsector/README.md");
+    let table = readme.split("| part |").nth(1).expect("there is a table of bytes");
+    let rows: Vec<(&str, Vec<usize>)> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('*'));
+            let name = cells.next().expect("a row has a name");
+            (name, cells.map(|cell| cell.parse().expect("bytes are a number")).collect())
+        })
+        .collect();
+    let (parts, sums) = rows.split_at(rows.len() - 2);
+    for (column, (then, name)) in ENDINGS.into_iter().enumerate() {
+        let code = then.code().len();
+        assert_eq!(parts.iter().map(|(_, bytes)| bytes[column]).sum::<usize>(), code, "the parts of {name}");
+        assert_eq!((sums[0].1[column], sums[1].1[column]), (code, BOOT_CODE - code), "{name}");
+    }
+    let room = BOOT_CODE - Then::Halt.code().len();
+    let packed = |preset: Preset| room - preset.message().fits(Then::Halt).expect("presets fit");
+    let most = Preset::ALL.into_iter().map(packed).max().expect("there are some");
+    assert!(
+        readme.contains("at most 280 bytes") && (271..=280).contains(&most),
+        "the longest preset takes {most} bytes"
+    );
 }

@@ -4,7 +4,7 @@ use super::rules::mbr::{
     BIOS_BOOT_EMPTY, CODE_UNKNOWN, LOADER_CODE, LOADER_STRAY, MESSAGE_4KN, MESSAGE_GARBLED, MESSAGE_MISSING,
 };
 use super::{Place, Report, Subject};
-use crate::disk::bootsector::{Found, recognise};
+use crate::disk::bootsector::{Found, decode_message, recognise};
 use crate::disk::gpt::{Gpt, Partition};
 use crate::disk::mbr::Mbr;
 use crate::disk::{Guid, SectorSize};
@@ -20,12 +20,14 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
         return;
     }
     let found = recognise(&mbr.boot_code);
-    report.subjects.push(Subject::new("boot sector", tell(&found)));
+    let message = decode_message(&mbr.boot_code);
+    report.subjects.push(Subject::new("boot sector", tell(&found, message.as_deref())));
     match found {
         Found::Nothing if core => {
             report.add(BIOS_BOOT_EMPTY, place(), "there is a BIOS boot partition, but no boot code");
         }
         Found::Nothing => report.add(MESSAGE_MISSING, place(), "there is no boot code"),
+        Found::Ours if message.is_none() => report.add(CODE_UNKNOWN, place(), "its message is broken"),
         Found::Ours => {}
         Found::Byebyebios => report.add(MESSAGE_GARBLED, place(), "byebyebios has stamped it"),
         Found::Loader(name) if legacy => report.add(LOADER_CODE, place(), format!("boot code of {name}")),
@@ -37,12 +39,10 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
     }
 }
 
-fn tell(found: &Found) -> String {
-    match found {
-        Found::Nothing => "empty".to_owned(),
-        Found::Ours => "bootling's".to_owned(),
-        Found::Byebyebios => "byebyebios'".to_owned(),
-        Found::Loader(name) => (*name).to_owned(),
-        Found::Unknown => "unknown".to_owned(),
+/// What is there; of a message its first line, which tells messages apart.
+fn tell(found: &Found, message: Option<&str>) -> String {
+    match message.and_then(|message| message.lines().find(|line| !line.trim().is_empty())) {
+        Some(line) => format!("{found}: {:?}", line.trim()),
+        None => found.to_string(),
     }
 }

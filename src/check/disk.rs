@@ -40,7 +40,7 @@ pub fn disk(medium: &dyn Medium, sector: Option<SectorSize>) -> Report {
         report.add(GPT_NONE, Place::whole(), "no copy of a partition table can be used");
     }
     gpt::check_sector(sector, &tables, &mut report);
-    partitions::check(&tables, &mut report);
+    partitions::check(medium, &tables, &mut report);
     esp::check(medium, &tables, &mut report);
     report
 }

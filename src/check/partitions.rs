@@ -4,13 +4,13 @@ use super::rules::gpt::{
     DUAL_OVERLAP, DUAL_SPANS, GPT_GUID, PART_ALIGNMENT, PART_GUID, PART_ORDER, PART_OVERLAP, PART_RANGE,
 };
 use super::{Place, Report};
-use crate::disk::gpt::{ENTRY_SIZE, Gpt, Partition};
-use crate::disk::{Guid, SectorSize};
+use crate::disk::gpt::{Copy, ENTRY_SIZE, Gpt, Partition, read};
+use crate::disk::{Guid, Lba, Medium, SectorSize};
 
 const MIB: u64 = 1 << 20;
 
 /// Checks the partitions of all tables of a disk.
-pub(super) fn check(tables: &[Gpt], report: &mut Report) {
+pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     match tables {
         [] => {}
         [one] => check_one(one, report),
@@ -22,8 +22,8 @@ pub(super) fn check(tables: &[Gpt], report: &mut Report) {
                     report.add(DUAL_SPANS, Place::part("partitions"), what);
                     check_one(other, report);
                 }
-                overlaps(one, other, report);
-                overlaps(other, one, report);
+                overlaps(medium, one, other, report);
+                overlaps(medium, other, one, report);
             }
         }
     }
@@ -87,25 +87,24 @@ fn twins(gpt: &Gpt, report: &mut Report) {
     }
 }
 
-/// Where a table itself stands, in bytes: headers and entries of both copies.
-fn own(gpt: &Gpt) -> [(&'static str, u64, u64); 4] {
-    let size = gpt.sector.bytes();
-    let header = &gpt.header;
-    let array = (u64::from(header.entry_count) * ENTRY_SIZE as u64).next_multiple_of(size);
-    let at = |lba: u64| lba.saturating_mul(size);
-    let backup = at(header.alternate_lba.0.max(header.my_lba.0));
-    let entries = if header.my_lba.0 == 1 { at(header.entries_lba.0) } else { at(2) };
-    [
-        ("primary header", size, size),
-        ("primary entries", entries, array),
-        ("backup entries", backup.saturating_sub(array), array),
-        ("backup header", backup, size),
-    ]
+/// Where a table itself stands, in bytes: what each readable copy has.
+fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
+    let copies =
+        [(Copy::Primary, "primary header", "primary entries"), (Copy::Backup, "backup header", "backup entries")];
+    let at = |lba: Lba| lba.offset(gpt.sector).unwrap_or(u64::MAX);
+    let read = |(copy, header, entries)| {
+        let found = read(&medium, gpt.sector, copy).ok()?.header;
+        let array = u64::from(found.entry_count) * ENTRY_SIZE as u64;
+        // The rest of a header's sector is for nobody: two backups may share the last 4096 bytes.
+        Some([(header, at(found.my_lba), found.header_size.into()), (entries, at(found.entries_lba), array)])
+    };
+    copies.into_iter().filter_map(read).flatten().collect()
 }
 
 /// Whether something of `one` lies in what `other` uses.
-fn overlaps(one: &Gpt, other: &Gpt, report: &mut Report) {
-    for (what, start, len) in own(one) {
+fn overlaps(medium: &dyn Medium, one: &Gpt, other: &Gpt, report: &mut Report) {
+    let theirs = own(medium, other);
+    for (what, start, len) in own(medium, one) {
         let hits = |from: u64, length: u64| start < from.saturating_add(length) && from < start.saturating_add(len);
         let place = || Place::part(format!("GPT for {}-byte sectors", one.sector)).byte(start);
         let parts = other.partitions.iter().filter_map(|part| Some((part, part.span(other.sector)?)));
@@ -114,7 +113,7 @@ fn overlaps(one: &Gpt, other: &Gpt, report: &mut Report) {
         }
         // Of the two tables' own parts, each pair is told once.
         let first = one.sector == SectorSize::S512;
-        for (theirs, _, _) in own(other).into_iter().filter(|(_, from, length)| first && hits(*from, *length)) {
+        for (theirs, _, _) in theirs.iter().filter(|(_, from, length)| first && hits(*from, *length)) {
             report.add(DUAL_OVERLAP, place(), format!("its {what} lie in the other's {theirs}"));
         }
     }

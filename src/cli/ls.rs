@@ -212,7 +212,7 @@ fn list_json(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
 pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
-    let mut out = output::stdout();
+    let mut out = output::content();
     let mut file = match opened::open(&args.file).with_context(doing)? {
         Opened::Initrd(Input::File(file)) => file,
         opened => {

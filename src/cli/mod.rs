@@ -26,6 +26,7 @@ mod progress;
 mod proof;
 mod report;
 mod run;
+pub mod sign_options;
 mod stamp;
 
 use std::ffi::OsString;
@@ -48,7 +49,6 @@ struct Cli {
 
 /// What there is to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 enum Verb {
     Run(run::RunArgs),
     Build(build::BuildArgs),

@@ -12,6 +12,11 @@ pub fn stdout() -> impl Write {
     BufWriter::new(Patient { out, gone: false })
 }
 
+/// Standard output for a file's content, byte for byte: what would be colours in a text is left alone.
+pub fn content() -> impl Write {
+    BufWriter::new(Patient { out: io::stdout(), gone: false })
+}
+
 /// Swallows what nobody reads any more.
 struct Patient<W> {
     out: W,

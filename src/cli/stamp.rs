@@ -28,28 +28,31 @@ const MOST_MESSAGE: u64 = 64 * 1024;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_help = "Examples:
-  bootling stamp disk.img                                  the standard message
-  bootling stamp --preset libvirt disk.qcow2               a ready-made one: names the setting to change
+  bootling stamp disk.img                        the standard message
+  bootling stamp --preset libvirt disk.qcow2     a ready-made one, naming the setting to change
   bootling stamp --message ours.txt --then key-reboot /dev/sdx
-  bootling stamp --save old.bin disk.img                   keep what was there ...
-  bootling stamp --undo=old.bin disk.img                   ... and put it back
-  bootling stamp -o new.img.zst disk.img.zst               unpacked and packed again as a stream
+  bootling stamp --save old.bin disk.img         keep what was there ...
+  bootling stamp --undo=old.bin disk.img         ... and put it back
+  bootling stamp -o new.img.zst disk.img.zst     unpacked and packed again as a stream
   bootling stamp --dry-run --json disk.img
 
-Bytes 0 to 439 of the disk change and nothing else: its signature and partition records stay as they are, unless
---fix-mbr or --bios-active is given. Read and written are raw images, block devices, qcow2, fixed VHD, and raw images
-compressed by gzip, xz or zstd. Of an overlay the files below are read, and never written. One sector is written, once,
-synced, and read back; where it is there already, nothing is.
+Bytes 0 to 439 of the disk change and nothing else: its signature and partition records stay
+as they are, unless --fix-mbr or --bios-active is given. Read and written are raw images,
+block devices, qcow2, fixed VHD, and raw images compressed by gzip, xz or zstd. Of an overlay
+the files below are read, and never written. One sector is written, once, synced, and read
+back; where it is there already, nothing is.
 
-Refused, and done all the same with --force: a disk without a valid GPT, the boot code of GRUB, syslinux, Windows or
-somebody unknown, a BIOS boot partition, a partition marked for legacy BIOS boot, a hybrid or an MBR-partitioned disk, a
-device in use, an image that a QEMU has open, and dirty bitmaps of a qcow2 image, which are lost then.
+Refused, and done all the same with --force: a disk without a valid GPT, the boot code of
+GRUB, syslinux, Windows or somebody unknown, a BIOS boot partition, a partition marked for
+legacy BIOS boot, a hybrid or MBR-partitioned disk, a device in use, a raw image that a QEMU
+has open, and dirty bitmaps of a qcow2 image, which are lost then.
 
-Exit status: 0, also where nothing had to be done; 2 for wrong usage, 125 where the image was not stamped.
+Exit status: 0, also where nothing had to be done; 2 for wrong usage, 125 where the image was
+not stamped.
 ")]
 pub struct StampArgs {
-    /// Show the text in FILE, `-` for standard input: UTF-8, at most 79 columns and 23 rows, runs of one character cost
-    /// two bytes.
+    /// Show the text in FILE, `-` for standard input: UTF-8, at most 79 columns and 23 rows; what
+    /// repeats is packed.
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["preset", "undo"])]
     message: Option<PathBuf>,
     /// Show a ready-made text: standard, libvirt, proxmox, ec2 or virtualbox.
@@ -95,13 +98,13 @@ pub struct StampArgs {
 }
 
 /// The words of `--preset`.
-fn preset() -> impl TypedValueParser<Value = Preset> {
+pub fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name))
         .try_map(|word| Preset::ALL.into_iter().find(|known| known.name() == word).ok_or("no such preset"))
 }
 
 /// The words of `--then`.
-fn then() -> impl TypedValueParser<Value = Then> {
+pub fn then() -> impl TypedValueParser<Value = Then> {
     PossibleValuesParser::new(Then::ALL.map(word_of))
         .try_map(|word| Then::ALL.into_iter().find(|known| word_of(*known) == word).ok_or("no such ending"))
 }
@@ -162,8 +165,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
 
 /// The boot code with a message, or how much too long that is.
 pub fn fitted(message: &Message, then: Then) -> anyhow::Result<[u8; BOOT_CODE]> {
-    boot_code(message, then)
-        .map_err(|error| output::advise(error, "runs of one character take two bytes, other characters one each"))
+    boot_code(message, then).map_err(|error| output::advise(error, "what repeats is packed; shorten what does not"))
 }
 
 /// Reads a message and checks it.

@@ -8,6 +8,7 @@ pub mod fat;
 pub mod gpt;
 mod guid;
 pub mod mbr;
+pub mod measure;
 mod medium;
 pub mod pe;
 mod sector;

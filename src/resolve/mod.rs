@@ -28,6 +28,7 @@ pub mod path;
 mod program;
 mod root;
 pub mod script;
+pub mod signer;
 pub mod uki;
 pub mod userland;
 mod userland_error;

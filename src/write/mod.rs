@@ -10,6 +10,7 @@ pub mod memfd;
 pub mod newc;
 pub mod output;
 pub mod read;
+pub mod signature;
 pub mod uki;
 
 use std::fs::File;

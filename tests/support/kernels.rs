@@ -84,6 +84,19 @@ fn folder() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("build/kernels"), PathBuf::from)
 }
 
+/// Whether QEMU is here, for the test `name` that needs no kernel; says why where it is not.
+pub fn qemu_or_skip(name: &str) -> bool {
+    match find_qemu() {
+        Ok(()) => true,
+        Err(why) => {
+            assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
+            // Straight to the terminal: the test harness hides what a passing test prints.
+            writeln!(io::stderr(), "SKIPPED {name}: {why}").expect("standard error is open");
+            false
+        }
+    }
+}
+
 fn find_qemu() -> Result<(), String> {
     let path = env::var_os("PATH").unwrap_or_default();
     if env::split_paths(&path).any(|dir| dir.join("qemu-system-x86_64").is_file()) {

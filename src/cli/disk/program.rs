@@ -18,6 +18,7 @@ use crate::resolve::kernel::{self, Kernel};
 use crate::resolve::{Root, esp, uki};
 use crate::spec::{KernelRef, RunWhat};
 use crate::write::memfd;
+use crate::write::signature::sign;
 use crate::write::uki::Uki;
 use crate::write::{Extents, SourceFile};
 
@@ -36,17 +37,28 @@ pub struct Program {
 
 /// Finds or makes it.
 pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
-    match &args.efi {
+    let signer = args.sign.signer()?;
+    let mut program = match &args.efi {
         Some(path) => given(path),
         None => unified(args, progress),
+    }?;
+    if let Some(signer) = signer {
+        program.content = sign(&program.content, &signer)?;
+        program.notes.push(format!("signed by {}", signer.subject));
     }
+    Ok(program)
 }
 
 /// A program that is there.
 fn given(path: &Path) -> anyhow::Result<Program> {
     let machine = esp::program(path)?;
     let file = SourceFile::open(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Program { content: Extents::of_file(&file), machine, what: path.display().to_string(), notes: Vec::new() })
+    Ok(Program {
+        content: Extents::of_file(&file),
+        machine,
+        what: format!("--efi {}", path.display()),
+        notes: Vec::new(),
+    })
 }
 
 /// Kernel, initrd and command line behind systemd's stub.

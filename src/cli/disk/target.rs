@@ -36,7 +36,11 @@ impl Target {
         let mut notes = Vec::new();
         let name = name.unwrap_or_default();
         if let Some(inner) = inner.filter(|inner| *inner != target.format) {
-            notes.push(format!("{name}: a {} by its name, but it is a {}", inner.name(), target.format.name()));
+            notes.push(format!(
+                "{name}: by its name a {} image, but written as {}",
+                inner.name(),
+                target.format.name()
+            ));
         }
         if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
             let fits = PACKED.iter().find(|(_, known)| *known == target.compression).map_or("", |(end, _)| end);
@@ -98,7 +102,7 @@ mod tests {
         assert_eq!(
             both.notes,
             [
-                "x.qcow2: a qcow2 by its name, but it is a raw",
+                "x.qcow2: by its name a qcow2 image, but written as raw",
                 "x.qcow2: compressed by gzip; tools expect the name to end with .gz"
             ]
         );

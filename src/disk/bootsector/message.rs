@@ -119,7 +119,7 @@ impl Message {
 
     /// Rows on the screen.
     pub fn rows(&self) -> usize {
-        self.0.iter().filter(|byte| **byte == b'\n').count()
+        rows(&self.0)
     }
 
     /// How many bytes are left in the boot sector beside it, packed, and a stub that ends like this; an error with the
@@ -133,6 +133,11 @@ impl Message {
     pub fn beyond_ascii(&self) -> Option<char> {
         self.0.iter().find(|byte| !byte.is_ascii()).map(|byte| cp437::to_char(*byte))
     }
+}
+
+/// Rows of bytes that each end with CR LF.
+pub(super) fn rows(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').count() - 1
 }
 
 /// The lines of a text; what follows the last line end is one, too.

@@ -102,7 +102,7 @@ fn fit(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
 /// All that the stub shows.
 fn shown(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
     let prompt = then.prompt();
-    let most = MOST_ROWS - prompt.iter().filter(|byte| **byte == b'\n').count();
+    let most = MOST_ROWS - message::rows(prompt);
     if message.rows() > most {
         return Err(BootCodeError::TooTall { rows: message.rows(), most });
     }

@@ -45,6 +45,10 @@ impl Preset {
     }
 
     /// The message.
+    ///
+    /// # Panics
+    ///
+    /// Never: a test parses every text.
     pub fn message(self) -> Message {
         Message::parse(self.text().as_bytes()).expect("a test parses every one")
     }

@@ -1,6 +1,23 @@
-//! The boot sector's code as a whole: what fits, what is refused, what is read back.
+//! The boot sector's code as a whole: what is taken, what is refused, what is read back.
 
-use super::{Found, Preset, Then, boot_code, decode_message, recognise};
+use super::{BootCodeError, Found, Message, MessageError, Preset, Then, boot_code, decode_message, recognise};
+use proptest::prelude::{any, proptest};
+
+fn parse(text: &str) -> Result<Message, MessageError> {
+    Message::parse(text.as_bytes())
+}
+
+/// A text that cannot be packed: no two places of it are alike.
+fn dense(bytes: usize) -> Message {
+    let mut seed = 1_u32;
+    let mut character = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + (seed >> 16) as u8 % 94)
+    };
+    let row = |_| (0..70).map(|_| character()).collect::<String>() + "\n";
+    let text: String = (0..10).map(row).collect::<String>().chars().take(bytes).collect();
+    parse(&text).expect("it is a message")
+}
 
 #[test]
 fn what_was_put_there_is_read_back() {
@@ -10,6 +27,123 @@ fn what_was_put_there_is_read_back() {
             assert_eq!(recognise(&code), Found::Ours);
             let prompt = if then == Then::KeyReboot { "\n  Press any key to restart.\n" } else { "" };
             assert_eq!(decode_message(&code), Some(format!("{}{prompt}", preset.text())));
+        }
+    }
+}
+
+#[test]
+fn text_is_taken_as_people_write_it() {
+    for (text, shown) in [
+        ("STOP", "STOP\n"),
+        ("one\ntwo\n", "one\ntwo\n"),
+        ("one\r\ntwo\r\n\r\n", "one\ntwo\n"),
+        ("one\rtwo\r", "one\ntwo\n"),
+        ("\n\n  one  \n \n\ttwo\nx\ty  \n\n", "\n\n  one\n\n        two\nx       y\n"),
+        ("\u{FEFF}Größe – “EFI”…", "Größe - \"EFI\"...\n"),
+        ("└─ ¿Qué?", "└─ ¿Qué?\n"),
+    ] {
+        assert_eq!(parse(text).expect(text).text(), shown);
+    }
+    assert_eq!(parse("Größe").expect("it is in the code page").beyond_ascii(), Some('ö'));
+    assert_eq!(parse("– “EFI”").expect("it becomes ASCII").beyond_ascii(), None);
+}
+
+#[test]
+fn text_that_cannot_be_shown_is_refused_with_its_place() {
+    let cases = [
+        (&b""[..], "reading the message: it is empty"),
+        (b" \n\t\n", "reading the message: it is empty"),
+        (b"one\nGr\xF6\xDFe\n", "reading the message: line 2 is not UTF-8"),
+        (b"one\ra \x1B[1mb", "reading the message: line 2, column 3: a control character (U+001B)"),
+        (b"beep \x07!", "reading the message: line 1, column 6: a control character (U+0007)"),
+        (
+            "one\n\n字 ж".as_bytes(),
+            "reading the message: line 3, column 1: '字' (U+5B57) is not in code page 437, which is all that a BIOS shows",
+        ),
+    ];
+    for (text, error) in cases {
+        assert_eq!(Message::parse(text).expect_err(error).to_string(), error);
+    }
+    assert_eq!(parse(&"x".repeat(79)).map(|message| message.rows()), Ok(1));
+    let wide = parse(&format!("one\n{}", "x".repeat(80))).expect_err("it would wrap");
+    assert_eq!(wide.to_string(), "reading the message: line 2 has 80 columns; 79 are the most");
+    assert_eq!(parse(&"x\n".repeat(23)).map(|message| message.rows()), Ok(23));
+    for ending in ["\n", "\r\n", "\r"] {
+        let tall = parse(&format!("x{ending}").repeat(24)).expect_err("it would scroll");
+        assert_eq!(tall.to_string(), "reading the message: it has 24 rows; 23 are the most");
+    }
+}
+
+#[test]
+fn a_message_says_how_many_bytes_are_left_or_over() {
+    // 440 bytes, the code, and the three that begin and end a message; its two line ends are packed to two bytes each.
+    let most = 440 - Then::Halt.code().len() - 3;
+    let fits = |characters| dense(characters).fits(Then::Halt);
+    // With 71 characters to a row, the last of which is its end; the last row's is added.
+    let overhead = most / 71 + 2;
+    assert_eq!(fits(most - overhead), Ok(0));
+    assert_eq!(fits(most - overhead - 9), Ok(9));
+    let over = fits(most - overhead + 5).expect_err("there is no room");
+    assert_eq!(over, BootCodeError::TooLong { over: 5, room: most + 3 });
+    assert_eq!(
+        over.to_string(),
+        "fitting the message into the boot sector: it is 5 bytes too long (packed, 332 bytes have room)"
+    );
+    assert_eq!(
+        boot_code(&dense(most), Then::Halt).expect_err("there is no room"),
+        dense(most).fits(Then::Halt).expect_err("neither")
+    );
+    let tall = parse(&"x\n".repeat(22)).expect("it is shorter than the screen");
+    assert!(tall.fits(Then::Halt).is_ok() && tall.fits(Then::NextDevice).is_ok());
+    assert_eq!(tall.fits(Then::KeyReboot), Err(BootCodeError::TooTall { rows: 22, most: 21 }));
+}
+
+#[test]
+fn a_banner_as_the_ancestors_fits_with_room_to_spare() {
+    // In letters of the width and height that figlet draws, all 424 bytes that the ancestor had room for.
+    let letter = [r" _   _ ", r"| | | |", r"| | | |", r"| |_| |", r" \___/ "];
+    let banner: String = letter.iter().map(|row| format!("  {}\n", [*row; 8].join(" "))).collect();
+    let text = format!("\n{banner}\n  This system starts by UEFI only: see your manual for how it is set up.\n");
+    assert!((390..=424).contains(&text.len()), "{}", text.len());
+    for then in Then::ALL {
+        assert!(parse(&text).expect("it is a message").fits(then).is_ok_and(|left| left > 100));
+    }
+}
+
+#[test]
+fn a_damaged_stub_has_no_message() {
+    let good = boot_code(&Message::standard(), Then::Halt).expect("it fits");
+    let end = good.iter().rposition(|byte| *byte != 0).expect("it has a message") + 1;
+    let mut endless = good;
+    endless[end..].fill(b'x');
+    assert_eq!((recognise(&endless), decode_message(&endless)), (Found::Ours, None));
+    let mut elsewhere = good;
+    elsewhere[0x11] = 0x7D;
+    elsewhere[0x10] = 0xFF;
+    assert_eq!((recognise(&elsewhere), decode_message(&elsewhere)), (Found::Unknown, None));
+    let mut other = good;
+    other[3] ^= 1;
+    assert_eq!((recognise(&other), decode_message(&other)), (Found::Unknown, None));
+}
+
+proptest! {
+    #[test]
+    fn anything_may_be_given_as_a_message(text in any::<Vec<u8>>(), characters in any::<String>()) {
+        for text in [text, characters.into_bytes()] {
+            if let Ok(message) = Message::parse(&text) {
+                // What is shown is a message itself.
+                assert_eq!(Message::parse(message.text().as_bytes()), Ok(message));
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_follows_our_code_is_read_or_refused(at in 0x2A..440_usize, bytes in any::<[u8; 32]>()) {
+        let mut code = boot_code(&Message::standard(), Then::Halt).expect("it fits");
+        let end = (at + 32).min(code.len());
+        code[at..end].copy_from_slice(&bytes[..end - at]);
+        if let Some(text) = decode_message(&code) {
+            assert!(text.len() < 3 * 82 * 25);
         }
     }
 }

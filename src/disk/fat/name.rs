@@ -1,5 +1,7 @@
 //! Names of directory entries: the short one of eight and three, and the long one that stands before it in pieces.
 
+use crate::disk::bootsector::cp437::to_char;
+
 /// Bytes of a directory entry.
 pub(super) const ENTRY: usize = 32;
 /// Code units of a piece, and how many pieces a name has at most: 255 code units.
@@ -12,7 +14,7 @@ pub(super) fn short(raw: &[u8; 11], case: u8) -> String {
     let part = |bytes: &[u8], lower: bool| {
         let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |at| at + 1);
         let chars = bytes[..end].iter().map(|byte| if lower { byte.to_ascii_lowercase() } else { *byte });
-        chars.map(from_437).collect::<String>()
+        chars.map(to_char).collect::<String>()
     };
     let mut stem = *raw;
     // The first byte E5 would mean "deleted".
@@ -21,15 +23,6 @@ pub(super) fn short(raw: &[u8; 11], case: u8) -> String {
     }
     let (name, extension) = (part(&stem[..8], case & 0x08 != 0), part(&raw[8..], case & 0x10 != 0));
     if extension.is_empty() { name } else { format!("{name}.{extension}") }
-}
-
-/// A character of code page 437.
-fn from_437(byte: u8) -> char {
-    const UPPER: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
-    match byte.checked_sub(0x80) {
-        None => char::from(byte),
-        Some(index) => UPPER.chars().nth(usize::from(index)).unwrap_or(char::REPLACEMENT_CHARACTER),
-    }
 }
 
 /// The sum of a short name that each piece of its long name carries.
@@ -97,7 +90,7 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
-    use super::{checksum, from_437, short};
+    use super::{checksum, short};
 
     #[test]
     fn short_names_are_written_as_people_do() {
@@ -106,12 +99,6 @@ mod tests {
         assert_eq!(short(b"EFI        ", 0x10), "EFI");
         assert_eq!(short(b"\x05BC     T  ", 0), "σBC.T");
         assert_eq!(short(b"A B     C D", 0x08), "a b.C D");
-    }
-
-    #[test]
-    fn the_code_page_has_a_character_for_each_byte() {
-        assert!((0..=255).map(from_437).all(|c| c != char::REPLACEMENT_CHARACTER));
-        assert_eq!([from_437(0x80), from_437(0xE1), from_437(0xFF)], ['Ç', 'ß', '\u{a0}']);
     }
 
     #[test]

@@ -105,9 +105,8 @@ pub fn attach(pe: &Pe, pkcs7: &[u8]) -> Result<Attached, PeError> {
         return Err(too_big(total));
     }
     let mut tail = vec![0; (start + before - pe.size) as usize];
-    // As sbsign and others have it, the length counts the padding: EDK2 walks the table by lengths rounded up to 8
-    // (DxeImageVerificationHandler), so both ways come to the same.
-    tail.extend((padded as u32).to_le_bytes());
+    // The true length, as sbsign has it: EDK2 walks the table by lengths rounded up to 8 (DxeImageVerificationHandler).
+    tail.extend((length as u32).to_le_bytes());
     tail.extend(REVISION.to_le_bytes());
     tail.extend(PKCS7.to_le_bytes());
     tail.extend(pkcs7);
@@ -136,7 +135,7 @@ mod tests {
             let pe = Pe::read(&file).expect("a PE file");
             let found = Certificates::read(&pe, &file).expect("certificates");
             assert_eq!(found.pkcs7.len(), count);
-            assert!(found.pkcs7[count - 1].starts_with(&vec![count as u8; 10 + count]));
+            assert_eq!(found.pkcs7[count - 1], vec![count as u8; 10 + count]);
             assert_eq!(file.len() % 8, 0);
         }
     }

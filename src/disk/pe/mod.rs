@@ -12,6 +12,7 @@ pub(crate) mod builder;
 mod certificate;
 mod headers;
 mod machine;
+pub mod pkcs7;
 
 pub use append::{Appended, MOST, NewSection, append};
 pub use authenticode::{Digested, Tail, authenticode_ranges, digest};

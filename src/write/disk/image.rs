@@ -8,8 +8,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::volume::{DosTime, VolumeError, VolumeSpec, volume};
-use crate::disk::Guid;
 use crate::disk::mbr::{BOOT_CODE, Mbr};
+use crate::disk::{Guid, SectorSize};
 use crate::plan::disk::{EspNode, EspTree, Layout, Names};
 use crate::write::{ExtentError, Extents};
 
@@ -89,7 +89,12 @@ pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
 fn seed(spec: &ImageSpec<'_>) -> Result<[u8; 32], ImageError> {
     let mut hasher = Sha256::new();
     hasher.update(b"bootling disk 1\0");
-    hasher.update(format!("{:?}", spec.layout));
+    let layout = spec.layout;
+    let sectors = layout.sectors.one().map_or(0, SectorSize::bytes);
+    let root = layout.root.map_or(0, |root| root.offset);
+    for number in [layout.size, sectors, layout.esp.len, layout.fat.cluster, root] {
+        hasher.update(number.to_le_bytes());
+    }
     for item in spec.tree.items() {
         hasher.update(item.path.join("/"));
         match item.what {

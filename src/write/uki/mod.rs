@@ -6,9 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
+use super::Sink;
 use super::extents::{ExtentError, Extents, Source, SourceFile};
-use super::{Output, Sink, WriteError};
-use crate::disk::pe::{Appended, Attached, Machine, NewSection, Pe, PeError, append};
+use crate::disk::pe::{Appended, Machine, NewSection, Pe, PeError, append};
 use crate::disk::uki::{StubInfo, UkiSection};
 use crate::resolve::uki::UkiParts;
 
@@ -60,12 +60,10 @@ pub enum UkiWriteError {
 /// A unified kernel image, put together but not copied together.
 #[derive(Debug, Clone)]
 pub struct Uki {
-    /// The stub with its new headers, and the signature's bytes patched in.
-    head: Vec<u8>,
-    /// Signatures, and the padding before them.
-    tail: Vec<u8>,
-    /// Bytes before the tail.
-    body: u64,
+    /// The stub with its new headers.
+    head: Arc<[u8]>,
+    /// Bytes of the file.
+    size: u64,
     /// Its sections, their places in the file and their contents.
     sections: Vec<Placed>,
     machine: Machine,
@@ -116,12 +114,12 @@ impl Uki {
         let place = |((section, contents), at)| Placed { section, at, contents };
         let sections = contents.into_iter().zip(places).map(place).collect();
         let machine = parts.stub.pe.machine;
-        Ok(Self { head, tail: Vec::new(), body: size, sections, machine, stub: parts.stub.info })
+        Ok(Self { head: Arc::from(head), size, sections, machine, stub: parts.stub.info })
     }
 
     /// Bytes of the file.
     pub fn size(&self) -> u64 {
-        self.body + self.tail.len() as u64
+        self.size
     }
 
     /// What it runs on; its name in an ESP follows from it.
@@ -141,12 +139,11 @@ impl Uki {
 
     /// The whole file, contents still in their places.
     pub fn extents(&self) -> Extents {
-        let mut file = Extents::new(self.size());
-        file.add(0, self.head.len() as u64, Source::Bytes(Arc::from(self.head.as_slice())), 0);
+        let mut file = Extents::new(self.size);
+        file.add(0, self.head.len() as u64, Source::Bytes(Arc::clone(&self.head)), 0);
         for placed in &self.sections {
             file.add_all(placed.at, &placed.contents);
         }
-        file.add(self.body, self.tail.len() as u64, Source::Bytes(Arc::from(self.tail.as_slice())), 0);
         file
     }
 
@@ -155,30 +152,9 @@ impl Uki {
         self.extents().write_to(out)
     }
 
-    /// Writes it to an output and makes that appear.
-    pub fn write_file(&self, mut output: Output) -> Result<u64, WriteError> {
-        let name = output.name().to_owned();
-        match self.write(output.file()) {
-            Ok(()) => output.finish().map(|()| self.size()),
-            Err(ExtentError::Output(source)) => Err(WriteError::Output { name, source }),
-            Err(error @ (ExtentError::Source { .. } | ExtentError::Changed { .. })) => {
-                Err(WriteError::Output { name, source: io::Error::other(error) })
-            }
-        }
-    }
-
     /// Its headers, as they are in the file.
     pub fn pe(&self) -> Result<Pe, PeError> {
-        Pe::parse(&self.head, self.size())
-    }
-
-    /// Puts a signature behind it.
-    pub fn attach(&mut self, signature: &Attached) {
-        let at = usize::try_from(signature.entry_offset).unwrap_or(usize::MAX);
-        if let Some(entry) = at.checked_add(signature.entry.len()).and_then(|end| self.head.get_mut(at..end)) {
-            entry.copy_from_slice(&signature.entry);
-        }
-        self.tail.extend(&signature.tail);
+        Pe::parse(&self.head, self.size)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use expect_test::expect;
 
 use super::{Uki, UkiWriteError, bytes};
+use crate::disk::pe::Pe;
 use crate::disk::pe::builder::Builder;
-use crate::disk::pe::{Pe, attach};
 use crate::disk::uki::StubInfo;
 use crate::resolve::uki::{KernelImage, Stub, UkiParts};
 
@@ -87,20 +87,4 @@ fn a_command_line_arrives_whole_or_not_at_all() {
     assert_eq!(error, "writing the kernel command line: it has 2048 bytes, and the kernel takes 2047");
     let error = with("quiet\nx").expect_err("refused").to_string();
     assert_eq!(error, "writing the kernel command line: byte 5 is the control character 0x0a");
-}
-
-#[test]
-fn a_signature_goes_behind_everything() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut uki = Uki::new(parts(dir.path(), 16), "x", bytes(vec![9; 3000])).expect("room");
-    let before = whole(&uki);
-    let pe = uki.pe().expect("a PE file");
-    uki.attach(&attach(&pe, b"signature").expect("attached"));
-    let after = whole(&uki);
-    assert_eq!(after.len() as u64, uki.size());
-    assert_eq!(after.len(), before.len() + 24);
-    let entry = pe.security_offset().expect("a directory") as usize;
-    assert_eq!(after[..entry], before[..entry]);
-    assert_eq!(after[entry + 8..before.len()], before[entry + 8..]);
-    assert!(Pe::read(&after).expect("a PE file").security().is_some());
 }

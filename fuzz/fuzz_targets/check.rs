@@ -1,0 +1,18 @@
+//! Files of any bytes, checked as a disk, as an EFI program and as an initrd: a check ends, in bounded memory, without a
+//! panic, and tells no more than it should.
+
+#![no_main]
+
+use bootling::check::{disk, initrd, program};
+use bootling::disk::SectorSize;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let reports = [disk(&bytes, None), disk(&bytes, Some(SectorSize::S4096)), program(&bytes, "x")];
+    for report in reports.into_iter().chain(initrd(bytes, "x")) {
+        assert!(report.findings.len() < 1000);
+        for finding in report.findings {
+            assert!(!finding.what.is_empty());
+        }
+    }
+});

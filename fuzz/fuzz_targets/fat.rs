@@ -1,0 +1,24 @@
+//! Volumes of any bytes: opening, walking and reading them ends, in bounded memory, without a panic.
+
+#![no_main]
+
+use std::io;
+
+use bootling::disk::Medium;
+use bootling::disk::fat::Volume;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(volume) = Volume::open(bytes) else { return };
+    let tree = volume.tree();
+    assert!(tree.used <= volume.geometry().clusters);
+    for (index, node) in tree.nodes.iter().enumerate() {
+        assert!(!tree.path(Some(index)).is_empty());
+        if let Ok(mut content) = volume.content(&node.entry) {
+            assert_eq!(content.size(), u64::from(node.entry.size));
+            // The volume may say it has more than the bytes are.
+            let copied = io::copy(&mut content, &mut io::sink());
+            assert!(copied.is_err() || copied.is_ok_and(|count| count == u64::from(node.entry.size)));
+        }
+    }
+});

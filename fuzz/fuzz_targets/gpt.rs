@@ -1,0 +1,23 @@
+//! Any disk: its partition tables are read or refused, in bounded memory, and a stamp changes boot code alone.
+
+#![no_main]
+
+use bootling::disk::gpt::probe;
+use bootling::disk::mbr::BOOT_CODE;
+use bootling::plan::stamp::{Deed, Facts, Wish, plan};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    for table in probe(&bytes) {
+        for partition in &table.partitions {
+            let _ = (partition.span(table.sector), partition.encode());
+        }
+    }
+    let Ok(facts) = Facts::read(&bytes, None) else { return };
+    let deed = Deed::Write([0x90; BOOT_CODE]);
+    for (fix_mbr, force) in [(false, false), (false, true), (true, true)] {
+        if let Ok(stamp) = plan(&facts, &Wish { deed, fix_mbr, bios_active: false, force }) {
+            assert!(fix_mbr || stamp.after[BOOT_CODE..] == stamp.before[BOOT_CODE..]);
+        }
+    }
+});

@@ -1,0 +1,15 @@
+//! Any first sector: it is read and written again as it was, and its boot code is told.
+
+#![no_main]
+
+use bootling::disk::bootsector::{decode_message, recognise};
+use bootling::disk::mbr::Mbr;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(first) = bytes.first_chunk::<512>() else { return };
+    let mbr = Mbr::decode(first);
+    assert_eq!(mbr.encode()[..510], first[..510]);
+    recognise(&mbr.boot_code);
+    decode_message(&mbr.boot_code);
+});

@@ -1,0 +1,35 @@
+//! Options that sign EFI programs for Secure Boot.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use super::output;
+use crate::resolve::signer::Signer;
+
+/// Who signs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SignOptions {
+    /// Sign for Secure Boot with this RSA key (PEM or DER, not encrypted).
+    #[arg(long, value_name = "KEY", help_heading = "Secure Boot and TPM", requires = "sign_cert")]
+    pub sign_key: Option<PathBuf>,
+    /// The key's certificate (PEM or DER), perhaps followed by those above it.
+    #[arg(long, value_name = "CERT", help_heading = "Secure Boot and TPM", requires = "sign_key")]
+    pub sign_cert: Option<PathBuf>,
+}
+
+impl SignOptions {
+    /// Reads key and certificate, where they are given. Notes what others than firmware may dislike of them.
+    pub fn signer(&self) -> anyhow::Result<Option<Signer>> {
+        let (Some(key), Some(certificate)) = (&self.sign_key, &self.sign_cert) else { return Ok(None) };
+        let signer = Signer::read(key, certificate).map_err(|error| match error.advice() {
+            Some(advice) => output::advise(error, advice),
+            None => error.into(),
+        })?;
+        if let Some(note) = signer.untimely(SystemTime::now()) {
+            output::note(&note);
+        }
+        Ok(Some(signer))
+    }
+}

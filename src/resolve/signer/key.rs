@@ -1,0 +1,67 @@
+//! Private keys in their files.
+
+use ring::error::KeyRejected;
+use ring::signature::RsaKeyPair;
+use x509_cert::der::SecretDocument;
+
+use super::error::KeyFault;
+use super::pem::{Block, blocks};
+
+/// Reads a key.
+pub(super) fn parse(bytes: &[u8]) -> Result<RsaKeyPair, KeyFault> {
+    let blocks = blocks(bytes);
+    if blocks.is_empty() {
+        return der(bytes);
+    }
+    let mut fault = KeyFault::Unknown;
+    for Block { label, der } in &blocks {
+        let der = der.as_ref().map(SecretDocument::as_bytes);
+        let read = match (label.as_str(), der) {
+            ("PRIVATE KEY", Some(der)) => pkcs8(der),
+            ("RSA PRIVATE KEY", Some(der)) => RsaKeyPair::from_der(der).map_err(|error| rejected(&error)),
+            // The old way to encrypt keys has header lines in the block, which are no base64.
+            ("ENCRYPTED PRIVATE KEY", _) | ("RSA PRIVATE KEY" | "EC PRIVATE KEY", None) => Err(KeyFault::Encrypted),
+            ("EC PRIVATE KEY" | "DSA PRIVATE KEY" | "OPENSSH PRIVATE KEY", _) => Err(KeyFault::NotRsa),
+            ("PUBLIC KEY" | "RSA PUBLIC KEY", _) => Err(KeyFault::NotPrivate("a public key")),
+            ("CERTIFICATE", _) => Err(KeyFault::NotPrivate("a certificate")),
+            _ => Err(KeyFault::Unknown),
+        };
+        match read {
+            // A certificate may stand in the same file: the key counts, wherever it is.
+            Err(why @ (KeyFault::NotPrivate(_) | KeyFault::Unknown)) if fault == KeyFault::Unknown => fault = why,
+            Err(KeyFault::NotPrivate(_) | KeyFault::Unknown) => {}
+            read => return read,
+        }
+    }
+    Err(fault)
+}
+
+fn der(bytes: &[u8]) -> Result<RsaKeyPair, KeyFault> {
+    if !bytes.starts_with(&[0x30]) {
+        return Err(KeyFault::Unknown);
+    }
+    let first = match pkcs8(bytes) {
+        Ok(pair) => return Ok(pair),
+        Err(first) => first,
+    };
+    match RsaKeyPair::from_der(bytes) {
+        Ok(pair) => Ok(pair),
+        Err(second) if second.to_string() == "InvalidEncoding" => Err(first),
+        Err(second) => Err(rejected(&second)),
+    }
+}
+
+fn pkcs8(der: &[u8]) -> Result<RsaKeyPair, KeyFault> {
+    RsaKeyPair::from_pkcs8(der).map_err(|error| rejected(&error))
+}
+
+fn rejected(error: &KeyRejected) -> KeyFault {
+    // ring says it by these words (its src/error/key_rejected.rs).
+    match error.to_string().as_str() {
+        "WrongAlgorithm" => KeyFault::NotRsa,
+        "InvalidEncoding" | "VersionNotSupported" => KeyFault::Unknown,
+        "TooSmall" => KeyFault::Rejected("it has less than 2048 bits".to_owned()),
+        "TooLarge" => KeyFault::Rejected("it has more than 4096 bits".to_owned()),
+        other => KeyFault::Rejected(format!("its numbers make no RSA key ({other})")),
+    }
+}

@@ -1,0 +1,154 @@
+//! The boot sector's code under SeaBIOS, in a plain QEMU: the message stands exactly once wherever anybody may look, and
+//! each way to end does what it says.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use bootling::disk::bootsector::{Message, Preset, Then, boot_code};
+use bootling::disk::mbr::Mbr;
+use serde_json::{Value, json};
+
+use crate::support::kernels::qemu_or_skip;
+use crate::support::processes::wait_for;
+use crate::support::program::scratch;
+
+/// SeaBIOS takes seconds, on a slow machine and under TCG.
+const LIMIT: Duration = Duration::from_secs(90);
+/// Size of the disk: nothing but its first sector is read.
+const DISK: usize = 1 << 20;
+/// Text memory of a VGA in mode 3: a character and its colours, 80 by 25 times.
+const TEXT_MEMORY: (u64, usize) = (0xB8000, 80 * 25 * 2);
+
+/// A QEMU with one disk, which SeaBIOS starts; killed when dropped.
+struct Vm {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Vm {
+    fn start(message: &Message, then: Then, options: &[&str]) -> Self {
+        let dir = scratch();
+        let code = boot_code(message, then).expect("presets fit");
+        let mut disk = vec![0; DISK];
+        disk[..512].copy_from_slice(&Mbr::protective(code, DISK as u64, None).encode());
+        let image = dir.path().join("disk.raw");
+        fs::write(&image, disk).expect("the folder is ours");
+        let mut child = Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg", "-m", "32", "-net", "none", "-no-reboot", "-qmp", "stdio"])
+            .arg("-serial")
+            .arg(format!("file:{}", dir.path().join("serial").display()))
+            .arg("-drive")
+            .arg(format!("file={},format=raw,snapshot=on", image.display()))
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("qemu_or_skip said it is there");
+        let ask = child.stdin.take().expect("piped");
+        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        let mut vm = Self { child, ask, answers, dir };
+        vm.command(&json!({ "execute": "qmp_capabilities" }));
+        vm
+    }
+
+    /// The next thing that QEMU says which `wanted` wants.
+    fn hears(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            let read = self.answers.read_line(&mut line).expect("QEMU's answers are text");
+            assert_ne!(read, 0, "QEMU ended without saying it");
+            let said = serde_json::from_str(&line).expect("QEMU speaks JSON");
+            if wanted(&said) {
+                return said;
+            }
+        }
+    }
+
+    fn command(&mut self, command: &Value) {
+        writeln!(self.ask, "{command}").expect("QEMU listens");
+        let answer = self.hears(|said| said.get("return").is_some() || said.get("error").is_some());
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+    }
+
+    /// All that the serial port said, once it has `needle` in it; SeaBIOS' own escape sequences are removed.
+    fn serial(&self, needle: &str) -> String {
+        wait_for(&format!("{needle:?} on the serial port"), LIMIT, || {
+            let said = fs::read(self.dir.path().join("serial")).unwrap_or_default();
+            let said = String::from_utf8(said).expect("all of it is ASCII");
+            let said =
+                ["\x1bc", "\x1b[?7l", "\x1b[2J", "\x1b[0m"].iter().fold(said, |text, code| text.replace(code, ""));
+            said.contains(needle).then_some(said)
+        })
+    }
+
+    /// What the screen shows, blanks at the ends of its rows and empty rows at its end removed.
+    fn screen(&mut self) -> String {
+        let file: PathBuf = self.dir.path().join("screen");
+        let (from, size) = TEXT_MEMORY;
+        let arguments = json!({ "val": from, "size": size, "filename": file });
+        self.command(&json!({ "execute": "pmemsave", "arguments": arguments }));
+        let memory = fs::read(file).expect("QEMU saved it");
+        let characters: Vec<char> = memory.iter().step_by(2).copied().map(char::from).collect();
+        let rows = characters.chunks(80).map(|row| row.iter().collect::<String>().trim_end().to_owned() + "\n");
+        rows.collect::<String>().trim_end().to_owned() + "\n"
+    }
+}
+
+/// The message as the stub shows it: an empty row, then its rows.
+fn shown(message: &Message, line_end: &str) -> String {
+    format!("\n{}", message.text()).replace('\n', line_end)
+}
+
+#[test]
+fn on_a_screen_and_on_a_serial_port_the_message_stands_exactly_once() {
+    if !qemu_or_skip("on_a_screen_and_on_a_serial_port") {
+        return;
+    }
+    let message = Message::standard();
+    let mut vm = Vm::start(&message, Then::Halt, &["-display", "none", "-vga", "std"]);
+    assert_eq!(vm.serial("OVMF).\r\n"), shown(&message, "\r\n"));
+    assert_eq!(vm.screen(), shown(&message, "\n"));
+}
+
+#[test]
+fn where_firmware_mirrors_the_screen_the_message_stands_once_and_the_next_device_is_asked() {
+    if !qemu_or_skip("where_firmware_mirrors_the_screen") {
+        return;
+    }
+    let message = Preset::Libvirt.message();
+    let vm = Vm::start(&message, Then::NextDevice, &["-nographic", "-machine", "q35"]);
+    // SeaBIOS leaves a carriage return out where it is at the first column already.
+    let serial = vm.serial("No bootable device.").replace('\r', "");
+    let (before, after) = serial.split_once(&shown(&message, "\n")).unwrap_or_else(|| panic!("{serial:?}"));
+    assert!(before.contains("Booting from Hard Disk"), "{before:?}");
+    assert!(!after.contains("UEFI"), "{after:?}");
+}
+
+#[test]
+fn without_any_screen_the_serial_port_has_the_message_and_a_key_restarts() {
+    if !qemu_or_skip("without_any_screen") {
+        return;
+    }
+    let message = Preset::Proxmox.message();
+    let mut vm = Vm::start(&message, Then::KeyReboot, &["-display", "none", "-vga", "none"]);
+    let prompt = "\r\n  Press any key to restart.\r\n";
+    assert_eq!(vm.serial(prompt), format!("{}{prompt}", shown(&message, "\r\n")));
+    let keys = json!({ "keys": [{ "type": "qcode", "data": "spc" }] });
+    vm.command(&json!({ "execute": "send-key", "arguments": keys }));
+    let end = vm.hears(|said| said["event"] == "SHUTDOWN");
+    assert_eq!((&end["data"]["guest"], &end["data"]["reason"]), (&true.into(), &"guest-reset".into()), "{end}");
+}

@@ -1,0 +1,73 @@
+//! Images that nobody would make: a check of them ends soon, without a panic, and tells what is wrong.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bootling::check::{Severity, disk, initrd};
+
+use crate::recipe::{self, ESP, ids, loader, put, small, table};
+
+#[test]
+fn directories_seventy_deep_are_not_all_walked() {
+    let mut image = small();
+    let path = ["a"; 70].join("/") + "/x";
+    let volume = recipe::volume(fatfs::FatType::Fat16, 512, 8 << 20, &[(&path, b"")]);
+    put(&mut image, ESP, &volume);
+    assert_eq!(ids(&disk(&image, None)), BTreeSet::from(["fat-cut", "fat-kind"]));
+}
+
+/// An archive without end.
+struct Endless {
+    member: Vec<u8>,
+    at: usize,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        for byte in buffer.iter_mut() {
+            *byte = self.member[self.at % self.member.len()];
+            self.at += 1;
+        }
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn an_archive_without_end_is_cut() {
+    let archive = recipe::initrd(b"init", 0o100_755);
+    let end = archive.windows(10).position(|bytes| bytes == b"TRAILER!!!").expect("a trailer") - 110;
+    let report = initrd(Endless { member: archive[..end].to_vec(), at: 0 }, "x").expect("an initrd");
+    assert_eq!(ids(&report), BTreeSet::from(["initrd-cut"]));
+}
+
+#[test]
+fn an_image_cut_anywhere_is_told_of_soon() {
+    let image = small();
+    let uki = loader(&image);
+    let end = image.len();
+    let lengths = [0, 1, 511, 512, 513, 1023, 1024, 1100, 17_407, 17_408, ESP, ESP + 511, ESP + 512, ESP + 5000, uki];
+    let more = [uki + 1, uki + 64, uki + 0x90, uki + 500, uki + 5000, end - 17_000, end - 512, end - 1];
+    for length in lengths.into_iter().chain(more) {
+        let cut = image[..length].to_vec();
+        let started = Instant::now();
+        let report = disk(&cut, None);
+        assert!(report.count(Severity::Error) > 0, "{length}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{length}");
+    }
+}
+
+#[test]
+fn every_byte_of_the_tables_may_be_any_other() {
+    let mut image = small();
+    let uki = loader(&image);
+    let spots = (440..640).chain(1024..1160).chain(ESP..ESP + 64).chain(uki..uki + 0x98 + 240 + 280);
+    let started = Instant::now();
+    for at in spots.chain(table(&image)..table(&image) + 64) {
+        for byte in [0, 0x7F, 0x80, 0xFF] {
+            let good = std::mem::replace(&mut image[at], byte);
+            assert!(disk(&image, None).findings.len() < 200);
+            image[at] = good;
+        }
+    }
+    assert!(started.elapsed() < Duration::from_secs(120));
+}

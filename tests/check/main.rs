@@ -1,0 +1,6 @@
+//! `bootling check`: what it finds in images that are broken, hostile, or made by others; one file a subject.
+
+mod breaches;
+mod hostile;
+mod oracle;
+mod recipe;

@@ -1,0 +1,238 @@
+//! `bootling stamp` and `byebyebios` as they are typed: exact output, what changes and what does not, one error for bad
+//! input.
+
+mod case;
+mod containers;
+#[path = "../support/disks.rs"]
+mod disks;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use bootling::disk::bootsector::{Message, Then, boot_code};
+use bootling::disk::mbr::{BOOT_CODE, Record};
+use bootling::disk::{Guid, SectorSize};
+use case::{Case, changed, stamped, standard};
+use disks::{DISK, gpt_disk, gpt_disk_with};
+use snapbox::cmd::Command;
+use snapbox::str;
+
+#[test]
+fn a_raw_image_gets_its_boot_sector_and_keeps_everything_else() {
+    let case = Case::usual();
+    case.says(&["stamp", "x.img"], "bootling: x.img (raw): boot sector written, [..] of 440 bytes[..]\n");
+    assert!(case.read("x.img") == stamped(SectorSize::S512));
+}
+
+#[test]
+fn the_second_time_nothing_is_written() {
+    let case = Case::with(stamped(SectorSize::S512));
+    let written = || fs::metadata(case.path().join("x.img")).expect("a file").mtime_nsec();
+    let before = written();
+    // Not even opened for writing.
+    fs::set_permissions(case.path().join("x.img"), fs::Permissions::from_mode(0o400)).expect("a mode");
+    case.says(&["stamp", "x.img"], "bootling: x.img (raw): nothing to do, it is as it should be\n");
+    assert_eq!(written(), before);
+}
+
+#[test]
+fn a_disk_of_large_sectors_is_stamped_and_told_to_be_in_vain() {
+    let case = Case::with(gpt_disk(SectorSize::S4096));
+    case.says(
+        &["stamp", "x.img"],
+        str![[r"
+bootling: x.img: its sectors have 4096 bytes: no BIOS starts from such a disk, so few will see the message
+bootling: x.img (raw): boot sector written, [..] of 440 bytes
+
+"]],
+    );
+    assert!(case.read("x.img") == stamped(SectorSize::S4096));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_and_quiet_says_nothing() {
+    let case = Case::usual();
+    let sentence = "bootling: x.img (raw): boot sector would be written, [..] of 440 bytes\n";
+    case.says(&["stamp", "--dry-run", "--save", "old", "x.img"], sentence);
+    assert!(case.read("x.img") == gpt_disk(SectorSize::S512) && case.files().len() == 1);
+    case.says(&["stamp", "--quiet", "x.img"], "");
+    assert!(case.read("x.img") == stamped(SectorSize::S512));
+}
+
+#[test]
+fn json_has_every_fact() {
+    let case = Case::with(changed(|mbr| mbr.records[0].sectors = 7));
+    let output = case.bootling(&["stamp", "--json", "--force", "x.img"]).assert().success().stderr_eq("");
+    let report: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON");
+    assert_eq!(report["image"], "x.img");
+    assert_eq!((&report["container"], &report["size"]), (&"raw".into(), &DISK.into()));
+    assert_eq!((&report["changed"], &report["dry_run"]), (&true.into(), &false.into()));
+    assert_eq!((&report["deed"], &report["boot_code_before"]), (&"written".into(), &"nothing".into()));
+    assert_eq!((&report["sector_size"], &report["records_changed"]), (&512.into(), &false.into()));
+    assert!(report["message"].as_str().is_some_and(|text| text.contains("UEFI")), "{report}");
+    assert_eq!(report["overridden"], serde_json::json!([]));
+    let note = "its protective record covers 7 sectors, but 8191 follow the first one (--fix-mbr mends that)";
+    assert_eq!(report["notes"], serde_json::json!([note]));
+}
+
+#[test]
+fn a_message_comes_from_a_file_or_from_standard_input() {
+    let case = Case::usual();
+    case.write("text", "Use\nUEFI.\n");
+    let wanted = boot_code(&Message::parse(b"Use\nUEFI.\n").expect("a message"), Then::KeyReboot).expect("it fits");
+    case.bootling(&["stamp", "-q", "--message", "text", "--then", "key-reboot", "x.img"]).assert().success();
+    assert_eq!(case.read("x.img")[..BOOT_CODE], wanted);
+    case.write("x.img", gpt_disk(SectorSize::S512));
+    let piped = case.bootling(&["stamp", "-q", "--message", "-", "--then", "key-reboot", "x.img"]);
+    piped.stdin("Use\r\nUEFI.\r\n").assert().success();
+    assert_eq!(case.read("x.img")[..BOOT_CODE], wanted);
+    // Nothing in it comes twice.
+    let long: String =
+        (0..600_u32).map(|at| if at % 60 == 59 { '\n' } else { char::from(b'!' + (at * at / 7 % 90) as u8) }).collect();
+    case.write("long", long);
+    case.fails(
+        &["stamp", "--message", "long", "x.img"],
+        str![[r"
+error: fitting the message into the boot sector: it is [..] bytes too long (packed, [..] bytes have room)
+advice: what repeats is packed; shorten what does not
+
+"]],
+    );
+    let error = "error: reading the message in none: No such file or directory (os error 2)\n";
+    case.fails(&["stamp", "--message", "none", "x.img"], error);
+}
+
+#[test]
+fn what_a_bios_may_start_is_refused_unless_forced() {
+    let grub = [&[0xeb, 0x63, 0x90][..], &[0; 125], b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0"].concat();
+    for (disk, reason) in [
+        (vec![0; 1 << 20], "it has no GUID partition table, at neither byte 512 nor byte 4096[..]"),
+        (changed(|mbr| mbr.boot_code[..grub.len()].copy_from_slice(&grub)), "its boot code is [..]"),
+        (changed(|mbr| mbr.boot_code = [0x5a; BOOT_CODE]), "its boot code is none that is known here[..]"),
+        (
+            changed(|mbr| mbr.records[1].kind = 0xef),
+            "its boot record is a hybrid one, with partitions of type 0xef[..]",
+        ),
+        (gpt_disk_with(SectorSize::S512, &[(1, Guid::BIOS_BOOT, 0)]), "its partition 1 is a BIOS boot partition[..]"),
+        (
+            gpt_disk_with(SectorSize::S512, &[(2, Guid::ESP, 4)]),
+            "its partition 2 is marked for legacy BIOS boot (attribute bit 2)[..]",
+        ),
+    ] {
+        let case = Case::with(&disk);
+        case.fails(&["stamp", "x.img"], format!("error: stamping x.img: {reason}\nadvice: [..]--force[..]\n"));
+        let lines =
+            format!("bootling: x.img: overridden: {reason}\nbootling: x.img (raw): boot sector written, [..]\n");
+        case.says(&["stamp", "--force", "x.img"], lines);
+        let after = case.read("x.img");
+        assert!(after[..BOOT_CODE] == standard() && after[BOOT_CODE..] == disk[BOOT_CODE..]);
+    }
+}
+
+#[test]
+fn undo_takes_ours_away_or_puts_back_what_was_saved() {
+    let case = Case::usual();
+    case.bootling(&["stamp", "-q", "x.img"]).assert().success();
+    case.says(&["stamp", "--undo", "x.img"], "bootling: x.img (raw): boot sector removed\n");
+    assert!(case.read("x.img") == gpt_disk(SectorSize::S512));
+    let foreign = changed(|mbr| mbr.boot_code = [0x5a; BOOT_CODE]);
+    case.write("x.img", &foreign);
+    case.fails(
+        &["stamp", "--undo", "x.img"],
+        "error: stamping x.img: its boot code is not known here, not ours\nadvice: --force overwrites it all the same\n",
+    );
+    case.bootling(&["stamp", "-qf", "--save", "old", "x.img"]).assert().success();
+    assert_eq!(case.read("old"), [0x5a; BOOT_CODE]);
+    // Again, with another message: what was saved is not lost.
+    case.fails(
+        &["stamp", "--preset", "ec2", "--save", "old", "x.img"],
+        str![[r"
+error: saving the boot code to old: it is there, with other bytes
+advice: it may have what was there before the first time: name another file, or remove it
+
+"]],
+    );
+    case.says(&["stamp", "--undo=old", "x.img"], "bootling: x.img (raw): boot sector restored, 440 of 440 bytes\n");
+    assert!(case.read("x.img") == foreign);
+    case.write("short", [0; 100]);
+    case.fails(
+        &["stamp", "--undo=short", "x.img"],
+        str![[r"
+error: reading the boot code in short: it has 100 bytes, not 440
+advice: --undo without a file leaves zeros, which is what most disks have there
+
+"]],
+    );
+}
+
+#[test]
+fn records_change_only_where_that_is_asked_for() {
+    let wrong = changed(|mbr| mbr.records[0].sectors = 0x009f_ffff);
+    let case = Case::with(&wrong);
+    case.says(
+        &["stamp", "x.img"],
+        str![[r"
+bootling: x.img: its protective record covers 10485759 sectors, but 8191 follow the first one (--fix-mbr mends that)
+bootling: x.img (raw): boot sector written, [..] of 440 bytes
+
+"]],
+    );
+    assert_eq!(case.read("x.img")[BOOT_CODE..], wrong[BOOT_CODE..]);
+    let sentence = "bootling: x.img (raw): boot sector written, [..] of 440 bytes, partition records changed\n";
+    case.says(&["stamp", "--fix-mbr", "--bios-active", "x.img"], sentence);
+    let mut mended = stamped(SectorSize::S512);
+    mended[462..478].copy_from_slice(&Record::dummy_active().encode());
+    assert!(case.read("x.img") == mended);
+    case.bootling(&["stamp", "-q", "--undo", "--bios-active", "x.img"]).assert().success();
+    assert!(case.read("x.img") == gpt_disk(SectorSize::S512));
+}
+
+#[test]
+fn usage_that_makes_no_sense_is_refused_before_anything_is_opened() {
+    let case = Case::new();
+    for words in [
+        &["stamp"][..],
+        &["stamp", "--undo", "--fix-mbr", "x"],
+        &["stamp", "--undo", "--message", "m", "x"],
+        &["stamp", "--preset", "none", "x"],
+        &["stamp", "--then", "explode", "x"],
+        &["stamp", "--format", "vmdk", "x"],
+    ] {
+        case.bootling(words).assert().code(2).stdout_eq("");
+    }
+}
+
+#[test]
+fn byebyebios_takes_the_ancestors_options_and_is_silent() {
+    let case = Case::usual();
+    case.says(&["byebyebios", "x.img"], "");
+    assert!(case.read("x.img") == stamped(SectorSize::S512));
+    case.write("x.img", gpt_disk(SectorSize::S512));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bootling"), case.path().join("byebyebios")).expect("a link");
+    let named = |words: &[&str]| Command::new(case.path().join("byebyebios")).args(words).current_dir(case.path());
+    named(&["x.img"]).assert().success().stdout_eq("").stderr_eq("");
+    assert!(case.read("x.img") == stamped(SectorSize::S512));
+    // Its own stub and a text, byte by byte; the text's LF stays.
+    case.write("stub", [0xfa; 21]);
+    case.write("text", b"x\ny");
+    named(&["--boot-stub=stub", "-m", "text", "--force", "x.img"]).assert().success();
+    let mut code = [0; BOOT_CODE];
+    code[..21].copy_from_slice(&[0xfa; 21]);
+    code[21..24].copy_from_slice(b"x\ny");
+    let after = case.read("x.img");
+    assert!(after[..BOOT_CODE] == code && after[BOOT_CODE..] == gpt_disk(SectorSize::S512)[BOOT_CODE..]);
+    // The same again is nobody's loss.
+    named(&["--boot-stub=stub", "-m", "text", "x.img"]).assert().success().stderr_eq("");
+    case.write("text", [b'x'; 424]);
+    named(&["-b", "stub", "-m", "text", "x.img"]).assert().code(125).stderr_eq(str![[r"
+error: joining boot stub (21 bytes), message (424) and NUL: 6 bytes more than the 440 there are
+advice: without --boot-stub, what repeats in the message is packed
+
+"]]);
+    case.write("empty", vec![0; 1 << 20]);
+    named(&["empty"]).assert().code(125).stderr_eq(str![[r"
+error: stamping empty: it has no GUID partition table, at neither byte 512 nor byte 4096[..]
+advice: [..]
+
+"]]);
+}

@@ -1,0 +1,305 @@
+//! Unified kernel images of ours, judged by others: objdump and objcopy read them, sbverify and osslsigncode verify their
+//! signatures, openssl makes keys of every kind. The stub is the real one; for a kernel stands another EFI program.
+//!
+//! A test that lacks a tool says so on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use bootling::arch::Arch;
+use bootling::disk::measure::measure;
+use bootling::resolve::Root;
+use bootling::resolve::kernel::{ImageKind, Kernel};
+use bootling::resolve::signer::Signer;
+use bootling::resolve::uki::{UkiParts, resolve};
+use bootling::write::signature::{authenticode, sign};
+use bootling::write::uki::Uki;
+use bootling::write::{Extents, Source};
+
+/// Both are in Debian's package systemd-boot-efi.
+const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const KERNEL: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+
+/// True where everything is here that a test needs.
+fn have(test: &str, needed: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there =
+        |tool: &&&str| Path::new(tool).is_file() || std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let missing: Vec<_> = needed.iter().chain(&[STUB, KERNEL]).filter(|tool| !there(tool)).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let why = format!("{missing:?} not here (`tools/setup run test` brings them)");
+    assert!(std::env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
+    // Straight to the terminal: the test harness hides what a passing test prints.
+    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").expect("standard error is open");
+    false
+}
+
+/// Runs a tool; gives all that it prints, and whether it was content.
+fn tool(dir: &Path, words: &[&str]) -> (String, bool) {
+    let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output().expect("`have` saw it");
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&text).into_owned(), output.status.success())
+}
+
+/// The same where it has to be content.
+fn content(dir: &Path, words: &[&str]) -> String {
+    let (text, content) = tool(dir, words);
+    assert!(content, "{words:?}: {text}");
+    text
+}
+
+fn parts(dir: &Path) -> UkiParts {
+    let kernel = Kernel {
+        image: KERNEL.into(),
+        kind: ImageKind::BzImage,
+        arch: Arch::X86_64,
+        release: Some("6.1.0-test".to_owned()),
+        modules: None,
+        config: None,
+        origin: KERNEL.to_owned(),
+    };
+    let root = Root::new(dir).expect("a root");
+    resolve(&root, &kernel, Some(Path::new(STUB))).expect("all parts")
+}
+
+fn uki(dir: &Path) -> Extents {
+    let mut initrd = Extents::new(70_001);
+    initrd.add(0, 70_001, Source::Bytes(Arc::from(vec![0x5a; 70_001])), 0);
+    Uki::new(parts(dir), "console=ttyS0 quiet", initrd).expect("room").extents()
+}
+
+fn write(file: &Extents, path: &Path) {
+    let mut bytes = Vec::new();
+    file.write_to(&mut bytes).expect("written");
+    fs::write(path, bytes).expect("written");
+}
+
+/// A key and its certificate, made by openssl: `NAME.key`, `NAME.crt`.
+fn pair(dir: &Path, name: &str, kind: &[&str]) -> (PathBuf, PathBuf) {
+    let (key, cert, subject) = (format!("{name}.key"), format!("{name}.crt"), format!("/CN=bootling test {name}"));
+    let mut words =
+        vec!["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", &subject, "-keyout", &key, "-out", &cert];
+    words.extend(kind);
+    content(dir, &words);
+    (dir.join(key), dir.join(cert))
+}
+
+const RSA: &[&str] = &["-newkey", "rsa:2048"];
+
+#[test]
+fn objdump_sees_the_sections_and_objcopy_takes_them_out_again() {
+    if !have("objdump_sees_the_sections_and_objcopy_takes_them_out_again", &["objdump", "objcopy"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    write(&uki(dir.path()), &dir.path().join("uki.efi"));
+    let headers = content(dir.path(), &["objdump", "-x", "uki.efi"]);
+    // Number, name, size, address twice, place in the file, alignment; below each its flags.
+    let listed: Vec<(String, u64, u64, u64)> = headers
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.len() == 7 && words[1].starts_with('.') && words[0].parse::<u8>().is_ok())
+        .map(|words| {
+            let hex = |word: &str| u64::from_str_radix(word, 16).expect("a number");
+            (words[1].to_owned(), hex(words[2]), hex(words[3]), hex(words[5]))
+        })
+        .collect();
+    let names: Vec<_> = listed.iter().map(|section| section.0.as_str()).collect();
+    assert!(names.ends_with(&[".osrel", ".cmdline", ".uname", ".initrd", ".linux"]), "{names:?}");
+    assert!(headers.contains("SizeOfHeaders\t\t00000400\nCheckSum\t\t00000000"), "{headers}");
+    for pair in listed.windows(2) {
+        assert!(pair[0].2 + pair[0].1 <= pair[1].2, "addresses overlap: {pair:x?}");
+        assert!(pair[0].3 < pair[1].3, "places in the file overlap: {pair:x?}");
+    }
+    assert!(listed[8..].iter().all(|section| section.2 % 4096 == 0 && section.3 % 512 == 0), "{listed:x?}");
+    let kernel = fs::read(KERNEL).expect("a kernel");
+    for (name, expected) in [
+        (".linux", kernel.as_slice()),
+        (".initrd", &[0x5a; 70_001]),
+        (".cmdline", b"console=ttyS0 quiet"),
+        (".uname", b"6.1.0-test"),
+        (".osrel", b"ID=linux\nNAME=Linux\nPRETTY_NAME=\"Linux 6.1.0-test\"\nVERSION_ID=6.1.0-test\n"),
+    ] {
+        content(dir.path(), &["objcopy", "-O", "binary", "--only-section", name, "uki.efi", "section"]);
+        assert!(fs::read(dir.path().join("section")).expect("taken out") == expected, "{name}");
+    }
+    // What the stub had stands where it stood, byte for byte.
+    let (stub, file) = (fs::read(STUB).expect("a stub"), fs::read(dir.path().join("uki.efi")).expect("an image"));
+    let end = listed[7].3 as usize + 0x200;
+    assert!(stub[0x400..end] == file[0x400..end]);
+}
+
+#[test]
+fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
+    let tools = ["openssl", "sbverify", "sbattach", "osslsigncode"];
+    if !have("sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses", &tools) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (key, cert) = pair(dir.path(), "us", RSA);
+    pair(dir.path(), "them", RSA);
+    let us = Signer::read(&key, &cert).expect("a signer");
+    let signed = sign(&uki(dir.path()), &us).expect("signed");
+    write(&signed, &dir.path().join("signed.efi"));
+    let verify = |file: &str, cert: &str| tool(dir.path(), &["sbverify", "--cert", cert, file]);
+    assert_eq!(verify("signed.efi", "us.crt"), ("Signature verification OK\n".to_owned(), true));
+    assert!(!verify("signed.efi", "them.crt").1);
+    let said = content(dir.path(), &["osslsigncode", "verify", "-CAfile", "us.crt", "signed.efi"]);
+    let digest: String = authenticode(&signed).expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
+    assert!(said.contains(&format!("Calculated message digest : {digest}")), "{said}");
+    assert!(said.contains("Number of verified signatures: 1\nSucceeded"), "{said}");
+    // One bit anywhere else than in the signature: no.
+    let mut changed = fs::read(dir.path().join("signed.efi")).expect("an image");
+    changed[0x20000] ^= 1;
+    fs::write(dir.path().join("changed.efi"), changed).expect("written");
+    assert!(!verify("changed.efi", "us.crt").1);
+    // A second signature beside the first, by another: each of them verifies.
+    let second = Signer::read(&dir.path().join("them.key"), &dir.path().join("them.crt")).expect("a signer");
+    write(&sign(&signed, &second).expect("signed"), &dir.path().join("twice.efi"));
+    assert!(verify("twice.efi", "us.crt").1 && verify("twice.efi", "them.crt").1);
+    // Signed twice by the same: the same bytes.
+    write(&sign(&uki(dir.path()), &us).expect("signed"), &dir.path().join("again.efi"));
+    assert!(
+        fs::read(dir.path().join("again.efi")).expect("one") == fs::read(dir.path().join("signed.efi")).expect("other")
+    );
+}
+
+#[test]
+fn digest_prints_what_sbsign_signs_and_attaches_what_it_signed() {
+    if !have(
+        "digest_prints_what_sbsign_signs_and_attaches_what_it_signed",
+        &["openssl", "sbsign", "sbattach", "sbverify"],
+    ) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    pair(dir.path(), "us", RSA);
+    write(&uki(dir.path()), &dir.path().join("uki.efi"));
+    // The stub has a length that is no multiple of 8, and a symbol table.
+    fs::copy(STUB, dir.path().join("stub.efi")).expect("copied");
+    let bootling = env!("CARGO_BIN_EXE_bootling");
+    for file in ["uki.efi", "stub.efi"] {
+        content(dir.path(), &["sbsign", "--key", "us.key", "--cert", "us.crt", "--detached", "--output", "sig", file]);
+        let printed = content(dir.path(), &[bootling, "digest", file]);
+        let digest = printed.strip_suffix(&format!("  {file}\n")).expect("as sha256sum prints it");
+        let signature = content(dir.path(), &["openssl", "asn1parse", "-inform", "DER", "-in", "sig"]);
+        assert!(signature.contains(&digest.to_ascii_uppercase()), "{digest} is not in {signature}");
+        assert_eq!(content(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "signed.efi", file]), "");
+        assert!(content(dir.path(), &["sbverify", "--cert", "us.crt", "signed.efi"]).contains("OK"));
+        assert_eq!(content(dir.path(), &[bootling, "digest", "signed.efi"]), printed.replace(file, "signed.efi"));
+        let report = content(dir.path(), &[bootling, "digest", "--json", "signed.efi"]);
+        let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(report["sha256"], digest);
+        assert_eq!(report["signatures"], serde_json::json!([true]));
+        assert!(report["stub"].as_str().is_some_and(|stub| stub.starts_with("systemd-stub ")));
+    }
+    let (said, content) = tool(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "none.efi", "uki.efi"]);
+    assert!(!content && said.contains("attaching sig to uki.efi: the signature is for another file"), "{said}");
+    assert!(!dir.path().join("none.efi").exists());
+    let (said, content) = tool(dir.path(), &[bootling, "digest", "us.crt"]);
+    assert!(!content, "{said}");
+    assert!(said.starts_with("error: digesting us.crt: no PE file: no \"MZ\" at offset 0x0\nadvice: "), "{said}");
+}
+
+#[test]
+fn every_kind_of_key_is_read_or_refused_by_name() {
+    if !have("every_kind_of_key_is_read_or_refused_by_name", &["openssl"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (key, cert) = pair(dir.path(), "us", RSA);
+    let (_, other) = pair(dir.path(), "them", RSA);
+    let (ec_key, ec_cert) = pair(dir.path(), "ec", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    pair(dir.path(), "weak", &["-newkey", "rsa:1024"]);
+    let openssl = |words: &[&str]| content(dir.path(), &[&["openssl"], words].concat());
+    openssl(&["pkey", "-in", "us.key", "-outform", "DER", "-out", "pkcs8.der"]);
+    openssl(&["rsa", "-in", "us.key", "-traditional", "-out", "pkcs1.pem"]);
+    openssl(&["rsa", "-in", "us.key", "-traditional", "-outform", "DER", "-out", "pkcs1.der"]);
+    openssl(&["pkey", "-in", "us.key", "-aes256", "-passout", "pass:x", "-out", "encrypted.pem"]);
+    openssl(&["rsa", "-in", "us.key", "-traditional", "-aes256", "-passout", "pass:x", "-out", "encrypted-old.pem"]);
+    openssl(&["ec", "-in", "ec.key", "-out", "ec-old.pem"]);
+    openssl(&["pkey", "-in", "us.key", "-pubout", "-out", "public.pem"]);
+    openssl(&["x509", "-in", "us.crt", "-outform", "DER", "-out", "cert.der"]);
+    openssl(&["x509", "-in", "us.crt", "-text", "-out", "text.crt"]);
+    let both = [fs::read(&cert).expect("a certificate"), fs::read(&key).expect("a key")].concat();
+    fs::write(dir.path().join("both.pem"), both).expect("written");
+    let chain = [fs::read(&cert).expect("a certificate"), fs::read(&other).expect("another")].concat();
+    fs::write(dir.path().join("chain.crt"), chain).expect("written");
+    let read = |key: &str, cert: &str| Signer::read(&dir.path().join(key), &dir.path().join(cert));
+    let mut signatures = Vec::new();
+    for (key, cert) in [
+        ("us.key", "us.crt"),
+        ("pkcs8.der", "cert.der"),
+        ("pkcs1.pem", "text.crt"),
+        ("pkcs1.der", "us.crt"),
+        ("both.pem", "both.pem"),
+    ] {
+        let signer = read(key, cert).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(signer.subject, "CN=bootling test us");
+        signatures.push(signer.sign(&[7; 32]).expect("signed"));
+    }
+    assert!(signatures.windows(2).all(|pair| pair[0] == pair[1]), "the form of the files makes no difference");
+    assert!(read("us.key", "chain.crt").expect("a signer").sign(&[7; 32]).expect("signed").len() > signatures[0].len());
+    for (key, cert, why) in [
+        ("encrypted.pem", "us.crt", "it is encrypted"),
+        ("encrypted-old.pem", "us.crt", "it is encrypted"),
+        ("ec.key", "ec.crt", "it is for a key that is not RSA, and firmware verifies RSA signatures only"),
+        ("ec.key", "us.crt", "it is no RSA key, and firmware verifies RSA signatures only"),
+        ("ec-old.pem", "us.crt", "it is no RSA key, and firmware verifies RSA signatures only"),
+        ("weak.key", "weak.crt", "it has less than 2048 bits"),
+        ("public.pem", "us.crt", "it is a public key, not a private key"),
+        ("us.crt", "us.crt", "it is a certificate, not a private key"),
+        ("cert.der", "us.crt", "no private key in it, neither PEM nor DER"),
+        ("us.key", "us.key", "no X.509 certificate in it, neither PEM nor DER"),
+        ("us.key", "them.crt", ": the certificate is for another key"),
+        ("none.key", "us.crt", "No such file or directory (os error 2)"),
+    ] {
+        let error = read(key, cert).expect_err("refused");
+        let source = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+        assert!(format!("{error}{source}").ends_with(why), "{key}: {error}: {source}");
+    }
+    assert!(ec_key.exists() && ec_cert.exists());
+    let signer = read("us.key", "us.crt").expect("a signer");
+    assert_eq!(signer.untimely(std::time::SystemTime::now()), None);
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3 * 86_400);
+    let note = signer.untimely(later).expect("expired");
+    assert_eq!(note, "the certificate of CN=bootling test us has expired; firmware does not mind");
+}
+
+#[test]
+fn systemd_measure_predicts_the_same() {
+    const MEASURE: &str = "/usr/lib/systemd/systemd-measure";
+    if !have("systemd_measure_predicts_the_same", &["objcopy", MEASURE]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = uki(dir.path());
+    write(&file, &dir.path().join("uki.efi"));
+    let measured = measure(&file).expect("measured");
+    let mut words = vec![MEASURE.to_owned(), "calculate".to_owned(), "--json=short".to_owned()];
+    words.extend(["sha256", "sha384", "sha512"].map(|bank| format!("--bank={bank}")));
+    for section in &measured.sections {
+        let bare = section.name.trim_start_matches('.');
+        content(dir.path(), &["objcopy", "-O", "binary", "--only-section", section.name, "uki.efi", bare]);
+        words.push(format!("--{bare}={bare}"));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let theirs: serde_json::Value = serde_json::from_str(&content(dir.path(), &words)).expect("JSON");
+    let ours = serde_json::to_value(&measured.pcrs).expect("JSON");
+    let mut compared = 0;
+    for register in ours.as_array().expect("a list").iter().filter(|register| register["pcr"] == 11) {
+        let bank = theirs[register["bank"].as_str().expect("a name")].as_array().expect("a bank");
+        // Before its first phase it has no value for them.
+        if register["phase"] != "" {
+            let same = bank.iter().find(|other| other["phase"] == register["phase"]).expect("the same phase");
+            assert_eq!(same["hash"], register["hash"], "{register}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 3 * 4);
+}

@@ -1,0 +1,75 @@
+//! Small disks with a partition table, and the tools that judge their images.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bootling::disk::gpt::{Gpt, Partition};
+use bootling::disk::mbr::{BOOT_CODE, Mbr};
+use bootling::disk::{Guid, Lba, SectorSize};
+
+/// Bytes of such a disk.
+pub const DISK: u64 = 4 << 20;
+
+/// An ESP and a root partition, neither with anything in it but a pattern; a disk signature, no boot code.
+pub fn gpt_disk(sector: SectorSize) -> Vec<u8> {
+    gpt_disk_with(sector, &[(1, Guid::ESP, 0), (3, Guid::ROOT_X86_64, 0)])
+}
+
+/// Partitions of these numbers, types and attributes, of 512 KiB each.
+pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec<u8> {
+    let mut disk: Vec<u8> = (0..DISK).map(|at| if at < 1 << 20 { 0 } else { (at >> 9) as u8 }).collect();
+    let sectors = (512 << 10) / sector.bytes();
+    let partitions = (1..).zip(partitions).map(|(place, (number, kind, attributes))| Partition {
+        number: *number,
+        kind: *kind,
+        id: Guid::derived(&number.to_le_bytes(), "partition"),
+        first: Lba((place + 1) * sectors),
+        last: Lba((place + 2) * sectors - 1),
+        attributes: *attributes,
+        name: String::new(),
+    });
+    let gpt = Gpt::new(sector, DISK, Guid::derived(b"test", "disk"), Lba(2), Lba(0), partitions.collect());
+    for placed in gpt.encode() {
+        disk[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
+    }
+    let mut mbr = Mbr::protective([0; BOOT_CODE], DISK, Some(sector));
+    mbr.signature = [0xde, 0xad, 0xbe, 0xef, 0, 0];
+    disk[..512].copy_from_slice(&mbr.encode());
+    disk
+}
+
+/// Whether these programs are there; if not, says so, or fails where nothing may be skipped.
+#[allow(dead_code, reason = "some tests need no tools")]
+pub fn tools(test: &str, names: &[&str]) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let there = |name: &str| env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    let Some(missing) = names.iter().find(|name| !there(name)) else { return true };
+    let why = format!("no {missing} on PATH (`tools/setup test` brings it)");
+    assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
+    writeln!(io::stderr(), "SKIPPED {test}: {why}").expect("standard error is open");
+    false
+}
+
+/// A directory of its own, in memory where there is room for that: what is stamped is synced, and disks are slow.
+#[allow(dead_code, reason = "some tests want a disk")]
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+/// Runs a tool in a directory; it must succeed.
+#[allow(dead_code, reason = "some tests need no tools")]
+#[track_caller]
+pub fn tool(dir: &Path, words: &[&str]) -> Output {
+    let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output().expect("the tool runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {}\n{text}", output.status);
+    output
+}
+
+/// A file of a directory.
+pub fn read(dir: &Path, name: &str) -> Vec<u8> {
+    fs::read(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
