@@ -55,7 +55,7 @@ fn disk(dir: &Path, words: &str, then: Then) -> PathBuf {
 /// `bootling boot`, by BIOS; `None`, after saying why, where nothing can be booted.
 fn bios(test: &str, image: &Path) -> Option<Program> {
     Kernel::Cloud612.or_skip(test)?;
-    Some(Program::new().args(["boot", "--bios", "--timeout", "60s"]).arg(image))
+    Some(Program::new().args(["boot", "--bios"]).arg(image))
 }
 
 #[test]
