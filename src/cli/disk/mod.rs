@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, anyhow, ensure};
 
 pub use self::arguments::DiskArgs;
+use self::arguments::{EspArg, SectorArg};
 use self::describe::Disk;
 use self::program::{Program, program};
 use self::target::Target;
@@ -66,6 +67,9 @@ fn alone(args: &DiskArgs, target: &Target, program: &Program, start: Instant) ->
         (args.root.is_some(), "--root"),
         (!args.add_file.is_empty(), "--add-file"),
         (args.size.is_some(), "--size"),
+        (args.sector_size != SectorArg::S512, "--sector-size"),
+        (args.esp != EspArg::Standard, "--esp"),
+        (args.boot_sector.is_asked_for(), "a boot sector"),
         (args.json, "--json"),
     ];
     if let Some((_, option)) = disk_alone.into_iter().find(|(given, _)| *given) {
