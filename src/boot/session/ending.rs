@@ -34,8 +34,8 @@ impl Session<'_> {
         self.guest.kill();
         self.drain_console();
         if self.raw.take().is_some() && !matches!(self.events.last(), Some(Event::Exit { .. })) {
-            // A program that was cut off may have left colours on and the cursor hidden (ECMA-48, DECTCEM).
-            self.out.push(b"\r\n\x1b[0m\x1b[?25h");
+            // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
+            self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
         }
         self.flush_all()?;
         let (console_tail, console) = self.console.finish();
