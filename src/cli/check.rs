@@ -12,7 +12,7 @@ use regex::bytes::Regex;
 use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
-use super::proof::{Claims, Ending, prove};
+use super::proof::{Claims, Ending, Proof, prove};
 use crate::check::{Report, Severity, disk, initrd, program, rules};
 use crate::disk::bootsector::decode_message;
 use crate::disk::mbr::BOOT_CODE;
@@ -32,9 +32,10 @@ const BROKEN: u8 = 1;
   bootling check --strict --ignore size-mib disk.raw
   bootling check --json uki.efi | jq -r '.findings[] | select(.severity == \"error\") | .rule'
   bootling check --rules
+  bootling check --boot disk.img            proof: the message on three consoles, and UEFI
 
-Exit status: 0 without errors, 1 with errors (with --strict: or warnings), 2 for wrong usage, 125 where FILE could not
-be checked.
+Exit status: 0 without errors, 1 with errors (with --strict: or warnings) or where --boot
+proved otherwise, 2 for wrong usage, 125 where FILE could not be checked.
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct CheckArgs {
@@ -86,18 +87,26 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut report = report(file)?;
     report.ignore(&args.ignore);
     let name = file.display().to_string();
-    let printed = match (args.json, args.quiet) {
-        (true, _) => print::json(&name, &report, &mut out),
-        (false, quiet) => print::text(&name, &report, quiet, &mut out),
+    if !args.json {
+        // Booting takes its time: what is known by now is told before.
+        print::text(&name, &report, args.quiet, &mut out)
+            .and_then(|()| out.flush())
+            .context("printing what was found")?;
+    }
+    let proofs = if args.boot { Some(boot(file, args)?) } else { None };
+    let printed = match (args.json, &proofs) {
+        (true, proofs) => print::json(&name, &report, proofs.as_deref(), &mut out),
+        (false, Some(proofs)) => print::proofs(proofs, args.quiet, &mut out),
+        (false, None) => Ok(()),
     };
-    printed.and_then(|()| out.flush()).context("printing what was found")?;
-    let proven = !args.boot || boot(file, args, &mut out)?;
+    printed.and_then(|()| out.flush()).context("printing what was proven")?;
+    let proven = proofs.iter().flatten().all(|proof| proof.holds);
     let warned = args.strict && report.count(Severity::Warning) > 0;
     Ok(if !proven || warned || report.count(Severity::Error) > 0 { BROKEN } else { 0 })
 }
 
-/// Boots a disk in every way; tells whether all came out as it should.
-fn boot(file: &Path, args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+/// Boots a disk in every way.
+fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Vec<Proof>> {
     let name = file.display();
     let Opened::Disk(image) = open(file).with_context(|| format!("booting {name}"))? else {
         bail!("booting {name}: it is not a disk image");
@@ -123,10 +132,7 @@ fn boot(file: &Path, args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<b
     if claims.message.is_none() {
         output::note("it has no message of bootling's that a BIOS would show; only the boot by UEFI is tried");
     }
-    let proofs = prove(&claims)?;
-    let holds = proofs.iter().all(|proof| proof.holds);
-    print::proofs(&proofs, args.json, out).and_then(|()| out.flush()).context("printing what was proven")?;
-    Ok(holds)
+    prove(&claims)
 }
 
 /// Checks a file as what it is.

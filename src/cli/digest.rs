@@ -28,9 +28,11 @@ const MOST_SIGNATURE: u64 = 1 << 20;
   bootling digest --json BOOTX64.EFI | jq -r .sha256
   bootling digest --attach BOOTX64.p7s -o SIGNED.EFI BOOTX64.EFI
 
-The digest is what firmware and sbsign compute: all of the file but its checksum, its signatures and the entry that
-leads to them, padded to 8 bytes. --attach takes PKCS#7 SignedData in DER, as a signing service or `sbattach --detach`
-leaves it. Exit status: 0, 2 for wrong usage, 125 where FILE is no EFI program.
+The digest is what firmware and sbsign compute: all of the file but its checksum, its
+signatures and the entry that leads to them, padded to 8 bytes. --attach takes PKCS#7
+SignedData in DER, as a signing service or `sbattach --detach` leaves it.
+
+Exit status: 0, 2 for wrong usage, 125 where FILE is no EFI program.
 ")]
 pub struct DigestArgs {
     /// The EFI program: a unified kernel image, a boot loader, a kernel.

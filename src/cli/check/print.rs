@@ -43,13 +43,9 @@ pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> i
     writeln!(out, "{}: {}", Printable(name.as_bytes()), summary(report))
 }
 
-/// What booting it proved; as JSON a second document, one proof a member.
-pub fn proofs(proofs: &[Proof], json: bool, out: &mut impl Write) -> io::Result<()> {
-    if json {
-        serde_json::to_writer_pretty(&mut *out, &serde_json::json!({ "proofs": proofs }))?;
-        return writeln!(out);
-    }
-    for proof in proofs {
+/// What booting it proved; if `quiet`, only what it did not.
+pub fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io::Result<()> {
+    for proof in proofs.iter().filter(|proof| !quiet || !proof.holds) {
         let (word, colour) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
         let style = colour.on_default().bold();
         let took = Duration::from_millis(proof.took_ms).as_secs_f64();
@@ -123,10 +119,12 @@ struct JsonReport<'a> {
     errors: usize,
     warnings: usize,
     notes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proofs: Option<&'a [Proof]>,
 }
 
-/// Everything, as one object.
-pub fn json(name: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {
+/// Everything, as one object; with what booting it proved, where it was booted.
+pub fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut impl Write) -> io::Result<()> {
     let findings = report.findings.iter().map(|Finding { rule, place, what }| {
         let Rule { id, severity, says, breaks, mend, source } = rule;
         JsonFinding { place, what, rule: id, severity: *severity, says, breaks, mend, source }
@@ -139,6 +137,7 @@ pub fn json(name: &str, report: &Report, out: &mut impl Write) -> io::Result<()>
         errors: report.count(Severity::Error),
         warnings: report.count(Severity::Warning),
         notes: report.count(Severity::Note),
+        proofs,
     };
     serde_json::to_writer_pretty(&mut *out, &whole)?;
     writeln!(out)

@@ -19,21 +19,23 @@ use crate::write::Compression;
 /// Compose an EFI-only disk image that boots the initrd and says so to a legacy BIOS
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bootling disk -o disk.img                                newest kernel, busybox, a shell on the console
-  bootling disk -o disk.img --run 'cat /proc/cpuinfo'      runs it and powers off
+  bootling disk -o disk.img                            newest kernel, busybox, a shell
+  bootling disk -o disk.img --run 'cat /proc/cpuinfo'  runs it and powers off
   bootling disk -o disk.qcow2 --kernel 6.1.0-56-amd64 --kmod virtio_blk
-  bootling disk -o disk.raw.zst --checksums                compressed, with SHA256SUMS beside it
+  bootling disk -o disk.raw.zst --checksums            compressed, with SHA256SUMS beside it
   bootling disk -o azure.vhd --size 1G
-  bootling disk -o both.img --sector-size dual             one image for disks of 512 and of 4096 byte sectors
+  bootling disk -o both.img --sector-size dual         for sectors of 512 and of 4096 bytes
   bootling disk -o shell.img --efi shellx64.efi --esp tiny --add-file startup.nsh
   bootling disk -o app.img --root ./rootfs --append 'root=PARTLABEL=root'
-  bootling disk -o linux.efi                               the unified kernel image alone
+  bootling disk -o linux.efi                           the unified kernel image alone
   bootling disk -o disk.img --sign-key db.key --sign-cert db.crt --measure
-  bootling disk --dry-run                                  where everything would stand
+  bootling disk --dry-run                              where everything would stand
 
-The kernel must be an EFI program (CONFIG_EFI_STUB) and is put behind systemd's EFI stub (Debian: systemd-boot-efi).
-GUIDs and serials come from the contents, times from SOURCE_DATE_EPOCH: same inputs, same bytes.
-Exit status: 0, 2 for wrong usage, 125 where the image cannot be made; then nothing is left behind.
+The kernel must be an EFI program (CONFIG_EFI_STUB) and is put behind systemd's EFI stub
+(Debian: systemd-boot-efi). GUIDs and serials come from the contents, times from
+SOURCE_DATE_EPOCH: same inputs, same bytes.
+
+Exit status: 0, 2 for wrong usage, 125 where the image cannot be made; then nothing is left.
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub struct DiskArgs {
