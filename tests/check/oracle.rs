@@ -13,8 +13,12 @@ use crate::recipe::{ESP, Recipe, put, small, table, told};
 /// Runs a tool of Debian's `group test` (tools/setup).
 fn run(program: &str, args: &[&str]) -> Output {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let output =
-        Command::new(program).args(args).env("PATH", path).env("LC_ALL", "C.UTF-8").env("MTOOLS_SKIP_CHECK", "1").output();
+    let output = Command::new(program)
+        .args(args)
+        .env("PATH", path)
+        .env("LC_ALL", "C.UTF-8")
+        .env("MTOOLS_SKIP_CHECK", "1")
+        .output();
     output.unwrap_or_else(|error| panic!("{program}: {error} (`tools/setup test` brings it)"))
 }
 
