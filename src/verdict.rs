@@ -236,7 +236,6 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
     });
     let signs = &transcript.console;
     match (transcript.goal, shutdown) {
-        (Goal::Command, _) => {}
         (Goal::PowerOff, Some((true, "guest-shutdown"))) => return Outcome::PoweredOff,
         (Goal::Expectations, Some((true, "guest-shutdown"))) => {
             return Outcome::WentAway { how: "powered off before all that was expected had come" };
@@ -244,7 +243,7 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
         (Goal::PowerOff | Goal::Expectations, None) if restarted(transcript) && exit.is_none() => {
             return Outcome::WentAway { how: "restarted once more than --restarts allows" };
         }
-        (Goal::PowerOff | Goal::Expectations, _) => {}
+        (Goal::Command | Goal::PowerOff | Goal::Expectations, _) => {}
     }
     match (shutdown, exit) {
         (Some((true, "guest-reset")), _) if signs.restart => Outcome::WentAway { how: "restarted without a verdict" },

@@ -1,4 +1,5 @@
 //! `bootling disk` as it is typed: exact output, one error for bad input, nothing left behind.
+#![allow(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots so")]
 
 use std::fs;
 use std::io::Read;
@@ -265,6 +266,14 @@ error: making an EFI program alone: --root is for disks
 
 "#]],
     );
+    for (option, value, what) in [
+        ("--esp", "tiny", "--esp"),
+        ("--sector-size", "dual", "--sector-size"),
+        ("--preset", "ec2", "a boot sector"),
+    ] {
+        let said = format!("error: making an EFI program alone: {what} is for disks\n");
+        case.fails(&["-o", "x.efi", "--efi", "app.efi", option, value], said);
+    }
     case.fails(
         &["-o", "missing/x.img", "--efi", "app.efi"],
         str![[r#"

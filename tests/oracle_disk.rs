@@ -106,7 +106,7 @@ fn tree(case: &Case) -> BTreeMap<String, Vec<u8>> {
         ("empty", 0),
         ("big.bin", 700_001),
     ] {
-        files.insert(name.to_owned(), (0..len).map(|at| (at % 251) as u8).collect());
+        files.insert(name.to_owned(), (0..=250).cycle().take(len).collect());
     }
     files.insert(format!("{}.txt", "x".repeat(251)), vec![7; 3]);
     for (name, content) in &files {

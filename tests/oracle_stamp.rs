@@ -238,6 +238,9 @@ fn an_image_that_qemu_holds_is_left_alone_and_qemu_leaves_ours_alone() {
             let (status, said) = bootling(dir, words);
             assert!(status == Some(125) && said.contains("has it open and writes to it"), "{said}");
         }
+        // Insisting helps where one sector of a file is all that changes; the tables of a qcow2 are QEMU's own.
+        let (status, said) = bootling(dir, &["stamp", "--force", image]);
+        assert_eq!(status, Some(if format == "raw" { 0 } else { 125 }), "{said}");
         drop(writing);
         // Of a raw file, qemu-io lets others change what it reads, and reads what others change; a guest's disk does not.
         if format == "qcow2" {
@@ -258,7 +261,9 @@ fn an_image_that_qemu_holds_is_left_alone_and_qemu_leaves_ours_alone() {
             assert!(!refused.status.success() && said.contains("Failed to get"), "{said}");
         }
         drop(ours);
-        stamp(dir, image);
+        if format == "qcow2" {
+            stamp(dir, image);
+        }
     }
 }
 

@@ -117,10 +117,10 @@ fn objdump_sees_the_sections_and_objcopy_takes_them_out_again() {
         assert!(pair[0].3 < pair[1].3, "places in the file overlap: {pair:x?}");
     }
     assert!(listed[8..].iter().all(|section| section.2 % 4096 == 0 && section.3 % 512 == 0), "{listed:x?}");
-    let kernel = fs::read(KERNEL).expect("a kernel");
+    let (kernel, initrd) = (fs::read(KERNEL).expect("a kernel"), vec![0x5a; 70_001]);
     for (name, expected) in [
         (".linux", kernel.as_slice()),
-        (".initrd", &[0x5a; 70_001]),
+        (".initrd", initrd.as_slice()),
         (".cmdline", b"console=ttyS0 quiet"),
         (".uname", b"6.1.0-test"),
         (".osrel", b"ID=linux\nNAME=Linux\nPRETTY_NAME=\"Linux 6.1.0-test\"\nVERSION_ID=6.1.0-test\n"),
@@ -150,7 +150,9 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
     assert_eq!(verify("signed.efi", "us.crt"), ("Signature verification OK\n".to_owned(), true));
     assert!(!verify("signed.efi", "them.crt").1);
     let said = content(dir.path(), &["osslsigncode", "verify", "-CAfile", "us.crt", "signed.efi"]);
-    let digest: String = authenticode(&signed).expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest: Vec<String> =
+        authenticode(&signed).expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest = digest.concat();
     assert!(said.contains(&format!("Calculated message digest : {digest}")), "{said}");
     assert!(said.contains("Number of verified signatures: 1\nSucceeded"), "{said}");
     // One bit anywhere else than in the signature: no.
@@ -206,6 +208,20 @@ fn digest_prints_what_sbsign_signs_and_attaches_what_it_signed() {
     assert!(said.starts_with("error: digesting us.crt: no PE file: no \"MZ\" at offset 0x0\nadvice: "), "{said}");
 }
 
+/// The pairs `us` and `ec`, in each form that people have them in.
+fn in_other_forms(dir: &Path) {
+    let openssl = |words: &[&str]| content(dir, &[&["openssl"], words].concat());
+    openssl(&["pkey", "-in", "us.key", "-outform", "DER", "-out", "pkcs8.der"]);
+    openssl(&["rsa", "-in", "us.key", "-traditional", "-out", "pkcs1.pem"]);
+    openssl(&["rsa", "-in", "us.key", "-traditional", "-outform", "DER", "-out", "pkcs1.der"]);
+    openssl(&["pkey", "-in", "us.key", "-aes256", "-passout", "pass:x", "-out", "encrypted.pem"]);
+    openssl(&["rsa", "-in", "us.key", "-traditional", "-aes256", "-passout", "pass:x", "-out", "encrypted-old.pem"]);
+    openssl(&["ec", "-in", "ec.key", "-out", "ec-old.pem"]);
+    openssl(&["pkey", "-in", "us.key", "-pubout", "-out", "public.pem"]);
+    openssl(&["x509", "-in", "us.crt", "-outform", "DER", "-out", "cert.der"]);
+    openssl(&["x509", "-in", "us.crt", "-text", "-out", "text.crt"]);
+}
+
 #[test]
 fn every_kind_of_key_is_read_or_refused_by_name() {
     if !have("every_kind_of_key_is_read_or_refused_by_name", &["openssl"]) {
@@ -216,16 +232,7 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
     let (_, other) = pair(dir.path(), "them", RSA);
     let (ec_key, ec_cert) = pair(dir.path(), "ec", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     pair(dir.path(), "weak", &["-newkey", "rsa:1024"]);
-    let openssl = |words: &[&str]| content(dir.path(), &[&["openssl"], words].concat());
-    openssl(&["pkey", "-in", "us.key", "-outform", "DER", "-out", "pkcs8.der"]);
-    openssl(&["rsa", "-in", "us.key", "-traditional", "-out", "pkcs1.pem"]);
-    openssl(&["rsa", "-in", "us.key", "-traditional", "-outform", "DER", "-out", "pkcs1.der"]);
-    openssl(&["pkey", "-in", "us.key", "-aes256", "-passout", "pass:x", "-out", "encrypted.pem"]);
-    openssl(&["rsa", "-in", "us.key", "-traditional", "-aes256", "-passout", "pass:x", "-out", "encrypted-old.pem"]);
-    openssl(&["ec", "-in", "ec.key", "-out", "ec-old.pem"]);
-    openssl(&["pkey", "-in", "us.key", "-pubout", "-out", "public.pem"]);
-    openssl(&["x509", "-in", "us.crt", "-outform", "DER", "-out", "cert.der"]);
-    openssl(&["x509", "-in", "us.crt", "-text", "-out", "text.crt"]);
+    in_other_forms(dir.path());
     let both = [fs::read(&cert).expect("a certificate"), fs::read(&key).expect("a key")].concat();
     fs::write(dir.path().join("both.pem"), both).expect("written");
     let chain = [fs::read(&cert).expect("a certificate"), fs::read(&other).expect("another")].concat();

@@ -5,6 +5,7 @@
 
 mod boots;
 mod builds;
+mod disks;
 mod sample;
 mod table;
 
@@ -68,7 +69,9 @@ fn tool(name: &str) -> PathBuf {
 fn measure() -> Result<(), Box<dyn Error>> {
     let bench = Bench::prepare()?;
     let mut table = Table::new();
-    let measured = builds::measure(&bench, &mut table).and_then(|()| boots::measure(&bench, &mut table));
+    let measured = builds::measure(&bench, &mut table)
+        .and_then(|()| disks::measure(&bench, &mut table))
+        .and_then(|()| boots::measure(&bench, &mut table));
     // What was measured before an error is worth seeing.
     table.print(&mut io::stdout().lock())?;
     measured

@@ -386,7 +386,26 @@ mod tests {
             let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
             shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
         };
-        expect![[r""]].assert_eq(&told("/proc/self/fd/9", SOCKETS));
+        expect![[r"
+            /usr/bin/qemu-system-x86_64
+            -machine q35,graphics=off
+            -vga std
+            -accel tcg
+            -cpu max
+            -m 1024M
+            -nodefaults
+            -no-user-config
+            -no-shutdown
+            -display none
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+            -chardev socket,id=console,fd=3
+            -serial chardev:console
+            -chardev socket,id=monitor,fd=5
+            -mon chardev=monitor,mode=control
+            -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
+            -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
+            -trace 'ich9*'"]]
+        .assert_eq(&told("/proc/self/fd/9", SOCKETS));
         let to_paste = told("/a,b c.qcow2", Ends::Stdio);
         assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }

@@ -41,7 +41,7 @@ pub enum Format {
     Vpc,
     /// VHDX.
     Vhdx,
-    /// `VirtualBox`'s.
+    /// VirtualBox's.
     Vdi,
 }
 
@@ -306,7 +306,7 @@ mod tests {
         let mut told = String::new();
         for bus in [Bus::Virtio, Bus::Ide, Bus::Scsi, Bus::Nvme, Bus::Usb, Bus::Cd] {
             let drive = Drive::new(Format::Raw, bus, SectorSize::S512).expect("a drive");
-            told += &format!("{}\n{}\n", drive.drive_option("/f"), drive.devices().join("\n"));
+            told.extend([drive.drive_option("/f"), "\n".to_owned(), drive.devices().join("\n"), "\n".to_owned()]);
         }
         expect![[r"
             if=none,id=drive,format=raw,snapshot=on,file=/f

@@ -14,11 +14,15 @@ use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
+
 use super::argv::{Ends, Payload, Wires, argv};
 use super::machine::{Display, Machine};
 use super::process::Process;
 use super::transcript::QemuExit;
 
+/// Room for what the console says while we do not get to read, in the kernel's way of counting.
+const CONSOLE_ROOM: usize = 4 << 20;
 /// Largest flash image: QEMU gives a PC 8 MiB of it at most, unless it is told otherwise (`hw/i386/pc_sysfw.c`).
 const FLASH_BYTES: u64 = 64 << 20;
 
@@ -92,6 +96,10 @@ impl Guest {
             // Our ends only: the other side's flags are QEMU's own.
             ours.set_nonblocking(true)?;
         }
+        // A UART writes byte by byte, and each takes a buffer of its own: the usual room is for 277 of them, after which a
+        // guest finds its UART busy. What waits for one only so long (boot sectors do) would lose its words on a busy host.
+        // The kernel gives as much of this as its limit allows (`net.core.wmem_max`).
+        set_socket_send_buffer_size(&console_end, CONSOLE_ROOM)?;
         let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
         let wires = Wires {
             payload: payload.map(Artefact::name),

@@ -41,6 +41,7 @@ enum State {
 
 impl Plain {
     /// Takes the next byte.
+    #[expect(clippy::match_same_arms, reason = "a table of states, in the order of the states")]
     pub fn feed(&mut self, byte: u8) -> Option<Piece> {
         self.length = if self.state == State::Text { 0 } else { self.length + 1 };
         if self.length > SEQUENCE {

@@ -35,6 +35,7 @@ use crate::write::Output;
 /// the terminal's keyboard.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub struct BootDiskArgs {
     /// The disk image (raw, qcow2, VMDK, VHD, VHDX, VDI; also packed with gzip, xz or zstd), ISO, or block device.
     #[arg(value_name = "IMAGE")]
@@ -42,7 +43,7 @@ pub struct BootDiskArgs {
     /// Boot it by UEFI, as is done where nothing else is said.
     #[arg(long, conflicts_with_all = ["bios", "firmware"])]
     uefi: bool,
-    /// Boot it by legacy BIOS: `SeaBIOS`.
+    /// Boot it by legacy BIOS: SeaBIOS.
     #[arg(long, conflicts_with = "firmware")]
     bios: bool,
     /// Boot it by this firmware: `uefi`, `uefi-secure` (Secure Boot enforced), `bios`, or a file.
@@ -104,7 +105,7 @@ enum BusArg {
     Ide,
     /// A disk on virtio-scsi
     Scsi,
-    /// `NVMe`
+    /// NVMe
     Nvme,
     /// A USB stick
     Usb,
@@ -115,7 +116,7 @@ enum BusArg {
 /// `--vga`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum VgaArg {
-    /// A VGA adapter, mirrored by `SeaBIOS` on the serial console
+    /// A VGA adapter, mirrored by SeaBIOS on the serial console
     Mirror,
     /// A VGA adapter
     Std,

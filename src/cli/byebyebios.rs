@@ -18,14 +18,16 @@ use crate::plan::stamp::{Deed, Wish};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "byebyebios", infer_long_args = true, disable_version_flag = true)]
 #[command(after_help = "As byebyebios 1.0, but:
-  - bytes 0 to 439 change and nothing else; it put a protective record for 5 GiB over whatever was there, and zeros over
-    the disk signature and the other three records. So 440 bytes have room, not 446.
-  - without --boot-stub the boot sector is bootling's: it sets up what it needs, shows the message once on each console
-    (not `SSTTOOPP` under -nographic), takes LF as well as CR LF, and packs what repeats.
+  - bytes 0 to 439 change and nothing else; it put a protective record for 5 GiB over whatever
+    was there, and zeros over the disk signature and the other three records. So 440 bytes have
+    room, not 446.
+  - without --boot-stub the boot sector is bootling's: it sets up what it needs, shows the
+    message once on each console (not `SSTTOOPP` under -nographic), takes LF as well as CR LF,
+    and packs what repeats.
   - qcow2, fixed VHD and compressed images are understood, and sectors of 4096 bytes.
-  - refused without --force are also the boot code of GRUB, syslinux, Windows or somebody unknown, a BIOS boot partition,
-    a hybrid boot record, a GPT with wrong checksums, and an image that a QEMU has open. A disk whose partitions are
-    mounted is not, since installers run it there.
+  - refused without --force are also the boot code of GRUB, syslinux, Windows or somebody
+    unknown, a BIOS boot partition, a hybrid boot record, a GPT with wrong checksums, and an
+    image that a QEMU has open. A disk whose partitions are mounted is not: installers run it.
   - what is there already is not written again; what is written is synced and read back.
   - exit status 125, not 1, where the disk was not touched.
 

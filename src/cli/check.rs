@@ -116,6 +116,7 @@ fn boot(file: &Path, args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<b
             None => Ending::of(&image).with_context(|| format!("reading {name}"))?,
         },
         spec: args.machine.spec(FirmwareRef::Bios),
+        timeout: args.machine.timeout.and_then(|limit| limit.0),
     };
     // QEMU opens it next, and nobody else is to hold a lock of it.
     drop(image);

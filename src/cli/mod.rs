@@ -49,7 +49,6 @@ struct Cli {
 
 /// What there is to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 enum Verb {
     Run(run::RunArgs),
     Build(build::BuildArgs),

@@ -57,6 +57,8 @@ pub struct Claims<'a> {
     pub ending: Ending,
     /// The machine; its firmware is of no account.
     pub spec: BootSpec,
+    /// Longest time of each boot; `None`: a minute by BIOS, five by UEFI.
+    pub timeout: Option<Duration>,
 }
 
 /// How a boot by UEFI ends well.
@@ -220,7 +222,7 @@ fn try_out(
     let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
     let last_look = Wanted { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let settings = Settings {
-        timeout: Some(if trial == Trial::Uefi { UEFI_LIMIT } else { BIOS_LIMIT }),
+        timeout: claims.timeout.or(Some(if trial == Trial::Uefi { UEFI_LIMIT } else { BIOS_LIMIT })),
         boot_timeout: None,
         foreground: Foreground::Nobody,
         console: ConsoleSink::File(console.try_clone().context("making a file for the console")?),

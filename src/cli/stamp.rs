@@ -28,24 +28,27 @@ const MOST_MESSAGE: u64 = 64 * 1024;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_help = "Examples:
-  bootling stamp disk.img                                  the standard message
-  bootling stamp --preset libvirt disk.qcow2               a ready-made one: names the setting to change
+  bootling stamp disk.img                        the standard message
+  bootling stamp --preset libvirt disk.qcow2     a ready-made one, naming the setting to change
   bootling stamp --message ours.txt --then key-reboot /dev/sdx
-  bootling stamp --save old.bin disk.img                   keep what was there ...
-  bootling stamp --undo=old.bin disk.img                   ... and put it back
-  bootling stamp -o new.img.zst disk.img.zst               unpacked and packed again as a stream
+  bootling stamp --save old.bin disk.img         keep what was there ...
+  bootling stamp --undo=old.bin disk.img         ... and put it back
+  bootling stamp -o new.img.zst disk.img.zst     unpacked and packed again as a stream
   bootling stamp --dry-run --json disk.img
 
-Bytes 0 to 439 of the disk change and nothing else: its signature and partition records stay as they are, unless
---fix-mbr or --bios-active is given. Read and written are raw images, block devices, qcow2, fixed VHD, and raw images
-compressed by gzip, xz or zstd. Of an overlay the files below are read, and never written. One sector is written, once,
-synced, and read back; where it is there already, nothing is.
+Bytes 0 to 439 of the disk change and nothing else: its signature and partition records stay
+as they are, unless --fix-mbr or --bios-active is given. Read and written are raw images,
+block devices, qcow2, fixed VHD, and raw images compressed by gzip, xz or zstd. Of an overlay
+the files below are read, and never written. One sector is written, once, synced, and read
+back; where it is there already, nothing is.
 
-Refused, and done all the same with --force: a disk without a valid GPT, the boot code of GRUB, syslinux, Windows or
-somebody unknown, a BIOS boot partition, a partition marked for legacy BIOS boot, a hybrid or an MBR-partitioned disk, a
-device in use, an image that a QEMU has open, and dirty bitmaps of a qcow2 image, which are lost then.
+Refused, and done all the same with --force: a disk without a valid GPT, the boot code of
+GRUB, syslinux, Windows or somebody unknown, a BIOS boot partition, a partition marked for
+legacy BIOS boot, a hybrid or MBR-partitioned disk, a device in use, a raw image that a QEMU
+has open, and dirty bitmaps of a qcow2 image, which are lost then.
 
-Exit status: 0, also where nothing had to be done; 2 for wrong usage, 125 where the image was not stamped.
+Exit status: 0, also where nothing had to be done; 2 for wrong usage, 125 where the image was
+not stamped.
 ")]
 pub struct StampArgs {
     /// Show the text in FILE, `-` for standard input: UTF-8, at most 79 columns and 23 rows; what

@@ -86,7 +86,7 @@ pub struct Measured {
 pub fn measure(file: &(impl Medium + ?Sized)) -> Result<Measured, PeError> {
     let pe = Pe::read(file)?;
     let stub = StubInfo::read(&pe, file)?;
-    let image = Image { file, stub, pe };
+    let image = Image { file, pe, stub };
     let mut pcrs = Vec::new();
     for bank in Bank::ALL {
         pcrs.extend(match bank {
@@ -263,7 +263,9 @@ mod tests {
     fn what_the_stub_knows_is_measured_in_its_order_by_name_and_contents() {
         let expected = |parts: &[&[u8]]| {
             let mut pcr = Pcr::<Sha256>::new();
-            parts.iter().for_each(|part| pcr.extend(&Sha256::digest(part)));
+            for part in parts {
+                pcr.extend(&Sha256::digest(part));
+            }
             pcr.hex()
         };
         let kernel = Builder::default().build();

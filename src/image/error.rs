@@ -98,7 +98,9 @@ impl ImageError {
                 Some(format!("make another of it: qemu-img convert -O qcow2 {name} {name}.qcow2"))
             }
             Self::Inside { .. } => Some("unpack it first".into()),
-            Self::InUse { .. } => Some("shut it down or unmount it first, or insist with --force".into()),
+            Self::InUse { .. } => Some(
+                "shut it down or unmount it first; --force insists, but never on writing a qcow2 image in use".into(),
+            ),
             Self::Qcow2 { name, fault: Qcow2Error::Header(fault) } => fault.advice(name),
             Self::Qcow2 { fault: Qcow2Error::Bitmaps, .. } => Some("--force writes all the same".into()),
             Self::Vhd { .. } | Self::VhdSize { .. } => Some("--format raw takes all of it for the disk's bytes".into()),

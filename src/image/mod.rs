@@ -72,8 +72,8 @@ pub struct Opening {
     pub access: Access,
     /// What it is, where that is known; else its first and last bytes say it.
     pub content: Option<Content>,
-    /// Whether it is opened in spite of what speaks against it: a QEMU has it open, a file system on it is mounted,
-    /// it has bitmaps that writing spoils.
+    /// Whether it is opened in spite of what speaks against it: a QEMU has it open (but not if it is a qcow2 image to be
+    /// written), a file system on it is mounted, it has bitmaps that writing spoils.
     pub force: bool,
     /// Whether a block device may have users while it is written: the kernel would else give it to nobody else.
     pub shared: bool,
@@ -123,15 +123,19 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
         }
         file => file.map_err(opening)?,
     };
-    if !how.force {
-        agree(&file, &name, how.access)?;
-    }
     let length = length(&file).map_err(opening)?;
     let content = match how.content {
         Some(content) => content,
         None if kind.is_block_device() => Content::Raw,
         None => Content::detect(&file, length).map_err(opening)?,
     };
+    // A second writer would spoil a qcow2 image, whose tables QEMU remembers: nobody can insist on that.
+    let insists = how.force && !(content == Content::Qcow2 && how.access == Access::Write);
+    if let Err(error) = agree(&file, &name, how.access)
+        && !insists
+    {
+        return Err(error);
+    }
     let sector = device::sector(&file).filter(|_| kind.is_block_device());
     let (container, size, body) = match content {
         Content::Raw if kind.is_block_device() => (Container::BlockDevice, length, Body::Plain(file)),

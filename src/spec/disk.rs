@@ -13,7 +13,7 @@ pub enum Format {
     Qcow2,
     /// Microsoft's of fixed size, as Azure takes it.
     Vhd,
-    /// VMware's, one sparse file that grows.
+    /// `VMware`'s, one sparse file that grows.
     Vmdk,
     /// No disk at all: the EFI program alone.
     Uki,

@@ -107,6 +107,9 @@ impl Extent {
     }
 }
 
+/// Takes bytes with their places.
+type Taker<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ExtentError>;
+
 /// Pieces in the order of their places, without overlap; zeros between them.
 #[derive(Debug, Clone, Default)]
 pub struct Extents {
@@ -283,7 +286,7 @@ impl Extent {
     }
 
     /// Gives all bytes to `taker`, with their places, in order.
-    fn each(&self, taker: &mut dyn FnMut(u64, &[u8]) -> Result<(), ExtentError>) -> Result<(), ExtentError> {
+    fn each(&self, taker: Taker<'_>) -> Result<(), ExtentError> {
         match &self.source {
             Source::Bytes(bytes) => {
                 let (from, len) = (as_length(self.from), as_length(self.len));
@@ -339,7 +342,7 @@ fn as_length(len: u64) -> usize {
 }
 
 fn zeros(out: &mut impl Write, mut len: u64) -> io::Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     while len > 0 {
         let part = ZEROS.get(..as_length(len.min(ZEROS.len() as u64))).unwrap_or(&ZEROS);
         out.write_all(part)?;

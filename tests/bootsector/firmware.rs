@@ -44,6 +44,7 @@ pub enum Uart {
 
 /// The machine around the processor.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit or a deed of its own")]
 pub struct Firmware {
     pub memory: Vec<u8>,
     pub video: Video,

@@ -45,6 +45,7 @@ pub enum After {
 
 /// The processor. Its fields are public: tests begin from any state.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are what they are")]
 pub struct Machine {
     pub registers: [u16; 8],
     pub segments: [u16; 4],
@@ -112,7 +113,7 @@ impl Machine {
         Ok(value)
     }
 
-    /// A ModRM byte: the register, and the other operand. Only the addresses that the stub uses.
+    /// A `ModRM` byte: the register, and the other operand. Only the addresses that the stub uses.
     fn operands(&mut self, firmware: &Firmware) -> Result<(usize, Place), Wrong> {
         let byte = self.fetch(firmware)?;
         let (mode, register, other) = (byte >> 6, usize::from(byte >> 3 & 7), usize::from(byte & 7));
@@ -200,7 +201,6 @@ impl Machine {
 
     fn step(&mut self, firmware: &mut Firmware) -> Result<Option<End>, Wrong> {
         let code = self.fetch(firmware)?;
-        let low = usize::from(code & 7);
         match code {
             0x29 | 0x31 | 0x39 | 0x85 | 0x89 | 0x8D | 0x8E | 0x80 | 0xC7 => self.two_operands(firmware, code)?,
             0x3C => {
@@ -208,40 +208,13 @@ impl Machine {
                 self.compare(left, right);
             }
             0xA8 => self.zero = self.byte(AX) & self.fetch(firmware)? == 0,
-            0x50..=0x57 => self.push(firmware, self.registers[low])?,
-            0x58..=0x5F => self.registers[low] = self.pop(firmware)?,
-            0x60 => {
-                let before = self.registers;
-                before.iter().try_for_each(|value| self.push(firmware, *value))?;
-            }
-            0x61 => {
-                for register in (0..8).rev() {
-                    let value = self.pop(firmware)?;
-                    if register != SP {
-                        self.registers[register] = value;
-                    }
-                }
-            }
             0x72 => self.jump_if(firmware, self.carry)?,
             0x73 => self.jump_if(firmware, !self.carry)?,
             0x74 => self.jump_if(firmware, self.zero)?,
             0x75 => self.jump_if(firmware, !self.zero)?,
             0x76 => self.jump_if(firmware, self.carry || self.zero)?,
-            0x90..=0x97 => self.registers.swap(AX, low),
-            0xA1 => {
-                let offset = self.fetch_word(firmware)?;
-                self.registers[AX] = firmware.read_word(self.segments[DS], offset)?;
-            }
-            0xA3 => {
-                let offset = self.fetch_word(firmware)?;
-                firmware.write_word(self.segments[DS], offset, self.registers[AX])?;
-            }
             0x6E | 0xA4 | 0xAA | 0xAC => self.string(firmware, code)?,
-            0xB0..=0xB7 => {
-                let value = self.fetch(firmware)?;
-                self.set_byte(low, value);
-            }
-            0xB8..=0xBF => self.registers[low] = self.fetch_word(firmware)?,
+            0x50..=0x61 | 0x90..=0x97 | 0xA1 | 0xA3 | 0xB0..=0xBF => self.one_operand(firmware, code)?,
             0xCD => {
                 let number = self.fetch(firmware)?;
                 return self.interrupt(firmware, number);
@@ -266,6 +239,43 @@ impl Machine {
             _ => return Err(format!("no such instruction here: {code:02X}")),
         }
         Ok(None)
+    }
+
+    /// What moves one register, or all of them.
+    fn one_operand(&mut self, firmware: &mut Firmware, code: u8) -> Result<(), Wrong> {
+        let low = usize::from(code & 7);
+        match code {
+            0x50..=0x57 => self.push(firmware, self.registers[low])?,
+            0x58..=0x5F => self.registers[low] = self.pop(firmware)?,
+            0x60 => {
+                let before = self.registers;
+                before.iter().try_for_each(|value| self.push(firmware, *value))?;
+            }
+            0x61 => {
+                for register in (0..8).rev() {
+                    let value = self.pop(firmware)?;
+                    if register != SP {
+                        self.registers[register] = value;
+                    }
+                }
+            }
+            0x90..=0x97 => self.registers.swap(AX, low),
+            0xA1 => {
+                let offset = self.fetch_word(firmware)?;
+                self.registers[AX] = firmware.read_word(self.segments[DS], offset)?;
+            }
+            0xA3 => {
+                let offset = self.fetch_word(firmware)?;
+                firmware.write_word(self.segments[DS], offset, self.registers[AX])?;
+            }
+            0xB0..=0xB7 => {
+                let value = self.fetch(firmware)?;
+                self.set_byte(low, value);
+            }
+            0xB8..=0xBF => self.registers[low] = self.fetch_word(firmware)?,
+            _ => return Err(format!("no such instruction here: {code:02X}")),
+        }
+        Ok(())
     }
 
     fn two_operands(&mut self, firmware: &mut Firmware, code: u8) -> Result<(), Wrong> {

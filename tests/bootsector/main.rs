@@ -105,7 +105,7 @@ proptest! {
     ) {
         let message = Preset::ALL[preset].message();
         let code = boot_code(&message, then).expect("presets fit");
-        let firmware = Firmware { clobbers, next_device_returns, ..Firmware::new(&code, video, uart, rubbish) };
+        let firmware = Firmware { next_device_returns, clobbers, ..Firmware::new(&code, video, uart, rubbish) };
         check(machine, firmware, &expected(&message, then), then).expect("the stub does its work");
     }
 

@@ -77,10 +77,9 @@ impl Session<'_> {
 
     /// Writes what the monitor takes now.
     pub(super) fn write_orders(&mut self) {
-        match self.guest.monitor.write(&self.orders) {
-            Ok(written) => drop(self.orders.drain(..written)),
-            // Later; where QEMU is gone there will be no later.
-            Err(_) => {}
+        // What it does not take now it takes later; where QEMU is gone there will be no later.
+        if let Ok(written) = self.guest.monitor.write(&self.orders) {
+            drop(self.orders.drain(..written));
         }
     }
 

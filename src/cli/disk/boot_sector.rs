@@ -25,6 +25,11 @@ pub struct BootSectorArgs {
 }
 
 impl BootSectorArgs {
+    /// Whether anything but the usual is asked for.
+    pub fn is_asked_for(&self) -> bool {
+        self.message.is_some() || self.preset != Preset::Standard || self.then != Then::Halt
+    }
+
     /// The code.
     pub fn code(&self) -> anyhow::Result<[u8; BOOT_CODE]> {
         let message = match &self.message {

@@ -18,7 +18,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 
 /// A size for people: in MiB where it is whole ones.
 pub fn for_people(bytes: u64) -> String {
-    if bytes > 0 && bytes % (1 << 20) == 0 { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
+    if bytes > 0 && bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Job<'_> {
         let facts = Facts::read(&image, image.sector()).with_context(|| format!("reading {name}"))?;
         let stamp = self.plan(&facts)?;
         let mut report = Report::new(&self, &facts, &stamp, image.container().to_string());
-        report.notes.extend(users.into_iter().map(|user| format!("{user}; the boot sector lies outside of that")));
+        report.notes.extend(users.into_iter().map(|user| format!("{user}; it is stamped all the same")));
         report
             .notes
             .extend(image.backing().iter().map(|file| format!("it stands on {}, which was only read", file.display())));

@@ -96,7 +96,8 @@ impl Report {
             None => format!("{} ({})", self.image, self.container),
         };
         if !self.changed {
-            return format!("{place}: nothing to do, it is as it should be");
+            let done = if self.output.is_some() { "packed anew, and else " } else { "" };
+            return format!("{place}: {done}nothing to do, it is as it should be");
         }
         let would = if self.dry_run { "would be " } else { "" };
         let deed = self.deed;

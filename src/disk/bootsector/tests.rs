@@ -102,8 +102,9 @@ fn a_message_says_how_many_bytes_are_left_or_over() {
 fn a_banner_as_the_ancestors_fits_with_room_to_spare() {
     // In letters of the width and height that figlet draws, all 424 bytes that the ancestor had room for.
     let letter = [r" _   _ ", r"| | | |", r"| | | |", r"| |_| |", r" \___/ "];
-    let banner: String = letter.iter().map(|row| format!("  {}\n", [*row; 8].join(" "))).collect();
-    let text = format!("\n{banner}\n  This system starts by UEFI only: see your manual for how it is set up.\n");
+    let banner: Vec<String> = letter.iter().map(|row| format!("  {}", [*row; 8].join(" "))).collect();
+    let banner = banner.join("\n");
+    let text = format!("\n{banner}\n\n  This system starts by UEFI only: see your manual for how it is set up.\n");
     assert!((390..=424).contains(&text.len()), "{}", text.len());
     for then in Then::ALL {
         assert!(parse(&text).expect("it is a message").fits(then).is_ok_and(|left| left > 100));

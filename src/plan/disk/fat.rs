@@ -138,7 +138,7 @@ impl Geometry {
         let per_cluster = cluster / sector;
         let fat_sectors = (left + 2 * per_cluster).div_ceil(cluster * 8 / kind.bits() + FATS);
         let clusters = left.checked_sub(FATS * fat_sectors)? / per_cluster;
-        (FatKind::of(clusters) == kind && sectors <= u64::from(u32::MAX)).then_some(Self {
+        (FatKind::of(clusters) == kind && u32::try_from(sectors).is_ok()).then_some(Self {
             kind,
             sector,
             cluster,
@@ -311,7 +311,7 @@ mod tests {
         assert!(entries >= volume.clusters + 2, "{volume:?}: the FAT has {entries} entries");
         assert!(volume.cluster >= volume.sector && volume.cluster <= 32 << 10);
         assert!(volume.data_offset() + volume.clusters * volume.cluster <= volume.bytes(), "{volume:?}");
-        assert!(volume.sectors <= u64::from(u32::MAX) && volume.fat_sectors > 0);
+        assert!(u32::try_from(volume.sectors).is_ok() && volume.fat_sectors > 0);
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
             is_sound(&larger, &contents);
             assert!(larger.bytes() <= volume.bytes() + extra);
             // What is left over is less than a cluster limit's gap.
-            assert!(larger.bytes() + (64 * 32 << 10) >= volume.bytes() + extra, "{larger:?} in {}", volume.bytes() + extra);
+            assert!(larger.bytes() + ((64 * 32) << 10) >= volume.bytes() + extra, "{larger:?} in {}", volume.bytes() + extra);
         }
 
         #[test]

@@ -42,7 +42,7 @@ pub fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
         FatKind::Fat32 => volume.entries_of(2),
     };
     // The label has the time of the first thing beside it; there always is one.
-    let time: Option<Entry> = root.iter().map(|at| canvas.get(*at)).find(|entry| is_short(entry));
+    let time: Option<Entry> = root.iter().map(|at| canvas.get(*at)).find(is_short);
     let mut left = volume.directory(&root, time);
     while let Some(cluster) = left.pop() {
         let entries = volume.entries_of(cluster);
@@ -128,7 +128,7 @@ impl Volume<'_> {
         match self.geometry.kind {
             FatKind::Fat12 => {
                 let pair = u64::from(u16::from_le_bytes(self.canvas.get(fat + cluster + cluster / 2)));
-                if cluster % 2 == 0 { pair & 0xFFF } else { pair >> 4 }
+                if cluster.is_multiple_of(2) { pair & 0xFFF } else { pair >> 4 }
             }
             FatKind::Fat16 => u64::from(u16::from_le_bytes(self.canvas.get(fat + cluster * 2))),
             FatKind::Fat32 => u64::from(u32::from_le_bytes(self.canvas.get(fat + cluster * 4))) & 0x0FFF_FFFF,

@@ -1,5 +1,6 @@
 //! `SHA256SUMS` beside an image, as `sha256sum -c` reads it. Lines of other files that stand there already are kept.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -19,8 +20,11 @@ pub fn write_sums(directory: &Path, sums: &[(String, [u8; 32])]) -> Result<PathB
     let ours = |line: &&str| sums.iter().any(|(name, _)| name_of(line) == Some(name));
     let mut text: String = old.lines().filter(|line| !ours(line)).flat_map(|line| [line, "\n"]).collect();
     for (name, digest) in sums {
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        text.push_str(&format!("{hex}  {name}\n"));
+        for byte in digest {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.extend(["  ", name, "\n"]);
     }
     let mut output = Output::create(&path)?;
     output.write_all(text.as_bytes()).map_err(failed)?;

@@ -209,7 +209,7 @@ fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Pla
 
 /// Writes so many bytes that nobody keeps.
 fn pour(file: &mut impl Write, mut len: u64) -> io::Result<()> {
-    const NOTHING: [u8; 32 << 10] = [0; 32 << 10];
+    static NOTHING: [u8; 32 << 10] = [0; 32 << 10];
     while len > 0 {
         let part = NOTHING.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(&NOTHING);
         file.write_all(part)?;

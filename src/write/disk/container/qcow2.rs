@@ -69,7 +69,7 @@ pub fn contain(image: &Extents) -> Extents {
     out.add_bytes(blocks_at * CLUSTER, counts);
     let mut l1 = vec![0; usize::try_from(l1_entries).unwrap_or_default()];
     for (number, table) in tables.iter().enumerate() {
-        l1[*table as usize] = (l2_at + number as u64) * CLUSTER | COPIED;
+        l1[*table as usize] = ((l2_at + number as u64) * CLUSTER) | COPIED;
     }
     out.add_bytes(l1_at * CLUSTER, entries(l1.into_iter()));
     let mut l2 = vec![0; tables.len() * ENTRIES as usize];
@@ -78,7 +78,7 @@ pub fn contain(image: &Extents) -> Extents {
         while tables.get(at).is_some_and(|table| *table < cluster / ENTRIES) {
             at += 1;
         }
-        l2[at * ENTRIES as usize + (cluster % ENTRIES) as usize] = (data_at + number as u64) * CLUSTER | COPIED;
+        l2[at * ENTRIES as usize + (cluster % ENTRIES) as usize] = ((data_at + number as u64) * CLUSTER) | COPIED;
     }
     out.add_bytes(l2_at * CLUSTER, entries(l2.into_iter()));
     pack(&mut out, image, &runs, data_at * CLUSTER);

@@ -1,4 +1,4 @@
-//! VMDK, one sparse file ("monolithicSparse", VMware, Virtual Disk Format 5.0, "Hosted Sparse Extents"): grains of
+//! VMDK, one sparse file ("monolithicSparse", `VMware`, Virtual Disk Format 5.0, "Hosted Sparse Extents"): grains of
 //! 64 KiB, two copies of the tables.
 //!
 //! ```text

@@ -1,0 +1,223 @@
+//! `bootling boot`: disks made by hand, so that what they do is known to the byte.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::firmware::uefi_or_skip;
+use crate::support::processes::{qemu_of, runs, signal, wait_for, wait_until_gone};
+use crate::support::program::scratch;
+use crate::support::{Kernel, Program};
+
+/// What a boot sector does once it has said its words.
+#[derive(Clone, Copy)]
+enum Then {
+    Halt,
+    PowerOff,
+    Reset,
+}
+
+/// A boot sector that prints `words` by int 10h, letter by letter.
+fn boot_sector(words: &str, then: Then) -> Vec<u8> {
+    let tail: &[u8] = match then {
+        Then::Halt => &[],
+        // q35's power management, where SeaBIOS puts it: sleep type 0, enabled.
+        Then::PowerOff => b"\xba\x04\x06\xb8\x00\x20\xef",
+        // The keyboard controller's reset line.
+        Then::Reset => b"\xb0\xfe\xe6\x64",
+    };
+    let words_at = 0x7c00_u16 + 27 + u16::try_from(tail.len()).expect("short");
+    let mut sector = b"\x31\xc0\x8e\xd8\x8e\xc0\xfc\xbe".to_vec(); // xor ax, ax; mov ds, ax; mov es, ax; cld; mov si,
+    sector.extend(words_at.to_le_bytes());
+    // 1: lodsb; test al, al; jz 2f; mov ah, 0x0e; mov bx, 7; int 0x10; jmp 1b
+    sector.extend(b"\xac\x84\xc0\x74\x09\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2");
+    sector.extend(tail);
+    sector.extend(b"\xf4\xeb\xfd"); // hlt; jmp to it
+    sector.extend(words.as_bytes());
+    sector.resize(510, 0);
+    sector.extend(b"\x55\xaa");
+    sector
+}
+
+/// A disk of 1 MiB with such a boot sector.
+fn disk(dir: &Path, words: &str, then: Then) -> PathBuf {
+    let path = dir.join("disk.img");
+    let mut image = boot_sector(words, then);
+    image.resize(1 << 20, 0);
+    fs::write(&path, image).expect("written");
+    path
+}
+
+/// `bootling boot`, by BIOS; `None`, after saying why, where nothing can be booted.
+fn bios(test: &str, image: &Path) -> Option<Program> {
+    Kernel::Cloud612.or_skip(test)?;
+    Some(Program::new().args(["boot", "--bios"]).arg(image))
+}
+
+#[test]
+fn what_is_expected_on_the_console_ends_it_well_and_the_image_is_as_before() {
+    let dir = scratch();
+    let image = disk(dir.path(), "first words\r\nthen the last\r\n", Then::Halt);
+    let Some(program) = bios("what_is_expected_on_the_console", &image) else { return };
+    let before = fs::read(&image).expect("readable");
+    let log = dir.path().join("console.log");
+    let (done, verdict) = program.arg("--log").arg(&log).json(["--expect", "first w", "--expect", "the (last|least)$"]);
+    let done = done.exits(0).says("by BIOS");
+    assert!(done.text().contains("first words"), "{}", done.text());
+    assert_eq!(fs::read(log).expect("written"), done.stdout, "the log is the console");
+    assert!(fs::read(&image).expect("readable") == before);
+    assert_eq!((&verdict["outcome"], &verdict["line"]), (&"expected".into(), &"then the last".into()), "{verdict}");
+    assert_eq!((&verdict["disk"], &verdict["format"]), (&"virtio".into(), &"raw".into()));
+    assert!(verdict["expected_ms"].as_f64() <= verdict["duration_ms"].as_f64(), "{verdict}");
+}
+
+#[test]
+fn a_screen_is_read_as_text_and_kept_as_a_picture() {
+    let dir = scratch();
+    let image = disk(dir.path(), "UEFI is required\r\n \x01 \u{1}\r\n", Then::Halt);
+    let Some(program) = bios("a_screen_is_read_as_text", &image) else { return };
+    let picture = dir.path().join("screen.png");
+    let done = program
+        .args(["--quiet", "--vga", "std", "--disk", "nvme", "--expect-screen", "(?m)^UEFI is required$"])
+        .args(["--screen-text", "--screenshot"])
+        .arg(&picture)
+        .done()
+        .exits(0);
+    assert!(done.text().contains("\nUEFI is required\n ☺ ☺\n"), "{}", done.text());
+    let png = fs::read(picture).expect("written");
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+    let size = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("four bytes"));
+    assert_eq!((size(16), size(20)), (720, 400), "a text screen of 80 columns and 25 rows, 9 pixels wide and 16 high");
+    assert!(png.len() > 500);
+}
+
+#[test]
+fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
+    let dir = scratch();
+    let image = disk(dir.path(), "this is a mistake, sadly\r\nthe end\r\n", Then::Halt);
+    let test = "what_must_not_come_is_1";
+    let Some(program) = bios(test, &image) else { return };
+    let (done, verdict) = program.json(["--expect", "never", "--reject", "mistake"]);
+    done.exits(1).says("--reject").says("this is a mistake, sadly").says("not seen: never");
+    assert_eq!((&verdict["outcome"], &verdict["missing"][0]), (&"rejected".into(), &"never".into()), "{verdict}");
+
+    let Some(program) = bios(test, &image) else { return };
+    let done = program.args(["--quiet", "--expect", "the end", "--expect-screen", "never", "--timeout", "5s"]).done();
+    let done = done.exits(124).says("not seen: never").says("  | the end");
+    assert!(done.took < Duration::from_secs(20) && done.stdout.is_empty(), "{:?}", done.took);
+
+    let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
+    let Some(program) = bios(test, &image) else { return };
+    program.args(["--expect", "never"]).done().exits(122).says("powered off before").says("not seen: never");
+}
+
+#[test]
+fn a_guest_that_powers_itself_off_is_0_where_nothing_else_was_expected() {
+    let dir = scratch();
+    let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
+    let test = "a_guest_that_powers_itself_off_is_0";
+    let Some(_) = bios(test, &image) else { return };
+    let packed = dir.path().join("disk.img.gz");
+    let mut gzip = GzEncoder::new(File::create(&packed).expect("created"), Compression::fast());
+    gzip.write_all(&fs::read(&image).expect("readable")).and_then(|()| gzip.try_finish()).expect("written");
+    // Its last screen can still be seen.
+    let Some(program) = bios(test, &packed) else { return };
+    let (done, verdict) = program.json(["--screen-text", "--reject", "panic"]);
+    assert!(done.exits(0).text().ends_with("\ngood bye\n"));
+    assert_eq!(verdict["outcome"], "powered-off");
+
+    let image = disk(dir.path(), "again\r\n", Then::Reset);
+    let Some(program) = bios(test, &image) else { return };
+    let (done, verdict) = program.json(["--restarts", "1"]);
+    done.exits(122).says("--restarts");
+    assert_eq!(verdict["restarts"], 2);
+}
+
+#[test]
+fn an_iso_is_a_dvd() {
+    let dir = scratch();
+    let sector = 2048;
+    let mut iso = vec![0; 400 << 10];
+    let mut put = |at: usize, bytes: &[u8]| iso[at..at + bytes.len()].copy_from_slice(bytes);
+    // ECMA-119: a primary descriptor, El Torito's boot record, the end; then El Torito 1.0's catalogue and its image.
+    put(16 * sector, b"\x01CD001\x01");
+    put(17 * sector, b"\x00CD001\x01EL TORITO SPECIFICATION");
+    put(17 * sector + 0x47, &19_u32.to_le_bytes());
+    put(18 * sector, b"\xffCD001\x01");
+    put(19 * sector, &[1]);
+    put(19 * sector + 0x1c, b"\xaa\x55\x55\xaa");
+    put(19 * sector + 0x20, b"\x88\0\0\0\0\0\x04\0");
+    put(19 * sector + 0x28, &20_u32.to_le_bytes());
+    put(20 * sector, &boot_sector("from a disc\r\n", Then::Halt));
+    let image = dir.path().join("disc.iso");
+    fs::write(&image, iso).expect("written");
+    let Some(program) = bios("an_iso_is_a_dvd", &image) else { return };
+    let (done, verdict) = program.json(["--expect", "from a disc"]);
+    done.exits(0);
+    assert_eq!(verdict["disk"], "cd");
+}
+
+#[test]
+fn uefi_is_what_a_disk_is_booted_by_and_its_console_is_read_through_its_colours() {
+    let test = "uefi_is_what_a_disk_is_booted_by";
+    let (Some(_), Some(())) = (Kernel::Cloud612.or_skip(test), uefi_or_skip(test)) else { return };
+    let dir = scratch();
+    let image = disk(dir.path(), "no EFI program here\r\n", Then::Halt);
+    let picture = dir.path().join("shell.png");
+    let program = Program::new().args(["boot", "--sector-size", "4096", "--screenshot"]).arg(&picture).arg(&image);
+    let (done, verdict) = program.json(["--screen-text", "--expect", "^UEFI Interactive Shell v"]);
+    done.exits(0).says("by UEFI (").says("graphics mode");
+    assert_eq!((&verdict["firmware"], &verdict["sector_size"]), (&"uefi".into(), &4096.into()), "{verdict}");
+    assert!(fs::read(picture).expect("written").starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn a_boot_ends_with_the_signal_and_with_its_reader_and_leaves_nothing() {
+    let dir = scratch();
+    let image = disk(dir.path(), "waiting\r\n", Then::Halt);
+    let test = "a_boot_ends_with_the_signal";
+    let Some(program) = bios(test, &image) else { return };
+    let picture = dir.path().join("screen.png");
+    let running = program.arg("--screenshot").arg(&picture).start();
+    let qemu = qemu_of(running.pid());
+    signal(running.pid(), rustix::process::Signal::TERM);
+    running.done().exits(143).says("interrupted (SIGTERM)");
+    wait_until_gone(qemu, Duration::from_secs(5));
+
+    let Some(program) = bios(test, &image) else { return };
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    drop(read);
+    let done = program.output_to(File::from(write));
+    assert_eq!(done.status, Some(141), "{}", done.stderr);
+    wait_for("QEMU to be gone", Duration::from_secs(5), || (!runs(qemu)).then_some(()));
+}
+
+#[test]
+fn what_cannot_be_booted_is_refused_before_anything_starts() {
+    let dir = scratch();
+    let image = disk(dir.path(), "x", Then::Halt);
+    let boot = |options: &[&str], image: &Path| Program::new().arg("boot").args(options).arg(image).done();
+    boot(&[], &dir.path().join("missing")).exits(125).says("missing: No such file");
+    boot(&[], Path::new("/dev/null")).exits(125).says("neither a file nor a block device");
+    boot(&["--expect", "("], &image).exits(2).says("unclosed group");
+    boot(&["--vga", "none", "--screen-text"], &image).exits(125).says("--vga none");
+    boot(&["--disk", "ide", "--sector-size", "4096"], &image).exits(125).says("--disk virtio");
+    boot(&["--firmware", "none"], &image).exits(125).says("a disk is started by firmware");
+    boot(&["--screenshot", "/no/such/dir.png"], &image).exits(125).says("/no/such/dir.png");
+    let overlay = dir.path().join("overlay.qcow2");
+    let mut head = b"QFI\xfb\0\0\0\x03\0\0\0\0\0\0\x02\0\0\0\0\x0b".to_vec();
+    head.resize(4096, 0);
+    fs::write(&overlay, &head).expect("written");
+    let (done, verdict) = Program::new().arg("boot").arg(&overlay).json(Vec::<&str>::new());
+    done.exits(125).says("--allow-backing");
+    assert_eq!(verdict["outcome"], "could-not-test");
+    head[8..20].fill(0);
+    fs::write(&overlay, &head).expect("written");
+    let Some(_) = Kernel::Cloud612.or_skip("what_cannot_be_booted") else { return };
+    // What only QEMU can tell is told in its words.
+    boot(&["--bios"], &overlay).exits(125).says("QEMU would not start");
+}

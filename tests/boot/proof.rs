@@ -1,0 +1,38 @@
+//! `bootling check --boot`: an image that `bootling disk` made, proven; and one whose boot sector was spoiled.
+
+use std::fs;
+
+use super::firmware::uefi_or_skip;
+use crate::support::program::scratch;
+use crate::support::{Kernel, Program};
+
+#[test]
+fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
+    let test = "a_disk_is_proven_on_every_console";
+    let (Some(package), Some(())) = (Kernel::Cloud612.or_skip(test), uefi_or_skip(test)) else { return };
+    let dir = scratch();
+    let image = dir.path().join("disk.img");
+    let disk = Program::new().args(["disk", "--kernel"]).arg(package).args(["--run", "echo inside", "-o"]).arg(&image);
+    disk.done().exits(0);
+    let done = Program::new().args(["check", "--boot"]).arg(&image).done().exits(0);
+    let proofs: Vec<&str> = done.text().lines().filter(|line| line.starts_with("proven")).map(|_| "").collect();
+    assert_eq!(proofs.len(), 5, "{}", done.text());
+    for says in [
+        "BIOS, VGA and serial console: the message came once on the serial console, once on the screen",
+        "BIOS, serial console mirrors VGA: the message came once on the serial console, once on the screen",
+        "BIOS, serial console alone: the message came once on the serial console",
+        "UEFI: bootling: exited with status 0",
+        "image unchanged",
+    ] {
+        assert!(done.text().contains(says), "no {says:?} in {}", done.text());
+    }
+
+    // The stub stops before it has said anything; its message is still there to be read.
+    let mut bytes = fs::read(&image).expect("readable");
+    bytes[0x2a..0x2d].copy_from_slice(b"\xf4\xeb\xfd");
+    fs::write(&image, bytes).expect("written");
+    let program = Program::new().args(["check", "--boot", "--quiet", "--timeout", "6s", "--expect", "BdsDxe"]);
+    let done = program.arg(&image).done().exits(1);
+    let failed = done.text().lines().filter(|line| line.starts_with("failed BIOS")).count();
+    assert_eq!(failed, 3, "{}", done.text());
+}

@@ -1,0 +1,90 @@
+//! bootling in a directory with an image, and what its first sector should be.
+
+use std::fs;
+use std::path::Path;
+
+use bootling::disk::SectorSize;
+use bootling::disk::bootsector::{Message, Then, boot_code};
+use bootling::disk::mbr::{BOOT_CODE, Mbr};
+use snapbox::cmd::Command;
+
+use crate::disks::{self, gpt_disk};
+
+/// bootling in a directory of its own.
+pub struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    pub fn new() -> Self {
+        Self { dir: disks::scratch() }
+    }
+
+    /// With an image `x.img`.
+    pub fn with(disk: impl AsRef<[u8]>) -> Self {
+        let case = Self::new();
+        case.write("x.img", disk);
+        case
+    }
+
+    pub fn usual() -> Self {
+        Self::with(gpt_disk(SectorSize::S512))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), bytes).expect("a file");
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        disks::read(self.path(), name)
+    }
+
+    pub fn bootling(&self, words: &[&str]) -> Command {
+        Command::new(env!("CARGO_BIN_EXE_bootling")).args(words).current_dir(self.path())
+    }
+
+    /// Succeeds, with this on standard error and nothing on standard output.
+    #[track_caller]
+    pub fn says(&self, words: &[&str], text: impl snapbox::IntoData) {
+        self.bootling(words).assert().success().stdout_eq("").stderr_eq(text);
+    }
+
+    /// Fails, with this on standard error, and every file as it was.
+    #[track_caller]
+    pub fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
+        let before = self.files();
+        self.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
+        assert!(self.files() == before, "something changed");
+    }
+
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(self.path()).expect("a directory");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let mut files: Vec<_> = names.map(|name| (name.clone(), self.read(&name))).collect();
+        files.sort();
+        files
+    }
+}
+
+pub fn standard() -> [u8; BOOT_CODE] {
+    boot_code(&Message::standard(), Then::Halt).expect("it fits")
+}
+
+/// The usual disk with the standard boot sector.
+pub fn stamped(sector: SectorSize) -> Vec<u8> {
+    let mut disk = gpt_disk(sector);
+    disk[..BOOT_CODE].copy_from_slice(&standard());
+    disk
+}
+
+pub fn changed(change: impl FnOnce(&mut Mbr)) -> Vec<u8> {
+    let mut disk = gpt_disk(SectorSize::S512);
+    let mut mbr = Mbr::decode(disk[..512].try_into().expect("512 bytes"));
+    change(&mut mbr);
+    disk[..512].copy_from_slice(&mbr.encode());
+    disk
+}

@@ -1,0 +1,131 @@
+//! What is no raw image: VHD, compressed files, what is refused by its name, and what has no room to become one.
+
+use std::fs;
+use std::io::Write;
+
+use bootling::disk::vhd::Footer;
+use bootling::disk::{Guid, SectorSize};
+use bootling::write::Compression;
+use snapbox::cmd::Command;
+use snapbox::str;
+
+use crate::case::{Case, stamped};
+use crate::disks::{DISK, gpt_disk};
+
+fn compressed(compression: Compression, disk: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = compression.writer(&mut out).expect("a writer");
+    writer.write_all(disk).expect("written");
+    writer.finish().expect("finished");
+    out
+}
+
+#[test]
+fn what_is_no_disk_is_refused_forced_or_not() {
+    let case = Case::with([0; 100]);
+    case.write("cut.vhd", Footer { disk_bytes: DISK, id: Guid::ZERO, time: 0 }.encode());
+    case.write("b.vmdk", b"KDMV\x01\0\0\0");
+    case.write("old.qcow", b"QFI\xfb\0\0\0\x01");
+    case.write("d.vhd", [&b"conectix"[..], &[0; 504]].concat());
+    fs::create_dir(case.path().join("dir")).expect("a directory");
+    for (image, error) in [
+        ("x.img", "error: stamping x.img: it has 100 bytes, too few for a boot sector\n"),
+        ("none", "error: opening none: No such file or directory (os error 2)\n"),
+        ("dir", "error: opening dir: it is neither a file nor a block device\n"),
+        ("/dev/null", "error: opening /dev/null: it is neither a file nor a block device\n"),
+        (
+            "cut.vhd",
+            "error: opening cut.vhd: it is a dynamic VHD, which cannot be read here\nadvice: make another of it: \
+             qemu-img convert -O qcow2 cut.vhd cut.vhd.qcow2\n",
+        ),
+        (
+            "b.vmdk",
+            "error: opening b.vmdk: it is a VMDK, which cannot be read here\nadvice: make another of it: [..]\n",
+        ),
+        ("old.qcow", "error: opening old.qcow: it is qcow of version 1, which cannot be read here\nadvice: [..]\n"),
+        ("d.vhd", "error: opening d.vhd: it is a dynamic VHD, which cannot be read here\nadvice: [..]\n"),
+    ] {
+        for words in [&["stamp", image][..], &["stamp", "--force", image], &["byebyebios", "-f", image]] {
+            case.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
+        }
+    }
+}
+
+#[test]
+fn a_vhd_is_stamped_before_its_footer_which_must_be_right() {
+    let footer = Footer { disk_bytes: DISK, id: Guid::derived(b"x", "vhd"), time: 1 }.encode();
+    let case = Case::with([gpt_disk(SectorSize::S512), footer.to_vec()].concat());
+    case.says(&["stamp", "x.img"], "bootling: x.img (VHD): boot sector written, [..] of 440 bytes\n");
+    assert!(case.read("x.img") == [stamped(SectorSize::S512), footer.to_vec()].concat());
+    let mut bad = footer;
+    bad[100] = 1;
+    case.write("x.img", [gpt_disk(SectorSize::S512), bad.to_vec()].concat());
+    case.fails(
+        &["stamp", "x.img"],
+        str![[r"
+error: opening x.img, at byte 4194304: checksum of the VHD's footer [..], but its bytes have [..]
+advice: --format raw takes all of it for the disk's bytes
+
+"]],
+    );
+    case.bootling(&["stamp", "-q", "--format", "raw", "x.img"]).assert().success().stderr_eq("");
+    assert!(case.read("x.img") == [stamped(SectorSize::S512), bad.to_vec()].concat());
+    let larger = Footer { disk_bytes: DISK + 512, id: Guid::ZERO, time: 1 }.encode();
+    case.write("x.img", [gpt_disk(SectorSize::S512), larger.to_vec()].concat());
+    case.fails(
+        &["stamp", "x.img"],
+        str![[r"
+error: opening x.img: its footer tells of a disk of 4194816 bytes, but 4194304 are there
+advice: [..]
+
+"]],
+    );
+}
+
+#[test]
+fn compressed_images_are_rewritten_in_place_or_elsewhere() {
+    let case = Case::new();
+    for (name, compression) in [("gzip", Compression::Gzip), ("xz", Compression::Xz), ("zstd", Compression::Zstd)] {
+        let packed = compressed(compression, &gpt_disk(SectorSize::S512));
+        let wanted = compressed(compression, &stamped(SectorSize::S512));
+        case.write("x.img", &packed);
+        case.says(&["stamp", "-o", "new", "x.img"], format!("bootling: new ({name}): boot sector written, [..]\n"));
+        assert!(case.read("x.img") == packed && case.read("new") == wanted, "{name}");
+        case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): boot sector written, [..]\n"));
+        assert!(case.read("x.img") == wanted, "{name}");
+        case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): nothing to do, it is as it should be\n"));
+        let piped = case.bootling(&["stamp", "-q", "-o", "-", "x.img"]).assert().success().get_output().stdout.clone();
+        assert!(piped == wanted, "{name}");
+        // Cut short, and with something behind: nothing is replaced.
+        for broken in [packed[..packed.len() - 20].to_vec(), [&packed[..], b"garbage"].concat()] {
+            case.write("x.img", broken);
+            case.fails(&["stamp", "x.img"], "error: unpacking x.img: [..]\n");
+        }
+        case.write("x.img", compressed(compression, b"QFI\xfb\0\0\0\x03"));
+        let inside = format!(
+            "error: opening x.img: in it ({name}) is a qcow2, and only a raw disk can be rewritten as a stream\n\
+             advice: unpack it first\n"
+        );
+        case.fails(&["stamp", "x.img"], inside);
+        case.write("x.img", compressed(compression, &[0; 100]));
+        let short = "error: stamping x.img: it unpacks to too few bytes for a boot sector\n";
+        case.fails(&["stamp", "x.img"], short);
+    }
+    case.write("raw", gpt_disk(SectorSize::S512));
+    let error = "error: stamping raw: --output is for compressed images; a raw is stamped in place\n";
+    case.fails(&["stamp", "-o", "new2", "raw"], error);
+}
+
+#[test]
+fn a_file_that_cannot_grow_is_left_alone_and_nothing_half_made_appears() {
+    let case = Case::new();
+    case.write("x.img", compressed(Compression::Gzip, &gpt_disk(SectorSize::S512)));
+    let limited = |words: &str| {
+        let line = format!("ulimit -f 4; trap '' XFSZ; exec {} {words}", env!("CARGO_BIN_EXE_bootling"));
+        Command::new("sh").args(["-c", &line]).current_dir(case.path())
+    };
+    let before = case.files();
+    let error = "error: writing new: File too large (os error 27)\n";
+    limited("stamp -o new x.img").assert().code(125).stderr_eq(error);
+    assert!(case.files() == before);
+}
