@@ -1,6 +1,7 @@
 //! `bootling check`: what it finds in images that are broken, hostile, or made by others; one file a subject.
 
 mod breaches;
+mod cli;
 mod hostile;
 mod oracle;
 mod recipe;

@@ -1,0 +1,163 @@
+//! `bootling check`, and `ls` and `cat` of disks and UKIs, as they are typed.
+
+use std::fs;
+use std::path::Path;
+
+use snapbox::cmd::Command;
+use snapbox::str;
+
+use crate::recipe::{self, loader, small};
+
+/// bootling in a directory of its own.
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        let case = Self { dir: tempfile::tempdir().expect("a directory") };
+        fs::write(case.path().join("app.efi"), uki()).expect("a file");
+        fs::write(case.path().join("disk.raw"), small()).expect("a file");
+        case
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn bootling(&self, words: &[&str]) -> Command {
+        Command::new(env!("CARGO_BIN_EXE_bootling")).args(words).current_dir(self.path()).env("HOME", self.path())
+    }
+}
+
+fn uki() -> Vec<u8> {
+    recipe::uki(&recipe::initrd(b"init", 0o100_755))
+}
+
+#[test]
+fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
+    let case = Case::new();
+    for sector in ["512", "4096", "dual"] {
+        for (format, esp) in [("raw", "standard"), ("qcow2", "tiny"), ("vhd", "tiny")] {
+            let words = ["disk", "--efi", "app.efi", "--sector-size", sector, "--format", format, "--esp", esp];
+            case.bootling(&words).args(["-o", "x"]).assert().success();
+            case.bootling(&["check", "--quiet", "--strict", "x"]).assert().success().stdout_eq("").stderr_eq("");
+            case.bootling(&["cat", "x", "efi/boot/bootx64.efi"]).assert().success().stdout_eq(uki());
+        }
+    }
+}
+
+#[test]
+fn findings_say_where_who_breaks_and_what_helps() {
+    let case = Case::new();
+    let mut disk = small();
+    disk[446] = 0x80;
+    let end = disk.len();
+    disk[end - 512..].fill(0);
+    fs::write(case.path().join("bad.raw"), &disk).expect("a file");
+    case.bootling(&["check", "--quiet", "bad.raw"]).assert().code(1).stderr_eq("").stdout_eq(str![[r#"
+error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): no "EFI PART" signature
+    rule:   the backup header is whole, and in the last sector
+    breaks: EDK2 writes to the disk at the first boot, which changes its hash; sgdisk and parted complain
+    mend:   sgdisk -e IMAGE
+warning[pmbr-flag] MBR record 1, byte 446: it begins with 80
+    rule:   the protective record is not active (first byte 00)
+    breaks: EDK2 before stable-202108 sees no GPT; Dell XPS 13 finds no ESP
+    mend:   bootling stamp --fix-mbr IMAGE
+
+"#]]);
+    let ignored = ["check", "--quiet", "bad.raw", "--ignore", "gpt-backup"];
+    case.bootling(&ignored).assert().success();
+    case.bootling(&ignored).arg("--strict").assert().code(1);
+    case.bootling(&ignored).args(["--strict", "--ignore", "pmbr-flag"]).assert().success().stdout_eq("");
+    case.bootling(&["check", "bad.raw", "--ignore", "nothing"]).assert().code(2);
+    case.bootling(&["check"]).assert().code(2);
+    let done = case.bootling(&["check", "--json", "bad.raw"]).assert().code(1);
+    let json: serde_json::Value = serde_json::from_slice(&done.get_output().stdout).expect("JSON");
+    assert_eq!((&json["errors"], &json["warnings"]), (&1.into(), &1.into()));
+    let backup = json["findings"].as_array().expect("findings").iter().find(|found| found["rule"] == "gpt-backup");
+    assert_eq!(backup.expect("a finding")["where"]["lba"], 20_479);
+}
+
+#[test]
+fn programs_and_initrds_are_checked_as_what_they_are() {
+    let case = Case::new();
+    case.bootling(&["check", "--quiet", "app.efi"]).assert().success().stdout_eq("");
+    fs::write(case.path().join("initrd"), recipe::initrd(b"init", 0o100_644)).expect("a file");
+    case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r#"
+initrd: initrd, 1 entries, 10 bytes in 1 segment
+warning[initrd-init] initrd: it is -rw-r--r--
+    rule:   there is an /init that can be run
+    breaks: the kernel looks for a root file system by itself, and panics where root= names none
+    mend:   bootling build makes one; rdinit= names another program
+initrd: 1 warning
+
+"#]]);
+    case.bootling(&["check", "missing"])
+        .assert()
+        .code(125)
+        .stderr_eq("error: checking missing: opening it: No such file or directory (os error 2)\n");
+    case.bootling(&["check", "."]).assert().code(125).stderr_eq("error: checking .: it is a directory\n");
+}
+
+#[test]
+fn a_disk_a_uki_in_it_and_the_initrd_in_that_are_listed_one_after_another() {
+    let case = Case::new();
+    case.bootling(&["ls", "disk.raw"]).assert().success().stderr_eq("").stdout_eq(str![[r#"
+partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
+[..]          -  -            EFI/
+[..]          -  -            EFI/BOOT/
+[..]       [..]  LBA [..]     EFI/BOOT/BOOTX64.EFI
+
+"#]]);
+    let disk = small();
+    let lba = loader(&disk) / 512;
+    let done = case.bootling(&["ls", "--json", "disk.raw"]).assert().success();
+    let rows: serde_json::Value = serde_json::from_slice(&done.get_output().stdout).expect("JSON");
+    assert_eq!(rows[3]["path"], "EFI/BOOT/BOOTX64.EFI");
+    assert_eq!((&rows[3]["lba"], &rows[3]["size"]), (&lba.into(), &uki().len().into()));
+    let uki =
+        case.bootling(&["cat", "disk.raw", "EFI/BOOT/BOOTX64.EFI"]).assert().success().get_output().stdout.clone();
+    case.bootling(&["ls", "-"]).stdin(uki).assert().success().stdout_eq(str![[r#"
+.text              4  offset 0x00000400  address 0x00001000
+.sdmagic          38  offset 0x00000600  address 0x00002000
+.osrel             8  offset 0x00000800  address 0x00003000
+.cmdline          13  offset 0x00000a00  address 0x00004000
+.uname            11  offset 0x00000c00  address 0x00005000
+.initrd          252  offset 0x00000e00  address 0x00006000
+.linux          1536  offset 0x00001000  address 0x00007000
+
+"#]]);
+    case.bootling(&["cat", "app.efi", ".cmdline"]).assert().success().stdout_eq("console=ttyS0");
+    let initrd = case.bootling(&["cat", "app.efi", ".initrd"]).assert().success().get_output().stdout.clone();
+    case.bootling(&["ls", "-"]).stdin(initrd).assert().success().stdout_eq(str![[r#"
+-rwxr-xr-x  1 0 0         10 1970-01-01 00:00 init
+
+"#]]);
+}
+
+#[test]
+fn what_is_not_there_is_said_so() {
+    let case = Case::new();
+    case.bootling(&["cat", "disk.raw", "EFI/BOOT/nope"])
+        .assert()
+        .code(125)
+        .stdout_eq("")
+        .stderr_eq("error: reading EFI/BOOT/nope in disk.raw: there is no \"nope\"\n");
+    case.bootling(&["cat", "disk.raw", "EFI"])
+        .assert()
+        .code(125)
+        .stderr_eq("error: reading EFI in disk.raw: \"EFI\" is a directory, not a file\n");
+    case.bootling(&["cat", "app.efi", ".dtb"]).assert().code(125).stderr_eq(
+        "error: reading .dtb in app.efi: there is no such section, but .text .sdmagic .osrel .cmdline .uname .initrd .linux\n",
+    );
+}
+
+#[test]
+fn content_is_printed_byte_for_byte_whatever_looks_like_colours() {
+    let case = Case::new();
+    let mut content = b"\x1b[31mred\x1b[0m".to_vec();
+    content.extend(0..=255_u8);
+    fs::write(case.path().join("x.efi"), recipe::pe(&[(".data", &content)])).expect("a file");
+    case.bootling(&["cat", "x.efi", ".data"]).assert().success().stdout_eq(content);
+}
