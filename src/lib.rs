@@ -13,13 +13,15 @@
 //! | [`plan`] | facts | a checked map from archive path to entry | nothing |
 //! | [`write`] | a checked plan | bytes | writes |
 //! | [`image`] | a path | a disk's bytes, in whatever container | reads, writes in place |
+//! | [`check`] | a disk, an EFI program, an initrd | findings, by rule | nothing |
 //! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!
 //! Above all stages stand [`arch`] (facts about architectures), [`proto`] (what host and guest agree on), [`sys`] (the
-//! one file that may say `unsafe`), [`cache`] (what is slow to make, kept between runs) and [`pid1`] (the guest's pid 1,
-//! built from `stubs/init` and embedded).
+//! one file that may say `unsafe`), [`cache`] (what is slow to make, kept between runs), [`pid1`] (the guest's pid 1,
+//! built from `stubs/init` and embedded) and [`disk`] (what stands on a PC's disks, as plain values: tables, FAT, PE, the
+//! boot sector).
 //! `tests/layering.rs` holds the order.
 
 pub mod arch;
