@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
@@ -56,6 +57,8 @@ impl Opened {
 /// How archives and compressed files begin.
 const INITRDS: [&[u8]; 6] =
     [b"07070", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x02\x21\x4c\x18", b"\x89LZO\0"];
+/// Most of standard input that is kept in a file to be read in any order.
+const MOST_SPOOLED: u64 = 2 << 30;
 /// Bytes that tell them apart.
 const HEAD: usize = 8;
 
@@ -98,9 +101,12 @@ pub fn stdin() -> anyhow::Result<Opened> {
     if is_initrd(&head) || head.len() < HEAD {
         return Ok(Opened::Initrd(Input::Stdin(Cursor::new(head))));
     }
-    let mut spool = tempfile::NamedTempFile::new().context("making a file for standard input")?;
+    // Without a name: nothing is left behind, whatever ends us.
+    let mut spool = tempfile::tempfile().context("making a file for standard input")?;
     spool.write_all(&head).context("keeping standard input")?;
-    io::copy(&mut io::stdin().lock(), &mut spool).context("keeping standard input")?;
-    // It goes when its name is dropped, and stays as long as it is open.
-    open(spool.path())
+    let rest = io::stdin().lock().take(MOST_SPOOLED + 1);
+    if io::copy(&mut { rest }, &mut spool).context("keeping standard input")? > MOST_SPOOLED {
+        bail!("keeping standard input: it has more than {} GiB; give a file's name instead", MOST_SPOOLED >> 30);
+    }
+    open(Path::new(&format!("/proc/self/fd/{}", spool.as_raw_fd())))
 }

@@ -171,7 +171,7 @@ pub fn fitted(message: &Message, then: Then) -> anyhow::Result<[u8; BOOT_CODE]> 
 /// Reads a message and checks it.
 pub fn read_message(file: &Path) -> anyhow::Result<Message> {
     let doing = || format!("reading the message in {}", named(file));
-    Message::parse(&read_bounded(file).with_context(doing)?).with_context(doing)
+    Message::parse(&read_bounded(file).with_context(doing)?).with_context(|| named(file))
 }
 
 /// Standard input has no path.

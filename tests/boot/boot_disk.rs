@@ -221,3 +221,20 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
     // What only QEMU can tell is told in its words.
     boot(&["--bios"], &overlay).exits(125).says("QEMU would not start");
 }
+
+#[test]
+fn nothing_of_the_console_is_lost_while_we_do_not_get_to_read_it() {
+    let dir = scratch();
+    // SeaBIOS's own words and these are more than the 277 bytes that a socket takes one by one.
+    let line = format!("{}\r\n", "0123456789".repeat(6));
+    let words = format!("{}the end\r\n", line.repeat(6));
+    let image = disk(dir.path(), &words, Then::Halt);
+    let Some(program) = bios("nothing_of_the_console_is_lost", &image) else { return };
+    let running = program.args(["--expect", "the end"]).start();
+    qemu_of(running.pid());
+    signal(running.pid(), rustix::process::Signal::STOP);
+    std::thread::sleep(Duration::from_secs(4));
+    signal(running.pid(), rustix::process::Signal::CONT);
+    let done = running.done().exits(0);
+    assert_eq!(done.text().matches(line.trim_end()).count(), 6, "{}", done.text());
+}

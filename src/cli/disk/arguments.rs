@@ -62,7 +62,7 @@ pub struct DiskArgs {
     pub stub: Option<PathBuf>,
     /// Start this EFI program instead of a kernel: a boot loader, a shell, a unified kernel image.
     #[arg(long, value_name = "FILE", help_heading = "EFI program", conflicts_with_all = [
-        "ready_made", "cmdline", "append", "stub", "kernel", "with", "copy", "kmod", "run", "no_busybox", "lib_path",
+        "ready_made", "cmdline", "append", "stub", "with", "copy", "kmod", "run", "no_busybox", "lib_path",
         "binaries", "initrd_compress", "sysroot",
     ])]
     pub efi: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::DiskArgs;
 use crate::arch::Arch;
@@ -39,7 +39,16 @@ pub struct Program {
 pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
     let signer = args.sign.signer()?;
     let mut program = match &args.efi {
-        Some(path) => given(path),
+        Some(path) => {
+            // One in the environment is meant for whoever needs one.
+            let asked = args
+                .initrd
+                .kernel
+                .as_ref()
+                .filter(|kernel| std::env::var_os("BOOTLING_KERNEL").as_ref() != Some(kernel));
+            ensure!(asked.is_none(), "taking both --efi and --kernel: give one of them");
+            given(path)
+        }
         None => unified(args, progress),
     }?;
     if let Some(signer) = signer {

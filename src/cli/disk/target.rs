@@ -9,6 +9,9 @@ use crate::write::Compression;
 const PACKED: [(&str, Compression); 3] =
     [("zst", Compression::Zstd), ("xz", Compression::Xz), ("gz", Compression::Gzip)];
 
+/// Endings of containers that are not made here.
+const OTHERS: [&str; 5] = ["vdi", "vhdx", "iso", "qed", "dmg"];
+
 /// What becomes of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -41,6 +44,11 @@ impl Target {
                 inner.name(),
                 target.format.name()
             ));
+        }
+        let other = suffix(split(name).0).filter(|end| OTHERS.iter().any(|known| end.eq_ignore_ascii_case(known)));
+        if let Some(other) = other.filter(|_| format.is_none() && target.format == Format::Raw) {
+            notes
+                .push(format!("{name}: written as raw, whatever its name says; qemu-img convert makes .{other} of it"));
         }
         if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
             let fits = PACKED.iter().find(|(_, known)| *known == target.compression).map_or("", |(end, _)| end);
@@ -93,6 +101,8 @@ mod tests {
         assert_eq!(target("x.VHD.xz"), (Format::Vhd, Compression::Xz, 0));
         assert_eq!(target("linux.efi"), (Format::Uki, Compression::None, 0));
         assert_eq!(target("-"), (Format::Raw, Compression::None, 0));
+        assert_eq!(target("x.vdi"), (Format::Raw, Compression::None, 1));
+        assert_eq!(target("x.iso.gz"), (Format::Raw, Compression::Gzip, 1));
         assert_eq!(target("zst"), (Format::Raw, Compression::None, 0));
     }
 
