@@ -2,7 +2,7 @@
 #![allow(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots so")]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -208,6 +208,67 @@ advice: give --size 35M or more, or leave it out
 }
 
 #[test]
+fn sizes_that_no_disk_has_are_refused() {
+    let case = Case::new();
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
+        str![[r#"
+error: laying out the disk: it would have 18446744073709551615 bytes, and 8 TiB are the most
+
+"#]],
+    );
+}
+
+#[test]
+fn what_fails_beside_the_image_leaves_no_image() {
+    let case = Case::new();
+    case.fails(
+        &["-o", "a\nb.img", "--efi", "app.efi", "--checksums"],
+        str![[r#"
+error: writing SHA256SUMS: "a/nb.img" has characters that it cannot have
+
+"#]],
+    );
+    fs::create_dir(case.path().join("SHA256SUMS")).expect("a directory");
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--checksums"],
+        str![[r#"
+error: writing [..]SHA256SUMS: Is a directory (os error 21)
+
+"#]],
+    );
+    // Nor does a standard output that is full.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_bootling"))
+        .args(["disk", "--json", "-o", "y.img", "--efi", "app.efi"])
+        .current_dir(case.path())
+        .stdout(full)
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(status.expect("bootling runs").code(), Some(125));
+    assert!(!case.path().join("y.img").exists());
+}
+
+#[test]
+fn a_block_device_is_refused_with_the_way_to_write_one() {
+    let case = Case::new();
+    let node = case.path().join("node");
+    let made = std::process::Command::new("mknod").arg(&node).args(["b", "7", "0"]).output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        writeln!(std::io::stderr(), "not tested: only root makes device nodes, and not everywhere").expect("said");
+        return;
+    }
+    case.fails(
+        &["-o", "node", "--efi", "app.efi"],
+        str![[r#"
+error: writing node: it is a block device, whose size and users an image does not know
+advice: write a file and copy it: `dd if=FILE of=DEVICE bs=4M conv=fsync`, then `sgdisk -e DEVICE` moves the backup table to the device's end
+
+"#]],
+    );
+}
+
+#[test]
 fn two_sources_for_one_place_are_both_named() {
     let case = Case::new();
     case.write("other.efi", "x");
@@ -259,18 +320,9 @@ error: reading --root /dev/null: it is neither a file nor a directory
 
 "#]],
     );
-    case.fails(
-        &["-o", "x.efi", "--efi", "app.efi", "--root", "text"],
-        str![[r#"
-error: making an EFI program alone: --root is for disks
-
-"#]],
-    );
-    for (option, value, what) in [
-        ("--esp", "tiny", "--esp"),
-        ("--sector-size", "dual", "--sector-size"),
-        ("--preset", "ec2", "a boot sector"),
-    ] {
+    for (option, value, what) in
+        [("--esp", "tiny", "--esp"), ("--sector-size", "dual", "--sector-size"), ("--preset", "ec2", "a boot sector")]
+    {
         let said = format!("error: making an EFI program alone: {what} is for disks\n");
         case.fails(&["-o", "x.efi", "--efi", "app.efi", option, value], said);
     }
@@ -310,6 +362,37 @@ advice: on Debian it is in the package squashfs-tools
 
 "#]]);
     assert_eq!(case.listing(), before);
+}
+
+#[test]
+fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
+    let case = Case::new();
+    fs::create_dir_all(case.path().join("root")).expect("a directory");
+    let tool = |script: &str| {
+        fs::create_dir_all(case.path().join("bin")).expect("a directory");
+        case.write("bin/mksquashfs", format!("#!/bin/sh\n{script}"));
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(case.path().join("bin/mksquashfs"), mode).expect("a mode");
+        let path = format!("{}:/usr/bin:/bin", case.path().join("bin").display());
+        let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
+        case.bootling(&words).env("PATH", path).timeout(std::time::Duration::from_secs(60)).assert()
+    };
+    // More than a pipe holds.
+    let long = "seq 100000 >&2\n";
+    tool(&format!("{long}exit 1\n")).code(125).stdout_eq("").stderr_eq(str![[r#"
+error: making a file system of root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
+
+"#]]);
+    // What is not asked to stop makes an empty file of one that it cannot read.
+    let asked = "case \" $* \" in *' -exit-on-error '*) ;; *) exit 9;; esac\necho sqsh >\"$2\"\n";
+    tool(&format!("{long}{asked}echo odd >&2\n")).code(0).stdout_eq("").stderr_eq(str![[r#"
+bootling: mksquashfs: 99997
+bootling: mksquashfs: 99998
+bootling: mksquashfs: 99999
+bootling: mksquashfs: 100000
+bootling: mksquashfs: odd
+
+"#]]);
 }
 
 #[test]
@@ -364,7 +447,7 @@ fn a_legacy_bios_gets_the_message_of_the_choice() {
     assert!(standard[..64].iter().any(|byte| *byte != 0));
     assert!(ours[..440].windows(12).any(|text| text == b"Hello, BIOS."));
     assert!(standard[..440] != ours[..440] && standard[440..] == ours[440..], "only the boot code differs");
-    case.write("long.txt", (0..30).map(|line| format!("{line}\n")).collect::<String>());
+    case.write("long.txt", "line\n".repeat(30));
     case.fails(
         &["-o", "y.img", "--efi", "app.efi", "--message", "long.txt"],
         str![[r#"
