@@ -71,6 +71,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
     let mut table = Table::new();
     let measured = builds::measure(&bench, &mut table)
         .and_then(|()| disks::measure(&bench, &mut table))
+        .and_then(|()| disks::stamp(&bench, &mut table))
         .and_then(|()| boots::measure(&bench, &mut table));
     // What was measured before an error is worth seeing.
     table.print(&mut io::stdout().lock())?;

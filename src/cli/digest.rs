@@ -168,7 +168,10 @@ fn sign(program: &Program, file: &Path, signature: &Path, output: &Path) -> anyh
     let doing = || format!("attaching {} to {}", signature.display(), file.display());
     let mut pkcs7 = Vec::new();
     let opened = File::open(signature).with_context(doing)?;
-    opened.take(MOST_SIGNATURE).read_to_end(&mut pkcs7).with_context(doing)?;
+    opened.take(MOST_SIGNATURE + 1).read_to_end(&mut pkcs7).with_context(doing)?;
+    if pkcs7.len() as u64 > MOST_SIGNATURE {
+        return Err(anyhow!("it is no signature: it has more than 1 MiB")).with_context(doing);
+    }
     let digested = program.digest(Hash::Sha256).with_context(doing)?;
     if !pkcs7.starts_with(&[0x30]) {
         let error = anyhow!("it is no PKCS#7 signature in DER");
@@ -182,7 +185,7 @@ fn sign(program: &Program, file: &Path, signature: &Path, output: &Path) -> anyh
     let signature = attach(&program.pe, &pkcs7).with_context(doing)?;
     let mut out = Output::create(output)?;
     let signed = attached(&program.file, &signature);
-    signed.write_to(out.file()).with_context(doing)?;
+    signed.write_to(out.file()).and_then(|()| signed.unchanged()).with_context(doing)?;
     out.finish()?;
     Ok(0)
 }

@@ -174,9 +174,12 @@ impl<M: Medium + ?Sized> Image<'_, M> {
             let part = &mut chunk[..length];
             part.fill(0);
             let read = there.saturating_sub(done).min(length as u64) as usize;
-            let offset = start + done;
-            let failed = |source| PeError::Io { offset, length: read, source };
-            self.file.read_at(&mut part[..read], offset).map_err(failed)?;
+            // The zeros behind a section that ends with the file would be looked for behind its end.
+            if read > 0 {
+                let offset = start + done;
+                let failed = |source| PeError::Io { offset, length: read, source };
+                self.file.read_at(&mut part[..read], offset).map_err(failed)?;
+            }
             hasher.update(&*part);
             done += length as u64;
         }
@@ -282,6 +285,20 @@ mod tests {
         assert_eq!(measured.sections[1].name, ".osrel");
         assert_eq!(measured.sections[1].sha256, hex(&Sha256::digest(b"ID=")));
         assert_eq!(measured.pcrs.len(), 3 * 7);
+    }
+
+    #[test]
+    fn zeros_behind_a_section_that_ends_with_the_file_are_measured() {
+        let mut file = image("systemd-stub 257", b"\0.pcrpkey\0");
+        // The last section becomes one that is measured, and larger in memory than its one block in the file.
+        let name = file.windows(8).position(|window| window == b".pcrsig\0").expect("its header");
+        file[name..name + 8].copy_from_slice(b".pcrpkey");
+        let size = 2 * super::CHUNK as u32;
+        file[name + 8..name + 12].copy_from_slice(&size.to_le_bytes());
+        let mut expected = vec![0; size as usize];
+        expected[0] = b'x';
+        let measured = measure(&file).expect("measured");
+        assert_eq!(measured.sections[0].sha256, hex(&Sha256::digest(expected)));
     }
 
     #[test]

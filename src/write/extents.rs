@@ -1,12 +1,12 @@
 //! A large thing in pieces: which bytes stand where, in memory or in files, with nothing (zeros) between them.
 //!
 //! Disk images, EFI programs and the containers around them are all such lists; a container is made by moving pieces,
-//! not bytes. Contents stay in their files until the whole is written or hashed, in order, once. What lies beyond the
-//! end of its file by then is an error that names the file: it has changed.
+//! not bytes. Contents stay in their files until the whole is written or hashed, and may be read more than once. A file
+//! that has changed by then, or by the end of it, is an error that names it.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +41,9 @@ pub enum ExtentError {
         /// Where it ends.
         found: u64,
     },
+    /// A source that is not what it was: what was hashed of it may not be what was written.
+    #[error("reading {}: it changed while the image was made", .0.display())]
+    Rewritten(PathBuf),
     /// The output would not take the bytes.
     #[error("writing the image")]
     Output(#[source] io::Error),
@@ -55,18 +58,46 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// How many bytes it had when it was opened.
     pub len: u64,
+    /// What tells that it is as it was then.
+    state: State,
+}
+
+/// A file's length, and when its content and the rest of it changed last: seconds, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl State {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            // Who copies times sets the other back, but not this.
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 }
 
 impl SourceFile {
     /// Takes over an open file.
     pub fn new(file: File, path: PathBuf) -> io::Result<Arc<Self>> {
-        let len = file.metadata()?.len();
-        Ok(Arc::new(Self { file, path, len }))
+        let state = State::of(&file)?;
+        Ok(Arc::new(Self { file, path, len: state.len, state }))
     }
 
     /// Opens a file.
     pub fn open(path: &std::path::Path) -> io::Result<Arc<Self>> {
         Self::new(File::open(path)?, path.to_owned())
+    }
+
+    /// Makes sure that it is as it was when it was opened.
+    fn unchanged(&self) -> Result<(), ExtentError> {
+        let now = State::of(&self.file).map_err(|source| self.failed(source))?;
+        if now == self.state { Ok(()) } else { Err(ExtentError::Rewritten(self.path.clone())) }
     }
 
     fn failed(&self, source: io::Error) -> ExtentError {
@@ -256,6 +287,21 @@ impl Extents {
         file.set_len(self.size).map_err(ExtentError::Output)
     }
 
+    /// Makes sure that all files that pieces come from are as they were when they were opened. Whoever has read them
+    /// twice, to hash them and to write them, asks at the end.
+    pub fn unchanged(&self) -> Result<(), ExtentError> {
+        let mut asked: Vec<*const SourceFile> = Vec::new();
+        for extent in &self.list {
+            if let Source::File(file) = &extent.source
+                && !asked.contains(&Arc::as_ptr(file))
+            {
+                file.unchanged()?;
+                asked.push(Arc::as_ptr(file));
+            }
+        }
+        Ok(())
+    }
+
     /// Gives every byte that is no hole to `taker`, with its place, in order.
     pub fn each(&self, taker: &mut dyn FnMut(u64, &[u8])) -> Result<(), ExtentError> {
         self.list.iter().try_for_each(|extent| {
@@ -390,6 +436,21 @@ mod tests {
         extents.read_at(&mut at, 4000).expect("read");
         assert!(at == expected[4000..10_000]);
         assert!(extents.read_at(&mut at, 14_001).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_rewritten_in_place_is_noticed_though_its_length_and_its_time_are_kept() {
+        let named = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(named.path(), b"before").expect("written");
+        let extents = Extents::of_file(&SourceFile::open(named.path()).expect("open"));
+        extents.unchanged().expect("it is as it was");
+        let time = named.as_file().metadata().and_then(|metadata| metadata.modified()).expect("a time");
+        // The kernel's clock for files goes by ticks, of 10 ms at most.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::fs::write(named.path(), b"after!").expect("written");
+        named.as_file().set_modified(time).expect("a time");
+        let error = extents.unchanged().expect_err("it changed");
+        assert!(matches!(&error, ExtentError::Rewritten(path) if path == named.path()), "{error}");
     }
 
     #[test]

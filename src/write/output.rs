@@ -1,7 +1,8 @@
 //! Outputs that appear whole or not at all.
 //!
 //! A file is written without a name where the file system can do that, so that not even a kill leaves anything behind,
-//! and gets its name at the end. Devices and pipes are written in place. Refuses directories, and terminals.
+//! and gets its name at the end. Devices and pipes are written in place. Refuses directories, terminals, and block
+//! devices in use.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
@@ -107,7 +108,12 @@ impl Target {
         let mut path = path.to_owned();
         if let Some(known) = known {
             let kind = known.file_type();
-            if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() {
+            if kind.is_block_device() {
+                // Without O_CREAT this refuses devices that are mounted or otherwise in use (`open(2)`).
+                let alone = OFlags::EXCL.bits().cast_signed();
+                return Ok(Self::InPlace(OpenOptions::new().write(true).custom_flags(alone).open(path)?));
+            }
+            if kind.is_char_device() || kind.is_fifo() {
                 return Ok(Self::InPlace(OpenOptions::new().write(true).open(path)?));
             }
             if !kind.is_file() {

@@ -32,13 +32,11 @@ pub fn wanted(measure: bool, image: Option<&Path>) -> anyhow::Result<Option<Path
     Ok(Some(image.with_file_name(name)))
 }
 
-/// Writes it, if it is wanted.
-pub fn write(values: Option<(PathBuf, Measured)>) -> anyhow::Result<()> {
-    let Some((path, measured)) = values else { return Ok(()) };
-    let mut output = Output::create(&path)?;
-    let mut text = serde_json::to_vec_pretty(&measured).context("writing PCR values")?;
+/// Writes it, but for its name.
+pub fn write((path, measured): &(PathBuf, Measured)) -> anyhow::Result<Output> {
+    let mut output = Output::create(path)?;
+    let mut text = serde_json::to_vec_pretty(measured).context("writing PCR values")?;
     text.push(b'\n');
     output.write_all(&text).with_context(|| format!("writing {}", path.display()))?;
-    output.finish()?;
-    Ok(())
+    Ok(output)
 }

@@ -7,6 +7,7 @@ mod measured;
 mod program;
 mod size;
 mod target;
+mod written;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use self::arguments::{EspArg, SectorArg};
 use self::describe::Disk;
 use self::program::{Program, program};
 use self::target::Target;
+use self::written::Written;
 use super::build::mtime;
 use super::output;
 use super::progress::Progress;
@@ -29,8 +31,8 @@ use crate::disk::pe::Machine;
 use crate::plan::disk::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
 use crate::resolve::esp;
 use crate::spec::{DiskSpec, Format};
-use crate::write::disk::{Emitted, Image, ImageSpec, contain, emit, image, root_content, write_sums};
-use crate::write::{Extents, Output};
+use crate::write::Extents;
+use crate::write::disk::{Image, ImageSpec, contain, image, root_content};
 
 /// Runs the verb.
 pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
@@ -39,6 +41,7 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
         !args.json || args.output.as_deref() != Some(Path::new("-")),
         "printing JSON: standard output is where the image goes"
     );
+    written::check(args)?;
     for note in &target.notes {
         output::note(note);
     }
@@ -51,18 +54,22 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     if args.verbose {
         program.notes.iter().for_each(|note| output::note(note));
     }
-    let disk = if target.format == Format::Uki {
-        alone(args, &target, &program, start)?;
-        None
+    let (disk, content) = if target.format == Format::Uki {
+        alone(args, &program)?;
+        (None, program.content)
     } else {
-        Some(compose(args, &target, &program, &boot_code, start)?)
+        let (disk, content) = compose(args, &target, &program, &boot_code)?;
+        (Some(disk), content)
     };
-    measured::write(pcrs)?;
-    disk.map_or(Ok(()), |disk| tell(args, &disk)).map(|()| 0)
+    let write = |path| written::write(args, path, &target, &content, pcrs.as_ref());
+    let written: Option<Written> = args.output.as_deref().map(write).transpose()?;
+    // What is printed can fail, too; what has appeared by then would stay.
+    disk.map_or(Ok(()), |disk| tell(args, &disk))?;
+    written.map_or(Ok(()), |written| written.finish(args, start)).map(|()| 0)
 }
 
-/// The program itself, as a file.
-fn alone(args: &DiskArgs, target: &Target, program: &Program, start: Instant) -> anyhow::Result<()> {
+/// The program itself, as a file. Says what it would be.
+fn alone(args: &DiskArgs, program: &Program) -> anyhow::Result<()> {
     let disk_alone = [
         (args.root.is_some(), "--root"),
         (!args.add_file.is_empty(), "--add-file"),
@@ -75,22 +82,21 @@ fn alone(args: &DiskArgs, target: &Target, program: &Program, start: Instant) ->
     if let Some((_, option)) = disk_alone.into_iter().find(|(given, _)| *given) {
         return Err(anyhow!("making an EFI program alone: {option} is for disks"));
     }
-    if let Some(path) = &args.output {
-        return write(args, path, target, &program.content, start);
+    if args.output.is_some() {
+        return Ok(());
     }
     let mut out = output::stdout();
     writeln!(out, "{} bytes, {}, {}", program.content.size(), program.machine, program.what)?;
     out.flush().context("printing")
 }
 
-/// The whole disk. Says where everything stands.
+/// The whole disk: where everything stands, and its bytes in their container.
 fn compose(
     args: &DiskArgs,
     target: &Target,
     program: &Program,
     boot_code: &[u8; BOOT_CODE],
-    start: Instant,
-) -> anyhow::Result<Disk> {
+) -> anyhow::Result<(Disk, Extents)> {
     let spec = args.spec();
     let time = mtime()?;
     let root = root(args, &spec, time)?;
@@ -114,12 +120,8 @@ fn compose(
         time: time.into(),
     })?;
     let disk = Disk::new(&layout, &made, &tree);
-    if let Some(path) = &args.output {
-        let Image { extents, names, .. } = made;
-        let container = contain(target.format, extents, names.disk, time.into())?;
-        write(args, path, target, &container, start)?;
-    }
-    Ok(disk)
+    let Image { extents, names, .. } = made;
+    Ok((disk, contain(target.format, extents, names.disk, time.into())?))
 }
 
 /// The root partition's content.
@@ -136,10 +138,12 @@ fn root(args: &DiskArgs, spec: &DiskSpec, time: u32) -> anyhow::Result<Option<Ex
     progress.show("making the root partition");
     let content = root_content(root, &meanwhile, time);
     progress.clear();
-    content.map(Some).map_err(|error| match error.package() {
+    let made = content.map_err(|error| match error.package() {
         Some(package) => output::advise(error, format!("on Debian it is in the package {package}")),
         None => error.into(),
-    })
+    })?;
+    made.notes.iter().for_each(|note| output::note(note));
+    Ok(Some(made.content))
 }
 
 /// What goes on the EFI system partition, and the contents of its files.
@@ -184,40 +188,6 @@ fn root_type(machine: Machine) -> Guid {
         Machine::ARM => Guid::from_fields(0x69DA_D710, 0x2CE4, 0x4E3C, [0xB1, 0x6C], 0x21A1_D49A_BED3),
         _ => Guid::LINUX_DATA,
     }
-}
-
-/// Writes it out, sums and all.
-fn write(args: &DiskArgs, path: &Path, target: &Target, image: &Extents, start: Instant) -> anyhow::Result<()> {
-    let to_file = path != "-" && path.file_name().is_some();
-    ensure!(
-        to_file || !args.checksums,
-        "writing SHA256SUMS: the image goes to standard output, so nothing is beside it"
-    );
-    let output = Output::create(path)?;
-    let mut progress = Progress::new(false);
-    progress.show(&format!("writing {}", path.display()));
-    let emitted = emit(image, output, target.compression, args.checksums)?;
-    progress.clear();
-    if args.checksums {
-        sums(path, target, &emitted)?;
-    }
-    if args.verbose {
-        let time = start.elapsed().as_secs_f64() * 1000.0;
-        output::note(&format!("{}: {}, {} bytes, {time:.1} ms", path.display(), target.format.name(), emitted.bytes));
-    }
-    Ok(())
-}
-
-fn sums(path: &Path, target: &Target, emitted: &Emitted) -> anyhow::Result<()> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("writing SHA256SUMS: {} is not UTF-8", path.display()))?;
-    ensure!(!name.contains(['\n', '\\']), "writing SHA256SUMS: {name:?} has characters that it cannot have");
-    let directory = path.parent().filter(|parent| *parent != "").unwrap_or(Path::new("."));
-    let inner = emitted.inner.map(|digest| (target.inner_name(name), digest));
-    let outer = emitted.digest.map(|digest| (name.to_owned(), digest));
-    let lines: Vec<_> = outer.into_iter().chain(inner).collect();
-    write_sums(directory, &lines)?;
-    Ok(())
 }
 
 /// Prints where everything stands, if anybody wants to know.

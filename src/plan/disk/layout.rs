@@ -150,7 +150,8 @@ impl Layout {
         let size = match wanted.size {
             None => needed,
             Some(asked) if asked < needed => return Err(LayoutError::TooSmall { asked, needed }),
-            Some(asked) => asked.next_multiple_of(ALIGNMENT),
+            // Near the largest number there is nothing to round up to.
+            Some(asked) => asked.checked_next_multiple_of(ALIGNMENT).unwrap_or(asked),
         };
         if size > LARGEST {
             return Err(LayoutError::TooLarge(size));

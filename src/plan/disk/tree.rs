@@ -186,7 +186,8 @@ impl EspTree {
     }
 }
 
-/// As FAT and EDK2 compare names.
+/// As the fatfs crate compares names (0.3.6, `eq_name`), which is coarser than FAT: `ß` is `SS` to it. What it takes for one
+/// name it would write into one file.
 fn fold(name: &str) -> String {
     name.chars().flat_map(char::to_uppercase).collect()
 }
@@ -244,6 +245,7 @@ mod tests {
             refused(&[("a", 1), ("a/b", 1)]),
             "planning a on the ESP: wanted by --add-file a and by --add-file a/b"
         );
+        assert!(refused(&[("größe", 1), ("GRÖSSE", 1)]).ends_with("FAT knows no case"));
         assert!(refused(&[("a/b", 1), ("a", 1)]).contains("wanted by --add-file a/b and by --add-file a"));
     }
 

@@ -9,7 +9,7 @@ use super::UkiError;
 use crate::arch::Arch;
 use crate::disk::Medium;
 use crate::disk::pe::{Machine, Pe};
-use crate::disk::uki::{MOST_STUB, StubInfo};
+use crate::disk::uki::{MOST_STUB, StubInfo, UkiSection};
 use crate::resolve::Root;
 use crate::spec::ArchivePath;
 
@@ -17,6 +17,9 @@ use crate::spec::ArchivePath;
 const FOLDERS: [&str; 2] = ["/usr/lib/systemd/boot/efi", "/lib/systemd/boot/efi"];
 /// `EFI_APPLICATION` (PE Format, "Windows Subsystem").
 const EFI_APPLICATION: u16 = 10;
+
+/// Sections without which nothing boots.
+const NEEDED: [UkiSection; 3] = [UkiSection::Linux, UkiSection::Initrd, UkiSection::Cmdline];
 
 /// A stub.
 #[derive(Debug, Clone)]
@@ -72,6 +75,11 @@ impl Stub {
         }
         if pe.section(".linux").is_some() {
             return refused("it has a kernel in it already");
+        }
+        // Any other EFI program would start, too, and never look at the kernel behind it. What is there for others than the
+        // stub to read (`.osrel`, `.uname`) it need not know.
+        if NEEDED.iter().any(|section| !info.knows.contains(section)) {
+            return refused("it does not look for .linux, .initrd and .cmdline, so it would start no kernel");
         }
         Ok(Self { path, bytes, pe, info })
     }

@@ -39,7 +39,7 @@ fn root(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root, Kernel) {
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
 fn stub() -> Vec<u8> {
-    let contents = [b"\0.linux\0.initrd\0".to_vec(), b"data".to_vec()];
+    let contents = [b"\0.linux\0.initrd\0.cmdline\0".to_vec(), b"data".to_vec()];
     Builder { contents, ..Builder::default() }.build()
 }
 
@@ -124,6 +124,11 @@ fn stubs_that_are_none_are_refused() {
             "using ROOT/given as the EFI stub: it is the stub for addons, which carry no kernel",
         ),
         (named([vec![1], vec![2]], b".linux"), "using ROOT/given as the EFI stub: it has a kernel in it already"),
+        (
+            Builder::default().build(),
+            "using ROOT/given as the EFI stub: it does not look for .linux, .initrd and .cmdline, so it would start no \
+             kernel",
+        ),
         (driver, "using ROOT/given as the EFI stub: it is no EFI application"),
         (
             b"\x7fELF".to_vec(),

@@ -29,10 +29,10 @@ pub struct Emitted {
     pub inner: Option<[u8; 32]>,
 }
 
-/// Writes an image and makes it appear.
+/// Writes an image. It appears when its output is finished: all that could speak against it is to be known by then.
 pub fn emit(
     image: &Extents,
-    mut output: Output,
+    output: &mut Output,
     compression: Compression,
     digests: bool,
 ) -> Result<Emitted, EmitError> {
@@ -40,7 +40,9 @@ pub fn emit(
     let failed = |source| EmitError::Output(WriteError::Archive(source).named(&name));
     let named = |error| match error {
         ExtentError::Output(source) => failed(source),
-        ExtentError::Source { .. } | ExtentError::Changed { .. } => EmitError::Extent(error),
+        ExtentError::Source { .. } | ExtentError::Changed { .. } | ExtentError::Rewritten(_) => {
+            EmitError::Extent(error)
+        }
     };
     let emitted = if compression == Compression::None {
         if output.is_new_file() {
@@ -59,7 +61,8 @@ pub fn emit(
         let (digest, _) = outer.finish();
         Emitted { bytes, digest, inner: inner_digest }
     };
-    output.finish()?;
+    // Names, signatures, sums were made of what the files had before.
+    image.unchanged().map_err(named)?;
     Ok(emitted)
 }
 

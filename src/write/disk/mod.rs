@@ -15,6 +15,6 @@ mod volume;
 pub use container::{TooLarge, contain};
 pub use emit::{EmitError, Emitted, emit};
 pub use image::{Image, ImageError, ImageSpec, image};
-pub use root::{RootFsError, root_content};
+pub use root::{RootContent, RootFsError, root_content};
 pub use sums::write_sums;
 pub use volume::{DosTime, VolumeError, VolumeSpec, volume};

@@ -90,6 +90,9 @@ impl Uki {
         }
         let kernel = SourceFile::open(&parts.kernel.path);
         let kernel = kernel.map_err(|source| UkiWriteError::Kernel { kernel: parts.kernel.origin.clone(), source })?;
+        if kernel.len != parts.kernel.size {
+            return Err(ExtentError::Rewritten(parts.kernel.path).into());
+        }
         let mut whole = Extents::new(parts.kernel.size);
         whole.add(0, parts.kernel.size, Source::File(kernel), 0);
         // ukify's order. The kernel comes last: stubs before 254 may run it where it lies, and it takes more room in memory
