@@ -21,7 +21,7 @@ use super::console::Console;
 use super::guest::Guest;
 use super::outlet::Outlet;
 use super::qmp::Monitor;
-use super::signals::Signals;
+use super::signals::{Signals, ends};
 use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
@@ -331,11 +331,6 @@ impl<'tty> Session<'tty> {
         }
         Ok(())
     }
-}
-
-/// Whether a signal is meant to end us. The others tell of windows and jobs.
-fn ends(signal: i32) -> bool {
-    signal != Signal::WINCH.as_raw() && signal != Signal::CONT.as_raw()
 }
 
 fn timespec(time: Duration) -> Timespec {

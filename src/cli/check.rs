@@ -5,14 +5,14 @@ mod print;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use regex::bytes::Regex;
 
 use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
-use super::proof::{Claims, Ending, Proof, prove};
+use super::proof::{Claims, Ending, Proven, prove};
 use crate::check::{Report, Severity, disk, initrd, program, rules};
 use crate::disk::bootsector::decode_message;
 use crate::disk::mbr::BOOT_CODE;
@@ -35,7 +35,8 @@ const BROKEN: u8 = 1;
   bootling check --boot disk.img            proof: the message on three consoles, and UEFI
 
 Exit status: 0 without errors, 1 with errors (with --strict: or warnings) or where --boot
-proved otherwise, 2 for wrong usage, 125 where FILE could not be checked.
+proved otherwise, 2 for wrong usage, 125 where FILE could not be checked, 128+n where
+signal n ended --boot.
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct CheckArgs {
@@ -93,7 +94,14 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
             .and_then(|()| out.flush())
             .context("printing what was found")?;
     }
-    let proofs = if args.boot { Some(boot(file, args)?) } else { None };
+    let proofs = match args.boot.then(|| boot(file, args)).transpose()? {
+        None => None,
+        Some(Proven::All(proofs)) => Some(proofs),
+        Some(Proven::Interrupted(outcome)) => {
+            output::fail(&anyhow!(outcome.sentence().unwrap_or_default()).context(format!("booting {name}")));
+            return Ok(outcome.exit_code());
+        }
+    };
     let printed = match (args.json, &proofs) {
         (true, proofs) => print::json(&name, &report, proofs.as_deref(), &mut out),
         (false, Some(proofs)) => print::proofs(proofs, args.quiet, &mut out),
@@ -106,7 +114,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
 }
 
 /// Boots a disk in every way.
-fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Vec<Proof>> {
+fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     let name = file.display();
     let Opened::Disk(image) = open(file).with_context(|| format!("booting {name}"))? else {
         bail!("booting {name}: it is not a disk image");

@@ -5,6 +5,7 @@
 //! as can be told of a system that is not ours. The image is only read, and its digest is the same afterwards.
 
 mod message;
+mod stop;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,12 +14,13 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use regex::bytes::Regex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use self::message::Expected;
+use self::stop::Stop;
 use super::boot_disk::{self, Disk, Seen};
 use crate::boot::expect::Expectations;
 use crate::boot::guest::Guest;
@@ -83,6 +85,15 @@ pub struct Proof {
     pub says: String,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// How proving ended.
+#[derive(Debug)]
+pub enum Proven {
+    /// Everything was tried.
+    All(Vec<Proof>),
+    /// A signal to us ended it.
+    Interrupted(Outcome),
 }
 
 impl Ending {
@@ -156,8 +167,19 @@ impl Trial {
 }
 
 /// Boots the image in every way, and tells how each came out. An error is one of ours or of the host.
-pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
-    let before = digest(claims.image)?;
+pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
+    let stop = Stop::new().context("catching signals")?;
+    let proofs = all(claims, &stop);
+    // Whatever came of the rest: there is more of it than was seen.
+    match (stop.signal(), proofs) {
+        (Some(signal), _) => Ok(Proven::Interrupted(Outcome::Interrupted { signal })),
+        (None, proofs) => proofs.map(Proven::All),
+    }
+}
+
+/// The same, as far as it comes before it is stopped.
+fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
+    let before = digest(claims.image, stop)?;
     let uefi = FirmwareRef::Uefi { secure: false };
     let uefi = boot_disk::machine(&BootSpec { firmware: uefi, ..claims.spec.clone() }, Display::Vga, true)?;
     let expected = claims.message.as_deref().map(Expected::new).transpose()?;
@@ -175,12 +197,15 @@ pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
     // The order of trials is the longest first; a queue that a panic has poisoned is not gone on with.
-    let next = || waiting.lock().ok()?.pop();
+    let next = || if stop.is_set() { None } else { waiting.lock().ok()?.pop() };
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some((trial, machine)) = next() {
-                    let proof = try_out(trial, &machine, &disk, claims, expected.as_ref());
+                    let proof = try_out(trial, &machine, &disk, claims, expected.as_ref(), stop);
+                    if proof.is_err() {
+                        stop.set();
+                    }
                     if let Ok(mut done) = done.lock() {
                         done.push((trial, proof));
                     }
@@ -195,7 +220,7 @@ pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
     let start = Instant::now();
-    let holds = digest(claims.image)? == before;
+    let holds = digest(claims.image, stop)? == before;
     let says = if holds { "its digest is the same as before" } else { "its digest is another than before" };
     proofs.push(Proof { what: "image unchanged", holds, says: says.to_owned(), took_ms: millis(start.elapsed()) });
     Ok(proofs)
@@ -208,6 +233,7 @@ fn try_out(
     disk: &Disk,
     claims: &Claims<'_>,
     expected: Option<&Expected>,
+    stop: &Stop,
 ) -> anyhow::Result<Proof> {
     let mut console = tempfile::tempfile().context("making a file for the console")?;
     let expectations = match (trial, expected) {
@@ -233,6 +259,8 @@ fn try_out(
     };
     let booting = || format!("booting {} ({})", claims.image.display(), trial.what());
     let signals = Signals::catch().context("catching signals")?;
+    // A signal from before is not among those that this guest will be ended by.
+    ensure!(!stop.is_set(), "{}: it was stopped", booting());
     let guest = Guest::start(machine, &disk.payload()?).context("starting QEMU").with_context(booting)?;
     let transcript = converse(guest, settings, signals).with_context(booting)?;
     let outcome = judge(&transcript);
@@ -263,11 +291,12 @@ fn not_met(outcome: &Outcome, transcript: &Transcript) -> String {
     }
 }
 
-fn digest(path: &Path) -> anyhow::Result<[u8; 32]> {
+fn digest(path: &Path, stop: &Stop) -> anyhow::Result<[u8; 32]> {
     let mut digest = Sha256::new();
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut piece = vec![0; 1 << 20];
     loop {
+        ensure!(!stop.is_set(), "reading {}: it was stopped", path.display());
         match file.read(&mut piece).with_context(|| format!("reading {}", path.display()))? {
             0 => return Ok(digest.finalize().into()),
             len => digest.update(&piece[..len]),

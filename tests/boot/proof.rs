@@ -1,8 +1,12 @@
 //! `bootling check --boot`: an image that `bootling disk` made, proven; and one whose boot sector was spoiled.
 
 use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::firmware::uefi_or_skip;
+use crate::support::processes::{qemu_of, signal, wait_until_gone};
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
@@ -35,4 +39,21 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
     let done = program.arg(&image).done().exits(1);
     let failed = done.text().lines().filter(|line| line.starts_with("failed BIOS")).count();
     assert_eq!(failed, 3, "{}", done.text());
+}
+
+#[test]
+fn a_signal_ends_the_proof_and_no_further_machine_is_started() {
+    let test = "a_signal_ends_the_proof";
+    let (Some(package), Some(())) = (Kernel::Cloud612.or_skip(test), uefi_or_skip(test)) else { return };
+    let dir = scratch();
+    let image = dir.path().join("disk.img");
+    let disk = Program::new().args(["disk", "--kernel"]).arg(package).args(["--run", "echo inside", "-o"]).arg(&image);
+    disk.done().exits(0);
+    let running = Program::new().args(["check", "--boot", "--expect", "never", "--quiet"]).arg(&image).start();
+    let qemu = qemu_of(running.pid());
+    let started = Instant::now();
+    signal(running.pid(), Signal::TERM);
+    let done = running.done().exits(143).says("interrupted (SIGTERM)");
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}: {}", started.elapsed(), done.stderr);
+    wait_until_gone(qemu, Duration::from_secs(5));
 }
