@@ -130,7 +130,7 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
         message: decode_message(&code).filter(|_| sector == SectorSize::S512),
         ending: match &args.expect {
             Some(line) => Ending::Line(line.clone()),
-            None => Ending::of(&image).with_context(|| format!("reading {name}"))?,
+            None => Ending::of(&image),
         },
         spec: args.machine.spec(FirmwareRef::Bios),
         timeout: args.machine.timeout.and_then(|limit| limit.0),

@@ -4,21 +4,22 @@
 //! on the serial console (as under `-nographic`), with none; and OVMF, up to the verdict of the command inside, or as far
 //! as can be told of a system that is not ours. The image is only read, and its digest is the same afterwards.
 
+mod ending;
 mod message;
 mod stop;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
-use regex::bytes::Regex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use self::ending::Ending;
 use self::message::Expected;
 use self::stop::Stop;
 use super::boot_disk::{self, Disk, Seen};
@@ -30,8 +31,7 @@ use crate::boot::screen::Wanted;
 use crate::boot::session::{ConsoleSink, Foreground, Settings, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
-use crate::disk::{Medium, SectorSize};
-use crate::proto;
+use crate::disk::SectorSize;
 use crate::spec::{BootSpec, FirmwareRef};
 use crate::verdict::{Outcome, judge};
 
@@ -43,8 +43,6 @@ const UEFI_LIMIT: Duration = Duration::from_secs(300);
 const LINGER: Duration = Duration::from_millis(1500);
 /// Of a console that is kept for counting.
 const CONSOLE_BYTES: u64 = 4 << 20;
-/// Of a disk that is searched for our pid 1's job.
-const SEARCHED: u64 = 1 << 30;
 
 /// What is to be proven.
 #[derive(Debug)]
@@ -61,17 +59,6 @@ pub struct Claims<'a> {
     pub spec: BootSpec,
     /// Longest time of each boot; `None`: a minute by BIOS, five by UEFI.
     pub timeout: Option<Duration>,
-}
-
-/// How a boot by UEFI ends well.
-#[derive(Debug)]
-pub enum Ending {
-    /// Our pid 1 tells that the command ended with status 0.
-    Status,
-    /// A line of the console matches.
-    Line(Regex),
-    /// The firmware starts a program of the disk.
-    HandOver,
 }
 
 /// One thing that was tried.
@@ -94,48 +81,6 @@ pub enum Proven {
     All(Vec<Proof>),
     /// A signal to us ended it.
     Interrupted(Outcome),
-}
-
-impl Ending {
-    /// The ending that suits a disk: the command's, where our pid 1 is on it, else the hand-over.
-    pub fn of(disk: &impl Medium) -> io::Result<Self> {
-        let job = proto::job::PATH.trim_start_matches('/').as_bytes();
-        let mut window = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < disk.size().min(SEARCHED) {
-            let len = usize::try_from(disk.size() - at).unwrap_or(window.len()).min(window.len());
-            disk.read_at(&mut window[..len], at)?;
-            if window[..len].windows(job.len()).any(|found| found == job) {
-                return Ok(Self::Status);
-            }
-            // The job's name may lie across two windows.
-            at += (len.saturating_sub(job.len() - 1) as u64).max(1);
-            if len < window.len() {
-                break;
-            }
-        }
-        Ok(Self::HandOver)
-    }
-
-    fn expectations(&self) -> anyhow::Result<Expectations> {
-        let regex = |text: &str| Regex::new(text).context("reading a pattern of our own");
-        // EDK2, `MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c` and `BdsDxe`: both lines of every version so far.
-        let shell = regex("BdsDxe: starting Boot[0-9A-F]{4} \"EFI Internal Shell\"")?;
-        let (wanted, rejected) = match self {
-            Self::Status => (regex("bootling: (?:exited with status|killed by signal) [0-9]+")?, vec![shell]),
-            Self::Line(line) => (line.clone(), Vec::new()),
-            Self::HandOver => (regex("BdsDxe: starting Boot[0-9A-F]{4} \"")?, vec![shell]),
-        };
-        Ok(Expectations::new(vec![wanted], Vec::new(), rejected))
-    }
-
-    fn says(&self, line: &str) -> (bool, String) {
-        match self {
-            Self::Status => (line.ends_with("exited with status 0"), line.to_owned()),
-            Self::Line(_) => (true, format!("it said {line:?}")),
-            Self::HandOver => (true, format!("the firmware started it: {line}")),
-        }
-    }
 }
 
 /// What a machine is to show.
@@ -275,6 +220,9 @@ fn try_out(
         (Trial::Uefi, Outcome::Expected { line }, _) => claims.ending.says(line),
         (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
             message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_look.text))
+        }
+        (Trial::Uefi, ..) => {
+            (false, format!("{}; it was to end with {}", not_met(&outcome, &transcript), claims.ending.wants()))
         }
         _ => (false, not_met(&outcome, &transcript)),
     };
