@@ -12,11 +12,11 @@ use regex::bytes::Regex;
 use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
-use super::proof::{Claims, Ending, Proven, prove};
+use super::proof::{Claims, Ending, Message, Proven, prove};
 use crate::check::{Report, Severity, disk, initrd, program, rules};
-use crate::disk::bootsector::decode_message;
+use crate::disk::bootsector::{decode_message, recognise};
 use crate::disk::mbr::BOOT_CODE;
-use crate::disk::{Medium, SectorSize, gpt};
+use crate::disk::{Guid, Medium, SectorSize, gpt};
 use crate::spec::FirmwareRef;
 
 /// Exit code where a rule is broken that counts.
@@ -123,11 +123,17 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     image.read_at(&mut code, 0).with_context(|| format!("reading {name}"))?;
     let sector =
         image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
+    // SeaBIOS starts nothing from sectors of another size: there is nobody to be told.
+    let told = sector == SectorSize::S512;
+    let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.kind == Guid::ESP);
     let claims = Claims {
         image: file,
         sector,
-        // SeaBIOS starts nothing from sectors of another size: there is nobody to be told.
-        message: decode_message(&code).filter(|_| sector == SectorSize::S512),
+        message: match decode_message(&code).filter(|_| told) {
+            Some(message) => Message::Said(message),
+            None if told && for_uefi => Message::Missing(recognise(&code)),
+            None => Message::NotNeeded,
+        },
         ending: match &args.expect {
             Some(line) => Ending::Line(line.clone()),
             None => Ending::of(&image),
@@ -137,7 +143,7 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     };
     // QEMU opens it next, and nobody else is to hold a lock of it.
     drop(image);
-    if claims.message.is_none() {
+    if matches!(claims.message, Message::NotNeeded) {
         output::note("it has no message of bootling's that a BIOS would show; only the boot by UEFI is tried");
     }
     prove(&claims)

@@ -32,6 +32,7 @@ use crate::boot::session::{ConsoleSink, Foreground, Settings, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
+use crate::disk::bootsector::Found;
 use crate::spec::{BootSpec, FirmwareRef};
 use crate::verdict::{Outcome, judge};
 
@@ -51,14 +52,25 @@ pub struct Claims<'a> {
     pub image: &'a Path,
     /// Its logical sectors.
     pub sector: SectorSize,
-    /// What its boot sector says; `None` where it says nothing of ours, and BIOS boots prove nothing.
-    pub message: Option<String>,
+    /// What its boot sector says.
+    pub message: Message,
     /// How the boot by UEFI ends well.
     pub ending: Ending,
     /// The machine; its firmware is of no account.
     pub spec: BootSpec,
     /// Longest time of each boot; `None`: a minute by BIOS, five by UEFI.
     pub timeout: Option<Duration>,
+}
+
+/// What a boot sector has for whoever starts the disk by BIOS.
+#[derive(Debug)]
+pub enum Message {
+    /// This text.
+    Said(String),
+    /// None that could be proven, though the disk is one that UEFI starts.
+    Missing(Found),
+    /// None, and nobody is to be told anything: boots by BIOS prove nothing.
+    NotNeeded,
 }
 
 /// One thing that was tried.
@@ -127,7 +139,10 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     let before = digest(claims.image, stop)?;
     let uefi = FirmwareRef::Uefi { secure: false };
     let uefi = boot_disk::machine(&BootSpec { firmware: uefi, ..claims.spec.clone() }, Display::Vga, true)?;
-    let expected = claims.message.as_deref().map(Expected::new).transpose()?;
+    let expected = match &claims.message {
+        Message::Said(text) => Some(Expected::new(text)?),
+        Message::Missing(_) | Message::NotNeeded => None,
+    };
     let mut trials = vec![(Trial::Uefi, uefi)];
     if expected.is_some() {
         let spec = BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() };
@@ -164,6 +179,11 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
         [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Uefi].iter().position(|at| at == trial)
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
+    if let Message::Missing(found) = &claims.message {
+        let says =
+            format!("no message: in its place is {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
+        proofs.insert(0, Proof { what: "BIOS", holds: false, says, took_ms: 0 });
+    }
     let start = Instant::now();
     let holds = digest(claims.image, stop)? == before;
     let says = if holds { "its digest is the same as before" } else { "its digest is another than before" };

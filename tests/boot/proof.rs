@@ -40,6 +40,16 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
     let done = program.arg(&image).done().exits(1);
     let failed = done.text().lines().filter(|line| line.starts_with("failed BIOS")).count();
     assert_eq!(failed, 3, "{}", done.text());
+
+    // Its message is gone: there is nothing that could be proven, which is no proof.
+    let mut bytes = fs::read(&image).expect("readable");
+    bytes[0x80..440].fill(b'x');
+    fs::write(&image, bytes).expect("written");
+    let program =
+        Program::new().args(["check", "--boot", "--quiet", "--ignore", "message-broken", "--expect", "BdsDxe"]);
+    let done = program.arg(&image).done().exits(1);
+    assert!(done.text().starts_with("failed BIOS: no message: "), "{}", done.text());
+    assert_eq!(done.text().lines().count(), 1, "{}", done.text());
 }
 
 #[test]
