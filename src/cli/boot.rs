@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 
-use super::boot_disk::{self, Disk, Seen};
+use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
 use super::boot_options::{MachineArgs, firmware};
 use super::boot_report::{BootReport, for_people_of_disks};
 use super::json::Json;
@@ -180,8 +180,13 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let screenshot = args.screenshot.as_deref().map(Output::create).transpose()?;
     let log = args.log.as_deref().map(create_log).transpose()?;
     let bus = args.disk.map(BusArg::bus);
-    let seen = Seen { bus, sector: args.sector_size, may_name: args.allow_backing };
-    let disk = Disk::open(&args.image, seen, args.quiet)?;
+    let naming = if args.allow_backing { Naming::Allowed } else { Naming::Refused };
+    let unpacking = match (args.print_command, args.quiet) {
+        (true, _) => Unpacking::Refused,
+        (false, true) => Unpacking::Silent,
+        (false, false) => Unpacking::Told,
+    };
+    let disk = Disk::open(&args.image, Seen { bus, sector: args.sector_size, naming, unpacking })?;
     let machine = boot_disk::machine(&args.machine.spec(args.firmware()), display, args.quiet)?;
     if args.print_command {
         return print_command(&machine, &disk).map(|()| (0, None));

@@ -22,11 +22,16 @@ use crate::spec::FirmwareRef;
 /// Exit code where a rule is broken that counts.
 const BROKEN: u8 = 1;
 
+/// What `--timeout` limits here.
+const TIMEOUT: &str =
+    "With --boot: longest time of each boot, such as 90, 90s, 5m, or `none` (also 0). Default: 1m by BIOS, 5m by UEFI";
+
 /// Check a disk image, UKI or initrd against the rules of firmware and tools
 ///
 /// Disk images are raw files, block devices, qcow2 and fixed VHD; they are only read. Each finding names its rule, where
 /// it is, who breaks by it and what helps.
 #[derive(Debug, Args)]
+#[command(mut_arg("timeout", |timeout| timeout.help(TIMEOUT)))]
 #[command(after_help = "Examples:
   bootling check disk.qcow2
   bootling check --strict --ignore size-mib disk.raw
@@ -139,7 +144,7 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
             None => Ending::of(&image),
         },
         spec: args.machine.spec(FirmwareRef::Bios),
-        timeout: args.machine.timeout.and_then(|limit| limit.0),
+        timeout: args.machine.timeout,
     };
     // QEMU opens it next, and nobody else is to hold a lock of it.
     drop(image);

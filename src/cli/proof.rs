@@ -22,7 +22,8 @@ use sha2::{Digest, Sha256};
 pub use self::ending::Ending;
 use self::message::Expected;
 use self::stop::Stop;
-use super::boot_disk::{self, Disk, Seen};
+use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
+use super::boot_options::LimitArg;
 use crate::boot::expect::Expectations;
 use crate::boot::guest::Guest;
 use crate::boot::machine::{Display, Machine};
@@ -59,7 +60,7 @@ pub struct Claims<'a> {
     /// The machine; its firmware is of no account.
     pub spec: BootSpec,
     /// Longest time of each boot; `None`: a minute by BIOS, five by UEFI.
-    pub timeout: Option<Duration>,
+    pub timeout: Option<LimitArg>,
 }
 
 /// What a boot sector has for whoever starts the disk by BIOS.
@@ -114,6 +115,15 @@ impl Trial {
         }
     }
 
+    /// How long it may take, where `given` says so or not.
+    fn limit(self, given: Option<LimitArg>) -> Option<Duration> {
+        let usual = match self {
+            Self::Uefi => UEFI_LIMIT,
+            Self::Vga | Self::Mirrored | Self::NoVga => BIOS_LIMIT,
+        };
+        given.map_or(Some(usual), |limit| limit.0)
+    }
+
     const fn display(self) -> Display {
         match self {
             Self::Vga | Self::Uefi => Display::Vga,
@@ -152,8 +162,8 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
         }
     }
     // Not before ours is open: a disk that cannot be a drive is told as such.
-    let seen = Seen { bus: None, sector: claims.sector, may_name: false };
-    let disk = Disk::open(claims.image, seen, true)?;
+    let (naming, unpacking) = (Naming::Never, Unpacking::Silent);
+    let disk = Disk::open(claims.image, Seen { bus: None, sector: claims.sector, naming, unpacking })?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
     // The order of trials is the longest first; a queue that a panic has poisoned is not gone on with.
@@ -213,7 +223,7 @@ fn try_out(
     let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
     let last_look = Wanted { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let settings = Settings {
-        timeout: claims.timeout.or(Some(if trial == Trial::Uefi { UEFI_LIMIT } else { BIOS_LIMIT })),
+        timeout: trial.limit(claims.timeout),
         boot_timeout: None,
         foreground: Foreground::Nobody,
         console: ConsoleSink::File(console.try_clone().context("making a file for the console")?),
@@ -274,4 +284,19 @@ fn digest(path: &Path, stop: &Stop) -> anyhow::Result<[u8; 32]> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BIOS_LIMIT, LimitArg, Trial, UEFI_LIMIT};
+    use std::time::Duration;
+
+    #[test]
+    fn none_is_no_limit_and_nothing_is_the_usual_one() {
+        assert_eq!(Trial::Uefi.limit(None), Some(UEFI_LIMIT));
+        assert_eq!(Trial::Vga.limit(None), Some(BIOS_LIMIT));
+        assert_eq!(Trial::Vga.limit(Some(LimitArg(None))), None);
+        let second = Duration::from_secs(1);
+        assert_eq!(Trial::Uefi.limit(Some(LimitArg(Some(second)))), Some(second));
+    }
 }
