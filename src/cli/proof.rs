@@ -29,7 +29,7 @@ use crate::boot::guest::Guest;
 use crate::boot::machine::{Display, Machine};
 use crate::boot::plain;
 use crate::boot::screen::Wanted;
-use crate::boot::session::{ConsoleSink, Foreground, Settings, Watch, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
@@ -226,6 +226,7 @@ fn try_out(
         timeout: trial.limit(claims.timeout),
         boot_timeout: None,
         foreground: Foreground::Nobody,
+        shown_on: ShownOn::Stdout,
         console: ConsoleSink::File(console.try_clone().context("making a file for the console")?),
         show_qemu: false,
         quiet: true,

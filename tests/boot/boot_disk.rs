@@ -135,6 +135,15 @@ fn a_guest_that_powers_itself_off_is_0_where_nothing_else_was_expected() {
     let (done, verdict) = program.json(["--screen-text", "--reject", "panic"]);
     assert!(done.exits(0).text().ends_with("\ngood bye\n"));
     assert_eq!(verdict["outcome"], "powered-off");
+    // A log that cannot be written is no success; and where the verdict is on standard output nothing else is.
+    let Some(program) = bios(test, &image) else { return };
+    let done = program.args(["--json", "-", "--screen-text", "--log", "/dev/full"]).done().exits(125);
+    let verdict: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON and nothing else");
+    assert_eq!(verdict["exit_code"], 125);
+    assert!(done.stderr.matches("good bye").count() >= 2, "{}", done.stderr);
+    let Some(program) = bios(test, &image) else { return };
+    let (_, verdict) = program.json(["--quiet"]);
+    assert_eq!(verdict["outcome"], "powered-off");
 
     let image = disk(dir.path(), "again\r\n", Then::Reset);
     let Some(program) = bios(test, &image) else { return };

@@ -50,6 +50,7 @@ impl Session<'_> {
             missing: watch.map(|watch| watch.expectations.missing()).unwrap_or_default(),
             screen: self.watching.seen,
             qemu_said,
+            console_lost: self.console_lost,
             duration: self.start.elapsed(),
         })
     }
