@@ -13,7 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
         file[..2].copy_from_slice(b"MZ");
         file[0x3c..0x40].copy_from_slice(&[0x40, 0, 0, 0]);
         file[0x40..0x44].copy_from_slice(b"PE\0\0");
-        file[0x58..0x5a].copy_from_slice(&[0x0b, if file[0x58] & 1 == 0 { 2 } else { 1 }]);
+        let magic = [0x0b, if file[0x58] & 1 == 0 { 2 } else { 1 }];
+        file[0x58..0x5a].copy_from_slice(&magic);
     }
     let Ok(pe) = Pe::read(&file) else { return };
     let size = file.len() as u64;

@@ -60,16 +60,15 @@ pub struct Wires {
 /// Console, channel and monitor of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// Sockets that QEMU inherits: this is how bootling runs it.
-    Sockets {
-        /// The console.
-        console: RawFd,
+    /// The console on pipes, QEMU's own standard input and output; the rest on sockets that it inherits: this is how
+    /// bootling runs it.
+    Wired {
         /// The control channel.
         channel: RawFd,
         /// The monitor.
         monitor: RawFd,
     },
-    /// The console on QEMU's own standard input and output: this is what a person pastes.
+    /// Console and monitor on QEMU's own standard input and output: this is what a person pastes.
     Stdio,
 }
 
@@ -88,18 +87,18 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
         Payload::Linux { .. } => line.words(["-no-reboot"]),
         // Systems restart on their way up: who watches counts how often. And a machine that has stopped can still be
         // looked at, where somebody talks with QEMU.
-        Payload::Disk { .. } if matches!(wires.ends, Ends::Sockets { .. }) => line.words(["-no-shutdown"]),
+        Payload::Disk { .. } if matches!(wires.ends, Ends::Wired { .. }) => line.words(["-no-shutdown"]),
         Payload::Disk { .. } => {}
     }
     line.option("-display", "none");
     let has_own_sandbox = machine.extra.iter().any(|word| word == "-sandbox");
-    if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Sockets { .. }) {
+    if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Wired { .. }) {
         line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }
     line.firmware(&machine.firmware, wires.flash.as_deref());
     match wires.ends {
-        Ends::Sockets { console, channel, monitor } => {
-            line.option("-chardev", format!("socket,id=console,fd={console}"));
+        Ends::Wired { channel, monitor } => {
+            line.option("-chardev", "stdio,id=console,signal=off");
             line.option("-serial", "chardev:console");
             line.channel(machine, channel);
             line.option("-chardev", format!("socket,id=monitor,fd={monitor}"));
@@ -294,9 +293,9 @@ mod tests {
 
     /// The lines that firmware adds.
     fn firmware_lines(firmware: Firmware, flash: Option<&str>) -> String {
-        let plain = pretty(Transport::VirtioPci, SOCKETS);
+        let plain = pretty(Transport::VirtioPci, WIRED);
         let machine = Machine { firmware, ..machine(Transport::VirtioPci) };
-        let all = lines(&machine, flash, SOCKETS);
+        let all = lines(&machine, flash, WIRED);
         all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
     }
 
@@ -308,7 +307,7 @@ mod tests {
         Image { path: path.into(), format }
     }
 
-    const SOCKETS: Ends = Ends::Sockets { console: 3, channel: 4, monitor: 5 };
+    const WIRED: Ends = Ends::Wired { channel: 4, monitor: 5 };
 
     #[test]
     fn a_run_over_virtio() {
@@ -323,7 +322,7 @@ mod tests {
             -no-reboot
             -display none
             -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
-            -chardev socket,id=console,fd=3
+            -chardev stdio,id=console,signal=off
             -serial chardev:console
             -device virtio-serial-pci,id=ports,max_ports=2
             -chardev socket,id=channel,fd=4
@@ -334,12 +333,12 @@ mod tests {
             -initrd /proc/self/fd/9
             -append 'console=ttyS0 panic=-1 quiet'
             -trace 'ich9*'"]]
-        .assert_eq(&pretty(Transport::VirtioPci, SOCKETS));
+        .assert_eq(&pretty(Transport::VirtioPci, WIRED));
     }
 
     #[test]
     fn a_run_over_the_second_serial_port() {
-        let line = pretty(Transport::Com2, SOCKETS);
+        let line = pretty(Transport::Com2, WIRED);
         assert!(
             line.contains("-serial chardev:console\n-chardev socket,id=channel,fd=4\n-serial chardev:channel"),
             "{line}"
@@ -398,14 +397,14 @@ mod tests {
             -no-shutdown
             -display none
             -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
-            -chardev socket,id=console,fd=3
+            -chardev stdio,id=console,signal=off
             -serial chardev:console
             -chardev socket,id=monitor,fd=5
             -mon chardev=monitor,mode=control
             -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
             -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
             -trace 'ich9*'"]]
-        .assert_eq(&told("/proc/self/fd/9", SOCKETS));
+        .assert_eq(&told("/proc/self/fd/9", WIRED));
         let to_paste = told("/a,b c.qcow2", Ends::Stdio);
         assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }

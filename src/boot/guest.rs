@@ -1,4 +1,4 @@
-//! A QEMU that runs a guest, and the sockets to it.
+//! A QEMU that runs a guest, and the pipes and sockets to it.
 //!
 //! QEMU has a process group of its own, so that the terminal's Ctrl-C is for us to pass on; and it dies with us,
 //! whatever kills us: see [`Process`].
@@ -13,24 +13,25 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
-
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::argv::{Ends, Payload, Wires, argv};
 use super::machine::{Display, Machine};
 use super::process::Process;
 use super::transcript::QemuExit;
 
-/// Room for what the console says while we do not get to read, in the kernel's way of counting.
-const CONSOLE_ROOM: usize = 4 << 20;
+/// Room for what the console says while we do not get to read: what anybody may ask for (`fs.pipe-max-size`).
+const CONSOLE_ROOM: usize = 1 << 20;
 /// Largest flash image: QEMU gives a PC 8 MiB of it at most, unless it is told otherwise (`hw/i386/pc_sysfw.c`).
 const FLASH_BYTES: u64 = 64 << 20;
 
 /// A running machine. Killed when dropped.
 #[derive(Debug)]
 pub struct Guest {
-    /// The console.
-    pub console: UnixStream,
+    /// What the console says.
+    pub console: File,
+    /// What is typed on it.
+    pub keys: File,
     /// The control channel.
     pub channel: UnixStream,
     /// The monitor.
@@ -89,31 +90,29 @@ impl Scratch {
 impl Guest {
     /// Starts QEMU. Call it from a thread that lives as long as the guest.
     pub fn start(machine: &Machine, payload: &Payload<Artefact>) -> io::Result<Self> {
-        let (console, console_end) = UnixStream::pair()?;
+        // Pipes, not a socket: a UART writes byte by byte, and on a socket each takes a buffer of its own. The usual room
+        // is for 277 of them, after which the UART is busy; what waits for one only so long (kernels' printk, boot
+        // sectors) would lose its words on a busy host.
+        let (console, console_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (keys_end, keys) = pipe_with(PipeFlags::CLOEXEC)?;
+        // The room it has by itself does, too, where somebody has used up what users may have in all.
+        let _ = fcntl_setpipe_size(&console, CONSOLE_ROOM);
         let (channel, channel_end) = UnixStream::pair()?;
         let (monitor, monitor_end) = UnixStream::pair()?;
-        for ours in [&console, &channel, &monitor] {
+        for ours in [console.as_fd(), keys.as_fd(), channel.as_fd(), monitor.as_fd()] {
             // Our ends only: the other side's flags are QEMU's own.
-            ours.set_nonblocking(true)?;
+            fcntl_setfl(ours, fcntl_getfl(ours)? | OFlags::NONBLOCK)?;
         }
-        // A UART writes byte by byte, and each takes a buffer of its own: the usual room is for 277 of them, after which a
-        // guest finds its UART busy. What waits for one only so long (boot sectors do) would lose its words on a busy host.
-        // The kernel gives as much of this as its limit allows (`net.core.wmem_max`).
-        set_socket_send_buffer_size(&console_end, CONSOLE_ROOM)?;
         let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
         let wires = Wires {
             payload: payload.map(Artefact::name),
             flash: flash.as_ref().map(inherited),
-            ends: Ends::Sockets {
-                console: console_end.as_raw_fd(),
-                channel: channel_end.as_raw_fd(),
-                monitor: monitor_end.as_raw_fd(),
-            },
+            ends: Ends::Wired { channel: channel_end.as_raw_fd(), monitor: monitor_end.as_raw_fd() },
         };
         let words = argv(machine, &wires);
         let mut command = Command::new(&machine.qemu.path);
-        command.args(words.iter().skip(1)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut keep = vec![console_end.as_fd(), channel_end.as_fd(), monitor_end.as_fd()];
+        command.args(words.iter().skip(1)).stdin(keys_end).stdout(console_end).stderr(Stdio::piped());
+        let mut keep = vec![channel_end.as_fd(), monitor_end.as_fd()];
         keep.extend(payload.parts().filter_map(Artefact::fd));
         keep.extend(flash.as_ref().map(OwnedFd::as_fd));
         let scratch = match machine.display {
@@ -122,10 +121,21 @@ impl Guest {
         };
         keep.extend(scratch.as_ref().map(|scratch| scratch.file.as_fd()));
         let mut process = Process::start(&mut command, &keep)?;
+        // It holds QEMU's ends of the pipes, too: while they are open there is no end of the console.
+        drop(command);
         let stderr = process.take_stderr().ok_or(io::ErrorKind::BrokenPipe)?;
         // Our end only; whoever has inherited the other may keep it open after QEMU's end.
         fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
-        Ok(Self { console, channel, monitor, stderr, scratch, command: words, process })
+        Ok(Self {
+            console: console.into(),
+            keys: keys.into(),
+            channel,
+            monitor,
+            stderr,
+            scratch,
+            command: words,
+            process,
+        })
     }
 
     /// Readable once the process has ended.

@@ -166,6 +166,7 @@ enum Source {
     Signals,
     Ended,
     Console,
+    Keys,
     Channel,
     Monitor,
     QemuStderr,
@@ -213,6 +214,7 @@ impl<'tty> Session<'tty> {
                 Source::Signals => self.on_signals(),
                 Source::Ended => self.on_qemu_end()?,
                 Source::Console => drop(self.read_console()),
+                Source::Keys => self.write_keys(),
                 Source::Channel => self.on_channel(terminal),
                 Source::Monitor => {
                     self.write_orders();
@@ -236,17 +238,19 @@ impl<'tty> Session<'tty> {
             let flags = if read { PollFlags::IN } else { PollFlags::empty() };
             if write { flags | PollFlags::OUT } else { flags }
         };
-        let console = wants(!congested, !self.keys_to_console.is_empty());
         let mut watched = vec![
             (Source::Signals, PollFd::new(&self.signals, PollFlags::IN)),
             (Source::Ended, PollFd::new(self.guest.ended(), PollFlags::IN)),
             (Source::Monitor, PollFd::new(&self.guest.monitor, wants(true, !self.orders.is_empty()))),
-            (Source::Console, PollFd::new(&self.guest.console, console)),
+            (Source::Console, PollFd::new(&self.guest.console, wants(!congested, false))),
         ];
         let channel = wants(!congested, !self.outbox.leaving().is_empty());
         watched.push((Source::Channel, PollFd::new(&self.guest.channel, channel)));
         if !congested {
             watched.push((Source::QemuStderr, PollFd::new(&self.guest.stderr, PollFlags::IN)));
+        }
+        if !self.keys_to_console.is_empty() {
+            watched.push((Source::Keys, PollFd::new(&self.guest.keys, PollFlags::OUT)));
         }
         watched.retain(|(source, _)| !self.closed.contains(source));
         if let Some(input) = self.input.as_ref().filter(|input| self.wants_input(input.as_fd())) {

@@ -9,15 +9,21 @@ use crate::boot::qmp::{self, Said};
 use crate::boot::transcript::Event;
 
 impl<'tty> Session<'tty> {
-    /// Reads once; true where there may be more.
-    pub(super) fn read_console(&mut self) -> bool {
-        if !self.keys_to_console.is_empty() {
-            match self.guest.console.write(&self.keys_to_console) {
-                Ok(written) => drop(self.keys_to_console.drain(..written)),
-                Err(error) if is_for_now(&error) => {}
-                Err(_) => self.keys_to_console.clear(),
+    /// Types what is to be typed on the console.
+    pub(super) fn write_keys(&mut self) {
+        match self.guest.keys.write(&self.keys_to_console) {
+            Ok(written) => drop(self.keys_to_console.drain(..written)),
+            Err(error) if is_for_now(&error) => {}
+            // Nobody reads them any more, and none are to be waited for.
+            Err(_) => {
+                self.keys_to_console.clear();
+                self.closed.push(Source::Keys);
             }
         }
+    }
+
+    /// Reads once; true where there may be more.
+    pub(super) fn read_console(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
         let read = self.guest.console.read(&mut buffer);
         let Some(len) = self.length(Source::Console, read) else { return false };
