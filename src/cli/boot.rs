@@ -272,7 +272,7 @@ impl BootDiskArgs {
             match &transcript.screen.text {
                 Some(rows) => {
                     let last = rows.iter().rposition(|row| !row.is_empty()).map_or(0, |last| last + 1);
-                    let text: String = rows[..last].iter().map(|row| format!("{row}\n")).collect();
+                    let text = rows[..last].join("\n") + if last > 0 { "\n" } else { "" };
                     if self.json_on_stdout() {
                         output::to_stderr(&text);
                     } else {
