@@ -125,6 +125,18 @@ pub enum Outcome {
 
 /// Computes the outcome.
 pub fn judge(transcript: &Transcript) -> Outcome {
+    let outcome = judge_guest(transcript);
+    match &transcript.console_lost {
+        // What is known of the guest still counts for more, unless it would look like success.
+        Some(why) if outcome.exit_code() == 0 => {
+            Outcome::CouldNotTest { why: format!("writing the console's file: {why}") }
+        }
+        Some(_) | None => outcome,
+    }
+}
+
+/// What came of the guest, whatever became of our own outputs' files.
+fn judge_guest(transcript: &Transcript) -> Outcome {
     // Output that was lost after a status of 0 came in is still lost.
     let lost = transcript.events.iter().find_map(|event| match event {
         Event::OutputFailed(why) => Some(output_failed(why)),
@@ -404,6 +416,16 @@ mod tests {
 
     fn spoke() -> ConsoleSigns {
         ConsoleSigns { spoke: true, ..ConsoleSigns::default() }
+    }
+
+    #[test]
+    fn a_console_that_was_lost_is_no_success_and_hides_no_failure() {
+        for (status, code) in [(0, 125), (3, 3)] {
+            let lost = Some("No space left on device".to_owned());
+            let events = vec![exit(Ended::Exited(status))];
+            let outcome = judge(&Transcript { console_lost: lost, ..transcript(events, spoke()) });
+            assert_eq!(outcome.exit_code(), code, "{outcome:?}");
+        }
     }
 
     #[test]

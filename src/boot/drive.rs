@@ -80,7 +80,7 @@ pub enum DriveError {
     #[error("it is a {0} image, which bootling does not boot; qemu-img convert -O qcow2 makes one that it does")]
     Foreign(&'static str),
     /// It names further files.
-    #[error("it names another file ({0}), which QEMU would open with your rights; --allow-backing lets it")]
+    #[error("it names another file ({0}), which QEMU would open with your rights")]
     Names(&'static str),
     /// IDE disks and DVDs have sectors of one size.
     #[error("giving it 4096-byte sectors: {0} has sectors of one size only; take --disk virtio, scsi, nvme or usb")]

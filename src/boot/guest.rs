@@ -162,9 +162,14 @@ fn inherited(fd: &OwnedFd) -> OsString {
 /// A copy of a file that nobody else ever sees.
 fn copy_in_memory(path: &Path) -> io::Result<OwnedFd> {
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("copying {}: {error}", path.display()));
-    let mut from = File::open(path).map_err(failed)?.take(FLASH_BYTES);
+    let mut from = File::open(path).map_err(failed)?.take(FLASH_BYTES + 1);
     let mut copy = File::from(memfd_create("flash", MemfdFlags::CLOEXEC)?);
-    io::copy(&mut from, &mut copy).map_err(failed)?;
+    if io::copy(&mut from, &mut copy).map_err(failed)? > FLASH_BYTES {
+        return Err(failed(io::Error::other(format!(
+            "it has more than {} MiB, the most for flash",
+            FLASH_BYTES >> 20
+        ))));
+    }
     Ok(copy.into())
 }
 
@@ -172,5 +177,21 @@ fn how(status: ExitStatus) -> QemuExit {
     match status.signal() {
         Some(signal) => QemuExit::Signal(signal),
         None => QemuExit::Status(status.code().unwrap_or(-1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FLASH_BYTES, copy_in_memory};
+
+    #[test]
+    fn flash_is_copied_whole_or_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().set_len(FLASH_BYTES + 1).expect("sparse");
+        let error = copy_in_memory(file.path()).expect_err("too large").to_string();
+        assert!(error.contains("more than 64 MiB"), "{error}");
+        file.as_file().set_len(4096).expect("shortened");
+        let copy = std::fs::File::from(copy_in_memory(file.path()).expect("copied"));
+        assert_eq!(copy.metadata().expect("a file").len(), 4096);
     }
 }

@@ -21,7 +21,7 @@ use super::console::Console;
 use super::guest::Guest;
 use super::outlet::Outlet;
 use super::qmp::Monitor;
-use super::signals::Signals;
+use super::signals::{Signals, ends};
 use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub boot_timeout: Option<Duration>,
     /// What the terminal talks to, if anything.
     pub foreground: Foreground,
+    /// Where the foreground's output goes.
+    pub shown_on: ShownOn,
     /// Where the console goes while it is read.
     pub console: ConsoleSink,
     /// Whether QEMU's standard error is shown as it comes: the user gave QEMU arguments, which may trace.
@@ -78,6 +80,15 @@ pub enum Foreground {
     Nobody,
 }
 
+/// Which of our streams shows the foreground.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownOn {
+    /// Standard output.
+    Stdout,
+    /// Standard error: something else is written to standard output.
+    Stderr,
+}
+
 /// Where the console's bytes go besides memory.
 #[derive(Debug)]
 pub enum ConsoleSink {
@@ -92,7 +103,10 @@ pub enum ConsoleSink {
 /// Talks with `guest` until it is over, then makes sure that QEMU has ended and all output is written.
 pub fn converse(guest: Guest, settings: Settings, signals: Signals) -> std::io::Result<Transcript> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let out = Outlet::new(stdout.as_fd())?;
+    let out = match settings.shown_on {
+        ShownOn::Stdout => Outlet::new(stdout.as_fd())?,
+        ShownOn::Stderr => Outlet::new(stderr.as_fd())?,
+    };
     let err = Outlet::new(stderr.as_fd())?;
     let input = stdin.as_fd().try_clone_to_owned()?;
     let mut session = Session::new(guest, settings, signals, out, err, input);
@@ -120,6 +134,7 @@ struct Session<'tty> {
     input: Option<OwnedFd>,
     raw: Option<RawMode<'tty>>,
     qemu_stderr: Console,
+    console_lost: Option<String>,
     events: Vec<Event>,
     keys_to_console: Vec<u8>,
     phase: Phase,
@@ -177,6 +192,7 @@ impl<'tty> Session<'tty> {
             input: Some(input),
             raw: None,
             qemu_stderr: Console::default(),
+            console_lost: None,
             events: Vec::new(),
             keys_to_console: Vec::new(),
             phase: Phase::Booting,
@@ -335,11 +351,6 @@ impl<'tty> Session<'tty> {
         }
         Ok(())
     }
-}
-
-/// Whether a signal is meant to end us. The others tell of windows and jobs.
-fn ends(signal: i32) -> bool {
-    signal != Signal::WINCH.as_raw() && signal != Signal::CONT.as_raw()
 }
 
 fn timespec(time: Duration) -> Timespec {

@@ -28,12 +28,22 @@ impl Signals {
     pub fn pending(&mut self) -> Vec<i32> {
         self.0.pending().collect()
     }
+
+    /// The first of them that is meant to end us; all of them count as seen.
+    pub fn ending(&mut self) -> Option<i32> {
+        self.pending().into_iter().find(|signal| ends(*signal))
+    }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.get_read().as_fd()
     }
+}
+
+/// Whether a signal is meant to end us. The others tell of windows and jobs.
+pub fn ends(signal: i32) -> bool {
+    signal != Signal::WINCH.as_raw() && signal != Signal::CONT.as_raw()
 }
 
 /// Signals that are ignored, as the mask in `/proc/self/status` (proc(5), `SigIgn`); none where that cannot be read.

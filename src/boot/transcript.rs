@@ -22,6 +22,8 @@ pub struct Transcript {
     pub screen: Seen,
     /// QEMU's last words on its standard error.
     pub qemu_said: Vec<String>,
+    /// Why the file that the console was to be written to lacks some of it, if it does.
+    pub console_lost: Option<String>,
     /// From QEMU's start to its end.
     pub duration: Duration,
 }

@@ -1,10 +1,11 @@
 //! What legacy BIOS shows: the boot sector's code.
 
 use super::rules::mbr::{
-    BIOS_BOOT_EMPTY, CODE_UNKNOWN, LOADER_CODE, LOADER_STRAY, MESSAGE_4KN, MESSAGE_GARBLED, MESSAGE_MISSING,
+    BIOS_BOOT_EMPTY, CODE_UNKNOWN, LOADER_CODE, LOADER_STRAY, MESSAGE_4KN, MESSAGE_BROKEN, MESSAGE_GARBLED,
+    MESSAGE_MISSING,
 };
 use super::{Place, Report, Subject};
-use crate::disk::bootsector::{Found, decode_message, recognise};
+use crate::disk::bootsector::{Found, decode_message, is_byebyebios_whole, recognise};
 use crate::disk::gpt::{Gpt, Partition};
 use crate::disk::mbr::Mbr;
 use crate::disk::{Guid, SectorSize};
@@ -27,8 +28,11 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
             report.add(BIOS_BOOT_EMPTY, place(), "there is a BIOS boot partition, but no boot code");
         }
         Found::Nothing => report.add(MESSAGE_MISSING, place(), "there is no boot code"),
-        Found::Ours if message.is_none() => report.add(CODE_UNKNOWN, place(), "its message is broken"),
+        Found::Ours if message.is_none() => report.add(MESSAGE_BROKEN, place(), "it is bootling's, but damaged"),
         Found::Ours => {}
+        Found::Byebyebios if !is_byebyebios_whole(&mbr.boot_code) => {
+            report.add(MESSAGE_BROKEN, place(), "it is byebyebios', and does not end");
+        }
         Found::Byebyebios => report.add(MESSAGE_GARBLED, place(), "byebyebios has stamped it"),
         Found::Loader(name) if legacy => report.add(LOADER_CODE, place(), format!("boot code of {name}")),
         Found::Loader(name) => {

@@ -90,7 +90,13 @@ fn signature<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Report) {
         report.add(SIGN_NONE, place(), "it is not");
         return;
     }
-    let Ok(digested) = digest::<Sha256>(pe, file, Tail::AsItIs) else { return };
+    let digested = match digest::<Sha256>(pe, file, Tail::AsItIs) {
+        Ok(digested) => digested,
+        Err(error) => {
+            report.add(PE_BROKEN, place(), format!("its signature covers nothing that could be digested: {error}"));
+            return;
+        }
+    };
     // Signatures over other digests cannot be judged here.
     let told: Vec<&[u8]> = certificates.pkcs7.iter().filter_map(|pkcs7| told_digest(pkcs7)).collect();
     if !told.is_empty() && told.iter().all(|told| *told != digested.digest) {

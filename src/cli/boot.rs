@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 
-use super::boot_disk::{self, Disk, Seen};
+use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
 use super::boot_options::{MachineArgs, firmware};
 use super::boot_report::{BootReport, for_people_of_disks};
 use super::json::Json;
@@ -21,7 +21,7 @@ use crate::boot::expect::Expectations;
 use crate::boot::guest::Guest;
 use crate::boot::machine::{Display, Machine};
 use crate::boot::screen::Wanted;
-use crate::boot::session::{ConsoleSink, Foreground, Settings, Watch, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
@@ -85,7 +85,7 @@ pub struct BootDiskArgs {
     /// Print the text on the screen once the verdict is in.
     #[arg(long, help_heading = "Output")]
     screen_text: bool,
-    /// Write the whole verdict as JSON to FILE, or to standard output with `-`.
+    /// Write the whole verdict as JSON to FILE, or to standard output with `-`: the console is then on standard error.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
     /// Print the QEMU command line, ready to paste, and do not boot.
@@ -180,8 +180,13 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let screenshot = args.screenshot.as_deref().map(Output::create).transpose()?;
     let log = args.log.as_deref().map(create_log).transpose()?;
     let bus = args.disk.map(BusArg::bus);
-    let seen = Seen { bus, sector: args.sector_size, may_name: args.allow_backing };
-    let disk = Disk::open(&args.image, seen, args.quiet)?;
+    let naming = if args.allow_backing { Naming::Allowed } else { Naming::Refused };
+    let unpacking = match (args.print_command, args.quiet) {
+        (true, _) => Unpacking::Refused,
+        (false, true) => Unpacking::Silent,
+        (false, false) => Unpacking::Told,
+    };
+    let disk = Disk::open(&args.image, Seen { bus, sector: args.sector_size, naming, unpacking })?;
     let machine = boot_disk::machine(&args.machine.spec(args.firmware()), display, args.quiet)?;
     if args.print_command {
         return print_command(&machine, &disk).map(|()| (0, None));
@@ -223,6 +228,11 @@ impl BootDiskArgs {
         }
     }
 
+    /// Whether standard output is the verdict's alone.
+    fn json_on_stdout(&self) -> bool {
+        self.json.as_deref().is_some_and(|path| path.as_os_str() == "-")
+    }
+
     fn display(&self) -> anyhow::Result<Display> {
         ensure!(self.firmware != Some(FirmwareRef::Direct), "using --firmware none: a disk is started by firmware");
         let wants_screen = self.screen_text || self.screenshot.is_some() || !self.expect_screen.is_empty();
@@ -246,6 +256,7 @@ impl BootDiskArgs {
                 false if std::io::stdin().is_terminal() => Foreground::Console,
                 false => Foreground::Viewer,
             },
+            shown_on: if self.json_on_stdout() { ShownOn::Stderr } else { ShownOn::Stdout },
             console: log.map_or(ConsoleSink::Nowhere, ConsoleSink::File),
             show_qemu: !self.machine.qemu_arg.is_empty(),
             quiet: self.quiet,
@@ -261,11 +272,14 @@ impl BootDiskArgs {
             match &transcript.screen.text {
                 Some(rows) => {
                     let last = rows.iter().rposition(|row| !row.is_empty()).map_or(0, |last| last + 1);
-                    let mut out = output::stdout();
-                    for row in &rows[..last] {
-                        writeln!(out, "{row}").context("writing the screen's text")?;
+                    let text = rows[..last].join("\n") + if last > 0 { "\n" } else { "" };
+                    if self.json_on_stdout() {
+                        output::to_stderr(&text);
+                    } else {
+                        let mut out = output::stdout();
+                        out.write_all(text.as_bytes()).context("writing the screen's text")?;
+                        out.flush().context("writing the screen's text")?;
                     }
-                    out.flush().context("writing the screen's text")?;
                 }
                 None => output::note("the screen shows no text: it is in a graphics mode, or QEMU had ended"),
             }

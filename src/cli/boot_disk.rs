@@ -32,7 +32,31 @@ pub struct Seen {
     /// Its logical sectors.
     pub sector: SectorSize,
     /// Whether it may name further files.
-    pub may_name: bool,
+    pub naming: Naming,
+    /// Whether it is unpacked where it is compressed.
+    pub unpacking: Unpacking,
+}
+
+/// Whether an image may name further files, which QEMU opens with the user's rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// The user said so.
+    Allowed,
+    /// The user did not, but could.
+    Refused,
+    /// The verb does not let the user say so.
+    Never,
+}
+
+/// What is done with a compressed image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpacking {
+    /// It is unpacked into a file without a name.
+    Told,
+    /// The same, and nothing is said.
+    Silent,
+    /// It is refused: a command that is only printed has to name a file.
+    Refused,
 }
 
 /// An image, open.
@@ -42,44 +66,56 @@ pub struct Disk {
     file: File,
     /// The drive it will be.
     pub drive: Drive,
-    may_name: bool,
+    /// Whether QEMU has to open it by its name, for the names in it.
+    by_name: bool,
 }
 
 impl Disk {
     /// Opens an image for reading, and unpacks it where it is compressed.
-    pub fn open(path: &Path, seen: Seen, quiet: bool) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, seen: Seen) -> anyhow::Result<Self> {
         let opening = || format!("opening {}", path.display());
         let mut file = File::open(path).with_context(opening)?;
         let kind = file.metadata().with_context(opening)?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             bail!("opening {}: it is neither a file nor a block device", path.display());
         }
-        let mut image = look(&file, seen).map_err(|error| told(path, error))?;
+        // Of what was unpacked there is no name.
+        let mut by_name = seen.naming == Naming::Allowed;
+        let mut image = look(&file, seen).map_err(|error| told(path, seen.naming, error))?;
         if let Image::Compressed(squeeze) = image {
-            if !quiet {
-                output::note(&format!("unpacking {} ({squeeze})", path.display()));
+            match seen.unpacking {
+                Unpacking::Told => output::note(&format!("unpacking {} ({squeeze})", path.display())),
+                Unpacking::Silent => {}
+                Unpacking::Refused => {
+                    let error = anyhow!("printing the command: {} is compressed ({squeeze})", path.display());
+                    return Err(output::advise(
+                        error,
+                        "unpack it first, with zstd -d, gunzip or unxz, and name what comes of it",
+                    ));
+                }
             }
+            by_name = false;
             let directory = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
             let unpacking = || format!("unpacking {} into {}", path.display(), directory.display());
             file = unpack(&file, squeeze, &directory)
                 .with_context(unpacking)
                 .map_err(|error| output::advise(error, "TMPDIR names another directory"))?;
-            image = look(&file, seen).map_err(|error| told(path, error))?;
+            image = look(&file, seen).map_err(|error| told(path, seen.naming, error))?;
         }
         let (format, iso) = match image {
             Image::Drive { format, iso } => (format, iso),
             Image::Compressed(_) => bail!("opening {}: it is compressed twice", path.display()),
         };
         let bus = seen.bus.unwrap_or(if iso { Bus::Cd } else { Bus::Virtio });
-        let drive = Drive::new(format, bus, seen.sector).map_err(|error| told(path, error))?;
-        Ok(Self { path: path.to_owned(), file, drive, may_name: seen.may_name })
+        let drive = Drive::new(format, bus, seen.sector).map_err(|error| told(path, seen.naming, error))?;
+        Ok(Self { path: path.to_owned(), file, drive, by_name })
     }
 
     /// What QEMU boots.
     pub fn payload(&self) -> anyhow::Result<Payload<Artefact>> {
         let image = match self.drive.format {
             // The names in it are relative to its own.
-            Format::Qcow2 | Format::Vmdk if self.may_name => Artefact::Named(self.absolute()?),
+            Format::Qcow2 | Format::Vmdk if self.by_name => Artefact::Named(self.absolute()?),
             Format::Raw | Format::Qcow2 | Format::Vmdk | Format::Vpc | Format::Vhdx | Format::Vdi => Artefact::Open(
                 self.file.try_clone().with_context(|| format!("opening {}", self.path.display()))?.into(),
             ),
@@ -97,11 +133,22 @@ impl Disk {
 fn look(mut file: &File, seen: Seen) -> Result<Image, DriveError> {
     // A block device's metadata does not know its length.
     let len = file.seek(SeekFrom::End(0))?;
-    identify(file, len, seen.may_name)
+    identify(file, len, seen.naming == Naming::Allowed)
 }
 
-fn told(path: &Path, error: DriveError) -> anyhow::Error {
-    anyhow!(error).context(format!("booting {}", path.display()))
+fn told(path: &Path, naming: Naming, error: DriveError) -> anyhow::Error {
+    let advice = match (&error, naming) {
+        (DriveError::Names(_), Naming::Refused) => Some("--allow-backing lets it"),
+        (DriveError::Names(_), Naming::Allowed | Naming::Never) => {
+            Some("qemu-img convert -O qcow2 makes one image of it that names none")
+        }
+        (DriveError::Unreadable(_) | DriveError::Foreign(_) | DriveError::SectorSize(_), _) => None,
+    };
+    let error = anyhow!(error).context(format!("booting {}", path.display()));
+    match advice {
+        Some(advice) => output::advise(error, advice),
+        None => error,
+    }
 }
 
 /// The machine around a disk.

@@ -5,28 +5,33 @@ mod print;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use regex::bytes::Regex;
 
 use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
-use super::proof::{Claims, Ending, Proof, prove};
+use super::proof::{Claims, Ending, Message, Proven, prove};
 use crate::check::{Report, Severity, disk, initrd, program, rules};
-use crate::disk::bootsector::decode_message;
+use crate::disk::bootsector::{decode_message, recognise};
 use crate::disk::mbr::BOOT_CODE;
-use crate::disk::{Medium, SectorSize, gpt};
+use crate::disk::{Guid, Medium, SectorSize, gpt};
 use crate::spec::FirmwareRef;
 
 /// Exit code where a rule is broken that counts.
 const BROKEN: u8 = 1;
+
+/// What `--timeout` limits here.
+const TIMEOUT: &str =
+    "With --boot: longest time of each boot, such as 90, 90s, 5m, or `none` (also 0). Default: 1m by BIOS, 5m by UEFI";
 
 /// Check a disk image, UKI or initrd against the rules of firmware and tools
 ///
 /// Disk images are raw files, block devices, qcow2 and fixed VHD; they are only read. Each finding names its rule, where
 /// it is, who breaks by it and what helps.
 #[derive(Debug, Args)]
+#[command(mut_arg("timeout", |timeout| timeout.help(TIMEOUT)))]
 #[command(after_help = "Examples:
   bootling check disk.qcow2
   bootling check --strict --ignore size-mib disk.raw
@@ -35,7 +40,8 @@ const BROKEN: u8 = 1;
   bootling check --boot disk.img            proof: the message on three consoles, and UEFI
 
 Exit status: 0 without errors, 1 with errors (with --strict: or warnings) or where --boot
-proved otherwise, 2 for wrong usage, 125 where FILE could not be checked.
+proved otherwise, 2 for wrong usage, 125 where FILE could not be checked, 128+n where
+signal n ended --boot.
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct CheckArgs {
@@ -93,7 +99,14 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
             .and_then(|()| out.flush())
             .context("printing what was found")?;
     }
-    let proofs = if args.boot { Some(boot(file, args)?) } else { None };
+    let proofs = match args.boot.then(|| boot(file, args)).transpose()? {
+        None => None,
+        Some(Proven::All(proofs)) => Some(proofs),
+        Some(Proven::Interrupted(outcome)) => {
+            output::fail(&anyhow!(outcome.sentence().unwrap_or_default()).context(format!("booting {name}")));
+            return Ok(outcome.exit_code());
+        }
+    };
     let printed = match (args.json, &proofs) {
         (true, proofs) => print::json(&name, &report, proofs.as_deref(), &mut out),
         (false, Some(proofs)) => print::proofs(proofs, args.quiet, &mut out),
@@ -106,7 +119,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
 }
 
 /// Boots a disk in every way.
-fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Vec<Proof>> {
+fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     let name = file.display();
     let Opened::Disk(image) = open(file).with_context(|| format!("booting {name}"))? else {
         bail!("booting {name}: it is not a disk image");
@@ -115,21 +128,27 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Vec<Proof>> {
     image.read_at(&mut code, 0).with_context(|| format!("reading {name}"))?;
     let sector =
         image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
+    // SeaBIOS starts nothing from sectors of another size: there is nobody to be told.
+    let told = sector == SectorSize::S512;
+    let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.kind == Guid::ESP);
     let claims = Claims {
         image: file,
         sector,
-        // SeaBIOS starts nothing from sectors of another size: there is nobody to be told.
-        message: decode_message(&code).filter(|_| sector == SectorSize::S512),
+        message: match decode_message(&code).filter(|_| told) {
+            Some(message) => Message::Said(message),
+            None if told && for_uefi => Message::Missing(recognise(&code)),
+            None => Message::NotNeeded,
+        },
         ending: match &args.expect {
             Some(line) => Ending::Line(line.clone()),
-            None => Ending::of(&image).with_context(|| format!("reading {name}"))?,
+            None => Ending::of(&image),
         },
         spec: args.machine.spec(FirmwareRef::Bios),
-        timeout: args.machine.timeout.and_then(|limit| limit.0),
+        timeout: args.machine.timeout,
     };
     // QEMU opens it next, and nobody else is to hold a lock of it.
     drop(image);
-    if claims.message.is_none() {
+    if matches!(claims.message, Message::NotNeeded) {
         output::note("it has no message of bootling's that a BIOS would show; only the boot by UEFI is tried");
     }
     prove(&claims)

@@ -76,15 +76,16 @@ pub enum Row {
 }
 
 /// An EFI system partition, or a disk that is a file system as a whole.
-struct Esp<'a> {
+pub struct Esp<'a> {
     number: u32,
     start: u64,
     sector: u64,
-    volume: Volume<Window<&'a Image>>,
+    /// Its file system.
+    pub volume: Volume<Window<&'a Image>>,
 }
 
 /// The volumes of a disk that firmware reads, as far as they can be read.
-fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>, (u32, Fault)>> {
+pub fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>, (u32, Fault)>> {
     let open = |number, start, len, sector: SectorSize| {
         let volume = Volume::open(Window::new(image, start, len)).map_err(|fault| (number, fault))?;
         Ok(Esp { number, start, sector: sector.bytes(), volume })

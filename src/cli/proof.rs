@@ -4,32 +4,36 @@
 //! on the serial console (as under `-nographic`), with none; and OVMF, up to the verdict of the command inside, or as far
 //! as can be told of a system that is not ours. The image is only read, and its digest is the same afterwards.
 
+mod ending;
 mod message;
+mod stop;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-use regex::bytes::Regex;
+use anyhow::{Context, anyhow, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use self::ending::Ending;
 use self::message::Expected;
-use super::boot_disk::{self, Disk, Seen};
+use self::stop::Stop;
+use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
+use super::boot_options::LimitArg;
 use crate::boot::expect::Expectations;
 use crate::boot::guest::Guest;
 use crate::boot::machine::{Display, Machine};
 use crate::boot::plain;
 use crate::boot::screen::Wanted;
-use crate::boot::session::{ConsoleSink, Foreground, Settings, Watch, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
-use crate::disk::{Medium, SectorSize};
-use crate::proto;
+use crate::disk::SectorSize;
+use crate::disk::bootsector::Found;
 use crate::spec::{BootSpec, FirmwareRef};
 use crate::verdict::{Outcome, judge};
 
@@ -41,8 +45,6 @@ const UEFI_LIMIT: Duration = Duration::from_secs(300);
 const LINGER: Duration = Duration::from_millis(1500);
 /// Of a console that is kept for counting.
 const CONSOLE_BYTES: u64 = 4 << 20;
-/// Of a disk that is searched for our pid 1's job.
-const SEARCHED: u64 = 1 << 30;
 
 /// What is to be proven.
 #[derive(Debug)]
@@ -51,25 +53,25 @@ pub struct Claims<'a> {
     pub image: &'a Path,
     /// Its logical sectors.
     pub sector: SectorSize,
-    /// What its boot sector says; `None` where it says nothing of ours, and BIOS boots prove nothing.
-    pub message: Option<String>,
+    /// What its boot sector says.
+    pub message: Message,
     /// How the boot by UEFI ends well.
     pub ending: Ending,
     /// The machine; its firmware is of no account.
     pub spec: BootSpec,
     /// Longest time of each boot; `None`: a minute by BIOS, five by UEFI.
-    pub timeout: Option<Duration>,
+    pub timeout: Option<LimitArg>,
 }
 
-/// How a boot by UEFI ends well.
+/// What a boot sector has for whoever starts the disk by BIOS.
 #[derive(Debug)]
-pub enum Ending {
-    /// Our pid 1 tells that the command ended with status 0.
-    Status,
-    /// A line of the console matches.
-    Line(Regex),
-    /// The firmware starts a program of the disk.
-    HandOver,
+pub enum Message {
+    /// This text.
+    Said(String),
+    /// None that could be proven, though the disk is one that UEFI starts.
+    Missing(Found),
+    /// None, and nobody is to be told anything: boots by BIOS prove nothing.
+    NotNeeded,
 }
 
 /// One thing that was tried.
@@ -85,46 +87,13 @@ pub struct Proof {
     pub took_ms: u64,
 }
 
-impl Ending {
-    /// The ending that suits a disk: the command's, where our pid 1 is on it, else the hand-over.
-    pub fn of(disk: &impl Medium) -> io::Result<Self> {
-        let job = proto::job::PATH.trim_start_matches('/').as_bytes();
-        let mut window = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < disk.size().min(SEARCHED) {
-            let len = usize::try_from(disk.size() - at).unwrap_or(window.len()).min(window.len());
-            disk.read_at(&mut window[..len], at)?;
-            if window[..len].windows(job.len()).any(|found| found == job) {
-                return Ok(Self::Status);
-            }
-            // The job's name may lie across two windows.
-            at += (len.saturating_sub(job.len() - 1) as u64).max(1);
-            if len < window.len() {
-                break;
-            }
-        }
-        Ok(Self::HandOver)
-    }
-
-    fn expectations(&self) -> anyhow::Result<Expectations> {
-        let regex = |text: &str| Regex::new(text).context("reading a pattern of our own");
-        // EDK2, `MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c` and `BdsDxe`: both lines of every version so far.
-        let shell = regex("BdsDxe: starting Boot[0-9A-F]{4} \"EFI Internal Shell\"")?;
-        let (wanted, rejected) = match self {
-            Self::Status => (regex("bootling: (?:exited with status|killed by signal) [0-9]+")?, vec![shell]),
-            Self::Line(line) => (line.clone(), Vec::new()),
-            Self::HandOver => (regex("BdsDxe: starting Boot[0-9A-F]{4} \"")?, vec![shell]),
-        };
-        Ok(Expectations::new(vec![wanted], Vec::new(), rejected))
-    }
-
-    fn says(&self, line: &str) -> (bool, String) {
-        match self {
-            Self::Status => (line.ends_with("exited with status 0"), line.to_owned()),
-            Self::Line(_) => (true, format!("it said {line:?}")),
-            Self::HandOver => (true, format!("the firmware started it: {line}")),
-        }
-    }
+/// How proving ended.
+#[derive(Debug)]
+pub enum Proven {
+    /// Everything was tried.
+    All(Vec<Proof>),
+    /// A signal to us ended it.
+    Interrupted(Outcome),
 }
 
 /// What a machine is to show.
@@ -146,6 +115,15 @@ impl Trial {
         }
     }
 
+    /// How long it may take, where `given` says so or not.
+    fn limit(self, given: Option<LimitArg>) -> Option<Duration> {
+        let usual = match self {
+            Self::Uefi => UEFI_LIMIT,
+            Self::Vga | Self::Mirrored | Self::NoVga => BIOS_LIMIT,
+        };
+        given.map_or(Some(usual), |limit| limit.0)
+    }
+
     const fn display(self) -> Display {
         match self {
             Self::Vga | Self::Uefi => Display::Vga,
@@ -156,11 +134,25 @@ impl Trial {
 }
 
 /// Boots the image in every way, and tells how each came out. An error is one of ours or of the host.
-pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
-    let before = digest(claims.image)?;
+pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
+    let stop = Stop::new().context("catching signals")?;
+    let proofs = all(claims, &stop);
+    // Whatever came of the rest: there is more of it than was seen.
+    match (stop.signal(), proofs) {
+        (Some(signal), _) => Ok(Proven::Interrupted(Outcome::Interrupted { signal })),
+        (None, proofs) => proofs.map(Proven::All),
+    }
+}
+
+/// The same, as far as it comes before it is stopped.
+fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
+    let before = digest(claims.image, stop)?;
     let uefi = FirmwareRef::Uefi { secure: false };
     let uefi = boot_disk::machine(&BootSpec { firmware: uefi, ..claims.spec.clone() }, Display::Vga, true)?;
-    let expected = claims.message.as_deref().map(Expected::new).transpose()?;
+    let expected = match &claims.message {
+        Message::Said(text) => Some(Expected::new(text)?),
+        Message::Missing(_) | Message::NotNeeded => None,
+    };
     let mut trials = vec![(Trial::Uefi, uefi)];
     if expected.is_some() {
         let spec = BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() };
@@ -170,17 +162,20 @@ pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
         }
     }
     // Not before ours is open: a disk that cannot be a drive is told as such.
-    let seen = Seen { bus: None, sector: claims.sector, may_name: false };
-    let disk = Disk::open(claims.image, seen, true)?;
+    let (naming, unpacking) = (Naming::Never, Unpacking::Silent);
+    let disk = Disk::open(claims.image, Seen { bus: None, sector: claims.sector, naming, unpacking })?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
     // The order of trials is the longest first; a queue that a panic has poisoned is not gone on with.
-    let next = || waiting.lock().ok()?.pop();
+    let next = || if stop.is_set() { None } else { waiting.lock().ok()?.pop() };
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some((trial, machine)) = next() {
-                    let proof = try_out(trial, &machine, &disk, claims, expected.as_ref());
+                    let proof = try_out(trial, &machine, &disk, claims, expected.as_ref(), stop);
+                    if proof.is_err() {
+                        stop.set();
+                    }
                     if let Ok(mut done) = done.lock() {
                         done.push((trial, proof));
                     }
@@ -194,8 +189,13 @@ pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Vec<Proof>> {
         [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Uefi].iter().position(|at| at == trial)
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
+    if let Message::Missing(found) = &claims.message {
+        let says =
+            format!("no message: in its place is {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
+        proofs.insert(0, Proof { what: "BIOS", holds: false, says, took_ms: 0 });
+    }
     let start = Instant::now();
-    let holds = digest(claims.image)? == before;
+    let holds = digest(claims.image, stop)? == before;
     let says = if holds { "its digest is the same as before" } else { "its digest is another than before" };
     proofs.push(Proof { what: "image unchanged", holds, says: says.to_owned(), took_ms: millis(start.elapsed()) });
     Ok(proofs)
@@ -208,6 +208,7 @@ fn try_out(
     disk: &Disk,
     claims: &Claims<'_>,
     expected: Option<&Expected>,
+    stop: &Stop,
 ) -> anyhow::Result<Proof> {
     let mut console = tempfile::tempfile().context("making a file for the console")?;
     let expectations = match (trial, expected) {
@@ -222,9 +223,10 @@ fn try_out(
     let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
     let last_look = Wanted { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let settings = Settings {
-        timeout: claims.timeout.or(Some(if trial == Trial::Uefi { UEFI_LIMIT } else { BIOS_LIMIT })),
+        timeout: trial.limit(claims.timeout),
         boot_timeout: None,
         foreground: Foreground::Nobody,
+        shown_on: ShownOn::Stdout,
         console: ConsoleSink::File(console.try_clone().context("making a file for the console")?),
         show_qemu: false,
         quiet: true,
@@ -233,6 +235,8 @@ fn try_out(
     };
     let booting = || format!("booting {} ({})", claims.image.display(), trial.what());
     let signals = Signals::catch().context("catching signals")?;
+    // A signal from before is not among those that this guest will be ended by.
+    ensure!(!stop.is_set(), "{}: it was stopped", booting());
     let guest = Guest::start(machine, &disk.payload()?).context("starting QEMU").with_context(booting)?;
     let transcript = converse(guest, settings, signals).with_context(booting)?;
     let outcome = judge(&transcript);
@@ -247,6 +251,9 @@ fn try_out(
         (Trial::Uefi, Outcome::Expected { line }, _) => claims.ending.says(line),
         (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
             message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_look.text))
+        }
+        (Trial::Uefi, ..) => {
+            (false, format!("{}; it was to end with {}", not_met(&outcome, &transcript), claims.ending.wants()))
         }
         _ => (false, not_met(&outcome, &transcript)),
     };
@@ -263,11 +270,12 @@ fn not_met(outcome: &Outcome, transcript: &Transcript) -> String {
     }
 }
 
-fn digest(path: &Path) -> anyhow::Result<[u8; 32]> {
+fn digest(path: &Path, stop: &Stop) -> anyhow::Result<[u8; 32]> {
     let mut digest = Sha256::new();
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut piece = vec![0; 1 << 20];
     loop {
+        ensure!(!stop.is_set(), "reading {}: it was stopped", path.display());
         match file.read(&mut piece).with_context(|| format!("reading {}", path.display()))? {
             0 => return Ok(digest.finalize().into()),
             len => digest.update(&piece[..len]),
@@ -277,4 +285,19 @@ fn digest(path: &Path) -> anyhow::Result<[u8; 32]> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BIOS_LIMIT, LimitArg, Trial, UEFI_LIMIT};
+    use std::time::Duration;
+
+    #[test]
+    fn none_is_no_limit_and_nothing_is_the_usual_one() {
+        assert_eq!(Trial::Uefi.limit(None), Some(UEFI_LIMIT));
+        assert_eq!(Trial::Vga.limit(None), Some(BIOS_LIMIT));
+        assert_eq!(Trial::Vga.limit(Some(LimitArg(None))), None);
+        let second = Duration::from_secs(1);
+        assert_eq!(Trial::Uefi.limit(Some(LimitArg(Some(second)))), Some(second));
+    }
 }

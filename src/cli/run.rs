@@ -17,7 +17,7 @@ use super::prepare::{self, Prepared};
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::guest::{Artefact, Guest};
-use crate::boot::session::{ConsoleSink, Foreground, Settings, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, converse};
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
@@ -168,6 +168,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
             (false, true) => Foreground::Terminal,
             (false, false) => Foreground::Streams,
         },
+        shown_on: ShownOn::Stdout,
         console: console_sink(&spec)?,
         show_qemu: !spec.qemu_args.is_empty(),
         quiet: args.quiet,

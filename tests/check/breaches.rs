@@ -40,6 +40,18 @@ const SMALL: &[(&[&str], Break)] = &[
         d[..440].fill(0);
         put(d, 0, b"\xBE\x15\x7C\xB4\x0E\xBA\xF8\x03\xAC\x3C\x00\x74\x05\xCD\x10\xEE\xEB\xF6\xF4\xEB\xFDSTOP\r\n\0");
     }),
+    (&["message-broken"], |d| {
+        // The text of byebyebios runs on into the partition table.
+        d[..440].fill(b'x');
+        put(d, 0, b"\xBE\x15\x7C\xB4\x0E\xBA\xF8\x03\xAC\x3C\x00\x74\x05\xCD\x10\xEE\xEB\xF6\xF4\xEB\xFD");
+    }),
+    (&["message-broken"], |d| {
+        // Of ours its end is gone, then its beginning, then where it stands.
+        let end = d[..440].iter().rposition(|byte| *byte != 0).expect("a message");
+        d[end - 20..440].fill(b'x');
+    }),
+    (&["message-broken"], |d| d[0x6C..0x80].fill(0)),
+    (&["message-broken"], |d| put(d, 0x10, &[0xFF, 0xFF])),
     (&["loader-stray"], |d| {
         d[..440].fill(0);
         put(d, 200, b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0");

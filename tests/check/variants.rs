@@ -132,4 +132,8 @@ fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
     put(&mut signed, 0x98 + 144, &at.to_le_bytes());
     put(&mut signed, 0x98 + 148, &64_u32.to_le_bytes());
     assert_eq!(ids(&program(&signed, "x")), BTreeSet::from(["sign-stale"]));
+    // Its headers end before what is left out of a digest: there is nothing that a signature could cover.
+    put(&mut signed, 0x98 + 60, &16_u32.to_le_bytes());
+    let report = program(&signed, "x");
+    assert_eq!(ids(&report), BTreeSet::from(["pe-broken"]), "{:#?}", told(&report));
 }

@@ -144,6 +144,13 @@ impl Look {
         Ok(Progress::Orders(self.send(&orders)))
     }
 
+    /// Gives the look up: what is still to be ordered so that a machine that ran goes on.
+    pub fn give_up(&mut self) -> Vec<u8> {
+        self.step = Step::Resume;
+        let orders = self.orders();
+        self.send(&orders)
+    }
+
     fn after_text(&self) -> Step {
         if self.wanted.picture { Step::Picture } else { Step::Resume }
     }
@@ -201,7 +208,7 @@ fn picture(scratch: &File) -> io::Result<Result<Picture, String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Look, Progress, Seen, Wanted};
+    use super::{Look, Progress, Registers, Seen, Step, Wanted};
     use crate::boot::screen::registers::MEMORY_BYTES;
     use serde_json::{Value, json};
     use std::fs::File;
@@ -271,6 +278,22 @@ mod tests {
         assert_eq!(seen.picture.expect("asked for").expect("a picture").width, 1);
         assert!(!told.iter().any(|order| order == "pmemsave" || order == "cont" || order == "stop"), "{told:?}");
         assert_eq!(told.last().map(String::as_str), Some("screendump"));
+    }
+
+    #[test]
+    fn a_look_that_fails_does_not_leave_the_machine_standing() {
+        let short = scratch(b"too short");
+        for (running, more) in [(true, 1), (false, 0)] {
+            let (mut look, _) = Look::begin(Wanted { text: false, picture: true }, String::new(), running, 5);
+            let mode_3 = Registers([0x0e, 0x4f, 0x1f, 0x4f, 0, 0, 0x8f, 0x28]);
+            look.step = Step::Memory(mode_3.layout().expect("text"));
+            let count = look.count as u64;
+            let results: Vec<_> = (5..5 + count).map(|id| look.reply(id, Ok(json!({})), &short)).collect();
+            assert!(results.last().is_some_and(Result::is_err), "{results:?}");
+            let orders = String::from_utf8(look.give_up()).expect("JSON");
+            assert_eq!(orders.matches("\"cont\"").count(), more, "{orders}");
+            assert_eq!(look.next(), 5 + count + more as u64);
+        }
     }
 
     #[test]

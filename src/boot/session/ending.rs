@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{FLUSH_GRACE, QEMU_LINES, QUIT_GRACE, Session, Watch, ends, timespec};
+use super::{FLUSH_GRACE, QEMU_LINES, QUIT_GRACE, Session, Watch, timespec};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Goal, Transcript};
 
@@ -50,6 +50,7 @@ impl Session<'_> {
             missing: watch.map(|watch| watch.expectations.missing()).unwrap_or_default(),
             screen: self.watching.seen,
             qemu_said,
+            console_lost: self.console_lost,
             duration: self.start.elapsed(),
         })
     }
@@ -83,7 +84,7 @@ impl Session<'_> {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            if let Some(signal) = self.signals.pending().into_iter().find(|signal| ends(*signal)) {
+            if let Some(signal) = self.signals.ending() {
                 self.end(Event::Interrupted { signal });
                 break;
             }

@@ -43,6 +43,7 @@ impl<'tty> Session<'tty> {
             ConsoleSink::File(file) => {
                 if let Err(error) = file.write_all(bytes) {
                     self.settings.console = ConsoleSink::Nowhere;
+                    self.console_lost = Some(error.to_string());
                     self.say(&format!("writing the console's file failed, and stops here: {error}"));
                 }
             }

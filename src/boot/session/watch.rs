@@ -98,6 +98,9 @@ impl Session<'_> {
                 self.watching.seen = seen;
             }
             Err(error) => {
+                // The machine stands still for as long as it is looked at.
+                self.orders.extend(look.give_up());
+                self.write_orders();
                 self.watching.next = look.next();
                 self.say(&format!("reading what QEMU said of the screen failed: {error}"));
             }

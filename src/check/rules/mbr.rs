@@ -64,6 +64,11 @@ rules! {
         "whoever starts it by legacy BIOS sees a blank screen",
         "bootling stamp IMAGE",
         "libvirt, QEMU, Proxmox and VirtualBox start by BIOS where not told otherwise";
+    MESSAGE_BROKEN = Error "message-broken",
+        "the message behind a boot sector's stub is whole",
+        "whoever starts the disk by legacy BIOS sees noise, or waits before a machine that hangs",
+        "bootling stamp IMAGE",
+        "bootling's stubs/bootsector; byebyebios' bootstub.S";
     MESSAGE_GARBLED = Note "message-garbled",
         "the boot sector prints its message once on the screen and once on the serial port",
         "byebyebios under -nographic or sercon shows each character twice (SSTTOOPP)",

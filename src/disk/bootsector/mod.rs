@@ -14,7 +14,7 @@ mod recognise;
 pub use message::{MOST_COLUMNS, MOST_ROWS, Message, MessageError};
 pub use ours::decode_message;
 pub use preset::Preset;
-pub use recognise::{Found, recognise};
+pub use recognise::{Found, is_byebyebios_whole, recognise};
 
 use super::mbr::BOOT_CODE;
 

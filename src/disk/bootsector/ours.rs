@@ -10,13 +10,17 @@ const HEAD: usize = 0x2A;
 /// Where in it the message's address stands.
 const ADDRESS: std::ops::Range<usize> = 0x10..0x12;
 
-/// Where the message stands in `code`, if it is a stub of ours.
-pub(super) fn message_offset(code: &[u8; BOOT_CODE]) -> Option<usize> {
+/// Whether `code` begins as a stub of ours does, whatever has become of its message.
+pub(super) fn is_stub(code: &[u8; BOOT_CODE]) -> bool {
     let ours = Then::Halt.code();
-    let same = (0..HEAD).all(|at| ADDRESS.contains(&at) || code[at] == ours[at]);
+    (0..HEAD).all(|at| ADDRESS.contains(&at) || code[at] == ours[at])
+}
+
+/// Where the message stands in `code`, if it is a stub of ours.
+fn message_offset(code: &[u8; BOOT_CODE]) -> Option<usize> {
     let [low, high] = [code[ADDRESS.start], code[ADDRESS.start + 1]];
     let offset = usize::from(u16::from_le_bytes([low, high])).checked_sub(LOADED_AT)?;
-    (same && (HEAD..BOOT_CODE).contains(&offset)).then_some(offset)
+    (is_stub(code) && (HEAD..BOOT_CODE).contains(&offset)).then_some(offset)
 }
 
 /// What a stub of ours shows, line ends as LF; `None` where it is none of ours, or its message is damaged.

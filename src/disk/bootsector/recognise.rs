@@ -94,6 +94,12 @@ impl Sign {
     }
 }
 
+/// Whether what follows the ancestor's code ends inside the boot code, as its text does; else it goes on printing what
+/// comes behind, the partition table first.
+pub fn is_byebyebios_whole(code: &[u8; BOOT_CODE]) -> bool {
+    code[BYEBYEBIOS.len()..].contains(&0)
+}
+
 impl Found {
     /// Whether it may be replaced without asking: nothing that starts a system is lost.
     pub const fn is_replaceable(&self) -> bool {
@@ -121,7 +127,7 @@ pub fn recognise(code: &[u8; BOOT_CODE]) -> Found {
     if code.iter().all(|byte| *byte == 0) {
         return Found::Nothing;
     }
-    if ours::message_offset(code).is_some() {
+    if ours::is_stub(code) {
         return Found::Ours;
     }
     if code.starts_with(BYEBYEBIOS) {
