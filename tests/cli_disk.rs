@@ -266,11 +266,9 @@ error: making an EFI program alone: --root is for disks
 
 "#]],
     );
-    for (option, value, what) in [
-        ("--esp", "tiny", "--esp"),
-        ("--sector-size", "dual", "--sector-size"),
-        ("--preset", "ec2", "a boot sector"),
-    ] {
+    for (option, value, what) in
+        [("--esp", "tiny", "--esp"), ("--sector-size", "dual", "--sector-size"), ("--preset", "ec2", "a boot sector")]
+    {
         let said = format!("error: making an EFI program alone: {what} is for disks\n");
         case.fails(&["-o", "x.efi", "--efi", "app.efi", option, value], said);
     }

@@ -1,5 +1,7 @@
 //! Unified kernel images (UAPI.5): a stub of systemd's with sections for kernel, command line and initrd.
 
+use std::collections::HashSet;
+
 use super::efi::at;
 use super::rules::efi::{
     UKI_ALIGNMENT, UKI_EMPTY, UKI_FULL, UKI_IN_PLACE, UKI_KERNEL_OLD, UKI_LINUX, UKI_SECTIONS, UKI_STUB, UKI_TWICE,
@@ -60,13 +62,15 @@ pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Repor
         report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "there is none");
     }
     let profiles = pe.section(".profile").is_some();
-    for (index, section) in pe.sections.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for section in &pe.sections {
         let name = section.name();
         if !PAYLOAD.contains(&name.as_str()) {
             continue;
         }
         payload(pe, section, path, report);
-        let again = pe.sections[..index].iter().any(|before| before.name == section.name);
+        // A table can have 65,535 of them.
+        let again = !seen.insert(section.name);
         if again && !profiles && !SEVERAL.contains(&name.as_str()) {
             report.add(UKI_TWICE, at(path, section), format!("{name} is there already"));
         }

@@ -340,6 +340,7 @@ fn each_breach_breaks_its_rules_and_no_others() {
         "pe-large",
         "sign-stale",
         "initrd-cut",
+        "loader-cut",
         "fat-kind",
         "sign-none",
     ];
