@@ -24,11 +24,15 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     let largest = tables.iter().map(|gpt| gpt.sector).max().unwrap_or(gpt.sector);
     let esps: Vec<_> = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP && part.last >= part.first).collect();
     if esps.is_empty() {
-        report.add(ESP_NONE, Place::part("partitions"), format!("none of {} is one", gpt.partitions.len()));
+        report.add(
+            ESP_NONE,
+            Place::part("partitions"),
+            format!("none of the {} partitions is one", gpt.partitions.len()),
+        );
     }
     if let [_, second, ..] = esps.as_slice() {
         let place = Place::part(format!("partition {}", second.number)).lba(second.first.0, gpt.sector);
-        report.add(ESP_SEVERAL, place, format!("{} are", esps.len()));
+        report.add(ESP_SEVERAL, place, format!("{} partitions are EFI system partitions", esps.len()));
     }
     // A table can have thousands of them, each with 100,000 files.
     for esp in esps.iter().take(4) {

@@ -81,10 +81,10 @@ fn tell(seen: Survey, name: &str, report: &mut Report) {
         return;
     }
     match init {
-        None => report.add(INITRD_INIT, place(), "there is none"),
+        None => report.add(INITRD_INIT, place(), "there is no /init"),
         // A link is as good as what it leads to, which the kernel alone can tell.
         Some(mode) if mode & 0o170_000 == 0o120_000 => {}
         Some(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {}
-        Some(mode) => report.add(INITRD_INIT, place(), format!("it is {}", type_and_permissions(mode))),
+        Some(mode) => report.add(INITRD_INIT, place(), format!("/init is {}", type_and_permissions(mode))),
     }
 }

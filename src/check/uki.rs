@@ -9,13 +9,9 @@ use super::rules::efi::{
 };
 use super::{Place, Report, initrd};
 use crate::disk::pe::{Pe, Section};
+use crate::disk::uki::{self, UkiSection};
 use crate::disk::{Medium, Stream, Window};
 
-/// Sections that the stub reads, `.sbat` left out, which belongs to the stub itself.
-const PAYLOAD: [&str; 15] = [
-    ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".pcrsig", ".pcrpkey",
-    ".profile", ".dtbauto", ".hwids", ".efifw", ".sdmagic",
-];
 /// Those that may be there several times.
 const SEVERAL: [&str; 3] = [".dtbauto", ".hwids", ".efifw"];
 /// Those that are missed.
@@ -38,9 +34,9 @@ fn text<M: Medium>(pe: &Pe, file: &M, name: &str) -> Option<String> {
 pub(super) fn facts<M: Medium>(pe: &Pe, file: &M) -> String {
     let kind = if pe.section(".linux").is_some() { "UKI" } else { "EFI program" };
     let mut facts = format!("{kind} for {}, {} bytes", pe.machine, pe.size);
-    if let Some(stub) = text(pe, file, ".sdmagic") {
+    if let Ok(Some(stub)) = uki::says(pe, file) {
         facts += ", ";
-        facts += stub.trim_matches('#').trim().trim_start_matches("LoaderInfo: ");
+        facts += &stub;
     }
     if let Some(uname) = text(pe, file, ".uname") {
         facts += ", Linux ";
@@ -59,13 +55,15 @@ pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Repor
         report.add(UKI_STUB, Place::part(path), "there is no .sdmagic");
     }
     if room(pe) == 0 {
-        report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "there is none");
+        report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "the table is full");
     }
     let profiles = pe.section(".profile").is_some();
     let mut seen = HashSet::new();
     for section in &pe.sections {
         let name = section.name();
-        if !PAYLOAD.contains(&name.as_str()) {
+        // What the stub reads; `.sbat` belongs to the stub itself.
+        let known = UkiSection::named(&name).is_some_and(|section| section != UkiSection::Sbat);
+        if !known && name != ".sdmagic" {
             continue;
         }
         payload(pe, section, path, report);

@@ -126,7 +126,7 @@ const SMALL: &[(&[&str], Break)] = &[
     (&["gpt-entry-size"], |d| rehead(d, |header| header.entry_size = 256)),
     (&["gpt-entry-count"], |d| rehead(d, |header| header.entry_count = u32::MAX)),
     (&["gpt-array", "gpt-usable"], |d| retable(d, |gpt| gpt.header.first_usable = Lba(33))),
-    (&["gpt-usable"], |d| retable(d, |gpt| gpt.header.last_usable = Lba(gpt.header.alternate_lba.0 - 4))),
+    (&["gpt-array", "gpt-usable"], |d| retable(d, |gpt| gpt.header.last_usable = Lba(gpt.header.alternate_lba.0 - 4))),
     (&["gpt-copies"], |d| rehead(d, |header| header.disk_guid = Guid::ESP)),
     (&["gpt-guid"], |d| retable(d, |gpt| gpt.header.disk_guid = Guid::ZERO)),
     (&["gpt-guid"], |d| retable(d, |gpt| gpt.partitions[0].id = Guid::ZERO)),
@@ -472,4 +472,19 @@ fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
     put(&mut signed, 0x98 + 144, &at.to_le_bytes());
     put(&mut signed, 0x98 + 148, &64_u32.to_le_bytes());
     assert_eq!(ids(&program(&signed, "x")), BTreeSet::from(["sign-stale"]));
+}
+
+#[test]
+fn few_entries_are_no_breach_where_room_is_kept_for_many() {
+    let mut image = small();
+    let mut gpt = read(&image, SectorSize::S512, Copy::Primary).expect("a table");
+    let mut entries = image[1024..1024 + 56 * 128].to_vec();
+    entries.resize(56 * 128, 0);
+    gpt.header.entry_count = 56;
+    gpt.header.entries_crc = crc32fast::hash(&entries);
+    for placed in gpt.encode() {
+        put(&mut image, placed.offset as usize, &placed.bytes);
+    }
+    let report = disk(&image, None);
+    assert_eq!(ids(&report), BTreeSet::from(NOTED), "{:#?}", told(&report));
 }

@@ -84,15 +84,15 @@ fn programs_and_initrds_are_checked_as_what_they_are() {
     let case = Case::new();
     case.bootling(&["check", "--quiet", "app.efi"]).assert().success().stdout_eq("");
     fs::write(case.path().join("initrd"), recipe::initrd(b"init", 0o100_644)).expect("a file");
-    case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r#"
+    case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r"
 initrd: initrd, 1 entries, 10 bytes in 1 segment
-warning[initrd-init] initrd: it is -rw-r--r--
+warning[initrd-init] initrd: /init is -rw-r--r--
     rule:   there is an /init that can be run
     breaks: the kernel looks for a root file system by itself, and panics where root= names none
     mend:   bootling build makes one; rdinit= names another program
 initrd: 1 warning
 
-"#]]);
+"]]);
     case.bootling(&["check", "missing"])
         .assert()
         .code(125)
@@ -118,7 +118,7 @@ partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
     assert_eq!((&rows[3]["lba"], &rows[3]["size"]), (&lba.into(), &uki().len().into()));
     let uki =
         case.bootling(&["cat", "disk.raw", "EFI/BOOT/BOOTX64.EFI"]).assert().success().get_output().stdout.clone();
-    case.bootling(&["ls", "-"]).stdin(uki).assert().success().stdout_eq(str![[r#"
+    case.bootling(&["ls", "-"]).stdin(uki).assert().success().stdout_eq(str![[r"
 .text              4  offset 0x00000400  address 0x00001000
 .sdmagic          38  offset 0x00000600  address 0x00002000
 .osrel             8  offset 0x00000800  address 0x00003000
@@ -127,13 +127,13 @@ partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
 .initrd          252  offset 0x00000e00  address 0x00006000
 .linux          1536  offset 0x00001000  address 0x00007000
 
-"#]]);
+"]]);
     case.bootling(&["cat", "app.efi", ".cmdline"]).assert().success().stdout_eq("console=ttyS0");
     let initrd = case.bootling(&["cat", "app.efi", ".initrd"]).assert().success().get_output().stdout.clone();
-    case.bootling(&["ls", "-"]).stdin(initrd).assert().success().stdout_eq(str![[r#"
+    case.bootling(&["ls", "-"]).stdin(initrd).assert().success().stdout_eq(str![[r"
 -rwxr-xr-x  1 0 0         10 1970-01-01 00:00 init
 
-"#]]);
+"]]);
 }
 
 #[test]

@@ -141,7 +141,9 @@ fn what_fsck_complains_of_is_a_problem_here() {
         ("circle", |disk| {
             let at = entry(disk, b"BOOTX64 EFI") + 26;
             let first = u16::from_le_bytes([disk[at], disk[at + 1]]);
-            fats(disk).iter().for_each(|at| put(disk, at + 2 * usize::from(first) + 2, &first.to_le_bytes()));
+            for at in fats(disk) {
+                put(disk, at + 2 * usize::from(first) + 2, &first.to_le_bytes());
+            }
         }),
         ("size", |disk| {
             let at = entry(disk, b"BOOTX64 EFI") + 28;

@@ -94,16 +94,6 @@ impl Sign {
     }
 }
 
-impl Found {
-    /// Whether it may be replaced without asking: nothing that starts a system is lost.
-    pub const fn is_replaceable(&self) -> bool {
-        match self {
-            Self::Nothing | Self::Ours | Self::Byebyebios => true,
-            Self::Loader(_) | Self::Unknown => false,
-        }
-    }
-}
-
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -173,7 +163,6 @@ mod tests {
             ),
         ] {
             assert_eq!(recognise(&code), Found::Loader(name));
-            assert!(!recognise(&code).is_replaceable());
             assert_eq!(recognise(&code).to_string(), format!("the boot code of {name}"));
         }
         assert_eq!(recognise(&sector(BYEBYEBIOS, &["STOP"])), Found::Byebyebios);
