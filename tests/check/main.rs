@@ -1,7 +1,9 @@
 //! `bootling check`: what it finds in images that are broken, hostile, or made by others; one file a subject.
 
 mod breaches;
+mod change;
 mod cli;
 mod hostile;
 mod oracle;
 mod recipe;
+mod variants;

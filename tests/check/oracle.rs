@@ -8,6 +8,7 @@ use bootling::check::{Report, Severity, disk};
 use bootling::disk::fat::{Kind, Volume};
 use bootling::disk::{SectorSize, Window};
 
+use crate::change::entry;
 use crate::recipe::{ESP, Recipe, put, small, table, told};
 
 /// Runs a tool of Debian's `group test` (tools/setup).
@@ -84,6 +85,14 @@ fn images_of_the_usual_tools_have_no_errors_and_their_files_are_read() {
     }
 }
 
+type Change = fn(&mut Vec<u8>);
+
+/// Where both copies of the table begin.
+fn fats(disk: &[u8]) -> [usize; 2] {
+    let len = 512 * usize::from(u16::from_le_bytes([disk[ESP + 22], disk[ESP + 23]]));
+    [table(disk), table(disk) + len]
+}
+
 /// Rules that are broken and count.
 fn problems(report: &Report) -> Vec<&'static str> {
     let counted = report.findings.iter().filter(|finding| finding.rule.severity > Severity::Note);
@@ -92,7 +101,6 @@ fn problems(report: &Report) -> Vec<&'static str> {
 
 #[test]
 fn what_sgdisk_calls_a_problem_is_an_error_here() {
-    type Change = fn(&mut Vec<u8>);
     let dir = tempfile::tempdir().expect("a directory");
     let changes: [(&str, Change); 6] = [
         ("nothing", |_| {}),
@@ -120,15 +128,7 @@ fn what_sgdisk_calls_a_problem_is_an_error_here() {
 
 #[test]
 fn what_fsck_complains_of_is_a_problem_here() {
-    type Change = fn(&mut Vec<u8>);
     let dir = tempfile::tempdir().expect("a directory");
-    fn fats(disk: &[u8]) -> [usize; 2] {
-        let len = 512 * usize::from(u16::from_le_bytes([disk[ESP + 22], disk[ESP + 23]]));
-        [table(disk), table(disk) + len]
-    }
-    fn entry(disk: &[u8], short: &[u8; 11]) -> usize {
-        ESP + disk[ESP..].chunks(32).position(|entry| &entry[..11] == short).expect("an entry") * 32
-    }
     let changes: [(&str, Change); 9] = [
         ("nothing", |_| {}),
         ("dirty", |disk| disk[ESP + 37] |= 1),
@@ -136,8 +136,16 @@ fn what_fsck_complains_of_is_a_problem_here() {
             let at = fats(disk)[1] + 10;
             disk[at] ^= 1;
         }),
-        ("lost", |disk| fats(disk).iter().for_each(|at| put(disk, at + 2000, &[0xFF, 0xFF]))),
-        ("cut chain", |disk| fats(disk).iter().for_each(|at| put(disk, at + 10, &[0, 0]))),
+        ("lost", |disk| {
+            for at in fats(disk) {
+                put(disk, at + 2000, &[0xFF, 0xFF]);
+            }
+        }),
+        ("cut chain", |disk| {
+            for at in fats(disk) {
+                put(disk, at + 10, &[0, 0]);
+            }
+        }),
         ("circle", |disk| {
             let at = entry(disk, b"BOOTX64 EFI") + 26;
             let first = u16::from_le_bytes([disk[at], disk[at + 1]]);

@@ -13,6 +13,9 @@ use bootling::disk::{Guid, Lba, SectorSize};
 /// Where the ESP begins, and how long it is, in bytes.
 pub const ESP: usize = 1 << 20;
 
+/// What is noted of every disk of ours: it is no FAT32, and not signed.
+pub const NOTED: [&str; 2] = ["fat-kind", "sign-none"];
+
 /// A disk with one ESP, which has a UKI in it, and a message in its boot sector.
 pub struct Recipe {
     pub sector: SectorSize,

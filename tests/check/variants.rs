@@ -1,0 +1,148 @@
+//! Disks that are another kind as a whole: other sectors, two tables, sizes at a limit, programs of gigabytes.
+
+use std::collections::BTreeSet;
+
+use bootling::check::{disk, program};
+use bootling::disk::gpt::{Copy, Gpt, Header, read};
+use bootling::disk::{Guid, Lba, Medium, SectorSize};
+
+use crate::change::rerecord;
+use crate::recipe::{self, ESP, NOTED, Recipe, ids, put, small, table, told};
+
+#[test]
+fn disks_of_4096_byte_sectors_are_sound_and_no_bios_starts_them() {
+    let recipe =
+        Recipe { sector: SectorSize::S4096, kind: fatfs::FatType::Fat12, fat_sector: 4096, ..Recipe::default() };
+    let image = recipe.build();
+    let noted = BTreeSet::from(["fat-kind", "message-4kn", "sign-none"]);
+    let report = disk(&image, Some(SectorSize::S4096));
+    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    let report = disk(&image, Some(SectorSize::S512));
+    assert_eq!(ids(&report), &noted | &BTreeSet::from(["gpt-sector"]), "{:#?}", told(&report));
+    let small = Recipe { fat_sector: 512, kind: fatfs::FatType::Fat12, ..recipe }.build();
+    assert_eq!(ids(&disk(&small, None)), &noted | &BTreeSet::from(["fat-sector"]));
+    let odd = Recipe { extra: 4096, ..Recipe::default() }.build();
+    assert_eq!(ids(&disk(&odd, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["size-mib"]));
+}
+
+/// A disk with tables for both sector sizes. The larger one's partition has these sectors.
+fn dual(other: (u64, u64)) -> Vec<u8> {
+    let mut image = Recipe { fat_sector: 4096, kind: fatfs::FatType::Fat12, ..Recipe::default() }.build();
+    let (end, size) = (image.len(), image.len() as u64);
+    image[512..40_960].fill(0);
+    image[end - 40_960..].fill(0);
+    let table = |sector: SectorSize, entries: u64, partition| {
+        let first = Lba(40_960 / sector.bytes());
+        let mut gpt = Gpt::new(sector, size, Guid::derived(b"t", "disk"), Lba(entries), first, vec![partition]);
+        gpt.header.last_usable = Lba((size - 40_960) / sector.bytes() - 1);
+        gpt.encode()
+    };
+    for placed in table(SectorSize::S4096, 2, recipe::esp(other.0, other.1)) {
+        // A header is 92 bytes: what fills its sector is the other table's.
+        let len = if placed.bytes.len() == 4096 { 92 } else { placed.bytes.len() };
+        put(&mut image, placed.offset as usize, &placed.bytes[..len]);
+    }
+    let mut small = table(SectorSize::S512, 48, recipe::esp(2048, 2048 + (8 << 11) - 1));
+    let mut header = Header::decode(&small[3].bytes).expect("a header");
+    header.entries_lba = Lba((size - 36_864) / 512);
+    small[3].bytes = header.encode(SectorSize::S512);
+    small[2].offset = size - 36_864;
+    for placed in small {
+        put(&mut image, placed.offset as usize, &placed.bytes);
+    }
+    rerecord(&mut image, |mbr| mbr.records[0].sectors = u32::MAX);
+    image
+}
+
+#[test]
+fn two_tables_are_sound_together_or_told_apart() {
+    let image = dual((256, 256 + (8 << 8) - 1));
+    let noted = BTreeSet::from(NOTED);
+    let report = disk(&image, None);
+    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    for known in SectorSize::ALL {
+        assert_eq!(ids(&disk(&image, Some(known))), noted);
+    }
+    let shifted = dual((256, 256 + (8 << 8) - 2));
+    assert_eq!(ids(&disk(&shifted, None)), &noted | &BTreeSet::from(["dual-spans"]));
+    let mut sized = image.clone();
+    rerecord(&mut sized, |mbr| mbr.records[0].sectors = (image.len() / 512 - 1) as u32);
+    assert_eq!(ids(&disk(&sized, None)), &noted | &BTreeSet::from(["pmbr-size"]));
+    // The larger table's partition begins in the smaller one's entries.
+    let overlapping = ids(&disk(&dual((9, 256 + (8 << 8) - 1)), None));
+    assert!(overlapping.is_superset(&BTreeSet::from(["dual-overlap", "dual-spans", "part-range"])), "{overlapping:?}");
+}
+
+#[test]
+fn a_header_of_another_revision_is_told_of() {
+    let mut image = small();
+    for at in [512, image.len() - 512] {
+        image[at + 10] = 2;
+        image[at + 16..at + 20].fill(0);
+        let sum = crc32fast::hash(&image[at..at + 92]);
+        put(&mut image, at + 16, &sum.to_le_bytes());
+    }
+    assert_eq!(ids(&disk(&image, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["gpt-revision"]));
+}
+
+#[test]
+fn few_clusters_more_or_less_than_a_limit_are_told_of() {
+    let mut image = small();
+    let at = ESP + 19;
+    let sectors = u16::from_le_bytes([image[at], image[at + 1]]);
+    let reserved = (table(&image) - ESP) / 512 + 2 * usize::from(image[ESP + 22]) + 32;
+    assert!(usize::from(sectors) > reserved + 4090);
+    put(&mut image, at, &((reserved + 4090) as u16).to_le_bytes());
+    assert_eq!(ids(&disk(&image, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["fat-margin"]));
+}
+
+/// A file with a hole of gigabytes behind its beginning.
+struct Holey {
+    begin: Vec<u8>,
+    size: u64,
+}
+
+impl Medium for Holey {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        buffer.fill(0);
+        let start = usize::try_from(offset).expect("64 bits");
+        let there = self.begin.get(start..).unwrap_or_default();
+        let count = there.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&there[..count]);
+        Ok(())
+    }
+}
+
+#[test]
+fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
+    let begin = recipe::uki(&recipe::initrd(b"init", 0o100_755));
+    let large = Holey { begin: begin.clone(), size: 1 << 31 };
+    assert_eq!(ids(&program(&large, "x")), BTreeSet::from(["pe-large", "sign-none"]));
+    let mut signed = begin;
+    let (at, digest) = (signed.len() as u32, [7; 32]);
+    let oid = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
+    signed.extend([64, 0, 0, 0, 0, 2, 2, 0]);
+    signed.extend(oid);
+    signed.extend(digest);
+    signed.resize(at as usize + 64, 0);
+    put(&mut signed, 0x98 + 144, &at.to_le_bytes());
+    put(&mut signed, 0x98 + 148, &64_u32.to_le_bytes());
+    assert_eq!(ids(&program(&signed, "x")), BTreeSet::from(["sign-stale"]));
+}
+
+#[test]
+fn few_entries_are_no_breach_where_room_is_kept_for_many() {
+    let mut image = small();
+    let mut gpt = read(&image, SectorSize::S512, Copy::Primary).expect("a table");
+    gpt.header.entry_count = 56;
+    gpt.header.entries_crc = crc32fast::hash(&image[1024..1024 + 56 * 128]);
+    for placed in gpt.encode() {
+        put(&mut image, placed.offset as usize, &placed.bytes);
+    }
+    let report = disk(&image, None);
+    assert_eq!(ids(&report), BTreeSet::from(NOTED), "{:#?}", told(&report));
+}
