@@ -461,7 +461,7 @@ fn a_legacy_bios_gets_the_message_of_the_choice() {
     case.fails(
         &["-o", "y.img", "--efi", "app.efi", "--message", "long.txt"],
         str![[r#"
-error: reading the message in long.txt: reading the message: it has 30 rows; 23 are the most
+error: long.txt: reading the message: it has 30 rows; 23 are the most
 
 "#]],
     );

@@ -8,13 +8,12 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::image::Squeeze;
+use crate::image::stream::XZ_MEMORY_KIB;
 
 /// The largest disk that is believed in.
 const LIMIT: u64 = 1 << 40;
 /// Zeros are left out in pieces of this size.
 const PIECE: usize = 64 << 10;
-/// For dictionaries of xz, in KiB.
-const DICTIONARY: u32 = 512 << 10;
 
 /// Unpacks `file` into a file below `directory`.
 pub fn unpack(file: &File, squeeze: Squeeze, directory: &Path) -> io::Result<File> {
@@ -23,7 +22,7 @@ pub fn unpack(file: &File, squeeze: Squeeze, directory: &Path) -> io::Result<Fil
     let packed = BufReader::with_capacity(1 << 18, packed);
     match squeeze {
         Squeeze::Gzip => copy(flate2::bufread::MultiGzDecoder::new(packed), directory),
-        Squeeze::Xz => copy(lzma_rust2::XzReader::new_mem_limit(packed, true, DICTIONARY), directory),
+        Squeeze::Xz => copy(lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_MEMORY_KIB), directory),
         Squeeze::Zstd => copy(zstd::Decoder::with_buffer(packed)?, directory),
     }
 }

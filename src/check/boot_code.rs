@@ -34,12 +34,13 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
             report.add(MESSAGE_BROKEN, place(), "it is byebyebios', and does not end");
         }
         Found::Byebyebios => report.add(MESSAGE_GARBLED, place(), "byebyebios has stamped it"),
-        Found::Loader(name) if legacy => report.add(LOADER_CODE, place(), format!("boot code of {name}")),
+        Found::Loader(name) if legacy => report.add(LOADER_CODE, place(), format!("it has the boot code of {name}")),
         Found::Loader(name) => {
-            let what = format!("boot code of {name}, but neither a BIOS boot partition nor a legacy-bootable one");
+            let what =
+                format!("it has the boot code of {name}, but neither a BIOS boot partition nor a legacy-bootable one");
             report.add(LOADER_STRAY, place(), what);
         }
-        Found::Unknown => report.add(CODE_UNKNOWN, place(), "boot code of nobody known"),
+        Found::Unknown => report.add(CODE_UNKNOWN, place(), "it has boot code of nobody known"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::rules::gpt::GPT_NONE;
 use super::rules::mbr::{MBR_TABLE, SIZE_MIB, SIZE_SECTOR};
-use super::{Place, Report, Subject, boot_code, esp, gpt, mbr, partitions};
+use super::{MOST_UNPACKED, Place, Report, Subject, boot_code, esp, gpt, mbr, partitions};
 use crate::disk::mbr::{Mbr, Record};
 use crate::disk::{Lba, Medium, SectorSize, gpt as table};
 
@@ -11,7 +11,12 @@ const EF: u8 = 0xEF;
 
 /// Checks a disk. `sector` is the size of its sectors where something outside its bytes tells, as for a block device.
 pub fn disk(medium: &dyn Medium, sector: Option<SectorSize>) -> Report {
-    let mut report = Report::default();
+    disk_within(medium, sector, MOST_UNPACKED)
+}
+
+/// As [`disk`], but of its initrds `unpackable` bytes are looked at.
+pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: u64) -> Report {
+    let mut report = Report::within(unpackable);
     let size = medium.size();
     let tables = table::probe(&medium);
     report.subjects.push(Subject::new("disk", facts(size, &tables)));

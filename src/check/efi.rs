@@ -39,7 +39,7 @@ pub(super) fn check<M: Medium>(file: &M, path: &str, machine: Option<Machine>, r
         report.add(PE_MACHINE, place(), format!("it is for {}, its name says {machine}", pe.machine));
     }
     if pe.subsystem != APPLICATION {
-        report.add(PE_SUBSYSTEM, place(), format!("it is {}", pe.subsystem));
+        report.add(PE_SUBSYSTEM, place(), format!("its subsystem is {}", pe.subsystem));
     }
     if pe.size > crate::disk::pe::MOST {
         report.add(PE_LARGE, place(), format!("it has {} bytes", pe.size));
@@ -87,7 +87,7 @@ fn signature<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Report) {
         }
     };
     if certificates.pkcs7.is_empty() {
-        report.add(SIGN_NONE, place(), "it is not");
+        report.add(SIGN_NONE, place(), "it is not signed");
         return;
     }
     let digested = match digest::<Sha256>(pe, file, Tail::AsItIs) {

@@ -1,6 +1,8 @@
 //! The EFI system partition: there, FAT, and with a loader in it.
 
-use super::rules::efi::LOADER_NONE;
+use std::collections::HashSet;
+
+use super::rules::efi::{LOADER_CUT, LOADER_NONE};
 use super::rules::fat::{ESP_NONE, ESP_SEVERAL};
 use super::{Place, Report, efi, fat};
 use crate::disk::fat::{Tree, Volume};
@@ -12,6 +14,9 @@ use crate::disk::{Guid, Lba, Medium, SectorSize, Window};
 const MACHINES: [Machine; 6] =
     [Machine::X64, Machine::IA32, Machine::AA64, Machine::ARM, Machine::RISCV64, Machine::LOONGARCH64];
 
+/// How many programs of one partition are looked into. Each is digested as a whole.
+const MOST_PROGRAMS: usize = 64;
+
 /// Checks the EFI system partitions of a disk.
 pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     let Some(gpt) = tables.first() else { return };
@@ -19,11 +24,15 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     let largest = tables.iter().map(|gpt| gpt.sector).max().unwrap_or(gpt.sector);
     let esps: Vec<_> = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP && part.last >= part.first).collect();
     if esps.is_empty() {
-        report.add(ESP_NONE, Place::part("partitions"), format!("none of {} is one", gpt.partitions.len()));
+        report.add(
+            ESP_NONE,
+            Place::part("partitions"),
+            format!("none of the {} partitions is one", gpt.partitions.len()),
+        );
     }
     if let [_, second, ..] = esps.as_slice() {
         let place = Place::part(format!("partition {}", second.number)).lba(second.first.0, gpt.sector);
-        report.add(ESP_SEVERAL, place, format!("{} are", esps.len()));
+        report.add(ESP_SEVERAL, place, format!("{} partitions are EFI system partitions", esps.len()));
     }
     // A table can have thousands of them, each with 100,000 files.
     for esp in esps.iter().take(4) {
@@ -56,6 +65,11 @@ pub(super) fn one(
 fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut Report) {
     let names: Vec<String> = MACHINES.into_iter().filter_map(Machine::default_loader).collect();
     let mut some = false;
+    let mut programs = 0;
+    // What has the clusters of another file would have it read again for each of its names; it was told of, and which of
+    // them is meant nobody knows.
+    let unsound: HashSet<usize> =
+        tree.crossed.iter().map(|(node, _)| *node).chain(tree.faults.iter().map(|(node, _)| *node)).flatten().collect();
     for (index, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.entry.directory) {
         let path = tree.path(Some(index));
         let upper = path.to_ascii_uppercase();
@@ -66,10 +80,20 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
         if machine.is_none() && !menu {
             continue;
         }
+        if unsound.contains(&index) {
+            continue;
+        }
+        programs += 1;
+        if programs > MOST_PROGRAMS {
+            continue;
+        }
         // What cannot be read was told with the file system.
         let Ok(content) = volume.content(&node.entry) else { continue };
         let machine = machine.and_then(|index| MACHINES.get(index).copied());
         efi::check(&content, &path, machine, report);
+    }
+    if programs > MOST_PROGRAMS {
+        report.add(LOADER_CUT, Place::part(esp), format!("{MOST_PROGRAMS} of {programs} were looked into"));
     }
     if !some && !tree.cut {
         report.add(LOADER_NONE, Place::part(esp), format!("there is none of {}", names.join(", ")));

@@ -64,9 +64,9 @@ fn facts(geometry: &Geometry) -> String {
 
 fn boot_sector(bpb: &Bpb, geometry: &Geometry, place: &Place, start: u64, report: &mut Report) {
     if geometry.starves_fat32() {
-        report.add(FAT_CLUSTERS, place.clone(), format!("it has {}", geometry.clusters));
+        report.add(FAT_CLUSTERS, place.clone(), format!("it has {} clusters", geometry.clusters));
     } else if geometry.margin() < 16 {
-        let what = format!("{} clusters are {} away", geometry.clusters, geometry.margin());
+        let what = format!("{} clusters are {} away from a limit", geometry.clusters, geometry.margin());
         report.add(FAT_MARGIN, place.clone(), what);
     }
     if geometry.kind != Kind::Fat32 {
@@ -199,6 +199,6 @@ fn files(tree: &Tree, place: &Place, report: &mut Report) {
         add(FAT_ENTRY, *node, oddity.to_string());
     }
     if tree.cut {
-        report.add(FAT_CUT, place.clone(), format!("{} were looked at", tree.nodes.len()));
+        report.add(FAT_CUT, place.clone(), format!("{} files and directories were looked at", tree.nodes.len()));
     }
 }

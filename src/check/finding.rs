@@ -8,6 +8,10 @@ use crate::disk::SectorSize;
 /// How many findings of one rule are told; more of them tell nothing new, and hostile files have millions.
 const MOST_OF_A_RULE: usize = 10;
 
+/// How many bytes of initrds are read and unpacked, all that one report is about together: a compressed one of some
+/// kilobytes can claim to become any size, and a disk can have thousands of them.
+pub const MOST_UNPACKED: u64 = 4 << 30;
+
 /// Where something is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Place {
@@ -61,7 +65,7 @@ pub struct Finding {
 }
 
 /// All that a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// What was looked at.
     pub subjects: Vec<Subject>,
@@ -69,9 +73,22 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Rules that were broken more often than [`Report::findings`] tells, and how often more.
     pub more: Vec<(Rule, usize)>,
+    /// Bytes of initrds that may still be read and unpacked.
+    pub(super) unpackable: u64,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self::within(MOST_UNPACKED)
+    }
 }
 
 impl Report {
+    /// An empty one, for which so many bytes of initrds may be read and unpacked.
+    pub(super) fn within(unpackable: u64) -> Self {
+        Self { subjects: Vec::new(), findings: Vec::new(), more: Vec::new(), unpackable }
+    }
+
     /// Adds a finding.
     pub fn add(&mut self, rule: Rule, place: Place, what: impl Into<String>) {
         if self.findings.iter().filter(|finding| finding.rule == rule).count() < MOST_OF_A_RULE {

@@ -6,7 +6,7 @@ use super::rules::gpt::{
 };
 use super::{Place, Report, Rule};
 use crate::disk::gpt::{Copy, ENTRY_SIZE, EntriesFault, Fault, Gpt, Header, read};
-use crate::disk::{Guid, Lba, Medium, SectorSize, Window};
+use crate::disk::{Guid, Medium, SectorSize, Window};
 
 /// Bytes that UEFI wants to be kept for entries.
 const ARRAY: u64 = 16_384;
@@ -55,10 +55,10 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
         compare(primary, backup, report);
     }
     if let Some(gpt) = &primary {
-        header(&gpt.header, sector, Place::part("primary GPT").lba(1, sector), report);
+        header(&gpt.header, &Place::part("primary GPT").lba(1, sector), report);
         usable(gpt, sector, report);
     } else if let Some(gpt) = &backup {
-        header(&gpt.header, sector, Place::part("backup GPT").lba(gpt.header.my_lba.0, sector), report);
+        header(&gpt.header, &Place::part("backup GPT").lba(gpt.header.my_lba.0, sector), report);
     }
     if let Some(gpt) = &backup {
         usable_backup(gpt, sector, report);
@@ -95,18 +95,20 @@ fn tell(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
 }
 
 /// What holds of each header by itself.
-fn header(header: &Header, sector: SectorSize, place: Place, report: &mut Report) {
+fn header(header: &Header, place: &Place, report: &mut Report) {
     if header.revision != 0x0001_0000 {
         report.add(GPT_REVISION, place.clone(), format!("it is {:08x}", header.revision));
     }
     if header.disk_guid == Guid::ZERO {
         report.add(GPT_GUID, place.clone(), "the disk's GUID is zero");
     }
-    let array = u64::from(header.entry_count) * ENTRY_SIZE as u64;
-    let room = header.first_usable.0.saturating_sub(header.entries_lba.0).saturating_mul(sector.bytes());
-    if array < ARRAY || (header.my_lba == Lba(1) && room < ARRAY) {
-        let what = format!("{} entries, and {room} bytes up to the first usable sector", header.entry_count);
-        report.add(GPT_ARRAY, place, what);
+}
+
+/// Whether as much is kept for entries as UEFI wants, however many of them there are.
+fn array(room: u64, sector: SectorSize, place: Place, report: &mut Report) {
+    let room = room.saturating_mul(sector.bytes());
+    if room < ARRAY {
+        report.add(GPT_ARRAY, place, format!("{room} bytes are kept for them"));
     }
 }
 
@@ -120,6 +122,7 @@ fn usable(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
     let (first, last) = (header.first_usable.0, header.last_usable.0);
     let end = header.entries_lba.0.saturating_add(entry_sectors(header, sector));
     let place = || Place::part("primary GPT").lba(1, sector);
+    array(first.saturating_sub(header.entries_lba.0), sector, place(), report);
     if header.entries_lba.0 < 2 || end > first {
         let what = format!("entries from LBA {} up to {end}, but usable from LBA {first}", header.entries_lba);
         report.add(GPT_USABLE, place(), what);
@@ -133,6 +136,8 @@ fn usable(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
 fn usable_backup(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
     let header = &gpt.header;
     let end = header.entries_lba.0.saturating_add(entry_sectors(header, sector));
+    let room = header.my_lba.0.saturating_sub(header.last_usable.0.saturating_add(1));
+    array(room, sector, Place::part("backup GPT").lba(header.my_lba.0, sector), report);
     if header.entries_lba <= header.last_usable || end > header.my_lba.0 {
         let (place, lba) = (Place::part("backup GPT").lba(header.my_lba.0, sector), header.entries_lba);
         let what = format!("its entries are at LBA {lba}, but usable sectors go to LBA {}", header.last_usable);

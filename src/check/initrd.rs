@@ -1,5 +1,6 @@
 //! Initrds: readable to their ends, with an init in them.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -9,16 +10,15 @@ use super::rules::initrd::{INITRD_BROKEN, INITRD_CUT, INITRD_INIT};
 use super::{Place, Report, Subject};
 use crate::plan::type_and_permissions;
 use crate::spec::ArchivePath;
-use crate::write::read::{ReadError, walk};
+use crate::write::read::{ReadError, walk_within};
 
-/// How much of an initrd is looked at.
+/// How many entries of an initrd are looked at; how many bytes of all is for the [`Report`] to say.
 const MOST_ENTRIES: u64 = 1_000_000;
-const MOST_BYTES: u64 = 16 << 30;
 
 /// Checks an initrd that is a file of its own. An error where it is none at all: not one member could be read.
 pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
     let mut report = Report::default();
-    match survey(input) {
+    match survey(input, &mut report) {
         Survey { entries: 0, error: Some(error), .. } => return Err(error),
         survey => tell(survey, name, &mut report),
     }
@@ -27,7 +27,8 @@ pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
 
 /// Checks the initrd that is part of something.
 pub(super) fn check(input: impl Read, name: &str, report: &mut Report) {
-    tell(survey(input), name, report);
+    let seen = survey(input, report);
+    tell(seen, name, report);
 }
 
 /// What one pass over an initrd shows.
@@ -42,20 +43,24 @@ struct Survey {
     error: Option<ReadError>,
 }
 
-fn survey(input: impl Read) -> Survey {
+fn survey(input: impl Read, report: &mut Report) -> Survey {
     let mut seen = Survey::default();
     let init = ArchivePath::new("init");
-    let walked = walk(input, &mut |member, data| {
+    let left = Cell::new(report.unpackable);
+    let walked = walk_within(input, &left, &mut |member, data| {
         seen.entries += 1;
         seen.segments = member.segment.number;
         if ArchivePath::new(OsStr::from_bytes(&member.name)) == init {
             seen.init = Some(member.header.mode);
         }
         seen.bytes += io::copy(data, &mut io::sink())?;
-        seen.cut = seen.entries >= MOST_ENTRIES || seen.bytes >= MOST_BYTES;
+        seen.cut = seen.entries >= MOST_ENTRIES;
         Ok(if seen.cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
-    seen.error = walked.err();
+    report.unpackable = left.get();
+    // What failed for want of more says nothing about the initrd.
+    seen.cut |= walked.is_err() && report.unpackable == 0;
+    seen.error = walked.err().filter(|_| !seen.cut);
     seen
 }
 
@@ -76,10 +81,10 @@ fn tell(seen: Survey, name: &str, report: &mut Report) {
         return;
     }
     match init {
-        None => report.add(INITRD_INIT, place(), "there is none"),
+        None => report.add(INITRD_INIT, place(), "there is no /init"),
         // A link is as good as what it leads to, which the kernel alone can tell.
         Some(mode) if mode & 0o170_000 == 0o120_000 => {}
         Some(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {}
-        Some(mode) => report.add(INITRD_INIT, place(), format!("it is {}", type_and_permissions(mode))),
+        Some(mode) => report.add(INITRD_INIT, place(), format!("/init is {}", type_and_permissions(mode))),
     }
 }

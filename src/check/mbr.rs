@@ -5,7 +5,7 @@ use super::rules::mbr::{
 };
 use super::{Place, Report};
 use crate::disk::gpt::Gpt;
-use crate::disk::mbr::{Mbr, PROTECTIVE, Record};
+use crate::disk::mbr::{Mbr, Record};
 
 /// Checks the first sector of a disk of `size` bytes that has these tables.
 pub(super) fn check(mbr: &Mbr, size: u64, tables: &[Gpt], report: &mut Report) {
@@ -13,13 +13,12 @@ pub(super) fn check(mbr: &Mbr, size: u64, tables: &[Gpt], report: &mut Report) {
     if !mbr.bootable {
         report.add(MBR_SIGNATURE, place().byte(510), "55 AA is not there");
     }
-    let slot = mbr.records.iter().position(|record| record.kind == PROTECTIVE && record.first_lba == 1);
-    let Some((slot, record)) = slot.and_then(|slot| Some((slot, mbr.records.get(slot)?))) else {
+    let Some((slot, record)) = mbr.protective_slot().and_then(|slot| Some((slot, mbr.records.get(slot)?))) else {
         report.add(PMBR_MISSING, place(), format!("the records are of types {}", kinds(&mbr.records)));
         return;
     };
     let place = || Place::part(format!("MBR record {}", slot + 1)).byte(446 + 16 * slot as u64);
-    if slot != 0 || mbr.records.iter().filter(|record| record.kind == PROTECTIVE).count() > 1 {
+    if slot != 0 || mbr.protective_count() > 1 {
         report.add(PMBR_SLOT, place(), format!("the records are of types {}", kinds(&mbr.records)));
     }
     if record.indicator != 0 {

@@ -1,7 +1,7 @@
 //! The lint: disk images, unified kernel images and initrds against a table of rules, each with who breaks by it.
 //!
-//! What is checked is untrusted: whatever it says, a check ends, in memory that the size of the file bounds, and tells
-//! what it found. What could not be read at all is a finding, too. Rules stand in [`rules`], one place each; the sections
+//! What is checked is untrusted: whatever it says, a check ends, in time and memory that the size of the file bounds
+//! (what initrds unpack to is bounded by itself, [`MOST_UNPACKED`]), and tells what it found. What could not be read at all is a finding, too. Rules stand in [`rules`], one place each; the sections
 //! of specifications and the sources of firmware that they come from stand with them.
 
 mod boot_code;
@@ -19,9 +19,9 @@ pub mod rules;
 mod subject;
 mod uki;
 
-pub use disk::disk;
+pub use disk::{disk, disk_within};
 pub use efi::program;
-pub use finding::{Finding, Place, Report};
+pub use finding::{Finding, MOST_UNPACKED, Place, Report};
 pub use initrd::initrd;
 pub use rule::{Rule, Severity};
 pub use subject::Subject;

@@ -1,4 +1,4 @@
-//! The table of rules by itself; what breaks each is in `tests/hostile_images.rs`.
+//! The table of rules by itself; what breaks each is in `tests/check/breaches.rs`.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,7 @@
 //! Unified kernel images (UAPI.5): a stub of systemd's with sections for kernel, command line and initrd.
 
+use std::collections::HashSet;
+
 use super::efi::at;
 use super::rules::efi::{
     UKI_ALIGNMENT, UKI_EMPTY, UKI_FULL, UKI_IN_PLACE, UKI_KERNEL_OLD, UKI_LINUX, UKI_SECTIONS, UKI_STUB, UKI_TWICE,
@@ -7,13 +9,9 @@ use super::rules::efi::{
 };
 use super::{Place, Report, initrd};
 use crate::disk::pe::{Pe, Section};
+use crate::disk::uki::{self, UkiSection};
 use crate::disk::{Medium, Stream, Window};
 
-/// Sections that the stub reads, `.sbat` left out, which belongs to the stub itself.
-const PAYLOAD: [&str; 15] = [
-    ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".pcrsig", ".pcrpkey",
-    ".profile", ".dtbauto", ".hwids", ".efifw", ".sdmagic",
-];
 /// Those that may be there several times.
 const SEVERAL: [&str; 3] = [".dtbauto", ".hwids", ".efifw"];
 /// Those that are missed.
@@ -36,9 +34,9 @@ fn text<M: Medium>(pe: &Pe, file: &M, name: &str) -> Option<String> {
 pub(super) fn facts<M: Medium>(pe: &Pe, file: &M) -> String {
     let kind = if pe.section(".linux").is_some() { "UKI" } else { "EFI program" };
     let mut facts = format!("{kind} for {}, {} bytes", pe.machine, pe.size);
-    if let Some(stub) = text(pe, file, ".sdmagic") {
+    if let Ok(Some(stub)) = uki::says(pe, file) {
         facts += ", ";
-        facts += stub.trim_matches('#').trim().trim_start_matches("LoaderInfo: ");
+        facts += &stub;
     }
     if let Some(uname) = text(pe, file, ".uname") {
         facts += ", Linux ";
@@ -57,16 +55,20 @@ pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Repor
         report.add(UKI_STUB, Place::part(path), "there is no .sdmagic");
     }
     if room(pe) == 0 {
-        report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "there is none");
+        report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "the table is full");
     }
     let profiles = pe.section(".profile").is_some();
-    for (index, section) in pe.sections.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for section in &pe.sections {
         let name = section.name();
-        if !PAYLOAD.contains(&name.as_str()) {
+        // What the stub reads; `.sbat` belongs to the stub itself.
+        let known = UkiSection::named(&name).is_some_and(|section| section != UkiSection::Sbat);
+        if !known && name != ".sdmagic" {
             continue;
         }
         payload(pe, section, path, report);
-        let again = pe.sections[..index].iter().any(|before| before.name == section.name);
+        // A table can have 65,535 of them.
+        let again = !seen.insert(section.name);
         if again && !profiles && !SEVERAL.contains(&name.as_str()) {
             report.add(UKI_TWICE, at(path, section), format!("{name} is there already"));
         }

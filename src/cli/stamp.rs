@@ -17,9 +17,9 @@ pub use job::Job;
 pub use report::{Tone, tell};
 
 use crate::disk::bootsector::{Message, Preset, Then, boot_code};
-use crate::disk::mbr::BOOT_CODE;
+use crate::disk::mbr::{BOOT_CODE, Mbr};
 use crate::image::Content;
-use crate::plan::stamp::{Deed, Wish};
+use crate::plan::stamp::{Deed, Records, Wish};
 
 /// Longest message file that is read; what fits is far shorter.
 const MOST_MESSAGE: u64 = 64 * 1024;
@@ -61,7 +61,8 @@ pub struct StampArgs {
     /// What comes after the text: halt, key-reboot (a key restarts) or next-device (the BIOS goes on, after 5 seconds).
     #[arg(long, value_name = "WHAT", default_value = "halt", value_parser = then(), conflicts_with = "undo")]
     then: Then,
-    /// Mend a wrong protective record: its size, its place, its active flag; add one where there is none.
+    /// Mend a wrong protective record: its size, its place, its active flag; make it the first and only one; add one
+    /// where there is none.
     #[arg(long, conflicts_with = "undo")]
     fix_mbr: bool,
     /// Put an active record of no type into slot 2, if that is empty: some old BIOSes start no disk without an active
@@ -71,10 +72,12 @@ pub struct StampArgs {
     /// Do it in spite of what speaks against it; see below.
     #[arg(long, short)]
     force: bool,
-    /// Take our boot sector away (zeros are left), or put back what FILE has: 440 bytes that --save wrote, or 512.
+    /// Take our boot sector away (zeros are left), or put back what --save wrote to FILE: 440 bytes, or 512
+    /// with the partition records (but the disk's signature stays).
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     undo: Option<OsString>,
-    /// Write the 440 bytes that are replaced to FILE first; one that is there and has other bytes is not overwritten.
+    /// Write the 440 bytes that are replaced to FILE first, or all 512 where partition records change, too. A FILE that
+    /// is there and has other bytes is not overwritten.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// What IMAGE is: raw, qcow2 or vhd. Default: what it begins and ends with says it; a block device is raw.
@@ -130,7 +133,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
     let mut notes = Vec::new();
     let deed = match &args.undo {
         Some(file) if file.is_empty() => Deed::Remove,
-        Some(file) => Deed::Restore(saved(file.as_ref())?),
+        Some(file) => saved(file.as_ref())?,
         None => {
             let message = match &args.message {
                 Some(file) => read_message(file)?,
@@ -190,14 +193,16 @@ pub fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What `--save` wrote, or a whole first sector.
-fn saved(file: &Path) -> anyhow::Result<[u8; BOOT_CODE]> {
+/// What `--save` wrote: boot code, or a whole first sector.
+fn saved(file: &Path) -> anyhow::Result<Deed> {
     let doing = || format!("reading the boot code in {}", file.display());
     let bytes = read_bounded(file).with_context(doing)?;
+    let whole = <&[u8; 512]>::try_from(bytes.as_slice()).ok().map(Mbr::decode);
+    let records = whole.map(|whole| Records { records: whole.records, end: [bytes[510], bytes[511]] });
     match bytes.first_chunk() {
-        Some(code) if matches!(bytes.len(), BOOT_CODE | 512) => Ok(*code),
+        Some(code) if matches!(bytes.len(), BOOT_CODE | 512) => Ok(Deed::Restore(*code, records)),
         _ => {
-            let error = anyhow::anyhow!("it has {} bytes, not {BOOT_CODE}", bytes.len()).context(doing());
+            let error = anyhow::anyhow!("it has {} bytes, not {BOOT_CODE} or 512", bytes.len()).context(doing());
             Err(output::advise(error, "--undo without a file leaves zeros, which is what most disks have there"))
         }
     }

@@ -128,10 +128,20 @@ impl Mbr {
         bytes
     }
 
-    /// Whether it protects a GPT, by the rule that Linux has (`block/partitions/efi.c`, `is_pmbr_valid`): a record of
-    /// type EE that begins at sector 1.
+    /// Which record, from 0, protects a GPT, by the rule that Linux has (`block/partitions/efi.c`, `is_pmbr_valid`): the
+    /// first one of type EE that begins at sector 1.
+    pub fn protective_slot(&self) -> Option<usize> {
+        self.records.iter().position(|record| record.kind == PROTECTIVE && record.first_lba == 1)
+    }
+
+    /// How many records are meant to protect a GPT, whether they do or not.
+    pub fn protective_count(&self) -> usize {
+        self.records.iter().filter(|record| record.kind == PROTECTIVE).count()
+    }
+
+    /// Whether it protects a GPT.
     pub fn is_protective(&self) -> bool {
-        self.records.iter().any(|record| record.kind == PROTECTIVE && record.first_lba == 1)
+        self.protective_slot().is_some()
     }
 
     /// Whether it also shows partitions to those who know no GPT: any record of another type than EE or 0.

@@ -146,7 +146,8 @@ impl StubInfo {
     }
 }
 
-fn says(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
+/// What the stub says of itself between its marks; `None` where it says nothing that can be printed.
+pub fn says(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
     let Some(section) = pe.section(".sdmagic") else { return Ok(None) };
     let (offset, length) = section.contents();
     let bytes = contents(file, offset, length.min(MOST_MAGIC))?;

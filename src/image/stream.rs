@@ -2,7 +2,7 @@
 //!
 //! The first 2 MiB of the disk are held, where its boot record and partition tables are; everything behind goes from one
 //! stream into the other, so a few MiB of memory do for any size, and for whatever claims to become any size. Refuses
-//! what is not a raw disk inside, dictionaries of more than 128 MiB, and streams that are cut short or followed by
+//! what is not a raw disk inside, dictionaries of more than 128 MiB (zstd) or 512 MiB (xz), and streams that are cut short or followed by
 //! something else.
 
 use std::fs::File;
@@ -21,8 +21,8 @@ const BEGIN: u64 = 2 << 20;
 const PIECE: usize = 256 * 1024;
 /// Largest dictionary of zstd, as a power of two: that of its `--ultra` levels.
 const ZSTD_WINDOW_LOG: u32 = 27;
-/// Largest memory for xz, in KiB.
-const XZ_MEMORY_KIB: u32 = 128 * 1024;
+/// Largest memory for xz, in KiB, also where an image is booted.
+pub const XZ_MEMORY_KIB: u32 = 512 * 1024;
 
 /// A compressed image, unpacked as far as its begin.
 pub struct Squeezed {

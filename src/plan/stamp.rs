@@ -13,7 +13,7 @@ use std::io;
 
 use crate::disk::bootsector::{Found, recognise};
 use crate::disk::gpt::{self, Fault, Gpt, Partition};
-use crate::disk::mbr::{BOOT_CODE, Mbr};
+use crate::disk::mbr::{BOOT_CODE, Mbr, Record};
 use crate::disk::{Guid, Medium, SectorSize};
 
 /// What was read of a disk.
@@ -36,10 +36,19 @@ pub struct Facts {
 pub enum Deed {
     /// This boot code goes in.
     Write([u8; BOOT_CODE]),
-    /// This boot code, which was there before ours, goes in.
-    Restore([u8; BOOT_CODE]),
+    /// This boot code, which was there before ours, goes in, and the records where they were saved with it.
+    Restore([u8; BOOT_CODE], Option<Records>),
     /// Ours goes away.
     Remove,
+}
+
+/// What follows the boot code and the disk's signature in a first sector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Records {
+    /// The partition records.
+    pub records: [Record; 4],
+    /// Its last two bytes: `55 AA`, or something that no BIOS starts.
+    pub end: [u8; 2],
 }
 
 /// What is wished for.
@@ -141,7 +150,11 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     let found = recognise(&mbr.boot_code);
     let objections = match wish.deed {
         Deed::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
-        Deed::Restore(code) => against_undoing(&mbr, &found, Some(&code)),
+        Deed::Restore(code, records) => {
+            let mut objections = against_undoing(&mbr, &found, Some(&code));
+            objections.extend(records.and_then(|records| record::against_restoring(&mbr, &records)));
+            objections
+        }
         Deed::Remove => against_undoing(&mbr, &found, None),
     };
     if let Some(first) = objections.iter().find(|objection| !wish.force || !objection.yields()) {
@@ -149,7 +162,11 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     }
     let mut notes = Vec::new();
     match wish.deed {
-        Deed::Write(code) | Deed::Restore(code) => mbr.boot_code = code,
+        Deed::Write(code) => mbr.boot_code = code,
+        Deed::Restore(code, records) => {
+            mbr.boot_code = code;
+            mbr.records = records.map_or(mbr.records, |saved| saved.records);
+        }
         // What is not there need not go.
         Deed::Remove => mbr.boot_code = [0; BOOT_CODE],
     }
@@ -158,17 +175,21 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
             record::mend(facts, &mut mbr, wish, &mut notes)?;
             sectors_noted(facts, &mut notes);
         }
-        Deed::Restore(_) | Deed::Remove if wish.bios_active => record::take_active(&mut mbr),
-        Deed::Restore(_) | Deed::Remove => {}
+        Deed::Restore(..) | Deed::Remove if wish.bios_active => record::take_active(&mut mbr),
+        Deed::Restore(..) | Deed::Remove => {}
     }
-    Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first), notes, overridden: objections })
+    Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
 }
 
 /// Back to bytes. A missing end mark stays whatever it was unless it was mended.
-fn encode(mbr: &Mbr, before: &[u8; 512]) -> [u8; 512] {
+fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Deed) -> [u8; 512] {
     let mut bytes = mbr.encode();
-    if !mbr.bootable {
-        bytes[510..].copy_from_slice(&before[510..]);
+    match deed {
+        Deed::Restore(_, Some(saved)) => bytes[510..].copy_from_slice(&saved.end),
+        Deed::Write(_) | Deed::Restore(_, None) | Deed::Remove if !mbr.bootable => {
+            bytes[510..].copy_from_slice(&before[510..]);
+        }
+        Deed::Write(_) | Deed::Restore(_, None) | Deed::Remove => {}
     }
     bytes
 }
@@ -194,17 +215,17 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
         Found::Loader(name) => objections.push(Objection::Loader((*name).to_owned())),
         Found::Unknown => objections.push(Objection::UnknownCode),
     }
-    let mut numbers = Vec::new();
     for partition in facts.tables.iter().flat_map(|table| &table.partitions) {
-        // Two tables of one disk tell of the same partitions.
-        if numbers.contains(&partition.number) {
-            continue;
-        }
-        numbers.push(partition.number);
-        if partition.kind == Guid::BIOS_BOOT {
-            objections.push(Objection::BiosBoot(partition.number));
+        let objection = if partition.kind == Guid::BIOS_BOOT {
+            Objection::BiosBoot(partition.number)
         } else if partition.attributes & Partition::LEGACY_BOOTABLE != 0 {
-            objections.push(Objection::LegacyBootable(partition.number));
+            Objection::LegacyBootable(partition.number)
+        } else {
+            continue;
+        };
+        // Two tables of one disk should tell of the same partitions, but each is believed where it speaks against it.
+        if !objections.contains(&objection) {
+            objections.push(objection);
         }
     }
     objections

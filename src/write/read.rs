@@ -7,12 +7,13 @@
 mod header;
 mod unpack;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 pub use header::Header;
-use unpack::Stream;
+use unpack::{Metered, Stream};
 
 use super::newc::TRAILER;
 use crate::spec::PATH_MAX;
@@ -143,7 +144,13 @@ pub type Visit<'a> = dyn FnMut(&Member, &mut dyn Read) -> io::Result<ControlFlow
 
 /// Reads an initrd from its start, showing `visit` its members in order.
 pub fn walk(input: impl Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
-    let mut input = Stream::new(input);
+    walk_within(input, &Cell::new(u64::MAX), visit)
+}
+
+/// As [`walk`], but only `left` bytes are read and unpacked, zeros and all between archives included; it says what is
+/// left of them. Where nothing is, the walk ended with an error, for want of them.
+pub fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+    let mut input = Stream::new(Metered::new(input, left));
     let mut number = 0;
     loop {
         // Zeros may stand between segments.
@@ -163,7 +170,7 @@ pub fn walk(input: impl Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
             Packing::None => one_archive(&mut input, segment, offset, visit)?,
             Packing::Gzip | Packing::Zstd | Packing::Xz | Packing::Lz4 => {
                 let unpacked = unpack::unpack(packing, &mut input).map_err(|error| broken(segment, 0, rule(error)))?;
-                unpacked_archives(&mut Stream::new(unpacked), segment, visit)?
+                unpacked_archives(&mut Stream::new(Metered::new(unpacked, left)), segment, visit)?
             }
         };
         if flow.is_break() {

@@ -86,7 +86,7 @@ const SMALL: &[(&[&str], Break)] = &[
     (&["gpt-entry-size"], |d| rehead(d, |header| header.entry_size = 256)),
     (&["gpt-entry-count"], |d| rehead(d, |header| header.entry_count = u32::MAX)),
     (&["gpt-array", "gpt-usable"], |d| retable(d, |gpt| gpt.header.first_usable = Lba(33))),
-    (&["gpt-usable"], |d| retable(d, |gpt| gpt.header.last_usable = Lba(gpt.header.alternate_lba.0 - 4))),
+    (&["gpt-array", "gpt-usable"], |d| retable(d, |gpt| gpt.header.last_usable = Lba(gpt.header.alternate_lba.0 - 4))),
     (&["gpt-copies"], |d| rehead(d, |header| header.disk_guid = Guid::ESP)),
     (&["gpt-guid"], |d| retable(d, |gpt| gpt.header.disk_guid = Guid::ZERO)),
     (&["gpt-guid"], |d| retable(d, |gpt| gpt.partitions[0].id = Guid::ZERO)),
@@ -300,6 +300,7 @@ fn each_breach_breaks_its_rules_and_no_others() {
         "pe-large",
         "sign-stale",
         "initrd-cut",
+        "loader-cut",
         "fat-kind",
         "sign-none",
     ];

@@ -86,7 +86,7 @@ fn programs_and_initrds_are_checked_as_what_they_are() {
     fs::write(case.path().join("initrd"), recipe::initrd(b"init", 0o100_644)).expect("a file");
     case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r"
 initrd: initrd, 1 entries, 10 bytes in 1 segment
-warning[initrd-init] initrd: it is -rw-r--r--
+warning[initrd-init] initrd: /init is -rw-r--r--
     rule:   there is an /init that can be run
     breaks: the kernel looks for a root file system by itself, and panics where root= names none
     mend:   bootling build makes one; rdinit= names another program

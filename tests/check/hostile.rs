@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bootling::check::{Severity, disk, initrd};
+use bootling::check::{Severity, disk, disk_within, initrd};
 
 use crate::recipe::{self, ESP, ids, loader, put, small, table};
 
@@ -70,4 +70,63 @@ fn every_byte_of_the_tables_may_be_any_other() {
         }
     }
     assert!(started.elapsed() < Duration::from_secs(120));
+}
+
+/// A UKI whose initrd is some kilobytes that unpack to 64 MiB.
+fn bomb() -> Vec<u8> {
+    let mut archive = recipe::initrd(b"init", 0o100_755);
+    archive.resize(64 << 20, 0);
+    recipe::uki(&zstd::encode_all(archive.as_slice(), 1).expect("a stream"))
+}
+
+#[test]
+fn what_initrds_unpack_to_is_bounded_for_all_of_them_together() {
+    let bomb = bomb();
+    let names: Vec<String> = (0..8).map(|n| format!("EFI/LINUX/{n}.EFI")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), bomb.as_slice())).collect();
+    let mut image = small();
+    put(&mut image, ESP, &recipe::volume(fatfs::FatType::Fat16, 512, 8 << 20, &files));
+    assert!(!ids(&disk(&image, None)).contains("initrd-cut"));
+    // Enough for the first of them, and for a part of the second.
+    let report = disk_within(&image, None, 100 << 20);
+    let cut = report.findings.iter().filter(|finding| finding.rule.id == "initrd-cut").count();
+    assert_eq!(cut, 7, "{:#?}", recipe::told(&report));
+    assert!(!ids(&report).contains("initrd-broken"), "{:#?}", recipe::told(&report));
+}
+
+#[test]
+fn zeros_between_archives_cost_as_much_as_archives_do() {
+    let mut members = recipe::initrd(b"init", 0o100_755);
+    members.resize(16 << 20, 0);
+    let segment = zstd::encode_all(members.as_slice(), 1).expect("a stream");
+    let uki = recipe::uki(&segment.repeat(8));
+    let mut image = small();
+    let volume = recipe::volume(fatfs::FatType::Fat16, 512, 8 << 20, &[("EFI/BOOT/BOOTX64.EFI", &uki)]);
+    put(&mut image, ESP, &volume);
+    assert!(ids(&disk_within(&image, None, 100 << 20)).contains("initrd-cut"));
+    assert!(!ids(&disk_within(&image, None, 200 << 20)).contains("initrd-cut"));
+}
+
+#[test]
+fn a_file_of_many_names_is_looked_into_once_and_of_many_files_some_are() {
+    let names: Vec<String> = (0..80).map(|n| format!("EFI/LINUX/{n:02}.EFI")).collect();
+    let uki = recipe::uki(&recipe::initrd(b"init", 0o100_755));
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), uki.as_slice())).collect();
+    let mut image = small();
+    put(&mut image, ESP, &recipe::volume(fatfs::FatType::Fat16, 512, 8 << 20, &files));
+    let programs = |image: &Vec<u8>| {
+        let report = disk(image, None);
+        let looked = report.subjects.iter().filter(|subject| subject.facts.starts_with("UKI")).count();
+        (looked, ids(&report).contains("loader-cut"))
+    };
+    assert_eq!(programs(&image), (64, true));
+    // Each entry leads to where the first one does.
+    let entries: Vec<usize> =
+        (ESP..image.len() - 32).step_by(32).filter(|at| image[at + 2..at + 11] == *b"      EFI").collect();
+    assert_eq!(entries.len(), 80);
+    let first = image[entries[0] + 26..entries[0] + 28].to_vec();
+    for at in entries {
+        put(&mut image, at + 26, &first);
+    }
+    assert_eq!(programs(&image), (1, false));
 }

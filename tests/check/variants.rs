@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bootling::check::{disk, program};
-use bootling::disk::gpt::{Gpt, Header};
+use bootling::disk::gpt::{Copy, Gpt, Header, read};
 use bootling::disk::{Guid, Lba, Medium, SectorSize};
 
 use crate::change::rerecord;
@@ -136,4 +136,17 @@ fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
     put(&mut signed, 0x98 + 60, &16_u32.to_le_bytes());
     let report = program(&signed, "x");
     assert_eq!(ids(&report), BTreeSet::from(["pe-broken"]), "{:#?}", told(&report));
+}
+
+#[test]
+fn few_entries_are_no_breach_where_room_is_kept_for_many() {
+    let mut image = small();
+    let mut gpt = read(&image, SectorSize::S512, Copy::Primary).expect("a table");
+    gpt.header.entry_count = 56;
+    gpt.header.entries_crc = crc32fast::hash(&image[1024..1024 + 56 * 128]);
+    for placed in gpt.encode() {
+        put(&mut image, placed.offset as usize, &placed.bytes);
+    }
+    let report = disk(&image, None);
+    assert_eq!(ids(&report), BTreeSet::from(NOTED), "{:#?}", told(&report));
 }

@@ -158,7 +158,7 @@ advice: it may have what was there before the first time: name another file, or 
     case.fails(
         &["stamp", "--undo=short", "x.img"],
         str![[r"
-error: reading the boot code in short: it has 100 bytes, not 440
+error: reading the boot code in short: it has 100 bytes, not 440 or 512
 advice: --undo without a file leaves zeros, which is what most disks have there
 
 "]],
@@ -185,6 +185,23 @@ bootling: x.img (raw): boot sector written, [..] of 440 bytes
     assert!(case.read("x.img") == mended);
     case.bootling(&["stamp", "-q", "--undo", "--bios-active", "x.img"]).assert().success();
     assert!(case.read("x.img") == gpt_disk(SectorSize::S512));
+}
+
+#[test]
+fn what_fix_mbr_changed_is_saved_and_put_back_too() {
+    let wrong = changed(|mbr| {
+        mbr.boot_code = [0x5a; BOOT_CODE];
+        mbr.signature = [9; 6];
+        mbr.records.swap(0, 1);
+        mbr.bootable = false;
+    });
+    let case = Case::with(&wrong);
+    case.bootling(&["stamp", "-qf", "--fix-mbr", "--save", "old", "x.img"]).assert().success();
+    assert!(case.read("x.img") != wrong);
+    assert!(case.read("old") == wrong[..512]);
+    let sentence = "bootling: x.img (raw): boot sector restored, 440 of 440 bytes, partition records changed\n";
+    case.says(&["stamp", "--undo=old", "x.img"], sentence);
+    assert!(case.read("x.img") == wrong);
 }
 
 #[test]

@@ -9,6 +9,11 @@ rules! {
         "firmware without a boot entry of its own finds nothing to start, as all do that see an image first",
         "copy the loader to EFI/BOOT/BOOTX64.EFI (mmd, mcopy)",
         "UEFI 2.11 3.5.1.1";
+    LOADER_CUT = Note "loader-cut",
+        "an ESP has at most 64 programs in EFI/BOOT and EFI/Linux",
+        "what lies beyond was not checked",
+        "-",
+        "bootling's own limit";
     PE_BROKEN = Error "pe-broken",
         "an EFI program is a sound PE file",
         "firmware does not start it",

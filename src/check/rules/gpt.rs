@@ -40,7 +40,7 @@ rules! {
         "make the table anew",
         "EDK2 PartitionDxe/Gpt.c; bootling reads at most 1 MiB of entries";
     GPT_ARRAY = Warning "gpt-array",
-        "the entries have room for 16,384 bytes before the first usable sector",
+        "entries have room for 16,384 bytes, before the first usable sector and behind the last one",
         "tools that write 128 entries overwrite the first partition",
         "make the table anew",
         "UEFI 2.11 5.3.1";

@@ -15,7 +15,7 @@ rules! {
         "bootling build makes one; rdinit= names another program",
         "Linux init/main.c kernel_init_freeable";
     INITRD_CUT = Note "initrd-cut",
-        "an initrd has at most a million entries and 16 GiB",
+        "an initrd has at most a million entries, and all of them together at most 4 GiB",
         "what lies beyond was not checked",
         "-",
         "bootling's own limit";

@@ -124,9 +124,11 @@ impl Job<'_> {
     fn save(&self, stamp: &Stamp) -> anyhow::Result<()> {
         let Some(file) = self.save else { return Ok(()) };
         let doing = || format!("saving the boot code to {}", file.display());
-        let (old, _) = stamp.before.split_at(BOOT_CODE);
+        // All of the sector where its records change, too.
+        let kept = if stamp.before[BOOT_CODE..] == stamp.after[BOOT_CODE..] { BOOT_CODE } else { stamp.before.len() };
+        let (old, _) = stamp.before.split_at(kept);
         match fs::read(file) {
-            Ok(there) if there == old => return Ok(()),
+            Ok(there) if there == old || there == stamp.before => return Ok(()),
             Ok(_) => bail!(output::advise(
                 anyhow::anyhow!("it is there, with other bytes").context(doing()),
                 "it may have what was there before the first time: name another file, or remove it"

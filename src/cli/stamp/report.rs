@@ -71,7 +71,7 @@ impl Report {
             dry_run: job.dry_run,
             deed: match job.wish.deed {
                 Deed::Write(_) => "written",
-                Deed::Restore(_) => "restored",
+                Deed::Restore(..) => "restored",
                 Deed::Remove => "removed",
             },
             bytes_used: after.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),

@@ -100,16 +100,6 @@ pub fn is_byebyebios_whole(code: &[u8; BOOT_CODE]) -> bool {
     code[BYEBYEBIOS.len()..].contains(&0)
 }
 
-impl Found {
-    /// Whether it may be replaced without asking: nothing that starts a system is lost.
-    pub const fn is_replaceable(&self) -> bool {
-        match self {
-            Self::Nothing | Self::Ours | Self::Byebyebios => true,
-            Self::Loader(_) | Self::Unknown => false,
-        }
-    }
-}
-
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -179,7 +169,6 @@ mod tests {
             ),
         ] {
             assert_eq!(recognise(&code), Found::Loader(name));
-            assert!(!recognise(&code).is_replaceable());
             assert_eq!(recognise(&code).to_string(), format!("the boot code of {name}"));
         }
         assert_eq!(recognise(&sector(BYEBYEBIOS, &["STOP"])), Found::Byebyebios);

@@ -3,8 +3,9 @@
 use std::fmt;
 
 /// Clusters from which on a volume is FAT16, and FAT32 (EDK2 `Fat.h`: `FAT_MAX_FAT12_CLUSTER`, `FAT_MAX_FAT16_CLUSTER`).
-const FAT16_FROM: u64 = 0xFF5;
-const FAT32_FROM: u64 = 0xFFF5;
+pub const FAT16_FROM: u64 = 0xFF5;
+/// See [`FAT16_FROM`].
+pub const FAT32_FROM: u64 = 0xFFF5;
 
 /// How wide the entries of the allocation table are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,8 +195,8 @@ impl Bpb {
         }
     }
 
-    /// Whether this is meant to be a FAT boot sector at all, whatever is wrong with it: a jump at its begin, or fields
-    /// that make a volume.
+    /// Whether this is meant to be a FAT boot sector at all, whatever is wrong with it: the word FAT where one has
+    /// its type, or fields that make a volume.
     pub fn is_meant(bytes: &[u8; 512]) -> bool {
         let named = [54, 82].iter().any(|at| &bytes[*at..at + 3] == b"FAT");
         named || Self::decode(bytes).geometry().is_ok()

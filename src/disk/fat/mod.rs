@@ -13,7 +13,7 @@ mod time;
 mod tree;
 mod volume;
 
-pub use bpb::{Bpb, BpbFault, Geometry, Kind};
+pub use bpb::{Bpb, BpbFault, FAT16_FROM, FAT32_FROM, Geometry, Kind};
 pub use chain::{Chain, ChainFault};
 pub use directory::{Entry, ODDITY_LIMIT, Oddity};
 pub use time::Stamp;

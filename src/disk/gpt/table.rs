@@ -173,7 +173,8 @@ impl Gpt {
             entries_lba: backup_entries,
             ..primary
         };
-        let at = |lba: Lba, bytes: Vec<u8>| Placed { offset: lba.0 * size, bytes };
+        // A table that was read may say anything; no disk reaches so far, and nothing is written there.
+        let at = |lba: Lba, bytes: Vec<u8>| Placed { offset: lba.0.saturating_mul(size), bytes };
         [
             at(primary.my_lba, primary.encode(self.sector)),
             at(primary.entries_lba, entries.clone()),
@@ -323,6 +324,14 @@ mod tests {
         cut.truncate(700);
         assert!(matches!(read(&cut, SectorSize::S512, Copy::Primary), Err(Fault::Read { .. })));
         assert!(probe(&cut).is_empty() && probe(&Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_table_that_leads_anywhere_is_put_there() {
+        let mut gpt = sample(SectorSize::S4096);
+        gpt.header.alternate_lba = Lba(u64::MAX);
+        gpt.header.entries_lba = Lba(u64::MAX - 1);
+        assert_eq!(gpt.encode().map(|placed| placed.offset), [4096, u64::MAX, u64::MAX, u64::MAX]);
     }
 
     #[test]

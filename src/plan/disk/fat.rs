@@ -7,13 +7,10 @@
 //! come to when it formats the volume (0.3.6, `boot_sector.rs`), and what it has made is compared with them.
 
 use super::contents::Contents;
+use crate::disk::fat::{FAT16_FROM, FAT32_FROM};
 
 /// Clusters between a volume and the next limit.
 const MARGIN: u64 = 16;
-/// A FAT16 has at least so many clusters.
-const FAT16_FROM: u64 = 4085;
-/// A FAT32 has at least so many clusters.
-const FAT32_FROM: u64 = 65_525;
 /// And at most so many: 28 bits, less what is reserved.
 const FAT32_TO: u64 = 0x0FFF_FFF4;
 /// Copies of the FAT.

@@ -44,6 +44,9 @@ pub enum Objection {
     /// There is no room for a protective record, or it would hide partitions.
     #[error("its boot record has partitions and no protective one, and putting one there would hide them")]
     WouldHide,
+    /// Saved records are those of another disk, or of another time.
+    #[error("the records that were saved have other partitions than the disk has")]
+    OtherRecords,
 }
 
 impl Objection {
@@ -60,7 +63,7 @@ impl Objection {
             | Self::LegacyBootable(_)
             | Self::NotOurs(_)
             | Self::NothingThere => true,
-            Self::SlotTaken | Self::WouldHide => false,
+            Self::SlotTaken | Self::WouldHide | Self::OtherRecords => false,
         }
     }
 
@@ -79,6 +82,7 @@ impl Objection {
             }
             Self::NotOurs(_) | Self::NothingThere => "--force overwrites it all the same",
             Self::SlotTaken => "leave --bios-active out",
+            Self::OtherRecords => "a FILE of its first 440 bytes puts back the boot code alone",
             Self::WouldHide => "leave --fix-mbr out",
         }
     }

@@ -1,6 +1,6 @@
 //! Decisions over disks of every kind.
 
-use super::{Deed, Facts, Objection, Stamp, Wish, plan};
+use super::{Deed, Facts, Objection, Records, Stamp, Wish, plan};
 use crate::disk::gpt::{Gpt, Partition};
 use crate::disk::mbr::{BOOT_CODE, Mbr, Record};
 use crate::disk::{Guid, Lba, SectorSize};
@@ -104,12 +104,19 @@ fn a_wrong_protective_record_is_noted_or_mended() {
     let good = usual();
     assert_eq!(stamped(&good, &fix).after[BOOT_CODE..], good[BOOT_CODE..512]);
     // The constant of byebyebios, an active one, one that begins elsewhere, none.
-    let wrong: [fn(&mut Mbr); 5] = [
+    let wrong: [fn(&mut Mbr); 8] = [
         |mbr| mbr.records[0].sectors = 0x009f_ffff,
         |mbr| mbr.records[0].indicator = 0x80,
         |mbr| mbr.records[0].first_lba = 2,
         |mbr| mbr.records[0] = Record::default(),
         |mbr| mbr.bootable = false,
+        // In the second slot, twice, and behind one that protects nothing.
+        |mbr| mbr.records.swap(0, 1),
+        |mbr| mbr.records[3] = mbr.records[0],
+        |mbr| {
+            mbr.records[2] = mbr.records[0];
+            mbr.records[0].first_lba = 9;
+        },
     ];
     for wrong in wrong {
         let mut disk = good.clone();
@@ -148,6 +155,50 @@ fn the_record_counts_in_the_sectors_of_the_table_and_of_the_whole_disk_where_onl
 }
 
 #[test]
+fn a_hybrid_disk_keeps_its_records_where_they_are() {
+    let mut disk = usual();
+    change(&mut disk, |mbr| {
+        mbr.records[1] = mbr.records[0];
+        mbr.records[0] = Record { kind: 0x83, first_lba: 99, sectors: 9, ..Record::default() };
+    });
+    let stamp = stamped(&disk, &Wish { fix_mbr: true, force: true, ..WRITE });
+    assert_eq!(stamp.after[BOOT_CODE..], disk[BOOT_CODE..512]);
+}
+
+#[test]
+fn what_either_of_two_tables_says_speaks_against_it() {
+    let mut both = disk(&SectorSize::ALL, &[partition(1, Guid::ESP, 0)]);
+    let bios = [partition(1, Guid::BIOS_BOOT, 0)];
+    let other = Gpt::new(SectorSize::S4096, DISK, Guid::derived(b"x", "disk"), Lba(2), Lba(0), bios.to_vec());
+    let [header, entries, ..] = other.encode();
+    for placed in [header, entries] {
+        both[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
+    }
+    assert_eq!(refused(&both), Objection::BiosBoot(1));
+    // The same in both is said once.
+    let both = disk(&SectorSize::ALL, &bios);
+    assert_eq!(stamped(&both, &Wish { force: true, ..WRITE }).overridden, [Objection::BiosBoot(1)]);
+}
+
+#[test]
+fn records_of_another_partitioning_are_not_put_back() {
+    let mut disk = usual();
+    let saved = |kind| {
+        let mut records = Mbr::protective([0; BOOT_CODE], DISK, Some(SectorSize::S512)).records;
+        records[1].kind = kind;
+        Records { records, end: [1, 2] }
+    };
+    let restore = |kind| Wish { deed: Deed::Restore([7; BOOT_CODE], Some(saved(kind))), force: true, ..WRITE };
+    assert_eq!(plan(&facts(&disk), &restore(0x83)), Err(Objection::OtherRecords));
+    change(&mut disk, |mbr| mbr.signature = [3; 6]);
+    let after = stamped(&disk, &restore(0)).after;
+    assert_eq!(
+        (&after[..BOOT_CODE], &after[BOOT_CODE..446], &after[510..]),
+        (&[7; BOOT_CODE][..], &[3; 6][..], &[1, 2][..])
+    );
+}
+
+#[test]
 fn the_active_record_goes_where_nothing_is_and_goes_away_again() {
     let wish = Wish { bios_active: true, ..WRITE };
     let mut disk = usual();
@@ -173,7 +224,7 @@ fn undoing_touches_nobody_elses_code() {
     change(&mut disk, |mbr| mbr.boot_code[0] = 0xeb);
     let other = Mbr::decode(disk[..512].try_into().expect("512 bytes")).boot_code;
     assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::NotOurs(_))));
-    let restore = Wish { deed: Deed::Restore(other), ..WRITE };
+    let restore = Wish { deed: Deed::Restore(other, None), ..WRITE };
     assert!(!stamped(&disk, &restore).changes(), "it is there already");
     assert_eq!(plan(&facts(&usual()), &restore), Err(Objection::NothingThere));
 }

@@ -1,5 +1,6 @@
 //! Streams of an initrd: buffered, counted, and unpacked where they are compressed.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
@@ -52,6 +53,31 @@ pub(super) fn unpack<'a, R: Read>(packing: Packing, input: &'a mut Stream<R>) ->
             Box::new(Lz4Reader { input, packed: Vec::new(), chunk: Vec::new(), at: 0, ended: false })
         }
     })
+}
+
+/// A stream that costs: a few bytes unpack to gigabytes, so what is read of it is taken from what may be read in all.
+pub(super) struct Metered<'a, R> {
+    input: R,
+    left: &'a Cell<u64>,
+}
+
+impl<'a, R: Read> Metered<'a, R> {
+    pub(super) fn new(input: R, left: &'a Cell<u64>) -> Self {
+        Self { input, left }
+    }
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            return Err(io::Error::other("as much was unpacked as may be"));
+        }
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.input.read(buffer.get_mut(..count).unwrap_or_default())?;
+        self.left.set(left.saturating_sub(read as u64));
+        Ok(read)
+    }
 }
 
 /// A buffered stream that knows how far it is.
