@@ -64,6 +64,7 @@ pub fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
         wish: Wish { deed: Deed::Write(code), fix_mbr: false, bios_active: false, force: args.force },
         content: None,
         shared: true,
+        backing: false,
         save: None,
         output: None,
         dry_run: false,

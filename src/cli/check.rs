@@ -54,6 +54,9 @@ pub struct CheckArgs {
     /// Print errors and warnings only, and nothing where there are none.
     #[arg(short, long)]
     quiet: bool,
+    /// Open the files that an overlay names below it, too.
+    #[arg(long)]
+    allow_backing: bool,
     /// Let warnings count like errors.
     #[arg(long)]
     strict: bool,
@@ -90,7 +93,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
         printed.and_then(|()| out.flush()).context("printing the rules")?;
         return Ok(0);
     };
-    let mut report = report(file)?;
+    let mut report = report(file, args.allow_backing)?;
     report.ignore(&args.ignore);
     let name = file.display().to_string();
     if !args.json {
@@ -121,7 +124,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
 /// Boots a disk in every way.
 fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     let name = file.display();
-    let Opened::Disk(image) = open(file).with_context(|| format!("booting {name}"))? else {
+    let Opened::Disk(image) = open(file, args.allow_backing).with_context(|| format!("booting {name}"))? else {
         bail!("booting {name}: it is not a disk image");
     };
     let mut code = [0; BOOT_CODE];
@@ -155,9 +158,9 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
 }
 
 /// Checks a file as what it is.
-fn report(file: &Path) -> anyhow::Result<Report> {
+fn report(file: &Path, backing: bool) -> anyhow::Result<Report> {
     let name = file.display().to_string();
-    let opened = open(file).with_context(|| format!("checking {name}"))?;
+    let opened = open(file, backing).with_context(|| format!("checking {name}"))?;
     Ok(match opened {
         Opened::Disk(image) => disk(&image, image.sector()),
         Opened::Program(image) => program(&image, &name),

@@ -36,6 +36,9 @@ gzip, zstd, xz and lz4 are unpacked. Exit status: 0, 2 for wrong usage, 125 wher
 pub struct LsArgs {
     /// The initrd, disk image or UKI; `-` reads standard input.
     file: PathBuf,
+    /// Open the files that an overlay names below it, too.
+    #[arg(long)]
+    allow_backing: bool,
     /// Print a JSON array with one object an entry.
     #[arg(long)]
     json: bool,
@@ -51,6 +54,9 @@ pub struct LsArgs {
 Where PATH is in the initrd several times, the last one counts, as it does for the kernel. Links are not followed.
 ")]
 pub struct CatArgs {
+    /// Open the files that an overlay names below it, too.
+    #[arg(long)]
+    allow_backing: bool,
     /// The initrd, disk image or UKI.
     file: PathBuf,
     /// The path of the file in it; of a UKI, the name of a section.
@@ -69,7 +75,8 @@ pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
 
 /// Lists a file as what it is.
 fn look(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let opened = if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file)? };
+    let opened =
+        if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file, args.allow_backing)? };
     let rows = match &opened {
         Opened::Disk(image) => listing::disk(image)?,
         Opened::Program(image) => listing::program(image)?,
@@ -213,7 +220,7 @@ pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
     let mut out = output::content();
-    let mut file = match opened::open(&args.file).with_context(doing)? {
+    let mut file = match opened::open(&args.file, args.allow_backing).with_context(doing)? {
         Opened::Initrd(Input::File(file)) => file,
         opened => {
             listing::cat(opened, &args.path.to_string_lossy(), &mut out).with_context(doing)?;

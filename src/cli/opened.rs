@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::output;
 use crate::disk::pe::Pe;
 use crate::disk::{Stream, gpt};
 use crate::image::{self, Access, Content, Image, Opening};
@@ -67,7 +68,8 @@ fn is_initrd(head: &[u8]) -> bool {
 }
 
 /// Opens `path`, which errors do not name. What cannot be told apart counts as a disk.
-pub fn open(path: &Path) -> anyhow::Result<Opened> {
+/// `backing` is for overlays: whether the files that they name are opened, too.
+pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
     let file = File::open(path).context("opening it")?;
     let kind = file.metadata().context("looking at it")?.file_type();
     if kind.is_dir() {
@@ -91,7 +93,11 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
             return Ok(Opened::Program(image));
         }
     }
-    Ok(Opened::Disk(image::open(path, Access::Read)?))
+    let image = image::open_as(path, Opening { backing, ..Opening::new(Access::Read) });
+    Ok(Opened::Disk(image.map_err(|error| match error.advice() {
+        Some(advice) => output::advise(error, advice),
+        None => error.into(),
+    })?))
 }
 
 /// Standard input: an initrd is read as it comes, anything else is put into a file first.
@@ -108,5 +114,5 @@ pub fn stdin() -> anyhow::Result<Opened> {
     if io::copy(&mut { rest }, &mut spool).context("keeping standard input")? > MOST_SPOOLED {
         bail!("keeping standard input: it has more than {} GiB; give a file's name instead", MOST_SPOOLED >> 30);
     }
-    open(Path::new(&format!("/proc/self/fd/{}", spool.as_raw_fd())))
+    open(Path::new(&format!("/proc/self/fd/{}", spool.as_raw_fd())), false)
 }

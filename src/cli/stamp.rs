@@ -39,8 +39,8 @@ const MOST_MESSAGE: u64 = 64 * 1024;
 Bytes 0 to 439 of the disk change and nothing else: its signature and partition records stay
 as they are, unless --fix-mbr or --bios-active is given. Read and written are raw images,
 block devices, qcow2, fixed VHD, and raw images compressed by gzip, xz or zstd. Of an overlay
-the files below are read, and never written. One sector is written, once, synced, and read
-back; where it is there already, nothing is.
+the files below are read with --allow-backing, and never written. One sector is written,
+once, synced, and read back; where it is there already, nothing is.
 
 Refused, and done all the same with --force: a disk without a valid GPT, the boot code of
 GRUB, syslinux, Windows or somebody unknown, a BIOS boot partition, a partition marked for
@@ -80,6 +80,10 @@ pub struct StampArgs {
     /// is there and has other bytes is not overwritten.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    /// Open the files that an overlay names below it, for reading. Not for images of strangers: they may name any file,
+    /// and what shows through is copied into the image.
+    #[arg(long)]
+    allow_backing: bool,
     /// What IMAGE is: raw, qcow2 or vhd. Default: what it begins and ends with says it; a block device is raw.
     #[arg(long, value_name = "FORMAT", value_parser = format())]
     format: Option<Content>,
@@ -150,6 +154,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
         wish: Wish { deed, fix_mbr: args.fix_mbr, bios_active: args.bios_active, force: args.force },
         content: args.format,
         shared: false,
+        backing: args.allow_backing,
         save: args.save.as_deref(),
         output: args.output.as_deref(),
         dry_run: args.dry_run,

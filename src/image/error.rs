@@ -102,6 +102,9 @@ impl ImageError {
                 "shut it down or unmount it first; --force insists, but never on writing a qcow2 image in use".into(),
             ),
             Self::Qcow2 { name, fault: Qcow2Error::Header(fault) } => fault.advice(name),
+            Self::Qcow2 { fault: Qcow2Error::Overlay { .. }, .. } => Some(
+                "--allow-backing opens it, for reading; its content is then part of what is seen and written".into(),
+            ),
             Self::Qcow2 { fault: Qcow2Error::Bitmaps, .. } => Some("--force writes all the same".into()),
             Self::Vhd { .. } | Self::VhdSize { .. } => Some("--format raw takes all of it for the disk's bytes".into()),
             Self::Open { .. } | Self::NotADisk { .. } | Self::Compressed { .. } | Self::Qcow2 { .. } => None,

@@ -77,12 +77,15 @@ pub struct Opening {
     pub force: bool,
     /// Whether a block device may have users while it is written: the kernel would else give it to nobody else.
     pub shared: bool,
+    /// Whether the files that an overlay names are opened below it. An image from elsewhere may name any file of this
+    /// machine, whose content then shows through, and is copied into the image where it is written.
+    pub backing: bool,
 }
 
 impl Opening {
     /// As somebody would who knows nothing of the image and wants no trouble.
     pub const fn new(access: Access) -> Self {
-        Self { access, content: None, force: false, shared: false }
+        Self { access, content: None, force: false, shared: false, backing: false }
     }
 }
 
@@ -142,7 +145,7 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
         Content::Raw => (Container::Raw, length, Body::Plain(file)),
         Content::Vhd => (Container::Vhd, vhd(&file, &name, length)?, Body::Plain(file)),
         Content::Qcow2 => {
-            let disk = qcow2::Disk::open(file, path, how.access, how.force);
+            let disk = qcow2::Disk::open(file, path, how);
             let disk = disk.map_err(|fault| ImageError::Qcow2 { name: name.clone(), fault })?;
             (Container::Qcow2, disk.size(), Body::Qcow2(Box::new(disk)))
         }

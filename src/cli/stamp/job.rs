@@ -26,6 +26,8 @@ pub struct Job<'a> {
     pub content: Option<Content>,
     /// Whether a block device may be in use.
     pub shared: bool,
+    /// Whether the files that an overlay names are opened.
+    pub backing: bool,
     /// Where its boot code is saved.
     pub save: Option<&'a Path>,
     /// Where a compressed one goes.
@@ -77,8 +79,8 @@ impl Job<'_> {
     }
 
     fn open(&self, access: Access) -> Result<Image, ImageError> {
-        let Self { content, shared, .. } = *self;
-        image::open_as(self.image, Opening { access, content, force: self.wish.force, shared })
+        let Self { content, shared, backing, .. } = *self;
+        image::open_as(self.image, Opening { access, content, force: self.wish.force, shared, backing })
     }
 
     fn plan(&self, facts: &Facts) -> anyhow::Result<Stamp> {

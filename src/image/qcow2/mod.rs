@@ -1,7 +1,7 @@
 //! qcow2 images, read and written in place by imago, behind checks of our own.
 //!
-//! An overlay's backing files are opened as well, for reading alone: by the names and the formats that the overlays give,
-//! files and block devices only, never guessed at. Writing changes the overlay alone. imago opens nothing by itself.
+//! An overlay's backing files are opened only where that is asked for, and for reading alone: by the names and the formats
+//! that the overlays give, files and block devices only, never guessed at. Writing changes the overlay alone. imago opens nothing by itself.
 
 mod header;
 
@@ -15,7 +15,7 @@ use imago::qcow2::Qcow2;
 use imago::raw::Raw;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
 
-use super::{Access, lock};
+use super::{Access, Opening, lock};
 pub use header::HeaderFault;
 
 /// Images one over another; more than anybody has, and too few for trouble.
@@ -27,7 +27,7 @@ pub struct Disk {
     inside: FormatAccess<Storage>,
     file: File,
     path: PathBuf,
-    force: bool,
+    how: Opening,
     backing: Vec<PathBuf>,
 }
 
@@ -43,6 +43,12 @@ pub enum Qcow2Error {
     /// It has bitmaps, and is to be written.
     #[error("it has dirty bitmaps (of incremental backups), which writing would make worthless")]
     Bitmaps,
+    /// It names a file below it, which nobody has asked for.
+    #[error("it is an overlay over {}, which is not opened only because an image says so", named.display())]
+    Overlay {
+        /// What it names.
+        named: PathBuf,
+    },
     /// An image below it.
     #[error("its backing file {}: {what}", path.display())]
     Backing {
@@ -55,10 +61,10 @@ pub enum Qcow2Error {
 
 impl Disk {
     /// Opens the disk in `file`, which was opened by `path`.
-    pub fn open(file: File, path: &Path, access: Access, force: bool) -> Result<Self, Qcow2Error> {
+    pub fn open(file: File, path: &Path, how: Opening) -> Result<Self, Qcow2Error> {
         let mut backing = Vec::new();
-        let inside = inside(&file, path, access, force, &mut backing)?;
-        Ok(Self { inside, file, path: path.to_owned(), force, backing })
+        let inside = inside(&file, path, how, &mut backing)?;
+        Ok(Self { inside, file, path: path.to_owned(), how, backing })
     }
 
     /// Bytes of the disk.
@@ -89,7 +95,7 @@ impl Disk {
 
     /// The same image opened anew, with nothing remembered of this opening.
     pub fn reopened(&self) -> Result<Self, Qcow2Error> {
-        Self::open(self.file.try_clone()?, &self.path, Access::Read, self.force)
+        Self::open(self.file.try_clone()?, &self.path, Opening { access: Access::Read, ..self.how })
     }
 }
 
@@ -97,19 +103,22 @@ impl Disk {
 fn inside(
     file: &File,
     path: &Path,
-    access: Access,
-    force: bool,
+    how: Opening,
     seen: &mut Vec<PathBuf>,
 ) -> Result<FormatAccess<Storage>, Qcow2Error> {
     let length = super::length(file)?;
     let header = header::read(file, length)?;
-    if header.bitmaps && access == Access::Write && !force {
+    if header.bitmaps && how.access == Access::Write && !how.force {
         return Err(Qcow2Error::Bitmaps);
     }
-    let backing = header.backing.map(|named| below(&named, path, force, seen)).transpose()?;
+    let backing = match header.backing {
+        Some(named) if !how.backing => return Err(Qcow2Error::Overlay { named: PathBuf::from(named.name) }),
+        Some(named) => Some(below(&named, path, how, seen)?),
+        None => None,
+    };
     let storage = Storage::try_from(file.try_clone()?)?;
     let image = Qcow2::<Storage>::builder(storage)
-        .write(access == Access::Write)
+        .write(how.access == Access::Write)
         .backing(backing)
         .data_file(None)
         .open(DenyImplicitOpenGate::default())?;
@@ -120,7 +129,7 @@ fn inside(
 fn below(
     named: &header::Backing,
     overlay: &Path,
-    force: bool,
+    how: Opening,
     seen: &mut Vec<PathBuf>,
 ) -> Result<FormatAccess<Storage>, Qcow2Error> {
     // Relative to the overlay, as QEMU has it (`path_combine`).
@@ -135,7 +144,7 @@ fn below(
     if !kind.is_file() && !kind.is_block_device() {
         return Err(wrong("it is neither a file nor a block device".into()));
     }
-    if !force && lock::take(&file, Access::Read)?.is_some() {
+    if !how.force && lock::take(&file, Access::Read)?.is_some() {
         return Err(wrong("somebody writes to it (a QEMU?)".into()));
     }
     match named.format.as_deref() {
@@ -143,10 +152,12 @@ fn below(
             let raw = Raw::builder(Storage::try_from(file)?).open(DenyImplicitOpenGate::default())?;
             Ok(FormatAccess::new(raw))
         }
-        Some("qcow2") => inside(&file, &path, Access::Read, force, seen).map_err(|error| match error {
-            Qcow2Error::Backing { .. } => error,
-            Qcow2Error::Header(_) | Qcow2Error::Inside(_) | Qcow2Error::Bitmaps => wrong(error.to_string()),
-        }),
+        Some("qcow2") => {
+            inside(&file, &path, Opening { access: Access::Read, ..how }, seen).map_err(|error| match error {
+                Qcow2Error::Backing { .. } | Qcow2Error::Overlay { .. } => error,
+                Qcow2Error::Header(_) | Qcow2Error::Inside(_) | Qcow2Error::Bitmaps => wrong(error.to_string()),
+            })
+        }
         Some(other) => Err(wrong(format!("it is said to be {other}, but only raw and qcow2 can be read here"))),
         None => {
             Err(wrong("nobody says which format it has (`qemu-img rebase -u -F FORMAT -b FILE OVERLAY` does)".into()))
