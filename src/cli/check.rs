@@ -14,7 +14,7 @@ use super::opened::{Opened, open};
 use super::output;
 use super::proof::{Claims, Ending, Message, Proven, prove};
 use crate::check::{Report, Severity, disk, initrd, program, rules};
-use crate::disk::bootsector::{decode_message, recognise};
+use crate::disk::bootsector::{Found, decode_message, recognise};
 use crate::disk::mbr::BOOT_CODE;
 use crate::disk::{Guid, Medium, SectorSize, gpt};
 use crate::spec::FirmwareRef;
@@ -139,7 +139,11 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
         sector,
         message: match decode_message(&code).filter(|_| told) {
             Some(message) => Message::Said(message),
-            None if told && for_uefi => Message::Missing(recognise(&code)),
+            None if told && for_uefi => match recognise(&code) {
+                // It starts by BIOS, too: there is nothing that it should have said.
+                Found::Loader(_) => Message::NotNeeded,
+                found @ (Found::Nothing | Found::Ours | Found::Byebyebios | Found::Unknown) => Message::Missing(found),
+            },
             None => Message::NotNeeded,
         },
         ending: match &args.expect {
