@@ -1,0 +1,222 @@
+//! What `bootling disk` refuses: one error that says why, and nothing left behind.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use snapbox::str;
+
+use super::Case;
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_number_needed() {
+    let case = Case::new();
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
+        str![[r#"
+error: laying out a disk of 10485760 bytes: what goes on it takes 36700160 bytes (35 MiB)
+advice: give --size 35M or more, or leave it out
+
+"#]],
+    );
+    case.bootling(&["-o", "x.img", "--efi", "app.efi", "--size", "10M", "--esp", "tiny"]).assert().success();
+    assert_eq!(fs::metadata(case.path().join("x.img")).expect("an image").len(), 10 << 20);
+}
+
+#[test]
+fn sizes_that_no_disk_has_are_refused() {
+    let case = Case::new();
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
+        str![[r#"
+error: laying out the disk: it would have 18446744073709551615 bytes, and 8 TiB are the most
+
+"#]],
+    );
+}
+
+#[test]
+fn what_fails_beside_the_image_leaves_no_image() {
+    let case = Case::new();
+    case.fails(
+        &["-o", "a\nb.img", "--efi", "app.efi", "--checksums"],
+        str![[r#"
+error: writing SHA256SUMS: "a/nb.img" has characters that it cannot have
+
+"#]],
+    );
+    fs::create_dir(case.path().join("SHA256SUMS")).expect("a directory");
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--checksums"],
+        str![[r#"
+error: writing [..]SHA256SUMS: Is a directory (os error 21)
+
+"#]],
+    );
+    // Nor does a standard output that is full.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_bootling"))
+        .args(["disk", "--json", "-o", "y.img", "--efi", "app.efi"])
+        .current_dir(case.path())
+        .stdout(full)
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(status.expect("bootling runs").code(), Some(125));
+    assert!(!case.path().join("y.img").exists());
+}
+
+#[test]
+fn a_block_device_is_refused_with_the_way_to_write_one() {
+    let case = Case::new();
+    let node = case.path().join("node");
+    let made = std::process::Command::new("mknod").arg(&node).args(["b", "7", "0"]).output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        writeln!(std::io::stderr(), "not tested: only root makes device nodes, and not everywhere").expect("said");
+        return;
+    }
+    case.fails(
+        &["-o", "node", "--efi", "app.efi"],
+        str![[r#"
+error: writing node: it is a block device, whose size and users an image does not know
+advice: write a file and copy it: `dd if=FILE of=DEVICE bs=4M conv=fsync`, then `sgdisk -e DEVICE` moves the backup table to the device's end
+
+"#]],
+    );
+}
+
+#[test]
+fn two_sources_for_one_place_are_both_named() {
+    let case = Case::new();
+    case.write("other.efi", "x");
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--add-file", "other.efi=efi/boot/bootx64.efi"],
+        str![[r#"
+error: planning efi/boot/bootx64.efi on the ESP: wanted by --efi app.efi and by --add-file other.efi; FAT knows no case
+
+"#]],
+    );
+}
+
+#[test]
+fn an_efi_program_alone_takes_no_options_of_disks() {
+    let case = Case::new();
+    case.write("text", "text");
+    for (option, value, what) in [
+        ("--root", "text", "--root"),
+        ("--size", "64M", "--size"),
+        ("--esp", "tiny", "--esp"),
+        ("--sector-size", "dual", "--sector-size"),
+        ("--preset", "ec2", "a boot sector"),
+    ] {
+        let said = format!("error: making an EFI program alone: {what} is for disks\n");
+        case.fails(&["-o", "x.efi", "--efi", "app.efi", option, value], said);
+    }
+}
+
+#[test]
+fn bad_input_is_one_line_that_names_it() {
+    let case = Case::new();
+    case.write("text", "not a program\n");
+    case.fails(
+        &["-o", "x.img", "--efi", "text"],
+        str![[r#"
+error: reading text: no PE file: no "MZ" at offset 0x0
+
+"#]],
+    );
+    case.fails(
+        &["-o", "x.img", "--efi", "missing"],
+        str![[r#"
+error: reading missing: No such file or directory (os error 2)
+
+"#]],
+    );
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--add-file", "missing"],
+        str![[r#"
+error: reading missing: No such file or directory (os error 2)
+
+"#]],
+    );
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--add-file", "text=a:b"],
+        str![[r#"
+error: planning a:b on the ESP (--add-file text): FAT takes no control characters in names, and none of " * : < > ? |
+
+"#]],
+    );
+    case.fails(
+        &["-o", "x.img", "--efi", "app.efi", "--root", "/dev/null"],
+        str![[r#"
+error: reading --root /dev/null: it is neither a file nor a directory
+
+"#]],
+    );
+    case.fails(
+        &["-o", "missing/x.img", "--efi", "app.efi"],
+        str![[r#"
+error: writing missing/x.img: No such file or directory (os error 2)
+
+"#]],
+    );
+    case.fails(
+        &["-o", "-", "--json", "--efi", "app.efi"],
+        str![[r#"
+error: printing JSON: standard output is where the image goes
+
+"#]],
+    );
+    case.fails(
+        &["-o", "-", "--checksums", "--efi", "app.efi"],
+        str![[r#"
+error: writing SHA256SUMS: the image goes to standard output, so nothing is beside it
+
+"#]],
+    );
+}
+
+#[test]
+fn a_missing_tool_is_named_with_its_package() {
+    let case = Case::new();
+    fs::create_dir(case.path().join("root")).expect("a directory");
+    case.bootling(&["-o", "x.img", "--efi", "app.efi"]).assert().success();
+    let before = case.listing();
+    let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
+    case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
+error: making a file system of root: mksquashfs is not on PATH
+advice: on Debian it is in the package squashfs-tools
+
+"#]]);
+    assert_eq!(case.listing(), before);
+}
+
+#[test]
+fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
+    let case = Case::new();
+    fs::create_dir_all(case.path().join("root")).expect("a directory");
+    let tool = |script: &str| {
+        fs::create_dir_all(case.path().join("bin")).expect("a directory");
+        case.write("bin/mksquashfs", format!("#!/bin/sh\n{script}"));
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(case.path().join("bin/mksquashfs"), mode).expect("a mode");
+        let path = format!("{}:/usr/bin:/bin", case.path().join("bin").display());
+        let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
+        case.bootling(&words).env("PATH", path).timeout(std::time::Duration::from_secs(60)).assert()
+    };
+    // More than a pipe holds.
+    let long = "seq 100000 >&2\n";
+    tool(&format!("{long}exit 1\n")).code(125).stdout_eq("").stderr_eq(str![[r#"
+error: making a file system of root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
+
+"#]]);
+    // What is not asked to stop makes an empty file of one that it cannot read.
+    let asked = "case \" $* \" in *' -exit-on-error '*) ;; *) exit 9;; esac\necho sqsh >\"$2\"\n";
+    tool(&format!("{long}{asked}echo odd >&2\n")).code(0).stdout_eq("").stderr_eq(str![[r#"
+bootling: mksquashfs: 99997
+bootling: mksquashfs: 99998
+bootling: mksquashfs: 99999
+bootling: mksquashfs: 100000
+bootling: mksquashfs: odd
+
+"#]]);
+}
