@@ -142,7 +142,7 @@ pub enum EspArg {
 pub enum RootFsArg {
     /// read-only, compressed (mksquashfs)
     Squashfs,
-    /// the usual one (mkfs.ext4)
+    /// the usual one (mkfs.ext4); it keeps the times of the directory's files, so not the same bytes each time
     Ext4,
 }
 
