@@ -1,59 +1,15 @@
 //! `bootling build`, `ls` and `cat` as they are typed: exact output, one error for bad input, nothing left behind.
 
+#[path = "support/case.rs"]
+mod case;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
+use case::Case;
 use snapbox::cmd::Command;
 use snapbox::str;
-
-/// bootling in a directory of its own, with nothing of ours in its environment.
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory") }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path().join(name), content).expect("a file");
-    }
-
-    fn bootling(&self, words: &[&str]) -> Command {
-        Command::new(env!("CARGO_BIN_EXE_bootling"))
-            .args(words)
-            .current_dir(self.path())
-            .env("HOME", self.path())
-            .env_remove("SOURCE_DATE_EPOCH")
-            .env_remove("BOOTLING_KERNEL")
-    }
-
-    /// A failure: this on standard error, nothing on standard output, no new file.
-    #[track_caller]
-    fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
-        let before = self.listing();
-        self.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
-        assert_eq!(self.listing(), before, "something was left behind");
-    }
-
-    fn listing(&self) -> Vec<std::ffi::OsString> {
-        let entries = fs::read_dir(self.path()).expect("a directory");
-        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
-        names.sort();
-        names
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path().join(name)).expect("a file")
-    }
-}
 
 /// What an image without busybox still has, so that lists in here are short.
 const SMALL: [&str; 3] = ["build", "--no-busybox", "--sysroot"];

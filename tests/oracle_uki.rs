@@ -3,8 +3,10 @@
 //!
 //! A test that lacks a tool says so on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -25,18 +27,7 @@ const KERNEL: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
 /// True where everything is here that a test needs.
 fn have(test: &str, needed: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there =
-        |tool: &&&str| Path::new(tool).is_file() || std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
-    let missing: Vec<_> = needed.iter().chain(&[STUB, KERNEL]).filter(|tool| !there(tool)).collect();
-    if missing.is_empty() {
-        return true;
-    }
-    let why = format!("{missing:?} not here (`tools/setup run test` brings them)");
-    assert!(std::env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
-    // Straight to the terminal: the test harness hides what a passing test prints.
-    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").expect("standard error is open");
-    false
+    skip::tools(test, &[needed, &[STUB, KERNEL]].concat())
 }
 
 /// Runs a tool; gives all that it prints, and whether it was content.

@@ -1,7 +1,8 @@
 //! Composing disks: a kernel and an initrd, ready-made, behind systemd's stub on a raw image. And stamping them.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,7 +26,10 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let [_, cloud] = &bench.packages;
     let kernel = kernel(bench, cloud)?;
     let initrd = bench.dir.join("noise.initrd");
-    fs::write(&initrd, noise(INITRD))?;
+    // Bytes that no file system and no disk can make less of.
+    let mut noise = vec![0; INITRD];
+    File::open("/dev/urandom")?.read_exact(&mut noise)?;
+    fs::write(&initrd, noise)?;
     let plain_image = bench.dir.join("plain-disk.img");
     let plain = || {
         let mut command = Command::new(tool("plain-disk"));
@@ -105,16 +109,4 @@ fn kernel(bench: &Bench, package: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";
     let status = Command::new("sh").args(["-c", unpack, "sh"]).arg(package).arg(&image).status()?;
     if status.success() { Ok(image) } else { Err(format!("unpacking {}", package.display()).into()) }
-}
-
-/// Bytes that no file system and no disk can make less of.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let words = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.flatten().take(len).collect()
 }

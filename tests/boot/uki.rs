@@ -4,14 +4,14 @@
 //! The firmware is OVMF; its variables with a key enrolled ("snakeoil") are Debian's, and so is the key. The TPM is swtpm.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::program::scratch;
+use crate::support::qemu::heard;
 use crate::support::{Kernel, Program};
 
 /// Firmware, its variables as shipped, and whether it verifies what it starts.
@@ -112,16 +112,8 @@ fn boot(firmware: &Firmware, folder: &Path, image: &Path, last: &str) -> String 
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut qemu = Owned(qemu.spawn().expect("or_skip said QEMU is there"));
-    let mut stdout = qemu.0.stdout.take().expect("piped");
-    let (send, receive) = channel();
-    thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(len @ 1..) = stdout.read(&mut chunk) {
-            if send.send(chunk[..len].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
+    let stdout = qemu.0.stdout.take().expect("piped");
+    let receive = heard(stdout);
     let end = Instant::now() + Duration::from_secs(150);
     let mut console = String::new();
     while !console.contains(last) {

@@ -1,33 +1,16 @@
 //! `bootling check`, and `ls` and `cat` of disks and UKIs, as they are typed.
 
-use std::fs;
-use std::path::Path;
-
-use snapbox::cmd::Command;
 use snapbox::str;
 
+use crate::case::Case;
 use crate::recipe::{self, loader, small};
 
-/// bootling in a directory of its own.
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new() -> Self {
-        let case = Self { dir: tempfile::tempdir().expect("a directory") };
-        fs::write(case.path().join("app.efi"), uki()).expect("a file");
-        fs::write(case.path().join("disk.raw"), small()).expect("a file");
-        case
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn bootling(&self, words: &[&str]) -> Command {
-        Command::new(env!("CARGO_BIN_EXE_bootling")).args(words).current_dir(self.path()).env("HOME", self.path())
-    }
+/// A directory with a UKI and a disk.
+fn usual() -> Case {
+    let case = Case::new();
+    case.write("app.efi", uki());
+    case.write("disk.raw", small());
+    case
 }
 
 fn uki() -> Vec<u8> {
@@ -36,7 +19,7 @@ fn uki() -> Vec<u8> {
 
 #[test]
 fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
-    let case = Case::new();
+    let case = usual();
     for sector in ["512", "4096", "dual"] {
         for (format, esp) in [("raw", "standard"), ("qcow2", "tiny"), ("vhd", "tiny")] {
             let words = ["disk", "--efi", "app.efi", "--sector-size", sector, "--format", format, "--esp", esp];
@@ -49,12 +32,12 @@ fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
 
 #[test]
 fn findings_say_where_who_breaks_and_what_helps() {
-    let case = Case::new();
+    let case = usual();
     let mut disk = small();
     disk[446] = 0x80;
     let end = disk.len();
     disk[end - 512..].fill(0);
-    fs::write(case.path().join("bad.raw"), &disk).expect("a file");
+    case.write("bad.raw", &disk);
     case.bootling(&["check", "--quiet", "bad.raw"]).assert().code(1).stderr_eq("").stdout_eq(str![[r#"
 error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): no "EFI PART" signature
     rule:   the backup header is whole, and in the last sector
@@ -81,9 +64,9 @@ warning[pmbr-flag] MBR record 1, byte 446: it begins with 80
 
 #[test]
 fn programs_and_initrds_are_checked_as_what_they_are() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["check", "--quiet", "app.efi"]).assert().success().stdout_eq("");
-    fs::write(case.path().join("initrd"), recipe::initrd(b"init", 0o100_644)).expect("a file");
+    case.write("initrd", recipe::initrd(b"init", 0o100_644));
     case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r"
 initrd: initrd, 1 entries, 10 bytes in 1 segment
 warning[initrd-init] initrd: /init is -rw-r--r--
@@ -102,7 +85,7 @@ initrd: 1 warning
 
 #[test]
 fn a_disk_a_uki_in_it_and_the_initrd_in_that_are_listed_one_after_another() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["ls", "disk.raw"]).assert().success().stderr_eq("").stdout_eq(str![[r#"
 partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
 [..]          -  -            EFI/
@@ -138,7 +121,7 @@ partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
 
 #[test]
 fn what_is_not_there_is_said_so() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["cat", "disk.raw", "EFI/BOOT/nope"])
         .assert()
         .code(125)
@@ -155,9 +138,9 @@ fn what_is_not_there_is_said_so() {
 
 #[test]
 fn content_is_printed_byte_for_byte_whatever_looks_like_colours() {
-    let case = Case::new();
+    let case = usual();
     let mut content = b"\x1b[31mred\x1b[0m".to_vec();
     content.extend(0..=255_u8);
-    fs::write(case.path().join("x.efi"), recipe::pe(&[(".data", &content)])).expect("a file");
+    case.write("x.efi", recipe::pe(&[(".data", &content)]));
     case.bootling(&["cat", "x.efi", ".data"]).assert().success().stdout_eq(content);
 }

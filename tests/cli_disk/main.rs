@@ -1,60 +1,22 @@
 //! `bootling disk` as it is typed: exact output, one error for bad input, nothing left behind.
 #![allow(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots so")]
 
+#[path = "../support/case.rs"]
+mod case;
 mod refusals;
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
 use std::process::Stdio;
 
-use snapbox::cmd::Command;
+use case::Case;
 use snapbox::str;
 
-/// bootling in a directory of its own, with nothing of ours in its environment.
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new() -> Self {
-        let case = Self { dir: tempfile::tempdir().expect("a directory") };
-        case.write("app.efi", efi(0x8664, 5000));
-        case
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path().join(name), content).expect("a file");
-    }
-
-    fn bootling(&self, words: &[&str]) -> Command {
-        Command::new(env!("CARGO_BIN_EXE_bootling"))
-            .arg("disk")
-            .args(words)
-            .current_dir(self.path())
-            .env("HOME", self.path())
-            .env_remove("SOURCE_DATE_EPOCH")
-            .env_remove("BOOTLING_KERNEL")
-    }
-
-    /// A failure: this on standard error, nothing on standard output, no new file.
-    #[track_caller]
-    fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
-        let before = self.listing();
-        self.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
-        assert_eq!(self.listing(), before, "something was left behind");
-    }
-
-    fn listing(&self) -> Vec<std::ffi::OsString> {
-        let entries = fs::read_dir(self.path()).expect("a directory");
-        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
-        names.sort();
-        names
-    }
+/// `bootling disk` in a directory with an EFI program.
+fn usual() -> Case {
+    let case = Case::of("disk");
+    case.write("app.efi", efi(0x8664, 5000));
+    case
 }
 
 /// An EFI program that does nothing: headers, one section.
@@ -84,14 +46,14 @@ fn efi(machine: u16, size: usize) -> Vec<u8> {
 
 #[test]
 fn success_is_silent() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["-o", "x.img", "--efi", "app.efi"]).assert().success().stdout_eq("").stderr_eq("");
     assert_eq!(fs::metadata(case.path().join("x.img")).expect("an image").len(), 35 << 20);
 }
 
 #[test]
 fn a_dry_run_says_where_everything_would_stand() {
-    let case = Case::new();
+    let case = usual();
     case.write("grub.cfg", "set timeout=0\n");
     case.write("root.img", vec![1; 2_000_000]);
     let words =
@@ -125,7 +87,7 @@ esp   FAT32, 65654 clusters of 4096 bytes, F221-5543
 
 #[test]
 fn json_has_the_same_for_programs() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["-o", "x.qcow2", "--json", "--efi", "app.efi"]).assert().success().stderr_eq("").stdout_eq(str![[
         r#"
 {
@@ -177,7 +139,7 @@ fn json_has_the_same_for_programs() {
 
 #[test]
 fn a_program_for_another_machine_gets_that_machines_name() {
-    let case = Case::new();
+    let case = usual();
     for (machine, name) in [(0xaa64, "BOOTAA64.EFI"), (0x014c, "BOOTIA32.EFI"), (0x5064, "BOOTRISCV64.EFI")] {
         case.write("other.efi", efi(machine, 2000));
         let done = case.bootling(&["--dry-run", "--efi", "other.efi"]).assert().success();
@@ -196,7 +158,7 @@ error: reading strange.efi: it is for machine 0x1234, which has no EFI/BOOT file
 
 #[test]
 fn names_that_promise_something_else_are_told() {
-    let case = Case::new();
+    let case = usual();
     let words = ["-o", "x.qcow2", "--format", "raw", "--compress", "gzip", "--efi", "app.efi", "--esp", "tiny"];
     case.bootling(&words).assert().success().stdout_eq("").stderr_eq(str![[r#"
 bootling: x.qcow2: by its name a qcow2 image, but written as raw
@@ -207,7 +169,7 @@ bootling: x.qcow2: compressed by gzip; tools expect the name to end with .gz
 
 #[test]
 fn standard_output_takes_the_image_and_may_be_closed() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["-o", "x.img", "--efi", "app.efi", "--esp", "tiny"]).assert().success();
     let done = case.bootling(&["-o", "-", "--efi", "app.efi", "--esp", "tiny"]).assert().success();
     assert!(done.get_output().stdout == fs::read(case.path().join("x.img")).expect("an image"));
@@ -227,7 +189,7 @@ fn standard_output_takes_the_image_and_may_be_closed() {
 
 #[test]
 fn the_program_alone_is_a_file_like_any_other() {
-    let case = Case::new();
+    let case = usual();
     case.bootling(&["-o", "copy.efi", "--efi", "app.efi", "--checksums"]).assert().success().stderr_eq("");
     let read = |name: &str| fs::read(case.path().join(name)).expect("a file");
     assert!(read("copy.efi") == read("app.efi"));
@@ -236,7 +198,7 @@ fn the_program_alone_is_a_file_like_any_other() {
 
 #[test]
 fn a_legacy_bios_gets_the_message_of_the_choice() {
-    let case = Case::new();
+    let case = usual();
     let code = |words: &[&str]| {
         case.bootling(&[&["-o", "x.img", "--efi", "app.efi", "--esp", "tiny"], words].concat()).assert().success();
         fs::read(case.path().join("x.img")).expect("an image")

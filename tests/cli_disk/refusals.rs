@@ -6,11 +6,11 @@ use std::process::Stdio;
 
 use snapbox::str;
 
-use super::Case;
+use super::usual;
 
 #[test]
 fn what_does_not_fit_is_refused_with_the_number_needed() {
-    let case = Case::new();
+    let case = usual();
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
         str![[r#"
@@ -25,7 +25,7 @@ advice: give --size 35M or more, or leave it out
 
 #[test]
 fn sizes_that_no_disk_has_are_refused() {
-    let case = Case::new();
+    let case = usual();
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
         str![[r#"
@@ -37,7 +37,7 @@ error: laying out the disk: it would have 18446744073709551615 bytes, and 8 TiB 
 
 #[test]
 fn what_fails_beside_the_image_leaves_no_image() {
-    let case = Case::new();
+    let case = usual();
     case.fails(
         &["-o", "a\nb.img", "--efi", "app.efi", "--checksums"],
         str![[r#"
@@ -67,7 +67,7 @@ error: writing [..]SHA256SUMS: Is a directory (os error 21)
 
 #[test]
 fn a_block_device_is_refused_with_the_way_to_write_one() {
-    let case = Case::new();
+    let case = usual();
     let node = case.path().join("node");
     let made = std::process::Command::new("mknod").arg(&node).args(["b", "7", "0"]).output();
     if !made.is_ok_and(|made| made.status.success()) {
@@ -86,7 +86,7 @@ advice: write a file and copy it: `dd if=FILE of=DEVICE bs=4M conv=fsync`, then 
 
 #[test]
 fn two_sources_for_one_place_are_both_named() {
-    let case = Case::new();
+    let case = usual();
     case.write("other.efi", "x");
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "other.efi=efi/boot/bootx64.efi"],
@@ -99,7 +99,7 @@ error: planning efi/boot/bootx64.efi on the ESP: wanted by --efi app.efi and by 
 
 #[test]
 fn an_efi_program_alone_takes_no_options_of_disks() {
-    let case = Case::new();
+    let case = usual();
     case.write("text", "text");
     for (option, value, what) in [
         ("--root", "text", "--root"),
@@ -115,7 +115,7 @@ fn an_efi_program_alone_takes_no_options_of_disks() {
 
 #[test]
 fn bad_input_is_one_line_that_names_it() {
-    let case = Case::new();
+    let case = usual();
     case.write("text", "not a program\n");
     case.fails(
         &["-o", "x.img", "--efi", "text"],
@@ -177,7 +177,7 @@ error: writing SHA256SUMS: the image goes to standard output, so nothing is besi
 
 #[test]
 fn a_missing_tool_is_named_with_its_package() {
-    let case = Case::new();
+    let case = usual();
     fs::create_dir(case.path().join("root")).expect("a directory");
     case.bootling(&["-o", "x.img", "--efi", "app.efi"]).assert().success();
     let before = case.listing();
@@ -192,7 +192,7 @@ advice: on Debian it is in the package squashfs-tools
 
 #[test]
 fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
-    let case = Case::new();
+    let case = usual();
     fs::create_dir_all(case.path().join("root")).expect("a directory");
     let tool = |script: &str| {
         fs::create_dir_all(case.path().join("bin")).expect("a directory");

@@ -1,14 +1,18 @@
 //! Small disks with a partition table, and the tools that judge their images.
 
-use std::env;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 
 use bootling::disk::gpt::{Gpt, Partition};
 use bootling::disk::mbr::{BOOT_CODE, Mbr};
 use bootling::disk::{Guid, Lba, SectorSize};
+
+#[path = "skip.rs"]
+mod skip;
+
+#[allow(unused_imports, reason = "some tests need no tools")]
+pub use skip::tools;
 
 /// Bytes of such a disk.
 pub const DISK: u64 = 4 << 20;
@@ -39,18 +43,6 @@ pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec
     mbr.signature = [0xde, 0xad, 0xbe, 0xef, 0, 0];
     disk[..512].copy_from_slice(&mbr.encode());
     disk
-}
-
-/// Whether these programs are there; if not, says so, or fails where nothing may be skipped.
-#[allow(dead_code, reason = "some tests need no tools")]
-pub fn tools(test: &str, names: &[&str]) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let there = |name: &str| env::split_paths(&path).any(|dir| dir.join(name).is_file());
-    let Some(missing) = names.iter().find(|name| !there(name)) else { return true };
-    let why = format!("no {missing} on PATH (`tools/setup test` brings it)");
-    assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
-    writeln!(io::stderr(), "SKIPPED {test}: {why}").expect("standard error is open");
-    false
 }
 
 /// A directory of its own, in memory where there is room for that: what is stamped is synced, and disks are slow.

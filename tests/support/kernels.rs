@@ -5,9 +5,10 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use super::skip::skip;
 
 /// A kernel package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +54,7 @@ impl Kernel {
         match find_qemu().and_then(|()| self.find()) {
             Ok(package) => Some(package),
             Err(why) => {
-                assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
-                // Straight to the terminal: the test harness hides what a passing test prints.
-                writeln!(io::stderr(), "SKIPPED {name}: {why}").expect("standard error is open");
+                skip(name, &why);
                 None
             }
         }
@@ -89,9 +88,7 @@ pub fn qemu_or_skip(name: &str) -> bool {
     match find_qemu() {
         Ok(()) => true,
         Err(why) => {
-            assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
-            // Straight to the terminal: the test harness hides what a passing test prints.
-            writeln!(io::stderr(), "SKIPPED {name}: {why}").expect("standard error is open");
+            skip(name, &why);
             false
         }
     }

@@ -4,6 +4,7 @@ pub mod kernels;
 pub mod processes;
 pub mod program;
 pub mod qemu;
+pub mod skip;
 
 pub use kernels::Kernel;
 pub use program::{Done, Program};

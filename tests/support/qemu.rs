@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,16 +34,8 @@ pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: 
         .spawn()
         .expect("or_skip said QEMU is there");
     let mut stdin = qemu.stdin.take().expect("piped");
-    let mut stdout = qemu.stdout.take().expect("piped");
-    let (send, receive) = channel();
-    thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(len @ 1..) = stdout.read(&mut chunk) {
-            if send.send(chunk[..len].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
+    let stdout = qemu.stdout.take().expect("piped");
+    let receive = heard(stdout);
     let end = Instant::now() + Duration::from_secs(120);
     let mut console = Vec::new();
     let mut typed = input.is_empty();
@@ -63,6 +55,20 @@ pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: 
     }
     let status = qemu.wait().expect("it is our child").code();
     Booted { console: String::from_utf8_lossy(&console).into_owned(), status }
+}
+
+/// What a process writes to a pipe, as it comes, so that it can be waited for with a limit.
+pub fn heard(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (send, receive) = channel();
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(len @ 1..) = pipe.read(&mut chunk) {
+            if send.send(chunk[..len].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    receive
 }
 
 impl Booted {
