@@ -17,7 +17,7 @@ use super::prepare::{self, Prepared};
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::guest::{Artefact, Guest};
-use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, converse};
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
@@ -174,17 +174,18 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
         quiet: args.quiet,
         flush_disks: !spec.qemu_args.is_empty(),
         watch: None,
+        opening: Opening::Boot,
     };
-    let signals = Signals::catch().context("catching signals")?;
+    let mut signals = Signals::catch().context("catching signals")?;
     if tty && on_terminal && !args.quiet {
         output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
     }
     let kernel = Artefact::Open(open(&prepared.image)?.into());
-    let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd) };
+    let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd), warm: None };
     let build = start.elapsed();
-    let guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
+    let mut guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
     let command = guest.command.clone();
-    let transcript = converse(guest, settings, signals).context("talking with the guest")?;
+    let transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
     let outcome = judge(&transcript);
     output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
     let around = Circumstances {
@@ -215,7 +216,7 @@ fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let initrd = prepare::keep(prepared)?;
-    let payload = Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string() };
+    let payload = Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), warm: None };
     let wires = Wires { payload, flash: None, ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');

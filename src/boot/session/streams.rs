@@ -1,14 +1,13 @@
 //! What a guest and its QEMU say: console, monitor, standard error, channel.
 
 use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Phase, Session, Source};
+use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Phase, RESTORING, Session, Source};
 use crate::boot::qmp::{self, Said};
 use crate::boot::transcript::Event;
 
-impl<'tty> Session<'tty> {
+impl Session<'_> {
     /// Types what is to be typed on the console.
     pub(super) fn write_keys(&mut self) {
         match self.guest.keys.write(&self.keys_to_console) {
@@ -71,6 +70,8 @@ impl<'tty> Session<'tty> {
                     self.watch_machine(&event);
                     self.note(event);
                 }
+                Said::Reply { id: RESTORING, result: Ok(_) } => {}
+                Said::Reply { id: RESTORING, result: Err(why) } => self.end(Event::NotRestored(why)),
                 Said::Reply { id, result } => self.on_reply(id, result),
             }
         }
@@ -106,7 +107,15 @@ impl<'tty> Session<'tty> {
         }
     }
 
-    pub(super) fn on_channel(&mut self, terminal: BorrowedFd<'tty>) {
+    /// Hands QEMU what it is to restore.
+    pub(super) fn feed_state(&mut self) {
+        // Where QEMU does not read it any more, its end tells.
+        if self.guest.state.as_mut().is_none_or(|state| state.push()) {
+            self.guest.state = None;
+        }
+    }
+
+    pub(super) fn on_channel(&mut self) {
         if !self.outbox.leaving().is_empty()
             && let Ok(written) = self.guest.channel.write(self.outbox.leaving())
         {
@@ -115,7 +124,7 @@ impl<'tty> Session<'tty> {
         let before = self.phase;
         self.read_channel();
         if self.phase == Phase::Running && before < Phase::Running && self.settings.foreground == Foreground::Terminal {
-            self.enter_raw(terminal);
+            self.enter_raw();
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, NOTE, STARTED, STDERR, STDOUT, ToHost, Usage,
-    WINDOW, split,
+    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, NOTE, READY, STARTED, STDERR, STDOUT, ToHost,
+    Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
@@ -43,10 +43,12 @@ impl<'a> ToHost<'a> {
                     2 => Failure::Exec,
                     3 => Failure::Tty,
                     4 => Failure::BlockDevices,
+                    5 => Failure::Window,
                     _ => return None,
                 };
                 Some(Self::Failed { what, errno: fields.u32()?, subject: fields.rest() })
             }
+            READY => fields.end(Self::Ready),
             EXIT => {
                 let (how, value) = (fields.u8()?, fields.u8()?);
                 let ended = match how {
@@ -112,12 +114,14 @@ impl<'a> ToHost<'a> {
                     Failure::Exec => 2,
                     Failure::Tty => 3,
                     Failure::BlockDevices => 4,
+                    Failure::Window => 5,
                 };
                 frame.put(&[code]);
                 frame.put(&errno.to_le_bytes());
                 frame.put(subject);
                 FAILED
             }
+            Self::Ready => READY,
             Self::Exit { ended, usage, taint } => {
                 frame.put(&match ended {
                     Ended::Exited(status) => [0, status],
