@@ -16,6 +16,7 @@
 //! | [`check`] | a disk, an EFI program, an initrd | findings, by rule | nothing |
 //! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
+//! | [`vm`] | all that is wanted of one run | a kernel, a machine and an initrd, ready to boot | by the stages |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!
 //! Above all stages stand [`arch`] (facts about architectures), [`proto`] (what host and guest agree on), [`sys`] (the
@@ -38,4 +39,5 @@ pub mod resolve;
 pub mod spec;
 pub mod sys;
 pub mod verdict;
+pub mod vm;
 pub mod write;

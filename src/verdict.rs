@@ -157,7 +157,9 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
             Event::Nonsense(what) => Outcome::CouldNotTest {
                 why: format!("the guest sent what is not a frame on the control channel: {what}"),
             },
-            Event::NotRestored(why) => Outcome::CouldNotTest { why: format!("QEMU could not restore the guest: {why}") },
+            Event::NotRestored(why) => {
+                Outcome::CouldNotTest { why: format!("QEMU could not restore the guest: {why}") }
+            }
             Event::Interrupted { signal } => Outcome::Interrupted { signal: *signal },
             Event::Escaped => Outcome::Interrupted { signal: 2 },
             Event::Expected { line, .. } => Outcome::Expected { line: line.clone() },

@@ -13,7 +13,7 @@ use super::boot_options::BootArgs;
 use super::json::Json;
 use super::options::InitrdArgs;
 use super::output;
-use super::prepare::{self, Prepared};
+use super::progress::Progress;
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::guest::{Artefact, Guest};
@@ -22,6 +22,7 @@ use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
 use crate::verdict::{code, judge};
+use crate::vm::{Listener, Prepared, RunSpec, VmError, prepare};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -127,10 +128,11 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
 fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     let Some(name) = command.first() else { return code::COULD_NOT_TEST };
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
-    match error.downcast_ref::<UserlandError>() {
-        Some(UserlandError::NoProgram { name: missing, .. }) if missing == name => 127,
-        Some(UserlandError::NoSuchFile { path }) if is_command(path) => 127,
-        Some(UserlandError::NotAProgram { path, .. }) if is_command(path) => 126,
+    let Some(VmError::Userland(error)) = error.downcast_ref() else { return code::COULD_NOT_TEST };
+    match error {
+        UserlandError::NoProgram { name: missing, .. } if missing == name => 127,
+        UserlandError::NoSuchFile { path } if is_command(path) => 127,
+        UserlandError::NotAProgram { path, .. } if is_command(path) => 126,
         _ => code::COULD_NOT_TEST,
     }
 }
@@ -146,15 +148,15 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
     let interactive = what == RunWhat::Shell;
     let tty = args.tty || (interactive && on_terminal);
     let spec = args.boot.spec(tty);
-    let prepared = prepare::run(&prepare::Wanted {
-        initrd: &args.initrd,
-        what,
-        spec: &spec,
-        ready_made: args.ready_made.as_deref(),
-        env: &args.env,
-        quiet: args.quiet,
+    let wanted = RunSpec {
+        initrd: args.initrd.spec(&[], what)?,
+        kernel: args.initrd.kernel(),
+        boot: spec.clone(),
+        ready_made: args.ready_made.clone(),
+        env: args.env.clone(),
         for_pasting: args.print_command,
-    })?;
+    };
+    let prepared = prepare(&wanted, &mut Teller::new(args.quiet)).map_err(|failed| output::advised(failed.error))?;
     if args.print_command {
         return print_command(&prepared).map(|()| (0, None));
     }
@@ -198,6 +200,31 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
     Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))
 }
 
+/// Tells people what goes on before the boot.
+struct Teller {
+    quiet: bool,
+    progress: Progress,
+}
+
+impl Teller {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, progress: Progress::new(quiet) }
+    }
+}
+
+impl Listener for Teller {
+    fn note(&mut self, text: &str) {
+        self.progress.clear();
+        if !self.quiet {
+            output::note(text);
+        }
+    }
+
+    fn progress(&mut self, doing: &str) {
+        self.progress.show(doing);
+    }
+}
+
 fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
 }
@@ -215,8 +242,9 @@ fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
 
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
-    let initrd = prepare::keep(prepared)?;
-    let payload = Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), warm: None };
+    let initrd = prepared.keep().map_err(output::advised)?;
+    let payload =
+        Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), warm: None };
     let wires = Wires { payload, flash: None, ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');

@@ -78,3 +78,22 @@ pub struct BootSpec {
     /// Whether the command gets a terminal of its own in the guest.
     pub tty: bool,
 }
+
+impl Default for BootSpec {
+    fn default() -> Self {
+        Self {
+            qemu: None,
+            accel: Accel::Auto,
+            machine: None,
+            cpu: None,
+            smp: None,
+            memory_mib: None,
+            append: Vec::new(),
+            firmware: FirmwareRef::Direct,
+            firmware_vars: None,
+            qemu_args: Vec::new(),
+            console: ConsoleTo::Tail,
+            tty: false,
+        }
+    }
+}

@@ -55,7 +55,9 @@ impl Session<'_> {
                 match what {
                     // The status follows.
                     Failure::Exec => self.note(event),
-                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => self.end(event),
+                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
+                        self.end(event)
+                    }
                 }
             }
             ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),

@@ -1,9 +1,11 @@
-//! From a spec to the facts of an image and the job of its pid 1: the way `build` and `run` share.
+//! From a spec to the facts of an image and the job of its pid 1: the way all images share.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::VmError;
 use crate::arch::Arch;
+use crate::boot::machine::Transport;
 use crate::plan::job::{Channel, Job, ModuleToLoad};
 use crate::resolve::kernel::Kernel;
 use crate::resolve::modules::{self, ModuleLoad};
@@ -21,8 +23,59 @@ pub struct Composition {
     pub notes: Vec<String>,
 }
 
+/// How pid 1 talks, and the modules it may need for that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drivers {
+    /// The channel; `None`: on the console alone.
+    pub channel: Option<Channel>,
+    /// Its modules, where they are not built in.
+    pub modules: &'static [&'static str],
+}
+
+impl Drivers {
+    /// On the console alone.
+    pub const NONE: Self = Self { channel: None, modules: &[] };
+
+    /// Those of a transport.
+    pub fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::VirtioPci => Self { channel: Some(Channel::Virtio), modules: &["virtio_pci", "virtio_console"] },
+            Transport::VirtioMmio => {
+                Self { channel: Some(Channel::Virtio), modules: &["virtio_mmio", "virtio_console"] }
+            }
+            Transport::Com2 => Self { channel: Some(Channel::Serial("ttyS1".into())), modules: &[] },
+            Transport::None => Self::NONE,
+        }
+    }
+}
+
+/// The two halves of a guest whose first half boots before anybody knows the second.
+#[derive(Debug)]
+pub struct Parts {
+    /// The channel and its drivers.
+    pub base: Composition,
+    /// The command with all it needs: programs, files, the modules that were asked for, the job.
+    pub command: Composition,
+}
+
+impl Parts {
+    /// Resolves both, each for itself: a module that both need is in both.
+    pub fn new(root: &Root, spec: &InitrdSpec, kernel: &Kernel, drivers: Drivers) -> Result<Self, VmError> {
+        let mut base = Composition::default();
+        add_modules(&mut base, root, &[], kernel, drivers)?;
+        Ok(Self { base, command: whole(root, spec, kernel, Drivers::NONE)? })
+    }
+}
+
+/// All of an image that boots in one piece: a module that the channel needs, too, counts as asked for.
+pub fn whole(root: &Root, spec: &InitrdSpec, kernel: &Kernel, drivers: Drivers) -> Result<Composition, VmError> {
+    let mut composition = compose(root, spec, kernel.arch)?;
+    add_modules(&mut composition, root, &spec.modules, kernel, drivers)?;
+    Ok(composition)
+}
+
 /// Resolves programs and files, and begins the job.
-pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> anyhow::Result<Composition> {
+pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition, VmError> {
     let users = userland::resolve(root, spec, arch)?;
     let mut composition = Composition { facts: users.facts, job: Job::default(), notes: users.notes };
     // A shell on the console or a terminal is interactive by itself.
@@ -39,14 +92,13 @@ pub fn add_modules(
     root: &Root,
     requests: &[ModuleRequest],
     kernel: &Kernel,
-    channel: Option<(Channel, &[&str])>,
-) -> anyhow::Result<()> {
-    let (channel, drivers) = channel.map_or((None, &[][..]), |(channel, drivers)| (Some(channel), drivers));
-    composition.job.channel = channel;
-    if requests.is_empty() && drivers.is_empty() {
+    drivers: Drivers,
+) -> Result<(), VmError> {
+    composition.job.channel = drivers.channel;
+    if requests.is_empty() && drivers.modules.is_empty() {
         return Ok(());
     }
-    let found = modules::resolve(root, kernel, requests, drivers)?;
+    let found = modules::resolve(root, kernel, requests, drivers.modules)?;
     composition.facts.extend(found.facts);
     composition.notes.extend(found.notes);
     let (optional, asked): (Vec<ModuleLoad>, Vec<ModuleLoad>) = found.loads.into_iter().partition(|load| load.optional);
@@ -80,7 +132,7 @@ fn working_directory(root: &Root, facts: &[Fact]) -> Option<PathBuf> {
 }
 
 /// Adds `NAME=VALUE` settings to a job's environment; a bare `NAME` is taken over from this process, if it is set.
-pub fn set_environment(job: &mut Job, settings: &[OsString]) -> anyhow::Result<()> {
+pub fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<(), VmError> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     for setting in settings {
         let bytes = setting.as_bytes();
@@ -88,7 +140,9 @@ pub fn set_environment(job: &mut Job, settings: &[OsString]) -> anyhow::Result<(
             Some(at) => (OsString::from_vec(bytes[..at].to_vec()), Some(OsString::from_vec(bytes[at + 1..].to_vec()))),
             None => (setting.clone(), std::env::var_os(setting)),
         };
-        anyhow::ensure!(!name.is_empty(), "reading --env {}: a variable has a name", setting.display());
+        if name.is_empty() {
+            return Err(VmError::Variable(setting.clone()));
+        }
         job.env.retain(|(other, _)| *other != name);
         set_variables(job, value.map(|value| (name, value)));
     }
