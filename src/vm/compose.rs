@@ -156,3 +156,77 @@ pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsStrin
         job.env.push((name, value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Composition, Drivers, Parts, whole};
+    use crate::arch::Arch;
+    use crate::boot::machine::Transport;
+    use crate::plan::job::Channel;
+    use crate::resolve::Root;
+    use crate::resolve::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
+    use crate::resolve::modules::modinfo::tests::module;
+    use crate::spec::{InitrdSpec, ModuleRequest, RunWhat};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// A kernel whose channel drivers are modules, and `shared` is needed by one of them and by `asked`.
+    fn kernel(host: &Path) -> Kernel {
+        let needs = [("shared", ""), ("virtio_pci", "shared"), ("virtio_console", ""), ("asked", "shared")];
+        let mut table = String::new();
+        for (name, needed) in needs {
+            let line = if needed.is_empty() { String::new() } else { format!(" {needed}.ko") };
+            table.push_str(&format!("{name}.ko:{line}\n"));
+            let info = [format!("depends={needed}"), "vermagic=6.9.0 SMP".to_owned()];
+            let info: Vec<&str> = info.iter().map(String::as_str).collect();
+            std::fs::write(host.join(format!("{name}.ko")), module(&info)).expect("a module");
+        }
+        std::fs::write(host.join("modules.dep"), table).expect("a table");
+        let layout = ModuleLayout::Installed;
+        Kernel {
+            image: "/nowhere".into(),
+            kind: ImageKind::BzImage,
+            arch: Arch::host().expect("an architecture"),
+            release: Some("6.9.0".to_owned()),
+            modules: Some(ModuleDir { host: host.to_owned(), release: "6.9.0".to_owned(), layout }),
+            config: None,
+            origin: "the test's".to_owned(),
+        }
+    }
+
+    /// Names of the modules that are loaded for the channel, and of those that were asked for.
+    fn loads(composition: &Composition) -> [Vec<String>; 2] {
+        let job = &composition.job;
+        [&job.channel_modules, &job.modules]
+            .map(|loads| loads.iter().map(|load| load.path.file_name().to_string_lossy().into_owned()).collect())
+    }
+
+    fn paths(composition: &Composition) -> BTreeSet<String> {
+        composition.facts.iter().map(|fact| fact.path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_two_halves_hold_what_the_whole_does_and_each_can_load_its_modules_by_itself() {
+        let modules = tempfile::tempdir().expect("a directory");
+        let kernel = kernel(modules.path());
+        let root = Root::new("/").expect("a root");
+        // Some program that is surely here.
+        let program = std::env::current_exe().expect("this program");
+        let spec = InitrdSpec {
+            busybox: false,
+            modules: vec![ModuleRequest { name: "asked".into(), params: "p=1".into() }],
+            run: RunWhat::Command(vec![program.into(), "word".into()]),
+            ..InitrdSpec::default()
+        };
+        let drivers = Drivers::of(Transport::VirtioPci);
+        let whole = whole(&root, &spec, &kernel, drivers.clone()).expect("a whole");
+        let Parts { base, command } = Parts::new(&root, &spec, &kernel, drivers).expect("parts");
+
+        assert_eq!(loads(&whole), [&["virtio_pci.ko", "virtio_console.ko"], &["shared.ko", "asked.ko"]]);
+        assert_eq!(loads(&base), [vec!["shared.ko", "virtio_pci.ko", "virtio_console.ko"], vec![]]);
+        assert_eq!(loads(&command), [vec![], vec!["shared.ko", "asked.ko"]]);
+        assert_eq!(paths(&base).union(&paths(&command)).cloned().collect::<BTreeSet<_>>(), paths(&whole));
+        assert_eq!((&base.job.channel, &command.job.channel), (&Some(Channel::Virtio), &None));
+        assert_eq!((&base.job.args, &command.job.args), (&Vec::new(), &whole.job.args));
+    }
+}
