@@ -176,7 +176,7 @@ mod tests {
         let mut table = String::new();
         for (name, needed) in needs {
             let line = if needed.is_empty() { String::new() } else { format!(" {needed}.ko") };
-            table.push_str(&format!("{name}.ko:{line}\n"));
+            table.extend([name, ".ko:", &line, "\n"]);
             let info = [format!("depends={needed}"), "vermagic=6.9.0 SMP".to_owned()];
             let info: Vec<&str> = info.iter().map(String::as_str).collect();
             std::fs::write(host.join(format!("{name}.ko")), module(&info)).expect("a module");
