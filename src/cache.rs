@@ -244,6 +244,29 @@ impl Cache {
         Ok(entry.join("data"))
     }
 
+    /// The keys of all entries, used last first.
+    pub fn keys(&self) -> Result<Vec<Key>, CacheError> {
+        let mut found = Vec::new();
+        for item in fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))? {
+            let item = item.map_err(failed("listing", &self.directory))?;
+            // An entry that vanishes meanwhile is none.
+            if let Some(key) = item.file_name().to_str().and_then(Key::parse)
+                && let Ok(metadata) = fs::metadata(item.path().join("seal"))
+            {
+                found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), key));
+            }
+        }
+        found.sort_by(|a, b| b.0.cmp(&a.0));
+        Ok(found.into_iter().map(|(_, key)| key).collect())
+    }
+
+    /// Where the content of an entry is, if there is one, and when it was last used. That this was asked is no use.
+    pub fn peek(&self, key: &Key) -> Option<(PathBuf, SystemTime)> {
+        let entry = self.directory.join(key.as_str());
+        let used = fs::metadata(entry.join("seal")).and_then(|seal| seal.modified()).ok()?;
+        Some((entry.join("data"), used))
+    }
+
     /// Throws an entry away. Files of it that are open or mapped stay usable.
     pub fn discard(&self, key: &Key) -> Result<(), CacheError> {
         self.discard_named(key.as_str())
@@ -350,13 +373,13 @@ fn digest_of(path: &Path) -> Result<String, CacheError> {
     }
 }
 
-/// What a tree takes, in bytes of its files.
+/// What a tree takes, in bytes of its files as they lie on the disk: memory of guests is mostly holes.
 fn size_of(tree: &Path) -> Result<u64, CacheError> {
     let mut sum = 0_u64;
     for item in walkdir::WalkDir::new(tree) {
         let item = item.map_err(|error| failed("walking", tree)(error.into()))?;
         let metadata = item.metadata().map_err(|error| failed("walking", tree)(error.into()))?;
-        sum = sum.saturating_add(if metadata.is_file() { metadata.len() } else { 4096 });
+        sum = sum.saturating_add(if metadata.is_file() { metadata.len().min(metadata.blocks() * 512) } else { 4096 });
     }
     Ok(sum)
 }

@@ -221,6 +221,7 @@ impl Line {
             option.push(in_option(path));
             option
         };
+        let mut share_window = "on";
         match &warm.ram {
             Ram::Anonymous => {}
             Ram::Shared(ram) => self.option("-object", memory("ram", memory_mib, "on", ram)),
@@ -228,9 +229,13 @@ impl Line {
                 self.option("-object", memory("ram", memory_mib, "off", ram));
                 // Orders follow: it cannot be told on the command line that only devices are restored.
                 self.option("-incoming", "defer");
+                // Shared memory is left out when a machine is saved, and must then have its old address before any device
+                // is restored (`migration/ram.c`, "Mismatched GPAs"): a region of PCI has none by then. What was left out
+                // is not missed in memory of one's own.
+                share_window = "off";
             }
         }
-        self.option("-object", memory("window", warm.window_mib, "on", &warm.window));
+        self.option("-object", memory("window", warm.window_mib, share_window, &warm.window));
         // Without `master` it could not be saved (`hw/misc/ivshmem.c`).
         self.option("-device", "ivshmem-plain,memdev=window,master=on");
     }

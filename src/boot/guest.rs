@@ -19,6 +19,7 @@ use super::argv::{Ends, Payload, Wires, argv};
 use super::machine::{Display, Machine};
 use super::process::Process;
 use super::transcript::QemuExit;
+use crate::cache::Stamp;
 
 /// Room for what the console says while we do not get to read: what anybody may ask for (`fs.pipe-max-size`).
 const CONSOLE_ROOM: usize = 1 << 20;
@@ -42,6 +43,8 @@ pub struct Guest {
     pub scratch: Option<Scratch>,
     /// The command line it was started with.
     pub command: Vec<OsString>,
+    /// Whether its monitor has said that it is there.
+    pub has_greeted: bool,
     /// What is left of the state that QEMU is to restore.
     pub state: Option<Feed>,
     process: Process,
@@ -175,6 +178,7 @@ impl Guest {
             stderr,
             scratch,
             command: words,
+            has_greeted: false,
             state: None,
             process,
         })
@@ -183,6 +187,19 @@ impl Guest {
     /// The process's number.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The program that really runs, and its stamp; `None` where that cannot be told.
+    pub fn program(&self) -> Option<String> {
+        let path = format!("/proc/{}/exe", self.pid());
+        let stamp = Stamp::of(&std::fs::metadata(&path).ok()?);
+        Some(format!("{} {stamp}", std::fs::read_link(&path).ok()?.display()))
+    }
+
+    /// Whether that is plainly something else than QEMU: a wrapper that waits for it.
+    pub fn is_wrapped(&self) -> bool {
+        let program = std::fs::read_link(format!("/proc/{}/exe", self.pid()));
+        program.is_ok_and(|path| !path.to_string_lossy().contains("qemu"))
     }
 
     /// Readable once the process has ended.

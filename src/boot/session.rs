@@ -80,6 +80,8 @@ pub enum Opening {
         len: u64,
         /// Orders to QEMU that come first, all of them numbered [`RESTORING`]: those that restore it.
         orders: Vec<u8>,
+        /// The program that QEMU must be, as [`Guest::program`] tells it; `None`: any.
+        program: Option<String>,
         /// Whether it stays for another command.
         stays: bool,
     },
@@ -259,10 +261,12 @@ impl<'a> Session<'a> {
     fn open(&mut self) {
         match &mut self.settings.opening {
             Opening::Boot | Opening::Base => {}
-            Opening::Command { len, orders, .. } => {
+            Opening::Command { len, .. } => {
                 let len = *len;
-                self.orders = std::mem::take(orders);
                 self.renew(len);
+                if self.guest.has_greeted {
+                    self.give_first_orders();
+                }
             }
         }
         if self.settings.foreground == Foreground::Console {

@@ -26,6 +26,7 @@ mod report;
 mod run;
 pub mod sign_options;
 mod stamp;
+mod talker;
 
 use std::ffi::OsString;
 use std::path::Path;

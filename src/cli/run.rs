@@ -1,7 +1,6 @@
 //! `bootling run`: build in memory, boot, run the command, exit with its status.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,18 +10,19 @@ use clap::Args;
 
 use super::boot_options::BootArgs;
 use super::json::Json;
-use super::options::InitrdArgs;
+use super::options::{InitrdArgs, module_parser};
 use super::output;
 use super::progress::Progress;
 use super::report::{Circumstances, NotBooted, Report, for_people};
+use super::talker::{self, Talker};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
-use crate::boot::guest::{Artefact, Guest};
-use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, converse};
+use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
-use crate::spec::{BootSpec, ConsoleTo, RunWhat};
+use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{code, judge};
-use crate::vm::{Listener, Prepared, RunSpec, VmError, prepare};
+use crate::vm::warm::{Age, Warm};
+use crate::vm::{self, Listener, Prepared, Ran, RunSpec, VmError, prepare};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -36,6 +36,13 @@ pub struct RunArgs {
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     ready_made: Option<PathBuf>,
+    /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
+    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. See `bootling warm --help`.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    warm: Option<WarmArg>,
+    /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", requires = "warm", value_parser = module_parser())]
+    base_kmod: Vec<ModuleRequest>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
     tty: bool,
@@ -54,6 +61,15 @@ pub struct RunArgs {
     /// The program to run, from this machine, and its arguments, exactly as given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// `--warm`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WarmArg {
+    /// From the snapshot, which is made where there is none
+    Yes,
+    /// From a new snapshot
+    Fresh,
 }
 
 /// What `-h` ends with, and `--help` goes on from.
@@ -155,46 +171,45 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
         ready_made: args.ready_made.clone(),
         env: args.env.clone(),
         for_pasting: args.print_command,
+        warm: match args.warm {
+            None => Warm::No,
+            Some(WarmArg::Yes) => Warm::Yes,
+            Some(WarmArg::Fresh) => Warm::Fresh,
+        },
+        base_modules: args.base_kmod.clone(),
     };
-    let prepared = prepare(&wanted, &mut Teller::new(args.quiet)).map_err(|failed| output::advised(failed.error))?;
+    let mut teller = Teller::new(args.quiet);
+    let prepared = prepare(&wanted, &mut teller).map_err(|failed| output::advised(failed.error))?;
     if args.print_command {
         return print_command(&prepared).map(|()| (0, None));
     }
     let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, interactive && on_terminal);
-    let settings = Settings {
+    let mut talker = Talker {
         timeout,
-        // A foreign initrd has no pid 1 that would ever say it is there.
-        boot_timeout: boot_timeout.filter(|_| !prepared.is_foreign()),
+        boot_timeout,
         foreground: match (prepared.is_foreign(), tty) {
             (true, _) => Foreground::Console,
             (false, true) => Foreground::Terminal,
             (false, false) => Foreground::Streams,
         },
-        shown_on: ShownOn::Stdout,
-        console: console_sink(&spec)?,
-        show_qemu: !spec.qemu_args.is_empty(),
+        console: talker::console(&spec.console)?,
+        has_qemu_arguments: !spec.qemu_args.is_empty(),
         quiet: args.quiet,
-        flush_disks: !spec.qemu_args.is_empty(),
-        watch: None,
-        opening: Opening::Boot,
+        signals: Signals::catch().context("catching signals")?,
     };
-    let mut signals = Signals::catch().context("catching signals")?;
     if tty && on_terminal && !args.quiet {
         output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
     }
-    let kernel = Artefact::Open(open(&prepared.image)?.into());
-    let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd), warm: None };
-    let build = start.elapsed();
-    let mut guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
-    let command = guest.command.clone();
-    let transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
+    let ran = vm::run(&wanted, prepared, &mut talker, &mut teller).map_err(output::advised)?;
+    let Ran { transcript, machine, command, kernel, started, age } = ran;
     let outcome = judge(&transcript);
     output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
     let around = Circumstances {
-        machine: &prepared.machine,
+        machine: &machine,
         command: &command,
-        kernel: &prepared.kernel,
-        build,
+        kernel: &kernel,
+        age: age.map(|Age(age)| age),
+        build: started.saturating_duration_since(start),
         total: start.elapsed(),
     };
     Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))
@@ -223,21 +238,6 @@ impl Listener for Teller {
     fn progress(&mut self, doing: &str) {
         self.progress.show(doing);
     }
-}
-
-fn open(path: &Path) -> anyhow::Result<File> {
-    File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
-}
-
-fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
-    Ok(match &spec.console {
-        ConsoleTo::Tail => ConsoleSink::Nowhere,
-        ConsoleTo::Stderr => ConsoleSink::Stderr,
-        ConsoleTo::File(path) => {
-            let file = File::create(path).with_context(|| format!("creating the console's file {}", path.display()))?;
-            ConsoleSink::File(file)
-        }
-    })
 }
 
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.

@@ -49,6 +49,14 @@ pub enum VmError {
     /// The image could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The next command of a guest is larger than any it can be given.
+    #[error("handing {len} bytes to the guest: it takes {window_mib} MiB at most; start it with more room")]
+    Window {
+        /// The archive's length.
+        len: u64,
+        /// The window's.
+        window_mib: u64,
+    },
     /// The file system said no.
     #[error("{doing} {object}")]
     Io {
@@ -120,6 +128,7 @@ impl VmError {
             Self::Root(_)
             | Self::Kernel(_)
             | Self::Machine(_)
+            | Self::Window { .. }
             | Self::Qemu(_)
             | Self::Firmware(_)
             | Self::Userland(_)

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::compose::{Composition, Drivers, set_environment, whole};
+use super::compose::{Composition, Drivers, add_modules, set_environment, whole};
 use super::{Listener, RunSpec, VmError, ready_made};
 use crate::arch::Arch;
 use crate::boot::machine::{MachineError, Transport};
@@ -11,7 +11,7 @@ use crate::plan::job::init;
 use crate::plan::{CheckedPlan, Plan, Purpose};
 use crate::resolve::Root;
 use crate::resolve::kernel::Kernel;
-use crate::spec::RunWhat;
+use crate::spec::{ModuleRequest, RunWhat};
 use crate::write;
 
 /// What guests are called.
@@ -62,6 +62,33 @@ pub(super) fn settle(
         listener.note(note);
     }
     Ok(())
+}
+
+/// The initrd of a guest that waits for commands: pid 1, the channel, and modules that are asked for before any command.
+pub(super) fn base(
+    mut composition: Composition,
+    root: &Root,
+    kernel: &Kernel,
+    modules: &[ModuleRequest],
+    window: u64,
+) -> Result<OwnedFd, VmError> {
+    if !modules.is_empty() {
+        let mut asked = Composition::default();
+        add_modules(&mut asked, root, modules, kernel, Drivers::NONE)?;
+        composition.facts.extend(asked.facts);
+        composition.job.modules = asked.job.modules;
+    }
+    composition.job.hostname = Some(HOSTNAME.into());
+    composition.job.window = Some(window);
+    let plan = plan(composition, kernel.arch, Purpose::Image)?;
+    Ok(write::memfd::memfd(&plan, 0)?)
+}
+
+/// What such a guest is given: a command with all it needs.
+pub(super) fn payload(composition: Composition) -> Result<CheckedPlan, VmError> {
+    let mut facts = composition.facts;
+    facts.extend(composition.job.facts()?);
+    Ok(Plan::from_facts(facts)?.check(Purpose::Overlay)?)
 }
 
 /// Adds pid 1 and its job, and checks the whole.

@@ -12,16 +12,20 @@ mod inputs;
 mod listener;
 pub mod prepare;
 mod ready_made;
+mod run;
+pub mod warm;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::spec::{BootSpec, InitrdSpec, KernelRef};
+use crate::spec::{BootSpec, InitrdSpec, KernelRef, ModuleRequest};
 
 pub use self::error::VmError;
 pub use self::inputs::Inputs;
 pub use self::listener::{Listener, Silent};
-pub use self::prepare::{Prepared, Unprepared, prepare};
+pub use self::prepare::{Prepared, Unprepared, Way, prepare};
+pub use self::run::{Ran, run};
+pub use self::warm::Warm;
 
 /// Everything that is wanted of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,4 +42,8 @@ pub struct RunSpec {
     pub env: Vec<OsString>,
     /// Whether a person will boot it by hand: pid 1 then talks on the console alone.
     pub for_pasting: bool,
+    /// Whether to restore a guest rather than boot one.
+    pub warm: Warm,
+    /// Modules that a guest is to have before it is saved.
+    pub base_modules: Vec<ModuleRequest>,
 }

@@ -8,7 +8,10 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::compose::{Drivers, Parts};
 use super::initrd::{self, Made};
+use super::warm::fit::unfit;
+use super::warm::{self, Base, Warm};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::boot::firmware::{self, Firmware};
 use crate::boot::kvm;
@@ -19,10 +22,12 @@ use crate::boot::machine::{
 use crate::boot::qemu::Qemu;
 use crate::cache::{Cache, Key};
 use crate::pid1;
+use crate::plan::CheckedPlan;
 use crate::resolve::Root;
 use crate::resolve::kernel::{self, ImageKind, Kernel};
 use crate::resolve::modules::{self, ChannelDriver};
 use crate::spec::{BootSpec, FirmwareRef, KernelRef};
+use crate::write;
 
 /// Ready to boot.
 #[derive(Debug)]
@@ -33,11 +38,31 @@ pub struct Prepared {
     pub image: PathBuf,
     /// Where the kernel came from, in the user's words.
     pub kernel: String,
-    /// The initrd, in memory or open.
-    pub initrd: OwnedFd,
+    /// How it gets its command.
+    pub way: Way,
     /// What it was made from.
     pub inputs: Inputs,
     cache: Cache,
+}
+
+/// How a guest gets its command.
+#[derive(Debug)]
+pub enum Way {
+    /// In the initrd that it boots with: in memory, or an open file.
+    Boot(OwnedFd),
+    /// Once it is there, restored from a base or about to be one.
+    Restore(Box<Restore>),
+}
+
+/// A guest that is restored, and its command.
+#[derive(Debug)]
+pub struct Restore {
+    /// What it is restored to.
+    pub base: Base,
+    /// The snapshot's name.
+    pub key: Key,
+    /// The command with all it needs.
+    pub payload: CheckedPlan,
 }
 
 /// What could not be prepared, and what would have to change first.
@@ -62,6 +87,11 @@ impl Error for Unprepared {
 }
 
 impl Prepared {
+    /// Where what is slow to make is kept.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     /// Whether the initrd is somebody else's, booted as it is.
     pub fn is_foreign(&self) -> bool {
         self.machine.transport == Transport::None
@@ -70,12 +100,20 @@ impl Prepared {
     /// Keeps the initrd in the cache under a name that a person can paste.
     pub fn keep(&self) -> Result<PathBuf, VmError> {
         let reading = || VmError::io("reading", "the initrd");
-        let mut image = File::from(self.initrd.try_clone().map_err(reading())?);
+        let Way::Boot(initrd) = &self.way else {
+            return Err(no_initrd());
+        };
+        let mut image = File::from(initrd.try_clone().map_err(reading())?);
         let mut bytes = Vec::new();
         image.seek(SeekFrom::Start(0)).and_then(|_| image.read_to_end(&mut bytes)).map_err(reading())?;
         let key = Key::of("initrd 1", &[&bytes]);
         self.cache.file(&key, |file| file.write_all(&bytes).map_err(VmError::io("keeping", "the initrd in the cache")))
     }
+}
+
+/// What is to boot was prepared to be restored.
+pub(super) fn no_initrd() -> VmError {
+    VmError::io("reading", "the initrd")(std::io::Error::other("a guest that is restored has none"))
 }
 
 /// Does all of it.
@@ -99,24 +137,76 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
 /// Prepares what is found below `root`, and adds to `inputs` what is found elsewhere.
 fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
     let cache = Cache::open()?;
-    let (kernel, image) = find_kernel(root, spec, &cache, listener)?;
+    let (kernel, image, kind) = find_kernel(root, spec, &cache, listener)?;
     inputs.extend([kernel.image.as_path()]);
     let platform = Platform::find(spec, &kernel, &cache, listener)?;
     inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
     let transport = transport(&kernel, root, &platform.machine);
+    let cold = match spec.warm {
+        Warm::No => None,
+        Warm::Yes | Warm::Fresh => {
+            let warm = restorable(root, spec, (&kernel, &image, kind), &platform, transport, &cache, listener)?;
+            match warm {
+                Ok(restore) => {
+                    let machine = restore.base.machine.clone();
+                    let way = Way::Restore(Box::new(restore));
+                    return Ok(Prepared {
+                        machine,
+                        image,
+                        kernel: kernel.origin,
+                        way,
+                        inputs: Inputs::default(),
+                        cache,
+                    });
+                }
+                Err(why) => Some(why),
+            }
+        }
+    };
+    if let Some(why) = cold {
+        listener.note(&format!("booting cold: {why}"));
+    }
     let Made { initrd, transport } = initrd::make(spec, root, &kernel, transport, listener)?;
     let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
     let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
-    Ok(Prepared { machine, image, kernel: kernel.origin, initrd, inputs: Inputs::default(), cache })
+    let way = Way::Boot(initrd);
+    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
 }
 
-/// The kernel that is wanted, and the image of it that starts fastest.
+/// The two halves of a guest that is restored, or why it has to boot.
+fn restorable(
+    root: &Root,
+    spec: &RunSpec,
+    (kernel, image, kind): (&Kernel, &Path, ImageKind),
+    platform: &Platform,
+    transport: Transport,
+    cache: &Cache,
+    listener: &mut dyn Listener,
+) -> Result<Result<Restore, String>, VmError> {
+    let mut parts = Parts::new(root, &spec.initrd, kernel, Drivers::of(transport))?;
+    initrd::settle(&mut parts.command, spec, listener)?;
+    let payload = initrd::payload(parts.command)?;
+    let len = write::newc::len(&payload, &write::Options { align: true, mtime: 0 });
+    let machine = platform.clone().machine(&spec.boot, len, transport)?;
+    if let Some(why) = unfit(spec, &machine) {
+        return Ok(Err(why));
+    }
+    let window_mib = warm::base::window_mib(len);
+    let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
+    let initrd = initrd::base(parts.base, root, kernel, &spec.base_modules, window_mib << 20)?;
+    let base =
+        Base { machine, image: image.to_owned(), kind, kernel: kernel.origin.clone(), initrd, modules, window_mib };
+    let key = base.key(cache)?;
+    Ok(Ok(Restore { base, key, payload }))
+}
+
+/// The kernel that is wanted, and the image of it that starts fastest, with its kind.
 pub(super) fn find_kernel(
     root: &Root,
     spec: &RunSpec,
     cache: &Cache,
     listener: &mut dyn Listener,
-) -> Result<(Kernel, PathBuf), VmError> {
+) -> Result<(Kernel, PathBuf, ImageKind), VmError> {
     let mut progress = |doing: &str| listener.progress(doing);
     let wanted = spec.kernel.as_ref().unwrap_or(&KernelRef::Newest);
     let kernel = kernel::find(root, wanted, cache, &mut progress)?;
@@ -128,12 +218,15 @@ pub(super) fn find_kernel(
     if pid1::image(kernel.arch).is_none() {
         return Err(MachineError::Arch(kernel.arch).into());
     }
-    let image = vmlinux.unwrap_or_else(|| kernel.image.clone());
-    Ok((kernel, image))
+    let (image, kind) = match vmlinux {
+        Some(vmlinux) => (vmlinux, ImageKind::VmlinuxPvh),
+        None => (kernel.image.clone(), kernel.kind),
+    };
+    Ok((kernel, image, kind))
 }
 
 /// What runs a kernel, whatever the initrd will be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Platform {
     /// The program.
     pub(super) qemu: Qemu,

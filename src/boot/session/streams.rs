@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Phase, RESTORING, Session, Source};
+use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
 use crate::boot::qmp::{self, Said};
 use crate::boot::transcript::Event;
 
@@ -60,8 +60,7 @@ impl Session<'_> {
         let Some(len) = self.length(Source::Monitor, read) else { return false };
         for said in self.monitor.feed(&buffer[..len]) {
             match said {
-                // The socket's buffer is empty at this point: the few bytes always fit.
-                Said::Greeting { .. } => drop(self.guest.monitor.write(qmp::NEGOTIATE)),
+                Said::Greeting { .. } => self.greet_monitor(),
                 Said::Event(Event::ChannelClosed) if self.phase == Phase::Booting => {}
                 Said::Event(event) => {
                     if event == Event::ChannelClosed {
@@ -76,6 +75,24 @@ impl Session<'_> {
             }
         }
         true
+    }
+
+    /// QEMU is there: what it is to do first. The socket's buffer is empty at this point, and a few lines always fit.
+    fn greet_monitor(&mut self) {
+        self.guest.has_greeted = true;
+        self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
+        self.give_first_orders();
+        self.write_orders();
+    }
+
+    /// What the opening needs of QEMU.
+    pub(super) fn give_first_orders(&mut self) {
+        if let Opening::Command { orders, program, .. } = &mut self.settings.opening {
+            self.orders.append(orders);
+            if program.is_some() && *program != self.guest.program() {
+                self.end(Event::NotRestored("QEMU is another program by now".to_owned()));
+            }
+        }
     }
 
     /// Reads once; true where there may be more.
