@@ -256,7 +256,7 @@ impl Cache {
                 found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), key));
             }
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
         Ok(found.into_iter().map(|(_, key)| key).collect())
     }
 
