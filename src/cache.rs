@@ -123,6 +123,11 @@ impl Cache {
         &self.directory
     }
 
+    /// How many bytes it may hold.
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// The content of an entry, if it is there and undamaged. Counts as a use.
     pub fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
         let entry = self.directory.join(key.as_str());
