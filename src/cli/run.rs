@@ -191,6 +191,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
         machine: &prepared.machine,
         command: &command,
         kernel: &prepared.kernel,
+        fast_boot: spec.fast_boot,
         build,
         total: start.elapsed(),
     };
