@@ -20,7 +20,7 @@ struct Subject<'a> {
     goal: &'static str,
 }
 
-/// All of them. Warm runs have rows of their own, behind these.
+/// All of them.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let [generic, cloud] = &bench.packages;
     for subject in [
