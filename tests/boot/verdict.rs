@@ -41,11 +41,9 @@ fn a_fast_boot_says_so_and_adds_its_words_before_the_users() {
     for (kernel, cpus) in [(Kernel::Generic61, 1), (Kernel::Cloud612, 2)] {
         let Some(program) = Program::run(kernel, "a_fast_boot_says_so") else { continue };
         let line = "cat /proc/cmdline; for mask in 1 2; do taskset $mask sleep 0.05 && echo ticks; done; exit 0";
-        let (done, verdict) = program.args(["--accel", "tcg", "--fast-boot", "--append", "mine", "--smp"]).json([
-            &cpus.to_string(),
-            "--run",
-            line,
-        ]);
+        let cpu_count = cpus.to_string();
+        let options = ["--accel", "tcg", "--fast-boot", "--append", "mine", "--smp", &cpu_count, "--run", line];
+        let (done, verdict) = program.json(options);
         let done = done.exits(0);
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(said.contains(" cryptomgr.notests noreplace-smp nolapic_timer mine\n"), "{said}");
