@@ -91,6 +91,7 @@ impl Default for BootSpec {
             smp: None,
             memory_mib: None,
             append: Vec::new(),
+            fast_boot: false,
             firmware: FirmwareRef::Direct,
             firmware_vars: None,
             qemu_args: Vec::new(),
