@@ -121,16 +121,25 @@ impl Base {
         if let Some(snapshot) = Snapshots(cache).open(key)? {
             return Ok(self.restore(&snapshot, payload)?);
         }
-        listener.note("booting a guest that later runs are restored from");
         let mut live = None;
+        let mut waited = false;
         // The one waits for somebody else, or makes it: never both.
-        let talk = RefCell::new(talk);
-        let mut wait = || match talk.borrow_mut().signals().and_then(Signals::ending) {
-            None => Ok(()),
-            Some(signal) => Err(interrupted(signal)),
+        let ours = RefCell::new((talk, &mut *listener));
+        let mut wait = || {
+            let (talk, listener) = &mut *ours.borrow_mut();
+            if !waited {
+                waited = true;
+                listener.note("waiting for another run, which boots the guest that this one is restored from");
+            }
+            match talk.signals().and_then(Signals::ending) {
+                None => Ok(()),
+                Some(signal) => Err(interrupted(signal)),
+            }
         };
         let made = cache.tree_after::<NotWarm>(key, &mut wait, |directory| {
-            let (waits, kept) = self.boot_and_save(directory, payload, &mut **talk.borrow_mut())?;
+            let (talk, listener) = &mut *ours.borrow_mut();
+            listener.note("booting a guest that later runs are restored from");
+            let (waits, kept) = self.boot_and_save(directory, payload, &mut **talk)?;
             live = Some(waits);
             // The cache keeps nothing of what could not be saved.
             kept.map_err(NotWarm::Unfit)
