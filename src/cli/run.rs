@@ -22,7 +22,7 @@ use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{code, judge};
 use crate::vm::warm::{Age, Warm};
-use crate::vm::{self, Listener, Prepared, Ran, RunSpec, VmError, prepare};
+use crate::vm::{self, Cwd, Listener, Prepared, Ran, RunSpec, VmError, prepare};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -177,6 +177,9 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
             Some(WarmArg::Fresh) => Warm::Fresh,
         },
         base_modules: args.base_kmod.clone(),
+        cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
+        term: std::env::var_os("TERM"),
+        cache: None,
     };
     let mut teller = Teller::new(args.quiet);
     let prepared = prepare(&wanted, &mut teller).map_err(|failed| output::advised(failed.error))?;
