@@ -25,7 +25,8 @@ type Task = Box<dyn FnOnce(&mut Stay) + Send>;
 ///   so; commands after that are a [`VmError::Gone`], until [`Vm::restart`].
 /// - A guest that is restored wakes up with its first command. Its snapshot is kept in the cache, 0.1 GB or so.
 ///
-/// Nothing is written to this process's streams, and no signal is caught. Of the environment this is read: `PATH`, to find
+/// Nothing is written to this process's streams, and no signal is caught (but SIGUSR1 from when a KVM that is there has hung
+/// with the probe's guest). Of the environment this is read: `PATH`, to find
 /// programs and QEMU; and where no [`Builder::cache`] is named `BOOTLING_CACHE_DIR`, `XDG_CACHE_HOME`, `HOME` and
 /// `BOOTLING_CACHE_LIMIT`. Relative paths start at the current directory.
 ///

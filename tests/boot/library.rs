@@ -44,6 +44,36 @@ fn the_example_does_what_it_says() {
 }
 
 #[test]
+fn nothing_is_written_to_the_streams_and_no_signal_is_caught() {
+    let test = "nothing_is_written_to_the_streams_and_no_signal_is_caught";
+    let Some(builder) = builder(test) else { return };
+    if std::env::var_os("BOOTLING_TEST_ALONE").is_none() {
+        // Alone in a process whose streams can be looked at.
+        let mut alone = process::Command::new(std::env::current_exe().expect("this program"));
+        alone.args(["--exact", &format!("library::{test}"), "--nocapture"]).env("BOOTLING_TEST_ALONE", "1");
+        let output = alone.output().expect("this program runs");
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && stdout.contains("ok. 1 passed"), "{stdout}{stderr}");
+        assert_eq!(stderr, "");
+        assert!(!stdout.contains("loud"), "{stdout}");
+        return;
+    }
+    let caught = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+        status.lines().find(|line| line.starts_with("SigCgt:")).expect("a mask").to_owned()
+    };
+    let before = caught();
+    let loud = "echo loud; echo loud >&2; echo loud >/dev/console";
+    let mut vm = builder.start().expect("a guest");
+    let output = vm.run_with(&Command::shell(loud).current_dir("/nowhere")).expect("an output");
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"loud\n"[..], &b"loud\n"[..]));
+    assert!(output.console.iter().any(|line| line == "loud"), "{output:?}");
+    assert!(output.notes.iter().any(|note| note.contains("/nowhere")), "{output:?}");
+    assert!(builder.cold().run(["sh", "-c", loud]).expect("an output").success());
+    assert_eq!(caught(), before);
+}
+
+#[test]
 fn the_example_is_that_of_the_documentation() {
     let lines = |text: &str, from: &str, to: &str, strip: &str| -> Vec<String> {
         let lines = text.lines().skip_while(|line| line.trim() != from).skip(1).take_while(|line| line.trim() != to);
@@ -193,13 +223,13 @@ fn a_command_may_have_a_guest_of_its_own() {
     let dir = scratch();
     let console = dir.path().join("console");
     let builder = builder.console(&console).append("printk.time=1").smp(2).memory_mib(600);
-    for (builder, is_warm) in [(builder.clone().cold(), false), (builder.warm().base_kmod("loop", "max_loop=2"), true)]
-    {
-        let output = builder.run(["sh", "-c", "nproc; cat /proc/cmdline; touch /root/x; ls /root; exit 4"]);
-        let output = output.expect("an output");
+    let builder = builder.base_kmod("loop", "max_loop=2").kmod("dummy", "");
+    for (builder, is_warm) in [(builder.clone().cold(), false), (builder.warm(), true)] {
+        let line = "nproc; cat /proc/cmdline /sys/module/loop/parameters/max_loop; touch /root/x; ls /root; exit 4";
+        let output = builder.run(["sh", "-c", line]).expect("an output");
         assert_eq!(output.status(), Some(4), "{output:?}");
         let text = output.text();
-        assert!(text.starts_with("2\n") && text.contains("printk.time=1") && text.ends_with("\nx\n"), "{text}");
+        assert!(text.starts_with("2\n") && text.contains("printk.time=1") && text.ends_with("\n2\nx\n"), "{text}");
         assert_eq!(output.age.is_some(), is_warm, "{output:?}");
         assert!(console.exists());
     }
