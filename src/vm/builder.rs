@@ -60,9 +60,9 @@ impl Builder {
         self
     }
 
-    /// Number of virtual CPUs, in any of QEMU's spellings: `2`, `4,sockets=2`.
+    /// Number of virtual CPUs. Default: 1.
     #[must_use]
-    pub fn smp(mut self, cpus: impl ToString) -> Self {
+    pub fn smp(mut self, cpus: u32) -> Self {
         self.spec.boot.smp = Some(cpus.to_string().into());
         self
     }

@@ -139,6 +139,8 @@ fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Li
     let found = Found::find(root, spec, inputs, listener)?;
     match spec.warm {
         Warm::No => {}
+        // It is for a person to boot.
+        Warm::Yes | Warm::Fresh if spec.for_pasting => {}
         Warm::Yes | Warm::Fresh => match found.restorable(root, spec, listener)? {
             Ok(restore) => {
                 let Found { kernel, image, cache, .. } = found;
@@ -201,12 +203,12 @@ impl Found {
         spec: &RunSpec,
         listener: &mut dyn Listener,
     ) -> Result<Result<Restore, String>, VmError> {
+        if let Some(why) = unfit(spec, &self.platform.machine, self.transport) {
+            return Ok(Err(why));
+        }
         let payload = self.payload(root, spec, listener)?;
         let len = write::newc::len(&payload, &write::Options { align: true, mtime: 0 });
         let machine = self.platform.clone().machine(&spec.boot, len, self.transport)?;
-        if let Some(why) = unfit(spec, &machine) {
-            return Ok(Err(why));
-        }
         let window_mib = warm::base::window_mib(len);
         let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
         let drivers = compose::base(root, &self.kernel, Drivers::of(self.transport))?;

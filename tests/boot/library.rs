@@ -92,6 +92,11 @@ fn the_example_is_that_of_the_documentation() {
     }
 }
 
+/// So many lines of a word and a number.
+fn lines(word: &str, count: usize) -> String {
+    (1..=count).flat_map(|number| [word.to_owned(), format!(" {number}\n")]).collect()
+}
+
 /// What several commands of one guest gave, as far as it does not depend on time.
 fn several(vm: &mut Vm) -> Vec<(Outcome, String, String)> {
     let commands = [
@@ -150,7 +155,7 @@ fn each_command_of_a_restored_guest_finds_what_came_with_it() {
     let mut vm = builder.start().expect("a guest");
     // Larger, smaller, and larger than before: what is old in the guest's window must never show.
     for (pattern, count) in [("first", 100_000), ("second", 1000), ("third", 400_000)] {
-        let text = (0..count).map(|number| format!("{pattern} {number}\n")).collect::<String>();
+        let text = lines(pattern, count);
         let file = dir.path().join("file");
         std::fs::write(&file, &text).expect("a file");
         let output = vm.run_with(&Command::new(["cat", "/file"]).copy_to(file, "/file")).expect("an output");
@@ -203,8 +208,8 @@ fn time_is_limited_for_a_command_and_for_a_boot() {
 #[test]
 fn output_of_any_size_is_kept_or_cut_and_then_says_so() {
     let Some(builder) = builder("output_of_any_size_is_kept_or_cut") else { return };
-    let line = "seq 1 300000; seq 1 2000 >&2";
-    let numbers = |to: u32| (1..=to).map(|number| format!("{number}\n")).collect::<String>().into_bytes();
+    let line = "seq 1 300000 | sed 's/^/ /'; seq 1 2000 | sed 's/^/ /' >&2";
+    let numbers = |to: usize| lines("", to).into_bytes();
     let mut vm = builder.start().expect("a guest");
     let whole = vm.shell(line).expect("an output");
     assert!(whole.success() && !whole.cut, "{:?}", whole.outcome);
