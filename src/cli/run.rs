@@ -19,10 +19,10 @@ use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
-use crate::spec::{ModuleRequest, RunWhat};
+use crate::spec::{BootSpec, ModuleRequest, RunWhat};
 use crate::verdict::{code, judge};
 use crate::vm::warm::{Age, Warm};
-use crate::vm::{self, Listener, Prepared, Ran, RunSpec, VmError, prepare};
+use crate::vm::{self, Cwd, Listener, Prepared, Ran, RunSpec, VmError, prepare};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -113,6 +113,27 @@ impl RunArgs {
             None => RunWhat::Command(self.command.clone()),
         }
     }
+
+    /// All that is meant.
+    fn spec(&self, what: RunWhat, boot: BootSpec) -> anyhow::Result<RunSpec> {
+        Ok(RunSpec {
+            initrd: self.initrd.spec(&[], what)?,
+            kernel: self.initrd.kernel(),
+            boot,
+            ready_made: self.ready_made.clone(),
+            env: self.env.clone(),
+            for_pasting: self.print_command,
+            warm: match self.warm {
+                None => Warm::No,
+                Some(WarmArg::Yes) => Warm::Yes,
+                Some(WarmArg::Fresh) => Warm::Fresh,
+            },
+            base_modules: self.base_kmod.clone(),
+            cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
+            term: std::env::var_os("TERM"),
+            cache: None,
+        })
+    }
 }
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
@@ -164,20 +185,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
     let interactive = what == RunWhat::Shell;
     let tty = args.tty || (interactive && on_terminal);
     let spec = args.boot.spec(tty);
-    let wanted = RunSpec {
-        initrd: args.initrd.spec(&[], what)?,
-        kernel: args.initrd.kernel(),
-        boot: spec.clone(),
-        ready_made: args.ready_made.clone(),
-        env: args.env.clone(),
-        for_pasting: args.print_command,
-        warm: match args.warm {
-            None => Warm::No,
-            Some(WarmArg::Yes) => Warm::Yes,
-            Some(WarmArg::Fresh) => Warm::Fresh,
-        },
-        base_modules: args.base_kmod.clone(),
-    };
+    let wanted = args.spec(what, spec.clone())?;
     let mut teller = Teller::new(args.quiet);
     let prepared = prepare(&wanted, &mut teller).map_err(|failed| output::advised(failed.error))?;
     if args.print_command {
