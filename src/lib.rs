@@ -16,6 +16,7 @@
 //! | [`check`] | a disk, an EFI program, an initrd | findings, by rule | nothing |
 //! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
+//! | [`watch`] | what a round was made from | what of it has changed, once it is at rest | looks |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!
 //! Above all stages stand [`arch`] (facts about architectures), [`proto`] (what host and guest agree on), [`sys`] (the
@@ -38,4 +39,5 @@ pub mod resolve;
 pub mod spec;
 pub mod sys;
 pub mod verdict;
+pub mod watch;
 pub mod write;
