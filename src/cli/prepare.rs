@@ -75,13 +75,25 @@ impl Prepared {
     }
 }
 
-/// Does all of it.
-pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
+/// Does all of it; what it was made from is told even where it cannot be done.
+pub fn run(wanted: &Wanted<'_>, inputs: &mut crate::watch::Inputs) -> anyhow::Result<Prepared> {
     let root = Root::new(wanted.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
+    let prepared = below(&root, wanted);
+    inputs.paths.extend(root.paths_read().into_iter().chain(root.paths_missed()));
+    inputs.listed.extend(root.paths_listed());
+    if let Ok(prepared) = &prepared {
+        inputs.paths.extend([prepared.image.clone(), prepared.machine.qemu.path.clone()]);
+    }
+    let named = wanted.initrd.kernel.as_ref().map(PathBuf::from);
+    inputs.paths.extend(named.iter().map(PathBuf::as_path).chain(wanted.ready_made).filter_map(|path| std::path::absolute(path).ok()));
+    prepared
+}
+
+fn below(root: &Root, wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     let cache =
         Cache::open().map_err(|error| output::advise(error, "name a directory of yours in BOOTLING_CACHE_DIR"))?;
     let mut progress = Progress::new(wanted.quiet);
-    let kernel = kernel::find(&root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| {
+    let kernel = kernel::find(root, &wanted.initrd.kernel().unwrap_or(KernelRef::Newest), &cache, &mut |doing| {
         progress.show(doing);
     })?;
     // Firmware starts a kernel as boot loaders do, and that is the bzImage.
@@ -101,8 +113,8 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Prepared> {
     }
     let machine_type = wanted.spec.machine.clone().unwrap_or_else(|| "q35".into());
     let firmware = firmware_for(wanted.spec, &kernel, &machine_type, &qemu)?;
-    let transport = transport(&kernel, &root, &machine_type);
-    let made = make_initrd(wanted, &root, &kernel, transport)?;
+    let transport = transport(&kernel, root, &machine_type);
+    let made = make_initrd(wanted, root, &kernel, transport)?;
     let initrd_len = rustix::fs::fstat(&made.initrd).context("sizing the initrd")?.st_size;
     let machine = Machine {
         qemu,

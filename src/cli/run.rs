@@ -15,13 +15,15 @@ use super::options::InitrdArgs;
 use super::output;
 use super::prepare::{self, Prepared};
 use super::report::{Circumstances, NotBooted, Report, for_people};
+use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::guest::{Artefact, Guest};
 use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, converse};
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{BootSpec, ConsoleTo, RunWhat};
-use crate::verdict::{code, judge};
+use crate::verdict::{Bisected, Outcome, code, judge};
+use crate::watch::Inputs;
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -30,26 +32,32 @@ pub struct RunArgs {
     #[command(flatten)]
     initrd: InitrdArgs,
     #[command(flatten)]
-    boot: BootArgs,
+    pub(super) boot: BootArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     ready_made: Option<PathBuf>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
-    tty: bool,
+    pub(super) tty: bool,
     /// Set a variable in the command's environment; without =VALUE it is taken over from here. May be repeated.
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
     /// Write the whole verdict as JSON to FILE, or to standard output with `-`.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
+    /// Answer `git bisect run`: 0 good, 1 bad whatever went wrong in the guest, 125 where that could not be found out, 128
+    /// and above to stop. See Bisecting below.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["watch", "watch_exec", "watch_path", "print_command"])]
+    bisect: bool,
+    #[command(flatten)]
+    pub(super) watching: WatchArgs,
     /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
     #[arg(long, help_heading = "Output")]
     print_command: bool,
     /// Say nothing but what the command says and why there is no verdict.
     #[arg(long, short, help_heading = "Output")]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// The program to run, from this machine, and its arguments, exactly as given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -65,7 +73,8 @@ macro_rules! examples {
   bootling run                                    a shell in the guest; Ctrl-a x ends it
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
   bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
-  git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
+  git bisect run bootling run --bisect --kernel . -- ./test
+  bootling watch --watch-exec 'make -s' -- ./mytest   build and run it again whenever a source is saved
   bootling run --firmware uefi -- dmesg           the same through OVMF, for firmware developers
 "
     };
@@ -85,11 +94,33 @@ Exit status:
   118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
   122 gone, no verdict     123 a watchdog fired                     124 timed out
   125 could not test (bad input, no QEMU, no kernel, a module that would not load)
+
+Bisecting (--bisect), for git bisect run:
+  0    good: the command exited with 0
+  1    bad: it exited with anything else, a signal killed it, it was not executed; or the guest panicked, hung, was
+       reset, went away; or QEMU crashed (SIGSEGV, SIGABRT and their like)
+  125  skip: could not test, or the command itself exited with 125; QEMU ended or was killed
+  128 and above  stop: Ctrl-C, nobody reads the output, a mistake on the command line
+
+Watching (--watch, --watch-exec, --watch-path, or the verb watch):
+  After each round, waits until a file that the round read, or looked for in vain, is another one, and has been so for
+  60 ms; what has vanished, or is still being written, gets 2 s to become whole. A change while a guest runs ends it
+  and starts over. Ctrl-C asks the running command to stop, as ever, and ends the watch: with 130, and 128+n for any
+  other signal. The command's standard input is empty; a shell, or a command on a terminal, cannot be watched.
+  --watch-exec builds first, its output on standard error; where it fails the round has failed. Its sources are what
+  is below the current directory and neither hidden nor ignored by git (.gitignore, .ignore), and every --watch-path.
+  --json appends one line a round (JSON Lines); --console holds the last round's console.
 "
 );
 
 impl RunArgs {
-    fn wanted(&self) -> RunWhat {
+    /// What was typed to be run; nothing where it is a line for the shell.
+    pub(super) fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    /// What is to run in the guest.
+    pub(super) fn wanted(&self) -> RunWhat {
         match &self.initrd.run {
             Some(line) => RunWhat::Line(line.clone()),
             None if self.command.is_empty() => RunWhat::Shell,
@@ -100,14 +131,22 @@ impl RunArgs {
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+    if args.watching.is_wanted() {
+        return watch::run(args, start);
+    }
     // A verdict that cannot be written is better known before the boot than after it.
     let json = args.json.as_deref().map(Json::create).transpose()?;
-    let (exit_code, written) = match boot(args, start) {
-        Ok((exit_code, None)) => return Ok(exit_code),
-        Ok((exit_code, Some(report))) => (exit_code, json.map_or(Ok(()), |json| json.write(&report))),
+    let (exit_code, written) = match once(args, start) {
+        Ok(None) => return Ok(0),
+        Ok(Some((outcome, mut report))) => {
+            if args.bisect {
+                report.exit_code = bisected(args, outcome.bisected());
+            }
+            (report.exit_code, json.map_or(Ok(()), |json| json.write(&report)))
+        }
         Err(error) => {
             output::fail(&error);
-            let exit_code = code_for(&error, &args.command);
+            let exit_code = if args.bisect { bisected(args, Bisected::Skip) } else { code_for(&error, &args.command) };
             let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(&error) };
             (exit_code, json.map_or(Ok(()), |json| json.write(&report)))
         }
@@ -123,8 +162,16 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     }
 }
 
+/// The code for `git bisect run`, and a line about it, since it is not the command's.
+fn bisected(args: &RunArgs, answer: Bisected) -> u8 {
+    if !args.quiet {
+        output::note(&format!("bisecting: {}", answer.name()));
+    }
+    answer.exit_code()
+}
+
 /// 127 and 126 where the command itself is not there or cannot be executed, as with `env` and `timeout`; else 125.
-fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
+pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     let Some(name) = command.first() else { return code::COULD_NOT_TEST };
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
     match error.downcast_ref::<UserlandError>() {
@@ -135,66 +182,96 @@ fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     }
 }
 
-/// The exit code, and the verdict where there was a boot.
-fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> {
-    anyhow::ensure!(
-        args.initrd.run.is_none() || args.command.is_empty(),
-        "taking both --run LINE and COMMAND: give one of them"
-    );
-    let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let what = args.wanted();
-    let interactive = what == RunWhat::Shell;
-    let tty = args.tty || (interactive && on_terminal);
-    let spec = args.boot.spec(tty);
-    let prepared = prepare::run(&prepare::Wanted {
-        initrd: &args.initrd,
-        what,
-        spec: &spec,
-        ready_made: args.ready_made.as_deref(),
-        env: &args.env,
-        quiet: args.quiet,
-        for_pasting: args.print_command,
-    })?;
+/// The verdict, where there was a boot.
+fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<(Outcome, Report)>> {
+    let ready = Ready::prepare(args, start, &mut Inputs::default())?;
     if args.print_command {
-        return print_command(&prepared).map(|()| (0, None));
+        return print_command(&ready.prepared).map(|()| None);
     }
-    let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, interactive && on_terminal);
-    let settings = Settings {
-        timeout,
-        // A foreign initrd has no pid 1 that would ever say it is there.
-        boot_timeout: boot_timeout.filter(|_| !prepared.is_foreign()),
-        foreground: match (prepared.is_foreign(), tty) {
-            (true, _) => Foreground::Console,
-            (false, true) => Foreground::Terminal,
-            (false, false) => Foreground::Streams,
-        },
-        shown_on: ShownOn::Stdout,
-        console: console_sink(&spec)?,
-        show_qemu: !spec.qemu_args.is_empty(),
-        quiet: args.quiet,
-        flush_disks: !spec.qemu_args.is_empty(),
-        watch: None,
-    };
-    let signals = Signals::catch().context("catching signals")?;
-    if tty && on_terminal && !args.quiet {
-        output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
+    ready.boot().map(Some)
+}
+
+/// A run, prepared.
+pub(super) struct Ready<'a> {
+    args: &'a RunArgs,
+    start: Instant,
+    spec: BootSpec,
+    prepared: Prepared,
+    /// Whether a person sits before it.
+    on_terminal: bool,
+}
+
+impl<'a> Ready<'a> {
+    /// Builds all that QEMU needs. What it is made from goes to `inputs`, even where it cannot be made.
+    pub fn prepare(args: &'a RunArgs, start: Instant, inputs: &mut Inputs) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            args.initrd.run.is_none() || args.command.is_empty(),
+            "taking both --run LINE and COMMAND: give one of them"
+        );
+        let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let what = args.wanted();
+        let spec = args.boot.spec(args.tty || (what == RunWhat::Shell && on_terminal));
+        let wanted = prepare::Wanted {
+            initrd: &args.initrd,
+            what,
+            spec: &spec,
+            ready_made: args.ready_made.as_deref(),
+            env: &args.env,
+            quiet: args.quiet,
+            for_pasting: args.print_command,
+        };
+        let prepared = prepare::run(&wanted, inputs)?;
+        Ok(Self { args, start, spec, prepared, on_terminal })
     }
-    let kernel = Artefact::Open(open(&prepared.image)?.into());
-    let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd) };
-    let build = start.elapsed();
-    let guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
-    let command = guest.command.clone();
-    let transcript = converse(guest, settings, signals).context("talking with the guest")?;
-    let outcome = judge(&transcript);
-    output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
-    let around = Circumstances {
-        machine: &prepared.machine,
-        command: &command,
-        kernel: &prepared.kernel,
-        build,
-        total: start.elapsed(),
-    };
-    Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))
+
+    /// Boots it, and tells people what came of it where the command has not.
+    pub fn boot(self) -> anyhow::Result<(Outcome, Report)> {
+        let settings = self.settings()?;
+        let Self { args, start, spec, prepared, on_terminal } = self;
+        let signals = Signals::catch().context("catching signals")?;
+        if spec.tty && on_terminal && !args.quiet {
+            output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
+        }
+        let kernel = Artefact::Open(open(&prepared.image)?.into());
+        let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd) };
+        let build = start.elapsed();
+        let guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
+        let command = guest.command.clone();
+        let transcript = converse(guest, settings, signals).context("talking with the guest")?;
+        let outcome = judge(&transcript);
+        output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
+        let around = Circumstances {
+            machine: &prepared.machine,
+            command: &command,
+            kernel: &prepared.kernel,
+            build,
+            total: start.elapsed(),
+        };
+        let report = Report::new(&outcome, &transcript, &around);
+        Ok((outcome, report))
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let Self { args, spec, prepared, .. } = self;
+        let alone = args.wanted() == RunWhat::Shell && self.on_terminal;
+        let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
+        Ok(Settings {
+            timeout,
+            // A foreign initrd has no pid 1 that would ever say it is there.
+            boot_timeout: boot_timeout.filter(|_| !prepared.is_foreign()),
+            foreground: match (prepared.is_foreign(), spec.tty) {
+                (true, _) => Foreground::Console,
+                (false, true) => Foreground::Terminal,
+                (false, false) => Foreground::Streams,
+            },
+            shown_on: ShownOn::Stdout,
+            console: console_sink(spec)?,
+            show_qemu: !spec.qemu_args.is_empty(),
+            quiet: args.quiet,
+            flush_disks: !spec.qemu_args.is_empty(),
+            watch: None,
+        })
+    }
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

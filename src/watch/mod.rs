@@ -21,4 +21,4 @@ pub use self::products::Products;
 pub use self::snapshot::{Changed, Inputs, Snapshot};
 pub use self::sources::Sources;
 pub use self::stamp::Moment;
-pub use self::watcher::{Change, Watcher, Woken};
+pub use self::watcher::{Change, PATIENCE, Watcher, Woken};
