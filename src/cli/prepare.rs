@@ -85,7 +85,9 @@ pub fn run(wanted: &Wanted<'_>, inputs: &mut crate::watch::Inputs) -> anyhow::Re
         inputs.paths.extend([prepared.image.clone(), prepared.machine.qemu.path.clone()]);
     }
     let named = wanted.initrd.kernel.as_ref().map(PathBuf::from);
-    inputs.paths.extend(named.iter().map(PathBuf::as_path).chain(wanted.ready_made).filter_map(|path| std::path::absolute(path).ok()));
+    inputs.paths.extend(
+        named.iter().map(PathBuf::as_path).chain(wanted.ready_made).filter_map(|path| std::path::absolute(path).ok()),
+    );
     prepared
 }
 

@@ -26,7 +26,9 @@ use crate::boot::signals::{Signals, ends};
 use crate::cache::Cache;
 use crate::spec::RunWhat;
 use crate::verdict::{Outcome, code};
-use crate::watch::{Blind, Build, Built, Change, Inputs, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
+use crate::watch::{
+    Blind, Build, Built, Change, Inputs, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken,
+};
 
 /// How often a guest that is to end is told so.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -61,6 +63,8 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let nothing = File::open("/dev/null").context("opening /dev/null")?;
     rustix::stdio::dup2_stdin(nothing).context("replacing standard input")?;
     let mut session = Session::new(args)?;
+    // A file saved right before we were started was not saved while the first round read it.
+    Moment::next();
     let mut next = session.round(None, start)?;
     loop {
         next = match next {

@@ -227,9 +227,8 @@ fn wanted(snapshot: &Snapshot) -> HashMap<PathBuf, Names> {
 fn is_remote(directory: &Path) -> bool {
     /// NFS, SMB1, SMB2/CIFS, 9p, FUSE, Ceph, AFS, VirtualBox's shared folders (`include/uapi/linux/magic.h`,
     /// `fs/fuse/inode.c`, `fs/vboxsf/super.c`).
-    const REMOTE: [u32; 9] = [
-        0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x786f_4256,
-    ];
+    const REMOTE: [u32; 9] =
+        [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x786f_4256];
     rustix::fs::statfs(directory).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
 }
 

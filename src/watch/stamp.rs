@@ -111,12 +111,9 @@ impl Stamp {
         match self {
             Self::Missing => true,
             Self::File(file) => file.size == 0 || is_part_of_elf(path, file.size).unwrap_or(true),
-            Self::Refused(_)
-            | Self::Directory
-            | Self::Device(_)
-            | Self::Names(_)
-            | Self::Link(_)
-            | Self::Unknown => false,
+            Self::Refused(_) | Self::Directory | Self::Device(_) | Self::Names(_) | Self::Link(_) | Self::Unknown => {
+                false
+            }
         }
     }
 }
@@ -144,6 +141,18 @@ impl Moment {
         // `current_time()` in fs/inode.c takes the coarse clock, too: a finer one would run ahead of it.
         let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::RealtimeCoarse);
         Self(tv_sec, tv_nsec)
+    }
+
+    /// The clock's next tick, some milliseconds from now: what was written until now is older, beyond doubt.
+    pub fn next() -> Self {
+        let now = Self::now();
+        loop {
+            std::thread::sleep(Duration::from_millis(1));
+            let next = Self::now();
+            if next != now {
+                return next;
+            }
+        }
     }
 }
 
@@ -241,9 +250,8 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "").expect("written");
         let stamp = Stamp::of(&path, Look::Itself);
-        tick();
-        assert!(!stamp.is_since(Moment::now()));
-        let moment = Moment::now();
+        let moment = Moment::next();
+        assert!(!stamp.is_since(moment));
         fs::write(&path, "x").expect("written");
         assert!(Stamp::of(&path, Look::Itself).is_since(moment));
         assert!(Stamp::of(&path, Look::Itself).age().expect("a time") < Duration::from_secs(5));
