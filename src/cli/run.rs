@@ -28,6 +28,7 @@ use crate::watch::Inputs;
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct RunArgs {
     #[command(flatten)]
     initrd: InitrdArgs,
@@ -74,7 +75,7 @@ macro_rules! examples {
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
   bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
   git bisect run bootling run --bisect --kernel . -- ./test
-  bootling watch --watch-exec 'make -s' -- ./mytest   build and run it again whenever a source is saved
+  bootling watch --watch-exec 'make -s' -- ./mytest  build and run, again at each save
   bootling run --firmware uefi -- dmesg           the same through OVMF, for firmware developers
 "
     };

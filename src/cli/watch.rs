@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
         let ours = |signal: i32| overtaken.is_some() && signal == Signal::TERM.as_raw();
         let signal = self.signals.pending().into_iter().find(|signal| ends(*signal) && !ours(*signal));
         match (booted, &overtaken) {
-            (Ok((Outcome::Interrupted { signal }, _)), Some(_)) if ours(signal) => self.lines.overtaken(),
+            (Ok((Outcome::Interrupted { signal }, _)), Some(_)) if ours(signal) => Lines::overtaken(),
             (Ok((Outcome::OutputClosed, report)), _) => return Ok(Next::End(report.exit_code)),
             (Ok((outcome, report)), _) => self.tell(&outcome, &report)?,
             (Err(error), _) => drop(self.fail(&error, false)?),

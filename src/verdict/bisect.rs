@@ -56,10 +56,11 @@ impl Outcome {
     pub fn bisected(&self) -> Bisected {
         match self {
             Self::Exited { status: 0 } | Self::Expected { .. } | Self::PoweredOff => Bisected::Good,
-            // A script in the guest may say it as git's own do.
-            Self::Exited { status: code::COULD_NOT_TEST } | Self::CouldNotTest { .. } => Bisected::Skip,
             Self::QemuDied { exit: QemuExit::Signal(signal) } if CRASHES.contains(signal) => Bisected::Bad,
-            Self::QemuDied { .. } => Bisected::Skip,
+            // A script in the guest may say it as git's own do.
+            Self::Exited { status: code::COULD_NOT_TEST } | Self::CouldNotTest { .. } | Self::QemuDied { .. } => {
+                Bisected::Skip
+            }
             Self::Exited { .. }
             | Self::Signaled { .. }
             | Self::NotExecuted { .. }

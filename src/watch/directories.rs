@@ -162,7 +162,7 @@ impl Directories {
                 continue;
             }
             heard.relevant = true;
-            heard.new |= may_be_new && !(known && !events.contains(ReadFlags::ISDIR));
+            heard.new |= may_be_new && (!known || events.contains(ReadFlags::ISDIR));
             heard.moved |= events.contains(ReadFlags::ISDIR);
             let file = (event.wd(), name.to_owned());
             if events.contains(ReadFlags::MODIFY) {
@@ -227,9 +227,9 @@ fn wanted(snapshot: &Snapshot) -> HashMap<PathBuf, Names> {
 fn is_remote(directory: &Path) -> bool {
     /// NFS, SMB1, SMB2/CIFS, 9p, FUSE, Ceph, AFS, VirtualBox's shared folders (`include/uapi/linux/magic.h`,
     /// `fs/fuse/inode.c`, `fs/vboxsf/super.c`).
-    const REMOTE: [u32; 9] =
+    const REMOTE: [i64; 9] =
         [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x786f_4256];
-    rustix::fs::statfs(directory).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
+    rustix::fs::statfs(directory).is_ok_and(|found| REMOTE.contains(&found.f_type))
 }
 
 #[cfg(test)]

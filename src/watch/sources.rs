@@ -49,7 +49,7 @@ impl Sources {
         let metadata = file.as_fd().try_clone_to_owned().map(File::from).and_then(|file| file.metadata());
         // What cannot be looked at is none of the sources.
         self.except_inodes
-            .extend(metadata.ok().filter(|found| found.is_file()).map(|found| (found.dev(), found.ino())));
+            .extend(metadata.ok().filter(std::fs::Metadata::is_file).map(|found| (found.dev(), found.ino())));
     }
 
     /// Goes through all of it. What vanishes meanwhile, or cannot be read, is not there.

@@ -58,15 +58,11 @@ impl Lines {
     /// Opens the file that lines are appended to.
     pub fn new(here: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
         let json = json.map(|path| {
-            let out: Box<dyn Write> = match path.as_os_str() == "-" {
-                true => Box::new(std::io::stdout()),
-                false => Box::new(
-                    File::options()
-                        .append(true)
-                        .create(true)
-                        .open(path)
-                        .with_context(|| format!("writing the verdicts to {}", path.display()))?,
-                ),
+            let out: Box<dyn Write> = if path.as_os_str() == "-" {
+                Box::new(std::io::stdout())
+            } else {
+                let file = File::options().append(true).create(true).open(path);
+                Box::new(file.with_context(|| format!("writing the verdicts to {}", path.display()))?)
             };
             anyhow::Ok(Json { path: path.to_owned(), out })
         });
@@ -96,7 +92,7 @@ impl Lines {
         let style = if good { AnsiColor::Green } else { AnsiColor::Red }.on_default().bold();
         let seconds = seconds(took);
         let words = words(told);
-        self.print(&format!("{style}{words}{style:#} in {seconds} s{}", self.reason()));
+        print(&format!("{style}{words}{style:#} in {seconds} s{}", self.reason()));
         let Some(json) = &mut self.json else { return Ok(()) };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let entry = Entry {
@@ -113,8 +109,8 @@ impl Lines {
     }
 
     /// Tells that the round was cut short.
-    pub fn overtaken(&self) {
-        self.print("starting over: something has changed");
+    pub fn overtaken() {
+        print("starting over: something has changed");
     }
 
     fn reason(&self) -> String {
@@ -124,11 +120,11 @@ impl Lines {
             [one, others @ ..] => format!(" after {one} and {} more changed", others.len()),
         }
     }
+}
 
-    fn print(&self, text: &str) {
-        let (hour, minute, second) = sys::local_time();
-        output::to_stderr(&format!("bootling: [{hour:02}:{minute:02}:{second:02}] {text}\n"));
-    }
+fn print(text: &str) {
+    let (hour, minute, second) = sys::local_time();
+    output::to_stderr(&format!("bootling: [{hour:02}:{minute:02}:{second:02}] {text}\n"));
 }
 
 /// A verdict in two or three words.
