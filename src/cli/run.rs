@@ -139,7 +139,8 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let (exit_code, written) = match once(args, start) {
         Ok(None) => return Ok(0),
-        Ok(Some((outcome, mut report))) => {
+        Ok(Some(Booted { outcome, mut report, told })) => {
+            output::to_stderr(&told);
             if args.bisect {
                 report.exit_code = bisected(args, outcome.bisected());
             }
@@ -184,12 +185,20 @@ pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
 }
 
 /// The verdict, where there was a boot.
-fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<(Outcome, Report)>> {
+fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     let ready = Ready::prepare(args, start, &mut Inputs::default())?;
     if args.print_command {
         return print_command(&ready.prepared).map(|()| None);
     }
     ready.boot().map(Some)
+}
+
+/// What came of a boot.
+pub(super) struct Booted {
+    pub outcome: Outcome,
+    pub report: Report,
+    /// What people should be told; empty where the command has spoken for itself.
+    pub told: String,
 }
 
 /// A run, prepared.
@@ -225,8 +234,8 @@ impl<'a> Ready<'a> {
         Ok(Self { args, start, spec, prepared, on_terminal })
     }
 
-    /// Boots it, and tells people what came of it where the command has not.
-    pub fn boot(self) -> anyhow::Result<(Outcome, Report)> {
+    /// Boots it, and judges.
+    pub fn boot(self) -> anyhow::Result<Booted> {
         let settings = self.settings()?;
         let Self { args, start, spec, prepared, on_terminal } = self;
         let signals = Signals::catch().context("catching signals")?;
@@ -240,7 +249,7 @@ impl<'a> Ready<'a> {
         let command = guest.command.clone();
         let transcript = converse(guest, settings, signals).context("talking with the guest")?;
         let outcome = judge(&transcript);
-        output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
+        let told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
         let around = Circumstances {
             machine: &prepared.machine,
             command: &command,
@@ -249,7 +258,7 @@ impl<'a> Ready<'a> {
             total: start.elapsed(),
         };
         let report = Report::new(&outcome, &transcript, &around);
-        Ok((outcome, report))
+        Ok(Booted { outcome, report, told })
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {

@@ -20,8 +20,8 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use self::line::{Lines, Told};
 use super::output;
-use super::report::{NotBooted, Report};
-use super::run::{Ready, RunArgs, code_for};
+use super::report::NotBooted;
+use super::run::{Booted, Ready, RunArgs, code_for};
 use crate::boot::signals::{Signals, ends};
 use crate::cache::Cache;
 use crate::spec::RunWhat;
@@ -196,9 +196,14 @@ impl<'a> Session<'a> {
         let ours = |signal: i32| overtaken.is_some() && signal == Signal::TERM.as_raw();
         let signal = self.signals.pending().into_iter().find(|signal| ends(*signal) && !ours(*signal));
         match (booted, &overtaken) {
-            (Ok((Outcome::Interrupted { signal }, _)), Some(_)) if ours(signal) => Lines::overtaken(),
-            (Ok((Outcome::OutputClosed, report)), _) => return Ok(Next::End(report.exit_code)),
-            (Ok((outcome, report)), _) => self.tell(&outcome, &report)?,
+            (Ok(Booted { outcome: Outcome::Interrupted { signal }, .. }), Some(_)) if ours(signal) => {
+                Lines::overtaken()
+            }
+            (Ok(Booted { outcome: Outcome::OutputClosed, report, .. }), _) => return Ok(Next::End(report.exit_code)),
+            (Ok(Booted { outcome, report, told }), _) => {
+                output::to_stderr(&told);
+                self.lines.tell(&Told::Judged(&outcome), &report)?;
+            }
             (Err(error), _) => drop(self.fail(&error, false)?),
         }
         self.introduce();
@@ -207,10 +212,6 @@ impl<'a> Session<'a> {
             (None, Some(change)) => Next::Round(change),
             (None, None) => Next::Wait,
         })
-    }
-
-    fn tell(&mut self, outcome: &Outcome, report: &Report) -> anyhow::Result<()> {
-        self.lines.tell(&Told::Judged(outcome), report)
     }
 
     /// Tells of a round without a guest; but where the last one had one, what is missing may just be in the making.

@@ -109,6 +109,7 @@ fn a_change_while_a_guest_runs_ends_it_and_starts_over() {
     let done = watched.end(Signal::TERM, 1);
     assert!(done.text().ends_with("done\n"), "{}", done.text());
     done.says("starting over");
+    assert!(!done.stderr.contains("interrupted"), "nobody interrupted it: {}", done.stderr);
 }
 
 #[test]
