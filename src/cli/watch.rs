@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
         let signal = self.signals.pending().into_iter().find(|signal| ends(*signal) && !ours(*signal));
         match (booted, &overtaken) {
             (Ok(Booted { outcome: Outcome::Interrupted { signal }, .. }), Some(_)) if ours(signal) => {
-                Lines::overtaken()
+                Lines::overtaken();
             }
             (Ok(Booted { outcome: Outcome::OutputClosed, report, .. }), _) => return Ok(Next::End(report.exit_code)),
             (Ok(Booted { outcome, report, told }), _) => {

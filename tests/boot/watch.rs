@@ -108,7 +108,7 @@ fn a_change_while_a_guest_runs_ends_it_and_starts_over() {
     assert_eq!(watched.round(1), (vec!["./test".to_owned()], 0));
     let done = watched.end(Signal::TERM, 1);
     assert!(done.text().ends_with("done\n"), "{}", done.text());
-    done.says("starting over");
+    let done = done.says("starting over");
     assert!(!done.stderr.contains("interrupted"), "nobody interrupted it: {}", done.stderr);
 }
 
