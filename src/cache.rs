@@ -29,6 +29,8 @@ pub const DEFAULT_LIMIT: u64 = 4 << 30;
 const UNFINISHED: &str = ".new-";
 /// Unfinished entries younger than this may belong to a maker that has not locked them yet.
 const GRACE: Duration = Duration::from_secs(60);
+/// Between two tries to get a lock.
+const LOCK_NAP: Duration = Duration::from_millis(5);
 /// A seal is one short line.
 const SEAL_LIMIT: u64 = 4096;
 
@@ -123,6 +125,11 @@ impl Cache {
         &self.directory
     }
 
+    /// How many bytes it may hold.
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// The content of an entry, if it is there and undamaged. Counts as a use.
     pub fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
         let entry = self.directory.join(key.as_str());
@@ -177,7 +184,7 @@ impl Cache {
         key: &Key,
         make: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        self.entry(key, |data| {
+        self.entry(key, &mut || Ok(()), |data| {
             let mut file = File::options()
                 .read(true)
                 .write(true)
@@ -198,7 +205,17 @@ impl Cache {
         key: &Key,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        self.entry(key, |data| {
+        self.tree_after(key, &mut || Ok(()), make)
+    }
+
+    /// As [`Cache::tree`]; while somebody else makes it, `wait` is asked every now and then whether to go on waiting.
+    pub fn tree_after<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        wait: &mut dyn FnMut() -> Result<(), E>,
+        make: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        self.entry(key, wait, |data| {
             DirBuilder::new().mode(0o700).create(data).map_err(failed("making", data))?;
             make(data)?;
             Ok(Seal::Directory { bytes: size_of(data)? })
@@ -206,7 +223,12 @@ impl Cache {
     }
 
     /// Finds an entry, or makes it and puts it into place.
-    fn entry<E: From<CacheError>>(&self, key: &Key, make: impl FnOnce(&Path) -> Result<Seal, E>) -> Result<PathBuf, E> {
+    fn entry<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        wait: &mut dyn FnMut() -> Result<(), E>,
+        make: impl FnOnce(&Path) -> Result<Seal, E>,
+    ) -> Result<PathBuf, E> {
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }
@@ -219,7 +241,14 @@ impl Cache {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed("making", &lock_path))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed("locking", &lock_path)(errno.into()))?;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => wait()?,
+                Err(errno) => return Err(failed("locking", &lock_path)(errno.into()).into()),
+            }
+            std::thread::sleep(LOCK_NAP);
+        }
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }
@@ -242,6 +271,29 @@ impl Cache {
         }
         self.shrink(key)?;
         Ok(entry.join("data"))
+    }
+
+    /// The keys of all entries, used last first.
+    pub fn keys(&self) -> Result<Vec<Key>, CacheError> {
+        let mut found = Vec::new();
+        for item in fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))? {
+            let item = item.map_err(failed("listing", &self.directory))?;
+            // An entry that vanishes meanwhile is none.
+            if let Some(key) = item.file_name().to_str().and_then(Key::parse)
+                && let Ok(metadata) = fs::metadata(item.path().join("seal"))
+            {
+                found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), key));
+            }
+        }
+        found.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
+        Ok(found.into_iter().map(|(_, key)| key).collect())
+    }
+
+    /// Where the content of an entry is, if there is one, and when it was last used. That this was asked is no use.
+    pub fn peek(&self, key: &Key) -> Option<(PathBuf, SystemTime)> {
+        let entry = self.directory.join(key.as_str());
+        let used = fs::metadata(entry.join("seal")).and_then(|seal| seal.modified()).ok()?;
+        Some((entry.join("data"), used))
     }
 
     /// Throws an entry away. Files of it that are open or mapped stay usable.
@@ -350,13 +402,13 @@ fn digest_of(path: &Path) -> Result<String, CacheError> {
     }
 }
 
-/// What a tree takes, in bytes of its files.
+/// What a tree takes, in bytes of its files as they lie on the disk: memory of guests is mostly holes.
 fn size_of(tree: &Path) -> Result<u64, CacheError> {
     let mut sum = 0_u64;
     for item in walkdir::WalkDir::new(tree) {
         let item = item.map_err(|error| failed("walking", tree)(error.into()))?;
         let metadata = item.metadata().map_err(|error| failed("walking", tree)(error.into()))?;
-        sum = sum.saturating_add(if metadata.is_file() { metadata.len() } else { 4096 });
+        sum = sum.saturating_add(if metadata.is_file() { metadata.len().min(metadata.blocks() * 512) } else { 4096 });
     }
     Ok(sum)
 }

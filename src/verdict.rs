@@ -160,6 +160,9 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
             Event::Nonsense(what) => Outcome::CouldNotTest {
                 why: format!("the guest sent what is not a frame on the control channel: {what}"),
             },
+            Event::NotRestored(why) => {
+                Outcome::CouldNotTest { why: format!("QEMU could not restore the guest: {why}") }
+            }
             Event::Interrupted { signal } => Outcome::Interrupted { signal: *signal },
             Event::Escaped => Outcome::Interrupted { signal: 2 },
             Event::Expected { line, .. } => Outcome::Expected { line: line.clone() },
@@ -177,6 +180,7 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
             Event::Shutdown { .. }
             | Event::QemuExited(_)
             | Event::Hello { .. }
+            | Event::Ready { .. }
             | Event::Started { .. }
             | Event::Note(_)
             | Event::Restarted { .. }
@@ -232,6 +236,9 @@ fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
         Failure::Job => Some(format!("pid 1 could not read its job{reason} {subject}").trim_end().to_owned()),
         Failure::Module => Some(format!("the guest could not load module {subject}{reason}")),
         Failure::Tty => Some(format!("the guest could not make a terminal{reason}")),
+        Failure::Window => {
+            Some(format!("the guest could not take in what it was to run: {subject}{reason}").trim_end().to_owned())
+        }
         Failure::BlockDevices => Some(format!("the guest waited in vain for block devices: {subject}")),
     }
 }

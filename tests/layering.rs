@@ -6,9 +6,9 @@ mod sources;
 use std::path::Path;
 
 /// The modules, from the top down: each may use those before it, none of those behind it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "arch", "proto", "sys", "cache", "pid1", "disk", "spec", "resolve", "plan", "write", "image", "check", "boot",
-    "verdict", "matrix", "watch", "cli",
+    "verdict", "vm", "matrix", "watch", "cli",
 ];
 
 fn place(module: &str) -> Option<usize> {

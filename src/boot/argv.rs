@@ -18,6 +18,8 @@ pub enum Payload<T> {
         kernel: T,
         /// The initrd.
         initrd: T,
+        /// What a guest has beside them that is given its commands later.
+        warm: Option<Warm<T>>,
     },
     /// A disk image.
     Disk {
@@ -28,20 +30,74 @@ pub enum Payload<T> {
     },
 }
 
+/// What a guest has that waits for commands (see [`crate::proto::window`]), and where its memory is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warm<T> {
+    /// The window's memory.
+    pub window: T,
+    /// How large that is, in MiB.
+    pub window_mib: u64,
+    /// The guest's own memory.
+    pub ram: Ram<T>,
+}
+
+/// Where a guest's memory is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ram<T> {
+    /// In QEMU's own.
+    Anonymous,
+    /// In a file that gets all that the guest writes: to be saved.
+    Shared(T),
+    /// What the guest starts with is in a file, which stays as it is; the rest of its state is in a pipe.
+    Restored {
+        /// The memory.
+        ram: T,
+        /// The pipe. QEMU is told its number by an order.
+        state: T,
+    },
+}
+
 impl<T> Payload<T> {
     /// The same payload, each part told in another way.
     pub fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
         match self {
-            Self::Linux { kernel, initrd } => Payload::Linux { kernel: tell(kernel), initrd: tell(initrd) },
+            Self::Linux { kernel, initrd, warm } => {
+                let warm = warm.as_ref().map(|warm| Warm {
+                    window: tell(&warm.window),
+                    window_mib: warm.window_mib,
+                    ram: match &warm.ram {
+                        Ram::Anonymous => Ram::Anonymous,
+                        Ram::Shared(ram) => Ram::Shared(tell(ram)),
+                        Ram::Restored { ram, state } => Ram::Restored { ram: tell(ram), state: tell(state) },
+                    },
+                });
+                Payload::Linux { kernel: tell(kernel), initrd: tell(initrd), warm }
+            }
             Self::Disk { image, drive } => Payload::Disk { image: tell(image), drive: *drive },
+        }
+    }
+
+    /// What it has to wait for commands with.
+    fn warm(&self) -> Option<&Warm<T>> {
+        match self {
+            Self::Linux { warm, .. } => warm.as_ref(),
+            Self::Disk { .. } => None,
         }
     }
 
     /// Its parts.
     pub fn parts(&self) -> impl Iterator<Item = &T> {
         match self {
-            Self::Linux { kernel, initrd } => [Some(kernel), Some(initrd)].into_iter().flatten(),
-            Self::Disk { image, .. } => [Some(image), None].into_iter().flatten(),
+            Self::Linux { kernel, initrd, warm } => {
+                let (ram, state) = match warm.as_ref().map(|warm| &warm.ram) {
+                    None | Some(Ram::Anonymous) => (None, None),
+                    Some(Ram::Shared(ram)) => (Some(ram), None),
+                    Some(Ram::Restored { ram, state }) => (Some(ram), Some(state)),
+                };
+                let window = warm.as_ref().map(|warm| &warm.window);
+                [Some(kernel), Some(initrd), window, ram, state].into_iter().flatten()
+            }
+            Self::Disk { image, .. } => [Some(image), None, None, None, None].into_iter().flatten(),
         }
     }
 }
@@ -75,7 +131,8 @@ pub enum Ends {
 /// The whole command line, program first.
 pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     let mut line = Line(vec![machine.qemu.path.clone().into_os_string()]);
-    line.machine(machine);
+    let warm = wires.payload.warm();
+    line.machine(machine, warm.is_some_and(|warm| warm.ram != Ram::Anonymous));
     line.option("-accel", machine.accelerator.name());
     line.option("-cpu", &machine.cpu);
     if let Some(smp) = &machine.smp {
@@ -106,8 +163,11 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
         }
         Ends::Stdio => line.option("-serial", "mon:stdio"),
     }
+    if let Some(warm) = warm {
+        line.warm(warm, machine.memory_mib);
+    }
     match &wires.payload {
-        Payload::Linux { kernel, initrd } => {
+        Payload::Linux { kernel, initrd, .. } => {
             line.option("-kernel", kernel);
             line.option("-initrd", initrd);
             line.option("-append", &machine.command_line);
@@ -140,8 +200,11 @@ impl Line {
         }
     }
 
-    fn machine(&mut self, machine: &Machine) {
+    fn machine(&mut self, machine: &Machine, has_own_memory: bool) {
         let mut name = machine.machine.clone();
+        if has_own_memory {
+            name.push(",memory-backend=ram");
+        }
         if machine.display == Display::Mirrored {
             name.push(",graphics=off");
         }
@@ -150,6 +213,31 @@ impl Line {
             Display::None => {}
             Display::Vga | Display::Mirrored => self.option("-vga", "std"),
         }
+    }
+
+    fn warm(&mut self, warm: &Warm<OsString>, memory_mib: u64) {
+        let memory = |id: &str, mib: u64, share: &str, path: &OsStr| {
+            let mut option = OsString::from(format!("memory-backend-file,id={id},size={mib}M,share={share},mem-path="));
+            option.push(in_option(path));
+            option
+        };
+        let mut share_window = "on";
+        match &warm.ram {
+            Ram::Anonymous => {}
+            Ram::Shared(ram) => self.option("-object", memory("ram", memory_mib, "on", ram)),
+            Ram::Restored { ram, .. } => {
+                self.option("-object", memory("ram", memory_mib, "off", ram));
+                // Orders follow: it cannot be told on the command line that only devices are restored.
+                self.option("-incoming", "defer");
+                // Shared memory is left out when a machine is saved, and must then have its old address before any device
+                // is restored (`migration/ram.c`, "Mismatched GPAs"): a region of PCI has none by then. What was left out
+                // is not missed in memory of one's own.
+                share_window = "off";
+            }
+        }
+        self.option("-object", memory("window", warm.window_mib, share_window, &warm.window));
+        // Without `master` it could not be saved (`hw/misc/ivshmem.c`).
+        self.option("-device", "ivshmem-plain,memdev=window,master=on");
     }
 
     fn firmware(&mut self, firmware: &Firmware, own: Option<&OsStr>) {
@@ -252,7 +340,7 @@ fn quote(word: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ends, Payload, Wires, argv, shell_line};
+    use super::{Ends, Payload, Ram, Warm, Wires, argv, shell_line};
     use crate::boot::drive::{self, Drive};
     use crate::boot::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::boot::machine::{Accelerator, Display, Machine, Transport};
@@ -286,7 +374,7 @@ mod tests {
     }
 
     fn lines(machine: &Machine, flash: Option<&str>, ends: Ends) -> String {
-        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into() };
+        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm: None };
         let wires = Wires { payload, flash: flash.map(OsString::from), ends };
         shell_line(&argv(machine, &wires)).to_string_lossy().replace(" -", "\n-")
     }
@@ -334,6 +422,37 @@ mod tests {
             -append 'console=ttyS0 panic=-1 quiet'
             -trace 'ich9*'"]]
         .assert_eq(&pretty(Transport::VirtioPci, WIRED));
+    }
+
+    /// The lines that a guest has which waits for commands.
+    fn warm_lines(ram: Ram<OsString>) -> String {
+        let plain = pretty(Transport::VirtioPci, WIRED);
+        let warm = Some(Warm { window: "/proc/self/fd/11".into(), window_mib: 256, ram });
+        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm };
+        let wires = Wires { payload, flash: None, ends: WIRED };
+        let all = shell_line(&argv(&machine(Transport::VirtioPci), &wires)).to_string_lossy().replace(" -", "\n-");
+        all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_guest_that_waits_has_a_window_and_keeps_its_memory_where_it_can_be_found_again() {
+        expect![[r"
+            -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Anonymous));
+        expect![[r"
+            -machine q35,memory-backend=ram
+            -object memory-backend-file,id=ram,size=1024M,share=on,mem-path=/proc/self/fd/12
+            -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Shared("/proc/self/fd/12".into())));
+        expect![[r"
+            -machine q35,memory-backend=ram
+            -object memory-backend-file,id=ram,size=1024M,share=off,mem-path=/proc/self/fd/12
+            -incoming defer
+            -object memory-backend-file,id=window,size=256M,share=off,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Restored { ram: "/proc/self/fd/12".into(), state: "/proc/self/fd/13".into() }));
     }
 
     #[test]

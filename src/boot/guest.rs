@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -19,6 +19,7 @@ use super::argv::{Ends, Payload, Wires, argv};
 use super::machine::{Display, Machine};
 use super::process::Process;
 use super::transcript::QemuExit;
+use crate::cache::Stamp;
 
 /// Room for what the console says while we do not get to read: what anybody may ask for (`fs.pipe-max-size`).
 const CONSOLE_ROOM: usize = 1 << 20;
@@ -42,6 +43,10 @@ pub struct Guest {
     pub scratch: Option<Scratch>,
     /// The command line it was started with.
     pub command: Vec<OsString>,
+    /// Whether its monitor has said that it is there.
+    pub has_greeted: bool,
+    /// What is left of the state that QEMU is to restore.
+    pub state: Option<Feed>,
     process: Process,
 }
 
@@ -84,6 +89,45 @@ impl Scratch {
         let file = File::from(memfd_create("screen", MemfdFlags::CLOEXEC)?);
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         Ok(Self { file, name })
+    }
+}
+
+/// Bytes on their way into a pipe that QEMU reads.
+#[derive(Debug)]
+pub struct Feed {
+    pipe: File,
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Feed {
+    /// A pipe that will carry `bytes`: the feed, and QEMU's end. Most of it is in the pipe by then.
+    pub fn new(bytes: Vec<u8>) -> io::Result<(Self, OwnedFd)> {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        // As much as anybody may ask for; what does not fit is handed over as QEMU reads.
+        let _ = fcntl_setpipe_size(&ours, bytes.len().min(CONSOLE_ROOM));
+        fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
+        let mut feed = Self { pipe: ours.into(), bytes, at: 0 };
+        feed.push();
+        Ok((feed, theirs))
+    }
+
+    /// Hands over what fits; true when there is nothing more to do.
+    pub fn push(&mut self) -> bool {
+        while let Some(rest) = self.bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
+            match self.pipe.write(rest) {
+                Ok(len) => self.at += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+}
+
+impl AsFd for Feed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
     }
 }
 
@@ -134,8 +178,28 @@ impl Guest {
             stderr,
             scratch,
             command: words,
+            has_greeted: false,
+            state: None,
             process,
         })
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The program that really runs, and its stamp; `None` where that cannot be told.
+    pub fn program(&self) -> Option<String> {
+        let path = format!("/proc/{}/exe", self.pid());
+        let stamp = Stamp::of(&std::fs::metadata(&path).ok()?);
+        Some(format!("{} {stamp}", std::fs::read_link(&path).ok()?.display()))
+    }
+
+    /// Whether that is plainly something else than QEMU: a wrapper that waits for it.
+    pub fn is_wrapped(&self) -> bool {
+        let program = std::fs::read_link(format!("/proc/{}/exe", self.pid()));
+        program.is_ok_and(|path| !path.to_string_lossy().contains("qemu"))
     }
 
     /// Readable once the process has ended.

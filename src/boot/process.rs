@@ -33,6 +33,11 @@ impl Process {
         }
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Readable once the program has ended.
     pub fn ended(&self) -> &OwnedFd {
         &self.ended

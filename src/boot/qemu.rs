@@ -84,6 +84,20 @@ impl Qemu {
     }
 }
 
+impl Qemu {
+    /// The directories that it takes its ROMs from, in order; none where it does not tell. Its answer is kept in `cache`.
+    pub fn data(&self, cache: &Cache) -> Vec<PathBuf> {
+        let Ok(metadata) = fs::metadata(&self.path) else { return Vec::new() };
+        let asked = cache.file::<Failed>(&Key::of_file("qemu data 1", &self.path, &metadata), |file| {
+            let told = answer(&self.path, &["-L", "help"]).ok().filter(|(status, _)| status.success());
+            let (_, places) = told.ok_or(Failed::Keeping)?;
+            file.write_all(places.as_bytes()).map_err(|_| Failed::Keeping)
+        });
+        let places = asked.ok().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        places.lines().map(PathBuf::from).collect()
+    }
+}
+
 /// What the program said when it was last asked, as long as the file is the same.
 fn remembered(path: &Path, cache: &Cache) -> Result<QemuFacts, QemuError> {
     let Ok(metadata) = fs::metadata(path) else { return Err(QemuError::NotThere { path: path.to_owned() }) };

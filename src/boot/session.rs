@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use self::watch::Watching;
 use super::console::Console;
 use super::guest::Guest;
-use super::outlet::Outlet;
+use super::outlet::{Captured, Outlet};
 use super::qmp::Monitor;
 use super::signals::{Signals, ends};
 use super::talk::{Inbox, Outbox};
@@ -63,6 +63,46 @@ pub struct Settings {
     pub flush_disks: bool,
     /// What to look for, where the console and the screen are all there is.
     pub watch: Option<Watch>,
+    /// How the guest begins.
+    pub opening: Opening,
+}
+
+/// How a guest begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// With a boot, after which it runs its command.
+    Boot,
+    /// With a boot, after which it is ready for commands. That ends the conversation, and the guest stays.
+    Base,
+    /// It is ready, or is being restored to that: it is given a command through its window.
+    Command {
+        /// Bytes in the window.
+        len: u64,
+        /// Orders to QEMU that come first, all of them numbered [`RESTORING`]: those that restore it.
+        orders: Vec<u8>,
+        /// The program that QEMU must be, as [`Guest::program`] tells it; `None`: any.
+        program: Option<String>,
+        /// Whether it stays for another command.
+        stays: bool,
+    },
+}
+
+/// The number of orders that restore a guest: an error in reply to one means that it cannot be.
+pub const RESTORING: u64 = u64::MAX;
+
+/// Our side of a conversation: what the guest's streams lead to.
+#[derive(Debug)]
+pub struct Outside<'a> {
+    /// The command's standard input.
+    pub input: Option<OwnedFd>,
+    /// Where its output goes.
+    pub out: Outlet,
+    /// Where its errors go, and lines of ours.
+    pub err: Outlet,
+    /// Signals that end the guest.
+    pub signals: Option<&'a mut Signals>,
+    /// The terminal that may become raw.
+    pub terminal: Option<BorrowedFd<'a>>,
 }
 
 /// What our standard input and output are connected with.
@@ -100,29 +140,39 @@ pub enum ConsoleSink {
     File(File),
 }
 
-/// Talks with `guest` until it is over, then makes sure that QEMU has ended and all output is written.
-pub fn converse(guest: Guest, settings: Settings, signals: Signals) -> std::io::Result<Transcript> {
+/// Talks with `guest` over this process's own streams until it is over, then makes sure that all output is written, and
+/// that QEMU has ended where the guest is not one that stays.
+pub fn converse(guest: &mut Guest, settings: Settings, signals: &mut Signals) -> std::io::Result<Transcript> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let out = match settings.shown_on {
         ShownOn::Stdout => Outlet::new(stdout.as_fd())?,
         ShownOn::Stderr => Outlet::new(stderr.as_fd())?,
     };
     let err = Outlet::new(stderr.as_fd())?;
-    let input = stdin.as_fd().try_clone_to_owned()?;
-    let mut session = Session::new(guest, settings, signals, out, err, input);
-    if session.settings.foreground == Foreground::Console {
-        session.enter_raw(stdin.as_fd());
-    }
+    let input = Some(stdin.as_fd().try_clone_to_owned()?);
+    let outside = Outside { input, out, err, signals: Some(signals), terminal: Some(stdin.as_fd()) };
+    converse_with(guest, settings, outside).map(|(transcript, _, _)| transcript)
+}
+
+/// As [`converse`], over any streams. Also gives what was written to those in memory: output, errors.
+pub fn converse_with(
+    guest: &mut Guest,
+    settings: Settings,
+    outside: Outside<'_>,
+) -> std::io::Result<(Transcript, Captured, Captured)> {
+    let mut session = Session::new(guest, settings, outside);
+    session.open();
     while !session.is_over() {
-        session.step(stdin.as_fd())?;
+        session.step()?;
     }
     session.finish()
 }
 
-struct Session<'tty> {
-    guest: Guest,
+struct Session<'a> {
+    guest: &'a mut Guest,
     settings: Settings,
-    signals: Signals,
+    signals: Option<&'a mut Signals>,
+    terminal: Option<BorrowedFd<'a>>,
     start: Instant,
     console: Console,
     monitor: Monitor,
@@ -132,7 +182,7 @@ struct Session<'tty> {
     out: Outlet,
     err: Outlet,
     input: Option<OwnedFd>,
-    raw: Option<RawMode<'tty>>,
+    raw: Option<RawMode<'a>>,
     qemu_stderr: Console,
     console_lost: Option<String>,
     events: Vec<Event>,
@@ -165,6 +215,7 @@ enum Phase {
 enum Source {
     Signals,
     Ended,
+    State,
     Console,
     Keys,
     Channel,
@@ -175,12 +226,14 @@ enum Source {
     Stderr,
 }
 
-impl<'tty> Session<'tty> {
-    fn new(guest: Guest, settings: Settings, signals: Signals, out: Outlet, err: Outlet, input: OwnedFd) -> Self {
+impl<'a> Session<'a> {
+    fn new(guest: &'a mut Guest, settings: Settings, outside: Outside<'a>) -> Self {
+        let Outside { input, out, err, signals, terminal } = outside;
         Self {
             guest,
             settings,
             signals,
+            terminal,
             start: Instant::now(),
             console: Console::default(),
             monitor: Monitor::default(),
@@ -189,7 +242,7 @@ impl<'tty> Session<'tty> {
             escape: Escape::default(),
             out,
             err,
-            input: Some(input),
+            input,
             raw: None,
             qemu_stderr: Console::default(),
             console_lost: None,
@@ -204,8 +257,25 @@ impl<'tty> Session<'tty> {
         }
     }
 
+    /// What we have to say before anybody else does.
+    fn open(&mut self) {
+        match &mut self.settings.opening {
+            Opening::Boot | Opening::Base => {}
+            Opening::Command { len, .. } => {
+                let len = *len;
+                self.renew(len);
+                if self.guest.has_greeted {
+                    self.give_first_orders();
+                }
+            }
+        }
+        if self.settings.foreground == Foreground::Console {
+            self.enter_raw();
+        }
+    }
+
     /// One turn of the loop: wait for something, handle all of it.
-    fn step(&mut self, terminal: BorrowedFd<'tty>) -> std::io::Result<()> {
+    fn step(&mut self) -> std::io::Result<()> {
         for source in self.wait()? {
             if self.is_over() {
                 break;
@@ -213,9 +283,10 @@ impl<'tty> Session<'tty> {
             match source {
                 Source::Signals => self.on_signals(),
                 Source::Ended => self.on_qemu_end()?,
+                Source::State => self.feed_state(),
                 Source::Console => drop(self.read_console()),
                 Source::Keys => self.write_keys(),
-                Source::Channel => self.on_channel(terminal),
+                Source::Channel => self.on_channel(),
                 Source::Monitor => {
                     self.write_orders();
                     self.read_monitor();
@@ -239,7 +310,6 @@ impl<'tty> Session<'tty> {
             if write { flags | PollFlags::OUT } else { flags }
         };
         let mut watched = vec![
-            (Source::Signals, PollFd::new(&self.signals, PollFlags::IN)),
             (Source::Ended, PollFd::new(self.guest.ended(), PollFlags::IN)),
             (Source::Monitor, PollFd::new(&self.guest.monitor, wants(true, !self.orders.is_empty()))),
             (Source::Console, PollFd::new(&self.guest.console, wants(!congested, false))),
@@ -253,13 +323,13 @@ impl<'tty> Session<'tty> {
             watched.push((Source::Keys, PollFd::new(&self.guest.keys, PollFlags::OUT)));
         }
         watched.retain(|(source, _)| !self.closed.contains(source));
+        watched.extend(self.signals.as_ref().map(|signals| (Source::Signals, PollFd::new(*signals, PollFlags::IN))));
+        watched.extend(self.guest.state.as_ref().map(|state| (Source::State, PollFd::new(state, PollFlags::OUT))));
         if let Some(input) = self.input.as_ref().filter(|input| self.wants_input(input.as_fd())) {
             watched.push((Source::Stdin, PollFd::new(input, PollFlags::IN)));
         }
         for (source, outlet) in [(Source::Stdout, &self.out), (Source::Stderr, &self.err)] {
-            if !outlet.is_empty() {
-                watched.push((source, PollFd::new(outlet, PollFlags::OUT)));
-            }
+            watched.extend(outlet.fd().map(|fd| (source, PollFd::from_borrowed_fd(fd, PollFlags::OUT))));
         }
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
         let timeout = self.next_limit().map(timespec);
@@ -322,7 +392,8 @@ impl<'tty> Session<'tty> {
     }
 
     fn on_signals(&mut self) {
-        for signal in self.signals.pending() {
+        let pending = self.signals.as_mut().map(|signals| signals.pending()).unwrap_or_default();
+        for signal in pending {
             if !ends(signal) {
                 // Continued jobs may have been given another window, and the terminal back.
                 self.resize();

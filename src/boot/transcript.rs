@@ -67,6 +67,13 @@ pub enum Event {
         /// `uname -r`.
         release: String,
     },
+    /// pid 1 has done all that can be done without a command.
+    Ready {
+        /// Since QEMU's start, by the host's clock.
+        at: Duration,
+    },
+    /// QEMU could not restore the guest.
+    NotRestored(String),
     /// The command started; since QEMU's start.
     Started {
         /// By the host's clock.
@@ -175,6 +182,8 @@ impl Transcript {
         self.events.iter().find_map(|event| match event {
             Event::Exit { at, ended, usage, taint } => Some((*at, *ended, *usage, *taint)),
             Event::Hello { .. }
+            | Event::Ready { .. }
+            | Event::NotRestored(_)
             | Event::Started { .. }
             | Event::Note(_)
             | Event::Failed { .. }

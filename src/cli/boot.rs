@@ -21,7 +21,7 @@ use crate::boot::expect::Expectations;
 use crate::boot::guest::Guest;
 use crate::boot::machine::{Display, Machine};
 use crate::boot::screen::Wanted;
-use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, Watch, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
@@ -199,10 +199,10 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
         output::note(&told(args, &machine, &disk, interactive));
     }
     let settings = args.settings(&machine, log, interactive);
-    let signals = Signals::catch().context("catching signals")?;
-    let guest = Guest::start(&machine, &disk.payload()?).context("starting QEMU")?;
+    let mut signals = Signals::catch().context("catching signals")?;
+    let mut guest = Guest::start(&machine, &disk.payload()?).context("starting QEMU")?;
     let command = guest.command.clone();
-    let transcript = converse(guest, settings, signals).context("talking with the guest")?;
+    let transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
     let outcome = judge(&transcript);
     output::to_stderr(&for_people_of_disks(&outcome, &transcript, !args.quiet));
     let report = BootReport::new(&outcome, &transcript, &machine, (&args.image, disk.drive), &command);
@@ -263,6 +263,7 @@ impl BootDiskArgs {
             // Further drives may be the user's.
             flush_disks: !self.machine.qemu_arg.is_empty(),
             watch: Some(Watch { expectations, last_look, restarts: self.restarts, linger: Duration::ZERO }),
+            opening: Opening::Boot,
         }
     }
 

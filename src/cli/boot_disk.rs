@@ -20,6 +20,7 @@ use crate::boot::unpack::unpack;
 use crate::cache::Cache;
 use crate::disk::SectorSize;
 use crate::spec::BootSpec;
+use crate::vm::prepare::default_cpu;
 
 /// Memory of a machine whose needs nobody knows, in MiB: what installers ask for.
 const MEMORY_MIB: u64 = 2048;
@@ -170,7 +171,7 @@ pub fn machine(spec: &BootSpec, display: Display, quiet: bool) -> anyhow::Result
         machine: machine_for(machine, &firmware),
         firmware,
         display,
-        cpu: spec.cpu.clone().unwrap_or_else(|| super::prepare::default_cpu(accelerator).into()),
+        cpu: spec.cpu.clone().unwrap_or_else(|| default_cpu(accelerator).into()),
         accelerator,
         smp: spec.smp.clone(),
         memory_mib: spec.memory_mib.unwrap_or(MEMORY_MIB),

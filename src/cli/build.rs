@@ -5,22 +5,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::compose::{Composition, add_modules, compose};
 use super::options::InitrdArgs;
 use super::output;
 use super::progress::Progress;
-use crate::arch::Arch;
 use crate::cache::Cache;
-use crate::pid1;
-use crate::plan::job::init;
-use crate::plan::{Plan, Purpose, explain};
+use crate::plan::{Purpose, explain};
 use crate::resolve::Root;
 use crate::resolve::kernel::{self, Kernel};
 use crate::spec::{ArchivePath, InitrdSpec, KernelRef, RunWhat};
+use crate::vm::image::plan;
 use crate::write::{self, Compression, Output};
 
 /// Build a tiny initrd: busybox, programs of this machine with all they need, kernel modules, files
@@ -179,55 +176,6 @@ pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str
         kernel.origin
     );
     Err(output::advise(error, format!("this kernel takes {option} {}", others.join(", "))))
-}
-
-/// Everything between the spec and the checked plan; and notes for the user.
-pub fn plan(
-    root: &Root,
-    kernel: Option<&Kernel>,
-    spec: &InitrdSpec,
-    block_devices: Option<u32>,
-) -> anyhow::Result<(Plan, Vec<String>)> {
-    let arch = match kernel {
-        Some(kernel) => kernel.arch,
-        None => arch_of(root)?,
-    };
-    let Some(image) = pid1::image(arch) else {
-        bail!("building an image for {arch}: bootling has no pid 1 for this architecture");
-    };
-    let mut composition = compose(root, spec, arch)?;
-    if let Some(kernel) = kernel {
-        add_modules(&mut composition, root, &spec.modules, kernel, None)?;
-    }
-    let Composition { mut facts, mut job, notes } = composition;
-    job.block_devices = block_devices;
-    // Where the image was built is no property of it.
-    job.cwd = None;
-    facts.push(init(image));
-    facts.extend(job.facts()?);
-    Ok((Plan::from_facts(facts)?, notes))
-}
-
-/// Programs that tell what a root is for.
-const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"];
-
-/// The architecture of a system: this one's, or that of the programs another root has.
-fn arch_of(root: &Root) -> anyhow::Result<Arch> {
-    let programs = if root.is_host() { &[][..] } else { &PROGRAMS[..] };
-    for program in programs {
-        let Ok((_, file)) = root.open(&ArchivePath::new(program)) else { continue };
-        let mut start = [0; 20];
-        if std::io::Read::read_exact(&mut &file, &mut start).is_ok()
-            && let [0x7f, b'E', b'L', b'F', class, data, .., low, high] = start
-        {
-            let machine = if data == 1 { u16::from_le_bytes([low, high]) } else { u16::from_be_bytes([low, high]) };
-            if let Some(arch) = Arch::from_elf(machine, class == 2, data == 1) {
-                return Ok(arch);
-            }
-        }
-    }
-    // A root of files alone says nothing: the image is for here.
-    Arch::host().context("building an image without --kernel: this machine's architecture is not known here")
 }
 
 /// `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 1970.

@@ -10,7 +10,6 @@ mod boot_report;
 pub mod build;
 pub mod byebyebios;
 mod check;
-mod compose;
 mod digest;
 mod disk;
 mod doctor;
@@ -21,13 +20,14 @@ pub mod make_tiny_image;
 mod opened;
 pub mod options;
 pub mod output;
-mod prepare;
 mod progress;
 mod proof;
 mod report;
 mod run;
 pub mod sign_options;
 mod stamp;
+mod talker;
+mod warm;
 mod watch;
 
 use std::ffi::OsString;
@@ -66,6 +66,7 @@ enum Verb {
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
+    Warm(warm::WarmArgs),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -118,6 +119,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Warm(args) => warm::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
     }

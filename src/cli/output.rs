@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::vm::VmError;
+
 /// Standard output for whatever a verb prints. A reader that has gone (`| head`) is no error.
 pub fn stdout() -> impl Write {
     // Colours go only where they can be seen (NO_COLOR, CLICOLOR_FORCE, no terminal).
@@ -64,6 +66,14 @@ impl fmt::Display for Advice {
 /// Adds advice to an error.
 pub fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>) -> anyhow::Error {
     error.into().context(Advice(advice.into()))
+}
+
+/// The advice that an error of the library has for people, added to it.
+pub fn advised(error: VmError) -> anyhow::Error {
+    match error.advice() {
+        Some(advice) => advise(error, advice),
+        None => error.into(),
+    }
 }
 
 /// Prints `error:` and its causes in one line, and below it the advice where there is some.

@@ -29,7 +29,7 @@ use crate::boot::guest::Guest;
 use crate::boot::machine::{Display, Machine};
 use crate::boot::plain;
 use crate::boot::screen::Wanted;
-use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, Watch, converse};
+use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
@@ -232,13 +232,14 @@ fn try_out(
         quiet: true,
         flush_disks: false,
         watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
+        opening: Opening::Boot,
     };
     let booting = || format!("booting {} ({})", claims.image.display(), trial.what());
-    let signals = Signals::catch().context("catching signals")?;
+    let mut signals = Signals::catch().context("catching signals")?;
     // A signal from before is not among those that this guest will be ended by.
     ensure!(!stop.is_set(), "{}: it was stopped", booting());
-    let guest = Guest::start(machine, &disk.payload()?).context("starting QEMU").with_context(booting)?;
-    let transcript = converse(guest, settings, signals).with_context(booting)?;
+    let mut guest = Guest::start(machine, &disk.payload()?).context("starting QEMU").with_context(booting)?;
+    let transcript = converse(&mut guest, settings, &mut signals).with_context(booting)?;
     let outcome = judge(&transcript);
     if let Outcome::Interrupted { .. } | Outcome::CouldNotTest { .. } = outcome {
         return Err(anyhow!(outcome.sentence().unwrap_or_default()).context(booting()));

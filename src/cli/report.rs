@@ -31,6 +31,10 @@ pub struct Report {
     pub core_dumped: bool,
     /// The sentence that people get; `null` where the command spoke for itself.
     pub message: Option<String>,
+    /// Whether the guest was restored rather than booted.
+    pub warm: bool,
+    /// How old the snapshot was that it was restored from, milliseconds; 0 where this run made it.
+    pub snapshot_age_ms: Option<f64>,
     /// How long things took.
     pub times: Times,
     /// Largest resident set of the command, KiB.
@@ -47,6 +51,8 @@ pub struct Report {
     pub kernel_release: Option<String>,
     /// Where the kernel came from, in the user's words.
     pub kernel: String,
+    /// Whether its command line had the words of `--fast-boot`.
+    pub fast_boot: bool,
     /// `kvm` or `tcg`.
     pub accel: &'static str,
     /// Why not KVM, where `auto` chose.
@@ -114,6 +120,10 @@ pub struct Circumstances<'a> {
     pub command: &'a [OsString],
     /// Where the kernel came from.
     pub kernel: &'a str,
+    /// How old the snapshot was that it began from; `None`: it booted.
+    pub age: Option<Duration>,
+    /// Whether `--fast-boot` was given.
+    pub fast_boot: bool,
     /// From bootling's start to QEMU's.
     pub build: Duration,
     /// From bootling's start to now.
@@ -159,6 +169,8 @@ impl Report {
             signal_name: signal.map(|number| signal_name(i32::from(number))),
             core_dumped,
             message: outcome.sentence(),
+            warm: around.age.is_some(),
+            snapshot_age_ms: around.age.map(ms),
             times: Times {
                 build_ms: ms(around.build),
                 boot_ms: hello.as_ref().map(|(at, ..)| ms(*at)),
@@ -174,6 +186,7 @@ impl Report {
             taint_after: exit.map(|(_, _, _, taint)| taint),
             kernel_release: hello.map(|(_, _, _, release)| release),
             kernel: around.kernel.to_owned(),
+            fast_boot: around.fast_boot,
             accel: around.machine.accelerator.name(),
             accel_reason: around.machine.no_kvm.clone(),
             firmware: around.machine.firmware.name(),

@@ -1,7 +1,6 @@
 //! `bootling run`: build in memory, boot, run the command, exit with its status.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,19 +10,20 @@ use clap::Args;
 
 use super::boot_options::BootArgs;
 use super::json::Json;
-use super::options::InitrdArgs;
+use super::options::{InitrdArgs, module_parser};
 use super::output;
-use super::prepare::{self, Prepared};
+use super::progress::Progress;
 use super::report::{Circumstances, NotBooted, Report, for_people};
+use super::talker::{self, Talker};
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
-use crate::boot::guest::{Artefact, Guest};
-use crate::boot::session::{ConsoleSink, Foreground, Settings, ShownOn, converse};
+use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
-use crate::spec::{BootSpec, ConsoleTo, RunWhat};
+use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge};
-use crate::watch::Inputs;
+use crate::vm::warm::{Age, Warm};
+use crate::vm::{self, Inputs, Listener, Prepared, Ran, RunSpec, VmError};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -38,6 +38,13 @@ pub struct RunArgs {
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     ready_made: Option<PathBuf>,
+    /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
+    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. See `bootling warm --help`.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    warm: Option<WarmArg>,
+    /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", requires = "warm", value_parser = module_parser())]
+    base_kmod: Vec<ModuleRequest>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
     pub(super) tty: bool,
@@ -62,6 +69,15 @@ pub struct RunArgs {
     /// The program to run, from this machine, and its arguments, exactly as given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// `--warm`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WarmArg {
+    /// From the snapshot, which is made where there is none
+    Yes,
+    /// From a new snapshot
+    Fresh,
 }
 
 /// What `-h` ends with, and `--help` goes on from.
@@ -128,6 +144,30 @@ impl RunArgs {
             None => RunWhat::Command(self.command.clone()),
         }
     }
+
+    /// Everything that was asked for.
+    fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
+        anyhow::ensure!(
+            self.initrd.run.is_none() || self.command.is_empty(),
+            "taking both --run LINE and COMMAND: give one of them"
+        );
+        let what = self.wanted();
+        let tty = self.tty || (what == RunWhat::Shell && on_terminal);
+        Ok(RunSpec {
+            initrd: self.initrd.spec(&[], what)?,
+            kernel: self.initrd.kernel(),
+            boot: self.boot.spec(tty),
+            ready_made: self.ready_made.clone(),
+            env: self.env.clone(),
+            for_pasting: self.print_command,
+            warm: match self.warm {
+                None => Warm::No,
+                Some(WarmArg::Yes) => Warm::Yes,
+                Some(WarmArg::Fresh) => Warm::Fresh,
+            },
+            base_modules: self.base_kmod.clone(),
+        })
+    }
 }
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
@@ -176,21 +216,23 @@ fn bisected(args: &RunArgs, answer: Bisected) -> u8 {
 pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     let Some(name) = command.first() else { return code::COULD_NOT_TEST };
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
-    match error.downcast_ref::<UserlandError>() {
-        Some(UserlandError::NoProgram { name: missing, .. }) if missing == name => 127,
-        Some(UserlandError::NoSuchFile { path }) if is_command(path) => 127,
-        Some(UserlandError::NotAProgram { path, .. }) if is_command(path) => 126,
+    let Some(VmError::Userland(error)) = error.downcast_ref() else { return code::COULD_NOT_TEST };
+    match error {
+        UserlandError::NoProgram { name: missing, .. } if missing == name => 127,
+        UserlandError::NoSuchFile { path } if is_command(path) => 127,
+        UserlandError::NotAProgram { path, .. } if is_command(path) => 126,
         _ => code::COULD_NOT_TEST,
     }
 }
 
 /// The verdict, where there was a boot.
 fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
-    let ready = Ready::prepare(args, start, &mut Inputs::default())?;
+    let mut teller = Teller::new(args.quiet);
+    let ready = Ready::prepare(args, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
         return print_command(&ready.prepared).map(|()| None);
     }
-    ready.boot().map(Some)
+    ready.boot(&mut teller).map(Some)
 }
 
 /// What came of a boot.
@@ -205,7 +247,7 @@ pub(super) struct Booted {
 pub(super) struct Ready<'a> {
     args: &'a RunArgs,
     start: Instant,
-    spec: BootSpec,
+    spec: RunSpec,
     prepared: Prepared,
     /// Whether a person sits before it.
     on_terminal: bool,
@@ -213,96 +255,100 @@ pub(super) struct Ready<'a> {
 
 impl<'a> Ready<'a> {
     /// Builds all that QEMU needs. What it is made from goes to `inputs`, even where it cannot be made.
-    pub fn prepare(args: &'a RunArgs, start: Instant, inputs: &mut Inputs) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            args.initrd.run.is_none() || args.command.is_empty(),
-            "taking both --run LINE and COMMAND: give one of them"
-        );
+    pub fn prepare(
+        args: &'a RunArgs,
+        start: Instant,
+        inputs: &mut Inputs,
+        teller: &mut Teller,
+    ) -> anyhow::Result<Self> {
         let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let what = args.wanted();
-        let spec = args.boot.spec(args.tty || (what == RunWhat::Shell && on_terminal));
-        let wanted = prepare::Wanted {
-            initrd: &args.initrd,
-            what,
-            spec: &spec,
-            ready_made: args.ready_made.as_deref(),
-            env: &args.env,
-            quiet: args.quiet,
-            for_pasting: args.print_command,
-        };
-        let prepared = prepare::run(&wanted, inputs)?;
-        Ok(Self { args, start, spec, prepared, on_terminal })
+        let spec = args.spec(on_terminal)?;
+        match vm::prepare(&spec, teller) {
+            Ok(prepared) => {
+                inputs.clone_from(&prepared.inputs);
+                Ok(Self { args, start, spec, prepared, on_terminal })
+            }
+            Err(failed) => {
+                *inputs = failed.inputs;
+                Err(output::advised(failed.error))
+            }
+        }
     }
 
-    /// Boots it, and judges.
-    pub fn boot(self) -> anyhow::Result<Booted> {
-        let settings = self.settings()?;
+    /// Boots it, or restores it, and judges.
+    pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
+        let mut talker = self.talker()?;
         let Self { args, start, spec, prepared, on_terminal } = self;
-        let signals = Signals::catch().context("catching signals")?;
-        if spec.tty && on_terminal && !args.quiet {
+        if spec.boot.tty && on_terminal && !args.quiet {
             output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
         }
-        let kernel = Artefact::Open(open(&prepared.image)?.into());
-        let payload = Payload::Linux { kernel, initrd: Artefact::Open(prepared.initrd) };
-        let build = start.elapsed();
-        let guest = Guest::start(&prepared.machine, &payload).context("starting QEMU")?;
-        let command = guest.command.clone();
-        let transcript = converse(guest, settings, signals).context("talking with the guest")?;
+        let ran = vm::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
+        let Ran { transcript, machine, command, kernel, started, age } = ran;
         let outcome = judge(&transcript);
         let told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
         let around = Circumstances {
-            machine: &prepared.machine,
+            machine: &machine,
             command: &command,
-            kernel: &prepared.kernel,
-            build,
+            kernel: &kernel,
+            age: age.map(|Age(age)| age),
+            build: started.saturating_duration_since(start),
+            fast_boot: spec.boot.fast_boot,
             total: start.elapsed(),
         };
         let report = Report::new(&outcome, &transcript, &around);
         Ok(Booted { outcome, report, told })
     }
 
-    fn settings(&self) -> anyhow::Result<Settings> {
+    fn talker(&self) -> anyhow::Result<Talker> {
         let Self { args, spec, prepared, .. } = self;
-        let alone = args.wanted() == RunWhat::Shell && self.on_terminal;
+        let alone = spec.initrd.run == RunWhat::Shell && self.on_terminal;
         let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
-        Ok(Settings {
+        Ok(Talker {
             timeout,
-            // A foreign initrd has no pid 1 that would ever say it is there.
-            boot_timeout: boot_timeout.filter(|_| !prepared.is_foreign()),
-            foreground: match (prepared.is_foreign(), spec.tty) {
+            boot_timeout,
+            foreground: match (prepared.is_foreign(), spec.boot.tty) {
                 (true, _) => Foreground::Console,
                 (false, true) => Foreground::Terminal,
                 (false, false) => Foreground::Streams,
             },
-            shown_on: ShownOn::Stdout,
-            console: console_sink(spec)?,
-            show_qemu: !spec.qemu_args.is_empty(),
+            console: talker::console(&spec.boot.console)?,
+            has_qemu_arguments: !spec.boot.qemu_args.is_empty(),
             quiet: args.quiet,
-            flush_disks: !spec.qemu_args.is_empty(),
-            watch: None,
+            signals: Signals::catch().context("catching signals")?,
         })
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<File> {
-    File::open(path).with_context(|| format!("opening kernel image {}", path.display()))
+/// Tells people what goes on before the boot.
+pub(super) struct Teller {
+    quiet: bool,
+    progress: Progress,
 }
 
-fn console_sink(spec: &BootSpec) -> anyhow::Result<ConsoleSink> {
-    Ok(match &spec.console {
-        ConsoleTo::Tail => ConsoleSink::Nowhere,
-        ConsoleTo::Stderr => ConsoleSink::Stderr,
-        ConsoleTo::File(path) => {
-            let file = File::create(path).with_context(|| format!("creating the console's file {}", path.display()))?;
-            ConsoleSink::File(file)
+impl Teller {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, progress: Progress::new(quiet) }
+    }
+}
+
+impl Listener for Teller {
+    fn note(&mut self, text: &str) {
+        self.progress.clear();
+        if !self.quiet {
+            output::note(text);
         }
-    })
+    }
+
+    fn progress(&mut self, doing: &str) {
+        self.progress.show(doing);
+    }
 }
 
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
-    let initrd = prepare::keep(prepared)?;
-    let payload = Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string() };
+    let initrd = prepared.keep().map_err(output::advised)?;
+    let payload =
+        Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), warm: None };
     let wires = Wires { payload, flash: None, ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');

@@ -21,14 +21,13 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::line::{Lines, Told};
 use super::output;
 use super::report::NotBooted;
-use super::run::{Booted, Ready, RunArgs, code_for};
+use super::run::{Booted, Ready, RunArgs, Teller, code_for};
 use crate::boot::signals::{Signals, ends};
 use crate::cache::Cache;
 use crate::spec::RunWhat;
 use crate::verdict::{Outcome, code};
-use crate::watch::{
-    Blind, Build, Built, Change, Inputs, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken,
-};
+use crate::vm::Inputs;
+use crate::watch::{Blind, Build, Built, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
 
 /// How often a guest that is to end is told so.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -98,6 +97,7 @@ struct Session<'a> {
     /// Whether the last round could be prepared.
     is_whole: bool,
     lines: Lines,
+    teller: Teller,
     is_introduced: bool,
     is_blind: bool,
 }
@@ -129,6 +129,7 @@ impl<'a> Session<'a> {
             cache,
             is_whole: false,
             lines: Lines::new(here, args.json.as_deref())?,
+            teller: Teller::new(args.quiet),
             is_introduced: false,
             is_blind: false,
         })
@@ -161,10 +162,9 @@ impl<'a> Session<'a> {
         let moment = Moment::now();
         let mut inputs = Inputs::default();
         // The one place where a round becomes a guest: warm or cold is decided by the arguments.
-        let ready = Ready::prepare(self.args, start, &mut inputs);
+        let ready = Ready::prepare(self.args, start, &mut inputs, &mut self.teller);
         if let Some(cache) = &self.cache {
-            inputs.paths.retain(|path| !path.starts_with(cache));
-            inputs.listed.retain(|path| !path.starts_with(cache));
+            inputs.leave_out(cache);
         }
         self.snapshot = before.used(&inputs, moment).and(sources);
         self.inputs = inputs;
@@ -181,11 +181,11 @@ impl<'a> Session<'a> {
     /// Boots, while somebody looks out for changes.
     fn boot(&mut self, ready: Ready<'_>) -> anyhow::Result<Next> {
         let (done, over) = UnixStream::pair().context("making a socket")?;
-        let (watcher, snapshot) = (&mut self.watcher, &mut self.snapshot);
+        let (watcher, snapshot, teller) = (&mut self.watcher, &mut self.snapshot, &mut self.teller);
         let (booted, overtaken) = thread::scope(|scope| {
             let looking = scope.spawn(|| overtake(watcher, snapshot, over.as_fd()));
             // This thread, not the other: QEMU ends with the thread that started it.
-            let booted = ready.boot();
+            let booted = ready.boot(teller);
             drop(done);
             (booted, looking.join())
         });

@@ -32,6 +32,8 @@ pub struct Job {
     pub hostname: Option<OsString>,
     /// Block devices to wait for before the command runs.
     pub block_devices: Option<u32>,
+    /// The length of the window through which pid 1 gets its commands, in bytes; there is none in this job then.
+    pub window: Option<u64>,
     /// Whether pid 1 says on the console what it does.
     pub verbose: bool,
 }
@@ -87,6 +89,9 @@ impl Job {
         }
         if let Some(count) = self.block_devices {
             put(&mut file, Tag::BlockDevices, "block devices", count.to_string().as_bytes())?;
+        }
+        if let Some(len) = self.window {
+            put(&mut file, Tag::Window, "window", len.to_string().as_bytes())?;
         }
         if self.verbose {
             put(&mut file, Tag::Verbose, "verbose", b"")?;
@@ -171,6 +176,7 @@ mod tests {
             tty: true,
             hostname: Some("g".into()),
             block_devices: Some(2),
+            window: Some(4096),
             verbose: true,
         };
         let golden = b"bootling job 1\n\
@@ -183,6 +189,7 @@ mod tests {
             t\0\0\0\0\
             h\x01\0\0\0g\
             b\x01\0\0\x002\
+            w\x04\0\0\x004096\
             v\0\0\0\0";
         assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
         assert_eq!(Job::default().encode().expect("a job"), MAGIC);

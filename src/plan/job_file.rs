@@ -43,13 +43,17 @@ impl Job {
             Tag::Tty => self.tty = true,
             Tag::Hostname => self.hostname = Some(owned()),
             Tag::BlockDevices => {
-                let count = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                self.block_devices = Some(count.ok_or_else(|| broken("block devices", "not a number"))?);
+                self.block_devices = Some(number(value).ok_or_else(|| broken("block devices", "not a number"))?);
             }
+            Tag::Window => self.window = Some(number(value).ok_or_else(|| broken("window", "not a number"))?),
             Tag::Verbose => self.verbose = true,
         }
         Ok(())
     }
+}
+
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn module(value: &[u8]) -> Result<ModuleToLoad, PlanError> {
@@ -93,6 +97,7 @@ mod tests {
             tty: true,
             hostname: Some("guest".into()),
             block_devices: Some(3),
+            window: Some(4096),
             verbose: true,
         };
         let bytes = job.encode().expect("encodes");

@@ -3,7 +3,9 @@
 //! A frame is a tag (one byte), a length (`u16`, little endian, at most [`MAX_PAYLOAD`]) and that many bytes.
 //! Integers inside are little endian. What arrives is untrusted: the decoder bounds everything and allocates nothing.
 //!
-//! The guest speaks first ([`ToHost::Hello`]), the host answers with [`ToGuest::Go`]; nothing else is sent before.
+//! The guest speaks first ([`ToHost::Hello`]), the host answers with [`ToGuest::Go`]; nothing else is sent before. A guest
+//! whose job has a window says [`ToHost::Ready`] instead of waiting for that, and each [`ToGuest::Renew`] makes it begin
+//! again with a greeting.
 //! Standard input flows under credit: the host sends no more than the guest has granted, so that a serial port
 //! never overruns and pid 1 never has to hold what its command does not read.
 
@@ -15,6 +17,8 @@ mod to_host;
 pub const MAX_PAYLOAD: usize = 32 * 1024;
 /// Bytes before the payload.
 pub const HEADER: usize = 3;
+/// Bytes of a seed: what the kernel's generator takes (`drivers/char/random.c`, `BLAKE2S_HASH_SIZE`).
+pub const SEED: usize = 32;
 /// First bytes of [`ToHost::Hello`].
 pub const HELLO_MAGIC: &[u8; 8] = b"bootling";
 
@@ -59,6 +63,8 @@ pub enum Failure {
     Tty,
     /// The block devices that were waited for did not come.
     BlockDevices,
+    /// The window is not there, or what is in it could not be unpacked.
+    Window,
 }
 
 /// From guest to host.
@@ -96,7 +102,9 @@ pub enum ToHost<'a> {
         /// Whose fault: a path, a module's name.
         subject: &'a [u8],
     },
-    /// The verdict: the last frame.
+    /// Everything is done that can be done without a command: pid 1 waits for [`ToGuest::Renew`].
+    Ready,
+    /// The verdict: the last frame, unless pid 1 is to wait for another command.
     Exit {
         /// How it ended.
         ended: Ended,
@@ -152,6 +160,14 @@ pub enum ToGuest<'a> {
     },
     /// Send this signal to the command's process group.
     Signal(u8),
+    /// For a guest that is [`ToHost::Ready`], restored or not: mix the seed into the kernel's random numbers, unpack what is
+    /// in the window, and greet again. Processes of the last command are killed.
+    Renew {
+        /// Bytes in the window.
+        len: u64,
+        /// Random bytes that no other guest gets.
+        seed: [u8; SEED],
+    },
     /// The verdict has arrived: switch off. Until this comes, or the host hangs up, or ends the machine, the guest
     /// stays, since a machine that is switched off takes along what its ports have not delivered.
     Done,
@@ -176,12 +192,14 @@ const WINDOW: u8 = 0x05;
 const NOTE: u8 = 0x06;
 const FAILED: u8 = 0x07;
 const EXIT: u8 = 0x08;
+const READY: u8 = 0x09;
 const GO: u8 = 0x41;
 const STDIN: u8 = 0x42;
 const STDIN_EOF: u8 = 0x43;
 const RESIZE: u8 = 0x44;
 const SIGNAL: u8 = 0x45;
 const DONE: u8 = 0x46;
+const RENEW: u8 = 0x47;
 
 /// A frame's tag, its payload, and the number of bytes both took.
 pub type Frame<'a> = (u8, &'a [u8], usize);
@@ -191,7 +209,7 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    if !matches!(tag, HELLO..=EXIT | GO..=DONE) {
+    if !matches!(tag, HELLO..=READY | GO..=RENEW) {
         return Err(FrameError::Tag(tag));
     }
     let len = u16::from_le_bytes([low, high]);

@@ -34,6 +34,9 @@ pub enum Tag {
     Hostname,
     /// Wait until this many block devices (decimal) are there before the command runs.
     BlockDevices,
+    /// There is no command: be ready, and wait for archives in a window (see [`super::window`]) of so many bytes
+    /// (decimal).
+    Window,
     /// Empty: say on the console what pid 1 does.
     Verbose,
 }
@@ -51,6 +54,7 @@ impl Tag {
             Self::Tty => b't',
             Self::Hostname => b'h',
             Self::BlockDevices => b'b',
+            Self::Window => b'w',
             Self::Verbose => b'v',
         }
     }
@@ -67,6 +71,7 @@ impl Tag {
             b't' => Self::Tty,
             b'h' => Self::Hostname,
             b'b' => Self::BlockDevices,
+            b'w' => Self::Window,
             b'v' => Self::Verbose,
             _ => return None,
         })

@@ -4,6 +4,7 @@
 
 pub mod frame;
 pub mod job;
+pub mod window;
 
 /// Raised whenever a frame or a job changes its meaning; both sides refuse another's.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

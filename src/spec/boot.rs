@@ -67,6 +67,8 @@ pub struct BootSpec {
     pub memory_mib: Option<u64>,
     /// Further words for the kernel's command line (`--append`, repeatable).
     pub append: Vec<OsString>,
+    /// Whether words that make a kernel boot faster, but another kernel, stand before those (`--fast-boot`).
+    pub fast_boot: bool,
     /// What the machine starts with.
     pub firmware: FirmwareRef,
     /// The template of UEFI's variables; `None`: the one that belongs to the firmware.
@@ -77,4 +79,24 @@ pub struct BootSpec {
     pub console: ConsoleTo,
     /// Whether the command gets a terminal of its own in the guest.
     pub tty: bool,
+}
+
+impl Default for BootSpec {
+    fn default() -> Self {
+        Self {
+            qemu: None,
+            accel: Accel::Auto,
+            machine: None,
+            cpu: None,
+            smp: None,
+            memory_mib: None,
+            append: Vec::new(),
+            fast_boot: false,
+            firmware: FirmwareRef::Direct,
+            firmware_vars: None,
+            qemu_args: Vec::new(),
+            console: ConsoleTo::Tail,
+            tty: false,
+        }
+    }
 }

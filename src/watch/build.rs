@@ -13,10 +13,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::products::Products;
-use super::snapshot::{Inputs, Snapshot};
+use super::snapshot::Snapshot;
 use super::sources::Sources;
 use crate::boot::signals::Signals;
 use crate::sys;
+use crate::vm::Inputs;
 
 /// Builds in a row for changes that came while one ran.
 const MOST: usize = 3;
@@ -76,7 +77,7 @@ impl Build {
             let changed: BTreeSet<PathBuf> = found.changed(true).into_keys().collect();
             if runs > 1 {
                 // What two builds in a row have written is theirs; so is all of it where the second had nothing to do.
-                let idle = changed.is_empty() && !inputs.paths.is_empty() && used.changed(false).is_empty();
+                let idle = changed.is_empty() && !inputs.read.is_empty() && used.changed(false).is_empty();
                 let own = suspects.iter().filter(|path| idle || changed.contains(*path));
                 products.learn(own.cloned());
             }
@@ -156,7 +157,7 @@ mod tests {
     /// Builds by `line` in `dir`, the input being its file `out`; says how often it ran by the file `.runs`.
     fn make(dir: &Path, line: &str, products: &mut Products) -> (Built, usize, super::Made) {
         let line = format!("cd {} && echo >>.runs; {line}", dir.display());
-        let inputs = Inputs { paths: [dir.join("out")].into(), ..Inputs::default() };
+        let inputs = Inputs { read: [dir.join("out")].into(), ..Inputs::default() };
         let mut signals = Signals::catch().expect("signals");
         fs::write(dir.join(".runs"), "").expect("written");
         let made = Build::new(line.into()).make(&Sources::new([dir.to_owned()]), &inputs, products, &mut signals);

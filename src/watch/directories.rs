@@ -235,14 +235,15 @@ fn is_remote(directory: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Directories, Heard};
-    use crate::watch::{Inputs, Snapshot};
+    use crate::vm::Inputs;
+    use crate::watch::Snapshot;
     use std::fs::{self, File};
     use std::io::Write;
     use std::path::{Path, PathBuf};
 
     fn aimed(paths: &[PathBuf]) -> Directories {
         let mut directories = Directories::new();
-        directories.aim(&Snapshot::of_inputs(&Inputs { paths: paths.iter().cloned().collect(), ..Inputs::default() }));
+        directories.aim(&Snapshot::of_inputs(&Inputs { read: paths.iter().cloned().collect(), ..Inputs::default() }));
         directories
     }
 

@@ -18,7 +18,7 @@ mod watcher;
 pub use self::build::{Build, Built, Made};
 pub use self::directories::Blind;
 pub use self::products::Products;
-pub use self::snapshot::{Changed, Inputs, Snapshot};
+pub use self::snapshot::{Changed, Snapshot};
 pub use self::sources::Sources;
 pub use self::stamp::Moment;
 pub use self::watcher::{Change, PATIENCE, Watcher, Woken};

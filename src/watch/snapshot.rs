@@ -5,15 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::sources::Sources;
 use super::stamp::{Look, Moment, Stamp};
-
-/// What a round was made from, as the host sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inputs {
-    /// Paths that were read, or looked for in vain. Links are not followed: what they lead to is a path of its own.
-    pub paths: BTreeSet<PathBuf>,
-    /// Directories whose names were listed: another name in them would have been seen.
-    pub listed: BTreeSet<PathBuf>,
-}
+use crate::vm::Inputs;
 
 /// Paths, and what they were like when they were used.
 #[derive(Debug, Clone, Default)]
@@ -138,7 +130,7 @@ impl Snapshot {
 
 /// Each path once, with what of it matters.
 fn looks(inputs: &Inputs) -> impl Iterator<Item = (&Path, Look)> {
-    let itself = inputs.paths.iter().filter(|path| !inputs.listed.contains(*path));
+    let itself = inputs.looked_at().filter(|path| !inputs.listed.contains(*path));
     let itself = itself.map(|path| (path.as_path(), Look::Itself));
     itself.chain(inputs.listed.iter().map(|path| (path.as_path(), Look::Names)))
 }
@@ -152,7 +144,7 @@ mod tests {
     use std::time::Duration;
 
     fn inputs<const N: usize>(paths: [&PathBuf; N]) -> Inputs {
-        Inputs { paths: paths.into_iter().cloned().collect(), ..Inputs::default() }
+        Inputs { read: paths.into_iter().cloned().collect(), ..Inputs::default() }
     }
 
     #[test]

@@ -185,7 +185,8 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::{Watcher, Woken};
-    use crate::watch::{Inputs, Snapshot, Sources};
+    use crate::vm::Inputs;
+    use crate::watch::{Snapshot, Sources};
     use std::fs::{self, File};
     use std::io::Write;
     use std::os::fd::AsFd;
@@ -205,7 +206,7 @@ mod tests {
     }
 
     fn inputs(paths: &[PathBuf]) -> Snapshot {
-        Snapshot::of_inputs(&Inputs { paths: paths.iter().cloned().collect(), ..Inputs::default() })
+        Snapshot::of_inputs(&Inputs { read: paths.iter().cloned().collect(), ..Inputs::default() })
     }
 
     /// What a watcher of `snapshot` wakes up with while `action` goes on, and how long after its end.

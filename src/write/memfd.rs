@@ -18,6 +18,15 @@ pub fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     seal(memory)
 }
 
+/// The archive of `plan` at the start of memory of so many bytes, which can be written to: a guest's window.
+/// Also how long the archive is.
+pub fn window(plan: &CheckedPlan, mtime: u32, bytes: u64) -> Result<(OwnedFd, u64), WriteError> {
+    let mut memory = create()?;
+    let len = newc::write(plan, &mut memory, &Options { align: true, mtime })?;
+    memory.set_len(bytes.max(len)).map_err(WriteError::Archive)?;
+    Ok((memory.into(), len))
+}
+
 /// The archive of `plan` in memory, compressed or not, sealed, read position at its start.
 pub fn packed(plan: &CheckedPlan, compression: Compression, mtime: u32) -> Result<OwnedFd, WriteError> {
     let mut memory = create()?;

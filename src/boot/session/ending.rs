@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{FLUSH_GRACE, QEMU_LINES, QUIT_GRACE, Session, Watch, timespec};
+use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch, timespec};
+use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Goal, Transcript};
+use crate::proto::frame::Ended;
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -26,13 +28,14 @@ impl Session<'_> {
     }
 
     /// Ends QEMU, writes out what waits, and tells what happened.
-    pub(super) fn finish(mut self) -> std::io::Result<Transcript> {
+    pub(super) fn finish(mut self) -> std::io::Result<(Transcript, Captured, Captured)> {
         self.look_at_the_end()?;
-        if self.settings.flush_disks && self.guest.exit()?.is_none() {
-            self.quit_qemu()?;
+        if self.guest_stays() {
+            // What it said before its verdict has arrived by now, but for what is in the pipe.
+            self.drain_console();
+        } else {
+            self.end_qemu()?;
         }
-        self.guest.kill();
-        self.drain_console();
         if self.raw.take().is_some() && !matches!(self.events.last(), Some(Event::Exit { .. })) {
             // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
@@ -42,7 +45,7 @@ impl Session<'_> {
         let (mut qemu_said, _) = self.qemu_stderr.finish();
         qemu_said.drain(..qemu_said.len().saturating_sub(QEMU_LINES));
         let watch = self.settings.watch.as_ref();
-        Ok(Transcript {
+        let transcript = Transcript {
             events: self.events,
             console_tail,
             console,
@@ -52,7 +55,28 @@ impl Session<'_> {
             qemu_said,
             console_lost: self.console_lost,
             duration: self.start.elapsed(),
-        })
+        };
+        Ok((transcript, self.out.captured(), self.err.captured()))
+    }
+
+    /// Whether the guest can be given another command, or be saved.
+    fn guest_stays(&self) -> bool {
+        match (&self.settings.opening, self.events.last()) {
+            (Opening::Boot | Opening::Command { stays: false, .. }, _) | (_, None) => false,
+            (Opening::Base, Some(last)) => matches!(last, Event::Ready { .. }),
+            (Opening::Command { stays: true, .. }, Some(last)) => {
+                matches!(last, Event::Exit { ended: Ended::Exited(_) | Ended::Signaled(..), .. })
+            }
+        }
+    }
+
+    fn end_qemu(&mut self) -> std::io::Result<()> {
+        if self.settings.flush_disks && self.guest.exit()?.is_none() {
+            self.quit_qemu()?;
+        }
+        self.guest.kill();
+        self.drain_console();
+        Ok(())
     }
 
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
@@ -74,17 +98,16 @@ impl Session<'_> {
             if left.is_some_and(|left| left.is_zero()) {
                 break;
             }
-            let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-            for outlet in [&self.out, &self.err] {
-                if !outlet.is_empty() {
-                    fds.push(PollFd::new(outlet, PollFlags::OUT));
-                }
+            let mut fds: Vec<_> =
+                self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)).into_iter().collect();
+            for fd in [&self.out, &self.err].into_iter().filter_map(Outlet::fd) {
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
             }
             match poll(&mut fds, left.map(timespec).as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            if let Some(signal) = self.signals.ending() {
+            if let Some(signal) = self.signals.as_mut().and_then(|signals| signals.ending()) {
                 self.end(Event::Interrupted { signal });
                 break;
             }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Foreground, Phase, Session};
+use super::{Foreground, Opening, Phase, Session};
 use crate::boot::console::printable;
 use crate::boot::terminal;
 use crate::boot::transcript::Event;
 use crate::proto;
-use crate::proto::frame::{Failure, ToGuest, ToHost};
+use crate::proto::frame::{Failure, SEED, ToGuest, ToHost};
 
 impl Session<'_> {
     pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
@@ -27,8 +27,15 @@ impl Session<'_> {
                 let uptime = Duration::from_nanos(uptime_ns);
                 self.outbox.grant(window);
                 self.note(Event::Hello { at, uptime, taint, release: printable(release) });
-                self.greet();
+                match self.settings.opening {
+                    Opening::Base => self.phase = Phase::Greeted,
+                    Opening::Boot | Opening::Command { .. } => self.greet(),
+                }
             }
+            ToHost::Ready if self.settings.opening == Opening::Base && self.phase == Phase::Greeted => {
+                self.end(Event::Ready { at });
+            }
+            ToHost::Ready => self.end(nonsense("that it is ready, but it was to run its command")),
             ToHost::Started(_) => {
                 self.phase = Phase::Running;
                 self.note(Event::Started { at });
@@ -48,11 +55,25 @@ impl Session<'_> {
                 match what {
                     // The status follows.
                     Failure::Exec => self.note(event),
-                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices => self.end(event),
+                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
+                        self.end(event);
+                    }
                 }
             }
             ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),
         }
+    }
+
+    /// Tells a guest that is ready what to run.
+    pub(super) fn renew(&mut self, len: u64) {
+        let mut seed = [0; SEED];
+        let filled = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::empty());
+        if filled != Ok(SEED) {
+            // Two guests with the same random numbers are worse than none.
+            self.end(Event::NotRestored("drawing random numbers for it failed".to_owned()));
+            return;
+        }
+        self.outbox.send(&ToGuest::Renew { len, seed });
     }
 
     pub(super) fn greet(&mut self) {

@@ -7,7 +7,7 @@ use crate::boot::terminal::{self, ESCAPES, RawMode, Typed};
 use crate::boot::transcript::Event;
 use crate::proto::frame::ToGuest;
 
-impl<'tty> Session<'tty> {
+impl Session<'_> {
     pub(super) fn wants_input(&self, input: BorrowedFd<'_>) -> bool {
         let room = match self.settings.foreground {
             Foreground::Console => self.keys_to_console.len() < CHUNK,
@@ -27,7 +27,8 @@ impl<'tty> Session<'tty> {
         }
     }
 
-    pub(super) fn enter_raw(&mut self, terminal: BorrowedFd<'tty>) {
+    pub(super) fn enter_raw(&mut self) {
+        let Some(terminal) = self.terminal else { return };
         if self.raw.is_none() && rustix::termios::isatty(terminal) {
             match RawMode::enter(terminal) {
                 Ok(raw) => self.raw = Some(raw),

@@ -1,14 +1,14 @@
 //! What a guest and its QEMU say: console, monitor, standard error, channel.
 
 use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Phase, Session, Source};
+use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
+use crate::boot::guest::Feed;
 use crate::boot::qmp::{self, Said};
 use crate::boot::transcript::Event;
 
-impl<'tty> Session<'tty> {
+impl Session<'_> {
     /// Types what is to be typed on the console.
     pub(super) fn write_keys(&mut self) {
         match self.guest.keys.write(&self.keys_to_console) {
@@ -61,8 +61,7 @@ impl<'tty> Session<'tty> {
         let Some(len) = self.length(Source::Monitor, read) else { return false };
         for said in self.monitor.feed(&buffer[..len]) {
             match said {
-                // The socket's buffer is empty at this point: the few bytes always fit.
-                Said::Greeting { .. } => drop(self.guest.monitor.write(qmp::NEGOTIATE)),
+                Said::Greeting { .. } => self.greet_monitor(),
                 Said::Event(Event::ChannelClosed) if self.phase == Phase::Booting => {}
                 Said::Event(event) => {
                     if event == Event::ChannelClosed {
@@ -71,10 +70,30 @@ impl<'tty> Session<'tty> {
                     self.watch_machine(&event);
                     self.note(event);
                 }
+                Said::Reply { id: RESTORING, result: Ok(_) } => {}
+                Said::Reply { id: RESTORING, result: Err(why) } => self.end(Event::NotRestored(why)),
                 Said::Reply { id, result } => self.on_reply(id, result),
             }
         }
         true
+    }
+
+    /// QEMU is there: what it is to do first. The socket's buffer is empty at this point, and a few lines always fit.
+    fn greet_monitor(&mut self) {
+        self.guest.has_greeted = true;
+        self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
+        self.give_first_orders();
+        self.write_orders();
+    }
+
+    /// What the opening needs of QEMU.
+    pub(super) fn give_first_orders(&mut self) {
+        if let Opening::Command { orders, program, .. } = &mut self.settings.opening {
+            self.orders.append(orders);
+            if program.is_some() && *program != self.guest.program() {
+                self.end(Event::NotRestored("QEMU is another program by now".to_owned()));
+            }
+        }
     }
 
     /// Reads once; true where there may be more.
@@ -106,7 +125,15 @@ impl<'tty> Session<'tty> {
         }
     }
 
-    pub(super) fn on_channel(&mut self, terminal: BorrowedFd<'tty>) {
+    /// Hands QEMU what it is to restore.
+    pub(super) fn feed_state(&mut self) {
+        // Where QEMU does not read it any more, its end tells.
+        if self.guest.state.as_mut().is_none_or(Feed::push) {
+            self.guest.state = None;
+        }
+    }
+
+    pub(super) fn on_channel(&mut self) {
         if !self.outbox.leaving().is_empty()
             && let Ok(written) = self.guest.channel.write(self.outbox.leaving())
         {
@@ -115,7 +142,7 @@ impl<'tty> Session<'tty> {
         let before = self.phase;
         self.read_channel();
         if self.phase == Phase::Running && before < Phase::Running && self.settings.foreground == Foreground::Terminal {
-            self.enter_raw(terminal);
+            self.enter_raw();
         }
     }
 

@@ -1,7 +1,7 @@
 //! [`ToGuest`] as bytes, and back.
 
 use super::fields::{Builder, Fields};
-use super::{DONE, FrameError, GO, HEADER, RESIZE, SIGNAL, STDIN, STDIN_EOF, ToGuest, split};
+use super::{DONE, FrameError, GO, HEADER, RENEW, RESIZE, SIGNAL, STDIN, STDIN_EOF, ToGuest, split};
 
 impl<'a> ToGuest<'a> {
     /// Reads one frame off the front; `None` until enough bytes are there. Also says how many bytes it took.
@@ -21,6 +21,7 @@ impl<'a> ToGuest<'a> {
             STDIN_EOF => Self::StdinEof,
             RESIZE => Self::Resize { rows: fields.u16()?, columns: fields.u16()? },
             SIGNAL => Self::Signal(fields.u8()?),
+            RENEW => Self::Renew { len: fields.u64()?, seed: fields.take()? },
             DONE => Self::Done,
             _ => return None,
         };
@@ -51,6 +52,11 @@ impl<'a> ToGuest<'a> {
             Self::Signal(number) => {
                 frame.put(&[number]);
                 SIGNAL
+            }
+            Self::Renew { len, seed } => {
+                frame.put(&len.to_le_bytes());
+                frame.put(&seed);
+                RENEW
             }
             Self::Done => DONE,
         };

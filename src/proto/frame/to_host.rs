@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, NOTE, STARTED, STDERR, STDOUT, ToHost, Usage,
-    WINDOW, split,
+    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, NOTE, READY, STARTED, STDERR, STDOUT, ToHost,
+    Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
@@ -37,16 +37,10 @@ impl<'a> ToHost<'a> {
             WINDOW => fields.u32().and_then(|more| fields.end(Self::Window(more))),
             NOTE => Some(Self::Note(payload)),
             FAILED => {
-                let what = match fields.u8()? {
-                    0 => Failure::Job,
-                    1 => Failure::Module,
-                    2 => Failure::Exec,
-                    3 => Failure::Tty,
-                    4 => Failure::BlockDevices,
-                    _ => return None,
-                };
+                let what = failure(fields.u8()?)?;
                 Some(Self::Failed { what, errno: fields.u32()?, subject: fields.rest() })
             }
+            READY => fields.end(Self::Ready),
             EXIT => {
                 let (how, value) = (fields.u8()?, fields.u8()?);
                 let ended = match how {
@@ -106,18 +100,12 @@ impl<'a> ToHost<'a> {
                 NOTE
             }
             Self::Failed { what, errno, subject } => {
-                let code = match what {
-                    Failure::Job => 0,
-                    Failure::Module => 1,
-                    Failure::Exec => 2,
-                    Failure::Tty => 3,
-                    Failure::BlockDevices => 4,
-                };
-                frame.put(&[code]);
+                frame.put(&[code(what)]);
                 frame.put(&errno.to_le_bytes());
                 frame.put(subject);
                 FAILED
             }
+            Self::Ready => READY,
             Self::Exit { ended, usage, taint } => {
                 frame.put(&match ended {
                     Ended::Exited(status) => [0, status],
@@ -135,4 +123,29 @@ impl<'a> ToHost<'a> {
         };
         frame.finish(tag)
     }
+}
+
+/// A failure as a byte.
+const fn code(what: Failure) -> u8 {
+    match what {
+        Failure::Job => 0,
+        Failure::Module => 1,
+        Failure::Exec => 2,
+        Failure::Tty => 3,
+        Failure::BlockDevices => 4,
+        Failure::Window => 5,
+    }
+}
+
+/// The failure that a byte stands for.
+const fn failure(code: u8) -> Option<Failure> {
+    Some(match code {
+        0 => Failure::Job,
+        1 => Failure::Module,
+        2 => Failure::Exec,
+        3 => Failure::Tty,
+        4 => Failure::BlockDevices,
+        5 => Failure::Window,
+        _ => return None,
+    })
 }

@@ -1,5 +1,6 @@
 //! Without a host: the command on the console, as an initrd that is booted by hand has it.
 
+use crate::buffers::Buffers;
 use crate::command::{Command, Stdio};
 use crate::console;
 use crate::job::Job;
@@ -47,7 +48,7 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
 }
 
 fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
-    let command = match Command::start(job, stdio) {
+    let command = match Command::start(job, stdio, Buffers::new().stack) {
         Ok((command, _)) => command,
         Err(why) => {
             let name = job.arguments.first().unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::job::Job;
 use crate::path::Path;
 use crate::proto::frame::{Ended, Usage};
 use crate::syscall::file::{Fd, duplicate, exists};
-use crate::syscall::memory::{allocate, allocate_pointers};
+use crate::syscall::memory::allocate_pointers;
 use crate::syscall::process::{block_signals, change_directory, execute, exit, new_session, reap, uptime, vfork};
 use crate::syscall::{Errno, Result, terminal};
 use core::cell::Cell;
@@ -14,7 +14,6 @@ use core::ffi::CStr;
 /// Where shells look when nobody told them.
 const DEFAULT_SEARCH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SHELL: &CStr = c"/bin/sh";
-const STACK: usize = 64 * 1024;
 
 /// What the command gets as 0, 1 and 2.
 pub struct Stdio<'a> {
@@ -54,9 +53,15 @@ struct Child<'a> {
 
 impl Command {
     /// Starts the job's command. Also says whether its directory was missing, so that it began in `/`.
-    pub fn start(job: &Job, stdio: &Stdio<'_>) -> core::result::Result<(Self, bool), NotStarted> {
+    pub fn start(
+        job: &Job,
+        stdio: &Stdio<'_>,
+        stack: &mut [u8],
+    ) -> core::result::Result<(Self, bool), NotStarted> {
         let refuse = |errno| NotStarted { errno, interpreter: false };
-        let stack = allocate(STACK).map_err(refuse)?;
+        if stack.is_empty() {
+            return Err(refuse(Errno::NOMEM));
+        }
         let child = Child { job, stdio, errno: Cell::new(None), found: Cell::new(false), elsewhere: Cell::new(false) };
         let started = uptime();
         let pid = vfork(stack, Child::run, &child).map_err(refuse)?;

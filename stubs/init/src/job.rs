@@ -56,6 +56,8 @@ pub struct Job {
     pub terminal: bool,
     pub block_devices: u64,
     pub verbose: bool,
+    /// Wait for archives in a window of so many bytes.
+    pub window: Option<u64>,
     /// Why it is broken.
     pub broken: Option<&'static [u8]>,
     /// Modules of the channel that are not loaded yet.
@@ -90,7 +92,7 @@ impl Job {
                 Err(_) => job.broken = Some(b"a record is unknown or cut short"),
             }
         }
-        if job.arguments.first().is_none() && job.broken.is_none() {
+        if job.arguments.first().is_none() && job.window.is_none() && job.broken.is_none() {
             job.broken = Some(b"there is no command in it");
         }
         Ok(job)
@@ -134,6 +136,10 @@ impl Job {
             Tag::BlockDevices => match file::number(value) {
                 Some(count) => self.block_devices = count,
                 None => self.broken = Some(b"the number of block devices is none"),
+            },
+            Tag::Window => match file::number(value) {
+                Some(len) => self.window = Some(len),
+                None => self.broken = Some(b"the window's length is no number"),
             },
             Tag::Verbose => self.verbose = true,
         }

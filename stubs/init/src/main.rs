@@ -9,9 +9,11 @@
 #![deny(unsafe_code)]
 
 mod alone;
+mod buffers;
 mod channel;
 mod command;
 mod console;
+mod entropy;
 mod file;
 mod input;
 mod job;
@@ -26,6 +28,8 @@ mod relay;
 mod report;
 mod signals;
 mod syscall;
+mod unpack;
+mod window;
 
 // The host's half of it is not used here.
 #[allow(dead_code)]

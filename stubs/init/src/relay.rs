@@ -23,13 +23,13 @@ const REST: usize = 1024 * 1024;
 const NAP: u64 = 1_000_000;
 
 /// Our ends of the command's input and output.
-pub struct Relay {
+pub struct Relay<'a> {
     /// A terminal, in place of the three pipes. Ours is kept open on both sides, so that it never hangs up.
     terminal: Option<(Fd, Fd)>,
     input: Option<Fd>,
     outputs: [Option<Fd>; 2],
     /// What the host has sent for the command.
-    pending: Input,
+    pending: Input<'a>,
     /// The host has sent the last of it.
     ending: bool,
     /// Bytes that went to the command, and for which the host has no new credit yet.
@@ -54,9 +54,9 @@ pub enum Outcome {
     Stopped(Stop),
 }
 
-impl Relay {
+impl<'a> Relay<'a> {
     /// Three pipes.
-    pub fn over_pipes() -> Result<(Self, Ends)> {
+    pub fn over_pipes(pending: Input<'a>) -> Result<(Self, Ends)> {
         let (command_input, input) = pipe()?;
         let (output, command_output) = pipe()?;
         let (errors, command_errors) = pipe()?;
@@ -65,22 +65,27 @@ impl Relay {
         set_nonblocking(&errors)?;
         // Refused at worst.
         let _ = set_pipe_size(&output, PIPE);
-        let relay = Self::new(None, Some(input), [Some(output), Some(errors)])?;
+        let relay = Self::new(pending, None, Some(input), [Some(output), Some(errors)]);
         Ok((relay, Ends([command_input, command_output, command_errors])))
     }
 
     /// A terminal of that size.
-    pub fn over_terminal(rows: u16, columns: u16) -> Result<Self> {
+    pub fn over_terminal(pending: Input<'a>, rows: u16, columns: u16) -> Result<Self> {
         let master = open(c"/dev/ptmx", READ_WRITE | NO_TERMINAL | NONBLOCKING)?;
         let peer = terminal::peer(&master)?;
         if rows > 0 && columns > 0 {
             terminal::set_size(&master, rows, columns)?;
         }
-        Self::new(Some((master, peer)), None, [None, None])
+        Ok(Self::new(pending, Some((master, peer)), None, [None, None]))
     }
 
-    fn new(terminal: Option<(Fd, Fd)>, input: Option<Fd>, outputs: [Option<Fd>; 2]) -> Result<Self> {
-        Ok(Self { terminal, input, outputs, pending: Input::new()?, ending: false, owed: 0, stuck: false })
+    fn new(
+        pending: Input<'a>,
+        terminal: Option<(Fd, Fd)>,
+        input: Option<Fd>,
+        outputs: [Option<Fd>; 2],
+    ) -> Self {
+        Self { terminal, input, outputs, pending, ending: false, owed: 0, stuck: false }
     }
 
     /// The terminal, as the command gets it.
@@ -179,7 +184,7 @@ impl Relay {
                     // The group may be gone already.
                     let _ = kill_group(command.pid, number);
                 }
-                ToGuest::Go { .. } | ToGuest::Done => {}
+                ToGuest::Go { .. } | ToGuest::Renew { .. } | ToGuest::Done => {}
             }
             true
         })

@@ -1,19 +1,25 @@
 //! With a host: greet it, do what it asked for, report how that went.
 
+use crate::buffers::Buffers;
 use crate::channel::{Channel, Gone};
 use crate::command::{Command, NotStarted};
 use crate::console;
+use crate::entropy;
+use crate::input::Input;
 use crate::job::Job;
 use crate::line::Line;
 use crate::modules::Modules;
 use crate::prepare::{prepare, taint, wait_for_block_devices};
 use crate::proto::VERSION;
-use crate::proto::frame::{Ended, Failure, ToGuest, ToHost, Usage};
+use crate::proto::frame::{Ended, Failure, SEED, ToGuest, ToHost, Usage};
+use crate::proto::job::PATH;
 use crate::relay::{Outcome, Relay};
 use crate::signals::Signals;
 use crate::syscall::Errno;
 use crate::syscall::file::sync;
-use crate::syscall::process::{Stop, SystemName, set_clock, uptime};
+use crate::syscall::process::{Stop, SystemName, kill_all, set_clock, uptime};
+use crate::unpack::unpack;
+use crate::window::Window;
 
 type Result<T> = core::result::Result<T, Gone>;
 
@@ -25,6 +31,24 @@ type Started = core::result::Result<(Command, bool), NotStarted>;
 
 /// Serves the host until it has its verdict. Says how the machine is to stop.
 pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Result<Stop> {
+    greet(channel)?;
+    // While the host answers:
+    prepare(job, modules);
+    let mut stop = Stop::PowerOff;
+    match job.window {
+        None => stop = obey(channel, job, modules, &mut Buffers::new())?,
+        Some(len) => {
+            if let Some(window) = ready(channel, job, modules, len)? {
+                return serve_window(channel, &window, modules);
+            }
+        }
+    }
+    // The last bytes may still be on their way through the host's side of the port.
+    channel.wait(|message| message == ToGuest::Done)?;
+    Ok(stop)
+}
+
+fn greet(channel: &mut Channel) -> Result<()> {
     let name = SystemName::read();
     channel.put(&ToHost::Hello {
         version: VERSION,
@@ -33,16 +57,83 @@ pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Res
         window: channel.window(),
         release: name.release(),
     });
-    channel.push()?;
-    // While the host answers:
-    prepare(job, modules);
+    channel.push()
+}
+
+/// Says that pid 1 is ready, if that is so, or why not.
+fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64) -> Result<Option<Window>> {
+    if let Some(what) = unfit(job, modules) {
+        return fail(channel, &what).map(|()| None);
+    }
+    match Window::open(len) {
+        Ok(window) => channel.send(&ToHost::Ready).map(|()| Some(window)),
+        Err(errno) => fail(channel, &Unfit { what: Failure::Window, errno, subject: b"mapping it" }).map(|()| None),
+    }
+}
+
+/// One command after another, as the host puts them into the window.
+fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules) -> Result<Stop> {
+    let mut buffers = Buffers::new();
+    let mut stop = Stop::PowerOff;
+    let mut is_first = true;
+    while let Some((len, seed)) = next_command(channel)? {
+        if !is_first {
+            kill_all();
+            *modules = Modules { verbose: modules.verbose, ..Modules::default() };
+        }
+        is_first = false;
+        if let Err(errno) = entropy::renew(&seed) {
+            console::complain(b"seeding", b"random numbers", errno);
+        }
+        let mut job = match unpacked(window, len) {
+            Ok(job) => job,
+            Err(what) => {
+                fail(channel, &what)?;
+                continue;
+            }
+        };
+        greet(channel)?;
+        modules.load_rest(&mut job);
+        stop = obey(channel, &job, modules, &mut buffers)?;
+    }
+    Ok(stop)
+}
+
+/// What is in the window, and the seed that came with it; `None` when the host is done.
+fn next_command(channel: &mut Channel) -> Result<Option<(u64, [u8; SEED])>> {
+    let mut next = None;
+    channel.wait(|message| match message {
+        ToGuest::Renew { len, seed } => {
+            next = Some((len, seed));
+            true
+        }
+        ToGuest::Done => true,
+        ToGuest::Go { .. }
+        | ToGuest::Stdin(_)
+        | ToGuest::StdinEof
+        | ToGuest::Resize { .. }
+        | ToGuest::Signal(_) => false,
+    })?;
+    Ok(next)
+}
+
+/// Makes files of what is in the window, and reads the job among them.
+fn unpacked(window: &Window, len: u64) -> core::result::Result<Job, Unfit<'_>> {
+    let unfit = |errno, subject| Unfit { what: Failure::Window, errno, subject };
+    let archive = window.start(len).ok_or(unfit(Errno::INVAL, b"its length"))?;
+    unpack(archive).map_err(|refused| unfit(refused.errno, refused.name.to_bytes()))?;
+    Job::read().map_err(|errno| unfit(errno, PATH.as_bytes()))
+}
+
+/// Waits for the host's word, does the job, and reports how that went. Says how the machine would stop now.
+fn obey(channel: &mut Channel, job: &Job, modules: &Modules, buffers: &mut Buffers) -> Result<Stop> {
     let size = wait_for_go(channel)?;
     for refused in modules.missed.iter().chain(&modules.refused) {
         let note = Line::new(b"loading ").text(refused.path.to_bytes()).error(refused.errno);
         let note = if refused.why.bytes().is_empty() { note } else { note.text(b": ").text(refused.why.bytes()) };
         channel.send(&ToHost::Note(note.bytes()))?;
     }
-    let stop = match run(channel, job, modules, size)? {
+    let stop = match run(channel, job, modules, size, buffers)? {
         Some((ended, usage)) => {
             // The host may end the machine as soon as it knows: what is written must be on its disks by then.
             sync();
@@ -53,8 +144,6 @@ pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Res
     };
     channel.flush()?;
     channel.settle();
-    // The last bytes may still be on their way through the host's side of the port.
-    channel.wait(|message| message == ToGuest::Done)?;
     Ok(stop)
 }
 
@@ -76,28 +165,30 @@ fn wait_for_go(channel: &mut Channel) -> Result<Size> {
 }
 
 /// The command, from its start to its end; `None` if it could not come to that, which has been reported.
-fn run(channel: &mut Channel, job: &Job, modules: &Modules, size: Size) -> Result<Option<(Ended, Usage)>> {
-    let mut fail = |what, errno: Errno, subject: &[u8]| {
-        console::complain(b"giving up:", subject, errno);
-        channel.send(&ToHost::Failed { what, errno: errno.code(), subject }).map(|()| None)
-    };
-    if let Some(broken) = job.broken {
-        return fail(Failure::Job, Errno(0), broken);
-    }
-    if let Some(refused) = &modules.refused {
-        return fail(Failure::Module, refused.errno, refused.path.to_bytes());
+fn run(
+    channel: &mut Channel,
+    job: &Job,
+    modules: &Modules,
+    size: Size,
+    buffers: &mut Buffers,
+) -> Result<Option<(Ended, Usage)>> {
+    if let Some(what) = unfit(job, modules) {
+        return fail(channel, &what).map(|()| None);
     }
     if let Err((found, errno)) = wait_for_block_devices(job) {
         let subject = Line::new(b"").number(found).text(b" of ").number(job.block_devices);
-        return fail(Failure::BlockDevices, errno, subject.bytes());
+        let what = Unfit { what: Failure::BlockDevices, errno, subject: subject.bytes() };
+        return fail(channel, &what).map(|()| None);
     }
     let signals = match Signals::open() {
         Ok(signals) => signals,
-        Err(errno) => return fail(Failure::Exec, errno, b"signalfd"),
+        Err(errno) => {
+            return fail(channel, &Unfit { what: Failure::Exec, errno, subject: b"signalfd" }).map(|()| None);
+        }
     };
-    let (mut relay, started) = match begin(job, size) {
+    let (mut relay, started) = match begin(job, size, buffers) {
         Ok(begun) => begun,
-        Err((what, errno, subject)) => return fail(what, errno, subject),
+        Err(what) => return fail(channel, &what).map(|()| None),
     };
     let (command, elsewhere) = match started {
         Ok(started) => started,
@@ -117,18 +208,47 @@ fn run(channel: &mut Channel, job: &Job, modules: &Modules, size: Size) -> Resul
     }))
 }
 
+/// What keeps a command from being started.
+struct Unfit<'a> {
+    what: Failure,
+    errno: Errno,
+    subject: &'a [u8],
+}
+
+/// What is wrong before anything was tried.
+fn unfit<'a>(job: &Job, modules: &'a Modules) -> Option<Unfit<'a>> {
+    if let Some(broken) = job.broken {
+        return Some(Unfit { what: Failure::Job, errno: Errno(0), subject: broken });
+    }
+    let refused = modules.refused.as_ref()?;
+    Some(Unfit { what: Failure::Module, errno: refused.errno, subject: refused.path.to_bytes() })
+}
+
+fn fail(channel: &mut Channel, unfit: &Unfit<'_>) -> Result<()> {
+    let &Unfit { what, errno, subject } = unfit;
+    console::complain(b"giving up:", subject, errno);
+    channel.send(&ToHost::Failed { what, errno: errno.code(), subject })
+}
+
 /// Starts the command on a terminal or on pipes, whose other ends the relay has. The command's own ends are closed when
 /// this returns: that is how its end shows on ours.
-fn begin(job: &Job, size: Size) -> core::result::Result<(Relay, Started), (Failure, Errno, &'static [u8])> {
+fn begin<'b>(
+    job: &Job,
+    size: Size,
+    buffers: &'b mut Buffers,
+) -> core::result::Result<(Relay<'b>, Started), Unfit<'static>> {
+    let Buffers { stack, input } = buffers;
+    let input = Input::new(input);
     if !job.terminal {
-        let (relay, ends) = Relay::over_pipes().map_err(|errno| (Failure::Exec, errno, &b"pipe"[..]))?;
-        return Ok((relay, Command::start(job, &ends.stdio())));
+        let no_pipe = |errno| Unfit { what: Failure::Exec, errno, subject: b"pipe" };
+        let (relay, ends) = Relay::over_pipes(input).map_err(no_pipe)?;
+        return Ok((relay, Command::start(job, &ends.stdio(), stack)));
     }
-    let no_terminal = |errno| (Failure::Tty, errno, &b"/dev/ptmx"[..]);
+    let no_terminal = |errno| Unfit { what: Failure::Tty, errno, subject: b"/dev/ptmx" };
     let (rows, columns) = size;
-    let relay = Relay::over_terminal(rows, columns).map_err(no_terminal)?;
+    let relay = Relay::over_terminal(input, rows, columns).map_err(no_terminal)?;
     let stdio = relay.terminal_stdio().ok_or(no_terminal(Errno::NODEV))?;
-    let started = Command::start(job, &stdio);
+    let started = Command::start(job, &stdio, stack);
     Ok((relay, started))
 }
 

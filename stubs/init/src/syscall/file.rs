@@ -49,6 +49,15 @@ pub fn open(path: &CStr, flags: usize) -> Result<Fd> {
     unsafe { arch::call(arch::OPENAT, AT_FDCWD, address(path), flags | CLOSE_ON_EXEC, 0, 0) }.map(Fd::from_number)
 }
 
+/// Opens a new file for writing; fails if there is anything of that name.
+pub fn create(path: &CStr, mode: usize) -> Result<Fd> {
+    const CREATE: usize = 0o100;
+    const EXCLUSIVE: usize = 0o200;
+    let flags = WRITE_ONLY | CREATE | EXCLUSIVE | CLOSE_ON_EXEC;
+    // SAFETY: the path is NUL-terminated.
+    unsafe { arch::call(arch::OPENAT, AT_FDCWD, address(path), flags, mode, 0) }.map(Fd::from_number)
+}
+
 pub fn read(file: &Fd, into: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most the slice's length.
     unsafe { arch::call(arch::READ, file.number(), into.as_mut_ptr() as usize, into.len(), 0, 0) }
@@ -122,17 +131,41 @@ pub fn remove_directory(path: &CStr) -> Result<()> {
     done(unsafe { arch::call(arch::UNLINKAT, AT_FDCWD, address(path), AT_REMOVEDIR, 0, 0) })
 }
 
+/// Whatever it is, unless it is a directory.
+pub fn remove(path: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    done(unsafe { arch::call(arch::UNLINKAT, AT_FDCWD, address(path), 0, 0, 0) })
+}
+
+/// A second name for a file.
+pub fn make_hard_link(first: &CStr, second: &CStr) -> Result<()> {
+    // SAFETY: both are NUL-terminated.
+    done(unsafe { arch::call(arch::LINKAT, AT_FDCWD, address(first), AT_FDCWD, address(second), 0) })
+}
+
+/// Both times of a file, in seconds since 1970.
+pub fn set_times(file: &Fd, seconds: u32) -> Result<()> {
+    let times = [u64::from(seconds), 0, u64::from(seconds), 0];
+    // SAFETY: the kernel reads two of struct timespec; without a path the file itself is meant.
+    done(unsafe { arch::call(arch::UTIMENSAT, file.number(), 0, times.as_ptr() as usize, 0, 0) })
+}
+
 pub fn make_link(target: &CStr, path: &CStr) -> Result<()> {
     // SAFETY: both are NUL-terminated.
     done(unsafe { arch::call(arch::SYMLINKAT, address(target), AT_FDCWD, address(path), 0, 0) })
 }
 
+/// Anything that `mknod(2)` makes: the mode says what.
+pub fn make_node(path: &CStr, mode: usize, major: usize, minor: usize) -> Result<()> {
+    let device = (major << 8) | (minor & 0xff) | ((minor & !0xff) << 12);
+    // SAFETY: the path is NUL-terminated.
+    done(unsafe { arch::call(arch::MKNODAT, AT_FDCWD, address(path), mode, device, 0) })
+}
+
 /// A character device's node.
 pub fn make_device(path: &CStr, mode: usize, major: usize, minor: usize) -> Result<()> {
     const S_IFCHR: usize = 0o020_000;
-    let device = (major << 8) | (minor & 0xff) | ((minor & !0xff) << 12);
-    // SAFETY: the path is NUL-terminated.
-    done(unsafe { arch::call(arch::MKNODAT, AT_FDCWD, address(path), S_IFCHR | mode, device, 0) })
+    make_node(path, S_IFCHR | mode, major, minor)
 }
 
 pub fn exists(path: &CStr) -> bool {

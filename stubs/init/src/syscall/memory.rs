@@ -1,5 +1,6 @@
 //! Memory that is never given back; and the memory functions that compiled code calls.
 
+use super::file::Fd;
 use super::{Result, arch};
 use core::cell::{Cell, UnsafeCell};
 
@@ -37,6 +38,16 @@ pub fn allocate(len: usize) -> Result<&'static mut [u8]> {
     unsafe {
         let at = arch::call(arch::MMAP, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, usize::MAX)?;
         Ok(core::slice::from_raw_parts_mut(at as *mut u8, len))
+    }
+}
+
+/// A device's memory, `len` bytes, to be read. Whoever else has the device writes it at times of which we are told.
+pub fn map_shared(file: &Fd, len: usize) -> Result<&'static [u8]> {
+    const MAP_SHARED: usize = 1;
+    // SAFETY: a new mapping, which nothing ever takes away. It is read only while the other side leaves it alone.
+    unsafe {
+        let at = arch::call(arch::MMAP, 0, len, PROT_READ, MAP_SHARED, file.number())?;
+        Ok(core::slice::from_raw_parts(at as *const u8, len))
     }
 }
 

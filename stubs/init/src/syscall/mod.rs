@@ -7,6 +7,7 @@
 pub mod file;
 pub mod memory;
 pub mod process;
+pub mod random;
 pub mod terminal;
 
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +23,7 @@ impl Errno {
     pub const INTR: Self = Self(4);
     pub const NOEXEC: Self = Self(8);
     pub const AGAIN: Self = Self(11);
+    pub const NOMEM: Self = Self(12);
     pub const ACCES: Self = Self(13);
     pub const BUSY: Self = Self(16);
     pub const EXIST: Self = Self(17);

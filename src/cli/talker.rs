@@ -1,0 +1,85 @@
+//! Conversations of `run` with its guests: over this process's own streams, within the user's limits.
+
+use std::fs::File;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::boot::guest::Guest;
+use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, converse};
+use crate::boot::signals::Signals;
+use crate::boot::transcript::Transcript;
+use crate::spec::ConsoleTo;
+use crate::vm::warm::Talk;
+
+/// How long a guest may take to be restored, on the slowest of hosts.
+const RESTORE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Talks with guests over this process's own streams.
+#[derive(Debug)]
+pub struct Talker {
+    /// From QEMU's start to the verdict.
+    pub timeout: Option<Duration>,
+    /// From QEMU's start to pid 1's first word.
+    pub boot_timeout: Option<Duration>,
+    /// What our streams are connected with.
+    pub foreground: Foreground,
+    /// Where the console goes.
+    pub console: ConsoleSink,
+    /// Whether the user has added to the machine: QEMU may have something to say then, and disks to flush.
+    pub has_qemu_arguments: bool,
+    /// Whether notes are kept back.
+    pub quiet: bool,
+    /// What ends a guest.
+    pub signals: Signals,
+}
+
+impl Talk for Talker {
+    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> std::io::Result<Transcript> {
+        let boot_timeout = match (&opening, self.foreground) {
+            // A foreign initrd has no pid 1 that would ever say it is there.
+            (_, Foreground::Console) => None,
+            (Opening::Boot | Opening::Base, _) => self.boot_timeout,
+            // What does not answer by then never will.
+            (Opening::Command { .. }, _) => self.boot_timeout.map(|limit| limit.min(RESTORE_LIMIT)),
+        };
+        let settings = Settings {
+            timeout: self.timeout,
+            boot_timeout,
+            foreground: if opening == Opening::Base { Foreground::Nobody } else { self.foreground },
+            shown_on: ShownOn::Stdout,
+            console: again(&self.console)?,
+            show_qemu: self.has_qemu_arguments,
+            quiet: self.quiet,
+            flush_disks: self.has_qemu_arguments,
+            watch: None,
+            opening,
+        };
+        converse(guest, settings, &mut self.signals)
+    }
+
+    fn signals(&mut self) -> Option<&mut Signals> {
+        Some(&mut self.signals)
+    }
+}
+
+/// Where the console goes, from the first boot on.
+pub fn console(to: &ConsoleTo) -> anyhow::Result<ConsoleSink> {
+    Ok(match to {
+        ConsoleTo::Tail => ConsoleSink::Nowhere,
+        ConsoleTo::Stderr => ConsoleSink::Stderr,
+        ConsoleTo::File(path) => {
+            let file = File::create(path).with_context(|| format!("creating the console's file {}", path.display()))?;
+            ConsoleSink::File(file)
+        }
+    })
+}
+
+/// The same place: what follows goes behind what is there.
+fn again(console: &ConsoleSink) -> std::io::Result<ConsoleSink> {
+    Ok(match console {
+        ConsoleSink::Nowhere => ConsoleSink::Nowhere,
+        ConsoleSink::Stderr => ConsoleSink::Stderr,
+        ConsoleSink::File(file) => ConsoleSink::File(file.try_clone()?),
+    })
+}

@@ -1,0 +1,101 @@
+//! The initrd of a run, in memory: one that is made from what was found, or a ready-made one with ours on top.
+
+use std::os::fd::OwnedFd;
+
+use super::compose::{Composition, Drivers, add_modules, set_environment, whole};
+use super::{Listener, RunSpec, VmError, ready_made};
+use crate::arch::Arch;
+use crate::boot::machine::{MachineError, Transport};
+use crate::pid1;
+use crate::plan::job::init;
+use crate::plan::{CheckedPlan, Plan, Purpose};
+use crate::resolve::Root;
+use crate::resolve::kernel::Kernel;
+use crate::spec::{ModuleRequest, RunWhat};
+use crate::write;
+
+/// What guests are called.
+const HOSTNAME: &str = "bootling";
+
+/// An initrd, and how its pid 1 will talk.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The bytes: in memory, or a file that is open.
+    pub(super) initrd: OwnedFd,
+    /// The way.
+    pub(super) transport: Transport,
+}
+
+/// Makes it, for a kernel that could talk over `transport`.
+pub(super) fn make(
+    spec: &RunSpec,
+    root: &Root,
+    kernel: &Kernel,
+    transport: Transport,
+    listener: &mut dyn Listener,
+) -> Result<Made, VmError> {
+    let transport = if spec.for_pasting { Transport::None } else { transport };
+    if let Some(path) = &spec.ready_made {
+        return ready_made::make(path, spec, root, kernel, transport, listener);
+    }
+    let mut composition = whole(root, &spec.initrd, kernel, Drivers::of(transport))?;
+    settle(&mut composition, spec, listener)?;
+    let plan = plan(composition, kernel.arch, Purpose::Image)?;
+    Ok(Made { initrd: write::memfd::memfd(&plan, 0)?, transport })
+}
+
+/// What depends on this run rather than on the image: terminal and environment. Tells the notes.
+pub(super) fn settle(
+    composition: &mut Composition,
+    spec: &RunSpec,
+    listener: &mut dyn Listener,
+) -> Result<(), VmError> {
+    composition.job.hostname = Some(HOSTNAME.into());
+    composition.job.tty = spec.boot.tty || (spec.for_pasting && spec.initrd.run == RunWhat::Shell);
+    if spec.boot.tty
+        && let Some(term) = std::env::var_os("TERM")
+    {
+        composition.job.env.push(("TERM".into(), term));
+    }
+    set_environment(&mut composition.job, &spec.env)?;
+    for note in &composition.notes {
+        listener.note(note);
+    }
+    Ok(())
+}
+
+/// The initrd of a guest that waits for commands: pid 1, the channel, and modules that are asked for before any command.
+pub(super) fn base(
+    mut composition: Composition,
+    root: &Root,
+    kernel: &Kernel,
+    modules: &[ModuleRequest],
+    window: u64,
+) -> Result<OwnedFd, VmError> {
+    if !modules.is_empty() {
+        let mut asked = Composition::default();
+        add_modules(&mut asked, root, modules, kernel, Drivers::NONE)?;
+        composition.facts.extend(asked.facts);
+        composition.job.modules = asked.job.modules;
+    }
+    composition.job.hostname = Some(HOSTNAME.into());
+    composition.job.window = Some(window);
+    let plan = plan(composition, kernel.arch, Purpose::Image)?;
+    Ok(write::memfd::memfd(&plan, 0)?)
+}
+
+/// What such a guest is given: a command with all it needs.
+pub(super) fn payload(composition: Composition) -> Result<CheckedPlan, VmError> {
+    let mut facts = composition.facts;
+    facts.extend(composition.job.facts()?);
+    Ok(Plan::from_facts(facts)?.check(Purpose::Overlay)?)
+}
+
+/// Adds pid 1 and its job, and checks the whole.
+pub(super) fn plan(composition: Composition, arch: Arch, purpose: Purpose) -> Result<CheckedPlan, VmError> {
+    let image = pid1::image(arch).ok_or(MachineError::Arch(arch))?;
+    let mut facts = composition.facts;
+    facts.push(init(image));
+    facts.extend(composition.job.facts()?);
+    Ok(Plan::from_facts(facts)?.check(purpose)?)
+}

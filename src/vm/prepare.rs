@@ -1,0 +1,321 @@
+//! Everything before QEMU starts: kernel, accelerator, transport, initrd in memory, machine.
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::compose::{Drivers, Parts};
+use super::initrd::{self, Made};
+use super::warm::fit::unfit;
+use super::warm::{self, Base, Warm};
+use super::{Inputs, Listener, RunSpec, VmError};
+use crate::boot::firmware::{self, Firmware};
+use crate::boot::kvm;
+use crate::boot::machine::{
+    Accelerator, Display, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments,
+    is_microvm, machine_for, memory_for,
+};
+use crate::boot::qemu::Qemu;
+use crate::cache::{Cache, Key};
+use crate::pid1;
+use crate::plan::CheckedPlan;
+use crate::resolve::Root;
+use crate::resolve::kernel::{self, ImageKind, Kernel};
+use crate::resolve::modules::{self, ChannelDriver};
+use crate::spec::{BootSpec, FirmwareRef, KernelRef};
+use crate::write;
+
+/// Ready to boot.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The machine.
+    pub machine: Machine,
+    /// The kernel image.
+    pub image: PathBuf,
+    /// Where the kernel came from, in the user's words.
+    pub kernel: String,
+    /// How it gets its command.
+    pub way: Way,
+    /// What it was made from.
+    pub inputs: Inputs,
+    cache: Cache,
+}
+
+/// How a guest gets its command.
+#[derive(Debug)]
+pub enum Way {
+    /// In the initrd that it boots with: in memory, or an open file.
+    Boot(OwnedFd),
+    /// Once it is there, restored from a base or about to be one.
+    Restore(Box<Restore>),
+}
+
+/// A guest that is restored, and its command.
+#[derive(Debug)]
+pub struct Restore {
+    /// What it is restored to.
+    pub base: Base,
+    /// The snapshot's name.
+    pub key: Key,
+    /// The command with all it needs.
+    pub payload: CheckedPlan,
+}
+
+/// What could not be prepared, and what would have to change first.
+#[derive(Debug)]
+pub struct Unprepared {
+    /// Why not.
+    pub error: VmError,
+    /// What was read, and looked for in vain, until then.
+    pub inputs: Inputs,
+}
+
+impl fmt::Display for Unprepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for Unprepared {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl Prepared {
+    /// Where what is slow to make is kept.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Whether the initrd is somebody else's, booted as it is.
+    pub fn is_foreign(&self) -> bool {
+        self.machine.transport == Transport::None
+    }
+
+    /// Keeps the initrd in the cache under a name that a person can paste.
+    pub fn keep(&self) -> Result<PathBuf, VmError> {
+        let reading = || VmError::io("reading", "the initrd");
+        let Way::Boot(initrd) = &self.way else {
+            return Err(no_initrd());
+        };
+        let mut image = File::from(initrd.try_clone().map_err(reading())?);
+        let mut bytes = Vec::new();
+        image.seek(SeekFrom::Start(0)).and_then(|_| image.read_to_end(&mut bytes)).map_err(reading())?;
+        let key = Key::of("initrd 1", &[&bytes]);
+        self.cache.file(&key, |file| file.write_all(&bytes).map_err(VmError::io("keeping", "the initrd in the cache")))
+    }
+}
+
+/// What is to boot was prepared to be restored.
+pub(super) fn no_initrd() -> VmError {
+    VmError::io("reading", "the initrd")(std::io::Error::other("a guest that is restored has none"))
+}
+
+/// Does all of it.
+pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, Box<Unprepared>> {
+    let mut inputs = Inputs::named(spec);
+    let root = match Root::new(&spec.initrd.root) {
+        Ok(root) => root,
+        Err(error) => {
+            inputs.extend([spec.initrd.root.as_path()]);
+            return Err(Box::new(Unprepared { error: error.into(), inputs }));
+        }
+    };
+    let prepared = below(&root, spec, &mut inputs, listener);
+    inputs.add(&root);
+    match prepared {
+        Ok(prepared) => Ok(Prepared { inputs, ..prepared }),
+        Err(error) => Err(Box::new(Unprepared { error, inputs })),
+    }
+}
+
+/// Prepares what is found below `root`, and adds to `inputs` what is found elsewhere.
+fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
+    let cache = Cache::open()?;
+    let (kernel, image, kind) = find_kernel(root, spec, &cache, listener)?;
+    inputs.extend([kernel.image.as_path()]);
+    let platform = Platform::find(spec, &kernel, &cache, listener)?;
+    inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
+    let transport = transport(&kernel, root, &platform.machine);
+    let cold = match spec.warm {
+        Warm::No => None,
+        // It is for a person to boot.
+        Warm::Yes | Warm::Fresh if spec.for_pasting => None,
+        Warm::Yes | Warm::Fresh => {
+            let warm = restorable(root, spec, (&kernel, &image, kind), &platform, transport, &cache, listener)?;
+            match warm {
+                Ok(restore) => {
+                    let machine = restore.base.machine.clone();
+                    let way = Way::Restore(Box::new(restore));
+                    return Ok(Prepared {
+                        machine,
+                        image,
+                        kernel: kernel.origin,
+                        way,
+                        inputs: Inputs::default(),
+                        cache,
+                    });
+                }
+                Err(why) => Some(why),
+            }
+        }
+    };
+    if let Some(why) = cold {
+        listener.note(&format!("booting cold: {why}"));
+    }
+    let Made { initrd, transport } = initrd::make(spec, root, &kernel, transport, listener)?;
+    let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
+    let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
+    let way = Way::Boot(initrd);
+    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
+}
+
+/// The two halves of a guest that is restored, or why it has to boot.
+fn restorable(
+    root: &Root,
+    spec: &RunSpec,
+    (kernel, image, kind): (&Kernel, &Path, ImageKind),
+    platform: &Platform,
+    transport: Transport,
+    cache: &Cache,
+    listener: &mut dyn Listener,
+) -> Result<Result<Restore, String>, VmError> {
+    if let Some(why) = unfit(spec, &platform.machine, transport) {
+        return Ok(Err(why));
+    }
+    let mut parts = Parts::new(root, &spec.initrd, kernel, Drivers::of(transport))?;
+    initrd::settle(&mut parts.command, spec, listener)?;
+    let payload = initrd::payload(parts.command)?;
+    let len = write::newc::len(&payload, &write::Options { align: true, mtime: 0 });
+    let machine = platform.clone().machine(&spec.boot, len, transport)?;
+    let window_mib = warm::base::window_mib(len);
+    let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
+    let initrd = initrd::base(parts.base, root, kernel, &spec.base_modules, window_mib << 20)?;
+    let base =
+        Base { machine, image: image.to_owned(), kind, kernel: kernel.origin.clone(), initrd, modules, window_mib };
+    let key = base.key(cache)?;
+    Ok(Ok(Restore { base, key, payload }))
+}
+
+/// The kernel that is wanted, and the image of it that starts fastest, with its kind.
+pub(super) fn find_kernel(
+    root: &Root,
+    spec: &RunSpec,
+    cache: &Cache,
+    listener: &mut dyn Listener,
+) -> Result<(Kernel, PathBuf, ImageKind), VmError> {
+    let mut progress = |doing: &str| listener.progress(doing);
+    let wanted = spec.kernel.as_ref().unwrap_or(&KernelRef::Newest);
+    let kernel = kernel::find(root, wanted, cache, &mut progress)?;
+    // Firmware starts a kernel as boot loaders do, and that is the bzImage.
+    let vmlinux = match spec.boot.firmware {
+        FirmwareRef::Direct => kernel::vmlinux(&kernel, cache, &mut progress)?,
+        FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => None,
+    };
+    if pid1::image(kernel.arch).is_none() {
+        return Err(MachineError::Arch(kernel.arch).into());
+    }
+    let (image, kind) = match vmlinux {
+        Some(vmlinux) => (vmlinux, ImageKind::VmlinuxPvh),
+        None => (kernel.image.clone(), kernel.kind),
+    };
+    Ok((kernel, image, kind))
+}
+
+/// What runs a kernel, whatever the initrd will be.
+#[derive(Debug, Clone)]
+pub(super) struct Platform {
+    /// The program.
+    pub(super) qemu: Qemu,
+    /// What executes guest code.
+    pub(super) accelerator: Accelerator,
+    /// Why not KVM, where it was not asked against.
+    pub(super) no_kvm: Option<String>,
+    /// The machine type.
+    pub(super) machine: OsString,
+    /// What it starts with.
+    pub(super) firmware: Firmware,
+}
+
+impl Platform {
+    /// Finds what was asked for, and chooses where nothing was.
+    pub(super) fn find(
+        spec: &RunSpec,
+        kernel: &Kernel,
+        cache: &Cache,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, VmError> {
+        let qemu = Qemu::find(spec.boot.qemu.as_deref(), kernel.arch, Some(cache))?;
+        let (accelerator, no_kvm) = choose_accelerator(spec.boot.accel, kernel.arch, kvm::probe)?;
+        if let Some(why) = &no_kvm {
+            listener.note(&format!("using TCG: {why}"));
+        }
+        let machine = spec.boot.machine.clone().unwrap_or_else(|| "q35".into());
+        let firmware = firmware_for(&spec.boot, kernel, &machine, &qemu)?;
+        Ok(Self { qemu, accelerator, no_kvm, machine, firmware })
+    }
+
+    /// The machine for an initrd of this many bytes.
+    pub(super) fn machine(self, spec: &BootSpec, initrd_len: u64, transport: Transport) -> Result<Machine, VmError> {
+        Ok(Machine {
+            qemu: self.qemu,
+            accelerator: self.accelerator,
+            no_kvm: self.no_kvm,
+            machine: machine_for(self.machine, &self.firmware),
+            firmware: self.firmware,
+            display: Display::None,
+            cpu: spec.cpu.clone().unwrap_or_else(|| default_cpu(self.accelerator).into()),
+            smp: spec.smp.clone(),
+            memory_mib: memory_for(spec.memory_mib, initrd_len)?,
+            command_line: command_line(spec, self.accelerator)?,
+            extra: extra_arguments(&spec.qemu_args)?,
+            transport,
+        })
+    }
+}
+
+/// `-cpu` where none was asked for.
+pub const fn default_cpu(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "host",
+        Accelerator::Tcg => "max",
+    }
+}
+
+/// The firmware that was asked for, if it can start this kernel.
+fn firmware_for(spec: &BootSpec, kernel: &Kernel, machine: &OsStr, qemu: &Qemu) -> Result<Firmware, VmError> {
+    let vars = spec.firmware_vars.as_deref();
+    let firmware = firmware::find(&spec.firmware, vars, kernel.arch, machine, qemu)?;
+    match (&firmware, kernel.kind) {
+        (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage) => Ok(firmware),
+        (Firmware::Uefi(_), ImageKind::BzImage) => {
+            let is_pe = starts_as_pe(&kernel.image).map_err(VmError::io("reading", kernel.origin.as_str()))?;
+            if is_pe { Ok(firmware) } else { Err(VmError::NoEfiStub { origin: kernel.origin.clone() }) }
+        }
+        (Firmware::Bios(_) | Firmware::Uefi(_), ImageKind::VmlinuxPvh) => {
+            Err(VmError::VmlinuxByFirmware { origin: kernel.origin.clone() })
+        }
+    }
+}
+
+/// Whether a file starts as EFI programs do (PE/COFF: `MZ`).
+fn starts_as_pe(path: &Path) -> std::io::Result<bool> {
+    let mut magic = [0; 2];
+    File::open(path)?.read_exact(&mut magic)?;
+    Ok(magic == *b"MZ")
+}
+
+/// The fastest channel that this kernel has drivers for, on a machine of this type.
+pub(super) fn transport(kernel: &Kernel, root: &Root, machine: &OsStr) -> Transport {
+    let driver = modules::channel_modules(kernel, root);
+    match (driver, is_microvm(machine)) {
+        (_, true) => Transport::VirtioMmio,
+        (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,
+        (ChannelDriver::Absent, false) => Transport::Com2,
+    }
+}

@@ -1,0 +1,162 @@
+//! An archive in memory becomes files: what the kernel does with an initrd (`init/initramfs.c`), once more, for a guest that
+//! is up already. The newc format, not compressed, written by bootling (Documentation/driver-api/early-userspace/buffer-format.rst).
+//!
+//! What the kernel's own file systems hide in a guest that booted with the same archive is left out.
+
+use crate::syscall::Errno;
+use crate::syscall::file::{
+    WRITE_ONLY, create, make_directory, make_hard_link, make_link, make_node, open, remove, set_mode, set_times, write,
+};
+use crate::syscall::process::set_umask;
+use core::ffi::CStr;
+
+const MAGIC: &[u8] = b"070701";
+const HEADER: usize = 110;
+/// `S_IFMT` and the kinds in it.
+const KIND: usize = 0o170_000;
+const DIRECTORY: usize = 0o040_000;
+const REGULAR: usize = 0o100_000;
+const LINK: usize = 0o120_000;
+const PERMISSIONS: usize = 0o7777;
+/// The kernel's file systems are mounted there.
+const HIDDEN: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
+
+/// Whose fault it is, and the kernel's error number; 0 where the archive is broken.
+pub struct Refused<'a> {
+    pub name: &'a CStr,
+    pub errno: Errno,
+}
+
+/// Unpacks all of it, below `/`.
+pub fn unpack(archive: &[u8]) -> Result<(), Refused<'_>> {
+    let umask = set_umask(0);
+    let done = walk(archive);
+    set_umask(umask);
+    done
+}
+
+fn walk(archive: &[u8]) -> Result<(), Refused<'_>> {
+    let mut at = 0;
+    loop {
+        let Some(member) = Member::at(archive, at) else {
+            return Err(Refused { name: c"the archive", errno: Errno(0) });
+        };
+        if member.name == c"TRAILER!!!" {
+            return Ok(());
+        }
+        if !is_hidden(member.name.to_bytes()) {
+            member.make(archive, at).map_err(|errno| Refused { name: member.name, errno })?;
+        }
+        at = member.end;
+    }
+}
+
+fn is_hidden(name: &[u8]) -> bool {
+    HIDDEN.iter().any(|hidden| name.strip_prefix(*hidden).is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))))
+}
+
+/// One member of an archive.
+struct Member<'a> {
+    inode: u32,
+    mode: usize,
+    links: u32,
+    time: u32,
+    device: (usize, usize),
+    name: &'a CStr,
+    data: &'a [u8],
+    /// Where the next one starts.
+    end: usize,
+}
+
+impl<'a> Member<'a> {
+    fn at(archive: &'a [u8], at: usize) -> Option<Self> {
+        let header = archive.get(at..at.checked_add(HEADER)?)?;
+        let fields = header.strip_prefix(MAGIC)?;
+        let field = |index: usize| hex(fields.get(index * 8..index * 8 + 8)?);
+        let name_at = at + HEADER;
+        let name_end = name_at.checked_add(field(11)? as usize)?;
+        let data_at = name_end.checked_next_multiple_of(4)?;
+        let data_end = data_at.checked_add(field(6)? as usize)?;
+        Some(Self {
+            inode: field(0)?,
+            mode: field(1)? as usize,
+            links: field(4)?,
+            time: field(5)?,
+            device: (field(9)? as usize, field(10)? as usize),
+            name: CStr::from_bytes_until_nul(archive.get(name_at..name_end)?).ok()?,
+            data: archive.get(data_at..data_end)?,
+            end: data_end.checked_next_multiple_of(4)?,
+        })
+    }
+
+    /// Makes what it stands for. `archive` and `at` tell where it came from.
+    fn make(&self, archive: &'a [u8], at: usize) -> Result<(), Errno> {
+        let permissions = self.mode & PERMISSIONS;
+        match self.mode & KIND {
+            DIRECTORY => match make_directory(self.name, permissions) {
+                Err(Errno::EXIST) => set_mode(self.name, permissions),
+                other => other,
+            },
+            REGULAR => self.make_file(archive, at, permissions),
+            LINK => {
+                // The target has no NUL in the archive.
+                let target = crate::path::Path::join(&[self.data]).ok_or(Errno::INVAL)?;
+                self.replacing(|| make_link(target.as_c(), self.name))
+            }
+            _ => self.replacing(|| make_node(self.name, self.mode, self.device.0, self.device.1)),
+        }
+    }
+
+    fn make_file(&self, archive: &'a [u8], at: usize, permissions: usize) -> Result<(), Errno> {
+        let file = match self.other_name(archive, at) {
+            Some(first) => {
+                self.replacing(|| make_hard_link(first, self.name))?;
+                open(self.name, WRITE_ONLY)?
+            }
+            None => self.replacing(|| create(self.name, permissions))?,
+        };
+        let mut rest = self.data;
+        while !rest.is_empty() {
+            let len = write(&file, rest)?;
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        set_times(&file, self.time)
+    }
+
+    /// The name under which the file was made already, if it was: the last of several names carries the data.
+    fn other_name(&self, archive: &'a [u8], at: usize) -> Option<&'a CStr> {
+        let mut earlier = if self.links > 1 { 0 } else { at };
+        while earlier < at {
+            let member = Member::at(archive, earlier)?;
+            if member.inode == self.inode && member.links > 1 {
+                return Some(member.name);
+            }
+            earlier = member.end;
+        }
+        None
+    }
+
+    /// Does it, in the place of what has the name.
+    fn replacing<T>(&self, make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match make() {
+            Err(Errno::EXIST) => {
+                remove(self.name)?;
+                make()
+            }
+            other => other,
+        }
+    }
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    let mut value = 0;
+    for &digit in digits {
+        value = (value << 4) | u32::from(match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        });
+    }
+    Some(value)
+}
