@@ -17,6 +17,7 @@
 //! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
 //! | [`vm`] | all that is wanted of one run | a kernel, a machine and an initrd, ready to boot | by the stages |
+//! | [`watch`] | what a round was made from | what of it has changed, once it is at rest | looks |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!
 //! Above all stages stand [`arch`] (facts about architectures), [`proto`] (what host and guest agree on), [`sys`] (the
@@ -54,6 +55,7 @@ pub mod spec;
 pub mod sys;
 pub mod verdict;
 pub mod vm;
+pub mod watch;
 pub mod write;
 
 pub use spec::Accel;

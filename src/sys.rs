@@ -77,6 +77,19 @@ pub fn signal_group(child: &Child, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Hour, minute and second of the day where the user is (`TZ`, else `/etc/localtime`).
+pub fn local_time() -> (i32, i32, i32) {
+    // SAFETY: time and localtime_r write nothing but what they are given, a tm is plain numbers and a pointer that may be
+    // null, and nothing here sets the environment, which localtime_r reads.
+    let tm = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut tm: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const now, &raw mut tm);
+        tm
+    };
+    (tm.tm_hour, tm.tm_min, tm.tm_sec)
+}
+
 /// Takes a shared lock on `count` bytes of an open file from `start` on, for as long as this opening of it lives
 /// (`fcntl(2)`, open file description locks). `false` where somebody else has them for himself.
 pub fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {

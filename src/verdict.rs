@@ -17,10 +17,13 @@
 //! Silence is never success: 0 comes from pid 1's own report, or from what somebody said to expect of a disk.
 //! Where a guest's status is one of these numbers, `--json` and the sentence on standard error tell them apart.
 
+mod bisect;
+
 use std::time::Duration;
 
 use crate::boot::transcript::{Event, Goal, Limit, QemuExit, Transcript};
 use crate::proto::frame::{Ended, Failure};
+pub use bisect::Bisected;
 
 /// The tool's own exit codes.
 pub mod code {

@@ -1,7 +1,7 @@
 //! The command line: arguments as typed become specs as meant; one `run` a verb.
 //!
 //! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
-//! `git bisect run` skips what could not be tested.
+//! `git bisect run` skips what could not be tested, and 128 with `--bisect`, so that it stops.
 
 mod boot;
 mod boot_disk;
@@ -28,6 +28,7 @@ pub mod sign_options;
 mod stamp;
 mod talker;
 mod warm;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -38,6 +39,9 @@ use clap::{Parser, Subcommand};
 
 /// What bootling exits with where it could not do its work.
 const FAILED: u8 = 125;
+
+/// What it exits with where `git bisect run` gave it arguments that are wrong.
+const WRONG_FOR_GIT: u8 = 128;
 
 /// Tiny Linux images, built in milliseconds, booted at once, judged honestly
 #[derive(Debug, Parser)]
@@ -51,6 +55,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
+    /// Run COMMAND in a guest again whenever something it was made from changes: run --watch
+    Watch(run::RunArgs),
     Build(build::BuildArgs),
     Disk(disk::DiskArgs),
     Stamp(stamp::StampArgs),
@@ -103,6 +109,7 @@ pub fn main() -> ExitCode {
 fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
+        Verb::Watch(args) => watch::run(&args, start),
         Verb::Build(args) => build::run(&args, start),
         Verb::Disk(args) => disk::run(&args, start),
         Verb::Stamp(args) => stamp::run(&args),
@@ -122,9 +129,12 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
 fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // Where nobody can read it there is nobody left to tell.
     let _ = error.print();
-    let to_run = words.get(1).is_some_and(|word| word == "run");
+    let to_run = words.get(1).is_some_and(|word| word == "run" || word == "watch");
+    let bisects = words.iter().take_while(|word| *word != "--").any(|word| word == "--bisect");
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
+        // No commit can be tested like this: git stops at 128.
+        _ if to_run && bisects => ExitCode::from(WRONG_FOR_GIT),
         _ if to_run => ExitCode::from(FAILED),
         code => ExitCode::from(u8::try_from(code).unwrap_or(FAILED)),
     }

@@ -15,23 +15,25 @@ use super::output;
 use super::progress::Progress;
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use super::talker::{self, Talker};
+use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
-use crate::spec::{BootSpec, ModuleRequest, RunWhat};
-use crate::verdict::{code, judge};
+use crate::spec::{ModuleRequest, RunWhat};
+use crate::verdict::{Bisected, Outcome, code, judge};
 use crate::vm::warm::{Age, Warm};
-use crate::vm::{self, Cwd, Listener, Prepared, Ran, RunSpec, VmError, prepare};
+use crate::vm::{self, Cwd, Inputs, Listener, Prepared, Ran, RunSpec, VmError};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct RunArgs {
     #[command(flatten)]
     initrd: InitrdArgs,
     #[command(flatten)]
-    boot: BootArgs,
+    pub(super) boot: BootArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
@@ -45,19 +47,25 @@ pub struct RunArgs {
     base_kmod: Vec<ModuleRequest>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
-    tty: bool,
+    pub(super) tty: bool,
     /// Set a variable in the command's environment; without =VALUE it is taken over from here. May be repeated.
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
     /// Write the whole verdict as JSON to FILE, or to standard output with `-`.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
+    /// Answer `git bisect run`: 0 good, 1 bad whatever went wrong in the guest, 125 where that could not be found out, 128
+    /// and above to stop. See Bisecting below.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["watch", "watch_exec", "watch_path", "print_command"])]
+    bisect: bool,
+    #[command(flatten)]
+    pub(super) watching: WatchArgs,
     /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
     #[arg(long, help_heading = "Output")]
     print_command: bool,
     /// Say nothing but what the command says and why there is no verdict.
     #[arg(long, short, help_heading = "Output")]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// The program to run, from this machine, and its arguments, exactly as given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -82,7 +90,8 @@ macro_rules! examples {
   bootling run                                    a shell in the guest; Ctrl-a x ends it
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
   bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
-  git bisect run bootling run --kernel . -- ./test   125 skips what cannot be tested
+  git bisect run bootling run --bisect --kernel . -- ./test
+  bootling watch --watch-exec 'make -s' -- ./mytest  build and run, again at each save
   bootling run --firmware uefi -- dmesg           the same through OVMF, for firmware developers
 "
     };
@@ -102,11 +111,33 @@ Exit status:
   118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
   122 gone, no verdict     123 a watchdog fired                     124 timed out
   125 could not test (bad input, no QEMU, no kernel, a module that would not load)
+
+Bisecting (--bisect), for git bisect run:
+  0    good: the command exited with 0
+  1    bad: it exited with anything else, a signal killed it, it was not executed; or the guest panicked, hung, was
+       reset, went away; or QEMU crashed (SIGSEGV, SIGABRT and their like)
+  125  skip: could not test, or the command itself exited with 125; QEMU ended or was killed
+  128 and above  stop: Ctrl-C, nobody reads the output, a mistake on the command line
+
+Watching (--watch, --watch-exec, --watch-path, or the verb watch):
+  After each round, waits until a file that the round read, or looked for in vain, is another one, and has been so for
+  60 ms; what has vanished, or is still being written, gets 2 s to become whole. A change while a guest runs ends it
+  and starts over. Ctrl-C asks the running command to stop, as ever, and ends the watch: with 130, and 128+n for any
+  other signal. The command's standard input is empty; a shell, or a command on a terminal, cannot be watched.
+  --watch-exec builds first, its output on standard error; where it fails the round has failed. Its sources are what
+  is below the current directory and neither hidden nor ignored by git (.gitignore, .ignore), and every --watch-path.
+  --json appends one line a round (JSON Lines); --console holds the last round's console.
 "
 );
 
 impl RunArgs {
-    fn wanted(&self) -> RunWhat {
+    /// What was typed to be run; nothing where it is a line for the shell.
+    pub(super) fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    /// What is to run in the guest.
+    pub(super) fn wanted(&self) -> RunWhat {
         match &self.initrd.run {
             Some(line) => RunWhat::Line(line.clone()),
             None if self.command.is_empty() => RunWhat::Shell,
@@ -114,12 +145,18 @@ impl RunArgs {
         }
     }
 
-    /// All that is meant.
-    fn spec(&self, what: RunWhat, boot: BootSpec) -> anyhow::Result<RunSpec> {
+    /// Everything that was asked for.
+    fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
+        anyhow::ensure!(
+            self.initrd.run.is_none() || self.command.is_empty(),
+            "taking both --run LINE and COMMAND: give one of them"
+        );
+        let what = self.wanted();
+        let tty = self.tty || (what == RunWhat::Shell && on_terminal);
         Ok(RunSpec {
             initrd: self.initrd.spec(&[], what)?,
             kernel: self.initrd.kernel(),
-            boot,
+            boot: self.boot.spec(tty),
             ready_made: self.ready_made.clone(),
             env: self.env.clone(),
             for_pasting: self.print_command,
@@ -138,14 +175,23 @@ impl RunArgs {
 
 /// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+    if args.watching.is_wanted() {
+        return watch::run(args, start);
+    }
     // A verdict that cannot be written is better known before the boot than after it.
     let json = args.json.as_deref().map(Json::create).transpose()?;
-    let (exit_code, written) = match boot(args, start) {
-        Ok((exit_code, None)) => return Ok(exit_code),
-        Ok((exit_code, Some(report))) => (exit_code, json.map_or(Ok(()), |json| json.write(&report))),
+    let (exit_code, written) = match once(args, start) {
+        Ok(None) => return Ok(0),
+        Ok(Some(Booted { outcome, mut report, told })) => {
+            output::to_stderr(&told);
+            if args.bisect {
+                report.exit_code = bisected(args, outcome.bisected());
+            }
+            (report.exit_code, json.map_or(Ok(()), |json| json.write(&report)))
+        }
         Err(error) => {
             output::fail(&error);
-            let exit_code = code_for(&error, &args.command);
+            let exit_code = if args.bisect { bisected(args, Bisected::Skip) } else { code_for(&error, &args.command) };
             let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(&error) };
             (exit_code, json.map_or(Ok(()), |json| json.write(&report)))
         }
@@ -161,8 +207,16 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     }
 }
 
+/// The code for `git bisect run`, and a line about it, since it is not the command's.
+fn bisected(args: &RunArgs, answer: Bisected) -> u8 {
+    if !args.quiet {
+        output::note(&format!("bisecting: {}", answer.name()));
+    }
+    answer.exit_code()
+}
+
 /// 127 and 126 where the command itself is not there or cannot be executed, as with `env` and `timeout`; else 125.
-fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
+pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     let Some(name) = command.first() else { return code::COULD_NOT_TEST };
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
     let Some(VmError::Userland(error)) = error.downcast_ref() else { return code::COULD_NOT_TEST };
@@ -174,64 +228,108 @@ fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     }
 }
 
-/// The exit code, and the verdict where there was a boot.
-fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> {
-    anyhow::ensure!(
-        args.initrd.run.is_none() || args.command.is_empty(),
-        "taking both --run LINE and COMMAND: give one of them"
-    );
-    let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let what = args.wanted();
-    let interactive = what == RunWhat::Shell;
-    let tty = args.tty || (interactive && on_terminal);
-    let spec = args.boot.spec(tty);
-    let wanted = args.spec(what, spec.clone())?;
+/// The verdict, where there was a boot.
+fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     let mut teller = Teller::new(args.quiet);
-    let prepared = prepare(&wanted, &mut teller).map_err(|failed| output::advised(failed.error))?;
+    let ready = Ready::prepare(args, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
-        return print_command(&prepared).map(|()| (0, None));
+        return print_command(&ready.prepared).map(|()| None);
     }
-    let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, interactive && on_terminal);
-    let mut talker = Talker {
-        timeout,
-        boot_timeout,
-        foreground: match (prepared.is_foreign(), tty) {
-            (true, _) => Foreground::Console,
-            (false, true) => Foreground::Terminal,
-            (false, false) => Foreground::Streams,
-        },
-        console: talker::console(&spec.console)?,
-        has_qemu_arguments: !spec.qemu_args.is_empty(),
-        quiet: args.quiet,
-        signals: Signals::catch().context("catching signals")?,
-    };
-    if tty && on_terminal && !args.quiet {
-        output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
+    ready.boot(&mut teller).map(Some)
+}
+
+/// What came of a boot.
+pub(super) struct Booted {
+    pub outcome: Outcome,
+    pub report: Report,
+    /// What people should be told; empty where the command has spoken for itself.
+    pub told: String,
+}
+
+/// A run, prepared.
+pub(super) struct Ready<'a> {
+    args: &'a RunArgs,
+    start: Instant,
+    spec: RunSpec,
+    prepared: Prepared,
+    /// Whether a person sits before it.
+    on_terminal: bool,
+}
+
+impl<'a> Ready<'a> {
+    /// Builds all that QEMU needs. What it is made from goes to `inputs`, even where it cannot be made.
+    pub fn prepare(
+        args: &'a RunArgs,
+        start: Instant,
+        inputs: &mut Inputs,
+        teller: &mut Teller,
+    ) -> anyhow::Result<Self> {
+        let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let spec = args.spec(on_terminal)?;
+        match vm::prepare(&spec, teller) {
+            Ok(prepared) => {
+                inputs.clone_from(&prepared.inputs);
+                Ok(Self { args, start, spec, prepared, on_terminal })
+            }
+            Err(failed) => {
+                *inputs = failed.inputs;
+                Err(output::advised(failed.error))
+            }
+        }
     }
-    let ran = vm::run(&wanted, prepared, &mut talker, &mut teller).map_err(output::advised)?;
-    let Ran { transcript, machine, command, kernel, started, age } = ran;
-    let outcome = judge(&transcript);
-    output::to_stderr(&for_people(&outcome, &transcript, Some("--console - shows all of it")));
-    let around = Circumstances {
-        machine: &machine,
-        command: &command,
-        kernel: &kernel,
-        age: age.map(|Age(age)| age),
-        build: started.saturating_duration_since(start),
-        fast_boot: spec.fast_boot,
-        total: start.elapsed(),
-    };
-    Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))
+
+    /// Boots it, or restores it, and judges.
+    pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
+        let mut talker = self.talker()?;
+        let Self { args, start, spec, prepared, on_terminal } = self;
+        if spec.boot.tty && on_terminal && !args.quiet {
+            output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
+        }
+        let ran = vm::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
+        let Ran { transcript, machine, command, kernel, started, age } = ran;
+        let outcome = judge(&transcript);
+        let told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
+        let around = Circumstances {
+            machine: &machine,
+            command: &command,
+            kernel: &kernel,
+            age: age.map(|Age(age)| age),
+            build: started.saturating_duration_since(start),
+            fast_boot: spec.boot.fast_boot,
+            total: start.elapsed(),
+        };
+        let report = Report::new(&outcome, &transcript, &around);
+        Ok(Booted { outcome, report, told })
+    }
+
+    fn talker(&self) -> anyhow::Result<Talker> {
+        let Self { args, spec, prepared, .. } = self;
+        let alone = spec.initrd.run == RunWhat::Shell && self.on_terminal;
+        let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
+        Ok(Talker {
+            timeout,
+            boot_timeout,
+            foreground: match (prepared.is_foreign(), spec.boot.tty) {
+                (true, _) => Foreground::Console,
+                (false, true) => Foreground::Terminal,
+                (false, false) => Foreground::Streams,
+            },
+            console: talker::console(&spec.boot.console)?,
+            has_qemu_arguments: !spec.boot.qemu_args.is_empty(),
+            quiet: args.quiet,
+            signals: Signals::catch().context("catching signals")?,
+        })
+    }
 }
 
 /// Tells people what goes on before the boot.
-struct Teller {
+pub(super) struct Teller {
     quiet: bool,
     progress: Progress,
 }
 
 impl Teller {
-    fn new(quiet: bool) -> Self {
+    pub fn new(quiet: bool) -> Self {
         Self { quiet, progress: Progress::new(quiet) }
     }
 }

@@ -109,6 +109,9 @@ fn tree(
         let node = gather::node(&metadata, entry.path()).map_err(|source| failed(entry.path(), option, source))?;
         let below = entry.path().strip_prefix(&top).unwrap_or(Path::new(""));
         out.add(to.join(below), node, Why::Asked(option.clone()));
+        if metadata.is_dir() {
+            root.record_listing(entry.path().to_owned());
+        }
         root.record(entry.into_path());
     }
     Ok(())

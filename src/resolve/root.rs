@@ -23,6 +23,7 @@ pub struct Root {
     directory: PathBuf,
     read: RefCell<BTreeSet<PathBuf>>,
     missed: RefCell<BTreeSet<PathBuf>>,
+    listed: RefCell<BTreeSet<PathBuf>>,
     /// One `lstat`/`readlink` a path: closures walk the same directories thousands of times.
     seen: RefCell<HashMap<ArchivePath, Seen>>,
 }
@@ -97,7 +98,13 @@ impl Root {
         }
         // Paths reach QEMU and error messages, so they should not depend on the current directory.
         let directory = fs::canonicalize(&directory).map_err(|source| RootError::Io { path: directory, source })?;
-        Ok(Self { directory, read: RefCell::default(), missed: RefCell::default(), seen: RefCell::default() })
+        Ok(Self {
+            directory,
+            read: RefCell::default(),
+            missed: RefCell::default(),
+            listed: RefCell::default(),
+            seen: RefCell::default(),
+        })
     }
 
     /// The directory itself, absolute.
@@ -217,6 +224,11 @@ impl Root {
         self.read.borrow_mut().insert(host);
     }
 
+    /// Records a directory whose names were read by other means than [`Root::list`].
+    pub fn record_listing(&self, host: PathBuf) {
+        self.listed.borrow_mut().insert(host);
+    }
+
     fn unfollowed(&self, path: &ArchivePath) -> Option<Seen> {
         let parent = self.find(&path.parent().unwrap_or_default())?;
         self.look(&parent.real.join(path.file_name())).ok().filter(|seen| !matches!(seen, Seen::Missing))
@@ -241,6 +253,7 @@ impl Root {
     pub fn list(&self, path: &ArchivePath) -> Result<Vec<OsString>, RootError> {
         let resolved = self.resolve(path)?;
         let host = self.host_path(&resolved.real);
+        self.record_listing(host.clone());
         let listed: io::Result<Vec<OsString>> =
             fs::read_dir(&host).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
         let mut names = listed.map_err(|source| RootError::Io { path: host, source })?;
@@ -256,6 +269,11 @@ impl Root {
     /// Every host path that was looked for in vain so far, sorted.
     pub fn paths_missed(&self) -> Vec<PathBuf> {
         self.missed.borrow().iter().cloned().collect()
+    }
+
+    /// Every host directory whose names were listed so far, sorted: another name in it would have been seen.
+    pub fn paths_listed(&self) -> Vec<PathBuf> {
+        self.listed.borrow().iter().cloned().collect()
     }
 
     /// One component, not followed; each path asks the file system once.
@@ -326,6 +344,9 @@ mod tests {
         let links: Vec<String> = found.hops.iter().map(|hop| hop.link.to_string()).collect();
         assert_eq!(links, ["/lib", "/usr/lib/so.1"]);
         assert!(root.paths_read().contains(&root.directory().join("usr/lib/x")));
+        assert!(root.paths_listed().is_empty());
+        root.list(&ArchivePath::new("/lib")).expect("listed");
+        assert_eq!(root.paths_listed(), [root.directory().join("usr/lib")]);
     }
 
     #[test]

@@ -8,13 +8,15 @@ use super::RunSpec;
 use crate::resolve::Root;
 use crate::spec::KernelRef;
 
-/// Paths of the host, absolute and sorted. Directories among them stand for the names in them.
+/// Paths of the host, absolute. Links are not followed: what they lead to is a path of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
     /// What was found: the links on the way to it are there, too.
-    pub read: Vec<PathBuf>,
+    pub read: BTreeSet<PathBuf>,
     /// What was looked for in vain: were it there, the run would be another.
-    pub missed: Vec<PathBuf>,
+    pub missed: BTreeSet<PathBuf>,
+    /// Directories whose names were listed: another name in them would have been seen.
+    pub listed: BTreeSet<PathBuf>,
 }
 
 impl Inputs {
@@ -35,22 +37,27 @@ impl Inputs {
     pub(super) fn add(&mut self, root: &Root) {
         self.read.extend(root.paths_read());
         self.missed.extend(root.paths_missed());
-        self.sort();
+        self.listed.extend(root.paths_listed());
     }
 
     /// Adds files as they are on the host.
     pub(super) fn extend<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
         // A path that cannot be made absolute is empty, or we are nowhere: nothing can be watched then.
         for path in paths.into_iter().filter_map(|path| std::path::absolute(path).ok()) {
-            if path.symlink_metadata().is_ok() { self.read.push(path) } else { self.missed.push(path) }
+            let paths = if path.symlink_metadata().is_ok() { &mut self.read } else { &mut self.missed };
+            paths.insert(path);
         }
-        self.sort();
     }
 
-    fn sort(&mut self) {
-        for paths in [&mut self.read, &mut self.missed] {
-            let sorted: BTreeSet<PathBuf> = paths.drain(..).collect();
-            paths.extend(sorted);
+    /// Every path that was looked at, there or not.
+    pub fn looked_at(&self) -> impl Iterator<Item = &PathBuf> {
+        self.read.union(&self.missed)
+    }
+
+    /// Takes out all that is below a directory.
+    pub fn leave_out(&mut self, directory: &Path) {
+        for paths in [&mut self.read, &mut self.missed, &mut self.listed] {
+            paths.retain(|path| !path.starts_with(directory));
         }
     }
 }
@@ -75,8 +82,8 @@ mod tests {
         let kernel = Some(KernelRef::Named(at("linux.deb").into()));
         let spec = RunSpec { initrd, kernel, ready_made: Some(at("gone")), ..RunSpec::default() };
         let mut inputs = Inputs::named(&spec);
-        assert_eq!(inputs.read, [at("linux.deb"), at("mine.ko")]);
-        assert_eq!(inputs.missed, [at("gone")]);
+        assert_eq!(inputs.read, [at("linux.deb"), at("mine.ko")].into());
+        assert_eq!(inputs.missed, [at("gone")].into());
         let root = Root::new(dir.path()).expect("a root");
         for name in ["initrd", "mine.ko", "nothing"] {
             drop(root.find(&ArchivePath::new(name)));

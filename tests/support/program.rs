@@ -96,6 +96,12 @@ impl Program {
         self
     }
 
+    /// Where it runs.
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// What it reads on standard input, followed by the end of file.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();

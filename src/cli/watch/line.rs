@@ -1,0 +1,169 @@
+//! A line a round: for people on standard error, for scripts in a file (JSON Lines).
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anstyle::AnsiColor;
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli::output;
+use crate::sys;
+use crate::verdict::{Outcome, signal_name};
+use crate::watch::Change;
+
+/// Where the lines go, and what the current round is about.
+pub struct Lines {
+    here: PathBuf,
+    json: Option<Json>,
+    round: u64,
+    /// What had changed; nothing for the first round.
+    after: Vec<String>,
+    saved: Instant,
+}
+
+struct Json {
+    path: PathBuf,
+    out: Box<dyn Write>,
+}
+
+/// What came of a round.
+pub enum Told<'a> {
+    /// A verdict.
+    Judged(&'a Outcome),
+    /// There was no guest.
+    NotTested,
+    /// There was nothing to test.
+    NotBuilt(&'a str),
+}
+
+/// A round as `--json` writes it: its circumstances beside the fields of a plain run. Fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Entry<'a, T> {
+    /// The first is 1.
+    round: u64,
+    /// When it ended, milliseconds since 1970.
+    at_ms: u64,
+    /// What had changed.
+    after: &'a [String],
+    /// From the last of those changes to the verdict; of the first round, from the start.
+    save_to_verdict_ms: f64,
+    #[serde(flatten)]
+    verdict: &'a T,
+}
+
+impl Lines {
+    /// Opens the file that lines are appended to.
+    pub fn new(here: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
+        let json = json.map(|path| {
+            let out: Box<dyn Write> = if path.as_os_str() == "-" {
+                Box::new(std::io::stdout())
+            } else {
+                let file = File::options().append(true).create(true).open(path);
+                Box::new(file.with_context(|| format!("writing the verdicts to {}", path.display()))?)
+            };
+            anyhow::Ok(Json { path: path.to_owned(), out })
+        });
+        Ok(Self { here, json: json.transpose()?, round: 0, after: Vec::new(), saved: Instant::now() })
+    }
+
+    /// Another round, because of `change`.
+    pub fn begin(&mut self, change: Option<Change>, start: Instant) {
+        self.round += 1;
+        self.saved = change.as_ref().map_or(start, |change| change.saved);
+        let paths = change.map(|change| change.paths).unwrap_or_default();
+        self.after = paths.iter().map(|path| self.short(path)).collect();
+    }
+
+    /// A path as somebody here would type it.
+    pub fn short(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.here) {
+            Ok(below) => format!("./{}", below.display()),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
+    /// Tells what came of the round.
+    pub fn tell(&mut self, told: &Told<'_>, verdict: &impl Serialize) -> anyhow::Result<()> {
+        let took = self.saved.elapsed();
+        let good = matches!(told, Told::Judged(Outcome::Exited { status: 0 }));
+        let style = if good { AnsiColor::Green } else { AnsiColor::Red }.on_default().bold();
+        let seconds = seconds(took);
+        let words = words(told);
+        print(&format!("{style}{words}{style:#} in {seconds} s{}", self.reason()));
+        let Some(json) = &mut self.json else { return Ok(()) };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let entry = Entry {
+            round: self.round,
+            at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            after: &self.after,
+            save_to_verdict_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
+            verdict,
+        };
+        let failed = || format!("writing the verdicts to {}", json.path.display());
+        let mut line = serde_json::to_vec(&entry).with_context(failed)?;
+        line.push(b'\n');
+        json.out.write_all(&line).and_then(|()| json.out.flush()).with_context(failed)
+    }
+
+    /// Tells that the round was cut short.
+    pub fn overtaken() {
+        print("starting over: something has changed");
+    }
+
+    fn reason(&self) -> String {
+        match &self.after[..] {
+            [] => String::new(),
+            [one] => format!(" after {one} changed"),
+            [one, others @ ..] => format!(" after {one} and {} more changed", others.len()),
+        }
+    }
+}
+
+fn print(text: &str) {
+    let (hour, minute, second) = sys::local_time();
+    output::to_stderr(&format!("bootling: [{hour:02}:{minute:02}:{second:02}] {text}\n"));
+}
+
+/// A verdict in two or three words.
+fn words(told: &Told<'_>) -> String {
+    match told {
+        Told::Judged(Outcome::Exited { status: 0 }) => "passed (exit 0)".to_owned(),
+        Told::Judged(Outcome::Exited { status } | Outcome::NotExecuted { status, .. }) => {
+            format!("failed (exit {status})")
+        }
+        Told::Judged(Outcome::Signaled { signal, .. }) => format!("failed ({})", signal_name(i32::from(*signal))),
+        Told::Judged(Outcome::CouldNotTest { .. }) | Told::NotTested => "could not test".to_owned(),
+        Told::Judged(other) => format!("failed ({})", other.name().replace('-', " ")),
+        Told::NotBuilt(how) => format!("build failed ({how})"),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Lines, Outcome, Told, words};
+    use std::path::{Path, PathBuf};
+    use std::time::Instant;
+
+    #[test]
+    fn verdicts_have_a_few_words_and_reasons_a_path() {
+        let told = |outcome: &Outcome| words(&Told::Judged(outcome));
+        assert_eq!(told(&Outcome::Exited { status: 0 }), "passed (exit 0)");
+        assert_eq!(told(&Outcome::Exited { status: 3 }), "failed (exit 3)");
+        assert_eq!(told(&Outcome::Signaled { signal: 11, core: false }), "failed (SIGSEGV)");
+        assert_eq!(told(&Outcome::WentAway { how: "x" }), "failed (went away)");
+        assert_eq!(words(&Told::NotBuilt("exit 2")), "build failed (exit 2)");
+        let mut lines = Lines::new(PathBuf::from("/home/me"), None).expect("no file");
+        assert_eq!(lines.reason(), "");
+        let paths: Vec<PathBuf> = ["/home/me/a", "/lib/b"].map(PathBuf::from).into();
+        lines.begin(Some(Change { paths, saved: Instant::now() }), Instant::now());
+        assert_eq!(lines.reason(), " after ./a and 1 more changed");
+        assert_eq!(lines.short(Path::new("/lib/b")), "/lib/b");
+    }
+}

@@ -1,0 +1,224 @@
+//! Watch mode: a round for each save, the newest one counts, and an end without remains.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::processes::{children, qemu_of, runs, signal, wait_for, wait_until_gone};
+use crate::support::program::{Done, Running, scratch};
+use crate::support::{Kernel, Program};
+
+/// Longest time to wait for a round.
+const ROUND: Duration = Duration::from_secs(90);
+/// Nothing that is going to happen takes longer.
+const REST: Duration = Duration::from_secs(4);
+
+/// A directory, and bootling that watches what is made from it.
+struct Watched {
+    running: Running,
+    dir: tempfile::TempDir,
+}
+
+/// `bootling watch` in a directory of its own.
+fn watch(test: &str, dir: tempfile::TempDir, options: &[&str], command: &[&str]) -> Option<Watched> {
+    let package = Kernel::Cloud612.or_skip(test)?;
+    let program = Program::new().current_dir(dir.path()).args(["watch", "--accel", "tcg", "--json", "rounds", "-k"]);
+    let running = program.arg(package).args(options).arg("--").args(command).start();
+    Some(Watched { running, dir })
+}
+
+impl Watched {
+    /// The rounds that are over.
+    fn rounds(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.dir.path().join("rounds")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line is a verdict")).collect()
+    }
+
+    /// Waits for a round, the first being 1: what had changed, and what bootling would have exited with.
+    #[track_caller]
+    fn round(&self, number: usize) -> (Vec<String>, u64) {
+        let round = wait_for("a round", ROUND, || self.rounds().into_iter().nth(number - 1));
+        let after =
+            round["after"].as_array().expect("a list").iter().map(|path| path.as_str().unwrap_or("?").to_owned());
+        (after.collect(), round["exit_code"].as_u64().expect("a number"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Ends it; nothing but these rounds were told.
+    #[track_caller]
+    fn end(self, with: Signal, rounds: usize) -> Done {
+        std::thread::sleep(REST);
+        assert_eq!(self.rounds().len(), rounds);
+        signal(self.running.pid(), with);
+        let done = self.running.done();
+        assert_eq!(done.status, Some(128 + with.as_raw()), "{}", done.stderr);
+        done
+    }
+}
+
+/// A script that can be executed, put in place as editors do.
+fn script(path: &Path, line: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, format!("#!/bin/sh\n{line}\n")).expect("written");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("allowed");
+    fs::rename(new, path).expect("renamed");
+}
+
+#[test]
+fn each_save_is_one_round_and_ctrl_c_ends_it() {
+    let dir = scratch();
+    script(&dir.path().join("test"), "echo one; wc -c");
+    let Some(watched) = watch("each_save_is_one_round_and_ctrl_c_ends_it", dir, &[], &["./test"]) else { return };
+    assert_eq!(watched.round(1), (vec![], 0));
+    script(&watched.path("test"), "echo two; exit 3");
+    assert_eq!(watched.round(2), (vec!["./test".to_owned()], 3));
+    // What stands beside it is nothing to go again for, nor is a file that is opened and closed.
+    fs::write(watched.path("other"), "x").expect("written");
+    drop(fs::File::options().append(true).open(watched.path("test")).expect("opened"));
+    std::thread::sleep(Duration::from_secs(1));
+    // Away for a moment, as while a linker runs.
+    let text = fs::read(watched.path("test")).expect("read");
+    fs::remove_file(watched.path("test")).expect("removed");
+    std::thread::sleep(Duration::from_millis(500));
+    fs::write(watched.path("test.part"), &text[..text.len() - 2]).expect("written");
+    script(&watched.path("test"), "echo three; kill -9 $$");
+    assert_eq!(watched.round(3).1, 137);
+    let done = watched.end(Signal::INT, 3);
+    assert_eq!(done.text(), "one\n0\ntwo\nthree\n");
+    done.says("passed (exit 0) in ").says("failed (exit 3) in ").says(" s after ./test changed\n").says("(SIGKILL)");
+}
+
+#[test]
+fn a_change_while_a_guest_runs_ends_it_and_starts_over() {
+    let dir = scratch();
+    script(&dir.path().join("test"), "echo started; sleep 1000");
+    let test = "a_change_while_a_guest_runs_ends_it_and_starts_over";
+    let Some(watched) = watch(test, dir, &[], &["./test"]) else { return };
+    let qemu = qemu_of(watched.running.pid());
+    std::thread::sleep(Duration::from_secs(8));
+    script(&watched.path("test"), "echo done");
+    wait_until_gone(qemu, Duration::from_secs(10));
+    assert_eq!(watched.round(1), (vec!["./test".to_owned()], 0));
+    let done = watched.end(Signal::TERM, 1);
+    assert!(done.text().ends_with("done\n"), "{}", done.text());
+    let done = done.says("starting over");
+    assert!(!done.stderr.contains("interrupted"), "nobody interrupted it: {}", done.stderr);
+}
+
+#[test]
+fn a_signal_ends_the_guest_and_the_watch() {
+    let test = "a_signal_ends_the_guest_and_the_watch";
+    let Some(watched) = watch(test, scratch(), &[], &["sleep", "1000"]) else { return };
+    let qemu = qemu_of(watched.running.pid());
+    signal(watched.running.pid(), Signal::TERM);
+    let done = watched.running.done().exits(143);
+    done.says("interrupted (SIGTERM)");
+    assert!(!runs(qemu));
+}
+
+#[test]
+fn a_program_that_is_not_there_yet_is_waited_for_and_links_are_followed() {
+    let dir = scratch();
+    for (name, line) in [("v1", "exit 4"), ("v2", "exit 5")] {
+        script(&dir.path().join(name), line);
+    }
+    let test = "a_program_that_is_not_there_yet_is_waited_for_and_links_are_followed";
+    let Some(watched) = watch(test, dir, &[], &["./bin/test"]) else { return };
+    assert_eq!(watched.round(1), (vec![], 127));
+    fs::create_dir(watched.path("bin")).expect("made");
+    symlink("../v1", watched.path("bin/test")).expect("linked");
+    assert_eq!(watched.round(2), (vec!["./bin".to_owned()], 4));
+    symlink("../v2", watched.path("bin/new")).expect("linked");
+    fs::rename(watched.path("bin/new"), watched.path("bin/test")).expect("renamed");
+    assert_eq!(watched.round(3), (vec!["./bin/test".to_owned()], 5));
+    watched.end(Signal::INT, 3).says("could not test in ");
+}
+
+#[test]
+fn a_build_runs_first_and_its_products_start_no_round() {
+    let dir = scratch();
+    fs::write(dir.path().join("test.in"), "echo one").expect("written");
+    // Nothing says that its products are to be ignored.
+    let build = "echo building >&2; test ! -e broken || exit 2; \
+                 test test -nt test.in || { echo '#!/bin/sh' | cat - test.in >test.o; chmod +x test.o; cp -p test.o test; }";
+    let test = "a_build_runs_first_and_its_products_start_no_round";
+    let options = ["--watch-exec", build, "--console", "console"];
+    let Some(watched) = watch(test, dir, &options, &["./test"]) else { return };
+    assert_eq!(watched.round(1), (vec![], 0));
+    std::thread::sleep(Duration::from_millis(1100));
+    fs::write(watched.path("test.in"), "echo two").expect("written");
+    assert_eq!(watched.round(2), (vec!["./test.in".to_owned()], 0));
+    fs::write(watched.path("broken"), "").expect("written");
+    assert_eq!(watched.round(3), (vec!["./broken".to_owned()], 125));
+    fs::remove_file(watched.path("broken")).expect("removed");
+    assert_eq!(watched.round(4), (vec!["./broken".to_owned()], 0));
+    let done = watched.end(Signal::INT, 4);
+    assert_eq!(done.text(), "one\ntwo\ntwo\n");
+    // Once a round, and once more to find out what it writes.
+    let builds = done.stderr.matches("building\n").count();
+    assert!(builds <= 6, "{builds}: {}", done.stderr);
+    done.says("build failed (exit 2) in ");
+}
+
+#[test]
+fn a_signal_while_it_builds_ends_the_build() {
+    let test = "a_signal_while_it_builds_ends_the_build";
+    let options = ["--watch-exec", "exec sleep 1000"];
+    let Some(watched) = watch(test, scratch(), &options, &["true"]) else { return };
+    let build = wait_for("the build", ROUND, || children(watched.running.pid(), "sleep").pop());
+    signal(watched.running.pid(), Signal::INT);
+    watched.running.done().exits(130);
+    assert!(!runs(build));
+}
+
+#[test]
+fn where_the_kernel_watches_no_more_files_are_looked_at() {
+    let test = "where_the_kernel_watches_no_more_files_are_looked_at";
+    let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
+    let dir = scratch();
+    script(&dir.path().join("test"), "exit 0");
+    // A user namespace has limits of its own (user_namespaces(7)).
+    let line = "echo 1 >/proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let mut command = std::process::Command::new("timeout");
+    command.args(["--signal", "INT", "60", "unshare", "-Ur", "sh", "-c", line, "sh", env!("CARGO_BIN_EXE_bootling")]);
+    command.args(["watch", "--accel", "tcg", "--json", "rounds", "-k"]).arg(package).args(["--", "./test"]);
+    let cache = dir.path().join("cache");
+    let mut child = command
+        .current_dir(dir.path())
+        .env("BOOTLING_CACHE_DIR", cache)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("timeout runs");
+    let rounds = || fs::read_to_string(dir.path().join("rounds")).map_or(0, |text| text.lines().count());
+    if !wait_for("a round, or an end", ROUND, || match child.try_wait() {
+        Ok(Some(_)) => Some(false),
+        _ => (rounds() == 1).then_some(true),
+    }) {
+        let output = child.wait_with_output().expect("it ended");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("unshare"), "{said}");
+        crate::support::skip::skip(test, "user namespaces are not to be had here");
+        return;
+    }
+    script(&dir.path().join("test"), "exit 1");
+    wait_for("a second round", ROUND, || (rounds() == 2).then_some(()));
+    signal(child.id(), Signal::INT);
+    let output = child.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("twice a second: the kernel watches no more"), "{said}");
+}
+
+#[test]
+fn a_shell_or_a_terminal_is_not_watched() {
+    for words in [&["watch"][..], &["run", "--watch"], &["watch", "-t", "--", "true"]] {
+        Program::new().args(words).done().exits(125).says("watching a");
+    }
+    Program::new().args(["run", "--watch", "--bisect", "--", "true"]).done().exits(128).says("cannot be used with");
+}
