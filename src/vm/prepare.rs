@@ -166,11 +166,19 @@ fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Li
     if let Some(why) = cold {
         listener.note(&format!("booting cold: {why}"));
     }
-    let Made { initrd, transport } = initrd::make(spec, root, &kernel, transport, listener)?;
+    let Made { initrd, transport } = initrd::make(&booting(spec), root, &kernel, transport, listener)?;
     let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
     let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
     let way = Way::Boot(initrd);
     Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
+}
+
+/// What a guest that boots is to do: it loads the base's modules, too, and first.
+fn booting(spec: &RunSpec) -> RunSpec {
+    let mut spec = spec.clone();
+    let modules = std::mem::take(&mut spec.base_modules).into_iter().chain(spec.initrd.modules);
+    spec.initrd.modules = modules.collect();
+    spec
 }
 
 /// The two halves of a guest that is restored, or why it has to boot.
