@@ -123,6 +123,11 @@ impl Cache {
         &self.directory
     }
 
+    /// How many bytes it may hold.
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// The content of an entry, if it is there and undamaged. Counts as a use.
     pub fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
         let entry = self.directory.join(key.as_str());
@@ -256,7 +261,7 @@ impl Cache {
                 found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), key));
             }
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
         Ok(found.into_iter().map(|(_, key)| key).collect())
     }
 

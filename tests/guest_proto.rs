@@ -8,7 +8,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
 
 /// What a guest may say, in the order of a run, and its bytes.
-const TO_HOST: [(ToHost<'static>, &[u8]); 18] = [
+const TO_HOST: [(ToHost<'static>, &[u8]); 20] = [
     (
         ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
         b"\x01\x25\0bootling\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x02\0\0\0\0\0\0\0\0\x01\x006.1.0",
@@ -24,6 +24,8 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 18] = [
     (ToHost::Failed { what: Failure::Exec, errno: 2, subject: b"nope" }, b"\x07\x09\0\x02\x02\0\0\0nope"),
     (ToHost::Failed { what: Failure::Tty, errno: 19, subject: b"t" }, b"\x07\x06\0\x03\x13\0\0\0t"),
     (ToHost::Failed { what: Failure::BlockDevices, errno: 110, subject: b"0 of 1" }, b"\x07\x0b\0\x04\x6e\0\0\x000 of 1"),
+    (ToHost::Failed { what: Failure::Window, errno: 28, subject: b"a" }, b"\x07\x06\0\x05\x1c\0\0\0a"),
+    (ToHost::Ready, b"\x09\0\0"),
     (
         ToHost::Exit { ended: Ended::Exited(7), usage: USAGE, taint: 9 },
         b"\x08\x2a\0\0\x07\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
@@ -51,7 +53,7 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 18] = [
 ];
 
 /// What a host may say.
-const TO_GUEST: [(ToGuest<'static>, &[u8]); 6] = [
+const TO_GUEST: [(ToGuest<'static>, &[u8]); 7] = [
     (
         ToGuest::Go { rows: 25, columns: 80, realtime_ns: 0x0807_0605_0403_0201 },
         b"\x41\x0c\0\x19\0\x50\0\x01\x02\x03\x04\x05\x06\x07\x08",
@@ -61,6 +63,10 @@ const TO_GUEST: [(ToGuest<'static>, &[u8]); 6] = [
     (ToGuest::Resize { rows: 1, columns: 256 }, b"\x44\x04\0\x01\0\0\x01"),
     (ToGuest::Signal(15), b"\x45\x01\0\x0f"),
     (ToGuest::Done, b"\x46\0\0"),
+    (
+        ToGuest::Renew { len: 258, seed: *b"0123456789abcdef0123456789ABCDEF" },
+        b"\x47\x28\0\x02\x01\0\0\0\0\0\x000123456789abcdef0123456789ABCDEF",
+    ),
 ];
 
 fn encoded(encode: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
@@ -111,12 +117,12 @@ fn a_frame_is_not_there_until_its_last_byte_is() {
 #[test]
 fn what_is_no_frame_is_refused_and_says_why() {
     assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
-    assert_eq!(ToHost::decode(b"\x09\0\0"), Err(FrameError::Tag(9)));
-    assert_eq!(ToGuest::decode(b"\x47\0\0"), Err(FrameError::Tag(0x47)));
+    assert_eq!(ToHost::decode(b"\x0a\0\0"), Err(FrameError::Tag(10)));
+    assert_eq!(ToGuest::decode(b"\x48\0\0"), Err(FrameError::Tag(0x48)));
     assert_eq!(ToHost::decode(b"\x03\x01\x80"), Err(FrameError::TooLong(3, 0x8001)));
     assert_eq!(ToHost::decode(b"\x01\x08\0bootl1ng"), Err(FrameError::Malformed(1)), "another magic");
     assert_eq!(ToHost::decode(b"\x05\x05\0\0\0\0\0\0"), Err(FrameError::Malformed(5)), "a byte too many");
-    assert_eq!(ToHost::decode(b"\x07\x05\0\x05\0\0\0\0"), Err(FrameError::Malformed(7)), "an unknown failure");
+    assert_eq!(ToHost::decode(b"\x07\x05\0\x06\0\0\0\0"), Err(FrameError::Malformed(7)), "an unknown failure");
     assert_eq!(ToHost::decode(b"\x41\0\0"), Err(FrameError::Malformed(0x41)), "from the wrong side");
     assert_eq!(ToGuest::decode(b"\x43\x01\0x"), Err(FrameError::Malformed(0x43)), "an end with more behind it");
     assert_eq!(ToGuest::decode(b"\x45\x02\0\x0f\0"), Err(FrameError::Malformed(0x45)));
@@ -167,7 +173,7 @@ fn a_broken_record_ends_the_job_and_says_where() {
 #[test]
 fn every_tags_byte_stands_for_that_tag_alone() {
     let known: Vec<_> = (0..=u8::MAX).filter_map(|code| Some((code, Tag::from_code(code)?))).collect();
-    assert_eq!(known.len(), 10);
+    assert_eq!(known.len(), 11);
     assert!(known.iter().all(|(code, tag)| tag.code() == *code));
 }
 
@@ -196,6 +202,7 @@ fn tags() -> impl Strategy<Value = Tag> {
         Tag::Tty,
         Tag::Hostname,
         Tag::BlockDevices,
+        Tag::Window,
         Tag::Verbose,
     ])
 }

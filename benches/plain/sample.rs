@@ -41,6 +41,23 @@ pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> R
     Ok(Sample::new(taken))
 }
 
+/// Runs two kinds of run in turn, so that what else the machine does meets both; each must end with status 0. The first
+/// of each is not measured.
+pub fn in_turn(
+    times: usize,
+    mut one: impl FnMut() -> Command,
+    mut other: impl FnMut() -> Command,
+) -> Result<(Sample, Sample), Box<dyn Error>> {
+    once(&mut one(), 0)?;
+    once(&mut other(), 0)?;
+    let mut taken = (Vec::with_capacity(times), Vec::with_capacity(times));
+    for _ in 0..times {
+        taken.0.push(once(&mut one(), 0)?);
+        taken.1.push(once(&mut other(), 0)?);
+    }
+    Ok((Sample::new(taken.0), Sample::new(taken.1)))
+}
+
 /// Runs a process to its end.
 pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Error>> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -340,7 +340,7 @@ fn quote(word: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ends, Payload, Wires, argv, shell_line};
+    use super::{Ends, Payload, Ram, Warm, Wires, argv, shell_line};
     use crate::boot::drive::{self, Drive};
     use crate::boot::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::boot::machine::{Accelerator, Display, Machine, Transport};
@@ -422,6 +422,37 @@ mod tests {
             -append 'console=ttyS0 panic=-1 quiet'
             -trace 'ich9*'"]]
         .assert_eq(&pretty(Transport::VirtioPci, WIRED));
+    }
+
+    /// The lines that a guest has which waits for commands.
+    fn warm_lines(ram: Ram<OsString>) -> String {
+        let plain = pretty(Transport::VirtioPci, WIRED);
+        let warm = Some(Warm { window: "/proc/self/fd/11".into(), window_mib: 256, ram });
+        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm };
+        let wires = Wires { payload, flash: None, ends: WIRED };
+        let all = shell_line(&argv(&machine(Transport::VirtioPci), &wires)).to_string_lossy().replace(" -", "\n-");
+        all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_guest_that_waits_has_a_window_and_keeps_its_memory_where_it_can_be_found_again() {
+        expect![[r"
+            -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Anonymous));
+        expect![[r"
+            -machine q35,memory-backend=ram
+            -object memory-backend-file,id=ram,size=1024M,share=on,mem-path=/proc/self/fd/12
+            -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Shared("/proc/self/fd/12".into())));
+        expect![[r"
+            -machine q35,memory-backend=ram
+            -object memory-backend-file,id=ram,size=1024M,share=off,mem-path=/proc/self/fd/12
+            -incoming defer
+            -object memory-backend-file,id=window,size=256M,share=off,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Restored { ram: "/proc/self/fd/12".into(), state: "/proc/self/fd/13".into() }));
     }
 
     #[test]

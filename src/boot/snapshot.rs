@@ -125,7 +125,7 @@ impl Saving<'_> {
     fn ask(&mut self, name: &str, arguments: &Value, along: Option<BorrowedFd<'_>>) -> Result<Value, SnapshotError> {
         self.next += 1;
         let line = order(self.next, name, arguments);
-        let along = along.as_ref().map(std::slice::from_ref).unwrap_or_default();
+        let along = along.as_slice();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !along.is_empty() {
@@ -154,11 +154,11 @@ impl Saving<'_> {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             Err(error) => return Err(error.into()),
         };
-        let replies = self.monitor.feed(&buffer[..len]).into_iter().filter_map(|said| match said {
+        let mut replies = self.monitor.feed(&buffer[..len]).into_iter().filter_map(|said| match said {
             Said::Reply { id, result } if id == self.next => Some(result),
             Said::Reply { .. } | Said::Greeting { .. } | Said::Event(_) => None,
         });
-        Ok(replies.last())
+        Ok(replies.next_back())
     }
 
     /// Waits for something, and takes in what there is of the state.
@@ -193,7 +193,7 @@ impl Saving<'_> {
 
     fn take_state(&mut self) -> Result<(), SnapshotError> {
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; 16 * 1024];
         loop {
             match pipe.read(&mut buffer) {
                 Ok(0) => {

@@ -57,6 +57,12 @@ pub struct BootArgs {
     /// Further words for the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<OsString>,
+    /// Boot in less time and test less of the kernel: adds `cryptomgr.notests` (its ciphers are not tested as they
+    /// register) and `noreplace-smp` (lock prefixes stay on one CPU, too) to its command line, with TCG also
+    /// `nolapic_timer` (interrupts of the timer come from the HPET or the PIT: the local APIC's is not calibrated). Words
+    /// of --append stand behind them.
+    #[arg(long)]
+    pub fast_boot: bool,
     /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG; twice that
     /// with UEFI firmware.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
@@ -98,6 +104,7 @@ impl MachineArgs {
             firmware,
             firmware_vars: self.firmware_vars.clone(),
             append: Vec::new(),
+            fast_boot: false,
             qemu_args: self.qemu_arg.clone(),
             console: ConsoleTo::Tail,
             tty: false,
@@ -120,6 +127,7 @@ impl BootArgs {
     pub fn spec(&self, tty: bool) -> BootSpec {
         BootSpec {
             append: self.append.clone(),
+            fast_boot: self.fast_boot,
             console: match &self.console {
                 None => ConsoleTo::Tail,
                 Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,

@@ -27,6 +27,7 @@ mod run;
 pub mod sign_options;
 mod stamp;
 mod talker;
+mod warm;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -59,6 +60,7 @@ enum Verb {
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
+    Warm(warm::WarmArgs),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -110,6 +112,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Warm(args) => warm::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
     }

@@ -51,6 +51,8 @@ pub struct Report {
     pub kernel_release: Option<String>,
     /// Where the kernel came from, in the user's words.
     pub kernel: String,
+    /// Whether its command line had the words of `--fast-boot`.
+    pub fast_boot: bool,
     /// `kvm` or `tcg`.
     pub accel: &'static str,
     /// Why not KVM, where `auto` chose.
@@ -120,6 +122,8 @@ pub struct Circumstances<'a> {
     pub kernel: &'a str,
     /// How old the snapshot was that it began from; `None`: it booted.
     pub age: Option<Duration>,
+    /// Whether `--fast-boot` was given.
+    pub fast_boot: bool,
     /// From bootling's start to QEMU's.
     pub build: Duration,
     /// From bootling's start to now.
@@ -182,6 +186,7 @@ impl Report {
             taint_after: exit.map(|(_, _, _, taint)| taint),
             kernel_release: hello.map(|(_, _, _, release)| release),
             kernel: around.kernel.to_owned(),
+            fast_boot: around.fast_boot,
             accel: around.machine.accelerator.name(),
             accel_reason: around.machine.no_kvm.clone(),
             firmware: around.machine.firmware.name(),

@@ -220,6 +220,7 @@ fn boot(args: &RunArgs, start: Instant) -> anyhow::Result<(u8, Option<Report>)> 
         kernel: &kernel,
         age: age.map(|Age(age)| age),
         build: started.saturating_duration_since(start),
+        fast_boot: spec.fast_boot,
         total: start.elapsed(),
     };
     Ok((outcome.exit_code(), Some(Report::new(&outcome, &transcript, &around))))

@@ -97,6 +97,7 @@ mod tests {
             tty: true,
             hostname: Some("guest".into()),
             block_devices: Some(3),
+            window: Some(4096),
             verbose: true,
         };
         let bytes = job.encode().expect("encodes");

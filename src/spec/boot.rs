@@ -67,6 +67,8 @@ pub struct BootSpec {
     pub memory_mib: Option<u64>,
     /// Further words for the kernel's command line (`--append`, repeatable).
     pub append: Vec<OsString>,
+    /// Whether words that make a kernel boot faster, but another kernel, stand before those (`--fast-boot`).
+    pub fast_boot: bool,
     /// What the machine starts with.
     pub firmware: FirmwareRef,
     /// The template of UEFI's variables; `None`: the one that belongs to the firmware.
@@ -89,6 +91,7 @@ impl Default for BootSpec {
             smp: None,
             memory_mib: None,
             append: Vec::new(),
+            fast_boot: false,
             firmware: FirmwareRef::Direct,
             firmware_vars: None,
             qemu_args: Vec::new(),

@@ -19,6 +19,7 @@ fn the_verdict_has_all_there_is_to_know() {
     assert!(verdict["console_tail"].is_array(), "{verdict}");
     assert_eq!(verdict["outcome"], "exited", "{verdict}");
     assert!(verdict["channel"].is_string(), "{verdict}");
+    assert_eq!(verdict["fast_boot"], false, "{verdict}");
     // tail holds all of a line without an end.
     assert!(verdict["max_rss_kib"].as_u64().is_some_and(|kib| kib > 29_000), "{verdict}");
     for time in ["build_ms", "boot_ms", "command_ms", "total_ms", "own_ms"] {
@@ -32,6 +33,24 @@ fn the_verdict_has_all_there_is_to_know() {
         other => other.as_str().unwrap_or_default().to_owned(),
     };
     assert!(command.contains("qemu-system-x86_64") && command.contains("-kernel"), "{command}");
+}
+
+#[test]
+fn a_fast_boot_says_so_and_adds_its_words_before_the_users() {
+    // Two CPUs: the timer that is left must tick on both.
+    for (kernel, cpus) in [(Kernel::Generic61, 1), (Kernel::Cloud612, 2)] {
+        let Some(program) = Program::run(kernel, "a_fast_boot_says_so") else { continue };
+        let line = "cat /proc/cmdline; for mask in 1 2; do taskset $mask sleep 0.05 && echo ticks; done; exit 0";
+        let cpu_count = cpus.to_string();
+        let options = ["--accel", "tcg", "--fast-boot", "--append", "mine", "--smp", &cpu_count, "--run", line];
+        let (done, verdict) = program.json(options);
+        let done = done.exits(0);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(said.contains(" cryptomgr.notests noreplace-smp nolapic_timer mine\n"), "{said}");
+        assert_eq!(said.lines().filter(|line| *line == "ticks").count(), cpus, "{said}");
+        assert_eq!(verdict["fast_boot"], true, "{verdict}");
+        assert_eq!(verdict["taint_after"], 0, "{verdict}");
+    }
 }
 
 #[test]

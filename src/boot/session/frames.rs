@@ -56,7 +56,7 @@ impl Session<'_> {
                     // The status follows.
                     Failure::Exec => self.note(event),
                     Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
-                        self.end(event)
+                        self.end(event);
                     }
                 }
             }

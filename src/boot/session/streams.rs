@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
+use crate::boot::guest::Feed;
 use crate::boot::qmp::{self, Said};
 use crate::boot::transcript::Event;
 
@@ -127,7 +128,7 @@ impl Session<'_> {
     /// Hands QEMU what it is to restore.
     pub(super) fn feed_state(&mut self) {
         // Where QEMU does not read it any more, its end tells.
-        if self.guest.state.as_mut().is_none_or(|state| state.push()) {
+        if self.guest.state.as_mut().is_none_or(Feed::push) {
             self.guest.state = None;
         }
     }

@@ -37,15 +37,7 @@ impl<'a> ToHost<'a> {
             WINDOW => fields.u32().and_then(|more| fields.end(Self::Window(more))),
             NOTE => Some(Self::Note(payload)),
             FAILED => {
-                let what = match fields.u8()? {
-                    0 => Failure::Job,
-                    1 => Failure::Module,
-                    2 => Failure::Exec,
-                    3 => Failure::Tty,
-                    4 => Failure::BlockDevices,
-                    5 => Failure::Window,
-                    _ => return None,
-                };
+                let what = failure(fields.u8()?)?;
                 Some(Self::Failed { what, errno: fields.u32()?, subject: fields.rest() })
             }
             READY => fields.end(Self::Ready),
@@ -108,15 +100,7 @@ impl<'a> ToHost<'a> {
                 NOTE
             }
             Self::Failed { what, errno, subject } => {
-                let code = match what {
-                    Failure::Job => 0,
-                    Failure::Module => 1,
-                    Failure::Exec => 2,
-                    Failure::Tty => 3,
-                    Failure::BlockDevices => 4,
-                    Failure::Window => 5,
-                };
-                frame.put(&[code]);
+                frame.put(&[code(what)]);
                 frame.put(&errno.to_le_bytes());
                 frame.put(subject);
                 FAILED
@@ -139,4 +123,29 @@ impl<'a> ToHost<'a> {
         };
         frame.finish(tag)
     }
+}
+
+/// A failure as a byte.
+const fn code(what: Failure) -> u8 {
+    match what {
+        Failure::Job => 0,
+        Failure::Module => 1,
+        Failure::Exec => 2,
+        Failure::Tty => 3,
+        Failure::BlockDevices => 4,
+        Failure::Window => 5,
+    }
+}
+
+/// The failure that a byte stands for.
+const fn failure(code: u8) -> Option<Failure> {
+    Some(match code {
+        0 => Failure::Job,
+        1 => Failure::Module,
+        2 => Failure::Exec,
+        3 => Failure::Tty,
+        4 => Failure::BlockDevices,
+        5 => Failure::Window,
+        _ => return None,
+    })
 }

@@ -35,3 +35,15 @@ pub enum Warm {
 /// How old the snapshot was that a run began from; zero where the run made it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Age(pub Duration);
+
+impl std::fmt::Display for Age {
+    /// In the largest unit that fits: `5 s`, `12 min`, `3 h`, `2 d`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_secs() {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7_200 => write!(f, "{} min", seconds / 60),
+            seconds @ 7_200..172_800 => write!(f, "{} h", seconds / 3_600),
+            seconds => write!(f, "{} d", seconds / 86_400),
+        }
+    }
+}

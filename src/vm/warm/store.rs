@@ -96,16 +96,12 @@ pub struct Snapshots<'a>(pub &'a Cache);
 impl Snapshots<'_> {
     /// The snapshot of this key, if it is there and undamaged. Counts as a use.
     pub fn open(self, key: &Key) -> Result<Option<Snapshot>, CacheError> {
-        match self.0.get(key)? {
-            None => Ok(None),
-            Some(directory) => match read(&directory) {
-                Some(snapshot) => Ok(Some(snapshot)),
-                None => {
-                    self.0.discard(key)?;
-                    Ok(None)
-                }
-            },
+        let Some(directory) = self.0.get(key)? else { return Ok(None) };
+        let snapshot = read(&directory);
+        if snapshot.is_none() {
+            self.0.discard(key)?;
         }
+        Ok(snapshot)
     }
 
     /// All of them, used last first.
