@@ -5,7 +5,7 @@ DESTDIR ?=
 # Debian's kernels that the tests boot, by meta-package: one with plain modules, two with compressed ones.
 KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
 
-.PHONY: build test vm lint stubs golden install bench demo kernels
+.PHONY: build test vm vm-warm soak lint stubs golden install bench demo kernels
 
 build:
 	@tools/setup build
@@ -16,10 +16,16 @@ test: kernels
 	@tools/setup build run test
 	$(CARGO) test --locked --no-fail-fast
 
-# Only the tests that boot guests. A test that cannot boot says why and passes; REQUIRE_VM=1 makes it fail.
-vm: kernels
+# Only the tests that boot guests, or the same with guests that are restored. A test that cannot boot says why and passes;
+# REQUIRE_VM=1 makes it fail.
+vm vm-warm: kernels
 	@tools/setup build run
-	$(CARGO) test --locked --test boot
+	$(if $(filter vm-warm,$@),BOOTLING_WARM=yes) $(CARGO) test --locked --test boot
+
+# A thousand warm runs, and two hundred that are killed at random moments; BOOTLING_SOAK_SEED=N repeats those.
+soak: kernels
+	@tools/setup build run
+	BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200 $(CARGO) test --release --locked --test boot soak:: -- --nocapture --test-threads 1
 
 kernels:
 	@tools/setup kernels

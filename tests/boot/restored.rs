@@ -1,6 +1,8 @@
 //! The inside of restored guests: what two of one snapshot must not share, clocks, timers, and memory that is theirs alone.
 
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::cache::OwnCache;
@@ -121,4 +123,60 @@ fn a_guest_that_writes_over_all_its_memory_leaves_the_snapshot_as_it_was() {
     assert_eq!(digest(), before);
     assert_eq!(run("echo fine").exits(0).text(), "fine\n");
     assert_eq!(cache.snapshot(), snapshot);
+}
+
+/// Everything that is awkward to unpack into a guest that is up: places that have a file system of their own there, files of
+/// several names in and out of them, modes, a link in the place of a directory.
+fn plant(tree: &std::path::Path) -> Vec<String> {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = tree.join(name);
+        fs::create_dir_all(path.parent().expect("below the tree")).expect("the folder is ours");
+        fs::write(path, bytes).expect("the folder is ours");
+    };
+    for name in ["dev/mine", "proc/mine", "run/mine", "etc/passwd", "tmp/deep/mine", "many/first"] {
+        write(name, name.as_bytes());
+    }
+    for name in ["many/second", "many/third"] {
+        fs::hard_link(tree.join("many/first"), tree.join(name)).expect("the folder is ours");
+    }
+    fs::set_permissions(tree.join("tmp/deep"), fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+    fs::set_permissions(tree.join("run/mine"), fs::Permissions::from_mode(0o6755)).expect("the folder is ours");
+    let copies = [
+        ("dev/mine", "/dev/mine"),
+        ("proc/mine", "/proc/mine"),
+        ("run/mine", "/run/mine"),
+        ("etc/passwd", "/etc/passwd"),
+        ("tmp", "/tmp"),
+        // Names of one file on both sides of a mount, and behind one.
+        ("many/first", "/dev/first"),
+        ("many/second", "/tmp/second"),
+        ("many/third", "/usr/third"),
+        ("many", "/many"),
+    ];
+    let options = copies.iter().flat_map(|(from, to)| ["--copy".to_owned(), format!("{}={to}", tree.join(from).display())]);
+    options.collect()
+}
+
+#[test]
+fn a_payload_becomes_the_files_that_the_kernel_would_make_of_it() {
+    let test = "a_payload_becomes_the_files_that_the_kernel_would_make";
+    let dir = crate::support::program::scratch();
+    let copies = plant(dir.path());
+    // Times of directories apart, which are when they were made.
+    let line = "find / -xdev ! -path '/proc/*' | sort | while read -r name; do stat -c '%A %h %u %g %t %T %N' \"$name\"; \
+        done | grep -v -e /usr/bin -e \\.bootling -e /init; find / -xdev -type f ! -path '/.bootling/*' ! -name init -exec \
+        sha256sum {} + | sort; find / -xdev -type f -exec stat -c '%Y %n' {} + | sort | grep -v bootling; \
+        grep -e rootfs -e tmpfs /proc/mounts; ls /dev/mine /proc/mine /dev/first 2>&1; stat -c %i /tmp/second /usr/third /many/* | uniq | wc -l";
+    for kernel in [Kernel::Generic61, Kernel::Cloud612] {
+        for options in [&copies[..], &[]] {
+            let mut texts = Vec::new();
+            for how in ["--warm=no", "--warm"] {
+                let Some(program) = Program::run(kernel, test) else { return };
+                texts.push(program.args([how, "--quiet"]).args(options).args(["--run", line]).done());
+            }
+            assert_eq!(texts[0].status, texts[1].status, "{}\n{}", texts[0].stderr, texts[1].stderr);
+            assert!(texts[0].stdout.len() > 200, "{}", texts[0].stderr);
+            similar(&texts[0].text(), &texts[1].text());
+        }
+    }
 }
