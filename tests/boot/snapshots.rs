@@ -9,9 +9,18 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::cache::{OwnCache, restamp};
-use crate::support::processes::{children, qemu_of, signal, wait_for, wait_until_gone};
+use crate::support::processes::{children, signal, wait_for, wait_until_gone};
 use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
+
+/// The QEMU that runs a machine of `parent`, once it is there: others are only asked for their version.
+fn machine_of(parent: u32) -> u32 {
+    let boots = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"-kernel"))
+    };
+    wait_for("a machine", Duration::from_secs(60), || children(parent, "qemu-system").into_iter().find(boots))
+}
 
 /// Writes over a part of a file, in place.
 fn spoil(file: &Path, at: u64, len: usize, with: u8) {
@@ -65,7 +74,7 @@ fn a_run_that_is_interrupted_while_it_makes_the_snapshot_leaves_none() {
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     for (name, after, status) in [(Signal::INT, 500, 130), (Signal::TERM, 2500, 143), (Signal::INT, 4000, 130)] {
         let running = cache.program().args(["--", "sleep", "1000"]).start();
-        let qemu = qemu_of(running.pid());
+        let qemu = machine_of(running.pid());
         std::thread::sleep(Duration::from_millis(after));
         signal(running.pid(), name);
         // A guest that is up already is asked first.
@@ -85,7 +94,7 @@ fn a_run_that_is_interrupted_while_it_makes_the_snapshot_leaves_none() {
         .arg(cache.kernel())
         .args(["--", "sleep", "1000"])
         .start();
-    let qemu = qemu_of(running.pid());
+    let qemu = machine_of(running.pid());
     wait_for("an entry in the making", Duration::from_secs(30), || (!cache.unfinished().is_empty()).then_some(()));
     signal(running.pid(), Signal::KILL);
     assert_eq!(running.done().signal, Some(9));
@@ -102,7 +111,7 @@ fn a_qemu_that_dies_while_it_is_restored_or_saved_costs_a_boot_and_no_verdict() 
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     // While the base boots: there is nobody who could try again, as in a cold run.
     let running = cache.program().args(["--", "true"]).start();
-    let qemu = qemu_of(running.pid());
+    let qemu = machine_of(running.pid());
     std::thread::sleep(Duration::from_millis(300));
     signal(qemu, Signal::KILL);
     running.done().exits(118).says("QEMU");
@@ -110,8 +119,7 @@ fn a_qemu_that_dies_while_it_is_restored_or_saved_costs_a_boot_and_no_verdict() 
     cache.runs();
     // As soon as it is there: before pid 1 has said a word, mostly.
     let running = cache.program().args(["--", "echo", "alive"]).start();
-    let qemu = wait_for("a QEMU child", Duration::from_secs(60), || children(running.pid(), "qemu-system").pop());
-    signal(qemu, Signal::KILL);
+    signal(machine_of(running.pid()), Signal::KILL);
     let done = running.done();
     match done.status {
         Some(0) => assert_eq!(done.text(), "alive\n", "{}", done.stderr),
@@ -125,20 +133,24 @@ fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
     let test = "a_cache_that_takes_nothing_more";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     // A file system of its own that is nearly full, or cannot be written to, in a mount namespace.
-    let script = "mkdir -p \"$1/small\" && mount -t tmpfs -o mode=0700,size=$2 none \"$1/small\" || exit 99
+    let script = "mkdir -p \"$1/small\" && mount -t tmpfs -o mode=0700 none \"$1/small\" || exit 99
         export BOOTLING_CACHE_DIR=\"$1/small\"
-        shift 2; after=$1; shift
+        after=$2; shift 2
         \"$@\" --warm=no -- true || exit 98
-        eval \"$after\"; df \"$BOOTLING_CACHE_DIR\" >&2
+        eval \"$after\"; df -k \"$BOOTLING_CACHE_DIR\" >&2
         \"$@\" --warm -- sh -c 'echo fine; exit 3'; echo $?
         \"$@\" --warm -- sh -c 'echo fine; exit 3'; echo $?";
-    for (size, after, why) in
-        [("80m", ":", "keeping no snapshot"), ("400m", "mount -o remount,ro \"$BOOTLING_CACHE_DIR\"", "booting cold")]
-    {
+    let (full, sealed) = (
+        // Room for half of a snapshot.
+        "used=$(df -k --output=used \"$BOOTLING_CACHE_DIR\" | tail -n 1)
+        mount -o remount,size=$((used + 32768))k \"$BOOTLING_CACHE_DIR\"",
+        "mount -o remount,ro \"$BOOTLING_CACHE_DIR\"",
+    );
+    for (after, why) in [(full, "keeping no snapshot: No space left"), (sealed, "booting cold: ")] {
         let output = Command::new("unshare")
             .args(["--map-root-user", "--mount", "bash", "-c", script, "bash"])
             .arg(cache.path())
-            .args([size, after, env!("CARGO_BIN_EXE_bootling"), "run", "--kernel"])
+            .args([after, env!("CARGO_BIN_EXE_bootling"), "run", "--kernel"])
             .arg(cache.kernel())
             .output()
             .expect("util-linux");
@@ -147,9 +159,9 @@ fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
             skip(test, &format!("no file system can be mounted here: {said}"));
             return;
         }
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "fine\n3\nfine\n3\n", "{size}: {said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "fine\n3\nfine\n3\n", "{said}");
         let told = said.lines().filter(|line| line.contains(why)).count();
-        assert_eq!(told, 2, "{size}: {said}");
+        assert_eq!(told, 2, "{said}");
     }
 }
 
@@ -161,7 +173,7 @@ fn a_cache_that_vanishes_while_a_guest_runs_is_not_missed() {
     let running =
         cache.program().stdin("").args(["--run", "sleep 2; dd if=/dev/zero of=/tmp/x bs=1M count=300; echo ok"]);
     let running = running.start();
-    qemu_of(running.pid());
+    machine_of(running.pid());
     std::thread::sleep(Duration::from_millis(800));
     for entry in fs::read_dir(cache.path()).expect("it is there") {
         let path = entry.expect("readable").path();
@@ -184,17 +196,15 @@ fn a_wrapper_whose_qemu_changes_is_not_given_the_old_ones_snapshot() {
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     let found = Command::new("sh").args(["-c", "command -v qemu-system-x86_64"]).output().expect("sh runs").stdout;
     let qemu = String::from_utf8(found).expect("a path").trim().to_owned();
-    // Not in /tmp, which may be mounted noexec; a copy is another program to everybody.
+    // A copy that finds its modules and ROMs where QEMU looks for them: relative to its own directory.
     let dir = crate::support::program::scratch();
-    let (copy, wrapper) = (dir.path().join("qemu-copy"), dir.path().join("wrapper"));
-    let text = format!(
-        "cp {qemu} {copy} && printf '#!/bin/sh\\nexec -a {qemu} {link} \"$@\"\\n' >{wrapper} && \
-         sed -i s,/bin/sh,/bin/bash, {wrapper} && chmod 755 {wrapper} && ln -s {qemu} {link}",
-        copy = copy.display(),
-        link = dir.path().join("link").display(),
-        wrapper = wrapper.display()
-    );
-    assert!(Command::new("sh").args(["-c", &text]).status().expect("sh runs").success());
+    let (link, wrapper) = (dir.path().join("link"), dir.path().join("wrapper"));
+    let script = "mkdir -p \"$1/usr/bin\" && for place in \"${2%/bin/*}\"/*; do
+            test \"${place##*/}\" = bin || ln -s \"$place\" \"$1/usr/\"; done
+        cp \"$2\" \"$1/usr/bin/\" && ln -s \"$2\" \"$1/link\" &&
+        printf '#!/bin/sh\\nexec %s \"$@\"\\n' \"$1/link\" >\"$1/wrapper\" && chmod 755 \"$1/wrapper\"";
+    let made = Command::new("sh").args(["-c", script, "sh"]).arg(dir.path()).arg(&qemu).status();
+    assert!(made.expect("sh runs").success());
     let runs = || {
         let (done, verdict) = cache.program().arg("--qemu").arg(&wrapper).json(["--", "echo", "here"]);
         let done = done.exits(0);
@@ -203,8 +213,9 @@ fn a_wrapper_whose_qemu_changes_is_not_given_the_old_ones_snapshot() {
     };
     assert_eq!(runs().0, Some(0.0));
     assert!(runs().0.is_some_and(|age| age > 0.0));
-    fs::remove_file(dir.path().join("link")).expect("ours");
-    std::os::unix::fs::symlink(&copy, dir.path().join("link")).expect("ours");
+    let copy = dir.path().join("usr/bin").join(Path::new(&qemu).file_name().expect("a program"));
+    fs::remove_file(&link).expect("ours");
+    std::os::unix::fs::symlink(copy, &link).expect("ours");
     let (age, said) = runs();
     assert!(age == Some(0.0) && said.contains("QEMU is another program by now"), "{age:?} {said}");
     assert!(runs().0.is_some_and(|age| age > 0.0));
