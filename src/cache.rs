@@ -29,6 +29,8 @@ pub const DEFAULT_LIMIT: u64 = 4 << 30;
 const UNFINISHED: &str = ".new-";
 /// Unfinished entries younger than this may belong to a maker that has not locked them yet.
 const GRACE: Duration = Duration::from_secs(60);
+/// Between two tries to get a lock.
+const LOCK_NAP: Duration = Duration::from_millis(5);
 /// A seal is one short line.
 const SEAL_LIMIT: u64 = 4096;
 
@@ -182,7 +184,7 @@ impl Cache {
         key: &Key,
         make: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        self.entry(key, |data| {
+        self.entry(key, &mut || Ok(()), |data| {
             let mut file = File::options()
                 .read(true)
                 .write(true)
@@ -203,7 +205,17 @@ impl Cache {
         key: &Key,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        self.entry(key, |data| {
+        self.tree_after(key, &mut || Ok(()), make)
+    }
+
+    /// As [`Cache::tree`]; while somebody else makes it, `wait` is asked every now and then whether to go on waiting.
+    pub fn tree_after<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        wait: &mut dyn FnMut() -> Result<(), E>,
+        make: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        self.entry(key, wait, |data| {
             DirBuilder::new().mode(0o700).create(data).map_err(failed("making", data))?;
             make(data)?;
             Ok(Seal::Directory { bytes: size_of(data)? })
@@ -211,7 +223,12 @@ impl Cache {
     }
 
     /// Finds an entry, or makes it and puts it into place.
-    fn entry<E: From<CacheError>>(&self, key: &Key, make: impl FnOnce(&Path) -> Result<Seal, E>) -> Result<PathBuf, E> {
+    fn entry<E: From<CacheError>>(
+        &self,
+        key: &Key,
+        wait: &mut dyn FnMut() -> Result<(), E>,
+        make: impl FnOnce(&Path) -> Result<Seal, E>,
+    ) -> Result<PathBuf, E> {
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }
@@ -224,7 +241,14 @@ impl Cache {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed("making", &lock_path))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed("locking", &lock_path)(errno.into()))?;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => wait()?,
+                Err(errno) => return Err(failed("locking", &lock_path)(errno.into()).into()),
+            }
+            std::thread::sleep(LOCK_NAP);
+        }
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }

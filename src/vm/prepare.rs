@@ -144,6 +144,8 @@ fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Li
     let transport = transport(&kernel, root, &platform.machine);
     let cold = match spec.warm {
         Warm::No => None,
+        // It is for a person to boot.
+        Warm::Yes | Warm::Fresh if spec.for_pasting => None,
         Warm::Yes | Warm::Fresh => {
             let warm = restorable(root, spec, (&kernel, &image, kind), &platform, transport, &cache, listener)?;
             match warm {
@@ -191,14 +193,14 @@ fn restorable(
     cache: &Cache,
     listener: &mut dyn Listener,
 ) -> Result<Result<Restore, String>, VmError> {
+    if let Some(why) = unfit(spec, &platform.machine, transport) {
+        return Ok(Err(why));
+    }
     let mut parts = Parts::new(root, &spec.initrd, kernel, Drivers::of(transport))?;
     initrd::settle(&mut parts.command, spec, listener)?;
     let payload = initrd::payload(parts.command)?;
     let len = write::newc::len(&payload, &write::Options { align: true, mtime: 0 });
     let machine = platform.clone().machine(&spec.boot, len, transport)?;
-    if let Some(why) = unfit(spec, &machine) {
-        return Ok(Err(why));
-    }
     let window_mib = warm::base::window_mib(len);
     let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
     let initrd = initrd::base(parts.base, root, kernel, &spec.base_modules, window_mib << 20)?;

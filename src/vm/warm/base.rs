@@ -1,5 +1,6 @@
 //! A base: what it is made of, how it is booted and saved, and how a run begins from it.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
@@ -130,10 +131,25 @@ impl Base {
         if let Some(snapshot) = Snapshots(cache).open(key)? {
             return Ok(self.restore(&snapshot, payload)?);
         }
-        listener.note("booting a guest that later runs are restored from");
         let mut live = None;
-        let made = cache.tree::<NotWarm>(key, |directory| {
-            let (waits, kept) = self.boot_and_save(directory, payload, talk)?;
+        let mut waited = false;
+        // The one waits for somebody else, or makes it: never both.
+        let ours = RefCell::new((talk, &mut *listener));
+        let mut wait = || {
+            let (talk, listener) = &mut *ours.borrow_mut();
+            if !waited {
+                waited = true;
+                listener.note("waiting for another run, which boots the guest that this one is restored from");
+            }
+            match talk.signals().and_then(Signals::ending) {
+                None => Ok(()),
+                Some(signal) => Err(interrupted(signal)),
+            }
+        };
+        let made = cache.tree_after::<NotWarm>(key, &mut wait, |directory| {
+            let (talk, listener) = &mut *ours.borrow_mut();
+            listener.note("booting a guest that later runs are restored from");
+            let (waits, kept) = self.boot_and_save(directory, payload, &mut **talk)?;
             live = Some(waits);
             // The cache keeps nothing of what could not be saved.
             kept.map_err(NotWarm::Unfit)
@@ -176,6 +192,10 @@ impl Base {
                 "this kernel does not let pid 1 map a device's memory ({})",
                 io::Error::from_raw_os_error((*errno).cast_signed())
             ))),
+            // What QEMU does not take may be what a window needs: a boot without one will tell.
+            Some(Event::QemuExited(_)) if !transcript.guest_lived() && !transcript.qemu_said.is_empty() => {
+                Err(NotWarm::Unfit(format!("QEMU refuses it: {}", transcript.qemu_said.join("; "))))
+            }
             Some(_) | None => Err(NotWarm::Ended(Box::new(transcript), guest.command.clone())),
         }
     }
@@ -277,6 +297,12 @@ impl Base {
             state: String::new(),
         }
     }
+}
+
+/// A boot that was ended before it began.
+fn interrupted(signal: i32) -> NotWarm {
+    let transcript = Transcript { events: vec![Event::Interrupted { signal }], ..Transcript::default() };
+    NotWarm::Ended(Box::new(transcript), Vec::new())
 }
 
 /// Writes a snapshot's files.

@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::boot::machine::{Machine, Transport};
+use crate::boot::machine::Transport;
 use crate::vm::RunSpec;
 
 /// QEMU's options that keep nothing outside of the machine, and how many words follow each.
@@ -32,24 +32,21 @@ const HARMLESS: [(&str, usize); 18] = [
 ];
 
 /// Why this run cannot be warm, in half a sentence; `None`: it may be tried.
-pub fn unfit(spec: &RunSpec, machine: &Machine) -> Option<String> {
+pub fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Option<String> {
     if spec.ready_made.is_some() {
         return Some("a ready-made initrd is the kernel's to unpack".to_owned());
     }
-    if spec.for_pasting {
-        return Some("a command line to paste boots".to_owned());
-    }
-    match machine.transport {
+    match transport {
         Transport::VirtioPci | Transport::Com2 => {}
         Transport::VirtioMmio => {
             return Some("this machine has no PCI, which the guest gets its commands over".to_owned());
         }
         Transport::None => return Some("there is no channel to the guest".to_owned()),
     }
-    if contains(&machine.machine, b"memory-backend=") {
+    if contains(machine, b"memory-backend=") {
         return Some("the machine's memory is taken from elsewhere".to_owned());
     }
-    extra(&machine.extra)
+    extra(&spec.boot.qemu_args)
 }
 
 /// The first of the further arguments that may have a state outside of the machine.
