@@ -16,16 +16,13 @@ test: kernels
 	@tools/setup build run test
 	$(CARGO) test --locked --no-fail-fast
 
-# Only the tests that boot guests, or the same with guests that are restored. A test that cannot boot says why and passes;
-# REQUIRE_VM=1 makes it fail.
-vm vm-warm: kernels
+# Only the tests that boot guests (vm-warm: that restore them; soak: 1,000 warm runs, 200 killed ones). REQUIRE_VM=1: all of them.
+vm-warm: WITH := BOOTLING_WARM=yes
+soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200
+soak: ONLY := --release soak:: -- --nocapture --test-threads 1
+vm vm-warm soak: kernels
 	@tools/setup build run
-	$(if $(filter vm-warm,$@),BOOTLING_WARM=yes) $(CARGO) test --locked --test boot
-
-# A thousand warm runs, and two hundred that are killed at random moments; BOOTLING_SOAK_SEED=N repeats those.
-soak: kernels
-	@tools/setup build run
-	BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200 $(CARGO) test --release --locked --test boot soak:: -- --nocapture --test-threads 1
+	$(WITH) $(CARGO) test --locked --test boot $(ONLY)
 
 kernels:
 	@tools/setup kernels
