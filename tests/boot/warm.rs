@@ -85,6 +85,23 @@ fn machines_of_every_kind_are_restored() {
 }
 
 #[test]
+fn a_guest_that_talks_over_the_second_serial_port_is_restored() {
+    let test = "a_guest_that_talks_over_the_second_serial_port";
+    if Kernel::Generic61.or_skip(test).is_none() {
+        return;
+    }
+    // Debian's driver for virtio ports is a module, and an image alone has none.
+    let image = Kernel::Generic61.image();
+    for _ in 0..3 {
+        let program = Program::new().args(["run", "--warm", "--kernel"]).arg(&image).stdin("over here\n");
+        let (done, verdict) = program.json(["--run", "cat; exit 6"]);
+        let done = done.exits(6);
+        assert_eq!(done.text(), "over here\n");
+        assert_eq!((&verdict["channel"], &verdict["warm"]), (&"com2".into(), &Value::Bool(true)), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn a_guest_that_was_booted_by_uefi_is_restored() {
     let test = "a_guest_that_was_booted_by_uefi_is_restored";
     if uefi_or_skip(test).is_none() {
@@ -126,6 +143,11 @@ fn modules_load_after_the_guest_is_restored_and_some_before() {
             assert_eq!(done.text(), "3\n/sys/module/dm_mod\n3\n", "{kernel:?}");
         }
     }
+    // A guest that has to boot loads both kinds, too.
+    let options =
+        ["--warm", "--machine", "microvm", "--base-kmod", "dm_mod", "--kmod", "loop max_loop=3", "--run", line];
+    let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
+    assert_eq!(program.args(options).done().exits(0).text(), "3\n/sys/module/dm_mod\n3\n");
     // One that refuses ends the run, as in a guest that boots.
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     let done = program.args(["--warm", "--kmod", "loop max_loop=nonsense", "--", "true"]).done().exits(125);
