@@ -40,7 +40,15 @@ pub struct RunArgs {
     ready_made: Option<PathBuf>,
     /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
     /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. See `bootling warm --help`.
-    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "yes",
+        env = "BOOTLING_WARM"
+    )]
     warm: Option<WarmArg>,
     /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", requires = "warm", value_parser = module_parser())]
@@ -78,6 +86,8 @@ pub enum WarmArg {
     Yes,
     /// From a new snapshot
     Fresh,
+    /// Boot, whatever BOOTLING_WARM says
+    No,
 }
 
 /// What `-h` ends with, and `--help` goes on from.
@@ -161,7 +171,7 @@ impl RunArgs {
             env: self.env.clone(),
             for_pasting: self.print_command,
             warm: match self.warm {
-                None => Warm::No,
+                None | Some(WarmArg::No) => Warm::No,
                 Some(WarmArg::Yes) => Warm::Yes,
                 Some(WarmArg::Fresh) => Warm::Fresh,
             },
