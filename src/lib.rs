@@ -25,6 +25,20 @@
 //! built from `stubs/init` and embedded) and [`disk`] (what stands on a PC's disks, as plain values: tables, FAT, PE, the
 //! boot sector).
 //! `tests/layering.rs` holds the order.
+//!
+//! For Rust programs, tests above all, there is [`Vm`]: a guest that boots once, or is restored, and runs command after
+//! command, each with an [`Output`]. `kernel` is an image file, a build tree or a package, `cache` a directory of the user's:
+//!
+//! ```no_run
+//! # fn in_a_guest(kernel: &std::path::Path, cache: &std::path::Path) -> Result<(), bootling::VmError> {
+//! let mut vm = bootling::Vm::builder().kernel(kernel).cache(cache).start()?;
+//! let output = vm.run(["uname", "-s"])?;
+//! assert!(output.success(), "{output:?}");
+//! assert_eq!(output.text(), "Linux\n");
+//! assert_eq!(vm.shell("exit 3")?.status(), Some(3));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod arch;
 pub mod boot;
@@ -43,3 +57,7 @@ pub mod verdict;
 pub mod vm;
 pub mod watch;
 pub mod write;
+
+pub use spec::Accel;
+pub use verdict::Outcome;
+pub use vm::{Builder, Command, Output, Vm, VmError};

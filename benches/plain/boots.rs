@@ -78,28 +78,35 @@ fn pvh(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Bo
 /// What somebody types, from start to end: `bootling run -- true`, without and with `--fast-boot`, against QEMU with a
 /// bzImage, an initrd that powers off at once, and the devices that QEMU adds by itself.
 fn runs(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Box<dyn Error>> {
-    let (plain, _) = bench.plain_modules(subject.package)?;
-    let image = powers_off(bench)?;
-    let bzimage = plain.join("image");
-    let theirs = || {
-        let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-m", "1024", "-nographic", "-no-reboot", "-append", "console=ttyS0 panic=-1"]);
-        command.arg("-kernel").arg(&bzimage).arg("-initrd").arg(&image);
-        command
-    };
+    prepare_plain(bench, subject.package)?;
     for (what, options) in [("run -- true", [].as_slice()), ("run --fast-boot -- true", &["--fast-boot"])] {
         let ours = || {
             let mut command = bench.bootling();
             command.args(["run", "--accel", "tcg", "--kernel"]).arg(subject.package).args(options).args(["--", "true"]);
             command
         };
-        let (ours, theirs) = in_turn(TIMES, ours, theirs)?;
+        let (ours, theirs) = in_turn(TIMES, ours, || plain_boot(bench, subject.package))?;
         // The goal is for the kernel as it is.
         let met = theirs.median() / ours.median() >= subject.faster;
         let goal = options.is_empty().then_some(Goal { text: subject.goal, met });
         table.time(&format!("{what}, {}", subject.name), &ours, Some(&theirs), String::new(), goal);
     }
     Ok(())
+}
+
+/// The plain way of a boot: what somebody types who has nothing but QEMU. What is missing shows when it is run.
+pub fn plain_boot(bench: &Bench, package: &Path) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-accel", "tcg", "-m", "1024", "-nographic", "-no-reboot", "-append", "console=ttyS0 panic=-1"]);
+    let bzimage = bench.dir.join(package.file_stem().unwrap_or_default()).join("image");
+    command.arg("-kernel").arg(bzimage).arg("-initrd").arg(bench.dir.join("off.img"));
+    command
+}
+
+/// Makes what [`plain_boot`] boots.
+pub fn prepare_plain(bench: &Bench, package: &Path) -> Result<(), Box<dyn Error>> {
+    bench.plain_modules(package)?;
+    powers_off(bench).map(drop)
 }
 
 /// An initrd that powers off at once.

@@ -9,6 +9,7 @@ mod builds;
 mod disks;
 mod sample;
 mod table;
+mod warm;
 
 use std::env;
 use std::error::Error;
@@ -22,8 +23,13 @@ use table::Table;
 type Measure = fn(&Bench, &mut Table) -> Result<(), Box<dyn Error>>;
 
 /// All that is measured, in the table's order. Warm runs are measured right after the cold ones that they stand against.
-const GROUPS: [(&str, Measure); 4] =
-    [("builds", builds::measure), ("disks", disks::measure), ("stamp", disks::stamp), ("boots", boots::measure)];
+const GROUPS: [(&str, Measure); 5] = [
+    ("builds", builds::measure),
+    ("disks", disks::measure),
+    ("stamp", disks::stamp),
+    ("boots", boots::measure),
+    ("warm", warm::measure),
+];
 
 /// What all measurements share.
 struct Bench {

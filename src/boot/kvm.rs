@@ -69,26 +69,24 @@ fn explain_open(errno: i32) -> String {
 
 /// Runs the guest in a thread, so that a vCPU that never returns cannot hang us.
 fn run_with_patience(kvm: Kvm) -> Result<(), NoKvm> {
-    let kick = rustix::process::Signal::USR1.as_raw();
-    // The signal only has to interrupt the ioctl; what the handler sets is not read.
-    let handler = signal_hook::flag::register(kick, Arc::new(AtomicBool::new(false)))
-        .map_err(|error| NoKvm(format!("preparing to interrupt a virtual CPU: {error}")))?;
     let (tell, answer) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         // The receiver may have lost patience.
         drop(tell.send(run(&kvm)));
     });
-    let result = match answer.recv_timeout(PATIENCE) {
+    match answer.recv_timeout(PATIENCE) {
         Ok(result) => result,
         Err(RecvTimeoutError::Disconnected) => Err(NoKvm("the probe itself failed".to_owned())),
         Err(RecvTimeoutError::Timeout) => {
-            // Where even this fails the thread ends with the process.
-            drop(sys::interrupt_thread(&thread, kick));
+            // The signal only has to interrupt the ioctl; what the handler sets is not read. It is caught from here on and
+            // not before: signals are those of whoever has us as a library. Where even this fails the thread ends with
+            // the process.
+            let kick = rustix::process::Signal::USR1.as_raw();
+            let caught = signal_hook::flag::register(kick, Arc::new(AtomicBool::new(false)));
+            drop(caught.and_then(|_| sys::interrupt_thread(&thread, kick)));
             Err(NoKvm(format!("KVM creates machines, but guest code did not finish within {PATIENCE:?}")))
         }
-    };
-    signal_hook::low_level::unregister(handler);
-    result
+    }
 }
 
 /// One machine, one vCPU, at most [`ROUNDS`] rounds.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::boot::firmware::Firmware;
-use crate::boot::machine::{Accelerator, Machine};
+use crate::boot::machine::Machine;
 use crate::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef};
+use crate::vm::limits;
 
 /// The machine, whatever it boots.
 #[derive(Debug, Clone, Args)]
@@ -113,11 +113,7 @@ impl MachineArgs {
 
     /// The limit on the whole.
     pub fn limit(&self, machine: &Machine, interactive: bool) -> Option<Duration> {
-        let minutes = match machine.accelerator {
-            Accelerator::Kvm => 10,
-            Accelerator::Tcg => 30,
-        };
-        let total = (!interactive).then(|| Duration::from_secs(minutes * 60));
+        let total = (!interactive).then(|| limits::total(machine));
         self.timeout.map_or(total, |limit| limit.0)
     }
 }
@@ -140,16 +136,7 @@ impl BootArgs {
 
     /// The limits for this machine: total, and to pid 1's first word.
     pub fn limits(&self, machine: &Machine, interactive: bool) -> (Option<Duration>, Option<Duration>) {
-        // OVMF alone takes as long as a kernel, which is then unpacked in the guest.
-        let slowly = match machine.firmware {
-            Firmware::Direct | Firmware::Bios(_) => 1,
-            Firmware::Uefi(_) => 2,
-        };
-        let minutes = match machine.accelerator {
-            Accelerator::Kvm => slowly,
-            Accelerator::Tcg => 5 * slowly,
-        };
-        let boot = Some(Duration::from_secs(minutes * 60));
+        let boot = Some(limits::boot(machine));
         (self.machine.limit(machine, interactive), self.boot_timeout.map_or(boot, |limit| limit.0))
     }
 }

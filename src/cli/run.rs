@@ -1,5 +1,6 @@
 //! `bootling run`: build in memory, boot, run the command, exit with its status.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge};
 use crate::vm::warm::{Age, Warm};
-use crate::vm::{self, Inputs, Listener, Prepared, Ran, RunSpec, VmError};
+use crate::vm::{self, Cwd, Inputs, Listener, Prepared, Ran, RunSpec, VmError};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -39,11 +40,12 @@ pub struct RunArgs {
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     ready_made: Option<PathBuf>,
     /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
-    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. See `bootling warm --help`.
+    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. Watching does so by itself, unless this is
+    /// `no`. See `bootling warm --help`.
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     warm: Option<WarmArg>,
     /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
-    #[arg(long, value_name = "NAME [PARAM=VALUE...]", requires = "warm", value_parser = module_parser())]
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
     base_kmod: Vec<ModuleRequest>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
@@ -57,17 +59,17 @@ pub struct RunArgs {
     /// Answer `git bisect run`: 0 good, 1 bad whatever went wrong in the guest, 125 where that could not be found out, 128
     /// and above to stop. See Bisecting below.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["watch", "watch_exec", "watch_path", "print_command"])]
-    bisect: bool,
+    pub(super) bisect: bool,
     #[command(flatten)]
     pub(super) watching: WatchArgs,
     /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
     #[arg(long, help_heading = "Output")]
-    print_command: bool,
+    pub(super) print_command: bool,
     /// Say nothing but what the command says and why there is no verdict.
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
     /// The program to run, from this machine, and its arguments, exactly as given.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -78,6 +80,8 @@ pub enum WarmArg {
     Yes,
     /// From a new snapshot
     Fresh,
+    /// Boot, as without --warm; watching restores without being told
+    No,
 }
 
 /// What `-h` ends with, and `--help` goes on from.
@@ -145,11 +149,27 @@ impl RunArgs {
         }
     }
 
+    /// Whether to use snapshots: who goes again and again does, unless told otherwise.
+    fn warm(&self) -> Warm {
+        match self.warm {
+            Some(WarmArg::Yes) => Warm::Yes,
+            Some(WarmArg::Fresh) => Warm::Fresh,
+            Some(WarmArg::No) => Warm::No,
+            None if self.watching.is_wanted() => Warm::Yes,
+            None => Warm::No,
+        }
+    }
+
     /// Everything that was asked for.
     fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
         anyhow::ensure!(
             self.initrd.run.is_none() || self.command.is_empty(),
             "taking both --run LINE and COMMAND: give one of them"
+        );
+        let warm = self.warm();
+        anyhow::ensure!(
+            warm != Warm::No || self.base_kmod.is_empty(),
+            "loading --base-kmod before the guest is saved: without --warm none is; --kmod loads it"
         );
         let what = self.wanted();
         let tty = self.tty || (what == RunWhat::Shell && on_terminal);
@@ -160,12 +180,11 @@ impl RunArgs {
             ready_made: self.ready_made.clone(),
             env: self.env.clone(),
             for_pasting: self.print_command,
-            warm: match self.warm {
-                None => Warm::No,
-                Some(WarmArg::Yes) => Warm::Yes,
-                Some(WarmArg::Fresh) => Warm::Fresh,
-            },
+            warm,
             base_modules: self.base_kmod.clone(),
+            cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
+            term: std::env::var_os("TERM"),
+            cache: None,
         })
     }
 }
@@ -323,18 +342,27 @@ impl<'a> Ready<'a> {
 pub(super) struct Teller {
     quiet: bool,
     progress: Progress,
+    /// What was told in this round, and in the one before.
+    told: [BTreeSet<String>; 2],
 }
 
 impl Teller {
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, progress: Progress::new(quiet) }
+        Self { quiet, progress: Progress::new(quiet), told: Default::default() }
+    }
+
+    /// Another round: what the last one told need not be told again.
+    pub fn begin(&mut self) {
+        self.told.swap(0, 1);
+        self.told[0].clear();
     }
 }
 
 impl Listener for Teller {
     fn note(&mut self, text: &str) {
         self.progress.clear();
-        if !self.quiet {
+        let is_known = self.told[1].contains(text);
+        if self.told[0].insert(text.to_owned()) && !is_known && !self.quiet {
             output::note(text);
         }
     }

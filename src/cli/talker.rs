@@ -10,10 +10,8 @@ use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, 
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::spec::ConsoleTo;
+use crate::vm::limits;
 use crate::vm::warm::Talk;
-
-/// How long a guest may take to be restored, on the slowest of hosts.
-const RESTORE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Talks with guests over this process's own streams.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ impl Talk for Talker {
             (_, Foreground::Console) => None,
             (Opening::Boot | Opening::Base, _) => self.boot_timeout,
             // What does not answer by then never will.
-            (Opening::Command { .. }, _) => self.boot_timeout.map(|limit| limit.min(RESTORE_LIMIT)),
+            (Opening::Command { .. }, _) => self.boot_timeout.map(|limit| limit.min(limits::RESTORE)),
         };
         let settings = Settings {
             timeout: self.timeout,

@@ -48,6 +48,11 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
+    /// As `--watch`.
+    pub fn want(&mut self) {
+        self.watch = true;
+    }
+
     /// Whether there is to be more than one round.
     pub fn is_wanted(&self) -> bool {
         self.watch || self.watch_exec.is_some() || !self.watch_path.is_empty()
@@ -58,6 +63,7 @@ impl WatchArgs {
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     ensure!(args.wanted() != RunWhat::Shell, "watching a shell: give a COMMAND or --run LINE");
     ensure!(!args.tty, "watching a command on a terminal: leave -t out");
+    ensure!(!args.bisect && !args.print_command, "watching with --bisect or --print-command: leave that out");
     // One round would eat what was meant for all of them.
     let nothing = File::open("/dev/null").context("opening /dev/null")?;
     rustix::stdio::dup2_stdin(nothing).context("replacing standard input")?;
@@ -138,6 +144,7 @@ impl<'a> Session<'a> {
     /// Builds, prepares, boots, tells.
     fn round(&mut self, change: Option<Change>, start: Instant) -> anyhow::Result<Next> {
         self.lines.begin(change, start);
+        self.teller.begin();
         let sources = match &self.build {
             None => Snapshot::of_sources(&self.sources),
             Some(build) => {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::VmError;
+use super::{Cwd, VmError};
 use crate::arch::Arch;
 use crate::boot::machine::Transport;
 use crate::plan::job::{Channel, Job, ModuleToLoad};
@@ -49,22 +49,17 @@ impl Drivers {
     }
 }
 
-/// The two halves of a guest whose first half boots before anybody knows the second.
-#[derive(Debug)]
-pub struct Parts {
-    /// The channel and its drivers.
-    pub base: Composition,
-    /// The command with all it needs: programs, files, the modules that were asked for, the job.
-    pub command: Composition,
+/// The half of a guest that boots before anybody knows its command: the channel and its drivers.
+pub fn base(root: &Root, kernel: &Kernel, drivers: Drivers) -> Result<Composition, VmError> {
+    let mut base = Composition::default();
+    add_modules(&mut base, root, &[], kernel, drivers)?;
+    Ok(base)
 }
 
-impl Parts {
-    /// Resolves both, each for itself: a module that both need is in both.
-    pub fn new(root: &Root, spec: &InitrdSpec, kernel: &Kernel, drivers: Drivers) -> Result<Self, VmError> {
-        let mut base = Composition::default();
-        add_modules(&mut base, root, &[], kernel, drivers)?;
-        Ok(Self { base, command: whole(root, spec, kernel, Drivers::NONE)? })
-    }
+/// The other half: the command with all it needs (programs, files, the modules that were asked for, the job). A module that
+/// both need is in both.
+pub fn command(root: &Root, spec: &InitrdSpec, kernel: &Kernel) -> Result<Composition, VmError> {
+    whole(root, spec, kernel, Drivers::NONE)
 }
 
 /// All of an image that boots in one piece: a module that the channel needs, too, counts as asked for.
@@ -82,7 +77,6 @@ pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition
     composition.job.args = users.command.unwrap_or_else(|| vec!["/bin/sh".into()]);
     composition.job.env = users.env;
     composition.job.tty = spec.run == RunWhat::Shell;
-    composition.job.cwd = working_directory(root, &composition.facts);
     Ok(composition)
 }
 
@@ -111,13 +105,15 @@ fn to_load(load: ModuleLoad) -> ModuleToLoad {
     ModuleToLoad { path: load.path, params: load.params }
 }
 
-/// The command starts where the user is, if the image has that directory: `./test` then works as typed.
-fn working_directory(root: &Root, facts: &[Fact]) -> Option<PathBuf> {
-    if !root.is_host() {
-        return None;
-    }
-    let here = std::env::current_dir().ok()?;
-    let inside = ArchivePath::new(&here);
+/// Where the command starts. Where the user is, if the image has that directory: `./test` then works as typed.
+pub fn working_directory(wanted: &Cwd, root: &Root, facts: &[Fact]) -> Option<PathBuf> {
+    let here = match wanted {
+        Cwd::Root => return None,
+        Cwd::At(there) => return Some(there.clone()),
+        Cwd::Here(_) if !root.is_host() => return None,
+        Cwd::Here(here) => here,
+    };
+    let inside = ArchivePath::new(here);
     let below = |fact: &Fact| {
         let mut at = Some(fact.path.clone());
         while let Some(path) = at {
@@ -128,7 +124,7 @@ fn working_directory(root: &Root, facts: &[Fact]) -> Option<PathBuf> {
         }
         false
     };
-    (!inside.is_root() && facts.iter().any(below)).then_some(here)
+    (!inside.is_root() && facts.iter().any(below)).then(|| here.clone())
 }
 
 /// Adds `NAME=VALUE` settings to a job's environment; a bare `NAME` is taken over from this process, if it is set.
@@ -159,7 +155,7 @@ pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsStrin
 
 #[cfg(test)]
 mod tests {
-    use super::{Composition, Drivers, Parts, whole};
+    use super::{Composition, Drivers, base, command, whole};
     use crate::arch::Arch;
     use crate::boot::machine::Transport;
     use crate::plan::job::Channel;
@@ -220,7 +216,8 @@ mod tests {
         };
         let drivers = Drivers::of(Transport::VirtioPci);
         let whole = whole(&root, &spec, &kernel, drivers.clone()).expect("a whole");
-        let Parts { base, command } = Parts::new(&root, &spec, &kernel, drivers).expect("parts");
+        let base = base(&root, &kernel, drivers).expect("a base");
+        let command = command(&root, &spec, &kernel).expect("a command");
 
         assert_eq!(loads(&whole), [&["virtio_pci.ko", "virtio_console.ko"], &["shared.ko", "asked.ko"]]);
         assert_eq!(loads(&base), [vec!["shared.ko", "virtio_pci.ko", "virtio_console.ko"], vec![]]);

@@ -13,6 +13,7 @@ use crate::plan::PlanError;
 use crate::resolve::kernel::KernelError;
 use crate::resolve::modules::ModuleError;
 use crate::resolve::{RootError, UserlandError};
+use crate::verdict::Outcome;
 use crate::write::WriteError;
 use crate::write::read::ReadError;
 
@@ -50,7 +51,7 @@ pub enum VmError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The next command of a guest is larger than any it can be given.
-    #[error("handing {len} bytes to the guest: it takes {window_mib} MiB at most; start it with more room")]
+    #[error("handing {len} bytes to the guest: it takes {window_mib} MiB at most")]
     Window {
         /// The archive's length.
         len: u64,
@@ -105,6 +106,26 @@ pub enum VmError {
     /// A setting without a name.
     #[error("reading --env {}: a variable has a name", .0.display())]
     Variable(OsString),
+    /// A variable whose name is none.
+    #[error("setting the variable {0:?}: a name is not empty and holds no '='")]
+    Name(OsString),
+    /// A command of no words at all.
+    #[error("running a command: it has no words")]
+    NoCommand,
+    /// A kernel or a machine that can be given one command at most.
+    #[error("keeping a guest for several commands: {0}")]
+    NotKept(String),
+    /// A guest that was not there before its first command.
+    #[error("booting the guest: {}", outcome.sentence().unwrap_or_else(|| "it ended before it had a command".to_owned()))]
+    NotBooted {
+        /// What came of it.
+        outcome: Box<Outcome>,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// A command for a guest that has ended.
+    #[error("running a command in a guest that is gone: {0}")]
+    Gone(String),
     /// No pid 1 for an image of this architecture.
     #[error("building an image for {0}: bootling has no pid 1 for this architecture")]
     NoPid1(Arch),
@@ -125,10 +146,13 @@ impl VmError {
         match self {
             Self::Cache(_) => Some("name a directory of yours in BOOTLING_CACHE_DIR"),
             Self::VmlinuxByFirmware { .. } => Some("name the bzImage of the same build (arch/x86/boot/bzImage)"),
+            Self::Window { .. } => Some("name what is large at the guest's start: it then gets room for it"),
+            Self::NoCommand => Some("give a program and its arguments, or a line for the shell"),
+            Self::NotKept(_) => Some("`Builder::run` boots a guest for a single command"),
+            Self::Gone(_) => Some("`Vm::restart` starts it again"),
             Self::Root(_)
             | Self::Kernel(_)
             | Self::Machine(_)
-            | Self::Window { .. }
             | Self::Qemu(_)
             | Self::Firmware(_)
             | Self::Userland(_)
@@ -141,6 +165,8 @@ impl VmError {
             | Self::ForeignInitrd { .. }
             | Self::NoEfiStub { .. }
             | Self::Variable(_)
+            | Self::Name(_)
+            | Self::NotBooted { .. }
             | Self::NoPid1(_)
             | Self::UnknownArch => None,
         }

@@ -30,8 +30,6 @@ pub fn plan(
     }
     let Composition { mut facts, mut job, notes } = composition;
     job.block_devices = block_devices;
-    // Where the image was built is no property of it.
-    job.cwd = None;
     facts.push(init(image));
     facts.extend(job.facts()?);
     Ok((Plan::from_facts(facts)?, notes))

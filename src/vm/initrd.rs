@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::compose::{Composition, Drivers, add_modules, set_environment, whole};
+use super::compose::{Composition, Drivers, add_modules, set_environment, whole, working_directory};
 use super::{Listener, RunSpec, VmError, ready_made};
 use crate::arch::Arch;
 use crate::boot::machine::{MachineError, Transport};
@@ -11,7 +11,7 @@ use crate::plan::job::init;
 use crate::plan::{CheckedPlan, Plan, Purpose};
 use crate::resolve::Root;
 use crate::resolve::kernel::Kernel;
-use crate::spec::{ModuleRequest, RunWhat};
+use crate::spec::{InitrdSpec, ModuleRequest, RunWhat};
 use crate::write;
 
 /// What guests are called.
@@ -38,24 +38,29 @@ pub(super) fn make(
     if let Some(path) = &spec.ready_made {
         return ready_made::make(path, spec, root, kernel, transport, listener);
     }
-    let mut composition = whole(root, &spec.initrd, kernel, Drivers::of(transport))?;
-    settle(&mut composition, spec, listener)?;
+    // What a base would have has to come now, and first, as there.
+    let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
+    let all = InitrdSpec { modules, ..spec.initrd.clone() };
+    let mut composition = whole(root, &all, kernel, Drivers::of(transport))?;
+    settle(&mut composition, root, spec, listener)?;
     let plan = plan(composition, kernel.arch, Purpose::Image)?;
     Ok(Made { initrd: write::memfd::memfd(&plan, 0)?, transport })
 }
 
-/// What depends on this run rather than on the image: terminal and environment. Tells the notes.
+/// What depends on this run rather than on the image: terminal, environment, directory. Tells the notes.
 pub(super) fn settle(
     composition: &mut Composition,
+    root: &Root,
     spec: &RunSpec,
     listener: &mut dyn Listener,
 ) -> Result<(), VmError> {
     composition.job.hostname = Some(HOSTNAME.into());
     composition.job.tty = spec.boot.tty || (spec.for_pasting && spec.initrd.run == RunWhat::Shell);
+    composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
     if spec.boot.tty
-        && let Some(term) = std::env::var_os("TERM")
+        && let Some(term) = &spec.term
     {
-        composition.job.env.push(("TERM".into(), term));
+        composition.job.env.push(("TERM".into(), term.clone()));
     }
     set_environment(&mut composition.job, &spec.env)?;
     for note in &composition.notes {

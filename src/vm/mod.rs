@@ -1,18 +1,26 @@
 //! A guest from what is wanted to what QEMU can be started with: kernel, machine, and an initrd in memory.
 //!
-//! [`prepare()`] is what `bootling run` does before QEMU starts; [`image`] is what `bootling build` does before it writes.
+//! [`prepare()`] is what `bootling run` does before QEMU starts, [`run()`] is the rest; [`image`] is what `bootling build`
+//! does before it writes. [`Vm`] is all of it for Rust programs, tests above all.
 //! Prints nothing: what a person may want to hear goes to a [`Listener`]. Refuses what cannot be booted, with the stages'
 //! own errors in one [`VmError`].
 
+mod builder;
+mod command;
 pub mod compose;
 mod error;
+mod handle;
 pub mod image;
 mod initrd;
 mod inputs;
+pub mod limits;
 mod listener;
+mod output;
 pub mod prepare;
 mod ready_made;
+mod recorder;
 mod run;
+mod stay;
 pub mod warm;
 
 use std::ffi::OsString;
@@ -20,9 +28,13 @@ use std::path::PathBuf;
 
 use crate::spec::{BootSpec, InitrdSpec, KernelRef, ModuleRequest};
 
+pub use self::builder::Builder;
+pub use self::command::Command;
 pub use self::error::VmError;
+pub use self::handle::Vm;
 pub use self::inputs::Inputs;
 pub use self::listener::{Listener, Silent};
+pub use self::output::Output;
 pub use self::prepare::{Prepared, Unprepared, Way, prepare};
 pub use self::run::{Ran, run};
 pub use self::warm::Warm;
@@ -46,4 +58,22 @@ pub struct RunSpec {
     pub warm: Warm,
     /// Modules that a guest is to have before it is saved.
     pub base_modules: Vec<ModuleRequest>,
+    /// The directory the command starts in.
+    pub cwd: Cwd,
+    /// `TERM` for a command that has a terminal.
+    pub term: Option<OsString>,
+    /// Where what is slow to make is kept; `None`: where the environment says (see [`crate::cache::Cache::open`]).
+    pub cache: Option<PathBuf>,
+}
+
+/// The directory a command starts in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Cwd {
+    /// `/`.
+    #[default]
+    Root,
+    /// This one, which a person is in: `/` where the image has no such directory.
+    Here(PathBuf),
+    /// This one of the guest's: `/` where it is not there, which pid 1 tells.
+    At(PathBuf),
 }

@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::compose::{Drivers, Parts};
+use super::compose::{self, Drivers};
 use super::initrd::{self, Made};
 use super::warm::fit::unfit;
 use super::warm::{self, Base, Warm};
@@ -20,7 +20,7 @@ use crate::boot::machine::{
     is_microvm, machine_for, memory_for,
 };
 use crate::boot::qemu::Qemu;
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, DEFAULT_LIMIT, Key};
 use crate::pid1;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
@@ -136,38 +136,22 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
 
 /// Prepares what is found below `root`, and adds to `inputs` what is found elsewhere.
 fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
-    let cache = Cache::open()?;
-    let (kernel, image, kind) = find_kernel(root, spec, &cache, listener)?;
-    inputs.extend([kernel.image.as_path()]);
-    let platform = Platform::find(spec, &kernel, &cache, listener)?;
-    inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
-    let transport = transport(&kernel, root, &platform.machine);
-    let cold = match spec.warm {
-        Warm::No => None,
+    let found = Found::find(root, spec, inputs, listener)?;
+    match spec.warm {
+        Warm::No => {}
         // It is for a person to boot.
-        Warm::Yes | Warm::Fresh if spec.for_pasting => None,
-        Warm::Yes | Warm::Fresh => {
-            let warm = restorable(root, spec, (&kernel, &image, kind), &platform, transport, &cache, listener)?;
-            match warm {
-                Ok(restore) => {
-                    let machine = restore.base.machine.clone();
-                    let way = Way::Restore(Box::new(restore));
-                    return Ok(Prepared {
-                        machine,
-                        image,
-                        kernel: kernel.origin,
-                        way,
-                        inputs: Inputs::default(),
-                        cache,
-                    });
-                }
-                Err(why) => Some(why),
+        Warm::Yes | Warm::Fresh if spec.for_pasting => {}
+        Warm::Yes | Warm::Fresh => match found.restorable(root, spec, listener)? {
+            Ok(restore) => {
+                let Found { kernel, image, cache, .. } = found;
+                let machine = restore.base.machine.clone();
+                let way = Way::Restore(Box::new(restore));
+                return Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache });
             }
-        }
-    };
-    if let Some(why) = cold {
-        listener.note(&format!("booting cold: {why}"));
+            Err(why) => listener.note(&format!("booting cold: {why}")),
+        },
     }
+    let Found { kernel, image, platform, transport, cache, .. } = found;
     let Made { initrd, transport } = initrd::make(spec, root, &kernel, transport, listener)?;
     let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
     let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
@@ -175,31 +159,79 @@ fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Li
     Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
 }
 
-/// The two halves of a guest that is restored, or why it has to boot.
-fn restorable(
-    root: &Root,
-    spec: &RunSpec,
-    (kernel, image, kind): (&Kernel, &Path, ImageKind),
-    platform: &Platform,
-    transport: Transport,
-    cache: &Cache,
-    listener: &mut dyn Listener,
-) -> Result<Result<Restore, String>, VmError> {
-    if let Some(why) = unfit(spec, &platform.machine, transport) {
-        return Ok(Err(why));
+/// What a run is made from, whatever its command.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The kernel.
+    pub(super) kernel: Kernel,
+    /// The image of it that starts fastest.
+    pub(super) image: PathBuf,
+    /// That image's kind.
+    pub(super) kind: ImageKind,
+    /// What runs it.
+    pub(super) platform: Platform,
+    /// The way its pid 1 could talk.
+    pub(super) transport: Transport,
+    /// Where what is slow to make is kept.
+    pub(super) cache: Cache,
+}
+
+impl Found {
+    /// Finds it, and adds to `inputs` what is not below the root.
+    pub(super) fn find(
+        root: &Root,
+        spec: &RunSpec,
+        inputs: &mut Inputs,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, VmError> {
+        let cache = match &spec.cache {
+            None => Cache::open()?,
+            Some(directory) => Cache::at(directory, DEFAULT_LIMIT)?,
+        };
+        let found = find_kernel(root, spec, &cache, listener);
+        inputs.add_tree(spec, found.as_ref().ok().map(|(kernel, ..)| kernel.image.as_path()));
+        let (kernel, image, kind) = found?;
+        inputs.extend([kernel.image.as_path()]);
+        let platform = Platform::find(spec, &kernel, &cache, listener)?;
+        inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
+        let transport = transport(&kernel, root, &platform.machine);
+        Ok(Self { kernel, image, kind, platform, transport, cache })
     }
-    let mut parts = Parts::new(root, &spec.initrd, kernel, Drivers::of(transport))?;
-    initrd::settle(&mut parts.command, spec, listener)?;
-    let payload = initrd::payload(parts.command)?;
-    let len = write::newc::len(&payload, &write::Options { align: true, mtime: 0 });
-    let machine = platform.clone().machine(&spec.boot, len, transport)?;
-    let window_mib = warm::base::window_mib(len);
-    let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
-    let initrd = initrd::base(parts.base, root, kernel, &spec.base_modules, window_mib << 20)?;
-    let base =
-        Base { machine, image: image.to_owned(), kind, kernel: kernel.origin.clone(), initrd, modules, window_mib };
-    let key = base.key(cache)?;
-    Ok(Ok(Restore { base, key, payload }))
+
+    /// The two halves of a guest that is restored, or why it has to boot.
+    pub(super) fn restorable(
+        &self,
+        root: &Root,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> Result<Result<Restore, String>, VmError> {
+        if let Some(why) = unfit(spec, &self.platform.machine, self.transport) {
+            return Ok(Err(why));
+        }
+        let payload = self.payload(root, spec, listener)?;
+        let len = write::newc::len(&payload, &write::Options { align: true, mtime: 0 });
+        let machine = self.platform.clone().machine(&spec.boot, len, self.transport)?;
+        let window_mib = warm::base::window_mib(len);
+        let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
+        let drivers = compose::base(root, &self.kernel, Drivers::of(self.transport))?;
+        let initrd = initrd::base(drivers, root, &self.kernel, &spec.base_modules, window_mib << 20)?;
+        let (image, kind, kernel) = (self.image.clone(), self.kind, self.kernel.origin.clone());
+        let base = Base { machine, image, kind, kernel, initrd, modules, window_mib };
+        let key = base.key(&self.cache)?;
+        Ok(Ok(Restore { base, key, payload }))
+    }
+
+    /// A command with all it needs, for a guest that is up.
+    pub(super) fn payload(
+        &self,
+        root: &Root,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> Result<CheckedPlan, VmError> {
+        let mut command = compose::command(root, &spec.initrd, &self.kernel)?;
+        initrd::settle(&mut command, root, spec, listener)?;
+        initrd::payload(command)
+    }
 }
 
 /// The kernel that is wanted, and the image of it that starts fastest, with its kind.

@@ -49,7 +49,7 @@ pub(super) fn make(
     }
     add_modules(&mut composition, root, &spec.initrd.modules, kernel, Drivers::of(transport))?;
     move_modules(&mut composition);
-    settle(&mut composition, spec, listener)?;
+    settle(&mut composition, root, spec, listener)?;
     take_over(&mut composition.job, job, &spec.initrd.run);
     let plan = plan(composition, kernel.arch, Purpose::Overlay)?;
     rewind(&mut file, path)?;

@@ -97,7 +97,7 @@ fn warm(
 }
 
 /// Why a guest never came back to life, if it did not, and nobody wanted that.
-fn unrestored(transcript: &Transcript) -> Option<String> {
+pub(super) fn unrestored(transcript: &Transcript) -> Option<String> {
     let mut why = None;
     for event in &transcript.events {
         match event {

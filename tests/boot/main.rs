@@ -19,6 +19,7 @@ mod firmware;
 mod hostile;
 mod interactive;
 mod killed;
+mod library;
 mod nested;
 mod plain;
 mod proof;

@@ -72,8 +72,10 @@ pub struct Waits {
     pub len: u64,
     /// The program that QEMU must be, where that could be told.
     pub program: Option<String>,
-    /// How old its snapshot is; `None`: it could not be saved, which was told.
+    /// How old its snapshot is; `None`: there is none.
     pub age: Option<Age>,
+    /// Its window, for what follows.
+    pub window: OwnedFd,
 }
 
 /// Why there is no such guest.
@@ -202,9 +204,8 @@ impl Base {
         let bytes = self.machine.memory_mib << 20;
         let making = || VmError::io("making", "the guest's memory");
         let ram = memory::empty("ram", bytes).map_err(making())?;
-        let window = memory::empty("window", self.window_mib << 20).map_err(making())?;
+        let window = self.window()?;
         let handed = |memory: &OwnedFd| memory.try_clone().map_err(making());
-        memory::write(&window, MAGIC).map_err(making())?;
         let shared = Ram::Shared(Artefact::Open(handed(&ram)?));
         let (mut guest, transcript) = self.boot(handed(&window)?, shared, talk)?;
         std::thread::sleep(SETTLING);
@@ -224,7 +225,24 @@ impl Base {
         let kept = if guest.is_wrapped() { Err(WRAPPED.to_owned()) } else { kept };
         let len = self.fill(&window, payload)?;
         let program = guest.program();
-        Ok((Waits { guest, orders: snapshot::goes_on(), len, program, age: Some(Age::default()) }, kept))
+        let age = Some(Age::default());
+        Ok((Waits { guest, orders: snapshot::goes_on(), len, program, age, window }, kept))
+    }
+
+    /// A window that nothing was put into yet.
+    fn window(&self) -> Result<OwnedFd, VmError> {
+        let making = || VmError::io("making", "the guest's window");
+        let window = memory::empty("window", self.window_mib << 20).map_err(making())?;
+        memory::write(&window, MAGIC).map_err(making())?;
+        Ok(window)
+    }
+
+    /// Boots it until it waits, and saves nothing.
+    pub fn boot_once(&self, talk: &mut dyn Talk) -> Result<Waits, NotWarm> {
+        let window = self.window()?;
+        let theirs = window.try_clone().map_err(VmError::io("making", "the guest's window"))?;
+        let (guest, _) = self.boot(theirs, Ram::Anonymous, talk)?;
+        Ok(Waits { guest, orders: Vec::new(), len: 0, program: None, age: None, window })
     }
 
     /// Puts an archive into a window that a guest has already.
@@ -249,12 +267,13 @@ impl Base {
             };
             let ram =
                 Ram::Restored { ram: Artefact::Open(snapshot.ram.try_clone()?.into()), state: Artefact::Open(state) };
-            let warm = Waiting { window: Artefact::Open(window), window_mib: self.window_mib, ram };
+            let theirs = Artefact::Open(window.try_clone()?);
+            let warm = Waiting { window: theirs, window_mib: self.window_mib, ram };
             let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(standin::initrd()?));
             let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
             guest.state = Some(feed);
             let program = snapshot.about.program.clone();
-            Ok(Waits { guest, orders, len, program, age: Some(snapshot.age()) })
+            Ok(Waits { guest, orders, len, program, age: Some(snapshot.age()), window })
         };
         start().map_err(VmError::io("starting", "QEMU"))
     }

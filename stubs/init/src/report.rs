@@ -9,6 +9,7 @@ use crate::input::Input;
 use crate::job::Job;
 use crate::line::Line;
 use crate::modules::Modules;
+use crate::path::Path;
 use crate::prepare::{prepare, taint, wait_for_block_devices};
 use crate::proto::VERSION;
 use crate::proto::frame::{Ended, Failure, SEED, ToGuest, ToHost, Usage};
@@ -16,7 +17,7 @@ use crate::proto::job::PATH;
 use crate::relay::{Outcome, Relay};
 use crate::signals::Signals;
 use crate::syscall::Errno;
-use crate::syscall::file::sync;
+use crate::syscall::file::{remove, sync};
 use crate::syscall::process::{Stop, SystemName, kill_all, set_clock, uptime};
 use crate::unpack::unpack;
 use crate::window::Window;
@@ -65,6 +66,8 @@ fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64) -> Resul
     if let Some(what) = unfit(job, modules) {
         return fail(channel, &what).map(|()| None);
     }
+    // The next job takes its place; in a restored guest each system call is translated anew.
+    let _ = Path::join(&[PATH.as_bytes()]).map(|path| remove(path.as_c()));
     match Window::open(len) {
         Ok(window) => channel.send(&ToHost::Ready).map(|()| Some(window)),
         Err(errno) => fail(channel, &Unfit { what: Failure::Window, errno, subject: b"mapping it" }).map(|()| None),
