@@ -161,7 +161,7 @@ impl RunArgs {
     }
 
     /// Everything that was asked for.
-    fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
+    pub(super) fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
         anyhow::ensure!(
             self.initrd.run.is_none() || self.command.is_empty(),
             "taking both --run LINE and COMMAND: give one of them"
@@ -247,7 +247,8 @@ pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
 /// The verdict, where there was a boot.
 fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     let mut teller = Teller::new(args.quiet);
-    let ready = Ready::prepare(args, start, &mut Inputs::default(), &mut teller)?;
+    let spec = args.spec(on_terminal())?;
+    let ready = Ready::prepare(args, spec, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
         return print_command(&ready.prepared).map(|()| None);
     }
@@ -276,16 +277,15 @@ impl<'a> Ready<'a> {
     /// Builds all that QEMU needs. What it is made from goes to `inputs`, even where it cannot be made.
     pub fn prepare(
         args: &'a RunArgs,
+        spec: RunSpec,
         start: Instant,
         inputs: &mut Inputs,
         teller: &mut Teller,
     ) -> anyhow::Result<Self> {
-        let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let spec = args.spec(on_terminal)?;
         match vm::prepare(&spec, teller) {
             Ok(prepared) => {
                 inputs.clone_from(&prepared.inputs);
-                Ok(Self { args, start, spec, prepared, on_terminal })
+                Ok(Self { args, start, spec, prepared, on_terminal: on_terminal() })
             }
             Err(failed) => {
                 *inputs = failed.inputs;
@@ -336,6 +336,11 @@ impl<'a> Ready<'a> {
             signals: Signals::catch().context("catching signals")?,
         })
     }
+}
+
+/// Whether a person sits before us.
+fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
 /// Tells people what goes on before the boot.

@@ -26,7 +26,7 @@ use crate::boot::signals::{Signals, ends};
 use crate::cache::Cache;
 use crate::spec::RunWhat;
 use crate::verdict::{Outcome, code};
-use crate::vm::Inputs;
+use crate::vm::{Inputs, RunSpec, Warm};
 use crate::watch::{Blind, Build, Built, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
 
 /// How often a guest that is to end is told so.
@@ -89,6 +89,8 @@ enum Next {
 
 struct Session<'a> {
     args: &'a RunArgs,
+    /// What each round runs.
+    spec: RunSpec,
     build: Option<Build>,
     sources: Sources,
     products: Products,
@@ -125,6 +127,8 @@ impl<'a> Session<'a> {
         sources.leave_out_open(io::stderr());
         Ok(Self {
             args,
+            // Nobody sits before standard input as it is now.
+            spec: args.spec(false)?,
             build: watching.watch_exec.clone().map(Build::new),
             sources,
             products: Products::default(),
@@ -168,8 +172,7 @@ impl<'a> Session<'a> {
         let before = Snapshot::of_inputs(&self.inputs);
         let moment = Moment::now();
         let mut inputs = Inputs::default();
-        // The one place where a round becomes a guest: warm or cold is decided by the arguments.
-        let ready = Ready::prepare(self.args, start, &mut inputs, &mut self.teller);
+        let ready = Ready::prepare(self.args, self.spec.clone(), start, &mut inputs, &mut self.teller);
         if let Some(cache) = &self.cache {
             inputs.leave_out(cache);
         }
@@ -210,6 +213,9 @@ impl<'a> Session<'a> {
             (Ok(Booted { outcome, report, told }), _) => {
                 output::to_stderr(&told);
                 self.lines.tell(&Told::Judged(&outcome), &report)?;
+                if report.warm && self.spec.warm == Warm::Fresh {
+                    self.spec.warm = Warm::Yes;
+                }
             }
             (Err(error), _) => drop(self.fail(&error, false)?),
         }
