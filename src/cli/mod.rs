@@ -109,7 +109,10 @@ pub fn main() -> ExitCode {
 fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
-        Verb::Watch(args) => watch::run(&args, start),
+        Verb::Watch(mut args) => {
+            args.watching.want();
+            run::run(&args, start)
+        }
         Verb::Build(args) => build::run(&args, start),
         Verb::Disk(args) => disk::run(&args, start),
         Verb::Stamp(args) => stamp::run(&args),

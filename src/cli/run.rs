@@ -1,5 +1,6 @@
 //! `bootling run`: build in memory, boot, run the command, exit with its status.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,8 @@ pub struct RunArgs {
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     ready_made: Option<PathBuf>,
     /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
-    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. See `bootling warm --help`.
+    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. Watching does so by itself, unless this is
+    /// `no`. See `bootling warm --help`.
     #[arg(
         long,
         value_enum,
@@ -51,7 +53,7 @@ pub struct RunArgs {
     )]
     warm: Option<WarmArg>,
     /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
-    #[arg(long, value_name = "NAME [PARAM=VALUE...]", requires = "warm", value_parser = module_parser())]
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
     base_kmod: Vec<ModuleRequest>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
@@ -65,17 +67,17 @@ pub struct RunArgs {
     /// Answer `git bisect run`: 0 good, 1 bad whatever went wrong in the guest, 125 where that could not be found out, 128
     /// and above to stop. See Bisecting below.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["watch", "watch_exec", "watch_path", "print_command"])]
-    bisect: bool,
+    pub(super) bisect: bool,
     #[command(flatten)]
     pub(super) watching: WatchArgs,
     /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
     #[arg(long, help_heading = "Output")]
-    print_command: bool,
+    pub(super) print_command: bool,
     /// Say nothing but what the command says and why there is no verdict.
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
     /// The program to run, from this machine, and its arguments, exactly as given.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -86,7 +88,7 @@ pub enum WarmArg {
     Yes,
     /// From a new snapshot
     Fresh,
-    /// Boot, whatever BOOTLING_WARM says
+    /// Boot, whatever BOOTLING_WARM says, and where watching would restore
     No,
 }
 
@@ -155,11 +157,27 @@ impl RunArgs {
         }
     }
 
+    /// Whether to use snapshots: who goes again and again does, unless told otherwise.
+    fn warm(&self) -> Warm {
+        match self.warm {
+            Some(WarmArg::Yes) => Warm::Yes,
+            Some(WarmArg::Fresh) => Warm::Fresh,
+            Some(WarmArg::No) => Warm::No,
+            None if self.watching.is_wanted() => Warm::Yes,
+            None => Warm::No,
+        }
+    }
+
     /// Everything that was asked for.
-    fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
+    pub(super) fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
         anyhow::ensure!(
             self.initrd.run.is_none() || self.command.is_empty(),
             "taking both --run LINE and COMMAND: give one of them"
+        );
+        let warm = self.warm();
+        anyhow::ensure!(
+            warm != Warm::No || self.base_kmod.is_empty(),
+            "loading --base-kmod before the guest is saved: without --warm none is; --kmod loads it"
         );
         let what = self.wanted();
         let tty = self.tty || (what == RunWhat::Shell && on_terminal);
@@ -170,11 +188,7 @@ impl RunArgs {
             ready_made: self.ready_made.clone(),
             env: self.env.clone(),
             for_pasting: self.print_command,
-            warm: match self.warm {
-                None | Some(WarmArg::No) => Warm::No,
-                Some(WarmArg::Yes) => Warm::Yes,
-                Some(WarmArg::Fresh) => Warm::Fresh,
-            },
+            warm,
             base_modules: self.base_kmod.clone(),
             cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
             term: std::env::var_os("TERM"),
@@ -241,7 +255,8 @@ pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
 /// The verdict, where there was a boot.
 fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     let mut teller = Teller::new(args.quiet);
-    let ready = Ready::prepare(args, start, &mut Inputs::default(), &mut teller)?;
+    let spec = args.spec(on_terminal())?;
+    let ready = Ready::prepare(args, spec, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
         return print_command(&ready.prepared).map(|()| None);
     }
@@ -270,16 +285,15 @@ impl<'a> Ready<'a> {
     /// Builds all that QEMU needs. What it is made from goes to `inputs`, even where it cannot be made.
     pub fn prepare(
         args: &'a RunArgs,
+        spec: RunSpec,
         start: Instant,
         inputs: &mut Inputs,
         teller: &mut Teller,
     ) -> anyhow::Result<Self> {
-        let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let spec = args.spec(on_terminal)?;
         match vm::prepare(&spec, teller) {
             Ok(prepared) => {
                 inputs.clone_from(&prepared.inputs);
-                Ok(Self { args, start, spec, prepared, on_terminal })
+                Ok(Self { args, start, spec, prepared, on_terminal: on_terminal() })
             }
             Err(failed) => {
                 *inputs = failed.inputs;
@@ -332,22 +346,36 @@ impl<'a> Ready<'a> {
     }
 }
 
+/// Whether a person sits before us.
+fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Tells people what goes on before the boot.
 pub(super) struct Teller {
     quiet: bool,
     progress: Progress,
+    /// What was told in this round, and in the one before.
+    told: [BTreeSet<String>; 2],
 }
 
 impl Teller {
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, progress: Progress::new(quiet) }
+        Self { quiet, progress: Progress::new(quiet), told: Default::default() }
+    }
+
+    /// Another round: what the last one told need not be told again.
+    pub fn begin(&mut self) {
+        self.told.swap(0, 1);
+        self.told[0].clear();
     }
 }
 
 impl Listener for Teller {
     fn note(&mut self, text: &str) {
         self.progress.clear();
-        if !self.quiet {
+        let is_known = self.told[1].contains(text);
+        if self.told[0].insert(text.to_owned()) && !is_known && !self.quiet {
             output::note(text);
         }
     }

@@ -26,7 +26,7 @@ use crate::boot::signals::{Signals, ends};
 use crate::cache::Cache;
 use crate::spec::RunWhat;
 use crate::verdict::{Outcome, code};
-use crate::vm::Inputs;
+use crate::vm::{Inputs, RunSpec, Warm};
 use crate::watch::{Blind, Build, Built, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
 
 /// How often a guest that is to end is told so.
@@ -48,6 +48,11 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
+    /// As `--watch`.
+    pub fn want(&mut self) {
+        self.watch = true;
+    }
+
     /// Whether there is to be more than one round.
     pub fn is_wanted(&self) -> bool {
         self.watch || self.watch_exec.is_some() || !self.watch_path.is_empty()
@@ -58,6 +63,7 @@ impl WatchArgs {
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     ensure!(args.wanted() != RunWhat::Shell, "watching a shell: give a COMMAND or --run LINE");
     ensure!(!args.tty, "watching a command on a terminal: leave -t out");
+    ensure!(!args.bisect && !args.print_command, "watching with --bisect or --print-command: leave that out");
     // One round would eat what was meant for all of them.
     let nothing = File::open("/dev/null").context("opening /dev/null")?;
     rustix::stdio::dup2_stdin(nothing).context("replacing standard input")?;
@@ -83,6 +89,8 @@ enum Next {
 
 struct Session<'a> {
     args: &'a RunArgs,
+    /// What each round runs.
+    spec: RunSpec,
     build: Option<Build>,
     sources: Sources,
     products: Products,
@@ -119,6 +127,8 @@ impl<'a> Session<'a> {
         sources.leave_out_open(io::stderr());
         Ok(Self {
             args,
+            // Nobody sits before standard input as it is now.
+            spec: args.spec(false)?,
             build: watching.watch_exec.clone().map(Build::new),
             sources,
             products: Products::default(),
@@ -138,6 +148,7 @@ impl<'a> Session<'a> {
     /// Builds, prepares, boots, tells.
     fn round(&mut self, change: Option<Change>, start: Instant) -> anyhow::Result<Next> {
         self.lines.begin(change, start);
+        self.teller.begin();
         let sources = match &self.build {
             None => Snapshot::of_sources(&self.sources),
             Some(build) => {
@@ -161,8 +172,7 @@ impl<'a> Session<'a> {
         let before = Snapshot::of_inputs(&self.inputs);
         let moment = Moment::now();
         let mut inputs = Inputs::default();
-        // The one place where a round becomes a guest: warm or cold is decided by the arguments.
-        let ready = Ready::prepare(self.args, start, &mut inputs, &mut self.teller);
+        let ready = Ready::prepare(self.args, self.spec.clone(), start, &mut inputs, &mut self.teller);
         if let Some(cache) = &self.cache {
             inputs.leave_out(cache);
         }
@@ -203,6 +213,9 @@ impl<'a> Session<'a> {
             (Ok(Booted { outcome, report, told }), _) => {
                 output::to_stderr(&told);
                 self.lines.tell(&Told::Judged(&outcome), &report)?;
+                if report.warm && self.spec.warm == Warm::Fresh {
+                    self.spec.warm = Warm::Yes;
+                }
             }
             (Err(error), _) => drop(self.fail(&error, false)?),
         }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::RunSpec;
-use crate::resolve::Root;
+use crate::resolve::{Root, kernel};
 use crate::spec::KernelRef;
 
 /// Paths of the host, absolute. Links are not followed: what they lead to is a path of its own.
@@ -38,6 +38,15 @@ impl Inputs {
         self.read.extend(root.paths_read());
         self.missed.extend(root.paths_missed());
         self.listed.extend(root.paths_listed());
+    }
+
+    /// Adds what was looked at in a build tree, if that is where the kernel comes from: `image`, where there was one.
+    pub(super) fn add_tree(&mut self, spec: &RunSpec, image: Option<&Path>) {
+        let Some(KernelRef::Named(name)) = &spec.kernel else { return };
+        let directory = Path::new(name);
+        if directory.is_dir() {
+            self.extend(kernel::tree_paths(directory, image).iter().map(PathBuf::as_path));
+        }
     }
 
     /// Adds files as they are on the host.

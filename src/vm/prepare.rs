@@ -188,7 +188,9 @@ impl Found {
             None => Cache::open()?,
             Some(directory) => Cache::at(directory, DEFAULT_LIMIT)?,
         };
-        let (kernel, image, kind) = find_kernel(root, spec, &cache, listener)?;
+        let found = find_kernel(root, spec, &cache, listener);
+        inputs.add_tree(spec, found.as_ref().ok().map(|(kernel, ..)| kernel.image.as_path()));
+        let (kernel, image, kind) = found?;
         inputs.extend([kernel.image.as_path()]);
         let platform = Platform::find(spec, &kernel, &cache, listener)?;
         inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));

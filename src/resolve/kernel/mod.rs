@@ -25,6 +25,7 @@ pub use self::config::Config;
 pub(crate) use self::deb::renew;
 pub use self::error::KernelError;
 pub use self::find::find;
+pub use self::tree::paths as tree_paths;
 pub use self::vmlinux::vmlinux;
 
 /// Parsers of untrusted bytes, for the fuzz targets.

@@ -1,16 +1,26 @@
 //! A kernel build tree (the directory `make` ran in, or `O=`): image, release, configuration and modules as they were built.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Kernel, KernelError, ModuleDir, ModuleLayout, config, image, release};
 
 /// Where an x86 build leaves its images, the one that needs no decompression first.
 const IMAGES: [&str; 3] = ["vmlinux", "arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage"];
+/// What else is read there: its release, its configuration, the names of its modules.
+const FACTS: [&str; 4] = ["include/config/kernel.release", ".config", "modules.order", "modules.builtin"];
 
 /// Whether a directory looks like one.
 pub(super) fn is(directory: &Path) -> bool {
     IMAGES.iter().chain(&["include/config/kernel.release", ".config"]).any(|name| directory.join(name).exists())
+}
+
+/// Every path that says which kernel a directory holds, if it is a build tree, up to the `image` that was found there: with
+/// another file, or none, at one of them, another kernel may be found.
+pub fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
+    let used = IMAGES.iter().position(|name| image.is_some_and(|image| image.ends_with(name)));
+    let images = &IMAGES[..used.map_or(IMAGES.len(), |at| at + 1)];
+    images.iter().chain(&FACTS).map(|name| directory.join(name)).collect()
 }
 
 /// The kernel that was built in `directory`.
@@ -57,7 +67,7 @@ pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError
 
 #[cfg(test)]
 mod tests {
-    use super::{find, is};
+    use super::{find, is, paths};
     use crate::resolve::kernel::bzimage::tests::image;
     use crate::resolve::kernel::elf::tests::vmlinux;
     use crate::resolve::kernel::{ImageKind, KernelError, ModuleLayout};
@@ -81,6 +91,11 @@ mod tests {
         assert_eq!(kernel.modules.expect("modules").layout, ModuleLayout::BuildTree);
         assert!(kernel.config.expect("a configuration").is_builtin("PVH"));
         fs::write(dir.path().join("vmlinux"), vmlinux(62, true)).expect("written");
-        assert_eq!(find(dir.path(), "tree").expect("found").kind, ImageKind::VmlinuxPvh);
+        let found = find(dir.path(), "tree").expect("found");
+        assert_eq!(found.kind, ImageKind::VmlinuxPvh);
+        let images = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("vmlinux")).count();
+        assert_eq!((images(Some(found.image.as_path())), images(None)), (1, 1));
+        let bzimages = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("bzImage")).count();
+        assert_eq!((bzimages(Some(found.image.as_path())), bzimages(None)), (0, 2), "vmlinux was found before them");
     }
 }

@@ -48,6 +48,8 @@ pub fn key(machine: &Machine, kernel: &Path, base: &OwnedFd, window_mib: u64, ca
         // The guest has seen this processor, by the grace of this kernel.
         Accelerator::Kvm => parts.extend([processor(), host_kernel()]),
     }
+    // After a power cut a file's stamp may be there and its bytes not: snapshots are not synced. None outlives the host.
+    parts.push(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     parts.push(contents(base)?);
     Ok(Key::of(KIND, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
