@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -80,6 +80,9 @@ pub struct RunArgs {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
+
+/// How long whoever reads our standard error may take once the time is up.
+const READERS: Duration = Duration::from_secs(2);
 
 /// `--warm`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -207,7 +210,10 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let (exit_code, written) = match once(args, start) {
         Ok(None) => return Ok(0),
         Ok(Some(Booted { outcome, mut report, told })) => {
-            output::to_stderr(&told);
+            match outcome {
+                Outcome::TimedOut { .. } | Outcome::Interrupted { .. } => output::to_stderr_within(&told, READERS),
+                _ => output::to_stderr(&told),
+            }
             if args.bisect {
                 report.exit_code = bisected(args, outcome.bisected());
             }
