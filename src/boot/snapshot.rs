@@ -88,6 +88,8 @@ pub fn save(guest: &mut Guest, signals: Option<&mut Signals>) -> Result<Vec<u8>,
         }
     }
     while saving.pipe.is_some() {
+        // Events come on the monitor, too; unread, they would keep us awake.
+        let _ = saving.heard()?;
         saving.turn(None)?;
     }
     Ok(saving.state)

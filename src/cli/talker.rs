@@ -39,7 +39,9 @@ impl Talk for Talker {
             (_, Foreground::Console) => None,
             (Opening::Boot | Opening::Base, _) => self.boot_timeout,
             // What does not answer by then never will.
-            (Opening::Command { .. }, _) => self.boot_timeout.map(|limit| limit.min(limits::RESTORE)),
+            (Opening::Command { .. }, _) => {
+                Some(self.boot_timeout.map_or(limits::RESTORE, |limit| limit.min(limits::RESTORE)))
+            }
         };
         let settings = Settings {
             timeout: self.timeout,

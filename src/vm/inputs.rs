@@ -23,7 +23,7 @@ impl Inputs {
     /// The files that the user named and that are not looked up below the root.
     pub(super) fn named(spec: &RunSpec) -> Self {
         let mut inputs = Self::default();
-        let modules = spec.initrd.modules.iter().map(|module| Path::new(&module.name));
+        let modules = spec.initrd.modules.iter().chain(&spec.base_modules).map(|module| Path::new(&module.name));
         let modules = modules.filter(|name| name.as_os_str().as_bytes().contains(&b'/') || name.extension().is_some());
         let kernel = match &spec.kernel {
             Some(KernelRef::Named(name)) => Some(Path::new(name)),

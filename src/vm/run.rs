@@ -86,10 +86,13 @@ fn warm(
         let opening = Opening::Command { len: waits.len, orders: waits.orders, program: waits.program, stays: false };
         let talked = talk.talk(&mut waits.guest, opening);
         let transcript = talked.map_err(VmError::io("talking with", "the guest"))?;
-        let Some(why) = waits.age.and_then(|_| unrestored(&transcript)) else {
+        let Some(why) = unrestored(&transcript) else {
             return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
         drop(waits.guest);
+        if waits.age.is_none() {
+            return Ok(Err(format!("the guest did not survive being saved: {why}")));
+        }
         if let Err(error) = cache.discard(key) {
             return Ok(Err(no_snapshots(&error)));
         }

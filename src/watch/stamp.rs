@@ -145,12 +145,14 @@ impl Moment {
 
     /// The clock's next tick, some milliseconds from now: what was written until now is older, beyond doubt.
     pub fn next() -> Self {
-        let now = Self::now();
+        // By the fine clock: kernels since 6.13 stamp with it where somebody has looked at a file's times, and where ticks were
+        // late the coarse one is caught up in whole steps, to a time before what was written already.
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Realtime);
         loop {
             std::thread::sleep(Duration::from_millis(1));
-            let next = Self::now();
-            if next != now {
-                return next;
+            let Self(seconds, nanos) = Self::now();
+            if (seconds, nanos) > (tv_sec, tv_nsec) {
+                return Self(seconds, nanos);
             }
         }
     }

@@ -117,10 +117,9 @@ fn a_guest_that_was_booted_by_uefi_is_restored() {
 #[test]
 fn what_cannot_be_restored_boots_and_says_why_in_one_line() {
     let test = "what_cannot_be_restored_boots";
-    let cases: [(&[&str], &str); 2] = [
-        (&["--machine", "microvm"], "this machine has no PCI"),
-        (&["--qemu-arg=-rtc", "--qemu-arg=base=utc"], "--qemu-arg=-rtc may bring a state of its own"),
-    ];
+    // Not microvm, which has no PCI: it calibrates its clock by the PIT alone, and on a busy host its kernel stops there.
+    let cases: [(&[&str], &str); 1] =
+        [(&["--qemu-arg=-rtc", "--qemu-arg=base=utc"], "--qemu-arg=-rtc may bring a state of its own")];
     for (options, why) in cases {
         let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
         let (done, verdict) = program.arg("--warm").args(options).json(["--run", "echo cold; exit 4"]);
@@ -144,8 +143,17 @@ fn modules_load_after_the_guest_is_restored_and_some_before() {
         }
     }
     // A guest that has to boot loads both kinds, too.
-    let options =
-        ["--warm", "--machine", "microvm", "--base-kmod", "dm_mod", "--kmod", "loop max_loop=3", "--run", line];
+    let options = [
+        "--warm",
+        "--qemu-arg=-rtc",
+        "--qemu-arg=base=utc",
+        "--base-kmod",
+        "dm_mod",
+        "--kmod",
+        "loop max_loop=3",
+        "--run",
+        line,
+    ];
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     assert_eq!(program.args(options).done().exits(0).text(), "3\n/sys/module/dm_mod\n3\n");
     // One that refuses ends the run, as in a guest that boots.

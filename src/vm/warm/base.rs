@@ -29,6 +29,8 @@ use crate::write;
 /// How long a guest that is ready goes on before it is saved: kernels put off work for when nothing else is to be done
 /// (`deferred_probe_timeout`, the clock's watchdog), which each restored guest would do again.
 const SETTLING: Duration = Duration::from_millis(600);
+/// How long to wait for somebody else's snapshot: who makes it may be stopped (Ctrl-Z), or hang.
+const WAITING: Duration = Duration::from_secs(120);
 /// Why a QEMU that is not what we started is not saved.
 const WRAPPED: &str =
     "QEMU runs behind a wrapper that stays, and nobody could tell when it changes; let it `exec` QEMU";
@@ -134,14 +136,18 @@ impl Base {
             return Ok(self.restore(&snapshot, payload)?);
         }
         let mut live = None;
-        let mut waited = false;
+        let mut since = None;
         // The one waits for somebody else, or makes it: never both.
         let ours = RefCell::new((talk, &mut *listener));
         let mut wait = || {
             let (talk, listener) = &mut *ours.borrow_mut();
-            if !waited {
-                waited = true;
+            let since = *since.get_or_insert_with(|| {
                 listener.note("waiting for another run, which boots the guest that this one is restored from");
+                Instant::now()
+            });
+            if since.elapsed() > WAITING {
+                let seconds = WAITING.as_secs();
+                return Err(NotWarm::Unfit(format!("another run has been making the snapshot for {seconds} s")));
             }
             match talk.signals().and_then(Signals::ending) {
                 None => Ok(()),

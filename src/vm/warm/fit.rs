@@ -72,8 +72,22 @@ fn contains(text: &OsStr, part: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::extra;
-    use std::ffi::OsString;
+    use super::{extra, unfit};
+    use crate::boot::machine::Transport;
+    use crate::vm::RunSpec;
+    use std::ffi::{OsStr, OsString};
+
+    #[test]
+    fn a_machine_without_pci_or_with_memory_of_its_own_is_not_restored() {
+        let spec = RunSpec::default();
+        let why = |machine: &str, transport| unfit(&spec, OsStr::new(machine), transport);
+        assert_eq!(why("q35", Transport::VirtioPci), None);
+        assert_eq!(why("pc", Transport::Com2), None);
+        assert!(why("microvm", Transport::VirtioMmio).is_some_and(|why| why.contains("no PCI")));
+        assert!(why("q35,memory-backend=x", Transport::VirtioPci).is_some_and(|why| why.contains("memory")));
+        let ready_made = RunSpec { ready_made: Some("x".into()), ..RunSpec::default() };
+        assert!(unfit(&ready_made, OsStr::new("q35"), Transport::VirtioPci).is_some());
+    }
 
     #[test]
     fn arguments_with_a_state_of_their_own_are_told_from_those_without() {

@@ -41,7 +41,11 @@ pub fn key(machine: &Machine, kernel: &Path, base: &OwnedFd, window_mib: u64, ca
     let mut files = vec![machine.qemu.path.clone(), kernel.to_owned()];
     files.extend(machine.qemu.data(cache).iter().flat_map(|directory| ROMS.map(|rom| directory.join(rom))));
     files.extend(firmware_files(&machine.firmware));
-    files.extend(words.iter().flat_map(named));
+    files.extend(named(&words));
+    if !machine.extra.is_empty() {
+        // Names in them may be relative.
+        parts.push(std::env::current_dir().unwrap_or_default().into_os_string().into_encoded_bytes());
+    }
     parts.extend(files.iter().map(|path| stamped(path)));
     match machine.accelerator {
         Accelerator::Tcg => {}
@@ -75,13 +79,31 @@ fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {
     }
 }
 
-/// Files that a word names: as a whole, or as the value of one of its properties.
-fn named(word: &OsString) -> Vec<PathBuf> {
-    let values = word.as_bytes().split(|byte| *byte == b',').map(|property| {
-        let value = property.iter().position(|byte| *byte == b'=').map_or(property, |at| &property[at + 1..]);
-        PathBuf::from(std::ffi::OsStr::from_bytes(value))
-    });
-    values.filter(|path| path.components().count() > 1 && path.is_file()).collect()
+/// Files that the words name: as a whole, or as the value of one of their properties. What QEMU writes to is none of them.
+fn named(words: &[OsString]) -> Vec<PathBuf> {
+    let outputs = |word: &OsString| matches!(word.as_bytes(), b"-D" | b"--D" | b"-trace" | b"--trace");
+    let read = words.iter().enumerate().filter(|(at, _)| *at == 0 || !outputs(&words[at - 1])).map(|(_, word)| word);
+    read.flat_map(|word| properties(word.as_bytes()))
+        .map(|property| {
+            let value = property.iter().position(|byte| *byte == b'=').map_or(&property[..], |at| &property[at + 1..]);
+            PathBuf::from(std::ffi::OsStr::from_bytes(value))
+        })
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+/// The parts between commas; a comma that is doubled is part of a value (`util/keyval.c`).
+fn properties(word: &[u8]) -> Vec<Vec<u8>> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = word.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        if *byte == b',' && bytes.next_if_eq(&&b',').is_none() {
+            parts.push(Vec::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(*byte);
+        }
+    }
+    parts
 }
 
 /// A path and what is there, links followed.

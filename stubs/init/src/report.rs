@@ -82,13 +82,18 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules) -
     while let Some((len, seed)) = next_command(channel)? {
         if !is_first {
             kill_all();
+            // What the last command asked of the machine is not the next one's.
+            let _ = Signals::open().map(|signals| signals.take());
             *modules = Modules { verbose: modules.verbose, ..Modules::default() };
         }
-        is_first = false;
         if let Err(errno) = entropy::renew(&seed) {
-            console::complain(b"seeding", b"random numbers", errno);
+            // Two guests with the same random numbers are worse than none.
+            fail(channel, &Unfit { what: Failure::Window, errno, subject: b"a seed for its random numbers" })?;
+            continue;
         }
-        let mut job = match unpacked(window, len) {
+        let unpacked = unpacked(window, len, is_first);
+        is_first = false;
+        let mut job = match unpacked {
             Ok(job) => job,
             Err(what) => {
                 fail(channel, &what)?;
@@ -121,10 +126,10 @@ fn next_command(channel: &mut Channel) -> Result<Option<(u64, [u8; SEED])>> {
 }
 
 /// Makes files of what is in the window, and reads the job among them.
-fn unpacked(window: &Window, len: u64) -> core::result::Result<Job, Unfit<'_>> {
+fn unpacked(window: &Window, len: u64, is_first: bool) -> core::result::Result<Job, Unfit<'_>> {
     let unfit = |errno, subject| Unfit { what: Failure::Window, errno, subject };
     let archive = window.start(len).ok_or(unfit(Errno::INVAL, b"its length"))?;
-    unpack(archive).map_err(|refused| unfit(refused.errno, refused.name.to_bytes()))?;
+    unpack(archive, is_first).map_err(|refused| unfit(refused.errno, refused.name.to_bytes()))?;
     Job::read().map_err(|errno| unfit(errno, PATH.as_bytes()))
 }
 

@@ -30,16 +30,17 @@ pub struct Refused<'a> {
     pub errno: Errno,
 }
 
-/// Unpacks all of it, below `/`.
-pub fn unpack(archive: &[u8]) -> Result<(), Refused<'_>> {
+/// Unpacks all of it, below `/`. The first one decides what is hidden below the file systems that hold scratch files: those
+/// that follow would take away what was left there.
+pub fn unpack(archive: &[u8], is_first: bool) -> Result<(), Refused<'_>> {
     let umask = set_umask(0);
-    let done = walk(archive);
+    let done = walk(archive, is_first);
     set_umask(umask);
     done
 }
 
-fn walk(archive: &[u8]) -> Result<(), Refused<'_>> {
-    let mut scratch = SCRATCH.map(|(path, _, _)| Scratch { path, mode: None, is_covered: true });
+fn walk(archive: &[u8], is_first: bool) -> Result<(), Refused<'_>> {
+    let mut scratch = SCRATCH.map(|(path, _, _)| Scratch { path, mode: None, is_covered: is_first });
     let mut at = 0;
     loop {
         let Some(member) = Member::at(archive, at) else {
