@@ -5,7 +5,7 @@ DESTDIR ?=
 # Debian's kernels that the tests boot, by meta-package: one with plain modules, two with compressed ones.
 KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
 
-.PHONY: build test vm lint stubs golden install bench demo kernels
+.PHONY: build test vm vm-warm soak lint stubs golden install bench demo kernels
 
 build:
 	@tools/setup build
@@ -16,10 +16,13 @@ test: kernels
 	@tools/setup build run test
 	$(CARGO) test --locked --no-fail-fast
 
-# Only the tests that boot guests. A test that cannot boot says why and passes; REQUIRE_VM=1 makes it fail.
-vm: kernels
+# Only the tests that boot guests (vm-warm: that restore them; soak: 1,000 warm runs, 200 killed ones). REQUIRE_VM=1: all of them.
+vm-warm: WITH := BOOTLING_WARM=yes
+soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200
+soak: ONLY := --release soak:: -- --nocapture --test-threads 1
+vm vm-warm soak: kernels
 	@tools/setup build run
-	$(CARGO) test --locked --test boot
+	$(WITH) $(CARGO) test --locked --test boot $(ONLY)
 
 kernels:
 	@tools/setup kernels

@@ -12,11 +12,12 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+mod room;
 mod seal;
 
 pub use self::seal::{Key, Stamp};
@@ -218,7 +219,7 @@ impl Cache {
         self.entry(key, wait, |data| {
             DirBuilder::new().mode(0o700).create(data).map_err(failed("making", data))?;
             make(data)?;
-            Ok(Seal::Directory { bytes: size_of(data)? })
+            Ok(Seal::Directory { bytes: room::size_of(data)? })
         })
     }
 
@@ -272,107 +273,6 @@ impl Cache {
         self.shrink(key)?;
         Ok(entry.join("data"))
     }
-
-    /// The keys of all entries, used last first.
-    pub fn keys(&self) -> Result<Vec<Key>, CacheError> {
-        let mut found = Vec::new();
-        for item in fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))? {
-            let item = item.map_err(failed("listing", &self.directory))?;
-            // An entry that vanishes meanwhile is none.
-            if let Some(key) = item.file_name().to_str().and_then(Key::parse)
-                && let Ok(metadata) = fs::metadata(item.path().join("seal"))
-            {
-                found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), key));
-            }
-        }
-        found.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
-        Ok(found.into_iter().map(|(_, key)| key).collect())
-    }
-
-    /// Where the content of an entry is, if there is one, and when it was last used. That this was asked is no use.
-    pub fn peek(&self, key: &Key) -> Option<(PathBuf, SystemTime)> {
-        let entry = self.directory.join(key.as_str());
-        let used = fs::metadata(entry.join("seal")).and_then(|seal| seal.modified()).ok()?;
-        Some((entry.join("data"), used))
-    }
-
-    /// Throws an entry away. Files of it that are open or mapped stay usable.
-    pub fn discard(&self, key: &Key) -> Result<(), CacheError> {
-        self.discard_named(key.as_str())
-    }
-
-    /// Throws away the entry that `path` is in, if it is in one.
-    pub fn discard_holder(&self, path: &Path) -> Result<(), CacheError> {
-        let inside = path.strip_prefix(&self.directory).ok().and_then(|rest| rest.iter().next());
-        match inside.and_then(|name| name.to_str()).and_then(Key::parse) {
-            Some(key) => self.discard(&key),
-            None => Ok(()),
-        }
-    }
-
-    fn discard_named(&self, name: &str) -> Result<(), CacheError> {
-        let entry = self.directory.join(name);
-        if !entry.exists() {
-            return Ok(());
-        }
-        let grave = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(&self.directory)
-            .map_err(failed("making a directory in", &self.directory))?;
-        // First out of sight, at once, then away, file by file.
-        match fs::rename(&entry, grave.path().join("data")) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("throwing away", &entry)(error)),
-        }
-        let path = grave.path().to_owned();
-        grave.close().map_err(failed("removing", &path))
-    }
-
-    /// Makes room: the entries used longest ago go first, `keep` never. Removes what killed makers left.
-    fn shrink(&self, keep: &Key) -> Result<(), CacheError> {
-        let mut entries: Vec<(SystemTime, u64, String)> = Vec::new();
-        let listing = fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))?;
-        for item in listing {
-            let item = item.map_err(failed("listing", &self.directory))?;
-            let Some(name) = item.file_name().to_str().map(str::to_owned) else { continue };
-            if name.starts_with(UNFINISHED) {
-                remove_if_abandoned(&item.path());
-            } else if Key::parse(&name).is_some() {
-                let seal = item.path().join("seal");
-                // An entry that vanishes meanwhile takes no room.
-                let Ok(metadata) = fs::metadata(&seal) else { continue };
-                let Ok(text) = fs::read_to_string(&seal) else { continue };
-                let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                entries.push((used, Seal::parse(&text).map_or(0, |seal| seal.bytes()), name));
-            }
-        }
-        entries.sort();
-        let mut total = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.1));
-        for (_, bytes, name) in entries {
-            if total <= self.limit {
-                break;
-            }
-            if name != keep.as_str() {
-                self.discard_named(&name)?;
-                total = total.saturating_sub(bytes);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Removes an unfinished entry that no living maker holds locked. Best effort: it is tried again next time.
-fn remove_if_abandoned(path: &Path) {
-    let old = fs::metadata(path).and_then(|found| found.modified()).ok().and_then(|time| time.elapsed().ok());
-    if old.is_none_or(|age| age < GRACE) {
-        return;
-    }
-    if let Ok(handle) = File::open(path)
-        && flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok()
-    {
-        drop(fs::remove_dir_all(path));
-    }
 }
 
 /// "now" for both times of a file.
@@ -402,17 +302,6 @@ fn digest_of(path: &Path) -> Result<String, CacheError> {
     }
 }
 
-/// What a tree takes, in bytes of its files as they lie on the disk: memory of guests is mostly holes.
-fn size_of(tree: &Path) -> Result<u64, CacheError> {
-    let mut sum = 0_u64;
-    for item in walkdir::WalkDir::new(tree) {
-        let item = item.map_err(|error| failed("walking", tree)(error.into()))?;
-        let metadata = item.metadata().map_err(|error| failed("walking", tree)(error.into()))?;
-        sum = sum.saturating_add(if metadata.is_file() { metadata.len().min(metadata.blocks() * 512) } else { 4096 });
-    }
-    Ok(sum)
-}
-
 /// `512M` and the like.
 fn parse_size(text: &str) -> Option<u64> {
     let (digits, shift) = match text.trim().as_bytes().split_last()? {
@@ -431,7 +320,7 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -18,12 +18,15 @@
 //! Where a guest's status is one of these numbers, `--json` and the sentence on standard error tell them apart.
 
 mod bisect;
+mod names;
 
 use std::time::Duration;
 
 use crate::boot::transcript::{Event, Goal, Limit, QemuExit, Transcript};
 use crate::proto::frame::{Ended, Failure};
 pub use bisect::Bisected;
+use names::errno_text;
+pub use names::signal_name;
 
 /// The tool's own exit codes.
 pub mod code {
@@ -384,24 +387,6 @@ impl Outcome {
             | Self::PoweredOff
             | Self::OutputClosed => false,
         }
-    }
-}
-
-/// `SIGSEGV` for 11; the number where it has no name.
-pub fn signal_name(signal: i32) -> String {
-    match signal_hook::low_level::signal_name(signal) {
-        Some(name) => name.to_owned(),
-        None => format!("signal {signal}"),
-    }
-}
-
-/// The C library's words for an error number, which Linux guests share with us.
-fn errno_text(errno: u32) -> String {
-    let errno = i32::try_from(errno).unwrap_or(0);
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
     }
 }
 

@@ -89,8 +89,9 @@ impl Qemu {
     pub fn data(&self, cache: &Cache) -> Vec<PathBuf> {
         let Ok(metadata) = fs::metadata(&self.path) else { return Vec::new() };
         let asked = cache.file::<Failed>(&Key::of_file("qemu data 1", &self.path, &metadata), |file| {
+            // One that does not tell is not asked again.
             let told = answer(&self.path, &["-L", "help"]).ok().filter(|(status, _)| status.success());
-            let (_, places) = told.ok_or(Failed::Keeping)?;
+            let places = told.map(|(_, places)| places).unwrap_or_default();
             file.write_all(places.as_bytes()).map_err(|_| Failed::Keeping)
         });
         let places = asked.ok().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();

@@ -6,10 +6,10 @@
 mod ending;
 mod frames;
 mod input;
+mod settings;
 mod streams;
 mod watch;
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
 use crate::proto::frame::ToGuest;
+pub use settings::{ConsoleSink, Foreground, Opening, Outside, RESTORING, Settings, ShownOn};
 pub use watch::Watch;
 
 /// After a panic the machine should reset at once; after the channel closed it should end; a halted one never does.
@@ -41,104 +42,6 @@ const MAX_EVENTS: usize = 1000;
 /// Lines of QEMU's own standard error kept.
 const QEMU_LINES: usize = 40;
 const CHUNK: usize = 16 * 1024;
-
-/// What a conversation needs to know.
-#[derive(Debug)]
-pub struct Settings {
-    /// From QEMU's start to the verdict.
-    pub timeout: Option<Duration>,
-    /// From QEMU's start to pid 1's first word.
-    pub boot_timeout: Option<Duration>,
-    /// What the terminal talks to, if anything.
-    pub foreground: Foreground,
-    /// Where the foreground's output goes.
-    pub shown_on: ShownOn,
-    /// Where the console goes while it is read.
-    pub console: ConsoleSink,
-    /// Whether QEMU's standard error is shown as it comes: the user gave QEMU arguments, which may trace.
-    pub show_qemu: bool,
-    /// Whether pid 1's notes are kept to the transcript.
-    pub quiet: bool,
-    /// Whether QEMU may have disks to flush, and is asked to end rather than killed.
-    pub flush_disks: bool,
-    /// What to look for, where the console and the screen are all there is.
-    pub watch: Option<Watch>,
-    /// How the guest begins.
-    pub opening: Opening,
-}
-
-/// How a guest begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opening {
-    /// With a boot, after which it runs its command.
-    Boot,
-    /// With a boot, after which it is ready for commands. That ends the conversation, and the guest stays.
-    Base,
-    /// It is ready, or is being restored to that: it is given a command through its window.
-    Command {
-        /// Bytes in the window.
-        len: u64,
-        /// Orders to QEMU that come first, all of them numbered [`RESTORING`]: those that restore it.
-        orders: Vec<u8>,
-        /// The program that QEMU must be, as [`Guest::program`] tells it; `None`: any.
-        program: Option<String>,
-        /// Whether it stays for another command.
-        stays: bool,
-    },
-}
-
-/// The number of orders that restore a guest: an error in reply to one means that it cannot be.
-pub const RESTORING: u64 = u64::MAX;
-
-/// Our side of a conversation: what the guest's streams lead to.
-#[derive(Debug)]
-pub struct Outside<'a> {
-    /// The command's standard input.
-    pub input: Option<OwnedFd>,
-    /// Where its output goes.
-    pub out: Outlet,
-    /// Where its errors go, and lines of ours.
-    pub err: Outlet,
-    /// Signals that end the guest.
-    pub signals: Option<&'a mut Signals>,
-    /// The terminal that may become raw.
-    pub terminal: Option<BorrowedFd<'a>>,
-}
-
-/// What our standard input and output are connected with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreground {
-    /// The command's three streams.
-    Streams,
-    /// The command's terminal: ours becomes raw while it runs.
-    Terminal,
-    /// The console of a guest without a channel; raw if ours is a terminal.
-    Console,
-    /// The same, and nothing is typed.
-    Viewer,
-    /// Nothing: the console is only watched.
-    Nobody,
-}
-
-/// Which of our streams shows the foreground.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShownOn {
-    /// Standard output.
-    Stdout,
-    /// Standard error: something else is written to standard output.
-    Stderr,
-}
-
-/// Where the console's bytes go besides memory.
-#[derive(Debug)]
-pub enum ConsoleSink {
-    /// Nowhere.
-    Nowhere,
-    /// Our standard error.
-    Stderr,
-    /// A file.
-    File(File),
-}
 
 /// Talks with `guest` over this process's own streams until it is over, then makes sure that all output is written, and
 /// that QEMU has ended where the guest is not one that stays.

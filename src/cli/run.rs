@@ -42,7 +42,15 @@ pub struct RunArgs {
     /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
     /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. Watching does so by itself, unless this is
     /// `no`. See `bootling warm --help`.
-    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "yes",
+        env = "BOOTLING_WARM"
+    )]
     warm: Option<WarmArg>,
     /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
@@ -80,7 +88,7 @@ pub enum WarmArg {
     Yes,
     /// From a new snapshot
     Fresh,
-    /// Boot, as without --warm; watching restores without being told
+    /// Boot, whatever BOOTLING_WARM says, and where watching would restore
     No,
 }
 

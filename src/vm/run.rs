@@ -8,6 +8,7 @@ use std::fs::File;
 use std::time::Instant;
 
 use super::prepare::{Restore, no_initrd};
+use super::warm::base::no_snapshots;
 use super::warm::{Age, NotWarm, Talk, Warm};
 use super::{Listener, Prepared, RunSpec, VmError, Way, prepare};
 use crate::boot::argv::Payload;
@@ -60,8 +61,10 @@ fn warm(
 ) -> Result<Result<Ran, String>, VmError> {
     let Restore { base, key, payload } = restore;
     let cache = prepared.cache();
-    if spec.warm == Warm::Fresh {
-        cache.discard(key)?;
+    if spec.warm == Warm::Fresh
+        && let Err(error) = cache.discard(key)
+    {
+        return Ok(Err(no_snapshots(&error)));
     }
     let mut is_last = false;
     loop {
@@ -87,7 +90,9 @@ fn warm(
             return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
         drop(waits.guest);
-        cache.discard(key)?;
+        if let Err(error) = cache.discard(key) {
+            return Ok(Err(no_snapshots(&error)));
+        }
         if is_last {
             return Ok(Err(format!("snapshots cannot be restored: {why}")));
         }

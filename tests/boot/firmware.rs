@@ -23,7 +23,7 @@ fn a_kernel_started_by_ovmf_finds_uefi_and_answers_as_ever() {
     let test = "a_kernel_started_by_ovmf";
     let (Some(program), Some(())) = (Program::run(Kernel::Cloud612, test), uefi_or_skip(test)) else { return };
     let line = "cat; dmesg | grep -o 'efi: EFI v2'; echo oops >&2; exit 7";
-    let (done, verdict) = program.stdin("over here\n").json(["--firmware", "uefi", "--run", line]);
+    let (done, verdict) = program.stdin("over here\n").json(["--warm=no", "--firmware", "uefi", "--run", line]);
     let done = done.exits(7).says("oops");
     assert_eq!(done.text(), "over here\nefi: EFI v2\n");
     assert_eq!((&verdict["firmware"], &verdict["outcome"]), (&"uefi".into(), &"exited".into()), "{verdict}");

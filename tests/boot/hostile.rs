@@ -10,8 +10,8 @@ use crate::support::processes::{runs, wait_until_gone};
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// pid 1's first frame: tag 1, 35 bytes, `bootling`, version 1, no uptime, no taint, a window of 256, release `6.1`.
-const HELLO: &str = r"\x01\x23\x00bootling\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0006.1";
+/// pid 1's first frame: tag 1, 35 bytes, `bootling`, version 2, no uptime, no taint, a window of 256, release `6.1`.
+const HELLO: &str = r"\x01\x23\x00bootling\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0006.1";
 /// The command runs: tag 2, eight bytes.
 const STARTED: &str = r"\x02\x08\x00\0\0\0\0\0\0\0\0";
 
@@ -20,7 +20,8 @@ fn fake(dir: &tempfile::TempDir, body: &str) -> std::path::PathBuf {
     let path = dir.path().join("qemu-system-x86_64");
     let script = format!(
         "#!/bin/bash\n[ \"${{*: -1}}\" != -version ] || {{ echo 'QEMU emulator version 9.9.9'; exit; }}\n\
-         for word; do case $word in socket,id=channel,fd=*) channel=${{word##*=}};; esac; done\n{body}\n"
+         for word; do case $word in socket,id=channel,fd=*) channel=${{word##*=}};; esac; done\n\
+         [ -n \"$channel\" ] || exit 1\n{body}\n"
     );
     fs::write(&path, script).expect("the folder is ours");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");

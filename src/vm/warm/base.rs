@@ -1,6 +1,7 @@
 //! A base: what it is made of, how it is booted and saved, and how a run begins from it.
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -92,9 +93,18 @@ pub enum NotWarm {
     Failed(#[from] VmError),
 }
 
+/// A cache that cannot be used for this (full, read-only) costs time, and no verdict.
 impl From<CacheError> for NotWarm {
     fn from(error: CacheError) -> Self {
-        Self::Failed(error.into())
+        Self::Unfit(no_snapshots(&error))
+    }
+}
+
+/// Why there are no snapshots in a cache, in half a sentence.
+pub fn no_snapshots(error: &CacheError) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

@@ -48,6 +48,8 @@ pub fn key(machine: &Machine, kernel: &Path, base: &OwnedFd, window_mib: u64, ca
         // The guest has seen this processor, by the grace of this kernel.
         Accelerator::Kvm => parts.extend([processor(), host_kernel()]),
     }
+    // After a power cut a file's stamp may be there and its bytes not: snapshots are not synced. None outlives the host.
+    parts.push(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     parts.push(contents(base)?);
     Ok(Key::of(KIND, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
@@ -109,4 +111,160 @@ fn contents(file: &OwnedFd) -> io::Result<Vec<u8>> {
     file.read_to_end(&mut bytes)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+    use crate::boot::firmware::{Files, Firmware, Format, Image, Uefi};
+    use crate::boot::machine::{Accelerator, Display, Machine, Transport};
+    use crate::boot::qemu::{Qemu, QemuFacts};
+    use crate::cache::{Cache, Key};
+    use std::fs;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    /// Everything that a key is made from, in a directory of its own.
+    struct Ingredients {
+        dir: tempfile::TempDir,
+        machine: Machine,
+        base: Vec<u8>,
+        window_mib: u64,
+    }
+
+    impl Ingredients {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let at = |name: &str| dir.path().join(name);
+            fs::create_dir(at("share")).expect("the directory is ours");
+            for name in [
+                "vmlinuz",
+                "code.fd",
+                "vars.fd",
+                "bios.fd",
+                "acpi.bin",
+                "share/bios-256k.bin",
+                "share/linuxboot_dma.bin",
+            ] {
+                fs::write(at(name), name).expect("the directory is ours");
+            }
+            // Says where its ROMs are, as QEMU does when it is asked by `-L help`.
+            fs::write(at("text"), format!("#!/bin/sh\necho {}\n", at("share").display()))
+                .expect("the directory is ours");
+            fs::set_permissions(at("text"), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+            // By somebody else: what a thread of ours has open for writing, no other may execute (ETXTBSY).
+            let copied = std::process::Command::new("cp").args([at("text"), at("qemu")]).status();
+            assert!(copied.expect("cp runs").success());
+            let machine = Machine {
+                qemu: Qemu { path: at("qemu"), facts: QemuFacts { version: "7.2.22".to_owned(), sandbox: true } },
+                accelerator: Accelerator::Tcg,
+                no_kvm: None,
+                machine: "q35".into(),
+                cpu: "max".into(),
+                smp: None,
+                memory_mib: 1024,
+                firmware: Firmware::Direct,
+                display: Display::None,
+                command_line: "console=ttyS0 panic=-1".into(),
+                extra: vec!["-acpitable".into(), format!("sig=SSDT,file={}", at("acpi.bin").display()).into()],
+                transport: Transport::VirtioPci,
+            };
+            Self { dir, machine, base: b"pid 1".to_vec(), window_mib: 256 }
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn key(&self) -> Key {
+            let cache = Cache::at(self.at("cache"), 1 << 30).expect("a cache");
+            let mut base = tempfile::tempfile().expect("a file");
+            base.write_all(&self.base).expect("written");
+            key(&self.machine, &self.at("vmlinuz"), &OwnedFd::from(base), self.window_mib, &cache).expect("a key")
+        }
+
+        fn uefi(&self) -> Firmware {
+            let image = |name: &str| Image { path: self.at(name), format: Format::Raw };
+            Firmware::Uefi(Uefi { files: Files::Split { code: image("code.fd"), vars: image("vars.fd") }, smm: false })
+        }
+    }
+
+    #[test]
+    fn the_same_ingredients_have_the_same_key() {
+        let ingredients = Ingredients::new();
+        assert_eq!(ingredients.key(), ingredients.key());
+        // What the machine is called by in a report is none of them.
+        let mut other = ingredients;
+        let before = other.key();
+        other.machine.no_kvm = Some("no /dev/kvm".to_owned());
+        assert_eq!(before, other.key());
+    }
+
+    #[test]
+    fn each_ingredient_that_changes_gives_another_key() {
+        let changes: [(&str, fn(&mut Ingredients)); 16] = [
+            ("the command line", |of| of.machine.command_line.push(" quiet")),
+            ("the machine", |of| of.machine.machine = "pc".into()),
+            ("the processor", |of| of.machine.cpu = "qemu64".into()),
+            ("the number of processors", |of| of.machine.smp = Some("2".into())),
+            ("the memory", |of| of.machine.memory_mib = 512),
+            ("the accelerator", |of| of.machine.accelerator = Accelerator::Kvm),
+            ("the channel", |of| of.machine.transport = Transport::Com2),
+            ("a device", |of| of.machine.extra.extend(["-device".into(), "i6300esb".into()])),
+            ("the version of QEMU", |of| of.machine.qemu.facts.version = "10.0.0".to_owned()),
+            ("whether there is a sandbox", |of| of.machine.qemu.facts.sandbox = false),
+            ("the program", |of| {
+                fs::copy(of.at("qemu"), of.at("qemu2")).expect("copied");
+                of.machine.qemu.path = of.at("qemu2");
+            }),
+            ("the firmware", |of| of.machine.firmware = Firmware::Bios(Some(of.at("bios.fd")))),
+            ("the kind of firmware", |of| of.machine.firmware = of.uefi()),
+            ("pid 1 and its modules", |of| of.base.push(b'x')),
+            ("the window", |of| of.window_mib = 512),
+            ("a ROM that appears", |of| fs::write(of.at("share/kvmvapic.bin"), "rom").expect("written")),
+        ];
+        for (what, change) in changes {
+            // Of one directory, so that nothing but the change differs.
+            let mut ingredients = Ingredients::new();
+            let before = ingredients.key();
+            change(&mut ingredients);
+            assert_ne!(before, ingredients.key(), "{what}");
+        }
+    }
+
+    #[test]
+    fn each_file_that_is_written_to_gives_another_key() {
+        let mut ingredients = Ingredients::new();
+        let files: [(&str, Option<Firmware>); 8] = [
+            ("vmlinuz", None),
+            ("qemu", None),
+            ("share/bios-256k.bin", None),
+            ("share/linuxboot_dma.bin", None),
+            ("acpi.bin", None),
+            ("bios.fd", Some(Firmware::Bios(Some(ingredients.at("bios.fd"))))),
+            ("code.fd", Some(ingredients.uefi())),
+            ("vars.fd", Some(ingredients.uefi())),
+        ];
+        for (name, firmware) in files {
+            ingredients.machine.firmware = firmware.unwrap_or(Firmware::Direct);
+            let before = ingredients.key();
+            let path = ingredients.at(name);
+            let (bytes, mode) = (fs::read(&path).expect("there"), fs::metadata(&path).expect("there").permissions());
+            // Of the same length, and with the same date: the inode's change tells.
+            let times = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("there");
+            fs::write(&path, bytes.iter().rev().copied().collect::<Vec<u8>>()).expect("written");
+            let file = fs::File::options().write(true).open(&path).expect("there");
+            file.set_modified(times).expect("it is ours");
+            assert_ne!(before, ingredients.key(), "{name} was written to");
+            // Replaced by one with the same bytes, which nobody could tell without reading it: a key too many does no harm.
+            fs::write(ingredients.at("new"), &bytes).expect("written");
+            fs::set_permissions(ingredients.at("new"), mode).expect("it is ours");
+            let written = ingredients.key();
+            fs::rename(ingredients.at("new"), &path).expect("renamed");
+            assert_ne!(written, ingredients.key(), "{name} was replaced");
+            assert_ne!(before, ingredients.key(), "{name} was replaced");
+        }
+    }
 }

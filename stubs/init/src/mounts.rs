@@ -26,7 +26,7 @@ const COMMON: [Mount; 2] = [
 ];
 
 /// Mounted where the image left the directory empty or out: what was packed into `/tmp` must stay visible.
-const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];
+pub const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];
 
 /// The kernel makes these directories only if it has the file system, so none of them makes it run `modprobe`.
 const OPTIONAL: [Mount; 5] = [

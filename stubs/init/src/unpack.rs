@@ -1,11 +1,14 @@
 //! An archive in memory becomes files: what the kernel does with an initrd (`init/initramfs.c`), once more, for a guest that
 //! is up already. The newc format, not compressed, written by bootling (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! What the kernel's own file systems hide in a guest that booted with the same archive is left out.
+//! What the kernel's own file systems hide in a guest that booted with the same archive is left out; what has a place of
+//! ours mounted over it only where nothing is packed into it is not covered.
 
+use crate::mounts::SCRATCH;
 use crate::syscall::Errno;
 use crate::syscall::file::{
-    WRITE_ONLY, create, make_directory, make_hard_link, make_link, make_node, open, remove, set_mode, set_times, write,
+    Fd, WRITE_ONLY, create, make_directory, make_hard_link, make_link, make_node, open, remove, remove_directory,
+    set_mode, set_times, unmount, write,
 };
 use crate::syscall::process::set_umask;
 use core::ffi::CStr;
@@ -36,6 +39,7 @@ pub fn unpack(archive: &[u8]) -> Result<(), Refused<'_>> {
 }
 
 fn walk(archive: &[u8]) -> Result<(), Refused<'_>> {
+    let mut scratch = SCRATCH.map(|(path, _, _)| Scratch { path, mode: None, is_covered: true });
     let mut at = 0;
     loop {
         let Some(member) = Member::at(archive, at) else {
@@ -44,8 +48,11 @@ fn walk(archive: &[u8]) -> Result<(), Refused<'_>> {
         if member.name == c"TRAILER!!!" {
             return Ok(());
         }
-        if !is_hidden(member.name.to_bytes()) {
-            member.make(archive, at).map_err(|errno| Refused { name: member.name, errno })?;
+        let refused = |errno| Refused { name: member.name, errno };
+        if is_hidden(member.name.to_bytes()) {
+            member.fill_other_name(archive, at).map_err(refused)?;
+        } else if !scratch.iter_mut().any(|directory| directory.keeps_from(&member)) {
+            member.make(archive, at).map_err(refused)?;
         }
         at = member.end;
     }
@@ -53,6 +60,43 @@ fn walk(archive: &[u8]) -> Result<(), Refused<'_>> {
 
 fn is_hidden(name: &[u8]) -> bool {
     HIDDEN.iter().any(|hidden| name.strip_prefix(*hidden).is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))))
+}
+
+/// A directory that has a file system of its own as long as nothing is packed into it.
+struct Scratch {
+    path: &'static CStr,
+    /// What the archive says of it.
+    mode: Option<usize>,
+    is_covered: bool,
+}
+
+impl Scratch {
+    /// Whether a member is the directory itself, and no more. Anything in it, or in its place, uncovers it.
+    fn keeps_from(&mut self, member: &Member<'_>) -> bool {
+        let name = self.path.to_bytes().strip_prefix(b"/").unwrap_or_default();
+        match member.name.to_bytes().strip_prefix(name).map(<[u8]>::first) {
+            Some(None) if member.mode & KIND == DIRECTORY => {
+                self.mode = Some(member.mode & PERMISSIONS);
+                true
+            }
+            Some(None | Some(b'/')) => {
+                self.uncover();
+                false
+            }
+            Some(Some(_)) | None => false,
+        }
+    }
+
+    fn uncover(&mut self) {
+        if self.is_covered {
+            self.is_covered = false;
+            // An earlier command may have uncovered it, or nothing could be mounted: it is as it should be.
+            let _ = unmount(self.path);
+            if let Some(mode) = self.mode {
+                let _ = set_mode(self.path, mode);
+            }
+        }
+    }
 }
 
 /// One member of an archive.
@@ -115,12 +159,24 @@ impl<'a> Member<'a> {
             }
             None => self.replacing(|| create(self.name, permissions))?,
         };
+        self.fill(&file)
+    }
+
+    /// Data that a hidden name carries for the others of its file.
+    fn fill_other_name(&self, archive: &'a [u8], at: usize) -> Result<(), Errno> {
+        match self.other_name(archive, at) {
+            Some(first) if self.mode & KIND == REGULAR => self.fill(&open(first, WRITE_ONLY)?),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn fill(&self, file: &Fd) -> Result<(), Errno> {
         let mut rest = self.data;
         while !rest.is_empty() {
-            let len = write(&file, rest)?;
+            let len = write(file, rest)?;
             rest = rest.get(len..).unwrap_or_default();
         }
-        set_times(&file, self.time)
+        set_times(file, self.time)
     }
 
     /// The name under which the file was made already, if it was: the last of several names carries the data.
@@ -128,7 +184,7 @@ impl<'a> Member<'a> {
         let mut earlier = if self.links > 1 { 0 } else { at };
         while earlier < at {
             let member = Member::at(archive, earlier)?;
-            if member.inode == self.inode && member.links > 1 {
+            if member.inode == self.inode && member.links > 1 && !is_hidden(member.name.to_bytes()) {
                 return Some(member.name);
             }
             earlier = member.end;
@@ -140,7 +196,7 @@ impl<'a> Member<'a> {
     fn replacing<T>(&self, make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
         match make() {
             Err(Errno::EXIST) => {
-                remove(self.name)?;
+                remove(self.name).or_else(|_| remove_directory(self.name))?;
                 make()
             }
             other => other,

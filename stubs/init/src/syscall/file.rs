@@ -178,6 +178,13 @@ pub fn mount(kind: &CStr, at: &CStr, flags: usize, options: &CStr) -> Result<()>
     done(unsafe { arch::call(arch::MOUNT, address(kind), address(at), address(kind), flags, address(options)) })
 }
 
+/// Takes away what is mounted there last, even if it is in use.
+pub fn unmount(at: &CStr) -> Result<()> {
+    const MNT_DETACH: usize = 2;
+    // SAFETY: the path is NUL-terminated.
+    done(unsafe { arch::call(arch::UMOUNT2, address(at), MNT_DETACH, 0, 0, 0) })
+}
+
 /// Reads directory entries as the kernel packs them: `struct linux_dirent64`, one after the other.
 pub fn read_directory(directory: &Fd, into: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most the slice's length.

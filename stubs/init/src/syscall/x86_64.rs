@@ -27,6 +27,7 @@ pub const UMASK: usize = 95;
 pub const SETSID: usize = 112;
 pub const SYNC: usize = 162;
 pub const MOUNT: usize = 165;
+pub const UMOUNT2: usize = 166;
 pub const REBOOT: usize = 169;
 pub const SETHOSTNAME: usize = 170;
 pub const GETDENTS64: usize = 217;

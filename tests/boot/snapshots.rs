@@ -1,0 +1,222 @@
+//! Snapshots that are damaged, in the making, or have no place: the run succeeds all the same, and says in a line why it was slow.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::cache::{OwnCache, restamp};
+use crate::support::processes::{children, signal, wait_for, wait_until_gone};
+use crate::support::skip::skip;
+use crate::support::{Kernel, Program};
+
+/// The QEMU that runs a machine of `parent`, once it is there: others are only asked for their version.
+fn machine_of(parent: u32) -> u32 {
+    let boots = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"-kernel"))
+    };
+    wait_for("a machine", Duration::from_secs(60), || children(parent, "qemu-system").into_iter().find(boots))
+}
+
+/// Writes over a part of a file, in place.
+fn spoil(file: &Path, at: u64, len: usize, with: u8) {
+    let file = File::options().write(true).open(file).expect("it is there");
+    file.write_all_at(&vec![with; len], at).expect("the folder is ours");
+}
+
+#[test]
+fn a_damaged_snapshot_is_thrown_away_and_made_again() {
+    let test = "a_damaged_snapshot_is_thrown_away_and_made_again";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    cache.runs();
+    let damages: [(&str, fn(&Path)); 5] = [
+        ("memory that is cut off", |snapshot| {
+            File::options().write(true).open(snapshot.join("ram")).and_then(|ram| ram.set_len(1 << 20)).expect("ours");
+        }),
+        ("no state", |snapshot| fs::remove_file(snapshot.join("state")).expect("ours")),
+        // From here on nothing but QEMU and the guest can tell.
+        ("a state that QEMU refuses", |snapshot| {
+            spoil(&snapshot.join("state"), 0, 4, b'x');
+            restamp(snapshot);
+        }),
+        ("a state that ends early", |snapshot| {
+            let state = File::options().write(true).open(snapshot.join("state")).expect("ours");
+            state.set_len(state.metadata().expect("ours").len() / 2).expect("ours");
+            restamp(snapshot);
+        }),
+        ("memory with nothing in it", |snapshot| {
+            let ram = File::options().write(true).open(snapshot.join("ram")).expect("ours");
+            let len = ram.metadata().expect("ours").len();
+            ram.set_len(0).and_then(|()| ram.set_len(len)).expect("ours");
+            restamp(snapshot);
+        }),
+    ];
+    for (what, damage) in damages {
+        damage(&cache.snapshot());
+        let (age, said) = cache.runs();
+        assert_eq!(age, 0.0, "{what}: {said}");
+        let told = said.lines().filter(|line| line.contains("later runs are restored from")).count();
+        assert_eq!(told, 1, "{what}: {said}");
+        let again = said.lines().filter(|line| line.contains("making the snapshot again")).count();
+        assert!(again <= 1, "{what}: {said}");
+    }
+    let (age, said) = cache.runs();
+    assert!(age > 0.0 && !said.contains("later runs"), "{age} {said}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_it_makes_the_snapshot_leaves_none() {
+    let test = "a_run_that_is_interrupted_while_it_makes_the_snapshot";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    for (name, after, status) in [(Signal::INT, 500, 130), (Signal::TERM, 2500, 143), (Signal::INT, 4000, 130)] {
+        let running = cache.program().args(["--", "sleep", "1000"]).start();
+        let qemu = machine_of(running.pid());
+        std::thread::sleep(Duration::from_millis(after));
+        signal(running.pid(), name);
+        // A guest that is up already is asked first.
+        if cache.snapshots().is_empty() {
+            running.done().exits(status);
+            assert!(cache.snapshots().is_empty(), "after {after} ms");
+        } else {
+            running.done();
+        }
+        wait_until_gone(qemu, Duration::from_secs(5));
+        assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
+    }
+    // Whatever kills it: what is left is swept away by who makes the next one, after a minute's grace.
+    let running = Program::new()
+        .env("BOOTLING_CACHE_DIR", cache.path())
+        .args(["run", "--warm=fresh", "--kernel"])
+        .arg(cache.kernel())
+        .args(["--", "sleep", "1000"])
+        .start();
+    let qemu = machine_of(running.pid());
+    wait_for("an entry in the making", Duration::from_secs(30), || (!cache.unfinished().is_empty()).then_some(()));
+    signal(running.pid(), Signal::KILL);
+    assert_eq!(running.done().signal, Some(9));
+    wait_until_gone(qemu, Duration::from_secs(5));
+    assert!(cache.snapshots().is_empty() && cache.unfinished().len() == 1, "{:?}", cache.unfinished());
+    cache.runs();
+    let (age, said) = cache.runs();
+    assert!(age > 0.0, "{said}");
+}
+
+#[test]
+fn a_qemu_that_dies_while_it_is_restored_or_saved_costs_a_boot_and_no_verdict() {
+    let test = "a_qemu_that_dies_while_it_is_restored";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    // While the base boots: there is nobody who could try again, as in a cold run.
+    let running = cache.program().args(["--", "true"]).start();
+    let qemu = machine_of(running.pid());
+    std::thread::sleep(Duration::from_millis(300));
+    signal(qemu, Signal::KILL);
+    running.done().exits(118).says("QEMU");
+    assert!(cache.snapshots().is_empty());
+    cache.runs();
+    // As soon as it is there: before pid 1 has said a word, mostly.
+    let running = cache.program().args(["--", "echo", "alive"]).start();
+    signal(machine_of(running.pid()), Signal::KILL);
+    let done = running.done();
+    match done.status {
+        Some(0) => assert_eq!(done.text(), "alive\n", "{}", done.stderr),
+        status => assert_eq!(status, Some(118), "{}", done.stderr),
+    }
+    cache.runs();
+}
+
+#[test]
+fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
+    let test = "a_cache_that_takes_nothing_more";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    // A file system of its own that is nearly full, or cannot be written to, in a mount namespace.
+    let script = "mkdir -p \"$1/small\" && mount -t tmpfs -o mode=0700 none \"$1/small\" || exit 99
+        export BOOTLING_CACHE_DIR=\"$1/small\"
+        after=$2; shift 2
+        \"$@\" --warm=no -- true || exit 98
+        eval \"$after\"; df -k \"$BOOTLING_CACHE_DIR\" >&2
+        \"$@\" --warm -- sh -c 'echo fine; exit 3'; echo $?
+        \"$@\" --warm -- sh -c 'echo fine; exit 3'; echo $?";
+    let (full, sealed) = (
+        // Room for half of a snapshot.
+        "used=$(df -k --output=used \"$BOOTLING_CACHE_DIR\" | tail -n 1)
+        mount -o remount,size=$((used + 32768))k \"$BOOTLING_CACHE_DIR\"",
+        "mount -o remount,ro \"$BOOTLING_CACHE_DIR\"",
+    );
+    for (after, why) in [(full, "keeping no snapshot: No space left"), (sealed, "booting cold: ")] {
+        let output = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "bash", "-c", script, "bash"])
+            .arg(cache.path())
+            .args([after, env!("CARGO_BIN_EXE_bootling"), "run", "--kernel"])
+            .arg(cache.kernel())
+            .output()
+            .expect("util-linux");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(99) || output.status.code() == Some(1) {
+            skip(test, &format!("no file system can be mounted here: {said}"));
+            return;
+        }
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "fine\n3\nfine\n3\n", "{said}");
+        let told = said.lines().filter(|line| line.contains(why)).count();
+        assert_eq!(told, 2, "{said}");
+    }
+}
+
+#[test]
+fn a_cache_that_vanishes_while_a_guest_runs_is_not_missed() {
+    let test = "a_cache_that_vanishes_while_a_guest_runs";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    cache.runs();
+    let running =
+        cache.program().stdin("").args(["--run", "sleep 2; dd if=/dev/zero of=/tmp/x bs=1M count=300; echo ok"]);
+    let running = running.start();
+    machine_of(running.pid());
+    std::thread::sleep(Duration::from_millis(800));
+    for entry in fs::read_dir(cache.path()).expect("it is there") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            fs::remove_dir_all(path).expect("ours");
+        }
+    }
+    let done = running.done().exits(0);
+    assert_eq!(done.text(), "ok\n");
+    assert_eq!(cache.runs().0, 0.0);
+    // A cache that others may enter is no place for guests' memory.
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    cache.program().args(["--", "true"]).done().exits(125).says("others may enter it");
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o700)).expect("ours");
+}
+
+#[test]
+fn a_wrapper_whose_qemu_changes_is_not_given_the_old_ones_snapshot() {
+    let test = "a_wrapper_whose_qemu_changes";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    let found = Command::new("sh").args(["-c", "command -v qemu-system-x86_64"]).output().expect("sh runs").stdout;
+    let qemu = String::from_utf8(found).expect("a path").trim().to_owned();
+    // A copy that finds its modules and ROMs where QEMU looks for them: relative to its own directory.
+    let dir = crate::support::program::scratch();
+    let (link, wrapper) = (dir.path().join("link"), dir.path().join("wrapper"));
+    let script = "mkdir -p \"$1/usr/bin\" && for place in \"${2%/bin/*}\"/*; do
+            test \"${place##*/}\" = bin || ln -s \"$place\" \"$1/usr/\"; done
+        cp \"$2\" \"$1/usr/bin/\" && ln -s \"$2\" \"$1/link\" &&
+        printf '#!/bin/sh\\nexec %s \"$@\"\\n' \"$1/link\" >\"$1/wrapper\" && chmod 755 \"$1/wrapper\"";
+    let made = Command::new("sh").args(["-c", script, "sh"]).arg(dir.path()).arg(&qemu).status();
+    assert!(made.expect("sh runs").success());
+    let runs = || {
+        let (done, verdict) = cache.program().arg("--qemu").arg(&wrapper).json(["--", "echo", "here"]);
+        let done = done.exits(0);
+        assert_eq!(done.text(), "here\n");
+        (verdict["snapshot_age_ms"].as_f64(), done.stderr)
+    };
+    assert_eq!(runs().0, Some(0.0));
+    assert!(runs().0.is_some_and(|age| age > 0.0));
+    let copy = dir.path().join("usr/bin").join(Path::new(&qemu).file_name().expect("a program"));
+    fs::remove_file(&link).expect("ours");
+    std::os::unix::fs::symlink(copy, &link).expect("ours");
+    let (age, said) = runs();
+    assert!(age == Some(0.0) && said.contains("QEMU is another program by now"), "{age:?} {said}");
+    assert!(runs().0.is_some_and(|age| age > 0.0));
+}

@@ -1,0 +1,159 @@
+//! Warm runs by the hundred, and runs that are killed at random moments. A few of each belong to `make test`, the rest is
+//! `make soak`: `BOOTLING_SOAK_RUNS`, `BOOTLING_SOAK_KILLS` and `BOOTLING_SOAK_SEED` say how many, and which.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Signal, kill_process};
+
+use super::cache::OwnCache;
+use crate::support::Kernel;
+use crate::support::processes::{children, to_pid, wait_for};
+
+/// How many at a time: more than there are processors.
+const AT_ONCE: u64 = 3;
+
+/// A number of the environment.
+fn number(name: &str, usual: u64) -> u64 {
+    env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Random numbers that can be had again (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos();
+        let seed = number("BOOTLING_SOAK_SEED", u64::from(time));
+        println!("BOOTLING_SOAK_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+/// One run in a row of many: input, both outputs and the status are its own.
+fn one(cache: &OwnCache, number: u64) -> Duration {
+    let line = format!("read it; echo \"$it out\"; echo {number} err >&2; exit {}", number % 100);
+    let program = cache.program().stdin(format!("{number}\n")).args(["--quiet", "--run", &line]);
+    let done = program.done().exits(i32::try_from(number % 100).expect("small"));
+    assert_eq!(done.text(), format!("{number} out\n"), "run {number}: {}", done.stderr);
+    assert_eq!(done.stderr, format!("{number} err\n"), "run {number}");
+    done.took
+}
+
+#[test]
+fn runs_in_a_row_all_succeed() {
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, "runs_in_a_row_all_succeed") else { return };
+    cache.runs();
+    let (runs, next, times) = (number("BOOTLING_SOAK_RUNS", 40), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        break;
+                    }
+                    let took = one(&cache, number);
+                    times.lock().expect("not poisoned").push(took);
+                }
+            });
+        }
+    });
+    let all = start.elapsed();
+    let mut times = times.into_inner().expect("not poisoned");
+    times.sort();
+    assert_eq!(times.len() as u64, runs);
+    let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1000];
+    println!(
+        "{runs} runs, {AT_ONCE} at a time: {:.2} a second; fastest {:?}, median {:?}, 99 of 100 below {:?}, slowest {:?}",
+        runs as f64 / all.as_secs_f64(),
+        at(0),
+        at(500),
+        at(990),
+        at(1000)
+    );
+    // One snapshot did for all of them.
+    cache.snapshot();
+    assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
+    assert_eq!(of_this_cache(cache.path()), Vec::<String>::new());
+}
+
+/// What still runs with this cache in its environment: bootling and its QEMU.
+fn of_this_cache(cache: &Path) -> Vec<String> {
+    let mark = format!("BOOTLING_CACHE_DIR={}", cache.display());
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok);
+    let ours = processes.filter_map(|process| {
+        let environment = fs::read(process.path().join("environ")).ok()?;
+        let is_ours = environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
+        let command = fs::read(process.path().join("cmdline")).ok()?;
+        // What has ended and waits to be reaped has neither.
+        is_ours.then(|| format!("{}: {}", process.path().display(), String::from_utf8_lossy(&command)))
+    });
+    ours.collect()
+}
+
+#[test]
+fn runs_that_are_killed_at_any_moment_leave_nothing_behind() {
+    let test = "runs_that_are_killed_at_any_moment";
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
+    cache.runs();
+    let mut random = Random::new();
+    let scratch = crate::support::program::scratch();
+    let files = || fs::read_dir(scratch.path()).expect("it is there").count();
+    let mut endings = std::collections::BTreeMap::new();
+    for kill in 0..number("BOOTLING_SOAK_KILLS", 20) {
+        let (victim, name) =
+            [("bootling", Signal::KILL), ("bootling", Signal::TERM), ("bootling", Signal::INT), ("QEMU", Signal::KILL)]
+                [usize::try_from(random.below(4)).expect("small")];
+        let moment = Duration::from_micros(random.below(900_000));
+        let program = cache.program().env("TMPDIR", scratch.path()).args(["--quiet", "--run", "sleep 0.1; exit 7"]);
+        let running = program.start();
+        thread::sleep(moment);
+        let pid = match victim {
+            "QEMU" => children(running.pid(), "qemu-system").pop(),
+            _ => Some(running.pid()),
+        };
+        // It may be over by now.
+        let hit = pid.is_some_and(|pid| kill_process(to_pid(pid), name).is_ok());
+        let what = format!("kill {kill}: {name:?} to {victim} after {moment:?}");
+        let done = running.done();
+        let expected = match (victim, name, done.status) {
+            (_, _, Some(7)) => true,
+            _ if !hit => false,
+            // QEMU died once its guest had spoken, or while the snapshot was made again.
+            ("QEMU", _, Some(118)) => true,
+            (_, Signal::KILL, None) => done.signal == Some(9),
+            // Before our handler stands, signals kill as they do by default.
+            (_, Signal::TERM, status) => status == Some(143) || done.signal == Some(15),
+            (_, Signal::INT, status) => status == Some(130) || done.signal == Some(2),
+            _ => false,
+        };
+        assert!(expected, "{what}: status {:?}, signal {:?}\n{}", done.status, done.signal, done.stderr);
+        *endings.entry((victim, format!("{name:?}"), done.status, done.signal)).or_insert(0) += 1;
+        wait_for(&format!("processes to be gone, {what}"), Duration::from_secs(5), || {
+            of_this_cache(cache.path()).is_empty().then_some(())
+        });
+        assert_eq!(files(), 0, "{what}: temporary files are left");
+        one(&cache, kill);
+    }
+    println!("{endings:#?}");
+    // What was killed in the making is left for whoever makes the next one; nothing else is there but what is whole.
+    let (age, said) = cache.runs();
+    assert!(age > 0.0, "{said}");
+    cache.snapshot();
+    println!("unfinished entries left: {}", cache.unfinished().len());
+}
