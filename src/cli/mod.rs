@@ -27,6 +27,7 @@ mod run;
 pub mod sign_options;
 mod stamp;
 mod talker;
+mod teller;
 mod warm;
 mod watch;
 

@@ -2,10 +2,15 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::vm::VmError;
+
+/// A pipe that polls writable takes this much without waiting (`pipe(7)`, `PIPE_BUF`).
+const PIECE: usize = 4096;
 
 /// Standard output for whatever a verb prints. A reader that has gone (`| head`) is no error.
 pub fn stdout() -> impl Write {
@@ -105,6 +110,22 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// One line about what goes on.
 pub fn note(text: &str) {
     to_stderr(&format!("bootling: {text}\n"));
+}
+
+/// As [`to_stderr`], but gives up where nobody reads for so long: what has timed out is to end.
+pub fn to_stderr_within(text: &str, patience: Duration) {
+    let choice = anstream::AutoStream::choice(&io::stderr());
+    let mut shown = anstream::AutoStream::new(Vec::new(), choice);
+    // Writing to memory cannot fail.
+    let _ = shown.write_all(text.as_bytes());
+    let time = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: i64::from(patience.subsec_nanos()) };
+    for piece in shown.into_inner().chunks(PIECE) {
+        let stderr = io::stderr();
+        let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&time)).is_ok_and(|count| count > 0);
+        if !ready || (&stderr).write_all(piece).is_err() {
+            return;
+        }
+    }
 }
 
 /// Prints to standard error, colours only where they can be seen.

@@ -1,10 +1,9 @@
 //! `bootling run`: build in memory, boot, run the command, exit with its status.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -13,9 +12,9 @@ use super::boot_options::BootArgs;
 use super::json::Json;
 use super::options::{InitrdArgs, module_parser};
 use super::output;
-use super::progress::Progress;
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use super::talker::{self, Talker};
+use super::teller::Teller;
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::session::Foreground;
@@ -24,7 +23,7 @@ use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge};
 use crate::vm::warm::{Age, Warm};
-use crate::vm::{self, Cwd, Inputs, Listener, Prepared, Ran, RunSpec, VmError};
+use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Args)]
@@ -80,6 +79,9 @@ pub struct RunArgs {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
+
+/// How long whoever reads our standard error may take once the time is up.
+const READERS: Duration = Duration::from_secs(2);
 
 /// `--warm`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -207,7 +209,10 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let (exit_code, written) = match once(args, start) {
         Ok(None) => return Ok(0),
         Ok(Some(Booted { outcome, mut report, told })) => {
-            output::to_stderr(&told);
+            match outcome {
+                Outcome::TimedOut { .. } | Outcome::Interrupted { .. } => output::to_stderr_within(&told, READERS),
+                _ => output::to_stderr(&told),
+            }
             if args.bisect {
                 report.exit_code = bisected(args, outcome.bisected());
             }
@@ -349,40 +354,6 @@ impl<'a> Ready<'a> {
 /// Whether a person sits before us.
 fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
-}
-
-/// Tells people what goes on before the boot.
-pub(super) struct Teller {
-    quiet: bool,
-    progress: Progress,
-    /// What was told in this round, and in the one before.
-    told: [BTreeSet<String>; 2],
-}
-
-impl Teller {
-    pub fn new(quiet: bool) -> Self {
-        Self { quiet, progress: Progress::new(quiet), told: Default::default() }
-    }
-
-    /// Another round: what the last one told need not be told again.
-    pub fn begin(&mut self) {
-        self.told.swap(0, 1);
-        self.told[0].clear();
-    }
-}
-
-impl Listener for Teller {
-    fn note(&mut self, text: &str) {
-        self.progress.clear();
-        let is_known = self.told[1].contains(text);
-        if self.told[0].insert(text.to_owned()) && !is_known && !self.quiet {
-            output::note(text);
-        }
-    }
-
-    fn progress(&mut self, doing: &str) {
-        self.progress.show(doing);
-    }
 }
 
 /// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.

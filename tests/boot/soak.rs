@@ -57,7 +57,7 @@ fn one(cache: &OwnCache, number: u64) -> Duration {
 fn runs_in_a_row_all_succeed() {
     let Some(cache) = OwnCache::new(Kernel::Cloud612, "runs_in_a_row_all_succeed") else { return };
     cache.runs();
-    let (runs, next, times) = (number("BOOTLING_SOAK_RUNS", 40), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (runs, next, times) = (number("BOOTLING_SOAK_RUNS", 24), AtomicU64::new(0), Mutex::new(Vec::new()));
     let start = Instant::now();
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -115,7 +115,7 @@ fn runs_that_are_killed_at_any_moment_leave_nothing_behind() {
     let scratch = crate::support::program::scratch();
     let files = || fs::read_dir(scratch.path()).expect("it is there").count();
     let mut endings = std::collections::BTreeMap::new();
-    for kill in 0..number("BOOTLING_SOAK_KILLS", 20) {
+    for kill in 0..number("BOOTLING_SOAK_KILLS", 10) {
         let (victim, name) =
             [("bootling", Signal::KILL), ("bootling", Signal::TERM), ("bootling", Signal::INT), ("QEMU", Signal::KILL)]
                 [usize::try_from(random.below(4)).expect("small")];
