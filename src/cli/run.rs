@@ -90,7 +90,7 @@ pub enum WarmArg {
     Yes,
     /// From a new snapshot
     Fresh,
-    /// Boot, whatever BOOTLING_WARM says, and where watching would restore
+    /// Boot, whatever `BOOTLING_WARM` says, and where watching would restore
     No,
 }
 

@@ -43,7 +43,7 @@ fn what_stands_before_the_command_is_an_option_or_a_mistake() {
     let done = Program::new().args(["run", "--no-such-option", "--", "true"]).done().exits(125);
     done.says("unexpected argument '--no-such-option'");
     Program::new().args(["run", "--bisect", "-y", "true"]).done().exits(128).says("unexpected argument '-y'");
-    let done = Program::new().args(["run", "--base-kmod", "loop", "--", "true"]).done().exits(125);
+    let done = Program::new().args(["run", "--warm=no", "--base-kmod", "loop", "--", "true"]).done().exits(125);
     done.says("--base-kmod").says("--warm");
     // What starts with a dash can still be a program, and a program's options need no `--` before it.
     let test = "what_stands_before_the_command_is_an_option_or_a_mistake";
