@@ -90,7 +90,7 @@ pub enum WarmArg {
     Yes,
     /// From a new snapshot
     Fresh,
-    /// Boot, whatever BOOTLING_WARM says, and where watching would restore
+    /// Boot, whatever `BOOTLING_WARM` says, and where watching would restore
     No,
 }
 
@@ -135,7 +135,8 @@ Bisecting (--bisect), for git bisect run:
 
 Watching (--watch, --watch-exec, --watch-path, or the verb watch):
   After each round, waits until a file that the round read, or looked for in vain, is another one, and has been so for
-  60 ms; what has vanished, or is still being written, gets 2 s to become whole. A change while a guest runs ends it
+  60 ms; what has vanished, or is still being written, gets 2 s to become whole. Rounds are warm (--warm) unless
+  --warm=no is given, as it should be where each save is another kernel. A change while a guest runs ends it
   and starts over. Ctrl-C asks the running command to stop, as ever, and ends the watch: with 130, and 128+n for any
   other signal. The command's standard input is empty; a shell, or a command on a terminal, cannot be watched.
   --watch-exec builds first, its output on standard error; where it fails the round has failed. Its sources are what
@@ -164,9 +165,8 @@ impl RunArgs {
         match self.warm {
             Some(WarmArg::Yes) => Warm::Yes,
             Some(WarmArg::Fresh) => Warm::Fresh,
-            Some(WarmArg::No) => Warm::No,
             None if self.watching.is_wanted() => Warm::Yes,
-            None => Warm::No,
+            Some(WarmArg::No) | None => Warm::No,
         }
     }
 

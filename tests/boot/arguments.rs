@@ -39,6 +39,22 @@ fn options_behind_the_command_are_the_commands() {
 }
 
 #[test]
+fn what_stands_before_the_command_is_an_option_or_a_mistake() {
+    let done = Program::new().args(["run", "--no-such-option", "--", "true"]).done().exits(125);
+    done.says("unexpected argument '--no-such-option'");
+    Program::new().args(["run", "--bisect", "-y", "true"]).done().exits(128).says("unexpected argument '-y'");
+    let done = Program::new().args(["run", "--warm=no", "--base-kmod", "loop", "--", "true"]).done().exits(125);
+    done.says("--base-kmod").says("--warm");
+    // What starts with a dash can still be a program, and a program's options need no `--` before it.
+    let test = "what_stands_before_the_command_is_an_option_or_a_mistake";
+    let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
+    program.args(["--", "-x"]).done().exits(127).says("looking for program -x");
+    let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
+    let done = program.args(["echo", "-la", "--json", "--no-such-option"]).done().exits(0);
+    assert_eq!(done.text(), "-la --json --no-such-option\n");
+}
+
+#[test]
 fn a_shell_line_has_pipes_and_programs_that_were_added() {
     let Some(program) = Program::run(Kernel::Cloud612, "a_shell_line_has_pipes") else { return };
     // busybox has no `numfmt`: it comes from this machine, with its libraries.

@@ -46,7 +46,7 @@ fn cargo_runs_its_tests_in_guests() {
     let Some(package) = Kernel::Cloud612.or_skip("cargo_runs_its_tests_in_guests") else { return };
     let target = scratch();
     let manifest = fixture().join("Cargo.toml");
-    let options = format!("--env RUNNER_FIXTURE --copy {}", manifest.display());
+    let options = format!("--warm --env RUNNER_FIXTURE --copy {}", manifest.display());
 
     let output = cargo_test(&package, &options, &["--lib"], target.path());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));

@@ -79,6 +79,7 @@ fn each_save_is_one_round_and_ctrl_c_ends_it() {
     assert_eq!(watched.round(1), (vec![], 0));
     script(&watched.path("test"), "echo two; exit 3");
     assert_eq!(watched.round(2), (vec!["./test".to_owned()], 3));
+    assert!(watched.rounds().iter().all(|round| round["warm"] == true), "watching restores guests by itself");
     // What stands beside it is nothing to go again for, nor is a file that is opened and closed.
     fs::write(watched.path("other"), "x").expect("written");
     drop(fs::File::options().append(true).open(watched.path("test")).expect("opened"));
@@ -168,6 +169,62 @@ fn a_build_runs_first_and_its_products_start_no_round() {
 }
 
 #[test]
+fn each_round_boots_where_that_is_wanted() {
+    let dir = scratch();
+    script(&dir.path().join("test"), "exit 1");
+    let test = "each_round_boots_where_that_is_wanted";
+    let Some(watched) = watch(test, dir, &["--warm=no"], &["./test"]) else { return };
+    assert_eq!(watched.round(1), (vec![], 1));
+    assert_eq!(watched.rounds()[0]["warm"], false);
+    watched.end(Signal::INT, 1);
+}
+
+#[test]
+fn a_fresh_snapshot_is_made_once_and_notes_are_told_once() {
+    let dir = scratch();
+    script(&dir.path().join("test"), "exit 1");
+    let test = "a_fresh_snapshot_is_made_once_and_notes_are_told_once";
+    // A base of its own, so that no other test restores what is made anew here.
+    let options = ["--warm=fresh", "--memory", "513M"];
+    let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
+    let program = Program::new().current_dir(dir.path()).args(["watch", "--json", "rounds", "-k"]);
+    let running = program.arg(package).args(options).args(["--", "./test"]).start();
+    let watched = Watched { running, dir };
+    assert_eq!(watched.round(1), (vec![], 1));
+    script(&watched.path("test"), "exit 2");
+    assert_eq!(watched.round(2).1, 2);
+    let ages: Vec<bool> = watched.rounds().iter().map(|round| round["snapshot_age_ms"] == 0.0).collect();
+    assert_eq!(ages, [true, false]);
+    let said = watched.end(Signal::INT, 2).stderr;
+    assert_eq!(said.matches("booting a guest that later runs are restored from").count(), 1, "{said}");
+    assert!(said.matches("using TCG").count() <= 1, "{said}");
+}
+
+#[test]
+fn a_kernel_that_is_built_in_a_tree_starts_a_round() {
+    let test = "a_kernel_that_is_built_in_a_tree_starts_a_round";
+    let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
+    let dir = scratch();
+    let tree = dir.path().join("tree");
+    fs::create_dir_all(tree.join("arch/x86/boot")).expect("made");
+    fs::write(tree.join(".config"), "").expect("written");
+    let program = Program::new().current_dir(dir.path()).args(["watch", "--accel", "tcg", "--json", "rounds"]);
+    let running = program.args(["--warm=no", "--kernel", "tree", "--", "true"]).start();
+    let watched = Watched { running, dir };
+    assert_eq!(watched.round(1), (vec![], 125));
+    // As a build leaves it: the image appears under its name bit by bit.
+    let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";
+    let image = watched.path("tree/arch/x86/boot/bzImage");
+    let unpacked = std::process::Command::new("sh").args(["-c", unpack, "sh"]).arg(package).arg(&image).status();
+    assert!(unpacked.expect("sh runs").success());
+    assert_eq!(watched.round(2), (vec!["./tree/arch/x86/boot/bzImage".to_owned()], 0));
+    let again = watched.path("new");
+    fs::copy(&image, &again).and_then(|_| fs::rename(&again, &image)).expect("replaced");
+    assert_eq!(watched.round(3), (vec!["./tree/arch/x86/boot/bzImage".to_owned()], 0));
+    watched.end(Signal::INT, 3);
+}
+
+#[test]
 fn a_signal_while_it_builds_ends_the_build() {
     let test = "a_signal_while_it_builds_ends_the_build";
     let options = ["--watch-exec", "exec sleep 1000"];
@@ -219,6 +276,9 @@ fn where_the_kernel_watches_no_more_files_are_looked_at() {
 fn a_shell_or_a_terminal_is_not_watched() {
     for words in [&["watch"][..], &["run", "--watch"], &["watch", "-t", "--", "true"]] {
         Program::new().args(words).done().exits(125).says("watching a");
+    }
+    for option in ["--bisect", "--print-command"] {
+        Program::new().args(["watch", option, "--", "true"]).done().exits(125).says("watching with");
     }
     Program::new().args(["run", "--watch", "--bisect", "--", "true"]).done().exits(128).says("cannot be used with");
 }
