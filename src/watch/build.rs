@@ -67,7 +67,8 @@ impl Build {
         products: &mut Products,
         signals: &mut Signals,
     ) -> io::Result<Made> {
-        // What is learned here may be a source after all that was saved again and again: it has another round coming.
+        // What is learned here may be a source after all that was saved again and again: it has another round coming. What
+        // changes with every build would have rounds without end: that is told instead.
         let known = products.clone();
         let mut suspects = BTreeSet::new();
         let mut runs = 0;
@@ -87,7 +88,7 @@ impl Build {
             let last = runs == MOST || matches!(built, Built::Interrupted(_));
             if suspects.is_empty() || last {
                 products.learn(suspects.iter().cloned());
-                for path in changed.iter().filter(|path| known.contains(path)) {
+                for path in changed.iter().filter(|path| runs == MOST || known.contains(path)) {
                     found.renew(path);
                 }
                 return Ok(Made { built, sources: found, restless: suspects.into_iter().collect() });

@@ -32,10 +32,10 @@ fn no_two_guests_draw_the_same_random_numbers() {
     {
         let mut seen = HashSet::new();
         for _ in 0..3 {
-            let Some(text) = says(test, kernel, options, line) else { return };
-            assert_eq!(text.lines().count(), 7, "{text}");
-            for drawn in text.lines() {
-                assert!(seen.insert(drawn.to_owned()), "{kernel:?} {options:?}: {drawn} came twice: {text}");
+            let Some(said) = says(test, kernel, options, line) else { return };
+            assert_eq!(said.lines().count(), 7, "{said}");
+            for drawn in said.lines() {
+                assert!(seen.insert(drawn.to_owned()), "{kernel:?} {options:?}: {drawn} came twice: {said}");
             }
         }
     }
@@ -51,15 +51,15 @@ fn clocks_are_right_and_timers_keep_time() {
         let Some(_) = says(test, kernel, &[], "exit 0") else { return };
         std::thread::sleep(std::time::Duration::from_secs(3));
         let before = now();
-        let Some(text) = says(test, kernel, &[], line) else { return };
+        let Some(said) = says(test, kernel, &[], line) else { return };
         let after = now();
-        let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
-        let [date, rtc, uptime, later, grown, _] = numbers[..] else { panic!("{text}") };
+        let numbers: Vec<f64> = said.split_whitespace().map(|word| word.parse().expect("a number")).collect();
+        let [date, rtc, uptime, later, grown, _] = numbers[..] else { panic!("{said}") };
         // A date is cut to whole seconds.
         for (what, clock) in [("date", date), ("rtc", rtc)] {
             assert!(clock > before - 2.0 && clock < after, "{kernel:?} {what} {clock}: {before} to {after}");
         }
-        assert!(later - date >= 1.0 && later <= after, "{kernel:?}: {text}");
+        assert!(later - date >= 1.0 && later <= after, "{kernel:?}: {said}");
         let slept = grown - uptime;
         assert!((1.9..after - before + 0.1).contains(&slept), "{kernel:?}: slept {slept} s");
         assert!(uptime > 0.5 && uptime < 300.0, "{kernel:?}: up for {uptime} s");

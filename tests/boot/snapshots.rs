@@ -28,12 +28,15 @@ fn spoil(file: &Path, at: u64, len: usize, with: u8) {
     file.write_all_at(&vec![with; len], at).expect("the folder is ours");
 }
 
+/// What is done to a snapshot's directory.
+type Damage = fn(&Path);
+
 #[test]
 fn a_damaged_snapshot_is_thrown_away_and_made_again() {
     let test = "a_damaged_snapshot_is_thrown_away_and_made_again";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     cache.runs();
-    let damages: [(&str, fn(&Path)); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("memory that is cut off", |snapshot| {
             File::options().write(true).open(snapshot.join("ram")).and_then(|ram| ram.set_len(1 << 20)).expect("ours");
         }),
@@ -58,7 +61,7 @@ fn a_damaged_snapshot_is_thrown_away_and_made_again() {
     for (what, damage) in damages {
         damage(&cache.snapshot());
         let (age, said) = cache.runs();
-        assert_eq!(age, 0.0, "{what}: {said}");
+        assert!(age <= 0.0, "{what}: {age} {said}");
         let told = said.lines().filter(|line| line.contains("later runs are restored from")).count();
         assert_eq!(told, 1, "{what}: {said}");
         let again = said.lines().filter(|line| line.contains("making the snapshot again")).count();
@@ -183,7 +186,7 @@ fn a_cache_that_vanishes_while_a_guest_runs_is_not_missed() {
     }
     let done = running.done().exits(0);
     assert_eq!(done.text(), "ok\n");
-    assert_eq!(cache.runs().0, 0.0);
+    assert!(cache.runs().0 <= 0.0);
     // A cache that others may enter is no place for guests' memory.
     fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("ours");
     cache.program().args(["--", "true"]).done().exits(125).says("others may enter it");

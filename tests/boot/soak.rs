@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,11 @@ fn number(name: &str, usual: u64) -> u64 {
     env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
+/// A line for whoever watches (`--nocapture`), and for the log of a failure.
+fn tell(line: &str) {
+    writeln!(io::stderr(), "{line}").expect("standard error is open");
+}
+
 /// Random numbers that can be had again (splitmix64).
 struct Random(u64);
 
@@ -30,7 +36,7 @@ impl Random {
     fn new() -> Self {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos();
         let seed = number("BOOTLING_SOAK_SEED", u64::from(time));
-        println!("BOOTLING_SOAK_SEED={seed}");
+        tell(&format!("BOOTLING_SOAK_SEED={seed}"));
         Self(seed)
     }
 
@@ -78,14 +84,16 @@ fn runs_in_a_row_all_succeed() {
     times.sort();
     assert_eq!(times.len() as u64, runs);
     let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1000];
-    println!(
+    #[expect(clippy::cast_precision_loss, reason = "thousands of runs")]
+    let rate = runs as f64 / all.as_secs_f64();
+    tell(&format!(
         "{runs} runs, {AT_ONCE} at a time: {:.2} a second; fastest {:?}, median {:?}, 99 of 100 below {:?}, slowest {:?}",
-        runs as f64 / all.as_secs_f64(),
+        rate,
         at(0),
         at(500),
         at(990),
         at(1000)
-    );
+    ));
     // One snapshot did for all of them.
     cache.snapshot();
     assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
@@ -150,10 +158,10 @@ fn runs_that_are_killed_at_any_moment_leave_nothing_behind() {
         assert_eq!(files(), 0, "{what}: temporary files are left");
         one(&cache, kill);
     }
-    println!("{endings:#?}");
+    tell(&format!("{endings:#?}"));
     // What was killed in the making is left for whoever makes the next one; nothing else is there but what is whole.
     let (age, said) = cache.runs();
     assert!(age > 0.0, "{said}");
     cache.snapshot();
-    println!("unfinished entries left: {}", cache.unfinished().len());
+    tell(&format!("unfinished entries left: {}", cache.unfinished().len()));
 }

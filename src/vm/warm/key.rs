@@ -224,9 +224,12 @@ mod tests {
         assert_eq!(before, other.key());
     }
 
+    /// What is done to one ingredient.
+    type Change = fn(&mut Ingredients);
+
     #[test]
     fn each_ingredient_that_changes_gives_another_key() {
-        let changes: [(&str, fn(&mut Ingredients)); 16] = [
+        let changes: [(&str, Change); 16] = [
             ("the command line", |of| of.machine.command_line.push(" quiet")),
             ("the machine", |of| of.machine.machine = "pc".into()),
             ("the processor", |of| of.machine.cpu = "qemu64".into()),
