@@ -18,7 +18,7 @@ use crate::relay::{Outcome, Relay};
 use crate::signals::Signals;
 use crate::syscall::Errno;
 use crate::syscall::file::{remove, sync};
-use crate::syscall::process::{Stop, SystemName, kill_all, set_clock, uptime};
+use crate::syscall::process::{Stop, SystemName, kill_all, reap, set_clock, uptime};
 use crate::unpack::unpack;
 use crate::window::Window;
 
@@ -82,8 +82,9 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules) -
     while let Some((len, seed)) = next_command(channel)? {
         if !is_first {
             kill_all();
-            // What the last command asked of the machine is not the next one's.
+            // What the last command asked of the machine is not the next one's, nor are those that it left behind.
             let _ = Signals::open().map(|signals| signals.take());
+            while reap().is_some() {}
             *modules = Modules { verbose: modules.verbose, ..Modules::default() };
         }
         if let Err(errno) = entropy::renew(&seed) {
