@@ -70,8 +70,8 @@ fn clocks_are_right_and_timers_keep_time() {
 fn the_loopback_is_up_and_names_are_as_in_a_guest_that_boots() {
     let test = "the_loopback_is_up";
     // Nothing in here may depend on when, or on which of the two it is.
-    let line = "ip addr show lo | grep -o 'inet6* [^ ]*'; (nc -l -p 7 </dev/null &) ; sleep 0.3; \
-        echo through | nc -w 3 127.0.0.1 7; hostname; id; pwd; umask; env | sort; stat -c '%A %u %g %n' / /dev /tmp /proc /sys /run; \
+    let line = "ip addr show lo | grep -o 'inet6* [^ ]*'; nc -l -p 7 </dev/null & sleep 0.3; \
+        echo through | nc -w 3 127.0.0.1 7; wait; hostname; id; pwd; umask; env | sort; stat -c '%A %u %g %n' / /dev /tmp /proc /sys /run; \
         ls / /dev; grep -v -e cpu_cap /proc/mounts; cat /proc/cmdline; ulimit -a; cat /proc/1/comm; \
         ls -l /proc/self/fd | sed 's/.*[0-9] //; s/[0-9][0-9]*]//'; cat /proc/sys/kernel/printk; readlink /proc/self/ns/mnt; \
         grep -e Sig -e Cap -e Groups /proc/self/status; cat /proc/self/oom_score_adj; nproc";
