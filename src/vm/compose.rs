@@ -8,7 +8,7 @@ use crate::arch::Arch;
 use crate::boot::machine::Transport;
 use crate::plan::job::{Channel, Job, ModuleToLoad};
 use crate::resolve::kernel::Kernel;
-use crate::resolve::modules::{self, ModuleLoad};
+use crate::resolve::modules::{self, ModuleLoad, ModuleTables};
 use crate::resolve::{Fact, Root, userland};
 use crate::spec::{ArchivePath, InitrdSpec, ModuleRequest, RunWhat};
 
@@ -49,23 +49,34 @@ impl Drivers {
     }
 }
 
+/// What images are made from: a system, a kernel, and the tables of the kernel's modules.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The system.
+    pub root: &'a Root,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The tables of its modules.
+    pub tables: &'a ModuleTables,
+}
+
 /// The half of a guest that boots before anybody knows its command: the channel and its drivers.
-pub fn base(root: &Root, kernel: &Kernel, drivers: Drivers) -> Result<Composition, VmError> {
+pub fn base(ground: Ground<'_>, drivers: Drivers) -> Result<Composition, VmError> {
     let mut base = Composition::default();
-    add_modules(&mut base, root, &[], kernel, drivers)?;
+    add_modules(&mut base, ground, &[], drivers)?;
     Ok(base)
 }
 
 /// The other half: the command with all it needs (programs, files, the modules that were asked for, the job). A module that
 /// both need is in both.
-pub fn command(root: &Root, spec: &InitrdSpec, kernel: &Kernel) -> Result<Composition, VmError> {
-    whole(root, spec, kernel, Drivers::NONE)
+pub fn command(ground: Ground<'_>, spec: &InitrdSpec) -> Result<Composition, VmError> {
+    whole(ground, spec, Drivers::NONE)
 }
 
 /// All of an image that boots in one piece: a module that the channel needs, too, counts as asked for.
-pub fn whole(root: &Root, spec: &InitrdSpec, kernel: &Kernel, drivers: Drivers) -> Result<Composition, VmError> {
-    let mut composition = compose(root, spec, kernel.arch)?;
-    add_modules(&mut composition, root, &spec.modules, kernel, drivers)?;
+pub fn whole(ground: Ground<'_>, spec: &InitrdSpec, drivers: Drivers) -> Result<Composition, VmError> {
+    let mut composition = compose(ground.root, spec, ground.kernel.arch)?;
+    add_modules(&mut composition, ground, &spec.modules, drivers)?;
     Ok(composition)
 }
 
@@ -83,16 +94,16 @@ pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition
 /// Adds the modules that were asked for, and those the channel may need.
 pub fn add_modules(
     composition: &mut Composition,
-    root: &Root,
+    ground: Ground<'_>,
     requests: &[ModuleRequest],
-    kernel: &Kernel,
     drivers: Drivers,
 ) -> Result<(), VmError> {
     composition.job.channel = drivers.channel;
     if requests.is_empty() && drivers.modules.is_empty() {
         return Ok(());
     }
-    let found = modules::resolve(root, kernel, requests, drivers.modules)?;
+    let Ground { root, kernel, tables } = ground;
+    let found = modules::resolve(root, kernel, tables, requests, drivers.modules)?;
     composition.facts.extend(found.facts);
     composition.notes.extend(found.notes);
     let (optional, asked): (Vec<ModuleLoad>, Vec<ModuleLoad>) = found.loads.into_iter().partition(|load| load.optional);
@@ -155,12 +166,13 @@ pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsStrin
 
 #[cfg(test)]
 mod tests {
-    use super::{Composition, Drivers, base, command, whole};
+    use super::{Composition, Drivers, Ground, base, command, whole};
     use crate::arch::Arch;
     use crate::boot::machine::Transport;
     use crate::plan::job::Channel;
     use crate::resolve::Root;
     use crate::resolve::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
+    use crate::resolve::modules::ModuleTables;
     use crate::resolve::modules::modinfo::tests::module;
     use crate::spec::{InitrdSpec, ModuleRequest, RunWhat};
     use std::collections::BTreeSet;
@@ -215,9 +227,11 @@ mod tests {
             ..InitrdSpec::default()
         };
         let drivers = Drivers::of(Transport::VirtioPci);
-        let whole = whole(&root, &spec, &kernel, drivers.clone()).expect("a whole");
-        let base = base(&root, &kernel, drivers).expect("a base");
-        let command = command(&root, &spec, &kernel).expect("a command");
+        let tables = ModuleTables::default();
+        let ground = Ground { root: &root, kernel: &kernel, tables: &tables };
+        let whole = whole(ground, &spec, drivers.clone()).expect("a whole");
+        let base = base(ground, drivers).expect("a base");
+        let command = command(ground, &spec).expect("a command");
 
         assert_eq!(loads(&whole), [&["virtio_pci.ko", "virtio_console.ko"], &["shared.ko", "asked.ko"]]);
         assert_eq!(loads(&base), [vec!["shared.ko", "virtio_pci.ko", "virtio_console.ko"], vec![]]);

@@ -3,13 +3,14 @@
 use std::io::Read;
 
 use super::VmError;
-use super::compose::{Composition, Drivers, add_modules, compose};
+use super::compose::{Composition, Drivers, Ground, add_modules, compose};
 use crate::arch::Arch;
 use crate::pid1;
 use crate::plan::Plan;
 use crate::plan::job::init;
 use crate::resolve::Root;
 use crate::resolve::kernel::Kernel;
+use crate::resolve::modules::ModuleTables;
 use crate::spec::{ArchivePath, InitrdSpec};
 
 /// Everything between the spec and the plan; and notes for the user.
@@ -26,7 +27,8 @@ pub fn plan(
     let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
     let mut composition = compose(root, spec, arch)?;
     if let Some(kernel) = kernel {
-        add_modules(&mut composition, root, &spec.modules, kernel, Drivers::NONE)?;
+        let ground = Ground { root, kernel, tables: &ModuleTables::default() };
+        add_modules(&mut composition, ground, &spec.modules, Drivers::NONE)?;
     }
     let Composition { mut facts, mut job, notes } = composition;
     job.block_devices = block_devices;

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::compose::{Composition, Drivers, add_modules, set_environment, whole, working_directory};
+use super::compose::{self, Composition, Drivers, Ground, add_modules, set_environment, whole, working_directory};
 use super::{Listener, RunSpec, VmError, ready_made};
 use crate::arch::Arch;
 use crate::boot::machine::{MachineError, Transport};
@@ -10,7 +10,6 @@ use crate::pid1;
 use crate::plan::job::init;
 use crate::plan::{CheckedPlan, Plan, Purpose};
 use crate::resolve::Root;
-use crate::resolve::kernel::Kernel;
 use crate::spec::{InitrdSpec, ModuleRequest, RunWhat};
 use crate::write;
 
@@ -29,21 +28,20 @@ pub(super) struct Made {
 /// Makes it, for a kernel that could talk over `transport`.
 pub(super) fn make(
     spec: &RunSpec,
-    root: &Root,
-    kernel: &Kernel,
+    ground: Ground<'_>,
     transport: Transport,
     listener: &mut dyn Listener,
 ) -> Result<Made, VmError> {
     let transport = if spec.for_pasting { Transport::None } else { transport };
     if let Some(path) = &spec.ready_made {
-        return ready_made::make(path, spec, root, kernel, transport, listener);
+        return ready_made::make(path, spec, ground, transport, listener);
     }
     // What a base would have has to come now, and first, as there.
     let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
     let all = InitrdSpec { modules, ..spec.initrd.clone() };
-    let mut composition = whole(root, &all, kernel, Drivers::of(transport))?;
-    settle(&mut composition, root, spec, listener)?;
-    let plan = plan(composition, kernel.arch, Purpose::Image)?;
+    let mut composition = whole(ground, &all, Drivers::of(transport))?;
+    settle(&mut composition, ground.root, spec, listener)?;
+    let plan = plan(composition, ground.kernel.arch, Purpose::Image)?;
     Ok(Made { initrd: write::memfd::memfd(&plan, 0)?, transport })
 }
 
@@ -71,21 +69,21 @@ pub(super) fn settle(
 
 /// The initrd of a guest that waits for commands: pid 1, the channel, and modules that are asked for before any command.
 pub(super) fn base(
-    mut composition: Composition,
-    root: &Root,
-    kernel: &Kernel,
+    ground: Ground<'_>,
+    drivers: Drivers,
     modules: &[ModuleRequest],
     window: u64,
 ) -> Result<OwnedFd, VmError> {
+    let mut composition = compose::base(ground, drivers)?;
     if !modules.is_empty() {
         let mut asked = Composition::default();
-        add_modules(&mut asked, root, modules, kernel, Drivers::NONE)?;
+        add_modules(&mut asked, ground, modules, Drivers::NONE)?;
         composition.facts.extend(asked.facts);
         composition.job.modules = asked.job.modules;
     }
     composition.job.hostname = Some(HOSTNAME.into());
     composition.job.window = Some(window);
-    let plan = plan(composition, kernel.arch, Purpose::Image)?;
+    let plan = plan(composition, ground.kernel.arch, Purpose::Image)?;
     Ok(write::memfd::memfd(&plan, 0)?)
 }
 

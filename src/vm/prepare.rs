@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::compose::{self, Drivers};
+use super::compose::{self, Drivers, Ground};
 use super::initrd::{self, Made};
 use super::warm::fit::unfit;
 use super::warm::{self, Base, Warm};
@@ -25,7 +25,7 @@ use crate::pid1;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
 use crate::resolve::kernel::{self, ImageKind, Kernel};
-use crate::resolve::modules::{self, ChannelDriver};
+use crate::resolve::modules::{self, ChannelDriver, ModuleTables};
 use crate::spec::{BootSpec, FirmwareRef, KernelRef};
 use crate::write;
 
@@ -151,8 +151,8 @@ fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Li
             Err(why) => listener.note(&format!("booting cold: {why}")),
         },
     }
-    let Found { kernel, image, platform, transport, cache, .. } = found;
-    let Made { initrd, transport } = initrd::make(spec, root, &kernel, transport, listener)?;
+    let Made { initrd, transport } = initrd::make(spec, found.ground(root), found.transport, listener)?;
+    let Found { kernel, image, platform, cache, .. } = found;
     let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
     let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
     let way = Way::Boot(initrd);
@@ -170,6 +170,8 @@ pub(super) struct Found {
     pub(super) kind: ImageKind,
     /// What runs it.
     pub(super) platform: Platform,
+    /// The tables of its modules.
+    pub(super) tables: ModuleTables,
     /// The way its pid 1 could talk.
     pub(super) transport: Transport,
     /// Where what is slow to make is kept.
@@ -194,8 +196,14 @@ impl Found {
         inputs.extend([kernel.image.as_path()]);
         let platform = Platform::find(spec, &kernel, &cache, listener)?;
         inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
-        let transport = transport(&kernel, root, &platform.machine);
-        Ok(Self { kernel, image, kind, platform, transport, cache })
+        let tables = ModuleTables::default();
+        let transport = transport(&kernel, &tables, &platform.machine);
+        Ok(Self { kernel, image, kind, platform, tables, transport, cache })
+    }
+
+    /// What images of it are made from.
+    fn ground<'a>(&'a self, root: &'a Root) -> Ground<'a> {
+        Ground { root, kernel: &self.kernel, tables: &self.tables }
     }
 
     /// The two halves of a guest that is restored, or why it has to boot.
@@ -213,8 +221,8 @@ impl Found {
         let machine = self.platform.clone().machine(&spec.boot, len, self.transport)?;
         let window_mib = warm::base::window_mib(len);
         let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
-        let drivers = compose::base(root, &self.kernel, Drivers::of(self.transport))?;
-        let initrd = initrd::base(drivers, root, &self.kernel, &spec.base_modules, window_mib << 20)?;
+        let drivers = Drivers::of(self.transport);
+        let initrd = initrd::base(self.ground(root), drivers, &spec.base_modules, window_mib << 20)?;
         let (image, kind, kernel) = (self.image.clone(), self.kind, self.kernel.origin.clone());
         let base = Base { machine, image, kind, kernel, initrd, modules, window_mib };
         let key = base.key(&self.cache)?;
@@ -228,7 +236,7 @@ impl Found {
         spec: &RunSpec,
         listener: &mut dyn Listener,
     ) -> Result<CheckedPlan, VmError> {
-        let mut command = compose::command(root, &spec.initrd, &self.kernel)?;
+        let mut command = compose::command(self.ground(root), &spec.initrd)?;
         initrd::settle(&mut command, root, spec, listener)?;
         initrd::payload(command)
     }
@@ -343,8 +351,8 @@ fn starts_as_pe(path: &Path) -> std::io::Result<bool> {
 }
 
 /// The fastest channel that this kernel has drivers for, on a machine of this type.
-pub(super) fn transport(kernel: &Kernel, root: &Root, machine: &OsStr) -> Transport {
-    let driver = modules::channel_modules(kernel, root);
+fn transport(kernel: &Kernel, tables: &ModuleTables, machine: &OsStr) -> Transport {
+    let driver = modules::channel_modules(kernel, tables);
     match (driver, is_microvm(machine)) {
         (_, true) => Transport::VirtioMmio,
         (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,

@@ -7,15 +7,14 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::compose::{Composition, Drivers, add_modules, set_variables};
+use super::compose::{Composition, Drivers, Ground, add_modules, set_variables};
 use super::initrd::{Made, plan, settle};
 use super::{Listener, RunSpec, VmError};
 use crate::boot::machine::Transport;
 use crate::plan::Purpose;
 use crate::plan::job::Job;
 use crate::proto;
-use crate::resolve::kernel::Kernel;
-use crate::resolve::{Fact, Root, userland};
+use crate::resolve::{Fact, userland};
 use crate::spec::{ArchivePath, RunWhat};
 use crate::write;
 use crate::write::read::{ReadError, Rule};
@@ -24,8 +23,7 @@ use crate::write::read::{ReadError, Rule};
 pub(super) fn make(
     path: &Path,
     spec: &RunSpec,
-    root: &Root,
-    kernel: &Kernel,
+    ground: Ground<'_>,
     transport: Transport,
     listener: &mut dyn Listener,
 ) -> Result<Made, VmError> {
@@ -47,11 +45,11 @@ pub(super) fn make(
     if job.is_none() {
         composition.job.env = userland::base_environment();
     }
-    add_modules(&mut composition, root, &spec.initrd.modules, kernel, Drivers::of(transport))?;
+    add_modules(&mut composition, ground, &spec.initrd.modules, Drivers::of(transport))?;
     move_modules(&mut composition);
-    settle(&mut composition, root, spec, listener)?;
+    settle(&mut composition, ground.root, spec, listener)?;
     take_over(&mut composition.job, job, &spec.initrd.run);
-    let plan = plan(composition, kernel.arch, Purpose::Overlay)?;
+    let plan = plan(composition, ground.kernel.arch, Purpose::Overlay)?;
     rewind(&mut file, path)?;
     Ok(Made { initrd: write::memfd::overlay(&mut file, &plan, 0)?, transport })
 }

@@ -24,10 +24,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use self::builtin::Builtin;
-use self::index::Index;
 use self::load::Sources;
 use self::modinfo::Modinfo;
 use self::order::{Found, Loose, Order};
+use self::tables::TablesRead;
 use super::fact::{Fact, Why};
 use super::kernel::{Kernel, ModuleDir};
 use super::root::Root;
@@ -37,6 +37,7 @@ use crate::spec::{ArchivePath, ModuleRequest};
 pub use self::error::ModuleError;
 pub(crate) use self::error::{read_bytes, read_text};
 pub(crate) use self::load::{STAMPS, stamp};
+pub use self::tables::ModuleTables;
 
 /// Modules, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,18 +77,23 @@ pub enum ChannelDriver {
 /// The drivers behind a virtio-serial port on PCI.
 pub const CHANNEL_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
+/// Where a cache comes from, if one is needed.
+type GetCache<'a> = &'a dyn Fn() -> Result<Cache, ModuleError>;
+
 /// Resolves `requests` and, before them and as far as they are there, the `channel` modules, with the user's cache.
+/// `tables` are the kernel's.
 pub fn resolve(
     root: &Root,
     kernel: &Kernel,
+    tables: &ModuleTables,
     requests: &[ModuleRequest],
     channel: &[&str],
 ) -> Result<Modules, ModuleError> {
-    resolve_with(root, kernel, requests, channel, &|| Cache::open().map_err(ModuleError::from))
+    renewing(root, kernel, tables, requests, channel, &users_cache)
 }
 
-/// Like [`resolve`]; `cache` is asked for only where tables have to be made, or where a module of an unpacked package
-/// turns out to be damaged and the package is unpacked again.
+/// Like [`resolve`], with tables read for this alone; `cache` is asked for only where tables have to be made, or where a
+/// module of an unpacked package turns out to be damaged and the package is unpacked again.
 pub fn resolve_with(
     root: &Root,
     kernel: &Kernel,
@@ -95,13 +101,28 @@ pub fn resolve_with(
     channel: &[&str],
     cache: &dyn Fn() -> Result<Cache, ModuleError>,
 ) -> Result<Modules, ModuleError> {
+    renewing(root, kernel, &ModuleTables::default(), requests, channel, cache)
+}
+
+fn users_cache() -> Result<Cache, ModuleError> {
+    Ok(Cache::open()?)
+}
+
+fn renewing(
+    root: &Root,
+    kernel: &Kernel,
+    tables: &ModuleTables,
+    requests: &[ModuleRequest],
+    channel: &[&str],
+    cache: GetCache<'_>,
+) -> Result<Modules, ModuleError> {
     if requests.is_empty() && channel.is_empty() {
         return Ok(Modules::default());
     }
-    match attempt(root, kernel, requests, channel, cache) {
+    match attempt(root, kernel, tables, requests, channel, cache) {
         Err(ModuleError::Damaged { path }) => match &kernel.modules {
             Some(dir) if super::kernel::renew(dir, &cache()?).map_err(Box::new)? => {
-                attempt(root, kernel, requests, channel, cache)
+                attempt(root, kernel, &ModuleTables::default(), requests, channel, cache)
             }
             Some(_) | None => Err(ModuleError::Damaged { path }),
         },
@@ -113,13 +134,14 @@ pub fn resolve_with(
 fn attempt(
     root: &Root,
     kernel: &Kernel,
+    tables: &ModuleTables,
     requests: &[ModuleRequest],
     channel: &[&str],
-    cache: &dyn Fn() -> Result<Cache, ModuleError>,
+    cache: GetCache<'_>,
 ) -> Result<Modules, ModuleError> {
-    let mut modules = Modules::default();
-    let (index, builtin) = tables_of(kernel, cache, &mut modules.notes)?;
-    let mut order = Order::new(index.as_ref(), &builtin);
+    let TablesRead { index, builtin, notes } = tables.read(kernel, cache)?;
+    let mut modules = Modules { notes: notes.clone(), ..Modules::default() };
+    let mut order = Order::new(index.as_ref(), builtin);
     for name in channel {
         if let Found::Modules(names) = order.find(name)? {
             names.iter().try_for_each(|name| order.add(name, &Why::Channel, true))?;
@@ -127,7 +149,7 @@ fn attempt(
     }
     let mut params: Vec<(String, OsString)> = Vec::new();
     for request in requests {
-        let names = request_names(root, kernel, request, &mut order, &builtin, &mut modules.notes)?;
+        let names = request_names(root, kernel, request, &mut order, builtin, &mut modules.notes)?;
         let why = Why::Asked(asked(request));
         for name in names {
             order.add(&name, &why, false).map_err(|error| error.placed(kernel))?;
@@ -142,31 +164,18 @@ fn attempt(
 }
 
 /// Whether virtio-serial over PCI is part of the kernel, or can be loaded.
-pub fn channel_modules(kernel: &Kernel, _root: &Root) -> ChannelDriver {
+pub fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver {
     let configured = |name: &str| kernel.config.as_ref().is_some_and(|config| config.is_builtin(name));
     if configured("VIRTIO_PCI") && configured("VIRTIO_CONSOLE") {
         return ChannelDriver::Builtin;
     }
     // A kernel without tables that can be read offers no modules; why is said when some are asked for.
-    let cache = || Cache::open().map_err(ModuleError::from);
-    let Ok((index, builtin)) = tables_of(kernel, &cache, &mut Vec::new()) else { return ChannelDriver::Absent };
+    let Ok(TablesRead { index, builtin, .. }) = tables.read(kernel, &users_cache) else { return ChannelDriver::Absent };
     if CHANNEL_MODULES.iter().all(|name| builtin.has(name)) {
         return ChannelDriver::Builtin;
     }
     let there = |name: &&str| builtin.has(name) || index.as_ref().is_some_and(|index| index.module(name).is_some());
     if CHANNEL_MODULES.iter().all(there) { ChannelDriver::Modules } else { ChannelDriver::Absent }
-}
-
-/// The tables of a kernel's modules, and what is built into it.
-fn tables_of(
-    kernel: &Kernel,
-    cache: &dyn Fn() -> Result<Cache, ModuleError>,
-    notes: &mut Vec<String>,
-) -> Result<(Option<Index>, Builtin), ModuleError> {
-    match &kernel.modules {
-        Some(dir) => Ok((Some(tables::open(dir, cache, notes)?), Builtin::read(&dir.host)?)),
-        None => Ok((None, Builtin::default())),
-    }
 }
 
 /// What the user typed.
@@ -272,7 +281,7 @@ fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::modinfo::tests::module;
-    use super::{ChannelDriver, Modules, channel_modules, resolve_with};
+    use super::{ChannelDriver, ModuleTables, Modules, channel_modules, resolve_with};
     use crate::arch::Arch;
     use crate::cache::Cache;
     use crate::resolve::fact::{Content, Node};
@@ -391,16 +400,15 @@ mod tests {
     #[test]
     fn the_channel_driver_needs_both_halves() {
         let mut world = world();
-        let root = Root::new(world.dir.path().join("root")).expect("a root");
         world.kernel.modules.as_mut().expect("modules").layout = ModuleLayout::Installed;
         let host = world.kernel.modules.as_ref().expect("modules").host.clone();
         fs::write(host.join("modules.dep"), "kernel/b.ko:\n").expect("written");
-        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Absent);
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Absent);
         fs::write(host.join("modules.dep"), "kernel/virtio_console.ko:\n").expect("written");
-        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Modules);
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Modules);
         fs::write(host.join("modules.builtin"), "virtio_pci.ko\nvirtio_console.ko\n").expect("written");
-        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Builtin);
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Builtin);
         world.kernel.modules = None;
-        assert_eq!(channel_modules(&world.kernel, &root), ChannelDriver::Absent);
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Absent);
     }
 }

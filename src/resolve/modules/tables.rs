@@ -1,16 +1,52 @@
 //! Getting at a directory's tables: depmod's, or ours, made once and kept in the cache.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
+use super::builtin::Builtin;
 use super::depmod::Tables;
 use super::index::Index;
 use super::{ModuleError, scan};
 use crate::cache::{Cache, Key};
-use crate::resolve::kernel::{ModuleDir, ModuleLayout};
+use crate::resolve::kernel::{Kernel, ModuleDir, ModuleLayout};
+
+/// The tables of one kernel's modules, read when first asked for, and then no more: a run asks several times.
+#[derive(Debug, Default)]
+pub struct ModuleTables(OnceCell<TablesRead>);
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct TablesRead {
+    /// The tables, where there is a directory of modules.
+    pub(super) index: Option<Index>,
+    /// What is built into the kernel.
+    pub(super) builtin: Builtin,
+    /// What the user may want to know.
+    pub(super) notes: Vec<String>,
+}
+
+impl ModuleTables {
+    /// The tables of this kernel; an error is told each time.
+    pub(super) fn read(
+        &self,
+        kernel: &Kernel,
+        cache: &dyn Fn() -> Result<Cache, ModuleError>,
+    ) -> Result<&TablesRead, ModuleError> {
+        if let Some(read) = self.0.get() {
+            return Ok(read);
+        }
+        let mut notes = Vec::new();
+        let (index, builtin) = match &kernel.modules {
+            Some(dir) => (Some(open(dir, cache, &mut notes)?), Builtin::read(&dir.host)?),
+            None => (None, Builtin::default()),
+        };
+        Ok(self.0.get_or_init(|| TablesRead { index, builtin, notes }))
+    }
+}
 
 /// The tables of a directory of modules.
-pub(super) fn open(
+fn open(
     dir: &ModuleDir,
     cache: &dyn Fn() -> Result<Cache, ModuleError>,
     notes: &mut Vec<String>,
