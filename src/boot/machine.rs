@@ -240,7 +240,7 @@ pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsStrin
 mod tests {
     use super::{Accelerator, MachineError, choose_accelerator, command_line, extra_arguments, is_microvm, memory_for};
     use crate::arch::Arch;
-    use crate::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef};
+    use crate::spec::{Accel, BootSpec};
     use std::ffi::OsStr;
 
     #[test]
@@ -265,21 +265,8 @@ mod tests {
 
     #[test]
     fn the_kernel_under_test_is_changed_only_where_that_was_asked_for_and_the_users_words_come_last() {
-        let spec = |fast_boot| BootSpec {
-            qemu: None,
-            accel: Accel::Auto,
-            machine: None,
-            cpu: None,
-            smp: None,
-            memory_mib: None,
-            append: vec!["quiet".into(), "mine=1".into()],
-            fast_boot,
-            firmware: FirmwareRef::Direct,
-            firmware_vars: None,
-            qemu_args: Vec::new(),
-            console: ConsoleTo::Tail,
-            tty: false,
-        };
+        let append = vec!["quiet".into(), "mine=1".into()];
+        let spec = |fast_boot| BootSpec { append: append.clone(), fast_boot, ..BootSpec::default() };
         for (fast_boot, accelerator, line) in [
             (false, Accelerator::Kvm, "console=ttyS0 panic=-1 quiet mine=1"),
             (false, Accelerator::Tcg, "console=ttyS0 panic=-1 no_timer_check quiet mine=1"),

@@ -176,6 +176,13 @@ pub enum Limit {
     Total,
 }
 
+impl Event {
+    /// Whether the command came to an end of its own: a guest that takes several is ready for the next one.
+    pub const fn ends_command(&self) -> bool {
+        matches!(self, Self::Exit { ended: Ended::Exited(_) | Ended::Signaled(..), .. })
+    }
+}
+
 impl Transcript {
     /// pid 1's verdict, if it came.
     pub fn exit(&self) -> Option<(Duration, Ended, Usage, u64)> {

@@ -48,7 +48,7 @@ impl Talk for Talker {
             boot_timeout,
             foreground: if opening == Opening::Base { Foreground::Nobody } else { self.foreground },
             shown_on: ShownOn::Stdout,
-            console: again(&self.console)?,
+            console: self.console.try_clone()?,
             show_qemu: self.has_qemu_arguments,
             quiet: self.quiet,
             flush_disks: self.has_qemu_arguments,
@@ -72,14 +72,5 @@ pub fn console(to: &ConsoleTo) -> anyhow::Result<ConsoleSink> {
             let file = File::create(path).with_context(|| format!("creating the console's file {}", path.display()))?;
             ConsoleSink::File(file)
         }
-    })
-}
-
-/// The same place: what follows goes behind what is there.
-fn again(console: &ConsoleSink) -> std::io::Result<ConsoleSink> {
-    Ok(match console {
-        ConsoleSink::Nowhere => ConsoleSink::Nowhere,
-        ConsoleSink::Stderr => ConsoleSink::Stderr,
-        ConsoleSink::File(file) => ConsoleSink::File(file.try_clone()?),
     })
 }

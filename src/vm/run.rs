@@ -84,8 +84,7 @@ fn warm(
             Err(NotWarm::Failed(error)) => return Err(error),
         };
         let opening = Opening::Command { len: waits.len, orders: waits.orders, program: waits.program, stays: false };
-        let talked = talk.talk(&mut waits.guest, opening);
-        let transcript = talked.map_err(VmError::io("talking with", "the guest"))?;
+        let transcript = talk.lead(&mut waits.guest, opening)?;
         let Some(why) = unrestored(&transcript) else {
             return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
@@ -139,6 +138,6 @@ fn cold(prepared: Prepared, talk: &mut dyn Talk) -> Result<Ran, VmError> {
     let payload = Payload::Linux { kernel: Artefact::Open(open.into()), initrd: Artefact::Open(initrd), warm: None };
     let started = Instant::now();
     let mut guest = Guest::start(&machine, &payload).map_err(VmError::io("starting", "QEMU"))?;
-    let transcript = talk.talk(&mut guest, Opening::Boot).map_err(VmError::io("talking with", "the guest"))?;
+    let transcript = talk.lead(&mut guest, Opening::Boot)?;
     Ok(Ran { transcript, machine, command: guest.command.clone(), kernel, started, age: None })
 }

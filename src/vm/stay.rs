@@ -15,8 +15,8 @@ use crate::boot::session::Opening;
 use crate::boot::transcript::{Event, Transcript};
 use crate::cache::Key;
 use crate::plan::CheckedPlan;
-use crate::proto::frame::Ended;
 use crate::resolve::Root;
+use crate::resolve::modules::ModuleTables;
 use crate::spec::RunWhat;
 use crate::verdict::judge;
 
@@ -97,6 +97,8 @@ impl Stay {
         };
         let spec = self.builder.spec(command, is_new)?;
         let root = Root::new(&spec.initrd.root)?;
+        // Modules may have been built since the last command.
+        self.found.tables = ModuleTables::default();
         let payload = self.found.payload(&root, &spec, &mut self.notes)?;
         let mut from = Origin::Snapshot;
         loop {
@@ -112,8 +114,7 @@ impl Stay {
             };
             let (orders, program) = (std::mem::take(&mut waits.orders), waits.program.take());
             let opening = Opening::Command { len, orders, program, stays: true };
-            let transcript =
-                recorder.talk(&mut waits.guest, opening).map_err(VmError::io("talking with", "the guest"))?;
+            let transcript = recorder.lead(&mut waits.guest, opening)?;
             let why = waits.age.filter(|_| is_new).and_then(|_| unrestored(&transcript));
             let Some(why) = why else { return Ok(self.told(waits, transcript, recorder)) };
             drop(waits);
@@ -127,8 +128,7 @@ impl Stay {
     /// What came of a command; keeps the guest if it stays.
     fn told(&mut self, waits: Box<Waits>, transcript: Transcript, recorder: Recorder) -> Output {
         let age = waits.age;
-        let stays =
-            matches!(transcript.events.last(), Some(Event::Exit { ended: Ended::Exited(_) | Ended::Signaled(..), .. }));
+        let stays = transcript.events.last().is_some_and(Event::ends_command);
         let output = Output::new(transcript, recorder, age, std::mem::take(&mut self.notes.0));
         self.held = if stays {
             Held::Waits { waits, is_new: false }

@@ -9,7 +9,6 @@ use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch, timesp
 use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Goal, Transcript};
-use crate::proto::frame::Ended;
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -64,9 +63,7 @@ impl Session<'_> {
         match (&self.settings.opening, self.events.last()) {
             (Opening::Boot | Opening::Command { stays: false, .. }, _) | (_, None) => false,
             (Opening::Base, Some(last)) => matches!(last, Event::Ready { .. }),
-            (Opening::Command { stays: true, .. }, Some(last)) => {
-                matches!(last, Event::Exit { ended: Ended::Exited(_) | Ended::Signaled(..), .. })
-            }
+            (Opening::Command { stays: true, .. }, Some(last)) => last.ends_command(),
         }
     }
 

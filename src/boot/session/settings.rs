@@ -1,6 +1,7 @@
 //! What a conversation is told: limits, where streams lead, how the guest begins.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -104,4 +105,15 @@ pub enum ConsoleSink {
     Stderr,
     /// A file.
     File(File),
+}
+
+impl ConsoleSink {
+    /// The same place: what another conversation writes goes behind what is there.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Nowhere => Self::Nowhere,
+            Self::Stderr => Self::Stderr,
+            Self::File(file) => Self::File(file.try_clone()?),
+        })
+    }
 }

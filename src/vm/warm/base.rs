@@ -62,6 +62,11 @@ pub trait Talk {
     fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript>;
     /// The signals that end it.
     fn signals(&mut self) -> Option<&mut Signals>;
+
+    /// Talks; what the system has against it is told as the layer's other errors are.
+    fn lead(&mut self, guest: &mut Guest, opening: Opening) -> Result<Transcript, VmError> {
+        self.talk(guest, opening).map_err(VmError::io("talking with", "the guest"))
+    }
 }
 
 /// A guest that waits for a command, and how it is to be given one.
@@ -133,7 +138,7 @@ impl Base {
         listener: &mut dyn Listener,
     ) -> Result<Waits, NotWarm> {
         if let Some(snapshot) = Snapshots(cache).open(key)? {
-            return Ok(self.restore(&snapshot, payload)?);
+            return Ok(self.restore(snapshot, payload)?);
         }
         let mut live = None;
         let mut since = None;
@@ -172,7 +177,7 @@ impl Base {
             (None, Err(error)) => Err(error),
             // Somebody else has made it meanwhile.
             (None, Ok(_)) => match Snapshots(cache).open(key)? {
-                Some(snapshot) => Ok(self.restore(&snapshot, payload)?),
+                Some(snapshot) => Ok(self.restore(snapshot, payload)?),
                 None => Err(NotWarm::Unfit("its snapshot vanished as soon as it was made".to_owned())),
             },
         }
@@ -193,7 +198,7 @@ impl Base {
             warm: Some(Waiting { window: Artefact::Open(window), window_mib: self.window_mib, ram }),
         };
         let mut guest = Guest::start(&self.machine, &payload).map_err(VmError::io("starting", "QEMU"))?;
-        let transcript = talk.talk(&mut guest, Opening::Base).map_err(VmError::io("talking with", "the guest"))?;
+        let transcript = talk.lead(&mut guest, Opening::Base)?;
         match transcript.events.last() {
             Some(Event::Ready { .. }) => Ok((guest, transcript)),
             Some(Event::Failed { what: Failure::Window, errno, .. }) => Err(NotWarm::Unfit(format!(
@@ -272,24 +277,24 @@ impl Base {
     }
 
     /// Starts QEMU to restore a snapshot.
-    fn restore(&self, snapshot: &Snapshot, payload: &CheckedPlan) -> Result<Waits, VmError> {
+    fn restore(&self, snapshot: Snapshot, payload: &CheckedPlan) -> Result<Waits, VmError> {
+        let age = Some(snapshot.age());
+        let Snapshot { about, ram, state } = snapshot;
         let (window, len) = write::memfd::window(payload, 0, self.window_mib << 20)?;
         let start = || -> io::Result<Waits> {
-            let (feed, state) = Feed::new(snapshot.state.clone())?;
+            let (feed, state) = Feed::new(state)?;
             let orders = snapshot::restores(&state);
             let kernel = match self.kind {
                 ImageKind::VmlinuxPvh => standin::vmlinux()?,
                 ImageKind::BzImage => open(&self.image)?,
             };
-            let ram =
-                Ram::Restored { ram: Artefact::Open(snapshot.ram.try_clone()?.into()), state: Artefact::Open(state) };
+            let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
             let theirs = Artefact::Open(window.try_clone()?);
             let warm = Waiting { window: theirs, window_mib: self.window_mib, ram };
             let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(standin::initrd()?));
             let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
             guest.state = Some(feed);
-            let program = snapshot.about.program.clone();
-            Ok(Waits { guest, orders, len, program, age: Some(snapshot.age()), window })
+            Ok(Waits { guest, orders, len, program: about.program, age, window })
         };
         start().map_err(VmError::io("starting", "QEMU"))
     }
