@@ -7,6 +7,7 @@
 //! | 118 | QEMU died |
 //! | 119 | the guest's processor reset without anybody asking for it (a triple fault) |
 //! | 120 | kernel panic |
+//! | 121 | the command passed, but the kernel's health did not (`--health fail`) |
 //! | 122 | the guest went away without a verdict: powered off, restarted, halted, or closed its channel |
 //! | 123 | a watchdog device fired |
 //! | 124 | timed out |
@@ -38,6 +39,8 @@ pub mod code {
     pub const RESET: u8 = 119;
     /// Kernel panic.
     pub const PANIC: u8 = 120;
+    /// The kernel is not well.
+    pub const UNHEALTHY: u8 = 121;
     /// No verdict.
     pub const WENT_AWAY: u8 = 122;
     /// A watchdog fired.
@@ -90,6 +93,11 @@ pub enum Outcome {
     Panic {
         /// Its words.
         line: String,
+    },
+    /// The command succeeded, and the kernel is not well.
+    Unhealthy {
+        /// The worst of it.
+        what: String,
     },
     /// The processor reset although nobody asked.
     Reset,
@@ -301,6 +309,7 @@ impl Outcome {
             Self::Expected { .. } | Self::PoweredOff => 0,
             Self::Rejected { .. } => code::REJECTED,
             Self::Panic { .. } => code::PANIC,
+            Self::Unhealthy { .. } => code::UNHEALTHY,
             Self::Reset => code::RESET,
             Self::WentAway { .. } => code::WENT_AWAY,
             Self::Watchdog { .. } => code::WATCHDOG,
@@ -322,6 +331,7 @@ impl Outcome {
             Self::Rejected { .. } => "rejected",
             Self::PoweredOff => "powered-off",
             Self::Panic { .. } => "panic",
+            Self::Unhealthy { .. } => "unhealthy",
             Self::Reset => "reset",
             Self::WentAway { .. } => "went-away",
             Self::Watchdog { .. } => "watchdog",
@@ -346,6 +356,7 @@ impl Outcome {
                 format!("the guest could not execute {command}: {}", errno_text(*errno))
             }
             Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
+            Self::Unhealthy { what } => format!("the guest's kernel is not well: {what}"),
             Self::Reset => {
                 "the guest's processor reset although nobody asked for it (most likely a triple fault)".to_owned()
             }
@@ -385,6 +396,7 @@ impl Outcome {
             | Self::Interrupted { .. }
             | Self::Expected { .. }
             | Self::PoweredOff
+            | Self::Unhealthy { .. }
             | Self::OutputClosed => false,
         }
     }

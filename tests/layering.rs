@@ -6,9 +6,9 @@ mod sources;
 use std::path::Path;
 
 /// The modules, from the top down: each may use those before it, none of those behind it.
-const ORDER: [&str; 18] = [
-    "arch", "proto", "sys", "cache", "pid1", "disk", "spec", "resolve", "plan", "write", "image", "check", "boot",
-    "verdict", "vm", "matrix", "watch", "cli",
+const ORDER: [&str; 20] = [
+    "arch", "proto", "sys", "cache", "pid1", "disk", "health", "spec", "resolve", "plan", "write", "image", "check",
+    "boot", "verdict", "vm", "matrix", "regress", "watch", "cli",
 ];
 
 fn place(module: &str) -> Option<usize> {

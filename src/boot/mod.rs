@@ -9,6 +9,7 @@ pub mod drive;
 pub mod expect;
 pub mod firmware;
 pub mod guest;
+pub mod hang;
 pub mod kvm;
 pub mod machine;
 pub mod outlet;

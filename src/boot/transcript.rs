@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::hang::Hang;
 use super::screen::Seen;
+use crate::health::Finding;
 use crate::proto::frame::{Ended, Failure, Usage};
 
 /// Everything a boot gave, once it is over.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Transcript {
     /// What happened, in order.
     pub events: Vec<Event>,
@@ -24,6 +26,10 @@ pub struct Transcript {
     pub qemu_said: Vec<String>,
     /// Why the file that the console was to be written to lacks some of it, if it does.
     pub console_lost: Option<String>,
+    /// What the kernel's log says about its health.
+    pub health: Vec<Finding>,
+    /// What the guest was doing when its time was up.
+    pub hang: Option<Box<Hang>>,
     /// From QEMU's start to its end.
     pub duration: Duration,
 }

@@ -19,6 +19,7 @@ use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
+use crate::health::HealthSpec;
 use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge};
@@ -194,6 +195,7 @@ impl RunArgs {
             base_modules: self.base_kmod.clone(),
             cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
             term: std::env::var_os("TERM"),
+            health: HealthSpec::default(),
             cache: None,
         })
     }

@@ -66,6 +66,7 @@ impl Outcome {
             | Self::NotExecuted { .. }
             | Self::Rejected { .. }
             | Self::Panic { .. }
+            | Self::Unhealthy { .. }
             | Self::Reset
             | Self::WentAway { .. }
             | Self::Watchdog { .. }
@@ -97,6 +98,7 @@ mod tests {
             (Outcome::Signaled { signal: 11, core: false }, Bisected::Bad, 1),
             (not_executed, Bisected::Bad, 1),
             (panic, Bisected::Bad, 1),
+            (Outcome::Unhealthy { what: "x".to_owned() }, Bisected::Bad, 1),
             (Outcome::Reset, Bisected::Bad, 1),
             (Outcome::WentAway { how: "x" }, Bisected::Bad, 1),
             (Outcome::Watchdog { action: "x".to_owned() }, Bisected::Bad, 1),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::recorder::{Limits, Recorder};
 use super::{Command, Cwd, Output, RunSpec, Vm, VmError, Warm, prepare, run};
 use crate::boot::machine::Machine;
+use crate::health::HealthSpec;
 use crate::spec::{Accel, Copy, KernelRef, ModuleRequest, RunWhat};
 
 /// Bytes kept of each of a command's outputs, unless told otherwise.
@@ -31,6 +32,12 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// All of it at once.
+    #[must_use]
+    pub fn of(spec: RunSpec) -> Self {
+        Self { spec, ..Self::default() }
+    }
+
     /// The kernel: an image file, a build tree, a `.deb` package, or a release that is installed. Default: the newest one
     /// that can be read.
     #[must_use]
@@ -181,6 +188,13 @@ impl Builder {
     #[must_use]
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.room = bytes;
+        self
+    }
+
+    /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells.
+    #[must_use]
+    pub fn health(mut self, health: HealthSpec) -> Self {
+        self.spec.health = health;
         self
     }
 

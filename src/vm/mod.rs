@@ -26,6 +26,7 @@ pub mod warm;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::health::HealthSpec;
 use crate::spec::{BootSpec, InitrdSpec, KernelRef, ModuleRequest};
 
 pub use self::builder::Builder;
@@ -62,6 +63,8 @@ pub struct RunSpec {
     pub cwd: Cwd,
     /// `TERM` for a command that has a terminal.
     pub term: Option<OsString>,
+    /// What the kernel's health does to the verdict.
+    pub health: HealthSpec,
     /// Where what is slow to make is kept; `None`: where the environment says (see [`crate::cache::Cache::open`]).
     pub cache: Option<PathBuf>,
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::recorder::Recorder;
 use super::warm::Age;
+use crate::boot::hang::Hang;
 use crate::boot::transcript::{Event, Transcript};
+use crate::health::Finding;
 use crate::proto::frame::Usage;
 use crate::verdict::{Outcome, judge};
 
 /// All that is known of a command that was run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Output {
     /// What came of it. Silence is never success: it is [`Outcome::Exited`] only where the guest's pid 1 says so.
@@ -33,6 +35,14 @@ pub struct Output {
     pub release: Option<String>,
     /// The age of the snapshot that the guest was restored from, zero where it was made just before; `None`: it booted.
     pub age: Option<Duration>,
+    /// What the kernel's log says about its health since the command was given, or since the kernel's start where it booted.
+    pub health: Vec<Finding>,
+    /// What the guest was doing when its time was up.
+    pub hang: Option<Hang>,
+    /// When pid 1 spoke, and when the command started, in [`Output::duration`].
+    pub hello: Option<Duration>,
+    /// When the command started: the same clock.
+    pub started: Option<Duration>,
     /// From when the command was given to its verdict; with the boot, where it had a guest of its own.
     pub duration: Duration,
 }
@@ -41,10 +51,11 @@ impl Output {
     pub(super) fn new(transcript: Transcript, recorder: Recorder, age: Option<Age>, mut notes: Vec<String>) -> Self {
         let outcome = judge(&transcript);
         let exit = transcript.exit();
-        let mut release = None;
+        let (mut release, mut hello, mut started) = (None, None, None);
         for event in transcript.events {
             match event {
-                Event::Hello { release: said, .. } => release = Some(said),
+                Event::Hello { at, release: said, .. } => (hello, release) = (Some(at), Some(said)),
+                Event::Started { at } => started = Some(at),
                 Event::Note(text) => notes.push(text),
                 _ => {}
             }
@@ -60,6 +71,10 @@ impl Output {
             console: transcript.console_tail,
             notes,
             release,
+            health: transcript.health,
+            hang: transcript.hang.map(|hang| *hang),
+            hello,
+            started,
             age: age.map(|Age(age)| age),
             duration: transcript.duration,
         }
@@ -75,6 +90,7 @@ impl Output {
             | Outcome::Rejected { .. }
             | Outcome::PoweredOff
             | Outcome::Panic { .. }
+            | Outcome::Unhealthy { .. }
             | Outcome::Reset
             | Outcome::WentAway { .. }
             | Outcome::Watchdog { .. }

@@ -53,6 +53,8 @@ impl Session<'_> {
             screen: self.watching.seen,
             qemu_said,
             console_lost: self.console_lost,
+            health: Vec::new(),
+            hang: None,
             duration: self.start.elapsed(),
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
