@@ -28,6 +28,7 @@ pub mod sign_options;
 mod stamp;
 mod talker;
 mod teller;
+mod test;
 mod warm;
 mod watch;
 
@@ -68,6 +69,7 @@ enum Verb {
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
     Warm(warm::WarmArgs),
+    Test(Box<test::TestArgs>),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -124,6 +126,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Warm(args) => warm::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
     }

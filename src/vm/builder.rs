@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::recorder::{Limits, Recorder};
-use super::{Command, Cwd, Output, RunSpec, Vm, VmError, Warm, prepare, run};
+use super::{Command, Cwd, Output, Prepared, RunSpec, Site, Vm, VmError, Warm, prepare, run};
 use crate::boot::machine::Machine;
 use crate::health::HealthSpec;
 use crate::spec::{Accel, Copy, KernelRef, ModuleRequest, RunWhat};
@@ -215,8 +215,22 @@ impl Builder {
         let spec = self.spec(command, true)?;
         let mut notes = Notes::default();
         let prepared = prepare(&spec, &mut notes).map_err(|failed| failed.error)?;
+        self.lead(&spec, command, prepared, notes)
+    }
+
+    /// As [`Builder::run_with`], on a site that was found for a builder of the same kernel and machine: what they share is
+    /// not looked for again.
+    pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
+        let spec = self.spec(command, true)?;
+        let mut notes = Notes::default();
+        let prepared = site.prepare(&spec, &mut notes)?;
+        self.lead(&spec, command, prepared, notes)
+    }
+
+    /// Runs what is prepared.
+    fn lead(&self, spec: &RunSpec, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
         let mut recorder = self.recorder(command, &prepared.machine, self.console_file()?);
-        let ran = run(&spec, prepared, &mut recorder, &mut notes)?;
+        let ran = run(spec, prepared, &mut recorder, &mut notes)?;
         Ok(Output::new(ran.transcript, recorder, ran.age, notes.0))
     }
 

@@ -20,6 +20,7 @@ pub mod prepare;
 mod ready_made;
 mod recorder;
 mod run;
+mod site;
 mod stay;
 pub mod warm;
 
@@ -38,6 +39,7 @@ pub use self::listener::{Listener, Silent};
 pub use self::output::Output;
 pub use self::prepare::{Prepared, Unprepared, Way, prepare};
 pub use self::run::{Ran, run};
+pub use self::site::Site;
 pub use self::warm::Warm;
 
 /// Everything that is wanted of one run.

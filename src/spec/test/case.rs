@@ -1,5 +1,6 @@
 //! `[[test]]`: what is run, with what, and what is to come of it.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -159,6 +160,7 @@ pub(super) fn read_all(
 ) -> Vec<Test> {
     let defaults = defaults.map(|keys| settings(keys, known, folder)).unwrap_or_default();
     let mut tests: Vec<Test> = Vec::new();
+    let mut names = HashSet::new();
     for mut keys in keys.tables("test") {
         let name = keys.text("name");
         match &name {
@@ -166,7 +168,7 @@ pub(super) fn read_all(
             None => keys.sheet().wrong(keys.place(), "a test needs a name"),
             Some(Said { value, at }) => {
                 name::check(keys.sheet(), value, at);
-                if tests.iter().any(|test| test.name == *value) {
+                if !names.insert(value.clone()) {
                     keys.sheet().wrong(at, format!("there is a test {value:?} already"));
                 }
             }
@@ -257,9 +259,12 @@ fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Tes
         Ending::Outcome(_) => own.health.unwrap_or(Policy::Warn),
         Ending::Status(_) | Ending::Signal(_) => own.health.or(defaults.health).unwrap_or(Policy::Fail),
     };
+    let mut health = HealthSpec { policy, ..HealthSpec::default() };
+    health.allow = all(&defaults.health_allow, &own.health_allow);
     Test {
         name,
         what,
+        health,
         stdout: both(|settings| &settings.stdout),
         console: both(|settings| &settings.console),
         tags: all(&defaults.tags, &own.tags),
@@ -276,7 +281,6 @@ fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Tes
         boot_timeout: own.boot_timeout.or(defaults.boot_timeout),
         idle_timeout: own.idle_timeout.or(defaults.idle_timeout),
         ending,
-        health: HealthSpec { policy, allow: all(&defaults.health_allow, &own.health_allow) },
         boot: own.boot.or(defaults.boot).unwrap_or_default(),
         isolate: own.isolate.or(defaults.isolate).unwrap_or_default(),
         retries: own.retries.or(defaults.retries).unwrap_or(0),

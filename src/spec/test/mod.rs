@@ -11,6 +11,7 @@ mod machine;
 mod matrix;
 mod mistake;
 mod name;
+mod overrides;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ pub use self::machine::MachineSpec;
 pub use self::matrix::{MatrixSpec, Meeting};
 pub use self::mistake::{Mistake, Mistakes, nearest};
 pub use self::name::{NAME_RULE, is_name};
+pub use self::overrides::Overrides;
 
 use self::keys::{Keys, Sheet};
 use self::name::Known;
