@@ -21,6 +21,7 @@ mod hostile;
 mod interactive;
 mod killed;
 mod library;
+mod matrix;
 mod nested;
 mod plain;
 mod proof;

@@ -23,7 +23,7 @@ impl Endings {
         let wait = move || {
             loop {
                 // Interrupted by a signal, or ready: the same.
-                drop(poll(&mut [PollFd::new(&signals, PollFlags::IN)], None));
+                let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
                 let Some(signal) = signals.ending() else { continue };
                 let number = u8::try_from(signal).unwrap_or(2);
                 if tell.swap(number, Ordering::SeqCst) != 0 {
