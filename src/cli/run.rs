@@ -167,6 +167,11 @@ impl RunArgs {
         }
     }
 
+    /// `--warm`, where it was typed or is in the environment.
+    pub(super) fn warm_as_typed(&self) -> Option<WarmArg> {
+        self.warm
+    }
+
     /// Whether to use snapshots: who goes again and again does, unless told otherwise.
     fn warm(&self) -> Warm {
         match self.warm {

@@ -42,7 +42,7 @@ pub struct Prepared {
     pub way: Way,
     /// What it was made from.
     pub inputs: Inputs,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 /// How a guest gets its command.
