@@ -25,6 +25,7 @@ use super::signals::{Signals, ends};
 use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
+use crate::health;
 use crate::proto::frame::ToGuest;
 pub use settings::{ConsoleSink, Foreground, Opening, Outside, RESTORING, Settings, ShownOn};
 pub use watch::Watch;
@@ -98,6 +99,7 @@ struct Session<'a> {
     /// Orders on their way to the monitor.
     orders: Vec<u8>,
     watching: Watching,
+    health: health::Log,
 }
 
 /// How far the guest has come.
@@ -157,6 +159,7 @@ impl<'a> Session<'a> {
             closed: Vec::new(),
             orders: Vec::new(),
             watching: Watching::default(),
+            health: health::Log::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
-use crate::health::{Finding, Kind, Policy};
+use crate::health::{Finding, Rules};
 use crate::spec::test::{Ending, Patterns, Test};
 use crate::verdict::{Outcome, code, signal_name};
 use crate::vm::{Output, VmError};
@@ -17,10 +17,10 @@ const QUOTED: usize = 160;
 #[derive(Debug)]
 pub struct Judge {
     ending: Ending,
-    policy: Policy,
     stdout: Compiled,
     console: Compiled,
-    allow: Vec<Regex>,
+    /// `None`: a pattern is none, which the manifest's reader has refused.
+    health: Option<Rules>,
 }
 
 /// Patterns, and the words they were typed in.
@@ -42,10 +42,9 @@ impl Judge {
             |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
         Self {
             ending: test.ending.clone(),
-            policy: test.health.policy,
             stdout: both(&test.stdout),
             console: both(&test.console),
-            allow: compiled(&test.health.allow),
+            health: test.health.rules().ok(),
         }
     }
 
@@ -109,14 +108,8 @@ impl Judge {
 
     /// What counts of a kernel's findings, in one sentence.
     fn ill(&self, findings: &[Finding]) -> Option<String> {
-        if self.policy != Policy::Fail {
-            return None;
-        }
-        let is_allowed = |finding: &&Finding| {
-            let mut lines = std::iter::once(&finding.title).chain(&finding.lines);
-            !lines.any(|line| self.allow.iter().any(|allowed| allowed.is_match(line)))
-        };
-        let counted: Vec<&Finding> = findings.iter().filter(is_allowed).collect();
+        let rules = self.health.as_ref()?;
+        let counted: Vec<&Finding> = findings.iter().filter(|finding| rules.fails(finding)).collect();
         let worst = counted.iter().min_by_key(|finding| finding.kind)?;
         let more = match counted.len() - 1 {
             0 => String::new(),
@@ -214,7 +207,7 @@ pub fn may_go_on(output: &Output) -> bool {
         | Outcome::OutputClosed
         | Outcome::CouldNotTest { .. } => false,
     };
-    lives && output.health.iter().all(|finding| finding.kind == Kind::Leaked)
+    lives && !output.health.iter().any(|finding| finding.kind.is_failure())
 }
 
 /// The end of a stream as text.

@@ -191,7 +191,9 @@ impl Builder {
         self
     }
 
-    /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells.
+    /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells. With
+    /// [`Policy::Fail`](crate::health::Policy::Fail) a command that succeeds in a guest that is not well is
+    /// [`Outcome::Unhealthy`](crate::Outcome::Unhealthy).
     #[must_use]
     pub fn health(mut self, health: HealthSpec) -> Self {
         self.spec.health = health;
@@ -229,9 +231,10 @@ impl Builder {
 
     /// Runs what is prepared.
     fn lead(&self, spec: &RunSpec, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
+        let rules = spec.health.rules()?;
         let mut recorder = self.recorder(command, &prepared.machine, self.console_file()?);
         let ran = run(spec, prepared, &mut recorder, &mut notes)?;
-        Ok(Output::new(ran.transcript, recorder, ran.age, notes.0))
+        Ok(Output::new(ran.transcript, recorder, ran.age, notes.0, &rules))
     }
 
     /// What a command needs: with what all commands share, or its own alone.

@@ -42,7 +42,7 @@ pub struct Prepared {
     pub way: Way,
     /// What it was made from.
     pub inputs: Inputs,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 /// How a guest gets its command.
@@ -136,6 +136,8 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
 
 /// Prepares what is found below `root`, and adds to `inputs` what is found elsewhere.
 fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
+    // A pattern that is none is better known now.
+    spec.health.rules()?;
     Found::find(root, spec, inputs, listener)?.prepared(root, spec, listener)
 }
 

@@ -29,6 +29,7 @@ impl Session<'_> {
         let Some(len) = self.length(Source::Console, read) else { return false };
         let bytes = &buffer[..len];
         self.console.feed(bytes);
+        self.health.take_console(bytes);
         match self.settings.foreground {
             Foreground::Console | Foreground::Viewer => self.out.push(bytes),
             Foreground::Streams | Foreground::Terminal | Foreground::Nobody => {}

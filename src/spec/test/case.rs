@@ -11,7 +11,7 @@ use super::ending::{self, Ending};
 use super::keys::{Keys, Said};
 use super::name::{self, Known};
 use super::{below, named};
-use crate::health::{HealthSpec, Policy};
+use crate::health::{HealthSpec, Kind, Policy};
 use crate::spec::{Copy, ModuleRequest, RunWhat};
 
 /// Most tries and repetitions: more is a slip of the finger.
@@ -142,6 +142,7 @@ struct Settings {
     console: Patterns,
     health: Option<Policy>,
     health_allow: Vec<String>,
+    health_deny: Vec<Kind>,
     boot: Option<BootWay>,
     isolate: Option<Isolate>,
     retries: Option<u32>,
@@ -234,6 +235,7 @@ fn settings(keys: &mut Keys<'_, '_>, known: &Known, folder: &Path) -> Settings {
         console: Patterns { expect: patterns(keys, "expect-console"), reject: patterns(keys, "reject-console") },
         health: keys.one_of("health", &POLICIES),
         health_allow: patterns(keys, "health-allow"),
+        health_deny: kinds(keys, "health-deny"),
         boot: keys.one_of("boot", &BOOTS),
         isolate: keys.one_of("isolate", &ISOLATES),
         retries: keys.number("retries", 0, MOST),
@@ -259,8 +261,11 @@ fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Tes
         Ending::Outcome(_) => own.health.unwrap_or(Policy::Warn),
         Ending::Status(_) | Ending::Signal(_) => own.health.or(defaults.health).unwrap_or(Policy::Fail),
     };
-    let mut health = HealthSpec { policy, ..HealthSpec::default() };
-    health.allow = all(&defaults.health_allow, &own.health_allow);
+    let health = HealthSpec {
+        policy,
+        allow: all(&defaults.health_allow, &own.health_allow),
+        deny: all(&defaults.health_deny, &own.health_deny),
+    };
     Test {
         name,
         what,
@@ -338,6 +343,13 @@ fn env(keys: &mut Keys<'_, '_>) -> Vec<(String, String)> {
         }
     }
     settings
+}
+
+/// Kinds of findings.
+fn kinds(keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<Kind> {
+    let sheet = keys.sheet();
+    let texts = keys.texts(key).unwrap_or_default().into_iter();
+    texts.filter_map(|Said { value, at }| value.parse().map_err(|what: String| sheet.wrong(&at, what)).ok()).collect()
 }
 
 /// Regular expressions that are some.
