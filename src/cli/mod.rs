@@ -13,6 +13,7 @@ mod check;
 mod digest;
 mod disk;
 mod doctor;
+mod hang_options;
 mod json;
 mod listing;
 pub mod ls;

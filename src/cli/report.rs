@@ -7,6 +7,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
 use crate::verdict::{Outcome, signal_name};
@@ -67,6 +68,8 @@ pub struct Report {
     pub qemu: QemuReport,
     /// Lines of pid 1's for the user.
     pub notes: Vec<String>,
+    /// What the guest was doing when its time was up.
+    pub hang: Option<Hang>,
     /// The console's last lines.
     pub console_tail: Vec<String>,
 }
@@ -194,6 +197,7 @@ impl Report {
             channel: around.machine.transport.name(),
             qemu: QemuReport::new(around.machine, around.command),
             notes: notes.collect(),
+            hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
         }
     }
@@ -207,6 +211,9 @@ pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>
     let dim = Style::new().dimmed();
     let mut text = format!("{bold}bootling: {sentence}{bold:#}\n");
     // Writing to a String cannot fail.
+    for line in transcript.hang.iter().flat_map(|hang| &hang.summary) {
+        let _ = writeln!(text, "  - {line}");
+    }
     let mut lines = |title: &str, lines: &[String]| {
         let _ = writeln!(text, "{title}");
         for line in &lines[lines.len().saturating_sub(TAIL)..] {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::boot_options::BootArgs;
+use super::hang_options::{self, HangArgs};
 use super::json::Json;
 use super::options::{InitrdArgs, module_parser};
 use super::output;
@@ -17,12 +18,14 @@ use super::talker::{self, Talker};
 use super::teller::Teller;
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
+use crate::boot::hang::Keep;
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::health::HealthSpec;
 use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge};
+use crate::vm::evidence::Evidence;
 use crate::vm::warm::{Age, Warm};
 use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 
@@ -35,6 +38,8 @@ pub struct RunArgs {
     initrd: InitrdArgs,
     #[command(flatten)]
     pub(super) boot: BootArgs,
+    #[command(flatten)]
+    hangs: HangArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
@@ -311,7 +316,8 @@ impl<'a> Ready<'a> {
 
     /// Boots it, or restores it, and judges.
     pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
-        let mut talker = self.talker()?;
+        let evidence = self.args.hangs.evidence()?;
+        let mut talker = self.talker(evidence.as_ref().map(Evidence::keep).transpose()?)?;
         let Self { args, start, spec, prepared, on_terminal } = self;
         if spec.boot.tty && on_terminal && !args.quiet {
             output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
@@ -319,7 +325,8 @@ impl<'a> Ready<'a> {
         let ran = vm::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
         let Ran { transcript, machine, command, kernel, started, age } = ran;
         let outcome = judge(&transcript);
-        let told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
+        let mut told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
+        told.push_str(&hang_options::store(evidence, outcome.exit_code(), &transcript, &command));
         let around = Circumstances {
             machine: &machine,
             command: &command,
@@ -333,7 +340,7 @@ impl<'a> Ready<'a> {
         Ok(Booted { outcome, report, told })
     }
 
-    fn talker(&self) -> anyhow::Result<Talker> {
+    fn talker(&self, keep: Option<Keep>) -> anyhow::Result<Talker> {
         let Self { args, spec, prepared, .. } = self;
         let alone = spec.initrd.run == RunWhat::Shell && self.on_terminal;
         let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
@@ -348,6 +355,9 @@ impl<'a> Ready<'a> {
             console: talker::console(&spec.boot.console)?,
             has_qemu_arguments: !spec.boot.qemu_args.is_empty(),
             quiet: args.quiet,
+            idle_timeout: args.hangs.idle_timeout(),
+            inquest: prepared.inquest.clone(),
+            keep,
             signals: Signals::catch().context("catching signals")?,
         })
     }

@@ -14,6 +14,7 @@ use super::warm::fit::unfit;
 use super::warm::{self, Base, Warm};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::boot::firmware::{self, Firmware};
+use crate::boot::hang::Inquest;
 use crate::boot::kvm;
 use crate::boot::machine::{
     Accelerator, Display, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments,
@@ -24,6 +25,7 @@ use crate::cache::{Cache, DEFAULT_LIMIT, Key};
 use crate::pid1;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
+use crate::resolve::kernel::symbols::Source;
 use crate::resolve::kernel::{self, ImageKind, Kernel};
 use crate::resolve::modules::{self, ChannelDriver, ModuleTables};
 use crate::spec::{BootSpec, FirmwareRef, KernelRef};
@@ -42,6 +44,8 @@ pub struct Prepared {
     pub way: Way,
     /// What it was made from.
     pub inputs: Inputs,
+    /// What is told to those who find out why it hangs, if it does.
+    pub inquest: Inquest,
     cache: Cache,
 }
 
@@ -143,20 +147,30 @@ fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Li
         Warm::Yes | Warm::Fresh if spec.for_pasting => {}
         Warm::Yes | Warm::Fresh => match found.restorable(root, spec, listener)? {
             Ok(restore) => {
+                let inquest = found.inquest();
                 let Found { kernel, image, cache, .. } = found;
                 let machine = restore.base.machine.clone();
                 let way = Way::Restore(Box::new(restore));
-                return Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache });
+                return Ok(Prepared {
+                    machine,
+                    image,
+                    kernel: kernel.origin,
+                    way,
+                    inputs: Inputs::default(),
+                    inquest,
+                    cache,
+                });
             }
             Err(why) => listener.note(&format!("booting cold: {why}")),
         },
     }
+    let inquest = found.inquest();
     let Made { initrd, transport } = initrd::make(spec, found.ground(root), found.transport, listener)?;
     let Found { kernel, image, platform, cache, .. } = found;
     let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
     let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
     let way = Way::Boot(initrd);
-    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
+    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), inquest, cache })
 }
 
 /// What a run is made from, whatever its command.
@@ -199,6 +213,16 @@ impl Found {
         let tables = ModuleTables::default();
         let transport = transport(&kernel, &tables, &platform.machine);
         Ok(Self { kernel, image, kind, platform, tables, transport, cache })
+    }
+
+    /// What is told to those who find out why a guest of it hangs.
+    pub(super) fn inquest(&self) -> Inquest {
+        let may_move = match self.kind {
+            ImageKind::BzImage => true,
+            // It runs where it was linked to: there is nothing that would move it.
+            ImageKind::VmlinuxPvh => false,
+        };
+        Inquest { symbols: Some(Source::new(&self.image)), may_move }
     }
 
     /// What images of it are made from.

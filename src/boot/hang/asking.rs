@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,7 +26,7 @@ const CONSOLE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     /// None came in time.
-    #[error("no answer within {} ms", .0.as_millis())]
+    #[error("no answer within {:.1} s", .0.as_secs_f64())]
     TooSlow(Duration),
     /// QEMU does not do it; its words.
     #[error("{0}")]
@@ -227,7 +227,7 @@ impl<'a> Asking<'a> {
 
     /// Reads what the console has said.
     pub fn read_console(&mut self) {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; 16 * 1024];
         // One that is closed says nothing more.
         let len = self.guest.console.read(&mut buffer).unwrap_or(0);
         if let Some(keep) = &mut self.keep {
@@ -236,10 +236,4 @@ impl<'a> Asking<'a> {
         let room = CONSOLE_BYTES.saturating_sub(self.console.len());
         self.console.extend_from_slice(&buffer[..len.min(room)]);
     }
-}
-
-/// A socket of QEMU's own to talk over: our end, and the one to hand over.
-pub fn pair() -> io::Result<(std::os::unix::net::UnixStream, OwnedFd)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    Ok((ours, theirs.into()))
 }

@@ -85,11 +85,6 @@ fn doing(cpu: &Cpu, symbols: Option<&Symbols>) -> Doing {
 }
 
 impl Course {
-    /// The last look.
-    pub fn last(&self) -> Option<&Cpu> {
-        self.looks.last().map(|(cpu, _)| cpu)
-    }
-
     /// Whether it never did anything.
     pub fn is_idle(&self) -> bool {
         self.looks.iter().all(|(_, doing)| *doing == Doing::Idle)
@@ -138,7 +133,9 @@ impl Doing {
             (Self::Module(_), Some(name)) => format!("in the kernel, in {name}"),
             (Self::Module(address), None) => format!("in the kernel, in a module ({address:#x})"),
             (Self::Unnamed(address), _) => format!("in the kernel, at {address:#x}"),
-            (Self::Early(address), _) => format!("in firmware, a boot loader or a kernel that is not up ({address:#x})"),
+            (Self::Early(address), _) => {
+                format!("in firmware, a boot loader or a kernel that is not up ({address:#x})")
+            }
         }
     }
 }

@@ -27,6 +27,9 @@ const QUEUES: u64 = 64;
 const PAGE_FAULT: u64 = 14;
 const PAGE_FAULTS: [&str; 2] = ["asm_exc_page_fault", "page_fault"];
 
+/// One thing to look at.
+type Step = fn(&mut Asking<'_>, &Inquest, &mut Findings) -> Result<(), Unanswered>;
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -38,6 +41,8 @@ pub struct Findings {
     pub(super) is_running: bool,
     pub(super) courses: Vec<Course>,
     pub(super) traces: Vec<Trace>,
+    /// Whether QEMU has requests in flight: it does not stop the machine before they are done.
+    pub(super) has_requests: bool,
     /// What the queues come to.
     pub(super) requests: Vec<String>,
     /// The queues, line by line.
@@ -76,8 +81,7 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
     let word = status.get("status").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     findings.is_running = word == "running";
     findings.qemu.extend(state_sentence(&word));
-    let steps: [fn(&mut Asking<'_>, &Inquest, &mut Findings) -> Result<(), Unanswered>; 3] =
-        [processors, devices, stacks];
+    let steps: [Step; 3] = [processors, devices, stacks];
     for step in steps {
         match step(asking, inquest, &mut findings) {
             Ok(()) => {}
@@ -116,7 +120,9 @@ fn state_sentence(word: &str) -> Option<String> {
         "running" => return None,
         "paused" => "somebody has stopped it (QMP's stop, or a debugger on QEMU's -gdb)",
         "prelaunch" => "it was never started (-S)",
-        "io-error" => "a disk's image gave an error, and its drive is set to stop the machine (werror=stop, rerror=stop)",
+        "io-error" => {
+            "a disk's image gave an error, and its drive is set to stop the machine (werror=stop, rerror=stop)"
+        }
         "internal-error" => "KVM or QEMU cannot go on with it (internal error)",
         "guest-panicked" => "its kernel has reported a panic",
         "inmigrate" => "it waits for a state that is being sent to it",
@@ -147,11 +153,14 @@ fn processors(asking: &mut Asking<'_>, inquest: &Inquest, findings: &mut Finding
     if let (Some(cpu), Some(source)) = (kernel, &inquest.symbols) {
         match source.load() {
             Ok(Some(symbols)) => findings.symbols = place(asking, symbols, cpu, inquest)?,
-            Ok(None) => findings.could_not("naming functions", &"the kernel has no symbols in it, and no System.map beside it"),
+            Ok(None) => {
+                findings.could_not("naming functions", &"the kernel has no symbols in it, and no System.map beside it");
+            }
             Err(why) => findings.could_not("naming functions", &why),
         }
         if findings.symbols.is_none() && findings.notes.is_empty() {
-            findings.could_not("naming functions", &"the kernel runs at an unknown distance from where it was linked to");
+            findings
+                .could_not("naming functions", &"the kernel runs at an unknown distance from where it was linked to");
         }
     }
     findings.courses = courses(&looks, findings.symbols.as_ref());
@@ -170,9 +179,8 @@ fn place(
 ) -> Result<Option<Symbols>, Unanswered> {
     let at = cpu.idt.wrapping_add(16 * PAGE_FAULT);
     let gate = words(asking, &format!("x /2gx {at:#x}"), Some(cpu.index))?;
-    let entry = gate.first().zip(gate.get(1)).map(|(low, high)| {
-        (low & 0xffff) | (low >> 32 & 0xffff_0000) | high << 32
-    });
+    let entry =
+        gate.first().zip(gate.get(1)).map(|(low, high)| (low & 0xffff) | (low >> 32 & 0xffff_0000) | high << 32);
     let is_placed = entry.is_some_and(|entry| PAGE_FAULTS.iter().any(|name| symbols.slide_by(name, entry)));
     // Early in the boot there is another table; then only what cannot be moved is known.
     Ok((is_placed || !inquest.may_move).then_some(symbols))
@@ -215,6 +223,7 @@ fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Res
             let Some(queue) = Queue::read(&status) else { continue };
             let queue = guest_side(asking, &device, queue)?;
             findings.devices.push(format!("  {}", device.line(&queue)));
+            findings.has_requests |= device.counts() && queue.in_flight > 0;
             findings.requests.extend(device.judge(&queue));
         }
     }
@@ -234,7 +243,8 @@ fn guest_side(asking: &mut Asking<'_>, device: &Device, queue: Queue) -> Result<
     Ok(Queue { put, wants, ..queue })
 }
 
-/// The stacks of processors that are in the kernel, while the machine stands still.
+/// The stacks of processors that are in the kernel. The machine goes on meanwhile: QEMU would stop it only once its disks
+/// are at rest, and what hangs in the kernel does not go far.
 fn stacks(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
     let Some(symbols) = &findings.symbols else { return Ok(()) };
     let busy: Vec<u64> =
@@ -242,17 +252,8 @@ fn stacks(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Resu
     if busy.is_empty() {
         return Ok(());
     }
-    if findings.is_running {
-        asking.ask("stop", &json!({}), PATIENCE)?;
-    }
-    let traced = asking.hmp("info registers -a", None, PATIENCE).and_then(|text| {
-        let cpus = registers::read(&text);
-        let cpus = cpus.iter().filter(|cpu| busy.contains(&cpu.index) && cpu.cpl == 0 && !cpu.halted);
-        cpus.map(|cpu| trace(asking, cpu, symbols)).collect::<Result<Vec<_>, _>>()
-    });
-    if findings.is_running {
-        asking.ask("cont", &json!({}), PATIENCE)?;
-    }
-    findings.traces = traced?;
+    let cpus = registers::read(&asking.hmp("info registers -a", None, PATIENCE)?);
+    let cpus = cpus.iter().filter(|cpu| busy.contains(&cpu.index) && cpu.cpl == 0 && !cpu.halted);
+    findings.traces = cpus.map(|cpu| trace(asking, cpu, symbols)).collect::<Result<_, _>>()?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a guest that hangs was doing, as QEMU tells it before it is killed.
 //!
 //! The least intrusive comes first ([`look`]): whether QEMU answers at all, registers, the queues of virtio devices, the
-//! kernel's stack. Then what changes the guest, whose verdict is in by then ([`shake`]): its memory is written to so that
+//! kernel's stack. Then what changes the guest, whose verdict is in by then ([`shake`]): two words of its memory are written over so that
 //! it obeys sysrq and panics at an NMI, it is asked for backtraces by a BREAK on its console, and failing that an NMI makes
 //! it give one. Everything has an end, and a signal to us is the end of all of it.
 //! What the guest says is untrusted: bounded, and shown without control characters.

@@ -34,7 +34,12 @@ pub fn hang(findings: &Findings, context: &Context) -> Hang {
     summary.extend(findings.requests.iter().cloned());
     let told: Vec<&Task> = findings.tasks.iter().filter(|task| context.tells(task)).collect();
     let blocked = told.iter().filter(|task| task.state == 'D' && task.is_process());
-    summary.extend(blocked.chain(told.iter().filter(|task| task.state == 'D' && !task.is_process())).take(TASKS).map(|task| task.sentence()));
+    summary.extend(
+        blocked
+            .chain(told.iter().filter(|task| task.state == 'D' && !task.is_process()))
+            .take(TASKS)
+            .map(|task| task.sentence()),
+    );
     let is_idle = !findings.courses.is_empty() && findings.courses.iter().all(super::cpus::Course::is_idle);
     summary.extend(processors(findings, is_idle));
     if is_idle {
@@ -49,7 +54,7 @@ pub fn hang(findings: &Findings, context: &Context) -> Hang {
 
 impl Context {
     fn tells(&self, task: &Task) -> bool {
-        !(self.has_our_pid1 && task.pid == 1)
+        !self.has_our_pid1 || task.pid != 1 || task.state == 'D'
     }
 }
 
@@ -57,7 +62,11 @@ impl Context {
 fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
     let courses = &findings.courses;
     if is_idle && findings.is_running && courses.iter().all(|course| !course.is_deaf()) {
-        let all = if courses.len() == 1 { "the vCPU is idle".to_owned() } else { format!("all {} vCPUs are idle", courses.len()) };
+        let all = if courses.len() == 1 {
+            "the vCPU is idle".to_owned()
+        } else {
+            format!("all {} vCPUs are idle", courses.len())
+        };
         return vec![format!("{all}: nothing in the guest wants to run, everything in it waits for something")];
     }
     let mut sorted: Vec<_> = courses.iter().collect();
@@ -93,7 +102,9 @@ fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
         std::iter::once(format!("cpu {}:", course.index)).chain(looks).collect::<Vec<_>>()
     });
     section(&mut text, "Processors, sample by sample", looks);
-    if let Some(slide) = findings.symbols.as_ref().map(crate::resolve::kernel::symbols::Symbols::slide).filter(|slide| *slide > 0) {
+    if let Some(slide) =
+        findings.symbols.as_ref().map(crate::resolve::kernel::symbols::Symbols::slide).filter(|slide| *slide > 0)
+    {
         section(&mut text, "Where the kernel runs", [format!("{slide:#x} above where it was linked to (KASLR)")]);
     }
     for trace in &findings.traces {
@@ -143,7 +154,12 @@ mod tests {
         let findings = Findings {
             qemu: vec!["paused".to_owned()],
             requests: vec!["3 requests".to_owned()],
-            tasks: vec![task("init", 1, 0, 'D'), task("kworker", 9, 2, 'D'), task("dd", 80, 1, 'D'), task("sh", 70, 1, 'S')],
+            tasks: vec![
+                task("init", 1, 0, 'D'),
+                task("kworker", 9, 2, 'D'),
+                task("dd", 80, 1, 'D'),
+                task("sh", 70, 1, 'S'),
+            ],
             ..Findings::default()
         };
         let course = (0..20).map(|number| format!("course {number}")).collect();

@@ -8,11 +8,12 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::asking::{Asking, Unanswered};
+use super::cpus::Course;
 use super::look::Findings;
-use super::poke::{Word, poke};
+use super::poke::{Address, poke};
 use super::tasks::{running, tasks};
 use crate::boot::console::printable;
 
@@ -24,10 +25,12 @@ const FIRST: Duration = Duration::from_millis(2500);
 const QUIET: Duration = Duration::from_millis(400);
 /// And in all.
 const LONGEST: Duration = Duration::from_secs(6);
-/// How long writing a guest's memory to a file may take.
-const CORE: Duration = Duration::from_secs(300);
+/// How long writing a guest's memory to a file may go without getting on.
+const CORE: Duration = Duration::from_secs(10);
 /// The name that QEMU knows our file by.
 const CORE_NAME: &str = "bootling-core";
+/// What cannot be done then.
+const DOING: &str = "writing the guest's memory to a file";
 /// The console, as it is called on QEMU's command line.
 const CONSOLE: &str = "console";
 
@@ -44,18 +47,47 @@ pub fn shake(asking: &mut Asking<'_>, findings: &mut Findings) {
     findings.running = running(&lines);
 }
 
-/// Has QEMU write the guest's memory and registers to the file that is kept for them.
-pub fn dump_core(asking: &mut Asking<'_>) -> Option<Result<(), Unanswered>> {
+/// Has QEMU write the guest's memory and registers to the file that is kept for them; `None`: nobody wants that.
+///
+/// QEMU stops the machine for it, and does that only once its disks are at rest.
+pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) -> Option<()> {
     let core = asking.keep.as_ref()?.core.as_ref()?.try_clone().ok()?;
-    let arguments = json!({"paging": false, "protocol": format!("fd:{CORE_NAME}")});
-    let given = asking.give(CORE_NAME, core.as_fd(), PATIENCE);
-    Some(given.and_then(|_| asking.ask("dump-guest-memory", &arguments, CORE)).map(drop))
+    if findings.has_requests {
+        findings.could_not(DOING, &"QEMU would wait for the requests that are in flight inside it");
+        return Some(());
+    }
+    let dumped = asking.give(CORE_NAME, core.as_fd(), PATIENCE).and_then(|_| {
+        let arguments = json!({"paging": false, "protocol": format!("fd:{CORE_NAME}"), "detach": true});
+        asking.ask("dump-guest-memory", &arguments, PATIENCE)?;
+        let (mut before, mut last) = (0, Instant::now());
+        loop {
+            let told = asking.ask("query-dump", &json!({}), CORE)?;
+            let done = told.get("completed").and_then(Value::as_u64).unwrap_or(0);
+            match told.get("status").and_then(Value::as_str) {
+                Some("completed") => return Ok(()),
+                Some("active") => {}
+                Some(_) | None => return Err(Unanswered::Refused("QEMU could not".to_owned())),
+            }
+            if done > before {
+                (before, last) = (done, Instant::now());
+            } else if last.elapsed() > CORE {
+                return Err(Unanswered::TooSlow(CORE));
+            }
+            asking.nap(Duration::from_millis(50))?;
+        }
+    });
+    if let Err(why) = dumped {
+        findings.could_not(DOING, &why);
+        // Half of it is of no use to anybody.
+        let _ = core.set_len(0);
+    }
+    Some(())
 }
 
 fn backtraces(asking: &mut Asking<'_>, findings: &mut Findings) -> Result<(), Unanswered> {
     let is_ready = loosen(asking, findings);
     // Nobody would hear a key.
-    let all_deaf = findings.courses.iter().all(|course| course.is_deaf());
+    let all_deaf = findings.courses.iter().all(Course::is_deaf);
     if !all_deaf && sysrq(asking, findings, b'l', "sysrq l: what the processors do")? {
         sysrq(asking, findings, b'w', "sysrq w: tasks that are blocked")?;
         sysrq(asking, findings, b't', "sysrq t: all tasks")?;
@@ -76,18 +108,14 @@ fn backtraces(asking: &mut Asking<'_>, findings: &mut Findings) -> Result<(), Un
 
 /// Lets the kernel obey sysrq, and panic at an NMI; whether it now does.
 fn loosen(asking: &mut Asking<'_>, findings: &mut Findings) -> bool {
-    // A debugger of the user's would be thrown out.
-    let has_debugger = asking.guest.command.iter().any(|word| word == "-s" || word == "-gdb");
-    let Some(symbols) = findings.symbols.as_ref().filter(|_| !has_debugger) else { return false };
-    let are_physical = symbols.slide() == 0;
-    let place = |name| if are_physical { symbols.physical(name) } else { symbols.address(name) };
-    let words = ["sysrq_enabled", "unknown_nmi_panic"].map(|name| place(name).map(|address| Word { address, value: 1 }));
-    let words: Vec<Word> = words.into_iter().flatten().collect();
-    if words.is_empty() {
-        return false;
-    }
-    match poke(asking, &words, are_physical) {
-        Ok(()) => true,
+    let Some(symbols) = findings.symbols.as_ref() else { return false };
+    let words = ["sysrq_enabled", "unknown_nmi_panic"].map(|name| {
+        let physical = symbols.physical(name).map(Address::Physical);
+        physical.or_else(|| symbols.address(name).map(Address::Virtual))
+    });
+    let written: Result<Vec<()>, _> = words.into_iter().flatten().map(|address| poke(asking, address, 1)).collect();
+    match written {
+        Ok(written) => written.len() == words.len(),
         Err(why) => {
             findings.could_not("letting the guest obey sysrq", &why);
             false

@@ -25,7 +25,7 @@ pub struct Trace {
     pub frames: Vec<String>,
 }
 
-/// Reads the stack of a processor that stands still in the kernel.
+/// Reads the stack of a processor that is in the kernel, and stays there by and large.
 pub fn trace(asking: &mut Asking<'_>, cpu: &Cpu, symbols: &Symbols) -> Result<Trace, Unanswered> {
     let mut frames = vec![named(cpu.rip, Some(symbols))];
     let stack = words(asking, &format!("x /{WORDS}gx {:#x}", cpu.rsp), Some(cpu.index))?;

@@ -123,9 +123,10 @@ fn function(line: &str) -> Option<&str> {
 /// What each processor was at, by its number: the first time that it was told.
 pub fn running(lines: &[String]) -> BTreeMap<u64, Running> {
     let mut running: BTreeMap<u64, Running> = BTreeMap::new();
-    let (Ok(head), Ok(place)) =
-        (Regex::new(r"^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.{1,32}?) (?:Not t|T)ainted"), Regex::new(r"^RIP: ([0-9a-f]{4}):(.*)$"))
-    else {
+    let (Ok(head), Ok(place)) = (
+        Regex::new(r"^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.{1,32}?) (?:Not t|T)ainted"),
+        Regex::new(r"^RIP: ([0-9a-f]{4}):(.*)$"),
+    ) else {
         return running;
     };
     let mut current = None;

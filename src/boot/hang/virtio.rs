@@ -133,7 +133,9 @@ impl Device {
         let Queue { in_flight, taken, used, told, put, .. } = *queue;
         if in_flight > 0 {
             let (requests, are) = requests(in_flight);
-            said.push(format!("{name}: {requests} {are} in flight inside QEMU (it has taken {taken} and finished {used})"));
+            said.push(format!(
+                "{name}: {requests} {are} in flight inside QEMU (it has taken {taken} and finished {used})"
+            ));
         }
         if let Some(put) = put.filter(|put| put.wrapping_sub(taken) <= queue.size && *put != taken) {
             let (requests, are) = requests(put.wrapping_sub(taken));
@@ -144,7 +146,9 @@ impl Device {
         }
         if let Some(told) = told.filter(|told| *told != used) {
             let (requests, _) = requests(used.wrapping_sub(told));
-            said.push(format!("{name}: QEMU has finished {requests}, and has not told the guest (used {used}, told {told})"));
+            said.push(format!(
+                "{name}: QEMU has finished {requests}, and has not told the guest (used {used}, told {told})"
+            ));
         }
         said
     }
@@ -186,7 +190,9 @@ impl State {
             Self::Driven => "its driver uses it",
             Self::Packed => "its driver uses packed queues, which are not judged here",
             Self::Elsewhere => "vhost works its queues, which QEMU does not see",
-            Self::Broken => "it is broken: the driver has done what QEMU does not accept, and the device does nothing any more",
+            Self::Broken => {
+                "it is broken: the driver has done what QEMU does not accept, and the device does nothing any more"
+            }
         }
     }
 }

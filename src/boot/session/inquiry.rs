@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Foreground, Phase, Session};
-use crate::boot::hang::{self, Asking, Context, Findings, Inquest};
+use crate::boot::hang::{self, Asking, Context};
 use crate::boot::transcript::{Event, Limit};
 
 impl Session<'_> {
@@ -19,7 +19,11 @@ impl Session<'_> {
         let mut findings = self.ask(|asking| hang::look(asking, &inquest));
         if findings.answers() {
             self.look_at_the_end()?;
-            self.ask(|asking| shake(asking, &mut findings, &inquest));
+            self.ask(|asking| {
+                // The memory first, as it is.
+                hang::dump_core(asking, &mut findings);
+                hang::shake(asking, &mut findings);
+            });
         }
         self.console = console;
         self.hang = Some(Box::new(hang::hang(&findings, &context)));
@@ -66,7 +70,9 @@ impl Session<'_> {
             let channel = channel.unwrap_or_default();
             course.push(match (self.phase_before_the_end(), hello, started) {
                 (Phase::Booting, _, _) => "the guest's pid 1 has not spoken".to_owned(),
-                (_, Some(hello), None) => format!("pid 1 was there after {hello}, the command has not started{channel}"),
+                (_, Some(hello), None) => {
+                    format!("pid 1 was there after {hello}, the command has not started{channel}")
+                }
                 (_, _, Some(started)) => format!("the command started after {started}, and has not ended{channel}"),
                 (_, None, None) => format!("the command has not started{channel}"),
             });
@@ -89,12 +95,4 @@ impl Session<'_> {
             () => Phase::Booting,
         }
     }
-}
-
-fn shake(asking: &mut Asking<'_>, findings: &mut Findings, _: &Inquest) {
-    // The memory first, as it is.
-    if let Some(Err(why)) = hang::dump_core(asking) {
-        findings.could_not("writing the guest's memory to a file", &why);
-    }
-    hang::shake(asking, findings);
 }

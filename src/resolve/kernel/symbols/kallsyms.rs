@@ -52,7 +52,7 @@ pub(super) fn entries(image: &[u8]) -> Vec<Entry> {
 /// The table of tokens and its place.
 #[derive(Debug)]
 struct Tokens<'a> {
-    tokens: Vec<&'a [u8]>,
+    list: Vec<&'a [u8]>,
     start: usize,
     /// Behind its index.
     end: usize,
@@ -62,9 +62,9 @@ impl<'a> Tokens<'a> {
     /// The table whose digits are at `digits`, if its index agrees.
     fn around(image: &'a [u8], digits: usize) -> Option<Self> {
         let before = image.get(digits.saturating_sub(TABLE_BYTES)..digits)?;
-        let ends = before.iter().enumerate().rev().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
+        let mut ends = before.iter().enumerate().rev().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
         // The end before the first token is padding, or another table's.
-        let start = digits - before.len() + ends.skip(BEFORE_DIGITS).next()?;
+        let start = digits - before.len() + ends.nth(BEFORE_DIGITS)?;
         let table = image.get(start..image.len().min(start + TABLE_BYTES))?;
         let mut offsets = Vec::with_capacity(TOKENS);
         let mut tokens = Vec::with_capacity(TOKENS);
@@ -79,14 +79,14 @@ impl<'a> Tokens<'a> {
         let end = index + 2 * TOKENS;
         let words = image.get(index..end)?.chunks_exact(2);
         let says = words.map(|word| usize::from(u16::from_le_bytes([word[0], word[1]])));
-        says.eq(offsets).then_some(Self { tokens, start, end })
+        says.eq(offsets).then_some(Self { list: tokens, start, end })
     }
 
     /// A name written out: nm's letter, and the rest.
     fn expand(&self, codes: &[u8]) -> Option<(u8, Vec<u8>)> {
         let mut name = Vec::with_capacity(32);
         for code in codes {
-            name.extend_from_slice(self.tokens.get(usize::from(*code))?);
+            name.extend_from_slice(self.list.get(usize::from(*code))?);
         }
         let kind = *name.first()?;
         name.remove(0);
@@ -174,7 +174,8 @@ impl Names {
         [Some((new, new + bytes)), old].into_iter().flatten().find_map(|(offsets, base)| {
             let base = u64::from_le_bytes(image.get(base..base + 8)?.try_into().ok()?);
             let offsets = image.get(offsets..offsets + 4 * self.count)?.chunks_exact(4);
-            let offsets: Vec<i32> = offsets.map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+            let offsets: Vec<i32> =
+                offsets.map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
             KERNEL.contains(&base).then(|| from_base(base, &offsets)).flatten()
         })
     }

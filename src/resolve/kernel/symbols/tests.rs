@@ -59,7 +59,8 @@ fn kernel(count: usize, is_percpu: bool) -> Vec<(u64, String)> {
     let percpu = is_percpu.then(|| (0x1000, "Afixed_percpu_data".to_owned()));
     let at = |number: usize| 0xffff_ffff_8100_0000 + 16 * number as u64;
     let long = "x".repeat(200);
-    let functions = (1..count).map(|number| (at(number), format!("t{}_{number}", if number == 7 { &long } else { "f" })));
+    let functions =
+        (1..count).map(|number| (at(number), format!("t{}_{number}", if number == 7 { &long } else { "f" })));
     let edges = [(at(0), "T_stext".to_owned()), (at(count), "T_etext".to_owned())];
     percpu.into_iter().chain([edges[0].clone()]).chain(functions).chain([edges[1].clone()]).collect()
 }
@@ -94,7 +95,10 @@ fn the_map_of_a_build_tree_is_read_and_that_of_a_package_is_none() {
     let place = |address| map.function(address).map(|place| place.to_string());
     assert_eq!(place(0xffff_ffff_8100_0020).as_deref(), Some("a+0x10/0x30"));
     assert_eq!(place(0xffff_ffff_8100_0050).as_deref(), Some("b+0x10/0xc0"));
-    assert!(Symbols::of_map(b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n").is_none());
+    assert!(
+        Symbols::of_map(b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n")
+            .is_none()
+    );
 }
 
 proptest! {
