@@ -29,6 +29,7 @@ use super::signals::{Signals, ends};
 use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
+use crate::health;
 use crate::proto::frame::ToGuest;
 pub use settings::{ConsoleSink, Foreground, Opening, Outside, RESTORING, Settings, ShownOn};
 pub use watch::Watch;
@@ -104,6 +105,7 @@ struct Session<'a> {
     watching: Watching,
     idle: Idle,
     hang: Option<Box<Hang>>,
+    health: health::Log,
 }
 
 /// How far the guest has come.
@@ -165,6 +167,7 @@ impl<'a> Session<'a> {
             watching: Watching::default(),
             idle: Idle::default(),
             hang: None,
+            health: health::Log::default(),
         }
     }
 

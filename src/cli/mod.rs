@@ -10,10 +10,12 @@ mod boot_report;
 pub mod build;
 pub mod byebyebios;
 mod check;
+mod compare;
 mod digest;
 mod disk;
 mod doctor;
 mod hang_options;
+mod health;
 mod json;
 mod listing;
 pub mod ls;
@@ -25,6 +27,7 @@ mod progress;
 mod proof;
 mod report;
 mod run;
+mod run_options;
 pub mod sign_options;
 mod stamp;
 mod talker;
@@ -64,6 +67,7 @@ enum Verb {
     Stamp(stamp::StampArgs),
     Boot(boot::BootDiskArgs),
     Check(check::CheckArgs),
+    Compare(compare::CompareArgs),
     Digest(digest::DigestArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
@@ -120,6 +124,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Digest(args) => digest::run(&args),
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
+use crate::health::Finding;
 use crate::verdict::{Outcome, signal_name};
 
 /// Console lines shown under a sentence.
@@ -66,6 +67,8 @@ pub struct Report {
     pub channel: &'static str,
     /// The emulator.
     pub qemu: QemuReport,
+    /// What the kernel's log says about its health since it started; since the command was given, where the guest has run others.
+    pub health: Vec<Finding>,
     /// Lines of pid 1's for the user.
     pub notes: Vec<String>,
     /// What the guest was doing when its time was up.
@@ -196,6 +199,7 @@ impl Report {
             firmware_path: around.machine.firmware.path().map(|path| path.display().to_string()),
             channel: around.machine.transport.name(),
             qemu: QemuReport::new(around.machine, around.command),
+            health: transcript.health.clone(),
             notes: notes.collect(),
             hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),

@@ -11,7 +11,6 @@ use super::{Command, Cwd, Output, RunSpec, Vm, VmError, Warm, prepare, run};
 use crate::boot::machine::Machine;
 use crate::health::HealthSpec;
 use crate::spec::{Accel, Copy, KernelRef, ModuleRequest, RunWhat};
-use crate::verdict::judge;
 
 /// Bytes kept of each of a command's outputs, unless told otherwise.
 const OUTPUT: usize = 64 << 20;
@@ -210,7 +209,9 @@ impl Builder {
         self
     }
 
-    /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells.
+    /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells. With
+    /// [`Policy::Fail`](crate::health::Policy::Fail) a command that succeeds in a guest that is not well is
+    /// [`Outcome::Unhealthy`](crate::Outcome::Unhealthy).
     #[must_use]
     pub fn health(mut self, health: HealthSpec) -> Self {
         self.spec.health = health;
@@ -232,6 +233,7 @@ impl Builder {
     /// The same with all that a command can have.
     pub fn run_with(&self, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
+        let rules = spec.health.rules()?;
         let mut notes = Notes::default();
         let prepared = prepare(&spec, &mut notes).map_err(|failed| failed.error)?;
         let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
@@ -240,10 +242,12 @@ impl Builder {
         let recorder = self.recorder(command, &prepared.machine, self.console_file()?);
         let mut recorder = recorder.on_hangs(self.limits.idle, inquest, keep);
         let ran = run(&spec, prepared, &mut recorder, &mut notes)?;
-        if let Some(evidence) = evidence.filter(|_| judge(&ran.transcript).exit_code() != 0) {
-            evidence.store(&ran.transcript, &ran.command)?;
+        let kept = evidence.map(|evidence| (evidence, ran.transcript.clone()));
+        let output = Output::new(ran.transcript, recorder, ran.age, notes.0, &rules);
+        if let Some((evidence, transcript)) = kept.filter(|_| output.outcome.exit_code() != 0) {
+            evidence.store(&transcript, &ran.command)?;
         }
-        Ok(Output::new(ran.transcript, recorder, ran.age, notes.0))
+        Ok(output)
     }
 
     /// What a command needs: with what all commands share, or its own alone.

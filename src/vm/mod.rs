@@ -5,6 +5,7 @@
 //! Prints nothing: what a person may want to hear goes to a [`Listener`]. Refuses what cannot be booted, with the stages'
 //! own errors in one [`VmError`].
 
+pub mod again;
 mod builder;
 mod command;
 pub mod compose;
@@ -19,6 +20,7 @@ mod listener;
 mod output;
 pub mod prepare;
 mod ready_made;
+pub mod recorded;
 mod recorder;
 mod run;
 mod stay;

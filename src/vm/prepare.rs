@@ -46,7 +46,7 @@ pub struct Prepared {
     pub inputs: Inputs,
     /// What is told to those who find out why it hangs, if it does.
     pub inquest: Inquest,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 /// How a guest gets its command.
@@ -140,6 +140,8 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
 
 /// Prepares what is found below `root`, and adds to `inputs` what is found elsewhere.
 fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
+    // A pattern that is none is better known now.
+    spec.health.rules()?;
     let found = Found::find(root, spec, inputs, listener)?;
     match spec.warm {
         Warm::No => {}

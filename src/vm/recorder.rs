@@ -69,8 +69,14 @@ impl Recorder {
     }
 }
 
-impl Talk for Recorder {
-    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript> {
+impl Recorder {
+    /// Talks until it is over, or until a signal comes.
+    pub(super) fn talk_until(
+        &mut self,
+        guest: &mut Guest,
+        opening: Opening,
+        signals: Option<&mut Signals>,
+    ) -> io::Result<Transcript> {
         let [command, base, boot] = self.limits;
         let (timeout, boot, foreground) = match &opening {
             Opening::Base => (base, boot, Foreground::Nobody),
@@ -99,10 +105,16 @@ impl Talk for Recorder {
             opening,
         };
         let (out, err) = (Outlet::memory(self.room), Outlet::memory(self.room));
-        let outside = Outside { input, out, err, signals: None, terminal: None };
+        let outside = Outside { input, out, err, signals, terminal: None };
         let (transcript, out, err) = converse_with(guest, settings, outside)?;
         (self.out, self.err) = (out, err);
         Ok(transcript)
+    }
+}
+
+impl Talk for Recorder {
+    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript> {
+        self.talk_until(guest, opening, None)
     }
 
     fn signals(&mut self) -> Option<&mut Signals> {

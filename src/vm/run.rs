@@ -84,8 +84,10 @@ fn warm(
             Err(NotWarm::Failed(error)) => return Err(error),
         };
         let opening = Opening::Command { len: waits.len, orders: waits.orders, program: waits.program, stays: false };
-        let transcript = talk.lead(&mut waits.guest, opening)?;
+        let mut transcript = talk.lead(&mut waits.guest, opening)?;
         let Some(why) = unrestored(&transcript) else {
+            // What is wrong with a boot is wrong with all that goes on from it.
+            transcript.health.splice(0..0, waits.health);
             return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
         drop(waits.guest);

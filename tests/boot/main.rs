@@ -13,6 +13,7 @@ mod boot_disk;
 mod bootsector;
 mod cache;
 mod channel;
+mod compare;
 mod disk;
 mod endings;
 mod exit_status;

@@ -9,6 +9,7 @@ use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch, timesp
 use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Goal, Transcript};
+use crate::health::Told;
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -42,6 +43,13 @@ impl Session<'_> {
             // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
         }
+        let Told { findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
+        for note in notes {
+            if !self.settings.quiet {
+                self.say(&note);
+            }
+            self.note(Event::Note(note));
+        }
         self.flush_all()?;
         let (console_tail, console) = self.console.finish();
         let (mut qemu_said, _) = self.qemu_stderr.finish();
@@ -56,7 +64,7 @@ impl Session<'_> {
             screen: self.watching.seen,
             qemu_said,
             console_lost: self.console_lost,
-            health: Vec::new(),
+            health: findings,
             hang: self.hang,
             duration: self.start.elapsed(),
         };
@@ -70,6 +78,20 @@ impl Session<'_> {
             (Opening::Base, Some(last)) => matches!(last, Event::Ready { .. }),
             (Opening::Command { stays: true, .. }, Some(last)) => last.ends_command(),
         }
+    }
+
+    /// The kernel's taint when pid 1 greeted and at the end of its report; `None`: that did not come.
+    fn taint(&self) -> Option<(u64, u64)> {
+        let mut before = None;
+        for event in &self.events {
+            match event {
+                Event::Hello { taint, .. } => before = Some(*taint),
+                Event::Ready { .. } => return before.map(|taint| (taint, taint)),
+                Event::Exit { taint, .. } => return before.map(|before| (before, *taint)),
+                _ => {}
+            }
+        }
+        None
     }
 
     fn end_qemu(&mut self) -> std::io::Result<()> {

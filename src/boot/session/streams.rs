@@ -34,6 +34,7 @@ impl Session<'_> {
             keep.console(bytes);
         }
         self.console.feed(bytes);
+        self.health.take_console(bytes);
         match self.settings.foreground {
             Foreground::Console | Foreground::Viewer => self.out.push(bytes),
             Foreground::Streams | Foreground::Terminal | Foreground::Nobody => {}

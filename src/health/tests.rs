@@ -1,0 +1,1 @@
+//! Reports of real kernels, and those of the kernel's documentation, read back.
