@@ -154,6 +154,6 @@ pub fn firmware(text: &str) -> Result<FirmwareRef, String> {
 }
 
 /// Reads `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
-fn limit(text: &str) -> Result<LimitArg, String> {
+pub fn limit(text: &str) -> Result<LimitArg, String> {
     amount::time(text).map(LimitArg)
 }

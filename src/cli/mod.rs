@@ -14,6 +14,7 @@ mod compare;
 mod digest;
 mod disk;
 mod doctor;
+mod hang_options;
 mod health;
 mod json;
 mod listing;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::boot_options::BootArgs;
+use super::hang_options::{self, HangArgs};
 use super::health::{self, HealthArgs};
 use super::json::Json;
 use super::options::{InitrdArgs, module_parser};
@@ -18,11 +19,13 @@ use super::talker::{self, Talker};
 use super::teller::Teller;
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
+use crate::boot::hang::Keep;
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge_with};
+use crate::vm::evidence::Evidence;
 use crate::vm::warm::{Age, Warm};
 use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 
@@ -35,6 +38,8 @@ pub struct RunArgs {
     initrd: InitrdArgs,
     #[command(flatten)]
     pub(super) boot: BootArgs,
+    #[command(flatten)]
+    hangs: HangArgs,
     #[command(flatten)]
     pub(super) health: HealthArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
@@ -322,7 +327,8 @@ impl<'a> Ready<'a> {
 
     /// Boots it, or restores it, and judges.
     pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
-        let mut talker = self.talker()?;
+        let evidence = self.args.hangs.evidence()?;
+        let mut talker = self.talker(evidence.as_ref().map(Evidence::keep).transpose()?)?;
         let Self { args, start, spec, prepared, on_terminal } = self;
         if spec.boot.tty && on_terminal && !args.quiet {
             output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
@@ -335,6 +341,7 @@ impl<'a> Ready<'a> {
         if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
             told += &health::for_people(&outcome, &transcript.health, args.verbose);
         }
+        told += &hang_options::store(evidence, outcome.exit_code(), &transcript, &command);
         let around = Circumstances {
             machine: &machine,
             command: &command,
@@ -348,7 +355,7 @@ impl<'a> Ready<'a> {
         Ok(Booted { outcome, report, told })
     }
 
-    fn talker(&self) -> anyhow::Result<Talker> {
+    fn talker(&self, keep: Option<Keep>) -> anyhow::Result<Talker> {
         let Self { args, spec, prepared, .. } = self;
         let alone = spec.initrd.run == RunWhat::Shell && self.on_terminal;
         let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
@@ -363,6 +370,9 @@ impl<'a> Ready<'a> {
             console: talker::console(&spec.boot.console)?,
             has_qemu_arguments: !spec.boot.qemu_args.is_empty(),
             quiet: args.quiet,
+            idle_timeout: args.hangs.idle_timeout(),
+            inquest: prepared.inquest.clone(),
+            keep,
             signals: Signals::catch().context("catching signals")?,
         })
     }

@@ -10,6 +10,7 @@ mod builder;
 mod command;
 pub mod compose;
 mod error;
+pub mod evidence;
 mod handle;
 pub mod image;
 mod initrd;

@@ -14,6 +14,7 @@ use super::warm::fit::unfit;
 use super::warm::{self, Base, Warm};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::boot::firmware::{self, Firmware};
+use crate::boot::hang::Inquest;
 use crate::boot::kvm;
 use crate::boot::machine::{
     Accelerator, Display, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments,
@@ -24,6 +25,7 @@ use crate::cache::{Cache, DEFAULT_LIMIT, Key};
 use crate::pid1;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
+use crate::resolve::kernel::symbols::Source;
 use crate::resolve::kernel::{self, ImageKind, Kernel};
 use crate::resolve::modules::{self, ChannelDriver, ModuleTables};
 use crate::spec::{BootSpec, FirmwareRef, KernelRef};
@@ -42,6 +44,8 @@ pub struct Prepared {
     pub way: Way,
     /// What it was made from.
     pub inputs: Inputs,
+    /// What is told to those who find out why it hangs, if it does.
+    pub inquest: Inquest,
     pub(super) cache: Cache,
 }
 
@@ -196,6 +200,7 @@ impl Found {
             kernel: self.kernel.origin.clone(),
             way,
             inputs: Inputs::default(),
+            inquest: self.inquest(),
             cache: self.cache.clone(),
         };
         match spec.warm {
@@ -212,6 +217,16 @@ impl Found {
         let size = u64::try_from(size.st_size).unwrap_or(0);
         let machine = self.platform.clone().machine(&spec.boot, size, transport)?;
         Ok(of(machine, Way::Boot(initrd)))
+    }
+
+    /// What is told to those who find out why a guest of it hangs.
+    pub(super) fn inquest(&self) -> Inquest {
+        let may_move = match self.kind {
+            ImageKind::BzImage => true,
+            // It runs where it was linked to: there is nothing that would move it.
+            ImageKind::VmlinuxPvh => false,
+        };
+        Inquest { symbols: Some(Source::new(&self.image)), may_move }
     }
 
     /// What images of it are made from.

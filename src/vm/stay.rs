@@ -167,7 +167,8 @@ impl Stay {
     fn recorder(&self, command: &Command) -> Result<Recorder, VmError> {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
-        Ok(self.builder.recorder(command, &self.base.machine, console))
+        let recorder = self.builder.recorder(command, &self.base.machine, console);
+        Ok(recorder.on_hangs(self.builder.idle(), self.found.inquest(), None))
     }
 }
 
