@@ -121,7 +121,11 @@ impl Block {
             End::Rule => Taken::Part,
             End::Trace if !self.traced && self.seen <= PREAMBLE => Taken::Part,
             End::Trace | End::Looks => {
-                if belongs(text) { Taken::Part } else { Taken::Other }
+                if belongs(text) {
+                    Taken::Part
+                } else {
+                    Taken::Other
+                }
             }
             End::Killed if killed(text) => {
                 text.trim().clone_into(&mut self.finding.title);
@@ -173,14 +177,70 @@ fn is_register(text: &str) -> bool {
 
 /// What the other lines of reports begin with, where they are not indented.
 const PARTS: [&str; 64] = [
-    "CPU: ", "Tainted: ", "Not tainted", "Hardware name: ", "Workqueue: ", "Comm: ", "Modules linked in:", "Unloaded tainted",
-    "Call Trace:", "Call trace:", "<", "Stack:", "task:", "rcu: ", "(t=", "(detected by", "Sending NMI", "NMI backtrace",
-    "stack backtrace:", "Last ", "irq event stamp:", "hardirqs last", "softirqs last", "Preemption disabled at:",
-    "in_atomic():", "preempt_count", "RCU nest depth:", "INFO: lockdep is turned off", "Showing all locks",
-    "Showing busy workqueues", "workqueue ", "---[ end ", "---", "Freed by task", "Allocated by task", "Freed in ", "Allocated in ",
-    "INFO: 0x", "INFO: Slab", "INFO: Object", "INFO: Freed", "INFO: Allocated", "Slab 0x", "Object ", "Redzone ", "Padding ",
-    "Bytes b4", "FIX ", "page:", "page dumped", "flags:", "raw:", "head:", "anon flags:", "owner", "lock", "no locks held",
-    "ORIG_RAX:", "pcp_", "\"echo 0", "Future hung task", "[<", "#", "Exception stack",
+    "CPU: ",
+    "Tainted: ",
+    "Not tainted",
+    "Hardware name: ",
+    "Workqueue: ",
+    "Comm: ",
+    "Modules linked in:",
+    "Unloaded tainted",
+    "Call Trace:",
+    "Call trace:",
+    "<",
+    "Stack:",
+    "task:",
+    "rcu: ",
+    "(t=",
+    "(detected by",
+    "Sending NMI",
+    "NMI backtrace",
+    "stack backtrace:",
+    "Last ",
+    "irq event stamp:",
+    "hardirqs last",
+    "softirqs last",
+    "Preemption disabled at:",
+    "in_atomic():",
+    "preempt_count",
+    "RCU nest depth:",
+    "INFO: lockdep is turned off",
+    "Showing all locks",
+    "Showing busy workqueues",
+    "workqueue ",
+    "---[ end ",
+    "---",
+    "Freed by task",
+    "Allocated by task",
+    "Freed in ",
+    "Allocated in ",
+    "INFO: 0x",
+    "INFO: Slab",
+    "INFO: Object",
+    "INFO: Freed",
+    "INFO: Allocated",
+    "Slab 0x",
+    "Object ",
+    "Redzone ",
+    "Padding ",
+    "Bytes b4",
+    "FIX ",
+    "page:",
+    "page dumped",
+    "flags:",
+    "raw:",
+    "head:",
+    "anon flags:",
+    "owner",
+    "lock",
+    "no locks held",
+    "ORIG_RAX:",
+    "pcp_",
+    "\"echo 0",
+    "Future hung task",
+    "[<",
+    "#",
+    "Exception stack",
 ];
 
 /// Whether a line looks like part of a report.

@@ -101,6 +101,8 @@ impl Log {
         if let Some((before, after)) = taint {
             findings.extend(taint::gained(before, after, &findings));
         }
+        let lives = |pid: u32| self.unkillable.iter().any(|(other, _)| *other == pid);
+        self.left.retain(|(pid, _)| !lives(*pid));
         findings.extend(processes(Kind::Unkillable, &self.unkillable));
         findings.extend(processes(Kind::Leaked, &self.left));
         let mut notes: Vec<String> = self.lost.iter().filter_map(|lost| about(*lost)).map(str::to_owned).collect();
@@ -136,8 +138,6 @@ fn about(lost: Lost) -> Option<&'static str> {
             "the kernel's log was overwritten before it could be read: its health is judged by what was left and by the console",
         ),
         Lost::TooMany => Some("the kernel complains without end: its health is judged by the start of that"),
-        Lost::Unreadable => {
-            Some("the kernel's log cannot be read in this guest: its health is judged by the console")
-        }
+        Lost::Unreadable => Some("the kernel's log cannot be read in this guest: its health is judged by the console"),
     }
 }

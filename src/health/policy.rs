@@ -25,9 +25,8 @@ pub struct Rules {
 impl HealthSpec {
     /// Reads the patterns.
     pub fn rules(&self) -> Result<Rules, HealthError> {
-        let read = |pattern: &String| {
-            Regex::new(pattern).map_err(|source| HealthError { pattern: pattern.clone(), source })
-        };
+        let read =
+            |pattern: &String| Regex::new(pattern).map_err(|source| HealthError { pattern: pattern.clone(), source });
         Ok(Rules { spec: self.clone(), allow: self.allow.iter().map(read).collect::<Result<_, _>>()? })
     }
 }

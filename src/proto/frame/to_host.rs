@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOG, Lost, NOTE, READY, STARTED, STDERR, STDOUT, ToHost,
-    Usage, WINDOW, split,
+    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOG, Lost, NOTE, READY, STARTED,
+    STDERR, STDOUT, ToHost, Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
