@@ -87,6 +87,8 @@ pub struct CellReport {
     pub machine: String,
     /// Which repetition, from 1; `None`: it is not repeated.
     pub repetition: Option<u32>,
+    /// Its place among the cells of all shards, from 0: what `--merge` puts them in order by.
+    pub place: usize,
     /// The test's tags.
     pub tags: Vec<String>,
     /// What came of it.

@@ -84,6 +84,7 @@ pub fn sample() -> Report {
     cells[5].id = "boot/6.1/q35#2".to_owned();
     cells[5].test = "boot".to_owned();
     cells[5].repetition = Some(2);
+    number(&mut cells);
     Report { header: header(&cells), cells }
 }
 
@@ -107,7 +108,7 @@ fn header(cells: &[CellReport]) -> Header {
 /// So many cells, one in fifty of them failed, over ten kernels and ten machines.
 pub fn many(count: usize) -> Report {
     let failed = sample().cells[2].attempts.clone();
-    let cells: Vec<_> = (0..count)
+    let mut cells: Vec<_> = (0..count)
         .map(|number| {
             let bad = number % 50 == 7;
             let (test, kernel, machine) = (number / 100, number / 10 % 10, number % 10);
@@ -123,5 +124,12 @@ pub fn many(count: usize) -> Report {
             cell
         })
         .collect();
+    number(&mut cells);
     Report { header: header(&cells), cells }
+}
+
+fn number(cells: &mut [CellReport]) {
+    for (place, cell) in cells.iter_mut().enumerate() {
+        cell.place = place;
+    }
 }
