@@ -88,9 +88,8 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
         list.push(change());
     }
     let gone = before.cells.iter().filter(|cell| old.contains_key(cell.id.as_str()));
-    comparison.gone = gone
-        .map(|cell| Change { id: cell.id.clone(), before: Some(cell.status), after: None, cause: None })
-        .collect();
+    comparison.gone =
+        gone.map(|cell| Change { id: cell.id.clone(), before: Some(cell.status), after: None, cause: None }).collect();
     comparison
 }
 
@@ -287,7 +286,10 @@ mod tests {
         assert_eq!(slower(&[2.0, 2.1, 2.2], 6.0), ["boot of 6.1/q35: 3.0 s -> 6.0 s (2.0 times)"]);
         // Ten times as long, and nobody would notice.
         assert_eq!(compare(&repeated(&[0.01], 1.0), &repeated(&[0.1], 1.0)).slower, []);
-        assert_eq!(compare(&repeated(&[0.0], 1.0), &repeated(&[2.0], 1.0)).slower[0].to_string(), "boot/6.1/q35: 0.0 s -> 2.0 s");
+        assert_eq!(
+            compare(&repeated(&[0.0], 1.0), &repeated(&[2.0], 1.0)).slower[0].to_string(),
+            "boot/6.1/q35: 0.0 s -> 2.0 s"
+        );
     }
 
     #[test]

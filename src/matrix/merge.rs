@@ -129,7 +129,12 @@ fn check(sources: &[Source], planned: Option<&Planned>) -> Result<(), MergeError
         }
         let (before, after) = (shard(one), shard(other));
         if before.total != after.total {
-            return Err(MergeError::OtherTotal { first: names.0, one: before.total, second: names.1, other: after.total });
+            return Err(MergeError::OtherTotal {
+                first: names.0,
+                one: before.total,
+                second: names.1,
+                other: after.total,
+            });
         }
         if before == after {
             return Err(MergeError::Twice { first: names.0, second: names.1, shard: before });
@@ -197,7 +202,8 @@ fn distinct(values: impl IntoIterator<Item = String>) -> Option<String> {
 fn fill(told: Vec<CellReport>, planned: Vec<CellReport>, total: u32) -> Vec<CellReport> {
     let mut told: HashMap<String, CellReport> = told.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
     let cause = if total == 1 { "the report does not have it" } else { "its shard left no report of it" };
-    let not_told = |cell| CellReport { status: Status::NotRun, cause: Some(cause.to_owned()), attempts: Vec::new(), ..cell };
+    let not_told =
+        |cell| CellReport { status: Status::NotRun, cause: Some(cause.to_owned()), attempts: Vec::new(), ..cell };
     planned.into_iter().map(|cell| told.remove(&cell.id).unwrap_or_else(|| not_told(cell))).collect()
 }
 
@@ -215,7 +221,9 @@ fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<Ce
     let lost = planned.saturating_sub(told);
     let mut lines: Vec<(String, String)> = missing
         .iter()
-        .map(|index| (format!("shard {index} of {total}"), format!("it left no report; {lost} cells are missing in all")))
+        .map(|index| {
+            (format!("shard {index} of {total}"), format!("it left no report; {lost} cells are missing in all"))
+        })
         .collect();
     if lines.is_empty() && lost > 0 {
         lines.push(("missing cells".to_owned(), format!("{lost} of {planned} cells are in no report")));
@@ -299,7 +307,10 @@ mod tests {
         assert_eq!(merge(Vec::new(), None), Err(MergeError::Nothing));
         let mut other = shards(&whole, 2);
         other[1].report.header.plan = "other".to_owned();
-        assert_eq!(fails(other), "1.jsonl and 2.jsonl are of different matrices: their manifests, kernels or filters differ");
+        assert_eq!(
+            fails(other),
+            "1.jsonl and 2.jsonl are of different matrices: their manifests, kernels or filters differ"
+        );
         let mut other = shards(&whole, 2);
         other[1].report.header.shard = Some(Shard { index: 2, total: 3 });
         assert_eq!(fails(other), "1.jsonl is one of 2 shards, and 2.jsonl one of 3");
@@ -312,7 +323,10 @@ mod tests {
         assert_eq!(fails(twice), "cell `test-0/6.0/machine-0` is in 1.jsonl and in 2.jsonl");
         let fails = |planned| merge(shards(&whole, 2), Some(planned)).expect_err("refused").to_string();
         let other = Planned { digest: "x".to_owned(), ..planned(&whole) };
-        assert_eq!(fails(other), "1.jsonl is not of this manifest: it was of another form then, or other cells were chosen");
+        assert_eq!(
+            fails(other),
+            "1.jsonl is not of this manifest: it was of another form then, or other cells were chosen"
+        );
         let mut less = planned(&whole);
         less.cells.pop();
         assert_eq!(fails(less), "cell `test-0/6.0/machine-7` of 2.jsonl is not in the plan");

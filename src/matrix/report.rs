@@ -5,6 +5,7 @@
 
 pub mod date;
 pub mod format;
+pub mod html;
 pub mod jsonl;
 pub mod junit;
 pub mod ktap;

@@ -174,7 +174,10 @@ mod tests {
         is(&[("JOB_COMPLETION_INDEX", "0"), ("BOOTLING_SHARDS", "4")], "1/4");
         is(&[("BOOTLING_SHARD", "2/2"), ("CI_NODE_INDEX", "x")], "2/2");
         // One that runs in the other, and both say the same.
-        is(&[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")], "2/3");
+        is(
+            &[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")],
+            "2/3",
+        );
         // GitLab tells the total of every job.
         assert_eq!(says(&[("CI_NODE_TOTAL", "1")]), Ok(None));
         let error = says(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
@@ -188,8 +191,12 @@ mod tests {
         let half = error(&[("JOB_COMPLETION_INDEX", "1")]);
         assert_eq!(half, "JOB_COMPLETION_INDEX is set, and BOOTLING_SHARDS, which it needs, is not");
         assert!(error(&[("CI_NODE_INDEX", "0"), ("CI_NODE_TOTAL", "3")]).ends_with("below the first index"));
-        let two = [("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")];
-        assert_eq!(error(&two), "CI_NODE_INDEX and JOB_COMPLETION_INDEX say different shards: give --shard INDEX/TOTAL");
+        let two =
+            [("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")];
+        assert_eq!(
+            error(&two),
+            "CI_NODE_INDEX and JOB_COMPLETION_INDEX say different shards: give --shard INDEX/TOTAL"
+        );
         assert_eq!(variables(), "BOOTLING_SHARD, SLURM_ARRAY_TASK_ID, CI_NODE_INDEX, JOB_COMPLETION_INDEX");
     }
 }
