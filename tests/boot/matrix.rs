@@ -284,7 +284,7 @@ fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
     times.sort_by(|one, other| one.0.total_cmp(&other.0));
     assert_eq!(times.len(), 3);
     assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{times:?}");
-    let (done, ..) = suite.run(&["--memory-budget", "100M", "#1", "-v"]);
+    let (done, ..) = suite.run(&["--memory-budget", "100M", "#1"]);
     done.exits(0).says("machine default takes 640 MiB of the 100 MiB for all guests: it runs alone");
 }
 
