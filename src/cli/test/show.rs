@@ -140,8 +140,12 @@ pub fn summary(report: &Report) -> String {
 /// The cells that took longest.
 pub fn slowest(report: &Report) -> Option<String> {
     let total = |cell: &CellReport| cell.attempts.iter().map(|attempt| attempt.times.total).sum::<f64>();
-    let mut cells: Vec<(f64, &CellReport)> =
-        report.cells.iter().filter(|cell| !cell.attempts.is_empty()).map(|cell| (total(cell), cell)).collect();
+    let mut cells: Vec<(f64, &CellReport)> = report
+        .cells
+        .iter()
+        .filter(|cell| cell.attempts.iter().any(|attempt| attempt.outcome.is_some()))
+        .map(|cell| (total(cell), cell))
+        .collect();
     if cells.len() <= SLOWEST {
         return None;
     }
