@@ -14,7 +14,7 @@ pub mod kvm;
 pub mod machine;
 pub mod outlet;
 pub mod plain;
-mod process;
+pub mod process;
 pub mod qemu;
 mod qmp;
 pub mod screen;

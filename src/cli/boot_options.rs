@@ -173,7 +173,7 @@ fn memory_mib(text: &str) -> Result<u64, String> {
 }
 
 /// Reads `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
-fn limit(text: &str) -> Result<LimitArg, String> {
+pub fn limit(text: &str) -> Result<LimitArg, String> {
     let advice = || format!("{text:?} is not a time: give seconds, or a number with ms, s, m or h, or none");
     if text == "none" {
         return Ok(LimitArg(None));
