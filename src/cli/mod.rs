@@ -67,7 +67,7 @@ enum Verb {
     Stamp(stamp::StampArgs),
     Boot(boot::BootDiskArgs),
     Check(check::CheckArgs),
-    Compare(compare::CompareArgs),
+    Compare(Box<compare::CompareArgs>),
     Bisect(bisect::BisectArgs),
     Bundle(bundle::BundleArgs),
     Digest(digest::DigestArgs),

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn every_way_to_type_an_option_comes_back_as_a_word_that_run_reads() {
-        let typed = ["-k", "x y", "--cpu=max,-svm", "--append", "-a", "--append=b", "-m", "2G", "--warm", "--fast-boot"];
+        let typed =
+            ["-k", "x y", "--cpu=max,-svm", "--append", "-a", "--append=b", "-m", "2G", "--warm", "--fast-boot"];
         let rest = ["--lib-path", "/a:/b", "--warm=no", "--", "echo", "--cpu", "x"];
         let words: Vec<&str> = typed.iter().filter(|word| **word != "--warm").chain(&rest).copied().collect();
         let options = options(&words).expect("read");

@@ -56,9 +56,11 @@ impl Teller for Told {
             Answer::Bad => AnsiColor::Red.on_default(),
             Answer::Skip => AnsiColor::Yellow.on_default(),
         };
-        let taken = if judged.kind.name() == answer.name() { String::new() } else { format!(", taken as {}", answer.name()) };
+        let taken =
+            if judged.kind.name() == answer.name() { String::new() } else { format!(", taken as {}", answer.name()) };
         output::to_stderr(&format!("  {style}{}{style:#}{taken}: {}\n", judged.kind.name(), judged.why));
-        let Candidate { id, title } = self.current.take().unwrap_or(Candidate { id: String::new(), title: String::new() });
+        let Candidate { id, title } =
+            self.current.take().unwrap_or(Candidate { id: String::new(), title: String::new() });
         self.steps.push(Step { id, title, kind: judged.kind.name(), answer: answer.name(), why: judged.why.clone() });
     }
 
@@ -120,6 +122,10 @@ pub fn found(found: &Found, told: &Told) -> anyhow::Result<()> {
     };
     write().context("printing what was found")?;
     let tested = told.steps.len();
-    output::note(&format!("{tested} tested in all, {} between the ends; the log is {}", found.steps, told.log.display()));
+    output::note(&format!(
+        "{tested} tested in all, {} between the ends; the log is {}",
+        found.steps,
+        told.log.display()
+    ));
     Ok(())
 }

@@ -59,9 +59,9 @@ impl Tester for Tests<'_> {
             progress.show(&format!("building {}", candidate.title));
             let start = Instant::now();
             let build = Build { line, directory: tree, limit, verbose };
-            let built = build.run(&mut self.signals, LINES).context("running --build").map_err(failed)?;
+            let ended = build.run(&mut self.signals, LINES).context("running --build").map_err(failed)?;
             progress.clear();
-            match built {
+            match ended {
                 (Built::Done, _) => built_in = Some(start.elapsed()),
                 (Built::Interrupted(signal), _) => return Err(Stopped::Interrupted(signal)),
                 (Built::Failed(why), said) => {
@@ -85,7 +85,7 @@ impl Tests<'_> {
         let spec = run.spec(false).map_err(failed)?;
         let mut tries = Vec::new();
         for _ in 0..self.tries {
-            match self.guest(&run, &spec)? {
+            match guest(&run, &spec)? {
                 Ok((one, console)) => {
                     if !one.booted {
                         progress.clear();
@@ -105,22 +105,6 @@ impl Tests<'_> {
             }
         }
         judge(&tries).map_err(|code| Stopped::Interrupted(i32::from(code.saturating_sub(128))))
-    }
-
-    /// One guest, and its console's last lines.
-    fn guest(&self, run: &RunArgs, spec: &RunSpec) -> Result<Result<(Try, Vec<String>), VmError>, Stopped> {
-        let prepared = match vm::prepare(spec, &mut Silent) {
-            Ok(prepared) => prepared,
-            Err(unprepared) => return Ok(Err(unprepared.error)),
-        };
-        let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-        // It ends the guest; ours tells us that it came.
-        let signals = Some(Signals::catch().context("catching signals").map_err(failed)?);
-        let recording = Recording { timeout, boot_timeout, signals, ..Recording::default() };
-        Ok(record(spec, prepared, recording, &mut Silent).map(|recorded| {
-            let output = recorded.output;
-            (Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console)
-        }))
     }
 
     /// The options, for this candidate.
@@ -148,6 +132,22 @@ impl Tests<'_> {
     }
 }
 
+/// One guest, and its console's last lines.
+fn guest(run: &RunArgs, spec: &RunSpec) -> Result<Result<(Try, Vec<String>), VmError>, Stopped> {
+    let prepared = match vm::prepare(spec, &mut Silent) {
+        Ok(prepared) => prepared,
+        Err(unprepared) => return Ok(Err(unprepared.error)),
+    };
+    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
+    // It ends the guest; ours tells us that it came.
+    let signals = Some(Signals::catch().context("catching signals").map_err(failed)?);
+    let recording = Recording { timeout, boot_timeout, signals, ..Recording::default() };
+    Ok(record(spec, prepared, recording, &mut Silent).map(|recorded| {
+        let output = recorded.output;
+        (Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console)
+    }))
+}
+
 fn failed(error: impl Into<anyhow::Error>) -> Stopped {
     Stopped::Failed(error.into().into_boxed_dyn_error())
 }
@@ -159,4 +159,3 @@ fn show(lines: &[String]) {
         output::to_stderr(&format!("{dim}  | {line}{dim:#}\n"));
     }
 }
-

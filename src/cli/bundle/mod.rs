@@ -18,7 +18,9 @@ use super::teller::Teller;
 use crate::boot::argv::{Ends, Payload, Wires, argv};
 use crate::boot::firmware::Firmware;
 use crate::boot::machine::{Machine, Transport};
-use crate::regress::bundle::{Contents, Expected, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write};
+use crate::regress::bundle::{
+    Contents, Expected, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
+};
 use crate::resolve::kernel::ImageKind;
 use crate::spec::RunWhat;
 use crate::verdict::Outcome;
@@ -97,19 +99,14 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let prepared = vm::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
     let machine = prepared.machine.clone();
     ensure!(machine.transport != Transport::None, "bundling an initrd that is not bootling's: give a COMMAND or --run");
-    let bios = match machine.firmware {
-        Firmware::Direct => false,
-        Firmware::Bios(None) => true,
-        Firmware::Bios(Some(_)) | Firmware::Uefi(_) => {
-            bail!("bundling a run through firmware of this host: only --firmware none and bios can be repeated anywhere")
-        }
-    };
+    let bios = is_bios(&machine)?;
     let kernel = File::open(&prepared.image).with_context(|| format!("opening {}", prepared.image.display()))?;
     let Way::Boot(initrd) = &prepared.way else { bail!("bundling a run that does not boot") };
     let initrd = initrd.try_clone().context("keeping the initrd")?;
     let mut kept = Contents {
         kernel,
-        on_console: on_console(&File::from(initrd.try_clone().context("keeping the initrd")?)).map_err(output::advised)?,
+        on_console: on_console(&File::from(initrd.try_clone().context("keeping the initrd")?))
+            .map_err(output::advised)?,
         initrd: initrd.into(),
         outputs: None,
         console: None,
@@ -137,14 +134,30 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
         }
         kept.outputs = Some([ran.stdout, ran.stderr]);
     }
-    write(manifest, &kept, Packing::of(&args.output), &mut output).with_context(|| format!("writing {}", output.name()))?;
+    write(manifest, &kept, Packing::of(&args.output), &mut output)
+        .with_context(|| format!("writing {}", output.name()))?;
     let bytes = output.file().stream_position().unwrap_or_default();
     output.finish()?;
     if !args.quiet {
         let told = told.map_or_else(|| "not run".to_owned(), |told| format!("recorded: {told}"));
-        output::note(&format!("wrote {}, {:.1} MiB; {told}", args.output.display(), bytes as f64 / f64::from(1 << 20)));
+        let tenths = (bytes * 10) >> 20;
+        let size = format!("{}.{} MiB", tenths / 10, tenths % 10);
+        output::note(&format!("wrote {}, {size}; {told}", args.output.display()));
     }
     Ok(0)
+}
+
+/// Whether SeaBIOS starts the machine: QEMU brings it along, wherever it is.
+fn is_bios(machine: &Machine) -> anyhow::Result<bool> {
+    match machine.firmware {
+        Firmware::Direct => Ok(false),
+        Firmware::Bios(None) => Ok(true),
+        Firmware::Bios(Some(_)) | Firmware::Uefi(_) => {
+            bail!(
+                "bundling a run through firmware of this host: only --firmware none and bios can be repeated anywhere"
+            )
+        }
+    }
 }
 
 /// Runs it, so that the bundle can say what to expect.
@@ -178,7 +191,9 @@ fn command(what: &RunWhat) -> Vec<String> {
 
 /// A word of the machine as JSON can hold it.
 fn text(word: &OsStr) -> anyhow::Result<String> {
-    word.to_str().map(str::to_owned).with_context(|| format!("bundling the argument {}: it is not UTF-8", word.display()))
+    word.to_str()
+        .map(str::to_owned)
+        .with_context(|| format!("bundling the argument {}: it is not UTF-8", word.display()))
 }
 
 fn machine_note(

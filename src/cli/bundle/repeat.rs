@@ -1,5 +1,6 @@
 //! `bootling run BUNDLE`: what somebody else ran, again, and whether the same came of it.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -54,7 +55,8 @@ impl Found {
         };
         let prepared = again(what(&bundle).with_context(reading)?, &spec, teller).map_err(|error| {
             let error = output::advised(error);
-            let was_kvm = spec.boot.accel == Accel::Kvm && args.boot.machine.spec(FirmwareRef::Direct).accel == Accel::Auto;
+            let was_kvm =
+                spec.boot.accel == Accel::Kvm && args.boot.machine.spec(FirmwareRef::Direct).accel == Accel::Auto;
             if was_kvm { output::advise(error, "it was made with KVM; --accel tcg repeats it without") } else { error }
         })?;
         let version = prepared.machine.qemu.facts.version.clone();
@@ -109,7 +111,8 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
     let accel = if typed.accel == Accel::Auto { recorded.accel } else { typed.accel };
     // `host` is for KVM alone; what is left out becomes what fits.
     let own = (note.accel.as_str(), note.cpu.as_str());
-    let cpu = if accel != recorded.accel && matches!(own, ("kvm", "host") | ("tcg", "max")) { None } else { recorded.cpu };
+    let cpu =
+        if accel != recorded.accel && matches!(own, ("kvm", "host") | ("tcg", "max")) { None } else { recorded.cpu };
     Ok(BootSpec {
         qemu: typed.qemu,
         accel,
@@ -130,7 +133,8 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
 /// What is to boot.
 fn what(bundle: &Bundle) -> anyhow::Result<Again> {
     let Manifest { arch, kernel, machine, .. } = &bundle.manifest;
-    let arch = Arch::ALL.into_iter().find(|known| known.name() == arch).context("its architecture is not known here")?;
+    let arch =
+        Arch::ALL.into_iter().find(|known| known.name() == arch).context("its architecture is not known here")?;
     let known = [Transport::VirtioPci, Transport::VirtioMmio, Transport::Com2];
     let transport = known.into_iter().find(|known| known.name() == machine.channel);
     let initrd = bundle.files.get(INITRD).context("it has no initrd")?;
@@ -161,7 +165,8 @@ fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
         (false, _) => format!("not as recorded: {theirs}"),
     };
     if !quiet || !same {
-        booted.told.push_str(&format!("bootling: {told}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(booted.told, "bootling: {told}");
     }
     booted.report.recorded = Some(Recorded { same, expected: Some(expected.clone()), qemu_version });
 }

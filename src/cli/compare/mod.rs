@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
@@ -174,7 +175,8 @@ fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Recorded; 2]> {
         let left = one(left);
         (left, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let of = |answer: Answer, side: usize| answer.with_context(|| format!("comparing with {}", args.sides.labels[side]));
+    let of =
+        |answer: Answer, side: usize| answer.with_context(|| format!("comparing with {}", args.sides.labels[side]));
     Ok([of(left, 0)?, of(right, 1)?])
 }
 
@@ -216,7 +218,8 @@ fn told(side: &Recorded) -> String {
         (None, Some(hello)) => format!(", booted in {:.2} s", hello.as_secs_f64()),
         (Some(_), _) | (None, None) => String::new(),
     };
-    let ran = output.usage.map(|usage| format!(", ran for {:.3} s", usage.wall_ns as f64 / 1e9)).unwrap_or_default();
+    let wall = output.usage.map(|usage| Duration::from_nanos(usage.wall_ns));
+    let ran = wall.map(|wall| format!(", ran for {:.3} s", wall.as_secs_f64())).unwrap_or_default();
     format!("{} ({what}, QEMU {}{boot}{ran})", ending(&output.outcome), machine.qemu.facts.version)
 }
 

@@ -47,7 +47,13 @@ impl Build<'_> {
     /// Runs it. Also gives the last lines that it said, at most so many, where they were not seen.
     pub fn run(&self, signals: &mut Signals, lines: usize) -> io::Result<(Built, Vec<String>)> {
         let said = tempfile::tempfile()?;
-        let stream = || if self.verbose { Ok(Stdio::from(rustix::io::dup(io::stderr())?)) } else { said.try_clone().map(Stdio::from) };
+        let stream = || {
+            if self.verbose {
+                Ok(Stdio::from(rustix::io::dup(io::stderr())?))
+            } else {
+                said.try_clone().map(Stdio::from)
+            }
+        };
         let mut command = Command::new("sh");
         command.arg("-c").arg(self.line).current_dir(self.directory).stdin(Stdio::null());
         command.stdout(stream()?).stderr(stream()?);

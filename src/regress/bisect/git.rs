@@ -5,16 +5,20 @@
 //! would be lost.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::{Answer, BisectError, Candidate, History, Next};
 
 /// What working trees of ours are called; the number of the process that uses it follows.
 const NAME: &str = "bootling-bisect-";
+/// What ends the name of the file beside a tree that is locked as long as somebody uses it.
+const LOCK: &str = ".lock";
 
 /// Where commits are checked out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Git {
     ends: [Candidate; 2],
     /// What git said to the last answer.
     said: String,
+    /// Says that the tree is in use, to processes in other containers and on other hosts, too.
+    lock: Option<File>,
 }
 
 impl Git {
@@ -59,13 +65,14 @@ impl Git {
             Place::At(path) => absolute(path),
             Place::InPlace => path(&git(&repository, "find the working tree", &["rev-parse", "--show-toplevel"])?),
         };
-        let mut this = Self { repository, tree, place, before: None, ends, said: String::new() };
+        let mut this = Self { repository, tree, place, before: None, ends, said: String::new(), lock: None };
         match this.place.clone() {
             Place::InPlace => this.take_over()?,
             Place::At(path) if path.join(".git").exists() => this.take_over()?,
             Place::At(_) => this.add_tree()?,
             Place::Temporary => {
                 remove_stale(&this.repository, &common);
+                this.lock = Some(lock(&lock_of(&this.tree))?);
                 this.add_tree()?;
             }
         }
@@ -111,6 +118,9 @@ impl Git {
             // git will not remove what it does not know as a tree any more.
             let _ = fs::remove_dir_all(&self.tree);
             let _ = git(&self.repository, "forget the working tree", &["worktree", "prune"]);
+        }
+        if self.lock.is_some() {
+            let _ = fs::remove_file(lock_of(&self.tree));
         }
     }
 
@@ -196,7 +206,8 @@ enum Said {
 /// Reads what `git bisect` prints (`builtin/bisect.c`, `bisect.c`), not translated.
 fn answer(said: &str) -> Said {
     let is_hash = |word: &str| matches!(word.len(), 40 | 64) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let culprit = said.lines().find_map(|line| line.strip_suffix(" is the first bad commit").filter(|word| is_hash(word)));
+    let culprit =
+        said.lines().find_map(|line| line.strip_suffix(" is the first bad commit").filter(|word| is_hash(word)));
     if let Some(hash) = culprit {
         return Said::Culprit(hash.to_owned());
     }
@@ -215,18 +226,35 @@ fn candidate(repository: &Path, hash: &str) -> Result<Candidate, BisectError> {
     Ok(Candidate { id: hash.to_owned(), title })
 }
 
+/// The file that says that a tree is in use.
+fn lock_of(tree: &Path) -> PathBuf {
+    let mut path = tree.as_os_str().to_owned();
+    path.push(LOCK);
+    path.into()
+}
+
+/// Takes such a file, as long as it is open.
+fn lock(path: &Path) -> Result<File, BisectError> {
+    let take = || -> std::io::Result<File> {
+        let file = File::create(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    };
+    take().map_err(|source| BisectError::Io { doing: "locking", path: path.to_owned(), source })
+}
+
 /// Removes trees of processes that did not live to do it.
 fn remove_stale(repository: &Path, common: &Path) {
     let Ok(entries) = fs::read_dir(common) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(NAME)).and_then(|pid| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let words = [OsStr::new("worktree"), OsStr::new("remove"), OsStr::new("--force"), entry.path().as_os_str()]
-                .map(OsStr::to_owned);
-            // One that cannot be removed is in nobody's way.
-            let _ = git(repository, "remove a stale tree", &words);
-        }
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(tree) = name.strip_suffix(LOCK).filter(|tree| tree.starts_with(NAME)) else { continue };
+        let Ok(_unused) = lock(&path) else { continue };
+        let tree = common.join(tree);
+        let words = [OsStr::new("worktree"), OsStr::new("remove"), OsStr::new("--force"), tree.as_os_str()];
+        // One that cannot be removed is in nobody's way.
+        let _ = git(repository, "remove a stale tree", &words);
+        let _ = fs::remove_file(&path);
     }
 }
 
@@ -259,7 +287,8 @@ mod tests {
     #[test]
     fn what_git_prints_is_understood() {
         let hash = "0123456789012345678901234567890123456789";
-        let more = "Bisecting: 12 revisions left to test after this (roughly 4 steps)\n[0123] subject (roughly 9 stepwise)\n";
+        let more =
+            "Bisecting: 12 revisions left to test after this (roughly 4 steps)\n[0123] subject (roughly 9 stepwise)\n";
         // The subject is the user's: it comes last, and may say anything.
         assert!(matches!(answer(more), Said::More(4 | 9)));
         assert_eq!(answer("Bisecting: 0 revisions left to test after this (roughly 0 steps)\n"), Said::More(0));

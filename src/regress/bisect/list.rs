@@ -90,12 +90,14 @@ mod tests {
     use std::path::PathBuf;
 
     fn kernels(count: usize) -> Kernels {
-        let paths: Vec<PathBuf> = (0..count).rev().map(|number| format!("/k/linux_6.{number}-1_amd64.deb").into()).collect();
+        let paths: Vec<PathBuf> =
+            (0..count).rev().map(|number| format!("/k/linux_6.{number}-1_amd64.deb").into()).collect();
         Kernels::new(&paths, None, None).expect("a list")
     }
 
     fn number(title: &str) -> usize {
-        let digits: String = title.chars().skip_while(|letter| *letter != '.').skip(1).take_while(char::is_ascii_digit).collect();
+        let digits: String =
+            title.chars().skip_while(|letter| *letter != '.').skip(1).take_while(char::is_ascii_digit).collect();
         digits.parse().expect("a number")
     }
 

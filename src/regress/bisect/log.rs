@@ -100,7 +100,14 @@ impl Writer {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# {}", one_line(line));
         }
-        let _ = writeln!(text, "# bad: [{}] {}\n# good: [{}] {}", bad.id, one_line(&bad.title), good.id, one_line(&good.title));
+        let _ = writeln!(
+            text,
+            "# bad: [{}] {}\n# good: [{}] {}",
+            bad.id,
+            one_line(&bad.title),
+            good.id,
+            one_line(&good.title)
+        );
         let _ = writeln!(text, "{program} bisect start {} {}", quoted(&bad.id), quoted(&good.id));
         Self { program, text }
     }

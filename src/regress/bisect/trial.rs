@@ -100,10 +100,9 @@ pub fn judge(tries: &[Try]) -> Result<Judged, u8> {
         }
         (Some(failed), None) => failed,
         // What could not be tested once might have failed then.
-        (None, good) => first(Kind::Untestable).or(good).unwrap_or_else(|| Judged {
-            kind: Kind::Untestable,
-            why: "nothing was tried".to_owned(),
-        }),
+        (None, good) => first(Kind::Untestable)
+            .or(good)
+            .unwrap_or_else(|| Judged { kind: Kind::Untestable, why: "nothing was tried".to_owned() }),
     })
 }
 
@@ -138,7 +137,10 @@ mod tests {
             assert_eq!(judge(tries).map(|judged| judged.kind), Ok(kind), "{tries:?}");
         }
         let judged = judge(&[exited(0), panicked(false), exited(0)]).expect("no signal");
-        assert_eq!(judged.why, "2 of 3 tries passed, another: the guest's kernel panicked: Kernel panic - not syncing: x");
+        assert_eq!(
+            judged.why,
+            "2 of 3 tries passed, another: the guest's kernel panicked: Kernel panic - not syncing: x"
+        );
         let stopped = Try { outcome: Outcome::Interrupted { signal: 2 }, booted: true };
         assert_eq!(judge(&[exited(0), stopped]), Err(130));
     }

@@ -61,7 +61,12 @@ trait ReadSeek: Read + Seek {}
 impl<T: Read + Seek> ReadSeek for T {}
 
 /// Writes a bundle; the manifest's list of files is made here.
-pub fn write(mut manifest: Manifest, contents: &Contents, packing: Packing, to: &mut dyn Write) -> Result<(), BundleError> {
+pub fn write(
+    mut manifest: Manifest,
+    contents: &Contents,
+    packing: Packing,
+    to: &mut dyn Write,
+) -> Result<(), BundleError> {
     let texts = [guide::readme(&manifest), guide::script(&manifest)];
     let mut parts = parts(contents, &texts);
     let mut total = 0;

@@ -149,14 +149,12 @@ fn masked(mut bytes: Vec<u8>, masks: &[Regex]) -> Vec<u8> {
 /// Both sides as text; or, where one of them is none, a sentence about their bytes.
 fn texts(difference: &Difference) -> Result<[&str; 2], String> {
     let text = |bytes| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
-    match [&difference.left, &difference.right].map(|bytes| text(bytes)) {
-        [Some(left), Some(right)] => Ok([left, right]),
-        _ => {
-            let (left, right) = (&difference.left, &difference.right);
-            let at = left.iter().zip(right).take_while(|(one, other)| one == other).count();
-            Err(format!("{} and {} bytes that are not text, the same before byte {at}", left.len(), right.len()))
-        }
+    let (left, right) = (&difference.left, &difference.right);
+    if let (Some(left), Some(right)) = (text(left), text(right)) {
+        return Ok([left, right]);
     }
+    let at = left.iter().zip(right).take_while(|(one, other)| one == other).count();
+    Err(format!("{} and {} bytes that are not text, the same before byte {at}", left.len(), right.len()))
 }
 
 #[cfg(test)]
@@ -183,14 +181,16 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_mask_matches_is_the_same_everywhere() {
-        let mask = [Regex::new(r"(?m)^\[ *[0-9.]+\]").expect("a pattern"), Regex::new("0x[0-9a-f]+").expect("a pattern")];
+        let mask =
+            [Regex::new(r"(?m)^\[ *[0-9.]+\]").expect("a pattern"), Regex::new("0x[0-9a-f]+").expect("a pattern")];
         let [one, other] = [&b"[    1.5] at 0xff\n[ 10.0] x\xff"[..], b"[ 0.25] at 0x1\n[1.0] x\xff"].map(Vec::from);
         assert_eq!(masked(one, &mask), masked(other, &mask));
     }
 
     #[test]
     fn what_is_no_text_is_told_in_numbers() {
-        let bytes = |left: &[u8], right: &[u8]| Difference { left: left.into(), right: right.into(), ..difference("", "") };
+        let bytes =
+            |left: &[u8], right: &[u8]| Difference { left: left.into(), right: right.into(), ..difference("", "") };
         assert_eq!(texts(&bytes(b"abc", b"abd")), Ok(["abc", "abd"]));
         let told = texts(&bytes(b"ab\0", b"abd!")).expect_err("a NUL");
         assert_eq!(told, "3 and 4 bytes that are not text, the same before byte 2");
