@@ -24,6 +24,7 @@ mod names;
 use std::time::Duration;
 
 use crate::boot::transcript::{Event, Goal, Limit, QemuExit, Transcript};
+use crate::health::Rules;
 use crate::proto::frame::{Ended, Failure};
 pub use bisect::Bisected;
 use names::errno_text;
@@ -146,6 +147,18 @@ pub fn judge(transcript: &Transcript) -> Outcome {
             Outcome::CouldNotTest { why: format!("writing the console's file: {why}") }
         }
         Some(_) | None => outcome,
+    }
+}
+
+/// Computes the outcome of a run whose kernel is to be well, and keeps of what is known of its health what is to be told. The
+/// command's own failure counts for more: it says what was tested.
+pub fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
+    transcript.health.retain(|finding| rules.tells(finding));
+    let outcome = judge(transcript);
+    let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);
+    match (&outcome, worst) {
+        (Outcome::Exited { status: 0 }, Some(worst)) => Outcome::Unhealthy { what: worst.to_string() },
+        _ => outcome,
     }
 }
 
@@ -356,7 +369,7 @@ impl Outcome {
                 format!("the guest could not execute {command}: {}", errno_text(*errno))
             }
             Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
-            Self::Unhealthy { what } => format!("the guest's kernel is not well: {what}"),
+            Self::Unhealthy { what } => format!("the command succeeded, but {what}"),
             Self::Reset => {
                 "the guest's processor reset although nobody asked for it (most likely a triple fault)".to_owned()
             }
@@ -373,6 +386,9 @@ impl Outcome {
             }
             Self::TimedOut { limit: Limit::Total, after } => {
                 format!("timed out: no verdict within {after:?} (--timeout)")
+            }
+            Self::TimedOut { limit: Limit::Idle, after } => {
+                format!("timed out: nothing happened in the guest for {after:?} (--idle-timeout)")
             }
             Self::Interrupted { signal } => format!("interrupted ({}); the guest is ended", signal_name(*signal)),
             Self::CouldNotTest { why } => format!("could not test: {why}"),

@@ -117,7 +117,7 @@ fn a_frame_is_not_there_until_its_last_byte_is() {
 #[test]
 fn what_is_no_frame_is_refused_and_says_why() {
     assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
-    assert_eq!(ToHost::decode(b"\x0a\0\0"), Err(FrameError::Tag(10)));
+    assert_eq!(ToHost::decode(b"\x0c\0\0"), Err(FrameError::Tag(12)));
     assert_eq!(ToGuest::decode(b"\x48\0\0"), Err(FrameError::Tag(0x48)));
     assert_eq!(ToHost::decode(b"\x03\x01\x80"), Err(FrameError::TooLong(3, 0x8001)));
     assert_eq!(ToHost::decode(b"\x01\x08\0bootl1ng"), Err(FrameError::Malformed(1)), "another magic");

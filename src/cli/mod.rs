@@ -16,6 +16,8 @@ mod compare;
 mod digest;
 mod disk;
 mod doctor;
+mod hang_options;
+mod health;
 mod json;
 mod listing;
 pub mod ls;
@@ -32,6 +34,7 @@ pub mod sign_options;
 mod stamp;
 mod talker;
 mod teller;
+mod test;
 mod warm;
 mod watch;
 
@@ -75,6 +78,7 @@ enum Verb {
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
     Warm(warm::WarmArgs),
+    Test(Box<test::TestArgs>),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -134,6 +138,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Warm(args) => warm::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
+use crate::health::Finding;
 use crate::regress::bundle::Expected;
 use crate::verdict::{Outcome, signal_name};
 
@@ -66,8 +68,12 @@ pub struct Report {
     pub channel: &'static str,
     /// The emulator.
     pub qemu: QemuReport,
+    /// What the kernel's log says about its health since it started; since the command was given, where the guest has run others.
+    pub health: Vec<Finding>,
     /// Lines of pid 1's for the user.
     pub notes: Vec<String>,
+    /// What the guest was doing when its time was up.
+    pub hang: Option<Hang>,
     /// The console's last lines.
     pub console_tail: Vec<String>,
     /// Of a bundle: what came of it where it was made.
@@ -208,7 +214,9 @@ impl Report {
             firmware_path: around.machine.firmware.path().map(|path| path.display().to_string()),
             channel: around.machine.transport.name(),
             qemu: QemuReport::new(around.machine, around.command),
+            health: transcript.health.clone(),
             notes: notes.collect(),
+            hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
             recorded: None,
         }
@@ -223,6 +231,9 @@ pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>
     let dim = Style::new().dimmed();
     let mut text = format!("{bold}bootling: {sentence}{bold:#}\n");
     // Writing to a String cannot fail.
+    for line in transcript.hang.iter().flat_map(|hang| &hang.summary) {
+        let _ = writeln!(text, "  - {line}");
+    }
     let mut lines = |title: &str, lines: &[String]| {
         let _ = writeln!(text, "{title}");
         for line in &lines[lines.len().saturating_sub(TAIL)..] {

@@ -10,6 +10,8 @@ use clap::Args;
 
 use super::boot_options::BootArgs;
 use super::bundle;
+use super::hang_options::{self, HangArgs};
+use super::health::{self, HealthArgs};
 use super::json::Json;
 use super::options::{InitrdArgs, module_parser};
 use super::output;
@@ -18,12 +20,13 @@ use super::talker::{self, Talker};
 use super::teller::Teller;
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
+use crate::boot::hang::Keep;
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
-use crate::health::HealthSpec;
 use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
-use crate::verdict::{Bisected, Outcome, code, judge};
+use crate::verdict::{Bisected, Outcome, code, judge_with};
+use crate::vm::evidence::Evidence;
 use crate::vm::warm::{Age, Warm};
 use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 
@@ -36,6 +39,10 @@ pub struct RunArgs {
     pub(super) initrd: InitrdArgs,
     #[command(flatten)]
     pub(super) boot: BootArgs,
+    #[command(flatten)]
+    hangs: HangArgs,
+    #[command(flatten)]
+    pub(super) health: HealthArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
@@ -77,6 +84,9 @@ pub struct RunArgs {
     /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
     #[arg(long, help_heading = "Output")]
     pub(super) print_command: bool,
+    /// Show the kernel's own lines of what is told of its health.
+    #[arg(long, short, help_heading = "Output", conflicts_with = "quiet")]
+    pub(super) verbose: bool,
     /// Say nothing but what the command says and why there is no verdict.
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
@@ -131,7 +141,8 @@ Keys on a terminal:
 Exit status:
   the command's own, and 128+n where signal n killed it; 126 and 127 where it could not be executed or found
   118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
-  122 gone, no verdict     123 a watchdog fired                     124 timed out
+  121 the command succeeded, the kernel is not well (--health fail)  122 gone, no verdict
+  123 a watchdog fired     124 timed out
   125 could not test (bad input, no QEMU, no kernel, a module that would not load)
 
 Bisecting (--bisect), for git bisect run:
@@ -207,7 +218,7 @@ impl RunArgs {
             base_modules: self.base_kmod.clone(),
             cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
             term: std::env::var_os("TERM"),
-            health: HealthSpec::default(),
+            health: self.health.spec(),
             cache: None,
         })
     }
@@ -332,15 +343,21 @@ impl<'a> Ready<'a> {
 
     /// Boots it, or restores it, and judges.
     pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
-        let mut talker = self.talker()?;
+        let evidence = self.args.hangs.evidence()?;
+        let mut talker = self.talker(evidence.as_ref().map(Evidence::keep).transpose()?)?;
         let Self { args, start, spec, prepared, on_terminal } = self;
         if spec.boot.tty && on_terminal && !args.quiet {
             output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
         }
+        let rules = spec.health.rules().map_err(VmError::from).map_err(output::advised)?;
         let ran = vm::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
-        let Ran { transcript, machine, command, kernel, started, age } = ran;
-        let outcome = judge(&transcript);
-        let told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
+        let Ran { mut transcript, machine, command, kernel, started, age } = ran;
+        let outcome = judge_with(&mut transcript, &rules);
+        let mut told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
+        if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
+            told += &health::for_people(&outcome, &transcript.health, args.verbose);
+        }
+        told += &hang_options::store(evidence, outcome.exit_code(), &transcript, &command);
         let around = Circumstances {
             machine: &machine,
             command: &command,
@@ -354,7 +371,7 @@ impl<'a> Ready<'a> {
         Ok(Booted { outcome, report, told })
     }
 
-    fn talker(&self) -> anyhow::Result<Talker> {
+    fn talker(&self, keep: Option<Keep>) -> anyhow::Result<Talker> {
         let Self { args, spec, prepared, .. } = self;
         let alone = spec.initrd.run == RunWhat::Shell && self.on_terminal;
         let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
@@ -369,6 +386,9 @@ impl<'a> Ready<'a> {
             console: talker::console(&spec.boot.console)?,
             has_qemu_arguments: !spec.boot.qemu_args.is_empty(),
             quiet: args.quiet,
+            idle_timeout: args.hangs.idle_timeout(),
+            inquest: prepared.inquest.clone(),
+            keep,
             signals: Signals::catch().context("catching signals")?,
         })
     }

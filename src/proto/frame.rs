@@ -67,6 +67,19 @@ pub enum Failure {
     Window,
 }
 
+/// Whether records of the kernel's log are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// None that matters.
+    Nothing,
+    /// The kernel had overwritten some before they could be read.
+    Overwritten,
+    /// There were more than pid 1 sends for one command.
+    TooMany,
+    /// The log cannot be read in this guest.
+    Unreadable,
+}
+
 /// From guest to host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToHost<'a> {
@@ -104,6 +117,23 @@ pub enum ToHost<'a> {
     },
     /// Everything is done that can be done without a command: pid 1 waits for [`ToGuest::Renew`].
     Ready,
+    /// Records of the kernel's log that bear on its health, as `/dev/kmsg` gives them, a line each, with a line's end behind the
+    /// last. They come before [`ToHost::Ready`] and [`ToHost::Exit`]; without a word of loss these are all there are.
+    Log {
+        /// What is missing.
+        lost: Lost,
+        /// Whole records.
+        records: &'a [u8],
+    },
+    /// A process that the command left behind. Comes before [`ToHost::Exit`].
+    Left {
+        /// Its number.
+        pid: u32,
+        /// Whether it is still there although it was killed.
+        lives: bool,
+        /// Its name; of one that lives, where it is in the kernel stands in the lines behind it.
+        name: &'a [u8],
+    },
     /// The verdict: the last frame, unless pid 1 is to wait for another command.
     Exit {
         /// How it ended.
@@ -193,6 +223,8 @@ const NOTE: u8 = 0x06;
 const FAILED: u8 = 0x07;
 const EXIT: u8 = 0x08;
 const READY: u8 = 0x09;
+const LOG: u8 = 0x0a;
+const LEFT: u8 = 0x0b;
 const GO: u8 = 0x41;
 const STDIN: u8 = 0x42;
 const STDIN_EOF: u8 = 0x43;
@@ -209,7 +241,7 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    if !matches!(tag, HELLO..=READY | GO..=RENEW) {
+    if !matches!(tag, HELLO..=LEFT | GO..=RENEW) {
         return Err(FrameError::Tag(tag));
     }
     let len = u16::from_le_bytes([low, high]);

@@ -7,4 +7,4 @@ pub mod job;
 pub mod window;
 
 /// Raised whenever a frame or a job changes its meaning; both sides refuse another's.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

@@ -9,6 +9,7 @@ use crate::boot::firmware::FirmwareError;
 use crate::boot::machine::MachineError;
 use crate::boot::qemu::QemuError;
 use crate::cache::CacheError;
+use crate::health::HealthError;
 use crate::plan::PlanError;
 use crate::resolve::kernel::KernelError;
 use crate::resolve::modules::ModuleError;
@@ -44,6 +45,9 @@ pub enum VmError {
     /// A kernel module that is not there, or will not do.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// A pattern for the kernel's health that is none.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// What was found does not make an image, or a job.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -157,6 +161,7 @@ impl VmError {
             | Self::Firmware(_)
             | Self::Userland(_)
             | Self::Module(_)
+            | Self::Health(_)
             | Self::Plan(_)
             | Self::Write(_)
             | Self::Io { .. }

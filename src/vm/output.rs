@@ -7,9 +7,9 @@ use super::recorder::Recorder;
 use super::warm::Age;
 use crate::boot::hang::Hang;
 use crate::boot::transcript::{Event, Transcript};
-use crate::health::Finding;
+use crate::health::{Finding, Rules};
 use crate::proto::frame::Usage;
-use crate::verdict::{Outcome, judge};
+use crate::verdict::{Outcome, judge_with};
 
 /// All that is known of a command that was run.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +48,14 @@ pub struct Output {
 }
 
 impl Output {
-    pub(super) fn new(transcript: Transcript, recorder: Recorder, age: Option<Age>, mut notes: Vec<String>) -> Self {
-        let outcome = judge(&transcript);
+    pub(super) fn new(
+        mut transcript: Transcript,
+        recorder: Recorder,
+        age: Option<Age>,
+        mut notes: Vec<String>,
+        rules: &Rules,
+    ) -> Self {
+        let outcome = judge_with(&mut transcript, rules);
         let exit = transcript.exit();
         let (mut release, mut hello, mut started) = (None, None, None);
         for event in transcript.events {

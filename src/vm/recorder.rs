@@ -11,6 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::limits;
 use super::warm::Talk;
 use crate::boot::guest::Guest;
+use crate::boot::hang::{Inquest, Keep};
 use crate::boot::machine::Machine;
 use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::session::{ConsoleSink, Foreground, Opening, Outside, Settings, ShownOn, converse_with};
@@ -24,6 +25,8 @@ pub(super) struct Limits {
     pub(super) command: Option<Duration>,
     /// Until pid 1 speaks.
     pub(super) boot: Option<Duration>,
+    /// Without progress.
+    pub(super) idle: Option<Duration>,
 }
 
 impl Limits {
@@ -41,6 +44,9 @@ pub(super) struct Recorder {
     input: Vec<u8>,
     console: Option<File>,
     room: usize,
+    idle: Option<Duration>,
+    inquest: Inquest,
+    keep: Option<Keep>,
     out: Captured,
     err: Captured,
 }
@@ -48,7 +54,13 @@ pub(super) struct Recorder {
 impl Recorder {
     /// With this as the command's standard input, and room for so many bytes of each output.
     pub(super) fn new(limits: [Duration; 3], input: Vec<u8>, console: Option<File>, room: usize) -> Self {
-        Self { limits, input, console, room, out: Captured::default(), err: Captured::default() }
+        let (out, err) = <_>::default();
+        Self { limits, input, console, room, idle: None, inquest: Inquest::default(), keep: None, out, err }
+    }
+
+    /// With this for guests that hang: how long nothing may happen, what is known of them, where to keep it all.
+    pub(super) fn on_hangs(self, idle: Option<Duration>, inquest: Inquest, keep: Option<Keep>) -> Self {
+        Self { idle, inquest, keep, ..self }
     }
 
     /// What the command wrote: output, errors.
@@ -87,6 +99,9 @@ impl Recorder {
             quiet: true,
             flush_disks: false,
             watch: None,
+            idle_timeout: self.idle,
+            inquest: Some(self.inquest.clone()),
+            keep: self.keep.as_ref().map(Keep::try_clone).transpose()?,
             opening,
         };
         let (out, err) = (Outlet::memory(self.room), Outlet::memory(self.room));

@@ -84,8 +84,10 @@ fn warm(
             Err(NotWarm::Failed(error)) => return Err(error),
         };
         let opening = Opening::Command { len: waits.len, orders: waits.orders, program: waits.program, stays: false };
-        let transcript = talk.lead(&mut waits.guest, opening)?;
+        let mut transcript = talk.lead(&mut waits.guest, opening)?;
         let Some(why) = unrestored(&transcript) else {
+            // What is wrong with a boot is wrong with all that goes on from it.
+            transcript.health.splice(0..0, waits.health);
             return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
         drop(waits.guest);
@@ -114,7 +116,7 @@ pub(super) fn unrestored(transcript: &Transcript) -> Option<String> {
             | Event::Escaped
             | Event::OutputClosed
             | Event::OutputFailed(_)
-            | Event::TimedOut { limit: Limit::Total, .. } => return None,
+            | Event::TimedOut { limit: Limit::Total | Limit::Idle, .. } => return None,
             Event::NotRestored(said) => why = Some(said.clone()),
             Event::TimedOut { limit: Limit::Boot, after } => {
                 why = Some(format!("the guest did not answer within {} s", after.as_secs()));

@@ -6,7 +6,7 @@
 use std::fs::File;
 
 use super::builder::Notes;
-use super::prepare::{Found, Restore};
+use super::prepare::{Found, Restore, inquest};
 use super::recorder::Recorder;
 use super::run::unrestored;
 use super::warm::{Base, NotWarm, Talk, Waits};
@@ -14,6 +14,7 @@ use super::{Builder, Command, Inputs, Listener, Output, VmError};
 use crate::boot::session::Opening;
 use crate::boot::transcript::{Event, Transcript};
 use crate::cache::Key;
+use crate::health::Rules;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
 use crate::resolve::modules::ModuleTables;
@@ -30,6 +31,7 @@ pub(super) struct Stay {
     key: Key,
     held: Held,
     notes: Notes,
+    rules: Rules,
 }
 
 /// The guest.
@@ -60,6 +62,7 @@ impl Stay {
     pub(super) fn start(builder: Builder, console: Option<File>) -> Result<Self, VmError> {
         let nothing = Command::of(RunWhat::Shell);
         let spec = builder.spec(&nothing, true)?;
+        let rules = spec.health.rules()?;
         let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
         let found = Found::find(&root, &spec, &mut Inputs::default(), &mut notes)?;
@@ -68,7 +71,7 @@ impl Stay {
             found.restorable(&root, &spec, &mut Notes::default())?.map_err(VmError::NotKept)?;
         let from = if builder.is_cold() { Origin::Boot } else { Origin::Snapshot };
         let held = Held::Gone("it was not started".to_owned());
-        let mut stay = Self { builder, console, found, base, key, held, notes };
+        let mut stay = Self { builder, console, found, base, key, held, notes, rules };
         let mut recorder = stay.recorder(&nothing)?;
         stay.held = stay.begin(from, &payload, &mut recorder)?;
         Ok(stay)
@@ -126,10 +129,11 @@ impl Stay {
     }
 
     /// What came of a command; keeps the guest if it stays.
-    fn told(&mut self, waits: Box<Waits>, transcript: Transcript, recorder: Recorder) -> Output {
+    fn told(&mut self, mut waits: Box<Waits>, mut transcript: Transcript, recorder: Recorder) -> Output {
+        transcript.health.splice(0..0, std::mem::take(&mut waits.health));
         let age = waits.age;
         let stays = transcript.events.last().is_some_and(Event::ends_command);
-        let output = Output::new(transcript, recorder, age, std::mem::take(&mut self.notes.0));
+        let output = Output::new(transcript, recorder, age, std::mem::take(&mut self.notes.0), &self.rules);
         self.held = if stays {
             Held::Waits { waits, is_new: false }
         } else {
@@ -163,7 +167,8 @@ impl Stay {
     fn recorder(&self, command: &Command) -> Result<Recorder, VmError> {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
-        Ok(self.builder.recorder(command, &self.base.machine, console))
+        let recorder = self.builder.recorder(command, &self.base.machine, console);
+        Ok(recorder.on_hangs(self.builder.idle(), inquest(&self.found.image, self.found.kind), None))
     }
 }
 

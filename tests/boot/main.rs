@@ -23,6 +23,7 @@ mod hostile;
 mod interactive;
 mod killed;
 mod library;
+mod matrix;
 mod nested;
 mod plain;
 mod proof;

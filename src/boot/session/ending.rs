@@ -9,6 +9,7 @@ use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch, timesp
 use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Goal, Transcript};
+use crate::health::Told;
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -28,7 +29,10 @@ impl Session<'_> {
 
     /// Ends QEMU, writes out what waits, and tells what happened.
     pub(super) fn finish(mut self) -> std::io::Result<(Transcript, Captured, Captured)> {
-        self.look_at_the_end()?;
+        self.inquire()?;
+        if self.hang.is_none() {
+            self.look_at_the_end()?;
+        }
         if self.guest_stays() {
             // What it said before its verdict has arrived by now, but for what is in the pipe.
             self.drain_console();
@@ -38,6 +42,13 @@ impl Session<'_> {
         if self.raw.take().is_some() && !matches!(self.events.last(), Some(Event::Exit { .. })) {
             // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
+        }
+        let Told { findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
+        for note in notes {
+            if !self.settings.quiet {
+                self.say(&note);
+            }
+            self.note(Event::Note(note));
         }
         self.flush_all()?;
         let (console_tail, console) = self.console.finish();
@@ -53,8 +64,8 @@ impl Session<'_> {
             screen: self.watching.seen,
             qemu_said,
             console_lost: self.console_lost,
-            health: Vec::new(),
-            hang: None,
+            health: findings,
+            hang: self.hang,
             duration: self.start.elapsed(),
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
@@ -69,12 +80,29 @@ impl Session<'_> {
         }
     }
 
+    /// The kernel's taint when pid 1 greeted and at the end of its report; `None`: that did not come.
+    fn taint(&self) -> Option<(u64, u64)> {
+        let mut before = None;
+        for event in &self.events {
+            match event {
+                Event::Hello { taint, .. } => before = Some(*taint),
+                Event::Ready { .. } => return before.map(|taint| (taint, taint)),
+                Event::Exit { taint, .. } => return before.map(|before| (before, *taint)),
+                _ => {}
+            }
+        }
+        None
+    }
+
     fn end_qemu(&mut self) -> std::io::Result<()> {
         if self.settings.flush_disks && self.guest.exit()?.is_none() {
             self.quit_qemu()?;
         }
         self.guest.kill();
-        self.drain_console();
+        // What it was made to say is in the report, and no part of what happened.
+        if self.hang.is_none() {
+            self.drain_console();
+        }
         Ok(())
     }
 

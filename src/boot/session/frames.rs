@@ -60,6 +60,8 @@ impl Session<'_> {
                     }
                 }
             }
+            ToHost::Log { lost, records } => self.health.take_records(lost, records),
+            ToHost::Left { pid, lives, name } => self.health.take_left(pid, lives, name),
             ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),
         }
     }

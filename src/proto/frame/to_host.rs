@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, NOTE, READY, STARTED, STDERR, STDOUT, ToHost,
-    Usage, WINDOW, split,
+    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOG, Lost, NOTE, READY, STARTED,
+    STDERR, STDOUT, ToHost, Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
@@ -41,6 +41,25 @@ impl<'a> ToHost<'a> {
                 Some(Self::Failed { what, errno: fields.u32()?, subject: fields.rest() })
             }
             READY => fields.end(Self::Ready),
+            LOG => {
+                let lost = match fields.u8()? {
+                    0 => Lost::Nothing,
+                    1 => Lost::Overwritten,
+                    2 => Lost::TooMany,
+                    3 => Lost::Unreadable,
+                    _ => return None,
+                };
+                Some(Self::Log { lost, records: fields.rest() })
+            }
+            LEFT => {
+                let pid = fields.u32()?;
+                let lives = match fields.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return None,
+                };
+                Some(Self::Left { pid, lives, name: fields.rest() })
+            }
             EXIT => {
                 let (how, value) = (fields.u8()?, fields.u8()?);
                 let ended = match how {
@@ -106,6 +125,22 @@ impl<'a> ToHost<'a> {
                 FAILED
             }
             Self::Ready => READY,
+            Self::Log { lost, records } => {
+                frame.put(&[match lost {
+                    Lost::Nothing => 0,
+                    Lost::Overwritten => 1,
+                    Lost::TooMany => 2,
+                    Lost::Unreadable => 3,
+                }]);
+                frame.put(records);
+                LOG
+            }
+            Self::Left { pid, lives, name } => {
+                frame.put(&pid.to_le_bytes());
+                frame.put(&[u8::from(lives)]);
+                frame.put(name);
+                LEFT
+            }
             Self::Exit { ended, usage, taint } => {
                 frame.put(&match ended {
                     Ended::Exited(status) => [0, status],

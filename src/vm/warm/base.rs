@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::store::{self, About, RAM, STATE};
-use super::{Age, Snapshot, Snapshots, key, memory, standin};
+use super::{Age, Snapshot, Snapshots, key, memory};
 use crate::boot::argv::{Payload, Ram, Warm as Waiting};
 use crate::boot::guest::{Artefact, Feed, Guest};
 use crate::boot::machine::Machine;
@@ -19,6 +19,7 @@ use crate::boot::signals::Signals;
 use crate::boot::snapshot::{self, SnapshotError};
 use crate::boot::transcript::{Event, Transcript};
 use crate::cache::{Cache, CacheError, Key};
+use crate::health::Finding;
 use crate::plan::CheckedPlan;
 use crate::proto::frame::Failure;
 use crate::proto::window::MAGIC;
@@ -34,6 +35,8 @@ const WAITING: Duration = Duration::from_secs(120);
 /// Why a QEMU that is not what we started is not saved.
 const WRAPPED: &str =
     "QEMU runs behind a wrapper that stays, and nobody could tell when it changes; let it `exec` QEMU";
+/// Findings of the boot that are kept beside a snapshot.
+const FINDINGS: usize = 8;
 /// The smallest window, in MiB.
 const WINDOW_MIB: u64 = 256;
 
@@ -84,6 +87,8 @@ pub struct Waits {
     pub age: Option<Age>,
     /// Its window, for what follows.
     pub window: OwnedFd,
+    /// What its boot said of the kernel's health.
+    pub health: Vec<Finding>,
 }
 
 /// Why there is no such guest.
@@ -247,7 +252,8 @@ impl Base {
         let len = self.fill(&window, payload)?;
         let program = guest.program();
         let age = Some(Age::default());
-        Ok((Waits { guest, orders: snapshot::goes_on(), len, program, age, window }, kept))
+        let health = transcript.health;
+        Ok((Waits { guest, orders: snapshot::goes_on(), len, program, age, window, health }, kept))
     }
 
     /// A window that nothing was put into yet.
@@ -262,8 +268,9 @@ impl Base {
     pub fn boot_once(&self, talk: &mut dyn Talk) -> Result<Waits, NotWarm> {
         let window = self.window()?;
         let theirs = window.try_clone().map_err(VmError::io("making", "the guest's window"))?;
-        let (guest, _) = self.boot(theirs, Ram::Anonymous, talk)?;
-        Ok(Waits { guest, orders: Vec::new(), len: 0, program: None, age: None, window })
+        let (guest, transcript) = self.boot(theirs, Ram::Anonymous, talk)?;
+        let health = transcript.health;
+        Ok(Waits { guest, orders: Vec::new(), len: 0, program: None, age: None, window, health })
     }
 
     /// Puts an archive into a window that a guest has already.
@@ -284,17 +291,16 @@ impl Base {
         let start = || -> io::Result<Waits> {
             let (feed, state) = Feed::new(state)?;
             let orders = snapshot::restores(&state);
-            let kernel = match self.kind {
-                ImageKind::VmlinuxPvh => standin::vmlinux()?,
-                ImageKind::BzImage => open(&self.image)?,
-            };
+            // Only mapped: of 60 MB QEMU touches what says how it would be entered.
+            let kernel = open(&self.image)?;
             let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
             let theirs = Artefact::Open(window.try_clone()?);
             let warm = Waiting { window: theirs, window_mib: self.window_mib, ram };
-            let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(standin::initrd()?));
+            let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(memory::empty("initrd", 4)?));
             let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
             guest.state = Some(feed);
-            Ok(Waits { guest, orders, len, program: about.program, age, window })
+            let health = about.health;
+            Ok(Waits { guest, orders, len, program: about.program, age, window, health })
         };
         start().map_err(VmError::io("starting", "QEMU"))
     }
@@ -323,6 +329,7 @@ impl Base {
             modules: self.modules.clone(),
             made_ns: u64::try_from(made.as_nanos()).unwrap_or(u64::MAX),
             boot_ms,
+            health: transcript.health.iter().take(FINDINGS).cloned().collect(),
             ram: String::new(),
             state: String::new(),
         }

@@ -12,7 +12,6 @@ pub mod base;
 pub mod fit;
 mod key;
 mod memory;
-mod standin;
 pub mod store;
 
 use std::time::Duration;

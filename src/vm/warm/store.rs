@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Age;
 use crate::cache::{Cache, CacheError, Key, Stamp};
+use crate::health::Finding;
 
 /// Guest memory.
 pub(super) const RAM: &str = "ram";
@@ -25,7 +26,7 @@ const ABOUT_BYTES: u64 = 1 << 20;
 const STATE_BYTES: u64 = 512 << 20;
 
 /// What a snapshot is of, for people and for [`Snapshots::open`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// Where the kernel came from, in the words of whoever made it.
     pub kernel: String,
@@ -57,6 +58,8 @@ pub struct About {
     pub made_ns: u64,
     /// How long booting took, milliseconds.
     pub boot_ms: u64,
+    /// What the boot said of the kernel's health.
+    pub health: Vec<Finding>,
     /// `ram` as it was left.
     pub ram: String,
     /// `state` as it was left.
@@ -75,7 +78,7 @@ pub struct Snapshot {
 }
 
 /// One line of `bootling warm ls`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
     /// Its key.
     pub key: Key,

@@ -18,6 +18,7 @@ mod file;
 mod input;
 mod job;
 mod kmsg;
+mod left;
 mod line;
 mod modules;
 mod mounts;

@@ -7,6 +7,8 @@ use crate::console;
 use crate::entropy;
 use crate::input::Input;
 use crate::job::Job;
+use crate::kmsg::Log;
+use crate::left;
 use crate::line::Line;
 use crate::modules::Modules;
 use crate::path::Path;
@@ -35,12 +37,13 @@ pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Res
     greet(channel)?;
     // While the host answers:
     prepare(job, modules);
+    let mut log = Log::open();
     let mut stop = Stop::PowerOff;
     match job.window {
-        None => stop = obey(channel, job, modules, &mut Buffers::new())?,
+        None => stop = obey(channel, job, modules, &mut log, &mut Buffers::new())?,
         Some(len) => {
-            if let Some(window) = ready(channel, job, modules, len)? {
-                return serve_window(channel, &window, modules);
+            if let Some(window) = ready(channel, job, modules, len, &mut log)? {
+                return serve_window(channel, &window, modules, &mut log);
             }
         }
     }
@@ -62,12 +65,20 @@ fn greet(channel: &mut Channel) -> Result<()> {
 }
 
 /// Says that pid 1 is ready, if that is so, or why not.
-fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64) -> Result<Option<Window>> {
+fn ready(
+    channel: &mut Channel,
+    job: &Job,
+    modules: &Modules,
+    len: u64,
+    log: &mut Log,
+) -> Result<Option<Window>> {
     if let Some(what) = unfit(job, modules) {
         return fail(channel, &what).map(|()| None);
     }
     // The next job takes its place; in a restored guest each system call is translated anew.
     let _ = Path::join(&[PATH.as_bytes()]).map(|path| remove(path.as_c()));
+    // What is known of the boot is not each command's.
+    log.send(channel)?;
     match Window::open(len) {
         Ok(window) => channel.send(&ToHost::Ready).map(|()| Some(window)),
         Err(errno) => fail(channel, &Unfit { what: Failure::Window, errno, subject: b"mapping it" }).map(|()| None),
@@ -75,7 +86,7 @@ fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64) -> Resul
 }
 
 /// One command after another, as the host puts them into the window.
-fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules) -> Result<Stop> {
+fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, log: &mut Log) -> Result<Stop> {
     let mut buffers = Buffers::new();
     let mut stop = Stop::PowerOff;
     let mut is_first = true;
@@ -103,7 +114,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules) -
         };
         greet(channel)?;
         modules.load_rest(&mut job);
-        stop = obey(channel, &job, modules, &mut buffers)?;
+        stop = obey(channel, &job, modules, log, &mut buffers)?;
     }
     Ok(stop)
 }
@@ -135,7 +146,13 @@ fn unpacked(window: &Window, len: u64, is_first: bool) -> core::result::Result<J
 }
 
 /// Waits for the host's word, does the job, and reports how that went. Says how the machine would stop now.
-fn obey(channel: &mut Channel, job: &Job, modules: &Modules, buffers: &mut Buffers) -> Result<Stop> {
+fn obey(
+    channel: &mut Channel,
+    job: &Job,
+    modules: &Modules,
+    log: &mut Log,
+    buffers: &mut Buffers,
+) -> Result<Stop> {
     let size = wait_for_go(channel)?;
     for refused in modules.missed.iter().chain(&modules.refused) {
         let note = Line::new(b"loading ").text(refused.path.to_bytes()).error(refused.errno);
@@ -146,6 +163,8 @@ fn obey(channel: &mut Channel, job: &Job, modules: &Modules, buffers: &mut Buffe
         Some((ended, usage)) => {
             // The host may end the machine as soon as it knows: what is written must be on its disks by then.
             sync();
+            // Last of all: the command's end, and writing to disks, may be what goes wrong.
+            log.send(channel)?;
             channel.send(&ToHost::Exit { ended, usage, taint: taint() })?;
             stop_for(ended)
         }
@@ -212,7 +231,10 @@ fn run(
     let outcome = relay.run(channel, &signals, &command)?;
     relay.finish(channel)?;
     Ok(Some(match outcome {
-        Outcome::Ended(ended, usage) => (ended, usage),
+        Outcome::Ended(ended, usage) => {
+            left::end(channel, command.pid)?;
+            (ended, usage)
+        }
         Outcome::Stopped(stop) => (ended_by(stop), Usage { wall_ns: command.running(), ..Usage::default() }),
     }))
 }

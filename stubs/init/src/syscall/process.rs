@@ -104,6 +104,24 @@ pub fn set_umask(mask: usize) -> usize {
 
 /// A child that has ended, if there is one; never waits.
 pub fn reap() -> Option<Ending> {
+    wait().ok().flatten()
+}
+
+/// Takes all children that have ended. Says whether there are others: whatever a command leaves behind becomes a child of
+/// pid 1.
+pub fn reap_all() -> bool {
+    loop {
+        match wait() {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            // ECHILD
+            Err(_) => return false,
+        }
+    }
+}
+
+/// A child that has ended, or none of those that there are. Without any child it is an error.
+fn wait() -> Result<Option<Ending>> {
     const WNOHANG: usize = 1;
     let mut status = 0_u32;
     // struct rusage: user and system time as seconds and microseconds, then the largest resident set, ...
@@ -112,10 +130,14 @@ pub fn reap() -> Option<Ending> {
     let pid = unsafe {
         arch::call(arch::WAIT4, usize::MAX, &raw mut status as usize, WNOHANG, usage.as_mut_ptr() as usize, 0)
     };
-    let pid = pid.ok().filter(|&pid| pid != 0)?;
+    let pid = match pid? {
+        0 => return Ok(None),
+        pid => pid,
+    };
     let [user_s, user_us, system_s, system_us, max_rss_kib, ..] = usage;
     let micros = |seconds: u64, micros: u64| seconds.wrapping_mul(1_000_000).wrapping_add(micros);
-    Some(Ending { pid, status, user_us: micros(user_s, user_us), system_us: micros(system_s, system_us), max_rss_kib })
+    let (user_us, system_us) = (micros(user_s, user_us), micros(system_s, system_us));
+    Ok(Some(Ending { pid, status, user_us, system_us, max_rss_kib }))
 }
 
 /// Sets which signals wait instead of arriving: bit n - 1 stands for signal n.

@@ -1,0 +1,120 @@
+//! The kernel's health: the options about it as typed, and what people get to read of it.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, ValueEnum};
+
+use crate::health::{Finding, HealthSpec, Kind, Policy};
+use crate::verdict::Outcome;
+
+/// Lines of a finding that are shown where it decided.
+const LINES: usize = 30;
+/// Findings that are told on a terminal; `--json` has all.
+const FINDINGS: usize = 10;
+
+/// What the kernel's health does to the verdict.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Health")]
+pub struct HealthArgs {
+    /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
+    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although the command succeeded; `warn`: say so; `ignore`.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = PolicyArg::Warn, env = "BOOTLING_HEALTH")]
+    pub health: PolicyArg,
+    /// Say nothing of what has a line that this regular expression matches. May be repeated.
+    #[arg(long, value_name = "RE")]
+    pub health_allow: Vec<String>,
+    /// With --health=fail, fail for this kind, too, which is only told otherwise: `leaked` (processes that the command left
+    /// behind; they are killed). May be repeated.
+    #[arg(long, value_name = "KIND")]
+    pub health_deny: Vec<Kind>,
+}
+
+/// `--health`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyArg {
+    /// Exit with 121
+    Fail,
+    /// A line on standard error
+    Warn,
+    /// Not a word
+    Ignore,
+}
+
+impl HealthArgs {
+    /// What is meant.
+    pub fn spec(&self) -> HealthSpec {
+        HealthSpec {
+            policy: match self.health {
+                PolicyArg::Fail => Policy::Fail,
+                PolicyArg::Warn => Policy::Warn,
+                PolicyArg::Ignore => Policy::Ignore,
+            },
+            allow: self.health_allow.clone(),
+            deny: self.health_deny.clone(),
+        }
+    }
+}
+
+/// A line for each finding; its lines where `verbose` asks for them, or where it failed the run. What the verdict says by itself
+/// (a panic) is not told again.
+pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
+    let is_told = |finding: &&Finding| match outcome {
+        Outcome::Panic { .. } => finding.kind != Kind::Panic,
+        _ => true,
+    };
+    let bold = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
+    let dim = Style::new().dimmed();
+    let mut text = String::new();
+    let told: Vec<&Finding> = findings.iter().filter(is_told).collect();
+    for finding in told.iter().take(FINDINGS) {
+        let decided = matches!(outcome, Outcome::Unhealthy { what } if *what == finding.to_string());
+        // Writing to a String cannot fail. What decided is told by the verdict.
+        if !decided {
+            let _ = writeln!(text, "{bold}bootling: {finding}{bold:#}");
+        }
+        if verbose || decided {
+            for line in finding.lines.iter().take(LINES) {
+                let _ = writeln!(text, "{dim}  | {line}{dim:#}");
+            }
+            if let Some(more @ 1..) = finding.lines.len().checked_sub(LINES) {
+                let _ = writeln!(text, "{dim}  | ({more} more lines; --json has them){dim:#}");
+            }
+        }
+    }
+    if let Some(more @ 1..) = told.len().checked_sub(FINDINGS) {
+        let _ = writeln!(text, "{bold}bootling: and {more} more of the kind; --json has them{bold:#}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_people;
+    use crate::health::{Finding, Kind};
+    use crate::verdict::Outcome;
+
+    fn finding(kind: Kind, title: &str) -> Finding {
+        Finding { kind, title: title.to_owned(), lines: vec!["cut here".to_owned(), title.to_owned()], at: None }
+    }
+
+    #[test]
+    fn what_decided_is_shown_with_its_lines_and_the_rest_in_a_line_each() {
+        let findings = [finding(Kind::Warning, "WARNING: a"), finding(Kind::Leaked, "sleep (12)")];
+        let told = for_people(&Outcome::Exited { status: 0 }, &findings, false);
+        let plain = anstream::adapter::strip_str(&told).to_string();
+        assert_eq!(
+            plain,
+            "bootling: the kernel warned: WARNING: a\nbootling: the command left processes behind: sleep (12)\n"
+        );
+        let unhealthy = Outcome::Unhealthy { what: findings[0].to_string() };
+        let told = for_people(&unhealthy, &findings, false);
+        let plain = anstream::adapter::strip_str(&told).to_string();
+        assert_eq!(plain, "  | cut here\n  | WARNING: a\nbootling: the command left processes behind: sleep (12)\n");
+        let panic = [finding(Kind::Panic, "Kernel panic - not syncing: x")];
+        assert_eq!(for_people(&Outcome::Panic { line: String::new() }, &panic, true), "");
+        let many = vec![finding(Kind::Warning, "WARNING: a"); 12];
+        let told = for_people(&Outcome::Exited { status: 1 }, &many, false);
+        assert!(told.contains("and 2 more of the kind"), "{told}");
+    }
+}

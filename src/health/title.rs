@@ -1,0 +1,143 @@
+//! First lines of reports: which lines of the kernel's log say that something is wrong, and what.
+//!
+//! Words are looked for at a line's start alone: in its middle they are somebody's who speaks of them. They have changed over
+//! the years; those of 5.10 to 6.19 are known (`git grep` in the kernel finds them by the words themselves).
+
+use super::Kind;
+
+/// What the sanitizers' reports begin with.
+const SANITIZERS: [(&str, Kind); 5] = [
+    ("BUG: KASAN: ", Kind::Kasan),
+    ("BUG: KMSAN: ", Kind::Kmsan),
+    ("BUG: KFENCE: ", Kind::Kfence),
+    ("BUG: KCSAN: ", Kind::Kcsan),
+    ("UBSAN: ", Kind::Ubsan),
+];
+
+/// Faults in the kernel (`arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`; arm64's and others' words, too).
+const FAULTS: [&str; 8] = [
+    "BUG: kernel NULL pointer dereference",
+    "BUG: unable to handle ",
+    "BUG: stack guard page was hit",
+    "BUG: TASK stack guard page was hit",
+    "BUG: IRQ stack guard page was hit",
+    "Unable to handle kernel ",
+    "general protection fault",
+    "PANIC: double fault",
+];
+
+/// What `kernel/locking/lockdep.c` and its kin print behind `WARNING: `, or in brackets.
+const LOCKING: [&str; 14] = [
+    "possible circular locking dependency detected",
+    "possible recursive locking detected",
+    "possible irq lock inversion dependency detected",
+    "possible bad bit-lock",
+    "inconsistent lock state",
+    "bad unlock balance detected",
+    "bad contention detected",
+    "held lock freed!",
+    "lock held when returning to user space!",
+    "suspicious RCU usage",
+    "Nested lock was not taken",
+    "Invalid wait context",
+    "still has locks held!",
+    "unsafe lock order detected",
+];
+
+/// The kind of report that a line begins; `None`: none. `is_cut` says whether `---[ cut here ]---` came just before.
+pub(super) fn kind(text: &str, is_cut: bool) -> Option<Kind> {
+    let text = said(text);
+    // Most lines are none.
+    if !text.starts_with(['B', 'C', 'G', 'I', 'K', 'M', 'N', 'O', 'P', 'U', 'W', '[', 'g', 'k'])
+        && !text.contains("[#")
+        && !text.contains("oom-killer")
+    {
+        return None;
+    }
+    if text.starts_with("Kernel panic - not syncing") {
+        return Some(Kind::Panic);
+    }
+    if let Some((_, kind)) = SANITIZERS.iter().find(|(words, _)| text.starts_with(words)) {
+        return Some(*kind);
+    }
+    if text.starts_with("kernel BUG at ") {
+        return Some(Kind::Bug);
+    }
+    if is_hard_lockup(text) {
+        return Some(Kind::HardLockup);
+    }
+    if text.starts_with("BUG: soft lockup - ") {
+        return Some(Kind::SoftLockup);
+    }
+    if FAULTS.iter().any(|words| text.starts_with(words)) || is_oops_header(text) {
+        return Some(Kind::Oops);
+    }
+    info(text).or_else(|| warning(text, is_cut)).or_else(|| memory(text)).or_else(|| bug(text))
+}
+
+/// Without the name that some parts of the kernel put before what they say (`pr_fmt`).
+fn said(text: &str) -> &str {
+    let names = ["watchdog: ", "NMI watchdog: ", "rcu: ", "traps: "];
+    names.iter().find_map(|name| text.strip_prefix(name)).unwrap_or(text)
+}
+
+/// `Watchdog detected hard LOCKUP on cpu 0`, since 6.5 with `CPU1: ` before it.
+fn is_hard_lockup(text: &str) -> bool {
+    let text = match text.strip_prefix("CPU").and_then(|rest| rest.split_once(": ")) {
+        Some((cpu, rest)) if cpu.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        Some(_) | None => text,
+    };
+    text.starts_with("Watchdog detected hard LOCKUP on cpu ")
+}
+
+/// `Oops: 0000 [#1] PREEMPT SMP`, `Oops: general protection fault, ...: 0000 [#1]`, `invalid opcode: 0000 [#1]`.
+pub(super) fn is_oops_header(text: &str) -> bool {
+    let Some((before, behind)) = text.split_once(" [#") else { return false };
+    let counted = behind.split(']').next().is_some_and(|count| count.parse::<u32>().is_ok());
+    let code = before.rsplit(' ').next().unwrap_or_default();
+    counted && before.contains(": ") && code.len() >= 4 && code.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Reports that call themselves information.
+fn info(text: &str) -> Option<Kind> {
+    let text = text.strip_prefix("INFO: ")?;
+    if text.starts_with("task ") && text.contains(" blocked for more than ") {
+        return Some(Kind::HungTask);
+    }
+    if text.starts_with("rcu") && (text.contains("detected stall") || text.contains("detected expedited stall")) {
+        return Some(Kind::RcuStall);
+    }
+    text.starts_with("trying to register non-static key").then_some(Kind::Lockdep)
+}
+
+/// `WARNING: CPU: 0 PID: 1 at FILE:LINE FUNCTION`, since 6.19 `WARNING: FILE:LINE at FUNCTION, CPU#0: NAME/1`.
+fn warning(text: &str, is_cut: bool) -> Option<Kind> {
+    let inner = text.strip_prefix("WARNING: ").or_else(|| text.strip_prefix("[ BUG: "))?;
+    if LOCKING.iter().any(|words| inner.contains(words)) {
+        return Some(Kind::Lockdep);
+    }
+    let is_newer = inner.split_once(", CPU#").is_some_and(|(before, _)| before.contains(" at "));
+    let is_warning = text.starts_with("WARNING: ") && (is_cut || inner.starts_with("CPU: ") || is_newer);
+    is_warning.then_some(Kind::Warning)
+}
+
+/// `NAME invoked oom-killer: ...`; or what it comes to, where the rest was not said.
+fn memory(text: &str) -> Option<Kind> {
+    let begins = text.contains(" invoked oom-killer: ") || killed(text);
+    begins.then_some(Kind::OutOfMemory)
+}
+
+/// `Out of memory: Killed process 1 (NAME) ...`, the last line of such a report.
+pub(super) fn killed(text: &str) -> bool {
+    let is_oom = text.starts_with("Out of memory") || text.starts_with("Memory cgroup out of memory");
+    is_oom && (text.contains("Killed process ") || text.contains("Kill process "))
+}
+
+/// Everything else that calls itself a bug; `BUG NAME (Not tainted): ...` is a slab's (`mm/slub.c`).
+fn bug(text: &str) -> Option<Kind> {
+    let is_slab = text.starts_with("BUG ") && text.contains("ainted");
+    if text.starts_with("BUG: MAX_LOCK") || text.starts_with("BUG: key ") {
+        return Some(Kind::Lockdep);
+    }
+    (is_slab || text.starts_with("BUG: ")).then_some(Kind::OtherBug)
+}
