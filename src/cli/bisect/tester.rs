@@ -141,7 +141,8 @@ fn guest(run: &RunArgs, spec: &RunSpec) -> Result<Result<(Try, Vec<String>), VmE
     let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
     // It ends the guest; ours tells us that it came.
     let signals = Some(Signals::catch().context("catching signals").map_err(failed)?);
-    let recording = Recording { timeout, boot_timeout, signals, ..Recording::default() };
+    let idle_timeout = run.hangs.idle_timeout();
+    let recording = Recording { timeout, boot_timeout, idle_timeout, signals, ..Recording::default() };
     Ok(record(spec, prepared, recording, &mut Silent).map(|recorded| {
         let output = recorded.output;
         (Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console)
