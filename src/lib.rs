@@ -17,6 +17,7 @@
 //! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
 //! | [`vm`] | all that is wanted of one run | a kernel, a machine and an initrd, ready to boot | by the stages |
+//! | [`regress`] | the same command, twice or on many kernels | what is different, and since when | by the stages, git |
 //! | [`watch`] | what a round was made from | what of it has changed, once it is at rest | looks |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!
@@ -52,6 +53,7 @@ pub mod matrix;
 pub mod pid1;
 pub mod plan;
 pub mod proto;
+pub mod regress;
 pub mod resolve;
 pub mod spec;
 pub mod sys;

@@ -387,6 +387,9 @@ impl Outcome {
             Self::TimedOut { limit: Limit::Total, after } => {
                 format!("timed out: no verdict within {after:?} (--timeout)")
             }
+            Self::TimedOut { limit: Limit::Idle, after } => {
+                format!("timed out: nothing happened in the guest for {after:?} (--idle-timeout)")
+            }
             Self::Interrupted { signal } => format!("interrupted ({}); the guest is ended", signal_name(*signal)),
             Self::CouldNotTest { why } => format!("could not test: {why}"),
         })

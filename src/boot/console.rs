@@ -32,6 +32,12 @@ impl Console {
         }
     }
 
+    /// The last lines so far. An unfinished line counts as one.
+    pub fn lines(&self) -> Vec<String> {
+        let unfinished = Some(printable(&self.line)).filter(|line| !line.is_empty());
+        self.lines.iter().cloned().chain(unfinished).collect()
+    }
+
     /// What the kernel said about its end so far.
     pub fn signs(&self) -> &ConsoleSigns {
         &self.signs

@@ -12,6 +12,7 @@ pub mod guest;
 pub mod hang;
 pub mod kvm;
 pub mod machine;
+pub mod named;
 pub mod outlet;
 pub mod plain;
 mod process;

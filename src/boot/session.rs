@@ -5,7 +5,9 @@
 
 mod ending;
 mod frames;
+mod idle;
 mod input;
+mod inquiry;
 mod settings;
 mod streams;
 mod watch;
@@ -16,9 +18,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use self::idle::Idle;
 use self::watch::Watching;
 use super::console::Console;
 use super::guest::Guest;
+use super::hang::Hang;
 use super::outlet::{Captured, Outlet};
 use super::qmp::Monitor;
 use super::signals::{Signals, ends};
@@ -99,6 +103,8 @@ struct Session<'a> {
     /// Orders on their way to the monitor.
     orders: Vec<u8>,
     watching: Watching,
+    idle: Idle,
+    hang: Option<Box<Hang>>,
     health: health::Log,
 }
 
@@ -159,6 +165,8 @@ impl<'a> Session<'a> {
             closed: Vec::new(),
             orders: Vec::new(),
             watching: Watching::default(),
+            idle: Idle::default(),
+            hang: None,
             health: health::Log::default(),
         }
     }
@@ -252,7 +260,7 @@ impl<'a> Session<'a> {
         let boot = self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting);
         let limits =
             [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
-        let next = limits.chain(self.grace).chain(self.next_look()).min()?;
+        let next = limits.chain(self.grace).chain(self.next_look()).chain(self.next_idle_look()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -270,6 +278,7 @@ impl<'a> Session<'a> {
             self.phase = Phase::Over;
         } else {
             self.look_if_due();
+            self.check_idle();
         }
     }
 

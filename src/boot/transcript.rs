@@ -180,6 +180,8 @@ pub enum Limit {
     Boot,
     /// From QEMU's start to the verdict (`--timeout`).
     Total,
+    /// Without any sign of progress (`--idle-timeout`).
+    Idle,
 }
 
 impl Event {

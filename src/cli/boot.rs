@@ -12,6 +12,7 @@ use regex::bytes::Regex;
 use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
 use super::boot_options::{MachineArgs, firmware};
 use super::boot_report::{BootReport, for_people_of_disks};
+use super::hang_options::{self, HangArgs};
 use super::json::Json;
 use super::output;
 use super::report::NotBooted;
@@ -19,6 +20,7 @@ use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::drive::Bus;
 use crate::boot::expect::Expectations;
 use crate::boot::guest::Guest;
+use crate::boot::hang::Inquest;
 use crate::boot::machine::{Display, Machine};
 use crate::boot::screen::Wanted;
 use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
@@ -27,6 +29,7 @@ use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
 use crate::spec::FirmwareRef;
 use crate::verdict::{code, judge};
+use crate::vm::evidence::Evidence;
 use crate::write::Output;
 
 /// Boot any disk image or ISO by UEFI or BIOS, and judge its console
@@ -64,6 +67,8 @@ pub struct BootDiskArgs {
     allow_backing: bool,
     #[command(flatten)]
     machine: MachineArgs,
+    #[command(flatten)]
+    hangs: HangArgs,
     /// How often the guest may restart its machine, as some systems do on their first boot.
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Limits")]
     restarts: u32,
@@ -198,7 +203,9 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     if !args.quiet {
         output::note(&told(args, &machine, &disk, interactive));
     }
-    let settings = args.settings(&machine, log, interactive);
+    let evidence = args.hangs.evidence()?;
+    let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
+    let settings = Settings { keep, ..args.settings(&machine, log, interactive) };
     let mut signals = Signals::catch().context("catching signals")?;
     let mut guest = Guest::start(&machine, &disk.payload()?).context("starting QEMU")?;
     let command = guest.command.clone();
@@ -206,6 +213,7 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let outcome = judge(&transcript);
     output::to_stderr(&for_people_of_disks(&outcome, &transcript, !args.quiet));
     let report = BootReport::new(&outcome, &transcript, &machine, (&args.image, disk.drive), &command);
+    output::to_stderr(&hang_options::store(evidence, outcome.exit_code(), &transcript, &command));
     let shown = args.show_screen(&transcript, screenshot);
     let exit_code = outcome.exit_code();
     match shown {
@@ -246,7 +254,9 @@ impl BootDiskArgs {
 
     fn settings(&self, machine: &Machine, log: Option<File>, interactive: bool) -> Settings {
         let expectations = Expectations::new(self.expect.clone(), self.expect_screen.clone(), self.reject.clone());
-        let last_look = Wanted { text: self.screen_text, picture: self.screenshot.is_some() };
+        let has_screen = self.vga != VgaArg::None;
+        let picture = self.screenshot.is_some() || (has_screen && self.hangs.keeps());
+        let last_look = Wanted { text: self.screen_text, picture };
         Settings {
             timeout: self.machine.limit(machine, interactive),
             boot_timeout: None,
@@ -263,6 +273,9 @@ impl BootDiskArgs {
             // Further drives may be the user's.
             flush_disks: !self.machine.qemu_arg.is_empty(),
             watch: Some(Watch { expectations, last_look, restarts: self.restarts, linger: Duration::ZERO }),
+            idle_timeout: self.hangs.idle_timeout(),
+            inquest: Some(Inquest::default()),
+            keep: None,
             opening: Opening::Boot,
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::report::{QemuReport, for_people};
 use crate::boot::drive::Drive;
+use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
 use crate::verdict::Outcome;
@@ -52,6 +53,8 @@ pub struct BootReport {
     qemu: QemuReport,
     /// The rows of the text screen, where they were asked for and there were any.
     screen_text: Option<Vec<String>>,
+    /// What the guest was doing when its time was up.
+    hang: Option<Hang>,
     /// The console's last lines.
     console_tail: Vec<String>,
 }
@@ -94,6 +97,7 @@ impl BootReport {
             accel_reason: machine.no_kvm.clone(),
             qemu: QemuReport::new(machine, command),
             screen_text: transcript.screen.text.clone(),
+            hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
         }
     }

@@ -8,11 +8,14 @@ mod boot_disk;
 mod boot_options;
 mod boot_report;
 pub mod build;
+mod bundle;
 pub mod byebyebios;
 mod check;
+mod compare;
 mod digest;
 mod disk;
 mod doctor;
+mod hang_options;
 mod health;
 mod json;
 mod listing;
@@ -25,10 +28,12 @@ mod progress;
 mod proof;
 mod report;
 mod run;
+mod run_options;
 pub mod sign_options;
 mod stamp;
 mod talker;
 mod teller;
+mod test;
 mod warm;
 mod watch;
 
@@ -64,11 +69,14 @@ enum Verb {
     Stamp(stamp::StampArgs),
     Boot(boot::BootDiskArgs),
     Check(check::CheckArgs),
+    Compare(compare::CompareArgs),
+    Bundle(bundle::BundleArgs),
     Digest(digest::DigestArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
     Warm(warm::WarmArgs),
+    Test(Box<test::TestArgs>),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -120,11 +128,14 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Bundle(args) => bundle::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Digest(args) => digest::run(&args),
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Warm(args) => warm::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
     }

@@ -232,6 +232,9 @@ fn try_out(
         quiet: true,
         flush_disks: false,
         watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
+        idle_timeout: None,
+        inquest: None,
+        keep: None,
         opening: Opening::Boot,
     };
     let booting = || format!("booting {} ({})", claims.image.display(), trial.what());

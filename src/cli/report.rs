@@ -7,9 +7,11 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
 use crate::health::Finding;
+use crate::regress::bundle::Expected;
 use crate::verdict::{Outcome, signal_name};
 
 /// Console lines shown under a sentence.
@@ -70,8 +72,24 @@ pub struct Report {
     pub health: Vec<Finding>,
     /// Lines of pid 1's for the user.
     pub notes: Vec<String>,
+    /// What the guest was doing when its time was up.
+    pub hang: Option<Hang>,
     /// The console's last lines.
     pub console_tail: Vec<String>,
+    /// Of a bundle: what came of it where it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
+}
+
+/// What a bundle says of its run.
+#[derive(Debug, Serialize)]
+pub struct Recorded {
+    /// Whether the same came of it again.
+    pub same: bool,
+    /// What came of it.
+    pub expected: Option<Expected>,
+    /// The version of QEMU that it ran in.
+    pub qemu_version: String,
 }
 
 /// The verdict where nothing could be booted: the few fields that have a value then, under the same names.
@@ -198,7 +216,9 @@ impl Report {
             qemu: QemuReport::new(around.machine, around.command),
             health: transcript.health.clone(),
             notes: notes.collect(),
+            hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
+            recorded: None,
         }
     }
 }
@@ -211,6 +231,9 @@ pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>
     let dim = Style::new().dimmed();
     let mut text = format!("{bold}bootling: {sentence}{bold:#}\n");
     // Writing to a String cannot fail.
+    for line in transcript.hang.iter().flat_map(|hang| &hang.summary) {
+        let _ = writeln!(text, "  - {line}");
+    }
     let mut lines = |title: &str, lines: &[String]| {
         let _ = writeln!(text, "{title}");
         for line in &lines[lines.len().saturating_sub(TAIL)..] {

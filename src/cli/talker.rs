@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::boot::guest::Guest;
+use crate::boot::hang::{Inquest, Keep};
 use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, converse};
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
@@ -28,6 +29,12 @@ pub struct Talker {
     pub has_qemu_arguments: bool,
     /// Whether notes are kept back.
     pub quiet: bool,
+    /// How long nothing may happen.
+    pub idle_timeout: Option<Duration>,
+    /// What is known of its kernel.
+    pub inquest: Inquest,
+    /// Where everything is kept.
+    pub keep: Option<Keep>,
     /// What ends a guest.
     pub signals: Signals,
 }
@@ -53,6 +60,9 @@ impl Talk for Talker {
             quiet: self.quiet,
             flush_disks: self.has_qemu_arguments,
             watch: None,
+            idle_timeout: self.idle_timeout,
+            inquest: Some(self.inquest.clone()),
+            keep: self.keep.as_ref().map(Keep::try_clone).transpose()?,
             opening,
         };
         converse(guest, settings, &mut self.signals)

@@ -23,6 +23,7 @@ use super::output;
 use super::report::NotBooted;
 use super::run::{Booted, Ready, RunArgs, code_for};
 use super::teller::Teller;
+use crate::boot::named;
 use crate::boot::signals::{Signals, ends};
 use crate::cache::Cache;
 use crate::spec::RunWhat;
@@ -121,7 +122,8 @@ impl<'a> Session<'a> {
         let cache = Cache::open().ok().map(|cache| cache.directory().to_owned());
         // What a round writes is nothing to go again for.
         let written = args.json.iter().chain(&args.boot.console).chain(&cache).cloned();
-        for path in written.chain(named_for_qemu(&args.boot.machine.qemu_arg)) {
+        // Nor what arguments of the user's own give QEMU, as in `file=disk.img`: it may write to it.
+        for path in written.chain(named::files(&args.boot.machine.qemu_arg)) {
             sources.leave_out(real(&path));
         }
         sources.leave_out_open(io::stdout());
@@ -298,12 +300,6 @@ fn not_built(how: &str) -> NotBooted {
 /// A path as it is met by whoever walks down from the root: without links, if it is there.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Files that arguments of the user's own give QEMU, as in `file=disk.img`: it may write to them.
-fn named_for_qemu(arguments: &[OsString]) -> impl Iterator<Item = PathBuf> {
-    let words = arguments.iter().filter_map(|argument| argument.to_str()).flat_map(|text| text.split([',', '=', ':']));
-    words.filter(|word| !word.is_empty()).map(PathBuf::from).filter(|path| Path::new(path).is_file())
 }
 
 /// Waits for a change while a guest runs, and ends that guest, who is of no interest any more: by the signal that

@@ -128,6 +128,7 @@ fn reports_in_documented_formats_are_cut_out_whole() {
         "sleeping": OtherBug,
         "slab": OtherBug,
         "rss": OtherBug,
+        "page": OtherBug,
         "oom-cgroup": OutOfMemory,
         "panic": Panic,
     ];

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::evidence::Evidence;
 use super::recorder::{Limits, Recorder};
-use super::{Command, Cwd, Output, RunSpec, Vm, VmError, Warm, prepare, run};
+use super::{Command, Cwd, Output, Prepared, RunSpec, Site, Vm, VmError, Warm, prepare, run};
 use crate::boot::machine::Machine;
 use crate::health::HealthSpec;
 use crate::spec::{Accel, Copy, KernelRef, ModuleRequest, RunWhat};
@@ -21,13 +22,14 @@ pub struct Builder {
     env: Vec<(OsString, OsString)>,
     limits: Limits,
     console: Option<PathBuf>,
+    evidence: Option<PathBuf>,
     room: usize,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let spec = RunSpec { warm: Warm::Yes, ..RunSpec::default() };
-        Self { spec, env: Vec::new(), limits: Limits::default(), console: None, room: OUTPUT }
+        Self { spec, env: Vec::new(), limits: Limits::default(), console: None, evidence: None, room: OUTPUT }
     }
 }
 
@@ -176,6 +178,22 @@ impl Builder {
         self
     }
 
+    /// The longest that nothing may happen: no word on the console or between command and host, and QEMU uses less than 3 %
+    /// of a processor. Default: no limit.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.limits.idle = Some(limit);
+        self
+    }
+
+    /// A directory for what tells why a command that has a guest of its own ([`Builder::run`]) did not end well: console,
+    /// monitor, QEMU's command line, the hang report. It is made where it is not there; what ends well leaves nothing.
+    #[must_use]
+    pub fn evidence(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.evidence = Some(directory.into());
+        self
+    }
+
     /// A file for all that the kernel's console says, as it comes. Its last lines are in every [`Output`] anyway.
     #[must_use]
     pub fn console(mut self, file: impl Into<PathBuf>) -> Self {
@@ -215,12 +233,35 @@ impl Builder {
     /// The same with all that a command can have.
     pub fn run_with(&self, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
-        let rules = spec.health.rules()?;
         let mut notes = Notes::default();
         let prepared = prepare(&spec, &mut notes).map_err(|failed| failed.error)?;
-        let mut recorder = self.recorder(command, &prepared.machine, self.console_file()?);
-        let ran = run(&spec, prepared, &mut recorder, &mut notes)?;
-        Ok(Output::new(ran.transcript, recorder, ran.age, notes.0, &rules))
+        self.lead(&spec, command, prepared, notes)
+    }
+
+    /// As [`Builder::run_with`], on a site that was found for a builder of the same kernel and machine: what they share is
+    /// not looked for again.
+    pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
+        let spec = self.spec(command, true)?;
+        let mut notes = Notes::default();
+        let prepared = site.prepare(&spec, &mut notes)?;
+        self.lead(&spec, command, prepared, notes)
+    }
+
+    /// Runs what is prepared.
+    fn lead(&self, spec: &RunSpec, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
+        let rules = spec.health.rules()?;
+        let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
+        let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
+        let inquest = prepared.inquest.clone();
+        let recorder = self.recorder(command, &prepared.machine, self.console_file()?);
+        let mut recorder = recorder.on_hangs(self.limits.idle, inquest, keep);
+        let ran = run(spec, prepared, &mut recorder, &mut notes)?;
+        let kept = evidence.map(|evidence| (evidence, ran.transcript.clone()));
+        let output = Output::new(ran.transcript, recorder, ran.age, notes.0, &rules);
+        if let Some((evidence, transcript)) = kept.filter(|_| output.outcome.exit_code() != 0) {
+            evidence.store(&transcript, &ran.command)?;
+        }
+        Ok(output)
     }
 
     /// What a command needs: with what all commands share, or its own alone.
@@ -255,6 +296,11 @@ impl Builder {
     pub(super) fn recorder(&self, command: &Command, machine: &Machine, console: Option<File>) -> Recorder {
         let limits = Limits { command: command.timeout.or(self.limits.command), ..self.limits };
         Recorder::new(limits.on(machine), command.stdin.clone(), console, self.room)
+    }
+
+    /// How long nothing may happen.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.limits.idle
     }
 
     /// Whether it boots rather than is restored.

@@ -5,10 +5,12 @@
 //! Prints nothing: what a person may want to hear goes to a [`Listener`]. Refuses what cannot be booted, with the stages'
 //! own errors in one [`VmError`].
 
+pub mod again;
 mod builder;
 mod command;
 pub mod compose;
 mod error;
+pub mod evidence;
 mod handle;
 pub mod image;
 mod initrd;
@@ -18,8 +20,10 @@ mod listener;
 mod output;
 pub mod prepare;
 mod ready_made;
+pub mod recorded;
 mod recorder;
 mod run;
+mod site;
 mod stay;
 pub mod warm;
 
@@ -38,6 +42,7 @@ pub use self::listener::{Listener, Silent};
 pub use self::output::Output;
 pub use self::prepare::{Prepared, Unprepared, Way, prepare};
 pub use self::run::{Ran, run};
+pub use self::site::Site;
 pub use self::warm::Warm;
 
 /// Everything that is wanted of one run.

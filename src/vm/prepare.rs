@@ -14,6 +14,7 @@ use super::warm::fit::unfit;
 use super::warm::{self, Base, Warm};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::boot::firmware::{self, Firmware};
+use crate::boot::hang::Inquest;
 use crate::boot::kvm;
 use crate::boot::machine::{
     Accelerator, Display, Machine, MachineError, Transport, choose_accelerator, command_line, extra_arguments,
@@ -24,6 +25,7 @@ use crate::cache::{Cache, DEFAULT_LIMIT, Key};
 use crate::pid1;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
+use crate::resolve::kernel::symbols::Source;
 use crate::resolve::kernel::{self, ImageKind, Kernel};
 use crate::resolve::modules::{self, ChannelDriver, ModuleTables};
 use crate::spec::{BootSpec, FirmwareRef, KernelRef};
@@ -42,7 +44,9 @@ pub struct Prepared {
     pub way: Way,
     /// What it was made from.
     pub inputs: Inputs,
-    cache: Cache,
+    /// What is told to those who find out why it hangs, if it does.
+    pub inquest: Inquest,
+    pub(super) cache: Cache,
 }
 
 /// How a guest gets its command.
@@ -138,27 +142,7 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
 fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
     // A pattern that is none is better known now.
     spec.health.rules()?;
-    let found = Found::find(root, spec, inputs, listener)?;
-    match spec.warm {
-        Warm::No => {}
-        // It is for a person to boot.
-        Warm::Yes | Warm::Fresh if spec.for_pasting => {}
-        Warm::Yes | Warm::Fresh => match found.restorable(root, spec, listener)? {
-            Ok(restore) => {
-                let Found { kernel, image, cache, .. } = found;
-                let machine = restore.base.machine.clone();
-                let way = Way::Restore(Box::new(restore));
-                return Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache });
-            }
-            Err(why) => listener.note(&format!("booting cold: {why}")),
-        },
-    }
-    let Made { initrd, transport } = initrd::make(spec, found.ground(root), found.transport, listener)?;
-    let Found { kernel, image, platform, cache, .. } = found;
-    let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
-    let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
-    let way = Way::Boot(initrd);
-    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
+    Found::find(root, spec, inputs, listener)?.prepared(root, spec, listener)
 }
 
 /// What a run is made from, whatever its command.
@@ -203,6 +187,38 @@ impl Found {
         Ok(Self { kernel, image, kind, platform, tables, transport, cache })
     }
 
+    /// Prepares a run of what this was found for: another command, with other files, in a guest of the same kind.
+    pub(super) fn prepared(
+        &self,
+        root: &Root,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> Result<Prepared, VmError> {
+        let of = |machine: Machine, way: Way| Prepared {
+            machine,
+            image: self.image.clone(),
+            kernel: self.kernel.origin.clone(),
+            way,
+            inputs: Inputs::default(),
+            inquest: inquest(&self.image, self.kind),
+            cache: self.cache.clone(),
+        };
+        match spec.warm {
+            Warm::No => {}
+            // It is for a person to boot.
+            Warm::Yes | Warm::Fresh if spec.for_pasting => {}
+            Warm::Yes | Warm::Fresh => match self.restorable(root, spec, listener)? {
+                Ok(restore) => return Ok(of(restore.base.machine.clone(), Way::Restore(Box::new(restore)))),
+                Err(why) => listener.note(&format!("booting cold: {why}")),
+            },
+        }
+        let Made { initrd, transport } = initrd::make(spec, self.ground(root), self.transport, listener)?;
+        let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?;
+        let size = u64::try_from(size.st_size).unwrap_or(0);
+        let machine = self.platform.clone().machine(&spec.boot, size, transport)?;
+        Ok(of(machine, Way::Boot(initrd)))
+    }
+
     /// What images of it are made from.
     fn ground<'a>(&'a self, root: &'a Root) -> Ground<'a> {
         Ground { root, kernel: &self.kernel, tables: &self.tables }
@@ -242,6 +258,16 @@ impl Found {
         initrd::settle(&mut command, root, spec, listener)?;
         initrd::payload(command)
     }
+}
+
+/// What is told to those who find out why a guest of this kernel hangs.
+pub(super) fn inquest(image: &Path, kind: ImageKind) -> Inquest {
+    let may_move = match kind {
+        ImageKind::BzImage => true,
+        // It runs where it was linked to: there is nothing that would move it.
+        ImageKind::VmlinuxPvh => false,
+    };
+    Inquest { symbols: Some(Source::new(image)), may_move }
 }
 
 /// The kernel that is wanted, and the image of it that starts fastest, with its kind.

@@ -11,6 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::limits;
 use super::warm::Talk;
 use crate::boot::guest::Guest;
+use crate::boot::hang::{Inquest, Keep};
 use crate::boot::machine::Machine;
 use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::session::{ConsoleSink, Foreground, Opening, Outside, Settings, ShownOn, converse_with};
@@ -24,6 +25,8 @@ pub(super) struct Limits {
     pub(super) command: Option<Duration>,
     /// Until pid 1 speaks.
     pub(super) boot: Option<Duration>,
+    /// Without progress.
+    pub(super) idle: Option<Duration>,
 }
 
 impl Limits {
@@ -41,6 +44,9 @@ pub(super) struct Recorder {
     input: Vec<u8>,
     console: Option<File>,
     room: usize,
+    idle: Option<Duration>,
+    inquest: Inquest,
+    keep: Option<Keep>,
     out: Captured,
     err: Captured,
 }
@@ -48,7 +54,13 @@ pub(super) struct Recorder {
 impl Recorder {
     /// With this as the command's standard input, and room for so many bytes of each output.
     pub(super) fn new(limits: [Duration; 3], input: Vec<u8>, console: Option<File>, room: usize) -> Self {
-        Self { limits, input, console, room, out: Captured::default(), err: Captured::default() }
+        let (out, err) = <_>::default();
+        Self { limits, input, console, room, idle: None, inquest: Inquest::default(), keep: None, out, err }
+    }
+
+    /// With this for guests that hang: how long nothing may happen, what is known of them, where to keep it all.
+    pub(super) fn on_hangs(self, idle: Option<Duration>, inquest: Inquest, keep: Option<Keep>) -> Self {
+        Self { idle, inquest, keep, ..self }
     }
 
     /// What the command wrote: output, errors.
@@ -57,8 +69,14 @@ impl Recorder {
     }
 }
 
-impl Talk for Recorder {
-    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript> {
+impl Recorder {
+    /// Talks until it is over, or until a signal comes.
+    pub(super) fn talk_until(
+        &mut self,
+        guest: &mut Guest,
+        opening: Opening,
+        signals: Option<&mut Signals>,
+    ) -> io::Result<Transcript> {
         let [command, base, boot] = self.limits;
         let (timeout, boot, foreground) = match &opening {
             Opening::Base => (base, boot, Foreground::Nobody),
@@ -81,13 +99,22 @@ impl Talk for Recorder {
             quiet: true,
             flush_disks: false,
             watch: None,
+            idle_timeout: self.idle,
+            inquest: Some(self.inquest.clone()),
+            keep: self.keep.as_ref().map(Keep::try_clone).transpose()?,
             opening,
         };
         let (out, err) = (Outlet::memory(self.room), Outlet::memory(self.room));
-        let outside = Outside { input, out, err, signals: None, terminal: None };
+        let outside = Outside { input, out, err, signals, terminal: None };
         let (transcript, out, err) = converse_with(guest, settings, outside)?;
         (self.out, self.err) = (out, err);
         Ok(transcript)
+    }
+}
+
+impl Talk for Recorder {
+    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript> {
+        self.talk_until(guest, opening, None)
     }
 
     fn signals(&mut self) -> Option<&mut Signals> {

@@ -116,7 +116,7 @@ pub(super) fn unrestored(transcript: &Transcript) -> Option<String> {
             | Event::Escaped
             | Event::OutputClosed
             | Event::OutputFailed(_)
-            | Event::TimedOut { limit: Limit::Total, .. } => return None,
+            | Event::TimedOut { limit: Limit::Total | Limit::Idle, .. } => return None,
             Event::NotRestored(said) => why = Some(said.clone()),
             Event::TimedOut { limit: Limit::Boot, after } => {
                 why = Some(format!("the guest did not answer within {} s", after.as_secs()));

@@ -6,7 +6,7 @@
 use std::fs::File;
 
 use super::builder::Notes;
-use super::prepare::{Found, Restore};
+use super::prepare::{Found, Restore, inquest};
 use super::recorder::Recorder;
 use super::run::unrestored;
 use super::warm::{Base, NotWarm, Talk, Waits};
@@ -167,7 +167,8 @@ impl Stay {
     fn recorder(&self, command: &Command) -> Result<Recorder, VmError> {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
-        Ok(self.builder.recorder(command, &self.base.machine, console))
+        let recorder = self.builder.recorder(command, &self.base.machine, console);
+        Ok(recorder.on_hangs(self.builder.idle(), inquest(&self.found.image, self.found.kind), None))
     }
 }
 

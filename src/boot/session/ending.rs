@@ -29,7 +29,10 @@ impl Session<'_> {
 
     /// Ends QEMU, writes out what waits, and tells what happened.
     pub(super) fn finish(mut self) -> std::io::Result<(Transcript, Captured, Captured)> {
-        self.look_at_the_end()?;
+        self.inquire()?;
+        if self.hang.is_none() {
+            self.look_at_the_end()?;
+        }
         if self.guest_stays() {
             // What it said before its verdict has arrived by now, but for what is in the pipe.
             self.drain_console();
@@ -62,7 +65,7 @@ impl Session<'_> {
             qemu_said,
             console_lost: self.console_lost,
             health: findings,
-            hang: None,
+            hang: self.hang,
             duration: self.start.elapsed(),
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
@@ -96,7 +99,10 @@ impl Session<'_> {
             self.quit_qemu()?;
         }
         self.guest.kill();
-        self.drain_console();
+        // What it was made to say is in the report, and no part of what happened.
+        if self.hang.is_none() {
+            self.drain_console();
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::Watch;
+use crate::boot::hang::{Inquest, Keep};
 use crate::boot::outlet::Outlet;
 use crate::boot::signals::Signals;
 
@@ -30,6 +31,12 @@ pub struct Settings {
     pub flush_disks: bool,
     /// What to look for, where the console and the screen are all there is.
     pub watch: Option<Watch>,
+    /// How long nothing may happen in the guest: see `idle`.
+    pub idle_timeout: Option<Duration>,
+    /// What is told to those who find out what a guest was doing whose time is up; `None`: nobody wants to know.
+    pub inquest: Option<Inquest>,
+    /// Where everything is kept, should it not end well.
+    pub keep: Option<Keep>,
     /// How the guest begins.
     pub opening: Opening,
 }

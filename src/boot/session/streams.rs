@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
+use super::idle::THREADS;
 use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
 use crate::boot::guest::Feed;
 use crate::boot::qmp::{self, Said};
@@ -28,6 +29,10 @@ impl Session<'_> {
         let read = self.guest.console.read(&mut buffer);
         let Some(len) = self.length(Source::Console, read) else { return false };
         let bytes = &buffer[..len];
+        self.idle.console = Some(Instant::now());
+        if let Some(keep) = &mut self.settings.keep {
+            keep.console(bytes);
+        }
         self.console.feed(bytes);
         self.health.take_console(bytes);
         match self.settings.foreground {
@@ -60,6 +65,9 @@ impl Session<'_> {
         let mut buffer = [0; CHUNK];
         let read = self.guest.monitor.read(&mut buffer);
         let Some(len) = self.length(Source::Monitor, read) else { return false };
+        if let Some(keep) = &mut self.settings.keep {
+            keep.said(&buffer[..len]);
+        }
         for said in self.monitor.feed(&buffer[..len]) {
             match said {
                 Said::Greeting { .. } => self.greet_monitor(),
@@ -73,6 +81,7 @@ impl Session<'_> {
                 }
                 Said::Reply { id: RESTORING, result: Ok(_) } => {}
                 Said::Reply { id: RESTORING, result: Err(why) } => self.end(Event::NotRestored(why)),
+                Said::Reply { id: THREADS, result } => self.learn_threads(&result.unwrap_or_default()),
                 Said::Reply { id, result } => self.on_reply(id, result),
             }
         }
@@ -83,6 +92,7 @@ impl Session<'_> {
     fn greet_monitor(&mut self) {
         self.guest.has_greeted = true;
         self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
+        self.orders.extend(self.asks_for_threads().unwrap_or_default());
         self.give_first_orders();
         self.write_orders();
     }
@@ -138,6 +148,7 @@ impl Session<'_> {
         if !self.outbox.leaving().is_empty()
             && let Ok(written) = self.guest.channel.write(self.outbox.leaving())
         {
+            self.idle.channel = Some(Instant::now());
             self.outbox.written(written);
         }
         let before = self.phase;
@@ -152,6 +163,7 @@ impl Session<'_> {
         let mut buffer = [0; CHUNK];
         let read = self.guest.channel.read(&mut buffer);
         let Some(len) = self.length(Source::Channel, read) else { return false };
+        self.idle.channel = Some(Instant::now());
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = inbox.receive(&buffer[..len], |frame| {
             self.on_frame(frame);

@@ -79,6 +79,9 @@ impl Session<'_> {
     pub(super) fn write_orders(&mut self) {
         // What it does not take now it takes later; where QEMU is gone there will be no later.
         if let Ok(written) = self.guest.monitor.write(&self.orders) {
+            if let Some(keep) = &mut self.settings.keep {
+                keep.asked(&self.orders[..written]);
+            }
             drop(self.orders.drain(..written));
         }
     }

@@ -139,6 +139,16 @@ fn banner(bytes: &[u8]) -> Option<String> {
     None
 }
 
+/// Where the loaded parts of an image are linked to, how long they are in memory, and where they are loaded to.
+pub(super) fn loads(image: &[u8]) -> Option<Vec<(u64, u64, u64)>> {
+    let header = Elf::parse_header(image.get(..64)?).ok()?;
+    let context = Ctx::new(header.container().ok()?, header.endianness().ok()?);
+    let start = usize::try_from(header.e_phoff).ok()?;
+    let segments = ProgramHeader::parse(image, start, usize::from(header.e_phnum), context).ok()?;
+    let loaded = segments.iter().filter(|segment| segment.p_type == PT_LOAD);
+    Some(loaded.map(|segment| (segment.p_vaddr, segment.p_memsz, segment.p_paddr)).collect())
+}
+
 /// Whether one of these notes is the PVH entry.
 fn has_pvh_note(notes: &[u8], little: bool) -> bool {
     let word = |at: usize| -> Option<u32> {

@@ -13,6 +13,7 @@ mod image;
 mod package;
 mod place;
 mod release;
+pub mod symbols;
 mod tree;
 mod unpack;
 mod vmlinux;
@@ -33,6 +34,7 @@ pub use self::vmlinux::vmlinux;
 pub mod fuzzed {
     pub use super::bzimage::BzImage;
     pub use super::package::{data_member, tar_of};
+    pub use super::symbols::Symbols;
     pub use super::unpack::unpack;
 }
 

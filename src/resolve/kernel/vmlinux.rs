@@ -191,6 +191,20 @@ fn unpack(kind: Payload, payload: &[u8], out: &File) -> io::Result<()> {
     out.set_len(size)
 }
 
+/// What is inside the bzImage at `image`, whatever starts it; `None` where its compression is not known here.
+pub(super) fn unpacked(image: &Path) -> Result<Option<Vec<u8>>, KernelError> {
+    let failed = |source| KernelError::Io { doing: "unpacking", path: image.to_owned(), source };
+    let file = File::open(image).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let payload = read_payload(&file, len, image)?;
+    let Some(kind) = Payload::of(&payload) else { return Ok(None) };
+    let mut out = tempfile::tempfile().map_err(failed)?;
+    unpack(kind, &payload, &out).map_err(failed)?;
+    let mut bytes = Vec::new();
+    out.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(bytes))
+}
+
 /// Blocks of `u32` length and data, without end mark or checksums (`lz4 -l`).
 struct Lz4Legacy<'a> {
     packed: &'a [u8],

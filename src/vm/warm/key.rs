@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::boot::argv::{Ends, Payload, Ram, Warm, Wires, argv};
 use crate::boot::firmware::{Files, Firmware};
 use crate::boot::machine::{Accelerator, Machine};
+use crate::boot::named;
 use crate::cache::{Cache, Key, Stamp};
 use crate::proto;
 
@@ -83,27 +84,7 @@ fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {
 fn named(words: &[OsString]) -> Vec<PathBuf> {
     let outputs = |word: &OsString| matches!(word.as_bytes(), b"-D" | b"--D" | b"-trace" | b"--trace");
     let read = words.iter().enumerate().filter(|(at, _)| *at == 0 || !outputs(&words[at - 1])).map(|(_, word)| word);
-    read.flat_map(|word| properties(word.as_bytes()))
-        .map(|property| {
-            let value = property.iter().position(|byte| *byte == b'=').map_or(&property[..], |at| &property[at + 1..]);
-            PathBuf::from(std::ffi::OsStr::from_bytes(value))
-        })
-        .filter(|path| path.is_file())
-        .collect()
-}
-
-/// The parts between commas; a comma that is doubled is part of a value (`util/keyval.c`).
-fn properties(word: &[u8]) -> Vec<Vec<u8>> {
-    let mut parts = vec![Vec::new()];
-    let mut bytes = word.iter().peekable();
-    while let Some(byte) = bytes.next() {
-        if *byte == b',' && bytes.next_if_eq(&&b',').is_none() {
-            parts.push(Vec::new());
-        } else if let Some(part) = parts.last_mut() {
-            part.push(*byte);
-        }
-    }
-    parts
+    named::files(read)
 }
 
 /// A path and what is there, links followed.

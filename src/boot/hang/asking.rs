@@ -1,0 +1,239 @@
+//! Questions to QEMU's monitor, one after the other, each with an end: for a guest whose time is up.
+//!
+//! While an answer is waited for the console is read, since a guest may wait for that, and signals to us are heard: one
+//! that is meant to end us ends all questions.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde_json::{Value, json};
+
+use super::keep::Keep;
+use crate::boot::guest::Guest;
+use crate::boot::qmp::{self, Monitor, Said};
+use crate::boot::signals::Signals;
+
+/// Numbers of questions start here: other orders' are smaller, but for that of those that restore a guest.
+const FIRST: u64 = 1 << 32;
+/// What is kept of what the console says meanwhile.
+const CONSOLE_BYTES: usize = 1 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// None came in time.
+    #[error("no answer within {:.1} s", .0.as_secs_f64())]
+    TooSlow(Duration),
+    /// QEMU does not do it; its words.
+    #[error("{0}")]
+    Refused(String),
+    /// QEMU has ended.
+    #[error("QEMU has ended")]
+    Gone,
+    /// A signal wants an end.
+    #[error("interrupted by signal {0}")]
+    Interrupted(i32),
+}
+
+/// Asks a guest's QEMU.
+#[derive(Debug)]
+pub struct Asking<'a> {
+    /// The guest.
+    pub guest: &'a mut Guest,
+    /// What is kept of it all.
+    pub keep: Option<&'a mut Keep>,
+    signals: Option<&'a mut Signals>,
+    monitor: Monitor,
+    leaving: Vec<u8>,
+    next: u64,
+    signal: Option<i32>,
+    gone: bool,
+    /// What the console has said since the first question.
+    pub console: Vec<u8>,
+    replies: Vec<(u64, Result<Value, String>)>,
+}
+
+impl<'a> Asking<'a> {
+    /// Over a monitor that was read so far, and to which these bytes are still to be written.
+    pub fn new(
+        guest: &'a mut Guest,
+        signals: Option<&'a mut Signals>,
+        keep: Option<&'a mut Keep>,
+        monitor: Monitor,
+        leaving: Vec<u8>,
+    ) -> Self {
+        let (console, replies) = (Vec::new(), Vec::new());
+        Self { guest, keep, signals, monitor, leaving, next: FIRST, signal: None, gone: false, console, replies }
+    }
+
+    /// What the questions have left: the monitor, the signal that ended them.
+    pub fn done(self) -> (Monitor, Vec<u8>, Option<i32>) {
+        (self.monitor, self.leaving, self.signal)
+    }
+
+    /// The signal that wants an end.
+    pub fn signal(&self) -> Option<i32> {
+        self.signal
+    }
+
+    /// Asks, and waits so long for the answer.
+    pub fn ask(&mut self, name: &str, arguments: &Value, patience: Duration) -> Result<Value, Unanswered> {
+        self.ask_with(name, arguments, patience, None)
+    }
+
+    /// Asks in the words of the monitor for people, about one vCPU or none in particular.
+    pub fn hmp(&mut self, line: &str, cpu: Option<u64>, patience: Duration) -> Result<String, Unanswered> {
+        let mut arguments = json!({"command-line": line});
+        if let (Some(cpu), Some(object)) = (cpu, arguments.as_object_mut()) {
+            object.insert("cpu-index".to_owned(), cpu.into());
+        }
+        let said = self.ask("human-monitor-command", &arguments, patience)?;
+        Ok(said.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Hands a descriptor over, under a name.
+    pub fn give(&mut self, name: &str, fd: BorrowedFd<'_>, patience: Duration) -> Result<Value, Unanswered> {
+        self.ask_with("getfd", &json!({"fdname": name}), patience, Some(fd))
+    }
+
+    fn ask_with(
+        &mut self,
+        name: &str,
+        arguments: &Value,
+        patience: Duration,
+        along: Option<BorrowedFd<'_>>,
+    ) -> Result<Value, Unanswered> {
+        let end = Instant::now() + patience;
+        while !self.guest.has_greeted || !self.leaving.is_empty() {
+            self.turn(end, patience)?;
+        }
+        self.next += 1;
+        let id = self.next;
+        let line = qmp::order(id, name, arguments);
+        if let Some(keep) = &mut self.keep {
+            keep.asked(&line);
+        }
+        match along {
+            None => self.leaving.extend(line),
+            Some(fd) => self.send_along(&line, fd).map_err(|_| Unanswered::Gone)?,
+        }
+        loop {
+            self.write();
+            if let Some(at) = self.replies.iter().position(|(reply, _)| *reply == id) {
+                return self.replies.swap_remove(at).1.map_err(Unanswered::Refused);
+            }
+            self.turn(end, patience)?;
+        }
+    }
+
+    /// Lets time go by, and hears what there is to hear. The error is a reason to stop.
+    pub fn nap(&mut self, time: Duration) -> Result<(), Unanswered> {
+        let end = Instant::now() + time;
+        loop {
+            match self.turn(end, time) {
+                Ok(()) => {}
+                Err(Unanswered::TooSlow(_)) => return Ok(()),
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Types on the console.
+    pub fn type_key(&mut self, key: u8) -> io::Result<()> {
+        self.guest.keys.write_all(&[key])
+    }
+
+    /// The socket is empty: one short line always fits.
+    fn send_along(&self, line: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
+        let fds = [fd];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        let sent = sendmsg(&self.guest.monitor, &[IoSlice::new(line)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Waits for something until `end`, and takes it in.
+    fn turn(&mut self, end: Instant, patience: Duration) -> Result<(), Unanswered> {
+        let left = end.saturating_duration_since(Instant::now());
+        if let Some(signal) = self.signal {
+            return Err(Unanswered::Interrupted(signal));
+        }
+        if self.gone {
+            return Err(Unanswered::Gone);
+        }
+        if left.is_zero() {
+            return Err(Unanswered::TooSlow(patience));
+        }
+        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let flags = if self.leaving.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let mut fds = vec![
+            PollFd::new(self.guest.ended(), PollFlags::IN),
+            PollFd::new(&self.guest.monitor, flags),
+            PollFd::new(&self.guest.console, PollFlags::IN),
+        ];
+        fds.extend(self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)));
+        match poll(&mut fds, Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Err(Unanswered::Gone),
+        }
+        let ended = !fds[0].revents().is_empty();
+        drop(fds);
+        self.signal = self.signals.as_mut().and_then(|signals| signals.ending());
+        self.write();
+        self.read_monitor();
+        self.read_console();
+        self.gone |= ended;
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        // What is not taken now is taken later; where QEMU is gone its end tells.
+        if let Ok(written) = self.guest.monitor.write(&self.leaving) {
+            drop(self.leaving.drain(..written));
+        }
+    }
+
+    fn read_monitor(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        let len = match self.guest.monitor.read(&mut buffer) {
+            Ok(0) => {
+                self.gone = true;
+                0
+            }
+            Ok(len) => len,
+            Err(_) => 0,
+        };
+        let bytes = &buffer[..len];
+        if let Some(keep) = &mut self.keep {
+            keep.said(bytes);
+        }
+        for said in self.monitor.feed(bytes) {
+            match said {
+                Said::Greeting { .. } => {
+                    self.guest.has_greeted = true;
+                    self.leaving.splice(0..0, qmp::NEGOTIATE.iter().copied());
+                }
+                Said::Reply { id, result } if id == self.next => self.replies.push((id, result)),
+                // The verdict is in: what happens now is our own doing.
+                Said::Reply { .. } | Said::Event(_) => {}
+            }
+        }
+    }
+
+    /// Reads what the console has said.
+    pub fn read_console(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        // One that is closed says nothing more.
+        let len = self.guest.console.read(&mut buffer).unwrap_or(0);
+        if let Some(keep) = &mut self.keep {
+            keep.console(&buffer[..len]);
+        }
+        let room = CONSOLE_BYTES.saturating_sub(self.console.len());
+        self.console.extend_from_slice(&buffer[..len.min(room)]);
+    }
+}

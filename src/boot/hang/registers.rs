@@ -1,0 +1,107 @@
+//! What `info registers -a` says of x86 processors (QEMU, `target/i386/cpu-dump.c`), as far as it tells what they do.
+
+/// The interrupt flag in RFLAGS.
+const IF: u64 = 1 << 9;
+
+/// One processor at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its number.
+    pub index: u64,
+    /// The next instruction.
+    pub rip: u64,
+    /// The stack.
+    pub rsp: u64,
+    /// The privilege level: 0 for a kernel, 3 for a process.
+    pub cpl: u8,
+    /// Whether it waits for an interrupt.
+    pub halted: bool,
+    /// Whether it takes interrupts.
+    pub interrupts: bool,
+    /// Where its table of interrupts is.
+    pub idt: u64,
+    /// Whether it runs 64-bit code, or could.
+    pub long: bool,
+}
+
+/// Reads all of them. What is not understood is passed over.
+pub fn read(text: &str) -> Vec<Cpu> {
+    let mut cpus: Vec<Cpu> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(number) = line.strip_prefix("CPU#") {
+            cpus.push(Cpu { index: number.trim().parse().unwrap_or(0), ..Cpu::default() });
+        }
+        // Without -a, or of an older QEMU, there is one without a number.
+        if cpus.is_empty() && (line.starts_with("RAX=") || line.starts_with("EAX=")) {
+            cpus.push(Cpu::default());
+        }
+        let Some(cpu) = cpus.last_mut() else { continue };
+        for (name, value) in fields(line) {
+            let number = u64::from_str_radix(value, 16);
+            match (name, number) {
+                ("RIP", Ok(rip)) => (cpu.rip, cpu.long) = (rip, true),
+                ("EIP", Ok(eip)) => cpu.rip = eip,
+                ("RSP" | "ESP", Ok(rsp)) => cpu.rsp = rsp,
+                ("RFL" | "EFL", Ok(flags)) => cpu.interrupts = flags & IF != 0,
+                ("CPL", Ok(level)) => cpu.cpl = level as u8,
+                ("HLT", Ok(halted)) => cpu.halted = halted != 0,
+                _ => {}
+            }
+        }
+        if let Some(idt) = line.strip_prefix("IDT=") {
+            cpu.idt = idt.split_whitespace().next().and_then(|base| u64::from_str_radix(base, 16).ok()).unwrap_or(0);
+        }
+    }
+    cpus
+}
+
+/// `NAME=value`s of a line.
+fn fields(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    line.split_whitespace().filter_map(|word| word.split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cpu, read};
+
+    const SAID: &str = "\r
+CPU#0\r
+RAX=0000000000000000 RBX=0000000000000000 RCX=0000000000000000 RDX=0000000000000000\r
+RSI=0000000021566908 RDI=00007ffe02dcd350 RBP=0000000000000001 RSP=00007ffe02dcd350\r
+RIP=000000000042edf1 RFL=00000246 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0\r
+IDT=     fffffe0000000000 00000fff\r
+\r
+CPU#1\r
+RSI=0 RDI=0 RBP=0 RSP=ffffc90000013ed8\r
+RIP=ffffffff81c2ab9b RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r
+IDT=     fffffe0000000000 00000fff\r
+";
+
+    #[test]
+    fn processors_are_told_apart() {
+        let idt = 0xffff_fe00_0000_0000;
+        let user = Cpu {
+            index: 0,
+            rip: 0x0042_edf1,
+            rsp: 0x7ffe_02dc_d350,
+            cpl: 3,
+            halted: false,
+            interrupts: true,
+            idt,
+            long: true,
+        };
+        let halted = Cpu {
+            index: 1,
+            rip: 0xffff_ffff_81c2_ab9b,
+            rsp: 0xffff_c900_0001_3ed8,
+            cpl: 0,
+            halted: true,
+            interrupts: false,
+            idt,
+            long: true,
+        };
+        assert_eq!(read(SAID), [user, halted]);
+        assert_eq!(read("EAX=0\nEIP=0000fff0 EFL=00000002 CPL=0 HLT=0\n").len(), 1);
+        assert_eq!(read("no registers\nRIP=zz"), []);
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether anything goes on in a guest at all (`--idle-timeout`).
+//!
+//! It is idle where, for as long as that, its console and its channel were silent both ways, nobody was slow to take what it
+//! says, and QEMU's process used less than 3 % of one processor in every slice of that time. QEMU's time is its vCPUs'
+//! time for the most part: a guest that waits in `sleep 1000` uses less, one that computes or waits on a disk that QEMU's
+//! threads are reading from uses more. It is read from `/proc`, and nothing in the guest is disturbed by that.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Session;
+use crate::boot::hang::host;
+use crate::boot::qmp;
+use crate::boot::transcript::{Event, Limit};
+
+/// The number of the order that asks for the vCPUs' threads.
+pub(super) const THREADS: u64 = u64::MAX - 1;
+/// Time is counted in ticks of 10 ms: a slice is long enough that a few of them say something.
+const SLICES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// A part of a processor that counts as nothing, in percent; and what is nothing in any case.
+const PERCENT: u32 = 3;
+const NOTHING: Duration = Duration::from_millis(20);
+
+/// What was seen of a guest's progress.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    /// The console's last byte.
+    pub(super) console: Option<Instant>,
+    /// The channel's, either way.
+    pub(super) channel: Option<Instant>,
+    /// Anything at all, processor time among it.
+    progress: Option<Instant>,
+    /// When a slice began, and what QEMU had used by then.
+    slice: Option<(Instant, Option<Duration>)>,
+    /// A thread of QEMU's: it may not be the program that we have started.
+    thread: Option<u32>,
+}
+
+impl Session<'_> {
+    /// The order that tells whose time is to be counted.
+    pub(super) fn asks_for_threads(&self) -> Option<Vec<u8>> {
+        self.settings.idle_timeout.map(|_| qmp::order(THREADS, "query-cpus-fast", &json!({})))
+    }
+
+    pub(super) fn learn_threads(&mut self, cpus: &Value) {
+        let thread = cpus.pointer("/0/thread-id").and_then(Value::as_u64);
+        self.idle.thread = thread.and_then(|thread| u32::try_from(thread).ok());
+    }
+
+    fn slice(limit: Duration) -> Duration {
+        (limit / 4).clamp(SLICES.0, SLICES.1)
+    }
+
+    /// When to look again.
+    pub(super) fn next_idle_look(&self) -> Option<Instant> {
+        let limit = self.settings.idle_timeout?;
+        Some(self.idle.slice.map_or(self.start, |(began, _)| began) + Self::slice(limit))
+    }
+
+    /// Looks, if a slice is over, and ends what has been idle for too long.
+    pub(super) fn check_idle(&mut self) {
+        let (Some(limit), Some(due)) = (self.settings.idle_timeout, self.next_idle_look()) else { return };
+        let now = Instant::now();
+        if now < due {
+            return;
+        }
+        let used = host::cpu_time(self.idle.thread.unwrap_or_else(|| self.guest.pid()));
+        let (began, before) = self.idle.slice.unwrap_or((self.start, None));
+        let spent = used.zip(before).map(|(used, before)| used.saturating_sub(before));
+        let nothing = ((now - began) * PERCENT / 100).max(NOTHING);
+        // What cannot be told counts as progress: nothing is ended on a guess.
+        let is_busy = spent.is_none_or(|spent| spent >= nothing);
+        let is_held_up = self.out.is_full() || self.err.is_full() || self.guest.state.is_some();
+        if is_busy || is_held_up {
+            self.idle.progress = Some(now);
+        }
+        self.idle.slice = Some((now, used));
+        let heard = [self.idle.console, self.idle.channel, self.idle.progress];
+        let last = heard.into_iter().flatten().max().unwrap_or(self.start);
+        if now.saturating_duration_since(last) >= limit {
+            self.end(Event::TimedOut { limit: Limit::Idle, after: limit });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What is asked about a guest whose time is up, before QEMU is killed.
+
+use std::time::{Duration, Instant};
+
+use super::{Foreground, Phase, Session};
+use crate::boot::hang::{self, Asking, Context};
+use crate::boot::transcript::{Event, Limit};
+
+impl Session<'_> {
+    /// Finds out what it was doing, if its time was up and anybody wants to know. Takes the last look at the screen in
+    /// between, before the guest is changed.
+    pub(super) fn inquire(&mut self) -> std::io::Result<()> {
+        let Some(why) = self.time_that_was_up() else { return Ok(()) };
+        let Some(inquest) = self.settings.inquest.take() else { return Ok(()) };
+        self.drain_console();
+        // What comes from now on is our own doing, and no part of what happened.
+        let console = std::mem::take(&mut self.console);
+        let context = self.context(why, console.lines());
+        let mut findings = self.ask(|asking| hang::look(asking, &inquest));
+        if findings.answers() {
+            self.look_at_the_end()?;
+            self.ask(|asking| {
+                // The memory first, as it is.
+                hang::dump_core(asking, &mut findings);
+                hang::shake(asking, &mut findings);
+            });
+        }
+        self.console = console;
+        self.hang = Some(Box::new(hang::hang(&findings, &context)));
+        Ok(())
+    }
+
+    /// Has something asked, unless a signal has ended it all.
+    fn ask<T: Default>(&mut self, what: impl FnOnce(&mut Asking<'_>) -> T) -> T {
+        if matches!(self.events.last(), Some(Event::Interrupted { .. })) {
+            return T::default();
+        }
+        let (monitor, orders) = (std::mem::take(&mut self.monitor), std::mem::take(&mut self.orders));
+        let signals = self.signals.as_deref_mut();
+        let mut asking = Asking::new(self.guest, signals, self.settings.keep.as_mut(), monitor, orders);
+        let found = what(&mut asking);
+        let (monitor, orders, signal) = asking.done();
+        (self.monitor, self.orders) = (monitor, orders);
+        if let Some(signal) = signal {
+            self.end(Event::Interrupted { signal });
+        }
+        found
+    }
+
+    fn time_that_was_up(&self) -> Option<String> {
+        let Some(Event::TimedOut { limit, after }) = self.events.last() else { return None };
+        let after = hang::seconds(*after);
+        Some(match limit {
+            Limit::Boot => format!("pid 1 did not speak within {after}"),
+            Limit::Total => format!("the time of {after} was up"),
+            Limit::Idle => format!("nothing happened for {after}"),
+        })
+    }
+
+    /// What the conversation knows itself.
+    fn context(&self, why: String, console: Vec<String>) -> Context {
+        let ago = |when: Option<Instant>| when.map(|when| hang::seconds(when.elapsed()));
+        let has_our_pid1 = self.settings.foreground != Foreground::Console && self.settings.watch.is_none();
+        let at = |found: fn(&Event) -> Option<Duration>| self.events.iter().find_map(found).map(hang::seconds);
+        let started = at(|event| if let Event::Started { at } = event { Some(*at) } else { None });
+        let hello = at(|event| if let Event::Hello { at, .. } = event { Some(*at) } else { None });
+        let mut course = Vec::new();
+        if has_our_pid1 {
+            let channel = ago(self.idle.channel).map(|ago| format!("; its last word on the channel came {ago} ago"));
+            let channel = channel.unwrap_or_default();
+            course.push(match (self.phase_before_the_end(), hello, started) {
+                (Phase::Booting, _, _) => "the guest's pid 1 has not spoken".to_owned(),
+                (_, Some(hello), None) => {
+                    format!("pid 1 was there after {hello}, the command has not started{channel}")
+                }
+                (_, _, Some(started)) => format!("the command started after {started}, and has not ended{channel}"),
+                (_, None, None) => format!("the command has not started{channel}"),
+            });
+        }
+        course.push(match ago(self.idle.console) {
+            None => "the console has said nothing".to_owned(),
+            Some(ago) => match console.last() {
+                Some(line) => format!("the console's last word came {ago} ago: {line:?}"),
+                None => format!("the console's last word came {ago} ago"),
+            },
+        });
+        Context { why, course, has_our_pid1, console }
+    }
+
+    fn phase_before_the_end(&self) -> Phase {
+        let is = |wanted: fn(&Event) -> bool| self.events.iter().any(wanted);
+        match () {
+            () if is(|event| matches!(event, Event::Started { .. })) => Phase::Running,
+            () if is(|event| matches!(event, Event::Hello { .. })) => Phase::Greeted,
+            () => Phase::Booting,
+        }
+    }
+}

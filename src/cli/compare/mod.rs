@@ -1,0 +1,259 @@
+//! `bootling compare`: the same command in two guests, and what differs.
+
+mod report;
+mod sides;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use regex::bytes::Regex;
+
+use self::report::Report;
+use self::sides::Sides;
+use super::json::Json;
+use super::output;
+use super::run::RunArgs;
+use crate::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
+use crate::spec::RunWhat;
+use crate::verdict::Outcome;
+use crate::vm::recorded::{Recorded, Recording, record};
+use crate::vm::{self, Listener, Warm};
+
+/// Bytes kept of each output: more than anybody compares by eye.
+const ROOM: usize = 64 << 20;
+/// The width where there is no terminal.
+const WIDTH: usize = 130;
+
+/// Run COMMAND in two guests at once, and tell what differs: two kernels, two QEMUs, two CPU models, two of anything
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = LONG)]
+pub struct CompareArgs {
+    /// Show the outputs in two columns, as wide as the terminal.
+    #[arg(long, short = 'y', help_heading = "Comparison", conflicts_with = "words")]
+    side_by_side: bool,
+    /// Compare standard outputs as sets of words, such as the flags of a processor: which ones has one side alone?
+    #[arg(long, visible_alias = "flags", help_heading = "Comparison")]
+    words: bool,
+    /// What is compared.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PART",
+        value_delimiter = ',',
+        help_heading = "Comparison",
+        default_values_t = [PartArg::Verdict, PartArg::Stdout, PartArg::Stderr]
+    )]
+    parts: Vec<PartArg>,
+    /// Take for the same whatever this regular expression matches, such as times: '(?m)^\[ *[0-9.]+\]'. May be repeated.
+    #[arg(long, value_name = "RE", help_heading = "Comparison")]
+    mask: Vec<String>,
+    /// Show so many lines around what differs.
+    #[arg(long, short = 'U', value_name = "N", default_value_t = 3, help_heading = "Comparison")]
+    unified: usize,
+    /// What the command reads on its standard input, on both sides; `-` takes ours. Default: nothing.
+    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
+    stdin: Option<PathBuf>,
+    /// Write both results and what differs as JSON to FILE, or to standard output with `-`.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Say nothing but what differs.
+    #[arg(long, short, help_heading = "Output")]
+    quiet: bool,
+    #[command(flatten)]
+    sides: Sides,
+}
+
+/// `--parts`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PartArg {
+    /// How the command, or its guest, ended
+    Verdict,
+    /// Its standard output
+    Stdout,
+    /// Its standard error
+    Stderr,
+    /// What the kernel's log says about its health
+    Health,
+}
+
+macro_rules! examples {
+    () => {
+        "Examples:
+  bootling compare --cpu max --cpu qemu64 --words -- grep -m1 flags /proc/cpuinfo
+  bootling compare --accel kvm --accel tcg -y -- cat /proc/cpuinfo     what TCG does not have
+  bootling compare --kernel old.deb --kernel new.deb -- ./mytest
+  bootling compare --qemu qemu-system-x86_64 --qemu ~/qemu/build/qemu-system-x86_64 -- dmesg
+  bootling compare --kernel . --vs --append mitigations=off -- ./bench
+"
+    };
+}
+
+const EXAMPLES: &str = examples!();
+
+const LONG: &str = concat!(
+    examples!(),
+    "
+What differs:
+  An option that is given twice: the first is one side's, the second the other's. Whatever stands behind --vs is the
+  second side's alone: it replaces what was given before, and adds to what may be given several times (--append, --kmod,
+  --with, --copy, --env, --qemu-arg). All else is common to both.
+
+  Both guests run at the same time, restored from snapshots where that can be (--warm=no boots them). They get the same
+  standard input, nothing unless --stdin names it. Times are told and never compared.
+
+Exit status, as diff has it:
+  0  no difference    1  something differs    125  could not tell: a side could not be tested
+"
+);
+
+/// A guest's answer, or why there is none.
+type Answer = anyhow::Result<Recorded>;
+
+/// Runs the verb.
+pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
+    let json = args.json.as_deref().map(Json::create).transpose()?;
+    let masks = args.mask.iter().map(|mask| Regex::new(mask).with_context(|| format!("reading --mask {mask}")));
+    let parts = args.parts.iter().map(|part| match part {
+        PartArg::Verdict => Part::Verdict,
+        PartArg::Stdout => Part::Stdout,
+        PartArg::Stderr => Part::Stderr,
+        PartArg::Health => Part::Health,
+    });
+    let rules = Rules { parts: parts.collect(), masks: masks.collect::<Result<_, _>>()?, as_words: args.words };
+    ensure!(args.sides.runs[0].wanted() != RunWhat::Shell, "comparing two shells: give a COMMAND or --run LINE");
+    let input = input(args)?;
+    let [left, right] = both(args, &input)?;
+    for (side, label) in [(&left, &args.sides.labels[0]), (&right, &args.sides.labels[1])] {
+        if !args.quiet {
+            output::note(&format!("{label}: {}", told(side)));
+        }
+        if let Outcome::CouldNotTest { why } = &side.output.outcome {
+            anyhow::bail!("comparing with {label}: {why}");
+        }
+        ensure!(!side.output.cut, "comparing with {label}: an output has more than {} MiB", ROOM >> 20);
+    }
+    let found = differences(&left.output, &right.output, &rules);
+    if args.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
+        show(args, &found)?;
+    }
+    if let Some(json) = json {
+        json.write(&Report::new(&args.sides.labels, [&left, &right], &found, args.words))?;
+    }
+    Ok(u8::from(!found.is_empty()))
+}
+
+/// What both commands read.
+fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match args.stdin.as_deref() {
+        None => {}
+        Some(path) if path.as_os_str() == "-" => {
+            io::stdin().lock().read_to_end(&mut bytes).context("reading standard input")?;
+        }
+        Some(path) => {
+            let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+            read.with_context(|| format!("reading --stdin {}", path.display()))?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Both guests, side by side: each QEMU has a thread of its own, and ends with it.
+fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Recorded; 2]> {
+    let told = Mutex::new(BTreeSet::new());
+    let [left, right] = &args.sides.runs;
+    let (left, right) = thread::scope(|scope| {
+        let one = |run| one(run, input, Notes { quiet: args.quiet, told: &told });
+        let other = scope.spawn(move || one(right));
+        let left = one(left);
+        (left, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let of =
+        |answer: Answer, side: usize| answer.with_context(|| format!("comparing with {}", args.sides.labels[side]));
+    Ok([of(left, 0)?, of(right, 1)?])
+}
+
+/// One guest.
+fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
+    let mut spec = run.spec(false)?;
+    if run.warm_as_typed().is_none() {
+        spec.warm = Warm::Yes;
+    }
+    let prepared = vm::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
+    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
+    let recording = Recording { timeout, boot_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
+    record(&spec, prepared, recording, &mut notes).map_err(output::advised)
+}
+
+/// Tells each note once, whichever side it is of.
+struct Notes<'a> {
+    quiet: bool,
+    told: &'a Mutex<BTreeSet<String>>,
+}
+
+impl Listener for Notes<'_> {
+    fn note(&mut self, text: &str) {
+        // Whoever held the lock and panicked has told nothing wrong.
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.insert(text.to_owned()) && !self.quiet {
+            output::note(text);
+        }
+    }
+}
+
+/// A side in a line.
+fn told(side: &Recorded) -> String {
+    let output = &side.output;
+    let release = output.release.as_deref().unwrap_or("no kernel came up");
+    let machine = &side.machine;
+    let what = format!("{release}, {} {}", machine.accelerator.name(), machine.cpu.display());
+    let boot = match (output.age, output.hello) {
+        (None, Some(hello)) => format!(", booted in {:.2} s", hello.as_secs_f64()),
+        (Some(_), _) | (None, None) => String::new(),
+    };
+    let ran = output.usage.map(|usage| format!(", ran for {:.3} s", usage.wall_ns as f64 / 1e9)).unwrap_or_default();
+    format!("{} ({what}, QEMU {}{boot}{ran})", ending(&output.outcome), machine.qemu.facts.version)
+}
+
+/// Prints what differs.
+fn show(args: &CompareArgs, found: &[Difference]) -> anyhow::Result<()> {
+    let labels = [&args.sides.labels[0], &args.sides.labels[1]].map(String::as_str);
+    let mut out = output::stdout();
+    for difference in found {
+        let rows = match (difference.part, args.words, args.side_by_side) {
+            (Part::Stdout, true, _) => words(difference).rows(labels, width()),
+            (_, _, true) => columns(difference, labels, width(), args.unified),
+            (Part::Stdout | Part::Verdict | Part::Stderr | Part::Health, ..) => {
+                unified(difference, labels, args.unified)
+            }
+        };
+        rows.iter().try_for_each(|row| print(&mut out, row)).context("printing what differs")?;
+    }
+    out.flush().context("printing what differs")
+}
+
+fn print(out: &mut impl Write, Row { mark, text }: &Row) -> io::Result<()> {
+    use anstyle::{AnsiColor, Style};
+    let style = match mark {
+        Mark::Head => Style::new().bold(),
+        Mark::Place => AnsiColor::Cyan.on_default(),
+        Mark::Both => Style::new(),
+        Mark::Left => AnsiColor::Red.on_default(),
+        Mark::Right => AnsiColor::Green.on_default(),
+        Mark::Changed => AnsiColor::Yellow.on_default(),
+    };
+    writeln!(out, "{style}{text}{style:#}")
+}
+
+/// How wide a line may be.
+fn width() -> usize {
+    let typed = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    typed.or_else(terminal).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+}

@@ -1,0 +1,98 @@
+//! A comparison as JSON. Fields are only ever added.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::health::Finding;
+use crate::regress::compare::{Difference, Part, words};
+use crate::verdict::Outcome;
+use crate::vm::recorded::Recorded;
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// Whether nothing differs.
+    same: bool,
+    /// The parts that differ.
+    differs: Vec<&'static str>,
+    /// Both sides, as typed.
+    sides: [Side<'a>; 2],
+    /// With `--words`, and where these differ: the words that one side alone has.
+    only: Option<[Vec<String>; 2]>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+struct Side<'a> {
+    /// What it has that the other one has not.
+    label: &'a str,
+    outcome: &'static str,
+    exit_code: u8,
+    status: Option<u8>,
+    message: Option<String>,
+    stdout: String,
+    stderr: String,
+    health: &'a [Finding],
+    kernel: &'a str,
+    kernel_release: Option<&'a str>,
+    accel: &'static str,
+    cpu: String,
+    machine: String,
+    qemu: String,
+    qemu_version: &'a str,
+    /// The line that QEMU was started with.
+    command: Vec<String>,
+    /// Whether it was restored rather than booted.
+    warm: bool,
+    boot_ms: Option<f64>,
+    command_ms: Option<f64>,
+    total_ms: f64,
+}
+
+impl<'a> Report<'a> {
+    /// Puts everything together.
+    pub fn new(labels: &'a [String; 2], sides: [&'a Recorded; 2], found: &[Difference], as_words: bool) -> Self {
+        let [left, right] = sides;
+        let stdout = found.iter().find(|difference| difference.part == Part::Stdout && as_words).map(words);
+        Self {
+            same: found.is_empty(),
+            differs: found.iter().map(|difference| difference.part.name()).collect(),
+            sides: [Side::new(&labels[0], left), Side::new(&labels[1], right)],
+            only: stdout.map(|words| [words.left, words.right]),
+        }
+    }
+}
+
+impl<'a> Side<'a> {
+    fn new(label: &'a str, side: &'a Recorded) -> Self {
+        let Recorded { output, machine, command, kernel } = side;
+        let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            label,
+            outcome: output.outcome.name(),
+            exit_code: output.outcome.exit_code(),
+            status: match output.outcome {
+                Outcome::Exited { status } | Outcome::NotExecuted { status, .. } => Some(status),
+                _ => None,
+            },
+            message: output.outcome.sentence(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            health: &output.health,
+            kernel,
+            kernel_release: output.release.as_deref(),
+            accel: machine.accelerator.name(),
+            cpu: machine.cpu.to_string_lossy().into_owned(),
+            machine: machine.machine.to_string_lossy().into_owned(),
+            qemu: machine.qemu.path.display().to_string(),
+            qemu_version: &machine.qemu.facts.version,
+            command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            warm: output.age.is_some(),
+            boot_ms: output.hello.filter(|_| output.age.is_none()).map(ms),
+            command_ms: output.usage.map(|usage| ms(Duration::from_nanos(usage.wall_ns))),
+            total_ms: ms(output.duration),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The two sides of a comparison: what was typed for both, and what for one.
+//!
+//! An option that `run` takes once and that is given twice is what differs; and what stands behind `--vs` is the second
+//! side's alone.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+
+use crate::boot::argv::shell_line;
+use crate::cli::run::RunArgs;
+use crate::cli::run_options::{self, Typed};
+
+/// The id of `--vs`.
+const VS: &str = "vs";
+/// The option that stands where a command could: at the end, behind `--vs`, and is meant for both sides.
+const LINE: &str = "run";
+
+/// Two runs.
+#[derive(Debug)]
+pub struct Sides {
+    /// How they are run.
+    pub runs: [RunArgs; 2],
+    /// What each has that the other one has not.
+    pub labels: [String; 2],
+}
+
+impl Args for Sides {
+    fn augment_args(command: Command) -> Command {
+        let vs = Arg::new(VS).long(VS).action(ArgAction::SetTrue).help(
+            "What follows is for the second side alone: it replaces what was given before, and adds to what may be given \
+             several times.",
+        );
+        run_options::augment(command.arg(vs), true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Sides {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let vs = matches.get_flag(VS).then(|| matches.index_of(VS)).flatten();
+        let sides = split(&run_options::typed(matches), vs)?;
+        let command = run_options::command(matches);
+        if vs.is_none() && labels(&sides) == ["", ""] {
+            return Err(wrong("both sides are the same: give an option twice, or what differs behind --vs"));
+        }
+        let [left, right] = &sides;
+        let labels = match labels(&sides) {
+            [left, right] if left.is_empty() && right.is_empty() => ["the first".to_owned(), "the second".to_owned()],
+            labels => labels.map(|label| if label.is_empty() { "none of that".to_owned() } else { label }),
+        };
+        Ok(Self { runs: [run_options::read(left, &command)?, run_options::read(right, &command)?], labels })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn wrong(text: &str) -> Error {
+    Error::raw(ErrorKind::ArgumentConflict, text)
+}
+
+/// The options of each side.
+fn split(typed: &[Typed], vs: Option<usize>) -> Result<[Vec<Typed>; 2], Error> {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let mut names: Vec<&str> = typed.iter().map(|typed| typed.long.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let of_both = |typed: &&Typed| vs.is_none_or(|vs| typed.place < vs);
+        let all = || typed.iter().filter(|typed| typed.long == name);
+        let (both, own): (Vec<&Typed>, Vec<&Typed>) = all().partition(of_both);
+        let is_list = both.iter().chain(&own).any(|typed| typed.is_list);
+        match (is_list, &both[..], &own[..]) {
+            (true, ..) => {
+                left.extend(both.iter().copied().cloned());
+                right.extend(both.into_iter().chain(own).cloned());
+            }
+            (false, [one] | [one, _], []) if both.len() == 1 || one.value.is_some() => {
+                left.push((*one).clone());
+                right.extend(both.last().copied().cloned());
+            }
+            (false, [], [one]) if name == LINE => {
+                [&mut left, &mut right].into_iter().for_each(|side| side.push((*one).clone()))
+            }
+            (false, [], [other]) => right.push((*other).clone()),
+            (false, [one], [other]) => {
+                left.push((*one).clone());
+                right.push((*other).clone());
+            }
+            _ => return Err(wrong(&format!("--{name} is given {} times: two sides are compared", all().count()))),
+        }
+    }
+    Ok([left, right])
+}
+
+/// What each side has that the other one has not, as it could be typed.
+fn labels([left, right]: &[Vec<Typed>; 2]) -> [String; 2] {
+    let label = |own: &[Typed], other: &[Typed]| {
+        let words: Vec<OsString> = own
+            .iter()
+            .filter(|typed| !other.contains(typed))
+            .flat_map(|typed| [Some(format!("--{}", typed.long).into()), typed.value.clone()])
+            .flatten()
+            .collect();
+        shell_line(&words).to_string_lossy().into_owned()
+    };
+    [label(left, right), label(right, left)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sides;
+    use clap::{Args, Command, FromArgMatches};
+
+    fn sides(words: &[&str]) -> Result<Sides, String> {
+        let words = ["compare"].iter().chain(words);
+        let matches = Sides::augment_args(Command::new("compare")).try_get_matches_from(words);
+        matches.and_then(|matches| Sides::from_arg_matches(&matches)).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn labels(words: &[&str]) -> [String; 2] {
+        sides(words).expect("two sides").labels
+    }
+
+    #[test]
+    fn what_is_given_twice_or_behind_vs_is_what_differs() {
+        let twice = ["--smp", "2", "--cpu", "max", "--cpu", "qemu64,+avx", "--", "cat", "--cpu", "x"];
+        assert_eq!(labels(&twice), ["--cpu max", "--cpu qemu64,+avx"]);
+        assert_eq!(labels(&["--cpu", "max", "--vs", "--cpu", "max,-avx", "true"]), ["--cpu max", "--cpu max,-avx"]);
+        let added = ["--append", "a b", "--vs", "--append", "c d", "--fast-boot", "true"];
+        assert_eq!(labels(&added), ["none of that", "--append 'c d' --fast-boot"]);
+        assert_eq!(labels(&["--vs", "true"]), ["the first", "the second"]);
+        let both = ["--kernel", "a", "--kernel", "b", "--vs", "--smp", "2", "true"];
+        assert_eq!(labels(&both), ["--kernel a", "--kernel b --smp 2"]);
+        assert_eq!(labels(&["--vs", "--smp", "2", "--run", "nproc"]), ["none of that", "--smp 2"]);
+        assert_eq!(labels(&["--run", "a", "--run", "b"]), ["--run a", "--run b"]);
+    }
+
+    #[test]
+    fn two_sides_that_are_one_or_three_are_refused() {
+        for (words, said) in [
+            (&["--cpu", "max", "true"][..], "give an option twice"),
+            (&["--cpu", "a", "--cpu", "b", "--cpu", "c", "true"], "--cpu is given 3 times"),
+            (&["--cpu", "a", "--cpu", "b", "--vs", "--cpu", "c", "true"], "--cpu is given 3 times"),
+            (&["--vs", "--cpu", "b", "--cpu", "c", "true"], "--cpu is given 2 times"),
+            (&["--initrd", "x", "--vs", "--with", "y", "true"], "cannot be used with"),
+        ] {
+            let error = sides(words).expect_err("refused");
+            assert!(error.contains(said), "{words:?}: {error}");
+        }
+    }
+}

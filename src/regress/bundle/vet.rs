@@ -1,0 +1,167 @@
+//! From a manifest to a machine, for people who do not trust whoever wrote it.
+//!
+//! QEMU reads and writes files of the host wherever a word tells it to: `-drive`, `-D`, `-machine dumpdtb=`,
+//! `-device loader,file=`. So a CPU model, a number of processors and the name of a machine type are words of a few letters
+//! here, properties of a machine type are those of a list, and all else needs the user's leave.
+
+use super::{ACCELERATORS, BundleError, MachineNote};
+use crate::spec::{Accel, BootSpec, FirmwareRef};
+
+/// Properties of machine types that name nothing outside of the machine (QEMU `hw/core/machine.c`, `hw/i386/`).
+const PROPERTIES: [&str; 22] = [
+    "acpi",
+    "dump-guest-core",
+    "graphics",
+    "hpet",
+    "i8042",
+    "ioapic2",
+    "isa-serial",
+    "kernel-irqchip",
+    "max-ram-below-4g",
+    "mem-merge",
+    "nvdimm",
+    "pcie",
+    "pic",
+    "pit",
+    "rtc",
+    "sata",
+    "smbus",
+    "smm",
+    "suppress-vmdesc",
+    "usb",
+    "vmport",
+    "x-option-roms",
+];
+/// The longest word.
+const WORD: usize = 4096;
+/// The largest guest: 64 TiB, as anywhere else.
+const MOST_MIB: u64 = 64 << 20;
+
+/// The machine, and what of it needs the user's leave. Without that (`trusted`), such a manifest is refused.
+pub fn vetted(note: &MachineNote, trusted: bool) -> Result<BootSpec, BundleError> {
+    let refused = |what: String| Err(BundleError::Machine(what));
+    let leave = needs_leave(note);
+    if !trusted && !leave.is_empty() {
+        return refused(format!("it wants QEMU to be given {}", leave.join(" ")));
+    }
+    if !ACCELERATORS.contains(&note.accel.as_str()) {
+        return refused(format!("{:?} is no accelerator", note.accel));
+    }
+    if !(1..=MOST_MIB).contains(&note.memory_mib) {
+        return refused(format!("{} MiB are no size", note.memory_mib));
+    }
+    let words = [&note.machine, &note.cpu].into_iter().chain(&note.smp).chain(&note.append).chain(&note.qemu_args);
+    if let Some(word) = words.clone().find(|word| word.len() > WORD || word.contains('\0')) {
+        let start: String = word.chars().take(40).collect();
+        return refused(format!("{start:?} is no word"));
+    }
+    Ok(BootSpec {
+        accel: if note.accel == "kvm" { Accel::Kvm } else { Accel::Tcg },
+        machine: Some(note.machine.clone().into()),
+        cpu: Some(note.cpu.clone().into()),
+        smp: note.smp.clone().map(Into::into),
+        memory_mib: Some(note.memory_mib),
+        append: note.append.iter().map(Into::into).collect(),
+        fast_boot: note.fast_boot,
+        firmware: if note.bios { FirmwareRef::Bios } else { FirmwareRef::Direct },
+        qemu_args: note.qemu_args.iter().map(Into::into).collect(),
+        tty: note.tty,
+        ..BootSpec::default()
+    })
+}
+
+/// Words for QEMU that could do more than make a machine, as they would be typed.
+pub fn needs_leave(note: &MachineNote) -> Vec<String> {
+    let option = |name: &str, value: &str| format!("{name} {value:?}");
+    let mut found = Vec::new();
+    found.extend((!is_machine(&note.machine)).then(|| option("-machine", &note.machine)));
+    found.extend((!is_plain(&note.cpu)).then(|| option("-cpu", &note.cpu)));
+    found.extend(note.smp.iter().filter(|smp| !is_plain(smp)).map(|smp| option("-smp", smp)));
+    found.extend(note.qemu_args.iter().map(|word| format!("{word:?}")));
+    found
+}
+
+/// A name and properties of the list.
+fn is_machine(text: &str) -> bool {
+    let mut parts = text.split(',');
+    let is_name = parts.next().is_some_and(|name| is_word(name));
+    is_name
+        && parts.all(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, "on"));
+            PROPERTIES.contains(&name) && is_word(value)
+        })
+}
+
+/// Words with signs between them; none of them can be a path.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.split([',', '=']).all(|word| is_word(word.trim_start_matches(['+', '-'])))
+}
+
+fn is_word(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) && !text.contains("..")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{needs_leave, vetted};
+    use crate::regress::bundle::MachineNote;
+    use crate::spec::Accel;
+
+    pub(crate) fn note() -> MachineNote {
+        MachineNote {
+            machine: "q35".to_owned(),
+            accel: "tcg".to_owned(),
+            cpu: "max".to_owned(),
+            smp: None,
+            memory_mib: 1024,
+            bios: false,
+            append: vec!["init_on_alloc=1 rdinit=/x/y".to_owned()],
+            fast_boot: false,
+            tty: false,
+            channel: "virtio-serial-pci".to_owned(),
+            qemu_args: Vec::new(),
+            timeout_ms: None,
+        }
+    }
+
+    #[test]
+    fn machines_are_made_of_words_that_name_no_files() {
+        for machine in ["q35", "pc-q35-7.2", "pc,hpet=off", "q35,smm=off,usb", "microvm,rtc=on"] {
+            assert!(vetted(&MachineNote { machine: machine.to_owned(), ..note() }, false).is_ok(), "{machine}");
+        }
+        for cpu in ["max", "Skylake-Client-v3", "qemu64,-svm,+avx", "max,pmu=off,level=13"] {
+            let spec = vetted(&MachineNote { cpu: cpu.to_owned(), smp: Some("2,cores=2".to_owned()), ..note() }, false);
+            assert_eq!(spec.expect(cpu).cpu, Some(cpu.into()));
+        }
+    }
+
+    #[test]
+    fn what_could_reach_the_host_needs_the_users_leave_and_is_shown() {
+        let machines =
+            ["q35,dumpdtb=/etc/x", "q35,memory-backend=ram", "q35,firmware=x", "q35,,x=y", "", "../x", "q35 -S"];
+        for machine in machines {
+            let note = MachineNote { machine: machine.to_owned(), ..note() };
+            let error = vetted(&note, false).expect_err(machine).to_string();
+            assert!(error.contains("-machine"), "{error}");
+            assert!(vetted(&note, true).is_ok());
+        }
+        let note = MachineNote { qemu_args: vec!["-D".to_owned(), "/home/x".to_owned()], ..note() };
+        assert_eq!(needs_leave(&note), [r#""-D""#, r#""/home/x""#]);
+        assert!(vetted(&note, false).is_err());
+        assert_eq!(vetted(&note, true).expect("trusted").qemu_args, ["-D", "/home/x"]);
+    }
+
+    #[test]
+    fn what_makes_no_machine_is_refused_even_from_who_is_trusted() {
+        let nul = MachineNote { append: vec!["a\0b".to_owned()], ..note() };
+        let accel = MachineNote { accel: "hvf".to_owned(), ..note() };
+        for note in
+            [nul, accel, MachineNote { memory_mib: 0, ..note() }, MachineNote { memory_mib: u64::MAX, ..note() }]
+        {
+            assert!(vetted(&note, true).is_err(), "{note:?}");
+        }
+        let kvm = MachineNote { accel: "kvm".to_owned(), ..note() };
+        assert_eq!(vetted(&kvm, false).expect("a machine").accel, Accel::Kvm);
+    }
+}

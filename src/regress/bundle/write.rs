@@ -1,0 +1,178 @@
+//! A bundle, written: the same bytes for the same contents.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    BundleError, CONSOLE, Digested, FILE_BYTES, INITRD, KERNEL, MANIFEST, Manifest, ON_CONSOLE, README, SCRIPT, STDERR,
+    STDOUT, guide,
+};
+
+/// Unpacks into what others make smaller in no time of note.
+const ZSTD_LEVEL: i32 = 9;
+
+/// How a bundle is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    None,
+    /// By gzip, which is everywhere.
+    Gzip,
+    /// By zstd.
+    Zstd,
+}
+
+impl Packing {
+    /// The one that a file's name asks for: zstd, unless it says otherwise.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("tar") => Self::None,
+            Some("gz" | "tgz") => Self::Gzip,
+            _ => Self::Zstd,
+        }
+    }
+}
+
+/// What goes into a bundle beside what says how to use it.
+#[derive(Debug)]
+pub struct Contents {
+    /// The kernel image.
+    pub kernel: File,
+    /// The initrd.
+    pub initrd: File,
+    /// What makes it talk on the console.
+    pub on_console: Vec<u8>,
+    /// What the command wrote: output, errors. `None`: it did not run.
+    pub outputs: Option<[Vec<u8>; 2]>,
+    /// The console's last lines, where they are wanted.
+    pub console: Option<Vec<u8>>,
+}
+
+/// One file of a bundle.
+struct Part<'a> {
+    name: &'static str,
+    content: Box<dyn ReadSeek + 'a>,
+}
+
+trait ReadSeek: Read + Seek {}
+impl<T: Read + Seek> ReadSeek for T {}
+
+/// Writes a bundle; the manifest's list of files is made here.
+pub fn write(
+    mut manifest: Manifest,
+    contents: &Contents,
+    packing: Packing,
+    to: &mut dyn Write,
+) -> Result<(), BundleError> {
+    let texts = [guide::readme(&manifest), guide::script(&manifest)];
+    let mut parts = parts(contents, &texts);
+    let mut total = 0;
+    for part in &mut parts {
+        let digested = digest(&mut part.content).map_err(BundleError::Write)?;
+        total += digested.bytes;
+        manifest.files.insert(part.name.to_owned(), digested);
+    }
+    if total > FILE_BYTES {
+        return Err(BundleError::Large { bytes: total });
+    }
+    let mut json = serde_json::to_vec_pretty(&manifest).map_err(BundleError::Manifest)?;
+    json.push(b'\n');
+    match packing {
+        Packing::None => archive(&json, &manifest, parts, to),
+        Packing::Gzip => {
+            let mut gzip = flate2::write::GzEncoder::new(to, flate2::Compression::new(6));
+            archive(&json, &manifest, parts, &mut gzip).and_then(|()| gzip.finish().map(drop))
+        }
+        Packing::Zstd => zstd::Encoder::new(to, ZSTD_LEVEL).and_then(|mut zstd| {
+            zstd.include_checksum(true)?;
+            archive(&json, &manifest, parts, &mut zstd)?;
+            zstd.finish().map(drop)
+        }),
+    }
+    .map_err(BundleError::Write)
+}
+
+/// The files, in the order that a reader wants them: small ones for people first.
+fn parts<'a>(contents: &'a Contents, texts: &'a [String; 2]) -> Vec<Part<'a>> {
+    let bytes = |name, bytes: &'a [u8]| Part { name, content: Box::new(io::Cursor::new(bytes)) };
+    let [readme, script] = texts;
+    let mut parts = vec![bytes(README, readme.as_bytes()), bytes(SCRIPT, script.as_bytes())];
+    if let Some([out, err]) = &contents.outputs {
+        parts.extend([bytes(STDOUT, out), bytes(STDERR, err)]);
+    }
+    parts.extend(contents.console.as_deref().map(|console| bytes(CONSOLE, console)));
+    parts.push(bytes(ON_CONSOLE, &contents.on_console));
+    parts.push(Part { name: INITRD, content: Box::new(&contents.initrd) });
+    parts.push(Part { name: KERNEL, content: Box::new(&contents.kernel) });
+    parts
+}
+
+fn archive(json: &[u8], manifest: &Manifest, parts: Vec<Part<'_>>, to: &mut dyn Write) -> io::Result<()> {
+    let directory = directory(json);
+    let mut tar = tar::Builder::new(to);
+    append(&mut tar, &format!("{directory}/{MANIFEST}"), json.len() as u64, &mut { json })?;
+    for part in parts {
+        // A file that grows meanwhile is cut where its digest was; one that shrinks makes tar fail.
+        let bytes = manifest.files.get(part.name).map_or(0, |file| file.bytes);
+        append(&mut tar, &format!("{directory}/{}", part.name), bytes, &mut part.content.take(bytes))?;
+    }
+    tar.finish()
+}
+
+fn append(tar: &mut tar::Builder<&mut dyn Write>, path: &str, bytes: u64, content: &mut dyn Read) -> io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(path)?;
+    header.set_size(bytes);
+    header.set_mode(if path.ends_with(SCRIPT) { 0o755 } else { 0o644 });
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_cksum();
+    let mut counted = Counted { inner: content, bytes: 0 };
+    tar.append(&header, &mut counted)?;
+    if counted.bytes == bytes { Ok(()) } else { Err(io::Error::other(format!("{path} became shorter meanwhile"))) }
+}
+
+struct Counted<'a> {
+    inner: &'a mut dyn Read,
+    bytes: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// The directory that all of a bundle stands in.
+pub(super) fn directory(json: &[u8]) -> String {
+    format!("bootling-{}", &hex(&Sha256::digest(json))[..12])
+}
+
+/// The length and the digest of a file, which is at its start afterwards.
+fn digest(content: &mut dyn ReadSeek) -> io::Result<Digested> {
+    content.seek(SeekFrom::Start(0))?;
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        let count = content.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&chunk[..count]);
+        bytes += count as u64;
+    }
+    content.seek(SeekFrom::Start(0))?;
+    Ok(Digested { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Two digits a byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

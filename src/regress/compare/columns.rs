@@ -1,0 +1,139 @@
+//! A difference in two columns, as `diff -y` shows it; but lines that are too long go on in the next row, since what differs
+//! is often at their end.
+
+use std::time::Duration;
+
+use similar::{DiffOp, TextDiff};
+
+use super::unified::PATIENCE;
+use super::{Difference, Mark, Row, texts};
+
+/// Columns between two tab stops.
+const TAB: usize = 8;
+/// The narrowest column that is any use.
+const NARROWEST: usize = 10;
+
+/// The rows, on a terminal of this width, with so many lines around each change.
+pub fn columns(difference: &Difference, labels: [&str; 2], width: usize, context: usize) -> Vec<Row> {
+    // One column more than the gutter is left free: terminals differ in what they do at their right margin.
+    let page = Page { column: (width.saturating_sub(4) / 2).max(NARROWEST), rows: Vec::new() };
+    page.fill(difference, labels, context, PATIENCE)
+}
+
+struct Page {
+    column: usize,
+    rows: Vec<Row>,
+}
+
+impl Page {
+    fn fill(mut self, difference: &Difference, labels: [&str; 2], context: usize, patience: Duration) -> Vec<Row> {
+        let name = difference.part.name();
+        let [left, right] = labels.map(|label| format!("{name} with {label}"));
+        self.row(Mark::Head, ' ', &left, &right);
+        let [left, right] = match texts(difference) {
+            Ok(texts) => texts,
+            Err(told) => {
+                self.rows.push(Row::new(Mark::Changed, told));
+                return self.rows;
+            }
+        };
+        let diff = TextDiff::configure().timeout(patience).diff_lines(left, right);
+        let (left, right): (Vec<&str>, Vec<&str>) =
+            (diff.iter_old_slices().collect(), diff.iter_new_slices().collect());
+        let groups = diff.grouped_ops(context);
+        for (number, group) in groups.iter().enumerate() {
+            if number > 0 {
+                self.row(Mark::Place, ' ', "...", "...");
+            }
+            for op in group {
+                self.op(*op, &left, &right);
+            }
+        }
+        self.rows
+    }
+
+    fn op(&mut self, op: DiffOp, left: &[&str], right: &[&str]) {
+        let [left, right] = [left.get(op.old_range()), right.get(op.new_range())].map(Option::unwrap_or_default);
+        for at in 0..left.len().max(right.len()) {
+            let (one, other) = (left.get(at).copied(), right.get(at).copied());
+            let (mark, sign) = match (one, other) {
+                (Some(one), Some(other)) if one == other => (Mark::Both, ' '),
+                (Some(_), Some(_)) => (Mark::Changed, '|'),
+                (Some(_), None) => (Mark::Left, '<'),
+                (None, _) => (Mark::Right, '>'),
+            };
+            self.row(mark, sign, one.unwrap_or_default(), other.unwrap_or_default());
+        }
+    }
+
+    /// One line of each side; as many rows as the longer one needs.
+    fn row(&mut self, mark: Mark, sign: char, left: &str, right: &str) {
+        let [left, right] = [left, right].map(|line| pieces(line.trim_end_matches(['\n', '\r']), self.column));
+        for at in 0..left.len().max(right.len()).max(1) {
+            let [one, other] = [&left, &right].map(|side| side.get(at).map(String::as_str).unwrap_or_default());
+            let column = self.column;
+            self.rows.push(Row::new(mark, format!("{one:column$} {sign} {other}").trim_end()));
+        }
+    }
+}
+
+/// A line in pieces that fit. Tabs are spaces here; other control characters would move the cursor, and are dots.
+fn pieces(line: &str, column: usize) -> Vec<String> {
+    let mut pieces = Vec::new();
+    let (mut piece, mut len) = (String::new(), 0);
+    for letter in line.chars() {
+        let (shown, count) = match letter {
+            '\t' => (' ', TAB - len % TAB),
+            letter if letter.is_control() => ('.', 1),
+            letter => (letter, 1),
+        };
+        for _ in 0..count {
+            if len == column {
+                pieces.push(std::mem::take(&mut piece));
+                len = 0;
+            }
+            piece.push(shown);
+            len += 1;
+        }
+    }
+    pieces.push(piece);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{difference, shown};
+    use super::{columns, pieces};
+    use expect_test::expect;
+
+    #[test]
+    fn lines_that_belong_together_stand_side_by_side_and_long_ones_go_on() {
+        let different = difference("same\nflags: a b c d e f\nonly here\nend\n", "same\nflags: a b c\nend\nnew\n");
+        expect![[r#"
+            # stdout with one    stdout with two
+              same               same
+            | flags: a b c d e | flags: a b c
+            |  f               |
+            < only here        <
+              end                end
+            >                  > new
+        "#]]
+        .assert_eq(&shown(&columns(&different, ["one", "two"], 36, 3)));
+    }
+
+    #[test]
+    fn what_is_far_from_any_change_is_left_out() {
+        let lines: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let left = lines.join("\n");
+        let right = left.replace("\n30\n", "\nx\n").replace("\n70\n", "\ny\n");
+        let rows = columns(&difference(&left, &right), ["one", "two"], 40, 1);
+        assert_eq!(rows.len(), 8, "{rows:?}");
+        assert!(rows[4].text.contains("..."), "{rows:?}");
+    }
+
+    #[test]
+    fn no_piece_is_wider_than_its_column_whatever_is_in_it() {
+        assert_eq!(pieces("a\tb\x1b[31mc", 10), ["a       b.", "[31mc"]);
+        assert_eq!(pieces("", 10), [""]);
+    }
+}

@@ -1,0 +1,103 @@
+//! A difference as `diff -u` shows it, which `patch` reads.
+
+use std::time::Duration;
+
+use similar::{ChangeTag, TextDiff};
+
+use super::{Difference, Mark, Row, texts};
+
+/// How long the shortest way from one text to the other is looked for; after that, any way will do.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The rows, with so many lines around each change. Labels say what the sides are.
+pub fn unified(difference: &Difference, labels: [&str; 2], context: usize) -> Vec<Row> {
+    let name = difference.part.name();
+    let mut rows = vec![
+        Row::new(Mark::Head, format!("--- {name} with {}", labels[0])),
+        Row::new(Mark::Head, format!("+++ {name} with {}", labels[1])),
+    ];
+    let [left, right] = match texts(difference) {
+        Ok(texts) => texts,
+        Err(told) => {
+            rows.push(Row::new(Mark::Changed, told));
+            return rows;
+        }
+    };
+    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(left, right);
+    for hunk in diff.unified_diff().context_radius(context).iter_hunks() {
+        rows.push(Row::new(Mark::Place, hunk.header().to_string()));
+        for change in hunk.iter_changes() {
+            let (mark, sign) = match change.tag() {
+                ChangeTag::Equal => (Mark::Both, ' '),
+                ChangeTag::Delete => (Mark::Left, '-'),
+                ChangeTag::Insert => (Mark::Right, '+'),
+            };
+            let line: &str = change.value();
+            rows.push(Row::new(mark, format!("{sign}{}", line.strip_suffix('\n').unwrap_or(line))));
+            if change.missing_newline() {
+                rows.push(Row::new(Mark::Place, "\\ No newline at end of file"));
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{difference, shown};
+    use super::unified;
+    use expect_test::expect;
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+
+    #[test]
+    fn rows_are_those_of_diff_u() {
+        let different = difference("a\nb\nc\nd\ne\n", "a\nB\nc\nd\ne");
+        expect![[r#"
+            # --- stdout with one
+            # +++ stdout with the other
+            @ @@ -1,5 +1,5 @@
+               a
+            < -b
+            > +B
+               c
+               d
+            < -e
+            > +e
+            @ \ No newline at end of file
+        "#]]
+        .assert_eq(&shown(&unified(&different, ["one", "the other"], 3)));
+        let rows = unified(&difference("a\nb\nc\n", "a\nb\nd\n"), ["x", "y"], 0);
+        assert_eq!(rows[2].text, "@@ -3 +3 @@");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn each_side_can_be_read_off_the_rows(left in "[ab\n]{0,20}", right in "[ab\n]{0,20}") {
+            let rows = unified(&difference(&left, &right), ["", ""], 100);
+            let side = |own: char| {
+                let mut text = String::new();
+                let mut last = ' ';
+                for row in &rows[2..] {
+                    let sign = row.text.chars().next().unwrap_or(' ');
+                    match sign {
+                        '@' => {}
+                        '\\' if last == own || last == ' ' => drop(text.pop()),
+                        '\\' => {}
+                        sign if sign == own || sign == ' ' => {
+                            text.push_str(&row.text[1..]);
+                            text.push('\n');
+                        }
+                        _ => {}
+                    }
+                    last = sign;
+                }
+                text
+            };
+            if left != right {
+                prop_assert_eq!(side('-'), left);
+                prop_assert_eq!(side('+'), right);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Tables made here, in both orders, cut and changed.
+
+use super::{Symbols, kallsyms};
+use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
+
+/// Tables as `scripts/kallsyms.c` writes them, every character a token of its own, behind some other bytes.
+fn tables(symbols: &[(u64, String)], is_new: bool, is_percpu: bool) -> Vec<u8> {
+    const BASE: u64 = 0xffff_ffff_8100_0000;
+    let pad = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(8), 0);
+    let mut tokens = Vec::new();
+    let mut index = Vec::new();
+    for token in 0..=255_u8 {
+        index.extend((tokens.len() as u16).to_le_bytes());
+        // A code that no name has stands for something that comes often.
+        tokens.extend(if token.is_ascii_graphic() { vec![token] } else { format!("t{token}_").into_bytes() });
+        tokens.push(0);
+    }
+    let (mut names, mut marks) = (Vec::new(), Vec::new());
+    for (number, (_, name)) in symbols.iter().enumerate() {
+        if number % 256 == 0 {
+            marks.extend((names.len() as u32).to_le_bytes());
+        }
+        match name.len() {
+            len @ 0..0x80 => names.push(len as u8),
+            len => names.extend([(len & 0x7f) as u8 | 0x80, (len >> 7) as u8]),
+        }
+        names.extend(name.as_bytes());
+    }
+    let mut addresses = Vec::new();
+    for (address, _) in symbols {
+        let offset = match (is_percpu, address.checked_sub(BASE)) {
+            (true, None) => *address as i32,
+            (true, Some(offset)) => -1 - offset as i32,
+            (false, offset) => offset.expect("all are behind the base") as i32,
+        };
+        addresses.extend(offset.to_le_bytes());
+    }
+    pad(&mut addresses);
+    addresses.extend(BASE.to_le_bytes());
+    let mut image = vec![0xcc; 64];
+    image.extend([0; 64]);
+    if !is_new {
+        image.extend(&addresses);
+    }
+    image.extend((symbols.len() as u64).to_le_bytes());
+    for part in [names, marks, tokens, index] {
+        image.extend(part);
+        pad(&mut image);
+    }
+    if is_new {
+        image.extend(&addresses);
+    }
+    image.extend([0x90; 64]);
+    image
+}
+
+/// A kernel of `count` functions, 16 bytes each.
+fn kernel(count: usize, is_percpu: bool) -> Vec<(u64, String)> {
+    let percpu = is_percpu.then(|| (0x1000, "Afixed_percpu_data".to_owned()));
+    let at = |number: usize| 0xffff_ffff_8100_0000 + 16 * number as u64;
+    let long = "x".repeat(200);
+    let functions =
+        (1..count).map(|number| (at(number), format!("t{}_{number}", if number == 7 { &long } else { "f" })));
+    let edges = [(at(0), "T_stext".to_owned()), (at(count), "T_etext".to_owned())];
+    percpu.into_iter().chain([edges[0].clone()]).chain(functions).chain([edges[1].clone()]).collect()
+}
+
+#[test]
+fn tables_of_both_orders_are_read() {
+    for (is_new, is_percpu) in [(false, true), (true, true), (true, false)] {
+        let symbols = kernel(1000, is_percpu);
+        let read = Symbols::of_image(&tables(&symbols, is_new, is_percpu)).expect("they are there");
+        let all: Vec<_> = read.iter().map(|(address, kind, name)| (address, format!("{kind}{name}"))).collect();
+        assert_eq!(all, symbols);
+        let place = |address| read.function(address).map(|place| place.to_string());
+        assert_eq!(place(0xffff_ffff_8100_0025).as_deref(), Some("f_2+0x5/0x10"));
+        assert_eq!((place(0x1000), place(0xffff_ffff_8100_3e80), place(0)), (None, None, None));
+    }
+}
+
+#[test]
+fn a_kernel_that_was_moved_is_asked_by_where_it_runs() {
+    let mut read = Symbols::of_image(&tables(&kernel(1000, true), true, true)).expect("they are there");
+    assert!(!read.slide_by("f_2", 0xffff_ffff_8100_0021), "not by a byte");
+    assert!(!read.slide_by("nothing", 0xffff_ffff_9200_0020));
+    assert!(read.slide_by("f_2", 0xffff_ffff_9200_0020));
+    assert_eq!(read.function(0xffff_ffff_9200_0025).map(|place| place.name), Some("f_2"));
+    assert_eq!(read.address("f_3"), Some(0xffff_ffff_9200_0030));
+}
+
+#[test]
+fn the_map_of_a_build_tree_is_read_and_that_of_a_package_is_none() {
+    let text = b"0000000000000000 A fixed\nffffffff81000000 T _stext\nffffffff81000040 t b\nffffffff81000010 t a\nffffffff81000100 T _etext\n";
+    let map = Symbols::of_map(text).expect("a map");
+    let place = |address| map.function(address).map(|place| place.to_string());
+    assert_eq!(place(0xffff_ffff_8100_0020).as_deref(), Some("a+0x10/0x30"));
+    assert_eq!(place(0xffff_ffff_8100_0050).as_deref(), Some("b+0x10/0xc0"));
+    assert!(
+        Symbols::of_map(b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n")
+            .is_none()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn any_count_of_names_comes_back(count in 300_usize..1500, is_new in any::<bool>(), is_percpu in any::<bool>()) {
+        let symbols = kernel(count, is_percpu);
+        let image = tables(&symbols, is_new, is_percpu);
+        prop_assert_eq!(kallsyms::entries(&image).len(), symbols.len());
+    }
+
+    #[test]
+    fn tables_that_are_cut_or_changed_are_read_or_refused(
+        changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..12),
+        cut in prop_oneof![Just(usize::MAX), 0_usize..20_000],
+        is_new in any::<bool>(),
+    ) {
+        let mut image = tables(&kernel(600, true), is_new, true);
+        for (at, byte) in changes {
+            let at = at % image.len();
+            image[at] = byte;
+        }
+        image.truncate(cut);
+        if let Some(symbols) = Symbols::of_image(&image) {
+            let _ = symbols.iter().count();
+            let _ = symbols.function(0xffff_ffff_8100_0025);
+        }
+    }
+}
