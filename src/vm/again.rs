@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::prepare::Platform;
+use super::prepare::{Platform, inquest};
 use super::{Inputs, Listener, Prepared, RunSpec, VmError, Way};
 use crate::arch::Arch;
 use crate::boot::machine::Transport;
@@ -39,5 +39,6 @@ pub fn again(again: Again, spec: &RunSpec, listener: &mut dyn Listener) -> Resul
     let bytes = initrd.metadata().map_err(VmError::io("sizing", "the initrd"))?.len();
     let machine = platform.machine(&spec.boot, bytes, transport)?;
     let way = Way::Boot(initrd.into());
-    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
+    let inquest = inquest(&image, kind);
+    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), inquest, cache })
 }

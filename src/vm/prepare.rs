@@ -219,12 +219,7 @@ impl Found {
 
     /// What is told to those who find out why a guest of it hangs.
     pub(super) fn inquest(&self) -> Inquest {
-        let may_move = match self.kind {
-            ImageKind::BzImage => true,
-            // It runs where it was linked to: there is nothing that would move it.
-            ImageKind::VmlinuxPvh => false,
-        };
-        Inquest { symbols: Some(Source::new(&self.image)), may_move }
+        inquest(&self.image, self.kind)
     }
 
     /// What images of it are made from.
@@ -266,6 +261,16 @@ impl Found {
         initrd::settle(&mut command, root, spec, listener)?;
         initrd::payload(command)
     }
+}
+
+/// What is told to those who find out why a guest of this kernel hangs.
+pub(super) fn inquest(image: &Path, kind: ImageKind) -> Inquest {
+    let may_move = match kind {
+        ImageKind::BzImage => true,
+        // It runs where it was linked to: there is nothing that would move it.
+        ImageKind::VmlinuxPvh => false,
+    };
+    Inquest { symbols: Some(Source::new(image)), may_move }
 }
 
 /// The kernel that is wanted, and the image of it that starts fastest, with its kind.

@@ -55,7 +55,8 @@ pub fn record(
     let Recording { timeout, boot_timeout, stdin, room, signals } = recording;
     let total = limits::total(&prepared.machine);
     let times = [timeout.unwrap_or(FOR_EVER), total, boot_timeout.unwrap_or(FOR_EVER)];
-    let mut led = Led { recorder: Recorder::new(times, stdin, None, room), signals };
+    let recorder = Recorder::new(times, stdin, None, room).on_hangs(None, prepared.inquest.clone(), None);
+    let mut led = Led { recorder, signals };
     let ran = run(spec, prepared, &mut led, listener)?;
     let output = Output::new(ran.transcript, led.recorder, ran.age, Vec::new(), &rules);
     Ok(Recorded { output, machine: ran.machine, command: ran.command, kernel: ran.kernel })
