@@ -170,9 +170,9 @@ mod tests {
             [
                 "paused",
                 "3 requests",
+                "process init (pid 1) is blocked (state D) in io_schedule",
                 "process dd (pid 80) is blocked (state D) in io_schedule",
                 "kernel thread kworker (pid 9) is blocked (state D) in io_schedule",
-                "course 0"
             ]
         );
         assert_eq!(told.summary.len(), 8);
