@@ -8,6 +8,7 @@ mod boot_disk;
 mod boot_options;
 mod boot_report;
 pub mod build;
+mod bundle;
 pub mod byebyebios;
 mod check;
 mod compare;
@@ -32,6 +33,7 @@ pub mod sign_options;
 mod stamp;
 mod talker;
 mod teller;
+mod test;
 mod warm;
 mod watch;
 
@@ -68,11 +70,13 @@ enum Verb {
     Boot(boot::BootDiskArgs),
     Check(check::CheckArgs),
     Compare(compare::CompareArgs),
+    Bundle(bundle::BundleArgs),
     Digest(digest::DigestArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
     Warm(warm::WarmArgs),
+    Test(Box<test::TestArgs>),
     /// Build an image as make-tiny-image does: the same options, the same defaults
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
@@ -124,12 +128,14 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Bundle(args) => bundle::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Digest(args) => digest::run(&args),
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Warm(args) => warm::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
     }

@@ -101,6 +101,8 @@ impl Log {
         if let Some((before, after)) = taint {
             findings.extend(taint::gained(before, after, &findings));
         }
+        let lives = |pid: u32| self.unkillable.iter().any(|(other, _)| *other == pid);
+        self.left.retain(|(pid, _)| !lives(*pid));
         findings.extend(processes(Kind::Unkillable, &self.unkillable));
         findings.extend(processes(Kind::Leaked, &self.left));
         let mut notes: Vec<String> = self.lost.iter().filter_map(|lost| about(*lost)).map(str::to_owned).collect();

@@ -68,7 +68,7 @@ mod tests {
     fn named(lines: &[&str]) -> Vec<String> {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         let mut findings = [Finding { kind: Kind::Oops, title: String::new(), lines, at: None }];
-        let lookup = |at: u64| (at >> 12 == 0xf_ffff_ffff_8112).then(|| format!("do_it+{:#x}/0x1000", at & 0xfff));
+        let lookup = |at: u64| (at >> 12 == 0x000f_ffff_fff8_112f).then(|| format!("do_it+{:#x}/0x1000", at & 0xfff));
         resolve(&mut findings, &lookup);
         let [finding] = findings;
         finding.lines

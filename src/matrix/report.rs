@@ -1,6 +1,19 @@
 //! What came of a matrix, as a value: what all formats are written from, and what `--merge` and `--baseline` read.
 //!
-//! Its own format is JSON Lines: a [`Header`], then one [`CellReport`] a line. Fields are only ever added.
+//! Its own format is JSON Lines ([`jsonl`]): a [`Header`], then one [`CellReport`] a line. Fields are only ever added, and
+//! one that is missing has its default. The other formats are for other people's programs: [`Format`] lists them.
+
+pub mod date;
+pub mod format;
+pub mod html;
+pub mod jsonl;
+pub mod junit;
+pub mod ktap;
+mod plain;
+#[cfg(test)]
+pub(crate) mod sample;
+mod story;
+pub mod tap;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::hang::Hang;
 use crate::health::Finding;
+
+pub use format::Format;
+pub use plain::{one_line, plain};
+pub use story::story;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +37,7 @@ pub struct Report {
 
 /// What is said once for all cells.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Header {
     /// `bootling-report`, always.
     pub format: String,
@@ -58,6 +76,7 @@ pub struct Shard {
 
 /// One cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CellReport {
     /// `TEST/KERNEL/MACHINE`, with `#N` behind it where it is repeated; unique in a plan.
     pub id: String,
@@ -69,6 +88,8 @@ pub struct CellReport {
     pub machine: String,
     /// Which repetition, from 1; `None`: it is not repeated.
     pub repetition: Option<u32>,
+    /// Its place among the cells of all shards, from 0: what `--merge` puts them in order by.
+    pub place: usize,
     /// The test's tags.
     pub tags: Vec<String>,
     /// What came of it.
@@ -100,6 +121,7 @@ pub enum Status {
 
 /// One try.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Attempt {
     /// Whether it passed.
     pub passed: bool,
@@ -149,6 +171,7 @@ pub enum Boot {
 
 /// When things happened, seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Times {
     /// From the matrix's start to this try's.
     pub begun: f64,
@@ -166,6 +189,7 @@ pub struct Times {
 
 /// One part of a test that speaks TAP or KTAP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Part {
     /// Its name, behind those of the parts it is in: `suite > case`.
     pub name: String,
@@ -192,12 +216,83 @@ pub enum PartResult {
     Missing,
 }
 
+impl CellReport {
+    /// The try that decided; `None`: it did not run.
+    pub fn last(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// Why it is not good, as a sentence: also where nobody gave a cause.
+    pub fn why(&self) -> String {
+        let cause = self.cause.as_deref().map(one_line).filter(|cause| !cause.is_empty());
+        cause.unwrap_or_else(|| match self.status {
+            Status::NotRun => "it was not run".to_owned(),
+            Status::Passed | Status::Flaky => String::new(),
+            Status::Failed => "it failed".to_owned(),
+            Status::Error => "it could not be tested".to_owned(),
+        })
+    }
+
+    /// How long all of its tries took, seconds.
+    pub fn seconds(&self) -> f64 {
+        // The sum of nothing would be a negative zero.
+        self.attempts.iter().fold(0.0, |sum, attempt| sum + attempt.times.total)
+    }
+}
+
+impl Report {
+    /// How many cells ended so.
+    pub fn count(&self, status: Status) -> usize {
+        self.cells.iter().filter(|cell| cell.status == status).count()
+    }
+
+    /// Whether every cell is good: also false where there is none, since then nothing was tested.
+    pub fn is_good(&self) -> bool {
+        !self.cells.is_empty() && self.cells.iter().all(|cell| cell.status.is_good())
+    }
+}
+
 impl Status {
+    /// All of them, the good ones first.
+    pub const ALL: [Self; 5] = [Self::Passed, Self::Flaky, Self::Failed, Self::Error, Self::NotRun];
+
+    /// Its name, as reports have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotRun => "not-run",
+            Self::Passed => "passed",
+            Self::Flaky => "flaky",
+            Self::Failed => "failed",
+            Self::Error => "error",
+        }
+    }
+
     /// Whether the matrix may be called good with it.
     pub const fn is_good(self) -> bool {
         match self {
             Self::Passed | Self::Flaky => true,
             Self::NotRun | Self::Failed | Self::Error => false,
+        }
+    }
+}
+
+impl PartResult {
+    /// Whether its test may pass with it.
+    pub const fn is_good(self) -> bool {
+        match self {
+            Self::Passed | Self::Skipped | Self::Todo => true,
+            Self::Failed | Self::Missing => false,
+        }
+    }
+
+    /// Its name, as reports have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Todo => "todo",
+            Self::Missing => "missing",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What the user means, before anything is looked at: plain values, no IO.
 
+pub mod amount;
 mod archive_path;
 mod boot;
 mod disk;
 mod initrd;
+pub mod test;
 
 pub use archive_path::{ArchivePath, PATH_MAX};
 pub use boot::{Accel, BootSpec, ConsoleTo, FirmwareRef, KernelRef};

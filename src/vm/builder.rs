@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::evidence::Evidence;
 use super::recorder::{Limits, Recorder};
-use super::{Command, Cwd, Output, RunSpec, Vm, VmError, Warm, prepare, run};
+use super::{Command, Cwd, Output, Prepared, RunSpec, Site, Vm, VmError, Warm, prepare, run};
 use crate::boot::machine::Machine;
 use crate::health::HealthSpec;
 use crate::spec::{Accel, Copy, KernelRef, ModuleRequest, RunWhat};
@@ -233,15 +233,29 @@ impl Builder {
     /// The same with all that a command can have.
     pub fn run_with(&self, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
-        let rules = spec.health.rules()?;
         let mut notes = Notes::default();
         let prepared = prepare(&spec, &mut notes).map_err(|failed| failed.error)?;
+        self.lead(&spec, command, prepared, notes)
+    }
+
+    /// As [`Builder::run_with`], on a site that was found for a builder of the same kernel and machine: what they share is
+    /// not looked for again.
+    pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
+        let spec = self.spec(command, true)?;
+        let mut notes = Notes::default();
+        let prepared = site.prepare(&spec, &mut notes)?;
+        self.lead(&spec, command, prepared, notes)
+    }
+
+    /// Runs what is prepared.
+    fn lead(&self, spec: &RunSpec, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
+        let rules = spec.health.rules()?;
         let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
         let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
         let inquest = prepared.inquest.clone();
         let recorder = self.recorder(command, &prepared.machine, self.console_file()?);
         let mut recorder = recorder.on_hangs(self.limits.idle, inquest, keep);
-        let ran = run(&spec, prepared, &mut recorder, &mut notes)?;
+        let ran = run(spec, prepared, &mut recorder, &mut notes)?;
         let kept = evidence.map(|evidence| (evidence, ran.transcript.clone()));
         let output = Output::new(ran.transcript, recorder, ran.age, notes.0, &rules);
         if let Some((evidence, transcript)) = kept.filter(|_| output.outcome.exit_code() != 0) {

@@ -23,6 +23,7 @@ mod ready_made;
 pub mod recorded;
 mod recorder;
 mod run;
+mod site;
 mod stay;
 pub mod warm;
 
@@ -41,6 +42,7 @@ pub use self::listener::{Listener, Silent};
 pub use self::output::Output;
 pub use self::prepare::{Prepared, Unprepared, Way, prepare};
 pub use self::run::{Ran, run};
+pub use self::site::Site;
 pub use self::warm::Warm;
 
 /// Everything that is wanted of one run.

@@ -142,37 +142,7 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
 fn below(root: &Root, spec: &RunSpec, inputs: &mut Inputs, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
     // A pattern that is none is better known now.
     spec.health.rules()?;
-    let found = Found::find(root, spec, inputs, listener)?;
-    match spec.warm {
-        Warm::No => {}
-        // It is for a person to boot.
-        Warm::Yes | Warm::Fresh if spec.for_pasting => {}
-        Warm::Yes | Warm::Fresh => match found.restorable(root, spec, listener)? {
-            Ok(restore) => {
-                let inquest = found.inquest();
-                let Found { kernel, image, cache, .. } = found;
-                let machine = restore.base.machine.clone();
-                let way = Way::Restore(Box::new(restore));
-                return Ok(Prepared {
-                    machine,
-                    image,
-                    kernel: kernel.origin,
-                    way,
-                    inputs: Inputs::default(),
-                    inquest,
-                    cache,
-                });
-            }
-            Err(why) => listener.note(&format!("booting cold: {why}")),
-        },
-    }
-    let inquest = found.inquest();
-    let Made { initrd, transport } = initrd::make(spec, found.ground(root), found.transport, listener)?;
-    let Found { kernel, image, platform, cache, .. } = found;
-    let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?.st_size;
-    let machine = platform.machine(&spec.boot, u64::try_from(size).unwrap_or(0), transport)?;
-    let way = Way::Boot(initrd);
-    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), inquest, cache })
+    Found::find(root, spec, inputs, listener)?.prepared(root, spec, listener)
 }
 
 /// What a run is made from, whatever its command.
@@ -217,9 +187,36 @@ impl Found {
         Ok(Self { kernel, image, kind, platform, tables, transport, cache })
     }
 
-    /// What is told to those who find out why a guest of it hangs.
-    pub(super) fn inquest(&self) -> Inquest {
-        inquest(&self.image, self.kind)
+    /// Prepares a run of what this was found for: another command, with other files, in a guest of the same kind.
+    pub(super) fn prepared(
+        &self,
+        root: &Root,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> Result<Prepared, VmError> {
+        let of = |machine: Machine, way: Way| Prepared {
+            machine,
+            image: self.image.clone(),
+            kernel: self.kernel.origin.clone(),
+            way,
+            inputs: Inputs::default(),
+            inquest: inquest(&self.image, self.kind),
+            cache: self.cache.clone(),
+        };
+        match spec.warm {
+            Warm::No => {}
+            // It is for a person to boot.
+            Warm::Yes | Warm::Fresh if spec.for_pasting => {}
+            Warm::Yes | Warm::Fresh => match self.restorable(root, spec, listener)? {
+                Ok(restore) => return Ok(of(restore.base.machine.clone(), Way::Restore(Box::new(restore)))),
+                Err(why) => listener.note(&format!("booting cold: {why}")),
+            },
+        }
+        let Made { initrd, transport } = initrd::make(spec, self.ground(root), self.transport, listener)?;
+        let size = rustix::fs::fstat(&initrd).map_err(|errno| VmError::io("sizing", "the initrd")(errno.into()))?;
+        let size = u64::try_from(size.st_size).unwrap_or(0);
+        let machine = self.platform.clone().machine(&spec.boot, size, transport)?;
+        Ok(of(machine, Way::Boot(initrd)))
     }
 
     /// What images of it are made from.

@@ -22,6 +22,7 @@ mod hostile;
 mod interactive;
 mod killed;
 mod library;
+mod matrix;
 mod nested;
 mod plain;
 mod proof;

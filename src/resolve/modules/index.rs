@@ -3,9 +3,9 @@
 //! `modules.dep` is read whole (0.6 MB for a distribution); `modules.alias`, twice as long, only when a name is not a
 //! module's. Paths in `modules.dep` are relative to its directory, or absolute in old ones (modules.dep(5)).
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::{ModuleError, name};
 
@@ -22,7 +22,7 @@ pub struct Index {
     lines: HashMap<String, (usize, usize, usize)>,
     soft: HashMap<String, Soft>,
     weak: HashMap<String, Vec<String>>,
-    alias: OnceCell<String>,
+    alias: OnceLock<String>,
 }
 
 /// The soft dependencies of a module.
@@ -65,7 +65,7 @@ impl Index {
         let weak = parse_weakdep(&optional("modules.weakdep")?);
         let dep = super::read_text(&dep, TABLE_LIMIT)?;
         let lines = parse_dep(&dep);
-        Ok(Some(Self { tables: directory.to_owned(), dep, lines, soft, weak, alias: OnceCell::new() }))
+        Ok(Some(Self { tables: directory.to_owned(), dep, lines, soft, weak, alias: OnceLock::new() }))
     }
 
     /// Tables that were just made; `directory` has the `modules.alias` among them.
@@ -76,7 +76,7 @@ impl Index {
             lines: parse_dep(&tables.dep),
             soft: parse_softdep(&tables.softdep),
             weak: parse_weakdep(&tables.weakdep),
-            alias: OnceCell::from(tables.alias.clone()),
+            alias: OnceLock::from(tables.alias.clone()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Getting at a directory's tables: depmod's, or ours, made once and kept in the cache.
 
-use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::OnceLock;
 
 use super::builtin::Builtin;
 use super::depmod::Tables;
@@ -13,7 +13,7 @@ use crate::resolve::kernel::{Kernel, ModuleDir, ModuleLayout};
 
 /// The tables of one kernel's modules, read when first asked for, and then no more: a run asks several times.
 #[derive(Debug, Default)]
-pub struct ModuleTables(OnceCell<TablesRead>);
+pub struct ModuleTables(OnceLock<TablesRead>);
 
 /// What was read.
 #[derive(Debug)]

@@ -24,8 +24,8 @@ module_param(seconds, uint, 0600);
 MODULE_PARM_DESC(seconds, "how long to go on");
 
 static DECLARE_COMPLETION(never);
+static struct rcu_head head;
 
-/* By the TSC: clocks may stand still while interrupts are off. */
 static void spin_for(unsigned int wanted)
 {
 	u64 end = ktime_get_ns() + wanted * 1000000000ull;
@@ -43,6 +43,10 @@ static noinline void read_nowhere(void)
 {
 	/* Not canonical: a general protection fault. */
 	READ_ONCE(*(volatile int *)0x0123456789abcdefUL);
+}
+
+static void nothing(struct rcu_head *unused)
+{
 }
 
 static noinline void wait_for_ever(void)
@@ -77,8 +81,10 @@ static int misbehave(const char *how)
 		spin_for(seconds);
 		local_irq_restore(flags);
 	} else if (sysfs_streq(how, "rcu-stall")) {
+		/* A grace period begins on another CPU, and waits for this one. */
 		rcu_read_lock();
 		preempt_disable();
+		call_rcu(&head, nothing);
 		spin_for(seconds);
 		preempt_enable();
 		rcu_read_unlock();
@@ -123,6 +129,7 @@ static int __init misbehave_init(void)
 
 static void __exit misbehave_exit(void)
 {
+	rcu_barrier();
 }
 
 module_init(misbehave_init);

@@ -1,0 +1,17 @@
+//! Any report: it is read or refused, and what was read can be written in every format and be read again.
+
+#![no_main]
+
+use bootling::matrix::report::{Format, jsonl};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(report) = jsonl::read(bytes) else { return };
+    for format in Format::ALL {
+        let mut text = Vec::new();
+        format.write(&report, &mut text).expect("memory");
+        if format == Format::JsonLines {
+            assert_eq!(jsonl::read(text.as_slice()).expect("our own").cells.len(), report.cells.len());
+        }
+    }
+});

@@ -1,0 +1,187 @@
+//! What people see while a matrix runs: on a terminal what runs just now and how much is left, elsewhere a line for each
+//! result. All of it on standard error.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{TestArgs, show};
+use crate::cli::output;
+use crate::matrix::plan::Plan;
+use crate::matrix::repeat;
+use crate::matrix::report::{CellReport, Report, Status};
+use crate::matrix::run::Happened;
+
+/// How often times on the terminal are brought up to date.
+const TICK: Duration = Duration::from_millis(250);
+/// Lines on a terminal for what runs just now.
+const RUNNING: usize = 8;
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Volume {
+    Quiet,
+    Usual,
+    Verbose,
+}
+
+/// Tells people.
+pub struct Progress<'a> {
+    plan: &'a Plan,
+    volume: Volume,
+    /// On a terminal.
+    bar: Option<ProgressBar>,
+    began: Instant,
+    running: BTreeMap<String, Instant>,
+    done: usize,
+    bad: usize,
+    flaky: usize,
+}
+
+impl<'a> Progress<'a> {
+    /// For this plan.
+    pub fn new(args: &TestArgs, plan: &'a Plan) -> Self {
+        let volume = match (args.quiet, args.verbose) {
+            (true, _) => Volume::Quiet,
+            (_, true) => Volume::Verbose,
+            (false, false) => Volume::Usual,
+        };
+        let bar = (volume != Volume::Quiet && io::stderr().is_terminal()).then(bar);
+        let (running, began) = (BTreeMap::new(), Instant::now());
+        Self { plan, volume, bar, began, running, done: 0, bad: 0, flaky: 0 }
+    }
+
+    /// Tells what happens.
+    pub fn tell(&mut self, happened: &Happened<'_>) {
+        match happened {
+            Happened::Preparing { names: (kernel, machine) } => self.begins(&preparing(kernel, machine)),
+            Happened::Prepared { names: (kernel, machine), note, cause, lost } => {
+                self.running.remove(&preparing(kernel, machine));
+                if let Some(note) = note {
+                    self.print(&format!("bootling: {kernel} on {machine}: booting cold: {note}\n"));
+                }
+                if let Some(cause) = cause {
+                    self.lost(kernel, machine, cause, lost);
+                }
+                self.show();
+            }
+            Happened::Began { id } => self.begins(id),
+            Happened::Ended { report, cell } => self.ended(report, *cell),
+            Happened::Note(note) => {
+                if self.volume == Volume::Verbose {
+                    self.print(&format!("bootling: {note}\n"));
+                }
+            }
+        }
+    }
+
+    /// Tells the sum.
+    pub fn end(&mut self, report: &Report) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let slowest = if self.volume == Volume::Quiet { None } else { show::slowest(report) };
+        output::to_stderr(&format!("{}{}", show::summary(report), slowest.unwrap_or_default()));
+    }
+
+    fn begins(&mut self, what: &str) {
+        if self.bar.is_some() {
+            self.running.insert(what.to_owned(), Instant::now());
+            self.show();
+        }
+    }
+
+    fn ended(&mut self, report: &CellReport, cell: usize) {
+        self.running.remove(&report.id);
+        self.count(report);
+        let is_told = match (report.status, self.volume) {
+            (Status::Passed, Volume::Quiet) => false,
+            (Status::Passed, Volume::Usual) => self.bar.is_none(),
+            (Status::Passed, Volume::Verbose) => true,
+            (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
+        };
+        if is_told {
+            let mut text = show::line(report, self.volume == Volume::Verbose);
+            if !report.status.is_good() {
+                text.push_str(&show::details(report, &repeat::by_run(self.plan, &self.plan.cells[cell])));
+            }
+            self.print(&text);
+        }
+        self.show();
+    }
+
+    /// Cells that nothing can be run for: the cause stands for all of them.
+    fn lost(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
+        lost.iter().for_each(|report| self.count(report));
+        let mut text = String::new();
+        match lost {
+            [] => {}
+            [one] => text.push_str(&show::line(one, false)),
+            [first, ..] => {
+                let what = format!("all {} cells of {kernel} on {machine}", lost.len());
+                text.push_str(&show::line(
+                    &CellReport { id: what, cause: Some(cause.to_owned()), ..first.clone() },
+                    false,
+                ));
+            }
+        }
+        self.print(&text);
+    }
+
+    fn count(&mut self, report: &CellReport) {
+        self.done += 1;
+        match report.status {
+            Status::Passed => {}
+            Status::Flaky => self.flaky += 1,
+            Status::Failed | Status::Error | Status::NotRun => self.bad += 1,
+        }
+    }
+
+    fn print(&self, text: &str) {
+        match &self.bar {
+            None => output::to_stderr(text),
+            Some(bar) => bar.suspend(|| output::to_stderr(text)),
+        }
+    }
+
+    /// Brings the terminal up to date.
+    fn show(&self) {
+        let Some(bar) = &self.bar else { return };
+        let (total, flaky) =
+            (self.plan.cells.len(), if self.flaky > 0 { format!(", {} flaky", self.flaky) } else { String::new() });
+        let mut text = format!("{}/{total} done, {} failed{flaky}{}", self.done, self.bad, self.left());
+        for (what, _) in self.running.iter().take(RUNNING) {
+            text.push_str("\n  ");
+            text.push_str(what);
+        }
+        if self.running.len() > RUNNING {
+            text.push_str(&format!("\n  and {} more", self.running.len() - RUNNING));
+        }
+        bar.set_message(text);
+    }
+
+    /// The time that is left, if all goes on as it did.
+    fn left(&self) -> String {
+        let left = self.plan.cells.len().saturating_sub(self.done);
+        if self.done == 0 || left == 0 {
+            return String::new();
+        }
+        let each = self.began.elapsed().as_secs_f64() / self.done as f64;
+        format!(", {} left", show::seconds(each * left as f64))
+    }
+}
+
+fn preparing(kernel: &str, machine: &str) -> String {
+    format!("preparing {kernel} on {machine}")
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}

@@ -1,0 +1,168 @@
+//! What people are told of cells: a line each, and all that helps where one has failed. Pure: gives text.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::matrix::report::{Attempt, CellReport, Report, Status};
+
+/// Lines of the console, and of each stream, below a cell that failed.
+const TAIL: usize = 20;
+/// Lines of a finding of the kernel's health.
+const FINDING: usize = 12;
+/// Cells that are called slowest.
+const SLOWEST: usize = 3;
+
+/// A status in a word, with its colour.
+fn label(status: Status) -> (&'static str, Style) {
+    let colour = |colour: AnsiColor| colour.on_default().bold();
+    match status {
+        Status::Passed => ("PASS", colour(AnsiColor::Green)),
+        Status::Flaky => ("FLAKY", colour(AnsiColor::Yellow)),
+        Status::Failed => ("FAIL", colour(AnsiColor::Red)),
+        Status::Error => ("ERROR", colour(AnsiColor::Red)),
+        Status::NotRun => ("SKIP", Style::new().dimmed()),
+    }
+}
+
+/// A cell in a line.
+pub fn line(report: &CellReport, verbose: bool) -> String {
+    let (word, style) = label(report.status);
+    let mut line = format!("{style}{word:5}{style:#} {}", safe(&report.id));
+    if let Some(last) = report.attempts.last() {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "  {}", seconds(last.times.total));
+        if verbose {
+            let times = last.times;
+            let command = times.command.map_or_else(|| "-".to_owned(), seconds);
+            let (prepared, verdict) = (seconds(times.prepared), seconds(times.verdict));
+            let _ = write!(line, "  (prepared {prepared}, command after {command}, verdict after {verdict})");
+        }
+    }
+    let tries = report.attempts.len();
+    match (&report.cause, report.status) {
+        (_, Status::Flaky) => {
+            let first = report.attempts.first().and_then(|attempt| attempt.cause.as_deref()).unwrap_or_default();
+            let _ = write!(line, "  try {tries} passed; before: {}", safe(first));
+        }
+        (Some(cause), _) => {
+            let _ = write!(line, "  {}", safe(cause));
+            if tries > 1 {
+                let _ = write!(line, " ({tries} tries)");
+            }
+        }
+        (None, _) => {}
+    }
+    line.push('\n');
+    line
+}
+
+/// What helps to understand a cell that has failed; `run` repeats it without the manifest.
+pub fn details(report: &CellReport, run: &str) -> String {
+    let mut text = String::new();
+    if let Some(last) = report.attempts.last() {
+        text.push_str(&of_attempt(last));
+    }
+    let _ = writeln!(text, "      repeat: {}", safe(&report.repeat));
+    let _ = writeln!(text, "      or:     {}", safe(run));
+    text
+}
+
+fn of_attempt(attempt: &Attempt) -> String {
+    let mut text = String::new();
+    for finding in &attempt.health {
+        let _ = writeln!(text, "      kernel: {}", safe(&finding.title));
+        let lines: Vec<&str> = finding.lines.iter().map(String::as_str).collect();
+        block(&mut text, &lines[..lines.len().min(FINDING)]);
+    }
+    if let Some(hang) = &attempt.hang {
+        hang.summary.iter().for_each(|line| {
+            let _ = writeln!(text, "      hang: {}", safe(line));
+        });
+    }
+    let streams = [("standard output", &attempt.stdout), ("standard error", &attempt.stderr)];
+    for (name, stream) in streams {
+        let lines: Vec<&str> = stream.lines().collect();
+        if !lines.is_empty() {
+            let _ = writeln!(text, "      {name}:");
+            block(&mut text, &lines[lines.len().saturating_sub(TAIL)..]);
+        }
+    }
+    let console: Vec<&str> = attempt.console.iter().map(String::as_str).collect();
+    // A command that ran to its end has said what there is to say.
+    let has_ended = attempt.outcome.as_deref().is_some_and(|outcome| matches!(outcome, "exited" | "not-executed"));
+    if !console.is_empty() && !has_ended {
+        let _ = writeln!(text, "      console:");
+        block(&mut text, &console[console.len().saturating_sub(TAIL)..]);
+    }
+    for note in &attempt.notes {
+        let _ = writeln!(text, "      note: {}", safe(note));
+    }
+    text
+}
+
+fn block(text: &mut String, lines: &[&str]) {
+    for line in lines {
+        let _ = writeln!(text, "      | {}", safe(line));
+    }
+}
+
+/// The sum of it all.
+pub fn summary(report: &Report) -> String {
+    let count = |status: Status| report.cells.iter().filter(|cell| cell.status == status).count();
+    let counted = [
+        (Status::Passed, "passed"),
+        (Status::Flaky, "flaky"),
+        (Status::Failed, "failed"),
+        (Status::Error, "could not be tested"),
+        (Status::NotRun, "not run"),
+    ];
+    let parts = counted.into_iter().filter_map(|(status, words)| {
+        let style = label(status).1;
+        let number = count(status);
+        (number > 0).then(|| format!("{style}{number} {words}{style:#}"))
+    });
+    let parts: Vec<String> = parts.collect();
+    let cells = if report.cells.len() == 1 { "1 cell".to_owned() } else { format!("{} cells", report.cells.len()) };
+    let shard = report.header.shard.map(|shard| format!(" of shard {}/{}", shard.index, shard.total));
+    let mut text = String::new();
+    if let Some(why) = &report.header.ended_early {
+        let _ = writeln!(text, "bootling: ended early: {}", safe(why));
+    }
+    let (shard, time) = (shard.unwrap_or_default(), seconds(report.header.duration_s));
+    let _ = writeln!(text, "bootling: {cells}{shard} in {time}: {}", parts.join(", "));
+    text
+}
+
+/// The cells that took longest.
+pub fn slowest(report: &Report) -> Option<String> {
+    let total = |cell: &CellReport| cell.attempts.iter().map(|attempt| attempt.times.total).sum::<f64>();
+    let mut cells: Vec<(f64, &CellReport)> =
+        report.cells.iter().filter(|cell| !cell.attempts.is_empty()).map(|cell| (total(cell), cell)).collect();
+    if cells.len() <= SLOWEST {
+        return None;
+    }
+    cells.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let named: Vec<String> =
+        cells.iter().take(SLOWEST).map(|(time, cell)| format!("{} {}", safe(&cell.id), seconds(*time))).collect();
+    Some(format!("bootling: slowest: {}\n", named.join(", ")))
+}
+
+/// A time for people.
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        short if short < 10.0 => format!("{short:.2}s"),
+        middle if middle < 100.0 => format!("{middle:.1}s"),
+        long => format!("{}m{:02}s", long as u64 / 60, long as u64 % 60),
+    }
+}
+
+/// What guests say, without what terminals obey. Backslashes stay: shell lines have them.
+fn safe(text: &str) -> String {
+    let printable = |letter: char| match letter {
+        '\t' => ' ',
+        control if control.is_control() => '\u{FFFD}',
+        printable => printable,
+    };
+    text.chars().map(printable).collect()
+}

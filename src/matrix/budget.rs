@@ -1,0 +1,108 @@
+//! How much memory guests may take together, so that a host is never swapped to death.
+//!
+//! What Linux says is available (`/proc/meminfo`, proc(5)), or less where a control group allows less
+//! (`Documentation/admin-guide/cgroup-v2.rst`, and `memory.limit_in_bytes` of version 1): three quarters of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What QEMU takes beside the guest's memory, MiB: some 60 by itself, and translated code.
+const QEMU_MIB: u64 = 128;
+/// What guests may take where nobody can tell what there is, MiB.
+const UNKNOWN_MIB: u64 = 2048;
+
+/// What a guest of so much memory may take once it has booted, and touched all of it.
+pub const fn cold_mib(memory_mib: u64) -> u64 {
+    memory_mib + QEMU_MIB
+}
+
+/// What a restored guest of so much memory may take: it shares what it does not write with all others of its snapshot.
+/// `true` takes some 60 MiB; half of the memory is for tests that do something.
+pub const fn warm_mib(memory_mib: u64) -> u64 {
+    memory_mib / 2 + QEMU_MIB
+}
+
+/// Memory for guests, MiB: three quarters of what is there now.
+pub fn memory_mib() -> u64 {
+    let read = |path: &Path| fs::read_to_string(path).ok();
+    let free = read(Path::new("/proc/meminfo")).and_then(|text| available(&text));
+    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let allowed = directories(&groups).iter().filter_map(|directory| left(|name| read(&directory.join(name)))).min();
+    let bytes = match (free, allowed) {
+        (Some(free), Some(allowed)) => free.min(allowed),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return UNKNOWN_MIB,
+    };
+    (bytes / 4 * 3) >> 20
+}
+
+/// `MemAvailable`, bytes.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Directories of our control groups that may limit memory, from `/proc/self/cgroup`: ours and all above it.
+fn directories(groups: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let top = match controllers {
+            "" => "/sys/fs/cgroup",
+            controllers if controllers.split(',').any(|name| name == "memory") => "/sys/fs/cgroup/memory",
+            _ => continue,
+        };
+        let inside = Path::new(path.trim_start_matches('/'));
+        found.extend(inside.ancestors().map(|inside| Path::new(top).join(inside)));
+    }
+    found
+}
+
+/// What is left of a control group's memory, bytes; `None`: it has no limit. Files that can be given up count as free.
+fn left(read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let number = |name: &str| read(name).and_then(|text| text.trim().parse::<u64>().ok());
+    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
+    // Version 1 says "no limit" by a number that no machine has.
+    if limit >= 1 << 60 {
+        return None;
+    }
+    let used = number("memory.current").or_else(|| number("memory.usage_in_bytes")).unwrap_or(0);
+    let files = read("memory.stat").unwrap_or_default();
+    let files = files.lines().find_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        if matches!(name, "inactive_file" | "total_inactive_file") { value.parse::<u64>().ok() } else { None }
+    });
+    Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{available, directories, left, memory_mib};
+    use std::path::Path;
+
+    #[test]
+    fn what_is_available_is_what_the_kernel_says_or_less_where_a_group_is_limited() {
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
+        let two = |name: &str| match name {
+            "memory.max" => Some("1000\n".to_owned()),
+            "memory.current" => Some("700\n".to_owned()),
+            "memory.stat" => Some("anon 1\ninactive_file 200\n".to_owned()),
+            _ => None,
+        };
+        assert_eq!(left(two), Some(500));
+        assert_eq!(left(|name| (name == "memory.max").then(|| "max\n".to_owned())), None);
+        assert_eq!(left(|name| (name == "memory.limit_in_bytes").then(|| "9223372036854771712".to_owned())), None);
+        assert!(memory_mib() > 0);
+    }
+
+    #[test]
+    fn groups_of_both_versions_are_found_with_all_above_them() {
+        let text = "5:cpu:/x\n4:memory,foo:/docker/1\n0::/user.slice\nnonsense\n";
+        let found = directories(text);
+        let expected = ["memory/docker/1", "memory/docker", "memory", "user.slice", ""];
+        assert_eq!(found, expected.map(|path| Path::new("/sys/fs/cgroup").join(path)));
+    }
+}

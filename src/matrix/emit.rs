@@ -1,0 +1,117 @@
+//! Job files that run a matrix in shards, and join what they wrote. Text in, text out.
+//!
+//! The files say their shards by themselves where they can: a task that is submitted once more alone is still the same one.
+
+/// Who runs the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// GitHub Actions: a workflow.
+    Github,
+    /// GitLab: jobs to include.
+    Gitlab,
+    /// Slurm: a script for `sbatch`.
+    Slurm,
+    /// Kubernetes: an indexed job.
+    Kubernetes,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// What it is called.
+    pub name: String,
+    /// A shell line, of one line: `bootling test`, and what else was typed to choose cells.
+    pub command: String,
+    /// In how many parts.
+    pub shards: u32,
+}
+
+/// The longest name that Kubernetes takes, so that its pods' names fit into a host's.
+const NAME: usize = 52;
+
+/// Writes a job file.
+pub fn emit(system: System, job: &Job) -> String {
+    let template = match system {
+        System::Github => include_str!("../../assets/jobs/github.yml"),
+        System::Gitlab => include_str!("../../assets/jobs/gitlab.yml"),
+        System::Slurm => include_str!("../../assets/jobs/slurm.sh"),
+        System::Kubernetes => include_str!("../../assets/jobs/kubernetes.yml"),
+    };
+    let slug = slug(&job.name);
+    let name = match system {
+        // A string of JSON is one of YAML.
+        System::Github | System::Gitlab => serde_json::Value::from(job.name.as_str()).to_string(),
+        System::Slurm | System::Kubernetes => slug.clone(),
+    };
+    let numbers: Vec<_> = (1..=job.shards).map(|number| number.to_string()).collect();
+    let (shards, list) = (job.shards.to_string(), numbers.join(", "));
+    let value = |key: &str| match key {
+        "SHARDS" => Some(shards.as_str()),
+        "LIST" => Some(list.as_str()),
+        "SLUG" => Some(slug.as_str()),
+        "NAME" => Some(name.as_str()),
+        "COMMAND" => Some(job.command.as_str()),
+        _ => None,
+    };
+    // In one pass: what a value says is not looked at again.
+    let mut text = String::new();
+    let mut is_open = false;
+    for piece in template.split('@') {
+        match value(piece) {
+            Some(value) => {
+                text.push_str(value);
+                is_open = false;
+            }
+            None => {
+                text.extend([if is_open { "@" } else { "" }, piece]);
+                is_open = true;
+            }
+        }
+    }
+    text
+}
+
+/// A name as Kubernetes takes it (RFC 1123): small letters, digits and dashes.
+fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for letter in name.chars().map(|letter| letter.to_ascii_lowercase()) {
+        if letter.is_ascii_alphanumeric() {
+            slug.push(letter);
+        } else if !slug.ends_with('-') && !slug.is_empty() {
+            slug.push('-');
+        }
+    }
+    slug.truncate(NAME);
+    let slug = slug.trim_matches('-');
+    if slug.is_empty() { "bootling".to_owned() } else { slug.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Job, System, emit, slug};
+    use expect_test::expect_file;
+
+    fn text(system: System) -> String {
+        let job = Job {
+            name: "smoke: \"all\" @COMMAND@".to_owned(),
+            command: "bootling test 'my tests.toml' --tag smoke".to_owned(),
+            shards: 4,
+        };
+        emit(system, &job)
+    }
+
+    #[test]
+    fn each_system_gets_its_own_file() {
+        expect_file!["golden/github.yml"].assert_eq(&text(System::Github));
+        expect_file!["golden/gitlab.yml"].assert_eq(&text(System::Gitlab));
+        expect_file!["golden/slurm.sh"].assert_eq(&text(System::Slurm));
+        expect_file!["golden/kubernetes.yml"].assert_eq(&text(System::Kubernetes));
+    }
+
+    #[test]
+    fn names_are_made_fit_for_kubernetes() {
+        assert_eq!(slug("Smoke: all_of it!"), "smoke-all-of-it");
+        assert_eq!(slug("\u{e4}//"), "bootling");
+        assert_eq!(slug(&format!("{} b", "a".repeat(51))), "a".repeat(51));
+    }
+}

@@ -1,0 +1,363 @@
+//! Whether an attempt passed: its end, its output, its console, its kernel's health, its parts. Pure.
+
+use regex::Regex;
+
+use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use crate::health::{Finding, Rules};
+use crate::spec::test::{Ending, Patterns, Test};
+use crate::verdict::{Outcome, code, signal_name};
+use crate::vm::{Output, VmError};
+
+/// Console lines that a report keeps.
+const CONSOLE: usize = 60;
+/// Longest line in a cause, characters.
+const QUOTED: usize = 160;
+
+/// What a test wants, ready to be looked for.
+#[derive(Debug)]
+pub struct Judge {
+    ending: Ending,
+    stdout: Compiled,
+    console: Compiled,
+    /// `None`: a pattern is none, which the manifest's reader has refused.
+    health: Option<Rules>,
+}
+
+/// Patterns, and the words they were typed in.
+#[derive(Debug)]
+struct Compiled {
+    expect: Vec<Regex>,
+    reject: Vec<Regex>,
+}
+
+/// Expressions that were found to be some when the manifest was read.
+fn compiled(patterns: &[String]) -> Vec<Regex> {
+    patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+}
+
+impl Judge {
+    /// For one test.
+    pub fn new(test: &Test) -> Self {
+        let both =
+            |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
+        Self {
+            ending: test.ending.clone(),
+            stdout: both(&test.stdout),
+            console: both(&test.console),
+            health: test.health.rules().ok(),
+        }
+    }
+
+    /// Judges an attempt; `console` is all that the console said, where the test looks at it, and `parts` what its output
+    /// said of itself.
+    pub fn attempt(&self, output: &Output, boot: Boot, console: Option<&str>, parts: Vec<Part>) -> Attempt {
+        let mut attempt = told(output, boot);
+        attempt.cause = self.cause(output, console, &parts);
+        attempt.passed = attempt.cause.is_none();
+        attempt.parts = parts;
+        if !attempt.passed && output.success() && self.ill(&output.health).is_some() {
+            attempt.exit_code = code::UNHEALTHY;
+        }
+        attempt
+    }
+
+    /// The first thing that is not as it should be, in one sentence.
+    fn cause(&self, output: &Output, console: Option<&str>, parts: &[Part]) -> Option<String> {
+        self.ending(&output.outcome)
+            .or_else(|| failed_parts(parts))
+            .or_else(|| self.stdout.cause("its standard output", &output.text()))
+            .or_else(|| console.and_then(|console| self.console.cause("the console", console)))
+            .or_else(|| self.ill(&output.health))
+            .or_else(|| match &output.outcome {
+                // Whoever reads the log on the way has judged it by the same rule.
+                Outcome::Unhealthy { .. } if self.wants("unhealthy") => None,
+                Outcome::Unhealthy { what } => Some(format!("the kernel is not well: {what}")),
+                _ => None,
+            })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        matches!(&self.ending, Ending::Outcome(wanted) if wanted == name)
+    }
+
+    /// What is wrong with its end.
+    fn ending(&self, outcome: &Outcome) -> Option<String> {
+        let is_wanted = match (&self.ending, outcome) {
+            (Ending::Status(wanted), Outcome::Exited { status }) => wanted == status,
+            // The command passed.
+            (Ending::Status(wanted), Outcome::Unhealthy { .. }) => *wanted == 0,
+            (Ending::Signal(wanted), Outcome::Signaled { signal, .. }) => wanted == signal,
+            (Ending::Outcome(wanted), outcome) => wanted == outcome.name(),
+            (Ending::Status(_) | Ending::Signal(_), _) => false,
+        };
+        if is_wanted {
+            return None;
+        }
+        let came = match outcome {
+            Outcome::Exited { status } => format!("exited with status {status}"),
+            other => other.sentence().unwrap_or_else(|| other.name().to_owned()),
+        };
+        let wanted = match &self.ending {
+            Ending::Status(0) if !matches!(outcome, Outcome::Exited { .. }) => return Some(came),
+            Ending::Status(status) => format!("status {status}"),
+            Ending::Signal(signal) => signal_name(i32::from(*signal)),
+            Ending::Outcome(name) => name.clone(),
+        };
+        Some(format!("{came}; expected: {wanted}"))
+    }
+
+    /// What counts of a kernel's findings, in one sentence.
+    fn ill(&self, findings: &[Finding]) -> Option<String> {
+        let rules = self.health.as_ref()?;
+        let counted: Vec<&Finding> = findings.iter().filter(|finding| rules.fails(finding)).collect();
+        let worst = counted.iter().min_by_key(|finding| finding.kind)?;
+        let more = match counted.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("the kernel is not well: {}{more}", short(&worst.title)))
+    }
+}
+
+impl Compiled {
+    fn cause(&self, place: &str, text: &str) -> Option<String> {
+        let finds = |wanted: &Regex| text.lines().find(|line| wanted.is_match(line));
+        if let Some(missing) = self.expect.iter().find(|wanted| finds(wanted).is_none()) {
+            return Some(format!("no line of {place} matches {:?}", missing.as_str()));
+        }
+        self.reject.iter().find_map(|unwanted| {
+            finds(unwanted).map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), short(line)))
+        })
+    }
+}
+
+/// Parts that make a test fail.
+fn failed_parts(parts: &[Part]) -> Option<String> {
+    let is_bad = |part: &&Part| match part.result {
+        PartResult::Failed | PartResult::Missing => true,
+        PartResult::Passed | PartResult::Skipped | PartResult::Todo => false,
+    };
+    let bad: Vec<&Part> = parts.iter().filter(is_bad).collect();
+    let first = bad.first()?;
+    let more = if bad.len() > 1 { ", ..." } else { "" };
+    Some(format!("{} of its {} parts failed: {}{more}", bad.len(), parts.len(), short(&first.name)))
+}
+
+/// An attempt that nobody has judged yet.
+fn told(output: &Output, boot: Boot) -> Attempt {
+    let seconds = |time: std::time::Duration| time.as_secs_f64();
+    Attempt {
+        outcome: Some(output.outcome.name().to_owned()),
+        exit_code: output.outcome.exit_code(),
+        boot,
+        times: Times {
+            hello: if boot == Boot::Shared { None } else { output.hello.map(seconds) },
+            command: output.started.map(seconds),
+            verdict: seconds(output.duration),
+            ..Times::default()
+        },
+        max_rss_kib: output.usage.map(|usage| usage.max_rss_kib),
+        health: output.health.clone(),
+        hang: output.hang.clone(),
+        stdout: tail(&output.stdout),
+        stderr: tail(&output.stderr),
+        console: output.console[output.console.len().saturating_sub(CONSOLE)..].to_vec(),
+        notes: output.notes.clone(),
+        ..Attempt::default()
+    }
+}
+
+/// An attempt that came to nothing.
+pub fn not_tested(error: &VmError) -> Attempt {
+    let mut cause = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !cause.ends_with(&text) {
+            cause.push_str(": ");
+            cause.push_str(&text);
+        }
+        source = error.source();
+    }
+    let (outcome, exit_code, console) = match error {
+        VmError::NotBooted { outcome, console } => {
+            (Some(outcome.name().to_owned()), outcome.exit_code(), console.clone())
+        }
+        _ => (None, code::COULD_NOT_TEST, Vec::new()),
+    };
+    Attempt { cause: Some(cause), outcome, exit_code, console, ..Attempt::default() }
+}
+
+/// Whether a guest that has run this may run another test: it is there, and its kernel is well.
+pub fn may_go_on(output: &Output) -> bool {
+    let lives = match output.outcome {
+        Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } | Outcome::Unhealthy { .. } => {
+            true
+        }
+        Outcome::Expected { .. }
+        | Outcome::Rejected { .. }
+        | Outcome::PoweredOff
+        | Outcome::Panic { .. }
+        | Outcome::Reset
+        | Outcome::WentAway { .. }
+        | Outcome::Watchdog { .. }
+        | Outcome::QemuDied { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Interrupted { .. }
+        | Outcome::OutputClosed
+        | Outcome::CouldNotTest { .. } => false,
+    };
+    lives && !output.health.iter().any(|finding| finding.kind.is_failure())
+}
+
+/// The end of a stream as text.
+fn tail(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TEXT)..]).into_owned();
+    let from = (text.len().saturating_sub(TEXT)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[from..].to_owned()
+}
+
+/// A line that fits into a sentence.
+fn short(line: &str) -> String {
+    let line = line.trim();
+    let printable = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    let cut: String = printable.take(QUOTED).collect();
+    if line.chars().count() > QUOTED { format!("{cut}...") } else { cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Judge, may_go_on, tail};
+    use crate::health::{Finding, Kind};
+    use crate::matrix::plan::tests::spec;
+    use crate::matrix::report::{Attempt, Boot, Part, PartResult, TEXT};
+    use crate::spec::test::OUTCOMES;
+    use crate::verdict::Outcome;
+    use crate::vm::Output;
+    use std::time::Duration;
+
+    fn output(outcome: Outcome, stdout: &str) -> Output {
+        Output {
+            outcome,
+            stdout: stdout.as_bytes().to_vec(),
+            stderr: Vec::new(),
+            cut: false,
+            usage: None,
+            taint: None,
+            console: Vec::new(),
+            notes: Vec::new(),
+            release: None,
+            age: None,
+            health: Vec::new(),
+            hang: None,
+            hello: None,
+            started: None,
+            duration: Duration::ZERO,
+        }
+    }
+
+    fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
+        let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
+        Judge::new(&spec.tests[0]).attempt(output, Boot::Warm, console, parts)
+    }
+
+    fn cause(keys: &str, output: &Output) -> String {
+        judged(keys, output, None, Vec::new()).cause.unwrap_or_else(|| "passed".to_owned())
+    }
+
+    fn finding(kind: Kind, title: &str) -> Finding {
+        Finding { kind, title: title.to_owned(), lines: vec![format!("{title} here")], at: None }
+    }
+
+    #[test]
+    fn ends_are_as_expected_or_told_in_one_sentence() {
+        let exited = |status| output(Outcome::Exited { status }, "");
+        let panicked = output(Outcome::Panic { line: "Kernel panic - not syncing: x".to_owned() }, "");
+        let killed = output(Outcome::Signaled { signal: 11, core: false }, "");
+        let cases = [
+            ("", &exited(0), "passed"),
+            ("", &exited(3), "exited with status 3; expected: status 0"),
+            ("status = 3", &exited(3), "passed"),
+            ("status = 3", &exited(0), "exited with status 0; expected: status 3"),
+            ("", &killed, "the guest's command was killed by signal 11 (SIGSEGV)"),
+            ("signal = 'SEGV'", &killed, "passed"),
+            ("signal = 'KILL'", &killed, "the guest's command was killed by signal 11 (SIGSEGV); expected: SIGKILL"),
+            ("", &panicked, "the guest's kernel panicked: Kernel panic - not syncing: x"),
+            ("outcome = 'panic'", &panicked, "passed"),
+            ("outcome = 'panic'", &exited(0), "exited with status 0; expected: panic"),
+        ];
+        for (keys, output, expected) in cases {
+            assert_eq!(cause(keys, output), expected, "{keys} {:?}", output.outcome);
+        }
+    }
+
+    #[test]
+    fn output_and_console_are_searched_line_by_line() {
+        let said = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
+        assert_eq!(cause("expect = ['^one$', '^two$']", &said), "passed");
+        assert_eq!(cause("expect = 'three'", &said), "no line of its standard output matches \"three\"");
+        assert_eq!(cause("reject = 't.o'", &said), "a line of its standard output matches \"t.o\": two");
+        let console = |keys: &str| judged(keys, &said, Some("[ 1.0] Linux\n"), Vec::new()).cause;
+        assert_eq!(console("expect-console = 'Linux'"), None);
+        assert_eq!(console("expect-console = 'BSD'").as_deref(), Some("no line of the console matches \"BSD\""));
+        assert_eq!(
+            console("reject-console = 'L'").as_deref(),
+            Some("a line of the console matches \"L\": [ 1.0] Linux")
+        );
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_well_fails_what_passed_unless_that_is_allowed() {
+        let mut ill = output(Outcome::Exited { status: 0 }, "");
+        ill.health = vec![finding(Kind::Warning, "WARNING: a"), finding(Kind::Oops, "Oops: b")];
+        let attempt = judged("", &ill, None, Vec::new());
+        assert_eq!(attempt.cause.as_deref(), Some("the kernel is not well: Oops: b (and 1 more)"));
+        assert_eq!((attempt.exit_code, attempt.health.len()), (121, 2));
+        assert_eq!(cause("health-allow = 'b here'", &ill), "the kernel is not well: WARNING: a");
+        assert_eq!(cause("health = 'warn'", &ill), "passed");
+        assert!(!may_go_on(&ill));
+        ill.health = vec![finding(Kind::Leaked, "sleep")];
+        assert!(may_go_on(&ill));
+        // What is wrong with the command is said first.
+        ill.outcome = Outcome::Exited { status: 1 };
+        assert_eq!(cause("", &ill), "exited with status 1; expected: status 0");
+    }
+
+    #[test]
+    fn parts_that_fail_or_never_come_fail_the_test() {
+        let part = |name: &str, result| Part { name: name.to_owned(), result, detail: String::new() };
+        let good = vec![part("a", PartResult::Passed), part("b", PartResult::Skipped), part("c", PartResult::Todo)];
+        let passed = output(Outcome::Exited { status: 0 }, "");
+        assert!(judged("", &passed, None, good.clone()).passed);
+        let bad = [good, vec![part("d", PartResult::Failed), part("e", PartResult::Missing)]].concat();
+        let cause = judged("", &passed, None, bad).cause;
+        assert_eq!(cause.as_deref(), Some("2 of its 5 parts failed: d, ..."));
+    }
+
+    #[test]
+    fn streams_are_cut_at_their_beginning_and_stay_text() {
+        assert_eq!(tail(b"short"), "short");
+        let long = "ü".repeat(TEXT);
+        let kept = tail(long.as_bytes());
+        assert!(kept.len() <= TEXT && kept.ends_with('ü'), "{}", kept.len());
+        assert!(tail(&vec![0xff; TEXT * 2]).len() <= TEXT);
+    }
+
+    #[test]
+    fn outcomes_of_manifests_are_names_of_verdicts() {
+        let known = [
+            Outcome::Panic { line: String::new() },
+            Outcome::Reset,
+            Outcome::WentAway { how: "x" },
+            Outcome::Watchdog { action: String::new() },
+            Outcome::PoweredOff,
+            Outcome::Unhealthy { what: String::new() },
+            Outcome::QemuDied { exit: crate::boot::transcript::QemuExit::Status(1) },
+            Outcome::NotExecuted { status: 127, command: String::new(), errno: 2 },
+            Outcome::TimedOut { limit: crate::boot::transcript::Limit::Total, after: Duration::ZERO },
+        ];
+        for name in OUTCOMES {
+            assert!(known.iter().any(|outcome| outcome.name() == name), "{name}");
+        }
+    }
+}

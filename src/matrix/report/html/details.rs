@@ -1,0 +1,306 @@
+//! What the page tells of a cell when it is opened.
+
+use serde::Serialize;
+
+use super::{part_symbol, seconds, shortened, symbol};
+use crate::matrix::report::{Attempt, Boot, CellReport, Part, PartResult, Report, Status, one_line, plain};
+
+/// Bytes that the texts of all cells may take together.
+const TEXTS: usize = 2 << 20;
+/// Bytes that the texts of one cell may take, at most and at least.
+const MOST: usize = 96 << 10;
+const LEAST: usize = 160;
+/// What the page's own words around a text take.
+const AROUND: usize = 80;
+/// Where there is less room for a cell, only its last try is told.
+const SMALL: usize = 2 << 10;
+/// A matrix with more cells tells of those that passed in one line.
+pub const LARGE: usize = 400;
+/// Parts that are listed of a try.
+const PARTS: usize = 300;
+
+/// How much room is left.
+#[derive(Debug)]
+pub struct Budget {
+    /// For the texts of each cell that has some.
+    each: usize,
+    /// Whether a cell that passed has more than a line.
+    tells_passed: bool,
+    /// For the texts of the cell at hand.
+    left: usize,
+    /// Whether anything had to be cut.
+    pub shortened: bool,
+}
+
+/// A cell.
+#[derive(Debug, Serialize)]
+pub struct Detail {
+    id: String,
+    status: &'static str,
+    symbol: &'static str,
+    tags: Vec<String>,
+    cause: Option<String>,
+    repeat: Option<String>,
+    tries: Vec<Try>,
+}
+
+/// A try.
+#[derive(Debug, Serialize)]
+struct Try {
+    heading: Option<String>,
+    cause: Option<String>,
+    facts: String,
+    bars: Vec<Bar>,
+    blocks: Vec<Block>,
+    parts: Vec<PartRow>,
+    parts_bad: bool,
+    parts_summary: String,
+    streams: Vec<Stream>,
+}
+
+/// A piece of the timeline.
+#[derive(Debug, Serialize)]
+struct Bar {
+    class: &'static str,
+    percent: String,
+    label: String,
+}
+
+/// Lines below a heading.
+#[derive(Debug, Serialize)]
+struct Block {
+    heading: String,
+    text: String,
+}
+
+/// A part.
+#[derive(Debug, Serialize)]
+struct PartRow {
+    symbol: &'static str,
+    class: &'static str,
+    name: String,
+    detail: String,
+}
+
+/// What it wrote.
+#[derive(Debug, Serialize)]
+struct Stream {
+    heading: &'static str,
+    text: String,
+    open: bool,
+}
+
+impl Budget {
+    /// For the cells of a report.
+    pub fn of(report: &Report) -> Self {
+        let tells_passed = report.cells.len() <= LARGE;
+        let told = report.cells.iter().filter(|cell| tells_passed || cell.status != Status::Passed).count();
+        Self { each: (TEXTS / told.max(1)).clamp(LEAST, MOST), tells_passed, left: 0, shortened: false }
+    }
+
+    /// The end of a text, within what is left.
+    fn end(&mut self, text: &str) -> String {
+        let text = plain(text);
+        let text = text.trim_end();
+        self.left = self.left.saturating_sub(AROUND);
+        let Some(too_many) = text.len().checked_sub(self.left).filter(|more| *more > 0) else {
+            self.left -= text.len();
+            return text.to_owned();
+        };
+        self.shortened = true;
+        self.left = 0;
+        let mut from = too_many;
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        format!("[...]{}", &text[from..])
+    }
+
+    /// The beginning of a text, within what is left.
+    fn start(&mut self, text: &str) -> String {
+        let text = one_line(text);
+        self.left = self.left.saturating_sub(AROUND);
+        let mut to = text.len().min(self.left);
+        while !text.is_char_boundary(to) {
+            to -= 1;
+        }
+        self.left -= to;
+        if to == text.len() {
+            return text;
+        }
+        self.shortened = true;
+        format!("{}[...]", &text[..to])
+    }
+}
+
+impl Detail {
+    /// Of a cell.
+    pub fn of(cell: &CellReport, budget: &mut Budget) -> Self {
+        budget.left = budget.each;
+        let is_short = cell.status == Status::Passed && !budget.tells_passed;
+        let several = cell.attempts.len() > 1;
+        let cause = (!cell.status.is_good()).then(|| budget.start(&cell.why()));
+        let repeat = (!is_short && !cell.repeat.is_empty()).then(|| budget.start(&cell.repeat));
+        // The last try decides, and is told first where there is little room.
+        let mut tries: Vec<Try> = Vec::new();
+        let most = if budget.each < SMALL { 1 } else { usize::MAX };
+        for (at, attempt) in cell.attempts.iter().enumerate().rev().take(most) {
+            let heading = several.then(|| format!("Try {} of {}", at + 1, cell.attempts.len()));
+            // A cell's own cause is that of its last try.
+            let is_told = at + 1 == cell.attempts.len() && attempt.cause == cell.cause;
+            tries.push(if is_short { Try::short(attempt) } else { Try::of(attempt, heading, is_told, budget) });
+        }
+        Self {
+            id: one_line(&cell.id),
+            status: cell.status.name(),
+            symbol: symbol(cell.status),
+            tags: if is_short { Vec::new() } else { cell.tags.iter().map(|tag| one_line(tag)).collect() },
+            cause,
+            repeat,
+            tries,
+        }
+    }
+}
+
+impl Try {
+    /// In one line.
+    fn short(attempt: &Attempt) -> Self {
+        Self {
+            heading: None,
+            cause: None,
+            facts: facts(attempt),
+            bars: Vec::new(),
+            blocks: Vec::new(),
+            parts: Vec::new(),
+            parts_bad: false,
+            parts_summary: String::new(),
+            streams: Vec::new(),
+        }
+    }
+
+    fn of(attempt: &Attempt, heading: Option<String>, cause_is_told: bool, budget: &mut Budget) -> Self {
+        let cause = attempt.cause.as_deref().filter(|_| !cause_is_told && !attempt.passed);
+        Self {
+            heading,
+            cause: cause.map(|cause| budget.start(cause)),
+            facts: facts(attempt),
+            bars: if budget.each < SMALL { Vec::new() } else { bars(attempt) },
+            blocks: blocks(attempt, budget),
+            parts_bad: attempt.parts.iter().any(|part| !part.result.is_good()),
+            parts_summary: summary(&attempt.parts),
+            parts: parts(attempt, budget),
+            streams: streams(attempt, budget),
+        }
+    }
+}
+
+/// What is known of a try in a few words.
+fn facts(attempt: &Attempt) -> String {
+    let mut facts = Vec::new();
+    facts.extend(attempt.outcome.as_deref().map(|outcome| match outcome {
+        "exited" => format!("exited with {}", attempt.exit_code),
+        other => one_line(other),
+    }));
+    facts.push(
+        match attempt.boot {
+            Boot::Cold => "booted",
+            Boot::Warm => "restored",
+            Boot::Shared => "shared its guest",
+        }
+        .to_owned(),
+    );
+    facts.push(seconds(attempt.times.total));
+    facts.extend(attempt.max_rss_kib.map(|kib| format!("{kib} KiB at most")));
+    facts.join(" \u{b7} ")
+}
+
+/// Where the time went.
+fn bars(attempt: &Attempt) -> Vec<Bar> {
+    let times = &attempt.times;
+    let began = match attempt.boot {
+        Boot::Cold => "booted",
+        Boot::Warm => "restored",
+        Boot::Shared => "waited",
+    };
+    let command = times.command.unwrap_or(times.verdict);
+    let pieces = [("b1", "prepared", times.prepared), ("b2", began, command), ("b3", "ran", times.verdict - command)];
+    let all: f64 = pieces.iter().map(|(_, _, time)| time.max(0.0)).sum();
+    if all.is_nan() || all <= 0.0 || all.is_infinite() {
+        return Vec::new();
+    }
+    let bar = |(class, what, time): (&'static str, &str, f64)| Bar {
+        class,
+        percent: format!("{:.1}", time.max(0.0) / all * 100.0),
+        label: format!("{what} {}", seconds(time)),
+    };
+    pieces.into_iter().map(bar).collect()
+}
+
+/// Findings, hang report, remarks, console.
+fn blocks(attempt: &Attempt, budget: &mut Budget) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut block = |heading: &str, text: &str, budget: &mut Budget| {
+        if !text.trim().is_empty() && budget.left > 0 {
+            blocks.push(Block { heading: shortened(&one_line(heading)), text: budget.end(text) });
+        }
+    };
+    for finding in &attempt.health {
+        let lines = if finding.lines.is_empty() { finding.title.clone() } else { finding.lines.join("\n") };
+        block(&finding.title, &lines, budget);
+    }
+    if let Some(hang) = &attempt.hang {
+        block("When it hung", &hang.summary.join("\n"), budget);
+        block("Hang report", &hang.report, budget);
+    }
+    block("Remarks", &attempt.notes.join("\n"), budget);
+    if !attempt.passed {
+        block("The console's last lines", &attempt.console.join("\n"), budget);
+    }
+    blocks
+}
+
+/// How its parts went.
+fn summary(parts: &[Part]) -> String {
+    let all = [
+        (PartResult::Failed, "failed"),
+        (PartResult::Missing, "missing"),
+        (PartResult::Passed, "passed"),
+        (PartResult::Skipped, "skipped"),
+        (PartResult::Todo, "known to fail"),
+    ];
+    let told = all.into_iter().filter_map(|(result, name)| {
+        let count = parts.iter().filter(|part| part.result == result).count();
+        (count > 0).then(|| format!("{count} {name}"))
+    });
+    format!("Parts: {}", told.collect::<Vec<_>>().join(", "))
+}
+
+/// The parts: those that failed first, as far as there is room.
+fn parts(attempt: &Attempt, budget: &mut Budget) -> Vec<PartRow> {
+    let (bad, good): (Vec<_>, Vec<_>) = attempt.parts.iter().partition(|part| !part.result.is_good());
+    let mut rows = Vec::new();
+    for part in bad.into_iter().chain(good) {
+        if rows.len() == PARTS || budget.left == 0 {
+            budget.shortened = true;
+            break;
+        }
+        let (symbol, class) = part_symbol(part.result);
+        rows.push(PartRow { symbol, class, name: budget.start(&part.name), detail: budget.end(&part.detail) });
+    }
+    rows
+}
+
+fn streams(attempt: &Attempt, budget: &mut Budget) -> Vec<Stream> {
+    let mut streams = Vec::new();
+    let console = if attempt.passed { attempt.console.join("\n") } else { String::new() };
+    for (heading, text) in [
+        ("Standard error", &attempt.stderr),
+        ("Standard output", &attempt.stdout),
+        ("The console's last lines", &console),
+    ] {
+        if !text.trim().is_empty() && budget.left > 0 {
+            streams.push(Stream { heading, text: budget.end(text), open: !attempt.passed });
+        }
+    }
+    streams
+}

@@ -1,0 +1,202 @@
+//! Which part of a matrix a host runs: as it is typed, and as job systems say it.
+//!
+//! The environment counts only where `--shard auto` asks for it: a test that runs a part of itself because of a variable
+//! that somebody else has set would be a success that nobody may trust.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::str::FromStr;
+
+use super::report::Shard;
+
+/// No shard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShardError {
+    /// It is not `INDEX/TOTAL`.
+    #[error("{0:?} is no shard: give INDEX/TOTAL, such as 1/4, INDEX from 1")]
+    Text(String),
+    /// A variable has no number in it, or none that can be.
+    #[error("{name}={value:?}: {why}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What it has.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// An index without a total.
+    #[error("{index} is set, and {total}, which it needs, is not")]
+    Half {
+        /// What is there.
+        index: &'static str,
+        /// What is not.
+        total: &'static str,
+    },
+    /// More than one job system says something else.
+    #[error("{first} and {second} say different shards: give --shard INDEX/TOTAL")]
+    Two {
+        /// One of them.
+        first: &'static str,
+        /// Another one.
+        second: &'static str,
+    },
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.total)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = ShardError;
+
+    /// Reads `2/4`.
+    fn from_str(text: &str) -> Result<Self, ShardError> {
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let numbers = text.split_once('/').and_then(|(index, total)| Some((number(index)?, number(total)?)));
+        let (index, total) = numbers.ok_or_else(|| ShardError::Text(text.to_owned()))?;
+        if (1..=total).contains(&index) { Ok(Self { index, total }) } else { Err(ShardError::Text(text.to_owned())) }
+    }
+}
+
+/// How a job system counts.
+struct System {
+    /// The variable with the index.
+    index: &'static str,
+    /// The variable with the total.
+    total: &'static str,
+    /// The variables with the first index and the distance of two: Slurm's arrays are `--array=10-40:10`, too.
+    counted: Option<(&'static str, &'static str)>,
+    /// The first index.
+    first: u32,
+}
+
+/// What says shards.
+const SYSTEMS: [System; 3] = [
+    System {
+        index: "SLURM_ARRAY_TASK_ID",
+        total: "SLURM_ARRAY_TASK_COUNT",
+        counted: Some(("SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP")),
+        first: 0,
+    },
+    System { index: "CI_NODE_INDEX", total: "CI_NODE_TOTAL", counted: None, first: 1 },
+    // Kubernetes does not tell how many completions its job is to have. What --emit writes does.
+    System { index: "JOB_COMPLETION_INDEX", total: "BOOTLING_SHARDS", counted: None, first: 0 },
+];
+
+/// The shard that the environment says: `BOOTLING_SHARD=INDEX/TOTAL`, a task of a Slurm array, a parallel job of GitLab, or
+/// a pod of an indexed Kubernetes job with `BOOTLING_SHARDS=TOTAL`.
+pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Shard>, ShardError> {
+    let text = |name: &str| get(name).map(|value| value.to_string_lossy().into_owned());
+    if let Some(own) = text("BOOTLING_SHARD") {
+        return own.parse().map(Some);
+    }
+    let mut found: Option<(&'static str, Shard)> = None;
+    for system in &SYSTEMS {
+        let Some(shard) = system.shard(&text)? else { continue };
+        if let Some((first, other)) = found
+            && other != shard
+        {
+            return Err(ShardError::Two { first, second: system.index });
+        }
+        found = Some((system.index, shard));
+    }
+    Ok(found.map(|(_, shard)| shard))
+}
+
+/// The variables that [`from_env`] reads the index from, for an error message.
+pub fn variables() -> String {
+    let names: Vec<_> = std::iter::once("BOOTLING_SHARD").chain(SYSTEMS.iter().map(|system| system.index)).collect();
+    names.join(", ")
+}
+
+impl System {
+    fn shard(&self, text: &dyn Fn(&str) -> Option<String>) -> Result<Option<Shard>, ShardError> {
+        let number = |name: &'static str| {
+            let read = |value: String| match value.parse::<u32>() {
+                Ok(number) => Ok(number),
+                Err(_) => Err(ShardError::Variable { name, value, why: "not a number" }),
+            };
+            text(name).map(read).transpose()
+        };
+        let Some(index) = number(self.index)? else { return Ok(None) };
+        let Some(total) = number(self.total)? else {
+            return Err(ShardError::Half { index: self.index, total: self.total });
+        };
+        let wrong = |why| ShardError::Variable { name: self.index, value: index.to_string(), why };
+        let (first, step) = match self.counted {
+            None => (self.first, 1),
+            Some((first, step)) => (number(first)?.unwrap_or(self.first), number(step)?.unwrap_or(1).max(1)),
+        };
+        let from_first = index.checked_sub(first).ok_or_else(|| wrong("below the first index"))?;
+        if from_first % step != 0 || from_first / step >= total {
+            return Err(wrong("not one of the evenly spaced indexes that are as many as the total says"));
+        }
+        Ok(Some(Shard { index: from_first / step + 1, total }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shard, from_env, variables};
+
+    fn says(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
+        from_env(&get).map(|shard| shard.map(|shard| shard.to_string())).map_err(|error| error.to_string())
+    }
+
+    fn is(variables: &[(&str, &str)], shard: &str) {
+        assert_eq!(says(variables), Ok(Some(shard.to_owned())), "{variables:?}");
+    }
+
+    #[test]
+    fn a_shard_is_read_as_it_is_written() {
+        assert_eq!("2/4".parse(), Ok(Shard { index: 2, total: 4 }));
+        for text in ["0/4", "5/4", "2", "2/", "/4", "a/b", "+1/4", "1/4/4", "", "1/99999999999"] {
+            let error = text.parse::<Shard>().expect_err("no shard").to_string();
+            assert_eq!(error, format!("{text:?} is no shard: give INDEX/TOTAL, such as 1/4, INDEX from 1"));
+        }
+    }
+
+    #[test]
+    fn job_systems_count_in_their_own_ways() {
+        let slurm = |id, count, min, step| {
+            let names =
+                ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"];
+            names.into_iter().zip([id, count, min, step]).collect::<Vec<_>>()
+        };
+        is(&slurm("1", "4", "1", "1"), "1/4");
+        is(&slurm("3", "4", "0", "1"), "4/4");
+        is(&slurm("30", "4", "10", "10"), "3/4");
+        is(&[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3")], "2/3");
+        is(&[("JOB_COMPLETION_INDEX", "0"), ("BOOTLING_SHARDS", "4")], "1/4");
+        is(&[("BOOTLING_SHARD", "2/2"), ("CI_NODE_INDEX", "x")], "2/2");
+        // One that runs in the other, and both say the same.
+        is(
+            &[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")],
+            "2/3",
+        );
+        // GitLab tells the total of every job.
+        assert_eq!(says(&[("CI_NODE_TOTAL", "1")]), Ok(None));
+        let error = says(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
+        assert!(error.starts_with("SLURM_ARRAY_TASK_ID=\"7\": not one of the evenly spaced"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_and_not_guessed() {
+        let error = |variables: &[(&str, &str)]| says(variables).expect_err("an error");
+        assert_eq!(error(&[("CI_NODE_INDEX", "x"), ("CI_NODE_TOTAL", "3")]), "CI_NODE_INDEX=\"x\": not a number");
+        let half = error(&[("JOB_COMPLETION_INDEX", "1")]);
+        assert_eq!(half, "JOB_COMPLETION_INDEX is set, and BOOTLING_SHARDS, which it needs, is not");
+        assert!(error(&[("CI_NODE_INDEX", "0"), ("CI_NODE_TOTAL", "3")]).ends_with("below the first index"));
+        let two =
+            [("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")];
+        assert_eq!(
+            error(&two),
+            "CI_NODE_INDEX and JOB_COMPLETION_INDEX say different shards: give --shard INDEX/TOTAL"
+        );
+        assert_eq!(variables(), "BOOTLING_SHARD, SLURM_ARRAY_TASK_ID, CI_NODE_INDEX, JOB_COMPLETION_INDEX");
+    }
+}

@@ -1,0 +1,279 @@
+//! What the threads of a matrix share: the plan, the schedule, what was found for each stand; and how a cell is run.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use super::judge::{Judge, may_go_on, not_tested};
+use super::plan::{Cell, Plan};
+use super::report::{Attempt, Boot, CellReport, Part, Status};
+use super::run::Mail;
+use super::schedule::{Next, Schedule, Step};
+use super::{guest, repeat};
+use crate::spec::test::{Isolate, Test};
+use crate::vm::{Builder, Output, Site, Vm, VmError};
+
+/// Largest console that patterns are looked for in, bytes: the end of it.
+const CONSOLE: u64 = 16 << 20;
+
+/// All of it.
+pub struct State {
+    pub plan: Plan,
+    pub builders: Vec<Builder>,
+    /// What repeats a cell, up to `--only`.
+    pub words: Vec<std::ffi::OsString>,
+    pub began: Instant,
+    pub mail: Sender<Mail>,
+    pub schedule: Mutex<Schedule>,
+    pub ended: Condvar,
+    pub judges: Vec<Judge>,
+    pub sites: Vec<OnceLock<Site>>,
+}
+
+/// Whether a test may share its guest. What looks at the console needs one whose console is its own.
+pub fn shares(test: &Test) -> bool {
+    test.isolate == Isolate::Nothing && test.console.is_empty()
+}
+
+/// A cell that has not run.
+pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellReport {
+    CellReport {
+        id: cell.id.clone(),
+        test: plan.test(cell).name.clone(),
+        kernel: plan.spec.kernels[cell.kernel].name.clone(),
+        machine: plan.spec.machines[cell.machine].name.clone(),
+        repetition: cell.repetition,
+        tags: plan.tags(cell),
+        repeat: repeat::by_manifest(words, &cell.id),
+        ..CellReport::default()
+    }
+}
+
+/// Tells that a thread has ended, however it ended.
+struct Leaving<'a>(&'a State);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.tell(Mail::Left);
+        self.0.ended.notify_all();
+    }
+}
+
+impl State {
+    /// Does what there is to do until there is nothing more.
+    pub fn work(&self) {
+        let _leaving = Leaving(self);
+        while let Some(step) = self.next() {
+            match step {
+                Step::Prepare(stand) => self.prepare(stand),
+                Step::Run(cell) if shares(self.plan.test(&self.plan.cells[cell])) => self.share(cell),
+                Step::Run(cell) => {
+                    self.tell(Mail::Began(cell));
+                    let report = self.report(cell, |_| self.alone(cell));
+                    self.lock().ended(cell);
+                    self.ended.notify_all();
+                    self.tell(Mail::Ended(cell, Box::new(report)));
+                }
+            }
+        }
+    }
+
+    /// Begins nothing any more.
+    pub fn stop(&self) {
+        self.lock().stop();
+        self.ended.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Schedule> {
+        // A thread that panicked did so while it ran a cell, not while it held this.
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Step> {
+        let mut schedule = self.lock();
+        loop {
+            match schedule.next() {
+                Next::Do(step) => return Some(step),
+                Next::Done => return None,
+                Next::Wait => schedule = self.ended.wait(schedule).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn tell(&self, mail: Mail) {
+        // Whoever asked for the matrix may have gone: then nobody is left to tell.
+        let _ = self.mail.send(mail);
+    }
+
+    /// Finds what a stand's guests need, and makes their snapshot.
+    fn prepare(&self, stand: usize) {
+        self.tell(Mail::Preparing(stand));
+        let begun = self.began.elapsed().as_secs_f64();
+        let found = Site::find(&self.builders[stand]).and_then(|site| Ok((site.make_snapshot()?, site)));
+        let (lost, attempt, note) = match found {
+            Ok((unfit, site)) => {
+                self.tell(Mail::Found { qemu: site.qemu_version().to_owned(), notes: site.notes().to_vec() });
+                // Nobody else prepares it.
+                let _ = self.sites[stand].set(site);
+                let mut schedule = self.lock();
+                if unfit.is_some() {
+                    schedule.boots(stand);
+                }
+                (schedule.prepared(stand, true), Attempt::default(), unfit)
+            }
+            Err(error) => {
+                let mut attempt = not_tested(&error);
+                attempt.times.begun = begun;
+                attempt.times.total = self.began.elapsed().as_secs_f64() - begun;
+                (self.lock().prepared(stand, false), attempt, None)
+            }
+        };
+        self.ended.notify_all();
+        let lost = lost.into_iter().map(|cell| (cell, self.judged(cell, vec![attempt.clone()]))).collect();
+        self.tell(Mail::Prepared { stand, lost, cause: attempt.cause, note });
+    }
+
+    /// Runs a cell in a guest that others may use after it, and those others.
+    fn share(&self, first: usize) {
+        let mut guest = None;
+        let mut cell = first;
+        loop {
+            self.tell(Mail::Began(cell));
+            let report = self.report(cell, |tried| {
+                if tried > 0 {
+                    // What it is tried again in is nobody's leftovers.
+                    guest = None;
+                }
+                self.among_others(&mut guest, cell)
+            });
+            self.tell(Mail::Ended(cell, Box::new(report)));
+            let next = self.lock().another(cell);
+            match next {
+                Some(next) => cell = next,
+                None => break,
+            }
+        }
+        drop(guest);
+        self.lock().ended(cell);
+        self.ended.notify_all();
+    }
+
+    /// Tries a cell as often as it may be tried.
+    fn report(&self, cell: usize, mut attempt: impl FnMut(u32) -> Attempt) -> CellReport {
+        let begun = |state: &Self| state.began.elapsed().as_secs_f64();
+        let mut attempts: Vec<Attempt> = Vec::new();
+        for tried in 0..=self.plan.test(&self.plan.cells[cell]).retries {
+            let start = begun(self);
+            let mut attempt = attempt(tried);
+            let total = begun(self) - start;
+            let prepared = (total - attempt.times.verdict).max(0.0);
+            (attempt.times.begun, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
+            let is_over = attempt.passed || attempt.outcome.is_none();
+            attempts.push(attempt);
+            if is_over {
+                break;
+            }
+        }
+        self.judged(cell, attempts)
+    }
+
+    fn judged(&self, cell: usize, attempts: Vec<Attempt>) -> CellReport {
+        let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
+        let status = match attempts.last() {
+            None => Status::NotRun,
+            Some(last) if last.passed && attempts.len() == 1 => Status::Passed,
+            Some(last) if last.passed => Status::Flaky,
+            Some(last) if could_not(last) => Status::Error,
+            Some(_) => Status::Failed,
+        };
+        let last = attempts.last().filter(|last| !last.passed);
+        let cause = last.and_then(|last| last.cause.clone());
+        CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
+    }
+
+    /// One try in a guest of its own.
+    fn alone(&self, cell: usize) -> Attempt {
+        let planned = &self.plan.cells[cell];
+        let test = self.plan.test(planned);
+        let Some(site) = self.sites[planned.stand].get() else { return Attempt::default() };
+        let mut builder = self.builders[planned.stand].clone();
+        if let Some(limit) = test.boot_timeout {
+            builder = builder.boot_timeout(limit);
+        }
+        let kept = (!test.console.is_empty()).then(tempfile::NamedTempFile::new).transpose();
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(source) => {
+                let object = "a file for the console".to_owned();
+                return not_tested(&VmError::Io { doing: "making", object, source });
+            }
+        };
+        if let Some(kept) = &kept {
+            builder = builder.console(kept.path());
+        }
+        match builder.run_at(site, &guest::command(test)) {
+            Err(error) => not_tested(&error),
+            Ok(output) => {
+                let console = kept.map(|kept| end_of(kept.path()));
+                let boot = if output.age.is_some() { Boot::Warm } else { Boot::Cold };
+                self.judge(planned, output, boot, console.as_deref())
+            }
+        }
+    }
+
+    /// One try in the guest that is there, or in a new one; what is left of it stays for the next.
+    fn among_others(&self, guest: &mut Option<Vm>, cell: usize) -> Attempt {
+        let planned = &self.plan.cells[cell];
+        let test = self.plan.test(planned);
+        let (mut vm, is_new) = match guest.take() {
+            Some(vm) => (vm, false),
+            None => match self.builders[planned.stand].start() {
+                Ok(vm) => (vm, true),
+                // This kernel, or this machine, keeps no guest for several commands.
+                Err(VmError::NotKept(_)) => return self.alone(cell),
+                Err(error) => return not_tested(&error),
+            },
+        };
+        match vm.run_with(&guest::command(test)) {
+            Err(error) => not_tested(&error),
+            Ok(output) => {
+                if may_go_on(&output) {
+                    *guest = Some(vm);
+                }
+                let boot = match (is_new, output.age) {
+                    (false, _) => Boot::Shared,
+                    (true, Some(_)) => Boot::Warm,
+                    (true, None) => Boot::Cold,
+                };
+                self.judge(planned, output, boot, None)
+            }
+        }
+    }
+
+    fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<&str>) -> Attempt {
+        if let Some(release) = output.release.take() {
+            self.tell(Mail::Release(cell.kernel, release));
+        }
+        let parts = parts(self.plan.test(cell), &output);
+        self.judges[cell.test].attempt(&output, boot, console, parts)
+    }
+}
+
+/// What a test's output says of its parts.
+fn parts(_test: &Test, _output: &Output) -> Vec<Part> {
+    Vec::new()
+}
+
+/// The end of a file as text; nothing where it cannot be read.
+fn end_of(path: &std::path::Path) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(CONSOLE)))?;
+        let mut bytes = Vec::new();
+        file.take(CONSOLE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map(|bytes| String::from_utf8_lossy(&bytes).replace('\r', "")).unwrap_or_default()
+}

@@ -1,0 +1,72 @@
+//! Amounts as people type them: times and sizes of memory, the same on the command line and in manifests.
+
+use std::time::Duration;
+
+/// Reads `90`, `90s`, `1500ms`, `5m`, `1h` as a time; `0` and `none` as none.
+pub fn time(text: &str) -> Result<Option<Duration>, String> {
+    let advice = || format!("{text:?} is not a time: give seconds, or a number with ms, s, m or h, or none");
+    if text == "none" {
+        return Ok(None);
+    }
+    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(advice()),
+    };
+    let number: f64 = digits.parse().map_err(|_| advice())?;
+    let time = Duration::try_from_secs_f64(number * factor).map_err(|_| advice())?;
+    Ok((!time.is_zero()).then_some(time))
+}
+
+/// Reads `512`, `512M`, `2G`, `1048576K` as MiB.
+pub fn memory_mib(text: &str) -> Result<u64, String> {
+    let advice = || format!("{text:?} is not a size: give a number of MiB, or one with K, M or G behind it");
+    let (digits, unit) = match text.trim_end_matches(['i', 'B']).char_indices().next_back() {
+        Some((at, unit)) if unit.is_ascii_alphabetic() => (&text[..at], unit.to_ascii_uppercase()),
+        Some(_) => (text, 'M'),
+        None => return Err(advice()),
+    };
+    let number: u64 = digits.parse().map_err(|_| advice())?;
+    let mib = match unit {
+        'K' => Some(number / 1024),
+        'M' => Some(number),
+        'G' => number.checked_mul(1024),
+        'T' => number.checked_mul(1024 * 1024),
+        _ => None,
+    };
+    mib.filter(|mib| (1..=64 << 20).contains(mib)).ok_or_else(advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{memory_mib, time};
+    use std::time::Duration;
+
+    #[test]
+    fn sizes_are_read_as_qemu_reads_them() {
+        let sizes = [("512", 512), ("512M", 512), ("2G", 2048), ("2GiB", 2048), ("1048576K", 1024), ("3g", 3072)];
+        for (text, mib) in sizes {
+            assert_eq!(memory_mib(text), Ok(mib), "{text}");
+        }
+        for text in ["", "G", "-1", "0", "12Q", "99999999999T", "1.5G", "ü"] {
+            assert!(memory_mib(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_an_off_switch() {
+        let seconds = |seconds: f64| Ok(Some(Duration::from_secs_f64(seconds)));
+        assert_eq!(time("90"), seconds(90.0));
+        assert_eq!(time("1.5m"), seconds(90.0));
+        assert_eq!(time("250ms"), seconds(0.25));
+        assert_eq!(time("none"), Ok(None));
+        assert_eq!(time("0"), Ok(None));
+        for text in ["", "s", "5 s", "1d", "-1", "1e400", "inf"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}
