@@ -12,16 +12,17 @@ use clap::Args;
 use serde::Serialize;
 
 use super::opened::{self, Input, Opened};
-use super::{listing, output};
+use super::{bundle, listing, output};
 use crate::plan::explain::Printable;
 use crate::plan::type_and_permissions;
 use crate::spec::ArchivePath;
 use crate::write::read::{Member, walk};
 
-/// List what is in an initrd, a disk image or a UKI
+/// List what is in an initrd, a disk image, a UKI or a bundle
 ///
 /// Initrds are of any origin: several archives one after another, plain or compressed. Of a disk image, in whatever
-/// container, the partitions are listed and the files on its EFI system partition; of a UKI its sections.
+/// container, the partitions are listed and the files on its EFI system partition; of a UKI its sections; of a bundle what it runs, what came of it,
+/// and its files, each checked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling ls tiny-initrd.img
@@ -44,7 +45,7 @@ pub struct LsArgs {
     json: bool,
 }
 
-/// Print a file that is in an initrd or on a disk image's EFI system partition, or a section of a UKI
+/// Print a file that is in an initrd, a bundle or on a disk image's EFI system partition, or a section of a UKI
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   bootling cat initrd.img /etc/os-release
@@ -75,6 +76,9 @@ pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
 
 /// Lists a file as what it is.
 fn look(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let Some(bundle) = bundle::list::open(&args.file)? {
+        return if args.json { bundle::list::json(&bundle, out) } else { bundle::list::text(&bundle, out) };
+    }
     let opened =
         if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file, args.allow_backing)? };
     let rows = match &opened {
@@ -220,6 +224,11 @@ pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
     let mut out = output::content();
+    if let Some(bundle) = bundle::list::open(&args.file).with_context(doing)? {
+        bundle::list::cat(bundle, &args.path.to_string_lossy(), &mut out).with_context(doing)?;
+        out.flush().context("printing a file")?;
+        return Ok(0);
+    }
     let mut file = match opened::open(&args.file, args.allow_backing).with_context(doing)? {
         Opened::Initrd(Input::File(file)) => file,
         opened => {

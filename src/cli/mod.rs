@@ -8,6 +8,7 @@ mod boot_disk;
 mod boot_options;
 mod boot_report;
 pub mod build;
+mod bundle;
 pub mod byebyebios;
 mod check;
 mod compare;
@@ -69,6 +70,7 @@ enum Verb {
     Boot(boot::BootDiskArgs),
     Check(check::CheckArgs),
     Compare(compare::CompareArgs),
+    Bundle(bundle::BundleArgs),
     Digest(digest::DigestArgs),
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
@@ -126,6 +128,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Bundle(args) => bundle::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Digest(args) => digest::run(&args),
         Verb::Ls(args) => ls::run(&args),

@@ -11,6 +11,7 @@ use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
 use crate::health::Finding;
+use crate::regress::bundle::Expected;
 use crate::verdict::{Outcome, signal_name};
 
 /// Console lines shown under a sentence.
@@ -75,6 +76,20 @@ pub struct Report {
     pub hang: Option<Hang>,
     /// The console's last lines.
     pub console_tail: Vec<String>,
+    /// Of a bundle: what came of it where it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
+}
+
+/// What a bundle says of its run.
+#[derive(Debug, Serialize)]
+pub struct Recorded {
+    /// Whether the same came of it again.
+    pub same: bool,
+    /// What came of it.
+    pub expected: Option<Expected>,
+    /// The version of QEMU that it ran in.
+    pub qemu_version: String,
 }
 
 /// The verdict where nothing could be booted: the few fields that have a value then, under the same names.
@@ -203,6 +218,7 @@ impl Report {
             notes: notes.collect(),
             hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
+            recorded: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::boot_options::BootArgs;
+use super::bundle;
 use super::hang_options::{self, HangArgs};
 use super::health::{self, HealthArgs};
 use super::json::Json;
@@ -30,12 +31,12 @@ use crate::vm::warm::{Age, Warm};
 use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct RunArgs {
     #[command(flatten)]
-    initrd: InitrdArgs,
+    pub(super) initrd: InitrdArgs,
     #[command(flatten)]
     pub(super) boot: BootArgs,
     #[command(flatten)]
@@ -45,7 +46,7 @@ pub struct RunArgs {
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
     /// job are put on top; otherwise it boots as it is, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
-    ready_made: Option<PathBuf>,
+    pub(super) ready_made: Option<PathBuf>,
     /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
     /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. Watching does so by itself, unless this is
     /// `no`. See `bootling warm --help`.
@@ -61,13 +62,16 @@ pub struct RunArgs {
     warm: Option<WarmArg>,
     /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
-    base_kmod: Vec<ModuleRequest>,
+    pub(super) base_kmod: Vec<ModuleRequest>,
     /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
     #[arg(long, short = 't')]
     pub(super) tty: bool,
     /// Set a variable in the command's environment; without =VALUE it is taken over from here. May be repeated.
     #[arg(long, value_name = "NAME[=VALUE]")]
-    env: Vec<OsString>,
+    pub(super) env: Vec<OsString>,
+    /// Where COMMAND is a bundle: give QEMU the arguments that whoever made it wants it to have.
+    #[arg(long)]
+    pub(super) trust: bool,
     /// Write the whole verdict as JSON to FILE, or to standard output with `-`.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) json: Option<PathBuf>,
@@ -86,11 +90,13 @@ pub struct RunArgs {
     /// Say nothing but what the command says and why there is no verdict.
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
-    /// The program to run, from this machine, and its arguments, exactly as given.
+    /// The program to run, from this machine, and its arguments, exactly as given; or a bundle, which is repeated.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
+/// Why `--trust` is of no use.
+const NO_BUNDLE: &str = "what is to run is no bundle";
 /// How long whoever reads our standard error may take once the time is up.
 const READERS: Duration = Duration::from_secs(2);
 
@@ -117,6 +123,7 @@ macro_rules! examples {
   bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
   git bisect run bootling run --bisect --kernel . -- ./test
   bootling watch --watch-exec 'make -s' -- ./mytest  build and run, again at each save
+  bootling run bug.bundle                         what somebody else ran, again; see `bootling bundle --help`
   bootling run --firmware uefi -- dmesg           the same through OVMF, for firmware developers
 "
     };
@@ -278,6 +285,10 @@ pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
 /// The verdict, where there was a boot.
 fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     let mut teller = Teller::new(args.quiet);
+    if let Some(found) = bundle::repeat::find(args)? {
+        return found.repeat(args, start, &mut teller).map(Some);
+    }
+    anyhow::ensure!(!args.trust, "using --trust: {NO_BUNDLE}");
     let spec = args.spec(on_terminal())?;
     let ready = Ready::prepare(args, spec, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
@@ -323,6 +334,11 @@ impl<'a> Ready<'a> {
                 Err(output::advised(failed.error))
             }
         }
+    }
+
+    /// What was prepared by somebody else.
+    pub fn of(args: &'a RunArgs, start: Instant, spec: RunSpec, prepared: Prepared) -> Self {
+        Self { args, start, spec, prepared, on_terminal: on_terminal() }
     }
 
     /// Boots it, or restores it, and judges.

@@ -11,8 +11,19 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use super::run::RunArgs;
 
 /// Those that are `run`'s own affair.
-const OWN: [&str; 10] =
-    ["tty", "json", "bisect", "watch", "watch_exec", "watch_path", "print_command", "quiet", "console", "evidence"];
+const OWN: [&str; 11] = [
+    "tty",
+    "json",
+    "bisect",
+    "watch",
+    "watch_exec",
+    "watch_path",
+    "print_command",
+    "quiet",
+    "console",
+    "evidence",
+    "trust",
+];
 /// What all of them end with.
 const COMMAND: &str = "command";
 

@@ -1,14 +1,19 @@
 //! A run of which kernel image and initrd are there already, made elsewhere: only QEMU is looked for here.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::prepare::Platform;
+use super::prepare::{Platform, inquest};
+use super::ready_made;
 use super::{Inputs, Listener, Prepared, RunSpec, VmError, Way};
 use crate::arch::Arch;
 use crate::boot::machine::Transport;
 use crate::cache::{Cache, DEFAULT_LIMIT};
+use crate::plan::job::Job;
+use crate::plan::{Plan, Purpose};
 use crate::resolve::kernel::{ImageKind, Kernel};
+use crate::write;
 
 /// What was made elsewhere.
 #[derive(Debug)]
@@ -39,5 +44,23 @@ pub fn again(again: Again, spec: &RunSpec, listener: &mut dyn Listener) -> Resul
     let bytes = initrd.metadata().map_err(VmError::io("sizing", "the initrd"))?.len();
     let machine = platform.machine(&spec.boot, bytes, transport)?;
     let way = Way::Boot(initrd.into());
-    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), cache })
+    let inquest = inquest(&image, kind);
+    Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), inquest, cache })
+}
+
+/// A small archive that, put behind an initrd of bootling's, makes its pid 1 talk on the console.
+pub fn on_console(initrd: &File) -> Result<Vec<u8>, VmError> {
+    let failed = || VmError::io("reading", "the initrd");
+    let mut file = initrd;
+    file.seek(SeekFrom::Start(0)).map_err(failed())?;
+    let broken = |source| VmError::BrokenInitrd { path: "in memory".into(), source };
+    let job = ready_made::job_of(initrd).map_err(broken)?;
+    let Some(job) = job else { return Err(VmError::ForeignInitrd { path: "in memory".into() }) };
+    let job = Job { channel: None, channel_modules: Vec::new(), ..Job::decode(&job)? };
+    let plan = Plan::from_facts(job.facts()?)?.check(Purpose::Overlay)?;
+    let mut archive = File::from(write::memfd::memfd(&plan, 0)?);
+    let mut bytes = Vec::new();
+    archive.read_to_end(&mut bytes).map_err(failed())?;
+    file.seek(SeekFrom::Start(0)).map_err(failed())?;
+    Ok(bytes)
 }

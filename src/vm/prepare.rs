@@ -200,7 +200,7 @@ impl Found {
             kernel: self.kernel.origin.clone(),
             way,
             inputs: Inputs::default(),
-            inquest: self.inquest(),
+            inquest: inquest(&self.image, self.kind),
             cache: self.cache.clone(),
         };
         match spec.warm {
@@ -217,16 +217,6 @@ impl Found {
         let size = u64::try_from(size.st_size).unwrap_or(0);
         let machine = self.platform.clone().machine(&spec.boot, size, transport)?;
         Ok(of(machine, Way::Boot(initrd)))
-    }
-
-    /// What is told to those who find out why a guest of it hangs.
-    pub(super) fn inquest(&self) -> Inquest {
-        let may_move = match self.kind {
-            ImageKind::BzImage => true,
-            // It runs where it was linked to: there is nothing that would move it.
-            ImageKind::VmlinuxPvh => false,
-        };
-        Inquest { symbols: Some(Source::new(&self.image)), may_move }
     }
 
     /// What images of it are made from.
@@ -268,6 +258,16 @@ impl Found {
         initrd::settle(&mut command, root, spec, listener)?;
         initrd::payload(command)
     }
+}
+
+/// What is told to those who find out why a guest of this kernel hangs.
+pub(super) fn inquest(image: &Path, kind: ImageKind) -> Inquest {
+    let may_move = match kind {
+        ImageKind::BzImage => true,
+        // It runs where it was linked to: there is nothing that would move it.
+        ImageKind::VmlinuxPvh => false,
+    };
+    Inquest { symbols: Some(Source::new(image)), may_move }
 }
 
 /// The kernel that is wanted, and the image of it that starts fastest, with its kind.

@@ -82,7 +82,7 @@ fn move_modules(composition: &mut Composition) {
 
 /// The job of an initrd, if bootling built it; the last one counts, as it does for the kernel. The whole of it is read:
 /// what the kernel would give up on in the middle hides all that stands behind it, and that is where ours goes.
-fn job_of(file: &File) -> Result<Option<Vec<u8>>, ReadError> {
+pub(super) fn job_of(file: &File) -> Result<Option<Vec<u8>>, ReadError> {
     /// A job holds arguments, an environment and module names.
     const LIMIT: u64 = 256 << 20;
     let wanted = ArchivePath::new(proto::job::PATH);

@@ -6,7 +6,7 @@
 use std::fs::File;
 
 use super::builder::Notes;
-use super::prepare::{Found, Restore};
+use super::prepare::{Found, Restore, inquest};
 use super::recorder::Recorder;
 use super::run::unrestored;
 use super::warm::{Base, NotWarm, Talk, Waits};
@@ -168,7 +168,7 @@ impl Stay {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
         let recorder = self.builder.recorder(command, &self.base.machine, console);
-        Ok(recorder.on_hangs(self.builder.idle(), self.found.inquest(), None))
+        Ok(recorder.on_hangs(self.builder.idle(), inquest(&self.found.image, self.found.kind), None))
     }
 }
 

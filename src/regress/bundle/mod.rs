@@ -18,7 +18,7 @@ mod write;
 
 pub use self::manifest::{ACCELERATORS, Digested, Expected, KernelNote, MachineNote, Manifest, QemuNote};
 pub use self::read::{Bundle, is_bundle, read};
-pub use self::vet::vetted;
+pub use self::vet::{needs_leave, vetted};
 pub use self::write::{Contents, Packing, write};
 
 /// The manifest's name.

@@ -53,7 +53,7 @@ pub fn is_bundle(file: &mut File) -> io::Result<bool> {
 fn unpacked(file: &mut File) -> io::Result<Box<dyn Read + '_>> {
     let mut magic = [0; 4];
     file.seek(SeekFrom::Start(0))?;
-    let read = file.by_ref().take(4).read(&mut magic)?;
+    let read = Read::take(&mut *file, 4).read(&mut magic)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(match magic {
         _ if read < 4 => Box::new(io::empty()),

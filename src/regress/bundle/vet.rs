@@ -138,7 +138,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_could_reach_the_host_needs_the_users_leave_and_is_shown() {
-        let machines = ["q35,dumpdtb=/etc/x", "q35,memory-backend=ram", "q35,firmware=x", "q35,,x=y", "", "../x", "q35 -S"];
+        let machines =
+            ["q35,dumpdtb=/etc/x", "q35,memory-backend=ram", "q35,firmware=x", "q35,,x=y", "", "../x", "q35 -S"];
         for machine in machines {
             let note = MachineNote { machine: machine.to_owned(), ..note() };
             let error = vetted(&note, false).expect_err(machine).to_string();
@@ -155,7 +156,9 @@ pub(crate) mod tests {
     fn what_makes_no_machine_is_refused_even_from_who_is_trusted() {
         let nul = MachineNote { append: vec!["a\0b".to_owned()], ..note() };
         let accel = MachineNote { accel: "hvf".to_owned(), ..note() };
-        for note in [nul, accel, MachineNote { memory_mib: 0, ..note() }, MachineNote { memory_mib: u64::MAX, ..note() }] {
+        for note in
+            [nul, accel, MachineNote { memory_mib: 0, ..note() }, MachineNote { memory_mib: u64::MAX, ..note() }]
+        {
             assert!(vetted(&note, true).is_err(), "{note:?}");
         }
         let kvm = MachineNote { accel: "kvm".to_owned(), ..note() };

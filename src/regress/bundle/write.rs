@@ -61,7 +61,12 @@ trait ReadSeek: Read + Seek {}
 impl<T: Read + Seek> ReadSeek for T {}
 
 /// Writes a bundle; the manifest's list of files is made here.
-pub fn write(mut manifest: Manifest, contents: &Contents, packing: Packing, to: &mut dyn Write) -> Result<(), BundleError> {
+pub fn write(
+    mut manifest: Manifest,
+    contents: &Contents,
+    packing: Packing,
+    to: &mut dyn Write,
+) -> Result<(), BundleError> {
     let texts = [guide::readme(&manifest), guide::script(&manifest)];
     let mut parts = parts(contents, &texts);
     let mut total = 0;
@@ -109,7 +114,7 @@ fn archive(json: &[u8], manifest: &Manifest, parts: Vec<Part<'_>>, to: &mut dyn 
     let directory = directory(json);
     let mut tar = tar::Builder::new(to);
     append(&mut tar, &format!("{directory}/{MANIFEST}"), json.len() as u64, &mut { json })?;
-    for mut part in parts {
+    for part in parts {
         // A file that grows meanwhile is cut where its digest was; one that shrinks makes tar fail.
         let bytes = manifest.files.get(part.name).map_or(0, |file| file.bytes);
         append(&mut tar, &format!("{directory}/{}", part.name), bytes, &mut part.content.take(bytes))?;
@@ -152,8 +157,16 @@ pub(super) fn directory(json: &[u8]) -> String {
 /// The length and the digest of a file, which is at its start afterwards.
 fn digest(content: &mut dyn ReadSeek) -> io::Result<Digested> {
     content.seek(SeekFrom::Start(0))?;
-    let mut hash = Sha256::new();
-    let bytes = io::copy(content, &mut hash)?;
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        let count = content.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&chunk[..count]);
+        bytes += count as u64;
+    }
     content.seek(SeekFrom::Start(0))?;
     Ok(Digested { bytes, sha256: hex(&hash.finalize()) })
 }

@@ -1,0 +1,66 @@
+//! `bootling ls BUNDLE`, `bootling cat BUNDLE FILE`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::boot::argv::shell_line;
+use crate::plan::explain::Printable;
+use crate::regress::bundle::{Bundle, Expected, MANIFEST, is_bundle, read};
+
+/// The bundle at a path, if it is one, each of its files checked.
+pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut file = File::open(path).context("opening it")?;
+    if !is_bundle(&mut file).context("reading it")? {
+        return Ok(None);
+    }
+    Ok(Some(read(&mut file)?))
+}
+
+/// What it says of itself, and its files.
+pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
+    let manifest = &bundle.manifest;
+    let machine = &manifest.machine;
+    let words: Vec<OsString> = manifest.command.iter().map(OsString::from).collect();
+    let smp = machine.smp.as_ref().map(|smp| format!(", {smp} CPUs")).unwrap_or_default();
+    let release = manifest.kernel.release.as_ref().map(|release| format!(", {release}")).unwrap_or_default();
+    let lines = [
+        ("command", shell_line(&words).to_string_lossy().into_owned()),
+        ("kernel", format!("{}{release}", manifest.kernel.origin)),
+        ("machine", format!("{}, {} {}, {} MiB{smp}", machine.machine, machine.accel, machine.cpu, machine.memory_mib)),
+        ("append", machine.append.join(" ")),
+        ("arguments", machine.qemu_args.join(" ")),
+        ("QEMU", manifest.qemu.version.clone()),
+        ("made by", manifest.made_by.clone()),
+        ("result", manifest.expected.as_ref().map_or_else(|| "not recorded".to_owned(), Expected::told)),
+    ];
+    for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        writeln!(out, "{name:>9}: {}", Printable(value.as_bytes()))?;
+    }
+    for (name, file) in &manifest.files {
+        writeln!(out, "{:>12} {} {name}", file.bytes, file.sha256)?;
+    }
+    Ok(())
+}
+
+/// The manifest.
+pub fn json(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &bundle.manifest)?;
+    Ok(writeln!(out)?)
+}
+
+/// One of its files.
+pub fn cat(mut bundle: Bundle, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    if name == MANIFEST {
+        return json(&bundle, out);
+    }
+    let Some(file) = bundle.files.get_mut(name) else { bail!("there is no such entry") };
+    io::copy(file, out)?;
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! `bootling bundle`: a run in one file, for somebody else to repeat.
+
+pub mod list;
+pub mod repeat;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+
+use super::output;
+use super::run::RunArgs;
+use super::run_options::RunOptions;
+use super::teller::Teller;
+use crate::boot::argv::{Ends, Payload, Wires, argv};
+use crate::boot::firmware::Firmware;
+use crate::boot::machine::{Machine, Transport};
+use crate::regress::bundle::{
+    Contents, Expected, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
+};
+use crate::resolve::kernel::ImageKind;
+use crate::spec::RunWhat;
+use crate::verdict::Outcome;
+use crate::vm::again::on_console;
+use crate::vm::recorded::{Recording, record};
+use crate::vm::{self, Output, Prepared, RunSpec, Warm, Way};
+use crate::write as outputs;
+
+/// Bytes kept of each output.
+const ROOM: usize = 1 << 20;
+/// How the initrd is called that is made from the bundle's two parts of it.
+const JOINED: &str = "initrd.console";
+
+/// Put a run into one file: kernel, initrd, QEMU's line and what came of it, for somebody else to repeat
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = LONG)]
+pub struct BundleArgs {
+    /// The file to write: packed by zstd; by gzip where its name ends in .gz or .tgz, not at all where it ends in .tar.
+    #[arg(long, short, value_name = "FILE", help_heading = "Bundle")]
+    output: PathBuf,
+    /// Do not run it: the bundle then says nothing of what should come of it.
+    #[arg(long, help_heading = "Bundle")]
+    no_run: bool,
+    /// Put the console's last lines in, too. They hold times: no two bundles are the same then.
+    #[arg(long, help_heading = "Bundle", conflicts_with = "no_run")]
+    with_console: bool,
+    /// Say nothing but what went wrong.
+    #[arg(long, short, help_heading = "Output")]
+    quiet: bool,
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+macro_rules! examples {
+    () => {
+        "Examples:
+  bootling bundle -o bug.bundle --kernel . --kmod 'loop max_loop=4' -- ./reproducer
+  bootling bundle -o bug.tgz --cpu max,-svm --run 'echo c >/proc/sysrq-trigger'
+  bootling run bug.bundle                           the same again, anywhere: is it as recorded?
+  bootling run --qemu ~/qemu/build/qemu-system-x86_64 bug.bundle
+  bootling ls bug.bundle
+"
+    };
+}
+
+const EXAMPLES: &str = examples!();
+
+const LONG: &str = concat!(
+    examples!(),
+    "
+What is in it:
+  The kernel image and the initrd as they were booted, with all programs, files and modules that the run needs; QEMU's
+  line; the verdict and what the command wrote (1 MiB of each stream); the SHA-256 of each file; a README, and a script
+  that repeats it with nothing but QEMU: tar -xf bug.bundle && sh bootling-*/run.sh
+  The same inputs give the same bytes, as far as the command writes the same. Everything that --copy, --with and --env
+  name is in it for whoever gets it: look before you send it (bootling ls, bootling cat FILE initrd | bootling ls -).
+
+Repeating:
+  `bootling run FILE` checks each file, starts the QEMU of its own host on a machine like the recorded one, and says
+  whether the verdict is as recorded; its exit status is the command's. A bundle of a stranger's can do nothing but run a
+  guest: arguments that could let QEMU touch files of the host are shown and refused, unless --trust is given. --qemu,
+  --accel, --cpu, --machine, --smp, --memory, --append and --timeout change the machine.
+
+Exit status: 0 where it is written, whatever the verdict; 125 where it cannot be.
+"
+);
+
+/// Runs the verb.
+pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
+    let run = args.options.read()?;
+    let mut output = outputs::Output::create(&args.output)?;
+    let mut teller = Teller::new(args.quiet);
+    let spec = RunSpec { warm: Warm::No, ..run.spec(false)? };
+    let on_console_only = spec.initrd.run == RunWhat::Shell && spec.ready_made.is_none();
+    ensure!(!on_console_only, "bundling a shell: give a COMMAND or --run LINE");
+    let prepared = vm::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
+    let machine = prepared.machine.clone();
+    ensure!(machine.transport != Transport::None, "bundling an initrd that is not bootling's: give a COMMAND or --run");
+    let bios = match machine.firmware {
+        Firmware::Direct => false,
+        Firmware::Bios(None) => true,
+        Firmware::Bios(Some(_)) | Firmware::Uefi(_) => {
+            bail!(
+                "bundling a run through firmware of this host: only --firmware none and bios can be repeated anywhere"
+            )
+        }
+    };
+    let kernel = File::open(&prepared.image).with_context(|| format!("opening {}", prepared.image.display()))?;
+    let Way::Boot(initrd) = &prepared.way else { bail!("bundling a run that does not boot") };
+    let initrd = initrd.try_clone().context("keeping the initrd")?;
+    let mut kept = Contents {
+        kernel,
+        on_console: on_console(&File::from(initrd.try_clone().context("keeping the initrd")?))
+            .map_err(output::advised)?,
+        initrd: initrd.into(),
+        outputs: None,
+        console: None,
+    };
+    let is_elf = is_elf(&kept.kernel)?;
+    let (limit, _) = run.boot.limits(&machine, false);
+    let note = machine_note(&machine, &spec, bios, limit)?;
+    let origin = origin(&prepared.kernel);
+    let ran = if args.no_run { None } else { Some(once(&run, &spec, prepared, &mut teller)?) };
+    let manifest = Manifest {
+        version: VERSION,
+        made_by: format!("bootling {}", env!("CARGO_PKG_VERSION")),
+        command: command(&spec.initrd.run),
+        arch: "x86_64".to_owned(),
+        kernel: KernelNote { origin, release: ran.as_ref().and_then(|ran| ran.release.clone()), is_elf },
+        qemu: qemu_note(&machine)?,
+        machine: note,
+        expected: ran.as_ref().map(|ran| expected(&ran.outcome)),
+        files: <_>::default(),
+    };
+    let told = manifest.expected.as_ref().map(Expected::told);
+    if let Some(ran) = ran {
+        if args.with_console {
+            kept.console = Some((ran.console.join("\n") + "\n").into_bytes());
+        }
+        kept.outputs = Some([ran.stdout, ran.stderr]);
+    }
+    write(manifest, &kept, Packing::of(&args.output), &mut output)
+        .with_context(|| format!("writing {}", output.name()))?;
+    let bytes = output.file().stream_position().unwrap_or_default();
+    output.finish()?;
+    if !args.quiet {
+        let told = told.map_or_else(|| "not run".to_owned(), |told| format!("recorded: {told}"));
+        output::note(&format!("wrote {}, {:.1} MiB; {told}", args.output.display(), bytes as f64 / f64::from(1 << 20)));
+    }
+    Ok(0)
+}
+
+/// Runs it, so that the bundle can say what to expect.
+fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) -> anyhow::Result<Output> {
+    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
+    let recording = Recording { timeout, boot_timeout, room: ROOM, ..Recording::default() };
+    let ran = record(spec, prepared, recording, teller).map_err(output::advised)?.output;
+    if let Outcome::CouldNotTest { why } = &ran.outcome {
+        bail!("running it once: {why}");
+    }
+    if ran.cut {
+        output::note(&format!("an output has more than {} MiB: the rest of it is left out", ROOM >> 20));
+    }
+    Ok(ran)
+}
+
+/// How a guest ended, as a bundle tells it.
+fn expected(outcome: &Outcome) -> Expected {
+    Expected { outcome: outcome.name().to_owned(), exit_code: outcome.exit_code(), message: outcome.sentence() }
+}
+
+/// What runs, for people.
+fn command(what: &RunWhat) -> Vec<String> {
+    let text = |word: &OsString| word.to_string_lossy().into_owned();
+    match what {
+        RunWhat::Command(words) => words.iter().map(text).collect(),
+        RunWhat::Line(line) => vec!["sh".to_owned(), "-c".to_owned(), text(line)],
+        RunWhat::Shell => vec!["what the initrd says".to_owned()],
+    }
+}
+
+/// A word of the machine as JSON can hold it.
+fn text(word: &OsStr) -> anyhow::Result<String> {
+    word.to_str()
+        .map(str::to_owned)
+        .with_context(|| format!("bundling the argument {}: it is not UTF-8", word.display()))
+}
+
+fn machine_note(
+    machine: &Machine,
+    spec: &RunSpec,
+    bios: bool,
+    limit: Option<std::time::Duration>,
+) -> anyhow::Result<MachineNote> {
+    let texts = |words: &[OsString]| words.iter().map(|word| text(word)).collect::<anyhow::Result<Vec<_>>>();
+    Ok(MachineNote {
+        machine: text(&machine.machine)?,
+        accel: machine.accelerator.name().to_owned(),
+        cpu: text(&machine.cpu)?,
+        smp: machine.smp.as_deref().map(text).transpose()?,
+        memory_mib: machine.memory_mib,
+        bios,
+        append: texts(&spec.boot.append)?,
+        fast_boot: spec.boot.fast_boot,
+        tty: spec.boot.tty,
+        channel: machine.transport.name().to_owned(),
+        qemu_args: texts(&machine.extra)?,
+        timeout_ms: limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+/// The emulator, and the line that a person starts it with.
+fn qemu_note(machine: &Machine) -> anyhow::Result<QemuNote> {
+    let payload = Payload::Linux { kernel: "kernel".into(), initrd: JOINED.into(), warm: None };
+    let mut line = argv(machine, &Wires { payload, flash: None, ends: Ends::Stdio });
+    let program = machine.qemu.path.file_name().unwrap_or_default().to_owned();
+    if let Some(first) = line.first_mut() {
+        first.clone_from(&program);
+    }
+    let line = line.iter().map(|word| text(word)).collect::<anyhow::Result<_>>()?;
+    Ok(QemuNote { program: text(&program)?, version: machine.qemu.facts.version.clone(), line })
+}
+
+/// The name of where a kernel came from, without the directories of this host.
+fn origin(kernel: &str) -> String {
+    let path = std::path::absolute(kernel).unwrap_or_else(|_| kernel.into());
+    Path::new(&path).file_name().map_or_else(|| kernel.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn is_elf(kernel: &File) -> anyhow::Result<bool> {
+    let mut magic = [0; 4];
+    std::os::unix::fs::FileExt::read_exact_at(kernel, &mut magic, 0).context("reading the kernel")?;
+    let mut start = kernel;
+    start.seek(SeekFrom::Start(0)).context("reading the kernel")?;
+    Ok(&magic == b"\x7fELF")
+}
+
+/// The kind of a bundle's kernel.
+fn kind(note: &KernelNote) -> ImageKind {
+    if note.is_elf { ImageKind::VmlinuxPvh } else { ImageKind::BzImage }
+}
