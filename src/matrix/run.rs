@@ -134,11 +134,11 @@ pub fn not_yet(plan: &Plan, words: &[OsString]) -> Vec<CellReport> {
 
 /// Runs a plan to its end, or until it is stopped, and tells what happens. Guests that run when it is stopped are not
 /// waited for: they end with the process.
-pub fn run(plan: Plan, options: Options, mailbox: Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
+pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
     let began = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let room = room(&options);
-    let state = Arc::new(state(plan, &options, &mailbox, room, began));
+    let state = Arc::new(state(plan, &options, mailbox, room, began));
     for note in too_large(&state.plan, &options, room) {
         told(Happened::Note(&note));
     }
@@ -253,7 +253,9 @@ impl Post<'_> {
             Mail::Preparing(stand) => told(Happened::Preparing { names: plan.names(stand) }),
             Mail::Found { qemu, notes } => {
                 self.report.header.qemu = Some(qemu);
-                notes.iter().for_each(|note| told(Happened::Note(note)));
+                for note in &notes {
+                    told(Happened::Note(note));
+                }
             }
             Mail::Prepared { stand, lost, cause, note } => {
                 let reports: Vec<CellReport> = lost.iter().map(|(_, report)| report.clone()).collect();

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use std::time::Duration;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::health::Kind;
@@ -160,7 +162,10 @@ pub fn seconds(seconds: f64) -> String {
     match seconds {
         short if short < 10.0 => format!("{short:.2}s"),
         middle if middle < 100.0 => format!("{middle:.1}s"),
-        long => format!("{}m{:02}s", long as u64 / 60, long as u64 % 60),
+        long => {
+            let whole = Duration::try_from_secs_f64(long).unwrap_or_default().as_secs();
+            format!("{}m{:02}s", whole / 60, whole % 60)
+        }
     }
 }
 
