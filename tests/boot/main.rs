@@ -29,6 +29,7 @@ mod proof;
 mod readme;
 mod restored;
 mod runner;
+mod shards;
 mod snapshots;
 mod soak;
 mod streams;
