@@ -253,6 +253,10 @@ impl State {
     }
 
     fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<&str>) -> Attempt {
+        if let Some(site) = self.sites[cell.stand].get() {
+            // Told once for all of them.
+            output.notes.retain(|note| !site.notes().contains(note));
+        }
         if let Some(release) = output.release.take() {
             self.tell(Mail::Release(cell.kernel, release));
         }
