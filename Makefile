@@ -13,7 +13,7 @@ build:
 
 # Everything: units, golden texts, oracles, the command line, and guests.
 test: kernels
-	@tools/setup build run test
+	@tools/setup build run test headers
 	$(CARGO) test --locked --no-fail-fast
 
 # Only the tests that boot guests (vm-warm: that restore them; soak: 1,000 warm runs, 200 killed ones). REQUIRE_VM=1: all of them.
@@ -21,7 +21,7 @@ vm-warm: WITH := BOOTLING_WARM=yes
 soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200
 soak: ONLY := --release soak:: -- --nocapture --test-threads 1
 vm vm-warm soak: kernels
-	@tools/setup build run
+	@tools/setup build run headers
 	$(WITH) $(CARGO) test --locked --test boot $(ONLY)
 
 kernels:

@@ -1,14 +1,14 @@
 //! The protocol between host and guest, byte by byte. Both sides compile the same codec, so a change here is a change
 //! of [`bootling::proto::VERSION`].
 
-use bootling::proto::frame::{Ended, Failure, FrameError, HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost, Usage};
+use bootling::proto::frame::{Ended, Failure, FrameError, HEADER, Lost, MAX_PAYLOAD, Stream, ToGuest, ToHost, Usage};
 use bootling::proto::job::{JobError, MAGIC, Tag, record_header, records};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
 
 /// What a guest may say, in the order of a run, and its bytes.
-const TO_HOST: [(ToHost<'static>, &[u8]); 20] = [
+const TO_HOST: [(ToHost<'static>, &[u8]); 26] = [
     (
         ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
         b"\x01\x25\0bootling\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x02\0\0\0\0\0\0\0\0\x01\x006.1.0",
@@ -26,6 +26,15 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 20] = [
     (ToHost::Failed { what: Failure::BlockDevices, errno: 110, subject: b"0 of 1" }, b"\x07\x0b\0\x04\x6e\0\0\x000 of 1"),
     (ToHost::Failed { what: Failure::Window, errno: 28, subject: b"a" }, b"\x07\x06\0\x05\x1c\0\0\0a"),
     (ToHost::Ready, b"\x09\0\0"),
+    (
+        ToHost::Log { lost: Lost::Nothing, records: b"4,1,2,-;x\n" },
+        b"\x0a\x0b\0\x004,1,2,-;x\n",
+    ),
+    (ToHost::Log { lost: Lost::Overwritten, records: b"" }, b"\x0a\x01\0\x01"),
+    (ToHost::Log { lost: Lost::TooMany, records: b"" }, b"\x0a\x01\0\x02"),
+    (ToHost::Log { lost: Lost::Unreadable, records: b"" }, b"\x0a\x01\0\x03"),
+    (ToHost::Left { pid: 258, lives: false, name: b"sh" }, b"\x0b\x07\0\x02\x01\0\0\0sh"),
+    (ToHost::Left { pid: 258, lives: true, name: b"sh" }, b"\x0b\x07\0\x02\x01\0\0\x01sh"),
     (
         ToHost::Exit { ended: Ended::Exited(7), usage: USAGE, taint: 9 },
         b"\x08\x2a\0\0\x07\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
@@ -261,6 +270,8 @@ proptest! {
             ToHost::Stderr(&text),
             ToHost::Note(&text),
             ToHost::Failed { what: Failure::Exec, errno: number, subject: &text },
+            ToHost::Log { lost: Lost::TooMany, records: &text },
+            ToHost::Left { pid: number, lives: true, name: &text },
             ToHost::Hello { version: number, uptime_ns: wide, taint: wide, window: number, release: &text },
         ] {
             let bytes = encoded(|out| message.encode(out));

@@ -31,8 +31,9 @@ impl Line {
         }
     }
 
-    /// A record of `/dev/kmsg`, without its end; `None` where it is none, or not the kernel's own.
-    pub fn of_record(record: &[u8]) -> Option<Self> {
+    /// The lines of a record of `/dev/kmsg`, which is given without its end: most have one. `None` where it is none, or not the
+    /// kernel's own.
+    pub fn of_record(record: &[u8]) -> Option<Vec<Self>> {
         let semicolon = record.iter().position(|byte| *byte == b';')?;
         let (head, text) = (std::str::from_utf8(&record[..semicolon]).ok()?, &record[semicolon + 1..]);
         let mut fields = head.split(',');
@@ -47,7 +48,9 @@ impl Line {
         #[expect(clippy::cast_precision_loss, reason = "microseconds of 285 years")]
         let at = micros as f64 / 1e6;
         let level = u8::try_from(priority).ok();
-        Some(Self { level, at: Some(at), caller, text: plain(&unescaped(text)) })
+        let text = unescaped(text);
+        let lines = text.split(|byte| *byte == b'\n');
+        Some(lines.map(|line| Self { level, at: Some(at), caller, text: plain(line) }).collect())
     }
 }
 

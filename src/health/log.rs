@@ -42,7 +42,7 @@ impl Log {
         if lost != Lost::Nothing && !self.lost.contains(&lost) {
             self.lost.push(lost);
         }
-        for line in records.split(|byte| *byte == b'\n').filter_map(Line::of_record) {
+        for line in records.split(|byte| *byte == b'\n').filter_map(Line::of_record).flatten() {
             self.records.push(&line);
         }
     }

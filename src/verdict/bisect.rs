@@ -3,7 +3,7 @@
 //! | answer | code | outcomes |
 //! |---|---|---|
 //! | good | 0 | the command exited with 0 |
-//! | bad | 1 | any other status but 125, a signal, a panic, a reset, a hang, a watchdog, a guest that went away, a QEMU that crashed |
+//! | bad | 1 | any other status but 125, a signal, a panic, a kernel that is not well (`--health fail`), a reset, a hang, a watchdog, a guest that went away, a QEMU that crashed |
 //! | skip | 125 | nothing could be tested, or the command itself said 125; QEMU ended or was killed |
 //! | stop | 128+n | a signal ended bootling, or nobody reads its output |
 //!

@@ -29,10 +29,11 @@ pub const REPORT: &str = "hang.txt";
 /// Files for all of it, not yet under their names.
 #[derive(Debug)]
 pub struct Evidence {
-    directory: Directory,
     console: NamedTempFile,
     qmp: NamedTempFile,
     core: Option<NamedTempFile>,
+    /// Dropped last: it goes once nothing is in it.
+    directory: Directory,
 }
 
 /// A directory that goes away if it is ours and stays empty.

@@ -19,6 +19,8 @@ mod disk;
 mod endings;
 mod exit_status;
 mod firmware;
+mod hang;
+mod health;
 mod hostile;
 mod interactive;
 mod killed;

@@ -1,6 +1,7 @@
 //! What tests of the whole program share: the kernels to boot, and the program itself under a time limit.
 
 pub mod kernels;
+pub mod misbehave;
 pub mod processes;
 pub mod program;
 pub mod qemu;

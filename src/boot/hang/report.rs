@@ -22,7 +22,7 @@ pub struct Context {
     pub why: String,
     /// How far the guest had come, and when it was last heard.
     pub course: Vec<String>,
-    /// Whether pid 1 is ours, and of no interest.
+    /// Whether pid 1 is ours, and has spoken: that it waits for its children is no news.
     pub has_our_pid1: bool,
     /// The console's last lines before anything was asked.
     pub console: Vec<String>,
@@ -170,9 +170,9 @@ mod tests {
             [
                 "paused",
                 "3 requests",
+                "process init (pid 1) is blocked (state D) in io_schedule",
                 "process dd (pid 80) is blocked (state D) in io_schedule",
                 "kernel thread kworker (pid 9) is blocked (state D) in io_schedule",
-                "course 0"
             ]
         );
         assert_eq!(told.summary.len(), 8);

@@ -84,6 +84,8 @@ impl Session<'_> {
                 None => format!("the console's last word came {ago} ago"),
             },
         });
+        // One that has not spoken may be what hangs.
+        let has_our_pid1 = has_our_pid1 && self.phase_before_the_end() > Phase::Booting;
         Context { why, course, has_our_pid1, console }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! Nothing points at its parts, so they are found by their shape (`scripts/kallsyms.c` writes them, `kernel/kallsyms.c`
 //! reads them). Names are sequences of 256 tokens; the table of tokens is told by its digits, and proven by the index
-//! behind it. Before it stand a mark for every 256th name, the names, and their count. The addresses stand before the
-//! count (up to Linux 6.3), or behind the index of tokens (since 6.4), as offsets from a base: negative ones, beside
-//! absolute addresses of per-CPU symbols, or plain ones (since 6.15). Addresses that are written out
-//! (`CONFIG_KALLSYMS_BASE_RELATIVE` off) are not known here, nor is big endian. The bytes are untrusted.
+//! behind it. Before it stand a mark for every 256th name, the names, and their count; in some also the names' order
+//! (Linux 6.2 and 6.3, and 6.1 by now). The addresses stand before the count (up to 6.3), or behind the index of tokens
+//! (since 6.4), as offsets from a base: negative ones, beside absolute addresses of per-CPU symbols, or plain ones (since
+//! 6.15). Addresses that are written out (`CONFIG_KALLSYMS_BASE_RELATIVE` off) are not known here, nor is big endian. The
+//! bytes are untrusted.
 
 use regex::bytes::Regex;
 
@@ -19,7 +20,9 @@ const TABLE_BYTES: usize = 64 << 10;
 /// Names between two marks.
 const PER_MARK: usize = 256;
 /// Most names that are believed in: a kernel has two hundred thousand.
-pub(super) const MOST: usize = 4 << 20;
+pub(super) const MOST: usize = 1 << 20;
+/// Bytes of a name's number in the order of names.
+const SEQUENCE: usize = 3;
 /// Bytes that 256 names take at most: they are at most 512 characters long (`KSYM_NAME_LEN`).
 const CHUNK: usize = PER_MARK * 514;
 /// Where kernels of 64 bits are linked to.
@@ -108,7 +111,16 @@ struct Names {
 impl Names {
     /// Those before a table of tokens.
     fn before(image: &[u8], tokens: &Tokens<'_>) -> Option<Self> {
-        let (marks_at, marks) = marks(image, tokens.start)?;
+        (0..=MOST * SEQUENCE / 8).find_map(|step| {
+            let (marks_at, marks) = marks(image, tokens.start.checked_sub(8 * step)?, longest(step))?;
+            let names = Self::below(image, marks_at, &marks)?;
+            let sequences = (SEQUENCE * names.count).next_multiple_of(8);
+            (step == 0 || sequences == 8 * step).then_some(names)
+        })
+    }
+
+    /// Those that these marks are of.
+    fn below(image: &[u8], marks_at: usize, marks: &[u32]) -> Option<Self> {
         let last = usize::try_from(*marks.last()?).ok()?;
         // From the count on: eight bytes, names up to the last mark, those behind it, and padding.
         let latest = marks_at.checked_sub(last)?.checked_sub(8)?;
@@ -118,7 +130,7 @@ impl Names {
             let count = usize::try_from(word(image, count_at)?).ok()?;
             let fits = count <= most && count + PER_MARK > most && count <= MOST && word(image, count_at + 4)? == 0;
             let names = Self { count_at, count, start: count_at + 8, end: marks_at };
-            (fits && names.agree(image, &marks)).then_some(names)
+            (fits && names.agree(image, marks)).then_some(names)
         })
     }
 
@@ -194,8 +206,13 @@ fn from_base(base: u64, offsets: &[i32]) -> Option<Vec<u64>> {
     addresses.is_sorted().then_some(addresses)
 }
 
-/// The marks before a table of tokens: their place and their values, from 0 on.
-fn marks(image: &[u8], end: usize) -> Option<(usize, Vec<u32>)> {
+/// How many marks there can be before so many eights of bytes of sequence numbers; none of those: any number.
+fn longest(step: usize) -> usize {
+    if step == 0 { MOST / PER_MARK } else { (8 * step / SEQUENCE).div_ceil(PER_MARK) + 1 }
+}
+
+/// The marks that end at `end`: their place and their values, from 0 on, at most `longest` of them.
+fn marks(image: &[u8], end: usize, longest: usize) -> Option<(usize, Vec<u32>)> {
     // They are padded to eight bytes.
     let mut at = end.checked_sub(4)?;
     if word(image, at)? == 0 {
@@ -205,7 +222,7 @@ fn marks(image: &[u8], end: usize) -> Option<(usize, Vec<u32>)> {
     let mut above = u32::MAX;
     loop {
         let mark = word(image, at)?;
-        if mark >= above || marks.len() > MOST / PER_MARK {
+        if mark >= above || marks.len() == longest {
             return None;
         }
         marks.push(mark);

@@ -1,0 +1,207 @@
+//! Guests that hang, in known ways: what is said of each. Names of functions are held against the guest's own table.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use bootling::resolve::kernel::symbols::Source;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::misbehave;
+use crate::support::processes::{qemu_of, signal};
+use crate::support::program::scratch;
+use crate::support::{Done, Kernel, Program};
+
+/// The program's end, the verdict, and what the inquiry came to; the report last.
+struct Hung {
+    done: Done,
+    verdict: Value,
+    summary: Vec<String>,
+    report: String,
+}
+
+/// Runs what must time out.
+#[track_caller]
+fn hung(program: Program, rest: &[&str]) -> Hung {
+    let (done, verdict) = program.json(rest);
+    let done = done.exits(124);
+    let hang = &verdict["hang"];
+    let lines = hang["summary"].as_array().unwrap_or_else(|| panic!("no report: {verdict:#}"));
+    let summary = lines.iter().map(|line| line.as_str().expect("text").to_owned()).collect();
+    let report = hang["report"].as_str().expect("text").to_owned();
+    for line in &lines[..] {
+        assert!(done.stderr.contains(line.as_str().expect("text")), "{line} is not in {}", done.stderr);
+    }
+    Hung { done, verdict, summary, report }
+}
+
+impl Hung {
+    /// A sentence of the summary that has all of these words.
+    #[track_caller]
+    fn says(&self, words: &[&str]) -> &Self {
+        let found = self.summary.iter().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(found, "{words:?} is not in\n{}\n{}", self.summary.join("\n"), self.report);
+        self
+    }
+
+    /// A part of the whole report.
+    #[track_caller]
+    fn reports(&self, words: &str) -> &Self {
+        assert!(self.report.contains(words), "{words:?} is not in\n{}", self.report);
+        self
+    }
+}
+
+/// A disk that never answers: QEMU's null device, whose requests take an hour. Its geometry is told, or QEMU would read.
+const STUCK: [&str; 4] = [
+    "--qemu-arg=-drive",
+    "--qemu-arg=if=none,id=stuck,driver=null-co,size=1G,latency-ns=3600000000000",
+    "--qemu-arg=-device",
+    "--qemu-arg=virtio-blk-pci,drive=stuck,id=slow,cyls=1024,heads=16,secs=63",
+];
+
+/// `T` and `t` symbols of a kernel, as the guest itself tells them: name to address. Modules are left out.
+fn told(text: &str) -> Vec<(u64, String)> {
+    let lines = text.lines().filter(|line| !line.ends_with(']'));
+    let symbols = lines.map(|line| line.split(' ').collect::<Vec<_>>()).filter(|words| matches!(words[1], "T" | "t"));
+    symbols
+        .map(|words| (u64::from_str_radix(words[0], 16).expect("an address"), words[2].to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_function_is_where_the_guest_itself_says_it_is() {
+    let test = "every_function_is_where_the_guest_itself_says_it_is";
+    for kernel in [Kernel::Generic61, Kernel::Cloud612] {
+        let Some(program) = Program::run(kernel, test) else { return };
+        let line = "echo 0 > /proc/sys/kernel/kptr_restrict; cat /proc/kallsyms";
+        let (done, _) = program.json(["--warm", "--run", line]);
+        let wanted = told(&done.exits(0).text());
+        assert!(wanted.len() > 30_000, "{}", wanted.len());
+        let symbols = Source::new(&kernel.image()).load().expect("read").expect("a table");
+        let ours: Vec<(u64, String)> = symbols
+            .iter()
+            .filter(|(_, kind, _)| matches!(kind, 'T' | 't'))
+            .map(|(address, _, name)| (address, name.to_owned()))
+            .collect();
+        assert_eq!(ours.len(), wanted.len(), "{kernel:?}");
+        let first = ours.iter().zip(&wanted).find(|(ours, wanted)| ours != wanted);
+        assert_eq!(first, None, "{kernel:?}");
+        // And from the middle of each, the way back: of several at one address the first is named.
+        let mut names: BTreeMap<u64, &str> = BTreeMap::new();
+        for (address, _, name) in symbols.iter() {
+            names.entry(address).or_insert(name);
+        }
+        let (start, end) = (symbols.address("_stext").expect("there"), symbols.address("_etext").expect("there"));
+        for (address, name) in names.range(start..end) {
+            assert_eq!(symbols.function(*address).map(|place| place.name), Some(*name), "{kernel:?} {address:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_busy_loop_in_user_space_is_told_with_its_process() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_busy_loop_in_user_space") else { return };
+    let dir = scratch();
+    let evidence = dir.path().join("evidence");
+    let program = program.args(["--warm", "--timeout", "15", "--idle-timeout", "2", "--evidence"]).arg(&evidence);
+    let hung = hung(program, &["--run", "echo begun; while :; do :; done"]);
+    // It computes: that is no idleness.
+    hung.says(&["cpu 0 is in user space (CPL 3)", "the process there is sh (pid "]).says(&["the command started after "]);
+    assert_eq!(hung.verdict["outcome"], "timed-out");
+    assert!(hung.done.stderr.contains("(--timeout)"), "{}", hung.done.stderr);
+    hung.reports("== What the guest said to sysrq l").reports("virtio-serial /machine/peripheral/ports: its driver uses it");
+    let read = |name: &str| fs::read_to_string(evidence.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(read("hang.txt"), hung.report);
+    assert!(read("command.txt").contains("qemu-system-x86_64") && read("console.log").contains("sysrq: Show"));
+    assert!(read("qmp.log").contains("-> {") && read("qmp.log").contains("<- {\"return\""));
+    assert!(hung.done.stderr.contains("full report: "), "{}", hung.done.stderr);
+    assert_eq!(hung.done.text(), "begun\n");
+}
+
+#[test]
+fn what_ends_well_leaves_no_evidence() {
+    let Some(program) = Program::run(Kernel::Cloud612, "what_ends_well_leaves_no_evidence") else { return };
+    let dir = scratch();
+    let evidence = dir.path().join("evidence");
+    program.args(["--warm", "--core", "--evidence"]).arg(&evidence).args(["--", "true"]).done().exits(0);
+    assert!(!evidence.exists());
+}
+
+#[test]
+fn a_sleeping_guest_is_idle_and_its_memory_is_kept_where_asked_for() {
+    let Some(program) = Program::run(Kernel::Generic61, "a_sleeping_guest_is_idle") else { return };
+    let dir = scratch();
+    let options = ["--timeout", "100", "--idle-timeout", "2", "--memory", "256", "--core", "--evidence"];
+    let hung = hung(program.args(options).arg(dir.path()), &["--run", "sleep 1000"]);
+    hung.says(&["the vCPU is idle"]).says(&["process sleep (pid ", "sleeps in ", "nanosleep"]);
+    assert!(hung.done.stderr.contains("nothing happened in the guest for 2s (--idle-timeout)"), "{}", hung.done.stderr);
+    let core = fs::read(dir.path().join("guest.core")).expect("it was kept");
+    assert!(core.starts_with(b"\x7fELF") && core.len() >= 256 << 20, "{}", core.len());
+    // ET_CORE.
+    assert_eq!(core[16..18], [4, 0]);
+}
+
+#[test]
+fn a_disk_that_never_answers_is_named_with_its_requests_and_who_waits_for_them() {
+    let Some(program) = Program::run(Kernel::Generic61, "a_disk_that_never_answers") else { return };
+    let program = program.args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
+    // The kernel looks for partitions when the disk appears: pid 1 is stuck in loading the driver.
+    let hung = hung(program, &["--", "true"]);
+    hung.says(&["virtio-blk /machine/peripheral/slow queue 0: 1 request is in flight inside QEMU (it has taken 1 and"]);
+    hung.says(&["(pid 1) is blocked (state D) in "]).says(&["the guest's pid 1 has not spoken"]);
+    assert!(hung.summary[0].starts_with("virtio-blk "), "{:?}", hung.summary);
+}
+
+#[test]
+fn a_loop_in_the_kernel_with_interrupts_off_is_named_by_function_and_module() {
+    let Some((module, package)) = misbehave::or_skip("a_loop_in_the_kernel_with_interrupts_off") else { return };
+    let program = Program::new().args(["run", "--warm", "--kernel"]).arg(package);
+    let program = program.args(["--timeout", "20", "--kmod"]).arg(module);
+    let line = "echo 1000 > /sys/module/misbehave/parameters/seconds; \
+        echo hard-lockup > /sys/module/misbehave/parameters/how";
+    let hung = hung(program, &["--run", line]);
+    // Whether it is caught in the module or in the clock that this reads is chance.
+    hung.says(&["cpu 0 is in the kernel, in ", "interrupts off", "the process there is sh (pid "]);
+    hung.reports("[misbehave]").reports("an NMI, at which it was made to panic");
+    // The panic was our doing.
+    assert_eq!(hung.verdict["outcome"], "timed-out", "{:#}", hung.verdict);
+}
+
+#[test]
+fn a_qemu_that_stands_still_is_told_from_a_guest_that_does() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_qemu_that_stands_still") else { return };
+    let dir = scratch();
+    let file = dir.path().join("verdict.json");
+    let running = program.args(["--timeout", "5", "--json"]).arg(&file).args(["--run", "sleep 1000"]).start();
+    signal(qemu_of(running.pid()), Signal::STOP);
+    running.done().exits(124);
+    let verdict: Value = serde_json::from_slice(&fs::read(&file).expect("a verdict")).expect("JSON");
+    let first = verdict["hang"]["summary"][0].as_str().expect("a sentence");
+    let words = "QEMU's main loop does not answer: all its threads are stopped, by a signal (SIGSTOP) or a debugger";
+    assert_eq!(first, words);
+}
+
+#[test]
+fn a_machine_that_somebody_has_stopped_is_told() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_machine_that_somebody_has_stopped") else { return };
+    let hung = hung(program.args(["--idle-timeout", "2", "--qemu-arg=-S"]), &["--", "true"]);
+    hung.says(&["the machine does not run", "\"prelaunch\"", "(-S)"]).says(&["the guest's pid 1 has not spoken"]);
+}
+
+#[test]
+fn a_foreign_pid_1_that_waits_for_ever_is_found_waiting() {
+    let test = "a_foreign_pid_1_that_waits_for_ever";
+    let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
+    let dir = scratch();
+    let initrd = dir.path().join("initrd");
+    let init = dir.path().join("init");
+    fs::write(&init, "#!/bin/sh\nmkfifo /pipe\necho waiting\nread word < /pipe\n").expect("written");
+    rustix::fs::chmod(&init, rustix::fs::Mode::from_bits_retain(0o755)).expect("ours");
+    let build = Program::new().args(["build", "--kernel"]).arg(Kernel::Cloud612.find().expect("it is there"));
+    let copy = format!("{}=/sbin/waits", init.display());
+    build.args(["--copy", &copy, "-o"]).arg(&initrd).done().exits(0);
+    let options = ["--idle-timeout", "3", "--timeout", "100", "--append", "rdinit=/sbin/waits", "--initrd"];
+    let hung = hung(program.args(options).arg(&initrd), &[]);
+    hung.says(&["the vCPU is idle"]).says(&["process waits (pid 1) sleeps in ", "fifo"]);
+}

@@ -1,0 +1,264 @@
+//! Kernels that are not well: each failure for real, by a module of ours (`tests/guest/misbehave`), and what is said about it.
+//! And those that are: not a word.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use bootling::health::{Finding, HealthSpec, Kind, Policy};
+use bootling::{Builder, Command, Outcome, Vm};
+use serde_json::Value;
+
+use crate::support::misbehave::{self, KERNEL};
+use crate::support::program::build_dir;
+use crate::support::{Done, Kernel, Program};
+
+/// No command of these tests takes longer, even on a slow machine under TCG.
+const LIMIT: Duration = Duration::from_secs(150);
+/// Where the module takes its orders; `$HOW` and `$SECONDS_` in the lines below.
+const PARAMETERS: &str = "M=/sys/module/misbehave/parameters; HOW=$M/how; SECONDS_=$M/seconds; ";
+
+/// Guests with the module.
+fn builder(test: &str) -> Option<Builder> {
+    let (module, package) = misbehave::or_skip(test)?;
+    let builder = Vm::builder().kernel(package).cache(build_dir().join("test-cache")).timeout(LIMIT);
+    Some(builder.kmod(module, ""))
+}
+
+/// `bootling run --warm` with the module.
+fn program(test: &str) -> Option<Program> {
+    let (module, _) = misbehave::or_skip(test)?;
+    Some(Program::run(KERNEL, test)?.arg("--warm").arg("--kmod").arg(module))
+}
+
+fn line(text: &str) -> Command {
+    Command::shell(format!("{PARAMETERS}{text}"))
+}
+
+fn kinds(findings: &[Finding]) -> Vec<Kind> {
+    findings.iter().map(|finding| finding.kind).collect()
+}
+
+/// Runs the line in a guest of its own, which must find these kinds and no others, some of them more than once; the first one.
+#[track_caller]
+fn finds(builder: &Builder, text: &str, expected: &[Kind]) -> Finding {
+    let output = builder.run_with(&line(text)).expect("an output");
+    let mut found = kinds(&output.health);
+    found.dedup();
+    assert_eq!(found, expected, "{text}\n{output:#?}");
+    assert!(output.hello.is_some(), "{output:#?}");
+    output.health.into_iter().next().expect("there is one")
+}
+
+#[track_caller]
+fn has(finding: &Finding, words: &[&str]) {
+    for word in words {
+        assert!(finding.lines.iter().any(|line| line.contains(word)), "no {word:?} in {finding:#?}");
+    }
+}
+
+#[test]
+fn warnings_bugs_and_oopses_are_told_with_their_call_traces() {
+    let Some(builder) = builder("warnings_bugs_and_oopses_are_told") else { return };
+    let warning = finds(&builder, "echo warn >$HOW", &[Kind::Warning]);
+    assert!(warning.title.starts_with("WARNING: ") && warning.title.contains("misbehave.c"), "{warning:#?}");
+    has(&warning, &["cut here", "this is what was asked for", "Call Trace:", "set_how", "---[ end trace"]);
+    // Nothing of it reaches the console.
+    let quiet = "echo 0 >/proc/sys/kernel/printk; echo warn-bare >$HOW";
+    assert_eq!(finds(&builder, quiet, &[Kind::Warning]).lines[0], "------------[ cut here ]------------");
+    let bug = finds(&builder, "echo bug >$HOW", &[Kind::Bug]);
+    has(&bug, &["kernel BUG at ", "invalid opcode", "RIP: 0010:set_how", "Call Trace:", "---[ end trace"]);
+    let oops = finds(&builder, "echo oops >$HOW", &[Kind::Oops]);
+    assert!(oops.title.starts_with("BUG: kernel NULL pointer dereference"), "{oops:#?}");
+    has(&oops, &["Oops: 0000 [#1]", "Call Trace:", "---[ end trace"]);
+    let fault = finds(&builder, "echo gpf >$HOW", &[Kind::Oops]);
+    assert!(fault.title.contains("general protection fault"), "{fault:#?}");
+    let page = finds(&builder, "echo bad-page >$HOW", &[Kind::OtherBug]);
+    assert!(page.title.starts_with("BUG: Bad page state in process sh"), "{page:#?}");
+    has(&page, &["page dumped because: ", "Call Trace:", "set_how"]);
+}
+
+#[test]
+fn lockups_and_hung_tasks_are_told() {
+    let Some(builder) = builder("lockups_and_hung_tasks_are_told") else { return };
+    let soft = "echo 1 >/proc/sys/kernel/watchdog_thresh; echo 6 >$SECONDS_; echo soft-lockup >$HOW";
+    let soft = finds(&builder, soft, &[Kind::SoftLockup]);
+    assert!(soft.title.contains("BUG: soft lockup - CPU#0 stuck for "), "{soft:#?}");
+    has(&soft, &["RIP: 0010:", "Call Trace:"]);
+    let hung = "echo 1 >/proc/sys/kernel/hung_task_timeout_secs; echo 4 >$SECONDS_; echo hung-task >$HOW";
+    let hung = finds(&builder, hung, &[Kind::HungTask]);
+    // Its lines are of a level that a console with `quiet` never shows.
+    has(&hung, &["blocked for more than", "state:D", "Call Trace:", "schedule_timeout"]);
+}
+
+#[test]
+fn a_stall_of_rcu_is_told() {
+    let Some(builder) = builder("a_stall_of_rcu_is_told") else { return };
+    let stall = "echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout; echo 8 >$SECONDS_; \
+                 taskset 2 sh -c \"echo rcu-stall >$HOW\"";
+    let stall = finds(&builder.smp(2), stall, &[Kind::RcuStall]);
+    has(&stall, &["Call Trace:"]);
+}
+
+#[test]
+fn a_guest_without_memory_is_told_by_who_was_killed() {
+    let Some(builder) = builder("a_guest_without_memory_is_told") else { return };
+    let builder = builder.memory_mib(256);
+    let killed = finds(&builder, "head -c 2000m /dev/zero | tail >/dev/null; true", &[Kind::OutOfMemory]);
+    assert!(killed.title.contains("Killed process ") && killed.title.contains("(tail)"), "{killed:#?}");
+    has(&killed, &["invoked oom-killer", "Mem-Info:", "oom-kill:constraint="]);
+}
+
+#[test]
+fn taints_that_no_finding_explains_are_told_and_a_module_of_ones_own_is_no_illness() {
+    let Some(builder) = builder("taints_that_no_finding_explains") else { return };
+    let page = finds(&builder, "echo page >$HOW", &[Kind::Taint]);
+    assert!(page.title.starts_with("B ("), "{page:#?}");
+    let output = builder.run_with(&line("cat /proc/sys/kernel/tainted")).expect("an output");
+    // Out of tree, unsigned.
+    assert_eq!((output.text().trim(), output.health.as_slice()), ("12288", [].as_slice()));
+}
+
+#[test]
+fn what_a_command_leaves_behind_is_named_killed_and_no_failure_unless_it_is_denied() {
+    let Some(builder) = builder("what_a_command_leaves_behind") else { return };
+    let fail = HealthSpec { policy: Policy::Fail, ..HealthSpec::default() };
+    let mut vm = builder.clone().health(fail.clone()).start().expect("a guest");
+    let output = vm.run_with(&line("sleep 1000 & (setsid sleep 2000 &) ; true")).expect("an output");
+    assert_eq!(kinds(&output.health), [Kind::Leaked], "{output:#?}");
+    assert_eq!(output.health[0].lines.len(), 2, "{output:#?}");
+    assert!(output.success() && output.health[0].lines.iter().all(|line| line.starts_with("sleep (")), "{output:#?}");
+    let output = vm.run_with(&line("ps | grep -c '[s]leep'; true")).expect("an output");
+    assert_eq!((output.text().trim(), output.health.as_slice()), ("0", [].as_slice()));
+    // Nothing ends this one; it is not the next command's either.
+    let output = vm.run_with(&line("(echo unkillable >$HOW) & sleep 0.2")).expect("an output");
+    assert_eq!(kinds(&output.health), [Kind::Unkillable], "{output:#?}");
+    assert!(matches!(output.outcome, Outcome::Unhealthy { .. }), "{output:#?}");
+    has(&output.health[0], &["set_how", "kernfs_fop_write_iter"]);
+    let output = vm.run_with(&line("true")).expect("an output");
+    assert!(output.success() && output.health.is_empty(), "{output:#?}");
+    let deny = HealthSpec { deny: vec![Kind::Leaked], ..fail };
+    let output = builder.health(deny).run_with(&line("sleep 1000 &")).expect("an output");
+    assert_eq!(output.outcome.exit_code(), 121, "{output:#?}");
+}
+
+#[test]
+fn a_panic_is_told_by_the_console_with_what_came_before_it() {
+    let Some(builder) = builder("a_panic_is_told_by_the_console") else { return };
+    let output = builder.run_with(&line("echo warn >$HOW; echo c >/proc/sysrq-trigger; sleep 100")).expect("an output");
+    assert!(matches!(output.outcome, Outcome::Panic { .. }), "{output:#?}");
+    assert_eq!(kinds(&output.health), [Kind::Warning, Kind::Panic], "{output:#?}");
+    has(&output.health[1], &["sysrq triggered crash", "Call Trace:", "sysrq_handle_crash", "Kernel Offset: "]);
+}
+
+#[test]
+fn a_command_that_succeeds_on_a_kernel_that_warns_is_what_the_policy_says() {
+    let test = "a_command_that_succeeds_on_a_kernel_that_warns";
+    let run = |options: &[&str], policy: Option<&str>, text: &str| -> Option<(Done, Value)> {
+        let mut program = program(test)?;
+        if let Some(policy) = policy {
+            program = program.env("BOOTLING_HEALTH", policy);
+        }
+        Some(program.args(options).json(["--run", &format!("{PARAMETERS}{text}")]))
+    };
+    let warn = "echo warn >$HOW";
+    let Some((done, verdict)) = run(&[], None, warn) else { return };
+    let done = done.exits(0).says("bootling: the kernel warned: WARNING: CPU: ");
+    assert!(!done.stderr.contains("Call Trace:"), "{}", done.stderr);
+    assert_eq!(verdict["health"][0]["kind"], "warning", "{verdict}");
+    assert!(verdict["health"][0]["lines"].as_array().is_some_and(|lines| lines.len() > 10), "{verdict}");
+    let table: [(&[&str], Option<&str>, &str, i32, &str, usize); 8] = [
+        (&["-v"], None, warn, 0, "| Call Trace:", 1),
+        (&["--health", "fail"], None, warn, 121, "the command succeeded, but the kernel warned: WARNING: ", 1),
+        (&["--quiet"], Some("fail"), warn, 121, "| Call Trace:", 1),
+        (&["--health=ignore"], Some("fail"), warn, 0, "", 0),
+        (&["--health=fail", "--health-allow", "asked for"], None, warn, 0, "", 0),
+        (&["--health=fail"], None, "echo warn >$HOW; exit 3", 3, "the kernel warned", 1),
+        (&["--health=fail", "--bisect"], None, warn, 1, "bisecting: bad", 1),
+        (&["--health=fail"], None, TALK, 0, "", 0),
+    ];
+    for (options, policy, text, status, says, findings) in table {
+        let Some((done, verdict)) = run(options, policy, text) else { return };
+        let done = done.exits(status).says(says);
+        assert_eq!(verdict["health"].as_array().map(Vec::len), Some(findings), "{options:?} {verdict}");
+        assert_eq!(done.stderr.contains("kernel warned"), findings > 0, "{options:?} {}", done.stderr);
+    }
+    let Some((done, verdict)) = run(&["--quiet"], None, warn) else { return };
+    assert_eq!(done.exits(0).stderr, "");
+    assert_eq!(verdict["outcome"], "exited", "{verdict}");
+}
+
+/// Words that are nobody's illness: the kernel's own, and programs'.
+const TALK: &str = "echo talk >$HOW; echo on >/proc/sys/kernel/printk_devkmsg; \
+    echo '<1>BUG: kernel NULL pointer dereference, address: 0' >/dev/kmsg; echo '<0>Kernel panic - not syncing: x' >/dev/kmsg; \
+    echo 'WARNING: CPU: 0 PID: 1 at x.c:1 x' >/dev/kmsg; echo 'BUG: x' >/dev/console";
+
+#[test]
+fn a_pattern_that_is_none_is_refused_before_anything_boots() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_pattern_that_is_none") else { return };
+    let (done, verdict) = program.args(["--health-allow", "("]).json(["--", "true"]);
+    let done = done.exits(125).says("reading the health pattern \"(\"");
+    assert!(done.took < Duration::from_secs(30), "{:?}", done.took);
+    assert_eq!(verdict["outcome"], "could-not-test", "{verdict}");
+}
+
+#[test]
+fn a_log_that_was_overwritten_is_told_and_the_console_fills_in() {
+    let Some(builder) = builder("a_log_that_was_overwritten") else { return };
+    let flood = "echo on >/proc/sys/kernel/printk_devkmsg; echo warn >$HOW; echo 1 >/proc/sys/kernel/printk; \
+                 X=$(head -c 900 /dev/zero | tr '\\0' x); i=0; \
+                 while [ $i -lt 600 ]; do echo $X; i=$((i + 1)); done >/dev/kmsg";
+    let output = builder.run_with(&line(flood)).expect("an output");
+    assert_eq!(kinds(&output.health), [Kind::Warning], "{output:#?}");
+    assert!(output.notes.iter().any(|note| note.contains("overwritten")), "{:?}", output.notes);
+}
+
+#[test]
+fn what_is_wrong_with_a_boot_is_wrong_with_all_guests_restored_from_it() {
+    let test = "what_is_wrong_with_a_boot";
+    let Some((module, package)) = misbehave::or_skip(test) else { return };
+    let builder = Vm::builder().kernel(package).cache(build_dir().join("test-cache")).timeout(LIMIT);
+    let builder = builder.base_kmod(module, "how=warn");
+    let mut ages = Vec::new();
+    for _ in 0..2 {
+        let output = builder.run(["true"]).expect("an output");
+        assert_eq!(kinds(&output.health), [Kind::Warning], "{output:#?}");
+        ages.push(output.age);
+    }
+    assert!(ages.iter().all(Option::is_some), "{ages:?}");
+    // It is told once.
+    let mut vm = builder.start().expect("a guest");
+    assert_eq!(kinds(&vm.run(["true"]).expect("an output").health), [Kind::Warning]);
+    assert_eq!(vm.run(["true"]).expect("an output").health, []);
+}
+
+#[test]
+fn a_hundred_healthy_guests_are_healthy() {
+    let test = "a_hundred_healthy_guests_are_healthy";
+    let fail = HealthSpec { policy: Policy::Fail, deny: vec![Kind::Leaked], ..HealthSpec::default() };
+    let healthy = move |builder: &Builder| {
+        let output = builder.run(["sh", "-c", "ls /proc | wc -l; (echo x | cat) >/dev/null"]).expect("an output");
+        assert!(output.success() && output.health.is_empty(), "{output:#?}");
+    };
+    let of = |package: PathBuf| {
+        let builder = Vm::builder().kernel(package).cache(build_dir().join("test-cache")).timeout(LIMIT);
+        builder.health(fail.clone())
+    };
+    for kernel in [Kernel::Generic61, Kernel::Generic612, Kernel::Cloud612] {
+        let Some(package) = kernel.or_skip(test) else { return };
+        healthy(&of(package.clone()).cold());
+        healthy(&of(package).append("quiet").smp(2).cold());
+    }
+    let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
+    let builder = of(package);
+    healthy(&builder);
+    let half = || {
+        for _ in 0..47 {
+            healthy(&builder);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(half);
+        half();
+    });
+}
