@@ -7,6 +7,7 @@
 mod boots;
 mod builds;
 mod disks;
+mod matrix;
 mod sample;
 mod table;
 mod warm;
@@ -23,12 +24,13 @@ use table::Table;
 type Measure = fn(&Bench, &mut Table) -> Result<(), Box<dyn Error>>;
 
 /// All that is measured, in the table's order. Warm runs are measured right after the cold ones that they stand against.
-const GROUPS: [(&str, Measure); 5] = [
+const GROUPS: [(&str, Measure); 6] = [
     ("builds", builds::measure),
     ("disks", disks::measure),
     ("stamp", disks::stamp),
     ("boots", boots::measure),
     ("warm", warm::measure),
+    ("matrix", matrix::measure),
 ];
 
 /// What all measurements share.

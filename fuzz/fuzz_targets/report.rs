@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(report) = jsonl::read(bytes) else { return };
     for format in Format::ALL {
         let mut text = Vec::new();
-        format.write(&report, &mut text).expect("memory");
+        format.write(&report, None, &mut text).expect("memory");
         if format == Format::JsonLines {
             assert_eq!(jsonl::read(text.as_slice()).expect("our own").cells.len(), report.cells.len());
         }

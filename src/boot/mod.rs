@@ -15,7 +15,7 @@ pub mod machine;
 pub mod named;
 pub mod outlet;
 pub mod plain;
-mod process;
+pub mod process;
 pub mod qemu;
 mod qmp;
 pub mod screen;

@@ -3,6 +3,7 @@
 //! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
 //! `git bisect run` skips what could not be tested, and 128 with `--bisect`, so that it stops.
 
+mod bisect;
 mod boot;
 mod boot_disk;
 mod boot_options;
@@ -70,7 +71,8 @@ enum Verb {
     Stamp(stamp::StampArgs),
     Boot(boot::BootDiskArgs),
     Check(check::CheckArgs),
-    Compare(compare::CompareArgs),
+    Compare(Box<compare::CompareArgs>),
+    Bisect(bisect::BisectArgs),
     Bundle(bundle::BundleArgs),
     Digest(digest::DigestArgs),
     Ls(ls::LsArgs),
@@ -129,6 +131,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Stamp(args) => stamp::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Bisect(args) => bisect::run(&args),
         Verb::Bundle(args) => bundle::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Digest(args) => digest::run(&args),

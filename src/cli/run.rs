@@ -41,7 +41,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub(super) boot: BootArgs,
     #[command(flatten)]
-    hangs: HangArgs,
+    pub(super) hangs: HangArgs,
     #[command(flatten)]
     pub(super) health: HealthArgs,
     /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its

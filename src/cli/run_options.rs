@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use super::run::RunArgs;
 
 /// Those that are `run`'s own affair.
-const OWN: [&str; 11] = [
+const OWN: [&str; 13] = [
     "tty",
     "json",
     "bisect",
@@ -22,6 +22,8 @@ const OWN: [&str; 11] = [
     "quiet",
     "console",
     "evidence",
+    "core",
+    "verbose",
     "trust",
 ];
 /// What all of them end with.

@@ -1,7 +1,10 @@
 //! `bootling test`: the tests of a manifest with each of its kernels on each of its machines, and reports of what came of it.
 
+mod earlier;
+mod emit;
 mod endings;
 mod list;
+mod merge;
 mod options;
 mod outputs;
 mod progress;
@@ -38,12 +41,19 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     if args.init {
         return init(&manifest);
     }
+    if let Some(system) = args.reports.emit {
+        return emit::run(system.system(), args.reports.shards, &suite(&manifest));
+    }
+    if !args.reports.merge.is_empty() {
+        return merge::run(args, &manifest, parts);
+    }
     let plan = plan(args, &manifest, parts)?;
     if args.list {
         return list::write(&plan, args.json).map(|()| 0);
     }
     // What cannot be written is better known before an hour of tests than after it.
     let outputs = Outputs::open(args)?;
+    let earlier = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
     let mailbox = Mailbox::default();
     let endings = Endings::watch(mailbox.stopper())?;
     let cache =
@@ -61,7 +71,8 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new(args, &plan);
     let report = run::run(plan.clone(), options, mailbox, &mut |happened| progress.tell(&happened));
     progress.end(&report);
-    let written = outputs.write(&report);
+    let comparison = earlier.map(|earlier| earlier::compare(&earlier, &report));
+    let written = outputs.write(&report, comparison.as_ref());
     times.add(&report.cells);
     if let Err(error) = times.keep(&cache, &manifest) {
         output::note(&format!("keeping the times of this run: {error}"));
@@ -129,7 +140,7 @@ fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Pl
         (only.kernel, only.is_typed) = (Some(kernel), true);
     }
     args.how.overrides().apply(&mut spec);
-    Ok(Plan::new(spec, &args.choose.filter(parts), args.choose.shard)?)
+    Ok(Plan::new(spec, &args.choose.filter(parts), args.choose.part()?)?)
 }
 
 /// What the whole is called where the manifest does not say: its directory.

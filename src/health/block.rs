@@ -8,6 +8,8 @@ use super::{Finding, Kind, LINES};
 const LOOKED_AT: usize = 1000;
 /// Lines of a report that need not look like one, before its call trace has come.
 const PREAMBLE: usize = 200;
+/// Lines in a row that may look like nobody's before that, where such lines end a report.
+const DOUBTFUL: usize = 3;
 
 /// How a report ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,7 @@ enum End {
     Rule,
     /// Some lines after its call trace: with the first that does not look like part of it.
     Trace,
-    /// With the first line that does not look like part of it.
+    /// With the first line that does not look like part of it, unless the call trace is still to come soon after.
     Looks,
     /// With the line that says who was killed.
     Killed,
@@ -46,6 +48,8 @@ pub(super) struct Block {
     traced: bool,
     /// Its end marker has come.
     marked: bool,
+    /// Lines that are part of it if what follows them is.
+    doubtful: Vec<String>,
 }
 
 impl Block {
@@ -74,7 +78,7 @@ impl Block {
         let mut lines = before;
         lines.push(title.text.clone());
         let finding = Finding { kind, title: title.text.trim().to_owned(), lines, at: title.at };
-        Self { finding, end, seen: 0, traced: false, marked: false }
+        Self { finding, end, seen: 0, traced: false, marked: false, doubtful: Vec::new() }
     }
 
     /// Whether the first line is all of it.
@@ -97,7 +101,13 @@ impl Block {
         let text = line.text.as_str();
         self.seen += 1;
         let taken = self.judge(text);
-        if taken != Taken::Other {
+        let is_doubtful = self.end == End::Looks && !self.traced && !belongs(text);
+        if taken == Taken::Part && is_doubtful {
+            self.doubtful.push(text.to_owned());
+        } else if taken != Taken::Other {
+            for line in std::mem::take(&mut self.doubtful) {
+                self.keep(&line);
+            }
             self.keep(text);
         }
         if self.seen >= LOOKED_AT && taken == Taken::Part { Taken::Last } else { taken }
@@ -120,6 +130,7 @@ impl Block {
             End::Rule if is_rule(text) => Taken::Last,
             End::Rule => Taken::Part,
             End::Trace if !self.traced && self.seen <= PREAMBLE => Taken::Part,
+            End::Looks if !self.traced && self.doubtful.len() < DOUBTFUL => Taken::Part,
             End::Trace | End::Looks => {
                 if belongs(text) {
                     Taken::Part

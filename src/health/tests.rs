@@ -70,7 +70,7 @@ fn the_reports_of_a_real_kernel_are_cut_out_alike_from_its_log_and_from_its_cons
             &[(Kind::HungTask, HUNG_1, HUNG_1, " </TASK>", 42), (Kind::HungTask, HUNG_2, HUNG_2, " </TASK>", 42)],
         ),
         (fixture!("rcu.kmsg"), fixture!("rcu.console"), &[(Kind::RcuStall, RCU, RCU, " </TASK>", 47)]),
-        (fixture!("oom.kmsg"), fixture!("oom.console"), &[(Kind::OutOfMemory, OOM, INVOKED, OOM, 85)]),
+        (fixture!("oom.kmsg"), fixture!("oom.console"), &[(Kind::OutOfMemory, OOM, INVOKED, OOM, 92)]),
     ];
     for (records, console, expected) in cases {
         let found = by_records(records);
@@ -128,6 +128,7 @@ fn reports_in_documented_formats_are_cut_out_whole() {
         "sleeping": OtherBug,
         "slab": OtherBug,
         "rss": OtherBug,
+        "page": OtherBug,
         "oom-cgroup": OutOfMemory,
         "panic": Panic,
     ];

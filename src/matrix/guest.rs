@@ -36,6 +36,7 @@ pub fn builder(plan: &Plan, stand: &Stand, cache: Option<&Path>) -> Builder {
         cache: cache.map(Path::to_owned),
         ..RunSpec::default()
     })
+    .bring_once()
 }
 
 /// A kernel as `--kernel` has it: beside the manifest where there is such a file, else as it stands.
@@ -97,6 +98,9 @@ pub fn command(test: &Test) -> Command {
     }
     if let Some(limit) = test.timeout {
         command = command.timeout(limit);
+    }
+    if let Some(limit) = test.idle_timeout {
+        command = command.idle_timeout(limit);
     }
     command.stdin(test.stdin.as_bytes())
 }

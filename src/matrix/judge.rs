@@ -2,7 +2,8 @@
 
 use regex::Regex;
 
-use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use super::parts;
+use super::report::{Attempt, Boot, Part, TEXT, Times};
 use crate::health::{Finding, Rules};
 use crate::spec::test::{Ending, Patterns, Test};
 use crate::verdict::{Outcome, code, signal_name};
@@ -63,8 +64,14 @@ impl Judge {
 
     /// The first thing that is not as it should be, in one sentence.
     fn cause(&self, output: &Output, console: Option<&str>, parts: &[Part]) -> Option<String> {
-        self.ending(&output.outcome)
-            .or_else(|| failed_parts(parts))
+        let (ending, parts) = (self.ending(&output.outcome), parts::verdict(parts));
+        // Which parts failed says more than the status that follows from it.
+        let ending = match (ending, &output.outcome) {
+            (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
+            (ending, _) => ending,
+        };
+        ending
+            .or(parts)
             .or_else(|| self.stdout.cause("its standard output", &output.text()))
             .or_else(|| console.and_then(|console| self.console.cause("the console", console)))
             .or_else(|| self.ill(&output.health))
@@ -129,18 +136,6 @@ impl Compiled {
             finds(unwanted).map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), short(line)))
         })
     }
-}
-
-/// Parts that make a test fail.
-fn failed_parts(parts: &[Part]) -> Option<String> {
-    let is_bad = |part: &&Part| match part.result {
-        PartResult::Failed | PartResult::Missing => true,
-        PartResult::Passed | PartResult::Skipped | PartResult::Todo => false,
-    };
-    let bad: Vec<&Part> = parts.iter().filter(is_bad).collect();
-    let first = bad.first()?;
-    let more = if bad.len() > 1 { ", ..." } else { "" };
-    Some(format!("{} of its {} parts failed: {}{more}", bad.len(), parts.len(), short(&first.name)))
 }
 
 /// An attempt that nobody has judged yet.
@@ -331,7 +326,7 @@ mod tests {
         assert!(judged("", &passed, None, good.clone()).passed);
         let bad = [good, vec![part("d", PartResult::Failed), part("e", PartResult::Missing)]].concat();
         let cause = judged("", &passed, None, bad).cause;
-        assert_eq!(cause.as_deref(), Some("2 of its 5 parts failed: d, ..."));
+        assert_eq!(cause.as_deref(), Some("1 of 4 parts failed: d; parts are missing: e"));
     }
 
     #[test]

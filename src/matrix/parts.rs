@@ -78,7 +78,8 @@ pub fn verdict(parts: &[Part]) -> Option<String> {
     }
     if let Some(first) = missing.first() {
         let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
-        sentences.push(format!("parts are missing: {}: {}{more}", first.name, first.detail));
+        let detail = if first.detail.is_empty() { String::new() } else { format!(": {}", first.detail) };
+        sentences.push(format!("parts are missing: {}{detail}{more}", first.name));
     }
     (!sentences.is_empty()).then(|| sentences.join("; "))
 }

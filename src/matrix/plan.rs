@@ -42,6 +42,8 @@ pub struct Cell {
     pub repetition: Option<u32>,
     /// What its guest is made from.
     pub stand: usize,
+    /// Its place among the cells of all shards, in the manifest's order.
+    pub place: usize,
 }
 
 /// What a guest is made from, whatever runs in it: cells of one stand are restored from one snapshot, and may share guests.
@@ -116,7 +118,8 @@ impl Plan {
         let all = cells(&spec, &mut stands);
         let count = all.len();
         let chosen = Chosen::new(filter, &spec, &all)?;
-        let cells: Vec<Cell> = all.into_iter().filter(|cell| chosen.has(&spec, cell)).collect();
+        let cells = all.into_iter().filter(|cell| chosen.has(&spec, cell));
+        let cells: Vec<Cell> = cells.enumerate().map(|(place, cell)| Cell { place, ..cell }).collect();
         match (count, cells.len()) {
             (0, _) => return Err(PlanError::Empty),
             (_, 0) => return Err(PlanError::Nothing(count)),
@@ -208,7 +211,7 @@ fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
                     busybox: test.busybox,
                 });
                 let id = format!("{}/{kernel_name}/{machine_name}", test.name);
-                let cell = Cell { id, test: at, kernel, machine, repetition: None, stand };
+                let cell = Cell { id, test: at, kernel, machine, repetition: None, stand, place: 0 };
                 if test.repeat == 1 {
                     cells.push(cell);
                     continue;

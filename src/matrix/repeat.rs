@@ -113,6 +113,9 @@ fn test_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
     if let Some(limit) = test.timeout {
         push(words, "--timeout", format!("{}ms", limit.as_millis()));
     }
+    if let Some(limit) = test.idle_timeout {
+        push(words, "--idle-timeout", format!("{}ms", limit.as_millis()));
+    }
     let entered = test.cwd.as_ref().map(|directory| {
         let directory = shell_line(&[directory.clone().into_os_string()]);
         format!("cd {} && ", directory.to_string_lossy())

@@ -126,6 +126,11 @@ impl Stopper {
     }
 }
 
+/// All cells of a plan, none of them run; `words` repeat one, up to `--only`.
+pub fn not_yet(plan: &Plan, words: &[OsString]) -> Vec<CellReport> {
+    plan.cells.iter().map(|cell| not_run(plan, cell, words)).collect()
+}
+
 /// Runs a plan to its end, or until it is stopped, and tells what happens. Guests that run when it is stopped are not
 /// waited for: they end with the process.
 pub fn run(plan: Plan, options: Options, mailbox: Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
@@ -137,7 +142,7 @@ pub fn run(plan: Plan, options: Options, mailbox: Mailbox, told: &mut dyn FnMut(
         told(Happened::Note(&note));
     }
     let plan = &state.plan;
-    let cells = plan.cells.iter().map(|cell| not_run(plan, cell, &options.words)).collect();
+    let cells = not_yet(plan, &options.words);
     let header = Header {
         format: "bootling-report".to_owned(),
         version: 1,

@@ -5,12 +5,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::judge::{Judge, may_go_on, not_tested};
+use super::parts::{self, Speaks};
 use super::plan::{Cell, Plan};
 use super::report::{Attempt, Boot, CellReport, Part, Status};
 use super::run::Mail;
 use super::schedule::{Next, Schedule, Step};
 use super::{guest, repeat};
-use crate::spec::test::{Isolate, Test};
+use crate::spec::test::{Isolate, Protocol, Test};
 use crate::vm::{Builder, Output, Site, Vm, VmError};
 
 /// Largest console that patterns are looked for in, bytes: the end of it.
@@ -43,6 +44,7 @@ pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellRe
         kernel: plan.spec.kernels[cell.kernel].name.clone(),
         machine: plan.spec.machines[cell.machine].name.clone(),
         repetition: cell.repetition,
+        place: cell.place,
         tags: plan.tags(cell),
         repeat: repeat::by_manifest(words, &cell.id),
         ..CellReport::default()
@@ -251,17 +253,25 @@ impl State {
     }
 
     fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<&str>) -> Attempt {
+        if let Some(site) = self.sites[cell.stand].get() {
+            // Told once for all of them.
+            output.notes.retain(|note| !site.notes().contains(note));
+        }
         if let Some(release) = output.release.take() {
             self.tell(Mail::Release(cell.kernel, release));
         }
-        let parts = parts(self.plan.test(cell), &output);
+        let parts = parts_of(self.plan.test(cell), &output);
         self.judges[cell.test].attempt(&output, boot, console, parts)
     }
 }
 
 /// What a test's output says of its parts.
-fn parts(_test: &Test, _output: &Output) -> Vec<Part> {
-    Vec::new()
+fn parts_of(test: &Test, output: &Output) -> Vec<Part> {
+    match test.protocol {
+        Some(Protocol::Plain) => Vec::new(),
+        Some(Protocol::Tap | Protocol::Ktap) => parts::parse(&output.stdout, Speaks::Surely),
+        None => parts::parse(&output.stdout, Speaks::Perhaps),
+    }
 }
 
 /// The end of a file as text; nothing where it cannot be read.

@@ -52,6 +52,13 @@ impl Plan {
         Ok(Self { entries })
     }
 
+    /// The same without some of its entries.
+    #[must_use]
+    pub fn without(&self, is_left_out: impl Fn(&ArchivePath, &Entry) -> bool) -> Self {
+        let kept = self.entries.iter().filter(|(path, entry)| !is_left_out(path, entry));
+        Self { entries: kept.map(|(path, entry)| (path.clone(), entry.clone())).collect() }
+    }
+
     /// The entries, sorted.
     pub fn entries(&self) -> &BTreeMap<ArchivePath, Entry> {
         &self.entries

@@ -24,12 +24,21 @@ pub struct Builder {
     console: Option<PathBuf>,
     evidence: Option<PathBuf>,
     room: usize,
+    brings_once: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let spec = RunSpec { warm: Warm::Yes, ..RunSpec::default() };
-        Self { spec, env: Vec::new(), limits: Limits::default(), console: None, evidence: None, room: OUTPUT }
+        Self {
+            spec,
+            env: Vec::new(),
+            limits: Limits::default(),
+            console: None,
+            evidence: None,
+            room: OUTPUT,
+            brings_once: false,
+        }
     }
 }
 
@@ -209,6 +218,15 @@ impl Builder {
         self
     }
 
+    /// Programs, libraries and files that are in a guest already are not brought again with the next command of a [`Vm`], as
+    /// long as the host's are the same: a command then takes a fraction of the time. One that changes them in the guest
+    /// changes them for those that follow.
+    #[must_use]
+    pub fn bring_once(mut self) -> Self {
+        self.brings_once = true;
+        self
+    }
+
     /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells. With
     /// [`Policy::Fail`](crate::health::Policy::Fail) a command that succeeds in a guest that is not well is
     /// [`Outcome::Unhealthy`](crate::Outcome::Unhealthy).
@@ -254,7 +272,7 @@ impl Builder {
         let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
         let inquest = prepared.inquest.clone();
         let recorder = self.recorder(command, &prepared.machine, self.console_file()?);
-        let mut recorder = recorder.on_hangs(self.limits.idle, inquest, keep);
+        let mut recorder = recorder.on_hangs(command.idle.or(self.limits.idle), inquest, keep);
         let ran = run(spec, prepared, &mut recorder, &mut notes)?;
         let kept = evidence.map(|evidence| (evidence, ran.transcript.clone()));
         let output = Output::new(ran.transcript, recorder, ran.age, notes.0, &rules);
@@ -296,6 +314,11 @@ impl Builder {
     pub(super) fn recorder(&self, command: &Command, machine: &Machine, console: Option<File>) -> Recorder {
         let limits = Limits { command: command.timeout.or(self.limits.command), ..self.limits };
         Recorder::new(limits.on(machine), command.stdin.clone(), console, self.room)
+    }
+
+    /// Whether what is in a guest is not brought again.
+    pub(super) fn brings_once(&self) -> bool {
+        self.brings_once
     }
 
     /// How long nothing may happen.

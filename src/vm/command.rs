@@ -16,6 +16,7 @@ pub struct Command {
     pub(super) copies: Vec<Copy>,
     pub(super) modules: Vec<ModuleRequest>,
     pub(super) timeout: Option<Duration>,
+    pub(super) idle: Option<Duration>,
     pub(super) cwd: Option<PathBuf>,
 }
 
@@ -40,6 +41,7 @@ impl Command {
             copies: Vec::new(),
             modules: Vec::new(),
             timeout: None,
+            idle: None,
             cwd: None,
         }
     }
@@ -91,6 +93,13 @@ impl Command {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// The longest that nothing may happen while it runs, instead of the [`Builder`](super::Builder)'s.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle = Some(limit);
         self
     }
 

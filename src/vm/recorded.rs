@@ -23,6 +23,8 @@ pub struct Recording {
     pub timeout: Option<Duration>,
     /// From QEMU's start to pid 1's first word; `None`: as long as it takes.
     pub boot_timeout: Option<Duration>,
+    /// How long nothing may happen; `None`: nobody looks.
+    pub idle_timeout: Option<Duration>,
     /// What the command reads.
     pub stdin: Vec<u8>,
     /// Bytes kept of each output.
@@ -52,10 +54,11 @@ pub fn record(
     listener: &mut dyn Listener,
 ) -> Result<Recorded, VmError> {
     let rules = spec.health.rules()?;
-    let Recording { timeout, boot_timeout, stdin, room, signals } = recording;
+    let Recording { timeout, boot_timeout, idle_timeout, stdin, room, signals } = recording;
     let total = limits::total(&prepared.machine);
     let times = [timeout.unwrap_or(FOR_EVER), total, boot_timeout.unwrap_or(FOR_EVER)];
-    let recorder = Recorder::new(times, stdin, None, room).on_hangs(None, prepared.inquest.clone(), None);
+    let inquest = prepared.inquest.clone();
+    let recorder = Recorder::new(times, stdin, None, room).on_hangs(idle_timeout, inquest, None);
     let mut led = Led { recorder, signals };
     let ran = run(spec, prepared, &mut led, listener)?;
     let output = Output::new(ran.transcript, led.recorder, ran.age, Vec::new(), &rules);

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 
+use super::brought::Brought;
 use super::builder::Notes;
 use super::prepare::{Found, Restore, inquest};
 use super::recorder::Recorder;
@@ -32,6 +33,8 @@ pub(super) struct Stay {
     held: Held,
     notes: Notes,
     rules: Rules,
+    /// What is in the guest, where that is not brought again.
+    brought: Option<Brought>,
 }
 
 /// The guest.
@@ -71,7 +74,8 @@ impl Stay {
             found.restorable(&root, &spec, &mut Notes::default())?.map_err(VmError::NotKept)?;
         let from = if builder.is_cold() { Origin::Boot } else { Origin::Snapshot };
         let held = Held::Gone("it was not started".to_owned());
-        let mut stay = Self { builder, console, found, base, key, held, notes, rules };
+        let brought = builder.brings_once().then(Brought::default);
+        let mut stay = Self { builder, console, found, base, key, held, notes, rules, brought };
         let mut recorder = stay.recorder(&nothing)?;
         stay.held = stay.begin(from, &payload, &mut recorder)?;
         Ok(stay)
@@ -102,7 +106,8 @@ impl Stay {
         let root = Root::new(&spec.initrd.root)?;
         // Modules may have been built since the last command.
         self.found.tables = ModuleTables::default();
-        let payload = self.found.payload(&root, &spec, &mut self.notes)?;
+        let whole = self.found.payload(&root, &spec, &mut self.notes)?;
+        let payload = self.brought.as_ref().map_or_else(|| Ok(whole.clone()), |brought| brought.rest(&whole))?;
         let mut from = Origin::Snapshot;
         loop {
             let mut recorder = self.recorder(command)?;
@@ -115,6 +120,9 @@ impl Stay {
                     return Err(error);
                 }
             };
+            if let Some(brought) = &mut self.brought {
+                brought.add(&whole);
+            }
             let (orders, program) = (std::mem::take(&mut waits.orders), waits.program.take());
             let opening = Opening::Command { len, orders, program, stays: true };
             let transcript = recorder.lead(&mut waits.guest, opening)?;
@@ -168,7 +176,7 @@ impl Stay {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
         let recorder = self.builder.recorder(command, &self.base.machine, console);
-        Ok(recorder.on_hangs(self.builder.idle(), inquest(&self.found.image, self.found.kind), None))
+        Ok(recorder.on_hangs(command.idle.or(self.builder.idle()), inquest(&self.found.image, self.found.kind), None))
     }
 }
 

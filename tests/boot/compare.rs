@@ -22,12 +22,12 @@ fn flags_that_one_cpu_model_alone_has_are_told_and_no_others() {
     let Some(program) = compare(test) else { return };
     let words = ["--cpu", "qemu64", "--cpu", "qemu64,-svm,+popcnt", "--words"];
     let done = program.args(words).args(["--", "grep", "-m1", "flags", "/proc/cpuinfo"]).done().exits(1);
-    let text = done.text();
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "only with --cpu qemu64: 1", "{text}");
-    assert_eq!(lines[1].trim(), "svm", "{text}");
-    assert_eq!(lines[2], "only with --cpu qemu64,-svm,+popcnt: 1", "{text}");
-    assert_eq!(lines[3].trim(), "popcnt", "{text}");
+    let shown = done.text();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[0], "only with --cpu qemu64: 1", "{shown}");
+    assert_eq!(lines[1].trim(), "svm", "{shown}");
+    assert_eq!(lines[2], "only with --cpu qemu64,-svm,+popcnt: 1", "{shown}");
+    assert_eq!(lines[3].trim(), "popcnt", "{shown}");
     done.says("--cpu qemu64: exited with 0");
 }
 
@@ -37,10 +37,10 @@ fn two_kernels_that_answer_alike_but_for_their_release_differ_in_that_line_alone
     let (Some(program), Some(other)) = (compare(test), Kernel::Generic61.or_skip(test)) else { return };
     let line = "echo same; uname -r; echo same again; echo told >&2";
     let done = program.arg("--kernel").arg(other).args(["--run", line]).done().exits(1);
-    let text = done.text();
-    let changed: Vec<&str> = text.lines().filter(|line| line.starts_with(['-', '+'])).skip(2).collect();
-    assert!(matches!(changed[..], [one, other] if one.starts_with("-6.12.") && other.starts_with("+6.1.")), "{text}");
-    assert!(text.contains("\n same\n") && !text.contains("stderr"), "{text}");
+    let shown = done.text();
+    let changed: Vec<&str> = shown.lines().filter(|line| line.starts_with(['-', '+'])).skip(2).collect();
+    assert!(matches!(changed[..], [one, other] if one.starts_with("-6.12.") && other.starts_with("+6.1.")), "{shown}");
+    assert!(shown.contains("\n same\n") && !shown.contains("stderr"), "{shown}");
 }
 
 #[test]

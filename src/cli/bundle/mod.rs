@@ -99,15 +99,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let prepared = vm::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
     let machine = prepared.machine.clone();
     ensure!(machine.transport != Transport::None, "bundling an initrd that is not bootling's: give a COMMAND or --run");
-    let bios = match machine.firmware {
-        Firmware::Direct => false,
-        Firmware::Bios(None) => true,
-        Firmware::Bios(Some(_)) | Firmware::Uefi(_) => {
-            bail!(
-                "bundling a run through firmware of this host: only --firmware none and bios can be repeated anywhere"
-            )
-        }
-    };
+    let bios = is_bios(&machine)?;
     let kernel = File::open(&prepared.image).with_context(|| format!("opening {}", prepared.image.display()))?;
     let Way::Boot(initrd) = &prepared.way else { bail!("bundling a run that does not boot") };
     let initrd = initrd.try_clone().context("keeping the initrd")?;
@@ -148,15 +140,31 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     output.finish()?;
     if !args.quiet {
         let told = told.map_or_else(|| "not run".to_owned(), |told| format!("recorded: {told}"));
-        output::note(&format!("wrote {}, {:.1} MiB; {told}", args.output.display(), bytes as f64 / f64::from(1 << 20)));
+        let tenths = (bytes * 10) >> 20;
+        let size = format!("{}.{} MiB", tenths / 10, tenths % 10);
+        output::note(&format!("wrote {}, {size}; {told}", args.output.display()));
     }
     Ok(0)
+}
+
+/// Whether SeaBIOS starts the machine: QEMU brings it along, wherever it is.
+fn is_bios(machine: &Machine) -> anyhow::Result<bool> {
+    match machine.firmware {
+        Firmware::Direct => Ok(false),
+        Firmware::Bios(None) => Ok(true),
+        Firmware::Bios(Some(_)) | Firmware::Uefi(_) => {
+            bail!(
+                "bundling a run through firmware of this host: only --firmware none and bios can be repeated anywhere"
+            )
+        }
+    }
 }
 
 /// Runs it, so that the bundle can say what to expect.
 fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) -> anyhow::Result<Output> {
     let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    let recording = Recording { timeout, boot_timeout, room: ROOM, ..Recording::default() };
+    let idle_timeout = run.hangs.idle_timeout();
+    let recording = Recording { timeout, boot_timeout, idle_timeout, room: ROOM, ..Recording::default() };
     let ran = record(spec, prepared, recording, teller).map_err(output::advised)?.output;
     if let Outcome::CouldNotTest { why } = &ran.outcome {
         bail!("running it once: {why}");

@@ -1,5 +1,6 @@
 //! `bootling run BUNDLE`: what somebody else ran, again, and whether the same came of it.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -164,7 +165,8 @@ fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
         (false, _) => format!("not as recorded: {theirs}"),
     };
     if !quiet || !same {
-        booted.told.push_str(&format!("bootling: {told}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(booted.told, "bootling: {told}");
     }
     booted.report.recorded = Some(Recorded { same, expected: Some(expected.clone()), qemu_version });
 }

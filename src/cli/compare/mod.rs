@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
@@ -187,7 +188,9 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     }
     let prepared = vm::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
     let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    let recording = Recording { timeout, boot_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
+    let idle_timeout = run.hangs.idle_timeout();
+    let recording =
+        Recording { timeout, boot_timeout, idle_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
     record(&spec, prepared, recording, &mut notes).map_err(output::advised)
 }
 
@@ -217,7 +220,8 @@ fn told(side: &Recorded) -> String {
         (None, Some(hello)) => format!(", booted in {:.2} s", hello.as_secs_f64()),
         (Some(_), _) | (None, None) => String::new(),
     };
-    let ran = output.usage.map(|usage| format!(", ran for {:.3} s", usage.wall_ns as f64 / 1e9)).unwrap_or_default();
+    let wall = output.usage.map(|usage| Duration::from_nanos(usage.wall_ns));
+    let ran = wall.map(|wall| format!(", ran for {:.3} s", wall.as_secs_f64())).unwrap_or_default();
     format!("{} ({what}, QEMU {}{boot}{ran})", ending(&output.outcome), machine.qemu.facts.version)
 }
 

@@ -87,7 +87,8 @@ fn split(typed: &[Typed], vs: Option<usize>) -> Result<[Vec<Typed>; 2], Error> {
                 right.extend(both.last().copied().cloned());
             }
             (false, [], [one]) if name == LINE => {
-                [&mut left, &mut right].into_iter().for_each(|side| side.push((*one).clone()))
+                left.push((*one).clone());
+                right.push((*one).clone());
             }
             (false, [], [other]) => right.push((*other).clone()),
             (false, [one], [other]) => {

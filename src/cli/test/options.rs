@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::cli::boot_options::AccelArg;
 use crate::health::Policy;
+use crate::matrix::emit::System;
 use crate::matrix::plan::Filter;
 use crate::matrix::report::Shard;
+use crate::matrix::shard::{self, ShardError};
 use crate::spec::test::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
 use crate::spec::{Accel, amount};
 
@@ -52,7 +54,10 @@ const EXAMPLES: &str = "Examples:
   bootling test boots/ --kernel next        the cells whose ids have `boots/` in them, with one kernel
   bootling test --tag smoke -j 4 --junit report.xml
   bootling test -K mine=../linux --repeat 20 --fail-fast
+  bootling test --html report.html --baseline yesterday.jsonl
   bootling test --shard 2/4 --jsonl part2.jsonl
+  bootling test --merge part*.jsonl --junit report.xml
+  bootling test --emit slurm --shards 8 > tests.sbatch
 ";
 
 const LONG: &str = "Examples:
@@ -61,7 +66,10 @@ const LONG: &str = "Examples:
   bootling test boots/ --kernel next        the cells whose ids have `boots/` in them, with one kernel
   bootling test --tag smoke -j 4 --junit report.xml
   bootling test -K mine=../linux --repeat 20 --fail-fast
+  bootling test --html report.html --baseline yesterday.jsonl
   bootling test --shard 2/4 --jsonl part2.jsonl
+  bootling test --merge part*.jsonl --junit report.xml
+  bootling test --emit slurm --shards 8 > tests.sbatch
 
 A cell is a test with a kernel on a machine: TEST/KERNEL/MACHINE, and #N where it is repeated. Each has a guest of its
 own, restored from a snapshot, unless its test says otherwise; docs/testing.md tells what a manifest can say.
@@ -99,9 +107,10 @@ pub struct ChooseArgs {
     /// NAME= it is called `given`, and is the only one. May be repeated.
     #[arg(long, short = 'K', value_name = "[NAME=]KERNEL")]
     kernel_file: Vec<String>,
-    /// Only one of TOTAL equal parts, counted from 1: for as many hosts.
+    /// Only one of TOTAL equal parts, counted from 1: for as many hosts. `auto`: the one that a Slurm array, a parallel
+    /// job of GitLab, an indexed job of Kubernetes or BOOTLING_SHARD says.
     #[arg(long, value_name = "INDEX/TOTAL", value_parser = shard)]
-    pub(super) shard: Option<Shard>,
+    pub(super) shard: Option<ShardArg>,
 }
 
 /// How they are run.
@@ -163,6 +172,56 @@ pub struct ReportArgs {
     /// Write all that is known, as JSON Lines.
     #[arg(long, value_name = "FILE")]
     pub(super) jsonl: Option<PathBuf>,
+    /// Write one page to look at with a browser, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Tell what is different from an earlier report (that --jsonl wrote): what broke, what was mended, what got slower.
+    #[arg(long, value_name = "FILE")]
+    pub(super) baseline: Option<PathBuf>,
+    /// Run nothing: join what shards wrote with --jsonl. A shard without a report is a failure. Give the manifest and the
+    /// choice of cells as for the shards, so that what is missing is told by its name.
+    #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["init", "list", "shard"])]
+    pub(super) merge: Vec<PathBuf>,
+    /// Run nothing: write a job file that runs the matrix in shards and joins their reports, to standard output.
+    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
+    pub(super) emit: Option<SystemArg>,
+    /// With --emit: in how many parts.
+    #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=200))]
+    pub(super) shards: u32,
+}
+
+/// `--shard`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShardArg {
+    /// As the environment says.
+    Auto,
+    /// This one.
+    Given(Shard),
+}
+
+/// `--emit`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SystemArg {
+    /// A workflow of GitHub Actions
+    Github,
+    /// Jobs for .gitlab-ci.yml
+    Gitlab,
+    /// A script for sbatch
+    Slurm,
+    /// An indexed job
+    Kubernetes,
+}
+
+impl SystemArg {
+    /// The same for the library.
+    pub(super) const fn system(self) -> System {
+        match self {
+            Self::Github => System::Github,
+            Self::Gitlab => System::Gitlab,
+            Self::Slurm => System::Slurm,
+            Self::Kubernetes => System::Kubernetes,
+        }
+    }
 }
 
 /// `--health`
@@ -195,6 +254,20 @@ enum IsolateArg {
 }
 
 impl ChooseArgs {
+    /// Which part is wanted.
+    pub(super) fn part(&self) -> anyhow::Result<Option<Shard>> {
+        match self.shard {
+            None => Ok(None),
+            Some(ShardArg::Given(shard)) => Ok(Some(shard)),
+            Some(ShardArg::Auto) => {
+                let found = shard::from_env(&|name| std::env::var_os(name)).context("reading --shard auto")?;
+                // All of it on every host would look like a success, too.
+                ensure!(found.is_some(), "reading --shard auto: none of {} is set", shard::variables());
+                Ok(found)
+            }
+        }
+    }
+
     /// Which cells are wanted.
     pub(super) fn filter(&self, parts: &[String]) -> Filter {
         Filter {
@@ -296,12 +369,12 @@ impl HowArgs {
     }
 }
 
-/// Reads `2/4`.
-fn shard(text: &str) -> Result<Shard, String> {
-    let advice = || format!("{text:?} is no shard: give INDEX/TOTAL, such as 1/4, INDEX from 1");
-    let (index, total) = text.split_once('/').ok_or_else(advice)?;
-    let (index, total) = (index.parse().map_err(|_| advice())?, total.parse().map_err(|_| advice())?);
-    if (1..=total).contains(&index) { Ok(Shard { index, total }) } else { Err(advice()) }
+/// Reads `2/4`, or `auto`.
+fn shard(text: &str) -> Result<ShardArg, String> {
+    if text == "auto" {
+        return Ok(ShardArg::Auto);
+    }
+    text.parse().map(ShardArg::Given).map_err(|error: ShardError| error.to_string())
 }
 
 fn failures(text: &str) -> Result<usize, String> {

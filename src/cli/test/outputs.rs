@@ -6,21 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::TestArgs;
-use crate::matrix::report::Report;
+use crate::matrix::baseline::Comparison;
+use crate::matrix::report::{Format, Report};
 use crate::write::Output;
-
-/// A format that can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `--junit`
-    Junit,
-    /// `--tap`
-    Tap,
-    /// `--ktap`
-    Ktap,
-    /// `--jsonl`
-    JsonLines,
-}
 
 /// All that were asked for.
 pub struct Outputs(Vec<(Format, Target)>);
@@ -40,6 +28,7 @@ impl Outputs {
             (Format::Tap, &args.reports.tap),
             (Format::Ktap, &args.reports.ktap),
             (Format::JsonLines, &args.reports.jsonl),
+            (Format::Html, &args.reports.html),
         ];
         let asked: Vec<(Format, &Path)> =
             asked.into_iter().filter_map(|(format, path)| Some((format, path.as_deref()?))).collect();
@@ -54,40 +43,24 @@ impl Outputs {
     }
 
     /// Writes them all; the first that fails is told, once all have been tried.
-    pub fn write(self, report: &Report) -> anyhow::Result<()> {
-        let written: Vec<_> = self.0.into_iter().map(|(format, target)| target.write(format, report)).collect();
+    pub fn write(self, report: &Report, comparison: Option<&Comparison>) -> anyhow::Result<()> {
+        let write = |(format, target): (Format, Target)| target.write(format, report, comparison);
+        let written: Vec<_> = self.0.into_iter().map(write).collect();
         written.into_iter().collect()
     }
 }
 
 impl Target {
-    fn write(self, format: Format, report: &Report) -> anyhow::Result<()> {
+    fn write(self, format: Format, report: &Report, comparison: Option<&Comparison>) -> anyhow::Result<()> {
         let failed = || format!("writing a report to {}", self.path.display());
         let mut bytes = Vec::new();
-        format.write(report, &mut bytes).with_context(failed)?;
+        format.write(report, comparison, &mut bytes).with_context(failed)?;
         match self.output {
             None => std::io::stdout().write_all(&bytes).with_context(failed),
             Some(mut output) => {
                 output.write_all(&bytes).with_context(failed)?;
                 output.finish().with_context(failed)
             }
-        }
-    }
-}
-
-impl Format {
-    fn write(self, report: &Report, out: &mut Vec<u8>) -> std::io::Result<()> {
-        match self {
-            Self::JsonLines => {
-                serde_json::to_writer(&mut *out, &report.header)?;
-                for cell in &report.cells {
-                    out.push(b'\n');
-                    serde_json::to_writer(&mut *out, cell)?;
-                }
-                out.push(b'\n');
-                Ok(())
-            }
-            Self::Junit | Self::Tap | Self::Ktap => Err(std::io::Error::other("this format is not there yet")),
         }
     }
 }

@@ -256,7 +256,7 @@ fn what_is_written_as_tap_or_ktap_is_read_as_the_same_results() {
     let report = crate::matrix::report::sample::sample();
     for format in [Format::Tap, Format::Ktap] {
         let mut text = Vec::new();
-        format.write(&report, &mut text).expect("memory");
+        format.write(&report, None, &mut text).expect("memory");
         let parts = parse(&text, Speaks::Perhaps);
         let count = |result| parts.iter().filter(|part| part.result == result).count();
         // Two cells passed and one was flaky; one failed, and tells it by its parts; one could not be tested, one did not run.

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{Report, jsonl, junit, ktap, tap};
+use super::{Report, html, jsonl, junit, ktap, tap};
+use crate::matrix::baseline::Comparison;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,11 +16,13 @@ pub enum Format {
     Tap,
     /// The kernel's dialect of it.
     Ktap,
+    /// One page for a browser.
+    Html,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Junit, Self::Tap, Self::Ktap];
+    pub const ALL: [Self; 5] = [Self::JsonLines, Self::Junit, Self::Tap, Self::Ktap, Self::Html];
 
     /// Its name, as the command line has it.
     pub const fn name(self) -> &'static str {
@@ -28,16 +31,18 @@ impl Format {
             Self::Junit => "junit",
             Self::Tap => "tap",
             Self::Ktap => "ktap",
+            Self::Html => "html",
         }
     }
 
-    /// Writes a report.
-    pub fn write(self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes a report. What is different from an earlier one has a place on the page alone.
+    pub fn write(self, report: &Report, comparison: Option<&Comparison>, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::JsonLines => jsonl::write(report, out),
             Self::Junit => junit::write(report, out),
             Self::Tap => tap::write(report, out),
             Self::Ktap => ktap::write(report, out),
+            Self::Html => html::write(report, comparison, out),
         }
     }
 }

@@ -96,6 +96,12 @@ pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
     Ok(Bundle { manifest, files })
 }
 
+/// What all versions of manifests have.
+#[derive(serde::Deserialize)]
+struct Version {
+    version: u64,
+}
+
 /// The manifest, and the directory that everything has to be in.
 fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), BundleError> {
     const NONE: BundleError = BundleError::NoBundle("it does not begin with a manifest");
@@ -108,10 +114,6 @@ fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), Bund
     entry.take(MANIFEST_BYTES).read_to_end(&mut json).map_err(BundleError::Read)?;
     if directory(&json) != own {
         return Err(BundleError::Renamed { directory: own.to_owned() });
-    }
-    #[derive(serde::Deserialize)]
-    struct Version {
-        version: u64,
     }
     // Another version may have other fields.
     let Version { version } = serde_json::from_slice(&json).map_err(BundleError::Manifest)?;
@@ -161,4 +163,214 @@ fn keep(mut entry: tar::Entry<'_, impl Read>) -> io::Result<(File, String)> {
     }
     memory.seek(SeekFrom::Start(0))?;
     Ok((memory, hex(&hash.finalize())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vet::tests::note;
+    use super::super::{BundleError, Contents, KernelNote, Manifest, Packing, QemuNote, VERSION, write};
+    use super::{is_bundle, read};
+    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
+    use std::fs::File;
+    use std::io::{Read, Seek, SeekFrom, Write};
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("written");
+        file.seek(SeekFrom::Start(0)).expect("at its start");
+        file
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            version: VERSION,
+            made_by: "a test".to_owned(),
+            command: vec!["true".to_owned()],
+            arch: "x86_64".to_owned(),
+            kernel: KernelNote { origin: "vmlinuz".to_owned(), release: None, is_elf: false },
+            machine: note(),
+            qemu: QemuNote { program: "qemu".to_owned(), version: "1".to_owned(), line: vec!["qemu".to_owned()] },
+            expected: None,
+            files: <_>::default(),
+        }
+    }
+
+    fn contents(kernel: &[u8]) -> Contents {
+        let outputs = Some([b"out".to_vec(), Vec::new()]);
+        Contents { kernel: file(kernel), initrd: file(b"initrd"), on_console: vec![1], outputs, console: None }
+    }
+
+    fn bundle(packing: Packing) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(manifest(), &contents(b"the kernel"), packing, &mut bytes).expect("written");
+        bytes
+    }
+
+    /// The entries of a bundle, to be put together in another way: header and content.
+    fn entries() -> Vec<(tar::Header, Vec<u8>)> {
+        let bytes = bundle(Packing::None);
+        let mut tar = tar::Archive::new(&bytes[..]);
+        let entries = tar.entries().expect("an archive");
+        entries
+            .map(|entry| {
+                let mut entry = entry.expect("an entry");
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).expect("its content");
+                (entry.header().clone(), content)
+            })
+            .collect()
+    }
+
+    fn archive(entries: &[(tar::Header, Vec<u8>)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (header, content) in entries {
+            let mut header = header.clone();
+            header.set_cksum();
+            tar.append(&header, &content[..]).expect("appended");
+        }
+        tar.into_inner().expect("an archive")
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8]) -> String {
+        let error = read(&mut file(bytes)).expect_err("it is refused");
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_however_it_is_packed_and_is_the_same_each_time() {
+        for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
+            let bytes = bundle(packing);
+            assert_eq!(bytes, bundle(packing), "{packing:?}");
+            let mut file = file(&bytes);
+            assert!(is_bundle(&mut file).expect("read"), "{packing:?}");
+            let mut read = read(&mut file).expect("a bundle");
+            assert_eq!(read.files.len(), 7);
+            for (name, expected) in [("kernel", "the kernel"), ("initrd", "initrd"), ("expected/stdout", "out")] {
+                let mut content = String::new();
+                read.files.get_mut(name).expect(name).read_to_string(&mut content).expect("text");
+                assert_eq!(content, expected);
+            }
+            let path = read.path("kernel").expect("a path");
+            assert_eq!(std::fs::read(path).expect("a file"), b"the kernel");
+        }
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_not_taken_for_one() {
+        let other = {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_ustar();
+            header.set_size(0);
+            tar.append_data(&mut header, "x/manifest.json", &b""[..]).expect("appended");
+            tar.into_inner().expect("an archive")
+        };
+        let long = vec![b'x'; 4096];
+        for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", b"\x28\xb5\x2f\xfdnot", b"\x1f\x8b", &other, &long] {
+            assert!(!is_bundle(&mut file(bytes)).expect("read"));
+            read(&mut file(bytes)).expect_err("it is none");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_changed_added_or_taken_out_is_refused() {
+        let all = entries();
+        assert!(read(&mut file(&archive(&all))).is_ok(), "as it was");
+        let at =
+            |name: &str| all.iter().position(|(header, _)| header.path_bytes().ends_with(name.as_bytes())).expect(name);
+        let with = |name: &str, change: &dyn Fn(&mut tar::Header, &mut Vec<u8>)| {
+            let mut changed = all.clone();
+            let (header, content) = &mut changed[at(name)];
+            change(header, content);
+            refused(&archive(&changed))
+        };
+        let digest = with("kernel", &|_, content| content[0] ^= 1);
+        assert!(digest.contains("kernel: its SHA-256 is not the one in the manifest"), "{digest}");
+        let json = with("manifest.json", &|_, content| content[5] ^= 1);
+        assert!(json.contains("named after"), "{json}");
+        for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Directory] {
+            let told = with("initrd", &|header, _| {
+                header.set_entry_type(kind);
+                header.set_link_name("/etc/passwd").expect("short");
+            });
+            assert!(told.contains("no plain file"), "{kind:?} {told}");
+        }
+        let shorter = with("kernel", &|header, content| {
+            content.pop();
+            header.set_size(content.len() as u64);
+        });
+        assert!(shorter.contains("it has 9 bytes, and 10 in the manifest"), "{shorter}");
+        for name in ["/etc/passwd", "../x", "x/../../y", "bootling-000000000000/kernel", "kernel"] {
+            let told = with("kernel", &|header, _| {
+                header.as_ustar_mut().expect("ustar").name = [0; 100];
+                header.as_ustar_mut().expect("ustar").name[..name.len()].copy_from_slice(name.as_bytes());
+            });
+            assert!(told.contains("the manifest does not name it"), "{name} {told}");
+        }
+        let long = with("kernel", &|header, _| header.set_entry_type(tar::EntryType::GNULongName));
+        assert!(long.contains("no plain file"), "{long}");
+        let twice: Vec<_> = all.iter().chain(&all[all.len() - 1..]).cloned().collect();
+        assert!(refused(&archive(&twice)).contains("it is there twice"));
+        assert!(refused(&archive(&all[..all.len() - 1])).contains("looking for kernel: it is not there"));
+        assert!(refused(&archive(&all[1..])).contains("it does not begin with a manifest"));
+    }
+
+    /// A bundle whose manifest says what `change` makes of it, and whose directory is named after that.
+    fn saying(change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+        let mut all = entries();
+        let mut json: serde_json::Value = serde_json::from_slice(&all[0].1).expect("JSON");
+        change(&mut json);
+        let bytes = serde_json::to_vec(&json).expect("JSON");
+        let directory = super::directory(&bytes);
+        for (header, _) in &mut all {
+            let path = String::from_utf8(header.path_bytes().into_owned()).expect("text");
+            let (_, name) = path.split_once('/').expect("below a directory");
+            header.set_path(format!("{directory}/{name}")).expect("short");
+        }
+        all[0].0.set_size(bytes.len() as u64);
+        all[0].1 = bytes;
+        archive(&all)
+    }
+
+    #[test]
+    fn a_manifest_that_promises_what_no_bundle_holds_is_refused_before_anything_is_unpacked() {
+        assert!(read(&mut file(&saying(|_| {}))).is_ok());
+        let told = refused(&saying(|json| json["files"]["kernel"]["bytes"] = (1_u64 << 40).into()));
+        assert!(told.contains("a bundle holds 2048 MiB at most"), "{told}");
+        let told = refused(&saying(|json| json["files"]["../../etc/cron.d/x"] = json["files"]["kernel"].clone()));
+        assert!(told.contains("bundles hold nothing of this name"), "{told}");
+        let told = refused(&saying(|json| json["version"] = 2.into()));
+        assert!(told.contains("it is of version 2"), "{told}");
+        let told = refused(&saying(|json| drop(json["files"].as_object_mut().expect("a map").remove("initrd"))));
+        assert!(told.contains("looking for initrd"), "{told}");
+        let told = refused(&saying(|json| json["machine"] = "q35".into()));
+        assert!(told.contains("reading the manifest: invalid type"), "{told}");
+    }
+
+    #[test]
+    fn a_file_that_unpacks_without_end_is_refused_at_its_first_header() {
+        let bomb = zstd::encode_all(std::io::repeat(0).take(1 << 30), 1).expect("packed");
+        assert!(bomb.len() < 1 << 20);
+        assert!(matches!(read(&mut file(&bomb)), Err(BundleError::NoBundle(_) | BundleError::Read(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_change_to_a_bundle_is_seen_or_changes_nothing(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
+            let whole = bundle(Packing::None);
+            let mut bytes = whole.clone();
+            for (at, byte) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = byte;
+            }
+            if let Ok(mut read) = read(&mut file(&bytes)) {
+                let mut kernel = Vec::new();
+                read.files.get_mut("kernel").expect("it is there").read_to_end(&mut kernel).expect("read");
+                prop_assert_eq!(kernel, b"the kernel");
+                prop_assert_eq!(read.manifest.machine, note());
+            }
+        }
+    }
 }

@@ -84,7 +84,7 @@ pub fn needs_leave(note: &MachineNote) -> Vec<String> {
 /// A name and properties of the list.
 fn is_machine(text: &str) -> bool {
     let mut parts = text.split(',');
-    let is_name = parts.next().is_some_and(|name| is_word(name));
+    let is_name = parts.next().is_some_and(is_word);
     is_name
         && parts.all(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, "on"));

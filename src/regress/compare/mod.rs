@@ -149,14 +149,12 @@ fn masked(mut bytes: Vec<u8>, masks: &[Regex]) -> Vec<u8> {
 /// Both sides as text; or, where one of them is none, a sentence about their bytes.
 fn texts(difference: &Difference) -> Result<[&str; 2], String> {
     let text = |bytes| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
-    match [&difference.left, &difference.right].map(|bytes| text(bytes)) {
-        [Some(left), Some(right)] => Ok([left, right]),
-        _ => {
-            let (left, right) = (&difference.left, &difference.right);
-            let at = left.iter().zip(right).take_while(|(one, other)| one == other).count();
-            Err(format!("{} and {} bytes that are not text, the same before byte {at}", left.len(), right.len()))
-        }
+    let (left, right) = (&difference.left, &difference.right);
+    if let (Some(left), Some(right)) = (text(left), text(right)) {
+        return Ok([left, right]);
     }
+    let at = left.iter().zip(right).take_while(|(one, other)| one == other).count();
+    Err(format!("{} and {} bytes that are not text, the same before byte {at}", left.len(), right.len()))
 }
 
 #[cfg(test)]

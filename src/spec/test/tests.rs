@@ -269,6 +269,40 @@ fn what_is_no_toml_is_told_with_its_place() {
     );
 }
 
+#[test]
+fn each_key_that_is_read_stands_in_the_documentation_whose_example_is_a_manifest() {
+    let docs = include_str!("../../../docs/testing.md");
+    let sources = [
+        include_str!("case.rs"),
+        include_str!("ending.rs"),
+        include_str!("kernel.rs"),
+        include_str!("machine.rs"),
+        include_str!("matrix.rs"),
+        include_str!("mod.rs"),
+        include_str!("name.rs"),
+    ];
+    let call = regex::Regex::new(r#"\((?:&mut keys, |keys, )?"([a-z-]+)""#).expect("a pattern");
+    let keys: Vec<&str> = sources
+        .into_iter()
+        .flat_map(|source| call.captures_iter(source))
+        .filter_map(|found| Some(found.get(1)?.as_str()))
+        .filter(|key| {
+            !["auto", "kvm", "tcg", "fail", "warn", "ignore", "vm", "none", "cold", "tap", "ktap"].contains(key)
+        })
+        .collect();
+    assert!(keys.len() > 45, "{keys:?}");
+    for key in keys {
+        assert!(
+            docs.contains(&format!("`{key}`"))
+                || docs.contains(&format!("`[[{key}]]`"))
+                || docs.contains(&format!("`[{key}]`")),
+            "{key}"
+        );
+    }
+    let example = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    assert_eq!(parse(example).expect("a manifest").tests.len(), 2);
+}
+
 proptest::proptest! {
     #[test]
     fn nothing_that_is_typed_makes_it_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {

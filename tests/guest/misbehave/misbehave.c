@@ -7,16 +7,15 @@
  */
 
 #include <linux/completion.h>
-#include <linux/delay.h>
+#include <linux/gfp.h>
 #include <linux/irqflags.h>
 #include <linux/jiffies.h>
-#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
-#include <linux/spinlock.h>
 #include <linux/string.h>
 
 static unsigned int seconds = 5;
@@ -94,11 +93,14 @@ static int misbehave(const char *how)
 		schedule_timeout(seconds * HZ);
 	} else if (sysfs_streq(how, "unkillable")) {
 		wait_for_ever();
-	} else if (sysfs_streq(how, "atomic")) {
-		/* BUG: scheduling while atomic. */
-		preempt_disable();
-		schedule_timeout_uninterruptible(1);
-		preempt_enable();
+	} else if (sysfs_streq(how, "bad-page")) {
+		/* Pages of that order are looked at when they are given back. */
+		struct page *page = alloc_pages(GFP_KERNEL, 4);
+
+		if (!page)
+			return -ENOMEM;
+		page[0].mapping = (void *)0x100;
+		__free_pages(page, 4);
 	} else if (sysfs_streq(how, "page")) {
 		/* Says nothing, but taints: B. */
 		add_taint(TAINT_BAD_PAGE, LOCKDEP_STILL_OK);

@@ -1,0 +1,15 @@
+//! Logs of bisections of any bytes: reading them ends without a panic.
+
+#![no_main]
+
+use bootling::regress::bisect::log::Log;
+use bootling::regress::bisect::version::compare;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = Log::read(&text);
+    let _ = Log::read(&format!("# bootling bisect log 1\n{text}"));
+    let (one, other) = text.split_once('\n').unwrap_or((&text, ""));
+    assert_eq!(compare(one, other), compare(other, one).reverse());
+});

@@ -1,0 +1,131 @@
+//! What people and programs hear of a bisection.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli::output;
+use crate::regress::bisect::log::Writer;
+use crate::regress::bisect::{Answer, BisectError, Candidate, Found, Judged, Teller};
+use crate::write::Output;
+
+/// Tells on standard error, and keeps what it told.
+#[derive(Debug)]
+pub struct Told {
+    log: PathBuf,
+    /// Every candidate that was tested, the ends among them.
+    pub steps: Vec<Step>,
+    current: Option<Candidate>,
+}
+
+/// A candidate that was tested.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    id: String,
+    title: String,
+    kind: &'static str,
+    answer: &'static str,
+    why: String,
+}
+
+impl Told {
+    /// With the log's file.
+    pub fn new(log: &Path) -> Self {
+        Self { log: log.to_owned(), steps: Vec::new(), current: None }
+    }
+}
+
+impl Teller for Told {
+    fn end(&mut self, candidate: &Candidate, said: Answer) {
+        output::note(&format!("checking the {} end: {}", said.name(), candidate.title));
+        self.current = Some(candidate.clone());
+    }
+
+    fn step(&mut self, number: u32, left: u32, candidate: &Candidate) {
+        let about = number + left;
+        output::note(&format!("step {number} of about {about}: {}", candidate.title));
+        self.current = Some(candidate.clone());
+    }
+
+    fn judged(&mut self, judged: &Judged, answer: Answer) {
+        let style = match answer {
+            Answer::Good => AnsiColor::Green.on_default(),
+            Answer::Bad => AnsiColor::Red.on_default(),
+            Answer::Skip => AnsiColor::Yellow.on_default(),
+        };
+        let taken =
+            if judged.kind.name() == answer.name() { String::new() } else { format!(", taken as {}", answer.name()) };
+        output::to_stderr(&format!("  {style}{}{style:#}{taken}: {}\n", judged.kind.name(), judged.why));
+        let Candidate { id, title } =
+            self.current.take().unwrap_or(Candidate { id: String::new(), title: String::new() });
+        self.steps.push(Step { id, title, kind: judged.kind.name(), answer: answer.name(), why: judged.why.clone() });
+    }
+
+    fn log(&mut self, log: &Writer) -> Result<(), BisectError> {
+        let failed = |source| BisectError::Io { doing: "writing", path: self.log.clone(), source };
+        let mut output = Output::create(&self.log).map_err(|error| failed(std::io::Error::other(error)))?;
+        output.write_all(log.text.as_bytes()).map_err(failed)?;
+        output.finish().map_err(|error| failed(std::io::Error::other(error)))
+    }
+}
+
+/// The result, as JSON. Fields are only ever added.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// The first bad one, where it was found.
+    first_bad: Option<Named<'a>>,
+    /// All that may be the first bad one.
+    suspects: Vec<Named<'a>>,
+    /// What was tested, in order.
+    steps: &'a [Step],
+}
+
+/// A candidate.
+#[derive(Debug, Clone, Serialize)]
+struct Named<'a> {
+    id: &'a str,
+    title: &'a str,
+}
+
+impl<'a> Report<'a> {
+    /// Puts everything together.
+    pub fn new(found: &'a Found, steps: &'a [Step]) -> Self {
+        let suspects: Vec<Named<'a>> =
+            found.suspects.iter().map(|Candidate { id, title }| Named { id, title }).collect();
+        Self { first_bad: suspects.first().filter(|_| suspects.len() == 1).cloned(), suspects, steps }
+    }
+}
+
+/// Says what was found, on standard output: names first, so that scripts can cut them out.
+pub fn found(found: &Found, told: &Told) -> anyhow::Result<()> {
+    let bold = Style::new().bold();
+    let mut out = output::stdout();
+    let mut write = || -> std::io::Result<()> {
+        match &found.suspects[..] {
+            [Candidate { id, title }] => {
+                writeln!(out, "{id} is the first bad one")?;
+                writeln!(out, "{bold}{title}{bold:#}")?;
+            }
+            all => {
+                writeln!(out, "one of these is the first bad one; what could tell them apart was skipped:")?;
+                for Candidate { id, title } in all {
+                    let why = told.steps.iter().find(|step| step.id == *id);
+                    let why = why.map(|step| format!(" ({}: {})", step.kind, step.why)).unwrap_or_default();
+                    writeln!(out, "{id} {bold}{title}{bold:#}{why}")?;
+                }
+            }
+        }
+        out.flush()
+    };
+    write().context("printing what was found")?;
+    let tested = told.steps.len();
+    output::note(&format!(
+        "{tested} tested in all, {} between the ends; the log is {}",
+        found.steps,
+        told.log.display()
+    ));
+    Ok(())
+}

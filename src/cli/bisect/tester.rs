@@ -1,0 +1,162 @@
+//! A candidate's build and guests.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::{seconds, with_tree};
+use crate::boot::signals::Signals;
+use crate::cli::output;
+use crate::cli::progress::Progress;
+use crate::cli::run::RunArgs;
+use crate::cli::run_options::{self, RunOptions, Typed};
+use crate::regress::bisect::build::{Build, Built};
+use crate::regress::bisect::trial::{Try, judge};
+use crate::regress::bisect::{Candidate, Judged, Kind, Stopped, Tester};
+use crate::vm::recorded::{Recording, record};
+use crate::vm::{self, RunSpec, Silent, VmError};
+
+/// Lines shown of a build, or a console.
+const LINES: usize = 8;
+
+/// Where a candidate's kernel comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Kernel<'a> {
+    /// It is built.
+    Built {
+        /// The working tree.
+        tree: &'a Path,
+        /// The line that does it.
+        line: Option<&'a OsStr>,
+        /// The longest that it may take.
+        limit: Option<Duration>,
+        /// Whether what it says is shown.
+        verbose: bool,
+    },
+    /// It is the candidate.
+    Listed,
+}
+
+/// Tests candidates.
+pub struct Tests<'a> {
+    /// What runs.
+    pub options: &'a RunOptions,
+    /// What it runs on.
+    pub kernel: Kernel<'a>,
+    /// How often.
+    pub tries: u32,
+    /// What ends it.
+    pub signals: Signals,
+}
+
+impl Tester for Tests<'_> {
+    fn test(&mut self, candidate: &Candidate) -> Result<Judged, Stopped> {
+        let mut progress = Progress::new(false);
+        let mut built_in = None;
+        if let Kernel::Built { tree, line: Some(line), limit, verbose } = self.kernel {
+            progress.show(&format!("building {}", candidate.title));
+            let start = Instant::now();
+            let build = Build { line, directory: tree, limit, verbose };
+            let ended = build.run(&mut self.signals, LINES).context("running --build").map_err(failed)?;
+            progress.clear();
+            match ended {
+                (Built::Done, _) => built_in = Some(start.elapsed()),
+                (Built::Interrupted(signal), _) => return Err(Stopped::Interrupted(signal)),
+                (Built::Failed(why), said) => {
+                    show(&said);
+                    return Ok(Judged { kind: Kind::NotBuilt, why });
+                }
+            }
+        }
+        progress.show(&format!("testing {}", candidate.title));
+        let start = Instant::now();
+        let mut judged = self.guests(candidate, &mut progress)?;
+        let built = built_in.map(|time| format!("built in {}, ", seconds(time))).unwrap_or_default();
+        judged.why = format!("{} ({built}tested in {})", judged.why, seconds(start.elapsed()));
+        Ok(judged)
+    }
+}
+
+impl Tests<'_> {
+    fn guests(&mut self, candidate: &Candidate, progress: &mut Progress) -> Result<Judged, Stopped> {
+        let run = self.run(candidate).context("reading the options").map_err(failed)?;
+        let spec = run.spec(false).map_err(failed)?;
+        let mut tries = Vec::new();
+        for _ in 0..self.tries {
+            match guest(&run, &spec)? {
+                Ok((one, console)) => {
+                    if !one.booted {
+                        progress.clear();
+                        show(&console[console.len().saturating_sub(LINES)..]);
+                    }
+                    tries.push(one);
+                }
+                // Built, they said.
+                Err(VmError::Kernel(error)) => {
+                    let why = output::one_line(&error.into());
+                    return Ok(Judged { kind: Kind::NotBuilt, why: why.replace('\n', " ") });
+                }
+                Err(error) => return Err(failed(output::advised(error))),
+            }
+            if let Some(signal) = self.signals.ending() {
+                return Err(Stopped::Interrupted(signal));
+            }
+        }
+        judge(&tries).map_err(|code| Stopped::Interrupted(i32::from(code.saturating_sub(128))))
+    }
+
+    /// The options, for this candidate.
+    fn run(&self, candidate: &Candidate) -> Result<RunArgs, clap::Error> {
+        let tree = match self.kernel {
+            Kernel::Built { tree, .. } => Some(tree),
+            Kernel::Listed => None,
+        };
+        let (mut kernel, mut typed) = (None, Vec::new());
+        for option in &self.options.typed {
+            let value = option.value.as_ref().map(|value| with_tree(value, tree));
+            if option.long == "kernel" {
+                kernel = value;
+            } else {
+                typed.push(Typed { value, ..option.clone() });
+            }
+        }
+        let kernel: OsString = match tree {
+            Some(tree) => kernel.map_or_else(|| tree.to_owned(), |kernel| tree.join(kernel)).into(),
+            None => candidate.id.clone().into(),
+        };
+        typed.push(Typed { long: "kernel".to_owned(), place: 0, value: Some(kernel), is_list: false });
+        let command: Vec<OsString> = self.options.command.iter().map(|word| with_tree(word, tree)).collect();
+        run_options::read(&typed, &command)
+    }
+}
+
+/// One guest, and its console's last lines.
+fn guest(run: &RunArgs, spec: &RunSpec) -> Result<Result<(Try, Vec<String>), VmError>, Stopped> {
+    let prepared = match vm::prepare(spec, &mut Silent) {
+        Ok(prepared) => prepared,
+        Err(unprepared) => return Ok(Err(unprepared.error)),
+    };
+    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
+    // It ends the guest; ours tells us that it came.
+    let signals = Some(Signals::catch().context("catching signals").map_err(failed)?);
+    let idle_timeout = run.hangs.idle_timeout();
+    let recording = Recording { timeout, boot_timeout, idle_timeout, signals, ..Recording::default() };
+    Ok(record(spec, prepared, recording, &mut Silent).map(|recorded| {
+        let output = recorded.output;
+        (Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console)
+    }))
+}
+
+fn failed(error: impl Into<anyhow::Error>) -> Stopped {
+    Stopped::Failed(error.into().into_boxed_dyn_error())
+}
+
+/// Lines that somebody else wrote.
+fn show(lines: &[String]) {
+    let dim = anstyle::Style::new().dimmed();
+    for line in lines {
+        output::to_stderr(&format!("{dim}  | {line}{dim:#}\n"));
+    }
+}

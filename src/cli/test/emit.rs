@@ -1,0 +1,59 @@
+//! `bootling test --emit`: a job file for what was typed, without the words that ask for the file.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+
+use anyhow::{Context, ensure};
+
+use crate::boot::argv::shell_line;
+use crate::cli::output;
+use crate::matrix::emit::{Job, System, emit};
+
+/// Runs it. The command line has been read once already: it has no mistakes.
+pub fn run(system: System, shards: u32, suite: &str) -> anyhow::Result<u8> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let command = shell_line(&command(&words)).into_string();
+    let command = command.ok().filter(|line| !line.chars().any(char::is_control));
+    ensure!(command.is_some(), "writing a job file: what was typed is not text of one line");
+    let job = Job { name: suite.to_owned(), command: command.unwrap_or_default(), shards };
+    let mut out = output::content();
+    out.write_all(emit(system, &job).as_bytes()).and_then(|()| out.flush()).context("writing a job file")?;
+    Ok(0)
+}
+
+/// What was typed, without `--emit SYSTEM` and `--shards N`, however they were written.
+fn command(words: &[OsString]) -> Vec<OsString> {
+    let mut command = vec![OsString::from("bootling")];
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--emit" || word == "--shards" {
+            words.next();
+            continue;
+        }
+        let begins = |option: &str| word.to_str().is_some_and(|word| word.starts_with(option));
+        if !begins("--emit=") && !begins("--shards=") {
+            command.push(word.clone());
+        }
+    }
+    // `bootling` by itself does nothing: the verb is always there.
+    debug_assert!(command.iter().any(|word| word == OsStr::new("test")));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+    use std::ffi::OsString;
+
+    #[test]
+    fn what_asks_for_the_file_is_left_out() {
+        let is = |typed: &str, left: &str| {
+            let words: Vec<OsString> = typed.split(' ').map(OsString::from).collect();
+            let left: Vec<OsString> = left.split(' ').map(OsString::from).collect();
+            assert_eq!(command(&words), left, "{typed}");
+        };
+        is("test --emit slurm", "bootling test");
+        is("test my.toml --emit=slurm --tag smoke --shards 8", "bootling test my.toml --tag smoke");
+        is("test --shards=8 --emit github -t emit", "bootling test -t emit");
+    }
+}

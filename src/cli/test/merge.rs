@@ -1,0 +1,60 @@
+//! `bootling test --merge`: joins what shards wrote, judges the whole, and writes it in any format.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::outputs::Outputs;
+use super::{TestArgs, earlier, exit_code, plan, show};
+use crate::cli::output;
+use crate::matrix::merge::{Planned, Source, merge};
+use crate::matrix::report::{CellReport, Report};
+use crate::matrix::run::not_yet;
+use crate::verdict::code;
+
+/// Cells that are told one by one.
+const MOST: usize = 50;
+
+/// Runs it.
+pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<u8> {
+    let outputs = Outputs::open(args)?;
+    let before = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
+    let read = |path: &std::path::PathBuf| {
+        earlier::read(path).map(|report| Source { name: path.display().to_string(), report })
+    };
+    let sources = args.reports.merge.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let planned = planned(args, manifest, parts, &sources)?;
+    let report = merge(sources, planned).context("merging reports")?;
+    tell(args, &report);
+    let comparison = before.map(|before| earlier::compare(&before, &report));
+    outputs.write(&report, comparison.as_ref())?;
+    // Without a single cell nothing was tested.
+    Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { exit_code(&report) })
+}
+
+/// The cells that there should be. A manifest that was named has to be the shards'; the one that is there is asked only
+/// where it is theirs: the reports may have been brought to another place.
+fn planned(args: &TestArgs, manifest: &Path, parts: &[String], sources: &[Source]) -> anyhow::Result<Option<Planned>> {
+    let is_named = !args.words.is_empty();
+    let plan = match plan(args, manifest, parts) {
+        Ok(plan) => plan,
+        Err(error) if is_named => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    let is_theirs = sources.iter().all(|source| source.report.header.plan == plan.digest);
+    let words = super::words(args, manifest);
+    let cells = not_yet(&plan, &words);
+    Ok((is_named || is_theirs).then_some(Planned { digest: plan.digest, cells }))
+}
+
+/// Tells what did not pass, and the sum.
+fn tell(args: &TestArgs, report: &Report) {
+    let is_told = |cell: &&CellReport| args.verbose || !cell.status.is_good();
+    let told: Vec<_> = report.cells.iter().filter(is_told).collect();
+    let mut text: String = told.iter().take(MOST).map(|cell| show::line(cell, false)).collect();
+    if told.len() > MOST {
+        text.push_str(&format!("bootling: and {} more\n", told.len() - MOST));
+    }
+    text.push_str(&show::summary(report));
+    output::to_stderr(&text);
+}

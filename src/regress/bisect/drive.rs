@@ -1,0 +1,237 @@
+//! The loop: the ends, then candidate after candidate until one is found.
+
+use std::error::Error;
+
+use super::log::{Log, Writer};
+use super::{Answer, BisectError, Candidate, Found, History, Judged, Kind, Next, Policy};
+
+/// Builds a candidate that is there, boots it and judges.
+pub trait Tester {
+    /// Does all of it.
+    fn test(&mut self, candidate: &Candidate) -> Result<Judged, Stopped>;
+}
+
+/// Why there is no judgement.
+#[derive(Debug)]
+pub enum Stopped {
+    /// A signal to us.
+    Interrupted(i32),
+    /// A reason that is not the candidate's: it would be the same with every other one.
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+/// Hears how it goes.
+pub trait Teller {
+    /// This end is tested now.
+    fn end(&mut self, candidate: &Candidate, said: Answer);
+    /// This candidate is tested now; about so many follow.
+    fn step(&mut self, number: u32, left: u32, candidate: &Candidate);
+    /// What it is, and what is made of that.
+    fn judged(&mut self, judged: &Judged, answer: Answer);
+    /// The log has grown.
+    fn log(&mut self, log: &Writer) -> Result<(), BisectError>;
+}
+
+/// A bisection.
+pub struct Bisection<'a> {
+    /// What is bisected.
+    pub history: &'a mut dyn History,
+    /// Who tests.
+    pub tester: &'a mut dyn Tester,
+    /// Who hears of it.
+    pub teller: &'a mut dyn Teller,
+    /// What to make of what is neither good nor bad.
+    pub policy: Policy,
+    /// Whether the ends are tested.
+    pub checks: bool,
+    /// The log, with its ends.
+    pub log: Writer,
+}
+
+impl Bisection<'_> {
+    /// Goes on from where `before` came to an end, which is the start where there is none.
+    pub fn run(mut self, before: &Log) -> Result<Found, BisectError> {
+        if before.checked {
+            self.policy.no_boot = self.policy.no_boot.or(before.no_boot);
+            self.log.checked(self.policy.no_boot);
+        } else if self.checks {
+            self.check_ends()?;
+            self.log.checked(self.policy.no_boot);
+        }
+        self.history.begin()?;
+        for (answer, id) in &before.marks {
+            self.history.mark(id, *answer)?;
+            self.log.mark(&Candidate { id: id.clone(), title: "as before".to_owned() }, None, *answer);
+        }
+        self.teller.log(&self.log)?;
+        let mut steps = 0;
+        let suspects = loop {
+            match self.history.next()? {
+                Next::Culprit(candidate) => break vec![candidate],
+                Next::Suspects(all) => break all,
+                Next::Try(candidate, left) => {
+                    steps += 1;
+                    self.teller.step(steps, left, &candidate);
+                    self.history.visit(&candidate)?;
+                    let judged = self.test(&candidate)?;
+                    let answer = judged.kind.answer(self.policy);
+                    self.teller.judged(&judged, answer);
+                    self.history.mark(&candidate.id, answer)?;
+                    self.log.mark(&candidate, Some(&judged), answer);
+                    self.teller.log(&self.log)?;
+                }
+            }
+        };
+        self.log.found(&suspects);
+        self.teller.log(&self.log)?;
+        Ok(Found { suspects, steps })
+    }
+
+    fn test(&mut self, candidate: &Candidate) -> Result<Judged, BisectError> {
+        self.tester.test(candidate).map_err(|stopped| match stopped {
+            Stopped::Interrupted(signal) => BisectError::Interrupted(signal),
+            Stopped::Failed(source) => BisectError::Test { title: candidate.title.clone(), source },
+        })
+    }
+
+    /// The bad one first: what does not boot is bad from then on, if that is how it is bad.
+    fn check_ends(&mut self) -> Result<(), BisectError> {
+        let [good, bad] = self.history.ends();
+        for (candidate, said) in [(bad, Answer::Bad), (good, Answer::Good)] {
+            self.teller.end(&candidate, said);
+            self.history.visit(&candidate)?;
+            let judged = self.test(&candidate)?;
+            let policy = match said {
+                Answer::Bad => Policy { no_boot: self.policy.no_boot.or(Some(Answer::Bad)), ..self.policy },
+                Answer::Good | Answer::Skip => self.policy,
+            };
+            let answer = judged.kind.answer(policy);
+            self.teller.judged(&judged, answer);
+            if answer != said {
+                return Err(BisectError::End { title: candidate.title, said: said.name(), judged });
+            }
+            if said == Answer::Bad {
+                let no_boot = if judged.kind == Kind::NotBooted { Answer::Bad } else { Answer::Skip };
+                self.policy.no_boot = self.policy.no_boot.or(Some(no_boot));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bisection, Stopped, Teller, Tester};
+    use crate::regress::bisect::list::Kernels;
+    use crate::regress::bisect::log::{Log, Writer};
+    use crate::regress::bisect::{Answer, BisectError, Candidate, Found, History, Judged, Kind, Policy};
+    use std::path::PathBuf;
+
+    /// Candidates of these kinds, and what was said; stops before the step of this number.
+    struct World {
+        kinds: Vec<Kind>,
+        told: Vec<String>,
+        stop: Option<usize>,
+        log: String,
+    }
+
+    struct Tests<'a>(&'a [Kind], Option<usize>);
+
+    impl Tester for Tests<'_> {
+        fn test(&mut self, candidate: &Candidate) -> Result<Judged, Stopped> {
+            let (number, _) = candidate.id[1..].split_once('-').expect("a number");
+            let kind = self.0[number.parse::<usize>().expect("a number")];
+            match &mut self.1 {
+                Some(0) => return Err(Stopped::Interrupted(2)),
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            Ok(Judged { kind, why: "so".to_owned() })
+        }
+    }
+
+    #[derive(Default)]
+    struct Told(Vec<String>, String);
+
+    impl Teller for Told {
+        fn end(&mut self, candidate: &Candidate, said: Answer) {
+            self.0.push(format!("{} {}", said.name(), candidate.id));
+        }
+        fn step(&mut self, _: u32, _: u32, candidate: &Candidate) {
+            self.0.push(candidate.id.clone());
+        }
+        fn judged(&mut self, judged: &Judged, answer: Answer) {
+            self.0.push(format!("{}: {}", judged.kind.name(), answer.name()));
+        }
+        fn log(&mut self, log: &Writer) -> Result<(), BisectError> {
+            self.1.clone_from(&log.text);
+            Ok(())
+        }
+    }
+
+    impl World {
+        fn new(kinds: &[Kind]) -> Self {
+            Self { kinds: kinds.to_vec(), told: Vec::new(), stop: None, log: String::new() }
+        }
+
+        fn run(&mut self, before: &Log) -> Result<Found, BisectError> {
+            let paths: Vec<PathBuf> = (0..self.kinds.len()).map(|number| format!("k{number}-x").into()).collect();
+            let mut kernels = Kernels::new(&paths, None, None)?;
+            let log = Writer::new("bootling", &kernels.ends(), &[]);
+            let (mut tests, mut told) = (Tests(&self.kinds, self.stop), Told::default());
+            let policy = Policy { no_boot: None, flaky: Answer::Bad };
+            let bisection =
+                Bisection { history: &mut kernels, tester: &mut tests, teller: &mut told, policy, checks: true, log };
+            let found = bisection.run(before);
+            (self.told, self.log) = (told.0, told.1);
+            found
+        }
+    }
+
+    fn ids(found: &Found) -> Vec<&str> {
+        found.suspects.iter().map(|candidate| candidate.id.as_str()).collect()
+    }
+
+    #[test]
+    fn each_kind_is_taken_for_what_it_says() {
+        use Kind::{Bad, Flaky, Good, NotBooted, NotBuilt};
+        let cases: [(&[Kind], &[&str]); 5] = [
+            (&[Good, Good, Good, Bad, Bad], &["k3-x"]),
+            (&[Good, Good, NotBuilt, Bad, Bad], &["k2-x", "k3-x"]),
+            (&[Good, Flaky, Bad, Flaky, Bad], &["k1-x"]),
+            // What does not boot is another fault, unless it is the one.
+            (&[Good, NotBooted, NotBooted, Bad, Bad], &["k1-x", "k2-x", "k3-x"]),
+            (&[Good, Good, NotBooted, NotBooted, NotBooted], &["k2-x"]),
+        ];
+        for (kinds, suspects) in cases {
+            let mut world = World::new(kinds);
+            let found = world.run(&Log::default()).expect("found");
+            assert_eq!(ids(&found), suspects, "{kinds:?}: {:?}", world.told);
+            assert!(Log::read(&world.log).is_some_and(|log| log.done && log.checked));
+        }
+    }
+
+    #[test]
+    fn ends_that_are_not_what_they_are_said_to_be_stop_it() {
+        use Kind::{Bad, Good, NotBooted, NotBuilt};
+        for kinds in [[Good, Good], [Bad, Bad], [NotBuilt, Bad], [Good, NotBuilt], [NotBooted, Bad], [NotBooted; 2]] {
+            let error = World::new(&kinds).run(&Log::default()).expect_err("an end is wrong").to_string();
+            assert!(error.contains("is said to be"), "{kinds:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_interrupted_goes_on_where_it_was_and_finds_the_same() {
+        let kinds: Vec<Kind> = (0..40).map(|number| if number < 23 { Kind::Good } else { Kind::Bad }).collect();
+        let mut world = World::new(&kinds);
+        let whole = world.run(&Log::default()).expect("found");
+        world.stop = Some(4);
+        assert!(matches!(world.run(&Log::default()), Err(BisectError::Interrupted(2))));
+        let before = Log::read(&world.log).expect("a log");
+        assert!(before.checked && before.marks.len() == 2, "{before:?}");
+        world.stop = None;
+        let found = world.run(&before).expect("found");
+        assert_eq!((found.suspects, found.steps), (whole.suspects, whole.steps - 2));
+        assert!(!world.told.iter().any(|told| told.starts_with("bad k")), "{:?}", world.told);
+    }
+}

@@ -1,0 +1,102 @@
+//! What earlier commands have brought into a guest that stays: the same need not be brought again.
+//!
+//! Writing a program anew costs more than its copying: under TCG all of its code is translated again.
+
+use std::collections::HashMap;
+use std::fs;
+
+use crate::cache::Stamp;
+use crate::plan::{CheckedPlan, Entry, PlanError, Purpose};
+use crate::resolve::{Content, Node};
+use crate::spec::ArchivePath;
+
+/// Files of the host and links, as they were when they were brought.
+#[derive(Debug, Default)]
+pub(super) struct Brought(HashMap<ArchivePath, Thing>);
+
+/// What stands in a place.
+#[derive(Debug, PartialEq, Eq)]
+struct Thing {
+    node: Node,
+    /// The host's file; `None` for a link.
+    stamp: Option<Stamp>,
+}
+
+impl Thing {
+    /// `None`: it is to be brought each time. What is made for each command is, and what has several names.
+    fn of(entry: &Entry) -> Option<Self> {
+        let stamp = match &entry.node {
+            Node::Symlink { .. } => None,
+            Node::File { content: Content::Host { path, .. }, hardlink: None, .. } => {
+                Some(Stamp::of(&fs::metadata(path).ok()?))
+            }
+            Node::File { .. }
+            | Node::Dir { .. }
+            | Node::Char { .. }
+            | Node::Block { .. }
+            | Node::Fifo { .. }
+            | Node::Socket { .. } => return None,
+        };
+        Some(Self { node: entry.node.clone(), stamp })
+    }
+}
+
+impl Brought {
+    /// What of a payload is not there yet, or is another one now.
+    pub fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
+        let is_there = |path: &ArchivePath, entry: &Entry| {
+            self.0.get(path).is_some_and(|known| Thing::of(entry).is_some_and(|thing| thing == *known))
+        };
+        payload.plan().without(is_there).check(Purpose::Overlay)
+    }
+
+    /// All of this is there now.
+    pub fn add(&mut self, payload: &CheckedPlan) {
+        for (path, entry) in payload.plan().entries() {
+            match Thing::of(entry) {
+                Some(thing) => drop(self.0.insert(path.clone(), thing)),
+                None => drop(self.0.remove(path)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Brought;
+    use crate::plan::{CheckedPlan, Plan, Purpose};
+    use crate::resolve::{Content, Fact, Node, Why};
+    use crate::spec::ArchivePath;
+    use std::path::Path;
+
+    fn payload(file: &Path, job: &[u8]) -> CheckedPlan {
+        let fact = |path: &str, node: Node| Fact { path: ArchivePath::new(path), node, why: Why::Base };
+        let len = std::fs::metadata(file).expect("it is there").len();
+        let content = Content::Host { path: file.to_owned(), len };
+        let facts = [
+            fact("/bin/x", Node::File { mode: 0o755, content, hardlink: None }),
+            fact("/bin/y", Node::Symlink { target: b"x".to_vec() }),
+            fact("/job", Node::File { mode: 0o644, content: Content::Bytes(job.into()), hardlink: None }),
+        ];
+        Plan::from_facts(facts).expect("a plan").check(Purpose::Overlay).expect("a good one")
+    }
+
+    fn names(plan: &CheckedPlan) -> Vec<String> {
+        plan.plan().entries().keys().map(ToString::to_string).filter(|name| name.len() > 4 || name == "/job").collect()
+    }
+
+    #[test]
+    fn what_is_there_is_left_out_until_it_is_another_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("x");
+        std::fs::write(&file, "one").expect("written");
+        let mut brought = Brought::default();
+        let first = payload(&file, b"1");
+        assert_eq!(names(&brought.rest(&first).expect("a plan")).len(), 3);
+        brought.add(&first);
+        // The job of a command is its own.
+        assert_eq!(names(&brought.rest(&payload(&file, b"1")).expect("a plan")).len(), 1);
+        std::fs::write(&file, "other").expect("written");
+        assert_eq!(names(&brought.rest(&payload(&file, b"2")).expect("a plan")).len(), 2);
+    }
+}

@@ -1,0 +1,260 @@
+//! `bootling bisect`: real git, real guests, a history that is known.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::program::scratch;
+use crate::support::{Done, Kernel, Program, skip};
+
+/// What a commit of the history does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Pass,
+    Fail,
+    /// The build fails.
+    NotBuild,
+    /// The kernel is no kernel.
+    Garbage,
+    /// The kernel dies at once.
+    NotBoot,
+    /// Every other run fails: those with less memory.
+    Flaky,
+}
+
+/// The line that builds a commit: what a kernel's build does, faster.
+const BUILD: &str = "set -e; . ./does; rm -f bzImage; echo building $WHAT >&2
+case $WHAT in
+not-build) echo 'main.c:1: error: nonsense' >&2; exit 2;;
+garbage) echo garbage >bzImage;;
+not-boot) cp $BROKEN bzImage;;
+*) cp $IMAGE bzImage;;
+esac
+echo changed by the build >>tracked; echo $WHAT >what";
+
+/// A kernel that QEMU starts, and that comes to nothing at its first instruction: there is no handler for what that raises.
+const BROKEN: &str = ".section .note.Xen, \"a\", @note; .long 4, 4, 18; .asciz \"Xen\"; .long start
+.text; .code32; .globl start; start: ud2
+";
+
+impl Does {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::NotBuild => "not-build",
+            Self::Garbage => "garbage",
+            Self::NotBoot => "not-boot",
+            Self::Flaky => "flaky",
+        }
+    }
+}
+
+fn git(dir: &Path, words: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.args(["-c", "init.defaultBranch=main", "-c", "user.name=t", "-c", "user.email=t@t"]);
+    command.args(words).current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("LC_ALL", "C");
+    let output = command.output().expect("git runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {text}");
+    text.trim().to_owned()
+}
+
+/// A repository with that history; each commit has a tag.
+fn repository(history: &[Does]) -> tempfile::TempDir {
+    let dir = scratch();
+    git(dir.path(), &["init", "--quiet"]);
+    std::fs::write(dir.path().join(".gitignore"), "bzImage\nwhat\n").expect("written");
+    std::fs::write(dir.path().join("tracked"), "as committed\n").expect("written");
+    for (number, does) in history.iter().enumerate() {
+        let text = format!("WHAT={} # {number}\n", does.word());
+        std::fs::write(dir.path().join("does"), text).expect("written");
+        git(dir.path(), &["add", "--all"]);
+        git(dir.path(), &["commit", "--quiet", "--message", &format!("change {number}: {}", does.word())]);
+        git(dir.path(), &["tag", &format!("c{number}")]);
+    }
+    dir
+}
+
+/// The test: passes or fails by what the build left in the tree.
+const TEST: &str = "case $(cat /what) in pass) exit 0;; fail) exit 1;; esac
+test $(sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) -gt 900000";
+
+/// A QEMU that gives every other guest less memory.
+const QEMU: &str = "#!/bin/sh
+case \"$*\" in *-kernel*) ;; *) exec qemu-system-x86_64 \"$@\";; esac
+echo x >>COUNT
+[ $(($(wc -l <COUNT) % 2)) = 0 ] && set -- \"$@\" -m 800M
+exec qemu-system-x86_64 \"$@\"
+";
+
+/// `bootling bisect` in that repository, from its first commit to its last one.
+fn bisect(test: &str, repo: &Path, last: usize) -> Option<Program> {
+    Kernel::Cloud612.or_skip(test)?;
+    if !skip::tools(test, &["git"]) {
+        return None;
+    }
+    let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo);
+    let program = program.env("GIT_CONFIG_GLOBAL", "/dev/null");
+    Some(program.args(["bisect", "--good", "c0", "--bad", &format!("c{last}"), "--build", BUILD]))
+}
+
+/// What it runs, with its log beside the repository.
+fn rest(program: Program, dir: &Path) -> Program {
+    let log = dir.join("the.log");
+    program.arg("--log").arg(log).args(["--kernel", "bzImage", "--copy", "{tree}/what=/what", "--run", TEST])
+}
+
+fn is_in_order(repo: &Path, last: usize) {
+    assert_eq!(git(repo, &["worktree", "list"]).lines().count(), 1);
+    assert_eq!(git(repo, &["status", "--porcelain"]), "");
+    assert_eq!(git(repo, &["rev-parse", "HEAD"]), git(repo, &["rev-parse", &format!("c{last}")]));
+    assert_eq!(std::fs::read_to_string(repo.join("tracked")).expect("a file"), "as committed\n");
+}
+
+fn verdict(done: &Done) -> Value {
+    let json = done.text();
+    let start = json.find('{').expect("JSON");
+    serde_json::from_str(&json[start..]).unwrap_or_else(|error| panic!("{error}: {json}"))
+}
+
+#[test]
+fn the_commit_that_broke_it_is_found_past_those_that_do_not_build_and_the_users_tree_stays_as_it_is() {
+    use Does::{Fail, Garbage, NotBuild, Pass};
+    let history = [
+        Pass, Pass, NotBuild, Pass, Pass, Pass, Pass, Garbage, Pass, Pass, NotBuild, Pass, Pass, Fail, Fail, Fail,
+        Fail, NotBuild, Fail, Fail,
+    ];
+    let (dir, repo, last) = (scratch(), repository(&history), history.len() - 1);
+    let test = "the_commit_that_broke_it_is_found";
+    let Some(program) = bisect(test, repo.path(), last) else { return };
+    let done = rest(program.args(["--json", "-"]), dir.path()).done().exits(0);
+    let found = verdict(&done);
+    assert_eq!(found["first_bad"]["id"], git(repo.path(), &["rev-parse", "c13"]), "{}", done.stderr);
+    assert!(done.stderr.contains("change 13: fail") && done.stderr.contains("checking the bad end"), "{}", done.stderr);
+    is_in_order(repo.path(), last);
+    // git itself comes to the same from the log.
+    let log = dir.path().join("the.log");
+    let said = git(repo.path(), &["bisect", "replay", log.to_str().expect("plain")]);
+    assert!(said.contains(&format!("{} is the first bad commit", git(repo.path(), &["rev-parse", "c13"]))), "{said}");
+    git(repo.path(), &["bisect", "reset"]);
+}
+
+#[test]
+fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_stop_it() {
+    use Does::{Fail, Garbage, NotBuild, Pass};
+    let history = [Pass, NotBuild, Garbage, Fail];
+    let (dir, repo) = (scratch(), repository(&history));
+    let test = "what_cannot_be_told_apart_is_suspected";
+    let Some(program) = bisect(test, repo.path(), 3) else { return };
+    let done = rest(program.arg("--in-place"), dir.path()).done().exits(1);
+    done.says("error: nonsense").says("not built");
+    is_in_order(repo.path(), 3);
+    let program = bisect(test, repo.path(), 1).expect("it was there");
+    let done = rest(program, dir.path()).done().exits(125);
+    done.says("c1").says("is said to be bad, and is not built");
+    let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
+    rest(program, dir.path()).done().exits(125).says("checking the ends");
+    std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");
+    let program = bisect(test, repo.path(), 3).expect("it was there");
+    rest(program.arg("--in-place"), dir.path()).done().exits(125).says("would be lost");
+    assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "the user's work\n");
+}
+
+#[test]
+fn packages_are_bisected_in_the_order_of_their_versions() {
+    let test = "packages_are_bisected_in_the_order_of_their_versions";
+    let (Some(old), Some(new)) = (Kernel::Generic61.or_skip(test), Kernel::Cloud612.or_skip(test)) else { return };
+    let dir = scratch();
+    // The same kernels under other versions: what a mirror's pool looks like.
+    let link = |from: &Path, version: &str| {
+        let path = dir.path().join(format!("linux-image-x_{version}_amd64.deb"));
+        std::os::unix::fs::symlink(from, &path).expect("a link");
+        path
+    };
+    let all = [link(&new, "6.12.20-1"), link(&old, "6.1.9-1"), link(&old, "6.1.10-1"), link(&new, "6.12.3-1")];
+    let log = dir.path().join("the.log");
+    let command = "case $(uname -r) in 6.1.*) exit 0;; *) exit 1;; esac";
+    let run = |options: &[&str], files: &[std::path::PathBuf]| {
+        let program = Program::new().arg("bisect").args(options).arg("--log").arg(&log).arg("--kernels").args(files);
+        program.args(["--run", command]).done()
+    };
+    let done = run(&[], &all).exits(0);
+    assert!(done.text().contains("linux-image-x_6.12.3-1_amd64.deb is the first bad one"), "{}", done.text());
+    let written = std::fs::read_to_string(&log).expect("a log");
+    assert!(written.contains("bootling bisect good '") && written.contains("# bootling: done"), "{written}");
+    // The good end is newer than the bad one.
+    run(&["--good", "6.12.20-1", "--bad", "6.1.9-1"], &all).exits(125).says("is newer than");
+}
+
+#[test]
+fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log() {
+    let history: Vec<Does> = (0..20).map(|number| if number < 17 { Does::Pass } else { Does::Fail }).collect();
+    let (dir, repo) = (scratch(), repository(&history));
+    let test = "an_interrupted_bisection_leaves_everything_in_order";
+    if bisect(test, repo.path(), 19).is_none() {
+        return;
+    }
+    // The build of the second step interrupts us, as Ctrl-C would, and then takes its time.
+    let flag = dir.path().join("builds");
+    let build =
+        format!("echo x >>{0}; if [ $(wc -l <{0}) = 4 ]; then kill -INT $PPID; sleep 100; fi; {BUILD}", flag.display());
+    let program = Program::new()
+        .env("IMAGE", Kernel::Cloud612.image())
+        .current_dir(repo.path())
+        .args(["bisect", "--good", "c0", "--bad", "c19", "--build", &build]);
+    let done = rest(program, dir.path()).done().exits(130);
+    done.says("--resume");
+    is_in_order(repo.path(), 19);
+    let log = dir.path().join("the.log");
+    let program = bisect(test, repo.path(), 19).expect("it was there");
+    rest(program, dir.path()).done().exits(125).says("has not ended");
+    assert!(!std::fs::read_to_string(&log).expect("a log").contains("first bad"));
+    let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
+    let done = rest(program.args(["bisect", "--resume", "--build", BUILD]), dir.path()).done().exits(0);
+    assert!(done.text().contains("change 17: fail"), "{}", done.text());
+    assert!(!done.stderr.contains("checking the bad end"), "{}", done.stderr);
+    is_in_order(repo.path(), 19);
+}
+
+#[test]
+fn what_does_not_boot_is_skipped_and_what_fails_at_times_is_flaky() {
+    use Does::{Fail, Flaky, NotBoot, Pass};
+    let test = "what_does_not_boot_is_skipped";
+    let history = [Pass, NotBoot, Pass, Flaky, Fail];
+    let (dir, repo) = (scratch(), repository(&history));
+    let Some(program) = bisect(test, repo.path(), 4) else { return };
+    if !skip::tools(test, &["as", "ld"]) {
+        return;
+    }
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("broken.s"), BROKEN).expect("written");
+    let run = |words: &[&str]| {
+        let status = Command::new(words[0]).args(&words[1..]).current_dir(dir.path()).status().expect("it runs");
+        assert!(status.success(), "{words:?}");
+    };
+    run(&["as", "--64", "-o", "broken.o", "broken.s"]);
+    run(&["ld", "-Ttext=0x1000000", "-e", "start", "-o", "broken", "broken.o"]);
+    let qemu = at("qemu");
+    std::fs::write(&qemu, QEMU.replace("COUNT", at("count").to_str().expect("plain"))).expect("written");
+    run(&["chmod", "+x", "qemu"]);
+    let program = program.env("BROKEN", at("broken")).args(["--tries", "2", "--json", "-", "--qemu"]).arg(qemu);
+    let done = rest(program, dir.path()).done().exits(0);
+    let found = verdict(&done);
+    assert_eq!(found["first_bad"]["id"], git(repo.path(), &["rev-parse", "c3"]), "{}", done.stderr);
+    let steps = found["steps"].as_array().expect("steps");
+    let kind = |number: usize| {
+        let id = git(repo.path(), &["rev-parse", &format!("c{number}")]);
+        steps.iter().find(|step| step["id"] == id.as_str()).map(|step| format!("{} {}", step["kind"], step["answer"]))
+    };
+    assert_eq!(kind(3).as_deref(), Some("\"flaky\" \"bad\""), "{found}");
+    assert_eq!(kind(4).as_deref(), Some("\"bad\" \"bad\""), "{found}");
+    // Of two commits that are left, git may have tried the one that boots, or both.
+    assert!(matches!(kind(1).as_deref(), None | Some("\"not booting\" \"skip\"")), "{found}");
+    // Where the last commit does not boot either, that is what is looked for.
+    let program = bisect(test, repo.path(), 1).expect("it was there").env("BROKEN", at("broken"));
+    let done = rest(program, dir.path()).done().exits(0);
+    assert!(done.text().contains("change 1: not-boot"), "{}", done.text());
+    done.says("not booting, taken as bad: ");
+}
