@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
@@ -213,6 +214,8 @@ fn state(plan: Plan, options: &Options, mailbox: &Mailbox, room: Room, began: In
         builders: plan.stands.iter().map(|stand| guest::builder(&plan, stand, options.cache.as_deref())).collect(),
         judges: plan.spec.tests.iter().map(Judge::new).collect(),
         sites: plan.stands.iter().map(|_| OnceLock::new()).collect(),
+        fail_fast: options.fail_fast,
+        failed: AtomicUsize::new(0),
         words: options.words.clone(),
         mail: mailbox.sender.clone(),
         began,
@@ -279,7 +282,7 @@ impl Post<'_> {
         }
         self.report.cells[cell] = report;
         if self.fail_fast.is_some_and(|most| self.failed >= most) && self.report.header.ended_early.is_none() {
-            self.state.stop();
+            // The thread that it failed in has begun nothing since.
             let counted = if self.failed == 1 { "one cell".to_owned() } else { format!("{} cells", self.failed) };
             self.report.header.ended_early = Some(format!("{counted} failed (--fail-fast)"));
         }

@@ -1,7 +1,7 @@
 //! What people see while a matrix runs: on a terminal what runs just now and how much is left, elsewhere a line for each
 //! result. All of it on standard error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ pub struct Progress<'a> {
     bar: Option<ProgressBar>,
     began: Instant,
     running: BTreeMap<String, Instant>,
+    noted: BTreeSet<String>,
     done: usize,
     bad: usize,
     flaky: usize,
@@ -50,7 +51,7 @@ impl<'a> Progress<'a> {
         };
         let bar = (volume != Volume::Quiet && io::stderr().is_terminal()).then(bar);
         let (running, began) = (BTreeMap::new(), Instant::now());
-        Self { plan, volume, bar, began, running, done: 0, bad: 0, flaky: 0 }
+        Self { plan, volume, bar, began, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
     }
 
     /// Tells what happens.
@@ -70,7 +71,7 @@ impl<'a> Progress<'a> {
             Happened::Began { id } => self.begins(id),
             Happened::Ended { report, cell } => self.ended(report, *cell),
             Happened::Note(note) => {
-                if self.volume == Volume::Verbose {
+                if self.volume != Volume::Quiet && self.noted.insert((*note).to_owned()) {
                     self.print(&format!("bootling: {note}\n"));
                 }
             }
