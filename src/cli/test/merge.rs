@@ -53,7 +53,7 @@ fn tell(args: &TestArgs, report: &Report) {
     let told: Vec<_> = report.cells.iter().filter(is_told).collect();
     let mut text: String = told.iter().take(MOST).map(|cell| show::line(cell, false)).collect();
     if told.len() > MOST {
-        text.push_str(&format!("bootling: and {} more\n", told.len() - MOST));
+        text.extend(["bootling: and ", &(told.len() - MOST).to_string(), " more\n"]);
     }
     text.push_str(&show::summary(report));
     output::to_stderr(&text);

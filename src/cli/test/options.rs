@@ -108,7 +108,7 @@ pub struct ChooseArgs {
     #[arg(long, short = 'K', value_name = "[NAME=]KERNEL")]
     kernel_file: Vec<String>,
     /// Only one of TOTAL equal parts, counted from 1: for as many hosts. `auto`: the one that a Slurm array, a parallel
-    /// job of GitLab, an indexed job of Kubernetes or BOOTLING_SHARD says.
+    /// job of GitLab, an indexed job of Kubernetes or `BOOTLING_SHARD` says.
     #[arg(long, value_name = "INDEX/TOTAL", value_parser = shard)]
     pub(super) shard: Option<ShardArg>,
 }
