@@ -249,7 +249,9 @@ fn the_page_has_colours_by_day_and_others_by_night() {
     let night = pixels(dir.path(), &["--blink-settings=preferredColorScheme=0"], &address);
     for picture in [&day, &night] {
         let mut is_there = [false; 256];
-        picture.iter().for_each(|byte| is_there[usize::from(*byte)] = true);
+        for byte in picture {
+            is_there[usize::from(*byte)] = true;
+        }
         assert!(is_there.iter().filter(|there| **there).count() > 64, "an empty picture");
     }
     assert_ne!(day, night);

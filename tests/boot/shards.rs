@@ -28,15 +28,15 @@ const MANIFEST: &str = r#"
 "#;
 
 /// A folder with that manifest.
-fn suite(test: &str) -> Option<tempfile::TempDir> {
-    let kernel = Kernel::Cloud612.or_skip(test)?;
+fn suite(name: &str) -> Option<tempfile::TempDir> {
+    let kernel = Kernel::Cloud612.or_skip(name)?;
     let dir = scratch();
-    let text = format!("[kernels]\nk = {:?}\n{MANIFEST}", kernel.display().to_string());
-    fs::write(dir.path().join("bootling.toml"), text).expect("the folder is ours");
+    let manifest = format!("[kernels]\nk = {:?}\n{MANIFEST}", kernel.display().to_string());
+    fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
     Some(dir)
 }
 
-fn bootling(dir: &tempfile::TempDir, words: &[&str]) -> Program {
+fn test(dir: &tempfile::TempDir, words: &[&str]) -> Program {
     Program::new().current_dir(dir.path()).arg("test").args(words)
 }
 
@@ -51,13 +51,13 @@ fn cells(dir: &tempfile::TempDir, report: &str) -> Vec<(String, String, String)>
 #[test]
 fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
     let Some(dir) = suite("shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure") else { return };
-    let whole = bootling(&dir, &["--jsonl", "whole.jsonl", "--ktap", "whole.ktap"]).done().exits(1);
+    let whole = test(&dir, &["--jsonl", "whole.jsonl", "--ktap", "whole.ktap"]).done().exits(1);
     let whole = whole.says("1 of 2 parts failed: b; parts are missing: plan: 3 planned, 2 told");
     whole.says("4 passed, 1 failed");
-    bootling(&dir, &["--shard", "1/2", "--jsonl", "1.jsonl"]).done();
-    bootling(&dir, &["--shard", "auto", "--jsonl", "2.jsonl"]).env("BOOTLING_SHARD", "2/2").done();
+    test(&dir, &["--shard", "1/2", "--jsonl", "1.jsonl"]).done();
+    test(&dir, &["--shard", "auto", "--jsonl", "2.jsonl"]).env("BOOTLING_SHARD", "2/2").done();
     let merge = ["--merge", "2.jsonl", "1.jsonl", "--jsonl", "all.jsonl", "--html", "all.html", "--junit", "all.xml"];
-    let merged = bootling(&dir, &[&merge[..], &["--tap", "all.tap", "--baseline", "whole.jsonl"]].concat()).done();
+    let merged = test(&dir, &[&merge[..], &["--tap", "all.tap", "--baseline", "whole.jsonl"]].concat()).done();
     merged.exits(1).says("since the earlier report: 1 still failing");
     assert_eq!(cells(&dir, "all.jsonl"), cells(&dir, "whole.jsonl"));
     for (file, told) in [
@@ -70,26 +70,23 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
         assert!(text.contains(told), "{file}: {text}");
     }
     // The manifest tells what is missing; without it the shard stands for its cells.
-    bootling(&dir, &["--merge", "1.jsonl", "--jsonl", "lost.jsonl"]).done().exits(1).says("no report of shard 2/2");
+    test(&dir, &["--merge", "1.jsonl", "--jsonl", "lost.jsonl"]).done().exits(1).says("no report of shard 2/2");
     let lost = cells(&dir, "lost.jsonl");
     assert_eq!(lost.len(), 5);
     assert!(lost.iter().any(|(_, status, cause)| status == "not-run" && cause == "its shard left no report of it"));
     fs::rename(dir.path().join("bootling.toml"), dir.path().join("other.toml")).expect("our file");
-    bootling(&dir, &["--merge", "1.jsonl"]).done().exits(1).says("shard 2 of 2");
-    bootling(&dir, &["--merge", "1.jsonl", "1.jsonl"]).done().exits(125).says("are both of shard 1/2");
-    bootling(&dir, &["--merge", "1.jsonl", "gone.jsonl"]).done().exits(125).says("reading gone.jsonl");
-    bootling(&dir, &["other.toml", "--tag", "none", "--merge", "1.jsonl"]).done().exits(125);
+    test(&dir, &["--merge", "1.jsonl"]).done().exits(1).says("shard 2 of 2");
+    test(&dir, &["--merge", "1.jsonl", "1.jsonl"]).done().exits(125).says("are both of shard 1/2");
+    test(&dir, &["--merge", "1.jsonl", "gone.jsonl"]).done().exits(125).says("reading gone.jsonl");
+    test(&dir, &["other.toml", "--tag", "none", "--merge", "1.jsonl"]).done().exits(125);
 }
 
 #[test]
 fn what_says_no_shard_is_no_reason_to_run_all_of_it() {
     let Some(dir) = suite("what_says_no_shard_is_no_reason_to_run_all_of_it") else { return };
-    bootling(&dir, &["--list", "--shard", "auto"])
-        .done()
-        .exits(125)
-        .says("none of BOOTLING_SHARD, SLURM_ARRAY_TASK_ID");
-    bootling(&dir, &["--list", "--shard", "3/2"]).done().exits(2).says("is no shard: give INDEX/TOTAL");
-    let script = bootling(&dir, &["--tag", "smoke", "--emit", "slurm", "--shards", "8"]).done().exits(0).text();
+    test(&dir, &["--list", "--shard", "auto"]).done().exits(125).says("none of BOOTLING_SHARD, SLURM_ARRAY_TASK_ID");
+    test(&dir, &["--list", "--shard", "3/2"]).done().exits(2).says("is no shard: give INDEX/TOTAL");
+    let script = test(&dir, &["--tag", "smoke", "--emit", "slurm", "--shards", "8"]).done().exits(0).text();
     assert!(script.contains("#SBATCH --array=1-8\n"), "{script}");
     assert!(script.contains("exec bootling test --tag smoke --shard \"$SLURM_ARRAY_TASK_ID/8\""), "{script}");
 }
