@@ -109,7 +109,7 @@ What differs:
   standard input, nothing unless --stdin names it. Times are told and never compared.
 
 Exit status, as diff has it:
-  0  no difference    1  something differs    125  could not tell: a side could not be tested
+  0  no difference    1  something differs    125  could not tell: a side could not be tested    2  wrong usage
 "
 );
 
