@@ -23,8 +23,8 @@ impl Suite {
     fn new(test: &str, manifest: &str) -> Option<Self> {
         let kernel = Kernel::Cloud612.or_skip(test)?;
         let dir = scratch();
-        let text = format!("[kernels]\nk = {:?}\n{manifest}", kernel.display().to_string());
-        fs::write(dir.path().join("bootling.toml"), text).expect("the folder is ours");
+        let whole = format!("[kernels]\nk = {:?}\n{manifest}", kernel.display().to_string());
+        fs::write(dir.path().join("bootling.toml"), whole).expect("the folder is ours");
         Some(Self { dir, kernel })
     }
 

@@ -176,7 +176,8 @@ pub(crate) mod tests {
             Mark::Right => '>',
             Mark::Changed => '|',
         };
-        rows.iter().map(|row| format!("{} {}\n", mark(row.mark), row.text)).collect()
+        let lines: Vec<String> = rows.iter().map(|row| format!("{} {}", mark(row.mark), row.text)).collect();
+        lines.join("\n") + "\n"
     }
 
     #[test]

@@ -81,9 +81,7 @@ mod tests {
                 for row in &rows[2..] {
                     let sign = row.text.chars().next().unwrap_or(' ');
                     match sign {
-                        '@' => {}
                         '\\' if last == own || last == ' ' => drop(text.pop()),
-                        '\\' => {}
                         sign if sign == own || sign == ' ' => {
                             text.push_str(&row.text[1..]);
                             text.push('\n');
