@@ -5,7 +5,7 @@ DESTDIR ?=
 # Debian's kernels that the tests boot, by meta-package: one with plain modules, two with compressed ones.
 KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
 
-.PHONY: build test vm vm-warm soak lint stubs golden install bench demo kernels
+.PHONY: build test vm vm-warm soak slurm lint stubs golden install bench demo kernels
 
 build:
 	@tools/setup build
@@ -23,6 +23,10 @@ soak: ONLY := --release soak:: -- --nocapture --test-threads 1
 vm vm-warm soak: kernels
 	@tools/setup build run headers
 	$(WITH) $(CARGO) test --locked --test boot $(ONLY)
+
+# A matrix in four shards on a Slurm of its own, against the same in one piece.
+slurm: build kernels
+	@tools/setup run slurm && tools/try-slurm
 
 kernels:
 	@tools/setup kernels

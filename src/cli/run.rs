@@ -1,5 +1,7 @@
 //! `bootling run`: build in memory, boot, run the command, exit with its status.
 
+mod help;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
+use self::help::{EXAMPLES, LONG};
 use super::boot_options::BootArgs;
 use super::bundle;
 use super::hang_options::{self, HangArgs};

@@ -57,15 +57,12 @@ pub fn emit(system: System, job: &Job) -> String {
     let mut text = String::new();
     let mut is_open = false;
     for piece in template.split('@') {
-        match value(piece) {
-            Some(value) => {
-                text.push_str(value);
-                is_open = false;
-            }
-            None => {
-                text.extend([if is_open { "@" } else { "" }, piece]);
-                is_open = true;
-            }
+        if let Some(value) = value(piece) {
+            text.push_str(value);
+            is_open = false;
+        } else {
+            text.extend([if is_open { "@" } else { "" }, piece]);
+            is_open = true;
         }
     }
     text

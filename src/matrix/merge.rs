@@ -278,9 +278,9 @@ mod tests {
         let lost = sources.remove(2);
         let merged = merge(sources.clone(), None).expect("merged");
         assert!(!merged.is_good());
-        let last = merged.cells.last().expect("a cell");
-        assert_eq!((last.id.as_str(), last.status), ("shard 3 of 4", Status::NotRun));
-        assert_eq!(last.why(), format!("it left no report; {} cells are missing in all", lost.report.cells.len()));
+        let missing = merged.cells.last().expect("a cell");
+        assert_eq!((missing.id.as_str(), missing.status), ("shard 3 of 4", Status::NotRun));
+        assert_eq!(missing.why(), format!("it left no report; {} cells are missing in all", lost.report.cells.len()));
         assert_eq!(merged.header.ended_early.as_deref(), Some("no report of shard 3/4"));
         let merged = merge(sources, Some(planned(&whole))).expect("merged");
         assert_eq!(merged.count(Status::NotRun), lost.report.cells.len());

@@ -33,6 +33,7 @@ mod readme;
 mod regress;
 mod restored;
 mod runner;
+mod shards;
 mod snapshots;
 mod soak;
 mod streams;

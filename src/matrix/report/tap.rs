@@ -109,18 +109,19 @@ fn tried(text: &mut String, attempt: &Attempt) {
     }
 }
 
-/// A string: quoted where it is one line, else a block of its lines.
+/// A string: a block of its lines, or quoted where it is one line or begins with blanks. Those would have to be counted
+/// behind the `|`, which the reader of Perl's `prove` does not understand.
 fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
     let value = plain(value);
     let value = value.trim_end_matches('\n');
-    // The digit says how far the block is indented, as its first line may begin with blanks.
-    if value.contains('\n') {
-        let _ = writeln!(text, "{indent}{key}: |2");
-        for line in value.lines() {
-            let _ = writeln!(text, "{}", format!("{indent}  {line}").trim_end());
-        }
-    } else {
+    if !value.contains('\n') || value.starts_with([' ', '\t', '\n']) {
         let _ = writeln!(text, "{indent}{key}: {}", serde_json::Value::from(value));
+        return;
+    }
+    let _ = writeln!(text, "{indent}{key}: |");
+    for line in value.lines() {
+        // An empty line keeps its blanks: for that reader the block ends without them.
+        let _ = writeln!(text, "{indent}  {line}");
     }
 }
 
