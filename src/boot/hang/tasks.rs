@@ -3,7 +3,7 @@
 //!
 //! It is a guest's console, and believed as far as that goes. Lines are bounded already, and so is their number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use regex::Regex;
 
@@ -83,7 +83,7 @@ fn plain(line: &str) -> &str {
     rest.strip_prefix(' ').unwrap_or(rest)
 }
 
-/// The tasks that were printed.
+/// The tasks that were printed, each once: those that are blocked come among all of them again.
 pub fn tasks(lines: &[String]) -> Vec<Task> {
     // `stack:0` has blanks before its number, or none.
     let Ok(head) = Regex::new(r"^task:(.{1,32}?)\s+state:(\S)\s.*\bpid:\s*(\d+).*\bppid:\s*(\d+)") else {
@@ -111,6 +111,8 @@ pub fn tasks(lines: &[String]) -> Vec<Task> {
             task.functions.push(function.to_owned());
         }
     }
+    let mut known = HashSet::new();
+    tasks.retain(|task| known.insert(task.pid));
     tasks
 }
 
@@ -174,6 +176,9 @@ mod tests {
 [   12.2]  </TASK>
 [   12.3] task:my prog         state:S stack:    0 pid:  149 tgid:  149 ppid:     2 flags:0x00000002
 [   12.3][   T3]  kthread+0x2/0x3
+[   13.1] sysrq: Show State
+[   13.2] task:dd              state:D stack:0     pid:82    ppid:42     flags:0x00004002
+[   13.2]  other+0x42/0x70
 ",
         );
         let tasks = tasks(&said);
