@@ -84,10 +84,7 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
 #[test]
 fn what_says_no_shard_is_no_reason_to_run_all_of_it() {
     let Some(dir) = suite("what_says_no_shard_is_no_reason_to_run_all_of_it") else { return };
-    test(&dir, &["--list", "--shard", "auto"])
-        .done()
-        .exits(125)
-        .says("none of BOOTLING_SHARD, SLURM_ARRAY_TASK_ID");
+    test(&dir, &["--list", "--shard", "auto"]).done().exits(125).says("none of BOOTLING_SHARD, SLURM_ARRAY_TASK_ID");
     test(&dir, &["--list", "--shard", "3/2"]).done().exits(2).says("is no shard: give INDEX/TOTAL");
     let script = test(&dir, &["--tag", "smoke", "--emit", "slurm", "--shards", "8"]).done().exits(0).text();
     assert!(script.contains("#SBATCH --array=1-8\n"), "{script}");
