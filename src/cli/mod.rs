@@ -29,6 +29,7 @@ mod progress;
 mod proof;
 mod report;
 mod run;
+mod run_help;
 mod run_options;
 pub mod sign_options;
 mod stamp;

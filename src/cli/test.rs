@@ -69,7 +69,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
         words: words(args, &manifest),
     };
     let mut progress = Progress::new(args, &plan);
-    let report = run::run(plan.clone(), options, mailbox, &mut |happened| progress.tell(&happened));
+    let report = run::run(plan.clone(), options, &mailbox, &mut |happened| progress.tell(&happened));
     progress.end(&report);
     let comparison = earlier.map(|earlier| earlier::compare(&earlier, &report));
     let written = outputs.write(&report, comparison.as_ref());

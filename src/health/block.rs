@@ -59,9 +59,8 @@ impl Block {
         let is_ruled = before.first().is_some_and(|line| is_rule(line));
         let end = match kind {
             Kind::Panic | Kind::Oops | Kind::Bug | Kind::Warning => End::Marker,
-            Kind::Kasan | Kind::Kmsan | Kind::Kfence | Kind::Kcsan if is_ruled => End::Rule,
+            Kind::Kasan | Kind::Kmsan | Kind::Kfence | Kind::Kcsan | Kind::Ubsan if is_ruled => End::Rule,
             Kind::Ubsan if is_cut => End::Marker,
-            Kind::Ubsan if is_ruled => End::Rule,
             Kind::OutOfMemory => End::Killed,
             Kind::HardLockup
             | Kind::SoftLockup
@@ -126,23 +125,15 @@ impl Block {
                 // Only a fault's registers are told again.
                 if matches!(self.finding.kind, Kind::Oops | Kind::Bug) { Taken::Part } else { Taken::Last }
             }
-            End::Marker => Taken::Part,
             End::Rule if is_rule(text) => Taken::Last,
-            End::Rule => Taken::Part,
-            End::Trace if !self.traced && self.seen <= PREAMBLE => Taken::Part,
-            End::Looks if !self.traced && self.doubtful.len() < DOUBTFUL => Taken::Part,
-            End::Trace | End::Looks => {
-                if belongs(text) {
-                    Taken::Part
-                } else {
-                    Taken::Other
-                }
-            }
             End::Killed if killed(text) => {
                 text.trim().clone_into(&mut self.finding.title);
                 Taken::Last
             }
-            End::Killed => Taken::Part,
+            End::Trace if !self.traced && self.seen <= PREAMBLE => Taken::Part,
+            End::Looks if !self.traced && self.doubtful.len() < DOUBTFUL => Taken::Part,
+            End::Trace | End::Looks if !belongs(text) => Taken::Other,
+            End::Marker | End::Rule | End::Killed | End::Trace | End::Looks => Taken::Part,
         }
     }
 

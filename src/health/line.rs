@@ -90,16 +90,9 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
             }
             _ => None,
         };
-        match hex {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &behind[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
+        let (byte, behind) = hex.map_or((*first, behind), |byte| (byte, &behind[3..]));
+        bytes.push(byte);
+        rest = behind;
     }
     bytes
 }

@@ -3,7 +3,7 @@
 //! What is missing is not run, and no success: a shard without a report, and a cell that its shard left out. Reports that
 //! do not belong together are refused.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::report::{CellReport, Header, Report, Shard, Status, one_line};
 
@@ -100,11 +100,12 @@ pub fn merge(mut sources: Vec<Source>, planned: Option<Planned>) -> Result<Repor
     let missing: Vec<u32> = (1..=total).filter(|index| there.binary_search(index).is_err()).take(MOST_TOLD).collect();
     let header = header(&sources, &missing, total);
     let mut cells: Vec<CellReport> = sources.into_iter().flat_map(|source| source.report.cells).collect();
-    if let Some(planned) = planned {
-        cells = fill(cells, planned.cells, total);
-    } else {
-        cells.sort_by_key(|cell| cell.place);
-        cells.extend(stand_ins(header.planned, cells.len(), &missing, total));
+    match planned {
+        Some(planned) => cells = fill(cells, planned.cells, total),
+        None => {
+            cells.sort_by_key(|cell| cell.place);
+            cells.extend(stand_ins(header.planned, cells.len(), &missing, total));
+        }
     }
     Ok(Report { header, cells })
 }
@@ -139,8 +140,8 @@ fn check(sources: &[Source], planned: Option<&Planned>) -> Result<(), MergeError
             return Err(MergeError::Twice { first: names.0, second: names.1, shard: before });
         }
     }
-    let known: Option<HashSet<&str>> =
-        planned.map(|planned| planned.cells.iter().map(|cell| cell.id.as_str()).collect());
+    let known: Option<HashMap<&str, ()>> =
+        planned.map(|planned| planned.cells.iter().map(|cell| (cell.id.as_str(), ())).collect());
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for source in sources {
         for cell in &source.report.cells {
@@ -148,7 +149,7 @@ fn check(sources: &[Source], planned: Option<&Planned>) -> Result<(), MergeError
                 let (first, second) = (first.to_owned(), name(source));
                 return Err(MergeError::CellTwice { id: cell.id.clone(), first, second });
             }
-            if known.as_ref().is_some_and(|known| !known.contains(cell.id.as_str())) {
+            if known.as_ref().is_some_and(|known| !known.contains_key(cell.id.as_str())) {
                 return Err(MergeError::Unplanned { id: cell.id.clone(), name: name(source) });
             }
         }
@@ -274,15 +275,15 @@ mod tests {
         whole.header.planned = whole.cells.len();
         assert!(whole.is_good());
         let mut sources = shards(&whole, 4);
-        let gone = sources.remove(2);
+        let lost = sources.remove(2);
         let merged = merge(sources.clone(), None).expect("merged");
         assert!(!merged.is_good());
-        let last = merged.cells.last().expect("a cell");
-        assert_eq!((last.id.as_str(), last.status), ("shard 3 of 4", Status::NotRun));
-        assert_eq!(last.why(), format!("it left no report; {} cells are missing in all", gone.report.cells.len()));
+        let missing = merged.cells.last().expect("a cell");
+        assert_eq!((missing.id.as_str(), missing.status), ("shard 3 of 4", Status::NotRun));
+        assert_eq!(missing.why(), format!("it left no report; {} cells are missing in all", lost.report.cells.len()));
         assert_eq!(merged.header.ended_early.as_deref(), Some("no report of shard 3/4"));
         let merged = merge(sources, Some(planned(&whole))).expect("merged");
-        assert_eq!(merged.count(Status::NotRun), gone.report.cells.len());
+        assert_eq!(merged.count(Status::NotRun), lost.report.cells.len());
         assert_eq!(merged.cells.len(), whole.cells.len());
     }
 
@@ -326,9 +327,9 @@ mod tests {
             fails(other),
             "1.jsonl is not of this manifest: it was of another form then, or other cells were chosen"
         );
-        let mut fewer = planned(&whole);
-        fewer.cells.pop();
-        assert_eq!(fails(fewer), "cell `test-0/6.0/machine-7` of 2.jsonl is not in the plan");
+        let mut less = planned(&whole);
+        less.cells.pop();
+        assert_eq!(fails(less), "cell `test-0/6.0/machine-7` of 2.jsonl is not in the plan");
     }
 
     #[test]

@@ -314,7 +314,9 @@ fn part(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
     let mut mine: Vec<usize> = order[from.min(order.len())..to.min(order.len())].to_vec();
     mine.sort_unstable();
     let mut is_mine = vec![false; cells.len()];
-    mine.into_iter().for_each(|at| is_mine[at] = true);
+    for at in mine {
+        is_mine[at] = true;
+    }
     cells.into_iter().zip(is_mine).filter(|(_, is_mine)| *is_mine).map(|(cell, _)| cell).collect()
 }
 

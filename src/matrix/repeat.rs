@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::guest::kernel_ref;
 use super::plan::{Cell, Plan};
 use crate::boot::argv::shell_line;
+use crate::health::{HealthSpec, Policy};
 use crate::spec::test::BootWay;
 use crate::spec::{Accel, FirmwareRef, KernelRef, ModuleRequest, RunWhat};
 
@@ -116,6 +117,7 @@ fn test_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
     if let Some(limit) = test.idle_timeout {
         push(words, "--idle-timeout", format!("{}ms", limit.as_millis()));
     }
+    health_words(&test.health, words);
     let entered = test.cwd.as_ref().map(|directory| {
         let directory = shell_line(&[directory.clone().into_os_string()]);
         format!("cd {} && ", directory.to_string_lossy())
@@ -135,6 +137,21 @@ fn test_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
             push(words, "--run", format!("{}{}", enter.unwrap_or_default(), line.to_string_lossy()));
         }
         (RunWhat::Shell, _) => {}
+    }
+}
+
+fn health_words(health: &HealthSpec, words: &mut Vec<OsString>) {
+    let policy = match health.policy {
+        Policy::Fail => "fail",
+        Policy::Warn => "warn",
+        Policy::Ignore => "ignore",
+    };
+    push(words, "--health", policy);
+    for pattern in &health.allow {
+        push(words, "--health-allow", pattern);
+    }
+    for kind in &health.deny {
+        push(words, "--health-deny", kind.name());
     }
 }
 
@@ -183,7 +200,7 @@ mod tests {
             lines[0],
             "bootling run --kernel ./linux.deb --append 'a b' --accel tcg --machine pc --smp 2 --memory 512 \
              --firmware uefi --qemu-arg=-device --qemu-arg=virtio-rng-pci --warm --with strace --copy x=/y \
-             --kmod 'loop max_loop=4' --env A=1 --timeout 2000ms -- ./t 'it'\\''s'"
+             --kmod 'loop max_loop=4' --env A=1 --timeout 2000ms --health fail -- ./t 'it'\\''s'"
         );
         assert!(lines[1].starts_with("printf %s in | bootling run"), "{}", lines[1]);
         assert!(lines[1].ends_with("--run 'cd /tmp && cat; exit 3'"), "{}", lines[1]);

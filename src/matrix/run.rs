@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
@@ -133,11 +134,11 @@ pub fn not_yet(plan: &Plan, words: &[OsString]) -> Vec<CellReport> {
 
 /// Runs a plan to its end, or until it is stopped, and tells what happens. Guests that run when it is stopped are not
 /// waited for: they end with the process.
-pub fn run(plan: Plan, options: Options, mailbox: Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
+pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
     let began = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let room = room(&options);
-    let state = Arc::new(state(plan, &options, &mailbox, room, began));
+    let state = Arc::new(state(plan, &options, mailbox, room, began));
     for note in too_large(&state.plan, &options, room) {
         told(Happened::Note(&note));
     }
@@ -213,6 +214,8 @@ fn state(plan: Plan, options: &Options, mailbox: &Mailbox, room: Room, began: In
         builders: plan.stands.iter().map(|stand| guest::builder(&plan, stand, options.cache.as_deref())).collect(),
         judges: plan.spec.tests.iter().map(Judge::new).collect(),
         sites: plan.stands.iter().map(|_| OnceLock::new()).collect(),
+        fail_fast: options.fail_fast,
+        failed: AtomicUsize::new(0),
         words: options.words.clone(),
         mail: mailbox.sender.clone(),
         began,
@@ -250,7 +253,9 @@ impl Post<'_> {
             Mail::Preparing(stand) => told(Happened::Preparing { names: plan.names(stand) }),
             Mail::Found { qemu, notes } => {
                 self.report.header.qemu = Some(qemu);
-                notes.iter().for_each(|note| told(Happened::Note(note)));
+                for note in &notes {
+                    told(Happened::Note(note));
+                }
             }
             Mail::Prepared { stand, lost, cause, note } => {
                 let reports: Vec<CellReport> = lost.iter().map(|(_, report)| report.clone()).collect();
@@ -279,7 +284,7 @@ impl Post<'_> {
         }
         self.report.cells[cell] = report;
         if self.fail_fast.is_some_and(|most| self.failed >= most) && self.report.header.ended_early.is_none() {
-            self.state.stop();
+            // The thread that it failed in has begun nothing since.
             let counted = if self.failed == 1 { "one cell".to_owned() } else { format!("{} cells", self.failed) };
             self.report.header.ended_early = Some(format!("{counted} failed (--fail-fast)"));
         }

@@ -102,7 +102,7 @@ impl Schedule {
 
     /// What to do now; it counts as begun.
     pub fn next(&mut self) -> Next {
-        let waits = |line: &Line| !self.is_stopped && !(line.own.is_empty() && line.shared.is_empty());
+        let waits = |line: &Line| !(self.is_stopped || line.own.is_empty() && line.shared.is_empty());
         let best = (0..self.stands.len())
             .filter(|at| waits(&self.stands[*at]) && self.can_begin(*at))
             // The first of equals: max_by would take the last.

@@ -1,5 +1,6 @@
 //! What the threads of a matrix share: the plan, the schedule, what was found for each stand; and how a cell is run.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -28,6 +29,10 @@ pub struct State {
     pub schedule: Mutex<Schedule>,
     pub ended: Condvar,
     pub judges: Vec<Judge>,
+    /// After how many failures nothing more begins.
+    pub fail_fast: Option<usize>,
+    /// How many there were.
+    pub failed: AtomicUsize,
     pub sites: Vec<OnceLock<Site>>,
 }
 
@@ -72,6 +77,7 @@ impl State {
                 Step::Run(cell) => {
                     self.tell(Mail::Began(cell));
                     let report = self.report(cell, |_| self.alone(cell));
+                    self.count(usize::from(!report.status.is_good()));
                     self.lock().ended(cell);
                     self.ended.notify_all();
                     self.tell(Mail::Ended(cell, Box::new(report)));
@@ -84,6 +90,14 @@ impl State {
     pub fn stop(&self) {
         self.lock().stop();
         self.ended.notify_all();
+    }
+
+    /// Counts failures, before anything else begins.
+    fn count(&self, failed: usize) {
+        let failed = self.failed.fetch_add(failed, Ordering::SeqCst) + failed;
+        if self.fail_fast.is_some_and(|most| failed >= most) {
+            self.stop();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Schedule> {
@@ -130,6 +144,7 @@ impl State {
                 (self.lock().prepared(stand, false), attempt, None)
             }
         };
+        self.count(lost.len());
         self.ended.notify_all();
         let lost = lost.into_iter().map(|cell| (cell, self.judged(cell, vec![attempt.clone()]))).collect();
         self.tell(Mail::Prepared { stand, lost, cause: attempt.cause, note });
@@ -148,6 +163,7 @@ impl State {
                 }
                 self.among_others(&mut guest, cell)
             });
+            self.count(usize::from(!report.status.is_good()));
             self.tell(Mail::Ended(cell, Box::new(report)));
             let next = self.lock().another(cell);
             match next {

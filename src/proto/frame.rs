@@ -71,13 +71,13 @@ pub enum Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// None that matters.
-    Nothing,
+    Nothing = 0,
     /// The kernel had overwritten some before they could be read.
-    Overwritten,
+    Overwritten = 1,
     /// There were more than pid 1 sends for one command.
-    TooMany,
+    TooMany = 2,
     /// The log cannot be read in this guest.
-    Unreadable,
+    Unreadable = 3,
 }
 
 /// From guest to host.

@@ -26,6 +26,7 @@ mod recorder;
 mod run;
 mod site;
 mod stay;
+mod symbols;
 pub mod warm;
 
 use std::ffi::OsString;

@@ -64,9 +64,7 @@ const STUCK: [&str; 4] = [
 fn told(text: &str) -> Vec<(u64, String)> {
     let lines = text.lines().filter(|line| !line.ends_with(']'));
     let symbols = lines.map(|line| line.split(' ').collect::<Vec<_>>()).filter(|words| matches!(words[1], "T" | "t"));
-    symbols
-        .map(|words| (u64::from_str_radix(words[0], 16).expect("an address"), words[2].to_owned()))
-        .collect()
+    symbols.map(|words| (u64::from_str_radix(words[0], 16).expect("an address"), words[2].to_owned())).collect()
 }
 
 #[test]
@@ -107,10 +105,12 @@ fn a_busy_loop_in_user_space_is_told_with_its_process() {
     let program = program.args(["--warm", "--timeout", "15", "--idle-timeout", "2", "--evidence"]).arg(&evidence);
     let hung = hung(program, &["--run", "echo begun; while :; do :; done"]);
     // It computes: that is no idleness.
-    hung.says(&["cpu 0 is in user space (CPL 3)", "the process there is sh (pid "]).says(&["the command started after "]);
+    hung.says(&["cpu 0 is in user space (CPL 3)", "the process there is sh (pid "])
+        .says(&["the command started after "]);
     assert_eq!(hung.verdict["outcome"], "timed-out");
     assert!(hung.done.stderr.contains("(--timeout)"), "{}", hung.done.stderr);
-    hung.reports("== What the guest said to sysrq l").reports("virtio-serial /machine/peripheral/ports: its driver uses it");
+    hung.reports("== What the guest said to sysrq l")
+        .reports("virtio-serial /machine/peripheral/ports: its driver uses it");
     let read = |name: &str| fs::read_to_string(evidence.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(read("hang.txt"), hung.report);
     assert!(read("command.txt").contains("qemu-system-x86_64") && read("console.log").contains("sysrq: Show"));

@@ -135,7 +135,7 @@ fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way()
     let done = done.says("10 cells in ").says("5 passed, 4 failed, 1 could not be tested");
     let done = done.says("repeat: bootling test --only fails/k/default").says("| why");
     // The console's last lines, where the kernel had the last word.
-    done.says("      | ").says("sysrq: Trigger a crash");
+    done.says("      console:\n      | ");
     let (done, cells, _) = suite.run(&["--only", "fails/k/default", "--quiet"]);
     done.exits(1);
     assert_eq!(statuses(&cells), [("fails", "failed")]);
@@ -284,7 +284,7 @@ fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
     times.sort_by(|one, other| one.0.total_cmp(&other.0));
     assert_eq!(times.len(), 3);
     assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{times:?}");
-    let (done, ..) = suite.run(&["--memory-budget", "100M", "#1", "-v"]);
+    let (done, ..) = suite.run(&["--memory-budget", "100M", "#1"]);
     done.exits(0).says("machine default takes 640 MiB of the 100 MiB for all guests: it runs alone");
 }
 
@@ -302,7 +302,7 @@ fn a_kernel_that_is_not_there_costs_its_own_cells_alone_and_is_told_once() {
     let Some(suite) = Suite::new("a_kernel_that_is_not_there", manifest) else { return };
     let (done, cells, _) = suite.run(&[]);
     let done = done.exits(1).says("all 2 cells of gone on default").says("2 passed, 2 could not be tested");
-    assert_eq!(done.stderr.matches("gone.deb").count(), 1, "{}", done.stderr);
+    assert_eq!(done.stderr.lines().filter(|line| line.contains("gone.deb")).count(), 1, "{}", done.stderr);
     let count = |status: &str| cells.values().filter(|cell| cell["status"] == status).count();
     assert_eq!((count("passed"), count("error")), (2, 2));
     assert!(cause(&cells["one/gone/default"]).contains("gone.deb"));

@@ -153,7 +153,7 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     is_in_order(repo.path(), 3);
     let program = bisect(test, repo.path(), 1).expect("it was there");
     let done = rest(program, dir.path()).done().exits(125);
-    done.says("c1").says("is said to be bad, and is not built");
+    done.says("change 1").says("is said to be bad, and is not built");
     let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
     rest(program, dir.path()).done().exits(125).says("checking the ends");
     std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");

@@ -43,7 +43,8 @@ impl Session<'_> {
             // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
         }
-        let Told { findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
+        let Told { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
+        self.name_functions(&mut findings);
         for note in notes {
             if !self.settings.quiet {
                 self.say(&note);

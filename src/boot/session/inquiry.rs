@@ -1,17 +1,20 @@
 //! What is asked about a guest whose time is up, before QEMU is killed.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use super::{Foreground, Phase, Session};
 use crate::boot::hang::{self, Asking, Context};
 use crate::boot::transcript::{Event, Limit};
+use crate::health::{self, Finding};
+use crate::resolve::kernel::symbols::Symbols;
 
 impl Session<'_> {
     /// Finds out what it was doing, if its time was up and anybody wants to know. Takes the last look at the screen in
     /// between, before the guest is changed.
     pub(super) fn inquire(&mut self) -> std::io::Result<()> {
         let Some(why) = self.time_that_was_up() else { return Ok(()) };
-        let Some(inquest) = self.settings.inquest.take() else { return Ok(()) };
+        let Some(inquest) = self.settings.inquest.clone() else { return Ok(()) };
         self.drain_console();
         // What comes from now on is our own doing, and no part of what happened.
         let console = std::mem::take(&mut self.console);
@@ -28,6 +31,18 @@ impl Session<'_> {
         self.console = console;
         self.hang = Some(Box::new(hang::hang(&findings, &context)));
         Ok(())
+    }
+
+    /// Names the functions in traces that have addresses alone: kernels without a table of their own print such.
+    pub(super) fn name_functions(&self, findings: &mut [Finding]) {
+        let Some(source) = self.settings.inquest.as_ref().and_then(|inquest| inquest.symbols.as_ref()) else { return };
+        let symbols = OnceCell::new();
+        let lookup = |address: u64| {
+            // Read once something has to be looked up. Where that cannot be, addresses are all there is.
+            let symbols: &Option<Symbols> = symbols.get_or_init(|| source.load().ok().flatten());
+            Some(symbols.as_ref()?.function(address)?.to_string())
+        };
+        health::resolve(findings, &lookup);
     }
 
     /// Has something asked, unless a signal has ended it all.

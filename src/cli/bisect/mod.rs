@@ -140,7 +140,7 @@ At each step:
 
 Exit status:
   0  the first bad one was found    1  only suspects: what could tell them apart was skipped
-  125  could not be bisected        128+n  signal n ended it
+  125  could not be bisected        128+n  signal n ended it    2  wrong usage
 "
 );
 

@@ -56,8 +56,12 @@ impl Teller for Told {
             Answer::Bad => AnsiColor::Red.on_default(),
             Answer::Skip => AnsiColor::Yellow.on_default(),
         };
-        let taken =
-            if judged.kind.name() == answer.name() { String::new() } else { format!(", taken as {}", answer.name()) };
+        let taken = match answer {
+            _ if judged.kind.name() == answer.name() => "",
+            Answer::Good => ", taken as good",
+            Answer::Bad => ", taken as bad",
+            Answer::Skip => ", skipped",
+        };
         output::to_stderr(&format!("  {style}{}{style:#}{taken}: {}\n", judged.kind.name(), judged.why));
         let Candidate { id, title } =
             self.current.take().unwrap_or(Candidate { id: String::new(), title: String::new() });

@@ -124,6 +124,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
         kernel: KernelNote { origin, release: ran.as_ref().and_then(|ran| ran.release.clone()), is_elf },
         qemu: qemu_note(&machine)?,
         machine: note,
+        health: spec.health.clone(),
         expected: ran.as_ref().map(|ran| expected(&ran.outcome)),
         files: <_>::default(),
     };

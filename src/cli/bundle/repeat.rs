@@ -15,6 +15,7 @@ use crate::cli::output;
 use crate::cli::report::Recorded;
 use crate::cli::run::{Booted, Ready, RunArgs};
 use crate::cli::teller::Teller;
+use crate::health::HealthSpec;
 use crate::plan::explain::Printable;
 use crate::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, is_bundle, read, vetted};
 use crate::spec::{Accel, BootSpec, FirmwareRef, InitrdSpec, RunWhat};
@@ -50,6 +51,9 @@ impl Found {
         let manifest = &bundle.manifest;
         let spec = RunSpec {
             boot: machine(args, &manifest.machine, teller).with_context(reading)?,
+            health: Some(args.health.spec())
+                .filter(|typed| *typed != HealthSpec::default())
+                .unwrap_or_else(|| manifest.health.clone()),
             initrd: InitrdSpec { run: RunWhat::Command(vec!["it".into()]), ..InitrdSpec::default() },
             ..RunSpec::default()
         };

@@ -109,7 +109,7 @@ What differs:
   standard input, nothing unless --stdin names it. Times are told and never compared.
 
 Exit status, as diff has it:
-  0  no difference    1  something differs    125  could not tell: a side could not be tested
+  0  no difference    1  something differs    125  could not tell: a side could not be tested    2  wrong usage
 "
 );
 
@@ -189,8 +189,7 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     let prepared = vm::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
     let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
     let idle_timeout = run.hangs.idle_timeout();
-    let recording =
-        Recording { timeout, boot_timeout, idle_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
+    let recording = Recording { timeout, boot_timeout, idle_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
     record(&spec, prepared, recording, &mut notes).map_err(output::advised)
 }
 

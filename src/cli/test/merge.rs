@@ -1,5 +1,6 @@
 //! `bootling test --merge`: joins what shards wrote, judges the whole, and writes it in any format.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -53,7 +54,8 @@ fn tell(args: &TestArgs, report: &Report) {
     let told: Vec<_> = report.cells.iter().filter(is_told).collect();
     let mut text: String = told.iter().take(MOST).map(|cell| show::line(cell, false)).collect();
     if told.len() > MOST {
-        text.extend(["bootling: and ", &(told.len() - MOST).to_string(), " more\n"]);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "bootling: and {} more", told.len() - MOST);
     }
     text.push_str(&show::summary(report));
     output::to_stderr(&text);

@@ -43,12 +43,15 @@ pub struct TestArgs {
     /// Tell only what fails, and the sum.
     #[arg(long, short, help_heading = "Output", conflicts_with = "verbose")]
     pub(super) quiet: bool,
-    /// Tell also what passes on a terminal, with its times, and what is noted on the way.
+    /// Tell also what passes where standard error is a terminal, and times of each cell.
     #[arg(long, short, help_heading = "Output")]
     pub(super) verbose: bool,
 }
 
-const EXAMPLES: &str = "Examples:
+/// What `-h` ends with, and `--help` goes on from.
+macro_rules! examples {
+    () => {
+        "Examples:
   bootling test --init                      write a bootling.toml to begin with
   bootling test                             run all of it
   bootling test boots/ --kernel next        the cells whose ids have `boots/` in them, with one kernel
@@ -58,19 +61,15 @@ const EXAMPLES: &str = "Examples:
   bootling test --shard 2/4 --jsonl part2.jsonl
   bootling test --merge part*.jsonl --junit report.xml
   bootling test --emit slurm --shards 8 > tests.sbatch
-";
+"
+    };
+}
 
-const LONG: &str = "Examples:
-  bootling test --init                      write a bootling.toml to begin with
-  bootling test                             run all of it
-  bootling test boots/ --kernel next        the cells whose ids have `boots/` in them, with one kernel
-  bootling test --tag smoke -j 4 --junit report.xml
-  bootling test -K mine=../linux --repeat 20 --fail-fast
-  bootling test --html report.html --baseline yesterday.jsonl
-  bootling test --shard 2/4 --jsonl part2.jsonl
-  bootling test --merge part*.jsonl --junit report.xml
-  bootling test --emit slurm --shards 8 > tests.sbatch
+const EXAMPLES: &str = examples!();
 
+const LONG: &str = concat!(
+    examples!(),
+    "
 A cell is a test with a kernel on a machine: TEST/KERNEL/MACHINE, and #N where it is repeated. Each has a guest of its
 own, restored from a snapshot, unless its test says otherwise; docs/testing.md tells what a manifest can say.
 
@@ -79,7 +78,8 @@ Exit status:
   1 some did not: they failed, could not be tested, or were not run
   125 nothing could be tested: a mistake in the manifest, no cell left, no kernel, no QEMU
   128+n signal n ended it; reports are written, with what was not run as such
-";
+"
+);
 
 /// Which cells.
 #[derive(Debug, Args)]

@@ -1,7 +1,8 @@
 //! What people see while a matrix runs: on a terminal what runs just now and how much is left, elsewhere a line for each
 //! result. All of it on standard error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub struct Progress<'a> {
     bar: Option<ProgressBar>,
     began: Instant,
     running: BTreeMap<String, Instant>,
+    noted: BTreeSet<String>,
     done: usize,
     bad: usize,
     flaky: usize,
@@ -50,7 +52,7 @@ impl<'a> Progress<'a> {
         };
         let bar = (volume != Volume::Quiet && io::stderr().is_terminal()).then(bar);
         let (running, began) = (BTreeMap::new(), Instant::now());
-        Self { plan, volume, bar, began, running, done: 0, bad: 0, flaky: 0 }
+        Self { plan, volume, bar, began, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
     }
 
     /// Tells what happens.
@@ -70,7 +72,7 @@ impl<'a> Progress<'a> {
             Happened::Began { id } => self.begins(id),
             Happened::Ended { report, cell } => self.ended(report, *cell),
             Happened::Note(note) => {
-                if self.volume == Volume::Verbose {
+                if self.volume != Volume::Quiet && self.noted.insert((*note).to_owned()) {
                     self.print(&format!("bootling: {note}\n"));
                 }
             }
@@ -99,8 +101,8 @@ impl<'a> Progress<'a> {
         let is_told = match (report.status, self.volume) {
             (Status::Passed, Volume::Quiet) => false,
             (Status::Passed, Volume::Usual) => self.bar.is_none(),
-            (Status::Passed, Volume::Verbose) => true,
-            (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
+            (Status::Passed, Volume::Verbose)
+            | (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
         };
         if is_told {
             let mut text = show::line(report, self.volume == Volume::Verbose);
@@ -114,7 +116,9 @@ impl<'a> Progress<'a> {
 
     /// Cells that nothing can be run for: the cause stands for all of them.
     fn lost(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
-        lost.iter().for_each(|report| self.count(report));
+        for report in lost {
+            self.count(report);
+        }
         let mut text = String::new();
         match lost {
             [] => {}
@@ -157,7 +161,8 @@ impl<'a> Progress<'a> {
             text.push_str(what);
         }
         if self.running.len() > RUNNING {
-            text.push_str(&format!("\n  and {} more", self.running.len() - RUNNING));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n  and {} more", self.running.len() - RUNNING);
         }
         bar.set_message(text);
     }
@@ -168,8 +173,9 @@ impl<'a> Progress<'a> {
         if self.done == 0 || left == 0 {
             return String::new();
         }
-        let each = self.began.elapsed().as_secs_f64() / self.done as f64;
-        format!(", {} left", show::seconds(each * left as f64))
+        let count = |cells: usize| f64::from(u32::try_from(cells).unwrap_or(u32::MAX));
+        let each = self.began.elapsed().as_secs_f64() / count(self.done);
+        format!(", {} left", show::seconds(each * count(left)))
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use std::time::Duration;
+
 use anstyle::{AnsiColor, Style};
 
+use crate::health::Kind;
 use crate::matrix::report::{Attempt, CellReport, Report, Status};
 
 /// Lines of the console, and of each stream, below a cell that failed.
@@ -70,7 +73,9 @@ pub fn details(report: &CellReport, run: &str) -> String {
 
 fn of_attempt(attempt: &Attempt) -> String {
     let mut text = String::new();
-    for finding in &attempt.health {
+    let has_panicked = attempt.outcome.as_deref() == Some("panic");
+    // A panic's lines are the console's last ones.
+    for finding in attempt.health.iter().filter(|finding| !(has_panicked && finding.kind == Kind::Panic)) {
         let _ = writeln!(text, "      kernel: {}", safe(&finding.title));
         let lines: Vec<&str> = finding.lines.iter().map(String::as_str).collect();
         block(&mut text, &lines[..lines.len().min(FINDING)]);
@@ -137,8 +142,12 @@ pub fn summary(report: &Report) -> String {
 /// The cells that took longest.
 pub fn slowest(report: &Report) -> Option<String> {
     let total = |cell: &CellReport| cell.attempts.iter().map(|attempt| attempt.times.total).sum::<f64>();
-    let mut cells: Vec<(f64, &CellReport)> =
-        report.cells.iter().filter(|cell| !cell.attempts.is_empty()).map(|cell| (total(cell), cell)).collect();
+    let mut cells: Vec<(f64, &CellReport)> = report
+        .cells
+        .iter()
+        .filter(|cell| cell.attempts.iter().any(|attempt| attempt.outcome.is_some()))
+        .map(|cell| (total(cell), cell))
+        .collect();
     if cells.len() <= SLOWEST {
         return None;
     }
@@ -153,7 +162,10 @@ pub fn seconds(seconds: f64) -> String {
     match seconds {
         short if short < 10.0 => format!("{short:.2}s"),
         middle if middle < 100.0 => format!("{middle:.1}s"),
-        long => format!("{}m{:02}s", long as u64 / 60, long as u64 % 60),
+        long => {
+            let whole = Duration::try_from_secs_f64(long).unwrap_or_default().as_secs();
+            format!("{}m{:02}s", whole / 60, whole % 60)
+        }
     }
 }
 

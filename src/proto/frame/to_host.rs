@@ -41,24 +41,11 @@ impl<'a> ToHost<'a> {
                 Some(Self::Failed { what, errno: fields.u32()?, subject: fields.rest() })
             }
             READY => fields.end(Self::Ready),
-            LOG => {
-                let lost = match fields.u8()? {
-                    0 => Lost::Nothing,
-                    1 => Lost::Overwritten,
-                    2 => Lost::TooMany,
-                    3 => Lost::Unreadable,
-                    _ => return None,
-                };
-                Some(Self::Log { lost, records: fields.rest() })
-            }
+            LOG => Some(Self::Log { lost: lost(fields.u8()?)?, records: fields.rest() }),
             LEFT => {
-                let pid = fields.u32()?;
-                let lives = match fields.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return None,
-                };
-                Some(Self::Left { pid, lives, name: fields.rest() })
+                let (pid, lives) = (fields.u32()?, fields.u8()?);
+                // One way to write each message.
+                (lives <= 1).then(|| Self::Left { pid, lives: lives == 1, name: fields.rest() })
             }
             EXIT => {
                 let (how, value) = (fields.u8()?, fields.u8()?);
@@ -126,12 +113,7 @@ impl<'a> ToHost<'a> {
             }
             Self::Ready => READY,
             Self::Log { lost, records } => {
-                frame.put(&[match lost {
-                    Lost::Nothing => 0,
-                    Lost::Overwritten => 1,
-                    Lost::TooMany => 2,
-                    Lost::Unreadable => 3,
-                }]);
+                frame.put(&[lost as u8]);
                 frame.put(records);
                 LOG
             }
@@ -142,14 +124,7 @@ impl<'a> ToHost<'a> {
                 LEFT
             }
             Self::Exit { ended, usage, taint } => {
-                frame.put(&match ended {
-                    Ended::Exited(status) => [0, status],
-                    Ended::Signaled(signal, false) => [1, signal],
-                    Ended::Signaled(signal, true) => [2, signal],
-                    Ended::PowerOff => [3, 0],
-                    Ended::Restart => [4, 0],
-                    Ended::Halt => [5, 0],
-                });
+                frame.put(&ended_code(ended));
                 for field in [usage.wall_ns, usage.user_us, usage.system_us, usage.max_rss_kib, taint] {
                     frame.put(&field.to_le_bytes());
                 }
@@ -157,6 +132,29 @@ impl<'a> ToHost<'a> {
             }
         };
         frame.finish(tag)
+    }
+}
+
+/// What is lost, from its byte.
+const fn lost(code: u8) -> Option<Lost> {
+    Some(match code {
+        0 => Lost::Nothing,
+        1 => Lost::Overwritten,
+        2 => Lost::TooMany,
+        3 => Lost::Unreadable,
+        _ => return None,
+    })
+}
+
+/// How a command ended, in two bytes.
+const fn ended_code(ended: Ended) -> [u8; 2] {
+    match ended {
+        Ended::Exited(status) => [0, status],
+        Ended::Signaled(signal, false) => [1, signal],
+        Ended::Signaled(signal, true) => [2, signal],
+        Ended::PowerOff => [3, 0],
+        Ended::Restart => [4, 0],
+        Ended::Halt => [5, 0],
     }
 }
 

@@ -164,7 +164,7 @@ mod tests {
         log.mark(&candidate("ccc"), Some(&judged), Answer::Skip);
         log.mark(&candidate("ddd"), None, Answer::Good);
         log.found(&[candidate("bbb")]);
-        expect![[r#"
+        expect![[r"
             # bootling bisect log 1
             # build: make -j8
             # bad: [bbb] the subject of bbb and no more
@@ -179,7 +179,7 @@ mod tests {
             git bisect good ddd
             # first bad: [bbb] the subject of bbb and no more
             # bootling: done
-        "#]]
+        "]]
         .assert_eq(&log.text);
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::HealthSpec;
+
 /// What executed guest code, in QEMU's words.
 pub const ACCELERATORS: [&str; 2] = ["kvm", "tcg"];
 
@@ -22,6 +24,9 @@ pub struct Manifest {
     pub kernel: KernelNote,
     /// The machine.
     pub machine: MachineNote,
+    /// What the kernel's health does to the verdict.
+    #[serde(default)]
+    pub health: HealthSpec,
     /// What ran it.
     pub qemu: QemuNote,
     /// What came of it; `None`: it was not run.

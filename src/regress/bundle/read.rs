@@ -189,6 +189,7 @@ mod tests {
             arch: "x86_64".to_owned(),
             kernel: KernelNote { origin: "vmlinuz".to_owned(), release: None, is_elf: false },
             machine: note(),
+            health: <_>::default(),
             qemu: QemuNote { program: "qemu".to_owned(), version: "1".to_owned(), line: vec!["qemu".to_owned()] },
             expected: None,
             files: <_>::default(),

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn lines_that_belong_together_stand_side_by_side_and_long_ones_go_on() {
         let different = difference("same\nflags: a b c d e f\nonly here\nend\n", "same\nflags: a b c\nend\nnew\n");
-        expect![[r#"
+        expect![[r"
             # stdout with one    stdout with two
               same               same
             | flags: a b c d e | flags: a b c
@@ -117,7 +117,7 @@ mod tests {
             < only here        <
               end                end
             >                  > new
-        "#]]
+        "]]
         .assert_eq(&shown(&columns(&different, ["one", "two"], 36, 3)));
     }
 

@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn rows_are_those_of_diff_u() {
         let different = difference("a\nb\nc\nd\ne\n", "a\nB\nc\nd\ne");
-        expect![[r#"
+        expect![[r"
             # --- stdout with one
             # +++ stdout with the other
             @ @@ -1,5 +1,5 @@
@@ -64,7 +64,7 @@ mod tests {
             < -e
             > +e
             @ \ No newline at end of file
-        "#]]
+        "]]
         .assert_eq(&shown(&unified(&different, ["one", "the other"], 3)));
         let rows = unified(&difference("a\nb\nc\n", "a\nb\nd\n"), ["x", "y"], 0);
         assert_eq!(rows[2].text, "@@ -3 +3 @@");

@@ -60,14 +60,14 @@ mod tests {
     #[test]
     fn words_that_one_side_alone_has_are_told_in_order_whatever_their_place() {
         let words = words(&difference("flags: fpu vme avx\n", "flags:\tvme fpu svm\nnx"));
-        expect![[r#"
+        expect![[r"
             # only with max: 1
             <   avx
             # only with qemu64: 2
             >   nx
             >   svm
             # both: 3
-        "#]]
+        "]]
         .assert_eq(&shown(&words.rows(["max", "qemu64"], 6)));
     }
 

@@ -190,12 +190,12 @@ impl<'s, 'a> Keys<'s, 'a> {
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<Said<String>>> {
         let value = self.value(key)?;
         let kind = "a string or an array of strings";
-        let one = |value: &Value<'_>| match value.get_ref() {
-            DeValue::String(text) => Some(Said { value: text.to_string(), at: value.span() }),
-            _ => {
+        let one = |value: &Value<'_>| {
+            let text = value.get_ref().as_str();
+            if text.is_none() {
                 self.sheet.not_a(value, key, kind);
-                None
             }
+            text.map(|text| Said { value: text.to_owned(), at: value.span() })
         };
         match value.get_ref() {
             DeValue::String(_) => Some(one(value).into_iter().collect()),
@@ -231,12 +231,12 @@ impl<'s, 'a> Keys<'s, 'a> {
             self.sheet.not_a(value, key, kind);
             return Vec::new();
         };
-        let table = |value: &'s Value<'a>| match value.get_ref() {
-            DeValue::Table(table) => Some(Keys::new(self.sheet, table, value.span())),
-            _ => {
+        let table = |value: &'s Value<'a>| {
+            let table = value.get_ref().as_table();
+            if table.is_none() {
                 self.sheet.not_a(value, key, kind);
-                None
             }
+            table.map(|table| Keys::new(self.sheet, table, value.span()))
         };
         values.iter().filter_map(table).collect()
     }

@@ -56,12 +56,12 @@ pub(super) fn read_all(
             };
             let mut keys = Keys::new(table.sheet(), inner, at);
             let tags = name::tags(&mut keys);
-            machines.push(meant(name, tags, settings(&mut keys, folder), &defaults));
+            machines.push(meant(name, tags, &settings(&mut keys, folder), &defaults));
             keys.done();
         }
     }
     if machines.is_empty() {
-        machines.push(meant(DEFAULT.to_owned(), Vec::new(), Settings::default(), &defaults));
+        machines.push(meant(DEFAULT.to_owned(), Vec::new(), &Settings::default(), &defaults));
     }
     machines
 }
@@ -97,8 +97,8 @@ fn firmware(text: &str, folder: &Path) -> Result<FirmwareRef, String> {
 }
 
 /// Single values are the machine's own where it has them; lists add to those of the defaults.
-fn meant(name: String, tags: Vec<String>, own: Settings, defaults: &Settings) -> MachineSpec {
-    let all = |of: fn(&Settings) -> &Vec<String>| of(defaults).iter().chain(of(&own)).map(OsString::from);
+fn meant(name: String, tags: Vec<String>, own: &Settings, defaults: &Settings) -> MachineSpec {
+    let all = |of: fn(&Settings) -> &Vec<String>| of(defaults).iter().chain(of(own)).map(OsString::from);
     let devices = all(|settings| &settings.devices).flat_map(|device| ["-device".into(), device]);
     let boot = BootSpec {
         qemu: own.qemu.as_ref().or(defaults.qemu.as_ref()).map(PathBuf::from),

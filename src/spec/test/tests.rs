@@ -19,6 +19,7 @@ fn wrong(text: &str, expected: &Expect) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a manifest with all keys")]
 fn all_that_can_be_said_is_read_and_defaults_stand_behind_it() {
     let text = r#"
         name = "all"
@@ -144,6 +145,7 @@ fn kernels_of_the_command_line_count_as_the_manifests() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a manifest with all mistakes, and what is said of them")]
 fn all_mistakes_are_told_at_once_each_with_its_place() {
     let text = r#"
 name = 5
@@ -253,11 +255,11 @@ fn what_is_no_toml_is_told_with_its_place() {
     );
     wrong(
         "[kernels]\na = 'x'\na = 'y'\n",
-        &expect![[r#"
+        &expect![[r"
         bootling.toml:3:1: duplicate key
          3 | a = 'y'
            | ^
-    "#]],
+    "]],
     );
     wrong(
         "name = \"x\"\n",
