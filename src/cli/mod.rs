@@ -29,7 +29,6 @@ mod progress;
 mod proof;
 mod report;
 mod run;
-mod run_help;
 mod run_options;
 pub mod sign_options;
 mod stamp;

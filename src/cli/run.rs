@@ -19,7 +19,6 @@ use super::json::Json;
 use super::options::{InitrdArgs, module_parser};
 use super::output;
 use super::report::{Circumstances, NotBooted, Report, for_people};
-use super::run_help::{EXAMPLES, LONG};
 use super::talker::{self, Talker};
 use super::teller::Teller;
 use super::watch::{self, WatchArgs};
