@@ -44,6 +44,8 @@ pub struct Git {
     said: String,
     /// Says that the tree is in use, to processes in other containers and on other hosts, too.
     lock: Option<File>,
+    /// Whether the tree is ours to put in order: not before it is known that nothing in it would be lost.
+    is_ours: bool,
 }
 
 impl Git {
@@ -65,10 +67,11 @@ impl Git {
             Place::At(path) => absolute(path),
             Place::InPlace => path(&git(&repository, "find the working tree", &["rev-parse", "--show-toplevel"])?),
         };
-        let mut this = Self { repository, tree, place, before: None, ends, said: String::new(), lock: None };
+        let mut this =
+            Self { repository, tree, place, before: None, ends, said: String::new(), lock: None, is_ours: false };
         match this.place.clone() {
-            Place::InPlace => this.take_over()?,
-            Place::At(path) if path.join(".git").exists() => this.take_over()?,
+            Place::InPlace => this.take_over(&common)?,
+            Place::At(path) if path.join(".git").exists() => this.take_over(&common)?,
             Place::At(_) => this.add_tree()?,
             Place::Temporary => {
                 remove_stale(&this.repository, &common);
@@ -76,6 +79,7 @@ impl Git {
                 this.add_tree()?;
             }
         }
+        this.is_ours = true;
         Ok(this)
     }
 
@@ -98,7 +102,13 @@ impl Git {
     }
 
     /// Uses a tree that is there, if nothing in it would be lost.
-    fn take_over(&mut self) -> Result<(), BisectError> {
+    fn take_over(&mut self, common: &Path) -> Result<(), BisectError> {
+        let what = "use the working tree";
+        let find = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+        if path(&git(&self.tree, what, &find)?) != common {
+            let said = format!("{} belongs to another repository", self.tree.display());
+            return Err(BisectError::Git { what: what.to_owned(), said });
+        }
         if git(&self.tree, "look for a bisection", &["bisect", "log"]).is_ok() {
             return Err(BisectError::UnderWay(self.tree.clone()));
         }
@@ -132,6 +142,9 @@ impl Git {
 
 impl Drop for Git {
     fn drop(&mut self) {
+        if !self.is_ours {
+            return;
+        }
         // Nobody is left to tell of what fails here; `git worktree prune` and `git bisect reset` mend it.
         match &self.place {
             Place::Temporary => self.remove_tree(),
