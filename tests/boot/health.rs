@@ -151,6 +151,9 @@ fn a_panic_is_told_by_the_console_with_what_came_before_it() {
     has(&output.health[1], &["sysrq triggered crash", "Call Trace:", "sysrq_handle_crash", "Kernel Offset: "]);
 }
 
+/// Options, `BOOTLING_HEALTH`, what runs; status, what is said, findings.
+type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a str, i32, &'a str, usize);
+
 #[test]
 fn a_command_that_succeeds_on_a_kernel_that_warns_is_what_the_policy_says() {
     let test = "a_command_that_succeeds_on_a_kernel_that_warns";
@@ -167,7 +170,7 @@ fn a_command_that_succeeds_on_a_kernel_that_warns_is_what_the_policy_says() {
     assert!(!done.stderr.contains("Call Trace:"), "{}", done.stderr);
     assert_eq!(verdict["health"][0]["kind"], "warning", "{verdict}");
     assert!(verdict["health"][0]["lines"].as_array().is_some_and(|lines| lines.len() > 10), "{verdict}");
-    let table: [(&[&str], Option<&str>, &str, i32, &str, usize); 8] = [
+    let table: [Case<'_>; 8] = [
         (&["-v"], None, warn, 0, "| Call Trace:", 1),
         (&["--health", "fail"], None, warn, 121, "the command succeeded, but the kernel warned: WARNING: ", 1),
         (&["--quiet"], Some("fail"), warn, 121, "| Call Trace:", 1),

@@ -59,9 +59,8 @@ fn cause(cell: &Value) -> &str {
     cell["cause"].as_str().unwrap_or("passed")
 }
 
-#[test]
-fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way() {
-    let manifest = r#"
+/// One test for each way to end.
+const EACH_WAY: &str = r#"
         [[test]]
         name = "passes"
         run = "cat; echo out; echo err >&2; exit 3"
@@ -106,8 +105,11 @@ fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way()
         expect = "^3$"
         [defaults]
         append = "one"
-    "#;
-    let Some(suite) = Suite::new("each_way_a_test_can_end", manifest) else { return };
+"#;
+
+#[test]
+fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way() {
+    let Some(suite) = Suite::new("each_way_a_test_can_end", EACH_WAY) else { return };
     let (done, cells, header) = suite.run(&[]);
     let done = done.exits(1);
     let expected = [
