@@ -95,7 +95,8 @@ fn matters(record: &[u8], report: &mut u32) -> bool {
         return *report > 0;
     }
     let text = text(record).unwrap_or_default();
-    if REPORTS.iter().any(|words| text.windows(words.len()).any(|part| part == *words)) {
+    let says = |words: &[u8]| !words.is_empty() && text.windows(words.len()).any(|part| part == words);
+    if REPORTS.iter().any(|words| says(words)) {
         *report = REPORT;
     }
     true
