@@ -18,6 +18,7 @@
 //! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
 //! | [`vm`] | all that is wanted of one run | a kernel, a machine and an initrd, ready to boot | by the stages |
 //! | [`regress`] | the same command, twice or on many kernels | what is different, and since when | by the stages, git |
+//! | [`matrix`] | a manifest's plan | a report: each cell, judged | by the stages, many at a time |
 //! | [`watch`] | what a round was made from | what of it has changed, once it is at rest | looks |
 //! | [`cli`] | the command line | an exit code | the terminal |
 //!

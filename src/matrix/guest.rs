@@ -108,8 +108,8 @@ pub fn command(test: &Test) -> Command {
 #[cfg(test)]
 mod tests {
     use super::{kernel_ref, need, processors};
-    use crate::matrix::plan::tests::spec;
     use crate::matrix::plan::{Filter, Plan};
+    use crate::matrix::typed::spec;
     use crate::spec::KernelRef;
     use crate::spec::test::KernelSpec;
     use std::path::Path;

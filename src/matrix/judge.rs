@@ -224,8 +224,8 @@ fn short(line: &str) -> String {
 mod tests {
     use super::{Judge, may_go_on, tail};
     use crate::health::{Finding, Kind};
-    use crate::matrix::plan::tests::spec;
     use crate::matrix::report::{Attempt, Boot, Part, PartResult, TEXT};
+    use crate::matrix::typed::spec;
     use crate::spec::test::OUTCOMES;
     use crate::verdict::Outcome;
     use crate::vm::Output;

@@ -17,3 +17,5 @@ mod schedule;
 pub mod shard;
 mod state;
 pub mod times;
+#[cfg(test)]
+mod typed;

@@ -321,19 +321,13 @@ fn part(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::{Cell, Filter, Plan, PlanError};
     use crate::matrix::report::Shard;
-    use crate::spec::test::{Origin, TestSpec};
+    use crate::matrix::typed::spec;
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
-    use std::path::Path;
     use std::time::{Duration, Instant};
-
-    pub fn spec(text: &str) -> TestSpec {
-        TestSpec::parse(text, Origin { file: "bootling.toml", folder: Path::new(""), kernels: &[] })
-            .expect("a manifest")
-    }
 
     const TWO: &str = r#"
         [kernels]

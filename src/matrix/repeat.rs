@@ -169,8 +169,8 @@ fn modules(option: &str, modules: &[ModuleRequest], words: &mut Vec<OsString>) {
 #[cfg(test)]
 mod tests {
     use super::{by_manifest, by_run};
-    use crate::matrix::plan::tests::spec;
     use crate::matrix::plan::{Filter, Plan};
+    use crate::matrix::typed::spec;
 
     #[test]
     fn a_cell_is_repeated_by_one_line() {
