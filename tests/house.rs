@@ -31,7 +31,8 @@ fn complaints(path: &Path, text: &str) -> Vec<String> {
 
 /// The part of a file that ships: everything above its `#[cfg(test)]` module.
 fn without_tests(text: &str) -> &str {
-    text.find("\n#[cfg(test)]\nmod ").map_or(text, |at| &text[..=at])
+    let starts = ["\n#[cfg(test)]\nmod ", "\n#[cfg(test)]\npub(super) mod "].map(|start| text.find(start));
+    starts.into_iter().flatten().min().map_or(text, |at| &text[..=at])
 }
 
 fn says_unsafe(line: &str) -> bool {
