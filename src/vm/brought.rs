@@ -2,7 +2,7 @@
 //!
 //! Writing a program anew costs more than its copying: under TCG all of its code is translated again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use crate::cache::Stamp;
@@ -23,13 +23,11 @@ struct Thing {
 }
 
 impl Thing {
-    /// `None`: it is to be brought each time. What is made for each command is, and what has several names.
+    /// `None`: it is to be brought each time, as what is made for each command is.
     fn of(entry: &Entry) -> Option<Self> {
         let stamp = match &entry.node {
             Node::Symlink { .. } => None,
-            Node::File { content: Content::Host { path, .. }, hardlink: None, .. } => {
-                Some(Stamp::of(&fs::metadata(path).ok()?))
-            }
+            Node::File { content: Content::Host { path, .. }, .. } => Some(Stamp::of(&fs::metadata(path).ok()?)),
             Node::File { .. }
             | Node::Dir { .. }
             | Node::Char { .. }
@@ -41,13 +39,34 @@ impl Thing {
     }
 }
 
+/// The host's file, where it has several names.
+fn linked(entry: &Entry) -> Option<(u64, u64)> {
+    match &entry.node {
+        Node::File { hardlink, .. } => *hardlink,
+        Node::Dir { .. }
+        | Node::Symlink { .. }
+        | Node::Char { .. }
+        | Node::Block { .. }
+        | Node::Fifo { .. }
+        | Node::Socket { .. } => None,
+    }
+}
+
 impl Brought {
-    /// What of a payload is not there yet, or is another one now.
+    /// What of a payload is not there yet, or is another one now. All names of a file come together, so that links stay links.
     pub fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
+        let entries = payload.plan().entries();
         let is_there = |path: &ArchivePath, entry: &Entry| {
             self.0.get(path).is_some_and(|known| Thing::of(entry).is_some_and(|thing| thing == *known))
         };
-        payload.plan().without(is_there).check(Purpose::Overlay)
+        let there: HashSet<&ArchivePath> =
+            entries.iter().filter(|(path, entry)| is_there(path, entry)).map(|(path, _)| path).collect();
+        let is_new = |(path, entry): (&ArchivePath, &Entry)| linked(entry).filter(|_| !there.contains(path));
+        let new: HashSet<(u64, u64)> = entries.iter().filter_map(is_new).collect();
+        let is_left_out = |path: &ArchivePath, entry: &Entry| {
+            there.contains(path) && linked(entry).is_none_or(|file| !new.contains(&file))
+        };
+        payload.plan().without(is_left_out).check(Purpose::Overlay)
     }
 
     /// All of this is there now.
@@ -68,6 +87,26 @@ mod tests {
     use crate::resolve::{Content, Fact, Node, Why};
     use crate::spec::ArchivePath;
     use std::path::Path;
+
+    fn linked(file: &Path, names: &[&str]) -> CheckedPlan {
+        let len = std::fs::metadata(file).expect("it is there").len();
+        let facts = names.iter().map(|name| {
+            let content = Content::Host { path: file.to_owned(), len };
+            let node = Node::File { mode: 0o755, content, hardlink: Some((1, 2)) };
+            Fact { path: ArchivePath::new(name), node, why: Why::Base }
+        });
+        Plan::from_facts(facts).expect("a plan").check(Purpose::Overlay).expect("a good one")
+    }
+
+    #[test]
+    fn all_names_of_a_file_come_together_or_not_at_all() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mut brought = Brought::default();
+        brought.add(&linked(file.path(), &["/bin/a", "/bin/b"]));
+        assert!(names(&brought.rest(&linked(file.path(), &["/bin/a", "/bin/b"])).expect("a plan")).is_empty());
+        let more = brought.rest(&linked(file.path(), &["/bin/a", "/bin/b", "/bin/c"])).expect("a plan");
+        assert_eq!(names(&more).len(), 3);
+    }
 
     fn payload(file: &Path, job: &[u8]) -> CheckedPlan {
         let fact = |path: &str, node: Node| Fact { path: ArchivePath::new(path), node, why: Why::Base };
