@@ -8,6 +8,8 @@ use super::line::{Caller, Line};
 use super::title::kind;
 use super::{FINDINGS, Finding};
 
+/// Findings kept that say the same.
+const REPEATS: usize = 4;
 /// Speakers that are followed at a time.
 const SPEAKERS: usize = 8;
 /// Lines that may stand between `cut here`, or a rule, and a report's title: a warning's own words.
@@ -70,12 +72,21 @@ impl Reader {
     }
 
     fn keep(&mut self, finding: Finding) {
-        if self.found.len() < FINDINGS {
+        // One that repeats itself for ever hides no other.
+        let is_the_same = |other: &&Finding| other.kind == finding.kind && same_words(&other.title, &finding.title);
+        let before = self.found.iter().filter(is_the_same).count();
+        if self.found.len() < FINDINGS && before < REPEATS {
             self.found.push(finding);
         } else {
             self.more += 1;
         }
     }
+}
+
+/// Whether two titles differ in their numbers alone: processors, processes, times.
+fn same_words(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.bytes().filter(|byte| !byte.is_ascii_digit()).collect::<Vec<_>>();
+    words(one) == words(other)
 }
 
 impl Speaker {

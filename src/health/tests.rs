@@ -216,10 +216,24 @@ fn processes_are_told_by_name_and_one_that_cannot_be_killed_is_not_told_twice() 
 }
 
 #[test]
+fn what_repeats_itself_for_ever_hides_nothing_else() {
+    let mut log = Log::default();
+    for number in 0..1000 {
+        log.take_records(Lost::Nothing, format!("4,{number},{number}000000,-;BUG: again, {number}\n").as_bytes());
+    }
+    log.take_records(Lost::Nothing, b"1,1000,2000000000,-;BUG: another\n");
+    let told = log.finish(Some((0, 0)));
+    assert_eq!(told.findings.len(), 5, "{:?}", told.findings);
+    assert_eq!(told.findings[4].title, "BUG: another");
+    assert_eq!(told.notes.len(), 1, "{:?}", told.notes);
+}
+
+#[test]
 fn a_kernel_that_complains_for_ever_is_kept_within_bounds() {
     let mut log = Log::default();
     for number in 0..1000 {
-        log.take_records(Lost::Nothing, format!("1,{number},{number}000000,-;BUG: again\n").as_bytes());
+        let name = "x".repeat(number);
+        log.take_records(Lost::Nothing, format!("1,{number},{number}000000,-;BUG: {name}\n").as_bytes());
     }
     let told = log.finish(Some((0, 0)));
     assert_eq!(told.findings.len(), FINDINGS);

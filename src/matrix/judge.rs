@@ -49,9 +49,15 @@ impl Judge {
         }
     }
 
-    /// Judges an attempt; `console` is all that the console said, where the test looks at it, and `parts` what its output
+    /// Judges an attempt; `console` is all that the console said, or why that is not known, where the test looks at it, and `parts` what its output
     /// said of itself.
-    pub fn attempt(&self, output: &Output, boot: Boot, console: Option<&str>, parts: Vec<Part>) -> Attempt {
+    pub fn attempt(
+        &self,
+        output: &Output,
+        boot: Boot,
+        console: Option<Result<&str, &str>>,
+        parts: Vec<Part>,
+    ) -> Attempt {
         let mut attempt = told(output, boot);
         attempt.cause = self.cause(output, console, &parts);
         attempt.passed = attempt.cause.is_none();
@@ -63,7 +69,8 @@ impl Judge {
     }
 
     /// The first thing that is not as it should be, in one sentence.
-    fn cause(&self, output: &Output, console: Option<&str>, parts: &[Part]) -> Option<String> {
+    fn cause(&self, output: &Output, console: Option<Result<&str, &str>>, parts: &[Part]) -> Option<String> {
+        let is_read_for_parts = !parts.is_empty();
         let (ending, parts) = (self.ending(&output.outcome), parts::verdict(parts));
         // Which parts failed says more than the status that follows from it.
         let ending = match (ending, &output.outcome) {
@@ -72,8 +79,12 @@ impl Judge {
         };
         ending
             .or(parts)
+            .or_else(|| self.cut(output, is_read_for_parts))
             .or_else(|| self.stdout.cause("its standard output", &output.text()))
-            .or_else(|| console.and_then(|console| self.console.cause("the console", console)))
+            .or_else(|| match console? {
+                Ok(console) => self.console.cause("the console", console),
+                Err(why) => Some(why.to_owned()),
+            })
             .or_else(|| self.ill(&output.health))
             .or_else(|| match &output.outcome {
                 // Whoever reads the log on the way has judged it by the same rule.
@@ -81,6 +92,13 @@ impl Judge {
                 Outcome::Unhealthy { what } => Some(format!("the kernel is not well: {what}")),
                 _ => None,
             })
+    }
+
+    /// What was not kept cannot be looked into, and nothing that must not stand there is known not to.
+    fn cut(&self, output: &Output, is_read_for_parts: bool) -> Option<String> {
+        let is_looked_into = is_read_for_parts || !self.stdout.is_empty();
+        (output.cut && is_looked_into)
+            .then(|| "it wrote more than is kept, which what is expected of it cannot be looked for in".to_owned())
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -127,6 +145,10 @@ impl Judge {
 }
 
 impl Compiled {
+    fn is_empty(&self) -> bool {
+        self.expect.is_empty() && self.reject.is_empty()
+    }
+
     fn cause(&self, place: &str, text: &str) -> Option<String> {
         let finds = |wanted: &Regex| text.lines().find(|line| wanted.is_match(line));
         if let Some(missing) = self.expect.iter().find(|wanted| finds(wanted).is_none()) {
@@ -253,7 +275,24 @@ mod tests {
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
         let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
-        Judge::new(&spec.tests[0]).attempt(output, Boot::Warm, console, parts)
+        Judge::new(&spec.tests[0]).attempt(output, Boot::Warm, console.map(Ok), parts)
+    }
+
+    #[test]
+    fn what_was_not_kept_is_no_success_where_it_is_looked_into() {
+        let cut = Output { cut: true, ..output(Outcome::Exited { status: 0 }, "") };
+        assert!(judged("", &cut, None, Vec::new()).passed);
+        assert!(!judged("reject = 'x'", &cut, None, Vec::new()).passed);
+        let part = Part { result: PartResult::Passed, ..Part::default() };
+        assert!(!judged("", &cut, None, vec![part]).passed);
+        let spec = spec("[[test]]\nname = 't'\nrun = 'x'\nreject-console = 'x'\n");
+        let lost = Judge::new(&spec.tests[0]).attempt(
+            &output(Outcome::Exited { status: 0 }, ""),
+            Boot::Warm,
+            Some(Err("why")),
+            Vec::new(),
+        );
+        assert_eq!(lost.cause.as_deref(), Some("why"));
     }
 
     fn cause(keys: &str, output: &Output) -> String {

@@ -15,7 +15,7 @@ use super::{guest, repeat};
 use crate::spec::test::{Isolate, Protocol, Test};
 use crate::vm::{Builder, Output, Site, Vm, VmError};
 
-/// Largest console that patterns are looked for in, bytes: the end of it.
+/// Largest console that patterns are looked for in, bytes.
 const CONSOLE: u64 = 16 << 20;
 
 /// All of it.
@@ -61,6 +61,10 @@ struct Leaving<'a>(&'a State);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
+        // Others may wait for what this one had begun: it will never be there.
+        if std::thread::panicking() {
+            self.0.stop();
+        }
         self.0.tell(Mail::Left);
         self.0.ended.notify_all();
     }
@@ -232,9 +236,14 @@ impl State {
         match builder.run_at(site, &guest::command(test)) {
             Err(error) => not_tested(&error),
             Ok(output) => {
-                let console = kept.map(|kept| end_of(kept.path()));
+                let console = kept.map(|kept| console_in(kept.path()));
                 let boot = if output.age.is_some() { Boot::Warm } else { Boot::Cold };
-                self.judge(planned, output, boot, console.as_deref())
+                self.judge(
+                    planned,
+                    output,
+                    boot,
+                    console.as_ref().map(|console| console.as_deref().map_err(String::as_str)),
+                )
             }
         }
     }
@@ -268,7 +277,7 @@ impl State {
         }
     }
 
-    fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<&str>) -> Attempt {
+    fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<Result<&str, &str>>) -> Attempt {
         if let Some(site) = self.sites[cell.stand].get() {
             // Told once for all of them.
             output.notes.retain(|note| !site.notes().contains(note));
@@ -290,16 +299,15 @@ fn parts_of(test: &Test, output: &Output) -> Vec<Part> {
     }
 }
 
-/// The end of a file as text; nothing where it cannot be read.
-fn end_of(path: &std::path::Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(path)?;
-        let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(CONSOLE)))?;
-        let mut bytes = Vec::new();
-        file.take(CONSOLE).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map(|bytes| String::from_utf8_lossy(&bytes).replace('\r', "")).unwrap_or_default()
+/// All that the console said, as text; or why that cannot be told, which is no success.
+fn console_in(path: &std::path::Path) -> Result<String, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(CONSOLE + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("the console's file could not be read: {error}"))?;
+    if bytes.len() as u64 > CONSOLE {
+        return Err(format!("the console said more than the {} MiB that patterns are looked for in", CONSOLE >> 20));
+    }
+    Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
 }

@@ -7,7 +7,7 @@ use std::fs;
 
 use crate::cache::Stamp;
 use crate::plan::{CheckedPlan, Entry, PlanError, Purpose};
-use crate::resolve::{Content, Node};
+use crate::resolve::{Content, Node, Why};
 use crate::spec::ArchivePath;
 
 /// Files of the host and links, as they were when they were brought.
@@ -25,6 +25,10 @@ struct Thing {
 impl Thing {
     /// `None`: it is to be brought each time, as what is made for each command is.
     fn of(entry: &Entry) -> Option<Self> {
+        // What the user named may be what a command was to change: the next one gets it as it was.
+        if entry.whys.iter().any(|why| matches!(why, Why::Asked(_))) {
+            return None;
+        }
         let stamp = match &entry.node {
             Node::Symlink { .. } => None,
             Node::File { content: Content::Host { path, .. }, .. } => Some(Stamp::of(&fs::metadata(path).ok()?)),

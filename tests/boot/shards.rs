@@ -100,7 +100,7 @@ fn a_job_array_of_slurm_comes_to_what_one_run_says() {
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/try-slurm");
-    let limit = Duration::from_secs(600).as_secs().to_string();
+    let limit = Duration::from_secs(1000).as_secs().to_string();
     let output = Command::new("timeout")
         .args([&limit, script, env!("CARGO_BIN_EXE_bootling")])
         .arg(kernel)

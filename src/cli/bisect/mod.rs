@@ -68,6 +68,7 @@ pub struct BisectArgs {
     #[arg(long, value_name = "DIR", help_heading = "Bisection", conflicts_with_all = ["kernels", "in_place"])]
     worktree: Option<PathBuf>,
     /// Check commits out in the repository's own working tree, where much may be built already; it must have no changes.
+    /// Do not edit in it meanwhile: each commit begins with a clean tree, and what git does not know stays.
     #[arg(long, help_heading = "Bisection", conflicts_with = "kernels")]
     in_place: bool,
     /// The log, which `git bisect replay` reads.

@@ -75,6 +75,7 @@ What is in it:
   The kernel image and the initrd as they were booted, with all programs, files and modules that the run needs; QEMU's
   line; the verdict and what the command wrote (1 MiB of each stream); the SHA-256 of each file; a README, and a script
   that repeats it with nothing but QEMU: tar -xf bug.bundle && sh bootling-*/run.sh
+  (a script like any other: read it first where a stranger sent it; `bootling run FILE` never runs it).
   The same inputs give the same bytes, as far as the command writes the same. Everything that --copy, --with and --env
   name is in it for whoever gets it: look before you send it (bootling ls, bootling cat FILE initrd | bootling ls -).
 

@@ -116,6 +116,13 @@ impl Git {
         if !git(&self.tree, "look for changes", &changed)?.is_empty() {
             return Err(BisectError::Changed(self.tree.clone()));
         }
+        // What is under way would be lost with its notes: cleaning the tree ends it.
+        for note in ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"] {
+            let find = ["rev-parse", "--path-format=absolute", "--git-path", note];
+            if path(&git(&self.tree, what, &find)?).exists() {
+                return Err(BisectError::Changed(self.tree.clone()));
+            }
+        }
         let branch = git(&self.tree, "find the branch", &["symbolic-ref", "--quiet", "--short", "HEAD"]);
         let before = branch.or_else(|_| git(&self.tree, "find the commit", &["rev-parse", "HEAD"]))?;
         self.before = Some(before.trim().to_owned());

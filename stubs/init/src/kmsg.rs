@@ -15,6 +15,8 @@ const RECORD: usize = 8 * 1024;
 const PIECE: usize = MAX_PAYLOAD - 1;
 /// Bytes sent for one command: a kernel that warns for ever is known after less.
 const MOST: usize = 256 * 1024;
+/// Records read for one command: more than the largest of logs holds at once.
+const RECORDS: u32 = 200_000;
 /// `KERN_WARNING`: what is less than that bears on the kernel's health only within a report.
 const WARNING: u64 = 4;
 /// Records of a report that may be of any level behind its first line: the task's state and call trace of a hung task are
@@ -46,7 +48,12 @@ impl Log {
             return channel.send(&ToHost::Log { lost: Lost::Unreadable, records: b"" });
         };
         let (mut len, mut sent, mut lost) = (0, 0, Lost::Nothing);
-        loop {
+        for count in 0.. {
+            // A kernel that never stops talking must not keep the command's status back.
+            if count >= RECORDS {
+                lost = Lost::TooMany;
+                break;
+            }
             let Some(room) = self.buffer.get_mut(len..).filter(|room| room.len() >= RECORD) else { break };
             match read(file, room) {
                 Ok(0) | Err(Errno::AGAIN) => break,

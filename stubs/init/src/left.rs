@@ -9,8 +9,9 @@ use crate::syscall::process::{kill_all, reap_all, sleep, uptime};
 
 /// How long those that are about to end anyway may take: whoever started them does not always wait for them.
 const GRACE: u64 = 20_000_000;
-/// How long a process may take to die once it is killed. One that waits for the kernel (state D) does not, until it has that.
-const PATIENCE: u64 = 500_000_000;
+/// How long a process may take to die once it is killed. One that waits for the kernel (state D) does not, until it has that. Long, as
+/// processors of a busy host may be: it passes only where one is stuck.
+const PATIENCE: u64 = 3_000_000_000;
 /// Between two looks.
 const NAP: u64 = 1_000_000;
 /// Processes that are named.
