@@ -1,13 +1,11 @@
 //! `bootling test` in parts: shards of real guests, joined; reports in every format; tests that tell of their parts.
 
 use std::fs;
-use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::program::scratch;
-use crate::support::{Kernel, Program, skip};
+use crate::support::{Kernel, Program};
 
 const MANIFEST: &str = r#"
     [defaults]
@@ -89,30 +87,4 @@ fn what_says_no_shard_is_no_reason_to_run_all_of_it() {
     let script = test(&dir, &["--tag", "smoke", "--emit", "slurm", "--shards", "8"]).done().exits(0).text();
     assert!(script.contains("#SBATCH --array=1-8\n"), "{script}");
     assert!(script.contains("exec bootling test --tag smoke --shard \"$SLURM_ARRAY_TASK_ID/8\""), "{script}");
-}
-
-#[test]
-fn a_job_array_of_slurm_comes_to_what_one_run_says() {
-    const NAME: &str = "a_job_array_of_slurm_comes_to_what_one_run_says";
-    let Some(kernel) = Kernel::Cloud612.or_skip(NAME) else { return };
-    let tools = ["munged", "slurmctld", "slurmd", "sbatch"].map(in_sbin);
-    if !skip::tools(NAME, &tools.each_ref().map(String::as_str)) {
-        return;
-    }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/try-slurm");
-    let limit = Duration::from_secs(1000).as_secs().to_string();
-    let output = Command::new("timeout")
-        .args([&limit, script, env!("CARGO_BIN_EXE_bootling")])
-        .arg(kernel)
-        .output()
-        .expect("timeout is here");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("not ok 7 fails/k/pc"), "{said}");
-}
-
-/// A daemon's path: `/usr/sbin` is not on everybody's PATH.
-fn in_sbin(name: &str) -> String {
-    let path = format!("/usr/sbin/{name}");
-    if std::path::Path::new(&path).is_file() { path } else { name.to_owned() }
 }
