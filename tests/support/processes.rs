@@ -40,9 +40,14 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Optio
     }
 }
 
-/// The QEMU that `parent` started, once it is there.
+/// The QEMU that `parent` runs a guest in, once it is there; not one that only tells its version.
 pub fn qemu_of(parent: u32) -> u32 {
-    wait_for("a QEMU child", Duration::from_secs(60), || children(parent, "qemu-system").pop())
+    let has_monitor = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).any(|word| word == b"-mon")
+    };
+    let guest = || children(parent, "qemu-system").into_iter().find(has_monitor);
+    wait_for("a QEMU child", Duration::from_secs(60), guest)
 }
 
 /// Waits until a process is gone.
