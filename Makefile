@@ -11,10 +11,11 @@ build:
 	@tools/setup build
 	$(CARGO) build --release --locked
 
-# Everything: units, golden texts, oracles, the command line, and guests.
+# Everything: units, golden texts, oracles, the command line, and guests. Where nobody watches (CI) the reason of a failure
+# is told where the test fails and not after all others, since a log may be cut off.
 test: kernels
 	@tools/setup build run test headers
-	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast $(if $(REQUIRE_VM),-- --nocapture)
 
 # Only the tests that boot guests (vm-warm: that restore them; soak: 1,000 warm runs, 200 killed ones). REQUIRE_VM=1: all of them.
 vm-warm: WITH := BOOTLING_WARM=yes
