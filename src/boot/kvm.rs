@@ -22,11 +22,13 @@ use crate::sys;
 const STEPS: u32 = 2000;
 /// A round at hardware speed takes microseconds, nested under TCG some hundred; an emulator in the kernel takes 8 ms.
 const FAST: Duration = Duration::from_millis(1);
-/// Rounds that may be slow by bad luck (a busy host) before the answer is no.
-const ROUNDS: u32 = 4;
+/// Rounds that may be slow by bad luck (a busy host) before the answer is no: so many, and as many as fit into this time.
+const ROUNDS: (u32, Duration) = (4, Duration::from_millis(100));
 /// A vCPU that has not come back by then never will. Long, because a nested host under TCG with other work needs
 /// a good part of a second for its first machine; nobody with a KVM that works, or with none, ever waits for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where there is nothing to fall back to: better a long wait than a wrong no.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 const CODE_AT: u64 = 0x1000;
 const PML4_AT: u64 = 0x2000;
@@ -45,14 +47,15 @@ impl fmt::Display for NoKvm {
     }
 }
 
-/// `Ok` where KVM has just run guest code at hardware speed.
-pub fn probe() -> Result<(), NoKvm> {
+/// `Ok` where KVM has just run guest code at hardware speed. A vCPU that is not back within `patience` ([`PATIENCE`],
+/// [`LONG_PATIENCE`]) is given up.
+pub fn probe(patience: Duration) -> Result<(), NoKvm> {
     let kvm = Kvm::new().map_err(|error| NoKvm(explain_open(error.errno())))?;
     let version = kvm.get_api_version();
     if version != 12 {
         return Err(NoKvm(format!("/dev/kvm speaks API version {version}, not 12")));
     }
-    run_with_patience(kvm)
+    run_with_patience(kvm, patience)
 }
 
 /// What an errno of opening `/dev/kvm` means, in a sentence.
@@ -68,13 +71,13 @@ fn explain_open(errno: i32) -> String {
 }
 
 /// Runs the guest in a thread, so that a vCPU that never returns cannot hang us.
-fn run_with_patience(kvm: Kvm) -> Result<(), NoKvm> {
+fn run_with_patience(kvm: Kvm, patience: Duration) -> Result<(), NoKvm> {
     let (tell, answer) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         // The receiver may have lost patience.
         drop(tell.send(run(&kvm)));
     });
-    match answer.recv_timeout(PATIENCE) {
+    match answer.recv_timeout(patience) {
         Ok(result) => result,
         Err(RecvTimeoutError::Disconnected) => Err(NoKvm("the probe itself failed".to_owned())),
         Err(RecvTimeoutError::Timeout) => {
@@ -84,12 +87,12 @@ fn run_with_patience(kvm: Kvm) -> Result<(), NoKvm> {
             let kick = rustix::process::Signal::USR1.as_raw();
             let caught = signal_hook::flag::register(kick, Arc::new(AtomicBool::new(false)));
             drop(caught.and_then(|_| sys::interrupt_thread(&thread, kick)));
-            Err(NoKvm(format!("KVM creates machines, but guest code did not finish within {PATIENCE:?}")))
+            Err(NoKvm(format!("KVM creates machines, but guest code did not finish within {patience:?}")))
         }
     }
 }
 
-/// One machine, one vCPU, at most [`ROUNDS`] rounds.
+/// One machine, one vCPU, some [`ROUNDS`].
 fn run(kvm: &Kvm) -> Result<(), NoKvm> {
     let failed = |what: &str, error: kvm_ioctls::Error| NoKvm(format!("KVM fails at {what}: {error}"));
     let mut memory = MmapMut::map_anon(MEMORY).map_err(|error| NoKvm(format!("mapping guest memory: {error}")))?;
@@ -100,8 +103,9 @@ fn run(kvm: &Kvm) -> Result<(), NoKvm> {
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("reading its CPUID", error))?;
     vcpu.set_cpuid2(&cpuid).map_err(|error| failed("setting CPUID", error))?;
     enter_long_mode(&vcpu).map_err(|error| failed("entering long mode", error))?;
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
+    let (mut best, mut rounds, begun) = (Duration::MAX, 0, Instant::now());
+    while rounds < ROUNDS.0 || begun.elapsed() < ROUNDS.1 {
+        rounds += 1;
         let start = Instant::now();
         match vcpu.run() {
             Ok(VcpuExit::IoOut(port, _)) if port == u16::from(PORT) => {}
@@ -168,17 +172,17 @@ fn enter_long_mode(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{explain_open, probe};
+    use super::{PATIENCE, explain_open, probe};
     use std::time::{Duration, Instant};
 
     #[test]
     fn the_probe_answers_quickly_whatever_the_answer() {
         let start = Instant::now();
         // Yes or no depends on the machine; a hang or a reason without words would be our fault.
-        if let Err(reason) = probe() {
+        if let Err(reason) = probe(PATIENCE) {
             assert!(!reason.to_string().is_empty());
         }
-        assert!(start.elapsed() < super::PATIENCE + Duration::from_secs(1));
+        assert!(start.elapsed() < PATIENCE + Duration::from_secs(1));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use super::firmware::Firmware;
-use super::kvm::NoKvm;
+use super::kvm::{LONG_PATIENCE, NoKvm, PATIENCE};
 use super::qemu::Qemu;
 use crate::arch::Arch;
 use crate::spec::{Accel, BootSpec};
@@ -143,19 +144,21 @@ const KERNEL_MIB: u64 = 160;
 const DEFAULT_MIB: u64 = 1024;
 const MIB: u64 = 1 << 20;
 
-/// Chooses the accelerator. `probe` is asked only where the answer matters.
+/// Chooses the accelerator. `probe` is asked only where the answer matters, and told how long it may take.
 pub fn choose_accelerator(
     wanted: Accel,
     arch: Arch,
-    probe: impl FnOnce() -> Result<(), NoKvm>,
+    probe: impl FnOnce(Duration) -> Result<(), NoKvm>,
 ) -> Result<(Accelerator, Option<String>), MachineError> {
     let foreign = Arch::host() != Some(arch);
     match wanted {
         Accel::Tcg => Ok((Accelerator::Tcg, None)),
         Accel::Kvm if foreign => Err(MachineError::NoKvm(format!("this host cannot run {arch} code"))),
-        Accel::Kvm => probe().map(|()| (Accelerator::Kvm, None)).map_err(|why| MachineError::NoKvm(why.to_string())),
+        Accel::Kvm => {
+            probe(LONG_PATIENCE).map(|()| (Accelerator::Kvm, None)).map_err(|why| MachineError::NoKvm(why.to_string()))
+        }
         Accel::Auto if foreign => Ok((Accelerator::Tcg, Some(format!("this host cannot run {arch} code")))),
-        Accel::Auto => Ok(match probe() {
+        Accel::Auto => Ok(match probe(PATIENCE) {
             Ok(()) => (Accelerator::Kvm, None),
             Err(why) => (Accelerator::Tcg, Some(why.to_string())),
         }),
@@ -245,7 +248,7 @@ mod tests {
 
     #[test]
     fn tcg_is_never_probed_for_and_a_foreign_guest_never_gets_kvm() {
-        let probe = || panic!("probed");
+        let probe = |_| panic!("probed");
         assert_eq!(choose_accelerator(Accel::Tcg, Arch::X86_64, probe), Ok((Accelerator::Tcg, None)));
         let foreign = if Arch::host() == Some(Arch::S390x) { Arch::X86_64 } else { Arch::S390x };
         assert!(matches!(choose_accelerator(Accel::Kvm, foreign, probe), Err(MachineError::NoKvm(_))));

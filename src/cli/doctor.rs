@@ -66,7 +66,8 @@ fn look() -> anyhow::Result<Vec<Finding>> {
     let cache = Cache::open();
     let qemu = Qemu::find(None, arch, cache.as_ref().ok());
     let start = Instant::now();
-    let kvm = kvm::probe().map(|()| format!("ran guest code at hardware speed, proven in {:?}", start.elapsed()));
+    let kvm = kvm::probe(kvm::LONG_PATIENCE)
+        .map(|()| format!("ran guest code at hardware speed, proven in {:?}", start.elapsed()));
     let uefi = match &qemu {
         Ok(qemu) => uefi(arch, qemu),
         Err(_) => Err("it is looked for beside QEMU".to_owned()),
