@@ -196,6 +196,11 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     if bisect(test, repo.path(), 19).is_none() {
         return;
     }
+    // Before the ends are tested there is nothing to go on with.
+    let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
+    let program = program.args(["bisect", "--good", "c0", "--bad", "c19", "--build", "kill -INT $PPID; sleep 100"]);
+    let done = rest(program, dir.path()).done().exits(130).says("no log to go on with");
+    assert!(!done.stderr.contains("--resume") && !dir.path().join("the.log").exists(), "{}", done.stderr);
     // The build of the second step interrupts us, as Ctrl-C would, and then takes its time.
     let flag = dir.path().join("builds");
     let build =
@@ -211,9 +216,15 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     let program = bisect(test, repo.path(), 19).expect("it was there");
     rest(program, dir.path()).done().exits(125).says("has not ended");
     assert!(!std::fs::read_to_string(&log).expect("a log").contains("first bad"));
+    Program::new().args(["bisect", "--resume", "--good", "c0", "--", "true"]).done().exits(2).says("--resume");
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
-    let done = rest(program.args(["bisect", "--resume", "--build", BUILD]), dir.path()).done().exits(0);
+    let done = rest(program.args(["bisect", "--resume", "--json", "-", "--build", BUILD]), dir.path()).done().exits(0);
     assert!(done.text().contains("change 17: fail"), "{}", done.text());
+    // What was tested before is told as if it had never stopped: both ends and the first step among it.
+    let steps = verdict(&done)["steps"].as_array().expect("steps").len();
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(log.lines().filter(|line| line.contains(" (built in ")).count(), steps, "{log}");
+    assert!(steps > 3 && !log.contains("as before"), "{log}");
     assert!(!done.stderr.contains("checking the bad end"), "{}", done.stderr);
     is_in_order(repo.path(), 19);
 }

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Answer, BisectError, Candidate, History, Next};
+use super::{Answer, BisectError, Candidate, History, Next, one_line};
 
 /// What working trees of ours are called; the number of the process that uses it follows.
 const NAME: &str = "bootling-bisect-";
@@ -242,8 +242,7 @@ fn answer(said: &str) -> Said {
 fn candidate(repository: &Path, hash: &str) -> Result<Candidate, BisectError> {
     let show = ["show", "--no-patch", "--no-show-signature", "--format=%h %s", hash];
     let title = git(repository, &format!("show {hash}"), &show)?;
-    let title = title.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    Ok(Candidate { id: hash.to_owned(), title })
+    Ok(Candidate { id: hash.to_owned(), title: one_line(title.trim()) })
 }
 
 /// The file that says that a tree is in use.
