@@ -164,9 +164,7 @@ fn is_bios(machine: &Machine) -> anyhow::Result<bool> {
 
 /// Runs it, so that the bundle can say what to expect.
 fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) -> anyhow::Result<Output> {
-    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    let idle_timeout = run.hangs.idle_timeout();
-    let recording = Recording { timeout, boot_timeout, idle_timeout, room: ROOM, ..Recording::default() };
+    let recording = Recording { room: ROOM, ..run.recording(&prepared.machine) };
     let ran = record(spec, prepared, recording, teller).map_err(output::advised)?.output;
     if let Outcome::CouldNotTest { why } = &ran.outcome {
         bail!("running it once: {why}");

@@ -187,9 +187,7 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
         spec.warm = Warm::Yes;
     }
     let prepared = vm::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
-    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    let idle_timeout = run.hangs.idle_timeout();
-    let recording = Recording { timeout, boot_timeout, idle_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
+    let recording = Recording { stdin: input.to_vec(), room: ROOM, ..run.recording(&prepared.machine) };
     record(&spec, prepared, recording, &mut notes).map_err(output::advised)
 }
 
