@@ -149,8 +149,15 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     let test = "what_cannot_be_told_apart_is_suspected";
     let Some(program) = bisect(test, repo.path(), 3) else { return };
     let done = rest(program.arg("--in-place"), dir.path()).done().exits(1);
-    done.says("error: nonsense").says("not built");
+    let done = done.says("error: nonsense").says("not built: exit 2");
     is_in_order(repo.path(), 3);
+    // What was changed in the user's tree may be the user's work: it is told once, and not lost.
+    let told: Vec<&str> = done.stderr.split("changed meanwhile: tracked; `git stash apply ").skip(1).collect();
+    let [kept] = told[..] else { panic!("{}", done.stderr) };
+    git(repo.path(), &["stash", "apply", kept.split('`').next().expect("a commit")]);
+    let changed = std::fs::read_to_string(repo.path().join("tracked")).expect("a file");
+    assert_eq!(changed, "as committed\nchanged by the build\n");
+    git(repo.path(), &["reset", "--quiet", "--hard"]);
     let program = bisect(test, repo.path(), 1).expect("it was there");
     let done = rest(program, dir.path()).done().exits(125);
     done.says("change 1").says("is said to be bad, and is not built");

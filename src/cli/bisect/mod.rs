@@ -68,7 +68,8 @@ pub struct BisectArgs {
     #[arg(long, value_name = "DIR", help_heading = "Bisection", conflicts_with_all = ["kernels", "in_place"])]
     worktree: Option<PathBuf>,
     /// Check commits out in the repository's own working tree, where much may be built already; it must have no changes.
-    /// Do not edit in it meanwhile: each commit begins with a clean tree, and what git does not know stays.
+    /// Better do not edit in it meanwhile: each commit begins with a clean tree; what you changed of files that git knows is
+    /// told and kept as `git stash` keeps it, and all else stays.
     #[arg(long, help_heading = "Bisection", conflicts_with = "kernels")]
     in_place: bool,
     /// The log, which `git bisect replay` reads.
@@ -163,7 +164,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
             (None, true) => Place::InPlace,
             (None, false) => Place::Temporary,
         };
-        let mut git = Git::open(&repository, &good, &bad, place)?;
+        let mut git = Git::open(&repository, &good, &bad, place, output::note)?;
         let tree = git.tree().to_owned();
         output::note(&format!("checking commits out in {}", tree.display()));
         let build = args.build.as_deref();
