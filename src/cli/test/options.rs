@@ -14,7 +14,7 @@ use crate::matrix::plan::Filter;
 use crate::matrix::report::Shard;
 use crate::matrix::shard::{self, ShardError};
 use crate::spec::test::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
-use crate::spec::{Accel, amount};
+use crate::spec::amount;
 
 /// Run the tests of a manifest with each of its kernels on each of its machines, many at a time
 #[derive(Debug, Args)]
@@ -322,11 +322,7 @@ impl HowArgs {
     /// What counts in place of the manifest's words.
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
-            accel: self.accel.map(|accel| match accel {
-                AccelArg::Auto => Accel::Auto,
-                AccelArg::Kvm => Accel::Kvm,
-                AccelArg::Tcg => Accel::Tcg,
-            }),
+            accel: self.accel.map(AccelArg::meant),
             qemu: self.qemu.clone(),
             timeout: self.timeout,
             idle_timeout: self.idle_timeout,
