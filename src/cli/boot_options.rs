@@ -52,7 +52,7 @@ pub struct BootArgs {
     pub machine: MachineArgs,
     /// What the machine starts with: `none` (the default: QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it
     /// is here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
-    #[arg(long, value_name = "WHICH", env = "BOOTLING_FIRMWARE", value_parser = firmware)]
+    #[arg(long, value_name = "WHICH", env = "BOOTLING_FIRMWARE", value_parser = FirmwareRef::read)]
     pub firmware: Option<FirmwareRef>,
     /// Further words for the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
@@ -146,18 +146,6 @@ impl BootArgs {
         let boot = Some(limits::boot(machine));
         (self.machine.limit(machine, interactive), self.boot_timeout.map_or(boot, |limit| limit.0))
     }
-}
-
-/// Reads a word, or a path.
-pub fn firmware(text: &str) -> Result<FirmwareRef, String> {
-    Ok(match text {
-        "none" => FirmwareRef::Direct,
-        "bios" => FirmwareRef::Bios,
-        "uefi" => FirmwareRef::Uefi { secure: false },
-        "uefi-secure" => FirmwareRef::Uefi { secure: true },
-        "" => return Err("give uefi, uefi-secure, bios, none, or a file".to_owned()),
-        path => FirmwareRef::File(path.into()),
-    })
 }
 
 /// Reads `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.

@@ -34,11 +34,11 @@ pub struct HealthArgs {
 /// `--health`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PolicyArg {
-    /// Exit with 121
+    /// It is a failure
     Fail,
-    /// A line on standard error
+    /// It is told
     Warn,
-    /// Not a word
+    /// Nobody looks
     Ignore,
 }
 

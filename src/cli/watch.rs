@@ -67,7 +67,10 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     ensure!(args.wanted() != RunWhat::Shell, "watching a shell: give a COMMAND or --run LINE");
     ensure!(!args.tty, "watching a command on a terminal: leave -t out");
     ensure!(!args.trust, "watching with --trust: that is for a bundle; leave it out");
-    ensure!(repeat::find(args)?.is_none(), "watching a bundle: nothing that it is made from changes; leave --watch out");
+    ensure!(
+        repeat::find(args)?.is_none(),
+        "watching a bundle: nothing that it is made from changes; leave --watch out"
+    );
     ensure!(!args.bisect && !args.print_command, "watching with --bisect or --print-command: leave that out");
     // One round would eat what was meant for all of them.
     let nothing = File::open("/dev/null").context("opening /dev/null")?;

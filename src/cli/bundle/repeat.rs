@@ -12,7 +12,7 @@ use super::{kind, qemu_note};
 use crate::arch::Arch;
 use crate::boot::firmware::Firmware;
 use crate::boot::machine::{Accelerator, Machine, Transport, command_line};
-use crate::cli::boot_options::{LimitArg, firmware};
+use crate::cli::boot_options::LimitArg;
 use crate::cli::output;
 use crate::cli::report::Recorded;
 use crate::cli::run::{Booted, Ready, RunArgs, WarmArg};
@@ -113,7 +113,7 @@ fn is_restoring(args: &RunArgs) -> bool {
 
 /// The firmware that is asked for, on this command line.
 fn typed_firmware(args: &RunArgs) -> Option<&FirmwareRef> {
-    let habit = std::env::var("BOOTLING_FIRMWARE").ok().and_then(|which| firmware(&which).ok());
+    let habit = std::env::var("BOOTLING_FIRMWARE").ok().and_then(|which| FirmwareRef::read(&which).ok());
     args.boot.firmware.as_ref().filter(|typed| habit.as_ref() != Some(typed))
 }
 

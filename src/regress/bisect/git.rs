@@ -60,13 +60,7 @@ pub struct Git {
 
 impl Git {
     /// Looks up the ends and makes the tree. `tell` hears what people should know of it later on.
-    pub fn open(
-        repository: &Path,
-        good: &str,
-        bad: &str,
-        place: Place,
-        tell: fn(&str),
-    ) -> Result<Self, BisectError> {
+    pub fn open(repository: &Path, good: &str, bad: &str, place: Place, tell: fn(&str)) -> Result<Self, BisectError> {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let repository = absolute(repository);
         let common = common_dir(&repository, "find the repository")?;
@@ -83,7 +77,8 @@ impl Git {
             Place::InPlace => path(&git(&repository, "find the working tree", &["rev-parse", "--show-toplevel"])?),
         };
         let (said, changed) = <_>::default();
-        let mut this = Self { repository, tree, place, before: None, ends, said, lock: None, is_ours: false, changed, tell };
+        let mut this =
+            Self { repository, tree, place, before: None, ends, said, lock: None, is_ours: false, changed, tell };
         match this.place.clone() {
             Place::InPlace => this.take_over(&common)?,
             Place::At(path) if path.join(".git").exists() => this.take_over(&common)?,

@@ -22,8 +22,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Good, Self::Bad, Self::NotBuilt, Self::NotBooted, Self::Flaky, Self::Untestable];
+    pub const ALL: [Self; 6] = [Self::Good, Self::Bad, Self::NotBuilt, Self::NotBooted, Self::Flaky, Self::Untestable];
 
     /// For people.
     pub const fn name(self) -> &'static str {

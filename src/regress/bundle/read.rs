@@ -12,8 +12,11 @@ use std::path::PathBuf;
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::write::{directory, hex};
-use super::{BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide};
+use super::write::directory;
+use super::{
+    BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide,
+};
+use crate::disk::measure::hex;
 
 /// What a bundle's directory begins with.
 const DIRECTORY: &str = "bootling-";
