@@ -96,7 +96,7 @@ fn with_script(bundle: &Path, script: &str) -> Vec<u8> {
         let (_, name) = path.split_once('/').expect("below a directory");
         entries.push((name.to_owned(), if name == "run.sh" { script.into() } else { content }));
     }
-    let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| bootling::disk::measure::hex(&Sha256::digest(bytes));
     let mut manifest: Value = serde_json::from_slice(&entries[0].1).expect("JSON");
     manifest["files"]["run.sh"] = serde_json::json!({ "bytes": script.len(), "sha256": hex(script.as_bytes()) });
     entries[0].1 = serde_json::to_vec(&manifest).expect("JSON");

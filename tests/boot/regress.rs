@@ -161,6 +161,20 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     let program = bisect(test, repo.path(), 1).expect("it was there");
     let done = rest(program, dir.path()).done().exits(125);
     done.says("change 1").says("is said to be bad, and is not built");
+    // A repository that does not let us go back is told of, and nothing in it is lost.
+    let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
+    let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let program = program.args(["bisect", "--in-place", "--good", "c0", "--bad", "c3", "--build", locks]);
+    rest(program, dir.path())
+        .done()
+        .exits(125)
+        .says("is not as it was (")
+        .says("`git bisect reset main` in it mends that");
+    std::fs::remove_file(repo.path().join(".git/index.lock")).expect("the lock");
+    assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "as committed\nwork\n");
+    git(repo.path(), &["reset", "--quiet", "--hard"]);
+    git(repo.path(), &["bisect", "reset", "main"]);
+    is_in_order(repo.path(), 3);
     let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
     rest(program, dir.path()).done().exits(125).says("checking the ends");
     std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");

@@ -39,8 +39,8 @@ mod tests {
     fn of_what_a_build_says_the_last_lines_are_kept() {
         let line = "seq 1 20000; echo two >&2; printf 'th\\033ree\\n'; exit 3";
         let build = Build { line: OsStr::new(line), directory: Path::new("/"), limit: None, kept: None };
-        let (built, said) = quietly(&build, &mut Signals::catch().expect("signals"), 2).expect("it runs");
-        assert_eq!(built, Built::Failed("exit 3".to_owned()));
+        let (ended, said) = quietly(&build, &mut Signals::catch().expect("signals"), 2).expect("it runs");
+        assert_eq!(ended, Built::Failed("exit 3".to_owned()));
         assert_eq!(said, ["two", "three"]);
     }
 }

@@ -155,14 +155,16 @@ impl Git {
         Ok(())
     }
 
-    /// Leaves the tree as it was found, as far as that can be.
+    /// Leaves the tree as it was found, as far as that can be: each step is tried, whatever became of the one before it.
     fn go_back(&mut self) {
         let clean = self.clean();
-        let reset = git(&self.tree, "end the bisection", &["bisect", "reset", "HEAD"]).map(drop);
-        let before = self.before.clone();
-        let back = before.map(|before| git(&self.tree, "go back", &["checkout", "--quiet", &before]).map(drop));
-        for error in [Some(clean), Some(reset), back].into_iter().flatten().filter_map(Result::err) {
-            (self.tell)(&format!("{} is left as it is: {}", self.tree.display(), one_line(&error.to_string())));
+        let reset = git(&self.tree, "end the bisection", &["bisect", "reset", "HEAD"]);
+        // A tree of ours that stays has nothing to go back to.
+        let before = self.before.clone().unwrap_or_else(|| "HEAD".to_owned());
+        let back = git(&self.tree, "go back", &["checkout", "--quiet", &before, "--"]);
+        if let Some(error) = [clean, reset.map(drop), back.map(drop)].into_iter().find_map(Result::err) {
+            let (tree, error) = (self.tree.display(), one_line(&error.to_string()));
+            (self.tell)(&format!("{tree} is not as it was ({error}); `git bisect reset {before}` in it mends that"));
         }
     }
 

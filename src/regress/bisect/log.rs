@@ -284,8 +284,12 @@ mod tests {
                 answer: Answer::ALL[usize::from(number % 3)],
             };
             let marks: Vec<Mark> = marks.iter().map(mark).collect();
-            marks.iter().take(2).for_each(|end| writer.end(end));
-            marks.iter().for_each(|mark| writer.mark(mark));
+            for end in marks.iter().take(2) {
+                writer.end(end);
+            }
+            for mark in &marks {
+                writer.mark(mark);
+            }
             if done {
                 writer.found(&ends);
             }
