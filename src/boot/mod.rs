@@ -20,6 +20,7 @@ pub mod qemu;
 mod qmp;
 pub mod screen;
 pub mod session;
+pub mod shell;
 pub mod signals;
 pub mod snapshot;
 mod talk;

@@ -1,4 +1,4 @@
-//! A program that never outlives us: QEMU while it runs a guest, and while it is only asked for its version.
+//! A program that never outlives us: QEMU while it runs a guest, and while it is only asked for its version; a build.
 //!
 //! It leads a process group of its own and dies with us (see [`sys::spawn_tied`]). What it leaves running in its group
 //! ends with it: a wrapper script's QEMU, say. The group is signalled before its leader is reaped, since a number that is
@@ -62,6 +62,11 @@ impl Process {
         drop(sys::signal_group(&self.child, libc::SIGKILL));
         self.reaped = true;
         self.child.wait().map(Some)
+    }
+
+    /// Sends a signal to it and its group, if it still lives.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        if self.reaped { Ok(()) } else { sys::signal_group(&self.child, signal) }
     }
 
     /// Kills it, if it still lives, and waits for it.

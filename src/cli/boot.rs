@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 
 use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
-use super::boot_options::{MachineArgs, firmware};
+use super::boot_options::MachineArgs;
 use super::boot_report::{BootReport, for_people_of_disks};
 use super::hang_options::{self, HangArgs};
 use super::json::Json;
@@ -50,7 +50,7 @@ pub struct BootDiskArgs {
     #[arg(long, conflicts_with = "firmware")]
     bios: bool,
     /// Boot it by this firmware: `uefi`, `uefi-secure` (Secure Boot enforced), `bios`, or a file.
-    #[arg(long, value_name = "WHICH", value_parser = firmware)]
+    #[arg(long, value_name = "WHICH", value_parser = FirmwareRef::read)]
     firmware: Option<FirmwareRef>,
     /// How the guest sees it. Default: `cd` for an ISO, else `virtio`.
     #[arg(long, value_enum, value_name = "BUS", help_heading = "Machine")]

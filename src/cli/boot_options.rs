@@ -50,10 +50,10 @@ pub struct MachineArgs {
 pub struct BootArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// What the machine starts with: `none` (QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it is
-    /// here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
-    #[arg(long, value_name = "WHICH", default_value = "none", env = "BOOTLING_FIRMWARE", value_parser = firmware)]
-    pub firmware: FirmwareRef,
+    /// What the machine starts with: `none` (the default: QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it
+    /// is here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
+    #[arg(long, value_name = "WHICH", env = "BOOTLING_FIRMWARE", value_parser = FirmwareRef::read)]
+    pub firmware: Option<FirmwareRef>,
     /// Further words for the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<OsString>,
@@ -83,6 +83,17 @@ pub enum AccelArg {
     Tcg,
 }
 
+impl AccelArg {
+    /// What is meant.
+    pub const fn meant(self) -> Accel {
+        match self {
+            Self::Auto => Accel::Auto,
+            Self::Kvm => Accel::Kvm,
+            Self::Tcg => Accel::Tcg,
+        }
+    }
+}
+
 /// A limit on time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitArg(pub Option<Duration>);
@@ -92,11 +103,7 @@ impl MachineArgs {
     pub fn spec(&self, firmware: FirmwareRef) -> BootSpec {
         BootSpec {
             qemu: self.qemu.clone(),
-            accel: match self.accel {
-                AccelArg::Auto => Accel::Auto,
-                AccelArg::Kvm => Accel::Kvm,
-                AccelArg::Tcg => Accel::Tcg,
-            },
+            accel: self.accel.meant(),
             machine: self.machine.clone(),
             cpu: self.cpu.clone(),
             smp: self.smp.clone(),
@@ -130,7 +137,7 @@ impl BootArgs {
                 Some(path) => ConsoleTo::File(path.clone()),
             },
             tty,
-            ..self.machine.spec(self.firmware.clone())
+            ..self.machine.spec(self.firmware.clone().unwrap_or(FirmwareRef::Direct))
         }
     }
 
@@ -139,18 +146,6 @@ impl BootArgs {
         let boot = Some(limits::boot(machine));
         (self.machine.limit(machine, interactive), self.boot_timeout.map_or(boot, |limit| limit.0))
     }
-}
-
-/// Reads a word, or a path.
-pub fn firmware(text: &str) -> Result<FirmwareRef, String> {
-    Ok(match text {
-        "none" => FirmwareRef::Direct,
-        "bios" => FirmwareRef::Bios,
-        "uefi" => FirmwareRef::Uefi { secure: false },
-        "uefi-secure" => FirmwareRef::Uefi { secure: true },
-        "" => return Err("give uefi, uefi-secure, bios, none, or a file".to_owned()),
-        path => FirmwareRef::File(path.into()),
-    })
 }
 
 /// Reads `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.

@@ -18,9 +18,10 @@ const FINDINGS: usize = 10;
 #[command(next_help_heading = "Health")]
 pub struct HealthArgs {
     /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
-    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although the command succeeded; `warn`: say so; `ignore`.
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = PolicyArg::Warn, env = "BOOTLING_HEALTH")]
-    pub health: PolicyArg,
+    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although the command succeeded; `warn`, the default: say so;
+    /// `ignore`. What a bundle was made with counts unless this is given.
+    #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
+    pub health: Option<PolicyArg>,
     /// Say nothing of what has a line that this regular expression matches. May be repeated.
     #[arg(long, value_name = "RE")]
     pub health_allow: Vec<String>,
@@ -33,25 +34,37 @@ pub struct HealthArgs {
 /// `--health`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PolicyArg {
-    /// Exit with 121
+    /// It is a failure
     Fail,
-    /// A line on standard error
+    /// It is told
     Warn,
-    /// Not a word
+    /// Nobody looks
     Ignore,
+}
+
+impl PolicyArg {
+    /// What is meant.
+    pub const fn meant(self) -> Policy {
+        match self {
+            Self::Fail => Policy::Fail,
+            Self::Warn => Policy::Warn,
+            Self::Ignore => Policy::Ignore,
+        }
+    }
 }
 
 impl HealthArgs {
     /// What is meant.
     pub fn spec(&self) -> HealthSpec {
+        self.on_top_of(HealthSpec::default())
+    }
+
+    /// What is meant by whoever says this where `recorded` counted before.
+    pub fn on_top_of(&self, recorded: HealthSpec) -> HealthSpec {
         HealthSpec {
-            policy: match self.health {
-                PolicyArg::Fail => Policy::Fail,
-                PolicyArg::Warn => Policy::Warn,
-                PolicyArg::Ignore => Policy::Ignore,
-            },
-            allow: self.health_allow.clone(),
-            deny: self.health_deny.clone(),
+            policy: self.health.map_or(recorded.policy, PolicyArg::meant),
+            allow: [recorded.allow, self.health_allow.clone()].concat(),
+            deny: [recorded.deny, self.health_deny.clone()].concat(),
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::opened::{self, Input, Opened};
 use super::{bundle, listing, output};
+use crate::disk::measure::hex;
 use crate::plan::explain::Printable;
 use crate::plan::type_and_permissions;
 use crate::spec::ArchivePath;
@@ -195,15 +196,6 @@ impl<'a> Entry<'a> {
             offset: member.offset,
         }
     }
-}
-
-/// Two digits a byte.
-fn hex(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        digits.extend([byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16).unwrap_or('?')));
-    }
-    digits
 }
 
 /// One array, one line an entry, written as it is read.

@@ -28,6 +28,7 @@ pub mod output;
 mod progress;
 mod proof;
 mod report;
+mod report_file;
 mod run;
 mod run_options;
 pub mod sign_options;

@@ -84,8 +84,8 @@ pub struct Report {
 /// What a bundle says of its run.
 #[derive(Debug, Serialize)]
 pub struct Recorded {
-    /// Whether the same came of it again.
-    pub same: bool,
+    /// Whether the same came of it again; `None`: nobody knows, since it was not run where it was made.
+    pub same: Option<bool>,
     /// What came of it.
     pub expected: Option<Expected>,
     /// The version of QEMU that it ran in.

@@ -24,12 +24,14 @@ use super::teller::Teller;
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::hang::Keep;
+use crate::boot::machine::Machine;
 use crate::boot::session::Foreground;
 use crate::boot::signals::Signals;
 use crate::resolve::UserlandError;
 use crate::spec::{ModuleRequest, RunWhat};
 use crate::verdict::{Bisected, Outcome, code, judge_with};
 use crate::vm::evidence::Evidence;
+use crate::vm::recorded::Recording;
 use crate::vm::warm::{Age, Warm};
 use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 
@@ -142,6 +144,12 @@ impl RunArgs {
             None if self.watching.is_wanted() => Warm::Yes,
             Some(WarmArg::No) | None => Warm::No,
         }
+    }
+
+    /// How long a run on this machine may take, for those who record it; all else is theirs.
+    pub(super) fn recording<'a>(&self, machine: &Machine) -> Recording<'a> {
+        let (timeout, boot_timeout) = self.boot.limits(machine, false);
+        Recording { timeout, boot_timeout, idle_timeout: self.hangs.idle_timeout(), ..Recording::default() }
     }
 
     /// Everything that was asked for.

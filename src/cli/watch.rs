@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::line::{Lines, Told};
+use super::bundle::repeat;
 use super::output;
 use super::report::NotBooted;
 use super::run::{Booted, Ready, RunArgs, code_for};
@@ -65,6 +66,11 @@ impl WatchArgs {
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     ensure!(args.wanted() != RunWhat::Shell, "watching a shell: give a COMMAND or --run LINE");
     ensure!(!args.tty, "watching a command on a terminal: leave -t out");
+    ensure!(!args.trust, "watching with --trust: that is for a bundle; leave it out");
+    ensure!(
+        repeat::find(args)?.is_none(),
+        "watching a bundle: nothing that it is made from changes; leave --watch out"
+    );
     ensure!(!args.bisect && !args.print_command, "watching with --bisect or --print-command: leave that out");
     // One round would eat what was meant for all of them.
     let nothing = File::open("/dev/null").context("opening /dev/null")?;

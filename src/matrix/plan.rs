@@ -8,6 +8,7 @@ use glob::Pattern;
 use sha2::{Digest as _, Sha256};
 
 use super::report::Shard;
+use crate::disk::measure::hex;
 use crate::spec::test::{BootWay, Meeting, Test, TestSpec, nearest};
 
 /// All that is to be run.
@@ -289,14 +290,6 @@ fn digest(cells: &[Cell]) -> String {
         hash.update("\n");
     }
     hex(&hash.finalize()[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }
 
 /// One of several parts of the same size.

@@ -39,6 +39,20 @@ pub enum FirmwareRef {
     File(PathBuf),
 }
 
+impl FirmwareRef {
+    /// Reads a word, or a path.
+    pub fn read(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "none" => Self::Direct,
+            "bios" => Self::Bios,
+            "uefi" => Self::Uefi { secure: false },
+            "uefi-secure" => Self::Uefi { secure: true },
+            "" => return Err("give uefi, uefi-secure, bios, none, or a file".to_owned()),
+            path => Self::File(path.into()),
+        })
+    }
+}
+
 /// Where the guest's console goes while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsoleTo {

@@ -9,7 +9,6 @@ use super::ready_made;
 use super::{Inputs, Listener, Prepared, RunSpec, VmError, Way};
 use crate::arch::Arch;
 use crate::boot::machine::Transport;
-use crate::cache::{Cache, DEFAULT_LIMIT};
 use crate::plan::job::Job;
 use crate::plan::{Plan, Purpose};
 use crate::resolve::kernel::{ImageKind, Kernel};
@@ -35,10 +34,7 @@ pub struct Again {
 /// Makes it ready to boot on the machine that `spec` wants.
 pub fn again(again: Again, spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
     let Again { image, kind, arch, origin, initrd, transport } = again;
-    let cache = match &spec.cache {
-        Some(directory) => Cache::at(directory, DEFAULT_LIMIT)?,
-        None => Cache::open()?,
-    };
+    let cache = spec.open_cache()?;
     let kernel = Kernel { image: image.clone(), kind, arch, release: None, modules: None, config: None, origin };
     let platform = Platform::find(spec, &kernel, &cache, listener)?;
     let bytes = initrd.metadata().map_err(VmError::io("sizing", "the initrd"))?.len();

@@ -32,6 +32,7 @@ pub mod warm;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::cache::{Cache, CacheError, DEFAULT_LIMIT};
 use crate::health::HealthSpec;
 use crate::spec::{BootSpec, InitrdSpec, KernelRef, ModuleRequest};
 
@@ -74,6 +75,16 @@ pub struct RunSpec {
     pub health: HealthSpec,
     /// Where what is slow to make is kept; `None`: where the environment says (see [`crate::cache::Cache::open`]).
     pub cache: Option<PathBuf>,
+}
+
+impl RunSpec {
+    /// Opens the cache that is to be used.
+    fn open_cache(&self) -> Result<Cache, CacheError> {
+        match &self.cache {
+            Some(directory) => Cache::at(directory, DEFAULT_LIMIT),
+            None => Cache::open(),
+        }
+    }
 }
 
 /// The directory a command starts in.

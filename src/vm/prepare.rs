@@ -21,7 +21,7 @@ use crate::boot::machine::{
     is_microvm, machine_for, memory_for,
 };
 use crate::boot::qemu::Qemu;
-use crate::cache::{Cache, DEFAULT_LIMIT, Key};
+use crate::cache::{Cache, Key};
 use crate::pid1;
 use crate::plan::CheckedPlan;
 use crate::resolve::Root;
@@ -172,10 +172,7 @@ impl Found {
         inputs: &mut Inputs,
         listener: &mut dyn Listener,
     ) -> Result<Self, VmError> {
-        let cache = match &spec.cache {
-            None => Cache::open()?,
-            Some(directory) => Cache::at(directory, DEFAULT_LIMIT)?,
-        };
+        let cache = spec.open_cache()?;
         let found = find_kernel(root, spec, &cache, listener);
         inputs.add_tree(spec, found.as_ref().ok().map(|(kernel, ..)| kernel.image.as_path()));
         let (kernel, image, kind) = found?;

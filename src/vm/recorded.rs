@@ -18,7 +18,7 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// How a run is to be recorded.
 #[derive(Debug, Default)]
-pub struct Recording {
+pub struct Recording<'a> {
     /// From QEMU's start to the verdict; `None`: as long as it takes.
     pub timeout: Option<Duration>,
     /// From QEMU's start to pid 1's first word; `None`: as long as it takes.
@@ -30,7 +30,7 @@ pub struct Recording {
     /// Bytes kept of each output.
     pub room: usize,
     /// What ends it.
-    pub signals: Option<Signals>,
+    pub signals: Option<&'a mut Signals>,
 }
 
 /// A run, recorded.
@@ -50,7 +50,7 @@ pub struct Recorded {
 pub fn record(
     spec: &RunSpec,
     prepared: Prepared,
-    recording: Recording,
+    recording: Recording<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Recorded, VmError> {
     let rules = spec.health.rules()?;
@@ -66,17 +66,17 @@ pub fn record(
 }
 
 /// A recorder that signals end.
-struct Led {
+struct Led<'a> {
     recorder: Recorder,
-    signals: Option<Signals>,
+    signals: Option<&'a mut Signals>,
 }
 
-impl Talk for Led {
+impl Talk for Led<'_> {
     fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript> {
-        self.recorder.talk_until(guest, opening, self.signals.as_mut())
+        self.recorder.talk_until(guest, opening, self.signals.as_deref_mut())
     }
 
     fn signals(&mut self) -> Option<&mut Signals> {
-        self.signals.as_mut()
+        self.signals.as_deref_mut()
     }
 }

@@ -3,42 +3,22 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use std::path::{Path, PathBuf};
 
 use super::products::Products;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
+use crate::boot::shell::{self, Built};
 use crate::boot::signals::Signals;
-use crate::sys;
 use crate::vm::Inputs;
 
 /// Builds in a row for changes that came while one ran.
 const MOST: usize = 3;
-/// How long a build may take to clean up after it was asked to stop.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// A build.
 #[derive(Debug, Clone)]
 pub struct Build {
     line: OsString,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Built {
-    /// It succeeded.
-    Done,
-    /// It failed, in these words.
-    Failed(String),
-    /// A signal to us ended it.
-    Interrupted(i32),
 }
 
 /// A build's end, and what it was made from.
@@ -96,58 +76,8 @@ impl Build {
         }
     }
 
-    /// Runs it once. What it prints goes to our standard error: standard output is the guest's.
     fn run(&self, signals: &mut Signals) -> io::Result<Built> {
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(&self.line).stdin(Stdio::null()).stdout(io::stderr().as_fd().try_clone_to_owned()?);
-        let mut child = sys::spawn_tied(&mut command, &[])?;
-        let waited = wait(&mut child, signals);
-        if waited.is_err() {
-            // Nobody waits for it any more.
-            let _ = sys::signal_group(&child, libc::SIGKILL);
-            let _ = child.wait();
-        }
-        waited
-    }
-}
-
-/// Waits for the child; passes on a signal that is meant to end us.
-fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<Built> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    let ended: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
-    let mut asked: Option<(i32, Instant)> = None;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(match asked {
-                Some((signal, _)) => Built::Interrupted(signal),
-                None => how(status),
-            });
-        }
-        let left = asked.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
-        if left.is_some_and(|left| left.is_zero()) {
-            sys::signal_group(child, Signal::KILL.as_raw())?;
-        }
-        let left = left.map(|left| Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos().max(1_000_000)) });
-        let mut fds = [PollFd::new(&ended, PollFlags::IN), PollFd::new(&*signals, PollFlags::IN)];
-        match poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if let Some(signal) = signals.ending() {
-            let again = asked.is_some();
-            asked = asked.or(Some((signal, Instant::now())));
-            let signal = if again { Signal::KILL.as_raw() } else { signal };
-            sys::signal_group(child, signal)?;
-        }
-    }
-}
-
-fn how(status: ExitStatus) -> Built {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => Built::Done,
-        (Some(code), _) => Built::Failed(format!("exit {code}")),
-        (None, Some(signal)) => Built::Failed(format!("killed by signal {signal}")),
-        (None, None) => Built::Failed("no status".to_owned()),
+        shell::Build { line: &self.line, directory: Path::new("."), limit: None, kept: None }.run(signals)
     }
 }
 

@@ -15,10 +15,11 @@ mod sources;
 mod stamp;
 mod watcher;
 
-pub use self::build::{Build, Built, Made};
+pub use self::build::{Build, Made};
 pub use self::directories::Blind;
 pub use self::products::Products;
 pub use self::snapshot::{Changed, Snapshot};
 pub use self::sources::Sources;
 pub use self::stamp::Moment;
 pub use self::watcher::{Change, PATIENCE, Watcher, Woken};
+pub use crate::boot::shell::Built;

@@ -1,9 +1,11 @@
 //! `bootling bundle` and `bootling run BUNDLE`: the same again, and what bundles cannot do.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
@@ -38,7 +40,8 @@ fn a_bundle_is_the_same_each_time_and_gives_the_same_without_what_it_was_made_of
     assert_eq!((&verdict["recorded"]["same"], &verdict["status"]), (&Value::Bool(true), &3.into()), "{verdict}");
     // Another machine is another run.
     let done = Program::new().args(["run", "--append", "quiet", "--smp", "1"]).arg(at("one")).done().exits(3);
-    done.says("as recorded");
+    let done = done.says("as recorded");
+    assert!(!done.stderr.contains("run.sh"), "{}", done.stderr);
     let listed = Program::new().arg("ls").arg(at("one")).done().exits(0).text();
     assert!(listed.contains("exited with 3") && listed.contains(" initrd\n"), "{listed}");
     let readme = Program::new().arg("cat").arg(at("one")).arg("README.txt").done().exits(0).text();
@@ -68,6 +71,60 @@ fn a_bundle_of_a_panic_is_as_recorded_where_it_panics_and_repeats_with_nothing_b
 }
 
 #[test]
+fn the_health_that_a_bundle_was_made_with_counts_unless_another_is_asked_for() {
+    let dir = scratch();
+    let path = dir.path().join("leaked");
+    let options = ["--health=fail", "--health-deny=leaked"];
+    if bundle("the_health_that_a_bundle_was_made_with_counts", &path, &options, "sleep 100 &").is_none() {
+        return;
+    }
+    let run = |options: &[&str]| Program::new().arg("run").args(options).arg(&path).done();
+    // In other words: the process has another number.
+    run(&[]).exits(121).says("bootling: as recorded");
+    run(&["--health=warn"]).exits(0).says("not as recorded").says("left processes behind");
+}
+
+/// A bundle with another script in it, in order otherwise.
+fn with_script(bundle: &Path, script: &str) -> Vec<u8> {
+    let bytes = std::fs::read(bundle).expect("a bundle");
+    let mut entries: Vec<(String, Vec<u8>)> = Vec::new();
+    for entry in tar::Archive::new(&bytes[..]).entries().expect("an archive") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").to_str().expect("plain").to_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("its content");
+        let (_, name) = path.split_once('/').expect("below a directory");
+        entries.push((name.to_owned(), if name == "run.sh" { script.into() } else { content }));
+    }
+    let hex = |bytes: &[u8]| bootling::disk::measure::hex(&Sha256::digest(bytes));
+    let mut manifest: Value = serde_json::from_slice(&entries[0].1).expect("JSON");
+    manifest["files"]["run.sh"] = serde_json::json!({ "bytes": script.len(), "sha256": hex(script.as_bytes()) });
+    entries[0].1 = serde_json::to_vec(&manifest).expect("JSON");
+    let directory = format!("bootling-{}", &hex(&entries[0].1)[..12]);
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, format!("{directory}/{name}"), &content[..]).expect("appended");
+    }
+    tar.into_inner().expect("an archive")
+}
+
+#[test]
+fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
+    let dir = scratch();
+    let [own, other, trace] = ["own.tar", "other.tar", "trace"].map(|name| dir.path().join(name));
+    if bundle("a_script_that_bootling_would_not_write", &own, &["--no-run"], "exit 4").is_none() {
+        return;
+    }
+    std::fs::write(&other, with_script(&own, &format!("touch {}\n", trace.display()))).expect("written");
+    Program::new().arg("run").arg(&other).done().exits(4).says("run.sh is not the one that bootling would write");
+    assert!(Program::new().arg("ls").arg(&other).done().exits(0).text().contains("read it before you start it"));
+    assert!(!Program::new().arg("ls").arg(&own).done().exits(0).text().contains("read it before"));
+    assert!(!trace.exists());
+}
+
+#[test]
 fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_trusts_them() {
     let test = "arguments_that_could_reach_the_host";
     let dir = scratch();
@@ -83,9 +140,16 @@ fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_tru
     let refused = run().arg(&path).done().exits(125).says("--trust");
     assert!(refused.stderr.contains(r#"it wants QEMU to be given "-D""#), "{}", refused.stderr);
     assert!(!traced.exists());
-    run().arg("--trust").arg(&path).done().exits(4).says("giving QEMU what the bundle wants it to have");
-    assert!(traced.exists(), "QEMU wrote it");
-    run().args(["--kmod", "loop"]).arg(&path).done().exits(125).says("what it runs is in it");
+    let (done, verdict) = run().arg("--trust").json([&path]);
+    let done = done.exits(4).says("giving QEMU what the bundle wants it to have");
+    assert!(traced.exists() && !done.stderr.contains("run.sh"), "{}", done.stderr);
+    assert_eq!(verdict["recorded"]["same"], Value::Null, "nobody knows: {verdict}");
+    for option in [&["--kmod", "loop"][..], &["--warm"], &["--firmware-vars", "/dev/null"]] {
+        run().env("BOOTLING_WARM", "no").args(option).arg(&path).done().exits(125).says("what it runs is in it");
+    }
+    run().args(["--trust", "--firmware", "bios"]).arg(&path).done().exits(125).says("to be started with none");
+    run().arg("--watch").arg(&path).done().exits(125).says("watching a bundle");
+    run().args(["--trust", "--watch", "--", "true"]).done().exits(125).says("watching with --trust");
     // One that was cut off, or changed, is none.
     let bytes = std::fs::read(&path).expect("a bundle");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");

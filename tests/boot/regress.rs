@@ -149,11 +149,32 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     let test = "what_cannot_be_told_apart_is_suspected";
     let Some(program) = bisect(test, repo.path(), 3) else { return };
     let done = rest(program.arg("--in-place"), dir.path()).done().exits(1);
-    done.says("error: nonsense").says("not built");
+    let done = done.says("error: nonsense").says("not built, skipped: exit 2");
     is_in_order(repo.path(), 3);
+    // What was changed in the user's tree may be the user's work: it is told once, and not lost.
+    let told: Vec<&str> = done.stderr.split("changed meanwhile: tracked; `git stash apply ").skip(1).collect();
+    let [kept] = told[..] else { panic!("{}", done.stderr) };
+    git(repo.path(), &["stash", "apply", kept.split('`').next().expect("a commit")]);
+    let changed = std::fs::read_to_string(repo.path().join("tracked")).expect("a file");
+    assert_eq!(changed, "as committed\nchanged by the build\n");
+    git(repo.path(), &["reset", "--quiet", "--hard"]);
     let program = bisect(test, repo.path(), 1).expect("it was there");
     let done = rest(program, dir.path()).done().exits(125);
     done.says("change 1").says("is said to be bad, and is not built");
+    // A repository that does not let us go back is told of, and nothing in it is lost.
+    let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
+    let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let program = program.args(["bisect", "--in-place", "--good", "c0", "--bad", "c3", "--build", locks]);
+    rest(program, dir.path())
+        .done()
+        .exits(125)
+        .says("is not as it was (")
+        .says("`git bisect reset main` in it mends that");
+    std::fs::remove_file(repo.path().join(".git/index.lock")).expect("the lock");
+    assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "as committed\nwork\n");
+    git(repo.path(), &["reset", "--quiet", "--hard"]);
+    git(repo.path(), &["bisect", "reset", "main"]);
+    is_in_order(repo.path(), 3);
     let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
     rest(program, dir.path()).done().exits(125).says("checking the ends");
     std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");
@@ -196,6 +217,11 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     if bisect(test, repo.path(), 19).is_none() {
         return;
     }
+    // Before the ends are tested there is nothing to go on with.
+    let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
+    let program = program.args(["bisect", "--good", "c0", "--bad", "c19", "--build", "kill -INT $PPID; sleep 100"]);
+    let done = rest(program, dir.path()).done().exits(130).says("no log to go on with");
+    assert!(!done.stderr.contains("--resume") && !dir.path().join("the.log").exists(), "{}", done.stderr);
     // The build of the second step interrupts us, as Ctrl-C would, and then takes its time.
     let flag = dir.path().join("builds");
     let build =
@@ -211,9 +237,15 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     let program = bisect(test, repo.path(), 19).expect("it was there");
     rest(program, dir.path()).done().exits(125).says("has not ended");
     assert!(!std::fs::read_to_string(&log).expect("a log").contains("first bad"));
+    Program::new().args(["bisect", "--resume", "--good", "c0", "--", "true"]).done().exits(2).says("--resume");
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
-    let done = rest(program.args(["bisect", "--resume", "--build", BUILD]), dir.path()).done().exits(0);
+    let done = rest(program.args(["bisect", "--resume", "--json", "-", "--build", BUILD]), dir.path()).done().exits(0);
     assert!(done.text().contains("change 17: fail"), "{}", done.text());
+    // What was tested before is told as if it had never stopped: both ends and the first step among it.
+    let steps = verdict(&done)["steps"].as_array().expect("steps").len();
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(log.lines().filter(|line| line.contains(" (built in ")).count(), steps, "{log}");
+    assert!(steps > 3 && !log.contains("as before"), "{log}");
     assert!(!done.stderr.contains("checking the bad end"), "{}", done.stderr);
     is_in_order(repo.path(), 19);
 }

@@ -68,14 +68,15 @@ pub struct BisectArgs {
     #[arg(long, value_name = "DIR", help_heading = "Bisection", conflicts_with_all = ["kernels", "in_place"])]
     worktree: Option<PathBuf>,
     /// Check commits out in the repository's own working tree, where much may be built already; it must have no changes.
-    /// Do not edit in it meanwhile: each commit begins with a clean tree, and what git does not know stays.
+    /// Better do not edit in it meanwhile: each commit begins with a clean tree; what you changed of files that git knows is
+    /// told and kept as `git stash` keeps it, and all else stays.
     #[arg(long, help_heading = "Bisection", conflicts_with = "kernels")]
     in_place: bool,
     /// The log, which `git bisect replay` reads.
     #[arg(long, value_name = "FILE", default_value = "bisect.log", help_heading = "Bisection")]
     log: PathBuf,
-    /// Go on where the bisection of the log was interrupted.
-    #[arg(long, help_heading = "Bisection")]
+    /// Go on where the bisection of the log was interrupted, between the ends that are in it.
+    #[arg(long, help_heading = "Bisection", conflicts_with_all = ["good", "bad"])]
     resume: bool,
     /// Show what builds say. Otherwise only the last lines of those that fail are shown.
     #[arg(long, short, help_heading = "Output")]
@@ -154,7 +155,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let ends = before.ends.clone().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
     // From here on a signal ends what is going on, and what was begun is put in order.
     let signals = Signals::catch().context("catching signals")?;
-    let mut told = Told::new(&args.log);
+    let mut told = Told::new(&args.log, args.resume);
     let found = if args.kernels.is_empty() {
         let [Some(good), Some(bad)] = ends else { bail!("bisecting a repository: give --good and --bad") };
         let repository = args.kernel_repo.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -163,7 +164,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
             (None, true) => Place::InPlace,
             (None, false) => Place::Temporary,
         };
-        let mut git = Git::open(&repository, &good, &bad, place)?;
+        let mut git = Git::open(&repository, &good, &bad, place, output::note)?;
         let tree = git.tree().to_owned();
         output::note(&format!("checking commits out in {}", tree.display()));
         let build = args.build.as_deref();
@@ -177,7 +178,11 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let found = match found {
         Ok(found) => found,
         Err(BisectError::Interrupted(signal)) => {
-            output::note(&format!("interrupted; --resume goes on with {}", args.log.display()));
+            output::note(&if told.is_logged {
+                format!("interrupted; --resume goes on with {}", args.log.display())
+            } else {
+                "interrupted before both ends were tested: there is no log to go on with".to_owned()
+            });
             return Ok(code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0)));
         }
         Err(error @ BisectError::End { .. }) => {

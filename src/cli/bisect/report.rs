@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::output;
-use crate::regress::bisect::log::Writer;
+use crate::regress::bisect::log::{Mark, Writer};
 use crate::regress::bisect::{Answer, BisectError, Candidate, Found, Judged, Teller};
 use crate::write::Output;
 
@@ -18,7 +18,8 @@ pub struct Told {
     log: PathBuf,
     /// Every candidate that was tested, the ends among them.
     pub steps: Vec<Step>,
-    current: Option<Candidate>,
+    /// Whether there is a log to go on with.
+    pub is_logged: bool,
 }
 
 /// A candidate that was tested.
@@ -32,25 +33,34 @@ pub struct Step {
 }
 
 impl Told {
-    /// With the log's file.
-    pub fn new(log: &Path) -> Self {
-        Self { log: log.to_owned(), steps: Vec::new(), current: None }
+    /// With the log's file, and whether that is there already.
+    pub fn new(log: &Path, is_logged: bool) -> Self {
+        Self { log: log.to_owned(), steps: Vec::new(), is_logged }
+    }
+
+    fn keep(&mut self, Candidate { id, title }: &Candidate, kind: &'static str, why: &str, answer: Answer) {
+        let (id, title, why) = (id.clone(), title.clone(), why.to_owned());
+        self.steps.push(Step { id, title, kind, answer: answer.name(), why });
     }
 }
 
 impl Teller for Told {
+    fn as_before(&mut self, Mark { candidate, judged, answer }: &Mark) {
+        let (kind, why) =
+            judged.as_ref().map_or((answer.name(), "as the log says"), |judged| (judged.kind.name(), &judged.why));
+        self.keep(candidate, kind, why, *answer);
+    }
+
     fn end(&mut self, candidate: &Candidate, said: Answer) {
         output::note(&format!("checking the {} end: {}", said.name(), candidate.title));
-        self.current = Some(candidate.clone());
     }
 
     fn step(&mut self, number: u32, left: u32, candidate: &Candidate) {
         let about = number + left;
         output::note(&format!("step {number} of about {about}: {}", candidate.title));
-        self.current = Some(candidate.clone());
     }
 
-    fn judged(&mut self, judged: &Judged, answer: Answer) {
+    fn judged(&mut self, candidate: &Candidate, judged: &Judged, answer: Answer) {
         let style = match answer {
             Answer::Good => AnsiColor::Green.on_default(),
             Answer::Bad => AnsiColor::Red.on_default(),
@@ -63,16 +73,16 @@ impl Teller for Told {
             Answer::Skip => ", skipped",
         };
         output::to_stderr(&format!("  {style}{}{style:#}{taken}: {}\n", judged.kind.name(), judged.why));
-        let Candidate { id, title } =
-            self.current.take().unwrap_or(Candidate { id: String::new(), title: String::new() });
-        self.steps.push(Step { id, title, kind: judged.kind.name(), answer: answer.name(), why: judged.why.clone() });
+        self.keep(candidate, judged.kind.name(), &judged.why, answer);
     }
 
     fn log(&mut self, log: &Writer) -> Result<(), BisectError> {
         let failed = |source| BisectError::Io { doing: "writing", path: self.log.clone(), source };
         let mut output = Output::create(&self.log).map_err(|error| failed(std::io::Error::other(error)))?;
         output.write_all(log.text.as_bytes()).map_err(failed)?;
-        output.finish().map_err(|error| failed(std::io::Error::other(error)))
+        output.finish().map_err(|error| failed(std::io::Error::other(error)))?;
+        self.is_logged = true;
+        Ok(())
     }
 }
 

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::{seconds, with_tree};
+use crate::boot::shell::{Build, Built};
 use crate::boot::signals::Signals;
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::run::RunArgs;
 use crate::cli::run_options::{self, RunOptions, Typed};
-use crate::regress::bisect::build::{Build, Built};
+use crate::regress::bisect::build::quietly;
 use crate::regress::bisect::trial::{Try, judge};
 use crate::regress::bisect::{Candidate, Judged, Kind, Stopped, Tester};
+use crate::verdict::Outcome;
 use crate::vm::recorded::{Recording, record};
 use crate::vm::{self, RunSpec, Silent, VmError};
 
@@ -58,8 +60,13 @@ impl Tester for Tests<'_> {
         if let Kernel::Built { tree, line: Some(line), limit, verbose } = self.kernel {
             progress.show(&format!("building {}", candidate.title));
             let start = Instant::now();
-            let build = Build { line, directory: tree, limit, verbose };
-            let ended = build.run(&mut self.signals, LINES).context("running --build").map_err(failed)?;
+            let build = Build { line, directory: tree, limit, kept: None };
+            let ended = if verbose {
+                build.run(&mut self.signals).map(|built| (built, Vec::new()))
+            } else {
+                quietly(&build, &mut self.signals, LINES)
+            };
+            let ended = ended.context("running --build").map_err(failed)?;
             progress.clear();
             match ended {
                 (Built::Done, _) => built_in = Some(start.elapsed()),
@@ -85,7 +92,15 @@ impl Tests<'_> {
         let spec = run.spec(false).map_err(failed)?;
         let mut tries = Vec::new();
         for _ in 0..self.tries {
-            match guest(&run, &spec)? {
+            let came = guest(&run, &spec, &mut self.signals);
+            if let Some(signal) = self.signals.ending() {
+                return Err(Stopped::Interrupted(signal));
+            }
+            match came {
+                // It came while the guest ran, and has ended that.
+                Ok((Try { outcome: Outcome::Interrupted { signal }, .. }, _)) => {
+                    return Err(Stopped::Interrupted(signal));
+                }
                 Ok((one, console)) => {
                     if !one.booted {
                         progress.clear();
@@ -99,9 +114,6 @@ impl Tests<'_> {
                     return Ok(Judged { kind: Kind::NotBuilt, why: why.replace('\n', " ") });
                 }
                 Err(error) => return Err(failed(output::advised(error))),
-            }
-            if let Some(signal) = self.signals.ending() {
-                return Err(Stopped::Interrupted(signal));
             }
         }
         judge(&tries).map_err(|code| Stopped::Interrupted(i32::from(code.saturating_sub(128))))
@@ -132,21 +144,12 @@ impl Tests<'_> {
     }
 }
 
-/// One guest, and its console's last lines.
-fn guest(run: &RunArgs, spec: &RunSpec) -> Result<Result<(Try, Vec<String>), VmError>, Stopped> {
-    let prepared = match vm::prepare(spec, &mut Silent) {
-        Ok(prepared) => prepared,
-        Err(unprepared) => return Ok(Err(unprepared.error)),
-    };
-    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    // It ends the guest; ours tells us that it came.
-    let signals = Some(Signals::catch().context("catching signals").map_err(failed)?);
-    let idle_timeout = run.hangs.idle_timeout();
-    let recording = Recording { timeout, boot_timeout, idle_timeout, signals, ..Recording::default() };
-    Ok(record(spec, prepared, recording, &mut Silent).map(|recorded| {
-        let output = recorded.output;
-        (Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console)
-    }))
+/// One guest, and its console's last lines. A signal ends it.
+fn guest(run: &RunArgs, spec: &RunSpec, signals: &mut Signals) -> Result<(Try, Vec<String>), VmError> {
+    let prepared = vm::prepare(spec, &mut Silent).map_err(|unprepared| unprepared.error)?;
+    let recording = Recording { signals: Some(signals), ..run.recording(&prepared.machine) };
+    let output = record(spec, prepared, recording, &mut Silent)?.output;
+    Ok((Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console))
 }
 
 fn failed(error: impl Into<anyhow::Error>) -> Stopped {

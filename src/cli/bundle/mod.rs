@@ -5,7 +5,8 @@ pub mod repeat;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::Seek;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -19,7 +20,7 @@ use crate::boot::argv::{Ends, Payload, Wires, argv};
 use crate::boot::firmware::Firmware;
 use crate::boot::machine::{Machine, Transport};
 use crate::regress::bundle::{
-    Contents, Expected, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
+    Contents, Expected, JOINED, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
 };
 use crate::resolve::kernel::ImageKind;
 use crate::spec::RunWhat;
@@ -31,8 +32,6 @@ use crate::write as outputs;
 
 /// Bytes kept of each output.
 const ROOM: usize = 1 << 20;
-/// How the initrd is called that is made from the bundle's two parts of it.
-const JOINED: &str = "initrd.console";
 
 /// Put a run into one file: kernel, initrd, QEMU's line and what came of it, for somebody else to repeat
 #[derive(Debug, Args)]
@@ -82,8 +81,9 @@ What is in it:
 Repeating:
   `bootling run FILE` checks each file, starts the QEMU of its own host on a machine like the recorded one, and says
   whether the verdict is as recorded; its exit status is the command's. A bundle of a stranger's can do nothing but run a
-  guest: arguments that could let QEMU touch files of the host are shown and refused, unless --trust is given. --qemu,
-  --accel, --cpu, --machine, --smp, --memory, --append and --timeout change the machine.
+  guest: arguments that could let QEMU touch files of the host are shown and refused, unless --trust is given; a run.sh
+  that bootling would not have written is told. --qemu, --accel, --cpu, --machine, --smp, --memory, --append, --timeout
+  and --health stand in place of what is recorded; all else is in the bundle, and refused.
 
 Exit status: 0 where it is written, whatever the verdict; 125 where it cannot be.
 "
@@ -164,9 +164,7 @@ fn is_bios(machine: &Machine) -> anyhow::Result<bool> {
 
 /// Runs it, so that the bundle can say what to expect.
 fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) -> anyhow::Result<Output> {
-    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    let idle_timeout = run.hangs.idle_timeout();
-    let recording = Recording { timeout, boot_timeout, idle_timeout, room: ROOM, ..Recording::default() };
+    let recording = Recording { room: ROOM, ..run.recording(&prepared.machine) };
     let ran = record(spec, prepared, recording, teller).map_err(output::advised)?.output;
     if let Outcome::CouldNotTest { why } = &ran.outcome {
         bail!("running it once: {why}");
@@ -242,9 +240,7 @@ fn origin(kernel: &str) -> String {
 
 fn is_elf(kernel: &File) -> anyhow::Result<bool> {
     let mut magic = [0; 4];
-    std::os::unix::fs::FileExt::read_exact_at(kernel, &mut magic, 0).context("reading the kernel")?;
-    let mut start = kernel;
-    start.seek(SeekFrom::Start(0)).context("reading the kernel")?;
+    kernel.read_exact_at(&mut magic, 0).context("reading the kernel")?;
     Ok(&magic == b"\x7fELF")
 }
 

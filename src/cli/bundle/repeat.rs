@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
 
-use super::kind;
+use super::{kind, qemu_note};
 use crate::arch::Arch;
-use crate::boot::machine::Transport;
+use crate::boot::firmware::Firmware;
+use crate::boot::machine::{Accelerator, Machine, Transport, command_line};
 use crate::cli::boot_options::LimitArg;
 use crate::cli::output;
 use crate::cli::report::Recorded;
-use crate::cli::run::{Booted, Ready, RunArgs};
+use crate::cli::run::{Booted, Ready, RunArgs, WarmArg};
 use crate::cli::teller::Teller;
-use crate::health::HealthSpec;
 use crate::plan::explain::Printable;
 use crate::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, is_bundle, read, vetted};
 use crate::spec::{Accel, BootSpec, FirmwareRef, InitrdSpec, RunWhat};
@@ -51,9 +52,7 @@ impl Found {
         let manifest = &bundle.manifest;
         let spec = RunSpec {
             boot: machine(args, &manifest.machine, teller).with_context(reading)?,
-            health: Some(args.health.spec())
-                .filter(|typed| *typed != HealthSpec::default())
-                .unwrap_or_else(|| manifest.health.clone()),
+            health: args.health.on_top_of(manifest.health.clone()),
             initrd: InitrdSpec { run: RunWhat::Command(vec!["it".into()]), ..InitrdSpec::default() },
             ..RunSpec::default()
         };
@@ -63,6 +62,9 @@ impl Found {
                 spec.boot.accel == Accel::Kvm && args.boot.machine.spec(FirmwareRef::Direct).accel == Accel::Auto;
             if was_kvm { output::advise(error, "it was made with KVM; --accel tcg repeats it without") } else { error }
         })?;
+        if !is_own_script(&bundle, &prepared.machine).with_context(reading)? {
+            teller.note("its run.sh is not the one that bootling would write for it: read it before you start it");
+        }
         let version = prepared.machine.qemu.facts.version.clone();
         if version != manifest.qemu.version {
             let theirs = Printable(manifest.qemu.version.as_bytes());
@@ -92,6 +94,8 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--initrd", args.ready_made.is_some()),
         ("--env", !args.env.is_empty()),
         ("--tty", args.tty),
+        ("--warm", is_restoring(args)),
+        ("--firmware-vars", args.boot.machine.firmware_vars.is_some()),
     ];
     if let Some((option, _)) = typed.iter().find(|(_, typed)| *typed) {
         bail!("repeating a bundle with {option}: what it runs is in it");
@@ -100,12 +104,29 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a snapshot is asked for, on this command line: a bundle boots, as it was recorded.
+fn is_restoring(args: &RunArgs) -> bool {
+    let Some(how @ (WarmArg::Yes | WarmArg::Fresh)) = args.warm_as_typed() else { return false };
+    let habit = std::env::var("BOOTLING_WARM").ok().and_then(|how| WarmArg::from_str(&how, false).ok());
+    habit != Some(how)
+}
+
+/// The firmware that is asked for, on this command line.
+fn typed_firmware(args: &RunArgs) -> Option<&FirmwareRef> {
+    let habit = std::env::var("BOOTLING_FIRMWARE").ok().and_then(|which| FirmwareRef::read(&which).ok());
+    args.boot.firmware.as_ref().filter(|typed| habit.as_ref() != Some(typed))
+}
+
 /// The recorded machine, and what was typed on top of it.
 fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::Result<BootSpec> {
     let recorded = vetted(note, args.trust).map_err(|error| {
         let may = vetted(note, true).is_ok();
         if may { output::advise(error, "if you trust whoever made the bundle: --trust") } else { error.into() }
     })?;
+    if typed_firmware(args).is_some_and(|typed| *typed != recorded.firmware) {
+        let word = if note.bios { "bios" } else { "none" };
+        bail!("starting it with --firmware: what is in it was made to be started with {word}; leave that out");
+    }
     let leave = crate::regress::bundle::needs_leave(note);
     if !leave.is_empty() {
         let words = leave.join(" ");
@@ -134,6 +155,27 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
     })
 }
 
+/// Whether the script is what is written here for such a run: the manifest's words, and the manifest's line that of its
+/// machine. `here` is the machine that it runs on now.
+fn is_own_script(bundle: &Bundle, here: &Machine) -> anyhow::Result<bool> {
+    let Manifest { machine: note, qemu, .. } = &bundle.manifest;
+    let spec = vetted(note, true)?;
+    let accelerator = if spec.accel == Accel::Kvm { Accelerator::Kvm } else { Accelerator::Tcg };
+    let machine = Machine {
+        accelerator,
+        machine: spec.machine.clone().unwrap_or_default(),
+        cpu: spec.cpu.clone().unwrap_or_default(),
+        smp: spec.smp.clone(),
+        memory_mib: note.memory_mib,
+        firmware: if note.bios { Firmware::Bios(None) } else { Firmware::Direct },
+        command_line: command_line(&spec, accelerator)?,
+        extra: spec.qemu_args.clone(),
+        ..here.clone()
+    };
+    let own = qemu_note(&machine)?.line;
+    Ok(bundle.has_own_script()? && qemu.line.first() == Some(&qemu.program) && qemu.line.get(1..) == own.get(1..))
+}
+
 /// What is to boot.
 fn what(bundle: &Bundle) -> anyhow::Result<Again> {
     let Manifest { arch, kernel, machine, .. } = &bundle.manifest;
@@ -156,7 +198,7 @@ fn what(bundle: &Bundle) -> anyhow::Result<Again> {
 fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
     let qemu_version = manifest.qemu.version.clone();
     let Some(expected) = &manifest.expected else {
-        booted.report.recorded = Some(Recorded { same: false, expected: None, qemu_version });
+        booted.report.recorded = Some(Recorded { same: None, expected: None, qemu_version });
         return;
     };
     let outcome: &Outcome = &booted.outcome;
@@ -172,5 +214,5 @@ fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
         // Writing to a String cannot fail.
         let _ = writeln!(booted.told, "bootling: {told}");
     }
-    booted.report.recorded = Some(Recorded { same, expected: Some(expected.clone()), qemu_version });
+    booted.report.recorded = Some(Recorded { same: Some(same), expected: Some(expected.clone()), qemu_version });
 }

@@ -3,7 +3,6 @@
 mod report;
 mod sides;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -20,6 +19,8 @@ use self::sides::Sides;
 use super::json::Json;
 use super::output;
 use super::run::RunArgs;
+use super::teller::Teller;
+use crate::boot::terminal;
 use crate::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
 use crate::spec::RunWhat;
 use crate::verdict::Outcome;
@@ -167,10 +168,10 @@ fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
 
 /// Both guests, side by side: each QEMU has a thread of its own, and ends with it.
 fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Recorded; 2]> {
-    let told = Mutex::new(BTreeSet::new());
+    let teller = Mutex::new(Teller::new(args.quiet));
     let [left, right] = &args.sides.runs;
     let (left, right) = thread::scope(|scope| {
-        let one = |run| one(run, input, Notes { quiet: args.quiet, told: &told });
+        let one = |run| one(run, input, Notes(&teller));
         let other = scope.spawn(move || one(right));
         let left = one(left);
         (left, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -187,25 +188,17 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
         spec.warm = Warm::Yes;
     }
     let prepared = vm::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
-    let (timeout, boot_timeout) = run.boot.limits(&prepared.machine, false);
-    let idle_timeout = run.hangs.idle_timeout();
-    let recording = Recording { timeout, boot_timeout, idle_timeout, stdin: input.to_vec(), room: ROOM, signals: None };
+    let recording = Recording { stdin: input.to_vec(), room: ROOM, ..run.recording(&prepared.machine) };
     record(&spec, prepared, recording, &mut notes).map_err(output::advised)
 }
 
 /// Tells each note once, whichever side it is of.
-struct Notes<'a> {
-    quiet: bool,
-    told: &'a Mutex<BTreeSet<String>>,
-}
+struct Notes<'a>(&'a Mutex<Teller>);
 
 impl Listener for Notes<'_> {
     fn note(&mut self, text: &str) {
         // Whoever held the lock and panicked has told nothing wrong.
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if told.insert(text.to_owned()) && !self.quiet {
-            output::note(text);
-        }
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(text);
     }
 }
 
@@ -257,6 +250,6 @@ fn print(out: &mut impl Write, Row { mark, text }: &Row) -> io::Result<()> {
 /// How wide a line may be.
 fn width() -> usize {
     let typed = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
-    typed.or_else(terminal).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+    let (_, columns) = terminal::size(io::stdout());
+    typed.or(Some(columns.into())).filter(|columns| *columns > 0).unwrap_or(WIDTH)
 }

@@ -8,13 +8,13 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::cli::boot_options::AccelArg;
-use crate::health::Policy;
+use crate::cli::health::PolicyArg;
 use crate::matrix::emit::System;
 use crate::matrix::plan::Filter;
 use crate::matrix::report::Shard;
 use crate::matrix::shard::{self, ShardError};
+use crate::spec::amount;
 use crate::spec::test::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
-use crate::spec::{Accel, amount};
 
 /// Run the tests of a manifest with each of its kernels on each of its machines, many at a time
 #[derive(Debug, Args)]
@@ -224,17 +224,6 @@ impl SystemArg {
     }
 }
 
-/// `--health`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PolicyArg {
-    /// The test fails
-    Fail,
-    /// It is told
-    Warn,
-    /// Nobody looks
-    Ignore,
-}
-
 /// `--boot`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BootArg {
@@ -322,21 +311,13 @@ impl HowArgs {
     /// What counts in place of the manifest's words.
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
-            accel: self.accel.map(|accel| match accel {
-                AccelArg::Auto => Accel::Auto,
-                AccelArg::Kvm => Accel::Kvm,
-                AccelArg::Tcg => Accel::Tcg,
-            }),
+            accel: self.accel.map(AccelArg::meant),
             qemu: self.qemu.clone(),
             timeout: self.timeout,
             idle_timeout: self.idle_timeout,
             retries: self.retries,
             repeat: self.repeat,
-            health: self.health.map(|policy| match policy {
-                PolicyArg::Fail => Policy::Fail,
-                PolicyArg::Warn => Policy::Warn,
-                PolicyArg::Ignore => Policy::Ignore,
-            }),
+            health: self.health.map(PolicyArg::meant),
             boot: self.boot.map(|boot| match boot {
                 BootArg::Warm => BootWay::Warm,
                 BootArg::Cold => BootWay::Cold,

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::log::{Log, Writer};
+use super::log::{Log, Mark, Writer};
 use super::{Answer, BisectError, Candidate, Found, History, Judged, Kind, Next, Policy};
 
 /// Builds a candidate that is there, boots it and judges.
@@ -22,12 +22,14 @@ pub enum Stopped {
 
 /// Hears how it goes.
 pub trait Teller {
+    /// This was the answer before; nothing is tested.
+    fn as_before(&mut self, mark: &Mark);
     /// This end is tested now.
     fn end(&mut self, candidate: &Candidate, said: Answer);
     /// This candidate is tested now; about so many follow.
     fn step(&mut self, number: u32, left: u32, candidate: &Candidate);
-    /// What it is, and what is made of that.
-    fn judged(&mut self, judged: &Judged, answer: Answer);
+    /// What a candidate is, and what is made of that.
+    fn judged(&mut self, candidate: &Candidate, judged: &Judged, answer: Answer);
     /// The log has grown.
     fn log(&mut self, log: &Writer) -> Result<(), BisectError>;
 }
@@ -53,18 +55,24 @@ impl Bisection<'_> {
     pub fn run(mut self, before: &Log) -> Result<Found, BisectError> {
         if before.checked {
             self.policy.no_boot = self.policy.no_boot.or(before.no_boot);
+            for end in &before.tested_ends {
+                self.log.end(end);
+                self.teller.as_before(end);
+            }
             self.log.checked(self.policy.no_boot);
         } else if self.checks {
             self.check_ends()?;
             self.log.checked(self.policy.no_boot);
         }
         self.history.begin()?;
-        for (answer, id) in &before.marks {
-            self.history.mark(id, *answer)?;
-            self.log.mark(&Candidate { id: id.clone(), title: "as before".to_owned() }, None, *answer);
+        let mut steps = 0;
+        for mark in &before.marks {
+            self.history.mark(&mark.candidate.id, mark.answer)?;
+            self.log.mark(mark);
+            self.teller.as_before(mark);
+            steps += 1;
         }
         self.teller.log(&self.log)?;
-        let mut steps = 0;
         let suspects = loop {
             match self.history.next()? {
                 Next::Culprit(candidate) => break vec![candidate],
@@ -75,9 +83,9 @@ impl Bisection<'_> {
                     self.history.visit(&candidate)?;
                     let judged = self.test(&candidate)?;
                     let answer = judged.kind.answer(self.policy);
-                    self.teller.judged(&judged, answer);
+                    self.teller.judged(&candidate, &judged, answer);
                     self.history.mark(&candidate.id, answer)?;
-                    self.log.mark(&candidate, Some(&judged), answer);
+                    self.log.mark(&Mark { candidate, judged: Some(judged), answer });
                     self.teller.log(&self.log)?;
                 }
             }
@@ -106,7 +114,7 @@ impl Bisection<'_> {
                 Answer::Good | Answer::Skip => self.policy,
             };
             let answer = judged.kind.answer(policy);
-            self.teller.judged(&judged, answer);
+            self.teller.judged(&candidate, &judged, answer);
             if answer != said {
                 return Err(BisectError::End { title: candidate.title, said: said.name(), judged });
             }
@@ -114,6 +122,7 @@ impl Bisection<'_> {
                 let no_boot = if judged.kind == Kind::NotBooted { Answer::Bad } else { Answer::Skip };
                 self.policy.no_boot = self.policy.no_boot.or(Some(no_boot));
             }
+            self.log.end(&Mark { candidate, judged: Some(judged), answer });
         }
         Ok(())
     }
@@ -123,7 +132,7 @@ impl Bisection<'_> {
 mod tests {
     use super::{Bisection, Stopped, Teller, Tester};
     use crate::regress::bisect::list::Kernels;
-    use crate::regress::bisect::log::{Log, Writer};
+    use crate::regress::bisect::log::{Log, Mark, Writer};
     use crate::regress::bisect::{Answer, BisectError, Candidate, Found, History, Judged, Kind, Policy};
     use std::path::PathBuf;
 
@@ -154,13 +163,18 @@ mod tests {
     struct Told(Vec<String>, String);
 
     impl Teller for Told {
+        fn as_before(&mut self, mark: &Mark) {
+            let why = mark.judged.as_ref().map(|judged| judged.why.as_str());
+            assert_eq!((why, &mark.candidate.title), (Some("so"), &mark.candidate.id));
+            self.0.push(format!("{} as before", mark.candidate.id));
+        }
         fn end(&mut self, candidate: &Candidate, said: Answer) {
             self.0.push(format!("{} {}", said.name(), candidate.id));
         }
         fn step(&mut self, _: u32, _: u32, candidate: &Candidate) {
             self.0.push(candidate.id.clone());
         }
-        fn judged(&mut self, judged: &Judged, answer: Answer) {
+        fn judged(&mut self, _: &Candidate, judged: &Judged, answer: Answer) {
             self.0.push(format!("{}: {}", judged.kind.name(), answer.name()));
         }
         fn log(&mut self, log: &Writer) -> Result<(), BisectError> {
@@ -224,14 +238,16 @@ mod tests {
     fn one_that_was_interrupted_goes_on_where_it_was_and_finds_the_same() {
         let kinds: Vec<Kind> = (0..40).map(|number| if number < 23 { Kind::Good } else { Kind::Bad }).collect();
         let mut world = World::new(&kinds);
-        let whole = world.run(&Log::default()).expect("found");
+        let whole = (world.run(&Log::default()).expect("found"), std::mem::take(&mut world.log));
         world.stop = Some(4);
         assert!(matches!(world.run(&Log::default()), Err(BisectError::Interrupted(2))));
         let before = Log::read(&world.log).expect("a log");
         assert!(before.checked && before.marks.len() == 2, "{before:?}");
         world.stop = None;
         let found = world.run(&before).expect("found");
-        assert_eq!((found.suspects, found.steps), (whole.suspects, whole.steps - 2));
+        // Whoever reads the log later cannot tell, and all that was tested is told of.
+        assert_eq!((found, &world.log), (whole.0, &whole.1));
+        assert_eq!(world.told[..4], ["k39-x as before", "k0-x as before", "k19-x as before", "k29-x as before"]);
         assert!(!world.told.iter().any(|told| told.starts_with("bad k")), "{:?}", world.told);
     }
 }

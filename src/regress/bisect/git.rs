@@ -2,8 +2,9 @@
 //!
 //! The user's tree stays as it is: `git bisect` keeps what it knows for each working tree apart, and a new one is made for
 //! it beside git's own files, on the same file system. Where that is not wanted the user's tree is used, if nothing in it
-//! would be lost.
+//! would be lost. What is changed in it meanwhile is taken back before each commit, and kept as `git stash` keeps things.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -13,12 +14,17 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Answer, BisectError, Candidate, History, Next};
+use super::{Answer, BisectError, Candidate, History, Next, one_line};
 
 /// What working trees of ours are called; the number of the process that uses it follows.
 const NAME: &str = "bootling-bisect-";
+/// Digits of a commit that are shown.
+const SHORT: usize = 12;
 /// What ends the name of the file beside a tree that is locked as long as somebody uses it.
 const LOCK: &str = ".lock";
+
+/// Names of files that are told at once.
+const SHOWN: usize = 3;
 
 /// Where commits are checked out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +52,18 @@ pub struct Git {
     lock: Option<File>,
     /// Whether the tree is ours to put in order: not before it is known that nothing in it would be lost.
     is_ours: bool,
+    /// Files whose changes were told of.
+    changed: BTreeSet<String>,
+    /// Tells people.
+    tell: fn(&str),
 }
 
 impl Git {
-    /// Looks up the ends and makes the tree.
-    pub fn open(repository: &Path, good: &str, bad: &str, place: Place) -> Result<Self, BisectError> {
+    /// Looks up the ends and makes the tree. `tell` hears what people should know of it later on.
+    pub fn open(repository: &Path, good: &str, bad: &str, place: Place, tell: fn(&str)) -> Result<Self, BisectError> {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let repository = absolute(repository);
-        let find = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
-        let common = path(&git(&repository, "find the repository", &find)?);
+        let common = common_dir(&repository, "find the repository")?;
         let end = |name: &str| -> Result<Candidate, BisectError> {
             let commit = format!("{name}^{{commit}}");
             let found = ["rev-parse", "--verify", "--quiet", "--end-of-options", &commit];
@@ -67,8 +76,9 @@ impl Git {
             Place::At(path) => absolute(path),
             Place::InPlace => path(&git(&repository, "find the working tree", &["rev-parse", "--show-toplevel"])?),
         };
+        let (said, changed) = <_>::default();
         let mut this =
-            Self { repository, tree, place, before: None, ends, said: String::new(), lock: None, is_ours: false };
+            Self { repository, tree, place, before: None, ends, said, lock: None, is_ours: false, changed, tell };
         match this.place.clone() {
             Place::InPlace => this.take_over(&common)?,
             Place::At(path) if path.join(".git").exists() => this.take_over(&common)?,
@@ -96,7 +106,7 @@ impl Git {
         let added = git(&self.repository, "add a working tree", &words).map(drop);
         if added.is_err() && self.place == Place::Temporary {
             // What was made of it until then.
-            self.remove_tree();
+            remove(&self.repository, &self.tree);
         }
         added
     }
@@ -104,8 +114,7 @@ impl Git {
     /// Uses a tree that is there, if nothing in it would be lost.
     fn take_over(&mut self, common: &Path) -> Result<(), BisectError> {
         let what = "use the working tree";
-        let find = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
-        if path(&git(&self.tree, what, &find)?) != common {
+        if common_dir(&self.tree, what)? != common {
             let said = format!("{} belongs to another repository", self.tree.display());
             return Err(BisectError::Git { what: what.to_owned(), said });
         }
@@ -129,20 +138,43 @@ impl Git {
         Ok(())
     }
 
-    fn remove_tree(&self) {
-        let words = [OsStr::new("worktree"), OsStr::new("remove"), OsStr::new("--force"), self.tree.as_os_str()];
-        if git(&self.repository, "remove the working tree", &words).is_err() {
-            // git will not remove what it does not know as a tree any more.
-            let _ = fs::remove_dir_all(&self.tree);
-            let _ = git(&self.repository, "forget the working tree", &["worktree", "prune"]);
+    /// Keeps what has become of files that git knows as `git stash` does, and tells of those that it has not told of yet.
+    fn keep(&mut self) -> Result<(), BisectError> {
+        let what = "keep what was changed";
+        let kept = git(&self.tree, what, &["stash", "create", "changed during a bisection"])?;
+        let Some(kept) = kept.trim().get(..SHORT) else { return Ok(()) };
+        let paths = git(&self.tree, what, &["diff", "--name-only", "-z", "HEAD"])?;
+        let paths = paths.split('\0').filter(|path| !path.is_empty());
+        let new: Vec<&str> = paths.filter(|path| self.changed.insert((*path).to_owned())).collect();
+        if !new.is_empty() {
+            (self.tell)(&format!(
+                "taking back what the build, or somebody, changed meanwhile: {}; `git stash apply {kept}` has it",
+                some(&new)
+            ));
         }
-        if self.lock.is_some() {
-            let _ = fs::remove_file(lock_of(&self.tree));
+        Ok(())
+    }
+
+    /// Leaves the tree as it was found, as far as that can be: each step is tried, whatever became of the one before it.
+    fn go_back(&mut self) {
+        let clean = self.clean();
+        let reset = git(&self.tree, "end the bisection", &["bisect", "reset", "HEAD"]);
+        // A tree of ours that stays has nothing to go back to.
+        let before = self.before.clone().unwrap_or_else(|| "HEAD".to_owned());
+        let back = git(&self.tree, "go back", &["checkout", "--quiet", &before, "--"]);
+        if let Some(error) = [clean, reset.map(drop), back.map(drop)].into_iter().find_map(Result::err) {
+            let (tree, error) = (self.tree.display(), one_line(&error.to_string()));
+            (self.tell)(&format!("{tree} is not as it was ({error}); `git bisect reset {before}` in it mends that"));
         }
     }
 
-    /// Takes back what a build has done to files that git knows: it would be in the way of the next commit.
-    fn clean(&self) -> Result<(), BisectError> {
+    /// Takes back what has become of files that git knows: it would be in the way of the next commit. A build does such
+    /// things; in a tree that people can work in it may have been one of them, so nothing of it is lost there.
+    fn clean(&mut self) -> Result<(), BisectError> {
+        match self.place {
+            Place::Temporary => {}
+            Place::At(_) | Place::InPlace => self.keep()?,
+        }
         git(&self.tree, "take back what the build changed", &["reset", "--quiet", "--hard"]).map(drop)
     }
 }
@@ -152,16 +184,14 @@ impl Drop for Git {
         if !self.is_ours {
             return;
         }
-        // Nobody is left to tell of what fails here; `git worktree prune` and `git bisect reset` mend it.
         match &self.place {
-            Place::Temporary => self.remove_tree(),
-            Place::At(_) | Place::InPlace => {
-                let _ = self.clean();
-                let _ = git(&self.tree, "end the bisection", &["bisect", "reset", "HEAD"]);
-                if let Some(before) = &self.before {
-                    let _ = git(&self.tree, "go back", &["checkout", "--quiet", before]);
+            Place::Temporary => {
+                remove(&self.repository, &self.tree);
+                if self.tree.exists() {
+                    (self.tell)(&format!("{} could not be removed", self.tree.display()));
                 }
             }
+            Place::At(_) | Place::InPlace => self.go_back(),
         }
     }
 }
@@ -215,6 +245,15 @@ impl History for Git {
     }
 }
 
+/// So many names, and how many more there are.
+fn some(names: &[&str]) -> String {
+    let shown = one_line(&names[..names.len().min(SHOWN)].join(", "));
+    match names.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{shown} and {more} more"),
+        Some(0) | None => shown,
+    }
+}
+
 /// What git made of an answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
@@ -234,16 +273,17 @@ fn answer(said: &str) -> Said {
     if said.contains("The first bad commit could be any of") {
         return Said::Suspects(said.lines().map(str::trim).filter(|line| is_hash(line)).map(str::to_owned).collect());
     }
-    let roughly = said.rsplit_once("(roughly ").and_then(|(_, rest)| rest.split_once(" step")).map(|(count, _)| count);
-    Said::More(roughly.and_then(|count| count.parse().ok()).unwrap_or(0))
+    // The commit's subject, on another line, may say anything.
+    let left = said.lines().find_map(|line| line.strip_prefix("Bisecting: "));
+    let roughly = left.and_then(|left| left.split_once("(roughly ")?.1.split_once(" step"));
+    Said::More(roughly.and_then(|(count, _)| count.parse().ok()).unwrap_or(0))
 }
 
 /// A commit, as people know it.
 fn candidate(repository: &Path, hash: &str) -> Result<Candidate, BisectError> {
     let show = ["show", "--no-patch", "--no-show-signature", "--format=%h %s", hash];
     let title = git(repository, &format!("show {hash}"), &show)?;
-    let title = title.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    Ok(Candidate { id: hash.to_owned(), title })
+    Ok(Candidate { id: hash.to_owned(), title: one_line(title.trim()) })
 }
 
 /// The file that says that a tree is in use.
@@ -263,19 +303,31 @@ fn lock(path: &Path) -> Result<File, BisectError> {
     take().map_err(|source| BisectError::Io { doing: "locking", path: path.to_owned(), source })
 }
 
-/// Removes trees of processes that did not live to do it.
+/// Removes trees of processes that did not live to do it. One that cannot be removed is in nobody's way.
 fn remove_stale(repository: &Path, common: &Path) {
     let Ok(entries) = fs::read_dir(common) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(tree) = name.strip_suffix(LOCK).filter(|tree| tree.starts_with(NAME)) else { continue };
         let Ok(_unused) = lock(&path) else { continue };
-        let tree = common.join(tree);
-        let words = [OsStr::new("worktree"), OsStr::new("remove"), OsStr::new("--force"), tree.as_os_str()];
-        // One that cannot be removed is in nobody's way.
-        let _ = git(repository, "remove a stale tree", &words);
-        let _ = fs::remove_file(&path);
+        remove(repository, &common.join(tree));
     }
+}
+
+/// Removes a temporary tree and what says that it is in use.
+fn remove(repository: &Path, tree: &Path) {
+    let words = [OsStr::new("worktree"), OsStr::new("remove"), OsStr::new("--force"), tree.as_os_str()];
+    if git(repository, "remove the working tree", &words).is_err() {
+        // git will not remove what it does not know as a tree any more.
+        let _ = fs::remove_dir_all(tree);
+        let _ = git(repository, "forget the working tree", &["worktree", "prune"]);
+    }
+    let _ = fs::remove_file(lock_of(tree));
+}
+
+/// Where a repository keeps what all its trees share.
+fn common_dir(directory: &Path, what: &str) -> Result<PathBuf, BisectError> {
+    git(directory, what, &["rev-parse", "--path-format=absolute", "--git-common-dir"]).map(|line| path(&line))
 }
 
 /// Runs git; what it printed, both streams. It has a process group of its own: Ctrl-C is for us.
@@ -309,8 +361,7 @@ mod tests {
         let hash = "0123456789012345678901234567890123456789";
         let more =
             "Bisecting: 12 revisions left to test after this (roughly 4 steps)\n[0123] subject (roughly 9 stepwise)\n";
-        // The subject is the user's: it comes last, and may say anything.
-        assert!(matches!(answer(more), Said::More(4 | 9)));
+        assert_eq!(answer(more), Said::More(4));
         assert_eq!(answer("Bisecting: 0 revisions left to test after this (roughly 0 steps)\n"), Said::More(0));
         assert_eq!(answer(&format!("{hash} is the first bad commit\ncommit {hash}\n")), Said::Culprit(hash.to_owned()));
         let skipped = "There are only 'skip'ped commits left to test.\nThe first bad commit could be any of:\n";

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Answer, Candidate, Judged};
+use super::{Answer, Candidate, Judged, Kind, one_line};
 
 /// The first line.
 const HEAD: &str = "# bootling bisect log 1";
@@ -12,6 +12,8 @@ const HEAD: &str = "# bootling bisect log 1";
 const OURS: &str = "# bootling: ";
 /// Says that the ends were tested.
 const CHECKED: &str = "the ends are what they are said to be";
+/// Tells of an end that was tested.
+const END: &str = "checked ";
 /// Says what was made of what does not boot.
 const NO_BOOT: &str = "what does not boot is ";
 /// Says that it came to its end.
@@ -22,14 +24,27 @@ const DONE: &str = "done";
 pub struct Log {
     /// Its good end and its bad one.
     pub ends: Option<[String; 2]>,
-    /// Whether those were tested.
+    /// What came of testing those, as far as it was done.
+    pub tested_ends: Vec<Mark>,
+    /// Whether both were tested.
     pub checked: bool,
     /// What was made of what does not boot, where that was settled.
     pub no_boot: Option<Answer>,
     /// Answers, in order.
-    pub marks: Vec<(Answer, String)>,
+    pub marks: Vec<Mark>,
     /// Whether it came to its end.
     pub done: bool,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// What it is about; its title is empty where the log has none.
+    pub candidate: Candidate,
+    /// What it is by which test; `None` where somebody has written it by hand.
+    pub judged: Option<Judged>,
+    /// The answer.
+    pub answer: Answer,
 }
 
 impl Log {
@@ -40,12 +55,20 @@ impl Log {
             return None;
         }
         let mut log = Self::default();
+        // What comments have said of the candidate whose answer follows.
+        let (mut judged, mut named) = (None, None);
         for line in lines {
             if let Some(ours) = line.strip_prefix(OURS) {
-                log.checked |= ours == CHECKED;
-                log.done |= ours == DONE;
-                let no_boot = ours.strip_prefix(NO_BOOT).and_then(answer);
-                log.no_boot = no_boot.or(log.no_boot);
+                if let Some((answer, candidate)) = ours.strip_prefix(END).and_then(candidate) {
+                    log.tested_ends.push(Mark { candidate, judged: judged.take(), answer });
+                } else {
+                    judged = self::judged(ours).or(judged);
+                    log.say(ours);
+                }
+                continue;
+            }
+            if let Some(comment) = line.strip_prefix("# ") {
+                named = candidate(comment).map(|(_, candidate)| candidate);
                 continue;
             }
             let Some(words) = line.strip_prefix("git bisect ").or_else(|| line.strip_prefix("bootling bisect ")) else {
@@ -54,12 +77,40 @@ impl Log {
             let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
             match (verb, answer(verb)) {
                 ("start", _) => log.ends = ends(rest),
-                (_, Some(answer)) => log.marks.push((answer, unquoted(rest.trim()))),
+                (_, Some(answer)) => {
+                    let id = unquoted(rest.trim());
+                    // Where an answer was taken out or put in, comments above it may be another's.
+                    let own = named.take().filter(|named: &Candidate| named.id == id);
+                    let judged = judged.take().filter(|_| own.is_some());
+                    let candidate = own.unwrap_or(Candidate { id, title: String::new() });
+                    log.marks.push(Mark { candidate, judged, answer });
+                }
                 (_, None) => {}
             }
         }
         Some(log)
     }
+
+    /// Takes what stands for itself.
+    fn say(&mut self, ours: &str) {
+        self.checked |= ours == CHECKED;
+        self.done |= ours == DONE;
+        self.no_boot = ours.strip_prefix(NO_BOOT).and_then(answer).or(self.no_boot);
+    }
+}
+
+/// `KIND: WHY`
+fn judged(words: &str) -> Option<Judged> {
+    let (name, why) = words.split_once(": ")?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+    Some(Judged { kind, why: why.to_owned() })
+}
+
+/// `ANSWER: [ID] TITLE`; ids may have brackets of their own.
+fn candidate(words: &str) -> Option<(Answer, Candidate)> {
+    let (name, rest) = words.split_once(": [")?;
+    let (id, title) = rest.split_once("] ")?;
+    Some((answer(name)?, Candidate { id: id.to_owned(), title: title.to_owned() }))
 }
 
 fn answer(word: &str) -> Option<Answer> {
@@ -112,6 +163,12 @@ impl Writer {
         Self { program, text }
     }
 
+    /// An end was tested.
+    pub fn end(&mut self, end: &Mark) {
+        self.judged(end.judged.as_ref());
+        let _ = writeln!(self.text, "{OURS}{END}{}", named(end));
+    }
+
     /// The ends were tested.
     pub fn checked(&mut self, no_boot: Option<Answer>) {
         let _ = writeln!(self.text, "{OURS}{CHECKED}");
@@ -121,14 +178,19 @@ impl Writer {
     }
 
     /// A step.
-    pub fn mark(&mut self, candidate: &Candidate, judged: Option<&Judged>, answer: Answer) {
+    pub fn mark(&mut self, mark: &Mark) {
+        self.judged(mark.judged.as_ref());
+        let Self { program, text } = self;
+        let Mark { candidate, answer, .. } = mark;
+        let id = if *program == "git" { candidate.id.clone() } else { quoted(&candidate.id) };
+        let _ = writeln!(text, "# {}", named(mark));
+        let _ = writeln!(text, "{program} bisect {} {id}", answer.name());
+    }
+
+    fn judged(&mut self, judged: Option<&Judged>) {
         if let Some(judged) = judged {
             let _ = writeln!(self.text, "{OURS}{}: {}", judged.kind.name(), one_line(&judged.why));
         }
-        let Self { program, text } = self;
-        let id = if *program == "git" { candidate.id.clone() } else { quoted(&candidate.id) };
-        let _ = writeln!(text, "# {}: [{}] {}", answer.name(), candidate.id, one_line(&candidate.title));
-        let _ = writeln!(text, "{program} bisect {} {id}", answer.name());
     }
 
     /// The end of it.
@@ -141,13 +203,14 @@ impl Writer {
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+/// `ANSWER: [ID] TITLE`
+fn named(mark: &Mark) -> String {
+    format!("{}: [{}] {}", mark.answer.name(), mark.candidate.id, one_line(&mark.candidate.title))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Log, Writer};
+    use super::{Log, Mark, Writer};
     use crate::regress::bisect::{Answer, Candidate, Judged, Kind};
     use expect_test::expect;
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
@@ -156,13 +219,18 @@ mod tests {
         Candidate { id: id.to_owned(), title: format!("the subject of {id}\nand no more") }
     }
 
+    fn mark(id: &str, judged: Option<(Kind, &str)>, answer: Answer) -> Mark {
+        let judged = judged.map(|(kind, why)| Judged { kind, why: why.to_owned() });
+        Mark { candidate: candidate(id), judged, answer }
+    }
+
     #[test]
     fn what_is_written_is_what_git_replays() {
         let mut log = Writer::new("git", &[candidate("aaa"), candidate("bbb")], &["build: make -j8".to_owned()]);
+        log.end(&mark("bbb", Some((Kind::Bad, "exited with 1")), Answer::Bad));
         log.checked(Some(Answer::Skip));
-        let judged = Judged { kind: Kind::NotBuilt, why: "exit 2".to_owned() };
-        log.mark(&candidate("ccc"), Some(&judged), Answer::Skip);
-        log.mark(&candidate("ddd"), None, Answer::Good);
+        log.mark(&mark("ccc", Some((Kind::NotBuilt, "exit 2")), Answer::Skip));
+        log.mark(&mark("ddd", None, Answer::Good));
         log.found(&[candidate("bbb")]);
         expect![[r"
             # bootling bisect log 1
@@ -170,6 +238,8 @@ mod tests {
             # bad: [bbb] the subject of bbb and no more
             # good: [aaa] the subject of aaa and no more
             git bisect start 'bbb' 'aaa'
+            # bootling: bad: exited with 1
+            # bootling: checked bad: [bbb] the subject of bbb and no more
             # bootling: the ends are what they are said to be
             # bootling: what does not boot is skip
             # bootling: not built: exit 2
@@ -184,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_written_by_hand_has_no_reason_of_another() {
+        let edited = "# bootling bisect log 1\ngit bisect start 'b' 'a'\n# bootling: bad: exited with 1\n# bad: [c] subject\n\
+                      git bisect good d\ngit bisect skip c\n";
+        let log = Log::read(edited).expect("a log");
+        let plain = |id: &str, answer| Mark {
+            candidate: Candidate { id: id.to_owned(), title: String::new() },
+            judged: None,
+            answer,
+        };
+        assert_eq!(log.marks, [plain("d", Answer::Good), plain("c", Answer::Skip)]);
+    }
+
+    #[test]
     fn a_log_of_gits_own_is_none_of_ours() {
         assert_eq!(Log::read("git bisect start\n# bad: [x] y\n"), None);
         assert_eq!(Log::read(""), None);
@@ -192,19 +275,27 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn what_is_written_is_read_back(good in "[a-z' /.]{1,9}", marks: Vec<u8>, done: bool, git: bool) {
+        fn what_is_written_is_read_back(good in "[a-z' /.]{1,9}", title in "[^\\pC]{0,9}", marks: Vec<u8>, done: bool, git: bool) {
             let ends = [candidate(good.trim()), candidate("x")];
             let mut writer = Writer::new(if git { "git" } else { "bootling" }, &ends, &[]);
-            let marks: Vec<(Answer, String)> =
-                marks.iter().map(|mark| (Answer::ALL[usize::from(mark % 3)], format!("c{mark}"))).collect();
-            for (answer, id) in &marks {
-                writer.mark(&candidate(id), None, *answer);
+            let mark = |number: &u8| Mark {
+                candidate: Candidate { id: format!("c{number}"), title: title.clone() },
+                judged: Kind::ALL.get(usize::from(number % 8)).map(|kind| Judged { kind: *kind, why: format!("{title}: x") }),
+                answer: Answer::ALL[usize::from(number % 3)],
+            };
+            let marks: Vec<Mark> = marks.iter().map(mark).collect();
+            for end in marks.iter().take(2) {
+                writer.end(end);
+            }
+            for mark in &marks {
+                writer.mark(mark);
             }
             if done {
                 writer.found(&ends);
             }
             let ends = Some(ends.map(|end| end.id));
-            let expected = Log { ends, checked: false, no_boot: None, marks, done };
+            let tested_ends = marks.iter().take(2).cloned().collect();
+            let expected = Log { ends, tested_ends, checked: false, no_boot: None, marks, done };
             prop_assert_eq!(Log::read(&writer.text), Some(expected));
         }
 

@@ -45,6 +45,11 @@ impl Answer {
     }
 }
 
+/// Text of others in a line of ours.
+fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 /// What to make of candidates that are neither good nor bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -79,7 +84,7 @@ pub enum Next {
 pub struct Found {
     /// The first bad one, or all that may be.
     pub suspects: Vec<Candidate>,
-    /// How many were tested, the ends apart.
+    /// How many were tested, the ends apart, and those of the bisection that was gone on with among them.
     pub steps: u32,
 }
 

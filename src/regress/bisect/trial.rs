@@ -1,6 +1,6 @@
 //! From what came of a candidate's guests to what that says of it. Pure.
 
-use super::{Answer, Policy};
+use super::{Answer, Policy, one_line};
 use crate::verdict::{Bisected, Outcome};
 
 /// What a candidate is.
@@ -21,6 +21,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Good, Self::Bad, Self::NotBuilt, Self::NotBooted, Self::Flaky, Self::Untestable];
+
     /// For people.
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,8 +82,7 @@ impl Try {
     }
 
     fn why(&self) -> String {
-        let ending = crate::regress::compare::ending(&self.outcome);
-        ending.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+        one_line(&crate::regress::compare::ending(&self.outcome))
     }
 }
 

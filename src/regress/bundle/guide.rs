@@ -65,9 +65,15 @@ pub(super) fn script(manifest: &Manifest) -> String {
     format!(
         "#!/bin/sh\n# Repeats the run with QEMU alone; {README} says more.\ncd \"$(dirname \"$0\")\" || exit\n\
          cat {INITRD} {ON_CONSOLE} >{JOINED} || exit\nexec \"${{QEMU:-{}}}\" {}\n",
-        program.to_string_lossy(),
+        in_quotes(&program.to_string_lossy()),
         shell_line(&words).to_string_lossy()
     )
+}
+
+/// As it can stand in an expansion within double quotes: whoever wrote the manifest may have thought of more than a name.
+fn in_quotes(text: &str) -> String {
+    let escape = |letter: char| matches!(letter, '\\' | '"' | '$' | '`' | '}').then_some('\\');
+    text.chars().flat_map(|letter| escape(letter).into_iter().chain([letter])).collect()
 }
 
 fn line(manifest: &Manifest) -> String {
@@ -78,4 +84,21 @@ fn line(manifest: &Manifest) -> String {
 /// Without what a terminal would obey.
 fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_quotes;
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+    use std::process::Command;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 100, ..ProptestConfig::default() })]
+        #[test]
+        fn no_name_of_a_program_is_more_than_a_name_to_the_shell(name in "[^\\PC\0]{0,3}[}\"$`\\\\a-z ;|(*!']{0,9}[a-z]") {
+            let line = format!("printf %s \"${{NO_SUCH_VARIABLE:-{}}}\"", in_quotes(&name));
+            let said = Command::new("sh").arg("-c").arg(line).output().expect("sh runs").stdout;
+            prop_assert_eq!(String::from_utf8_lossy(&said), name);
+        }
+    }
 }

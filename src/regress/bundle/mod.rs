@@ -16,6 +16,7 @@ mod read;
 mod vet;
 mod write;
 
+pub use self::guide::JOINED;
 pub use self::manifest::{ACCELERATORS, Digested, Expected, KernelNote, MachineNote, Manifest, QemuNote};
 pub use self::read::{Bundle, is_bundle, read};
 pub use self::vet::{needs_leave, vetted};

@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::write::{directory, hex};
-use super::{BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, VERSION};
+use super::write::directory;
+use super::{
+    BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide,
+};
+use crate::disk::measure::hex;
 
 /// What a bundle's directory begins with.
 const DIRECTORY: &str = "bootling-";
@@ -32,6 +36,18 @@ impl Bundle {
     /// A path under which this process, and only this one, finds a file as long as the bundle lives.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.files.get(name).map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    /// Whether its script is the one that is written for its manifest, or there is none. Another one may do anything.
+    pub fn has_own_script(&self) -> io::Result<bool> {
+        let Some(script) = self.files.get(SCRIPT) else { return Ok(true) };
+        let own = guide::script(&self.manifest).into_bytes();
+        if script.metadata()?.len() != own.len() as u64 {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; own.len()];
+        script.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes == own)
     }
 }
 
@@ -209,8 +225,11 @@ mod tests {
 
     /// The entries of a bundle, to be put together in another way: header and content.
     fn entries() -> Vec<(tar::Header, Vec<u8>)> {
-        let bytes = bundle(Packing::None);
-        let mut tar = tar::Archive::new(&bytes[..]);
+        entries_of(&bundle(Packing::None))
+    }
+
+    fn entries_of(bytes: &[u8]) -> Vec<(tar::Header, Vec<u8>)> {
+        let mut tar = tar::Archive::new(bytes);
         let entries = tar.entries().expect("an archive");
         entries
             .map(|entry| {
@@ -332,6 +351,17 @@ mod tests {
         all[0].0.set_size(bytes.len() as u64);
         all[0].1 = bytes;
         archive(&all)
+    }
+
+    #[test]
+    fn a_script_that_is_not_made_of_the_manifest_is_noticed() {
+        let is_own = |bytes: &[u8]| read(&mut file(bytes)).expect("a bundle").has_own_script().expect("read");
+        assert!(is_own(&bundle(Packing::Zstd)));
+        assert!(!is_own(&saying(|json| json["qemu"]["line"] = ["qemu", "-S"].as_slice().into())));
+        let without = saying(|json| drop(json["files"].as_object_mut().expect("a map").remove("run.sh")));
+        let mut all = entries_of(&without);
+        all.retain(|(header, _)| !header.path_bytes().ends_with(b"run.sh"));
+        assert!(is_own(&archive(&all)));
     }
 
     #[test]

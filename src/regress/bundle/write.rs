@@ -10,6 +10,7 @@ use super::{
     BundleError, CONSOLE, Digested, FILE_BYTES, INITRD, KERNEL, MANIFEST, Manifest, ON_CONSOLE, README, SCRIPT, STDERR,
     STDOUT, guide,
 };
+use crate::disk::measure::hex;
 
 /// Unpacks into what others make smaller in no time of note.
 const ZSTD_LEVEL: i32 = 9;
@@ -169,10 +170,4 @@ fn digest(content: &mut dyn ReadSeek) -> io::Result<Digested> {
     }
     content.seek(SeekFrom::Start(0))?;
     Ok(Digested { bytes, sha256: hex(&hash.finalize()) })
-}
-
-/// Two digits a byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('?');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

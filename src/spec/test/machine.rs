@@ -86,13 +86,9 @@ fn settings(keys: &mut Keys<'_, '_>, folder: &Path) -> Settings {
 
 /// As `--firmware` has it.
 fn firmware(text: &str, folder: &Path) -> Result<FirmwareRef, String> {
-    Ok(match text {
-        "none" => FirmwareRef::Direct,
-        "bios" => FirmwareRef::Bios,
-        "uefi" => FirmwareRef::Uefi { secure: false },
-        "uefi-secure" => FirmwareRef::Uefi { secure: true },
-        "" => return Err("give uefi, uefi-secure, bios, none, or a file".to_owned()),
-        path => FirmwareRef::File(folder.join(path)),
+    FirmwareRef::read(text).map(|firmware| match firmware {
+        FirmwareRef::File(path) => FirmwareRef::File(folder.join(path)),
+        FirmwareRef::Direct | FirmwareRef::Bios | FirmwareRef::Uefi { .. } => firmware,
     })
 }
 
