@@ -184,7 +184,7 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
-    use super::{Watcher, Woken};
+    use super::{PATIENCE, Watcher, Woken};
     use crate::vm::Inputs;
     use crate::watch::{Snapshot, Sources};
     use std::fs::{self, File};
@@ -210,7 +210,16 @@ mod tests {
     }
 
     /// What a watcher of `snapshot` wakes up with while `action` goes on, and how long after its end.
-    fn woken_by(watcher: &mut Watcher, mut snapshot: Snapshot, action: impl FnOnce() + Send) -> (Woken, Duration) {
+    fn woken_by(watcher: &mut Watcher, snapshot: Snapshot, action: impl FnOnce() + Send) -> (Woken, Duration) {
+        woken_within(ms(20_000), watcher, snapshot, action)
+    }
+
+    fn woken_within(
+        limit: Duration,
+        watcher: &mut Watcher,
+        mut snapshot: Snapshot,
+        action: impl FnOnce() + Send,
+    ) -> (Woken, Duration) {
         let (_quiet, call) = UnixStream::pair().expect("sockets");
         scope(|scope| {
             let acting = scope.spawn(|| {
@@ -218,12 +227,15 @@ mod tests {
                 action();
                 Instant::now()
             });
-            let woken = watcher.wait(&mut snapshot, call.as_fd(), Some(ms(1500))).expect("it waits");
+            let woken = watcher.wait(&mut snapshot, call.as_fd(), Some(limit)).expect("it waits");
             let woke = Instant::now();
             // A moment before the end means that it did not wait for it.
             (woken, woke.saturating_duration_since(acting.join().expect("it acts")))
         })
     }
+
+    /// What is written within it belongs together: so long that a busy host's moments are no end.
+    const CALM: Duration = Duration::from_millis(250);
 
     /// The same, with one file that is there; what came of it is a change of that file alone, after the end.
     #[track_caller]
@@ -232,7 +244,9 @@ mod tests {
         let path = dir.path().join("input");
         write(&path, "first");
         let (woken, after) =
-            woken_by(&mut Watcher::default(), inputs(&[dir.path().to_owned(), path.clone()]), || action(&path));
+            woken_by(&mut Watcher::new(CALM, PATIENCE), inputs(&[dir.path().to_owned(), path.clone()]), || {
+                action(&path)
+            });
         let Woken::Changed(change) = woken else { panic!("{woken:?}") };
         assert_eq!(change.paths, [path.as_path()]);
         assert!(after > Duration::ZERO, "it did not wait for the end");
@@ -265,16 +279,16 @@ mod tests {
     fn what_vanishes_for_a_moment_is_waited_for() {
         changes_once(|path| {
             fs::remove_file(path).expect("removed");
-            sleep(ms(400));
+            sleep(2 * CALM);
             write(&path.with_file_name("deep"), "second");
             fs::hard_link(path.with_file_name("deep"), path).expect("linked");
         });
         changes_once(|path| {
             let dir = path.parent().expect("it has one");
             fs::remove_dir_all(dir).expect("removed");
-            sleep(ms(200));
+            sleep(2 * CALM);
             fs::create_dir_all(dir).expect("made");
-            sleep(ms(200));
+            sleep(2 * CALM);
             write(path, "second");
         });
     }
@@ -285,7 +299,7 @@ mod tests {
             let mut file = File::create(path).expect("created");
             for _ in 0..5 {
                 file.write_all(b"part").expect("written");
-                sleep(ms(150));
+                sleep(2 * CALM);
             }
         });
         // A small one: this test's own takes longer to write than anybody waits.
@@ -293,7 +307,7 @@ mod tests {
         changes_once(move |path| {
             // Closed in between, as by a program that writes piecemeal.
             write(path, &program[..program.len() / 2]);
-            sleep(ms(300));
+            sleep(2 * CALM);
             write(path, &program);
         });
         changes_once(|path| {
@@ -343,16 +357,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input");
         write(&path, "first");
-        let (woken, _) = woken_by(&mut Watcher::default(), inputs(&[dir.path().to_owned(), path.clone()]), || {
-            // Opened for writing and closed; read; and much beside it.
-            drop(File::options().append(true).open(&path).expect("opened"));
-            fs::read(&path).expect("read");
-            write(&dir.path().join("other"), "x");
-            fs::create_dir(dir.path().join("directory")).expect("made");
-        });
+        let (woken, _) =
+            woken_within(ms(1500), &mut Watcher::default(), inputs(&[dir.path().to_owned(), path.clone()]), || {
+                // Opened for writing and closed; read; and much beside it.
+                drop(File::options().append(true).open(&path).expect("opened"));
+                fs::read(&path).expect("read");
+                write(&dir.path().join("other"), "x");
+                fs::create_dir(dir.path().join("directory")).expect("made");
+            });
         assert_eq!(woken, Woken::Late);
         let all = Snapshot::of_sources(&Sources::new([dir.path().to_owned()]));
-        let (woken, _) = woken_by(&mut Watcher::default(), all, || {
+        let (woken, _) = woken_within(ms(1500), &mut Watcher::default(), all, || {
             let temporary = dir.path().join("directory/sedAbCdEf");
             write(&temporary, "x");
             fs::remove_file(temporary).expect("removed");
