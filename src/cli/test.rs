@@ -26,6 +26,7 @@ use crate::cache::Cache;
 use crate::matrix::plan::Plan;
 use crate::matrix::report::{Report, Status};
 use crate::matrix::run::{self, Mailbox, Options};
+use crate::matrix::shard;
 use crate::matrix::times::Times;
 use crate::spec::test::{KernelSpec, Origin, STARTER, TestSpec};
 use crate::verdict::code;
@@ -67,6 +68,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
         cache: None,
         suite: suite(&manifest),
         words: words(args, &manifest),
+        run: shard::run_from_env(&|name| std::env::var_os(name)),
     };
     let mut progress = Progress::new(args, &plan);
     let report = run::run(plan.clone(), options, &mailbox, &mut |happened| progress.tell(&happened));

@@ -53,6 +53,9 @@ pub struct Header {
     pub duration_s: f64,
     /// Which part of the matrix this is; `None`: all of it.
     pub shard: Option<Shard>,
+    /// Which run of a job system this is a part of (`slurm 123`), where the environment says: parts of different runs are not
+    /// merged.
+    pub run: Option<String>,
     /// A digest of the ids of all cells of all shards, after filters: only what has the same one can be merged.
     pub plan: String,
     /// How many cells all shards have together.

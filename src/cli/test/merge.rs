@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::outputs::Outputs;
 use super::{TestArgs, earlier, exit_code, plan, show};
 use crate::cli::output;
-use crate::matrix::merge::{Planned, Source, merge};
+use crate::matrix::merge::{Planned, Source, apart, merge, of_one_run};
 use crate::matrix::report::{CellReport, Report};
 use crate::matrix::run::not_yet;
 use crate::verdict::code;
@@ -24,6 +24,12 @@ pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result
         earlier::read(path).map(|report| Source { name: path.display().to_string(), report })
     };
     let sources = args.reports.merge.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    if !args.reports.mixed_runs {
+        of_one_run(&sources).context("merging reports")?;
+    }
+    if let Some(warning) = apart(&sources) {
+        output::note(&warning);
+    }
     let planned = planned(args, manifest, parts, &sources)?;
     let report = merge(sources, planned).context("merging reports")?;
     tell(args, &report);

@@ -182,6 +182,10 @@ pub struct ReportArgs {
     /// choice of cells as for the shards, so that what is missing is told by its name.
     #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["init", "list", "shard"])]
     pub(super) merge: Vec<PathBuf>,
+    /// With --merge: take reports of different runs of a job system, too. Otherwise they are refused, since what an earlier run
+    /// has left behind would pass for this one's.
+    #[arg(long, requires = "merge")]
+    pub(super) mixed_runs: bool,
     /// Run nothing: write a job file that runs the matrix in shards and joins their reports, to standard output.
     #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
     pub(super) emit: Option<SystemArg>,

@@ -97,6 +97,7 @@ fn header(cells: &[CellReport]) -> Header {
         started: 1_767_323_045.5,
         duration_s: 2.5,
         shard: None,
+        run: None,
         plan: "abc".to_owned(),
         planned: cells.len(),
         kernels: BTreeMap::from([("6.1".to_owned(), "6.1.0-41-amd64".to_owned())]),
