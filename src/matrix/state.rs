@@ -12,6 +12,7 @@ use super::report::{Attempt, Boot, CellReport, Part, Status};
 use super::run::Mail;
 use super::schedule::{Next, Schedule, Step};
 use super::{guest, repeat};
+use crate::boot::process::Leaving;
 use crate::spec::test::{Isolate, Protocol, Test};
 use crate::vm::{Builder, Output, Site, Vm, VmError};
 
@@ -57,9 +58,9 @@ pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellRe
 }
 
 /// Tells that a thread has ended, however it ended.
-struct Leaving<'a>(&'a State);
+struct Left<'a>(&'a State);
 
-impl Drop for Leaving<'_> {
+impl Drop for Left<'_> {
     fn drop(&mut self) {
         // Others may wait for what this one had begun: it will never be there.
         if std::thread::panicking() {
@@ -73,14 +74,15 @@ impl Drop for Leaving<'_> {
 impl State {
     /// Does what there is to do until there is nothing more.
     pub fn work(&self) {
-        let _leaving = Leaving(self);
+        let _told = Left(self);
+        let mut before = None;
         while let Some(step) = self.next() {
             match step {
                 Step::Prepare(stand) => self.prepare(stand),
                 Step::Run(cell) if shares(self.plan.test(&self.plan.cells[cell])) => self.share(cell),
                 Step::Run(cell) => {
                     self.tell(Mail::Began(cell));
-                    let report = self.report(cell, |_| self.alone(cell));
+                    let report = self.report(cell, |_| self.alone(cell, &mut before));
                     self.count(usize::from(!report.status.is_good()));
                     self.lock().ended(cell);
                     self.ended.notify_all();
@@ -213,8 +215,8 @@ impl State {
         CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
     }
 
-    /// One try in a guest of its own.
-    fn alone(&self, cell: usize) -> Attempt {
+    /// One try in a guest of its own; `before` is the QEMU of the last one, which may still be going.
+    fn alone(&self, cell: usize, before: &mut Option<Leaving>) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
         let Some(site) = self.sites[planned.stand].get() else { return Attempt::default() };
@@ -233,7 +235,7 @@ impl State {
         if let Some(kept) = &kept {
             builder = builder.console(kept.path());
         }
-        match builder.run_at(site, &guest::command(test)) {
+        match builder.run_after(before, site, &guest::command(test)) {
             Err(error) => not_tested(&error),
             Ok(output) => {
                 let console = kept.map(|kept| console_in(kept.path()));
@@ -257,7 +259,7 @@ impl State {
             None => match self.builders[planned.stand].start() {
                 Ok(vm) => (vm, true),
                 // This kernel, or this machine, keeps no guest for several commands.
-                Err(VmError::NotKept(_)) => return self.alone(cell),
+                Err(VmError::NotKept(_)) => return self.alone(cell, &mut None),
                 Err(error) => return not_tested(&error),
             },
         };
