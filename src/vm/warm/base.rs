@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::store::{self, About, RAM, STATE};
-use super::{Age, Snapshot, Snapshots, key, memory};
+use super::{Age, Snapshot, Snapshots, memory};
 use crate::boot::argv::{Payload, Ram, Warm as Waiting};
 use crate::boot::guest::{Artefact, Feed, Guest};
 use crate::boot::machine::Machine;
@@ -126,12 +126,6 @@ pub fn window_mib(bytes: u64) -> u64 {
 }
 
 impl Base {
-    /// What it is known by.
-    pub fn key(&self, cache: &Cache) -> Result<Key, VmError> {
-        key::key(&self.machine, &self.image, &self.initrd, self.window_mib, cache)
-            .map_err(VmError::io("reading", "the base's initrd"))
-    }
-
     /// A guest from the snapshot of this key that will find `payload` in its window; a snapshot is made where there is
     /// none.
     pub fn start(
