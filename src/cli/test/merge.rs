@@ -56,7 +56,8 @@ fn planned(args: &TestArgs, manifest: &Path, parts: &[String], sources: &[Source
 
 /// Tells what did not pass, and the sum.
 fn tell(args: &TestArgs, report: &Report) {
-    let is_told = |cell: &&CellReport| args.verbose || !cell.status.is_good();
+    let is_told =
+        |cell: &&CellReport| args.verbose || !(cell.status.has_passed() || args.quiet && cell.status.is_good());
     let told: Vec<_> = report.cells.iter().filter(is_told).collect();
     let mut text: String = told.iter().take(MOST).map(|cell| show::line(cell, false)).collect();
     if told.len() > MOST {

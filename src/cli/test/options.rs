@@ -74,9 +74,9 @@ A cell is a test with a kernel on a machine: TEST/KERNEL/MACHINE, and #N where i
 own, restored from a snapshot, unless its test says otherwise; docs/testing.md tells what a manifest can say.
 
 Exit status:
-  0 every cell passed, at once or when it was tried again
+  0 every cell passed, at once or when it was tried again, or said that it was skipped; not where all of them did
   1 some did not: they failed, could not be tested, or were not run
-  125 nothing could be tested: a mistake in the manifest, no cell left, no kernel, no QEMU
+  125 nothing was tested: all were skipped, a mistake in the manifest, no cell left, no kernel, no QEMU
   128+n signal n ended it; reports are written, with what was not run as such
 "
 );

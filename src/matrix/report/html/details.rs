@@ -74,7 +74,7 @@ impl Detail {
         let is_short = budget.is_short(cell);
         let several = cell.attempts.len() > 1;
         let repeat = budget.repeat(cell);
-        let cause = (!cell.status.is_good()).then(|| budget.start(&cell.why()));
+        let cause = (!cell.status.has_passed()).then(|| budget.start(&cell.why()));
         // The last try decides, and is told first where there is little room.
         let mut tries: Vec<Try> = Vec::new();
         let most = if budget.is_small() { 1 } else { usize::MAX };
