@@ -26,6 +26,9 @@ const LEAST: usize = 64;
 /// What the page's own words around a block of text take, and around a sentence.
 const BLOCK: usize = 110;
 const SENTENCE: usize = 40;
+/// How much of a text is looked at for what fits, as a multiple of that, and at least: some of it may be what terminals obey.
+const READ: usize = 4;
+const READ_LEAST: usize = 4096;
 /// Where there is less room for a cell, only its last try is told.
 const SMALL: usize = 2 << 10;
 /// A matrix with more cells tells of those that passed in one line.
@@ -115,12 +118,14 @@ impl Budget {
 
     /// The end of a text, within what is left.
     pub fn end(&mut self, text: &str) -> String {
-        let text = plain(text);
-        let text = text.trim_end();
-        let fitting = escape::end(text, self.room(BLOCK));
+        let room = self.room(BLOCK);
+        let read = &text[text.ceil_char_boundary(text.len().saturating_sub(room * READ + READ_LEAST))..];
+        let plain = plain(read);
+        let end = plain.trim_end();
+        let fitting = escape::end(end, room);
         self.left -= escape::bytes(fitting);
-        if fitting.len() == text.len() {
-            return text.to_owned();
+        if read.len() == text.len() && fitting.len() == end.len() {
+            return end.to_owned();
         }
         (self.shortened, self.left) = (true, 0);
         format!("[...]{fitting}")
@@ -128,11 +133,13 @@ impl Budget {
 
     /// The beginning of a text, within what is left.
     pub fn start(&mut self, text: &str) -> String {
-        let text = one_line(text);
-        let fitting = escape::beginning(&text, self.room(SENTENCE));
+        let room = self.room(SENTENCE);
+        let read = &text[..text.floor_char_boundary(room * READ + READ_LEAST)];
+        let line = one_line(read);
+        let fitting = escape::beginning(&line, room);
         self.left -= escape::bytes(fitting);
-        if fitting.len() == text.len() {
-            return text;
+        if read.len() == text.len() && fitting.len() == line.len() {
+            return line;
         }
         (self.shortened, self.left) = (true, 0);
         format!("{fitting}[...]")

@@ -1,5 +1,7 @@
 //! What the page tells of a cell when it is opened.
 
+use std::slice;
+
 use serde::Serialize;
 
 use super::budget::Budget;
@@ -173,23 +175,23 @@ fn bars(attempt: &Attempt) -> Vec<Bar> {
 /// Findings, hang report, remarks, console.
 fn blocks(attempt: &Attempt, budget: &mut Budget) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let mut block = |heading: &str, text: &str, budget: &mut Budget| {
-        if !text.trim().is_empty() && !budget.is_spent() {
+    let mut block = |heading: &str, lines: &[String], budget: &mut Budget| {
+        if lines.iter().any(|line| !line.trim().is_empty()) && !budget.is_spent() {
             let heading = budget.heading(shortened(&one_line(heading)));
-            blocks.push(Block { heading, text: budget.end(text) });
+            blocks.push(Block { heading, text: budget.end(&lines.join("\n")) });
         }
     };
     for finding in &attempt.health {
-        let lines = if finding.lines.is_empty() { finding.title.clone() } else { finding.lines.join("\n") };
-        block(&finding.title, &lines, budget);
+        let lines = if finding.lines.is_empty() { slice::from_ref(&finding.title) } else { &finding.lines };
+        block(&finding.title, lines, budget);
     }
     if let Some(hang) = &attempt.hang {
-        block("When it hung", &hang.summary.join("\n"), budget);
-        block("Hang report", &hang.report, budget);
+        block("When it hung", &hang.summary, budget);
+        block("Hang report", slice::from_ref(&hang.report), budget);
     }
-    block("Remarks", &attempt.notes.join("\n"), budget);
+    block("Remarks", &attempt.notes, budget);
     if !attempt.passed {
-        block("The console's last lines", &attempt.console.join("\n"), budget);
+        block("The console's last lines", &attempt.console, budget);
     }
     blocks
 }
