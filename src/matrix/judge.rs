@@ -91,9 +91,13 @@ impl Judge {
         // A script without TAP tells why in its last line, as kselftest's do.
         let text = output.text();
         let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
-        let how = || match by_status {
-            true => format!("it exited with status {}", output.outcome.exit_code()),
-            false => "all of its parts were skipped".to_owned(),
+        let how = || {
+            let status = output.outcome.exit_code();
+            if by_status {
+                format!("it exited with status {status}")
+            } else {
+                "all of its parts were skipped".to_owned()
+            }
         };
         Some(reason.or_else(last).unwrap_or_else(how))
     }

@@ -119,7 +119,11 @@ impl Budget {
     /// The end of a text, within what is left.
     pub fn end(&mut self, text: &str) -> String {
         let room = self.room(BLOCK);
-        let read = &text[text.ceil_char_boundary(text.len().saturating_sub(room * READ + READ_LEAST))..];
+        let mut from = text.len().saturating_sub(room * READ + READ_LEAST);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        let read = &text[from..];
         let plain = plain(read);
         let end = plain.trim_end();
         let fitting = escape::end(end, room);
@@ -134,7 +138,11 @@ impl Budget {
     /// The beginning of a text, within what is left.
     pub fn start(&mut self, text: &str) -> String {
         let room = self.room(SENTENCE);
-        let read = &text[..text.floor_char_boundary(room * READ + READ_LEAST)];
+        let mut to = text.len().min(room * READ + READ_LEAST);
+        while !text.is_char_boundary(to) {
+            to -= 1;
+        }
+        let read = &text[..to];
         let line = one_line(read);
         let fitting = escape::beginning(&line, room);
         self.left -= escape::bytes(fitting);
