@@ -111,26 +111,3 @@ fn signal(child: &mut Child) {
     drop(sys::signal_group(child, libc::SIGKILL));
     drop(child.kill());
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Process;
-    use std::path::Path;
-    use std::process::Command;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn what_leaves_is_killed_at_once_and_gone_when_that_is_asked_for() {
-        let process = Process::start(Command::new("sleep").arg("600"), &[]).expect("sleep runs");
-        let place = format!("/proc/{}/stat", process.pid());
-        let leaving = process.leave();
-        let end = Instant::now() + Duration::from_secs(60);
-        // A zombie: it has ended, and nobody has asked for it yet.
-        while !std::fs::read_to_string(&place).expect("its number is not free yet").contains(") Z ") {
-            assert!(Instant::now() < end, "it was not killed");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        drop(leaving);
-        assert!(!Path::new(&place).exists());
-    }
-}
