@@ -17,7 +17,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::argv::{Ends, Payload, Wires, argv};
 use super::machine::{Display, Machine};
-use super::process::{Leaving, Process};
+use super::process::Process;
 use super::transcript::QemuExit;
 use crate::cache::Stamp;
 
@@ -210,11 +210,6 @@ impl Guest {
     /// Kills QEMU, if it still lives, and waits for it.
     pub fn kill(&mut self) {
         self.process.kill();
-    }
-
-    /// Kills QEMU, and does not wait for it yet.
-    pub fn leave(self) -> Leaving {
-        self.process.leave()
     }
 
     /// How the process ended, if it has; told once.

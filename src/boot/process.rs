@@ -73,23 +73,6 @@ impl Process {
     }
 }
 
-/// A program that was told to go in a way that it cannot refuse. Waited for when dropped: what it holds (memory, locks,
-/// devices) is free then, and not before.
-#[derive(Debug)]
-pub struct Leaving {
-    _process: Process,
-}
-
-impl Process {
-    /// Kills it, if it still lives, and does not wait for it yet: to give back a guest's memory takes the kernel milliseconds.
-    pub fn leave(mut self) -> Leaving {
-        if !self.reaped {
-            signal(&mut self.child);
-        }
-        Leaving { _process: self }
-    }
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
@@ -102,12 +85,7 @@ fn watch(child: &Child) -> io::Result<OwnedFd> {
 }
 
 fn kill(child: &mut Child) {
-    signal(child);
-    drop(child.wait());
-}
-
-/// Kills it and its group. It has not been reaped: its number is no other's.
-fn signal(child: &mut Child) {
     drop(sys::signal_group(child, libc::SIGKILL));
     drop(child.kill());
+    drop(child.wait());
 }

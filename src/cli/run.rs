@@ -301,8 +301,7 @@ impl<'a> Ready<'a> {
         }
         let rules = spec.health.rules().map_err(VmError::from).map_err(output::advised)?;
         let ran = vm::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
-        // QEMU goes while this is put into words.
-        let Ran { mut transcript, machine, command, kernel, started, age, leaving: _leaving } = ran;
+        let Ran { mut transcript, machine, command, kernel, started, age } = ran;
         let outcome = judge_with(&mut transcript, &rules);
         let mut told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
         if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {

@@ -12,7 +12,6 @@ use super::report::{Attempt, Boot, CellReport, Part, Status};
 use super::run::Mail;
 use super::schedule::{Next, Schedule, Step};
 use super::{guest, repeat};
-use crate::boot::process::Leaving;
 use crate::spec::test::{Isolate, Protocol, Test};
 use crate::vm::{Builder, Output, Site, Vm, VmError};
 
@@ -65,9 +64,9 @@ pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellRe
 }
 
 /// Tells that a thread has ended, however it ended.
-struct Left<'a>(&'a State);
+struct Leaving<'a>(&'a State);
 
-impl Drop for Left<'_> {
+impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         // Others may wait for what this one had begun: it will never be there.
         if std::thread::panicking() {
@@ -81,15 +80,14 @@ impl Drop for Left<'_> {
 impl State {
     /// Does what there is to do until there is nothing more.
     pub fn work(&self) {
-        let _told = Left(self);
-        let mut before = None;
+        let _leaving = Leaving(self);
         while let Some(step) = self.next() {
             match step {
                 Step::Prepare(stand) => self.prepare(stand),
                 Step::Run(cell) if shares(self.plan.test(&self.plan.cells[cell])) => self.share(cell),
                 Step::Run(cell) => {
                     self.tell(Mail::Began(cell));
-                    let report = self.report(cell, |_| self.alone(cell, &mut before));
+                    let report = self.report(cell, |_| self.alone(cell));
                     self.count(usize::from(!report.status.is_good()));
                     self.lock().ended(cell);
                     self.ended.notify_all();
@@ -214,8 +212,8 @@ impl State {
         CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
     }
 
-    /// One try in a guest of its own; `before` is the QEMU of the last one, which may still be going.
-    fn alone(&self, cell: usize, before: &mut Option<Leaving>) -> Attempt {
+    /// One try in a guest of its own.
+    fn alone(&self, cell: usize) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
         let Some(Ground { site, boots }) = self.sites[planned.stand].get() else { return Attempt::default() };
@@ -238,7 +236,7 @@ impl State {
         if let Some(kept) = &kept {
             builder = builder.console(kept.path());
         }
-        match builder.run_after(before, site, &guest::command(test)) {
+        match builder.run_at(site, &guest::command(test)) {
             Err(error) => not_tested(&error),
             Ok(output) => {
                 let console = kept.map(|kept| console_in(kept.path()));
@@ -259,7 +257,7 @@ impl State {
         let test = self.plan.test(planned);
         // This kernel, or this machine, keeps no guest for several commands.
         if self.sites[planned.stand].get().is_some_and(|ground| ground.boots) {
-            return self.alone(cell, &mut None);
+            return self.alone(cell);
         }
         let start = || {
             let builder = self.builders[planned.stand].clone();
@@ -269,7 +267,7 @@ impl State {
             Some(vm) => (vm, false),
             None => match start() {
                 Ok(vm) => (vm, true),
-                Err(VmError::NotKept(_)) => return self.alone(cell, &mut None),
+                Err(VmError::NotKept(_)) => return self.alone(cell),
                 Err(error) => return not_tested(&error),
             },
         };

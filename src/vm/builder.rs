@@ -9,7 +9,6 @@ use super::evidence::Evidence;
 use super::recorder::{Limits, Recorder};
 use super::{Command, Cwd, Output, Prepared, RunSpec, Site, Vm, VmError, Warm, prepare, run};
 use crate::boot::machine::Machine;
-use crate::boot::process::Leaving;
 use crate::health::HealthSpec;
 use crate::spec::{Accel, Copy, KernelRef, ModuleRequest, RunWhat};
 
@@ -254,48 +253,27 @@ impl Builder {
         let spec = self.spec(command, true)?;
         let mut notes = Notes::default();
         let prepared = prepare(&spec, &mut notes).map_err(|failed| failed.error)?;
-        self.lead(&spec, command, prepared, notes, &mut None)
+        self.lead(&spec, command, prepared, notes)
     }
 
     /// As [`Builder::run_with`], on a site that was found for a builder of the same kernel and machine: what they share is
     /// not looked for again.
     pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
-        self.run_after(&mut None, site, command)
-    }
-
-    /// The same for whoever runs one command after another: `before` is the QEMU of the last one, which is waited for while
-    /// this one is prepared, and then this one's.
-    pub(crate) fn run_after(
-        &self,
-        before: &mut Option<Leaving>,
-        site: &Site,
-        command: &Command,
-    ) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
         let mut notes = Notes::default();
         let prepared = site.prepare(&spec, &mut notes)?;
-        self.lead(&spec, command, prepared, notes, before)
+        self.lead(&spec, command, prepared, notes)
     }
 
     /// Runs what is prepared.
-    fn lead(
-        &self,
-        spec: &RunSpec,
-        command: &Command,
-        prepared: Prepared,
-        mut notes: Notes,
-        before: &mut Option<Leaving>,
-    ) -> Result<Output, VmError> {
+    fn lead(&self, spec: &RunSpec, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
         let rules = spec.health.rules()?;
         let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
         let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
         let inquest = prepared.inquest.clone();
         let recorder = self.recorder(command, &prepared.machine, self.console_file()?);
         let mut recorder = recorder.on_hangs(command.idle.or(self.limits.idle), inquest, keep);
-        // One guest at a time: what the last one held is free from here on.
-        drop(before.take());
         let ran = run(spec, prepared, &mut recorder, &mut notes)?;
-        *before = ran.leaving;
         let kept = evidence.map(|evidence| (evidence, ran.transcript.clone()));
         let output = Output::new(ran.transcript, recorder, ran.age, notes.0, &rules);
         if let Some((evidence, transcript)) = kept.filter(|_| output.outcome.exit_code() != 0) {

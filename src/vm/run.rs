@@ -15,7 +15,6 @@ use super::{Listener, Prepared, RunSpec, VmError, Way, prepare};
 use crate::boot::argv::Payload;
 use crate::boot::guest::{Artefact, Guest};
 use crate::boot::machine::Machine;
-use crate::boot::process::Leaving;
 use crate::boot::session::Opening;
 use crate::boot::transcript::{Event, Limit, Transcript};
 
@@ -34,8 +33,6 @@ pub struct Ran {
     pub started: Instant,
     /// How old the snapshot was that it began from; `None`: it booted.
     pub age: Option<Age>,
-    /// QEMU, killed, where nothing needs it gone at once: a guest that is restored holds nothing that another one may want.
-    pub leaving: Option<Leaving>,
 }
 
 /// Runs it.
@@ -73,19 +70,18 @@ fn warm(
     let mut is_last = false;
     loop {
         let started = Instant::now();
-        let ran = |transcript, command, age, leaving| Ran {
+        let ran = |transcript, command, age| Ran {
             transcript,
             machine: base.machine.clone(),
             command,
             kernel: prepared.kernel.clone(),
             started,
             age,
-            leaving,
         };
         let mut waits = match base.start(cache, key, payload, talk, listener) {
             Ok(waits) => waits,
             Err(NotWarm::Unfit(why)) => return Ok(Err(why)),
-            Err(NotWarm::Ended(transcript, command)) => return Ok(Ok(ran(*transcript, command, None, None))),
+            Err(NotWarm::Ended(transcript, command)) => return Ok(Ok(ran(*transcript, command, None))),
             Err(NotWarm::Failed(error)) => return Err(error),
         };
         let opening = Opening::Command { len: waits.len, orders: waits.orders, program: waits.program, stays: false };
@@ -93,10 +89,8 @@ fn warm(
         let Some(why) = unrestored(&transcript) else {
             // What is wrong with a boot is wrong with all that goes on from it.
             transcript.health.splice(0..0, waits.health);
-            let command = waits.guest.command.clone();
-            let leaving = waits.age.is_some().then(|| waits.guest.leave());
             name_addresses(&mut transcript, &base.image);
-            return Ok(Ok(ran(transcript, command, waits.age, leaving)));
+            return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
         drop(waits.guest);
         if waits.age.is_none() {
@@ -150,5 +144,5 @@ fn cold(prepared: Prepared, talk: &mut dyn Talk) -> Result<Ran, VmError> {
     let mut guest = Guest::start(&machine, &payload).map_err(VmError::io("starting", "QEMU"))?;
     let mut transcript = talk.lead(&mut guest, Opening::Boot)?;
     name_addresses(&mut transcript, &image);
-    Ok(Ran { transcript, machine, command: guest.command.clone(), kernel, started, age: None, leaving: None })
+    Ok(Ran { transcript, machine, command: guest.command.clone(), kernel, started, age: None })
 }
