@@ -405,11 +405,11 @@ mod tests {
         assert_eq!(judge("", &exited(0, ""), &none), skipped("no device"));
         // A plan that was not kept, or none: a shell script of kselftest's.
         let missing = [part(PartResult::Missing, "no TAP was told")];
-        assert_eq!(judge(keys, &exited(4, ""), &missing).1, true);
+        assert!(judge(keys, &exited(4, ""), &missing).1);
 
         let failed = |why: &str| (false, false, why.to_owned());
         assert_eq!(judge("", &exited(4, ""), &none), failed("exited with status 4; expected: status 0"));
-        assert_eq!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0, true);
+        assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
         assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of its standard output matches \"done\""));
         assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
         let rejects = "skip-status = 4\nreject = 'BUG'";

@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn each_base_is_made_once_and_its_key_follows_what_it_depends_on() {
         let bases = Bases::default();
-        let made = Cell::new(0);
+        let count = Cell::new(0);
         let get = |modules: &[ModuleRequest], window, words: &[&str], text: &str| -> Key {
             let make = || {
-                made.set(made.get() + 1);
+                count.set(count.get() + 1);
                 Ok(file(text))
             };
             bases.get(modules, window, of(words), make).expect("a base").1
@@ -106,10 +106,10 @@ mod tests {
         assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
         assert_eq!(get(&[], 256, &["qemu 2"], "other"), is(&["qemu 2"], "pid 1"));
         assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
-        assert_eq!(made.get(), 1);
+        assert_eq!(count.get(), 1);
         assert_eq!(get(&modules, 256, &["qemu 1"], "loop"), is(&["qemu 1"], "loop"));
         assert_eq!(get(&modules, 512, &["qemu 1"], "large"), is(&["qemu 1"], "large"));
-        assert_eq!(made.get(), 3);
+        assert_eq!(count.get(), 3);
     }
 
     #[test]

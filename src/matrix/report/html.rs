@@ -133,7 +133,9 @@ fn failure(error: &minijinja::Error) -> io::Error {
 
 fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
     let header = &report.header;
-    let troubled = report.cells.iter().filter(|cell| cell.status != Status::Passed);
+    // What failed first: thousands that were skipped must not stand before it.
+    let of = |is_good: bool| report.cells.iter().filter(move |cell| cell.status.is_good() == is_good);
+    let troubled = of(false).chain(of(true).filter(|cell| cell.status != Status::Passed));
     let trouble: Vec<Trouble> = troubled.clone().take(LINES).map(trouble).collect();
     let compared = comparison.map(compared);
     let rows = compared.iter().flat_map(|compared| &compared.rows);
@@ -415,6 +417,20 @@ mod tests {
             )
         );
         assert!(text.contains("<th>newly failing</th>") && text.contains("<th>gone</th>"));
+    }
+
+    #[test]
+    fn what_failed_stands_before_what_was_skipped() {
+        let mut report = many(1000);
+        let skipped = sample().cells[6].clone();
+        for cell in report.cells.iter_mut().take(900) {
+            *cell = CellReport { status: Status::Skipped, attempts: skipped.attempts.clone(), ..cell.clone() };
+        }
+        let text = html(&report, None);
+        let (_, list) = text.split_once("What did not pass").expect("a list");
+        let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("it is there");
+        assert!(symbol("failed") < symbol("skipped"));
+        assert!(text.contains("2 of 1000 cells did not pass"), "{text:.3000}");
     }
 
     #[test]

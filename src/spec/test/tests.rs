@@ -258,11 +258,11 @@ fn what_would_never_run_or_says_two_things_is_a_mistake() {
     );
     wrong(
         "[defaults]\nskip-status = 4\n[[test]]\nname = 'a'\nrun = 'x'\nstatus = 4\n",
-        &expect![[r#"
+        &expect![[r"
             bootling.toml:6:1: status 4 cannot say both that it passed and that it was skipped
              6 | status = 4
                | ^^^^^^
-        "#]],
+        "]],
     );
 }
 
