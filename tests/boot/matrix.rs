@@ -59,49 +59,6 @@ fn cause(cell: &Value) -> &str {
     cell["cause"].as_str().unwrap_or("passed")
 }
 
-#[test]
-fn what_says_that_it_was_skipped_is_told_apart_and_tests_nothing() {
-    let manifest = r#"
-        [defaults]
-        skip-status = 4
-        isolate = "none"
-        retries = 1
-        [[test]]
-        name = "passes"
-        run = "true"
-        [[test]]
-        name = "skips"
-        run = "echo SKIP: no such device; exit 4"
-        expect = "done"
-        [[test]]
-        name = "skips-its-parts"
-        run = "printf 'TAP version 13\n1..0 # SKIP not here\n'"
-    "#;
-    let Some(suite) = Suite::new("what_says_that_it_was_skipped_is_told_apart_and_tests_nothing", manifest) else {
-        return;
-    };
-    let reports = ["--tap", "t.tap", "--ktap", "t.ktap", "--junit", "t.xml", "--html", "t.html"];
-    let (done, cells, _) = suite.run(&[&["-t", "passes", "-t", "skips"][..], &reports].concat());
-    done.exits(0).says("1 passed, 2 skipped").says("SKIP  skips/k/default");
-    assert_eq!(statuses(&cells), [("passes", "passed"), ("skips", "skipped"), ("skips-its-parts", "skipped")]);
-    assert_eq!((cause(&cells["skips"]), cause(&cells["skips-its-parts"])), ("SKIP: no such device", "not here"));
-    assert_eq!(cells["skips"]["attempts"].as_array().map(Vec::len), Some(1), "what was skipped is not tried again");
-    for (file, told) in [
-        ("t.tap", "\nok 2 - skips/k/default # SKIP SKIP: no such device\n"),
-        ("t.ktap", "\nok 2 skips/k/default # SKIP SKIP: no such device\n"),
-        ("t.xml", "<skipped message=\"SKIP: no such device\"/>"),
-        ("t.html", "1 of 3 cells passed, 2 skipped"),
-    ] {
-        let text = fs::read_to_string(suite.dir.path().join(file)).expect("a report");
-        assert!(text.contains(told), "{file}: {text}");
-    }
-    // Nothing was tested; a shard may leave that to the others.
-    let (done, ..) = suite.run(&["-t", "skips"]);
-    done.exits(125).says("2 skipped");
-    let (done, ..) = suite.run(&["-t", "skips", "--shard", "1/2"]);
-    done.exits(0);
-}
-
 /// One test for each way to end.
 const EACH_WAY: &str = r#"
         [[test]]
