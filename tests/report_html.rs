@@ -278,3 +278,43 @@ fn ten_thousand_cells_are_there_soon() {
     let size = fs::metadata(dir.path().join("report.html")).expect("the page").len();
     assert!(size < 5_000_000, "{size}");
 }
+
+#[test]
+fn ten_thousand_failures_each_for_a_reason_of_its_own_fit_into_a_page() {
+    if !skip::tools("ten_thousand_failures_each_for_a_reason_of_its_own_fit_into_a_page", &["chromium"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut large = report();
+    large.cells = (0..10_000)
+        .map(|number| {
+            let (kernel, machine) = (format!("6.{}", number / 10 % 10), format!("machine-{}", number % 10));
+            let mut cell = cell(&format!("test-{}", number / 100), &kernel, &machine, Status::Failed);
+            let cause = format!("number {number} failed: {HOSTILE} ").repeat(20);
+            let attempt = &mut cell.attempts[0];
+            (attempt.cause, cell.cause) = (Some(cause.clone()), Some(cause.clone()));
+            attempt.console = vec![cause; 2];
+            cell.tags = vec!["smoke".to_owned()];
+            cell.repeat = format!("bootling test --only {}", cell.id);
+            cell
+        })
+        .collect();
+    let script = r##"
+        out.articles=document.querySelectorAll("article").length;
+        var links=Array.prototype.slice.call(document.querySelectorAll(".grid td a"));
+        links.filter(function(a){return a.getAttribute("href")==="#test-47/6.1/machine-1"})[0].click();
+        out.told=document.querySelector("article.open .cause").textContent;
+        out.repeat=document.querySelector(".repeat").textContent;
+        out.notes=Array.prototype.slice.call(document.querySelectorAll(".note")).map(function(n){return n.textContent}).join(" ");
+        out.trouble=document.querySelectorAll(".trouble tr").length;
+        out.hacked=typeof hacked;
+    "##;
+    let out = found(dir.path(), &large, "", script);
+    assert_eq!((&out["articles"], &out["trouble"], &out["hacked"]), (&10_000.into(), &500.into(), &"undefined".into()));
+    let told = out["told"].as_str().expect("text");
+    assert!(told.starts_with("number 4711 failed: </script>") && told.ends_with("[...]"), "{told}");
+    assert_eq!(out["repeat"], "To repeat a cell that does not say how: bootling test --only CELL");
+    assert!(out["notes"].as_str().expect("text").contains("The report in JSON Lines (--jsonl) has all of it"), "{out}");
+    let size = fs::metadata(dir.path().join("report.html")).expect("the page").len();
+    assert!(size < 5_000_000, "{size}");
+}

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
+use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -47,6 +48,8 @@ pub struct Guest {
     pub has_greeted: bool,
     /// What is left of the state that QEMU is to restore.
     pub state: Option<Feed>,
+    /// When it was started; taken by the first conversation with it, whose times count from there.
+    pub started: Option<Instant>,
     process: Process,
 }
 
@@ -164,6 +167,7 @@ impl Guest {
             Display::Vga | Display::Mirrored => Some(Scratch::new()?),
         };
         keep.extend(scratch.as_ref().map(|scratch| scratch.file.as_fd()));
+        let started = Instant::now();
         let mut process = Process::start(&mut command, &keep)?;
         // It holds QEMU's ends of the pipes, too: while they are open there is no end of the console.
         drop(command);
@@ -180,6 +184,7 @@ impl Guest {
             command: words,
             has_greeted: false,
             state: None,
+            started: Some(started),
             process,
         })
     }

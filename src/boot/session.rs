@@ -140,12 +140,13 @@ enum Source {
 impl<'a> Session<'a> {
     fn new(guest: &'a mut Guest, settings: Settings, outside: Outside<'a>) -> Self {
         let Outside { input, out, err, signals, terminal } = outside;
+        let start = guest.started.take().unwrap_or_else(Instant::now);
         Self {
             guest,
             settings,
             signals,
             terminal,
-            start: Instant::now(),
+            start,
             console: Console::default(),
             monitor: Monitor::default(),
             inbox: Inbox::default(),

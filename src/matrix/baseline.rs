@@ -23,6 +23,8 @@ pub struct Comparison {
     pub newly_failing: Vec<Change>,
     /// They passed at once, and now at a later try.
     pub newly_flaky: Vec<Change>,
+    /// They were tested, and are skipped now.
+    pub newly_skipped: Vec<Change>,
     /// They do not pass, and did not.
     pub still_failing: Vec<Change>,
     /// They did not pass, and do now.
@@ -75,14 +77,17 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
             id: cell.id.clone(),
             before: was,
             after: Some(cell.status),
-            cause: (!is_good).then(|| cell.why()),
+            cause: (!cell.status.has_passed()).then(|| cell.why()),
         };
         let list = match (was, is_good) {
             (None, _) => &mut comparison.new,
             (Some(was), false) if was.is_good() => &mut comparison.newly_failing,
             (Some(_), false) => &mut comparison.still_failing,
             (Some(Status::Passed), true) if cell.status == Status::Flaky => &mut comparison.newly_flaky,
-            (Some(was), true) if !was.is_good() => &mut comparison.newly_passing,
+            (Some(Status::Skipped), true) if cell.status == Status::Skipped => continue,
+            // What failed and is skipped now is not mended.
+            (Some(_), true) if cell.status == Status::Skipped => &mut comparison.newly_skipped,
+            (Some(was), true) if !was.has_passed() => &mut comparison.newly_passing,
             (Some(_), true) => continue,
         };
         list.push(change());
@@ -104,7 +109,7 @@ fn kernels(before: &Header, after: &Header) -> Vec<(String, String, String)> {
 /// The samples of what can be compared: commands of cells that passed, and boots.
 fn samples(report: &Report) -> BTreeMap<(bool, String), Vec<f64>> {
     let mut samples: BTreeMap<(bool, String), Vec<f64>> = BTreeMap::new();
-    for cell in report.cells.iter().filter(|cell| cell.status.is_good()) {
+    for cell in report.cells.iter().filter(|cell| cell.status.has_passed()) {
         let Some(attempt) = cell.last() else { continue };
         let times = attempt.times;
         if let Some(command) = times.command {
@@ -144,10 +149,11 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 impl Comparison {
     /// Its lists of cells, the worst first: what they are called, and whether their cells are worth a line each.
-    pub fn lists(&self) -> [(&'static str, &[Change], bool); 6] {
+    pub fn lists(&self) -> [(&'static str, &[Change], bool); 7] {
         [
             ("newly failing", &self.newly_failing, true),
             ("newly flaky", &self.newly_flaky, true),
+            ("newly skipped", &self.newly_skipped, true),
             ("still failing", &self.still_failing, true),
             ("newly passing", &self.newly_passing, true),
             ("new", &self.new, false),
@@ -219,7 +225,7 @@ mod tests {
 
     fn becomes(cell: &mut CellReport, status: Status) {
         cell.status = status;
-        let cause = (!status.is_good()).then_some("it exited with 1");
+        let cause = (!status.has_passed()).then_some("it exited with 1");
         cell.cause = cause.map(str::to_owned);
         cell.attempts = vec![attempt(cause, 0)];
     }
@@ -252,6 +258,24 @@ mod tests {
               newly passing  module/6.1/q35 (error -> passed)
               new            other/6.1/q35: it hung"]]
         .assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn what_is_skipped_now_is_neither_mended_nor_broken() {
+        let (mut before, mut after) = (sample(), sample());
+        becomes(&mut after.cells[0], Status::Skipped);
+        becomes(&mut after.cells[3], Status::Skipped);
+        before.cells[4] = CellReport { id: before.cells[4].id.clone(), ..before.cells[6].clone() };
+        becomes(&mut after.cells[6], Status::Passed);
+        let lines = compare(&before, &after).lines(9);
+        expect![[r"
+            1 newly failing, 2 newly skipped, 1 still failing, 1 newly passing
+              newly failing  late/6.1/q35 (skipped -> not-run): it was not run
+              newly skipped  boot/6.1/q35 (passed -> skipped): it exited with 1
+              newly skipped  module/6.1/q35 (error -> skipped): it exited with 1
+              still failing  kselftest/6.1/q35: <CAUSE>
+              newly passing  hardware/6.1/q35 (skipped -> passed)"]]
+        .assert_eq(&lines.join("\n").replace(&after.cells[2].why(), "<CAUSE>"));
     }
 
     /// A test that is repeated, each time as long, and booted.

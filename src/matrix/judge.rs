@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use super::parts;
-use super::report::{Attempt, Boot, Part, TEXT, Times};
+use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
 use crate::health::{Finding, Rules};
 use crate::spec::test::{Ending, Patterns, Test};
 use crate::verdict::{Outcome, code, signal_name};
@@ -18,6 +18,7 @@ const QUOTED: usize = 160;
 #[derive(Debug)]
 pub struct Judge {
     ending: Ending,
+    skip_status: Option<u8>,
     stdout: Compiled,
     console: Compiled,
     /// `None`: a pattern is none, which the manifest's reader has refused.
@@ -43,6 +44,7 @@ impl Judge {
             |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
         Self {
             ending: test.ending.clone(),
+            skip_status: test.skip_status,
             stdout: both(&test.stdout),
             console: both(&test.console),
             health: test.health.rules().ok(),
@@ -59,19 +61,60 @@ impl Judge {
         parts: Vec<Part>,
     ) -> Attempt {
         let mut attempt = told(output, boot);
-        attempt.cause = self.cause(output, console, &parts);
-        attempt.passed = attempt.cause.is_none();
+        let said = self.said_skipped(output, &parts);
+        attempt.cause = self.cause(output, console, &parts, said.is_some());
+        attempt.skipped = attempt.cause.is_none() && said.is_some();
+        attempt.passed = attempt.cause.is_none() && !attempt.skipped;
+        if attempt.skipped {
+            attempt.cause = said;
+        }
         attempt.parts = parts;
-        if !attempt.passed && output.success() && self.ill(&output.health).is_some() {
+        if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
             attempt.exit_code = code::UNHEALTHY;
         }
         attempt
     }
 
-    /// The first thing that is not as it should be, in one sentence.
-    fn cause(&self, output: &Output, console: Option<Result<&str, &str>>, parts: &[Part]) -> Option<String> {
+    /// Why it was skipped, if it says that it was: by its status, or by skipping each of its parts.
+    fn said_skipped(&self, output: &Output, parts: &[Part]) -> Option<String> {
+        let skipped = |part: &&Part| part.result == PartResult::Skipped;
+        let all = !parts.is_empty() && parts.iter().all(|part| skipped(&part));
+        let by_parts = all && self.ending(&output.outcome).is_none();
+        let by_status = match &output.outcome {
+            Outcome::Exited { status } => self.skip_status == Some(*status),
+            _ => false,
+        };
+        if !by_status && !by_parts {
+            return None;
+        }
+        let reason = parts.iter().filter(skipped).map(|part| short(&part.detail)).find(|reason| !reason.is_empty());
+        // A script without TAP tells why in its last line, as kselftest's do.
+        let text = output.text();
+        let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
+        let how = || {
+            let status = output.outcome.exit_code();
+            if by_status {
+                format!("it exited with status {status}")
+            } else {
+                "all of its parts were skipped".to_owned()
+            }
+        };
+        Some(reason.or_else(last).unwrap_or_else(how))
+    }
+
+    /// The first thing that is not as it should be, in one sentence. What was skipped has not come to what is expected of it,
+    /// and need not; what it must not do counts all the same.
+    fn cause(
+        &self,
+        output: &Output,
+        console: Option<Result<&str, &str>>,
+        parts: &[Part],
+        is_skipped: bool,
+    ) -> Option<String> {
         let is_read_for_parts = !parts.is_empty();
-        let (ending, parts) = (self.ending(&output.outcome), parts::verdict(parts));
+        let ending = if is_skipped { None } else { self.ending(&output.outcome) };
+        let is_promised = |part: &&Part| !(is_skipped && part.result == PartResult::Missing);
+        let parts = parts::verdict(&parts.iter().filter(is_promised).cloned().collect::<Vec<_>>());
         // Which parts failed says more than the status that follows from it.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
@@ -80,9 +123,9 @@ impl Judge {
         ending
             .or(parts)
             .or_else(|| self.cut(output, is_read_for_parts))
-            .or_else(|| self.stdout.cause("its standard output", &output.text()))
+            .or_else(|| self.stdout.cause("its standard output", &output.text(), is_skipped))
             .or_else(|| match console? {
-                Ok(console) => self.console.cause("the console", console),
+                Ok(console) => self.console.cause("the console", console, is_skipped),
                 Err(why) => Some(why.to_owned()),
             })
             .or_else(|| self.ill(&output.health))
@@ -149,9 +192,10 @@ impl Compiled {
         self.expect.is_empty() && self.reject.is_empty()
     }
 
-    fn cause(&self, place: &str, text: &str) -> Option<String> {
+    fn cause(&self, place: &str, text: &str, is_skipped: bool) -> Option<String> {
         let finds = |wanted: &Regex| text.lines().find(|line| wanted.is_match(line));
-        if let Some(missing) = self.expect.iter().find(|wanted| finds(wanted).is_none()) {
+        let mut expected = self.expect.iter().filter(|_| !is_skipped);
+        if let Some(missing) = expected.find(|wanted| finds(wanted).is_none()) {
             return Some(format!("no line of {place} matches {:?}", missing.as_str()));
         }
         self.reject.iter().find_map(|unwanted| {
@@ -338,6 +382,45 @@ mod tests {
             console("reject-console = 'L'").as_deref(),
             Some("a line of the console matches \"L\": [ 1.0] Linux")
         );
+    }
+
+    fn part(result: PartResult, detail: &str) -> Part {
+        Part { name: "p".to_owned(), result, detail: detail.to_owned() }
+    }
+
+    #[test]
+    fn a_test_says_by_its_status_or_by_its_parts_that_it_was_skipped() {
+        let exited = |status, stdout| output(Outcome::Exited { status }, stdout);
+        let judge = |keys: &str, output: &Output, parts: &[Part]| {
+            let attempt = judged(keys, output, None, parts.to_vec());
+            assert!(!(attempt.passed && attempt.skipped));
+            (attempt.passed, attempt.skipped, attempt.cause.unwrap_or_default())
+        };
+        let keys = "skip-status = 4\nexpect = 'done'";
+        let skipped = |why: &str| (false, true, why.to_owned());
+        assert_eq!(judge(keys, &exited(4, "SKIP: no device\n\n"), &[]), skipped("SKIP: no device"));
+        assert_eq!(judge(keys, &exited(4, ""), &[]), skipped("it exited with status 4"));
+        let none = [part(PartResult::Skipped, "no device")];
+        assert_eq!(judge(keys, &exited(4, "1..0\n"), &none), skipped("no device"));
+        assert_eq!(judge("", &exited(0, ""), &none), skipped("no device"));
+        // A plan that was not kept, or none: a shell script of kselftest's.
+        let missing = [part(PartResult::Missing, "no TAP was told")];
+        assert!(judge(keys, &exited(4, ""), &missing).1);
+
+        let failed = |why: &str| (false, false, why.to_owned());
+        assert_eq!(judge("", &exited(4, ""), &none), failed("exited with status 4; expected: status 0"));
+        assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
+        assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of its standard output matches \"done\""));
+        assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
+        let rejects = "skip-status = 4\nreject = 'BUG'";
+        let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
+        assert_eq!(said, failed("a line of its standard output matches \"BUG\": BUG here"));
+        let ill = Output { health: vec![finding(Kind::Oops, "Oops: b")], ..exited(4, "") };
+        assert_eq!(judge(keys, &ill, &[]), failed("the kernel is not well: Oops: b"));
+        let cut = Output { cut: true, ..exited(4, "") };
+        assert!(!judge(keys, &cut, &[]).1);
+        let killed = output(Outcome::Signaled { signal: 4, core: false }, "");
+        assert!(!judge(keys, &killed, &[]).1);
     }
 
     #[test]

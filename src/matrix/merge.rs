@@ -54,6 +54,20 @@ pub enum MergeError {
         /// Of how many that is one.
         other: u32,
     },
+    /// They are of one plan, and of different runs of it.
+    #[error(
+        "{first} is of run {one}, and {second} of run {other}\n  where they belong together all the same (a shard that was submitted once more), say so with --mixed-runs"
+    )]
+    OtherRun {
+        /// One of them.
+        first: String,
+        /// Its run.
+        one: String,
+        /// Another one.
+        second: String,
+        /// That one's run.
+        other: String,
+    },
     /// One shard has two reports.
     #[error("{first} and {second} are both of shard {shard}")]
     Twice {
@@ -89,6 +103,48 @@ const WHOLE: Shard = Shard { index: 1, total: 1 };
 
 fn shard(source: &Source) -> Shard {
     source.report.header.shard.unwrap_or(WHOLE)
+}
+
+/// How far apart two shards of one run may be before that is worth a word: one had ended so long before the other began,
+/// seconds.
+const APART: f64 = 6.0 * 3600.0;
+
+/// Refuses parts of different runs, by what job systems said when they ran. What says nothing may be of any.
+pub fn of_one_run(sources: &[Source]) -> Result<(), MergeError> {
+    let mut told = sources.iter().filter_map(|source| Some((source, source.report.header.run.as_deref()?)));
+    let Some((first, one)) = told.next() else { return Ok(()) };
+    match told.find(|(_, other)| *other != one) {
+        None => Ok(()),
+        Some((second, other)) => Err(MergeError::OtherRun {
+            first: first.name.clone(),
+            one: one_line(one),
+            second: second.name.clone(),
+            other: one_line(other),
+        }),
+    }
+}
+
+/// A warning where some parts ended long before the others began, and nothing says that all are of one run: they may be what
+/// an earlier run left behind.
+pub fn apart(sources: &[Source]) -> Option<String> {
+    let is_one = sources.iter().all(|source| source.report.header.run.is_some()) && of_one_run(sources).is_ok();
+    // A report without a time says nothing of its age.
+    let mut sources: Vec<&Source> = sources.iter().filter(|source| source.report.header.started > 0.0).collect();
+    sources.sort_by(|one, other| one.report.header.started.total_cmp(&other.report.header.started));
+    let (mut end, mut last) = (f64::INFINITY, None);
+    for (at, source) in sources.iter().enumerate() {
+        let Header { started, duration_s, .. } = source.report.header;
+        if started - end > APART {
+            last = Some((at, started - end));
+        }
+        end = if at == 0 { started + duration_s } else { end.max(started + duration_s) };
+    }
+    let (at, gap) = last.filter(|_| !is_one)?;
+    let names: Vec<&str> = sources[..at].iter().take(4).map(|source| source.name.as_str()).collect();
+    let more = if at > 4 { format!(" and {} more", at - 4) } else { String::new() };
+    let (names, hours, next) = (names.join(", "), (gap / 3600.0).floor(), &sources[at].name);
+    let had = if at == 1 { "had ended" } else { "had all ended" };
+    Some(format!("{names}{more} {had} {hours} hours before {next} began: is that of an earlier run?"))
 }
 
 /// Joins them. With `planned`, what is missing has its name; without, each missing shard is one cell that did not run.
@@ -181,6 +237,7 @@ fn header(sources: &[Source], missing: &[u32], total: u32) -> Header {
         started,
         duration_s: ended - started,
         shard: None,
+        run: distinct(headers.iter().filter_map(|header| header.run.clone())),
         // Two hosts may have given one name to different kernels, which is worth knowing.
         kernels: kernels.into_iter().filter_map(|(name, all)| Some((name, distinct(all)?))).collect(),
         qemu: distinct(headers.iter().filter_map(|header| header.qemu.clone())),
@@ -232,7 +289,7 @@ fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<Ce
 
 #[cfg(test)]
 mod tests {
-    use super::{MergeError, Planned, Source, merge};
+    use super::{MergeError, Planned, Source, apart, merge, of_one_run};
     use crate::matrix::report::sample::many;
     use crate::matrix::report::{CellReport, Report, Shard, Status};
 
@@ -329,6 +386,47 @@ mod tests {
         let mut fewer = planned(&whole);
         fewer.cells.pop();
         assert_eq!(fails(fewer), "cell `test-0/6.0/machine-7` of 2.jsonl is not in the plan");
+    }
+
+    #[test]
+    fn parts_of_different_runs_are_refused_and_both_are_named() {
+        let mut sources = shards(&many(9), 3);
+        assert_eq!(of_one_run(&sources), Ok(()));
+        sources[1].report.header.run = Some("slurm 7".to_owned());
+        assert_eq!(of_one_run(&sources), Ok(()));
+        sources[2].report.header.run = Some("slurm 8".to_owned());
+        let said = of_one_run(&sources).expect_err("two runs").to_string();
+        assert!(said.starts_with("2.jsonl is of run slurm 7, and 3.jsonl of run slurm 8\n"), "{said}");
+        assert!(said.contains("--mixed-runs"), "{said}");
+        assert_eq!(merge(sources.clone(), None).expect("merged").header.run.as_deref(), Some("slurm 7, slurm 8"));
+        sources[2].report.header.run = Some("slurm 7".to_owned());
+        assert_eq!(of_one_run(&sources), Ok(()));
+    }
+
+    #[test]
+    fn what_is_a_day_older_than_the_others_is_told_unless_it_is_known_to_be_of_one_run() {
+        let mut sources = shards(&many(9), 3);
+        assert_eq!(apart(&sources), None);
+        // One that waited for a node until another one had ended.
+        sources[1].report.header.started += 3600.0;
+        assert_eq!(apart(&sources), None);
+        sources[0].report.header.started -= 24.0 * 3600.0;
+        let said = apart(&sources).expect("a warning");
+        assert_eq!(said, "1.jsonl had ended 23 hours before 3.jsonl began: is that of an earlier run?");
+        sources[2].report.header.duration_s += 30.0 * 3600.0;
+        sources[1].report.header.started -= 24.0 * 3600.0;
+        let said = apart(&sources).expect("a warning");
+        assert_eq!(said, "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began: is that of an earlier run?");
+        for source in &mut sources {
+            source.report.header.run = Some("github 1".to_owned());
+        }
+        assert_eq!(apart(&sources), None);
+        sources[2].report.header.run = None;
+        assert!(apart(&sources).is_some());
+        // It says nothing of its age.
+        sources[0].report.header.started = 0.0;
+        sources[1].report.header.started = 0.0;
+        assert_eq!(apart(&sources), None);
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct Header {
     pub duration_s: f64,
     /// Which part of the matrix this is; `None`: all of it.
     pub shard: Option<Shard>,
+    /// Which run of a job system this is a part of (`slurm 123`), where the environment says: parts of different runs are not
+    /// merged.
+    pub run: Option<String>,
     /// A digest of the ids of all cells of all shards, after filters: only what has the same one can be merged.
     pub plan: String,
     /// How many cells all shards have together.
@@ -94,7 +97,7 @@ pub struct CellReport {
     pub tags: Vec<String>,
     /// What came of it.
     pub status: Status,
-    /// Why it did not pass, in one sentence; `None`: it passed, or did not run.
+    /// Why it did not pass, or was skipped, in one sentence; `None`: it passed, or did not run.
     pub cause: Option<String>,
     /// Every try, in order: the last one decides. Empty: it did not run.
     pub attempts: Vec<Attempt>,
@@ -117,6 +120,8 @@ pub enum Status {
     Failed,
     /// It could not be tested: no kernel, no QEMU, a module that would not load.
     Error,
+    /// It said that there is nothing for it to test here. No failure, and no success.
+    Skipped,
 }
 
 /// One try.
@@ -125,7 +130,9 @@ pub enum Status {
 pub struct Attempt {
     /// Whether it passed.
     pub passed: bool,
-    /// Why not, in one sentence.
+    /// Whether it said that there was nothing to test; it has not passed then.
+    pub skipped: bool,
+    /// Why it did not pass, in one sentence.
     pub cause: Option<String>,
     /// The outcome's name, as `run --json` has it: `exited`, `panic`, `timed-out`, ...; `None`: there was no guest.
     pub outcome: Option<String>,
@@ -230,6 +237,7 @@ impl CellReport {
             Status::Passed | Status::Flaky => String::new(),
             Status::Failed => "it failed".to_owned(),
             Status::Error => "it could not be tested".to_owned(),
+            Status::Skipped => "it was skipped".to_owned(),
         })
     }
 
@@ -246,15 +254,16 @@ impl Report {
         self.cells.iter().filter(|cell| cell.status == status).count()
     }
 
-    /// Whether every cell is good: also false where there is none, since then nothing was tested.
+    /// Whether every cell is good: also false where none passed, since then nothing was tested.
     pub fn is_good(&self) -> bool {
-        !self.cells.is_empty() && self.cells.iter().all(|cell| cell.status.is_good())
+        let statuses = || self.cells.iter().map(|cell| cell.status);
+        statuses().all(Status::is_good) && statuses().any(Status::has_passed)
     }
 }
 
 impl Status {
     /// All of them, the good ones first.
-    pub const ALL: [Self; 5] = [Self::Passed, Self::Flaky, Self::Failed, Self::Error, Self::NotRun];
+    pub const ALL: [Self; 6] = [Self::Passed, Self::Flaky, Self::Skipped, Self::Failed, Self::Error, Self::NotRun];
 
     /// Its name, as reports have it.
     pub const fn name(self) -> &'static str {
@@ -264,14 +273,23 @@ impl Status {
             Self::Flaky => "flaky",
             Self::Failed => "failed",
             Self::Error => "error",
+            Self::Skipped => "skipped",
         }
     }
 
     /// Whether the matrix may be called good with it.
     pub const fn is_good(self) -> bool {
         match self {
-            Self::Passed | Self::Flaky => true,
+            Self::Passed | Self::Flaky | Self::Skipped => true,
             Self::NotRun | Self::Failed | Self::Error => false,
+        }
+    }
+
+    /// Whether something was tested, and passed.
+    pub const fn has_passed(self) -> bool {
+        match self {
+            Self::Passed | Self::Flaky => true,
+            Self::NotRun | Self::Failed | Self::Error | Self::Skipped => false,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Options {
     pub suite: String,
     /// What repeats it, up to `--only`.
     pub words: Vec<OsString>,
+    /// Which run of a job system this is a part of, where one is known.
+    pub run: Option<String>,
 }
 
 /// What happens.
@@ -151,6 +153,7 @@ pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut
         suite: plan.spec.name.clone().unwrap_or(options.suite),
         started,
         shard: plan.shard,
+        run: options.run,
         plan: plan.digest.clone(),
         planned: plan.planned,
         ..Header::default()

@@ -176,8 +176,9 @@ impl Schedule {
 
     fn can_begin(&self, stand: usize) -> bool {
         let Room { slots, memory_mib } = self.need(stand);
-        let fits =
-            self.held.slots + slots <= self.room.slots && self.held.memory_mib + memory_mib <= self.room.memory_mib;
+        // A machine may be given any number of processors: `-smp 4294967295` fits nowhere, and runs alone.
+        let fits = self.held.slots.saturating_add(slots) <= self.room.slots
+            && self.held.memory_mib.saturating_add(memory_mib) <= self.room.memory_mib;
         // What never fits runs alone.
         self.stands[stand].state != State::Preparing && (fits || self.running == 0)
     }
@@ -196,8 +197,8 @@ impl Schedule {
     }
 
     fn hold(&mut self, need: Room) {
-        self.held.slots += need.slots;
-        self.held.memory_mib += need.memory_mib;
+        self.held.slots = self.held.slots.saturating_add(need.slots);
+        self.held.memory_mib = self.held.memory_mib.saturating_add(need.memory_mib);
         self.running += 1;
     }
 
@@ -244,6 +245,17 @@ mod tests {
         assert_eq!(begins(&mut schedule), [Step::Prepare(0)]);
         assert!(schedule.prepared(0, true).is_empty());
         assert_eq!(begins(&mut schedule), [2, 1, 3, 0].map(Step::Run));
+    }
+
+    #[test]
+    fn a_machine_of_any_size_runs_alone() {
+        let huge = Need { slots: u32::MAX, cold_mib: u64::MAX, mib: u64::MAX };
+        let mut schedule = Schedule::new(vec![own(0, 9.0), own(0, 8.0)], &[huge], Room { slots: 2, memory_mib: 4096 });
+        assert_eq!(begins(&mut schedule), [Step::Prepare(0)]);
+        schedule.prepared(0, true);
+        assert_eq!(begins(&mut schedule), [Step::Run(0)]);
+        schedule.ended(0);
+        assert_eq!(begins(&mut schedule), [Step::Run(1)]);
     }
 
     #[test]

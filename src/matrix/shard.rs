@@ -106,6 +106,25 @@ pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Shard>,
     Ok(found.map(|(_, shard)| shard))
 }
 
+/// What tells a run of a job system from its other runs: the first that is set counts. A pipeline may submit to Slurm, and a
+/// runner of a pipeline may be a job of Slurm's: both times it is the pipeline that all shards have in common. A job that is
+/// tried again is of the same run, so `GITHUB_RUN_ATTEMPT` is no part of it: what had passed stands beside it.
+const RUNS: [(&str, &str); 4] = [
+    ("BOOTLING_RUN", ""),
+    ("GITHUB_RUN_ID", "github "),
+    ("CI_PIPELINE_ID", "gitlab "),
+    ("SLURM_ARRAY_JOB_ID", "slurm "),
+];
+
+/// The run that this is a part of, as the environment says: `BOOTLING_RUN`, or GitHub's run, GitLab's pipeline or Slurm's
+/// array. Kubernetes tells a pod nothing of the kind; what --emit writes does.
+pub fn run_from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
+    RUNS.iter().find_map(|(name, system)| {
+        let value = get(name).filter(|value| !value.is_empty())?;
+        Some(format!("{system}{}", value.to_string_lossy()))
+    })
+}
+
 /// The variables that [`from_env`] reads the index from, for an error message.
 pub fn variables() -> String {
     let names: Vec<_> = std::iter::once("BOOTLING_SHARD").chain(SYSTEMS.iter().map(|system| system.index)).collect();
@@ -140,7 +159,7 @@ impl System {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shard, from_env, variables};
+    use super::{Shard, from_env, run_from_env, variables};
 
     fn says(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
@@ -182,6 +201,19 @@ mod tests {
         assert_eq!(says(&[("CI_NODE_TOTAL", "1")]), Ok(None));
         let error = says(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
         assert!(error.starts_with("SLURM_ARRAY_TASK_ID=\"7\": not one of the evenly spaced"), "{error}");
+    }
+
+    #[test]
+    fn a_run_is_named_by_what_all_of_its_shards_have_in_common() {
+        let says = |variables: &[(&str, &str)]| {
+            run_from_env(&|name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into()))
+        };
+        let is = |variables: &[(&str, &str)], run: &str| assert_eq!(says(variables).as_deref(), Some(run));
+        is(&[("SLURM_ARRAY_JOB_ID", "12"), ("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_JOB_ID", "15")], "slurm 12");
+        is(&[("GITHUB_RUN_ID", "99"), ("GITHUB_RUN_ATTEMPT", "2"), ("GITHUB_RUN_NUMBER", "7")], "github 99");
+        is(&[("CI_PIPELINE_ID", "5"), ("CI_JOB_ID", "6"), ("SLURM_ARRAY_JOB_ID", "12")], "gitlab 5");
+        is(&[("BOOTLING_RUN", "0b1c"), ("CI_PIPELINE_ID", "5")], "0b1c");
+        assert_eq!(says(&[("BOOTLING_RUN", ""), ("SLURM_JOB_ID", "15")]), None);
     }
 
     #[test]

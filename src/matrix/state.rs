@@ -33,7 +33,14 @@ pub struct State {
     pub fail_fast: Option<usize>,
     /// How many there were.
     pub failed: AtomicUsize,
-    pub sites: Vec<OnceLock<Site>>,
+    pub sites: Vec<OnceLock<Ground>>,
+}
+
+/// What was found for a stand's guests.
+pub struct Ground {
+    site: Site,
+    /// Whether they boot, whatever was asked for: nothing could be kept to restore them from.
+    boots: bool,
 }
 
 /// Whether a test may share its guest. What looks at the console needs one whose console is its own.
@@ -133,10 +140,11 @@ impl State {
         let (lost, attempt, note) = match found {
             Ok((unfit, site)) => {
                 self.tell(Mail::Found { qemu: site.qemu_version().to_owned(), notes: site.notes().to_vec() });
+                let boots = unfit.is_some();
                 // Nobody else prepares it.
-                let _ = self.sites[stand].set(site);
+                let _ = self.sites[stand].set(Ground { site, boots });
                 let mut schedule = self.lock();
-                if unfit.is_some() {
+                if boots {
                     schedule.boots(stand);
                 }
                 (schedule.prepared(stand, true), Attempt::default(), unfit)
@@ -190,7 +198,7 @@ impl State {
             let total = begun(self) - start;
             let prepared = (total - attempt.times.verdict).max(0.0);
             (attempt.times.begun, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
-            let is_over = attempt.passed || attempt.outcome.is_none();
+            let is_over = attempt.passed || attempt.skipped || attempt.outcome.is_none();
             attempts.push(attempt);
             if is_over {
                 break;
@@ -200,16 +208,7 @@ impl State {
     }
 
     fn judged(&self, cell: usize, attempts: Vec<Attempt>) -> CellReport {
-        let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
-        let status = match attempts.last() {
-            None => Status::NotRun,
-            Some(last) if last.passed && attempts.len() == 1 => Status::Passed,
-            Some(last) if last.passed => Status::Flaky,
-            Some(last) if could_not(last) => Status::Error,
-            Some(_) => Status::Failed,
-        };
-        let last = attempts.last().filter(|last| !last.passed);
-        let cause = last.and_then(|last| last.cause.clone());
+        let (status, cause) = came_to(&attempts);
         CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
     }
 
@@ -217,8 +216,12 @@ impl State {
     fn alone(&self, cell: usize) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
-        let Some(site) = self.sites[planned.stand].get() else { return Attempt::default() };
+        let Some(Ground { site, boots }) = self.sites[planned.stand].get() else { return Attempt::default() };
         let mut builder = self.builders[planned.stand].clone();
+        if *boots {
+            // Otherwise each of them would boot to be saved, and once more because it could not be.
+            builder = builder.cold();
+        }
         if let Some(limit) = test.boot_timeout {
             builder = builder.boot_timeout(limit);
         }
@@ -252,11 +255,18 @@ impl State {
     fn among_others(&self, guest: &mut Option<Vm>, cell: usize) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
+        // This kernel, or this machine, keeps no guest for several commands.
+        if self.sites[planned.stand].get().is_some_and(|ground| ground.boots) {
+            return self.alone(cell);
+        }
+        let start = || {
+            let builder = self.builders[planned.stand].clone();
+            test.boot_timeout.map_or(builder.clone(), |limit| builder.boot_timeout(limit)).start()
+        };
         let (mut vm, is_new) = match guest.take() {
             Some(vm) => (vm, false),
-            None => match self.builders[planned.stand].start() {
+            None => match start() {
                 Ok(vm) => (vm, true),
-                // This kernel, or this machine, keeps no guest for several commands.
                 Err(VmError::NotKept(_)) => return self.alone(cell),
                 Err(error) => return not_tested(&error),
             },
@@ -278,7 +288,7 @@ impl State {
     }
 
     fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<Result<&str, &str>>) -> Attempt {
-        if let Some(site) = self.sites[cell.stand].get() {
+        if let Some(Ground { site, .. }) = self.sites[cell.stand].get() {
             // Told once for all of them.
             output.notes.retain(|note| !site.notes().contains(note));
         }
@@ -287,6 +297,21 @@ impl State {
         }
         let parts = parts_of(self.plan.test(cell), &output);
         self.judges[cell.test].attempt(&output, boot, console, parts)
+    }
+}
+
+/// What tries come to, and why that is no success. The last one decides, but a try that was skipped takes no failure back.
+fn came_to(attempts: &[Attempt]) -> (Status, Option<String>) {
+    let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
+    let cause = |attempt: &Attempt| attempt.cause.clone();
+    let Some(last) = attempts.last() else { return (Status::NotRun, None) };
+    if last.passed {
+        return (if attempts.len() == 1 { Status::Passed } else { Status::Flaky }, None);
+    }
+    match attempts.iter().rev().find(|attempt| !attempt.skipped) {
+        None => (Status::Skipped, cause(last)),
+        Some(failed) if could_not(failed) => (Status::Error, cause(failed)),
+        Some(failed) => (Status::Failed, cause(failed)),
     }
 }
 
@@ -310,4 +335,33 @@ fn console_in(path: &std::path::Path) -> Result<String, String> {
         return Err(format!("the console said more than the {} MiB that patterns are looked for in", CONSOLE >> 20));
     }
     Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::came_to;
+    use crate::matrix::report::{Attempt, Status};
+
+    #[test]
+    fn the_last_try_decides_and_a_skipped_one_takes_no_failure_back() {
+        let tried = |name: &str| Attempt {
+            passed: name == "passed",
+            skipped: name == "skipped",
+            outcome: (name != "lost").then(|| name.to_owned()),
+            cause: (name != "passed").then(|| name.to_owned()),
+            ..Attempt::default()
+        };
+        let is = |names: &[&str], status, cause: Option<&str>| {
+            let attempts: Vec<Attempt> = names.iter().map(|name| tried(name)).collect();
+            assert_eq!(came_to(&attempts), (status, cause.map(str::to_owned)), "{names:?}");
+        };
+        is(&[], Status::NotRun, None);
+        is(&["passed"], Status::Passed, None);
+        is(&["failed", "passed"], Status::Flaky, None);
+        is(&["failed", "panic"], Status::Failed, Some("panic"));
+        is(&["lost"], Status::Error, Some("lost"));
+        is(&["could-not-test"], Status::Error, Some("could-not-test"));
+        is(&["skipped"], Status::Skipped, Some("skipped"));
+        is(&["failed", "skipped"], Status::Failed, Some("failed"));
+    }
 }

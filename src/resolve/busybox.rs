@@ -3,9 +3,12 @@
 //! `applet_names` (`include/applet_tables.h`, made by `applets/applet_tables.c`) is one array of NUL-terminated names in
 //! strict byte order, since busybox searches it by halves, closed by an empty name. The longest such run that has `sh` is it.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+
+use memchr::memmem;
 
 use crate::resolve::binary::{Binaries, Binary};
 use crate::resolve::elf::ElfError;
@@ -23,6 +26,9 @@ const MAX_SIZE: u64 = 64 << 20;
 const MAX_NAME: usize = 31;
 /// A run this short is some other list.
 const MIN_APPLETS: usize = 3;
+
+/// What no table is without.
+const SHELL: &[u8] = b"sh";
 
 /// A busybox, found.
 #[derive(Debug)]
@@ -110,48 +116,48 @@ impl Busybox {
     }
 }
 
-/// A run of names in strict order.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    start: usize,
-    end: usize,
-    count: usize,
-    has_shell: bool,
-}
-
 /// The applets named in `bytes`; none where no table is there.
 fn names(bytes: &[u8]) -> Vec<OsString> {
-    let mut best = Run::default();
-    let mut run = Run::default();
-    let mut previous: &[u8] = b"";
-    let mut at = 0;
-    for word in bytes.split(|byte| *byte == 0) {
-        let goes_on = is_name(word) && (run.count == 0 || previous < word);
-        if !goes_on {
-            if run.has_shell && run.count > best.count {
-                best = run;
-            }
-            run = Run { start: at, ..Run::default() };
-        }
-        if is_name(word) {
-            run.count += 1;
-            run.end = at + word.len();
-            run.has_shell |= word == b"sh";
-            previous = word;
-        }
-        at += word.len() + 1;
-    }
-    if run.has_shell && run.count > best.count {
-        best = run;
-    }
-    if best.count < MIN_APPLETS {
-        return Vec::new();
-    }
-    let table = bytes.get(best.start..best.end).unwrap_or_default();
-    let words: Vec<&[u8]> = table.split(|byte| *byte == 0).collect();
+    // A table has a shell: what stands around each word that reads so is looked at, and nothing else.
+    let shells = memmem::find_iter(bytes, SHELL).filter(|at| {
+        let ends = bytes.get(at + SHELL.len()).is_none_or(|byte| *byte == 0);
+        ends && (*at == 0 || bytes[at - 1] == 0)
+    });
+    let tables = shells.map(|at| table(bytes, at));
+    // The first of equals: max_by_key would take the last.
+    let longest = tables.reduce(|best, other| if other.len() > best.len() { other } else { best });
+    let Some(words) = longest.filter(|words| words.len() >= MIN_APPLETS) else { return Vec::new() };
     // No applet sorts before `[`: whatever does only happens to stand in front of the table.
     let first = words.iter().position(|word| *word == b"[").unwrap_or(0);
     words.into_iter().skip(first).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+}
+
+/// The names in strict order around the one that begins at `at`.
+fn table(bytes: &[u8], at: usize) -> Vec<&[u8]> {
+    let mut words: VecDeque<&[u8]> = VecDeque::from([SHELL]);
+    let mut start = at;
+    while let Some(end) = start.checked_sub(1) {
+        // One byte more than a name may have tells a longer word from a name.
+        let from = end.saturating_sub(MAX_NAME + 1);
+        let before = &bytes[from..end];
+        let word = &before[memchr::memrchr(0, before).map_or(0, |nul| nul + 1)..];
+        if !is_name(word) || words.front().is_some_and(|next| word >= *next) {
+            break;
+        }
+        words.push_front(word);
+        start = end - word.len();
+    }
+    let mut end = at + SHELL.len();
+    while let Some(rest) = bytes.get(end + 1..) {
+        let rest = &rest[..rest.len().min(MAX_NAME + 1)];
+        let word = &rest[..memchr::memchr(0, rest).unwrap_or(rest.len())];
+        if !is_name(word) || words.back().is_some_and(|last| word <= *last) {
+            break;
+        }
+        words.push_back(word);
+        end += 1 + word.len();
+    }
+    words.into()
 }
 
 fn is_name(word: &[u8]) -> bool {
@@ -161,7 +167,9 @@ fn is_name(word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{MIN_APPLETS, is_name, names};
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
     fn found(bytes: &[u8]) -> Vec<String> {
         names(bytes).iter().map(|name| name.display().to_string()).collect()
@@ -173,6 +181,29 @@ mod tests {
         assert_eq!(found(bytes), ["[", "[[", "ash", "sh", "wc"]);
         assert_eq!(found(b"zz\0cat\0sh\0true\0\0"), ["cat", "sh", "true"]);
         assert_eq!(found(b"cat\0ls\0sh"), ["cat", "ls", "sh"], "a table that ends the file");
+        assert_eq!(found(b"\0\0cat\0sh\0true\0\0"), ["cat", "sh", "true"], "an empty name is none");
+        assert_eq!(found(b"sh\0tr\0wc\0\0ls\0sh\0wc\0x\0"), ["ls", "sh", "wc", "x"], "the longest of two");
+        let long = [&[b'a'; 32][..], b"\0cat\0sh\0true\0", &[b'z'; 32]].concat();
+        assert_eq!(found(&long), ["cat", "sh", "true"], "longer than any name");
+    }
+
+    /// The definition, word by word.
+    fn slowly(bytes: &[u8]) -> Vec<String> {
+        let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
+        let runs = words.chunk_by(|one, next| is_name(one) && is_name(next) && one < next);
+        let runs = runs.filter(|run| run.iter().any(|word| *word == b"sh") && run.len() >= MIN_APPLETS);
+        let best = runs.reduce(|best, run| if run.len() > best.len() { run } else { best }).unwrap_or_default();
+        let first = best.iter().position(|word| *word == b"[").unwrap_or(0);
+        best[first..].iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_quick_way_finds_what_the_slow_one_does(words in vec("[a\\[]|sh|[a-z]{0,3}|z{31,33}|s h", 0..40)) {
+            let bytes = words.join("\0");
+            prop_assert_eq!(found(bytes.as_bytes()), slowly(bytes.as_bytes()));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! own errors in one [`VmError`].
 
 pub mod again;
+mod bases;
 mod brought;
 mod builder;
 mod command;

@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::bases::Bases;
 use super::compose::{self, Drivers, Ground};
 use super::initrd::{self, Made};
 use super::warm::fit::unfit;
@@ -162,6 +163,8 @@ pub(super) struct Found {
     pub(super) transport: Transport,
     /// Where what is slow to make is kept.
     pub(super) cache: Cache,
+    /// What its guests are restored to.
+    bases: Bases,
 }
 
 impl Found {
@@ -181,7 +184,8 @@ impl Found {
         inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
         let tables = ModuleTables::default();
         let transport = transport(&kernel, &tables, &platform.machine);
-        Ok(Self { kernel, image, kind, platform, tables, transport, cache })
+        let bases = Bases::default();
+        Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases })
     }
 
     /// Prepares a run of what this was found for: another command, with other files, in a guest of the same kind.
@@ -237,10 +241,11 @@ impl Found {
         let window_mib = warm::base::window_mib(len);
         let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
         let drivers = Drivers::of(self.transport);
-        let initrd = initrd::base(self.ground(root), drivers, &spec.base_modules, window_mib << 20)?;
+        let make = || initrd::base(self.ground(root), drivers, &spec.base_modules, window_mib << 20);
+        let ingredients = warm::key::ingredients(&machine, &self.image, window_mib, &self.cache);
+        let (initrd, key) = self.bases.get(&spec.base_modules, window_mib, ingredients, make)?;
         let (image, kind, kernel) = (self.image.clone(), self.kind, self.kernel.origin.clone());
         let base = Base { machine, image, kind, kernel, initrd, modules, window_mib };
-        let key = base.key(&self.cache)?;
         Ok(Ok(Restore { base, key, payload }))
     }
 

@@ -1,7 +1,7 @@
 //! What all commands on one kernel and one machine share, found once: the kernel, QEMU, the accelerator, the firmware.
 //!
-//! Whoever runs hundreds of commands saves that work with each of them. Files of the commands themselves are looked for
-//! anew: a site is no snapshot of the host.
+//! Whoever runs hundreds of commands saves that work with each of them. The kernel, its modules' tables and what guests are
+//! restored to are as they were found; files of the commands themselves are looked for anew.
 
 use super::builder::Notes;
 use super::prepare::Found;

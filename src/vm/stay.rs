@@ -159,7 +159,11 @@ impl Stay {
             Origin::Boot => self.base.boot_once(talk),
         };
         match waits {
-            Ok(waits) => Ok(Held::Waits { waits: Box::new(waits), is_new: true }),
+            Ok(mut waits) => {
+                // It may wait for long until its first command, whose times count from when that is given.
+                waits.guest.started = None;
+                Ok(Held::Waits { waits: Box::new(waits), is_new: true })
+            }
             Err(NotWarm::Unfit(why)) => Err(VmError::NotKept(why)),
             Err(NotWarm::Ended(transcript, _)) => {
                 let outcome = judge(&transcript);

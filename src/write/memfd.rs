@@ -27,6 +27,14 @@ pub fn window(plan: &CheckedPlan, mtime: u32, bytes: u64) -> Result<(OwnedFd, u6
     Ok((memory.into(), len))
 }
 
+/// The same in memory that is there already, from its start on, where nothing has been written yet; its length does not change.
+/// Says how long the archive is.
+pub fn into(plan: &CheckedPlan, mtime: u32, memory: &OwnedFd) -> Result<u64, WriteError> {
+    let mut memory = memory.try_clone().map(File::from).map_err(WriteError::Archive)?;
+    memory.seek(SeekFrom::Start(0)).map_err(WriteError::Archive)?;
+    newc::write(plan, &mut memory, &Options { align: true, mtime })
+}
+
 /// The archive of `plan` in memory, compressed or not, sealed, read position at its start.
 pub fn packed(plan: &CheckedPlan, compression: Compression, mtime: u32) -> Result<OwnedFd, WriteError> {
     let mut memory = create()?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bootling::boot::transcript::Limit;
 use bootling::{Builder, Command, Outcome, Vm, VmError};
@@ -192,7 +192,11 @@ fn a_guest_that_dies_says_how_and_runs_nothing_until_it_is_started_again() {
 fn time_is_limited_for_a_command_and_for_a_boot() {
     let Some(builder) = builder("time_is_limited_for_a_command_and_for_a_boot") else { return };
     let mut vm = builder.start().expect("a guest");
-    assert!(vm.run(["true"]).expect("an output").success());
+    // A guest that has waited is not a command that has taken long.
+    std::thread::sleep(Duration::from_secs(2));
+    let given = Instant::now();
+    let output = vm.run(["true"]).expect("an output");
+    assert!(output.success() && output.duration <= given.elapsed(), "{output:?} after {:?}", given.elapsed());
     let limit = Duration::from_secs(3);
     let output = vm.run_with(&Command::shell("echo begun; sleep 1000").timeout(limit)).expect("an output");
     assert_eq!(output.outcome, Outcome::TimedOut { limit: Limit::Total, after: limit });

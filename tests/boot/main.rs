@@ -34,6 +34,7 @@ mod regress;
 mod restored;
 mod runner;
 mod shards;
+mod skipped;
 mod snapshots;
 mod soak;
 mod streams;

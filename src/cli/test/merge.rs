@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::outputs::Outputs;
 use super::{TestArgs, earlier, exit_code, plan, show};
 use crate::cli::output;
-use crate::matrix::merge::{Planned, Source, merge};
+use crate::matrix::merge::{Planned, Source, apart, merge, of_one_run};
 use crate::matrix::report::{CellReport, Report};
 use crate::matrix::run::not_yet;
 use crate::verdict::code;
@@ -24,6 +24,12 @@ pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result
         earlier::read(path).map(|report| Source { name: path.display().to_string(), report })
     };
     let sources = args.reports.merge.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    if !args.reports.mixed_runs {
+        of_one_run(&sources).context("merging reports")?;
+    }
+    if let Some(warning) = apart(&sources) {
+        output::note(&warning);
+    }
     let planned = planned(args, manifest, parts, &sources)?;
     let report = merge(sources, planned).context("merging reports")?;
     tell(args, &report);
@@ -50,7 +56,8 @@ fn planned(args: &TestArgs, manifest: &Path, parts: &[String], sources: &[Source
 
 /// Tells what did not pass, and the sum.
 fn tell(args: &TestArgs, report: &Report) {
-    let is_told = |cell: &&CellReport| args.verbose || !cell.status.is_good();
+    let is_told =
+        |cell: &&CellReport| args.verbose || !(cell.status.has_passed() || args.quiet && cell.status.is_good());
     let told: Vec<_> = report.cells.iter().filter(is_told).collect();
     let mut text: String = told.iter().take(MOST).map(|cell| show::line(cell, false)).collect();
     if told.len() > MOST {

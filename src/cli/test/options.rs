@@ -74,9 +74,9 @@ A cell is a test with a kernel on a machine: TEST/KERNEL/MACHINE, and #N where i
 own, restored from a snapshot, unless its test says otherwise; docs/testing.md tells what a manifest can say.
 
 Exit status:
-  0 every cell passed, at once or when it was tried again
+  0 every cell passed, at once or when it was tried again, or said that it was skipped; not where all of them did
   1 some did not: they failed, could not be tested, or were not run
-  125 nothing could be tested: a mistake in the manifest, no cell left, no kernel, no QEMU
+  125 nothing was tested: all were skipped, a mistake in the manifest, no cell left, no kernel, no QEMU
   128+n signal n ended it; reports are written, with what was not run as such
 "
 );
@@ -182,6 +182,10 @@ pub struct ReportArgs {
     /// choice of cells as for the shards, so that what is missing is told by its name.
     #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["init", "list", "shard"])]
     pub(super) merge: Vec<PathBuf>,
+    /// With --merge: take reports of different runs of a job system, too. Otherwise they are refused, since what an earlier run
+    /// has left behind would pass for this one's.
+    #[arg(long, requires = "merge")]
+    pub(super) mixed_runs: bool,
     /// Run nothing: write a job file that runs the matrix in shards and joins their reports, to standard output.
     #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
     pub(super) emit: Option<SystemArg>,

@@ -101,6 +101,7 @@ impl<'a> Progress<'a> {
         let is_told = match (report.status, self.volume) {
             (Status::Passed, Volume::Quiet) => false,
             (Status::Passed, Volume::Usual) => self.bar.is_none(),
+            (Status::Skipped, volume) => volume != Volume::Quiet,
             (Status::Passed, Volume::Verbose)
             | (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
         };
@@ -137,7 +138,7 @@ impl<'a> Progress<'a> {
     fn count(&mut self, report: &CellReport) {
         self.done += 1;
         match report.status {
-            Status::Passed => {}
+            Status::Passed | Status::Skipped => {}
             Status::Flaky => self.flaky += 1,
             Status::Failed | Status::Error | Status::NotRun => self.bad += 1,
         }

@@ -24,7 +24,8 @@ fn label(status: Status) -> (&'static str, Style) {
         Status::Flaky => ("FLAKY", colour(AnsiColor::Yellow)),
         Status::Failed => ("FAIL", colour(AnsiColor::Red)),
         Status::Error => ("ERROR", colour(AnsiColor::Red)),
-        Status::NotRun => ("SKIP", Style::new().dimmed()),
+        Status::Skipped => ("SKIP", colour(AnsiColor::Cyan)),
+        Status::NotRun => ("NOT RUN", Style::new().dimmed()),
     }
 }
 
@@ -118,6 +119,7 @@ pub fn summary(report: &Report) -> String {
     let counted = [
         (Status::Passed, "passed"),
         (Status::Flaky, "flaky"),
+        (Status::Skipped, "skipped"),
         (Status::Failed, "failed"),
         (Status::Error, "could not be tested"),
         (Status::NotRun, "not run"),

@@ -80,7 +80,8 @@ impl Level {
         }
         self.planned = Some(count);
         if count == 0 {
-            self.parts.extend(kept.keep(plan(PartResult::Skipped, &bounded(reason, DETAIL))));
+            let reason = bounded(without_skip(reason), DETAIL);
+            self.parts.extend(kept.keep(plan(PartResult::Skipped, &reason)));
         }
     }
 
@@ -171,6 +172,13 @@ impl Level {
         self.judged(true, kept);
         self.parts
     }
+}
+
+/// The reason behind `SKIP` or `Skipped:`, which a plan of nothing may have or not.
+fn without_skip(reason: &str) -> &str {
+    let end = reason.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(reason.len());
+    let is_skip = reason[..end].get(..4).is_some_and(|start| start.eq_ignore_ascii_case("skip"));
+    if is_skip { reason[end..].trim_start_matches(':').trim() } else { reason }
 }
 
 /// A part of `name`.

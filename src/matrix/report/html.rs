@@ -4,19 +4,22 @@
 //! the page forbids itself to load anything. A page of 10,000 cells is to stay below 5 MB, so the texts of cells share a
 //! budget, and a cell that passed in a large matrix has one line.
 
+mod budget;
 mod details;
+mod escape;
 mod grid;
 
 use std::io::{self, Write};
 
-use minijinja::Environment;
 use minijinja::value::Serde;
+use minijinja::{Environment, escape_formatter};
 use serde::Serialize;
 
 use super::date::date;
 use super::{PartResult, Report, Status, one_line};
 use crate::matrix::baseline::{Change, Comparison};
-use details::{Budget, Detail};
+use budget::Budget;
+use details::Detail;
 use grid::Grid;
 
 /// Most lines of the lists above the grid.
@@ -35,6 +38,8 @@ struct Page {
     shard: Option<String>,
     ended_early: Option<String>,
     shortened: bool,
+    /// What repeats a cell, up to its id, where that is told once.
+    repeat: Option<String>,
     counts: Vec<Count>,
     compared: Option<Compared>,
     trouble: Vec<Trouble>,
@@ -84,11 +89,33 @@ struct ChangeRow {
     told: String,
 }
 
+/// What the markup of a line in a list takes, bytes.
+const LINE: usize = 160;
+
+impl Trouble {
+    /// How much of the page it takes.
+    fn bytes(&self) -> usize {
+        LINE + [&self.id, &self.href, &self.cause].into_iter().map(|text| escape::bytes(text)).sum::<usize>()
+    }
+}
+
+impl ChangeRow {
+    /// The same.
+    fn bytes(&self) -> usize {
+        let texts = [Some(&self.id), self.href.as_ref(), Some(&self.told)];
+        LINE + texts.into_iter().flatten().map(|text| escape::bytes(text)).sum::<usize>()
+    }
+}
+
 /// Writes a report, with what is different from an earlier one where that is known.
 pub fn write(report: &Report, comparison: Option<&Comparison>, out: &mut dyn Write) -> io::Result<()> {
     let page = page(report, comparison);
     let mut environment = Environment::new();
     let added = environment.add_template("report.html", include_str!("../../../assets/report.html"));
+    environment.set_formatter(|out, state, value| match value.as_str().filter(|_| !value.is_safe()) {
+        Some(text) => Ok(escape::write(text, out)?),
+        None => escape_formatter(out, state, value),
+    });
     let mut buffered = io::BufWriter::new(out);
     added
         .and_then(|()| environment.get_template("report.html"))
@@ -106,10 +133,15 @@ fn failure(error: &minijinja::Error) -> io::Error {
 
 fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
     let header = &report.header;
-    let mut budget = Budget::of(report);
-    let cells: Vec<_> = report.cells.iter().map(|cell| Detail::of(cell, &mut budget)).collect();
-    let troubled = report.cells.iter().filter(|cell| cell.status != Status::Passed);
+    // What failed first: thousands that were skipped must not stand before it.
+    let of = |is_good: bool| report.cells.iter().filter(move |cell| cell.status.is_good() == is_good);
+    let troubled = of(false).chain(of(true).filter(|cell| cell.status != Status::Passed));
     let trouble: Vec<Trouble> = troubled.clone().take(LINES).map(trouble).collect();
+    let compared = comparison.map(compared);
+    let rows = compared.iter().flat_map(|compared| &compared.rows);
+    let lists = trouble.iter().map(Trouble::bytes).chain(rows.map(ChangeRow::bytes)).sum();
+    let mut budget = Budget::of(report, lists);
+    let cells: Vec<_> = report.cells.iter().map(|cell| Detail::of(cell, &mut budget)).collect();
     Page {
         bootling: one_line(&header.bootling),
         suite: one_line(&header.suite),
@@ -122,7 +154,8 @@ fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
         ended_early: header.ended_early.as_deref().map(one_line),
         shortened: budget.shortened,
         counts: Status::ALL.map(|status| count(report, status)).into(),
-        compared: comparison.map(compared),
+        repeat: budget.repeat,
+        compared,
         more_trouble: troubled.count().saturating_sub(LINES),
         trouble,
         grid: Grid::of(report),
@@ -133,8 +166,11 @@ fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
 fn verdict(report: &Report) -> String {
     let all = report.cells.len();
     let bad = report.cells.iter().filter(|cell| !cell.status.is_good()).count();
+    let skipped = report.count(Status::Skipped);
     match (all, bad) {
         (0, _) => "there was nothing to run".to_owned(),
+        (_, 0) if skipped == all => format!("all {all} cells were skipped: nothing was tested"),
+        (_, 0) if skipped > 0 => format!("{} of {all} cells passed, {skipped} skipped", all - skipped),
         (1, 0) => "its one cell passed".to_owned(),
         (_, 0) => format!("all {all} cells passed"),
         _ => format!("{bad} of {all} cells did not pass"),
@@ -144,7 +180,7 @@ fn verdict(report: &Report) -> String {
 fn count(report: &Report, status: Status) -> Count {
     let label = match status {
         Status::NotRun => "not run",
-        Status::Passed | Status::Flaky | Status::Failed | Status::Error => status.name(),
+        Status::Passed | Status::Flaky | Status::Failed | Status::Error | Status::Skipped => status.name(),
     };
     Count { name: status.name(), label, symbol: symbol(status), number: report.count(status) }
 }
@@ -158,9 +194,12 @@ fn trouble(cell: &super::CellReport) -> Trouble {
         cause: match cell.status {
             Status::Flaky => {
                 let first = cell.attempts.first().and_then(|attempt| attempt.cause.as_deref()).map(one_line);
-                format!("passed at try {}; at first: {}", cell.attempts.len(), first.unwrap_or_default())
+                let first = shortened(&first.unwrap_or_default());
+                format!("passed at try {}; at first: {first}", cell.attempts.len())
             }
-            Status::NotRun | Status::Passed | Status::Failed | Status::Error => shortened(&cell.why()),
+            Status::NotRun | Status::Passed | Status::Failed | Status::Error | Status::Skipped => {
+                shortened(&cell.why())
+            }
         },
         time: if cell.attempts.is_empty() { String::new() } else { seconds(cell.seconds()) },
     }
@@ -168,7 +207,8 @@ fn trouble(cell: &super::CellReport) -> Trouble {
 
 /// A sentence that leaves room for others.
 fn shortened(text: &str) -> String {
-    text.char_indices().nth(300).map_or_else(|| text.to_owned(), |(at, _)| format!("{}...", &text[..at]))
+    let fitting = escape::beginning(text, 300);
+    if fitting.len() == text.len() { text.to_owned() } else { format!("{fitting}...") }
 }
 
 fn compared(comparison: &Comparison) -> Compared {
@@ -214,6 +254,7 @@ const fn symbol(status: Status) -> &'static str {
         Status::Flaky => "\u{2248}",
         Status::Failed => "\u{2717}",
         Status::Error => "!",
+        Status::Skipped => "\u{bb}",
     }
 }
 
@@ -276,10 +317,10 @@ mod tests {
     fn every_cell_has_a_place_in_the_grid_and_its_details() {
         let text = html(&sample(), None);
         for cell in &sample().cells {
-            assert!(text.contains(&format!("href=\"#{}\"", href(&cell.id).replace('/', "&#x2f;"))), "{}", cell.id);
-            assert!(text.contains(&format!("<article id=\"{}\" ", cell.id.replace('/', "&#x2f;"))), "{}", cell.id);
+            assert!(text.contains(&format!("href=\"#{}\"", href(&cell.id))), "{}", cell.id);
+            assert!(text.contains(&format!("<article id=\"{}\" ", cell.id)), "{}", cell.id);
         }
-        assert!(text.contains("3 of 6 cells did not pass"));
+        assert!(text.contains("3 of 7 cells did not pass"));
         assert!(text.contains("vCPU 0 spins in native_safe_halt"));
         assert!(text.contains("6 planned, 4 told"));
     }
@@ -307,15 +348,60 @@ mod tests {
         let text = html(&many(10_000), None);
         assert!(text.len() < 5_000_000, "{}", text.len());
         assert_eq!(text.matches("<article ").count(), 10_000);
-        let mut all_failed = many(10_000);
-        let story = all_failed.cells[7].clone();
-        for cell in &mut all_failed.cells {
-            *cell = CellReport { attempts: story.attempts.clone(), status: Status::Failed, ..cell.clone() };
-            cell.cause = Some("x".repeat(5000));
+    }
+
+    /// Ten thousand cells that failed, with all that can be said of one.
+    fn all_failed(cause: impl Fn(usize) -> String) -> Report {
+        let mut report = many(10_000);
+        let story = report.cells[7].clone();
+        for (number, cell) in report.cells.iter_mut().enumerate() {
+            let cause = cause(number);
+            let mut attempts = story.attempts.clone();
+            for attempt in &mut attempts {
+                attempt.cause = Some(cause.clone());
+                attempt.console = vec![format!("[{number}.0] {cause}"); 60];
+                attempt.stdout = format!("{cause}\n").repeat(4);
+            }
+            *cell = CellReport { attempts, status: Status::Failed, cause: Some(cause), ..cell.clone() };
+            cell.repeat = format!("bootling test tests.toml --only {}", cell.id);
         }
-        let text = html(&all_failed, None);
-        assert!(text.len() < 10_000_000, "{}", text.len());
-        assert!(text.contains("texts are shortened"));
+        report
+    }
+
+    #[test]
+    fn ten_thousand_cells_that_all_failed_for_long_reasons_of_their_own_stay_small() {
+        let reasons: [fn(usize) -> String; 4] = [
+            |number| format!("the kernel is not well: WARNING: CPU: 0 PID: {number} at fs/x.c:{number} ").repeat(40),
+            // Each letter takes five bytes, and four.
+            |number| format!("{number} {}", "&\"'".repeat(1000)),
+            |number| format!("{number} {}", "\u{1f427}".repeat(1000)),
+            |number| format!("exited with {}", number % 200),
+        ];
+        for reason in reasons {
+            let report = all_failed(reason);
+            let text = html(&report, Some(&compare(&many(10_000), &report)));
+            assert!(text.len() < 5_000_000, "{}: {:.20}", text.len(), reason(1));
+            assert!(text.contains("texts are shortened where they say [...]. The report in JSON Lines"));
+            assert!(
+                text.contains(
+                    "To repeat a cell that does not say how: <code>bootling test tests.toml --only CELL</code>"
+                )
+            );
+            // The beginning of each reason is there, however many there are.
+            for number in [3, 4711, 9999] {
+                let cause: String = reason(number).chars().take(6).collect();
+                let mut escaped = String::new();
+                super::escape::write(&cause, &mut escaped).expect("a string takes all");
+                let id = &report.cells[number].id;
+                let (_, article) = text.split_once(&format!("<article id=\"{id}\"")).expect("its place");
+                let (article, _) = article.split_once("</article>").expect("its end");
+                assert!(article.contains(&format!("<p class=\"cause failed\">{escaped}")), "{article}");
+            }
+        }
+        // What is repeated in its own way says so itself.
+        let mut report = all_failed(reasons[0]);
+        "make test".clone_into(&mut report.cells[9].repeat);
+        assert!(html(&report, None).contains("<pre>make test</pre>"));
     }
 
     #[test]
@@ -331,6 +417,20 @@ mod tests {
             )
         );
         assert!(text.contains("<th>newly failing</th>") && text.contains("<th>gone</th>"));
+    }
+
+    #[test]
+    fn what_failed_stands_before_what_was_skipped() {
+        let mut report = many(1000);
+        let skipped = sample().cells[6].clone();
+        for cell in report.cells.iter_mut().take(900) {
+            *cell = CellReport { status: Status::Skipped, attempts: skipped.attempts.clone(), ..cell.clone() };
+        }
+        let text = html(&report, None);
+        let (_, list) = text.split_once("What did not pass").expect("a list");
+        let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("it is there");
+        assert!(symbol("failed") < symbol("skipped"));
+        assert!(text.contains("2 of 1000 cells did not pass"), "{text:.3000}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
 
-use super::{CellReport, Header, Report};
+use super::{CellReport, Header, Report, Status};
 
 /// What a report's header has as its format.
 pub const FORMAT: &str = "bootling-report";
@@ -99,8 +99,11 @@ fn cell(text: &[u8]) -> Result<CellReport, String> {
     if named.into_iter().any(String::is_empty) {
         return Err("a cell without id, test, kernel or machine".to_owned());
     }
-    if cell.status.is_good() && !cell.last().is_some_and(|attempt| attempt.passed) {
+    if cell.status.has_passed() && !cell.last().is_some_and(|attempt| attempt.passed) {
         return Err(format!("cell `{}` is {}, and its last try did not pass", cell.id, cell.status.name()));
+    }
+    if cell.status == Status::Skipped && !cell.last().is_some_and(|attempt| attempt.skipped) {
+        return Err(format!("cell `{}` is skipped, and its last try was not", cell.id));
     }
     Ok(cell)
 }
@@ -131,9 +134,9 @@ impl<R: BufRead> Lines<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::{read, write};
+    use super::{Status, read, write};
+    use crate::matrix::report::Report;
     use crate::matrix::report::sample::{many, sample};
-    use crate::matrix::report::{Report, Status};
     use proptest::prelude::{ProptestConfig, any, proptest};
 
     fn text(report: &Report) -> String {
@@ -176,10 +179,13 @@ mod tests {
         assert_eq!(error(&(shard + "\n")), "line 1: its shard's index is not between 1 and the total");
         let twice = format!("{header}\n{cell}\n{cell}\n");
         assert_eq!(error(&twice), "line 3: cell `boot/6.1/q35` is there a second time (first in line 2)");
-        assert_eq!(error(&good[..good.len() - 1]), "line 7: it is cut off: a line ends with a line feed");
+        assert_eq!(error(&good[..good.len() - 1]), "line 8: it is cut off: a line ends with a line feed");
         let claim = cell.replace("\"passed\":true", "\"passed\":false");
         let claim = error(&format!("{header}\n{claim}\n"));
         assert_eq!(claim, "line 2: cell `boot/6.1/q35` is passed, and its last try did not pass");
+        let claim = cell.replace("\"status\":\"passed\"", "\"status\":\"skipped\"");
+        let claim = error(&format!("{header}\n{claim}\n"));
+        assert_eq!(claim, "line 2: cell `boot/6.1/q35` is skipped, and its last try was not");
         assert_eq!(error(&format!("{header}\n{{}}\n")), "line 2: a cell without id, test, kernel or machine");
         let deep = format!("{header}\n{}\n", "[".repeat(100_000));
         assert!(error(&deep).starts_with("line 2: it is no cell: "), "{}", error(&deep));

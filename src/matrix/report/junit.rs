@@ -2,7 +2,8 @@
 //! the actions of GitHub read.
 //!
 //! A suite is what ran on one kernel and one machine; a test case is a cell, and each part of one that speaks TAP. A cell
-//! that did not run is an error, not skipped: a server would call a build of skipped tests good. Tries that failed before
+//! that did not run is an error: a server would call a build of skipped tests good, and only a test itself says that it was.
+//! Tries that failed before
 //! one that passed are `flakyFailure`s; where the last one failed too, it is the `failure` and they are `rerunFailure`s.
 
 use std::borrow::Cow;
@@ -37,6 +38,7 @@ impl Tally {
         let mut tally = Self { tests: 1, seconds: cell.seconds(), ..Self::default() };
         match cell.status {
             Status::Passed | Status::Flaky => {}
+            Status::Skipped => tally.skipped += 1,
             Status::Failed => tally.failures += 1,
             Status::Error | Status::NotRun => tally.errors += 1,
         }
@@ -172,7 +174,7 @@ fn write_cell<W: Write>(cell: &CellReport, class: &str, xml: &mut Writer<W>) -> 
 /// What came of a cell, and of each of its tries.
 fn write_result<W: Write>(cell: &CellReport, xml: &mut Writer<W>) -> io::Result<()> {
     let (first, again) = match cell.status {
-        Status::Passed | Status::Flaky => (None, "flakyFailure"),
+        Status::Passed | Status::Flaky | Status::Skipped => (None, "flakyFailure"),
         Status::Failed => (Some("failure"), "rerunFailure"),
         Status::Error | Status::NotRun => (Some("error"), "rerunError"),
     };
@@ -182,6 +184,9 @@ fn write_result<W: Write>(cell: &CellReport, xml: &mut Writer<W>) -> io::Result<
         let text = format!("{told}\nto repeat it:\n    {}\n", one_line(&cell.repeat));
         element(xml, name, [("message", cell.why()), ("type", kind)])
             .write_text_content(BytesText::new(text.trim_start()))?;
+    }
+    if cell.status == Status::Skipped {
+        element(xml, "skipped", [("message", cell.why())]).write_empty()?;
     }
     let before = cell.attempts.len().saturating_sub(1);
     for attempt in cell.attempts.iter().take(before) {

@@ -33,7 +33,7 @@ fn result(text: &mut String, number: usize, cell: &CellReport) {
         let _ = writeln!(text, "  KTAP version 1\n  1..{}", parts.len());
         parts.iter().enumerate().for_each(|(at, part)| part_result(text, at + 1, part));
     }
-    for attempt in cell.attempts.iter().filter(|attempt| !attempt.passed) {
+    for attempt in cell.attempts.iter().filter(|attempt| !(attempt.passed || attempt.skipped)) {
         comment(text, "", &story(attempt));
     }
     if !cell.status.is_good() {
@@ -46,6 +46,7 @@ fn result(text: &mut String, number: usize, cell: &CellReport) {
     let _ = match cell.status {
         Status::Passed => writeln!(text, "ok {number} {name}"),
         Status::Flaky => writeln!(text, "ok {number} {name} # flaky: passed at try {}", cell.attempts.len()),
+        Status::Skipped => writeln!(text, "ok {number} {name} # SKIP {why}"),
         Status::Failed if timed_out => writeln!(text, "not ok {number} {name} # TIMEOUT {why}"),
         // A sentence that begins with a directive's name would be one.
         Status::Failed => writeln!(text, "not ok {number} {name} # failed: {why}"),

@@ -72,6 +72,8 @@ pub fn sample() -> Report {
         ],
         ..attempt(Some(HOSTILE), 1)
     };
+    let why = "no such device, <x> # SKIP";
+    let skipped = Attempt { skipped: true, ..attempt(Some(why), 4) };
     let mut cells = vec![
         cell("boot", Status::Passed, vec![attempt(None, 0)]),
         cell("net", Status::Flaky, vec![attempt(Some("it exited with 1"), 1), attempt(None, 0)]),
@@ -79,6 +81,7 @@ pub fn sample() -> Report {
         cell("module", Status::Error, vec![Attempt { outcome: None, ..attempt(Some("finding a module: x"), 125) }]),
         cell("late", Status::NotRun, Vec::new()),
         cell("boot#2", Status::Passed, vec![attempt(None, 0)]),
+        cell("hardware", Status::Skipped, vec![skipped]),
     ];
     cells[1].cause = Some("it exited with 1".to_owned());
     cells[5].id = "boot/6.1/q35#2".to_owned();
@@ -97,6 +100,7 @@ fn header(cells: &[CellReport]) -> Header {
         started: 1_767_323_045.5,
         duration_s: 2.5,
         shard: None,
+        run: None,
         plan: "abc".to_owned(),
         planned: cells.len(),
         kernels: BTreeMap::from([("6.1".to_owned(), "6.1.0-41-amd64".to_owned())]),

@@ -1,7 +1,7 @@
 //! The Test Anything Protocol, version 14 (<https://testanything.org/tap-version-14-specification.html>).
 //!
 //! A test point a cell, with a YAML block of what is known of it where it did not simply pass; a subtest of the parts that a
-//! test told of itself. A cell that did not run is `not ok`: a skipped one would count as a success.
+//! test told of itself. A cell that did not run is `not ok`: only a test itself says that it was skipped.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -39,7 +39,11 @@ fn point(text: &mut String, number: usize, cell: &CellReport) {
         subtest(text, &cell.id, parts);
     }
     let result = if cell.status.is_good() { "ok" } else { "not ok" };
-    let _ = writeln!(text, "{result} {number} - {}", escaped(&cell.id));
+    let _ = write!(text, "{result} {number} - {}", escaped(&cell.id));
+    if cell.status == Status::Skipped {
+        let _ = write!(text, " # SKIP {}", cell.why());
+    }
+    text.push('\n');
     if cell.status != Status::Passed {
         diagnostics(text, cell);
     }
@@ -99,7 +103,7 @@ fn tried(text: &mut String, attempt: &Attempt) {
         scalar(text, "      ", "outcome", outcome);
     }
     let _ = writeln!(text, "      duration_ms: {:.3}", attempt.times.total * 1e3);
-    if attempt.passed {
+    if attempt.passed || attempt.skipped {
         return;
     }
     for (key, value) in [("story", &story(attempt)), ("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {
@@ -149,11 +153,11 @@ mod tests {
     fn text_of_a_guest_ends_no_block_and_makes_no_point() {
         let text = text(&sample());
         let points = text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count();
-        assert_eq!(points, 6);
-        // Four cells did not simply pass, and two of the parts have something to say.
+        assert_eq!(points, 7);
+        // Five cells did not simply pass, and two of the parts have something to say.
         for (mark, inner) in [("  ---", "      ---"), ("  ...", "      ...")] {
             let count = |mark| text.lines().filter(|line| *line == mark).count();
-            assert_eq!((count(mark), count(inner)), (4, 2), "{mark}");
+            assert_eq!((count(mark), count(inner)), (5, 2), "{mark}");
         }
     }
 

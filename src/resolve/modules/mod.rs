@@ -89,7 +89,7 @@ pub fn resolve(
     requests: &[ModuleRequest],
     channel: &[&str],
 ) -> Result<Modules, ModuleError> {
-    renewing(root, kernel, tables, requests, channel, &users_cache)
+    Wanted { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
 }
 
 /// Like [`resolve`], with tables read for this alone; `cache` is asked for only where tables have to be made, or where a
@@ -101,66 +101,66 @@ pub fn resolve_with(
     channel: &[&str],
     cache: &dyn Fn() -> Result<Cache, ModuleError>,
 ) -> Result<Modules, ModuleError> {
-    renewing(root, kernel, &ModuleTables::default(), requests, channel, cache)
+    Wanted { root, kernel, requests, channel, cache }.renewing(&ModuleTables::default())
 }
 
 fn users_cache() -> Result<Cache, ModuleError> {
     Ok(Cache::open()?)
 }
 
-fn renewing(
-    root: &Root,
-    kernel: &Kernel,
-    tables: &ModuleTables,
-    requests: &[ModuleRequest],
-    channel: &[&str],
-    cache: GetCache<'_>,
-) -> Result<Modules, ModuleError> {
-    if requests.is_empty() && channel.is_empty() {
-        return Ok(Modules::default());
-    }
-    match attempt(root, kernel, tables, requests, channel, cache) {
-        Err(ModuleError::Damaged { path }) => match &kernel.modules {
-            Some(dir) if super::kernel::renew(dir, &cache()?).map_err(Box::new)? => {
-                attempt(root, kernel, &ModuleTables::default(), requests, channel, cache)
-            }
-            Some(_) | None => Err(ModuleError::Damaged { path }),
-        },
-        other => other,
-    }
+/// What is to be resolved, and what with.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    root: &'a Root,
+    kernel: &'a Kernel,
+    requests: &'a [ModuleRequest],
+    channel: &'a [&'a str],
+    cache: GetCache<'a>,
 }
 
-/// One try, which ends where a module of the cache is not what was put there.
-fn attempt(
-    root: &Root,
-    kernel: &Kernel,
-    tables: &ModuleTables,
-    requests: &[ModuleRequest],
-    channel: &[&str],
-    cache: GetCache<'_>,
-) -> Result<Modules, ModuleError> {
-    let TablesRead { index, builtin, notes } = tables.read(kernel, cache)?;
-    let mut modules = Modules { notes: notes.clone(), ..Modules::default() };
-    let mut order = Order::new(index.as_ref(), builtin);
-    for name in channel {
-        if let Found::Modules(names) = order.find(name)? {
-            names.iter().try_for_each(|name| order.add(name, &Why::Channel, true))?;
+impl Wanted<'_> {
+    /// Tries it; and once more where a module of an unpacked package is damaged and the package can be unpacked again.
+    fn renewing(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
+        if self.requests.is_empty() && self.channel.is_empty() {
+            return Ok(Modules::default());
+        }
+        match self.attempt(tables) {
+            Err(ModuleError::Damaged { path }) => match &self.kernel.modules {
+                Some(dir) if super::kernel::renew(dir, &(self.cache)()?).map_err(Box::new)? => {
+                    self.attempt(&ModuleTables::default())
+                }
+                Some(_) | None => Err(ModuleError::Damaged { path }),
+            },
+            other => other,
         }
     }
-    let mut params: Vec<(String, OsString)> = Vec::new();
-    for request in requests {
-        let names = request_names(root, kernel, request, &mut order, builtin, &mut modules.notes)?;
-        let why = Why::Asked(asked(request));
-        for name in names {
-            order.add(&name, &why, false).map_err(|error| error.placed(kernel))?;
-            if !request.params.is_empty() {
-                params.push((name, request.params.clone()));
+
+    /// One try, which ends where a module of the cache is not what was put there.
+    fn attempt(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
+        let Self { root, kernel, requests, channel, cache } = self;
+        let TablesRead { index, builtin, notes } = tables.read(kernel, cache)?;
+        let mut modules = Modules { notes: notes.clone(), ..Modules::default() };
+        let mut order = Order::new(index.as_ref(), builtin);
+        for name in channel {
+            if let Found::Modules(names) = order.find(name)? {
+                names.iter().try_for_each(|name| order.add(name, &Why::Channel, true))?;
             }
         }
+        let mut params: Vec<(String, OsString)> = Vec::new();
+        for request in requests {
+            let names = request_names(root, kernel, request, &mut order, builtin, &mut modules.notes)?;
+            let why = Why::Asked(asked(request));
+            for name in names {
+                order.add(&name, &why, false).map_err(|error| error.placed(kernel))?;
+                if !request.params.is_empty() {
+                    params.push((name, request.params.clone()));
+                }
+            }
+        }
+        let sources = Sources { root, kernel, index: index.as_ref(), requests: &params };
+        sources.fill(&order, &mut modules)?;
+        Ok(modules)
     }
-    let sources = Sources { root, kernel, index: index.as_ref(), requests: &params };
-    sources.fill(&order, &mut modules)?;
-    Ok(modules)
 }
 
 /// Whether virtio-serial over PCI is part of the kernel, or can be loaded.

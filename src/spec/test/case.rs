@@ -52,6 +52,8 @@ pub struct Test {
     pub idle_timeout: Option<Duration>,
     /// How it is to end.
     pub ending: Ending,
+    /// The status by which it says that there was nothing for it to test here.
+    pub skip_status: Option<u8>,
     /// What it is to write to its standard output.
     pub stdout: Patterns,
     /// What the console is to say.
@@ -138,6 +140,7 @@ struct Settings {
     boot_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     ending: Option<Ending>,
+    skip_status: Option<u8>,
     stdout: Patterns,
     console: Patterns,
     health: Option<Policy>,
@@ -178,7 +181,14 @@ pub(super) fn read_all(
         let own = settings(&mut keys, known, folder);
         // One that is wrong is there all the same: others may speak of it.
         let name = name.map(|said| said.value).unwrap_or_default();
-        tests.push(meant(name, what.unwrap_or(RunWhat::Shell), own, &defaults));
+        let test = meant(name, what.unwrap_or(RunWhat::Shell), own, &defaults);
+        if let (Ending::Status(wanted), Some(skips)) = (&test.ending, test.skip_status)
+            && *wanted == skips
+        {
+            let at = keys.key(if keys.has("skip-status") { "skip-status" } else { "status" });
+            keys.sheet().wrong(&at, format!("status {skips} cannot say both that it passed and that it was skipped"));
+        }
+        tests.push(test);
         keys.done();
     }
     tests
@@ -231,6 +241,7 @@ fn settings(keys: &mut Keys<'_, '_>, known: &Known, folder: &Path) -> Settings {
         boot_timeout: keys.limit("boot-timeout"),
         idle_timeout: keys.limit("idle-timeout"),
         ending: ending::read(keys),
+        skip_status: keys.number("skip-status", 1, 255).and_then(|status| u8::try_from(status).ok()),
         stdout: Patterns { expect: patterns(keys, "expect"), reject: patterns(keys, "reject") },
         console: Patterns { expect: patterns(keys, "expect-console"), reject: patterns(keys, "reject-console") },
         health: keys.one_of("health", &POLICIES),
@@ -286,6 +297,7 @@ fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Tes
         boot_timeout: own.boot_timeout.or(defaults.boot_timeout),
         idle_timeout: own.idle_timeout.or(defaults.idle_timeout),
         ending,
+        skip_status: own.skip_status.or(defaults.skip_status),
         boot: own.boot.or(defaults.boot).unwrap_or_default(),
         isolate: own.isolate.or(defaults.isolate).unwrap_or_default(),
         retries: own.retries.or(defaults.retries).unwrap_or(0),

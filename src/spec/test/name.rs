@@ -36,8 +36,12 @@ pub(super) fn check(sheet: &Sheet<'_>, name: &str, at: &Range<usize>) {
 
 /// The names under a key, each of them there. `None`: the key is not there.
 pub(super) fn names(keys: &mut Keys<'_, '_>, key: &'static str, kind: &str, known: &[String]) -> Option<Vec<String>> {
-    let sheet = keys.sheet();
-    let names = keys.texts(key)?.into_iter().filter_map(|Said { value, at }| {
+    let (sheet, texts) = (keys.sheet(), keys.texts(key)?);
+    if texts.is_empty() {
+        // Taken at its word, a test would never run, and nobody would be told.
+        sheet.wrong(&keys.key(key), format!("{key:?} names no {kind}: leave it out where all are meant"));
+    }
+    let names = texts.into_iter().filter_map(|Said { value, at }| {
         if known.contains(&value) {
             return Some(value);
         }

@@ -244,6 +244,29 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
 }
 
 #[test]
+fn what_would_never_run_or_says_two_things_is_a_mistake() {
+    wrong(
+        "[[test]]\nname = 'a'\nrun = 'x'\nkernels = []\n[[test]]\nname = 'b'\nrun = 'x'\nstatus = 4\nskip-status = 4\n",
+        &expect![[r#"
+            bootling.toml:4:1: "kernels" names no kernel: leave it out where all are meant
+             4 | kernels = []
+               | ^^^^^^^
+            bootling.toml:9:1: status 4 cannot say both that it passed and that it was skipped
+             9 | skip-status = 4
+               | ^^^^^^^^^^^
+        "#]],
+    );
+    wrong(
+        "[defaults]\nskip-status = 4\n[[test]]\nname = 'a'\nrun = 'x'\nstatus = 4\n",
+        &expect![[r"
+            bootling.toml:6:1: status 4 cannot say both that it passed and that it was skipped
+             6 | status = 4
+               | ^^^^^^
+        "]],
+    );
+}
+
+#[test]
 fn what_is_no_toml_is_told_with_its_place() {
     wrong(
         "[[test]]\nname = \"x\n",

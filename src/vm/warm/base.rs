@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::store::{self, About, RAM, STATE};
-use super::{Age, Snapshot, Snapshots, key, memory};
+use super::{Age, Snapshot, Snapshots, memory};
 use crate::boot::argv::{Payload, Ram, Warm as Waiting};
 use crate::boot::guest::{Artefact, Feed, Guest};
 use crate::boot::machine::Machine;
@@ -126,12 +126,6 @@ pub fn window_mib(bytes: u64) -> u64 {
 }
 
 impl Base {
-    /// What it is known by.
-    pub fn key(&self, cache: &Cache) -> Result<Key, VmError> {
-        key::key(&self.machine, &self.image, &self.initrd, self.window_mib, cache)
-            .map_err(VmError::io("reading", "the base's initrd"))
-    }
-
     /// A guest from the snapshot of this key that will find `payload` in its window; a snapshot is made where there is
     /// none.
     pub fn start(
@@ -287,8 +281,13 @@ impl Base {
     fn restore(&self, snapshot: Snapshot, payload: &CheckedPlan) -> Result<Waits, VmError> {
         let age = Some(snapshot.age());
         let Snapshot { about, ram, state } = snapshot;
-        let (window, len) = write::memfd::window(payload, 0, self.window_mib << 20)?;
+        let bytes = self.window_mib << 20;
+        let len = write::newc::len(payload, &write::Options { align: true, mtime: 0 });
+        if len > bytes {
+            return Err(VmError::Window { len, window_mib: self.window_mib });
+        }
         let start = || -> io::Result<Waits> {
+            let window = memory::empty("window", bytes)?;
             let (feed, state) = Feed::new(state)?;
             let orders = snapshot::restores(&state);
             // Only mapped: of 60 MB QEMU touches what says how it would be entered.
@@ -302,7 +301,10 @@ impl Base {
             let health = about.health;
             Ok(Waits { guest, orders, len, program: about.program, age, window, health })
         };
-        start().map_err(VmError::io("starting", "QEMU"))
+        let waits = start().map_err(VmError::io("starting", "QEMU"))?;
+        // Not before: QEMU takes longer to start than this, and nobody looks there until the guest goes on.
+        write::memfd::into(payload, 0, &waits.window)?;
+        Ok(waits)
     }
 
     fn about(&self, transcript: &Transcript, guest: &Guest, boot_ms: u64) -> About {

@@ -5,9 +5,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::boot::argv::{Ends, Payload, Ram, Warm, Wires, argv};
@@ -33,8 +34,20 @@ const ROMS: [&str; 10] = [
     "vgabios-stdvga.bin",
 ];
 
-/// The digest for a machine that boots this kernel with this base image and has a window of this size.
-pub fn key(machine: &Machine, kernel: &Path, base: &OwnedFd, window_mib: u64, cache: &Cache) -> io::Result<Key> {
+/// All that a key is made from but the base image, for a machine that boots this kernel and has a window of this size: as it
+/// is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingredients(pub(in crate::vm) Vec<Vec<u8>>);
+
+/// The digest of these, with this base image.
+pub fn key(ingredients: &Ingredients, base: &OwnedFd) -> io::Result<Key> {
+    let base = contents(base)?;
+    let parts: Vec<&[u8]> = ingredients.0.iter().chain([&base]).map(Vec::as_slice).collect();
+    Ok(Key::of(KIND, &parts))
+}
+
+/// Gathers them.
+pub fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Cache) -> Ingredients {
     let words = symbolic(machine, kernel, window_mib);
     let mut parts: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
     parts.push(machine.qemu.facts.version.clone().into_bytes());
@@ -55,8 +68,7 @@ pub fn key(machine: &Machine, kernel: &Path, base: &OwnedFd, window_mib: u64, ca
     }
     // After a power cut a file's stamp may be there and its bytes not: snapshots are not synced. None outlives the host.
     parts.push(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
-    parts.push(contents(base)?);
-    Ok(Key::of(KIND, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    Ingredients(parts)
 }
 
 /// The command line with names in place of descriptors, which differ from run to run.
@@ -107,18 +119,17 @@ fn host_kernel() -> Vec<u8> {
     [name.release().to_bytes(), b" ", name.version().to_bytes()].concat()
 }
 
+/// All of a file, wherever others may be reading it.
 fn contents(file: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut file = fs::File::from(file.try_clone()?);
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    file.seek(SeekFrom::Start(0))?;
+    let file = fs::File::from(file.try_clone()?);
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::key;
+    use super::{ingredients, key};
     use crate::boot::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::boot::machine::{Accelerator, Display, Machine, Transport};
     use crate::boot::qemu::{Qemu, QemuFacts};
@@ -130,14 +141,14 @@ mod tests {
     use std::path::PathBuf;
 
     /// Everything that a key is made from, in a directory of its own.
-    struct Ingredients {
+    struct Kitchen {
         dir: tempfile::TempDir,
         machine: Machine,
         base: Vec<u8>,
         window_mib: u64,
     }
 
-    impl Ingredients {
+    impl Kitchen {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("a directory");
             let at = |name: &str| dir.path().join(name);
@@ -185,7 +196,8 @@ mod tests {
             let cache = Cache::at(self.at("cache"), 1 << 30).expect("a cache");
             let mut base = tempfile::tempfile().expect("a file");
             base.write_all(&self.base).expect("written");
-            key(&self.machine, &self.at("vmlinuz"), &OwnedFd::from(base), self.window_mib, &cache).expect("a key")
+            let ingredients = ingredients(&self.machine, &self.at("vmlinuz"), self.window_mib, &cache);
+            key(&ingredients, &OwnedFd::from(base)).expect("a key")
         }
 
         fn uefi(&self) -> Firmware {
@@ -196,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_same_ingredients_have_the_same_key() {
-        let ingredients = Ingredients::new();
+        let ingredients = Kitchen::new();
         assert_eq!(ingredients.key(), ingredients.key());
         // What the machine is called by in a report is none of them.
         let mut other = ingredients;
@@ -206,7 +218,7 @@ mod tests {
     }
 
     /// What is done to one ingredient.
-    type Change = fn(&mut Ingredients);
+    type Change = fn(&mut Kitchen);
 
     #[test]
     fn each_ingredient_that_changes_gives_another_key() {
@@ -233,7 +245,7 @@ mod tests {
         ];
         for (what, change) in changes {
             // Of one directory, so that nothing but the change differs.
-            let mut ingredients = Ingredients::new();
+            let mut ingredients = Kitchen::new();
             let before = ingredients.key();
             change(&mut ingredients);
             assert_ne!(before, ingredients.key(), "{what}");
@@ -242,7 +254,7 @@ mod tests {
 
     #[test]
     fn each_file_that_is_written_to_gives_another_key() {
-        let mut ingredients = Ingredients::new();
+        let mut ingredients = Kitchen::new();
         let files: [(&str, Option<Firmware>); 8] = [
             ("vmlinuz", None),
             ("qemu", None),

@@ -10,7 +10,7 @@
 
 pub mod base;
 pub mod fit;
-mod key;
+pub(super) mod key;
 mod memory;
 pub mod store;
 

@@ -1,36 +1,15 @@
 //! What the page tells of a cell when it is opened.
 
+use std::slice;
+
 use serde::Serialize;
 
+use super::budget::Budget;
 use super::{part_symbol, seconds, shortened, symbol};
-use crate::matrix::report::{Attempt, Boot, CellReport, Part, PartResult, Report, Status, one_line, plain};
+use crate::matrix::report::{Attempt, Boot, CellReport, Part, PartResult, one_line};
 
-/// Bytes that the texts of all cells may take together.
-const TEXTS: usize = 2 << 20;
-/// Bytes that the texts of one cell may take, at most and at least.
-const MOST: usize = 96 << 10;
-const LEAST: usize = 160;
-/// What the page's own words around a text take.
-const AROUND: usize = 80;
-/// Where there is less room for a cell, only its last try is told.
-const SMALL: usize = 2 << 10;
-/// A matrix with more cells tells of those that passed in one line.
-pub const LARGE: usize = 400;
 /// Parts that are listed of a try.
 const PARTS: usize = 300;
-
-/// How much room is left.
-#[derive(Debug)]
-pub struct Budget {
-    /// For the texts of each cell that has some.
-    each: usize,
-    /// Whether a cell that passed has more than a line.
-    tells_passed: bool,
-    /// For the texts of the cell at hand.
-    left: usize,
-    /// Whether anything had to be cut.
-    pub shortened: bool,
-}
 
 /// A cell.
 #[derive(Debug, Serialize)]
@@ -90,60 +69,17 @@ struct Stream {
     open: bool,
 }
 
-impl Budget {
-    /// For the cells of a report.
-    pub fn of(report: &Report) -> Self {
-        let tells_passed = report.cells.len() <= LARGE;
-        let told = report.cells.iter().filter(|cell| tells_passed || cell.status != Status::Passed).count();
-        Self { each: (TEXTS / told.max(1)).clamp(LEAST, MOST), tells_passed, left: 0, shortened: false }
-    }
-
-    /// The end of a text, within what is left.
-    fn end(&mut self, text: &str) -> String {
-        let text = plain(text);
-        let text = text.trim_end();
-        self.left = self.left.saturating_sub(AROUND);
-        let Some(too_many) = text.len().checked_sub(self.left).filter(|more| *more > 0) else {
-            self.left -= text.len();
-            return text.to_owned();
-        };
-        self.shortened = true;
-        self.left = 0;
-        let mut from = too_many;
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        format!("[...]{}", &text[from..])
-    }
-
-    /// The beginning of a text, within what is left.
-    fn start(&mut self, text: &str) -> String {
-        let text = one_line(text);
-        self.left = self.left.saturating_sub(AROUND);
-        let mut to = text.len().min(self.left);
-        while !text.is_char_boundary(to) {
-            to -= 1;
-        }
-        self.left -= to;
-        if to == text.len() {
-            return text;
-        }
-        self.shortened = true;
-        format!("{}[...]", &text[..to])
-    }
-}
-
 impl Detail {
     /// Of a cell.
     pub fn of(cell: &CellReport, budget: &mut Budget) -> Self {
-        budget.left = budget.each;
-        let is_short = cell.status == Status::Passed && !budget.tells_passed;
+        budget.begin();
+        let is_short = budget.is_short(cell);
         let several = cell.attempts.len() > 1;
-        let cause = (!cell.status.is_good()).then(|| budget.start(&cell.why()));
-        let repeat = (!is_short && !cell.repeat.is_empty()).then(|| budget.start(&cell.repeat));
+        let repeat = budget.repeat(cell);
+        let cause = (!cell.status.has_passed()).then(|| budget.start(&cell.why()));
         // The last try decides, and is told first where there is little room.
         let mut tries: Vec<Try> = Vec::new();
-        let most = if budget.each < SMALL { 1 } else { usize::MAX };
+        let most = if budget.is_small() { 1 } else { usize::MAX };
         for (at, attempt) in cell.attempts.iter().enumerate().rev().take(most) {
             let heading = several.then(|| format!("Try {} of {}", at + 1, cell.attempts.len()));
             // A cell's own cause is that of its last try.
@@ -184,7 +120,7 @@ impl Try {
             heading,
             cause: cause.map(|cause| budget.start(cause)),
             facts: facts(attempt),
-            bars: if budget.each < SMALL { Vec::new() } else { bars(attempt) },
+            bars: if budget.is_small() { Vec::new() } else { bars(attempt) },
             blocks: blocks(attempt, budget),
             parts_bad: attempt.parts.iter().any(|part| !part.result.is_good()),
             parts_summary: summary(&attempt.parts),
@@ -239,22 +175,23 @@ fn bars(attempt: &Attempt) -> Vec<Bar> {
 /// Findings, hang report, remarks, console.
 fn blocks(attempt: &Attempt, budget: &mut Budget) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let mut block = |heading: &str, text: &str, budget: &mut Budget| {
-        if !text.trim().is_empty() && budget.left > 0 {
-            blocks.push(Block { heading: shortened(&one_line(heading)), text: budget.end(text) });
+    let mut block = |heading: &str, lines: &[String], budget: &mut Budget| {
+        if lines.iter().any(|line| !line.trim().is_empty()) && !budget.is_spent() {
+            let heading = budget.heading(shortened(&one_line(heading)));
+            blocks.push(Block { heading, text: budget.end(&lines.join("\n")) });
         }
     };
     for finding in &attempt.health {
-        let lines = if finding.lines.is_empty() { finding.title.clone() } else { finding.lines.join("\n") };
-        block(&finding.title, &lines, budget);
+        let lines = if finding.lines.is_empty() { slice::from_ref(&finding.title) } else { &finding.lines };
+        block(&finding.title, lines, budget);
     }
     if let Some(hang) = &attempt.hang {
-        block("When it hung", &hang.summary.join("\n"), budget);
-        block("Hang report", &hang.report, budget);
+        block("When it hung", &hang.summary, budget);
+        block("Hang report", slice::from_ref(&hang.report), budget);
     }
-    block("Remarks", &attempt.notes.join("\n"), budget);
+    block("Remarks", &attempt.notes, budget);
     if !attempt.passed {
-        block("The console's last lines", &attempt.console.join("\n"), budget);
+        block("The console's last lines", &attempt.console, budget);
     }
     blocks
 }
@@ -280,10 +217,11 @@ fn parts(attempt: &Attempt, budget: &mut Budget) -> Vec<PartRow> {
     let (bad, good): (Vec<_>, Vec<_>) = attempt.parts.iter().partition(|part| !part.result.is_good());
     let mut rows = Vec::new();
     for part in bad.into_iter().chain(good) {
-        if rows.len() == PARTS || budget.left == 0 {
+        if rows.len() == PARTS || budget.is_spent() {
             budget.shortened = true;
             break;
         }
+        budget.line();
         let (symbol, class) = part_symbol(part.result);
         rows.push(PartRow { symbol, class, name: budget.start(&part.name), detail: budget.end(&part.detail) });
     }
@@ -298,7 +236,7 @@ fn streams(attempt: &Attempt, budget: &mut Budget) -> Vec<Stream> {
         ("Standard output", &attempt.stdout),
         ("The console's last lines", &console),
     ] {
-        if !text.trim().is_empty() && budget.left > 0 {
+        if !text.trim().is_empty() && !budget.is_spent() {
             streams.push(Stream { heading, text: budget.end(text), open: !attempt.passed });
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::details::LARGE;
+use super::budget::LARGE;
 use super::{href, seconds, symbol};
 use crate::matrix::report::{Report, one_line};
 

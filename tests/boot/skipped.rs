@@ -1,0 +1,62 @@
+//! Tests of a matrix that say there is nothing for them to test here.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::program::scratch;
+use crate::support::{Done, Kernel, Program};
+
+const MANIFEST: &str = r#"
+    [defaults]
+    skip-status = 4
+    isolate = "none"
+    retries = 1
+    [[test]]
+    name = "passes"
+    run = "true"
+    [[test]]
+    name = "skips"
+    run = "echo SKIP: no such device; exit 4"
+    expect = "done"
+    [[test]]
+    name = "skips-its-parts"
+    run = "printf 'TAP version 13\n1..0 # SKIP not here\n'"
+"#;
+
+#[test]
+fn what_says_that_it_was_skipped_is_told_apart_and_tests_nothing() {
+    let Some(kernel) = Kernel::Cloud612.or_skip("what_says_that_it_was_skipped_is_told_apart_and_tests_nothing") else {
+        return;
+    };
+    let dir = scratch();
+    let manifest = format!("[kernels]\nk = {:?}\n{MANIFEST}", kernel.display().to_string());
+    fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
+    let read = |file: &str| fs::read_to_string(dir.path().join(file)).expect("a report");
+    let run = |words: &[&str]| -> Done { Program::new().current_dir(dir.path()).arg("test").args(words).done() };
+
+    let reports = ["--tap", "t.tap", "--ktap", "t.ktap", "--junit", "t.xml", "--html", "t.html", "--jsonl", "t.jsonl"];
+    run(&reports).exits(0).says("1 passed, 2 skipped").says("SKIP  skips/k/default");
+    let cells =
+        read("t.jsonl").lines().skip(1).map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>();
+    let cells: BTreeMap<&str, &Value> =
+        cells.iter().map(|cell| (cell["test"].as_str().expect("a name"), cell)).collect();
+    let told = |name: &str| (cells[name]["status"].as_str(), cells[name]["cause"].as_str());
+    assert_eq!(told("passes"), (Some("passed"), None));
+    assert_eq!(told("skips"), (Some("skipped"), Some("SKIP: no such device")));
+    assert_eq!(told("skips-its-parts"), (Some("skipped"), Some("not here")));
+    assert_eq!(cells["skips"]["attempts"].as_array().map(Vec::len), Some(1), "what was skipped is not tried again");
+    for (file, told) in [
+        ("t.tap", "\nok 2 - skips/k/default # SKIP SKIP: no such device\n"),
+        ("t.ktap", "\nok 2 skips/k/default # SKIP SKIP: no such device\n"),
+        ("t.xml", "<skipped message=\"SKIP: no such device\"/>"),
+        ("t.html", "1 of 3 cells passed, 2 skipped"),
+    ] {
+        assert!(read(file).contains(told), "{file}: {}", read(file));
+    }
+
+    // Nothing was tested. A shard may leave that to the others.
+    run(&["-t", "skips"]).exits(125).says("2 skipped");
+    run(&["-t", "skips", "--shard", "1/2"]).exits(0);
+}
