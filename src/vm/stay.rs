@@ -7,7 +7,7 @@ use std::fs::File;
 
 use super::brought::Brought;
 use super::builder::Notes;
-use super::prepare::{Found, Restore, inquest};
+use super::prepare::{Found, Restore};
 use super::recorder::Recorder;
 use super::run::unrestored;
 use super::warm::{Base, NotWarm, Talk, Waits};
@@ -176,7 +176,7 @@ impl Stay {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
         let recorder = self.builder.recorder(command, &self.base.machine, console);
-        Ok(recorder.on_hangs(command.idle.or(self.builder.idle()), inquest(&self.found.image, self.found.kind), None))
+        Ok(recorder.on_hangs(command.idle.or(self.builder.idle()), self.found.inquest(), None))
     }
 }
 

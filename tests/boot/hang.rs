@@ -82,7 +82,7 @@ fn every_function_is_where_the_guest_itself_says_it_is() {
         let (done, _) = program.json(["--warm", "--run", line]);
         let wanted = told(&done.exits(0).text());
         assert!(wanted.len() > 30_000, "{}", wanted.len());
-        let symbols = Source::new(&kernel.image()).load().expect("read").expect("a table");
+        let symbols = Source::new(&kernel.image(), &kernel.image()).load().expect("read").expect("a table");
         let ours: Vec<(u64, String)> = symbols
             .iter()
             .filter(|(_, kind, _)| matches!(kind, 'T' | 't'))
