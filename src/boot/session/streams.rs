@@ -92,13 +92,13 @@ impl Session<'_> {
     fn greet_monitor(&mut self) {
         self.guest.has_greeted = true;
         self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
-        self.orders.extend(self.asks_for_threads().unwrap_or_default());
         self.give_first_orders();
         self.write_orders();
     }
 
-    /// What the opening needs of QEMU.
+    /// What this conversation needs of QEMU: it may not be the first with it.
     pub(super) fn give_first_orders(&mut self) {
+        self.orders.extend(self.asks_for_threads().unwrap_or_default());
         if let Opening::Command { orders, program, .. } = &mut self.settings.opening {
             self.orders.append(orders);
             if program.is_some() && *program != self.guest.program() {
