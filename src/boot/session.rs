@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
             watched.extend(outlet.fd().map(|fd| (source, PollFd::from_borrowed_fd(fd, PollFlags::OUT))));
         }
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
-        let timeout = self.next_limit().map(timespec);
+        let timeout = self.next_limit().and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
@@ -337,8 +337,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
 }

@@ -3,17 +3,16 @@
 //! While an answer is waited for the console is read, since a guest may wait for that, and signals to us are heard: one
 //! that is meant to end us ends all questions.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
 use super::host::Pace;
 use super::keep::Keep;
+use super::report::seconds;
 use crate::boot::guest::Guest;
 use crate::boot::qmp::{self, Monitor, Said};
 use crate::boot::signals::Signals;
@@ -31,7 +30,7 @@ const CONSOLE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     /// None came in the time that QEMU has had for it.
-    #[error("no answer within {:.1} s", .0.as_secs_f64())]
+    #[error("no answer within {}", seconds(*.0))]
     TooSlow(Duration),
     /// QEMU does not do it; its words.
     #[error("{0}")]
@@ -61,7 +60,8 @@ pub struct Asking<'a> {
     thread: u32,
     /// What the console has said since the first question.
     pub console: Vec<u8>,
-    replies: Vec<(u64, Result<Value, String>)>,
+    /// To the last question.
+    reply: Option<Result<Value, String>>,
 }
 
 /// How long an answer is waited for: so much of the time that QEMU has, and by the clock some times that.
@@ -103,7 +103,6 @@ impl<'a> Asking<'a> {
         monitor: Monitor,
         leaving: Vec<u8>,
     ) -> Self {
-        let (console, replies) = (Vec::new(), Vec::new());
         let thread = guest.pid();
         Self {
             guest,
@@ -115,8 +114,8 @@ impl<'a> Asking<'a> {
             signal: None,
             gone: false,
             thread,
-            console,
-            replies,
+            console: Vec::new(),
+            reply: None,
         }
     }
 
@@ -128,8 +127,7 @@ impl<'a> Asking<'a> {
     /// Learns which process QEMU is.
     pub fn learn_thread(&mut self, patience: Duration) -> Result<(), Unanswered> {
         let cpus = self.ask("query-cpus-fast", &json!({}), patience)?;
-        let thread = cpus.pointer("/0/thread-id").and_then(Value::as_u64);
-        self.thread = thread.and_then(|thread| u32::try_from(thread).ok()).unwrap_or(self.thread);
+        self.thread = qmp::thread_of(&cpus).unwrap_or(self.thread);
         Ok(())
     }
 
@@ -175,19 +173,20 @@ impl<'a> Asking<'a> {
             self.wait(&mut patience)?;
         }
         self.next += 1;
-        let id = self.next;
-        let line = qmp::order(id, name, arguments);
+        // The answer to the last question came too late, if it did.
+        self.reply = None;
+        let line = qmp::order(self.next, name, arguments);
         if let Some(keep) = &mut self.keep {
             keep.asked(&line);
         }
         match along {
             None => self.leaving.extend(line),
-            Some(fd) => self.send_along(&line, fd).map_err(|_| Unanswered::Gone)?,
+            Some(_) => qmp::send(&self.guest.monitor, &line, along).map_err(|_| Unanswered::Gone)?,
         }
         loop {
             self.write();
-            if let Some(at) = self.replies.iter().position(|(reply, _)| *reply == id) {
-                return self.replies.swap_remove(at).1.map_err(Unanswered::Refused);
+            if let Some(reply) = self.reply.take() {
+                return reply.map_err(Unanswered::Refused);
             }
             self.wait(&mut patience)?;
         }
@@ -222,16 +221,6 @@ impl<'a> Asking<'a> {
         self.guest.keys.write_all(&[key])
     }
 
-    /// The socket is empty: one short line always fits.
-    fn send_along(&self, line: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
-        let fds = [fd];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-        let sent = sendmsg(&self.guest.monitor, &[IoSlice::new(line)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-    }
-
     /// Waits for something until `end`, and takes it in.
     fn turn(&mut self, end: Instant) -> Result<(), Unanswered> {
         let left = end.saturating_duration_since(Instant::now());
@@ -241,7 +230,7 @@ impl<'a> Asking<'a> {
         if self.gone {
             return Err(Unanswered::Gone);
         }
-        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let time = Timespec::try_from(left).ok();
         let flags = if self.leaving.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut fds = vec![
             PollFd::new(self.guest.ended(), PollFlags::IN),
@@ -249,7 +238,7 @@ impl<'a> Asking<'a> {
             PollFd::new(&self.guest.console, PollFlags::IN),
         ];
         fds.extend(self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)));
-        match poll(&mut fds, Some(&time)) {
+        match poll(&mut fds, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return Err(Unanswered::Gone),
         }
@@ -290,7 +279,7 @@ impl<'a> Asking<'a> {
                     self.guest.has_greeted = true;
                     self.leaving.splice(0..0, qmp::NEGOTIATE.iter().copied());
                 }
-                Said::Reply { id, result } if id == self.next => self.replies.push((id, result)),
+                Said::Reply { id, result } if id == self.next => self.reply = Some(result),
                 // The verdict is in: what happens now is our own doing.
                 Said::Reply { .. } | Said::Event(_) => {}
             }

@@ -54,14 +54,18 @@ pub fn shake(asking: &mut Asking<'_>, findings: &mut Findings) {
     findings.running = running(&lines);
 }
 
-/// Has QEMU write the guest's memory and registers to the file that is kept for them; `None`: nobody wants that.
+/// Has QEMU write the guest's memory and registers to the file that is kept for them, if anybody wants that.
 ///
 /// QEMU stops the machine for it, and does that only once its disks are at rest.
-pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) -> Option<()> {
-    let core = asking.keep.as_ref()?.core.as_ref()?.try_clone().ok()?;
+pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) {
+    let Some(core) = asking.keep.as_ref().and_then(|keep| keep.core.as_ref()) else { return };
+    let core = match core.try_clone() {
+        Ok(core) => core,
+        Err(why) => return findings.could_not(DOING, &why),
+    };
     if findings.has_requests {
         findings.could_not(DOING, &"QEMU would wait for the requests that are in flight inside it");
-        return Some(());
+        return;
     }
     let was_running = findings.is_running;
     let dumped = asking.give(CORE_NAME, core.as_fd(), PATIENCE).and_then(|_| {
@@ -92,7 +96,6 @@ pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) -> Option<()>
         // Half of it is of no use to anybody.
         let _ = core.set_len(0);
     }
-    Some(())
 }
 
 /// QEMU says that the memory is written before it has made the machine go on: waits for that.

@@ -47,8 +47,7 @@ impl Session<'_> {
     }
 
     pub(super) fn learn_threads(&mut self, cpus: &Value) {
-        let thread = cpus.pointer("/0/thread-id").and_then(Value::as_u64);
-        self.idle.thread = thread.and_then(|thread| u32::try_from(thread).ok());
+        self.idle.thread = qmp::thread_of(cpus);
     }
 
     fn slice(limit: Duration) -> Duration {

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::{Session, Source, timespec};
+use super::{Session, Source};
 use crate::boot::expect::{Expectations, Sighting};
 use crate::boot::screen::{Look, Progress, Seen, Wanted};
 use crate::boot::transcript::{Event, Goal};
@@ -190,7 +190,8 @@ impl Session<'_> {
             }
             let flags = if self.orders.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
             let mut fds = [PollFd::new(&self.guest.monitor, flags), PollFd::new(self.guest.ended(), PollFlags::IN)];
-            match poll(&mut fds, Some(&timespec(left))) {
+            let time = Timespec::try_from(left).ok();
+            match poll(&mut fds, time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
