@@ -119,6 +119,20 @@ fn the_map_of_a_build_tree_is_read_and_that_of_a_package_is_none() {
 }
 
 #[test]
+fn an_image_that_was_made_to_be_looked_at_for_ever_is_given_up() {
+    // Words that could be marks, megabytes of them, before each of many tables of tokens.
+    let table = tables(&kernel(1000, false), Order::Old, false);
+    let digits = table.windows(6).position(|bytes| bytes == b"0\x001\x002\x00").expect("it has them");
+    let tokens = &table[digits - 1000..];
+    let marks: Vec<u8> = (1..800_000_u32).flat_map(u32::to_le_bytes).collect();
+    let image: Vec<u8> = (0..40).flat_map(|_| [&marks[..], &[0; 8], tokens].concat()).collect();
+    let start = std::time::Instant::now();
+    assert_eq!(kallsyms::entries(&image), []);
+    // Without a bound it takes minutes.
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_kernel_without_a_table_in_it_is_named_by_the_map_of_the_tree_it_came_from() {
     let dir = tempfile::tempdir().expect("a directory");
     let (cached, tree) = (dir.path().join("cache/vmlinux"), dir.path().join("tree"));
