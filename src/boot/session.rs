@@ -98,6 +98,10 @@ struct Session<'a> {
     phase: Phase,
     interrupts: u32,
     grace: Option<Instant>,
+    /// When the console told of a panic.
+    panicked: Option<Instant>,
+    /// When we last did not read what the guest says, since nobody read us.
+    congested: Option<Instant>,
     /// Ends that QEMU has closed.
     closed: Vec<Source>,
     /// Orders on their way to the monitor.
@@ -162,6 +166,8 @@ impl<'a> Session<'a> {
             phase: Phase::Booting,
             interrupts: 0,
             grace: None,
+            panicked: None,
+            congested: None,
             closed: Vec::new(),
             orders: Vec::new(),
             watching: Watching::default(),
@@ -190,6 +196,9 @@ impl<'a> Session<'a> {
 
     /// One turn of the loop: wait for something, handle all of it.
     fn step(&mut self) -> std::io::Result<()> {
+        if self.out.is_full() || self.err.is_full() {
+            self.congested = Some(Instant::now());
+        }
         for source in self.wait()? {
             if self.is_over() {
                 break;

@@ -56,6 +56,7 @@ impl Session<'_> {
         }
         let signs = self.console.signs();
         if (signs.panic.is_some() || signs.halted) && self.grace.is_none() {
+            self.panicked = signs.panic.is_some().then(Instant::now);
             self.grace = Some(Instant::now() + GRACE);
         }
         true
@@ -158,12 +159,27 @@ impl Session<'_> {
         }
     }
 
+    /// The guest speaks on the channel. A kernel that has panicked runs nothing that could: anybody may write such a line to
+    /// `/dev/kmsg`, and the console does not tell who it was. What was on its way by then comes within a moment, unless
+    /// we have not read it.
+    fn doubt_panic(&mut self) {
+        let Some(since) = self.panicked.filter(|_| !self.console.signs().halted) else { return };
+        let is_past = |when: Instant| when.elapsed() >= GRACE;
+        if is_past(since) && self.congested.is_none_or(is_past) {
+            self.console.take_back_panic();
+            (self.panicked, self.grace) = (None, None);
+        } else {
+            self.grace = Some(Instant::now() + GRACE);
+        }
+    }
+
     /// Reads once; true where there may be more.
     pub(super) fn read_channel(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
         let read = self.guest.channel.read(&mut buffer);
         let Some(len) = self.length(Source::Channel, read) else { return false };
         self.idle.channel = Some(Instant::now());
+        self.doubt_panic();
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = inbox.receive(&buffer[..len], |frame| {
             self.on_frame(frame);
