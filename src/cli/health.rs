@@ -18,7 +18,7 @@ const FINDINGS: usize = 10;
 #[command(next_help_heading = "Health")]
 pub struct HealthArgs {
     /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
-    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although the command succeeded; `warn`: say so; `ignore`.
+    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although all else went well; `warn`: say so; `ignore`.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = PolicyArg::Warn, env = "BOOTLING_HEALTH")]
     pub health: PolicyArg,
     /// Say nothing of what has a line that this regular expression matches. May be repeated.

@@ -124,6 +124,34 @@ fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
 }
 
 #[test]
+fn a_kernel_that_says_on_the_console_that_it_is_not_well_is_told_and_fails_what_asks_for_that() {
+    let dir = scratch();
+    let test = "a_kernel_that_says_on_the_console";
+    // The first is a boot loader's, which has no clock of a kernel.
+    let words = "WARNING: no kernel\r\n[    1.000000] BUG: Bad page state in process sh\r\n[    2.0";
+    let image = disk(dir.path(), words, Then::PowerOff);
+    let told = "bootling: the kernel has a bug: BUG: Bad page state in process sh";
+    let cases: [(&[&str], i32, Option<&str>); 4] = [
+        (&[], 0, Some(told)),
+        (&["--health", "fail"], 121, Some("the run succeeded, but the kernel has a bug: BUG: Bad page")),
+        (&["--health", "fail", "--health-allow", "Bad page"], 0, None),
+        (&["--health", "fail", "--expect", "Bad page", "--quiet"], 121, Some("the kernel has a bug")),
+    ];
+    for (options, status, words) in cases {
+        let Some(program) = bios(test, &image) else { return };
+        let (done, verdict) = program.json(options);
+        let done = done.exits(status);
+        assert_eq!(verdict["outcome"] == "unhealthy", status == 121, "{verdict:#}");
+        assert_eq!(words.is_some(), verdict["health"][0]["kind"] == "other-bug", "{verdict:#}");
+        assert_eq!(verdict["health"][1], serde_json::Value::Null);
+        match words {
+            Some(words) => assert!(done.stderr.contains(words), "{}", done.stderr),
+            None => assert!(!done.stderr.contains("BUG"), "{}", done.stderr),
+        }
+    }
+}
+
+#[test]
 fn a_guest_that_powers_itself_off_is_0_where_nothing_else_was_expected() {
     let dir = scratch();
     let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
