@@ -19,7 +19,8 @@ fn line_ends(test: &str, kernel: Kernel, options: &[&str], line: &str, code: i32
 fn a_kernel_panic_is_120_and_shows_the_console() {
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
         let test = "a_kernel_panic_is_120";
-        let Some(done) = line_ends(test, kernel, &[], "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 1000", 120)
+        let Some(done) =
+            line_ends(test, kernel, &[], "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 1000", 120)
         else {
             return;
         };

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use super::idle::THREADS;
+use super::watch::STATUS;
 use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
 use crate::boot::guest::Feed;
 use crate::boot::qmp::{self, Said};
@@ -82,6 +83,7 @@ impl Session<'_> {
                 }
                 Said::Reply { id: RESTORING, result: Ok(_) } => {}
                 Said::Reply { id: RESTORING, result: Err(why) } => self.end(Event::NotRestored(why)),
+                Said::Reply { id: STATUS, result } => self.learn_status(&result.unwrap_or_default()),
                 Said::Reply { id: THREADS, result } => self.learn_threads(&result.unwrap_or_default()),
                 Said::Reply { id, result } => self.on_reply(id, result),
             }
@@ -93,6 +95,7 @@ impl Session<'_> {
     fn greet_monitor(&mut self) {
         self.guest.has_greeted = true;
         self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
+        self.orders.extend(self.asks_for_status().unwrap_or_default());
         self.give_first_orders();
         self.write_orders();
     }

@@ -4,13 +4,16 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Session, Source};
 use crate::boot::expect::{Expectations, Sighting};
+use crate::boot::qmp;
 use crate::boot::screen::{Look, Progress, Seen, Wanted};
 use crate::boot::transcript::{Event, Goal};
 
+/// The number of the order that asks how the machine is.
+pub(super) const STATUS: u64 = u64::MAX - 2;
 /// From one look at the screen to the next.
 const EVERY: Duration = Duration::from_millis(400);
 /// How long the last look may take: the machine's threads may be busy.
@@ -146,6 +149,20 @@ impl Session<'_> {
             self.events.push(event);
             let linger = self.settings.watch.as_ref().map(|watch| watch.linger).unwrap_or_default();
             self.grace = Some(Instant::now() + linger.max(REST));
+        }
+    }
+
+    /// The order that tells whether a machine has stopped that QEMU does not end with. QEMU tells of nothing before it was
+    /// greeted, and where the host had no time for that until now, a short boot is over.
+    pub(super) fn asks_for_status(&self) -> Option<Vec<u8>> {
+        self.settings.watch.as_ref().map(|_| qmp::order(STATUS, "query-status", &json!({})))
+    }
+
+    pub(super) fn learn_status(&mut self, status: &Value) {
+        if status.get("status").and_then(Value::as_str) == Some("shutdown") && !self.watching.stopped {
+            let event = Event::Shutdown { guest: true, reason: "guest-shutdown".to_owned() };
+            self.watch_machine(&event);
+            self.note(event);
         }
     }
 
