@@ -71,9 +71,7 @@ impl Session<'_> {
         let used = host::cpu_time(thread);
         let (began, before) = self.idle.slice.unwrap_or((self.start, None));
         let spent = used.zip(before).map(|(used, before)| used.saturating_sub(before));
-        let nothing = ((now - began) * PERCENT / 100).max(NOTHING);
-        // What cannot be told counts as progress: nothing is ended on a guess.
-        let is_busy = spent.is_none_or(|spent| spent >= nothing);
+        let is_busy = is_busy(Self::slice(limit), now - began, spent);
         let is_held_up = self.out.is_full() || self.err.is_full() || self.guest.state.is_some();
         // Once is a tick of the guest's clock; at one look after the other it has got nothing of what it wants.
         let wants = host::is_wanting(thread);
@@ -86,6 +84,33 @@ impl Session<'_> {
         let last = heard.into_iter().flatten().max().unwrap_or(self.start);
         if now.saturating_duration_since(last) >= limit {
             self.end(Event::TimedOut { limit: Limit::Idle, after: limit });
+        }
+    }
+}
+
+/// Whether a slice shows progress: QEMU has used so much in the time that has gone by. What cannot be told counts as progress,
+/// since nothing is ended on a guess; so does a slice that we came late to, in which the whole host may have stood still.
+fn is_busy(slice: Duration, gone: Duration, spent: Option<Duration>) -> bool {
+    let nothing = (gone * PERCENT / 100).max(NOTHING);
+    gone > 2 * slice || spent.is_none_or(|spent| spent >= nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, is_busy};
+
+    #[test]
+    fn only_a_slice_that_was_seen_whole_shows_that_nothing_happened() {
+        let ms = Duration::from_millis;
+        for (gone, spent, wanted) in [
+            (ms(510), Some(ms(10)), false),
+            (ms(510), Some(ms(20)), true),
+            (ms(900), Some(ms(20)), false),
+            (ms(900), Some(ms(30)), true),
+            (ms(510), None, true),
+            (ms(3000), Some(ms(10)), true),
+        ] {
+            assert_eq!(is_busy(ms(500), gone, spent), wanted, "{gone:?} {spent:?}");
         }
     }
 }
