@@ -73,7 +73,9 @@ pub fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
     let outcome = judge(transcript);
     let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);
     match (&outcome, worst) {
-        (Outcome::Exited { status: 0 }, Some(worst)) => Outcome::Unhealthy { what: worst.to_string() },
+        (Outcome::Exited { status: 0 } | Outcome::Expected { .. } | Outcome::PoweredOff, Some(worst)) => {
+            Outcome::Unhealthy { what: worst.to_string() }
+        }
         _ => outcome,
     }
 }

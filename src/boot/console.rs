@@ -43,6 +43,11 @@ impl Console {
         &self.signs
     }
 
+    /// The line about a panic was not the kernel's; one that comes later may be.
+    pub fn take_back_panic(&mut self) {
+        self.signs.panic = None;
+    }
+
     /// The last lines, and the signs. An unfinished line counts as one.
     pub fn finish(mut self) -> (Vec<String>, ConsoleSigns) {
         if !self.line.is_empty() {

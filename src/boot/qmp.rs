@@ -3,6 +3,12 @@
 //! QMP is JSON objects, one a line (`docs/interop/qmp-spec.rst`). Lines that are not understood are passed over:
 //! newer QEMUs have more events. A guest cannot write here, but lines are bounded all the same.
 
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
 use super::transcript::Event;
@@ -20,6 +26,25 @@ pub fn order(id: u64, name: &str, arguments: &Value) -> Vec<u8> {
     let mut line = json!({"execute": name, "arguments": arguments, "id": id}).to_string().into_bytes();
     line.push(b'\n');
     line
+}
+
+/// Sends a line, and a descriptor along with it if there is one. For a socket that is empty: one short line always fits.
+pub fn send(monitor: &UnixStream, line: &[u8], along: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let along = along.as_slice();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !along.is_empty() {
+        // The room is for one.
+        ancillary.push(SendAncillaryMessage::ScmRights(along));
+    }
+    let sent = sendmsg(monitor, &[IoSlice::new(line)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// A thread of QEMU's process, from what it says of its processors (`query-cpus-fast`): that need not be the program which
+/// was started, which may be a script with QEMU as its child.
+pub fn thread_of(cpus: &Value) -> Option<u32> {
+    u32::try_from(cpus.pointer("/0/thread-id")?.as_u64()?).ok()
 }
 
 /// Something QEMU said.

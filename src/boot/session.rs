@@ -98,6 +98,10 @@ struct Session<'a> {
     phase: Phase,
     interrupts: u32,
     grace: Option<Instant>,
+    /// When the console told of a panic.
+    panicked: Option<Instant>,
+    /// When we last did not read what the guest says, since nobody read us.
+    congested: Option<Instant>,
     /// Ends that QEMU has closed.
     closed: Vec<Source>,
     /// Orders on their way to the monitor.
@@ -163,6 +167,8 @@ impl<'a> Session<'a> {
             phase: Phase::Booting,
             interrupts: 0,
             grace: None,
+            panicked: None,
+            congested: None,
             closed: Vec::new(),
             orders: Vec::new(),
             watching: Watching::default(),
@@ -191,6 +197,9 @@ impl<'a> Session<'a> {
 
     /// One turn of the loop: wait for something, handle all of it.
     fn step(&mut self) -> std::io::Result<()> {
+        if self.out.is_full() || self.err.is_full() {
+            self.congested = Some(Instant::now());
+        }
         for source in self.wait()? {
             if self.is_over() {
                 break;
@@ -247,7 +256,7 @@ impl<'a> Session<'a> {
             watched.extend(outlet.fd().map(|fd| (source, PollFd::from_borrowed_fd(fd, PollFlags::OUT))));
         }
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
-        let timeout = self.next_limit().map(timespec);
+        let timeout = self.next_limit().and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
@@ -338,8 +347,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
 }

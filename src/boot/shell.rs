@@ -81,10 +81,7 @@ impl Build<'_> {
 
 /// Waits for the end of a process, for as long as that may take, and for a signal that is meant to end us.
 fn wait(process: &Process, signals: &mut Signals, left: Option<Duration>) -> io::Result<Option<i32>> {
-    let left = left.map(|left| Timespec {
-        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(left.subsec_nanos()),
-    });
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
     let mut fds = [PollFd::new(process.ended(), PollFlags::IN), PollFd::new(&*signals, PollFlags::IN)];
     match poll(&mut fds, left.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(signals.ending()),

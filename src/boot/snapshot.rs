@@ -4,19 +4,17 @@
 //! QEMU is told not to stream shared memory (`x-ignore-shared`), and hands the rest through a pipe, so that it needs no
 //! right to open anything. It may only refuse: devices exist that cannot be saved.
 
-use std::io::{self, IoSlice, Read};
-use std::mem::MaybeUninit;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 
 use super::guest::Guest;
-use super::qmp::{Monitor, Said, order};
+use super::qmp::{Monitor, Said, order, send};
 use super::session::RESTORING;
 use super::signals::Signals;
 
@@ -127,18 +125,7 @@ impl Saving<'_> {
     fn ask(&mut self, name: &str, arguments: &Value, along: Option<BorrowedFd<'_>>) -> Result<Value, SnapshotError> {
         self.next += 1;
         let line = order(self.next, name, arguments);
-        let along = along.as_slice();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !along.is_empty() {
-            // The room is for one.
-            ancillary.push(SendAncillaryMessage::ScmRights(along));
-        }
-        // The socket is empty: one short line always fits.
-        let sent = sendmsg(&self.guest.monitor, &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        if sent != line.len() {
-            return Err(SnapshotError::Gone);
-        }
+        send(&self.guest.monitor, &line, along)?;
         loop {
             if let Some(reply) = self.heard()? {
                 return reply.map_err(SnapshotError::Refused);
@@ -170,7 +157,7 @@ impl Saving<'_> {
             return Err(SnapshotError::TooSlow);
         }
         let left = nap.unwrap_or(left);
-        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let time = Timespec::try_from(left).ok();
         let mut fds = vec![
             PollFd::new(&self.guest.monitor, PollFlags::IN),
             PollFd::new(self.guest.ended(), PollFlags::IN),
@@ -178,7 +165,7 @@ impl Saving<'_> {
         ];
         fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         fds.extend(self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)));
-        match poll(&mut fds, Some(&time)) {
+        match poll(&mut fds, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -13,6 +13,7 @@ use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
 use super::boot_options::MachineArgs;
 use super::boot_report::{BootReport, for_people_of_disks};
 use super::hang_options::{self, HangArgs};
+use super::health::{self, HealthArgs};
 use super::json::Json;
 use super::output;
 use super::report::NotBooted;
@@ -28,7 +29,8 @@ use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
 use crate::spec::FirmwareRef;
-use crate::verdict::{code, judge};
+use crate::verdict::{Outcome, code, judge_with};
+use crate::vm::VmError;
 use crate::vm::evidence::Evidence;
 use crate::write::Output;
 
@@ -69,6 +71,8 @@ pub struct BootDiskArgs {
     machine: MachineArgs,
     #[command(flatten)]
     hangs: HangArgs,
+    #[command(flatten)]
+    health: HealthArgs,
     /// How often the guest may restart its machine, as some systems do on their first boot.
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Limits")]
     restarts: u32,
@@ -151,6 +155,7 @@ Exit status:
   0    what was expected came; where nothing was expected: the guest powered itself off
   1    what --reject names came
   118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
+  121 all went well, but a kernel's log on the console says that it is not (--health fail)
   122 gone before all that was expected had come                    124 timed out
   125 could not test (bad image, no QEMU, no firmware)
 "
@@ -203,15 +208,21 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     if !args.quiet {
         output::note(&told(args, &machine, &disk, interactive));
     }
+    let rules = args.health.spec().rules().map_err(VmError::from).map_err(output::advised)?;
     let evidence = args.hangs.evidence()?;
     let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
     let settings = Settings { keep, ..args.settings(&machine, log, interactive) };
     let mut signals = Signals::catch().context("catching signals")?;
     let mut guest = Guest::start(&machine, &disk.payload()?).context("starting QEMU")?;
     let command = guest.command.clone();
-    let transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
-    let outcome = judge(&transcript);
+    let mut transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
+    // Firmware and boot loaders warn on the same console; lines of a kernel's log have its clock.
+    transcript.health.retain(|finding| finding.at.is_some());
+    let outcome = judge_with(&mut transcript, &rules);
     output::to_stderr(&for_people_of_disks(&outcome, &transcript, !args.quiet));
+    if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
+        output::to_stderr(&health::for_people(&outcome, &transcript.health, false));
+    }
     let report = BootReport::new(&outcome, &transcript, &machine, (&args.image, disk.drive), &command);
     output::to_stderr(&hang_options::store(evidence, outcome.exit_code(), &transcript, &command));
     let shown = args.show_screen(&transcript, screenshot);

@@ -12,6 +12,7 @@ use crate::boot::drive::Drive;
 use crate::boot::hang::Hang;
 use crate::boot::machine::Machine;
 use crate::boot::transcript::{Event, Transcript};
+use crate::health::Finding;
 use crate::verdict::Outcome;
 
 /// The verdict as `--json` writes it. Fields are only ever added.
@@ -53,6 +54,8 @@ pub struct BootReport {
     qemu: QemuReport,
     /// The rows of the text screen, where they were asked for and there were any.
     screen_text: Option<Vec<String>>,
+    /// What a kernel's log on the console says of its health.
+    health: Vec<Finding>,
     /// What the guest was doing when its time was up.
     hang: Option<Hang>,
     /// The console's last lines.
@@ -73,10 +76,10 @@ impl BootReport {
             Event::Expected { at, .. } => Some(*at),
             _ => None,
         });
-        let line = match outcome {
-            Outcome::Expected { line } | Outcome::Rejected { line } => Some(line.clone()),
+        let line = transcript.events.iter().find_map(|event| match event {
+            Event::Expected { line, .. } | Event::Rejected { line } => Some(line.clone()),
             _ => None,
-        };
+        });
         let restarts = transcript.events.iter().filter(|event| matches!(event, Event::Restarted { guest: true }));
         Self {
             outcome: outcome.name(),
@@ -97,6 +100,7 @@ impl BootReport {
             accel_reason: machine.no_kvm.clone(),
             qemu: QemuReport::new(machine, command),
             screen_text: transcript.screen.text.clone(),
+            health: transcript.health.clone(),
             hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
         }

@@ -18,7 +18,7 @@ const FINDINGS: usize = 10;
 #[command(next_help_heading = "Health")]
 pub struct HealthArgs {
     /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
-    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although the command succeeded; `warn`, the default: say so;
+    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although all else went well; `warn`, the default: say so;
     /// `ignore`. What a bundle was made with counts unless this is given.
     #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
     pub health: Option<PolicyArg>,

@@ -118,10 +118,10 @@ pub fn to_stderr_within(text: &str, patience: Duration) {
     let mut shown = anstream::AutoStream::new(Vec::new(), choice);
     // Writing to memory cannot fail.
     let _ = shown.write_all(text.as_bytes());
-    let time = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: i64::from(patience.subsec_nanos()) };
+    let time = Timespec::try_from(patience).ok();
     for piece in shown.into_inner().chunks(PIECE) {
         let stderr = io::stderr();
-        let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&time)).is_ok_and(|count| count > 0);
+        let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], time.as_ref()).is_ok_and(|count| count > 0);
         if !ready || (&stderr).write_all(piece).is_err() {
             return;
         }

@@ -18,7 +18,7 @@ pub use line::Line;
 pub use log::{Log, Told};
 pub use policy::{HealthError, Rules};
 pub use reader::Reader;
-pub use symbols::{Lookup, is_bare, resolve};
+pub use symbols::{Lookup, resolve};
 
 /// Findings kept: a kernel that is this ill need not say more.
 const FINDINGS: usize = 64;

@@ -38,7 +38,7 @@ impl Reader {
     /// Takes the next line.
     pub fn push(&mut self, line: &Line) {
         let mut speaker = self.speaker(line.caller);
-        if let Some(finding) = speaker.hear(line) {
+        for finding in speaker.hear(line).into_iter().flatten() {
             self.keep(finding);
         }
         self.speakers.push(speaker);
@@ -90,8 +90,8 @@ fn same_words(one: &str, other: &str) -> bool {
 }
 
 impl Speaker {
-    /// Takes a line; gives a report that is over with it.
-    fn hear(&mut self, line: &Line) -> Option<Finding> {
+    /// Takes a line; gives the reports that are over with it: one that it ends, and one that it is all of.
+    fn hear(&mut self, line: &Line) -> [Option<Finding>; 2] {
         let is_cut_before = self.opening.first().is_some_and(|first| is_cut(first));
         let title = match line.level {
             Some(level) if level > WARNING => None,
@@ -101,8 +101,8 @@ impl Speaker {
             let begins = is_cut(&line.text) || title.is_some_and(|kind| !block.swallows(kind, &line.text));
             let taken = if begins { Taken::Other } else { block.take(line) };
             match taken {
-                Taken::Part => return None,
-                Taken::Last => return self.block.take().map(Block::finish),
+                Taken::Part => return [None, None],
+                Taken::Last => return [self.block.take().map(Block::finish), None],
                 Taken::Other => {}
             }
         }
@@ -110,8 +110,7 @@ impl Speaker {
         if let Some(kind) = title {
             let block = Block::new(kind, line, std::mem::take(&mut self.opening));
             if block.is_whole() {
-                // It ends what came before it, too, if there was something: that counts for more.
-                return over.or_else(|| Some(block.finish()));
+                return [over, Some(block.finish())];
             }
             self.block = Some(block);
         } else if is_cut(&line.text) || is_rule(&line.text) {
@@ -123,6 +122,6 @@ impl Speaker {
                 self.opening.clear();
             }
         }
-        over
+        [over, None]
     }
 }

@@ -28,12 +28,6 @@ pub fn resolve(findings: &mut [Finding], lookup: Lookup<'_>) {
     }
 }
 
-/// Whether there is anything to put names to.
-pub fn is_bare(findings: &[Finding]) -> bool {
-    let mut lines = findings.iter().flat_map(|finding| &finding.lines);
-    lines.any(|line| resolved(line, &|_| Some(String::new())).is_some())
-}
-
 /// `Kernel Offset: 0x1a000000 from 0xffffffff81000000 (relocation range: ...)`, or `disabled`.
 fn offset(line: &str) -> Option<u64> {
     let rest = line.trim_start().strip_prefix("Kernel Offset: 0x")?;
@@ -68,13 +62,12 @@ fn address(word: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_bare, resolve};
+    use super::resolve;
     use crate::health::{Finding, Kind};
 
     fn named(lines: &[&str]) -> Vec<String> {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         let mut findings = [Finding { kind: Kind::Oops, title: String::new(), lines, at: None }];
-        assert!(is_bare(&findings));
         let lookup = |at: u64| (at >> 12 == 0x000f_ffff_fff8_112f).then(|| format!("do_it+{:#x}/0x1000", at & 0xfff));
         resolve(&mut findings, &lookup);
         let [finding] = findings;

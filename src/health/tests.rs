@@ -38,6 +38,15 @@ fn by_console(console: &[u8]) -> Vec<Finding> {
 type Expected = (Kind, &'static str, &'static str, &'static str, usize);
 
 #[test]
+fn a_report_of_one_line_is_told_beside_the_one_that_it_ends() {
+    let bug = "BUG: Bad page state in process sh  pfn:00001";
+    let killed = "Out of memory: Killed process 80 (tail) total-vm:1kB";
+    let found = by_records(format!("1,1,1000000,-;{bug}\n3,2,1100000,-;{killed}\n").as_bytes());
+    let told: Vec<_> = found.iter().map(|finding| (finding.kind, finding.title.as_str())).collect();
+    assert_eq!(told, [(Kind::OtherBug, bug), (Kind::OutOfMemory, killed)]);
+}
+
+#[test]
 fn the_reports_of_a_real_kernel_are_cut_out_alike_from_its_log_and_from_its_console() {
     let registers = "PKRU: 55555554";
     let cases: [(&[u8], &[u8], &[Expected]); 8] = [

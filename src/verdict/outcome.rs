@@ -47,7 +47,7 @@ pub enum Outcome {
         /// Its words.
         line: String,
     },
-    /// The command succeeded, and the kernel is not well.
+    /// The command succeeded, or all that was expected came, and the kernel is not well.
     Unhealthy {
         /// The worst of it.
         what: String,
@@ -147,7 +147,7 @@ impl Outcome {
                 format!("the guest could not execute {command}: {}", errno_text(*errno))
             }
             Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
-            Self::Unhealthy { what } => format!("the command succeeded, but {what}"),
+            Self::Unhealthy { what } => format!("the run succeeded, but {what}"),
             Self::Reset => {
                 "the guest's processor reset although nobody asked for it (most likely a triple fault)".to_owned()
             }

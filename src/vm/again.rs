@@ -40,7 +40,7 @@ pub fn again(again: Again, spec: &RunSpec, listener: &mut dyn Listener) -> Resul
     let bytes = initrd.metadata().map_err(VmError::io("sizing", "the initrd"))?.len();
     let machine = platform.machine(&spec.boot, bytes, transport)?;
     let way = Way::Boot(initrd.into());
-    let inquest = inquest(&image, kind);
+    let inquest = inquest(&image, &image, kind);
     Ok(Prepared { machine, image, kernel: kernel.origin, way, inputs: Inputs::default(), inquest, cache })
 }
 

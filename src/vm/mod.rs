@@ -27,7 +27,6 @@ mod recorder;
 mod run;
 mod site;
 mod stay;
-mod symbols;
 pub mod warm;
 
 use std::ffi::OsString;

@@ -201,7 +201,7 @@ impl Found {
             kernel: self.kernel.origin.clone(),
             way,
             inputs: Inputs::default(),
-            inquest: inquest(&self.image, self.kind),
+            inquest: self.inquest(),
             cache: self.cache.clone(),
         };
         match spec.warm {
@@ -218,6 +218,11 @@ impl Found {
         let size = u64::try_from(size.st_size).unwrap_or(0);
         let machine = self.platform.clone().machine(&spec.boot, size, transport)?;
         Ok(of(machine, Way::Boot(initrd)))
+    }
+
+    /// What is told to those who find out why a guest of it hangs.
+    pub(super) fn inquest(&self) -> Inquest {
+        inquest(&self.image, &self.kernel.image, self.kind)
     }
 
     /// What images of it are made from.
@@ -262,14 +267,14 @@ impl Found {
     }
 }
 
-/// What is told to those who find out why a guest of this kernel hangs.
-pub(super) fn inquest(image: &Path, kind: ImageKind) -> Inquest {
+/// What is told to those who find out why a guest of this kernel hangs: its image, and what that was made from.
+pub(super) fn inquest(image: &Path, origin: &Path, kind: ImageKind) -> Inquest {
     let may_move = match kind {
         ImageKind::BzImage => true,
         // It runs where it was linked to: there is nothing that would move it.
         ImageKind::VmlinuxPvh => false,
     };
-    Inquest { symbols: Some(Source::new(image)), may_move }
+    Inquest { symbols: Some(Source::new(image, origin)), may_move }
 }
 
 /// The kernel that is wanted, and the image of it that starts fastest, with its kind.

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::time::Instant;
 
 use super::prepare::{Restore, no_initrd};
-use super::symbols::name_addresses;
 use super::warm::base::no_snapshots;
 use super::warm::{Age, NotWarm, Talk, Warm};
 use super::{Listener, Prepared, RunSpec, VmError, Way, prepare};
@@ -89,7 +88,6 @@ fn warm(
         let Some(why) = unrestored(&transcript) else {
             // What is wrong with a boot is wrong with all that goes on from it.
             transcript.health.splice(0..0, waits.health);
-            name_addresses(&mut transcript, &base.image);
             return Ok(Ok(ran(transcript, waits.guest.command.clone(), waits.age)));
         };
         drop(waits.guest);
@@ -142,7 +140,6 @@ fn cold(prepared: Prepared, talk: &mut dyn Talk) -> Result<Ran, VmError> {
     let payload = Payload::Linux { kernel: Artefact::Open(open.into()), initrd: Artefact::Open(initrd), warm: None };
     let started = Instant::now();
     let mut guest = Guest::start(&machine, &payload).map_err(VmError::io("starting", "QEMU"))?;
-    let mut transcript = talk.lead(&mut guest, Opening::Boot)?;
-    name_addresses(&mut transcript, &image);
+    let transcript = talk.lead(&mut guest, Opening::Boot)?;
     Ok(Ran { transcript, machine, command: guest.command.clone(), kernel, started, age: None })
 }

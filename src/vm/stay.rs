@@ -7,10 +7,9 @@ use std::fs::File;
 
 use super::brought::Brought;
 use super::builder::Notes;
-use super::prepare::{Found, Restore, inquest};
+use super::prepare::{Found, Restore};
 use super::recorder::Recorder;
 use super::run::unrestored;
-use super::symbols::name_addresses;
 use super::warm::{Base, NotWarm, Talk, Waits};
 use super::{Builder, Command, Inputs, Listener, Output, VmError};
 use crate::boot::session::Opening;
@@ -140,7 +139,6 @@ impl Stay {
     /// What came of a command; keeps the guest if it stays.
     fn told(&mut self, mut waits: Box<Waits>, mut transcript: Transcript, recorder: Recorder) -> Output {
         transcript.health.splice(0..0, std::mem::take(&mut waits.health));
-        name_addresses(&mut transcript, &self.base.image);
         let age = waits.age;
         let stays = transcript.events.last().is_some_and(Event::ends_command);
         let output = Output::new(transcript, recorder, age, std::mem::take(&mut self.notes.0), &self.rules);
@@ -182,7 +180,7 @@ impl Stay {
         let console = self.console.as_ref().map(File::try_clone).transpose();
         let console = console.map_err(VmError::io("sharing", "the console's file"))?;
         let recorder = self.builder.recorder(command, &self.base.machine, console);
-        Ok(recorder.on_hangs(command.idle.or(self.builder.idle()), inquest(&self.found.image, self.found.kind), None))
+        Ok(recorder.on_hangs(command.idle.or(self.builder.idle()), self.found.inquest(), None))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustix::process::Signal;
 
 use super::firmware::uefi_or_skip;
 use crate::support::processes::{qemu_of, runs, signal, wait_for, wait_until_gone};
@@ -124,6 +125,49 @@ fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
 }
 
 #[test]
+fn a_kernel_that_says_on_the_console_that_it_is_not_well_is_told_and_fails_what_asks_for_that() {
+    let dir = scratch();
+    let test = "a_kernel_that_says_on_the_console";
+    // The first is a boot loader's, which has no clock of a kernel.
+    let words = "WARNING: no kernel\r\n[    1.000000] BUG: Bad page state in process sh\r\n[    2.0";
+    let image = disk(dir.path(), words, Then::PowerOff);
+    let told = "bootling: the kernel has a bug: BUG: Bad page state in process sh";
+    let cases: [(&[&str], i32, Option<&str>); 4] = [
+        (&[], 0, Some(told)),
+        (&["--health", "fail"], 121, Some("the run succeeded, but the kernel has a bug: BUG: Bad page")),
+        (&["--health", "fail", "--health-allow", "Bad page"], 0, None),
+        (&["--health", "fail", "--expect", "Bad page", "--quiet"], 121, Some("the kernel has a bug")),
+    ];
+    for (options, status, words) in cases {
+        let Some(program) = bios(test, &image) else { return };
+        let (done, verdict) = program.json(options);
+        let done = done.exits(status);
+        assert_eq!(verdict["outcome"] == "unhealthy", status == 121, "{verdict:#}");
+        assert_eq!(words.is_some(), verdict["health"][0]["kind"] == "other-bug", "{verdict:#}");
+        assert_eq!(verdict["health"][1], serde_json::Value::Null);
+        match words {
+            Some(words) => assert!(done.stderr.contains(words), "{}", done.stderr),
+            None => assert!(!done.stderr.contains("BUG"), "{}", done.stderr),
+        }
+    }
+}
+
+#[test]
+fn a_power_off_before_anybody_talked_with_qemu_is_known_all_the_same() {
+    let dir = scratch();
+    let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
+    let Some(program) = bios("a_power_off_before_anybody_talked", &image) else { return };
+    let running = program.args(["--timeout", "100s"]).start();
+    // A host that is busy with other things for long enough.
+    qemu_of(running.pid());
+    signal(running.pid(), Signal::STOP);
+    std::thread::sleep(Duration::from_secs(4));
+    signal(running.pid(), Signal::CONT);
+    let done = running.done().exits(0);
+    assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
+}
+
+#[test]
 fn a_guest_that_powers_itself_off_is_0_where_nothing_else_was_expected() {
     let dir = scratch();
     let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
@@ -201,7 +245,7 @@ fn a_boot_ends_with_the_signal_and_with_its_reader_and_leaves_nothing() {
     let picture = dir.path().join("screen.png");
     let running = program.arg("--screenshot").arg(&picture).start();
     let qemu = qemu_of(running.pid());
-    signal(running.pid(), rustix::process::Signal::TERM);
+    signal(running.pid(), Signal::TERM);
     running.done().exits(143).says("interrupted (SIGTERM)");
     wait_until_gone(qemu, Duration::from_secs(5));
 
@@ -250,9 +294,9 @@ fn nothing_of_the_console_is_lost_while_we_do_not_get_to_read_it() {
     let Some(program) = bios("nothing_of_the_console_is_lost", &image) else { return };
     let running = program.args(["--expect", "the end"]).start();
     qemu_of(running.pid());
-    signal(running.pid(), rustix::process::Signal::STOP);
+    signal(running.pid(), Signal::STOP);
     std::thread::sleep(Duration::from_secs(4));
-    signal(running.pid(), rustix::process::Signal::CONT);
+    signal(running.pid(), Signal::CONT);
     let done = running.done().exits(0);
     assert_eq!(done.text().matches(line.trim_end()).count(), 6, "{}", done.text());
 }

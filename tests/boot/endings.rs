@@ -19,7 +19,8 @@ fn line_ends(test: &str, kernel: Kernel, options: &[&str], line: &str, code: i32
 fn a_kernel_panic_is_120_and_shows_the_console() {
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
         let test = "a_kernel_panic_is_120";
-        let Some(done) = line_ends(test, kernel, &[], "echo before; echo c >/proc/sysrq-trigger; sleep 1000", 120)
+        let Some(done) =
+            line_ends(test, kernel, &[], "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 1000", 120)
         else {
             return;
         };
@@ -130,4 +131,18 @@ fn an_initrd_too_big_for_the_guest_is_refused_before_it_boots() {
     let copy = format!("{}=/big", big.display());
     let done = program.args(["--memory", "256", "--copy", &copy, "--", "true"]).done().exits(125);
     done.says("memory");
+}
+
+#[test]
+fn a_line_about_a_panic_that_a_program_has_written_ends_nothing_while_the_guest_speaks() {
+    let test = "a_line_about_a_panic_that_a_program_has_written";
+    let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
+    let line = "echo '<2>Kernel panic - not syncing: mine' >/dev/kmsg; for i in 1 2 3 4 5 6 7; do sleep 1; echo $i; done; \
+        sleep 4; echo done; exit 3";
+    let (done, verdict) = program.args(["--warm", "--timeout", "100"]).json(["--run", line]);
+    let done = done.exits(3);
+    assert_eq!(done.text(), "1\n2\n3\n4\n5\n6\n7\ndone\n");
+    let tail = verdict["console_tail"].as_array().expect("lines");
+    let was_told = |line: &serde_json::Value| line.as_str().is_some_and(|line| line.contains("Kernel panic"));
+    assert!(tail.iter().any(was_told), "{verdict:#}");
 }

@@ -172,7 +172,7 @@ fn a_command_that_succeeds_on_a_kernel_that_warns_is_what_the_policy_says() {
     assert!(verdict["health"][0]["lines"].as_array().is_some_and(|lines| lines.len() > 10), "{verdict}");
     let table: [Case<'_>; 8] = [
         (&["-v"], None, warn, 0, "| Call Trace:", 1),
-        (&["--health", "fail"], None, warn, 121, "the command succeeded, but the kernel warned: WARNING: ", 1),
+        (&["--health", "fail"], None, warn, 121, "the run succeeded, but the kernel warned: WARNING: ", 1),
         (&["--quiet"], Some("fail"), warn, 121, "| Call Trace:", 1),
         (&["--health=ignore"], Some("fail"), warn, 0, "", 0),
         (&["--health=fail", "--health-allow", "asked for"], None, warn, 0, "", 0),

@@ -3,30 +3,34 @@
 //! While an answer is waited for the console is read, since a guest may wait for that, and signals to us are heard: one
 //! that is meant to end us ends all questions.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
+use super::host::Pace;
 use super::keep::Keep;
+use super::report::seconds;
 use crate::boot::guest::Guest;
 use crate::boot::qmp::{self, Monitor, Said};
 use crate::boot::signals::Signals;
 
 /// Numbers of questions start here: other orders' are smaller, but for that of those that restore a guest.
 const FIRST: u64 = 1 << 32;
+/// How often it is looked whether QEMU has had the time that it may take.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many times its time an answer may take in all, on a host that has none to spare.
+const STRETCH: u32 = 10;
 /// What is kept of what the console says meanwhile.
 const CONSOLE_BYTES: usize = 1 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// None came in time.
-    #[error("no answer within {:.1} s", .0.as_secs_f64())]
+    /// None came in the time that QEMU has had for it.
+    #[error("no answer within {}", seconds(*.0))]
     TooSlow(Duration),
     /// QEMU does not do it; its words.
     #[error("{0}")]
@@ -52,9 +56,42 @@ pub struct Asking<'a> {
     next: u64,
     signal: Option<i32>,
     gone: bool,
+    /// A thread of QEMU's: it may not be the program that we have started.
+    thread: u32,
     /// What the console has said since the first question.
     pub console: Vec<u8>,
-    replies: Vec<(u64, Result<Value, String>)>,
+    /// To the last question.
+    reply: Option<Result<Value, String>>,
+}
+
+/// How long an answer is waited for: so much of the time that QEMU has, and by the clock some times that.
+#[derive(Debug)]
+pub struct Patience {
+    whole: Duration,
+    had: Duration,
+    pace: Pace,
+    looked: Instant,
+    end: Instant,
+}
+
+impl Patience {
+    fn new(whole: Duration, thread: u32) -> Self {
+        let now = Instant::now();
+        Self { whole, had: Duration::ZERO, pace: Pace::new(thread), looked: now, end: now + STRETCH * whole }
+    }
+
+    /// Whether there is none left.
+    pub fn is_over(&self) -> bool {
+        self.had >= self.whole || Instant::now() >= self.end
+    }
+
+    /// Counts what QEMU has had; a flood of what it says does not make us look all the time.
+    pub fn lap(&mut self) {
+        if self.looked.elapsed() >= LOOK {
+            self.had += self.pace.lap();
+            self.looked = Instant::now();
+        }
+    }
 }
 
 impl<'a> Asking<'a> {
@@ -66,8 +103,32 @@ impl<'a> Asking<'a> {
         monitor: Monitor,
         leaving: Vec<u8>,
     ) -> Self {
-        let (console, replies) = (Vec::new(), Vec::new());
-        Self { guest, keep, signals, monitor, leaving, next: FIRST, signal: None, gone: false, console, replies }
+        let thread = guest.pid();
+        Self {
+            guest,
+            keep,
+            signals,
+            monitor,
+            leaving,
+            next: FIRST,
+            signal: None,
+            gone: false,
+            thread,
+            console: Vec::new(),
+            reply: None,
+        }
+    }
+
+    /// A thread of QEMU's process.
+    pub fn thread(&self) -> u32 {
+        self.thread
+    }
+
+    /// Learns which process QEMU is.
+    pub fn learn_thread(&mut self, patience: Duration) -> Result<(), Unanswered> {
+        let cpus = self.ask("query-cpus-fast", &json!({}), patience)?;
+        self.thread = qmp::thread_of(&cpus).unwrap_or(self.thread);
+        Ok(())
     }
 
     /// What the questions have left: the monitor, the signal that ended them.
@@ -80,7 +141,7 @@ impl<'a> Asking<'a> {
         self.signal
     }
 
-    /// Asks, and waits so long for the answer.
+    /// Asks, and waits for the answer for so long as QEMU has had this time for it ([`Pace`]).
     pub fn ask(&mut self, name: &str, arguments: &Value, patience: Duration) -> Result<Value, Unanswered> {
         self.ask_with(name, arguments, patience, None)
     }
@@ -107,39 +168,52 @@ impl<'a> Asking<'a> {
         patience: Duration,
         along: Option<BorrowedFd<'_>>,
     ) -> Result<Value, Unanswered> {
-        let end = Instant::now() + patience;
+        let mut patience = self.patience(patience);
         while !self.guest.has_greeted || !self.leaving.is_empty() {
-            self.turn(end, patience)?;
+            self.wait(&mut patience)?;
         }
         self.next += 1;
-        let id = self.next;
-        let line = qmp::order(id, name, arguments);
+        // The answer to the last question came too late, if it did.
+        self.reply = None;
+        let line = qmp::order(self.next, name, arguments);
         if let Some(keep) = &mut self.keep {
             keep.asked(&line);
         }
         match along {
             None => self.leaving.extend(line),
-            Some(fd) => self.send_along(&line, fd).map_err(|_| Unanswered::Gone)?,
+            Some(_) => qmp::send(&self.guest.monitor, &line, along).map_err(|_| Unanswered::Gone)?,
         }
         loop {
             self.write();
-            if let Some(at) = self.replies.iter().position(|(reply, _)| *reply == id) {
-                return self.replies.swap_remove(at).1.map_err(Unanswered::Refused);
+            if let Some(reply) = self.reply.take() {
+                return reply.map_err(Unanswered::Refused);
             }
-            self.turn(end, patience)?;
+            self.wait(&mut patience)?;
         }
+    }
+
+    /// So much patience with QEMU from now on.
+    pub fn patience(&self, whole: Duration) -> Patience {
+        Patience::new(whole, self.thread)
+    }
+
+    /// Waits for something, as long as there is patience.
+    fn wait(&mut self, patience: &mut Patience) -> Result<(), Unanswered> {
+        if patience.is_over() {
+            return Err(Unanswered::TooSlow(patience.whole));
+        }
+        self.turn(Instant::now() + LOOK)?;
+        patience.lap();
+        Ok(())
     }
 
     /// Lets time go by, and hears what there is to hear. The error is a reason to stop.
     pub fn nap(&mut self, time: Duration) -> Result<(), Unanswered> {
         let end = Instant::now() + time;
-        loop {
-            match self.turn(end, time) {
-                Ok(()) => {}
-                Err(Unanswered::TooSlow(_)) => return Ok(()),
-                Err(other) => return Err(other),
-            }
+        while Instant::now() < end {
+            self.turn(end)?;
         }
+        Ok(())
     }
 
     /// Types on the console.
@@ -147,18 +221,8 @@ impl<'a> Asking<'a> {
         self.guest.keys.write_all(&[key])
     }
 
-    /// The socket is empty: one short line always fits.
-    fn send_along(&self, line: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
-        let fds = [fd];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-        let sent = sendmsg(&self.guest.monitor, &[IoSlice::new(line)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-    }
-
     /// Waits for something until `end`, and takes it in.
-    fn turn(&mut self, end: Instant, patience: Duration) -> Result<(), Unanswered> {
+    fn turn(&mut self, end: Instant) -> Result<(), Unanswered> {
         let left = end.saturating_duration_since(Instant::now());
         if let Some(signal) = self.signal {
             return Err(Unanswered::Interrupted(signal));
@@ -166,10 +230,7 @@ impl<'a> Asking<'a> {
         if self.gone {
             return Err(Unanswered::Gone);
         }
-        if left.is_zero() {
-            return Err(Unanswered::TooSlow(patience));
-        }
-        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let time = Timespec::try_from(left).ok();
         let flags = if self.leaving.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut fds = vec![
             PollFd::new(self.guest.ended(), PollFlags::IN),
@@ -177,7 +238,7 @@ impl<'a> Asking<'a> {
             PollFd::new(&self.guest.console, PollFlags::IN),
         ];
         fds.extend(self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)));
-        match poll(&mut fds, Some(&time)) {
+        match poll(&mut fds, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return Err(Unanswered::Gone),
         }
@@ -218,7 +279,7 @@ impl<'a> Asking<'a> {
                     self.guest.has_greeted = true;
                     self.leaving.splice(0..0, qmp::NEGOTIATE.iter().copied());
                 }
-                Said::Reply { id, result } if id == self.next => self.replies.push((id, result)),
+                Said::Reply { id, result } if id == self.next => self.reply = Some(result),
                 // The verdict is in: what happens now is our own doing.
                 Said::Reply { .. } | Said::Event(_) => {}
             }

@@ -16,8 +16,9 @@ const CUT: &[u8] = b"\n[bootling: the rest was not kept]\n";
 pub struct Keep {
     console: Bounded,
     qmp: Bounded,
-    /// What QEMU has said of a line that is not over.
-    line: Vec<u8>,
+    /// What QEMU was told, and has said, of lines that are not over.
+    asked: Vec<u8>,
+    said: Vec<u8>,
     /// For the guest's memory and registers, where those are wanted.
     pub core: Option<File>,
 }
@@ -48,7 +49,8 @@ impl Keep {
     /// Keeps in these files.
     pub fn new(console: File, qmp: File, core: Option<File>) -> Self {
         let bounded = |file, room| Bounded { file, room };
-        Self { console: bounded(console, CONSOLE_BYTES), qmp: bounded(qmp, QMP_BYTES), line: Vec::new(), core }
+        let (console, qmp) = (bounded(console, CONSOLE_BYTES), bounded(qmp, QMP_BYTES));
+        Self { console, qmp, asked: Vec::new(), said: Vec::new(), core }
     }
 
     /// The same files, behind what is there.
@@ -62,21 +64,42 @@ impl Keep {
         self.console.write(bytes);
     }
 
-    /// QEMU was told this: whole lines.
-    pub fn asked(&mut self, lines: &[u8]) {
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            self.qmp.write(&[b"-> ", line].concat());
-        }
+    /// QEMU was told this.
+    pub fn asked(&mut self, bytes: &[u8]) {
+        lines(&mut self.asked, &mut self.qmp, b"-> ", bytes);
     }
 
     /// QEMU has said this.
     pub fn said(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(part);
-            if part.ends_with(b"\n") || self.line.len() > QMP_BYTES {
-                self.qmp.write(&[b"<- ", &self.line[..]].concat());
-                self.line.clear();
-            }
+        lines(&mut self.said, &mut self.qmp, b"<- ", bytes);
+    }
+}
+
+/// Writes the lines that are over with these bytes, each behind a mark of who says it.
+fn lines(line: &mut Vec<u8>, file: &mut Bounded, mark: &[u8], bytes: &[u8]) {
+    for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+        line.extend_from_slice(part);
+        if part.ends_with(b"\n") || line.len() > QMP_BYTES {
+            file.write(&[mark, &line[..]].concat());
+            line.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Keep;
+
+    #[test]
+    fn both_sides_of_a_conversation_are_kept_in_whole_lines_however_they_come() {
+        let file = || tempfile::tempfile().expect("a file");
+        let (qmp, read) = tempfile::NamedTempFile::new().expect("a file").into_parts();
+        let mut keep = Keep::new(file(), qmp, None);
+        keep.asked(b"{\"execute\":");
+        keep.said(b"{\"ev");
+        keep.asked(b"1}\n{\"execute\":2}\n");
+        keep.said(b"ent\":3}\n");
+        let kept = std::fs::read_to_string(&read).expect("written");
+        assert_eq!(kept, "-> {\"execute\":1}\n-> {\"execute\":2}\n<- {\"event\":3}\n");
     }
 }

@@ -17,8 +17,9 @@ use crate::resolve::kernel::symbols::Symbols;
 const ALIVE: Duration = Duration::from_secs(2);
 /// The same for everything after that.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often registers are looked at, and how far apart.
+/// How often registers are looked at, and how far apart; and how often where some looks find a processor idle and others do not.
 const LOOKS: usize = 5;
+const MORE_LOOKS: usize = 20;
 const APART: Duration = Duration::from_millis(60);
 /// Devices and queues that are looked at.
 const DEVICES: usize = 32;
@@ -81,7 +82,7 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
     let word = status.get("status").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     findings.is_running = word == "running";
     findings.qemu.extend(state_sentence(&word));
-    let steps: [Step; 3] = [processors, devices, stacks];
+    let steps: [Step; 4] = [whose_time, processors, devices, stacks];
     for step in steps {
         match step(asking, inquest, &mut findings) {
             Ok(()) => {}
@@ -98,12 +99,13 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
 /// QEMU does not answer: what its threads do.
 fn silent(asking: &Asking<'_>, why: &Unanswered, findings: &mut Findings) {
     let pid = asking.guest.pid();
-    findings.threads = host::threads(pid);
-    let how = if host::is_stopped(pid) {
+    let threads = host::threads(pid);
+    let how = if !threads.is_empty() && threads.iter().all(|thread| thread.is_stopped) {
         "all its threads are stopped, by a signal (SIGSTOP) or a debugger".to_owned()
     } else {
         why.to_string()
     };
+    findings.threads = threads.into_iter().map(|thread| thread.line).collect();
     if findings.threads.is_empty() {
         findings.threads.push("its threads cannot be seen".to_owned());
     }
@@ -137,17 +139,19 @@ fn state_sentence(word: &str) -> Option<String> {
     Some(format!("the machine does not run, its state is \"{word}\": {what}"))
 }
 
+/// Which of the host's processes runs the guest.
+fn whose_time(asking: &mut Asking<'_>, _: &Inquest, _: &mut Findings) -> Result<(), Unanswered> {
+    asking.learn_thread(PATIENCE)
+}
+
 /// Registers, a few times; and names for what they point at.
 fn processors(asking: &mut Asking<'_>, inquest: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
-    let mut looks = Vec::new();
-    for number in 0..LOOKS {
-        if number > 0 {
-            asking.nap(APART)?;
-        }
+    let mut looks = vec![registers::read(&asking.hmp("info registers -a", None, PATIENCE)?)];
+    // An idle processor has a tick from time to time. Where the host has no time for that, it is in it for long, and few
+    // looks may all fall into one.
+    while findings.is_running && (looks.len() < LOOKS || looks.len() < MORE_LOOKS && is_mixed(&looks)) {
+        asking.nap(APART)?;
         looks.push(registers::read(&asking.hmp("info registers -a", None, PATIENCE)?));
-        if !findings.is_running {
-            break;
-        }
     }
     let kernel = looks.iter().flatten().find(|cpu| cpu.long && cpu.idt >> 63 != 0).copied();
     if let (Some(cpu), Some(source)) = (kernel, &inquest.symbols) {
@@ -165,6 +169,12 @@ fn processors(asking: &mut Asking<'_>, inquest: &Inquest, findings: &mut Finding
     }
     findings.courses = courses(&looks, findings.symbols.as_ref());
     Ok(())
+}
+
+/// Whether a processor was halted at some looks and not at others.
+fn is_mixed(looks: &[Vec<Cpu>]) -> bool {
+    let halted = |index: u64| looks.iter().flatten().filter(move |cpu| cpu.index == index && cpu.halted).count();
+    looks.iter().flatten().any(|cpu| !cpu.halted && halted(cpu.index) > 0)
 }
 
 /// Symbols that know where the kernel runs; `None` where that cannot be found out.

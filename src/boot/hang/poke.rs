@@ -10,8 +10,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::asking::{Asking, Unanswered};
 
 /// How long QEMU may take for an answer.
@@ -47,10 +45,7 @@ pub fn poke(asking: &mut Asking<'_>, address: Address, value: u32) -> Result<(),
         Address::Virtual(address) => number(asking, "gva2gpa", address, "gpa: 0x")?,
     };
     let host = number(asking, "gpa2hva", physical, " is 0x")?;
-    // It need not be the program that we have started: that may be a script which has QEMU as its child.
-    let cpus = asking.ask("query-cpus-fast", &json!({}), PATIENCE)?;
-    let thread = cpus.pointer("/0/thread-id").and_then(Value::as_u64).unwrap_or_else(|| asking.guest.pid().into());
-    let memory = File::options().write(true).open(format!("/proc/{thread}/mem"))?;
+    let memory = File::options().write(true).open(format!("/proc/{}/mem", asking.thread()))?;
     memory.write_all_at(&value.to_le_bytes(), host)?;
     Ok(())
 }

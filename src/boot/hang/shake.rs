@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::asking::{Asking, Unanswered};
 use super::cpus::Course;
+use super::host::Pace;
 use super::look::Findings;
 use super::poke::{Address, poke};
 use super::tasks::{running, tasks};
@@ -19,13 +20,19 @@ use crate::boot::console::printable;
 
 /// How long the monitor may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a guest may take to begin.
+/// How long a guest may take to begin. This and the next two are time that QEMU has had ([`Pace`]).
 const FIRST: Duration = Duration::from_millis(2500);
 /// What says something within this has not ended.
 const QUIET: Duration = Duration::from_millis(400);
 /// And in all.
-const LONGEST: Duration = Duration::from_secs(6);
-/// How long writing a guest's memory to a file may go without getting on.
+const LONGEST: Duration = Duration::from_secs(10);
+/// And in all by the clock, whatever QEMU has had of it.
+const END: Duration = Duration::from_secs(60);
+/// From one look whether the guest speaks to the next.
+const LOOK: Duration = Duration::from_millis(50);
+/// What the last words to sysrq t begin with (Linux 4.1 and later, `kernel/workqueue.c`): before them it has not ended.
+const LAST_WORDS: &str = "Showing busy workqueues and worker pools";
+/// How long writing a guest's memory to a file may go without getting on, of the time that QEMU has had.
 const CORE: Duration = Duration::from_secs(10);
 /// The name that QEMU knows our file by.
 const CORE_NAME: &str = "bootling-core";
@@ -47,56 +54,76 @@ pub fn shake(asking: &mut Asking<'_>, findings: &mut Findings) {
     findings.running = running(&lines);
 }
 
-/// Has QEMU write the guest's memory and registers to the file that is kept for them; `None`: nobody wants that.
+/// Has QEMU write the guest's memory and registers to the file that is kept for them, if anybody wants that.
 ///
 /// QEMU stops the machine for it, and does that only once its disks are at rest.
-pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) -> Option<()> {
-    let core = asking.keep.as_ref()?.core.as_ref()?.try_clone().ok()?;
+pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) {
+    let Some(core) = asking.keep.as_ref().and_then(|keep| keep.core.as_ref()) else { return };
+    let core = match core.try_clone() {
+        Ok(core) => core,
+        Err(why) => return findings.could_not(DOING, &why),
+    };
     if findings.has_requests {
         findings.could_not(DOING, &"QEMU would wait for the requests that are in flight inside it");
-        return Some(());
+        return;
     }
+    let was_running = findings.is_running;
     let dumped = asking.give(CORE_NAME, core.as_fd(), PATIENCE).and_then(|_| {
         let arguments = json!({"paging": false, "protocol": format!("fd:{CORE_NAME}"), "detach": true});
-        asking.ask("dump-guest-memory", &arguments, PATIENCE)?;
-        let (mut before, mut last) = (0, Instant::now());
+        // It stops the machine first.
+        asking.ask("dump-guest-memory", &arguments, CORE)?;
+        let (mut before, mut patience) = (0, asking.patience(CORE));
         loop {
             let told = asking.ask("query-dump", &json!({}), CORE)?;
             let done = told.get("completed").and_then(Value::as_u64).unwrap_or(0);
             match told.get("status").and_then(Value::as_str) {
-                Some("completed") => return Ok(()),
+                Some("completed") => break,
                 Some("active") => {}
                 Some(_) | None => return Err(Unanswered::Refused("QEMU could not".to_owned())),
             }
+            asking.nap(LOOK)?;
+            patience.lap();
             if done > before {
-                (before, last) = (done, Instant::now());
-            } else if last.elapsed() > CORE {
+                (before, patience) = (done, asking.patience(CORE));
+            } else if patience.is_over() {
                 return Err(Unanswered::TooSlow(CORE));
             }
-            asking.nap(Duration::from_millis(50))?;
         }
+        if was_running { goes_on(asking) } else { Ok(()) }
     });
     if let Err(why) = dumped {
         findings.could_not(DOING, &why);
         // Half of it is of no use to anybody.
         let _ = core.set_len(0);
     }
-    Some(())
+}
+
+/// QEMU says that the memory is written before it has made the machine go on: waits for that.
+fn goes_on(asking: &mut Asking<'_>) -> Result<(), Unanswered> {
+    let start = Instant::now();
+    while start.elapsed() < CORE {
+        let status = asking.ask("query-status", &json!({}), PATIENCE)?;
+        if status.get("status").and_then(Value::as_str) == Some("running") {
+            break;
+        }
+        asking.nap(LOOK)?;
+    }
+    Ok(())
 }
 
 fn backtraces(asking: &mut Asking<'_>, findings: &mut Findings) -> Result<(), Unanswered> {
     let is_ready = loosen(asking, findings);
     // Nobody would hear a key.
     let all_deaf = findings.courses.iter().all(Course::is_deaf);
-    if !all_deaf && sysrq(asking, findings, b'l', "sysrq l: what the processors do")? {
-        sysrq(asking, findings, b'w', "sysrq w: tasks that are blocked")?;
-        sysrq(asking, findings, b't', "sysrq t: all tasks")?;
+    if !all_deaf && sysrq(asking, findings, b'l', "sysrq l: what the processors do", "")? {
+        sysrq(asking, findings, b'w', "sysrq w: tasks that are blocked", "")?;
+        sysrq(asking, findings, b't', "sysrq t: all tasks", LAST_WORDS)?;
         return Ok(());
     }
     // It panics then, which is no news to anybody.
     let from = asking.console.len();
     asking.ask("inject-nmi", &json!({}), PATIENCE)?;
-    let said = listen(asking, from)?;
+    let (said, _) = listen(asking, from, "")?;
     let how = if is_ready { "an NMI, at which it was made to panic" } else { "an NMI" };
     if said.is_empty() {
         findings.notes.push("the guest says nothing to an NMI either".to_owned());
@@ -124,14 +151,20 @@ fn loosen(asking: &mut Asking<'_>, findings: &mut Findings) -> bool {
 }
 
 /// Gives a command by BREAK and a key; whether the guest did as it was told.
-fn sysrq(asking: &mut Asking<'_>, findings: &mut Findings, key: u8, what: &str) -> Result<bool, Unanswered> {
+fn sysrq(
+    asking: &mut Asking<'_>,
+    findings: &mut Findings,
+    key: u8,
+    what: &str,
+    last_words: &str,
+) -> Result<bool, Unanswered> {
     let from = asking.console.len();
     asking.ask("chardev-send-break", &json!({"id": CONSOLE}), PATIENCE)?;
     if let Err(why) = asking.type_key(key) {
         findings.could_not("typing on the console", &why);
         return Ok(false);
     }
-    let said = listen(asking, from)?;
+    let (said, is_cut) = listen(asking, from, last_words)?;
     let is_refused = said.iter().any(|line| line.contains("This sysrq operation is disabled"));
     let is_done = said.iter().any(|line| line.contains("sysrq: ")) && !is_refused;
     if is_refused {
@@ -140,35 +173,52 @@ fn sysrq(asking: &mut Asking<'_>, findings: &mut Findings, key: u8, what: &str) 
                 .to_owned(),
         );
     }
+    if is_cut {
+        findings
+            .notes
+            .push(format!("{what}: the guest still spoke when its time for that was up, and the rest is missing"));
+    }
     if is_done {
         findings.said.push((what.to_owned(), said));
     }
     Ok(is_done)
 }
 
-/// What the console says from `from` on, until it is quiet.
-fn listen(asking: &mut Asking<'_>, from: usize) -> Result<Vec<String>, Unanswered> {
-    let start = Instant::now();
+/// What the console says from `from` on, until it is quiet for as long as QEMU had time to say more; and whether it was cut
+/// off. What has not come to its last words may make longer pauses.
+fn listen(asking: &mut Asking<'_>, from: usize, last_words: &str) -> Result<(Vec<String>, bool), Unanswered> {
+    let (start, mut pace) = (Instant::now(), Pace::new(asking.thread()));
+    let [mut quiet, mut all] = [Duration::ZERO; 2];
     let mut heard = from;
-    let mut last = start;
-    loop {
-        let patience = if heard > from { QUIET } else { FIRST };
-        if last.elapsed() >= patience || start.elapsed() >= LONGEST {
-            break;
+    let is_cut = loop {
+        let said = asking.console.get(from..).unwrap_or_default();
+        let is_last = heard > from && contains(said, last_words);
+        if quiet >= if is_last { QUIET } else { FIRST } {
+            break false;
         }
-        match asking.nap(Duration::from_millis(50)) {
+        if all >= LONGEST || start.elapsed() >= END {
+            break heard > from;
+        }
+        match asking.nap(LOOK) {
             Ok(()) => {}
             // After a panic it resets, and QEMU ends: what it has said is there.
             Err(Unanswered::Gone) => {
                 asking.read_console();
-                break;
+                break false;
             }
             Err(why) => return Err(why),
         }
+        let had = pace.lap();
+        (quiet, all) = (quiet + had, all + had);
         if asking.console.len() > heard {
-            (heard, last) = (asking.console.len(), Instant::now());
+            (heard, quiet) = (asking.console.len(), Duration::ZERO);
         }
-    }
+    };
     let said = asking.console.get(from..).unwrap_or_default();
-    Ok(said.split(|byte| *byte == b'\n').map(printable).filter(|line| !line.is_empty()).collect())
+    let lines = said.split(|byte| *byte == b'\n').map(printable).filter(|line| !line.is_empty());
+    Ok((lines.collect(), is_cut))
+}
+
+fn contains(said: &[u8], words: &str) -> bool {
+    words.is_empty() || said.windows(words.len()).any(|window| window == words.as_bytes())
 }

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch, timespec};
+use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
 use crate::boot::outlet::{Captured, Outlet};
 use crate::boot::qmp;
 use crate::boot::transcript::{Event, Goal, Transcript};
@@ -109,7 +109,8 @@ impl Session<'_> {
 
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
         if self.guest.monitor.write(qmp::QUIT).is_ok() {
-            match poll(&mut [PollFd::new(self.guest.ended(), PollFlags::IN)], Some(&timespec(QUIT_GRACE))) {
+            let time = Timespec::try_from(QUIT_GRACE).ok();
+            match poll(&mut [PollFd::new(self.guest.ended(), PollFlags::IN)], time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -131,7 +132,8 @@ impl Session<'_> {
             for fd in [&self.out, &self.err].into_iter().filter_map(Outlet::fd) {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
             }
-            match poll(&mut fds, left.map(timespec).as_ref()) {
+            let time = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut fds, time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

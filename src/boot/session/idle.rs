@@ -1,7 +1,8 @@
 //! Whether anything goes on in a guest at all (`--idle-timeout`).
 //!
 //! It is idle where, for as long as that, its console and its channel were silent both ways, nobody was slow to take what it
-//! says, and QEMU's process used less than 3 % of one processor in every slice of that time. QEMU's time is its vCPUs'
+//! says, and QEMU's process used less than 3 % of one processor in every slice of that time and did not want to: on a host
+//! that gives it none, or is slow to read a kernel from its disk, that is no idleness of the guest's. QEMU's time is its vCPUs'
 //! time for the most part: a guest that waits in `sleep 1000` uses less, one that computes or waits on a disk that QEMU's
 //! threads are reading from uses more. It is read from `/proc`, and nothing in the guest is disturbed by that.
 
@@ -33,6 +34,8 @@ pub(super) struct Idle {
     progress: Option<Instant>,
     /// When a slice began, and what QEMU had used by then.
     slice: Option<(Instant, Option<Duration>)>,
+    /// Whether QEMU waited for the host when that was looked at.
+    wanted: bool,
     /// A thread of QEMU's: it may not be the program that we have started.
     thread: Option<u32>,
 }
@@ -44,8 +47,7 @@ impl Session<'_> {
     }
 
     pub(super) fn learn_threads(&mut self, cpus: &Value) {
-        let thread = cpus.pointer("/0/thread-id").and_then(Value::as_u64);
-        self.idle.thread = thread.and_then(|thread| u32::try_from(thread).ok());
+        self.idle.thread = qmp::thread_of(cpus);
     }
 
     fn slice(limit: Duration) -> Duration {
@@ -65,14 +67,16 @@ impl Session<'_> {
         if now < due {
             return;
         }
-        let used = host::cpu_time(self.idle.thread.unwrap_or_else(|| self.guest.pid()));
+        let thread = self.idle.thread.unwrap_or_else(|| self.guest.pid());
+        let used = host::cpu_time(thread);
         let (began, before) = self.idle.slice.unwrap_or((self.start, None));
         let spent = used.zip(before).map(|(used, before)| used.saturating_sub(before));
-        let nothing = ((now - began) * PERCENT / 100).max(NOTHING);
-        // What cannot be told counts as progress: nothing is ended on a guess.
-        let is_busy = spent.is_none_or(|spent| spent >= nothing);
+        let is_busy = is_busy(Self::slice(limit), now - began, spent);
         let is_held_up = self.out.is_full() || self.err.is_full() || self.guest.state.is_some();
-        if is_busy || is_held_up {
+        // Once is a tick of the guest's clock; at one look after the other it has got nothing of what it wants.
+        let wants = host::is_wanting(thread);
+        let is_starved = std::mem::replace(&mut self.idle.wanted, wants) && wants;
+        if is_busy || is_held_up || is_starved {
             self.idle.progress = Some(now);
         }
         self.idle.slice = Some((now, used));
@@ -80,6 +84,33 @@ impl Session<'_> {
         let last = heard.into_iter().flatten().max().unwrap_or(self.start);
         if now.saturating_duration_since(last) >= limit {
             self.end(Event::TimedOut { limit: Limit::Idle, after: limit });
+        }
+    }
+}
+
+/// Whether a slice shows progress: QEMU has used so much in the time that has gone by. What cannot be told counts as progress,
+/// since nothing is ended on a guess; so does a slice that we came late to, in which the whole host may have stood still.
+fn is_busy(slice: Duration, gone: Duration, spent: Option<Duration>) -> bool {
+    let nothing = (gone * PERCENT / 100).max(NOTHING);
+    gone > 2 * slice || spent.is_none_or(|spent| spent >= nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, is_busy};
+
+    #[test]
+    fn only_a_slice_that_was_seen_whole_shows_that_nothing_happened() {
+        let ms = Duration::from_millis;
+        for (gone, spent, wanted) in [
+            (ms(510), Some(ms(10)), false),
+            (ms(510), Some(ms(20)), true),
+            (ms(900), Some(ms(20)), false),
+            (ms(900), Some(ms(30)), true),
+            (ms(510), None, true),
+            (ms(3000), Some(ms(10)), true),
+        ] {
+            assert_eq!(is_busy(ms(500), gone, spent), wanted, "{gone:?} {spent:?}");
         }
     }
 }

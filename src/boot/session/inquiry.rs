@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
-use super::{Foreground, Phase, Session};
+use super::{Foreground, Session};
 use crate::boot::hang::{self, Asking, Context};
 use crate::boot::transcript::{Event, Limit};
 use crate::health::{self, Finding};
@@ -83,13 +83,12 @@ impl Session<'_> {
         if has_our_pid1 {
             let channel = ago(self.idle.channel).map(|ago| format!("; its last word on the channel came {ago} ago"));
             let channel = channel.unwrap_or_default();
-            course.push(match (self.phase_before_the_end(), hello, started) {
-                (Phase::Booting, _, _) => "the guest's pid 1 has not spoken".to_owned(),
-                (_, Some(hello), None) => {
+            course.push(match (&hello, started) {
+                (_, Some(started)) => format!("the command started after {started}, and has not ended{channel}"),
+                (Some(hello), None) => {
                     format!("pid 1 was there after {hello}, the command has not started{channel}")
                 }
-                (_, _, Some(started)) => format!("the command started after {started}, and has not ended{channel}"),
-                (_, None, None) => format!("the command has not started{channel}"),
+                (None, None) => "the guest's pid 1 has not spoken".to_owned(),
             });
         }
         course.push(match ago(self.idle.console) {
@@ -100,16 +99,7 @@ impl Session<'_> {
             },
         });
         // One that has not spoken may be what hangs.
-        let has_our_pid1 = has_our_pid1 && self.phase_before_the_end() > Phase::Booting;
+        let has_our_pid1 = has_our_pid1 && hello.is_some();
         Context { why, course, has_our_pid1, console }
-    }
-
-    fn phase_before_the_end(&self) -> Phase {
-        let is = |wanted: fn(&Event) -> bool| self.events.iter().any(wanted);
-        match () {
-            () if is(|event| matches!(event, Event::Started { .. })) => Phase::Running,
-            () if is(|event| matches!(event, Event::Hello { .. })) => Phase::Greeted,
-            () => Phase::Booting,
-        }
     }
 }

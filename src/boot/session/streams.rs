@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use super::idle::THREADS;
+use super::watch::STATUS;
 use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
 use crate::boot::guest::Feed;
 use crate::boot::qmp::{self, Said};
@@ -56,6 +57,7 @@ impl Session<'_> {
         }
         let signs = self.console.signs();
         if (signs.panic.is_some() || signs.halted) && self.grace.is_none() {
+            self.panicked = signs.panic.is_some().then(Instant::now);
             self.grace = Some(Instant::now() + GRACE);
         }
         true
@@ -81,6 +83,7 @@ impl Session<'_> {
                 }
                 Said::Reply { id: RESTORING, result: Ok(_) } => {}
                 Said::Reply { id: RESTORING, result: Err(why) } => self.end(Event::NotRestored(why)),
+                Said::Reply { id: STATUS, result } => self.learn_status(&result.unwrap_or_default()),
                 Said::Reply { id: THREADS, result } => self.learn_threads(&result.unwrap_or_default()),
                 Said::Reply { id, result } => self.on_reply(id, result),
             }
@@ -92,13 +95,14 @@ impl Session<'_> {
     fn greet_monitor(&mut self) {
         self.guest.has_greeted = true;
         self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
-        self.orders.extend(self.asks_for_threads().unwrap_or_default());
+        self.orders.extend(self.asks_for_status().unwrap_or_default());
         self.give_first_orders();
         self.write_orders();
     }
 
-    /// What the opening needs of QEMU.
+    /// What this conversation needs of QEMU: it may not be the first with it.
     pub(super) fn give_first_orders(&mut self) {
+        self.orders.extend(self.asks_for_threads().unwrap_or_default());
         if let Opening::Command { orders, program, .. } = &mut self.settings.opening {
             self.orders.append(orders);
             if program.is_some() && *program != self.guest.program() {
@@ -158,12 +162,27 @@ impl Session<'_> {
         }
     }
 
+    /// The guest speaks on the channel. A kernel that has panicked runs nothing that could: anybody may write such a line to
+    /// `/dev/kmsg`, and the console does not tell who it was. What was on its way by then comes within a moment, unless
+    /// we have not read it.
+    fn doubt_panic(&mut self) {
+        let Some(since) = self.panicked.filter(|_| !self.console.signs().halted) else { return };
+        let is_past = |when: Instant| when.elapsed() >= GRACE;
+        if is_past(since) && self.congested.is_none_or(is_past) {
+            self.console.take_back_panic();
+            (self.panicked, self.grace) = (None, None);
+        } else {
+            self.grace = Some(Instant::now() + GRACE);
+        }
+    }
+
     /// Reads once; true where there may be more.
     pub(super) fn read_channel(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
         let read = self.guest.channel.read(&mut buffer);
         let Some(len) = self.length(Source::Channel, read) else { return false };
         self.idle.channel = Some(Instant::now());
+        self.doubt_panic();
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = inbox.receive(&buffer[..len], |frame| {
             self.on_frame(frame);

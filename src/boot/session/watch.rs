@@ -3,14 +3,17 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use serde_json::Value;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Value, json};
 
-use super::{Session, Source, timespec};
+use super::{Session, Source};
 use crate::boot::expect::{Expectations, Sighting};
+use crate::boot::qmp;
 use crate::boot::screen::{Look, Progress, Seen, Wanted};
 use crate::boot::transcript::{Event, Goal};
 
+/// The number of the order that asks how the machine is.
+pub(super) const STATUS: u64 = u64::MAX - 2;
 /// From one look at the screen to the next.
 const EVERY: Duration = Duration::from_millis(400);
 /// How long the last look may take: the machine's threads may be busy.
@@ -149,6 +152,20 @@ impl Session<'_> {
         }
     }
 
+    /// The order that tells whether a machine has stopped that QEMU does not end with. QEMU tells of nothing before it was
+    /// greeted, and where the host had no time for that until now, a short boot is over.
+    pub(super) fn asks_for_status(&self) -> Option<Vec<u8>> {
+        self.settings.watch.as_ref().map(|_| qmp::order(STATUS, "query-status", &json!({})))
+    }
+
+    pub(super) fn learn_status(&mut self, status: &Value) {
+        if status.get("status").and_then(Value::as_str) == Some("shutdown") && !self.watching.stopped {
+            let event = Event::Shutdown { guest: true, reason: "guest-shutdown".to_owned() };
+            self.watch_machine(&event);
+            self.note(event);
+        }
+    }
+
     /// What happens to a machine that QEMU was told not to end with.
     pub(super) fn watch_machine(&mut self, event: &Event) {
         let Some(watch) = &self.settings.watch else { return };
@@ -190,7 +207,8 @@ impl Session<'_> {
             }
             let flags = if self.orders.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
             let mut fds = [PollFd::new(&self.guest.monitor, flags), PollFd::new(self.guest.ended(), PollFlags::IN)];
-            match poll(&mut fds, Some(&timespec(left))) {
+            let time = Timespec::try_from(left).ok();
+            match poll(&mut fds, time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

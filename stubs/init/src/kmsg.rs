@@ -30,7 +30,7 @@ const REPORTS: [&[u8]; 8] =
 /// all would make each boot longer.
 pub struct Log {
     file: Option<Fd>,
-    /// What is to be sent, and room for a record behind it.
+    /// What is to be sent; it goes once there is no room for another record.
     buffer: &'static mut [u8],
     /// Records of any level that still belong to a report.
     report: u32,
@@ -39,7 +39,7 @@ pub struct Log {
 impl Log {
     pub fn open() -> Self {
         let file = open(c"/dev/kmsg", READ_ONLY | NONBLOCKING).ok();
-        Self { file, buffer: allocate(PIECE + RECORD).unwrap_or_default(), report: 0 }
+        Self { file, buffer: allocate(PIECE).unwrap_or_default(), report: 0 }
     }
 
     /// Sends what has come since the last time.
@@ -54,7 +54,11 @@ impl Log {
                 lost = Lost::TooMany;
                 break;
             }
-            let Some(room) = self.buffer.get_mut(len..).filter(|room| room.len() >= RECORD) else { break };
+            // It is none where there was no memory for it.
+            let Some(room) = self.buffer.get_mut(len..).filter(|room| room.len() >= RECORD) else {
+                lost = Lost::Unreadable;
+                break;
+            };
             match read(file, room) {
                 Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(read) => {
@@ -74,7 +78,10 @@ impl Log {
                 Err(Errno::PIPE) => lost = Lost::Overwritten,
                 // Longer than any: the next one is there.
                 Err(Errno::INVAL | Errno::INTR) => {}
-                Err(_) => break,
+                Err(_) => {
+                    lost = Lost::Unreadable;
+                    break;
+                }
             }
             if len + RECORD > PIECE {
                 channel.send(&ToHost::Log { lost: Lost::Nothing, records: self.buffer.get(..len).unwrap_or_default() })?;
@@ -102,8 +109,7 @@ fn matters(record: &[u8], report: &mut u32) -> bool {
         return *report > 0;
     }
     let text = text(record).unwrap_or_default();
-    let says = |words: &[u8]| !words.is_empty() && text.windows(words.len()).any(|part| part == words);
-    if REPORTS.iter().any(|words| says(words)) {
+    if REPORTS.iter().any(|words| mentions(text, words)) {
         *report = REPORT;
     }
     true
@@ -144,8 +150,8 @@ fn text(record: &[u8]) -> Option<&[u8]> {
     record.get(semicolon + 1..)?.split(|&byte| byte == b'\n').next()
 }
 
-/// Is the name in the text? `-` and `_` are one letter in a module's name.
-fn mentions(text: &[u8], module: &[u8]) -> bool {
+/// Are the words in the text? `-` and `_` are one letter, as in a module's name.
+fn mentions(text: &[u8], words: &[u8]) -> bool {
     let same = |a: &u8, b: &u8| a == b || matches!((a, b), (b'-', b'_') | (b'_', b'-'));
-    !module.is_empty() && text.windows(module.len()).any(|part| part.iter().zip(module).all(|(a, b)| same(a, b)))
+    !words.is_empty() && text.windows(words.len()).any(|part| part.iter().zip(words).all(|(a, b)| same(a, b)))
 }

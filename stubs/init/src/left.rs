@@ -19,7 +19,7 @@ const NAMED: u32 = 32;
 
 /// Ends what the command with this number has left behind. Costs one system call where that is nothing.
 pub fn end(channel: &mut Channel, command: usize) -> Result<(), Gone> {
-    if !any_after(GRACE) {
+    if !reap_all() || !any_after(GRACE) {
         return Ok(());
     }
     tell(channel, command, false)?;
@@ -58,7 +58,7 @@ fn tell(channel: &mut Channel, command: usize, lives: bool) -> Result<(), Gone> 
         };
         named += 1;
         sent = if lives {
-            let mut stack = [0; 1024];
+            let mut stack = [0; 512];
             let path = Path::join(&[b"/proc/", name, b"/stack"]);
             let stack = path.map(|path| file::read_start(path.as_c(), &mut stack)).unwrap_or_default();
             let text = Line::new(comm).text(b"\n").text(stack);

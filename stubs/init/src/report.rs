@@ -20,7 +20,7 @@ use crate::relay::{Outcome, Relay};
 use crate::signals::Signals;
 use crate::syscall::Errno;
 use crate::syscall::file::{remove, sync};
-use crate::syscall::process::{Stop, SystemName, kill_all, reap, set_clock, uptime};
+use crate::syscall::process::{Stop, SystemName, kill_all, reap_all, set_clock, uptime};
 use crate::unpack::unpack;
 use crate::window::Window;
 
@@ -95,7 +95,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
             kill_all();
             // What the last command asked of the machine is not the next one's, nor are those that it left behind.
             let _ = Signals::open().map(|signals| signals.take());
-            while reap().is_some() {}
+            reap_all();
             *modules = Modules { verbose: modules.verbose, ..Modules::default() };
         }
         if let Err(errno) = entropy::renew(&seed) {

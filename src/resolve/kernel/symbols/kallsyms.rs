@@ -8,6 +8,8 @@
 //! 6.15). Addresses that are written out (`CONFIG_KALLSYMS_BASE_RELATIVE` off) are not known here, nor is big endian. The
 //! bytes are untrusted.
 
+use std::cell::Cell;
+
 use regex::bytes::Regex;
 
 /// Characters of symbols that every kernel has: each is a token of its own.
@@ -25,6 +27,9 @@ pub(super) const MOST: usize = 1 << 20;
 const SEQUENCE: usize = 3;
 /// Bytes that 256 names take at most: they are at most 512 characters long (`KSYM_NAME_LEN`).
 const CHUNK: usize = PER_MARK * 514;
+/// Most that is looked at in an image, in words and names: a kernel of Debian's takes some hundred thousand, and one that was
+/// made to be looked at for ever is given up in less than a second.
+const EFFORT: usize = 1 << 25;
 /// Where kernels of 64 bits are linked to.
 const KERNEL: std::ops::Range<u64> = 0xffff_8000_0000_0000..0xffff_ffff_ffff_f000;
 
@@ -42,14 +47,29 @@ pub(super) struct Entry {
 /// The symbols of an image, in the table's order; none where it has no table that is known here.
 pub(super) fn entries(image: &[u8]) -> Vec<Entry> {
     let Ok(digits) = Regex::new(DIGITS) else { return Vec::new() };
-    for found in digits.find_iter(image) {
-        let Some(tokens) = Tokens::around(image, found.start()) else { continue };
-        let Some(names) = Names::before(image, &tokens) else { continue };
-        if let Some(entries) = names.read(image, &tokens) {
-            return entries;
-        }
+    let effort = Effort(Cell::new(EFFORT));
+    digits
+        .find_iter(image)
+        .map_while(|found| effort.spend(1).map(|()| found.start()))
+        .find_map(|digits| {
+            let tokens = Tokens::around(image, digits, &effort)?;
+            let names = Names::before(image, &tokens, &effort)?;
+            names.read(image, &tokens)
+        })
+        .unwrap_or_default()
+}
+
+/// What may still be looked at.
+#[derive(Debug)]
+struct Effort(Cell<usize>);
+
+impl Effort {
+    /// Looks at so much; `None`: that is too much.
+    fn spend(&self, much: usize) -> Option<()> {
+        let left = self.0.get().checked_sub(much);
+        self.0.set(left.unwrap_or(0));
+        left.map(|_| ())
     }
-    Vec::new()
 }
 
 /// The table of tokens and its place.
@@ -63,7 +83,8 @@ struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     /// The table whose digits are at `digits`, if its index agrees.
-    fn around(image: &'a [u8], digits: usize) -> Option<Self> {
+    fn around(image: &'a [u8], digits: usize, effort: &Effort) -> Option<Self> {
+        effort.spend(TABLE_BYTES / 8)?;
         let before = image.get(digits.saturating_sub(TABLE_BYTES)..digits)?;
         let mut ends = before.iter().enumerate().rev().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
         // The end before the first token is padding, or another table's.
@@ -110,34 +131,38 @@ struct Names {
 
 impl Names {
     /// Those before a table of tokens.
-    fn before(image: &[u8], tokens: &Tokens<'_>) -> Option<Self> {
-        (0..=MOST * SEQUENCE / 8).find_map(|step| {
-            let (marks_at, marks) = marks(image, tokens.start.checked_sub(8 * step)?, longest(step))?;
-            let names = Self::below(image, marks_at, &marks)?;
+    fn before(image: &[u8], tokens: &Tokens<'_>, effort: &Effort) -> Option<Self> {
+        (0..=MOST * SEQUENCE / 8).map_while(|step| effort.spend(1).map(|()| step)).find_map(|step| {
+            let (marks_at, marks) = marks(image, tokens.start.checked_sub(8 * step)?, longest(step), effort)?;
+            let names = Self::below(image, marks_at, &marks, effort)?;
             let sequences = (SEQUENCE * names.count).next_multiple_of(8);
             (step == 0 || sequences == 8 * step).then_some(names)
         })
     }
 
     /// Those that these marks are of.
-    fn below(image: &[u8], marks_at: usize, marks: &[u32]) -> Option<Self> {
+    fn below(image: &[u8], marks_at: usize, marks: &[u32], effort: &Effort) -> Option<Self> {
         let last = usize::try_from(*marks.last()?).ok()?;
         // From the count on: eight bytes, names up to the last mark, those behind it, and padding.
         let latest = marks_at.checked_sub(last)?.checked_sub(8)?;
         let earliest = latest.saturating_sub(CHUNK + 8);
+        effort.spend((latest - earliest) / 8)?;
         let most = marks.len().checked_mul(PER_MARK)?;
         (earliest..=latest).rev().filter(|at| at % 8 == 0).find_map(|count_at| {
             let count = usize::try_from(word(image, count_at)?).ok()?;
             let fits = count <= most && count + PER_MARK > most && count <= MOST && word(image, count_at + 4)? == 0;
             let names = Self { count_at, count, start: count_at + 8, end: marks_at };
-            (fits && names.agree(image, marks)).then_some(names)
+            (fits && names.agree(image, marks, effort)).then_some(names)
         })
     }
 
     /// Whether every 256th name is where its mark says.
-    fn agree(&self, image: &[u8], marks: &[u32]) -> bool {
+    fn agree(&self, image: &[u8], marks: &[u32], effort: &Effort) -> bool {
         let mut at = self.start;
         for number in 0..self.count {
+            if effort.spend(1).is_none() {
+                return false;
+            }
             if number % PER_MARK == 0 {
                 let mark = marks.get(number / PER_MARK).and_then(|mark| usize::try_from(*mark).ok());
                 if mark != at.checked_sub(self.start) {
@@ -212,7 +237,7 @@ fn longest(step: usize) -> usize {
 }
 
 /// The marks that end at `end`: their place and their values, from 0 on, at most `longest` of them.
-fn marks(image: &[u8], end: usize, longest: usize) -> Option<(usize, Vec<u32>)> {
+fn marks(image: &[u8], end: usize, longest: usize, effort: &Effort) -> Option<(usize, Vec<u32>)> {
     // They are padded to eight bytes.
     let mut at = end.checked_sub(4)?;
     if word(image, at)? == 0 {
@@ -221,6 +246,7 @@ fn marks(image: &[u8], end: usize, longest: usize) -> Option<(usize, Vec<u32>)> 
     let mut marks = Vec::new();
     let mut above = u32::MAX;
     loop {
+        effort.spend(1)?;
         let mark = word(image, at)?;
         if mark >= above || marks.len() == longest {
             return None;

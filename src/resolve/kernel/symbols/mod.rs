@@ -24,6 +24,8 @@ const MAP_BYTES: u64 = 256 << 20;
 pub struct Source {
     /// The kernel: an ELF file or a bzImage.
     image: PathBuf,
+    /// Where it came from: `image` may be a copy in a cache, and `System.map` is beside the original.
+    origin: PathBuf,
 }
 
 /// A kernel's symbols, by address.
@@ -59,9 +61,9 @@ impl fmt::Display for Place<'_> {
 }
 
 impl Source {
-    /// The kernel image at `image`.
-    pub fn new(image: &Path) -> Self {
-        Self { image: image.to_owned() }
+    /// The kernel image at `image`, which was made from the one at `origin`, or is that.
+    pub fn new(image: &Path, origin: &Path) -> Self {
+        Self { image: image.to_owned(), origin: origin.to_owned() }
     }
 
     /// Reads them; `None` where there are none that are known here.
@@ -79,9 +81,14 @@ impl Source {
         Ok(symbols.or_else(|| self.map()))
     }
 
-    /// Those of the `System.map` beside the image, or at the top of its build tree.
+    /// Those of the `System.map` beside the original, or at the top of its build tree. Nowhere else: another kernel's would
+    /// give wrong names.
     fn map(&self) -> Option<Symbols> {
-        let places = self.image.ancestors().skip(1).take(4).map(|directory| directory.join("System.map"));
+        let directory = self.origin.parent()?;
+        let top = (directory.ends_with("boot"))
+            .then(|| directory.ancestors().nth(2).filter(|arch| arch.ends_with("arch"))?.parent())
+            .flatten();
+        let places = [Some(directory), top].into_iter().flatten().map(|directory| directory.join("System.map"));
         places.filter_map(|path| File::open(path).ok()).find_map(|file| {
             let mut text = Vec::new();
             file.take(MAP_BYTES).read_to_end(&mut text).ok()?;

@@ -1,6 +1,8 @@
 //! Tables made here, in both orders, cut and changed.
 
-use super::{Symbols, kallsyms};
+use std::fs;
+
+use super::{Source, Symbols, kallsyms};
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
 
 /// In which order tables stand.
@@ -114,6 +116,36 @@ fn the_map_of_a_build_tree_is_read_and_that_of_a_package_is_none() {
         Symbols::of_map(b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n")
             .is_none()
     );
+}
+
+#[test]
+fn an_image_that_was_made_to_be_looked_at_for_ever_is_given_up() {
+    // Words that could be marks, megabytes of them, before each of many tables of tokens.
+    let table = tables(&kernel(1000, false), Order::Old, false);
+    let digits = table.windows(6).position(|bytes| bytes == b"0\x001\x002\x00").expect("it has them");
+    let tokens = &table[digits - 1000..];
+    let marks: Vec<u8> = (1..800_000_u32).flat_map(u32::to_le_bytes).collect();
+    let image: Vec<u8> = (0..40).flat_map(|_| [&marks[..], &[0; 8], tokens].concat()).collect();
+    let start = std::time::Instant::now();
+    assert_eq!(kallsyms::entries(&image), []);
+    // Without a bound it takes minutes.
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_kernel_without_a_table_in_it_is_named_by_the_map_of_the_tree_it_came_from() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (cached, tree) = (dir.path().join("cache/vmlinux"), dir.path().join("tree"));
+    let image = tree.join("arch/x86/boot/bzImage");
+    for file in [&cached, &image] {
+        fs::create_dir_all(file.parent().expect("it has one")).expect("made");
+        fs::write(file, b"\x7fELF without any table").expect("written");
+    }
+    fs::write(tree.join("System.map"), "ffffffff81000000 T _stext\nffffffff81000100 T _etext\n").expect("written");
+    let finds = |origin: &std::path::Path| Source::new(&cached, origin).load().expect("read").is_some();
+    assert!(finds(&image) && finds(&tree.join("vmlinux")));
+    // One of any other kernel that happens to be above.
+    assert!(!finds(&cached) && !finds(&tree.join("kept/old/vmlinuz")) && !finds(&tree.join("a/b/boot/bzImage")));
 }
 
 proptest! {
