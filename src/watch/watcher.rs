@@ -242,7 +242,7 @@ mod tests {
         write(&path, "first");
         let (woken, after) =
             woken_by(&mut Watcher::new(CALM, PATIENCE), inputs(&[dir.path().to_owned(), path.clone()]), || {
-                action(&path)
+                action(&path);
             });
         let Woken::Changed(change) = woken else { panic!("{woken:?}") };
         assert_eq!(change.paths, [path.as_path()]);
