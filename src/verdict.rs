@@ -211,7 +211,11 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
     }
     match (shutdown, exit) {
         (Some((true, "guest-reset")), _) if signs.restart => Outcome::WentAway { how: "restarted without a verdict" },
-        (Some((true, "guest-reset")), _) => Outcome::Reset,
+        // What spoke after it was another processor: nobody but a panic resets a machine without a word.
+        (Some((true, "guest-reset")), _) => match &signs.doubted_panic {
+            Some(line) => Outcome::Panic { line: line.clone() },
+            None => Outcome::Reset,
+        },
         (Some((true, _)), _) => Outcome::WentAway { how: "powered off without a verdict" },
         // It refused its command line, or could not open something: nothing has run.
         (None, Some(QemuExit::Status(status))) if status != 0 && !transcript.guest_lived() => {
@@ -266,6 +270,7 @@ mod tests {
     #[test]
     fn every_way_to_end_has_its_own_name_and_the_documented_code() {
         let panicked = || ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
+        let doubted = || ConsoleSigns { doubted_panic: panicked().panic, ..spoke() };
         let gone = Event::QemuExited(QemuExit::Status(0));
         let failed = |what| Event::Failed { what, errno: 2, subject: "x".to_owned() };
         let late = |limit| Event::TimedOut { limit, after: Duration::from_secs(1) };
@@ -278,6 +283,8 @@ mod tests {
             (vec![failed(Failure::Module)], spoke(), "could-not-test", 125),
             (vec![shutdown("guest-reset"), gone.clone()], panicked(), "panic", 120),
             (vec![late(Limit::Total)], panicked(), "panic", 120),
+            (vec![shutdown("guest-reset"), gone.clone()], doubted(), "panic", 120),
+            (vec![late(Limit::Total)], doubted(), "timed-out", 124),
             (vec![late(Limit::Boot)], spoke(), "timed-out", 124),
             (vec![shutdown("guest-reset"), gone.clone()], spoke(), "reset", 119),
             (vec![shutdown("guest-reset"), gone.clone()], ConsoleSigns { restart: true, ..spoke() }, "went-away", 122),

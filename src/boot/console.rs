@@ -11,6 +11,10 @@ const LINES: usize = 60;
 /// Longest part of a line that is kept.
 const LINE_BYTES: usize = 512;
 
+/// The first words and the last ones of a panic; the last come where the kernel stays, and once the other processors have been
+/// stopped (`kernel/panic.c`, `panic`).
+const PANIC: [&str; 2] = ["Kernel panic - not syncing", "---[ end Kernel panic - not syncing"];
+
 /// Reads a console as it arrives.
 #[derive(Debug, Default)]
 pub struct Console {
@@ -43,9 +47,9 @@ impl Console {
         &self.signs
     }
 
-    /// The line about a panic was not the kernel's; one that comes later may be.
-    pub fn take_back_panic(&mut self) {
-        self.signs.panic = None;
+    /// The line about a panic may not have been the kernel's; one that comes later may be.
+    pub fn doubt_panic(&mut self) {
+        self.signs.doubted_panic = self.signs.panic.take();
     }
 
     /// The last lines, and the signs. An unfinished line counts as one.
@@ -60,7 +64,7 @@ impl Console {
         let line = printable(&self.line);
         self.line.clear();
         if self.signs.panic.is_none() {
-            self.signs.panic = kernel_says(&line, "Kernel panic - not syncing").map(str::to_owned);
+            self.signs.panic = PANIC.iter().find_map(|words| kernel_says(&line, words)).map(str::to_owned);
         }
         let restarts = ["reboot: Restarting system", "sysrq: Resetting"];
         self.signs.restart |= restarts.iter().any(|words| kernel_says(&line, words).is_some());
@@ -120,6 +124,18 @@ mod tests {
         assert_eq!(signs.panic.as_deref(), Some("Kernel panic - not syncing: Attempted to kill init!"));
         assert!(signs.restart && !signs.halted && signs.spoke);
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_panic_that_is_doubted_is_remembered_and_its_last_line_counts_again() {
+        let mut console = Console::default();
+        console.feed(b"[    2.0] Kernel panic - not syncing: x\n");
+        console.doubt_panic();
+        let doubted = Some("Kernel panic - not syncing: x");
+        assert_eq!((console.signs().panic.as_deref(), console.signs().doubted_panic.as_deref()), (None, doubted));
+        console.feed(b"[    9.0] ---[ end Kernel panic - not syncing: x ]---\n");
+        let (_, signs) = console.finish();
+        assert_eq!(signs.panic.as_deref(), Some("---[ end Kernel panic - not syncing: x ]---"));
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct ConsoleSigns {
     pub spoke: bool,
     /// `Kernel panic - not syncing: ...`
     pub panic: Option<String>,
+    /// The same, where the guest spoke on its channel long after it: somebody else had written it, or another processor
+    /// had much to say before the kernel stopped it.
+    pub doubted_panic: Option<String>,
     /// Whether it said `reboot: Restarting system` or `sysrq: Resetting`, as it does before a reset that was asked for.
     pub restart: bool,
     /// Whether it said `reboot: System halted`, after which nothing more comes.

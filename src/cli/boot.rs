@@ -28,6 +28,7 @@ use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, 
 use crate::boot::signals::Signals;
 use crate::boot::transcript::Transcript;
 use crate::disk::SectorSize;
+use crate::health::Finding;
 use crate::spec::FirmwareRef;
 use crate::verdict::{Outcome, code, judge_with};
 use crate::vm::VmError;
@@ -158,8 +159,17 @@ Exit status:
   121 all went well, but a kernel's log on the console says that it is not (--health fail)
   122 gone before all that was expected had come                    124 timed out
   125 could not test (bad image, no QEMU, no firmware)
+
+Health is what a kernel says of itself on the console: reports of several lines, and single lines that begin
+with its clock. Taints and processes left behind are told by pid 1, for `bootling run` only.
 "
 );
+
+/// Firmware and boot loaders warn on the same console: a line of a kernel's has its clock, unless it is set to keep that to itself
+/// (`printk.time=0`); then what has several lines is a report of its.
+fn is_a_kernels(finding: &Finding) -> bool {
+    finding.at.is_some() || finding.lines.len() > 1
+}
 
 /// Runs the verb.
 pub fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
@@ -216,8 +226,7 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let mut guest = Guest::start(&machine, &disk.payload()?).context("starting QEMU")?;
     let command = guest.command.clone();
     let mut transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
-    // Firmware and boot loaders warn on the same console; lines of a kernel's log have its clock.
-    transcript.health.retain(|finding| finding.at.is_some());
+    transcript.health.retain(is_a_kernels);
     let outcome = judge_with(&mut transcript, &rules);
     output::to_stderr(&for_people_of_disks(&outcome, &transcript, !args.quiet));
     if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
@@ -369,5 +378,22 @@ fn sector_size(text: &str) -> Result<SectorSize, String> {
         "512" => Ok(SectorSize::S512),
         "4096" | "4k" | "4K" => Ok(SectorSize::S4096),
         _ => Err("sectors have 512 or 4096 bytes".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_a_kernels;
+    use crate::health::{Finding, Kind};
+
+    #[test]
+    fn a_line_without_a_clock_is_anybodys_and_a_report_is_the_kernels() {
+        let finding = |at, lines: &[&str]| {
+            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+            Finding { kind: Kind::Warning, title: "WARNING: x".to_owned(), lines, at }
+        };
+        assert!(is_a_kernels(&finding(Some(1.0), &["WARNING: x"])));
+        assert!(is_a_kernels(&finding(None, &["WARNING: x", "Call Trace:", " f+0x1/0x2"])));
+        assert!(!is_a_kernels(&finding(None, &["WARNING: x"])));
     }
 }

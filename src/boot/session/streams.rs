@@ -169,8 +169,12 @@ impl Session<'_> {
         let Some(since) = self.panicked.filter(|_| !self.console.signs().halted) else { return };
         let is_past = |when: Instant| when.elapsed() >= GRACE;
         if is_past(since) && self.congested.is_none_or(is_past) {
-            self.console.take_back_panic();
-            (self.panicked, self.grace) = (None, None);
+            self.console.doubt_panic();
+            self.panicked = None;
+            // One that the end of the channel has set stays.
+            if !self.events.contains(&Event::ChannelClosed) {
+                self.grace = None;
+            }
         } else {
             self.grace = Some(Instant::now() + GRACE);
         }
