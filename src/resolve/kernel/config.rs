@@ -1,9 +1,10 @@
 //! A kernel's configuration: `.config`, `/boot/config-RELEASE`, or the copy inside the image (`CONFIG_IKCONFIG`).
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use memchr::memmem;
 
 use crate::cache::{Cache, CacheError, Key};
 
@@ -14,23 +15,27 @@ pub(super) const CONFIG_LIMIT: u64 = 16 << 20;
 /// Marks around the compressed copy in an image (`kernel/configs.c`).
 const START: &[u8] = b"IKCFG_ST";
 
-/// A kernel's configuration: `CONFIG_X` without its prefix, and its value as written (`y`, `m`, `"text"`).
+/// A kernel's configuration, as its text: of thousands of options a few are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config(pub BTreeMap<String, String>);
+pub struct Config(String);
 
 impl Config {
-    /// Takes a `.config` apart. What is "not set" is left out.
-    pub fn parse(text: &str) -> Self {
-        let line = |line: &str| {
-            let (name, value) = line.strip_prefix("CONFIG_")?.split_once('=')?;
-            Some((name.to_owned(), value.trim_end().to_owned()))
-        };
-        Self(text.lines().filter_map(line).collect())
+    /// Takes the text of a `.config`.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The value of `CONFIG_name` as written (`y`, `m`, `"text"`), the last where there are several; `None` where it is not set.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let words = format!("CONFIG_{name}=");
+        let begins_line = |at: &usize| *at == 0 || self.0.as_bytes()[at - 1] == b'\n';
+        let at = memmem::find_iter(self.0.as_bytes(), &words).filter(begins_line).last()?;
+        self.0[at + words.len()..].lines().next().map(str::trim_end).or(Some(""))
     }
 
     /// True where `CONFIG_name=y`.
     pub fn is_builtin(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| value == "y")
+        self.value(name) == Some("y")
     }
 
     /// Whether the kernel unpacks an initrd compressed by `gzip`, `xz`, `zstd`, `lz4`, `lzma`, `bzip2` or `lzo`.
@@ -47,7 +52,7 @@ impl Config {
 /// Reads a configuration file, if it is there and may be read.
 pub(super) fn read(path: &Path) -> Result<Option<Config>, KernelError> {
     match File::open(path).and_then(|file| crate::resolve::root::read_at_most(file, CONFIG_LIMIT)) {
-        Ok(bytes) => Ok(Some(Config::parse(&String::from_utf8_lossy(&bytes)))),
+        Ok(bytes) => Ok(Some(Config::new(String::from_utf8_lossy(&bytes).into_owned()))),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
         Err(source) => Err(KernelError::Io { doing: "reading", path: path.to_owned(), source }),
     }
@@ -63,7 +68,7 @@ pub(super) fn embedded(vmlinux: &Path, cache: &Cache) -> Result<Option<Config>, 
         io::Write::write_all(out, &found)
             .map_err(|source| CacheError::Io { doing: "writing to", path: cache.directory().to_owned(), source }.into())
     })?;
-    Ok(read(&text)?.filter(|config| !config.0.is_empty()))
+    Ok(read(&text)?.filter(|config| memmem::find(config.0.as_bytes(), b"CONFIG_").is_some()))
 }
 
 /// Finds and unpacks the copy.
@@ -94,17 +99,19 @@ mod tests {
 
     #[test]
     fn values_are_kept_as_written() {
-        let config = Config::parse("# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=\"x=y\"\njunk\nCONFIG_E\n");
-        assert!(config.is_builtin("B") && !config.is_builtin("C") && !config.is_builtin("A"));
-        assert_eq!(config.0.get("D").map(String::as_str), Some("\"x=y\""));
-        assert_eq!(config.0.len(), 3);
+        let text = "CONFIG_F=m\r\n# CONFIG_A is not set\n# CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=\"x=y\"\njunk\nCONFIG_E\nCONFIG_C=y \n\
+            CONFIG_G=";
+        let config = Config::new(text.to_owned());
+        let values = ["A", "B", "C", "D", "E", "F", "G", "", "B=y"].map(|name| config.value(name));
+        assert_eq!(values, [None, Some("y"), Some("y"), Some("\"x=y\""), None, Some("m"), Some(""), None, None]);
+        assert!(config.is_builtin("B") && !config.is_builtin("F"));
     }
 
     #[test]
     fn a_compression_needs_its_own_option_and_initrds_at_all() {
-        let config = Config::parse("CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_ZSTD=y\n");
+        let config = Config::new("CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_ZSTD=y\n".to_owned());
         assert!(config.supports_initrd("zstd") && config.supports_initrd("none"));
-        assert!(!config.supports_initrd("xz") && !Config::parse("CONFIG_RD_XZ=y\n").supports_initrd("xz"));
+        assert!(!config.supports_initrd("xz") && !Config::new("CONFIG_RD_XZ=y\n".to_owned()).supports_initrd("xz"));
     }
 
     #[test]
