@@ -69,6 +69,10 @@ impl Judge {
             attempt.cause = said;
         }
         attempt.parts = parts;
+        if attempt.skipped {
+            // What it promised and does not owe: whoever reads of these in a report would count failures.
+            attempt.parts.retain(|part| part.result != PartResult::Missing);
+        }
         if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
             attempt.exit_code = code::UNHEALTHY;
         }
@@ -291,31 +295,11 @@ mod tests {
     use super::{Judge, may_go_on, tail};
     use crate::health::{Finding, Kind};
     use crate::matrix::report::{Attempt, Boot, Part, PartResult, TEXT};
-    use crate::matrix::typed::spec;
+    use crate::matrix::typed::{output, spec};
     use crate::spec::test::OUTCOMES;
     use crate::verdict::Outcome;
     use crate::vm::Output;
     use std::time::Duration;
-
-    fn output(outcome: Outcome, stdout: &str) -> Output {
-        Output {
-            outcome,
-            stdout: stdout.as_bytes().to_vec(),
-            stderr: Vec::new(),
-            cut: false,
-            usage: None,
-            taint: None,
-            console: Vec::new(),
-            notes: Vec::new(),
-            release: None,
-            age: None,
-            health: Vec::new(),
-            hang: None,
-            hello: None,
-            started: None,
-            duration: Duration::ZERO,
-        }
-    }
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
         let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
@@ -406,6 +390,10 @@ mod tests {
         // A plan that was not kept, or none: a shell script of kselftest's.
         let missing = [part(PartResult::Missing, "no TAP was told")];
         assert!(judge(keys, &exited(4, ""), &missing).1);
+        let said_late = [none[0].clone(), missing[0].clone()];
+        assert_eq!(judge(keys, &exited(4, ""), &said_late), skipped("no device"));
+        let kept = judged(keys, &exited(4, ""), None, said_late.to_vec()).parts;
+        assert_eq!(kept, none, "no report counts what it does not owe");
 
         let failed = |why: &str| (false, false, why.to_owned());
         assert_eq!(judge("", &exited(4, ""), &none), failed("exited with status 4; expected: status 0"));

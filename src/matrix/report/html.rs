@@ -320,7 +320,7 @@ mod tests {
             assert!(text.contains(&format!("href=\"#{}\"", href(&cell.id))), "{}", cell.id);
             assert!(text.contains(&format!("<article id=\"{}\" ", cell.id)), "{}", cell.id);
         }
-        assert!(text.contains("3 of 7 cells did not pass"));
+        assert!(text.contains("3 of 8 cells did not pass"));
         assert!(text.contains("vCPU 0 spins in native_safe_halt"));
         assert!(text.contains("6 planned, 4 told"));
     }
