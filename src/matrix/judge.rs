@@ -117,8 +117,10 @@ impl Judge {
     ) -> Option<String> {
         let is_read_for_parts = !parts.is_empty();
         let ending = if is_skipped { None } else { self.ending(&output.outcome) };
-        let is_promised = |part: &&Part| !(is_skipped && part.result == PartResult::Missing);
-        let parts = parts::verdict(&parts.iter().filter(is_promised).cloned().collect::<Vec<_>>());
+        // Once a part has run, those that did not come are no less missing for the status: the test broke off.
+        let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
+        let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
+        let parts = parts::verdict(&parts.iter().filter(is_owed).cloned().collect::<Vec<_>>());
         // Which parts failed says more than the status that follows from it.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
@@ -205,6 +207,14 @@ impl Compiled {
         self.reject.iter().find_map(|unwanted| {
             finds(unwanted).map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), short(line)))
         })
+    }
+}
+
+/// Whether a part came to something, rather than to nothing.
+const fn has_run(result: PartResult) -> bool {
+    match result {
+        PartResult::Passed | PartResult::Failed | PartResult::Todo => true,
+        PartResult::Skipped | PartResult::Missing => false,
     }
 }
 
@@ -400,6 +410,13 @@ mod tests {
         assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
         assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of its standard output matches \"done\""));
         assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
+        // It broke off: some parts have run, and the others are missing whatever its status.
+        for begun in [PartResult::Passed, PartResult::Todo] {
+            let broken = [part(begun, ""), none[0].clone(), missing[0].clone()];
+            assert_eq!(judge(keys, &exited(4, ""), &broken), failed("parts are missing: p: no TAP was told"));
+            assert_eq!(judged(keys, &exited(4, ""), None, broken.to_vec()).parts, broken);
+        }
+        assert!(judge(keys, &exited(4, ""), &[part(PartResult::Passed, "")]).1);
         let rejects = "skip-status = 4\nreject = 'BUG'";
         let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
         assert_eq!(said, failed("a line of its standard output matches \"BUG\": BUG here"));
