@@ -4,6 +4,7 @@ use regex::Regex;
 
 use super::parts;
 use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use crate::boot::plain::blanked;
 use crate::health::{Finding, Rules};
 use crate::spec::test::{Ending, Patterns, Test};
 use crate::verdict::{Outcome, code, signal_name};
@@ -295,9 +296,10 @@ fn tail(bytes: &[u8]) -> String {
 /// A line that fits into a sentence.
 fn short(line: &str) -> String {
     let line = line.trim();
-    let printable = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    let cut: String = printable.take(QUOTED).collect();
-    if line.chars().count() > QUOTED { format!("{cut}...") } else { cut }
+    match line.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}...", blanked(&line[..end])),
+        None => blanked(line),
+    }
 }
 
 #[cfg(test)]
