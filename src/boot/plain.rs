@@ -88,9 +88,14 @@ pub fn lines(bytes: &[u8]) -> Vec<String> {
     lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }
 
+/// Text of others in a line of ours: a blank for each control character, and nothing shorter or longer.
+pub fn blanked(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Piece, Plain};
+    use super::{Piece, Plain, blanked};
 
     fn plain(bytes: &[u8]) -> String {
         let mut plain = Plain::default();
@@ -112,6 +117,11 @@ mod tests {
         ] {
             assert_eq!(plain(sent), text, "{sent:?}");
         }
+    }
+
+    #[test]
+    fn text_of_others_stays_in_its_line() {
+        assert_eq!(blanked("a\tb\r\nc\x1b[1m\u{85}\u{fc}"), "a b  c [1m \u{fc}");
     }
 
     #[test]

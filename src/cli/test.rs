@@ -83,11 +83,10 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     Ok(endings.signal().map_or_else(|| exit_code(&report), |signal| code::SIGNAL.saturating_add(signal)))
 }
 
-/// 0 only where every cell is good, and one has passed; 125 where none could be tested. A shard by itself may have nothing to
-/// test: whether that is all is for the merge to say.
+/// 0 only where the report is good; 125 where none of its cells could be tested.
 fn exit_code(report: &Report) -> u8 {
     let all = |wanted: fn(Status) -> bool| report.cells.iter().all(|cell| wanted(cell.status));
-    if report.is_good() || report.header.shard.is_some() && all(Status::is_good) {
+    if report.is_good() {
         0
     } else if all(|status| matches!(status, Status::Error | Status::Skipped)) {
         code::COULD_NOT_TEST
@@ -162,4 +161,42 @@ fn words(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
     words.extend(args.choose.repeated());
     words.extend(args.how.repeated());
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAILED, exit_code};
+    use crate::matrix::report::sample::sample;
+    use crate::matrix::report::{Report, Shard, Status};
+    use crate::verdict::code::COULD_NOT_TEST;
+
+    #[test]
+    fn what_tested_nothing_is_no_success_and_a_shard_may_leave_it_to_the_others() {
+        use Status::{Error, Failed, Flaky, NotRun, Passed, Skipped};
+        let shard = Some(Shard { index: 1, total: 2 });
+        // The cells, and the status of the whole and of a shard.
+        let cases: [(&[Status], u8, u8); 9] = [
+            (&[Passed, Flaky, Skipped], 0, 0),
+            (&[Skipped, Skipped], COULD_NOT_TEST, 0),
+            (&[], COULD_NOT_TEST, 0),
+            (&[Skipped, Error], COULD_NOT_TEST, COULD_NOT_TEST),
+            (&[Error], COULD_NOT_TEST, COULD_NOT_TEST),
+            (&[Passed, Error], FAILED, FAILED),
+            (&[Skipped, Failed], FAILED, FAILED),
+            (&[Skipped, NotRun], FAILED, FAILED),
+            (&[Passed, NotRun], FAILED, FAILED),
+        ];
+        for (statuses, whole, of_shard) in cases {
+            let Report { header, cells } = sample();
+            let cells = statuses.iter().map(|&status| {
+                let cell = cells.iter().find(|cell| cell.status == status).expect("the sample has each");
+                cell.clone()
+            });
+            let mut report = Report { header, cells: cells.collect() };
+            assert_eq!(exit_code(&report), whole, "{statuses:?}");
+            report.header.shard = shard;
+            assert_eq!(exit_code(&report), of_shard, "a shard: {statuses:?}");
+            assert_eq!(report.is_good(), of_shard == 0, "what the page says: {statuses:?}");
+        }
+    }
 }

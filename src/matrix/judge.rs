@@ -4,6 +4,7 @@ use regex::Regex;
 
 use super::parts;
 use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use crate::boot::plain::blanked;
 use crate::health::{Finding, Rules};
 use crate::spec::test::{Ending, Patterns, Test};
 use crate::verdict::{Outcome, code, signal_name};
@@ -69,6 +70,10 @@ impl Judge {
             attempt.cause = said;
         }
         attempt.parts = parts;
+        if attempt.skipped {
+            // What it promised and does not owe: whoever reads of these in a report would count failures.
+            attempt.parts.retain(|part| part.result != PartResult::Missing);
+        }
         if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
             attempt.exit_code = code::UNHEALTHY;
         }
@@ -113,8 +118,10 @@ impl Judge {
     ) -> Option<String> {
         let is_read_for_parts = !parts.is_empty();
         let ending = if is_skipped { None } else { self.ending(&output.outcome) };
-        let is_promised = |part: &&Part| !(is_skipped && part.result == PartResult::Missing);
-        let parts = parts::verdict(&parts.iter().filter(is_promised).cloned().collect::<Vec<_>>());
+        // Once a part has run, those that did not come are no less missing for the status: the test broke off.
+        let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
+        let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
+        let parts = parts::verdict(&parts.iter().filter(is_owed).cloned().collect::<Vec<_>>());
         // Which parts failed says more than the status that follows from it.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
@@ -204,6 +211,14 @@ impl Compiled {
     }
 }
 
+/// Whether a part came to something, rather than to nothing.
+const fn has_run(result: PartResult) -> bool {
+    match result {
+        PartResult::Passed | PartResult::Failed | PartResult::Todo => true,
+        PartResult::Skipped | PartResult::Missing => false,
+    }
+}
+
 /// An attempt that nobody has judged yet.
 fn told(output: &Output, boot: Boot) -> Attempt {
     let seconds = |time: std::time::Duration| time.as_secs_f64();
@@ -281,9 +296,10 @@ fn tail(bytes: &[u8]) -> String {
 /// A line that fits into a sentence.
 fn short(line: &str) -> String {
     let line = line.trim();
-    let printable = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    let cut: String = printable.take(QUOTED).collect();
-    if line.chars().count() > QUOTED { format!("{cut}...") } else { cut }
+    match line.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}...", blanked(&line[..end])),
+        None => blanked(line),
+    }
 }
 
 #[cfg(test)]
@@ -291,31 +307,11 @@ mod tests {
     use super::{Judge, may_go_on, tail};
     use crate::health::{Finding, Kind};
     use crate::matrix::report::{Attempt, Boot, Part, PartResult, TEXT};
-    use crate::matrix::typed::spec;
+    use crate::matrix::typed::{output, spec};
     use crate::spec::test::OUTCOMES;
     use crate::verdict::Outcome;
     use crate::vm::Output;
     use std::time::Duration;
-
-    fn output(outcome: Outcome, stdout: &str) -> Output {
-        Output {
-            outcome,
-            stdout: stdout.as_bytes().to_vec(),
-            stderr: Vec::new(),
-            cut: false,
-            usage: None,
-            taint: None,
-            console: Vec::new(),
-            notes: Vec::new(),
-            release: None,
-            age: None,
-            health: Vec::new(),
-            hang: None,
-            hello: None,
-            started: None,
-            duration: Duration::ZERO,
-        }
-    }
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
         let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
@@ -406,12 +402,23 @@ mod tests {
         // A plan that was not kept, or none: a shell script of kselftest's.
         let missing = [part(PartResult::Missing, "no TAP was told")];
         assert!(judge(keys, &exited(4, ""), &missing).1);
+        let said_late = [none[0].clone(), missing[0].clone()];
+        assert_eq!(judge(keys, &exited(4, ""), &said_late), skipped("no device"));
+        let kept = judged(keys, &exited(4, ""), None, said_late.to_vec()).parts;
+        assert_eq!(kept, none, "no report counts what it does not owe");
 
         let failed = |why: &str| (false, false, why.to_owned());
         assert_eq!(judge("", &exited(4, ""), &none), failed("exited with status 4; expected: status 0"));
         assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
         assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of its standard output matches \"done\""));
         assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
+        // It broke off: some parts have run, and the others are missing whatever its status.
+        for begun in [PartResult::Passed, PartResult::Todo] {
+            let broken = [part(begun, ""), none[0].clone(), missing[0].clone()];
+            assert_eq!(judge(keys, &exited(4, ""), &broken), failed("parts are missing: p: no TAP was told"));
+            assert_eq!(judged(keys, &exited(4, ""), None, broken.to_vec()).parts, broken);
+        }
+        assert!(judge(keys, &exited(4, ""), &[part(PartResult::Passed, "")]).1);
         let rejects = "skip-status = 4\nreject = 'BUG'";
         let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
         assert_eq!(said, failed("a line of its standard output matches \"BUG\": BUG here"));

@@ -18,21 +18,19 @@ pub fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     seal(memory)
 }
 
-/// The archive of `plan` at the start of memory of so many bytes, which can be written to: a guest's window.
-/// Also how long the archive is.
-pub fn window(plan: &CheckedPlan, mtime: u32, bytes: u64) -> Result<(OwnedFd, u64), WriteError> {
+/// The archive of `plan` in memory that is to be copied elsewhere, and how long it is.
+pub fn window(plan: &CheckedPlan, mtime: u32) -> Result<(OwnedFd, u64), WriteError> {
     let mut memory = create()?;
     let len = newc::write(plan, &mut memory, &Options { align: true, mtime })?;
-    memory.set_len(bytes.max(len)).map_err(WriteError::Archive)?;
     Ok((memory.into(), len))
 }
 
-/// The same in memory that is there already, from its start on, where nothing has been written yet; its length does not change.
-/// Says how long the archive is.
-pub fn into(plan: &CheckedPlan, mtime: u32, memory: &OwnedFd) -> Result<u64, WriteError> {
+/// The same in memory that is there already, from its start on, where nothing has been written yet; it is as long as
+/// [`newc::len`] says.
+pub fn into(plan: &CheckedPlan, mtime: u32, memory: &OwnedFd) -> Result<(), WriteError> {
     let mut memory = memory.try_clone().map(File::from).map_err(WriteError::Archive)?;
     memory.seek(SeekFrom::Start(0)).map_err(WriteError::Archive)?;
-    newc::write(plan, &mut memory, &Options { align: true, mtime })
+    newc::write(plan, &mut memory, &Options { align: true, mtime }).map(drop)
 }
 
 /// The archive of `plan` in memory, compressed or not, sealed, read position at its start.

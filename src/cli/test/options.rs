@@ -74,9 +74,11 @@ A cell is a test with a kernel on a machine: TEST/KERNEL/MACHINE, and #N where i
 own, restored from a snapshot, unless its test says otherwise; docs/testing.md tells what a manifest can say.
 
 Exit status:
-  0 every cell passed, at once or when it was tried again, or said that it was skipped; not where all of them did
+  0 every cell passed, at once or when it was tried again, or was skipped, and one passed; of a
+    shard none need have: whether anything was tested is for --merge to say
   1 some did not: they failed, could not be tested, or were not run
-  125 nothing was tested: all were skipped, a mistake in the manifest, no cell left, no kernel, no QEMU
+  125 nothing was tested: a mistake in the manifest, no cell left, no kernel, no QEMU; all cells
+    were skipped, or some were and the others could not be tested
   128+n signal n ended it; reports are written, with what was not run as such
 "
 );

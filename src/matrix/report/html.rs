@@ -169,7 +169,10 @@ fn verdict(report: &Report) -> String {
     let skipped = report.count(Status::Skipped);
     match (all, bad) {
         (0, _) => "there was nothing to run".to_owned(),
-        (_, 0) if skipped == all => format!("all {all} cells were skipped: nothing was tested"),
+        (_, 0) if skipped == all && report.header.shard.is_some() => {
+            "every cell of this shard was skipped: whether anything was tested is for the merge to say".to_owned()
+        }
+        (_, 0) if skipped == all => "every cell was skipped: nothing was tested".to_owned(),
         (_, 0) if skipped > 0 => format!("{} of {all} cells passed, {skipped} skipped", all - skipped),
         (1, 0) => "its one cell passed".to_owned(),
         (_, 0) => format!("all {all} cells passed"),
@@ -305,7 +308,7 @@ mod tests {
     use super::{href, seconds, write};
     use crate::matrix::baseline::{Comparison, compare};
     use crate::matrix::report::sample::{HOSTILE, many, sample};
-    use crate::matrix::report::{CellReport, Report, Status};
+    use crate::matrix::report::{CellReport, Report, Shard, Status};
 
     fn html(report: &Report, comparison: Option<&Comparison>) -> String {
         let mut out = Vec::new();
@@ -320,9 +323,22 @@ mod tests {
             assert!(text.contains(&format!("href=\"#{}\"", href(&cell.id))), "{}", cell.id);
             assert!(text.contains(&format!("<article id=\"{}\" ", cell.id)), "{}", cell.id);
         }
-        assert!(text.contains("3 of 7 cells did not pass"));
+        assert!(text.contains("3 of 8 cells did not pass"));
         assert!(text.contains("vCPU 0 spins in native_safe_halt"));
         assert!(text.contains("6 planned, 4 told"));
+    }
+
+    #[test]
+    fn the_mark_of_a_page_is_that_of_the_exit_status_also_where_all_was_skipped() {
+        let mut report = sample();
+        report.cells.retain(|cell| cell.status == Status::Skipped);
+        let mark = |report: &Report, mark, verdict: &str| {
+            let text = html(report, None);
+            assert!(text.contains(&format!("<title>{mark} smoke</title>")) && text.contains(verdict), "{text:.2000}");
+        };
+        mark(&report, "\u{2717}", "every cell was skipped: nothing was tested");
+        report.header.shard = Some(Shard { index: 1, total: 2 });
+        mark(&report, "\u{2713}", "every cell of this shard was skipped: whether anything was tested is for the merge");
     }
 
     #[test]

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(error(&(shard + "\n")), "line 1: its shard's index is not between 1 and the total");
         let twice = format!("{header}\n{cell}\n{cell}\n");
         assert_eq!(error(&twice), "line 3: cell `boot/6.1/q35` is there a second time (first in line 2)");
-        assert_eq!(error(&good[..good.len() - 1]), "line 8: it is cut off: a line ends with a line feed");
+        assert_eq!(error(&good[..good.len() - 1]), "line 9: it is cut off: a line ends with a line feed");
         let claim = cell.replace("\"passed\":true", "\"passed\":false");
         let claim = error(&format!("{header}\n{claim}\n"));
         assert_eq!(claim, "line 2: cell `boot/6.1/q35` is passed, and its last try did not pass");

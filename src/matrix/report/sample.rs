@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use super::{Attempt, Boot, CellReport, Header, Part, PartResult, Report, Status, Times, jsonl};
 use crate::boot::hang::Hang;
 use crate::health::{Finding, Kind};
+use crate::matrix::judge::Judge;
+use crate::matrix::parts::{Speaks, parse};
+use crate::matrix::typed::{output, spec};
+use crate::verdict::Outcome;
 
 /// A text that tries to be something else in every format.
 pub const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
@@ -41,6 +45,14 @@ pub fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
 
 fn part(name: &str, result: PartResult, detail: &str) -> Part {
     Part { name: name.to_owned(), result, detail: detail.to_owned() }
+}
+
+/// A try that planned three parts and skipped itself at the first, as it is judged: what is missing is no failure of it.
+fn skipped_early() -> Attempt {
+    let spec = spec("[[test]]\nname = 'driver'\nrun = 'x'\nskip-status = 4\n");
+    let tap = "TAP version 13\n1..3\nok 1 # SKIP no such driver\n";
+    let output = output(Outcome::Exited { status: 4 }, tap);
+    Judge::new(&spec.tests[0]).attempt(&output, Boot::Warm, None, parse(tap.as_bytes(), Speaks::Perhaps))
 }
 
 /// One cell of each kind, with all that can be said of one.
@@ -82,6 +94,7 @@ pub fn sample() -> Report {
         cell("late", Status::NotRun, Vec::new()),
         cell("boot#2", Status::Passed, vec![attempt(None, 0)]),
         cell("hardware", Status::Skipped, vec![skipped]),
+        cell("driver", Status::Skipped, vec![skipped_early()]),
     ];
     cells[1].cause = Some("it exited with 1".to_owned());
     cells[5].id = "boot/6.1/q35#2".to_owned();

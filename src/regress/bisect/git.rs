@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Answer, BisectError, Candidate, History, Next, one_line};
+use super::{Answer, BisectError, Candidate, History, Next};
+use crate::boot::plain::blanked;
 
 /// What working trees of ours are called; the number of the process that uses it follows.
 const NAME: &str = "bootling-bisect-";
@@ -163,7 +164,7 @@ impl Git {
         let before = self.before.clone().unwrap_or_else(|| "HEAD".to_owned());
         let back = git(&self.tree, "go back", &["checkout", "--quiet", &before, "--"]);
         if let Some(error) = [clean, reset.map(drop), back.map(drop)].into_iter().find_map(Result::err) {
-            let (tree, error) = (self.tree.display(), one_line(&error.to_string()));
+            let (tree, error) = (self.tree.display(), blanked(&error.to_string()));
             (self.tell)(&format!("{tree} is not as it was ({error}); `git bisect reset {before}` in it mends that"));
         }
     }
@@ -247,7 +248,7 @@ impl History for Git {
 
 /// So many names, and how many more there are.
 fn some(names: &[&str]) -> String {
-    let shown = one_line(&names[..names.len().min(SHOWN)].join(", "));
+    let shown = blanked(&names[..names.len().min(SHOWN)].join(", "));
     match names.len().checked_sub(SHOWN) {
         Some(more @ 1..) => format!("{shown} and {more} more"),
         Some(0) | None => shown,
@@ -283,7 +284,7 @@ fn answer(said: &str) -> Said {
 fn candidate(repository: &Path, hash: &str) -> Result<Candidate, BisectError> {
     let show = ["show", "--no-patch", "--no-show-signature", "--format=%h %s", hash];
     let title = git(repository, &format!("show {hash}"), &show)?;
-    Ok(Candidate { id: hash.to_owned(), title: one_line(title.trim()) })
+    Ok(Candidate { id: hash.to_owned(), title: blanked(title.trim()) })
 }
 
 /// The file that says that a tree is in use.

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Answer, Candidate, Judged, Kind, one_line};
+use super::{Answer, Candidate, Judged, Kind};
+use crate::boot::plain::blanked;
 
 /// The first line.
 const HEAD: &str = "# bootling bisect log 1";
@@ -149,15 +150,15 @@ impl Writer {
         let mut text = format!("{HEAD}\n");
         for line in about {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "# {}", one_line(line));
+            let _ = writeln!(text, "# {}", blanked(line));
         }
         let _ = writeln!(
             text,
             "# bad: [{}] {}\n# good: [{}] {}",
             bad.id,
-            one_line(&bad.title),
+            blanked(&bad.title),
             good.id,
-            one_line(&good.title)
+            blanked(&good.title)
         );
         let _ = writeln!(text, "{program} bisect start {} {}", quoted(&bad.id), quoted(&good.id));
         Self { program, text }
@@ -189,7 +190,7 @@ impl Writer {
 
     fn judged(&mut self, judged: Option<&Judged>) {
         if let Some(judged) = judged {
-            let _ = writeln!(self.text, "{OURS}{}: {}", judged.kind.name(), one_line(&judged.why));
+            let _ = writeln!(self.text, "{OURS}{}: {}", judged.kind.name(), blanked(&judged.why));
         }
     }
 
@@ -197,7 +198,7 @@ impl Writer {
     pub fn found(&mut self, suspects: &[Candidate]) {
         let what = if suspects.len() == 1 { "first bad" } else { "possible first bad" };
         for Candidate { id, title } in suspects {
-            let _ = writeln!(self.text, "# {what}: [{id}] {}", one_line(title));
+            let _ = writeln!(self.text, "# {what}: [{id}] {}", blanked(title));
         }
         let _ = writeln!(self.text, "{OURS}{DONE}");
     }
@@ -205,7 +206,7 @@ impl Writer {
 
 /// `ANSWER: [ID] TITLE`
 fn named(mark: &Mark) -> String {
-    format!("{}: [{}] {}", mark.answer.name(), mark.candidate.id, one_line(&mark.candidate.title))
+    format!("{}: [{}] {}", mark.answer.name(), mark.candidate.id, blanked(&mark.candidate.title))
 }
 
 #[cfg(test)]

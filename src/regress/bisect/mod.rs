@@ -45,11 +45,6 @@ impl Answer {
     }
 }
 
-/// Text of others in a line of ours.
-fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-}
-
 /// What to make of candidates that are neither good nor bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {

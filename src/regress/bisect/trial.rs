@@ -1,6 +1,7 @@
 //! From what came of a candidate's guests to what that says of it. Pure.
 
-use super::{Answer, Policy, one_line};
+use super::{Answer, Policy};
+use crate::boot::plain::blanked;
 use crate::verdict::{Bisected, Outcome};
 
 /// What a candidate is.
@@ -82,7 +83,7 @@ impl Try {
     }
 
     fn why(&self) -> String {
-        one_line(&crate::regress::compare::ending(&self.outcome))
+        blanked(&crate::regress::compare::ending(&self.outcome))
     }
 }
 

@@ -269,25 +269,25 @@ impl Base {
 
     /// Puts an archive into a window that a guest has already.
     pub fn fill(&self, window: &OwnedFd, payload: &CheckedPlan) -> Result<u64, VmError> {
-        let (archive, len) = write::memfd::window(payload, 0, 0)?;
-        if len > self.window_mib << 20 {
-            return Err(VmError::Window { len, window_mib: self.window_mib });
-        }
+        let (archive, len) = write::memfd::window(payload, 0)?;
+        self.fits(len)?;
         memory::replace(&archive, len, window).map_err(VmError::io("writing", "the guest's window"))?;
         Ok(len)
+    }
+
+    /// Refuses an archive of so many bytes that its window is too small for.
+    fn fits(&self, len: u64) -> Result<(), VmError> {
+        if len <= self.window_mib << 20 { Ok(()) } else { Err(VmError::Window { len, window_mib: self.window_mib }) }
     }
 
     /// Starts QEMU to restore a snapshot.
     fn restore(&self, snapshot: Snapshot, payload: &CheckedPlan) -> Result<Waits, VmError> {
         let age = Some(snapshot.age());
         let Snapshot { about, ram, state } = snapshot;
-        let bytes = self.window_mib << 20;
         let len = write::newc::len(payload, &write::Options { align: true, mtime: 0 });
-        if len > bytes {
-            return Err(VmError::Window { len, window_mib: self.window_mib });
-        }
+        self.fits(len)?;
         let start = || -> io::Result<Waits> {
-            let window = memory::empty("window", bytes)?;
+            let window = memory::empty("window", self.window_mib << 20)?;
             let (feed, state) = Feed::new(state)?;
             let orders = snapshot::restores(&state);
             // Only mapped: of 60 MB QEMU touches what says how it would be entered.
