@@ -233,6 +233,18 @@ esac; exit 1";
 }
 
 #[test]
+fn a_signal_to_a_bisection_ends_it_also_while_a_build_cleans_up_that_took_too_long() {
+    if !skip::tools("a_signal_to_a_bisection_ends_it", &["git"]) {
+        return;
+    }
+    let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 4]));
+    let build = "trap 'kill -INT $PPID; sleep 100' INT; sleep 1000 & wait";
+    let done = without_guests(repo.path(), dir.path(), 3, build, &["--build-timeout", "2"]).done().exits(130);
+    assert!(!done.stderr.contains("not built"), "{}", done.stderr);
+    is_in_order(repo.path(), 3);
+}
+
+#[test]
 fn packages_are_bisected_in_the_order_of_their_versions() {
     let test = "packages_are_bisected_in_the_order_of_their_versions";
     let (Some(old), Some(new)) = (Kernel::Generic61.or_skip(test), Kernel::Cloud612.or_skip(test)) else { return };
