@@ -2,6 +2,7 @@
 
 pub mod list;
 pub mod repeat;
+mod script;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -119,7 +120,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let ran = if args.no_run { None } else { Some(once(&run, &spec, prepared, &mut teller)?) };
     let manifest = Manifest {
         version: VERSION,
-        made_by: format!("bootling {}", env!("CARGO_PKG_VERSION")),
+        made_by: script::name_and_version(),
         command: command(&spec.initrd.run),
         arch: "x86_64".to_owned(),
         kernel: KernelNote { origin, release: ran.as_ref().and_then(|ran| ran.release.clone()), is_elf },
