@@ -83,8 +83,9 @@ Repeating:
   `bootling run FILE` checks each file, starts the QEMU of its own host on a machine like the recorded one, and says
   whether the verdict is as recorded; its exit status is the command's. A bundle of a stranger's can do nothing but run a
   guest: arguments that could let QEMU touch files of the host are shown and refused, unless --trust is given; a run.sh
-  that bootling would not have written is told. --qemu, --accel, --cpu, --machine, --smp, --memory, --append, --timeout
-  and --health stand in place of what is recorded; all else is in the bundle, and refused.
+  that bootling would not have written is told. --qemu, --accel, --cpu, --machine, --smp, --memory, --timeout and --health
+  stand in place of what is recorded, --append, --fast-boot, --qemu-arg, --health-allow and --health-deny are added to it;
+  what it runs is in the bundle, and options for that are refused.
 
 Exit status: 0 where it is written, whatever the verdict; 125 where it cannot be.
 "
