@@ -69,7 +69,8 @@ impl Build<'_> {
             }
             if let Some((built, _)) = asked {
                 process.kill();
-                return Ok(built);
+                // Who asks us to end after the limit means more than this build.
+                return Ok(signal.map_or(built, Built::Interrupted));
             }
             // As Ctrl-C does, where it is the limit.
             let built = signal.map_or_else(|| late(self.limit), Built::Interrupted);

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum};
 
 use crate::health::{Finding, HealthSpec, Kind, Policy};
 use crate::verdict::Outcome;
@@ -17,9 +18,12 @@ const FINDINGS: usize = 10;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Health")]
 pub struct HealthArgs {
+    // Before the option: what is read after it does not find it any more.
+    #[command(flatten)]
+    policy_source: PolicySource,
     /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
     /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although all else went well; `warn`, the default: say so;
-    /// `ignore`. What a bundle was made with counts unless this is given.
+    /// `ignore`. What a bundle was made with counts unless this is typed.
     #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
     pub health: Option<PolicyArg>,
     /// Say nothing of what has a line that this regular expression matches. May be repeated.
@@ -29,6 +33,32 @@ pub struct HealthArgs {
     /// behind; they are killed). May be repeated.
     #[arg(long, value_name = "KIND")]
     pub health_deny: Vec<Kind>,
+}
+
+/// Where `--health` is from: what is in the environment is a habit, which gives way to what a bundle says.
+#[derive(Debug, Clone, Copy)]
+struct PolicySource {
+    is_typed: bool,
+}
+
+impl FromArgMatches for PolicySource {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(Self { is_typed: matches.value_source("health") == Some(ValueSource::CommandLine) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        Self::from_arg_matches(matches).map(|read| *self = read)
+    }
+}
+
+impl Args for PolicySource {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }
 
 /// `--health`
@@ -56,13 +86,15 @@ impl PolicyArg {
 impl HealthArgs {
     /// What is meant.
     pub fn spec(&self) -> HealthSpec {
-        self.on_top_of(HealthSpec::default())
+        let policy = self.health.map_or_else(Policy::default, PolicyArg::meant);
+        HealthSpec { policy, allow: self.health_allow.clone(), deny: self.health_deny.clone() }
     }
 
-    /// What is meant by whoever says this where `recorded` counted before.
+    /// What is meant by whoever types this where `recorded` counted before.
     pub fn on_top_of(&self, recorded: HealthSpec) -> HealthSpec {
+        let typed = self.health.filter(|_| self.policy_source.is_typed);
         HealthSpec {
-            policy: self.health.map_or(recorded.policy, PolicyArg::meant),
+            policy: typed.map_or(recorded.policy, PolicyArg::meant),
             allow: [recorded.allow, self.health_allow.clone()].concat(),
             deny: [recorded.deny, self.health_deny.clone()].concat(),
         }

@@ -78,14 +78,17 @@ fn the_health_that_a_bundle_was_made_with_counts_unless_another_is_asked_for() {
     if bundle("the_health_that_a_bundle_was_made_with_counts", &path, &options, "sleep 100 &").is_none() {
         return;
     }
-    let run = |options: &[&str]| Program::new().arg("run").args(options).arg(&path).done();
+    let run = |options: &[&str]| {
+        // A habit of whoever repeats it is not what they ask for.
+        Program::new().env("BOOTLING_HEALTH", "warn").arg("run").args(options).arg(&path).done()
+    };
     // In other words: the process has another number.
     run(&[]).exits(121).says("bootling: as recorded");
     run(&["--health=warn"]).exits(0).says("not as recorded").says("left processes behind");
 }
 
-/// A bundle with another script in it, in order otherwise.
-fn with_script(bundle: &Path, script: &str) -> Vec<u8> {
+/// A bundle with manifest and script changed, in order otherwise.
+fn changed(bundle: &Path, change: impl Fn(&mut Value, &mut String)) -> Vec<u8> {
     let bytes = std::fs::read(bundle).expect("a bundle");
     let mut entries: Vec<(String, Vec<u8>)> = Vec::new();
     for entry in tar::Archive::new(&bytes[..]).entries().expect("an archive") {
@@ -94,10 +97,14 @@ fn with_script(bundle: &Path, script: &str) -> Vec<u8> {
         let mut content = Vec::new();
         entry.read_to_end(&mut content).expect("its content");
         let (_, name) = path.split_once('/').expect("below a directory");
-        entries.push((name.to_owned(), if name == "run.sh" { script.into() } else { content }));
+        entries.push((name.to_owned(), content));
     }
     let hex = |bytes: &[u8]| bootling::disk::measure::hex(&Sha256::digest(bytes));
     let mut manifest: Value = serde_json::from_slice(&entries[0].1).expect("JSON");
+    let at = entries.iter().position(|(name, _)| name == "run.sh").expect("a script");
+    let mut script = String::from_utf8(entries[at].1.clone()).expect("text");
+    change(&mut manifest, &mut script);
+    entries[at].1 = script.clone().into();
     manifest["files"]["run.sh"] = serde_json::json!({ "bytes": script.len(), "sha256": hex(script.as_bytes()) });
     entries[0].1 = serde_json::to_vec(&manifest).expect("JSON");
     let directory = format!("bootling-{}", &hex(&entries[0].1)[..12]);
@@ -117,11 +124,33 @@ fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
     if bundle("a_script_that_bootling_would_not_write", &own, &["--no-run"], "exit 4").is_none() {
         return;
     }
-    std::fs::write(&other, with_script(&own, &format!("touch {}\n", trace.display()))).expect("written");
-    Program::new().arg("run").arg(&other).done().exits(4).says("run.sh is not the one that bootling would write");
-    assert!(Program::new().arg("ls").arg(&other).done().exits(0).text().contains("read it before you start it"));
-    assert!(!Program::new().arg("ls").arg(&own).done().exits(0).text().contains("read it before"));
+    let listed = |bundle: &Path| Program::new().arg("ls").arg(bundle).done().exits(0).text();
+    assert!(!listed(&own).contains("read it before"));
+    let touches = format!("touch {}\n", trace.display());
+    std::fs::write(&other, changed(&own, |_, script| script.clone_from(&touches))).expect("written");
+    let done = Program::new().arg("run").arg(&other).done().exits(4);
+    let done = done.says("its run.sh is not the one that bootling would write for it: read it before you start it\n");
+    assert!(!done.stderr.contains("all there is to it"), "{}", done.stderr);
+    assert!(listed(&other).contains("run.sh: not the one that bootling would write"));
     assert!(!trace.exists());
+    // A script that is written for the manifest's line, which is not that of the manifest's machine; by another bootling, it says.
+    let more = changed(&own, |manifest, script| {
+        for word in ["-D", "trace"] {
+            manifest["qemu"]["line"].as_array_mut().expect("a line").push(word.into());
+            *script = format!("{} {word}\n", script.trim_end());
+        }
+        manifest["made_by"] = "bootling 0.0.9".into();
+    });
+    std::fs::write(&other, more).expect("written");
+    let told = "read it before you start it; it was made by bootling 0.0.9, this is bootling ";
+    assert!(listed(&other).contains(told), "{}", listed(&other));
+    Program::new().arg("run").arg(&other).done().exits(4).says(told).says("that may be all there is to it");
+    // A script that is the same is no reason to warn, whoever made it; where no machine can be made, none is bootling's.
+    std::fs::write(&other, changed(&own, |manifest, _| manifest["made_by"] = "bootling 0.0.9".into()))
+        .expect("written");
+    assert!(!listed(&other).contains("read it before"));
+    std::fs::write(&other, changed(&own, |manifest, _| manifest["machine"]["accel"] = "hvf".into())).expect("written");
+    assert!(listed(&other).contains("read it before"));
 }
 
 #[test]

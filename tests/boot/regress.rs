@@ -183,6 +183,67 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "the user's work\n");
 }
 
+/// `bootling bisect` in the user's tree, over builds that all fail: nothing boots.
+fn without_guests(repo: &Path, dir: &Path, last: usize, build: &str, options: &[&str]) -> Program {
+    let program = Program::new().current_dir(repo).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let program = program.args(["bisect", "--in-place", "--no-check", "--good", "c0", "--bad", &format!("c{last}")]);
+    rest(program.args(["--build", build]).args(options), dir)
+}
+
+#[test]
+fn all_that_was_changed_in_the_users_tree_is_on_the_stash_and_told_once_each() {
+    if !skip::tools("all_that_was_changed_in_the_users_tree", &["git"]) {
+        return;
+    }
+    let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 7]));
+    // Two builds do the same; between them are work on the same file, its end, and work that was changed after `git add`.
+    let build = "case $(cat does) in
+*2) echo mine >>tracked;;
+*3) rm tracked;;
+*4) echo staged >tracked; git add tracked; git show HEAD:tracked >tracked;;
+*) echo by the build >>tracked;;
+esac; exit 1";
+    let done = without_guests(repo.path(), dir.path(), 6, build, &[]).done().exits(1);
+    let told: Vec<&str> = done.stderr.split("changed meanwhile: tracked; `git stash apply ").skip(1).collect();
+    assert_eq!(told.len(), 4, "{}", done.stderr);
+    is_in_order(repo.path(), 6);
+    git(repo.path(), &["gc", "--quiet", "--prune=now"]);
+    let stash = git(repo.path(), &["stash", "list", "--format=%H %gs"]);
+    assert_eq!(stash.lines().count(), 4, "{stash}");
+    assert!(stash.lines().all(|line| line.ends_with(" changed during a bisection")), "{stash}");
+    let mut kept: Vec<String> = Vec::new();
+    for hash in told.iter().map(|told| told.split('`').next().expect("a commit")) {
+        assert!(stash.contains(hash), "{hash}: {stash}");
+        let show =
+            |side: &str| Command::new("git").args(["show", side]).current_dir(repo.path()).output().expect("git");
+        let [tree, index] = ["", "^2"].map(|side| show(&format!("{hash}{side}:tracked")).stdout);
+        kept.push(format!("{}|{}", String::from_utf8_lossy(&tree), String::from_utf8_lossy(&index)));
+    }
+    kept.sort();
+    let own = "as committed\n";
+    let all = [
+        format!("as committed\nby the build\n|{own}"),
+        format!("as committed\nmine\n|{own}"),
+        format!("{own}|staged\n"),
+        format!("|{own}"),
+    ];
+    let mut all = all.to_vec();
+    all.sort();
+    assert_eq!(kept, all);
+}
+
+#[test]
+fn a_signal_to_a_bisection_ends_it_also_while_a_build_cleans_up_that_took_too_long() {
+    if !skip::tools("a_signal_to_a_bisection_ends_it", &["git"]) {
+        return;
+    }
+    let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 4]));
+    let build = "trap 'kill -INT $PPID; sleep 100' INT; sleep 1000 & wait";
+    let done = without_guests(repo.path(), dir.path(), 3, build, &["--build-timeout", "2"]).done().exits(130);
+    assert!(!done.stderr.contains("not built"), "{}", done.stderr);
+    is_in_order(repo.path(), 3);
+}
+
 #[test]
 fn packages_are_bisected_in_the_order_of_their_versions() {
     let test = "packages_are_bisected_in_the_order_of_their_versions";

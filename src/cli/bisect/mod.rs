@@ -69,7 +69,7 @@ pub struct BisectArgs {
     worktree: Option<PathBuf>,
     /// Check commits out in the repository's own working tree, where much may be built already; it must have no changes.
     /// Better do not edit in it meanwhile: each commit begins with a clean tree; what you changed of files that git knows is
-    /// told and kept as `git stash` keeps it, and all else stays.
+    /// told and put onto the stash, and all else stays.
     #[arg(long, help_heading = "Bisection", conflicts_with = "kernels")]
     in_place: bool,
     /// The log, which `git bisect replay` reads.

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::script;
 use crate::boot::argv::shell_line;
 use crate::plan::explain::Printable;
-use crate::regress::bundle::{Bundle, Expected, MANIFEST, is_bundle, read};
+use crate::regress::bundle::{Bundle, Expected, MANIFEST, SCRIPT, is_bundle, read};
 
 /// The bundle at a path, if it is one, each of its files checked.
 pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
@@ -30,8 +31,7 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     let words: Vec<OsString> = manifest.command.iter().map(OsString::from).collect();
     let smp = machine.smp.as_ref().map(|smp| format!(", {smp} CPUs")).unwrap_or_default();
     let release = manifest.kernel.release.as_ref().map(|release| format!(", {release}")).unwrap_or_default();
-    let is_own = bundle.has_own_script().context("reading run.sh")?;
-    let script = if is_own { "" } else { "not the one that is written for this: read it before you start it" };
+    let warning = script::warning(bundle)?;
     let lines = [
         ("command", shell_line(&words).to_string_lossy().into_owned()),
         ("kernel", format!("{}{release}", manifest.kernel.origin)),
@@ -40,7 +40,7 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
         ("arguments", machine.qemu_args.join(" ")),
         ("QEMU", manifest.qemu.version.clone()),
         ("made by", manifest.made_by.clone()),
-        ("run.sh", script.to_owned()),
+        (SCRIPT, warning.unwrap_or_default()),
         ("result", manifest.expected.as_ref().map_or_else(|| "not recorded".to_owned(), Expected::told)),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {

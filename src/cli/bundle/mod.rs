@@ -2,6 +2,7 @@
 
 pub mod list;
 pub mod repeat;
+mod script;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -82,8 +83,9 @@ Repeating:
   `bootling run FILE` checks each file, starts the QEMU of its own host on a machine like the recorded one, and says
   whether the verdict is as recorded; its exit status is the command's. A bundle of a stranger's can do nothing but run a
   guest: arguments that could let QEMU touch files of the host are shown and refused, unless --trust is given; a run.sh
-  that bootling would not have written is told. --qemu, --accel, --cpu, --machine, --smp, --memory, --append, --timeout
-  and --health stand in place of what is recorded; all else is in the bundle, and refused.
+  that bootling would not have written is told. --qemu, --accel, --cpu, --machine, --smp, --memory, --timeout and --health
+  stand in place of what is recorded, --append, --fast-boot, --qemu-arg, --health-allow and --health-deny are added to it;
+  what it runs is in the bundle, and options for that are refused.
 
 Exit status: 0 where it is written, whatever the verdict; 125 where it cannot be.
 "
@@ -119,7 +121,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let ran = if args.no_run { None } else { Some(once(&run, &spec, prepared, &mut teller)?) };
     let manifest = Manifest {
         version: VERSION,
-        made_by: format!("bootling {}", env!("CARGO_PKG_VERSION")),
+        made_by: script::name_and_version(),
         command: command(&spec.initrd.run),
         arch: "x86_64".to_owned(),
         kernel: KernelNote { origin, release: ran.as_ref().and_then(|ran| ran.release.clone()), is_elf },

@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 
-use super::{kind, qemu_note};
+use super::{kind, script};
 use crate::arch::Arch;
-use crate::boot::firmware::Firmware;
-use crate::boot::machine::{Accelerator, Machine, Transport, command_line};
+use crate::boot::machine::Transport;
 use crate::cli::boot_options::LimitArg;
 use crate::cli::output;
 use crate::cli::report::Recorded;
 use crate::cli::run::{Booted, Ready, RunArgs, WarmArg};
 use crate::cli::teller::Teller;
 use crate::plan::explain::Printable;
-use crate::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, is_bundle, read, vetted};
+use crate::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, SCRIPT, is_bundle, read, vetted};
 use crate::spec::{Accel, BootSpec, FirmwareRef, InitrdSpec, RunWhat};
 use crate::verdict::Outcome;
 use crate::vm::again::{Again, again};
@@ -62,8 +61,8 @@ impl Found {
                 spec.boot.accel == Accel::Kvm && args.boot.machine.spec(FirmwareRef::Direct).accel == Accel::Auto;
             if was_kvm { output::advise(error, "it was made with KVM; --accel tcg repeats it without") } else { error }
         })?;
-        if !is_own_script(&bundle, &prepared.machine).with_context(reading)? {
-            teller.note("its run.sh is not the one that bootling would write for it: read it before you start it");
+        if let Some(warning) = script::warning(&bundle).with_context(reading)? {
+            teller.note(&format!("its {SCRIPT} is {warning}"));
         }
         let version = prepared.machine.qemu.facts.version.clone();
         if version != manifest.qemu.version {
@@ -153,27 +152,6 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
         console: typed.console,
         tty: recorded.tty,
     })
-}
-
-/// Whether the script is what is written here for such a run: the manifest's words, and the manifest's line that of its
-/// machine. `here` is the machine that it runs on now.
-fn is_own_script(bundle: &Bundle, here: &Machine) -> anyhow::Result<bool> {
-    let Manifest { machine: note, qemu, .. } = &bundle.manifest;
-    let spec = vetted(note, true)?;
-    let accelerator = if spec.accel == Accel::Kvm { Accelerator::Kvm } else { Accelerator::Tcg };
-    let machine = Machine {
-        accelerator,
-        machine: spec.machine.clone().unwrap_or_default(),
-        cpu: spec.cpu.clone().unwrap_or_default(),
-        smp: spec.smp.clone(),
-        memory_mib: note.memory_mib,
-        firmware: if note.bios { Firmware::Bios(None) } else { Firmware::Direct },
-        command_line: command_line(&spec, accelerator)?,
-        extra: spec.qemu_args.clone(),
-        ..here.clone()
-    };
-    let own = qemu_note(&machine)?.line;
-    Ok(bundle.has_own_script()? && qemu.line.first() == Some(&qemu.program) && qemu.line.get(1..) == own.get(1..))
 }
 
 /// What is to boot.

@@ -2,7 +2,7 @@
 //!
 //! The user's tree stays as it is: `git bisect` keeps what it knows for each working tree apart, and a new one is made for
 //! it beside git's own files, on the same file system. Where that is not wanted the user's tree is used, if nothing in it
-//! would be lost. What is changed in it meanwhile is taken back before each commit, and kept as `git stash` keeps things.
+//! would be lost. What is changed in it meanwhile is taken back before each commit, and put onto the stash.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -24,6 +24,8 @@ const SHORT: usize = 12;
 /// What ends the name of the file beside a tree that is locked as long as somebody uses it.
 const LOCK: &str = ".lock";
 
+/// What the stash calls what was changed.
+const STASHED: &str = "changed during a bisection";
 /// Names of files that are told at once.
 const SHOWN: usize = 3;
 
@@ -36,6 +38,14 @@ pub enum Place {
     At(PathBuf),
     /// In the user's own.
     InPlace,
+}
+
+/// What became of a file that git knows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    path: String,
+    /// Its mode and its blob now, zeroes where it is gone, as `git diff-tree` prints them.
+    now: String,
 }
 
 /// A repository that is being bisected. Put in order again when dropped.
@@ -53,8 +63,8 @@ pub struct Git {
     lock: Option<File>,
     /// Whether the tree is ours to put in order: not before it is known that nothing in it would be lost.
     is_ours: bool,
-    /// Files whose changes were told of.
-    changed: BTreeSet<String>,
+    /// What was found changed, told of and put onto the stash.
+    changed: BTreeSet<Change>,
     /// Tells people.
     tell: fn(&str),
 }
@@ -139,20 +149,32 @@ impl Git {
         Ok(())
     }
 
-    /// Keeps what has become of files that git knows as `git stash` does, and tells of those that it has not told of yet.
+    /// Puts what has become of files that git knows onto the stash, and tells of it; once each, since a build may do the same to
+    /// them at each commit.
     fn keep(&mut self) -> Result<(), BisectError> {
         let what = "keep what was changed";
-        let kept = git(&self.tree, what, &["stash", "create", "changed during a bisection"])?;
-        let Some(kept) = kept.trim().get(..SHORT) else { return Ok(()) };
-        let paths = git(&self.tree, what, &["diff", "--name-only", "-z", "HEAD"])?;
-        let paths = paths.split('\0').filter(|path| !path.is_empty());
-        let new: Vec<&str> = paths.filter(|path| self.changed.insert((*path).to_owned())).collect();
-        if !new.is_empty() {
-            (self.tell)(&format!(
-                "taking back what the build, or somebody, changed meanwhile: {}; `git stash apply {kept}` has it",
-                some(&new)
-            ));
+        let kept = git(&self.tree, what, &["stash", "create", STASHED])?;
+        let kept = kept.trim();
+        let Some(short) = kept.get(..SHORT) else { return Ok(()) };
+        // A file may have been changed again after `git add`: the stash has both (git-stash(1), "Discussion").
+        let mut found = BTreeSet::new();
+        for side in [kept.to_owned(), format!("{kept}^2")] {
+            let words = ["diff-tree", "-r", "-z", "--no-renames", &format!("{kept}^1"), &side];
+            found.extend(changes(&git(&self.tree, what, &words)?));
         }
+        let new: Vec<Change> = found.difference(&self.changed).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        // Else nothing would lead to it, and git would throw it away some day.
+        git(&self.tree, what, &["stash", "store", "--quiet", "--message", STASHED, kept])?;
+        let paths: BTreeSet<&str> = new.iter().map(|change| change.path.as_str()).collect();
+        let paths: Vec<&str> = paths.into_iter().collect();
+        (self.tell)(&format!(
+            "taking back what the build, or somebody, changed meanwhile: {}; `git stash apply {short}` has it",
+            some(&paths)
+        ));
+        self.changed.extend(new);
         Ok(())
     }
 
@@ -255,6 +277,18 @@ fn some(names: &[&str]) -> String {
     }
 }
 
+/// Reads what `git diff-tree -z` prints: for each file modes, blobs and a letter in one field, its path in the next one.
+fn changes(raw: &str) -> Vec<Change> {
+    let mut fields = raw.split('\0');
+    let mut found = Vec::new();
+    while let (Some(about), Some(path)) = (fields.next(), fields.next()) {
+        let words: Vec<&str> = about.split(' ').collect();
+        let [_, mode, _, blob, _] = words[..] else { continue };
+        found.push(Change { path: path.to_owned(), now: format!("{mode} {blob}") });
+    }
+    found
+}
+
 /// What git made of an answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
@@ -355,7 +389,7 @@ fn path(line: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Said, answer};
+    use super::{Change, Said, answer, changes};
 
     #[test]
     fn what_git_prints_is_understood() {
@@ -369,5 +403,13 @@ mod tests {
         let suspects = format!("{skipped}{hash}\n{hash}\nWe cannot bisect more!\n");
         assert_eq!(answer(&suspects), Said::Suspects(vec![hash.to_owned(), hash.to_owned()]));
         assert_eq!(answer("anything else is the first bad commit\n"), Said::More(0));
+    }
+
+    #[test]
+    fn what_became_of_files_is_read() {
+        let change = |path: &str, now: &str| Change { path: path.to_owned(), now: now.to_owned() };
+        let raw = ":100644 100755 1111 2222 M\0a file\0:100644 000000 1111 0000 D\0gone\0";
+        assert_eq!(changes(raw), [change("a file", "100755 2222"), change("gone", "000000 0000")]);
+        assert_eq!(changes(""), []);
     }
 }
