@@ -23,7 +23,7 @@ pub struct HealthArgs {
     policy_source: PolicySource,
     /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
     /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although all else went well; `warn`, the default: say so;
-    /// `ignore`. What a bundle was made with counts unless this is typed.
+    /// `ignore`. With a bundle, what it was made with counts unless this is typed.
     #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
     pub health: Option<PolicyArg>,
     /// Say nothing of what has a line that this regular expression matches. May be repeated.

@@ -67,8 +67,8 @@ pub fn details(report: &CellReport, run: &str) -> String {
     if let Some(last) = report.attempts.last() {
         text.push_str(&of_attempt(last));
     }
-    let _ = writeln!(text, "      repeat: {}", safe(&report.repeat));
-    let _ = writeln!(text, "      or:     {}", safe(run));
+    let _ = writeln!(text, "      repeat: {}", to_paste(&report.repeat));
+    let _ = writeln!(text, "      or:     {}", to_paste(run));
     text
 }
 
@@ -137,7 +137,8 @@ pub fn summary(report: &Report) -> String {
         let _ = writeln!(text, "bootling: ended early: {}", safe(why));
     }
     let (shard, time) = (shard.unwrap_or_default(), seconds(report.header.duration_s));
-    let _ = writeln!(text, "bootling: {cells}{shard} in {time}: {}", parts.join(", "));
+    let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+    let _ = writeln!(text, "bootling: {cells}{shard} in {time}: {parts}");
     text
 }
 
@@ -171,6 +172,11 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A line for the shell: where its words have several lines, so has it.
+fn to_paste(line: &str) -> String {
+    line.split('\n').map(safe).collect::<Vec<_>>().join("\n")
+}
+
 /// What guests say, without what terminals obey. Backslashes stay: shell lines have them.
 fn safe(text: &str) -> String {
     let printable = |letter: char| match letter {
@@ -179,4 +185,14 @@ fn safe(text: &str) -> String {
         printable => printable,
     };
     text.chars().map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_paste;
+
+    #[test]
+    fn a_shell_line_of_several_lines_can_be_pasted_and_obeyed_by_no_terminal() {
+        assert_eq!(to_paste("bootling run --run 'a\nb\x1b[0m'"), "bootling run --run 'a\nb\u{FFFD}[0m'");
+    }
 }
