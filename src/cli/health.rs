@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum};
+use clap::{Args, ValueEnum};
 
+use super::typed::TypedIds;
 use crate::health::{Finding, HealthSpec, Kind, Policy};
 use crate::verdict::Outcome;
 
@@ -18,9 +18,6 @@ const FINDINGS: usize = 10;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Health")]
 pub struct HealthArgs {
-    // Before the option: what is read after it does not find it any more.
-    #[command(flatten)]
-    policy_source: PolicySource,
     /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
     /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although all else went well; `warn`, the default: say so;
     /// `ignore`. With a bundle, what it was made with counts unless this is typed.
@@ -33,32 +30,6 @@ pub struct HealthArgs {
     /// behind; they are killed). May be repeated.
     #[arg(long, value_name = "KIND")]
     pub health_deny: Vec<Kind>,
-}
-
-/// Where `--health` is from: what is in the environment is a habit, which gives way to what a bundle says.
-#[derive(Debug, Clone, Copy)]
-struct PolicySource {
-    is_typed: bool,
-}
-
-impl FromArgMatches for PolicySource {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        Ok(Self { is_typed: matches.value_source("health") == Some(ValueSource::CommandLine) })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        Self::from_arg_matches(matches).map(|read| *self = read)
-    }
-}
-
-impl Args for PolicySource {
-    fn augment_args(command: Command) -> Command {
-        command
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        command
-    }
 }
 
 /// `--health`
@@ -90,9 +61,9 @@ impl HealthArgs {
         HealthSpec { policy, allow: self.health_allow.clone(), deny: self.health_deny.clone() }
     }
 
-    /// What is meant by whoever types this where `recorded` counted before.
-    pub fn on_top_of(&self, recorded: HealthSpec) -> HealthSpec {
-        let typed = self.health.filter(|_| self.policy_source.is_typed);
+    /// What is meant by whoever says this where `recorded` counted before; of the policy, if it was typed.
+    pub fn on_top_of(&self, recorded: HealthSpec, typed: &TypedIds) -> HealthSpec {
+        let typed = self.health.filter(|_| typed.has("health"));
         HealthSpec {
             policy: typed.map_or(recorded.policy, PolicyArg::meant),
             allow: [recorded.allow, self.health_allow.clone()].concat(),

@@ -36,6 +36,7 @@ mod stamp;
 mod talker;
 mod teller;
 mod test;
+mod typed;
 mod warm;
 mod watch;
 

@@ -21,6 +21,7 @@ use super::output;
 use super::report::{Circumstances, NotBooted, Report, for_people};
 use super::talker::{self, Talker};
 use super::teller::Teller;
+use super::typed::TypedIds;
 use super::watch::{self, WatchArgs};
 use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::boot::hang::Keep;
@@ -40,6 +41,8 @@ use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct RunArgs {
+    #[command(flatten)]
+    pub(super) typed: TypedIds,
     #[command(flatten)]
     pub(super) initrd: InitrdArgs,
     #[command(flatten)]
@@ -137,7 +140,7 @@ impl RunArgs {
     }
 
     /// Whether to use snapshots: who goes again and again does, unless told otherwise.
-    fn warm(&self) -> Warm {
+    pub(super) fn warm(&self) -> Warm {
         match self.warm {
             Some(WarmArg::Yes) => Warm::Yes,
             Some(WarmArg::Fresh) => Warm::Fresh,

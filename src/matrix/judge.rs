@@ -121,7 +121,7 @@ impl Judge {
         // Once a part has run, those that did not come are no less missing for the status: the test broke off.
         let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
         let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
-        let parts = parts::verdict(&parts.iter().filter(is_owed).cloned().collect::<Vec<_>>());
+        let parts = parts::verdict(parts.iter().filter(is_owed));
         // Which parts failed says more than the status that follows from it.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,

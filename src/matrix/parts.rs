@@ -66,7 +66,8 @@ pub fn parse(text: &[u8], speaks: Speaks) -> Vec<Part> {
 }
 
 /// Why a test with these parts has failed, whatever its status; `None`: it may have passed.
-pub fn verdict(parts: &[Part]) -> Option<String> {
+pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
+    let parts: Vec<&Part> = parts.into_iter().collect();
     let failed: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Failed).collect();
     let missing: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Missing).collect();
     let mut sentences = Vec::new();

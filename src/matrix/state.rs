@@ -212,18 +212,24 @@ impl State {
         CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
     }
 
+    /// What makes a test's guest.
+    fn builder(&self, stand: usize, test: &Test) -> Builder {
+        let builder = self.builders[stand].clone();
+        match test.boot_timeout {
+            Some(limit) => builder.boot_timeout(limit),
+            None => builder,
+        }
+    }
+
     /// One try in a guest of its own.
     fn alone(&self, cell: usize) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
         let Some(Ground { site, boots }) = self.sites[planned.stand].get() else { return Attempt::default() };
-        let mut builder = self.builders[planned.stand].clone();
+        let mut builder = self.builder(planned.stand, test);
         if *boots {
             // Otherwise each of them would boot to be saved, and once more because it could not be.
             builder = builder.cold();
-        }
-        if let Some(limit) = test.boot_timeout {
-            builder = builder.boot_timeout(limit);
         }
         let kept = (!test.console.is_empty()).then(tempfile::NamedTempFile::new).transpose();
         let kept = match kept {
@@ -259,13 +265,9 @@ impl State {
         if self.sites[planned.stand].get().is_some_and(|ground| ground.boots) {
             return self.alone(cell);
         }
-        let start = || {
-            let builder = self.builders[planned.stand].clone();
-            test.boot_timeout.map_or(builder.clone(), |limit| builder.boot_timeout(limit)).start()
-        };
         let (mut vm, is_new) = match guest.take() {
             Some(vm) => (vm, false),
-            None => match start() {
+            None => match self.builder(planned.stand, test).start() {
                 Ok(vm) => (vm, true),
                 Err(VmError::NotKept(_)) => return self.alone(cell),
                 Err(error) => return not_tested(&error),

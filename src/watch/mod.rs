@@ -22,4 +22,3 @@ pub use self::snapshot::{Changed, Snapshot};
 pub use self::sources::Sources;
 pub use self::stamp::Moment;
 pub use self::watcher::{Change, PATIENCE, Watcher, Woken};
-pub use crate::boot::shell::Built;

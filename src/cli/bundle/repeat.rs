@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use clap::ValueEnum;
 
 use super::{kind, script};
 use crate::arch::Arch;
@@ -14,13 +13,14 @@ use crate::boot::machine::Transport;
 use crate::cli::boot_options::LimitArg;
 use crate::cli::output;
 use crate::cli::report::Recorded;
-use crate::cli::run::{Booted, Ready, RunArgs, WarmArg};
+use crate::cli::run::{Booted, Ready, RunArgs};
 use crate::cli::teller::Teller;
 use crate::plan::explain::Printable;
 use crate::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, SCRIPT, is_bundle, read, vetted};
 use crate::spec::{Accel, BootSpec, FirmwareRef, InitrdSpec, RunWhat};
 use crate::verdict::Outcome;
 use crate::vm::again::{Again, again};
+use crate::vm::warm::Warm;
 use crate::vm::{Listener, RunSpec};
 
 /// A bundle that is to be run.
@@ -51,7 +51,7 @@ impl Found {
         let manifest = &bundle.manifest;
         let spec = RunSpec {
             boot: machine(args, &manifest.machine, teller).with_context(reading)?,
-            health: args.health.on_top_of(manifest.health.clone()),
+            health: args.health.on_top_of(manifest.health.clone(), &args.typed),
             initrd: InitrdSpec { run: RunWhat::Command(vec!["it".into()]), ..InitrdSpec::default() },
             ..RunSpec::default()
         };
@@ -82,7 +82,7 @@ impl Found {
 fn refuse(args: &RunArgs) -> anyhow::Result<()> {
     let initrd = &args.initrd;
     let typed = [
-        ("--kernel", initrd.kernel.is_some() && initrd.kernel != std::env::var_os("BOOTLING_KERNEL")),
+        ("--kernel", args.typed.has("kernel")),
         ("--with", !initrd.with.is_empty()),
         ("--copy", !initrd.copy.is_empty()),
         ("--kmod", !initrd.kmod.is_empty()),
@@ -93,7 +93,8 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--initrd", args.ready_made.is_some()),
         ("--env", !args.env.is_empty()),
         ("--tty", args.tty),
-        ("--warm", is_restoring(args)),
+        // A bundle boots, as it was recorded.
+        ("--warm", args.typed.has("warm") && args.warm() != Warm::No),
         ("--firmware-vars", args.boot.machine.firmware_vars.is_some()),
     ];
     if let Some((option, _)) = typed.iter().find(|(_, typed)| *typed) {
@@ -103,26 +104,14 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a snapshot is asked for, on this command line: a bundle boots, as it was recorded.
-fn is_restoring(args: &RunArgs) -> bool {
-    let Some(how @ (WarmArg::Yes | WarmArg::Fresh)) = args.warm_as_typed() else { return false };
-    let habit = std::env::var("BOOTLING_WARM").ok().and_then(|how| WarmArg::from_str(&how, false).ok());
-    habit != Some(how)
-}
-
-/// The firmware that is asked for, on this command line.
-fn typed_firmware(args: &RunArgs) -> Option<&FirmwareRef> {
-    let habit = std::env::var("BOOTLING_FIRMWARE").ok().and_then(|which| FirmwareRef::read(&which).ok());
-    args.boot.firmware.as_ref().filter(|typed| habit.as_ref() != Some(typed))
-}
-
 /// The recorded machine, and what was typed on top of it.
 fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::Result<BootSpec> {
     let recorded = vetted(note, args.trust).map_err(|error| {
         let may = vetted(note, true).is_ok();
         if may { output::advise(error, "if you trust whoever made the bundle: --trust") } else { error.into() }
     })?;
-    if typed_firmware(args).is_some_and(|typed| *typed != recorded.firmware) {
+    let firmware = args.boot.firmware.as_ref().filter(|_| args.typed.has("firmware"));
+    if firmware.is_some_and(|typed| *typed != recorded.firmware) {
         let word = if note.bios { "bios" } else { "none" };
         bail!("starting it with --firmware: what is in it was made to be started with {word}; leave that out");
     }

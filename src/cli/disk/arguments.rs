@@ -11,6 +11,7 @@ use super::size::size;
 use crate::cli::build::compression;
 use crate::cli::options::{self, InitrdArgs};
 use crate::cli::sign_options::SignOptions;
+use crate::cli::typed::TypedIds;
 use crate::disk::SectorSize;
 use crate::plan::disk::{Profile, Sectors};
 use crate::spec::{Copy, DiskSpec, Format, RootFileSystem, RootSpec};
@@ -39,6 +40,8 @@ Exit status: 0, 2 for wrong usage, 125 where the image cannot be made; then noth
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub struct DiskArgs {
+    #[command(flatten)]
+    pub typed: TypedIds,
     #[command(flatten)]
     pub initrd: InitrdArgs,
     /// Where the image goes; `-` is standard output. A file appears whole or not at all. Its name tells --format and

@@ -42,12 +42,7 @@ pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Progr
     let mut program = match &args.efi {
         Some(path) => {
             // One in the environment is meant for whoever needs one.
-            let asked = args
-                .initrd
-                .kernel
-                .as_ref()
-                .filter(|kernel| std::env::var_os("BOOTLING_KERNEL").as_ref() != Some(kernel));
-            ensure!(asked.is_none(), "taking both --efi and --kernel: give one of them");
+            ensure!(!args.typed.has("kernel"), "taking both --efi and --kernel: give one of them");
             given(path)
         }
         None => unified(args, progress),
