@@ -3,15 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// `--kernel`, as typed: resolution finds out what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KernelRef {
-    /// The newest kernel that can be read under the root.
-    Newest,
-    /// A path (image, build tree, package) or, where no such path exists, a release found under the root.
-    Named(OsString),
-}
-
 /// `--accel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Accel {

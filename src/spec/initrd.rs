@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::request::{Copy, ModuleRequest};
+
 /// Everything an initrd is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitrdSpec {
@@ -45,22 +47,4 @@ pub enum RunWhat {
     Line(OsString),
     /// A program and its arguments, exactly as given. The program is also an entry of the image.
     Command(Vec<OsString>),
-}
-
-/// `--copy SRC[=DST]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// Path or glob pattern below the root; relative ones start at the current directory.
-    pub source: PathBuf,
-    /// Where it goes; without it, the same path as on the host.
-    pub destination: Option<PathBuf>,
-}
-
-/// `--kmod 'NAME [param=value...]'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleRequest {
-    /// A module's name or alias, or the path of a `.ko` file.
-    pub name: OsString,
-    /// Parameters as `finit_module(2)` takes them, joined by spaces; may be empty.
-    pub params: OsString,
 }

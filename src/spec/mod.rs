@@ -5,9 +5,11 @@ mod archive_path;
 mod boot;
 mod disk;
 mod initrd;
+mod request;
 pub mod test;
 
 pub use archive_path::{ArchivePath, PATH_MAX};
-pub use boot::{Accel, BootSpec, ConsoleTo, FirmwareRef, KernelRef};
+pub use boot::{Accel, BootSpec, ConsoleTo, FirmwareRef};
 pub use disk::{DiskSpec, Format, RootFileSystem, RootSpec};
-pub use initrd::{Copy, InitrdSpec, ModuleRequest, RunWhat};
+pub use initrd::{InitrdSpec, RunWhat};
+pub use request::{Copy, KernelRef, ModuleRequest};
