@@ -11,7 +11,7 @@ use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut cargo = std::io::stdout();
-    for watched in ["build.rs", "stubs/init", "src/proto"] {
+    for watched in ["build.rs", "stubs/init", "src/format/protocol"] {
         writeln!(cargo, "cargo::rerun-if-changed={watched}")?;
     }
     writeln!(cargo, "cargo::rustc-check-cfg=cfg(pid1)")?;

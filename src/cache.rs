@@ -17,8 +17,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-mod room;
-mod seal;
+pub mod room;
+pub mod seal;
 
 pub use self::seal::{Key, Stamp};
 use self::seal::{Seal, hex};

@@ -43,26 +43,20 @@
 //! ```
 
 pub mod arch;
-pub mod boot;
 pub mod cache;
-pub mod check;
-pub mod cli;
 pub mod disk;
-pub mod health;
-pub mod image;
-pub mod matrix;
-pub mod pid1;
-pub mod plan;
-pub mod proto;
+pub mod format;
+pub mod guest;
+pub mod initrd;
+pub mod output;
+pub mod process;
+pub mod qemu;
 pub mod regress;
-pub mod resolve;
-pub mod spec;
+pub mod root;
+pub mod suite;
 pub mod sys;
-pub mod verdict;
-pub mod vm;
 pub mod watch;
-pub mod write;
 
-pub use spec::Accel;
-pub use verdict::Outcome;
-pub use vm::{Builder, Command, Output, Vm, VmError};
+pub use guest::verdict::Outcome;
+pub use guest::{Builder, Command, Output, Vm, VmError};
+pub use qemu::spec::Accel;

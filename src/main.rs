@@ -1,7 +1,9 @@
-//! The `bootling` program: everything is in the library, so that tests can reach it.
+//! The `bootling` program: parses arguments, calls the library, prints, and exits with the right code.
+
+mod cli;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bootling::cli::main()
+    cli::main()
 }

@@ -1,8 +1,21 @@
 //! The protocol between host and guest, byte by byte. Both sides compile the same codec, so a change here is a change
-//! of [`bootling::proto::VERSION`].
+//! of [`bootling::format::protocol::VERSION`].
 
-use bootling::proto::frame::{Ended, Failure, FrameError, HEADER, Lost, MAX_PAYLOAD, Stream, ToGuest, ToHost, Usage};
-use bootling::proto::job::{JobError, MAGIC, Tag, record_header, records};
+use bootling::format::protocol::frame::Ended;
+use bootling::format::protocol::frame::Failure;
+use bootling::format::protocol::frame::FrameError;
+use bootling::format::protocol::frame::HEADER;
+use bootling::format::protocol::frame::Lost;
+use bootling::format::protocol::frame::MAX_PAYLOAD;
+use bootling::format::protocol::frame::Stream;
+use bootling::format::protocol::frame::ToGuest;
+use bootling::format::protocol::frame::ToHost;
+use bootling::format::protocol::frame::Usage;
+use bootling::format::protocol::job::JobError;
+use bootling::format::protocol::job::MAGIC;
+use bootling::format::protocol::job::Tag;
+use bootling::format::protocol::job::record_header;
+use bootling::format::protocol::job::records;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
@@ -189,7 +202,8 @@ fn every_tags_byte_stands_for_that_tag_alone() {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
 fn pid1_is_a_small_static_program_that_holds_no_way_to_panic() {
-    let image = bootling::pid1::image(bootling::arch::Arch::X86_64).expect("pid 1 for the machine the tests run on");
+    let image =
+        bootling::initrd::pid1::image(bootling::arch::Arch::X86_64).expect("pid 1 for the machine the tests run on");
     assert!(image.len() < 48 * 1024, "{} bytes", image.len());
     let elf = goblin::elf::Elf::parse(image).expect("an ELF file");
     assert_eq!(elf.header.e_type, goblin::elf::header::ET_EXEC);

@@ -11,11 +11,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bootling::plan::{CheckedPlan, Plan, Purpose};
-use bootling::resolve::{Content, Fact, Node, Why};
-use bootling::spec::ArchivePath;
-use bootling::write::read::{Member, walk};
-use bootling::write::{Compression, Options, Output, image, newc};
+use bootling::format::archive_path::ArchivePath;
+use bootling::format::compression::Compression;
+use bootling::format::newc::Member;
+use bootling::format::newc::walk;
+use bootling::initrd::CheckedPlan;
+use bootling::initrd::Plan;
+use bootling::initrd::Purpose;
+use bootling::initrd::archive as newc;
+use bootling::initrd::archive::Options;
+use bootling::output::file::Output;
+use bootling::initrd::archive::image;
+use bootling::root::fact::Content;
+use bootling::root::fact::Fact;
+use bootling::root::fact::Node;
+use bootling::root::fact::Why;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
 

@@ -14,13 +14,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bootling::arch::Arch;
-use bootling::resolve::Root;
-use bootling::resolve::binary::{Binaries, Binary};
-use bootling::resolve::closure::Linker;
-use bootling::resolve::dirs::{Dirs, Found};
-use bootling::resolve::elf::{self, Abi};
-use bootling::resolve::ldso::System;
-use bootling::spec::ArchivePath;
+use bootling::format::archive_path::ArchivePath;
+use bootling::format::elf;
+use bootling::format::elf::Abi;
+use bootling::root::binary::Binaries;
+use bootling::root::binary::Binary;
+use bootling::root::closure::Linker;
+use bootling::root::dirs::Dirs;
+use bootling::root::dirs::Found;
+use bootling::root::ldso::System;
+use bootling::root::root::Root;
 use walkdir::WalkDir;
 
 /// Fewer than this, and the test has proven nothing.

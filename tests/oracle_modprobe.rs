@@ -16,14 +16,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bootling::cache::Cache;
-use bootling::resolve::Root;
-use bootling::resolve::Why;
-use bootling::resolve::kernel::{Kernel, ModuleDir, find};
-use bootling::resolve::modules::builtin::Builtin;
-use bootling::resolve::modules::index::Index;
-use bootling::resolve::modules::order::Order;
-use bootling::resolve::modules::{ModuleError, name, resolve_with};
-use bootling::spec::{KernelRef, ModuleRequest};
+use bootling::format::modules::name;
+use bootling::root::fact::Why;
+use bootling::root::kernel::Kernel;
+use bootling::root::kernel::ModuleDir;
+use bootling::root::kernel::find;
+use bootling::root::modules::ModuleError;
+use bootling::root::modules::builtin::Builtin;
+use bootling::root::modules::index::Index;
+use bootling::root::modules::order::Order;
+use bootling::root::modules::resolve_with;
+use bootling::root::request::KernelRef;
+use bootling::root::request::ModuleRequest;
+use bootling::root::root::Root;
 
 /// Fewer compared modules than this are a failure of the test itself.
 const AT_LEAST: usize = 1000;

@@ -12,14 +12,18 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bootling::arch::Arch;
-use bootling::disk::measure::measure;
-use bootling::resolve::Root;
-use bootling::resolve::kernel::{ImageKind, Kernel};
-use bootling::resolve::signer::Signer;
-use bootling::resolve::uki::{UkiParts, resolve};
-use bootling::write::signature::{authenticode, sign};
-use bootling::write::uki::Uki;
-use bootling::write::{Extents, Source};
+use bootling::disk::signature::authenticode;
+use bootling::disk::signature::sign;
+use bootling::disk::signer::Signer;
+use bootling::disk::uki::UkiParts;
+use bootling::disk::uki::image::Uki;
+use bootling::disk::uki::resolve;
+use bootling::format::measure::measure;
+use bootling::output::Source;
+use bootling::output::extents::Extents;
+use bootling::root::kernel::ImageKind;
+use bootling::root::kernel::Kernel;
+use bootling::root::root::Root;
 
 /// Both are in Debian's package systemd-boot-efi.
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";

@@ -9,8 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bootling::matrix::baseline::compare;
-use bootling::matrix::report::{Attempt, CellReport, Format, Header, Part, PartResult, Report, Status, Times};
+use bootling::suite::baseline::compare;
+use bootling::suite::report::Attempt;
+use bootling::suite::report::CellReport;
+use bootling::suite::report::Format;
+use bootling::suite::report::Header;
+use bootling::suite::report::Part;
+use bootling::suite::report::PartResult;
+use bootling::suite::report::Report;
+use bootling::suite::report::Status;
+use bootling::suite::report::Times;
 use serde_json::Value;
 
 /// What a browser must not take for its own.

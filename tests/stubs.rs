@@ -10,9 +10,10 @@ use std::path::Path;
 use std::process::Command;
 
 use bootling::arch::Arch;
-use bootling::disk::bootsector::{Preset, Then};
-use bootling::disk::mbr::BOOT_CODE;
-use bootling::pid1;
+use bootling::format::bootsector::Preset;
+use bootling::format::bootsector::Then;
+use bootling::format::mbr::BOOT_CODE;
+use bootling::initrd::pid1;
 use goblin::elf::Elf;
 use goblin::elf::header::{EM_X86_64, ET_EXEC};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD};

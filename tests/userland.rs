@@ -13,8 +13,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bootling::arch::Arch;
-use bootling::resolve::{Content, Node, Root, Userland, UserlandError, Why, userland};
-use bootling::spec::{ArchivePath, Copy, InitrdSpec, RunWhat};
+use bootling::format::archive_path::ArchivePath;
+use bootling::initrd::spec::InitrdSpec;
+use bootling::initrd::spec::RunWhat;
+use bootling::root::Userland;
+use bootling::root::UserlandError;
+use bootling::root::fact::Content;
+use bootling::root::fact::Node;
+use bootling::root::fact::Why;
+use bootling::root::request::Copy;
+use bootling::root::root::Root;
+use bootling::root::userland;
 
 fn host() -> Arch {
     Arch::host().expect("a known host architecture")

@@ -5,7 +5,10 @@
 use std::fs::File;
 use std::io::Write;
 
-use bootling::regress::bundle::{is_bundle, needs_leave, read, vetted};
+use bootling::regress::bundle::is_bundle;
+use bootling::regress::bundle::needs_leave;
+use bootling::regress::bundle::read;
+use bootling::regress::bundle::vetted;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! Any bytes as a bzImage's header.
 #![no_main]
 
-use bootling::resolve::kernel::fuzzed::BzImage;
+use bootling::root::kernel::fuzzed::BzImage;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,8 +3,10 @@
 
 #![no_main]
 
-use bootling::check::{disk, initrd, program};
-use bootling::disk::SectorSize;
+use bootling::disk::check::disk;
+use bootling::disk::check::initrd;
+use bootling::disk::check::program;
+use bootling::format::SectorSize;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,7 +3,9 @@
 
 use std::io::{Read, Write};
 
-use bootling::resolve::kernel::fuzzed::{data_member, tar_of, unpack};
+use bootling::root::kernel::fuzzed::data_member;
+use bootling::root::kernel::fuzzed::tar_of;
+use bootling::root::kernel::fuzzed::unpack;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

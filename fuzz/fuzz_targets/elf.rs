@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use bootling::resolve::elf;
+use bootling::format::elf;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

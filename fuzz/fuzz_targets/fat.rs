@@ -4,8 +4,8 @@
 
 use std::io;
 
-use bootling::disk::Medium;
-use bootling::disk::fat::Volume;
+use bootling::format::Medium;
+use bootling::format::fat::Volume;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,8 +1,8 @@
 //! Any bytes as a guest's console, and as records of its log.
 #![no_main]
 
-use bootling::health::Log;
-use bootling::proto::frame::Lost;
+use bootling::guest::health::Log;
+use bootling::format::protocol::frame::Lost;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

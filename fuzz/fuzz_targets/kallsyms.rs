@@ -1,7 +1,7 @@
 //! Any bytes as an unpacked kernel image with symbols in it, or as a `System.map`.
 #![no_main]
 
-use bootling::resolve::kernel::fuzzed::Symbols;
+use bootling::root::kernel::fuzzed::Symbols;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 
 use bootling::arch::Arch;
-use bootling::resolve::ldcache::LdCache;
+use bootling::format::ldcache::LdCache;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

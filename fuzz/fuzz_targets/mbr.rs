@@ -2,8 +2,9 @@
 
 #![no_main]
 
-use bootling::disk::bootsector::{decode_message, recognise};
-use bootling::disk::mbr::Mbr;
+use bootling::format::bootsector::decode_message;
+use bootling::format::bootsector::recognise;
+use bootling::format::mbr::Mbr;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! Any bytes as a kernel module: its ELF headers and its `.modinfo`.
 #![no_main]
 
-use bootling::resolve::modules::modinfo::Modinfo;
+use bootling::format::modules::modinfo::Modinfo;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use bootling::resolve::Why;
-use bootling::resolve::modules::builtin::Builtin;
-use bootling::resolve::modules::depmod::Tables;
-use bootling::resolve::modules::index::Index;
-use bootling::resolve::modules::order::Order;
+use bootling::root::fact::Why;
+use bootling::root::modules::builtin::Builtin;
+use bootling::root::modules::depmod::Tables;
+use bootling::root::modules::index::Index;
+use bootling::root::modules::order::Order;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,10 @@
 
 #![no_main]
 
-use bootling::matrix::parts::{Parser, Speaks, parse, verdict};
+use bootling::suite::parts::Parser;
+use bootling::suite::parts::Speaks;
+use bootling::suite::parts::parse;
+use bootling::suite::parts::verdict;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

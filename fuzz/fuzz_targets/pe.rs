@@ -1,9 +1,15 @@
 //! Any bytes as an EFI program: read, extended, digested, measured, signed.
 #![no_main]
 
-use bootling::disk::measure::measure;
-use bootling::disk::pe::{Certificates, MOST, NewSection, Pe, append, attach, authenticode_ranges};
-use bootling::disk::uki::StubInfo;
+use bootling::format::measure::measure;
+use bootling::format::pe::Certificates;
+use bootling::format::pe::MOST;
+use bootling::format::pe::NewSection;
+use bootling::format::pe::Pe;
+use bootling::format::pe::append;
+use bootling::format::pe::attach;
+use bootling::format::pe::authenticode_ranges;
+use bootling::format::uki::StubInfo;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

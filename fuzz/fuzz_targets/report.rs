@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use bootling::matrix::report::{Format, jsonl};
+use bootling::suite::report::Format;
+use bootling::suite::report::jsonl;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use bootling::disk::vhd::Footer;
+use bootling::format::vhd::Footer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -17,23 +17,23 @@ use super::health::{self, HealthArgs};
 use super::json::Json;
 use super::output;
 use super::report::NotBooted;
-use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
-use crate::boot::drive::Bus;
-use crate::boot::expect::Expectations;
-use crate::boot::guest::Guest;
-use crate::boot::hang::Inquest;
-use crate::boot::machine::{Display, Machine};
-use crate::boot::screen::Wanted;
-use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
-use crate::boot::signals::Signals;
-use crate::boot::transcript::Transcript;
-use crate::disk::SectorSize;
-use crate::health::Finding;
-use crate::spec::FirmwareRef;
-use crate::verdict::{Outcome, code, judge_with};
-use crate::vm::VmError;
-use crate::vm::evidence::Evidence;
-use crate::write::Output;
+use bootling::format::SectorSize;
+use bootling::guest::VmError;
+use bootling::guest::evidence::Evidence;
+use bootling::guest::expect::Expectations;
+use bootling::guest::hang::Inquest;
+use bootling::guest::health::Finding;
+use bootling::guest::launch::Guest;
+use bootling::guest::screen::Wanted;
+use bootling::guest::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
+use bootling::guest::transcript::Transcript;
+use bootling::guest::verdict::{Outcome, code, judge_with};
+use bootling::output::file::Output;
+use bootling::process::signals::Signals;
+use bootling::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
+use bootling::qemu::drive::Bus;
+use bootling::qemu::machine::{Display, Machine};
+use bootling::qemu::spec::FirmwareRef;
 
 /// Boot any disk image or ISO by UEFI or BIOS, and judge its console
 ///
@@ -384,7 +384,7 @@ fn sector_size(text: &str) -> Result<SectorSize, String> {
 #[cfg(test)]
 mod tests {
     use super::is_a_kernels;
-    use crate::health::{Finding, Kind};
+    use bootling::guest::health::{Finding, Kind};
 
     #[test]
     fn a_line_without_a_clock_is_anybodys_and_a_report_is_the_kernels() {

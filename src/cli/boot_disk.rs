@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 
 use super::output;
-use crate::arch::Arch;
-use crate::boot::argv::Payload;
-use crate::boot::drive::{Bus, Drive, DriveError, Format, Image, identify};
-use crate::boot::firmware;
-use crate::boot::guest::Artefact;
-use crate::boot::kvm;
-use crate::boot::machine::{Display, Machine, Transport, choose_accelerator, extra_arguments, machine_for};
-use crate::boot::qemu::Qemu;
-use crate::boot::unpack::unpack;
-use crate::cache::Cache;
-use crate::disk::SectorSize;
-use crate::spec::BootSpec;
-use crate::vm::prepare::default_cpu;
+use bootling::arch::Arch;
+use bootling::cache::Cache;
+use bootling::format::SectorSize;
+use bootling::guest::launch::Artefact;
+use bootling::guest::prepare::default_cpu;
+use bootling::guest::unpack::unpack;
+use bootling::qemu::argv::Payload;
+use bootling::qemu::drive::{Bus, Drive, DriveError, Format, Image, identify};
+use bootling::qemu::firmware;
+use bootling::qemu::kvm;
+use bootling::qemu::machine::{Display, Machine, Transport, choose_accelerator, extra_arguments, machine_for};
+use bootling::qemu::program::Qemu;
+use bootling::qemu::spec::BootSpec;
 
 /// Memory of a machine whose needs nobody knows, in MiB: what installers ask for.
 const MEMORY_MIB: u64 = 2048;

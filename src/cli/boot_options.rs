@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::boot::machine::Machine;
-use crate::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef, amount};
-use crate::vm::limits;
+use bootling::guest::limits;
+use bootling::qemu::machine::Machine;
+use bootling::{
+    format::amount,
+    qemu::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef},
+};
 
 /// The machine, whatever it boots.
 #[derive(Debug, Clone, Args)]

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::report::{QemuReport, for_people};
-use crate::boot::drive::Drive;
-use crate::boot::hang::Hang;
-use crate::boot::machine::Machine;
-use crate::boot::transcript::{Event, Transcript};
-use crate::health::Finding;
-use crate::verdict::Outcome;
+use bootling::guest::hang::Hang;
+use bootling::guest::health::Finding;
+use bootling::guest::transcript::{Event, Transcript};
+use bootling::guest::verdict::Outcome;
+use bootling::qemu::drive::Drive;
+use bootling::qemu::machine::Machine;
 
 /// The verdict as `--json` writes it. Fields are only ever added.
 #[derive(Debug, Serialize)]

@@ -12,13 +12,19 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::options::InitrdArgs;
 use super::output;
 use super::progress::Progress;
-use crate::cache::Cache;
-use crate::plan::{Purpose, explain};
-use crate::resolve::Root;
-use crate::resolve::kernel::{self, Kernel};
-use crate::spec::{ArchivePath, InitrdSpec, KernelRef, RunWhat};
-use crate::vm::image::plan;
-use crate::write::{self, Compression, Output};
+use bootling::cache::Cache;
+use bootling::format::compression::Compression;
+use bootling::guest::image::plan;
+use bootling::initrd::archive;
+use bootling::initrd::{check::Purpose, explain};
+use bootling::output::file::Output;
+use bootling::root::kernel::{self, Kernel};
+use bootling::root::root::Root;
+use bootling::{
+    format::archive_path::ArchivePath,
+    initrd::spec::{InitrdSpec, RunWhat},
+    root::request::KernelRef,
+};
 
 /// Build a tiny initrd: busybox, programs of this machine with all they need, kernel modules, files
 #[derive(Debug, Args)]
@@ -138,7 +144,7 @@ pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
             if request.list {
                 explain::list(&checked, &mut out)?;
             }
-            let size = write::image(&checked, Output::create(path)?, request.compression, mtime()?)?;
+            let size = archive::image(&checked, Output::create(path)?, request.compression, mtime()?)?;
             if request.verbose {
                 let (name, entries) = (path.display(), checked.members().count());
                 let time = request.start.elapsed().as_secs_f64() * 1000.0;

@@ -10,9 +10,9 @@ use clap::Parser;
 
 use super::output;
 use super::stamp::{Job, Tone, fitted, read_bounded, read_message, tell};
-use crate::disk::bootsector::{Message, Then};
-use crate::disk::mbr::BOOT_CODE;
-use crate::plan::stamp::{Deed, Wish};
+use bootling::disk::stamp::{Deed, Wish};
+use bootling::format::bootsector::{Message, Then};
+use bootling::format::mbr::BOOT_CODE;
 
 /// Install a boot sector that tells legacy BIOS users that UEFI is needed
 #[derive(Debug, Clone, Parser)]

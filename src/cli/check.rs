@@ -13,11 +13,11 @@ use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
 use super::proof::{Claims, Ending, Message, Proven, prove};
-use crate::check::{Report, Severity, disk, initrd, program, rules};
-use crate::disk::bootsector::{Found, decode_message, recognise};
-use crate::disk::mbr::BOOT_CODE;
-use crate::disk::{Guid, Medium, SectorSize, gpt};
-use crate::spec::FirmwareRef;
+use bootling::disk::check::{Report, Severity, disk, initrd, program, rules};
+use bootling::format::bootsector::{Found, decode_message, recognise};
+use bootling::format::mbr::BOOT_CODE;
+use bootling::format::{Guid, Medium, SectorSize, gpt};
+use bootling::qemu::spec::FirmwareRef;
 
 /// Exit code where a rule is broken that counts.
 const BROKEN: u8 = 1;

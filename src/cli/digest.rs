@@ -10,13 +10,16 @@ use serde::Serialize;
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::output;
-use crate::disk::measure::hex;
-use crate::disk::pe::pkcs7::speaks_of;
-use crate::disk::pe::{Certificates, Digested, Pe, PeError, Tail, attach, digest};
-use crate::disk::uki::{StubInfo, UkiSection};
-use crate::plan::explain::Printable;
-use crate::write::signature::attached;
-use crate::write::{Extents, Output, SourceFile};
+use bootling::disk::signature::attached;
+use bootling::format::measure::hex;
+use bootling::format::pe::pkcs7::speaks_of;
+use bootling::format::pe::{Certificates, Digested, Pe, PeError, Tail, attach, digest};
+use bootling::format::uki::{StubInfo, UkiSection};
+use bootling::initrd::explain::Printable;
+use bootling::output::{
+    extents::{Extents, SourceFile},
+    file::Output,
+};
 
 /// Signatures are some kilobytes, with their certificates.
 const MOST_SIGNATURE: u64 = 1 << 20;
@@ -141,7 +144,7 @@ fn report(program: &Program, args: &DigestArgs) -> anyhow::Result<Report> {
     let sha256 = program.digest(Hash::Sha256)?;
     let signatures = Certificates::read(pe, &program.file)?;
     let stub = StubInfo::read(pe, &program.file)?;
-    let section = |section: &crate::disk::pe::Section| Section {
+    let section = |section: &bootling::format::pe::Section| Section {
         name: section.name(),
         size: section.virtual_size,
         offset: section.raw_offset,

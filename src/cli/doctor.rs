@@ -8,13 +8,13 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
 
-use crate::arch::Arch;
-use crate::boot::firmware;
-use crate::boot::kvm;
-use crate::boot::qemu::Qemu;
-use crate::cache::Cache;
-use crate::resolve::{Root, UserlandError, kernel, userland};
-use crate::spec::{FirmwareRef, InitrdSpec, KernelRef};
+use bootling::arch::Arch;
+use bootling::cache::Cache;
+use bootling::qemu::firmware;
+use bootling::qemu::kvm;
+use bootling::qemu::program::Qemu;
+use bootling::root::{kernel, root::Root, userland, userland_error::UserlandError};
+use bootling::{initrd::spec::InitrdSpec, qemu::spec::FirmwareRef, root::request::KernelRef};
 
 /// Tell what works on this host, and what to install for the rest
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
             print(&mut out, finding)?;
         }
     }
-    Ok(if healthy { 0 } else { crate::verdict::code::COULD_NOT_TEST })
+    Ok(if healthy { 0 } else { bootling::guest::verdict::code::COULD_NOT_TEST })
 }
 
 fn look() -> anyhow::Result<Vec<Finding>> {
@@ -72,7 +72,7 @@ fn look() -> anyhow::Result<Vec<Finding>> {
         Ok(qemu) => uefi(arch, qemu),
         Err(_) => Err("it is looked for beside QEMU".to_owned()),
     };
-    let pid1 = crate::pid1::image(arch).map(|image| format!("{} bytes, for {arch} guests", image.len()));
+    let pid1 = bootling::initrd::pid1::image(arch).map(|image| format!("{} bytes, for {arch} guests", image.len()));
     let mut findings = vec![
         Finding::new("pid 1", true, pid1.ok_or_else(|| format!("none is built in for {arch}"))),
         Finding::new("QEMU", true, qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version))),

@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::boot_options::{LimitArg, limit};
 use super::output;
-use crate::boot::transcript::Transcript;
-use crate::vm::evidence::{Evidence, REPORT};
+use bootling::guest::evidence::{Evidence, REPORT};
+use bootling::guest::transcript::Transcript;
 
 /// What ends a guest that does nothing, and what is kept of one that does not end well.
 #[derive(Debug, Clone, Args)]

@@ -6,8 +6,8 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 
 use super::typed::TypedIds;
-use crate::health::{Finding, HealthSpec, Kind, Policy};
-use crate::verdict::Outcome;
+use bootling::guest::health::{Finding, HealthSpec, Kind, Policy};
+use bootling::guest::verdict::Outcome;
 
 /// Lines of a finding that are shown where it decided.
 const LINES: usize = 30;
@@ -107,8 +107,8 @@ pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> Str
 #[cfg(test)]
 mod tests {
     use super::for_people;
-    use crate::health::{Finding, Kind};
-    use crate::verdict::Outcome;
+    use bootling::guest::health::{Finding, Kind};
+    use bootling::guest::verdict::Outcome;
 
     fn finding(kind: Kind, title: &str) -> Finding {
         Finding { kind, title: title.to_owned(), lines: vec!["cut here".to_owned(), title.to_owned()], at: None }

@@ -6,12 +6,12 @@ use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 
 use super::opened::Opened;
-use crate::disk::fat::{Bpb, Fault, Volume};
-use crate::disk::gpt::{self, Gpt, Partition};
-use crate::disk::pe::Pe;
-use crate::disk::{Guid, Lba, Medium, SectorSize, Stream, Window};
-use crate::image::Image;
-use crate::plan::explain::Printable;
+use bootling::disk::container::Image;
+use bootling::format::fat::{Bpb, Fault, Volume};
+use bootling::format::gpt::{self, Gpt, Partition};
+use bootling::format::pe::Pe;
+use bootling::format::{Guid, Lba, Medium, SectorSize, Stream, Window};
+use bootling::initrd::explain::Printable;
 
 /// A line of a list.
 #[derive(Debug, Serialize)]
@@ -223,7 +223,7 @@ pub fn cat(opened: Opened, path: &str, out: &mut impl Write) -> anyhow::Result<(
         Opened::Program(image) => {
             let pe = Pe::read(&image)?;
             let section = pe.section(path).ok_or_else(|| {
-                let names: Vec<String> = pe.sections.iter().map(crate::disk::pe::Section::name).collect();
+                let names: Vec<String> = pe.sections.iter().map(bootling::format::pe::Section::name).collect();
                 anyhow!("there is no such section, but {}", names.join(" "))
             })?;
             let (offset, len) = section.contents();

@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use super::opened::{self, Input, Opened};
 use super::{bundle, listing, output};
-use crate::disk::measure::hex;
-use crate::plan::explain::Printable;
-use crate::plan::type_and_permissions;
-use crate::spec::ArchivePath;
-use crate::write::read::{Member, walk};
+use bootling::format::archive_path::ArchivePath;
+use bootling::format::measure::hex;
+use bootling::format::newc::{Member, walk};
+use bootling::initrd::entry::type_and_permissions;
+use bootling::initrd::explain::Printable;
 
 /// List what is in an initrd, a disk image, a UKI or a bundle
 ///

@@ -12,8 +12,11 @@ use std::time::Instant;
 use clap::Parser;
 
 use super::build::{self, Deed, Request};
-use crate::spec::{Copy, InitrdSpec, KernelRef, ModuleRequest, RunWhat};
-use crate::write::Compression;
+use bootling::format::compression::Compression;
+use bootling::{
+    initrd::spec::{InitrdSpec, RunWhat},
+    root::request::{Copy, KernelRef, ModuleRequest},
+};
 
 /// Builds a tiny initrd: busybox, programs of this machine with their libraries, kernel modules, files.
 #[derive(Debug, Clone, Parser)]
@@ -99,7 +102,10 @@ fn running_release() -> OsString {
 #[cfg(test)]
 mod tests {
     use super::{MakeTinyImage, TinyImage, running_release};
-    use crate::spec::{Copy, InitrdSpec, KernelRef, ModuleRequest, RunWhat};
+    use bootling::{
+        initrd::spec::{InitrdSpec, RunWhat},
+        root::request::{Copy, KernelRef, ModuleRequest},
+    };
     use clap::{CommandFactory, Parser};
 
     fn parse(line: &[&str]) -> Result<TinyImage, clap::Error> {

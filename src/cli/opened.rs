@@ -9,9 +9,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::output;
-use crate::disk::pe::Pe;
-use crate::disk::{Stream, gpt};
-use crate::image::{self, Access, Content, Image, Opening};
+use bootling::disk::container::{self, Access, Image, Opening, content::Content};
+use bootling::format::pe::Pe;
+use bootling::format::{Stream, gpt};
 
 /// A file, opened for reading as what it is.
 #[derive(Debug)]
@@ -87,13 +87,13 @@ pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
     }
     if head.starts_with(b"MZ") && kind.is_file() {
         let raw = Opening { content: Some(Content::Raw), ..Opening::new(Access::Read) };
-        let image = image::open_as(path, raw)?;
+        let image = container::open_as(path, raw)?;
         // Boot sectors of hybrid images begin like that, too.
         if Pe::read(&image).is_ok() || gpt::probe(&image).is_empty() {
             return Ok(Opened::Program(image));
         }
     }
-    let image = image::open_as(path, Opening { backing, ..Opening::new(Access::Read) });
+    let image = container::open_as(path, Opening { backing, ..Opening::new(Access::Read) });
     Ok(Opened::Disk(image.map_err(|error| match error.advice() {
         Some(advice) => output::advise(error, advice),
         None => error.into(),

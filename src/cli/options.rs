@@ -8,7 +8,10 @@ use anyhow::ensure;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::spec::{Copy, InitrdSpec, KernelRef, ModuleRequest, RunWhat};
+use bootling::{
+    initrd::spec::{InitrdSpec, RunWhat},
+    root::request::{Copy, KernelRef, ModuleRequest},
+};
 
 /// What goes into the image.
 #[derive(Debug, Clone, Default, Args)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::vm::VmError;
+use bootling::guest::VmError;
 
 /// A pipe that polls writable takes this much without waiting (`pipe(7)`, `PIPE_BUF`).
 const PIECE: usize = 4096;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::boot::hang::Hang;
-use crate::boot::machine::Machine;
-use crate::boot::transcript::{Event, Transcript};
-use crate::health::Finding;
-use crate::regress::bundle::Expected;
-use crate::verdict::{Outcome, signal_name};
+use bootling::guest::hang::Hang;
+use bootling::guest::health::Finding;
+use bootling::guest::transcript::{Event, Transcript};
+use bootling::guest::verdict::{Outcome, signal_name};
+use bootling::qemu::machine::Machine;
+use bootling::regress::bundle::Expected;
 
 /// Console lines shown under a sentence.
 const TAIL: usize = 20;

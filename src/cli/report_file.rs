@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::write::Output;
+use bootling::output::file::Output;
 
 /// Where a report goes.
 pub struct ReportFile {

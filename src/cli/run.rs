@@ -23,18 +23,18 @@ use super::talker::{self, Talker};
 use super::teller::Teller;
 use super::typed::TypedIds;
 use super::watch::{self, WatchArgs};
-use crate::boot::argv::{Ends, Payload, Wires, argv, shell_line};
-use crate::boot::hang::Keep;
-use crate::boot::machine::Machine;
-use crate::boot::session::Foreground;
-use crate::boot::signals::Signals;
-use crate::resolve::UserlandError;
-use crate::spec::{ModuleRequest, RunWhat};
-use crate::verdict::{Bisected, Outcome, code, judge_with};
-use crate::vm::evidence::Evidence;
-use crate::vm::recorded::Recording;
-use crate::vm::warm::{Age, Warm};
-use crate::vm::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
+use bootling::guest::evidence::Evidence;
+use bootling::guest::hang::Keep;
+use bootling::guest::recorded::Recording;
+use bootling::guest::session::Foreground;
+use bootling::guest::snapshot::{Age, Warm};
+use bootling::guest::verdict::{Bisected, Outcome, code, judge_with};
+use bootling::guest::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
+use bootling::process::signals::Signals;
+use bootling::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
+use bootling::qemu::machine::Machine;
+use bootling::root::userland_error::UserlandError;
+use bootling::{initrd::spec::RunWhat, root::request::ModuleRequest};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Clone, Args)]
@@ -285,7 +285,7 @@ impl<'a> Ready<'a> {
         inputs: &mut Inputs,
         teller: &mut Teller,
     ) -> anyhow::Result<Self> {
-        match vm::prepare(&spec, teller) {
+        match guest::prepare(&spec, teller) {
             Ok(prepared) => {
                 inputs.clone_from(&prepared.inputs);
                 Ok(Self { args, start, spec, prepared, on_terminal: on_terminal() })
@@ -311,7 +311,7 @@ impl<'a> Ready<'a> {
             output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
         }
         let rules = spec.health.rules().map_err(VmError::from).map_err(output::advised)?;
-        let ran = vm::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
+        let ran = guest::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
         let Ran { mut transcript, machine, command, kernel, started, age } = ran;
         let outcome = judge_with(&mut transcript, &rules);
         let mut told = for_people(&outcome, &transcript, Some("--console - shows all of it"));

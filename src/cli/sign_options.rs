@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::Args;
 
 use super::output;
-use crate::resolve::signer::Signer;
+use bootling::disk::signer::Signer;
 
 /// Who signs.
 #[derive(Debug, Clone, Default, Args)]

@@ -12,14 +12,14 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+pub use self::job::Job;
+pub use self::report::{Tone, tell};
 use super::output;
-pub use job::Job;
-pub use report::{Tone, tell};
 
-use crate::disk::bootsector::{Message, Preset, Then, boot_code};
-use crate::disk::mbr::{BOOT_CODE, Mbr};
-use crate::image::Content;
-use crate::plan::stamp::{Deed, Records, Wish};
+use bootling::disk::container::content::Content;
+use bootling::disk::stamp::{Deed, Records, Wish};
+use bootling::format::bootsector::{Message, Preset, Then, boot_code};
+use bootling::format::mbr::{BOOT_CODE, Mbr};
 
 /// Longest message file that is read; what fits is far shorter.
 const MOST_MESSAGE: u64 = 64 * 1024;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::boot::guest::Guest;
-use crate::boot::hang::{Inquest, Keep};
-use crate::boot::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, converse};
-use crate::boot::signals::Signals;
-use crate::boot::transcript::Transcript;
-use crate::spec::ConsoleTo;
-use crate::vm::limits;
-use crate::vm::warm::Talk;
+use bootling::guest::hang::{Inquest, Keep};
+use bootling::guest::launch::Guest;
+use bootling::guest::limits;
+use bootling::guest::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, converse};
+use bootling::guest::snapshot::Talk;
+use bootling::guest::transcript::Transcript;
+use bootling::process::signals::Signals;
+use bootling::qemu::spec::ConsoleTo;
 
 /// Talks with guests over this process's own streams.
 #[derive(Debug)]

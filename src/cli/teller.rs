@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::output;
 use super::progress::Progress;
-use crate::vm::Listener;
+use bootling::guest::Listener;
 
 /// Tells people what goes on before the boot.
 #[derive(Debug)]

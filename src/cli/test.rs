@@ -22,14 +22,14 @@ pub use self::options::TestArgs;
 use self::outputs::Outputs;
 use self::progress::Progress;
 use super::output;
-use crate::cache::Cache;
-use crate::matrix::plan::Plan;
-use crate::matrix::report::{Report, Status};
-use crate::matrix::run::{self, Mailbox, Options};
-use crate::matrix::shard;
-use crate::matrix::times::Times;
-use crate::spec::test::{KernelSpec, Origin, STARTER, TestSpec};
-use crate::verdict::code;
+use bootling::cache::Cache;
+use bootling::guest::verdict::code;
+use bootling::suite::manifest::{KernelSpec, Origin, STARTER, TestSpec};
+use bootling::suite::plan::Plan;
+use bootling::suite::report::{Report, Status};
+use bootling::suite::run::{self, Mailbox, Options};
+use bootling::suite::shard;
+use bootling::suite::times::Times;
 
 /// The manifest where none is named.
 const MANIFEST: &str = "bootling.toml";
@@ -166,9 +166,9 @@ fn words(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::{FAILED, exit_code};
-    use crate::matrix::report::sample::sample;
-    use crate::matrix::report::{Report, Shard, Status};
-    use crate::verdict::code::COULD_NOT_TEST;
+    use bootling::guest::verdict::code::COULD_NOT_TEST;
+    use bootling::suite::report::sample::sample;
+    use bootling::suite::report::{Report, Shard, Status};
 
     #[test]
     fn what_tested_nothing_is_no_success_and_a_shard_may_leave_it_to_the_others() {

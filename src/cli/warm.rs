@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::output;
-use crate::cache::Cache;
-use crate::plan::explain::Printable;
-use crate::vm::warm::store::{About, Listed};
-use crate::vm::warm::{Age, Snapshots};
+use bootling::cache::Cache;
+use bootling::guest::snapshot::store::{About, Listed};
+use bootling::guest::snapshot::{Age, Snapshots};
+use bootling::initrd::explain::Printable;
 
 /// Digits of a key that are shown, and the fewest that name one.
 const SHORT: usize = 12;

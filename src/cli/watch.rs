@@ -24,14 +24,14 @@ use super::output;
 use super::report::NotBooted;
 use super::run::{Booted, Ready, RunArgs, code_for};
 use super::teller::Teller;
-use crate::boot::named;
-use crate::boot::shell::Built;
-use crate::boot::signals::{Signals, ends};
-use crate::cache::Cache;
-use crate::spec::RunWhat;
-use crate::verdict::{Outcome, code};
-use crate::vm::{Inputs, RunSpec, Warm};
-use crate::watch::{Blind, Build, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
+use bootling::cache::Cache;
+use bootling::guest::verdict::{Outcome, code};
+use bootling::guest::{Inputs, RunSpec, Warm};
+use bootling::initrd::spec::RunWhat;
+use bootling::process::shell::Built;
+use bootling::process::signals::{Signals, ends};
+use bootling::qemu::named;
+use bootling::watch::{Blind, Build, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
 
 /// How often a guest that is to end is told so.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::products::Products;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
-use crate::boot::shell::{self, Built};
-use crate::boot::signals::Signals;
-use crate::vm::Inputs;
+use crate::guest::Inputs;
+use crate::process::shell::{self, Built};
+use crate::process::signals::Signals;
 
 /// Builds in a row for changes that came while one ran.
 const MOST: usize = 3;

@@ -235,7 +235,7 @@ fn is_remote(directory: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Directories, Heard};
-    use crate::vm::Inputs;
+    use crate::guest::Inputs;
     use crate::watch::Snapshot;
     use std::fs::{self, File};
     use std::io::Write;

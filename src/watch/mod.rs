@@ -7,13 +7,13 @@
 //!
 //! Refuses to judge half a file: what is gone, empty, or still open for writing is given some time.
 
-mod build;
-mod directories;
-mod products;
-mod snapshot;
-mod sources;
-mod stamp;
-mod watcher;
+pub mod build;
+pub mod directories;
+pub mod products;
+pub mod snapshot;
+pub mod sources;
+pub mod stamp;
+pub mod watcher;
 
 pub use self::build::{Build, Made};
 pub use self::directories::Blind;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::sources::Sources;
 use super::stamp::{Look, Moment, Stamp};
-use crate::vm::Inputs;
+use crate::guest::Inputs;
 
 /// Paths, and what they were like when they were used.
 #[derive(Debug, Clone, Default)]

@@ -182,7 +182,7 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::{PATIENCE, Watcher, Woken};
-    use crate::vm::Inputs;
+    use crate::guest::Inputs;
     use crate::watch::{Snapshot, Sources};
     use std::fs::{self, File};
     use std::io::Write;

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use bootling::disk::bootsector::{Message, Preset, Then, boot_code};
-use bootling::disk::mbr::Mbr;
+use bootling::format::bootsector::Message;
+use bootling::format::bootsector::Preset;
+use bootling::format::bootsector::Then;
+use bootling::format::bootsector::boot_code;
+use bootling::format::mbr::Mbr;
 use serde_json::{Value, json};
 
 use crate::support::kernels::qemu_or_skip;

@@ -99,7 +99,7 @@ fn changed(bundle: &Path, change: impl Fn(&mut Value, &mut String)) -> Vec<u8> {
         let (_, name) = path.split_once('/').expect("below a directory");
         entries.push((name.to_owned(), content));
     }
-    let hex = |bytes: &[u8]| bootling::disk::measure::hex(&Sha256::digest(bytes));
+    let hex = |bytes: &[u8]| bootling::format::measure::hex(&Sha256::digest(bytes));
     let mut manifest: Value = serde_json::from_slice(&entries[0].1).expect("JSON");
     let at = entries.iter().position(|(name, _)| name == "run.sh").expect("a script");
     let mut script = String::from_utf8(entries[at].1.clone()).expect("text");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use bootling::resolve::kernel::symbols::Source;
+use bootling::root::kernel::symbols::Source;
 use rustix::process::Signal;
 use serde_json::Value;
 

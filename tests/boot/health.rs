@@ -5,8 +5,14 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use bootling::health::{Finding, HealthSpec, Kind, Policy};
-use bootling::{Builder, Command, Outcome, Vm};
+use bootling::Builder;
+use bootling::Command;
+use bootling::Outcome;
+use bootling::Vm;
+use bootling::guest::health::Finding;
+use bootling::guest::health::HealthSpec;
+use bootling::guest::health::Kind;
+use bootling::guest::health::Policy;
 use serde_json::Value;
 
 use crate::support::misbehave::{self, KERNEL};

@@ -5,8 +5,12 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bootling::boot::transcript::Limit;
-use bootling::{Builder, Command, Outcome, Vm, VmError};
+use bootling::Builder;
+use bootling::Command;
+use bootling::Outcome;
+use bootling::Vm;
+use bootling::VmError;
+use bootling::guest::transcript::Limit;
 
 use crate::support::Kernel;
 use crate::support::processes::{children, runs, signal, wait_until_gone};

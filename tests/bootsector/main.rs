@@ -4,7 +4,11 @@
 mod firmware;
 mod machine;
 
-use bootling::disk::bootsector::{BootCodeError, Message, Preset, Then, boot_code};
+use bootling::format::bootsector::BootCodeError;
+use bootling::format::bootsector::Message;
+use bootling::format::bootsector::Preset;
+use bootling::format::bootsector::Then;
+use bootling::format::bootsector::boot_code;
 use firmware::{Firmware, Uart, Video};
 use machine::{CS, End, Machine};
 use proptest::char;

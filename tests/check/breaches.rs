@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bootling::check::{disk, rules};
-use bootling::disk::mbr::Record;
-use bootling::disk::{Guid, Lba};
+use bootling::disk::check::disk;
+use bootling::disk::check::rules;
+use bootling::format::Guid;
+use bootling::format::Lba;
+use bootling::format::mbr::Record;
 
 use crate::change::{add_partition, cluster, entry, rehead, rerecord, retable, section};
 use crate::recipe::{ESP, NOTED, Recipe, ids, loader, put, small, table, told};

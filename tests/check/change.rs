@@ -1,8 +1,14 @@
 //! What is changed in a sound image, by name rather than by offset.
 
-use bootling::disk::gpt::{Copy, Gpt, Header, Partition, read};
-use bootling::disk::mbr::Mbr;
-use bootling::disk::{Guid, Lba, SectorSize};
+use bootling::format::Guid;
+use bootling::format::Lba;
+use bootling::format::SectorSize;
+use bootling::format::gpt::Copy;
+use bootling::format::gpt::Gpt;
+use bootling::format::gpt::Header;
+use bootling::format::gpt::Partition;
+use bootling::format::gpt::read;
+use bootling::format::mbr::Mbr;
 
 use crate::recipe::{self, ESP, loader, put};
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bootling::check::{Severity, disk, disk_within, initrd};
+use bootling::disk::check::Severity;
+use bootling::disk::check::disk;
+use bootling::disk::check::disk_within;
+use bootling::disk::check::initrd;
 
 use crate::recipe::{self, ESP, ids, loader, put, small, table};
 

@@ -4,9 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bootling::check::{Report, Severity, disk};
-use bootling::disk::fat::{Kind, Volume};
-use bootling::disk::{SectorSize, Window};
+use bootling::disk::check::Report;
+use bootling::disk::check::Severity;
+use bootling::disk::check::disk;
+use bootling::format::SectorSize;
+use bootling::format::Window;
+use bootling::format::fat::Kind;
+use bootling::format::fat::Volume;
 
 use crate::change::entry;
 use crate::recipe::{ESP, Recipe, put, small, table, told};

@@ -4,11 +4,17 @@ use std::io::{Cursor, Write};
 
 use std::collections::BTreeSet;
 
-use bootling::check::{Finding, Report};
-use bootling::disk::bootsector::{Message, Then, boot_code};
-use bootling::disk::gpt::{Gpt, Partition};
-use bootling::disk::mbr::Mbr;
-use bootling::disk::{Guid, Lba, SectorSize};
+use bootling::disk::check::Finding;
+use bootling::disk::check::Report;
+use bootling::format::Guid;
+use bootling::format::Lba;
+use bootling::format::SectorSize;
+use bootling::format::bootsector::Message;
+use bootling::format::bootsector::Then;
+use bootling::format::bootsector::boot_code;
+use bootling::format::gpt::Gpt;
+use bootling::format::gpt::Partition;
+use bootling::format::mbr::Mbr;
 
 /// Where the ESP begins, and how long it is, in bytes.
 pub const ESP: usize = 1 << 20;

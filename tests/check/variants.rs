@@ -2,9 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use bootling::check::{disk, program};
-use bootling::disk::gpt::{Copy, Gpt, Header, read};
-use bootling::disk::{Guid, Lba, Medium, SectorSize};
+use bootling::disk::check::disk;
+use bootling::disk::check::program;
+use bootling::format::Guid;
+use bootling::format::Lba;
+use bootling::format::Medium;
+use bootling::format::SectorSize;
+use bootling::format::gpt::Copy;
+use bootling::format::gpt::Gpt;
+use bootling::format::gpt::Header;
+use bootling::format::gpt::read;
 
 use crate::change::rerecord;
 use crate::recipe::{self, ESP, NOTED, Recipe, ids, put, small, table, told};

@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use bootling::disk::SectorSize;
-use bootling::disk::bootsector::{Message, Then, boot_code};
-use bootling::disk::mbr::{BOOT_CODE, Mbr};
+use bootling::format::SectorSize;
+use bootling::format::bootsector::Message;
+use bootling::format::bootsector::Then;
+use bootling::format::bootsector::boot_code;
+use bootling::format::mbr::BOOT_CODE;
+use bootling::format::mbr::Mbr;
 use snapbox::cmd::Command;
 
 use crate::disks::{self, gpt_disk};

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::Write;
 
-use bootling::disk::vhd::Footer;
-use bootling::disk::{Guid, SectorSize};
-use bootling::write::Compression;
+use bootling::format::Guid;
+use bootling::format::SectorSize;
+use bootling::format::compression::Compression;
+use bootling::format::vhd::Footer;
 use snapbox::cmd::Command;
 use snapbox::str;
 

@@ -9,9 +9,13 @@ mod disks;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use bootling::disk::bootsector::{Message, Then, boot_code};
-use bootling::disk::mbr::{BOOT_CODE, Record};
-use bootling::disk::{Guid, SectorSize};
+use bootling::format::Guid;
+use bootling::format::SectorSize;
+use bootling::format::bootsector::Message;
+use bootling::format::bootsector::Then;
+use bootling::format::bootsector::boot_code;
+use bootling::format::mbr::BOOT_CODE;
+use bootling::format::mbr::Record;
 use case::{Case, changed, stamped, standard};
 use disks::{DISK, gpt_disk, gpt_disk_with};
 use snapbox::cmd::Command;

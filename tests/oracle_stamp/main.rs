@@ -10,11 +10,18 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use bootling::disk::SectorSize;
-use bootling::disk::bootsector::{Message, Then, boot_code};
-use bootling::disk::mbr::BOOT_CODE;
-use bootling::image::{self, Access, ImageError};
-use bootling::plan::stamp::{Deed, Facts, Wish, plan};
+use bootling::disk::container as image;
+use bootling::disk::container::Access;
+use bootling::disk::container::ImageError;
+use bootling::disk::stamp::Deed;
+use bootling::disk::stamp::Facts;
+use bootling::disk::stamp::Wish;
+use bootling::disk::stamp::plan;
+use bootling::format::SectorSize;
+use bootling::format::bootsector::Message;
+use bootling::format::bootsector::Then;
+use bootling::format::bootsector::boot_code;
+use bootling::format::mbr::BOOT_CODE;
 use disks::{gpt_disk, read, tool, tools};
 
 fn code() -> [u8; BOOT_CODE] {

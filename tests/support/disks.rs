@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use bootling::disk::gpt::{Gpt, Partition};
-use bootling::disk::mbr::{BOOT_CODE, Mbr};
-use bootling::disk::{Guid, Lba, SectorSize};
+use bootling::format::Guid;
+use bootling::format::Lba;
+use bootling::format::SectorSize;
+use bootling::format::gpt::Gpt;
+use bootling::format::gpt::Partition;
+use bootling::format::mbr::BOOT_CODE;
+use bootling::format::mbr::Mbr;
 
 #[path = "skip.rs"]
 mod skip;

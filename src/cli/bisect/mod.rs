@@ -17,14 +17,14 @@ use super::boot_options::{LimitArg, limit};
 use super::json::Json;
 use super::output;
 use super::run_options::RunOptions;
-use crate::boot::argv::shell_line;
-use crate::boot::signals::Signals;
-use crate::regress::bisect::git::{Git, Place};
-use crate::regress::bisect::list::Kernels;
-use crate::regress::bisect::log::{Log, Writer};
-use crate::regress::bisect::{Answer, BisectError, Bisection, Found, History, Policy};
-use crate::spec::RunWhat;
-use crate::verdict::code;
+use bootling::guest::verdict::code;
+use bootling::initrd::spec::RunWhat;
+use bootling::process::signals::Signals;
+use bootling::qemu::argv::shell_line;
+use bootling::regress::bisect::git::{Git, Place};
+use bootling::regress::bisect::list::Kernels;
+use bootling::regress::bisect::log::{Log, Writer};
+use bootling::regress::bisect::{Answer, BisectError, Bisection, Found, History, Policy};
 
 /// More than one suspect is left.
 const SUSPECTS: u8 = 1;

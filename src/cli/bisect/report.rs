@@ -8,9 +8,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::output;
-use crate::regress::bisect::log::{Mark, Writer};
-use crate::regress::bisect::{Answer, BisectError, Candidate, Found, Judged, Teller};
-use crate::write::Output;
+use bootling::output::file::Output;
+use bootling::regress::bisect::log::{Mark, Writer};
+use bootling::regress::bisect::{Answer, BisectError, Candidate, Found, Judged, Teller};
 
 /// Tells on standard error, and keeps what it told.
 #[derive(Debug)]

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::{seconds, with_tree};
-use crate::boot::shell::{Build, Built};
-use crate::boot::signals::Signals;
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::run::RunArgs;
 use crate::cli::run_options::{self, RunOptions, Typed};
-use crate::regress::bisect::build::quietly;
-use crate::regress::bisect::trial::{Try, judge};
-use crate::regress::bisect::{Candidate, Judged, Kind, Stopped, Tester};
-use crate::verdict::Outcome;
-use crate::vm::recorded::{Recording, record};
-use crate::vm::{self, RunSpec, Silent, VmError};
+use bootling::guest::recorded::{Recording, record};
+use bootling::guest::verdict::Outcome;
+use bootling::guest::{self, RunSpec, Silent, VmError};
+use bootling::process::shell::{Build, Built};
+use bootling::process::signals::Signals;
+use bootling::regress::bisect::build::quietly;
+use bootling::regress::bisect::trial::{Try, judge};
+use bootling::regress::bisect::{Candidate, Judged, Kind, Stopped, Tester};
 
 /// Lines shown of a build, or a console.
 const LINES: usize = 8;
@@ -146,7 +146,7 @@ impl Tests<'_> {
 
 /// One guest, and its console's last lines. A signal ends it.
 fn guest(run: &RunArgs, spec: &RunSpec, signals: &mut Signals) -> Result<(Try, Vec<String>), VmError> {
-    let prepared = vm::prepare(spec, &mut Silent).map_err(|unprepared| unprepared.error)?;
+    let prepared = guest::prepare(spec, &mut Silent).map_err(|unprepared| unprepared.error)?;
     let recording = Recording { signals: Some(signals), ..run.recording(&prepared.machine) };
     let output = record(spec, prepared, recording, &mut Silent)?.output;
     Ok((Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console))

@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::script;
-use crate::boot::argv::shell_line;
-use crate::plan::explain::Printable;
-use crate::regress::bundle::{Bundle, Expected, MANIFEST, SCRIPT, is_bundle, read};
+use bootling::initrd::explain::Printable;
+use bootling::qemu::argv::shell_line;
+use bootling::regress::bundle::{Bundle, Expected, MANIFEST, SCRIPT, is_bundle, read};
 
 /// The bundle at a path, if it is one, each of its files checked.
 pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {

@@ -17,19 +17,19 @@ use super::output;
 use super::run::RunArgs;
 use super::run_options::RunOptions;
 use super::teller::Teller;
-use crate::boot::argv::{Ends, Payload, Wires, argv};
-use crate::boot::firmware::Firmware;
-use crate::boot::machine::{Machine, Transport};
-use crate::regress::bundle::{
+use bootling::guest::again::on_console;
+use bootling::guest::recorded::{Recording, record};
+use bootling::guest::verdict::Outcome;
+use bootling::guest::{self, Output, Prepared, RunSpec, Warm, Way};
+use bootling::initrd::spec::RunWhat;
+use bootling::output as outputs;
+use bootling::qemu::argv::{Ends, Payload, Wires, argv};
+use bootling::qemu::firmware::Firmware;
+use bootling::qemu::machine::{Machine, Transport};
+use bootling::regress::bundle::{
     Contents, Expected, JOINED, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
 };
-use crate::resolve::kernel::ImageKind;
-use crate::spec::RunWhat;
-use crate::verdict::Outcome;
-use crate::vm::again::on_console;
-use crate::vm::recorded::{Recording, record};
-use crate::vm::{self, Output, Prepared, RunSpec, Warm, Way};
-use crate::write as outputs;
+use bootling::root::kernel::ImageKind;
 
 /// Bytes kept of each output.
 const ROOM: usize = 1 << 20;
@@ -99,7 +99,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let spec = RunSpec { warm: Warm::No, ..run.spec(false)? };
     let on_console_only = spec.initrd.run == RunWhat::Shell && spec.ready_made.is_none();
     ensure!(!on_console_only, "bundling a shell: give a COMMAND or --run LINE");
-    let prepared = vm::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
+    let prepared = guest::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
     let machine = prepared.machine.clone();
     ensure!(machine.transport != Transport::None, "bundling an initrd that is not bootling's: give a COMMAND or --run");
     let bios = is_bios(&machine)?;

@@ -8,20 +8,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::{kind, script};
-use crate::arch::Arch;
-use crate::boot::machine::Transport;
 use crate::cli::boot_options::LimitArg;
 use crate::cli::output;
 use crate::cli::report::Recorded;
 use crate::cli::run::{Booted, Ready, RunArgs};
 use crate::cli::teller::Teller;
-use crate::plan::explain::Printable;
-use crate::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, SCRIPT, is_bundle, read, vetted};
-use crate::spec::{Accel, BootSpec, FirmwareRef, InitrdSpec, RunWhat};
-use crate::verdict::Outcome;
-use crate::vm::again::{Again, again};
-use crate::vm::warm::Warm;
-use crate::vm::{Listener, RunSpec};
+use bootling::arch::Arch;
+use bootling::guest::again::{Again, again};
+use bootling::guest::snapshot::Warm;
+use bootling::guest::verdict::Outcome;
+use bootling::guest::{Listener, RunSpec};
+use bootling::initrd::explain::Printable;
+use bootling::qemu::machine::Transport;
+use bootling::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, SCRIPT, is_bundle, read, vetted};
+use bootling::{
+    initrd::spec::{InitrdSpec, RunWhat},
+    qemu::spec::{Accel, BootSpec, FirmwareRef},
+};
 
 /// A bundle that is to be run.
 pub struct Found {
@@ -115,7 +118,7 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
         let word = if note.bios { "bios" } else { "none" };
         bail!("starting it with --firmware: what is in it was made to be started with {word}; leave that out");
     }
-    let leave = crate::regress::bundle::needs_leave(note);
+    let leave = bootling::regress::bundle::needs_leave(note);
     if !leave.is_empty() {
         let words = leave.join(" ");
         teller.note(&format!("giving QEMU what the bundle wants it to have: {}", Printable(words.as_bytes())));

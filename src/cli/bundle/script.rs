@@ -6,12 +6,12 @@
 use anyhow::Context;
 
 use super::qemu_note;
-use crate::boot::firmware::Firmware;
-use crate::boot::machine::{Accelerator, Display, Machine, Transport, command_line};
-use crate::boot::qemu::{Qemu, QemuFacts};
-use crate::plan::explain::Printable;
-use crate::regress::bundle::{Bundle, Manifest, SCRIPT, vetted};
-use crate::spec::Accel;
+use bootling::initrd::explain::Printable;
+use bootling::qemu::firmware::Firmware;
+use bootling::qemu::machine::{Accelerator, Display, Machine, Transport, command_line};
+use bootling::qemu::program::{Qemu, QemuFacts};
+use bootling::qemu::spec::Accel;
+use bootling::regress::bundle::{Bundle, Manifest, SCRIPT, vetted};
 
 /// Ourselves, as a bundle calls us.
 pub fn name_and_version() -> String {

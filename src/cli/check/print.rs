@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::cli::proof::Proof;
 
-use crate::check::{Finding, Place, Report, Rule, Severity, Subject, rules};
-use crate::plan::explain::Printable;
+use bootling::disk::check::{Finding, Place, Report, Rule, Severity, Subject, rules};
+use bootling::initrd::explain::Printable;
 
 /// What is printed beside a severity's name.
 fn colour(severity: Severity) -> Style {

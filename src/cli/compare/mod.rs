@@ -20,12 +20,12 @@ use super::json::Json;
 use super::output;
 use super::run::RunArgs;
 use super::teller::Teller;
-use crate::boot::terminal;
-use crate::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
-use crate::spec::RunWhat;
-use crate::verdict::Outcome;
-use crate::vm::recorded::{Recorded, Recording, record};
-use crate::vm::{self, Listener, Warm};
+use bootling::guest::recorded::{Recorded, Recording, record};
+use bootling::guest::terminal;
+use bootling::guest::verdict::Outcome;
+use bootling::guest::{self, Listener, Warm};
+use bootling::initrd::spec::RunWhat;
+use bootling::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
 
 /// Bytes kept of each output: more than anybody compares by eye.
 const ROOM: usize = 64 << 20;
@@ -187,7 +187,7 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     if run.warm_as_typed().is_none() {
         spec.warm = Warm::Yes;
     }
-    let prepared = vm::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
+    let prepared = guest::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
     let recording = Recording { stdin: input.to_vec(), room: ROOM, ..run.recording(&prepared.machine) };
     record(&spec, prepared, recording, &mut notes).map_err(output::advised)
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::health::Finding;
-use crate::regress::compare::{Difference, Part, words};
-use crate::verdict::Outcome;
-use crate::vm::recorded::Recorded;
+use bootling::guest::health::Finding;
+use bootling::guest::recorded::Recorded;
+use bootling::guest::verdict::Outcome;
+use bootling::regress::compare::{Difference, Part, words};
 
 /// All of it.
 #[derive(Debug, Serialize)]

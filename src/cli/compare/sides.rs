@@ -8,9 +8,9 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::boot::argv::shell_line;
 use crate::cli::run::RunArgs;
 use crate::cli::run_options::{self, Typed};
+use bootling::qemu::argv::shell_line;
 
 /// The id of `--vs`.
 const VS: &str = "vs";

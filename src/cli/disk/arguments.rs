@@ -12,10 +12,13 @@ use crate::cli::build::compression;
 use crate::cli::options::{self, InitrdArgs};
 use crate::cli::sign_options::SignOptions;
 use crate::cli::typed::TypedIds;
-use crate::disk::SectorSize;
-use crate::plan::disk::{Profile, Sectors};
-use crate::spec::{Copy, DiskSpec, Format, RootFileSystem, RootSpec};
-use crate::write::Compression;
+use bootling::disk::plan::{Profile, Sectors};
+use bootling::format::SectorSize;
+use bootling::format::compression::Compression;
+use bootling::{
+    disk::spec::{DiskSpec, Format, RootFileSystem, RootSpec},
+    root::request::Copy,
+};
 
 /// Compose an EFI-only disk image that boots the initrd and says so to a legacy BIOS
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::cli::output;
 use crate::cli::stamp::{fitted, preset, read_message, then};
-use crate::disk::bootsector::{Preset, Then};
-use crate::disk::mbr::BOOT_CODE;
+use bootling::format::bootsector::{Preset, Then};
+use bootling::format::mbr::BOOT_CODE;
 
 /// The boot sector's message.
 #[derive(Debug, Args)]

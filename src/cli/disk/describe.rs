@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::size::for_people;
-use crate::disk::{Guid, SectorSize};
-use crate::plan::disk::{EspNode, EspTree, Layout, Span};
-use crate::write::disk::Image;
+use bootling::disk::plan::{EspNode, EspTree, Layout, Span};
+use bootling::disk::writer::image::Image;
+use bootling::format::{Guid, SectorSize};
 
 /// A disk, as `--json` writes it. Fields are only ever added.
 #[derive(Debug, Serialize)]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::program::Program;
-use crate::disk::measure::{Measured, measure};
-use crate::disk::uki::UkiSection;
-use crate::write::Output;
+use bootling::format::measure::{Measured, measure};
+use bootling::format::uki::UkiSection;
+use bootling::output::file::Output;
 
 /// Predicts it. Refuses programs that go on to load others: what those are is not in their bytes.
 pub fn of(program: &Program) -> anyhow::Result<Measured> {

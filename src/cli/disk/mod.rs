@@ -25,14 +25,18 @@ use self::written::Written;
 use super::build::mtime;
 use super::output;
 use super::progress::Progress;
-use crate::disk::Guid;
-use crate::disk::mbr::BOOT_CODE;
-use crate::disk::pe::Machine;
-use crate::plan::disk::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
-use crate::resolve::esp;
-use crate::spec::{DiskSpec, Format};
-use crate::write::Extents;
-use crate::write::disk::{Image, ImageSpec, contain, image, root_content};
+use bootling::disk::esp;
+use bootling::disk::plan::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
+use bootling::disk::spec::{DiskSpec, Format};
+use bootling::disk::writer::{
+    container::contain,
+    image::{self, Image, ImageSpec},
+    root::root_content,
+};
+use bootling::format::Guid;
+use bootling::format::mbr::BOOT_CODE;
+use bootling::format::pe::Machine;
+use bootling::output::extents::Extents;
 
 /// Runs the verb.
 pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
@@ -111,7 +115,7 @@ fn compose(
     };
     let layout = Layout::new(&wanted).map_err(advise_on_size)?;
     let root_kind = root_type(program.machine);
-    let made = image(&ImageSpec {
+    let made = image::image(&ImageSpec {
         layout: &layout,
         tree: &tree,
         files: &files,

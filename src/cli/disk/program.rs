@@ -7,21 +7,24 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 
 use super::DiskArgs;
-use crate::arch::Arch;
-use crate::cache::Cache;
 use crate::cli::build::{check_compression, mtime};
 use crate::cli::output;
 use crate::cli::progress::Progress;
-use crate::disk::pe::Machine;
-use crate::plan::Purpose;
-use crate::resolve::kernel::{self, Kernel};
-use crate::resolve::{Root, esp, uki};
-use crate::spec::{KernelRef, RunWhat};
-use crate::vm::image::plan;
-use crate::write::memfd;
-use crate::write::signature::sign;
-use crate::write::uki::Uki;
-use crate::write::{Extents, SourceFile};
+use bootling::arch::Arch;
+use bootling::cache::Cache;
+use bootling::disk::signature::sign;
+use bootling::disk::uki::image::Uki;
+use bootling::format::pe::Machine;
+use bootling::guest::image::plan;
+use bootling::initrd::check::Purpose;
+use bootling::initrd::memfd;
+use bootling::output::extents::{Extents, SourceFile};
+use bootling::root::kernel::{self, Kernel};
+use bootling::{
+    disk::{esp, uki},
+    root::root::Root,
+};
+use bootling::{initrd::spec::RunWhat, root::request::KernelRef};
 
 /// A program for `EFI/BOOT`.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ fn composed(args: &DiskArgs, root: &Root, kernel: &Kernel) -> anyhow::Result<(Ex
 /// All of a file that has no holes to speak of.
 fn whole(file: &Arc<SourceFile>) -> Extents {
     let mut extents = Extents::new(file.len);
-    extents.add(0, file.len, crate::write::Source::File(Arc::clone(file)), 0);
+    extents.add(0, file.len, bootling::output::extents::Source::File(Arc::clone(file)), 0);
     extents
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::spec::Format;
-use crate::write::Compression;
+use bootling::disk::spec::Format;
+use bootling::format::compression::Compression;
 
 /// How compressed files' names end.
 const PACKED: [(&str, Compression); 3] =
@@ -84,8 +84,8 @@ fn format_of(suffix: &str) -> Option<Format> {
 #[cfg(test)]
 mod tests {
     use super::Target;
-    use crate::spec::Format;
-    use crate::write::Compression;
+    use bootling::disk::spec::Format;
+    use bootling::format::compression::Compression;
     use std::path::Path;
 
     fn target(name: &str) -> (Format, Compression, usize) {

@@ -13,9 +13,9 @@ use super::measured;
 use super::target::Target;
 use crate::cli::output;
 use crate::cli::progress::Progress;
-use crate::disk::measure::Measured;
-use crate::write::disk::{emit, write_sums};
-use crate::write::{Extents, Output};
+use bootling::disk::writer::{emit, sums::write_sums};
+use bootling::format::measure::Measured;
+use bootling::output::{extents::Extents, file::Output};
 
 /// Files that have all their bytes and not yet their names.
 pub struct Written {

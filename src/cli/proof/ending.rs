@@ -11,15 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::Context;
 use regex::bytes::Regex;
 
-use crate::boot::expect::Expectations;
 use crate::cli::listing::volumes;
-use crate::disk::fat::Volume;
-use crate::disk::pe::{Machine, Pe};
-use crate::disk::{Medium, Stream, Window, gpt};
-use crate::image::Image;
-use crate::proto::job;
-use crate::spec::ArchivePath;
-use crate::write::read::walk;
+use bootling::disk::container::Image;
+use bootling::format::archive_path::ArchivePath;
+use bootling::format::fat::Volume;
+use bootling::format::newc::walk;
+use bootling::format::pe::{Machine, Pe};
+use bootling::format::protocol::job;
+use bootling::format::{Medium, Stream, Window, gpt};
+use bootling::guest::expect::Expectations;
 
 /// EFI system partitions that are looked at.
 const MOST_VOLUMES: usize = 4;
@@ -113,8 +113,8 @@ fn has_job(initrd: impl io::Read) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Ending, has_job};
-    use crate::boot::expect::Sighting;
-    use crate::proto::job;
+    use bootling::format::protocol::job;
+    use bootling::guest::expect::Sighting;
 
     /// An archive with one empty file.
     fn archive(name: &str) -> Vec<u8> {

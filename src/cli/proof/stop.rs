@@ -4,7 +4,7 @@
 
 use std::sync::Mutex;
 
-use crate::boot::signals::Signals;
+use bootling::process::signals::Signals;
 
 /// Whether to go on.
 #[derive(Debug)]

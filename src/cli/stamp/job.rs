@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use crate::cli::output;
-use crate::disk::mbr::BOOT_CODE;
-use crate::disk::{Medium, SectorSize};
-use crate::image::{self, Access, Content, Image, ImageError, Opening, stream};
-use crate::plan::stamp::{Facts, Objection, Stamp, Wish, plan};
-use crate::write::Output;
+use bootling::disk::container::{self, Access, Image, Opening, content::Content, error::ImageError, stream};
+use bootling::disk::stamp::{Facts, Objection, Stamp, Wish, plan};
+use bootling::format::mbr::BOOT_CODE;
+use bootling::format::{Medium, SectorSize};
+use bootling::output::file::Output;
 
 use super::report::Report;
 
@@ -71,7 +71,7 @@ impl Job<'_> {
         if stamp.changes() && !self.dry_run {
             let mut image = self.open(Access::Write).map_err(advised)?;
             self.save(&stamp)?;
-            image::apply(&mut image, &stamp)?;
+            container::apply(&mut image, &stamp)?;
         }
         self.notes.append(&mut report.notes);
         report.notes = self.notes;
@@ -80,7 +80,7 @@ impl Job<'_> {
 
     fn open(&self, access: Access) -> Result<Image, ImageError> {
         let Self { content, shared, backing, .. } = *self;
-        image::open_as(self.image, Opening { access, content, force: self.wish.force, shared, backing })
+        container::open_as(self.image, Opening { access, content, force: self.wish.force, shared, backing })
     }
 
     fn plan(&self, facts: &Facts) -> anyhow::Result<Stamp> {
@@ -92,7 +92,7 @@ impl Job<'_> {
     }
 
     /// A compressed image: a new file, in the old one's place or in another.
-    fn rewrite(self, squeeze: image::Squeeze) -> anyhow::Result<Report> {
+    fn rewrite(self, squeeze: container::Squeeze) -> anyhow::Result<Report> {
         let name = self.image.display().to_string();
         let squeezed = stream::open(self.image, squeeze).map_err(|error| match error {
             stream::StreamError::Image(error) => advised(error),

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::job::{Job, sector};
 use crate::cli::output;
-use crate::disk::bootsector::{Found, decode_message, recognise};
-use crate::disk::mbr::BOOT_CODE;
-use crate::plan::stamp::{Deed, Facts, Stamp};
+use bootling::disk::stamp::{Deed, Facts, Stamp};
+use bootling::format::bootsector::{Found, decode_message, recognise};
+use bootling::format::mbr::BOOT_CODE;
 
 /// How it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Report {
             output: None,
             container,
             size: facts.size,
-            sector_size: sector(facts).map(crate::disk::SectorSize::bytes),
+            sector_size: sector(facts).map(bootling::format::SectorSize::bytes),
             changed: stamp.changes(),
             dry_run: job.dry_run,
             deed: match job.wish.deed {

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::output;
-use crate::matrix::baseline::{self, Comparison};
-use crate::matrix::report::{Report, jsonl};
+use bootling::suite::baseline::{self, Comparison};
+use bootling::suite::report::{Report, jsonl};
 
 /// Changes of a kind that a terminal gets.
 const MOST: usize = 20;

@@ -5,9 +5,9 @@ use std::io::Write;
 
 use anyhow::{Context, ensure};
 
-use crate::boot::argv::shell_line;
 use crate::cli::output;
-use crate::matrix::emit::{Job, System, emit};
+use bootling::qemu::argv::shell_line;
+use bootling::suite::emit::{Job, System, emit};
 
 /// Runs it. The command line has been read once already: it has no mistakes.
 pub fn run(system: System, shards: u32, suite: &str) -> anyhow::Result<u8> {

@@ -7,9 +7,9 @@ use std::thread;
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::boot::signals::Signals;
-use crate::matrix::run::Stopper;
-use crate::verdict::{code, signal_name};
+use bootling::guest::verdict::{code, signal_name};
+use bootling::process::signals::Signals;
+use bootling::suite::run::Stopper;
 
 /// What came.
 pub struct Endings(Arc<AtomicU8>);

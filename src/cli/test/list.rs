@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::output;
-use crate::matrix::plan::Plan;
+use bootling::suite::plan::Plan;
 
 /// A cell as JSON. Fields are only ever added.
 #[derive(Debug, Serialize)]

@@ -8,10 +8,10 @@ use anyhow::Context;
 use super::outputs::Outputs;
 use super::{TestArgs, earlier, exit_code, plan, show};
 use crate::cli::output;
-use crate::matrix::merge::{Planned, Source, apart, merge, of_one_run};
-use crate::matrix::report::{CellReport, Report};
-use crate::matrix::run::not_yet;
-use crate::verdict::code;
+use bootling::guest::verdict::code;
+use bootling::suite::merge::{Planned, Source, apart, merge, of_one_run};
+use bootling::suite::report::{CellReport, Report};
+use bootling::suite::run::not_yet;
 
 /// Cells that are told one by one.
 const MOST: usize = 50;

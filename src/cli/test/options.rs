@@ -9,12 +9,12 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::boot_options::AccelArg;
 use crate::cli::health::PolicyArg;
-use crate::matrix::emit::System;
-use crate::matrix::plan::Filter;
-use crate::matrix::report::Shard;
-use crate::matrix::shard::{self, ShardError};
-use crate::spec::amount;
-use crate::spec::test::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
+use bootling::format::amount;
+use bootling::suite::emit::System;
+use bootling::suite::manifest::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
+use bootling::suite::plan::Filter;
+use bootling::suite::report::Shard;
+use bootling::suite::shard::{self, ShardError};
 
 /// Run the tests of a manifest with each of its kernels on each of its machines, many at a time
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use anyhow::ensure;
 
 use super::TestArgs;
 use crate::cli::report_file::ReportFile;
-use crate::matrix::baseline::Comparison;
-use crate::matrix::report::{Format, Report};
+use bootling::suite::baseline::Comparison;
+use bootling::suite::report::{Format, Report};
 
 /// All that were asked for.
 pub struct Outputs(Vec<(Format, ReportFile)>);

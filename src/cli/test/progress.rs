@@ -10,10 +10,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{TestArgs, show};
 use crate::cli::output;
-use crate::matrix::plan::Plan;
-use crate::matrix::repeat;
-use crate::matrix::report::{CellReport, Report, Status};
-use crate::matrix::run::Happened;
+use bootling::suite::plan::Plan;
+use bootling::suite::repeat;
+use bootling::suite::report::{CellReport, Report, Status};
+use bootling::suite::run::Happened;
 
 /// How often times on the terminal are brought up to date.
 const TICK: Duration = Duration::from_millis(250);

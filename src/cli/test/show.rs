@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::health::Kind;
-use crate::matrix::report::{Attempt, CellReport, Report, Status};
+use bootling::guest::health::Kind;
+use bootling::suite::report::{Attempt, CellReport, Report, Status};
 
 /// Lines of the console, and of each stream, below a cell that failed.
 const TAIL: usize = 20;

@@ -10,9 +10,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::output;
-use crate::sys;
-use crate::verdict::{Outcome, signal_name};
-use crate::watch::Change;
+use bootling::guest::verdict::{Outcome, signal_name};
+use bootling::sys;
+use bootling::watch::Change;
 
 /// Where the lines go, and what the current round is about.
 pub struct Lines {

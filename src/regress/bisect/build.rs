@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::boot::shell::{Build, Built};
-use crate::boot::signals::Signals;
+use crate::process::shell::{Build, Built};
+use crate::process::signals::Signals;
 
 /// How much of what it said is looked at.
 const TAIL: u64 = 16 << 10;
@@ -31,7 +31,7 @@ fn tail(mut file: File, lines: usize) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::{Build, Built, quietly};
-    use crate::boot::signals::Signals;
+    use crate::process::signals::Signals;
     use std::ffi::OsStr;
     use std::path::Path;
 

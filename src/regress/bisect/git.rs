@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Answer, BisectError, Candidate, History, Next};
-use crate::boot::plain::blanked;
+use crate::guest::plain::blanked;
 
 /// What working trees of ours are called; the number of the process that uses it follows.
 const NAME: &str = "bootling-bisect-";

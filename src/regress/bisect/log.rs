@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{Answer, Candidate, Judged, Kind};
-use crate::boot::plain::blanked;
+use crate::guest::plain::blanked;
 
 /// The first line.
 const HEAD: &str = "# bootling bisect log 1";

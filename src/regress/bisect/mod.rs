@@ -6,7 +6,7 @@
 //! skipped. Each step is in a log that `git bisect replay` reads, and from which an interrupted bisection goes on ([`log`]).
 
 pub mod build;
-mod drive;
+pub mod drive;
 pub mod git;
 pub mod list;
 pub mod log;

@@ -1,8 +1,8 @@
 //! From what came of a candidate's guests to what that says of it. Pure.
 
 use super::{Answer, Policy};
-use crate::boot::plain::blanked;
-use crate::verdict::{Bisected, Outcome};
+use crate::guest::plain::blanked;
+use crate::guest::verdict::{Bisected, Outcome};
 
 /// What a candidate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +112,8 @@ pub fn judge(tries: &[Try]) -> Result<Judged, u8> {
 #[cfg(test)]
 mod tests {
     use super::{Kind, Try, judge};
+    use crate::guest::verdict::Outcome;
     use crate::regress::bisect::{Answer, Policy};
-    use crate::verdict::Outcome;
 
     fn exited(status: u8) -> Try {
         Try { outcome: Outcome::Exited { status }, booted: true }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use super::{INITRD, Manifest, ON_CONSOLE, README, SCRIPT};
-use crate::boot::argv::shell_line;
+use crate::qemu::argv::shell_line;
 
 /// The initrd that talks on the console, once the script has made it.
 pub const JOINED: &str = "initrd.console";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::HealthSpec;
+use crate::guest::health::HealthSpec;
 
 /// What executed guest code, in QEMU's words.
 pub const ACCELERATORS: [&str; 2] = ["kvm", "tcg"];

@@ -10,11 +10,11 @@
 //! QEMU is started with a line of ours, made from the few words of the manifest that cannot name files of the host;
 //! further arguments are given to it only where the user says so.
 
-mod guide;
-mod manifest;
-mod read;
-mod vet;
-mod write;
+pub mod guide;
+pub mod manifest;
+pub mod read;
+pub mod vet;
+pub mod write;
 
 pub use self::guide::JOINED;
 pub use self::manifest::{ACCELERATORS, Digested, Expected, KernelNote, MachineNote, Manifest, QemuNote};

@@ -16,7 +16,7 @@ use super::write::directory;
 use super::{
     BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide,
 };
-use crate::disk::measure::hex;
+use crate::format::measure::hex;
 
 /// What a bundle's directory begins with.
 const DIRECTORY: &str = "bootling-";
@@ -183,9 +183,9 @@ fn keep(mut entry: tar::Entry<'_, impl Read>) -> io::Result<(File, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vet::tests::note;
-    use super::super::{BundleError, Contents, KernelNote, Manifest, Packing, QemuNote, VERSION, write};
     use super::{is_bundle, read};
+    use crate::regress::bundle::vet::tests::note;
+    use crate::regress::bundle::{BundleError, Contents, KernelNote, Manifest, Packing, QemuNote, VERSION, write};
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::fs::File;
     use std::io::{Read, Seek, SeekFrom, Write};

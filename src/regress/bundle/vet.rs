@@ -5,7 +5,7 @@
 //! here, properties of a machine type are those of a list, and all else needs the user's leave.
 
 use super::{ACCELERATORS, BundleError, MachineNote};
-use crate::spec::{Accel, BootSpec, FirmwareRef};
+use crate::qemu::spec::{Accel, BootSpec, FirmwareRef};
 
 /// Properties of machine types that name nothing outside of the machine (QEMU `hw/core/machine.c`, `hw/i386/`).
 const PROPERTIES: [&str; 22] = [
@@ -105,8 +105,8 @@ fn is_word(text: &str) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{needs_leave, vetted};
+    use crate::qemu::spec::Accel;
     use crate::regress::bundle::MachineNote;
-    use crate::spec::Accel;
 
     pub(crate) fn note() -> MachineNote {
         MachineNote {

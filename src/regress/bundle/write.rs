@@ -10,7 +10,7 @@ use super::{
     BundleError, CONSOLE, Digested, FILE_BYTES, INITRD, KERNEL, MANIFEST, Manifest, ON_CONSOLE, README, SCRIPT, STDERR,
     STDOUT, guide,
 };
-use crate::disk::measure::hex;
+use crate::format::measure::hex;
 
 /// Unpacks into what others make smaller in no time of note.
 const ZSTD_LEVEL: i32 = 9;

@@ -102,8 +102,8 @@ fn pieces(line: &str, column: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{difference, shown};
     use super::{columns, pieces};
+    use crate::regress::compare::tests::{difference, shown};
     use expect_test::expect;
 
     #[test]

@@ -2,16 +2,16 @@
 //!
 //! Times never count as a difference: no two runs take the same.
 
-mod columns;
-mod unified;
-mod words;
+pub mod columns;
+pub mod unified;
+pub mod words;
 
 use std::fmt::Write as _;
 
 use regex::bytes::Regex;
 
-use crate::verdict::Outcome;
-use crate::vm::Output;
+use crate::guest::Output;
+use crate::guest::verdict::Outcome;
 
 pub use self::columns::columns;
 pub use self::unified::unified;

@@ -44,8 +44,8 @@ pub fn unified(difference: &Difference, labels: [&str; 2], context: usize) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{difference, shown};
     use super::unified;
+    use crate::regress::compare::tests::{difference, shown};
     use expect_test::expect;
     use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 

@@ -53,8 +53,8 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{difference, shown};
     use super::words;
+    use crate::regress::compare::tests::{difference, shown};
     use expect_test::expect;
 
     #[test]

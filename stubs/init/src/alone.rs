@@ -7,7 +7,7 @@ use crate::job::Job;
 use crate::line::Line;
 use crate::modules::Modules;
 use crate::prepare::{prepare, wait_for_block_devices};
-use crate::proto::frame::Ended;
+use crate::protocol::frame::Ended;
 use crate::signals::Signals;
 use crate::syscall::Errno;
 use crate::syscall::file::{Fd, POLL_IN, Watch, poll, sync};

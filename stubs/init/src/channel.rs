@@ -6,8 +6,8 @@
 use crate::console;
 use crate::file;
 use crate::path::Path;
-use crate::proto::frame::{HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost};
-use crate::proto::job::PORT_NAME;
+use crate::protocol::frame::{HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost};
+use crate::protocol::job::PORT_NAME;
 use crate::syscall::file::{
     self as files, Fd, NO_TERMINAL, NONBLOCKING, POLL_HANGUP, POLL_IN, POLL_OUT, READ_WRITE, Watch,
 };

@@ -3,7 +3,7 @@
 use crate::file;
 use crate::job::Job;
 use crate::path::Path;
-use crate::proto::frame::{Ended, Usage};
+use crate::protocol::frame::{Ended, Usage};
 use crate::syscall::file::{Fd, duplicate, exists};
 use crate::syscall::memory::allocate_pointers;
 use crate::syscall::process::{block_signals, change_directory, execute, exit, new_session, reap, uptime, vfork};

@@ -1,6 +1,6 @@
 //! The kernel's random numbers: guests that were restored from one image of memory must not share them.
 
-use crate::proto::frame::SEED;
+use crate::protocol::frame::SEED;
 use crate::syscall::Result;
 use crate::syscall::file::{READ_WRITE, open};
 use crate::syscall::random;

@@ -2,7 +2,7 @@
 
 use crate::file;
 use crate::path::Path;
-use crate::proto::job::{PATH, Records, Tag, records};
+use crate::protocol::job::{PATH, Records, Tag, records};
 use crate::syscall::memory::{allocate, allocate_pointers};
 use crate::syscall::{Errno, Result};
 use core::ffi::CStr;

@@ -4,7 +4,7 @@
 use crate::channel::{Channel, Gone};
 use crate::file::number;
 use crate::line::Line;
-use crate::proto::frame::{Lost, MAX_PAYLOAD, ToHost};
+use crate::protocol::frame::{Lost, MAX_PAYLOAD, ToHost};
 use crate::syscall::Errno;
 use crate::syscall::file::{Fd, NONBLOCKING, READ_ONLY, open, read};
 use crate::syscall::memory::allocate;

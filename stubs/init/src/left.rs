@@ -4,7 +4,7 @@ use crate::channel::{Channel, Gone};
 use crate::file;
 use crate::line::Line;
 use crate::path::Path;
-use crate::proto::frame::ToHost;
+use crate::protocol::frame::ToHost;
 use crate::syscall::process::{kill_all, reap_all, sleep, uptime};
 
 /// How long those that are about to end anyway may take: whoever started them does not always wait for them.

@@ -34,8 +34,8 @@ mod window;
 
 // The host's half of it is not used here.
 #[allow(dead_code)]
-#[path = "../../../src/proto/mod.rs"]
-mod proto;
+#[path = "../../../src/format/protocol/mod.rs"]
+mod protocol;
 
 use channel::Channel;
 use job::Job;
@@ -49,7 +49,7 @@ extern "C" fn main() -> ! {
     let mut job = match Job::read() {
         Ok(job) => job,
         Err(errno) => {
-            console::complain(b"reading", proto::job::PATH.as_bytes(), errno);
+            console::complain(b"reading", protocol::job::PATH.as_bytes(), errno);
             power::stop(Stop::PowerOff)
         }
     };

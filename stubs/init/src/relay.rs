@@ -6,7 +6,7 @@
 use crate::channel::{Channel, Gone, check};
 use crate::command::{Command, Stdio};
 use crate::input::Input;
-use crate::proto::frame::{Ended, Stream, ToGuest, ToHost, Usage};
+use crate::protocol::frame::{Ended, Stream, ToGuest, ToHost, Usage};
 use crate::signals::Signals;
 use crate::syscall::file::{
     Fd, NO_TERMINAL, NONBLOCKING, POLL_IN, POLL_OUT, READ_WRITE, Watch, open, pipe, poll, read, set_nonblocking,

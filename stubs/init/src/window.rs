@@ -1,8 +1,8 @@
-//! The window through which a guest that is up gets what it is to run (see [`crate::proto::window`]).
+//! The window through which a guest that is up gets what it is to run (see [`crate::protocol::window`]).
 
 use crate::file;
 use crate::path::Path;
-use crate::proto::window::{DEVICE, MAGIC, VENDOR};
+use crate::protocol::window::{DEVICE, MAGIC, VENDOR};
 use crate::syscall::file::{READ_ONLY, WRITE_ONLY, open, write};
 use crate::syscall::memory::map_shared;
 use crate::syscall::{Errno, Result};

@@ -2,7 +2,7 @@
 
 use super::file::Fd;
 use super::{Result, arch, done};
-use crate::proto::frame::SEED;
+use crate::protocol::frame::SEED;
 
 const RNDADDENTROPY: usize = 0x4008_5203;
 const RNDRESEEDCRNG: usize = 0x5207;

@@ -1,0 +1,204 @@
+//! FAT, as firmware reads it and as fsck.fat wants it.
+
+use super::rules::fat::{
+    FAT_BACKUP, FAT_BPB, FAT_CHAIN, FAT_CLUSTERS, FAT_COPIES, FAT_CROSS, FAT_CUT, FAT_DIRTY, FAT_ENTRY, FAT_HIDDEN,
+    FAT_INFO, FAT_KIND, FAT_LONG, FAT_LOST, FAT_MARGIN, FAT_MEDIA, FAT_NONE, FAT_SECTOR, FAT_SIGNATURE, FAT_SIZE,
+    FAT_TABLE,
+};
+use super::{Place, Report, Rule, Subject};
+use crate::format::fat::{Bpb, Geometry, Kind, Tree, Volume};
+use crate::format::{Medium, SectorSize};
+
+/// Longest table that is read through: one for 16 million clusters. Larger volumes are no system partitions.
+const MOST_TABLE: u64 = 64 << 20;
+/// Read at a time, bytes.
+const CHUNK: usize = 64 << 10;
+
+/// Checks the volume that a partition holds, which begins at byte `start` of the disk. Gives the volume and its tree, if
+/// it is one.
+pub(super) fn check<M: Medium>(
+    window: M,
+    place: &Place,
+    start: u64,
+    logical: SectorSize,
+    report: &mut Report,
+) -> Option<(Volume<M>, Tree)> {
+    let len = window.size();
+    let mut first = [0; 512];
+    if window.read_at(&mut first, 0).is_err() || !Bpb::is_meant(&first) {
+        report.add(FAT_NONE, place.clone(), "there is no FAT boot sector");
+        return None;
+    }
+    let bpb = Bpb::decode(&first);
+    let geometry = match bpb.geometry() {
+        Ok(geometry) => geometry,
+        Err(fault) => {
+            report.add(FAT_BPB, place.clone(), fault.to_string());
+            return None;
+        }
+    };
+    report.subjects.push(Subject::new(place.part.clone().unwrap_or_default(), facts(&geometry)));
+    boot_sector(&bpb, &geometry, place, start, report);
+    if geometry.sector < logical.bytes() {
+        let what = format!("FAT has sectors of {} bytes, the disk of {logical}", geometry.sector);
+        report.add(FAT_SECTOR, place.clone(), what);
+    }
+    if geometry.size > len {
+        let what = format!("the file system has {} bytes, the partition {len}", geometry.size);
+        report.add(FAT_SIZE, place.clone(), what);
+    }
+    let volume = Volume::open(window).ok()?;
+    let tree = volume.tree();
+    tables(&volume, &tree, place, report);
+    if bpb.wide {
+        copies_of_fat32(&volume, &first, place, report);
+    }
+    files(&tree, place, report);
+    Some((volume, tree))
+}
+
+fn facts(geometry: &Geometry) -> String {
+    let Geometry { kind, sector, cluster, clusters, .. } = geometry;
+    format!("{kind}, {clusters} clusters of {cluster} bytes, {sector}-byte sectors")
+}
+
+fn boot_sector(bpb: &Bpb, geometry: &Geometry, place: &Place, start: u64, report: &mut Report) {
+    if geometry.starves_fat32() {
+        report.add(FAT_CLUSTERS, place.clone(), format!("it has {} clusters", geometry.clusters));
+    } else if geometry.margin() < 16 {
+        let what = format!("{} clusters are {} away from a limit", geometry.clusters, geometry.margin());
+        report.add(FAT_MARGIN, place.clone(), what);
+    }
+    if geometry.kind != Kind::Fat32 {
+        report.add(FAT_KIND, place.clone(), format!("it is {}", geometry.kind));
+    }
+    if !bpb.signed {
+        report.add(FAT_SIGNATURE, place.clone(), "55 AA is not there");
+    }
+    let hidden = u64::from(bpb.hidden).saturating_mul(geometry.sector);
+    if hidden != start {
+        let what = format!("{} sectors of {} bytes, but {start} bytes are before it", bpb.hidden, geometry.sector);
+        report.add(FAT_HIDDEN, place.clone(), what);
+    }
+    if geometry.table_room() < geometry.clusters {
+        let what = format!("entries for {} clusters, of which there are {}", geometry.table_room(), geometry.clusters);
+        report.add(FAT_TABLE, place.clone(), what);
+    }
+}
+
+/// The allocation tables.
+fn tables<M: Medium>(volume: &Volume<M>, tree: &Tree, place: &Place, report: &mut Report) {
+    let (bpb, geometry) = (volume.bpb(), volume.geometry());
+    let (Ok(first), Ok(second)) = (volume.table_entry(0), volume.table_entry(1)) else {
+        report.add(FAT_CHAIN, place.clone(), "the allocation table cannot be read");
+        return;
+    };
+    if first & 0xFF != u32::from(bpb.media) {
+        let what = format!("it begins with {:02x}, the boot sector says {:02x}", first & 0xFF, bpb.media);
+        report.add(FAT_MEDIA, place.clone(), what);
+    }
+    let clean = match geometry.kind {
+        Kind::Fat12 => true,
+        Kind::Fat16 => second & 1 << 15 != 0,
+        Kind::Fat32 => second & 1 << 27 != 0,
+    };
+    if !clean || bpb.state & 1 != 0 {
+        report.add(FAT_DIRTY, place.clone(), "the dirty bit is set");
+    }
+    if geometry.table_len > MOST_TABLE {
+        return;
+    }
+    for copy in 1..geometry.tables {
+        let other = geometry.table + u64::from(copy) * geometry.table_len;
+        if let Some(at) = difference(volume.medium(), geometry.table, other, geometry.table_len) {
+            let what = format!("copy {} differs from the first one, from byte {at} on", copy + 1);
+            report.add(FAT_COPIES, place.clone(), what);
+        }
+    }
+    let whole = tree.faults.is_empty() && tree.crossed.is_empty() && !tree.cut;
+    let Ok((used, free)) = volume.usage() else { return };
+    if whole && used > tree.used {
+        report.add(FAT_LOST, place.clone(), format!("{} clusters belong to nobody", used - tree.used));
+    }
+    if bpb.wide {
+        info(volume, free, place, report);
+    }
+}
+
+/// Where two stretches differ first; one that cannot be read differs.
+fn difference(medium: &impl Medium, one: u64, other: u64, len: u64) -> Option<u64> {
+    let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut at = 0;
+    while at < len {
+        let count = usize::try_from(len - at).unwrap_or(CHUNK).min(CHUNK);
+        let (left, right) = (&mut left[..count], &mut right[..count]);
+        if medium.read_at(left, one + at).is_err() || medium.read_at(right, other + at).is_err() {
+            return Some(at);
+        }
+        if let Some(index) = left.iter().zip(right).position(|(one, other)| one != other) {
+            return Some(at + index as u64);
+        }
+        at += count as u64;
+    }
+    None
+}
+
+/// FAT32's record of free clusters.
+fn info<M: Medium>(volume: &Volume<M>, free: u64, place: &Place, report: &mut Report) {
+    let (bpb, geometry) = (volume.bpb(), volume.geometry());
+    if matches!(bpb.info_sector, 0 | 0xFFFF) {
+        return;
+    }
+    let mut sector = [0; 512];
+    let offset = u64::from(bpb.info_sector) * geometry.sector;
+    let read = volume.medium().read_at(&mut sector, offset);
+    let word = |at: usize| u32::from_le_bytes([sector[at], sector[at + 1], sector[at + 2], sector[at + 3]]);
+    if read.is_err() || word(0) != 0x4161_5252 || word(484) != 0x6141_7272 {
+        report.add(FAT_INFO, place.clone(), format!("sector {} is no such record", bpb.info_sector));
+        return;
+    }
+    // FFFFFFFF is "not known", and true.
+    let told = word(488);
+    if told != u32::MAX && u64::from(told) != free {
+        report.add(FAT_INFO, place.clone(), format!("it says {told} clusters are free, but {free} are"));
+    }
+}
+
+/// The boot sector's copy.
+fn copies_of_fat32<M: Medium>(volume: &Volume<M>, first: &[u8; 512], place: &Place, report: &mut Report) {
+    let backup = volume.bpb().backup_sector;
+    if matches!(backup, 0 | 0xFFFF) {
+        return;
+    }
+    let mut copy = [0; 512];
+    let read = volume.medium().read_at(&mut copy, u64::from(backup) * volume.geometry().sector);
+    // The state byte changes with each mount, and only in the first.
+    copy[65] = first[65];
+    if read.is_err() || copy != *first {
+        report.add(FAT_BACKUP, place.clone(), format!("sector {backup} differs from sector 0"));
+    }
+}
+
+/// Files and directories.
+fn files(tree: &Tree, place: &Place, report: &mut Report) {
+    let mut add = |rule: Rule, node: Option<usize>, what: String| {
+        let esp = place.part.as_deref().unwrap_or_default();
+        report.add(rule, Place::part(format!("{esp}, {}", tree.path(node))), what);
+    };
+    for (node, fault) in &tree.faults {
+        add(FAT_CHAIN, *node, fault.to_string());
+    }
+    for (node, cluster) in &tree.crossed {
+        add(FAT_CROSS, *node, format!("cluster {cluster} belongs to something before it"));
+    }
+    for node in &tree.long {
+        let clusters = tree.nodes.get(*node).map_or(0, |node| node.clusters);
+        add(FAT_LONG, Some(*node), format!("its size needs fewer than its {clusters} clusters"));
+    }
+    for (node, oddity) in &tree.odd {
+        add(FAT_ENTRY, *node, oddity.to_string());
+    }
+    if tree.cut {
+        report.add(FAT_CUT, place.clone(), format!("{} files and directories were looked at", tree.nodes.len()));
+    }
+}

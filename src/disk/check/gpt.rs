@@ -1,0 +1,171 @@
+//! Both copies of a partition table.
+
+use super::rules::gpt::{
+    GPT_ALTERNATE, GPT_ARRAY, GPT_BACKUP, GPT_COPIES, GPT_ENTRIES, GPT_ENTRY_COUNT, GPT_ENTRY_SIZE, GPT_GUID,
+    GPT_PRIMARY, GPT_REVISION, GPT_SECTOR, GPT_USABLE,
+};
+use super::{Place, Report, Rule};
+use crate::format::gpt::{Copy, ENTRY_SIZE, EntriesFault, Fault, Gpt, Header, read};
+use crate::format::{Guid, Medium, SectorSize, Window};
+
+/// Bytes that UEFI wants to be kept for entries.
+const ARRAY: u64 = 16_384;
+
+/// Sector sizes for which some header, good or bad, is where one belongs.
+pub(super) fn hints(medium: &dyn Medium) -> Vec<SectorSize> {
+    let signed = |offset: u64| {
+        let mut bytes = [0; 8];
+        medium.read_at(&mut bytes, offset).is_ok() && &bytes == b"EFI PART"
+    };
+    let at = |sector: &SectorSize| signed(sector.bytes()) || signed(last(medium, *sector) * sector.bytes());
+    SectorSize::ALL.into_iter().filter(at).collect()
+}
+
+/// The disk's last sector.
+fn last(medium: &dyn Medium, sector: SectorSize) -> u64 {
+    (medium.size() / sector.bytes()).saturating_sub(1)
+}
+
+/// Checks both copies of the table that counts in these sectors.
+pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report) {
+    let last = last(medium, sector);
+    let primary = read(&medium, sector, Copy::Primary);
+    if let Err(fault) = &primary {
+        tell(fault, GPT_PRIMARY, Place::part("primary GPT").lba(1, sector), report);
+    }
+    let alternate = primary.as_ref().ok().map(|gpt| gpt.header.alternate_lba.0).filter(|lba| *lba != last);
+    let backup = match alternate {
+        None => read(&medium, sector, Copy::Backup).map_err(|fault| (fault, last)),
+        Some(lba) => {
+            report.add(GPT_ALTERNATE, Place::part("primary GPT").lba(1, sector), misplaced(lba, last));
+            // The table is as large as the disk once was: its backup is that disk's last sector.
+            let end = lba.saturating_add(1).saturating_mul(sector.bytes());
+            read(&Window::new(medium, 0, end), sector, Copy::Backup).map_err(|fault| (fault, lba))
+        }
+    };
+    match &backup {
+        // Behind the end of the disk there is nothing more to be told.
+        Err((_, stands)) if *stands > last => {}
+        Err((fault, stands)) => tell(fault, GPT_BACKUP, Place::part("backup GPT").lba(*stands, sector), report),
+        Ok(_) => {}
+    }
+    let primary = primary.ok();
+    let backup = backup.ok();
+    if let (Some(primary), Some(backup)) = (&primary, &backup) {
+        compare(primary, backup, report);
+    }
+    if let Some(gpt) = &primary {
+        header(&gpt.header, &Place::part("primary GPT").lba(1, sector), report);
+        usable(gpt, sector, report);
+    } else if let Some(gpt) = &backup {
+        header(&gpt.header, &Place::part("backup GPT").lba(gpt.header.my_lba.0, sector), report);
+    }
+    if let Some(gpt) = &backup {
+        usable_backup(gpt, sector, report);
+    }
+}
+
+fn misplaced(lba: u64, last: u64) -> String {
+    if lba > last {
+        format!("it says the backup is at LBA {lba}, but the disk ends with LBA {last}: it was cut")
+    } else {
+        format!(
+            "it says the backup is at LBA {lba}, but the last LBA is {last}: it was grown, or has something behind it"
+        )
+    }
+}
+
+/// Tells why a copy cannot be used.
+fn tell(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
+    let (rule, what) = match fault {
+        Fault::Header { fault, .. } => (header, fault.to_string()),
+        Fault::Place { says, stands, .. } => (header, format!("it says it stands at LBA {says}, not {stands}")),
+        Fault::Read { offset, .. } if place.offset == Some(*offset) => (header, "it cannot be read".to_owned()),
+        Fault::Read { offset, .. } => (GPT_ENTRIES, format!("its entries, from byte {offset} on, cannot be read")),
+        Fault::Entries { fault, .. } => {
+            let rule = match fault {
+                EntriesFault::EntrySize(_) => GPT_ENTRY_SIZE,
+                EntriesFault::TooMany { .. } => GPT_ENTRY_COUNT,
+                EntriesFault::Checksum { .. } => GPT_ENTRIES,
+            };
+            (rule, fault.to_string())
+        }
+    };
+    report.add(rule, place, what);
+}
+
+/// What holds of each header by itself.
+fn header(header: &Header, place: &Place, report: &mut Report) {
+    if header.revision != 0x0001_0000 {
+        report.add(GPT_REVISION, place.clone(), format!("it is {:08x}", header.revision));
+    }
+    if header.disk_guid == Guid::ZERO {
+        report.add(GPT_GUID, place.clone(), "the disk's GUID is zero");
+    }
+}
+
+/// Whether as much is kept for entries as UEFI wants, however many of them there are.
+fn array(room: u64, sector: SectorSize, place: Place, report: &mut Report) {
+    let room = room.saturating_mul(sector.bytes());
+    if room < ARRAY {
+        report.add(GPT_ARRAY, place, format!("{room} bytes are kept for them"));
+    }
+}
+
+/// Sectors of the entries.
+fn entry_sectors(header: &Header, sector: SectorSize) -> u64 {
+    (u64::from(header.entry_count) * ENTRY_SIZE as u64).div_ceil(sector.bytes())
+}
+
+fn usable(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
+    let header = &gpt.header;
+    let (first, last) = (header.first_usable.0, header.last_usable.0);
+    let end = header.entries_lba.0.saturating_add(entry_sectors(header, sector));
+    let place = || Place::part("primary GPT").lba(1, sector);
+    array(first.saturating_sub(header.entries_lba.0), sector, place(), report);
+    if header.entries_lba.0 < 2 || end > first {
+        let what = format!("entries from LBA {} up to {end}, but usable from LBA {first}", header.entries_lba);
+        report.add(GPT_USABLE, place(), what);
+    }
+    if first > last || last >= header.alternate_lba.0 {
+        let what = format!("usable from LBA {first} to {last}, and the backup at LBA {}", header.alternate_lba);
+        report.add(GPT_USABLE, place(), what);
+    }
+}
+
+fn usable_backup(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
+    let header = &gpt.header;
+    let end = header.entries_lba.0.saturating_add(entry_sectors(header, sector));
+    let room = header.my_lba.0.saturating_sub(header.last_usable.0.saturating_add(1));
+    array(room, sector, Place::part("backup GPT").lba(header.my_lba.0, sector), report);
+    if header.entries_lba <= header.last_usable || end > header.my_lba.0 {
+        let (place, lba) = (Place::part("backup GPT").lba(header.my_lba.0, sector), header.entries_lba);
+        let what = format!("its entries are at LBA {lba}, but usable sectors go to LBA {}", header.last_usable);
+        report.add(GPT_USABLE, place, what);
+    }
+}
+
+/// What both copies have in common.
+fn compare(primary: &Gpt, backup: &Gpt, report: &mut Report) {
+    let (one, other) = (&primary.header, &backup.header);
+    let differs = [
+        (one.disk_guid != other.disk_guid, "the disk's GUID"),
+        ((one.first_usable, one.last_usable) != (other.first_usable, other.last_usable), "the usable sectors"),
+        (one.entry_count != other.entry_count, "the number of entries"),
+        (primary.partitions != backup.partitions, "the partitions"),
+        (other.alternate_lba != one.my_lba, "where the primary is"),
+    ];
+    for (_, what) in differs.iter().filter(|(differs, _)| *differs) {
+        let place = Place::part("backup GPT").lba(other.my_lba.0, backup.sector);
+        report.add(GPT_COPIES, place, format!("they differ in {what}"));
+    }
+}
+
+/// Whether a table fits the sectors that the disk is known to have.
+pub(super) fn check_sector(known: Option<SectorSize>, tables: &[Gpt], report: &mut Report) {
+    let Some(known) = known else { return };
+    if let (true, Some(gpt)) = (tables.iter().all(|gpt| gpt.sector != known), tables.first()) {
+        let what = format!("the disk has sectors of {known} bytes, its table counts in those of {}", gpt.sector);
+        report.add(GPT_SECTOR, Place::part("primary GPT").lba(1, gpt.sector), what);
+    }
+}

@@ -1,0 +1,90 @@
+//! Initrds: readable to their ends, with an init in them.
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+
+use super::rules::initrd::{INITRD_BROKEN, INITRD_CUT, INITRD_INIT};
+use super::{Place, Report, Subject};
+use crate::format::archive_path::ArchivePath;
+use crate::format::newc::{ReadError, walk_within};
+use crate::initrd::entry::type_and_permissions;
+
+/// How many entries of an initrd are looked at; how many bytes of all is for the [`Report`] to say.
+const MOST_ENTRIES: u64 = 1_000_000;
+
+/// Checks an initrd that is a file of its own. An error where it is none at all: not one member could be read.
+pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
+    let mut report = Report::default();
+    match survey(input, &mut report) {
+        Survey { entries: 0, error: Some(error), .. } => return Err(error),
+        survey => tell(survey, name, &mut report),
+    }
+    Ok(report)
+}
+
+/// Checks the initrd that is part of something.
+pub(super) fn check(input: impl Read, name: &str, report: &mut Report) {
+    let seen = survey(input, report);
+    tell(seen, name, report);
+}
+
+/// What one pass over an initrd shows.
+#[derive(Debug, Default)]
+struct Survey {
+    entries: u64,
+    bytes: u64,
+    segments: usize,
+    /// Mode of the last `/init`.
+    init: Option<u32>,
+    cut: bool,
+    error: Option<ReadError>,
+}
+
+fn survey(input: impl Read, report: &mut Report) -> Survey {
+    let mut seen = Survey::default();
+    let init = ArchivePath::new("init");
+    let left = Cell::new(report.unpackable);
+    let walked = walk_within(input, &left, &mut |member, data| {
+        seen.entries += 1;
+        seen.segments = member.segment.number;
+        if ArchivePath::new(OsStr::from_bytes(&member.name)) == init {
+            seen.init = Some(member.header.mode);
+        }
+        seen.bytes += io::copy(data, &mut io::sink())?;
+        seen.cut = seen.entries >= MOST_ENTRIES;
+        Ok(if seen.cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    report.unpackable = left.get();
+    // What failed for want of more says nothing about the initrd.
+    seen.cut |= walked.is_err() && report.unpackable == 0;
+    seen.error = walked.err().filter(|_| !seen.cut);
+    seen
+}
+
+fn tell(seen: Survey, name: &str, report: &mut Report) {
+    let place = || Place::part(name);
+    let Survey { entries, bytes, segments, init, cut, error } = seen;
+    let plural = if segments == 1 { "" } else { "s" };
+    let facts = format!("initrd, {entries} entries, {bytes} bytes in {segments} segment{plural}");
+    report.subjects.push(Subject::new(name, facts));
+    if let Some(error) = &error {
+        report.add(INITRD_BROKEN, place(), error.to_string());
+    }
+    if cut {
+        report.add(INITRD_CUT, place(), format!("{entries} entries and {bytes} bytes were looked at"));
+    }
+    // What could not be read may hold it.
+    if error.is_some() || cut {
+        return;
+    }
+    match init {
+        None => report.add(INITRD_INIT, place(), "there is no /init"),
+        // A link is as good as what it leads to, which the kernel alone can tell.
+        Some(mode) if mode & 0o170_000 == 0o120_000 => {}
+        Some(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {}
+        Some(mode) => report.add(INITRD_INIT, place(), format!("/init is {}", type_and_permissions(mode))),
+    }
+}

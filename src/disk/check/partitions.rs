@@ -1,0 +1,120 @@
+//! Partitions, in one table or in two that must agree.
+
+use super::rules::gpt::{
+    DUAL_OVERLAP, DUAL_SPANS, GPT_GUID, PART_ALIGNMENT, PART_GUID, PART_ORDER, PART_OVERLAP, PART_RANGE,
+};
+use super::{Place, Report};
+use crate::format::gpt::{Copy, ENTRY_SIZE, Gpt, Partition, read};
+use crate::format::{Guid, Lba, Medium, SectorSize};
+
+const MIB: u64 = 1 << 20;
+
+/// Checks the partitions of all tables of a disk.
+pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
+    match tables {
+        [] => {}
+        [one] => check_one(one, report),
+        [one, rest @ ..] => {
+            check_one(one, report);
+            for other in rest {
+                if spans(one) != spans(other) {
+                    let what = format!("the tables for {}- and {}-byte sectors differ", one.sector, other.sector);
+                    report.add(DUAL_SPANS, Place::part("partitions"), what);
+                    check_one(other, report);
+                }
+                overlaps(medium, one, other, report);
+                overlaps(medium, other, one, report);
+            }
+        }
+    }
+}
+
+/// Number, place in bytes, kind and name of a partition.
+type Span = (u32, Option<(u64, u64)>, Guid, Guid);
+
+fn spans(gpt: &Gpt) -> Vec<Span> {
+    gpt.partitions.iter().map(|part| (part.number, part.span(gpt.sector), part.kind, part.id)).collect()
+}
+
+fn name(partition: &Partition) -> String {
+    format!("partition {}", partition.number)
+}
+
+fn check_one(gpt: &Gpt, report: &mut Report) {
+    let sector = gpt.sector;
+    for part in &gpt.partitions {
+        let place = || Place::part(name(part)).lba(part.first.0, sector);
+        let (first, last) = (part.first, part.last);
+        if last < first {
+            report.add(PART_ORDER, place(), format!("it goes from LBA {first} to {last}"));
+            continue;
+        }
+        let header = &gpt.header;
+        if first < header.first_usable || last > header.last_usable {
+            let (from, to) = (header.first_usable, header.last_usable);
+            report.add(PART_RANGE, place(), format!("LBA {first} to {last}, but usable are {from} to {to}"));
+        }
+        if first.offset(sector).is_none_or(|offset| !offset.is_multiple_of(MIB)) {
+            report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is no multiple of 1 MiB"));
+        }
+        if part.id == Guid::ZERO {
+            report.add(GPT_GUID, place(), "its GUID is zero");
+        }
+    }
+    overlapping(gpt, report);
+    twins(gpt, report);
+}
+
+fn overlapping(gpt: &Gpt, report: &mut Report) {
+    let mut parts: Vec<&Partition> = gpt.partitions.iter().filter(|part| part.last >= part.first).collect();
+    parts.sort_by_key(|part| part.first);
+    let mut before: Option<&Partition> = None;
+    for part in parts {
+        if let Some(other) = before.filter(|other| other.last >= part.first) {
+            let what = format!("it begins in partition {}, which ends at LBA {}", other.number, other.last);
+            report.add(PART_OVERLAP, Place::part(name(part)).lba(part.first.0, gpt.sector), what);
+        }
+        before = before.filter(|other| other.last > part.last).or(Some(part));
+    }
+}
+
+fn twins(gpt: &Gpt, report: &mut Report) {
+    let mut parts: Vec<&Partition> = gpt.partitions.iter().filter(|part| part.id != Guid::ZERO).collect();
+    parts.sort_by_key(|part| (part.id, part.number));
+    for pair in parts.windows(2).filter(|pair| pair[0].id == pair[1].id) {
+        let what = format!("partition {} has the same GUID, {}", pair[0].number, pair[0].id);
+        report.add(PART_GUID, Place::part(name(pair[1])).lba(pair[1].first.0, gpt.sector), what);
+    }
+}
+
+/// Where a table itself stands, in bytes: what each readable copy has.
+fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
+    let copies =
+        [(Copy::Primary, "primary header", "primary entries"), (Copy::Backup, "backup header", "backup entries")];
+    let at = |lba: Lba| lba.offset(gpt.sector).unwrap_or(u64::MAX);
+    let read = |(copy, header, entries)| {
+        let found = read(&medium, gpt.sector, copy).ok()?.header;
+        let array = u64::from(found.entry_count) * ENTRY_SIZE as u64;
+        // The rest of a header's sector is for nobody: two backups may share the last 4096 bytes.
+        Some([(header, at(found.my_lba), found.header_size.into()), (entries, at(found.entries_lba), array)])
+    };
+    copies.into_iter().filter_map(read).flatten().collect()
+}
+
+/// Whether something of `one` lies in what `other` uses.
+fn overlaps(medium: &dyn Medium, one: &Gpt, other: &Gpt, report: &mut Report) {
+    let theirs = own(medium, other);
+    for (what, start, len) in own(medium, one) {
+        let hits = |from: u64, length: u64| start < from.saturating_add(length) && from < start.saturating_add(len);
+        let place = || Place::part(format!("GPT for {}-byte sectors", one.sector)).byte(start);
+        let parts = other.partitions.iter().filter_map(|part| Some((part, part.span(other.sector)?)));
+        for (part, _) in parts.filter(|(_, (from, length))| hits(*from, *length)) {
+            report.add(DUAL_OVERLAP, place(), format!("its {what} lie in partition {}", part.number));
+        }
+        // Of the two tables' own parts, each pair is told once.
+        let first = one.sector == SectorSize::S512;
+        for (theirs, _, _) in theirs.iter().filter(|(_, from, length)| first && hits(*from, *length)) {
+            report.add(DUAL_OVERLAP, place(), format!("its {what} lie in the other's {theirs}"));
+        }
+    }
+}

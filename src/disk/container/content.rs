@@ -1,0 +1,99 @@
+//! What a file is, by its first bytes and its last: a disk's own bytes, or one of the containers that have a name.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::format::vhd::{COOKIE, FOOTER};
+
+/// What is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// A disk's bytes and nothing else, which is what is left where nothing else fits.
+    Raw,
+    /// A qcow2 image of version 2 or 3.
+    Qcow2,
+    /// A VHD whose bytes are the disk's, and a footer.
+    Vhd,
+    /// Something compressed; its inside is not looked at.
+    Compressed(Squeeze),
+    /// A container that cannot be looked into here, by name.
+    Foreign(&'static str),
+}
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Squeeze {
+    /// gzip.
+    Gzip,
+    /// xz.
+    Xz,
+    /// Zstandard.
+    Zstd,
+}
+
+/// Bytes that every signature is within.
+const HEAD: usize = 72;
+
+impl Content {
+    /// Looks at a file of `length` bytes.
+    pub fn detect(file: &File, length: u64) -> io::Result<Self> {
+        let mut head = [0; HEAD];
+        let there = usize::try_from(length).unwrap_or(HEAD).min(HEAD);
+        file.read_exact_at(&mut head[..there], 0)?;
+        if let Some(content) = Self::by_head(&head) {
+            return Ok(content);
+        }
+        let mut tail = [0; COOKIE.len()];
+        if let Some(footer) = length.checked_sub(FOOTER as u64) {
+            file.read_exact_at(&mut tail, footer)?;
+        }
+        Ok(if tail == *COOKIE { Self::Vhd } else { Self::Raw })
+    }
+
+    /// What the first bytes alone tell.
+    pub(super) fn by_head(head: &[u8]) -> Option<Self> {
+        let known: [(usize, &[u8], Self); 15] = [
+            (0, b"QFI\xfb\0\0\0\x02", Self::Qcow2),
+            (0, b"QFI\xfb\0\0\0\x03", Self::Qcow2),
+            (0, b"QFI\xfb\0\0\0\x01", Self::Foreign("qcow of version 1")),
+            (0, b"QED\0", Self::Foreign("QED")),
+            (0, b"KDMV", Self::Foreign("VMDK")),
+            (0, b"COWD", Self::Foreign("VMDK")),
+            (0, b"# Disk DescriptorFile", Self::Foreign("VMDK")),
+            (0, b"vhdxfile", Self::Foreign("VHDX")),
+            (64, b"\x7f\x10\xda\xbe", Self::Foreign("VDI")),
+            (0, COOKIE, Self::Foreign("dynamic VHD")),
+            (0, b"BZh", Self::Foreign("bzip2")),
+            (0, b"PK\x03\x04", Self::Foreign("ZIP")),
+            (0, &[0x1f, 0x8b], Self::Compressed(Squeeze::Gzip)),
+            (0, b"\xfd7zXZ\0", Self::Compressed(Squeeze::Xz)),
+            (0, &[0x28, 0xb5, 0x2f, 0xfd], Self::Compressed(Squeeze::Zstd)),
+        ];
+        let begins = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        known.iter().find(|(at, magic, _)| begins(*at, magic)).map(|(_, _, content)| *content)
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vhd => "VHD",
+            Self::Compressed(squeeze) => return write!(f, "{squeeze}"),
+            Self::Foreign(name) => name,
+        })
+    }
+}
+
+impl fmt::Display for Squeeze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        })
+    }
+}

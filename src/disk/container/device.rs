@@ -1,0 +1,138 @@
+//! Block devices: whether somebody uses one, and how large its sectors are.
+//!
+//! The kernel refuses to open a device for oneself (`O_EXCL`) that has a mounted partition, is swapped to, or is part of
+//! something else, and that counts. `/proc` and `/sys` are only asked who it is.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{major, minor};
+
+use crate::format::SectorSize;
+
+/// A device's number, as `/proc` and `/sys` write it.
+type Number = (u32, u32);
+
+/// The size of the logical sectors, where the kernel tells and we know it.
+pub fn sector(device: &File) -> Option<SectorSize> {
+    let bytes = rustix::fs::ioctl_blksszget(device).ok()?;
+    SectorSize::ALL.into_iter().find(|sector| sector.bytes() == u64::from(bytes))
+}
+
+/// What a block device is used for, in words for people: `/dev/vda1 is mounted on /boot`. Empty where nothing is known.
+pub fn users(device: &File) -> Vec<String> {
+    let Ok(metadata) = device.metadata() else { return Vec::new() };
+    let number = split(metadata.rdev());
+    let mut found = Vec::new();
+    let mut family = BTreeSet::new();
+    relatives(number, &mut family, &mut found);
+    let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let swaps = fs::read("/proc/swaps").unwrap_or_default();
+    found.extend(mounts(&String::from_utf8_lossy(&mountinfo), &family));
+    found.extend(swapped(&String::from_utf8_lossy(&swaps), &family));
+    found
+}
+
+fn split(device: u64) -> Number {
+    (major(device), minor(device))
+}
+
+/// A device, its partitions, and whatever is made of them (`holders`: device mapper, RAID, bcache).
+fn relatives(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<String>) {
+    // What has been seen already is not followed again, so this ends.
+    if !family.insert(number) {
+        return;
+    }
+    let Ok(folder) = fs::canonicalize(format!("/sys/dev/block/{}:{}", number.0, number.1)) else { return };
+    let below = |folder: &Path| -> Vec<_> {
+        fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect()).unwrap_or_default()
+    };
+    for entry in below(&folder) {
+        let part = Some(entry.path()).filter(|path| path.join("partition").exists());
+        if let Some(part) = part.and_then(|path| number_in(&path)) {
+            relatives(part, family, found);
+        }
+    }
+    let own = folder.file_name().unwrap_or_default().display().to_string();
+    for entry in below(&folder.join("holders")) {
+        found.push(format!("/dev/{own} is part of /dev/{}", entry.file_name().display()));
+        if let Some(holder) = number_in(&entry.path()) {
+            relatives(holder, family, found);
+        }
+    }
+}
+
+/// The number in a device's folder of sysfs.
+fn number_in(folder: &Path) -> Option<Number> {
+    let text = fs::read_to_string(folder.join("dev")).ok()?;
+    parse(text.trim())
+}
+
+/// `254:1`
+fn parse(text: &str) -> Option<Number> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The number of the device with this path.
+fn number_of(path: &str) -> Option<Number> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(split(metadata.rdev()))
+}
+
+/// Mounts of these devices (`proc_pid_mountinfo(5)`). The number is that of the file system, which for btrfs is not the
+/// device's; so its source is looked at, too.
+fn mounts(mountinfo: &str, family: &BTreeSet<Number>) -> Vec<String> {
+    let one = |line: &str| {
+        let mut words = line.split(' ');
+        let (number, place) = (words.nth(2).and_then(parse)?, words.nth(1)?);
+        let source = words.skip_while(|word| *word != "-").nth(2)?;
+        let is_path = source.starts_with("/dev/");
+        let known =
+            family.contains(&number) || is_path && number_of(source).is_some_and(|number| family.contains(&number));
+        known.then(|| format!("{source} is mounted on {}", plain(place)))
+    };
+    mountinfo.lines().filter_map(one).collect()
+}
+
+/// A space is `\040` there, and so on.
+fn plain(word: &str) -> String {
+    word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// Swap on these devices (`proc_swaps(5)`).
+fn swapped(swaps: &str, family: &BTreeSet<Number>) -> Vec<String> {
+    let path = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    let ours = |path: &String| number_of(path).is_some_and(|number| family.contains(&number));
+    swaps.lines().skip(1).filter_map(path).filter(ours).map(|path| format!("{path} is swapped to")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mounts, parse, swapped, users};
+    use std::collections::BTreeSet;
+
+    const MOUNTINFO: &str = "\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+31 27 254:2 / /mnt/my\\040disk rw master:3 - vfat /dev/vda2 rw
+32 27 0:40 / /data rw - btrfs /dev/nonexistent rw
+short line
+";
+
+    #[test]
+    fn mounts_are_found_by_number_and_told_with_their_place() {
+        let family = BTreeSet::from([(254, 2)]);
+        assert_eq!(mounts(MOUNTINFO, &family), ["/dev/vda2 is mounted on /mnt/my disk"]);
+        assert_eq!(mounts(MOUNTINFO, &BTreeSet::from([(8, 0)])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_device_is_used_by_nobody() {
+        assert_eq!(users(&std::fs::File::open("/dev/null").expect("it is there")), Vec::<String>::new());
+        assert_eq!(swapped("Filename Type\n/swap file 1 2 3\n", &BTreeSet::from([(8, 0)])), Vec::<String>::new());
+        assert_eq!((parse("254:1"), parse("x:1"), parse("1")), (Some((254, 1)), None, None));
+    }
+}

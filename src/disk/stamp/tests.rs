@@ -1,0 +1,238 @@
+//! Decisions over disks of every kind.
+
+use super::{Deed, Facts, Objection, Records, Stamp, Wish, plan};
+use crate::format::gpt::{Gpt, Partition};
+use crate::format::mbr::{BOOT_CODE, Mbr, Record};
+use crate::format::{Guid, Lba, SectorSize};
+
+const DISK: u64 = 8 << 20;
+const WRITE: Wish = Wish { deed: Deed::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false };
+
+fn partition(number: u32, kind: Guid, attributes: u64) -> Partition {
+    let id = Guid::derived(&number.to_le_bytes(), "partition");
+    let (first, last) = (Lba(256 * u64::from(number)), Lba(256 * u64::from(number) + 255));
+    Partition { number, kind, id, first, last, attributes, name: String::new() }
+}
+
+/// A disk with these tables and partitions.
+fn disk(sectors: &[SectorSize], partitions: &[Partition]) -> Vec<u8> {
+    let mut disk = vec![0; DISK as usize];
+    for sector in sectors {
+        let entries = if sectors.len() > 1 && *sector == SectorSize::S512 { Lba(48) } else { Lba(2) };
+        let gpt = Gpt::new(*sector, DISK, Guid::derived(b"x", "disk"), entries, Lba(0), partitions.to_vec());
+        for placed in gpt.encode() {
+            disk[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
+        }
+    }
+    let one = if let [one] = sectors { Some(*one) } else { None };
+    disk[..512].copy_from_slice(&Mbr::protective([0; BOOT_CODE], DISK, one).encode());
+    disk
+}
+
+fn usual() -> Vec<u8> {
+    disk(&[SectorSize::S512], &[partition(1, Guid::ESP, 0), partition(3, Guid::ROOT_X86_64, 0)])
+}
+
+fn change(disk: &mut [u8], change: impl FnOnce(&mut Mbr)) {
+    let mut mbr = Mbr::decode(disk[..512].try_into().expect("512 bytes"));
+    change(&mut mbr);
+    disk[..512].copy_from_slice(&mbr.encode());
+}
+
+fn facts(disk: &[u8]) -> Facts {
+    Facts::read(&disk, None).expect("facts")
+}
+
+fn stamped(disk: &[u8], wish: &Wish) -> Stamp {
+    plan(&facts(disk), wish).expect("nothing speaks against it")
+}
+
+fn refused(disk: &[u8]) -> Objection {
+    plan(&facts(disk), &WRITE).expect_err("something speaks against it")
+}
+
+#[test]
+fn boot_code_changes_and_nothing_else() {
+    for sectors in [&[SectorSize::S512][..], &[SectorSize::S4096], &SectorSize::ALL] {
+        let mut disk = disk(sectors, &[partition(1, Guid::ESP, 0)]);
+        change(&mut disk, |mbr| {
+            mbr.signature = [1, 2, 3, 4, 5, 6];
+            mbr.records[2] = Record { first_lba: 7, ..Record::default() };
+        });
+        let stamp = stamped(&disk, &WRITE);
+        assert_eq!(stamp.before, disk[..512]);
+        assert_eq!(stamp.after[..BOOT_CODE], [0x90; BOOT_CODE]);
+        assert_eq!(stamp.after[BOOT_CODE..], disk[BOOT_CODE..512]);
+        assert_eq!((stamp.changes(), stamp.overridden.len()), (true, 0));
+        assert_eq!(stamp.notes.len(), usize::from(sectors == [SectorSize::S4096]), "{:?}", stamp.notes);
+    }
+}
+
+#[test]
+fn disks_that_are_none_or_start_by_bios_are_refused_and_force_overrides() {
+    let mut other_code = usual();
+    change(&mut other_code, |mbr| mbr.boot_code[0] = 0xeb);
+    let mut hybrid = usual();
+    change(&mut hybrid, |mbr| mbr.records[1].kind = 0x0c);
+    let mut leftover = usual();
+    change(&mut leftover, |mbr| mbr.records[0].kind = 0x83);
+    let mut damaged = usual();
+    damaged[512 + 60] ^= 1;
+    let at = damaged.len() - 512 + 60;
+    damaged[at] ^= 1;
+    let bios = disk(&[SectorSize::S512], &[partition(1, Guid::ESP, 0), partition(2, Guid::BIOS_BOOT, 0)]);
+    let syslinux = disk(&[SectorSize::S512], &[partition(1, Guid::ESP, Partition::LEGACY_BOOTABLE)]);
+    for (disk, objection) in [
+        (vec![0; 512], Objection::NoTable),
+        (other_code, Objection::UnknownCode),
+        (hybrid, Objection::Hybrid(vec![0x0c])),
+        (leftover, Objection::MbrPartitions(vec![0x83])),
+        (bios, Objection::BiosBoot(2)),
+        (syslinux, Objection::LegacyBootable(1)),
+    ] {
+        assert_eq!(refused(&disk), objection);
+        let stamp = stamped(&disk, &Wish { force: true, ..WRITE });
+        assert_eq!(stamp.overridden, [objection]);
+        assert_eq!(stamp.after[BOOT_CODE..], disk[BOOT_CODE..512]);
+    }
+    assert!(matches!(refused(&damaged), Objection::Damaged(fault) if fault.contains("checksum")));
+}
+
+#[test]
+fn a_wrong_protective_record_is_noted_or_mended() {
+    let fix = Wish { fix_mbr: true, ..WRITE };
+    let good = usual();
+    assert_eq!(stamped(&good, &fix).after[BOOT_CODE..], good[BOOT_CODE..512]);
+    // The constant of byebyebios, an active one, one that begins elsewhere, none.
+    let wrong: [fn(&mut Mbr); 8] = [
+        |mbr| mbr.records[0].sectors = 0x009f_ffff,
+        |mbr| mbr.records[0].indicator = 0x80,
+        |mbr| mbr.records[0].first_lba = 2,
+        |mbr| mbr.records[0] = Record::default(),
+        |mbr| mbr.bootable = false,
+        // In the second slot, twice, and behind one that protects nothing.
+        |mbr| mbr.records.swap(0, 1),
+        |mbr| mbr.records[3] = mbr.records[0],
+        |mbr| {
+            mbr.records[2] = mbr.records[0];
+            mbr.records[0].first_lba = 9;
+        },
+    ];
+    for wrong in wrong {
+        let mut disk = good.clone();
+        change(&mut disk, wrong);
+        change(&mut disk, |mbr| mbr.signature = [9; 6]);
+        let noted = stamped(&disk, &WRITE);
+        assert_eq!(noted.notes.len(), 1, "{:?}", noted.notes);
+        assert!(noted.notes[0].ends_with("(--fix-mbr mends that)"), "{:?}", noted.notes);
+        assert_eq!(noted.after[BOOT_CODE..], disk[BOOT_CODE..512]);
+        let mended = stamped(&disk, &fix);
+        assert_eq!(mended.notes, [""; 0]);
+        assert_eq!(mended.after[446..], good[446..512]);
+        assert_eq!(mended.after[BOOT_CODE..446], [9; 6]);
+    }
+    let mut all = good.clone();
+    change(&mut all, |mbr| mbr.records[0].sectors = u32::MAX);
+    assert_eq!(stamped(&all, &WRITE).notes, [""; 0], "everybody takes that");
+    let mut leftover = good;
+    change(&mut leftover, |mbr| mbr.records[0].kind = 0x83);
+    let forced = Wish { force: true, ..fix };
+    assert_eq!(plan(&facts(&leftover), &forced), Err(Objection::WouldHide));
+}
+
+#[test]
+fn the_record_counts_in_the_sectors_of_the_table_and_of_the_whole_disk_where_only_its_begin_is_seen() {
+    for sector in SectorSize::ALL {
+        let mut disk = disk(&[sector], &[]);
+        change(&mut disk, |mbr| mbr.records[0].sectors = 1);
+        let wish = Wish { fix_mbr: true, ..WRITE };
+        let whole = stamped(&disk, &wish);
+        let sectors = Mbr::decode(&whole.after).records[0].sectors;
+        assert_eq!(u64::from(sectors), DISK / sector.bytes() - 1);
+        let begin = Facts::read_begin(&&disk[..1 << 20]).expect("facts");
+        assert_eq!(plan(&begin, &wish).expect("a stamp").after, whole.after);
+    }
+}
+
+#[test]
+fn a_hybrid_disk_keeps_its_records_where_they_are() {
+    let mut disk = usual();
+    change(&mut disk, |mbr| {
+        mbr.records[1] = mbr.records[0];
+        mbr.records[0] = Record { kind: 0x83, first_lba: 99, sectors: 9, ..Record::default() };
+    });
+    let stamp = stamped(&disk, &Wish { fix_mbr: true, force: true, ..WRITE });
+    assert_eq!(stamp.after[BOOT_CODE..], disk[BOOT_CODE..512]);
+}
+
+#[test]
+fn what_either_of_two_tables_says_speaks_against_it() {
+    let mut both = disk(&SectorSize::ALL, &[partition(1, Guid::ESP, 0)]);
+    let bios = [partition(1, Guid::BIOS_BOOT, 0)];
+    let other = Gpt::new(SectorSize::S4096, DISK, Guid::derived(b"x", "disk"), Lba(2), Lba(0), bios.to_vec());
+    let [header, entries, ..] = other.encode();
+    for placed in [header, entries] {
+        both[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
+    }
+    assert_eq!(refused(&both), Objection::BiosBoot(1));
+    // The same in both is said once.
+    let both = disk(&SectorSize::ALL, &bios);
+    assert_eq!(stamped(&both, &Wish { force: true, ..WRITE }).overridden, [Objection::BiosBoot(1)]);
+}
+
+#[test]
+fn records_of_another_partitioning_are_not_put_back() {
+    let mut disk = usual();
+    let saved = |kind| {
+        let mut records = Mbr::protective([0; BOOT_CODE], DISK, Some(SectorSize::S512)).records;
+        records[1].kind = kind;
+        Records { records, end: [1, 2] }
+    };
+    let restore = |kind| Wish { deed: Deed::Restore([7; BOOT_CODE], Some(saved(kind))), force: true, ..WRITE };
+    assert_eq!(plan(&facts(&disk), &restore(0x83)), Err(Objection::OtherRecords));
+    change(&mut disk, |mbr| mbr.signature = [3; 6]);
+    let after = stamped(&disk, &restore(0)).after;
+    assert_eq!(
+        (&after[..BOOT_CODE], &after[BOOT_CODE..446], &after[510..]),
+        (&[7; BOOT_CODE][..], &[3; 6][..], &[1, 2][..])
+    );
+}
+
+#[test]
+fn the_active_record_goes_where_nothing_is_and_goes_away_again() {
+    let wish = Wish { bios_active: true, ..WRITE };
+    let mut disk = usual();
+    let stamp = stamped(&disk, &wish);
+    let mbr = Mbr::decode(&stamp.after);
+    assert_eq!(mbr.records[1], Record::dummy_active());
+    assert!(mbr.is_protective() && !mbr.is_hybrid());
+    disk[..512].copy_from_slice(&stamp.after);
+    change(&mut disk, |mbr| mbr.boot_code = [0; BOOT_CODE]);
+    let kept = Wish { deed: Deed::Remove, bios_active: false, ..wish };
+    assert_eq!(Mbr::decode(&stamped(&disk, &kept).after).records[1], Record::dummy_active());
+    let taken = Wish { deed: Deed::Remove, ..wish };
+    assert_eq!(stamped(&disk, &taken).after, usual()[..512]);
+    change(&mut disk, |mbr| mbr.records[1].first_lba = 9);
+    assert_eq!(plan(&facts(&disk), &Wish { force: true, ..wish }), Err(Objection::SlotTaken));
+}
+
+#[test]
+fn undoing_touches_nobody_elses_code() {
+    let mut disk = usual();
+    let remove = Wish { deed: Deed::Remove, ..WRITE };
+    assert!(!stamped(&disk, &remove).changes());
+    change(&mut disk, |mbr| mbr.boot_code[0] = 0xeb);
+    let other = Mbr::decode(disk[..512].try_into().expect("512 bytes")).boot_code;
+    assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::NotOurs(_))));
+    let restore = Wish { deed: Deed::Restore(other, None), ..WRITE };
+    assert!(!stamped(&disk, &restore).changes(), "it is there already");
+    assert_eq!(plan(&facts(&usual()), &restore), Err(Objection::NothingThere));
+}
+
+#[test]
+fn a_second_table_that_alone_is_left_is_good_enough_and_said() {
+    let mut disk = usual();
+    disk[512] = 0;
+    let stamp = stamped(&disk, &WRITE);
+    assert_eq!(stamp.notes.len(), 1, "{:?}", stamp.notes);
+}

@@ -1,0 +1,146 @@
+//! Roots with and without stubs, kernels of every kind.
+
+use std::fs;
+use std::path::Path;
+
+use super::{UkiError, UkiParts, resolve};
+use crate::arch::Arch;
+use crate::format::pe::builder::Builder;
+use crate::root::kernel::{ImageKind, Kernel};
+use crate::root::root::Root;
+
+fn kernel(image: &Path) -> Kernel {
+    Kernel {
+        image: image.to_owned(),
+        kind: ImageKind::BzImage,
+        arch: Arch::X86_64,
+        release: Some("6.1.0-test".to_owned()),
+        modules: None,
+        config: None,
+        origin: "/boot/vmlinuz".to_owned(),
+    }
+}
+
+/// A root with a kernel and what else is listed.
+fn root(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root, Kernel) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("vmlinuz");
+    fs::write(&image, Builder::default().build()).expect("written");
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(path, content).expect("written");
+    }
+    let root = Root::new(dir.path()).expect("a root");
+    let kernel = kernel(&image);
+    (dir, root, kernel)
+}
+
+const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
+fn stub() -> Vec<u8> {
+    let contents = [b"\0.linux\0.initrd\0.cmdline\0".to_vec(), b"data".to_vec()];
+    Builder { contents, ..Builder::default() }.build()
+}
+
+/// What is said, and what is advised.
+fn refused(result: Result<UkiParts, UkiError>, dir: &Path) -> (String, Option<&'static str>) {
+    let error = result.expect_err("refused");
+    let mut text = error.to_string();
+    if let Some(source) = std::error::Error::source(&error) {
+        text = format!("{text}: {source}");
+    }
+    let dir = fs::canonicalize(dir).expect("there");
+    (text.replace(&dir.display().to_string(), "ROOT"), error.advice())
+}
+
+#[test]
+fn the_parts_are_found_where_distributions_keep_them() {
+    let (_dir, found, kernel) = root(&[(STUB, &stub()), ("usr/lib/os-release", b"ID=x\n"), ("etc/os-release", b"")]);
+    let parts = resolve(&found, &kernel, None).expect("all parts");
+    assert_eq!(parts.os_release, b"ID=x\n");
+    assert_eq!(parts.uname.as_deref(), Some("6.1.0-test"));
+    assert!(parts.kernel.load_file2);
+    assert_eq!(parts.stub.bytes, stub());
+    // A root of a few files is a root, too.
+    let (dir, found, mut kernel) = root(&[]);
+    let given = dir.path().join("given");
+    fs::write(&given, stub()).expect("written");
+    kernel.release = Some("6.1\"\n$(x)".to_owned());
+    let parts = resolve(&found, &kernel, Some(&given)).expect("all parts");
+    let text = String::from_utf8(parts.os_release).expect("text");
+    assert_eq!(text, "ID=linux\nNAME=Linux\nPRETTY_NAME=\"Linux 6.1x\"\nVERSION_ID=6.1x\n");
+}
+
+#[test]
+fn what_is_missing_is_named_with_where_to_get_it() {
+    let (dir, found, kernel) = root(&[]);
+    let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
+    assert_eq!(
+        text,
+        "finding the EFI stub: not at ROOT/usr/lib/systemd/boot/efi/linuxx64.efi.stub, \
+         ROOT/lib/systemd/boot/efi/linuxx64.efi.stub"
+    );
+    assert!(advice.is_some_and(|advice| advice.contains("systemd-boot-efi") && advice.contains("--stub")));
+    let mut foreign = kernel.clone();
+    foreign.arch = Arch::S390x;
+    let (text, _) = refused(resolve(&found, &foreign, None), dir.path());
+    assert_eq!(text, "finding the EFI stub: there is no UEFI for s390x");
+}
+
+#[test]
+fn kernels_that_firmware_cannot_start_are_refused() {
+    let (dir, found, mut kernel) = root(&[(STUB, &stub()), ("bios", &[0; 2048])]);
+    kernel.kind = ImageKind::VmlinuxPvh;
+    let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
+    assert!(text.ends_with("it is an ELF vmlinux, and firmware starts only PE images"), "{text}");
+    assert!(advice.is_some_and(|advice| advice.contains("bzImage")));
+    kernel.kind = ImageKind::BzImage;
+    kernel.image = dir.path().join("bios");
+    let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
+    assert_eq!(
+        text,
+        "putting kernel /boot/vmlinuz into an EFI program: firmware cannot start it: no PE file: no \"MZ\" at offset 0x0"
+    );
+    assert!(advice.is_some_and(|advice| advice.contains("CONFIG_EFI_STUB")));
+}
+
+#[test]
+fn stubs_that_are_none_are_refused() {
+    let addon = [vec![1], b"#### LoaderInfo: systemd-addon 255 ####".to_vec()];
+    let table = Builder::default().table();
+    let named = |contents: [Vec<u8>; 2], name: &[u8]| {
+        let mut file = Builder { contents, ..Builder::default() }.build();
+        file[table + 40..table + 40 + name.len()].copy_from_slice(name);
+        file
+    };
+    let mut driver = stub();
+    driver[0x98 + 68] = 11;
+    let mut arm = stub();
+    arm[0x84..0x86].copy_from_slice(&[0x64, 0xaa]);
+    for (bytes, why) in [
+        (
+            named(addon, b".sdmagic"),
+            "using ROOT/given as the EFI stub: it is the stub for addons, which carry no kernel",
+        ),
+        (named([vec![1], vec![2]], b".linux"), "using ROOT/given as the EFI stub: it has a kernel in it already"),
+        (
+            Builder::default().build(),
+            "using ROOT/given as the EFI stub: it does not look for .linux, .initrd and .cmdline, so it would start no \
+             kernel",
+        ),
+        (driver, "using ROOT/given as the EFI stub: it is no EFI application"),
+        (
+            b"\x7fELF".to_vec(),
+            "using ROOT/given as the EFI stub: it is the ELF file that the stub is made of, not the stub",
+        ),
+        (b"#!/bin/sh".to_vec(), "reading EFI stub ROOT/given: no PE file: no \"MZ\" at offset 0x0"),
+        (arm, "joining kernel /boot/vmlinuz and EFI stub ROOT/given: the kernel is for x64 and the stub for aa64"),
+    ] {
+        let (dir, found, kernel) = root(&[("given", &bytes)]);
+        let given = fs::canonicalize(dir.path()).expect("there").join("given");
+        let (text, advice) = refused(resolve(&found, &kernel, Some(&given)), dir.path());
+        assert_eq!(text, why);
+        assert!(advice.is_some());
+    }
+}

@@ -1,0 +1,146 @@
+//! The image itself: boot record, tables, EFI system partition, root partition, each in its place.
+//!
+//! Its names (GUIDs, the volume's serial) come from what is in it, so that the same contents give the same bytes and
+//! other contents other names.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::volume::{DosTime, VolumeError, VolumeSpec, volume};
+use crate::disk::plan::{EspNode, EspTree, Layout, Names};
+use crate::format::mbr::{BOOT_CODE, Mbr};
+use crate::format::{Guid, SectorSize};
+use crate::output::extents::{ExtentError, Extents};
+
+/// What an image is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageSpec<'a> {
+    /// Where everything stands.
+    pub layout: &'a Layout,
+    /// What is on the EFI system partition.
+    pub tree: &'a EspTree,
+    /// The contents that its files name by their numbers.
+    pub files: &'a [Arc<Extents>],
+    /// The root partition's content, and its type.
+    pub root: Option<(&'a Extents, Guid)>,
+    /// Code for a legacy BIOS.
+    pub boot_code: [u8; BOOT_CODE],
+    /// The time of files, in seconds since 1970.
+    pub time: u64,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Its volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// Its contents.
+    #[error(transparent)]
+    Extent(#[from] ExtentError),
+}
+
+/// An image and what it is called.
+#[derive(Debug)]
+pub struct Image {
+    /// Its pieces.
+    pub extents: Extents,
+    /// Its names.
+    pub names: Names,
+    /// The volume's serial, as `blkid` has it.
+    pub serial: u32,
+}
+
+/// Makes the image.
+pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
+    let layout = spec.layout;
+    let seed = seed(spec)?;
+    let guid = |purpose| Guid::derived(&seed, purpose);
+    let root_kind = spec.root.map_or(Guid::LINUX_DATA, |(_, kind)| kind);
+    let names = Names { disk: guid("disk"), esp: guid("esp"), root: guid("root"), root_kind };
+    let [a, b, c, d, ..] = names.esp.0;
+    // As systemd-repart does it: whoever knows the partition's GUID knows the volume's serial.
+    let serial = u32::from_le_bytes([a, b, c, d]);
+    let volume = volume(
+        &VolumeSpec {
+            geometry: layout.fat,
+            serial,
+            hidden_sectors: u32::try_from(layout.esp.offset / layout.fat.sector).unwrap_or(0),
+            time: DosTime::from_unix(spec.time),
+        },
+        spec.tree,
+        spec.files,
+    )?;
+    let mut extents = Extents::new(layout.size);
+    extents.add_bytes(0, Mbr::protective(spec.boot_code, layout.size, layout.sectors.one()).encode());
+    for placed in layout.tables(&names) {
+        extents.add_bytes(placed.offset, placed.bytes);
+    }
+    extents.add_all(layout.esp.offset, &volume);
+    if let (Some(span), Some((root, _))) = (layout.root, spec.root) {
+        extents.add_all(span.offset, root);
+    }
+    Ok(Image { extents, names, serial })
+}
+
+/// What the names come from: every path, every content, the disk's shape. Not the boot code: whoever changes the
+/// message has the same disk still.
+fn seed(spec: &ImageSpec<'_>) -> Result<[u8; 32], ImageError> {
+    let mut hasher = Sha256::new();
+    hasher.update(b"bootling disk 1\0");
+    let layout = spec.layout;
+    let sectors = layout.sectors.one().map_or(0, SectorSize::bytes);
+    let root = layout.root.map_or(0, |root| root.offset);
+    for number in [layout.size, sectors, layout.esp.len, layout.fat.cluster, root] {
+        hasher.update(number.to_le_bytes());
+    }
+    for item in spec.tree.items() {
+        hasher.update(item.path.join("/"));
+        match item.what {
+            EspNode::Dir => hasher.update(b"\0d"),
+            EspNode::File { len, source } => {
+                hasher.update(b"\0f");
+                hasher.update(len.to_le_bytes());
+                if let Some(content) = spec.files.get(source) {
+                    digest(content, &mut hasher)?;
+                }
+            }
+        }
+    }
+    if let Some((root, _)) = spec.root {
+        hasher.update(b"root\0");
+        digest(root, &mut hasher)?;
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// Adds a content, whether its zeros are holes or not.
+fn digest(content: &Extents, hasher: &mut Sha256) -> Result<(), ExtentError> {
+    const BLOCK: usize = 4096;
+    let mut block = [0; BLOCK];
+    let mut number = 0;
+    let mut flush = |number: u64, block: &mut [u8; BLOCK]| {
+        if block.iter().any(|byte| *byte != 0) {
+            hasher.update(number.to_le_bytes());
+            hasher.update(&block);
+            block.fill(0);
+        }
+    };
+    content.each(&mut |mut at, mut bytes| {
+        while !bytes.is_empty() {
+            let here = at / BLOCK as u64;
+            if here != number {
+                flush(number, &mut block);
+                number = here;
+            }
+            let within = (at % BLOCK as u64) as usize;
+            let (part, rest) = bytes.split_at(bytes.len().min(BLOCK - within));
+            block[within..within + part.len()].copy_from_slice(part);
+            at += part.len() as u64;
+            bytes = rest;
+        }
+    })?;
+    flush(number, &mut block);
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! A root partition's content: a file as it is, or a directory made into a file system by the usual tool.
+//!
+//! The tools need no root and write into a file without a name, so that nothing is left behind however this ends. Same
+//! directory, same bytes: owners are root on squashfs, times are cut at `SOURCE_DATE_EPOCH`. mkfs.ext4 takes over owners and
+//! times as the directory has them, so another copy of a directory may give other bytes there. Refuses directories with
+//! anything in them that cannot be read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::disk::spec::{RootFileSystem, RootSpec};
+use crate::format::Guid;
+use crate::output::extents::{Extents, SourceFile};
+use crate::sys;
+
+/// Lines of what a tool says that are told.
+const COMPLAINT: usize = 5;
+/// Bytes that may matter of it: its last.
+const LAST: usize = 64 << 10;
+/// ext4 beside its files: journal, tables, and room to breathe.
+const EXT4_EXTRA: u64 = 16 << 20;
+const BLOCK: u64 = 4096;
+
+/// Why there is no root partition.
+#[derive(Debug, thiserror::Error)]
+pub enum RootFsError {
+    /// The source, or the file for the meantime.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// Neither a file nor a directory.
+    #[error("reading --root {}: it is neither a file nor a directory", .0.display())]
+    Kind(PathBuf),
+    /// The tool is not installed.
+    #[error("making a file system of {}: {tool} is not on PATH", path.display())]
+    NoTool {
+        /// The directory.
+        path: PathBuf,
+        /// The program.
+        tool: &'static str,
+        /// Debian's package that has it.
+        package: &'static str,
+    },
+    /// It failed.
+    #[error("making a file system of {}: {tool} failed ({status}){}", path.display(), told(said))]
+    Tool {
+        /// The directory.
+        path: PathBuf,
+        /// The program.
+        tool: &'static str,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// Its last lines.
+        said: String,
+    },
+}
+
+fn told(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
+impl RootFsError {
+    /// The package that would help.
+    pub fn package(&self) -> Option<&'static str> {
+        match self {
+            Self::NoTool { package, .. } => Some(package),
+            Self::Io { .. } | Self::Kind(_) | Self::Tool { .. } => None,
+        }
+    }
+}
+
+/// A root partition's content.
+#[derive(Debug)]
+pub struct RootContent {
+    /// Its bytes.
+    pub content: Extents,
+    /// What the tool that made it had to say, the last lines of it.
+    pub notes: Vec<String>,
+}
+
+/// The content of the partition. `meanwhile` is a directory with room for a file system, `time` that of the image.
+pub fn root_content(spec: &RootSpec, meanwhile: &Path, time: u32) -> Result<RootContent, RootFsError> {
+    let path = &spec.source;
+    let failed = |source| RootFsError::Io { doing: "reading --root", path: path.clone(), source };
+    let metadata = path.metadata().map_err(failed)?;
+    let mut notes = Vec::new();
+    let file = if metadata.is_dir() {
+        let file = tempfile::tempfile_in(meanwhile).map_err(|source| RootFsError::Io {
+            doing: "making a file for the meantime in",
+            path: meanwhile.to_owned(),
+            source,
+        })?;
+        notes = match spec.file_system {
+            RootFileSystem::Squashfs => squashfs(path, &file, time)?,
+            RootFileSystem::Ext4 => ext4(path, &file, time)?,
+        };
+        SourceFile::new(file, path.clone()).map_err(failed)?
+    } else if metadata.is_file() {
+        SourceFile::open(path).map_err(failed)?
+    } else {
+        return Err(RootFsError::Kind(path.clone()));
+    };
+    Ok(RootContent { content: Extents::of_file(&file), notes })
+}
+
+fn squashfs(directory: &Path, into: &File, time: u32) -> Result<Vec<String>, RootFsError> {
+    let mut command = Command::new("mksquashfs");
+    // Without it a file that cannot be read is an empty one in the image, and all is said to be well.
+    command.arg(directory).arg(path_of(into)).args([
+        "-exit-on-error",
+        "-noappend",
+        "-all-root",
+        "-no-progress",
+        "-quiet",
+    ]);
+    command.env("SOURCE_DATE_EPOCH", time.to_string());
+    run(command, "mksquashfs", "squashfs-tools", directory, into)
+}
+
+fn ext4(directory: &Path, into: &File, time: u32) -> Result<Vec<String>, RootFsError> {
+    let failed = |source| RootFsError::Io { doing: "reading --root", path: directory.to_owned(), source };
+    let (size, inodes) = measure(directory).map_err(failed)?;
+    into.set_len(size).map_err(failed)?;
+    let id = uuid(&Guid::derived(&digest(directory).map_err(failed)?, "root file system"));
+    let mut command = Command::new("mkfs.ext4");
+    command.args(["-q", "-F", "-L", "root", "-U", &id, "-N", &inodes.to_string(), "-d"]).arg(directory);
+    command.args(["-E", &format!("root_owner=0:0,hash_seed={id},lazy_itable_init=0,lazy_journal_init=0")]);
+    command.arg(path_of(into));
+    // Zero would mean "now".
+    command.env("E2FSPROGS_FAKE_TIME", time.max(1).to_string());
+    run(command, "mkfs.ext4", "e2fsprogs", directory, into)
+}
+
+/// Bytes and inodes for an ext4 with everything in a directory.
+fn measure(directory: &Path) -> io::Result<(u64, u64)> {
+    let (mut bytes, mut inodes) = (0u64, 0u64);
+    for entry in WalkDir::new(directory).sort_by_file_name() {
+        let metadata = entry?.metadata()?;
+        inodes += 1;
+        // Long extents, long links and directories take blocks of their own.
+        bytes += BLOCK + if metadata.is_file() { metadata.size().next_multiple_of(BLOCK) } else { BLOCK };
+    }
+    let inodes = inodes + inodes / 8 + 64;
+    let bytes = bytes + bytes / 16 + inodes * 256 + EXT4_EXTRA;
+    Ok((bytes.next_multiple_of(1 << 20), inodes))
+}
+
+/// What tells one directory from another: names, modes, owners, contents. Not times, which another copy has others of.
+fn digest(directory: &Path) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for entry in WalkDir::new(directory).sort_by_file_name() {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let name = entry.path().strip_prefix(directory).unwrap_or(entry.path());
+        add(name.as_os_str().as_encoded_bytes());
+        for number in [metadata.mode(), metadata.uid(), metadata.gid()] {
+            add(&number.to_le_bytes());
+        }
+        add(&metadata.rdev().to_le_bytes());
+        if metadata.is_symlink() {
+            add(entry.path().read_link()?.as_os_str().as_encoded_bytes());
+        } else if metadata.is_file() {
+            add(&digest_of_file(entry.path())?);
+        }
+    }
+    Ok(hasher.finalize().into())
+}
+
+fn digest_of_file(path: &Path) -> io::Result<[u8; 32]> {
+    let (mut hasher, mut file, mut buffer) = (Sha256::new(), File::open(path)?, vec![0; LAST]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The five groups of digits, as mkfs wants them.
+fn uuid(guid: &Guid) -> String {
+    guid.to_string().to_lowercase()
+}
+
+/// A name for an open file that its heirs can use.
+fn path_of(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+fn run(
+    mut command: Command,
+    tool: &'static str,
+    package: &'static str,
+    directory: &Path,
+    into: &File,
+) -> Result<Vec<String>, RootFsError> {
+    // Where people have no /usr/sbin on PATH the file systems' tools are there all the same.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let path = std::env::join_paths(places).unwrap_or(path);
+    command.env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let failed = |source| RootFsError::Io { doing: "running a tool for --root", path: directory.to_owned(), source };
+    let mut child = match sys::spawn_tied(&mut command, &[into.as_fd()]) {
+        Ok(child) => child,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(RootFsError::NoTool { path: directory.to_owned(), tool, package });
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let said = match &mut child.stderr {
+        Some(stderr) => last(stderr, LAST).map_err(failed)?,
+        None => Vec::new(),
+    };
+    let status = child.wait().map_err(failed)?;
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines = &lines[lines.len().saturating_sub(COMPLAINT)..];
+    if status.success() {
+        return Ok(lines.iter().map(|line| format!("{tool}: {line}")).collect());
+    }
+    Err(RootFsError::Tool { path: directory.to_owned(), tool, status, said: lines.join("; ") })
+}
+
+/// The last `most` bytes, or some more. All is read: whoever writes would wait for ever otherwise.
+fn last(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    while stream.take(most as u64).read_to_end(&mut kept)? > 0 {
+        kept.drain(..kept.len().saturating_sub(most));
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{digest, last};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_end_of_a_long_complaint_is_kept_and_all_of_it_read() {
+        let said: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        let mut left = said.as_slice();
+        assert_eq!(last(&mut left, 1000).expect("read"), said[said.len() - 1000..]);
+        assert_eq!(left, b"");
+        assert_eq!(last(&mut b"abc".as_slice(), 1000).expect("read"), b"abc");
+    }
+
+    #[test]
+    fn a_tree_is_told_from_another_by_names_modes_and_contents() {
+        let tree = |name: &str, content: &str, mode: u32| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join(name);
+            fs::write(&path, content).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+            digest(dir.path()).expect("a digest")
+        };
+        let one = tree("a", "x", 0o644);
+        assert_eq!(one, tree("a", "x", 0o644));
+        for other in [tree("b", "x", 0o644), tree("a", "y", 0o644), tree("a", "x", 0o600)] {
+            assert_ne!(one, other);
+        }
+    }
+}

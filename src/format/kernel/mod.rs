@@ -1,0 +1,6 @@
+//! TODO-HEAD format::kernel
+
+pub mod bzimage;
+pub mod elf;
+pub mod package;
+pub mod release;

@@ -1,0 +1,406 @@
+//! The headers of a PE file: where they stand, and what they say.
+
+use super::{Machine, PeError};
+use crate::format::Medium;
+
+/// Headers stand in this much of a file's beginning; the 65,536 sections that a file can claim would not.
+pub(super) const HEAD: u64 = 1 << 20;
+/// The DOS header's last field says where the PE header is.
+const LFANEW: u64 = 0x3c;
+/// Bytes of the signature and the COFF header.
+const COFF: u64 = 24;
+/// Bytes of a section's header.
+pub(super) const SECTION_HEADER: u64 = 40;
+/// Data directory of the certificate table: the one whose address is an offset in the file.
+const SECURITY: usize = 4;
+
+/// Offsets in the optional header, the same in PE32 and PE32+.
+pub(super) mod optional {
+    pub const INITIALIZED_DATA: u64 = 8;
+    pub const SECTION_ALIGNMENT: u64 = 32;
+    pub const FILE_ALIGNMENT: u64 = 36;
+    pub const IMAGE_VERSION: u64 = 44;
+    pub const SIZE_OF_IMAGE: u64 = 56;
+    pub const SIZE_OF_HEADERS: u64 = 60;
+    pub const CHECKSUM: u64 = 64;
+    pub const SUBSYSTEM: u64 = 68;
+}
+
+/// A PE file, as its headers say. Offsets are bytes from the start of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pe {
+    /// Length of the file.
+    pub size: u64,
+    /// Offset of the `PE\0\0` signature.
+    pub offset: u64,
+    /// What it runs on.
+    pub machine: Machine,
+    /// Seconds since 1970 when it was linked, or anything.
+    pub time: u32,
+    /// Offset of the COFF symbol table; 0 for none.
+    pub symbols: u32,
+    /// How many symbols that has.
+    pub symbol_count: u32,
+    /// Offset of the optional header.
+    pub optional: u64,
+    /// Length of the optional header.
+    pub optional_size: u16,
+    /// True for PE32+, with 64-bit addresses.
+    pub plus: bool,
+    /// What sections are aligned to in memory.
+    pub section_alignment: u32,
+    /// What sections' contents are aligned to in the file.
+    pub file_alignment: u32,
+    /// `MajorImageVersion`: for a Linux kernel 1 and more say that it takes its initrd by the `LoadFile2` protocol
+    /// (`include/linux/pe.h`, `LINUX_EFISTUB_MAJOR_VERSION`).
+    pub image_version: u16,
+    /// What it takes in memory.
+    pub size_of_image: u32,
+    /// What is loaded of its beginning.
+    pub size_of_headers: u32,
+    /// Checksum of the file; EFI does not look at it.
+    pub checksum: u32,
+    /// 10 for an EFI application.
+    pub subsystem: u16,
+    /// Data directories that there are.
+    pub directories: Vec<Directory>,
+    /// Sections, as listed.
+    pub sections: Vec<Section>,
+}
+
+/// A data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Directory {
+    /// Where it is in memory; the certificate table's: in the file.
+    pub address: u32,
+    /// How long it is.
+    pub size: u32,
+}
+
+/// A section's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// Name, padded with zeros.
+    pub name: [u8; 8],
+    /// Length in memory.
+    pub virtual_size: u32,
+    /// Where in memory.
+    pub address: u32,
+    /// Length in the file.
+    pub raw_size: u32,
+    /// Where in the file.
+    pub raw_offset: u32,
+    /// `IMAGE_SCN_*`.
+    pub flags: u32,
+}
+
+impl Section {
+    /// Its name as text; what is no ASCII is shown as `?`.
+    pub fn name(&self) -> String {
+        let name = self.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        name.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect()
+    }
+
+    /// Offset and length in the file of what is really in it: padding is left out.
+    pub fn contents(&self) -> (u64, u64) {
+        (u64::from(self.raw_offset), u64::from(self.raw_size.min(self.virtual_size)))
+    }
+
+    /// The first offset behind it in the file.
+    pub fn raw_end(&self) -> u64 {
+        u64::from(self.raw_offset) + u64::from(self.raw_size)
+    }
+
+    /// The first address behind it in memory.
+    pub fn memory_end(&self) -> u64 {
+        u64::from(self.address) + u64::from(self.virtual_size)
+    }
+
+    /// As bytes.
+    pub(super) fn encode(&self) -> [u8; SECTION_HEADER as usize] {
+        let mut bytes = [0; SECTION_HEADER as usize];
+        bytes[..8].copy_from_slice(&self.name);
+        let words = [self.virtual_size, self.address, self.raw_size, self.raw_offset, 0, 0, 0, self.flags];
+        for (place, word) in bytes[8..].chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+impl Pe {
+    /// Reads the headers of a file, and no more than its first MiB.
+    pub fn read(file: &(impl Medium + ?Sized)) -> Result<Self, PeError> {
+        let length = file.size().min(HEAD) as usize;
+        let mut head = vec![0; length];
+        file.read_at(&mut head, 0).map_err(|source| PeError::Io { offset: 0, length, source })?;
+        Self::parse(&head, file.size())
+    }
+
+    /// Reads the headers at the beginning of a file with `size` bytes.
+    pub fn parse(head: &[u8], size: u64) -> Result<Self, PeError> {
+        let bytes = Head { bytes: head, size };
+        if bytes.take("the DOS header", 0, 2)? != b"MZ" {
+            return Err(PeError::NotPe { what: "no \"MZ\"", offset: 0 });
+        }
+        let offset = u64::from(bytes.word("the DOS header", LFANEW)?);
+        if bytes.take("the PE header", offset, 4)? != b"PE\0\0" {
+            return Err(PeError::NotPe { what: "no \"PE\" signature", offset });
+        }
+        let coff = |at| bytes.word("the COFF header", offset + at);
+        let short = |at| bytes.short("the COFF header", offset + at);
+        let optional = offset + COFF;
+        let optional_size = short(20)?;
+        let directories = directories(&bytes, optional, optional_size)?;
+        let field = |at| bytes.word("the optional header", optional + at);
+        let pe = Self {
+            size,
+            offset,
+            machine: Machine(short(4)?),
+            time: coff(8)?,
+            symbols: coff(12)?,
+            symbol_count: coff(16)?,
+            optional,
+            optional_size,
+            plus: is_plus(&bytes, optional)?,
+            section_alignment: field(optional::SECTION_ALIGNMENT)?,
+            file_alignment: field(optional::FILE_ALIGNMENT)?,
+            image_version: field(optional::IMAGE_VERSION)? as u16,
+            size_of_image: field(optional::SIZE_OF_IMAGE)?,
+            size_of_headers: field(optional::SIZE_OF_HEADERS)?,
+            checksum: field(optional::CHECKSUM)?,
+            subsystem: field(optional::SUBSYSTEM)? as u16,
+            directories,
+            sections: sections(&bytes, optional + u64::from(optional_size), short(6)?)?,
+        };
+        pe.check()?;
+        Ok(pe)
+    }
+
+    /// What everything that works on sections relies on.
+    fn check(&self) -> Result<(), PeError> {
+        for (field, at, value) in [
+            ("SectionAlignment", optional::SECTION_ALIGNMENT, self.section_alignment),
+            ("FileAlignment", optional::FILE_ALIGNMENT, self.file_alignment),
+        ] {
+            if !value.is_power_of_two() {
+                let rule = "it has to be a power of two";
+                return Err(PeError::Field { field, offset: self.optional + at, value: value.into(), rule });
+            }
+        }
+        if u64::from(self.size_of_headers) > self.size {
+            let (offset, value) = (self.optional + optional::SIZE_OF_HEADERS, self.size_of_headers.into());
+            return Err(PeError::Field { field: "SizeOfHeaders", offset, value, rule: "the file is shorter" });
+        }
+        for section in &self.sections {
+            if section.raw_size != 0 && section.raw_end() > self.size {
+                let (offset, length) = (section.raw_offset.into(), section.raw_size.into());
+                let what = format!("section {:?}", section.name());
+                return Err(PeError::Beyond { what, offset, length, size: self.size });
+            }
+        }
+        Ok(())
+    }
+
+    /// The first section of this name.
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name() == name)
+    }
+
+    /// Offset of the first section's header.
+    pub fn section_table(&self) -> u64 {
+        self.optional + u64::from(self.optional_size)
+    }
+
+    /// Offset of the checksum.
+    pub fn checksum_offset(&self) -> u64 {
+        self.optional + optional::CHECKSUM
+    }
+
+    /// Offset of the data directory for certificates, where the header has one.
+    pub fn security_offset(&self) -> Option<u64> {
+        let first = self.optional + directories_at(self.plus);
+        (self.directories.len() > SECURITY).then_some(first + 8 * SECURITY as u64)
+    }
+
+    /// The certificate table: an offset in the file, not an address. `None` where it is not signed.
+    pub fn security(&self) -> Option<Directory> {
+        self.directories.get(SECURITY).copied().filter(|directory| directory.size != 0)
+    }
+}
+
+/// A file's beginning, and how long the file is.
+struct Head<'a> {
+    bytes: &'a [u8],
+    size: u64,
+}
+
+impl<'a> Head<'a> {
+    fn take(&self, what: &str, offset: u64, length: u64) -> Result<&'a [u8], PeError> {
+        let found = offset.checked_add(length).and_then(|end| {
+            let range = usize::try_from(offset).ok()?..usize::try_from(end).ok()?;
+            self.bytes.get(range)
+        });
+        // A file that has the bytes, but a MiB and more from its beginning, is refused with the same words.
+        let size = self.size.min(self.bytes.len() as u64);
+        found.ok_or_else(|| PeError::Beyond { what: what.to_owned(), offset, length, size })
+    }
+
+    fn word(&self, what: &str, offset: u64) -> Result<u32, PeError> {
+        self.take(what, offset, 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    }
+
+    fn short(&self, what: &str, offset: u64) -> Result<u16, PeError> {
+        self.take(what, offset, 2).map(|b| u16::from_le_bytes([b[0], b[1]]))
+    }
+}
+
+fn is_plus(bytes: &Head<'_>, offset: u64) -> Result<bool, PeError> {
+    match bytes.short("the optional header", offset)? {
+        0x10b => Ok(false),
+        0x20b => Ok(true),
+        value => {
+            let rule = "it has to be 0x10b (PE32) or 0x20b (PE32+)";
+            Err(PeError::Field { field: "Magic", offset, value: value.into(), rule })
+        }
+    }
+}
+
+/// Where the directories begin in an optional header; the word before them says how many they are.
+fn directories_at(plus: bool) -> u64 {
+    if plus { 112 } else { 96 }
+}
+
+fn directories(bytes: &Head<'_>, optional: u64, length: u16) -> Result<Vec<Directory>, PeError> {
+    let what = "the optional header";
+    let first = directories_at(is_plus(bytes, optional)?);
+    let field = "NumberOfRvaAndSizes";
+    let (offset, count) = (optional + first - 4, bytes.word(what, optional + first - 4)?);
+    // EDK2 takes at most 16 and wants them to end where the optional header says it does
+    // (BasePeCoff.c, PeCoffLoaderGetPeHeader).
+    if count > 16 || first + 8 * u64::from(count) > u64::from(length) {
+        let rule = "it has to be at most 16, and the optional header has to hold as many";
+        return Err(PeError::Field { field, offset, value: count.into(), rule });
+    }
+    (0..u64::from(count))
+        .map(|index| {
+            let at = optional + first + 8 * index;
+            Ok(Directory { address: bytes.word(what, at)?, size: bytes.word(what, at + 4)? })
+        })
+        .collect()
+}
+
+fn sections(bytes: &Head<'_>, table: u64, count: u16) -> Result<Vec<Section>, PeError> {
+    let all = bytes.take("the section table", table, SECTION_HEADER * u64::from(count))?;
+    let read = |header: &[u8]| {
+        let word = |at: usize| header.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let mut name = [0; 8];
+        name.copy_from_slice(&header[..8]);
+        Section {
+            name,
+            virtual_size: word(8),
+            address: word(12),
+            raw_size: word(16),
+            raw_offset: word(20),
+            flags: word(36),
+        }
+    };
+    Ok(all.chunks_exact(SECTION_HEADER as usize).map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pe, PeError};
+    use crate::format::pe::builder::Builder;
+    use goblin::pe::header::Header;
+    use proptest::prelude::{ProptestConfig, any, proptest};
+
+    /// What another reader says of the same bytes.
+    fn agrees_with_goblin(bytes: &[u8]) {
+        let pe = Pe::parse(bytes, bytes.len() as u64).expect("a PE file");
+        let header = Header::parse(bytes).expect("a header");
+        let (coff, optional) = (header.coff_header, header.optional_header.expect("an optional header"));
+        let fields = optional.windows_fields;
+        assert_eq!(
+            (pe.machine.0, pe.symbols, pe.time),
+            (coff.machine, coff.pointer_to_symbol_table, coff.time_date_stamp)
+        );
+        assert_eq!((pe.section_alignment, pe.file_alignment), (fields.section_alignment, fields.file_alignment));
+        assert_eq!((pe.size_of_image, pe.size_of_headers), (fields.size_of_image, fields.size_of_headers));
+        assert_eq!((pe.checksum, pe.subsystem), (fields.check_sum, fields.subsystem));
+        assert_eq!(pe.image_version, fields.major_image_version);
+        assert_eq!(pe.directories.len() as u32, fields.number_of_rva_and_sizes);
+        let found = optional.data_directories.get_certificate_table().map(|table| (table.virtual_address, table.size));
+        assert_eq!(pe.security().map(|table| (table.address, table.size)), found.filter(|table| table.1 != 0));
+        let sections = coff.sections(bytes, &mut (pe.section_table() as usize)).expect("sections");
+        assert_eq!(pe.sections.len(), sections.len());
+        for (ours, theirs) in pe.sections.iter().zip(sections) {
+            assert_eq!(
+                (ours.name, ours.virtual_size, ours.address),
+                (theirs.name, theirs.virtual_size, theirs.virtual_address)
+            );
+            assert_eq!((ours.raw_size, ours.raw_offset), (theirs.size_of_raw_data, theirs.pointer_to_raw_data));
+            assert_eq!(ours.flags, theirs.characteristics);
+            assert_eq!(ours.encode()[..24], bytes_of(&theirs));
+        }
+    }
+
+    fn bytes_of(section: &goblin::pe::section_table::SectionTable) -> Vec<u8> {
+        let words =
+            [section.virtual_size, section.virtual_address, section.size_of_raw_data, section.pointer_to_raw_data];
+        section.name.iter().copied().chain(words.into_iter().flat_map(u32::to_le_bytes)).collect()
+    }
+
+    #[test]
+    fn headers_say_to_goblin_what_they_say_to_us() {
+        for plus in [true, false] {
+            agrees_with_goblin(&Builder { plus, ..Builder::default() }.build());
+            agrees_with_goblin(&Builder { plus, directories: 5, certificate: 16, ..Builder::default() }.build());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let good = Builder::default().build();
+        let broken = |at: usize, bytes: &[u8]| {
+            let mut broken = good.clone();
+            broken[at..at + bytes.len()].copy_from_slice(bytes);
+            Pe::parse(&broken, broken.len() as u64).expect_err("refused").to_string()
+        };
+        assert_eq!(broken(0, b"ZM"), "no PE file: no \"MZ\" at offset 0x0");
+        assert_eq!(broken(0x80, b"NE"), "no PE file: no \"PE\" signature at offset 0x80");
+        assert_eq!(
+            broken(0x3c, &u32::MAX.to_le_bytes()),
+            format!(
+                "the PE header at offset 0xffffffff, 4 bytes, goes beyond the end of the file ({} bytes)",
+                good.len()
+            )
+        );
+        assert_eq!(broken(0x98, &[0, 0]), "Magic at offset 0x98 is 0x0: it has to be 0x10b (PE32) or 0x20b (PE32+)");
+        assert_eq!(broken(0xb8, &[3]), "SectionAlignment at offset 0xb8 is 0x1003: it has to be a power of two");
+        assert_eq!(broken(0xbc, &[0, 0]), "FileAlignment at offset 0xbc is 0x0: it has to be a power of two");
+        assert!(broken(0x104, &[17]).starts_with("NumberOfRvaAndSizes at offset 0x104 is 0x11"));
+        assert!(broken(0x86, &[255, 255]).starts_with("the section table at offset 0x188, 2621400 bytes, goes beyond"));
+        assert!(broken(0x188 + 16, &[0, 0, 0, 1]).starts_with("section \".text\" at offset 0x400, 16777216 bytes"));
+        assert!(
+            broken(0xd4, &[0, 0, 0, 1]).starts_with("SizeOfHeaders at offset 0xd4 is 0x1000000: the file is shorter")
+        );
+        let error = Pe::parse(&good[..200], 200).expect_err("cut short");
+        assert!(matches!(error, PeError::Beyond { .. }), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn damaged_headers_do_no_harm(at in 0..0x200_usize, bytes in proptest::collection::vec(any::<u8>(), 1..8), end in 0..3000_usize) {
+            let mut file = Builder::default().build();
+            file[at..at + bytes.len()].copy_from_slice(&bytes);
+            file.truncate(end.max(64));
+            if let Ok(pe) = Pe::read(&file) {
+                for section in &pe.sections {
+                    assert!(section.raw_size == 0 || section.raw_end() <= file.len() as u64);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A part of a disk that is a disk to its reader: a partition, a file in one piece.
+
+use std::io;
+
+use super::Medium;
+
+/// `len` bytes of a medium, from `start` on. Nothing outside can be read through it; what the medium itself does not
+/// have is an error when it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Window<M> {
+    medium: M,
+    start: u64,
+    len: u64,
+}
+
+impl<M: Medium> Window<M> {
+    /// A window over `medium`, in bytes.
+    pub fn new(medium: M, start: u64, len: u64) -> Self {
+        Self { medium, start, len }
+    }
+}
+
+impl<M: Medium> Medium for Window<M> {
+    fn size(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.len);
+        let start = end.and_then(|_| self.start.checked_add(offset)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.medium.read_at(buffer, start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Window;
+    use crate::format::Medium;
+
+    #[test]
+    fn a_window_shows_its_part_and_nothing_else() {
+        let disk: Vec<u8> = (0..100).collect();
+        let window = Window::new(&disk, 10, 20);
+        let mut bytes = [0; 4];
+        window.read_at(&mut bytes, 16).expect("inside");
+        assert_eq!(bytes, [26, 27, 28, 29]);
+        for (offset, start) in [(17, 10), (u64::MAX, 10), (0, u64::MAX - 2), (0, 98)] {
+            let window = Window::new(&disk, start, 20);
+            window.read_at(&mut bytes, offset).expect_err("outside");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What guests of one kernel are restored to: the initrds of bases, and the keys of their snapshots, made once for all
+//! commands.
+//!
+//! The kernel and its modules count as they were when the first command was given, as the kernel's tables do. Everything else
+//! that a key depends on (QEMU and its files, the machine, the kernel's image) is looked at each time: a snapshot is never
+//! taken for one of something else.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+
+use super::VmError;
+use super::snapshot::key::{Ingredients, key};
+use crate::cache::Key;
+use crate::root::request::ModuleRequest;
+
+/// Most that are kept: commands differ in little more than the size of their windows.
+const MOST: usize = 8;
+
+/// Those that were made. May be shared by threads.
+#[derive(Debug, Default)]
+pub(super) struct Bases(Mutex<Vec<Made>>);
+
+/// One of them.
+#[derive(Debug)]
+struct Made {
+    modules: Vec<ModuleRequest>,
+    window_mib: u64,
+    initrd: OwnedFd,
+    /// The last one that was computed, and what from.
+    key: Option<(Ingredients, Key)>,
+}
+
+impl Bases {
+    /// The initrd of a base with these modules and a window of this size, which `make` makes where there is none yet, and the
+    /// key of its snapshot.
+    pub(super) fn get(
+        &self,
+        modules: &[ModuleRequest],
+        window_mib: u64,
+        ingredients: Ingredients,
+        make: impl FnOnce() -> Result<OwnedFd, VmError>,
+    ) -> Result<(OwnedFd, Key), VmError> {
+        let reading = || VmError::io("reading", "the base's initrd");
+        // Others wait for what they would make themselves. A thread that panicked has left nothing half made.
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().position(|base| base.window_mib == window_mib && base.modules == modules);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let initrd = make()?;
+            if all.len() == MOST {
+                all.remove(0);
+            }
+            all.push(Made { modules: modules.to_vec(), window_mib, initrd, key: None });
+            all.len() - 1
+        };
+        let base = &mut all[at];
+        let initrd = base.initrd.try_clone().map_err(reading())?;
+        if let Some((of, key)) = &base.key
+            && *of == ingredients
+        {
+            return Ok((initrd, key.clone()));
+        }
+        let key = key(&ingredients, &initrd).map_err(reading())?;
+        base.key = Some((ingredients, key.clone()));
+        Ok((initrd, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bases, MOST};
+    use crate::cache::Key;
+    use crate::guest::VmError;
+    use crate::guest::snapshot::key::{Ingredients, key};
+    use crate::root::request::ModuleRequest;
+    use std::cell::Cell;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+
+    fn file(text: &str) -> OwnedFd {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        file.into()
+    }
+
+    fn of(words: &[&str]) -> Ingredients {
+        Ingredients(words.iter().map(|word| word.as_bytes().to_vec()).collect())
+    }
+
+    #[test]
+    fn each_base_is_made_once_and_its_key_follows_what_it_depends_on() {
+        let bases = Bases::default();
+        let count = Cell::new(0);
+        let get = |modules: &[ModuleRequest], window, words: &[&str], text: &str| -> Key {
+            let make = || {
+                count.set(count.get() + 1);
+                Ok(file(text))
+            };
+            bases.get(modules, window, of(words), make).expect("a base").1
+        };
+        let is = |words: &[&str], text: &str| key(&of(words), &file(text)).expect("a key");
+        let modules = [ModuleRequest { name: "loop".into(), params: "".into() }];
+        assert_eq!(get(&[], 256, &["qemu 1"], "pid 1"), is(&["qemu 1"], "pid 1"));
+        // What it would be made from now does not matter any more; what it runs on does.
+        assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
+        assert_eq!(get(&[], 256, &["qemu 2"], "other"), is(&["qemu 2"], "pid 1"));
+        assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
+        assert_eq!(count.get(), 1);
+        assert_eq!(get(&modules, 256, &["qemu 1"], "loop"), is(&["qemu 1"], "loop"));
+        assert_eq!(get(&modules, 512, &["qemu 1"], "large"), is(&["qemu 1"], "large"));
+        assert_eq!(count.get(), 3);
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_tried_again_and_only_so_many_are_kept() {
+        let bases = Bases::default();
+        let failed = || Err(VmError::io("making", "it")(std::io::Error::other("no")));
+        bases.get(&[], 256, of(&[]), failed).expect_err("it fails");
+        for window in 0..2 * MOST as u64 {
+            bases.get(&[], window, of(&[]), || Ok(file("x"))).expect("made");
+        }
+        assert_eq!(bases.0.lock().expect("sound").len(), MOST);
+        bases.get(&[], 2 * MOST as u64 - 1, of(&[]), failed).expect("it is there");
+        bases.get(&[], 0, of(&[]), failed).expect_err("it is gone");
+    }
+}

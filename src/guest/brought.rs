@@ -1,0 +1,152 @@
+//! What earlier commands have brought into a guest that stays: the same need not be brought again.
+//!
+//! Writing a program anew costs more than its copying: under TCG all of its code is translated again.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use crate::cache::Stamp;
+use crate::format::archive_path::ArchivePath;
+use crate::initrd::{
+    PlanError,
+    check::{CheckedPlan, Purpose},
+    entry::Entry,
+};
+use crate::root::fact::{Content, Node, Why};
+
+/// Files of the host and links, as they were when they were brought.
+#[derive(Debug, Default)]
+pub(super) struct Brought(HashMap<ArchivePath, Thing>);
+
+/// What stands in a place.
+#[derive(Debug, PartialEq, Eq)]
+struct Thing {
+    node: Node,
+    /// The host's file; `None` for a link.
+    stamp: Option<Stamp>,
+}
+
+impl Thing {
+    /// `None`: it is to be brought each time, as what is made for each command is.
+    fn of(entry: &Entry) -> Option<Self> {
+        // What the user named may be what a command was to change: the next one gets it as it was.
+        if entry.whys.iter().any(|why| matches!(why, Why::Asked(_))) {
+            return None;
+        }
+        let stamp = match &entry.node {
+            Node::Symlink { .. } => None,
+            Node::File { content: Content::Host { path, .. }, .. } => Some(Stamp::of(&fs::metadata(path).ok()?)),
+            Node::File { .. }
+            | Node::Dir { .. }
+            | Node::Char { .. }
+            | Node::Block { .. }
+            | Node::Fifo { .. }
+            | Node::Socket { .. } => return None,
+        };
+        Some(Self { node: entry.node.clone(), stamp })
+    }
+}
+
+/// The host's file, where it has several names.
+fn linked(entry: &Entry) -> Option<(u64, u64)> {
+    match &entry.node {
+        Node::File { hardlink, .. } => *hardlink,
+        Node::Dir { .. }
+        | Node::Symlink { .. }
+        | Node::Char { .. }
+        | Node::Block { .. }
+        | Node::Fifo { .. }
+        | Node::Socket { .. } => None,
+    }
+}
+
+impl Brought {
+    /// What of a payload is not there yet, or is another one now. All names of a file come together, so that links stay links.
+    pub fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
+        let entries = payload.plan().entries();
+        let is_there = |path: &ArchivePath, entry: &Entry| {
+            self.0.get(path).is_some_and(|known| Thing::of(entry).is_some_and(|thing| thing == *known))
+        };
+        let there: HashSet<&ArchivePath> =
+            entries.iter().filter(|(path, entry)| is_there(path, entry)).map(|(path, _)| path).collect();
+        let is_new = |(path, entry): (&ArchivePath, &Entry)| linked(entry).filter(|_| !there.contains(path));
+        let new: HashSet<(u64, u64)> = entries.iter().filter_map(is_new).collect();
+        let is_left_out = |path: &ArchivePath, entry: &Entry| {
+            there.contains(path) && linked(entry).is_none_or(|file| !new.contains(&file))
+        };
+        payload.plan().without(is_left_out).check(Purpose::Overlay)
+    }
+
+    /// All of this is there now.
+    pub fn add(&mut self, payload: &CheckedPlan) {
+        for (path, entry) in payload.plan().entries() {
+            match Thing::of(entry) {
+                Some(thing) => drop(self.0.insert(path.clone(), thing)),
+                None => drop(self.0.remove(path)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Brought;
+    use crate::format::archive_path::ArchivePath;
+    use crate::initrd::{
+        build::Plan,
+        check::{CheckedPlan, Purpose},
+    };
+    use crate::root::fact::{Content, Fact, Node, Why};
+    use std::path::Path;
+
+    fn linked(file: &Path, names: &[&str]) -> CheckedPlan {
+        let len = std::fs::metadata(file).expect("it is there").len();
+        let facts = names.iter().map(|name| {
+            let content = Content::Host { path: file.to_owned(), len };
+            let node = Node::File { mode: 0o755, content, hardlink: Some((1, 2)) };
+            Fact { path: ArchivePath::new(name), node, why: Why::Base }
+        });
+        Plan::from_facts(facts).expect("a plan").check(Purpose::Overlay).expect("a good one")
+    }
+
+    #[test]
+    fn all_names_of_a_file_come_together_or_not_at_all() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mut brought = Brought::default();
+        brought.add(&linked(file.path(), &["/bin/a", "/bin/b"]));
+        assert!(names(&brought.rest(&linked(file.path(), &["/bin/a", "/bin/b"])).expect("a plan")).is_empty());
+        let more = brought.rest(&linked(file.path(), &["/bin/a", "/bin/b", "/bin/c"])).expect("a plan");
+        assert_eq!(names(&more).len(), 3);
+    }
+
+    fn payload(file: &Path, job: &[u8]) -> CheckedPlan {
+        let fact = |path: &str, node: Node| Fact { path: ArchivePath::new(path), node, why: Why::Base };
+        let len = std::fs::metadata(file).expect("it is there").len();
+        let content = Content::Host { path: file.to_owned(), len };
+        let facts = [
+            fact("/bin/x", Node::File { mode: 0o755, content, hardlink: None }),
+            fact("/bin/y", Node::Symlink { target: b"x".to_vec() }),
+            fact("/job", Node::File { mode: 0o644, content: Content::Bytes(job.into()), hardlink: None }),
+        ];
+        Plan::from_facts(facts).expect("a plan").check(Purpose::Overlay).expect("a good one")
+    }
+
+    fn names(plan: &CheckedPlan) -> Vec<String> {
+        plan.plan().entries().keys().map(ToString::to_string).filter(|name| name.len() > 4 || name == "/job").collect()
+    }
+
+    #[test]
+    fn what_is_there_is_left_out_until_it_is_another_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("x");
+        std::fs::write(&file, "one").expect("written");
+        let mut brought = Brought::default();
+        let first = payload(&file, b"1");
+        assert_eq!(names(&brought.rest(&first).expect("a plan")).len(), 3);
+        brought.add(&first);
+        // The job of a command is its own.
+        assert_eq!(names(&brought.rest(&payload(&file, b"1")).expect("a plan")).len(), 1);
+        std::fs::write(&file, "other").expect("written");
+        assert_eq!(names(&brought.rest(&payload(&file, b"2")).expect("a plan")).len(), 2);
+    }
+}

@@ -1,0 +1,179 @@
+//! What processors do, from a few looks at their registers.
+
+use std::collections::BTreeMap;
+
+use super::registers::Cpu;
+use crate::root::kernel::symbols::Symbols;
+
+/// Where Linux for x86-64 puts modules (`Documentation/arch/x86/x86_64/mm.rst`).
+const MODULES: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
+/// Addresses of the kernel: the upper half.
+const UPPER_HALF: u64 = 1 << 63;
+/// Functions that a processor waits in when it has nothing to do.
+const IDLE: [&str; 12] = [
+    "default_idle",
+    "default_idle_call",
+    "native_safe_halt",
+    "pv_native_safe_halt",
+    "acpi_safe_halt",
+    "acpi_idle_enter",
+    "mwait_idle",
+    "intel_idle",
+    "cpu_idle_poll",
+    "cpuidle_enter_state",
+    "do_idle",
+    "arch_cpu_idle",
+];
+
+/// What a processor was doing at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doing {
+    /// Nothing: it waits for an interrupt.
+    Idle,
+    /// A process.
+    User,
+    /// A function of the kernel.
+    Kernel(String),
+    /// Something at an address that has no name.
+    Unnamed(u64),
+    /// A kernel's module: no table that we have names its functions.
+    Module(u64),
+    /// Firmware, a boot loader, or a kernel that has not got far: not 64-bit code in the upper half.
+    Early(u64),
+}
+
+/// What one processor did, over all looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Course {
+    /// Its number.
+    pub index: u64,
+    /// Each look, in order.
+    pub looks: Vec<(Cpu, Doing)>,
+}
+
+/// Puts looks at all processors together, one course each.
+pub fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
+    let mut courses: BTreeMap<u64, Course> = BTreeMap::new();
+    for cpu in looks.iter().flatten() {
+        let course = courses.entry(cpu.index).or_insert_with(|| Course { index: cpu.index, looks: Vec::new() });
+        course.looks.push((*cpu, doing(cpu, symbols)));
+    }
+    courses.into_values().collect()
+}
+
+/// A name for an address in a kernel: `name+0x12/0x90`, or the address and what it belongs to.
+pub fn named(address: u64, symbols: Option<&Symbols>) -> String {
+    match symbols.and_then(|symbols| symbols.function(address)) {
+        Some(place) => place.to_string(),
+        None if MODULES.contains(&address) => format!("{address:#x} (a module)"),
+        None => format!("{address:#x}"),
+    }
+}
+
+/// What a processor is doing.
+fn doing(cpu: &Cpu, symbols: Option<&Symbols>) -> Doing {
+    let place = symbols.and_then(|symbols| symbols.function(cpu.rip));
+    match place {
+        _ if cpu.halted => Doing::Idle,
+        _ if cpu.cpl == 3 => Doing::User,
+        Some(place) if IDLE.contains(&place.name) => Doing::Idle,
+        Some(place) => Doing::Kernel(place.name.to_owned()),
+        None if cpu.rip < UPPER_HALF => Doing::Early(cpu.rip),
+        None if MODULES.contains(&cpu.rip) && symbols.is_some() => Doing::Module(cpu.rip),
+        None => Doing::Unnamed(cpu.rip),
+    }
+}
+
+impl Course {
+    /// Whether it did nothing by and large: what is idle has a tick from time to time.
+    pub fn is_idle(&self) -> bool {
+        let idle = self.looks.iter().filter(|(_, doing)| *doing == Doing::Idle).count();
+        idle > 0 && 3 * idle >= 2 * self.looks.len()
+    }
+
+    /// Whether it was in the kernel more often than not.
+    pub fn is_in_kernel(&self) -> bool {
+        2 * self.looks.iter().filter(|(_, doing)| doing.is_kernel()).count() > self.looks.len()
+    }
+
+    /// Whether it never could be interrupted.
+    pub fn is_deaf(&self) -> bool {
+        self.looks.iter().all(|(cpu, _)| !cpu.interrupts)
+    }
+
+    /// A sentence. `by_name` is what the kernel itself says is running there: a function that no table of ours has.
+    pub fn sentence(&self, by_name: Option<&str>) -> String {
+        let all = self.looks.len();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, doing) in &self.looks {
+            *counts.entry(doing.phrase(by_name)).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let shown = counts.iter().take(3).map(|(phrase, count)| format!("{phrase} in {count} of {all} samples"));
+        let shown: Vec<String> = shown.collect();
+        let deaf = if self.is_deaf() { ", interrupts off" } else { "" };
+        let lost = if self.is_idle() && self.is_deaf() { ": only an NMI would wake it" } else { "" };
+        format!("cpu {} is {}{deaf}{lost}", self.index, shown.join(", "))
+    }
+}
+
+impl Doing {
+    const fn is_kernel(&self) -> bool {
+        match self {
+            Self::Idle | Self::User | Self::Early(_) => false,
+            Self::Kernel(_) | Self::Unnamed(_) | Self::Module(_) => true,
+        }
+    }
+
+    fn phrase(&self, by_name: Option<&str>) -> String {
+        match (self, by_name) {
+            (Self::Idle, _) => "idle (it waits for an interrupt)".to_owned(),
+            (Self::User, _) => "in user space (CPL 3)".to_owned(),
+            (Self::Kernel(name), _) => format!("in the kernel, in {name}()"),
+            (Self::Module(_), Some(name)) => format!("in the kernel, in {name}"),
+            (Self::Module(address), None) => format!("in the kernel, in a module ({address:#x})"),
+            (Self::Unnamed(address), _) => format!("in the kernel, at {address:#x}"),
+            (Self::Early(address), _) => {
+                format!("in firmware, a boot loader or a kernel that is not up ({address:#x})")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cpu, courses};
+    use crate::root::kernel::symbols::Symbols;
+
+    const MAP: &[u8] = b"ffffffff81000000 T _stext\nffffffff81000040 t misbehave\nffffffff81000100 T default_idle\n\
+        ffffffff81000140 T _etext\n";
+
+    fn cpu(index: u64, rip: u64) -> Cpu {
+        Cpu { index, rip, cpl: if rip >> 63 == 0 { 3 } else { 0 }, interrupts: rip >> 63 == 0, ..Cpu::default() }
+    }
+
+    #[test]
+    fn looks_become_a_sentence_for_each_processor() {
+        let symbols = Symbols::of_map(MAP).expect("a map");
+        let busy = 0xffff_ffff_8100_0052;
+        let looks = [
+            vec![cpu(0, busy), cpu(1, 0x40_0000), cpu(2, 0xffff_ffff_8100_0110), cpu(3, 0xffff_ffff_c001_0010)],
+            vec![cpu(0, busy + 1), cpu(1, busy), Cpu { halted: true, ..cpu(2, 0x10) }, cpu(3, 0xffff_ffff_c001_0010)],
+        ];
+        let courses = courses(&looks, Some(&symbols));
+        let said: Vec<_> = courses.iter().map(|course| course.sentence(None)).collect();
+        assert_eq!(
+            said,
+            [
+                "cpu 0 is in the kernel, in misbehave() in 2 of 2 samples, interrupts off",
+                "cpu 1 is in the kernel, in misbehave() in 1 of 2 samples, in user space (CPL 3) in 1 of 2 samples",
+                "cpu 2 is idle (it waits for an interrupt) in 2 of 2 samples",
+                "cpu 3 is in the kernel, in a module (0xffffffffc0010010) in 2 of 2 samples, interrupts off",
+            ]
+        );
+        assert!(courses[2].is_idle() && !courses[0].is_idle() && courses[0].is_in_kernel() && courses[0].is_deaf());
+        let by_name = courses[3].sentence(Some("spin+0x10/0x20 [misbehave]"));
+        assert_eq!(by_name, "cpu 3 is in the kernel, in spin+0x10/0x20 [misbehave] in 2 of 2 samples, interrupts off");
+    }
+}

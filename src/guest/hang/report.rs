@@ -1,0 +1,183 @@
+//! What was found, in sentences and as a report for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Hang;
+use super::look::Findings;
+use super::tasks::Task;
+
+/// Sentences of a summary.
+const SENTENCES: usize = 8;
+/// Of processors, and of tasks.
+const PROCESSORS: usize = 3;
+const TASKS: usize = 3;
+/// Lines of what the guest was made to say that go into a report.
+const LINES: usize = 3000;
+
+/// What the conversation itself knows.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// How it ended: the start of the report.
+    pub why: String,
+    /// How far the guest had come, and when it was last heard.
+    pub course: Vec<String>,
+    /// Whether pid 1 is ours, and has spoken: that it waits for its children is no news.
+    pub has_our_pid1: bool,
+    /// The console's last lines before anything was asked.
+    pub console: Vec<String>,
+}
+
+/// The report.
+pub fn hang(findings: &Findings, context: &Context) -> Hang {
+    let mut summary = findings.qemu.clone();
+    summary.extend(findings.requests.iter().cloned());
+    let told: Vec<&Task> = findings.tasks.iter().filter(|task| context.tells(task)).collect();
+    let blocked = told.iter().filter(|task| task.state == 'D' && task.is_process());
+    summary.extend(
+        blocked
+            .chain(told.iter().filter(|task| task.state == 'D' && !task.is_process()))
+            .take(TASKS)
+            .map(|task| task.sentence()),
+    );
+    let is_idle = !findings.courses.is_empty() && findings.courses.iter().all(super::cpus::Course::is_idle);
+    summary.extend(processors(findings, is_idle));
+    if is_idle {
+        let sleeping = told.iter().filter(|task| task.state != 'D' && task.is_process());
+        summary.extend(sleeping.take(TASKS).map(|task| task.sentence()));
+    }
+    summary.extend(context.course.iter().cloned());
+    summary.truncate(SENTENCES);
+    let report = text(findings, context, &summary);
+    Hang { summary, report }
+}
+
+impl Context {
+    fn tells(&self, task: &Task) -> bool {
+        !self.has_our_pid1 || task.pid != 1 || task.state == 'D'
+    }
+}
+
+/// Sentences about processors: those that do something first.
+fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
+    let courses = &findings.courses;
+    if is_idle && findings.is_running && courses.iter().all(|course| !course.is_deaf()) {
+        let all = if courses.len() == 1 {
+            "the vCPU is idle".to_owned()
+        } else {
+            format!("all {} vCPUs are idle", courses.len())
+        };
+        return vec![format!("{all}: nothing in the guest wants to run, everything in it waits for something")];
+    }
+    let mut sorted: Vec<_> = courses.iter().collect();
+    sorted.sort_by_key(|course| course.is_idle());
+    let shown = sorted.iter().take(PROCESSORS).map(|course| {
+        let running = findings.running.get(&course.index);
+        let by_name = running.and_then(|at| at.function.as_deref()).filter(|name| name.contains('['));
+        let sentence = course.sentence(by_name);
+        match running.filter(|at| at.pid != 0 && !course.is_idle()) {
+            Some(at) => format!("{sentence}; the process there is {} (pid {})", at.name, at.pid),
+            None => sentence,
+        }
+    });
+    let mut said: Vec<String> = shown.collect();
+    if courses.len() > PROCESSORS {
+        said.push(format!("{} more vCPUs are in the report", courses.len() - PROCESSORS));
+    }
+    said
+}
+
+/// The whole of it.
+fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
+    let mut text = format!("bootling: hang report: {}\n", context.why);
+    section(&mut text, "Summary", summary.iter().map(|line| format!("- {line}")));
+    section(&mut text, "How far the guest came", context.course.iter().cloned());
+    section(&mut text, "QEMU's threads", findings.threads.iter().cloned());
+    let looks = findings.courses.iter().flat_map(|course| {
+        let looks = course.looks.iter().map(|(cpu, doing)| {
+            let place = super::cpus::named(cpu.rip, findings.symbols.as_ref());
+            let interrupts = if cpu.interrupts { "on" } else { "off" };
+            format!("  {doing:?}: rip {place}, rsp {:#x}, CPL {}, interrupts {interrupts}", cpu.rsp, cpu.cpl)
+        });
+        std::iter::once(format!("cpu {}:", course.index)).chain(looks).collect::<Vec<_>>()
+    });
+    section(&mut text, "Processors, sample by sample", looks);
+    if let Some(slide) =
+        findings.symbols.as_ref().map(crate::root::kernel::symbols::Symbols::slide).filter(|slide| *slide > 0)
+    {
+        section(&mut text, "Where the kernel runs", [format!("{slide:#x} above where it was linked to (KASLR)")]);
+    }
+    for trace in &findings.traces {
+        let title = format!("Return addresses on the stack of cpu {}, innermost first", trace.cpu);
+        section(&mut text, &title, trace.frames.iter().map(|frame| format!("  {frame}")));
+    }
+    section(&mut text, "Virtio devices", findings.devices.iter().cloned());
+    section(&mut text, "The console before anything was asked", context.console.iter().map(|line| format!("| {line}")));
+    for (how, lines) in &findings.said {
+        let title = format!("What the guest said to {how}");
+        section(&mut text, &title, lines.iter().take(LINES).map(|line| format!("| {line}")));
+    }
+    section(&mut text, "What could not be found out", findings.notes.iter().map(|line| format!("- {line}")));
+    text
+}
+
+/// A title and lines; nothing where there are none.
+fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "\n== {title}");
+    for line in lines {
+        let _ = writeln!(text, "{line}");
+    }
+}
+
+/// A time, as people read it.
+pub fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Context, hang};
+    use crate::guest::hang::look::Findings;
+    use crate::guest::hang::tasks::Task;
+
+    fn task(name: &str, pid: u32, parent: u32, state: char) -> Task {
+        Task { name: name.to_owned(), pid, parent, state, functions: vec!["io_schedule".to_owned()] }
+    }
+
+    #[test]
+    fn the_most_telling_comes_first_and_a_summary_is_short() {
+        let findings = Findings {
+            qemu: vec!["paused".to_owned()],
+            requests: vec!["3 requests".to_owned()],
+            tasks: vec![
+                task("init", 1, 0, 'D'),
+                task("kworker", 9, 2, 'D'),
+                task("dd", 80, 1, 'D'),
+                task("sh", 70, 1, 'S'),
+            ],
+            ..Findings::default()
+        };
+        let course = (0..20).map(|number| format!("course {number}")).collect();
+        let context = Context { why: "why".to_owned(), course, has_our_pid1: true, console: vec!["last".to_owned()] };
+        let told = hang(&findings, &context);
+        assert_eq!(
+            told.summary[..5],
+            [
+                "paused",
+                "3 requests",
+                "process init (pid 1) is blocked (state D) in io_schedule",
+                "process dd (pid 80) is blocked (state D) in io_schedule",
+                "kernel thread kworker (pid 9) is blocked (state D) in io_schedule",
+            ]
+        );
+        assert_eq!(told.summary.len(), 8);
+        assert!(told.report.starts_with("bootling: hang report: why\n\n== Summary\n- paused\n"), "{}", told.report);
+        assert!(told.report.contains("\n== The console before anything was asked\n| last\n"), "{}", told.report);
+        assert!(!told.report.contains("Virtio"), "{}", told.report);
+    }
+}

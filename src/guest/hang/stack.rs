@@ -1,0 +1,83 @@
+//! A kernel's stack, read from outside: the words on it that are return addresses.
+//!
+//! What stands behind a call instruction, in the kernel's text, was put there by it; some of it may be left over from
+//! earlier calls, as with the lines that the kernel itself marks by a question mark.
+
+use super::asking::{Asking, Unanswered};
+use super::cpus::named;
+use super::look::words;
+use super::registers::Cpu;
+use crate::root::kernel::symbols::Symbols;
+
+/// Words of a stack that are read: an eighth of it.
+const WORDS: u64 = 256;
+/// Functions that are told.
+const FRAMES: usize = 24;
+/// Words that are looked at more closely.
+const CANDIDATES: usize = 64;
+
+/// What is on a processor's stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// The processor.
+    pub cpu: u64,
+    /// Where it is, and where it came from, innermost first.
+    pub frames: Vec<String>,
+}
+
+/// Reads the stack of a processor that is in the kernel, and stays there by and large.
+pub fn trace(asking: &mut Asking<'_>, cpu: &Cpu, symbols: &Symbols) -> Result<Trace, Unanswered> {
+    let mut frames = vec![named(cpu.rip, Some(symbols))];
+    let stack = words(asking, &format!("x /{WORDS}gx {:#x}", cpu.rsp), Some(cpu.index))?;
+    let returns = stack.iter().filter(|word| symbols.function(**word).is_some());
+    for address in returns.take(CANDIDATES) {
+        if frames.len() == FRAMES {
+            break;
+        }
+        let before = words(asking, &format!("x /{CALL}xb {:#x}", address - CALL as u64), Some(cpu.index))?;
+        let before: Vec<u8> = before.iter().map(|byte| *byte as u8).collect();
+        if is_call(&before) {
+            frames.push(named(*address, Some(symbols)));
+        }
+    }
+    Ok(Trace { cpu: cpu.index, frames })
+}
+
+/// The longest call instruction that is looked for.
+const CALL: usize = 7;
+
+/// Whether these bytes end with a call (Intel SDM volume 2, CALL: E8 with 32 bits, or FF /2 by register or memory).
+fn is_call(bytes: &[u8]) -> bool {
+    let Ok(bytes) = <[u8; CALL]>::try_from(bytes) else { return false };
+    let is_indirect = |at: usize, modes: &[u8]| {
+        bytes[at] == 0xff && bytes[at + 1] >> 3 & 7 == 2 && modes.contains(&(bytes[at + 1] >> 6))
+    };
+    // Register, or memory without a displacement; with eight bits of it; with 32; the last two also behind a SIB byte.
+    bytes[2] == 0xe8
+        || is_indirect(5, &[0, 3])
+        || is_indirect(4, &[0, 1])
+        || is_indirect(3, &[1])
+        || is_indirect(1, &[0, 2])
+        || is_indirect(0, &[0, 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_call;
+
+    #[test]
+    fn calls_are_told_from_what_happens_to_be_on_a_stack() {
+        for call in [
+            &[0x90, 0x90, 0xe8, 1, 2, 3, 4][..],
+            &[0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0],
+            &[0x90, 0x90, 0x90, 0x90, 0xff, 0x50, 0x10],
+            &[0x90, 0xff, 0x15, 1, 2, 3, 4],
+            &[0xff, 0x94, 0xc5, 1, 2, 3, 4],
+        ] {
+            assert!(is_call(call), "{call:x?}");
+        }
+        for other in [&[0x90; 7][..], &[0xff; 7], &[0xe8], &[], &[0, 0, 0xe9, 1, 2, 3, 4]] {
+            assert!(!is_call(other), "{other:x?}");
+        }
+    }
+}

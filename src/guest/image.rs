@@ -1,0 +1,60 @@
+//! An image that is kept rather than booted at once: from a spec to a plan.
+
+use std::io::Read;
+
+use super::VmError;
+use super::compose::{Composition, Drivers, Ground, add_modules, compose};
+use crate::arch::Arch;
+use crate::initrd::build::Plan;
+use crate::initrd::job::init;
+use crate::initrd::pid1;
+use crate::root::kernel::Kernel;
+use crate::root::modules::tables::ModuleTables;
+use crate::root::root::Root;
+use crate::{format::archive_path::ArchivePath, initrd::spec::InitrdSpec};
+
+/// Everything between the spec and the plan; and notes for the user.
+pub fn plan(
+    root: &Root,
+    kernel: Option<&Kernel>,
+    spec: &InitrdSpec,
+    block_devices: Option<u32>,
+) -> Result<(Plan, Vec<String>), VmError> {
+    let arch = match kernel {
+        Some(kernel) => kernel.arch,
+        None => arch_of(root)?,
+    };
+    let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
+    let mut composition = compose(root, spec, arch)?;
+    if let Some(kernel) = kernel {
+        let ground = Ground { root, kernel, tables: &ModuleTables::default() };
+        add_modules(&mut composition, ground, &spec.modules, Drivers::NONE)?;
+    }
+    let Composition { mut facts, mut job, notes } = composition;
+    job.block_devices = block_devices;
+    facts.push(init(image));
+    facts.extend(job.facts()?);
+    Ok((Plan::from_facts(facts)?, notes))
+}
+
+/// Programs that tell what a root is for.
+const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"];
+
+/// The architecture of a system: this one's, or that of the programs another root has.
+fn arch_of(root: &Root) -> Result<Arch, VmError> {
+    let programs = if root.is_host() { &[][..] } else { &PROGRAMS[..] };
+    for program in programs {
+        let Ok((_, file)) = root.open(&ArchivePath::new(program)) else { continue };
+        let mut start = [0; 20];
+        if Read::read_exact(&mut &file, &mut start).is_ok()
+            && let [0x7f, b'E', b'L', b'F', class, data, .., low, high] = start
+        {
+            let machine = if data == 1 { u16::from_le_bytes([low, high]) } else { u16::from_be_bytes([low, high]) };
+            if let Some(arch) = Arch::from_elf(machine, class == 2, data == 1) {
+                return Ok(arch);
+            }
+        }
+    }
+    // A root of files alone says nothing: the image is for here.
+    Arch::host().ok_or(VmError::UnknownArch)
+}

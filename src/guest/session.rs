@@ -1,0 +1,350 @@
+//! The conversation with a running guest: one poll loop from QEMU's start to the verdict.
+//!
+//! Everything is drained, nothing is waited for by itself: a guest that floods its output is slowed down by the
+//! credit of whoever reads ours, a guest that says nothing runs into a limit, and memory stays bounded.
+
+pub mod ending;
+pub mod frames;
+pub mod idle;
+pub mod input;
+pub mod inquiry;
+pub mod settings;
+pub mod streams;
+pub mod watch;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use self::idle::Idle;
+pub use self::settings::{ConsoleSink, Foreground, Opening, Outside, RESTORING, Settings, ShownOn};
+pub use self::watch::Watch;
+use self::watch::Watching;
+use super::console::Console;
+use super::hang::Hang;
+use super::health;
+use super::launch::Guest;
+use super::outlet::{Captured, Outlet};
+use super::talk::{Inbox, Outbox};
+use super::terminal::{Escape, RawMode};
+use super::transcript::{Event, Limit, Transcript};
+use crate::format::protocol::frame::ToGuest;
+use crate::process::signals::{Signals, ends};
+use crate::qemu::qmp::Monitor;
+
+/// After a panic the machine should reset at once; after the channel closed it should end; a halted one never does.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long QEMU may take to flush its disks once the verdict is in.
+const QUIT_GRACE: Duration = Duration::from_secs(2);
+/// How long readers of our output may take once the time is up.
+const FLUSH_GRACE: Duration = Duration::from_secs(2);
+/// Reads of what a dead QEMU has left behind; a descendant of it may go on writing.
+const LAST_READS: usize = 1024;
+/// Events kept: a guest may send notes for ever.
+const MAX_EVENTS: usize = 1000;
+/// Lines of QEMU's own standard error kept.
+const QEMU_LINES: usize = 40;
+const CHUNK: usize = 16 * 1024;
+
+/// Talks with `guest` over this process's own streams until it is over, then makes sure that all output is written, and
+/// that QEMU has ended where the guest is not one that stays.
+pub fn converse(guest: &mut Guest, settings: Settings, signals: &mut Signals) -> std::io::Result<Transcript> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let out = match settings.shown_on {
+        ShownOn::Stdout => Outlet::new(stdout.as_fd())?,
+        ShownOn::Stderr => Outlet::new(stderr.as_fd())?,
+    };
+    let err = Outlet::new(stderr.as_fd())?;
+    let input = Some(stdin.as_fd().try_clone_to_owned()?);
+    let outside = Outside { input, out, err, signals: Some(signals), terminal: Some(stdin.as_fd()) };
+    converse_with(guest, settings, outside).map(|(transcript, _, _)| transcript)
+}
+
+/// As [`converse`], over any streams. Also gives what was written to those in memory: output, errors.
+pub fn converse_with(
+    guest: &mut Guest,
+    settings: Settings,
+    outside: Outside<'_>,
+) -> std::io::Result<(Transcript, Captured, Captured)> {
+    let mut session = Session::new(guest, settings, outside);
+    session.open();
+    while !session.is_over() {
+        session.step()?;
+    }
+    session.finish()
+}
+
+struct Session<'a> {
+    guest: &'a mut Guest,
+    settings: Settings,
+    signals: Option<&'a mut Signals>,
+    terminal: Option<BorrowedFd<'a>>,
+    start: Instant,
+    console: Console,
+    monitor: Monitor,
+    inbox: Inbox,
+    outbox: Outbox,
+    escape: Escape,
+    out: Outlet,
+    err: Outlet,
+    input: Option<OwnedFd>,
+    raw: Option<RawMode<'a>>,
+    qemu_stderr: Console,
+    console_lost: Option<String>,
+    events: Vec<Event>,
+    keys_to_console: Vec<u8>,
+    phase: Phase,
+    interrupts: u32,
+    grace: Option<Instant>,
+    /// When the console told of a panic.
+    panicked: Option<Instant>,
+    /// When we last did not read what the guest says, since nobody read us.
+    congested: Option<Instant>,
+    /// Ends that QEMU has closed.
+    closed: Vec<Source>,
+    /// Orders on their way to the monitor.
+    orders: Vec<u8>,
+    watching: Watching,
+    idle: Idle,
+    hang: Option<Box<Hang>>,
+    health: health::Log,
+}
+
+/// How far the guest has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// pid 1 has not spoken yet.
+    Booting,
+    /// It has.
+    Greeted,
+    /// The command runs.
+    Running,
+    /// There is nothing to wait for any more.
+    Over,
+}
+
+/// What a polled descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Ended,
+    State,
+    Console,
+    Keys,
+    Channel,
+    Monitor,
+    QemuStderr,
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+impl<'a> Session<'a> {
+    fn new(guest: &'a mut Guest, settings: Settings, outside: Outside<'a>) -> Self {
+        let Outside { input, out, err, signals, terminal } = outside;
+        let start = guest.started.take().unwrap_or_else(Instant::now);
+        Self {
+            guest,
+            settings,
+            signals,
+            terminal,
+            start,
+            console: Console::default(),
+            monitor: Monitor::default(),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            escape: Escape::default(),
+            out,
+            err,
+            input,
+            raw: None,
+            qemu_stderr: Console::default(),
+            console_lost: None,
+            events: Vec::new(),
+            keys_to_console: Vec::new(),
+            phase: Phase::Booting,
+            interrupts: 0,
+            grace: None,
+            panicked: None,
+            congested: None,
+            closed: Vec::new(),
+            orders: Vec::new(),
+            watching: Watching::default(),
+            idle: Idle::default(),
+            hang: None,
+            health: health::Log::default(),
+        }
+    }
+
+    /// What we have to say before anybody else does.
+    fn open(&mut self) {
+        match &mut self.settings.opening {
+            Opening::Boot | Opening::Base => {}
+            Opening::Command { len, .. } => {
+                let len = *len;
+                self.renew(len);
+                if self.guest.has_greeted {
+                    self.give_first_orders();
+                }
+            }
+        }
+        if self.settings.foreground == Foreground::Console {
+            self.enter_raw();
+        }
+    }
+
+    /// One turn of the loop: wait for something, handle all of it.
+    fn step(&mut self) -> std::io::Result<()> {
+        if self.out.is_full() || self.err.is_full() {
+            self.congested = Some(Instant::now());
+        }
+        for source in self.wait()? {
+            if self.is_over() {
+                break;
+            }
+            match source {
+                Source::Signals => self.on_signals(),
+                Source::Ended => self.on_qemu_end()?,
+                Source::State => self.feed_state(),
+                Source::Console => drop(self.read_console()),
+                Source::Keys => self.write_keys(),
+                Source::Channel => self.on_channel(),
+                Source::Monitor => {
+                    self.write_orders();
+                    self.read_monitor();
+                }
+                Source::QemuStderr => drop(self.read_qemu_stderr()),
+                Source::Stdin => self.read_stdin(),
+                Source::Stdout => self.write_stdout(),
+                Source::Stderr => self.write_stderr(),
+            }
+        }
+        self.check_limits();
+        Ok(())
+    }
+
+    /// Waits until a descriptor is ready or a limit runs out.
+    fn wait(&self) -> std::io::Result<Vec<Source>> {
+        // Whoever reads us slowly slows the guest down, console included; nothing is dropped and nothing grows.
+        let congested = self.out.is_full() || self.err.is_full();
+        let wants = |read: bool, write: bool| {
+            let flags = if read { PollFlags::IN } else { PollFlags::empty() };
+            if write { flags | PollFlags::OUT } else { flags }
+        };
+        let mut watched = vec![
+            (Source::Ended, PollFd::new(self.guest.ended(), PollFlags::IN)),
+            (Source::Monitor, PollFd::new(&self.guest.monitor, wants(true, !self.orders.is_empty()))),
+            (Source::Console, PollFd::new(&self.guest.console, wants(!congested, false))),
+        ];
+        let channel = wants(!congested, !self.outbox.leaving().is_empty());
+        watched.push((Source::Channel, PollFd::new(&self.guest.channel, channel)));
+        if !congested {
+            watched.push((Source::QemuStderr, PollFd::new(&self.guest.stderr, PollFlags::IN)));
+        }
+        if !self.keys_to_console.is_empty() {
+            watched.push((Source::Keys, PollFd::new(&self.guest.keys, PollFlags::OUT)));
+        }
+        watched.retain(|(source, _)| !self.closed.contains(source));
+        watched.extend(self.signals.as_ref().map(|signals| (Source::Signals, PollFd::new(*signals, PollFlags::IN))));
+        watched.extend(self.guest.state.as_ref().map(|state| (Source::State, PollFd::new(state, PollFlags::OUT))));
+        if let Some(input) = self.input.as_ref().filter(|input| self.wants_input(input.as_fd())) {
+            watched.push((Source::Stdin, PollFd::new(input, PollFlags::IN)));
+        }
+        for (source, outlet) in [(Source::Stdout, &self.out), (Source::Stderr, &self.err)] {
+            watched.extend(outlet.fd().map(|fd| (source, PollFd::from_borrowed_fd(fd, PollFlags::OUT))));
+        }
+        let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
+        let timeout = self.next_limit().and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = sources.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(ready.map(|(source, _)| *source).collect())
+    }
+
+    fn next_limit(&self) -> Option<Duration> {
+        let boot = self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting);
+        let limits =
+            [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
+        let next = limits.chain(self.grace).chain(self.next_look()).chain(self.next_idle_look()).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn check_limits(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        let elapsed = self.start.elapsed();
+        let boot =
+            self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting).map(|limit| (Limit::Boot, limit));
+        let total = self.settings.timeout.map(|limit| (Limit::Total, limit));
+        if let Some((limit, after)) = [boot, total].into_iter().flatten().find(|(_, after)| elapsed >= *after) {
+            self.end(Event::TimedOut { limit, after });
+        } else if self.grace.is_some_and(|end| Instant::now() >= end) {
+            self.phase = Phase::Over;
+        } else {
+            self.look_if_due();
+            self.check_idle();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Keeps an event. Those that a guest can send for ever give way to those that the verdict stands on.
+    fn note(&mut self, event: Event) {
+        let limit = if matches!(event, Event::Note(_)) { MAX_EVENTS / 2 } else { MAX_EVENTS };
+        if self.events.len() < limit {
+            self.events.push(event);
+        }
+    }
+
+    fn end(&mut self, event: Event) {
+        // The last word is always kept.
+        self.events.push(event);
+        self.phase = Phase::Over;
+    }
+
+    /// A line of ours to the user, now.
+    fn say(&mut self, text: &str) {
+        let end = if self.raw.is_some() { "\r\n" } else { "\n" };
+        self.err.push(format!("bootling: {text}{end}").as_bytes());
+    }
+
+    fn on_signals(&mut self) {
+        let pending = self.signals.as_mut().map(|signals| signals.pending()).unwrap_or_default();
+        for signal in pending {
+            if !ends(signal) {
+                // Continued jobs may have been given another window, and the terminal back.
+                self.resize();
+            } else if signal == Signal::INT.as_raw() && self.phase == Phase::Running && self.interrupts == 0 {
+                self.interrupts = 1;
+                self.outbox.send(&ToGuest::Signal(2));
+                self.say("asked the guest's command to stop; Ctrl-C once more ends the guest");
+            } else {
+                self.end(Event::Interrupted { signal });
+                return;
+            }
+        }
+    }
+
+    /// QEMU has ended by itself: what it left in the sockets is read before that is believed to be all.
+    fn on_qemu_end(&mut self) -> std::io::Result<()> {
+        let _ = (0..LAST_READS).find(|_| !self.read_monitor());
+        self.drain_console();
+        let _ = (0..LAST_READS).find(|_| self.is_over() || !self.read_channel());
+        let _ = (0..LAST_READS).find(|_| !self.read_qemu_stderr());
+        if self.is_over() {
+            return Ok(());
+        }
+        if let Some(exit) = self.guest.exit()? {
+            self.end(Event::QemuExited(exit));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! The end: QEMU gone, everything written, the transcript complete.
+
+use std::io::Write;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
+use crate::guest::health::Told;
+use crate::guest::outlet::{Captured, Outlet};
+use crate::guest::transcript::{Event, Goal, Transcript};
+use crate::qemu::qmp;
+
+impl Session<'_> {
+    pub(super) fn write_stdout(&mut self) {
+        match self.out.flush() {
+            Ok(()) if self.out.is_closed() => self.end(Event::OutputClosed),
+            Ok(()) => {}
+            Err(error) => self.end(Event::OutputFailed(format!("standard output: {error}"))),
+        }
+    }
+
+    pub(super) fn write_stderr(&mut self) {
+        // Nobody reading our complaints is no reason to stop; complaints that are lost on a full disk are.
+        if let Err(error) = self.err.flush() {
+            self.end(Event::OutputFailed(format!("standard error: {error}")));
+        }
+    }
+
+    /// Ends QEMU, writes out what waits, and tells what happened.
+    pub(super) fn finish(mut self) -> std::io::Result<(Transcript, Captured, Captured)> {
+        self.inquire()?;
+        if self.hang.is_none() {
+            self.look_at_the_end()?;
+        }
+        if self.guest_stays() {
+            // What it said before its verdict has arrived by now, but for what is in the pipe.
+            self.drain_console();
+        } else {
+            self.end_qemu()?;
+        }
+        if self.raw.take().is_some() && !matches!(self.events.last(), Some(Event::Exit { .. })) {
+            // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
+            self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
+        }
+        let Told { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
+        self.name_functions(&mut findings);
+        for note in notes {
+            if !self.settings.quiet {
+                self.say(&note);
+            }
+            self.note(Event::Note(note));
+        }
+        self.flush_all()?;
+        let (console_tail, console) = self.console.finish();
+        let (mut qemu_said, _) = self.qemu_stderr.finish();
+        qemu_said.drain(..qemu_said.len().saturating_sub(QEMU_LINES));
+        let watch = self.settings.watch.as_ref();
+        let transcript = Transcript {
+            events: self.events,
+            console_tail,
+            console,
+            goal: watch.map_or(Goal::Command, Watch::goal),
+            missing: watch.map(|watch| watch.expectations.missing()).unwrap_or_default(),
+            screen: self.watching.seen,
+            qemu_said,
+            console_lost: self.console_lost,
+            health: findings,
+            hang: self.hang,
+            duration: self.start.elapsed(),
+        };
+        Ok((transcript, self.out.captured(), self.err.captured()))
+    }
+
+    /// Whether the guest can be given another command, or be saved.
+    fn guest_stays(&self) -> bool {
+        match (&self.settings.opening, self.events.last()) {
+            (Opening::Boot | Opening::Command { stays: false, .. }, _) | (_, None) => false,
+            (Opening::Base, Some(last)) => matches!(last, Event::Ready { .. }),
+            (Opening::Command { stays: true, .. }, Some(last)) => last.ends_command(),
+        }
+    }
+
+    /// The kernel's taint when pid 1 greeted and at the end of its report; `None`: that did not come.
+    fn taint(&self) -> Option<(u64, u64)> {
+        let mut before = None;
+        for event in &self.events {
+            match event {
+                Event::Hello { taint, .. } => before = Some(*taint),
+                Event::Ready { .. } => return before.map(|taint| (taint, taint)),
+                Event::Exit { taint, .. } => return before.map(|before| (before, *taint)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn end_qemu(&mut self) -> std::io::Result<()> {
+        if self.settings.flush_disks && self.guest.exit()?.is_none() {
+            self.quit_qemu()?;
+        }
+        self.guest.kill();
+        // What it was made to say is in the report, and no part of what happened.
+        if self.hang.is_none() {
+            self.drain_console();
+        }
+        Ok(())
+    }
+
+    pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
+        if self.guest.monitor.write(qmp::QUIT).is_ok() {
+            let time = Timespec::try_from(QUIT_GRACE).ok();
+            match poll(&mut [PollFd::new(self.guest.ended(), PollFlags::IN)], time.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The guest is gone; what it wrote still has to reach its readers, however slow: but not after a timeout, whose
+    /// point is to end. A signal ends the wait, and what was lost by that is told.
+    pub(super) fn flush_all(&mut self) -> std::io::Result<()> {
+        let patience = matches!(self.events.last(), Some(Event::TimedOut { .. })).then(|| Instant::now() + FLUSH_GRACE);
+        while !(self.out.is_empty() && self.err.is_empty()) {
+            let left = patience.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            let mut fds: Vec<_> =
+                self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)).into_iter().collect();
+            for fd in [&self.out, &self.err].into_iter().filter_map(Outlet::fd) {
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
+            }
+            let time = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut fds, time.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(signal) = self.signals.as_mut().and_then(|signals| signals.ending()) {
+                self.end(Event::Interrupted { signal });
+                break;
+            }
+            if !self.out.is_empty() {
+                self.write_stdout();
+            }
+            if !self.err.is_empty() {
+                self.write_stderr();
+            }
+        }
+        Ok(())
+    }
+}

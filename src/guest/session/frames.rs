@@ -1,0 +1,106 @@
+//! What pid 1 says.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Foreground, Opening, Phase, Session};
+use crate::format::protocol;
+use crate::format::protocol::frame::{Failure, SEED, ToGuest, ToHost};
+use crate::guest::console::printable;
+use crate::guest::terminal;
+use crate::guest::transcript::Event;
+
+impl Session<'_> {
+    pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
+        let at = self.start.elapsed();
+        match *frame {
+            // Who speaks out of turn is not our pid 1: each greeting would be answered, and the terminal set twice.
+            ToHost::Hello { .. } if self.phase != Phase::Booting => self.end(nonsense("a second greeting")),
+            ToHost::Started(_) if self.phase != Phase::Greeted => self.end(nonsense("a command started out of turn")),
+            ToHost::Hello { version, uptime_ns, taint, window, release } => {
+                if version != protocol::VERSION {
+                    let ours = protocol::VERSION;
+                    self.end(Event::Nonsense(format!(
+                        "pid 1 speaks version {version} of the protocol, we speak {ours}"
+                    )));
+                    return;
+                }
+                let uptime = Duration::from_nanos(uptime_ns);
+                self.outbox.grant(window);
+                self.note(Event::Hello { at, uptime, taint, release: printable(release) });
+                match self.settings.opening {
+                    Opening::Base => self.phase = Phase::Greeted,
+                    Opening::Boot | Opening::Command { .. } => self.greet(),
+                }
+            }
+            ToHost::Ready if self.settings.opening == Opening::Base && self.phase == Phase::Greeted => {
+                self.end(Event::Ready { at });
+            }
+            ToHost::Ready => self.end(nonsense("that it is ready, but it was to run its command")),
+            ToHost::Started(_) => {
+                self.phase = Phase::Running;
+                self.note(Event::Started { at });
+            }
+            ToHost::Stdout(bytes) => self.out.push(bytes),
+            ToHost::Stderr(bytes) => self.err.push(bytes),
+            ToHost::Window(more) => self.outbox.grant(more),
+            ToHost::Note(text) => {
+                let text = printable(text);
+                if !self.settings.quiet {
+                    self.say(&format!("guest: {text}"));
+                }
+                self.note(Event::Note(text));
+            }
+            ToHost::Failed { what, errno, subject } => {
+                let event = Event::Failed { what, errno, subject: printable(subject) };
+                match what {
+                    // The status follows.
+                    Failure::Exec => self.note(event),
+                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
+                        self.end(event);
+                    }
+                }
+            }
+            ToHost::Log { lost, records } => self.health.take_records(lost, records),
+            ToHost::Left { pid, lives, name } => self.health.take_left(pid, lives, name),
+            ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),
+        }
+    }
+
+    /// Tells a guest that is ready what to run.
+    pub(super) fn renew(&mut self, len: u64) {
+        let mut seed = [0; SEED];
+        let filled = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::empty());
+        if filled != Ok(SEED) {
+            // Two guests with the same random numbers are worse than none.
+            self.end(Event::NotRestored("drawing random numbers for it failed".to_owned()));
+            return;
+        }
+        self.outbox.send(&ToGuest::Renew { len, seed });
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.phase = Phase::Greeted;
+        let (rows, columns) = match (&self.input, self.settings.foreground) {
+            (Some(input), Foreground::Terminal) => match terminal::size(input) {
+                // No terminal to ask: the size that programs fall back to.
+                (0, _) | (_, 0) => (24, 80),
+                size => size,
+            },
+            (
+                Some(_) | None,
+                Foreground::Streams
+                | Foreground::Console
+                | Foreground::Terminal
+                | Foreground::Viewer
+                | Foreground::Nobody,
+            ) => (0, 0),
+        };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.outbox.send(&ToGuest::Go { rows, columns, realtime_ns });
+    }
+}
+
+fn nonsense(what: &str) -> Event {
+    Event::Nonsense(what.to_owned())
+}

@@ -1,0 +1,105 @@
+//! What is asked about a guest whose time is up, before QEMU is killed.
+
+use std::cell::OnceCell;
+use std::time::{Duration, Instant};
+
+use super::{Foreground, Session};
+use crate::guest::hang::{self, Asking, Context};
+use crate::guest::health::{self, Finding};
+use crate::guest::transcript::{Event, Limit};
+use crate::root::kernel::symbols::Symbols;
+
+impl Session<'_> {
+    /// Finds out what it was doing, if its time was up and anybody wants to know. Takes the last look at the screen in
+    /// between, before the guest is changed.
+    pub(super) fn inquire(&mut self) -> std::io::Result<()> {
+        let Some(why) = self.time_that_was_up() else { return Ok(()) };
+        let Some(inquest) = self.settings.inquest.clone() else { return Ok(()) };
+        self.drain_console();
+        // What comes from now on is our own doing, and no part of what happened.
+        let console = std::mem::take(&mut self.console);
+        let context = self.context(why, console.lines());
+        let mut findings = self.ask(|asking| hang::look(asking, &inquest));
+        if findings.answers() {
+            self.look_at_the_end()?;
+            self.ask(|asking| {
+                // The memory first, as it is.
+                hang::dump_core(asking, &mut findings);
+                hang::shake(asking, &mut findings);
+            });
+        }
+        self.console = console;
+        self.hang = Some(Box::new(hang::hang(&findings, &context)));
+        Ok(())
+    }
+
+    /// Names the functions in traces that have addresses alone: kernels without a table of their own print such.
+    pub(super) fn name_functions(&self, findings: &mut [Finding]) {
+        let Some(source) = self.settings.inquest.as_ref().and_then(|inquest| inquest.symbols.as_ref()) else { return };
+        let symbols = OnceCell::new();
+        let lookup = |address: u64| {
+            // Read once something has to be looked up. Where that cannot be, addresses are all there is.
+            let symbols: &Option<Symbols> = symbols.get_or_init(|| source.load().ok().flatten());
+            Some(symbols.as_ref()?.function(address)?.to_string())
+        };
+        health::resolve(findings, &lookup);
+    }
+
+    /// Has something asked, unless a signal has ended it all.
+    fn ask<T: Default>(&mut self, what: impl FnOnce(&mut Asking<'_>) -> T) -> T {
+        if matches!(self.events.last(), Some(Event::Interrupted { .. })) {
+            return T::default();
+        }
+        let (monitor, orders) = (std::mem::take(&mut self.monitor), std::mem::take(&mut self.orders));
+        let signals = self.signals.as_deref_mut();
+        let mut asking = Asking::new(self.guest, signals, self.settings.keep.as_mut(), monitor, orders);
+        let found = what(&mut asking);
+        let (monitor, orders, signal) = asking.done();
+        (self.monitor, self.orders) = (monitor, orders);
+        if let Some(signal) = signal {
+            self.end(Event::Interrupted { signal });
+        }
+        found
+    }
+
+    fn time_that_was_up(&self) -> Option<String> {
+        let Some(Event::TimedOut { limit, after }) = self.events.last() else { return None };
+        let after = hang::seconds(*after);
+        Some(match limit {
+            Limit::Boot => format!("pid 1 did not speak within {after}"),
+            Limit::Total => format!("the time of {after} was up"),
+            Limit::Idle => format!("nothing happened for {after}"),
+        })
+    }
+
+    /// What the conversation knows itself.
+    fn context(&self, why: String, console: Vec<String>) -> Context {
+        let ago = |when: Option<Instant>| when.map(|when| hang::seconds(when.elapsed()));
+        let has_our_pid1 = self.settings.foreground != Foreground::Console && self.settings.watch.is_none();
+        let at = |found: fn(&Event) -> Option<Duration>| self.events.iter().find_map(found).map(hang::seconds);
+        let started = at(|event| if let Event::Started { at } = event { Some(*at) } else { None });
+        let hello = at(|event| if let Event::Hello { at, .. } = event { Some(*at) } else { None });
+        let mut course = Vec::new();
+        if has_our_pid1 {
+            let channel = ago(self.idle.channel).map(|ago| format!("; its last word on the channel came {ago} ago"));
+            let channel = channel.unwrap_or_default();
+            course.push(match (&hello, started) {
+                (_, Some(started)) => format!("the command started after {started}, and has not ended{channel}"),
+                (Some(hello), None) => {
+                    format!("pid 1 was there after {hello}, the command has not started{channel}")
+                }
+                (None, None) => "the guest's pid 1 has not spoken".to_owned(),
+            });
+        }
+        course.push(match ago(self.idle.console) {
+            None => "the console has said nothing".to_owned(),
+            Some(ago) => match console.last() {
+                Some(line) => format!("the console's last word came {ago} ago: {line:?}"),
+                None => format!("the console's last word came {ago} ago"),
+            },
+        });
+        // One that has not spoken may be what hangs.
+        let has_our_pid1 = has_our_pid1 && hello.is_some();
+        Context { why, course, has_our_pid1, console }
+    }
+}

@@ -1,0 +1,223 @@
+//! Guests without a pid 1 of ours: their console and their screen are watched for what is expected.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Value, json};
+
+use super::{Session, Source};
+use crate::guest::expect::{Expectations, Sighting};
+use crate::guest::screen::{Look, Progress, Seen, Wanted};
+use crate::guest::transcript::{Event, Goal};
+use crate::qemu::qmp;
+
+/// The number of the order that asks how the machine is.
+pub(super) const STATUS: u64 = u64::MAX - 2;
+/// From one look at the screen to the next.
+const EVERY: Duration = Duration::from_millis(400);
+/// How long the last look may take: the machine's threads may be busy.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
+/// How long the rest of the line that decided may take.
+const REST: Duration = Duration::from_millis(200);
+
+/// What to look for.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// On the console and the screen.
+    pub expectations: Expectations,
+    /// At the end.
+    pub last_look: Wanted,
+    /// How often the machine may be reset.
+    pub restarts: u32,
+    /// How long to go on once everything expected has come.
+    pub linger: Duration,
+}
+
+impl Watch {
+    /// What the boot is to come to.
+    pub fn goal(&self) -> Goal {
+        if self.expectations.are_any() { Goal::Expectations } else { Goal::PowerOff }
+    }
+}
+
+/// How far the watching has come.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    /// When the screen was last looked at.
+    last: Option<Instant>,
+    look: Option<Look>,
+    /// The next order's number.
+    next: u64,
+    restarts: u32,
+    /// The machine has stopped for good.
+    stopped: bool,
+    pub(super) seen: Seen,
+}
+
+impl Session<'_> {
+    /// When the screen is to be looked at again.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let wanted = self.settings.watch.as_ref()?.expectations.want_screen() && self.watching.look.is_none();
+        wanted.then(|| self.watching.last.unwrap_or(self.start) + EVERY)
+    }
+
+    pub(super) fn look_if_due(&mut self) {
+        if self.next_look().is_some_and(|due| Instant::now() >= due) {
+            self.watching.last = Some(Instant::now());
+            self.begin_look(Wanted { text: true, picture: false });
+        }
+    }
+
+    fn begin_look(&mut self, wanted: Wanted) {
+        let Some(scratch) = self.guest.scratch.as_ref().map(|scratch| scratch.name.clone()) else { return };
+        let (look, orders) = Look::begin(wanted, scratch, !self.watching.stopped, self.watching.next);
+        self.watching.look = Some(look);
+        self.orders.extend(orders);
+        self.write_orders();
+    }
+
+    /// Writes what the monitor takes now.
+    pub(super) fn write_orders(&mut self) {
+        // What it does not take now it takes later; where QEMU is gone there will be no later.
+        if let Ok(written) = self.guest.monitor.write(&self.orders) {
+            if let Some(keep) = &mut self.settings.keep {
+                keep.asked(&self.orders[..written]);
+            }
+            drop(self.orders.drain(..written));
+        }
+    }
+
+    pub(super) fn on_reply(&mut self, id: u64, result: Result<Value, String>) {
+        let (Some(mut look), Some(scratch)) = (self.watching.look.take(), self.guest.scratch.as_ref()) else { return };
+        match look.reply(id, result, &scratch.file) {
+            Ok(Progress::Waiting) => self.watching.look = Some(look),
+            Ok(Progress::Orders(orders)) => {
+                self.watching.look = Some(look);
+                self.orders.extend(orders);
+                self.write_orders();
+            }
+            Ok(Progress::Done(seen)) => {
+                self.watching.next = look.next();
+                self.watch_screen(&seen);
+                self.watching.seen = seen;
+            }
+            Err(error) => {
+                // The machine stands still for as long as it is looked at.
+                self.orders.extend(look.give_up());
+                self.write_orders();
+                self.watching.next = look.next();
+                self.say(&format!("reading what QEMU said of the screen failed: {error}"));
+            }
+        }
+    }
+
+    pub(super) fn watch_console(&mut self, bytes: &[u8]) {
+        let sighting = self.settings.watch.as_mut().and_then(|watch| watch.expectations.feed(bytes));
+        self.on_sighting(sighting);
+        let linger = self.settings.watch.as_ref().is_none_or(|watch| !watch.linger.is_zero());
+        let whole = self.settings.watch.as_ref().and_then(|watch| watch.expectations.whole_line());
+        if let Some((whole, ended)) = whole {
+            for event in &mut self.events {
+                match event {
+                    Event::Expected { line, .. } | Event::Rejected { line } => line.clone_from(&whole),
+                    _ => {}
+                }
+            }
+            if ended && !linger {
+                self.grace = Some(Instant::now());
+            }
+        }
+    }
+
+    fn watch_screen(&mut self, seen: &Seen) {
+        let watch = self.settings.watch.as_mut().filter(|watch| watch.expectations.want_screen());
+        let sighting = watch.zip(seen.text.as_ref()).and_then(|(watch, rows)| watch.expectations.see(rows));
+        self.on_sighting(sighting);
+    }
+
+    fn on_sighting(&mut self, sighting: Option<Sighting>) {
+        let Some(sighting) = sighting else { return };
+        let event = match sighting {
+            Sighting::Met(line) => Event::Expected { at: self.start.elapsed(), line },
+            Sighting::Rejected(line) => Event::Rejected { line },
+        };
+        // What comes behind the first of them is of no account.
+        if !self.events.iter().any(|event| matches!(event, Event::Expected { .. } | Event::Rejected { .. })) {
+            // The last word is always kept.
+            self.events.push(event);
+            let linger = self.settings.watch.as_ref().map(|watch| watch.linger).unwrap_or_default();
+            self.grace = Some(Instant::now() + linger.max(REST));
+        }
+    }
+
+    /// The order that tells whether a machine has stopped that QEMU does not end with. QEMU tells of nothing before it was
+    /// greeted, and where the host had no time for that until now, a short boot is over.
+    pub(super) fn asks_for_status(&self) -> Option<Vec<u8>> {
+        self.settings.watch.as_ref().map(|_| qmp::order(STATUS, "query-status", &json!({})))
+    }
+
+    pub(super) fn learn_status(&mut self, status: &Value) {
+        if status.get("status").and_then(Value::as_str) == Some("shutdown") && !self.watching.stopped {
+            let event = Event::Shutdown { guest: true, reason: "guest-shutdown".to_owned() };
+            self.watch_machine(&event);
+            self.note(event);
+        }
+    }
+
+    /// What happens to a machine that QEMU was told not to end with.
+    pub(super) fn watch_machine(&mut self, event: &Event) {
+        let Some(watch) = &self.settings.watch else { return };
+        match event {
+            Event::Shutdown { .. } => {
+                self.watching.stopped = true;
+                // The console's last words may still be on their way.
+                self.grace = Some(Instant::now() + Duration::from_millis(100));
+            }
+            Event::Restarted { guest: true } => {
+                self.watching.restarts += 1;
+                if self.watching.restarts > watch.restarts {
+                    self.grace = Some(Instant::now());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The last look: at what the screen shows once the verdict is in, as long as QEMU lives.
+    pub(super) fn look_at_the_end(&mut self) -> std::io::Result<()> {
+        let wanted = self.settings.watch.as_ref().map(|watch| watch.last_look).unwrap_or_default();
+        if wanted.is_nothing() || self.guest.scratch.is_none() {
+            return Ok(());
+        }
+        let end = Instant::now() + LAST_LOOK;
+        self.wait_for_look(end)?;
+        self.watching.seen = Seen::default();
+        self.begin_look(wanted);
+        self.wait_for_look(end)
+    }
+
+    /// Until a look under way is done.
+    fn wait_for_look(&mut self, end: Instant) -> std::io::Result<()> {
+        while self.watching.look.is_some() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.closed.contains(&Source::Monitor) {
+                break;
+            }
+            let flags = if self.orders.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+            let mut fds = [PollFd::new(&self.guest.monitor, flags), PollFd::new(self.guest.ended(), PollFlags::IN)];
+            let time = Timespec::try_from(left).ok();
+            match poll(&mut fds, time.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let ended = !fds[1].revents().is_empty();
+            self.write_orders();
+            if !self.read_monitor() && ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,358 @@
+//! A base: what it is made of, how it is booted and saved, and how a run begins from it.
+
+use crate::initrd::archive;
+use crate::initrd::memfd;
+use std::cell::RefCell;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::migrate::{self, SnapshotError};
+use super::store::{self, About, RAM, STATE};
+use super::{Age, Snapshot, Snapshots, memory};
+use crate::cache::{Cache, CacheError, Key};
+use crate::format::protocol::frame::Failure;
+use crate::format::protocol::window::MAGIC;
+use crate::guest::health::Finding;
+use crate::guest::launch::{Artefact, Feed, Guest};
+use crate::guest::session::Opening;
+use crate::guest::transcript::{Event, Transcript};
+use crate::guest::{Listener, VmError};
+use crate::initrd::check::CheckedPlan;
+use crate::process::signals::Signals;
+use crate::qemu::argv::{Payload, Ram, Warm as Waiting};
+use crate::qemu::machine::Machine;
+use crate::root::kernel::ImageKind;
+
+/// How long a guest that is ready goes on before it is saved: kernels put off work for when nothing else is to be done
+/// (`deferred_probe_timeout`, the clock's watchdog), which each restored guest would do again.
+const SETTLING: Duration = Duration::from_millis(600);
+/// How long to wait for somebody else's snapshot: who makes it may be stopped (Ctrl-Z), or hang.
+const WAITING: Duration = Duration::from_secs(120);
+/// Why a QEMU that is not what we started is not saved.
+const WRAPPED: &str =
+    "QEMU runs behind a wrapper that stays, and nobody could tell when it changes; let it `exec` QEMU";
+/// Findings of the boot that are kept beside a snapshot.
+const FINDINGS: usize = 8;
+/// The smallest window, in MiB.
+const WINDOW_MIB: u64 = 256;
+
+/// What a snapshot is made of.
+#[derive(Debug)]
+pub struct Base {
+    /// The machine.
+    pub machine: Machine,
+    /// The kernel image.
+    pub image: PathBuf,
+    /// Its kind.
+    pub kind: ImageKind,
+    /// Where it came from, in the user's words.
+    pub kernel: String,
+    /// The initrd of the base: pid 1, the channel's drivers, modules asked for in the base.
+    pub initrd: OwnedFd,
+    /// The modules asked for in it.
+    pub modules: Vec<String>,
+    /// How large its window is, in MiB.
+    pub window_mib: u64,
+}
+
+/// Whoever talks with guests: over which streams, and until when, is their affair.
+pub trait Talk {
+    /// Talks until it is over.
+    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript>;
+    /// The signals that end it.
+    fn signals(&mut self) -> Option<&mut Signals>;
+
+    /// Talks; what the system has against it is told as the layer's other errors are.
+    fn lead(&mut self, guest: &mut Guest, opening: Opening) -> Result<Transcript, VmError> {
+        self.talk(guest, opening).map_err(VmError::io("talking with", "the guest"))
+    }
+}
+
+/// A guest that waits for a command, and how it is to be given one.
+#[derive(Debug)]
+pub struct Waits {
+    /// The guest: it runs, stands still, or is being restored.
+    pub guest: Guest,
+    /// Orders that make it go on.
+    pub orders: Vec<u8>,
+    /// Bytes of the archive in its window.
+    pub len: u64,
+    /// The program that QEMU must be, where that could be told.
+    pub program: Option<String>,
+    /// How old its snapshot is; `None`: there is none.
+    pub age: Option<Age>,
+    /// Its window, for what follows.
+    pub window: OwnedFd,
+    /// What its boot said of the kernel's health.
+    pub health: Vec<Finding>,
+}
+
+/// Why there is no such guest.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWarm {
+    /// This kernel or this machine cannot be given commands that way; half a sentence.
+    #[error("{0}")]
+    Unfit(String),
+    /// The boot came to an end of its own: the verdict is in the transcript.
+    #[error("booting the base")]
+    Ended(Box<Transcript>, Vec<std::ffi::OsString>),
+    /// The system said no.
+    #[error(transparent)]
+    Failed(#[from] VmError),
+}
+
+/// A cache that cannot be used for this (full, read-only) costs time, and no verdict.
+impl From<CacheError> for NotWarm {
+    fn from(error: CacheError) -> Self {
+        Self::Unfit(no_snapshots(&error))
+    }
+}
+
+/// Why there are no snapshots in a cache, in half a sentence.
+pub fn no_snapshots(error: &CacheError) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// The size of a window for an archive of so many bytes.
+pub fn window_mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20).next_power_of_two().max(WINDOW_MIB)
+}
+
+impl Base {
+    /// A guest from the snapshot of this key that will find `payload` in its window; a snapshot is made where there is
+    /// none.
+    pub fn start(
+        &self,
+        cache: &Cache,
+        key: &Key,
+        payload: &CheckedPlan,
+        talk: &mut dyn Talk,
+        listener: &mut dyn Listener,
+    ) -> Result<Waits, NotWarm> {
+        if let Some(snapshot) = Snapshots(cache).open(key)? {
+            return Ok(self.restore(snapshot, payload)?);
+        }
+        let mut live = None;
+        let mut since = None;
+        // The one waits for somebody else, or makes it: never both.
+        let ours = RefCell::new((talk, &mut *listener));
+        let mut wait = || {
+            let (talk, listener) = &mut *ours.borrow_mut();
+            let since = *since.get_or_insert_with(|| {
+                listener.note("waiting for another run, which boots the guest that this one is restored from");
+                Instant::now()
+            });
+            if since.elapsed() > WAITING {
+                let seconds = WAITING.as_secs();
+                return Err(NotWarm::Unfit(format!("another run has been making the snapshot for {seconds} s")));
+            }
+            match talk.signals().and_then(Signals::ending) {
+                None => Ok(()),
+                Some(signal) => Err(interrupted(signal)),
+            }
+        };
+        let made = cache.tree_after::<NotWarm>(key, &mut wait, |directory| {
+            let (talk, listener) = &mut *ours.borrow_mut();
+            listener.note("booting a guest that later runs are restored from");
+            let (waits, kept) = self.boot_and_save(directory, payload, &mut **talk)?;
+            live = Some(waits);
+            // The cache keeps nothing of what could not be saved.
+            kept.map_err(NotWarm::Unfit)
+        });
+        match (live, made) {
+            (Some(waits), Ok(_)) => Ok(waits),
+            // It waits all the same, but only this once.
+            (Some(waits), Err(why)) => {
+                listener.note(&format!("keeping no snapshot: {why}"));
+                Ok(Waits { age: None, ..waits })
+            }
+            (None, Err(error)) => Err(error),
+            // Somebody else has made it meanwhile.
+            (None, Ok(_)) => match Snapshots(cache).open(key)? {
+                Some(snapshot) => Ok(self.restore(snapshot, payload)?),
+                None => Err(NotWarm::Unfit("its snapshot vanished as soon as it was made".to_owned())),
+            },
+        }
+    }
+
+    /// Boots it until it waits, without a snapshot.
+    pub fn boot(
+        &self,
+        window: OwnedFd,
+        ram: Ram<Artefact>,
+        talk: &mut dyn Talk,
+    ) -> Result<(Guest, Transcript), NotWarm> {
+        let kernel = open(&self.image).map_err(VmError::io("opening", "the kernel image"))?;
+        let initrd = self.initrd.try_clone().map_err(VmError::io("opening", "the base's initrd"))?;
+        let payload = Payload::Linux {
+            kernel: Artefact::Open(kernel),
+            initrd: Artefact::Open(initrd),
+            warm: Some(Waiting { window: Artefact::Open(window), window_mib: self.window_mib, ram }),
+        };
+        let mut guest = Guest::start(&self.machine, &payload).map_err(VmError::io("starting", "QEMU"))?;
+        let transcript = talk.lead(&mut guest, Opening::Base)?;
+        match transcript.events.last() {
+            Some(Event::Ready { .. }) => Ok((guest, transcript)),
+            Some(Event::Failed { what: Failure::Window, errno, .. }) => Err(NotWarm::Unfit(format!(
+                "this kernel does not let pid 1 map a device's memory ({})",
+                io::Error::from_raw_os_error((*errno).cast_signed())
+            ))),
+            // What QEMU does not take may be what a window needs: a boot without one will tell.
+            Some(Event::QemuExited(_)) if !transcript.guest_lived() && !transcript.qemu_said.is_empty() => {
+                Err(NotWarm::Unfit(format!("QEMU refuses it: {}", transcript.qemu_said.join("; "))))
+            }
+            Some(_) | None => Err(NotWarm::Ended(Box::new(transcript), guest.command.clone())),
+        }
+    }
+
+    /// Boots it, saves it into `directory`, and gives it back, at a stand, with the payload in its window. It comes back even
+    /// if nothing could be kept; why is told beside it.
+    fn boot_and_save(
+        &self,
+        directory: &Path,
+        payload: &CheckedPlan,
+        talk: &mut dyn Talk,
+    ) -> Result<(Waits, Result<(), String>), NotWarm> {
+        let began = Instant::now();
+        let bytes = self.machine.memory_mib << 20;
+        let making = || VmError::io("making", "the guest's memory");
+        let ram = memory::empty("ram", bytes).map_err(making())?;
+        let window = self.window()?;
+        let handed = |memory: &OwnedFd| memory.try_clone().map_err(making());
+        let shared = Ram::Shared(Artefact::Open(handed(&ram)?));
+        let (mut guest, transcript) = self.boot(handed(&window)?, shared, talk)?;
+        std::thread::sleep(SETTLING);
+        let boot_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let kept = match migrate::save(&mut guest, talk.signals()) {
+            Ok(state) => {
+                let about = self.about(&transcript, &guest, boot_ms);
+                keep(directory, &ram, bytes, &state, about).map_err(|error| error.to_string())
+            }
+            Err(SnapshotError::Interrupted(signal)) => {
+                let mut transcript = transcript;
+                transcript.events.push(Event::Interrupted { signal });
+                return Err(NotWarm::Ended(Box::new(transcript), guest.command.clone()));
+            }
+            Err(why) => Err(why.to_string()),
+        };
+        let kept = if guest.is_wrapped() { Err(WRAPPED.to_owned()) } else { kept };
+        let len = self.fill(&window, payload)?;
+        let program = guest.program();
+        let age = Some(Age::default());
+        let health = transcript.health;
+        Ok((Waits { guest, orders: migrate::goes_on(), len, program, age, window, health }, kept))
+    }
+
+    /// A window that nothing was put into yet.
+    fn window(&self) -> Result<OwnedFd, VmError> {
+        let making = || VmError::io("making", "the guest's window");
+        let window = memory::empty("window", self.window_mib << 20).map_err(making())?;
+        memory::write(&window, MAGIC).map_err(making())?;
+        Ok(window)
+    }
+
+    /// Boots it until it waits, and saves nothing.
+    pub fn boot_once(&self, talk: &mut dyn Talk) -> Result<Waits, NotWarm> {
+        let window = self.window()?;
+        let theirs = window.try_clone().map_err(VmError::io("making", "the guest's window"))?;
+        let (guest, transcript) = self.boot(theirs, Ram::Anonymous, talk)?;
+        let health = transcript.health;
+        Ok(Waits { guest, orders: Vec::new(), len: 0, program: None, age: None, window, health })
+    }
+
+    /// Puts an archive into a window that a guest has already.
+    pub fn fill(&self, window: &OwnedFd, payload: &CheckedPlan) -> Result<u64, VmError> {
+        let (archive, len) = memfd::window(payload, 0)?;
+        self.fits(len)?;
+        memory::replace(&archive, len, window).map_err(VmError::io("writing", "the guest's window"))?;
+        Ok(len)
+    }
+
+    /// Refuses an archive of so many bytes that its window is too small for.
+    fn fits(&self, len: u64) -> Result<(), VmError> {
+        if len <= self.window_mib << 20 { Ok(()) } else { Err(VmError::Window { len, window_mib: self.window_mib }) }
+    }
+
+    /// Starts QEMU to restore a snapshot.
+    fn restore(&self, snapshot: Snapshot, payload: &CheckedPlan) -> Result<Waits, VmError> {
+        let age = Some(snapshot.age());
+        let Snapshot { about, ram, state } = snapshot;
+        let len = archive::len(payload, &archive::Options { align: true, mtime: 0 });
+        self.fits(len)?;
+        let start = || -> io::Result<Waits> {
+            let window = memory::empty("window", self.window_mib << 20)?;
+            let (feed, state) = Feed::new(state)?;
+            let orders = migrate::restores(&state);
+            // Only mapped: of 60 MB QEMU touches what says how it would be entered.
+            let kernel = open(&self.image)?;
+            let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
+            let theirs = Artefact::Open(window.try_clone()?);
+            let warm = Waiting { window: theirs, window_mib: self.window_mib, ram };
+            let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(memory::empty("initrd", 4)?));
+            let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
+            guest.state = Some(feed);
+            let health = about.health;
+            Ok(Waits { guest, orders, len, program: about.program, age, window, health })
+        };
+        let waits = start().map_err(VmError::io("starting", "QEMU"))?;
+        // Not before: QEMU takes longer to start than this, and nobody looks there until the guest goes on.
+        memfd::into(payload, 0, &waits.window)?;
+        Ok(waits)
+    }
+
+    fn about(&self, transcript: &Transcript, guest: &Guest, boot_ms: u64) -> About {
+        let release = transcript.events.iter().find_map(|event| match event {
+            Event::Hello { release, .. } => Some(release.clone()),
+            _ => None,
+        });
+        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        let machine = &self.machine;
+        let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        About {
+            kernel: self.kernel.clone(),
+            release: release.unwrap_or_default(),
+            qemu: machine.qemu.path.display().to_string(),
+            version: machine.qemu.facts.version.clone(),
+            program: guest.program(),
+            accel: machine.accelerator.name().to_owned(),
+            machine: text(&machine.machine),
+            cpu: text(&machine.cpu),
+            smp: machine.smp.as_deref().map(text),
+            memory_mib: machine.memory_mib,
+            window_mib: self.window_mib,
+            command_line: text(&machine.command_line),
+            modules: self.modules.clone(),
+            made_ns: u64::try_from(made.as_nanos()).unwrap_or(u64::MAX),
+            boot_ms,
+            health: transcript.health.iter().take(FINDINGS).cloned().collect(),
+            ram: String::new(),
+            state: String::new(),
+        }
+    }
+}
+
+/// A boot that was ended before it began.
+fn interrupted(signal: i32) -> NotWarm {
+    let transcript = Transcript { events: vec![Event::Interrupted { signal }], ..Transcript::default() };
+    NotWarm::Ended(Box::new(transcript), Vec::new())
+}
+
+/// Writes a snapshot's files.
+fn keep(directory: &Path, ram: &OwnedFd, bytes: u64, state: &[u8], about: About) -> io::Result<()> {
+    let new = |name: &str| File::options().write(true).create_new(true).mode(0o600).open(directory.join(name));
+    memory::copy(ram, bytes, &new(RAM)?)?;
+    new(STATE)?.write_all(state)?;
+    store::describe(directory, about)
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    File::open(path).map(OwnedFd::from)
+}

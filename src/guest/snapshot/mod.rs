@@ -1,0 +1,50 @@
+//! Warm runs: a guest that has booted once is restored instead of booted again.
+//!
+//! A *base* is a guest that has done all it can do without a command: kernel up, channel open, file systems mounted, pid 1
+//! waiting. It depends on the kernel, the machine, QEMU and pid 1, and on nothing of the command. It is booted once and
+//! saved (a *snapshot*, see [`store`]): its memory as a file, the state of its devices as QEMU streams it. A run maps that
+//! memory privately, restores the devices, and puts the command with all it needs into the guest's window of memory
+//! ([`crate::format::protocol::window`]), whence pid 1 unpacks it.
+//!
+//! Where this cannot be ([`fit`]) the caller boots cold, and says why.
+
+pub mod migrate;
+
+pub mod base;
+pub mod fit;
+pub(super) mod key;
+pub mod memory;
+pub mod store;
+
+use std::time::Duration;
+
+pub use self::base::{Base, NotWarm, Talk, Waits};
+pub use self::store::{Snapshot, Snapshots};
+
+/// Whether to use snapshots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Warm {
+    /// No: every run boots.
+    #[default]
+    No,
+    /// Yes; make one where there is none.
+    Yes,
+    /// Yes, but make a new one.
+    Fresh,
+}
+
+/// How old the snapshot was that a run began from; zero where the run made it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Age(pub Duration);
+
+impl std::fmt::Display for Age {
+    /// In the largest unit that fits: `5 s`, `12 min`, `3 h`, `2 d`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_secs() {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7_200 => write!(f, "{} min", seconds / 60),
+            seconds @ 7_200..172_800 => write!(f, "{} h", seconds / 3_600),
+            seconds => write!(f, "{} d", seconds / 86_400),
+        }
+    }
+}

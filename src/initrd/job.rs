@@ -1,0 +1,229 @@
+//! The job for pid 1 as a value, its bytes (see [`crate::format::protocol::job`]), and its place in an image.
+//!
+//! Refuses words that `execve(2)` could not take: a NUL inside, a variable without a name.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::PlanError;
+use crate::format::archive_path::ArchivePath;
+use crate::format::protocol::job::{MAGIC, PATH, Tag, record_header};
+use crate::root::fact::{Content, Fact, Node, Why};
+
+/// What pid 1 is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Job {
+    /// The command and its arguments; none: an interactive shell.
+    pub args: Vec<OsString>,
+    /// The command's environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The directory the command starts in; none: `/`.
+    pub cwd: Option<PathBuf>,
+    /// Modules to load, in order.
+    pub modules: Vec<ModuleToLoad>,
+    /// Drivers of the channel, loaded in order where they load.
+    pub channel_modules: Vec<ModuleToLoad>,
+    /// How pid 1 talks to the host; none: on the console alone.
+    pub channel: Option<Channel>,
+    /// Whether the command gets a terminal.
+    pub tty: bool,
+    /// The guest's host name; none: pid 1's choice.
+    pub hostname: Option<OsString>,
+    /// Block devices to wait for before the command runs.
+    pub block_devices: Option<u32>,
+    /// The length of the window through which pid 1 gets its commands, in bytes; there is none in this job then.
+    pub window: Option<u64>,
+    /// Whether pid 1 says on the console what it does.
+    pub verbose: bool,
+}
+
+/// A module's file in the guest and its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleToLoad {
+    /// The file.
+    pub path: ArchivePath,
+    /// Parameters as `finit_module(2)` takes them.
+    pub params: OsString,
+}
+
+/// The control channel's device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Channel {
+    /// The virtio-serial port of [`crate::format::protocol::job::PORT_NAME`].
+    Virtio,
+    /// A serial device's name: `ttyS1`.
+    Serial(String),
+}
+
+impl Job {
+    /// The bytes of the job file.
+    pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
+        let mut file = MAGIC.to_vec();
+        for arg in &self.args {
+            put(&mut file, Tag::Arg, "argument", word("argument", arg)?)?;
+        }
+        for (name, value) in &self.env {
+            put(&mut file, Tag::Env, "environment variable", &variable(name, value)?)?;
+        }
+        if let Some(cwd) = &self.cwd {
+            put(&mut file, Tag::Cwd, "directory", word("directory", cwd.as_os_str())?)?;
+        }
+        for (tag, modules) in [(Tag::Module, &self.modules), (Tag::ChannelModule, &self.channel_modules)] {
+            for module in modules {
+                put(&mut file, tag, "module", &load(module)?)?;
+            }
+        }
+        match &self.channel {
+            None => {}
+            Some(Channel::Virtio) => put(&mut file, Tag::Channel, "channel", b"virtio")?,
+            Some(Channel::Serial(device)) => {
+                put(&mut file, Tag::Channel, "channel", word("channel", OsStr::new(device))?)?;
+            }
+        }
+        if self.tty {
+            put(&mut file, Tag::Tty, "terminal", b"")?;
+        }
+        if let Some(hostname) = &self.hostname {
+            put(&mut file, Tag::Hostname, "host name", word("host name", hostname)?)?;
+        }
+        if let Some(count) = self.block_devices {
+            put(&mut file, Tag::BlockDevices, "block devices", count.to_string().as_bytes())?;
+        }
+        if let Some(len) = self.window {
+            put(&mut file, Tag::Window, "window", len.to_string().as_bytes())?;
+        }
+        if self.verbose {
+            put(&mut file, Tag::Verbose, "verbose", b"")?;
+        }
+        Ok(file)
+    }
+
+    /// The job's file, readable by root alone: arguments and environment may hold secrets of the user's.
+    pub fn facts(&self) -> Result<Vec<Fact>, PlanError> {
+        let path = ArchivePath::new(PATH);
+        let parent = path.parent().unwrap_or_default();
+        let content = Content::Bytes(self.encode()?.into());
+        Ok(vec![
+            Fact { path: parent, node: Node::Dir { mode: 0o700 }, why: Why::Base },
+            Fact { path, node: Node::File { mode: 0o600, content, hardlink: None }, why: Why::Base },
+        ])
+    }
+}
+
+/// `/init` itself: the bytes of pid 1.
+pub fn init(image: &'static [u8]) -> Fact {
+    let node = Node::File { mode: 0o755, content: Content::Static(image), hardlink: None };
+    Fact { path: ArchivePath::new("/init"), node, why: Why::Base }
+}
+
+/// Appends one record.
+fn put(file: &mut Vec<u8>, tag: Tag, what: &str, value: &[u8]) -> Result<(), PlanError> {
+    let len = u32::try_from(value.len()).map_err(|_| refuse(what, "longer than 4 GiB"))?;
+    file.extend_from_slice(&record_header(tag, len));
+    file.extend_from_slice(value);
+    Ok(())
+}
+
+/// A word as C knows it.
+fn word<'a>(what: &str, text: &'a OsStr) -> Result<&'a [u8], PlanError> {
+    if text.as_bytes().contains(&0) {
+        return Err(refuse(&format!("{what} {}", text.display()), "a NUL byte inside"));
+    }
+    Ok(text.as_bytes())
+}
+
+/// `NAME=value`.
+fn variable(name: &OsStr, value: &OsStr) -> Result<Vec<u8>, PlanError> {
+    let what = "environment variable";
+    let bytes = word(what, name)?;
+    if bytes.is_empty() || bytes.contains(&b'=') {
+        return Err(refuse(&format!("{what} {}", name.display()), "a name is not empty and holds no '='"));
+    }
+    Ok([bytes, b"=", word(what, value)?].concat())
+}
+
+/// `PATH NUL PARAMETERS`.
+fn load(module: &ModuleToLoad) -> Result<Vec<u8>, PlanError> {
+    let path = module.path.to_absolute();
+    Ok([word("module", path.as_os_str())?, b"\0", word("module parameters", &module.params)?].concat())
+}
+
+/// An error of this file.
+fn refuse(what: &str, rule: &'static str) -> PlanError {
+    PlanError::Job { what: what.to_owned(), rule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Channel, Job, ModuleToLoad};
+    use crate::format::archive_path::ArchivePath;
+    use crate::format::protocol::job::{MAGIC, Tag, records};
+    use proptest::collection::vec;
+    use proptest::prelude::{Strategy, any, proptest};
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn the_bytes_are_these() {
+        let job = Job {
+            args: vec!["sh".into(), "".into()],
+            env: vec![("A".into(), "b=c".into())],
+            cwd: Some("/tmp".into()),
+            modules: vec![ModuleToLoad { path: ArchivePath::new("/m.ko"), params: "x=1".into() }],
+            channel_modules: vec![ModuleToLoad { path: ArchivePath::new("/v.ko"), params: "".into() }],
+            channel: Some(Channel::Serial("ttyS1".into())),
+            tty: true,
+            hostname: Some("g".into()),
+            block_devices: Some(2),
+            window: Some(4096),
+            verbose: true,
+        };
+        let golden = b"bootling job 1\n\
+            a\x02\0\0\0sha\0\0\0\0\
+            e\x05\0\0\0A=b=c\
+            d\x04\0\0\0/tmp\
+            m\x09\0\0\0/m.ko\0x=1\
+            n\x06\0\0\0/v.ko\0\
+            c\x05\0\0\0ttyS1\
+            t\0\0\0\0\
+            h\x01\0\0\0g\
+            b\x01\0\0\x002\
+            w\x04\0\0\x004096\
+            v\0\0\0\0";
+        assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
+        assert_eq!(Job::default().encode().expect("a job"), MAGIC);
+    }
+
+    #[test]
+    fn words_that_execve_cannot_take_are_refused() {
+        let args = Job { args: vec!["a\0b".into()], ..Job::default() };
+        assert!(args.encode().expect_err("a NUL").to_string().ends_with("a NUL byte inside"));
+        for name in ["", "A=B"] {
+            let env = Job { env: vec![(name.into(), "x".into())], ..Job::default() };
+            assert!(env.encode().expect_err("no name").to_string().contains("a name is not empty"));
+        }
+    }
+
+    fn words() -> impl Strategy<Value = Vec<OsString>> {
+        vec(vec(1_u8.., 0..40).prop_map(OsString::from_vec), 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_read_back(args in words(), values in words(), tty in any::<bool>(), count in any::<Option<u32>>()) {
+            let env: Vec<_> = values.into_iter().map(|value| (OsString::from("N"), value)).collect();
+            let job = Job { args: args.clone(), env: env.clone(), tty, block_devices: count, ..Job::default() };
+            let bytes = job.encode().expect("a job");
+            let read: Vec<(Tag, Vec<u8>)> = records(&bytes)
+                .expect("a magic line")
+                .map(|record| record.map(|(tag, value)| (tag, value.to_vec())).expect("a record"))
+                .collect();
+            let mut meant: Vec<(Tag, Vec<u8>)> = args.into_iter().map(|arg| (Tag::Arg, arg.into_vec())).collect();
+            meant.extend(env.into_iter().map(|(_, value)| (Tag::Env, [b"N=".as_slice(), &value.into_vec()].concat())));
+            meant.extend(tty.then(|| (Tag::Tty, Vec::new())));
+            meant.extend(count.map(|count| (Tag::BlockDevices, count.to_string().into_bytes())));
+            assert_eq!(read, meant);
+        }
+    }
+}

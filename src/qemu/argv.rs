@@ -1,0 +1,539 @@
+//! The QEMU command line: a pure function of the machine and its wires.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::drive::Drive;
+use super::firmware::{Files, Firmware, Image};
+use super::machine::{Display, Machine, Transport, is_microvm};
+use crate::format::protocol::job::PORT_NAME;
+
+/// What a machine boots: by names or by open files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload<T> {
+    /// A kernel and its initrd.
+    Linux {
+        /// The kernel image.
+        kernel: T,
+        /// The initrd.
+        initrd: T,
+        /// What a guest has beside them that is given its commands later.
+        warm: Option<Warm<T>>,
+    },
+    /// A disk image.
+    Disk {
+        /// The image.
+        image: T,
+        /// The drive that it is.
+        drive: Drive,
+    },
+}
+
+/// What a guest has that waits for commands (see [`crate::format::protocol::window`]), and where its memory is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warm<T> {
+    /// The window's memory.
+    pub window: T,
+    /// How large that is, in MiB.
+    pub window_mib: u64,
+    /// The guest's own memory.
+    pub ram: Ram<T>,
+}
+
+/// Where a guest's memory is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ram<T> {
+    /// In QEMU's own.
+    Anonymous,
+    /// In a file that gets all that the guest writes: to be saved.
+    Shared(T),
+    /// What the guest starts with is in a file, which stays as it is; the rest of its state is in a pipe.
+    Restored {
+        /// The memory.
+        ram: T,
+        /// The pipe. QEMU is told its number by an order.
+        state: T,
+    },
+}
+
+impl<T> Payload<T> {
+    /// The same payload, each part told in another way.
+    pub fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
+        match self {
+            Self::Linux { kernel, initrd, warm } => {
+                let warm = warm.as_ref().map(|warm| Warm {
+                    window: tell(&warm.window),
+                    window_mib: warm.window_mib,
+                    ram: match &warm.ram {
+                        Ram::Anonymous => Ram::Anonymous,
+                        Ram::Shared(ram) => Ram::Shared(tell(ram)),
+                        Ram::Restored { ram, state } => Ram::Restored { ram: tell(ram), state: tell(state) },
+                    },
+                });
+                Payload::Linux { kernel: tell(kernel), initrd: tell(initrd), warm }
+            }
+            Self::Disk { image, drive } => Payload::Disk { image: tell(image), drive: *drive },
+        }
+    }
+
+    /// What it has to wait for commands with.
+    fn warm(&self) -> Option<&Warm<T>> {
+        match self {
+            Self::Linux { warm, .. } => warm.as_ref(),
+            Self::Disk { .. } => None,
+        }
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> impl Iterator<Item = &T> {
+        match self {
+            Self::Linux { kernel, initrd, warm } => {
+                let (ram, state) = match warm.as_ref().map(|warm| &warm.ram) {
+                    None | Some(Ram::Anonymous) => (None, None),
+                    Some(Ram::Shared(ram)) => (Some(ram), None),
+                    Some(Ram::Restored { ram, state }) => (Some(ram), Some(state)),
+                };
+                let window = warm.as_ref().map(|warm| &warm.window);
+                [Some(kernel), Some(initrd), window, ram, state].into_iter().flatten()
+            }
+            Self::Disk { image, .. } => [Some(image), None, None, None, None].into_iter().flatten(),
+        }
+    }
+}
+
+/// Where the machine's ends lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wires {
+    /// What it boots, as QEMU opens it; already quoted words are not expected.
+    pub payload: Payload<OsString>,
+    /// The guest's own copy of the flash image that it may write; `None`: QEMU is to forget what it writes.
+    pub flash: Option<OsString>,
+    /// Console, channel and monitor.
+    pub ends: Ends,
+}
+
+/// Console, channel and monitor of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// The console on pipes, QEMU's own standard input and output; the rest on sockets that it inherits: this is how
+    /// bootling runs it.
+    Wired {
+        /// The control channel.
+        channel: RawFd,
+        /// The monitor.
+        monitor: RawFd,
+    },
+    /// Console and monitor on QEMU's own standard input and output: this is what a person pastes.
+    Stdio,
+}
+
+/// The whole command line, program first.
+pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
+    let mut line = Line(vec![machine.qemu.path.clone().into_os_string()]);
+    let warm = wires.payload.warm();
+    line.machine(machine, warm.is_some_and(|warm| warm.ram != Ram::Anonymous));
+    line.option("-accel", machine.accelerator.name());
+    line.option("-cpu", &machine.cpu);
+    if let Some(smp) = &machine.smp {
+        line.option("-smp", smp);
+    }
+    line.option("-m", format!("{}M", machine.memory_mib));
+    line.words(["-nodefaults", "-no-user-config"]);
+    match wires.payload {
+        Payload::Linux { .. } => line.words(["-no-reboot"]),
+        // Systems restart on their way up: who watches counts how often. And a machine that has stopped can still be
+        // looked at, where somebody talks with QEMU.
+        Payload::Disk { .. } if matches!(wires.ends, Ends::Wired { .. }) => line.words(["-no-shutdown"]),
+        Payload::Disk { .. } => {}
+    }
+    line.option("-display", "none");
+    let has_own_sandbox = machine.extra.iter().any(|word| word == "-sandbox");
+    if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Wired { .. }) {
+        line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    }
+    line.firmware(&machine.firmware, wires.flash.as_deref());
+    match wires.ends {
+        Ends::Wired { channel, monitor } => {
+            line.option("-chardev", "stdio,id=console,signal=off");
+            line.option("-serial", "chardev:console");
+            line.channel(machine, channel);
+            line.option("-chardev", format!("socket,id=monitor,fd={monitor}"));
+            line.option("-mon", "chardev=monitor,mode=control");
+        }
+        Ends::Stdio => line.option("-serial", "mon:stdio"),
+    }
+    if let Some(warm) = warm {
+        line.warm(warm, machine.memory_mib);
+    }
+    match &wires.payload {
+        Payload::Linux { kernel, initrd, .. } => {
+            line.option("-kernel", kernel);
+            line.option("-initrd", initrd);
+            line.option("-append", &machine.command_line);
+        }
+        Payload::Disk { image, drive } => line.drive(*drive, image),
+    }
+    line.0.extend(machine.extra.iter().cloned());
+    line.0
+}
+
+/// A command line being written.
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn option(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.0.push(name.into());
+        self.0.push(value.as_ref().to_owned());
+    }
+
+    fn words<const N: usize>(&mut self, words: [&str; N]) {
+        self.0.extend(words.map(OsString::from));
+    }
+
+    fn drive(&mut self, drive: Drive, image: &OsStr) {
+        let mut option = OsString::from(drive.drive_option(""));
+        option.push(in_option(image));
+        self.option("-drive", option);
+        for device in drive.devices() {
+            self.option("-device", device);
+        }
+    }
+
+    fn machine(&mut self, machine: &Machine, has_own_memory: bool) {
+        let mut name = machine.machine.clone();
+        if has_own_memory {
+            name.push(",memory-backend=ram");
+        }
+        if machine.display == Display::Mirrored {
+            name.push(",graphics=off");
+        }
+        self.option("-machine", name);
+        match machine.display {
+            Display::None => {}
+            Display::Vga | Display::Mirrored => self.option("-vga", "std"),
+        }
+    }
+
+    fn warm(&mut self, warm: &Warm<OsString>, memory_mib: u64) {
+        let memory = |id: &str, mib: u64, share: &str, path: &OsStr| {
+            let mut option = OsString::from(format!("memory-backend-file,id={id},size={mib}M,share={share},mem-path="));
+            option.push(in_option(path));
+            option
+        };
+        let mut share_window = "on";
+        match &warm.ram {
+            Ram::Anonymous => {}
+            Ram::Shared(ram) => self.option("-object", memory("ram", memory_mib, "on", ram)),
+            Ram::Restored { ram, .. } => {
+                self.option("-object", memory("ram", memory_mib, "off", ram));
+                // Orders follow: it cannot be told on the command line that only devices are restored.
+                self.option("-incoming", "defer");
+                // Shared memory is left out when a machine is saved, and must then have its old address before any device
+                // is restored (`migration/ram.c`, "Mismatched GPAs"): a region of PCI has none by then. What was left out
+                // is not missed in memory of one's own.
+                share_window = "off";
+            }
+        }
+        self.option("-object", memory("window", warm.window_mib, share_window, &warm.window));
+        // Without `master` it could not be saved (`hw/misc/ivshmem.c`).
+        self.option("-device", "ivshmem-plain,memdev=window,master=on");
+    }
+
+    fn firmware(&mut self, firmware: &Firmware, own: Option<&OsStr>) {
+        let uefi = match firmware {
+            Firmware::Direct | Firmware::Bios(None) => return,
+            Firmware::Bios(Some(path)) => return self.option("-bios", path),
+            Firmware::Uefi(uefi) => uefi,
+        };
+        match &uefi.files {
+            Files::Rom(path) => self.option("-bios", path),
+            Files::Stateless(code) => self.flash(0, code, &Flash::ReadOnly),
+            Files::Combined(all) => self.flash(0, all, &Flash::of(own)),
+            Files::Split { code, vars } => {
+                self.flash(0, code, &Flash::ReadOnly);
+                self.flash(1, vars, &Flash::of(own));
+            }
+        }
+        if uefi.smm {
+            // Only code in SMM may write the variables; OVMF then cannot resume from S3 (EDK2 `OvmfPkg/README`).
+            self.option("-global", "driver=cfi.pflash01,property=secure,value=on");
+            self.option("-global", "ICH9-LPC.disable_s3=1");
+        }
+    }
+
+    fn flash(&mut self, unit: u8, image: &Image, how: &Flash<'_>) {
+        let (file, mode) = match how {
+            Flash::ReadOnly => (image.path.as_os_str(), "readonly=on"),
+            Flash::Forgetful => (image.path.as_os_str(), "snapshot=on"),
+            Flash::Own(own) => (*own, "readonly=off"),
+        };
+        let mut value = OsString::from(format!("if=pflash,unit={unit},format={},{mode},file=", image.format.name()));
+        value.push(in_option(file));
+        self.option("-drive", value);
+    }
+
+    fn channel(&mut self, machine: &Machine, fd: RawFd) {
+        let controller = match machine.transport {
+            Transport::None => return,
+            Transport::Com2 => {
+                self.option("-chardev", format!("socket,id=channel,fd={fd}"));
+                self.option("-serial", "chardev:channel");
+                return;
+            }
+            Transport::VirtioPci => "virtio-serial-pci",
+            Transport::VirtioMmio => "virtio-serial-device",
+        };
+        if is_microvm(&machine.machine) {
+            // Linux wants virtio 1.0 of a virtio-mmio console; QEMU's default is the legacy interface.
+            self.option("-global", "virtio-mmio.force-legacy=false");
+        }
+        self.option("-device", format!("{controller},id=ports,max_ports=2"));
+        self.option("-chardev", format!("socket,id=channel,fd={fd}"));
+        self.option("-device", format!("virtserialport,bus=ports.0,chardev=channel,name={PORT_NAME}"));
+    }
+}
+
+/// What becomes of what a guest writes to a flash image.
+enum Flash<'a> {
+    /// It may not.
+    ReadOnly,
+    /// It is forgotten.
+    Forgetful,
+    /// It goes to this file instead.
+    Own(&'a OsStr),
+}
+
+impl<'a> Flash<'a> {
+    fn of(own: Option<&'a OsStr>) -> Self {
+        own.map_or(Self::Forgetful, Self::Own)
+    }
+}
+
+/// A value inside one of QEMU's options, where a comma would begin the next (`util/keyval.c`).
+fn in_option(value: &OsStr) -> OsString {
+    let doubled = value.as_bytes().iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b',')));
+    OsString::from_vec(doubled.collect())
+}
+
+/// A command line as a shell reads it back, words quoted where they must be.
+pub fn shell_line(words: &[OsString]) -> OsString {
+    let quoted: Vec<Vec<u8>> = words.iter().map(|word| quote(word.as_bytes())).collect();
+    OsString::from_vec(quoted.join(&b' '))
+}
+
+fn quote(word: &[u8]) -> Vec<u8> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%".contains(byte);
+    if !word.is_empty() && word.iter().all(plain) {
+        return word.to_vec();
+    }
+    let mut quoted = vec![b'\''];
+    for byte in word {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            other => quoted.push(*other),
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ends, Payload, Ram, Warm, Wires, argv, shell_line};
+    use crate::format::SectorSize;
+    use crate::qemu::drive::{self, Drive};
+    use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
+    use crate::qemu::machine::{Accelerator, Display, Machine, Transport};
+    use crate::qemu::program::{Qemu, QemuFacts};
+    use expect_test::expect;
+    use std::ffi::OsString;
+
+    fn machine(transport: Transport) -> Machine {
+        Machine {
+            qemu: Qemu {
+                path: "/usr/bin/qemu-system-x86_64".into(),
+                facts: QemuFacts { version: "7.2.22".to_owned(), sandbox: true },
+            },
+            accelerator: Accelerator::Tcg,
+            no_kvm: None,
+            machine: "q35".into(),
+            cpu: "max".into(),
+            smp: None,
+            memory_mib: 1024,
+            firmware: Firmware::Direct,
+            display: Display::None,
+            command_line: "console=ttyS0 panic=-1 quiet".into(),
+            extra: vec!["-trace".into(), "ich9*".into()],
+            transport,
+        }
+    }
+
+    fn pretty(transport: Transport, ends: Ends) -> String {
+        lines(&machine(transport), None, ends)
+    }
+
+    fn lines(machine: &Machine, flash: Option<&str>, ends: Ends) -> String {
+        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm: None };
+        let wires = Wires { payload, flash: flash.map(OsString::from), ends };
+        shell_line(&argv(machine, &wires)).to_string_lossy().replace(" -", "\n-")
+    }
+
+    /// The lines that firmware adds.
+    fn firmware_lines(firmware: Firmware, flash: Option<&str>) -> String {
+        let plain = pretty(Transport::VirtioPci, WIRED);
+        let machine = Machine { firmware, ..machine(Transport::VirtioPci) };
+        let all = lines(&machine, flash, WIRED);
+        all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn uefi(files: Files, smm: bool) -> Firmware {
+        Firmware::Uefi(Uefi { files, smm })
+    }
+
+    fn image(path: &str, format: Format) -> Image {
+        Image { path: path.into(), format }
+    }
+
+    const WIRED: Ends = Ends::Wired { channel: 4, monitor: 5 };
+
+    #[test]
+    fn a_run_over_virtio() {
+        expect![[r"
+            /usr/bin/qemu-system-x86_64
+            -machine q35
+            -accel tcg
+            -cpu max
+            -m 1024M
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+            -chardev stdio,id=console,signal=off
+            -serial chardev:console
+            -device virtio-serial-pci,id=ports,max_ports=2
+            -chardev socket,id=channel,fd=4
+            -device virtserialport,bus=ports.0,chardev=channel,name=bootling.0
+            -chardev socket,id=monitor,fd=5
+            -mon chardev=monitor,mode=control
+            -kernel /k/vmlinux
+            -initrd /proc/self/fd/9
+            -append 'console=ttyS0 panic=-1 quiet'
+            -trace 'ich9*'"]]
+        .assert_eq(&pretty(Transport::VirtioPci, WIRED));
+    }
+
+    /// The lines that a guest has which waits for commands.
+    fn warm_lines(ram: Ram<OsString>) -> String {
+        let plain = pretty(Transport::VirtioPci, WIRED);
+        let warm = Some(Warm { window: "/proc/self/fd/11".into(), window_mib: 256, ram });
+        let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm };
+        let wires = Wires { payload, flash: None, ends: WIRED };
+        let all = shell_line(&argv(&machine(Transport::VirtioPci), &wires)).to_string_lossy().replace(" -", "\n-");
+        all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_guest_that_waits_has_a_window_and_keeps_its_memory_where_it_can_be_found_again() {
+        expect![[r"
+            -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Anonymous));
+        expect![[r"
+            -machine q35,memory-backend=ram
+            -object memory-backend-file,id=ram,size=1024M,share=on,mem-path=/proc/self/fd/12
+            -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Shared("/proc/self/fd/12".into())));
+        expect![[r"
+            -machine q35,memory-backend=ram
+            -object memory-backend-file,id=ram,size=1024M,share=off,mem-path=/proc/self/fd/12
+            -incoming defer
+            -object memory-backend-file,id=window,size=256M,share=off,mem-path=/proc/self/fd/11
+            -device ivshmem-plain,memdev=window,master=on"]]
+        .assert_eq(&warm_lines(Ram::Restored { ram: "/proc/self/fd/12".into(), state: "/proc/self/fd/13".into() }));
+    }
+
+    #[test]
+    fn a_run_over_the_second_serial_port() {
+        let line = pretty(Transport::Com2, WIRED);
+        assert!(
+            line.contains("-serial chardev:console\n-chardev socket,id=channel,fd=4\n-serial chardev:channel"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_line_to_paste_has_its_console_on_the_terminal() {
+        let line = pretty(Transport::VirtioPci, Ends::Stdio);
+        assert!(line.contains("-serial mon:stdio") && !line.contains("fd=") && !line.contains("-sandbox"), "{line}");
+    }
+
+    #[test]
+    fn firmware_is_read_only_and_its_variables_are_the_guests_own() {
+        let split =
+            || Files::Split { code: image("/o/a,b.fd", Format::Raw), vars: image("/o/vars.qcow2", Format::Qcow2) };
+        expect![[r"
+            -drive if=pflash,unit=0,format=raw,readonly=on,file=/o/a,,b.fd
+            -drive if=pflash,unit=1,format=qcow2,readonly=off,file=/proc/self/fd/8
+            -global driver=cfi.pflash01,property=secure,value=on
+            -global ICH9-LPC.disable_s3=1"]]
+        .assert_eq(&firmware_lines(uefi(split(), true), Some("/proc/self/fd/8")));
+        expect![[r"
+            -drive if=pflash,unit=0,format=raw,readonly=on,file=/o/a,,b.fd
+            -drive if=pflash,unit=1,format=qcow2,snapshot=on,file=/o/vars.qcow2"]]
+        .assert_eq(&firmware_lines(uefi(split(), false), None));
+        let stateless = uefi(Files::Stateless(image("/o/s.fd", Format::Raw)), false);
+        expect!["-drive if=pflash,unit=0,format=raw,readonly=on,file=/o/s.fd"]
+            .assert_eq(&firmware_lines(stateless, None));
+        let combined = uefi(Files::Combined(image("/o/c.fd", Format::Raw)), false);
+        expect!["-drive if=pflash,unit=0,format=raw,readonly=off,file=/proc/self/fd/8"]
+            .assert_eq(&firmware_lines(combined, Some("/proc/self/fd/8")));
+        expect!["-bios /o/rom.fd"].assert_eq(&firmware_lines(uefi(Files::Rom("/o/rom.fd".into()), false), None));
+        expect!["-bios /o/bios.bin"].assert_eq(&firmware_lines(Firmware::Bios(Some("/o/bios.bin".into())), None));
+        expect![""].assert_eq(&firmware_lines(Firmware::Bios(None), None));
+    }
+
+    #[test]
+    fn a_disk_is_never_written_and_the_machine_outlives_its_guest() {
+        let machine =
+            Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
+        let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
+        let told = |image: &str, ends| {
+            let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
+            shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
+        };
+        expect![[r"
+            /usr/bin/qemu-system-x86_64
+            -machine q35,graphics=off
+            -vga std
+            -accel tcg
+            -cpu max
+            -m 1024M
+            -nodefaults
+            -no-user-config
+            -no-shutdown
+            -display none
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+            -chardev stdio,id=console,signal=off
+            -serial chardev:console
+            -chardev socket,id=monitor,fd=5
+            -mon chardev=monitor,mode=control
+            -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
+            -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
+            -trace 'ich9*'"]]
+        .assert_eq(&told("/proc/self/fd/9", WIRED));
+        let to_paste = told("/a,b c.qcow2", Ends::Stdio);
+        assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
+    }
+
+    #[test]
+    fn a_shell_reads_back_what_was_meant() {
+        let words = ["plain", "", "it's", "a b", "$HOME", "ü"].map(OsString::from);
+        let line = shell_line(&words);
+        let script = format!("printf '%s\\0' {}", line.to_string_lossy());
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("sh runs");
+        assert_eq!(output.stdout, b"plain\0\0it's\0a b\0$HOME\0\xc3\xbc\0");
+    }
+}

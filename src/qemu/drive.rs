@@ -1,0 +1,334 @@
+//! A disk image as a drive of the machine: which format QEMU is told, how the guest sees it.
+//!
+//! QEMU is never left to guess a format: a guest could write another one's signature into a raw disk and have QEMU open
+//! whatever that names. Refuses images that name further files (backing files, external data, descriptors) unless that
+//! was allowed, since those would be read with our rights.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::disk::container::content::{Content, Squeeze};
+use crate::format::SectorSize;
+
+/// How a guest sees a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk on PCI.
+    Virtio,
+    /// A disk on the machine's own IDE or AHCI controller.
+    Ide,
+    /// A disk on virtio-scsi.
+    Scsi,
+    /// An NVMe namespace.
+    Nvme,
+    /// A USB stick on xHCI.
+    Usb,
+    /// A DVD on the machine's own IDE or AHCI controller.
+    Cd,
+}
+
+/// Formats of images, by QEMU's words for them (`block/`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The disk's bytes.
+    Raw,
+    /// qcow2.
+    Qcow2,
+    /// VMDK, the sparse kind in one file.
+    Vmdk,
+    /// VHD, fixed or dynamic.
+    Vpc,
+    /// VHDX.
+    Vhdx,
+    /// VirtualBox's.
+    Vdi,
+}
+
+/// A drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drive {
+    /// The image's format.
+    pub format: Format,
+    /// How the guest sees it.
+    pub bus: Bus,
+    /// Its logical sectors.
+    pub sector: SectorSize,
+}
+
+/// What an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// QEMU opens it.
+    Drive {
+        /// Its format.
+        format: Format,
+        /// Whether it is an ISO 9660 file system.
+        iso: bool,
+    },
+    /// It has to be unpacked first.
+    Compressed(Squeeze),
+}
+
+/// An image that cannot be a drive.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// It cannot be read.
+    #[error("reading it: {0}")]
+    Unreadable(#[from] io::Error),
+    /// Nobody boots it.
+    #[error("it is a {0} image, which bootling does not boot; qemu-img convert -O qcow2 makes one that it does")]
+    Foreign(&'static str),
+    /// It names further files.
+    #[error("it names another file ({0}), which QEMU would open with your rights")]
+    Names(&'static str),
+    /// IDE disks and DVDs have sectors of one size.
+    #[error("giving it 4096-byte sectors: {0} has sectors of one size only; take --disk virtio, scsi, nvme or usb")]
+    SectorSize(&'static str),
+}
+
+impl Format {
+    /// QEMU's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vpc => "vpc",
+            Self::Vhdx => "vhdx",
+            Self::Vdi => "vdi",
+        }
+    }
+}
+
+impl Bus {
+    /// A word for `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Ide => "ide",
+            Self::Scsi => "scsi",
+            Self::Nvme => "nvme",
+            Self::Usb => "usb",
+            Self::Cd => "cd",
+        }
+    }
+}
+
+impl Drive {
+    /// A drive, if the bus has sectors of that size.
+    pub fn new(format: Format, bus: Bus, sector: SectorSize) -> Result<Self, DriveError> {
+        match (bus, sector) {
+            (Bus::Ide, SectorSize::S4096) => Err(DriveError::SectorSize("an IDE disk")),
+            (Bus::Cd, SectorSize::S4096) => Err(DriveError::SectorSize("a DVD")),
+            (Bus::Virtio | Bus::Scsi | Bus::Nvme | Bus::Usb, SectorSize::S4096) | (_, SectorSize::S512) => {
+                Ok(Self { format, bus, sector })
+            }
+        }
+    }
+
+    /// QEMU's `-drive` for the image at `file`, fit to stand in an option; nothing is written to it.
+    pub fn drive_option(self, file: &str) -> String {
+        let keep = match self.bus {
+            Bus::Cd => "media=cdrom,readonly=on",
+            Bus::Virtio | Bus::Ide | Bus::Scsi | Bus::Nvme | Bus::Usb => "snapshot=on",
+        };
+        format!("if=none,id=drive,format={},{keep},file={file}", self.format.name())
+    }
+
+    /// QEMU's `-device`s: controllers first.
+    pub fn devices(self) -> Vec<String> {
+        let (controller, device) = match self.bus {
+            Bus::Virtio => (None, "virtio-blk-pci"),
+            Bus::Ide => (None, "ide-hd"),
+            Bus::Cd => (None, "ide-cd"),
+            Bus::Scsi => (Some("virtio-scsi-pci,id=scsi"), "scsi-hd,bus=scsi.0"),
+            Bus::Nvme => (None, "nvme,serial=bootling"),
+            Bus::Usb => (Some("qemu-xhci,id=usb"), "usb-storage,bus=usb.0"),
+        };
+        let sectors = match self.sector {
+            SectorSize::S512 => "",
+            SectorSize::S4096 => ",logical_block_size=4096,physical_block_size=4096",
+        };
+        let mut devices: Vec<String> = controller.into_iter().map(str::to_owned).collect();
+        devices.push(format!("{device},drive=drive,bootindex=0{sectors}"));
+        devices
+    }
+}
+
+/// Looks at an image. `may_name` allows it to name further files.
+pub fn identify(file: &File, len: u64, may_name: bool) -> Result<Image, DriveError> {
+    let mut named = None;
+    let format = match Content::detect(file, len)? {
+        Content::Compressed(squeeze) => return Ok(Image::Compressed(squeeze)),
+        Content::Raw => Format::Raw,
+        Content::Vhd | Content::Foreign("dynamic VHD") => Format::Vpc,
+        Content::Qcow2 => {
+            named = names_of_qcow2(file)?;
+            Format::Qcow2
+        }
+        Content::Foreign("VMDK") => {
+            named = names_of_vmdk(file)?;
+            Format::Vmdk
+        }
+        Content::Foreign("VHDX") => Format::Vhdx,
+        Content::Foreign("VDI") => Format::Vdi,
+        Content::Foreign(name) => return Err(DriveError::Foreign(name)),
+    };
+    match named {
+        Some(what) if !may_name => Err(DriveError::Names(what)),
+        Some(_) | None => Ok(Image::Drive { format, iso: format == Format::Raw && is_iso(file, len)? }),
+    }
+}
+
+/// What a qcow2 image names (`docs/interop/qcow2.txt`): a backing file at byte 8, an external data file by bit 2 of the
+/// incompatible features at byte 72, which version 2 does not have.
+fn names_of_qcow2(file: &File) -> io::Result<Option<&'static str>> {
+    let head = read(file, 0, 80)?;
+    let is_zero = |from: usize, to: usize| head.get(from..to).is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0));
+    if !is_zero(8, 16) {
+        return Ok(Some("its backing file"));
+    }
+    let version = head.get(7).copied().unwrap_or(0);
+    let external = version >= 3 && head.get(79).is_some_and(|byte| byte & 0x04 != 0);
+    Ok(external.then_some("its data file"))
+}
+
+/// What a VMDK names (VMware's "Virtual Disk Format 5.0"): everything, where it is a descriptor; a parent, where the
+/// descriptor embedded in a sparse extent says so.
+fn names_of_vmdk(file: &File) -> io::Result<Option<&'static str>> {
+    /// QEMU reads this much of an embedded descriptor (`block/vmdk.c`, `vmdk_parent_open`), from this byte on at least.
+    const DESCRIPTOR: usize = 20 * 512;
+    let head = read(file, 0, 64)?;
+    let number = |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    if !head.starts_with(b"KDMV") || number(12) == 0 {
+        return Ok(Some("its extents"));
+    }
+    for at in [512, number(28).saturating_mul(512)] {
+        let text = read(file, at, DESCRIPTOR)?;
+        if text.windows(PARENT.len()).any(|window| window.eq_ignore_ascii_case(PARENT)) {
+            return Ok(Some("its parent"));
+        }
+    }
+    Ok(None)
+}
+
+const PARENT: &[u8] = b"parentFileNameHint";
+
+/// ISO 9660 (ECMA-119, §8.1): the first volume descriptor is in sector 16.
+fn is_iso(file: &File, len: u64) -> io::Result<bool> {
+    Ok(len > 17 * 2048 && read(file, 16 * 2048 + 1, 5)? == b"CD001")
+}
+
+/// Up to `len` bytes from `at` on.
+fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let mut got = 0;
+    while got < len {
+        let Some(offset) = at.checked_add(got as u64) else { break };
+        match file.read_at(&mut bytes[got..], offset) {
+            Ok(0) => break,
+            Ok(more) => got += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A place that no file has.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(got);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bus, Drive, DriveError, Format, Image, identify};
+    use crate::format::SectorSize;
+    use expect_test::expect;
+    use std::io::Write;
+
+    fn look(bytes: &[u8]) -> Result<Image, DriveError> {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("written");
+        identify(&file, bytes.len() as u64, false)
+    }
+
+    fn padded(parts: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0; 64 << 10];
+        for (at, part) in parts {
+            bytes[*at..at + part.len()].copy_from_slice(part);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_drive_is_told_by_its_contents() {
+        let drive = |format, iso| Image::Drive { format, iso };
+        let qcow2: (usize, &[u8]) = (0, b"QFI\xfb\0\0\0\x03");
+        let vmdk: (usize, &[u8]) = (0, b"KDMV\x01\0\0\0\0\0\0\0\x01");
+        for (parts, image) in [
+            (&[][..], drive(Format::Raw, false)),
+            (&[(32769, &b"CD001"[..])], drive(Format::Raw, true)),
+            (&[qcow2, (32769, b"CD001")], drive(Format::Qcow2, false)),
+            (&[vmdk], drive(Format::Vmdk, false)),
+            (&[(0, b"vhdxfile")], drive(Format::Vhdx, false)),
+            (&[(0, b"conectix")], drive(Format::Vpc, false)),
+            (&[(65024, b"conectix")], drive(Format::Vpc, false)),
+            (&[(64, b"\x7f\x10\xda\xbe")], drive(Format::Vdi, false)),
+        ] {
+            assert_eq!(look(&padded(parts)).expect("a drive"), image, "{parts:?}");
+        }
+        assert!(matches!(look(b"\x1f\x8b"), Ok(Image::Compressed(_))));
+        assert!(matches!(look(&padded(&[(0, b"QED\0")])), Err(DriveError::Foreign("QED"))));
+        assert!(matches!(look(b""), Ok(Image::Drive { format: Format::Raw, iso: false })));
+    }
+
+    #[test]
+    fn what_names_other_files_is_refused() {
+        let qcow2: (usize, &[u8]) = (0, b"QFI\xfb\0\0\0\x03");
+        let vmdk: (usize, &[u8]) = (0, b"KDMV\x01\0\0\0\0\0\0\0\x01");
+        for parts in [
+            &[qcow2, (14, &b"\x02"[..])][..],
+            &[qcow2, (79, b"\x04")],
+            &[vmdk, (600, b"PARENTFILENAMEHINT=\"/etc/passwd\"")],
+            &[vmdk, (28, b"\x04"), (2048, b"parentFileNameHint=x")],
+            &[(0, b"KDMV\x01\0\0\0")],
+            &[(0, b"# Disk DescriptorFile\nRW 1 FLAT \"/etc/passwd\" 0")],
+            &[(0, b"COWD")],
+        ] {
+            assert!(matches!(look(&padded(parts)), Err(DriveError::Names(_))), "{parts:?}");
+        }
+        let far = padded(&[vmdk, (28, &[0xff; 8])]);
+        assert!(look(&far).is_ok(), "a descriptor that is nowhere names nothing");
+    }
+
+    #[test]
+    fn every_bus_has_its_devices() {
+        let mut told = String::new();
+        for bus in [Bus::Virtio, Bus::Ide, Bus::Scsi, Bus::Nvme, Bus::Usb, Bus::Cd] {
+            let drive = Drive::new(Format::Raw, bus, SectorSize::S512).expect("a drive");
+            told.extend([drive.drive_option("/f"), "\n".to_owned(), drive.devices().join("\n"), "\n".to_owned()]);
+        }
+        expect![[r"
+            if=none,id=drive,format=raw,snapshot=on,file=/f
+            virtio-blk-pci,drive=drive,bootindex=0
+            if=none,id=drive,format=raw,snapshot=on,file=/f
+            ide-hd,drive=drive,bootindex=0
+            if=none,id=drive,format=raw,snapshot=on,file=/f
+            virtio-scsi-pci,id=scsi
+            scsi-hd,bus=scsi.0,drive=drive,bootindex=0
+            if=none,id=drive,format=raw,snapshot=on,file=/f
+            nvme,serial=bootling,drive=drive,bootindex=0
+            if=none,id=drive,format=raw,snapshot=on,file=/f
+            qemu-xhci,id=usb
+            usb-storage,bus=usb.0,drive=drive,bootindex=0
+            if=none,id=drive,format=raw,media=cdrom,readonly=on,file=/f
+            ide-cd,drive=drive,bootindex=0
+        "]]
+        .assert_eq(&told);
+        let large = Drive::new(Format::Qcow2, Bus::Nvme, SectorSize::S4096).expect("a drive");
+        assert!(large.devices()[0].ends_with(",logical_block_size=4096,physical_block_size=4096"));
+        for bus in [Bus::Ide, Bus::Cd] {
+            assert!(matches!(Drive::new(Format::Raw, bus, SectorSize::S4096), Err(DriveError::SectorSize(_))));
+        }
+    }
+}

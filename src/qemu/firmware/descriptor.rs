@@ -1,0 +1,186 @@
+//! QEMU's firmware descriptors: JSON files that say what a firmware is and which machines it is for.
+//!
+//! The schema is QEMU's `docs/interop/firmware.json`. What a newer one adds is passed over.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::machine_type::matches;
+use super::{Files, Format, Image, Uefi};
+use crate::arch::Arch;
+
+/// One firmware, as its descriptor tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Descriptor {
+    /// `uefi`, `bios`, ...
+    #[serde(default)]
+    interface_types: Vec<String>,
+    mapping: Mapping,
+    #[serde(default)]
+    targets: Vec<Target>,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "device", rename_all = "kebab-case")]
+enum Mapping {
+    #[serde(rename_all = "kebab-case")]
+    Flash {
+        #[serde(default)]
+        mode: Mode,
+        executable: FlashFile,
+        nvram_template: Option<FlashFile>,
+    },
+    Memory {
+        filename: PathBuf,
+    },
+    /// `kernel`, and what there may be one day.
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    #[default]
+    Split,
+    Combined,
+    Stateless,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct FlashFile {
+    filename: PathBuf,
+    format: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Target {
+    architecture: String,
+    #[serde(default)]
+    machines: Vec<String>,
+}
+
+impl Descriptor {
+    /// Reads a descriptor; `None` where it is not one.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// Whether it is UEFI firmware for this machine: with Secure Boot enforced (keys enrolled), or with none of it.
+    pub fn fits(&self, arch: Arch, machine: &str, secure: bool) -> bool {
+        let has = |feature: &str| self.features.iter().any(|name| name == feature);
+        let enforces = has("secure-boot") && has("enrolled-keys");
+        let plain = !has("secure-boot") && !has("enrolled-keys") && !has("requires-smm");
+        self.interface_types.iter().any(|kind| kind == "uefi")
+            && (if secure { enforces } else { plain })
+            && self.targets.iter().any(|target| {
+                target.architecture == arch.name() && target.machines.iter().any(|pattern| matches(pattern, machine))
+            })
+    }
+
+    /// The firmware; `None` where its files are of a kind that is not known here.
+    pub fn firmware(&self) -> Option<Uefi> {
+        let files = match &self.mapping {
+            Mapping::Flash { mode: Mode::Split, executable, nvram_template } => {
+                Files::Split { code: executable.image()?, vars: nvram_template.as_ref()?.image()? }
+            }
+            Mapping::Flash { mode: Mode::Combined, executable, .. } => Files::Combined(executable.image()?),
+            Mapping::Flash { mode: Mode::Stateless, executable, .. } => Files::Stateless(executable.image()?),
+            Mapping::Memory { filename } => Files::Rom(filename.clone()),
+            Mapping::Other => return None,
+        };
+        let smm = self.features.iter().any(|name| name == "requires-smm");
+        Some(Uefi { files, smm })
+    }
+}
+
+impl FlashFile {
+    fn image(&self) -> Option<Image> {
+        let format = match self.format.as_str() {
+            "raw" => Format::Raw,
+            "qcow2" => Format::Qcow2,
+            _ => return None,
+        };
+        Some(Image { path: self.filename.clone(), format })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Descriptor;
+    use crate::arch::Arch;
+    use crate::qemu::firmware::{Files, Format, Image};
+
+    /// Fedora's, as its package edk2-ovmf has them since it went over to qcow2.
+    const QCOW2: &str = r#"{"description": "d", "interface-types": ["uefi"], "mapping": {"device": "flash",
+        "mode": "split", "executable": {"filename": "/c.qcow2", "format": "qcow2"},
+        "nvram-template": {"filename": "/v.qcow2", "format": "qcow2"}},
+        "targets": [{"architecture": "x86_64", "machines": ["pc-q35-*"]}],
+        "features": ["acpi-s3", "requires-smm", "secure-boot", "enrolled-keys"], "tags": ["x"], "new": {}}"#;
+
+    fn with(mapping: &str, features: &str) -> Option<Descriptor> {
+        let text = format!(
+            r#"{{"interface-types": ["bios", "uefi"], "mapping": {mapping}, "features": [{features}],
+                "targets": [{{"architecture": "i386", "machines": ["*"]}},
+                            {{"architecture": "x86_64", "machines": ["pc-i440fx-*", "pc-q35-*"]}}]}}"#
+        );
+        Descriptor::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn secure_boot_is_taken_only_where_it_was_asked_for() {
+        let secure = Descriptor::parse(QCOW2.as_bytes()).expect("a descriptor");
+        assert!(secure.fits(Arch::X86_64, "pc-q35-9.1", true) && !secure.fits(Arch::X86_64, "pc-q35-9.1", false));
+        assert!(!secure.fits(Arch::X86_64, "pc-i440fx-9.1", true) && !secure.fits(Arch::Aarch64, "pc-q35-9.1", true));
+        let found = secure.firmware().expect("known files");
+        let image = |path: &str| Image { path: path.into(), format: Format::Qcow2 };
+        assert_eq!(found.files, Files::Split { code: image("/c.qcow2"), vars: image("/v.qcow2") });
+        assert!(found.smm);
+        let rom = with(r#"{"device": "memory", "filename": "/o.fd"}"#, "").expect("a descriptor");
+        assert!(rom.fits(Arch::X86_64, "pc-q35-7.2", false) && !rom.fits(Arch::X86_64, "pc-q35-7.2", true));
+        assert!(rom.fits(Arch::X86, "anything", false));
+        assert_eq!(rom.firmware().expect("known files").files, Files::Rom("/o.fd".into()));
+        let smm = with(r#"{"device": "memory", "filename": "/o.fd"}"#, r#""requires-smm""#).expect("a descriptor");
+        assert!(!smm.fits(Arch::X86_64, "pc-q35-7.2", false));
+    }
+
+    #[test]
+    fn flash_has_three_modes_and_what_is_unknown_is_no_firmware() {
+        let code = r#""executable": {"filename": "/c", "format": "raw"}"#;
+        let files = |mapping: &str| with(mapping, "").expect("a descriptor").firmware().map(|found| found.files);
+        let image = || Image { path: "/c".into(), format: Format::Raw };
+        let stateless = format!(r#"{{"device": "flash", "mode": "stateless", {code}}}"#);
+        assert_eq!(files(&stateless), Some(Files::Stateless(image())));
+        let combined = format!(r#"{{"device": "flash", "mode": "combined", {code}}}"#);
+        assert_eq!(files(&combined), Some(Files::Combined(image())));
+        assert_eq!(files(&format!(r#"{{"device": "flash", {code}}}"#)), None, "split without variables");
+        assert_eq!(files(r#"{"device": "kernel", "filename": "/k"}"#), None);
+        assert_eq!(files(r#"{"device": "teleporter"}"#), None);
+        let vmdk = r#"{"device": "flash", "mode": "stateless", "executable": {"filename": "/c", "format": "vmdk"}}"#;
+        assert_eq!(files(vmdk), None);
+    }
+
+    #[test]
+    fn what_is_no_descriptor_is_passed_over() {
+        let deep = "[".repeat(100_000);
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"mapping": 1}"#,
+            r#"{"mapping": {"device": "flash"}}"#,
+            r#"{"mapping": {"device": "memory", "filename": "/x"}, "targets": {}}"#,
+            r#"{"mapping": {"device": "flash", "mode": "new", "executable": {"filename": "/c", "format": "raw"}}}"#,
+            "\u{0}",
+            &deep,
+        ] {
+            assert_eq!(Descriptor::parse(text.as_bytes()), None, "{}", &text[..text.len().min(80)]);
+        }
+        assert!(Descriptor::parse(br#"{"mapping": {"device": "memory", "filename": "/x"}}"#).is_some());
+    }
+}

@@ -1,0 +1,618 @@
+//! The libraries of one program: breadth first, each with the object that asked for it, as its dynamic loader would.
+//!
+//! A name that an object already loaded has, or has as its `DT_SONAME`, is found without a search (`_dl_map_object`), so the
+//! order matters and nothing is shared between programs but the answers of equal searches.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+
+use super::dirs::{Dirs, Found};
+use super::ldso::{Answer, Glibc, System};
+use super::musl::{self, Musl};
+use crate::arch::Arch;
+use crate::format::archive_path::ArchivePath;
+use crate::format::dlopen_note::Priority;
+use crate::format::elf::{Abi, ElfError};
+
+/// No program loads this many objects; a circle of names that never meet could.
+const MAX_OBJECTS: usize = 10_000;
+
+/// One object of a program's address space.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// The file.
+    pub found: Rc<Found>,
+    /// Which object asked for it; `None` for the program and its loader.
+    pub loader: Option<usize>,
+    /// The name it was asked for by.
+    pub name: OsString,
+    /// True where it is opened at run time.
+    pub dlopen: bool,
+}
+
+/// A library that is nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub name: OsString,
+    /// Who needs it.
+    pub by: ArchivePath,
+    /// Everywhere that was tried.
+    pub tried: std::sync::Arc<[String]>,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, needed by {}: not in {}", self.name.display(), self.by, self.tried.join(", "))
+    }
+}
+
+/// Everything a program loads.
+#[derive(Debug, Default)]
+pub struct Closure {
+    /// The program, its loader (unless it has none), then its libraries in the order of loading.
+    pub objects: Vec<Object>,
+    /// How many of them come by `DT_NEEDED` from the start; the others are opened at run time, or needed by such.
+    pub linked: usize,
+    /// True where `objects[1]` is the loader.
+    pub has_interpreter: bool,
+    /// Libraries that were not found.
+    pub missing: Vec<Missing>,
+    /// One-line remarks.
+    pub notes: Vec<String>,
+    /// Indexes of objects that only `/etc/ld.so.cache` leads to.
+    pub by_cache: Vec<usize>,
+    /// A configuration file that the loader reads.
+    pub config: Option<ArchivePath>,
+}
+
+#[derive(Debug)]
+enum Libc<'a> {
+    Glibc(Glibc<'a>),
+    Musl(Musl<'a>),
+}
+
+/// A loader by the path its programs name, and the file there.
+type Interpreter = (ArchivePath, Rc<Found>);
+
+/// Loaders by the path their programs name, where they name one.
+type Libcs<'a> = HashMap<(Option<ArchivePath>, Abi), Rc<Libc<'a>>>;
+
+/// Loaders of a root, each made once.
+#[derive(Debug)]
+pub struct Linker<'a> {
+    dirs: &'a Dirs<'a>,
+    system: &'a System,
+    lib_path: &'a [Vec<u8>],
+    libcs: RefCell<Libcs<'a>>,
+}
+
+impl<'a> Linker<'a> {
+    /// `lib_path`: absolute directories that come before the programs' own, as in `LD_LIBRARY_PATH`.
+    pub fn new(dirs: &'a Dirs<'a>, system: &'a System, lib_path: &'a [Vec<u8>]) -> Self {
+        Self { dirs, system, lib_path, libcs: RefCell::default() }
+    }
+
+    /// The closure of `program`. A library that is asked for by itself is treated as a program of its architecture's usual loader.
+    pub fn closure(&self, program: &Rc<Found>) -> Result<Closure, ElfError> {
+        let elf = &program.elf;
+        let mut load = Load { closure: Closure::default(), names: HashMap::new(), files: HashMap::new() };
+        load.add(program, None, OsString::new(), false);
+        let asked = elf.interpreter.as_ref().map(ArchivePath::new);
+        if asked.is_none() && elf.needed.is_empty() && elf.auxiliary.is_empty() {
+            load.closure.linked = 1;
+            return Ok(load.closure);
+        }
+        let interpreter = match asked {
+            Some(path) => {
+                let Some(found) = self.interpreter(program, &path, &mut load)? else {
+                    load.closure.linked = 1;
+                    return Ok(load.closure);
+                };
+                Some((path, found))
+            }
+            None => self.usual_interpreter(program)?,
+        };
+        if let Some((path, found)) = &interpreter {
+            load.add(found, None, path.to_absolute().into_os_string(), false);
+            load.closure.has_interpreter = true;
+        }
+        let libc = self.libc(elf.abi, interpreter.as_ref());
+        load.follow(0, &libc)?;
+        load.closure.linked = load.closure.objects.len();
+        load.opened_later(&libc, self.dirs)?;
+        if let Libc::Musl(musl) = &*libc {
+            load.closure.config.clone_from(&musl.path_file);
+        }
+        Ok(load.closure)
+    }
+
+    /// The file at `PT_INTERP`; where it is missing, the closure says so.
+    fn interpreter(&self, program: &Found, path: &ArchivePath, load: &mut Load) -> Result<Option<Rc<Found>>, ElfError> {
+        let dir = path.parent().unwrap_or_default().to_absolute();
+        let dir = self.dirs.dir(dir.as_os_str().as_bytes());
+        let found = match dir {
+            Some(dir) => self.dirs.library(&dir, path.file_name(), program.elf.abi)?,
+            None => None,
+        };
+        if found.is_none() {
+            load.closure.missing.push(Missing {
+                name: path.to_absolute().into_os_string(),
+                by: program.resolved.real.clone(),
+                tried: ["that very path (its interpreter, PT_INTERP)".to_owned()].into(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// For a library asked for by itself.
+    fn usual_interpreter(&self, library: &Found) -> Result<Option<Interpreter>, ElfError> {
+        let Some(arch) = library.elf.abi.arch() else {
+            return Ok(None);
+        };
+        let is_musl = library.elf.needed.iter().any(|name| name.as_bytes().starts_with(b"libc.musl-"));
+        let path = ArchivePath::new(if is_musl { musl_loader(arch) } else { glibc_loader(arch) });
+        let dir = path.parent().unwrap_or_default().to_absolute();
+        let Some(dir) = self.dirs.dir(dir.as_os_str().as_bytes()) else {
+            return Ok(None);
+        };
+        let found = self.dirs.library(&dir, path.file_name(), library.elf.abi)?;
+        Ok(found.map(|found| (path, found)))
+    }
+
+    fn libc(&self, abi: Abi, interpreter: Option<&Interpreter>) -> Rc<Libc<'a>> {
+        let key = (interpreter.map(|(path, _)| path.clone()), abi);
+        if let Some(known) = self.libcs.borrow().get(&key) {
+            return Rc::clone(known);
+        }
+        let libc = Rc::new(match interpreter {
+            Some((path, _)) if musl::is_musl(path.file_name()) => {
+                Libc::Musl(Musl::new(self.dirs, self.lib_path, abi, path))
+            }
+            other => {
+                let real = other.map(|(_, found)| &found.resolved.real);
+                Libc::Glibc(Glibc::new(self.dirs, self.system, self.lib_path, abi, real))
+            }
+        });
+        self.libcs.borrow_mut().insert(key, Rc::clone(&libc));
+        libc
+    }
+}
+
+impl Libc<'_> {
+    fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
+        match self {
+            Self::Glibc(glibc) => glibc.search(objects, by, name),
+            Self::Musl(musl) => musl.search(objects, by, name),
+        }
+    }
+}
+
+/// A closure in the making.
+struct Load {
+    closure: Closure,
+    /// Names and sonames of what is loaded.
+    names: HashMap<OsString, usize>,
+    /// Device and inode of what is loaded.
+    files: HashMap<(u64, u64), usize>,
+}
+
+impl Load {
+    fn add(&mut self, found: &Rc<Found>, loader: Option<usize>, name: OsString, dlopen: bool) -> bool {
+        let id = (found.resolved.metadata.dev(), found.resolved.metadata.ino());
+        if let Some(known) = self.files.get(&id) {
+            self.names.entry(name).or_insert(*known);
+            return false;
+        }
+        let index = self.closure.objects.len();
+        self.files.insert(id, index);
+        if let Some(soname) = &found.elf.soname {
+            self.names.entry(soname.clone()).or_insert(index);
+        }
+        self.names.entry(name.clone()).or_insert(index);
+        self.closure.objects.push(Object { found: Rc::clone(found), loader, name, dlopen });
+        true
+    }
+
+    /// Loads what the objects from `start` on need, and what that needs.
+    fn follow(&mut self, start: usize, libc: &Libc<'_>) -> Result<(), ElfError> {
+        let mut by = start;
+        while let Some(object) = self.closure.objects.get(by) {
+            let elf = Rc::clone(&object.found.elf);
+            let dlopen = object.dlopen;
+            for name in &elf.needed {
+                if let Some(missing) = self.load(libc, by, name, dlopen)? {
+                    self.closure.missing.push(missing);
+                }
+            }
+            for name in &elf.auxiliary {
+                // elf/dl-deps.c: an auxiliary library that is missing is passed over in silence.
+                self.load(libc, by, name, dlopen)?;
+            }
+            by += 1;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr, dlopen: bool) -> Result<Option<Missing>, ElfError> {
+        if self.names.contains_key(name) || self.closure.objects.len() >= MAX_OBJECTS {
+            return Ok(None);
+        }
+        match libc.search(&self.closure.objects, by, name)? {
+            Answer::Found { found, by_cache } => {
+                let index = self.closure.objects.len();
+                if self.add(&found, Some(by), name.to_owned(), dlopen) && by_cache {
+                    self.closure.by_cache.push(index);
+                }
+                Ok(None)
+            }
+            Answer::Loader => Ok(None),
+            Answer::Missing(tried) => {
+                let by = self.closure.objects.get(by).map(|object| object.found.resolved.real.clone());
+                Ok(Some(Missing { name: name.to_owned(), by: by.unwrap_or_default(), tried: tried.to_vec().into() }))
+            }
+        }
+    }
+
+    /// Adds what is opened at run time: `.note.dlopen`, and what glibc itself opens.
+    fn opened_later(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), ElfError> {
+        let mut by = 0;
+        while let Some(object) = self.closure.objects.get(by) {
+            let elf = Rc::clone(&object.found.elf);
+            for note in elf.dlopen.iter().filter(|note| note.priority != Priority::Suggested) {
+                let mut missing = None;
+                for name in &note.sonames {
+                    missing = self.open(libc, by, name)?;
+                    if missing.is_none() {
+                        break;
+                    }
+                }
+                if let Some(missing) = missing {
+                    let Missing { name, by, .. } = missing;
+                    self.closure
+                        .notes
+                        .push(format!("{}, which {by} may open at run time, is not here", name.display()));
+                }
+            }
+            by += 1;
+        }
+        if matches!(libc, Libc::Glibc(_)) {
+            self.unwinder(libc, dirs)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a library at run time; what it needs must all be there, else it is as good as missing.
+    fn open(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr) -> Result<Option<Missing>, ElfError> {
+        let (start, complaints) = (self.closure.objects.len(), self.closure.missing.len());
+        if let Some(missing) = self.load(libc, by, name, true)? {
+            return Ok(Some(missing));
+        }
+        self.follow(start, libc)?;
+        Ok(self.closure.missing.drain(complaints..).next())
+    }
+
+    /// glibc opens `libgcc_s.so.1` when a thread is cancelled or ends by `pthread_exit` (sysdeps/gnu/unwind-resume.c,
+    /// misc/unwind-link.c) and aborts without it. Only programs that name these functions get it.
+    fn unwinder(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), ElfError> {
+        const UNWINDER: &str = "libgcc_s.so.1";
+        const C_LIBRARY: [&str; 2] = ["libc.so.6", "libpthread.so.0"];
+        if self.names.contains_key(OsStr::new(UNWINDER)) {
+            return Ok(());
+        }
+        let mut asker = None;
+        for (index, object) in self.closure.objects.iter().enumerate() {
+            let soname = object.found.elf.soname.as_deref().and_then(OsStr::to_str).unwrap_or_default();
+            let is_loader = index == 1 && self.closure.has_interpreter;
+            if !is_loader
+                && !C_LIBRARY.contains(&soname)
+                && dirs.binaries.ends_threads(&object.found.resolved.real, &object.found.elf)?
+            {
+                asker = Some(index);
+                break;
+            }
+        }
+        if let Some(by) = asker
+            && let Some(missing) = self.open(libc, by, OsStr::new(UNWINDER))?
+        {
+            self.closure.notes.push(format!("{UNWINDER} is not here: threads of {} cannot be cancelled", missing.by));
+        }
+        Ok(())
+    }
+}
+
+/// Where each architecture's ABI puts glibc's loader.
+const fn glibc_loader(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "/lib64/ld-linux-x86-64.so.2",
+        Arch::X86 => "/lib/ld-linux.so.2",
+        Arch::X32 => "/libx32/ld-linux-x32.so.2",
+        Arch::Aarch64 => "/lib/ld-linux-aarch64.so.1",
+        Arch::Arm => "/lib/ld-linux-armhf.so.3",
+        Arch::Riscv64 => "/lib/ld-linux-riscv64-lp64d.so.1",
+        Arch::S390x => "/lib/ld64.so.1",
+        Arch::Ppc64le => "/lib64/ld64.so.2",
+    }
+}
+
+/// And musl's.
+const fn musl_loader(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "/lib/ld-musl-x86_64.so.1",
+        Arch::X86 => "/lib/ld-musl-i386.so.1",
+        Arch::X32 => "/lib/ld-musl-x32.so.1",
+        Arch::Aarch64 => "/lib/ld-musl-aarch64.so.1",
+        Arch::Arm => "/lib/ld-musl-armhf.so.1",
+        Arch::Riscv64 => "/lib/ld-musl-riscv64.so.1",
+        Arch::S390x => "/lib/ld-musl-s390x.so.1",
+        Arch::Ppc64le => "/lib/ld-musl-powerpc64le.so.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::rc::Rc;
+
+    use super::{Closure, Linker};
+    use crate::arch::Arch;
+    use crate::format::archive_path::ArchivePath;
+    use crate::format::elf::ElfError;
+    use crate::format::elf_builder::ElfBuilder;
+    use crate::root::binary::{Binaries, Binary};
+    use crate::root::dirs::{Dirs, Found};
+    use crate::root::ldso::System;
+    use crate::root::root::Root;
+
+    const LIB: &str = "usr/lib64";
+
+    /// A root like Fedora's, with a loader and a C library.
+    struct Scene(tempfile::TempDir);
+
+    impl Scene {
+        fn new() -> Self {
+            let scene = Self(tempfile::tempdir().expect("a temporary directory"));
+            std::os::unix::fs::symlink("usr/lib64", scene.path().join("lib64")).expect("a link");
+            let scene = scene.add("usr/lib64/ld-linux-x86-64.so.2", &lib("ld-linux-x86-64.so.2"));
+            scene.add("usr/lib64/libc.so.6", &lib("libc.so.6").needed("ld-linux-x86-64.so.2"))
+        }
+
+        fn path(&self) -> &Path {
+            self.0.path()
+        }
+
+        fn add(self, path: &str, elf: &ElfBuilder) -> Self {
+            elf.write(&self.path().join(path));
+            self
+        }
+
+        fn try_closure(&self, program: &str, lib_path: &[&str]) -> Result<Closure, ElfError> {
+            let root = Root::new(self.path()).expect("a root");
+            let (binaries, system) = (Binaries::new(&root), System::of(&root));
+            let dirs = Dirs::new(&root, &binaries);
+            let lib_path: Vec<Vec<u8>> = lib_path.iter().map(|dir| dir.as_bytes().to_vec()).collect();
+            let resolved = root.resolve(&ArchivePath::new(program)).expect("the program");
+            let Binary::Elf(elf) = binaries.get(&resolved.real)? else { panic!("no ELF file") };
+            let found = Found { path: resolved.real.clone(), resolved, elf };
+            Linker::new(&dirs, &system, &lib_path).closure(&Rc::new(found))
+        }
+
+        fn closure(&self, program: &str) -> Closure {
+            self.try_closure(program, &[]).expect("good files")
+        }
+
+        /// Real paths of the libraries, in the order of loading, loader and C library left out.
+        fn libraries(&self, program: &str) -> Vec<String> {
+            paths(&self.closure(program))
+        }
+    }
+
+    fn paths(closure: &Closure) -> Vec<String> {
+        assert_eq!(closure.missing, [], "nothing is missing");
+        let all = closure.objects.iter().skip(1).map(|object| object.found.resolved.real.to_string());
+        all.filter(|path| !path.contains("ld-linux") && !path.contains("libc.so")).collect()
+    }
+
+    fn lib(soname: &str) -> ElfBuilder {
+        ElfBuilder::library(Arch::X86_64).soname(soname)
+    }
+
+    fn program(needed: &str) -> ElfBuilder {
+        ElfBuilder::program().needed(needed).needed("libc.so.6")
+    }
+
+    #[test]
+    fn an_rpath_is_inherited_and_a_runpath_is_not() {
+        let scene = Scene::new()
+            .add("bin/r", &program("liba.so").rpath("/r"))
+            .add("bin/s", &program("liba.so").runpath("/r"))
+            .add("r/liba.so", &lib("liba.so").needed("libb.so"))
+            .add("r/libb.so", &lib("libb.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so"));
+        assert_eq!(scene.libraries("/bin/r"), ["/r/liba.so", "/r/libb.so"]);
+        assert_eq!(scene.libraries("/bin/s"), ["/r/liba.so", "/usr/lib64/libb.so"]);
+    }
+
+    #[test]
+    fn an_object_with_a_runpath_ignores_the_rpaths_above_it() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so").rpath("/r"))
+            .add("r/liba.so", &lib("liba.so").runpath("/nowhere").needed("libb.so"))
+            .add("r/libb.so", &lib("libb.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/r/liba.so", "/usr/lib64/libb.so"]);
+    }
+
+    #[test]
+    fn lib_path_stands_between_rpath_and_runpath() {
+        let scene = Scene::new()
+            .add("bin/r", &program("liba.so").rpath("/r"))
+            .add("bin/s", &program("liba.so").runpath("/r"))
+            .add("r/liba.so", &lib("liba.so"))
+            .add("e/liba.so", &lib("liba.so"));
+        assert_eq!(paths(&scene.try_closure("/bin/r", &["/e"]).expect("good files")), ["/r/liba.so"]);
+        assert_eq!(paths(&scene.try_closure("/bin/s", &["/e"]).expect("good files")), ["/e/liba.so"]);
+    }
+
+    #[test]
+    fn origin_is_where_a_program_really_is_and_where_a_library_was_found() {
+        let scene = Scene::new()
+            .add("opt/x/bin/p", &program("liba.so").runpath("$ORIGIN/../$LIB"))
+            .add("opt/x/lib64/store/liba.so.1", &lib("liba.so").runpath("${ORIGIN}/plugins").needed("libb.so"))
+            .add("opt/x/lib64/plugins/libb.so", &lib("libb.so"));
+        std::os::unix::fs::symlink("store/liba.so.1", scene.path().join("opt/x/lib64/liba.so")).expect("a link");
+        std::os::unix::fs::symlink("/opt/x/bin/p", scene.path().join("p")).expect("a link");
+        let found = ["/opt/x/lib64/store/liba.so.1", "/opt/x/lib64/plugins/libb.so"];
+        assert_eq!(scene.libraries("/p"), found);
+        let hops = &scene.closure("/p").objects[2].found.resolved.hops;
+        assert_eq!(hops.last().map(|hop| hop.link.to_string()).as_deref(), Some("/opt/x/lib64/liba.so"));
+    }
+
+    #[test]
+    fn a_soname_already_loaded_needs_no_search() {
+        let scene = Scene::new()
+            .add("bin/p", &program("/opt/liba-special.so").needed("libb.so"))
+            .add("opt/liba-special.so", &lib("liba.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so").needed("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/opt/liba-special.so", "/usr/lib64/libb.so"]);
+    }
+
+    #[test]
+    fn other_architectures_are_passed_over() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so").rpath("/32:/arm"))
+            .add("32/liba.so", &ElfBuilder::library(Arch::X86))
+            .add("arm/liba.so", &ElfBuilder::library(Arch::Aarch64))
+            .add("usr/lib64/liba.so", &lib("liba.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/usr/lib64/liba.so"]);
+    }
+
+    #[test]
+    fn a_library_that_is_no_elf_file_is_an_error() {
+        let scene = Scene::new().add("bin/p", &program("liba.so"));
+        std::fs::write(scene.path().join(LIB).join("liba.so"), "/* GNU ld script */").expect("a file");
+        let error = scene.try_closure("/bin/p", &[]).expect_err("a linker script");
+        assert!(error.to_string().contains("liba.so: a library is wanted here"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_library_tells_who_needs_it_and_everywhere_that_was_tried() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so").runpath("/opt/one:/opt/two").needed("libgone.so.3"));
+        let missing = &scene.closure("/bin/p").missing;
+        assert_eq!(
+            missing[0].to_string(),
+            "libgone.so.3, needed by /usr/lib64/liba.so: not in /opt/one, /opt/two, /lib64, /usr/lib64"
+        );
+    }
+
+    #[test]
+    fn default_directories_do_not_count_where_the_object_says_so() {
+        let scene =
+            Scene::new().add("bin/p", &program("liba.so").no_default_lib()).add("usr/lib64/liba.so", &lib("liba.so"));
+        let missing = scene.closure("/bin/p").missing;
+        assert_eq!(missing.first().map(|missing| missing.name.clone()), Some("liba.so".into()));
+    }
+
+    #[test]
+    fn baseline_libraries_come_before_variants_and_a_lone_variant_counts() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so").needed("libb.so"))
+            .add("usr/lib64/glibc-hwcaps/x86-64-v2/liba.so", &lib("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so"))
+            .add("usr/lib64/glibc-hwcaps/x86-64-v3/libb.so", &lib("libb.so"));
+        let found = ["/usr/lib64/liba.so", "/usr/lib64/glibc-hwcaps/x86-64-v3/libb.so"];
+        assert_eq!(scene.libraries("/bin/p"), found);
+    }
+
+    #[test]
+    fn directories_of_ld_so_conf_count_and_the_guest_will_need_a_cache() {
+        let scene = Scene::new().add("bin/p", &program("liba.so")).add("opt/lib/liba.so", &lib("liba.so"));
+        std::fs::create_dir(scene.path().join("etc")).expect("a directory");
+        std::fs::write(scene.path().join("etc/ld.so.conf"), "/usr/lib64\n/opt/lib\n").expect("a file");
+        let closure = scene.closure("/bin/p");
+        assert_eq!(paths(&closure), ["/opt/lib/liba.so"]);
+        let by_cache: Vec<_> = closure.by_cache.iter().map(|index| &closure.objects[*index].name).collect();
+        assert_eq!(by_cache, ["liba.so"]);
+    }
+
+    #[test]
+    fn what_is_opened_at_run_time_comes_if_it_is_there() {
+        let note = r#"[{"soname":["libz.so.9","libz.so.1"],"priority":"required"},
+            {"soname":"libgone.so","priority":"recommended"},{"soname":"libs.so","priority":"suggested"}]"#;
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so").dlopen_note(note))
+            .add("usr/lib64/libz.so.1", &lib("libz.so.1").needed("libdeep.so"))
+            .add("usr/lib64/libdeep.so", &lib("libdeep.so"))
+            .add("usr/lib64/libs.so", &lib("libs.so"));
+        let closure = scene.closure("/bin/p");
+        assert_eq!(paths(&closure), ["/usr/lib64/liba.so", "/usr/lib64/libz.so.1", "/usr/lib64/libdeep.so"]);
+        assert!(closure.objects.iter().skip(closure.linked).all(|object| object.dlopen));
+        assert_eq!(closure.notes, ["libgone.so, which /usr/lib64/liba.so may open at run time, is not here"]);
+    }
+
+    #[test]
+    fn the_unwinder_comes_only_for_programs_that_end_threads() {
+        let scene = Scene::new()
+            .add("bin/p", &program("libc.so.6").string("pthread_cancel"))
+            .add("bin/q", &program("libc.so.6").string("pthread_create"))
+            .add("usr/lib64/libgcc_s.so.1", &lib("libgcc_s.so.1"));
+        assert_eq!(scene.libraries("/bin/p"), ["/usr/lib64/libgcc_s.so.1"]);
+        assert_eq!(scene.libraries("/bin/q"), [""; 0]);
+    }
+
+    #[test]
+    fn musl_programs_use_musls_rules_beside_glibcs() {
+        let musl =
+            |needed: &str| ElfBuilder::library(Arch::X86_64).interpreter("/lib/ld-musl-x86_64.so.1").needed(needed);
+        let scene = Scene::new()
+            .add("lib/ld-musl-x86_64.so.1", &lib("libc.musl-x86_64.so.1"))
+            .add(
+                "bin/m",
+                &musl("liba.so").needed("libc.musl-x86_64.so.1").needed("libpthread.so.0").runpath("$ORIGIN/../m"),
+            )
+            .add("m/liba.so", &lib("liba.so").needed("libb.so").needed("libd.so"))
+            .add("m/libb.so", &lib("libb.so"))
+            .add("usr/local/lib/libd.so", &lib("libd.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so"))
+            .add("bin/dollar", &musl("libb.so").runpath("/m:$LIB"));
+        // A RUNPATH is inherited, and libc by any name is the loader.
+        let found = ["/m/liba.so", "/m/libb.so", "/usr/local/lib/libd.so"];
+        let closure = scene.closure("/bin/m");
+        assert_eq!(paths(&closure)[1..], found);
+        assert_eq!(paths(&closure)[0], "/lib/ld-musl-x86_64.so.1");
+        // Another token than $ORIGIN switches the whole path off.
+        assert_eq!(scene.closure("/bin/dollar").missing.len(), 1);
+        std::fs::create_dir_all(scene.path().join("etc")).expect("a directory");
+        std::fs::write(scene.path().join("etc/ld-musl-x86_64.path"), "/elsewhere\n/m\n").expect("a file");
+        let closure = scene.closure("/bin/dollar");
+        assert_eq!(closure.missing, []);
+        assert_eq!(closure.config, Some(ArchivePath::new("/etc/ld-musl-x86_64.path")));
+    }
+
+    #[test]
+    fn static_programs_need_nothing_and_a_missing_interpreter_is_told() {
+        let scene = Scene::new()
+            .add("bin/static", &ElfBuilder::library(Arch::X86_64))
+            .add("bin/p", &program("libc.so.6").interpreter("/lib/ld-gone.so.1"));
+        assert_eq!(scene.closure("/bin/static").objects.len(), 1);
+        let missing = &scene.closure("/bin/p").missing;
+        assert!(missing[0].to_string().starts_with("/lib/ld-gone.so.1, needed by /bin/p"), "{}", missing[0]);
+    }
+
+    #[test]
+    fn libraries_that_need_each_other_end() {
+        let scene = Scene::new()
+            .add("bin/p", &program("liba.so"))
+            .add("usr/lib64/liba.so", &lib("liba.so").needed("libb.so"))
+            .add("usr/lib64/libb.so", &lib("libb.so").needed("liba.so").needed("libb.so"));
+        assert_eq!(scene.libraries("/bin/p"), ["/usr/lib64/liba.so", "/usr/lib64/libb.so"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Facts in the making: each path once, weak reasons behind strong ones.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::fact::{Content, Fact, Node, Why};
+use super::root::{Hop, Resolved, Root};
+use crate::format::archive_path::ArchivePath;
+
+/// What a root gave so far.
+#[derive(Debug)]
+pub struct Gathered<'a> {
+    root: &'a Root,
+    facts: Vec<Fact>,
+    /// Index of the last fact of each path.
+    at: HashMap<ArchivePath, usize>,
+    notes: Vec<String>,
+    noted: HashSet<String>,
+}
+
+impl<'a> Gathered<'a> {
+    /// Nothing yet.
+    pub fn new(root: &'a Root) -> Self {
+        Self { root, facts: Vec::new(), at: HashMap::new(), notes: Vec::new(), noted: HashSet::new() }
+    }
+
+    /// Facts and notes, in the order they came.
+    pub fn finish(self) -> (Vec<Fact>, Vec<String>) {
+        (self.facts, self.notes)
+    }
+
+    /// Everything so far.
+    pub fn facts(&self) -> &[Fact] {
+        &self.facts
+    }
+
+    /// True where there is a fact for exactly this path.
+    pub fn has(&self, path: &ArchivePath) -> bool {
+        self.at.contains_key(path)
+    }
+
+    /// A remark, made once.
+    pub fn note(&mut self, note: String) {
+        if self.noted.insert(note.clone()) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Adds a fact. The same entry for a second reason is no news; different entries of one path are left for the plan
+    /// to judge, but for directories, which are merged; the user's own mount points and nodes win over ours.
+    pub fn add(&mut self, path: ArchivePath, node: Node, why: Why) {
+        if path.is_root() {
+            return;
+        }
+        if let Some(known) = self.at.get(&path).and_then(|index| self.facts.get_mut(*index)) {
+            let both_dirs = matches!((&known.node, &node), (Node::Dir { .. }, Node::Dir { .. }));
+            let both_nodes = matches!((&known.node, &node), (Node::Char { .. }, Node::Char { .. }));
+            let ours = known.why == Why::Base && (both_dirs || both_nodes);
+            if known.node == node || both_dirs || ours {
+                if known.why.gives_way() || ours {
+                    (known.node, known.why) = (node, why);
+                }
+                return;
+            }
+            if why.gives_way() {
+                return;
+            }
+        }
+        self.at.insert(path.clone(), self.facts.len());
+        self.facts.push(Fact { path, node, why });
+    }
+
+    /// Adds the links that led to `real`.
+    pub fn hops(&mut self, hops: &[Hop], real: &ArchivePath) {
+        for hop in hops {
+            let target = hop.target.clone().into_os_string().into_vec();
+            self.add(hop.link.clone(), Node::Symlink { target }, Why::LinkTo { path: real.clone() });
+        }
+    }
+
+    /// Adds a file and the links that led to it.
+    pub fn file(&mut self, found: &Resolved, why: Why) {
+        self.hops(&found.hops, &found.real);
+        let node = regular(&found.metadata, &self.root.host_path(&found.real));
+        self.add(found.real.clone(), node, why);
+    }
+}
+
+/// A regular file's node.
+fn regular(metadata: &Metadata, host: &Path) -> Node {
+    Node::File {
+        mode: permissions(metadata),
+        content: Content::Host { path: host.to_path_buf(), len: metadata.len() },
+        hardlink: (metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino())),
+    }
+}
+
+/// The node of whatever stands at `host`, not followed.
+pub fn node(metadata: &Metadata, host: &Path) -> io::Result<Node> {
+    let mode = permissions(metadata);
+    let kind = metadata.file_type();
+    let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+    Ok(if kind.is_dir() {
+        Node::Dir { mode }
+    } else if kind.is_symlink() {
+        Node::Symlink { target: fs::read_link(host)?.into_os_string().into_vec() }
+    } else if kind.is_char_device() {
+        Node::Char { mode, major, minor }
+    } else if kind.is_block_device() {
+        Node::Block { mode, major, minor }
+    } else if kind.is_fifo() {
+        Node::Fifo { mode }
+    } else if kind.is_socket() {
+        Node::Socket { mode }
+    } else {
+        regular(metadata, host)
+    })
+}
+
+fn permissions(metadata: &Metadata) -> u16 {
+    (metadata.mode() & 0o7777) as u16
+}

@@ -1,0 +1,165 @@
+//! A kernel straight from a Debian package: unpacked once into the cache, by our own code, and indexed on the way.
+//!
+//! depmod never ran on it, so its tables are made here (see `modules::depmod`). A record beside the files says what
+//! is where, and how long each module was, so that damage is noticed before a guest trips over it.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, Metadata};
+use std::path::{Path, PathBuf};
+
+use super::unpack::{Unpacked, unpack};
+use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
+use crate::cache::{Cache, Key};
+use crate::format::kernel::package::{Bounded, data_member, tar_of};
+use crate::root::modules::depmod::Tables;
+use crate::root::modules::load::{STAMPS, stamp};
+use crate::root::modules::scan::Scanned;
+
+/// The tar archive of a package, decompressed.
+const TAR_LIMIT: u64 = 16 << 30;
+/// The record, in the cache entry's directory.
+const RECORD: &str = "kernel";
+
+/// What the record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Record {
+    release: String,
+    /// Path of the image, relative.
+    image: String,
+    /// Its stamp.
+    stamp: String,
+    modules: bool,
+    /// The package, to make the entry again.
+    source: String,
+}
+
+impl Record {
+    fn text(&self) -> String {
+        format!("{}\n{}\n{}\n{}\n{}\n", self.release, self.image, self.stamp, self.modules, self.source)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::to_owned);
+        let (release, image, stamp) = (lines.next()?, lines.next()?, lines.next()?);
+        let modules = lines.next()? == "true";
+        Some(Self { release, image, stamp, modules, source: lines.next()? })
+    }
+}
+
+/// The kernel in the package at `path`.
+pub(super) fn find(
+    path: &Path,
+    origin: &str,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kernel, KernelError> {
+    let failed = |source| KernelError::Io { doing: "reading", path: path.to_owned(), source };
+    let path = fs::canonicalize(path).map_err(failed)?;
+    let file = File::open(&path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let key = Key::of_file("deb 1", &path, &metadata);
+    for _ in 0..2 {
+        let made = |directory: &Path| {
+            progress(&format!("unpacking {origin} (once)"));
+            unpack_package(&file, &metadata, &path, directory)
+        };
+        let directory = cache.tree(&key, made)?;
+        if let Some(kernel) = read_record(&directory, origin)? {
+            return Ok(kernel);
+        }
+        cache.discard(&key)?;
+    }
+    Err(KernelError::Damaged { path: cache.directory().to_owned(), why: "an entry changed while it was made".into() })
+}
+
+/// Throws away the unpacked package that a directory of modules belongs to, and unpacks it again, to the same place.
+/// False where the directory is not one of ours, or its package is gone.
+pub(crate) fn renew(modules: &ModuleDir, cache: &Cache) -> Result<bool, KernelError> {
+    let record = modules.host.ancestors().nth(3).and_then(|data| fs::read_to_string(data.join(RECORD)).ok());
+    let Some(record) = record.as_deref().and_then(Record::parse) else { return Ok(false) };
+    cache.discard_holder(&modules.host)?;
+    if Path::new(&record.source).exists() {
+        find(Path::new(&record.source), &record.source, cache, &mut |_| {})?;
+    }
+    Ok(modules.host.exists())
+}
+
+/// The kernel in an unpacked package; `None` where the files are not what was unpacked.
+fn read_record(directory: &Path, origin: &str) -> Result<Option<Kernel>, KernelError> {
+    let Ok(text) = fs::read_to_string(directory.join(RECORD)) else { return Ok(None) };
+    let Some(record) = Record::parse(&text) else { return Ok(None) };
+    let image = directory.join(&record.image);
+    if !fs::metadata(&image).is_ok_and(|found| stamp(&found) == record.stamp) {
+        return Ok(None);
+    }
+    let Ok(found) = image::identify(&image)? else { return Ok(None) };
+    let host = directory.join("lib/modules").join(&record.release);
+    if record.modules && !host.join(STAMPS).exists() {
+        return Ok(None);
+    }
+    let config = match config::read(&directory.join("boot").join(format!("config-{}", record.release)))? {
+        Some(config) => Some(config),
+        None => config::read(&host.join("config"))?,
+    };
+    let release = record.release;
+    let modules = ModuleDir { host, release: release.clone(), layout: ModuleLayout::Installed };
+    Ok(Some(Kernel {
+        image,
+        kind: found.kind,
+        arch: found.arch,
+        release: Some(release),
+        modules: record.modules.then_some(modules),
+        config,
+        origin: origin.to_owned(),
+    }))
+}
+
+/// Unpacks a package into an empty directory.
+fn unpack_package(file: &File, metadata: &Metadata, path: &Path, into: &Path) -> Result<(), KernelError> {
+    let bad = |source| KernelError::Package { path: path.to_owned(), source };
+    let (name, member) = data_member(file, metadata.len()).map_err(bad)?;
+    let tar = tar_of(&name, member).map_err(bad)?;
+    let unpacked = unpack(Bounded { inner: tar, left: TAR_LIMIT }, into).map_err(bad)?;
+    let (image, release) = choose_image(&unpacked, path, into)?;
+    let found = fs::metadata(into.join(&image)).map_err(bad)?;
+    let modules: Vec<Scanned> =
+        unpacked.modules.into_iter().filter(|(of, _)| *of == release).map(|(_, module)| module).collect();
+    let source = path.display().to_string();
+    let record = Record { stamp: stamp(&found), modules: !modules.is_empty(), release, image, source };
+    if record.modules {
+        index(&into.join("lib/modules").join(&record.release), &modules).map_err(bad)?;
+    }
+    fs::write(into.join(RECORD), record.text()).map_err(bad)
+}
+
+/// The package's kernel image, and its release.
+fn choose_image(unpacked: &Unpacked, path: &Path, into: &Path) -> Result<(String, String), KernelError> {
+    let mut refused = Vec::new();
+    for name in &unpacked.images {
+        match image::identify(&into.join(name))? {
+            Ok(found) => {
+                // boot/vmlinuz-RELEASE, lib/modules/RELEASE/vmlinuz
+                let named = name.split_once('-').filter(|_| name.starts_with("boot/")).map(|(_, release)| release);
+                let named = named.or_else(|| name.split('/').nth(2)).unwrap_or_default().to_owned();
+                return Ok((name.clone(), found.release.unwrap_or(named)));
+            }
+            Err(why) => refused.push(format!("{name} is {}", why.what)),
+        }
+    }
+    Err(KernelError::NoImage { path: path.to_owned(), refused, modules: unpacked.modules.len() })
+}
+
+/// Writes tables and stamps beside the modules.
+fn index(directory: &Path, modules: &[Scanned]) -> std::io::Result<()> {
+    for (name, text) in Tables::of(modules).files() {
+        fs::write(directory.join(name), text)?;
+    }
+    // Each line is looked for with the line breaks around it.
+    let mut stamps = String::from("\n");
+    for module in modules {
+        let file: PathBuf = directory.join(&module.path);
+        // Writing to a String cannot fail.
+        let _ = writeln!(stamps, "{} {}", module.path, stamp(&fs::metadata(file)?));
+    }
+    fs::write(directory.join(STAMPS), stamps)
+}

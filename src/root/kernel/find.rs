@@ -1,0 +1,414 @@
+//! From `--kernel` to a kernel.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::image::{Bootable, identify};
+use super::{
+    ImageKind, Kernel, ModuleDir, ModuleLayout,
+    config::{self, Config},
+    deb,
+    error::KernelError,
+    tree, vmlinux,
+};
+use crate::cache::Cache;
+use crate::format::kernel::{package, release};
+use crate::root::root::Root;
+use crate::{format::archive_path::ArchivePath, root::request::KernelRef};
+
+/// Finds the kernel that is wanted. `progress` hears of work that takes longer than a blink, once for each.
+pub fn find(
+    root: &Root,
+    wanted: &KernelRef,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kernel, KernelError> {
+    match wanted {
+        KernelRef::Newest => newest(root, cache),
+        KernelRef::Named(name) => named(root, name, cache, progress),
+    }
+}
+
+/// A path, or a release found under the root.
+fn named(root: &Root, name: &OsStr, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
+    let path = Path::new(name);
+    let mut tried = vec![path.display().to_string()];
+    if there(path)? {
+        return at_path(root, path, cache, progress);
+    }
+    if name.as_bytes().contains(&b'/') {
+        let inside = root.host_path(&root.typed(path));
+        if there(&inside)? {
+            return at_path(root, &inside, cache, progress);
+        }
+        if inside != path {
+            tried.push(inside.display().to_string());
+        }
+    } else if let Some(text) = name.to_str().filter(|text| release::is_release(text)) {
+        for place in places(text) {
+            let place = ArchivePath::new(place);
+            match root.resolve(&place) {
+                Ok(found) => return image_file(root, &root.host_path(&found.real), &root.host_path(&place), cache),
+                Err(error) if error.is_missing() => tried.push(root.host_path(&place).display().to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Err(KernelError::NotFound { wanted: path.display().to_string(), tried })
+}
+
+/// Where distributions put the image of a release.
+fn places(release: &str) -> [String; 4] {
+    [
+        format!("/boot/vmlinuz-{release}"),
+        format!("/lib/modules/{release}/vmlinuz"),
+        format!("/usr/lib/modules/{release}/vmlinuz"),
+        format!("/boot/vmlinux-{release}"),
+    ]
+}
+
+/// Whether a path is there at all.
+fn there(path: &Path) -> Result<bool, KernelError> {
+    path.try_exists().map_err(|source| KernelError::Io { doing: "looking at", path: path.to_owned(), source })
+}
+
+/// The kernel in a file or directory of the host.
+fn at_path(root: &Root, path: &Path, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
+    let failed = |source| KernelError::Io { doing: "reading", path: path.to_owned(), source };
+    let origin = path.display().to_string();
+    if path.is_dir() {
+        if !tree::is(path) {
+            let tried = vec!["neither vmlinux nor arch/x86/boot/bzImage nor .config is there".to_owned()];
+            return Err(KernelError::NotBuilt { path: path.to_owned(), tried });
+        }
+        return tree::find(path, &origin);
+    }
+    let mut magic = Vec::new();
+    File::open(path).and_then(|file| file.take(8).read_to_end(&mut magic)).map_err(failed)?;
+    if magic == package::MAGIC {
+        return deb::find(path, &origin, cache, progress);
+    }
+    let real = fs::canonicalize(path).map_err(failed)?;
+    image_file(root, &real, path, cache)
+}
+
+/// A kernel image, with its modules and configuration wherever they are.
+fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<Kernel, KernelError> {
+    let found = identify(image)?.map_err(|refused| KernelError::NotBootable {
+        path: typed.to_owned(),
+        what: refused.what,
+        advice: refused.advice,
+    })?;
+    complete(root, image, typed, found, cache)
+}
+
+/// Adds modules and configuration to an image.
+fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Cache) -> Result<Kernel, KernelError> {
+    let release = found.release.clone();
+    let mut kernel = Kernel {
+        image: image.to_owned(),
+        kind: found.kind,
+        arch: found.arch,
+        release: found.release,
+        modules: None,
+        config: None,
+        origin: typed.display().to_string(),
+    };
+    // An image of a build tree: vmlinux at its top, bzImage three levels down.
+    for top in [image.parent(), image.ancestors().nth(4)].into_iter().flatten() {
+        if top.join("include/config/kernel.release").exists() {
+            kernel.config = config::read(&top.join(".config"))?;
+            if let Some(release) = release.clone().filter(|_| top.join("modules.order").exists()) {
+                let host = top.to_owned();
+                kernel.modules = Some(ModuleDir { host, release, layout: ModuleLayout::BuildTree });
+            }
+            return Ok(kernel);
+        }
+    }
+    if let Some(release) = release {
+        kernel.modules = modules_near(root, image, &release);
+        kernel.config = config_near(root, image, &release, kernel.modules.as_ref())?;
+    }
+    if kernel.config.is_none() && kernel.modules.is_none() {
+        // A lone image: what is built into it is known only from the copy inside, if there is one.
+        kernel.config = embedded(&kernel, cache)?;
+    }
+    Ok(kernel)
+}
+
+/// `lib/modules/RELEASE` beside the image's `boot`, around the image, or under the root.
+fn modules_near(root: &Root, image: &Path, release: &str) -> Option<ModuleDir> {
+    let beside = image
+        .ancestors()
+        .nth(2)
+        .into_iter()
+        .flat_map(|base| ["lib/modules", "usr/lib/modules"].map(|modules| base.join(modules).join(release)));
+    let around = image.parent().filter(|parent| parent.ends_with(release)).map(Path::to_owned);
+    let below = ["/lib/modules", "/usr/lib/modules"].map(|modules| ArchivePath::new(modules).join(release));
+    let below = below.iter().filter_map(|path| root.find(path)).map(|found| root.host_path(&found.real));
+    let host = around.into_iter().chain(beside).chain(below).find(|path| path.is_dir())?;
+    Some(ModuleDir { host, release: release.to_owned(), layout: ModuleLayout::Installed })
+}
+
+/// `config-RELEASE` beside the image or under the root, or `config` among the modules.
+fn config_near(
+    root: &Root,
+    image: &Path,
+    release: &str,
+    modules: Option<&ModuleDir>,
+) -> Result<Option<Config>, KernelError> {
+    let name = format!("config-{release}");
+    let below = root.find(&ArchivePath::new("/boot").join(&name)).map(|found| root.host_path(&found.real));
+    let places: Vec<PathBuf> = image
+        .parent()
+        .map(|parent| parent.join(&name))
+        .into_iter()
+        .chain(modules.map(|dir| dir.host.join("config")))
+        .chain(below)
+        .collect();
+    for place in places {
+        if let Some(config) = config::read(&place)? {
+            return Ok(Some(config));
+        }
+    }
+    Ok(None)
+}
+
+/// The configuration inside the image.
+fn embedded(kernel: &Kernel, cache: &Cache) -> Result<Option<Config>, KernelError> {
+    let elf = match kernel.kind {
+        ImageKind::VmlinuxPvh => Some(kernel.image.clone()),
+        ImageKind::BzImage => vmlinux::from_bzimage(&kernel.image, &kernel.origin, cache, &mut |_| {})?,
+    };
+    elf.map_or(Ok(None), |elf| config::embedded(&elf, cache))
+}
+
+/// The newest kernel under the root that can be read.
+fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
+    let mut candidates: Vec<(String, ArchivePath)> = Vec::new();
+    let boot = ArchivePath::new("/boot");
+    for name in list(root, &boot)? {
+        if let Some(release) = name.strip_prefix("vmlinuz-") {
+            candidates.push((release.to_owned(), boot.join(&name)));
+        }
+    }
+    for modules in ["/lib/modules", "/usr/lib/modules"].map(ArchivePath::new) {
+        for release in list(root, &modules)? {
+            let image = modules.join(&release).join("vmlinuz");
+            if root.find(&image).is_some() {
+                candidates.push((release, image));
+            }
+        }
+    }
+    // The newest first; of one release, the one in /boot.
+    candidates.sort_by(|one, other| release::compare(&other.0, &one.0).then_with(|| one.1.cmp(&other.1)));
+    let mut skipped = Vec::new();
+    for (_, path) in candidates {
+        let typed = root.host_path(&path);
+        let Some(found) = root.find(&path) else {
+            skipped.push(format!("{}: a link to nowhere", typed.display()));
+            continue;
+        };
+        let image = root.host_path(&found.real);
+        match identify(&image) {
+            Ok(Ok(found)) => return complete(root, &image, &typed, found, cache),
+            Ok(Err(refused)) => skipped.push(format!("{} is {}", typed.display(), refused.what)),
+            Err(KernelError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                let path = typed.display();
+                skipped.push(format!("{path} may not be read, sudo chmod a+r {path} would change that"));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    let tried = ["boot/vmlinuz-*", "lib/modules/*/vmlinuz"].map(|place| root.directory().join(place));
+    Err(KernelError::None { tried: tried.map(|place| place.display().to_string()).into(), skipped })
+}
+
+/// Names in a directory that are text; none where the directory is not there or may not be listed.
+fn list(root: &Root, path: &ArchivePath) -> Result<Vec<String>, KernelError> {
+    if root.find(path).is_none() {
+        return Ok(Vec::new());
+    }
+    match root.list(path) {
+        Ok(names) => Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect()),
+        Err(crate::root::root::RootError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(Vec::new())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+    use crate::cache::Cache;
+    use crate::format::kernel::bzimage::tests::image;
+    use crate::format::kernel::elf::tests::vmlinux;
+    use crate::format::kernel::package::tests::package;
+    use crate::format::modules::modinfo::tests::module;
+    use crate::root::kernel::unpack::tests::archive;
+    use crate::root::kernel::{ImageKind, Kernel, error::KernelError};
+    use crate::root::modules::resolve_with;
+    use crate::root::request::{KernelRef, ModuleRequest};
+    use crate::root::root::Root;
+    use std::ffi::OsString;
+    use std::fs;
+    use std::path::Path;
+
+    struct World {
+        dir: tempfile::TempDir,
+        cache: Cache,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let cache = Cache::at(dir.path().join("cache"), 1 << 30).expect("a cache");
+            fs::create_dir(dir.path().join("root")).expect("made");
+            Self { dir, cache }
+        }
+
+        fn write(&self, path: &str, bytes: &[u8]) -> &Self {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, bytes).expect("written");
+            self
+        }
+
+        fn path(&self, path: &str) -> std::path::PathBuf {
+            self.dir.path().join(path)
+        }
+
+        fn find(&self, wanted: &KernelRef) -> Result<Kernel, KernelError> {
+            let root = Root::new(self.path("root")).expect("a root");
+            find(&root, wanted, &self.cache, &mut |_| {})
+        }
+
+        fn named(&self, path: impl AsRef<Path>) -> Result<Kernel, KernelError> {
+            self.find(&KernelRef::Named(path.as_ref().as_os_str().to_owned()))
+        }
+    }
+
+    /// A bzImage that says this release.
+    fn bzimage(release: &str) -> Vec<u8> {
+        let mut bytes = image(b"payload!");
+        bytes[0x300..0x340].fill(0);
+        bytes[0x300..0x300 + release.len()].copy_from_slice(release.as_bytes());
+        bytes[0x300 + release.len()] = b' ';
+        bytes
+    }
+
+    #[test]
+    fn the_newest_is_so_by_its_version_and_brings_modules_and_configuration() {
+        let world = World::new();
+        world
+            .write("root/boot/vmlinuz-6.9.0", &bzimage("6.9.0"))
+            .write("root/boot/config-6.12.1", b"CONFIG_X=y\n")
+            .write("root/usr/lib/modules/6.12.1/modules.dep", b"")
+            .write("root/boot/vmlinuz-6.12.1", &bzimage("6.12.1"))
+            .write("root/usr/lib/modules/6.10.0/vmlinuz", &bzimage("6.10.0"))
+            .write("root/boot/vmlinuz-7.0.0", b"not a kernel");
+        let kernel = world.find(&KernelRef::Newest).expect("found");
+        assert_eq!((kernel.release.as_deref(), kernel.kind), (Some("6.12.1"), ImageKind::BzImage));
+        assert!(kernel.config.expect("a configuration").is_builtin("X"));
+        assert!(kernel.modules.expect("modules").host.ends_with("usr/lib/modules/6.12.1"));
+        let other = world.named("6.10.0").expect("found by its release");
+        assert!(other.image.ends_with("usr/lib/modules/6.10.0/vmlinuz"));
+    }
+
+    #[test]
+    fn where_there_is_none_the_error_says_what_was_passed_over_and_how_to_get_one() {
+        let world = World::new();
+        let error = world.find(&KernelRef::Newest).expect_err("none").to_string();
+        assert!(error.contains("boot/vmlinuz-*") && error.contains("apt-get download"), "{error}");
+        world.write("root/boot/vmlinuz-6.9.0", b"");
+        let error = world.find(&KernelRef::Newest).expect_err("none").to_string();
+        assert!(error.contains("vmlinuz-6.9.0 is an empty file"), "{error}");
+        let error = world.named("6.6.6").expect_err("none").to_string();
+        assert!(error.contains("boot/vmlinuz-6.6.6") && error.contains("lib/modules/6.6.6/vmlinuz"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_image_is_named_with_advice() {
+        let world = World::new();
+        let mut i386 = bzimage("6.9.0");
+        i386[0x236] = 0;
+        let cut = bzimage("6.9.0")[..1040].to_vec();
+        for (name, bytes, expected) in [
+            ("i386", i386, "32-bit x86"),
+            ("cut", cut, "cut short"),
+            ("arm64", vmlinux(183, true), "ELF file for aarch64"),
+            ("nopvh", vmlinux(62, false), "without a PVH entry note"),
+            ("module.ko", module(&[]), "kernel module"),
+            ("initrd", b"070701".to_vec(), "--initrd"),
+        ] {
+            world.write(name, &bytes);
+            let error = world.named(world.path(name)).expect_err(name).to_string();
+            assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
+        }
+        let error = world.named(world.dir.path()).expect_err("a directory").to_string();
+        assert!(error.contains("no build tree"), "{error}");
+    }
+
+    #[test]
+    fn an_image_of_a_build_tree_brings_the_trees_modules() {
+        let world = World::new();
+        world
+            .write("tree/include/config/kernel.release", b"6.9.0\n")
+            .write("tree/modules.order", b"a.o\n")
+            .write("tree/arch/x86/boot/bzImage", &bzimage("6.9.0"));
+        let kernel = world.named(world.path("tree/arch/x86/boot/bzImage")).expect("found");
+        assert_eq!(kernel.modules.expect("modules").host, fs::canonicalize(world.path("tree")).expect("real"));
+    }
+
+    #[test]
+    fn a_package_is_unpacked_once_and_again_after_damage() {
+        let world = World::new();
+        let tar = archive(&[
+            ("./boot/vmlinuz-6.9.0", &bzimage("6.9.0")),
+            ("./boot/config-6.9.0", b"CONFIG_X=y\n"),
+            ("./lib/modules/6.9.0/kernel/a.ko", &module(&["depends=b"])),
+            ("./lib/modules/6.9.0/kernel/b.ko", &module(&["depends="])),
+        ]);
+        world.write("k.deb", &package(&[("debian-binary", b"2.0\n"), ("data.tar", &tar)]));
+        let root = Root::new(world.path("root")).expect("a root");
+        let wanted = KernelRef::Named(OsString::from(world.path("k.deb")));
+        let mut said = Vec::new();
+        let kernel = find(&root, &wanted, &world.cache, &mut |text| said.push(text.to_owned())).expect("found");
+        assert_eq!((said.len(), kernel.release.as_deref()), (1, Some("6.9.0")));
+        let modules = kernel.modules.expect("modules").host;
+        let dep = fs::read_to_string(modules.join("modules.dep")).expect("tables");
+        assert_eq!(dep, "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n");
+        let again = find(&root, &wanted, &world.cache, &mut |_| panic!("unpacked again")).expect("found");
+        assert_eq!(again.image, kernel.image);
+        fs::write(&kernel.image, b"garbage").expect("damaged");
+        let again = find(&root, &wanted, &world.cache, &mut |text| said.push(text.to_owned())).expect("found");
+        assert_eq!((said.len(), fs::read(&again.image).expect("read")), (2, bzimage("6.9.0")));
+        fs::write(modules.join("kernel/b.ko"), b"garbage").expect("damaged");
+        fs::remove_file(modules.join("kernel/a.ko")).expect("damaged");
+        let request = ModuleRequest { name: "a".into(), params: "x=1".into() };
+        let resolved =
+            resolve_with(&root, &again, &[request], &["gone"], &|| Ok(world.cache.clone())).expect("renewed");
+        let loads: Vec<_> = resolved.loads.iter().map(|load| (load.path.to_string(), load.params.clone())).collect();
+        let at = |name: &str| format!("/lib/modules/6.9.0/kernel/{name}.ko");
+        assert_eq!(loads, [(at("b"), "".into()), (at("a"), "x=1".into())]);
+        assert_eq!(fs::read(modules.join("kernel/b.ko")).expect("read"), module(&["depends="]));
+    }
+
+    #[test]
+    fn packages_without_a_kernel_say_so() {
+        let world = World::new();
+        world.write("meta.deb", &package(&[("data.tar", &archive(&[("./usr/share/doc/x", b"x")]))]));
+        world.write(
+            "modules.deb",
+            &package(&[("data.tar", &archive(&[("./lib/modules/6.9.0/kernel/a.ko", &module(&[]))]))]),
+        );
+        for (name, expected) in [("meta.deb", "apt-cache depends"), ("modules.deb", "1 modules but no image")] {
+            let error = world.named(world.path(name)).expect_err(name).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

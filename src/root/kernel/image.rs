@@ -1,0 +1,279 @@
+//! Telling kinds of kernel images apart by their first bytes, so that a wrong one gets a name and not a timeout.
+//!
+//! x86: `Documentation/arch/x86/boot.rst`; arm64: `Documentation/arch/arm64/booting.rst`; RISC-V:
+//! `Documentation/arch/riscv/boot-image-header.rst`; EFI zboot: `drivers/firmware/efi/libstub/zboot-header.S`;
+//! UKI: the UAPI group's specification. QEMU itself accepts most of these in silence and then shows nothing.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use goblin::pe::section_table::SectionTable;
+
+use super::{ImageKind, error::KernelError};
+use crate::arch::Arch;
+use crate::format::kernel::bzimage::{BzImage, SetupError};
+use crate::format::kernel::elf::{self, ElfError};
+
+/// Enough for every header that is looked at, a PE section table among them.
+const HEAD: u64 = 8192;
+
+/// A file that can be booted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootable {
+    /// How.
+    pub kind: ImageKind,
+    /// `uname -r`, if the image says.
+    pub release: Option<String>,
+    /// For which machines.
+    pub arch: Arch,
+}
+
+/// A file that cannot be booted: what it is, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// "an arm64 Image".
+    pub what: String,
+    /// One line of advice.
+    pub advice: &'static str,
+}
+
+impl Refused {
+    fn new(what: impl Into<String>, advice: &'static str) -> Self {
+        Self { what: what.into(), advice }
+    }
+}
+
+const GIVE_X86: &str = "give an x86-64 bzImage (vmlinuz) or vmlinux";
+const INITRD: &str =
+    "an initrd goes to --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
+
+/// What the file at `path` is.
+pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
+    let failed = |source| KernelError::Io { doing: "reading", path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
+    if head.starts_with(b"\x7fELF") {
+        return elf_image(&file, len).map_err(failed);
+    }
+    if BzImage::is(&head) {
+        // The release string may stand anywhere in the setup code, which is at most 32 KiB.
+        let mut setup = vec![0; usize::try_from(len.min(64 << 10)).unwrap_or(0)];
+        file.read_exact_at(&mut setup, 0).map_err(failed)?;
+        return Ok(bzimage(&setup, len));
+    }
+    Ok(Err(stranger(&head, len)))
+}
+
+/// Looks at an x86 boot header.
+fn bzimage(setup: &[u8], len: u64) -> Result<Bootable, Refused> {
+    match BzImage::parse(setup, len) {
+        Ok(header) if !header.is_64 => Err(Refused::new("a bzImage for 32-bit x86 (i386)", GIVE_X86)),
+        Ok(header) => Ok(Bootable { kind: ImageKind::BzImage, release: header.release(setup), arch: Arch::X86_64 }),
+        Err(error @ SetupError::Truncated { .. }) => {
+            Err(Refused::new(format!("a bzImage cut short ({error})"), "copy or build it again"))
+        }
+        Err(error) => Err(Refused::new(format!("a damaged or ancient bzImage ({error})"), "copy or build it again")),
+    }
+}
+
+/// Looks at an ELF file.
+fn elf_image(file: &File, len: u64) -> std::io::Result<Result<Bootable, Refused>> {
+    let found = match elf::Vmlinux::read(file, len) {
+        Ok(found) => found,
+        Err(ElfError::Io(error)) => return Err(error),
+        Err(ElfError::Bad(why)) => {
+            return Ok(Err(Refused::new(format!("a damaged ELF file ({why})"), "copy or build it again")));
+        }
+    };
+    let machine = || found.arch.map_or_else(|| format!("machine {}", found.machine), |arch| arch.to_string());
+    if found.is_relocatable {
+        return Ok(Err(Refused::new(format!("a kernel module or object file for {}", machine()), INITRD)));
+    }
+    if found.arch != Some(Arch::X86_64) {
+        return Ok(Err(Refused::new(format!("an ELF file for {}", machine()), GIVE_X86)));
+    }
+    if !found.has_pvh {
+        let what = if found.release(file)?.is_some() {
+            "a vmlinux without a PVH entry note (CONFIG_PVH is off)"
+        } else {
+            "an ELF file that is no Linux kernel (no PVH entry note, no version in it)"
+        };
+        return Ok(Err(Refused::new(what, "give the bzImage of the same build, or build with CONFIG_PVH=y")));
+    }
+    let release = found.release(file)?;
+    Ok(Ok(Bootable { kind: ImageKind::VmlinuxPvh, release, arch: Arch::X86_64 }))
+}
+
+/// Names everything else that people give to `--kernel`.
+fn stranger(head: &[u8], len: u64) -> Refused {
+    let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    if len == 0 {
+        return Refused::new("an empty file", "copy or build it again");
+    }
+    if at(0, b"MZ") && at(4, b"zimg") {
+        return Refused::new("an EFI zboot image (vmlinuz.efi)", GIVE_X86);
+    }
+    if at(56, b"ARM\x64") {
+        return Refused::new("an arm64 Image", GIVE_X86);
+    }
+    if at(48, b"RISCV") || at(56, b"RSC\x05") {
+        return Refused::new("a RISC-V Image", GIVE_X86);
+    }
+    if at(0, b"MZ") {
+        return pe(head);
+    }
+    if let Some(refused) = packed(head) {
+        return refused;
+    }
+    for (magic, what, advice) in [
+        (b"070701".as_slice(), "an initrd (newc cpio archive)", INITRD),
+        (b"070702", "an initrd (newc cpio archive with checksums)", INITRD),
+        (b"070707", "a cpio archive in the old format", INITRD),
+        (b"\xed\xab\xee\xdb", "an rpm package", "unpack it (rpm2cpio FILE | cpio -id) and give its vmlinuz"),
+        (b"\x27\x05\x19\x56", "a U-Boot uImage", GIVE_X86),
+        (b"QFI\xfb", "a qcow2 disk image", "give the kernel that is inside, or boot the disk"),
+        (b"\xd0\x0d\xfe\xed", "a device tree or FIT image", GIVE_X86),
+        (b"#!", "a script", GIVE_X86),
+    ] {
+        if at(0, magic) {
+            return Refused::new(what, advice);
+        }
+    }
+    if at(510, &[0x55, 0xaa]) {
+        return Refused::new("a disk image or boot sector", "give the kernel that is inside, or boot the disk");
+    }
+    Refused::new("no kernel image that is known", GIVE_X86)
+}
+
+/// A PE file that is not a Linux image: a UKI, or some EFI program.
+fn pe(head: &[u8]) -> Refused {
+    let sections = pe_sections(head).unwrap_or_default();
+    if sections.iter().any(|name| name == ".linux") {
+        return Refused::new(
+            "a unified kernel image (UKI)",
+            "give the kernel that is inside (objcopy -O binary -j .linux)",
+        );
+    }
+    Refused::new("an EFI program, not a Linux kernel", GIVE_X86)
+}
+
+/// Names of a PE file's sections, as far as they stand in its first bytes.
+fn pe_sections(head: &[u8]) -> Option<Vec<String>> {
+    let word = |at: usize| Some(u16::from_le_bytes(head.get(at..at.checked_add(2)?)?.try_into().ok()?));
+    let start = head.get(0x3c..0x40).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)?;
+    let start = usize::try_from(start).ok()?;
+    if head.get(start..start.checked_add(4)?)? != b"PE\0\0" {
+        return None;
+    }
+    let count = word(start.checked_add(6)?)?.min(96);
+    let optional = usize::from(word(start.checked_add(20)?)?);
+    let mut offset = start.checked_add(24)?.checked_add(optional)?;
+    let mut names = Vec::new();
+    for _ in 0..count {
+        let Ok(section) = SectionTable::parse(head, &mut offset, 0) else { break };
+        names.push(section.name().unwrap_or_default().to_owned());
+    }
+    Some(names)
+}
+
+/// Something compressed, named by what is inside where that is cheap to see.
+fn packed(head: &[u8]) -> Option<Refused> {
+    if head.starts_with(&[0x1f, 0x8b]) {
+        let mut inside = Vec::new();
+        // The head is only a part of the stream, so an error at its end is expected.
+        let _ = flate2::read::GzDecoder::new(head).take(HEAD).read_to_end(&mut inside);
+        let what = if inside.get(56..).is_some_and(|rest| rest.starts_with(b"ARM\x64")) {
+            Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
+        } else if inside.get(48..).is_some_and(|rest| rest.starts_with(b"RISCV")) {
+            Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
+        } else if inside.starts_with(b"07070") {
+            Refused::new("an initrd compressed by gzip", INITRD)
+        } else {
+            Refused::new("a gzip-compressed file", GIVE_X86)
+        };
+        return Some(what);
+    }
+    for (magic, name) in [
+        (b"\xfd7zXZ\0".as_slice(), "xz"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+        (&[0x02, 0x21, 0x4c, 0x18], "lz4"),
+        (b"BZh", "bzip2"),
+        (&[0x89, b'L', b'Z', b'O'], "lzo"),
+        (&[0x5d, 0, 0], "lzma"),
+    ] {
+        if head.starts_with(magic) {
+            return Some(Refused::new(format!("a file compressed by {name}, an initrd perhaps"), INITRD));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{identify, stranger};
+    use proptest::prelude::{ProptestConfig, any, proptest};
+    use std::io::Write as _;
+
+    #[test]
+    fn every_stranger_is_named() {
+        let at = |offset: usize, magic: &[u8]| {
+            let mut bytes = vec![0; 1024];
+            bytes[offset..offset + magic.len()].copy_from_slice(magic);
+            bytes
+        };
+        let mut zboot = at(4, b"zimg");
+        zboot[..2].copy_from_slice(b"MZ");
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&at(56, b"ARM\x64")).expect("compressed");
+        let gz = gz.finish().expect("finished");
+        for (bytes, expected) in [
+            (at(56, b"ARM\x64"), "an arm64 Image"),
+            (gz, "gzip-compressed arm64 Image"),
+            (zboot, "EFI zboot"),
+            (at(48, b"RISCV\0\0\0"), "RISC-V Image"),
+            (at(0, b"070701"), "initrd"),
+            (at(0, &[0x28, 0xb5, 0x2f, 0xfd]), "zstd"),
+            (at(0, b"\xed\xab\xee\xdb"), "rpm"),
+            (at(510, &[0x55, 0xaa]), "boot sector"),
+            (at(0, b"MZ"), "EFI program"),
+            (Vec::new(), "empty"),
+        ] {
+            let found = stranger(&bytes, bytes.len() as u64);
+            assert!(found.what.contains(expected), "{} is not {expected}", found.what);
+        }
+    }
+
+    #[test]
+    fn a_uki_is_told_by_its_section() {
+        let mut uki = vec![0; 1024];
+        uki[..2].copy_from_slice(b"MZ");
+        uki[0x3c] = 0x80;
+        uki[0x80..0x84].copy_from_slice(b"PE\0\0");
+        uki[0x86] = 2;
+        uki[0x98..0x9d].copy_from_slice(b".text");
+        uki[0xc0..0xc6].copy_from_slice(b".linux");
+        assert!(stranger(&uki, 1024).what.contains("UKI"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_bytes_are_identified(mut bytes in proptest::collection::vec(any::<u8>(), 0..2000), kind in 0..4) {
+            for (at, magic) in [(0x1fe, b"\x55\xaa".as_slice()), (0x202, b"HdrS"), (0, b"MZ"), (0, b"\x7fELF")] {
+                if kind > 0 && bytes.len() > 0x300 {
+                    bytes[at..at + magic.len()].copy_from_slice(magic);
+                }
+            }
+            if kind == 1 && bytes.len() > 2 {
+                bytes[..2].copy_from_slice(b"MZ");
+            }
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), &bytes).expect("written");
+            let _ = identify(file.path()).expect("read");
+        }
+    }
+}

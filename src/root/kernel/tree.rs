@@ -1,0 +1,102 @@
+//! A kernel build tree (the directory `make` ran in, or `O=`): image, release, configuration and modules as they were built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
+use crate::format::kernel::release;
+
+/// Where an x86 build leaves its images, the one that needs no decompression first.
+const IMAGES: [&str; 3] = ["vmlinux", "arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage"];
+/// What else is read there: its release, its configuration, the names of its modules.
+const FACTS: [&str; 4] = ["include/config/kernel.release", ".config", "modules.order", "modules.builtin"];
+
+/// Whether a directory looks like one.
+pub(super) fn is(directory: &Path) -> bool {
+    IMAGES.iter().chain(&["include/config/kernel.release", ".config"]).any(|name| directory.join(name).exists())
+}
+
+/// Every path that says which kernel a directory holds, if it is a build tree, up to the `image` that was found there: with
+/// another file, or none, at one of them, another kernel may be found.
+pub fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
+    let used = IMAGES.iter().position(|name| image.is_some_and(|image| image.ends_with(name)));
+    let images = &IMAGES[..used.map_or(IMAGES.len(), |at| at + 1)];
+    images.iter().chain(&FACTS).map(|name| directory.join(name)).collect()
+}
+
+/// The kernel that was built in `directory`.
+pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| KernelError::Io { doing: "reading", path, source }
+    };
+    let directory = fs::canonicalize(directory).map_err(failed(directory))?;
+    let stated = fs::read_to_string(directory.join("include/config/kernel.release")).ok();
+    let stated = stated.map(|text| text.trim().to_owned()).filter(|text| release::is_release(text));
+    let mut refused = Vec::new();
+    for name in IMAGES {
+        let path = directory.join(name);
+        if !path.exists() {
+            refused.push(format!("{name}: not built"));
+            continue;
+        }
+        let found = match image::identify(&path)? {
+            Ok(found) => found,
+            Err(why) => {
+                refused.push(format!("{name}: {}", why.what));
+                continue;
+            }
+        };
+        // The tree's own word is newer than the image's where the image was not built again; the image is what boots.
+        let release = found.release.or_else(|| stated.clone());
+        let host = directory.clone();
+        let modules = directory.join("modules.order").exists().then_some(());
+        let modules =
+            modules.and(release.clone()).map(|release| ModuleDir { host, release, layout: ModuleLayout::BuildTree });
+        return Ok(Kernel {
+            image: path,
+            kind: found.kind,
+            arch: found.arch,
+            release,
+            modules,
+            config: config::read(&directory.join(".config"))?,
+            origin: origin.to_owned(),
+        });
+    }
+    Err(KernelError::NotBuilt { path: directory, tried: refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{find, is, paths};
+    use crate::format::kernel::bzimage::tests::image;
+    use crate::format::kernel::elf::tests::vmlinux;
+    use crate::root::kernel::{ImageKind, ModuleLayout, error::KernelError};
+    use std::fs;
+
+    #[test]
+    fn a_tree_gives_image_release_config_and_modules_where_they_were_built() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir_all(dir.path().join("arch/x86/boot")).expect("made");
+        fs::create_dir_all(dir.path().join("include/config")).expect("made");
+        fs::write(dir.path().join("include/config/kernel.release"), "6.9.0-test\n").expect("written");
+        fs::write(dir.path().join(".config"), "CONFIG_PVH=y\n").expect("written");
+        fs::write(dir.path().join("modules.order"), "drivers/a.o\n").expect("written");
+        assert!(is(dir.path()));
+        let unbuilt = find(dir.path(), "tree").expect_err("nothing built");
+        assert!(matches!(&unbuilt, KernelError::NotBuilt { tried, .. } if tried.len() == 3), "{unbuilt}");
+        fs::write(dir.path().join("arch/x86/boot/bzImage"), image(b"payload!")).expect("written");
+        fs::write(dir.path().join("vmlinux"), vmlinux(62, false)).expect("written");
+        let kernel = find(dir.path(), "tree").expect("found");
+        assert_eq!((kernel.kind, kernel.release.as_deref()), (ImageKind::BzImage, Some("6.9.0-test")));
+        assert_eq!(kernel.modules.expect("modules").layout, ModuleLayout::BuildTree);
+        assert!(kernel.config.expect("a configuration").is_builtin("PVH"));
+        fs::write(dir.path().join("vmlinux"), vmlinux(62, true)).expect("written");
+        let found = find(dir.path(), "tree").expect("found");
+        assert_eq!(found.kind, ImageKind::VmlinuxPvh);
+        let images = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("vmlinux")).count();
+        assert_eq!((images(Some(found.image.as_path())), images(None)), (1, 1));
+        let bzimages = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("bzImage")).count();
+        assert_eq!((bzimages(Some(found.image.as_path())), bzimages(None)), (0, 2), "vmlinux was found before them");
+    }
+}

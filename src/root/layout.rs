@@ -1,0 +1,50 @@
+//! What every image has: mount points, two device nodes, the links of a merged `/usr`, a root user.
+//!
+//! Nodes need no root here: an archive is bytes. Without `/dev/console` pid 1 starts with closed standard streams
+//! (init/main.c, `console_on_rootfs`). Minor numbers: Documentation/admin-guide/devices.txt.
+
+use super::fact::{Content, Node, Why};
+use super::gather::Gathered;
+use super::root::Root;
+use crate::format::archive_path::ArchivePath;
+
+const DIRS: [(&str, u16); 7] = [
+    ("/dev", 0o755),
+    ("/proc", 0o755),
+    ("/sys", 0o755),
+    ("/run", 0o755),
+    ("/tmp", 0o1777),
+    ("/root", 0o700),
+    ("/etc", 0o755),
+];
+
+/// Directories that systems make links of.
+const MERGED: [&str; 5] = ["/bin", "/sbin", "/lib", "/usr/bin", "/usr/sbin"];
+
+/// Adds them. `lib*` links come with what lies behind them.
+pub fn base(root: &Root, out: &mut Gathered<'_>) {
+    for (path, mode) in DIRS {
+        out.add(ArchivePath::new(path), Node::Dir { mode }, Why::Base);
+    }
+    let console = Node::Char { mode: 0o600, major: 5, minor: 1 };
+    out.add(ArchivePath::new("/dev/console"), console, Why::Base);
+    let null = Node::Char { mode: 0o666, major: 1, minor: 3 };
+    out.add(ArchivePath::new("/dev/null"), null, Why::Base);
+    for path in MERGED {
+        if let Some(found) = root.find(&ArchivePath::new(path)).filter(|found| found.metadata.is_dir()) {
+            if !found.hops.is_empty() {
+                // A link must not dangle in an image that has nothing behind it.
+                out.add(found.real.clone(), Node::Dir { mode: 0o755 }, Why::Base);
+            }
+            for hop in found.hops {
+                let target = std::os::unix::ffi::OsStringExt::into_vec(hop.target.into_os_string());
+                out.add(hop.link, Node::Symlink { target }, Why::Base);
+            }
+        }
+    }
+    // Without these, id, whoami, ssh and login know no root.
+    for (path, text) in [("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("/etc/group", "root:x:0:\n")] {
+        let content = Content::Static(text.as_bytes());
+        out.add(ArchivePath::new(path), Node::File { mode: 0o644, content, hardlink: None }, Why::Default);
+    }
+}

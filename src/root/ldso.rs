@@ -1,0 +1,382 @@
+//! Where glibc's dynamic loader finds a library: `_dl_map_new_object` in elf/dl-load.c, without running it.
+//!
+//! Baseline libraries come before `glibc-hwcaps` variants, since the guest's CPU is not this one; a variant counts
+//! where there is nothing else. Refuses nothing itself: a library not found comes with every place that was tried.
+//! Directories of before glibc 2.37 for single CPUs (`tls/`, `haswell/`) are not searched: they hold variants too.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use super::closure::Object;
+use super::dirs::{Dirs, Found};
+use super::ldconf;
+use super::root::Root;
+use crate::arch::Arch;
+use crate::format::archive_path::ArchivePath;
+use crate::format::elf::{Abi, ElfError};
+use crate::format::ldcache::LdCache;
+
+/// ldconfig's output for a system with many libraries is a few hundred kilobytes.
+const MAX_CACHE: u64 = 16 << 20;
+
+/// The outcome of a search.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The library.
+    Found {
+        /// The file.
+        found: Rc<Found>,
+        /// True where only `/etc/ld.so.cache` leads there: no such file will be in the guest unless it is made.
+        by_cache: bool,
+    },
+    /// It is the dynamic loader itself (musl).
+    Loader,
+    /// Nowhere; every place that was tried.
+    Missing(std::sync::Arc<[String]>),
+}
+
+/// The libraries that ldconfig knows of.
+#[derive(Debug)]
+pub enum System {
+    /// The host's own `/etc/ld.so.cache`.
+    Cache(LdCache),
+    /// The directories of `etc/ld.so.conf` below a root that is not the host's.
+    Directories(Vec<Vec<u8>>),
+}
+
+impl System {
+    /// Reads the one that counts for `root`. A missing or damaged cache knows nothing, as the loader sees it.
+    pub fn of(root: &Root) -> Self {
+        let cache = ArchivePath::new("/etc/ld.so.cache");
+        if root.is_host()
+            && let Some(cache) = root.read(&cache, MAX_CACHE).ok().and_then(|bytes| LdCache::parse(bytes).ok())
+        {
+            return Self::Cache(cache);
+        }
+        Self::Directories(ldconf::directories(root))
+    }
+}
+
+/// glibc's loader of one ABI and its compiled-in directories.
+#[derive(Debug)]
+pub struct Glibc<'a> {
+    dirs: &'a Dirs<'a>,
+    system: &'a System,
+    lib_path: &'a [Vec<u8>],
+    abi: Abi,
+    defaults: Vec<Vec<u8>>,
+    /// Names asked for by objects without search paths of their own: the answer is the same for all of them.
+    plain: RefCell<HashMap<(OsString, bool), Answer>>,
+}
+
+/// A place to look.
+enum Step {
+    Dir(Vec<u8>),
+    System,
+}
+
+impl<'a> Glibc<'a> {
+    /// The loader at `interpreter` (free of links), whose place tells its compiled-in directories.
+    pub fn new(
+        dirs: &'a Dirs<'a>,
+        system: &'a System,
+        lib_path: &'a [Vec<u8>],
+        abi: Abi,
+        interpreter: Option<&ArchivePath>,
+    ) -> Self {
+        Self { dirs, system, lib_path, abi, defaults: default_dirs(abi, interpreter), plain: RefCell::default() }
+    }
+
+    /// Looks for `name`, needed by `objects[by]`.
+    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
+        let Some(loader) = objects.get(by) else {
+            return Ok(Answer::Missing(std::sync::Arc::default()));
+        };
+        if name.as_bytes().contains(&b'/') {
+            return self.by_path(loader, name);
+        }
+        let elf = &loader.found.elf;
+        let chain = if elf.runpath.is_some() { Vec::new() } else { rpath_chain(objects, by) };
+        if chain.is_empty() && elf.runpath.is_none() {
+            let key = (name.to_owned(), elf.no_default_lib);
+            if let Some(known) = self.plain.borrow().get(&key) {
+                return Ok(known.clone());
+            }
+            let answer = self.in_steps(&self.steps(&[], None, elf.no_default_lib), name, elf.no_default_lib)?;
+            self.plain.borrow_mut().insert(key, answer.clone());
+            return Ok(answer);
+        }
+        let runpath = elf.runpath.as_deref().map(|runpath| (runpath, loader.found.origin()));
+        self.in_steps(&self.steps(&chain, runpath, elf.no_default_lib), name, elf.no_default_lib)
+    }
+
+    /// True where the loader looks into `dir` without being told.
+    pub fn is_default(&self, dir: &ArchivePath) -> bool {
+        self.defaults.iter().any(|default| self.dirs.dir(default).is_some_and(|found| found.real == *dir))
+    }
+
+    fn steps(
+        &self,
+        chain: &[(&OsStr, ArchivePath)],
+        runpath: Option<(&OsStr, ArchivePath)>,
+        no_default_lib: bool,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (rpath, origin) in chain {
+            steps.extend(self.expand_path(rpath, origin));
+        }
+        steps.extend(self.lib_path.iter().cloned().map(Step::Dir));
+        if let Some((runpath, origin)) = runpath {
+            steps.extend(self.expand_path(runpath, &origin));
+        }
+        steps.push(Step::System);
+        if !no_default_lib {
+            steps.extend(self.defaults.iter().cloned().map(Step::Dir));
+        }
+        steps
+    }
+
+    fn in_steps(&self, steps: &[Step], name: &OsStr, no_default_lib: bool) -> Result<Answer, ElfError> {
+        for variants in [false, true] {
+            for step in steps {
+                let (found, by_cache) = match step {
+                    Step::Dir(dir) => (self.in_dir(dir, name, variants)?, false),
+                    Step::System => {
+                        let found = self.in_system(name, variants, no_default_lib)?;
+                        let off = found.as_ref().is_some_and(|found| !self.is_default(&found.origin()));
+                        (found, off)
+                    }
+                };
+                if let Some(found) = found {
+                    return Ok(Answer::Found { found, by_cache });
+                }
+            }
+        }
+        let tried = steps.iter().flat_map(|step| match step {
+            Step::Dir(dir) => vec![String::from_utf8_lossy(dir).into_owned()],
+            Step::System => match self.system {
+                System::Cache(_) => vec!["/etc/ld.so.cache".to_owned()],
+                System::Directories(dirs) => dirs.iter().map(|dir| String::from_utf8_lossy(dir).into_owned()).collect(),
+            },
+        });
+        Ok(Answer::Missing(tried.collect()))
+    }
+
+    fn in_dir(&self, dir: &[u8], name: &OsStr, variants: bool) -> Result<Option<Rc<Found>>, ElfError> {
+        let Some(dir) = self.dirs.dir(dir) else {
+            return Ok(None);
+        };
+        if !variants {
+            return self.dirs.library(&dir, name, self.abi);
+        }
+        for variant in self.dirs.variants(&dir).iter() {
+            if let Some(found) = self.dirs.library(variant, name, self.abi)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn in_system(&self, name: &OsStr, variants: bool, no_default_lib: bool) -> Result<Option<Rc<Found>>, ElfError> {
+        match self.system {
+            System::Directories(dirs) => {
+                for dir in dirs.iter().filter(|dir| !(no_default_lib && self.defaults.contains(dir))) {
+                    if let Some(found) = self.in_dir(dir, name, variants)? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+            System::Cache(cache) => {
+                let Some(arch) = self.abi.arch() else {
+                    return Ok(None);
+                };
+                for entry in cache.entries(name, arch).filter(|entry| entry.variant == variants) {
+                    let Some((dir, file)) = split(entry.path) else {
+                        continue;
+                    };
+                    let default = self.defaults.iter().any(|default| starts_with_dir(dir, default));
+                    if no_default_lib && default {
+                        continue;
+                    }
+                    // A stale entry is no error: the loader goes on with the default directories.
+                    if let Some(dir) = self.dirs.dir(dir)
+                        && let Some(found) = self.dirs.library(&dir, OsStr::from_bytes(file), self.abi)?
+                    {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A name with a slash is opened as it stands: no search.
+    fn by_path(&self, loader: &Object, name: &OsStr) -> Result<Answer, ElfError> {
+        let paths = expand_tokens(name.as_bytes(), &loader.found.origin(), self.lib_token());
+        let mut tried = Vec::new();
+        for path in paths {
+            let text = String::from_utf8_lossy(&path).into_owned();
+            match split(&path).filter(|_| path.starts_with(b"/")) {
+                Some((dir, file)) => {
+                    if let Some(dir) = self.dirs.dir(dir)
+                        && let Some(found) = self.dirs.library(&dir, OsStr::from_bytes(file), self.abi)?
+                    {
+                        return Ok(Answer::Found { found, by_cache: false });
+                    }
+                    tried.push(text);
+                }
+                None => tried.push(format!("{text} (relative to a current directory that the guest does not have)")),
+            }
+        }
+        Ok(Answer::Missing(tried.into()))
+    }
+
+    fn expand_path(&self, path: &OsStr, origin: &ArchivePath) -> Vec<Step> {
+        let parts = path.as_bytes().split(|byte| *byte == b':');
+        let expanded = parts.flat_map(|part| expand_tokens(part, origin, self.lib_token()));
+        // Empty and relative parts mean the current directory, which the guest does not share.
+        expanded.filter(|dir| dir.starts_with(b"/")).map(Step::Dir).collect()
+    }
+
+    /// `$LIB`: what the loader's own directory is called below `/` or `/usr`.
+    fn lib_token(&self) -> &[u8] {
+        let first = self.defaults.first().map_or(b"/lib".as_slice(), Vec::as_slice);
+        let first = first.strip_prefix(b"/usr").unwrap_or(first);
+        first.strip_prefix(b"/").unwrap_or(first)
+    }
+}
+
+/// `DT_RPATH` of the loader, of its loader, and so on up to the program; each with its `$ORIGIN`.
+fn rpath_chain(objects: &[Object], by: usize) -> Vec<(&OsStr, ArchivePath)> {
+    let mut chain = Vec::new();
+    let mut at = Some(by);
+    while let Some(object) = at.and_then(|at| objects.get(at)) {
+        if let Some(rpath) = &object.found.elf.rpath {
+            chain.push((rpath.as_os_str(), object.found.origin()));
+        }
+        // Loaders come before what they load, so this ends.
+        at = object.loader.filter(|loader| at.is_some_and(|at| *loader < at));
+    }
+    chain
+}
+
+/// Directories compiled into the loader, told from where it stands.
+///
+/// `/usr/lib/x86_64-linux-gnu` is Debian's and its children's, `/usr/lib64` Fedora's, `/usr/lib` Arch's; a loader that stands
+/// elsewhere (Nix) looks beside itself.
+fn default_dirs(abi: Abi, interpreter: Option<&ArchivePath>) -> Vec<Vec<u8>> {
+    let multiarch = abi.arch().map_or("", Arch::multiarch);
+    let place = interpreter.and_then(ArchivePath::parent);
+    let place = place.as_ref().map(ArchivePath::as_bytes);
+    let below = place.map(|place| place.strip_prefix(b"usr/").unwrap_or(place));
+    let debian = [format!("/lib/{multiarch}"), format!("/usr/lib/{multiarch}"), "/lib".into(), "/usr/lib".into()];
+    match below {
+        Some(below) if below.strip_prefix(b"lib/") == Some(multiarch.as_bytes()) => {
+            debian.map(String::into_bytes).to_vec()
+        }
+        Some(below) if below.starts_with(b"lib") => {
+            vec![[b"/", below].concat(), [b"/usr/", below].concat()]
+        }
+        Some(_) => vec![[b"/", place.unwrap_or_default()].concat()],
+        None => debian.map(String::into_bytes).into_iter().chain([b"/lib64".into(), b"/usr/lib64".into()]).collect(),
+    }
+}
+
+/// Replaces `$ORIGIN`, `$LIB` and `$PLATFORM`, with or without braces; a `$PLATFORM` gives one path for each it may be.
+fn expand_tokens(path: &[u8], origin: &ArchivePath, lib: &[u8]) -> Vec<Vec<u8>> {
+    // AT_PLATFORM as the kernel says it, and what glibc makes of it on newer CPUs.
+    const PLATFORMS: [&[u8]; 2] = [b"x86_64", b"haswell"];
+    if !path.contains(&b'$') {
+        return vec![path.to_vec()];
+    }
+    let origin = origin.to_absolute();
+    let origin = origin.as_os_str().as_bytes();
+    let expand = |platform: &[u8]| {
+        let mut out = Vec::with_capacity(path.len() + origin.len());
+        let mut rest = path;
+        while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+            let (before, token) = rest.split_at(at);
+            out.extend_from_slice(before);
+            let values = [(b"ORIGIN".as_slice(), origin), (b"LIB", lib), (b"PLATFORM", platform)];
+            let hit = values.into_iter().find_map(|(name, value)| Some((value, after_token(token, name)?)));
+            if let Some((value, after)) = hit {
+                out.extend_from_slice(value);
+                rest = after;
+            } else {
+                out.push(b'$');
+                rest = token.get(1..).unwrap_or_default();
+            }
+        }
+        out.extend_from_slice(rest);
+        out
+    };
+    let mut paths: Vec<Vec<u8>> = PLATFORMS.iter().map(|platform| expand(platform)).collect();
+    paths.dedup();
+    paths
+}
+
+/// What follows `$NAME` or `${NAME}`, where `token` starts with it. As `is_dst` in elf/dl-load.c.
+fn after_token<'t>(token: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let token = token.strip_prefix(b"$")?;
+    if let Some(braced) = token.strip_prefix(b"{") {
+        return braced.strip_prefix(name)?.strip_prefix(b"}");
+    }
+    let rest = token.strip_prefix(name)?;
+    let goes_on = rest.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    (!goes_on).then_some(rest)
+}
+
+/// Directory and file name.
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = path.iter().rposition(|byte| *byte == b'/')?;
+    Some((path.get(..slash)?, path.get(slash + 1..)?))
+}
+
+fn starts_with_dir(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{default_dirs, expand_tokens};
+    use crate::arch::Arch;
+    use crate::format::archive_path::ArchivePath;
+    use crate::format::elf::Abi;
+
+    #[test]
+    fn tokens_expand_with_and_without_braces() {
+        let origin = ArchivePath::new("/opt/x/bin");
+        for (path, meant) in [
+            ("$ORIGIN/../lib", "/opt/x/bin/../lib"),
+            ("${ORIGIN}/../$LIB", "/opt/x/bin/../lib64"),
+            ("/a/$ORIGINAL/${LIB", "/a/$ORIGINAL/${LIB"),
+            ("/plain", "/plain"),
+        ] {
+            assert_eq!(expand_tokens(path.as_bytes(), &origin, b"lib64"), [meant.as_bytes()], "{path}");
+        }
+        let both = expand_tokens(b"/a/${PLATFORM}", &origin, b"lib");
+        assert_eq!(both, [b"/a/x86_64".as_slice(), b"/a/haswell"]);
+    }
+
+    #[test]
+    fn default_directories_follow_from_where_the_loader_stands() {
+        for (arch, interpreter, meant) in [
+            (
+                Arch::X86_64,
+                "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+                "/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib /usr/lib",
+            ),
+            (Arch::X86_64, "/usr/lib64/ld-linux-x86-64.so.2", "/lib64 /usr/lib64"),
+            (Arch::X86, "/usr/lib32/ld-linux.so.2", "/lib32 /usr/lib32"),
+            (Arch::Aarch64, "/usr/lib/ld-linux-aarch64.so.1", "/lib /usr/lib"),
+            (Arch::X86_64, "/nix/store/x-glibc/lib/ld-linux-x86-64.so.2", "/nix/store/x-glibc/lib"),
+        ] {
+            let dirs = default_dirs(Abi::of(arch), Some(&ArchivePath::new(interpreter)));
+            let dirs: Vec<String> = dirs.iter().map(|dir| String::from_utf8_lossy(dir).into_owned()).collect();
+            assert_eq!(dirs.join(" "), meant, "{interpreter}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! From a spec to facts about a root directory.
+//!
+//! Reads, never writes, never runs anything it finds. Every path looked at is recorded in the [`Root`],
+//! whether it was there or not, so that a watcher knows what an image depends on.
+
+pub mod request;
+
+pub mod binary;
+pub mod busybox;
+pub mod closure;
+pub mod copy;
+pub mod dirs;
+pub mod fact;
+pub mod gather;
+pub mod glob;
+pub mod kernel;
+pub mod layout;
+pub mod ldconf;
+pub mod ldso;
+pub mod modules;
+pub mod musl;
+pub mod path;
+pub mod program;
+pub mod root;
+pub mod userland;
+pub mod userland_error;
+
+pub use self::fact::{Content, Fact, Node, Why};
+pub use self::root::{Hop, Resolved, Root, RootError};
+pub use self::userland::Userland;
+pub use self::userland_error::UserlandError;

@@ -1,0 +1,246 @@
+//! The tables of one kernel's modules, in depmod's text formats, whoever wrote them.
+//!
+//! `modules.dep` is read whole (0.6 MB for a distribution); `modules.alias`, twice as long, only when a name is not a
+//! module's. Paths in `modules.dep` are relative to its directory, or absolute in old ones (modules.dep(5)).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::error::ModuleError;
+use crate::format::modules::name;
+
+/// No table comes near this.
+const TABLE_LIMIT: u64 = 256 << 20;
+
+/// The tables.
+#[derive(Debug)]
+pub struct Index {
+    /// Where the tables are.
+    tables: PathBuf,
+    dep: String,
+    /// From a normal name to its line: start of the line, its colon, its end.
+    lines: HashMap<String, (usize, usize, usize)>,
+    soft: HashMap<String, Soft>,
+    weak: HashMap<String, Vec<String>>,
+    alias: OnceLock<String>,
+}
+
+/// The soft dependencies of a module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Soft {
+    /// To load before it.
+    pub pre: Vec<String>,
+    /// To load after it.
+    pub post: Vec<String>,
+}
+
+/// A module that `modules.dep` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// Its path, as listed.
+    pub path: &'a str,
+    depends: &'a str,
+}
+
+impl<'a> Listed<'a> {
+    /// Paths of everything it needs, in load order.
+    pub fn depends(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.depends.split_ascii_whitespace().rev()
+    }
+}
+
+impl Index {
+    /// Reads the tables in `directory`; `None` where depmod never ran.
+    pub fn read(directory: &Path) -> Result<Option<Self>, ModuleError> {
+        let dep = directory.join("modules.dep");
+        // An empty one is what a failed depmod leaves.
+        if !std::fs::metadata(&dep).is_ok_and(|found| found.len() > 0) {
+            return Ok(None);
+        }
+        let optional = |name: &str| {
+            let path = directory.join(name);
+            if path.exists() { super::error::read_text(&path, TABLE_LIMIT) } else { Ok(String::new()) }
+        };
+        let soft = parse_softdep(&optional("modules.softdep")?);
+        let weak = parse_weakdep(&optional("modules.weakdep")?);
+        let dep = super::error::read_text(&dep, TABLE_LIMIT)?;
+        let lines = parse_dep(&dep);
+        Ok(Some(Self { tables: directory.to_owned(), dep, lines, soft, weak, alias: OnceLock::new() }))
+    }
+
+    /// Tables that were just made; `directory` has the `modules.alias` among them.
+    pub fn of(directory: &Path, tables: &super::depmod::Tables) -> Self {
+        Self {
+            tables: directory.to_owned(),
+            dep: tables.dep.clone(),
+            lines: parse_dep(&tables.dep),
+            soft: parse_softdep(&tables.softdep),
+            weak: parse_weakdep(&tables.weakdep),
+            alias: OnceLock::from(tables.alias.clone()),
+        }
+    }
+
+    /// The module of this (normal) name.
+    pub fn module(&self, name: &str) -> Option<Listed<'_>> {
+        let (start, colon, end) = *self.lines.get(name)?;
+        Some(Listed { path: self.dep.get(start..colon)?, depends: self.dep.get(colon + 1..end)? })
+    }
+
+    /// Every module's name, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.lines.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Soft dependencies of the module of this normal name.
+    pub fn soft(&self, name: &str) -> Option<&Soft> {
+        self.soft.get(name)
+    }
+
+    /// Weak dependencies of the module of this normal name.
+    pub fn weak(&self, name: &str) -> &[String] {
+        self.weak.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// All modules with an alias that matches this normal name, in the table's order.
+    pub fn by_alias(&self, wanted: &str) -> Result<Vec<String>, ModuleError> {
+        let text = if let Some(text) = self.alias.get() {
+            text
+        } else {
+            let path = self.tables.join("modules.alias");
+            let text = if path.exists() { super::error::read_text(&path, TABLE_LIMIT)? } else { String::new() };
+            self.alias.get_or_init(|| text)
+        };
+        let mut found: Vec<String> = Vec::new();
+        for line in text.lines() {
+            let Some((pattern, module)) = line.strip_prefix("alias ").and_then(|rest| rest.rsplit_once(' ')) else {
+                continue;
+            };
+            // Most patterns differ in their first letters: look there before going to any trouble.
+            let plain = pattern.bytes().take_while(u8::is_ascii_alphanumeric).count();
+            let same = wanted.get(..plain.min(wanted.len())) == pattern.get(..plain.min(wanted.len()));
+            if same && name::matches(&name::normal_pattern(pattern.trim()), wanted) {
+                let module = name::normal(module.trim()).into_owned();
+                if !found.contains(&module) {
+                    found.push(module);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Finds the lines of `modules.dep`. Of two lines for one name the first holds, as in kmod.
+fn parse_dep(text: &str) -> HashMap<String, (usize, usize, usize)> {
+    let mut lines = HashMap::with_capacity(text.len() / 128);
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let end = start + line.trim_end().len();
+        if let Some(colon) = line.find(':')
+            && let Some(name) = line.get(..colon).and_then(name::of_path)
+            && start + colon < end
+        {
+            lines.entry(name.into_owned()).or_insert((start, start + colon, end));
+        }
+        start += line.len();
+    }
+    lines
+}
+
+/// `softdep NAME pre: a b post: c`. Names before any tag are ignored, as libkmod does (`S_NONE`).
+///
+/// libkmod heeds only the first line of a module; depmod writes one for each `MODULE_SOFTDEP`, and all are meant.
+pub(super) fn parse_softdep(text: &str) -> HashMap<String, Soft> {
+    let mut all: HashMap<String, Soft> = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        if words.next() != Some("softdep") {
+            continue;
+        }
+        let Some(module) = words.next() else { continue };
+        let soft = all.entry(name::normal(module).into_owned()).or_default();
+        let mut list: Option<&mut Vec<String>> = None;
+        for word in words {
+            match word {
+                "pre:" => list = Some(&mut soft.pre),
+                "post:" => list = Some(&mut soft.post),
+                word => {
+                    if let Some(list) = list.as_deref_mut() {
+                        list.push(word.to_owned());
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// `weakdep NAME a b`.
+fn parse_weakdep(text: &str) -> HashMap<String, Vec<String>> {
+    let mut all: HashMap<String, Vec<String>> = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        if let (Some("weakdep"), Some(module)) = (words.next(), words.next()) {
+            all.entry(name::normal(module).into_owned()).or_default().extend(words.map(str::to_owned));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Index, Soft, parse_dep, parse_softdep};
+    use crate::root::modules::depmod::Tables;
+    use proptest::prelude::{ProptestConfig, any, proptest};
+    use std::path::Path;
+
+    fn index(dep: &str, alias: &str) -> Index {
+        let tables = Tables { dep: dep.to_owned(), alias: alias.to_owned(), ..Tables::default() };
+        Index::of(Path::new("/nowhere"), &tables)
+    }
+
+    #[test]
+    fn a_module_is_found_by_its_normal_name_and_loads_right_to_left() {
+        let index = index("kernel/i2c-i801.ko.xz: kernel/i2c-smbus.ko.xz kernel/core.ko.xz\n/abs/x.ko:\nbroken\n", "");
+        let found = index.module("i2c_i801").expect("found");
+        assert_eq!(found.path, "kernel/i2c-i801.ko.xz");
+        assert_eq!(found.depends().collect::<Vec<_>>(), ["kernel/core.ko.xz", "kernel/i2c-smbus.ko.xz"]);
+        assert_eq!(index.module("x").map(|found| found.path), Some("/abs/x.ko"));
+        assert_eq!(index.names(), ["i2c_i801", "x"]);
+    }
+
+    #[test]
+    fn all_modules_of_an_alias_are_found_once() {
+        let index =
+            index("", "# c\nalias pci:v8086d* a-b\nalias pci:v*d1 c\nalias pci:v8086d? a_b\nalias fs-xfs xfs\n");
+        assert_eq!(index.by_alias("pci:v8086d1").expect("matched"), ["a_b", "c"]);
+        assert_eq!(index.by_alias("fs_xfs").expect("matched"), ["xfs"]);
+        assert!(index.by_alias("usb:x").expect("matched").is_empty());
+    }
+
+    #[test]
+    fn names_before_any_tag_are_ignored() {
+        let all = parse_softdep("softdep a-b x pre: y z post: w\nsoftdep a_b pre: v\nsoftdep c x\n");
+        let expected = Soft { pre: ["y", "z", "v"].map(str::to_owned).into(), post: vec!["w".to_owned()] };
+        assert_eq!(all.get("a_b"), Some(&expected));
+        assert_eq!(all.get("c"), Some(&Soft::default()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_text_is_handled(text in any::<String>(), structured in "([ab/:. \n-]|\\.ko:? ?){0,40}") {
+            for text in [&text, &structured] {
+                let index = index(text, text);
+                for name in index.names() {
+                    let _ = index.module(name).expect("listed").depends().count();
+                }
+                let _ = parse_dep(text);
+                let _ = parse_softdep(text);
+                let _ = index.by_alias("a_b").expect("matched");
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! From an order of modules to their files: decompressed, checked against the kernel, several at a time.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::index::Index;
+use super::order::{Found, Order, Step};
+use super::{ModuleLoad, Modules, error::ModuleError, guest_directory, host_path};
+use crate::format::archive_path::ArchivePath;
+use crate::format::modules::decompress::{MODULE_LIMIT, Packing, unpack};
+use crate::format::modules::modinfo::Modinfo;
+use crate::format::modules::name;
+use crate::root::fact::{Content, Fact, Node, Why};
+use crate::root::kernel::Kernel;
+use crate::root::root::Root;
+
+/// Written beside the modules of our cache: path, length and mtime of each, one a line.
+pub(crate) const STAMPS: &str = "modules.stamps";
+
+/// Where modules come from.
+pub(super) struct Sources<'a> {
+    pub(super) root: &'a Root,
+    pub(super) kernel: &'a Kernel,
+    pub(super) index: Option<&'a Index>,
+    /// Parameters, by the name of the module they are for.
+    pub(super) requests: &'a [(String, OsString)],
+}
+
+/// A module that goes into the image.
+struct Item {
+    step: Step,
+    /// Path below the directory of modules in the image.
+    path: String,
+    host: PathBuf,
+    loaded: bool,
+}
+
+/// A note for parameters that the module does not have: the kernel takes them and goes on as if they were not there
+/// (`kernel/module/main.c`, `unknown_module_param_cb`), so a mistyped one makes a test judge something else.
+fn unknown_parameters(module: &str, given: &OsStr, info: &Modinfo) -> Option<String> {
+    let given = given.to_string_lossy();
+    let mut quoted = false;
+    let words = given.split(|letter: char| {
+        quoted ^= letter == '"';
+        letter.is_whitespace() && !quoted
+    });
+    let names = words.map(|word| word.split('=').next().unwrap_or_default()).filter(|name| !name.is_empty());
+    // The kernel's own, which every module takes.
+    let general = |name: &str| name == "async_probe" || name.starts_with("dyndbg") || name.contains('.');
+    let known = |name: &str| info.parameters.iter().any(|known| name::normal(known) == name::normal(name));
+    let unknown: Vec<&str> = names.filter(|name| !general(name) && !known(name)).collect();
+    (!unknown.is_empty()).then(|| {
+        let has = if info.parameters.is_empty() { "none".to_owned() } else { info.parameters.join(", ") };
+        let unknown = unknown.join(", ");
+        format!("module {module} tells of no parameter {unknown}: the kernel ignores what it does not know; it tells of {has}")
+    })
+}
+
+impl Sources<'_> {
+    /// Turns the order into files and loads.
+    pub(super) fn fill(&self, order: &Order<'_>, modules: &mut Modules) -> Result<(), ModuleError> {
+        let mut items = Vec::new();
+        for step in &order.steps {
+            match self.item(order, step.clone(), true) {
+                Ok(item) => items.push(item),
+                // What modprobe would do: go on without it.
+                Err(ModuleError::Dangling { why, .. }) if is_soft(&why) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        self.add_weak(order, &mut items)?;
+        self.check_stamps(&items)?;
+        let read = read_all(&items)?;
+        let directory = guest_directory(self.root, self.kernel);
+        let mut params: BTreeMap<&str, OsString> = BTreeMap::new();
+        for (name, more) in self.requests {
+            let all = params.entry(name).or_default();
+            if !all.is_empty() {
+                all.push(" ");
+            }
+            all.push(more);
+        }
+        for (item, (content, info)) in items.iter().zip(read) {
+            if !self.fits(item, &info, modules)? {
+                continue;
+            }
+            self.note_firmware(item, &info, modules);
+            if let Some(given) = params.get(item.step.name.as_str()) {
+                modules.notes.extend(unknown_parameters(&item.step.name, given, &info));
+            }
+            // Recorded for watchers; a file elsewhere than below the root is none of theirs.
+            drop(self.root.find(&self.root.typed(&item.host)));
+            let path = directory.join(&item.path);
+            let node = Node::File { mode: 0o644, content, hardlink: None };
+            modules.facts.push(Fact { path: path.clone(), node, why: item.step.why.clone() });
+            if item.loaded {
+                modules.loads.push(ModuleLoad {
+                    name: item.step.name.clone(),
+                    path,
+                    params: params.get(item.step.name.as_str()).cloned().unwrap_or_default(),
+                    optional: item.step.optional,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Weak dependencies go in with all they need, but nothing loads them. Missing ones are no error.
+    fn add_weak(&self, order: &Order<'_>, items: &mut Vec<Item>) -> Result<(), ModuleError> {
+        let mut weak = Order::new(self.index, order.builtin());
+        for (wanted, by) in order.weak()? {
+            if let Found::Modules(names) = weak.find(&wanted)? {
+                for name in names {
+                    let why = Why::Module { kind: "weakdep", by: by.clone() };
+                    match weak.add(&name, &why, true) {
+                        Ok(()) | Err(ModuleError::Missing { .. } | ModuleError::Circle { .. }) => {}
+                        Err(other) => return Err(other),
+                    }
+                }
+            }
+        }
+        for step in weak.steps.clone() {
+            if !order.has(&step.name) {
+                match self.item(&weak, step, false) {
+                    Ok(item) => items.push(item),
+                    Err(ModuleError::Dangling { .. }) => {}
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds a module's file.
+    fn item(&self, order: &Order<'_>, step: Step, loaded: bool) -> Result<Item, ModuleError> {
+        if let Some(loose) = order.loose.get(&step.name) {
+            let listed = self.kernel.modules.as_ref().and_then(|dir| loose.host.strip_prefix(&dir.host).ok());
+            let path = match listed.and_then(Path::to_str) {
+                Some(path) => path.to_owned(),
+                None => format!("extra/{}.ko", step.name),
+            };
+            return Ok(Item { step, path: name::uncompressed(&path).to_owned(), host: loose.host.clone(), loaded });
+        }
+        let listed = self.index.and_then(|index| index.module(&step.name)).map(|listed| listed.path);
+        let (Some(dir), Some(listed)) = (&self.kernel.modules, listed) else {
+            let (name, why) = (step.name, Box::new(step.why));
+            return Err(ModuleError::Missing { name, why, place: String::new(), near: Vec::new() }.placed(self.kernel));
+        };
+        let host = host_path(dir, self.root, listed);
+        if !host.exists() {
+            if dir.host.join(STAMPS).exists() {
+                return Err(ModuleError::Damaged { path: host });
+            }
+            return Err(ModuleError::Dangling { name: step.name, why: Box::new(step.why), path: host });
+        }
+        // An absolute path in modules.dep is one of the root's; in the image it stands below the directory.
+        let path = listed.strip_prefix('/').map_or_else(|| listed.to_owned(), |path| format!("extra/{path}"));
+        Ok(Item { step, path: name::uncompressed(&path).to_owned(), host, loaded })
+    }
+
+    /// Modules of our cache must be what was put there.
+    fn check_stamps(&self, items: &[Item]) -> Result<(), ModuleError> {
+        let Some(dir) = &self.kernel.modules else { return Ok(()) };
+        let stamps = dir.host.join(STAMPS);
+        if !stamps.exists() {
+            return Ok(());
+        }
+        let text = super::error::read_text(&stamps, 64 << 20)?;
+        for item in items {
+            let Some(path) = item.host.strip_prefix(&dir.host).ok().and_then(Path::to_str) else { continue };
+            let found = std::fs::metadata(&item.host).ok();
+            if !found.is_some_and(|found| text.contains(&format!("\n{path} {}\n", stamp(&found)))) {
+                return Err(ModuleError::Damaged { path: item.host.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a module is for this kernel. One that only the channel wants is left out if not.
+    fn fits(&self, item: &Item, info: &Modinfo, modules: &mut Modules) -> Result<bool, ModuleError> {
+        let (Some(kernel), Some(module)) = (self.kernel.release.as_deref(), info.release()) else { return Ok(true) };
+        if kernel == module {
+            return Ok(true);
+        }
+        let error = ModuleError::OtherKernel {
+            path: item.host.clone(),
+            module: module.to_owned(),
+            origin: self.kernel.origin.clone(),
+            kernel: kernel.to_owned(),
+        };
+        if item.step.optional {
+            modules.notes.push(format!("left out: {error}"));
+            return Ok(false);
+        }
+        Err(error)
+    }
+
+    /// Says which firmware a requested module may ask for, if the root has it.
+    fn note_firmware(&self, item: &Item, info: &Modinfo, modules: &mut Modules) {
+        if !matches!(item.step.why, Why::Asked(_)) || info.firmware.is_empty() {
+            return;
+        }
+        let there: Vec<&str> =
+            info.firmware.iter().map(String::as_str).filter(|file| self.has_firmware(file)).collect();
+        if let Some(first) = there.first() {
+            let more = there.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            modules.notes.push(format!(
+                "module {} may ask for firmware {first}{more}, which is not in the image; --copy /lib/firmware/... adds it",
+                item.step.name
+            ));
+        }
+    }
+
+    /// Whether the root has a firmware file; of a pattern, its part before the first `*` decides.
+    fn has_firmware(&self, file: &str) -> bool {
+        let plain = file.split(['*', '?', '[']).next().unwrap_or(file);
+        let whole = plain.len() == file.len();
+        let directory = ArchivePath::new("/lib/firmware");
+        if whole {
+            return ["", ".xz", ".zst"].iter().any(|ending| {
+                let path = directory.join(format!("{file}{ending}").trim_start_matches('/'));
+                self.root.find(&path).is_some()
+            });
+        }
+        let (parent, prefix) = plain.rsplit_once('/').unwrap_or(("", plain));
+        let names = self.root.list(&directory.join(parent.trim_start_matches('/'))).unwrap_or_default();
+        names.iter().any(|name| name.to_string_lossy().starts_with(prefix))
+    }
+}
+
+/// Whether only a soft dependency asked.
+fn is_soft(why: &Why) -> bool {
+    matches!(why, Why::Module { kind: "softdep pre" | "softdep post", .. })
+}
+
+/// What `modules.stamps` says of a file.
+pub(crate) fn stamp(metadata: &std::fs::Metadata) -> String {
+    format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// A module's bytes, and what it says about itself.
+type Read = (Content, Modinfo);
+
+/// Reads all files, in order; those that are not compressed stay where they are.
+fn read_all(items: &[Item]) -> Result<Vec<Read>, ModuleError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16).min(items.len());
+    if threads <= 1 || items.iter().all(|item| item.host.extension().is_some_and(|ending| ending == "ko")) {
+        return items.iter().map(|item| read_one(&item.host)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let mut all: Vec<(usize, Result<Read, ModuleError>)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { return done };
+                done.push((at, read_one(&item.host)));
+            }
+        };
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        // A thread that died has left its items out: told below by their number.
+        handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
+    });
+    if all.len() != items.len() {
+        let path = items.first().map(|item| item.host.clone()).unwrap_or_default();
+        return Err(ModuleError::Unreadable { path, why: "a thread died".to_owned() });
+    }
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, read)| read).collect()
+}
+
+/// One module's content and what it says about itself.
+fn read_one(host: &Path) -> Result<Read, ModuleError> {
+    let failed = |error: io::Error| ModuleError::io("reading", host, error);
+    let bad = |source| ModuleError::NotAModule { path: host.to_owned(), source };
+    let mut file = File::open(host).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let mut bytes = Vec::new();
+    file.by_ref().take(6).read_to_end(&mut bytes).map_err(failed)?;
+    if Packing::of(&bytes) == Packing::Plain {
+        let info = Modinfo::read(&file, len).map_err(bad)?;
+        return Ok((Content::Host { path: host.to_owned(), len }, info));
+    }
+    file.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+    let plain = unpack(bytes, MODULE_LIMIT).map_err(|error| ModuleError::io("decompressing", host, error))?;
+    let info = Modinfo::of(&plain).map_err(bad)?;
+    Ok((Content::Bytes(plain.into()), info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Modinfo, unknown_parameters};
+    use std::ffi::OsStr;
+
+    #[test]
+    fn mistyped_parameters_are_told_and_real_ones_are_not() {
+        let info = Modinfo::parse(b"parm=max_loop:Maximum number\0parmtype=max_part:int\0parm=max_part:Partitions\0");
+        let note = |given: &str| unknown_parameters("loop", OsStr::new(given), &info);
+        for given in ["max_loop=4", "max-loop=4 max_part=\"a b=c\"", "dyndbg=+p async_probe", ""] {
+            assert_eq!(note(given), None, "{given}");
+        }
+        let told = note("max_lop=4 max_part=1 nosuch").expect("told");
+        assert_eq!(
+            told,
+            "module loop tells of no parameter max_lop, nosuch: the kernel ignores what it does not know; \
+             it tells of max_loop, max_part"
+        );
+    }
+}

@@ -1,0 +1,411 @@
+//! From the names of kernel modules to files and the order in which pid 1 loads them.
+//!
+//! A request is a name, an alias, a module that is built in (satisfied), or the path of a `.ko`. Tables are depmod's
+//! where it ran (modules.dep(5)), else made from `.modinfo` and kept in the cache. Modules stand in the image
+//! uncompressed, signatures and all, below `/lib/modules/RELEASE`. `modprobe.d` is not read: options and blacklists
+//! of the host have no business in the guest. Firmware is not included; a note says where some was found.
+//!
+//! Refuses modules built for another kernel, missing ones (but not missing soft dependencies), and circles.
+
+pub mod builtin;
+pub mod depmod;
+pub mod error;
+pub mod index;
+pub mod load;
+pub mod order;
+pub mod scan;
+pub mod tables;
+
+use crate::format::modules::{modinfo, name};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use self::builtin::Builtin;
+use self::load::Sources;
+use self::order::{Found, Loose, Order};
+use self::tables::TablesRead;
+use super::fact::{Fact, Why};
+use super::kernel::{Kernel, ModuleDir};
+use super::request::ModuleRequest;
+use super::root::Root;
+use crate::cache::Cache;
+use crate::format::archive_path::ArchivePath;
+use crate::format::modules::modinfo::Modinfo;
+
+pub use self::error::ModuleError;
+pub use self::tables::ModuleTables;
+
+/// Modules, resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Modules {
+    /// What pid 1 loads, in this order.
+    pub loads: Vec<ModuleLoad>,
+    /// The files; weak dependencies among them, which nothing loads.
+    pub facts: Vec<Fact>,
+    /// What the user may want to know.
+    pub notes: Vec<String>,
+}
+
+/// One `finit_module(2)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleLoad {
+    /// The module's name, with `_` for `-`.
+    pub name: String,
+    /// Where it stands in the image.
+    pub path: ArchivePath,
+    /// Parameters, joined by spaces; may be empty.
+    pub params: OsString,
+    /// True where nobody but the control channel wants it: failing to load it is no reason to stop.
+    pub optional: bool,
+}
+
+/// How a kernel offers virtio-serial over PCI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelDriver {
+    /// All of it is built in.
+    Builtin,
+    /// As modules, some or all of it: [`CHANNEL_MODULES`] have to be loaded.
+    Modules,
+    /// Not at all, as far as is known.
+    Absent,
+}
+
+/// The drivers behind a virtio-serial port on PCI.
+pub const CHANNEL_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+
+/// Where a cache comes from, if one is needed.
+type GetCache<'a> = &'a dyn Fn() -> Result<Cache, ModuleError>;
+
+/// Resolves `requests` and, before them and as far as they are there, the `channel` modules, with the user's cache.
+/// `tables` are the kernel's.
+pub fn resolve(
+    root: &Root,
+    kernel: &Kernel,
+    tables: &ModuleTables,
+    requests: &[ModuleRequest],
+    channel: &[&str],
+) -> Result<Modules, ModuleError> {
+    Wanted { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
+}
+
+/// Like [`resolve`], with tables read for this alone; `cache` is asked for only where tables have to be made, or where a
+/// module of an unpacked package turns out to be damaged and the package is unpacked again.
+pub fn resolve_with(
+    root: &Root,
+    kernel: &Kernel,
+    requests: &[ModuleRequest],
+    channel: &[&str],
+    cache: &dyn Fn() -> Result<Cache, ModuleError>,
+) -> Result<Modules, ModuleError> {
+    Wanted { root, kernel, requests, channel, cache }.renewing(&ModuleTables::default())
+}
+
+fn users_cache() -> Result<Cache, ModuleError> {
+    Ok(Cache::open()?)
+}
+
+/// What is to be resolved, and what with.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    root: &'a Root,
+    kernel: &'a Kernel,
+    requests: &'a [ModuleRequest],
+    channel: &'a [&'a str],
+    cache: GetCache<'a>,
+}
+
+impl Wanted<'_> {
+    /// Tries it; and once more where a module of an unpacked package is damaged and the package can be unpacked again.
+    fn renewing(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
+        if self.requests.is_empty() && self.channel.is_empty() {
+            return Ok(Modules::default());
+        }
+        match self.attempt(tables) {
+            Err(ModuleError::Damaged { path }) => match &self.kernel.modules {
+                Some(dir) if super::kernel::deb::renew(dir, &(self.cache)()?).map_err(Box::new)? => {
+                    self.attempt(&ModuleTables::default())
+                }
+                Some(_) | None => Err(ModuleError::Damaged { path }),
+            },
+            other => other,
+        }
+    }
+
+    /// One try, which ends where a module of the cache is not what was put there.
+    fn attempt(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
+        let Self { root, kernel, requests, channel, cache } = self;
+        let TablesRead { index, builtin, notes } = tables.read(kernel, cache)?;
+        let mut modules = Modules { notes: notes.clone(), ..Modules::default() };
+        let mut order = Order::new(index.as_ref(), builtin);
+        for name in channel {
+            if let Found::Modules(names) = order.find(name)? {
+                names.iter().try_for_each(|name| order.add(name, &Why::Channel, true))?;
+            }
+        }
+        let mut params: Vec<(String, OsString)> = Vec::new();
+        for request in requests {
+            let names = request_names(root, kernel, request, &mut order, builtin, &mut modules.notes)?;
+            let why = Why::Asked(asked(request));
+            for name in names {
+                order.add(&name, &why, false).map_err(|error| error.placed(kernel))?;
+                if !request.params.is_empty() {
+                    params.push((name, request.params.clone()));
+                }
+            }
+        }
+        let sources = Sources { root, kernel, index: index.as_ref(), requests: &params };
+        sources.fill(&order, &mut modules)?;
+        Ok(modules)
+    }
+}
+
+/// Whether virtio-serial over PCI is part of the kernel, or can be loaded.
+pub fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver {
+    let configured = |name: &str| kernel.config.as_ref().is_some_and(|config| config.is_builtin(name));
+    if configured("VIRTIO_PCI") && configured("VIRTIO_CONSOLE") {
+        return ChannelDriver::Builtin;
+    }
+    // A kernel without tables that can be read offers no modules; why is said when some are asked for.
+    let Ok(TablesRead { index, builtin, .. }) = tables.read(kernel, &users_cache) else { return ChannelDriver::Absent };
+    if CHANNEL_MODULES.iter().all(|name| builtin.has(name)) {
+        return ChannelDriver::Builtin;
+    }
+    let there = |name: &&str| builtin.has(name) || index.as_ref().is_some_and(|index| index.module(name).is_some());
+    if CHANNEL_MODULES.iter().all(there) { ChannelDriver::Modules } else { ChannelDriver::Absent }
+}
+
+/// What the user typed.
+fn asked(request: &ModuleRequest) -> OsString {
+    let mut typed = OsString::from("--kmod ");
+    typed.push(&request.name);
+    typed
+}
+
+/// The modules that a request is for; none where it is built in.
+fn request_names(
+    root: &Root,
+    kernel: &Kernel,
+    request: &ModuleRequest,
+    order: &mut Order<'_>,
+    builtin: &Builtin,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>, ModuleError> {
+    let typed = request.name.to_string_lossy();
+    if request.name.as_bytes().contains(&b'/') || name::stem(&typed).is_some() {
+        return Ok(vec![add_loose(root, Path::new(&request.name), order)?]);
+    }
+    match order.find(&typed)? {
+        Found::Modules(names) => Ok(names),
+        Found::Builtin => {
+            if !request.params.is_empty() {
+                notes.push(format!(
+                    "module {typed} is built into the kernel: its parameters ({}) belong on the kernel's command line, \
+                     as --append {typed}.PARAM=VALUE",
+                    request.params.display()
+                ));
+            }
+            Ok(Vec::new())
+        }
+        Found::Nothing => Err(error::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
+    }
+}
+
+/// Takes a `.ko` file into the order, and with it the modules beside it that it needs; gives its name.
+fn add_loose(root: &Root, typed: &Path, order: &mut Order<'_>) -> Result<String, ModuleError> {
+    let host = if typed.exists() { typed.to_owned() } else { root.host_path(&root.typed(typed)) };
+    let host = std::path::absolute(&host).map_err(|error| ModuleError::io("finding", typed, error))?;
+    let first = host.file_name().and_then(|file| name::of_path(file.to_str()?)).map(std::borrow::Cow::into_owned);
+    let first = first.ok_or_else(|| ModuleError::NotAModule {
+        path: host.clone(),
+        source: modinfo::ModinfoError::NotAModule("its name does not end in .ko, .ko.gz, .ko.xz or .ko.zst"),
+    })?;
+    let beside = siblings(&host)?;
+    let mut ahead = vec![(first.clone(), host)];
+    while let Some((name, host)) = ahead.pop() {
+        if order.loose.contains_key(&name) {
+            continue;
+        }
+        let info = scan::modinfo_of(&host)?
+            .ok_or_else(|| ModuleError::io("opening", &host, std::io::ErrorKind::NotFound.into()))?;
+        let loose = loose_of(host, &info);
+        for needed in &loose.depends {
+            ahead.extend(beside.iter().find(|(name, _)| name == needed).cloned());
+        }
+        order.loose.insert(name, loose);
+    }
+    Ok(first)
+}
+
+/// A module given as a file, from its `.modinfo`.
+fn loose_of(host: PathBuf, info: &Modinfo) -> Loose {
+    let lines = info.softdeps.iter().map(|softdep| format!("softdep x {}\n", softdep.replace('\n', " ")));
+    let soft = index::parse_softdep(&lines.collect::<String>()).remove("x").unwrap_or_default();
+    let depends = info.depends.iter().map(|name| name::normal(name).into_owned()).collect();
+    Loose { host, depends, soft, weak: info.weakdeps.clone() }
+}
+
+/// Names and paths of the modules in the same directory.
+fn siblings(module: &Path) -> Result<Vec<(String, PathBuf)>, ModuleError> {
+    let directory = module.parent().unwrap_or(Path::new("/"));
+    let listing = std::fs::read_dir(directory).map_err(|error| ModuleError::io("listing", directory, error))?;
+    let mut found = Vec::new();
+    for item in listing {
+        let path = item.map_err(|error| ModuleError::io("listing", directory, error))?.path();
+        if let Some(name) = path.file_name().and_then(|file| name::of_path(file.to_str()?)) {
+            found.push((name.into_owned(), path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The directory of modules in the image: real directories, so below `usr` where the root's `/lib` is a link there.
+fn guest_directory(root: &Root, kernel: &Kernel) -> ArchivePath {
+    let lib = ArchivePath::new("/lib");
+    let merged = root.find(&lib).is_some_and(|found| found.real == ArchivePath::new("/usr/lib"));
+    let release = kernel.release.as_deref().or_else(|| kernel.modules.as_ref().map(|dir| dir.release.as_str()));
+    let lib = if merged { ArchivePath::new("/usr/lib") } else { lib };
+    // One component, whatever an image claims its release to be.
+    lib.join("modules").join(release.unwrap_or("unknown").replace('/', "_"))
+}
+
+/// Where a listed module is on the host.
+fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
+    if listed.starts_with('/') { root.host_path(&ArchivePath::new(listed)) } else { dir.host.join(listed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChannelDriver, ModuleTables, Modules, channel_modules, resolve_with};
+    use crate::arch::Arch;
+    use crate::cache::Cache;
+    use crate::format::modules::modinfo::tests::module;
+    use crate::root::fact::{Content, Node};
+    use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
+    use crate::root::request::ModuleRequest;
+    use crate::root::root::Root;
+    use std::fs;
+    use std::path::PathBuf;
+
+    struct World {
+        dir: tempfile::TempDir,
+        kernel: Kernel,
+    }
+
+    /// A root with a merged `/usr` and modules of 6.9.0, on which depmod never ran.
+    fn world() -> World {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let host = dir.path().join("root/usr/lib/modules/6.9.0");
+        fs::create_dir_all(host.join("kernel/net")).expect("made");
+        std::os::unix::fs::symlink("usr/lib", dir.path().join("root/lib")).expect("a link");
+        let magic = "vermagic=6.9.0 SMP";
+        let packed = zstd::encode_all(module(&["depends=b", "firmware=x/a.bin", magic]).as_slice(), 1).expect("packed");
+        fs::write(host.join("kernel/net/a-x.ko.zst"), packed).expect("written");
+        fs::write(host.join("kernel/b.ko"), module(&["depends=", "weakdep=w", "alias=pci:v1*", magic]))
+            .expect("written");
+        fs::write(host.join("kernel/w.ko"), module(&["depends=", magic])).expect("written");
+        fs::write(host.join("kernel/old.ko"), module(&["depends=b", "vermagic=5.0.0 SMP"])).expect("written");
+        fs::write(host.join("modules.builtin"), "kernel/built-in.ko\nkernel/virtio_pci.ko\n").expect("written");
+        let kernel = Kernel {
+            image: PathBuf::from("/nowhere"),
+            kind: ImageKind::BzImage,
+            arch: Arch::X86_64,
+            release: Some("6.9.0".to_owned()),
+            modules: Some(ModuleDir { host, release: "6.9.0".to_owned(), layout: ModuleLayout::Installed }),
+            config: None,
+            origin: "the test's".to_owned(),
+        };
+        World { dir, kernel }
+    }
+
+    impl World {
+        fn resolve(&self, requests: &[(&str, &str)], channel: &[&str]) -> Result<Modules, String> {
+            let root = Root::new(self.dir.path().join("root")).expect("a root");
+            let requests: Vec<ModuleRequest> = requests
+                .iter()
+                .map(|(name, params)| ModuleRequest { name: name.into(), params: params.into() })
+                .collect();
+            let cache = || Ok(Cache::at(self.dir.path().join("cache"), 1 << 20)?);
+            resolve_with(&root, &self.kernel, &requests, channel, &cache).map_err(|error| error.to_string())
+        }
+    }
+
+    fn loads(modules: &Modules) -> Vec<String> {
+        modules.loads.iter().map(|load| format!("{} {}", load.path, load.params.display())).collect()
+    }
+
+    #[test]
+    fn names_aliases_and_builtins_are_resolved_without_depmod() {
+        let world = world();
+        let modules = world.resolve(&[("a_x", "p=1"), ("pci:v1d2", ""), ("built_in", "q=2")], &[]).expect("resolved");
+        let at = "/usr/lib/modules/6.9.0/kernel";
+        assert_eq!(loads(&modules), [format!("{at}/b.ko "), format!("{at}/net/a-x.ko p=1")]);
+        assert!(modules.notes.iter().any(|note| note.contains("built into the kernel") && note.contains("q=2")));
+        let facts: Vec<String> = modules.facts.iter().map(|fact| format!("{} {}", fact.path, fact.why)).collect();
+        assert_eq!(facts.len(), 3, "the weak dependency too: {facts:?}");
+        assert!(facts[2].contains("w.ko weakdep of module b"), "{facts:?}");
+        let Node::File { content: Content::Bytes(bytes), .. } = &modules.facts[1].node else {
+            panic!("a compressed module is not left as it was: {:?}", modules.facts[1]);
+        };
+        assert!(bytes.starts_with(b"\x7fELF"));
+    }
+
+    #[test]
+    fn a_file_brings_the_modules_beside_it_and_must_be_for_the_kernel() {
+        let world = world();
+        let dir = world.dir.path().join("mine");
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("new.ko"), module(&["depends=helper,b", "vermagic=6.9.0 SMP"])).expect("written");
+        fs::write(dir.join("helper.ko"), module(&["depends=", "vermagic=6.9.0 SMP"])).expect("written");
+        let path = dir.join("new.ko").display().to_string();
+        let modules = world.resolve(&[(&path, "")], &[]).expect("resolved");
+        let names: Vec<&str> = modules.loads.iter().map(|load| load.name.as_str()).collect();
+        assert_eq!(names, ["helper", "b", "new"]);
+        assert!(modules.loads[2].path.to_string().ends_with("6.9.0/extra/new.ko"));
+        let error = world.resolve(&[("old", "")], &[]).expect_err("another kernel's");
+        assert!(error.contains("built for kernel 5.0.0") && error.contains("is 6.9.0"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_kernel_and_names_like_it() {
+        let error = world().resolve(&[("bb", "")], &[]).expect_err("missing");
+        for part in ["bb", "--kmod bb", "kernel 6.9.0", "modules.dep", "similar: b"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn channel_modules_come_first_are_optional_and_may_be_missing() {
+        let world = world();
+        let modules = world.resolve(&[("a_x", "")], &["w", "old", "gone"]).expect("resolved");
+        let flags: Vec<(&str, bool)> = modules.loads.iter().map(|load| (load.name.as_str(), load.optional)).collect();
+        assert_eq!(flags, [("w", true), ("b", false), ("a_x", false)]);
+        assert!(modules.notes.iter().any(|note| note.starts_with("left out") && note.contains("5.0.0")));
+    }
+
+    #[test]
+    fn firmware_under_the_root_is_mentioned() {
+        let world = world();
+        assert!(world.resolve(&[("a_x", "")], &[]).expect("resolved").notes.is_empty());
+        fs::create_dir_all(world.dir.path().join("root/usr/lib/firmware/x")).expect("made");
+        fs::write(world.dir.path().join("root/usr/lib/firmware/x/a.bin.xz"), b"").expect("written");
+        let notes = world.resolve(&[("a_x", "")], &[]).expect("resolved").notes;
+        assert!(notes[0].contains("firmware x/a.bin"), "{notes:?}");
+    }
+
+    #[test]
+    fn the_channel_driver_needs_both_halves() {
+        let mut world = world();
+        world.kernel.modules.as_mut().expect("modules").layout = ModuleLayout::Installed;
+        let host = world.kernel.modules.as_ref().expect("modules").host.clone();
+        fs::write(host.join("modules.dep"), "kernel/b.ko:\n").expect("written");
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Absent);
+        fs::write(host.join("modules.dep"), "kernel/virtio_console.ko:\n").expect("written");
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Modules);
+        fs::write(host.join("modules.builtin"), "virtio_pci.ko\nvirtio_console.ko\n").expect("written");
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Builtin);
+        world.kernel.modules = None;
+        assert_eq!(channel_modules(&world.kernel, &ModuleTables::default()), ChannelDriver::Absent);
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading what every module of a directory says about itself, several at a time.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::error::ModuleError;
+use crate::format::modules::decompress::{MODULE_LIMIT, Packing, unpack};
+use crate::format::modules::modinfo::{Modinfo, ModinfoError};
+use crate::format::modules::name;
+use crate::root::kernel::ModuleLayout;
+
+/// More files than any distribution has modules.
+const FILES_LIMIT: usize = 100_000;
+/// Lists of files are text of well under a megabyte.
+const LIST_LIMIT: u64 = 64 << 20;
+
+/// A module and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned {
+    /// Path below the directory, as in `modules.dep`.
+    pub path: String,
+    /// Its `.modinfo`.
+    pub info: Modinfo,
+}
+
+/// The paths of all modules below `directory`, sorted. Links to files count (`weak-updates/`), links to directories
+/// (`build`, `source`) do not.
+pub fn list(directory: &Path, layout: ModuleLayout) -> Result<Vec<String>, ModuleError> {
+    let order = directory.join("modules.order");
+    if layout == ModuleLayout::BuildTree && order.exists() {
+        let text = super::error::read_text(&order, LIST_LIMIT)?;
+        let mut paths: Vec<String> = text.lines().filter_map(ordered).collect();
+        paths.sort();
+        paths.dedup();
+        return Ok(paths);
+    }
+    let mut paths = Vec::new();
+    for item in walkdir::WalkDir::new(directory) {
+        let item = item.map_err(|error| ModuleError::io("walking", directory, error.into()))?;
+        let path = item.path().strip_prefix(directory).ok().and_then(Path::to_str);
+        let Some(path) = path.filter(|path| !item.file_type().is_dir() && name::stem(path).is_some()) else { continue };
+        if paths.len() >= FILES_LIMIT {
+            return Err(ModuleError::Unreadable {
+                path: directory.to_owned(),
+                why: format!("more than {FILES_LIMIT} modules"),
+            });
+        }
+        paths.push(path.to_owned());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// A line of a build tree's `modules.order`: `.ko` before Linux 6.2, `.o` since; old trees say `kernel/` first.
+fn ordered(line: &str) -> Option<String> {
+    let line = line.trim();
+    let base = line.strip_suffix(".ko").or_else(|| line.strip_suffix(".o"))?;
+    let base = base.strip_prefix("./").unwrap_or(base);
+    let sane = !base.starts_with('/') && !base.split('/').any(|part| part == "..");
+    sane.then(|| format!("{base}.ko"))
+}
+
+/// Reads all of `paths`. A file that is gone by now is left out (a build tree's list may be ahead of its files);
+/// one that is no module is an error.
+pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let next = AtomicUsize::new(0);
+    let parts: Vec<Result<Vec<Scanned>, ModuleError>> = std::thread::scope(|scope| {
+        let work = || {
+            let mut done = Vec::new();
+            // Not by equal parts: sizes differ a thousandfold.
+            while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Some(info) = modinfo_of(&directory.join(path))? {
+                    done.push(Scanned { path: path.clone(), info });
+                }
+            }
+            Ok(done)
+        };
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let died = || Err(ModuleError::Unreadable { path: directory.to_owned(), why: "a thread died".to_owned() });
+        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| died())).collect()
+    });
+    let mut all = parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(all)
+}
+
+/// Reads one module's `.modinfo`; `None` where there is no such file.
+pub fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ModuleError::io("opening", path, error)),
+    };
+    let len = file.metadata().map_err(|error| ModuleError::io("looking at", path, error))?.len();
+    let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
+    let mut magic = [0; 6];
+    let short = file.read_exact_at(&mut magic, 0).is_err();
+    if short || Packing::of(&magic) == Packing::Plain {
+        return Modinfo::read(&file, len).map(Some).map_err(bad);
+    }
+    let mut packed = Vec::new();
+    let read = file.by_ref().take(MODULE_LIMIT).read_to_end(&mut packed).and_then(|_| unpack(packed, MODULE_LIMIT));
+    let plain = read.map_err(|error| ModuleError::io("decompressing", path, error))?;
+    Modinfo::of(&plain).map(Some).map_err(bad)
+}
+
+/// Path, length and modification time of every module, one a line: changes whenever an index of them should.
+pub fn fingerprint(directory: &Path, paths: &[String]) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::fs::MetadataExt as _;
+    paths.iter().fold(String::with_capacity(paths.len() * 80), |mut text, path| {
+        let stamp = fs::metadata(directory.join(path)).map_or((0, 0, 0), |m| (m.len(), m.mtime(), m.mtime_nsec()));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{path} {} {}.{}", stamp.0, stamp.1, stamp.2);
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{list, ordered, scan};
+    use crate::format::modules::modinfo::tests::module;
+    use crate::root::kernel::ModuleLayout;
+    use crate::root::modules::error::ModuleError;
+    use std::fs;
+
+    #[test]
+    fn old_and_new_orders_are_understood_and_lies_are_not() {
+        assert_eq!(ordered("drivers/a/b.o").as_deref(), Some("drivers/a/b.ko"));
+        assert_eq!(ordered("kernel/drivers/b.ko").as_deref(), Some("kernel/drivers/b.ko"));
+        for bad in ["", "b.a", "../b.ko", "/etc/b.ko"] {
+            assert_eq!(ordered(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_modules_of_a_directory_are_read_and_strangers_named() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir_all(dir.path().join("kernel/x")).expect("made");
+        fs::write(dir.path().join("kernel/x/a.ko"), module(&["depends=b"])).expect("written");
+        let packed = zstd::encode_all(module(&["depends="]).as_slice(), 1).expect("compressed");
+        fs::write(dir.path().join("kernel/b.ko.zst"), packed).expect("written");
+        fs::write(dir.path().join("kernel/README"), "").expect("written");
+        let mut paths = list(dir.path(), ModuleLayout::Installed).expect("listed");
+        assert_eq!(paths, ["kernel/b.ko.zst", "kernel/x/a.ko"]);
+        paths.push("kernel/gone.ko".to_owned());
+        let all = scan(dir.path(), &paths).expect("read");
+        assert_eq!(all.iter().map(|one| one.info.depends.len()).collect::<Vec<_>>(), [0, 1]);
+        fs::write(dir.path().join("kernel/x/a.ko"), "garbage").expect("written");
+        assert!(matches!(scan(dir.path(), &paths), Err(ModuleError::NotAModule { .. })));
+    }
+}

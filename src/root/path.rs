@@ -1,0 +1,95 @@
+//! Finding programs by name: PATH of the root for looking up, PATH of the guest for running.
+
+use std::env;
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::root::Root;
+use crate::format::archive_path::ArchivePath;
+
+/// PATH in the guest, and of roots other than the host's.
+pub const GUEST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The directories of a root that hold programs.
+#[derive(Debug)]
+pub struct SearchPath<'a> {
+    root: &'a Root,
+    dirs: Vec<ArchivePath>,
+    /// Where the guest's PATH leads, links followed.
+    guest: Vec<ArchivePath>,
+}
+
+impl<'a> SearchPath<'a> {
+    /// This process's PATH on the host, then the standard directories.
+    pub fn of(root: &'a Root) -> Self {
+        let typed = if root.is_host() { env::var_os("PATH").unwrap_or_default() } else { <_>::default() };
+        Self::new(root, &typed)
+    }
+
+    fn new(root: &'a Root, typed: &OsStr) -> Self {
+        let standard: Vec<ArchivePath> = env::split_paths(GUEST_PATH).map(ArchivePath::new).collect();
+        // Relative directories are for shells that stand somewhere.
+        let typed = env::split_paths(typed).filter(|dir| dir.is_absolute()).map(ArchivePath::new);
+        let mut dirs: Vec<ArchivePath> = Vec::new();
+        for dir in typed.chain(standard.iter().cloned()) {
+            if !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+        let guest = standard.iter().map(|dir| root.find(dir).map_or_else(|| dir.clone(), |found| found.real)).collect();
+        Self { root, dirs, guest }
+    }
+
+    /// The first executable file of that name; its links are not followed yet.
+    pub fn find(&self, name: &OsStr) -> Option<ArchivePath> {
+        let is_program = |path: &ArchivePath| {
+            let found = self.root.find(path);
+            found.is_some_and(|found| found.metadata.is_file() && found.metadata.mode() & 0o111 != 0)
+        };
+        self.dirs.iter().map(|dir| dir.join(name)).find(is_program)
+    }
+
+    /// Every directory that [`SearchPath::find`] looks into, as the host sees them.
+    pub fn tried(&self) -> Vec<PathBuf> {
+        self.dirs.iter().map(|dir| self.root.host_path(dir)).collect()
+    }
+
+    /// True where a file of this path is found by its name in the guest.
+    pub fn in_guest(&self, path: &ArchivePath) -> bool {
+        let dir = path.parent().unwrap_or_default();
+        let real = self.root.find(&dir).map(|found| found.real);
+        self.guest.contains(real.as_ref().unwrap_or(&dir))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SearchPath;
+    use crate::format::archive_path::ArchivePath;
+    use crate::root::root::Root;
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn names_are_found_in_order_and_only_if_executable() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for (path, mode) in
+            [("opt/x/tool", 0o755), ("usr/bin/tool", 0o755), ("usr/bin/other", 0o755), ("opt/x/other", 0o644)]
+        {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+            fs::write(&path, "").expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        }
+        symlink("usr/bin", dir.path().join("bin")).expect("a link");
+        let root = Root::new(dir.path()).expect("a root");
+        let path = SearchPath::new(&root, OsStr::new("relative:/opt/x:"));
+        assert_eq!(path.find(OsStr::new("tool")), Some(ArchivePath::new("/opt/x/tool")));
+        assert_eq!(path.find(OsStr::new("other")), Some(ArchivePath::new("/usr/bin/other")));
+        assert_eq!(path.find(OsStr::new("nothing")), None);
+        assert!(path.in_guest(&ArchivePath::new("/bin/tool")));
+        assert!(!path.in_guest(&ArchivePath::new("/opt/x/tool")));
+    }
+}

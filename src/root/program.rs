@@ -1,0 +1,306 @@
+//! A program and all it needs: libraries and loader of an ELF file, interpreters of a script.
+//!
+//! A host's program comes before an applet of busybox, with one exception: `/bin/sh` is busybox's wherever busybox is in.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::binary::{Binaries, Binary};
+use super::busybox::Busybox;
+use super::closure::{Closure, Linker, Object};
+use super::dirs::Found;
+use super::fact::{Content, Node, Why};
+use super::gather::Gathered;
+use super::path::SearchPath;
+use super::root::{Resolved, Root, RootError};
+use super::userland_error::UserlandError;
+use crate::arch::Arch;
+use crate::format::archive_path::ArchivePath;
+use crate::format::elf::{ElfFacts, ElfKind};
+use crate::format::ldcache;
+use crate::format::script::{MAX_NESTED, Script};
+
+/// How a program was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// A file of the root; its links are not followed yet.
+    File(ArchivePath),
+    /// An applet of the busybox that is included.
+    Applet,
+}
+
+/// Everything needed to include programs.
+pub struct Programs<'a> {
+    /// Where they are.
+    pub root: &'a Root,
+    /// What the files there are.
+    pub binaries: &'a Binaries<'a>,
+    /// Finds libraries.
+    pub linker: Linker<'a>,
+    /// Finds programs.
+    pub path: &'a SearchPath<'a>,
+    /// The busybox that is included too.
+    pub busybox: Option<&'a Busybox>,
+    /// The guest's architecture.
+    pub arch: Arch,
+    done: HashSet<ArchivePath>,
+    /// Libraries that the guest's loader finds through a cache alone: name, path, architecture; and whose loader reads it.
+    cached: BTreeMap<(Vec<u8>, Vec<u8>, Arch), ArchivePath>,
+}
+
+impl<'a> Programs<'a> {
+    /// None included yet.
+    pub fn new(
+        root: &'a Root,
+        binaries: &'a Binaries<'a>,
+        linker: Linker<'a>,
+        path: &'a SearchPath<'a>,
+        busybox: Option<&'a Busybox>,
+        arch: Arch,
+    ) -> Self {
+        Self { root, binaries, linker, path, busybox, arch, done: HashSet::new(), cached: BTreeMap::new() }
+    }
+
+    /// Finds a program by path or by name.
+    pub fn locate(&self, typed: &OsStr) -> Result<Located, UserlandError> {
+        if typed.as_bytes().contains(&b'/') {
+            let path = self.root.typed(Path::new(typed));
+            // Says "no such file" here rather than later.
+            self.root.resolve(&path).map_err(|error| match error {
+                RootError::Missing { path } => UserlandError::NoSuchFile { path },
+                RootError::Loop { .. } | RootError::Io { .. } => error.into(),
+            })?;
+            return Ok(Located::File(path));
+        }
+        if let Some(found) = self.path.find(typed) {
+            return Ok(Located::File(found));
+        }
+        match self.busybox {
+            Some(busybox) if busybox.has(typed) => Ok(Located::Applet),
+            busybox => Err(UserlandError::NoProgram {
+                name: typed.to_owned(),
+                tried: self.path.tried(),
+                no_applet: busybox.is_some(),
+            }),
+        }
+    }
+
+    /// Includes what the user asked for, with a link where the guest's PATH would not find it.
+    pub fn ask(&mut self, typed: &OsStr, out: &mut Gathered<'_>) -> Result<Located, UserlandError> {
+        let located = self.locate(typed)?;
+        if let Located::File(path) = &located {
+            let resolved = self.root.resolve(path)?;
+            self.remark(&resolved, out);
+            self.include(path, Why::Asked(typed.to_owned()), path, 0, out)?;
+            self.on_path(path, out);
+        }
+        Ok(located)
+    }
+
+    /// Includes the file at `path` and all it needs. `first` is the script that all this is for, `depth` how far from it.
+    pub fn include(
+        &mut self,
+        path: &ArchivePath,
+        why: Why,
+        first: &ArchivePath,
+        depth: usize,
+        out: &mut Gathered<'_>,
+    ) -> Result<(), UserlandError> {
+        let resolved = self.root.resolve(path)?;
+        let refuse = |why| UserlandError::NotAProgram { path: self.root.host_path(&resolved.real), why };
+        if !resolved.metadata.is_file() {
+            return Err(refuse("it is no regular file"));
+        }
+        out.file(&resolved, why);
+        let known = !self.done.insert(resolved.real.clone());
+        let executable = resolved.metadata.mode() & 0o111 != 0;
+        match self.binaries.get(&resolved.real)? {
+            Binary::Elf(_) if known => Ok(()),
+            // Scripts that lead to scripts are walked each time: how deep they stand depends on where one starts.
+            Binary::Script(_) if known && depth == 0 => Ok(()),
+            Binary::Elf(elf) if executable || elf.kind == ElfKind::Shared => self.elf(&resolved, &elf, out),
+            Binary::Script(script) if executable => {
+                if depth >= MAX_NESTED {
+                    return Err(UserlandError::NestedScripts { script: first.clone() });
+                }
+                self.script(&resolved.real, &script, first, depth, out)
+            }
+            Binary::Elf(_) | Binary::Script(_) => Err(refuse("it is not executable (see chmod)")),
+            Binary::Plain => Err(refuse("it is neither an ELF file nor a script with a #! line")),
+        }
+    }
+
+    /// What the loaders of the included programs read: at the end, when all are known.
+    pub fn finish(self, out: &mut Gathered<'_>) {
+        let path = ArchivePath::new("/etc/ld.so.cache");
+        let Some(reader) = self.cached.values().next().cloned() else {
+            return;
+        };
+        if out.has(&path) {
+            return;
+        }
+        let libraries: Vec<_> = self.cached.into_keys().collect();
+        let content = Content::Bytes(Arc::from(ldcache::write(&libraries)));
+        out.add(path, Node::File { mode: 0o644, content, hardlink: None }, Why::Config { by: reader });
+    }
+
+    fn elf(&mut self, program: &Resolved, elf: &Rc<ElfFacts>, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
+        let host = self.root.host_path(&program.real);
+        if let ElfKind::Other(_) = elf.kind {
+            let why = "it is an object file or a core dump, not a program";
+            return Err(UserlandError::NotAProgram { path: host, why });
+        }
+        let fits = elf.abi.arch().is_some_and(|arch| runs(arch, self.arch));
+        if !fits {
+            return Err(UserlandError::WrongArch { path: host, is: elf.abi.to_string(), guest: self.arch });
+        }
+        // $ORIGIN of a program is where its file really is: the kernel tells its loader so (/proc/self/exe).
+        let main = Found { path: program.real.clone(), resolved: program.clone(), elf: Rc::clone(elf) };
+        let closure = self.linker.closure(&Rc::new(main))?;
+        if !closure.missing.is_empty() {
+            return Err(UserlandError::MissingLibraries { program: program.real.clone(), missing: closure.missing });
+        }
+        self.libraries(&closure, out);
+        for note in closure.notes {
+            out.note(note);
+        }
+        if let Some(config) = &closure.config {
+            let found = self.root.resolve(config)?;
+            out.file(&found, Why::Config { by: program.real.clone() });
+        }
+        Ok(())
+    }
+
+    fn libraries(&mut self, closure: &Closure, out: &mut Gathered<'_>) {
+        let real = |object: &Object| object.found.resolved.real.clone();
+        let program = closure.objects.first().map(real).unwrap_or_default();
+        for (index, object) in closure.objects.iter().enumerate().skip(1) {
+            let by = object.loader.and_then(|loader| closure.objects.get(loader)).map_or_else(|| program.clone(), real);
+            let name = object.name.clone();
+            let why = if index == 1 && closure.has_interpreter {
+                Why::Interpreter { of: by }
+            } else if object.dlopen {
+                Why::Dlopen { name, by }
+            } else {
+                Why::Library { name, by }
+            };
+            out.file(&object.found.resolved, why);
+        }
+        for object in closure.by_cache.iter().filter_map(|index| closure.objects.get(*index)) {
+            if let Some(arch) = object.found.elf.abi.arch() {
+                let path = object.found.path.to_absolute().into_os_string().into_encoded_bytes();
+                self.cached.entry((object.name.as_bytes().to_vec(), path, arch)).or_insert_with(|| program.clone());
+            }
+        }
+    }
+
+    fn script(
+        &mut self,
+        script: &ArchivePath,
+        line: &Script,
+        first: &ArchivePath,
+        depth: usize,
+        out: &mut Gathered<'_>,
+    ) -> Result<(), UserlandError> {
+        if !line.interpreter.as_bytes().starts_with(b"/") {
+            let why = "its #! line names an interpreter relative to the current directory";
+            return Err(UserlandError::NotAProgram { path: self.root.host_path(script), why });
+        }
+        let interpreter = ArchivePath::new(&line.interpreter);
+        let why = Why::Interpreter { of: script.clone() };
+        let is_sh = ["bin/sh", "usr/bin/sh"].iter().any(|sh| interpreter.as_bytes() == sh.as_bytes());
+        if is_sh && self.busybox.is_some_and(|busybox| busybox.has(interpreter.file_name())) {
+            self.shell(script, &interpreter, out);
+        } else if self.root.find(&interpreter).is_some() {
+            self.include(&interpreter, why.clone(), first, depth + 1, out)?;
+        } else {
+            self.applet(script, &interpreter, out)?;
+        }
+        let Some(program) = line.env_program() else {
+            return Ok(());
+        };
+        if program.as_bytes().contains(&b'/') {
+            return self.include(&ArchivePath::new(&program), why, first, depth + 1, out);
+        }
+        match self.locate(&program) {
+            Ok(Located::File(path)) => {
+                // A loop of scripts that start each other through env is theirs to end: each is included once.
+                self.include(&path, why, first, 0, out)?;
+                self.on_path(&path, out);
+                Ok(())
+            }
+            Ok(Located::Applet) => Ok(()),
+            Err(_) => Err(UserlandError::NoInterpreter {
+                name: program,
+                script: script.clone(),
+                tried: self.path.tried(),
+                no_applet: self.busybox.is_some(),
+            }),
+        }
+    }
+
+    /// A link where the guest's PATH would not find the program.
+    fn on_path(&self, path: &ArchivePath, out: &mut Gathered<'_>) {
+        if !self.path.in_guest(path) {
+            let dir = ArchivePath::new("/usr/bin");
+            let dir = self.root.find(&dir).map_or(dir, |found| found.real);
+            let target = path.to_absolute().into_os_string().into_encoded_bytes();
+            out.add(dir.join(path.file_name()), Node::Symlink { target }, Why::OnPath { program: path.clone() });
+        }
+    }
+
+    /// `#!/bin/sh` is answered by busybox.
+    fn shell(&self, script: &ArchivePath, interpreter: &ArchivePath, out: &mut Gathered<'_>) {
+        if let Some(busybox) = self.busybox {
+            busybox.link(self.root, interpreter, out);
+        }
+        let real = self.root.find(interpreter).map(|found| found.real);
+        if real.is_some_and(|real| real.file_name() == "bash") {
+            out.note(format!(
+                "{script} is run by busybox sh; here {interpreter} is bash (--with bash, and #!/bin/bash, for that one)"
+            ));
+        }
+    }
+
+    fn applet(
+        &self,
+        script: &ArchivePath,
+        interpreter: &ArchivePath,
+        out: &mut Gathered<'_>,
+    ) -> Result<(), UserlandError> {
+        match self.busybox {
+            Some(busybox) if busybox.has(interpreter.file_name()) => {
+                busybox.link(self.root, interpreter, out);
+                Ok(())
+            }
+            busybox => Err(UserlandError::NoInterpreter {
+                name: interpreter.to_absolute().into_os_string(),
+                script: script.clone(),
+                tried: Vec::new(),
+                no_applet: busybox.is_some(),
+            }),
+        }
+    }
+
+    /// newc carries no extended attributes, so file capabilities are lost.
+    fn remark(&self, program: &Resolved, out: &mut Gathered<'_>) {
+        let mut value = [0; 64];
+        let host = self.root.host_path(&program.real);
+        if rustix::fs::getxattr(&host, "security.capability", &mut value).is_ok_and(|length| length > 0) {
+            out.note(format!(
+                "{} loses its file capabilities, which no initrd can hold; root in the guest has them all",
+                program.real
+            ));
+        }
+    }
+}
+
+/// True where a guest of architecture `guest` runs programs of `program`: its own, and i386 on x86-64.
+const fn runs(program: Arch, guest: Arch) -> bool {
+    matches!((program, guest), (Arch::X86, Arch::X86_64)) || program as u8 == guest as u8
+}

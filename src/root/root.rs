@@ -1,0 +1,371 @@
+//! Looking things up below a root directory, the way a process chrooted there would see them.
+//!
+//! Absolute symbolic links stay inside the root, `..` never leaves it, and every look-up is recorded.
+//! Refuses link loops (the kernel's limit of 40, `fs/namei.c`, `MAXSYMLINKS`).
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::format::archive_path::ArchivePath;
+
+/// The kernel's `MAXSYMLINKS`.
+const MAX_HOPS: usize = 40;
+
+/// A directory that stands for `/`.
+#[derive(Debug)]
+pub struct Root {
+    directory: PathBuf,
+    read: RefCell<BTreeSet<PathBuf>>,
+    missed: RefCell<BTreeSet<PathBuf>>,
+    listed: RefCell<BTreeSet<PathBuf>>,
+    /// One `lstat`/`readlink` a path: closures walk the same directories thousands of times.
+    seen: RefCell<HashMap<ArchivePath, Seen>>,
+}
+
+/// What one path is, without following it.
+#[derive(Debug, Clone)]
+enum Seen {
+    Missing,
+    Link(Arc<Path>),
+    Other(Arc<Metadata>),
+}
+
+/// A symbolic link that was followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// Where the link stands; all directories above it are real.
+    pub link: ArchivePath,
+    /// Its target, as stored.
+    pub target: PathBuf,
+}
+
+/// A path with all its links followed.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The path inside the root, free of links.
+    pub real: ArchivePath,
+    /// The links on the way, in the order they were followed.
+    pub hops: Vec<Hop>,
+    /// What stands there (of the real file, not of a link).
+    pub metadata: Arc<Metadata>,
+}
+
+/// A path below the root could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Nothing stands there.
+    #[error("{}: no such file or directory", path.display())]
+    Missing {
+        /// The path as the host sees it.
+        path: PathBuf,
+    },
+    /// Links that lead in a circle, or too many of them.
+    #[error("{}: more than {MAX_HOPS} symbolic links, or a loop", path.display())]
+    Loop {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The file system said no.
+    #[error("reading {}", path.display())]
+    Io {
+        /// The path as the host sees it.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl RootError {
+    /// True where the path is simply not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+}
+
+impl Root {
+    /// A view below `directory`, which must be one.
+    pub fn new(directory: impl Into<PathBuf>) -> Result<Self, RootError> {
+        let directory = directory.into();
+        let metadata = fs::metadata(&directory).map_err(|source| RootError::Io { path: directory.clone(), source })?;
+        if !metadata.is_dir() {
+            return Err(RootError::Io { path: directory, source: io::ErrorKind::NotADirectory.into() });
+        }
+        // Paths reach QEMU and error messages, so they should not depend on the current directory.
+        let directory = fs::canonicalize(&directory).map_err(|source| RootError::Io { path: directory, source })?;
+        Ok(Self {
+            directory,
+            read: RefCell::default(),
+            missed: RefCell::default(),
+            listed: RefCell::default(),
+            seen: RefCell::default(),
+        })
+    }
+
+    /// The directory itself, absolute.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// True where the root is this system's own `/`.
+    pub fn is_host(&self) -> bool {
+        self.directory == Path::new("/")
+    }
+
+    /// The path by which this process opens `path`. Follows nothing.
+    pub fn host_path(&self, path: &ArchivePath) -> PathBuf {
+        let mut host = self.directory.clone();
+        host.push(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        host
+    }
+
+    /// A path as the user typed it, seen from inside the root: relative ones start at the current directory on the
+    /// host's own root and at `/` in any other; a path that spells out the root directory is taken as inside it.
+    pub fn typed(&self, path: &Path) -> ArchivePath {
+        if self.is_host() {
+            if path.is_absolute() {
+                return ArchivePath::new(path);
+            }
+            let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+            return ArchivePath::new(here.join(path));
+        }
+        ArchivePath::new(path.strip_prefix(&self.directory).unwrap_or(path))
+    }
+
+    /// Follows all links of `path`.
+    pub fn resolve(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
+        let mut hops: Vec<Hop> = Vec::new();
+        let mut real = ArchivePath::default();
+        // Components still to walk, the next one last.
+        let mut ahead: Vec<OsString> = components(path);
+        let mut metadata = None;
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                real = real.parent().unwrap_or_default();
+                metadata = None;
+                continue;
+            }
+            let next = real.join(&name);
+            match self.look(&next)? {
+                Seen::Missing => return Err(RootError::Missing { path: self.host_path(path) }),
+                Seen::Link(target) => {
+                    if hops.len() >= MAX_HOPS {
+                        return Err(RootError::Loop { path: self.host_path(path) });
+                    }
+                    if target.is_absolute() {
+                        real = ArchivePath::default();
+                    }
+                    hops.push(Hop { link: next, target: target.to_path_buf() });
+                    ahead.extend(link_components(&target));
+                    metadata = None;
+                }
+                Seen::Other(found) => {
+                    if !ahead.is_empty() && !found.is_dir() {
+                        return Err(RootError::Io {
+                            path: self.host_path(&next),
+                            source: io::ErrorKind::NotADirectory.into(),
+                        });
+                    }
+                    real = next;
+                    metadata = Some(found);
+                }
+            }
+        }
+        let metadata = match metadata {
+            Some(found) => found,
+            None => match self.look(&real)? {
+                Seen::Other(found) => found,
+                Seen::Missing | Seen::Link(_) => return Err(RootError::Missing { path: self.host_path(path) }),
+            },
+        };
+        Ok(Resolved { real, hops, metadata })
+    }
+
+    /// Like [`Root::resolve`], with `None` for a path that is not there or cannot be entered.
+    ///
+    /// The dynamic loader goes on at `ENOENT`, `ENOTDIR` and `EACCES` alike (`elf/dl-load.c`, `open_path`).
+    pub fn find(&self, path: &ArchivePath) -> Option<Resolved> {
+        self.resolve(path).ok()
+    }
+
+    /// True where something stands at `path`, be it a link that leads nowhere.
+    pub fn exists(&self, path: &ArchivePath) -> bool {
+        self.unfollowed(path).is_some()
+    }
+
+    /// True where `path` is a directory, and no link to one.
+    pub fn is_real_dir(&self, path: &ArchivePath) -> bool {
+        self.unfollowed(path).is_some_and(|found| matches!(found, Seen::Other(metadata) if metadata.is_dir()))
+    }
+
+    /// Where `path` itself stands, links above it followed: its last component may be a link.
+    pub fn place(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
+        let mut place = self.resolve(&path.parent().unwrap_or_default())?;
+        place.real = place.real.join(path.file_name());
+        match self.look(&place.real)? {
+            Seen::Missing => return Err(RootError::Missing { path: self.host_path(path) }),
+            Seen::Link(_) => {
+                let host = self.host_path(&place.real);
+                let found = fs::symlink_metadata(&host).map_err(|source| RootError::Io { path: host, source })?;
+                place.metadata = Arc::new(found);
+            }
+            Seen::Other(metadata) => place.metadata = metadata,
+        }
+        Ok(place)
+    }
+
+    /// Records a path that was found by other means than a look-up here, such as a walk over a tree.
+    pub fn record(&self, host: PathBuf) {
+        self.read.borrow_mut().insert(host);
+    }
+
+    /// Records a directory whose names were read by other means than [`Root::list`].
+    pub fn record_listing(&self, host: PathBuf) {
+        self.listed.borrow_mut().insert(host);
+    }
+
+    fn unfollowed(&self, path: &ArchivePath) -> Option<Seen> {
+        let parent = self.find(&path.parent().unwrap_or_default())?;
+        self.look(&parent.real.join(path.file_name())).ok().filter(|seen| !matches!(seen, Seen::Missing))
+    }
+
+    /// Opens what `path` leads to.
+    pub fn open(&self, path: &ArchivePath) -> Result<(Resolved, File), RootError> {
+        let resolved = self.resolve(path)?;
+        let host = self.host_path(&resolved.real);
+        let file = File::open(&host).map_err(|source| RootError::Io { path: host, source })?;
+        Ok((resolved, file))
+    }
+
+    /// Reads a whole file that is expected to be small: at most `limit` bytes.
+    pub fn read(&self, path: &ArchivePath, limit: u64) -> Result<Vec<u8>, RootError> {
+        let (resolved, file) = self.open(path)?;
+        let host = self.host_path(&resolved.real);
+        read_at_most(file, limit).map_err(|source| RootError::Io { path: host, source })
+    }
+
+    /// The names in a directory, sorted by bytes. Recorded like any other look-up.
+    pub fn list(&self, path: &ArchivePath) -> Result<Vec<OsString>, RootError> {
+        let resolved = self.resolve(path)?;
+        let host = self.host_path(&resolved.real);
+        self.record_listing(host.clone());
+        let listed: io::Result<Vec<OsString>> =
+            fs::read_dir(&host).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+        let mut names = listed.map_err(|source| RootError::Io { path: host, source })?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Every host path that was found so far, sorted.
+    pub fn paths_read(&self) -> Vec<PathBuf> {
+        self.read.borrow().iter().cloned().collect()
+    }
+
+    /// Every host path that was looked for in vain so far, sorted.
+    pub fn paths_missed(&self) -> Vec<PathBuf> {
+        self.missed.borrow().iter().cloned().collect()
+    }
+
+    /// Every host directory whose names were listed so far, sorted: another name in it would have been seen.
+    pub fn paths_listed(&self) -> Vec<PathBuf> {
+        self.listed.borrow().iter().cloned().collect()
+    }
+
+    /// One component, not followed; each path asks the file system once.
+    fn look(&self, path: &ArchivePath) -> Result<Seen, RootError> {
+        if let Some(seen) = self.seen.borrow().get(path) {
+            return Ok(seen.clone());
+        }
+        let host = self.host_path(path);
+        let seen = match fs::symlink_metadata(&host) {
+            Ok(metadata) if metadata.is_symlink() => {
+                let target = fs::read_link(&host).map_err(|source| RootError::Io { path: host.clone(), source })?;
+                Seen::Link(target.into())
+            }
+            Ok(metadata) => Seen::Other(Arc::new(metadata)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Seen::Missing
+            }
+            Err(source) => return Err(RootError::Io { path: host, source }),
+        };
+        let record = if matches!(seen, Seen::Missing) { &self.missed } else { &self.read };
+        record.borrow_mut().insert(host);
+        self.seen.borrow_mut().insert(path.clone(), seen.clone());
+        Ok(seen)
+    }
+}
+
+/// Reads everything, but refuses more than `limit` bytes.
+pub(crate) fn read_at_most(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, limit + 1), &mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The components of a normal path, last first.
+fn components(path: &ArchivePath) -> Vec<OsString> {
+    let bytes = path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+    bytes.map(|part| std::ffi::OsStr::from_bytes(part).to_owned()).rev().collect()
+}
+
+/// The components of a link's target, last first, `..` kept: it is relative to the real directory.
+fn link_components(target: &Path) -> Vec<OsString> {
+    let bytes = target.as_os_str().as_bytes().split(|byte| *byte == b'/');
+    let parts = bytes.filter(|part| !part.is_empty() && *part != b".");
+    let mut parts: Vec<OsString> = parts.map(|part| std::ffi::OsStr::from_bytes(part).to_owned()).collect();
+    parts.reverse();
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ArchivePath, Root, RootError};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn absolute_links_stay_inside_the_root_and_hops_are_told_in_order() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir_all(dir.path().join("usr/lib/x")).expect("directories");
+        fs::write(dir.path().join("usr/lib/x/real.so.1.2"), b"x").expect("a file");
+        symlink("/usr/lib", dir.path().join("lib")).expect("a link");
+        symlink("../lib/x/real.so.1.2", dir.path().join("usr/lib/so.1")).expect("a link");
+        let root = Root::new(dir.path()).expect("a root");
+        let found = root.resolve(&ArchivePath::new("/lib/so.1")).expect("resolves");
+        assert_eq!(found.real, ArchivePath::new("/usr/lib/x/real.so.1.2"));
+        let links: Vec<String> = found.hops.iter().map(|hop| hop.link.to_string()).collect();
+        assert_eq!(links, ["/lib", "/usr/lib/so.1"]);
+        assert!(root.paths_read().contains(&root.directory().join("usr/lib/x")));
+        assert!(root.paths_listed().is_empty());
+        root.list(&ArchivePath::new("/lib")).expect("listed");
+        assert_eq!(root.paths_listed(), [root.directory().join("usr/lib")]);
+    }
+
+    #[test]
+    fn a_loop_is_an_error_and_a_miss_is_recorded() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        symlink("b", dir.path().join("a")).expect("a link");
+        symlink("a", dir.path().join("b")).expect("a link");
+        let root = Root::new(dir.path()).expect("a root");
+        assert!(matches!(root.resolve(&ArchivePath::new("/a")), Err(RootError::Loop { .. })));
+        assert!(root.find(&ArchivePath::new("/nothing")).is_none());
+        assert_eq!(root.paths_missed(), [root.directory().join("nothing")]);
+    }
+
+    #[test]
+    fn dot_dot_in_a_link_never_leaves_the_root() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        symlink("../../../../etc", dir.path().join("up")).expect("a link");
+        fs::create_dir(dir.path().join("etc")).expect("a directory");
+        let root = Root::new(dir.path()).expect("a root");
+        assert_eq!(root.resolve(&ArchivePath::new("/up")).expect("resolves").real, ArchivePath::new("/etc"));
+    }
+}

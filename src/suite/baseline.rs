@@ -1,0 +1,325 @@
+//! What is different from an earlier report: what broke, what was mended, what got slower.
+//!
+//! Times are compared where both passed, over all repetitions by their median, and only a difference that is large both
+//! in proportion and in seconds counts: guests on a busy host are not precise.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::report::{Boot, CellReport, Header, Report, Status};
+
+/// By what factor something is slower before it is told.
+const RATIO: f64 = 1.5;
+/// And by how many seconds.
+const SECONDS: f64 = 1.0;
+
+/// The differences.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Comparison {
+    /// When the earlier one began, seconds since 1970.
+    pub before: f64,
+    /// The kernels whose releases differ: name, before, after.
+    pub kernels: Vec<(String, String, String)>,
+    /// They passed, and do so no more.
+    pub newly_failing: Vec<Change>,
+    /// They passed at once, and now at a later try.
+    pub newly_flaky: Vec<Change>,
+    /// They were tested, and are skipped now.
+    pub newly_skipped: Vec<Change>,
+    /// They do not pass, and did not.
+    pub still_failing: Vec<Change>,
+    /// They did not pass, and do now.
+    pub newly_passing: Vec<Change>,
+    /// There were no such cells.
+    pub new: Vec<Change>,
+    /// The cells of the earlier report that are no more.
+    pub gone: Vec<Change>,
+    /// What takes much longer.
+    pub slower: Vec<Slower>,
+}
+
+/// A cell whose status changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub id: String,
+    /// What it was; `None`: it was not there.
+    pub before: Option<Status>,
+    /// What it is; `None`: it is not there.
+    pub after: Option<Status>,
+    /// Why it does not pass, where it does not.
+    pub cause: Option<String>,
+}
+
+/// Something that takes longer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slower {
+    /// What: `TEST/KERNEL/MACHINE`, or `boot of KERNEL/MACHINE`.
+    pub what: String,
+    /// What it took, seconds: a median.
+    pub before: f64,
+    /// What it takes.
+    pub after: f64,
+}
+
+/// Compares a report with an earlier one.
+pub fn compare(before: &Report, after: &Report) -> Comparison {
+    let mut comparison = Comparison {
+        before: before.header.started,
+        kernels: kernels(&before.header, &after.header),
+        slower: slower(before, after),
+        ..Comparison::default()
+    };
+    let mut old: HashMap<&str, &CellReport> = before.cells.iter().map(|cell| (cell.id.as_str(), cell)).collect();
+    for cell in &after.cells {
+        let was = old.remove(cell.id.as_str()).map(|cell| cell.status);
+        let is_good = cell.status.is_good();
+        let change = || Change {
+            id: cell.id.clone(),
+            before: was,
+            after: Some(cell.status),
+            cause: (!cell.status.has_passed()).then(|| cell.why()),
+        };
+        let list = match (was, is_good) {
+            (None, _) => &mut comparison.new,
+            (Some(was), false) if was.is_good() => &mut comparison.newly_failing,
+            (Some(_), false) => &mut comparison.still_failing,
+            (Some(Status::Passed), true) if cell.status == Status::Flaky => &mut comparison.newly_flaky,
+            (Some(Status::Skipped), true) if cell.status == Status::Skipped => continue,
+            // What failed and is skipped now is not mended.
+            (Some(_), true) if cell.status == Status::Skipped => &mut comparison.newly_skipped,
+            (Some(was), true) if !was.has_passed() => &mut comparison.newly_passing,
+            (Some(_), true) => continue,
+        };
+        list.push(change());
+    }
+    let gone = before.cells.iter().filter(|cell| old.contains_key(cell.id.as_str()));
+    comparison.gone =
+        gone.map(|cell| Change { id: cell.id.clone(), before: Some(cell.status), after: None, cause: None }).collect();
+    comparison
+}
+
+fn kernels(before: &Header, after: &Header) -> Vec<(String, String, String)> {
+    let changed = after.kernels.iter().filter_map(|(name, release)| {
+        let was = before.kernels.get(name).filter(|was| *was != release)?;
+        Some((name.clone(), was.clone(), release.clone()))
+    });
+    changed.collect()
+}
+
+/// The samples of what can be compared: commands of cells that passed, and boots.
+fn samples(report: &Report) -> BTreeMap<(bool, String), Vec<f64>> {
+    let mut samples: BTreeMap<(bool, String), Vec<f64>> = BTreeMap::new();
+    for cell in report.cells.iter().filter(|cell| cell.status.has_passed()) {
+        let Some(attempt) = cell.last() else { continue };
+        let times = attempt.times;
+        if let Some(command) = times.command {
+            let what = format!("{}/{}/{}", cell.test, cell.kernel, cell.machine);
+            samples.entry((false, what)).or_default().push(times.verdict - command);
+        }
+        if let (Boot::Cold, Some(hello)) = (attempt.boot, times.hello) {
+            samples.entry((true, format!("boot of {}/{}", cell.kernel, cell.machine))).or_default().push(hello);
+        }
+    }
+    samples
+}
+
+fn slower(before: &Report, after: &Report) -> Vec<Slower> {
+    let before = samples(before);
+    let mut slower: Vec<Slower> = samples(after)
+        .into_iter()
+        .filter_map(|(what, times)| {
+            let (before, after) = (median(before.get(&what)?.clone()), median(times));
+            let much = after >= before * RATIO && after >= before + SECONDS;
+            much.then_some(Slower { what: what.1, before, after })
+        })
+        .collect();
+    slower.sort_by(|a, b| (b.after - b.before).total_cmp(&(a.after - a.before)));
+    slower
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let middle = times.len() / 2;
+    match times.get(middle) {
+        None => 0.0,
+        Some(time) if times.len() % 2 == 1 => *time,
+        Some(time) => f64::midpoint(times[middle - 1], *time),
+    }
+}
+
+impl Comparison {
+    /// Its lists of cells, the worst first: what they are called, and whether their cells are worth a line each.
+    pub fn lists(&self) -> [(&'static str, &[Change], bool); 7] {
+        [
+            ("newly failing", &self.newly_failing, true),
+            ("newly flaky", &self.newly_flaky, true),
+            ("newly skipped", &self.newly_skipped, true),
+            ("still failing", &self.still_failing, true),
+            ("newly passing", &self.newly_passing, true),
+            ("new", &self.new, false),
+            ("gone", &self.gone, false),
+        ]
+    }
+
+    /// In one line.
+    pub fn summary(&self) -> String {
+        let mut told: Vec<_> = self
+            .lists()
+            .into_iter()
+            .filter(|(_, changes, _)| !changes.is_empty())
+            .map(|(name, changes, _)| format!("{} {name}", changes.len()))
+            .collect();
+        if !self.slower.is_empty() {
+            told.push(format!("{} slower", self.slower.len()));
+        }
+        if told.is_empty() { "nothing changed".to_owned() } else { told.join(", ") }
+    }
+
+    /// For a terminal: the summary, and a line for each change, no more than `most` of a kind.
+    pub fn lines(&self, most: usize) -> Vec<String> {
+        let mut lines = vec![self.summary()];
+        lines.extend(self.kernels.iter().map(|(name, was, is)| format!("  kernel         {name}: {was} -> {is}")));
+        for (name, changes, _) in self.lists().into_iter().filter(|(_, _, lines)| *lines) {
+            lines.extend(changes.iter().take(most).map(|change| format!("  {name:<14} {change}")));
+            lines.extend(more(changes.len(), most));
+        }
+        for change in self.new.iter().filter(|change| change.cause.is_some()).take(most) {
+            lines.push(format!("  {:<14} {change}", "new"));
+        }
+        lines.extend(self.slower.iter().take(most).map(|slow| format!("  {:<14} {slow}", "slower")));
+        lines.extend(more(self.slower.len(), most));
+        lines
+    }
+}
+
+fn more(count: usize, most: usize) -> Option<String> {
+    (count > most).then(|| format!("  {:<14} and {} more", "", count - most))
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.id)?;
+        if let (Some(before), Some(after)) = (self.before, self.after)
+            && before != after
+        {
+            write!(f, " ({} -> {})", before.name(), after.name())?;
+        }
+        self.cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {cause}"))
+    }
+}
+
+impl std::fmt::Display for Slower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {:.1} s -> {:.1} s", self.what, self.before, self.after)?;
+        // What took no time at all is not any number of times slower.
+        if self.before > 0.05 { write!(f, " ({:.1} times)", self.after / self.before) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare;
+    use crate::suite::report::sample::{attempt, sample};
+    use crate::suite::report::{Boot, CellReport, Report, Status};
+    use expect_test::expect;
+
+    fn becomes(cell: &mut CellReport, status: Status) {
+        cell.status = status;
+        let cause = (!status.has_passed()).then_some("it exited with 1");
+        cell.cause = cause.map(str::to_owned);
+        cell.attempts = vec![attempt(cause, 0)];
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_told() {
+        let comparison = compare(&sample(), &sample());
+        assert_eq!(comparison.summary(), "3 still failing");
+        let mut good = sample();
+        good.cells.retain(|cell| cell.status.is_good());
+        assert_eq!(compare(&good, &good).lines(9), ["nothing changed"]);
+    }
+
+    #[test]
+    fn what_broke_comes_first() {
+        let (before, mut after) = (sample(), sample());
+        becomes(&mut after.cells[0], Status::Failed);
+        becomes(&mut after.cells[3], Status::Passed);
+        becomes(&mut after.cells[5], Status::Flaky);
+        after.cells[2].id = "other/6.1/q35".to_owned();
+        after.cells[2].cause = Some("it hung".to_owned());
+        after.header.kernels.insert("6.1".to_owned(), "6.1.0-42-amd64".to_owned());
+        let lines = compare(&before, &after).lines(9);
+        expect![[r"
+            1 newly failing, 1 newly flaky, 1 still failing, 1 newly passing, 1 new, 1 gone
+              kernel         6.1: 6.1.0-41-amd64 -> 6.1.0-42-amd64
+              newly failing  boot/6.1/q35 (passed -> failed): it exited with 1
+              newly flaky    boot/6.1/q35#2 (passed -> flaky)
+              still failing  late/6.1/q35: it was not run
+              newly passing  module/6.1/q35 (error -> passed)
+              new            other/6.1/q35: it hung"]]
+        .assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn what_is_skipped_now_is_neither_mended_nor_broken() {
+        let (mut before, mut after) = (sample(), sample());
+        becomes(&mut after.cells[0], Status::Skipped);
+        becomes(&mut after.cells[3], Status::Skipped);
+        before.cells[4] = CellReport { id: before.cells[4].id.clone(), ..before.cells[6].clone() };
+        becomes(&mut after.cells[6], Status::Passed);
+        let lines = compare(&before, &after).lines(9);
+        expect![[r"
+            1 newly failing, 2 newly skipped, 1 still failing, 1 newly passing
+              newly failing  late/6.1/q35 (skipped -> not-run): it was not run
+              newly skipped  boot/6.1/q35 (passed -> skipped): it exited with 1
+              newly skipped  module/6.1/q35 (error -> skipped): it exited with 1
+              still failing  kselftest/6.1/q35: <CAUSE>
+              newly passing  hardware/6.1/q35 (skipped -> passed)"]]
+        .assert_eq(&lines.join("\n").replace(&after.cells[2].why(), "<CAUSE>"));
+    }
+
+    /// A test that is repeated, each time as long, and booted.
+    fn repeated(commands: &[f64], hello: f64) -> Report {
+        let mut report = sample();
+        let cell = report.cells[0].clone();
+        report.cells = (1..)
+            .zip(commands)
+            .map(|(repetition, time)| {
+                let mut cell = CellReport { id: format!("boot/6.1/q35#{repetition}"), ..cell.clone() };
+                let attempt = &mut cell.attempts[0];
+                attempt.boot = Boot::Cold;
+                attempt.times.hello = Some(hello);
+                attempt.times.command = Some(hello + 0.1);
+                attempt.times.verdict = hello + 0.1 + time;
+                cell
+            })
+            .collect();
+        report
+    }
+
+    #[test]
+    fn only_much_slower_is_slower_and_one_bad_time_is_none() {
+        let before = repeated(&[2.0, 2.1, 2.2], 3.0);
+        let slower = |commands: &[f64], hello| {
+            let slower = compare(&before, &repeated(commands, hello)).slower;
+            slower.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(slower(&[2.0, 2.2, 60.0], 3.0), Vec::<String>::new());
+        assert_eq!(slower(&[2.9, 2.9, 2.9], 3.4), Vec::<String>::new());
+        assert_eq!(slower(&[4.2, 4.2, 4.2], 3.0), ["boot/6.1/q35: 2.1 s -> 4.2 s (2.0 times)"]);
+        assert_eq!(slower(&[2.0, 2.1, 2.2], 6.0), ["boot of 6.1/q35: 3.0 s -> 6.0 s (2.0 times)"]);
+        // Ten times as long, and nobody would notice.
+        assert_eq!(compare(&repeated(&[0.01], 1.0), &repeated(&[0.1], 1.0)).slower, []);
+        assert_eq!(
+            compare(&repeated(&[0.0], 1.0), &repeated(&[2.0], 1.0)).slower[0].to_string(),
+            "boot/6.1/q35: 0.0 s -> 2.0 s"
+        );
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let lines = compare(&sample(), &sample()).lines(2);
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[3], "                 and 1 more");
+    }
+}

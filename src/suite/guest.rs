@@ -1,0 +1,152 @@
+//! What a cell's guest is made from, and what it is given to run: a plan's names become a builder and a command.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use super::budget;
+use super::manifest::{BootWay, KernelSpec, Test};
+use super::plan::{Plan, Stand};
+use super::schedule::Need;
+use crate::guest::{Builder, Command, RunSpec, Warm};
+use crate::{
+    initrd::spec::{InitrdSpec, RunWhat},
+    qemu::spec::BootSpec,
+    root::request::KernelRef,
+};
+
+/// Guest memory where a machine says nothing, MiB.
+const MEMORY_MIB: u64 = 1024;
+
+/// The builder of a stand's guests.
+pub fn builder(plan: &Plan, stand: &Stand, cache: Option<&Path>) -> Builder {
+    let kernel = &plan.spec.kernels[stand.kernel];
+    let machine = &plan.spec.machines[stand.machine];
+    let append = machine.boot.append.iter().cloned().chain(kernel.append.iter().map(OsString::from));
+    let warm = match stand.boot {
+        BootWay::Warm => Warm::Yes,
+        BootWay::Cold => Warm::No,
+    };
+    Builder::of(RunSpec {
+        initrd: InitrdSpec {
+            root: stand.sysroot.clone(),
+            busybox: stand.busybox,
+            lib_path: stand.lib_path.clone(),
+            ..InitrdSpec::default()
+        },
+        kernel: kernel_ref(kernel, &plan.spec.folder),
+        boot: BootSpec { append: append.collect(), ..machine.boot.clone() },
+        warm,
+        base_modules: machine.base_modules.clone(),
+        cache: cache.map(Path::to_owned),
+        ..RunSpec::default()
+    })
+    .bring_once()
+}
+
+/// A kernel as `--kernel` has it: beside the manifest where there is such a file, else as it stands.
+pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
+    let typed = kernel.kernel.as_ref()?;
+    let beside = folder.join(typed);
+    let is_path = typed.contains('/') || beside.exists();
+    let named = if is_path && !kernel.is_typed { beside.into_os_string() } else { OsString::from(typed) };
+    Some(KernelRef::Named(named))
+}
+
+/// What a stand's guests take.
+pub fn need(plan: &Plan, stand: &Stand, counts_guests: bool) -> Need {
+    let boot = &plan.spec.machines[stand.machine].boot;
+    let memory = boot.memory_mib.unwrap_or(MEMORY_MIB);
+    let cold_mib = budget::cold_mib(memory);
+    Need {
+        slots: if counts_guests { 1 } else { processors(boot.smp.as_deref()) },
+        cold_mib,
+        mib: match stand.boot {
+            BootWay::Warm => budget::warm_mib(memory),
+            BootWay::Cold => cold_mib,
+        },
+    }
+}
+
+/// How many there are in `-smp`'s words: `4`, `4,sockets=2`, `cpus=4`. What only QEMU understands counts as one.
+fn processors(smp: Option<&OsStr>) -> u32 {
+    let text = smp.and_then(OsStr::to_str).unwrap_or("1");
+    let number = |part: &str| part.strip_prefix("cpus=").unwrap_or(part).parse().ok();
+    text.split(',').find_map(number).unwrap_or(1).max(1)
+}
+
+/// A test's command, with all it needs.
+pub fn command(test: &Test) -> Command {
+    let mut command = match &test.what {
+        RunWhat::Command(words) => Command::new(words),
+        RunWhat::Line(line) => Command::shell(line),
+        // No manifest has it.
+        RunWhat::Shell => Command::shell("exit 125"),
+    };
+    for program in &test.binaries {
+        command = command.with(program);
+    }
+    for copy in &test.copies {
+        command = match &copy.destination {
+            None => command.copy(&copy.source),
+            Some(destination) => command.copy_to(&copy.source, destination),
+        };
+    }
+    for module in &test.modules {
+        command = command.kmod(&module.name, &module.params);
+    }
+    for (name, value) in &test.env {
+        command = command.env(name, value);
+    }
+    if let Some(directory) = &test.cwd {
+        command = command.current_dir(directory);
+    }
+    if let Some(limit) = test.timeout {
+        command = command.timeout(limit);
+    }
+    if let Some(limit) = test.idle_timeout {
+        command = command.idle_timeout(limit);
+    }
+    command.stdin(test.stdin.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{kernel_ref, need, processors};
+    use crate::root::request::KernelRef;
+    use crate::suite::manifest::KernelSpec;
+    use crate::suite::plan::{Filter, Plan};
+    use crate::suite::typed::spec;
+    use std::path::Path;
+
+    #[test]
+    fn kernels_stand_beside_the_manifest_where_there_is_such_a_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("bzImage"), "").expect("a file");
+        let named = |typed: &str, is_typed| {
+            let kernel = KernelSpec { kernel: Some(typed.to_owned()), is_typed, ..KernelSpec::default() };
+            kernel_ref(&kernel, dir.path())
+        };
+        let beside = |name: &str| Some(KernelRef::Named(dir.path().join(name).into()));
+        assert_eq!(named("bzImage", false), beside("bzImage"));
+        assert_eq!(named("bzImage", true), Some(KernelRef::Named("bzImage".into())));
+        assert_eq!(named("../linux", false), beside("../linux"));
+        assert_eq!(named("6.12.1", false), Some(KernelRef::Named("6.12.1".into())));
+        assert_eq!(kernel_ref(&KernelSpec::default(), Path::new("x")), None);
+    }
+
+    #[test]
+    fn guests_take_their_processors_and_their_memory() {
+        let counts = [(None, 1), (Some("4"), 4), (Some("cpus=2"), 2), (Some("sockets=2,cpus=3"), 3), (Some("x"), 1)];
+        for (smp, expected) in counts {
+            assert_eq!(processors(smp.map(AsRef::as_ref)), expected, "{smp:?}");
+        }
+        let text = "[machines]\na = { memory = 512, smp = 2 }\n[[test]]\nname='w'\nrun='x'\n[[test]]\nname='c'\nrun='x'\nboot='cold'\n";
+        let plan = Plan::new(spec(text), &Filter::default(), None).expect("a plan");
+        let needs: Vec<_> = plan.stands.iter().map(|stand| need(&plan, stand, false)).collect();
+        assert_eq!(
+            needs.iter().map(|need| (need.slots, need.cold_mib, need.mib)).collect::<Vec<_>>(),
+            [(2, 640, 384), (2, 640, 640)]
+        );
+        assert_eq!(need(&plan, &plan.stands[0], true).slots, 1);
+    }
+}

@@ -1,0 +1,487 @@
+//! Whether an attempt passed: its end, its output, its console, its kernel's health, its parts. Pure.
+
+use regex::Regex;
+
+use super::manifest::{Ending, Patterns, Test};
+use super::parts;
+use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use crate::guest::health::{Finding, Rules};
+use crate::guest::plain::blanked;
+use crate::guest::verdict::{Outcome, code, signal_name};
+use crate::guest::{Output, VmError};
+
+/// Console lines that a report keeps.
+const CONSOLE: usize = 60;
+/// Longest line in a cause, characters.
+const QUOTED: usize = 160;
+
+/// What a test wants, ready to be looked for.
+#[derive(Debug)]
+pub struct Judge {
+    ending: Ending,
+    skip_status: Option<u8>,
+    stdout: Compiled,
+    console: Compiled,
+    /// `None`: a pattern is none, which the manifest's reader has refused.
+    health: Option<Rules>,
+}
+
+/// Patterns, and the words they were typed in.
+#[derive(Debug)]
+struct Compiled {
+    expect: Vec<Regex>,
+    reject: Vec<Regex>,
+}
+
+/// Expressions that were found to be some when the manifest was read.
+fn compiled(patterns: &[String]) -> Vec<Regex> {
+    patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+}
+
+impl Judge {
+    /// For one test.
+    pub fn new(test: &Test) -> Self {
+        let both =
+            |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
+        Self {
+            ending: test.ending.clone(),
+            skip_status: test.skip_status,
+            stdout: both(&test.stdout),
+            console: both(&test.console),
+            health: test.health.rules().ok(),
+        }
+    }
+
+    /// Judges an attempt; `console` is all that the console said, or why that is not known, where the test looks at it, and `parts` what its output
+    /// said of itself.
+    pub fn attempt(
+        &self,
+        output: &Output,
+        boot: Boot,
+        console: Option<Result<&str, &str>>,
+        parts: Vec<Part>,
+    ) -> Attempt {
+        let mut attempt = told(output, boot);
+        let said = self.said_skipped(output, &parts);
+        attempt.cause = self.cause(output, console, &parts, said.is_some());
+        attempt.skipped = attempt.cause.is_none() && said.is_some();
+        attempt.passed = attempt.cause.is_none() && !attempt.skipped;
+        if attempt.skipped {
+            attempt.cause = said;
+        }
+        attempt.parts = parts;
+        if attempt.skipped {
+            // What it promised and does not owe: whoever reads of these in a report would count failures.
+            attempt.parts.retain(|part| part.result != PartResult::Missing);
+        }
+        if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
+            attempt.exit_code = code::UNHEALTHY;
+        }
+        attempt
+    }
+
+    /// Why it was skipped, if it says that it was: by its status, or by skipping each of its parts.
+    fn said_skipped(&self, output: &Output, parts: &[Part]) -> Option<String> {
+        let skipped = |part: &&Part| part.result == PartResult::Skipped;
+        let all = !parts.is_empty() && parts.iter().all(|part| skipped(&part));
+        let by_parts = all && self.ending(&output.outcome).is_none();
+        let by_status = match &output.outcome {
+            Outcome::Exited { status } => self.skip_status == Some(*status),
+            _ => false,
+        };
+        if !by_status && !by_parts {
+            return None;
+        }
+        let reason = parts.iter().filter(skipped).map(|part| short(&part.detail)).find(|reason| !reason.is_empty());
+        // A script without TAP tells why in its last line, as kselftest's do.
+        let text = output.text();
+        let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
+        let how = || {
+            let status = output.outcome.exit_code();
+            if by_status {
+                format!("it exited with status {status}")
+            } else {
+                "all of its parts were skipped".to_owned()
+            }
+        };
+        Some(reason.or_else(last).unwrap_or_else(how))
+    }
+
+    /// The first thing that is not as it should be, in one sentence. What was skipped has not come to what is expected of it,
+    /// and need not; what it must not do counts all the same.
+    fn cause(
+        &self,
+        output: &Output,
+        console: Option<Result<&str, &str>>,
+        parts: &[Part],
+        is_skipped: bool,
+    ) -> Option<String> {
+        let is_read_for_parts = !parts.is_empty();
+        let ending = if is_skipped { None } else { self.ending(&output.outcome) };
+        // Once a part has run, those that did not come are no less missing for the status: the test broke off.
+        let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
+        let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
+        let parts = parts::verdict(parts.iter().filter(is_owed));
+        // Which parts failed says more than the status that follows from it.
+        let ending = match (ending, &output.outcome) {
+            (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
+            (ending, _) => ending,
+        };
+        ending
+            .or(parts)
+            .or_else(|| self.cut(output, is_read_for_parts))
+            .or_else(|| self.stdout.cause("its standard output", &output.text(), is_skipped))
+            .or_else(|| match console? {
+                Ok(console) => self.console.cause("the console", console, is_skipped),
+                Err(why) => Some(why.to_owned()),
+            })
+            .or_else(|| self.ill(&output.health))
+            .or_else(|| match &output.outcome {
+                // Whoever reads the log on the way has judged it by the same rule.
+                Outcome::Unhealthy { .. } if self.wants("unhealthy") => None,
+                Outcome::Unhealthy { what } => Some(format!("the kernel is not well: {what}")),
+                _ => None,
+            })
+    }
+
+    /// What was not kept cannot be looked into, and nothing that must not stand there is known not to.
+    fn cut(&self, output: &Output, is_read_for_parts: bool) -> Option<String> {
+        let is_looked_into = is_read_for_parts || !self.stdout.is_empty();
+        (output.cut && is_looked_into)
+            .then(|| "it wrote more than is kept, which what is expected of it cannot be looked for in".to_owned())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        matches!(&self.ending, Ending::Outcome(wanted) if wanted == name)
+    }
+
+    /// What is wrong with its end.
+    fn ending(&self, outcome: &Outcome) -> Option<String> {
+        let is_wanted = match (&self.ending, outcome) {
+            (Ending::Status(wanted), Outcome::Exited { status }) => wanted == status,
+            // The command passed.
+            (Ending::Status(wanted), Outcome::Unhealthy { .. }) => *wanted == 0,
+            (Ending::Signal(wanted), Outcome::Signaled { signal, .. }) => wanted == signal,
+            (Ending::Outcome(wanted), outcome) => wanted == outcome.name(),
+            (Ending::Status(_) | Ending::Signal(_), _) => false,
+        };
+        if is_wanted {
+            return None;
+        }
+        let came = match outcome {
+            Outcome::Exited { status } => format!("exited with status {status}"),
+            other => other.sentence().unwrap_or_else(|| other.name().to_owned()),
+        };
+        let wanted = match &self.ending {
+            Ending::Status(0) if !matches!(outcome, Outcome::Exited { .. }) => return Some(came),
+            Ending::Status(status) => format!("status {status}"),
+            Ending::Signal(signal) => signal_name(i32::from(*signal)),
+            Ending::Outcome(name) => name.clone(),
+        };
+        Some(format!("{came}; expected: {wanted}"))
+    }
+
+    /// What counts of a kernel's findings, in one sentence.
+    fn ill(&self, findings: &[Finding]) -> Option<String> {
+        let rules = self.health.as_ref()?;
+        let counted: Vec<&Finding> = findings.iter().filter(|finding| rules.fails(finding)).collect();
+        let worst = counted.iter().min_by_key(|finding| finding.kind)?;
+        let more = match counted.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("the kernel is not well: {}{more}", short(&worst.title)))
+    }
+}
+
+impl Compiled {
+    fn is_empty(&self) -> bool {
+        self.expect.is_empty() && self.reject.is_empty()
+    }
+
+    fn cause(&self, place: &str, text: &str, is_skipped: bool) -> Option<String> {
+        let finds = |wanted: &Regex| text.lines().find(|line| wanted.is_match(line));
+        let mut expected = self.expect.iter().filter(|_| !is_skipped);
+        if let Some(missing) = expected.find(|wanted| finds(wanted).is_none()) {
+            return Some(format!("no line of {place} matches {:?}", missing.as_str()));
+        }
+        self.reject.iter().find_map(|unwanted| {
+            finds(unwanted).map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), short(line)))
+        })
+    }
+}
+
+/// Whether a part came to something, rather than to nothing.
+const fn has_run(result: PartResult) -> bool {
+    match result {
+        PartResult::Passed | PartResult::Failed | PartResult::Todo => true,
+        PartResult::Skipped | PartResult::Missing => false,
+    }
+}
+
+/// An attempt that nobody has judged yet.
+fn told(output: &Output, boot: Boot) -> Attempt {
+    let seconds = |time: std::time::Duration| time.as_secs_f64();
+    Attempt {
+        outcome: Some(output.outcome.name().to_owned()),
+        exit_code: output.outcome.exit_code(),
+        boot,
+        times: Times {
+            hello: if boot == Boot::Shared { None } else { output.hello.map(seconds) },
+            command: output.started.map(seconds),
+            verdict: seconds(output.duration),
+            ..Times::default()
+        },
+        max_rss_kib: output.usage.map(|usage| usage.max_rss_kib),
+        health: output.health.clone(),
+        hang: output.hang.clone(),
+        stdout: tail(&output.stdout),
+        stderr: tail(&output.stderr),
+        console: output.console[output.console.len().saturating_sub(CONSOLE)..].to_vec(),
+        notes: output.notes.clone(),
+        ..Attempt::default()
+    }
+}
+
+/// An attempt that came to nothing.
+pub fn not_tested(error: &VmError) -> Attempt {
+    let mut cause = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !cause.ends_with(&text) {
+            cause.push_str(": ");
+            cause.push_str(&text);
+        }
+        source = error.source();
+    }
+    let (outcome, exit_code, console) = match error {
+        VmError::NotBooted { outcome, console } => {
+            (Some(outcome.name().to_owned()), outcome.exit_code(), console.clone())
+        }
+        _ => (None, code::COULD_NOT_TEST, Vec::new()),
+    };
+    Attempt { cause: Some(cause), outcome, exit_code, console, ..Attempt::default() }
+}
+
+/// Whether a guest that has run this may run another test: it is there, and its kernel is well.
+pub fn may_go_on(output: &Output) -> bool {
+    let lives = match output.outcome {
+        Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } | Outcome::Unhealthy { .. } => {
+            true
+        }
+        Outcome::Expected { .. }
+        | Outcome::Rejected { .. }
+        | Outcome::PoweredOff
+        | Outcome::Panic { .. }
+        | Outcome::Reset
+        | Outcome::WentAway { .. }
+        | Outcome::Watchdog { .. }
+        | Outcome::QemuDied { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Interrupted { .. }
+        | Outcome::OutputClosed
+        | Outcome::CouldNotTest { .. } => false,
+    };
+    lives && !output.health.iter().any(|finding| finding.kind.is_failure())
+}
+
+/// The end of a stream as text.
+fn tail(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TEXT)..]).into_owned();
+    let from = (text.len().saturating_sub(TEXT)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[from..].to_owned()
+}
+
+/// A line that fits into a sentence.
+fn short(line: &str) -> String {
+    let line = line.trim();
+    match line.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}...", blanked(&line[..end])),
+        None => blanked(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Judge, may_go_on, tail};
+    use crate::guest::Output;
+    use crate::guest::health::{Finding, Kind};
+    use crate::guest::verdict::Outcome;
+    use crate::suite::manifest::OUTCOMES;
+    use crate::suite::report::{Attempt, Boot, Part, PartResult, TEXT};
+    use crate::suite::typed::{output, spec};
+    use std::time::Duration;
+
+    fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
+        let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
+        Judge::new(&spec.tests[0]).attempt(output, Boot::Warm, console.map(Ok), parts)
+    }
+
+    #[test]
+    fn what_was_not_kept_is_no_success_where_it_is_looked_into() {
+        let cut = Output { cut: true, ..output(Outcome::Exited { status: 0 }, "") };
+        assert!(judged("", &cut, None, Vec::new()).passed);
+        assert!(!judged("reject = 'x'", &cut, None, Vec::new()).passed);
+        let part = Part { result: PartResult::Passed, ..Part::default() };
+        assert!(!judged("", &cut, None, vec![part]).passed);
+        let spec = spec("[[test]]\nname = 't'\nrun = 'x'\nreject-console = 'x'\n");
+        let lost = Judge::new(&spec.tests[0]).attempt(
+            &output(Outcome::Exited { status: 0 }, ""),
+            Boot::Warm,
+            Some(Err("why")),
+            Vec::new(),
+        );
+        assert_eq!(lost.cause.as_deref(), Some("why"));
+    }
+
+    fn cause(keys: &str, output: &Output) -> String {
+        judged(keys, output, None, Vec::new()).cause.unwrap_or_else(|| "passed".to_owned())
+    }
+
+    fn finding(kind: Kind, title: &str) -> Finding {
+        Finding { kind, title: title.to_owned(), lines: vec![format!("{title} here")], at: None }
+    }
+
+    #[test]
+    fn ends_are_as_expected_or_told_in_one_sentence() {
+        let exited = |status| output(Outcome::Exited { status }, "");
+        let panicked = output(Outcome::Panic { line: "Kernel panic - not syncing: x".to_owned() }, "");
+        let killed = output(Outcome::Signaled { signal: 11, core: false }, "");
+        let cases = [
+            ("", &exited(0), "passed"),
+            ("", &exited(3), "exited with status 3; expected: status 0"),
+            ("status = 3", &exited(3), "passed"),
+            ("status = 3", &exited(0), "exited with status 0; expected: status 3"),
+            ("", &killed, "the guest's command was killed by signal 11 (SIGSEGV)"),
+            ("signal = 'SEGV'", &killed, "passed"),
+            ("signal = 'KILL'", &killed, "the guest's command was killed by signal 11 (SIGSEGV); expected: SIGKILL"),
+            ("", &panicked, "the guest's kernel panicked: Kernel panic - not syncing: x"),
+            ("outcome = 'panic'", &panicked, "passed"),
+            ("outcome = 'panic'", &exited(0), "exited with status 0; expected: panic"),
+        ];
+        for (keys, output, expected) in cases {
+            assert_eq!(cause(keys, output), expected, "{keys} {:?}", output.outcome);
+        }
+    }
+
+    #[test]
+    fn output_and_console_are_searched_line_by_line() {
+        let said = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
+        assert_eq!(cause("expect = ['^one$', '^two$']", &said), "passed");
+        assert_eq!(cause("expect = 'three'", &said), "no line of its standard output matches \"three\"");
+        assert_eq!(cause("reject = 't.o'", &said), "a line of its standard output matches \"t.o\": two");
+        let console = |keys: &str| judged(keys, &said, Some("[ 1.0] Linux\n"), Vec::new()).cause;
+        assert_eq!(console("expect-console = 'Linux'"), None);
+        assert_eq!(console("expect-console = 'BSD'").as_deref(), Some("no line of the console matches \"BSD\""));
+        assert_eq!(
+            console("reject-console = 'L'").as_deref(),
+            Some("a line of the console matches \"L\": [ 1.0] Linux")
+        );
+    }
+
+    fn part(result: PartResult, detail: &str) -> Part {
+        Part { name: "p".to_owned(), result, detail: detail.to_owned() }
+    }
+
+    #[test]
+    fn a_test_says_by_its_status_or_by_its_parts_that_it_was_skipped() {
+        let exited = |status, stdout| output(Outcome::Exited { status }, stdout);
+        let judge = |keys: &str, output: &Output, parts: &[Part]| {
+            let attempt = judged(keys, output, None, parts.to_vec());
+            assert!(!(attempt.passed && attempt.skipped));
+            (attempt.passed, attempt.skipped, attempt.cause.unwrap_or_default())
+        };
+        let keys = "skip-status = 4\nexpect = 'done'";
+        let skipped = |why: &str| (false, true, why.to_owned());
+        assert_eq!(judge(keys, &exited(4, "SKIP: no device\n\n"), &[]), skipped("SKIP: no device"));
+        assert_eq!(judge(keys, &exited(4, ""), &[]), skipped("it exited with status 4"));
+        let none = [part(PartResult::Skipped, "no device")];
+        assert_eq!(judge(keys, &exited(4, "1..0\n"), &none), skipped("no device"));
+        assert_eq!(judge("", &exited(0, ""), &none), skipped("no device"));
+        // A plan that was not kept, or none: a shell script of kselftest's.
+        let missing = [part(PartResult::Missing, "no TAP was told")];
+        assert!(judge(keys, &exited(4, ""), &missing).1);
+        let said_late = [none[0].clone(), missing[0].clone()];
+        assert_eq!(judge(keys, &exited(4, ""), &said_late), skipped("no device"));
+        let kept = judged(keys, &exited(4, ""), None, said_late.to_vec()).parts;
+        assert_eq!(kept, none, "no report counts what it does not owe");
+
+        let failed = |why: &str| (false, false, why.to_owned());
+        assert_eq!(judge("", &exited(4, ""), &none), failed("exited with status 4; expected: status 0"));
+        assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
+        assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of its standard output matches \"done\""));
+        assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
+        // It broke off: some parts have run, and the others are missing whatever its status.
+        for begun in [PartResult::Passed, PartResult::Todo] {
+            let broken = [part(begun, ""), none[0].clone(), missing[0].clone()];
+            assert_eq!(judge(keys, &exited(4, ""), &broken), failed("parts are missing: p: no TAP was told"));
+            assert_eq!(judged(keys, &exited(4, ""), None, broken.to_vec()).parts, broken);
+        }
+        assert!(judge(keys, &exited(4, ""), &[part(PartResult::Passed, "")]).1);
+        let rejects = "skip-status = 4\nreject = 'BUG'";
+        let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
+        assert_eq!(said, failed("a line of its standard output matches \"BUG\": BUG here"));
+        let ill = Output { health: vec![finding(Kind::Oops, "Oops: b")], ..exited(4, "") };
+        assert_eq!(judge(keys, &ill, &[]), failed("the kernel is not well: Oops: b"));
+        let cut = Output { cut: true, ..exited(4, "") };
+        assert!(!judge(keys, &cut, &[]).1);
+        let killed = output(Outcome::Signaled { signal: 4, core: false }, "");
+        assert!(!judge(keys, &killed, &[]).1);
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_well_fails_what_passed_unless_that_is_allowed() {
+        let mut ill = output(Outcome::Exited { status: 0 }, "");
+        ill.health = vec![finding(Kind::Warning, "WARNING: a"), finding(Kind::Oops, "Oops: b")];
+        let attempt = judged("", &ill, None, Vec::new());
+        assert_eq!(attempt.cause.as_deref(), Some("the kernel is not well: Oops: b (and 1 more)"));
+        assert_eq!((attempt.exit_code, attempt.health.len()), (121, 2));
+        assert_eq!(cause("health-allow = 'b here'", &ill), "the kernel is not well: WARNING: a");
+        assert_eq!(cause("health = 'warn'", &ill), "passed");
+        assert!(!may_go_on(&ill));
+        ill.health = vec![finding(Kind::Leaked, "sleep")];
+        assert!(may_go_on(&ill));
+        // What is wrong with the command is said first.
+        ill.outcome = Outcome::Exited { status: 1 };
+        assert_eq!(cause("", &ill), "exited with status 1; expected: status 0");
+    }
+
+    #[test]
+    fn parts_that_fail_or_never_come_fail_the_test() {
+        let part = |name: &str, result| Part { name: name.to_owned(), result, detail: String::new() };
+        let good = vec![part("a", PartResult::Passed), part("b", PartResult::Skipped), part("c", PartResult::Todo)];
+        let passed = output(Outcome::Exited { status: 0 }, "");
+        assert!(judged("", &passed, None, good.clone()).passed);
+        let bad = [good, vec![part("d", PartResult::Failed), part("e", PartResult::Missing)]].concat();
+        let cause = judged("", &passed, None, bad).cause;
+        assert_eq!(cause.as_deref(), Some("1 of 4 parts failed: d; parts are missing: e"));
+    }
+
+    #[test]
+    fn streams_are_cut_at_their_beginning_and_stay_text() {
+        assert_eq!(tail(b"short"), "short");
+        let long = "ü".repeat(TEXT);
+        let kept = tail(long.as_bytes());
+        assert!(kept.len() <= TEXT && kept.ends_with('ü'), "{}", kept.len());
+        assert!(tail(&vec![0xff; TEXT * 2]).len() <= TEXT);
+    }
+
+    #[test]
+    fn outcomes_of_manifests_are_names_of_verdicts() {
+        let known = [
+            Outcome::Panic { line: String::new() },
+            Outcome::Reset,
+            Outcome::WentAway { how: "x" },
+            Outcome::Watchdog { action: String::new() },
+            Outcome::PoweredOff,
+            Outcome::Unhealthy { what: String::new() },
+            Outcome::QemuDied { exit: crate::guest::transcript::QemuExit::Status(1) },
+            Outcome::NotExecuted { status: 127, command: String::new(), errno: 2 },
+            Outcome::TimedOut { limit: crate::guest::transcript::Limit::Total, after: Duration::ZERO },
+        ];
+        for name in OUTCOMES {
+            assert!(known.iter().any(|outcome| outcome.name() == name), "{name}");
+        }
+    }
+}

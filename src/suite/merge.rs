@@ -1,0 +1,443 @@
+//! Joins what the shards of a matrix wrote, as if one host had run all of it.
+//!
+//! What is missing is not run, and no success: a shard without a report, and a cell that its shard left out. Reports that
+//! do not belong together are refused.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::report::{CellReport, Header, Report, Shard, Status, one_line};
+
+/// A report, and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// A file's name, for error messages.
+    pub name: String,
+    /// What it says.
+    pub report: Report,
+}
+
+/// The plan that all shards had, where the manifest is at hand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// Its digest.
+    pub digest: String,
+    /// Its cells, none of them run.
+    pub cells: Vec<CellReport>,
+}
+
+/// Why reports cannot be joined.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// There is none.
+    #[error("there is no report to merge")]
+    Nothing,
+    /// They are of different plans.
+    #[error("{first} and {second} are of different matrices: their manifests, kernels or filters differ")]
+    OtherPlan {
+        /// One of them.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// They are of one plan, and not of this manifest.
+    #[error("{0} is not of this manifest: it was of another form then, or other cells were chosen")]
+    OtherManifest(String),
+    /// The plan was divided differently.
+    #[error("{first} is one of {one} shards, and {second} one of {other}")]
+    OtherTotal {
+        /// One of them.
+        first: String,
+        /// Of how many it is one.
+        one: u32,
+        /// Another one.
+        second: String,
+        /// Of how many that is one.
+        other: u32,
+    },
+    /// They are of one plan, and of different runs of it.
+    #[error(
+        "{first} is of run {one}, and {second} of run {other}\n  where they belong together all the same (a shard that was submitted once more), say so with --mixed-runs"
+    )]
+    OtherRun {
+        /// One of them.
+        first: String,
+        /// Its run.
+        one: String,
+        /// Another one.
+        second: String,
+        /// That one's run.
+        other: String,
+    },
+    /// One shard has two reports.
+    #[error("{first} and {second} are both of shard {shard}")]
+    Twice {
+        /// One of them.
+        first: String,
+        /// Another one.
+        second: String,
+        /// Which shard.
+        shard: Shard,
+    },
+    /// One cell is in two reports.
+    #[error("cell `{id}` is in {first} and in {second}")]
+    CellTwice {
+        /// The cell.
+        id: String,
+        /// One of the reports.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// A cell that the plan does not have.
+    #[error("cell `{id}` of {name} is not in the plan")]
+    Unplanned {
+        /// The cell.
+        id: String,
+        /// The report.
+        name: String,
+    },
+}
+
+/// What is not divided is the only shard there is.
+const WHOLE: Shard = Shard { index: 1, total: 1 };
+
+fn shard(source: &Source) -> Shard {
+    source.report.header.shard.unwrap_or(WHOLE)
+}
+
+/// How far apart two shards of one run may be before that is worth a word: one had ended so long before the other began,
+/// seconds.
+const APART: f64 = 6.0 * 3600.0;
+
+/// Refuses parts of different runs, by what job systems said when they ran. What says nothing may be of any.
+pub fn of_one_run(sources: &[Source]) -> Result<(), MergeError> {
+    let mut told = sources.iter().filter_map(|source| Some((source, source.report.header.run.as_deref()?)));
+    let Some((first, one)) = told.next() else { return Ok(()) };
+    match told.find(|(_, other)| *other != one) {
+        None => Ok(()),
+        Some((second, other)) => Err(MergeError::OtherRun {
+            first: first.name.clone(),
+            one: one_line(one),
+            second: second.name.clone(),
+            other: one_line(other),
+        }),
+    }
+}
+
+/// A warning where some parts ended long before the others began, and nothing says that all are of one run: they may be what
+/// an earlier run left behind.
+pub fn apart(sources: &[Source]) -> Option<String> {
+    let is_one = sources.iter().all(|source| source.report.header.run.is_some()) && of_one_run(sources).is_ok();
+    // A report without a time says nothing of its age.
+    let mut sources: Vec<&Source> = sources.iter().filter(|source| source.report.header.started > 0.0).collect();
+    sources.sort_by(|one, other| one.report.header.started.total_cmp(&other.report.header.started));
+    let (mut end, mut last) = (f64::INFINITY, None);
+    for (at, source) in sources.iter().enumerate() {
+        let Header { started, duration_s, .. } = source.report.header;
+        if started - end > APART {
+            last = Some((at, started - end));
+        }
+        end = if at == 0 { started + duration_s } else { end.max(started + duration_s) };
+    }
+    let (at, gap) = last.filter(|_| !is_one)?;
+    let names: Vec<&str> = sources[..at].iter().take(4).map(|source| source.name.as_str()).collect();
+    let more = if at > 4 { format!(" and {} more", at - 4) } else { String::new() };
+    let (names, hours, next) = (names.join(", "), (gap / 3600.0).floor(), &sources[at].name);
+    let had = if at == 1 { "had ended" } else { "had all ended" };
+    Some(format!("{names}{more} {had} {hours} hours before {next} began: is that of an earlier run?"))
+}
+
+/// Joins them. With `planned`, what is missing has its name; without, each missing shard is one cell that did not run.
+pub fn merge(mut sources: Vec<Source>, planned: Option<Planned>) -> Result<Report, MergeError> {
+    sources.sort_by_key(shard);
+    check(&sources, planned.as_ref())?;
+    let total = sources.first().map_or(WHOLE, shard).total;
+    let there: Vec<u32> = sources.iter().map(|source| shard(source).index).collect();
+    let missing: Vec<u32> = (1..=total).filter(|index| there.binary_search(index).is_err()).take(MOST_TOLD).collect();
+    let header = header(&sources, &missing, total);
+    let mut cells: Vec<CellReport> = sources.into_iter().flat_map(|source| source.report.cells).collect();
+    if let Some(planned) = planned {
+        cells = fill(cells, planned.cells, total);
+    } else {
+        cells.sort_by_key(|cell| cell.place);
+        cells.extend(stand_ins(header.planned, cells.len(), &missing, total));
+    }
+    Ok(Report { header, cells })
+}
+
+/// More missing shards than this are told as one.
+const MOST_TOLD: usize = 10_000;
+
+/// Whether they belong together.
+fn check(sources: &[Source], planned: Option<&Planned>) -> Result<(), MergeError> {
+    let Some(first) = sources.first() else { return Err(MergeError::Nothing) };
+    let (name, header) = (|source: &Source| source.name.clone(), |source: &Source| source.report.header.clone());
+    if planned.is_some_and(|planned| planned.digest != first.report.header.plan) {
+        return Err(MergeError::OtherManifest(name(first)));
+    }
+    for pair in sources.windows(2) {
+        let [one, other] = pair else { continue };
+        let names = (name(one), name(other));
+        let (before, after) = (header(one), header(other));
+        if (before.plan, before.planned) != (after.plan, after.planned) {
+            return Err(MergeError::OtherPlan { first: names.0, second: names.1 });
+        }
+        let (before, after) = (shard(one), shard(other));
+        if before.total != after.total {
+            return Err(MergeError::OtherTotal {
+                first: names.0,
+                one: before.total,
+                second: names.1,
+                other: after.total,
+            });
+        }
+        if before == after {
+            return Err(MergeError::Twice { first: names.0, second: names.1, shard: before });
+        }
+    }
+    let known: Option<HashSet<&str>> =
+        planned.map(|planned| planned.cells.iter().map(|cell| cell.id.as_str()).collect());
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for source in sources {
+        for cell in &source.report.cells {
+            if let Some(first) = seen.insert(&cell.id, &source.name) {
+                let (first, second) = (first.to_owned(), name(source));
+                return Err(MergeError::CellTwice { id: cell.id.clone(), first, second });
+            }
+            if known.as_ref().is_some_and(|known| !known.contains(cell.id.as_str())) {
+                return Err(MergeError::Unplanned { id: cell.id.clone(), name: name(source) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The header of the whole.
+fn header(sources: &[Source], missing: &[u32], total: u32) -> Header {
+    let headers: Vec<&Header> = sources.iter().map(|source| &source.report.header).collect();
+    let Some(first) = headers.first() else { return Header::default() };
+    let started = headers.iter().map(|header| header.started).fold(f64::INFINITY, f64::min);
+    let ended = headers.iter().map(|header| header.started + header.duration_s).fold(started, f64::max);
+    let mut kernels: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, release) in headers.iter().flat_map(|header| &header.kernels) {
+        kernels.entry(name.clone()).or_default().push(release.clone());
+    }
+    let mut early: Vec<String> = sources
+        .iter()
+        .filter_map(|source| Some((shard(source), source.report.header.ended_early.as_ref()?)))
+        .map(|(shard, why)| if shard == WHOLE { one_line(why) } else { format!("shard {shard}: {}", one_line(why)) })
+        .collect();
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().take(8).map(|index| format!("{index}/{total}")).collect();
+        let more = if missing.len() > 8 { " and others" } else { "" };
+        early.push(format!("no report of shard {}{more}", names.join(", ")));
+    }
+    Header {
+        bootling: distinct(headers.iter().map(|header| header.bootling.clone())).unwrap_or_default(),
+        started,
+        duration_s: ended - started,
+        shard: None,
+        run: distinct(headers.iter().filter_map(|header| header.run.clone())),
+        // Two hosts may have given one name to different kernels, which is worth knowing.
+        kernels: kernels.into_iter().filter_map(|(name, all)| Some((name, distinct(all)?))).collect(),
+        qemu: distinct(headers.iter().filter_map(|header| header.qemu.clone())),
+        ended_early: (!early.is_empty()).then(|| early.join("; ")),
+        ..(*first).clone()
+    }
+}
+
+/// What all say, or all that they say.
+fn distinct(values: impl IntoIterator<Item = String>) -> Option<String> {
+    let mut all: Vec<String> = values.into_iter().collect();
+    all.sort();
+    all.dedup();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// All cells of the plan, in its order: as they were told, or as not run.
+fn fill(told: Vec<CellReport>, planned: Vec<CellReport>, total: u32) -> Vec<CellReport> {
+    let mut told: HashMap<String, CellReport> = told.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
+    let cause = if total == 1 { "the report does not have it" } else { "its shard left no report of it" };
+    let not_told =
+        |cell| CellReport { status: Status::NotRun, cause: Some(cause.to_owned()), attempts: Vec::new(), ..cell };
+    planned.into_iter().map(|cell| told.remove(&cell.id).unwrap_or_else(|| not_told(cell))).collect()
+}
+
+/// What stands for cells whose names nobody knows.
+fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<CellReport> {
+    let stand_in = |(at, (id, cause)): (usize, (String, String))| CellReport {
+        id: id.clone(),
+        test: id,
+        kernel: "?".to_owned(),
+        machine: "?".to_owned(),
+        place: planned.saturating_add(at),
+        cause: Some(cause),
+        ..CellReport::default()
+    };
+    let lost = planned.saturating_sub(told);
+    let mut lines: Vec<(String, String)> = missing
+        .iter()
+        .map(|index| {
+            (format!("shard {index} of {total}"), format!("it left no report; {lost} cells are missing in all"))
+        })
+        .collect();
+    if lines.is_empty() && lost > 0 {
+        lines.push(("missing cells".to_owned(), format!("{lost} of {planned} cells are in no report")));
+    }
+    lines.into_iter().enumerate().map(stand_in).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MergeError, Planned, Source, apart, merge, of_one_run};
+    use crate::suite::report::sample::many;
+    use crate::suite::report::{CellReport, Report, Shard, Status};
+
+    /// So many shards of a report: every n-th cell.
+    fn shards(whole: &Report, total: u32) -> Vec<Source> {
+        let part = |index: u32| {
+            let mut report = whole.clone();
+            report.header.shard = Some(Shard { index, total });
+            report.cells = whole.cells.iter().skip(index as usize - 1).step_by(total as usize).cloned().collect();
+            Source { name: format!("{index}.jsonl"), report }
+        };
+        (1..=total).map(part).collect()
+    }
+
+    fn planned(whole: &Report) -> Planned {
+        let not_run = |cell: &CellReport| CellReport {
+            status: Status::NotRun,
+            cause: None,
+            attempts: Vec::new(),
+            ..cell.clone()
+        };
+        Planned { digest: whole.header.plan.clone(), cells: whole.cells.iter().map(not_run).collect() }
+    }
+
+    #[test]
+    fn the_shards_come_to_the_whole_in_whatever_order_they_arrive() {
+        let whole = many(103);
+        let mut sources = shards(&whole, 4);
+        sources.rotate_left(2);
+        assert_eq!(merge(sources.clone(), None).expect("merged"), whole);
+        assert_eq!(merge(sources, Some(planned(&whole))).expect("merged"), whole);
+        assert_eq!(merge(shards(&whole, 1), None).expect("merged"), whole);
+    }
+
+    #[test]
+    fn a_shard_without_a_report_is_no_success() {
+        let mut whole = many(103);
+        whole.cells.retain(|cell| cell.status == Status::Passed);
+        whole.header.planned = whole.cells.len();
+        assert!(whole.is_good());
+        let mut sources = shards(&whole, 4);
+        let gone = sources.remove(2);
+        let merged = merge(sources.clone(), None).expect("merged");
+        assert!(!merged.is_good());
+        let last = merged.cells.last().expect("a cell");
+        assert_eq!((last.id.as_str(), last.status), ("shard 3 of 4", Status::NotRun));
+        assert_eq!(last.why(), format!("it left no report; {} cells are missing in all", gone.report.cells.len()));
+        assert_eq!(merged.header.ended_early.as_deref(), Some("no report of shard 3/4"));
+        let merged = merge(sources, Some(planned(&whole))).expect("merged");
+        assert_eq!(merged.count(Status::NotRun), gone.report.cells.len());
+        assert_eq!(merged.cells.len(), whole.cells.len());
+    }
+
+    #[test]
+    fn a_cell_that_its_shard_left_out_is_no_success() {
+        let mut whole = many(5);
+        let mut sources = shards(&whole, 1);
+        sources[0].report.cells.truncate(3);
+        let merged = merge(sources.clone(), None).expect("merged");
+        assert_eq!(merged.cells.last().map(CellReport::why).as_deref(), Some("2 of 5 cells are in no report"));
+        let merged = merge(sources, Some(planned(&whole))).expect("merged");
+        whole.cells.truncate(3);
+        assert_eq!(merged.cells[..3], whole.cells[..]);
+        assert_eq!(merged.cells[4].why(), "the report does not have it");
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let whole = many(8);
+        let fails = |sources| merge(sources, None).expect_err("refused").to_string();
+        assert_eq!(merge(Vec::new(), None), Err(MergeError::Nothing));
+        let mut other = shards(&whole, 2);
+        other[1].report.header.plan = "other".to_owned();
+        assert_eq!(
+            fails(other),
+            "1.jsonl and 2.jsonl are of different matrices: their manifests, kernels or filters differ"
+        );
+        let mut other = shards(&whole, 2);
+        other[1].report.header.shard = Some(Shard { index: 2, total: 3 });
+        assert_eq!(fails(other), "1.jsonl is one of 2 shards, and 2.jsonl one of 3");
+        let mut twice = shards(&whole, 2);
+        twice.push(Source { name: "again.jsonl".to_owned(), ..twice[0].clone() });
+        assert_eq!(fails(twice), "1.jsonl and again.jsonl are both of shard 1/2");
+        let mut twice = shards(&whole, 2);
+        let cell = twice[0].report.cells[0].clone();
+        twice[1].report.cells.push(cell);
+        assert_eq!(fails(twice), "cell `test-0/6.0/machine-0` is in 1.jsonl and in 2.jsonl");
+        let fails = |planned| merge(shards(&whole, 2), Some(planned)).expect_err("refused").to_string();
+        let other = Planned { digest: "x".to_owned(), ..planned(&whole) };
+        assert_eq!(
+            fails(other),
+            "1.jsonl is not of this manifest: it was of another form then, or other cells were chosen"
+        );
+        let mut fewer = planned(&whole);
+        fewer.cells.pop();
+        assert_eq!(fails(fewer), "cell `test-0/6.0/machine-7` of 2.jsonl is not in the plan");
+    }
+
+    #[test]
+    fn parts_of_different_runs_are_refused_and_both_are_named() {
+        let mut sources = shards(&many(9), 3);
+        assert_eq!(of_one_run(&sources), Ok(()));
+        sources[1].report.header.run = Some("slurm 7".to_owned());
+        assert_eq!(of_one_run(&sources), Ok(()));
+        sources[2].report.header.run = Some("slurm 8".to_owned());
+        let said = of_one_run(&sources).expect_err("two runs").to_string();
+        assert!(said.starts_with("2.jsonl is of run slurm 7, and 3.jsonl of run slurm 8\n"), "{said}");
+        assert!(said.contains("--mixed-runs"), "{said}");
+        assert_eq!(merge(sources.clone(), None).expect("merged").header.run.as_deref(), Some("slurm 7, slurm 8"));
+        sources[2].report.header.run = Some("slurm 7".to_owned());
+        assert_eq!(of_one_run(&sources), Ok(()));
+    }
+
+    #[test]
+    fn what_is_a_day_older_than_the_others_is_told_unless_it_is_known_to_be_of_one_run() {
+        let mut sources = shards(&many(9), 3);
+        assert_eq!(apart(&sources), None);
+        // One that waited for a node until another one had ended.
+        sources[1].report.header.started += 3600.0;
+        assert_eq!(apart(&sources), None);
+        sources[0].report.header.started -= 24.0 * 3600.0;
+        let said = apart(&sources).expect("a warning");
+        assert_eq!(said, "1.jsonl had ended 23 hours before 3.jsonl began: is that of an earlier run?");
+        sources[2].report.header.duration_s += 30.0 * 3600.0;
+        sources[1].report.header.started -= 24.0 * 3600.0;
+        let said = apart(&sources).expect("a warning");
+        assert_eq!(said, "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began: is that of an earlier run?");
+        for source in &mut sources {
+            source.report.header.run = Some("github 1".to_owned());
+        }
+        assert_eq!(apart(&sources), None);
+        sources[2].report.header.run = None;
+        assert!(apart(&sources).is_some());
+        // It says nothing of its age.
+        sources[0].report.header.started = 0.0;
+        sources[1].report.header.started = 0.0;
+        assert_eq!(apart(&sources), None);
+    }
+
+    #[test]
+    fn what_hosts_differ_in_is_told() {
+        let mut sources = shards(&many(4), 2);
+        sources[1].report.header.kernels.insert("6.1".to_owned(), "6.1.0-other".to_owned());
+        sources[1].report.header.started += 10.0;
+        sources[1].report.header.ended_early = Some("interrupted".to_owned());
+        let header = merge(sources, None).expect("merged").header;
+        assert_eq!(header.kernels["6.1"], "6.1.0-41-amd64, 6.1.0-other");
+        assert!((header.duration_s - 12.5).abs() < 1e-6, "{}", header.duration_s);
+        assert_eq!(header.ended_early.as_deref(), Some("shard 2/2: interrupted"));
+    }
+}

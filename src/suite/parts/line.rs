@@ -1,0 +1,254 @@
+//! One line of TAP or KTAP: how deep it stands, and what it says.
+
+use super::Part;
+use crate::suite::report::PartResult;
+
+/// A line, apart from what stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// What it is indented by: blanks, and a `# ` for each kselftest that passes on what another one says.
+    pub prefix: &'a str,
+    /// What it says.
+    pub says: Says<'a>,
+}
+
+/// What a line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says<'a> {
+    /// `TAP version 13`, or with `kernels`, `KTAP version 1`.
+    Version {
+        /// Whether it is the kernel's dialect.
+        kernels: bool,
+    },
+    /// `1..N`
+    Plan {
+        /// How many results it promises.
+        count: u64,
+        /// What stands behind a number sign: why there are none.
+        reason: &'a str,
+    },
+    /// `ok ...` or `not ok ...`
+    Result(Told<'a>),
+    /// `Bail out! ...`
+    BailOut(&'a str),
+    /// `# Subtest: NAME`
+    Subtest(&'a str),
+    /// `---`, or with `end`, `...`
+    Yaml {
+        /// Whether the block ends here.
+        end: bool,
+    },
+    /// A remark, or what no test has to do with: the text without its indentation.
+    Other(&'a str),
+}
+
+/// A result as it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// What it comes to, its directive counted.
+    pub result: PartResult,
+    /// Its number, where it has one.
+    pub number: Option<u64>,
+    /// Its description.
+    pub name: &'a str,
+    /// What stands behind the number sign.
+    pub reason: &'a str,
+}
+
+impl Told<'_> {
+    /// As a part, with a name in any case.
+    pub fn part(&self, place: u64) -> Part {
+        let name = super::bounded(&self.name.replace("\\#", "#").replace("\\\\", "\\"), super::NAME);
+        let name = if name.is_empty() { self.number.unwrap_or(place).to_string() } else { name };
+        Part { name, result: self.result, detail: super::bounded(self.reason, super::DETAIL) }
+    }
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line, with the kernel's timestamp before it or without.
+    pub fn of(line: &'a str) -> Self {
+        let line = without_timestamp(line.trim_end());
+        let mut rest = line;
+        while let Some(inner) = rest.strip_prefix(' ').or_else(|| rest.strip_prefix("# ")) {
+            rest = inner;
+        }
+        let prefix = &line[..line.len() - rest.len()];
+        if let Some(name) = rest.strip_prefix("Subtest: ")
+            && let Some(prefix) = prefix.strip_suffix("# ")
+        {
+            return Self { prefix, says: Says::Subtest(name.trim()) };
+        }
+        Self { prefix, says: Says::of(rest) }
+    }
+}
+
+/// The line behind `<6>[    1.234567][   T12] `, or the whole of it.
+fn without_timestamp(line: &str) -> &str {
+    let digits =
+        |text: &str, more: &[char]| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || more.contains(&c));
+    let level = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    let line = level.filter(|(level, _)| digits(level, &[])).map_or(line, |(_, rest)| rest);
+    let Some((stamp, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) else { return line };
+    if !stamp.contains('.') || !digits(stamp.trim_start(), &['.']) {
+        return line;
+    }
+    // With CONFIG_PRINTK_CALLER the thread or processor stands behind the time.
+    let caller = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let caller = caller.filter(|(who, _)| who.trim_start().strip_prefix(['T', 'C']).is_some_and(|id| digits(id, &[])));
+    let rest = caller.map_or(rest, |(_, rest)| rest);
+    rest.strip_prefix(' ').unwrap_or(rest)
+}
+
+impl<'a> Says<'a> {
+    fn of(text: &'a str) -> Self {
+        let version = |text: &str| text.split_whitespace().next().is_some_and(|word| word.parse::<u32>().is_ok());
+        if text.strip_prefix("TAP version ").is_some_and(version) {
+            return Self::Version { kernels: false };
+        }
+        if text.strip_prefix("KTAP version ").is_some_and(version) {
+            return Self::Version { kernels: true };
+        }
+        if let Some(reason) = text.strip_prefix("Bail out!") {
+            return Self::BailOut(reason.trim());
+        }
+        match text {
+            "---" => return Self::Yaml { end: false },
+            "..." => return Self::Yaml { end: true },
+            _ => {}
+        }
+        plan(text).or_else(|| result(text)).unwrap_or(Self::Other(text))
+    }
+}
+
+fn plan(text: &str) -> Option<Says<'_>> {
+    let (count, reason) = match text.split_once('#') {
+        Some((count, reason)) => (count.trim(), reason.trim()),
+        None => (text, ""),
+    };
+    let count = count.strip_prefix("1..")?;
+    let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
+    Some(Says::Plan { count: number, reason })
+}
+
+fn result(text: &str) -> Option<Says<'_>> {
+    let (ok, rest) = match text.strip_prefix("not ok") {
+        Some(rest) => (false, rest),
+        None => (true, text.strip_prefix("ok")?),
+    };
+    if !rest.is_empty() && !rest.starts_with(' ') {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let (first, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (number, rest) = match first.parse() {
+        Ok(number) if first.bytes().all(|byte| byte.is_ascii_digit()) => (Some(number), behind.trim_start()),
+        _ => (None, rest),
+    };
+    let (name, directive, reason) = directive(rest);
+    let name = name.strip_prefix('-').filter(|rest| rest.is_empty() || rest.starts_with(' ')).unwrap_or(name).trim();
+    let result = match (directive, ok) {
+        (Some(Directive::Skip), _) => PartResult::Skipped,
+        (Some(Directive::Todo), false) | (Some(Directive::Xfail), _) => PartResult::Todo,
+        (Some(Directive::Timeout | Directive::Error), _) | (None, false) => PartResult::Failed,
+        (Some(Directive::Todo) | None, true) => PartResult::Passed,
+    };
+    Some(Says::Result(Told { result, number, name, reason }))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directive {
+    Skip,
+    Todo,
+    Xfail,
+    Timeout,
+    Error,
+}
+
+/// What stands before the number sign, the directive behind it, and the rest.
+fn directive(text: &str) -> (&str, Option<Directive>, &str) {
+    for (at, _) in text.match_indices('#') {
+        // One within a word is a letter as any other (`issue#5`), and so is one behind a backslash.
+        if at > 0 && !text[..at].ends_with([' ', '\t']) {
+            continue;
+        }
+        let (name, behind) = (text[..at].trim(), &text[at + 1..]);
+        let told = behind.trim_start();
+        let word = &told[..told.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(told.len())];
+        let reason = told[word.len()..].trim_start_matches(':').trim();
+        let known = match word.to_ascii_lowercase().as_str() {
+            "skip" | "skipped" => Some(Directive::Skip),
+            "todo" => Some(Directive::Todo),
+            // Words of the kernel's dialect, and only as it writes them: `# error` may begin any remark.
+            _ => match word {
+                "XFAIL" => Some(Directive::Xfail),
+                "TIMEOUT" => Some(Directive::Timeout),
+                "ERROR" => Some(Directive::Error),
+                _ => None,
+            },
+        };
+        match known {
+            Some(Directive::Timeout) => return (name, known, told),
+            Some(_) => return (name, known, reason),
+            None if behind.starts_with(' ') => return (name, None, told),
+            // `fixes #5`
+            None => {}
+        }
+    }
+    (text.trim(), None, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, Says, Told};
+    use crate::suite::report::PartResult::{self, Failed, Passed, Skipped, Todo};
+
+    fn told(text: &str) -> (PartResult, Option<u64>, &str, &str) {
+        match Line::of(text).says {
+            Says::Result(Told { result, number, name, reason }) => (result, number, name, reason),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn results_have_a_number_a_name_and_a_directive_or_not() {
+        assert_eq!(told("ok"), (Passed, None, "", ""));
+        assert_eq!(told("not ok 2"), (Failed, Some(2), "", ""));
+        assert_eq!(told("ok 1 - a name"), (Passed, Some(1), "a name", ""));
+        assert_eq!(told("ok 1 -name"), (Passed, Some(1), "-name", ""));
+        assert_eq!(told("not ok 3 selftests: net: tls # exit=1"), (Failed, Some(3), "selftests: net: tls", "exit=1"));
+        assert_eq!(told("not ok 3 x # TIMEOUT 45 seconds"), (Failed, Some(3), "x", "TIMEOUT 45 seconds"));
+        assert_eq!(told("ok 3 x # SKIP no such device"), (Skipped, Some(3), "x", "no such device"));
+        assert_eq!(told("not ok 3 x # skip"), (Skipped, Some(3), "x", ""));
+        assert_eq!(told("ok 3 # SKIP: why"), (Skipped, Some(3), "", "why"));
+        assert_eq!(told("not ok 4 x # TODO later"), (Todo, Some(4), "x", "later"));
+        assert_eq!(told("ok 4 x # TODO later"), (Passed, Some(4), "x", "later"));
+        assert_eq!(told("ok 4 x # XFAIL known"), (Todo, Some(4), "x", "known"));
+        assert_eq!(told("ok 4 x # ERROR oops"), (Failed, Some(4), "x", "oops"));
+        assert_eq!(told("ok 4 fixes #5 # skip y"), (Skipped, Some(4), "fixes #5", "y"));
+        assert_eq!(told("ok 4 a\\# SKIP b"), (Passed, Some(4), "a\\# SKIP b", ""));
+        assert_eq!(told("ok 5 rc # rcode=0"), (Passed, Some(5), "rc", "rcode=0"));
+        assert_eq!(told("ok 99999999999999999999 x").1, None);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_line_of_tap_is_none() {
+        for text in ["okay", "OK 1", "not okay", "1..", "1..x", "1..3 x", "2..3", "TAP version", "TAP version x", "ok1"]
+        {
+            assert!(matches!(Line::of(text).says, Says::Other(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_stands_behind_a_timestamp_and_an_indentation() {
+        for stamp in ["", "[    1.234567] ", "[12345.678901][   T12] ", "<6>[    0.1] ", "[    1.2][    C0] "] {
+            let line = format!("{stamp}    # # 1..3 # why\r");
+            let line = Line::of(&line);
+            assert_eq!((line.prefix, line.says), ("    # # ", Says::Plan { count: 3, reason: "why" }), "{stamp}");
+        }
+        assert_eq!(Line::of("[x] 1..3").says, Says::Other("[x] 1..3"));
+        assert_eq!(Line::of("    # Subtest: a b "), Line { prefix: "    ", says: Says::Subtest("a b") });
+        assert_eq!(Line::of("KTAP version 1").says, Says::Version { kernels: true });
+        assert_eq!(Line::of("# TAP version 13"), Line { prefix: "# ", says: Says::Version { kernels: false } });
+        assert_eq!(Line::of("Bail out! no more").says, Says::BailOut("no more"));
+    }
+}

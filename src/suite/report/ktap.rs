@@ -1,0 +1,110 @@
+//! The kernel's dialect of TAP, version 1 (`Documentation/dev-tools/ktap.rst`).
+//!
+//! It has no YAML: diagnostics stand before the result as lines that begin with `#`. What did not run is an `ERROR`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::{CellReport, Part, PartResult, Report, Status, one_line, plain, story, tap};
+
+/// Writes a report.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = format!("KTAP version 1\n1..{}\n", report.cells.len());
+    for line in tap::remarks(report) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# {line}");
+    }
+    for (at, cell) in report.cells.iter().enumerate() {
+        result(&mut text, at + 1, cell);
+        out.write_all(text.as_bytes())?;
+        text.clear();
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// A description can have no number sign in it.
+fn description(text: &str) -> String {
+    one_line(text).replace('#', ":")
+}
+
+fn result(text: &mut String, number: usize, cell: &CellReport) {
+    let parts = cell.last().map_or(&[][..], |attempt| &attempt.parts);
+    if !parts.is_empty() {
+        let _ = writeln!(text, "  KTAP version 1\n  1..{}", parts.len());
+        parts.iter().enumerate().for_each(|(at, part)| part_result(text, at + 1, part));
+    }
+    for attempt in cell.attempts.iter().filter(|attempt| !(attempt.passed || attempt.skipped)) {
+        comment(text, "", &story(attempt));
+    }
+    if !cell.status.is_good() {
+        comment(text, "", &format!("to repeat it: {}", cell.repeat));
+    }
+    let name = description(&cell.id);
+    // What follows the number sign is one line of any text.
+    let why = cell.why();
+    let timed_out = cell.last().is_some_and(|attempt| attempt.outcome.as_deref() == Some("timed-out"));
+    let _ = match cell.status {
+        Status::Passed => writeln!(text, "ok {number} {name}"),
+        Status::Flaky => writeln!(text, "ok {number} {name} # flaky: passed at try {}", cell.attempts.len()),
+        Status::Skipped => writeln!(text, "ok {number} {name} # SKIP {why}"),
+        Status::Failed if timed_out => writeln!(text, "not ok {number} {name} # TIMEOUT {why}"),
+        // A sentence that begins with a directive's name would be one.
+        Status::Failed => writeln!(text, "not ok {number} {name} # failed: {why}"),
+        Status::Error | Status::NotRun => writeln!(text, "not ok {number} {name} # ERROR {why}"),
+    };
+}
+
+fn part_result(text: &mut String, number: usize, part: &Part) {
+    let (result, directive) = match part.result {
+        PartResult::Passed => ("ok", ""),
+        PartResult::Skipped => ("ok", "SKIP"),
+        PartResult::Todo => ("not ok", "TODO"),
+        PartResult::Failed => ("not ok", ""),
+        PartResult::Missing => ("not ok", "ERROR"),
+    };
+    if part.result == PartResult::Failed {
+        comment(text, "  ", &part.detail);
+    }
+    let _ = match directive {
+        "" => writeln!(text, "  {result} {number} {}", description(&part.name)),
+        directive => {
+            let line =
+                format!("  {result} {number} {} # {directive} {}", description(&part.name), one_line(&part.detail));
+            writeln!(text, "{}", line.trim_end())
+        }
+    };
+}
+
+fn comment(text: &mut String, indent: &str, lines: &str) {
+    for line in plain(lines).lines() {
+        // Nested output of kselftest looks the same: what could pass for a result is told apart by one more blank.
+        let _ = writeln!(text, "{}", format!("{indent}#  {line}").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write;
+    use crate::suite::report::Report;
+    use crate::suite::report::sample::{many, sample};
+    use expect_test::expect_file;
+
+    fn text(report: &Report) -> String {
+        let mut out = Vec::new();
+        write(report, &mut out).expect("memory");
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_cell_is_a_result_and_what_did_not_run_is_not_ok() {
+        let text = text(&sample());
+        expect_file!["golden/sample.ktap"].assert_eq(&text);
+        assert!(text.contains("\nnot ok 5 late/6.1/q35 # ERROR it was not run\n"));
+    }
+
+    #[test]
+    fn ten_thousand_results_are_written_at_once() {
+        let text = text(&many(10_000));
+        assert_eq!(text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count(), 10_000);
+    }
+}

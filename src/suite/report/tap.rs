@@ -1,0 +1,169 @@
+//! The Test Anything Protocol, version 14 (<https://testanything.org/tap-version-14-specification.html>).
+//!
+//! A test point a cell, with a YAML block of what is known of it where it did not simply pass; a subtest of the parts that a
+//! test told of itself. A cell that did not run is `not ok`: only a test itself says that it was skipped.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::{Attempt, CellReport, Part, PartResult, Report, Status, one_line, plain, story};
+
+/// Writes a report.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = format!("TAP version 14\n1..{}\n", report.cells.len());
+    for line in remarks(report) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# {line}");
+    }
+    for (at, cell) in report.cells.iter().enumerate() {
+        point(&mut text, at + 1, cell);
+        out.write_all(text.as_bytes())?;
+        text.clear();
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// What is said once, a line each.
+pub(super) fn remarks(report: &Report) -> Vec<String> {
+    let header = &report.header;
+    let mut lines = vec![format!("{}, by bootling {}", one_line(&header.suite), one_line(&header.bootling))];
+    lines.extend(header.shard.map(|shard| format!("shard {} of {}", shard.index, shard.total)));
+    lines.extend(header.ended_early.as_ref().map(|why| format!("ended early: {}", one_line(why))));
+    lines
+}
+
+/// A cell's subtest, its point, and its diagnostics.
+fn point(text: &mut String, number: usize, cell: &CellReport) {
+    let parts = cell.last().map_or(&[][..], |attempt| &attempt.parts);
+    if !parts.is_empty() {
+        subtest(text, &cell.id, parts);
+    }
+    let result = if cell.status.is_good() { "ok" } else { "not ok" };
+    let _ = write!(text, "{result} {number} - {}", escaped(&cell.id));
+    if cell.status == Status::Skipped {
+        let _ = write!(text, " # SKIP {}", cell.why());
+    }
+    text.push('\n');
+    if cell.status != Status::Passed {
+        diagnostics(text, cell);
+    }
+}
+
+/// A description: a number sign would begin a directive.
+fn escaped(text: &str) -> String {
+    one_line(text).replace('\\', "\\\\").replace('#', "\\#")
+}
+
+fn subtest(text: &mut String, id: &str, parts: &[Part]) {
+    let _ = writeln!(text, "# Subtest: {}\n    1..{}", escaped(id), parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        let (result, directive) = match part.result {
+            PartResult::Passed => ("ok", ""),
+            PartResult::Failed | PartResult::Missing => ("not ok", ""),
+            PartResult::Skipped => ("ok", "SKIP"),
+            PartResult::Todo => ("not ok", "TODO"),
+        };
+        let _ = write!(text, "    {result} {} - {}", at + 1, escaped(&part.name));
+        match directive {
+            "" => text.push('\n'),
+            directive => {
+                let _ = writeln!(text, "{}", format!(" # {directive} {}", one_line(&part.detail)).trim_end());
+            }
+        }
+        if !part.result.is_good() && !part.detail.is_empty() {
+            text.push_str("      ---\n");
+            scalar(text, "      ", "message", &part.detail);
+            text.push_str("      ...\n");
+        }
+    }
+}
+
+/// The YAML block below a point. Its strings are in JSON's form, which YAML understands.
+fn diagnostics(text: &mut String, cell: &CellReport) {
+    text.push_str("  ---\n");
+    scalar(text, "  ", "status", cell.status.name());
+    if cell.status != Status::Flaky {
+        scalar(text, "  ", "message", &cell.why());
+    }
+    scalar(text, "  ", "repeat", &one_line(&cell.repeat));
+    let _ = writeln!(text, "  duration_ms: {:.3}", cell.seconds() * 1e3);
+    if !cell.attempts.is_empty() {
+        text.push_str("  tries:\n");
+    }
+    for attempt in &cell.attempts {
+        tried(text, attempt);
+    }
+    text.push_str("  ...\n");
+}
+
+fn tried(text: &mut String, attempt: &Attempt) {
+    let _ = writeln!(text, "    - passed: {}", attempt.passed);
+    let _ = writeln!(text, "      exit_code: {}", attempt.exit_code);
+    if let Some(outcome) = &attempt.outcome {
+        scalar(text, "      ", "outcome", outcome);
+    }
+    let _ = writeln!(text, "      duration_ms: {:.3}", attempt.times.total * 1e3);
+    if attempt.passed || attempt.skipped {
+        return;
+    }
+    for (key, value) in [("story", &story(attempt)), ("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {
+        if !value.is_empty() {
+            scalar(text, "      ", key, value);
+        }
+    }
+}
+
+/// A string: a block of its lines, or quoted where it is one line or begins with blanks. Those would have to be counted
+/// behind the `|`, which the reader of Perl's `prove` does not understand.
+fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
+    let value = plain(value);
+    let value = value.trim_end_matches('\n');
+    if !value.contains('\n') || value.starts_with([' ', '\t', '\n']) {
+        let _ = writeln!(text, "{indent}{key}: {}", serde_json::Value::from(value));
+        return;
+    }
+    let _ = writeln!(text, "{indent}{key}: |");
+    for line in value.lines() {
+        // An empty line keeps its blanks: for that reader the block ends without them.
+        let _ = writeln!(text, "{indent}  {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write;
+    use crate::suite::report::Report;
+    use crate::suite::report::sample::{many, sample};
+    use expect_test::expect_file;
+
+    fn text(report: &Report) -> String {
+        let mut out = Vec::new();
+        write(report, &mut out).expect("memory");
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_cell_is_a_point_and_what_did_not_run_is_not_ok() {
+        let text = text(&sample());
+        expect_file!["golden/sample.tap"].assert_eq(&text);
+        assert!(text.contains("\nnot ok 5 - late/6.1/q35\n"));
+    }
+
+    #[test]
+    fn text_of_a_guest_ends_no_block_and_makes_no_point() {
+        let text = text(&sample());
+        let points = text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count();
+        assert_eq!(points, 8);
+        // Six cells did not simply pass, and two of the parts have something to say.
+        for (mark, inner) in [("  ---", "      ---"), ("  ...", "      ...")] {
+            let count = |mark| text.lines().filter(|line| *line == mark).count();
+            assert_eq!((count(mark), count(inner)), (6, 2), "{mark}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_results_are_written_at_once() {
+        let text = text(&many(10_000));
+        assert_eq!(text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count(), 10_000);
+    }
+}
