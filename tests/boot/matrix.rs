@@ -322,7 +322,7 @@ fn the_starter_runs_and_is_not_written_over_another_manifest() {
     let dir = scratch();
     let program = || Program::new().current_dir(dir.path()).arg("test");
     program().arg("--init").done().exits(0).says("wrote bootling.toml");
-    program().arg("--init").done().exits(125).says("bootling.toml: it is there already");
+    program().arg("--init").done().exits(125).says("bootling.toml: file already exists");
     program().arg("-K").arg(kernel).done().exits(0).says("7 cells in ").says("7 passed");
 }
 
@@ -364,7 +364,7 @@ fn what_is_wrong_with_a_manifest_or_a_choice_is_told_and_is_125() {
     let manifest = "[[test]]\nname = \"t\"\nrun = \"true\"\ntimout = \"5s\"\n";
     fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
     let done = program().done().exits(125);
-    let expected = "error: reading bootling.toml\n\
+    let expected = "error: failed to read bootling.toml\n\
                     bootling.toml:4:1: unknown key \"timout\"; did you mean \"timeout\"?\n \
                     4 | timout = \"5s\"\n   | ^^^^^^\n";
     assert_eq!(done.stderr, expected);

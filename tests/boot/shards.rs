@@ -75,7 +75,7 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
     fs::rename(dir.path().join("bootling.toml"), dir.path().join("other.toml")).expect("our file");
     test(&dir, &["--merge", "1.jsonl"]).done().exits(1).says("shard 2 of 2");
     test(&dir, &["--merge", "1.jsonl", "1.jsonl"]).done().exits(125).says("are both of shard 1/2");
-    test(&dir, &["--merge", "1.jsonl", "gone.jsonl"]).done().exits(125).says("reading gone.jsonl");
+    test(&dir, &["--merge", "1.jsonl", "gone.jsonl"]).done().exits(125).says("failed to read gone.jsonl");
     test(&dir, &["other.toml", "--tag", "none", "--merge", "1.jsonl"]).done().exits(125);
 }
 
