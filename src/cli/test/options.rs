@@ -150,7 +150,7 @@ pub struct HowArgs {
     /// Whether each cell has its own guest or cells share guests
     #[arg(long, value_enum, value_name = "HOW")]
     isolate: Option<IsolateArg>,
-    /// Accelerator
+    /// Accelerator that runs guest code
     #[arg(long, value_enum, env = "BOOTLING_ACCEL")]
     accel: Option<AccelArg>,
     /// QEMU program: a path, or a name on PATH
