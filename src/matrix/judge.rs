@@ -98,11 +98,7 @@ impl Judge {
         let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
         let how = || {
             let status = output.outcome.exit_code();
-            if by_status {
-                format!("exited with status {status}")
-            } else {
-                "all parts were skipped".to_owned()
-            }
+            if by_status { format!("exited with status {status}") } else { "all parts were skipped".to_owned() }
         };
         Some(reason.or_else(last).unwrap_or_else(how))
     }

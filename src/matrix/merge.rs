@@ -277,9 +277,7 @@ fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<Ce
     let lost = planned.saturating_sub(told);
     let mut lines: Vec<(String, String)> = missing
         .iter()
-        .map(|index| {
-            (format!("shard {index} of {total}"), format!("no report; {lost} cells missing in total"))
-        })
+        .map(|index| (format!("shard {index} of {total}"), format!("no report; {lost} cells missing in total")))
         .collect();
     if lines.is_empty() && lost > 0 {
         lines.push(("missing cells".to_owned(), format!("{lost} of {planned} cells are in no report")));
@@ -416,7 +414,10 @@ mod tests {
         sources[2].report.header.duration_s += 30.0 * 3600.0;
         sources[1].report.header.started -= 24.0 * 3600.0;
         let said = apart(&sources).expect("a warning");
-        assert_eq!(said, "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began; check that they belong to one run");
+        assert_eq!(
+            said,
+            "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began; check that they belong to one run"
+        );
         for source in &mut sources {
             source.report.header.run = Some("github 1".to_owned());
         }

@@ -370,7 +370,7 @@ fn what_is_wrong_with_a_manifest_or_a_choice_is_told_and_is_125() {
     assert_eq!(done.stderr, expected);
     fs::write(dir.path().join("bootling.toml"), manifest.replace("timout", "timeout")).expect("the folder is ours");
     program().args(["--kernel", "defualt"]).done().exits(125).says("did you mean \"default\"?");
-    program().arg("nothing").done().exits(125).says("none of the 1 that the manifest has is left");
+    program().arg("nothing").done().exits(125).says("none of the manifest's 1 cells matches");
     program().args(["--shard", "3/2"]).done().exits(2).says("INDEX/TOTAL");
     // Known before anything runs.
     program().args(["--jsonl", "no/such/folder"]).done().exits(125).says("no/such/folder");
