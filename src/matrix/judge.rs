@@ -10,7 +10,7 @@ use crate::spec::test::{Ending, Patterns, Test};
 use crate::verdict::{Outcome, code, signal_name};
 use crate::vm::{Output, VmError};
 
-/// Number of console lines in a report.
+/// Limit of console lines in a report; the last ones are kept.
 const CONSOLE: usize = 60;
 /// Longest quoted line in a cause, characters.
 const QUOTED: usize = 160;

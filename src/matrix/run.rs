@@ -235,7 +235,7 @@ fn too_large(plan: &Plan, options: &Options, room: Room) -> Vec<String> {
             let name = &plan.spec.machines[stand.machine].name;
             let (wants, has) = (need.cold_mib, room.memory_mib);
             let note = format!(
-                "machine {name} needs {wants} MiB, more than the {has} MiB for all guests: its cells run one at a time"
+                "machine {name} needs {wants} MiB, more than the {has} MiB for all guests: its guests run alone"
             );
             notes.insert(stand.machine, note);
         }

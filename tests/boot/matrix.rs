@@ -135,7 +135,7 @@ fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way()
     assert_eq!((&header["planned"], &header["ended_early"]), (&Value::from(10), &Value::Null));
     assert!(header["kernels"]["k"].as_str().is_some_and(|release| release.starts_with("6.12.")), "{header}");
     let done = done.says("10 cells in ").says("5 passed, 4 failed, 1 could not be tested");
-    let done = done.says("repeat: bootling test --only fails/k/default").says("| why");
+    let done = done.says("reproduce: bootling test --only fails/k/default").says("| why");
     // The console's last lines, where the kernel had the last word.
     done.says("      console:\n      | ");
     let (done, cells, _) = suite.run(&["--only", "fails/k/default", "--quiet"]);
@@ -287,7 +287,7 @@ fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
     assert_eq!(times.len(), 3);
     assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{times:?}");
     let (done, ..) = suite.run(&["--memory-budget", "100M", "#1"]);
-    done.exits(0).says("machine default takes 640 MiB of the 100 MiB for all guests: it runs alone");
+    done.exits(0).says("machine default needs 640 MiB, more than the 100 MiB for all guests: its guests run alone");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::matrix::shard::{self, ShardError};
 use crate::spec::amount;
 use crate::spec::test::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
 
-/// Run the tests of a manifest with each of its kernels on each of its machines, many at a time
+/// Run a manifest's tests with each kernel on each machine, in parallel
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate option")]
