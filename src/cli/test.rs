@@ -1,4 +1,4 @@
-//! `bootling test`: the tests of a manifest with each of its kernels on each of its machines, and reports of what came of it.
+//! `bootling test`: runs a manifest's tests with each kernel on each machine and writes reports.
 
 mod earlier;
 mod emit;
@@ -31,9 +31,9 @@ use bootling::suite::run::{self, Mailbox, Options};
 use bootling::suite::shard;
 use bootling::suite::times::Times;
 
-/// The manifest where none is named.
+/// Default manifest file name.
 const MANIFEST: &str = "bootling.toml";
-/// What it exits with where a cell did not pass.
+/// Exit status if any cell did not pass.
 const FAILED: u8 = 1;
 
 /// Runs the verb.
@@ -52,13 +52,13 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     if args.list {
         return list::write(&plan, args.json).map(|()| 0);
     }
-    // What cannot be written is better known before an hour of tests than after it.
+    // Find out before an hour of tests, not after it, that a report cannot be written.
     let outputs = Outputs::open(args)?;
     let earlier = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
     let mailbox = Mailbox::default();
     let endings = Endings::watch(mailbox.stopper())?;
     let cache =
-        Cache::open().map_err(|error| output::advise(error, "name a directory of yours in BOOTLING_CACHE_DIR"))?;
+        Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
     let mut times = Times::load(&cache, &manifest);
     let options = Options {
         jobs: args.how.jobs,
@@ -77,13 +77,13 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     let written = outputs.write(&report, comparison.as_ref());
     times.add(&report.cells);
     if let Err(error) = times.keep(&cache, &manifest) {
-        output::note(&format!("keeping the times of this run: {error}"));
+        output::note(&format!("failed to save the times of this run: {error}"));
     }
     written?;
     Ok(endings.signal().map_or_else(|| exit_code(&report), |signal| code::SIGNAL.saturating_add(signal)))
 }
 
-/// 0 only where the report is good; 125 where none of its cells could be tested.
+/// Returns 0 only if the report is good, 125 if none of its cells could be tested, 1 otherwise.
 fn exit_code(report: &Report) -> u8 {
     let all = |wanted: fn(Status) -> bool| report.cells.iter().all(|cell| wanted(cell.status));
     if report.is_good() {
@@ -95,7 +95,8 @@ fn exit_code(report: &Report) -> u8 {
     }
 }
 
-/// The manifest, and what else was typed: a file's name ends in `.toml`, or it is a directory with a `bootling.toml`.
+/// Splits the arguments into the manifest and the rest. The first argument names the manifest if it ends in `.toml` or
+/// is a directory that contains a `bootling.toml`.
 fn manifest(words: &[String]) -> (PathBuf, &[String]) {
     let Some((first, rest)) = words.split_first() else { return (MANIFEST.into(), words) };
     let path = Path::new(first);
@@ -106,26 +107,26 @@ fn manifest(words: &[String]) -> (PathBuf, &[String]) {
     if inside.is_file() { (inside, rest) } else { (MANIFEST.into(), words) }
 }
 
-/// Writes the starter.
+/// Writes the starter manifest.
 fn init(manifest: &Path) -> anyhow::Result<u8> {
-    let writing = || format!("writing {}", manifest.display());
+    let writing = || format!("failed to write {}", manifest.display());
     let file = fs::File::options().write(true).create_new(true).open(manifest);
     let mut file = match file {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{}: it is there already", writing()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{}: file already exists", writing()),
         file => file.with_context(writing)?,
     };
     file.write_all(STARTER.as_bytes()).with_context(writing)?;
-    output::note(&format!("wrote {}; `bootling test` runs it", manifest.display()));
+    output::note(&format!("wrote {}; run it with `bootling test`", manifest.display()));
     Ok(0)
 }
 
-/// Reads the manifest, and plans what is wanted of it.
+/// Reads the manifest and plans the selected cells.
 fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Plan> {
-    let reading = || format!("reading {}", manifest.display());
+    let reading = || format!("failed to read {}", manifest.display());
     let text = match fs::read_to_string(manifest) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let error = anyhow::Error::from(error).context(reading());
-            return Err(output::advise(error, "`bootling test --init` writes one to begin with"));
+            return Err(output::advise(error, "`bootling test --init` writes a starter manifest"));
         }
         text => text.with_context(reading)?,
     };
@@ -134,7 +135,7 @@ fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Pl
     let file = manifest.display().to_string();
     let mut spec = TestSpec::parse(&text, Origin { file: &file, folder, kernels: &kernels })
         .map_err(|mistakes| anyhow::anyhow!("{}\n{mistakes}", reading()))?;
-    // As for `bootling run`, where the manifest has none.
+    // BOOTLING_KERNEL applies as in `bootling run` if the manifest names no kernel.
     if let [only] = &mut spec.kernels[..]
         && only.kernel.is_none()
         && let Some(kernel) = std::env::var_os("BOOTLING_KERNEL").and_then(|kernel| kernel.into_string().ok())
@@ -145,14 +146,14 @@ fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Pl
     Ok(Plan::new(spec, &args.choose.filter(parts), args.choose.part()?)?)
 }
 
-/// What the whole is called where the manifest does not say: its directory.
+/// Suite name if the manifest has no `name`: its directory's name.
 fn suite(manifest: &Path) -> String {
     let absolute = std::path::absolute(manifest).ok();
     let directory = absolute.as_deref().and_then(Path::parent).and_then(Path::file_name);
     directory.map_or_else(|| "tests".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// What repeats a run, up to which cells.
+/// Command line that repeats the run, without the selection of cells.
 fn words(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["bootling".into(), "test".into()];
     if manifest != Path::new(MANIFEST) {
@@ -171,10 +172,10 @@ mod tests {
     use bootling::suite::report::{Report, Shard, Status};
 
     #[test]
-    fn what_tested_nothing_is_no_success_and_a_shard_may_leave_it_to_the_others() {
+    fn a_run_that_tested_nothing_fails_unless_it_is_a_shard() {
         use Status::{Error, Failed, Flaky, NotRun, Passed, Skipped};
         let shard = Some(Shard { index: 1, total: 2 });
-        // The cells, and the status of the whole and of a shard.
+        // Cell statuses, exit code of a whole run, exit code of a shard.
         let cases: [(&[Status], u8, u8); 9] = [
             (&[Passed, Flaky, Skipped], 0, 0),
             (&[Skipped, Skipped], COULD_NOT_TEST, 0),
@@ -189,14 +190,14 @@ mod tests {
         for (statuses, whole, of_shard) in cases {
             let Report { header, cells } = sample();
             let cells = statuses.iter().map(|&status| {
-                let cell = cells.iter().find(|cell| cell.status == status).expect("the sample has each");
+                let cell = cells.iter().find(|cell| cell.status == status).expect("a sample cell with this status");
                 cell.clone()
             });
             let mut report = Report { header, cells: cells.collect() };
             assert_eq!(exit_code(&report), whole, "{statuses:?}");
             report.header.shard = shard;
-            assert_eq!(exit_code(&report), of_shard, "a shard: {statuses:?}");
-            assert_eq!(report.is_good(), of_shard == 0, "what the page says: {statuses:?}");
+            assert_eq!(exit_code(&report), of_shard, "shard: {statuses:?}");
+            assert_eq!(report.is_good(), of_shard == 0, "verdict of the HTML page: {statuses:?}");
         }
     }
 }

@@ -1,63 +1,63 @@
-//! What is different from an earlier report: what broke, what was mended, what got slower.
+//! Compares a report with an earlier one: new failures, fixed cells, slower commands and boots.
 //!
-//! Times are compared where both passed, over all repetitions by their median, and only a difference that is large both
-//! in proportion and in seconds counts: guests on a busy host are not precise.
+//! Times are compared only between cells that passed, by the median over all repetitions. A difference counts only if
+//! it is large both as a ratio and in seconds, since timings on a busy host are imprecise.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::report::{Boot, CellReport, Header, Report, Status};
 
-/// By what factor something is slower before it is told.
+/// Minimum ratio of the new time to the old one to report a slowdown.
 const RATIO: f64 = 1.5;
-/// And by how many seconds.
+/// Minimum increase to report a slowdown, seconds.
 const SECONDS: f64 = 1.0;
 
-/// The differences.
+/// Differences between two reports.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
-    /// When the earlier one began, seconds since 1970.
+    /// Start of the earlier run, seconds since 1970.
     pub before: f64,
-    /// The kernels whose releases differ: name, before, after.
+    /// Kernels whose releases differ: name, release before, release after.
     pub kernels: Vec<(String, String, String)>,
-    /// They passed, and do so no more.
+    /// Cells that passed earlier and fail now.
     pub newly_failing: Vec<Change>,
-    /// They passed at once, and now at a later try.
+    /// Cells that passed earlier on the first attempt and now on a later one.
     pub newly_flaky: Vec<Change>,
-    /// They were tested, and are skipped now.
+    /// Cells that were tested earlier and are skipped now.
     pub newly_skipped: Vec<Change>,
-    /// They do not pass, and did not.
+    /// Cells that failed earlier and still fail.
     pub still_failing: Vec<Change>,
-    /// They did not pass, and do now.
+    /// Cells that did not pass earlier and pass now.
     pub newly_passing: Vec<Change>,
-    /// There were no such cells.
+    /// Cells that the earlier report does not contain.
     pub new: Vec<Change>,
-    /// The cells of the earlier report that are no more.
+    /// Cells that only the earlier report contains.
     pub gone: Vec<Change>,
-    /// What takes much longer.
+    /// Commands and boots that take much longer.
     pub slower: Vec<Slower>,
 }
 
 /// A cell whose status changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Which.
+    /// Cell id.
     pub id: String,
-    /// What it was; `None`: it was not there.
+    /// Status in the earlier report; `None` if it does not contain the cell.
     pub before: Option<Status>,
-    /// What it is; `None`: it is not there.
+    /// Status in the new report; `None` if it does not contain the cell.
     pub after: Option<Status>,
-    /// Why it does not pass, where it does not.
+    /// Cause, if the cell does not pass now.
     pub cause: Option<String>,
 }
 
-/// Something that takes longer.
+/// A command or boot that takes longer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slower {
-    /// What: `TEST/KERNEL/MACHINE`, or `boot of KERNEL/MACHINE`.
+    /// `TEST/KERNEL/MACHINE`, or `boot of KERNEL/MACHINE`.
     pub what: String,
-    /// What it took, seconds: a median.
+    /// Earlier median, seconds.
     pub before: f64,
-    /// What it takes.
+    /// New median, seconds.
     pub after: f64,
 }
 
@@ -85,7 +85,7 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
             (Some(_), false) => &mut comparison.still_failing,
             (Some(Status::Passed), true) if cell.status == Status::Flaky => &mut comparison.newly_flaky,
             (Some(Status::Skipped), true) if cell.status == Status::Skipped => continue,
-            // What failed and is skipped now is not mended.
+            // A cell that failed earlier and is skipped now is not fixed.
             (Some(_), true) if cell.status == Status::Skipped => &mut comparison.newly_skipped,
             (Some(was), true) if !was.has_passed() => &mut comparison.newly_passing,
             (Some(_), true) => continue,
@@ -106,7 +106,7 @@ fn kernels(before: &Header, after: &Header) -> Vec<(String, String, String)> {
     changed.collect()
 }
 
-/// The samples of what can be compared: commands of cells that passed, and boots.
+/// Returns the times to compare, seconds: commands of passed cells, and cold boots (`true`).
 fn samples(report: &Report) -> BTreeMap<(bool, String), Vec<f64>> {
     let mut samples: BTreeMap<(bool, String), Vec<f64>> = BTreeMap::new();
     for cell in report.cells.iter().filter(|cell| cell.status.has_passed()) {
@@ -148,7 +148,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 impl Comparison {
-    /// Its lists of cells, the worst first: what they are called, and whether their cells are worth a line each.
+    /// Returns the lists of changed cells, worst first: name, cells, and whether each cell deserves its own line.
     pub fn lists(&self) -> [(&'static str, &[Change], bool); 7] {
         [
             ("newly failing", &self.newly_failing, true),
@@ -161,7 +161,7 @@ impl Comparison {
         ]
     }
 
-    /// In one line.
+    /// Returns a one-line summary.
     pub fn summary(&self) -> String {
         let mut told: Vec<_> = self
             .lists()
@@ -175,7 +175,8 @@ impl Comparison {
         if told.is_empty() { "nothing changed".to_owned() } else { told.join(", ") }
     }
 
-    /// For a terminal: the summary, and a line for each change, no more than `most` of a kind.
+    /// Returns the summary and one line for each change, for a terminal. At most `most` changes of each kind are
+    /// listed.
     pub fn lines(&self, most: usize) -> Vec<String> {
         let mut lines = vec![self.summary()];
         lines.extend(self.kernels.iter().map(|(name, was, is)| format!("  kernel         {name}: {was} -> {is}")));
@@ -211,7 +212,7 @@ impl std::fmt::Display for Change {
 impl std::fmt::Display for Slower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {:.1} s -> {:.1} s", self.what, self.before, self.after)?;
-        // What took no time at all is not any number of times slower.
+        // No ratio for a time close to zero.
         if self.before > 0.05 { write!(f, " ({:.1} times)", self.after / self.before) } else { Ok(()) }
     }
 }
@@ -225,13 +226,13 @@ mod tests {
 
     fn becomes(cell: &mut CellReport, status: Status) {
         cell.status = status;
-        let cause = (!status.has_passed()).then_some("it exited with 1");
+        let cause = (!status.has_passed()).then_some("exited with status 1");
         cell.cause = cause.map(str::to_owned);
         cell.attempts = vec![attempt(cause, 0)];
     }
 
     #[test]
-    fn what_did_not_change_is_not_told() {
+    fn unchanged_cells_are_not_reported() {
         let comparison = compare(&sample(), &sample());
         assert_eq!(comparison.summary(), "3 still failing");
         let mut good = sample();
@@ -240,28 +241,28 @@ mod tests {
     }
 
     #[test]
-    fn what_broke_comes_first() {
+    fn new_failures_come_first() {
         let (before, mut after) = (sample(), sample());
         becomes(&mut after.cells[0], Status::Failed);
         becomes(&mut after.cells[3], Status::Passed);
         becomes(&mut after.cells[5], Status::Flaky);
         after.cells[2].id = "other/6.1/q35".to_owned();
-        after.cells[2].cause = Some("it hung".to_owned());
+        after.cells[2].cause = Some("hung".to_owned());
         after.header.kernels.insert("6.1".to_owned(), "6.1.0-42-amd64".to_owned());
         let lines = compare(&before, &after).lines(9);
         expect![[r"
             1 newly failing, 1 newly flaky, 1 still failing, 1 newly passing, 1 new, 1 gone
               kernel         6.1: 6.1.0-41-amd64 -> 6.1.0-42-amd64
-              newly failing  boot/6.1/q35 (passed -> failed): it exited with 1
+              newly failing  boot/6.1/q35 (passed -> failed): exited with status 1
               newly flaky    boot/6.1/q35#2 (passed -> flaky)
-              still failing  late/6.1/q35: it was not run
+              still failing  late/6.1/q35: not run
               newly passing  module/6.1/q35 (error -> passed)
-              new            other/6.1/q35: it hung"]]
+              new            other/6.1/q35: hung"]]
         .assert_eq(&lines.join("\n"));
     }
 
     #[test]
-    fn what_is_skipped_now_is_neither_mended_nor_broken() {
+    fn a_cell_that_is_skipped_now_is_neither_fixed_nor_broken() {
         let (mut before, mut after) = (sample(), sample());
         becomes(&mut after.cells[0], Status::Skipped);
         becomes(&mut after.cells[3], Status::Skipped);
@@ -270,15 +271,15 @@ mod tests {
         let lines = compare(&before, &after).lines(9);
         expect![[r"
             1 newly failing, 2 newly skipped, 1 still failing, 1 newly passing
-              newly failing  late/6.1/q35 (skipped -> not-run): it was not run
-              newly skipped  boot/6.1/q35 (passed -> skipped): it exited with 1
-              newly skipped  module/6.1/q35 (error -> skipped): it exited with 1
+              newly failing  late/6.1/q35 (skipped -> not-run): not run
+              newly skipped  boot/6.1/q35 (passed -> skipped): exited with status 1
+              newly skipped  module/6.1/q35 (error -> skipped): exited with status 1
               still failing  kselftest/6.1/q35: <CAUSE>
               newly passing  hardware/6.1/q35 (skipped -> passed)"]]
         .assert_eq(&lines.join("\n").replace(&after.cells[2].why(), "<CAUSE>"));
     }
 
-    /// A test that is repeated, each time as long, and booted.
+    /// A report of one repeated test with these command times and this boot time, seconds.
     fn repeated(commands: &[f64], hello: f64) -> Report {
         let mut report = sample();
         let cell = report.cells[0].clone();
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn only_much_slower_is_slower_and_one_bad_time_is_none() {
+    fn only_a_large_increase_of_the_median_is_reported() {
         let before = repeated(&[2.0, 2.1, 2.2], 3.0);
         let slower = |commands: &[f64], hello| {
             let slower = compare(&before, &repeated(commands, hello)).slower;
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(slower(&[2.9, 2.9, 2.9], 3.4), Vec::<String>::new());
         assert_eq!(slower(&[4.2, 4.2, 4.2], 3.0), ["boot/6.1/q35: 2.1 s -> 4.2 s (2.0 times)"]);
         assert_eq!(slower(&[2.0, 2.1, 2.2], 6.0), ["boot of 6.1/q35: 3.0 s -> 6.0 s (2.0 times)"]);
-        // Ten times as long, and nobody would notice.
+        // Ten times as long, but by less than a second.
         assert_eq!(compare(&repeated(&[0.01], 1.0), &repeated(&[0.1], 1.0)).slower, []);
         assert_eq!(
             compare(&repeated(&[0.0], 1.0), &repeated(&[2.0], 1.0)).slower[0].to_string(),
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut() {
+    fn long_lists_are_truncated() {
         let lines = compare(&sample(), &sample()).lines(2);
         assert_eq!(lines.len(), 4);
         assert_eq!(lines[3], "                 and 1 more");

@@ -1,28 +1,29 @@
-//! How much memory guests may take together, so that a host is never swapped to death.
+//! Memory budget for all guests together, so that the host does not start to swap.
 //!
-//! What Linux says is available (`/proc/meminfo`, proc(5)), or less where a control group allows less
-//! (`Documentation/admin-guide/cgroup-v2.rst`, and `memory.limit_in_bytes` of version 1): three quarters of it.
+//! The budget is three quarters of the available memory (`MemAvailable` in `/proc/meminfo`, proc(5)), or of the rest of
+//! a control group's limit if that is less (`Documentation/admin-guide/cgroup-v2.rst`; `memory.limit_in_bytes` in
+//! version 1).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What QEMU takes beside the guest's memory, MiB: some 60 by itself, and translated code.
+/// QEMU's own memory, MiB: about 60 for the process, plus translated code.
 const QEMU_MIB: u64 = 128;
-/// What guests may take where nobody can tell what there is, MiB.
+/// Budget if the available memory is unknown, MiB.
 const UNKNOWN_MIB: u64 = 2048;
 
-/// What a guest of so much memory may take once it has booted, and touched all of it.
+/// Returns the memory use of a booted guest that has touched all of its memory, MiB.
 pub const fn cold_mib(memory_mib: u64) -> u64 {
     memory_mib + QEMU_MIB
 }
 
-/// What a restored guest of so much memory may take: it shares what it does not write with all others of its snapshot.
-/// `true` takes some 60 MiB; half of the memory is for tests that do something.
+/// Returns the expected memory use of a restored guest, MiB. It shares unwritten pages with all guests of its snapshot.
+/// `true` uses about 60 MiB; half of the memory leaves room for real tests.
 pub const fn warm_mib(memory_mib: u64) -> u64 {
     memory_mib / 2 + QEMU_MIB
 }
 
-/// Memory for guests, MiB: three quarters of what is there now.
+/// Returns the current memory budget for guests, MiB.
 pub fn memory_mib() -> u64 {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let free = read(Path::new("/proc/meminfo")).and_then(|text| available(&text));
@@ -36,14 +37,15 @@ pub fn memory_mib() -> u64 {
     (bytes / 4 * 3) >> 20
 }
 
-/// `MemAvailable`, bytes.
+/// Parses `MemAvailable`, bytes.
 fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
-/// Directories of our control groups that may limit memory, from `/proc/self/cgroup`: ours and all above it.
+/// Returns the control group directories that may limit this process's memory, from `/proc/self/cgroup`: its own groups
+/// and all of their ancestors.
 fn directories(groups: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in groups.lines() {
@@ -60,11 +62,12 @@ fn directories(groups: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What is left of a control group's memory, bytes; `None`: it has no limit. Files that can be given up count as free.
+/// Returns the unused memory of a control group, bytes; `None` if it has no limit. Reclaimable file pages count as
+/// unused.
 fn left(read: impl Fn(&str) -> Option<String>) -> Option<u64> {
     let number = |name: &str| read(name).and_then(|text| text.trim().parse::<u64>().ok());
     let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
-    // Version 1 says "no limit" by a number that no machine has.
+    // Version 1 reports "no limit" as a number larger than any machine's memory.
     if limit >= 1 << 60 {
         return None;
     }
@@ -83,7 +86,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn what_is_available_is_what_the_kernel_says_or_less_where_a_group_is_limited() {
+    fn available_memory_is_memavailable_or_the_rest_of_a_group_limit() {
         assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
         assert_eq!(available("MemTotal: 9 kB\n"), None);
         let two = |name: &str| match name {
@@ -99,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_both_versions_are_found_with_all_above_them() {
+    fn groups_of_both_versions_are_found_with_their_ancestors() {
         let text = "5:cpu:/x\n4:memory,foo:/docker/1\n0::/user.slice\nnonsense\n";
         let found = directories(text);
         let expected = ["memory/docker/1", "memory/docker", "memory", "user.slice", ""];

@@ -1,4 +1,4 @@
-//! What a cell's guest is made from, and what it is given to run: a plan's names become a builder and a command.
+//! Converts a plan's targets and tests to guest builders and commands.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::{
     root::request::KernelRef,
 };
 
-/// Guest memory where a machine says nothing, MiB.
+/// Default guest memory, MiB.
 const MEMORY_MIB: u64 = 1024;
 
-/// The builder of a stand's guests.
+/// Returns the builder of a target's guests.
 pub fn builder(plan: &Plan, stand: &Stand, cache: Option<&Path>) -> Builder {
     let kernel = &plan.spec.kernels[stand.kernel];
     let machine = &plan.spec.machines[stand.machine];
@@ -43,7 +43,8 @@ pub fn builder(plan: &Plan, stand: &Stand, cache: Option<&Path>) -> Builder {
     .bring_once()
 }
 
-/// A kernel as `--kernel` has it: beside the manifest where there is such a file, else as it stands.
+/// Resolves a kernel as for `--kernel`: relative to the manifest if it is a path or such a file exists, otherwise
+/// unchanged.
 pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
     let typed = kernel.kernel.as_ref()?;
     let beside = folder.join(typed);
@@ -52,7 +53,7 @@ pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
     Some(KernelRef::Named(named))
 }
 
-/// What a stand's guests take.
+/// Returns the resources that a target's guests need.
 pub fn need(plan: &Plan, stand: &Stand, counts_guests: bool) -> Need {
     let boot = &plan.spec.machines[stand.machine].boot;
     let memory = boot.memory_mib.unwrap_or(MEMORY_MIB);
@@ -67,19 +68,20 @@ pub fn need(plan: &Plan, stand: &Stand, counts_guests: bool) -> Need {
     }
 }
 
-/// How many there are in `-smp`'s words: `4`, `4,sockets=2`, `cpus=4`. What only QEMU understands counts as one.
+/// Parses the number of CPUs from an `-smp` argument: `4`, `4,sockets=2`, `cpus=4`. Forms that only QEMU understands
+/// count as one.
 fn processors(smp: Option<&OsStr>) -> u32 {
     let text = smp.and_then(OsStr::to_str).unwrap_or("1");
     let number = |part: &str| part.strip_prefix("cpus=").unwrap_or(part).parse().ok();
     text.split(',').find_map(number).unwrap_or(1).max(1)
 }
 
-/// A test's command, with all it needs.
+/// Returns a test's command and everything that it needs in the guest.
 pub fn command(test: &Test) -> Command {
     let mut command = match &test.what {
         RunWhat::Command(words) => Command::new(words),
         RunWhat::Line(line) => Command::shell(line),
-        // No manifest has it.
+        // A manifest cannot request an interactive shell.
         RunWhat::Shell => Command::shell("exit 125"),
     };
     for program in &test.binaries {
@@ -119,7 +121,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn kernels_stand_beside_the_manifest_where_there_is_such_a_file() {
+    fn kernel_files_are_relative_to_the_manifest() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("bzImage"), "").expect("a file");
         let named = |typed: &str, is_typed| {
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_take_their_processors_and_their_memory() {
+    fn guests_need_their_cpus_and_their_memory() {
         let counts = [(None, 1), (Some("4"), 4), (Some("cpus=2"), 2), (Some("sockets=2,cpus=3"), 3), (Some("x"), 1)];
         for (smp, expected) in counts {
             assert_eq!(processors(smp.map(AsRef::as_ref)), expected, "{smp:?}");

@@ -1,4 +1,4 @@
-//! Whether an attempt passed: its end, its output, its console, its kernel's health, its parts. Pure.
+//! Judges an attempt by its outcome, output, console, kernel health and parts. Pure.
 
 use regex::Regex;
 
@@ -10,36 +10,36 @@ use crate::guest::plain::blanked;
 use crate::guest::verdict::{Outcome, code, signal_name};
 use crate::guest::{Output, VmError};
 
-/// Console lines that a report keeps.
+/// Limit of console lines in a report; the last ones are kept.
 const CONSOLE: usize = 60;
-/// Longest line in a cause, characters.
+/// Longest quoted line in a cause, characters.
 const QUOTED: usize = 160;
 
-/// What a test wants, ready to be looked for.
+/// A test's expectations, compiled.
 #[derive(Debug)]
 pub struct Judge {
     ending: Ending,
     skip_status: Option<u8>,
     stdout: Compiled,
     console: Compiled,
-    /// `None`: a pattern is none, which the manifest's reader has refused.
+    /// `None` if a pattern is invalid, which the manifest parser excludes.
     health: Option<Rules>,
 }
 
-/// Patterns, and the words they were typed in.
+/// Compiled patterns.
 #[derive(Debug)]
 struct Compiled {
     expect: Vec<Regex>,
     reject: Vec<Regex>,
 }
 
-/// Expressions that were found to be some when the manifest was read.
+/// Compiles patterns that were validated when the manifest was read.
 fn compiled(patterns: &[String]) -> Vec<Regex> {
     patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
 }
 
 impl Judge {
-    /// For one test.
+    /// Compiles the expectations of a test.
     pub fn new(test: &Test) -> Self {
         let both =
             |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
@@ -52,8 +52,8 @@ impl Judge {
         }
     }
 
-    /// Judges an attempt; `console` is all that the console said, or why that is not known, where the test looks at it, and `parts` what its output
-    /// said of itself.
+    /// Judges an attempt. `console` is the complete console log, or the reason why it is unavailable, and is `Some`
+    /// only if the test has console patterns. `parts` are the parts parsed from the output.
     pub fn attempt(
         &self,
         output: &Output,
@@ -71,7 +71,7 @@ impl Judge {
         }
         attempt.parts = parts;
         if attempt.skipped {
-            // What it promised and does not owe: whoever reads of these in a report would count failures.
+            // A skipped test owes no planned parts. Reports would count them as failures.
             attempt.parts.retain(|part| part.result != PartResult::Missing);
         }
         if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
@@ -80,7 +80,7 @@ impl Judge {
         attempt
     }
 
-    /// Why it was skipped, if it says that it was: by its status, or by skipping each of its parts.
+    /// Returns the reason for a skip, if the test reported one by its status or by skipping all of its parts.
     fn said_skipped(&self, output: &Output, parts: &[Part]) -> Option<String> {
         let skipped = |part: &&Part| part.result == PartResult::Skipped;
         let all = !parts.is_empty() && parts.iter().all(|part| skipped(&part));
@@ -93,22 +93,18 @@ impl Judge {
             return None;
         }
         let reason = parts.iter().filter(skipped).map(|part| short(&part.detail)).find(|reason| !reason.is_empty());
-        // A script without TAP tells why in its last line, as kselftest's do.
+        // A script without TAP prints the reason in its last line, as kselftest scripts do.
         let text = output.text();
         let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
         let how = || {
             let status = output.outcome.exit_code();
-            if by_status {
-                format!("it exited with status {status}")
-            } else {
-                "all of its parts were skipped".to_owned()
-            }
+            if by_status { format!("exited with status {status}") } else { "all parts were skipped".to_owned() }
         };
         Some(reason.or_else(last).unwrap_or_else(how))
     }
 
-    /// The first thing that is not as it should be, in one sentence. What was skipped has not come to what is expected of it,
-    /// and need not; what it must not do counts all the same.
+    /// Returns the first violated expectation, as one sentence. A skipped test need not meet what is expected of it,
+    /// but everything that it must not do still counts.
     fn cause(
         &self,
         output: &Output,
@@ -118,11 +114,11 @@ impl Judge {
     ) -> Option<String> {
         let is_read_for_parts = !parts.is_empty();
         let ending = if is_skipped { None } else { self.ending(&output.outcome) };
-        // Once a part has run, those that did not come are no less missing for the status: the test broke off.
+        // Once a part has run, missing parts count whatever the status: the test was cut short.
         let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
         let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
         let parts = parts::verdict(parts.iter().filter(is_owed));
-        // Which parts failed says more than the status that follows from it.
+        // The names of the failed parts are more useful than the resulting status.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
             (ending, _) => ending,
@@ -130,32 +126,32 @@ impl Judge {
         ending
             .or(parts)
             .or_else(|| self.cut(output, is_read_for_parts))
-            .or_else(|| self.stdout.cause("its standard output", &output.text(), is_skipped))
+            .or_else(|| self.stdout.cause("standard output", &output.text(), is_skipped))
             .or_else(|| match console? {
                 Ok(console) => self.console.cause("the console", console, is_skipped),
                 Err(why) => Some(why.to_owned()),
             })
             .or_else(|| self.ill(&output.health))
             .or_else(|| match &output.outcome {
-                // Whoever reads the log on the way has judged it by the same rule.
+                // The live log monitor applies the same rules.
                 Outcome::Unhealthy { .. } if self.wants("unhealthy") => None,
-                Outcome::Unhealthy { what } => Some(format!("the kernel is not well: {what}")),
+                Outcome::Unhealthy { what } => Some(format!("kernel unhealthy: {what}")),
                 _ => None,
             })
     }
 
-    /// What was not kept cannot be looked into, and nothing that must not stand there is known not to.
+    /// Output that was not kept cannot be searched, so a rejected pattern might be in it.
     fn cut(&self, output: &Output, is_read_for_parts: bool) -> Option<String> {
         let is_looked_into = is_read_for_parts || !self.stdout.is_empty();
         (output.cut && is_looked_into)
-            .then(|| "it wrote more than is kept, which what is expected of it cannot be looked for in".to_owned())
+            .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
     }
 
     fn wants(&self, name: &str) -> bool {
         matches!(&self.ending, Ending::Outcome(wanted) if wanted == name)
     }
 
-    /// What is wrong with its end.
+    /// Returns the difference between the actual and the expected outcome.
     fn ending(&self, outcome: &Outcome) -> Option<String> {
         let is_wanted = match (&self.ending, outcome) {
             (Ending::Status(wanted), Outcome::Exited { status }) => wanted == status,
@@ -181,7 +177,7 @@ impl Judge {
         Some(format!("{came}; expected: {wanted}"))
     }
 
-    /// What counts of a kernel's findings, in one sentence.
+    /// Describes the health findings that count, as one sentence.
     fn ill(&self, findings: &[Finding]) -> Option<String> {
         let rules = self.health.as_ref()?;
         let counted: Vec<&Finding> = findings.iter().filter(|finding| rules.fails(finding)).collect();
@@ -190,7 +186,7 @@ impl Judge {
             0 => String::new(),
             more => format!(" (and {more} more)"),
         };
-        Some(format!("the kernel is not well: {}{more}", short(&worst.title)))
+        Some(format!("kernel unhealthy: {}{more}", short(&worst.title)))
     }
 }
 
@@ -211,7 +207,7 @@ impl Compiled {
     }
 }
 
-/// Whether a part came to something, rather than to nothing.
+/// Returns true if a part ran.
 const fn has_run(result: PartResult) -> bool {
     match result {
         PartResult::Passed | PartResult::Failed | PartResult::Todo => true,
@@ -219,7 +215,7 @@ const fn has_run(result: PartResult) -> bool {
     }
 }
 
-/// An attempt that nobody has judged yet.
+/// Converts a run's output to an attempt without a verdict.
 fn told(output: &Output, boot: Boot) -> Attempt {
     let seconds = |time: std::time::Duration| time.as_secs_f64();
     Attempt {
@@ -243,7 +239,7 @@ fn told(output: &Output, boot: Boot) -> Attempt {
     }
 }
 
-/// An attempt that came to nothing.
+/// Converts an error to an attempt that could not be tested.
 pub fn not_tested(error: &VmError) -> Attempt {
     let mut cause = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -264,7 +260,7 @@ pub fn not_tested(error: &VmError) -> Attempt {
     Attempt { cause: Some(cause), outcome, exit_code, console, ..Attempt::default() }
 }
 
-/// Whether a guest that has run this may run another test: it is there, and its kernel is well.
+/// Returns true if the guest can run another test: it is alive and its kernel is healthy.
 pub fn may_go_on(output: &Output) -> bool {
     let lives = match output.outcome {
         Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } | Outcome::Unhealthy { .. } => {
@@ -286,14 +282,14 @@ pub fn may_go_on(output: &Output) -> bool {
     lives && !output.health.iter().any(|finding| finding.kind.is_failure())
 }
 
-/// The end of a stream as text.
+/// Returns the end of a stream, as text.
 fn tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TEXT)..]).into_owned();
     let from = (text.len().saturating_sub(TEXT)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[from..].to_owned()
 }
 
-/// A line that fits into a sentence.
+/// Shortens a line for use in a sentence.
 fn short(line: &str) -> String {
     let line = line.trim();
     match line.char_indices().nth(QUOTED) {
@@ -319,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_kept_is_no_success_where_it_is_looked_into() {
+    fn a_test_with_patterns_fails_if_part_of_the_output_was_discarded() {
         let cut = Output { cut: true, ..output(Outcome::Exited { status: 0 }, "") };
         assert!(judged("", &cut, None, Vec::new()).passed);
         assert!(!judged("reject = 'x'", &cut, None, Vec::new()).passed);
@@ -344,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_as_expected_or_told_in_one_sentence() {
+    fn an_unexpected_outcome_is_reported_in_one_sentence() {
         let exited = |status| output(Outcome::Exited { status }, "");
         let panicked = output(Outcome::Panic { line: "Kernel panic - not syncing: x".to_owned() }, "");
         let killed = output(Outcome::Signaled { signal: 11, core: false }, "");
@@ -369,8 +365,8 @@ mod tests {
     fn output_and_console_are_searched_line_by_line() {
         let said = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
         assert_eq!(cause("expect = ['^one$', '^two$']", &said), "passed");
-        assert_eq!(cause("expect = 'three'", &said), "no line of its standard output matches \"three\"");
-        assert_eq!(cause("reject = 't.o'", &said), "a line of its standard output matches \"t.o\": two");
+        assert_eq!(cause("expect = 'three'", &said), "no line of standard output matches \"three\"");
+        assert_eq!(cause("reject = 't.o'", &said), "a line of standard output matches \"t.o\": two");
         let console = |keys: &str| judged(keys, &said, Some("[ 1.0] Linux\n"), Vec::new()).cause;
         assert_eq!(console("expect-console = 'Linux'"), None);
         assert_eq!(console("expect-console = 'BSD'").as_deref(), Some("no line of the console matches \"BSD\""));
@@ -385,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_says_by_its_status_or_by_its_parts_that_it_was_skipped() {
+    fn a_test_is_skipped_by_its_status_or_by_its_parts() {
         let exited = |status, stdout| output(Outcome::Exited { status }, stdout);
         let judge = |keys: &str, output: &Output, parts: &[Part]| {
             let attempt = judged(keys, output, None, parts.to_vec());
@@ -395,35 +391,35 @@ mod tests {
         let keys = "skip-status = 4\nexpect = 'done'";
         let skipped = |why: &str| (false, true, why.to_owned());
         assert_eq!(judge(keys, &exited(4, "SKIP: no device\n\n"), &[]), skipped("SKIP: no device"));
-        assert_eq!(judge(keys, &exited(4, ""), &[]), skipped("it exited with status 4"));
+        assert_eq!(judge(keys, &exited(4, ""), &[]), skipped("exited with status 4"));
         let none = [part(PartResult::Skipped, "no device")];
         assert_eq!(judge(keys, &exited(4, "1..0\n"), &none), skipped("no device"));
         assert_eq!(judge("", &exited(0, ""), &none), skipped("no device"));
-        // A plan that was not kept, or none: a shell script of kselftest's.
-        let missing = [part(PartResult::Missing, "no TAP was told")];
+        // An unfulfilled plan, or no plan: a kselftest shell script.
+        let missing = [part(PartResult::Missing, "no TAP output")];
         assert!(judge(keys, &exited(4, ""), &missing).1);
         let said_late = [none[0].clone(), missing[0].clone()];
         assert_eq!(judge(keys, &exited(4, ""), &said_late), skipped("no device"));
         let kept = judged(keys, &exited(4, ""), None, said_late.to_vec()).parts;
-        assert_eq!(kept, none, "no report counts what it does not owe");
+        assert_eq!(kept, none, "missing parts of a skipped test are dropped");
 
         let failed = |why: &str| (false, false, why.to_owned());
         assert_eq!(judge("", &exited(4, ""), &none), failed("exited with status 4; expected: status 0"));
         assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
-        assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of its standard output matches \"done\""));
+        assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of standard output matches \"done\""));
         assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
-        // It broke off: some parts have run, and the others are missing whatever its status.
+        // The test was cut short: some parts ran, and the others are missing whatever the status.
         for begun in [PartResult::Passed, PartResult::Todo] {
             let broken = [part(begun, ""), none[0].clone(), missing[0].clone()];
-            assert_eq!(judge(keys, &exited(4, ""), &broken), failed("parts are missing: p: no TAP was told"));
+            assert_eq!(judge(keys, &exited(4, ""), &broken), failed("missing parts: p: no TAP output"));
             assert_eq!(judged(keys, &exited(4, ""), None, broken.to_vec()).parts, broken);
         }
         assert!(judge(keys, &exited(4, ""), &[part(PartResult::Passed, "")]).1);
         let rejects = "skip-status = 4\nreject = 'BUG'";
         let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
-        assert_eq!(said, failed("a line of its standard output matches \"BUG\": BUG here"));
+        assert_eq!(said, failed("a line of standard output matches \"BUG\": BUG here"));
         let ill = Output { health: vec![finding(Kind::Oops, "Oops: b")], ..exited(4, "") };
-        assert_eq!(judge(keys, &ill, &[]), failed("the kernel is not well: Oops: b"));
+        assert_eq!(judge(keys, &ill, &[]), failed("kernel unhealthy: Oops: b"));
         let cut = Output { cut: true, ..exited(4, "") };
         assert!(!judge(keys, &cut, &[]).1);
         let killed = output(Outcome::Signaled { signal: 4, core: false }, "");
@@ -431,35 +427,35 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_is_not_well_fails_what_passed_unless_that_is_allowed() {
+    fn an_unhealthy_kernel_fails_a_passed_test_unless_allowed() {
         let mut ill = output(Outcome::Exited { status: 0 }, "");
         ill.health = vec![finding(Kind::Warning, "WARNING: a"), finding(Kind::Oops, "Oops: b")];
         let attempt = judged("", &ill, None, Vec::new());
-        assert_eq!(attempt.cause.as_deref(), Some("the kernel is not well: Oops: b (and 1 more)"));
+        assert_eq!(attempt.cause.as_deref(), Some("kernel unhealthy: Oops: b (and 1 more)"));
         assert_eq!((attempt.exit_code, attempt.health.len()), (121, 2));
-        assert_eq!(cause("health-allow = 'b here'", &ill), "the kernel is not well: WARNING: a");
+        assert_eq!(cause("health-allow = 'b here'", &ill), "kernel unhealthy: WARNING: a");
         assert_eq!(cause("health = 'warn'", &ill), "passed");
         assert!(!may_go_on(&ill));
         ill.health = vec![finding(Kind::Leaked, "sleep")];
         assert!(may_go_on(&ill));
-        // What is wrong with the command is said first.
+        // The command's failure takes precedence.
         ill.outcome = Outcome::Exited { status: 1 };
         assert_eq!(cause("", &ill), "exited with status 1; expected: status 0");
     }
 
     #[test]
-    fn parts_that_fail_or_never_come_fail_the_test() {
+    fn failed_and_missing_parts_fail_the_test() {
         let part = |name: &str, result| Part { name: name.to_owned(), result, detail: String::new() };
         let good = vec![part("a", PartResult::Passed), part("b", PartResult::Skipped), part("c", PartResult::Todo)];
         let passed = output(Outcome::Exited { status: 0 }, "");
         assert!(judged("", &passed, None, good.clone()).passed);
         let bad = [good, vec![part("d", PartResult::Failed), part("e", PartResult::Missing)]].concat();
         let cause = judged("", &passed, None, bad).cause;
-        assert_eq!(cause.as_deref(), Some("1 of 4 parts failed: d; parts are missing: e"));
+        assert_eq!(cause.as_deref(), Some("1 of 4 parts failed: d; missing parts: e"));
     }
 
     #[test]
-    fn streams_are_cut_at_their_beginning_and_stay_text() {
+    fn streams_are_truncated_at_the_start_and_remain_valid_utf8() {
         assert_eq!(tail(b"short"), "short");
         let long = "ü".repeat(TEXT);
         let kept = tail(long.as_bytes());
@@ -468,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_of_manifests_are_names_of_verdicts() {
+    fn outcome_names_in_manifests_are_names_of_outcomes() {
         let known = [
             Outcome::Panic { line: String::new() },
             Outcome::Reset,

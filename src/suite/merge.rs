@@ -1,94 +1,94 @@
-//! Joins what the shards of a matrix wrote, as if one host had run all of it.
+//! Merges the reports of shards into one, as if a single host had run the whole matrix.
 //!
-//! What is missing is not run, and no success: a shard without a report, and a cell that its shard left out. Reports that
+//! A missing shard, or a cell missing from its shard's report, counts as not run and is never a success. Reports that
 //! do not belong together are refused.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::report::{CellReport, Header, Report, Shard, Status, one_line};
 
-/// A report, and where it came from.
+/// A report and its source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// A file's name, for error messages.
+    /// File name, for error messages.
     pub name: String,
-    /// What it says.
+    /// The report.
     pub report: Report,
 }
 
-/// The plan that all shards had, where the manifest is at hand.
+/// Plan of all shards, if the manifest is available.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
-    /// Its digest.
+    /// Digest of the plan.
     pub digest: String,
-    /// Its cells, none of them run.
+    /// All cells of the plan, as not run.
     pub cells: Vec<CellReport>,
 }
 
-/// Why reports cannot be joined.
+/// Reports that cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// There is none.
-    #[error("there is no report to merge")]
+    /// No reports.
+    #[error("no reports to merge")]
     Nothing,
-    /// They are of different plans.
-    #[error("{first} and {second} are of different matrices: their manifests, kernels or filters differ")]
+    /// Reports of different plans.
+    #[error("{first} and {second} belong to different matrices: their manifests, kernels or filters differ")]
     OtherPlan {
-        /// One of them.
+        /// First report.
         first: String,
-        /// Another one.
+        /// Second report.
         second: String,
     },
-    /// They are of one plan, and not of this manifest.
-    #[error("{0} is not of this manifest: it was of another form then, or other cells were chosen")]
+    /// Reports of one plan, but not of this manifest's.
+    #[error("{0} does not match the manifest: the manifest has changed, or other cells were selected")]
     OtherManifest(String),
-    /// The plan was divided differently.
-    #[error("{first} is one of {one} shards, and {second} one of {other}")]
+    /// Different numbers of shards.
+    #[error("{first} is one of {one} shards, but {second} is one of {other}")]
     OtherTotal {
-        /// One of them.
+        /// First report.
         first: String,
-        /// Of how many it is one.
+        /// Number of shards according to the first report.
         one: u32,
-        /// Another one.
+        /// Second report.
         second: String,
-        /// Of how many that is one.
+        /// Number of shards according to the second report.
         other: u32,
     },
-    /// They are of one plan, and of different runs of it.
+    /// Different runs of the same plan.
     #[error(
-        "{first} is of run {one}, and {second} of run {other}\n  where they belong together all the same (a shard that was submitted once more), say so with --mixed-runs"
+        "{first} belongs to run {one}, but {second} to run {other}\n  if they belong together (for example because a shard was resubmitted), add --mixed-runs"
     )]
     OtherRun {
-        /// One of them.
+        /// First report.
         first: String,
-        /// Its run.
+        /// Run of the first report.
         one: String,
-        /// Another one.
+        /// Second report.
         second: String,
-        /// That one's run.
+        /// Run of the second report.
         other: String,
     },
-    /// One shard has two reports.
-    #[error("{first} and {second} are both of shard {shard}")]
+    /// Two reports of one shard.
+    #[error("{first} and {second} are both reports of shard {shard}")]
     Twice {
-        /// One of them.
+        /// First report.
         first: String,
-        /// Another one.
+        /// Second report.
         second: String,
-        /// Which shard.
+        /// The shard.
         shard: Shard,
     },
-    /// One cell is in two reports.
-    #[error("cell `{id}` is in {first} and in {second}")]
+    /// A cell in two reports.
+    #[error("cell `{id}` is in both {first} and {second}")]
     CellTwice {
         /// The cell.
         id: String,
-        /// One of the reports.
+        /// First report.
         first: String,
-        /// The other one.
+        /// Second report.
         second: String,
     },
-    /// A cell that the plan does not have.
+    /// A cell that the plan does not contain.
     #[error("cell `{id}` of {name} is not in the plan")]
     Unplanned {
         /// The cell.
@@ -98,18 +98,17 @@ pub enum MergeError {
     },
 }
 
-/// What is not divided is the only shard there is.
+/// Shard of a matrix that is not divided.
 const WHOLE: Shard = Shard { index: 1, total: 1 };
 
 fn shard(source: &Source) -> Shard {
     source.report.header.shard.unwrap_or(WHOLE)
 }
 
-/// How far apart two shards of one run may be before that is worth a word: one had ended so long before the other began,
-/// seconds.
+/// Longest plausible gap between the end of one shard and the start of another one of the same run, seconds.
 const APART: f64 = 6.0 * 3600.0;
 
-/// Refuses parts of different runs, by what job systems said when they ran. What says nothing may be of any.
+/// Refuses reports that job systems assigned to different runs. A report without a run may belong to any.
 pub fn of_one_run(sources: &[Source]) -> Result<(), MergeError> {
     let mut told = sources.iter().filter_map(|source| Some((source, source.report.header.run.as_deref()?)));
     let Some((first, one)) = told.next() else { return Ok(()) };
@@ -124,11 +123,11 @@ pub fn of_one_run(sources: &[Source]) -> Result<(), MergeError> {
     }
 }
 
-/// A warning where some parts ended long before the others began, and nothing says that all are of one run: they may be what
-/// an earlier run left behind.
+/// Returns a warning if some reports ended long before the others began and nothing shows that all belong to one run:
+/// they may be left over from an earlier run.
 pub fn apart(sources: &[Source]) -> Option<String> {
     let is_one = sources.iter().all(|source| source.report.header.run.is_some()) && of_one_run(sources).is_ok();
-    // A report without a time says nothing of its age.
+    // The age of a report without a start time is unknown.
     let mut sources: Vec<&Source> = sources.iter().filter(|source| source.report.header.started > 0.0).collect();
     sources.sort_by(|one, other| one.report.header.started.total_cmp(&other.report.header.started));
     let (mut end, mut last) = (f64::INFINITY, None);
@@ -144,10 +143,11 @@ pub fn apart(sources: &[Source]) -> Option<String> {
     let more = if at > 4 { format!(" and {} more", at - 4) } else { String::new() };
     let (names, hours, next) = (names.join(", "), (gap / 3600.0).floor(), &sources[at].name);
     let had = if at == 1 { "had ended" } else { "had all ended" };
-    Some(format!("{names}{more} {had} {hours} hours before {next} began: is that of an earlier run?"))
+    Some(format!("{names}{more} {had} {hours} hours before {next} began; check that they belong to one run"))
 }
 
-/// Joins them. With `planned`, what is missing has its name; without, each missing shard is one cell that did not run.
+/// Merges reports. With `planned`, missing cells are listed by name; without it, each missing shard is listed as one
+/// cell that did not run.
 pub fn merge(mut sources: Vec<Source>, planned: Option<Planned>) -> Result<Report, MergeError> {
     sources.sort_by_key(shard);
     check(&sources, planned.as_ref())?;
@@ -165,10 +165,10 @@ pub fn merge(mut sources: Vec<Source>, planned: Option<Planned>) -> Result<Repor
     Ok(Report { header, cells })
 }
 
-/// More missing shards than this are told as one.
+/// Limit of missing shards listed.
 const MOST_TOLD: usize = 10_000;
 
-/// Whether they belong together.
+/// Checks that the reports belong together.
 fn check(sources: &[Source], planned: Option<&Planned>) -> Result<(), MergeError> {
     let Some(first) = sources.first() else { return Err(MergeError::Nothing) };
     let (name, header) = (|source: &Source| source.name.clone(), |source: &Source| source.report.header.clone());
@@ -212,7 +212,7 @@ fn check(sources: &[Source], planned: Option<&Planned>) -> Result<(), MergeError
     Ok(())
 }
 
-/// The header of the whole.
+/// Builds the merged header.
 fn header(sources: &[Source], missing: &[u32], total: u32) -> Header {
     let headers: Vec<&Header> = sources.iter().map(|source| &source.report.header).collect();
     let Some(first) = headers.first() else { return Header::default() };
@@ -238,7 +238,7 @@ fn header(sources: &[Source], missing: &[u32], total: u32) -> Header {
         duration_s: ended - started,
         shard: None,
         run: distinct(headers.iter().filter_map(|header| header.run.clone())),
-        // Two hosts may have given one name to different kernels, which is worth knowing.
+        // Hosts may use one name for different kernels; the report shows all releases.
         kernels: kernels.into_iter().filter_map(|(name, all)| Some((name, distinct(all)?))).collect(),
         qemu: distinct(headers.iter().filter_map(|header| header.qemu.clone())),
         ended_early: (!early.is_empty()).then(|| early.join("; ")),
@@ -246,7 +246,7 @@ fn header(sources: &[Source], missing: &[u32], total: u32) -> Header {
     }
 }
 
-/// What all say, or all that they say.
+/// Joins the distinct values.
 fn distinct(values: impl IntoIterator<Item = String>) -> Option<String> {
     let mut all: Vec<String> = values.into_iter().collect();
     all.sort();
@@ -254,16 +254,16 @@ fn distinct(values: impl IntoIterator<Item = String>) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// All cells of the plan, in its order: as they were told, or as not run.
+/// Returns all cells of the plan in its order: as reported, or as not run.
 fn fill(told: Vec<CellReport>, planned: Vec<CellReport>, total: u32) -> Vec<CellReport> {
     let mut told: HashMap<String, CellReport> = told.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
-    let cause = if total == 1 { "the report does not have it" } else { "its shard left no report of it" };
+    let cause = if total == 1 { "missing from the report" } else { "missing from its shard's report" };
     let not_told =
         |cell| CellReport { status: Status::NotRun, cause: Some(cause.to_owned()), attempts: Vec::new(), ..cell };
     planned.into_iter().map(|cell| told.remove(&cell.id).unwrap_or_else(|| not_told(cell))).collect()
 }
 
-/// What stands for cells whose names nobody knows.
+/// Returns placeholders for missing cells whose names are unknown.
 fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<CellReport> {
     let stand_in = |(at, (id, cause)): (usize, (String, String))| CellReport {
         id: id.clone(),
@@ -277,9 +277,7 @@ fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<Ce
     let lost = planned.saturating_sub(told);
     let mut lines: Vec<(String, String)> = missing
         .iter()
-        .map(|index| {
-            (format!("shard {index} of {total}"), format!("it left no report; {lost} cells are missing in all"))
-        })
+        .map(|index| (format!("shard {index} of {total}"), format!("no report; {lost} cells missing in total")))
         .collect();
     if lines.is_empty() && lost > 0 {
         lines.push(("missing cells".to_owned(), format!("{lost} of {planned} cells are in no report")));
@@ -293,7 +291,7 @@ mod tests {
     use crate::suite::report::sample::many;
     use crate::suite::report::{CellReport, Report, Shard, Status};
 
-    /// So many shards of a report: every n-th cell.
+    /// Splits a report into shards: every n-th cell.
     fn shards(whole: &Report, total: u32) -> Vec<Source> {
         let part = |index: u32| {
             let mut report = whole.clone();
@@ -315,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shards_come_to_the_whole_in_whatever_order_they_arrive() {
+    fn merged_shards_equal_the_whole_report_in_any_order() {
         let whole = many(103);
         let mut sources = shards(&whole, 4);
         sources.rotate_left(2);
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_without_a_report_is_no_success() {
+    fn a_missing_shard_is_a_failure() {
         let mut whole = many(103);
         whole.cells.retain(|cell| cell.status == Status::Passed);
         whole.header.planned = whole.cells.len();
@@ -336,7 +334,7 @@ mod tests {
         assert!(!merged.is_good());
         let last = merged.cells.last().expect("a cell");
         assert_eq!((last.id.as_str(), last.status), ("shard 3 of 4", Status::NotRun));
-        assert_eq!(last.why(), format!("it left no report; {} cells are missing in all", gone.report.cells.len()));
+        assert_eq!(last.why(), format!("no report; {} cells missing in total", gone.report.cells.len()));
         assert_eq!(merged.header.ended_early.as_deref(), Some("no report of shard 3/4"));
         let merged = merge(sources, Some(planned(&whole))).expect("merged");
         assert_eq!(merged.count(Status::NotRun), gone.report.cells.len());
@@ -344,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_its_shard_left_out_is_no_success() {
+    fn a_cell_missing_from_its_shard_is_a_failure() {
         let mut whole = many(5);
         let mut sources = shards(&whole, 1);
         sources[0].report.cells.truncate(3);
@@ -353,11 +351,11 @@ mod tests {
         let merged = merge(sources, Some(planned(&whole))).expect("merged");
         whole.cells.truncate(3);
         assert_eq!(merged.cells[..3], whole.cells[..]);
-        assert_eq!(merged.cells[4].why(), "the report does not have it");
+        assert_eq!(merged.cells[4].why(), "missing from the report");
     }
 
     #[test]
-    fn what_does_not_belong_together_is_refused() {
+    fn reports_that_do_not_belong_together_are_refused() {
         let whole = many(8);
         let fails = |sources| merge(sources, None).expect_err("refused").to_string();
         assert_eq!(merge(Vec::new(), None), Err(MergeError::Nothing));
@@ -365,23 +363,23 @@ mod tests {
         other[1].report.header.plan = "other".to_owned();
         assert_eq!(
             fails(other),
-            "1.jsonl and 2.jsonl are of different matrices: their manifests, kernels or filters differ"
+            "1.jsonl and 2.jsonl belong to different matrices: their manifests, kernels or filters differ"
         );
         let mut other = shards(&whole, 2);
         other[1].report.header.shard = Some(Shard { index: 2, total: 3 });
-        assert_eq!(fails(other), "1.jsonl is one of 2 shards, and 2.jsonl one of 3");
+        assert_eq!(fails(other), "1.jsonl is one of 2 shards, but 2.jsonl is one of 3");
         let mut twice = shards(&whole, 2);
         twice.push(Source { name: "again.jsonl".to_owned(), ..twice[0].clone() });
-        assert_eq!(fails(twice), "1.jsonl and again.jsonl are both of shard 1/2");
+        assert_eq!(fails(twice), "1.jsonl and again.jsonl are both reports of shard 1/2");
         let mut twice = shards(&whole, 2);
         let cell = twice[0].report.cells[0].clone();
         twice[1].report.cells.push(cell);
-        assert_eq!(fails(twice), "cell `test-0/6.0/machine-0` is in 1.jsonl and in 2.jsonl");
+        assert_eq!(fails(twice), "cell `test-0/6.0/machine-0` is in both 1.jsonl and 2.jsonl");
         let fails = |planned| merge(shards(&whole, 2), Some(planned)).expect_err("refused").to_string();
         let other = Planned { digest: "x".to_owned(), ..planned(&whole) };
         assert_eq!(
             fails(other),
-            "1.jsonl is not of this manifest: it was of another form then, or other cells were chosen"
+            "1.jsonl does not match the manifest: the manifest has changed, or other cells were selected"
         );
         let mut fewer = planned(&whole);
         fewer.cells.pop();
@@ -389,14 +387,14 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_different_runs_are_refused_and_both_are_named() {
+    fn reports_of_different_runs_are_refused_and_both_are_named() {
         let mut sources = shards(&many(9), 3);
         assert_eq!(of_one_run(&sources), Ok(()));
         sources[1].report.header.run = Some("slurm 7".to_owned());
         assert_eq!(of_one_run(&sources), Ok(()));
         sources[2].report.header.run = Some("slurm 8".to_owned());
         let said = of_one_run(&sources).expect_err("two runs").to_string();
-        assert!(said.starts_with("2.jsonl is of run slurm 7, and 3.jsonl of run slurm 8\n"), "{said}");
+        assert!(said.starts_with("2.jsonl belongs to run slurm 7, but 3.jsonl to run slurm 8\n"), "{said}");
         assert!(said.contains("--mixed-runs"), "{said}");
         assert_eq!(merge(sources.clone(), None).expect("merged").header.run.as_deref(), Some("slurm 7, slurm 8"));
         sources[2].report.header.run = Some("slurm 7".to_owned());
@@ -404,33 +402,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_day_older_than_the_others_is_told_unless_it_is_known_to_be_of_one_run() {
+    fn a_report_a_day_older_than_the_others_causes_a_warning_unless_all_are_of_one_run() {
         let mut sources = shards(&many(9), 3);
         assert_eq!(apart(&sources), None);
-        // One that waited for a node until another one had ended.
+        // A shard that started only after another one had ended.
         sources[1].report.header.started += 3600.0;
         assert_eq!(apart(&sources), None);
         sources[0].report.header.started -= 24.0 * 3600.0;
         let said = apart(&sources).expect("a warning");
-        assert_eq!(said, "1.jsonl had ended 23 hours before 3.jsonl began: is that of an earlier run?");
+        assert_eq!(said, "1.jsonl had ended 23 hours before 3.jsonl began; check that they belong to one run");
         sources[2].report.header.duration_s += 30.0 * 3600.0;
         sources[1].report.header.started -= 24.0 * 3600.0;
         let said = apart(&sources).expect("a warning");
-        assert_eq!(said, "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began: is that of an earlier run?");
+        assert_eq!(
+            said,
+            "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began; check that they belong to one run"
+        );
         for source in &mut sources {
             source.report.header.run = Some("github 1".to_owned());
         }
         assert_eq!(apart(&sources), None);
         sources[2].report.header.run = None;
         assert!(apart(&sources).is_some());
-        // It says nothing of its age.
+        // The age of a report without a start time is unknown.
         sources[0].report.header.started = 0.0;
         sources[1].report.header.started = 0.0;
         assert_eq!(apart(&sources), None);
     }
 
     #[test]
-    fn what_hosts_differ_in_is_told() {
+    fn differences_between_hosts_are_reported() {
         let mut sources = shards(&many(4), 2);
         sources[1].report.header.kernels.insert("6.1".to_owned(), "6.1.0-other".to_owned());
         sources[1].report.header.started += 10.0;

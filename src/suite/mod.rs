@@ -1,6 +1,7 @@
-//! Tests x kernels x machines: many runs, in parallel, each judged.
+//! Test matrix: tests x kernels x machines, run in parallel, with a verdict for each cell.
 //!
-//! All cells exist before the first one runs: what did not run is told as such, and never passes.
+//! All cells exist before the first one runs. A cell that did not run is reported as not run and never counts as
+//! passed.
 
 pub mod manifest;
 

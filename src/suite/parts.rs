@@ -1,10 +1,11 @@
-//! What a test in the guest says of its own parts: TAP 13 and 14, and the kernel's dialect of it, as kselftest and `KUnit`
-//! write them.
+//! Parses the results of a test's parts: TAP 13 and 14, and KTAP, the kernel's dialect, as kselftest and `KUnit` write
+//! them.
 //!
-//! Nested parts are told by indentation (`KUnit`, TAP 14) or by a `# ` before each line (kselftest, which passes on what
-//! the program below it says); the kernel's timestamps may stand before all of it. What is promised by a plan and never
-//! told is missing, and so is a plan: a test that was killed half way must not pass. What is read comes from the guest:
-//! lines, depth, names and the number of parts are bounded, and nothing panics.
+//! Nested parts are recognized by indentation (`KUnit`, TAP 14) or by a `# ` before each line (kselftest, which passes
+//! on the output of the program that it runs). Kernel timestamps may precede every line. A result that the plan
+//! announces but that never arrives counts as missing, and so does an absent plan: a test that was killed halfway must
+//! not pass. The input comes from the guest: lines, depth, names and the number of parts are bounded, and nothing
+//! panics.
 //!
 //! See <https://testanything.org/tap-version-14-specification.html> and `Documentation/dev-tools/ktap.rst`.
 
@@ -17,55 +18,55 @@ use self::level::{Kept, Level};
 use self::line::{Line, Says, Told};
 use super::report::{Part, PartResult, one_line};
 
-/// Longest line; the rest of a longer one is left out.
+/// Line length limit, bytes; the rest of a longer line is dropped.
 const LINE: usize = 4096;
-/// Longest name of one part, without those it is in, characters.
+/// Length limit of one part's name, without its parents' names, characters.
 const NAME: usize = 160;
-/// Longest line of a detail, characters.
+/// Length limit of a detail line, characters.
 const DETAIL: usize = 300;
-/// Most lines of a detail: the last ones before the result.
+/// Limit of detail lines; the last ones before the result are kept.
 const LINES: usize = 20;
-/// How deep parts may be nested.
+/// Nesting limit.
 const DEPTH: usize = 8;
-/// Most parts that are told one by one.
+/// Limit of parts listed one by one.
 const PARTS: usize = 10_000;
 
-/// How sure it is that a test speaks TAP.
+/// Whether a test's output is known to be TAP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
-    /// Its first line, `TAP version N` or `KTAP version N`, will tell.
+    /// Unknown: the output is TAP if its first line is `TAP version N` or `KTAP version N`.
     Perhaps,
-    /// The manifest says so: nothing is then a plan that is missing.
+    /// Declared by the manifest: empty output then counts as a missing plan.
     Surely,
 }
 
-/// Reads what a test writes, piece by piece.
+/// Incremental parser of a test's output.
 #[derive(Debug)]
 pub struct Parser {
     speaks: Speaks,
     line: Vec<u8>,
-    /// The documents that are over.
+    /// Parts of finished documents.
     done: Vec<Part>,
-    /// The document that is open, the outermost level first.
+    /// Levels of the open document, outermost first.
     levels: Vec<Level>,
     kept: Kept,
-    /// Remarks since the last result: they are told before the result that they belong to.
+    /// Diagnostic lines since the last result: in KTAP, they precede the result that they belong to.
     remarks: VecDeque<String>,
-    /// The name of the level that opens next.
+    /// Name of the level that opens next.
     subtest: Option<String>,
-    /// The indentation of the YAML block that is open.
+    /// Indentation of the open YAML block.
     yaml: Option<String>,
     bailed: bool,
 }
 
-/// Reads a whole text.
+/// Parses a complete output.
 pub fn parse(text: &[u8], speaks: Speaks) -> Vec<Part> {
     let mut parser = Parser::new(speaks);
     parser.push(text);
     parser.finish()
 }
 
-/// Why a test with these parts has failed, whatever its status; `None`: it may have passed.
+/// Returns why a test with these parts failed, whatever its exit status; `None` if it may have passed.
 pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
     let parts: Vec<&Part> = parts.into_iter().collect();
     let failed: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Failed).collect();
@@ -80,12 +81,12 @@ pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> 
     if let Some(first) = missing.first() {
         let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
         let detail = if first.detail.is_empty() { String::new() } else { format!(": {}", first.detail) };
-        sentences.push(format!("parts are missing: {}{detail}{more}", first.name));
+        sentences.push(format!("missing parts: {}{detail}{more}", first.name));
     }
     (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
-/// A text in one line, cut where it is too long.
+/// Returns the text as one line, truncated to `most` characters.
 fn bounded(text: &str, most: usize) -> String {
     let line = one_line(text);
     match line.char_indices().nth(most) {
@@ -95,7 +96,7 @@ fn bounded(text: &str, most: usize) -> String {
 }
 
 impl Parser {
-    /// One that has read nothing yet.
+    /// Creates a parser.
     pub fn new(speaks: Speaks) -> Self {
         Self {
             speaks,
@@ -110,7 +111,7 @@ impl Parser {
         }
     }
 
-    /// Reads the next bytes.
+    /// Parses the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
@@ -122,14 +123,14 @@ impl Parser {
         }
     }
 
-    /// The parts. None, where no TAP was spoken.
+    /// Returns the parts; empty if the output was not TAP.
     pub fn finish(mut self) -> Vec<Part> {
         if !self.line.is_empty() {
             self.end_line();
         }
         self.close_document();
         if self.speaks == Speaks::Surely && self.done.is_empty() && self.kept.parts == 0 {
-            self.done.push(level::plan(PartResult::Missing, "no TAP was told"));
+            self.done.push(level::plan(PartResult::Missing, "no TAP output"));
         }
         self.done.extend(self.kept.rest());
         self.done
@@ -167,12 +168,13 @@ impl Parser {
         }
     }
 
-    /// Whether a YAML block at this indentation belongs to a result.
+    /// Returns true if a YAML block at this indentation belongs to a result.
     fn has_result_above(&self, prefix: &str) -> bool {
         self.levels.last().is_some_and(|level| level.told > 0 && is_below(&level.prefix, prefix))
     }
 
-    /// Whether the open level is the one of this indentation, after those that it ends have been closed.
+    /// Closes the levels that a line with this indentation ends. Returns true if the open level then has this
+    /// indentation.
     fn is_at(&mut self, prefix: &str) -> bool {
         while self.levels.last().is_some_and(|level| !prefix.starts_with(&level.prefix)) {
             self.close_level();
@@ -181,7 +183,7 @@ impl Parser {
     }
 
     fn version(&mut self, prefix: &str, kernels: bool) {
-        // A second one at the same depth begins another document.
+        // A second version line at the same depth starts a new document.
         if self.is_at(prefix) {
             self.close_level();
         }
@@ -198,13 +200,13 @@ impl Parser {
         true
     }
 
-    /// Goes to the level of a line that may open one.
+    /// Enters the level of a line. Returns false if the line belongs to no level and may not open one.
     fn enter(&mut self, prefix: &str, opens: bool) -> bool {
         if self.levels.is_empty() {
             let may = self.speaks == Speaks::Surely && !self.bailed && prefix.is_empty();
             return may && self.open(prefix, false);
         }
-        // What only looks like TAP must not close what is open.
+        // A line that only resembles TAP must not close an open level.
         let known = self.levels.iter().any(|level| level.prefix == prefix);
         let deeper = self.levels.iter().rev().find(|level| prefix.starts_with(&level.prefix));
         let Some(outer) = deeper else { return false };
@@ -219,7 +221,7 @@ impl Parser {
         if !self.enter(prefix, true) {
             return self.remark(text.trim(), false);
         }
-        // What stands before a plan is about the whole.
+        // Diagnostic lines before a plan belong to no result.
         self.remarks.clear();
         if let Some(level) = self.levels.last_mut() {
             level.plan(count, reason, &mut self.kept);
@@ -228,7 +230,8 @@ impl Parser {
 
     fn result(&mut self, prefix: &str, told: Told<'_>, text: &str) {
         let numbered = told.number.is_some() || self.levels.last().is_none_or(|level| !level.kernels);
-        // A remark of a kselftest may begin with `ok`; a subtest's first result stands behind blanks alone.
+        // A diagnostic line of a kselftest may start with `ok`. The first result of a subtest is indented with blanks
+        // only.
         let first = told.number == Some(1) && !prefix.contains('#');
         let place = self.levels.iter().rposition(|level| level.prefix == prefix);
         let inner = place.and_then(|place| self.levels.get(place + 1)).is_some();
@@ -242,7 +245,7 @@ impl Parser {
         }
     }
 
-    /// Closes the levels within the one of this indentation: the parts that `parent` is the result of.
+    /// Closes the levels below the one of this indentation and returns their parts, whose result is `parent`.
     fn close_below(&mut self, prefix: &str, parent: &Told<'_>) -> Vec<Part> {
         while self.levels.len() > 2 && self.levels[self.levels.len() - 2].prefix != prefix {
             self.close_level();
@@ -264,7 +267,7 @@ impl Parser {
 
     fn subtest(&mut self, prefix: &str, name: &str) {
         let name = bounded(name, NAME);
-        // `KUnit` names a level within it, TAP 14 before it.
+        // `KUnit` names a level inside it, TAP 14 before it.
         match self.levels.last_mut() {
             Some(level) if level.prefix == prefix && level.told == 0 && !prefix.is_empty() => level.name = Some(name),
             Some(_) => self.subtest = Some(name),
@@ -272,13 +275,13 @@ impl Parser {
         }
     }
 
-    /// A line that is no result: what a result that follows may be explained by.
+    /// Records a diagnostic line, which may explain the next result.
     fn remark(&mut self, text: &str, marked: bool) {
         let Some(level) = self.levels.last_mut() else { return };
         if text.is_empty() || text.starts_with("Totals:") {
             return;
         }
-        // In plain TAP they stand behind the result. The kernel's stand before it, and are told apart by being there.
+        // In plain TAP, diagnostic lines follow the result. In KTAP they precede it, and none are expected after it.
         if marked && level.waits_for_remarks {
             return level.detail(text);
         }
@@ -288,14 +291,14 @@ impl Parser {
         self.remarks.push_back(bounded(text, DETAIL));
     }
 
-    /// A line of a YAML block.
+    /// Records a line of a YAML block.
     fn detail(&mut self, text: &str) {
         if let Some(level) = self.levels.last_mut() {
             level.detail(text);
         }
     }
 
-    /// Closes the innermost level, without a result that its parts would be those of.
+    /// Closes the innermost level if no result for it arrived.
     fn close_level(&mut self) {
         let Some(level) = self.levels.pop() else { return };
         match self.levels.last_mut() {
@@ -311,7 +314,7 @@ impl Parser {
     }
 }
 
-/// Whether an indentation goes on from another one, with blanks.
+/// Returns true if `inner` is `outer` followed by blanks.
 fn is_below(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|more| !more.is_empty() && !more.contains('#'))
 }

@@ -1,4 +1,4 @@
-//! Which cells there are: tests x kernels x machines, filtered, in one order whatever happens later. Pure.
+//! Plans the cells: tests x kernels x machines, filtered, in a fixed order. Pure.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,109 +11,110 @@ use super::manifest::{BootWay, Meeting, Test, TestSpec, nearest};
 use super::report::Shard;
 use crate::format::measure::hex;
 
-/// All that is to be run.
+/// Planned cells and their targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The manifest.
     pub spec: TestSpec,
-    /// The cells of this shard, in the manifest's order.
+    /// Cells of this shard, in the manifest's order.
     pub cells: Vec<Cell>,
-    /// What their guests are made from.
+    /// Targets of the cells.
     pub stands: Vec<Stand>,
-    /// Which part this is.
+    /// Shard; `None` for the whole matrix.
     pub shard: Option<Shard>,
-    /// A digest of the ids of all shards' cells.
+    /// Digest of the ids of all shards' cells.
     pub digest: String,
-    /// How many all shards have.
+    /// Number of cells of all shards.
     pub planned: usize,
 }
 
-/// One test with one kernel on one machine, once.
+/// One run of one test with one kernel on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// `TEST/KERNEL/MACHINE`, and `#N` where it is repeated.
+    /// `TEST/KERNEL/MACHINE`, followed by `#N` if the test is repeated.
     pub id: String,
-    /// The test, by its place in the manifest.
+    /// Index of the test in the manifest.
     pub test: usize,
     /// The kernel.
     pub kernel: usize,
     /// The machine.
     pub machine: usize,
-    /// Which repetition, from 1.
+    /// Repetition, from 1; `None` if the test is not repeated.
     pub repetition: Option<u32>,
-    /// What its guest is made from.
+    /// Index of its target.
     pub stand: usize,
-    /// Its place among the cells of all shards, in the manifest's order.
+    /// Position among the cells of all shards, in the manifest's order.
     pub place: usize,
 }
 
-/// What a guest is made from, whatever runs in it: cells of one stand are restored from one snapshot, and may share guests.
+/// Target: everything that guests are built from, apart from the test. Cells of one target are restored from one
+/// snapshot and may share guests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stand {
     /// The kernel.
     pub kernel: usize,
     /// The machine.
     pub machine: usize,
-    /// Whether it boots.
+    /// Whether its guests boot or are restored.
     pub boot: BootWay,
-    /// Where programs come from.
+    /// Root directory of programs, libraries and modules.
     pub sysroot: PathBuf,
-    /// Directories that libraries are looked for in first.
+    /// Library directories searched first.
     pub lib_path: Vec<PathBuf>,
-    /// Whether busybox is there.
+    /// True if the guest contains busybox.
     pub busybox: bool,
 }
 
-/// Which of the cells are wanted: those that all of it lets through.
+/// Cell filter. A cell must match every list that is not empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Parts or patterns of tests' names: one of them.
+    /// Substrings or patterns of test names; one must match.
     pub tests: Vec<String>,
-    /// Tags: one of them.
+    /// Tags; the cell must have one of them.
     pub tags: Vec<String>,
-    /// Tags: none of them.
+    /// Tags that the cell must not have.
     pub skip_tags: Vec<String>,
-    /// Kernels: one of them.
+    /// Kernel names; one must match.
     pub kernels: Vec<String>,
-    /// Machines: one of them.
+    /// Machine names; one must match.
     pub machines: Vec<String>,
-    /// Parts of ids: one of them.
+    /// Substrings of cell ids; one must match.
     pub ids: Vec<String>,
-    /// Whole ids: one of them.
+    /// Complete cell ids; one must match.
     pub only: Vec<String>,
 }
 
-/// No plan.
+/// Planning error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A name that nothing has.
-    #[error("choosing cells: there is no {kind} {name:?}{}", near.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
+    /// Unknown name.
+    #[error("unknown {kind} {name:?}{}", near.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
     Unknown {
-        /// What it should be.
+        /// Kind of object that the name should refer to.
         kind: &'static str,
-        /// The name.
+        /// Unknown name.
         name: String,
-        /// What was likely meant.
+        /// Most similar known name.
         near: Option<String>,
     },
-    /// A pattern that is none.
-    #[error("choosing cells: {pattern:?} is no pattern: {why}")]
+    /// Invalid pattern.
+    #[error("invalid pattern {pattern:?}: {why}")]
     Pattern {
-        /// The pattern.
+        /// Invalid pattern.
         pattern: String,
-        /// What is wrong.
+        /// Fault.
         why: &'static str,
     },
-    /// Nothing is left.
-    #[error("choosing cells: none of the {0} that the manifest has is left")]
+    /// No cell matches the filter.
+    #[error("no cell selected: none of the manifest's {0} cells matches")]
     Nothing(usize),
-    /// The manifest excludes everything.
-    #[error("planning: the manifest excludes all of its cells")]
+    /// The manifest excludes all cells.
+    #[error("the manifest excludes all of its cells")]
     Empty,
 }
 
 impl Plan {
-    /// Plans the cells of a manifest that a filter lets through: all of them, or a shard's.
+    /// Plans the cells of a manifest that match a filter: all of them, or those of a shard.
     pub fn new(spec: TestSpec, filter: &Filter, shard: Option<Shard>) -> Result<Self, PlanError> {
         let mut stands = Stands::default();
         let all = cells(&spec, &mut stands);
@@ -134,12 +135,12 @@ impl Plan {
         Ok(Self { spec, cells, stands: stands.all, shard, digest, planned })
     }
 
-    /// A cell's test.
+    /// Returns a cell's test.
     pub fn test(&self, cell: &Cell) -> &Test {
         &self.spec.tests[cell.test]
     }
 
-    /// A cell's tags: the test's, the kernel's, the machine's, each once.
+    /// Returns a cell's tags: those of its test, kernel and machine, without duplicates.
     pub fn tags(&self, cell: &Cell) -> Vec<String> {
         let mut tags: Vec<String> = tags(&self.spec, cell).cloned().collect();
         tags.sort();
@@ -147,7 +148,7 @@ impl Plan {
         tags
     }
 
-    /// The names of a stand's kernel and machine.
+    /// Returns the names of a target's kernel and machine.
     pub fn names(&self, stand: usize) -> (&str, &str) {
         let Stand { kernel, machine, .. } = self.stands[stand];
         (&self.spec.kernels[kernel].name, &self.spec.machines[machine].name)
@@ -159,7 +160,7 @@ fn tags<'a>(spec: &'a TestSpec, cell: &Cell) -> impl Iterator<Item = &'a String>
     spec.tests[cell.test].tags.iter().chain(&kernel.tags).chain(&machine.tags)
 }
 
-/// Stands, each once.
+/// Distinct targets.
 #[derive(Debug, Default)]
 struct Stands {
     all: Vec<Stand>,
@@ -178,7 +179,7 @@ impl Stands {
     }
 }
 
-/// All cells of a manifest.
+/// Returns all cells of a manifest.
 fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (at, test) in spec.tests.iter().enumerate() {
@@ -228,10 +229,10 @@ fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
     cells
 }
 
-/// A filter whose names are there.
+/// A filter whose names are all known.
 struct Chosen<'a> {
     filter: &'a Filter,
-    /// What tests may be called: a pattern, or a part.
+    /// Patterns or substrings of test names.
     tests: Vec<Result<Pattern, &'a str>>,
 }
 
@@ -292,10 +293,10 @@ fn digest(cells: &[Cell]) -> String {
     hex(&hash.finalize()[..16])
 }
 
-/// One of several parts of the same size.
+/// Returns the cells of a shard. All shards have the same size.
 ///
-/// Cells of one kernel and one machine stay together, so that each shard makes as few snapshots as can be; among those
-/// chance decides, always the same way: tests that stand side by side in a manifest tend to be slow together.
+/// Cells of one kernel and machine stay together, so that each shard makes as few snapshots as possible. Among those,
+/// the order is pseudo-random but fixed, since neighboring tests in a manifest tend to be slow together.
 fn part(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
     let mut order: Vec<usize> = (0..cells.len()).collect();
     order.sort_by_cached_key(|at| {
@@ -353,13 +354,13 @@ mod tests {
     }
 
     #[test]
-    fn cells_come_in_the_manifests_order_without_what_is_excluded_and_with_what_is_included() {
+    fn cells_are_in_the_manifests_order_with_exclusions_and_inclusions() {
         let all = planned(&Filter::default()).expect("cells");
         assert_eq!(all, ["one/a/q35", "one/b/pc", "two/a/q35#1", "two/a/q35#2"]);
     }
 
     #[test]
-    fn filters_let_through_what_all_of_them_let_through() {
+    fn a_cell_must_match_all_filters() {
         let some = |text: &str| vec![text.to_owned()];
         let none = Filter::default;
         let cases = [
@@ -376,11 +377,11 @@ mod tests {
             assert_eq!(planned(&filter).expect("cells"), expected, "{filter:?}");
         }
         let wrong = [
-            (Filter { kernels: some("c"), ..none() }, "there is no kernel \"c\"; did you mean \"a\"?"),
-            (Filter { tags: some("quik"), ..none() }, "there is no tag \"quik\"; did you mean \"quick\"?"),
-            (Filter { only: some("one/a/pc"), ..none() }, "there is no cell \"one/a/pc\""),
-            (Filter { tests: some("[a"), ..none() }, "\"[a\" is no pattern"),
-            (Filter { ids: some("x"), ..none() }, "none of the 4 that the manifest has is left"),
+            (Filter { kernels: some("c"), ..none() }, "unknown kernel \"c\"; did you mean \"a\"?"),
+            (Filter { tags: some("quik"), ..none() }, "unknown tag \"quik\"; did you mean \"quick\"?"),
+            (Filter { only: some("one/a/pc"), ..none() }, "unknown cell \"one/a/pc\""),
+            (Filter { tests: some("[a"), ..none() }, "invalid pattern \"[a\": "),
+            (Filter { ids: some("x"), ..none() }, "none of the manifest's 4 cells matches"),
         ];
         for (filter, says) in wrong {
             let said = planned(&filter).expect_err("nothing");
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_as_large_as_one_another_and_have_every_cell_once() {
+    fn shards_have_equal_sizes_and_contain_every_cell_once() {
         let mut text = String::from("[kernels]\na = 'a'\nb = 'b'\n");
         for number in 0..25 {
             write!(text, "[[test]]\nname = 't{number}'\nrun = 'x'\n").expect("memory");
@@ -412,13 +413,13 @@ mod tests {
                 assert_eq!(order, plan.cells.iter().collect::<Vec<_>>());
             }
         }
-        // Two kernels, two shards: each has one kernel, and makes one snapshot.
+        // Two kernels, two shards: each shard has one kernel and makes one snapshot.
         let first = Plan::new(spec(&text), &Filter::default(), Some(Shard { index: 1, total: 2 })).expect("a plan");
         assert!(first.cells.iter().all(|cell| cell.kernel == 0));
     }
 
     #[test]
-    fn ten_thousand_cells_are_planned_in_a_moment() {
+    fn ten_thousand_cells_are_planned_quickly() {
         let mut text = String::new();
         for number in 0..10 {
             write!(text, "[kernels.k{number}]\nkernel = 'x'\n[machines.m{number}]\n").expect("memory");
@@ -429,7 +430,7 @@ mod tests {
         let began = Instant::now();
         let plan = Plan::new(spec(&text), &Filter::default(), Some(Shard { index: 1, total: 1 })).expect("a plan");
         assert_eq!(plan.cells.len(), 10_000);
-        // The goal is 0.2 s for a release; this machine may have other things to do.
+        // The goal is 0.2 s for a release build; a busy test host needs a margin.
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! Lines for a shell that repeat a cell: by the manifest, and without it.
+//! Shell commands that repeat a cell, with the manifest and without it.
 
 use std::ffi::OsString;
 
@@ -13,13 +13,14 @@ use crate::{
     root::request::{KernelRef, ModuleRequest},
 };
 
-/// `bootling test MANIFEST --only ID`: `words` are all before `--only`.
+/// Returns `bootling test MANIFEST --only ID`. `words` are the arguments before `--only`.
 pub fn by_manifest(words: &[OsString], id: &str) -> String {
     let words: Vec<OsString> = words.iter().cloned().chain(["--only".into(), id.into()]).collect();
     shell_line(&words).to_string_lossy().into_owned()
 }
 
-/// The same cell as a `bootling run` from the current directory: what patterns judge is for the reader to see.
+/// Returns a `bootling run` command for the same cell, from the current directory. It does not check patterns; the
+/// reader must.
 pub fn by_run(plan: &Plan, cell: &Cell) -> String {
     let mut words: Vec<OsString> = ["bootling".into(), "run".into()].to_vec();
     kernel_words(plan, cell, &mut words);
@@ -177,7 +178,7 @@ mod tests {
     use crate::suite::typed::spec;
 
     #[test]
-    fn a_cell_is_repeated_by_one_line() {
+    fn a_cell_is_repeated_by_one_command() {
         let text = r#"
             [kernels]
             k = { kernel = "./linux.deb", append = "a b" }

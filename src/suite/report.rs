@@ -1,7 +1,7 @@
-//! What came of a matrix, as a value: what all formats are written from, and what `--merge` and `--baseline` read.
+//! Matrix report: the value that all formats are written from and that `--merge` and `--baseline` read.
 //!
-//! Its own format is JSON Lines ([`jsonl`]): a [`Header`], then one [`CellReport`] a line. Fields are only ever added, and
-//! one that is missing has its default. The other formats are for other people's programs: [`Format`] lists them.
+//! The native format is JSON Lines ([`jsonl`]): a [`Header`], then one [`CellReport`] per line. Fields may be added,
+//! never removed, and a missing field has its default value. The other formats are for other programs; see [`Format`].
 
 pub mod date;
 pub mod format;
@@ -26,187 +26,186 @@ pub use self::format::Format;
 pub use self::plain::{one_line, plain};
 pub use self::story::story;
 
-/// All of it.
+/// Report of a matrix or of a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What is said once.
+    /// Data common to all cells.
     pub header: Header,
-    /// Every cell that was planned, in the manifest's order: also those that did not run.
+    /// All planned cells, in the manifest's order, including those that did not run.
     pub cells: Vec<CellReport>,
 }
 
-/// What is said once for all cells.
+/// Data common to all cells.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Header {
-    /// `bootling-report`, always.
+    /// Format name, always `bootling-report`.
     pub format: String,
-    /// 1.
+    /// Format version, 1.
     pub version: u32,
-    /// bootling's own version.
+    /// Version of bootling.
     pub bootling: String,
-    /// A name for the whole: the manifest's `name`, or its directory's.
+    /// Suite name: the manifest's `name`, or the name of its directory.
     pub suite: String,
-    /// When it began: seconds since 1970.
+    /// Start, seconds since 1970.
     pub started: f64,
-    /// How long it took.
+    /// Duration, seconds.
     pub duration_s: f64,
-    /// Which part of the matrix this is; `None`: all of it.
+    /// Shard; `None` for the whole matrix.
     pub shard: Option<Shard>,
-    /// Which run of a job system this is a part of (`slurm 123`), where the environment says: parts of different runs are not
-    /// merged.
+    /// Run of a job system (`slurm 123`), if the environment contains one. Reports of different runs are not merged.
     pub run: Option<String>,
-    /// A digest of the ids of all cells of all shards, after filters: only what has the same one can be merged.
+    /// Digest of the ids of all shards' cells, after filters. Only reports with equal digests can be merged.
     pub plan: String,
-    /// How many cells all shards have together.
+    /// Number of cells of all shards.
     pub planned: usize,
-    /// Kernels by their names in the manifest: the release that they turned out to be (`uname -r`), where one ran.
+    /// Kernel releases (`uname -r`) by the names in the manifest, for kernels that ran.
     pub kernels: BTreeMap<String, String>,
-    /// QEMU's version, where it ran.
+    /// QEMU version, if it ran.
     pub qemu: Option<String>,
-    /// What ended the matrix early, as a sentence (`interrupted (SIGINT)`).
+    /// Reason why the matrix ended early, as a sentence (`interrupted (SIGINT)`).
     pub ended_early: Option<String>,
 }
 
-/// `--shard INDEX/TOTAL`: INDEX counts from 1.
+/// `--shard INDEX/TOTAL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Shard {
-    /// Which, from 1.
+    /// Index, from 1.
     pub index: u32,
-    /// Of how many.
+    /// Number of shards.
     pub total: u32,
 }
 
-/// One cell.
+/// Report of a cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CellReport {
-    /// `TEST/KERNEL/MACHINE`, with `#N` behind it where it is repeated; unique in a plan.
+    /// `TEST/KERNEL/MACHINE`, followed by `#N` if the test is repeated; unique in a plan.
     pub id: String,
-    /// The test's name.
+    /// Test name.
     pub test: String,
-    /// The kernel's name.
+    /// Kernel name.
     pub kernel: String,
-    /// The machine's name.
+    /// Machine name.
     pub machine: String,
-    /// Which repetition, from 1; `None`: it is not repeated.
+    /// Repetition, from 1; `None` if the test is not repeated.
     pub repetition: Option<u32>,
-    /// Its place among the cells of all shards, from 0: what `--merge` puts them in order by.
+    /// Position among the cells of all shards, from 0; `--merge` sorts by it.
     pub place: usize,
-    /// The test's tags.
+    /// Tags.
     pub tags: Vec<String>,
-    /// What came of it.
+    /// Status.
     pub status: Status,
-    /// Why it did not pass, or was skipped, in one sentence; `None`: it passed, or did not run.
+    /// Why it did not pass or was skipped, as one sentence; `None` if it passed or did not run.
     pub cause: Option<String>,
-    /// Every try, in order: the last one decides. Empty: it did not run.
+    /// All attempts, in order; the last one decides. Empty if the cell did not run.
     pub attempts: Vec<Attempt>,
-    /// A shell line that repeats it by itself.
+    /// Shell command that repeats this cell.
     pub repeat: String,
 }
 
-/// What came of a cell.
+/// Status of a cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It has not been run (yet). Never a success.
+    /// Not run (yet). Never a success.
     #[default]
     NotRun,
-    /// It passed at the first try.
+    /// Passed on the first attempt.
     Passed,
-    /// It failed, and passed when it was tried again.
+    /// Failed, then passed on a retry.
     Flaky,
-    /// It failed, and each time.
+    /// Failed on every attempt.
     Failed,
-    /// It could not be tested: no kernel, no QEMU, a module that would not load.
+    /// Could not be tested: no kernel, no QEMU, a module that failed to load.
     Error,
-    /// It said that there is nothing for it to test here. No failure, and no success.
+    /// The test reported that there is nothing to test. Neither a failure nor a success.
     Skipped,
 }
 
-/// One try.
+/// One attempt at a cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attempt {
-    /// Whether it passed.
+    /// True if it passed.
     pub passed: bool,
-    /// Whether it said that there was nothing to test; it has not passed then.
+    /// True if the test reported that there is nothing to test. Then `passed` is false.
     pub skipped: bool,
-    /// Why it did not pass, in one sentence.
+    /// Why it did not pass, as one sentence.
     pub cause: Option<String>,
-    /// The outcome's name, as `run --json` has it: `exited`, `panic`, `timed-out`, ...; `None`: there was no guest.
+    /// Outcome name, as in `run --json`: `exited`, `panic`, `timed-out`, ...; `None` if there was no guest.
     pub outcome: Option<String>,
-    /// What `bootling run` would have exited with.
+    /// Exit code that `bootling run` would return.
     pub exit_code: u8,
-    /// Whether the guest was restored, booted, or shared with the test before.
+    /// Whether the guest was booted, restored, or shared with earlier tests.
     pub boot: Boot,
-    /// When things happened.
+    /// Timestamps and durations.
     pub times: Times,
-    /// Largest resident set of the command, KiB.
+    /// Maximum resident set size of the command, KiB.
     pub max_rss_kib: Option<u64>,
-    /// What the kernel's log says.
+    /// Findings in the kernel log.
     pub health: Vec<Finding>,
-    /// What it was doing when it hung.
+    /// Hang report, if it hung.
     pub hang: Option<Hang>,
-    /// The end of its standard output: text, at most [`TEXT`] bytes.
+    /// End of standard output, at most [`TEXT`] bytes of text.
     pub stdout: String,
-    /// The end of its standard error: the same.
+    /// End of standard error, at most [`TEXT`] bytes of text.
     pub stderr: String,
-    /// The console's last lines.
+    /// Last console lines.
     pub console: Vec<String>,
-    /// Remarks of bootling and of the guest's pid 1.
+    /// Notes of bootling and of the guest's pid 1.
     pub notes: Vec<String>,
-    /// What the test itself said of its parts, where it speaks TAP or KTAP.
+    /// Results of the test's parts, if its output is TAP or KTAP.
     pub parts: Vec<Part>,
 }
 
-/// How much of a stream a report keeps: its end, bytes.
+/// Size limit of a stream in a report, bytes; its end is kept.
 pub const TEXT: usize = 16 << 10;
 
-/// How a guest came to be.
+/// Start of an attempt's guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boot {
-    /// It booted.
+    /// Booted.
     #[default]
     Cold,
-    /// It was restored.
+    /// Restored from a snapshot.
     Warm,
-    /// It had run other tests.
+    /// Already used by other tests.
     Shared,
 }
 
-/// When things happened, seconds.
+/// Timestamps and durations of an attempt, seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Times {
-    /// From the matrix's start to this try's.
+    /// From the start of the matrix to the start of this attempt.
     pub begun: f64,
-    /// From then to QEMU's start: building, unpacking.
+    /// From then to the start of QEMU: building, unpacking.
     pub prepared: f64,
-    /// From QEMU's start to pid 1's first word; `None`: it did not come to that, or there was no boot.
+    /// From the start of QEMU to the first message of pid 1; `None` if there was no boot or it did not get that far.
     pub hello: Option<f64>,
-    /// From QEMU's start (or when it was given) to the command's.
+    /// From the start of QEMU, or from the delivery to a shared guest, to the start of the command.
     pub command: Option<f64>,
-    /// The same to the verdict.
+    /// From the same point to the verdict.
     pub verdict: f64,
-    /// From this try's start to its end.
+    /// From the start of this attempt to its end.
     pub total: f64,
 }
 
-/// One part of a test that speaks TAP or KTAP.
+/// One part of a test whose output is TAP or KTAP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Part {
-    /// Its name, behind those of the parts it is in: `suite > case`.
+    /// Name, after the names of its parents: `suite > case`.
     pub name: String,
-    /// What it said.
+    /// Result.
     pub result: PartResult,
-    /// Its directive's reason, or its diagnostic lines.
+    /// Reason of its directive, or its diagnostic lines.
     pub detail: String,
 }
 
-/// What a part said of itself.
+/// Result of a part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartResult {
@@ -216,46 +215,46 @@ pub enum PartResult {
     Failed,
     /// `ok ... # SKIP`
     Skipped,
-    /// `not ok ... # TODO`: known, does not count.
+    /// `not ok ... # TODO`: known failure, does not count.
     Todo,
-    /// Promised by the plan, and never told; or the plan itself is missing.
+    /// Planned but never reported, or the plan itself is missing.
     #[default]
     Missing,
 }
 
 impl CellReport {
-    /// The try that decided; `None`: it did not run.
+    /// Returns the deciding attempt; `None` if the cell did not run.
     pub fn last(&self) -> Option<&Attempt> {
         self.attempts.last()
     }
 
-    /// Why it is not good, as a sentence: also where nobody gave a cause.
+    /// Returns why the cell is not good, as a sentence, even if no cause was recorded.
     pub fn why(&self) -> String {
         let cause = self.cause.as_deref().map(one_line).filter(|cause| !cause.is_empty());
         cause.unwrap_or_else(|| match self.status {
-            Status::NotRun => "it was not run".to_owned(),
+            Status::NotRun => "not run".to_owned(),
             Status::Passed | Status::Flaky => String::new(),
-            Status::Failed => "it failed".to_owned(),
-            Status::Error => "it could not be tested".to_owned(),
-            Status::Skipped => "it was skipped".to_owned(),
+            Status::Failed => "failed".to_owned(),
+            Status::Error => "could not be tested".to_owned(),
+            Status::Skipped => "skipped".to_owned(),
         })
     }
 
-    /// How long all of its tries took, seconds.
+    /// Returns the total duration of all attempts, seconds.
     pub fn seconds(&self) -> f64 {
-        // The sum of nothing would be a negative zero.
+        // An empty sum would be negative zero.
         self.attempts.iter().fold(0.0, |sum, attempt| sum + attempt.times.total)
     }
 }
 
 impl Report {
-    /// How many cells ended so.
+    /// Returns the number of cells with a status.
     pub fn count(&self, status: Status) -> usize {
         self.cells.iter().filter(|cell| cell.status == status).count()
     }
 
-    /// Whether every cell is good: also false where none passed, since then nothing was tested. A shard by itself may have
-    /// nothing to test: whether that is all is for the merge to say.
+    /// Returns true if every cell is good and at least one passed; otherwise nothing was tested. A shard may have
+    /// nothing to test: the merge decides whether anything was tested.
     pub fn is_good(&self) -> bool {
         let statuses = || self.cells.iter().map(|cell| cell.status);
         statuses().all(Status::is_good) && (self.header.shard.is_some() || statuses().any(Status::has_passed))
@@ -263,10 +262,10 @@ impl Report {
 }
 
 impl Status {
-    /// All of them, the good ones first.
+    /// All statuses, the good ones first.
     pub const ALL: [Self; 6] = [Self::Passed, Self::Flaky, Self::Skipped, Self::Failed, Self::Error, Self::NotRun];
 
-    /// Its name, as reports have it.
+    /// Returns the name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotRun => "not-run",
@@ -278,7 +277,7 @@ impl Status {
         }
     }
 
-    /// Whether the matrix may be called good with it.
+    /// Returns true if the matrix may be good with such a cell.
     pub const fn is_good(self) -> bool {
         match self {
             Self::Passed | Self::Flaky | Self::Skipped => true,
@@ -286,7 +285,7 @@ impl Status {
         }
     }
 
-    /// Whether something was tested, and passed.
+    /// Returns true if something was tested and passed.
     pub const fn has_passed(self) -> bool {
         match self {
             Self::Passed | Self::Flaky => true,
@@ -296,7 +295,7 @@ impl Status {
 }
 
 impl PartResult {
-    /// Whether its test may pass with it.
+    /// Returns true if the test may pass with such a part.
     pub const fn is_good(self) -> bool {
         match self {
             Self::Passed | Self::Skipped | Self::Todo => true,
@@ -304,7 +303,7 @@ impl PartResult {
         }
     }
 
-    /// Its name, as reports have it.
+    /// Returns the name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Passed => "passed",

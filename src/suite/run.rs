@@ -1,7 +1,7 @@
-//! Runs a plan: as many guests at once as fit, each cell judged, and all of it told as it happens.
+//! Runs a plan: as many concurrent guests as fit, a verdict for each cell, and events as they happen.
 //!
-//! All cells are there from the beginning, as not run. Each guest's QEMU belongs to the thread that started it, and dies
-//! with it, or with the process.
+//! All cells exist from the start, as not run. Each QEMU process belongs to the thread that started it and dies with
+//! that thread or with the process.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,90 +20,90 @@ use super::state::{State, not_run, shares};
 use super::times::Times;
 use super::{budget, guest};
 
-/// How a plan is run.
+/// Options for running a plan.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Guests at once; `None`: as many as processors have room for.
+    /// Maximum number of concurrent guests; `None`: as many as the CPUs allow.
     pub jobs: Option<u32>,
-    /// Memory for all guests, MiB; `None`: three quarters of what is there.
+    /// Memory for all guests, MiB; `None`: three quarters of the available memory.
     pub memory_mib: Option<u64>,
-    /// After how many failures nothing more begins; `None`: never.
+    /// Number of failures after which no further cell starts; `None`: unlimited.
     pub fail_fast: Option<usize>,
-    /// How long cells took the last time.
+    /// Durations of the cells in earlier runs.
     pub times: Times,
-    /// Where snapshots are kept; `None`: where the environment says.
+    /// Snapshot directory; `None`: chosen by the environment.
     pub cache: Option<PathBuf>,
-    /// A name for the whole, where the manifest has none.
+    /// Suite name, if the manifest has none.
     pub suite: String,
-    /// What repeats it, up to `--only`.
+    /// Command line that repeats a cell, up to `--only`.
     pub words: Vec<OsString>,
-    /// Which run of a job system this is a part of, where one is known.
+    /// Job system run that this report belongs to, if known.
     pub run: Option<String>,
 }
 
-/// What happens.
+/// Event.
 #[derive(Debug)]
 pub enum Happened<'a> {
-    /// What guests of this kernel and this machine need is being found, and their snapshot made.
+    /// A target is being prepared: inputs are looked up and the snapshot is made.
     Preparing {
-        /// The kernel's name, and the machine's.
+        /// Kernel name and machine name.
         names: (&'a str, &'a str),
     },
-    /// That is done.
+    /// A target is prepared.
     Prepared {
-        /// The kernel's name, and the machine's.
+        /// Kernel name and machine name.
         names: (&'a str, &'a str),
-        /// Why guests boot, where they should be restored.
+        /// Reason for booting guests that should be restored.
         note: Option<&'a str>,
-        /// Why nothing can run there.
+        /// Reason why nothing can run on the target.
         cause: Option<&'a str>,
-        /// What is lost by that.
+        /// Cells that cannot be tested for that reason.
         lost: &'a [CellReport],
     },
-    /// A cell begins.
+    /// A cell starts.
     Began {
-        /// Which.
+        /// Cell id.
         id: &'a str,
     },
     /// A cell has ended.
     Ended {
-        /// Its report.
+        /// Report of the cell.
         report: &'a CellReport,
-        /// Its place in the plan.
+        /// Index in the plan.
         cell: usize,
     },
-    /// A line for people.
+    /// A message for the user.
     Note(&'a str),
 }
 
-/// What threads tell.
+/// Message from a worker thread.
 pub(crate) enum Mail {
-    /// Finding what a stand needs.
+    /// A target is being prepared.
     Preparing(usize),
-    /// What was found.
+    /// Result of the lookup.
     Found { qemu: String, notes: Vec<String> },
-    /// A stand is prepared.
+    /// A target is prepared.
     Prepared { stand: usize, lost: Vec<(usize, CellReport)>, cause: Option<String>, note: Option<String> },
-    /// A cell begins.
+    /// A cell starts.
     Began(usize),
     /// A cell has ended.
     Ended(usize, Box<CellReport>),
-    /// A kernel said what it is.
+    /// A kernel reported its release.
     Release(usize, String),
-    /// A thread has ended.
+    /// A worker thread has ended.
     Left,
-    /// Somebody wants it to end; why, as a sentence.
+    /// Request to stop, with the reason as a sentence.
     Stop(String),
 }
 
-/// Where news arrive.
+/// Receiver of the worker threads' messages.
 #[derive(Debug)]
 pub struct Mailbox {
     sender: Sender<Mail>,
     receiver: Receiver<Mail>,
 }
 
-/// Ends a matrix from elsewhere.
+/// Handle that stops a matrix from another thread.
 #[derive(Clone)]
 pub struct Stopper(Sender<Mail>);
 
@@ -115,27 +115,27 @@ impl Default for Mailbox {
 }
 
 impl Mailbox {
-    /// What ends the matrix that will read this.
+    /// Returns a handle that stops the matrix that reads this mailbox.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.sender.clone())
     }
 }
 
 impl Stopper {
-    /// Ends it: cells that run are not waited for. `why` is a sentence.
+    /// Stops the matrix without waiting for running cells. `why` is a sentence.
     pub fn stop(&self, why: impl Into<String>) {
-        // It has ended already.
+        // The matrix has already ended.
         let _ = self.0.send(Mail::Stop(why.into()));
     }
 }
 
-/// All cells of a plan, none of them run; `words` repeat one, up to `--only`.
+/// Returns all cells of a plan as not run. `words` is the command line that repeats a cell, up to `--only`.
 pub fn not_yet(plan: &Plan, words: &[OsString]) -> Vec<CellReport> {
     plan.cells.iter().map(|cell| not_run(plan, cell, words)).collect()
 }
 
-/// Runs a plan to its end, or until it is stopped, and tells what happens. Guests that run when it is stopped are not
-/// waited for: they end with the process.
+/// Runs a plan until it is complete or stopped, and reports events. Guests that run when it is stopped are not waited
+/// for: they end with the process.
 pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
     let began = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -166,13 +166,13 @@ pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut
         match thread::Builder::new().name("bootling-cell".to_owned()).spawn(move || theirs.work()) {
             Ok(_) => threads += 1,
             Err(error) => {
-                told(Happened::Note(&format!("starting a thread: {error}")));
+                told(Happened::Note(&format!("failed to start a thread: {error}")));
                 break;
             }
         }
     }
     while threads > 0 {
-        // We hold a sender ourselves.
+        // This thread holds a sender, too, so this does not fail.
         let Ok(mail) = mailbox.receiver.recv() else { break };
         match mail {
             Mail::Left => threads -= 1,
@@ -189,15 +189,15 @@ pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut
     let is_whole = report.cells.iter().all(|cell| cell.status != Status::NotRun);
     let early = &mut report.header.ended_early;
     if is_whole {
-        // The last failure of all is not early.
+        // A failure limit reached by the last cell ends nothing early.
         *early = None;
     } else if early.is_none() {
-        *early = Some("a thread of bootling's ended before its work".to_owned());
+        *early = Some("a worker thread ended unexpectedly".to_owned());
     }
     report
 }
 
-/// How much there is.
+/// Returns the available resources.
 fn room(options: &Options) -> Room {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let slots = options.jobs.unwrap_or_else(|| u32::try_from(processors).unwrap_or(u32::MAX));
@@ -226,7 +226,7 @@ fn state(plan: Plan, options: &Options, mailbox: &Mailbox, room: Room, began: In
     }
 }
 
-/// Notes on machines that are larger than all that guests may take.
+/// Returns notes on machines that exceed the memory budget of all guests.
 fn too_large(plan: &Plan, options: &Options, room: Room) -> Vec<String> {
     let mut notes = BTreeMap::new();
     for stand in &plan.stands {
@@ -234,14 +234,16 @@ fn too_large(plan: &Plan, options: &Options, room: Room) -> Vec<String> {
         if need.cold_mib > room.memory_mib {
             let name = &plan.spec.machines[stand.machine].name;
             let (wants, has) = (need.cold_mib, room.memory_mib);
-            let note = format!("machine {name} takes {wants} MiB of the {has} MiB for all guests: it runs alone");
+            let note = format!(
+                "machine {name} needs {wants} MiB, more than the {has} MiB for all guests: its guests run alone"
+            );
             notes.insert(stand.machine, note);
         }
     }
     notes.into_values().collect()
 }
 
-/// Reads the mail into the report.
+/// Collects messages in the report.
 struct Post<'a> {
     report: Report,
     fail_fast: Option<usize>,
@@ -287,7 +289,7 @@ impl Post<'_> {
         }
         self.report.cells[cell] = report;
         if self.fail_fast.is_some_and(|most| self.failed >= most) && self.report.header.ended_early.is_none() {
-            // The thread that it failed in has begun nothing since.
+            // The thread of the failed cell has started nothing since.
             let counted = if self.failed == 1 { "one cell".to_owned() } else { format!("{} cells", self.failed) };
             self.report.header.ended_early = Some(format!("{counted} failed (--fail-fast)"));
         }

@@ -1,62 +1,62 @@
-//! What runs next: as many guests at once as processors and memory allow, the longest first. Pure: knows no time, no guest.
+//! Schedules cells: as many concurrent guests as CPUs and memory allow, longest first. Pure: no clock, no guests.
 //!
-//! Each stand (kernel, machine) is prepared once before its cells run: what is missing is found out, the snapshot is made.
-//! Cells that share guests run one after another in the guest of whoever took the first of them.
+//! Each target (kernel x machine) is prepared once before its cells run: inputs are looked up and the snapshot is made.
+//! Cells that share guests run one after another in the guest of the thread that took the first of them.
 
 use std::collections::VecDeque;
 
-/// How much there is.
+/// Amount of resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Processors, or guests.
+    /// CPUs, or guests.
     pub slots: u32,
     /// Memory, MiB.
     pub memory_mib: u64,
 }
 
-/// What a guest takes.
+/// Resources that a guest needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
-    /// Processors, or 1.
+    /// CPUs, or 1 if guests are counted.
     pub slots: u32,
-    /// Memory of a guest that boots, MiB.
+    /// Memory of a booting guest, MiB.
     pub cold_mib: u64,
     /// Memory of a cell's guest, MiB.
     pub mib: u64,
 }
 
-/// A cell, as far as it matters here.
+/// A cell to schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Job {
-    /// Its stand.
+    /// Index of its target.
     pub stand: usize,
-    /// Whether it may share a guest.
+    /// True if it may share a guest.
     pub shares: bool,
-    /// How long it will take, seconds; `None`: nobody knows.
+    /// Expected duration, seconds; `None` if unknown.
     pub expected: Option<f64>,
 }
 
-/// What to do.
+/// Work for a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Prepare a stand.
+    /// Prepare a target.
     Prepare(usize),
     /// Run a cell.
     Run(usize),
 }
 
-/// What to do now.
+/// Next action of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// This.
+    /// Do this.
     Do(Step),
-    /// Nothing, until something else has ended.
+    /// Wait until something else has ended.
     Wait,
-    /// Nothing any more.
+    /// Nothing is left to do.
     Done,
 }
 
-/// What is still to be done, and what is being done.
+/// Waiting and running work.
 #[derive(Debug)]
 pub struct Schedule {
     jobs: Vec<Job>,
@@ -67,7 +67,7 @@ pub struct Schedule {
     is_stopped: bool,
 }
 
-/// The cells of a stand that wait, the longest first.
+/// Waiting cells of a target, longest first.
 #[derive(Debug)]
 struct Line {
     need: Need,
@@ -84,13 +84,13 @@ enum State {
 }
 
 impl Schedule {
-    /// With these cells, and what guests of their stands need.
+    /// Creates a schedule of cells. `needs` are the needs of each target's guests.
     pub fn new(jobs: Vec<Job>, needs: &[Need], room: Room) -> Self {
         let line =
             |need: &Need| Line { need: *need, state: State::Unprepared, own: VecDeque::new(), shared: VecDeque::new() };
         let mut stands: Vec<Line> = needs.iter().map(line).collect();
         let mut order: Vec<usize> = (0..jobs.len()).collect();
-        // What nobody knows may take long; the plan's order decides between equals.
+        // An unknown duration may be long. The plan's order breaks ties.
         order.sort_by(|one, other| length(&jobs[*other]).total_cmp(&length(&jobs[*one])));
         for cell in order {
             let line = &mut stands[jobs[cell].stand];
@@ -100,12 +100,12 @@ impl Schedule {
         Self { jobs, stands, room, held: Room { slots: 0, memory_mib: 0 }, running: 0, is_stopped: false }
     }
 
-    /// What to do now; it counts as begun.
+    /// Returns the next action and counts it as started.
     pub fn next(&mut self) -> Next {
         let waits = |line: &Line| !(self.is_stopped || line.own.is_empty() && line.shared.is_empty());
         let best = (0..self.stands.len())
             .filter(|at| waits(&self.stands[*at]) && self.can_begin(*at))
-            // The first of equals: max_by would take the last.
+            // Prefer the first of equals: max_by returns the last.
             .rev()
             .max_by(|one, other| self.longest(*one).total_cmp(&self.longest(*other)));
         let Some(stand) = best else {
@@ -129,7 +129,7 @@ impl Schedule {
         }
     }
 
-    /// Another cell for the guest of one that shares it and has ended; what the guest takes stays taken.
+    /// Returns another cell for the guest of a shared cell that has ended. The guest's resources stay allocated.
     pub fn another(&mut self, cell: usize) -> Option<usize> {
         if self.is_stopped {
             return None;
@@ -137,7 +137,7 @@ impl Schedule {
         self.stands[self.jobs[cell].stand].shared.pop_front()
     }
 
-    /// A stand is prepared, or will never be: then these are its cells, which nobody will run.
+    /// Marks a target as prepared. If it is unusable, returns its cells, none of which will run.
     pub fn prepared(&mut self, stand: usize, is_usable: bool) -> Vec<usize> {
         let (slots, memory) = amounts(self.stands[stand].need, true);
         self.give_back(slots, memory);
@@ -151,24 +151,24 @@ impl Schedule {
         lost
     }
 
-    /// Guests of a stand boot, whatever was thought before.
+    /// Records that a target's guests boot, although they were expected to be restored.
     pub fn boots(&mut self, stand: usize) {
         let need = &mut self.stands[stand].need;
         need.mib = need.cold_mib;
     }
 
-    /// A cell's guest is gone.
+    /// Releases the resources of a cell's guest.
     pub fn ended(&mut self, cell: usize) {
         let (slots, memory) = amounts(self.stands[self.jobs[cell].stand].need, false);
         self.give_back(slots, memory);
     }
 
-    /// Begins nothing any more.
+    /// Starts no further work.
     pub fn stop(&mut self) {
         self.is_stopped = true;
     }
 
-    /// What is taken just now.
+    /// Resources in use.
     #[cfg(test)]
     fn held(&self) -> Room {
         self.held
@@ -176,14 +176,14 @@ impl Schedule {
 
     fn can_begin(&self, stand: usize) -> bool {
         let Room { slots, memory_mib } = self.need(stand);
-        // A machine may be given any number of processors: `-smp 4294967295` fits nowhere, and runs alone.
+        // A machine may have any number of CPUs: `-smp 4294967295` never fits and runs alone.
         let fits = self.held.slots.saturating_add(slots) <= self.room.slots
             && self.held.memory_mib.saturating_add(memory_mib) <= self.room.memory_mib;
-        // What never fits runs alone.
+        // A guest that never fits runs alone.
         self.stands[stand].state != State::Preparing && (fits || self.running == 0)
     }
 
-    /// What the next step of a stand takes.
+    /// Returns the resources that a target's next step needs.
     fn need(&self, stand: usize) -> Room {
         let line = &self.stands[stand];
         let (slots, memory_mib) = amounts(line.need, line.state == State::Unprepared);
@@ -229,7 +229,7 @@ mod tests {
         Job { stand, shares: false, expected: Some(expected) }
     }
 
-    /// All that can begin now.
+    /// Starts everything that can start now.
     fn begins(schedule: &mut Schedule) -> Vec<Step> {
         std::iter::from_fn(|| match schedule.next() {
             Next::Do(step) => Some(step),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_come_first_and_what_nobody_knows_before_them() {
+    fn cells_of_unknown_duration_start_first_then_the_longest() {
         let jobs = vec![own(0, 1.0), own(0, 5.0), Job { expected: None, ..own(0, 0.0) }, own(0, 3.0)];
         let mut schedule = Schedule::new(jobs, &[NEED], Room { slots: 9, memory_mib: 99_999 });
         assert_eq!(begins(&mut schedule), [Step::Prepare(0)]);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_of_any_size_runs_alone() {
+    fn a_machine_that_never_fits_runs_alone() {
         let huge = Need { slots: u32::MAX, cold_mib: u64::MAX, mib: u64::MAX };
         let mut schedule = Schedule::new(vec![own(0, 9.0), own(0, 8.0)], &[huge], Room { slots: 2, memory_mib: 4096 });
         assert_eq!(begins(&mut schedule), [Step::Prepare(0)]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_snapshot_lets_others_begin() {
+    fn other_cells_start_while_a_snapshot_is_made() {
         let jobs = vec![own(0, 9.0), own(0, 8.0), own(1, 1.0)];
         let mut schedule = Schedule::new(jobs, &[NEED, NEED], Room { slots: 2, memory_mib: 99_999 });
         assert_eq!(begins(&mut schedule), [Step::Prepare(0), Step::Prepare(1)]);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_for_all_memory_runs_alone() {
+    fn a_machine_larger_than_the_memory_budget_runs_alone() {
         let large = Need { slots: 1, cold_mib: 9_000, mib: 9_000 };
         let jobs = vec![own(1, 1.0), own(0, 2.0)];
         let mut schedule = Schedule::new(jobs, &[large, NEED], Room { slots: 4, memory_mib: 2_000 });
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_share_go_on_in_the_guest_they_have_until_told_to_stop() {
+    fn shared_cells_continue_in_their_guest_until_stopped() {
         let shared = Job { shares: true, ..own(0, 1.0) };
         let mut schedule = Schedule::new(vec![shared; 4], &[NEED], Room { slots: 1, memory_mib: 2_000 });
         assert_eq!(begins(&mut schedule), [Step::Prepare(0)]);
@@ -299,7 +299,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_cell_runs_once_and_no_more_is_taken_than_there_is(
+        fn every_cell_runs_once_within_the_available_resources(
             needs in prop::collection::vec((1_u32..4, 1_u64..3_000, any::<bool>()), 1..5),
             jobs in prop::collection::vec((0_usize..5, any::<bool>(), prop::option::of(0.0..9.0)), 0..40),
             room in (1_u32..5, 500_u64..4_000),
@@ -329,7 +329,7 @@ mod tests {
                     }
                     Next::Done => break,
                     Next::Wait => {
-                        prop_assert!(!running.is_empty(), "it waits for nothing");
+                        prop_assert!(!running.is_empty(), "waits although nothing runs");
                         let at = picks.next().map_or(0, |pick| pick.index(running.len()));
                         match running.swap_remove(at) {
                             Step::Prepare(stand) => {
@@ -350,7 +350,7 @@ mod tests {
                     }
                 }
             }
-            // What still ran when nothing was left to begin.
+            // Work that still ran when nothing was left to start.
             for step in running {
                 match step {
                     Step::Prepare(stand) => prop_assert!(schedule.prepared(stand, true).is_empty()),

@@ -1,7 +1,7 @@
-//! Which part of a matrix a host runs: as it is typed, and as job systems say it.
+//! Shards: the part of a matrix that one host runs, from the command line or from a job system's environment.
 //!
-//! The environment counts only where `--shard auto` asks for it: a test that runs a part of itself because of a variable
-//! that somebody else has set would be a success that nobody may trust.
+//! The environment is read only for `--shard auto`. If a variable set for another purpose made a run test only a part
+//! of the matrix, its success would be misleading.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,36 +9,36 @@ use std::str::FromStr;
 
 use super::report::Shard;
 
-/// No shard.
+/// Invalid shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
-    /// It is not `INDEX/TOTAL`.
-    #[error("{0:?} is no shard: give INDEX/TOTAL, such as 1/4, INDEX from 1")]
+    /// Not of the form `INDEX/TOTAL`.
+    #[error("invalid shard {0:?}: expected INDEX/TOTAL, such as 1/4, with INDEX from 1")]
     Text(String),
-    /// A variable has no number in it, or none that can be.
+    /// A variable is not a number, or its number is out of range.
     #[error("{name}={value:?}: {why}")]
     Variable {
-        /// Its name.
+        /// Variable name.
         name: &'static str,
-        /// What it has.
+        /// Variable value.
         value: String,
-        /// What is wrong with it.
+        /// Fault.
         why: &'static str,
     },
     /// An index without a total.
-    #[error("{index} is set, and {total}, which it needs, is not")]
+    #[error("{index} is set, but {total} is not")]
     Half {
-        /// What is there.
+        /// Variable that is set.
         index: &'static str,
-        /// What is not.
+        /// Variable that is missing.
         total: &'static str,
     },
-    /// More than one job system says something else.
-    #[error("{first} and {second} say different shards: give --shard INDEX/TOTAL")]
+    /// Job systems report different shards.
+    #[error("{first} and {second} specify different shards; use --shard INDEX/TOTAL")]
     Two {
-        /// One of them.
+        /// First variable.
         first: &'static str,
-        /// Another one.
+        /// Second variable.
         second: &'static str,
     },
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Shard {
 impl FromStr for Shard {
     type Err = ShardError;
 
-    /// Reads `2/4`.
+    /// Parses `2/4`.
     fn from_str(text: &str) -> Result<Self, ShardError> {
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         let numbers = text.split_once('/').and_then(|(index, total)| Some((number(index)?, number(total)?)));
@@ -61,19 +61,19 @@ impl FromStr for Shard {
     }
 }
 
-/// How a job system counts.
+/// Variables and numbering of a job system.
 struct System {
-    /// The variable with the index.
+    /// Variable that contains the index.
     index: &'static str,
-    /// The variable with the total.
+    /// Variable that contains the total.
     total: &'static str,
-    /// The variables with the first index and the distance of two: Slurm's arrays are `--array=10-40:10`, too.
+    /// Variables that contain the first index and the step: Slurm also has arrays such as `--array=10-40:10`.
     counted: Option<(&'static str, &'static str)>,
-    /// The first index.
+    /// First index.
     first: u32,
 }
 
-/// What says shards.
+/// Supported job systems.
 const SYSTEMS: [System; 3] = [
     System {
         index: "SLURM_ARRAY_TASK_ID",
@@ -82,12 +82,12 @@ const SYSTEMS: [System; 3] = [
         first: 0,
     },
     System { index: "CI_NODE_INDEX", total: "CI_NODE_TOTAL", counted: None, first: 1 },
-    // Kubernetes does not tell how many completions its job is to have. What --emit writes does.
+    // Kubernetes does not pass the number of completions to a pod. The job file of --emit sets it.
     System { index: "JOB_COMPLETION_INDEX", total: "BOOTLING_SHARDS", counted: None, first: 0 },
 ];
 
-/// The shard that the environment says: `BOOTLING_SHARD=INDEX/TOTAL`, a task of a Slurm array, a parallel job of GitLab, or
-/// a pod of an indexed Kubernetes job with `BOOTLING_SHARDS=TOTAL`.
+/// Returns the shard that the environment specifies: `BOOTLING_SHARD=INDEX/TOTAL`, a task of a Slurm array, a parallel
+/// GitLab job, or a pod of an indexed Kubernetes job with `BOOTLING_SHARDS=TOTAL`.
 pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Shard>, ShardError> {
     let text = |name: &str| get(name).map(|value| value.to_string_lossy().into_owned());
     if let Some(own) = text("BOOTLING_SHARD") {
@@ -106,9 +106,10 @@ pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Shard>,
     Ok(found.map(|(_, shard)| shard))
 }
 
-/// What tells a run of a job system from its other runs: the first that is set counts. A pipeline may submit to Slurm, and a
-/// runner of a pipeline may be a job of Slurm's: both times it is the pipeline that all shards have in common. A job that is
-/// tried again is of the same run, so `GITHUB_RUN_ATTEMPT` is no part of it: what had passed stands beside it.
+/// Variables that identify a run of a job system, and the prefix of their values. The first one that is set counts: a
+/// pipeline may submit to Slurm, and a pipeline's runner may be a Slurm job, but in both cases all shards share the
+/// pipeline. A retried job belongs to the same run, so `GITHUB_RUN_ATTEMPT` is not included: shards that passed before
+/// the retry belong to it, too.
 const RUNS: [(&str, &str); 4] = [
     ("BOOTLING_RUN", ""),
     ("GITHUB_RUN_ID", "github "),
@@ -116,8 +117,8 @@ const RUNS: [(&str, &str); 4] = [
     ("SLURM_ARRAY_JOB_ID", "slurm "),
 ];
 
-/// The run that this is a part of, as the environment says: `BOOTLING_RUN`, or GitHub's run, GitLab's pipeline or Slurm's
-/// array. Kubernetes tells a pod nothing of the kind; what --emit writes does.
+/// Returns the run that this process belongs to: `BOOTLING_RUN`, GitHub's run, GitLab's pipeline, or Slurm's array.
+/// Kubernetes passes nothing comparable to a pod; the job file of --emit does.
 pub fn run_from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
     RUNS.iter().find_map(|(name, system)| {
         let value = get(name).filter(|value| !value.is_empty())?;
@@ -125,7 +126,7 @@ pub fn run_from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
     })
 }
 
-/// The variables that [`from_env`] reads the index from, for an error message.
+/// Returns the variables that [`from_env`] reads the index from, for an error message.
 pub fn variables() -> String {
     let names: Vec<_> = std::iter::once("BOOTLING_SHARD").chain(SYSTEMS.iter().map(|system| system.index)).collect();
     names.join(", ")
@@ -151,7 +152,7 @@ impl System {
         };
         let from_first = index.checked_sub(first).ok_or_else(|| wrong("below the first index"))?;
         if from_first % step != 0 || from_first / step >= total {
-            return Err(wrong("not one of the evenly spaced indexes that are as many as the total says"));
+            return Err(wrong("not one of as many evenly spaced indexes as the total"));
         }
         Ok(Some(Shard { index: from_first / step + 1, total }))
     }
@@ -171,16 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_read_as_it_is_written() {
+    fn a_shard_is_parsed_and_invalid_ones_are_refused() {
         assert_eq!("2/4".parse(), Ok(Shard { index: 2, total: 4 }));
         for text in ["0/4", "5/4", "2", "2/", "/4", "a/b", "+1/4", "1/4/4", "", "1/99999999999"] {
             let error = text.parse::<Shard>().expect_err("no shard").to_string();
-            assert_eq!(error, format!("{text:?} is no shard: give INDEX/TOTAL, such as 1/4, INDEX from 1"));
+            assert_eq!(error, format!("invalid shard {text:?}: expected INDEX/TOTAL, such as 1/4, with INDEX from 1"));
         }
     }
 
     #[test]
-    fn job_systems_count_in_their_own_ways() {
+    fn shards_are_read_from_the_variables_of_job_systems() {
         let slurm = |id, count, min, step| {
             let names =
                 ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"];
@@ -192,19 +193,19 @@ mod tests {
         is(&[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3")], "2/3");
         is(&[("JOB_COMPLETION_INDEX", "0"), ("BOOTLING_SHARDS", "4")], "1/4");
         is(&[("BOOTLING_SHARD", "2/2"), ("CI_NODE_INDEX", "x")], "2/2");
-        // One that runs in the other, and both say the same.
+        // One job system runs inside the other, and both agree.
         is(
             &[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")],
             "2/3",
         );
-        // GitLab tells the total of every job.
+        // GitLab sets the total for every job.
         assert_eq!(says(&[("CI_NODE_TOTAL", "1")]), Ok(None));
         let error = says(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
-        assert!(error.starts_with("SLURM_ARRAY_TASK_ID=\"7\": not one of the evenly spaced"), "{error}");
+        assert!(error.starts_with("SLURM_ARRAY_TASK_ID=\"7\": not one of as many evenly spaced"), "{error}");
     }
 
     #[test]
-    fn a_run_is_named_by_what_all_of_its_shards_have_in_common() {
+    fn a_run_is_identified_by_what_all_of_its_shards_share() {
         let says = |variables: &[(&str, &str)]| {
             run_from_env(&|name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into()))
         };
@@ -217,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told_and_not_guessed() {
+    fn inconsistent_variables_are_errors() {
         let error = |variables: &[(&str, &str)]| says(variables).expect_err("an error");
         assert_eq!(error(&[("CI_NODE_INDEX", "x"), ("CI_NODE_TOTAL", "3")]), "CI_NODE_INDEX=\"x\": not a number");
         let half = error(&[("JOB_COMPLETION_INDEX", "1")]);
-        assert_eq!(half, "JOB_COMPLETION_INDEX is set, and BOOTLING_SHARDS, which it needs, is not");
+        assert_eq!(half, "JOB_COMPLETION_INDEX is set, but BOOTLING_SHARDS is not");
         assert!(error(&[("CI_NODE_INDEX", "0"), ("CI_NODE_TOTAL", "3")]).ends_with("below the first index"));
         let two =
             [("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "3"), ("JOB_COMPLETION_INDEX", "1"), ("BOOTLING_SHARDS", "3")];
         assert_eq!(
             error(&two),
-            "CI_NODE_INDEX and JOB_COMPLETION_INDEX say different shards: give --shard INDEX/TOTAL"
+            "CI_NODE_INDEX and JOB_COMPLETION_INDEX specify different shards; use --shard INDEX/TOTAL"
         );
         assert_eq!(variables(), "BOOTLING_SHARD, SLURM_ARRAY_TASK_ID, CI_NODE_INDEX, JOB_COMPLETION_INDEX");
     }

@@ -1,4 +1,4 @@
-//! What the threads of a matrix share: the plan, the schedule, what was found for each stand; and how a cell is run.
+//! State shared by the worker threads: the plan, the schedule and the prepared targets. Runs the cells.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -15,40 +15,40 @@ use super::schedule::{Next, Schedule, Step};
 use super::{guest, repeat};
 use crate::guest::{Builder, Output, Site, Vm, VmError};
 
-/// Largest console that patterns are looked for in, bytes.
+/// Size limit of a console log that is searched for patterns, bytes.
 const CONSOLE: u64 = 16 << 20;
 
-/// All of it.
+/// State shared by the worker threads.
 pub struct State {
     pub plan: Plan,
     pub builders: Vec<Builder>,
-    /// What repeats a cell, up to `--only`.
+    /// Command line that repeats a cell, up to `--only`.
     pub words: Vec<std::ffi::OsString>,
     pub began: Instant,
     pub mail: Sender<Mail>,
     pub schedule: Mutex<Schedule>,
     pub ended: Condvar,
     pub judges: Vec<Judge>,
-    /// After how many failures nothing more begins.
+    /// Number of failures after which no further cell starts.
     pub fail_fast: Option<usize>,
-    /// How many there were.
+    /// Number of failures so far.
     pub failed: AtomicUsize,
     pub sites: Vec<OnceLock<Ground>>,
 }
 
-/// What was found for a stand's guests.
+/// A prepared target.
 pub struct Ground {
     site: Site,
-    /// Whether they boot, whatever was asked for: nothing could be kept to restore them from.
+    /// True if its guests boot although they should be restored: no snapshot could be made.
     boots: bool,
 }
 
-/// Whether a test may share its guest. What looks at the console needs one whose console is its own.
+/// Returns true if a test may share its guest. A test that checks the console needs a separate guest.
 pub fn shares(test: &Test) -> bool {
     test.isolate == Isolate::Nothing && test.console.is_empty()
 }
 
-/// A cell that has not run.
+/// Returns the report of a cell that has not run.
 pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellReport {
     CellReport {
         id: cell.id.clone(),
@@ -63,12 +63,12 @@ pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellRe
     }
 }
 
-/// Tells that a thread has ended, however it ended.
+/// Reports the end of a thread, even if it panics.
 struct Leaving<'a>(&'a State);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        // Others may wait for what this one had begun: it will never be there.
+        // Other threads may wait for the work of this one, which will never be done.
         if std::thread::panicking() {
             self.0.stop();
         }
@@ -78,7 +78,7 @@ impl Drop for Leaving<'_> {
 }
 
 impl State {
-    /// Does what there is to do until there is nothing more.
+    /// Works until nothing is left to do.
     pub fn work(&self) {
         let _leaving = Leaving(self);
         while let Some(step) = self.next() {
@@ -97,13 +97,13 @@ impl State {
         }
     }
 
-    /// Begins nothing any more.
+    /// Starts no further cells.
     pub fn stop(&self) {
         self.lock().stop();
         self.ended.notify_all();
     }
 
-    /// Counts failures, before anything else begins.
+    /// Counts failures, before any other work starts.
     fn count(&self, failed: usize) {
         let failed = self.failed.fetch_add(failed, Ordering::SeqCst) + failed;
         if self.fail_fast.is_some_and(|most| failed >= most) {
@@ -112,7 +112,7 @@ impl State {
     }
 
     fn lock(&self) -> MutexGuard<'_, Schedule> {
-        // A thread that panicked did so while it ran a cell, not while it held this.
+        // A thread panics while it runs a cell, not while it holds the lock.
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,11 +128,11 @@ impl State {
     }
 
     fn tell(&self, mail: Mail) {
-        // Whoever asked for the matrix may have gone: then nobody is left to tell.
+        // The receiver may be gone; then the message is not needed.
         let _ = self.mail.send(mail);
     }
 
-    /// Finds what a stand's guests need, and makes their snapshot.
+    /// Looks up the inputs of a target's guests and makes their snapshot.
     fn prepare(&self, stand: usize) {
         self.tell(Mail::Preparing(stand));
         let begun = self.began.elapsed().as_secs_f64();
@@ -141,7 +141,7 @@ impl State {
             Ok((unfit, site)) => {
                 self.tell(Mail::Found { qemu: site.qemu_version().to_owned(), notes: site.notes().to_vec() });
                 let boots = unfit.is_some();
-                // Nobody else prepares it.
+                // Only this thread prepares the target.
                 let _ = self.sites[stand].set(Ground { site, boots });
                 let mut schedule = self.lock();
                 if boots {
@@ -162,7 +162,7 @@ impl State {
         self.tell(Mail::Prepared { stand, lost, cause: attempt.cause, note });
     }
 
-    /// Runs a cell in a guest that others may use after it, and those others.
+    /// Runs a cell in a guest that other cells may use after it, and then those cells.
     fn share(&self, first: usize) {
         let mut guest = None;
         let mut cell = first;
@@ -170,7 +170,7 @@ impl State {
             self.tell(Mail::Began(cell));
             let report = self.report(cell, |tried| {
                 if tried > 0 {
-                    // What it is tried again in is nobody's leftovers.
+                    // A retry needs a fresh guest.
                     guest = None;
                 }
                 self.among_others(&mut guest, cell)
@@ -188,7 +188,7 @@ impl State {
         self.ended.notify_all();
     }
 
-    /// Tries a cell as often as it may be tried.
+    /// Runs a cell, with retries.
     fn report(&self, cell: usize, mut attempt: impl FnMut(u32) -> Attempt) -> CellReport {
         let begun = |state: &Self| state.began.elapsed().as_secs_f64();
         let mut attempts: Vec<Attempt> = Vec::new();
@@ -212,7 +212,7 @@ impl State {
         CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
     }
 
-    /// What makes a test's guest.
+    /// Returns the builder of a test's guest.
     fn builder(&self, stand: usize, test: &Test) -> Builder {
         let builder = self.builders[stand].clone();
         match test.boot_timeout {
@@ -221,14 +221,14 @@ impl State {
         }
     }
 
-    /// One try in a guest of its own.
+    /// Runs one attempt in a separate guest.
     fn alone(&self, cell: usize) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
         let Some(Ground { site, boots }) = self.sites[planned.stand].get() else { return Attempt::default() };
         let mut builder = self.builder(planned.stand, test);
         if *boots {
-            // Otherwise each of them would boot to be saved, and once more because it could not be.
+            // Otherwise each guest would boot once to be saved, and again because that is not possible.
             builder = builder.cold();
         }
         let kept = (!test.console.is_empty()).then(tempfile::NamedTempFile::new).transpose();
@@ -257,11 +257,11 @@ impl State {
         }
     }
 
-    /// One try in the guest that is there, or in a new one; what is left of it stays for the next.
+    /// Runs one attempt in the existing guest, or in a new one. A guest that remains usable is left for the next cell.
     fn among_others(&self, guest: &mut Option<Vm>, cell: usize) -> Attempt {
         let planned = &self.plan.cells[cell];
         let test = self.plan.test(planned);
-        // This kernel, or this machine, keeps no guest for several commands.
+        // This target does not support a guest that runs several commands.
         if self.sites[planned.stand].get().is_some_and(|ground| ground.boots) {
             return self.alone(cell);
         }
@@ -291,7 +291,7 @@ impl State {
 
     fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<Result<&str, &str>>) -> Attempt {
         if let Some(Ground { site, .. }) = self.sites[cell.stand].get() {
-            // Told once for all of them.
+            // These notes have already been reported for the target.
             output.notes.retain(|note| !site.notes().contains(note));
         }
         if let Some(release) = output.release.take() {
@@ -302,7 +302,8 @@ impl State {
     }
 }
 
-/// What tries come to, and why that is no success. The last one decides, but a try that was skipped takes no failure back.
+/// Returns the status that results from the attempts, and the cause if they are not a success. The last attempt
+/// decides, but a skipped one does not cancel a failure.
 fn came_to(attempts: &[Attempt]) -> (Status, Option<String>) {
     let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
     let cause = |attempt: &Attempt| attempt.cause.clone();
@@ -317,7 +318,7 @@ fn came_to(attempts: &[Attempt]) -> (Status, Option<String>) {
     }
 }
 
-/// What a test's output says of its parts.
+/// Parses the parts in a test's output.
 fn parts_of(test: &Test, output: &Output) -> Vec<Part> {
     match test.protocol {
         Some(Protocol::Plain) => Vec::new(),
@@ -326,15 +327,15 @@ fn parts_of(test: &Test, output: &Output) -> Vec<Part> {
     }
 }
 
-/// All that the console said, as text; or why that cannot be told, which is no success.
+/// Returns the complete console log as text, or the reason why it is unavailable, which fails the test.
 fn console_in(path: &std::path::Path) -> Result<String, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(CONSOLE + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("the console's file could not be read: {error}"))?;
+        .map_err(|error| format!("failed to read the console log: {error}"))?;
     if bytes.len() as u64 > CONSOLE {
-        return Err(format!("the console said more than the {} MiB that patterns are looked for in", CONSOLE >> 20));
+        return Err(format!("console log too large to search: more than {} MiB", CONSOLE >> 20));
     }
     Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
 }
@@ -345,7 +346,7 @@ mod tests {
     use crate::suite::report::{Attempt, Status};
 
     #[test]
-    fn the_last_try_decides_and_a_skipped_one_takes_no_failure_back() {
+    fn the_last_attempt_decides_but_a_skipped_one_does_not_cancel_a_failure() {
         let tried = |name: &str| Attempt {
             passed: name == "passed",
             skipped: name == "skipped",

@@ -1,4 +1,5 @@
-//! How long cells took the last time, kept in the cache: what was long begins first. Lost, it costs nothing but order.
+//! Durations of cells in earlier runs, stored in the cache, so that long cells start first. Losing them only affects
+//! the order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,26 +10,26 @@ use std::path::Path;
 use super::report::CellReport;
 use crate::cache::{Cache, CacheError, Key};
 
-/// Raised whenever it is kept in another way.
+/// Cache key; the number changes with the storage format.
 const KIND: &str = "matrix times 1";
 
-/// Seconds by cells' ids.
+/// Durations by cell id, seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Times(BTreeMap<String, f64>);
 
 impl Times {
-    /// Those of a manifest, or none.
+    /// Loads the durations for a manifest; empty if there are none.
     pub fn load(cache: &Cache, manifest: &Path) -> Self {
         let read = |path| fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Self(cache.get(&key(manifest)).ok().flatten().and_then(read).unwrap_or_default())
     }
 
-    /// A cell's.
+    /// Returns a cell's duration.
     pub fn of(&self, id: &str) -> Option<f64> {
         self.0.get(id).copied().filter(|seconds| seconds.is_finite())
     }
 
-    /// Adds those of cells that ran.
+    /// Adds the durations of cells that ran.
     pub fn add(&mut self, cells: &[CellReport]) {
         for cell in cells {
             if let Some(last) = cell.attempts.last() {
@@ -37,7 +38,7 @@ impl Times {
         }
     }
 
-    /// Keeps them.
+    /// Stores the durations.
     pub fn keep(&self, cache: &Cache, manifest: &Path) -> Result<(), CacheError> {
         let key = key(manifest);
         cache.discard(&key)?;
@@ -53,7 +54,8 @@ impl Times {
     }
 }
 
-/// The file's place, not its contents: who changes a test keeps the times of the others.
+/// The key depends on the manifest's path, not on its contents, so that changing one test does not lose the durations
+/// of the others.
 fn key(manifest: &Path) -> Key {
     let path = fs::canonicalize(manifest).unwrap_or_else(|_| manifest.to_owned());
     Key::of(KIND, &[path.as_os_str().as_bytes()])
@@ -67,7 +69,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn times_are_kept_by_manifest_and_replaced() {
+    fn durations_are_stored_by_manifest_and_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
         let (one, other) = (Path::new("/one.toml"), Path::new("/other.toml"));

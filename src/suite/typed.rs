@@ -1,4 +1,4 @@
-//! Manifests that tests type, and what their commands say.
+//! Manifests and command outputs for tests.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use super::manifest::{Origin, TestSpec};
 use crate::guest::Output;
 use crate::guest::verdict::Outcome;
 
-/// A manifest without a mistake, in no folder.
+/// Parses a valid manifest without a directory.
 pub fn spec(text: &str) -> TestSpec {
     TestSpec::parse(text, Origin { file: "bootling.toml", folder: Path::new(""), kernels: &[] }).expect("a manifest")
 }
 
-/// What came of a command that did nothing but end so, and said that.
+/// Returns the output of a command with this outcome and standard output.
 pub fn output(outcome: Outcome, stdout: &str) -> Output {
     Output {
         outcome,

@@ -135,7 +135,7 @@ fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way()
     assert_eq!((&header["planned"], &header["ended_early"]), (&Value::from(10), &Value::Null));
     assert!(header["kernels"]["k"].as_str().is_some_and(|release| release.starts_with("6.12.")), "{header}");
     let done = done.says("10 cells in ").says("5 passed, 4 failed, 1 could not be tested");
-    let done = done.says("repeat: bootling test --only fails/k/default").says("| why");
+    let done = done.says("reproduce: bootling test --only fails/k/default").says("| why");
     // The console's last lines, where the kernel had the last word.
     done.says("      console:\n      | ");
     let (done, cells, _) = suite.run(&["--only", "fails/k/default", "--quiet"]);
@@ -287,7 +287,7 @@ fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
     assert_eq!(times.len(), 3);
     assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{times:?}");
     let (done, ..) = suite.run(&["--memory-budget", "100M", "#1"]);
-    done.exits(0).says("machine default takes 640 MiB of the 100 MiB for all guests: it runs alone");
+    done.exits(0).says("machine default needs 640 MiB, more than the 100 MiB for all guests: its guests run alone");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn the_starter_runs_and_is_not_written_over_another_manifest() {
     let dir = scratch();
     let program = || Program::new().current_dir(dir.path()).arg("test");
     program().arg("--init").done().exits(0).says("wrote bootling.toml");
-    program().arg("--init").done().exits(125).says("bootling.toml: it is there already");
+    program().arg("--init").done().exits(125).says("bootling.toml: file already exists");
     program().arg("-K").arg(kernel).done().exits(0).says("7 cells in ").says("7 passed");
 }
 
@@ -364,13 +364,13 @@ fn what_is_wrong_with_a_manifest_or_a_choice_is_told_and_is_125() {
     let manifest = "[[test]]\nname = \"t\"\nrun = \"true\"\ntimout = \"5s\"\n";
     fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
     let done = program().done().exits(125);
-    let expected = "error: reading bootling.toml\n\
+    let expected = "error: failed to read bootling.toml\n\
                     bootling.toml:4:1: unknown key \"timout\"; did you mean \"timeout\"?\n \
                     4 | timout = \"5s\"\n   | ^^^^^^\n";
     assert_eq!(done.stderr, expected);
     fs::write(dir.path().join("bootling.toml"), manifest.replace("timout", "timeout")).expect("the folder is ours");
     program().args(["--kernel", "defualt"]).done().exits(125).says("did you mean \"default\"?");
-    program().arg("nothing").done().exits(125).says("none of the 1 that the manifest has is left");
+    program().arg("nothing").done().exits(125).says("none of the manifest's 1 cells matches");
     program().args(["--shard", "3/2"]).done().exits(2).says("INDEX/TOTAL");
     // Known before anything runs.
     program().args(["--jsonl", "no/such/folder"]).done().exits(125).says("no/such/folder");

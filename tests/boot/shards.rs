@@ -50,7 +50,7 @@ fn cells(dir: &tempfile::TempDir, report: &str) -> Vec<(String, String, String)>
 fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
     let Some(dir) = suite("shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure") else { return };
     let whole = test(&dir, &["--jsonl", "whole.jsonl", "--ktap", "whole.ktap"]).done().exits(1);
-    let whole = whole.says("1 of 2 parts failed: b; parts are missing: plan: 3 planned, 2 told");
+    let whole = whole.says("1 of 2 parts failed: b; missing parts: plan: 3 planned, 2 reported");
     whole.says("4 passed, 1 failed");
     test(&dir, &["--shard", "1/2", "--jsonl", "1.jsonl"]).done();
     test(&dir, &["--shard", "auto", "--jsonl", "2.jsonl"]).env("BOOTLING_SHARD", "2/2").done();
@@ -71,11 +71,11 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
     test(&dir, &["--merge", "1.jsonl", "--jsonl", "lost.jsonl"]).done().exits(1).says("no report of shard 2/2");
     let lost = cells(&dir, "lost.jsonl");
     assert_eq!(lost.len(), 5);
-    assert!(lost.iter().any(|(_, status, cause)| status == "not-run" && cause == "its shard left no report of it"));
+    assert!(lost.iter().any(|(_, status, cause)| status == "not-run" && cause == "missing from its shard's report"));
     fs::rename(dir.path().join("bootling.toml"), dir.path().join("other.toml")).expect("our file");
     test(&dir, &["--merge", "1.jsonl"]).done().exits(1).says("shard 2 of 2");
-    test(&dir, &["--merge", "1.jsonl", "1.jsonl"]).done().exits(125).says("are both of shard 1/2");
-    test(&dir, &["--merge", "1.jsonl", "gone.jsonl"]).done().exits(125).says("reading gone.jsonl");
+    test(&dir, &["--merge", "1.jsonl", "1.jsonl"]).done().exits(125).says("are both reports of shard 1/2");
+    test(&dir, &["--merge", "1.jsonl", "gone.jsonl"]).done().exits(125).says("failed to read gone.jsonl");
     test(&dir, &["other.toml", "--tag", "none", "--merge", "1.jsonl"]).done().exits(125);
 }
 
@@ -83,7 +83,7 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
 fn what_says_no_shard_is_no_reason_to_run_all_of_it() {
     let Some(dir) = suite("what_says_no_shard_is_no_reason_to_run_all_of_it") else { return };
     test(&dir, &["--list", "--shard", "auto"]).done().exits(125).says("none of BOOTLING_SHARD, SLURM_ARRAY_TASK_ID");
-    test(&dir, &["--list", "--shard", "3/2"]).done().exits(2).says("is no shard: give INDEX/TOTAL");
+    test(&dir, &["--list", "--shard", "3/2"]).done().exits(2).says("expected INDEX/TOTAL");
     let script = test(&dir, &["--tag", "smoke", "--emit", "slurm", "--shards", "8"]).done().exits(0).text();
     assert!(script.contains("#SBATCH --array=1-8\n"), "{script}");
     assert!(script.contains("exec bootling test --tag smoke --shard \"$SLURM_ARRAY_TASK_ID/8\""), "{script}");

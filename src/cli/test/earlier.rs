@@ -1,4 +1,4 @@
-//! Reports that are there already: read, and compared with.
+//! Reads an earlier report and compares the new one with it.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -10,20 +10,20 @@ use crate::cli::output;
 use bootling::suite::baseline::{self, Comparison};
 use bootling::suite::report::{Report, jsonl};
 
-/// Changes of a kind that a terminal gets.
+/// Limit of changes of each kind printed to the terminal.
 const MOST: usize = 20;
 
 /// Reads a report that `--jsonl` wrote.
 pub fn read(path: &Path) -> anyhow::Result<Report> {
-    let reading = || format!("reading {}", path.display());
+    let reading = || format!("failed to read {}", path.display());
     let file = File::open(path).with_context(reading)?;
     jsonl::read(BufReader::new(file)).with_context(reading)
 }
 
-/// Tells what is different.
+/// Compares two reports and prints the differences to standard error.
 pub fn compare(earlier: &Report, report: &Report) -> Comparison {
     let comparison = baseline::compare(earlier, report);
     let lines = comparison.lines(MOST);
-    output::to_stderr(&format!("bootling: since the earlier report: {}\n", lines.join("\n")));
+    output::to_stderr(&format!("bootling: changes since the earlier report: {}\n", lines.join("\n")));
     comparison
 }

@@ -1,4 +1,4 @@
-//! `bootling test --emit`: a job file for what was typed, without the words that ask for the file.
+//! `bootling test --emit`: writes a job file for the given command line, without the options that request the job file.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -9,19 +9,22 @@ use crate::cli::output;
 use bootling::qemu::argv::shell_line;
 use bootling::suite::emit::{Job, System, emit};
 
-/// Runs it. The command line has been read once already: it has no mistakes.
+/// Writes the job file to standard output. clap has already validated the command line.
 pub fn run(system: System, shards: u32, suite: &str) -> anyhow::Result<u8> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let command = shell_line(&command(&words)).into_string();
     let command = command.ok().filter(|line| !line.chars().any(char::is_control));
-    ensure!(command.is_some(), "writing a job file: what was typed is not text of one line");
+    ensure!(
+        command.is_some(),
+        "failed to write a job file: the command line contains control characters or is not valid UTF-8"
+    );
     let job = Job { name: suite.to_owned(), command: command.unwrap_or_default(), shards };
     let mut out = output::content();
-    out.write_all(emit(system, &job).as_bytes()).and_then(|()| out.flush()).context("writing a job file")?;
+    out.write_all(emit(system, &job).as_bytes()).and_then(|()| out.flush()).context("failed to write a job file")?;
     Ok(0)
 }
 
-/// What was typed, without `--emit SYSTEM` and `--shards N`, however they were written.
+/// Returns the command line without `--emit SYSTEM` and `--shards N`, in either spelling.
 fn command(words: &[OsString]) -> Vec<OsString> {
     let mut command = vec![OsString::from("bootling")];
     let mut words = words.iter();
@@ -35,7 +38,7 @@ fn command(words: &[OsString]) -> Vec<OsString> {
             command.push(word.clone());
         }
     }
-    // `bootling` by itself does nothing: the verb is always there.
+    // clap has accepted the command line, so the verb is present.
     debug_assert!(command.iter().any(|word| word == OsStr::new("test")));
     command
 }
@@ -46,7 +49,7 @@ mod tests {
     use std::ffi::OsString;
 
     #[test]
-    fn what_asks_for_the_file_is_left_out() {
+    fn options_that_request_the_job_file_are_removed() {
         let is = |typed: &str, left: &str| {
             let words: Vec<OsString> = typed.split(' ').map(OsString::from).collect();
             let left: Vec<OsString> = left.split(' ').map(OsString::from).collect();

@@ -1,4 +1,4 @@
-//! Signals that end a matrix: the first one lets reports be written, the second one does not wait for that.
+//! Signals that end a matrix: after the first, reports are still written; the second exits immediately.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,33 +11,33 @@ use bootling::guest::verdict::{code, signal_name};
 use bootling::process::signals::Signals;
 use bootling::suite::run::Stopper;
 
-/// What came.
+/// Watcher for termination signals.
 pub struct Endings(Arc<AtomicU8>);
 
 impl Endings {
-    /// Catches them from now on.
+    /// Starts to catch termination signals.
     pub fn watch(stopper: Stopper) -> anyhow::Result<Self> {
-        let mut signals = Signals::catch().context("catching signals")?;
+        let mut signals = Signals::catch().context("failed to catch signals")?;
         let came = Arc::new(AtomicU8::new(0));
         let tell = Arc::clone(&came);
         let wait = move || {
             loop {
-                // Interrupted by a signal, or ready: the same.
+                // An interrupted poll and a ready one need the same check.
                 let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
                 let Some(signal) = signals.ending() else { continue };
                 let number = u8::try_from(signal).unwrap_or(2);
                 if tell.swap(number, Ordering::SeqCst) != 0 {
-                    // Twice: whoever asks does not care for reports. Guests end with us.
+                    // A second signal: exit without reports. The guests end with this process.
                     std::process::exit(i32::from(code::SIGNAL.saturating_add(number)));
                 }
                 stopper.stop(format!("interrupted ({})", signal_name(signal)));
             }
         };
-        thread::Builder::new().name("bootling-signals".to_owned()).spawn(wait).context("starting a thread")?;
+        thread::Builder::new().name("bootling-signals".to_owned()).spawn(wait).context("failed to start a thread")?;
         Ok(Self(came))
     }
 
-    /// The signal that ended it, if one did.
+    /// Returns the signal that ended the matrix, if any.
     pub fn signal(&self) -> Option<u8> {
         Some(self.0.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
     }

@@ -1,4 +1,4 @@
-//! `bootling test --list`: which cells there are.
+//! `bootling test --list`: lists the cells.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::output;
 use bootling::suite::plan::Plan;
 
-/// A cell as JSON. Fields are only ever added.
+/// A cell in the JSON list. Fields may be added, never removed.
 #[derive(Debug, Serialize)]
 struct Listed<'a> {
     id: &'a str,
@@ -21,7 +21,7 @@ struct Listed<'a> {
 
 /// Writes the list to standard output.
 pub fn write(plan: &Plan, json: bool) -> anyhow::Result<()> {
-    let writing = || "writing to standard output";
+    let writing = || "failed to write to standard output";
     let cells = plan.cells.iter().map(|cell| Listed {
         id: &cell.id,
         test: &plan.test(cell).name,

@@ -1,4 +1,4 @@
-//! `bootling test --merge`: joins what shards wrote, judges the whole, and writes it in any format.
+//! `bootling test --merge`: merges the reports of shards, judges the result and writes it in any format.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,10 +13,10 @@ use bootling::suite::merge::{Planned, Source, apart, merge, of_one_run};
 use bootling::suite::report::{CellReport, Report};
 use bootling::suite::run::not_yet;
 
-/// Cells that are told one by one.
+/// Limit of cells printed one by one.
 const MOST: usize = 50;
 
-/// Runs it.
+/// Merges the reports.
 pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<u8> {
     let outputs = Outputs::open(args)?;
     let before = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
@@ -25,22 +25,22 @@ pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result
     };
     let sources = args.reports.merge.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     if !args.reports.mixed_runs {
-        of_one_run(&sources).context("merging reports")?;
+        of_one_run(&sources).context("failed to merge reports")?;
     }
     if let Some(warning) = apart(&sources) {
         output::note(&warning);
     }
     let planned = planned(args, manifest, parts, &sources)?;
-    let report = merge(sources, planned).context("merging reports")?;
+    let report = merge(sources, planned).context("failed to merge reports")?;
     tell(args, &report);
     let comparison = before.map(|before| earlier::compare(&before, &report));
     outputs.write(&report, comparison.as_ref())?;
-    // Without a single cell nothing was tested.
+    // A report without cells tested nothing.
     Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { exit_code(&report) })
 }
 
-/// The cells that there should be. A manifest that was named has to be the shards'; the one that is there is asked only
-/// where it is theirs: the reports may have been brought to another place.
+/// Returns the expected cells. A manifest named on the command line must match the shards' plan. The default one is
+/// used only if it matches: the reports may have been copied to another place.
 fn planned(args: &TestArgs, manifest: &Path, parts: &[String], sources: &[Source]) -> anyhow::Result<Option<Planned>> {
     let is_named = !args.words.is_empty();
     let plan = match plan(args, manifest, parts) {
@@ -54,7 +54,7 @@ fn planned(args: &TestArgs, manifest: &Path, parts: &[String], sources: &[Source
     Ok((is_named || is_theirs).then_some(Planned { digest: plan.digest, cells }))
 }
 
-/// Tells what did not pass, and the sum.
+/// Prints the cells that did not pass, then the summary.
 fn tell(args: &TestArgs, report: &Report) {
     let is_told =
         |cell: &&CellReport| args.verbose || !(cell.status.has_passed() || args.quiet && cell.status.is_good());

@@ -1,4 +1,4 @@
-//! What can be typed after `bootling test`.
+//! Command-line options of `bootling test`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,22 +16,22 @@ use bootling::suite::plan::Filter;
 use bootling::suite::report::Shard;
 use bootling::suite::shard::{self, ShardError};
 
-/// Run the tests of a manifest with each of its kernels on each of its machines, many at a time
+/// Run a manifest's tests with each kernel on each machine, in parallel
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate option")]
 pub struct TestArgs {
-    /// The manifest, a .toml file or the directory of a bootling.toml (default: the one in this directory); then parts of
-    /// the ids of the cells that are wanted.
+    /// The manifest: a .toml file, or a directory with a bootling.toml (default: ./bootling.toml), followed by parts of
+    /// cell ids; only cells whose ids contain one of the parts are run
     #[arg(value_name = "MANIFEST|PART")]
     pub(super) words: Vec<String>,
-    /// Write a manifest to begin with, and run nothing.
+    /// Write a starter manifest and exit
     #[arg(long)]
     pub(super) init: bool,
-    /// List the cells with their tags, and run nothing.
+    /// List the cells with their tags and exit
     #[arg(long)]
     pub(super) list: bool,
-    /// With --list: as JSON, one array.
+    /// With --list: print a JSON array
     #[arg(long, requires = "list")]
     pub(super) json: bool,
     #[command(flatten)]
@@ -40,21 +40,21 @@ pub struct TestArgs {
     pub(super) how: HowArgs,
     #[command(flatten)]
     pub(super) reports: ReportArgs,
-    /// Tell only what fails, and the sum.
+    /// Print only failures and the summary
     #[arg(long, short, help_heading = "Output", conflicts_with = "verbose")]
     pub(super) quiet: bool,
-    /// Tell also what passes where standard error is a terminal, and times of each cell.
+    /// Print every result, on a terminal too, and the times of each cell
     #[arg(long, short, help_heading = "Output")]
     pub(super) verbose: bool,
 }
 
-/// What `-h` ends with, and `--help` goes on from.
+/// Examples at the end of `-h` and `--help`.
 macro_rules! examples {
     () => {
         "Examples:
-  bootling test --init                      write a bootling.toml to begin with
-  bootling test                             run all of it
-  bootling test boots/ --kernel next        the cells whose ids have `boots/` in them, with one kernel
+  bootling test --init                      write a starter bootling.toml
+  bootling test                             run all cells
+  bootling test boots/ --kernel next        the cells whose ids contain `boots/`, with one kernel
   bootling test --tag smoke -j 4 --junit report.xml
   bootling test -K mine=../linux --repeat 20 --fail-fast
   bootling test --html report.html --baseline yesterday.jsonl
@@ -70,128 +70,129 @@ const EXAMPLES: &str = examples!();
 const LONG: &str = concat!(
     examples!(),
     "
-A cell is a test with a kernel on a machine: TEST/KERNEL/MACHINE, and #N where it is repeated. Each has a guest of its
-own, restored from a snapshot, unless its test says otherwise; docs/testing.md tells what a manifest can say.
+A cell is one test with one kernel on one machine: TEST/KERNEL/MACHINE, followed by #N if it is repeated. Each cell has
+its own guest, restored from a snapshot, unless its test requests otherwise. docs/testing.md describes the manifest.
 
 Exit status:
-  0 every cell passed, at once or when it was tried again, or was skipped, and one passed; of a
-    shard none need have: whether anything was tested is for --merge to say
-  1 some did not: they failed, could not be tested, or were not run
-  125 nothing was tested: a mistake in the manifest, no cell left, no kernel, no QEMU; all cells
-    were skipped, or some were and the others could not be tested
-  128+n signal n ended it; reports are written, with what was not run as such
+  0      every cell passed, possibly after a retry, or was skipped, and at least one passed. A shard
+         needs none that passed: --merge decides whether anything was tested
+  1      some cells failed, could not be tested, or were not run
+  125    nothing was tested: invalid manifest, no cell selected, no kernel, no QEMU; or every cell was
+         skipped or could not be tested
+  128+n  interrupted by signal n; reports are written and list the remaining cells as not run
 "
 );
 
-/// Which cells.
+/// Options that select cells.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cells")]
 pub struct ChooseArgs {
-    /// Only tests with this in their names, or whose names match this pattern (`*`, `?`, `[...]`). May be repeated.
+    /// Only tests whose names contain NAME or match it as a pattern (`*`, `?`, `[...]`). Repeatable
     #[arg(long, short, value_name = "NAME")]
     test: Vec<String>,
-    /// Only cells with this tag. May be repeated: one of them.
+    /// Only cells with at least one of these tags. Repeatable
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
-    /// No cells with this tag. May be repeated.
+    /// Exclude cells with this tag. Repeatable
     #[arg(long, value_name = "TAG")]
     skip_tag: Vec<String>,
-    /// Only this kernel of the manifest. May be repeated.
+    /// Only this kernel of the manifest. Repeatable
     #[arg(long, short, value_name = "NAME")]
     kernel: Vec<String>,
-    /// Only this machine of the manifest. May be repeated.
+    /// Only this machine of the manifest. Repeatable
     #[arg(long, short = 'M', value_name = "NAME")]
     machine: Vec<String>,
-    /// Only the cell with exactly this id. May be repeated.
+    /// Only the cell with exactly this id. Repeatable
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
-    /// A kernel beside the manifest's, or in place of the one with this name: anything that `run --kernel` takes. Without
-    /// NAME= it is called `given`, and is the only one. May be repeated.
+    /// Add a kernel, or replace the manifest's kernel NAME. KERNEL is anything that `run --kernel` accepts. Without
+    /// NAME= it is named `given` and is the only kernel used. Repeatable
     #[arg(long, short = 'K', value_name = "[NAME=]KERNEL")]
     kernel_file: Vec<String>,
-    /// Only one of TOTAL equal parts, counted from 1: for as many hosts. `auto`: the one that a Slurm array, a parallel
-    /// job of GitLab, an indexed job of Kubernetes or `BOOTLING_SHARD` says.
+    /// Run only part INDEX (from 1) of TOTAL equal parts, to share the work between hosts. `auto` takes the part from
+    /// the environment: a Slurm array, a parallel GitLab job, an indexed Kubernetes job, or `BOOTLING_SHARD`
     #[arg(long, value_name = "INDEX/TOTAL", value_parser = shard)]
     pub(super) shard: Option<ShardArg>,
 }
 
-/// How they are run.
+/// Options that control how cells run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runs")]
 pub struct HowArgs {
-    /// Guests at once. Default: as many as there are processors for theirs.
+    /// Maximum number of concurrent guests (default: as many as the CPUs allow, counting each guest's virtual CPUs)
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) jobs: Option<u32>,
-    /// Memory for all guests together: MiB, or with K, M, G. Default: three quarters of what is available, control groups
-    /// counted. A guest that boots counts with all of its memory, a restored one with half of it.
+    /// Memory for all guests together: MiB, or with suffix K, M, G (default: three quarters of the available memory,
+    /// including control group limits). A booting guest counts with its full memory, a restored one with half of it
     #[arg(long, value_name = "SIZE", value_parser = amount::memory_mib)]
     pub(super) memory_budget: Option<u64>,
-    /// Begin nothing more after a cell, or N cells, have failed.
+    /// Start no further cells after N cells have failed (1 if N is omitted)
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = failures)]
     pub(super) fail_fast: Option<usize>,
-    /// Try what fails N times again; what passes then is flaky, which is told.
+    /// Retry failed cells up to N times. A cell that then passes is reported as flaky
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
     retries: Option<u32>,
-    /// Run each cell N times.
+    /// Run each cell N times
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: Option<u32>,
-    /// Longest time for each test, such as 90, 90s, 5m.
+    /// Time limit for each test, such as 90, 90s, 5m
     #[arg(long, value_name = "TIME", value_parser = limit)]
     timeout: Option<Duration>,
-    /// Longest time without a sign of life.
+    /// Time limit without guest activity
     #[arg(long, value_name = "TIME", value_parser = limit)]
     idle_timeout: Option<Duration>,
-    /// What a kernel that is not well does to a test.
+    /// Effect of an unhealthy kernel on a test
     #[arg(long, value_enum, value_name = "POLICY")]
     health: Option<PolicyArg>,
-    /// Restore guests from snapshots, or boot each.
+    /// Whether to restore guests from snapshots or to boot each one
     #[arg(long, value_enum, value_name = "HOW")]
     boot: Option<BootArg>,
-    /// A guest for each cell, or cells that share guests.
+    /// Whether each cell has its own guest or cells share guests
     #[arg(long, value_enum, value_name = "HOW")]
     isolate: Option<IsolateArg>,
-    /// What runs guest code.
+    /// Accelerator that runs guest code
     #[arg(long, value_enum, env = "BOOTLING_ACCEL")]
     accel: Option<AccelArg>,
-    /// The QEMU program: a path, or a name on PATH.
+    /// QEMU program: a path, or a name on PATH
     #[arg(long, value_name = "PATH", env = "BOOTLING_QEMU")]
     qemu: Option<PathBuf>,
 }
 
-/// What is written of it.
+/// Options that control reports.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportArgs {
-    /// Write JUnit XML to FILE, or to standard output with `-`.
+    /// Write JUnit XML to FILE (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     pub(super) junit: Option<PathBuf>,
-    /// Write TAP 14.
+    /// Write TAP 14 to FILE
     #[arg(long, value_name = "FILE")]
     pub(super) tap: Option<PathBuf>,
-    /// Write KTAP, the kernel's dialect of TAP.
+    /// Write KTAP, the kernel's dialect of TAP, to FILE
     #[arg(long, value_name = "FILE")]
     pub(super) ktap: Option<PathBuf>,
-    /// Write all that is known, as JSON Lines.
+    /// Write the complete report to FILE as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub(super) jsonl: Option<PathBuf>,
-    /// Write one page to look at with a browser, which needs nothing else.
+    /// Write a self-contained HTML page to FILE
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// Tell what is different from an earlier report (that --jsonl wrote): what broke, what was mended, what got slower.
+    /// Compare with an earlier --jsonl report: list what newly fails, passes again, or got slower
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
-    /// Run nothing: join what shards wrote with --jsonl. A shard without a report is a failure. Give the manifest and the
-    /// choice of cells as for the shards, so that what is missing is told by its name.
+    /// Merge the --jsonl reports of shards instead of running tests. A missing shard counts as a failure. Pass the same
+    /// manifest and selection of cells as for the shards, so that missing cells are reported by name
     #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["init", "list", "shard"])]
     pub(super) merge: Vec<PathBuf>,
-    /// With --merge: take reports of different runs of a job system, too. Otherwise they are refused, since what an earlier run
-    /// has left behind would pass for this one's.
+    /// With --merge: accept reports of different runs of a job system. By default they are refused, so that a report
+    /// left over from an earlier run is not mistaken for one of this run
     #[arg(long, requires = "merge")]
     pub(super) mixed_runs: bool,
-    /// Run nothing: write a job file that runs the matrix in shards and joins their reports, to standard output.
+    /// Write a job file that runs the matrix in shards and merges their reports, to standard output, instead of running
+    /// tests
     #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
     pub(super) emit: Option<SystemArg>,
-    /// With --emit: in how many parts.
+    /// With --emit: number of shards
     #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=200))]
     pub(super) shards: u32,
 }
@@ -199,27 +200,27 @@ pub struct ReportArgs {
 /// `--shard`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShardArg {
-    /// As the environment says.
+    /// Taken from the environment.
     Auto,
-    /// This one.
+    /// Given on the command line.
     Given(Shard),
 }
 
 /// `--emit`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum SystemArg {
-    /// A workflow of GitHub Actions
+    /// GitHub Actions workflow
     Github,
-    /// Jobs for .gitlab-ci.yml
+    /// Jobs to include in .gitlab-ci.yml
     Gitlab,
-    /// A script for sbatch
+    /// Script for sbatch
     Slurm,
-    /// An indexed job
+    /// Indexed Job
     Kubernetes,
 }
 
 impl SystemArg {
-    /// The same for the library.
+    /// Converts to the library's type.
     pub(super) const fn system(self) -> System {
         match self {
             Self::Github => System::Github,
@@ -233,37 +234,37 @@ impl SystemArg {
 /// `--boot`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BootArg {
-    /// From snapshots, where that can be
+    /// Restore from a snapshot if possible
     Warm,
-    /// Each by itself
+    /// Boot every guest
     Cold,
 }
 
 /// `--isolate`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum IsolateArg {
-    /// A guest for each
+    /// One guest for each cell
     Vm,
-    /// Guests are shared
+    /// Share guests between cells
     None,
 }
 
 impl ChooseArgs {
-    /// Which part is wanted.
+    /// Returns the selected shard.
     pub(super) fn part(&self) -> anyhow::Result<Option<Shard>> {
         match self.shard {
             None => Ok(None),
             Some(ShardArg::Given(shard)) => Ok(Some(shard)),
             Some(ShardArg::Auto) => {
-                let found = shard::from_env(&|name| std::env::var_os(name)).context("reading --shard auto")?;
-                // All of it on every host would look like a success, too.
-                ensure!(found.is_some(), "reading --shard auto: none of {} is set", shard::variables());
+                let found = shard::from_env(&|name| std::env::var_os(name)).context("invalid --shard auto")?;
+                // Running all cells on every host would look like a success.
+                ensure!(found.is_some(), "invalid --shard auto: none of {} is set", shard::variables());
                 Ok(found)
             }
         }
     }
 
-    /// Which cells are wanted.
+    /// Returns the cell filter.
     pub(super) fn filter(&self, parts: &[String]) -> Filter {
         Filter {
             tests: self.test.clone(),
@@ -276,36 +277,36 @@ impl ChooseArgs {
         }
     }
 
-    /// Kernels of the command line: name, and what it is.
+    /// Returns the kernels named with --kernel-file.
     pub(super) fn typed_kernels(&self) -> anyhow::Result<Vec<KernelSpec>> {
         self.kernel_file
             .iter()
             .map(|typed| {
                 let (name, kernel) = named(typed);
-                ensure!(!kernel.is_empty(), "reading --kernel-file {typed}: no kernel is named");
-                ensure!(is_name(name), "reading --kernel-file {typed}: {name:?} is no name: {NAME_RULE}");
+                ensure!(!kernel.is_empty(), "invalid --kernel-file {typed}: missing kernel");
+                ensure!(is_name(name), "invalid --kernel-file {typed}: invalid name {name:?}: {NAME_RULE}");
                 let (name, kernel) = (name.to_owned(), Some(kernel.to_owned()));
                 Ok(KernelSpec { name, kernel, is_typed: true, ..KernelSpec::default() })
             })
             .collect()
     }
 
-    /// The kernel that was typed without a name, which is then the only one.
+    /// Returns the name of the kernel given without NAME=, which is then the only kernel used.
     fn given(&self) -> Vec<String> {
         let has = self.kernel_file.iter().any(|typed| named(typed).0 == GIVEN);
         if has { vec![GIVEN.to_owned()] } else { Vec::new() }
     }
 
-    /// The words that choose what a cell is made of, rather than which.
+    /// Returns the options that change what a cell consists of, not which cells run.
     pub(super) fn repeated(&self) -> impl Iterator<Item = OsString> {
         self.kernel_file.iter().flat_map(|typed| ["--kernel-file".into(), typed.into()])
     }
 }
 
-/// What a kernel is called that was typed without a name.
+/// Name of a kernel given without NAME=.
 const GIVEN: &str = "given";
 
-/// A name, and what stands behind its `=`.
+/// Splits `NAME=KERNEL`.
 fn named(typed: &str) -> (&str, &str) {
     match typed.split_once('=') {
         Some((name, kernel)) if !name.contains('/') => (name, kernel),
@@ -314,7 +315,7 @@ fn named(typed: &str) -> (&str, &str) {
 }
 
 impl HowArgs {
-    /// What counts in place of the manifest's words.
+    /// Returns the values that override the manifest.
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
             accel: self.accel.map(AccelArg::meant),
@@ -335,7 +336,7 @@ impl HowArgs {
         }
     }
 
-    /// The words that make a cell another one.
+    /// Returns the options that a command to repeat a cell needs.
     pub(super) fn repeated(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         let mut push = |option: &str, value: Option<OsString>| {
@@ -356,7 +357,7 @@ impl HowArgs {
     }
 }
 
-/// Reads `2/4`, or `auto`.
+/// Parses `2/4` or `auto`.
 fn shard(text: &str) -> Result<ShardArg, String> {
     if text == "auto" {
         return Ok(ShardArg::Auto);
@@ -365,9 +366,12 @@ fn shard(text: &str) -> Result<ShardArg, String> {
 }
 
 fn failures(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| format!("{text:?} is no number of failures"))
+    text.parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| format!("invalid number of failures {text:?}: expected a number above zero"))
 }
 
 fn limit(text: &str) -> Result<Duration, String> {
-    amount::time(text)?.ok_or_else(|| "a matrix is to end by itself: give a time above zero".to_owned())
+    amount::time(text)?.ok_or_else(|| "a time limit above zero is required, so that the tests end".to_owned())
 }

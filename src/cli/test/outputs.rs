@@ -1,4 +1,4 @@
-//! Files that a report is written to: opened before the first guest starts, whole or not there afterwards.
+//! Report files: opened before the first guest starts, written completely or not at all.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::cli::report_file::ReportFile;
 use bootling::suite::baseline::Comparison;
 use bootling::suite::report::{Format, Report};
 
-/// All that were asked for.
+/// The requested report files.
 pub struct Outputs(Vec<(Format, ReportFile)>);
 
 impl Outputs {
-    /// Opens them.
+    /// Opens the requested files.
     pub fn open(args: &TestArgs) -> anyhow::Result<Self> {
         let asked = [
             (Format::Junit, &args.reports.junit),
@@ -25,12 +25,12 @@ impl Outputs {
         let asked: Vec<(Format, &Path)> =
             asked.into_iter().filter_map(|(format, path)| Some((format, path.as_deref()?))).collect();
         let to_stdout = asked.iter().filter(|(_, path)| *path == Path::new("-")).count();
-        ensure!(to_stdout <= 1, "writing reports: only one can go to standard output");
+        ensure!(to_stdout <= 1, "only one report can be written to standard output");
         let open = |(format, path): (Format, &Path)| ReportFile::create(path, "a report").map(|file| (format, file));
         Ok(Self(asked.into_iter().map(open).collect::<anyhow::Result<_>>()?))
     }
 
-    /// Writes them all; the first that fails is told, once all have been tried.
+    /// Writes all reports and returns the first error, after all writes have been attempted.
     pub fn write(self, report: &Report, comparison: Option<&Comparison>) -> anyhow::Result<()> {
         let write = |(format, file): (Format, ReportFile)| file.write(|bytes| format.write(report, comparison, bytes));
         let written: Vec<_> = self.0.into_iter().map(write).collect();

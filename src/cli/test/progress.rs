@@ -1,5 +1,5 @@
-//! What people see while a matrix runs: on a terminal what runs just now and how much is left, elsewhere a line for each
-//! result. All of it on standard error.
+//! Progress on standard error: the running cells and the remaining time on a terminal, one line for each result
+//! elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,12 +15,12 @@ use bootling::suite::repeat;
 use bootling::suite::report::{CellReport, Report, Status};
 use bootling::suite::run::Happened;
 
-/// How often times on the terminal are brought up to date.
+/// Refresh interval of the terminal display.
 const TICK: Duration = Duration::from_millis(250);
-/// Lines on a terminal for what runs just now.
+/// Limit of running cells shown on a terminal.
 const RUNNING: usize = 8;
 
-/// How much is told.
+/// Verbosity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Volume {
     Quiet,
@@ -28,11 +28,11 @@ enum Volume {
     Verbose,
 }
 
-/// Tells people.
+/// Progress reporter.
 pub struct Progress<'a> {
     plan: &'a Plan,
     volume: Volume,
-    /// On a terminal.
+    /// Progress bar, if standard error is a terminal.
     bar: Option<ProgressBar>,
     began: Instant,
     running: BTreeMap<String, Instant>,
@@ -43,7 +43,7 @@ pub struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// For this plan.
+    /// Creates a reporter for a plan.
     pub fn new(args: &TestArgs, plan: &'a Plan) -> Self {
         let volume = match (args.quiet, args.verbose) {
             (true, _) => Volume::Quiet,
@@ -55,7 +55,7 @@ impl<'a> Progress<'a> {
         Self { plan, volume, bar, began, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
     }
 
-    /// Tells what happens.
+    /// Reports an event.
     pub fn tell(&mut self, happened: &Happened<'_>) {
         match happened {
             Happened::Preparing { names: (kernel, machine) } => self.begins(&preparing(kernel, machine)),
@@ -79,7 +79,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Tells the sum.
+    /// Prints the summary.
     pub fn end(&mut self, report: &Report) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -115,7 +115,7 @@ impl<'a> Progress<'a> {
         self.show();
     }
 
-    /// Cells that nothing can be run for: the cause stands for all of them.
+    /// Prints cells that cannot be tested, several of them as one line with their common cause.
     fn lost(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
         for report in lost {
             self.count(report);
@@ -151,7 +151,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Brings the terminal up to date.
+    /// Updates the terminal.
     fn show(&self) {
         let Some(bar) = &self.bar else { return };
         let (total, flaky) =
@@ -168,7 +168,7 @@ impl<'a> Progress<'a> {
         bar.set_message(text);
     }
 
-    /// The time that is left, if all goes on as it did.
+    /// Estimates the remaining time from the average time of a finished cell.
     fn left(&self) -> String {
         let left = self.plan.cells.len().saturating_sub(self.done);
         if self.done == 0 || left == 0 {

@@ -1,4 +1,4 @@
-//! What people are told of cells: a line each, and all that helps where one has failed. Pure: gives text.
+//! Terminal text for cells: one line each, and details of failed ones. Pure.
 
 use std::fmt::Write as _;
 
@@ -9,14 +9,14 @@ use anstyle::{AnsiColor, Style};
 use bootling::guest::health::Kind;
 use bootling::suite::report::{Attempt, CellReport, Report, Status};
 
-/// Lines of the console, and of each stream, below a cell that failed.
+/// Limit of lines of the console and of each stream shown for a failed cell.
 const TAIL: usize = 20;
-/// Lines of a finding of the kernel's health.
+/// Limit of lines of a health finding.
 const FINDING: usize = 12;
-/// Cells that are called slowest.
+/// Number of cells listed as slowest.
 const SLOWEST: usize = 3;
 
-/// A status in a word, with its colour.
+/// Status label and its color.
 fn label(status: Status) -> (&'static str, Style) {
     let colour = |colour: AnsiColor| colour.on_default().bold();
     match status {
@@ -29,7 +29,7 @@ fn label(status: Status) -> (&'static str, Style) {
     }
 }
 
-/// A cell in a line.
+/// Formats a cell as one line.
 pub fn line(report: &CellReport, verbose: bool) -> String {
     let (word, style) = label(report.status);
     let mut line = format!("{style}{word:5}{style:#} {}", safe(&report.id));
@@ -47,12 +47,12 @@ pub fn line(report: &CellReport, verbose: bool) -> String {
     match (&report.cause, report.status) {
         (_, Status::Flaky) => {
             let first = report.attempts.first().and_then(|attempt| attempt.cause.as_deref()).unwrap_or_default();
-            let _ = write!(line, "  try {tries} passed; before: {}", safe(first));
+            let _ = write!(line, "  passed on attempt {tries}; first failure: {}", safe(first));
         }
         (Some(cause), _) => {
             let _ = write!(line, "  {}", safe(cause));
             if tries > 1 {
-                let _ = write!(line, " ({tries} tries)");
+                let _ = write!(line, " ({tries} attempts)");
             }
         }
         (None, _) => {}
@@ -61,21 +61,21 @@ pub fn line(report: &CellReport, verbose: bool) -> String {
     line
 }
 
-/// What helps to understand a cell that has failed; `run` repeats it without the manifest.
+/// Formats the details of a failed cell. `run` is the `bootling run` command that repeats it without the manifest.
 pub fn details(report: &CellReport, run: &str) -> String {
     let mut text = String::new();
     if let Some(last) = report.attempts.last() {
         text.push_str(&of_attempt(last));
     }
-    let _ = writeln!(text, "      repeat: {}", to_paste(&report.repeat));
-    let _ = writeln!(text, "      or:     {}", to_paste(run));
+    let _ = writeln!(text, "      reproduce: {}", to_paste(&report.repeat));
+    let _ = writeln!(text, "      or:        {}", to_paste(run));
     text
 }
 
 fn of_attempt(attempt: &Attempt) -> String {
     let mut text = String::new();
     let has_panicked = attempt.outcome.as_deref() == Some("panic");
-    // A panic's lines are the console's last ones.
+    // The lines of a panic are also the last console lines.
     for finding in attempt.health.iter().filter(|finding| !(has_panicked && finding.kind == Kind::Panic)) {
         let _ = writeln!(text, "      kernel: {}", safe(&finding.title));
         let lines: Vec<&str> = finding.lines.iter().map(String::as_str).collect();
@@ -95,7 +95,7 @@ fn of_attempt(attempt: &Attempt) -> String {
         }
     }
     let console: Vec<&str> = attempt.console.iter().map(String::as_str).collect();
-    // A command that ran to its end has said what there is to say.
+    // The output of a command that ran to its end is enough.
     let has_ended = attempt.outcome.as_deref().is_some_and(|outcome| matches!(outcome, "exited" | "not-executed"));
     if !console.is_empty() && !has_ended {
         let _ = writeln!(text, "      console:");
@@ -113,7 +113,7 @@ fn block(text: &mut String, lines: &[&str]) {
     }
 }
 
-/// The sum of it all.
+/// Formats the summary of a report.
 pub fn summary(report: &Report) -> String {
     let count = |status: Status| report.cells.iter().filter(|cell| cell.status == status).count();
     let counted = [
@@ -142,7 +142,7 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-/// The cells that took longest.
+/// Formats the line of the slowest cells, if there are enough cells.
 pub fn slowest(report: &Report) -> Option<String> {
     let total = |cell: &CellReport| cell.attempts.iter().map(|attempt| attempt.times.total).sum::<f64>();
     let mut cells: Vec<(f64, &CellReport)> = report
@@ -160,7 +160,7 @@ pub fn slowest(report: &Report) -> Option<String> {
     Some(format!("bootling: slowest: {}\n", named.join(", ")))
 }
 
-/// A time for people.
+/// Formats a time, such as `1.25s` or `2m05s`.
 pub fn seconds(seconds: f64) -> String {
     match seconds {
         short if short < 10.0 => format!("{short:.2}s"),
@@ -172,12 +172,12 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A line for the shell: where its words have several lines, so has it.
+/// Makes a shell command safe to print. Newlines are preserved, so that it can be pasted.
 fn to_paste(line: &str) -> String {
     line.split('\n').map(safe).collect::<Vec<_>>().join("\n")
 }
 
-/// What guests say, without what terminals obey. Backslashes stay: shell lines have them.
+/// Replaces control characters in untrusted text. Backslashes are preserved, since shell commands contain them.
 fn safe(text: &str) -> String {
     let printable = |letter: char| match letter {
         '\t' => ' ',
@@ -192,7 +192,7 @@ mod tests {
     use super::to_paste;
 
     #[test]
-    fn a_shell_line_of_several_lines_can_be_pasted_and_obeyed_by_no_terminal() {
+    fn a_multi_line_shell_command_keeps_its_newlines_but_no_escape_sequences() {
         assert_eq!(to_paste("bootling run --run 'a\nb\x1b[0m'"), "bootling run --run 'a\nb\u{FFFD}[0m'");
     }
 }

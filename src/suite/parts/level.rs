@@ -1,4 +1,4 @@
-//! One level of nested TAP: its plan, and what was told so far.
+//! One level of nested TAP: its plan and the results so far.
 
 use std::collections::VecDeque;
 
@@ -6,41 +6,41 @@ use super::line::Told;
 use super::{DETAIL, LINES, PARTS, Part, bounded};
 use crate::suite::report::PartResult;
 
-/// How many parts there are on all levels, and what became of those that are too many.
+/// Counts the parts of all levels, and the parts beyond the limit.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// All that were told.
+    /// Number of all parts.
     pub parts: usize,
     failed: usize,
 }
 
-/// A level that is open.
+/// An open level.
 #[derive(Debug)]
 pub struct Level {
-    /// What its lines begin with.
+    /// Indentation of its lines.
     pub prefix: String,
-    /// Whether it began with `KTAP`: its results have numbers.
+    /// True if it started with `KTAP`: its results are numbered.
     pub kernels: bool,
-    /// What it is called, where somebody said so before its result.
+    /// Name, if one was announced before its result.
     pub name: Option<String>,
-    /// What was told, its inner levels' parts among them.
+    /// Parts so far, including those of inner levels.
     pub parts: Vec<Part>,
-    /// How many results were told here.
+    /// Number of results at this level.
     pub told: u64,
-    /// Whether the last result failed without a word: remarks behind it are its own.
+    /// True if the last result failed without preceding diagnostic lines: those that follow belong to it.
     pub waits_for_remarks: bool,
     planned: Option<u64>,
-    /// Whether nothing more is to be expected: it said why.
+    /// True if no more results are expected, because the test announced the reason.
     excused: bool,
 }
 
-/// A part about the plan itself.
+/// Returns a part that describes the plan itself.
 pub fn plan(result: PartResult, detail: &str) -> Part {
     Part { name: "plan".to_owned(), result, detail: detail.to_owned() }
 }
 
 impl Kept {
-    /// Counts a part; `None` where there are too many to keep it.
+    /// Counts a part and returns it, or `None` if the limit is exceeded.
     fn keep(&mut self, part: Part) -> Option<Part> {
         self.parts += 1;
         if self.parts <= PARTS {
@@ -50,7 +50,7 @@ impl Kept {
         None
     }
 
-    /// One part for all that were too many.
+    /// Returns one part for all parts beyond the limit, if any.
     pub fn rest(&self) -> Option<Part> {
         let more = self.parts.checked_sub(PARTS).filter(|more| *more > 0)?;
         let result = if self.failed > 0 { PartResult::Failed } else { PartResult::Passed };
@@ -59,7 +59,7 @@ impl Kept {
 }
 
 impl Level {
-    /// One that has just begun.
+    /// Creates a level without results.
     pub fn new(prefix: &str, kernels: bool, name: Option<String>) -> Self {
         Self {
             prefix: prefix.to_owned(),
@@ -73,7 +73,7 @@ impl Level {
         }
     }
 
-    /// Its plan. Only the first one counts.
+    /// Records the plan. Only the first one counts.
     pub fn plan(&mut self, count: u64, reason: &str, kept: &mut Kept) {
         if self.planned.is_some() {
             return;
@@ -85,7 +85,7 @@ impl Level {
         }
     }
 
-    /// A result, with the parts that it is the result of and the remarks that stood before it.
+    /// Records a result, with the parts below it and the diagnostic lines before it.
     pub fn result(&mut self, told: &Told<'_>, children: Vec<Part>, remarks: VecDeque<String>, kept: &mut Kept) {
         self.told = self.told.saturating_add(1);
         let mut own = told.part(self.told);
@@ -97,7 +97,7 @@ impl Level {
         } else {
             self.waits_for_remarks = failed;
         }
-        // kselftest's ksft_exit_skip() tells one nameless skip for all that was planned.
+        // kselftest's ksft_exit_skip() prints one nameless skip for the whole plan.
         self.excused = own.result == PartResult::Skipped && told.name.is_empty();
         let told_by_children = match own.result {
             PartResult::Passed => !children.is_empty(),
@@ -113,7 +113,7 @@ impl Level {
         }
     }
 
-    /// The test gave up.
+    /// Records that the test bailed out.
     pub fn bail_out(&mut self, reason: &str, kept: &mut Kept) {
         self.excused = true;
         self.waits_for_remarks = false;
@@ -121,7 +121,7 @@ impl Level {
         self.parts.extend(kept.keep(Part { name: "Bail out!".to_owned(), result: PartResult::Failed, detail }));
     }
 
-    /// One more line about the last result, where that failed.
+    /// Appends a line to the details of the last result, if it failed.
     pub fn detail(&mut self, text: &str) {
         let Some(part) = self.parts.last_mut().filter(|part| part.result == PartResult::Failed) else { return };
         if part.detail.lines().count() < LINES {
@@ -132,22 +132,22 @@ impl Level {
         }
     }
 
-    /// What its plan and its results say of each other.
+    /// Compares the plan with the results.
     fn judged(&mut self, needs_plan: bool, kept: &mut Kept) {
         let told = self.told;
         let (result, detail) = match self.planned {
-            None if needs_plan && !self.excused => (PartResult::Missing, format!("no plan, {told} told")),
+            None if needs_plan && !self.excused => (PartResult::Missing, format!("no plan, {told} reported")),
             Some(planned) if told < planned && !self.excused => {
-                (PartResult::Missing, format!("{planned} planned, {told} told"))
+                (PartResult::Missing, format!("{planned} planned, {told} reported"))
             }
-            Some(planned) if told > planned => (PartResult::Failed, format!("{planned} planned, {told} told")),
+            Some(planned) if told > planned => (PartResult::Failed, format!("{planned} planned, {told} reported")),
             None | Some(_) => return,
         };
         self.parts.extend(kept.keep(plan(result, &detail)));
     }
 
-    /// Its parts, where its own result has been told. That may stand for a plan: `KUnit` does not know how many
-    /// parameters a test has.
+    /// Returns the parts of a level whose own result is known. That result may replace a plan: `KUnit` prints no plan
+    /// for a parameterized test.
     pub fn vouched(mut self, result: PartResult, kept: &mut Kept) -> Vec<Part> {
         self.excused |= result == PartResult::Skipped;
         self.judged(false, kept);
@@ -158,7 +158,7 @@ impl Level {
         self.parts
     }
 
-    /// Its parts, where nobody told its result.
+    /// Returns the parts of a level whose result never arrived.
     pub fn orphaned(mut self, kept: &mut Kept) -> Vec<Part> {
         self.judged(false, kept);
         match self.name {
@@ -167,21 +167,21 @@ impl Level {
         }
     }
 
-    /// Its parts, where nothing is around it.
+    /// Returns the parts of an outermost level.
     pub fn outermost(mut self, kept: &mut Kept) -> Vec<Part> {
         self.judged(true, kept);
         self.parts
     }
 }
 
-/// The reason behind `SKIP` or `Skipped:`, which a plan of nothing may have or not.
+/// Returns the reason of an empty plan, without a leading `SKIP` or `Skipped:`.
 fn without_skip(reason: &str) -> &str {
     let end = reason.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(reason.len());
     let is_skip = reason[..end].get(..4).is_some_and(|start| start.eq_ignore_ascii_case("skip"));
     if is_skip { reason[end..].trim_start_matches(':').trim() } else { reason }
 }
 
-/// A part of `name`.
+/// Prefixes a part's name with its parent's.
 fn within(name: &str, part: Part) -> Part {
     Part { name: format!("{name} > {}", part.name), ..part }
 }

@@ -1,30 +1,30 @@
-//! One line of TAP or KTAP: how deep it stands, and what it says.
+//! Parses one line of TAP or KTAP: its indentation and its content.
 
 use super::Part;
 use crate::suite::report::PartResult;
 
-/// A line, apart from what stands before it.
+/// A parsed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// What it is indented by: blanks, and a `# ` for each kselftest that passes on what another one says.
+    /// Indentation: blanks, and a `# ` for each kselftest that passes on another one's output.
     pub prefix: &'a str,
-    /// What it says.
+    /// Content.
     pub says: Says<'a>,
 }
 
-/// What a line says.
+/// Content of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says<'a> {
     /// `TAP version 13`, or with `kernels`, `KTAP version 1`.
     Version {
-        /// Whether it is the kernel's dialect.
+        /// True for KTAP, the kernel's dialect.
         kernels: bool,
     },
     /// `1..N`
     Plan {
-        /// How many results it promises.
+        /// Number of planned results.
         count: u64,
-        /// What stands behind a number sign: why there are none.
+        /// Text after a number sign: the reason for an empty plan.
         reason: &'a str,
     },
     /// `ok ...` or `not ok ...`
@@ -35,28 +35,28 @@ pub enum Says<'a> {
     Subtest(&'a str),
     /// `---`, or with `end`, `...`
     Yaml {
-        /// Whether the block ends here.
+        /// True if the block ends here.
         end: bool,
     },
-    /// A remark, or what no test has to do with: the text without its indentation.
+    /// A diagnostic line or unrelated output, without its indentation.
     Other(&'a str),
 }
 
-/// A result as it was told.
+/// A test result line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told<'a> {
-    /// What it comes to, its directive counted.
+    /// Result, including the effect of its directive.
     pub result: PartResult,
-    /// Its number, where it has one.
+    /// Test number, if present.
     pub number: Option<u64>,
-    /// Its description.
+    /// Description.
     pub name: &'a str,
-    /// What stands behind the number sign.
+    /// Text after the number sign.
     pub reason: &'a str,
 }
 
 impl Told<'_> {
-    /// As a part, with a name in any case.
+    /// Converts to a part. A result without a description is named after its number.
     pub fn part(&self, place: u64) -> Part {
         let name = super::bounded(&self.name.replace("\\#", "#").replace("\\\\", "\\"), super::NAME);
         let name = if name.is_empty() { self.number.unwrap_or(place).to_string() } else { name };
@@ -65,7 +65,7 @@ impl Told<'_> {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line, with the kernel's timestamp before it or without.
+    /// Parses a line, with or without a kernel timestamp.
     pub fn of(line: &'a str) -> Self {
         let line = without_timestamp(line.trim_end());
         let mut rest = line;
@@ -82,7 +82,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The line behind `<6>[    1.234567][   T12] `, or the whole of it.
+/// Returns the line without a prefix such as `<6>[    1.234567][   T12] `.
 fn without_timestamp(line: &str) -> &str {
     let digits =
         |text: &str, more: &[char]| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || more.contains(&c));
@@ -92,7 +92,7 @@ fn without_timestamp(line: &str) -> &str {
     if !stamp.contains('.') || !digits(stamp.trim_start(), &['.']) {
         return line;
     }
-    // With CONFIG_PRINTK_CALLER the thread or processor stands behind the time.
+    // With CONFIG_PRINTK_CALLER, the thread or CPU follows the time.
     let caller = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let caller = caller.filter(|(who, _)| who.trim_start().strip_prefix(['T', 'C']).is_some_and(|id| digits(id, &[])));
     let rest = caller.map_or(rest, |(_, rest)| rest);
@@ -164,10 +164,10 @@ enum Directive {
     Error,
 }
 
-/// What stands before the number sign, the directive behind it, and the rest.
+/// Splits a description into name, directive and reason.
 fn directive(text: &str) -> (&str, Option<Directive>, &str) {
     for (at, _) in text.match_indices('#') {
-        // One within a word is a letter as any other (`issue#5`), and so is one behind a backslash.
+        // A number sign inside a word (`issue#5`) or after a backslash is an ordinary character.
         if at > 0 && !text[..at].ends_with([' ', '\t']) {
             continue;
         }
@@ -178,7 +178,7 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
         let known = match word.to_ascii_lowercase().as_str() {
             "skip" | "skipped" => Some(Directive::Skip),
             "todo" => Some(Directive::Todo),
-            // Words of the kernel's dialect, and only as it writes them: `# error` may begin any remark.
+            // KTAP directives, uppercase only: `# error` may start any diagnostic line.
             _ => match word {
                 "XFAIL" => Some(Directive::Xfail),
                 "TIMEOUT" => Some(Directive::Timeout),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn results_have_a_number_a_name_and_a_directive_or_not() {
+    fn the_number_name_and_directive_of_a_result_are_optional() {
         assert_eq!(told("ok"), (Passed, None, "", ""));
         assert_eq!(told("not ok 2"), (Failed, Some(2), "", ""));
         assert_eq!(told("ok 1 - a name"), (Passed, Some(1), "a name", ""));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_line_of_tap_is_none() {
+    fn lines_that_only_resemble_tap_are_ignored() {
         for text in ["okay", "OK 1", "not okay", "1..", "1..x", "1..3 x", "2..3", "TAP version", "TAP version x", "ok1"]
         {
             assert!(matches!(Line::of(text).says, Says::Other(_)), "{text}");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stands_behind_a_timestamp_and_an_indentation() {
+    fn timestamps_are_removed_and_the_indentation_is_kept() {
         for stamp in ["", "[    1.234567] ", "[12345.678901][   T12] ", "<6>[    0.1] ", "[    1.2][    C0] "] {
             let line = format!("{stamp}    # # 1..3 # why\r");
             let line = Line::of(&line);

@@ -1,10 +1,10 @@
-//! Texts in the forms that kselftest, `KUnit` and others write, and what is made of them.
+//! Output as kselftest, `KUnit` and others write it, and the parts parsed from it.
 
 use super::{PARTS, Parser, Speaks, parse, verdict};
 use crate::suite::report::{Part, PartResult};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
-/// The parts as lines: result, name, detail.
+/// Checks the parts, written as lines of result, name and detail, and returns the verdict.
 #[track_caller]
 fn reads(text: &str, expected: &[&str]) -> Option<String> {
     let parts = parse(text.as_bytes(), Speaks::Perhaps);
@@ -21,7 +21,7 @@ fn lines(parts: &[Part]) -> Vec<String> {
 }
 
 #[test]
-fn a_kselftest_run_tells_the_parts_of_the_programs_below_it() {
+fn a_kselftest_run_has_the_parts_of_the_programs_that_it_runs() {
     let text = "TAP version 13\n\
         1..4\n\
         # timeout set to 45\n\
@@ -61,7 +61,7 @@ fn a_kselftest_run_tells_the_parts_of_the_programs_below_it() {
 }
 
 #[test]
-fn a_kunit_log_is_read_from_behind_the_kernels_timestamps() {
+fn a_kunit_log_with_kernel_timestamps_is_parsed() {
     let text = "[    0.912345] unrelated: ok then\n\
         [    1.000001] KTAP version 1\n\
         [    1.000002] 1..2\n\
@@ -104,7 +104,7 @@ fn a_kunit_log_is_read_from_behind_the_kernels_timestamps() {
 }
 
 #[test]
-fn the_kernels_own_example_comes_to_what_its_documentation_says() {
+fn the_example_in_the_kernel_documentation_is_parsed() {
     let text = "KTAP version 1\n1..1\n  KTAP version 1\n  1..3\n    KTAP version 1\n    1..1\n    # test_1: initializing test_1\n    ok 1 test_1\n  ok 1 example_test_1\n    KTAP version 1\n    1..2\n    ok 1 test_1 # SKIP test_1 skipped\n    ok 2 test_2\n  ok 2 example_test_2\n    KTAP version 1\n    1..3\n    ok 1 test_1\n    # test_2: FAIL\n    not ok 2 test_2\n    ok 3 test_3 # SKIP test_3 skipped\n  not ok 3 example_test_3\nnot ok 1 main_test\n";
     reads(
         text,
@@ -120,7 +120,7 @@ fn the_kernels_own_example_comes_to_what_its_documentation_says() {
 }
 
 #[test]
-fn tap_14_has_subtests_yaml_and_a_plan_at_its_end() {
+fn tap_14_subtests_yaml_and_a_plan_at_the_end_are_parsed() {
     let text = "TAP version 14\n\
         # Subtest: foo.tap\n\
         \x20   ok 1 - a \\# b\n\
@@ -150,38 +150,45 @@ fn tap_14_has_subtests_yaml_and_a_plan_at_its_end() {
 }
 
 #[test]
-fn what_was_promised_and_not_told_is_missing() {
-    let cause =
-        reads("TAP version 13\n1..3\nok 1 a\nok 2 b\n", &["passed: a", "passed: b", "missing: plan 3 planned, 2 told"]);
-    assert_eq!(cause.as_deref(), Some("parts are missing: plan: 3 planned, 2 told"));
-    reads("KTAP version 1\n", &["missing: plan no plan, 0 told"]);
-    reads("KTAP version 1\nok 1 a\n", &["passed: a", "missing: plan no plan, 1 told"]);
-    reads("TAP version 13\n1..1\nok 1 a\nok 2 b\n", &["passed: a", "passed: b", "failed: plan 1 planned, 2 told"]);
-    // Killed within the second suite.
+fn planned_results_that_never_arrive_are_missing() {
+    let cause = reads(
+        "TAP version 13\n1..3\nok 1 a\nok 2 b\n",
+        &["passed: a", "passed: b", "missing: plan 3 planned, 2 reported"],
+    );
+    assert_eq!(cause.as_deref(), Some("missing parts: plan: 3 planned, 2 reported"));
+    reads("KTAP version 1\n", &["missing: plan no plan, 0 reported"]);
+    reads("KTAP version 1\nok 1 a\n", &["passed: a", "missing: plan no plan, 1 reported"]);
+    reads("TAP version 13\n1..1\nok 1 a\nok 2 b\n", &["passed: a", "passed: b", "failed: plan 1 planned, 2 reported"]);
+    // Killed during the second suite.
     reads(
         "KTAP version 1\n1..2\n    KTAP version 1\n    # Subtest: a\n    1..1\n    ok 1 x\nok 1 a\n    KTAP version 1\n    # Subtest: b\n    1..2\n    ok 1 y\n",
-        &["passed: a > x", "passed: b > y", "missing: b > plan 2 planned, 1 told", "missing: plan 2 planned, 1 told"],
+        &[
+            "passed: a > x",
+            "passed: b > y",
+            "missing: b > plan 2 planned, 1 reported",
+            "missing: plan 2 planned, 1 reported",
+        ],
     );
-    // A parent that calls itself good does not make up for it.
+    // A passed parent does not make up for missing results.
     reads(
         "TAP version 13\n1..1\n# 1..2\n# ok 1 x\nok 1 a\n",
-        &["passed: a > x", "missing: a > plan 2 planned, 1 told"],
+        &["passed: a > x", "missing: a > plan 2 planned, 1 reported"],
     );
 }
 
 #[test]
-fn what_was_skipped_as_a_whole_misses_nothing() {
+fn a_skipped_test_has_no_missing_parts() {
     assert_eq!(reads("TAP version 13\n1..0 # SKIP no device\n", &["skipped: plan no device"]), None);
     assert_eq!(reads("TAP version 13\n1..0 # Skipped: no device\n", &["skipped: plan no device"]), None);
     assert_eq!(reads("TAP version 13\n1..0 # ski lift\n", &["skipped: plan ski lift"]), None);
-    // What ksft_exit_skip() writes where there is a plan already.
+    // Output of ksft_exit_skip() after a plan.
     assert_eq!(reads("TAP version 13\n1..8\nok 1 # SKIP not root\n", &["skipped: 1 not root"]), None);
     let text = "TAP version 13\n1..1\n# TAP version 13\n# 1..8\n# ok 1 one\nok 1 a # SKIP not root\n";
     assert_eq!(reads(text, &["passed: a > one", "skipped: a not root"]), None);
 }
 
 #[test]
-fn who_bails_out_has_failed() {
+fn a_test_that_bails_out_has_failed() {
     let text = "TAP version 13\n1..5\nok 1 a\nBail out! no disk\nok 2 b\n";
     let cause = reads(text, &["passed: a", "failed: Bail out! no disk"]);
     assert_eq!(cause.as_deref(), Some("1 of 2 parts failed: Bail out!"));
@@ -192,7 +199,7 @@ fn who_bails_out_has_failed() {
 }
 
 #[test]
-fn a_parent_is_told_where_its_parts_do_not_tell_it() {
+fn a_parents_result_is_listed_if_its_parts_do_not_explain_it() {
     reads(
         "KTAP version 1\n1..3\n  KTAP version 1\n  1..1\n  ok 1 x\nnot ok 1 a # exit=139\n  KTAP version 1\n  1..1\n  not ok 1 y\nok 2 b # TODO\n  KTAP version 1\n  1..1\n  not ok 1 z\nnot ok 3 c # TODO known\n",
         &["passed: a > x", "failed: a exit=139", "failed: b > y", "todo: c > z"],
@@ -200,7 +207,7 @@ fn a_parent_is_told_where_its_parts_do_not_tell_it() {
 }
 
 #[test]
-fn several_documents_follow_each_other_as_modules_are_loaded() {
+fn several_documents_may_follow_each_other() {
     let suite = |name| {
         format!("KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: {name}\n    1..1\n    ok 1 x\nok 1 {name}\n")
     };
@@ -208,24 +215,21 @@ fn several_documents_follow_each_other_as_modules_are_loaded() {
 }
 
 #[test]
-fn who_does_not_say_a_version_speaks_only_where_the_manifest_says_so() {
+fn output_without_a_version_line_is_tap_only_if_the_manifest_declares_it() {
     let text = b"hello\n1..2\nok 1\nok - named\n";
     assert_eq!(parse(text, Speaks::Perhaps), []);
     assert_eq!(lines(&parse(text, Speaks::Surely)), ["passed: 1", "passed: named"]);
-    assert_eq!(lines(&parse(b"hello\n", Speaks::Surely)), ["missing: plan no TAP was told"]);
-    assert_eq!(
-        verdict(&parse(b"hello\n", Speaks::Surely)).as_deref(),
-        Some("parts are missing: plan: no TAP was told")
-    );
+    assert_eq!(lines(&parse(b"hello\n", Speaks::Surely)), ["missing: plan no TAP output"]);
+    assert_eq!(verdict(&parse(b"hello\n", Speaks::Surely)).as_deref(), Some("missing parts: plan: no TAP output"));
 }
 
 #[test]
-fn the_kernels_dialect_numbers_its_results() {
+fn a_ktap_result_needs_a_number() {
     reads("KTAP version 1\n1..1\nok then, says a driver\nok 1 a\n", &["passed: a"]);
 }
 
 #[test]
-fn too_many_parts_are_counted_and_a_failure_among_them_is_one() {
+fn parts_beyond_the_limit_are_counted_and_their_failures_count() {
     let most = PARTS + 5;
     let mut text = format!("TAP version 13\n1..{most}\n");
     for number in 1..=most {
@@ -253,7 +257,7 @@ fn long_lines_and_deep_nesting_are_bounded() {
 }
 
 #[test]
-fn what_is_written_as_tap_or_ktap_is_read_as_the_same_results() {
+fn written_tap_and_ktap_are_parsed_to_the_same_results() {
     use crate::suite::report::Format;
     let report = crate::suite::report::sample::sample();
     for format in [Format::Tap, Format::Ktap] {
@@ -261,15 +265,15 @@ fn what_is_written_as_tap_or_ktap_is_read_as_the_same_results() {
         format.write(&report, None, &mut text).expect("memory");
         let parts = parse(&text, Speaks::Perhaps);
         let count = |result| parts.iter().filter(|part| part.result == result).count();
-        // Two cells passed and one was flaky; one failed, and tells it by its parts; one could not be tested, one did not run.
+        // Two cells passed and one was flaky; one failed, as its parts show; one could not be tested, one did not run.
         assert_eq!(count(PartResult::Passed), 3 + 1, "{:#?}", lines(&parts));
         assert_eq!(count(PartResult::Failed), 2 + 2, "{:#?}", lines(&parts));
-        // Two were skipped, one by its part, and a part of another one.
+        // Two cells were skipped, one of them by its part, and so was a part of another cell.
         assert_eq!((count(PartResult::Skipped), count(PartResult::Todo), count(PartResult::Missing)), (3, 1, 0));
     }
 }
 
-/// Lines that mean something, in any order.
+/// Meaningful lines and fragments.
 const WORDS: [&str; 16] = [
     "TAP version 13",
     "KTAP version 1",
@@ -292,7 +296,7 @@ const WORDS: [&str; 16] = [
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn anything_is_read_the_same_however_it_is_cut(
+    fn the_result_does_not_depend_on_how_the_input_is_split(
         words in proptest::collection::vec((0_usize..WORDS.len(), any::<bool>()), 0..60), cut in 1_usize..40, sure in any::<bool>(),
     ) {
         let text: String = words.iter().flat_map(|(word, end)| [WORDS[*word], if *end { "\n" } else { "" }]).collect();
@@ -306,10 +310,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_parsed(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let mut text = b"TAP version 13\n".to_vec();
         text.extend(bytes);
-        // Whoever begins to speak says something that counts.
+        // A version line always leads to a part.
         prop_assert!(!parse(&text, Speaks::Perhaps).is_empty());
     }
 }

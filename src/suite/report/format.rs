@@ -1,30 +1,30 @@
-//! The formats that a report is written in.
+//! Report formats.
 
 use std::io::{self, Write};
 
 use super::{Report, html, jsonl, junit, ktap, tap};
 use crate::suite::baseline::Comparison;
 
-/// One of them.
+/// A report format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
-    /// bootling's own: all that is known, one JSON value a line. The only one that is read, too.
+    /// bootling's native format: the complete report, one JSON value per line. The only format that is also read.
     JsonLines,
-    /// `JUnit` XML as Maven's Surefire writes it, for Jenkins, GitLab, GitHub and their like.
+    /// `JUnit` XML as written by Maven Surefire, for Jenkins, GitLab, GitHub and others.
     Junit,
     /// The Test Anything Protocol, version 14.
     Tap,
-    /// The kernel's dialect of it.
+    /// KTAP, the kernel's dialect of TAP.
     Ktap,
-    /// One page for a browser.
+    /// Self-contained HTML page.
     Html,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::JsonLines, Self::Junit, Self::Tap, Self::Ktap, Self::Html];
 
-    /// Its name, as the command line has it.
+    /// Returns the name used on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::JsonLines => "jsonl",
@@ -35,7 +35,7 @@ impl Format {
         }
     }
 
-    /// Writes a report. What is different from an earlier one has a place on the page alone.
+    /// Writes a report. Only the HTML page includes the comparison with an earlier one.
     pub fn write(self, report: &Report, comparison: Option<&Comparison>, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::JsonLines => jsonl::write(report, out),

@@ -1,8 +1,8 @@
-//! One self-contained page: the matrix as a grid, the story of each cell, and what changed since an earlier report.
+//! Self-contained HTML page: the matrix as a grid, the details of each cell, and the changes since an earlier report.
 //!
-//! The template is `assets/report.html`. All that it is given is untrusted: it is escaped, free of control characters, and
-//! the page forbids itself to load anything. A page of 10,000 cells is to stay below 5 MB, so the texts of cells share a
-//! budget, and a cell that passed in a large matrix has one line.
+//! The template is `assets/report.html`. All values are untrusted: they are escaped and contain no control characters,
+//! and the page's policy forbids loading anything. A page of 10,000 cells must stay below 5 MB, so the texts of all
+//! cells share a budget, and in a large matrix a passed cell has one line.
 
 pub mod budget;
 pub mod details;
@@ -22,10 +22,10 @@ use super::date::date;
 use super::{PartResult, Report, Status, one_line};
 use crate::suite::baseline::{Change, Comparison};
 
-/// Most lines of the lists above the grid.
+/// Limit of lines in each list above the grid.
 const LINES: usize = 500;
 
-/// What the template is given.
+/// Template values.
 #[derive(Debug, Serialize)]
 struct Page {
     bootling: String,
@@ -38,7 +38,7 @@ struct Page {
     shard: Option<String>,
     ended_early: Option<String>,
     shortened: bool,
-    /// What repeats a cell, up to its id, where that is told once.
+    /// Command that repeats a cell, up to its id, if it is shown once for all cells.
     repeat: Option<String>,
     counts: Vec<Count>,
     compared: Option<Compared>,
@@ -49,7 +49,7 @@ struct Page {
     cells: Vec<Detail>,
 }
 
-/// How many cells ended so.
+/// Number of cells with a status.
 #[derive(Debug, Serialize)]
 struct Count {
     name: &'static str,
@@ -58,7 +58,7 @@ struct Count {
     number: usize,
 }
 
-/// A cell that did not simply pass.
+/// A cell that did not pass on the first attempt.
 #[derive(Debug, Serialize)]
 struct Trouble {
     id: String,
@@ -69,7 +69,7 @@ struct Trouble {
     time: String,
 }
 
-/// What changed.
+/// Comparison with an earlier report.
 #[derive(Debug, Serialize)]
 struct Compared {
     before: String,
@@ -78,7 +78,7 @@ struct Compared {
     more: usize,
 }
 
-/// One thing that changed.
+/// A change.
 #[derive(Debug, Serialize)]
 struct ChangeRow {
     kind: &'static str,
@@ -89,25 +89,25 @@ struct ChangeRow {
     told: String,
 }
 
-/// What the markup of a line in a list takes, bytes.
+/// Size of the markup of a list line, bytes.
 const LINE: usize = 160;
 
 impl Trouble {
-    /// How much of the page it takes.
+    /// Returns its size in the page, bytes.
     fn bytes(&self) -> usize {
         LINE + [&self.id, &self.href, &self.cause].into_iter().map(|text| escape::bytes(text)).sum::<usize>()
     }
 }
 
 impl ChangeRow {
-    /// The same.
+    /// Returns its size in the page, bytes.
     fn bytes(&self) -> usize {
         let texts = [Some(&self.id), self.href.as_ref(), Some(&self.told)];
         LINE + texts.into_iter().flatten().map(|text| escape::bytes(text)).sum::<usize>()
     }
 }
 
-/// Writes a report, with what is different from an earlier one where that is known.
+/// Writes a report, with the comparison with an earlier one if available.
 pub fn write(report: &Report, comparison: Option<&Comparison>, out: &mut dyn Write) -> io::Result<()> {
     let page = page(report, comparison);
     let mut environment = Environment::new();
@@ -124,16 +124,16 @@ pub fn write(report: &Report, comparison: Option<&Comparison>, out: &mut dyn Wri
     buffered.flush()
 }
 
-/// What went wrong below the template engine, or in it.
+/// Converts an error of the template engine or of its writer.
 fn failure(error: &minijinja::Error) -> io::Error {
     let below = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    // The kind is what callers look at: a reader that has gone is no failure of theirs.
+    // Preserve the error kind: callers ignore a closed pipe.
     below.map_or_else(|| io::Error::other(error.to_string()), |below| io::Error::new(below.kind(), error.to_string()))
 }
 
 fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
     let header = &report.header;
-    // What failed first: thousands that were skipped must not stand before it.
+    // Failures first: thousands of skipped cells must not push them out.
     let of = |is_good: bool| report.cells.iter().filter(move |cell| cell.status.is_good() == is_good);
     let troubled = of(false).chain(of(true).filter(|cell| cell.status != Status::Passed));
     let trouble: Vec<Trouble> = troubled.clone().take(LINES).map(trouble).collect();
@@ -168,13 +168,13 @@ fn verdict(report: &Report) -> String {
     let bad = report.cells.iter().filter(|cell| !cell.status.is_good()).count();
     let skipped = report.count(Status::Skipped);
     match (all, bad) {
-        (0, _) => "there was nothing to run".to_owned(),
+        (0, _) => "nothing to run".to_owned(),
         (_, 0) if skipped == all && report.header.shard.is_some() => {
-            "every cell of this shard was skipped: whether anything was tested is for the merge to say".to_owned()
+            "every cell of this shard was skipped; the merge decides whether anything was tested".to_owned()
         }
-        (_, 0) if skipped == all => "every cell was skipped: nothing was tested".to_owned(),
+        (_, 0) if skipped == all => "every cell was skipped; nothing was tested".to_owned(),
         (_, 0) if skipped > 0 => format!("{} of {all} cells passed, {skipped} skipped", all - skipped),
-        (1, 0) => "its one cell passed".to_owned(),
+        (1, 0) => "the only cell passed".to_owned(),
         (_, 0) => format!("all {all} cells passed"),
         _ => format!("{bad} of {all} cells did not pass"),
     }
@@ -198,7 +198,7 @@ fn trouble(cell: &super::CellReport) -> Trouble {
             Status::Flaky => {
                 let first = cell.attempts.first().and_then(|attempt| attempt.cause.as_deref()).map(one_line);
                 let first = shortened(&first.unwrap_or_default());
-                format!("passed at try {}; at first: {first}", cell.attempts.len())
+                format!("passed on attempt {}; first failure: {first}", cell.attempts.len())
             }
             Status::NotRun | Status::Passed | Status::Failed | Status::Error | Status::Skipped => {
                 shortened(&cell.why())
@@ -208,7 +208,7 @@ fn trouble(cell: &super::CellReport) -> Trouble {
     }
 }
 
-/// A sentence that leaves room for others.
+/// Shortens a sentence to a length that leaves room for others.
 fn shortened(text: &str) -> String {
     let fitting = escape::beginning(text, 300);
     if fitting.len() == text.len() { text.to_owned() } else { format!("{fitting}...") }
@@ -238,7 +238,7 @@ fn compared(comparison: &Comparison) -> Compared {
         .map(|slow| plain("slower", &slow.what, format!("{} -> {}", seconds(slow.before), seconds(slow.after))));
     for (kind, changes, matters) in comparison.lists() {
         rows.extend(changes.iter().map(|change| cell(kind, change)));
-        // What broke and what was mended stands above, what is only there or no more below.
+        // Slowdowns follow the changes of status and precede new and removed cells.
         if matters && kind == "newly flaky" {
             rows.extend(slower.by_ref());
         }
@@ -249,7 +249,7 @@ fn compared(comparison: &Comparison) -> Compared {
     Compared { before: format!("the report of {before}"), summary: comparison.summary(), rows, more }
 }
 
-/// What a status looks like where there are no colours.
+/// Returns a symbol for a status, for displays without color.
 const fn symbol(status: Status) -> &'static str {
     match status {
         Status::NotRun => "\u{2013}",
@@ -261,7 +261,7 @@ const fn symbol(status: Status) -> &'static str {
     }
 }
 
-/// The same for a part, and the class of its colour.
+/// Returns a symbol for a part's result, and the CSS class of its color.
 const fn part_symbol(result: PartResult) -> (&'static str, &'static str) {
     match result {
         PartResult::Passed => ("\u{2713}", "passed"),
@@ -272,7 +272,7 @@ const fn part_symbol(result: PartResult) -> (&'static str, &'static str) {
     }
 }
 
-/// A cell's id as a link's fragment: what browsers do not take literally there is written as its bytes.
+/// Returns a cell's id as a URL fragment. Characters that browsers do not take literally are percent-encoded.
 fn href(id: &str) -> String {
     let mut link = String::with_capacity(id.len());
     for byte in one_line(id).bytes() {
@@ -289,11 +289,10 @@ fn href(id: &str) -> String {
     link
 }
 
-/// A time as people say it.
+/// Formats a duration, such as `12.3 s` or `1 min 15 s`.
 fn seconds(time: f64) -> String {
     let time = time.max(0.0);
-    // The division by 60 below is of numbers that fit.
-    #[expect(clippy::cast_sign_loss, reason = "it was made positive")]
+    #[expect(clippy::cast_sign_loss, reason = "not negative after max")]
     let whole = time.round() as u64;
     match whole {
         0..10 => format!("{time:.2} s"),
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_has_a_place_in_the_grid_and_its_details() {
+    fn every_cell_is_in_the_grid_and_has_details() {
         let text = html(&sample(), None);
         for cell in &sample().cells {
             assert!(text.contains(&format!("href=\"#{}\"", href(&cell.id))), "{}", cell.id);
@@ -325,24 +324,28 @@ mod tests {
         }
         assert!(text.contains("3 of 8 cells did not pass"));
         assert!(text.contains("vCPU 0 spins in native_safe_halt"));
-        assert!(text.contains("6 planned, 4 told"));
+        assert!(text.contains("6 planned, 4 reported"));
     }
 
     #[test]
-    fn the_mark_of_a_page_is_that_of_the_exit_status_also_where_all_was_skipped() {
+    fn the_mark_of_a_page_agrees_with_the_exit_status_if_all_cells_were_skipped() {
         let mut report = sample();
         report.cells.retain(|cell| cell.status == Status::Skipped);
         let mark = |report: &Report, mark, verdict: &str| {
             let text = html(report, None);
             assert!(text.contains(&format!("<title>{mark} smoke</title>")) && text.contains(verdict), "{text:.2000}");
         };
-        mark(&report, "\u{2717}", "every cell was skipped: nothing was tested");
+        mark(&report, "\u{2717}", "every cell was skipped; nothing was tested");
         report.header.shard = Some(Shard { index: 1, total: 2 });
-        mark(&report, "\u{2713}", "every cell of this shard was skipped: whether anything was tested is for the merge");
+        mark(
+            &report,
+            "\u{2713}",
+            "every cell of this shard was skipped; the merge decides whether anything was tested",
+        );
     }
 
     #[test]
-    fn text_of_a_guest_stays_text_and_the_page_loads_nothing() {
+    fn guest_text_is_escaped_and_the_page_loads_nothing() {
         let mut report = sample();
         HOSTILE.clone_into(&mut report.header.suite);
         report.header.kernels.insert("6.1".to_owned(), HOSTILE.to_owned());
@@ -354,7 +357,7 @@ mod tests {
             cell.id = format!("{}{HOSTILE}", cell.id);
         }
         let text = html(&report, Some(&compare(&sample(), &report)));
-        assert_eq!(text.matches("</script>").count(), 1, "the page's own");
+        assert_eq!(text.matches("</script>").count(), 1, "the page's script");
         assert!(!text.contains("<b>\"'") && !text.contains('\u{1b}') && !text.contains('\0'));
         assert!(!text.contains("http:") && !text.contains("https:") && !text.contains("url("));
     }
@@ -366,7 +369,7 @@ mod tests {
         assert_eq!(text.matches("<article ").count(), 10_000);
     }
 
-    /// Ten thousand cells that failed, with all that can be said of one.
+    /// Returns a report of ten thousand failed cells, each with every kind of detail.
     fn all_failed(cause: impl Fn(usize) -> String) -> Report {
         let mut report = many(10_000);
         let story = report.cells[7].clone();
@@ -385,10 +388,10 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_cells_that_all_failed_for_long_reasons_of_their_own_stay_small() {
+    fn ten_thousand_cells_that_failed_with_long_causes_stay_small() {
         let reasons: [fn(usize) -> String; 4] = [
-            |number| format!("the kernel is not well: WARNING: CPU: 0 PID: {number} at fs/x.c:{number} ").repeat(40),
-            // Each letter takes five bytes, and four.
+            |number| format!("kernel unhealthy: WARNING: CPU: 0 PID: {number} at fs/x.c:{number} ").repeat(40),
+            // Each character takes five bytes, or four.
             |number| format!("{number} {}", "&\"'".repeat(1000)),
             |number| format!("{number} {}", "\u{1f427}".repeat(1000)),
             |number| format!("exited with {}", number % 200),
@@ -397,31 +400,29 @@ mod tests {
             let report = all_failed(reason);
             let text = html(&report, Some(&compare(&many(10_000), &report)));
             assert!(text.len() < 5_000_000, "{}: {:.20}", text.len(), reason(1));
-            assert!(text.contains("texts are shortened where they say [...]. The report in JSON Lines"));
-            assert!(
-                text.contains(
-                    "To repeat a cell that does not say how: <code>bootling test tests.toml --only CELL</code>"
-                )
-            );
-            // The beginning of each reason is there, however many there are.
+            assert!(text.contains("[...] marks omitted text. The JSON Lines report"));
+            assert!(text.contains(
+                "To repeat a cell without its own command: <code>bootling test tests.toml --only CELL</code>"
+            ));
+            // The page contains the start of each cause, however many there are.
             for number in [3, 4711, 9999] {
                 let cause: String = reason(number).chars().take(6).collect();
                 let mut escaped = String::new();
-                super::escape::write(&cause, &mut escaped).expect("a string takes all");
+                super::escape::write(&cause, &mut escaped).expect("memory");
                 let id = &report.cells[number].id;
-                let (_, article) = text.split_once(&format!("<article id=\"{id}\"")).expect("its place");
+                let (_, article) = text.split_once(&format!("<article id=\"{id}\"")).expect("the article");
                 let (article, _) = article.split_once("</article>").expect("its end");
                 assert!(article.contains(&format!("<p class=\"cause failed\">{escaped}")), "{article}");
             }
         }
-        // What is repeated in its own way says so itself.
+        // A cell with a different command shows that command.
         let mut report = all_failed(reasons[0]);
         "make test".clone_into(&mut report.cells[9].repeat);
         assert!(html(&report, None).contains("<pre>make test</pre>"));
     }
 
     #[test]
-    fn what_changed_stands_above_the_matrix() {
+    fn changes_precede_the_matrix() {
         let before = sample();
         let mut after = sample();
         after.cells[0].status = Status::Failed;
@@ -436,28 +437,28 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_stands_before_what_was_skipped() {
+    fn failed_cells_precede_skipped_ones() {
         let mut report = many(1000);
         let skipped = sample().cells[6].clone();
         for cell in report.cells.iter_mut().take(900) {
             *cell = CellReport { status: Status::Skipped, attempts: skipped.attempts.clone(), ..cell.clone() };
         }
         let text = html(&report, None);
-        let (_, list) = text.split_once("What did not pass").expect("a list");
-        let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("it is there");
+        let (_, list) = text.split_once("Failed, flaky and skipped cells").expect("a list");
+        let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("a row with this status");
         assert!(symbol("failed") < symbol("skipped"));
         assert!(text.contains("2 of 1000 cells did not pass"), "{text:.3000}");
     }
 
     #[test]
-    fn a_report_without_cells_is_a_page_too() {
+    fn a_report_without_cells_is_a_valid_page() {
         let mut report = sample();
         report.cells.clear();
-        assert!(html(&report, None).contains("there was nothing to run"));
+        assert!(html(&report, None).contains("nothing to run"));
     }
 
     #[test]
-    fn links_and_times_are_written_for_browsers_and_people() {
+    fn links_are_encoded_and_durations_are_readable() {
         assert_eq!(href("boot/6.1/q35#2 \"\u{e4}"), "boot/6.1/q35%232%20%22%C3%A4");
         let told = [0.0, 0.004, 9.24, 12.34, 75.0, 7300.0, -1.0, f64::NAN].map(seconds);
         assert_eq!(told, ["0.00 s", "0.00 s", "9.24 s", "12.3 s", "1 min 15 s", "2 h 1 min", "0.00 s", "0.00 s"]);

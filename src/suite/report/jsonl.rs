@@ -1,41 +1,41 @@
-//! JSON Lines: a header, then a cell a line. Written, and read back for `--merge` and `--baseline`.
+//! JSON Lines: a header, then one cell per line. Written, and read back for `--merge` and `--baseline`.
 //!
-//! What is read is untrusted, since it comes from other machines: lines and cells are bounded, and an error names the line
-//! and the rule that it breaks. Whether all cells are there is `--merge`'s to judge.
+//! Input is untrusted, since it comes from other machines: lines and cells are bounded, and an error names the line and
+//! the violated rule. `--merge` checks that all cells are present.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
 
 use super::{CellReport, Header, Report, Status};
 
-/// What a report's header has as its format.
+/// Format name in the header.
 pub const FORMAT: &str = "bootling-report";
-/// And as its version. Fields can be added without another one.
+/// Format version in the header. Adding a field does not change it.
 pub const VERSION: u32 = 1;
 
-/// Longest line that is read: a cell with many tries and thousands of parts stays below it.
+/// Line length limit, bytes. A cell with many attempts and thousands of parts is shorter.
 const LINE: u64 = 64 << 20;
-/// Most cells that are read.
+/// Limit of cells.
 const CELLS: usize = 1_000_000;
 
-/// Why something is not a report.
+/// Invalid report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It could not be read at all.
-    #[error("reading line {line}")]
+    /// Read error.
+    #[error("failed to read line {line}")]
     Io {
-        /// Which line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// Why.
+        /// Cause.
         #[source]
         source: io::Error,
     },
-    /// A line breaks a rule.
+    /// A line violates a rule.
     #[error("line {line}: {rule}")]
     Line {
-        /// Which, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Violated rule.
         rule: String,
     },
 }
@@ -47,7 +47,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn line(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
-    // One call of the writer a line: what is behind `out` need not be buffered.
+    // One write per line: `out` need not be buffered.
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');
     out.write_all(&text)
@@ -58,7 +58,7 @@ pub fn read(input: impl BufRead) -> Result<Report, ReadError> {
     let mut lines = Lines { input, line: 0, text: Vec::new() };
     let header = match lines.next()? {
         Some(text) => header(text),
-        None => Err("it is empty: a report begins with its header".to_owned()),
+        None => Err("empty file: expected a report header".to_owned()),
     };
     let header = header.map_err(|rule| ReadError::Line { line: 1, rule })?;
     let mut cells = Vec::new();
@@ -72,7 +72,7 @@ pub fn read(input: impl BufRead) -> Result<Report, ReadError> {
             return Err(refuse(format!("more than {CELLS} cells")));
         }
         if let Some(first) = seen.insert(cell.id.clone(), number) {
-            return Err(refuse(format!("cell `{}` is there a second time (first in line {first})", cell.id)));
+            return Err(refuse(format!("duplicate cell `{}` (first in line {first})", cell.id)));
         }
         cells.push(cell);
     }
@@ -80,35 +80,35 @@ pub fn read(input: impl BufRead) -> Result<Report, ReadError> {
 }
 
 fn header(text: &[u8]) -> Result<Header, String> {
-    let header: Header = serde_json::from_slice(text).map_err(|error| format!("it is no header: {error}"))?;
+    let header: Header = serde_json::from_slice(text).map_err(|error| format!("invalid header: {error}"))?;
     if header.format != FORMAT {
-        return Err(format!("it is not a report's header, which has \"format\":\"{FORMAT}\""));
+        return Err(format!("not a report header: expected \"format\":\"{FORMAT}\""));
     }
     if header.version != VERSION {
-        return Err(format!("version {} of the format; this bootling reads version {VERSION}", header.version));
+        return Err(format!("unsupported format version {}, expected {VERSION}", header.version));
     }
     if header.shard.is_some_and(|shard| shard.index == 0 || shard.index > shard.total) {
-        return Err("its shard's index is not between 1 and the total".to_owned());
+        return Err("shard index out of range (1 to the total)".to_owned());
     }
     Ok(header)
 }
 
 fn cell(text: &[u8]) -> Result<CellReport, String> {
-    let cell: CellReport = serde_json::from_slice(text).map_err(|error| format!("it is no cell: {error}"))?;
+    let cell: CellReport = serde_json::from_slice(text).map_err(|error| format!("invalid cell: {error}"))?;
     let named = [&cell.id, &cell.test, &cell.kernel, &cell.machine];
     if named.into_iter().any(String::is_empty) {
-        return Err("a cell without id, test, kernel or machine".to_owned());
+        return Err("cell without id, test, kernel or machine".to_owned());
     }
     if cell.status.has_passed() && !cell.last().is_some_and(|attempt| attempt.passed) {
-        return Err(format!("cell `{}` is {}, and its last try did not pass", cell.id, cell.status.name()));
+        return Err(format!("cell `{}` is {}, but its last attempt did not pass", cell.id, cell.status.name()));
     }
     if cell.status == Status::Skipped && !cell.last().is_some_and(|attempt| attempt.skipped) {
-        return Err(format!("cell `{}` is skipped, and its last try was not", cell.id));
+        return Err(format!("cell `{}` is skipped, but its last attempt is not", cell.id));
     }
     Ok(cell)
 }
 
-/// The lines of a file, each within its bound and with its end.
+/// Iterator over the lines of a file; each must be terminated and within the length limit.
 struct Lines<R> {
     input: R,
     line: usize,
@@ -125,9 +125,9 @@ impl<R: BufRead> Lines<R> {
         match self.text.split_last() {
             None => Ok(None),
             Some((b'\n', text)) => Ok(Some(text)),
-            Some(_) if self.text.len() as u64 == LINE => refuse(format!("longer than {LINE} bytes")),
-            // Whoever wrote it was stopped, or the copy was: more lines may be missing.
-            Some(_) => refuse("it is cut off: a line ends with a line feed".to_owned()),
+            Some(_) if self.text.len() as u64 == LINE => refuse(format!("line longer than {LINE} bytes")),
+            // The writer or a copy was interrupted: more lines may be missing.
+            Some(_) => refuse("truncated: line feed missing".to_owned()),
         }
     }
 }
@@ -146,18 +146,18 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        read(text.as_bytes()).expect_err("it is refused").to_string()
+        read(text.as_bytes()).expect_err("refused").to_string()
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_report_is_read_back() {
         let report = sample();
         assert_eq!(read(text(&report).as_bytes()).expect("a report"), report);
         assert_eq!(text(&report).lines().count(), 1 + report.cells.len());
     }
 
     #[test]
-    fn fields_may_be_missing_and_unknown_and_a_status_is_never_made_up() {
+    fn fields_may_be_missing_or_unknown_and_a_missing_status_is_not_run() {
         let text = "{\"format\":\"bootling-report\",\"version\":1,\"new\":[1]}\n\
                     {\"id\":\"t/k/m\",\"test\":\"t\",\"kernel\":\"k\",\"machine\":\"m\",\"new\":{}}\n";
         let report = read(text.as_bytes()).expect("a report");
@@ -170,29 +170,29 @@ mod tests {
         let good = text(&sample());
         let header = good.lines().next().expect("a header");
         let cell = good.lines().nth(1).expect("a cell");
-        assert_eq!(error(""), "line 1: it is empty: a report begins with its header");
-        assert_eq!(error("{}\n"), "line 1: it is not a report's header, which has \"format\":\"bootling-report\"");
-        assert!(error("x\n").starts_with("line 1: it is no header: expected value"), "{}", error("x\n"));
+        assert_eq!(error(""), "line 1: empty file: expected a report header");
+        assert_eq!(error("{}\n"), "line 1: not a report header: expected \"format\":\"bootling-report\"");
+        assert!(error("x\n").starts_with("line 1: invalid header: expected value"), "{}", error("x\n"));
         let newer = header.replace("\"version\":1", "\"version\":2");
-        assert_eq!(error(&(newer + "\n")), "line 1: version 2 of the format; this bootling reads version 1");
+        assert_eq!(error(&(newer + "\n")), "line 1: unsupported format version 2, expected 1");
         let shard = header.replace("\"shard\":null", "\"shard\":{\"index\":3,\"total\":2}");
-        assert_eq!(error(&(shard + "\n")), "line 1: its shard's index is not between 1 and the total");
+        assert_eq!(error(&(shard + "\n")), "line 1: shard index out of range (1 to the total)");
         let twice = format!("{header}\n{cell}\n{cell}\n");
-        assert_eq!(error(&twice), "line 3: cell `boot/6.1/q35` is there a second time (first in line 2)");
-        assert_eq!(error(&good[..good.len() - 1]), "line 9: it is cut off: a line ends with a line feed");
+        assert_eq!(error(&twice), "line 3: duplicate cell `boot/6.1/q35` (first in line 2)");
+        assert_eq!(error(&good[..good.len() - 1]), "line 9: truncated: line feed missing");
         let claim = cell.replace("\"passed\":true", "\"passed\":false");
         let claim = error(&format!("{header}\n{claim}\n"));
-        assert_eq!(claim, "line 2: cell `boot/6.1/q35` is passed, and its last try did not pass");
+        assert_eq!(claim, "line 2: cell `boot/6.1/q35` is passed, but its last attempt did not pass");
         let claim = cell.replace("\"status\":\"passed\"", "\"status\":\"skipped\"");
         let claim = error(&format!("{header}\n{claim}\n"));
-        assert_eq!(claim, "line 2: cell `boot/6.1/q35` is skipped, and its last try was not");
-        assert_eq!(error(&format!("{header}\n{{}}\n")), "line 2: a cell without id, test, kernel or machine");
+        assert_eq!(claim, "line 2: cell `boot/6.1/q35` is skipped, but its last attempt is not");
+        assert_eq!(error(&format!("{header}\n{{}}\n")), "line 2: cell without id, test, kernel or machine");
         let deep = format!("{header}\n{}\n", "[".repeat(100_000));
-        assert!(error(&deep).starts_with("line 2: it is no cell: "), "{}", error(&deep));
+        assert!(error(&deep).starts_with("line 2: invalid cell: "), "{}", error(&deep));
     }
 
     #[test]
-    fn ten_thousand_cells_go_there_and_back() {
+    fn ten_thousand_cells_are_written_and_read_back() {
         let report = many(10_000);
         assert_eq!(read(text(&report).as_bytes()).expect("a report"), report);
     }

@@ -1,6 +1,7 @@
-//! The kernel's dialect of TAP, version 1 (`Documentation/dev-tools/ktap.rst`).
+//! KTAP version 1, the kernel's dialect of TAP (`Documentation/dev-tools/ktap.rst`).
 //!
-//! It has no YAML: diagnostics stand before the result as lines that begin with `#`. What did not run is an `ERROR`.
+//! KTAP has no YAML: diagnostics precede the result, as lines that start with `#`. A cell that did not run is an
+//! `ERROR`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-/// A description can have no number sign in it.
+/// Formats a description, which must not contain a number sign.
 fn description(text: &str) -> String {
     one_line(text).replace('#', ":")
 }
@@ -37,18 +38,18 @@ fn result(text: &mut String, number: usize, cell: &CellReport) {
         comment(text, "", &story(attempt));
     }
     if !cell.status.is_good() {
-        comment(text, "", &format!("to repeat it: {}", cell.repeat));
+        comment(text, "", &format!("reproduce with: {}", cell.repeat));
     }
     let name = description(&cell.id);
-    // What follows the number sign is one line of any text.
+    // Any one-line text may follow the number sign.
     let why = cell.why();
     let timed_out = cell.last().is_some_and(|attempt| attempt.outcome.as_deref() == Some("timed-out"));
     let _ = match cell.status {
         Status::Passed => writeln!(text, "ok {number} {name}"),
-        Status::Flaky => writeln!(text, "ok {number} {name} # flaky: passed at try {}", cell.attempts.len()),
+        Status::Flaky => writeln!(text, "ok {number} {name} # flaky: passed on attempt {}", cell.attempts.len()),
         Status::Skipped => writeln!(text, "ok {number} {name} # SKIP {why}"),
         Status::Failed if timed_out => writeln!(text, "not ok {number} {name} # TIMEOUT {why}"),
-        // A sentence that begins with a directive's name would be one.
+        // A cause that starts with a directive's name would be parsed as that directive.
         Status::Failed => writeln!(text, "not ok {number} {name} # failed: {why}"),
         Status::Error | Status::NotRun => writeln!(text, "not ok {number} {name} # ERROR {why}"),
     };
@@ -77,7 +78,7 @@ fn part_result(text: &mut String, number: usize, part: &Part) {
 
 fn comment(text: &mut String, indent: &str, lines: &str) {
     for line in plain(lines).lines() {
-        // Nested output of kselftest looks the same: what could pass for a result is told apart by one more blank.
+        // Nested kselftest output looks the same: a second blank keeps comments from being parsed as results.
         let _ = writeln!(text, "{}", format!("{indent}#  {line}").trim_end());
     }
 }
@@ -96,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_a_result_and_what_did_not_run_is_not_ok() {
+    fn a_cell_is_a_result_and_a_cell_that_did_not_run_is_not_ok() {
         let text = text(&sample());
         expect_file!["golden/sample.ktap"].assert_eq(&text);
-        assert!(text.contains("\nnot ok 5 late/6.1/q35 # ERROR it was not run\n"));
+        assert!(text.contains("\nnot ok 5 late/6.1/q35 # ERROR not run\n"));
     }
 
     #[test]
-    fn ten_thousand_results_are_written_at_once() {
+    fn ten_thousand_results_are_written() {
         let text = text(&many(10_000));
         assert_eq!(text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count(), 10_000);
     }

@@ -1,23 +1,25 @@
-//! Text from a guest, made fit for other people's programs: no control characters, no escape sequences.
+//! Sanitizes guest text for other programs: no control characters, no escape sequences.
 //!
-//! XML 1.0 forbids most control characters even where they are escaped, and YAML 1.1 takes some letters for line ends. Letters
-//! that turn the direction of writing are replaced, too: with them a line shows something else than it says.
+//! XML 1.0 forbids most control characters even in escaped form, and YAML 1.1 treats some characters as line breaks.
+//! Characters that change the text direction are replaced, too, since they make a line display something other than its
+//! content.
 
 use std::borrow::Cow;
 
 use crate::guest::plain::{Piece, Plain};
 
-/// What no report may hold. Line ends and tabs may be.
+/// Returns true for characters that no report may contain. Line feeds and tabs are allowed.
 fn unwanted(letter: char) -> bool {
     match letter {
         '\n' | '\t' => false,
-        // Line ends; letters that turn the direction; what is no letter at all.
+        // Line separators, direction controls, byte order mark, noncharacters.
         '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
         letter => letter.is_control(),
     }
 }
 
-/// The text without escape sequences and control characters; its lines end with `\n`.
+/// Returns the text without escape sequences and control characters; lines end with `
+/// `.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(unwanted) {
         return Cow::Borrowed(text);
@@ -27,7 +29,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     let mut bytes = text.bytes().peekable();
     while let Some(byte) = bytes.next() {
         match byte {
-            // The console's reader makes a blank of it, but standard output may be a table.
+            // The console reader replaces a tab by a blank, but standard output may be a table.
             b'\t' => kept.push(b'\t'),
             b'\r' if bytes.peek() == Some(&b'\n') => {}
             byte => match reader.feed(byte) {
@@ -37,13 +39,13 @@ pub fn plain(text: &str) -> Cow<'_, str> {
             },
         }
     }
-    // A sequence may have been cut off within a letter.
+    // A sequence may have been cut inside a character.
     let kept = String::from_utf8_lossy(&kept);
     let replaced = kept.chars().map(|letter| if unwanted(letter) { char::REPLACEMENT_CHARACTER } else { letter });
     Cow::Owned(replaced.collect())
 }
 
-/// The same in one line, for attributes, names and directives.
+/// Returns the sanitized text as one line, for attributes, names and directives.
 pub fn one_line(text: &str) -> String {
     let text = plain(text);
     let mut line = String::with_capacity(text.len());
@@ -63,12 +65,12 @@ mod tests {
     use std::borrow::Cow;
 
     #[test]
-    fn what_is_plain_already_is_not_copied() {
+    fn plain_text_is_not_copied() {
         assert!(matches!(plain("a\tb\n  ä"), Cow::Borrowed("a\tb\n  ä")));
     }
 
     #[test]
-    fn escapes_controls_and_letters_that_deceive_are_gone() {
+    fn escapes_control_characters_and_direction_controls_are_removed() {
         assert_eq!(plain("\x1b[31mred\x1b[0m\tx\r\ny\0\x07\x7f"), "red\tx\ny");
         assert_eq!(plain("50%\r100%"), "50%\n100%");
         assert_eq!(plain("a\u{202e}b\u{85}c\u{feff}\u{2028}\u{ffff}"), "a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}\u{fffd}");
@@ -78,7 +80,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn nothing_unwanted_is_left(text in any::<String>()) {
+        fn no_unwanted_character_is_left(text in any::<String>()) {
             prop_assert!(!plain(&text).contains(unwanted));
             prop_assert!(!one_line(&text).contains(['\n', '\t']));
         }

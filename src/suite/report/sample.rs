@@ -1,4 +1,4 @@
-//! Reports for the tests of this module: one with a cell of each kind, and large ones.
+//! Sample reports for tests: one with a cell of each kind, and large ones.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::suite::judge::Judge;
 use crate::suite::parts::{Speaks, parse};
 use crate::suite::typed::{output, spec};
 
-/// A text that tries to be something else in every format.
+/// Text that tries to break out of every format.
 pub const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
 
 fn cell(test: &str, status: Status, attempts: Vec<Attempt>) -> CellReport {
@@ -28,7 +28,7 @@ fn cell(test: &str, status: Status, attempts: Vec<Attempt>) -> CellReport {
     }
 }
 
-/// A try that took its time.
+/// Returns an attempt with times.
 pub fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
     Attempt {
         passed: cause.is_none(),
@@ -47,7 +47,8 @@ fn part(name: &str, result: PartResult, detail: &str) -> Part {
     Part { name: name.to_owned(), result, detail: detail.to_owned() }
 }
 
-/// A try that planned three parts and skipped itself at the first, as it is judged: what is missing is no failure of it.
+/// Returns an attempt that planned three parts and skipped itself at the first, with its real verdict: the missing
+/// parts are not failures.
 fn skipped_early() -> Attempt {
     let spec = spec("[[test]]\nname = 'driver'\nrun = 'x'\nskip-status = 4\n");
     let tap = "TAP version 13\n1..3\nok 1 # SKIP no such driver\n";
@@ -55,7 +56,7 @@ fn skipped_early() -> Attempt {
     Judge::new(&spec.tests[0]).attempt(&output, Boot::Warm, None, parse(tap.as_bytes(), Speaks::Perhaps))
 }
 
-/// One cell of each kind, with all that can be said of one.
+/// Returns a report with one cell of each kind and every kind of detail.
 pub fn sample() -> Report {
     let hung = Attempt {
         outcome: Some("timed-out".to_owned()),
@@ -65,7 +66,7 @@ pub fn sample() -> Report {
         }),
         console: vec!["[    1.0] last words".to_owned()],
         stderr: HOSTILE.to_owned(),
-        ..attempt(Some("it timed out after 5 s"), 124)
+        ..attempt(Some("timed out after 5 s"), 124)
     };
     let warned = Attempt {
         health: vec![Finding {
@@ -80,7 +81,7 @@ pub fn sample() -> Report {
             part("suite > bad #2", PartResult::Failed, "1 != 2\nat x.c:3"),
             part("suite > other", PartResult::Skipped, "no such device"),
             part("suite > known", PartResult::Todo, "not yet"),
-            part("plan", PartResult::Missing, "6 planned, 4 told"),
+            part("plan", PartResult::Missing, "6 planned, 4 reported"),
         ],
         ..attempt(Some(HOSTILE), 1)
     };
@@ -88,15 +89,15 @@ pub fn sample() -> Report {
     let skipped = Attempt { skipped: true, ..attempt(Some(why), 4) };
     let mut cells = vec![
         cell("boot", Status::Passed, vec![attempt(None, 0)]),
-        cell("net", Status::Flaky, vec![attempt(Some("it exited with 1"), 1), attempt(None, 0)]),
+        cell("net", Status::Flaky, vec![attempt(Some("exited with status 1"), 1), attempt(None, 0)]),
         cell("kselftest", Status::Failed, vec![hung, warned]),
-        cell("module", Status::Error, vec![Attempt { outcome: None, ..attempt(Some("finding a module: x"), 125) }]),
+        cell("module", Status::Error, vec![Attempt { outcome: None, ..attempt(Some("module x not found"), 125) }]),
         cell("late", Status::NotRun, Vec::new()),
         cell("boot#2", Status::Passed, vec![attempt(None, 0)]),
         cell("hardware", Status::Skipped, vec![skipped]),
         cell("driver", Status::Skipped, vec![skipped_early()]),
     ];
-    cells[1].cause = Some("it exited with 1".to_owned());
+    cells[1].cause = Some("exited with status 1".to_owned());
     cells[5].id = "boot/6.1/q35#2".to_owned();
     cells[5].test = "boot".to_owned();
     cells[5].repetition = Some(2);
@@ -122,7 +123,7 @@ fn header(cells: &[CellReport]) -> Header {
     }
 }
 
-/// So many cells, one in fifty of them failed, over ten kernels and ten machines.
+/// Returns a report with `count` cells over ten kernels and ten machines; one in fifty failed.
 pub fn many(count: usize) -> Report {
     let failed = sample().cells[2].attempts.clone();
     let mut cells: Vec<_> = (0..count)

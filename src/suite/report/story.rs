@@ -1,10 +1,11 @@
-//! What is known of a try that failed, as text for people: the same in every format.
+//! Text description of a failed attempt, the same in every format.
 
 use std::fmt::Write as _;
 
 use super::{Attempt, plain};
 
-/// The try's cause, findings, hang report, failed parts, remarks and last console lines, the most telling first.
+/// Returns the attempt's cause, findings, hang report, failed parts, notes and last console lines, most informative
+/// first.
 pub fn story(attempt: &Attempt) -> String {
     let mut text = String::new();
     section(&mut text, "", attempt.cause.iter().map(String::as_str));
@@ -12,17 +13,17 @@ pub fn story(attempt: &Attempt) -> String {
         headed(&mut text, &finding.title, &finding.lines);
     }
     if let Some(hang) = &attempt.hang {
-        section(&mut text, "when it hung", hang.summary.iter().map(String::as_str).chain([hang.report.as_str()]));
+        section(&mut text, "hang report", hang.summary.iter().map(String::as_str).chain([hang.report.as_str()]));
     }
     for part in attempt.parts.iter().filter(|part| !part.result.is_good()) {
         headed(&mut text, &format!("{}: {}", part.result.name(), part.name), [&part.detail]);
     }
-    section(&mut text, "remarks", attempt.notes.iter().map(String::as_str));
-    section(&mut text, "the console's last lines", attempt.console.iter().map(String::as_str));
+    section(&mut text, "notes", attempt.notes.iter().map(String::as_str));
+    section(&mut text, "last console lines", attempt.console.iter().map(String::as_str));
     text
 }
 
-/// A section whose heading says something by itself.
+/// Appends a section whose heading is useful even without lines.
 fn headed<'a>(text: &mut String, heading: &str, entries: impl IntoIterator<Item = &'a String>) {
     let mut entries = entries.into_iter().map(String::as_str).filter(|entry| !entry.is_empty()).peekable();
     match entries.peek() {
@@ -31,7 +32,7 @@ fn headed<'a>(text: &mut String, heading: &str, entries: impl IntoIterator<Item 
     }
 }
 
-/// A heading and its lines, indented; nothing where there are no lines.
+/// Appends a heading and its lines, indented. Appends nothing if there are no lines.
 fn section<'a>(text: &mut String, heading: &str, entries: impl IntoIterator<Item = &'a str>) {
     let entries: Vec<_> = entries.into_iter().filter(|entry| !entry.is_empty()).map(plain).collect();
     if entries.is_empty() {
@@ -59,7 +60,7 @@ mod tests {
     use expect_test::expect;
 
     #[test]
-    fn the_most_telling_comes_first_and_what_is_not_there_is_not_told() {
+    fn the_most_informative_section_comes_first_and_empty_ones_are_omitted() {
         let attempt = Attempt {
             cause: Some("the kernel warned".to_owned()),
             health: vec![Finding {
@@ -68,7 +69,10 @@ mod tests {
                 lines: vec!["WARNING: CPU: 0 PID: 1 at fs/x.c:7 f".to_owned(), " g+0x1/0x2".to_owned()],
                 at: None,
             }],
-            hang: Some(Hang { summary: vec!["it spins in f".to_owned()], report: "rip f\nrsp 0\x1b[1m".to_owned() }),
+            hang: Some(Hang {
+                summary: vec!["vCPU 0 spins in f".to_owned()],
+                report: "rip f\nrsp 0\x1b[1m".to_owned(),
+            }),
             parts: vec![
                 Part { name: "a > b".to_owned(), result: PartResult::Failed, detail: "1 != 2".to_owned() },
                 Part { name: "a > c".to_owned(), result: PartResult::Passed, detail: String::new() },
@@ -84,8 +88,8 @@ mod tests {
                 WARNING: CPU: 0 PID: 1 at fs/x.c:7 f
                  g+0x1/0x2
 
-            when it hung:
-                it spins in f
+            hang report:
+                vCPU 0 spins in f
                 rip f
                 rsp 0
 
@@ -94,7 +98,7 @@ mod tests {
 
             missing: plan
 
-            the console's last lines:
+            last console lines:
                 last
         "]]
         .assert_eq(&story(&attempt));

@@ -1,7 +1,7 @@
-//! The Test Anything Protocol, version 14 (<https://testanything.org/tap-version-14-specification.html>).
+//! Test Anything Protocol, version 14 (<https://testanything.org/tap-version-14-specification.html>).
 //!
-//! A test point a cell, with a YAML block of what is known of it where it did not simply pass; a subtest of the parts that a
-//! test told of itself. A cell that did not run is `not ok`: only a test itself says that it was skipped.
+//! One test point per cell, with a YAML block of details unless the cell passed on the first attempt, and a subtest of
+//! the test's parts. A cell that did not run is `not ok`: only a test itself can report a skip.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-/// What is said once, a line each.
+/// Returns the lines common to all cells.
 pub(super) fn remarks(report: &Report) -> Vec<String> {
     let header = &report.header;
     let mut lines = vec![format!("{}, by bootling {}", one_line(&header.suite), one_line(&header.bootling))];
@@ -32,7 +32,7 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
     lines
 }
 
-/// A cell's subtest, its point, and its diagnostics.
+/// Writes a cell's subtest, test point and diagnostics.
 fn point(text: &mut String, number: usize, cell: &CellReport) {
     let parts = cell.last().map_or(&[][..], |attempt| &attempt.parts);
     if !parts.is_empty() {
@@ -49,7 +49,7 @@ fn point(text: &mut String, number: usize, cell: &CellReport) {
     }
 }
 
-/// A description: a number sign would begin a directive.
+/// Escapes a description: a number sign would start a directive.
 fn escaped(text: &str) -> String {
     one_line(text).replace('\\', "\\\\").replace('#', "\\#")
 }
@@ -78,7 +78,7 @@ fn subtest(text: &mut String, id: &str, parts: &[Part]) {
     }
 }
 
-/// The YAML block below a point. Its strings are in JSON's form, which YAML understands.
+/// Writes the YAML block of a test point. Strings are quoted as in JSON, which is valid YAML.
 fn diagnostics(text: &mut String, cell: &CellReport) {
     text.push_str("  ---\n");
     scalar(text, "  ", "status", cell.status.name());
@@ -113,8 +113,8 @@ fn tried(text: &mut String, attempt: &Attempt) {
     }
 }
 
-/// A string: a block of its lines, or quoted where it is one line or begins with blanks. Those would have to be counted
-/// behind the `|`, which the reader of Perl's `prove` does not understand.
+/// Writes a string: as a block of lines, or quoted if it is one line or starts with blanks. A block that starts with
+/// blanks needs an indentation indicator after the `|`, which the YAML reader of Perl's `prove` does not support.
 fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
     let value = plain(value);
     let value = value.trim_end_matches('\n');
@@ -124,7 +124,7 @@ fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
     }
     let _ = writeln!(text, "{indent}{key}: |");
     for line in value.lines() {
-        // An empty line keeps its blanks: for that reader the block ends without them.
+        // An empty line keeps its indentation: without it, that reader ends the block.
         let _ = writeln!(text, "{indent}  {line}");
     }
 }
@@ -143,18 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_a_point_and_what_did_not_run_is_not_ok() {
+    fn a_cell_is_a_point_and_a_cell_that_did_not_run_is_not_ok() {
         let text = text(&sample());
         expect_file!["golden/sample.tap"].assert_eq(&text);
         assert!(text.contains("\nnot ok 5 - late/6.1/q35\n"));
     }
 
     #[test]
-    fn text_of_a_guest_ends_no_block_and_makes_no_point() {
+    fn guest_text_cannot_end_a_block_or_add_a_point() {
         let text = text(&sample());
         let points = text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count();
         assert_eq!(points, 8);
-        // Six cells did not simply pass, and two of the parts have something to say.
+        // Six cells and two parts have details.
         for (mark, inner) in [("  ---", "      ---"), ("  ...", "      ...")] {
             let count = |mark| text.lines().filter(|line| *line == mark).count();
             assert_eq!((count(mark), count(inner)), (6, 2), "{mark}");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_results_are_written_at_once() {
+    fn ten_thousand_results_are_written() {
         let text = text(&many(10_000));
         assert_eq!(text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")).count(), 10_000);
     }

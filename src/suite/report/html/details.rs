@@ -1,4 +1,4 @@
-//! What the page tells of a cell when it is opened.
+//! Details of a cell in the HTML page.
 
 use std::slice;
 
@@ -8,10 +8,10 @@ use super::budget::Budget;
 use super::{part_symbol, seconds, shortened, symbol};
 use crate::suite::report::{Attempt, Boot, CellReport, Part, PartResult, one_line};
 
-/// Parts that are listed of a try.
+/// Limit of parts listed for an attempt.
 const PARTS: usize = 300;
 
-/// A cell.
+/// Details of a cell.
 #[derive(Debug, Serialize)]
 pub struct Detail {
     id: String,
@@ -23,7 +23,7 @@ pub struct Detail {
     tries: Vec<Try>,
 }
 
-/// A try.
+/// An attempt.
 #[derive(Debug, Serialize)]
 struct Try {
     heading: Option<String>,
@@ -37,7 +37,7 @@ struct Try {
     streams: Vec<Stream>,
 }
 
-/// A piece of the timeline.
+/// A segment of the timeline.
 #[derive(Debug, Serialize)]
 struct Bar {
     class: &'static str,
@@ -45,14 +45,14 @@ struct Bar {
     label: String,
 }
 
-/// Lines below a heading.
+/// Text below a heading.
 #[derive(Debug, Serialize)]
 struct Block {
     heading: String,
     text: String,
 }
 
-/// A part.
+/// A part of the test.
 #[derive(Debug, Serialize)]
 struct PartRow {
     symbol: &'static str,
@@ -61,7 +61,7 @@ struct PartRow {
     detail: String,
 }
 
-/// What it wrote.
+/// An output stream.
 #[derive(Debug, Serialize)]
 struct Stream {
     heading: &'static str,
@@ -70,19 +70,19 @@ struct Stream {
 }
 
 impl Detail {
-    /// Of a cell.
+    /// Builds the details of a cell, within the budget.
     pub fn of(cell: &CellReport, budget: &mut Budget) -> Self {
         budget.begin();
         let is_short = budget.is_short(cell);
         let several = cell.attempts.len() > 1;
         let repeat = budget.repeat(cell);
         let cause = (!cell.status.has_passed()).then(|| budget.start(&cell.why()));
-        // The last try decides, and is told first where there is little room.
+        // The last attempt decides, so it gets the budget first.
         let mut tries: Vec<Try> = Vec::new();
         let most = if budget.is_small() { 1 } else { usize::MAX };
         for (at, attempt) in cell.attempts.iter().enumerate().rev().take(most) {
-            let heading = several.then(|| format!("Try {} of {}", at + 1, cell.attempts.len()));
-            // A cell's own cause is that of its last try.
+            let heading = several.then(|| format!("Attempt {} of {}", at + 1, cell.attempts.len()));
+            // The cell's cause is that of its last attempt.
             let is_told = at + 1 == cell.attempts.len() && attempt.cause == cell.cause;
             tries.push(if is_short { Try::short(attempt) } else { Try::of(attempt, heading, is_told, budget) });
         }
@@ -99,7 +99,7 @@ impl Detail {
 }
 
 impl Try {
-    /// In one line.
+    /// Builds a one-line description.
     fn short(attempt: &Attempt) -> Self {
         Self {
             heading: None,
@@ -130,7 +130,7 @@ impl Try {
     }
 }
 
-/// What is known of a try in a few words.
+/// Returns a short description of an attempt.
 fn facts(attempt: &Attempt) -> String {
     let mut facts = Vec::new();
     facts.extend(attempt.outcome.as_deref().map(|outcome| match outcome {
@@ -146,11 +146,11 @@ fn facts(attempt: &Attempt) -> String {
         .to_owned(),
     );
     facts.push(seconds(attempt.times.total));
-    facts.extend(attempt.max_rss_kib.map(|kib| format!("{kib} KiB at most")));
+    facts.extend(attempt.max_rss_kib.map(|kib| format!("{kib} KiB max RSS")));
     facts.join(" \u{b7} ")
 }
 
-/// Where the time went.
+/// Returns the timeline of an attempt.
 fn bars(attempt: &Attempt) -> Vec<Bar> {
     let times = &attempt.times;
     let began = match attempt.boot {
@@ -172,7 +172,7 @@ fn bars(attempt: &Attempt) -> Vec<Bar> {
     pieces.into_iter().map(bar).collect()
 }
 
-/// Findings, hang report, remarks, console.
+/// Returns the findings, the hang report, the notes and the console.
 fn blocks(attempt: &Attempt, budget: &mut Budget) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut block = |heading: &str, lines: &[String], budget: &mut Budget| {
@@ -186,17 +186,17 @@ fn blocks(attempt: &Attempt, budget: &mut Budget) -> Vec<Block> {
         block(&finding.title, lines, budget);
     }
     if let Some(hang) = &attempt.hang {
-        block("When it hung", &hang.summary, budget);
+        block("Hang summary", &hang.summary, budget);
         block("Hang report", slice::from_ref(&hang.report), budget);
     }
-    block("Remarks", &attempt.notes, budget);
+    block("Notes", &attempt.notes, budget);
     if !attempt.passed {
-        block("The console's last lines", &attempt.console, budget);
+        block("Last console lines", &attempt.console, budget);
     }
     blocks
 }
 
-/// How its parts went.
+/// Returns a summary of the parts.
 fn summary(parts: &[Part]) -> String {
     let all = [
         (PartResult::Failed, "failed"),
@@ -212,7 +212,7 @@ fn summary(parts: &[Part]) -> String {
     format!("Parts: {}", told.collect::<Vec<_>>().join(", "))
 }
 
-/// The parts: those that failed first, as far as there is room.
+/// Returns the parts, failed ones first, as far as the budget allows.
 fn parts(attempt: &Attempt, budget: &mut Budget) -> Vec<PartRow> {
     let (bad, good): (Vec<_>, Vec<_>) = attempt.parts.iter().partition(|part| !part.result.is_good());
     let mut rows = Vec::new();
@@ -231,11 +231,9 @@ fn parts(attempt: &Attempt, budget: &mut Budget) -> Vec<PartRow> {
 fn streams(attempt: &Attempt, budget: &mut Budget) -> Vec<Stream> {
     let mut streams = Vec::new();
     let console = if attempt.passed { attempt.console.join("\n") } else { String::new() };
-    for (heading, text) in [
-        ("Standard error", &attempt.stderr),
-        ("Standard output", &attempt.stdout),
-        ("The console's last lines", &console),
-    ] {
+    for (heading, text) in
+        [("Standard error", &attempt.stderr), ("Standard output", &attempt.stdout), ("Last console lines", &console)]
+    {
         if !text.trim().is_empty() && !budget.is_spent() {
             streams.push(Stream { heading, text: budget.end(text), open: !attempt.passed });
         }

@@ -1,4 +1,4 @@
-//! The grid: tests down, kernels and their machines across.
+//! Grid of the matrix: one row per test, one column per kernel and machine.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::budget::LARGE;
 use super::{href, seconds, symbol};
 use crate::suite::report::{Report, one_line};
 
-/// All of it.
+/// The grid.
 #[derive(Debug, Default, Serialize)]
 pub struct Grid {
     kernels: Vec<Kernel>,
@@ -16,7 +16,7 @@ pub struct Grid {
     rows: Vec<Row>,
 }
 
-/// A kernel, above its machines.
+/// Heading of a kernel, above its machines.
 #[derive(Debug, Serialize)]
 struct Kernel {
     name: String,
@@ -24,15 +24,15 @@ struct Kernel {
     columns: usize,
 }
 
-/// A test.
+/// Row of a test.
 #[derive(Debug, Serialize)]
 struct Row {
     test: String,
-    /// For each column, the cells there: several where it is repeated, none where it was excluded.
+    /// Cells by column: several if the test is repeated, none if it is excluded.
     cells: Vec<Vec<Mark>>,
 }
 
-/// A cell.
+/// A cell in the grid.
 #[derive(Debug, Serialize)]
 struct Mark {
     status: &'static str,
@@ -42,7 +42,7 @@ struct Mark {
 }
 
 impl Grid {
-    /// Of a report: all in the order in which the cells name them.
+    /// Builds the grid of a report. Tests, kernels and machines are in the order of the cells.
     pub fn of(report: &Report) -> Self {
         let mut kernels: Vec<(&str, Vec<&str>)> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
