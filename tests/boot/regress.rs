@@ -160,7 +160,7 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     git(repo.path(), &["reset", "--quiet", "--hard"]);
     let program = bisect(test, repo.path(), 1).expect("it was there");
     let done = rest(program, dir.path()).done().exits(125);
-    done.says("change 1").says("is said to be bad, and is not built");
+    done.says("change 1").says("is expected to be bad, but is not built");
     // A repository that does not let us go back is told of, and nothing in it is lost.
     let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
     let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
