@@ -176,7 +176,7 @@ fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
     };
     match what {
         Failure::Exec => None,
-        Failure::Job => Some(format!("pid 1 failed to read its job{reason} {subject}").trim_end().to_owned()),
+        Failure::Job => Some(format!("pid 1 failed to read its job: {subject}{reason}").trim_end().to_owned()),
         Failure::Module => Some(format!("the guest failed to load module {subject}{reason}")),
         Failure::Tty => Some(format!("the guest failed to create a terminal{reason}")),
         Failure::Window => {
