@@ -397,10 +397,10 @@ mod tests {
             let report = all_failed(reason);
             let text = html(&report, Some(&compare(&many(10_000), &report)));
             assert!(text.len() < 5_000_000, "{}: {:.20}", text.len(), reason(1));
-            assert!(text.contains("texts are shortened where they say [...]. The report in JSON Lines"));
+            assert!(text.contains("[...] marks omitted text. The JSON Lines report"));
             assert!(
                 text.contains(
-                    "To repeat a cell that does not say how: <code>bootling test tests.toml --only CELL</code>"
+                    "To repeat a cell without a repeat command: <code>bootling test tests.toml --only CELL</code>"
                 )
             );
             // The beginning of each reason is there, however many there are.
@@ -443,7 +443,7 @@ mod tests {
             *cell = CellReport { status: Status::Skipped, attempts: skipped.attempts.clone(), ..cell.clone() };
         }
         let text = html(&report, None);
-        let (_, list) = text.split_once("What did not pass").expect("a list");
+        let (_, list) = text.split_once("Cells that did not pass").expect("a list");
         let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("it is there");
         assert!(symbol("failed") < symbol("skipped"));
         assert!(text.contains("2 of 1000 cells did not pass"), "{text:.3000}");
