@@ -51,7 +51,7 @@ pub mod code {
     pub const TIMED_OUT: u8 = 124;
     /// The test could not be run.
     pub const COULD_NOT_TEST: u8 = 125;
-    /// Base for a signal number.
+    /// Added to the signal number.
     pub const SIGNAL: u8 = 128;
 }
 

@@ -168,7 +168,7 @@ impl Kind {
             Self::SoftLockup => "a guest CPU hit a soft lockup",
             Self::RcuStall => "RCU stalled in the guest",
             Self::HungTask => "a guest task hung",
-            Self::Kasan | Self::Kmsan | Self::Kfence => "the kernel made an invalid memory access",
+            Self::Kasan | Self::Kmsan | Self::Kfence => "the kernel hit a memory error",
             Self::Kcsan => "the kernel has a data race",
             Self::Ubsan => "the kernel executed undefined behavior",
             Self::Lockdep => "the kernel violated a locking rule",

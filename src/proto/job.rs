@@ -1,4 +1,4 @@
-//! The job: a file in the initrd that tells pid 1 what to do.
+//! The job: pid 1's instructions, a file in the initrd.
 //!
 //! A magic line is followed by records: tag (one byte), length (`u32`, little endian), value. Unknown tags are refused,
 //! not skipped: host and guest are built together.

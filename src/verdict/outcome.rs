@@ -150,7 +150,7 @@ impl Outcome {
             Self::Unhealthy { what } => format!("the run succeeded, but {what}"),
             Self::Reset => "the guest reset unexpectedly (probably a triple fault)".to_owned(),
             Self::WentAway { how } => format!("the guest {how}"),
-            Self::Watchdog { action } => format!("the guest's watchdog fired, and QEMU's action was: {action}"),
+            Self::Watchdog { action } => format!("the guest's watchdog fired (QEMU action: {action})"),
             Self::QemuDied { exit: QemuExit::Status(status) } => {
                 format!("QEMU exited with status {status} before the guest reported a verdict")
             }

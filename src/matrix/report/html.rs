@@ -398,11 +398,9 @@ mod tests {
             let text = html(&report, Some(&compare(&many(10_000), &report)));
             assert!(text.len() < 5_000_000, "{}: {:.20}", text.len(), reason(1));
             assert!(text.contains("[...] marks omitted text. The JSON Lines report"));
-            assert!(
-                text.contains(
-                    "To repeat a cell without a repeat command: <code>bootling test tests.toml --only CELL</code>"
-                )
-            );
+            assert!(text.contains(
+                "To repeat a cell without a repeat command: <code>bootling test tests.toml --only CELL</code>"
+            ));
             // The beginning of each reason is there, however many there are.
             for number in [3, 4711, 9999] {
                 let cause: String = reason(number).chars().take(6).collect();
