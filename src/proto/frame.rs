@@ -109,7 +109,7 @@ pub enum ToHost<'a> {
     Failed {
         /// Failed step.
         what: Failure,
-        /// Error number of the kernel; 0 if there is none.
+        /// Error number of the kernel, or 0.
         errno: u32,
         /// Affected object: a path or a module name.
         subject: &'a [u8],
@@ -189,8 +189,8 @@ pub enum ToGuest<'a> {
     },
     /// Send this signal to the process group of the command.
     Signal(u8),
-    /// For a guest in state [`ToHost::Ready`], restored or not: mix the seed into the kernel's random pool, kill the
-    /// processes of the last command, unpack the payload in the window, and send [`ToHost::Hello`] again.
+    /// For a guest in state [`ToHost::Ready`], restored or not: kill the processes of the last command, mix the seed into
+    /// the kernel's random pool, unpack the payload in the window, and send [`ToHost::Hello`] again.
     Renew {
         /// Length of the payload in the window, in bytes.
         len: u64,

@@ -34,7 +34,7 @@ const PROPERTIES: [&str; 22] = [
 ];
 /// Maximum length of an argument, in bytes.
 const WORD: usize = 4096;
-/// Maximum guest memory: 64 TiB, as for `--memory`.
+/// Maximum guest memory: 64 TiB, the same limit as in `spec::amount`.
 const MOST_MIB: u64 = 64 << 20;
 
 /// Returns the boot specification. Fails if the machine requires the user's permission and `trusted` is false.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::disk::measure::hex;
 
-/// Higher levels save little space.
+/// Compression level; decompression is fast at every level.
 const ZSTD_LEVEL: i32 = 9;
 
 /// Compression of a bundle.

@@ -117,7 +117,8 @@ fn matters(record: &[u8], report: &mut u32) -> bool {
 }
 
 /// Returns the last message that names the module; otherwise the last message about modules in general, such as a
-/// rejected signature. Empty if there is none. Timestamps do not help: the log's clock differs from the system's.
+/// rejected signature. Empty if no record matches. Timestamps do not help: the log's clock and the system clock start at
+/// different times and drift.
 pub fn about(module: &[u8]) -> Line {
     let mut named = None;
     let mut last = None;

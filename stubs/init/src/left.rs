@@ -9,8 +9,8 @@ use crate::syscall::process::{kill_all, reap_all, sleep, uptime};
 
 /// Grace period for processes that are about to end anyway, in nanoseconds: not every parent waits for its children.
 const GRACE: u64 = 20_000_000;
-/// Time limit for a process to die after SIGKILL, in nanoseconds. A process in uninterruptible sleep (state D) may not.
-/// Long, since CPUs of a busy host may be slow; it expires only if a process is stuck.
+/// Time limit for a process to die after SIGKILL, in nanoseconds. A process in uninterruptible sleep (state D) dies
+/// only when that sleep ends. Long, since CPUs of a busy host may be slow; it expires only if a process is stuck.
 const PATIENCE: u64 = 3_000_000_000;
 /// Polling interval, in nanoseconds.
 const NAP: u64 = 1_000_000;

@@ -69,8 +69,8 @@ fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64, log: &mu
     if let Some(what) = unfit(job, modules) {
         return fail(channel, &what).map(|()| None);
     }
-    // The payload brings its own job file. Remove it now, since a restored guest would have to translate the system
-    // calls again.
+    // The payload brings its own job file. Remove this one before the snapshot is taken: under TCG, a restored guest has
+    // to translate each system call again.
     let _ = Path::join(&[PATH.as_bytes()]).map(|path| remove(path.as_c()));
     // Log records of the boot do not belong to any command.
     log.send(channel)?;
@@ -90,7 +90,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
     while let Some((len, seed)) = next_command(channel)? {
         if !is_first {
             kill_all();
-            // Discard requests to stop the machine, and processes, of the last command.
+            // Discard the last command's requests to stop the machine, and its processes.
             let _ = Signals::open().map(|signals| signals.take());
             reap_all();
             *modules = Modules { verbose: modules.verbose, ..Modules::default() };
@@ -246,7 +246,7 @@ fn unfit<'a>(job: &Job, modules: &'a Modules) -> Option<Unfit<'a>> {
 
 fn fail(channel: &mut Channel, unfit: &Unfit<'_>) -> Result<()> {
     let &Unfit { what, errno, subject } = unfit;
-    console::complain(b"failed:", subject, errno);
+    console::complain(b"cannot run the command:", subject, errno);
     channel.send(&ToHost::Failed { what, errno: errno.code(), subject })
 }
 

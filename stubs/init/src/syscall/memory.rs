@@ -20,7 +20,7 @@ struct Arena {
     used: Cell<usize>,
 }
 
-// SAFETY: there is one thread. The child that shares its memory runs only while it is stopped.
+// SAFETY: there is one thread. The child that shares this memory runs only while the parent is stopped.
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena { bytes: UnsafeCell::new([0; ROOM]), used: Cell::new(0) };

@@ -93,7 +93,7 @@ pub fn kill_group(group: usize, number: u8) -> Result<()> {
 /// Kills every process except this one and kernel threads.
 pub fn kill_all() {
     const SIGKILL: usize = 9;
-    // SAFETY: no memory is involved. It is not an error if there is none.
+    // SAFETY: no memory is involved. It is not an error if no process exists.
     let _ = unsafe { arch::call(arch::KILL, usize::MAX, SIGKILL, 0, 0, 0) };
 }
 
