@@ -176,7 +176,7 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     git(repo.path(), &["bisect", "reset", "main"]);
     is_in_order(repo.path(), 3);
     let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
-    rest(program, dir.path()).done().exits(125).says("checking the ends");
+    rest(program, dir.path()).done().exits(125).says("wrong end");
     std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");
     let program = bisect(test, repo.path(), 3).expect("it was there");
     rest(program.arg("--in-place"), dir.path()).done().exits(125).says("would be lost");
