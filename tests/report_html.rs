@@ -321,8 +321,8 @@ fn ten_thousand_failures_each_for_a_reason_of_its_own_fit_into_a_page() {
     assert_eq!((&out["articles"], &out["trouble"], &out["hacked"]), (&10_000.into(), &500.into(), &"undefined".into()));
     let told = out["told"].as_str().expect("text");
     assert!(told.starts_with("number 4711 failed: </script>") && told.ends_with("[...]"), "{told}");
-    assert_eq!(out["repeat"], "To repeat a cell without its own command: bootling test --only CELL");
-    assert!(out["notes"].as_str().expect("text").contains("The JSON Lines report (--jsonl) is complete"), "{out}");
+    assert_eq!(out["repeat"], "To repeat a cell without a repeat command: bootling test --only CELL");
+    assert!(out["notes"].as_str().expect("text").contains("The report in JSON Lines (--jsonl) has all of it"), "{out}");
     let size = fs::metadata(dir.path().join("report.html")).expect("the page").len();
     assert!(size < 5_000_000, "{size}");
 }

@@ -1,22 +1,23 @@
-//! From a transcript to an outcome, and from an outcome to the one exit code.
+//! Maps a transcript to an outcome, and an outcome to an exit code.
 //!
 //! | code | meaning |
 //! |---|---|
 //! | 0-255 | the guest's command exited with this status |
-//! | 0, 1 | of `boot`: what was expected came, or the guest powered off where nothing was; or what must not come did |
-//! | 118 | QEMU died |
-//! | 119 | the guest's processor reset without anybody asking for it (a triple fault) |
-//! | 120 | kernel panic |
-//! | 121 | the command passed, but the kernel's health did not (`--health fail`) |
-//! | 122 | the guest went away without a verdict: powered off, restarted, halted, or closed its channel |
+//! | 0, 1 | (`boot` only) 0: all `--expect` patterns matched, or the guest powered off and none was given; 1: a `--reject` pattern matched |
+//! | 118 | QEMU exited or was killed before a verdict |
+//! | 119 | the guest reset unexpectedly (triple fault) |
+//! | 120 | the guest kernel panicked |
+//! | 121 | the command passed, but the kernel is unhealthy (`--health fail`) |
+//! | 122 | the guest is gone without a verdict: powered off, restarted, halted, or closed its control channel |
 //! | 123 | a watchdog device fired |
 //! | 124 | timed out |
-//! | 125 | could not test: bad input, no QEMU, a module that would not load (`git bisect run` skips) |
-//! | 126, 127 | the command could not be executed, was not found |
-//! | 128+n | the command was killed by signal n; or signal n ended bootling |
+//! | 125 | could not test: bad input, no QEMU, a module that failed to load (`git bisect run` skips) |
+//! | 126, 127 | the command is not executable, was not found |
+//! | 128+n | signal n killed the command, or terminated bootling |
 //!
-//! Silence is never success: 0 comes from pid 1's own report, or from what somebody said to expect of a disk.
-//! Where a guest's status is one of these numbers, `--json` and the sentence on standard error tell them apart.
+//! Silence is never success: exit code 0 requires a report from pid 1 or, for a disk, a matched `--expect` pattern or
+//! a clean power-off. If a command's status equals one of bootling's codes, `--json` and the message on standard error
+//! tell them apart.
 
 pub mod bisect;
 pub mod names;
@@ -30,44 +31,44 @@ use super::health::Rules;
 use super::transcript::{Event, Goal, QemuExit, Transcript};
 use crate::format::protocol::frame::{Ended, Failure};
 
-/// The tool's own exit codes.
+/// bootling's own exit codes.
 pub mod code {
-    /// What must not come came.
+    /// A `--reject` pattern matched.
     pub const REJECTED: u8 = 1;
-    /// QEMU died.
+    /// QEMU exited or was killed before a verdict.
     pub const QEMU_DIED: u8 = 118;
-    /// A reset nobody asked for.
+    /// Unexpected reset.
     pub const RESET: u8 = 119;
     /// Kernel panic.
     pub const PANIC: u8 = 120;
-    /// The kernel is not well.
+    /// The kernel is unhealthy.
     pub const UNHEALTHY: u8 = 121;
-    /// No verdict.
+    /// The guest is gone without a verdict.
     pub const WENT_AWAY: u8 = 122;
-    /// A watchdog fired.
+    /// A watchdog device fired.
     pub const WATCHDOG: u8 = 123;
     /// Timed out.
     pub const TIMED_OUT: u8 = 124;
-    /// Could not test.
+    /// The test could not be run.
     pub const COULD_NOT_TEST: u8 = 125;
-    /// Added to a signal's number.
+    /// Added to the signal number.
     pub const SIGNAL: u8 = 128;
 }
 
-/// Computes the outcome.
+/// Determines the outcome of a run, without health rules.
 pub fn judge(transcript: &Transcript) -> Outcome {
     let outcome = judge_guest(transcript);
     match &transcript.console_lost {
-        // What is known of the guest still counts for more, unless it would look like success.
+        // The guest's own outcome takes precedence, unless it would look like success.
         Some(why) if outcome.exit_code() == 0 => {
-            Outcome::CouldNotTest { why: format!("writing the console's file: {why}") }
+            Outcome::CouldNotTest { why: format!("failed to write the console file: {why}") }
         }
         Some(_) | None => outcome,
     }
 }
 
-/// Computes the outcome of a run whose kernel is to be well, and keeps of what is known of its health what is to be told. The
-/// command's own failure counts for more: it says what was tested.
+/// Determines the outcome of a run under health rules. Removes the findings that are not reported from the transcript.
+/// A failing command takes precedence over findings, since the command is what the run tests.
 pub fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
     transcript.health.retain(|finding| rules.tells(finding));
     let outcome = judge(transcript);
@@ -80,12 +81,12 @@ pub fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
     }
 }
 
-/// What came of the guest, whatever became of our own outputs' files.
+/// Determines the guest's outcome; ignores a failed write to the console file.
 fn judge_guest(transcript: &Transcript) -> Outcome {
-    // Output that was lost after a status of 0 came in is still lost.
+    // Output that was lost after an exit status of 0 is still lost.
     let lost = transcript.events.iter().find_map(|event| match event {
         Event::OutputFailed(why) => Some(output_failed(why)),
-        // It ends every run it comes in: behind a status it cut off output.
+        // An interrupt ends the run; after an exit status it truncated the output.
         Event::Interrupted { signal } => Some(Outcome::Interrupted { signal: *signal }),
         _ => None,
     });
@@ -99,11 +100,11 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
                 Some(why) => Outcome::CouldNotTest { why },
                 None => continue,
             },
-            Event::Nonsense(what) => Outcome::CouldNotTest {
-                why: format!("the guest sent what is not a frame on the control channel: {what}"),
-            },
+            Event::Nonsense(what) => {
+                Outcome::CouldNotTest { why: format!("invalid frame on the control channel: {what}") }
+            }
             Event::NotRestored(why) => {
-                Outcome::CouldNotTest { why: format!("QEMU could not restore the guest: {why}") }
+                Outcome::CouldNotTest { why: format!("QEMU failed to restore the guest: {why}") }
             }
             Event::Interrupted { signal } => Outcome::Interrupted { signal: *signal },
             Event::Escaped => Outcome::Interrupted { signal: 2 },
@@ -111,14 +112,14 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
             Event::Rejected { line } => Outcome::Rejected { line: line.clone() },
             Event::OutputClosed => Outcome::OutputClosed,
             Event::OutputFailed(why) => output_failed(why),
-            // With these the machine goes on, and what comes of it is the verdict.
+            // The machine continues after these actions; a later event decides.
             Event::Watchdog { action } if matches!(action.as_str(), "none" | "inject-nmi" | "debug") => continue,
             Event::Watchdog { action } => Outcome::Watchdog { action: action.clone() },
             // A panic that did not reset the machine is still a panic, not a timeout.
             Event::TimedOut { limit, after } => {
                 panic_of(transcript).unwrap_or(Outcome::TimedOut { limit: *limit, after: *after })
             }
-            // Told below, once it is clear that nothing final was said; or no end at all.
+            // Handled in `without_verdict`, if no final event follows; or not an end.
             Event::Shutdown { .. }
             | Event::QemuExited(_)
             | Event::Hello { .. }
@@ -135,7 +136,7 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
 }
 
 fn output_failed(why: &str) -> Outcome {
-    Outcome::CouldNotTest { why: format!("writing the command's output to {why}") }
+    Outcome::CouldNotTest { why: format!("failed to write the command's output to {why}") }
 }
 
 fn panic_of(transcript: &Transcript) -> Option<Outcome> {
@@ -167,7 +168,7 @@ fn from_end(ended: Ended, before: &[Event]) -> Outcome {
     }
 }
 
-/// Why pid 1 could not even start; `None` where a status follows all the same.
+/// Reason why pid 1 could not run the command; `None` if an exit status follows.
 fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
     let reason = match errno {
         0 => String::new(),
@@ -175,17 +176,17 @@ fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
     };
     match what {
         Failure::Exec => None,
-        Failure::Job => Some(format!("pid 1 could not read its job{reason} {subject}").trim_end().to_owned()),
-        Failure::Module => Some(format!("the guest could not load module {subject}{reason}")),
-        Failure::Tty => Some(format!("the guest could not make a terminal{reason}")),
+        Failure::Job => Some(format!("pid 1 failed to read its job: {subject}{reason}").trim_end().to_owned()),
+        Failure::Module => Some(format!("the guest failed to load module {subject}{reason}")),
+        Failure::Tty => Some(format!("the guest failed to create a terminal{reason}")),
         Failure::Window => {
-            Some(format!("the guest could not take in what it was to run: {subject}{reason}").trim_end().to_owned())
+            Some(format!("the guest failed to unpack the payload: {subject}{reason}").trim_end().to_owned())
         }
-        Failure::BlockDevices => Some(format!("the guest waited in vain for block devices: {subject}")),
+        Failure::BlockDevices => Some(format!("timed out waiting for block devices in the guest: {subject}")),
     }
 }
 
-/// The machine stopped and pid 1 had said nothing final.
+/// Outcome of a machine that stopped before pid 1 reported a final result.
 fn without_verdict(transcript: &Transcript) -> Outcome {
     if let Some(panic) = panic_of(transcript) {
         return panic;
@@ -202,26 +203,27 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
     match (transcript.goal, shutdown) {
         (Goal::PowerOff, Some((true, "guest-shutdown"))) => return Outcome::PoweredOff,
         (Goal::Expectations, Some((true, "guest-shutdown"))) => {
-            return Outcome::WentAway { how: "powered off before all that was expected had come" };
+            return Outcome::WentAway { how: "powered off before every --expect pattern had matched" };
         }
         (Goal::PowerOff | Goal::Expectations, None) if restarted(transcript) && exit.is_none() => {
-            return Outcome::WentAway { how: "restarted once more than --restarts allows" };
+            return Outcome::WentAway { how: "restarted more often than --restarts allows" };
         }
         (Goal::Command | Goal::PowerOff | Goal::Expectations, _) => {}
     }
     match (shutdown, exit) {
         (Some((true, "guest-reset")), _) if signs.restart => Outcome::WentAway { how: "restarted without a verdict" },
-        // What spoke after it was another processor: nobody but a panic resets a machine without a word.
+        // The lines after the panic message came from another processor: only a panic resets a machine without a
+        // message.
         (Some((true, "guest-reset")), _) => match &signs.doubted_panic {
             Some(line) => Outcome::Panic { line: line.clone() },
             None => Outcome::Reset,
         },
         (Some((true, _)), _) => Outcome::WentAway { how: "powered off without a verdict" },
-        // It refused its command line, or could not open something: nothing has run.
+        // QEMU rejected its command line or failed to open a file: the guest has not run.
         (None, Some(QemuExit::Status(status))) if status != 0 && !transcript.guest_lived() => {
             let said = transcript.qemu_said.join("; ");
-            let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
-            Outcome::CouldNotTest { why: format!("QEMU would not start (status {status}): {said}") }
+            let said = if said.is_empty() { "no message".to_owned() } else { said };
+            Outcome::CouldNotTest { why: format!("QEMU failed to start (status {status}): {said}") }
         }
         (_, Some(exit)) => Outcome::QemuDied { exit },
         (_, None) if signs.halted => Outcome::WentAway { how: "was halted without a verdict" },
@@ -229,7 +231,7 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
     }
 }
 
-/// Whether the guest restarted its machine.
+/// Returns true if the guest restarted its machine.
 fn restarted(transcript: &Transcript) -> bool {
     transcript.events.contains(&Event::Restarted { guest: true })
 }
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_console_that_was_lost_is_no_success_and_hides_no_failure() {
+    fn a_lost_console_is_never_a_success_and_hides_no_failure() {
         for (status, code) in [(0, 125), (3, 3)] {
             let lost = Some("No space left on device".to_owned());
             let events = vec![exit(Ended::Exited(status))];
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_end_has_its_own_name_and_the_documented_code() {
+    fn every_kind_of_end_has_its_own_name_and_the_documented_code() {
         let panicked = || ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
         let doubted = || ConsoleSigns { doubted_panic: panicked().panic, ..spoke() };
         let gone = Event::QemuExited(QemuExit::Status(0));
@@ -304,20 +306,20 @@ mod tests {
             (vec![], ConsoleSigns::default(), "went-away", 122),
         ];
         for (events, console, name, code) in cases {
-            let told = format!("{events:?}");
+            let shown = format!("{events:?}");
             let outcome = judge(&transcript(events, console));
-            assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{told}");
+            assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{shown}");
         }
     }
 
     #[test]
-    fn a_verdict_given_before_the_machine_stopped_stands() {
+    fn a_verdict_reported_before_the_machine_stopped_is_kept() {
         let events = vec![exit(Ended::Exited(3)), shutdown("guest-shutdown"), Event::QemuExited(QemuExit::Status(0))];
         assert_eq!(judge(&transcript(events, spoke())), Outcome::Exited { status: 3 });
     }
 
     #[test]
-    fn a_disk_is_judged_by_what_was_expected_of_it() {
+    fn a_disk_is_judged_by_its_expectations() {
         let line = || "login:".to_owned();
         let met = Event::Expected { at: Duration::ZERO, line: line() };
         let wrong = Event::Rejected { line: line() };
@@ -325,7 +327,7 @@ mod tests {
         let late = Event::TimedOut { limit: Limit::Total, after: Duration::from_secs(1) };
         let cases = [
             (Goal::Expectations, vec![again.clone(), met.clone()], "expected", 0),
-            // The console's last words are read after the machine has stopped.
+            // The console's last lines are read after the machine has stopped.
             (Goal::Expectations, vec![shutdown("guest-shutdown"), met.clone()], "expected", 0),
             (Goal::Expectations, vec![wrong.clone(), met.clone()], "rejected", 1),
             (Goal::Expectations, vec![late.clone(), met], "timed-out", 124),
@@ -338,9 +340,9 @@ mod tests {
             (Goal::PowerOff, vec![Event::QemuExited(QemuExit::Status(0))], "qemu-died", 118),
         ];
         for (goal, events, name, code) in cases {
-            let told = format!("{goal:?} {events:?}");
+            let shown = format!("{goal:?} {events:?}");
             let outcome = judge(&Transcript { goal, ..transcript(events, spoke()) });
-            assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{told}");
+            assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{shown}");
         }
         let panicked = ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
         let outcome = judge(&Transcript { goal: Goal::PowerOff, ..transcript(vec![], panicked) });
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_pid_1_makes_success() {
+    fn only_pid_1_can_report_success() {
         let quiet_ends = [vec![], vec![Event::QemuExited(QemuExit::Status(0))], vec![shutdown("guest-shutdown")]];
         for events in quiet_ends {
             assert_ne!(judge(&transcript(events, spoke())).exit_code(), 0);

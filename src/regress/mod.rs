@@ -1,5 +1,5 @@
-//! Regressions: what is different between two runs ([`compare`]), a run that somebody else can repeat ([`bundle`]), and
-//! since when something is broken ([`bisect`]).
+//! Regressions: compare two runs ([`compare`]), pack a reproducible run ([`bundle`]), find the first bad kernel
+//! ([`bisect`]).
 
 pub mod bisect;
 pub mod bundle;

@@ -1,9 +1,9 @@
-# The boot sector's code: shows a message to whoever boots an EFI-only disk by legacy BIOS.
+# The boot sector's code: shows a message when an EFI-only disk is booted by legacy BIOS.
 #
-# The BIOS loads it to 0000:7C00 and jumps there; nothing else is known about the machine. It runs on what has UEFI, so
-# instructions of the 80186 (pusha, outsb) are safe. README.md counts its bytes and says what the message looks like.
+# The BIOS loads it to 0000:7C00 and jumps there; nothing else is known about the machine. Machines with UEFI support
+# the 80186's instructions (pusha, outsb). README.md has the size budget and the message format.
 #
-# THEN, given to the assembler: 0 halt, 1 wait for a key and restart, 2 ask the BIOS for the next boot device.
+# THEN is defined on the assembler's command line: 0 halt, 1 wait for a key and restart, 2 try the next boot device.
 
         .code16
         .intel_syntax noprefix
@@ -12,26 +12,26 @@
         .equ    KEY_REBOOT, 1
         .equ    NEXT_DEVICE, 2
 
-        # The stack grows down from here, the unpacked message up, at most to the code at 7C00.
+        # The stack grows down from here; the unpacked message grows up, at most to the code at 7C00.
         .equ    BUFFER, 0x7000
-        # High byte of interrupt vector 10h's segment, and the one it has while the video BIOS at C000 owns it.
+        # High byte of the segment in interrupt vector 10h, and its value if the video BIOS at C000 handles it.
         .equ    VIDEO_VECTOR, 0x0043
         .equ    VIDEO_BIOS, 0xC0
-        # In the BIOS data area: the first serial port; head and tail of the keyboard's buffer; what kind of reset.
+        # In the BIOS data area: first serial port; head and tail of the keyboard buffer; kind of reset.
         .equ    SERIAL_PORT, 0x0400
         .equ    KEYS_HEAD, 0x041A
         .equ    KEYS_TAIL, 0x041C
         .equ    RESET_KIND, 0x0472
         .equ    WARM, 0x1234
-        # The line status register, from the port on, and its bit for "can take a byte".
+        # Line status register, relative to the port, and its bit "transmitter ready".
         .equ    LINE_STATUS, 5
         .equ    CAN_TAKE, 0x20
-        # Ticks of the BIOS's clock (18.2 a second) that the message stands before the next device is asked for: 5 s.
+        # BIOS clock ticks (18.2 per second) before the next device is tried: 5 s.
         .equ    TICKS, 91
 
         .globl  start
 start:
-        # CS may be 0000 or 07C0: no jump below is absolute, and all data is reached through DS = 0.
+        # CS may be 0000 or 07C0: no jump is absolute, and all data is addressed through DS = 0.
         xor     ax, ax
         xor     cx, cx
         mov     ss, ax
@@ -41,10 +41,10 @@ start:
         cld
         sti
 
-        # Unpack the message. From here on AH = 0 and CX = 0 wherever a byte is fetched.
+        # Unpack the message. From here on, AH = 0 and CX = 0 whenever a byte is fetched.
         mov     si, offset message
         mov     di, sp
-        # CR, then (through the store below) LF: what every later line end is copied from.
+        # CR, then (with the store below) LF: later line ends are copied from these.
         movsb
         lodsb
 literal:
@@ -53,9 +53,9 @@ next:
         lodsb
         cmp     al, ' '
         jae     literal
-        xchg    cx, ax                  # the length; AX = 0
+        xchg    cx, ax                  # length of the run; AX = 0
         jcxz    unpacked
-        lodsb                           # how far back
+        lodsb                           # distance of the run
         push    si
         mov     si, di
         sub     si, ax
@@ -63,8 +63,8 @@ next:
         pop     si
         jmp     next
 
-        # Show it. The first call sets mode 3 (80 x 25, cleared): AX is 0 here. Some BIOSes destroy BP where they
-        # scroll, some AX: none gets at ours.
+        # Print the message. The first call sets mode 3 (80 x 25, cleared), since AX is 0 here. Some BIOSes clobber BP
+        # when they scroll, some AX; all registers are saved.
 unpacked:
         mov     al, 3
         mov     si, sp
@@ -78,10 +78,9 @@ show:
         cmp     si, di
         jbe     show
 
-        # The same on the serial port, unless somebody mirrors the screen to it already. Nobody does while vector 10h is
-        # the video BIOS's own: firmware that mirrors (SeaBIOS under -nographic, sgabios) has taken it. Nor where there
-        # is no screen at all and nobody answers: asked for the mode (AH = 0F), the firmware leaves AH as it is instead
-        # of putting the number of columns there.
+        # Also print to the serial port, unless the firmware mirrors the screen to it. Firmware that mirrors (SeaBIOS
+        # under -nographic, sgabios) has replaced vector 10h of the video BIOS. Without a screen, nothing mirrors
+        # either: get mode (AH = 0F) then leaves AH unchanged instead of returning the number of columns.
         cmp     byte ptr [VIDEO_VECTOR], VIDEO_BIOS
         je      alone
         mov     ah, 0x0F
@@ -101,7 +100,7 @@ ready:
         in      al, dx
         test    al, CAN_TAKE
         loopz   ready
-        # 65,536 times not ready, a tenth of a second: it never will be. Where there is no UART, all bits are set.
+        # Not ready in 65,536 reads, a tenth of a second: give up. A missing UART reads as all ones.
         jz      then
         mov     dx, bx
         outsb
@@ -110,7 +109,7 @@ ready:
 
 then:
         .if THEN == KEY_REBOOT
-        # Keys from before the message are not meant for it.
+        # Discard keys pressed before the message appeared.
         mov     ax, [KEYS_TAIL]
         mov     [KEYS_HEAD], ax
         xor     ax, ax
@@ -124,14 +123,14 @@ tick:
         hlt
         loop    tick
         int     0x18
-        # Some BIOSes return, having no other device.
+        # Some BIOSes return if there is no other device.
         .endif
 halt:
-        # Interrupts are on: Ctrl-Alt-Del still works, and the processor rests.
+        # Interrupts are enabled: Ctrl-Alt-Del works, and the CPU idles.
         hlt
         jmp     halt
         .endif
 
-        # The message begins here.
+        # The message follows.
         .globl  message
 message:

@@ -281,7 +281,7 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
     fs::write(&overlay, &head).expect("written");
     let Some(_) = Kernel::Cloud612.or_skip("what_cannot_be_booted") else { return };
     // What only QEMU can tell is told in its words.
-    boot(&["--bios"], &overlay).exits(125).says("QEMU would not start");
+    boot(&["--bios"], &overlay).exits(125).says("QEMU failed to start");
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_tru
     assert!(!traced.exists(), "it was not run");
     let run = || Program::new().arg("run");
     let refused = run().arg(&path).done().exits(125).says("--trust");
-    assert!(refused.stderr.contains(r#"it wants QEMU to be given "-D""#), "{}", refused.stderr);
+    assert!(refused.stderr.contains(r#"QEMU arguments that require permission: "-D""#), "{}", refused.stderr);
     assert!(!traced.exists());
     let (done, verdict) = run().arg("--trust").json([&path]);
     let done = done.exits(4).says("giving QEMU what the bundle wants it to have");

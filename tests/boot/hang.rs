@@ -146,7 +146,7 @@ fn a_sleeping_guest_is_idle_and_its_memory_is_kept_where_asked_for() {
     let options = ["--timeout", "100", "--idle-timeout", "2", "--memory", "256", "--core", "--evidence"];
     let hung = hung(program.args(options).arg(dir.path()), &["--run", "sleep 1000"]);
     hung.says(&["the vCPU is idle"]).says(&["process sleep (pid ", "sleeps in ", "nanosleep"]);
-    assert!(hung.done.stderr.contains("nothing happened in the guest for 2s (--idle-timeout)"), "{}", hung.done.stderr);
+    assert!(hung.done.stderr.contains("no activity in the guest for 2s (--idle-timeout)"), "{}", hung.done.stderr);
     let core = fs::read(dir.path().join("guest.core")).expect("it was kept");
     assert!(core.starts_with(b"\x7fELF") && core.len() >= 256 << 20, "{}", core.len());
     // ET_CORE.

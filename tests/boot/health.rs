@@ -206,7 +206,7 @@ const TALK: &str = "echo talk >$HOW; echo on >/proc/sys/kernel/printk_devkmsg; \
 fn a_pattern_that_is_none_is_refused_before_anything_boots() {
     let Some(program) = Program::run(Kernel::Cloud612, "a_pattern_that_is_none") else { return };
     let (done, verdict) = program.args(["--health-allow", "("]).json(["--", "true"]);
-    let done = done.exits(125).says("reading the health pattern \"(\"");
+    let done = done.exits(125).says("invalid health pattern \"(\"");
     assert!(done.took < Duration::from_secs(30), "{:?}", done.took);
     assert_eq!(verdict["outcome"], "could-not-test", "{verdict}");
 }

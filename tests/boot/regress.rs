@@ -160,7 +160,7 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     git(repo.path(), &["reset", "--quiet", "--hard"]);
     let program = bisect(test, repo.path(), 1).expect("it was there");
     let done = rest(program, dir.path()).done().exits(125);
-    done.says("change 1").says("is said to be bad, and is not built");
+    done.says("change 1").says("is expected to be bad, but is not built");
     // A repository that does not let us go back is told of, and nothing in it is lost.
     let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
     let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -176,7 +176,7 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     git(repo.path(), &["bisect", "reset", "main"]);
     is_in_order(repo.path(), 3);
     let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
-    rest(program, dir.path()).done().exits(125).says("checking the ends");
+    rest(program, dir.path()).done().exits(125).says("wrong end");
     std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");
     let program = bisect(test, repo.path(), 3).expect("it was there");
     rest(program.arg("--in-place"), dir.path()).done().exits(125).says("would be lost");

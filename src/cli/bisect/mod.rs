@@ -129,7 +129,7 @@ At each step:
   not booting  pid 1 never spoke: a panic, a reset, a hang before it       --no-boot
   good, bad    COMMAND exited with 0; anything else, once pid 1 was there
   flaky        good and bad in --tries                                     --flaky
-  untestable   COMMAND exited with 125, QEMU would not start               skipped
+  untestable   COMMAND exited with 125, QEMU failed to start               skipped
 
   The ends are tested first: most bisections that find nonsense began between ends that are not what they were thought
   to be. Commits are checked out in a working tree of their own beside git's files, gone at the end; yours is not

@@ -1,151 +1,150 @@
 //! Frames of the control channel.
 //!
-//! A frame is a tag (one byte), a length (`u16`, little endian, at most [`MAX_PAYLOAD`]) and that many bytes.
-//! Integers inside are little endian. What arrives is untrusted: the decoder bounds everything and allocates nothing.
+//! A frame is a tag (one byte), a length (`u16`, little endian, at most [`MAX_PAYLOAD`]) and a payload of that length.
+//! Integers are little endian. Input is untrusted: the decoder is bounded and does not allocate.
 //!
-//! The guest speaks first ([`ToHost::Hello`]), the host answers with [`ToGuest::Go`]; nothing else is sent before. A guest
-//! whose job has a window says [`ToHost::Ready`] instead of waiting for that, and each [`ToGuest::Renew`] makes it begin
-//! again with a greeting.
-//! Standard input flows under credit: the host sends no more than the guest has granted, so that a serial port
-//! never overruns and pid 1 never has to hold what its command does not read.
+//! The guest sends [`ToHost::Hello`], the host answers with [`ToGuest::Go`]; no other frame precedes these. A guest
+//! whose job has a window sends [`ToHost::Ready`] instead of waiting for `Go`, and restarts at `Hello` after each
+//! [`ToGuest::Renew`]. Standard input has flow control: the host sends only as many bytes as the guest has granted, so
+//! that a serial port never overruns and pid 1's buffer is bounded.
 
 pub mod fields;
 pub mod to_guest;
 pub mod to_host;
 
-/// Largest payload of a frame.
+/// Maximum payload length.
 pub const MAX_PAYLOAD: usize = 32 * 1024;
-/// Bytes before the payload.
+/// Header length.
 pub const HEADER: usize = 3;
-/// Bytes of a seed: what the kernel's generator takes (`drivers/char/random.c`, `BLAKE2S_HASH_SIZE`).
+/// Length of a seed: the key size of the kernel's random generator (`drivers/char/random.c`, `BLAKE2S_HASH_SIZE`).
 pub const SEED: usize = 32;
 /// First bytes of [`ToHost::Hello`].
 pub const HELLO_MAGIC: &[u8; 8] = b"bootling";
 
-/// How the command ended.
+/// End of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It exited with this status.
+    /// Exited with this status.
     Exited(u8),
-    /// This signal killed it; whether it dumped core.
+    /// Killed by this signal; true if a core was dumped.
     Signaled(u8, bool),
-    /// Somebody asked pid 1 to power off before the command ended.
+    /// A process requested a power-off before the command ended.
     PowerOff,
-    /// Somebody asked pid 1 to restart before the command ended.
+    /// A process requested a restart before the command ended.
     Restart,
-    /// Somebody asked pid 1 to halt before the command ended.
+    /// A process requested a halt before the command ended.
     Halt,
 }
 
-/// What pid 1 measured of its command.
+/// Resource usage of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// From start to end, in nanoseconds of the guest's clock.
+    /// Run time by the guest's clock, in nanoseconds.
     pub wall_ns: u64,
-    /// Processor time in user mode, microseconds.
+    /// CPU time in user mode, in microseconds.
     pub user_us: u64,
-    /// Processor time in the kernel, microseconds.
+    /// CPU time in the kernel, in microseconds.
     pub system_us: u64,
-    /// Largest resident set, KiB.
+    /// Maximum resident set size, in KiB.
     pub max_rss_kib: u64,
 }
 
-/// What could not be done for the command.
+/// Step that failed before the command could run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The job could not be read or understood.
+    /// Reading or parsing the job.
     Job,
-    /// A module could not be loaded.
+    /// Loading a module.
     Module,
-    /// The command could not be executed.
+    /// Executing the command.
     Exec,
-    /// A terminal could not be made.
+    /// Creating a terminal.
     Tty,
-    /// The block devices that were waited for did not come.
+    /// Waiting for block devices.
     BlockDevices,
-    /// The window is not there, or what is in it could not be unpacked.
+    /// Mapping the window or unpacking its payload.
     Window,
 }
 
-/// Whether records of the kernel's log are missing.
+/// Missing kernel log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// None that matters.
+    /// No relevant record is missing.
     Nothing = 0,
-    /// The kernel had overwritten some before they could be read.
+    /// Records were overwritten before pid 1 read them.
     Overwritten = 1,
-    /// There were more than pid 1 sends for one command.
+    /// There were more records than pid 1 sends for one command.
     TooMany = 2,
-    /// The log cannot be read in this guest.
+    /// The log is not readable in this guest.
     Unreadable = 3,
 }
 
-/// From guest to host.
+/// Message from guest to host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToHost<'a> {
     /// pid 1 is ready.
     Hello {
         /// Must be [`super::VERSION`].
         version: u32,
-        /// Time since the kernel started, nanoseconds.
+        /// Time since the kernel started, in nanoseconds.
         uptime_ns: u64,
         /// `/proc/sys/kernel/tainted`.
         taint: u64,
-        /// Bytes of standard input that may be sent at first.
+        /// Initial credit for standard input, in bytes.
         window: u32,
         /// `uname -r`.
         release: &'a [u8],
     },
-    /// The command runs; time since the kernel started, nanoseconds.
+    /// The command runs. Time since the kernel started, in nanoseconds.
     Started(u64),
-    /// Bytes of its standard output, or of its terminal.
+    /// Standard output of the command, or its terminal output.
     Stdout(&'a [u8]),
-    /// Bytes of its standard error.
+    /// Standard error of the command.
     Stderr(&'a [u8]),
-    /// This many more bytes of standard input may be sent.
+    /// Additional credit for standard input, in bytes.
     Window(u32),
-    /// Something worth a line to the user.
+    /// A note to the user.
     Note(&'a [u8]),
-    /// Something could not be done. [`ToHost::Exit`] does not follow, except after [`Failure::Exec`].
+    /// A step failed. [`ToHost::Exit`] does not follow, except after [`Failure::Exec`].
     Failed {
-        /// What.
+        /// Failed step.
         what: Failure,
-        /// The kernel's error number; 0 where there is none.
+        /// Error number of the kernel, or 0.
         errno: u32,
-        /// Whose fault: a path, a module's name.
+        /// Affected object: a path or a module name.
         subject: &'a [u8],
     },
-    /// Everything is done that can be done without a command: pid 1 waits for [`ToGuest::Renew`].
+    /// Everything that does not depend on the command is done: pid 1 waits for [`ToGuest::Renew`].
     Ready,
-    /// Records of the kernel's log that bear on its health, as `/dev/kmsg` gives them, a line each, with a line's end behind the
-    /// last. They come before [`ToHost::Ready`] and [`ToHost::Exit`]; without a word of loss these are all there are.
+    /// Kernel log records that are relevant to its health, in the format of `/dev/kmsg`, one line each, including the
+    /// line end. Sent before [`ToHost::Ready`] and [`ToHost::Exit`]; complete unless `lost` reports a loss.
     Log {
-        /// What is missing.
+        /// Kind of loss.
         lost: Lost,
-        /// Whole records.
+        /// Complete records.
         records: &'a [u8],
     },
-    /// A process that the command left behind. Comes before [`ToHost::Exit`].
+    /// A process that the command left behind. Sent before [`ToHost::Exit`].
     Left {
-        /// Its number.
+        /// Process ID.
         pid: u32,
-        /// Whether it is still there although it was killed.
+        /// True if the process survived SIGKILL.
         lives: bool,
-        /// Its name; of one that lives, where it is in the kernel stands in the lines behind it.
+        /// Process name. If the process survived, followed by lines with its kernel stack.
         name: &'a [u8],
     },
-    /// The verdict: the last frame, unless pid 1 is to wait for another command.
+    /// End of the command: the last frame, unless pid 1 waits for another command.
     Exit {
-        /// How it ended.
+        /// End of the command.
         ended: Ended,
-        /// What it took.
+        /// Resource usage.
         usage: Usage,
-        /// `/proc/sys/kernel/tainted` after it.
+        /// `/proc/sys/kernel/tainted` after the command.
         taint: u64,
     },
 }
 
-/// Which output of the command a frame carries.
+/// Output stream of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// [`ToHost::Stdout`].
@@ -155,7 +154,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The bytes that stand before `len` bytes of it: for a sender that has its payload in place already.
+    /// Returns the frame header for `len` bytes of output, for a sender that has the payload in place.
     pub const fn header(self, len: u16) -> [u8; HEADER] {
         let [low, high] = len.to_le_bytes();
         match self {
@@ -165,52 +164,52 @@ impl Stream {
     }
 }
 
-/// From host to guest.
+/// Message from host to guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToGuest<'a> {
-    /// Begin. Rows and columns are 0 where there is no terminal.
+    /// Start. Rows and columns are 0 if there is no terminal.
     Go {
         /// Terminal rows.
         rows: u16,
         /// Terminal columns.
         columns: u16,
-        /// The host's clock: nanoseconds since 1970.
+        /// Host time: nanoseconds since 1970.
         realtime_ns: u64,
     },
     /// Bytes for standard input.
     Stdin(&'a [u8]),
-    /// Standard input has ended.
+    /// End of standard input.
     StdinEof,
-    /// The terminal's size changed.
+    /// Change the size of the terminal.
     Resize {
         /// Terminal rows.
         rows: u16,
         /// Terminal columns.
         columns: u16,
     },
-    /// Send this signal to the command's process group.
+    /// Send this signal to the process group of the command.
     Signal(u8),
-    /// For a guest that is [`ToHost::Ready`], restored or not: mix the seed into the kernel's random numbers, unpack what is
-    /// in the window, and greet again. Processes of the last command are killed.
+    /// For a guest in state [`ToHost::Ready`], restored or not: kill the processes of the last command, mix the seed into
+    /// the kernel's random pool, unpack the payload in the window, and send [`ToHost::Hello`] again.
     Renew {
-        /// Bytes in the window.
+        /// Length of the payload in the window, in bytes.
         len: u64,
-        /// Random bytes that no other guest gets.
+        /// Random bytes, unique to this guest.
         seed: [u8; SEED],
     },
-    /// The verdict has arrived: switch off. Until this comes, or the host hangs up, or ends the machine, the guest
-    /// stays, since a machine that is switched off takes along what its ports have not delivered.
+    /// The host has received [`ToHost::Exit`]: power off. The guest waits for this frame or a hangup, since powering
+    /// off discards undelivered data of its ports.
     Done,
 }
 
-/// Why bytes are not a frame.
+/// An invalid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameError {
     /// Unknown tag.
     Tag(u8),
-    /// Longer than [`MAX_PAYLOAD`].
+    /// Payload longer than [`MAX_PAYLOAD`]: tag and length.
     TooLong(u8, u16),
-    /// The payload does not have the shape its tag asks for.
+    /// The payload is invalid for its tag.
     Malformed(u8),
 }
 
@@ -233,10 +232,10 @@ const SIGNAL: u8 = 0x45;
 const DONE: u8 = 0x46;
 const RENEW: u8 = 0x47;
 
-/// A frame's tag, its payload, and the number of bytes both took.
+/// A frame's tag, payload and total length.
 pub type Frame<'a> = (u8, &'a [u8], usize);
 
-/// A frame split into its parts; `None` until enough bytes are there.
+/// Splits a frame into its parts; returns `None` if it is incomplete.
 pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);

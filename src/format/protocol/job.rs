@@ -1,48 +1,48 @@
-//! The job: what pid 1 is to do, as a file in the initrd.
+//! The job: pid 1's instructions, a file in the initrd.
 //!
-//! A magic line, then records: tag (one byte), length (`u32`, little endian), that many bytes.
-//! Unknown tags are refused, not skipped: host and guest are built together.
+//! A magic line is followed by records: tag (one byte), length (`u32`, little endian), value. Unknown tags are refused,
+//! not skipped: host and guest are built together.
 
-/// Where pid 1 finds its job.
+/// Path of the job file in the guest.
 pub const PATH: &str = "/.bootling/job";
 
-/// The first bytes of every job file.
+/// Magic line at the start of a job file.
 pub const MAGIC: &[u8] = b"bootling job 1\n";
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "bootling.0";
 
-/// What a record of the job says.
+/// Record tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {
-    /// One word of the command, in order. The first is looked up through PATH where it has no slash.
+    /// One argument of the command, in order. The first is looked up in PATH unless it contains a slash.
     Arg,
     /// One `NAME=value` of the command's environment.
     Env,
-    /// The directory the command starts in; without it, `/`. Missing in the guest: `/`, with a note.
+    /// Working directory of the command (default: `/`). If it is missing, pid 1 uses `/` and sends a note.
     Cwd,
-    /// One module to load, in order: `PATH NUL PARAMETERS`.
+    /// A module to load, in order: `PATH NUL PARAMETERS`.
     Module,
-    /// As [`Tag::Module`], but a failure is only noted: the drivers of the channel, which may have a second way.
+    /// Like [`Tag::Module`], but a failure is only noted: a driver of the channel, which may have an alternative.
     ChannelModule,
-    /// The control channel: `virtio` (the port named [`PORT_NAME`]) or a serial device's name (`ttyS1`).
-    /// Without it pid 1 uses the console alone.
+    /// The control channel: `virtio` (the port named [`PORT_NAME`]) or a serial device's name (`ttyS1`). Without it,
+    /// pid 1 only uses the console.
     Channel,
-    /// Empty: the command gets a terminal (a pty over the channel; the console without one).
+    /// Empty: the command gets a terminal (a pty over the channel, or the console without a channel).
     Tty,
-    /// The guest's host name.
+    /// Host name of the guest.
     Hostname,
-    /// Wait until this many block devices (decimal) are there before the command runs.
+    /// Number of block devices (decimal) to wait for before the command starts.
     BlockDevices,
-    /// There is no command: be ready, and wait for archives in a window (see [`super::window`]) of so many bytes
-    /// (decimal).
+    /// Length of the window in bytes (decimal). There is no command: pid 1 waits for payloads in the window (see
+    /// [`super::window`]).
     Window,
-    /// Empty: say on the console what pid 1 does.
+    /// Empty: pid 1 reports its actions on the console.
     Verbose,
 }
 
 impl Tag {
-    /// Its byte in the file.
+    /// Returns the tag's byte in the file.
     pub const fn code(self) -> u8 {
         match self {
             Self::Arg => b'a',
@@ -59,7 +59,7 @@ impl Tag {
         }
     }
 
-    /// The tag a byte stands for.
+    /// Returns the tag for a byte.
     pub const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             b'a' => Self::Arg,
@@ -78,25 +78,25 @@ impl Tag {
     }
 }
 
-/// Why a job could not be read.
+/// A job that cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobError {
     /// The magic line is missing.
     Magic,
-    /// A record's tag is unknown; its offset.
+    /// Unknown tag in the record at this offset.
     Tag(usize),
-    /// A record ends behind the file's end; its offset.
+    /// The record at this offset extends past the end of the file.
     Truncated(usize),
 }
 
-/// Iterates over the records of a job file.
+/// Iterator over the records of a job file.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
-/// Starts reading a job file.
+/// Parses a job file.
 pub fn records(bytes: &[u8]) -> Result<Records<'_>, JobError> {
     if !bytes.starts_with(MAGIC) {
         return Err(JobError::Magic);
@@ -113,7 +113,7 @@ impl<'a> Iterator for Records<'a> {
         if rest.is_empty() {
             return None;
         }
-        // A broken record ends the iteration.
+        // An invalid record ends the iteration.
         self.offset = usize::MAX;
         let &[code, a, b, c, d, ref body @ ..] = rest else {
             return Some(Err(JobError::Truncated(at)));
@@ -130,7 +130,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// The five bytes that stand before a record's value.
+/// Returns the header (five bytes) of a record.
 pub const fn record_header(tag: Tag, len: u32) -> [u8; 5] {
     let [a, b, c, d] = len.to_le_bytes();
     [tag.code(), a, b, c, d]

@@ -1,10 +1,10 @@
-//! What host and guest agree on: the job file that pid 1 reads, and the frames of the control channel.
+//! Interface between host and guest: pid 1's job file, and the frames of the control channel.
 //!
-//! Compiled into both sides (`stubs/init` includes these files by path), so nothing here may use more than `core`.
+//! Compiled into both sides (`stubs/init` includes these files by path), so only `core` is available here.
 
 pub mod frame;
 pub mod job;
 pub mod window;
 
-/// Raised whenever a frame or a job changes its meaning; both sides refuse another's.
+/// Protocol version. Increased with every incompatible change of frames or jobs; both sides refuse other versions.
 pub const VERSION: u32 = 3;

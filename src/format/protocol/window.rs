@@ -1,12 +1,12 @@
-//! The window: memory of a virtual PCI device through which a guest that is up already gets what it is to run.
+//! The window: a shared-memory PCI device that carries a payload into a running guest.
 //!
-//! The device is QEMU's `ivshmem-plain` (`docs/specs/ivshmem-spec.txt`). No driver takes part: pid 1 maps the second region
-//! of memory through sysfs. What is put there is an archive like an initrd (newc, not compressed), from the first byte on;
-//! [`super::frame::ToGuest::Renew`] says how long it is.
+//! The device is QEMU's `ivshmem-plain` (`docs/specs/ivshmem-spec.txt`). It needs no driver: pid 1 maps BAR 2 through
+//! sysfs. The payload starts at offset 0 and is an uncompressed newc archive; [`super::frame::ToGuest::Renew`] contains
+//! its length.
 
-/// What sysfs calls the device's vendor.
+/// PCI vendor ID, as in sysfs.
 pub const VENDOR: &[u8] = b"0x1af4";
-/// What sysfs calls the device.
+/// PCI device ID, as in sysfs.
 pub const DEVICE: &[u8] = b"0x1110";
-/// What the window begins with until the first archive is put there: machines may have other devices of the kind.
+/// First bytes of the window until the first payload is written: the machine may have other ivshmem devices.
 pub const MAGIC: &[u8; 16] = b"bootling window\n";

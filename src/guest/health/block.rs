@@ -1,59 +1,59 @@
-//! A report in the making: which of the lines behind its first one are still part of it.
+//! A report being collected: decides which lines after its first line belong to it.
 
 use super::line::Line;
 use super::title::{is_oops_header, killed};
 use super::{Finding, Kind, LINES};
 
-/// Lines that are looked at for one report's end, kept or not.
+/// Maximum number of lines examined for the end of one report, including lines that are not kept.
 const LOOKED_AT: usize = 1000;
-/// Lines of a report that need not look like one, before its call trace has come.
+/// Lines before the call trace that belong to the report even if they do not look like it.
 const PREAMBLE: usize = 200;
-/// Lines in a row that may look like nobody's before that, where such lines end a report.
+/// Limit of consecutive unrecognized lines before the call trace, for reports that end at such lines.
 const DOUBTFUL: usize = 3;
 
-/// How a report ends.
+/// End condition of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With `---[ end ...`; after that of an oops, registers are told once more.
+    /// A line `---[ end ...`; in an oops, a second register dump follows.
     Marker,
-    /// With a line of `=`.
+    /// A line of `=`.
     Rule,
-    /// Some lines after its call trace: with the first that does not look like part of it.
+    /// The first unrecognized line after the call trace.
     Trace,
-    /// With the first line that does not look like part of it, unless the call trace is still to come soon after.
+    /// The first unrecognized line, unless a call trace follows shortly.
     Looks,
-    /// With the line that says who was killed.
+    /// The line that names the killed process.
     Killed,
 }
 
-/// What became of a line.
+/// Classification of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It belongs to the report, which may go on.
+    /// Part of the report, which may continue.
     Part,
-    /// It was the last of the report.
+    /// Last line of the report.
     Last,
-    /// It does not belong to the report, which is over.
+    /// Not part of the report, which is complete.
     Other,
 }
 
-/// A report in the making.
+/// A report being collected.
 #[derive(Debug)]
 pub(super) struct Block {
     finding: Finding,
     end: End,
-    /// Lines seen.
+    /// Number of lines examined.
     seen: usize,
-    /// Its call trace has begun.
+    /// True after the start of the call trace.
     traced: bool,
-    /// Its end marker has come.
+    /// True after the end marker.
     marked: bool,
-    /// Lines that are part of it if what follows them is.
+    /// Unrecognized lines: part of the report if a recognized line follows.
     doubtful: Vec<String>,
 }
 
 impl Block {
-    /// With its first line, and those that came before it and belong to it.
+    /// Starts a report at its title; `before` holds the preceding lines that belong to it.
     pub(super) fn new(kind: Kind, title: &Line, before: Vec<String>) -> Self {
         let is_cut = before.first().is_some_and(|line| is_cut(line));
         let is_ruled = before.first().is_some_and(|line| is_rule(line));
@@ -80,22 +80,22 @@ impl Block {
         Self { finding, end, seen: 0, traced: false, marked: false, doubtful: Vec::new() }
     }
 
-    /// Whether the first line is all of it.
+    /// Returns true if the title is the whole report.
     pub(super) fn is_whole(&self) -> bool {
         self.end == End::Killed && killed(&self.finding.title)
     }
 
-    /// Whether a line that could begin a report of its own is part of this one.
+    /// Returns true if a line that could start a new report is part of this one.
     pub(super) fn swallows(&self, kind: Kind, text: &str) -> bool {
         match (self.finding.kind, kind) {
-            // The header of the fault that the title has told, or that a BUG() is (`ud2`).
+            // The header of the fault that the title names, or of a BUG() (`ud2`).
             (Kind::Oops | Kind::Bug, Kind::Oops) => is_oops_header(text) && !self.marked,
             (Kind::OutOfMemory, Kind::OutOfMemory) => killed(text),
             _ => false,
         }
     }
 
-    /// Looks at the next line.
+    /// Classifies the next line and adds it if it belongs to the report.
     pub(super) fn take(&mut self, line: &Line) -> Taken {
         let text = line.text.as_str();
         self.seen += 1;
@@ -122,7 +122,7 @@ impl Block {
             }
             End::Marker if text.starts_with("---[ end ") => {
                 self.marked = true;
-                // Only a fault's registers are told again.
+                // Only a fault repeats its registers.
                 if matches!(self.finding.kind, Kind::Oops | Kind::Bug) { Taken::Part } else { Taken::Last }
             }
             End::Rule if is_rule(text) => Taken::Last,
@@ -141,15 +141,15 @@ impl Block {
         if self.finding.lines.len() < LINES {
             self.finding.lines.push(text.to_owned());
         } else if self.end == End::Killed || text.starts_with("---[ end ") {
-            // The end of a long report tells more than its middle.
+            // The end of a long report is more useful than its middle.
             self.finding.lines.pop();
             self.finding.lines.push(text.to_owned());
         }
     }
 
-    /// What has come of it.
+    /// Returns the finding.
     pub(super) fn finish(mut self) -> Finding {
-        // Blank lines are not part of what they stand behind.
+        // Trailing blank lines are not part of the report.
         while self.finding.lines.last().is_some_and(|line| line.trim().is_empty()) {
             self.finding.lines.pop();
         }
@@ -162,12 +162,12 @@ pub(super) fn is_cut(text: &str) -> bool {
     text.starts_with("---") && text.contains("[ cut here ]")
 }
 
-/// A line of nothing but `=`.
+/// A line of at least 20 `=` characters.
 pub(super) fn is_rule(text: &str) -> bool {
     text.len() >= 20 && text.bytes().all(|byte| byte == b'=')
 }
 
-/// What registers, and the remarks behind an oops, begin with.
+/// Prefixes of register lines, and of the notes after an oops.
 const REGISTERS: [&str; 24] = [
     "RIP:", "Code:", "RSP:", "RAX:", "RBX:", "RCX:", "RDX:", "RSI:", "RDI:", "RBP:", "R08:", "R10:", "R11:", "R13:",
     "FS:", "GS:", "CS:", "CR2:", "CR3:", "DR0:", "DR3:", "PKRU:", "note: ", "EFLAGS:",
@@ -177,7 +177,7 @@ fn is_register(text: &str) -> bool {
     REGISTERS.iter().any(|words| text.starts_with(words))
 }
 
-/// What the other lines of reports begin with, where they are not indented.
+/// Prefixes of other report lines that are not indented.
 const PARTS: [&str; 64] = [
     "CPU: ",
     "Tainted: ",
@@ -245,7 +245,7 @@ const PARTS: [&str; 64] = [
     "Exception stack",
 ];
 
-/// Whether a line looks like part of a report.
+/// Returns true if a line looks like part of a report.
 fn belongs(text: &str) -> bool {
     text.is_empty()
         || text.starts_with(' ')

@@ -1,27 +1,27 @@
-//! Lines of the kernel's log, as `/dev/kmsg` and as a console have them.
+//! Kernel log lines in the formats of `/dev/kmsg` and of a console.
 //!
 //! Formats: `Documentation/ABI/testing/dev-kmsg`; `kernel/printk/printk.c`, `info_print_prefix`.
 
 use super::LINE_BYTES;
 
-/// Who said a line: a task or a CPU (`CONFIG_PRINTK_CALLER`). Lines of two of them may be mixed.
+/// Origin of a line: a task or a CPU (`CONFIG_PRINTK_CALLER`). Lines of two callers may be interleaved.
 pub type Caller = (u8, u32);
 
-/// One line.
+/// A log line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Line {
-    /// Its level, 0 the gravest; a console does not say.
+    /// Log level, 0 is the most severe; `None` on a console.
     pub level: Option<u8>,
-    /// The kernel's clock, in seconds.
+    /// Kernel timestamp in seconds.
     pub at: Option<f64>,
-    /// Who said it.
+    /// Task or CPU that printed the line.
     pub caller: Option<Caller>,
-    /// What, without control characters.
+    /// Message, without control characters.
     pub text: String,
 }
 
 impl Line {
-    /// A line of a console, without its end. What stands before a timestamp is somebody else's.
+    /// Parses a console line without its line end. Text before the timestamp is not from the kernel, and is dropped.
     pub fn of_console(line: &[u8]) -> Self {
         let text = plain(line);
         let stamped = text.match_indices('[').take(8).find_map(|(start, _)| stamp(&text[start..]));
@@ -31,8 +31,8 @@ impl Line {
         }
     }
 
-    /// The lines of a record of `/dev/kmsg`, which is given without its end: most have one. `None` where it is none, or not the
-    /// kernel's own.
+    /// Parses a `/dev/kmsg` record without its line end into its lines; most records have one. Returns `None` for an
+    /// invalid record, and for one that the kernel did not write (facility other than 0).
     pub fn of_record(record: &[u8]) -> Option<Vec<Self>> {
         let semicolon = record.iter().position(|byte| *byte == b';')?;
         let (head, text) = (std::str::from_utf8(&record[..semicolon]).ok()?, &record[semicolon + 1..]);
@@ -54,7 +54,7 @@ impl Line {
     }
 }
 
-/// `[    1.234567] `, with `[   T12] ` behind it where the kernel says who speaks; and the rest.
+/// Parses `[    1.234567] `, optionally followed by `[   T12] ` (the caller). Returns the rest, too.
 fn stamp(text: &str) -> Option<(f64, Option<Caller>, &str)> {
     let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
     let inside = inside.trim_start_matches(' ');
@@ -69,17 +69,17 @@ fn stamp(text: &str) -> Option<(f64, Option<Caller>, &str)> {
         Some((caller, rest)) => (Some(caller), rest),
         None => (None, rest),
     };
-    // An empty line has nothing behind its stamp.
+    // An empty line has no text after its timestamp.
     Some((at, caller, rest.strip_prefix(' ').unwrap_or(rest)))
 }
 
-/// `T123`, `C0`.
+/// Parses `T123` or `C0`.
 fn caller(text: &str) -> Option<Caller> {
     let (kind, number) = (text.bytes().next().filter(|kind| matches!(kind, b'T' | b'C'))?, text.get(1..)?);
     Some((kind, number.parse().ok()?))
 }
 
-/// Bytes that are written as `\x09` in a record, as themselves.
+/// Decodes the `\x09` escapes of a record.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -97,7 +97,7 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// As text that a terminal can be shown: bounded, without control characters.
+/// Converts to bounded text without control characters, safe to print on a terminal.
 pub(super) fn plain(line: &[u8]) -> String {
     let bounded = &line[..line.len().min(LINE_BYTES)];
     let text = String::from_utf8_lossy(bounded);

@@ -1,43 +1,43 @@
-//! What is known of a guest's health in one conversation: pid 1's report and the console, put together.
+//! Health data of one session: combines pid 1's report and the console.
 //!
-//! pid 1 reads the log from the kernel itself, so what it tells is exact, and all there is: where it has come to the end of its
-//! report the console is not asked. Where it has not (a panic, a hang) or records were lost, the console fills in; there,
-//! programs that write to `/dev/kmsg` cannot be told from the kernel.
+//! pid 1 reads the log from the kernel, so its report is exact and complete: if it arrives in full, the console is
+//! ignored. If it does not (a panic, a hang) or records were lost, the console fills the gap. On the console, writes of
+//! programs to `/dev/kmsg` are indistinguishable from kernel messages.
 
 use super::line::Line;
 use super::{Finding, Kind, LINE_BYTES, Reader, taint};
 use crate::format::protocol::frame::Lost;
 
-/// Processes that are named.
+/// Maximum number of processes listed per kind.
 const PROCESSES: usize = 64;
-/// Two timestamps of one record, as its sources round them.
+/// Tolerance between two timestamps of the same record, in seconds, for rounding.
 const SAME: f64 = 1e-5;
 
-/// Takes in what is said.
+/// Collects health data.
 #[derive(Debug, Default)]
 pub struct Log {
     records: Reader,
     console: Reader,
-    /// The console's line that has not ended yet.
+    /// Incomplete last line of the console.
     line: Vec<u8>,
-    /// Whether the kernel puts timestamps before what it says there.
+    /// True if the kernel prints timestamps on the console.
     stamped: bool,
     lost: Vec<Lost>,
     left: Vec<(u32, String)>,
     unkillable: Vec<(u32, String)>,
 }
 
-/// What has come of it.
+/// Result of a session's health data.
 #[derive(Debug, Default, PartialEq)]
 pub struct Told {
-    /// What is wrong.
+    /// Reported problems.
     pub findings: Vec<Finding>,
-    /// What is worth a line to the user: records that were lost, findings that were not kept.
+    /// Notes to the user: lost records, findings that were not kept.
     pub notes: Vec<String>,
 }
 
 impl Log {
-    /// Takes records of the log from pid 1.
+    /// Adds log records from pid 1.
     pub fn take_records(&mut self, lost: Lost, records: &[u8]) {
         if lost != Lost::Nothing && !self.lost.contains(&lost) {
             self.lost.push(lost);
@@ -47,7 +47,7 @@ impl Log {
         }
     }
 
-    /// Takes a process that was left behind; if it lives although it was killed, the lines behind its name say where it is.
+    /// Adds a process that was left behind. If it survived SIGKILL, the lines after its name are its kernel stack.
     pub fn take_left(&mut self, pid: u32, lives: bool, name: &[u8]) {
         let list = if lives { &mut self.unkillable } else { &mut self.left };
         if list.len() < PROCESSES {
@@ -55,12 +55,12 @@ impl Log {
         }
     }
 
-    /// Takes what the console says next.
+    /// Adds console output.
     pub fn take_console(&mut self, bytes: &[u8]) {
         for byte in bytes {
             match byte {
                 b'\n' => self.end_line(),
-                // A prompt, or a line that grows for ever: its start is enough.
+                // A prompt, or an endless line: keep only its start.
                 _ if self.line.len() < 2 * LINE_BYTES => self.line.push(*byte),
                 _ => {}
             }
@@ -71,14 +71,14 @@ impl Log {
         let line = Line::of_console(&self.line);
         self.line.clear();
         self.stamped |= line.at.is_some();
-        // What has no timestamp where the kernel gives them was written by somebody else.
+        // If the kernel prints timestamps, a line without one was written by a program.
         if line.at.is_some() || !self.stamped {
             self.console.push(&line);
         }
     }
 
-    /// What is known now. `taint` is that before and after the command, which only pid 1 tells, at the end of its report; without
-    /// it there was none.
+    /// Returns the result. `taint` is the taint before and after the command, from the end of pid 1's report; `None` if
+    /// the report did not arrive.
     pub fn finish(mut self, taint: Option<(u64, u64)>) -> Told {
         if !self.line.is_empty() {
             self.end_line();
@@ -107,13 +107,13 @@ impl Log {
         findings.extend(processes(Kind::Leaked, &self.left));
         let mut notes: Vec<String> = self.lost.iter().filter_map(|lost| about(*lost)).map(str::to_owned).collect();
         if more > 0 {
-            notes.push(format!("the kernel's log has {more} more findings about its health than are kept"));
+            notes.push(format!("{more} more health findings in the kernel log were not kept"));
         }
         Told { findings, notes }
     }
 }
 
-/// Processes of one kind as a finding.
+/// Combines processes of one kind into a finding.
 fn processes(kind: Kind, processes: &[(u32, String)]) -> Option<Finding> {
     let lines = processes.iter().flat_map(|(pid, text)| {
         let mut lines = text.lines();
@@ -130,14 +130,14 @@ fn processes(kind: Kind, processes: &[(u32, String)]) -> Option<Finding> {
     (!processes.is_empty()).then_some(Finding { kind, title, lines, at: None })
 }
 
-/// What is to be said of records that are missing.
+/// Note about missing records.
 fn about(lost: Lost) -> Option<&'static str> {
     match lost {
         Lost::Nothing => None,
-        Lost::Overwritten => Some(
-            "the kernel's log was overwritten before it could be read: its health is judged by what was left and by the console",
-        ),
-        Lost::TooMany => Some("the kernel complains without end: its health is judged by the start of that"),
-        Lost::Unreadable => Some("the kernel's log cannot be read in this guest: its health is judged by the console"),
+        Lost::Overwritten => {
+            Some("the kernel log was overwritten before it was read: findings come from the rest and from the console")
+        }
+        Lost::TooMany => Some("the kernel log has too many reports: findings come from the first of them"),
+        Lost::Unreadable => Some("the kernel log is not readable in this guest: findings come from the console"),
     }
 }

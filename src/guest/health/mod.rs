@@ -1,7 +1,7 @@
-//! What a kernel's log says about its health: panics, oopses, warnings, lockups and their kin, each with its lines cut out.
+//! Kernel health: finds panics, oopses, warnings, lockups and similar reports in a kernel log.
 //!
-//! Pure: takes lines, gives [`Finding`]s. What it is told is untrusted, and bounded. Which findings make a run fail is the
-//! [`HealthSpec`]'s.
+//! Pure: lines in, [`Finding`]s out. The log is untrusted, and everything that is kept is bounded. [`HealthSpec`]
+//! decides which findings fail a run.
 
 pub mod block;
 pub mod line;
@@ -20,14 +20,14 @@ pub use self::policy::{HealthError, Rules};
 pub use self::reader::Reader;
 pub use self::symbols::{Lookup, resolve};
 
-/// Findings kept: a kernel that is this ill need not say more.
+/// Maximum number of findings kept.
 const FINDINGS: usize = 64;
-/// Lines kept of one.
+/// Maximum number of lines kept per finding.
 const LINES: usize = 120;
-/// Longest part of a line that is kept, in bytes.
+/// Maximum length of a kept line, in bytes.
 const LINE_BYTES: usize = 512;
 
-/// What is wrong with a kernel. In order of weight: the first is the worst.
+/// Kind of finding, in order of severity: the most severe comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -55,62 +55,62 @@ pub enum Kind {
     Kcsan,
     /// `UBSAN: ...`
     Ubsan,
-    /// A complaint of the lock validator (`WARNING: possible circular locking dependency detected`, ...).
+    /// A report of the lock validator (`WARNING: possible circular locking dependency detected`, ...).
     Lockdep,
-    /// Any other line that begins with `BUG: `.
+    /// Any other line that starts with `BUG: `.
     OtherBug,
     /// `WARNING: CPU: N PID: N at FILE:LINE FUNCTION`
     Warning,
     /// The OOM killer: `Out of memory: Killed process ...`, and within a memory cgroup.
     OutOfMemory,
-    /// Taint flags that the kernel did not have before the command.
+    /// Taint flags that the kernel gained during the command.
     Taint,
-    /// Processes that the command left behind and that could not be killed.
+    /// Processes that the command left behind and that SIGKILL did not end.
     Unkillable,
     /// Processes that the command left behind.
     Leaked,
 }
 
-/// One thing that is wrong.
+/// One reported problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What.
+    /// Kind of problem.
     pub kind: Kind,
-    /// Its own first line, without the timestamp.
+    /// Title: the log line that identifies the report, without the timestamp.
     pub title: String,
-    /// Its lines of the log, the title's among them, call trace included: bounded.
+    /// Log lines of the report, including the title and the call trace. Bounded.
     pub lines: Vec<String>,
-    /// The kernel's clock then, seconds; `None`: its log did not say.
+    /// Kernel timestamp in seconds; `None` if the log has no timestamps.
     pub at: Option<f64>,
 }
 
-/// What findings do to a verdict.
+/// Effect of findings on the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// A run with findings has failed, whatever its command says.
+    /// A run with findings fails, even if its command succeeds.
     Fail,
-    /// They are told.
+    /// Report findings.
     #[default]
     Warn,
-    /// Nobody looks.
+    /// Ignore findings.
     Ignore,
 }
 
-/// `--health`, and of which findings it does not speak.
+/// Health policy, and the exceptions from it (`--health`, `--health-allow`, `--health-deny`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HealthSpec {
-    /// What findings do.
+    /// Effect of findings.
     pub policy: Policy,
-    /// Regular expressions: a finding with a line that one of them matches does not count, and is not told.
+    /// Regular expressions: a finding with a matching line is not reported and does not fail the run.
     pub allow: Vec<String>,
-    /// Kinds that count although they are only told otherwise: see [`Kind::is_failure`].
+    /// Kinds that fail a run although they normally do not: see [`Kind::is_failure`].
     pub deny: Vec<Kind>,
 }
 
 impl Kind {
-    /// All of them, the worst first.
+    /// All kinds, the most severe first.
     pub const ALL: [Self; 19] = [
         Self::Panic,
         Self::Oops,
@@ -133,7 +133,7 @@ impl Kind {
         Self::Leaked,
     ];
 
-    /// Its name, as options, manifests and reports have it.
+    /// Returns the name used in options, manifests and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Panic => "panic",
@@ -158,31 +158,31 @@ impl Kind {
         }
     }
 
-    /// What has happened, as the start of a sentence that its title ends.
+    /// Returns a clause that describes the problem; a message is `CLAUSE: TITLE`.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Panic => "the kernel panicked",
             Self::Oops => "the kernel oopsed",
             Self::Bug => "the kernel hit a bug",
-            Self::HardLockup => "a CPU of the guest was locked up hard",
-            Self::SoftLockup => "a CPU of the guest was locked up",
+            Self::HardLockup => "a guest CPU hit a hard lockup",
+            Self::SoftLockup => "a guest CPU hit a soft lockup",
             Self::RcuStall => "RCU stalled in the guest",
-            Self::HungTask => "a task of the guest hung",
-            Self::Kasan | Self::Kmsan | Self::Kfence => "the kernel misused memory",
-            Self::Kcsan => "the kernel raced with itself",
-            Self::Ubsan => "the kernel did what C does not define",
-            Self::Lockdep => "the kernel broke its rules of locking",
+            Self::HungTask => "a guest task hung",
+            Self::Kasan | Self::Kmsan | Self::Kfence => "the kernel hit a memory error",
+            Self::Kcsan => "the kernel has a data race",
+            Self::Ubsan => "the kernel executed undefined behavior",
+            Self::Lockdep => "the kernel violated a locking rule",
             Self::OtherBug => "the kernel has a bug",
             Self::Warning => "the kernel warned",
             Self::OutOfMemory => "the guest ran out of memory",
             Self::Taint => "the kernel was tainted",
-            Self::Unkillable => "the command left behind what cannot be killed",
+            Self::Unkillable => "the command left unkillable processes behind",
             Self::Leaked => "the command left processes behind",
         }
     }
 
-    /// Whether it fails a run where the policy is [`Policy::Fail`]. Processes that are left behind do not, unless they are
-    /// denied: tests start daemons, and guests end with their command.
+    /// Returns true if the finding fails a run under [`Policy::Fail`]. Leaked processes do so only if they are denied:
+    /// tests start daemons, and the guest ends with its command.
     pub const fn is_failure(self) -> bool {
         match self {
             Self::Panic
@@ -214,13 +214,13 @@ impl std::str::FromStr for Kind {
     fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let known: Vec<&str> = Self::ALL.map(Self::name).into();
-            format!("{name:?} is no kind of finding; there are: {}", known.join(", "))
+            format!("unknown finding kind {name:?}; expected one of: {}", known.join(", "))
         })
     }
 }
 
 impl std::fmt::Display for Finding {
-    /// Two halves of a sentence: what has happened, and the kernel's words for it.
+    /// Writes the kind's clause and the title.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.kind.sentence(), self.title)
     }

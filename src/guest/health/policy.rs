@@ -1,21 +1,21 @@
-//! Which findings are told, and which of them fail a run.
+//! Health policy: which findings are reported, and which fail a run.
 
 use regex::Regex;
 
 use super::{Finding, HealthSpec, Policy};
 
-/// A pattern that is none.
+/// An invalid pattern.
 #[derive(Debug, thiserror::Error)]
-#[error("reading the health pattern {pattern:?}")]
+#[error("invalid health pattern {pattern:?}")]
 pub struct HealthError {
-    /// It.
+    /// The pattern.
     pub pattern: String,
-    /// What is wrong with it.
+    /// Parse error.
     #[source]
     pub source: regex::Error,
 }
 
-/// A [`HealthSpec`], ready to be held against findings.
+/// A [`HealthSpec`] with compiled patterns.
 #[derive(Debug)]
 pub struct Rules {
     spec: HealthSpec,
@@ -23,7 +23,7 @@ pub struct Rules {
 }
 
 impl HealthSpec {
-    /// Reads the patterns.
+    /// Compiles the patterns.
     pub fn rules(&self) -> Result<Rules, HealthError> {
         let read =
             |pattern: &String| Regex::new(pattern).map_err(|source| HealthError { pattern: pattern.clone(), source });
@@ -32,7 +32,7 @@ impl HealthSpec {
 }
 
 impl Rules {
-    /// Whether it is spoken of at all.
+    /// Returns true if the finding is reported.
     pub fn tells(&self, finding: &Finding) -> bool {
         let allowed = || {
             let mut lines = finding.lines.iter().chain([&finding.title]);
@@ -41,7 +41,7 @@ impl Rules {
         self.spec.policy != Policy::Ignore && !allowed()
     }
 
-    /// Whether it fails a run whose command has succeeded.
+    /// Returns true if the finding fails a run whose command succeeded.
     pub fn fails(&self, finding: &Finding) -> bool {
         let counts = finding.kind.is_failure() || self.spec.deny.contains(&finding.kind);
         self.spec.policy == Policy::Fail && counts && self.tells(finding)
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pattern_allows_is_not_told_and_what_is_left_behind_fails_only_where_it_is_denied() {
+    fn allowed_findings_are_not_reported_and_leaked_processes_fail_only_if_denied() {
         let warning = finding(Kind::Warning, &["cut here", " my_driver_probe+0x1/0x2 [mine]"]);
         let left = finding(Kind::Leaked, &["sleep (12)"]);
         let is = |spec: &HealthSpec, finding: &Finding| {
@@ -76,6 +76,6 @@ mod tests {
         }
         assert_eq!(is(&HealthSpec { policy: Policy::Ignore, ..fail.clone() }, &warning), (false, false));
         let broken = HealthSpec { allow: vec!["(".to_owned()], ..fail };
-        assert_eq!(broken.rules().expect_err("it is none").to_string(), "reading the health pattern \"(\"");
+        assert_eq!(broken.rules().expect_err("invalid").to_string(), "invalid health pattern \"(\"");
     }
 }

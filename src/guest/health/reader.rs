@@ -1,23 +1,23 @@
-//! Cuts reports out of a kernel's log, line by line, in bounded memory.
+//! Extracts reports from a kernel log, line by line, in bounded memory.
 //!
-//! Lines of several CPUs may be mixed. Where the kernel says who speaks they are told apart; elsewhere a report may hold lines of
-//! another, and a second one that begins in its midst ends the first.
+//! Lines of several CPUs may be interleaved. They are separated by their caller field if the kernel prints one.
+//! Otherwise a report may contain lines of another, and a second report that starts inside the first ends it.
 
 use super::block::{Block, Taken, is_cut, is_rule};
 use super::line::{Caller, Line};
 use super::title::kind;
 use super::{FINDINGS, Finding};
 
-/// Findings kept that say the same.
+/// Maximum number of findings kept with the same title (numbers aside).
 const REPEATS: usize = 4;
-/// Speakers that are followed at a time.
+/// Maximum number of callers tracked at the same time.
 const SPEAKERS: usize = 8;
-/// Lines that may stand between `cut here`, or a rule, and a report's title: a warning's own words.
+/// Maximum number of lines between `cut here`, or a rule, and a report's title: the message of a WARN().
 const OPENING: usize = 8;
-/// The least grave level (`KERN_WARNING`) that reports' first lines have.
+/// Lowest severity (`KERN_WARNING`) of a report's first line.
 const WARNING: u8 = 4;
 
-/// Reads a log as it comes.
+/// Incremental log reader.
 #[derive(Debug, Default)]
 pub struct Reader {
     speakers: Vec<Speaker>,
@@ -25,17 +25,17 @@ pub struct Reader {
     more: usize,
 }
 
-/// What somebody is saying.
+/// State of one caller (a task or a CPU).
 #[derive(Debug, Default)]
 struct Speaker {
     caller: Option<Caller>,
-    /// Lines that may belong to a report whose title has not come yet.
+    /// Lines that may belong to a report whose title has not been seen yet.
     opening: Vec<String>,
     block: Option<Block>,
 }
 
 impl Reader {
-    /// Takes the next line.
+    /// Processes the next line.
     pub fn push(&mut self, line: &Line) {
         let mut speaker = self.speaker(line.caller);
         for finding in speaker.hear(line).into_iter().flatten() {
@@ -44,25 +44,25 @@ impl Reader {
         self.speakers.push(speaker);
     }
 
-    /// What was found, in the order of the reports' ends; and how many more there were.
+    /// Returns the findings in the order of their timestamps, and the number of findings that were not kept.
     pub fn finish(mut self) -> (Vec<Finding>, usize) {
         for speaker in std::mem::take(&mut self.speakers) {
             if let Some(block) = speaker.block {
                 self.keep(block.finish());
             }
         }
-        // Each report ends where it does: what began first is told first.
+        // Reports are complete when they end; sort them by their start.
         self.found.sort_by(|a, b| a.at.partial_cmp(&b.at).unwrap_or(std::cmp::Ordering::Equal));
         (self.found, self.more)
     }
 
-    /// Who said the line, taken out of the list.
+    /// Removes and returns the state of the given caller.
     fn speaker(&mut self, caller: Option<Caller>) -> Speaker {
         if let Some(at) = self.speakers.iter().position(|speaker| speaker.caller == caller) {
             return self.speakers.remove(at);
         }
         if self.speakers.len() >= SPEAKERS {
-            // Who has been silent for longest.
+            // The caller that has been silent for the longest time.
             let oldest = self.speakers.remove(0);
             if let Some(block) = oldest.block {
                 self.keep(block.finish());
@@ -72,7 +72,7 @@ impl Reader {
     }
 
     fn keep(&mut self, finding: Finding) {
-        // One that repeats itself for ever hides no other.
+        // A report that repeats forever must not displace others.
         let is_the_same = |other: &&Finding| other.kind == finding.kind && same_words(&other.title, &finding.title);
         let before = self.found.iter().filter(is_the_same).count();
         if self.found.len() < FINDINGS && before < REPEATS {
@@ -83,14 +83,14 @@ impl Reader {
     }
 }
 
-/// Whether two titles differ in their numbers alone: processors, processes, times.
+/// Returns true if two titles differ only in their numbers: CPUs, processes, times.
 fn same_words(one: &str, other: &str) -> bool {
     let words = |text: &str| text.bytes().filter(|byte| !byte.is_ascii_digit()).collect::<Vec<_>>();
     words(one) == words(other)
 }
 
 impl Speaker {
-    /// Takes a line; gives the reports that are over with it: one that it ends, and one that it is all of.
+    /// Processes a line. Returns the completed reports: one that the line ends, and one that consists of the line.
     fn hear(&mut self, line: &Line) -> [Option<Finding>; 2] {
         let is_cut_before = self.opening.first().is_some_and(|first| is_cut(first));
         let title = match line.level {

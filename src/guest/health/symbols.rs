@@ -1,18 +1,17 @@
-//! Names in place of bare addresses, in call traces of kernels that do not know their own symbols (`CONFIG_KALLSYMS=n`), and of old
-//! ones.
+//! Resolves bare addresses in the call traces of kernels without `CONFIG_KALLSYMS`, and of old kernels.
 //!
-//! Only whole words that can be nothing else are looked up: the addresses of a trace, and that of the instruction.
+//! Only unambiguous whole words are resolved: the addresses of a trace, and the instruction pointer.
 
 use super::Finding;
 
-/// From an address, as the kernel was linked, to `function+0x1a/0x90`.
+/// Maps a link-time address to `function+0x1a/0x90`.
 pub type Lookup<'a> = &'a dyn Fn(u64) -> Option<String>;
 
 /// Kernel text and modules: the upper 2 GiB (`Documentation/arch/x86/x86_64/mm.rst`).
 const TEXT: u64 = 0xffff_ffff_8000_0000;
 
-/// Puts names to the addresses of traces. A kernel that was moved when it booted (KASLR) says by how much when it panics; that
-/// counts for all findings of one boot.
+/// Replaces the addresses of traces by symbols. A kernel that was relocated at boot (KASLR) prints its offset when it
+/// panics; the offset applies to all findings of one boot.
 pub fn resolve(findings: &mut [Finding], lookup: Lookup<'_>) {
     let offset = findings.iter().flat_map(|finding| &finding.lines).find_map(|line| offset(line)).unwrap_or(0);
     let name = |address: u64| lookup(address.wrapping_sub(offset));
@@ -34,7 +33,7 @@ fn offset(line: &str) -> Option<u64> {
     u64::from_str_radix(rest.split(' ').next()?, 16).ok()
 }
 
-/// The line with names; `None` where there is nothing to name.
+/// Returns the line with symbols; `None` if it has no address to resolve.
 fn resolved(line: &str, name: &dyn Fn(u64) -> Option<String>) -> Option<String> {
     if let Some((before, word)) = line.split_once("RIP: 0010:") {
         let (word, behind) = word.split_once(' ').unwrap_or((word, ""));
@@ -42,7 +41,7 @@ fn resolved(line: &str, name: &dyn Fn(u64) -> Option<String>) -> Option<String> 
         let space = if behind.is_empty() { "" } else { " " };
         return Some(format!("{before}RIP: 0010:{named}{space}{behind}"));
     }
-    // ` [<ffffffff8112f3d0>]`, ` ? 0xffffffff8112f3d0`: nothing else on the line.
+    // ` [<ffffffff8112f3d0>]`, ` ? 0xffffffff8112f3d0`: no other text on the line.
     let text = line.trim_start();
     let indent = &line[..line.len() - text.len()];
     let (mark, word) = text.strip_prefix("? ").map_or(("", text), |word| ("? ", word));
@@ -52,7 +51,7 @@ fn resolved(line: &str, name: &dyn Fn(u64) -> Option<String>) -> Option<String> 
     Some(format!("{indent}{mark}{}", name(address(word.trim_end())?)?))
 }
 
-/// An address of kernel text: 16 digits, bare, with `0x` before it, or in `[<` and `>]`.
+/// Parses an address of kernel text: 16 digits, bare, with the prefix `0x`, or in `[<` and `>]`.
 fn address(word: &str) -> Option<u64> {
     let word = word.strip_prefix("[<").and_then(|word| word.strip_suffix(">]")).unwrap_or(word);
     let digits = word.strip_prefix("0x").unwrap_or(word);
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_addresses_get_names_and_nothing_else_does() {
+    fn only_bare_addresses_are_replaced_by_symbols() {
         let lines = [
             "RIP: 0010:0xffffffff8112f3d0",
             "RIP: 0010:[<ffffffff8112f3d0>]",
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_was_moved_is_moved_back() {
+    fn the_offset_of_a_relocated_kernel_is_subtracted() {
         let lines = [" 0xffffffff9f12f3d0", "Kernel Offset: 0x1e000000 from 0xffffffff81000000 (relocation range: x)"];
         assert_eq!(named(&lines)[0], " do_it+0x3d0/0x1000");
         assert_eq!(named(&[" 0xffffffff8112f3d0", "Kernel Offset: disabled"])[0], " do_it+0x3d0/0x1000");

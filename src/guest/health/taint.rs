@@ -2,10 +2,10 @@
 
 use super::{Finding, Kind};
 
-/// A flag: its letter, what it means, whether it says that something went wrong, and the findings that set it.
+/// A taint flag: letter, meaning, true if it indicates a problem, and the kinds of finding that set it.
 struct Flag(char, &'static str, bool, &'static [Kind]);
 
-/// By bit. What somebody asked for (modules, a live patch, tests in the kernel) is not illness.
+/// Taint flags by bit number. Flags that the user caused (modules, a live patch, in-kernel tests) indicate no problem.
 const FLAGS: [Flag; 20] = [
     Flag('P', "proprietary module was loaded", false, &[]),
     Flag('F', "module was force loaded", false, &[]),
@@ -32,7 +32,7 @@ const FLAGS: [Flag; 20] = [
 const MEMORY: [Kind; 4] = [Kind::Kasan, Kind::Kmsan, Kind::Kfence, Kind::OtherBug];
 const WARNINGS: [Kind; 5] = [Kind::Warning, Kind::OtherBug, Kind::Lockdep, Kind::Ubsan, Kind::Oops];
 
-/// The flags gained that say that something went wrong, and that no other finding tells of.
+/// Returns a finding for the gained flags that indicate a problem and that no other finding explains.
 pub(super) fn gained(before: u64, after: u64, found: &[Finding]) -> Option<Finding> {
     let gained = after & !before;
     let told = |flag: &Flag| found.iter().any(|finding| flag.3.contains(&finding.kind));
@@ -41,7 +41,7 @@ pub(super) fn gained(before: u64, after: u64, found: &[Finding]) -> Option<Findi
         .filter(|(bit, flag)| gained >> bit & 1 == 1 && flag.2 && !told(flag))
         .map(|(_, flag)| flag)
         .collect();
-    // What is not known yet was not wanted by anybody here.
+    // Flags of newer kernels are reported.
     let unknown = gained >> FLAGS.len();
     let mut lines: Vec<String> = flags.iter().map(|Flag(letter, what, ..)| format!("{letter} ({what})")).collect();
     if unknown != 0 {
@@ -57,13 +57,13 @@ mod tests {
     use crate::guest::health::{Finding, Kind};
 
     #[test]
-    fn what_was_asked_for_is_no_illness_and_what_is_told_already_is_not_told_twice() {
+    fn harmless_flags_and_flags_explained_by_findings_are_not_reported() {
         let warned = [Finding { kind: Kind::Warning, title: String::new(), lines: Vec::new(), at: None }];
-        assert_eq!(gained(0, 1 | 1 << 12 | 1 << 13, &[]), None, "an unsigned module from outside the tree");
+        assert_eq!(gained(0, 1 | 1 << 12 | 1 << 13, &[]), None, "an unsigned out-of-tree module");
         let warning = gained(0, 1 << 9, &[]).expect("a finding");
         assert_eq!((warning.kind, warning.title.as_str()), (Kind::Taint, "W (kernel issued warning)"));
         assert_eq!(gained(0, 1 << 9, &warned), None);
-        assert_eq!(gained(1 << 9, 1 << 9, &[]), None, "it had that before");
+        assert_eq!(gained(1 << 9, 1 << 9, &[]), None, "set before the command");
         let both = gained(0, 1 << 5 | 1 << 9, &warned).expect("a finding");
         assert_eq!(both.title, "B (bad page referenced or some unexpected page flags)");
         assert_eq!(gained(0, 1 << 40, &[]).expect("a finding").title, "0x10000000000 (unknown to bootling)");

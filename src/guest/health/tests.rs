@@ -1,4 +1,4 @@
-//! Reports of real kernels, and those of the kernel's documentation, read back (see `tests/fixtures/health/README.md`).
+//! Tests with reports of real kernels and from the kernel documentation (see `tests/fixtures/health/README.md`).
 
 use proptest::prelude::{Strategy, any, prop, proptest};
 
@@ -6,17 +6,17 @@ use super::line::Line;
 use super::{FINDINGS, Finding, Kind, LINE_BYTES, LINES, Log, Reader, Told};
 use crate::format::protocol::frame::Lost;
 
-/// A fixture's bytes.
+/// Content of a fixture.
 macro_rules! fixture {
     ($name:expr) => {
         include_bytes!(concat!("../../../tests/fixtures/health/", $name)).as_slice()
     };
 }
 
-/// What pid 1's report alone tells.
+/// Findings from pid 1's report only.
 fn by_records(records: &[u8]) -> Vec<Finding> {
     let mut log = Log::default();
-    // In pieces, as frames bring them.
+    // In pieces, as in frames.
     for record in records.split_inclusive(|byte| *byte == b'\n') {
         log.take_records(Lost::Nothing, record);
     }
@@ -25,7 +25,7 @@ fn by_records(records: &[u8]) -> Vec<Finding> {
     findings
 }
 
-/// What the console alone tells.
+/// Findings from the console only.
 fn by_console(console: &[u8]) -> Vec<Finding> {
     let mut log = Log::default();
     for piece in console.chunks(7) {
@@ -34,20 +34,20 @@ fn by_console(console: &[u8]) -> Vec<Finding> {
     log.finish(None).findings
 }
 
-/// Kind, title, first and last line, number of lines.
+/// Kind, title, first line, last line, number of lines.
 type Expected = (Kind, &'static str, &'static str, &'static str, usize);
 
 #[test]
-fn a_report_of_one_line_is_told_beside_the_one_that_it_ends() {
+fn a_report_of_one_line_is_kept_beside_the_report_that_it_ends() {
     let bug = "BUG: Bad page state in process sh  pfn:00001";
     let killed = "Out of memory: Killed process 80 (tail) total-vm:1kB";
     let found = by_records(format!("1,1,1000000,-;{bug}\n3,2,1100000,-;{killed}\n").as_bytes());
-    let told: Vec<_> = found.iter().map(|finding| (finding.kind, finding.title.as_str())).collect();
-    assert_eq!(told, [(Kind::OtherBug, bug), (Kind::OutOfMemory, killed)]);
+    let seen: Vec<_> = found.iter().map(|finding| (finding.kind, finding.title.as_str())).collect();
+    assert_eq!(seen, [(Kind::OtherBug, bug), (Kind::OutOfMemory, killed)]);
 }
 
 #[test]
-fn the_reports_of_a_real_kernel_are_cut_out_alike_from_its_log_and_from_its_console() {
+fn real_reports_are_extracted_identically_from_the_log_and_from_the_console() {
     let registers = "PKRU: 55555554";
     let cases: [(&[u8], &[u8], &[Expected]); 8] = [
         (
@@ -83,7 +83,7 @@ fn the_reports_of_a_real_kernel_are_cut_out_alike_from_its_log_and_from_its_cons
     ];
     for (records, console, expected) in cases {
         let found = by_records(records);
-        let told: Vec<_> = found
+        let seen: Vec<_> = found
             .iter()
             .map(|finding| {
                 let (first, last) =
@@ -92,7 +92,7 @@ fn the_reports_of_a_real_kernel_are_cut_out_alike_from_its_log_and_from_its_cons
                 (finding.kind, finding.title.as_str(), ends.0, ends.1, finding.lines.len())
             })
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(seen, expected);
         assert!(found.iter().all(|finding| finding.at.is_some_and(|at| at > 1.0)), "{found:?}");
         assert_eq!(by_console(console), found);
     }
@@ -111,8 +111,8 @@ const OOM: &str = "Out of memory: Killed process 81 (tail) total-vm:180336kB, an
                    shmem-rss:1344kB, UID:0 pgtables:384kB oom_score_adj:0";
 
 #[test]
-fn reports_in_documented_formats_are_cut_out_whole() {
-    // Each stands between two lines that are not part of it.
+fn reports_in_documented_formats_are_extracted_whole() {
+    // Each fixture has one unrelated line before and after the report.
     macro_rules! documented {
         ($($name:literal: $kind:ident),* $(,)?) => {
             [$(($name, fixture!(concat!("documented/", $name, ".log")), Kind::$kind)),*]
@@ -142,18 +142,18 @@ fn reports_in_documented_formats_are_cut_out_whole() {
         "panic": Panic,
     ];
     for (name, text, kind) in cases {
-        let text = std::str::from_utf8(text).expect("it is text");
+        let text = std::str::from_utf8(text).expect("UTF-8");
         let stamped: Vec<String> =
             text.lines().skip(1).zip(0..).map(|(line, at)| format!("[{at:5}.000001] {line}\r\n")).collect();
         let found = by_console(stamped.concat().as_bytes());
         let [finding] = found.as_slice() else { panic!("{name}: {found:#?}") };
         assert_eq!(finding.kind, kind, "{name}");
         let whole: Vec<&str> = text.lines().skip(1).filter(|line| !line.ends_with(": nothing to see")).collect();
-        // Blank lines before a rule are no part of what follows.
+        // Blank lines before a rule are not part of the report.
         let whole: Vec<&str> = whole.into_iter().skip_while(|line| line.is_empty()).collect();
         assert_eq!(finding.lines, whole, "{name}");
         assert!(finding.title.len() > 10 && whole.iter().any(|line| line.trim() == finding.title), "{name}");
-        // Said by tasks and CPUs that the kernel names, with another that talks in between.
+        // Printed by a task or CPU that the kernel names, interleaved with lines of another.
         let mixed: Vec<String> = text
             .lines()
             .skip(1)
@@ -169,7 +169,7 @@ fn reports_in_documented_formats_are_cut_out_whole() {
 }
 
 #[test]
-fn a_healthy_boot_and_words_of_others_are_no_findings() {
+fn a_healthy_boot_and_messages_of_programs_have_no_findings() {
     assert_eq!(by_records(fixture!("healthy-6.1.kmsg")), []);
     let harmless = b"4,1,1000000,-;x86/cpu: a BUG: in the middle of a line\n\
         12,2,1000000,-;BUG: a program says so\n\
@@ -186,20 +186,20 @@ fn a_healthy_boot_and_words_of_others_are_no_findings() {
     assert_eq!(by_records(harmless), []);
     let console = b"[    1.000000] fine\r\nBUG: a program says so\r\nroot# Kernel panic - not syncing: no\r\n";
     assert_eq!(by_console(console), []);
-    // Where the kernel has no timestamps, nobody can tell.
+    // Without timestamps, program output is indistinguishable from kernel messages.
     assert_eq!(by_console(b"BUG: the kernel says so\n").len(), 1);
 }
 
 #[test]
-fn pid_1_counts_for_more_than_the_console_and_the_console_fills_in() {
+fn pid_1_takes_precedence_and_the_console_fills_gaps() {
     let warn = |log: &mut Log| log.take_console(b"[    1.500000] BUG: one\n[    2.500000] BUG: two\n");
     let record = |log: &mut Log, lost| log.take_records(lost, b"1,1,1500000,-;BUG: one\n");
     let titles = |log: Log, taint| {
-        let told = log.finish(taint);
-        let titles: Vec<String> = told.findings.into_iter().map(|finding| finding.title).collect();
-        (titles, told.notes.len())
+        let result = log.finish(taint);
+        let titles: Vec<String> = result.findings.into_iter().map(|finding| finding.title).collect();
+        (titles, result.notes.len())
     };
-    // It came to its end: what the console has beyond that was written there by somebody.
+    // pid 1's report is complete: further console lines were written by programs.
     let mut log = Log::default();
     warn(&mut log);
     record(&mut log, Lost::Nothing);
@@ -213,40 +213,40 @@ fn pid_1_counts_for_more_than_the_console_and_the_console_fills_in() {
 }
 
 #[test]
-fn processes_are_told_by_name_and_one_that_cannot_be_killed_is_not_told_twice() {
+fn processes_are_listed_by_name_and_an_unkillable_one_only_once() {
     let mut log = Log::default();
     log.take_left(7, false, b"daemon\x1b[31m");
     log.take_left(8, false, b"stuck");
     log.take_left(8, true, b"stuck\n[<0>] ours_wait+0x1/0x2 [ours]\n[<0>] do_syscall_64+0x1/0x2\n");
     let found = log.finish(Some((0, 0))).findings;
-    let told: Vec<_> =
+    let seen: Vec<_> =
         found.iter().map(|finding| (finding.kind, finding.title.as_str(), finding.lines.len())).collect();
-    assert_eq!(told, [(Kind::Unkillable, "stuck (8)", 3), (Kind::Leaked, "daemon[31m (7)", 1)]);
+    assert_eq!(seen, [(Kind::Unkillable, "stuck (8)", 3), (Kind::Leaked, "daemon[31m (7)", 1)]);
 }
 
 #[test]
-fn what_repeats_itself_for_ever_hides_nothing_else() {
+fn a_repeated_report_does_not_displace_others() {
     let mut log = Log::default();
     for number in 0..1000 {
         log.take_records(Lost::Nothing, format!("4,{number},{number}000000,-;BUG: again, {number}\n").as_bytes());
     }
     log.take_records(Lost::Nothing, b"1,1000,2000000000,-;BUG: another\n");
-    let told = log.finish(Some((0, 0)));
-    assert_eq!(told.findings.len(), 5, "{:?}", told.findings);
-    assert_eq!(told.findings[4].title, "BUG: another");
-    assert_eq!(told.notes.len(), 1, "{:?}", told.notes);
+    let result = log.finish(Some((0, 0)));
+    assert_eq!(result.findings.len(), 5, "{:?}", result.findings);
+    assert_eq!(result.findings[4].title, "BUG: another");
+    assert_eq!(result.notes.len(), 1, "{:?}", result.notes);
 }
 
 #[test]
-fn a_kernel_that_complains_for_ever_is_kept_within_bounds() {
+fn endless_reports_are_kept_within_bounds() {
     let mut log = Log::default();
     for number in 0..1000 {
         let name = "x".repeat(number);
         log.take_records(Lost::Nothing, format!("1,{number},{number}000000,-;BUG: {name}\n").as_bytes());
     }
-    let told = log.finish(Some((0, 0)));
-    assert_eq!(told.findings.len(), FINDINGS);
-    assert_eq!(told.notes.len(), 1, "{:?}", told.notes);
+    let result = log.finish(Some((0, 0)));
+    assert_eq!(result.findings.len(), FINDINGS);
+    assert_eq!(result.notes.len(), 1, "{:?}", result.notes);
     let mut log = Log::default();
     log.take_console(b"[    1.000000] Kernel panic - not syncing: x\n");
     for _ in 0..100_000 {
@@ -259,16 +259,16 @@ fn a_kernel_that_complains_for_ever_is_kept_within_bounds() {
 }
 
 #[test]
-fn every_kind_has_a_name_that_serde_gives_it_too() {
+fn every_kind_has_the_same_name_as_in_serde() {
     for kind in Kind::ALL {
-        assert_eq!(serde_json::to_value(kind).expect("a word"), kind.name());
+        assert_eq!(serde_json::to_value(kind).expect("a string"), kind.name());
         assert_eq!(kind.name().parse(), Ok(kind));
     }
     assert!(Kind::ALL.is_sorted());
-    assert!("none".parse::<Kind>().expect_err("there is none").contains("soft-lockup"));
+    assert!("none".parse::<Kind>().expect_err("unknown").contains("soft-lockup"));
 }
 
-/// Text with many words of reports in it.
+/// Text with many fragments of reports.
 fn logs() -> impl Strategy<Value = Vec<u8>> {
     let words = prop::sample::select(vec![
         "BUG: ",
@@ -301,20 +301,20 @@ fn logs() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn no_log_makes_the_reader_panic_or_keep_too_much(bytes in logs(), records in logs(), whole: bool) {
+    fn no_log_makes_the_reader_panic_or_exceed_its_bounds(bytes in logs(), records in logs(), whole: bool) {
         let mut log = Log::default();
         log.take_console(&bytes);
         log.take_records(Lost::Overwritten, &records);
         log.take_left(1, whole, &bytes);
-        let told = log.finish(whole.then_some((0, u64::MAX)));
-        for finding in told.findings {
+        let result = log.finish(whole.then_some((0, u64::MAX)));
+        for finding in result.findings {
             assert!(finding.lines.len() <= LINES);
             assert!(!finding.title.chars().chain(finding.lines.iter().flat_map(|line| line.chars())).any(char::is_control));
         }
     }
 
     #[test]
-    fn a_line_of_the_log_reads_as_the_kernel_wrote_it(level in 0_u8..8, micros in 0..1_u64 << 40, text in "[ -Z^-~]{0,200}") {
+    fn a_log_line_is_parsed_as_the_kernel_wrote_it(level in 0_u8..8, micros in 0..1_u64 << 40, text in "[ -Z^-~]{0,200}") {
         let record = format!("{level},1,{micros},-,caller=T7;{text}");
         let lines = Line::of_record(record.as_bytes()).expect("a record");
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
@@ -326,9 +326,9 @@ proptest! {
     }
 }
 
-/// A reader that nothing was said to.
+/// A reader without input.
 #[test]
-fn silence_is_health() {
+fn an_empty_log_is_healthy() {
     assert_eq!(Reader::default().finish(), (Vec::new(), 0));
     assert_eq!(Log::default().finish(Some((0, 0))), Told::default());
 }

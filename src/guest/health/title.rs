@@ -1,11 +1,11 @@
-//! First lines of reports: which lines of the kernel's log say that something is wrong, and what.
+//! Classifies kernel log lines that start a report.
 //!
-//! Words are looked for at a line's start alone: in its middle they are somebody's who speaks of them. They have changed over
-//! the years; those of 5.10 to 6.19 are known (`git grep` in the kernel finds them by the words themselves).
+//! A pattern must match at the start of a line: elsewhere it may be a quotation. The patterns cover kernels 5.10 to
+//! 6.19 (`git grep` for them in the kernel tree).
 
 use super::Kind;
 
-/// What the sanitizers' reports begin with.
+/// Prefixes of sanitizer reports.
 const SANITIZERS: [(&str, Kind); 5] = [
     ("BUG: KASAN: ", Kind::Kasan),
     ("BUG: KMSAN: ", Kind::Kmsan),
@@ -14,7 +14,7 @@ const SANITIZERS: [(&str, Kind); 5] = [
     ("UBSAN: ", Kind::Ubsan),
 ];
 
-/// Faults in the kernel (`arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`; arm64's and others' words, too).
+/// Prefixes of fault reports (`arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`; also arm64 and others).
 const FAULTS: [&str; 8] = [
     "BUG: kernel NULL pointer dereference",
     "BUG: unable to handle ",
@@ -26,7 +26,7 @@ const FAULTS: [&str; 8] = [
     "PANIC: double fault",
 ];
 
-/// What `kernel/locking/lockdep.c` and its kin print behind `WARNING: `, or in brackets.
+/// Messages of `kernel/locking/lockdep.c` and related code after `WARNING: `, or in brackets.
 const LOCKING: [&str; 14] = [
     "possible circular locking dependency detected",
     "possible recursive locking detected",
@@ -44,10 +44,10 @@ const LOCKING: [&str; 14] = [
     "unsafe lock order detected",
 ];
 
-/// The kind of report that a line begins; `None`: none. `is_cut` says whether `---[ cut here ]---` came just before.
+/// Returns the kind of report that a line starts, if any. `is_cut` is true directly after a `---[ cut here ]---` line.
 pub(super) fn kind(text: &str, is_cut: bool) -> Option<Kind> {
     let text = said(text);
-    // Most lines are none.
+    // Most lines start no report.
     if !text.starts_with(['B', 'C', 'G', 'I', 'K', 'M', 'N', 'O', 'P', 'U', 'W', '[', 'g', 'k'])
         && !text.contains("[#")
         && !text.contains("oom-killer")
@@ -75,13 +75,13 @@ pub(super) fn kind(text: &str, is_cut: bool) -> Option<Kind> {
     info(text).or_else(|| warning(text, is_cut)).or_else(|| memory(text)).or_else(|| bug(text))
 }
 
-/// Without the name that some parts of the kernel put before what they say (`pr_fmt`).
+/// Strips the subsystem prefix (`pr_fmt`).
 fn said(text: &str) -> &str {
     let names = ["watchdog: ", "NMI watchdog: ", "rcu: ", "traps: "];
     names.iter().find_map(|name| text.strip_prefix(name)).unwrap_or(text)
 }
 
-/// `Watchdog detected hard LOCKUP on cpu 0`, since 6.5 with `CPU1: ` before it.
+/// `Watchdog detected hard LOCKUP on cpu 0`; since 6.5 with the prefix `CPU1: `.
 fn is_hard_lockup(text: &str) -> bool {
     let text = match text.strip_prefix("CPU").and_then(|rest| rest.split_once(": ")) {
         Some((cpu, rest)) if cpu.bytes().all(|byte| byte.is_ascii_digit()) => rest,
@@ -98,7 +98,7 @@ pub(super) fn is_oops_header(text: &str) -> bool {
     counted && before.contains(": ") && code.len() >= 4 && code.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Reports that call themselves information.
+/// Reports with the prefix `INFO: `.
 fn info(text: &str) -> Option<Kind> {
     let text = text.strip_prefix("INFO: ")?;
     if text.starts_with("task ") && text.contains(" blocked for more than ") {
@@ -121,7 +121,7 @@ fn warning(text: &str, is_cut: bool) -> Option<Kind> {
     is_warning.then_some(Kind::Warning)
 }
 
-/// `NAME invoked oom-killer: ...`; or what it comes to, where the rest was not said.
+/// `NAME invoked oom-killer: ...`, or only its result if the rest is missing.
 fn memory(text: &str) -> Option<Kind> {
     let begins = text.contains(" invoked oom-killer: ") || killed(text);
     begins.then_some(Kind::OutOfMemory)
@@ -133,7 +133,7 @@ pub(super) fn killed(text: &str) -> bool {
     is_oom && (text.contains("Killed process ") || text.contains("Kill process "))
 }
 
-/// Everything else that calls itself a bug; `BUG NAME (Not tainted): ...` is a slab's (`mm/slub.c`).
+/// Any other `BUG: ` line, or a slab report `BUG NAME (Not tainted): ...` (`mm/slub.c`).
 fn bug(text: &str) -> Option<Kind> {
     let is_slab = text.starts_with("BUG ") && text.contains("ainted");
     if text.starts_with("BUG: MAX_LOCK") || text.starts_with("BUG: key ") {

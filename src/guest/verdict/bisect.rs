@@ -1,36 +1,36 @@
-//! What `git bisect run` is told of an outcome (git-bisect(1), "Bisect run").
+//! Answers to `git bisect run` (git-bisect(1), "Bisect run").
 //!
 //! | answer | code | outcomes |
 //! |---|---|---|
 //! | good | 0 | the command exited with 0 |
-//! | bad | 1 | any other status but 125, a signal, a panic, a kernel that is not well (`--health fail`), a reset, a hang, a watchdog, a guest that went away, a QEMU that crashed |
-//! | skip | 125 | nothing could be tested, or the command itself said 125; QEMU ended or was killed |
-//! | stop | 128+n | a signal ended bootling, or nobody reads its output |
+//! | bad | 1 | any other status except 125, a signal, a panic, an unhealthy kernel (`--health fail`), a reset, a hang, a watchdog, a guest that is gone, a QEMU crash |
+//! | skip | 125 | could not test, or the command exited with 125; QEMU exited or was killed |
+//! | stop | 128+n | a signal terminated bootling, or its output was closed |
 //!
-//! A guest that is being bisected breaks in ways that have codes of their own elsewhere (see the table in
-//! [`crate::guest::verdict`]), and git stops at those above 127.
+//! Elsewhere, a broken guest has separate exit codes (see [`crate::verdict`]); git aborts the bisection at those
+//! above 127.
 
 use super::{Outcome, code};
 use crate::guest::transcript::QemuExit;
 
-/// Signals by which a program says that it is broken: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
+/// Signals that indicate a crash: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
 const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// An answer to `git bisect run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bisected {
-    /// Not this one, nor any before it.
+    /// The revision is good.
     Good,
-    /// This one, or one before it.
+    /// The revision is bad.
     Bad,
-    /// Nobody can tell.
+    /// The revision cannot be tested.
     Skip,
-    /// No use to go on.
+    /// Abort the bisection with this exit code.
     Stop(u8),
 }
 
 impl Bisected {
-    /// The exit code that says it.
+    /// Returns the exit code for `git bisect run`.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Good => 0,
@@ -40,7 +40,7 @@ impl Bisected {
         }
     }
 
-    /// The word for it.
+    /// Returns the name of the answer.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -52,12 +52,12 @@ impl Bisected {
 }
 
 impl Outcome {
-    /// What `git bisect run` is told.
+    /// Returns the answer to `git bisect run`.
     pub fn bisected(&self) -> Bisected {
         match self {
             Self::Exited { status: 0 } | Self::Expected { .. } | Self::PoweredOff => Bisected::Good,
             Self::QemuDied { exit: QemuExit::Signal(signal) } if CRASHES.contains(signal) => Bisected::Bad,
-            // A script in the guest may say it as git's own do.
+            // A script in the guest may exit with 125, too.
             Self::Exited { status: code::COULD_NOT_TEST } | Self::CouldNotTest { .. } | Self::QemuDied { .. } => {
                 Bisected::Skip
             }
@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn whatever_goes_wrong_in_the_guest_is_bad_and_what_says_nothing_of_it_is_skipped() {
+    fn every_failure_in_the_guest_is_bad_and_a_run_without_a_result_is_skipped() {
         let panic = Outcome::Panic { line: "x".to_owned() };
         let late = Outcome::TimedOut { limit: Limit::Boot, after: Duration::ZERO };
         let not_executed = Outcome::NotExecuted { status: 126, command: "x".to_owned(), errno: 8 };

@@ -1,6 +1,6 @@
-//! Names of signals and errors, for sentences.
+//! Names of signals and error numbers, for messages.
 
-/// `SIGSEGV` for 11; the number where it has no name.
+/// Returns the name of a signal, such as `SIGSEGV` for 11, or `signal N` if it has none.
 pub fn signal_name(signal: i32) -> String {
     match signal_hook::low_level::signal_name(signal) {
         Some(name) => name.to_owned(),
@@ -8,7 +8,7 @@ pub fn signal_name(signal: i32) -> String {
     }
 }
 
-/// The C library's words for an error number, which Linux guests share with us.
+/// Returns the host C library's text for an error number; Linux guests use the same numbers.
 pub(super) fn errno_text(errno: u32) -> String {
     let errno = i32::try_from(errno).unwrap_or(0);
     let text = std::io::Error::from_raw_os_error(errno).to_string();

@@ -1,4 +1,4 @@
-//! What came of a boot: its name for scripts, its sentence for people, its exit code.
+//! Outcome of a guest: name for scripts, message for users, exit code.
 
 use std::time::Duration;
 
@@ -6,92 +6,92 @@ use super::code;
 use super::names::{errno_text, signal_name};
 use crate::guest::transcript::{Limit, QemuExit};
 
-/// What came of a boot.
+/// Outcome of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The command exited.
     Exited {
-        /// Its status.
+        /// Exit status.
         status: u8,
     },
     /// A signal killed the command.
     Signaled {
-        /// Its number.
+        /// Signal number.
         signal: u8,
-        /// Whether core was dumped.
+        /// True if a core was dumped.
         core: bool,
     },
-    /// The command could not be executed: 126 or 127, as shells have it.
+    /// The command could not be executed: status 126 or 127, as in shells.
     NotExecuted {
-        /// The status.
+        /// Exit status.
         status: u8,
-        /// What was to be executed.
+        /// Command that failed to execute.
         command: String,
-        /// The guest kernel's error number.
+        /// Error number in the guest kernel.
         errno: u32,
     },
-    /// Everything that was expected of a disk came.
+    /// All `--expect` patterns matched.
     Expected {
-        /// The line that had the last of it.
+        /// Line that matched the last pattern.
         line: String,
     },
-    /// What must not come came.
+    /// A `--reject` pattern matched.
     Rejected {
-        /// The line.
+        /// Matching line.
         line: String,
     },
-    /// The guest powered itself off, and nothing else was expected.
+    /// The guest powered itself off; no pattern was expected.
     PoweredOff,
     /// The kernel panicked.
     Panic {
-        /// Its words.
+        /// Panic message.
         line: String,
     },
-    /// The command succeeded, or all that was expected came, and the kernel is not well.
+    /// The run succeeded otherwise, but the kernel is unhealthy.
     Unhealthy {
-        /// The worst of it.
+        /// The most severe finding.
         what: String,
     },
-    /// The processor reset although nobody asked.
+    /// The guest reset unexpectedly.
     Reset,
     /// The machine stopped without a verdict.
     WentAway {
-        /// In which way, as the end of a sentence about the guest.
+        /// End of a sentence that starts with "the guest".
         how: &'static str,
     },
     /// A watchdog device fired.
     Watchdog {
-        /// What QEMU did about it.
+        /// QEMU's reaction (`-action watchdog=`).
         action: String,
     },
-    /// QEMU ended by itself.
+    /// QEMU exited or was killed.
     QemuDied {
-        /// How.
+        /// Exit status or signal.
         exit: QemuExit,
     },
-    /// A limit ran out.
+    /// A time limit expired.
     TimedOut {
-        /// Which.
+        /// Kind of limit.
         limit: Limit,
-        /// How long it was.
+        /// Length of the limit.
         after: Duration,
     },
-    /// A signal, or the escape key, ended the run.
+    /// A signal or the escape key ended the run.
     Interrupted {
-        /// Its number; the escape key counts as SIGINT.
+        /// Signal number; SIGINT for the escape key.
         signal: i32,
     },
-    /// Nobody read the output any more.
+    /// The reader of bootling's output closed it.
     OutputClosed,
-    /// There is nothing to judge.
+    /// The test could not be run.
     CouldNotTest {
-        /// Why, as a sentence.
+        /// Reason.
         why: String,
     },
 }
 
 impl Outcome {
-    /// The exit code.
+    /// Returns the exit code.
     pub fn exit_code(&self) -> u8 {
         let from_signal = |signal: u8| code::SIGNAL.saturating_add(signal);
         match self {
@@ -112,7 +112,7 @@ impl Outcome {
         }
     }
 
-    /// One word for `--json`.
+    /// Returns the name used in `--json`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Exited { .. } => "exited",
@@ -134,11 +134,11 @@ impl Outcome {
         }
     }
 
-    /// One clear sentence for the user; `None` where the command has spoken for itself.
+    /// Returns the message for the user; `None` if the command's own output is enough.
     pub fn sentence(&self) -> Option<String> {
         Some(match self {
             Self::Exited { .. } | Self::OutputClosed | Self::Expected { .. } | Self::PoweredOff => return None,
-            Self::Rejected { line } => format!("the guest said what --reject does not allow: {line}"),
+            Self::Rejected { line } => format!("the guest's output matches a --reject pattern: {line}"),
             Self::Signaled { signal, core } => {
                 let core = if *core { ", core dumped" } else { "" };
                 format!("the guest's command was killed by signal {signal} ({}){core}", signal_name(i32::from(*signal)))
@@ -148,13 +148,11 @@ impl Outcome {
             }
             Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
             Self::Unhealthy { what } => format!("the run succeeded, but {what}"),
-            Self::Reset => {
-                "the guest's processor reset although nobody asked for it (most likely a triple fault)".to_owned()
-            }
+            Self::Reset => "the guest reset unexpectedly (probably a triple fault)".to_owned(),
             Self::WentAway { how } => format!("the guest {how}"),
-            Self::Watchdog { action } => format!("the guest's watchdog fired, and QEMU did as told: {action}"),
+            Self::Watchdog { action } => format!("the guest's watchdog fired (QEMU action: {action})"),
             Self::QemuDied { exit: QemuExit::Status(status) } => {
-                format!("QEMU ended with status {status} before the guest gave a verdict")
+                format!("QEMU exited with status {status} before the guest reported a verdict")
             }
             Self::QemuDied { exit: QemuExit::Signal(signal) } => {
                 format!("QEMU was killed by signal {signal} ({})", signal_name(*signal))
@@ -166,14 +164,14 @@ impl Outcome {
                 format!("timed out: no verdict within {after:?} (--timeout)")
             }
             Self::TimedOut { limit: Limit::Idle, after } => {
-                format!("timed out: nothing happened in the guest for {after:?} (--idle-timeout)")
+                format!("timed out: no activity in the guest for {after:?} (--idle-timeout)")
             }
-            Self::Interrupted { signal } => format!("interrupted ({}); the guest is ended", signal_name(*signal)),
+            Self::Interrupted { signal } => format!("interrupted ({}); the guest was stopped", signal_name(*signal)),
             Self::CouldNotTest { why } => format!("could not test: {why}"),
         })
     }
 
-    /// Whether the console's last lines help to understand it.
+    /// Returns true if the console's last lines help to explain the outcome.
     pub const fn wants_console(&self) -> bool {
         match self {
             Self::Panic { .. }

@@ -1,4 +1,4 @@
-//! The build of a candidate, of whose words only the last ones are of interest.
+//! Builds a candidate and keeps the end of the build's output.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,17 +6,17 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::process::shell::{Build, Built};
 use crate::process::signals::Signals;
 
-/// How much of what it said is looked at.
+/// Maximum length of output examined, in bytes.
 const TAIL: u64 = 16 << 10;
 
-/// Runs it, whatever it would do with what it prints: that is kept. Also gives its last lines, so many at most.
+/// Runs the build with its output captured. Returns the result and at most `lines` last lines of the output.
 pub fn quietly(build: &Build<'_>, signals: &mut Signals, lines: usize) -> io::Result<(Built, Vec<String>)> {
     let said = tempfile::tempfile()?;
     let ended = Build { kept: Some(&said), ..*build }.run(signals)?;
     Ok((ended, tail(said, lines)?))
 }
 
-/// The last lines of a file.
+/// Returns the last lines of a file.
 fn tail(mut file: File, lines: usize) -> io::Result<Vec<String>> {
     let start = file.metadata()?.len().saturating_sub(TAIL);
     file.seek(SeekFrom::Start(start))?;
@@ -36,11 +36,11 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn of_what_a_build_says_the_last_lines_are_kept() {
+    fn the_last_lines_of_the_build_output_are_kept() {
         let line = "seq 1 20000; echo two >&2; printf 'th\\033ree\\n'; exit 3";
         let build = Build { line: OsStr::new(line), directory: Path::new("/"), limit: None, kept: None };
-        let (ended, said) = quietly(&build, &mut Signals::catch().expect("signals"), 2).expect("it runs");
+        let (ended, output) = quietly(&build, &mut Signals::catch().expect("signals"), 2).expect("it runs");
         assert_eq!(ended, Built::Failed("exit 3".to_owned()));
-        assert_eq!(said, ["two", "three"]);
+        assert_eq!(output, ["two", "three"]);
     }
 }

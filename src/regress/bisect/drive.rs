@@ -1,57 +1,57 @@
-//! The loop: the ends, then candidate after candidate until one is found.
+//! The bisection loop: tests the ends, then candidates until the first bad one is found.
 
 use std::error::Error;
 
 use super::log::{Log, Mark, Writer};
 use super::{Answer, BisectError, Candidate, Found, History, Judged, Kind, Next, Policy};
 
-/// Builds a candidate that is there, boots it and judges.
+/// Builds, boots and judges candidates.
 pub trait Tester {
-    /// Does all of it.
+    /// Tests a checked-out candidate.
     fn test(&mut self, candidate: &Candidate) -> Result<Judged, Stopped>;
 }
 
-/// Why there is no judgement.
+/// Reason why a test was aborted.
 #[derive(Debug)]
 pub enum Stopped {
-    /// A signal to us.
+    /// A signal to bootling.
     Interrupted(i32),
-    /// A reason that is not the candidate's: it would be the same with every other one.
+    /// A failure that is unrelated to the candidate, and would repeat with every other.
     Failed(Box<dyn Error + Send + Sync>),
 }
 
-/// Hears how it goes.
+/// Receives progress.
 pub trait Teller {
-    /// This was the answer before; nothing is tested.
+    /// Reports an answer from the log of an interrupted bisection; nothing is tested.
     fn as_before(&mut self, mark: &Mark);
-    /// This end is tested now.
+    /// Reports the start of an end's test.
     fn end(&mut self, candidate: &Candidate, said: Answer);
-    /// This candidate is tested now; about so many follow.
+    /// Reports the start of a candidate's test; `left` estimates how many follow.
     fn step(&mut self, number: u32, left: u32, candidate: &Candidate);
-    /// What a candidate is, and what is made of that.
+    /// Reports the judgment of a candidate and the answer drawn from it.
     fn judged(&mut self, candidate: &Candidate, judged: &Judged, answer: Answer);
-    /// The log has grown.
+    /// Called whenever the log has changed.
     fn log(&mut self, log: &Writer) -> Result<(), BisectError>;
 }
 
 /// A bisection.
 pub struct Bisection<'a> {
-    /// What is bisected.
+    /// Candidates to bisect.
     pub history: &'a mut dyn History,
-    /// Who tests.
+    /// Test runner.
     pub tester: &'a mut dyn Tester,
-    /// Who hears of it.
+    /// Progress receiver.
     pub teller: &'a mut dyn Teller,
-    /// What to make of what is neither good nor bad.
+    /// Answers for candidates that are neither good nor bad.
     pub policy: Policy,
-    /// Whether the ends are tested.
+    /// True to test the ends.
     pub checks: bool,
-    /// The log, with its ends.
+    /// Log; contains the ends.
     pub log: Writer,
 }
 
 impl Bisection<'_> {
-    /// Goes on from where `before` came to an end, which is the start where there is none.
+    /// Runs the bisection; resumes after the entries of `before`.
     pub fn run(mut self, before: &Log) -> Result<Found, BisectError> {
         if before.checked {
             self.policy.no_boot = self.policy.no_boot.or(before.no_boot);
@@ -102,7 +102,7 @@ impl Bisection<'_> {
         })
     }
 
-    /// The bad one first: what does not boot is bad from then on, if that is how it is bad.
+    /// Tests the bad end first: if it does not boot, other candidates that do not boot are bad, too.
     fn check_ends(&mut self) -> Result<(), BisectError> {
         let [good, bad] = self.history.ends();
         for (candidate, said) in [(bad, Answer::Bad), (good, Answer::Good)] {
@@ -136,7 +136,7 @@ mod tests {
     use crate::regress::bisect::{Answer, BisectError, Candidate, Found, History, Judged, Kind, Policy};
     use std::path::PathBuf;
 
-    /// Candidates of these kinds, and what was said; stops before the step of this number.
+    /// Candidates of the given kinds, and the recorded progress; `stop` interrupts before that step.
     struct World {
         kinds: Vec<Kind>,
         told: Vec<String>,
@@ -192,12 +192,18 @@ mod tests {
             let paths: Vec<PathBuf> = (0..self.kinds.len()).map(|number| format!("k{number}-x").into()).collect();
             let mut kernels = Kernels::new(&paths, None, None)?;
             let log = Writer::new("bootling", &kernels.ends(), &[]);
-            let (mut tests, mut told) = (Tests(&self.kinds, self.stop), Told::default());
+            let (mut tests, mut progress) = (Tests(&self.kinds, self.stop), Told::default());
             let policy = Policy { no_boot: None, flaky: Answer::Bad };
-            let bisection =
-                Bisection { history: &mut kernels, tester: &mut tests, teller: &mut told, policy, checks: true, log };
+            let bisection = Bisection {
+                history: &mut kernels,
+                tester: &mut tests,
+                teller: &mut progress,
+                policy,
+                checks: true,
+                log,
+            };
             let found = bisection.run(before);
-            (self.told, self.log) = (told.0, told.1);
+            (self.told, self.log) = (progress.0, progress.1);
             found
         }
     }
@@ -207,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_taken_for_what_it_says() {
+    fn each_kind_of_candidate_gets_the_right_answer() {
         use Kind::{Bad, Flaky, Good, NotBooted, NotBuilt};
         let cases: [(&[Kind], &[&str]); 5] = [
             (&[Good, Good, Good, Bad, Bad], &["k3-x"]),
             (&[Good, Good, NotBuilt, Bad, Bad], &["k2-x", "k3-x"]),
             (&[Good, Flaky, Bad, Flaky, Bad], &["k1-x"]),
-            // What does not boot is another fault, unless it is the one.
+            // A candidate that does not boot has another fault, unless the bad end does not boot either.
             (&[Good, NotBooted, NotBooted, Bad, Bad], &["k1-x", "k2-x", "k3-x"]),
             (&[Good, Good, NotBooted, NotBooted, NotBooted], &["k2-x"]),
         ];
@@ -226,16 +232,16 @@ mod tests {
     }
 
     #[test]
-    fn ends_that_are_not_what_they_are_said_to_be_stop_it() {
+    fn wrong_ends_stop_the_bisection() {
         use Kind::{Bad, Good, NotBooted, NotBuilt};
         for kinds in [[Good, Good], [Bad, Bad], [NotBuilt, Bad], [Good, NotBuilt], [NotBooted, Bad], [NotBooted; 2]] {
             let error = World::new(&kinds).run(&Log::default()).expect_err("an end is wrong").to_string();
-            assert!(error.contains("is said to be"), "{kinds:?}: {error}");
+            assert!(error.contains("is expected to be"), "{kinds:?}: {error}");
         }
     }
 
     #[test]
-    fn one_that_was_interrupted_goes_on_where_it_was_and_finds_the_same() {
+    fn an_interrupted_bisection_resumes_and_finds_the_same() {
         let kinds: Vec<Kind> = (0..40).map(|number| if number < 23 { Kind::Good } else { Kind::Bad }).collect();
         let mut world = World::new(&kinds);
         let whole = (world.run(&Log::default()).expect("found"), std::mem::take(&mut world.log));
@@ -245,9 +251,9 @@ mod tests {
         assert!(before.checked && before.marks.len() == 2, "{before:?}");
         world.stop = None;
         let found = world.run(&before).expect("found");
-        // Whoever reads the log later cannot tell, and all that was tested is told of.
+        // The log is identical to an uninterrupted one, and earlier answers are reported.
         assert_eq!((found, &world.log), (whole.0, &whole.1));
         assert_eq!(world.told[..4], ["k39-x as before", "k0-x as before", "k19-x as before", "k29-x as before"]);
-        assert!(!world.told.iter().any(|told| told.starts_with("bad k")), "{:?}", world.told);
+        assert!(!world.told.iter().any(|line| line.starts_with("bad k")), "{:?}", world.told);
     }
 }

@@ -1,11 +1,11 @@
-//! Bisection over a list of kernels, sorted by their versions: no repository is needed, only what was published.
+//! Bisection over a list of kernels, sorted by version; needs no repository.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{Answer, BisectError, Candidate, History, Next, version};
 
-/// A list, and what is known of it.
+/// A sorted list and the state of its bisection.
 #[derive(Debug, Clone)]
 pub struct Kernels {
     all: Vec<Candidate>,
@@ -15,7 +15,8 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Sorts them. The ends are the first and the last one, unless others are named: by path, file name or version.
+    /// Sorts the kernels. The ends are the first and the last kernel, unless they are given by path, file name or
+    /// version.
     pub fn new(paths: &[PathBuf], good: Option<&str>, bad: Option<&str>) -> Result<Self, BisectError> {
         let mut sorted: Vec<(String, &PathBuf)> = paths.iter().map(|path| (version::of_file(path), path)).collect();
         sorted.sort_by(|one, other| version::compare(&one.0, &other.0).then_with(|| one.1.cmp(other.1)));
@@ -29,14 +30,17 @@ impl Kernels {
             let Some(name) = name else { return Ok(instead) };
             let is = |at: &usize| all[*at].id == name || all[*at].title == name || sorted[*at].0 == name;
             let found = (0..all.len()).find(is);
-            found.ok_or_else(|| BisectError::List(format!("{name} is none of them")))
+            found.ok_or_else(|| BisectError::List(format!("{name}: not in the list")))
         };
         let (good, bad) = (named(good, 0)?, named(bad, all.len().saturating_sub(1))?);
         if good == bad || all.is_empty() {
-            return Err(BisectError::List("two of them are needed at least, a good one and a bad one".to_owned()));
+            return Err(BisectError::List("at least two kernels are required, a good one and a bad one".to_owned()));
         }
         if good > bad {
-            return Err(BisectError::List(format!("{} is newer than {}", all[good].title, all[bad].title)));
+            return Err(BisectError::List(format!(
+                "the good kernel {} is newer than the bad kernel {}",
+                all[good].title, all[bad].title
+            )));
         }
         Ok(Self { all, good, bad, skipped: BTreeSet::new() })
     }
@@ -68,14 +72,14 @@ impl History for Kernels {
 
     fn mark(&mut self, id: &str, answer: Answer) -> Result<(), BisectError> {
         let found = self.all.iter().position(|candidate| candidate.id == id);
-        let at = found.ok_or_else(|| BisectError::List(format!("{id} is none of them")))?;
+        let at = found.ok_or_else(|| BisectError::List(format!("{id}: not in the list")))?;
         match answer {
             Answer::Good => self.good = self.good.max(at),
             Answer::Bad => self.bad = self.bad.min(at),
             Answer::Skip => drop(self.skipped.insert(at)),
         }
         if self.good >= self.bad {
-            return Err(BisectError::List(format!("{id} is {}, against what was said of others", answer.name())));
+            return Err(BisectError::List(format!("{id} is {}, which contradicts earlier answers", answer.name())));
         }
         Ok(())
     }
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_named_in_any_way_and_stand_in_their_order() {
+    fn ends_can_be_given_in_several_ways_and_are_in_version_order() {
         let paths: Vec<PathBuf> = ["b/l_6.10-1_x.deb", "a/l_6.9-1_x.deb", "l_6.2-1_x.deb"].map(PathBuf::from).into();
         let ends = |good, bad| Kernels::new(&paths, good, bad).map(|kernels| kernels.ends().map(|end| end.id));
         assert_eq!(ends(None, None).expect("a list"), ["l_6.2-1_x.deb", "b/l_6.10-1_x.deb"]);
@@ -117,7 +121,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn the_first_bad_one_is_always_among_those_that_are_named(count in 2_usize..60, at in 1_usize..1000, skips: BTreeSet<u8>) {
+        fn the_first_bad_kernel_is_always_among_the_suspects(count in 2_usize..60, at in 1_usize..1000, skips: BTreeSet<u8>) {
             let first = 1 + at % (count - 1);
             let mut kernels = kernels(count);
             let mut steps = 0;

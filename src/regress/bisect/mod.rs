@@ -1,9 +1,9 @@
-//! Since when something is broken: bisection over the commits of a repository ([`git`]) or over a list of kernels
-//! ([`list`]), with a build, a boot and a verdict at each step.
+//! Bisection over the commits of a repository ([`git`]) or over a list of kernels ([`list`]): builds, boots and judges
+//! each candidate.
 //!
-//! The ends are tested first, since a bisection between ends that are not what they are said to be finds a commit all the
-//! same. "Does not build", "does not boot", "fails" and "flaky" are told apart ([`trial`]); what nobody can tell of is
-//! skipped. Each step is in a log that `git bisect replay` reads, and from which an interrupted bisection goes on ([`log`]).
+//! The ends are tested first, since a bisection between wrong ends still reports a commit. [`trial`] distinguishes "not
+//! built", "not booting", "bad" and "flaky"; untestable candidates are skipped. The log ([`log`]) is in the format of
+//! `git bisect replay`; an interrupted bisection resumes from it.
 
 pub mod build;
 pub mod drive;
@@ -20,22 +20,22 @@ use std::path::PathBuf;
 pub use self::drive::{Bisection, Stopped, Teller, Tester};
 pub use self::trial::{Judged, Kind};
 
-/// What a bisection makes of a candidate.
+/// Answer for a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// It is not broken yet.
+    /// The candidate is good.
     Good,
-    /// It is broken.
+    /// The candidate is bad.
     Bad,
-    /// Nobody can tell.
+    /// The candidate cannot be judged.
     Skip,
 }
 
 impl Answer {
-    /// All of them.
+    /// All answers.
     pub const ALL: [Self; 3] = [Self::Good, Self::Bad, Self::Skip];
 
-    /// git's word for it.
+    /// Returns git's name for the answer.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -45,118 +45,118 @@ impl Answer {
     }
 }
 
-/// What to make of candidates that are neither good nor bad.
+/// Answers for candidates that are neither good nor bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Of those that do not boot; `None`: bad where the bad end does not boot either, else skipped.
+    /// Answer for candidates that do not boot; `None`: bad if the bad end does not boot either, otherwise skip.
     pub no_boot: Option<Answer>,
-    /// Of those that pass at times.
+    /// Answer for flaky candidates.
     pub flaky: Answer,
 }
 
-/// Something to test: a commit, or a kernel.
+/// A candidate: a commit or a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// What it is known by: a commit's whole hash, a kernel's path.
+    /// Identifier: a full commit hash, or a kernel's path.
     pub id: String,
-    /// For people: the hash's begin and the subject, or a file's name.
+    /// Display name: abbreviated hash and subject, or a file name.
     pub title: String,
 }
 
-/// What a history says next.
+/// Next step of a bisection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// This one is to be tested, and about so many after it.
+    /// Test this candidate; the number estimates how many follow.
     Try(Candidate, u32),
-    /// It was this one.
+    /// First bad candidate.
     Culprit(Candidate),
-    /// It was one of these: what could tell them apart was skipped.
+    /// Possible first bad candidates: those between them were skipped.
     Suspects(Vec<Candidate>),
 }
 
-/// The end of a bisection.
+/// Result of a bisection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The first bad one, or all that may be.
+    /// The first bad candidate, or all possible ones.
     pub suspects: Vec<Candidate>,
-    /// How many were tested, the ends apart, and those of the bisection that was gone on with among them.
+    /// Number of candidates tested without the ends, including those of a resumed bisection.
     pub steps: u32,
 }
 
-/// Candidates in an order of some kind.
+/// Ordered candidates.
 pub trait History {
-    /// The good end and the bad one.
+    /// Returns the good end and the bad end.
     fn ends(&self) -> [Candidate; 2];
-    /// Makes a candidate the one that is there to be built.
+    /// Checks out a candidate for its build.
     fn visit(&mut self, candidate: &Candidate) -> Result<(), BisectError>;
-    /// Begins between the ends.
+    /// Starts a bisection between the ends.
     fn begin(&mut self) -> Result<(), BisectError>;
-    /// What to do next.
+    /// Returns the next step.
     fn next(&mut self) -> Result<Next, BisectError>;
-    /// Takes an answer.
+    /// Records an answer.
     fn mark(&mut self, id: &str, answer: Answer) -> Result<(), BisectError>;
 }
 
-/// Why a bisection came to no end.
+/// A failed bisection.
 #[derive(Debug, thiserror::Error)]
 pub enum BisectError {
-    /// git is not there, or cannot be started.
-    #[error("starting git")]
+    /// git is not available.
+    #[error("failed to start git")]
     NoGit(#[source] io::Error),
-    /// git refused.
-    #[error("asking git to {what}: {said}")]
+    /// git failed.
+    #[error("git failed to {what}: {said}")]
     Git {
-        /// What it was to do.
+        /// Requested operation.
         what: String,
-        /// What it said.
+        /// Error message of git.
         said: String,
     },
-    /// Changes that a checkout would lose.
-    #[error("bisecting in {}: files that git knows are changed there, and would be lost", .0.display())]
+    /// Uncommitted changes that a checkout would lose.
+    #[error("{}: uncommitted changes would be lost; commit or stash them", .0.display())]
     Changed(PathBuf),
-    /// Somebody else's bisection.
-    #[error("bisecting in {}: a bisection is under way there (`git bisect reset` ends it)", .0.display())]
+    /// The user is already bisecting in this work tree.
+    #[error("{}: a bisection is in progress (end it with `git bisect reset`)", .0.display())]
     UnderWay(PathBuf),
-    /// An end that is not what it is said to be.
-    #[error("checking the ends: {title} is said to be {said}, and is {}: {}", judged.kind.name(), judged.why)]
+    /// An end that does not match its declaration.
+    #[error("wrong end: {title} is expected to be {said}, but is {}: {}", judged.kind.name(), judged.why)]
     End {
-        /// Which.
+        /// Display name of the end.
         title: String,
-        /// What it is said to be.
+        /// Declared answer.
         said: &'static str,
-        /// What it is.
+        /// Actual result.
         judged: Judged,
     },
-    /// Something that could not be tested for reasons of its own.
-    #[error("testing {title}")]
+    /// A candidate's test failed for a reason unrelated to the candidate.
+    #[error("failed to test {title}")]
     Test {
-        /// What was tested.
+        /// Display name of the candidate.
         title: String,
-        /// Why not.
+        /// Cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A signal.
+    /// A signal interrupted the bisection.
     #[error("interrupted by signal {0}")]
     Interrupted(i32),
-    /// No list to bisect.
-    #[error("bisecting a list of kernels: {0}")]
+    /// An invalid list of kernels.
+    #[error("invalid list of kernels: {0}")]
     List(String),
-    /// A log that is none, or another's.
-    #[error("reading log {}: {why}", path.display())]
+    /// An invalid log, or a log of another bisection.
+    #[error("failed to read log {}: {why}", path.display())]
     Log {
-        /// The file.
+        /// Log file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
-    /// The file system said no.
+    /// File system error.
     #[error("{doing} {}", path.display())]
     Io {
-        /// A gerund.
+        /// Action, as a gerund.
         doing: &'static str,
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// What it said.
+        /// Cause.
         source: io::Error,
     },
 }

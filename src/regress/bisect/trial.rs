@@ -1,31 +1,31 @@
-//! From what came of a candidate's guests to what that says of it. Pure.
+//! Judges a candidate from the outcomes of its guests. Pure.
 
 use super::{Answer, Policy};
 use crate::guest::plain::blanked;
 use crate::guest::verdict::{Bisected, Outcome};
 
-/// What a candidate is.
+/// Kind of candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The test passed.
     Good,
-    /// The test failed, or the guest did in its course.
+    /// The test failed, or the guest failed during the test.
     Bad,
-    /// There is no kernel: its build failed, or left none.
+    /// No kernel: the build failed or produced none.
     NotBuilt,
-    /// There is one, and its pid 1 never spoke.
+    /// pid 1 of the guest never started.
     NotBooted,
-    /// The test passed at times.
+    /// The test passed only in some tries.
     Flaky,
-    /// The test could not say.
+    /// The test had no result.
     Untestable,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 6] = [Self::Good, Self::Bad, Self::NotBuilt, Self::NotBooted, Self::Flaky, Self::Untestable];
 
-    /// For people.
+    /// Returns the display name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -37,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// What a bisection makes of it.
+    /// Returns the answer under a policy.
     pub const fn answer(self, policy: Policy) -> Answer {
         match self {
             Self::Good => Answer::Good,
@@ -52,26 +52,26 @@ impl Kind {
     }
 }
 
-/// A candidate, judged.
+/// Judgment of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// What it is.
+    /// Kind of candidate.
     pub kind: Kind,
-    /// How that is known, in a line.
+    /// Reason, in one line.
     pub why: String,
 }
 
 /// One guest of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Try {
-    /// What came of it.
+    /// Outcome.
     pub outcome: Outcome,
-    /// Whether its pid 1 ever spoke.
+    /// True if pid 1 started.
     pub booted: bool,
 }
 
 impl Try {
-    /// What it would say of its candidate if it were the only one; a number where a signal ended us.
+    /// Returns the candidate's kind according to this try only, or an exit code if a signal ended bootling.
     fn kind(&self) -> Result<Kind, u8> {
         match self.outcome.bisected() {
             Bisected::Good => Ok(Kind::Good),
@@ -87,7 +87,7 @@ impl Try {
     }
 }
 
-/// What all of a candidate's guests say of it; a number where a signal ended us.
+/// Judges all tries of a candidate, or returns an exit code if a signal ended bootling.
 pub fn judge(tries: &[Try]) -> Result<Judged, u8> {
     let kinds = tries.iter().map(Try::kind).collect::<Result<Vec<_>, _>>()?;
     let first = |wanted: Kind| {
@@ -98,14 +98,14 @@ pub fn judge(tries: &[Try]) -> Result<Judged, u8> {
     let failed = first(Kind::Bad).or_else(|| first(Kind::NotBooted));
     Ok(match (failed, first(Kind::Good)) {
         (Some(failed), Some(_)) => {
-            let why = format!("{} of {} tries passed, another: {}", count(Kind::Good), tries.len(), failed.why);
+            let why = format!("{} of {} tries passed, one failed: {}", count(Kind::Good), tries.len(), failed.why);
             Judged { kind: Kind::Flaky, why }
         }
         (Some(failed), None) => failed,
-        // What could not be tested once might have failed then.
+        // An untestable try might have been a failure.
         (None, good) => first(Kind::Untestable)
             .or(good)
-            .unwrap_or_else(|| Judged { kind: Kind::Untestable, why: "nothing was tried".to_owned() }),
+            .unwrap_or_else(|| Judged { kind: Kind::Untestable, why: "no tries".to_owned() }),
     })
 }
 
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn tries_that_disagree_are_flaky_and_one_that_could_not_be_is_no_pass() {
+    fn disagreeing_tries_are_flaky_and_an_untestable_try_is_not_a_pass() {
         let cases: [(&[Try], Kind); 9] = [
             (&[exited(0)], Kind::Good),
             (&[exited(0), exited(0)], Kind::Good),
@@ -142,14 +142,14 @@ mod tests {
         let judged = judge(&[exited(0), panicked(false), exited(0)]).expect("no signal");
         assert_eq!(
             judged.why,
-            "2 of 3 tries passed, another: the guest's kernel panicked: Kernel panic - not syncing: x"
+            "2 of 3 tries passed, one failed: the guest's kernel panicked: Kernel panic - not syncing: x"
         );
         let stopped = Try { outcome: Outcome::Interrupted { signal: 2 }, booted: true };
         assert_eq!(judge(&[exited(0), stopped]), Err(130));
     }
 
     #[test]
-    fn what_does_not_boot_is_what_the_policy_says() {
+    fn the_policy_decides_about_candidates_that_do_not_boot() {
         let policy = |no_boot, flaky| Policy { no_boot, flaky };
         assert_eq!(Kind::NotBooted.answer(policy(None, Answer::Bad)), Answer::Skip);
         assert_eq!(Kind::NotBooted.answer(policy(Some(Answer::Bad), Answer::Bad)), Answer::Bad);

@@ -1,4 +1,4 @@
-//! Versions of Debian packages in their order (Debian policy 5.6.12, `deb-version(7)`): the order that `dpkg` installs by.
+//! Debian version order, as used by `dpkg` (Debian policy 5.6.12, `deb-version(7)`).
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -10,14 +10,14 @@ pub fn compare(one: &str, other: &str) -> Ordering {
     epochs.then_with(|| pieces(upstream, other.1)).then_with(|| pieces(revision, other.2))
 }
 
-/// What the name of a kernel package or image says of its version: of `NAME_VERSION_ARCH.deb` the middle, of anything else
-/// all from its first digit on.
+/// Extracts the version from the file name of a kernel package or image: the middle part of `NAME_VERSION_ARCH.deb`;
+/// otherwise everything from the first digit on.
 pub fn of_file(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(stem) = name.strip_suffix(".deb") {
         let parts: Vec<&str> = stem.split('_').collect();
         if let [_, version, _] = parts[..] {
-            // apt escapes what file names should not have.
+            // apt escapes some characters in file names.
             return version.replace("%3a", ":");
         }
         return from_digit(stem);
@@ -35,13 +35,13 @@ fn parts(version: &str) -> (&str, &str, &str) {
     (epoch, upstream, revision)
 }
 
-/// A number of any length, as something that sorts.
+/// Sort key of a number of any length.
 fn number(digits: &str) -> (usize, &str) {
     let digits = digits.trim_start_matches('0');
     (digits.len(), digits)
 }
 
-/// By turns what is no number, letter by letter, and a number (`lib/dpkg/version.c`, `verrevcmp`).
+/// Compares alternating non-digit and digit parts (`lib/dpkg/version.c`, `verrevcmp`).
 fn pieces(mut one: &str, mut other: &str) -> Ordering {
     while !one.is_empty() || !other.is_empty() {
         let (text, rest) = split(one, |letter| !letter.is_ascii_digit());
@@ -62,7 +62,7 @@ fn split(text: &str, takes: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|letter| !takes(letter)).unwrap_or(text.len()))
 }
 
-/// A tilde comes before the end, which is 0, and letters before all else.
+/// A tilde sorts before the end of the string (0), and letters before all other characters.
 fn weight(letter: char) -> i64 {
     match letter {
         '~' => -1,
@@ -79,7 +79,7 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    /// What dpkg says; `None` where it is not here.
+    /// dpkg's result; `None` if dpkg is not installed.
     fn dpkg(one: &str, other: &str) -> Option<Ordering> {
         let is = |relation: &str| {
             let status = Command::new("dpkg").args(["--compare-versions", one, relation, other]).status().ok()?;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_dpkgs() {
+    fn the_order_matches_dpkg() {
         let versions = [
             "6.1.192-2",
             "6.12.117-1~deb12u1",
@@ -132,13 +132,13 @@ mod tests {
             }
         }
         if !is_here {
-            // Where there is no dpkg the order still is one (below).
+            // Without dpkg, check one pair.
             assert_eq!(compare("6.12~rc3", "6.12"), Ordering::Less);
         }
     }
 
     #[test]
-    fn names_of_packages_and_images_say_their_version() {
+    fn versions_are_extracted_from_file_names() {
         let of = |name: &str| of_file(Path::new(name));
         assert_eq!(of("/x/linux-image-6.12.117+deb12-amd64_6.12.117-1~deb12u1_amd64.deb"), "6.12.117-1~deb12u1");
         assert_eq!(of("vmlinuz-6.1.0-56-amd64"), "6.1.0-56-amd64");
@@ -149,7 +149,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn it_is_an_order(a in "[0-9.a~+:-]{0,8}", b in "[0-9.a~+:-]{0,8}", c in "[0-9.a~+:-]{0,8}", d in any::<String>()) {
+        fn versions_are_totally_ordered(a in "[0-9.a~+:-]{0,8}", b in "[0-9.a~+:-]{0,8}", c in "[0-9.a~+:-]{0,8}", d in any::<String>()) {
             prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
             prop_assert_eq!(compare(&d, &d), Ordering::Equal);
             if compare(&a, &b) != Ordering::Greater && compare(&b, &c) != Ordering::Greater {

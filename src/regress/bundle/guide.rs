@@ -1,4 +1,4 @@
-//! What a bundle tells people, and the script that repeats it with nothing but QEMU.
+//! The bundle's `README.txt`, and the script that repeats the run with QEMU only.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -6,20 +6,20 @@ use std::fmt::Write as _;
 use super::{INITRD, Manifest, ON_CONSOLE, README, SCRIPT};
 use crate::qemu::argv::shell_line;
 
-/// The initrd that talks on the console, once the script has made it.
+/// The initrd for the console, created by the script.
 pub const JOINED: &str = "initrd.console";
 
-/// `README.txt`.
+/// Returns the content of `README.txt`.
 pub(super) fn readme(manifest: &Manifest) -> String {
     let mut text = String::new();
     let kernel = &manifest.kernel;
     let release = kernel.release.as_ref().map(|release| format!(" ({release})")).unwrap_or_default();
     let command = shell_line(&manifest.command.iter().map(OsString::from).collect::<Vec<_>>());
-    let expected = manifest.expected.as_ref().map_or_else(|| "nobody has tried".to_owned(), super::Expected::told);
+    let expected = manifest.expected.as_ref().map_or_else(|| "not run".to_owned(), super::Expected::told);
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        "A run of a Linux guest, to be repeated anywhere.
+        "A reproducible run of a Linux guest.
 
   command   {}
   kernel    {}{}
@@ -27,20 +27,20 @@ pub(super) fn readme(manifest: &Manifest) -> String {
   QEMU      {} {}
   result    {}
 
-With bootling, from the archive as it is:
+With bootling, directly from the archive:
 
   bootling run ARCHIVE
 
-It checks every file, starts QEMU by itself and tells whether the result is the same.
-`bootling run --qemu PATH ARCHIVE` takes another QEMU.
+bootling verifies every file, starts QEMU and reports whether the result is the same.
+Use `bootling run --qemu PATH ARCHIVE` to select another QEMU.
 
-With nothing but QEMU, from where this file is:
+With QEMU only, from the directory of this file:
 
   sh {SCRIPT}                     or: QEMU=/path/to/qemu-system-x86_64 sh {SCRIPT}
 
-The guest then talks on its console, which is your terminal; at its end it says how the
-command ended. Ctrl-a x ends it before that. {SCRIPT} puts {ON_CONSOLE} behind {INITRD}, which
-makes its pid 1 talk there, and runs:
+The guest uses its console, which is your terminal, and finally prints how the command
+ended. Press Ctrl-a x to stop it earlier. {SCRIPT} appends {ON_CONSOLE} to {INITRD}, which
+makes pid 1 use the console, and runs:
 
 ",
         plain(&command.to_string_lossy()),
@@ -58,19 +58,19 @@ makes its pid 1 talk there, and runs:
     text
 }
 
-/// `run.sh`.
+/// Returns the content of `run.sh`.
 pub(super) fn script(manifest: &Manifest) -> String {
     let mut words: Vec<OsString> = manifest.qemu.line.iter().map(OsString::from).collect();
     let program = words.drain(..words.len().min(1)).next().unwrap_or_default();
     format!(
-        "#!/bin/sh\n# Repeats the run with QEMU alone; {README} says more.\ncd \"$(dirname \"$0\")\" || exit\n\
+        "#!/bin/sh\n# Repeats the run with QEMU only; see {README}.\ncd \"$(dirname \"$0\")\" || exit\n\
          cat {INITRD} {ON_CONSOLE} >{JOINED} || exit\nexec \"${{QEMU:-{}}}\" {}\n",
         in_quotes(&program.to_string_lossy()),
         shell_line(&words).to_string_lossy()
     )
 }
 
-/// As it can stand in an expansion within double quotes: whoever wrote the manifest may have thought of more than a name.
+/// Escapes text for a parameter expansion within double quotes, since the manifest is untrusted.
 fn in_quotes(text: &str) -> String {
     let escape = |letter: char| matches!(letter, '\\' | '"' | '$' | '`' | '}').then_some('\\');
     text.chars().flat_map(|letter| escape(letter).into_iter().chain([letter])).collect()
@@ -81,7 +81,7 @@ fn line(manifest: &Manifest) -> String {
     plain(&shell_line(&words).to_string_lossy())
 }
 
-/// Without what a terminal would obey.
+/// Replaces control characters, which a terminal would interpret.
 fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
@@ -95,10 +95,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 100, ..ProptestConfig::default() })]
         #[test]
-        fn no_name_of_a_program_is_more_than_a_name_to_the_shell(name in "[^\\PC\0]{0,3}[}\"$`\\\\a-z ;|(*!']{0,9}[a-z]") {
+        fn the_shell_expands_no_program_name(name in "[^\\PC\0]{0,3}[}\"$`\\\\a-z ;|(*!']{0,9}[a-z]") {
             let line = format!("printf %s \"${{NO_SUCH_VARIABLE:-{}}}\"", in_quotes(&name));
-            let said = Command::new("sh").arg("-c").arg(line).output().expect("sh runs").stdout;
-            prop_assert_eq!(String::from_utf8_lossy(&said), name);
+            let output = Command::new("sh").arg("-c").arg(line).output().expect("sh runs").stdout;
+            prop_assert_eq!(String::from_utf8_lossy(&output), name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a bundle says of itself. Fields are only ever added.
+//! Manifest of a bundle. Fields are added, never removed or changed.
 
 use std::collections::BTreeMap;
 
@@ -6,56 +6,56 @@ use serde::{Deserialize, Serialize};
 
 use crate::guest::health::HealthSpec;
 
-/// What executed guest code, in QEMU's words.
+/// Accelerators, by QEMU's names.
 pub const ACCELERATORS: [&str; 2] = ["kvm", "tcg"];
 
-/// All of it.
+/// Manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Of which kind of manifest this is.
+    /// Manifest version.
     pub version: u64,
-    /// The program that made it: `bootling 0.1.0`.
+    /// Program that wrote the bundle, such as `bootling 0.1.0`.
     pub made_by: String,
-    /// What ran in the guest, for people: the initrd knows by itself.
+    /// Command, for display only: the initrd contains its own copy.
     pub command: Vec<String>,
-    /// The guest's architecture.
+    /// Guest architecture.
     pub arch: String,
-    /// The kernel.
+    /// Kernel.
     pub kernel: KernelNote,
-    /// The machine.
+    /// Machine.
     pub machine: MachineNote,
-    /// What the kernel's health does to the verdict.
+    /// Health policy.
     #[serde(default)]
     pub health: HealthSpec,
-    /// What ran it.
+    /// QEMU that ran the guest.
     pub qemu: QemuNote,
-    /// What came of it; `None`: it was not run.
+    /// Recorded result; `None` if the guest was not run.
     pub expected: Option<Expected>,
-    /// Every other file, by its name.
+    /// All other files, by name.
     pub files: BTreeMap<String, Digested>,
 }
 
-/// A file's length and digest.
+/// Length and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digested {
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// Its SHA-256, in hexadecimal digits.
+    /// SHA-256 in hexadecimal.
     pub sha256: String,
 }
 
-/// The kernel.
+/// Kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelNote {
-    /// The name of the file or directory it came from.
+    /// Name of the file or directory that the kernel came from.
     pub origin: String,
-    /// `uname -r`, where a guest came that far.
+    /// `uname -r`, if the guest reported it.
     pub release: Option<String>,
-    /// Whether it is an ELF file that QEMU enters by PVH rather than a bzImage.
+    /// True for an ELF kernel that QEMU starts through PVH, false for a bzImage.
     pub is_elf: bool,
 }
 
-/// The machine, as it was asked for: bootling makes QEMU's line of it.
+/// Machine. bootling builds QEMU's command line from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineNote {
     /// `-machine`
@@ -68,46 +68,46 @@ pub struct MachineNote {
     pub smp: Option<String>,
     /// `-m`, in MiB.
     pub memory_mib: u64,
-    /// Whether SeaBIOS starts the kernel, rather than QEMU itself.
+    /// True if SeaBIOS starts the kernel, false for QEMU's direct boot.
     pub bios: bool,
-    /// Words that `--append` added to the kernel's command line.
+    /// Arguments that `--append` added to the kernel command line.
     pub append: Vec<String>,
-    /// Whether it has the words of `--fast-boot`.
+    /// True if `--fast-boot` was given.
     pub fast_boot: bool,
-    /// Whether the command has a terminal.
+    /// True if the command has a terminal.
     pub tty: bool,
-    /// How host and pid 1 talk.
+    /// Control channel.
     pub channel: String,
-    /// Further arguments: QEMU gets them only from who trusts the bundle.
+    /// Further QEMU arguments; used only if the user trusts the bundle.
     pub qemu_args: Vec<String>,
-    /// The longest that the run may take, in milliseconds.
+    /// Time limit in milliseconds.
     pub timeout_ms: Option<u64>,
 }
 
-/// The emulator.
+/// QEMU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QemuNote {
-    /// Its program's name.
+    /// Program name.
     pub program: String,
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// Its whole line, files by their names in the bundle, the console on standard input and output.
+    /// Complete command line: files by their names in the bundle, the console on standard input and output.
     pub line: Vec<String>,
 }
 
-/// What came of the run.
+/// Recorded result of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// One word, as in `run --json`.
+    /// Outcome, as in `run --json`.
     pub outcome: String,
-    /// What bootling exited with.
+    /// Exit code of bootling.
     pub exit_code: u8,
-    /// The sentence that people got; `None`: the command spoke for itself.
+    /// Message; `None` if the command's own output was enough.
     pub message: Option<String>,
 }
 
 impl Expected {
-    /// In a few words.
+    /// Describes the result briefly.
     pub fn told(&self) -> String {
         match &self.message {
             Some(message) => message.clone(),

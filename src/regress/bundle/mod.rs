@@ -1,14 +1,14 @@
-//! Bundles: a run that anybody can repeat, in one file. Kernel, initrd, the machine, what came of it, and how to repeat it
-//! with nothing but QEMU.
+//! Bundles: a reproducible run in one file, with kernel, initrd, machine, result, and instructions to repeat it with
+//! only QEMU.
 //!
-//! A bundle is a tar archive, compressed with zstd or gzip or not at all. All of it stands below one directory, which is
-//! named after its manifest's digest; the manifest comes first and names every other file with its length and its SHA-256.
-//! The same inputs give the same bytes: no times, no owners, no paths of the host are in it.
+//! A bundle is a tar archive: plain, or compressed with zstd or gzip. All entries are in one directory, named after the
+//! digest of the manifest. The manifest comes first and lists every other file with its length and SHA-256. The same
+//! inputs give the same bytes: a bundle contains no times, owners or host paths.
 //!
-//! Whoever opens one need not trust whoever made it. Reading is bounded; a link, a path that leads elsewhere, a name that
-//! is not known here, a file too many or too few is refused; nothing is ever unpacked to a path that the bundle names.
-//! QEMU is started with a line of ours, made from the few words of the manifest that cannot name files of the host;
-//! further arguments are given to it only where the user says so.
+//! Bundles may come from untrusted sources. Reading is bounded. Links, paths outside the directory, unknown names, and
+//! extra or missing files are refused. Nothing is unpacked to a path that the bundle names. bootling builds QEMU's
+//! command line itself, from the manifest fields that cannot name host files; further QEMU arguments require the user's
+//! permission.
 
 pub mod guide;
 pub mod manifest;
@@ -22,77 +22,77 @@ pub use self::read::{Bundle, is_bundle, read};
 pub use self::vet::{needs_leave, vetted};
 pub use self::write::{Contents, Packing, write};
 
-/// The manifest's name.
+/// Name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
-/// The kernel image.
+/// Kernel image.
 pub const KERNEL: &str = "kernel";
-/// The initrd, which talks with bootling.
+/// Initrd; its pid 1 uses the control channel.
 pub const INITRD: &str = "initrd";
-/// What makes that one talk on the console, when put behind it.
+/// Archive that, appended to the initrd, makes pid 1 use the console.
 pub const ON_CONSOLE: &str = "console.cpio";
-/// What the command wrote.
+/// Standard output of the command.
 pub const STDOUT: &str = "expected/stdout";
-/// What it wrote to its standard error.
+/// Standard error of the command.
 pub const STDERR: &str = "expected/stderr";
-/// The console's last lines.
+/// Last lines of the console.
 pub const CONSOLE: &str = "expected/console";
-/// For people.
+/// Instructions.
 pub const README: &str = "README.txt";
-/// For people with a shell and QEMU.
+/// Script that repeats the run with a shell and QEMU.
 pub const SCRIPT: &str = "run.sh";
-/// All that a bundle may hold beside its manifest.
+/// All files allowed besides the manifest.
 pub const NAMES: [&str; 8] = [README, SCRIPT, KERNEL, INITRD, ON_CONSOLE, STDOUT, STDERR, CONSOLE];
 
-/// The longest manifest.
+/// Maximum length of the manifest, in bytes.
 pub const MANIFEST_BYTES: u64 = 1 << 20;
-/// The most that all files of a bundle may have.
+/// Maximum total length of the files, in bytes.
 pub const FILE_BYTES: u64 = 2 << 30;
 
-/// Why a bundle cannot be made, or is none.
+/// A bundle that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// It cannot be read.
-    #[error("reading the archive")]
+    /// Read error.
+    #[error("failed to read the archive")]
     Read(#[source] std::io::Error),
-    /// It cannot be written.
-    #[error("writing the archive")]
+    /// Write error.
+    #[error("failed to write the archive")]
     Write(#[source] std::io::Error),
-    /// It is no bundle.
-    #[error("it is no bundle: {0}")]
+    /// Not a bundle.
+    #[error("not a bundle: {0}")]
     NoBundle(&'static str),
-    /// A manifest of another program, or of another time.
-    #[error("reading the manifest: it is of version {0}, and this is bootling for version {VERSION}")]
+    /// Unsupported manifest version.
+    #[error("unsupported manifest version {0}, expected {VERSION}")]
     Version(u64),
-    /// A manifest that is none.
-    #[error("reading the manifest")]
+    /// Malformed manifest.
+    #[error("failed to parse the manifest")]
     Manifest(#[source] serde_json::Error),
-    /// A manifest that was changed.
-    #[error("reading the manifest: it is not the one that the directory {directory:?} is named after")]
+    /// The manifest does not match the directory's name.
+    #[error("the manifest's digest does not match the directory name {directory:?}")]
     Renamed {
-        /// The directory in the archive.
+        /// Directory in the archive.
         directory: String,
     },
-    /// Something that a bundle never holds.
-    #[error("reading {name}: {what}")]
+    /// Invalid entry.
+    #[error("invalid entry {name}: {what}")]
     Entry {
-        /// Its name in the archive.
+        /// Entry name in the archive.
         name: String,
-        /// What is wrong with it.
+        /// Reason.
         what: String,
     },
-    /// Something that a bundle always holds.
-    #[error("looking for {0}: it is not there")]
+    /// Missing file.
+    #[error("missing file {0}")]
     Missing(String),
-    /// More than any bundle holds.
-    #[error("packing {bytes} bytes: a bundle holds {} MiB at most", FILE_BYTES >> 20)]
+    /// The files are too large.
+    #[error("total size {bytes} bytes exceeds the limit of {} MiB", FILE_BYTES >> 20)]
     Large {
-        /// How many there are.
+        /// Total length.
         bytes: u64,
     },
-    /// A word of the machine that is no word.
-    #[error("reading the machine: {0}")]
+    /// Invalid machine.
+    #[error("invalid machine: {0}")]
     Machine(String),
 }
 
-/// The version of bundles that are written, and the only one that is read.
+/// The only supported bundle version.
 pub const VERSION: u64 = 1;

@@ -1,6 +1,6 @@
-//! A bundle, read: into memory that nobody else can change, each file checked against the manifest.
+//! Reads bundles into private memory and checks each file against the manifest.
 //!
-//! Refuses whatever [`super::write`] does not write, before it takes up room.
+//! Refuses everything that [`super::write`] does not produce, before memory is allocated for it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,27 +18,28 @@ use super::{
 };
 use crate::format::measure::hex;
 
-/// What a bundle's directory begins with.
+/// Prefix of the top directory.
 const DIRECTORY: &str = "bootling-";
-/// A block of a tar archive.
+/// Size of a tar block.
 const BLOCK: usize = 512;
 
 /// A bundle in memory.
 #[derive(Debug)]
 pub struct Bundle {
-    /// What it says of itself.
+    /// Manifest.
     pub manifest: Manifest,
-    /// Its files, by name.
+    /// Files by name.
     pub files: BTreeMap<String, File>,
 }
 
 impl Bundle {
-    /// A path under which this process, and only this one, finds a file as long as the bundle lives.
+    /// Returns a path to a file of the bundle, valid only in this process and for the lifetime of the bundle.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.files.get(name).map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
     }
 
-    /// Whether its script is the one that is written for its manifest, or there is none. Another one may do anything.
+    /// Returns true if the script is missing or equals the script generated from the manifest. Any other script is
+    /// untrusted.
     pub fn has_own_script(&self) -> io::Result<bool> {
         let Some(script) = self.files.get(SCRIPT) else { return Ok(true) };
         let own = guide::script(&self.manifest).into_bytes();
@@ -51,10 +52,10 @@ impl Bundle {
     }
 }
 
-/// Whether a file begins as bundles do. Leaves it at its start.
+/// Returns true if a file starts like a bundle. Rewinds the file.
 pub fn is_bundle(file: &mut File) -> io::Result<bool> {
     let mut head = Vec::new();
-    // What is packed badly is no bundle: who asks has other uses for such a file.
+    // A file that fails to decompress is not a bundle; the caller treats it as something else.
     let begins = match unpacked(file) {
         Ok(reader) => reader.take(BLOCK as u64).read_to_end(&mut head).is_ok(),
         Err(_) => false,
@@ -65,7 +66,7 @@ pub fn is_bundle(file: &mut File) -> io::Result<bool> {
     Ok(begins && head.len() == BLOCK && is_ours && &head[257..262] == b"ustar")
 }
 
-/// The tar archive in a file, whatever it is packed with.
+/// Returns a reader of the tar archive in a plain or compressed file.
 fn unpacked(file: &mut File) -> io::Result<Box<dyn Read + '_>> {
     let mut magic = [0; 4];
     file.seek(SeekFrom::Start(0))?;
@@ -79,12 +80,12 @@ fn unpacked(file: &mut File) -> io::Result<Box<dyn Read + '_>> {
     })
 }
 
-/// Reads a bundle whole. `file` is anything that can be sought in.
+/// Reads a whole bundle from a seekable file.
 pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
     let mut tar = tar::Archive::new(unpacked(file).map_err(BundleError::Read)?);
-    // Raw: extensions of the format, for long names above all, are entries like any other, and refused as such.
+    // Raw: format extensions, such as long names, are returned as entries and refused.
     let mut entries = tar.entries().map_err(BundleError::Read)?.raw(true);
-    let first = entries.next().ok_or(BundleError::NoBundle("it is empty"))?.map_err(BundleError::Read)?;
+    let first = entries.next().ok_or(BundleError::NoBundle("empty archive"))?.map_err(BundleError::Read)?;
     let (directory, manifest) = manifest(first)?;
     let mut files = BTreeMap::new();
     for entry in entries {
@@ -93,16 +94,16 @@ pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
         let wrong = |what: &str| BundleError::Entry { name: name.clone(), what: what.to_owned() };
         let known = name.strip_prefix(&directory).and_then(|name| name.strip_prefix('/'));
         let known = known.and_then(|known| manifest.files.get_key_value(known));
-        let Some((known, digested)) = known else { return Err(wrong("the manifest does not name it")) };
+        let Some((known, digested)) = known else { return Err(wrong("not listed in the manifest")) };
         if bytes != digested.bytes {
-            return Err(wrong(&format!("it has {bytes} bytes, and {} in the manifest", digested.bytes)));
+            return Err(wrong(&format!("length {bytes}, expected {} from the manifest", digested.bytes)));
         }
         if files.contains_key(known) {
-            return Err(wrong("it is there twice"));
+            return Err(wrong("duplicate entry"));
         }
         let (file, sha256) = keep(entry).map_err(BundleError::Read)?;
         if sha256 != digested.sha256 {
-            return Err(wrong("its SHA-256 is not the one in the manifest"));
+            return Err(wrong("SHA-256 differs from the manifest"));
         }
         files.insert(known.clone(), file);
     }
@@ -112,15 +113,15 @@ pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
     Ok(Bundle { manifest, files })
 }
 
-/// What all versions of manifests have.
+/// Part common to all manifest versions.
 #[derive(serde::Deserialize)]
 struct Version {
     version: u64,
 }
 
-/// The manifest, and the directory that everything has to be in.
+/// Reads the manifest; returns the directory of all entries, too.
 fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), BundleError> {
-    const NONE: BundleError = BundleError::NoBundle("it does not begin with a manifest");
+    const NONE: BundleError = BundleError::NoBundle("the first entry is not a manifest");
     let (name, bytes) = named(&entry)?;
     let Some((own, MANIFEST)) = name.split_once('/') else { return Err(NONE) };
     if !own.starts_with(DIRECTORY) || bytes > MANIFEST_BYTES {
@@ -131,14 +132,14 @@ fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), Bund
     if directory(&json) != own {
         return Err(BundleError::Renamed { directory: own.to_owned() });
     }
-    // Another version may have other fields.
+    // Other versions may have different fields.
     let Version { version } = serde_json::from_slice(&json).map_err(BundleError::Manifest)?;
     if version != VERSION {
         return Err(BundleError::Version(version));
     }
     let manifest: Manifest = serde_json::from_slice(&json).map_err(BundleError::Manifest)?;
     if let Some(name) = manifest.files.keys().find(|name| !NAMES.contains(&name.as_str())) {
-        let what = "bundles hold nothing of this name".to_owned();
+        let what = "unknown file name".to_owned();
         return Err(BundleError::Entry { name: name.chars().take(100).collect(), what });
     }
     let total = manifest.files.values().fold(0_u64, |total, file| total.saturating_add(file.bytes));
@@ -151,19 +152,19 @@ fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), Bund
     Ok((own.to_owned(), manifest))
 }
 
-/// The name and length of an entry that is a plain file of a plain name.
+/// Returns the name and length of a regular file's entry.
 fn named(entry: &tar::Entry<'_, impl Read>) -> Result<(String, u64), BundleError> {
     let header = entry.header();
     let name = String::from_utf8_lossy(&header.path_bytes()).into_owned();
     let wrong = |what: &str| BundleError::Entry { name: name.escape_debug().to_string(), what: what.to_owned() };
     if !header.entry_type().is_file() {
-        return Err(wrong("it is no plain file"));
+        return Err(wrong("not a regular file"));
     }
-    let bytes = header.entry_size().map_err(|_| wrong("its length is none"))?;
-    if bytes > FILE_BYTES { Err(wrong("it is too large")) } else { Ok((name, bytes)) }
+    let bytes = header.entry_size().map_err(|_| wrong("invalid length"))?;
+    if bytes > FILE_BYTES { Err(wrong("too large")) } else { Ok((name, bytes)) }
 }
 
-/// What an entry holds, in memory, at its start; and its digest.
+/// Reads an entry into memory; returns the file, rewound, and its digest.
 fn keep(mut entry: tar::Entry<'_, impl Read>) -> io::Result<(File, String)> {
     let mut memory = File::from(memfd_create("bundle", MemfdFlags::CLOEXEC)?);
     let mut hash = Sha256::new();
@@ -191,7 +192,7 @@ mod tests {
     use std::io::{Read, Seek, SeekFrom, Write};
 
     fn file(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().expect("a file");
+        let mut file = tempfile::tempfile().expect("temporary file");
         file.write_all(bytes).expect("written");
         file.seek(SeekFrom::Start(0)).expect("at its start");
         file
@@ -223,7 +224,7 @@ mod tests {
         bytes
     }
 
-    /// The entries of a bundle, to be put together in another way: header and content.
+    /// Entries of a bundle (header and content), to assemble modified bundles.
     fn entries() -> Vec<(tar::Header, Vec<u8>)> {
         entries_of(&bundle(Packing::None))
     }
@@ -253,13 +254,13 @@ mod tests {
 
     #[track_caller]
     fn refused(bytes: &[u8]) -> String {
-        let error = read(&mut file(bytes)).expect_err("it is refused");
+        let error = read(&mut file(bytes)).expect_err("refused");
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         format!("{error}{cause}")
     }
 
     #[test]
-    fn what_is_written_is_read_back_however_it_is_packed_and_is_the_same_each_time() {
+    fn bundles_are_reproducible_and_readable_with_every_compression() {
         for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
             let bytes = bundle(packing);
             assert_eq!(bytes, bundle(packing), "{packing:?}");
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bundle_is_not_taken_for_one() {
+    fn other_files_are_not_detected_as_bundles() {
         let other = {
             let mut tar = tar::Builder::new(Vec::new());
             let mut header = tar::Header::new_ustar();
@@ -289,14 +290,14 @@ mod tests {
         let long = vec![b'x'; 4096];
         for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", b"\x28\xb5\x2f\xfdnot", b"\x1f\x8b", &other, &long] {
             assert!(!is_bundle(&mut file(bytes)).expect("read"));
-            read(&mut file(bytes)).expect_err("it is none");
+            read(&mut file(bytes)).expect_err("refused");
         }
     }
 
     #[test]
-    fn an_entry_that_was_changed_added_or_taken_out_is_refused() {
+    fn changed_added_and_removed_entries_are_refused() {
         let all = entries();
-        assert!(read(&mut file(&archive(&all))).is_ok(), "as it was");
+        assert!(read(&mut file(&archive(&all))).is_ok(), "unchanged");
         let at =
             |name: &str| all.iter().position(|(header, _)| header.path_bytes().ends_with(name.as_bytes())).expect(name);
         let with = |name: &str, change: &dyn Fn(&mut tar::Header, &mut Vec<u8>)| {
@@ -306,37 +307,37 @@ mod tests {
             refused(&archive(&changed))
         };
         let digest = with("kernel", &|_, content| content[0] ^= 1);
-        assert!(digest.contains("kernel: its SHA-256 is not the one in the manifest"), "{digest}");
+        assert!(digest.contains("kernel: SHA-256 differs from the manifest"), "{digest}");
         let json = with("manifest.json", &|_, content| content[5] ^= 1);
-        assert!(json.contains("named after"), "{json}");
+        assert!(json.contains("does not match the directory"), "{json}");
         for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Directory] {
-            let told = with("initrd", &|header, _| {
+            let error = with("initrd", &|header, _| {
                 header.set_entry_type(kind);
                 header.set_link_name("/etc/passwd").expect("short");
             });
-            assert!(told.contains("no plain file"), "{kind:?} {told}");
+            assert!(error.contains("not a regular file"), "{kind:?} {error}");
         }
         let shorter = with("kernel", &|header, content| {
             content.pop();
             header.set_size(content.len() as u64);
         });
-        assert!(shorter.contains("it has 9 bytes, and 10 in the manifest"), "{shorter}");
+        assert!(shorter.contains("length 9, expected 10"), "{shorter}");
         for name in ["/etc/passwd", "../x", "x/../../y", "bootling-000000000000/kernel", "kernel"] {
-            let told = with("kernel", &|header, _| {
+            let error = with("kernel", &|header, _| {
                 header.as_ustar_mut().expect("ustar").name = [0; 100];
                 header.as_ustar_mut().expect("ustar").name[..name.len()].copy_from_slice(name.as_bytes());
             });
-            assert!(told.contains("the manifest does not name it"), "{name} {told}");
+            assert!(error.contains("not listed in the manifest"), "{name} {error}");
         }
         let long = with("kernel", &|header, _| header.set_entry_type(tar::EntryType::GNULongName));
-        assert!(long.contains("no plain file"), "{long}");
+        assert!(long.contains("not a regular file"), "{long}");
         let twice: Vec<_> = all.iter().chain(&all[all.len() - 1..]).cloned().collect();
-        assert!(refused(&archive(&twice)).contains("it is there twice"));
-        assert!(refused(&archive(&all[..all.len() - 1])).contains("looking for kernel: it is not there"));
-        assert!(refused(&archive(&all[1..])).contains("it does not begin with a manifest"));
+        assert!(refused(&archive(&twice)).contains("duplicate entry"));
+        assert!(refused(&archive(&all[..all.len() - 1])).contains("missing file kernel"));
+        assert!(refused(&archive(&all[1..])).contains("the first entry is not a manifest"));
     }
 
-    /// A bundle whose manifest says what `change` makes of it, and whose directory is named after that.
+    /// A bundle with a changed manifest and the directory name that matches it.
     fn saying(change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
         let mut all = entries();
         let mut json: serde_json::Value = serde_json::from_slice(&all[0].1).expect("JSON");
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_is_not_made_of_the_manifest_is_noticed() {
+    fn a_script_that_does_not_match_the_manifest_is_detected() {
         let is_own = |bytes: &[u8]| read(&mut file(bytes)).expect("a bundle").has_own_script().expect("read");
         assert!(is_own(&bundle(Packing::Zstd)));
         assert!(!is_own(&saying(|json| json["qemu"]["line"] = ["qemu", "-S"].as_slice().into())));
@@ -365,22 +366,22 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_promises_what_no_bundle_holds_is_refused_before_anything_is_unpacked() {
+    fn an_invalid_manifest_is_refused_before_any_file_is_unpacked() {
         assert!(read(&mut file(&saying(|_| {}))).is_ok());
-        let told = refused(&saying(|json| json["files"]["kernel"]["bytes"] = (1_u64 << 40).into()));
-        assert!(told.contains("a bundle holds 2048 MiB at most"), "{told}");
-        let told = refused(&saying(|json| json["files"]["../../etc/cron.d/x"] = json["files"]["kernel"].clone()));
-        assert!(told.contains("bundles hold nothing of this name"), "{told}");
-        let told = refused(&saying(|json| json["version"] = 2.into()));
-        assert!(told.contains("it is of version 2"), "{told}");
-        let told = refused(&saying(|json| drop(json["files"].as_object_mut().expect("a map").remove("initrd"))));
-        assert!(told.contains("looking for initrd"), "{told}");
-        let told = refused(&saying(|json| json["machine"] = "q35".into()));
-        assert!(told.contains("reading the manifest: invalid type"), "{told}");
+        let error = refused(&saying(|json| json["files"]["kernel"]["bytes"] = (1_u64 << 40).into()));
+        assert!(error.contains("exceeds the limit of 2048 MiB"), "{error}");
+        let error = refused(&saying(|json| json["files"]["../../etc/cron.d/x"] = json["files"]["kernel"].clone()));
+        assert!(error.contains("unknown file name"), "{error}");
+        let error = refused(&saying(|json| json["version"] = 2.into()));
+        assert!(error.contains("version 2, expected 1"), "{error}");
+        let error = refused(&saying(|json| drop(json["files"].as_object_mut().expect("a map").remove("initrd"))));
+        assert!(error.contains("missing file initrd"), "{error}");
+        let error = refused(&saying(|json| json["machine"] = "q35".into()));
+        assert!(error.contains("failed to parse the manifest: invalid type"), "{error}");
     }
 
     #[test]
-    fn a_file_that_unpacks_without_end_is_refused_at_its_first_header() {
+    fn a_decompression_bomb_is_refused_at_its_first_header() {
         let bomb = zstd::encode_all(std::io::repeat(0).take(1 << 30), 1).expect("packed");
         assert!(bomb.len() < 1 << 20);
         assert!(matches!(read(&mut file(&bomb)), Err(BundleError::NoBundle(_) | BundleError::Read(_))));
@@ -389,7 +390,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn any_change_to_a_bundle_is_seen_or_changes_nothing(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
+        fn every_change_to_a_bundle_is_detected_or_has_no_effect(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
             let whole = bundle(Packing::None);
             let mut bytes = whole.clone();
             for (at, byte) in changes {
@@ -398,7 +399,7 @@ mod tests {
             }
             if let Ok(mut read) = read(&mut file(&bytes)) {
                 let mut kernel = Vec::new();
-                read.files.get_mut("kernel").expect("it is there").read_to_end(&mut kernel).expect("read");
+                read.files.get_mut("kernel").expect("kernel").read_to_end(&mut kernel).expect("read");
                 prop_assert_eq!(kernel, b"the kernel");
                 prop_assert_eq!(read.manifest.machine, note());
             }

@@ -1,13 +1,13 @@
-//! From a manifest to a machine, for people who do not trust whoever wrote it.
+//! Converts the machine of an untrusted manifest to a boot specification.
 //!
-//! QEMU reads and writes files of the host wherever a word tells it to: `-drive`, `-D`, `-machine dumpdtb=`,
-//! `-device loader,file=`. So a CPU model, a number of processors and the name of a machine type are words of a few letters
-//! here, properties of a machine type are those of a list, and all else needs the user's leave.
+//! Many QEMU arguments read or write host files: `-drive`, `-D`, `-machine dumpdtb=`, `-device loader,file=`. Therefore
+//! the CPU model, the number of CPUs and the machine type are restricted to plain words, machine properties to a fixed
+//! list, and everything else requires the user's permission.
 
 use super::{ACCELERATORS, BundleError, MachineNote};
 use crate::qemu::spec::{Accel, BootSpec, FirmwareRef};
 
-/// Properties of machine types that name nothing outside of the machine (QEMU `hw/core/machine.c`, `hw/i386/`).
+/// Machine properties that name no host resource (QEMU `hw/core/machine.c`, `hw/i386/`).
 const PROPERTIES: [&str; 22] = [
     "acpi",
     "dump-guest-core",
@@ -32,28 +32,28 @@ const PROPERTIES: [&str; 22] = [
     "vmport",
     "x-option-roms",
 ];
-/// The longest word.
+/// Maximum length of an argument, in bytes.
 const WORD: usize = 4096;
-/// The largest guest: 64 TiB, as anywhere else.
+/// Maximum guest memory: 64 TiB, the same limit as in `spec::amount`.
 const MOST_MIB: u64 = 64 << 20;
 
-/// The machine, and what of it needs the user's leave. Without that (`trusted`), such a manifest is refused.
+/// Returns the boot specification. Fails if the machine requires the user's permission and `trusted` is false.
 pub fn vetted(note: &MachineNote, trusted: bool) -> Result<BootSpec, BundleError> {
     let refused = |what: String| Err(BundleError::Machine(what));
     let leave = needs_leave(note);
     if !trusted && !leave.is_empty() {
-        return refused(format!("it wants QEMU to be given {}", leave.join(" ")));
+        return refused(format!("QEMU arguments that require permission: {}", leave.join(" ")));
     }
     if !ACCELERATORS.contains(&note.accel.as_str()) {
-        return refused(format!("{:?} is no accelerator", note.accel));
+        return refused(format!("unknown accelerator {:?}", note.accel));
     }
     if !(1..=MOST_MIB).contains(&note.memory_mib) {
-        return refused(format!("{} MiB are no size", note.memory_mib));
+        return refused(format!("memory size {} MiB out of range", note.memory_mib));
     }
     let words = [&note.machine, &note.cpu].into_iter().chain(&note.smp).chain(&note.append).chain(&note.qemu_args);
     if let Some(word) = words.clone().find(|word| word.len() > WORD || word.contains('\0')) {
         let start: String = word.chars().take(40).collect();
-        return refused(format!("{start:?} is no word"));
+        return refused(format!("argument {start:?} is too long or contains a NUL"));
     }
     Ok(BootSpec {
         accel: if note.accel == "kvm" { Accel::Kvm } else { Accel::Tcg },
@@ -70,7 +70,7 @@ pub fn vetted(note: &MachineNote, trusted: bool) -> Result<BootSpec, BundleError
     })
 }
 
-/// Words for QEMU that could do more than make a machine, as they would be typed.
+/// Returns the QEMU arguments that could access host resources, as typed on a command line.
 pub fn needs_leave(note: &MachineNote) -> Vec<String> {
     let option = |name: &str, value: &str| format!("{name} {value:?}");
     let mut found = Vec::new();
@@ -81,7 +81,7 @@ pub fn needs_leave(note: &MachineNote) -> Vec<String> {
     found
 }
 
-/// A name and properties of the list.
+/// Returns true for a machine type with only properties from the list.
 fn is_machine(text: &str) -> bool {
     let mut parts = text.split(',');
     let is_name = parts.next().is_some_and(is_word);
@@ -92,7 +92,7 @@ fn is_machine(text: &str) -> bool {
         })
 }
 
-/// Words with signs between them; none of them can be a path.
+/// Returns true for words separated by commas and equal signs, none of which can be a path.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.split([',', '=']).all(|word| is_word(word.trim_start_matches(['+', '-'])))
 }
@@ -126,7 +126,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn machines_are_made_of_words_that_name_no_files() {
+    fn plain_machine_types_and_cpus_are_accepted() {
         for machine in ["q35", "pc-q35-7.2", "pc,hpet=off", "q35,smm=off,usb", "microvm,rtc=on"] {
             assert!(vetted(&MachineNote { machine: machine.to_owned(), ..note() }, false).is_ok(), "{machine}");
         }
@@ -137,7 +137,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_could_reach_the_host_needs_the_users_leave_and_is_shown() {
+    fn arguments_that_could_reach_the_host_require_permission() {
         let machines =
             ["q35,dumpdtb=/etc/x", "q35,memory-backend=ram", "q35,firmware=x", "q35,,x=y", "", "../x", "q35 -S"];
         for machine in machines {
@@ -153,7 +153,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_makes_no_machine_is_refused_even_from_who_is_trusted() {
+    fn invalid_machines_are_refused_even_if_trusted() {
         let nul = MachineNote { append: vec!["a\0b".to_owned()], ..note() };
         let accel = MachineNote { accel: "hvf".to_owned(), ..note() };
         for note in

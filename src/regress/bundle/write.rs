@@ -1,4 +1,4 @@
-//! A bundle, written: the same bytes for the same contents.
+//! Writes bundles: the same contents give the same bytes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,22 +12,22 @@ use super::{
 };
 use crate::format::measure::hex;
 
-/// Unpacks into what others make smaller in no time of note.
+/// Compression level; decompression is fast at every level.
 const ZSTD_LEVEL: i32 = 9;
 
-/// How a bundle is packed.
+/// Compression of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// Uncompressed.
     None,
-    /// By gzip, which is everywhere.
+    /// gzip, which is available everywhere.
     Gzip,
-    /// By zstd.
+    /// zstd.
     Zstd,
 }
 
 impl Packing {
-    /// The one that a file's name asks for: zstd, unless it says otherwise.
+    /// Returns the compression for a file name: zstd, unless the extension selects another.
     pub fn of(path: &Path) -> Self {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("tar") => Self::None,
@@ -37,22 +37,22 @@ impl Packing {
     }
 }
 
-/// What goes into a bundle beside what says how to use it.
+/// Contents of a bundle besides the instructions.
 #[derive(Debug)]
 pub struct Contents {
     /// The kernel image.
     pub kernel: File,
     /// The initrd.
     pub initrd: File,
-    /// What makes it talk on the console.
+    /// Archive that makes pid 1 use the console.
     pub on_console: Vec<u8>,
-    /// What the command wrote: output, errors. `None`: it did not run.
+    /// Standard output and standard error of the command; `None` if it did not run.
     pub outputs: Option<[Vec<u8>; 2]>,
-    /// The console's last lines, where they are wanted.
+    /// Last lines of the console, if requested.
     pub console: Option<Vec<u8>>,
 }
 
-/// One file of a bundle.
+/// A file of a bundle.
 struct Part<'a> {
     name: &'static str,
     content: Box<dyn ReadSeek + 'a>,
@@ -61,7 +61,7 @@ struct Part<'a> {
 trait ReadSeek: Read + Seek {}
 impl<T: Read + Seek> ReadSeek for T {}
 
-/// Writes a bundle; the manifest's list of files is made here.
+/// Writes a bundle; fills in the manifest's list of files.
 pub fn write(
     mut manifest: Manifest,
     contents: &Contents,
@@ -96,7 +96,7 @@ pub fn write(
     .map_err(BundleError::Write)
 }
 
-/// The files, in the order that a reader wants them: small ones for people first.
+/// Returns the files in archive order: small, readable ones first.
 fn parts<'a>(contents: &'a Contents, texts: &'a [String; 2]) -> Vec<Part<'a>> {
     let bytes = |name, bytes: &'a [u8]| Part { name, content: Box::new(io::Cursor::new(bytes)) };
     let [readme, script] = texts;
@@ -116,7 +116,7 @@ fn archive(json: &[u8], manifest: &Manifest, parts: Vec<Part<'_>>, to: &mut dyn 
     let mut tar = tar::Builder::new(to);
     append(&mut tar, &format!("{directory}/{MANIFEST}"), json.len() as u64, &mut { json })?;
     for part in parts {
-        // A file that grows meanwhile is cut where its digest was; one that shrinks makes tar fail.
+        // A file that grows in the meantime is truncated to its digested length; one that shrinks is an error.
         let bytes = manifest.files.get(part.name).map_or(0, |file| file.bytes);
         append(&mut tar, &format!("{directory}/{}", part.name), bytes, &mut part.content.take(bytes))?;
     }
@@ -134,7 +134,7 @@ fn append(tar: &mut tar::Builder<&mut dyn Write>, path: &str, bytes: u64, conten
     header.set_cksum();
     let mut counted = Counted { inner: content, bytes: 0 };
     tar.append(&header, &mut counted)?;
-    if counted.bytes == bytes { Ok(()) } else { Err(io::Error::other(format!("{path} became shorter meanwhile"))) }
+    if counted.bytes == bytes { Ok(()) } else { Err(io::Error::other(format!("{path} shrank while it was read"))) }
 }
 
 struct Counted<'a> {
@@ -150,12 +150,12 @@ impl Read for Counted<'_> {
     }
 }
 
-/// The directory that all of a bundle stands in.
+/// Returns the name of the bundle's top directory.
 pub(super) fn directory(json: &[u8]) -> String {
     format!("bootling-{}", &hex(&Sha256::digest(json))[..12])
 }
 
-/// The length and the digest of a file, which is at its start afterwards.
+/// Returns the length and the digest of a file, and rewinds it.
 fn digest(content: &mut dyn ReadSeek) -> io::Result<Digested> {
     content.seek(SeekFrom::Start(0))?;
     let (mut hash, mut bytes) = (Sha256::new(), 0);

@@ -1,5 +1,4 @@
-//! A difference in two columns, as `diff -y` shows it; but lines that are too long go on in the next row, since what differs
-//! is often at their end.
+//! Two-column diff, like `diff -y`, except that long lines wrap: differences are often at their end.
 
 use std::time::Duration;
 
@@ -8,14 +7,14 @@ use similar::{DiffOp, TextDiff};
 use super::unified::PATIENCE;
 use super::{Difference, Mark, Row, texts};
 
-/// Columns between two tab stops.
+/// Distance between tab stops, in columns.
 const TAB: usize = 8;
-/// The narrowest column that is any use.
+/// Minimum column width.
 const NARROWEST: usize = 10;
 
-/// The rows, on a terminal of this width, with so many lines around each change.
+/// Returns the rows for a terminal of `width` columns, with `context` lines around each change.
 pub fn columns(difference: &Difference, labels: [&str; 2], width: usize, context: usize) -> Vec<Row> {
-    // One column more than the gutter is left free: terminals differ in what they do at their right margin.
+    // Leave one column free besides the gutter: terminals differ in how they wrap at the right margin.
     let page = Page { column: (width.saturating_sub(4) / 2).max(NARROWEST), rows: Vec::new() };
     page.fill(difference, labels, context, PATIENCE)
 }
@@ -66,7 +65,7 @@ impl Page {
         }
     }
 
-    /// One line of each side; as many rows as the longer one needs.
+    /// Adds one line of each side; wraps them to as many rows as the longer one needs.
     fn row(&mut self, mark: Mark, sign: char, left: &str, right: &str) {
         let [left, right] = [left, right].map(|line| pieces(line.trim_end_matches(['\n', '\r']), self.column));
         for at in 0..left.len().max(right.len()).max(1) {
@@ -77,7 +76,8 @@ impl Page {
     }
 }
 
-/// A line in pieces that fit. Tabs are spaces here; other control characters would move the cursor, and are dots.
+/// Splits a line into pieces of the column's width. Expands tabs; replaces other control characters by dots, since they
+/// would move the cursor.
 fn pieces(line: &str, column: usize) -> Vec<String> {
     let mut pieces = Vec::new();
     let (mut piece, mut len) = (String::new(), 0);
@@ -107,7 +107,7 @@ mod tests {
     use expect_test::expect;
 
     #[test]
-    fn lines_that_belong_together_stand_side_by_side_and_long_ones_go_on() {
+    fn matching_lines_are_side_by_side_and_long_lines_wrap() {
         let different = difference("same\nflags: a b c d e f\nonly here\nend\n", "same\nflags: a b c\nend\nnew\n");
         expect![[r"
             # stdout with one    stdout with two
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_from_any_change_is_left_out() {
+    fn lines_far_from_any_change_are_omitted() {
         let lines: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         let left = lines.join("\n");
         let right = left.replace("\n30\n", "\nx\n").replace("\n70\n", "\ny\n");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn no_piece_is_wider_than_its_column_whatever_is_in_it() {
+    fn no_piece_is_wider_than_its_column() {
         assert_eq!(pieces("a\tb\x1b[31mc", 10), ["a       b.", "[31mc"]);
         assert_eq!(pieces("", 10), [""]);
     }

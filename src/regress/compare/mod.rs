@@ -1,6 +1,6 @@
-//! Two runs of the same command: in what they differ. Takes what is known of both, gives rows to print; touches nothing.
+//! Compares two runs of the same command. Pure: takes two results, returns rows to print.
 //!
-//! Times never count as a difference: no two runs take the same.
+//! Times are never compared, since they differ between any two runs.
 
 pub mod columns;
 pub mod unified;
@@ -17,21 +17,21 @@ pub use self::columns::columns;
 pub use self::unified::unified;
 pub use self::words::{Words, words};
 
-/// What is compared of two runs.
+/// Compared part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// How the command, or its guest, ended.
+    /// How the command or its guest ended.
     Verdict,
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
-    /// What the kernel's log says about its health.
+    /// Health findings of the kernel.
     Health,
 }
 
 impl Part {
-    /// Its name.
+    /// Returns the name of the part.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
@@ -42,51 +42,51 @@ impl Part {
     }
 }
 
-/// A part that is not the same.
+/// A part that differs between the runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Which.
+    /// Differing part.
     pub part: Part,
-    /// What one run gave.
+    /// Content in the left run.
     pub left: Vec<u8>,
-    /// What the other gave.
+    /// Content in the right run.
     pub right: Vec<u8>,
 }
 
-/// What is to be compared, and how.
+/// Comparison rules.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Of which parts.
+    /// Parts to compare.
     pub parts: Vec<Part>,
-    /// What matches one of these is the same on both sides.
+    /// Patterns: text that matches one is treated as equal.
     pub masks: Vec<Regex>,
-    /// Whether standard outputs are sets of words rather than lines.
+    /// True to compare standard outputs as sets of words rather than as lines.
     pub as_words: bool,
 }
 
-/// A line to print.
+/// A row to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What it is.
+    /// Kind of row.
     pub mark: Mark,
-    /// Its text, without a line feed.
+    /// Text, without a line feed.
     pub text: String,
 }
 
-/// Kinds of lines.
+/// Kind of row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// A heading.
     Head,
-    /// Where in the outputs the next lines stand.
+    /// Position of the following lines in the outputs.
     Place,
-    /// Both have it.
+    /// On both sides.
     Both,
-    /// The left side alone has it.
+    /// Only on the left side.
     Left,
-    /// The right side alone has it.
+    /// Only on the right side.
     Right,
-    /// The sides have it in two ways.
+    /// Different on the two sides.
     Changed,
 }
 
@@ -96,7 +96,7 @@ impl Row {
     }
 }
 
-/// The parts of two runs that differ.
+/// Returns the parts of two runs that differ.
 pub fn differences(left: &Output, right: &Output, rules: &Rules) -> Vec<Difference> {
     let mut parts = rules.parts.clone();
     parts.sort_unstable();
@@ -112,7 +112,7 @@ pub fn differences(left: &Output, right: &Output, rules: &Rules) -> Vec<Differen
     .collect()
 }
 
-/// How a run ended, in a few words.
+/// Describes briefly how a run ended.
 pub fn ending(outcome: &Outcome) -> String {
     match (outcome, outcome.sentence()) {
         (Outcome::Exited { status }, _) => format!("exited with {status}"),
@@ -121,7 +121,7 @@ pub fn ending(outcome: &Outcome) -> String {
     }
 }
 
-/// A part of what came of a run, as lines.
+/// Returns the content of a part of a run, as lines.
 fn said(output: &Output, part: Part) -> Vec<u8> {
     match part {
         Part::Verdict => format!("{}\n", ending(&output.outcome)).into_bytes(),
@@ -138,7 +138,7 @@ fn said(output: &Output, part: Part) -> Vec<u8> {
     }
 }
 
-/// With a mark in the place of everything that a mask matches.
+/// Replaces all text that matches a mask by a placeholder.
 fn masked(mut bytes: Vec<u8>, masks: &[Regex]) -> Vec<u8> {
     for mask in masks {
         bytes = mask.replace_all(&bytes, &b"***"[..]).into_owned();
@@ -146,7 +146,7 @@ fn masked(mut bytes: Vec<u8>, masks: &[Regex]) -> Vec<u8> {
     bytes
 }
 
-/// Both sides as text; or, where one of them is none, a sentence about their bytes.
+/// Returns both sides as text or, if one of them is binary, a message about their sizes.
 fn texts(difference: &Difference) -> Result<[&str; 2], String> {
     let text = |bytes| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
     let (left, right) = (&difference.left, &difference.right);
@@ -154,7 +154,7 @@ fn texts(difference: &Difference) -> Result<[&str; 2], String> {
         return Ok([left, right]);
     }
     let at = left.iter().zip(right).take_while(|(one, other)| one == other).count();
-    Err(format!("{} and {} bytes that are not text, the same before byte {at}", left.len(), right.len()))
+    Err(format!("binary output: {} and {} bytes, first difference at byte {at}", left.len(), right.len()))
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ pub(crate) mod tests {
         Difference { part: Part::Stdout, left: left.into(), right: right.into() }
     }
 
-    /// Rows as a test reads them: their mark, and their text.
+    /// Renders rows for tests: mark and text.
     pub(crate) fn shown(rows: &[Row]) -> String {
         let mark = |mark| match mark {
             Mark::Head => '#',
@@ -181,7 +181,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_mask_matches_is_the_same_everywhere() {
+    fn masked_text_is_treated_as_equal() {
         let mask =
             [Regex::new(r"(?m)^\[ *[0-9.]+\]").expect("a pattern"), Regex::new("0x[0-9a-f]+").expect("a pattern")];
         let [one, other] = [&b"[    1.5] at 0xff\n[ 10.0] x\xff"[..], b"[ 0.25] at 0x1\n[1.0] x\xff"].map(Vec::from);
@@ -189,12 +189,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_in_numbers() {
+    fn binary_output_is_described_by_its_size() {
         let bytes =
             |left: &[u8], right: &[u8]| Difference { left: left.into(), right: right.into(), ..difference("", "") };
         assert_eq!(texts(&bytes(b"abc", b"abd")), Ok(["abc", "abd"]));
-        let told = texts(&bytes(b"ab\0", b"abd!")).expect_err("a NUL");
-        assert_eq!(told, "3 and 4 bytes that are not text, the same before byte 2");
+        let message = texts(&bytes(b"ab\0", b"abd!")).expect_err("a NUL");
+        assert_eq!(message, "binary output: 3 and 4 bytes, first difference at byte 2");
         assert!(texts(&bytes(b"\xff", b"")).is_err());
     }
 }

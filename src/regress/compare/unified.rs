@@ -1,4 +1,4 @@
-//! A difference as `diff -u` shows it, which `patch` reads.
+//! Unified diff, as printed by `diff -u`; `patch` accepts it.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use similar::{ChangeTag, TextDiff};
 
 use super::{Difference, Mark, Row, texts};
 
-/// How long the shortest way from one text to the other is looked for; after that, any way will do.
+/// Time limit of the search for a minimal diff; after it, any valid diff is accepted.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The rows, with so many lines around each change. Labels say what the sides are.
+/// Returns the rows, with `context` lines around each change. `labels` name the sides.
 pub fn unified(difference: &Difference, labels: [&str; 2], context: usize) -> Vec<Row> {
     let name = difference.part.name();
     let mut rows = vec![
@@ -50,7 +50,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
     #[test]
-    fn rows_are_those_of_diff_u() {
+    fn rows_have_the_format_of_diff_u() {
         let different = difference("a\nb\nc\nd\ne\n", "a\nB\nc\nd\ne");
         expect![[r"
             # --- stdout with one
@@ -73,7 +73,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn each_side_can_be_read_off_the_rows(left in "[ab\n]{0,20}", right in "[ab\n]{0,20}") {
+        fn both_sides_can_be_restored_from_the_rows(left in "[ab\n]{0,20}", right in "[ab\n]{0,20}") {
             let rows = unified(&difference(&left, &right), ["", ""], 100);
             let side = |own: char| {
                 let mut text = String::new();

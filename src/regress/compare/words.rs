@@ -1,21 +1,21 @@
-//! Outputs as sets of words: of the flags of a processor nobody wants to know where in the line they stand.
+//! Compares outputs as sets of words, for lists without a significant order, such as CPU flags.
 
 use std::collections::BTreeSet;
 
 use super::{Difference, Mark, Row};
 
-/// Which words one side alone has.
+/// Words that are present on only one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
-    /// The left side's.
+    /// Words only on the left side.
     pub left: Vec<String>,
-    /// The right side's.
+    /// Words only on the right side.
     pub right: Vec<String>,
-    /// How many both have.
+    /// Number of words on both sides.
     pub both: usize,
 }
 
-/// Takes both sides apart at white space.
+/// Splits both sides at white space and compares the sets.
 pub fn words(difference: &Difference) -> Words {
     let texts = [&difference.left, &difference.right].map(|bytes| String::from_utf8_lossy(bytes));
     let [left, right]: [BTreeSet<&str>; 2] = [0, 1].map(|side: usize| texts[side].split_whitespace().collect());
@@ -24,12 +24,12 @@ pub fn words(difference: &Difference) -> Words {
 }
 
 impl Words {
-    /// Whether both sides have the same ones.
+    /// Returns true if both sides have the same words.
     pub fn is_same(&self) -> bool {
         self.left.is_empty() && self.right.is_empty()
     }
 
-    /// As rows that are no wider than this, where the words allow it.
+    /// Returns the rows, at most `width` columns wide unless a word is longer.
     pub fn rows(&self, labels: [&str; 2], width: usize) -> Vec<Row> {
         let mut rows = Vec::new();
         for (mark, label, own) in [(Mark::Left, labels[0], &self.left), (Mark::Right, labels[1], &self.right)] {
@@ -58,7 +58,7 @@ mod tests {
     use expect_test::expect;
 
     #[test]
-    fn words_that_one_side_alone_has_are_told_in_order_whatever_their_place() {
+    fn words_of_only_one_side_are_listed_in_order() {
         let words = words(&difference("flags: fpu vme avx\n", "flags:\tvme fpu svm\nnx"));
         expect![[r"
             # only with max: 1
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_repetition_are_no_difference() {
+    fn order_and_repetition_are_ignored() {
         assert!(words(&difference("a b", "b\na a")).is_same());
         assert!(!words(&difference("a", "")).is_same());
     }

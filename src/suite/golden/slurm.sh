@@ -1,10 +1,10 @@
 #!/bin/sh
-# Written by `bootling test --emit slurm --shards 4`. From a directory that all nodes share:
+# Written by `bootling test --emit slurm --shards 4`. In a directory shared by all nodes, run:
 #
 #   job=$(sbatch --parsable THIS_FILE)
 #   sbatch --dependency=afterany:$job THIS_FILE merge $job
 #
-# The second job merges the reports of the first one's tasks, and fails if a report is missing.
+# The second job merges the reports of the first job's tasks; it fails if a report is missing.
 #SBATCH --job-name=smoke-all-command
 #SBATCH --array=1-4
 #SBATCH --ntasks=1
@@ -13,11 +13,11 @@
 set -eu
 
 if [ "${1-}" = merge ]; then
-    # The dependent job is an array, too: only its first task merges.
+    # A dependent job of this file is an array, too: only its first task merges.
     [ "${SLURM_ARRAY_TASK_ID:-1}" = 1 ] || exit 0
     exec bootling test 'my tests.toml' --tag smoke --merge "bootling-$2"-*.jsonl \
         --junit "bootling-$2.xml" --html "bootling-$2.html" --jsonl "bootling-$2-all.report"
 fi
-# The file names contain the job id, so that reports of an earlier run are never mistaken for this run's.
+# The file names contain the job ID, so that reports of an earlier run are never merged into this one.
 exec bootling test 'my tests.toml' --tag smoke --shard "$SLURM_ARRAY_TASK_ID/4" \
     --jobs "${SLURM_CPUS_PER_TASK:-1}" --jsonl "bootling-$SLURM_ARRAY_JOB_ID-$SLURM_ARRAY_TASK_ID.jsonl"

@@ -402,9 +402,9 @@ mod tests {
             assert!(text.len() < 5_000_000, "{}: {:.20}", text.len(), reason(1));
             assert!(text.contains("[...] marks omitted text. The JSON Lines report"));
             assert!(text.contains(
-                "To repeat a cell without its own command: <code>bootling test tests.toml --only CELL</code>"
+                "To repeat a cell without a repeat command: <code>bootling test tests.toml --only CELL</code>"
             ));
-            // The page contains the start of each cause, however many there are.
+            // The beginning of each reason is there, however many there are.
             for number in [3, 4711, 9999] {
                 let cause: String = reason(number).chars().take(6).collect();
                 let mut escaped = String::new();
@@ -444,8 +444,8 @@ mod tests {
             *cell = CellReport { status: Status::Skipped, attempts: skipped.attempts.clone(), ..cell.clone() };
         }
         let text = html(&report, None);
-        let (_, list) = text.split_once("Failed, flaky and skipped cells").expect("a list");
-        let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("a row with this status");
+        let (_, list) = text.split_once("Cells that did not pass").expect("a list");
+        let symbol = |status| list.find(&format!("<tr data-s=\"{status}\">")).expect("it is there");
         assert!(symbol("failed") < symbol("skipped"));
         assert!(text.contains("2 of 1000 cells did not pass"), "{text:.3000}");
     }

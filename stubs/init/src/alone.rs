@@ -1,4 +1,4 @@
-//! Without a host: the command on the console, as an initrd that is booted by hand has it.
+//! Runs the command on the console, without a host, for an initrd that is booted by hand.
 
 use crate::buffers::Buffers;
 use crate::command::{Command, Stdio};
@@ -14,11 +14,11 @@ use crate::syscall::file::{Fd, POLL_IN, Watch, poll, sync};
 use crate::syscall::process::Stop;
 use crate::syscall::terminal;
 
-/// Runs the job. Says how the machine is to stop.
+/// Runs the job. Returns how to stop the machine.
 pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
     prepare(job, modules);
     if let Some(broken) = job.broken {
-        console::say(Line::new(b"the job is broken: ").text(broken).bytes());
+        console::say(Line::new(b"invalid job: ").text(broken).bytes());
         return Stop::PowerOff;
     }
     if let Some(refused) = &modules.refused {
@@ -26,10 +26,10 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
         return Stop::PowerOff;
     }
     if let Err((found, errno)) = wait_for_block_devices(job) {
-        // Nobody but the line itself can judge whether it can do without; it was told on the console.
-        console::complain(b"waiting for block devices, found", Line::new(b"").number(found).bytes(), errno);
+        // Continue: only the command can decide whether it needs the missing devices.
+        console::complain(b"timed out waiting for block devices, found", Line::new(b"").number(found).bytes(), errno);
     }
-    // Without a terminal of its own the console has to do: no job control, but everything else.
+    // Without a terminal, use the console itself: everything except job control works.
     let terminal = console::terminal();
     let (file, controls) = match &terminal {
         Ok(file) => (file, true),
@@ -38,7 +38,7 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
     let stop = match Signals::open() {
         Ok(signals) => supervise(job, &signals, &Stdio { files: [file, file, file], controls }),
         Err(errno) => {
-            console::complain(b"opening", b"signalfd", errno);
+            console::complain(b"failed to open", b"signalfd", errno);
             Stop::PowerOff
         }
     };
@@ -52,7 +52,7 @@ fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
         Ok((command, _)) => command,
         Err(why) => {
             let name = job.arguments.first().unwrap_or_default();
-            console::complain(b"executing", name.to_bytes(), why.errno);
+            console::complain(b"failed to execute", name.to_bytes(), why.errno);
             tell(Ended::Exited(why.status()));
             return Stop::PowerOff;
         }
@@ -72,7 +72,7 @@ fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
     }
 }
 
-/// The last line, for whoever reads the console.
+/// Prints the last line on the console.
 fn tell(ended: Ended) {
     let line = match ended {
         Ended::Exited(status) => Line::new(b"exited with status ").number(u64::from(status)),
@@ -82,8 +82,8 @@ fn tell(ended: Ended) {
     console::say(line.bytes());
 }
 
-/// Waits until the console has it all.
+/// Waits until the console has sent all output.
 fn finish(file: &Fd) {
-    // What is no terminal has nothing to wait for.
+    // Fails for files that are not terminals, which have nothing to wait for.
     let _: Result<(), Errno> = terminal::drain(file);
 }

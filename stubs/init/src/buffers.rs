@@ -1,15 +1,15 @@
-//! Memory that each command needs anew and the next one gets again: what is allocated is never given back.
+//! Buffers reused by consecutive commands, since allocations are never freed.
 
 use crate::input;
 use crate::syscall::memory::allocate;
 
 const STACK: usize = 64 * 1024;
 
-/// Empty slices where there is no memory: whoever uses them finds out.
+/// Buffers; empty if allocation failed, which their users detect.
 pub struct Buffers {
-    /// For the child, until it executes its program.
+    /// Stack of the child until it executes its program.
     pub stack: &'static mut [u8],
-    /// For what the command has not read yet.
+    /// Input that the command has not read yet.
     pub input: &'static mut [u8],
 }
 

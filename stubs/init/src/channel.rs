@@ -1,7 +1,7 @@
 //! The control channel: a virtio-serial port or a serial port, and the frames on it.
 //!
-//! Never waits in a write: the driver of virtio-serial spins with interrupts off until the host has taken what it was given
-//! (`drivers/char/virtio_console.c`, `__send_to_port`), and the host may be a pager's input that nobody reads.
+//! Writes never block: the virtio-serial driver spins with interrupts disabled until the host has consumed the data
+//! (`drivers/char/virtio_console.c`, `__send_to_port`), and the host may be blocked in a pager.
 
 use crate::console;
 use crate::file;
@@ -16,21 +16,22 @@ use crate::syscall::process::{sleep, uptime};
 use crate::syscall::terminal::{self, Termios};
 use crate::syscall::{Errno, Result};
 
-/// How long a port may take to appear after its driver has been loaded.
+/// Time limit for a port to appear after its driver was loaded, in nanoseconds.
 const PATIENCE: u64 = 2_000_000_000;
-/// Between two looks for it.
+/// Polling interval, in nanoseconds.
 const NAP: u64 = 200_000;
-/// The driver of virtio-serial takes no more in one write; a frame over it would cost two.
+/// The virtio-serial driver accepts at most this much in one write; a larger frame would need two.
 const WRITE: usize = 32 * 1024;
-/// A serial port hands over 16 bytes at a time: inside a frame, waking up for each of them would take longer than they do.
+/// A serial port delivers 16 bytes at a time. Inside a frame, wait this long (in nanoseconds) to read more of them at
+/// once.
 const GATHER: u64 = 1_000_000;
 const PORTS: &[u8] = b"/sys/class/virtio-ports/";
 
-/// The host is gone, or talks nonsense.
+/// The host is gone, or sent an invalid frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Gone;
 
-/// The channel, with what is on its way.
+/// The channel and its buffers.
 pub struct Channel {
     file: Fd,
     serial: bool,
@@ -38,7 +39,7 @@ pub struct Channel {
     incoming: Buffer,
 }
 
-/// Bytes from `start` to `end` are waiting.
+/// A buffer; the bytes from `start` to `end` are pending.
 struct Buffer {
     bytes: &'static mut [u8],
     start: usize,
@@ -58,7 +59,7 @@ impl Buffer {
         self.start >= self.end
     }
 
-    /// Takes that many off the front.
+    /// Removes bytes from the front.
     fn consume(&mut self, len: usize) {
         self.start += len;
         if self.is_empty() {
@@ -66,7 +67,7 @@ impl Buffer {
         }
     }
 
-    /// Room behind what is waiting, which is moved to the front for it.
+    /// Moves pending bytes to the front and returns the free space after them.
     fn room(&mut self) -> &mut [u8] {
         if self.start > 0
             && let Some(used) = self.bytes.get_mut(..self.end)
@@ -80,31 +81,31 @@ impl Buffer {
 }
 
 impl Channel {
-    /// Opens the channel the job names.
+    /// Opens the channel named in the job.
     pub fn open(name: &[u8]) -> Result<Self> {
         let serial = name != b"virtio";
         let file = if serial { open_serial(name)? } else { open_port()? };
         Ok(Self { file, serial, outgoing: Buffer::new()?, incoming: Buffer::new()? })
     }
 
-    /// How much standard input may be under way. A terminal holds 4095 bytes; what is more it drops.
+    /// Returns the credit for standard input. A terminal buffers 4095 bytes and drops the rest.
     pub fn window(&self) -> u32 {
         if self.serial { 8 * 1024 } else { 64 * 1024 }
     }
 
-    /// May the next frame be put in?
+    /// Returns true if the next frame can be put in.
     pub fn is_clear(&self) -> bool {
         self.outgoing.is_empty()
     }
 
-    /// Puts a frame in; the channel must be clear.
+    /// Puts a frame into the channel, which must be clear.
     pub fn put(&mut self, message: &ToHost<'_>) {
         self.outgoing.start = 0;
         self.outgoing.end = message.encode(self.outgoing.bytes);
     }
 
-    /// Puts in a frame of output, read by `read` straight into its place; the channel must be clear.
-    /// Hands on what `read` says.
+    /// Puts an output frame into the channel, which must be clear; `read` fills the payload in place. Returns the
+    /// result of `read`.
     pub fn put_output(&mut self, stream: Stream, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
         let Some((header, payload)) =
             self.outgoing.bytes.get_mut(..WRITE).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
@@ -119,7 +120,7 @@ impl Channel {
         Ok(len)
     }
 
-    /// Sends what can be sent now.
+    /// Sends as much as possible without blocking.
     pub fn push(&mut self) -> core::result::Result<(), Gone> {
         while !self.outgoing.is_empty() {
             match files::write(&self.file, self.outgoing.waiting()) {
@@ -132,7 +133,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends everything, however long it takes.
+    /// Sends everything; blocks.
     pub fn flush(&mut self) -> core::result::Result<(), Gone> {
         loop {
             self.push()?;
@@ -145,20 +146,20 @@ impl Channel {
         }
     }
 
-    /// Sends one frame after everything else.
+    /// Sends a frame after all pending data; blocks.
     pub fn send(&mut self, message: &ToHost<'_>) -> core::result::Result<(), Gone> {
         self.flush()?;
         self.put(message);
         self.flush()
     }
 
-    /// What to wait for: room for what is outgoing, and `incoming` bytes.
+    /// Returns the events to poll for: room for outgoing data and, if `incoming`, received data.
     pub fn watch(&self, incoming: bool) -> Watch {
         let out = if self.is_clear() { 0 } else { POLL_OUT };
         Watch::new(&self.file, out | if incoming { POLL_IN } else { 0 })
     }
 
-    /// Takes in what has come, without waiting.
+    /// Receives available data without blocking.
     pub fn pull(&mut self) -> core::result::Result<(), Gone> {
         if self.serial && !self.incoming.is_empty() {
             sleep(GATHER);
@@ -178,7 +179,7 @@ impl Channel {
         }
     }
 
-    /// Hands the frames that have come to `take`, until it refuses one, which then stays.
+    /// Passes received frames to `take`, until it refuses one, which is kept.
     pub fn drain(&mut self, mut take: impl FnMut(ToGuest<'_>) -> bool) -> core::result::Result<(), Gone> {
         loop {
             match ToGuest::decode(self.incoming.waiting()) {
@@ -190,14 +191,14 @@ impl Channel {
                 }
                 Ok(None) => return Ok(()),
                 Err(_) => {
-                    console::say(b"the host sent what is no frame");
+                    console::say(b"invalid frame from the host");
                     return Err(Gone);
                 }
             }
         }
     }
 
-    /// Waits for the host's next frame, sending meanwhile, until `take` says that it was the right one.
+    /// Waits for a frame that `take` accepts; sends pending data meanwhile.
     pub fn wait(&mut self, mut take: impl FnMut(ToGuest<'_>) -> bool) -> core::result::Result<(), Gone> {
         loop {
             let mut found = false;
@@ -217,7 +218,7 @@ impl Channel {
         }
     }
 
-    /// Waits until everything has left a serial port.
+    /// Waits until a serial port has sent everything.
     pub fn settle(&self) {
         if self.serial {
             let _ = terminal::drain(&self.file);
@@ -225,7 +226,7 @@ impl Channel {
     }
 }
 
-/// A hangup means that nobody will ever read the channel again.
+/// Detects a hangup without pending input: the host is gone.
 pub fn check(watch: Watch) -> core::result::Result<(), Gone> {
     if watch.ready & POLL_HANGUP != 0 && watch.ready & POLL_IN == 0 { Err(Gone) } else { Ok(()) }
 }
@@ -237,8 +238,8 @@ fn open_serial(name: &[u8]) -> Result<Fd> {
     Ok(file)
 }
 
-/// Opens the virtio-serial port with our name. The driver learns of ports and names from the host, after it was
-/// loaded, so both appear a little later.
+/// Opens the virtio-serial port named [`PORT_NAME`]. The driver receives port names from the host after it was loaded,
+/// so both appear with a delay.
 fn open_port() -> Result<Fd> {
     let begun = uptime();
     loop {
@@ -250,7 +251,7 @@ fn open_port() -> Result<Fd> {
             port.is_some()
         });
         match port {
-            // Until the host's side is open, too, the driver says that it has hung up.
+            // The driver reports a hangup until the host has opened its side.
             Some(Ok(file)) if is_connected(&file) => return Ok(file),
             Some(Err(errno)) => return Err(errno),
             Some(Ok(_)) | None => {}
@@ -279,7 +280,7 @@ fn open_node(port: &[u8]) -> Result<Fd> {
     if !matches!(opened, Err(Errno::NOENT)) {
         return opened;
     }
-    // No devtmpfs: the node's numbers stand in sysfs, as MAJOR:MINOR.
+    // Without devtmpfs, create the node; sysfs has its numbers as MAJOR:MINOR.
     let mut buffer = [0; 32];
     let numbers = Path::join(&[PORTS, port, b"/dev"]).ok_or(Errno::INVAL)?;
     let mut numbers = file::read_start(numbers.as_c(), &mut buffer).split(|&byte| byte == b':');

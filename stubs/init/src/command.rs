@@ -1,4 +1,4 @@
-//! The command: how it is found and started, and what became of it.
+//! Finds, starts and reaps the command.
 
 use crate::file;
 use crate::job::Job;
@@ -11,38 +11,38 @@ use crate::syscall::{Errno, Result, terminal};
 use core::cell::Cell;
 use core::ffi::CStr;
 
-/// Where shells look when nobody told them.
+/// Default PATH, as in shells.
 const DEFAULT_SEARCH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SHELL: &CStr = c"/bin/sh";
 
-/// What the command gets as 0, 1 and 2.
+/// Standard input, output and error of the command.
 pub struct Stdio<'a> {
     pub files: [&'a Fd; 3],
-    /// The first of them is a terminal, and is to control its session.
+    /// True if the first file is a terminal and becomes the controlling terminal.
     pub controls: bool,
 }
 
-/// A command that runs.
+/// A running command.
 pub struct Command {
     pub pid: usize,
     pub started: u64,
 }
 
-/// Why there is no such command.
+/// A command that failed to start.
 pub struct NotStarted {
     pub errno: Errno,
-    /// The file is there: what is missing is its interpreter.
+    /// True if the file exists, but its interpreter does not.
     pub interpreter: bool,
 }
 
 impl NotStarted {
-    /// The status that shells give it.
+    /// Returns the exit status that shells use.
     pub fn status(&self) -> u8 {
         if matches!(self.errno, Errno::NOENT | Errno::NOTDIR) { 127 } else { 126 }
     }
 }
 
-/// Everything the child needs, and what it leaves behind.
+/// Input and results of the child.
 struct Child<'a> {
     job: &'a Job,
     stdio: &'a Stdio<'a>,
@@ -52,12 +52,9 @@ struct Child<'a> {
 }
 
 impl Command {
-    /// Starts the job's command. Also says whether its directory was missing, so that it began in `/`.
-    pub fn start(
-        job: &Job,
-        stdio: &Stdio<'_>,
-        stack: &mut [u8],
-    ) -> core::result::Result<(Self, bool), NotStarted> {
+    /// Starts the job's command. The flag in the result is true if the working directory was missing and `/` is used
+    /// instead.
+    pub fn start(job: &Job, stdio: &Stdio<'_>, stack: &mut [u8]) -> core::result::Result<(Self, bool), NotStarted> {
         let refuse = |errno| NotStarted { errno, interpreter: false };
         if stack.is_empty() {
             return Err(refuse(Errno::NOMEM));
@@ -68,14 +65,14 @@ impl Command {
         match child.errno.get() {
             None => Ok((Self { pid, started }, child.elsewhere.get())),
             Some(errno) => {
-                // It has ended already.
+                // The child has already ended.
                 while reap().is_some_and(|ending| ending.pid != pid) {}
                 Err(NotStarted { errno, interpreter: errno == Errno::NOENT && child.found.get() })
             }
         }
     }
 
-    /// Takes what has ended; `Some` once the command is among it. Orphans of the guest end here, too.
+    /// Reaps ended processes, including orphans; returns the result of the command once it has ended.
     pub fn ended(&self) -> Option<(Ended, Usage)> {
         while let Some(ending) = reap() {
             if ending.pid != self.pid {
@@ -97,14 +94,14 @@ impl Command {
         None
     }
 
-    /// For how long it has been running, nanoseconds.
+    /// Returns the run time so far, in nanoseconds.
     pub fn running(&self) -> u64 {
         uptime().saturating_sub(self.started)
     }
 }
 
 impl Child<'_> {
-    /// The child's side: it shares the parent's memory, so it calls the kernel and writes its cells, nothing more.
+    /// Runs in the child, which shares the parent's memory: it only makes system calls and writes its cells.
     fn run(&self) -> ! {
         self.errno.set(self.begin().err());
         exit(127)
@@ -128,7 +125,7 @@ impl Child<'_> {
         self.search()
     }
 
-    /// As `execvp` does: through PATH where there is no slash; the first error that tells more than "not here" counts.
+    /// Searches PATH like `execvp`, unless the name contains a slash. Returns the first error other than "not found".
     fn search(&self) -> Result<()> {
         let name = self.job.arguments.first().unwrap_or_default();
         if name.to_bytes().contains(&b'/') {
@@ -149,7 +146,7 @@ impl Child<'_> {
         Err(worst)
     }
 
-    /// Executes the file; a script without `#!` is given to the shell, as shells do.
+    /// Executes the file. A script without `#!` is executed by the shell, as shells do.
     fn execute(&self, path: &CStr) -> Result<()> {
         let (arguments, environment) = (self.job.arguments.list(), self.job.environment.list());
         match execute(path, arguments, environment) {
@@ -165,7 +162,7 @@ impl Child<'_> {
         if is_binary(path) {
             return Err(Errno::NOEXEC);
         }
-        // The list's first word gives way to the shell and the script, its null pointer stays.
+        // Replaces the first argument by the shell and the script; the null pointer remains.
         let list = allocate_pointers(arguments.len())?;
         let words = arguments.get(1..).unwrap_or_default();
         let words = [SHELL.as_ptr().cast(), path.as_ptr().cast()].into_iter().chain(words.iter().copied());
@@ -176,7 +173,8 @@ impl Child<'_> {
     }
 }
 
-/// Is there a NUL in its first line? Then it is no script: a program for another machine, most likely.
+/// Returns true if the first line contains a NUL: then it is not a script, but probably a program for another
+/// architecture.
 fn is_binary(path: &CStr) -> bool {
     let mut start = [0; 256];
     let start = file::read_start(path, &mut start);

@@ -1,4 +1,4 @@
-//! The console: what is said there, and the terminal behind it.
+//! Messages on the console, and its terminal.
 
 use crate::file;
 use crate::line::Line;
@@ -9,23 +9,23 @@ use crate::syscall::file::{self as files, Fd, NO_TERMINAL, READ_WRITE};
 /// The kernel opens `/dev/console` for pid 1 as 0, 1 and 2.
 static CONSOLE: Fd = Fd::standard(2);
 
-/// Says a line. If the console does not take it, there is nobody else to tell.
+/// Prints a line. Errors are ignored, since they cannot be reported.
 pub fn say(text: &[u8]) {
     let _ = files::write(&CONSOLE, Line::new(b"bootling: ").text(text).text(b"\n").bytes());
 }
 
-/// Says what could not be done.
+/// Prints an error.
 pub fn complain(doing: &[u8], object: &[u8], errno: Errno) {
     say(Line::new(doing).text(b" ").text(object).error(errno).bytes());
 }
 
-/// The console itself.
+/// Returns the console.
 pub fn file() -> &'static Fd {
     &CONSOLE
 }
 
-/// Sees to it that 0, 1 and 2 are open: an initrd without `/dev/console` starts pid 1 without them, and what it
-/// opens next would end up as the command's input and output.
+/// Ensures that descriptors 0, 1 and 2 are open: an initrd without `/dev/console` starts pid 1 without them, and the
+/// next opened files would become the command's standard streams.
 pub fn ensure() {
     while !files::is_open(2) {
         let Ok(file) =
@@ -33,12 +33,12 @@ pub fn ensure() {
         else {
             return;
         };
-        // It stays open.
+        // Keep it open.
         core::mem::forget(file);
     }
 }
 
-/// Opens the terminal behind `/dev/console`, which itself can control no session: the last of the active ones.
+/// Opens the terminal of `/dev/console`, the last active one. `/dev/console` itself cannot be a controlling terminal.
 pub fn terminal() -> Result<Fd, Errno> {
     let mut buffer = [0; 256];
     let active = file::read_start(c"/sys/class/tty/console/active", &mut buffer);

@@ -1,17 +1,17 @@
-//! Small files of `/proc` and `/sys`, read at once; and walking directories.
+//! Reads small files in `/proc` and `/sys`, and lists directories.
 
 use crate::syscall::Result;
 use crate::syscall::file::{DIRECTORY, READ_ONLY, open, read, read_directory, size};
 use crate::syscall::memory::allocate;
 use core::ffi::CStr;
 
-/// Reads the start of a file; what is behind it is left out. Empty where it cannot be read.
+/// Reads the start of a file, up to the buffer's length. Empty on an error.
 pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
     let len = open(path, READ_ONLY).and_then(|file| read(&file, buffer)).unwrap_or(0);
     buffer.get(..len).unwrap_or_default()
 }
 
-/// A whole file.
+/// Reads a whole file.
 pub fn read_all(path: &CStr) -> Result<&'static [u8]> {
     let file = open(path, READ_ONLY)?;
     let buffer = allocate(size(&file)?)?;
@@ -25,7 +25,7 @@ pub fn read_all(path: &CStr) -> Result<&'static [u8]> {
     Ok(buffer.get(..len).unwrap_or_default())
 }
 
-/// A decimal number at the start of a text.
+/// Parses a decimal number at the start of a text.
 pub fn number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     let mut value = None;
@@ -36,8 +36,8 @@ pub fn number(text: &[u8]) -> Option<u64> {
     value
 }
 
-/// Calls `visit` for every name in a directory but `.` and `..`, until it says `true`.
-/// Says whether it did; a directory that is not there has no names.
+/// Calls `visit` for every name in a directory except `.` and `..`, until it returns `true`. Returns true if it did. A
+/// missing directory has no names.
 pub fn any_name(directory: &CStr, mut visit: impl FnMut(&[u8]) -> bool) -> bool {
     let Ok(directory) = open(directory, READ_ONLY | DIRECTORY) else {
         return false;

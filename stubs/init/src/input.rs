@@ -1,19 +1,19 @@
-//! What the host has sent for the command's standard input and the command has not taken yet.
+//! Buffer for standard input from the host that the command has not read yet.
 
-/// As large as the largest window that is granted.
+/// The largest credit that is granted.
 pub const CAPACITY: usize = 64 * 1024;
 
-/// A ring of bytes.
+/// A ring buffer.
 pub struct Input<'a> {
     ring: &'a mut [u8],
     start: usize,
     len: usize,
-    /// The last byte that went in.
+    /// The last byte added.
     pub last: Option<u8>,
 }
 
 impl<'a> Input<'a> {
-    /// Over a buffer of [`CAPACITY`] bytes.
+    /// Creates a ring in a buffer of [`CAPACITY`] bytes.
     pub fn new(ring: &'a mut [u8]) -> Self {
         Self { ring, start: 0, len: 0, last: None }
     }
@@ -22,7 +22,7 @@ impl<'a> Input<'a> {
         self.len == 0
     }
 
-    /// Takes the bytes in; `false`, and none of them, if there is no room: then the host sends more than it was granted.
+    /// Adds all bytes, or none and returns `false` if they do not fit: then the host has exceeded its credit.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() > self.ring.len() - self.len {
             return false;
@@ -36,13 +36,13 @@ impl<'a> Input<'a> {
         true
     }
 
-    /// What is next, as far as it lies in one piece.
+    /// Returns the next bytes, up to the end of the ring.
     pub fn next(&self) -> &[u8] {
         let end = (self.start + self.len).min(self.ring.len());
         self.ring.get(self.start..end).unwrap_or_default()
     }
 
-    /// Takes that many off the front.
+    /// Removes bytes from the front.
     pub fn consume(&mut self, len: usize) {
         let len = len.min(self.len);
         self.start = (self.start + len) % self.ring.len().max(1);

@@ -1,4 +1,4 @@
-//! The job as pid 1 needs it: texts that end in a NUL, lists that `execve` takes.
+//! The parsed job: NUL-terminated strings, and lists for `execve`.
 
 use crate::file;
 use crate::path::Path;
@@ -7,7 +7,7 @@ use crate::syscall::memory::{allocate, allocate_pointers};
 use crate::syscall::{Errno, Result};
 use core::ffi::CStr;
 
-/// A list of C strings, for the kernel, and its texts, for us.
+/// A NULL-terminated list of C strings.
 #[derive(Default)]
 pub struct Words {
     pointers: &'static mut [*const u8],
@@ -24,7 +24,7 @@ impl Words {
         }
     }
 
-    /// With the null pointer at the end.
+    /// Returns the list including the null pointer.
     pub fn list(&self) -> &[*const u8] {
         self.pointers.get(..=self.len).unwrap_or_default()
     }
@@ -39,16 +39,16 @@ impl Words {
 pub struct Module {
     pub path: &'static CStr,
     pub parameters: &'static CStr,
-    /// A driver of the channel: its failure is only noted.
+    /// True for a driver of the channel: its failure is only noted.
     pub for_channel: bool,
 }
 
-/// What pid 1 is to do. What could be read of it, if it is broken.
+/// The parsed job; if it is invalid, the part that could be parsed.
 #[derive(Default)]
 pub struct Job {
     pub arguments: Words,
     pub environment: Words,
-    /// `PATH` in that environment.
+    /// Value of `PATH` in `environment`.
     pub search: Option<&'static [u8]>,
     pub directory: Option<&'static CStr>,
     pub channel: Option<&'static [u8]>,
@@ -56,18 +56,18 @@ pub struct Job {
     pub terminal: bool,
     pub block_devices: u64,
     pub verbose: bool,
-    /// Wait for archives in a window of so many bytes.
+    /// Length of the window in bytes, if the payload comes through one.
     pub window: Option<u64>,
-    /// Why it is broken.
+    /// Reason why the job is invalid.
     pub broken: Option<&'static [u8]>,
-    /// Modules of the channel that are not loaded yet.
+    /// Number of channel modules that are not loaded yet.
     pub channel_modules: usize,
     records: Option<Records<'static>>,
     texts: Texts,
 }
 
 impl Job {
-    /// Reads the job's file.
+    /// Reads and parses the job file.
     pub fn read() -> Result<Self> {
         let path = Path::join(&[PATH.as_bytes()]).ok_or(Errno::INVAL)?;
         Self::parse(file::read_all(path.as_c())?)
@@ -75,7 +75,7 @@ impl Job {
 
     fn parse(bytes: &'static [u8]) -> Result<Self> {
         let Ok(all) = records(bytes) else {
-            return Ok(Self { broken: Some(b"it does not start as a job does"), ..Self::default() });
+            return Ok(Self { broken: Some(b"bad magic"), ..Self::default() });
         };
         let count = |tag| all.clone().filter(|record| matches!(record, Ok((found, _)) if *found == tag)).count();
         let mut job = Self {
@@ -83,22 +83,22 @@ impl Job {
             environment: Words { pointers: allocate_pointers(count(Tag::Env))?, ..Words::default() },
             ..Self::default()
         };
-        // A record's header is five bytes, so that many bytes have room for every value and its NUL.
+        // A record's header has five bytes, so this length has room for every value and its NUL.
         job.texts = Texts(allocate(bytes.len())?);
         job.records = Some(all.clone());
         for record in all {
             match record {
                 Ok((tag, value)) => job.take(tag, value),
-                Err(_) => job.broken = Some(b"a record is unknown or cut short"),
+                Err(_) => job.broken = Some(b"unknown or truncated record"),
             }
         }
         if job.arguments.first().is_none() && job.window.is_none() && job.broken.is_none() {
-            job.broken = Some(b"there is no command in it");
+            job.broken = Some(b"no command");
         }
         Ok(job)
     }
 
-    /// The next module to load.
+    /// Returns the next module to load.
     pub fn next_module(&mut self) -> Option<Module> {
         loop {
             let (tag, value) = self.records.as_mut()?.next()?.ok()?;
@@ -111,7 +111,7 @@ impl Job {
             let (path, parameters) = value.iter().position(|&byte| byte == 0).map_or((value, &[][..]), |at| {
                 (value.get(..at).unwrap_or_default(), value.get(at + 1..).unwrap_or_default())
             });
-            // Two NULs in place of one: a record's header has room for five.
+            // Two strings need two NULs; a record's header leaves room for five bytes.
             let path = self.texts.terminated(path);
             return Some(Module { path, parameters: self.texts.terminated(parameters), for_channel });
         }
@@ -135,18 +135,18 @@ impl Job {
             Tag::Hostname => self.host_name = Some(value),
             Tag::BlockDevices => match file::number(value) {
                 Some(count) => self.block_devices = count,
-                None => self.broken = Some(b"the number of block devices is none"),
+                None => self.broken = Some(b"invalid number of block devices"),
             },
             Tag::Window => match file::number(value) {
                 Some(len) => self.window = Some(len),
-                None => self.broken = Some(b"the window's length is no number"),
+                None => self.broken = Some(b"invalid window length"),
             },
             Tag::Verbose => self.verbose = true,
         }
     }
 }
 
-/// Where texts with a NUL behind them are put.
+/// Memory for NUL-terminated strings.
 #[derive(Default)]
 struct Texts(&'static mut [u8]);
 
@@ -157,7 +157,7 @@ impl Texts {
             return c"";
         };
         self.0 = rest;
-        // The last byte stays the zero it was allocated as.
+        // The last byte is zero from its allocation.
         for (to, from) in text.iter_mut().zip(value) {
             *to = *from;
         }

@@ -1,5 +1,5 @@
-//! The kernel's log (`/dev/kmsg`, Documentation/ABI/testing/dev-kmsg): what bears on its health, for the host; and what it said
-//! last about a module.
+//! The kernel log (`/dev/kmsg`, Documentation/ABI/testing/dev-kmsg): sends health-relevant records to the host, and
+//! finds the last message about a module.
 
 use crate::channel::{Channel, Gone};
 use crate::file::number;
@@ -9,30 +9,30 @@ use crate::syscall::Errno;
 use crate::syscall::file::{Fd, NONBLOCKING, READ_ONLY, open, read};
 use crate::syscall::memory::allocate;
 
-/// Longer than any record: `PRINTK_MESSAGE_MAX`, with its letters written as `\x..` where need be.
+/// Larger than any record: `PRINTK_MESSAGE_MAX`, with characters escaped as `\x..`.
 const RECORD: usize = 8 * 1024;
-/// What is sent in one frame.
+/// Maximum length of the records in one frame.
 const PIECE: usize = MAX_PAYLOAD - 1;
-/// Bytes sent for one command: a kernel that warns for ever is known after less.
+/// Maximum number of bytes sent for one command; limits a kernel that warns forever.
 const MOST: usize = 256 * 1024;
-/// Records read for one command: more than the largest of logs holds at once.
+/// Maximum number of records read for one command; more than the largest log buffer contains.
 const RECORDS: u32 = 200_000;
-/// `KERN_WARNING`: what is less than that bears on the kernel's health only within a report.
+/// `KERN_WARNING`: less severe records are only relevant inside a report.
 const WARNING: u64 = 4;
-/// Records of a report that may be of any level behind its first line: the task's state and call trace of a hung task are
-/// `KERN_INFO`, so are the lists of memory and tasks of the OOM killer.
+/// Number of records of any level that may follow the first line of a report: the call trace of a hung task and the OOM
+/// killer's memory and task lists are `KERN_INFO`.
 const REPORT: u32 = 160;
-/// What lines of that level say where a report follows.
+/// Patterns that announce a report.
 const REPORTS: [&[u8]; 8] =
     [b"INFO: ", b"BUG", b"WARNING: ", b"oom-killer", b"LOCKUP", b"Oops", b"UBSAN", b"Kernel panic"];
 
-/// The log, read once from its first record to its last. What a healthy kernel says is not sent, only looked at: sending it
-/// all would make each boot longer.
+/// The log, read once from its first to its last record. Records of a healthy kernel are read but not sent, to keep
+/// boots short.
 pub struct Log {
     file: Option<Fd>,
-    /// What is to be sent; it goes once there is no room for another record.
+    /// Records to send; flushed when there is no room for another record.
     buffer: &'static mut [u8],
-    /// Records of any level that still belong to a report.
+    /// Number of following records that belong to a report, whatever their level.
     report: u32,
 }
 
@@ -42,19 +42,19 @@ impl Log {
         Self { file, buffer: allocate(PIECE).unwrap_or_default(), report: 0 }
     }
 
-    /// Sends what has come since the last time.
+    /// Sends the records since the last call.
     pub fn send(&mut self, channel: &mut Channel) -> Result<(), Gone> {
         let Some(file) = &self.file else {
             return channel.send(&ToHost::Log { lost: Lost::Unreadable, records: b"" });
         };
         let (mut len, mut sent, mut lost) = (0, 0, Lost::Nothing);
         for count in 0.. {
-            // A kernel that never stops talking must not keep the command's status back.
+            // A kernel that logs endlessly must not delay the command's status.
             if count >= RECORDS {
                 lost = Lost::TooMany;
                 break;
             }
-            // It is none where there was no memory for it.
+            // The buffer is empty if its allocation failed.
             let Some(room) = self.buffer.get_mut(len..).filter(|room| room.len() >= RECORD) else {
                 lost = Lost::Unreadable;
                 break;
@@ -69,14 +69,14 @@ impl Log {
                     }
                     if sent + len + line > MOST {
                         lost = Lost::TooMany;
-                        // What is left is read all the same: it is not the next command's.
+                        // Continue to read, so that the rest does not count for the next command.
                         continue;
                     }
                     len += line;
                 }
-                // Overwritten before it was read; the next read has the oldest that is left.
+                // Overwritten before it was read; the next read returns the oldest remaining record.
                 Err(Errno::PIPE) => lost = Lost::Overwritten,
-                // Longer than any: the next one is there.
+                // Too long, or interrupted; the next read returns the next record.
                 Err(Errno::INVAL | Errno::INTR) => {}
                 Err(_) => {
                     lost = Lost::Unreadable;
@@ -84,7 +84,8 @@ impl Log {
                 }
             }
             if len + RECORD > PIECE {
-                channel.send(&ToHost::Log { lost: Lost::Nothing, records: self.buffer.get(..len).unwrap_or_default() })?;
+                channel
+                    .send(&ToHost::Log { lost: Lost::Nothing, records: self.buffer.get(..len).unwrap_or_default() })?;
                 sent += len;
                 len = 0;
             }
@@ -96,8 +97,8 @@ impl Log {
     }
 }
 
-/// Whether a record is the kernel's own, and says that something is wrong or belongs to what does. Programs that write to
-/// `/dev/kmsg` can claim any facility but the kernel's, which is 0 (`drivers/char/mem.c`, `devkmsg_write`).
+/// Returns true if the kernel wrote the record and it is a warning or part of a report. Programs cannot write to
+/// `/dev/kmsg` with the kernel's facility 0 (`drivers/char/mem.c`, `devkmsg_write`).
 fn matters(record: &[u8], report: &mut u32) -> bool {
     let Some(priority) = number(record) else { return false };
     let (facility, level) = (priority >> 3, priority & 7);
@@ -115,8 +116,9 @@ fn matters(record: &[u8], report: &mut u32) -> bool {
     true
 }
 
-/// The last message that names the module; else the last about modules at all, such as a refused signature's.
-/// Empty if there is none. Time does not help: the log's clock and the system's start apart and drift.
+/// Returns the last message that names the module; otherwise the last message about modules in general, such as a
+/// rejected signature. Empty if no record matches. Timestamps do not help: the log's clock and the system clock start at
+/// different times and drift.
 pub fn about(module: &[u8]) -> Line {
     let mut named = None;
     let mut last = None;
@@ -136,7 +138,8 @@ pub fn about(module: &[u8]) -> Line {
                     last = Some(Line::new(text));
                 }
             }
-            // Overwritten while it was read (EPIPE), or too long for the buffer (EINVAL): the next one is there.
+            // Overwritten while it was read (EPIPE), or too long for the buffer (EINVAL): the next read returns the
+            // next record.
             Err(Errno::PIPE | Errno::INVAL) => {}
             Err(_) => break,
         }
@@ -150,7 +153,7 @@ fn text(record: &[u8]) -> Option<&[u8]> {
     record.get(semicolon + 1..)?.split(|&byte| byte == b'\n').next()
 }
 
-/// Are the words in the text? `-` and `_` are one letter, as in a module's name.
+/// Returns true if the text contains the words. `-` and `_` are equal, as in module names.
 fn mentions(text: &[u8], words: &[u8]) -> bool {
     let same = |a: &u8, b: &u8| a == b || matches!((a, b), (b'-', b'_') | (b'_', b'-'));
     !words.is_empty() && text.windows(words.len()).any(|part| part.iter().zip(words).all(|(a, b)| same(a, b)))

@@ -1,4 +1,4 @@
-//! What a command leaves behind: its processes are counted, named, killed; and those that cannot be killed are told of.
+//! Processes that a command left behind: counts, reports and kills them, and reports those that survive.
 
 use crate::channel::{Channel, Gone};
 use crate::file;
@@ -7,17 +7,17 @@ use crate::path::Path;
 use crate::protocol::frame::ToHost;
 use crate::syscall::process::{kill_all, reap_all, sleep, uptime};
 
-/// How long those that are about to end anyway may take: whoever started them does not always wait for them.
+/// Grace period for processes that are about to end anyway, in nanoseconds: not every parent waits for its children.
 const GRACE: u64 = 20_000_000;
-/// How long a process may take to die once it is killed. One that waits for the kernel (state D) does not, until it has that. Long, as
-/// processors of a busy host may be: it passes only where one is stuck.
+/// Time limit for a process to die after SIGKILL, in nanoseconds. A process in uninterruptible sleep (state D) dies
+/// only when that sleep ends. Long, since CPUs of a busy host may be slow; it expires only if a process is stuck.
 const PATIENCE: u64 = 3_000_000_000;
-/// Between two looks.
+/// Polling interval, in nanoseconds.
 const NAP: u64 = 1_000_000;
-/// Processes that are named.
+/// Maximum number of processes reported.
 const NAMED: u32 = 32;
 
-/// Ends what the command with this number has left behind. Costs one system call where that is nothing.
+/// Ends the processes that the command left behind. Takes one system call if there are none.
 pub fn end(channel: &mut Channel, command: usize) -> Result<(), Gone> {
     if !reap_all() || !any_after(GRACE) {
         return Ok(());
@@ -30,7 +30,7 @@ pub fn end(channel: &mut Channel, command: usize) -> Result<(), Gone> {
     Ok(())
 }
 
-/// Whether there is still any child after so long.
+/// Returns true if children remain after a time limit in nanoseconds.
 fn any_after(patience: u64) -> bool {
     let begun = uptime();
     while reap_all() {
@@ -42,7 +42,7 @@ fn any_after(patience: u64) -> bool {
     false
 }
 
-/// Names the processes that are there, but for the kernel's own and those that were there before the command.
+/// Reports the remaining processes, except kernel threads and processes older than the command.
 fn tell(channel: &mut Channel, command: usize, lives: bool) -> Result<(), Gone> {
     let mut named = 0;
     let mut sent = Ok(());
@@ -71,15 +71,15 @@ fn tell(channel: &mut Channel, command: usize, lives: bool) -> Result<(), Gone> 
     sent
 }
 
-/// The name in a line of `/proc/PID/stat`, unless the process is a thread of the kernel's or has ended: `PID (NAME) STATE
-/// PARENT`, and the name may hold anything.
+/// Returns the name in a line of `/proc/PID/stat` (`PID (NAME) STATE PARENT`), unless the process is a kernel thread or
+/// has ended. The name may contain any character.
 fn of_user(stat: &[u8]) -> Option<&[u8]> {
     let open = stat.iter().position(|&byte| byte == b'(')?;
     let close = stat.iter().rposition(|&byte| byte == b')')?;
     let mut fields = stat.get(close + 1..)?.trim_ascii().split(|&byte| byte == b' ');
     let state = fields.next()?;
     let parent = file::number(fields.next()?)?;
-    // kthreadd is 2, and a child of none.
+    // kthreadd has pid 2 and parent 0.
     let is_kernels = parent == 2 || parent == 0;
     if is_kernels || state == b"Z" || state == b"X" {
         return None;

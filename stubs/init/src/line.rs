@@ -1,8 +1,8 @@
-//! A line of text, put together without allocation; what does not fit is cut.
+//! A line of text, built without allocation; truncated if too long.
 
 use crate::syscall::Errno;
 
-/// Up to 512 bytes.
+/// A line of up to 512 bytes.
 pub struct Line {
     bytes: [u8; 512],
     len: usize,
@@ -38,7 +38,7 @@ impl Line {
         self.text(digits.get(start..).unwrap_or_default())
     }
 
-    /// The kernel's error number, after a colon.
+    /// Appends the kernel's error number.
     pub fn error(self, errno: Errno) -> Self {
         self.text(b": error ").number(u64::from(errno.code()))
     }

@@ -1,7 +1,7 @@
-//! Process 1 of a bootling guest: prepares the machine, runs one command, reports how it went, switches off.
+//! pid 1 of a bootling guest: prepares the machine, runs one command, reports its result, powers off.
 //!
-//! `README.md` beside this crate says why it is built the way it is. No allocation, no libc, no formatting machinery, and no
-//! way to panic: whatever can be wrong is a value. System calls are in `syscall`, the only place with `unsafe`.
+//! The crate's `README.md` explains the design. No allocator, no libc, no formatting code and no panics: every error is
+//! a value. All `unsafe` code is in `syscall`.
 
 #![no_std]
 #![no_main]
@@ -32,7 +32,7 @@ mod syscall;
 mod unpack;
 mod window;
 
-// The host's half of it is not used here.
+// Encoding for the host is unused here.
 #[allow(dead_code)]
 #[path = "../../../src/format/protocol/mod.rs"]
 mod protocol;
@@ -42,14 +42,14 @@ use job::Job;
 use modules::Modules;
 use syscall::process::Stop;
 
-/// Where the first instructions lead. The kernel's arguments and environment are not looked at: the job says it all.
+/// Entry point after `_start`. Ignores arguments and environment: everything comes from the job.
 extern "C" fn main() -> ! {
     mounts::mount_first();
     console::ensure();
     let mut job = match Job::read() {
         Ok(job) => job,
         Err(errno) => {
-            console::complain(b"reading", protocol::job::PATH.as_bytes(), errno);
+            console::complain(b"failed to read", proto::job::PATH.as_bytes(), errno);
             power::stop(Stop::PowerOff)
         }
     };
@@ -57,10 +57,10 @@ extern "C" fn main() -> ! {
     modules.load_for_channel(&mut job);
     let Some(name) = job.channel else { power::stop(alone::run(&mut job, &mut modules)) };
     match Channel::open(name) {
-        // A host that has gone wants nothing but the end.
+        // If the host is gone, only the power-off remains.
         Ok(mut channel) => power::stop(report::serve(&mut channel, &mut job, &mut modules).unwrap_or(Stop::PowerOff)),
         Err(errno) => {
-            console::complain(b"opening the channel", name, errno);
+            console::complain(b"failed to open the channel", name, errno);
             if let Some(missed) = &modules.missed {
                 console::say(missed.why.bytes());
             }
@@ -69,7 +69,7 @@ extern "C" fn main() -> ! {
     }
 }
 
-/// Nothing in here panics: a test looks for this text in the program, and the compiler leaves it out.
+/// Never called: a test checks that the linker has removed this text from the program.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     console::say(b"pid 1 panicked");

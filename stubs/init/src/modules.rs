@@ -1,4 +1,4 @@
-//! Kernel modules, loaded in the order of the job. The host has decompressed and ordered them.
+//! Loads kernel modules in the job's order. The host has decompressed and sorted them.
 
 use crate::console;
 use crate::job::{Job, Module};
@@ -8,25 +8,25 @@ use crate::syscall::Errno;
 use crate::syscall::file::{READ_ONLY, load_module, open};
 use core::ffi::CStr;
 
-/// A module that was needed and could not be loaded, and what the kernel said about it.
+/// A required module that failed to load, and the kernel's message about it.
 pub struct Refused {
     pub path: &'static CStr,
     pub errno: Errno,
     pub why: Line,
 }
 
-/// What has happened to the modules so far.
+/// State of module loading.
 #[derive(Default)]
 pub struct Modules {
     pub refused: Option<Refused>,
-    /// A module of the channel that could not be loaded: worth a note.
+    /// A channel module that failed to load; reported as a note.
     pub missed: Option<Refused>,
-    /// Say everything that is done.
+    /// True to report every action.
     pub verbose: bool,
 }
 
 impl Modules {
-    /// Loads the modules up to the last that the channel needs.
+    /// Loads the modules up to the last channel module.
     pub fn load_for_channel(&mut self, job: &mut Job) {
         while job.channel_modules > 0
             && let Some(module) = job.next_module()
@@ -35,7 +35,7 @@ impl Modules {
         }
     }
 
-    /// Loads the rest.
+    /// Loads the remaining modules.
     pub fn load_rest(&mut self, job: &mut Job) {
         while self.refused.is_none()
             && let Some(module) = job.next_module()
@@ -45,13 +45,13 @@ impl Modules {
     }
 
     fn load(&mut self, module: Module) {
-        // After a failure only the channel still counts.
+        // After a failure, only channel modules are loaded.
         if self.refused.is_some() && !module.for_channel {
             return;
         }
         let name = name(module.path.to_bytes());
-        // A module can stop the machine: its name must be on the console by then. The channel's are well known, and every
-        // line on a serial console costs a millisecond.
+        // A module can stop the machine, so its name must be on the console first. Channel modules are well known, and
+        // each line on a serial console takes a millisecond.
         if !module.for_channel || self.verbose {
             console::say(Line::new(b"loading ").text(name).bytes());
         }
@@ -66,14 +66,14 @@ impl Modules {
     }
 
     fn refuse(&mut self, module: Module, errno: Errno, why: Line) {
-        console::complain(b"loading", module.path.to_bytes(), errno);
+        console::complain(b"failed to load module", module.path.to_bytes(), errno);
         let refused = Refused { path: module.path, errno, why };
         let place = if module.for_channel { &mut self.missed } else { &mut self.refused };
         place.get_or_insert(refused);
     }
 }
 
-/// The file's name up to its first dot.
+/// Returns the file name up to its first dot.
 fn name(path: &[u8]) -> &[u8] {
     let file = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     file.split(|&byte| byte == b'.').next().unwrap_or_default()

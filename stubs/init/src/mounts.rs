@@ -1,6 +1,6 @@
-//! File systems and the nodes and links in `/dev`.
+//! Mounts file systems, and creates nodes and links in `/dev`.
 //!
-//! What a kernel does not have is left out without a word: a test kernel may well lack any of them.
+//! File systems that the kernel lacks are skipped silently, since test kernels may lack any of them.
 
 use crate::console;
 use crate::syscall::Errno;
@@ -12,23 +12,23 @@ const NODEV: usize = 4;
 const NOEXEC: usize = 8;
 const KERNELS: usize = NOSUID | NODEV | NOEXEC;
 
-/// A file system: its kind, where it goes, flags, options.
+/// A mount: file system type, mount point, flags, options.
 type Mount = (&'static CStr, &'static CStr, usize, &'static CStr);
 
-/// Needed to find and load what the channel needs.
+/// Required to find and load the channel's modules.
 const FIRST: [Mount; 3] =
     [(c"proc", c"/proc", KERNELS, c""), (c"sysfs", c"/sys", KERNELS, c""), (c"devtmpfs", c"/dev", NOSUID, c"mode=755")];
 
-/// Needed by commands; made while the host answers.
+/// Required by commands; mounted while the host answers.
 const COMMON: [Mount; 2] = [
     (c"devpts", c"/dev/pts", NOSUID | NOEXEC, c"ptmxmode=666,mode=620,gid=5"),
     (c"tmpfs", c"/dev/shm", NOSUID | NODEV, c"mode=1777"),
 ];
 
-/// Mounted where the image left the directory empty or out: what was packed into `/tmp` must stay visible.
+/// Mounted only if the directory is empty or missing in the image, so that files packed into `/tmp` stay visible.
 pub const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];
 
-/// The kernel makes these directories only if it has the file system, so none of them makes it run `modprobe`.
+/// The kernel creates these directories only if it has the file system, so mounting never runs `modprobe`.
 const OPTIONAL: [Mount; 5] = [
     (c"cgroup2", c"/sys/fs/cgroup", KERNELS, c"nsdelegate"),
     (c"debugfs", c"/sys/kernel/debug", KERNELS, c""),
@@ -44,7 +44,7 @@ const LINKS: [(&CStr, &CStr); 4] = [
     (c"/proc/self/fd/2", c"/dev/stderr"),
 ];
 
-/// For kernels without devtmpfs (Documentation/admin-guide/devices.txt): path, mode, major, minor.
+/// Nodes for kernels without devtmpfs (Documentation/admin-guide/devices.txt): path, mode, major, minor.
 const NODES: [(&CStr, usize, usize, usize); 13] = [
     (c"/dev/console", 0o600, 5, 1),
     (c"/dev/null", 0o666, 1, 3),
@@ -61,30 +61,30 @@ const NODES: [(&CStr, usize, usize, usize); 13] = [
     (c"/dev/ttyAMA0", 0o600, 204, 64),
 ];
 
-/// What comes before anything else.
+/// Mounts the file systems that everything else requires.
 pub fn mount_first() {
     for (kind, at, flags, options) in FIRST {
         let Err(errno) = mount_at(kind, at, flags, options) else {
             continue;
         };
-        // Already there: the kernel mounted it (CONFIG_DEVTMPFS_MOUNT).
+        // Already mounted by the kernel (CONFIG_DEVTMPFS_MOUNT).
         if errno == Errno::BUSY {
             continue;
         }
         if at == c"/dev" {
             make_nodes();
         } else {
-            console::complain(b"mounting", at.to_bytes(), errno);
+            console::complain(b"failed to mount", at.to_bytes(), errno);
         }
     }
 }
 
-/// What commands expect.
+/// Mounts the file systems that commands expect.
 pub fn mount_rest() {
-    // The kernel's rootfs is open to all (`fs/ramfs`, tmpfs: 1777), which sshd, sudo and the like refuse.
+    // The kernel's rootfs is world-writable (`fs/ramfs`, tmpfs: 1777), which sshd, sudo and others refuse.
     let _ = set_mode(c"/", 0o755);
     for (target, path) in LINKS {
-        // It may be in the image already.
+        // May exist in the image.
         let _ = make_link(target, path);
     }
     for (kind, at, flags, options) in COMMON {
@@ -113,7 +113,7 @@ fn mount_at(kind: &CStr, at: &CStr, flags: usize, options: &CStr) -> Result<(), 
 
 fn make_nodes() {
     for (path, mode, major, minor) in NODES {
-        // It may be in the image already.
+        // May exist in the image.
         let _ = make_device(path, mode, major, minor);
     }
 }

@@ -1,18 +1,18 @@
-//! A path put together from parts, as the kernel takes it.
+//! Paths for system calls, joined from parts.
 
 use core::ffi::CStr;
 
-/// The kernel's `PATH_MAX`, the NUL included.
+/// `PATH_MAX` of the kernel, including the NUL.
 const LONGEST: usize = 4096;
 
-/// A path under construction.
+/// A NUL-terminated path.
 pub struct Path {
     bytes: [u8; LONGEST],
     len: usize,
 }
 
 impl Path {
-    /// The parts, one behind the other; `None` if they are too long for the kernel or hold a NUL.
+    /// Concatenates the parts; `None` if the result is too long or contains a NUL.
     pub fn join(parts: &[&[u8]]) -> Option<Self> {
         let mut path = Self { bytes: [0; LONGEST], len: 0 };
         for part in parts {

@@ -1,4 +1,4 @@
-//! What a command may expect of the machine, beside its files.
+//! Prepares the machine for the command.
 
 use crate::console;
 use crate::file;
@@ -9,14 +9,15 @@ use crate::syscall::Errno;
 use crate::syscall::process::{limit_files, set_host_name, sleep, take_ctrl_alt_del, uptime};
 use crate::syscall::terminal::loopback_up;
 
-/// How long block devices may take to appear.
+/// Time limit for block devices to appear, in nanoseconds.
 const PATIENCE: u64 = 30_000_000_000;
-/// Between two looks for them.
+/// Polling interval, in nanoseconds.
 const NAP: u64 = 1_000_000;
-/// Open files: enough for servers, not so many that programs which close all of them take for ever.
+/// Limits of open files (soft, hard): enough for servers, but not so many that programs which close all descriptors
+/// take long.
 const FILES: (u64, u64) = (65_536, 524_288);
 
-/// Everything that can be done before the host says go.
+/// Does everything that does not need the host's `Go`.
 pub fn prepare(job: &mut Job, modules: &mut Modules) {
     if modules.refused.is_none() {
         modules.load_rest(job);
@@ -25,19 +26,19 @@ pub fn prepare(job: &mut Job, modules: &mut Modules) {
         console::say(b"mounting file systems");
     }
     mounts::mount_rest();
-    // A kernel without a network has no such interface.
+    // A kernel without networking has no loopback interface.
     let _ = loopback_up();
     if let Some(name) = job.host_name
         && let Err(errno) = set_host_name(name)
     {
-        console::complain(b"setting the host name", name, errno);
+        console::complain(b"failed to set the host name", name, errno);
     }
     let (soft, hard) = FILES;
     let _ = limit_files(soft, hard);
     let _ = take_ctrl_alt_del();
 }
 
-/// Waits for as many block devices as the job names. Says how many there are if they do not come.
+/// Waits for the number of block devices in the job. On a timeout, returns the number found.
 pub fn wait_for_block_devices(job: &Job) -> Result<(), (u64, Errno)> {
     if job.block_devices == 0 {
         return Ok(());
@@ -63,7 +64,7 @@ pub fn wait_for_block_devices(job: &Job) -> Result<(), (u64, Errno)> {
     }
 }
 
-/// `/proc/sys/kernel/tainted`.
+/// Reads `/proc/sys/kernel/tainted`.
 pub fn taint() -> u64 {
     let mut buffer = [0; 24];
     file::number(file::read_start(c"/proc/sys/kernel/tainted", &mut buffer)).unwrap_or(0)

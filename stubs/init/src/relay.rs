@@ -1,7 +1,7 @@
-//! Between the channel and the command: one loop over everything that can happen, waiting in one place.
+//! Relays data between the channel and the command: one event loop with one blocking call.
 //!
-//! Output is read only when the channel has taken the last of it, so a host that stops reading stops the command, not
-//! pid 1. Input is taken in whatever the output does: it has room for all that was granted.
+//! Output is read only if the channel is clear, so a host that stops reading blocks the command, not pid 1. Input is
+//! accepted regardless of output, since the buffer has room for everything that was granted.
 
 use crate::channel::{Channel, Gone, check};
 use crate::command::{Command, Stdio};
@@ -15,30 +15,30 @@ use crate::syscall::file::{
 use crate::syscall::process::{Stop, kill_group, sleep};
 use crate::syscall::{Errno, Result, terminal};
 
-/// Fewer changes between pid 1 and a command that writes a lot.
+/// Large pipes reduce switches between pid 1 and the command.
 const PIPE: usize = 256 * 1024;
-/// How much of a terminal's output may still follow its command's end; background processes may write for ever.
+/// Maximum terminal output relayed after the command's end, in bytes: background processes may write forever.
 const REST: usize = 1024 * 1024;
-/// Between two looks at a terminal that was hung up.
+/// Polling interval for a terminal that was hung up, in nanoseconds.
 const NAP: u64 = 1_000_000;
 
-/// Our ends of the command's input and output.
+/// pid 1's ends of the command's input and output.
 pub struct Relay<'a> {
-    /// A terminal, in place of the three pipes. Ours is kept open on both sides, so that it never hangs up.
+    /// Pseudo-terminal (master, peer), instead of pipes. The peer stays open here so that the terminal never hangs up.
     terminal: Option<(Fd, Fd)>,
     input: Option<Fd>,
     outputs: [Option<Fd>; 2],
-    /// What the host has sent for the command.
+    /// Input from the host, not yet written to the command.
     pending: Input<'a>,
-    /// The host has sent the last of it.
+    /// True after the host has sent end-of-file.
     ending: bool,
-    /// Bytes that went to the command, and for which the host has no new credit yet.
+    /// Bytes written to the command but not yet granted to the host again.
     owed: u32,
-    /// A frame of input had no room.
+    /// True if an input frame did not fit into the buffer.
     stuck: bool,
 }
 
-/// The command's ends.
+/// The command's ends of the pipes.
 pub struct Ends([Fd; 3]);
 
 impl Ends {
@@ -48,14 +48,14 @@ impl Ends {
     }
 }
 
-/// Why the relay ended.
+/// Reason for the end of the relay.
 pub enum Outcome {
     Ended(Ended, Usage),
     Stopped(Stop),
 }
 
 impl<'a> Relay<'a> {
-    /// Three pipes.
+    /// Creates three pipes.
     pub fn over_pipes(pending: Input<'a>) -> Result<(Self, Ends)> {
         let (command_input, input) = pipe()?;
         let (output, command_output) = pipe()?;
@@ -63,13 +63,13 @@ impl<'a> Relay<'a> {
         set_nonblocking(&input)?;
         set_nonblocking(&output)?;
         set_nonblocking(&errors)?;
-        // Refused at worst.
+        // The kernel may refuse a larger pipe.
         let _ = set_pipe_size(&output, PIPE);
         let relay = Self::new(pending, None, Some(input), [Some(output), Some(errors)]);
         Ok((relay, Ends([command_input, command_output, command_errors])))
     }
 
-    /// A terminal of that size.
+    /// Creates a pseudo-terminal of the given size.
     pub fn over_terminal(pending: Input<'a>, rows: u16, columns: u16) -> Result<Self> {
         let master = open(c"/dev/ptmx", READ_WRITE | NO_TERMINAL | NONBLOCKING)?;
         let peer = terminal::peer(&master)?;
@@ -79,29 +79,24 @@ impl<'a> Relay<'a> {
         Ok(Self::new(pending, Some((master, peer)), None, [None, None]))
     }
 
-    fn new(
-        pending: Input<'a>,
-        terminal: Option<(Fd, Fd)>,
-        input: Option<Fd>,
-        outputs: [Option<Fd>; 2],
-    ) -> Self {
+    fn new(pending: Input<'a>, terminal: Option<(Fd, Fd)>, input: Option<Fd>, outputs: [Option<Fd>; 2]) -> Self {
         Self { terminal, input, outputs, pending, ending: false, owed: 0, stuck: false }
     }
 
-    /// The terminal, as the command gets it.
+    /// Returns the terminal for the command.
     pub fn terminal_stdio(&self) -> Option<Stdio<'_>> {
         let (_, peer) = self.terminal.as_ref()?;
         Some(Stdio { files: [peer, peer, peer], controls: true })
     }
 
-    /// Until the command has ended, or somebody stops the machine.
+    /// Relays until the command has ended, or a process requested to stop the machine.
     pub fn run(
         &mut self,
         channel: &mut Channel,
         signals: &Signals,
         command: &Command,
     ) -> core::result::Result<Outcome, Gone> {
-        // The first round looks at everything: frames may have come along with the host's Go.
+        // Check everything in the first round: frames may have arrived together with `Go`.
         let mut ready = [0; 5];
         loop {
             let [signalled, host, _, output, errors] = ready;
@@ -133,7 +128,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Waits until something can be done; says what.
+    /// Waits for an event and returns the ready flags.
     fn wait(&self, channel: &Channel, signals: &Signals) -> core::result::Result<[u16; 5], Gone> {
         let clear = channel.is_clear();
         let when = |wanted: bool, file: Option<&Fd>, events| match file {
@@ -147,7 +142,7 @@ impl<'a> Relay<'a> {
             when(clear, self.output(0), POLL_IN),
             when(clear, self.output(1), POLL_IN),
         ];
-        // An interruption shows as nothing being ready.
+        // After a signal, no file is ready.
         let _ = poll(&mut watches);
         let [_, host, ..] = watches;
         check(host)?;
@@ -176,12 +171,12 @@ impl<'a> Relay<'a> {
                 ToGuest::StdinEof => self.ending = true,
                 ToGuest::Resize { rows, columns } => {
                     if let Some((master, _)) = &self.terminal {
-                        // A size that the terminal does not take is the host's affair.
+                        // Ignore an invalid size.
                         let _ = terminal::set_size(master, rows, columns);
                     }
                 }
                 ToGuest::Signal(number) => {
-                    // The group may be gone already.
+                    // The process group may be gone already.
                     let _ = kill_group(command.pid, number);
                 }
                 ToGuest::Go { .. } | ToGuest::Renew { .. } | ToGuest::Done => {}
@@ -190,12 +185,12 @@ impl<'a> Relay<'a> {
         })
     }
 
-    /// Gives the command what it takes of its input.
+    /// Writes pending input to the command.
     fn feed(&mut self) {
         while !self.pending.is_empty() {
             let taken = match self.input() {
                 Some(file) => write(file, self.pending.next()),
-                // Nobody reads it any more.
+                // The command has closed its input: discard.
                 None => Ok(self.pending.next().len()),
             };
             match taken {
@@ -222,16 +217,16 @@ impl<'a> Relay<'a> {
     fn end_input(&mut self) {
         self.input = None;
         if let Some((master, peer)) = &self.terminal {
-            // On an empty line the character ends the input; on another it only hands the line over.
+            // On an empty line the character ends the input; otherwise it only completes the line.
             let character = terminal::termios(peer).map_or(4, |termios| termios.end_of_file());
             let twice = self.pending.last.is_some_and(|byte| byte != b'\n' && byte != b'\r');
             let bytes = [character, character];
-            // A terminal that is stopped does not take it: as if nobody had typed it.
+            // Ignored if the terminal is stopped, as with a typed character.
             let _ = write(master, if twice { &bytes } else { &bytes[..1] });
         }
     }
 
-    /// Grants the host what the command has taken: at once if it has taken everything, else in larger pieces.
+    /// Grants the host new credit: immediately if all input is consumed, otherwise in larger steps.
     fn grant(&mut self, channel: &mut Channel) -> core::result::Result<(), Gone> {
         if self.owed > 0 && channel.is_clear() && (self.pending.is_empty() || self.owed >= channel.window() / 2) {
             channel.put(&ToHost::Window(self.owed));
@@ -241,7 +236,7 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Puts what the command has written into the channel, which must be clear. Says how many bytes.
+    /// Reads the command's output into the channel, which must be clear. Returns the number of bytes.
     fn forward(&mut self, index: usize, channel: &mut Channel) -> usize {
         let stream = if index == 0 { Stream::Output } else { Stream::Errors };
         let Some(file) = self.output(index) else {
@@ -254,7 +249,7 @@ impl<'a> Relay<'a> {
                 if let Some(output) = self.outputs.get_mut(index) {
                     *output = None;
                 }
-                // A terminal that was hung up (`vhangup`) says so until somebody opens it again.
+                // A terminal that was hung up (`vhangup`) reports it until it is opened again.
                 if self.terminal.is_some() {
                     sleep(NAP);
                 }
@@ -263,7 +258,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Sends what is left in the pipes now that the command has ended, and not what others go on writing into them.
+    /// Sends the data left in the pipes at the command's end, but not what other processes write later.
     pub fn finish(&mut self, channel: &mut Channel) -> core::result::Result<(), Gone> {
         for index in 0..2 {
             let mut left = match (self.output(index), &self.terminal) {

@@ -1,4 +1,4 @@
-//! With a host: greet it, do what it asked for, report how that went.
+//! Session with a host: sends the greeting, runs commands, reports results.
 
 use crate::buffers::Buffers;
 use crate::channel::{Channel, Gone};
@@ -29,13 +29,13 @@ type Result<T> = core::result::Result<T, Gone>;
 /// Terminal rows and columns.
 type Size = (u16, u16);
 
-/// A command that runs and whether its directory was missing, or why it does not run.
+/// A running command and whether its working directory was missing, or the reason why it did not start.
 type Started = core::result::Result<(Command, bool), NotStarted>;
 
-/// Serves the host until it has its verdict. Says how the machine is to stop.
+/// Serves the host until it has received the result. Returns how to stop the machine.
 pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Result<Stop> {
     greet(channel)?;
-    // While the host answers:
+    // Work while the host answers.
     prepare(job, modules);
     let mut log = Log::open();
     let mut stop = Stop::PowerOff;
@@ -47,7 +47,7 @@ pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Res
             }
         }
     }
-    // The last bytes may still be on their way through the host's side of the port.
+    // The last bytes may still be in the host's side of the port.
     channel.wait(|message| message == ToGuest::Done)?;
     Ok(stop)
 }
@@ -64,28 +64,25 @@ fn greet(channel: &mut Channel) -> Result<()> {
     channel.push()
 }
 
-/// Says that pid 1 is ready, if that is so, or why not.
-fn ready(
-    channel: &mut Channel,
-    job: &Job,
-    modules: &Modules,
-    len: u64,
-    log: &mut Log,
-) -> Result<Option<Window>> {
+/// Reports that pid 1 is ready, or why it is not.
+fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64, log: &mut Log) -> Result<Option<Window>> {
     if let Some(what) = unfit(job, modules) {
         return fail(channel, &what).map(|()| None);
     }
-    // The next job takes its place; in a restored guest each system call is translated anew.
+    // The payload brings its own job file. Remove this one before the snapshot is taken: under TCG, a restored guest has
+    // to translate each system call again.
     let _ = Path::join(&[PATH.as_bytes()]).map(|path| remove(path.as_c()));
-    // What is known of the boot is not each command's.
+    // Log records of the boot do not belong to any command.
     log.send(channel)?;
     match Window::open(len) {
         Ok(window) => channel.send(&ToHost::Ready).map(|()| Some(window)),
-        Err(errno) => fail(channel, &Unfit { what: Failure::Window, errno, subject: b"mapping it" }).map(|()| None),
+        Err(errno) => {
+            fail(channel, &Unfit { what: Failure::Window, errno, subject: b"mapping the window" }).map(|()| None)
+        }
     }
 }
 
-/// One command after another, as the host puts them into the window.
+/// Runs the commands that the host puts into the window, one after another.
 fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, log: &mut Log) -> Result<Stop> {
     let mut buffers = Buffers::new();
     let mut stop = Stop::PowerOff;
@@ -93,14 +90,14 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
     while let Some((len, seed)) = next_command(channel)? {
         if !is_first {
             kill_all();
-            // What the last command asked of the machine is not the next one's, nor are those that it left behind.
+            // Discard the last command's requests to stop the machine, and its processes.
             let _ = Signals::open().map(|signals| signals.take());
             reap_all();
             *modules = Modules { verbose: modules.verbose, ..Modules::default() };
         }
         if let Err(errno) = entropy::renew(&seed) {
-            // Two guests with the same random numbers are worse than none.
-            fail(channel, &Unfit { what: Failure::Window, errno, subject: b"a seed for its random numbers" })?;
+            // Two guests must not use the same random numbers.
+            fail(channel, &Unfit { what: Failure::Window, errno, subject: b"seeding the random generator" })?;
             continue;
         }
         let unpacked = unpacked(window, len, is_first);
@@ -119,7 +116,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
     Ok(stop)
 }
 
-/// What is in the window, and the seed that came with it; `None` when the host is done.
+/// Waits for the next payload; returns its length and seed, or `None` when the host is done.
 fn next_command(channel: &mut Channel) -> Result<Option<(u64, [u8; SEED])>> {
     let mut next = None;
     channel.wait(|message| match message {
@@ -128,42 +125,34 @@ fn next_command(channel: &mut Channel) -> Result<Option<(u64, [u8; SEED])>> {
             true
         }
         ToGuest::Done => true,
-        ToGuest::Go { .. }
-        | ToGuest::Stdin(_)
-        | ToGuest::StdinEof
-        | ToGuest::Resize { .. }
-        | ToGuest::Signal(_) => false,
+        ToGuest::Go { .. } | ToGuest::Stdin(_) | ToGuest::StdinEof | ToGuest::Resize { .. } | ToGuest::Signal(_) => {
+            false
+        }
     })?;
     Ok(next)
 }
 
-/// Makes files of what is in the window, and reads the job among them.
+/// Unpacks the payload and reads its job.
 fn unpacked(window: &Window, len: u64, is_first: bool) -> core::result::Result<Job, Unfit<'_>> {
     let unfit = |errno, subject| Unfit { what: Failure::Window, errno, subject };
-    let archive = window.start(len).ok_or(unfit(Errno::INVAL, b"its length"))?;
+    let archive = window.start(len).ok_or(unfit(Errno::INVAL, b"payload length"))?;
     unpack(archive, is_first).map_err(|refused| unfit(refused.errno, refused.name.to_bytes()))?;
     Job::read().map_err(|errno| unfit(errno, PATH.as_bytes()))
 }
 
-/// Waits for the host's word, does the job, and reports how that went. Says how the machine would stop now.
-fn obey(
-    channel: &mut Channel,
-    job: &Job,
-    modules: &Modules,
-    log: &mut Log,
-    buffers: &mut Buffers,
-) -> Result<Stop> {
+/// Waits for `Go`, runs the job and reports the result. Returns how to stop the machine.
+fn obey(channel: &mut Channel, job: &Job, modules: &Modules, log: &mut Log, buffers: &mut Buffers) -> Result<Stop> {
     let size = wait_for_go(channel)?;
     for refused in modules.missed.iter().chain(&modules.refused) {
-        let note = Line::new(b"loading ").text(refused.path.to_bytes()).error(refused.errno);
+        let note = Line::new(b"failed to load module ").text(refused.path.to_bytes()).error(refused.errno);
         let note = if refused.why.bytes().is_empty() { note } else { note.text(b": ").text(refused.why.bytes()) };
         channel.send(&ToHost::Note(note.bytes()))?;
     }
     let stop = match run(channel, job, modules, size, buffers)? {
         Some((ended, usage)) => {
-            // The host may end the machine as soon as it knows: what is written must be on its disks by then.
+            // The host may kill the machine after `Exit`: flush data to the disks first.
             sync();
-            // Last of all: the command's end, and writing to disks, may be what goes wrong.
+            // Send the log last: ending the command and syncing may cause findings, too.
             log.send(channel)?;
             channel.send(&ToHost::Exit { ended, usage, taint: taint() })?;
             stop_for(ended)
@@ -185,14 +174,14 @@ fn wait_for_go(channel: &mut Channel) -> Result<Size> {
         if realtime_ns > 0
             && let Err(errno) = set_clock(realtime_ns)
         {
-            console::complain(b"setting", b"the clock", errno);
+            console::complain(b"failed to set", b"the clock", errno);
         }
         true
     })?;
     Ok(size)
 }
 
-/// The command, from its start to its end; `None` if it could not come to that, which has been reported.
+/// Runs the command to its end; `None` if it could not be started, which has been reported.
 fn run(
     channel: &mut Channel,
     job: &Job,
@@ -224,7 +213,7 @@ fn run(
     };
     if elsewhere {
         let directory = job.directory.unwrap_or_default().to_bytes();
-        let note = Line::new(b"there is no directory ").text(directory).text(b" in the guest: starting in /");
+        let note = Line::new(b"no directory ").text(directory).text(b" in the guest: starting in /");
         channel.send(&ToHost::Note(note.bytes()))?;
     }
     channel.send(&ToHost::Started(command.started))?;
@@ -239,14 +228,14 @@ fn run(
     }))
 }
 
-/// What keeps a command from being started.
+/// Reason why a command cannot be started.
 struct Unfit<'a> {
     what: Failure,
     errno: Errno,
     subject: &'a [u8],
 }
 
-/// What is wrong before anything was tried.
+/// Returns the first problem of the job or its modules.
 fn unfit<'a>(job: &Job, modules: &'a Modules) -> Option<Unfit<'a>> {
     if let Some(broken) = job.broken {
         return Some(Unfit { what: Failure::Job, errno: Errno(0), subject: broken });
@@ -257,12 +246,12 @@ fn unfit<'a>(job: &Job, modules: &'a Modules) -> Option<Unfit<'a>> {
 
 fn fail(channel: &mut Channel, unfit: &Unfit<'_>) -> Result<()> {
     let &Unfit { what, errno, subject } = unfit;
-    console::complain(b"giving up:", subject, errno);
+    console::complain(b"cannot run the command:", subject, errno);
     channel.send(&ToHost::Failed { what, errno: errno.code(), subject })
 }
 
-/// Starts the command on a terminal or on pipes, whose other ends the relay has. The command's own ends are closed when
-/// this returns: that is how its end shows on ours.
+/// Starts the command on a terminal or on pipes. The command's ends are closed on return, so that the relay sees the
+/// end of its output.
 fn begin<'b>(
     job: &Job,
     size: Size,
@@ -291,11 +280,11 @@ fn ended_by(stop: Stop) -> Ended {
     }
 }
 
-/// Reports a command that could not be executed, with the status that shells give it.
+/// Reports a command that could not be executed, with the exit status that shells use.
 fn refuse(channel: &mut Channel, job: &Job, why: &NotStarted) -> Result<(Ended, Usage)> {
     let name = job.arguments.first().unwrap_or_default().to_bytes();
     if why.interpreter {
-        let note = Line::new(name).text(b" is there, but not the interpreter its first line or its ELF header names");
+        let note = Line::new(name).text(b" exists, but the interpreter in its first line or ELF header does not");
         channel.send(&ToHost::Note(note.bytes()))?;
     }
     channel.send(&ToHost::Failed { what: Failure::Exec, errno: why.errno.code(), subject: name })?;

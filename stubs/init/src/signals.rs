@@ -1,11 +1,11 @@
-//! Signals to pid 1, read from a file: children that ended, and requests to stop the machine.
+//! Signals to pid 1, read from a signalfd: ended children, and requests to stop the machine.
 
 use crate::syscall::Result;
 use crate::syscall::file::{Fd, read};
 use crate::syscall::process::{Stop, block_signals, signal, signal_file};
 
-/// What `halt`, `poweroff`, `reboot` and their like send: to busybox's init, to systemd, and by the kernel itself
-/// for Ctrl-Alt-Del and a failing power supply.
+/// Signals sent by `halt`, `poweroff`, `reboot` and similar programs for busybox's init and systemd, and by the kernel
+/// for Ctrl-Alt-Del and power failures.
 const REQUESTS: [(u32, Stop); 11] = [
     (signal::USR1, Stop::Halt),
     (signal::USR2, Stop::PowerOff),
@@ -20,16 +20,16 @@ const REQUESTS: [(u32, Stop); 11] = [
     (signal::RTMIN + 15, Stop::Restart),
 ];
 
-/// What came.
+/// Signals received.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arrived {
-    /// A child ended, or several.
+    /// At least one child has ended.
     pub child: bool,
-    /// Somebody wants the machine to stop.
+    /// Request to stop the machine.
     pub stop: Option<Stop>,
 }
 
-/// Where signals arrive.
+/// The signalfd.
 pub struct Signals(Fd);
 
 impl Signals {
@@ -46,7 +46,7 @@ impl Signals {
         &self.0
     }
 
-    /// Takes everything that has come.
+    /// Reads all pending signals.
     pub fn take(&self) -> Arrived {
         let mut arrived = Arrived::default();
         // struct signalfd_siginfo: 128 bytes, the signal's number first.

@@ -1,8 +1,9 @@
-//! An archive in memory becomes files: what the kernel does with an initrd (`init/initramfs.c`), once more, for a guest that
-//! is up already. The newc format, not compressed, written by bootling (Documentation/driver-api/early-userspace/buffer-format.rst).
+//! Unpacks an archive in memory, as the kernel does for an initrd (`init/initramfs.c`), in a guest that is already
+//! running. Format: newc, uncompressed, written by bootling
+//! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! What the kernel's own file systems hide in a guest that booted with the same archive is left out; what has a place of
-//! ours mounted over it only where nothing is packed into it is not covered.
+//! The result is the same as if the guest had booted with the archive: members below mounted kernel file systems are
+//! skipped, and a tmpfs on a scratch directory is unmounted if the archive has files for it.
 
 use crate::mounts::SCRATCH;
 use crate::syscall::Errno;
@@ -15,23 +16,23 @@ use core::ffi::CStr;
 
 const MAGIC: &[u8] = b"070701";
 const HEADER: usize = 110;
-/// `S_IFMT` and the kinds in it.
+/// `S_IFMT` and file types.
 const KIND: usize = 0o170_000;
 const DIRECTORY: usize = 0o040_000;
 const REGULAR: usize = 0o100_000;
 const LINK: usize = 0o120_000;
 const PERMISSIONS: usize = 0o7777;
-/// The kernel's file systems are mounted there.
+/// Mount points of kernel file systems.
 const HIDDEN: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
 
-/// Whose fault it is, and the kernel's error number; 0 where the archive is broken.
+/// Name of the member that failed, and the kernel's error number; 0 if the archive is malformed.
 pub struct Refused<'a> {
     pub name: &'a CStr,
     pub errno: Errno,
 }
 
-/// Unpacks all of it, below `/`. The first one decides what is hidden below the file systems that hold scratch files: those
-/// that follow would take away what was left there.
+/// Unpacks an archive to `/`. Only the first archive may unmount a tmpfs: later ones would discard files that commands
+/// left there.
 pub fn unpack(archive: &[u8], is_first: bool) -> Result<(), Refused<'_>> {
     let umask = set_umask(0);
     let done = walk(archive, is_first);
@@ -44,7 +45,7 @@ fn walk(archive: &[u8], is_first: bool) -> Result<(), Refused<'_>> {
     let mut at = 0;
     loop {
         let Some(member) = Member::at(archive, at) else {
-            return Err(Refused { name: c"the archive", errno: Errno(0) });
+            return Err(Refused { name: c"archive", errno: Errno(0) });
         };
         if member.name == c"TRAILER!!!" {
             return Ok(());
@@ -63,16 +64,17 @@ fn is_hidden(name: &[u8]) -> bool {
     HIDDEN.iter().any(|hidden| name.strip_prefix(*hidden).is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))))
 }
 
-/// A directory that has a file system of its own as long as nothing is packed into it.
+/// A directory with a tmpfs, unless the archive has files for it.
 struct Scratch {
     path: &'static CStr,
-    /// What the archive says of it.
+    /// Mode of the directory in the archive.
     mode: Option<usize>,
     is_covered: bool,
 }
 
 impl Scratch {
-    /// Whether a member is the directory itself, and no more. Anything in it, or in its place, uncovers it.
+    /// Returns true if the member is only the directory itself. Any member inside, or instead of it, unmounts the
+    /// tmpfs.
     fn keeps_from(&mut self, member: &Member<'_>) -> bool {
         let name = self.path.to_bytes().strip_prefix(b"/").unwrap_or_default();
         match member.name.to_bytes().strip_prefix(name).map(<[u8]>::first) {
@@ -91,7 +93,7 @@ impl Scratch {
     fn uncover(&mut self) {
         if self.is_covered {
             self.is_covered = false;
-            // An earlier command may have uncovered it, or nothing could be mounted: it is as it should be.
+            // Ignore errors: an earlier command may have unmounted it, or the mount failed.
             let _ = unmount(self.path);
             if let Some(mode) = self.mode {
                 let _ = set_mode(self.path, mode);
@@ -100,7 +102,7 @@ impl Scratch {
     }
 }
 
-/// One member of an archive.
+/// An archive member.
 struct Member<'a> {
     inode: u32,
     mode: usize,
@@ -109,7 +111,7 @@ struct Member<'a> {
     device: (usize, usize),
     name: &'a CStr,
     data: &'a [u8],
-    /// Where the next one starts.
+    /// Offset of the next member.
     end: usize,
 }
 
@@ -134,7 +136,7 @@ impl<'a> Member<'a> {
         })
     }
 
-    /// Makes what it stands for. `archive` and `at` tell where it came from.
+    /// Creates the file. `archive` and `at` locate the member.
     fn make(&self, archive: &'a [u8], at: usize) -> Result<(), Errno> {
         let permissions = self.mode & PERMISSIONS;
         match self.mode & KIND {
@@ -144,7 +146,7 @@ impl<'a> Member<'a> {
             },
             REGULAR => self.make_file(archive, at, permissions),
             LINK => {
-                // The target has no NUL in the archive.
+                // The target is not NUL-terminated in the archive.
                 let target = crate::path::Path::join(&[self.data]).ok_or(Errno::INVAL)?;
                 self.replacing(|| make_link(target.as_c(), self.name))
             }
@@ -163,7 +165,7 @@ impl<'a> Member<'a> {
         self.fill(&file)
     }
 
-    /// Data that a hidden name carries for the others of its file.
+    /// Writes data of a hidden member that belongs to an earlier hard link.
     fn fill_other_name(&self, archive: &'a [u8], at: usize) -> Result<(), Errno> {
         match self.other_name(archive, at) {
             Some(first) if self.mode & KIND == REGULAR => self.fill(&open(first, WRITE_ONLY)?),
@@ -180,7 +182,7 @@ impl<'a> Member<'a> {
         set_times(file, self.time)
     }
 
-    /// The name under which the file was made already, if it was: the last of several names carries the data.
+    /// Returns the earlier name of a hard-linked file, if any: the last name carries the data.
     fn other_name(&self, archive: &'a [u8], at: usize) -> Option<&'a CStr> {
         let mut earlier = if self.links > 1 { 0 } else { at };
         while earlier < at {
@@ -193,7 +195,7 @@ impl<'a> Member<'a> {
         None
     }
 
-    /// Does it, in the place of what has the name.
+    /// Creates a file; replaces an existing one.
     fn replacing<T>(&self, make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
         match make() {
             Err(Errno::EXIST) => {
@@ -208,12 +210,13 @@ impl<'a> Member<'a> {
 fn hex(digits: &[u8]) -> Option<u32> {
     let mut value = 0;
     for &digit in digits {
-        value = (value << 4) | u32::from(match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => return None,
-        });
+        value = (value << 4)
+            | u32::from(match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                b'A'..=b'F' => digit - b'A' + 10,
+                _ => return None,
+            });
     }
     Some(value)
 }

@@ -1,4 +1,4 @@
-//! The window through which a guest that is up gets what it is to run (see [`crate::protocol::window`]).
+//! The window that carries a payload into a running guest (see [`crate::proto::window`]).
 
 use crate::file;
 use crate::path::Path;
@@ -9,11 +9,11 @@ use crate::syscall::{Errno, Result};
 
 const DEVICES: &[u8] = b"/sys/bus/pci/devices/";
 
-/// Memory that the host writes.
+/// Memory written by the host.
 pub struct Window(&'static [u8]);
 
 impl Window {
-    /// Finds and maps it.
+    /// Finds and maps the window.
     pub fn open(len: u64) -> Result<Self> {
         let len = usize::try_from(len).map_err(|_| Errno::INVAL)?;
         let mut found = Err(Errno::NODEV);
@@ -21,7 +21,7 @@ impl Window {
             if is(name, b"/vendor", VENDOR) && is(name, b"/device", DEVICE) {
                 let mapped = map(name, len);
                 if matches!(&mapped, Ok(window) if !window.starts_with(MAGIC)) {
-                    // Somebody else's.
+                    // Another ivshmem device.
                     return false;
                 }
                 found = mapped;
@@ -31,7 +31,7 @@ impl Window {
         found.map(Self)
     }
 
-    /// The first bytes of it; `None` if it is not that long.
+    /// Returns the first `len` bytes; `None` if the window is shorter.
     pub fn start(&self, len: u64) -> Option<&[u8]> {
         self.0.get(..usize::try_from(len).ok()?)
     }
@@ -45,7 +45,7 @@ fn is(device: &[u8], attribute: &[u8], wanted: &[u8]) -> bool {
 
 fn map(device: &[u8], len: usize) -> Result<&'static [u8]> {
     let path = |attribute: &[u8]| Path::join(&[DEVICES, device, attribute]).ok_or(Errno::INVAL);
-    // Firmware may have left it off. If it cannot be switched on, mapping it says why.
+    // Firmware may have left the device disabled. If enabling fails, mapping reports the error.
     if let Ok(switch) = open(path(b"/enable")?.as_c(), WRITE_ONLY) {
         let _ = write(&switch, b"1");
     }

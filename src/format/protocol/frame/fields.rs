@@ -1,8 +1,8 @@
-//! A frame's payload, taken apart and put together field by field: bounded, without allocation.
+//! Reads and writes the fields of a payload: bounded, without allocation.
 
 use super::{HEADER, MAX_PAYLOAD};
 
-/// Takes integers off the front of a payload.
+/// Reads fields from the start of a payload.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -26,13 +26,13 @@ impl<'a> Fields<'a> {
     pub(super) fn rest(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.0)
     }
-    /// `value`, if nothing is left over.
+    /// Returns `value` if the payload is fully consumed.
     pub(super) fn end<T>(&self, value: T) -> Option<T> {
         self.0.is_empty().then_some(value)
     }
 }
 
-/// Fills a frame from its payload's start; what does not fit is cut.
+/// Writes the fields of a frame; truncates what does not fit.
 pub(super) struct Builder<'a> {
     pub(super) out: &'a mut [u8],
     pub(super) len: usize,

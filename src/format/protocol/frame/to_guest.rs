@@ -1,10 +1,10 @@
-//! [`ToGuest`] as bytes, and back.
+//! Encoding and decoding of [`ToGuest`].
 
 use super::fields::{Builder, Fields};
 use super::{DONE, FrameError, GO, HEADER, RENEW, RESIZE, SIGNAL, STDIN, STDIN_EOF, ToGuest, split};
 
 impl<'a> ToGuest<'a> {
-    /// Reads one frame off the front; `None` until enough bytes are there. Also says how many bytes it took.
+    /// Decodes the first frame; returns its length, too. `None` if the frame is incomplete.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((tag, payload, taken)) = split(bytes)? else {
             return Ok(None);
@@ -28,8 +28,8 @@ impl<'a> ToGuest<'a> {
         fields.end(message)
     }
 
-    /// Writes the frame to the front of `out`, which must have room for [`HEADER`] + [`MAX_PAYLOAD`] bytes.
-    /// Returns the frame's length.
+    /// Encodes the frame at the start of `out`, which must have room for [`HEADER`] + [`MAX_PAYLOAD`] bytes. Returns
+    /// the frame's length.
     pub fn encode(&self, out: &mut [u8]) -> usize {
         let mut frame = Builder { out, len: HEADER };
         let tag = match *self {

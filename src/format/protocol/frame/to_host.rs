@@ -1,4 +1,4 @@
-//! [`ToHost`] as bytes, and back.
+//! Encoding and decoding of [`ToHost`].
 
 use super::fields::{Builder, Fields};
 use super::{
@@ -7,7 +7,7 @@ use super::{
 };
 
 impl<'a> ToHost<'a> {
-    /// Reads one frame off the front; `None` until enough bytes are there. Also says how many bytes it took.
+    /// Decodes the first frame; returns its length, too. `None` if the frame is incomplete.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((tag, payload, taken)) = split(bytes)? else {
             return Ok(None);
@@ -44,7 +44,7 @@ impl<'a> ToHost<'a> {
             LOG => Some(Self::Log { lost: lost(fields.u8()?)?, records: fields.rest() }),
             LEFT => {
                 let (pid, lives) = (fields.u32()?, fields.u8()?);
-                // One way to write each message.
+                // Accept only one encoding of each message.
                 (lives <= 1).then(|| Self::Left { pid, lives: lives == 1, name: fields.rest() })
             }
             EXIT => {
@@ -71,8 +71,8 @@ impl<'a> ToHost<'a> {
         }
     }
 
-    /// Writes the frame to the front of `out`, which must have room for [`HEADER`] + [`MAX_PAYLOAD`] bytes.
-    /// Longer texts are cut. Returns the frame's length.
+    /// Encodes the frame at the start of `out`, which must have room for [`HEADER`] + [`MAX_PAYLOAD`] bytes. Truncates
+    /// text that does not fit. Returns the frame's length.
     pub fn encode(&self, out: &mut [u8]) -> usize {
         let mut frame = Builder { out, len: HEADER };
         let tag = match *self {
@@ -135,7 +135,7 @@ impl<'a> ToHost<'a> {
     }
 }
 
-/// What is lost, from its byte.
+/// Decodes the kind of loss.
 const fn lost(code: u8) -> Option<Lost> {
     Some(match code {
         0 => Lost::Nothing,
@@ -146,7 +146,7 @@ const fn lost(code: u8) -> Option<Lost> {
     })
 }
 
-/// How a command ended, in two bytes.
+/// Encodes the end of a command.
 const fn ended_code(ended: Ended) -> [u8; 2] {
     match ended {
         Ended::Exited(status) => [0, status],
@@ -158,7 +158,7 @@ const fn ended_code(ended: Ended) -> [u8; 2] {
     }
 }
 
-/// A failure as a byte.
+/// Encodes a failed step.
 const fn code(what: Failure) -> u8 {
     match what {
         Failure::Job => 0,
@@ -170,7 +170,7 @@ const fn code(what: Failure) -> u8 {
     }
 }
 
-/// The failure that a byte stands for.
+/// Decodes a failed step.
 const fn failure(code: u8) -> Option<Failure> {
     Some(match code {
         0 => Failure::Job,

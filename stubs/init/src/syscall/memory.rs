@@ -1,4 +1,4 @@
-//! Memory that is never given back; and the memory functions that compiled code calls.
+//! Memory that is never freed, and the memory functions that compiled code calls.
 
 use super::file::Fd;
 use super::{Result, arch};
@@ -9,8 +9,8 @@ const PROT_WRITE: usize = 2;
 const MAP_PRIVATE: usize = 2;
 const MAP_ANONYMOUS: usize = 0x20;
 
-/// Room for all that most jobs need, without a system call. It comes with the program (as bss, not as bytes in its file)
-/// and costs nothing until it is touched.
+/// Memory for typical jobs, available without a system call. It is bss: not part of the program file, and free until
+/// touched.
 const ROOM: usize = 1024 * 1024;
 const ALIGNMENT: usize = 16;
 
@@ -20,61 +20,61 @@ struct Arena {
     used: Cell<usize>,
 }
 
-// SAFETY: there is one thread. The child that shares our memory runs only while we are stopped.
+// SAFETY: there is one thread. The child that shares this memory runs only while the parent is stopped.
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena { bytes: UnsafeCell::new([0; ROOM]), used: Cell::new(0) };
 
-/// Zeroed memory.
+/// Allocates zeroed memory.
 pub fn allocate(len: usize) -> Result<&'static mut [u8]> {
     let start = ARENA.used.get();
-    // `start` is at most ROOM, so neither the difference nor the sum can overflow.
+    // `start` is at most ROOM, so neither the difference nor the sum overflows.
     if len <= ROOM - start {
         ARENA.used.set((start + len).next_multiple_of(ALIGNMENT).min(ROOM));
-        // SAFETY: these bytes lie in the arena, are zero, and are handed out once.
+        // SAFETY: these bytes are in the arena, are zero, and are returned once.
         return Ok(unsafe { core::slice::from_raw_parts_mut(ARENA.bytes.get().cast::<u8>().add(start), len) });
     }
-    // SAFETY: a new anonymous mapping is zeroed, ours alone, and lives for ever.
+    // SAFETY: a new anonymous mapping is zeroed, private, and never unmapped.
     unsafe {
         let at = arch::call(arch::MMAP, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, usize::MAX)?;
         Ok(core::slice::from_raw_parts_mut(at as *mut u8, len))
     }
 }
 
-/// A device's memory, `len` bytes, to be read. Whoever else has the device writes it at times of which we are told.
+/// Maps `len` bytes of device memory read-only. The host writes it only at times defined by the protocol.
 pub fn map_shared(file: &Fd, len: usize) -> Result<&'static [u8]> {
     const MAP_SHARED: usize = 1;
-    // SAFETY: a new mapping, which nothing ever takes away. It is read only while the other side leaves it alone.
+    // SAFETY: a new mapping, which is never unmapped. It is read only while the host does not write it.
     unsafe {
         let at = arch::call(arch::MMAP, 0, len, PROT_READ, MAP_SHARED, file.number())?;
         Ok(core::slice::from_raw_parts(at as *const u8, len))
     }
 }
 
-/// As [`allocate`], for a list of C strings that ends with a null pointer: room for `count` of them.
+/// Like [`allocate`], for a NULL-terminated list of `count` C strings.
 pub fn allocate_pointers(count: usize) -> Result<&'static mut [*const u8]> {
     let bytes = allocate(count.saturating_add(1).saturating_mul(size_of::<*const u8>()))?;
-    // SAFETY: the memory is aligned to more than a pointer; zeroes are null pointers; the bytes are reachable through nothing else.
+    // SAFETY: the memory is sufficiently aligned; zeroes are null pointers; the bytes have no other reference.
     unsafe { Ok(core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count + 1)) }
 }
 
-// The compiler calls these by name. `#![no_builtins]` keeps it from seeing in their loops what they implement.
-// Words, not `rep movsb`: TCG steps through the latter byte by byte.
+// The compiler calls these by name. `#![no_builtins]` prevents it from compiling their loops into calls of themselves.
+// Word loops, not `rep movsb`, since TCG executes the latter byte by byte.
 
 /// # Safety
-/// As C's `memcpy`.
+/// See C's `memcpy`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: both ranges are `len` bytes long, by the caller's word.
+    // SAFETY: both ranges are `len` bytes long, as the caller guarantees.
     unsafe { copy_forwards(to, from, len) };
     to
 }
 
 /// # Safety
-/// As C's `memmove`.
+/// See C's `memmove`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: both ranges are `len` bytes long, by the caller's word; the direction is right for their overlap.
+    // SAFETY: both ranges are `len` bytes long, as the caller guarantees; the direction suits their overlap.
     unsafe {
         if (to as usize).wrapping_sub(from as usize) >= len {
             copy_forwards(to, from, len);
@@ -90,11 +90,11 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *m
 }
 
 /// # Safety
-/// Both must be `len` bytes long; `to` may overlap `from` only if it lies before it.
+/// Both must be `len` bytes long; `to` may overlap `from` only if it starts at a lower address.
 unsafe fn copy_forwards(to: *mut u8, from: *const u8, len: usize) {
     let mut at = 0;
-    // SAFETY: `at` stays below `len`. A word is read whole before it is written, and what is written lies before
-    // what is read next, so overlap does no harm.
+    // SAFETY: `at` stays below `len`. A word is read before it is written, and the written bytes precede the bytes that
+    // are read next, so overlap is harmless.
     unsafe {
         while len - at >= 8 {
             let word = from.add(at).cast::<u64>().read_unaligned();
@@ -109,7 +109,7 @@ unsafe fn copy_forwards(to: *mut u8, from: *const u8, len: usize) {
 }
 
 /// # Safety
-/// As C's `memset`.
+/// See C's `memset`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
     let word = u64::from(byte as u8) * 0x0101_0101_0101_0101;
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 }
 
 /// # Safety
-/// As C's `memcmp`.
+/// See C's `memcmp`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     let mut at = 0;
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
 }
 
 /// # Safety
-/// As C's `bcmp`.
+/// See C's `bcmp`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     // SAFETY: the same contract.
@@ -153,11 +153,11 @@ pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
 }
 
 /// # Safety
-/// As C's `strlen`.
+/// See C's `strlen`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strlen(text: *const u8) -> usize {
     let mut len = 0;
-    // SAFETY: a NUL ends the text, by the caller's word.
+    // SAFETY: a NUL ends the text, as the caller guarantees.
     while unsafe { text.add(len).read() } != 0 {
         len += 1;
     }

@@ -1,6 +1,6 @@
-//! System calls: the only place of pid 1 that says `unsafe`.
+//! System calls: the only `unsafe` code of pid 1.
 //!
-//! Each wrapper takes slices, C strings and open files, so that no caller can hand the kernel a bad pointer.
+//! Wrappers take slices, C strings and open files, so that no caller can pass an invalid pointer to the kernel.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +14,7 @@ pub mod terminal;
 #[path = "x86_64.rs"]
 mod arch;
 
-/// The kernel's error number.
+/// Kernel error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub usize);
 
@@ -33,7 +33,7 @@ impl Errno {
     pub const PIPE: Self = Self(32);
     pub const TIMEDOUT: Self = Self(110);
 
-    /// As the protocol writes it.
+    /// Returns the number for the protocol.
     pub fn code(self) -> u32 {
         self.0 as u32
     }
@@ -41,7 +41,7 @@ impl Errno {
 
 pub type Result<T> = core::result::Result<T, Errno>;
 
-/// Drops the number a call answers with where only success counts.
+/// Discards the value of a successful call.
 fn done(result: Result<usize>) -> Result<()> {
     result.map(|_| ())
 }

@@ -1,4 +1,4 @@
-//! Processes, signals, clocks, and the machine as a whole.
+//! Processes, signals, clocks, and machine control.
 
 use super::file::Fd;
 use super::{Errno, Result, arch, done};
@@ -12,41 +12,42 @@ pub mod signal {
     pub const TERM: u32 = 15;
     pub const CHLD: u32 = 17;
     pub const PWR: u32 = 30;
-    /// What the C libraries call `SIGRTMIN`: the first that glibc does not keep for itself.
+    /// `SIGRTMIN` of the C libraries: the first signal that glibc does not reserve.
     pub const RTMIN: u32 = 34;
 }
 
-/// What `wait4` tells of a child that ended.
+/// Result of `wait4`.
 pub struct Ending {
     pub pid: usize,
-    /// As `wait4` encodes it.
+    /// Status in the encoding of `wait4`.
     pub status: u32,
     pub user_us: u64,
     pub system_us: u64,
     pub max_rss_kib: u64,
 }
 
-/// What [`vfork`] hands to the child.
+/// Data that [`vfork`] passes to the child.
 struct Handover<'a, T> {
     entry: fn(&T) -> !,
     data: &'a T,
 }
 
-/// Runs `entry(data)` in a child that shares our memory, on `stack`; comes back once it executes a program or ends.
-/// `entry` may call the kernel and write through cells in `data`, and must not touch anything else of ours.
+/// Runs `entry(data)` on `stack` in a child that shares the parent's memory; returns when the child executes a program
+/// or ends. `entry` may make system calls and write through cells in `data`, but must not access other memory of the
+/// parent.
 pub fn vfork<T>(stack: &mut [u8], entry: fn(&T) -> !, data: &T) -> Result<usize> {
     extern "C" fn child<T>(handover: usize) -> ! {
-        // SAFETY: `vfork` passed it, and is stopped below while it is used.
+        // SAFETY: `vfork` passed this pointer, and stays stopped while it is used.
         let handover = unsafe { &*(handover as *const Handover<'_, T>) };
         (handover.entry)(handover.data)
     }
     let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
     let handover = Handover { entry, data };
-    // SAFETY: the stack is borrowed until the child is through with it; `child` never returns.
+    // SAFETY: the stack is borrowed while the child uses it; `child` never returns.
     unsafe { arch::vfork_on(top, child::<T>, &raw const handover as usize) }
 }
 
-/// Executes a program; comes back only with an error. The lists end with a null pointer.
+/// Executes a program; returns only on an error. The lists are NULL-terminated.
 pub fn execute(path: &CStr, arguments: &[*const u8], environment: &[*const u8]) -> Result<()> {
     let ended = |list: &[*const u8]| list.last().is_some_and(|last| last.is_null());
     if !ended(arguments) || !ended(environment) {
@@ -83,32 +84,31 @@ pub fn change_directory(path: &CStr) -> Result<()> {
     done(unsafe { arch::call(arch::CHDIR, path.as_ptr() as usize, 0, 0, 0, 0) })
 }
 
-/// Sends a signal to a whole process group.
+/// Sends a signal to a process group.
 pub fn kill_group(group: usize, number: u8) -> Result<()> {
     // SAFETY: no memory is involved.
     done(unsafe { arch::call(arch::KILL, group.wrapping_neg(), usize::from(number), 0, 0, 0) })
 }
 
-/// Kills every process but this one and the kernel's own.
+/// Kills every process except this one and kernel threads.
 pub fn kill_all() {
     const SIGKILL: usize = 9;
-    // SAFETY: no memory is involved. That there is none to kill is fine.
+    // SAFETY: no memory is involved. It is not an error if no process exists.
     let _ = unsafe { arch::call(arch::KILL, usize::MAX, SIGKILL, 0, 0, 0) };
 }
 
-/// Sets the bits that new files never get; tells the old ones.
+/// Sets the file mode creation mask; returns the old one.
 pub fn set_umask(mask: usize) -> usize {
     // SAFETY: no memory is involved. The call cannot fail.
     unsafe { arch::call(arch::UMASK, mask, 0, 0, 0, 0) }.unwrap_or(0)
 }
 
-/// A child that has ended, if there is one; never waits.
+/// Reaps an ended child, if any; does not block.
 pub fn reap() -> Option<Ending> {
     wait().ok().flatten()
 }
 
-/// Takes all children that have ended. Says whether there are others: whatever a command leaves behind becomes a child of
-/// pid 1.
+/// Reaps all ended children. Returns true if others remain: orphans of a command become children of pid 1.
 pub fn reap_all() -> bool {
     loop {
         match wait() {
@@ -120,11 +120,11 @@ pub fn reap_all() -> bool {
     }
 }
 
-/// A child that has ended, or none of those that there are. Without any child it is an error.
+/// Reaps an ended child; `None` if none has ended, an error if there is no child.
 fn wait() -> Result<Option<Ending>> {
     const WNOHANG: usize = 1;
     let mut status = 0_u32;
-    // struct rusage: user and system time as seconds and microseconds, then the largest resident set, ...
+    // struct rusage: user and system time as seconds and microseconds, then the maximum resident set size, ...
     let mut usage = [0_u64; 18];
     // SAFETY: the kernel writes an int and a struct rusage of 144 bytes.
     let pid = unsafe {
@@ -140,21 +140,21 @@ fn wait() -> Result<Option<Ending>> {
     Ok(Some(Ending { pid, status, user_us, system_us, max_rss_kib }))
 }
 
-/// Sets which signals wait instead of arriving: bit n - 1 stands for signal n.
+/// Sets the signal mask: bit n - 1 blocks signal n.
 pub fn block_signals(mask: u64) -> Result<()> {
     const SIG_SETMASK: usize = 2;
     // SAFETY: the kernel reads 8 bytes.
     done(unsafe { arch::call(arch::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask as usize, 0, 8, 0) })
 }
 
-/// A file from which blocked signals can be read.
+/// Creates a signalfd for blocked signals.
 pub fn signal_file(mask: u64) -> Result<Fd> {
     const SFD_FLAGS: usize = super::file::CLOSE_ON_EXEC | super::file::NONBLOCKING;
     // SAFETY: the kernel reads 8 bytes.
     unsafe { arch::call(arch::SIGNALFD4, usize::MAX, &raw const mask as usize, 8, SFD_FLAGS, 0) }.map(Fd::from_number)
 }
 
-/// How the machine stops.
+/// How to stop the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     PowerOff,
@@ -162,7 +162,7 @@ pub enum Stop {
     Halt,
 }
 
-/// Stops the machine; comes back only with an error.
+/// Stops the machine; returns only on an error.
 pub fn stop_machine(how: Stop) -> Result<()> {
     reboot(match how {
         Stop::PowerOff => 0x4321_fedc,
@@ -171,7 +171,7 @@ pub fn stop_machine(how: Stop) -> Result<()> {
     })
 }
 
-/// Makes Ctrl-Alt-Del a signal to pid 1 instead of a reset.
+/// Makes Ctrl-Alt-Del send a signal to pid 1 instead of resetting.
 pub fn take_ctrl_alt_del() -> Result<()> {
     reboot(0)
 }
@@ -181,17 +181,17 @@ fn reboot(command: usize) -> Result<()> {
     done(unsafe { arch::call(arch::REBOOT, 0xfee1_dead, 672_274_793, command, 0, 0) })
 }
 
-/// Nanoseconds since the kernel started, sleep included (`CLOCK_BOOTTIME`).
+/// Returns the time since the kernel started, including suspend, in nanoseconds (`CLOCK_BOOTTIME`).
 pub fn uptime() -> u64 {
     const CLOCK_BOOTTIME: usize = 7;
     let mut time = [0_u64; 2];
-    // SAFETY: the kernel writes a struct timespec. Its failure leaves zeroes.
+    // SAFETY: the kernel writes a struct timespec. On failure it stays zero.
     let _ = unsafe { arch::call(arch::CLOCK_GETTIME, CLOCK_BOOTTIME, time.as_mut_ptr() as usize, 0, 0, 0) };
     let [seconds, nanos] = time;
     seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos)
 }
 
-/// Sets the clock: nanoseconds since 1970.
+/// Sets the clock, in nanoseconds since 1970.
 pub fn set_clock(nanos: u64) -> Result<()> {
     const CLOCK_REALTIME: usize = 0;
     let time = [nanos / 1_000_000_000, nanos % 1_000_000_000];
@@ -201,11 +201,11 @@ pub fn set_clock(nanos: u64) -> Result<()> {
 
 pub fn sleep(nanos: u64) {
     let time = [nanos / 1_000_000_000, nanos % 1_000_000_000];
-    // SAFETY: the kernel reads a struct timespec. Waking early does no harm.
+    // SAFETY: the kernel reads a struct timespec. Waking early is harmless.
     let _ = unsafe { arch::call(arch::NANOSLEEP, time.as_ptr() as usize, 0, 0, 0, 0) };
 }
 
-/// Sets how many files a process may open: at first, and at most.
+/// Sets the limit of open files (soft, hard).
 pub fn limit_files(soft: u64, hard: u64) -> Result<()> {
     const RLIMIT_NOFILE: usize = 7;
     let limit = [soft, hard];
@@ -218,18 +218,18 @@ pub fn set_host_name(name: &[u8]) -> Result<()> {
     done(unsafe { arch::call(arch::SETHOSTNAME, name.as_ptr() as usize, name.len(), 0, 0, 0) })
 }
 
-/// `struct new_utsname`: six texts of 65 bytes.
+/// `struct new_utsname`: six strings of 65 bytes.
 pub struct SystemName([[u8; 65]; 6]);
 
 impl SystemName {
     pub fn read() -> Self {
         let mut names = [[0; 65]; 6];
-        // SAFETY: the kernel fills a struct new_utsname. Its failure leaves empty texts.
+        // SAFETY: the kernel fills a struct new_utsname. On failure the strings stay empty.
         let _ = unsafe { arch::call(arch::UNAME, names.as_mut_ptr() as usize, 0, 0, 0, 0) };
         Self(names)
     }
 
-    /// `uname -r`.
+    /// Returns the kernel release (`uname -r`).
     pub fn release(&self) -> &[u8] {
         let [_, _, release, ..] = &self.0;
         CStr::from_bytes_until_nul(release).map_or(&[], CStr::to_bytes)

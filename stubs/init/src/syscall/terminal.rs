@@ -1,4 +1,4 @@
-//! Terminals, and the one network interface that is brought up: everything done by `ioctl`.
+//! Ioctls of terminals and of the loopback interface.
 
 use super::file::{CLOSE_ON_EXEC, Fd, NO_TERMINAL, READ_WRITE};
 use super::{Result, arch, done};
@@ -13,7 +13,7 @@ const TIOCSPTLCK: usize = 0x4004_5431;
 const TIOCGPTPEER: usize = 0x5441;
 const SIOCSIFFLAGS: usize = 0x8914;
 
-/// `struct termios` as the kernel has it (include/uapi/asm-generic/termbits.h).
+/// `struct termios` of the kernel (include/uapi/asm-generic/termbits.h).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Termios {
@@ -26,7 +26,7 @@ pub struct Termios {
 }
 
 impl Termios {
-    /// Every byte passes as it is, at once; modem lines are not looked at.
+    /// Raw mode: bytes pass unchanged and immediately; modem control lines are ignored.
     pub fn raw() -> Self {
         const B115200: u32 = 0o1_0002;
         const CS8: u32 = 0o60;
@@ -40,7 +40,7 @@ impl Termios {
         Self { control: B115200 | CS8 | CREAD | CLOCAL, characters, ..Self::default() }
     }
 
-    /// The character that ends the input.
+    /// Returns the end-of-file character.
     pub fn end_of_file(&self) -> u8 {
         const VEOF: usize = 4;
         self.characters.get(VEOF).copied().unwrap_or(4)
@@ -50,7 +50,7 @@ impl Termios {
 /// # Safety
 /// `argument` must be what the request expects.
 unsafe fn ioctl(file: &Fd, request: usize, argument: usize) -> Result<usize> {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe { arch::call(arch::IOCTL, file.number(), request, argument, 0, 0) }
 }
 
@@ -66,13 +66,13 @@ pub fn set_termios(terminal: &Fd, termios: &Termios) -> Result<()> {
     done(unsafe { ioctl(terminal, TCSETS, core::ptr::from_ref(termios) as usize) })
 }
 
-/// Waits until everything written has left the machine.
+/// Waits until all written data has been transmitted.
 pub fn drain(terminal: &Fd) -> Result<()> {
     // SAFETY: the argument is a number.
     done(unsafe { ioctl(terminal, TCSBRK, 1) })
 }
 
-/// Makes it the controlling terminal of the calling session's leader, even if another session has it.
+/// Makes it the controlling terminal of the calling session leader, even if another session has it.
 pub fn control(terminal: &Fd) -> Result<()> {
     // SAFETY: the argument is a number.
     done(unsafe { ioctl(terminal, TIOCSCTTY, 1) })
@@ -84,7 +84,7 @@ pub fn set_size(terminal: &Fd, rows: u16, columns: u16) -> Result<()> {
     done(unsafe { ioctl(terminal, TIOCSWINSZ, size.as_ptr() as usize) })
 }
 
-/// Bytes that can be read at once.
+/// Returns the number of bytes available to read.
 pub fn waiting(file: &Fd) -> Result<usize> {
     let mut bytes = 0_u32;
     // SAFETY: the kernel writes one int.
@@ -92,7 +92,7 @@ pub fn waiting(file: &Fd) -> Result<usize> {
     Ok(bytes as usize)
 }
 
-/// The other side of a pseudo terminal.
+/// Opens the peer of a pseudo-terminal.
 pub fn peer(master: &Fd) -> Result<Fd> {
     let locked = 0_u32;
     // SAFETY: the first request reads one int, the second takes open flags (Linux 4.13).
@@ -102,7 +102,7 @@ pub fn peer(master: &Fd) -> Result<Fd> {
     }
 }
 
-/// Brings the loopback interface up.
+/// Brings up the loopback interface.
 pub fn loopback_up() -> Result<()> {
     const AF_INET: usize = 2;
     const SOCK_DGRAM: usize = 2;
@@ -110,7 +110,7 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: no memory is involved.
     let socket = unsafe { arch::call(arch::SOCKET, AF_INET, SOCK_DGRAM | CLOSE_ON_EXEC, 0, 0, 0) }?;
     let socket = Fd::from_number(socket);
-    // struct ifreq: a name of 16 bytes, then a union of 24, here a short of flags.
+    // struct ifreq: a name of 16 bytes, then a union of 24 bytes; here a short with the flags.
     let request = [
         b'l',
         b'o',

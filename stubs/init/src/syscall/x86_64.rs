@@ -1,6 +1,6 @@
-//! How x86_64 enters the kernel: the `syscall` instruction, its numbers, and the program's first instruction.
+//! x86_64: the `syscall` instruction, system call numbers, and the entry point.
 //!
-//! Everything another architecture would say differently is in this file.
+//! All architecture-specific code is in this file.
 //! Numbers: `arch/x86/entry/syscalls/syscall_64.tbl`. Registers: System V ABI, AMD64 supplement, appendix A.2.1.
 
 use super::{Errno, Result};
@@ -49,7 +49,7 @@ pub const PIPE2: usize = 293;
 pub const PRLIMIT64: usize = 302;
 pub const FINIT_MODULE: usize = 313;
 
-// The kernel enters with the stack pointer at argc; a function expects it 8 off a multiple of 16, which `call` makes.
+// The kernel enters with the stack pointer at argc; a function expects a multiple of 16 minus 8, as `call` leaves it.
 global_asm!(
     ".globl _start",
     ".type _start, @function",
@@ -61,14 +61,14 @@ global_asm!(
     main = sym crate::main,
 );
 
-/// Enters the kernel. The sixth argument is always 0: only `mmap` has one, an offset.
+/// Makes a system call. The sixth argument is always 0: only `mmap` uses it, as an offset.
 ///
 /// # Safety
-/// The arguments must be what the kernel expects of this call: pointers to live memory, of the right size and kind.
+/// The arguments must be valid for this system call: pointers to live memory of the right size and type.
 #[inline(never)]
 pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> Result<usize> {
     let result: isize;
-    // SAFETY: the kernel keeps all registers but rax, rcx and r11; what the arguments point to is the caller's word.
+    // SAFETY: the kernel keeps all registers but rax, rcx and r11; the caller guarantees what the arguments point to.
     unsafe {
         asm!(
             "syscall",
@@ -81,18 +81,18 @@ pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usi
     answer(result)
 }
 
-/// Starts a child that shares this program's memory and runs `entry(data)` on its own stack, while the caller
-/// is stopped until the child executes another program or ends (`vfork`, but without sharing the stack).
+/// Starts a child that shares this program's memory and runs `entry(data)` on its own stack. The caller is stopped
+/// until the child executes another program or ends (`vfork`, but with a separate stack).
 ///
 /// # Safety
-/// `stack_top` must be the aligned end of unused memory, `data` what `entry` expects; it must never return.
+/// `stack_top` must be the aligned end of unused memory, and `data` valid for `entry`, which must never return.
 pub unsafe fn vfork_on(stack_top: usize, entry: extern "C" fn(usize) -> !, data: usize) -> Result<usize> {
     const CLONE_VM: usize = 0x100;
     const CLONE_VFORK: usize = 0x4000;
     const SIGCHLD: usize = 17;
     let result: isize;
-    // SAFETY: the child leaves this block only through `entry`, on its own stack; the parent goes on at the label
-    // with its registers as they were. What the child writes is covered by the block's memory clobber.
+    // SAFETY: the child leaves this block only through `entry`, on its own stack; the parent continues at the label
+    // with its registers unchanged. The block's memory clobber covers what the child writes.
     unsafe {
         asm!(
             "syscall",
@@ -112,7 +112,7 @@ pub unsafe fn vfork_on(stack_top: usize, entry: extern "C" fn(usize) -> !, data:
     answer(result)
 }
 
-/// The kernel answers with -4095..-1 for an error.
+/// The kernel returns -4095..-1 for an error.
 fn answer(result: isize) -> Result<usize> {
     if (-4095..0).contains(&result) { Err(Errno(result.unsigned_abs())) } else { Ok(result.unsigned_abs()) }
 }
