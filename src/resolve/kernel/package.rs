@@ -192,7 +192,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_tree_is_found_behind_other_members_whatever_its_compression() {
+    fn the_tree_is_found_after_other_members_in_every_compression_format() {
         let tree = vec![7; 300_001];
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(0)).expect("a writer");
         xz.write_all(&tree).expect("compressed");

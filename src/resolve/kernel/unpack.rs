@@ -357,9 +357,9 @@ pub(crate) mod tests {
         let good = module(&["depends="]);
         for (name, tar) in [
             ("garbage", archive(&[("./lib/modules/6.9.0/kernel/a.ko", b"garbage")])),
-            ("cut xz", archive(&[("./lib/modules/6.9.0/kernel/a.ko.xz", b"\xfd7zXZ\0\0\0")])),
-            ("double", archive(&[("lib/modules/6.9.0/a.ko", &good), ("usr/lib/modules/6.9.0/a.ko", &good)])),
-            ("cut", archive(&[("./lib/modules/6.9.0/kernel/a.ko", &good)])[..600].to_vec()),
+            ("truncated xz", archive(&[("./lib/modules/6.9.0/kernel/a.ko.xz", b"\xfd7zXZ\0\0\0")])),
+            ("duplicate", archive(&[("lib/modules/6.9.0/a.ko", &good), ("usr/lib/modules/6.9.0/a.ko", &good)])),
+            ("truncated", archive(&[("./lib/modules/6.9.0/kernel/a.ko", &good)])[..600].to_vec()),
         ] {
             let dir = tempfile::tempdir().expect("a temporary directory");
             assert!(unpack(tar.as_slice(), dir.path()).is_err(), "{name}");

@@ -318,7 +318,7 @@ mod tests {
             release: Some("6.9.0".to_owned()),
             modules: Some(ModuleDir { host, release: "6.9.0".to_owned(), layout: ModuleLayout::Installed }),
             config: None,
-            origin: "the test's".to_owned(),
+            origin: "test kernel".to_owned(),
         };
         World { dir, kernel }
     }
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(loads(&modules), [format!("{at}/b.ko "), format!("{at}/net/a-x.ko p=1")]);
         assert!(modules.notes.iter().any(|note| note.contains("built into the kernel") && note.contains("q=2")));
         let facts: Vec<String> = modules.facts.iter().map(|fact| format!("{} {}", fact.path, fact.why)).collect();
-        assert_eq!(facts.len(), 3, "the weak dependency too: {facts:?}");
+        assert_eq!(facts.len(), 3, "one must be the weak dependency: {facts:?}");
         assert!(facts[2].contains("w.ko weakdep of module b"), "{facts:?}");
         let Node::File { content: Content::Bytes(bytes), .. } = &modules.facts[1].node else {
             panic!("a compressed module must be decompressed: {:?}", modules.facts[1]);
@@ -367,7 +367,7 @@ mod tests {
         let names: Vec<&str> = modules.loads.iter().map(|load| load.name.as_str()).collect();
         assert_eq!(names, ["helper", "b", "new"]);
         assert!(modules.loads[2].path.to_string().ends_with("6.9.0/extra/new.ko"));
-        let error = world.resolve(&[("old", "")], &[]).expect_err("another kernel's");
+        let error = world.resolve(&[("old", "")], &[]).expect_err("wrong kernel release");
         assert!(error.contains("built for kernel 5.0.0") && error.contains("is 6.9.0"), "{error}");
     }
 

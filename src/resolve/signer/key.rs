@@ -27,7 +27,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<RsaKeyPair, KeyFault> {
             _ => Err(KeyFault::Unknown),
         };
         match read {
-            // The file may also contain certificates. The private key is used, wherever it is in the file.
+            // The file may also contain certificates, before or after the private key.
             Err(why @ (KeyFault::NotPrivate(_) | KeyFault::Unknown)) if fault == KeyFault::Unknown => fault = why,
             Err(KeyFault::NotPrivate(_) | KeyFault::Unknown) => {}
             read => return read,
