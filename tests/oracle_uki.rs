@@ -248,17 +248,17 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
     assert!(signatures.windows(2).all(|pair| pair[0] == pair[1]), "the form of the files makes no difference");
     assert!(read("us.key", "chain.crt").expect("a signer").sign(&[7; 32]).expect("signed").len() > signatures[0].len());
     for (key, cert, why) in [
-        ("encrypted.pem", "us.crt", "it is encrypted"),
-        ("encrypted-old.pem", "us.crt", "it is encrypted"),
-        ("ec.key", "ec.crt", "it is for a key that is not RSA, and firmware verifies RSA signatures only"),
-        ("ec.key", "us.crt", "it is no RSA key, and firmware verifies RSA signatures only"),
-        ("ec-old.pem", "us.crt", "it is no RSA key, and firmware verifies RSA signatures only"),
-        ("weak.key", "weak.crt", "it has less than 2048 bits"),
-        ("public.pem", "us.crt", "it is a public key, not a private key"),
-        ("us.crt", "us.crt", "it is a certificate, not a private key"),
-        ("cert.der", "us.crt", "no private key in it, neither PEM nor DER"),
-        ("us.key", "us.key", "no X.509 certificate in it, neither PEM nor DER"),
-        ("us.key", "them.crt", ": the certificate is for another key"),
+        ("encrypted.pem", "us.crt", "the key is encrypted"),
+        ("encrypted-old.pem", "us.crt", "the key is encrypted"),
+        ("ec.key", "ec.crt", "the certified key is not RSA, but firmware verifies only RSA signatures"),
+        ("ec.key", "us.crt", "not an RSA key, but firmware verifies only RSA signatures"),
+        ("ec-old.pem", "us.crt", "not an RSA key, but firmware verifies only RSA signatures"),
+        ("weak.key", "weak.crt", "fewer than 2048 bits"),
+        ("public.pem", "us.crt", "expected a private key, found a public key"),
+        ("us.crt", "us.crt", "expected a private key, found a certificate"),
+        ("cert.der", "us.crt", "no private key found (PEM or DER)"),
+        ("us.key", "us.key", "no X.509 certificate found (PEM or DER)"),
+        ("us.key", "them.crt", " do not match"),
         ("none.key", "us.crt", "No such file or directory (os error 2)"),
     ] {
         let error = read(key, cert).expect_err("refused");
@@ -270,7 +270,7 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
     assert_eq!(signer.untimely(std::time::SystemTime::now()), None);
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3 * 86_400);
     let note = signer.untimely(later).expect("expired");
-    assert_eq!(note, "the certificate of CN=bootling test us has expired; firmware does not mind");
+    assert_eq!(note, "the certificate of CN=bootling test us has expired; firmware ignores this");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Certificates in their files: the signer's first, then those above it.
+//! Certificate files: the signer's certificate first, followed by its issuers.
 
 use std::time::SystemTime;
 
@@ -12,21 +12,21 @@ use crate::format::pe::pkcs7::Identity;
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
-/// What a certificate says.
+/// Fields of the signer's certificate, and the whole chain.
 pub(super) struct Facts {
     pub identity: Identity,
     pub subject: String,
-    /// `RSAPublicKey`, DER.
+    /// `RSAPublicKey`, DER-encoded.
     pub public_key: Vec<u8>,
     pub validity: (SystemTime, SystemTime),
 }
 
-/// Reads a file of certificates.
+/// Parses a certificate file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Facts, CertificateFault> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     for block in blocks(bytes) {
         if block.label == "CERTIFICATE" {
-            let der = block.der.ok_or_else(|| CertificateFault::Damaged("its base64 is damaged".to_owned()))?;
+            let der = block.der.ok_or_else(|| CertificateFault::Damaged("invalid base64".to_owned()))?;
             all.push(der.as_bytes().to_vec());
         }
     }

@@ -1,111 +1,111 @@
-//! Why nothing can be signed.
+//! Errors of signing and of reading keys and certificates.
 
 use std::io;
 use std::path::PathBuf;
 
-/// No signer.
+/// Signing is not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// A file that would not be read.
-    #[error("reading the signing {what} {}", path.display())]
+    /// An I/O error.
+    #[error("failed to read the signing {what} {}", path.display())]
     Io {
-        /// "key".
+        /// "key" or "certificate".
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the host said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A key in a token.
-    #[error("reading the signing {what}: keys in tokens cannot be used here")]
+    /// The key or certificate is in a PKCS#11 token.
+    #[error("signing {what}: PKCS#11 tokens are not supported")]
     Token {
-        /// "key".
+        /// "key" or "certificate".
         what: &'static str,
     },
-    /// A key that cannot be used.
-    #[error("reading the signing key {}", path.display())]
+    /// The key is unusable.
+    #[error("invalid signing key {}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         why: KeyFault,
     },
-    /// A certificate that cannot be used.
-    #[error("reading the signing certificate {}", path.display())]
+    /// The certificate is unusable.
+    #[error("invalid signing certificate {}", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         why: CertificateFault,
     },
-    /// Two that do not belong together.
-    #[error("signing with key {} and certificate {}: the certificate is for another key", key.display(), certificate.display())]
+    /// The certificate is for another key.
+    #[error("signing key {} and certificate {} do not match", key.display(), certificate.display())]
     Pair {
-        /// The key's file.
+        /// File of the key.
         key: PathBuf,
-        /// The certificate's file.
+        /// File of the certificate.
         certificate: PathBuf,
     },
-    /// The computation failed, which a key that was read does not do.
-    #[error("signing: the key gave no signature")]
+    /// The RSA computation failed. Not expected after the key was accepted.
+    #[error("failed to compute the RSA signature")]
     Signing,
 }
 
-/// What is wrong with a key.
+/// Fault of a key file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    /// It needs a passphrase.
-    #[error("it is encrypted")]
+    /// The key is encrypted with a passphrase.
+    #[error("the key is encrypted")]
     Encrypted,
-    /// Another kind.
-    #[error("it is no RSA key, and firmware verifies RSA signatures only")]
+    /// Not an RSA key.
+    #[error("not an RSA key, but firmware verifies only RSA signatures")]
     NotRsa,
-    /// The wrong half, or the other file.
-    #[error("it is {0}, not a private key")]
+    /// A public key or a certificate.
+    #[error("expected a private key, found {0}")]
     NotPrivate(&'static str),
-    /// Too short, too long, or of numbers that do not fit together.
+    /// Too short, too long, or inconsistent parameters.
     #[error("{0}")]
     Rejected(String),
-    /// Nothing that is known.
-    #[error("no private key in it, neither PEM nor DER")]
+    /// No private key found.
+    #[error("no private key found (PEM or DER)")]
     Unknown,
 }
 
-/// What is wrong with a certificate.
+/// Fault of a certificate file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
-    /// Nothing that is known.
-    #[error("no X.509 certificate in it, neither PEM nor DER")]
+    /// No certificate found.
+    #[error("no X.509 certificate found (PEM or DER)")]
     Unknown,
-    /// A certificate that does not decode.
-    #[error("a certificate that cannot be decoded: {0}")]
+    /// A certificate does not decode.
+    #[error("failed to decode a certificate: {0}")]
     Damaged(String),
-    /// Another kind of key.
-    #[error("it is for a key that is not RSA, and firmware verifies RSA signatures only")]
+    /// The certified key is not RSA.
+    #[error("the certified key is not RSA, but firmware verifies only RSA signatures")]
     NotRsa,
 }
 
 impl SignerError {
-    /// One line of advice, where there is one.
+    /// Returns one line of advice, if there is any.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Token { .. } => Some(
-                "sign the digest that `bootling digest` prints where the key is, and add the signature by --attach",
+                "sign the output of `bootling digest` on the machine with the token, then add the signature with --attach",
             ),
             Self::Key { why: KeyFault::Encrypted, .. } => {
-                Some("decrypt it into a private place: openssl pkey -in KEY -out PLAIN")
+                Some("decrypt it to a private file: openssl pkey -in KEY -out PLAIN")
             }
             Self::Key { why: KeyFault::NotRsa, .. } | Self::Certificate { why: CertificateFault::NotRsa, .. } => Some(
-                "make one: openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=me -days 3650 -keyout KEY -out CERT",
+                "create one: openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=me -days 3650 -keyout KEY -out CERT",
             ),
             Self::Key { why: KeyFault::NotPrivate(_), .. } => {
-                Some("--sign-key takes the private key and --sign-cert the certificate")
+                Some("pass the private key to --sign-key and the certificate to --sign-cert")
             }
             Self::Pair { .. } => Some(
-                "both print the same where they belong together: openssl x509 -in CERT -noout \
-                -pubkey, and openssl pkey -in KEY -pubout",
+                "for a matching pair, these print the same: openssl x509 -in CERT -noout -pubkey, \
+                and openssl pkey -in KEY -pubout",
             ),
             Self::Io { .. } | Self::Key { .. } | Self::Certificate { .. } | Self::Signing => None,
         }

@@ -1,4 +1,4 @@
-//! Private keys in their files.
+//! Private key files: PKCS#8 and PKCS#1, PEM or DER.
 
 use ring::error::KeyRejected;
 use ring::signature::RsaKeyPair;
@@ -7,7 +7,7 @@ use x509_cert::der::SecretDocument;
 use super::error::KeyFault;
 use super::pem::{Block, blocks};
 
-/// Reads a key.
+/// Parses a key file.
 pub(super) fn parse(bytes: &[u8]) -> Result<RsaKeyPair, KeyFault> {
     let blocks = blocks(bytes);
     if blocks.is_empty() {
@@ -19,7 +19,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<RsaKeyPair, KeyFault> {
         let read = match (label.as_str(), der) {
             ("PRIVATE KEY", Some(der)) => pkcs8(der),
             ("RSA PRIVATE KEY", Some(der)) => RsaKeyPair::from_der(der).map_err(|error| rejected(&error)),
-            // The old way to encrypt keys has header lines in the block, which are no base64.
+            // Keys in the traditional encrypted format have header lines in the block, so it does not decode as base64.
             ("ENCRYPTED PRIVATE KEY", _) | ("RSA PRIVATE KEY" | "EC PRIVATE KEY", None) => Err(KeyFault::Encrypted),
             ("EC PRIVATE KEY" | "DSA PRIVATE KEY" | "OPENSSH PRIVATE KEY", _) => Err(KeyFault::NotRsa),
             ("PUBLIC KEY" | "RSA PUBLIC KEY", _) => Err(KeyFault::NotPrivate("a public key")),
@@ -27,7 +27,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<RsaKeyPair, KeyFault> {
             _ => Err(KeyFault::Unknown),
         };
         match read {
-            // A certificate may stand in the same file: the key counts, wherever it is.
+            // The file may also contain certificates, before or after the private key.
             Err(why @ (KeyFault::NotPrivate(_) | KeyFault::Unknown)) if fault == KeyFault::Unknown => fault = why,
             Err(KeyFault::NotPrivate(_) | KeyFault::Unknown) => {}
             read => return read,
@@ -56,12 +56,12 @@ fn pkcs8(der: &[u8]) -> Result<RsaKeyPair, KeyFault> {
 }
 
 fn rejected(error: &KeyRejected) -> KeyFault {
-    // ring says it by these words (its src/error/key_rejected.rs).
+    // ring exposes the reason only as this text (ring's src/error/key_rejected.rs).
     match error.to_string().as_str() {
         "WrongAlgorithm" => KeyFault::NotRsa,
         "InvalidEncoding" | "VersionNotSupported" => KeyFault::Unknown,
-        "TooSmall" => KeyFault::Rejected("it has less than 2048 bits".to_owned()),
-        "TooLarge" => KeyFault::Rejected("it has more than 4096 bits".to_owned()),
-        other => KeyFault::Rejected(format!("its numbers make no RSA key ({other})")),
+        "TooSmall" => KeyFault::Rejected("fewer than 2048 bits".to_owned()),
+        "TooLarge" => KeyFault::Rejected("more than 4096 bits".to_owned()),
+        other => KeyFault::Rejected(format!("inconsistent RSA parameters ({other})")),
     }
 }

@@ -1,8 +1,8 @@
-//! Whoever signs EFI programs for Secure Boot: an RSA key and its certificate, from files.
+//! Secure Boot signing with an RSA key and its certificate, read from files.
 //!
-//! PEM and DER; PKCS#8 and PKCS#1 keys of 2048 to 4096 bits, which is what firmware takes (UEFI 2.11 §32.3.4 asks for
-//! RSA-2048 with SHA-256; EDK2 `CryptPkcs7VerifyEku`). Refuses encrypted keys, other kinds of keys, and a certificate that
-//! is not the key's.
+//! Accepts PEM and DER, and PKCS#8 and PKCS#1 keys of 2048 to 4096 bits, which firmware accepts (UEFI 2.11 §32.3.4
+//! requires RSA-2048 with SHA-256; EDK2 `CryptPkcs7VerifyEku`). Refuses encrypted keys, keys other than RSA, and a
+//! certificate that does not match the key.
 
 pub mod certificate;
 pub mod error;
@@ -21,7 +21,7 @@ use crate::format::pe::pkcs7::{Identity, Sha256Digest, signed_data, to_be_signed
 
 pub use self::error::SignerError;
 
-/// Far more than a key or a chain of certificates has.
+/// Size limit of a key or certificate file, far above real ones.
 const MOST: u64 = 1 << 20;
 
 /// A key and its certificate.
@@ -29,14 +29,14 @@ const MOST: u64 = 1 << 20;
 pub struct Signer {
     key: RsaKeyPair,
     identity: Identity,
-    /// Whose it is, as the certificate says: `CN=bootling test`.
+    /// Subject of the certificate: `CN=bootling test`.
     pub subject: String,
-    /// The first and the last moment of the certificate.
+    /// Validity period of the certificate: `notBefore` and `notAfter`.
     pub validity: (SystemTime, SystemTime),
 }
 
 impl Signer {
-    /// Reads both files.
+    /// Reads the key and certificate files and checks that they match.
     pub fn read(key: &Path, certificate: &Path) -> Result<Self, SignerError> {
         let cert = certificate::parse(&read(certificate, "certificate")?)
             .map_err(|why| SignerError::Certificate { path: certificate.to_owned(), why })?;
@@ -47,7 +47,7 @@ impl Signer {
         Ok(Self { key: pair, identity: cert.identity, subject: cert.subject, validity: cert.validity })
     }
 
-    /// Signs a file by its Authenticode digest: gives the PKCS#7 `SignedData`.
+    /// Signs an Authenticode digest. Returns the PKCS#7 `SignedData`.
     pub fn sign(&self, digest: &Sha256Digest) -> Result<Vec<u8>, SignerError> {
         let mut signature = vec![0; self.key.public().modulus_len()];
         // The random numbers blind the computation; the signature does not depend on them.
@@ -57,13 +57,14 @@ impl Signer {
         Ok(signed_data(digest, &self.identity, &signature))
     }
 
-    /// Why somebody who looks at dates may refuse the signature at the time `now`. Firmware does not look at them.
+    /// Returns a note if the certificate is not valid at the time `now`. Firmware ignores the validity period; other
+    /// verifiers may refuse the signature.
     pub fn untimely(&self, now: SystemTime) -> Option<String> {
         let (first, last) = self.validity;
         if now < first {
-            return Some(format!("the certificate of {} is not valid yet; firmware does not mind", self.subject));
+            return Some(format!("the certificate of {} is not valid yet; firmware ignores this", self.subject));
         }
-        (now > last).then(|| format!("the certificate of {} has expired; firmware does not mind", self.subject))
+        (now > last).then(|| format!("the certificate of {} has expired; firmware ignores this", self.subject))
     }
 }
 

@@ -1,16 +1,16 @@
-//! PEM files: blocks of base64 between lines of dashes, with any text around them (RFC 7468 §2).
+//! PEM files (RFC 7468 §2): base64 blocks between `BEGIN` and `END` lines, with arbitrary text around them.
 
 use x509_cert::der::SecretDocument;
 
-/// A block.
+/// A PEM block.
 pub(super) struct Block {
-    /// `RSA PRIVATE KEY`.
+    /// Label, such as `RSA PRIVATE KEY`.
     pub label: String,
-    /// What is in it; `None` where it does not decode, an encrypted block of the old kind among others.
+    /// Decoded content; `None` if it does not decode, as for a key in the traditional encrypted format.
     pub der: Option<SecretDocument>,
 }
 
-/// All blocks of a file; none where it is not PEM.
+/// Returns all blocks of a file; none if it is not PEM.
 pub(super) fn blocks(bytes: &[u8]) -> Vec<Block> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Why there is nothing to make a unified kernel image of.
+//! Errors of the lookup of UKI parts.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,94 +6,94 @@ use std::path::PathBuf;
 use crate::format::pe::{Machine, PeError};
 use crate::root::root::RootError;
 
-/// Parts that are missing, or that do not go together.
+/// A part of the UKI is missing or unusable, or the parts do not match.
 #[derive(Debug, thiserror::Error)]
 pub enum UkiError {
-    /// No stub under the root.
-    #[error("finding the EFI stub: not at {}", tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
+    /// No stub below the root.
+    #[error("EFI stub not found (tried {})", tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
     NoStub {
-        /// Everywhere that was looked.
+        /// Paths tried.
         tried: Vec<PathBuf>,
     },
-    /// An architecture that UEFI is not for.
-    #[error("finding the EFI stub: there is no UEFI for {arch}")]
+    /// UEFI does not support the architecture.
+    #[error("no EFI stub: UEFI does not support {arch}")]
     NoUefi {
-        /// Which.
+        /// The architecture.
         arch: crate::arch::Arch,
     },
-    /// A file that is no stub.
-    #[error("using {} as the EFI stub: {why}", path.display())]
+    /// The file is not a usable stub.
+    #[error("invalid EFI stub {}: {why}", path.display())]
     NotAStub {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The fault.
         why: &'static str,
     },
-    /// A stub that cannot be read as an EFI program.
-    #[error("reading EFI stub {}", path.display())]
+    /// The stub cannot be parsed as a PE file.
+    #[error("failed to read EFI stub {}", path.display())]
     Stub {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         why: PeError,
     },
-    /// A kernel image of a kind that firmware does not start.
-    #[error("putting kernel {origin} into an EFI program: it is an ELF vmlinux, and firmware starts only PE images")]
+    /// The kernel image is an ELF file, which firmware does not start.
+    #[error("kernel {origin} is an ELF vmlinux, but firmware starts only PE images")]
     Elf {
-        /// In the user's words.
+        /// Source of the kernel, as shown to the user.
         origin: String,
     },
-    /// A bzImage without an EFI stub.
-    #[error("putting kernel {origin} into an EFI program: firmware cannot start it")]
+    /// The bzImage has no EFI stub.
+    #[error("firmware cannot start kernel {origin}")]
     NoEfi {
-        /// In the user's words.
+        /// Source of the kernel, as shown to the user.
         origin: String,
-        /// What is missing.
+        /// The fault.
         #[source]
         why: PeError,
     },
-    /// Parts for different machines.
-    #[error("joining kernel {kernel} and EFI stub {}: the kernel is for {kernel_machine} and the stub for {stub_machine}", stub.display())]
+    /// Kernel and stub are for different machines.
+    #[error("machine mismatch: kernel {kernel} is for {kernel_machine}, EFI stub {} is for {stub_machine}", stub.display())]
     Machines {
-        /// The stub's file.
+        /// File of the stub.
         stub: PathBuf,
-        /// What it runs on.
+        /// Machine type of the stub.
         stub_machine: Machine,
-        /// The kernel, in the user's words.
+        /// Source of the kernel, as shown to the user.
         kernel: String,
-        /// What that runs on.
+        /// Machine type of the kernel.
         kernel_machine: Machine,
     },
-    /// The root would not be read.
+    /// A lookup below the root failed.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// A file would not be read.
-    #[error("{doing} {}", path.display())]
+    /// An I/O error.
+    #[error("failed to {doing} {}", path.display())]
     Io {
-        /// "reading kernel".
+        /// The failed action, as an infinitive ("read kernel").
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the host said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
 impl UkiError {
-    /// One line of advice, where there is one.
+    /// Returns one line of advice, if there is any.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::NoStub { .. } => Some(
-                "it is in Debian's and Ubuntu's package systemd-boot-efi, Fedora's systemd-boot-unsigned, Arch's systemd; \
-                 or give one by --stub FILE",
+                "install systemd-boot-efi (Debian, Ubuntu), systemd-boot-unsigned (Fedora) or systemd (Arch), \
+                 or pass a stub with --stub FILE",
             ),
             Self::NotAStub { .. } | Self::Stub { .. } => Some(
-                "systemd's are named linuxx64.efi.stub, linuxaa64.efi.stub and so on, in /usr/lib/systemd/boot/efi",
+                "systemd's stubs are named linuxx64.efi.stub, linuxaa64.efi.stub and so on, in /usr/lib/systemd/boot/efi",
             ),
-            Self::Elf { .. } => Some("give the bzImage of the same build (arch/x86/boot/bzImage)"),
-            Self::NoEfi { .. } => Some("build it with CONFIG_EFI_STUB=y"),
-            Self::Machines { .. } => Some("give the stub for the kernel's machine by --stub FILE"),
+            Self::Elf { .. } => Some("pass the bzImage of the same build (arch/x86/boot/bzImage)"),
+            Self::NoEfi { .. } => Some("build the kernel with CONFIG_EFI_STUB=y"),
+            Self::Machines { .. } => Some("pass the stub for the kernel's machine with --stub FILE"),
             Self::NoUefi { .. } | Self::Root(_) | Self::Io { .. } => None,
         }
     }

@@ -1,8 +1,9 @@
-//! The parts of a unified kernel image that lie about: systemd's stub, a kernel that is an EFI program, `os-release`.
+//! Finds the parts of a unified kernel image (UKI) on disk: systemd's stub, a kernel with an EFI stub, `os-release`.
 //!
-//! The stub is the root's own (`/usr/lib/systemd/boot/efi/linuxx64.efi.stub`), or one that is given. Refuses a kernel that
-//! firmware cannot start (an ELF vmlinux, one built without its EFI stub), parts for different machines, and what is a
-//! stub by its name alone: addon stubs, ELF files, stubs that have a kernel already.
+//! The systemd stub is either passed by the caller or the one installed below the root
+//! (`/usr/lib/systemd/boot/efi/linuxx64.efi.stub`). Refuses a kernel that firmware cannot start (an ELF vmlinux, or one
+//! built without `CONFIG_EFI_STUB`), parts for different machines, and unusable stubs: addon stubs, ELF files, stubs
+//! that already contain a kernel.
 
 pub mod image;
 
@@ -21,41 +22,41 @@ use crate::root::root::Root;
 pub use self::error::UkiError;
 pub use self::stub::Stub;
 
-/// `os-release(5)`: the first that is there counts.
+/// Paths of os-release(5). The first one that exists and is not empty is used.
 const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
-/// Far more than any of them has; systemd reads no more either.
+/// Size limit of `os-release`, far above real files. systemd reads no more, either.
 const MOST_OS_RELEASE: u64 = 64 << 10;
 
-/// Everything but the command line and the initrd.
+/// All parts of a UKI except the command line and the initrd.
 #[derive(Debug, Clone)]
 pub struct UkiParts {
-    /// What firmware starts.
+    /// Stub, which firmware starts.
     pub stub: Stub,
-    /// What that starts.
+    /// Kernel, which the stub starts.
     pub kernel: KernelImage,
-    /// `os-release` of the root; one made up from the kernel's release where it has none.
+    /// `os-release` of the root, or a generated one with the kernel's release if the root has none.
     pub os_release: Vec<u8>,
-    /// `uname -r` of the kernel, if it says.
+    /// `uname -r` of the kernel, if known.
     pub uname: Option<String>,
 }
 
-/// A kernel that is an EFI program.
+/// A kernel image with an EFI stub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelImage {
-    /// The file.
+    /// Image file.
     pub path: PathBuf,
-    /// In the user's words where it came from.
+    /// Source of the image, as shown to the user.
     pub origin: String,
-    /// Bytes of the file.
+    /// File size in bytes.
     pub size: u64,
-    /// What it runs on.
+    /// Machine type.
     pub machine: Machine,
-    /// True where it takes its initrd by the `LoadFile2` protocol; older ones are started by the EFI handover protocol, which
-    /// newer stubs and Secure Boot do not like (systemd `src/boot/pe.c`, `pe_kernel_info`).
+    /// True if the kernel loads its initrd with the `LoadFile2` protocol. Older kernels need the EFI handover protocol,
+    /// which newer stubs and Secure Boot do not support (systemd `src/boot/pe.c`, `pe_kernel_info`).
     pub load_file2: bool,
 }
 
-/// Finds the parts for `kernel` under `root`, with the stub in the file `stub` if one is given.
+/// Finds the parts for `kernel` below `root`. Uses the stub in the file `stub` if it is `Some`.
 pub fn resolve(root: &Root, kernel: &Kernel, stub: Option<&std::path::Path>) -> Result<UkiParts, UkiError> {
     let image = efi_kernel(kernel)?;
     let stub = match stub {
@@ -74,14 +75,14 @@ pub fn resolve(root: &Root, kernel: &Kernel, stub: Option<&std::path::Path>) -> 
     Ok(UkiParts { stub, kernel: image, os_release, uname: kernel.release.clone() })
 }
 
-/// Makes sure that firmware can start the kernel.
+/// Checks that firmware can start the kernel.
 fn efi_kernel(kernel: &Kernel) -> Result<KernelImage, UkiError> {
     let (path, origin) = (kernel.image.clone(), kernel.origin.clone());
     match kernel.kind {
         ImageKind::BzImage => {}
         ImageKind::VmlinuxPvh => return Err(UkiError::Elf { origin }),
     }
-    let failed = |source| UkiError::Io { doing: "reading kernel", path: path.clone(), source };
+    let failed = |source| UkiError::Io { doing: "read kernel", path: path.clone(), source };
     let file = File::open(&path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let pe =
@@ -93,14 +94,14 @@ fn efi_kernel(kernel: &Kernel) -> Result<KernelImage, UkiError> {
 fn os_release(root: &Root, kernel: &Kernel) -> Result<Vec<u8>, UkiError> {
     for path in OS_RELEASE {
         match root.read(&ArchivePath::new(path), MOST_OS_RELEASE) {
-            // An empty section is measured by some stubs and not by others.
+            // Skip an empty file: some stubs measure an empty section, others do not.
             Ok(bytes) if !bytes.is_empty() => return Ok(bytes),
             Ok(_) => {}
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(error.into()),
         }
     }
-    // The defaults that os-release(5) gives; boot menus want a name, an ID and a version.
+    // The defaults of os-release(5). Boot menus require a name, an ID and a version.
     let release = kernel.release.as_deref().unwrap_or("unknown");
     let release: String = release.chars().filter(|c| c.is_ascii_alphanumeric() || "._-+~".contains(*c)).collect();
     Ok(format!("ID=linux\nNAME=Linux\nPRETTY_NAME=\"Linux {release}\"\nVERSION_ID={release}\n").into_bytes())

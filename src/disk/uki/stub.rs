@@ -1,4 +1,4 @@
-//! systemd's EFI stub: where it is kept, and what it can do.
+//! Lookup and validation of systemd's EFI stub.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,29 +13,29 @@ use crate::format::pe::{Machine, Pe};
 use crate::format::uki::{MOST_STUB, StubInfo, UkiSection};
 use crate::root::root::Root;
 
-/// Where distributions have it: Debian, Ubuntu, Fedora, Arch and openSUSE agree on it; the second is for split `/usr`.
+/// Directories of the stub. Debian, Ubuntu, Fedora, Arch and openSUSE use the first; the second is for a split `/usr`.
 const FOLDERS: [&str; 2] = ["/usr/lib/systemd/boot/efi", "/lib/systemd/boot/efi"];
 /// `EFI_APPLICATION` (PE Format, "Windows Subsystem").
 const EFI_APPLICATION: u16 = 10;
 
-/// Sections without which nothing boots.
+/// Sections that the stub must support to boot a kernel.
 const NEEDED: [UkiSection; 3] = [UkiSection::Linux, UkiSection::Initrd, UkiSection::Cmdline];
 
-/// A stub.
+/// A stub file.
 #[derive(Debug, Clone)]
 pub struct Stub {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// All of it.
+    /// Content of the file.
     pub bytes: Vec<u8>,
-    /// Its headers.
+    /// Its PE headers.
     pub pe: Pe,
-    /// What it says of itself, and which sections it knows.
+    /// Its self-description, and the sections that it supports.
     pub info: StubInfo,
 }
 
 impl Stub {
-    /// Looks for the stub for an architecture where the root's own systemd keeps it.
+    /// Finds the stub for an architecture in the directories of the systemd below the root.
     pub fn find(root: &Root, arch: Arch) -> Result<Self, UkiError> {
         let Some(suffix) = Machine::of(arch).and_then(Machine::suffix) else {
             return Err(UkiError::NoUefi { arch });
@@ -52,40 +52,40 @@ impl Stub {
         Err(UkiError::NoStub { tried })
     }
 
-    /// Reads the stub in a file of the host.
+    /// Reads and checks the stub in a file on the host.
     pub fn read(path: PathBuf) -> Result<Self, UkiError> {
-        let failed = |source| UkiError::Io { doing: "reading EFI stub", path: path.clone(), source };
+        let failed = |source| UkiError::Io { doing: "read EFI stub", path: path.clone(), source };
         let mut bytes = Vec::new();
         File::open(&path).and_then(|file| file.take(MOST_STUB + 1).read_to_end(&mut bytes)).map_err(failed)?;
         let refused = |why| Err(UkiError::NotAStub { path: path.clone(), why });
         if bytes.len() as u64 > MOST_STUB {
-            return refused("it has more than 16 MiB");
+            return refused("larger than 16 MiB");
         }
         if bytes.starts_with(b"\x7fELF") {
-            return refused("it is the ELF file that the stub is made of, not the stub");
+            return refused("this is the ELF file that the stub is built from");
         }
         let why = |why| UkiError::Stub { path: path.clone(), why };
         let pe = Pe::read(&bytes).map_err(why)?;
         let info = StubInfo::read(&pe, &bytes).map_err(why)?;
         if pe.subsystem != EFI_APPLICATION {
-            return refused("it is no EFI application");
+            return refused("not an EFI application");
         }
         if info.is_addon() {
-            return refused("it is the stub for addons, which carry no kernel");
+            return refused("this is the stub for addons, which cannot contain a kernel");
         }
         if pe.section(".linux").is_some() {
-            return refused("it has a kernel in it already");
+            return refused("already contains a kernel");
         }
-        // Any other EFI program would start, too, and never look at the kernel behind it. What is there for others than the
-        // stub to read (`.osrel`, `.uname`) it need not know.
+        // Firmware would start any other EFI application, too, but that application would ignore the kernel. Sections
+        // that only other programs read (`.osrel`, `.uname`) are not required.
         if NEEDED.iter().any(|section| !info.knows.contains(section)) {
-            return refused("it does not look for .linux, .initrd and .cmdline, so it would start no kernel");
+            return refused("no support for .linux, .initrd and .cmdline, so it would not start the kernel");
         }
         Ok(Self { path, bytes, pe, info })
     }
 }
 
-/// A file as a medium.
+/// A file and its size as a [`Medium`].
 pub(super) struct FileMedium<'a> {
     pub file: &'a File,
     pub size: u64,

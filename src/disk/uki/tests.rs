@@ -1,4 +1,4 @@
-//! Roots with and without stubs, kernels of every kind.
+//! Tests with and without stubs below the root, and with kernels of every kind.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn kernel(image: &Path) -> Kernel {
     }
 }
 
-/// A root with a kernel and what else is listed.
+/// Creates a root with a kernel and the listed files.
 fn root(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root, Kernel) {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("vmlinuz");
@@ -43,7 +43,7 @@ fn stub() -> Vec<u8> {
     Builder { contents, ..Builder::default() }.build()
 }
 
-/// What is said, and what is advised.
+/// Returns the error text and the advice.
 fn refused(result: Result<UkiParts, UkiError>, dir: &Path) -> (String, Option<&'static str>) {
     let error = result.expect_err("refused");
     let mut text = error.to_string();
@@ -55,14 +55,14 @@ fn refused(result: Result<UkiParts, UkiError>, dir: &Path) -> (String, Option<&'
 }
 
 #[test]
-fn the_parts_are_found_where_distributions_keep_them() {
+fn parts_are_found_at_the_paths_that_distributions_use() {
     let (_dir, found, kernel) = root(&[(STUB, &stub()), ("usr/lib/os-release", b"ID=x\n"), ("etc/os-release", b"")]);
     let parts = resolve(&found, &kernel, None).expect("all parts");
     assert_eq!(parts.os_release, b"ID=x\n");
     assert_eq!(parts.uname.as_deref(), Some("6.1.0-test"));
     assert!(parts.kernel.load_file2);
     assert_eq!(parts.stub.bytes, stub());
-    // A root of a few files is a root, too.
+    // A root without a stub and without os-release works if the stub is passed.
     let (dir, found, mut kernel) = root(&[]);
     let given = dir.path().join("given");
     fs::write(&given, stub()).expect("written");
@@ -73,19 +73,19 @@ fn the_parts_are_found_where_distributions_keep_them() {
 }
 
 #[test]
-fn what_is_missing_is_named_with_where_to_get_it() {
+fn a_missing_stub_is_reported_with_advice() {
     let (dir, found, kernel) = root(&[]);
     let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
     assert_eq!(
         text,
-        "finding the EFI stub: not at ROOT/usr/lib/systemd/boot/efi/linuxx64.efi.stub, \
-         ROOT/lib/systemd/boot/efi/linuxx64.efi.stub"
+        "EFI stub not found (tried ROOT/usr/lib/systemd/boot/efi/linuxx64.efi.stub, \
+         ROOT/lib/systemd/boot/efi/linuxx64.efi.stub)"
     );
     assert!(advice.is_some_and(|advice| advice.contains("systemd-boot-efi") && advice.contains("--stub")));
     let mut foreign = kernel.clone();
     foreign.arch = Arch::S390x;
     let (text, _) = refused(resolve(&found, &foreign, None), dir.path());
-    assert_eq!(text, "finding the EFI stub: there is no UEFI for s390x");
+    assert_eq!(text, "no EFI stub: UEFI does not support s390x");
 }
 
 #[test]
@@ -93,20 +93,17 @@ fn kernels_that_firmware_cannot_start_are_refused() {
     let (dir, found, mut kernel) = root(&[(STUB, &stub()), ("bios", &[0; 2048])]);
     kernel.kind = ImageKind::VmlinuxPvh;
     let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
-    assert!(text.ends_with("it is an ELF vmlinux, and firmware starts only PE images"), "{text}");
+    assert!(text.ends_with("is an ELF vmlinux, but firmware starts only PE images"), "{text}");
     assert!(advice.is_some_and(|advice| advice.contains("bzImage")));
     kernel.kind = ImageKind::BzImage;
     kernel.image = dir.path().join("bios");
     let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
-    assert_eq!(
-        text,
-        "putting kernel /boot/vmlinuz into an EFI program: firmware cannot start it: no PE file: no \"MZ\" at offset 0x0"
-    );
+    assert_eq!(text, "firmware cannot start kernel /boot/vmlinuz: no PE file: no \"MZ\" at offset 0x0");
     assert!(advice.is_some_and(|advice| advice.contains("CONFIG_EFI_STUB")));
 }
 
 #[test]
-fn stubs_that_are_none_are_refused() {
+fn unusable_stubs_are_refused() {
     let addon = [vec![1], b"#### LoaderInfo: systemd-addon 255 ####".to_vec()];
     let table = Builder::default().table();
     let named = |contents: [Vec<u8>; 2], name: &[u8]| {
@@ -121,21 +118,17 @@ fn stubs_that_are_none_are_refused() {
     for (bytes, why) in [
         (
             named(addon, b".sdmagic"),
-            "using ROOT/given as the EFI stub: it is the stub for addons, which carry no kernel",
+            "invalid EFI stub ROOT/given: this is the stub for addons, which cannot contain a kernel",
         ),
-        (named([vec![1], vec![2]], b".linux"), "using ROOT/given as the EFI stub: it has a kernel in it already"),
+        (named([vec![1], vec![2]], b".linux"), "invalid EFI stub ROOT/given: already contains a kernel"),
         (
             Builder::default().build(),
-            "using ROOT/given as the EFI stub: it does not look for .linux, .initrd and .cmdline, so it would start no \
-             kernel",
+            "invalid EFI stub ROOT/given: no support for .linux, .initrd and .cmdline, so it would not start the kernel",
         ),
-        (driver, "using ROOT/given as the EFI stub: it is no EFI application"),
-        (
-            b"\x7fELF".to_vec(),
-            "using ROOT/given as the EFI stub: it is the ELF file that the stub is made of, not the stub",
-        ),
-        (b"#!/bin/sh".to_vec(), "reading EFI stub ROOT/given: no PE file: no \"MZ\" at offset 0x0"),
-        (arm, "joining kernel /boot/vmlinuz and EFI stub ROOT/given: the kernel is for x64 and the stub for aa64"),
+        (driver, "invalid EFI stub ROOT/given: not an EFI application"),
+        (b"\x7fELF".to_vec(), "invalid EFI stub ROOT/given: this is the ELF file that the stub is built from"),
+        (b"#!/bin/sh".to_vec(), "failed to read EFI stub ROOT/given: no PE file: no \"MZ\" at offset 0x0"),
+        (arm, "machine mismatch: kernel /boot/vmlinuz is for x64, EFI stub ROOT/given is for aa64"),
     ] {
         let (dir, found, kernel) = root(&[("given", &bytes)]);
         let given = fs::canonicalize(dir.path()).expect("there").join("given");

@@ -1,49 +1,49 @@
-//! The x86 boot protocol's header (`Documentation/arch/x86/boot.rst`).
+//! Parser of the x86 boot protocol header (`Documentation/arch/x86/boot.rst`).
 //!
-//! Refuses headers that are no `bzImage`'s, and files shorter than the header says.
+//! Refuses images other than a `bzImage`, and files shorter than the header declares.
 
-/// The header could not be used.
+/// The setup header is invalid or unsupported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// The file ends before the image does.
-    #[error("{needed} bytes by its header, {found} in the file")]
+    /// The file is shorter than the image.
+    #[error("expected {needed} bytes, found {found}")]
     Truncated {
-        /// Where the image should end.
+        /// File size that the header requires, in bytes.
         needed: u64,
-        /// Where the file ends.
+        /// Actual file size, in bytes.
         found: u64,
     },
-    /// Before protocol 2.08 (Linux 2.6.26), which first told where the payload is.
-    #[error("boot protocol {0:#x}, older than 0x208")]
+    /// Protocol older than 2.08 (Linux 2.6.26), which introduced the payload fields.
+    #[error("boot protocol {0:#x}, expected 0x208 or newer")]
     Old(u16),
-    /// A zImage, loaded low.
-    #[error("a zImage, loaded low")]
+    /// A zImage, which is loaded below 1 MiB.
+    #[error("a zImage")]
     Low,
-    /// The header itself is cut.
-    #[error("no whole setup header")]
+    /// The header is truncated or has no magic.
+    #[error("truncated setup header")]
     Short,
 }
 
-/// What the header says.
+/// Fields of the setup header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BzImage {
-    /// Whether the 64-bit entry point exists (`XLF_KERNEL_64`).
+    /// True if the kernel has a 64-bit entry point (`XLF_KERNEL_64`).
     pub is_64: bool,
-    /// Where in the file the compressed kernel starts.
+    /// File offset of the compressed kernel.
     pub payload_offset: u64,
-    /// How long it is, its size field included.
+    /// Length of the compressed kernel in bytes, including the size field at its end.
     pub payload_len: u64,
-    /// Where the release's text starts, if there is one.
+    /// File offset of the version string, if there is one.
     version_at: Option<usize>,
 }
 
 impl BzImage {
-    /// Whether a file starts like one.
+    /// Returns true if a file with this head is a Linux/x86 boot image.
     pub fn is(head: &[u8]) -> bool {
         head.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && head.get(0x202..0x206) == Some(b"HdrS")
     }
 
-    /// Reads the header of a file of `len` bytes.
+    /// Parses the header of a file of `len` bytes.
     pub fn parse(head: &[u8], len: u64) -> Result<Self, SetupError> {
         if !Self::is(head) {
             return Err(SetupError::Short);
@@ -78,7 +78,7 @@ impl BzImage {
         Ok(Self { is_64, payload_offset, payload_len, version_at })
     }
 
-    /// `uname -r`: the first word of the version text.
+    /// Returns `uname -r`: the first word of the version string.
     pub fn release(&self, head: &[u8]) -> Option<String> {
         super::release::first_word(head.get(self.version_at?..)?)
     }
@@ -97,7 +97,7 @@ pub(crate) mod tests {
     use super::{BzImage, SetupError};
     use proptest::prelude::{ProptestConfig, any, proptest};
 
-    /// A bzImage of one setup sector beyond the first, with this payload (its size field included).
+    /// Builds a bzImage with one setup sector and this payload, which includes the size field.
     pub(crate) fn image(payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; 1024 + 16];
         bytes[0x1f1] = 1;
@@ -118,7 +118,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_header_tells_release_word_size_and_payload() {
+    fn release_word_size_and_payload_are_parsed() {
         let bytes = image(b"payload");
         let header = BzImage::parse(&bytes, bytes.len() as u64).expect("parses");
         assert!(header.is_64);
@@ -127,14 +127,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_cut_short_and_offsets_that_lie_are_refused() {
+    fn a_truncated_file_and_wrong_offsets_are_refused() {
         let bytes = image(b"payload");
-        let cut = BzImage::parse(&bytes, bytes.len() as u64 - 1);
-        assert!(matches!(cut, Err(SetupError::Truncated { .. })), "{cut:?}");
+        let truncated = BzImage::parse(&bytes, bytes.len() as u64 - 1);
+        assert!(matches!(truncated, Err(SetupError::Truncated { .. })), "{truncated:?}");
         for at in [0x248, 0x24c, 0x1f4] {
-            let mut lying = bytes.clone();
-            lying[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-            let refused = BzImage::parse(&lying, lying.len() as u64);
+            let mut corrupt = bytes.clone();
+            corrupt[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+            let refused = BzImage::parse(&corrupt, corrupt.len() as u64);
             assert!(matches!(refused, Err(SetupError::Truncated { .. })), "{at:#x}: {refused:?}");
         }
         let mut outside = bytes;

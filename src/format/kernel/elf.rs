@@ -1,7 +1,8 @@
-//! A `vmlinux`: an ELF file, with a PVH entry note if it can be booted as it is.
+//! Parser of a `vmlinux`: an ELF file, which is bootable if it has a PVH entry note.
 //!
-//! The note (name `Xen`, type 18, `XEN_ELFNOTE_PHYS32_ENTRY`; `arch/x86/platform/pvh/head.S`) is what QEMU looks for
-//! (`hw/i386/x86.c`, `load_elfboot`). Reads program headers and notes only. Refuses tables that lie outside the file.
+//! QEMU (`hw/i386/x86.c`, `load_elfboot`) searches for the note with the name `Xen` and type 18
+//! (`XEN_ELFNOTE_PHYS32_ENTRY`; `arch/x86/platform/pvh/head.S`). Reads only program headers and notes. Refuses tables
+//! outside the file.
 
 use std::fs::File;
 use std::io;
@@ -15,20 +16,20 @@ use crate::arch::Arch;
 
 /// ELF's `ET_REL`.
 const ET_REL: u16 = 1;
-/// A kernel has five or so program headers and some hundred bytes of notes.
+/// Size limit of a note segment, in bytes. A kernel has about five program headers and a few hundred bytes of notes.
 const NOTES_LIMIT: u64 = 1 << 20;
 /// `XEN_ELFNOTE_PHYS32_ENTRY`.
 const PHYS32_ENTRY: u32 = 18;
-/// What `linux_banner` starts with.
+/// Prefix of `linux_banner`.
 const BANNER: &[u8] = b"Linux version ";
 
-/// An ELF file could not be read.
+/// The ELF file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
-    /// Damaged or hostile.
+    /// Damaged or malicious content.
     #[error("{0}")]
     Bad(String),
-    /// The file system said no.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -39,27 +40,27 @@ impl From<goblin::error::Error> for ElfError {
     }
 }
 
-/// What is known of a vmlinux.
+/// Properties of a vmlinux.
 #[derive(Debug, Clone)]
 pub struct Vmlinux {
-    /// `e_machine`, as it stands.
+    /// `e_machine` of the ELF header.
     pub machine: u16,
-    /// The same as one of ours.
+    /// Architecture, if `e_machine` is a supported one.
     pub arch: Option<Arch>,
-    /// True for modules and object files.
+    /// True for kernel modules and object files (`ET_REL`).
     pub is_relocatable: bool,
-    /// Whether the PVH entry note is there.
+    /// True if the file has a PVH entry note.
     pub has_pvh: bool,
-    /// Loaded parts of the file: offset and length, all inside it.
+    /// File offset and length of each `PT_LOAD` segment, all inside the file.
     loads: Vec<(u64, u64)>,
 }
 
 impl Vmlinux {
-    /// Reads headers and notes of a file of `len` bytes.
+    /// Reads the headers and notes of a file of `len` bytes.
     pub fn read(file: &File, len: u64) -> Result<Self, ElfError> {
         let start = part(file, len, "the ELF header", 0, len.min(64))?;
         if start.len() < 64 {
-            return Err(ElfError::Bad(format!("{len} bytes are no whole ELF header")));
+            return Err(ElfError::Bad(format!("truncated ELF header: {len} bytes")));
         }
         let header = Elf::parse_header(&start)?;
         let (container, endian) = (header.container()?, header.endianness()?);
@@ -78,7 +79,7 @@ impl Vmlinux {
         }
         let size = ProgramHeader::size(context) as u64;
         if u64::from(header.e_phentsize) != size {
-            return Err(ElfError::Bad(format!("program headers of {} bytes", header.e_phentsize)));
+            return Err(ElfError::Bad(format!("unexpected program header size {}", header.e_phentsize)));
         }
         let table = part(file, len, "the program headers", header.e_phoff, count * size)?;
         for segment in ProgramHeader::parse(&table, 0, usize::from(header.e_phnum), context)? {
@@ -87,7 +88,7 @@ impl Vmlinux {
                     let end = segment.p_offset.checked_add(segment.p_filesz);
                     if end.is_none_or(|end| end > len) {
                         let end = end.unwrap_or(u64::MAX);
-                        return Err(ElfError::Bad(format!("cut short: a segment ends at {end}, the file at {len}")));
+                        return Err(ElfError::Bad(format!("truncated: a segment ends at {end}, the file at {len}")));
                     }
                     found.loads.push((segment.p_offset, segment.p_filesz));
                 }
@@ -101,9 +102,9 @@ impl Vmlinux {
         Ok(found)
     }
 
-    /// The release in the kernel's banner, searched for in what is loaded.
+    /// Searches the loaded segments for the kernel's banner and returns its release.
     pub fn release(&self, file: &File) -> io::Result<Option<String>> {
-        // A banner may straddle two pieces: each is read with some of the next.
+        // A banner may cross a block boundary, so each block overlaps the next one.
         const PIECE: usize = 1 << 20;
         const OVERLAP: usize = 256;
         let mut buffer = vec![0; PIECE + OVERLAP];
@@ -123,7 +124,8 @@ impl Vmlinux {
     }
 }
 
-/// The release after the first banner in `bytes`. The format string of `/proc/version` starts alike: it is passed over.
+/// Returns the release in the first banner in `bytes`. Skips the format string of `/proc/version`, which has the same
+/// prefix.
 fn banner(bytes: &[u8]) -> Option<String> {
     let mut at = 0;
     while let Some(found) = bytes.get(at..)?.iter().position(|byte| *byte == b'L') {
@@ -139,7 +141,7 @@ fn banner(bytes: &[u8]) -> Option<String> {
     None
 }
 
-/// Where the loaded parts of an image are linked to, how long they are in memory, and where they are loaded to.
+/// Returns `p_vaddr`, `p_memsz` and `p_paddr` of each `PT_LOAD` segment.
 pub(crate) fn loads(image: &[u8]) -> Option<Vec<(u64, u64, u64)>> {
     let header = Elf::parse_header(image.get(..64)?).ok()?;
     let context = Ctx::new(header.container().ok()?, header.endianness().ok()?);
@@ -149,7 +151,7 @@ pub(crate) fn loads(image: &[u8]) -> Option<Vec<(u64, u64, u64)>> {
     Some(loaded.map(|segment| (segment.p_vaddr, segment.p_memsz, segment.p_paddr)).collect())
 }
 
-/// Whether one of these notes is the PVH entry.
+/// Returns true if one of the notes is the PVH entry.
 fn has_pvh_note(notes: &[u8], little: bool) -> bool {
     let word = |at: usize| -> Option<u32> {
         let bytes: [u8; 4] = notes.get(at..at.checked_add(4)?)?.try_into().ok()?;
@@ -170,10 +172,12 @@ fn has_pvh_note(notes: &[u8], little: bool) -> bool {
     false
 }
 
-/// Reads a part that must lie inside the file.
+/// Reads a byte range, which must be inside the file. Limit: 16 MiB.
 fn part(file: &File, len: u64, what: &str, offset: u64, size: u64) -> Result<Vec<u8>, ElfError> {
     if offset.checked_add(size).is_none_or(|end| end > len) || size > (16 << 20) {
-        return Err(ElfError::Bad(format!("{what} at offset {offset}, {size} bytes, in a file of {len}")));
+        return Err(ElfError::Bad(format!(
+            "{what} ({size} bytes at offset {offset}) out of range in a file of {len} bytes"
+        )));
     }
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     file.read_exact_at(&mut bytes, offset)?;
@@ -186,7 +190,7 @@ pub(crate) mod tests {
     use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
     use std::io::Write as _;
 
-    /// A small ELF executable for `machine` with a loaded banner and, perhaps, a PVH note.
+    /// Builds a small ELF executable for `machine` with a loaded banner and, if `pvh` is set, a PVH note.
     pub(crate) fn vmlinux(machine: u16, pvh: bool) -> Vec<u8> {
         let banner = b"Linux version %s (%s)\0Linux version 6.9.0-test (a@b) #1\0";
         let mut note = Vec::new();
@@ -237,15 +241,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_vmlinux_cut_short_anywhere_is_an_error() {
+    fn a_vmlinux_truncated_anywhere_is_an_error() {
         let whole = vmlinux(62, true);
         for len in 0..whole.len() {
-            assert!(read(&whole[..len]).1.is_err(), "cut at {len}");
+            assert!(read(&whole[..len]).1.is_err(), "truncated at {len}");
         }
     }
 
     #[test]
-    fn notes_that_lie_about_their_length_end_the_search() {
+    fn notes_with_a_wrong_length_end_the_search() {
         assert!(!has_pvh_note(&[0xff; 64], true));
         assert!(!has_pvh_note(&[], true));
         assert_eq!(banner(b"Linux version "), None);

@@ -1,25 +1,26 @@
-//! The outer layers of a `.deb` (deb(5)): an ar archive whose member `data.tar.*` is the file tree, compressed.
+//! Parser of the outer layers of a `.deb` (deb(5)): an ar archive whose member `data.tar.*` is the file tree.
 //!
-//! The ar headers are read here, in thirty lines, because the `ar` crate (0.9) allocates whatever a name table claims to
-//! need. An xz stream of several blocks, which is what dpkg writes, is decompressed by all processors.
-//! Refuses members outside the file and compressions that dpkg does not write.
+//! This module parses the ar headers because the `ar` crate (0.9) allocates the size that a name table declares,
+//! without a limit. An xz stream with several blocks, as dpkg writes it, is decompressed on up to 8 threads.
+//! Refuses members outside the file, and compression formats that dpkg does not write.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
-/// Global header of an ar archive.
+/// Magic of an ar archive.
 pub const MAGIC: &[u8] = b"!<arch>\n";
-/// A member's header.
+/// Size of a member header, in bytes.
 const HEADER: u64 = 60;
-/// dpkg writes three members; signatures add a few.
+/// Limit of the number of members. dpkg writes three; signatures add a few.
 const MEMBERS_LIMIT: usize = 64;
-/// Blocks of xz larger than this are not decompressed in memory, but as a stream. dpkg's are 24 MiB.
+/// Size limit of an xz block for parallel decompression, which keeps blocks in memory. Larger ones are streamed. dpkg
+/// writes blocks of 24 MiB.
 const BLOCK_LIMIT: u64 = 128 << 20;
-/// For xz dictionaries, in KiB.
+/// Memory limit of the xz decoder, in KiB.
 const DICTIONARY: u32 = 256 << 10;
 
-/// A part of a file, as a file of its own.
+/// A byte range of a file, as a reader.
 #[derive(Debug)]
 pub struct Window<'a> {
     file: &'a File,
@@ -50,29 +51,29 @@ impl Seek for Window<'_> {
     }
 }
 
-/// Finds the file tree in a package of `len` bytes: the member's name and its bytes.
+/// Finds the `data.tar.*` member in a package of `len` bytes. Returns its name and a reader of its bytes.
 pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
     let bad = |why: &str| io::Error::other(format!("not a Debian package: {why}"));
     let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, 0).map_err(|_| bad("too short"))?;
+    file.read_exact_at(&mut magic, 0).map_err(|_| bad("file too short"))?;
     if magic != MAGIC {
-        return Err(bad("no ar archive"));
+        return Err(bad("not an ar archive"));
     }
     let mut at = MAGIC.len() as u64;
     let mut seen = Vec::new();
     while at < len && seen.len() < MEMBERS_LIMIT {
         let mut header = [0; HEADER as usize];
-        file.read_exact_at(&mut header, at).map_err(|_| bad("cut short in a header"))?;
+        file.read_exact_at(&mut header, at).map_err(|_| bad("truncated member header"))?;
         let field = |from: usize, to: usize| {
             header.get(from..to).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::trim_end)
         };
-        // dpkg writes plain names; other tools end them with a slash.
-        let name = field(0, 16).ok_or_else(|| bad("a name that is no text"))?.trim_end_matches('/').to_owned();
+        // dpkg writes plain names; other tools append a slash.
+        let name = field(0, 16).ok_or_else(|| bad("member name is not UTF-8"))?.trim_end_matches('/').to_owned();
         let size: u64 =
-            field(48, 58).and_then(|text| text.parse().ok()).ok_or_else(|| bad("a size that is no number"))?;
+            field(48, 58).and_then(|text| text.parse().ok()).ok_or_else(|| bad("member size is not a number"))?;
         let start = at + HEADER;
         if header.get(58..) != Some(b"`\n") || size > len.saturating_sub(start) {
-            return Err(bad(&format!("member {name} says {size} bytes at {start}, the file has {len}")));
+            return Err(bad(&format!("invalid member {name}: {size} bytes at offset {start}, file size {len}")));
         }
         if name.starts_with("data.tar") {
             return Ok((name, Window { file, start, len: size, at: 0 }));
@@ -80,10 +81,10 @@ pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
         seen.push(name);
         at = start + size + size % 2;
     }
-    Err(bad(&format!("no data.tar among its members ({})", seen.join(", "))))
+    Err(bad(&format!("no data.tar member (found {})", seen.join(", "))))
 }
 
-/// The tar archive in a member.
+/// Returns a reader of the tar archive in a member.
 pub fn tar_of<'a>(name: &str, member: Window<'a>) -> io::Result<Box<dyn Read + 'a>> {
     match name {
         "data.tar" => Ok(Box::new(BufReader::with_capacity(1 << 18, member))),
@@ -92,19 +93,19 @@ pub fn tar_of<'a>(name: &str, member: Window<'a>) -> io::Result<Box<dyn Read + '
         "data.tar.xz" => {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             if threads > 1 && largest_block(&member).is_some_and(|largest| largest <= BLOCK_LIMIT) {
-                // Each thread holds a block or two: more than a few buy little and cost a hundred MiB each.
+                // Each thread keeps one or two blocks in memory, about 100 MiB. More than 8 threads gain little.
                 let threads = u32::try_from(threads.min(8)).unwrap_or(1);
                 return Ok(Box::new(lzma_rust2::XzReaderMt::new(member, false, threads)?));
             }
             let buffered = BufReader::with_capacity(1 << 18, member);
             Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(buffered, false, DICTIONARY)))
         }
-        other => Err(io::Error::other(format!("{other}: a compression that is not known here"))),
+        other => Err(io::Error::other(format!("{other}: unsupported compression"))),
     }
 }
 
-/// The largest unpacked block of an xz stream by its index (xz file format 1.2, sections 2.1.2 and 4); `None` where the
-/// index cannot be read, or where there is one block only.
+/// Returns the size of the largest unpacked block, read from the index of an xz stream (xz file format 1.2, sections
+/// 2.1.2 and 4); `None` if the index is unreadable or there is only one block.
 fn largest_block(member: &Window<'_>) -> Option<u64> {
     let read = |at: u64, len: u64| {
         let mut bytes = vec![0; usize::try_from(len).ok()?];
@@ -131,7 +132,7 @@ fn largest_block(member: &Window<'_>) -> Option<u64> {
     largest.filter(|_| count > 1)
 }
 
-/// A number of seven bits a byte, the last one without its highest bit (section 1.2).
+/// Decodes an xz multibyte integer (section 1.2): seven bits per byte, bit 7 clear in the last byte.
 fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..63).step_by(7) {
@@ -145,12 +146,13 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A reader that fails, rather than ends, after so many bytes: a bomb must not look like a short archive.
+/// A reader that returns an error, not end of file, beyond a limit: a decompression bomb must not look like a short
+/// archive.
 #[derive(Debug)]
 pub struct Bounded<R> {
-    /// What is read.
+    /// Underlying reader.
     pub inner: R,
-    /// How many bytes it may still give.
+    /// Remaining bytes before the limit.
     pub left: u64,
 }
 
@@ -158,7 +160,7 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.left =
-            self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("it unpacks to too many bytes"))?;
+            self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("unpacked size exceeds the limit"))?;
         Ok(read)
     }
 }
@@ -170,7 +172,7 @@ pub(crate) mod tests {
     use std::fs::File;
     use std::io::{Read as _, Write as _};
 
-    /// A package with these members.
+    /// Builds a package with these members.
     pub(crate) fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = super::MAGIC.to_vec();
         for (name, content) in members {
@@ -190,7 +192,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_tree_is_found_behind_other_members_whatever_its_compression() {
+    fn the_tree_is_found_after_other_members_in_every_compression_format() {
         let tree = vec![7; 300_001];
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(0)).expect("a writer");
         xz.write_all(&tree).expect("compressed");
@@ -212,20 +214,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_package_says_why() {
+    fn invalid_packages_are_refused_with_the_reason() {
         let whole = package(&[("debian-binary", b"2.0\n"), ("data.tar", b"content!")]);
         for len in 0..whole.len() {
             let file = file(&whole[..len]);
             let found = data_member(&file, len as u64);
-            assert!(found.is_err(), "cut at {len}");
+            assert!(found.is_err(), "truncated at {len}");
         }
         let none = package(&[("debian-binary", b"2.0\n")]);
         let error = data_member(&file(&none), none.len() as u64).expect_err("refused").to_string();
-        assert!(error.contains("no data.tar among its members (debian-binary)"), "{error}");
+        assert!(error.contains("no data.tar member (found debian-binary)"), "{error}");
     }
 
     #[test]
-    fn numbers_of_xz_end() {
+    fn xz_integers_are_bounded() {
         assert_eq!(number(&mut [0x80, 0x01].as_slice()), Some(128));
         assert_eq!(number(&mut [0xff; 20].as_slice()), None);
         assert_eq!(number(&mut [0x80].as_slice()), None);
@@ -234,7 +236,7 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn any_change_to_a_package_ends(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
+        fn any_change_is_parsed_or_refused(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
             let mut bytes = package(&[("debian-binary", b"2.0\n"), ("data.tar.xz", &[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 4])]);
             for (at, byte) in changes {
                 let at = usize::from(at) % bytes.len();

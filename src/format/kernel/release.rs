@@ -1,35 +1,37 @@
-//! Kernel releases: reading them out of images, and which of two is newer.
+//! Kernel releases (`uname -r`): parsing and comparison.
 
 use std::cmp::Ordering;
 
-/// The longest release there can be: `__NEW_UTS_LEN`.
+/// Maximum length of a release: `__NEW_UTS_LEN`.
 const UTS_LEN: usize = 64;
 
-/// The first word of a NUL-terminated text, if it could be a release.
+/// Returns the first word of a NUL-terminated text, if it is a valid release.
 pub fn first_word(text: &[u8]) -> Option<String> {
     let end = text.iter().take(UTS_LEN + 1).position(|byte| matches!(byte, 0 | b' ' | b'\n'))?;
     let word = std::str::from_utf8(text.get(..end)?).ok()?;
     (is_release(word)).then(|| word.to_owned())
 }
 
-/// Whether a text could be a release. It becomes a directory's name, so slashes are out.
+/// Returns true if the text is a valid release. A release is used as a directory name, so it must not contain slashes.
 pub fn is_release(text: &str) -> bool {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
     plain && text.len() <= UTS_LEN && text.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// A piece of a release. Ordered: what sorts before the end of a text, the end, letters, numbers.
+/// A component of a release. The order of the variants is the sort order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Piece {
-    /// `-rc1` and `~` come before the release they lead to.
+    /// `rc` or `~`: sorts before the final release.
     Before,
+    /// End of the text.
     End,
+    /// A run of letters.
     Letters(String),
-    /// Digits without leading zeros, compared by length first: no number is too long.
+    /// Number of digits, and the digits without leading zeros. Comparing the length first works for any length.
     Number(usize, String),
 }
 
-/// Compares releases as their makers mean them: numbers as numbers, `6.12-rc3` before `6.12`.
+/// Compares two releases: numbers by value, `6.12-rc3` before `6.12`.
 pub fn compare(one: &str, other: &str) -> Ordering {
     pieces(one).cmp(&pieces(other)).then_with(|| one.cmp(other))
 }
@@ -64,7 +66,7 @@ mod tests {
     use std::cmp::Ordering;
 
     #[test]
-    fn numbers_count_as_numbers_and_candidates_come_first() {
+    fn numbers_compare_by_value_and_candidates_sort_first() {
         let mut sorted = [
             "6.12.117+deb12-amd64",
             "6.1.0-56-amd64",
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_ends_at_a_blank_and_has_no_slash() {
+    fn a_release_ends_at_a_space_and_contains_no_slash() {
         assert_eq!(first_word(b"6.1.0-56-amd64 (x) #1\0").as_deref(), Some("6.1.0-56-amd64"));
         for bad in [b"6.1/../../etc \0".as_slice(), b"%s \0", b"6.1.0", b" \0", b"6.\xff \0"] {
             assert_eq!(first_word(bad), None, "{bad:?}");
@@ -102,7 +104,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn the_order_is_an_order(a in "[0-9.rc~a-z-]{0,12}", b in "[0-9.rc~a-z-]{0,12}", c in any::<String>()) {
+        fn compare_is_a_total_order(a in "[0-9.rc~a-z-]{0,12}", b in "[0-9.rc~a-z-]{0,12}", c in any::<String>()) {
             prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
             prop_assert_eq!(compare(&c, &c), Ordering::Equal);
             if compare(&a, &b) == Ordering::Less && compare(&b, &c) == Ordering::Less {

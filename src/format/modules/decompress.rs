@@ -1,31 +1,31 @@
-//! Modules as they are compressed on disk: gzip, xz or zstd, told by their magic, not by their names.
+//! Decompresses modules: gzip, xz or zstd, detected by magic, not by file name.
 //!
-//! Decompressed on the host because a kernel reads at most the one format it was configured for
-//! (`CONFIG_MODULE_COMPRESS_*`), and only if it has `CONFIG_MODULE_DECOMPRESS`. Signatures stay valid.
-//! Refuses more output than a limit, damaged data (all three formats carry checksums) and other formats.
+//! Modules are decompressed on the host because a kernel reads only the format it is configured for
+//! (`CONFIG_MODULE_COMPRESS_*`), and only with `CONFIG_MODULE_DECOMPRESS`. Signatures stay valid.
+//! Refuses output beyond a limit and damaged data (all three formats have checksums).
 
 use std::io::{self, Read};
 
-/// The largest module that is believed in.
+/// Size limit of a module, in bytes.
 pub const MODULE_LIMIT: u64 = 512 << 20;
-/// Memory for xz dictionaries, in KiB: `xz -9` needs 65 MiB.
+/// Memory limit of the xz decoder, in KiB. `xz -9` needs 65 MiB.
 const XZ_MEMORY: u32 = 256 << 10;
 
-/// How bytes are compressed.
+/// Compression format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// As they are.
+    /// Not compressed.
     Plain,
     /// gzip (RFC 1952).
     Gzip,
-    /// xz with its container.
+    /// The xz container format.
     Xz,
     /// Zstandard (RFC 8878).
     Zstd,
 }
 
 impl Packing {
-    /// What the first bytes say.
+    /// Detects the format by the first bytes.
     pub fn of(start: &[u8]) -> Self {
         if start.starts_with(&[0x1f, 0x8b]) {
             Self::Gzip
@@ -38,7 +38,7 @@ impl Packing {
         }
     }
 
-    /// A reader of what was compressed.
+    /// Returns a reader of the decompressed data.
     pub fn reader<'a>(self, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Plain => Box::new(packed),
@@ -49,18 +49,18 @@ impl Packing {
     }
 }
 
-/// The bytes of a module, decompressed if they were compressed; at most `limit` of them.
+/// Decompresses a module, if it is compressed. Limit of the decompressed size: `limit` bytes.
 pub fn unpack(bytes: Vec<u8>, limit: u64) -> io::Result<Vec<u8>> {
     let packing = Packing::of(&bytes);
     if packing == Packing::Plain {
         return Ok(bytes);
     }
-    // Modules shrink to a quarter or so; growing the vector costs more than guessing.
+    // The compression ratio of modules is about 4. Reserving too much costs less than growing the vector.
     let guess = (bytes.len() as u64).saturating_mul(5).min(limit);
     let mut plain = Vec::with_capacity(usize::try_from(guess).unwrap_or(0));
     packing.reader(bytes.as_slice())?.take(limit.saturating_add(1)).read_to_end(&mut plain)?;
     if plain.len() as u64 > limit {
-        return Err(io::Error::other(format!("more than {limit} bytes when decompressed")));
+        return Err(io::Error::other(format!("decompressed size exceeds the limit of {limit} bytes")));
     }
     Ok(plain)
 }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn each_format_comes_back_and_plain_stays() {
+    fn each_format_is_decompressed_and_plain_data_is_unchanged() {
         let bytes: Vec<u8> = (0..100_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for (name, packed) in packed(&bytes) {
             assert_eq!(unpack(packed, MODULE_LIMIT).expect(name), bytes, "{name}");
@@ -95,11 +95,11 @@ mod tests {
     }
 
     #[test]
-    fn bombs_damage_and_cuts_are_errors() {
+    fn oversized_damaged_and_truncated_data_is_refused() {
         let bytes: Vec<u8> = (0..100_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for (name, packed) in packed(&bytes) {
             assert!(unpack(packed.clone(), 399_999).is_err(), "{name}: too large");
-            assert!(unpack(packed[..packed.len() / 2].to_vec(), MODULE_LIMIT).is_err(), "{name}: cut");
+            assert!(unpack(packed[..packed.len() / 2].to_vec(), MODULE_LIMIT).is_err(), "{name}: truncated");
             let mut damaged = packed;
             let middle = damaged.len() / 2;
             damaged[middle] ^= 0x55;

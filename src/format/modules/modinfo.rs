@@ -1,8 +1,9 @@
-//! The `.modinfo` section of a kernel module: NUL-separated `key=value` (`include/linux/moduleinfo.h`, `modpost`).
+//! Parser of the `.modinfo` section of a kernel module: NUL-separated `key=value` (`include/linux/moduleinfo.h`,
+//! `modpost`).
 //!
-//! Reads just the ELF header, the section headers, their names and the section itself, wherever they are, so that
-//! thousands of modules take a few small reads each. Refuses what is not a relocatable ELF file, and tables that lie
-//! outside the file or are larger than any real module's.
+//! Reads only the ELF header, the section headers, the section names and the section itself, so that each of thousands
+//! of modules needs only a few small reads. Refuses files that are not relocatable ELF files, and tables that are
+//! outside the file or larger than those of any real module.
 
 use std::fs::File;
 use std::io;
@@ -11,42 +12,42 @@ use std::os::unix::fs::FileExt as _;
 use goblin::container::Ctx;
 use goblin::elf::{Elf, SectionHeader};
 
-/// ELF's `ET_REL`: what every module is.
+/// ELF's `ET_REL`, the type of every module.
 const ET_REL: u16 = 1;
-/// Section headers of the largest modules take some hundred KiB.
+/// Size limit of section headers and section names, in bytes. The largest modules have a few hundred KiB.
 const TABLE_LIMIT: u64 = 16 << 20;
-/// The longest `.modinfo` known (amdgpu's) is some 40 KiB.
+/// Size limit of `.modinfo`, in bytes. The largest known one (amdgpu) is about 40 KiB.
 const MODINFO_LIMIT: u64 = 4 << 20;
 
-/// Why a file's `.modinfo` could not be read.
+/// The `.modinfo` of a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ModinfoError {
-    /// Not a module.
+    /// The file is not a module.
     #[error("not a kernel module: {0}")]
     NotAModule(&'static str),
-    /// An offset or a size in the file is a lie, or the file was cut short.
-    #[error("truncated or damaged: {what} at offset {offset}, {len} bytes, of a file of {file}")]
+    /// Invalid offset or size in the file, or a truncated file.
+    #[error("truncated or damaged: {what} ({len} bytes at offset {offset}) out of range in a file of {file} bytes")]
     Outside {
-        /// What should have been there.
+        /// Name of the missing part.
         what: &'static str,
-        /// Where it should start.
+        /// Its offset, in bytes.
         offset: u64,
-        /// How long it should be.
+        /// Its length, in bytes.
         len: u64,
-        /// How long the file is.
+        /// Length of the file, in bytes.
         file: u64,
     },
-    /// The ELF reader gave up.
+    /// The ELF parser failed.
     #[error("damaged ELF file: {0}")]
     Elf(#[from] goblin::error::Error),
-    /// The file system said no.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Something that parts can be read of.
+/// Random-access reader.
 pub trait ReadAt {
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` with the bytes at `offset`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -65,37 +66,37 @@ impl ReadAt for [u8] {
     }
 }
 
-/// What a module says about itself, as far as loading it is concerned.
+/// Fields of `.modinfo` that are relevant for loading a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modinfo {
-    /// Modules whose symbols it uses, direct ones only.
+    /// Direct dependencies: modules whose symbols this module uses.
     pub depends: Vec<String>,
     /// Values of `softdep=`: `pre: a b post: c`.
     pub softdeps: Vec<String>,
     /// Names in `weakdep=`.
     pub weakdeps: Vec<String>,
-    /// Patterns of the devices and names it answers to.
+    /// Alias patterns: devices and names that the module supports.
     pub aliases: Vec<String>,
-    /// Files it may ask for, patterns among them.
+    /// Firmware files that the module may request; may be patterns.
     pub firmware: Vec<String>,
-    /// Names of its parameters, as far as it tells.
+    /// Names of the declared parameters.
     pub parameters: Vec<String>,
-    /// Release and features of the kernel it was built for.
+    /// Release and features of the kernel that the module was built for.
     pub vermagic: Option<String>,
 }
 
 impl Modinfo {
-    /// Reads it from a module of `len` bytes.
+    /// Reads the `.modinfo` of a module of `len` bytes.
     pub fn read<R: ReadAt + ?Sized>(module: &R, len: u64) -> Result<Self, ModinfoError> {
         Ok(Self::parse(&section(module, len)?))
     }
 
-    /// Reads it from a module in memory.
+    /// Reads the `.modinfo` of a module in memory.
     pub fn of(module: &[u8]) -> Result<Self, ModinfoError> {
         Self::read(module, module.len() as u64)
     }
 
-    /// Takes the section apart. Entries without `=` and keys of no use here are skipped.
+    /// Parses the section. Skips entries without `=` and irrelevant keys.
     pub fn parse(section: &[u8]) -> Self {
         let mut info = Self::default();
         for entry in section.split(|byte| *byte == 0) {
@@ -108,8 +109,8 @@ impl Modinfo {
                 b"weakdep" => info.weakdeps.extend(names(&value(), ' ')),
                 b"alias" => info.aliases.push(value()),
                 b"firmware" => info.firmware.push(value()),
-                // `NAME:TYPE` and `NAME:DESCRIPTION`; most parameters have both, those with functions of their own
-                // only the second (`include/linux/moduleparam.h`).
+                // `NAME:TYPE` and `NAME:DESCRIPTION`. Most parameters have both; those with custom callbacks
+                // (`module_param_cb`) have only the second (`include/linux/moduleparam.h`).
                 b"parmtype" | b"parm" => {
                     let value = value();
                     let name = value.split(':').next().unwrap_or_default();
@@ -124,18 +125,18 @@ impl Modinfo {
         info
     }
 
-    /// The release the module was built for: the first word of its vermagic.
+    /// Returns the release that the module was built for: the first word of its vermagic.
     pub fn release(&self) -> Option<&str> {
         self.vermagic.as_deref().and_then(|magic| magic.split(' ').next()).filter(|word| !word.is_empty())
     }
 }
 
-/// The words of a list.
+/// Splits a list; skips empty names.
 fn names(list: &str, separator: char) -> impl Iterator<Item = String> {
     list.split(separator).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-/// Finds and reads the section.
+/// Finds and reads the `.modinfo` section.
 fn section<R: ReadAt + ?Sized>(module: &R, len: u64) -> Result<Vec<u8>, ModinfoError> {
     let start = read(module, len, "the ELF header", 0, len.min(64), 64)?;
     if !start.starts_with(b"\x7fELF") {
@@ -146,7 +147,7 @@ fn section<R: ReadAt + ?Sized>(module: &R, len: u64) -> Result<Vec<u8>, ModinfoE
     }
     let header = Elf::parse_header(&start)?;
     if header.e_type != ET_REL {
-        return Err(ModinfoError::NotAModule("an ELF file, but not a relocatable one"));
+        return Err(ModinfoError::NotAModule("ELF file is not relocatable"));
     }
     let context = Ctx::new(header.container()?, header.endianness()?);
     let (size, count) = (SectionHeader::size(context) as u64, u64::from(header.e_shnum));
@@ -165,7 +166,7 @@ fn section<R: ReadAt + ?Sized>(module: &R, len: u64) -> Result<Vec<u8>, ModinfoE
     read(module, len, ".modinfo", found.sh_offset, found.sh_size, MODINFO_LIMIT)
 }
 
-/// Reads a part that must lie inside the file, and be of a sane size.
+/// Reads a byte range, which must be inside the file. Limit: `limit` bytes.
 fn read<R: ReadAt + ?Sized>(
     module: &R,
     file: u64,
@@ -188,7 +189,7 @@ pub(crate) mod tests {
     use super::{Modinfo, ModinfoError};
     use proptest::prelude::{ProptestConfig, any, proptest};
 
-    /// A relocatable ELF file with nothing but a `.modinfo` section.
+    /// Builds a relocatable ELF file that contains only a `.modinfo` section.
     pub(crate) fn module(entries: &[&str]) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let info: Vec<u8> = entries.iter().flat_map(|entry| [entry.as_bytes(), b"\0"].concat()).collect();
@@ -219,7 +220,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_key_of_use_is_read() {
+    fn every_relevant_key_is_read() {
         let module = module(&[
             "license=GPL",
             "depends=mii,libphy",
@@ -242,18 +243,18 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_module_cut_short_anywhere_is_an_error() {
+    fn a_module_truncated_anywhere_is_an_error() {
         let whole = module(&["depends=a", "name=b"]);
         for len in 0..whole.len() {
-            assert!(Modinfo::of(&whole[..len]).is_err(), "cut at {len}");
+            assert!(Modinfo::of(&whole[..len]).is_err(), "truncated at {len}");
         }
     }
 
     #[test]
-    fn tables_that_lie_are_refused_with_their_place() {
-        let mut lying = module(&["depends=a"]);
-        lying[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
-        let error = Modinfo::of(&lying).expect_err("refused");
+    fn tables_outside_the_file_are_refused_by_name() {
+        let mut corrupt = module(&["depends=a"]);
+        corrupt[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+        let error = Modinfo::of(&corrupt).expect_err("refused");
         assert!(matches!(error, ModinfoError::Outside { what: "the section headers", .. }), "{error}");
         assert!(matches!(Modinfo::of(b"#!/bin/sh\n"), Err(ModinfoError::NotAModule(_))));
     }
@@ -268,7 +269,7 @@ pub(crate) mod tests {
             if cut % 5 == 0 {
                 bytes.truncate(usize::from(cut) % bytes.len());
             }
-            // Only that it returns; the ELF reader has its own opinions on what is fatal.
+            // The result may be either: the ELF parser decides which faults are fatal.
             let _ = Modinfo::of(&bytes);
         }
     }

@@ -1,18 +1,18 @@
-//! Names of modules and what may stand for them: `-` and `_` are one, aliases are patterns.
+//! Module names and alias patterns: normalization (`-` equals `_`) and matching.
 //!
-//! As kmod does it (`shared/util.c`: `modname_normalize`, `alias_normalize`, `path_to_modname`).
+//! Follows kmod (`shared/util.c`: `modname_normalize`, `alias_normalize`, `path_to_modname`).
 
 use std::borrow::Cow;
 
-/// Endings of module files.
+/// File name extensions of modules.
 const ENDINGS: [&str; 4] = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
 
-/// A name with `_` for every `-`.
+/// Normalizes a module name: replaces each `-` with `_`.
 pub fn normal(name: &str) -> Cow<'_, str> {
     if name.contains('-') { Cow::Owned(name.replace('-', "_")) } else { Cow::Borrowed(name) }
 }
 
-/// An alias pattern with `_` for every `-` that is not between brackets, where it is a range.
+/// Normalizes an alias pattern: replaces each `-` with `_`, except in brackets, where `-` denotes a range.
 pub fn normal_pattern(pattern: &str) -> Cow<'_, str> {
     if !pattern.contains('-') {
         return Cow::Borrowed(pattern);
@@ -25,30 +25,30 @@ pub fn normal_pattern(pattern: &str) -> Cow<'_, str> {
     Cow::Owned(pattern.chars().map(replace).collect())
 }
 
-/// The file's name without directories and module endings; `None` for other files.
+/// Returns the file name without directories and module extension; `None` for other files.
 pub fn stem(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).filter(|stem| !stem.is_empty())
 }
 
-/// The module that a file holds.
+/// Returns the normalized name of the module in a file; `None` for other files.
 pub fn of_path(path: &str) -> Option<Cow<'_, str>> {
     stem(path).map(normal)
 }
 
-/// `path` with all but `.ko` of a module's ending taken off: its name once it is decompressed.
+/// Returns the path of the decompressed module: `path` without `.gz`, `.xz` or `.zst` after `.ko`.
 pub fn uncompressed(path: &str) -> &str {
     let kept = ENDINGS.iter().skip(1).find(|ending| path.ends_with(**ending)).map(|ending| ending.len() - ".ko".len());
     path.get(..path.len() - kept.unwrap_or(0)).unwrap_or(path)
 }
 
-/// `fnmatch(3)` without flags: `*`, `?`, `[a-z]`, `[!a]`, `\x`.
+/// Matches a pattern like `fnmatch(3)` without flags: `*`, `?`, `[a-z]`, `[!a]`, `\x`.
 ///
-/// Never slower than pattern times text: only the last `*` is ever tried again.
+/// Takes O(pattern length × text length): backtracks only to the last `*`.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut rest) = (0, 0);
-    // Where to go on when the last star has to swallow one byte more.
+    // Backtrack position: the pattern after the last star, and the end of the text that the star matches.
     let mut star: Option<(usize, usize)> = None;
     loop {
         if pattern.get(at) == Some(&b'*') {
@@ -77,14 +77,14 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Matches one byte with the start of `pattern`; gives how much of the pattern that took.
+/// Matches one byte against the start of `pattern`. Returns the length of the pattern used.
 fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern {
         [b'?', ..] => Some(1),
         [b'\\', literal, ..] => (*literal == byte).then_some(2),
         [b'[', rest @ ..] => match set(rest, byte) {
             Some((fits, used)) => fits.then_some(used + 1),
-            // No closing bracket: an ordinary character.
+            // Without a closing bracket, `[` is an ordinary character.
             None => (byte == b'[').then_some(1),
         },
         [literal, ..] => (*literal == byte).then_some(1),
@@ -92,7 +92,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// Whether `byte` is in the set that starts here, after its bracket, and how long the set is.
+/// Returns whether `byte` is in the bracket expression, and the length of the expression. `pattern` starts after `[`.
 fn set(pattern: &[u8], byte: u8) -> Option<(bool, usize)> {
     let negated = matches!(pattern.first(), Some(b'!' | b'^'));
     let start = usize::from(negated);
@@ -122,7 +122,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
     #[test]
-    fn dashes_become_underscores_but_for_ranges() {
+    fn dashes_become_underscores_except_in_ranges() {
         assert_eq!(normal_pattern("pci:v-[0-9]-x"), "pci:v_[0-9]_x");
         assert_eq!(of_path("kernel/drivers/i2c-i801.ko.xz").as_deref(), Some("i2c_i801"));
         assert_eq!(of_path("kernel/modules.dep"), None);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_exponential_time() {
+    fn many_stars_do_not_take_exponential_time() {
         let pattern = "*a".repeat(40) + "b";
         assert!(!matches(&pattern, &"a".repeat(4000)));
     }
@@ -161,7 +161,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn stars_agree_with_the_definition(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
+        fn stars_match_as_in_a_naive_implementation(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
             fn slow(pattern: &[u8], text: &[u8]) -> bool {
                 match (pattern.split_first(), text.split_first()) {
                     (None, rest) => rest.is_none(),

@@ -1,4 +1,4 @@
-//! A kernel's configuration: `.config`, `/boot/config-RELEASE`, or the copy inside the image (`CONFIG_IKCONFIG`).
+//! Kernel configuration: `.config`, `/boot/config-RELEASE`, or the copy embedded in the image (`CONFIG_IKCONFIG`).
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,22 +10,23 @@ use crate::cache::{Cache, CacheError, Key};
 
 use super::error::KernelError;
 
-/// Real ones are under 400 KB.
+/// Size limit of a configuration, in bytes. Real ones are below 400 KB.
 pub(super) const CONFIG_LIMIT: u64 = 16 << 20;
-/// Marks around the compressed copy in an image (`kernel/configs.c`).
+/// Start marker of the compressed copy in an image (`kernel/configs.c`).
 const START: &[u8] = b"IKCFG_ST";
 
-/// A kernel's configuration, as its text: of thousands of options a few are asked for.
+/// Kernel configuration. Stored as text, since only a few of thousands of options are queried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config(String);
 
 impl Config {
-    /// Takes the text of a `.config`.
+    /// Creates a configuration from the text of a `.config`.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The value of `CONFIG_name` as written (`y`, `m`, `"text"`), the last where there are several; `None` where it is not set.
+    /// Returns the value of `CONFIG_name` as written (`y`, `m`, `"text"`); `None` if it is not set. The last of several
+    /// lines is used.
     pub fn value(&self, name: &str) -> Option<&str> {
         let words = format!("CONFIG_{name}=");
         let begins_line = |at: &usize| *at == 0 || self.0.as_bytes()[at - 1] == b'\n';
@@ -33,13 +34,13 @@ impl Config {
         self.0[at + words.len()..].lines().next().map(str::trim_end).or(Some(""))
     }
 
-    /// True where `CONFIG_name=y`.
+    /// Returns true if `CONFIG_name=y`.
     pub fn is_builtin(&self, name: &str) -> bool {
         self.value(name) == Some("y")
     }
 
-    /// Whether the kernel unpacks an initrd compressed by `gzip`, `xz`, `zstd`, `lz4`, `lzma`, `bzip2` or `lzo`.
-    /// Without compression (`none`) any kernel does that takes initrds at all.
+    /// Returns true if the kernel can unpack an initrd compressed with `gzip`, `xz`, `zstd`, `lz4`, `lzma`, `bzip2` or
+    /// `lzo`. An uncompressed initrd (`none`) requires only `CONFIG_BLK_DEV_INITRD`.
     pub fn supports_initrd(&self, compression: &str) -> bool {
         let name = match compression {
             "none" => return self.is_builtin("BLK_DEV_INITRD"),
@@ -49,18 +50,19 @@ impl Config {
     }
 }
 
-/// Reads a configuration file, if it is there and may be read.
+/// Reads a configuration file; `None` if it is missing or unreadable.
 pub(super) fn read(path: &Path) -> Result<Option<Config>, KernelError> {
     match File::open(path).and_then(|file| crate::root::root::read_at_most(file, CONFIG_LIMIT)) {
         Ok(bytes) => Ok(Some(Config::new(String::from_utf8_lossy(&bytes).into_owned()))),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
-        Err(source) => Err(KernelError::Io { doing: "reading", path: path.to_owned(), source }),
+        Err(source) => Err(KernelError::Io { doing: "read", path: path.to_owned(), source }),
     }
 }
 
-/// The configuration inside an uncompressed kernel. Looked for once, since that reads all of it.
+/// Returns the configuration embedded in an uncompressed kernel. The result is cached, since the search reads the whole
+/// file.
 pub(super) fn embedded(vmlinux: &Path, cache: &Cache) -> Result<Option<Config>, KernelError> {
-    let failed = |source| KernelError::Io { doing: "reading", path: vmlinux.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "read", path: vmlinux.to_owned(), source };
     let file = File::open(vmlinux).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let text = cache.file::<KernelError>(&Key::of_file("config 1", vmlinux, &metadata), |out| {
@@ -71,7 +73,7 @@ pub(super) fn embedded(vmlinux: &Path, cache: &Cache) -> Result<Option<Config>, 
     Ok(read(&text)?.filter(|config| memmem::find(config.0.as_bytes(), b"CONFIG_").is_some()))
 }
 
-/// Finds and unpacks the copy.
+/// Finds and unpacks the embedded copy.
 fn search(file: &File) -> io::Result<Option<Vec<u8>>> {
     const PIECE: usize = 1 << 20;
     let mut held: Vec<u8> = Vec::with_capacity(PIECE + START.len());
@@ -81,7 +83,7 @@ fn search(file: &File) -> io::Result<Option<Vec<u8>>> {
             let rest = held.split_off(at + START.len());
             let mut text = Vec::new();
             let unpacked = flate2::read::GzDecoder::new(rest.chain(file)).take(CONFIG_LIMIT).read_to_end(&mut text);
-            // The mark alone, as in the code that looks for it, is no configuration.
+            // A marker without gzip data, as in the code that searches for the marker, is not a configuration.
             return Ok(unpacked.is_ok().then_some(text));
         }
         if read == 0 {
@@ -98,7 +100,7 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn values_are_kept_as_written() {
+    fn values_are_returned_as_written() {
         let text = "CONFIG_F=m\r\n# CONFIG_A is not set\n# CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=\"x=y\"\njunk\nCONFIG_E\nCONFIG_C=y \n\
             CONFIG_G=";
         let config = Config::new(text.to_owned());
@@ -108,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_compression_needs_its_own_option_and_initrds_at_all() {
+    fn a_compressed_initrd_requires_its_option_and_initrd_support() {
         let config = Config::new("CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_ZSTD=y\n".to_owned());
         assert!(config.supports_initrd("zstd") && config.supports_initrd("none"));
         assert!(!config.supports_initrd("xz") && !Config::new("CONFIG_RD_XZ=y\n".to_owned()).supports_initrd("xz"));
     }
 
     #[test]
-    fn the_copy_in_an_image_is_found_across_pieces_and_remembered() {
+    fn the_embedded_copy_is_found_across_block_boundaries_and_cached() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

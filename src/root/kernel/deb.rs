@@ -1,7 +1,8 @@
-//! A kernel straight from a Debian package: unpacked once into the cache, by our own code, and indexed on the way.
+//! Kernels from Debian packages. A package is unpacked once into the cache, without dpkg, and its modules are indexed.
 //!
-//! depmod never ran on it, so its tables are made here (see `modules::depmod`). A record beside the files says what
-//! is where, and how long each module was, so that damage is noticed before a guest trips over it.
+//! depmod did not run on an unpacked package, so this module generates its tables (see `modules::depmod`). A record
+//! beside the files describes the image, and a stamp file lists the size and the modification time of each module, so
+//! that damage is detected before a guest uses the files.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, Metadata};
@@ -15,21 +16,21 @@ use crate::root::modules::depmod::Tables;
 use crate::root::modules::load::{STAMPS, stamp};
 use crate::root::modules::scan::Scanned;
 
-/// The tar archive of a package, decompressed.
+/// Size limit of the decompressed tar archive, in bytes.
 const TAR_LIMIT: u64 = 16 << 30;
-/// The record, in the cache entry's directory.
+/// File name of the record in the directory of the cache entry.
 const RECORD: &str = "kernel";
 
-/// What the record says.
+/// Content of the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
     release: String,
-    /// Path of the image, relative.
+    /// Path of the image, relative to the directory.
     image: String,
-    /// Its stamp.
+    /// File stamp of the image.
     stamp: String,
     modules: bool,
-    /// The package, to make the entry again.
+    /// Path of the package, to create the entry again.
     source: String,
 }
 
@@ -46,14 +47,14 @@ impl Record {
     }
 }
 
-/// The kernel in the package at `path`.
+/// Returns the kernel in the package at `path`, unpacked into the cache.
 pub(super) fn find(
     path: &Path,
     origin: &str,
     cache: &Cache,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Kernel, KernelError> {
-    let failed = |source| KernelError::Io { doing: "reading", path: path.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
     let path = fs::canonicalize(path).map_err(failed)?;
     let file = File::open(&path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -69,11 +70,14 @@ pub(super) fn find(
         }
         cache.discard(&key)?;
     }
-    Err(KernelError::Damaged { path: cache.directory().to_owned(), why: "an entry changed while it was made".into() })
+    Err(KernelError::Damaged {
+        path: cache.directory().to_owned(),
+        why: "a cache entry changed while it was created".into(),
+    })
 }
 
-/// Throws away the unpacked package that a directory of modules belongs to, and unpacks it again, to the same place.
-/// False where the directory is not one of ours, or its package is gone.
+/// Discards the unpacked package that contains a directory of modules, and unpacks it again to the same path. Returns
+/// false if the directory is not from a package in the cache, or if the package no longer exists.
 pub(crate) fn renew(modules: &ModuleDir, cache: &Cache) -> Result<bool, KernelError> {
     let record = modules.host.ancestors().nth(3).and_then(|data| fs::read_to_string(data.join(RECORD)).ok());
     let Some(record) = record.as_deref().and_then(Record::parse) else { return Ok(false) };
@@ -84,7 +88,7 @@ pub(crate) fn renew(modules: &ModuleDir, cache: &Cache) -> Result<bool, KernelEr
     Ok(modules.host.exists())
 }
 
-/// The kernel in an unpacked package; `None` where the files are not what was unpacked.
+/// Returns the kernel of an unpacked package; `None` if its files are missing or changed.
 fn read_record(directory: &Path, origin: &str) -> Result<Option<Kernel>, KernelError> {
     let Ok(text) = fs::read_to_string(directory.join(RECORD)) else { return Ok(None) };
     let Some(record) = Record::parse(&text) else { return Ok(None) };
@@ -132,7 +136,7 @@ fn unpack_package(file: &File, metadata: &Metadata, path: &Path, into: &Path) ->
     fs::write(into.join(RECORD), record.text()).map_err(bad)
 }
 
-/// The package's kernel image, and its release.
+/// Returns the path of the package's bootable kernel image, and its release.
 fn choose_image(unpacked: &Unpacked, path: &Path, into: &Path) -> Result<(String, String), KernelError> {
     let mut refused = Vec::new();
     for name in &unpacked.images {
@@ -149,12 +153,12 @@ fn choose_image(unpacked: &Unpacked, path: &Path, into: &Path) -> Result<(String
     Err(KernelError::NoImage { path: path.to_owned(), refused, modules: unpacked.modules.len() })
 }
 
-/// Writes tables and stamps beside the modules.
+/// Writes depmod's tables and the file stamps beside the modules.
 fn index(directory: &Path, modules: &[Scanned]) -> std::io::Result<()> {
     for (name, text) in Tables::of(modules).files() {
         fs::write(directory.join(name), text)?;
     }
-    // Each line is looked for with the line breaks around it.
+    // Lookups match a line including the line breaks around it, so the file starts with one.
     let mut stamps = String::from("\n");
     for module in modules {
         let file: PathBuf = directory.join(&module.path);

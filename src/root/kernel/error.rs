@@ -1,4 +1,4 @@
-//! Why there is no kernel to boot.
+//! Errors of the kernel lookup.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,97 +6,97 @@ use std::path::PathBuf;
 use crate::cache::CacheError;
 use crate::root::root::RootError;
 
-/// How to get a kernel where there is none.
-const GET_ONE: &str = "download one, no root needed: \
+/// Advice if no kernel is installed.
+const GET_ONE: &str = "download one without root: \
     apt-get download $(apt-cache depends linux-image-cloud-amd64 | grep -o 'linux-image-[0-9].*') \
-    and give it by --kernel ./linux-image-*.deb; or give a bzImage, a vmlinux or a kernel build tree by --kernel";
+    and pass --kernel ./linux-image-*.deb; or pass a bzImage, a vmlinux or a kernel build tree with --kernel";
 
-/// No kernel to boot.
+/// No bootable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// Nothing under the root.
-    #[error("finding a kernel: none that can be read in {}{}; {GET_ONE}", tried.join(", "), skipped_text(skipped))]
+    /// No readable kernel below the root.
+    #[error("no readable kernel in {}{}; {GET_ONE}", tried.join(", "), skipped_text(skipped))]
     None {
-        /// The patterns that were tried.
+        /// Path patterns searched.
         tried: Vec<String>,
-        /// Kernels that are there, and why each will not do.
+        /// Kernels found but skipped, each with the reason.
         skipped: Vec<String>,
     },
-    /// What `--kernel` names is not there.
-    #[error("finding kernel {wanted}: no such file or release; tried {}", tried.join(", "))]
+    /// The argument of `--kernel` is neither an existing path nor a known release.
+    #[error("kernel {wanted}: no such file or release (tried {})", tried.join(", "))]
     NotFound {
-        /// As typed.
+        /// The argument, as typed.
         wanted: String,
-        /// Everywhere that was tried.
+        /// Paths tried.
         tried: Vec<String>,
     },
-    /// A file of the wrong kind.
-    #[error("booting {}: it is {what}; {advice}", path.display())]
+    /// A file that is not a bootable kernel image.
+    #[error("{}: not a bootable kernel: {what}; {advice}", path.display())]
     NotBootable {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Detected file type.
         what: String,
         /// One line of advice.
         advice: &'static str,
     },
-    /// A directory without a kernel.
-    #[error("finding a kernel in {}: no build tree with an image in it ({}); run make there", path.display(), tried.join(", "))]
+    /// A directory without a kernel image.
+    #[error("no kernel image in directory {}: {}; run make there", path.display(), tried.join(", "))]
     NotBuilt {
         /// The directory.
         path: PathBuf,
-        /// What was looked for, and what was wrong with it.
+        /// Images tried, each with the reason why it was rejected.
         tried: Vec<String>,
     },
-    /// A package without a kernel image.
-    #[error("finding a kernel in package {}: {}", path.display(), no_image(refused, *modules))]
+    /// A package without a usable kernel image.
+    #[error("no usable kernel image in package {}: {}", path.display(), no_image(refused, *modules))]
     NoImage {
         /// The package.
         path: PathBuf,
-        /// Images that will not do, and why.
+        /// Rejected images, each with the reason.
         refused: Vec<String>,
-        /// How many modules it has.
+        /// Number of modules in the package.
         modules: usize,
     },
-    /// A package that cannot be unpacked.
-    #[error("unpacking package {}", path.display())]
+    /// The package cannot be unpacked.
+    #[error("failed to unpack package {}", path.display())]
     Package {
         /// The package.
         path: PathBuf,
-        /// What is wrong with it, or with the disk.
+        /// Format error in the package, or I/O error.
         source: io::Error,
     },
-    /// An image whose parts do not fit together.
-    #[error("unpacking kernel {}: {why}", path.display())]
+    /// A damaged or inconsistent image.
+    #[error("failed to unpack kernel {}: {why}", path.display())]
     Damaged {
         /// The image.
         path: PathBuf,
-        /// What does not fit.
+        /// The inconsistency.
         why: String,
     },
-    /// The unpacked kernel has no PVH entry. Never leaves this stage.
+    /// The unpacked kernel has no PVH entry note. Internal: never returned by a public function.
     #[error("no PVH entry note")]
     NoPvh,
-    /// The file system said no.
-    #[error("{doing} {}", path.display())]
+    /// An I/O error.
+    #[error("failed to {doing} {}", path.display())]
     Io {
-        /// A gerund.
+        /// The failed action, as an infinitive ("read").
         doing: &'static str,
-        /// The object.
+        /// The file or directory.
         path: PathBuf,
-        /// What it said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A path could not be looked up under the root.
+    /// A path lookup below the root failed.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// The cache could not be used.
+    /// The cache is unusable.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
 fn skipped_text(skipped: &[String]) -> String {
-    if skipped.is_empty() { String::new() } else { format!(" (passed over: {})", skipped.join("; ")) }
+    if skipped.is_empty() { String::new() } else { format!(" (skipped: {})", skipped.join("; ")) }
 }
 
 fn no_image(refused: &[String], modules: usize) -> String {
@@ -104,10 +104,8 @@ fn no_image(refused: &[String], modules: usize) -> String {
         return refused.join("; ");
     }
     match modules {
-        0 => {
-            "it has no /boot/vmlinuz-RELEASE and no modules; a meta-package only names the real one (apt-cache depends)"
-                .to_owned()
-        }
-        modules => format!("it has {modules} modules but no image; give the package with /boot/vmlinuz-RELEASE"),
+        0 => "no /boot/vmlinuz-RELEASE and no modules; a meta-package only depends on the real one (apt-cache depends)"
+            .to_owned(),
+        modules => format!("{modules} modules but no image; pass the package that contains /boot/vmlinuz-RELEASE"),
     }
 }

@@ -1,4 +1,4 @@
-//! From `--kernel` to a kernel.
+//! Lookup of the kernel that `--kernel` names.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use crate::format::kernel::{package, release};
 use crate::root::root::Root;
 use crate::{format::archive_path::ArchivePath, root::request::KernelRef};
 
-/// Finds the kernel that is wanted. `progress` hears of work that takes longer than a blink, once for each.
+/// Finds the requested kernel. Calls `progress` once for each step that takes noticeably long.
 pub fn find(
     root: &Root,
     wanted: &KernelRef,
@@ -32,7 +32,7 @@ pub fn find(
     }
 }
 
-/// A path, or a release found under the root.
+/// Finds a kernel by its path, or by its release below the root.
 fn named(root: &Root, name: &OsStr, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
     let path = Path::new(name);
     let mut tried = vec![path.display().to_string()];
@@ -60,7 +60,7 @@ fn named(root: &Root, name: &OsStr, cache: &Cache, progress: &mut dyn FnMut(&str
     Err(KernelError::NotFound { wanted: path.display().to_string(), tried })
 }
 
-/// Where distributions put the image of a release.
+/// Returns the paths at which distributions install the image of a release.
 fn places(release: &str) -> [String; 4] {
     [
         format!("/boot/vmlinuz-{release}"),
@@ -70,18 +70,18 @@ fn places(release: &str) -> [String; 4] {
     ]
 }
 
-/// Whether a path is there at all.
+/// Returns true if the path exists.
 fn there(path: &Path) -> Result<bool, KernelError> {
-    path.try_exists().map_err(|source| KernelError::Io { doing: "looking at", path: path.to_owned(), source })
+    path.try_exists().map_err(|source| KernelError::Io { doing: "access", path: path.to_owned(), source })
 }
 
-/// The kernel in a file or directory of the host.
+/// Returns the kernel in a file or directory on the host.
 fn at_path(root: &Root, path: &Path, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
-    let failed = |source| KernelError::Io { doing: "reading", path: path.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
     let origin = path.display().to_string();
     if path.is_dir() {
         if !tree::is(path) {
-            let tried = vec!["neither vmlinux nor arch/x86/boot/bzImage nor .config is there".to_owned()];
+            let tried = vec!["no vmlinux, arch/x86/boot/bzImage or .config".to_owned()];
             return Err(KernelError::NotBuilt { path: path.to_owned(), tried });
         }
         return tree::find(path, &origin);
@@ -95,7 +95,7 @@ fn at_path(root: &Root, path: &Path, cache: &Cache, progress: &mut dyn FnMut(&st
     image_file(root, &real, path, cache)
 }
 
-/// A kernel image, with its modules and configuration wherever they are.
+/// Identifies a kernel image and finds its modules and configuration.
 fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<Kernel, KernelError> {
     let found = identify(image)?.map_err(|refused| KernelError::NotBootable {
         path: typed.to_owned(),
@@ -105,7 +105,7 @@ fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<
     complete(root, image, typed, found, cache)
 }
 
-/// Adds modules and configuration to an image.
+/// Finds modules and configuration of an image.
 fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Cache) -> Result<Kernel, KernelError> {
     let release = found.release.clone();
     let mut kernel = Kernel {
@@ -117,7 +117,7 @@ fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Ca
         config: None,
         origin: typed.display().to_string(),
     };
-    // An image of a build tree: vmlinux at its top, bzImage three levels down.
+    // Image in a build tree: vmlinux is at the top, bzImage three levels below.
     for top in [image.parent(), image.ancestors().nth(4)].into_iter().flatten() {
         if top.join("include/config/kernel.release").exists() {
             kernel.config = config::read(&top.join(".config"))?;
@@ -133,13 +133,13 @@ fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Ca
         kernel.config = config_near(root, image, &release, kernel.modules.as_ref())?;
     }
     if kernel.config.is_none() && kernel.modules.is_none() {
-        // A lone image: what is built into it is known only from the copy inside, if there is one.
+        // Without modules and configuration files, only the embedded copy shows which options are built in.
         kernel.config = embedded(&kernel, cache)?;
     }
     Ok(kernel)
 }
 
-/// `lib/modules/RELEASE` beside the image's `boot`, around the image, or under the root.
+/// Finds the modules: the directory of the image, `lib/modules/RELEASE` beside the image's `boot`, or below the root.
 fn modules_near(root: &Root, image: &Path, release: &str) -> Option<ModuleDir> {
     let beside = image
         .ancestors()
@@ -153,7 +153,7 @@ fn modules_near(root: &Root, image: &Path, release: &str) -> Option<ModuleDir> {
     Some(ModuleDir { host, release: release.to_owned(), layout: ModuleLayout::Installed })
 }
 
-/// `config-RELEASE` beside the image or under the root, or `config` among the modules.
+/// Reads `config-RELEASE` beside the image or below the root, or `config` in the directory of modules.
 fn config_near(
     root: &Root,
     image: &Path,
@@ -177,7 +177,7 @@ fn config_near(
     Ok(None)
 }
 
-/// The configuration inside the image.
+/// Reads the configuration embedded in the image.
 fn embedded(kernel: &Kernel, cache: &Cache) -> Result<Option<Config>, KernelError> {
     let elf = match kernel.kind {
         ImageKind::VmlinuxPvh => Some(kernel.image.clone()),
@@ -186,7 +186,7 @@ fn embedded(kernel: &Kernel, cache: &Cache) -> Result<Option<Config>, KernelErro
     elf.map_or(Ok(None), |elf| config::embedded(&elf, cache))
 }
 
-/// The newest kernel under the root that can be read.
+/// Returns the newest readable kernel below the root.
 fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
     let mut candidates: Vec<(String, ArchivePath)> = Vec::new();
     let boot = ArchivePath::new("/boot");
@@ -203,13 +203,13 @@ fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
             }
         }
     }
-    // The newest first; of one release, the one in /boot.
+    // Newest release first. Within a release, /boot sorts first.
     candidates.sort_by(|one, other| release::compare(&other.0, &one.0).then_with(|| one.1.cmp(&other.1)));
     let mut skipped = Vec::new();
     for (_, path) in candidates {
         let typed = root.host_path(&path);
         let Some(found) = root.find(&path) else {
-            skipped.push(format!("{}: a link to nowhere", typed.display()));
+            skipped.push(format!("{}: dangling symbolic link", typed.display()));
             continue;
         };
         let image = root.host_path(&found.real);
@@ -218,7 +218,7 @@ fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
             Ok(Err(refused)) => skipped.push(format!("{} is {}", typed.display(), refused.what)),
             Err(KernelError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 let path = typed.display();
-                skipped.push(format!("{path} may not be read, sudo chmod a+r {path} would change that"));
+                skipped.push(format!("{path} is not readable, fix with sudo chmod a+r {path}"));
             }
             Err(other) => return Err(other),
         }
@@ -227,7 +227,7 @@ fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
     Err(KernelError::None { tried: tried.map(|place| place.display().to_string()).into(), skipped })
 }
 
-/// Names in a directory that are text; none where the directory is not there or may not be listed.
+/// Lists the UTF-8 names in a directory; none if the directory is missing or unreadable.
 fn list(root: &Root, path: &ArchivePath) -> Result<Vec<String>, KernelError> {
     if root.find(path).is_none() {
         return Ok(Vec::new());
@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    /// A bzImage that says this release.
+    /// Builds a bzImage of this release.
     fn bzimage(release: &str) -> Vec<u8> {
         let mut bytes = image(b"payload!");
         bytes[0x300..0x340].fill(0);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_so_by_its_version_and_brings_modules_and_configuration() {
+    fn the_newest_release_is_chosen_with_its_modules_and_configuration() {
         let world = World::new();
         world
             .write("root/boot/vmlinuz-6.9.0", &bzimage("6.9.0"))
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_none_the_error_says_what_was_passed_over_and_how_to_get_one() {
+    fn without_a_kernel_the_error_lists_skipped_images_and_advice() {
         let world = World::new();
         let error = world.find(&KernelRef::Newest).expect_err("none").to_string();
         assert!(error.contains("boot/vmlinuz-*") && error.contains("apt-get download"), "{error}");
@@ -332,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_image_is_named_with_advice() {
+    fn an_unsupported_image_is_identified_in_the_error() {
         let world = World::new();
         let mut i386 = bzimage("6.9.0");
         i386[0x236] = 0;
         let cut = bzimage("6.9.0")[..1040].to_vec();
         for (name, bytes, expected) in [
             ("i386", i386, "32-bit x86"),
-            ("cut", cut, "cut short"),
+            ("cut", cut, "truncated"),
             ("arm64", vmlinux(183, true), "ELF file for aarch64"),
             ("nopvh", vmlinux(62, false), "without a PVH entry note"),
             ("module.ko", module(&[]), "kernel module"),
@@ -350,11 +350,11 @@ mod tests {
             assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
         }
         let error = world.named(world.dir.path()).expect_err("a directory").to_string();
-        assert!(error.contains("no build tree"), "{error}");
+        assert!(error.contains("no kernel image in directory"), "{error}");
     }
 
     #[test]
-    fn an_image_of_a_build_tree_brings_the_trees_modules() {
+    fn an_image_in_a_build_tree_uses_the_modules_of_the_tree() {
         let world = World::new();
         world
             .write("tree/include/config/kernel.release", b"6.9.0\n")
@@ -376,17 +376,17 @@ mod tests {
         world.write("k.deb", &package(&[("debian-binary", b"2.0\n"), ("data.tar", &tar)]));
         let root = Root::new(world.path("root")).expect("a root");
         let wanted = KernelRef::Named(OsString::from(world.path("k.deb")));
-        let mut said = Vec::new();
-        let kernel = find(&root, &wanted, &world.cache, &mut |text| said.push(text.to_owned())).expect("found");
-        assert_eq!((said.len(), kernel.release.as_deref()), (1, Some("6.9.0")));
+        let mut reports = Vec::new();
+        let kernel = find(&root, &wanted, &world.cache, &mut |text| reports.push(text.to_owned())).expect("found");
+        assert_eq!((reports.len(), kernel.release.as_deref()), (1, Some("6.9.0")));
         let modules = kernel.modules.expect("modules").host;
         let dep = fs::read_to_string(modules.join("modules.dep")).expect("tables");
         assert_eq!(dep, "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n");
         let again = find(&root, &wanted, &world.cache, &mut |_| panic!("unpacked again")).expect("found");
         assert_eq!(again.image, kernel.image);
         fs::write(&kernel.image, b"garbage").expect("damaged");
-        let again = find(&root, &wanted, &world.cache, &mut |text| said.push(text.to_owned())).expect("found");
-        assert_eq!((said.len(), fs::read(&again.image).expect("read")), (2, bzimage("6.9.0")));
+        let again = find(&root, &wanted, &world.cache, &mut |text| reports.push(text.to_owned())).expect("found");
+        assert_eq!((reports.len(), fs::read(&again.image).expect("read")), (2, bzimage("6.9.0")));
         fs::write(modules.join("kernel/b.ko"), b"garbage").expect("damaged");
         fs::remove_file(modules.join("kernel/a.ko")).expect("damaged");
         let request = ModuleRequest { name: "a".into(), params: "x=1".into() };
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_without_a_kernel_say_so() {
+    fn packages_without_a_kernel_are_refused_with_the_reason() {
         let world = World::new();
         world.write("meta.deb", &package(&[("data.tar", &archive(&[("./usr/share/doc/x", b"x")]))]));
         world.write(

@@ -1,8 +1,8 @@
-//! Telling kinds of kernel images apart by their first bytes, so that a wrong one gets a name and not a timeout.
+//! Identifies kernel images by their first bytes, so that an unsupported one is reported instead of a timeout.
 //!
 //! x86: `Documentation/arch/x86/boot.rst`; arm64: `Documentation/arch/arm64/booting.rst`; RISC-V:
 //! `Documentation/arch/riscv/boot-image-header.rst`; EFI zboot: `drivers/firmware/efi/libstub/zboot-header.S`;
-//! UKI: the UAPI group's specification. QEMU itself accepts most of these in silence and then shows nothing.
+//! UKI: the UAPI Group's specification. QEMU accepts most of these without an error and then shows no output.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -16,24 +16,24 @@ use crate::arch::Arch;
 use crate::format::kernel::bzimage::{BzImage, SetupError};
 use crate::format::kernel::elf::{self, ElfError};
 
-/// Enough for every header that is looked at, a PE section table among them.
+/// Number of bytes read from the start of a file. Enough for all headers, including a PE section table.
 const HEAD: u64 = 8192;
 
-/// A file that can be booted.
+/// A bootable kernel image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bootable {
-    /// How.
+    /// Format of the image.
     pub kind: ImageKind,
-    /// `uname -r`, if the image says.
+    /// `uname -r`, if the image contains it.
     pub release: Option<String>,
-    /// For which machines.
+    /// Architecture of the image.
     pub arch: Arch,
 }
 
-/// A file that cannot be booted: what it is, and what to do about it.
+/// A file that is not bootable, with its type and advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// "an arm64 Image".
+    /// File type, such as "an arm64 Image".
     pub what: String,
     /// One line of advice.
     pub advice: &'static str,
@@ -45,13 +45,13 @@ impl Refused {
     }
 }
 
-const GIVE_X86: &str = "give an x86-64 bzImage (vmlinuz) or vmlinux";
+const GIVE_X86: &str = "pass an x86-64 bzImage (vmlinuz) or vmlinux";
 const INITRD: &str =
-    "an initrd goes to --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
+    "pass an initrd with --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
 
-/// What the file at `path` is.
+/// Identifies the file at `path`.
 pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
-    let failed = |source| KernelError::Io { doing: "reading", path: path.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let mut head = Vec::new();
@@ -60,7 +60,7 @@ pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
         return elf_image(&file, len).map_err(failed);
     }
     if BzImage::is(&head) {
-        // The release string may stand anywhere in the setup code, which is at most 32 KiB.
+        // The version string may be anywhere in the setup code. Limit of the setup code: 32 KiB.
         let mut setup = vec![0; usize::try_from(len.min(64 << 10)).unwrap_or(0)];
         file.read_exact_at(&mut setup, 0).map_err(failed)?;
         return Ok(bzimage(&setup, len));
@@ -68,19 +68,21 @@ pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
     Ok(Err(stranger(&head, len)))
 }
 
-/// Looks at an x86 boot header.
+/// Identifies a file with an x86 boot header.
 fn bzimage(setup: &[u8], len: u64) -> Result<Bootable, Refused> {
     match BzImage::parse(setup, len) {
         Ok(header) if !header.is_64 => Err(Refused::new("a bzImage for 32-bit x86 (i386)", GIVE_X86)),
         Ok(header) => Ok(Bootable { kind: ImageKind::BzImage, release: header.release(setup), arch: Arch::X86_64 }),
         Err(error @ SetupError::Truncated { .. }) => {
-            Err(Refused::new(format!("a bzImage cut short ({error})"), "copy or build it again"))
+            Err(Refused::new(format!("a truncated bzImage ({error})"), "copy or build it again"))
         }
-        Err(error) => Err(Refused::new(format!("a damaged or ancient bzImage ({error})"), "copy or build it again")),
+        Err(error) => {
+            Err(Refused::new(format!("a damaged or unsupported bzImage ({error})"), "copy or build it again"))
+        }
     }
 }
 
-/// Looks at an ELF file.
+/// Identifies an ELF file.
 fn elf_image(file: &File, len: u64) -> std::io::Result<Result<Bootable, Refused>> {
     let found = match elf::Vmlinux::read(file, len) {
         Ok(found) => found,
@@ -100,15 +102,15 @@ fn elf_image(file: &File, len: u64) -> std::io::Result<Result<Bootable, Refused>
         let what = if found.release(file)?.is_some() {
             "a vmlinux without a PVH entry note (CONFIG_PVH is off)"
         } else {
-            "an ELF file that is no Linux kernel (no PVH entry note, no version in it)"
+            "an ELF file that is not a Linux kernel (no PVH entry note, no version string)"
         };
-        return Ok(Err(Refused::new(what, "give the bzImage of the same build, or build with CONFIG_PVH=y")));
+        return Ok(Err(Refused::new(what, "pass the bzImage of the same build, or build with CONFIG_PVH=y")));
     }
     let release = found.release(file)?;
     Ok(Ok(Bootable { kind: ImageKind::VmlinuxPvh, release, arch: Arch::X86_64 }))
 }
 
-/// Names everything else that people give to `--kernel`.
+/// Identifies all other files that users pass to `--kernel`.
 fn stranger(head: &[u8], len: u64) -> Refused {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     if len == 0 {
@@ -133,9 +135,9 @@ fn stranger(head: &[u8], len: u64) -> Refused {
         (b"070701".as_slice(), "an initrd (newc cpio archive)", INITRD),
         (b"070702", "an initrd (newc cpio archive with checksums)", INITRD),
         (b"070707", "a cpio archive in the old format", INITRD),
-        (b"\xed\xab\xee\xdb", "an rpm package", "unpack it (rpm2cpio FILE | cpio -id) and give its vmlinuz"),
+        (b"\xed\xab\xee\xdb", "an rpm package", "unpack it (rpm2cpio FILE | cpio -id) and pass its vmlinuz"),
         (b"\x27\x05\x19\x56", "a U-Boot uImage", GIVE_X86),
-        (b"QFI\xfb", "a qcow2 disk image", "give the kernel that is inside, or boot the disk"),
+        (b"QFI\xfb", "a qcow2 disk image", "extract the kernel and pass that, or boot the disk"),
         (b"\xd0\x0d\xfe\xed", "a device tree or FIT image", GIVE_X86),
         (b"#!", "a script", GIVE_X86),
     ] {
@@ -144,24 +146,24 @@ fn stranger(head: &[u8], len: u64) -> Refused {
         }
     }
     if at(510, &[0x55, 0xaa]) {
-        return Refused::new("a disk image or boot sector", "give the kernel that is inside, or boot the disk");
+        return Refused::new("a disk image or boot sector", "extract the kernel and pass that, or boot the disk");
     }
-    Refused::new("no kernel image that is known", GIVE_X86)
+    Refused::new("a file of unknown type", GIVE_X86)
 }
 
-/// A PE file that is not a Linux image: a UKI, or some EFI program.
+/// Identifies a PE file that is not a Linux image: a UKI or another EFI application.
 fn pe(head: &[u8]) -> Refused {
     let sections = pe_sections(head).unwrap_or_default();
     if sections.iter().any(|name| name == ".linux") {
         return Refused::new(
             "a unified kernel image (UKI)",
-            "give the kernel that is inside (objcopy -O binary -j .linux)",
+            "extract the kernel (objcopy -O binary -j .linux) and pass that",
         );
     }
-    Refused::new("an EFI program, not a Linux kernel", GIVE_X86)
+    Refused::new("an EFI application, not a Linux kernel", GIVE_X86)
 }
 
-/// Names of a PE file's sections, as far as they stand in its first bytes.
+/// Returns the names of the PE sections whose headers are in `head`.
 fn pe_sections(head: &[u8]) -> Option<Vec<String>> {
     let word = |at: usize| Some(u16::from_le_bytes(head.get(at..at.checked_add(2)?)?.try_into().ok()?));
     let start = head.get(0x3c..0x40).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)?;
@@ -180,18 +182,18 @@ fn pe_sections(head: &[u8]) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Something compressed, named by what is inside where that is cheap to see.
+/// Identifies a compressed file. Looks into gzip, which is cheap; other formats are reported only by name.
 fn packed(head: &[u8]) -> Option<Refused> {
     if head.starts_with(&[0x1f, 0x8b]) {
         let mut inside = Vec::new();
-        // The head is only a part of the stream, so an error at its end is expected.
+        // `head` is a part of the stream, so an error at its end is expected.
         let _ = flate2::read::GzDecoder::new(head).take(HEAD).read_to_end(&mut inside);
         let what = if inside.get(56..).is_some_and(|rest| rest.starts_with(b"ARM\x64")) {
             Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
         } else if inside.get(48..).is_some_and(|rest| rest.starts_with(b"RISCV")) {
             Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
         } else if inside.starts_with(b"07070") {
-            Refused::new("an initrd compressed by gzip", INITRD)
+            Refused::new("a gzip-compressed initrd", INITRD)
         } else {
             Refused::new("a gzip-compressed file", GIVE_X86)
         };
@@ -206,7 +208,7 @@ fn packed(head: &[u8]) -> Option<Refused> {
         (&[0x5d, 0, 0], "lzma"),
     ] {
         if head.starts_with(magic) {
-            return Some(Refused::new(format!("a file compressed by {name}, an initrd perhaps"), INITRD));
+            return Some(Refused::new(format!("a {name}-compressed file, perhaps an initrd"), INITRD));
         }
     }
     None
@@ -219,7 +221,7 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn every_stranger_is_named() {
+    fn every_unsupported_type_is_identified() {
         let at = |offset: usize, magic: &[u8]| {
             let mut bytes = vec![0; 1024];
             bytes[offset..offset + magic.len()].copy_from_slice(magic);
@@ -239,7 +241,7 @@ mod tests {
             (at(0, &[0x28, 0xb5, 0x2f, 0xfd]), "zstd"),
             (at(0, b"\xed\xab\xee\xdb"), "rpm"),
             (at(510, &[0x55, 0xaa]), "boot sector"),
-            (at(0, b"MZ"), "EFI program"),
+            (at(0, b"MZ"), "EFI application"),
             (Vec::new(), "empty"),
         ] {
             let found = stranger(&bytes, bytes.len() as u64);
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uki_is_told_by_its_section() {
+    fn a_uki_is_identified_by_its_linux_section() {
         let mut uki = vec![0; 1024];
         uki[..2].copy_from_slice(b"MZ");
         uki[0x3c] = 0x80;

@@ -1,7 +1,7 @@
-//! The kernel to boot: its image, its release, its modules, its configuration, wherever they come from.
+//! Finds the kernel to boot: its image, release, modules and configuration.
 //!
-//! Reads images, build trees, packages and what is installed under a root; writes only into the cache.
-//! Refuses what cannot be booted here, and says what it is.
+//! Sources are image files, build trees, Debian packages and the kernels installed below a root. Writes only to the
+//! cache. Refuses images that cannot be booted here and reports their type.
 
 pub mod config;
 pub mod deb;
@@ -33,50 +33,50 @@ pub mod fuzzed {
     pub use crate::format::kernel::package::{data_member, tar_of};
 }
 
-/// A kernel, found.
+/// A kernel and the files that belong to it.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// The file QEMU can open: an image on the host or in our cache.
+    /// Image file that QEMU can open, on the host or in the cache.
     pub image: PathBuf,
-    /// What kind of file that is.
+    /// Format of the image.
     pub kind: ImageKind,
-    /// Architecture the image is for.
+    /// Architecture of the image.
     pub arch: Arch,
-    /// `uname -r` of it, from the image itself; `None` where the image does not say.
+    /// `uname -r`, read from the image; `None` if the image does not contain it.
     pub release: Option<String>,
-    /// Where its modules are, if anywhere.
+    /// Directory of its modules, if there is one.
     pub modules: Option<ModuleDir>,
-    /// Its configuration, if it could be found.
+    /// Its configuration, if found.
     pub config: Option<Config>,
-    /// In the user's words where it came from, for messages: `/boot/vmlinuz-6.1.0-56-amd64`.
+    /// Source of the image as the user knows it, for messages: `/boot/vmlinuz-6.1.0-56-amd64`.
     pub origin: String,
 }
 
-/// Kinds of kernel image files.
+/// Format of a kernel image file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageKind {
-    /// x86 boot protocol (`Documentation/arch/x86/boot.rst`).
+    /// bzImage for the x86 boot protocol (`Documentation/arch/x86/boot.rst`).
     BzImage,
-    /// An ELF file with a Xen PVH entry note, which QEMU boots without decompression.
+    /// ELF file with a Xen PVH entry note, which QEMU boots without decompression.
     VmlinuxPvh,
 }
 
 /// A directory of modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleDir {
-    /// The directory on the host: `/lib/modules/REL`, a build tree, or a directory of our cache.
+    /// Directory on the host: `/lib/modules/RELEASE`, a build tree, or a directory in the cache.
     pub host: PathBuf,
-    /// Release the modules are for; where they stand in the guest (`/lib/modules/RELEASE`).
+    /// Kernel release that the modules are for. Their directory in the guest is `/lib/modules/RELEASE`.
     pub release: String,
-    /// How the directory is arranged.
+    /// Layout of the directory.
     pub layout: ModuleLayout,
 }
 
-/// Arrangements of a directory of modules.
+/// Layout of a directory of modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleLayout {
-    /// As `make modules_install` leaves it: `kernel/`, `updates/`, `modules.builtin`, and `modules.dep` if depmod ran.
+    /// As written by `make modules_install`: `kernel/`, `updates/`, `modules.builtin`, and `modules.dep` if depmod ran.
     Installed,
-    /// A kernel build tree: `.ko` files where they were built, `modules.order` and `modules.builtin` at its top.
+    /// Kernel build tree: `.ko` files where they were built, `modules.order` and `modules.builtin` at the top.
     BuildTree,
 }

@@ -1,6 +1,6 @@
-//! Files of a package put down in the cache: new, counted against limits, modules decompressed on the way.
+//! Writes the files of a package to the cache, with size limits. Decompresses modules while writing.
 //!
-//! Refuses a file that is there already, and more bytes than any kernel has.
+//! Refuses files that already exist, and more bytes than any real kernel package unpacks to.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::format::modules::decompress::Packing;
 use crate::format::modules::modinfo::Modinfo;
 
-/// Bytes that a package may unpack to, modules decompressed.
+/// Limit of the total unpacked size of a package, with modules decompressed, in bytes.
 pub(super) const TOTAL_LIMIT: u64 = 16 << 30;
-/// Bytes of one file, decompressed. Tests do not fill disks.
+/// Limit of the decompressed size of one file, in bytes. Smaller in tests, to save disk space.
 pub(super) const FILE_LIMIT: u64 = if cfg!(test) { 64 << 20 } else { 1 << 30 };
 
-/// Creates a file that must not be there yet.
+/// Creates a file; fails if it exists.
 fn create(path: &Path) -> io::Result<File> {
     let created = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
-    created.map_err(|error| io::Error::new(error.kind(), format!("making {}: {error}", path.display())))
+    created.map_err(|error| io::Error::new(error.kind(), format!("failed to create {}: {error}", path.display())))
 }
 
-/// Copies to a new file, counting.
+/// Copies `from` to a new file and adds its size to `total`. Fails if a size limit is exceeded.
 pub(super) fn write_file(path: &Path, from: &mut impl Read, total: &AtomicU64) -> io::Result<File> {
     let mut file = create(path)?;
     let mut buffer = vec![0; 256 << 10];
@@ -35,13 +35,13 @@ pub(super) fn write_file(path: &Path, from: &mut impl Read, total: &AtomicU64) -
         len += read as u64;
         let all = total.fetch_add(read as u64, Ordering::Relaxed);
         if len > FILE_LIMIT || all > TOTAL_LIMIT {
-            return Err(io::Error::other(format!("{} unpacks to too many bytes", path.display())));
+            return Err(io::Error::other(format!("{}: unpacked size exceeds the limit", path.display())));
         }
         file.write_all(buffer.get(..read).unwrap_or_default())?;
     }
 }
 
-/// Writes a module, decompressed, and reads what it says about itself.
+/// Writes a module, decompressed, and parses its `.modinfo`.
 pub(super) fn write_module(path: &Path, mut from: impl Read, total: &AtomicU64) -> io::Result<Modinfo> {
     let mut start = Vec::new();
     from.by_ref().take(6).read_to_end(&mut start)?;

@@ -1,4 +1,4 @@
-//! A kernel build tree (the directory `make` ran in, or `O=`): image, release, configuration and modules as they were built.
+//! Kernel build trees (the directory of `make`, or its `O=`): image, release, configuration and modules as built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
 use crate::format::kernel::release;
 
-/// Where an x86 build leaves its images, the one that needs no decompression first.
+/// Paths of the images of an x86 build. `vmlinux` is first because it needs no decompression.
 const IMAGES: [&str; 3] = ["vmlinux", "arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage"];
-/// What else is read there: its release, its configuration, the names of its modules.
+/// Other files read from a build tree: release, configuration, names of modules.
 const FACTS: [&str; 4] = ["include/config/kernel.release", ".config", "modules.order", "modules.builtin"];
 
-/// Whether a directory looks like one.
+/// Returns true if the directory looks like a build tree.
 pub(super) fn is(directory: &Path) -> bool {
     IMAGES.iter().chain(&["include/config/kernel.release", ".config"]).any(|name| directory.join(name).exists())
 }
 
-/// Every path that says which kernel a directory holds, if it is a build tree, up to the `image` that was found there: with
-/// another file, or none, at one of them, another kernel may be found.
+/// Returns the paths in a build tree that determine which kernel is found there. A change to one of them may change the
+/// result. Excludes images that are tried only after `image`, the one that was found.
 pub fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
     let used = IMAGES.iter().position(|name| image.is_some_and(|image| image.ends_with(name)));
     let images = &IMAGES[..used.map_or(IMAGES.len(), |at| at + 1)];
     images.iter().chain(&FACTS).map(|name| directory.join(name)).collect()
 }
 
-/// The kernel that was built in `directory`.
+/// Returns the kernel built in `directory`.
 pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| KernelError::Io { doing: "reading", path, source }
+        move |source| KernelError::Io { doing: "read", path, source }
     };
     let directory = fs::canonicalize(directory).map_err(failed(directory))?;
     let stated = fs::read_to_string(directory.join("include/config/kernel.release")).ok();
@@ -47,7 +47,8 @@ pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError
                 continue;
             }
         };
-        // The tree's own word is newer than the image's where the image was not built again; the image is what boots.
+        // If the image was not rebuilt, kernel.release is newer than the image. Use the release of the image, since the
+        // image is booted.
         let release = found.release.or_else(|| stated.clone());
         let host = directory.clone();
         let modules = directory.join("modules.order").exists().then_some(());
@@ -75,7 +76,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_tree_gives_image_release_config_and_modules_where_they_were_built() {
+    fn a_build_tree_provides_image_release_config_and_modules() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir_all(dir.path().join("arch/x86/boot")).expect("made");
         fs::create_dir_all(dir.path().join("include/config")).expect("made");
@@ -97,6 +98,6 @@ mod tests {
         let images = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("vmlinux")).count();
         assert_eq!((images(Some(found.image.as_path())), images(None)), (1, 1));
         let bzimages = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("bzImage")).count();
-        assert_eq!((bzimages(Some(found.image.as_path())), bzimages(None)), (0, 2), "vmlinux was found before them");
+        assert_eq!((bzimages(Some(found.image.as_path())), bzimages(None)), (0, 2), "vmlinux precedes them");
     }
 }

@@ -1,8 +1,9 @@
-//! From a package's tar archive to the few files that matter: image, configuration, modules.
+//! Unpacks the relevant files of a package's tar archive: images, configuration, modules.
 //!
-//! Modules are written uncompressed, by several threads, and what they say about themselves is read on the way. No links
-//! are made, nothing is written but regular files of known names below one new directory.
-//! Refuses names with `..`, hard links in the place of wanted files, and more files or bytes than any kernel has.
+//! Several threads write the modules uncompressed and parse their `.modinfo`. Creates no links: only regular files with
+//! known names, below one new directory.
+//! Refuses names with `..`, hard links in place of relevant files, and more files or bytes than any real kernel package
+//! has.
 
 use std::collections::HashSet;
 use std::fs;
@@ -20,23 +21,23 @@ use crate::format::kernel::release::is_release;
 use crate::format::modules::name;
 use crate::root::modules::scan::Scanned;
 
-/// Entries of an archive. Debian's has 5,000.
+/// Limit of the number of archive entries. Debian's kernel packages have about 5,000.
 const ENTRIES_LIMIT: usize = 200_000;
-/// Files up to this size are handed to other threads; larger ones are not held in memory.
+/// Modules up to this size are read into memory and passed to the worker threads; larger ones are streamed to disk.
 const QUEUED_LIMIT: u64 = 16 << 20;
-/// Long names and attributes.
+/// Size limit of long names and pax attributes, in bytes.
 const NAME_LIMIT: u64 = 64 << 10;
 
-/// What was unpacked.
+/// Result of unpacking a package.
 #[derive(Debug, Default)]
 pub struct Unpacked {
     /// Paths of kernel images, relative to the directory.
     pub images: Vec<String>,
-    /// All modules: release, and path below the directory of that release with what the module says.
+    /// All modules: the release, and the module with its path relative to the directory of that release.
     pub modules: Vec<(String, Scanned)>,
 }
 
-/// Where a wanted file of the archive goes.
+/// Destination of a relevant archive entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     Image(String),
@@ -45,7 +46,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    /// Looks at a normal path of the archive.
+    /// Classifies a normalized path of the archive.
     fn of(path: &str) -> Option<Self> {
         if let Some(name) = path.strip_prefix("boot/") {
             let of = |prefix: &str| name.strip_prefix(prefix).is_some_and(is_release);
@@ -64,14 +65,14 @@ impl Wanted {
         }
         match rest {
             "vmlinuz" => Some(Self::Image(moved)),
-            // Not depmod's tables: they would name compressed files, and may not fit.
+            // Skip depmod's tables: they list compressed files, and may be out of date.
             "config" | "modules.builtin" | "modules.builtin.modinfo" | "modules.order" => Some(Self::Plain(moved)),
             _ => None,
         }
     }
 }
 
-/// A module on its way to a thread.
+/// A module queued for a worker thread.
 struct Job {
     release: String,
     path: String,
@@ -79,7 +80,7 @@ struct Job {
     bytes: Vec<u8>,
 }
 
-/// Unpacks what matters of `archive` into the empty directory `into`.
+/// Unpacks the relevant files of `archive` into the empty directory `into`.
 pub fn unpack(archive: impl Read, into: &Path) -> io::Result<Unpacked> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     let (sender, receiver) = mpsc::sync_channel::<Job>(threads * 2);
@@ -91,7 +92,7 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<Unpacked> {
             loop {
                 let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(job) = job else { return done };
-                // After an error the queue is still emptied, so that the reader is not stuck on it.
+                // After an error, keep draining the queue so that the reader does not block on it.
                 let Ok(modules) = &mut done else { continue };
                 if failed.load(Ordering::Relaxed) {
                     continue;
@@ -107,12 +108,12 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<Unpacked> {
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let read = Reader { into, sender, total: &total, failed: &failed, made: HashSet::new() }.read(archive);
-        let died = || Err(io::Error::other("a thread died"));
+        let died = || Err(io::Error::other("a worker thread panicked"));
         let parts: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| died())).collect();
         (read, parts)
     });
     for part in parts {
-        // A thread's error is the cause of the reader's.
+        // Report a worker's error first: it is the cause of the reader's error.
         let part = part?;
         if let Ok(unpacked) = &mut unpacked {
             unpacked.modules.extend(part);
@@ -124,7 +125,7 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<Unpacked> {
     Ok(unpacked)
 }
 
-/// The thread that reads the archive.
+/// Reader of the archive. Runs on the calling thread.
 struct Reader<'a> {
     into: &'a Path,
     sender: mpsc::SyncSender<Job>,
@@ -138,14 +139,14 @@ impl Reader<'_> {
         let mut unpacked = Unpacked::default();
         let mut archive = Archive::new(Bounded { inner: archive, left: TOTAL_LIMIT });
         let mut long: Option<Vec<u8>> = None;
-        // Raw: the crate would read long names into memory whatever their length.
+        // Raw entries: otherwise the crate reads long names into memory without a limit.
         for (count, entry) in archive.entries()?.raw(true).enumerate() {
             let mut entry = entry?;
             if count >= ENTRIES_LIMIT {
                 return Err(io::Error::other(format!("more than {ENTRIES_LIMIT} entries")));
             }
             if self.failed.load(Ordering::Relaxed) {
-                return Err(io::Error::other("a module could not be written"));
+                return Err(io::Error::other("failed to write a module"));
             }
             let kind = entry.header().entry_type();
             match kind {
@@ -174,16 +175,16 @@ impl Reader<'_> {
                 EntryType::Regular | EntryType::Continuous => self.take(wanted, &mut entry, &mut unpacked)?,
                 EntryType::Link => {
                     let path = String::from_utf8_lossy(&path).into_owned();
-                    return Err(io::Error::other(format!("{path} is a hard link, which no kernel package has")));
+                    return Err(io::Error::other(format!("{path}: unexpected hard link")));
                 }
-                // Links and directories: what is in them has entries of its own.
+                // Links and directories: their content has separate entries.
                 _ => {}
             }
         }
         Ok(unpacked)
     }
 
-    /// Writes a wanted file, or sends it to be written.
+    /// Writes a relevant file, or queues it for a worker thread.
     fn take(&mut self, wanted: Wanted, entry: &mut impl SizedRead, unpacked: &mut Unpacked) -> io::Result<()> {
         match wanted {
             Wanted::Image(path) => {
@@ -209,13 +210,13 @@ impl Reader<'_> {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 let job = Job { release, path, file, bytes };
-                self.sender.send(job).map_err(|_| io::Error::other("no thread is left to write modules"))?;
+                self.sender.send(job).map_err(|_| io::Error::other("all worker threads exited"))?;
             }
         }
         Ok(())
     }
 
-    /// A path below the directory, its parents made.
+    /// Returns the path of a file below the directory and creates its parent directories.
     fn place(&mut self, path: &str) -> io::Result<PathBuf> {
         let file = self.into.join(path);
         if let Some(parent) = file.parent()
@@ -228,9 +229,9 @@ impl Reader<'_> {
     }
 }
 
-/// An entry of an archive, as far as it is needed here.
+/// A reader with a known length: an archive entry.
 trait SizedRead: Read {
-    /// Its length by its header.
+    /// Length from the entry's header, in bytes.
     fn len(&self) -> u64;
 }
 
@@ -240,22 +241,22 @@ impl<R: Read> SizedRead for tar::Entry<'_, R> {
     }
 }
 
-/// A small entry's bytes.
+/// Reads an entry. Limit: [`NAME_LIMIT`] bytes.
 fn small(entry: &mut impl SizedRead) -> io::Result<Vec<u8>> {
     if entry.len() > NAME_LIMIT {
-        return Err(io::Error::other(format!("a name or attribute of {} bytes", entry.len())));
+        return Err(io::Error::other(format!("name or attribute of {} bytes exceeds the limit", entry.len())));
     }
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The path without `./`; `None` for names of no use here. `..` is an attack, not a name.
+/// Normalizes a path: removes `.` and empty components. Returns `None` if it is not UTF-8, and an error for `..`.
 fn normal(path: &[u8]) -> io::Result<Option<String>> {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
     if parts.contains(&b"..".as_slice()) {
         let path = std::ffi::OsStr::from_bytes(path).display().to_string();
-        return Err(io::Error::other(format!("{path} leads out of the package")));
+        return Err(io::Error::other(format!("{path}: path outside the package")));
     }
     Ok(String::from_utf8(parts.join(&b'/')).ok())
 }
@@ -266,7 +267,7 @@ pub(crate) mod tests {
     use crate::format::modules::modinfo::tests::module;
     use std::fs;
 
-    /// A tar archive of these files; a name that starts with `->` makes a link to the content.
+    /// Builds a tar archive of these files. A name that starts with `->` becomes a symbolic link to the content.
     pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, content) in files {
@@ -281,7 +282,7 @@ pub(crate) mod tests {
             }
             header.set_size(content.len() as u64);
             if name.contains("..") {
-                // The builder would refuse such a name: it goes into the header by hand.
+                // The builder refuses such a name, so write it to the header directly.
                 header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
                 header.set_cksum();
                 builder.append(&header, *content).expect("appended");
@@ -299,7 +300,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_what_matters_is_written_and_modules_uncompressed() {
+    fn only_relevant_files_are_written_and_modules_are_decompressed() {
         let deep = format!("./usr/lib/modules/6.9.0/kernel/{}/deep.ko", "d".repeat(150));
         let packed = zstd::encode_all(module(&["depends=deep"]).as_slice(), 1).expect("compressed");
         let large = [module(&[]), vec![0; 17 << 20]].concat();
@@ -339,26 +340,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn paths_that_lead_out_are_refused_and_nothing_is_written_there() {
+    fn paths_outside_the_package_are_refused_and_not_written() {
         for name in ["./lib/modules/6.9.0/../../../../escaped.ko", "../escaped", "boot/../../escaped"] {
             let dir = tempfile::tempdir().expect("a temporary directory");
             let into = dir.path().join("into");
             fs::create_dir(&into).expect("made");
             let error = unpack(archive(&[(name, b"x")]).as_slice(), &into).expect_err("refused").to_string();
-            assert!(error.contains("leads out of the package"), "{error}");
+            assert!(error.contains("path outside the package"), "{error}");
             assert_eq!(names(dir.path()), [] as [&str; 0]);
         }
         assert_eq!(normal(b"/abs//./x").expect("normal").as_deref(), Some("abs/x"));
     }
 
     #[test]
-    fn damaged_modules_cut_archives_and_doubles_are_errors() {
+    fn damaged_modules_truncated_archives_and_duplicates_are_errors() {
         let good = module(&["depends="]);
         for (name, tar) in [
             ("garbage", archive(&[("./lib/modules/6.9.0/kernel/a.ko", b"garbage")])),
-            ("cut xz", archive(&[("./lib/modules/6.9.0/kernel/a.ko.xz", b"\xfd7zXZ\0\0\0")])),
-            ("double", archive(&[("lib/modules/6.9.0/a.ko", &good), ("usr/lib/modules/6.9.0/a.ko", &good)])),
-            ("cut", archive(&[("./lib/modules/6.9.0/kernel/a.ko", &good)])[..600].to_vec()),
+            ("truncated xz", archive(&[("./lib/modules/6.9.0/kernel/a.ko.xz", b"\xfd7zXZ\0\0\0")])),
+            ("duplicate", archive(&[("lib/modules/6.9.0/a.ko", &good), ("usr/lib/modules/6.9.0/a.ko", &good)])),
+            ("truncated", archive(&[("./lib/modules/6.9.0/kernel/a.ko", &good)])[..600].to_vec()),
         ] {
             let dir = tempfile::tempdir().expect("a temporary directory");
             assert!(unpack(tar.as_slice(), dir.path()).is_err(), "{name}");
@@ -366,7 +367,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_bomb_of_a_module_stops_at_the_limit() {
+    fn a_decompression_bomb_stops_at_the_limit() {
         let mut bomb = zstd::Encoder::new(Vec::new(), 1).expect("a writer");
         for _ in 0..=crate::root::kernel::place::FILE_LIMIT >> 20 {
             std::io::Write::write_all(&mut bomb, &vec![0; 1 << 20]).expect("compressed");
@@ -375,11 +376,11 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let tar = archive(&[("lib/modules/6.9.0/bomb.ko.zst", &bomb)]);
         let error = unpack(tar.as_slice(), dir.path()).expect_err("refused").to_string();
-        assert!(error.contains("too many bytes"), "{error}");
+        assert!(error.contains("exceeds the limit"), "{error}");
     }
 
     #[test]
-    fn releases_that_could_be_paths_are_not_wanted() {
+    fn releases_that_could_be_paths_are_ignored() {
         for path in ["boot/vmlinuz-x/y", "boot/vmlinuz-", "lib/modules//a.ko", "lib/modules/.hidden/a.ko", "etc/passwd"]
         {
             assert_eq!(Wanted::of(path), None, "{path}");

@@ -1,9 +1,9 @@
-//! Taking the vmlinux out of a bzImage, once, so that guests need not decompress their kernel.
+//! Extracts the vmlinux from a bzImage into the cache, so that guests need not decompress their kernel.
 //!
-//! The payload's last four bytes are its unpacked size (`scripts/Makefile.lib`, `size_append`; gzip's own trailer says
-//! the same). What comes out is an ELF file without symbols, and relocations after it that QEMU never reads.
-//! Refuses payloads that unpack to more than 1 GiB, or to another size than they say. Compressions that are not
-//! known here (bzip2, lzo) and kernels without a PVH note give nothing: the bzImage boots as it is.
+//! The last four bytes of the payload are its unpacked size (`scripts/Makefile.lib`, `size_append`; the gzip trailer
+//! contains the same value). The result is an ELF file without symbols, followed by relocations, which QEMU ignores.
+//! Refuses payloads that unpack to more than 1 GiB, or to a size other than the declared one. Unsupported compression
+//! (bzip2, lzo) and kernels without a PVH note yield no vmlinux; the bzImage is then booted unchanged.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -17,21 +17,22 @@ use crate::cache::{Cache, CacheError, Key};
 use crate::format::kernel::bzimage::BzImage;
 use crate::format::kernel::elf::{ElfError, Vmlinux};
 
-/// The largest unpacked kernel that is believed in.
+/// Size limit of an unpacked kernel, in bytes.
 const KERNEL_LIMIT: u64 = 1 << 30;
-/// The largest payload.
+/// Size limit of a payload, in bytes.
 const PAYLOAD_LIMIT: u64 = 256 << 20;
-/// A legacy LZ4 frame's blocks unpack to at most this (`lz4 -l`; `lib/decompress_unlz4.c`).
+/// Maximum unpacked size of a block in the legacy LZ4 format (`lz4 -l`; `lib/decompress_unlz4.c`).
 const LZ4_BLOCK: usize = 8 << 20;
-/// For dictionaries, in KiB: kernels use up to 128 MiB (`xz --lzma2=dict=128MiB`).
+/// Memory limit of the xz and lzma decoders, in KiB. Kernels use dictionaries of up to 128 MiB
+/// (`xz --lzma2=dict=128MiB`).
 const DICTIONARY: u32 = 512 << 10;
-/// Zeros are left out in pieces of this size.
+/// Block size for holes: a block of zeros is not written.
 const PIECE: usize = 64 << 10;
 
-/// What is remembered of an image that gives nothing.
+/// Cache content for an image that yields no vmlinux.
 const NOTHING: &str = "nothing";
 
-/// How a payload is compressed, of the ways that are known here.
+/// Supported compression formats of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Payload {
     Gzip,
@@ -55,7 +56,7 @@ impl Payload {
         .map(|(kind, _)| kind)
     }
 
-    /// A reader of the unpacked kernel.
+    /// Returns a reader of the unpacked kernel.
     fn reader<'a>(self, packed: &'a [u8]) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
@@ -67,9 +68,10 @@ impl Payload {
     }
 }
 
-/// The kernel as an ELF file with a PVH entry, in the cache; `None` where the bzImage has to boot as it is.
+/// Returns the kernel as an ELF file with a PVH entry note; `None` if the bzImage must be booted unchanged.
 ///
-/// A repeated call costs a few `stat`s: the image's path and stamp lead to the payload's digest, that to the entry.
+/// Extracts a bzImage into the cache. A repeated call needs only a few `stat` calls: the image's path and file stamp
+/// map to the payload's digest, and the digest maps to the cache entry.
 pub fn vmlinux(kernel: &Kernel, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Option<PathBuf>, KernelError> {
     match kernel.kind {
         ImageKind::VmlinuxPvh => Ok(Some(kernel.image.clone())),
@@ -77,14 +79,14 @@ pub fn vmlinux(kernel: &Kernel, cache: &Cache, progress: &mut dyn FnMut(&str)) -
     }
 }
 
-/// The same for the bzImage at `image`.
+/// Same as [`vmlinux`], for the bzImage at `image`.
 pub(super) fn from_bzimage(
     image: &Path,
     origin: &str,
     cache: &Cache,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Option<PathBuf>, KernelError> {
-    let failed = |source| KernelError::Io { doing: "reading", path: image.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "read", path: image.to_owned(), source };
     let file = File::open(image).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let link = Key::of_file("vmlinux of 1", image, &metadata);
@@ -98,7 +100,7 @@ pub(super) fn from_bzimage(
         {
             return Ok(Some(found));
         }
-        // The kernel itself was thrown away to make room.
+        // The extracted kernel was evicted from the cache.
         cache.discard(&link)?;
     }
     let payload = read_payload(&file, metadata.len(), image)?;
@@ -108,7 +110,7 @@ pub(super) fn from_bzimage(
         Some(kind) => {
             let known = cache.get(&key)?;
             if known.is_none() {
-                progress(&format!("taking the vmlinux out of {origin} (once)"));
+                progress(&format!("extracting the vmlinux from {origin} (once)"));
             }
             known.map_or_else(|| unpack_once(kind, &payload, &key, image, cache), |found| Ok(Some(found)))?
         }
@@ -122,7 +124,7 @@ pub(super) fn from_bzimage(
     Ok(found)
 }
 
-/// Unpacks into the cache; `None` where what comes out cannot be booted by PVH.
+/// Unpacks the payload into the cache; `None` if the result has no PVH entry note.
 fn unpack_once(
     kind: Payload,
     payload: &[u8],
@@ -147,29 +149,29 @@ fn unpack_once(
     }
 }
 
-/// The payload of a bzImage, its size field included.
+/// Reads the payload of a bzImage, including its size field.
 fn read_payload(file: &File, len: u64, image: &Path) -> Result<Vec<u8>, KernelError> {
-    let failed = |source| KernelError::Io { doing: "reading", path: image.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "read", path: image.to_owned(), source };
     let damaged = |why: String| KernelError::Damaged { path: image.to_owned(), why };
     let mut head = vec![0; usize::try_from(len.min(4096)).unwrap_or(0)];
     file.read_exact_at(&mut head, 0).map_err(failed)?;
     let header = BzImage::parse(&head, len).map_err(|error| damaged(error.to_string()))?;
     if header.payload_len > PAYLOAD_LIMIT || header.payload_len < 8 {
-        return Err(damaged(format!("a payload of {} bytes", header.payload_len)));
+        return Err(damaged(format!("invalid payload size {}", header.payload_len)));
     }
     let mut payload = vec![0; usize::try_from(header.payload_len).unwrap_or(0)];
     file.read_exact_at(&mut payload, header.payload_offset).map_err(failed)?;
     Ok(payload)
 }
 
-/// Unpacks a payload into an empty file, leaving holes for zeros: a third of a kernel is its empty `.bss` and padding.
+/// Unpacks a payload into an empty file. Leaves holes for zeros: `.bss` and padding are a third of a kernel.
 fn unpack(kind: Payload, payload: &[u8], out: &File) -> io::Result<()> {
     let (packed, size) = payload.split_last_chunk::<4>().ok_or(io::ErrorKind::UnexpectedEof)?;
     let size = u64::from(u32::from_le_bytes(*size));
     if size > KERNEL_LIMIT {
-        return Err(io::Error::other(format!("it unpacks to {size} bytes, more than {KERNEL_LIMIT}")));
+        return Err(io::Error::other(format!("unpacked size {size} exceeds the limit of {KERNEL_LIMIT} bytes")));
     }
-    // gzip's size is part of gzip's trailer.
+    // For gzip, the size field is part of the gzip trailer.
     let packed = if kind == Payload::Gzip { payload } else { packed };
     let mut reader = kind.reader(packed)?.take(size + 1);
     let mut piece = Vec::with_capacity(PIECE);
@@ -186,14 +188,15 @@ fn unpack(kind: Payload, payload: &[u8], out: &File) -> io::Result<()> {
         at += read as u64;
     }
     if at != size {
-        return Err(io::Error::other(format!("it unpacks to {at} bytes or more, not to the {size} it says")));
+        return Err(io::Error::other(format!("expected {size} unpacked bytes, found at least {at}")));
     }
     out.set_len(size)
 }
 
-/// What is inside the bzImage at `image`, whatever starts it; `None` where its compression is not known here.
+/// Returns the unpacked payload of the bzImage at `image`, with or without a PVH note; `None` if its compression is
+/// unsupported.
 pub(super) fn unpacked(image: &Path) -> Result<Option<Vec<u8>>, KernelError> {
-    let failed = |source| KernelError::Io { doing: "unpacking", path: image.to_owned(), source };
+    let failed = |source| KernelError::Io { doing: "unpack", path: image.to_owned(), source };
     let file = File::open(image).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let payload = read_payload(&file, len, image)?;
@@ -205,7 +208,7 @@ pub(super) fn unpacked(image: &Path) -> Result<Option<Vec<u8>>, KernelError> {
     Ok(Some(bytes))
 }
 
-/// Blocks of `u32` length and data, without end mark or checksums (`lz4 -l`).
+/// Reader of the legacy LZ4 format (`lz4 -l`): blocks of a `u32` length and data, without end mark and checksums.
 struct Lz4Legacy<'a> {
     packed: &'a [u8],
     block: Vec<u8>,
@@ -244,7 +247,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, any, proptest};
     use std::io::Write as _;
 
-    /// A kernel in every compression that is known, its size at the end.
+    /// Compresses a kernel in each supported format and appends its size.
     fn payloads(kernel: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         let size = (kernel.len() as u32).to_le_bytes();
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -269,7 +272,7 @@ mod tests {
         ]
     }
 
-    /// A kernel with a long hole in it.
+    /// Builds a kernel that contains a long run of zeros.
     fn kernel(pvh: bool) -> Vec<u8> {
         let mut kernel = vmlinux(62, pvh);
         kernel.resize(200_000, 0);
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn every_compression_gives_the_same_kernel_and_identical_payloads_share_an_entry() {
+    fn every_format_unpacks_to_the_same_kernel_and_identical_payloads_share_an_entry() {
         let (dir, cache) = cache();
         for (name, payload) in payloads(&kernel(true)) {
             let mut found = Vec::new();
@@ -302,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_without_the_note_and_unknown_compressions_give_nothing() {
+    fn kernels_without_a_pvh_note_and_unknown_compression_yield_no_vmlinux() {
         let (dir, cache) = cache();
         let zstd = payloads(&kernel(false)).swap_remove(2);
         for (name, payload) in [zstd, ("bzip2", b"BZh91AY&SY____".to_vec())] {
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_thrown_away_is_made_again() {
+    fn a_discarded_entry_is_created_again() {
         let (dir, cache) = cache();
         let path = dir.path().join("vmlinuz");
         std::fs::write(&path, image(&payloads(&kernel(true))[2].1)).expect("written");
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_lie_are_refused() {
+    fn wrong_sizes_are_refused() {
         for (name, mut payload) in payloads(&kernel(true)) {
             let end = payload.len() - 4;
             for size in [0_u32, 10, 200_006, 200_008, u32::MAX] {
@@ -341,7 +344,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn any_damage_ends(at in any::<u16>(), byte in any::<u8>(), which in 0_usize..5) {
+        fn any_damage_is_unpacked_or_refused(at in any::<u16>(), byte in any::<u8>(), which in 0_usize..5) {
             let mut payload = payloads(&vmlinux(62, true)).swap_remove(which).1;
             let at = usize::from(at) % payload.len();
             payload[at] = byte;

@@ -1,4 +1,5 @@
-//! What is built into a kernel: `modules.builtin` (paths) and `modules.builtin.modinfo` (`name.key=value`, NUL-separated).
+//! Built-in modules of a kernel: `modules.builtin` (paths) and `modules.builtin.modinfo` (NUL-separated
+//! `name.key=value`).
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,20 +7,20 @@ use std::path::Path;
 use super::error::ModuleError;
 use crate::format::modules::name;
 
-/// Neither file comes near this.
+/// Size limit of both files, in bytes, far above real ones.
 const LIMIT: u64 = 64 << 20;
 
-/// The modules that are part of the kernel image.
+/// Modules that are built into the kernel image.
 #[derive(Debug, Default)]
 pub struct Builtin {
     names: HashSet<String>,
     modinfo: Vec<u8>,
-    /// Whether anything said what is built in.
+    /// True if `modules.builtin` exists.
     pub known: bool,
 }
 
 impl Builtin {
-    /// Reads both files; a directory without them gives a list that is not known.
+    /// Reads both files. If `modules.builtin` is missing, the list is empty and `known` is false.
     pub fn read(directory: &Path) -> Result<Self, ModuleError> {
         let list = directory.join("modules.builtin");
         let info = directory.join("modules.builtin.modinfo");
@@ -28,20 +29,20 @@ impl Builtin {
         Ok(Self::parse(text.as_deref(), modinfo))
     }
 
-    /// The same from what is in the files.
+    /// Parses the contents of the two files.
     pub fn parse(list: Option<&str>, modinfo: Vec<u8>) -> Self {
         let names = list.into_iter().flat_map(str::lines).filter_map(|line| name::of_path(line.trim()));
         Self { names: names.map(std::borrow::Cow::into_owned).collect(), modinfo, known: list.is_some() }
     }
 
-    /// True where the module of this normal name is built in.
+    /// Returns true if the module with this normalized name is built in.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
-    /// Built-in modules with an alias that matches this normal name.
+    /// Returns the built-in modules with an alias that matches this normalized name.
     ///
-    /// Not only those in the list: parts of the kernel that can never be modules have aliases too.
+    /// Includes modules that `modules.builtin` does not list: code that cannot be built as a module has aliases, too.
     pub fn by_alias(&self, wanted: &str) -> Vec<String> {
         let mut found = Vec::new();
         for entry in self.modinfo.split(|byte| *byte == 0) {

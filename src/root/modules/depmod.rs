@@ -1,7 +1,7 @@
-//! What `depmod` writes, made from `.modinfo` alone: `modules.dep`, `.softdep`, `.weakdep` and `.alias`.
+//! Generates depmod's tables from `.modinfo`: `modules.dep`, `.softdep`, `.weakdep` and `.alias`.
 //!
-//! `depends=` was written by modpost from the same symbols that depmod would look up, so the closure is the same.
-//! Of two modules with one name the one depmod would take wins: `updates/` before the rest (depmod.d(5)).
+//! modpost derives `depends=` from the same symbols that depmod resolves, so the closure is the same. Of two modules
+//! with the same name, the one that depmod prefers is used: `updates/` before the rest (depmod.d(5)).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use super::scan::Scanned;
 use crate::format::modules::name;
 
-/// The texts, in depmod's formats.
+/// Contents of the tables, in depmod's formats.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// `modules.dep`: `path: dependencies`, all of them, in reverse load order.
+    /// `modules.dep`: `path: dependencies`, direct and indirect, in reverse load order.
     pub dep: String,
     /// `modules.softdep`: `softdep name pre: a post: b`.
     pub softdep: String,
@@ -23,7 +23,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Names and contents of the files.
+    /// Returns names and contents of the files.
     pub fn files(&self) -> [(&'static str, &str); 4] {
         [
             ("modules.dep", &self.dep),
@@ -33,7 +33,7 @@ impl Tables {
         ]
     }
 
-    /// The tables for these modules.
+    /// Generates the tables of these modules.
     pub fn of(modules: &[Scanned]) -> Self {
         let mut by_name: HashMap<String, &Scanned> = HashMap::with_capacity(modules.len());
         for module in modules {
@@ -72,12 +72,12 @@ impl Tables {
     }
 }
 
-/// Line breaks would start another record.
+/// Replaces line breaks, which would start a new record.
 fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// Where depmod looks first.
+/// Returns depmod's search order of a path: lower is preferred.
 fn rank(path: &str) -> u8 {
     match path.split('/').next() {
         Some("updates") => 0,
@@ -87,12 +87,13 @@ fn rank(path: &str) -> u8 {
     }
 }
 
-/// Everything `module` needs, in load order. Names that no module has are built in, or an error found later;
-/// circles (which no kernel could load either) are cut.
+/// Returns the transitive dependencies of `module`, in load order. Ignores unknown names: they are built in, or
+/// reported later. Breaks cycles, which a kernel cannot load either.
 fn closure<'a>(module: &'a Scanned, by_name: &HashMap<String, &'a Scanned>) -> Vec<&'a Scanned> {
     let mut order = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
-    // A module is entered, then, when all it needs is done, left: by hand, since hostile chains may be long.
+    // Iterative depth-first search: a malicious dependency chain may be too long for recursion. `true` marks a module
+    // whose dependencies are done.
     let mut ahead: Vec<(&Scanned, bool)> = vec![(module, false)];
     while let Some((at, done)) = ahead.pop() {
         if done {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_stand_in_reverse_load_order() {
+    fn dependencies_are_in_reverse_load_order() {
         let tables = Tables::of(&[
             module("kernel/a.ko", "depends=b-x,c"),
             module("kernel/b_x.ko", "depends=c"),
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_win_over_what_came_with_the_kernel() {
+    fn updates_take_precedence_over_modules_of_the_kernel() {
         let tables = Tables::of(&[
             module("extra/a.ko", "alias=extra"),
             module("kernel/a.ko", "alias=old"),
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_and_unknown_names_end() {
+    fn cycles_and_unknown_names_are_ignored() {
         let tables = Tables::of(&[module("a.ko", "depends=b,gone"), module("b.ko", "depends=a")]);
         assert_eq!(tables.dep, "a.ko: b.ko\nb.ko: a.ko\n");
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with modules, and reading small files with a path in the error.
+//! Errors of the module resolution, and helpers that read small files and put the path into the error.
 
 use std::fs::File;
 use std::io;
@@ -15,101 +15,101 @@ use crate::root::root::read_at_most;
 /// Modules could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    /// No such module.
-    #[error("finding module {name} ({why}): {place}{}", similar(near))]
+    /// The module does not exist.
+    #[error("module {name} ({why}): {place}{}", similar(near))]
     Missing {
-        /// The name that was wanted.
+        /// Requested name.
         name: String,
-        /// Who wanted it.
+        /// Requester.
         why: Box<Why>,
-        /// The kernel, and where it was looked for.
+        /// The kernel, and the files searched.
         place: String,
-        /// Names that may have been meant.
+        /// Similar names.
         near: Vec<String>,
     },
-    /// `modules.dep` lists a file that is not there.
-    #[error("opening module {name} ({why}): {} is listed in modules.dep but not there; run depmod", path.display())]
+    /// `modules.dep` lists a missing file.
+    #[error("module {name} ({why}): {} is listed in modules.dep but missing; run depmod", path.display())]
     Dangling {
-        /// The module.
+        /// Module name.
         name: String,
-        /// Who wanted it.
+        /// Requester.
         why: Box<Why>,
         /// The file.
         path: PathBuf,
     },
-    /// A module for another kernel.
-    #[error("using module {}: it was built for kernel {module}, but {origin} is {kernel}", path.display())]
+    /// The module is for another kernel release.
+    #[error("module {}: built for kernel {module}, but {origin} is {kernel}", path.display())]
     OtherKernel {
-        /// The module's file.
+        /// File of the module.
         path: PathBuf,
-        /// The release it was built for.
+        /// Release that the module was built for.
         module: String,
-        /// Where the kernel comes from.
+        /// Source of the kernel.
         origin: String,
-        /// The kernel's release.
+        /// Release of the kernel.
         kernel: String,
     },
-    /// Modules that need each other.
-    #[error("ordering modules: they need each other, or too many: {chain}")]
+    /// A dependency cycle, or a chain longer than the limit.
+    #[error("circular or too deep module dependencies: {chain}")]
     Circle {
         /// `a -> b -> a`.
         chain: String,
     },
-    /// A table says something impossible.
-    #[error("reading {table}: {why}")]
+    /// A depmod table with invalid content.
+    #[error("invalid {table}: {why}")]
     BadTable {
-        /// Which one.
+        /// File name of the table.
         table: &'static str,
-        /// What it says.
+        /// The fault.
         why: String,
     },
-    /// A file that should be a module is not one.
-    #[error("reading module {}", path.display())]
+    /// The file is not a module.
+    #[error("failed to read module {}", path.display())]
     NotAModule {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         source: ModinfoError,
     },
-    /// A directory of modules cannot be taken in.
-    #[error("reading modules in {}: {why}", path.display())]
+    /// The modules of a directory cannot be read.
+    #[error("failed to read modules in {}: {why}", path.display())]
     Unreadable {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// A module in our cache is not what was put there.
-    #[error("reading module {}: changed since it was put into the cache", path.display())]
+    /// A module in the cache differs from the one that was stored.
+    #[error("module {}: changed since it was cached", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// The file system said no, or compressed data is damaged.
-    #[error("{doing} {}", path.display())]
+    /// An I/O error, or damaged compressed data.
+    #[error("failed to {doing} {}", path.display())]
     Io {
-        /// A gerund.
+        /// The failed action, as an infinitive ("read").
         doing: &'static str,
-        /// The object.
+        /// The file or directory.
         path: PathBuf,
-        /// What it said.
+        /// The operating system's or the decoder's error.
         source: io::Error,
     },
-    /// A damaged package could not be unpacked again.
-    #[error("unpacking a damaged kernel again")]
-    Renew(#[from] Box<crate::root::kernel::error::KernelError>),
-    /// The cache could not be used.
+    /// Unpacking a package again after damage in the cache failed.
+    #[error("failed to unpack the kernel package again")]
+    Renew(#[from] Box<crate::resolve::kernel::KernelError>),
+    /// The cache is unusable.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
 impl ModuleError {
-    /// An IO error with what was being done.
+    /// Wraps an I/O error with the failed action (an infinitive) and the path.
     pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }
 
-    /// Says of a missing dependency which kernel it is missing for.
+    /// Adds the kernel to the error of a missing dependency.
     pub(super) fn placed(self, kernel: &Kernel) -> Self {
         match self {
             Self::Missing { name, why, place, near } if place.is_empty() => {
@@ -120,40 +120,40 @@ impl ModuleError {
     }
 }
 
-/// `; similar: a, b`.
+/// Formats similar names: `; similar: a, b`.
 fn similar(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; similar: {}", near.join(", ")) }
 }
 
-/// The kernel and where its modules were looked for.
+/// Describes the kernel and the files searched for its modules.
 fn place_of(kernel: &Kernel, builtin_known: bool) -> String {
     let release = kernel.release.as_deref().unwrap_or("of unknown release");
     match &kernel.modules {
         Some(dir) => format!(
-            "kernel {release} has none of that name or alias; looked in {}/modules.dep, modules.alias and {}",
+            "not found in kernel {release} by name or alias (searched {}/modules.dep, modules.alias and {})",
             dir.host.display(),
-            if builtin_known { "modules.builtin" } else { "(not there) modules.builtin" },
+            if builtin_known { "modules.builtin" } else { "modules.builtin, which is missing" },
         ),
         None => format!(
-            "kernel {release} ({}) came without modules; give a package, a build tree or an installed release by --kernel",
+            "kernel {release} ({}) has no modules; pass a package, a build tree or an installed release with --kernel",
             kernel.origin
         ),
     }
 }
 
-/// The error for a request that leads nowhere.
+/// Returns the error for a request that matches no module.
 pub(super) fn not_found(name: &str, kernel: &Kernel, order: &Order<'_>, builtin: &Builtin, why: Why) -> ModuleError {
     let near = near(name, &order.names());
     ModuleError::Missing { name: name.to_owned(), why: Box::new(why), place: place_of(kernel, builtin.known), near }
 }
 
-/// Reads a file of at most `limit` bytes.
+/// Reads a file. Limit: `limit` bytes.
 pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ModuleError> {
     let read = File::open(path).and_then(|file| read_at_most(file, limit));
-    read.map_err(|error| ModuleError::io("reading", path, error))
+    read.map_err(|error| ModuleError::io("read", path, error))
 }
 
-/// Reads a text of at most `limit` bytes; what is not UTF-8 in it becomes U+FFFD and matches nothing.
+/// Reads a text file. Limit: `limit` bytes. Bytes that are not UTF-8 become U+FFFD, which matches nothing.
 pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, ModuleError> {
     let bytes = read_bytes(path, limit)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

@@ -1,7 +1,8 @@
-//! The tables of one kernel's modules, in depmod's text formats, whoever wrote them.
+//! Reader of the module tables of one kernel, in depmod's text formats.
 //!
-//! `modules.dep` is read whole (0.6 MB for a distribution); `modules.alias`, twice as long, only when a name is not a
-//! module's. Paths in `modules.dep` are relative to its directory, or absolute in old ones (modules.dep(5)).
+//! Reads the whole `modules.dep` (0.6 MB in a distribution). Reads `modules.alias`, which is twice as long, only if a
+//! name is not the name of a module. Paths in `modules.dep` are relative to its directory; old files have absolute
+//! paths (modules.dep(5)).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,51 +11,51 @@ use std::sync::OnceLock;
 use super::error::ModuleError;
 use crate::format::modules::name;
 
-/// No table comes near this.
+/// Size limit of a table, in bytes, far above real ones.
 const TABLE_LIMIT: u64 = 256 << 20;
 
-/// The tables.
+/// Module tables of one kernel.
 #[derive(Debug)]
 pub struct Index {
-    /// Where the tables are.
+    /// Directory of the tables.
     tables: PathBuf,
     dep: String,
-    /// From a normal name to its line: start of the line, its colon, its end.
+    /// Maps a normalized name to its line in `dep`: offsets of the start, the colon and the end.
     lines: HashMap<String, (usize, usize, usize)>,
     soft: HashMap<String, Soft>,
     weak: HashMap<String, Vec<String>>,
     alias: OnceLock<String>,
 }
 
-/// The soft dependencies of a module.
+/// Soft dependencies of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Soft {
-    /// To load before it.
+    /// Modules to load before the module.
     pub pre: Vec<String>,
-    /// To load after it.
+    /// Modules to load after the module.
     pub post: Vec<String>,
 }
 
-/// A module that `modules.dep` lists.
+/// A module listed in `modules.dep`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed<'a> {
-    /// Its path, as listed.
+    /// Path, as listed.
     pub path: &'a str,
     depends: &'a str,
 }
 
 impl<'a> Listed<'a> {
-    /// Paths of everything it needs, in load order.
+    /// Returns the paths of all dependencies, direct and indirect, in load order.
     pub fn depends(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.depends.split_ascii_whitespace().rev()
     }
 }
 
 impl Index {
-    /// Reads the tables in `directory`; `None` where depmod never ran.
+    /// Reads the tables in `directory`; `None` if depmod did not run there.
     pub fn read(directory: &Path) -> Result<Option<Self>, ModuleError> {
         let dep = directory.join("modules.dep");
-        // An empty one is what a failed depmod leaves.
+        // A failed depmod leaves an empty file.
         if !std::fs::metadata(&dep).is_ok_and(|found| found.len() > 0) {
             return Ok(None);
         }
@@ -69,7 +70,7 @@ impl Index {
         Ok(Some(Self { tables: directory.to_owned(), dep, lines, soft, weak, alias: OnceLock::new() }))
     }
 
-    /// Tables that were just made; `directory` has the `modules.alias` among them.
+    /// Creates an index of generated tables. `directory` is their directory.
     pub fn of(directory: &Path, tables: &super::depmod::Tables) -> Self {
         Self {
             tables: directory.to_owned(),
@@ -81,30 +82,30 @@ impl Index {
         }
     }
 
-    /// The module of this (normal) name.
+    /// Returns the module with this normalized name.
     pub fn module(&self, name: &str) -> Option<Listed<'_>> {
         let (start, colon, end) = *self.lines.get(name)?;
         Some(Listed { path: self.dep.get(start..colon)?, depends: self.dep.get(colon + 1..end)? })
     }
 
-    /// Every module's name, sorted.
+    /// Returns the names of all modules, sorted.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
     }
 
-    /// Soft dependencies of the module of this normal name.
+    /// Returns the soft dependencies of the module with this normalized name.
     pub fn soft(&self, name: &str) -> Option<&Soft> {
         self.soft.get(name)
     }
 
-    /// Weak dependencies of the module of this normal name.
+    /// Returns the weak dependencies of the module with this normalized name.
     pub fn weak(&self, name: &str) -> &[String] {
         self.weak.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// All modules with an alias that matches this normal name, in the table's order.
+    /// Returns all modules with an alias that matches this normalized name, in table order.
     pub fn by_alias(&self, wanted: &str) -> Result<Vec<String>, ModuleError> {
         let text = if let Some(text) = self.alias.get() {
             text
@@ -118,7 +119,7 @@ impl Index {
             let Some((pattern, module)) = line.strip_prefix("alias ").and_then(|rest| rest.rsplit_once(' ')) else {
                 continue;
             };
-            // Most patterns differ in their first letters: look there before going to any trouble.
+            // Most patterns differ in the first letters. Compare those before the expensive match.
             let plain = pattern.bytes().take_while(u8::is_ascii_alphanumeric).count();
             let same = wanted.get(..plain.min(wanted.len())) == pattern.get(..plain.min(wanted.len()));
             if same && name::matches(&name::normal_pattern(pattern.trim()), wanted) {
@@ -132,7 +133,7 @@ impl Index {
     }
 }
 
-/// Finds the lines of `modules.dep`. Of two lines for one name the first holds, as in kmod.
+/// Finds the lines of `modules.dep`. If a name occurs twice, the first line is used, as in kmod.
 fn parse_dep(text: &str) -> HashMap<String, (usize, usize, usize)> {
     let mut lines = HashMap::with_capacity(text.len() / 128);
     let mut start = 0;
@@ -149,9 +150,11 @@ fn parse_dep(text: &str) -> HashMap<String, (usize, usize, usize)> {
     lines
 }
 
-/// `softdep NAME pre: a b post: c`. Names before any tag are ignored, as libkmod does (`S_NONE`).
+/// Parses lines of the form `softdep NAME pre: a b post: c`. Ignores names before the first tag, as libkmod does
+/// (`S_NONE`).
 ///
-/// libkmod heeds only the first line of a module; depmod writes one for each `MODULE_SOFTDEP`, and all are meant.
+/// libkmod uses only the first line of a module. depmod writes one line per `MODULE_SOFTDEP`, so this parser uses all
+/// lines.
 pub(super) fn parse_softdep(text: &str) -> HashMap<String, Soft> {
     let mut all: HashMap<String, Soft> = HashMap::new();
     for line in text.lines() {
@@ -177,7 +180,7 @@ pub(super) fn parse_softdep(text: &str) -> HashMap<String, Soft> {
     all
 }
 
-/// `weakdep NAME a b`.
+/// Parses lines of the form `weakdep NAME a b`.
 fn parse_weakdep(text: &str) -> HashMap<String, Vec<String>> {
     let mut all: HashMap<String, Vec<String>> = HashMap::new();
     for line in text.lines() {
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_found_by_its_normal_name_and_loads_right_to_left() {
+    fn a_module_is_found_by_its_normalized_name_and_dependencies_load_right_to_left() {
         let index = index("kernel/i2c-i801.ko.xz: kernel/i2c-smbus.ko.xz kernel/core.ko.xz\n/abs/x.ko:\nbroken\n", "");
         let found = index.module("i2c_i801").expect("found");
         assert_eq!(found.path, "kernel/i2c-i801.ko.xz");

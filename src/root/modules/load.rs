@@ -1,4 +1,4 @@
-//! From an order of modules to their files: decompressed, checked against the kernel, several at a time.
+//! Reads the files of the modules in a load order: decompresses them in parallel and checks them against the kernel.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -19,29 +19,31 @@ use crate::root::fact::{Content, Fact, Node, Why};
 use crate::root::kernel::Kernel;
 use crate::root::root::Root;
 
-/// Written beside the modules of our cache: path, length and mtime of each, one a line.
+/// File beside the modules of an unpacked package in the cache: path, size and mtime of each module, one per line.
 pub(crate) const STAMPS: &str = "modules.stamps";
 
-/// Where modules come from.
+/// Sources of modules and their parameters.
 pub(super) struct Sources<'a> {
     pub(super) root: &'a Root,
     pub(super) kernel: &'a Kernel,
     pub(super) index: Option<&'a Index>,
-    /// Parameters, by the name of the module they are for.
+    /// Module names and their requested parameters.
     pub(super) requests: &'a [(String, OsString)],
 }
 
-/// A module that goes into the image.
+/// A module to put into the image.
 struct Item {
     step: Step,
-    /// Path below the directory of modules in the image.
+    /// Path in the image, relative to its directory of modules.
     path: String,
+    /// Path on the host.
     host: PathBuf,
+    /// True if pid 1 loads the module.
     loaded: bool,
 }
 
-/// A note for parameters that the module does not have: the kernel takes them and goes on as if they were not there
-/// (`kernel/module/main.c`, `unknown_module_param_cb`), so a mistyped one makes a test judge something else.
+/// Returns a note about parameters that the module does not declare. The kernel ignores unknown parameters
+/// (`kernel/module/main.c`, `unknown_module_param_cb`), so a typo would invalidate a test without an error.
 fn unknown_parameters(module: &str, given: &OsStr, info: &Modinfo) -> Option<String> {
     let given = given.to_string_lossy();
     let mut quoted = false;
@@ -50,25 +52,27 @@ fn unknown_parameters(module: &str, given: &OsStr, info: &Modinfo) -> Option<Str
         letter.is_whitespace() && !quoted
     });
     let names = words.map(|word| word.split('=').next().unwrap_or_default()).filter(|name| !name.is_empty());
-    // The kernel's own, which every module takes.
+    // Generic parameters that the kernel accepts for every module.
     let general = |name: &str| name == "async_probe" || name.starts_with("dyndbg") || name.contains('.');
     let known = |name: &str| info.parameters.iter().any(|known| name::normal(known) == name::normal(name));
     let unknown: Vec<&str> = names.filter(|name| !general(name) && !known(name)).collect();
     (!unknown.is_empty()).then(|| {
         let has = if info.parameters.is_empty() { "none".to_owned() } else { info.parameters.join(", ") };
         let unknown = unknown.join(", ");
-        format!("module {module} tells of no parameter {unknown}: the kernel ignores what it does not know; it tells of {has}")
+        format!(
+            "module {module} declares no parameter {unknown} (declared: {has}); the kernel ignores unknown parameters"
+        )
     })
 }
 
 impl Sources<'_> {
-    /// Turns the order into files and loads.
+    /// Reads the modules in the order and fills in facts, loads and notes.
     pub(super) fn fill(&self, order: &Order<'_>, modules: &mut Modules) -> Result<(), ModuleError> {
         let mut items = Vec::new();
         for step in &order.steps {
             match self.item(order, step.clone(), true) {
                 Ok(item) => items.push(item),
-                // What modprobe would do: go on without it.
+                // Skip the module, as modprobe does.
                 Err(ModuleError::Dangling { why, .. }) if is_soft(&why) => {}
                 Err(other) => return Err(other),
             }
@@ -93,7 +97,7 @@ impl Sources<'_> {
             if let Some(given) = params.get(item.step.name.as_str()) {
                 modules.notes.extend(unknown_parameters(&item.step.name, given, &info));
             }
-            // Recorded for watchers; a file elsewhere than below the root is none of theirs.
+            // The lookup records the file for `watch`. Files outside the root are not recorded.
             drop(self.root.find(&self.root.typed(&item.host)));
             let path = directory.join(&item.path);
             let node = Node::File { mode: 0o644, content, hardlink: None };
@@ -110,7 +114,7 @@ impl Sources<'_> {
         Ok(())
     }
 
-    /// Weak dependencies go in with all they need, but nothing loads them. Missing ones are no error.
+    /// Adds weak dependencies with their own dependencies. They are not loaded. Ignores missing ones.
     fn add_weak(&self, order: &Order<'_>, items: &mut Vec<Item>) -> Result<(), ModuleError> {
         let mut weak = Order::new(self.index, order.builtin());
         for (wanted, by) in order.weak()? {
@@ -158,12 +162,13 @@ impl Sources<'_> {
             }
             return Err(ModuleError::Dangling { name: step.name, why: Box::new(step.why), path: host });
         }
-        // An absolute path in modules.dep is one of the root's; in the image it stands below the directory.
+        // An absolute path in modules.dep is relative to the root. In the image, the file is below the directory of
+        // modules.
         let path = listed.strip_prefix('/').map_or_else(|| listed.to_owned(), |path| format!("extra/{path}"));
         Ok(Item { step, path: name::uncompressed(&path).to_owned(), host, loaded })
     }
 
-    /// Modules of our cache must be what was put there.
+    /// Checks that modules in the cache are unchanged, by their file stamps.
     fn check_stamps(&self, items: &[Item]) -> Result<(), ModuleError> {
         let Some(dir) = &self.kernel.modules else { return Ok(()) };
         let stamps = dir.host.join(STAMPS);
@@ -181,7 +186,8 @@ impl Sources<'_> {
         Ok(())
     }
 
-    /// Whether a module is for this kernel. One that only the channel wants is left out if not.
+    /// Returns true if the module is for this kernel. Otherwise, returns false and adds a note for an optional module,
+    /// and fails for others.
     fn fits(&self, item: &Item, info: &Modinfo, modules: &mut Modules) -> Result<bool, ModuleError> {
         let (Some(kernel), Some(module)) = (self.kernel.release.as_deref(), info.release()) else { return Ok(true) };
         if kernel == module {
@@ -194,13 +200,13 @@ impl Sources<'_> {
             kernel: kernel.to_owned(),
         };
         if item.step.optional {
-            modules.notes.push(format!("left out: {error}"));
+            modules.notes.push(format!("skipped optional {error}"));
             return Ok(false);
         }
         Err(error)
     }
 
-    /// Says which firmware a requested module may ask for, if the root has it.
+    /// Adds a note about firmware that a requested module may request, if the root contains it.
     fn note_firmware(&self, item: &Item, info: &Modinfo, modules: &mut Modules) {
         if !matches!(item.step.why, Why::Asked(_)) || info.firmware.is_empty() {
             return;
@@ -211,13 +217,15 @@ impl Sources<'_> {
             let more = there.len() - 1;
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             modules.notes.push(format!(
-                "module {} may ask for firmware {first}{more}, which is not in the image; --copy /lib/firmware/... adds it",
+                "module {} may request firmware {first}{more}, which is not in the image; \
+                 add it with --copy /lib/firmware/...",
                 item.step.name
             ));
         }
     }
 
-    /// Whether the root has a firmware file; of a pattern, its part before the first `*` decides.
+    /// Returns true if the root contains a firmware file. Of a pattern, only the part before the first wildcard is
+    /// compared.
     fn has_firmware(&self, file: &str) -> bool {
         let plain = file.split(['*', '?', '[']).next().unwrap_or(file);
         let whole = plain.len() == file.len();
@@ -234,20 +242,20 @@ impl Sources<'_> {
     }
 }
 
-/// Whether only a soft dependency asked.
+/// Returns true if the first requester is a soft dependency.
 fn is_soft(why: &Why) -> bool {
     matches!(why, Why::Module { kind: "softdep pre" | "softdep post", .. })
 }
 
-/// What `modules.stamps` says of a file.
+/// Returns the file stamp in `modules.stamps`: size and mtime.
 pub(crate) fn stamp(metadata: &std::fs::Metadata) -> String {
     format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// A module's bytes, and what it says about itself.
+/// Content and `.modinfo` of a module.
 type Read = (Content, Modinfo);
 
-/// Reads all files, in order; those that are not compressed stay where they are.
+/// Reads all modules, in order. Uncompressed files are not read into memory, but referenced by path.
 fn read_all(items: &[Item]) -> Result<Vec<Read>, ModuleError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16).min(items.len());
     if threads <= 1 || items.iter().all(|item| item.host.extension().is_some_and(|ending| ending == "ko")) {
@@ -264,20 +272,20 @@ fn read_all(items: &[Item]) -> Result<Vec<Read>, ModuleError> {
             }
         };
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        // A thread that died has left its items out: told below by their number.
+        // If a thread panicked, its items are missing. The length check below detects this.
         handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
     });
     if all.len() != items.len() {
         let path = items.first().map(|item| item.host.clone()).unwrap_or_default();
-        return Err(ModuleError::Unreadable { path, why: "a thread died".to_owned() });
+        return Err(ModuleError::Unreadable { path, why: "a worker thread panicked".to_owned() });
     }
     all.sort_by_key(|(at, _)| *at);
     all.into_iter().map(|(_, read)| read).collect()
 }
 
-/// One module's content and what it says about itself.
+/// Reads content and `.modinfo` of one module.
 fn read_one(host: &Path) -> Result<Read, ModuleError> {
-    let failed = |error: io::Error| ModuleError::io("reading", host, error);
+    let failed = |error: io::Error| ModuleError::io("read", host, error);
     let bad = |source| ModuleError::NotAModule { path: host.to_owned(), source };
     let mut file = File::open(host).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
@@ -288,7 +296,7 @@ fn read_one(host: &Path) -> Result<Read, ModuleError> {
         return Ok((Content::Host { path: host.to_owned(), len }, info));
     }
     file.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    let plain = unpack(bytes, MODULE_LIMIT).map_err(|error| ModuleError::io("decompressing", host, error))?;
+    let plain = unpack(bytes, MODULE_LIMIT).map_err(|error| ModuleError::io("decompress", host, error))?;
     let info = Modinfo::of(&plain).map_err(bad)?;
     Ok((Content::Bytes(plain.into()), info))
 }
@@ -299,17 +307,17 @@ mod tests {
     use std::ffi::OsStr;
 
     #[test]
-    fn mistyped_parameters_are_told_and_real_ones_are_not() {
+    fn only_unknown_parameters_are_reported() {
         let info = Modinfo::parse(b"parm=max_loop:Maximum number\0parmtype=max_part:int\0parm=max_part:Partitions\0");
         let note = |given: &str| unknown_parameters("loop", OsStr::new(given), &info);
         for given in ["max_loop=4", "max-loop=4 max_part=\"a b=c\"", "dyndbg=+p async_probe", ""] {
             assert_eq!(note(given), None, "{given}");
         }
-        let told = note("max_lop=4 max_part=1 nosuch").expect("told");
+        let reported = note("max_lop=4 max_part=1 nosuch").expect("a note");
         assert_eq!(
-            told,
-            "module loop tells of no parameter max_lop, nosuch: the kernel ignores what it does not know; \
-             it tells of max_loop, max_part"
+            reported,
+            "module loop declares no parameter max_lop, nosuch (declared: max_loop, max_part); \
+             the kernel ignores unknown parameters"
         );
     }
 }

@@ -1,11 +1,12 @@
-//! From the names of kernel modules to files and the order in which pid 1 loads them.
+//! Resolves names of kernel modules to files, and to the order in which the guest's pid 1 loads them.
 //!
-//! A request is a name, an alias, a module that is built in (satisfied), or the path of a `.ko`. Tables are depmod's
-//! where it ran (modules.dep(5)), else made from `.modinfo` and kept in the cache. Modules stand in the image
-//! uncompressed, signatures and all, below `/lib/modules/RELEASE`. `modprobe.d` is not read: options and blacklists
-//! of the host have no business in the guest. Firmware is not included; a note says where some was found.
+//! A request is a name, an alias, a built-in module (nothing to load), or the path of a `.ko` file. The tables are
+//! depmod's if it ran (modules.dep(5)); otherwise they are generated from `.modinfo` and kept in the cache. The image
+//! contains the modules uncompressed, including their signatures, below `/lib/modules/RELEASE`. `modprobe.d` is not
+//! read: options and blacklists of the host do not apply to the guest. Firmware is not included; a note reports
+//! available firmware.
 //!
-//! Refuses modules built for another kernel, missing ones (but not missing soft dependencies), and circles.
+//! Refuses modules built for another kernel, missing modules (except missing soft dependencies), and dependency cycles.
 
 pub mod builtin;
 pub mod depmod;
@@ -36,49 +37,48 @@ use crate::format::modules::modinfo::Modinfo;
 pub use self::error::ModuleError;
 pub use self::tables::ModuleTables;
 
-/// Modules, resolved.
+/// Result of the resolution.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modules {
-    /// What pid 1 loads, in this order.
+    /// Modules that pid 1 loads, in load order.
     pub loads: Vec<ModuleLoad>,
-    /// The files; weak dependencies among them, which nothing loads.
+    /// Files of the modules, including weak dependencies, which are not loaded.
     pub facts: Vec<Fact>,
-    /// What the user may want to know.
+    /// Notes to the user.
     pub notes: Vec<String>,
 }
 
-/// One `finit_module(2)`.
+/// One call of `finit_module(2)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleLoad {
     /// The module's name, with `_` for `-`.
     pub name: String,
-    /// Where it stands in the image.
+    /// Path in the image.
     pub path: ArchivePath,
-    /// Parameters, joined by spaces; may be empty.
+    /// Parameters, separated by spaces; may be empty.
     pub params: OsString,
-    /// True where nobody but the control channel wants it: failing to load it is no reason to stop.
+    /// True if only the control channel requires the module. The guest then continues if loading fails.
     pub optional: bool,
 }
 
-/// How a kernel offers virtio-serial over PCI.
+/// Availability of virtio-serial over PCI in a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelDriver {
-    /// All of it is built in.
+    /// All drivers are built in.
     Builtin,
-    /// As modules, some or all of it: [`CHANNEL_MODULES`] have to be loaded.
+    /// Some or all drivers are modules: [`CHANNEL_MODULES`] must be loaded.
     Modules,
-    /// Not at all, as far as is known.
+    /// No drivers found.
     Absent,
 }
 
-/// The drivers behind a virtio-serial port on PCI.
+/// Drivers of a virtio-serial port on PCI.
 pub const CHANNEL_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
-/// Where a cache comes from, if one is needed.
+/// Opens the cache, if it is needed.
 type GetCache<'a> = &'a dyn Fn() -> Result<Cache, ModuleError>;
 
-/// Resolves `requests` and, before them and as far as they are there, the `channel` modules, with the user's cache.
-/// `tables` are the kernel's.
+/// Resolves the available `channel` modules, followed by `requests`, with the user's cache. `tables` are the kernel's.
 pub fn resolve(
     root: &Root,
     kernel: &Kernel,
@@ -89,8 +89,8 @@ pub fn resolve(
     Wanted { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
 }
 
-/// Like [`resolve`], with tables read for this alone; `cache` is asked for only where tables have to be made, or where a
-/// module of an unpacked package turns out to be damaged and the package is unpacked again.
+/// Like [`resolve`], but reads the tables for this call only. Calls `cache` only to generate tables, or to unpack a
+/// package again if one of its modules is damaged.
 pub fn resolve_with(
     root: &Root,
     kernel: &Kernel,
@@ -105,7 +105,7 @@ fn users_cache() -> Result<Cache, ModuleError> {
     Ok(Cache::open()?)
 }
 
-/// What is to be resolved, and what with.
+/// Input of the resolution.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     root: &'a Root,
@@ -116,7 +116,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Tries it; and once more where a module of an unpacked package is damaged and the package can be unpacked again.
+    /// Resolves the modules. If a module of an unpacked package is damaged, unpacks the package again and retries once.
     fn renewing(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
         if self.requests.is_empty() && self.channel.is_empty() {
             return Ok(Modules::default());
@@ -132,7 +132,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// One try, which ends where a module of the cache is not what was put there.
+    /// Makes one attempt. Fails if a module in the cache is damaged.
     fn attempt(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
         let Self { root, kernel, requests, channel, cache } = self;
         let TablesRead { index, builtin, notes } = tables.read(kernel, cache)?;
@@ -160,13 +160,13 @@ impl Wanted<'_> {
     }
 }
 
-/// Whether virtio-serial over PCI is part of the kernel, or can be loaded.
+/// Determines if virtio-serial over PCI is built into the kernel or available as modules.
 pub fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver {
     let configured = |name: &str| kernel.config.as_ref().is_some_and(|config| config.is_builtin(name));
     if configured("VIRTIO_PCI") && configured("VIRTIO_CONSOLE") {
         return ChannelDriver::Builtin;
     }
-    // A kernel without tables that can be read offers no modules; why is said when some are asked for.
+    // Unreadable tables count as no modules here. The error is reported when the user requests a module.
     let Ok(TablesRead { index, builtin, .. }) = tables.read(kernel, &users_cache) else { return ChannelDriver::Absent };
     if CHANNEL_MODULES.iter().all(|name| builtin.has(name)) {
         return ChannelDriver::Builtin;
@@ -175,14 +175,14 @@ pub fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver 
     if CHANNEL_MODULES.iter().all(there) { ChannelDriver::Modules } else { ChannelDriver::Absent }
 }
 
-/// What the user typed.
+/// Returns the option as the user typed it.
 fn asked(request: &ModuleRequest) -> OsString {
     let mut typed = OsString::from("--kmod ");
     typed.push(&request.name);
     typed
 }
 
-/// The modules that a request is for; none where it is built in.
+/// Returns the names of the requested modules; none if the request is built in.
 fn request_names(
     root: &Root,
     kernel: &Kernel,
@@ -200,8 +200,8 @@ fn request_names(
         Found::Builtin => {
             if !request.params.is_empty() {
                 notes.push(format!(
-                    "module {typed} is built into the kernel: its parameters ({}) belong on the kernel's command line, \
-                     as --append {typed}.PARAM=VALUE",
+                    "module {typed} is built into the kernel; pass its parameters ({}) on the kernel command line: \
+                     --append {typed}.PARAM=VALUE",
                     request.params.display()
                 ));
             }
@@ -211,14 +211,14 @@ fn request_names(
     }
 }
 
-/// Takes a `.ko` file into the order, and with it the modules beside it that it needs; gives its name.
+/// Adds a `.ko` file, and the modules that it requires from the same directory. Returns the module's name.
 fn add_loose(root: &Root, typed: &Path, order: &mut Order<'_>) -> Result<String, ModuleError> {
     let host = if typed.exists() { typed.to_owned() } else { root.host_path(&root.typed(typed)) };
-    let host = std::path::absolute(&host).map_err(|error| ModuleError::io("finding", typed, error))?;
+    let host = std::path::absolute(&host).map_err(|error| ModuleError::io("find", typed, error))?;
     let first = host.file_name().and_then(|file| name::of_path(file.to_str()?)).map(std::borrow::Cow::into_owned);
     let first = first.ok_or_else(|| ModuleError::NotAModule {
         path: host.clone(),
-        source: modinfo::ModinfoError::NotAModule("its name does not end in .ko, .ko.gz, .ko.xz or .ko.zst"),
+        source: modinfo::ModinfoError::NotAModule("file name does not end in .ko, .ko.gz, .ko.xz or .ko.zst"),
     })?;
     let beside = siblings(&host)?;
     let mut ahead = vec![(first.clone(), host)];
@@ -227,7 +227,7 @@ fn add_loose(root: &Root, typed: &Path, order: &mut Order<'_>) -> Result<String,
             continue;
         }
         let info = scan::modinfo_of(&host)?
-            .ok_or_else(|| ModuleError::io("opening", &host, std::io::ErrorKind::NotFound.into()))?;
+            .ok_or_else(|| ModuleError::io("open", &host, std::io::ErrorKind::NotFound.into()))?;
         let loose = loose_of(host, &info);
         for needed in &loose.depends {
             ahead.extend(beside.iter().find(|(name, _)| name == needed).cloned());
@@ -237,7 +237,7 @@ fn add_loose(root: &Root, typed: &Path, order: &mut Order<'_>) -> Result<String,
     Ok(first)
 }
 
-/// A module given as a file, from its `.modinfo`.
+/// Describes a module passed as a file, from its `.modinfo`.
 fn loose_of(host: PathBuf, info: &Modinfo) -> Loose {
     let lines = info.softdeps.iter().map(|softdep| format!("softdep x {}\n", softdep.replace('\n', " ")));
     let soft = index::parse_softdep(&lines.collect::<String>()).remove("x").unwrap_or_default();
@@ -245,13 +245,13 @@ fn loose_of(host: PathBuf, info: &Modinfo) -> Loose {
     Loose { host, depends, soft, weak: info.weakdeps.clone() }
 }
 
-/// Names and paths of the modules in the same directory.
+/// Returns names and paths of the modules in the same directory.
 fn siblings(module: &Path) -> Result<Vec<(String, PathBuf)>, ModuleError> {
     let directory = module.parent().unwrap_or(Path::new("/"));
-    let listing = std::fs::read_dir(directory).map_err(|error| ModuleError::io("listing", directory, error))?;
+    let listing = std::fs::read_dir(directory).map_err(|error| ModuleError::io("list", directory, error))?;
     let mut found = Vec::new();
     for item in listing {
-        let path = item.map_err(|error| ModuleError::io("listing", directory, error))?.path();
+        let path = item.map_err(|error| ModuleError::io("list", directory, error))?.path();
         if let Some(name) = path.file_name().and_then(|file| name::of_path(file.to_str()?)) {
             found.push((name.into_owned(), path));
         }
@@ -260,17 +260,18 @@ fn siblings(module: &Path) -> Result<Vec<(String, PathBuf)>, ModuleError> {
     Ok(found)
 }
 
-/// The directory of modules in the image: real directories, so below `usr` where the root's `/lib` is a link there.
+/// Returns the directory of modules in the image. It must not lead through links, so it is below `/usr/lib` if the
+/// root's `/lib` is a link to that.
 fn guest_directory(root: &Root, kernel: &Kernel) -> ArchivePath {
     let lib = ArchivePath::new("/lib");
     let merged = root.find(&lib).is_some_and(|found| found.real == ArchivePath::new("/usr/lib"));
     let release = kernel.release.as_deref().or_else(|| kernel.modules.as_ref().map(|dir| dir.release.as_str()));
     let lib = if merged { ArchivePath::new("/usr/lib") } else { lib };
-    // One component, whatever an image claims its release to be.
+    // The release is untrusted: it must be a single path component.
     lib.join("modules").join(release.unwrap_or("unknown").replace('/', "_"))
 }
 
-/// Where a listed module is on the host.
+/// Returns the host path of a module listed in `modules.dep`.
 fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
     if listed.starts_with('/') { root.host_path(&ArchivePath::new(listed)) } else { dir.host.join(listed) }
 }
@@ -293,7 +294,7 @@ mod tests {
         kernel: Kernel,
     }
 
-    /// A root with a merged `/usr` and modules of 6.9.0, on which depmod never ran.
+    /// Creates a root with a merged `/usr` and modules of 6.9.0, without depmod's tables.
     fn world() -> World {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let host = dir.path().join("root/usr/lib/modules/6.9.0");
@@ -314,7 +315,7 @@ mod tests {
             release: Some("6.9.0".to_owned()),
             modules: Some(ModuleDir { host, release: "6.9.0".to_owned(), layout: ModuleLayout::Installed }),
             config: None,
-            origin: "the test's".to_owned(),
+            origin: "test kernel".to_owned(),
         };
         World { dir, kernel }
     }
@@ -343,16 +344,16 @@ mod tests {
         assert_eq!(loads(&modules), [format!("{at}/b.ko "), format!("{at}/net/a-x.ko p=1")]);
         assert!(modules.notes.iter().any(|note| note.contains("built into the kernel") && note.contains("q=2")));
         let facts: Vec<String> = modules.facts.iter().map(|fact| format!("{} {}", fact.path, fact.why)).collect();
-        assert_eq!(facts.len(), 3, "the weak dependency too: {facts:?}");
+        assert_eq!(facts.len(), 3, "one must be the weak dependency: {facts:?}");
         assert!(facts[2].contains("w.ko weakdep of module b"), "{facts:?}");
         let Node::File { content: Content::Bytes(bytes), .. } = &modules.facts[1].node else {
-            panic!("a compressed module is not left as it was: {:?}", modules.facts[1]);
+            panic!("a compressed module must be decompressed: {:?}", modules.facts[1]);
         };
         assert!(bytes.starts_with(b"\x7fELF"));
     }
 
     #[test]
-    fn a_file_brings_the_modules_beside_it_and_must_be_for_the_kernel() {
+    fn a_file_uses_modules_of_its_directory_and_must_match_the_kernel() {
         let world = world();
         let dir = world.dir.path().join("mine");
         fs::create_dir(&dir).expect("made");
@@ -363,12 +364,12 @@ mod tests {
         let names: Vec<&str> = modules.loads.iter().map(|load| load.name.as_str()).collect();
         assert_eq!(names, ["helper", "b", "new"]);
         assert!(modules.loads[2].path.to_string().ends_with("6.9.0/extra/new.ko"));
-        let error = world.resolve(&[("old", "")], &[]).expect_err("another kernel's");
+        let error = world.resolve(&[("old", "")], &[]).expect_err("wrong kernel release");
         assert!(error.contains("built for kernel 5.0.0") && error.contains("is 6.9.0"), "{error}");
     }
 
     #[test]
-    fn what_is_missing_is_named_with_its_kernel_and_names_like_it() {
+    fn a_missing_module_is_reported_with_its_kernel_and_similar_names() {
         let error = world().resolve(&[("bb", "")], &[]).expect_err("missing");
         for part in ["bb", "--kmod bb", "kernel 6.9.0", "modules.dep", "similar: b"] {
             assert!(error.contains(part), "{part}: {error}");
@@ -381,11 +382,11 @@ mod tests {
         let modules = world.resolve(&[("a_x", "")], &["w", "old", "gone"]).expect("resolved");
         let flags: Vec<(&str, bool)> = modules.loads.iter().map(|load| (load.name.as_str(), load.optional)).collect();
         assert_eq!(flags, [("w", true), ("b", false), ("a_x", false)]);
-        assert!(modules.notes.iter().any(|note| note.starts_with("left out") && note.contains("5.0.0")));
+        assert!(modules.notes.iter().any(|note| note.starts_with("skipped optional module") && note.contains("5.0.0")));
     }
 
     #[test]
-    fn firmware_under_the_root_is_mentioned() {
+    fn firmware_below_the_root_is_reported() {
         let world = world();
         assert!(world.resolve(&[("a_x", "")], &[]).expect("resolved").notes.is_empty());
         fs::create_dir_all(world.dir.path().join("root/usr/lib/firmware/x")).expect("made");
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_channel_driver_needs_both_halves() {
+    fn the_channel_requires_both_drivers() {
         let mut world = world();
         world.kernel.modules.as_mut().expect("modules").layout = ModuleLayout::Installed;
         let host = world.kernel.modules.as_ref().expect("modules").host.clone();

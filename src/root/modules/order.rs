@@ -1,8 +1,8 @@
-//! The order in which modules are loaded: what a module needs before it, once each.
+//! Load order of modules: each module once, after its dependencies.
 //!
-//! As modprobe does it (`libkmod-module.c`, `__kmod_module_get_probe_list`): hard dependencies, `pre` soft ones, the
-//! module, `post` soft ones, all of them recursively. One difference: a `pre` dependency that itself needs a module
-//! which is still waiting for it comes after that module, since nothing else could be loaded at all.
+//! Same order as modprobe (`libkmod-module.c`, `__kmod_module_get_probe_list`): hard dependencies, `pre` soft
+//! dependencies, the module, `post` soft dependencies, recursively. One difference: a `pre` dependency that itself
+//! depends on the module is loaded after it, since no other order is possible.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -13,58 +13,59 @@ use super::index::{Index, Soft};
 use crate::format::modules::name;
 use crate::root::fact::Why;
 
-/// Real chains are some ten long.
+/// Limit of the depth of a dependency chain. Real chains have a depth of about 10.
 const DEPTH_LIMIT: usize = 500;
 
-/// A module given as a file, and what it says about itself.
+/// A module passed as a file, with its dependencies.
 #[derive(Debug, Clone)]
 pub struct Loose {
-    /// The file.
+    /// Path on the host.
     pub host: PathBuf,
-    /// Normal names of what it needs, directly.
+    /// Normalized names of its direct dependencies.
     pub depends: Vec<String>,
-    /// Its soft dependencies.
+    /// Soft dependencies.
     pub soft: Soft,
-    /// Its weak ones.
+    /// Weak dependencies.
     pub weak: Vec<String>,
 }
 
-/// A module's place in the order.
+/// A module in the load order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Its normal name.
+    /// Normalized name.
     pub name: String,
-    /// Who wanted it first.
+    /// First requester.
     pub why: Why,
-    /// True as long as only optional requests want it.
+    /// True if only optional requests require the module.
     pub optional: bool,
 }
 
-/// Where a name leads.
+/// Result of a name lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// To these modules: one by name, or all that match an alias.
+    /// Loadable modules: one by name, or all with a matching alias.
     Modules(Vec<String>),
-    /// Into the kernel image.
+    /// Built into the kernel image.
     Builtin,
-    /// Nowhere.
+    /// Not found.
     Nothing,
 }
 
-/// The order, growing request by request.
+/// Builder of the load order.
 pub struct Order<'a> {
     index: Option<&'a Index>,
     builtin: &'a Builtin,
-    /// Modules given as files: before those of the index.
+    /// Modules passed as files, by name. They take precedence over those in the index.
     pub loose: BTreeMap<String, Loose>,
-    /// Modules that are being visited, outermost first.
+    /// Modules being visited, outermost first.
     waiting: Vec<String>,
+    /// Maps the name of each module in the order to its position in `steps`.
     done: HashMap<String, usize>,
-    /// The order so far.
+    /// Load order so far.
     pub steps: Vec<Step>,
 }
 
-/// What a module needs.
+/// Dependencies of a module.
 struct Needs {
     depends: Vec<String>,
     soft: Soft,
@@ -72,12 +73,12 @@ struct Needs {
 }
 
 impl<'a> Order<'a> {
-    /// Nothing yet.
+    /// Creates an empty order.
     pub fn new(index: Option<&'a Index>, builtin: &'a Builtin) -> Self {
         Self { index, builtin, loose: BTreeMap::new(), waiting: Vec::new(), done: HashMap::new(), steps: Vec::new() }
     }
 
-    /// Looks a name up as kmod does: module, alias, built-in module, its alias.
+    /// Looks a name up in the order of kmod: module, alias, built-in module, alias of a built-in module.
     pub fn find(&self, wanted: &str) -> Result<Found, ModuleError> {
         let wanted = name::normal(wanted);
         if self.loose.contains_key(wanted.as_ref()) || self.index.is_some_and(|index| index.module(&wanted).is_some()) {
@@ -94,7 +95,7 @@ impl<'a> Order<'a> {
         Ok(if builtin { Found::Builtin } else { Found::Nothing })
     }
 
-    /// Puts the module of this normal name into the order, after all it needs.
+    /// Adds the module with this normalized name to the order, after its dependencies.
     pub fn add(&mut self, name: &str, why: &Why, optional: bool) -> Result<(), ModuleError> {
         if let Some(place) = self.done.get(name).copied() {
             if !optional {
@@ -118,7 +119,7 @@ impl<'a> Order<'a> {
             let why = Why::Module { kind: "depends", by: name.to_owned() };
             match self.find(needed)? {
                 Found::Builtin => {}
-                // A hard dependency is a module's name, never an alias.
+                // A hard dependency is always a module name, not an alias.
                 Found::Modules(_) | Found::Nothing => self.add(needed, &why, optional)?,
             }
         }
@@ -134,8 +135,8 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    /// Adds what a soft dependency names; what cannot be added is left out in silence, as modprobe does.
-    /// Gives the modules that have to wait for one that is being visited.
+    /// Adds the modules that a soft dependency names. Ignores modules that cannot be added, without a note, as modprobe
+    /// does. Returns the modules that must be added after a module being visited.
     fn add_soft(
         &mut self,
         wanted: &str,
@@ -167,7 +168,7 @@ impl<'a> Order<'a> {
         Ok(late)
     }
 
-    /// Whether anything this module strictly needs is waiting, and not yet in the order.
+    /// Returns true if a hard dependency of this module is being visited and not yet in the order.
     fn needs_waiting(&self, name: &str) -> Result<bool, ModuleError> {
         let mut seen: HashSet<String> = HashSet::new();
         let mut ahead = vec![name.to_owned()];
@@ -183,7 +184,7 @@ impl<'a> Order<'a> {
         Ok(false)
     }
 
-    /// Marks a step, and what it needs, as wanted by more than optional requests.
+    /// Marks a step and its dependencies as not optional.
     fn require(&mut self, place: usize) -> Result<(), ModuleError> {
         let mut ahead = vec![place];
         while let Some(place) = ahead.pop() {
@@ -196,7 +197,7 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    /// Names in the weak dependencies of everything in the order, with who has them.
+    /// Returns all weak dependencies of the modules in the order, each with the name of the dependent module.
     pub fn weak(&self) -> Result<Vec<(String, String)>, ModuleError> {
         let mut all = Vec::new();
         for step in &self.steps {
@@ -207,22 +208,22 @@ impl<'a> Order<'a> {
         Ok(all)
     }
 
-    /// What is built into the kernel.
+    /// Returns the built-in modules.
     pub fn builtin(&self) -> &'a Builtin {
         self.builtin
     }
 
-    /// Every name that could be asked for, sorted.
+    /// Returns the names of all modules in the index, sorted.
     pub fn names(&self) -> Vec<&str> {
         self.index.map(Index::names).unwrap_or_default()
     }
 
-    /// True where the module of this normal name is in the order.
+    /// Returns true if the module with this normalized name is in the order.
     pub fn has(&self, name: &str) -> bool {
         self.done.contains_key(name)
     }
 
-    /// What a module needs; `None` where there is no such module.
+    /// Returns the dependencies of a module; `None` if the module does not exist.
     fn needs(&self, name: &str) -> Result<Option<Needs>, ModuleError> {
         if let Some(loose) = self.loose.get(name) {
             let (depends, soft, weak) = (loose.depends.clone(), loose.soft.clone(), loose.weak.clone());
@@ -234,7 +235,7 @@ impl<'a> Order<'a> {
         for path in listed.depends() {
             let needed = name::of_path(path).ok_or_else(|| ModuleError::BadTable {
                 table: "modules.dep",
-                why: format!("{} needs {path}, which is no module's path", listed.path),
+                why: format!("{} depends on {path}, which is not the path of a module", listed.path),
             })?;
             depends.push(needed.into_owned());
         }
@@ -248,7 +249,7 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Names that may have been meant: up to two letters off, or longer by a word.
+/// Returns similar names: with an edit distance of up to 2, or containing the wanted name. Limit: 3 names.
 pub fn near(wanted: &str, names: &[&str]) -> Vec<String> {
     let mut close: Vec<(usize, &str)> = names
         .iter()
@@ -260,7 +261,7 @@ pub fn near(wanted: &str, names: &[&str]) -> Vec<String> {
     close.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Levenshtein's distance.
+/// Levenshtein distance, in bytes.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, letter) in one.bytes().enumerate() {
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn soft_dependencies_come_around_and_each_module_once() {
+    fn soft_dependencies_surround_the_module_and_each_module_occurs_once() {
         let modules = [
             ("a", "depends=b;softdep=pre: s alias-x gone post: p"),
             ("b", "depends=c;softdep=pre: t"),
@@ -325,26 +326,26 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_dependency_that_needs_its_own_asker_comes_after_it() {
+    fn a_soft_dependency_that_depends_on_the_module_follows_it() {
         let modules = [("a", "softdep=pre: b"), ("b", "depends=a;softdep=pre: a")];
         assert_eq!(load(&modules, &["a"]).expect("ordered"), ["a", "b"]);
         assert_eq!(load(&modules, &["b"]).expect("ordered"), ["a", "b"]);
     }
 
     #[test]
-    fn a_circle_of_hard_dependencies_is_an_error_that_shows_it() {
+    fn a_cycle_of_hard_dependencies_is_reported_with_its_chain() {
         let error = load(&[("a", "depends=b"), ("b", "depends=a")], &["a"]).expect_err("refused").to_string();
         assert!(error.contains("a -> b -> a"), "{error}");
     }
 
     #[test]
-    fn a_soft_dependency_that_cannot_be_loaded_is_left_out_whole() {
+    fn a_soft_dependency_that_cannot_be_loaded_is_ignored_with_its_dependencies() {
         let modules = [("a", "softdep=pre: b"), ("b", "depends=c"), ("c", "depends=d"), ("d", "depends=c")];
         assert_eq!(load(&modules, &["a"]).expect("ordered"), ["a"]);
     }
 
     #[test]
-    fn what_only_the_channel_wants_is_optional_until_somebody_asks() {
+    fn channel_modules_are_optional_until_another_request_requires_them() {
         let (index, builtin) = (index(&[("a", "depends=b"), ("b", ""), ("c", "")]), Builtin::default());
         let mut order = Order::new(Some(&index), &builtin);
         order.add("c", &Why::Channel, true).expect("added");
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn near_names_are_told() {
+    fn similar_names_are_found() {
         let names = ["iTCO_wdt", "i6300esb", "virtio_console", "xfs"];
         assert_eq!(near("iTCO_wdg", &names), ["iTCO_wdt"]);
         assert_eq!(near("console", &names), ["virtio_console"]);
@@ -369,10 +370,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn every_dependency_precedes_its_user(
+        fn every_dependency_precedes_its_dependents(
             graph in proptest::collection::vec((proptest::collection::vec(0_usize..12, 0..4), 0_usize..12, 0_usize..12), 12)
         ) {
-            // Hard dependencies only on larger numbers, so that there is no circle; soft ones anywhere.
+            // Hard dependencies only on larger numbers, so that there is no cycle; soft dependencies on any module.
             let modules: Vec<(String, String)> = graph.iter().enumerate().map(|(at, (hard, pre, post))| {
                 let hard: Vec<String> = hard.iter().filter(|to| **to > at).map(|to| format!("m{to}")).collect();
                 (format!("m{at}"), format!("depends={};softdep=pre: m{pre} post: m{post}", hard.join(",")))

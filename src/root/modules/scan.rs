@@ -1,4 +1,4 @@
-//! Reading what every module of a directory says about itself, several at a time.
+//! Lists the modules of a directory and reads their `.modinfo` in parallel.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -12,22 +12,22 @@ use crate::format::modules::modinfo::{Modinfo, ModinfoError};
 use crate::format::modules::name;
 use crate::root::kernel::ModuleLayout;
 
-/// More files than any distribution has modules.
+/// Limit of the number of modules in a directory, far above any distribution's.
 const FILES_LIMIT: usize = 100_000;
-/// Lists of files are text of well under a megabyte.
+/// Size limit of `modules.order`, in bytes. Real ones are well below 1 MB.
 const LIST_LIMIT: u64 = 64 << 20;
 
-/// A module and what it says.
+/// A module and its `.modinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
-    /// Path below the directory, as in `modules.dep`.
+    /// Path relative to the directory, as in `modules.dep`.
     pub path: String,
-    /// Its `.modinfo`.
+    /// Parsed `.modinfo`.
     pub info: Modinfo,
 }
 
-/// The paths of all modules below `directory`, sorted. Links to files count (`weak-updates/`), links to directories
-/// (`build`, `source`) do not.
+/// Returns the paths of all modules below `directory`, sorted. Includes links to files (`weak-updates/`). Does not
+/// follow links to directories (`build`, `source`).
 pub fn list(directory: &Path, layout: ModuleLayout) -> Result<Vec<String>, ModuleError> {
     let order = directory.join("modules.order");
     if layout == ModuleLayout::BuildTree && order.exists() {
@@ -39,7 +39,7 @@ pub fn list(directory: &Path, layout: ModuleLayout) -> Result<Vec<String>, Modul
     }
     let mut paths = Vec::new();
     for item in walkdir::WalkDir::new(directory) {
-        let item = item.map_err(|error| ModuleError::io("walking", directory, error.into()))?;
+        let item = item.map_err(|error| ModuleError::io("list", directory, error.into()))?;
         let path = item.path().strip_prefix(directory).ok().and_then(Path::to_str);
         let Some(path) = path.filter(|path| !item.file_type().is_dir() && name::stem(path).is_some()) else { continue };
         if paths.len() >= FILES_LIMIT {
@@ -54,7 +54,7 @@ pub fn list(directory: &Path, layout: ModuleLayout) -> Result<Vec<String>, Modul
     Ok(paths)
 }
 
-/// A line of a build tree's `modules.order`: `.ko` before Linux 6.2, `.o` since; old trees say `kernel/` first.
+/// Parses a line of a build tree's `modules.order`: `.ko` before Linux 6.2, `.o` since. Old trees prepend `kernel/`.
 fn ordered(line: &str) -> Option<String> {
     let line = line.trim();
     let base = line.strip_suffix(".ko").or_else(|| line.strip_suffix(".o"))?;
@@ -63,15 +63,15 @@ fn ordered(line: &str) -> Option<String> {
     sane.then(|| format!("{base}.ko"))
 }
 
-/// Reads all of `paths`. A file that is gone by now is left out (a build tree's list may be ahead of its files);
-/// one that is no module is an error.
+/// Reads the `.modinfo` of all `paths`. Skips missing files, since a build tree's list may contain modules that are not
+/// built yet. Fails if a file is not a module.
 pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     let next = AtomicUsize::new(0);
     let parts: Vec<Result<Vec<Scanned>, ModuleError>> = std::thread::scope(|scope| {
         let work = || {
             let mut done = Vec::new();
-            // Not by equal parts: sizes differ a thousandfold.
+            // Take one path at a time instead of equal parts: module sizes vary by a factor of 1000.
             while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if let Some(info) = modinfo_of(&directory.join(path))? {
                     done.push(Scanned { path: path.clone(), info });
@@ -80,7 +80,8 @@ pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleEr
             Ok(done)
         };
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let died = || Err(ModuleError::Unreadable { path: directory.to_owned(), why: "a thread died".to_owned() });
+        let died =
+            || Err(ModuleError::Unreadable { path: directory.to_owned(), why: "a worker thread panicked".to_owned() });
         handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| died())).collect()
     });
     let mut all = parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
@@ -88,14 +89,14 @@ pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleEr
     Ok(all)
 }
 
-/// Reads one module's `.modinfo`; `None` where there is no such file.
+/// Reads the `.modinfo` of one module; `None` if the file does not exist.
 pub fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ModuleError::io("opening", path, error)),
+        Err(error) => return Err(ModuleError::io("open", path, error)),
     };
-    let len = file.metadata().map_err(|error| ModuleError::io("looking at", path, error))?.len();
+    let len = file.metadata().map_err(|error| ModuleError::io("access", path, error))?.len();
     let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
     let mut magic = [0; 6];
     let short = file.read_exact_at(&mut magic, 0).is_err();
@@ -104,11 +105,11 @@ pub fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
     }
     let mut packed = Vec::new();
     let read = file.by_ref().take(MODULE_LIMIT).read_to_end(&mut packed).and_then(|_| unpack(packed, MODULE_LIMIT));
-    let plain = read.map_err(|error| ModuleError::io("decompressing", path, error))?;
+    let plain = read.map_err(|error| ModuleError::io("decompress", path, error))?;
     Modinfo::of(&plain).map(Some).map_err(bad)
 }
 
-/// Path, length and modification time of every module, one a line: changes whenever an index of them should.
+/// Returns path, size and modification time of each module, one per line. Changes if the index is out of date.
 pub fn fingerprint(directory: &Path, paths: &[String]) -> String {
     use std::fmt::Write as _;
     use std::os::unix::fs::MetadataExt as _;
@@ -129,7 +130,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn old_and_new_orders_are_understood_and_lies_are_not() {
+    fn both_formats_of_modules_order_are_parsed_and_unsafe_paths_refused() {
         assert_eq!(ordered("drivers/a/b.o").as_deref(), Some("drivers/a/b.ko"));
         assert_eq!(ordered("kernel/drivers/b.ko").as_deref(), Some("kernel/drivers/b.ko"));
         for bad in ["", "b.a", "../b.ko", "/etc/b.ko"] {
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn all_modules_of_a_directory_are_read_and_strangers_named() {
+    fn all_modules_of_a_directory_are_read_and_other_files_are_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir_all(dir.path().join("kernel/x")).expect("made");
         fs::write(dir.path().join("kernel/x/a.ko"), module(&["depends=b"])).expect("written");

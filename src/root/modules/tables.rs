@@ -1,4 +1,4 @@
-//! Getting at a directory's tables: depmod's, or ours, made once and kept in the cache.
+//! Provides the tables of a directory of modules: depmod's, or generated ones that are kept in the cache.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,23 +11,23 @@ use super::{error::ModuleError, scan};
 use crate::cache::{Cache, Key};
 use crate::root::kernel::{Kernel, ModuleDir, ModuleLayout};
 
-/// The tables of one kernel's modules, read when first asked for, and then no more: a run asks several times.
+/// Module tables of one kernel. Read on first use, then kept, since a run needs them several times.
 #[derive(Debug, Default)]
 pub struct ModuleTables(OnceLock<TablesRead>);
 
-/// What was read.
+/// Contents of the tables.
 #[derive(Debug)]
 pub(super) struct TablesRead {
-    /// The tables, where there is a directory of modules.
+    /// Index of the modules, if the kernel has a directory of modules.
     pub(super) index: Option<Index>,
-    /// What is built into the kernel.
+    /// Built-in modules.
     pub(super) builtin: Builtin,
-    /// What the user may want to know.
+    /// Notes to the user.
     pub(super) notes: Vec<String>,
 }
 
 impl ModuleTables {
-    /// The tables of this kernel; an error is told each time.
+    /// Returns the tables of this kernel. Errors are not kept: the next call tries again.
     pub(super) fn read(
         &self,
         kernel: &Kernel,
@@ -45,7 +45,7 @@ impl ModuleTables {
     }
 }
 
-/// The tables of a directory of modules.
+/// Opens the tables of a directory of modules; generates them if depmod did not run.
 fn open(
     dir: &ModuleDir,
     cache: &dyn Fn() -> Result<Cache, ModuleError>,
@@ -57,14 +57,14 @@ fn open(
                 return Ok(index);
             }
         }
-        // depmod never runs in a build tree.
+        // depmod does not run in a build tree.
         ModuleLayout::BuildTree => {}
     }
     let paths = scan::list(&dir.host, dir.layout)?;
     let cache = match cache() {
         Ok(cache) => cache,
         Err(error) => {
-            notes.push(format!("indexing {} anew each time: {error}", dir.host.display()));
+            notes.push(format!("no usable cache, so {} is indexed on every run: {error}", dir.host.display()));
             return Ok(Index::of(&dir.host, &Tables::of(&scan::scan(&dir.host, &paths)?)));
         }
     };
@@ -74,13 +74,13 @@ fn open(
         let tables = Tables::of(&scan::scan(&dir.host, &paths)?);
         for (name, text) in tables.files() {
             let path = directory.join(name);
-            fs::write(&path, text).map_err(|error| ModuleError::io("writing", &path, error))?;
+            fs::write(&path, text).map_err(|error| ModuleError::io("write", &path, error))?;
         }
         Ok(())
     })?;
     match Index::read(&tables)? {
         Some(index) => Ok(index),
-        // No modules at all: an empty table.
+        // The directory has no modules, so modules.dep is empty.
         None => Ok(Index::of(&tables, &Tables::default())),
     }
 }

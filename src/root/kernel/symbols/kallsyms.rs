@@ -1,50 +1,52 @@
-//! The symbol table that a kernel carries for itself (`CONFIG_KALLSYMS`), read from its unpacked image.
+//! Parser of the kernel's built-in symbol table (`CONFIG_KALLSYMS`) in an unpacked image.
 //!
-//! Nothing points at its parts, so they are found by their shape (`scripts/kallsyms.c` writes them, `kernel/kallsyms.c`
-//! reads them). Names are sequences of 256 tokens; the table of tokens is told by its digits, and proven by the index
-//! behind it. Before it stand a mark for every 256th name, the names, and their count; in some also the names' order
-//! (Linux 6.2 and 6.3, and 6.1 by now). The addresses stand before the count (up to 6.3), or behind the index of tokens
-//! (since 6.4), as offsets from a base: negative ones, beside absolute addresses of per-CPU symbols, or plain ones (since
-//! 6.15). Addresses that are written out (`CONFIG_KALLSYMS_BASE_RELATIVE` off) are not known here, nor is big endian. The
-//! bytes are untrusted.
+//! No header points to the parts of the table, so they are located by their contents (written by `scripts/kallsyms.c`,
+//! read by `kernel/kallsyms.c`). Names are sequences of tokens, of which there are 256. The token table is found by the
+//! tokens for the digits and verified with the token index, which follows it. The token table is preceded by the count
+//! of names, the names, a marker for every 256th name (`kallsyms_markers`) and, in Linux 6.2, 6.3 and later 6.1.y, the
+//! sort order of the names (`kallsyms_seqs_of_names`). The addresses precede the count (up to 6.3) or follow the token
+//! index (since 6.4). They are offsets from a base: negative offsets, mixed with absolute addresses of per-CPU symbols,
+//! or unsigned offsets (since 6.15).
+//!
+//! Full addresses (`CONFIG_KALLSYMS_BASE_RELATIVE` off) and big-endian images are unsupported. The input is untrusted.
 
 use std::cell::Cell;
 
 use regex::bytes::Regex;
 
-/// Characters of symbols that every kernel has: each is a token of its own.
+/// Tokens for the digits. Every kernel has symbols with digits, so each digit is a token.
 const DIGITS: &str = r"(?-u)0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00";
-/// Tokens before the digits.
+/// Number of tokens before the digits.
 const BEFORE_DIGITS: usize = b'0' as usize;
 const TOKENS: usize = 256;
-/// Longest table of tokens that is believed: tokens are short, or they would not come twice.
+/// Limit of the token table's size, in bytes. Tokens are short, since only repeated substrings become tokens.
 const TABLE_BYTES: usize = 64 << 10;
-/// Names between two marks.
+/// Number of names per marker.
 const PER_MARK: usize = 256;
-/// Most names that are believed in: a kernel has two hundred thousand.
+/// Limit of the number of symbols. A kernel has about 200,000.
 pub(super) const MOST: usize = 1 << 20;
-/// Bytes of a name's number in the order of names.
+/// Bytes per entry in `kallsyms_seqs_of_names`.
 const SEQUENCE: usize = 3;
-/// Bytes that 256 names take at most: they are at most 512 characters long (`KSYM_NAME_LEN`).
+/// Maximum size of 256 names, in bytes. Limit of a name: 512 characters (`KSYM_NAME_LEN`).
 const CHUNK: usize = PER_MARK * 514;
-/// Most that is looked at in an image, in words and names: a kernel of Debian's takes some hundred thousand, and one that was
-/// made to be looked at for ever is given up in less than a second.
+/// Limit of the search effort, in words and names examined. A Debian kernel takes a few hundred thousand. The search of
+/// a malicious image ends in less than a second.
 const EFFORT: usize = 1 << 25;
-/// Where kernels of 64 bits are linked to.
+/// Link addresses of 64-bit kernels.
 const KERNEL: std::ops::Range<u64> = 0xffff_8000_0000_0000..0xffff_ffff_ffff_f000;
 
-/// One symbol, as it stands in the table.
+/// One symbol of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Where it is.
+    /// Link address.
     pub(super) address: u64,
-    /// nm's letter for its kind.
+    /// nm's letter for the symbol type.
     pub(super) kind: u8,
-    /// Its name.
+    /// Name.
     pub(super) name: Vec<u8>,
 }
 
-/// The symbols of an image, in the table's order; none where it has no table that is known here.
+/// Returns the symbols of an image in table order; none if the image has no supported table.
 pub(super) fn entries(image: &[u8]) -> Vec<Entry> {
     let Ok(digits) = Regex::new(DIGITS) else { return Vec::new() };
     let effort = Effort(Cell::new(EFFORT));
@@ -59,12 +61,12 @@ pub(super) fn entries(image: &[u8]) -> Vec<Entry> {
         .unwrap_or_default()
 }
 
-/// What may still be looked at.
+/// Remaining search effort.
 #[derive(Debug)]
 struct Effort(Cell<usize>);
 
 impl Effort {
-    /// Looks at so much; `None`: that is too much.
+    /// Consumes `much` of the effort; `None` if it is exhausted.
     fn spend(&self, much: usize) -> Option<()> {
         let left = self.0.get().checked_sub(much);
         self.0.set(left.unwrap_or(0));
@@ -72,22 +74,23 @@ impl Effort {
     }
 }
 
-/// The table of tokens and its place.
+/// The token table and its location.
 #[derive(Debug)]
 struct Tokens<'a> {
     list: Vec<&'a [u8]>,
+    /// Image offset of the table.
     start: usize,
-    /// Behind its index.
+    /// Image offset of the end of the token index.
     end: usize,
 }
 
 impl<'a> Tokens<'a> {
-    /// The table whose digits are at `digits`, if its index agrees.
+    /// Returns the token table whose digits are at `digits`, if the token index matches.
     fn around(image: &'a [u8], digits: usize, effort: &Effort) -> Option<Self> {
         effort.spend(TABLE_BYTES / 8)?;
         let before = image.get(digits.saturating_sub(TABLE_BYTES)..digits)?;
         let mut ends = before.iter().enumerate().rev().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
-        // The end before the first token is padding, or another table's.
+        // The NUL before the first token is padding, or the end of another table.
         let start = digits - before.len() + ends.nth(BEFORE_DIGITS)?;
         let table = image.get(start..image.len().min(start + TABLE_BYTES))?;
         let mut offsets = Vec::with_capacity(TOKENS);
@@ -106,7 +109,7 @@ impl<'a> Tokens<'a> {
         says.eq(offsets).then_some(Self { list: tokens, start, end })
     }
 
-    /// A name written out: nm's letter, and the rest.
+    /// Expands the tokens of a name. Returns nm's letter and the name.
     fn expand(&self, codes: &[u8]) -> Option<(u8, Vec<u8>)> {
         let mut name = Vec::with_capacity(32);
         for code in codes {
@@ -118,19 +121,20 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Where names and their count are.
+/// Location of the names and their count.
 #[derive(Debug)]
 struct Names {
-    /// The place of the count.
+    /// Image offset of the count.
     count_at: usize,
     count: usize,
-    /// The place of the first name.
+    /// Image offset of the first name.
     start: usize,
+    /// Image offset of the end of the names, padding included.
     end: usize,
 }
 
 impl Names {
-    /// Those before a table of tokens.
+    /// Finds the names before a token table, with or without `kallsyms_seqs_of_names` between them.
     fn before(image: &[u8], tokens: &Tokens<'_>, effort: &Effort) -> Option<Self> {
         (0..=MOST * SEQUENCE / 8).map_while(|step| effort.spend(1).map(|()| step)).find_map(|step| {
             let (marks_at, marks) = marks(image, tokens.start.checked_sub(8 * step)?, longest(step), effort)?;
@@ -140,10 +144,10 @@ impl Names {
         })
     }
 
-    /// Those that these marks are of.
+    /// Finds the names that match these markers.
     fn below(image: &[u8], marks_at: usize, marks: &[u32], effort: &Effort) -> Option<Self> {
         let last = usize::try_from(*marks.last()?).ok()?;
-        // From the count on: eight bytes, names up to the last mark, those behind it, and padding.
+        // Layout from the count: eight bytes, the names up to the last marker, the names after it, padding.
         let latest = marks_at.checked_sub(last)?.checked_sub(8)?;
         let earliest = latest.saturating_sub(CHUNK + 8);
         effort.spend((latest - earliest) / 8)?;
@@ -156,7 +160,7 @@ impl Names {
         })
     }
 
-    /// Whether every 256th name is where its mark says.
+    /// Returns true if every 256th name is at the offset in its marker.
     fn agree(&self, image: &[u8], marks: &[u32], effort: &Effort) -> bool {
         let mut at = self.start;
         for number in 0..self.count {
@@ -174,14 +178,14 @@ impl Names {
                 None => return false,
             }
         }
-        // Padding alone is left.
+        // Only padding is left.
         at <= self.end && self.end - at < 8
     }
 
-    /// The name at a place, in tokens, and the next one's place.
+    /// Returns the tokens of the name at an image offset, and the offset of the next name.
     fn next<'a>(&self, image: &'a [u8], at: usize) -> Option<(&'a [u8], usize)> {
         let low = usize::from(*image.get(at)?);
-        // Long names have a second byte of length (Linux 6.1).
+        // Since Linux 6.1, long names have a second length byte.
         let (len, from) = match low & 0x80 {
             0 => (low, at + 1),
             _ => ((low & 0x7f) | usize::from(*image.get(at + 1)?) << 7, at + 2),
@@ -190,7 +194,7 @@ impl Names {
         (len > 0 && end <= self.end).then_some((image.get(from..end)?, end))
     }
 
-    /// All of them, with their addresses.
+    /// Returns all names with their addresses.
     fn read(&self, image: &[u8], tokens: &Tokens<'_>) -> Option<Vec<Entry>> {
         let addresses = self.addresses(image, tokens)?;
         let mut entries = Vec::with_capacity(self.count);
@@ -218,11 +222,11 @@ impl Names {
     }
 }
 
-/// Addresses from offsets; `None` where they are not in order, as a table's are.
+/// Computes the addresses from the offsets; `None` if they are not sorted, as they are in a valid table.
 fn from_base(base: u64, offsets: &[i32]) -> Option<Vec<u64>> {
     let has_absolute = offsets.iter().any(|offset| *offset < 0);
     let address = |offset: &i32| match (has_absolute, offset) {
-        // `kallsyms_sym_address`: those of per-CPU symbols are small numbers, and absolute.
+        // `kallsyms_sym_address`: non-negative values are absolute addresses of per-CPU symbols.
         (true, 0..) => u64::from(offset.unsigned_abs()),
         (true, _) => base.wrapping_sub(1).wrapping_add(u64::from(offset.unsigned_abs())),
         (false, _) => base.wrapping_add(u64::from(offset.cast_unsigned())),
@@ -231,14 +235,16 @@ fn from_base(base: u64, offsets: &[i32]) -> Option<Vec<u64>> {
     addresses.is_sorted().then_some(addresses)
 }
 
-/// How many marks there can be before so many eights of bytes of sequence numbers; none of those: any number.
+/// Returns the maximum number of markers for `8 * step` bytes of `kallsyms_seqs_of_names`. With 0 bytes, the table has
+/// no such array, and only [`MOST`] is the limit.
 fn longest(step: usize) -> usize {
     if step == 0 { MOST / PER_MARK } else { (8 * step / SEQUENCE).div_ceil(PER_MARK) + 1 }
 }
 
-/// The marks that end at `end`: their place and their values, from 0 on, at most `longest` of them.
+/// Returns the image offset and the values of the markers that end at `end`. The first value is 0. Limit: `longest`
+/// markers.
 fn marks(image: &[u8], end: usize, longest: usize, effort: &Effort) -> Option<(usize, Vec<u32>)> {
-    // They are padded to eight bytes.
+    // Markers are padded to eight bytes.
     let mut at = end.checked_sub(4)?;
     if word(image, at)? == 0 {
         at = at.checked_sub(4)?;

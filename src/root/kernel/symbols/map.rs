@@ -1,10 +1,10 @@
-//! `System.map`, as `nm -n` writes it (`scripts/mksysmap`): an address, a letter and a name on each line.
+//! Parser of `System.map`, the output of `nm -n` (`scripts/mksysmap`): an address, a letter and a name per line.
 //!
-//! Lines that are not like that are passed over: Debian's packages have one such line, and nothing else.
+//! Skips other lines: the `System.map` in Debian's packages consists of a single line of text.
 
 use super::kallsyms::{Entry, MOST};
 
-/// The symbols, by address.
+/// Returns the symbols, sorted by address.
 pub(super) fn entries(text: &[u8]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = text.split(|byte| *byte == b'\n').filter_map(entry).take(MOST).collect();
     entries.sort_by_key(|entry| entry.address);

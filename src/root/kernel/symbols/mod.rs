@@ -1,8 +1,8 @@
-//! A kernel's symbols: from an address to the function it is in.
+//! Kernel symbols: maps an address to the function that contains it.
 //!
-//! They come from the tables inside the image ([`kallsyms`]), which are what the running kernel itself prints names from,
-//! or from the `System.map` of a build tree ([`map`]; Debian's packages have one line in theirs that says where another
-//! is). Symbols of modules are in neither. Costs tens of milliseconds and some megabytes, so it is done when somebody asks.
+//! Reads the tables inside the image ([`kallsyms`]), from which the running kernel itself prints names, or the
+//! `System.map` of a build tree ([`map`]; the one in Debian's packages contains no symbols). Neither contains the
+//! symbols of modules. Loading takes tens of milliseconds and some megabytes, so callers load symbols on demand.
 
 pub mod kallsyms;
 pub mod map;
@@ -14,61 +14,62 @@ use std::path::{Path, PathBuf};
 
 use super::{error::KernelError, vmlinux};
 
-/// Largest image that is read.
+/// Limit of the image size, in bytes. The rest of a larger image is ignored.
 const IMAGE_BYTES: u64 = 1 << 30;
-/// Largest `System.map`: some have ten megabytes.
+/// Limit of the size of a `System.map`, in bytes. Real ones are up to 10 MB.
 const MAP_BYTES: u64 = 256 << 20;
 
-/// Where a kernel's symbols are to be had.
+/// Files that contain a kernel's symbols.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
-    /// The kernel: an ELF file or a bzImage.
+    /// The kernel image: an ELF file or a bzImage.
     image: PathBuf,
-    /// Where it came from: `image` may be a copy in a cache, and `System.map` is beside the original.
+    /// The original of `image`, which may be a copy in the cache. `System.map` is beside the original.
     origin: PathBuf,
 }
 
-/// A kernel's symbols, by address.
+/// Symbols of a kernel, sorted by address.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    /// Addresses as linked, in order, and where their names end in `names`.
+    /// Link address of each symbol, and the end of its name in `names`.
     entries: Vec<(u64, u32)>,
+    /// For each symbol, nm's letter followed by the name.
     names: String,
-    /// From `_stext` to `_etext`.
+    /// Link addresses of `_stext` (or `_text`) and `_etext`.
     text: (u64, u64),
-    /// Where the parts that are loaded are linked to, how long they are, and where they are loaded to.
+    /// Virtual address, memory size and physical address of each `PT_LOAD` segment.
     loads: Vec<(u64, u64, u64)>,
-    /// How far from there the kernel runs.
+    /// KASLR offset: run address minus link address, in bytes.
     slide: u64,
 }
 
-/// A place in a kernel.
+/// An address, relative to a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// The symbol.
+    /// Name of the symbol.
     pub name: &'a str,
-    /// How far into it.
+    /// Offset from the start of the symbol, in bytes.
     pub offset: u64,
-    /// How long it is, as far as the next one tells.
+    /// Size of the symbol in bytes: the distance to the next symbol.
     pub size: u64,
 }
 
 impl fmt::Display for Place<'_> {
-    /// As the kernel prints it: `name+0x1a/0x90`.
+    /// Writes the kernel's format: `name+0x1a/0x90`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{:#x}/{:#x}", self.name, self.offset, self.size)
     }
 }
 
 impl Source {
-    /// The kernel image at `image`, which was made from the one at `origin`, or is that.
+    /// Creates a source for the kernel image at `image`, which is `origin` itself or was extracted from it.
     pub fn new(image: &Path, origin: &Path) -> Self {
         Self { image: image.to_owned(), origin: origin.to_owned() }
     }
 
-    /// Reads them; `None` where there are none that are known here.
+    /// Reads the symbols; `None` if there is no supported table.
     pub fn load(&self) -> Result<Option<Symbols>, KernelError> {
-        let failed = |source| KernelError::Io { doing: "reading", path: self.image.clone(), source };
+        let failed = |source| KernelError::Io { doing: "read", path: self.image.clone(), source };
         let mut image = Vec::new();
         File::open(&self.image).and_then(|file| file.take(IMAGE_BYTES).read_to_end(&mut image)).map_err(failed)?;
         if !image.starts_with(b"\x7fELF") {
@@ -81,8 +82,8 @@ impl Source {
         Ok(symbols.or_else(|| self.map()))
     }
 
-    /// Those of the `System.map` beside the original, or at the top of its build tree. Nowhere else: another kernel's would
-    /// give wrong names.
+    /// Reads the `System.map` beside the original image, or at the top of its build tree. Does not search elsewhere,
+    /// since the map of another kernel gives wrong names.
     fn map(&self) -> Option<Symbols> {
         let directory = self.origin.parent()?;
         let top = (directory.ends_with("boot"))
@@ -98,13 +99,13 @@ impl Source {
 }
 
 impl Symbols {
-    /// Those in an unpacked image; `None` where there are none that are known here.
+    /// Reads the symbols in an unpacked image; `None` if it has no supported table.
     pub fn of_image(image: &[u8]) -> Option<Self> {
         let symbols = Self::new(kallsyms::entries(image));
         symbols.map(|symbols| Self { loads: crate::format::kernel::elf::loads(image).unwrap_or_default(), ..symbols })
     }
 
-    /// Those in a `System.map`; `None` where that is none.
+    /// Reads the symbols in a `System.map`; `None` if it has no `_stext` (or `_text`) or no `_etext`.
     pub fn of_map(text: &[u8]) -> Option<Self> {
         Self::new(map::entries(text))
     }
@@ -121,8 +122,8 @@ impl Symbols {
         Some(symbols)
     }
 
-    /// Tells how far from its link address the kernel runs (`CONFIG_RANDOMIZE_BASE`), by one symbol's address; whether that
-    /// is believable: kernels are moved by megabytes, within a gigabyte.
+    /// Sets the KASLR offset (`CONFIG_RANDOMIZE_BASE`) from the run address of one symbol. Returns false and changes
+    /// nothing if the offset is implausible: kernels move by whole megabytes, by less than 1 GiB.
     pub fn slide_by(&mut self, symbol: &str, address: u64) -> bool {
         let slide = self.linked(symbol).and_then(|linked| address.checked_sub(linked));
         let slide = slide.filter(|slide| slide % (1 << 20) == 0 && *slide < 1 << 30);
@@ -130,31 +131,31 @@ impl Symbols {
         slide.is_some()
     }
 
-    /// How far from its link address the kernel runs.
+    /// Returns the KASLR offset, in bytes.
     pub fn slide(&self) -> u64 {
         self.slide
     }
 
-    /// The function that an address is in; `None` where it is in none of the kernel itself.
+    /// Returns the function that contains a run address; `None` if the address is outside the kernel's text.
     pub fn function(&self, address: u64) -> Option<Place<'_>> {
         let address = address.checked_sub(self.slide)?;
         let (start, end) = self.text;
         (start..end).contains(&address).then(|| self.place(address)).flatten()
     }
 
-    /// Where a symbol is, as the kernel runs.
+    /// Returns the run address of a symbol.
     pub fn address(&self, name: &str) -> Option<u64> {
         Some(self.linked(name)?.wrapping_add(self.slide))
     }
 
-    /// Where a symbol is in the guest's memory, for a kernel that is not moved.
+    /// Returns the guest-physical address of a symbol; `None` if the KASLR offset is not 0.
     pub fn physical(&self, name: &str) -> Option<u64> {
         let address = self.linked(name).filter(|_| self.slide == 0)?;
         let (from, _, to) = self.loads.iter().find(|(from, len, _)| address >= *from && address - from < *len)?;
         to.checked_add(address - from)
     }
 
-    /// All of them, in order: address as linked, nm's letter, name.
+    /// Returns all symbols, sorted by address: link address, nm's letter, name.
     pub fn iter(&self) -> impl Iterator<Item = (u64, char, &str)> {
         (0..self.entries.len()).filter_map(|at| {
             let mut name = self.name(at)?.chars();
@@ -163,7 +164,8 @@ impl Symbols {
         })
     }
 
-    /// The symbol before an address, or at it. Of several at one address the kernel names the first (`get_symbol_pos`).
+    /// Finds the symbol that contains a link address. Of several symbols at one address, returns the first, as the
+    /// kernel does (`get_symbol_pos`).
     fn place(&self, address: u64) -> Option<Place<'_>> {
         let after = self.entries.partition_point(|(start, _)| *start <= address);
         let start = self.entries.get(after.checked_sub(1)?)?.0;
@@ -177,7 +179,7 @@ impl Symbols {
         Some(self.entries.get(at)?.0)
     }
 
-    /// nm's letter and the name.
+    /// Returns nm's letter followed by the name.
     fn name(&self, at: usize) -> Option<&str> {
         let end = self.entries.get(at)?.1 as usize;
         let start = at.checked_sub(1).and_then(|before| self.entries.get(before)).map_or(0, |(_, end)| *end as usize);

@@ -1,24 +1,24 @@
-//! Tables made here, in both orders, cut and changed.
+//! Tests with generated tables in all layouts, truncated and modified.
 
 use std::fs;
 
 use super::{Source, Symbols, kallsyms};
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
 
-/// In which order tables stand.
+/// Layout of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// Before Linux 6.2.
     Old,
-    /// Up to 6.3: the names' order is told.
+    /// Linux 6.2 and 6.3: with `kallsyms_seqs_of_names`.
     Sequenced,
-    /// Since 6.4.
+    /// Since Linux 6.4.
     New,
 }
 
 const ORDERS: [Order; 3] = [Order::Old, Order::Sequenced, Order::New];
 
-/// Tables as `scripts/kallsyms.c` writes them, every character a token of its own, behind some other bytes.
+/// Builds tables in the format of `scripts/kallsyms.c`, preceded by other bytes. Each character is one token.
 fn tables(symbols: &[(u64, String)], order: Order, is_percpu: bool) -> Vec<u8> {
     const BASE: u64 = 0xffff_ffff_8100_0000;
     let pad = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(8), 0);
@@ -26,7 +26,7 @@ fn tables(symbols: &[(u64, String)], order: Order, is_percpu: bool) -> Vec<u8> {
     let mut index = Vec::new();
     for token in 0..=255_u8 {
         index.extend((tokens.len() as u16).to_le_bytes());
-        // A code that no name has stands for something that comes often.
+        // Codes that are not used in a name are tokens for longer strings.
         tokens.extend(if token.is_ascii_graphic() { vec![token] } else { format!("t{token}_").into_bytes() });
         tokens.push(0);
     }
@@ -46,7 +46,7 @@ fn tables(symbols: &[(u64, String)], order: Order, is_percpu: bool) -> Vec<u8> {
         let offset = match (is_percpu, address.checked_sub(BASE)) {
             (true, None) => *address as i32,
             (true, Some(offset)) => -1 - offset as i32,
-            (false, offset) => offset.expect("all are behind the base") as i32,
+            (false, offset) => offset.expect("all addresses are above the base") as i32,
         };
         addresses.extend(offset.to_le_bytes());
     }
@@ -71,7 +71,7 @@ fn tables(symbols: &[(u64, String)], order: Order, is_percpu: bool) -> Vec<u8> {
     image
 }
 
-/// A kernel of `count` functions, 16 bytes each.
+/// Returns the symbols of a kernel with `count` functions of 16 bytes each.
 fn kernel(count: usize, is_percpu: bool) -> Vec<(u64, String)> {
     let percpu = is_percpu.then(|| (0x1000, "Afixed_percpu_data".to_owned()));
     let at = |number: usize| 0xffff_ffff_8100_0000 + 16 * number as u64;
@@ -83,10 +83,10 @@ fn kernel(count: usize, is_percpu: bool) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn tables_of_every_order_are_read() {
+fn tables_of_every_layout_are_read() {
     for (order, is_percpu) in ORDERS.into_iter().zip([true, true, true]).chain([(Order::New, false)]) {
         let symbols = kernel(1000, is_percpu);
-        let read = Symbols::of_image(&tables(&symbols, order, is_percpu)).expect("they are there");
+        let read = Symbols::of_image(&tables(&symbols, order, is_percpu)).expect("symbols");
         let all: Vec<_> = read.iter().map(|(address, kind, name)| (address, format!("{kind}{name}"))).collect();
         assert_eq!(all, symbols);
         let place = |address| read.function(address).map(|place| place.to_string());
@@ -96,9 +96,9 @@ fn tables_of_every_order_are_read() {
 }
 
 #[test]
-fn a_kernel_that_was_moved_is_asked_by_where_it_runs() {
-    let mut read = Symbols::of_image(&tables(&kernel(1000, true), Order::New, true)).expect("they are there");
-    assert!(!read.slide_by("f_2", 0xffff_ffff_8100_0021), "not by a byte");
+fn addresses_of_a_relocated_kernel_are_translated() {
+    let mut read = Symbols::of_image(&tables(&kernel(1000, true), Order::New, true)).expect("symbols");
+    assert!(!read.slide_by("f_2", 0xffff_ffff_8100_0021), "an offset of one byte is implausible");
     assert!(!read.slide_by("nothing", 0xffff_ffff_9200_0020));
     assert!(read.slide_by("f_2", 0xffff_ffff_9200_0020));
     assert_eq!(read.function(0xffff_ffff_9200_0025).map(|place| place.name), Some("f_2"));
@@ -106,7 +106,7 @@ fn a_kernel_that_was_moved_is_asked_by_where_it_runs() {
 }
 
 #[test]
-fn the_map_of_a_build_tree_is_read_and_that_of_a_package_is_none() {
+fn the_map_of_a_build_tree_is_read_and_that_of_a_debian_package_is_ignored() {
     let text = b"0000000000000000 A fixed\nffffffff81000000 T _stext\nffffffff81000040 t b\nffffffff81000010 t a\nffffffff81000100 T _etext\n";
     let map = Symbols::of_map(text).expect("a map");
     let place = |address| map.function(address).map(|place| place.to_string());
@@ -119,46 +119,46 @@ fn the_map_of_a_build_tree_is_read_and_that_of_a_package_is_none() {
 }
 
 #[test]
-fn an_image_that_was_made_to_be_looked_at_for_ever_is_given_up() {
-    // Words that could be marks, megabytes of them, before each of many tables of tokens.
+fn the_search_of_a_malicious_image_is_bounded() {
+    // Megabytes of words that look like markers, before each of many token tables.
     let table = tables(&kernel(1000, false), Order::Old, false);
-    let digits = table.windows(6).position(|bytes| bytes == b"0\x001\x002\x00").expect("it has them");
+    let digits = table.windows(6).position(|bytes| bytes == b"0\x001\x002\x00").expect("digits");
     let tokens = &table[digits - 1000..];
     let marks: Vec<u8> = (1..800_000_u32).flat_map(u32::to_le_bytes).collect();
     let image: Vec<u8> = (0..40).flat_map(|_| [&marks[..], &[0; 8], tokens].concat()).collect();
     let start = std::time::Instant::now();
     assert_eq!(kallsyms::entries(&image), []);
-    // Without a bound it takes minutes.
+    // Without a bound, the search takes minutes.
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]
-fn a_kernel_without_a_table_in_it_is_named_by_the_map_of_the_tree_it_came_from() {
+fn a_kernel_without_a_table_uses_the_map_of_its_build_tree() {
     let dir = tempfile::tempdir().expect("a directory");
     let (cached, tree) = (dir.path().join("cache/vmlinux"), dir.path().join("tree"));
     let image = tree.join("arch/x86/boot/bzImage");
     for file in [&cached, &image] {
-        fs::create_dir_all(file.parent().expect("it has one")).expect("made");
+        fs::create_dir_all(file.parent().expect("a parent")).expect("made");
         fs::write(file, b"\x7fELF without any table").expect("written");
     }
     fs::write(tree.join("System.map"), "ffffffff81000000 T _stext\nffffffff81000100 T _etext\n").expect("written");
     let finds = |origin: &std::path::Path| Source::new(&cached, origin).load().expect("read").is_some();
     assert!(finds(&image) && finds(&tree.join("vmlinux")));
-    // One of any other kernel that happens to be above.
+    // The map in a directory above may belong to another kernel.
     assert!(!finds(&cached) && !finds(&tree.join("kept/old/vmlinuz")) && !finds(&tree.join("a/b/boot/bzImage")));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn any_count_of_names_comes_back(count in 300_usize..1500, order in 0..3_usize, is_percpu in any::<bool>()) {
+    fn tables_of_any_size_are_read(count in 300_usize..1500, order in 0..3_usize, is_percpu in any::<bool>()) {
         let symbols = kernel(count, is_percpu);
         let image = tables(&symbols, ORDERS[order], is_percpu);
         prop_assert_eq!(kallsyms::entries(&image).len(), symbols.len());
     }
 
     #[test]
-    fn tables_that_are_cut_or_changed_are_read_or_refused(
+    fn truncated_or_modified_tables_are_read_or_refused(
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..12),
         cut in prop_oneof![Just(usize::MAX), 0_usize..20_000],
         order in 0..3_usize,
