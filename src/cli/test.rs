@@ -26,15 +26,13 @@ use bootling::cache::Cache;
 use bootling::guest::verdict::code;
 use bootling::suite::manifest::{KernelSpec, Origin, STARTER, TestSpec};
 use bootling::suite::plan::Plan;
-use bootling::suite::report::{Report, Status};
+
 use bootling::suite::run::{self, Mailbox, Options};
 use bootling::suite::shard;
 use bootling::suite::times::Times;
 
 /// Default manifest file name.
 const MANIFEST: &str = "bootling.toml";
-/// Exit status if any cell did not pass.
-const FAILED: u8 = 1;
 
 /// Runs the verb.
 pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
@@ -80,19 +78,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
         output::note(&format!("failed to save the times of this run: {error}"));
     }
     written?;
-    Ok(endings.signal().map_or_else(|| exit_code(&report), |signal| code::SIGNAL.saturating_add(signal)))
-}
-
-/// Returns 0 only if the report is good, 125 if none of its cells could be tested, 1 otherwise.
-fn exit_code(report: &Report) -> u8 {
-    let all = |wanted: fn(Status) -> bool| report.cells.iter().all(|cell| wanted(cell.status));
-    if report.is_good() {
-        0
-    } else if all(|status| matches!(status, Status::Error | Status::Skipped)) {
-        code::COULD_NOT_TEST
-    } else {
-        FAILED
-    }
+    Ok(endings.signal().map_or_else(|| report.exit_code(), |signal| code::SIGNAL.saturating_add(signal)))
 }
 
 /// Splits the arguments into the manifest and the rest. The first argument names the manifest if it ends in `.toml` or
@@ -162,42 +148,4 @@ fn words(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
     words.extend(args.choose.repeated());
     words.extend(args.how.repeated());
     words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{FAILED, exit_code};
-    use bootling::guest::verdict::code::COULD_NOT_TEST;
-    use bootling::suite::report::sample::sample;
-    use bootling::suite::report::{Report, Shard, Status};
-
-    #[test]
-    fn a_run_that_tested_nothing_fails_unless_it_is_a_shard() {
-        use Status::{Error, Failed, Flaky, NotRun, Passed, Skipped};
-        let shard = Some(Shard { index: 1, total: 2 });
-        // Cell statuses, exit code of a whole run, exit code of a shard.
-        let cases: [(&[Status], u8, u8); 9] = [
-            (&[Passed, Flaky, Skipped], 0, 0),
-            (&[Skipped, Skipped], COULD_NOT_TEST, 0),
-            (&[], COULD_NOT_TEST, 0),
-            (&[Skipped, Error], COULD_NOT_TEST, COULD_NOT_TEST),
-            (&[Error], COULD_NOT_TEST, COULD_NOT_TEST),
-            (&[Passed, Error], FAILED, FAILED),
-            (&[Skipped, Failed], FAILED, FAILED),
-            (&[Skipped, NotRun], FAILED, FAILED),
-            (&[Passed, NotRun], FAILED, FAILED),
-        ];
-        for (statuses, whole, of_shard) in cases {
-            let Report { header, cells } = sample();
-            let cells = statuses.iter().map(|&status| {
-                let cell = cells.iter().find(|cell| cell.status == status).expect("a sample cell with this status");
-                cell.clone()
-            });
-            let mut report = Report { header, cells: cells.collect() };
-            assert_eq!(exit_code(&report), whole, "{statuses:?}");
-            report.header.shard = shard;
-            assert_eq!(exit_code(&report), of_shard, "shard: {statuses:?}");
-            assert_eq!(report.is_good(), of_shard == 0, "verdict of the HTML page: {statuses:?}");
-        }
-    }
 }

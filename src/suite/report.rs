@@ -15,6 +15,7 @@ pub mod sample;
 pub mod story;
 pub mod tap;
 
+use crate::guest::verdict::code;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -259,6 +260,16 @@ impl Report {
         let statuses = || self.cells.iter().map(|cell| cell.status);
         statuses().all(Status::is_good) && (self.header.shard.is_some() || statuses().any(Status::has_passed))
     }
+
+    /// Exit code: 0 if the report is good, 125 if no cell could be tested, else 1.
+    pub fn exit_code(&self) -> u8 {
+        let untested = |status| matches!(status, Status::Error | Status::Skipped);
+        match self.is_good() {
+            true => 0,
+            false if self.cells.iter().all(|cell| untested(cell.status)) => code::COULD_NOT_TEST,
+            false => 1,
+        }
+    }
 }
 
 impl Status {
@@ -311,6 +322,45 @@ impl PartResult {
             Self::Skipped => "skipped",
             Self::Todo => "todo",
             Self::Missing => "missing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::sample;
+    use super::{Report, Shard, Status};
+    use crate::guest::verdict::code::COULD_NOT_TEST;
+
+    const FAILED: u8 = 1;
+
+    #[test]
+    fn a_run_that_tested_nothing_fails_unless_it_is_a_shard() {
+        use Status::{Error, Failed, Flaky, NotRun, Passed, Skipped};
+        let shard = Some(Shard { index: 1, total: 2 });
+        // Cell statuses, exit code of a whole run, exit code of a shard.
+        let cases: [(&[Status], u8, u8); 9] = [
+            (&[Passed, Flaky, Skipped], 0, 0),
+            (&[Skipped, Skipped], COULD_NOT_TEST, 0),
+            (&[], COULD_NOT_TEST, 0),
+            (&[Skipped, Error], COULD_NOT_TEST, COULD_NOT_TEST),
+            (&[Error], COULD_NOT_TEST, COULD_NOT_TEST),
+            (&[Passed, Error], FAILED, FAILED),
+            (&[Skipped, Failed], FAILED, FAILED),
+            (&[Skipped, NotRun], FAILED, FAILED),
+            (&[Passed, NotRun], FAILED, FAILED),
+        ];
+        for (statuses, whole, of_shard) in cases {
+            let Report { header, cells } = sample();
+            let cells = statuses.iter().map(|&status| {
+                let cell = cells.iter().find(|cell| cell.status == status).expect("a sample cell with this status");
+                cell.clone()
+            });
+            let mut report = Report { header, cells: cells.collect() };
+            assert_eq!(report.exit_code(), whole, "{statuses:?}");
+            report.header.shard = shard;
+            assert_eq!(report.exit_code(), of_shard, "shard: {statuses:?}");
+            assert_eq!(report.is_good(), of_shard == 0, "verdict of the HTML page: {statuses:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::outputs::Outputs;
-use super::{TestArgs, earlier, exit_code, plan, show};
+use super::{TestArgs, earlier, plan, show};
 use crate::cli::output;
 use bootling::guest::verdict::code;
 use bootling::suite::merge::{Planned, Source, apart, merge, of_one_run};
@@ -36,7 +36,7 @@ pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result
     let comparison = before.map(|before| earlier::compare(&before, &report));
     outputs.write(&report, comparison.as_ref())?;
     // A report without cells tested nothing.
-    Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { exit_code(&report) })
+    Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { report.exit_code() })
 }
 
 /// Returns the expected cells. A manifest named on the command line must match the shards' plan. The default one is

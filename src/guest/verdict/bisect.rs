@@ -7,7 +7,7 @@
 //! | skip | 125 | could not test, or the command exited with 125; QEMU exited or was killed |
 //! | stop | 128+n | a signal terminated bootling, or its output was closed |
 //!
-//! Elsewhere, a broken guest has separate exit codes (see [`crate::verdict`]); git aborts the bisection at those
+//! Elsewhere, a broken guest has separate exit codes (see [`crate::guest::verdict`]); git aborts the bisection at those
 //! above 127.
 
 use super::{Outcome, code};

@@ -97,7 +97,7 @@ pub enum ModuleError {
     },
     /// Unpacking a package again after damage in the cache failed.
     #[error("failed to unpack the kernel package again")]
-    Renew(#[from] Box<crate::resolve::kernel::KernelError>),
+    Renew(#[from] Box<crate::root::kernel::error::KernelError>),
     /// The cache is unusable.
     #[error(transparent)]
     Cache(#[from] CacheError),

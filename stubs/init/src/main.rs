@@ -49,7 +49,7 @@ extern "C" fn main() -> ! {
     let mut job = match Job::read() {
         Ok(job) => job,
         Err(errno) => {
-            console::complain(b"failed to read", proto::job::PATH.as_bytes(), errno);
+            console::complain(b"failed to read", protocol::job::PATH.as_bytes(), errno);
             power::stop(Stop::PowerOff)
         }
     };

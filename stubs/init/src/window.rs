@@ -1,4 +1,4 @@
-//! The window that carries a payload into a running guest (see [`crate::proto::window`]).
+//! The window that carries a payload into a running guest (see [`crate::protocol::window`]).
 
 use crate::file;
 use crate::path::Path;
