@@ -1,4 +1,4 @@
-//! The `bootling` program: everything is in the library, so that tests can reach it.
+//! The `bootling` program. All code is in the library, so that tests can call it.
 
 use std::process::ExitCode;
 

@@ -219,7 +219,7 @@ fn the_time_is_source_date_epoch_and_must_be_one() {
     assert!(text.lines().all(|line| line.contains(" 2023-11-14 22:13 ")), "{text}");
     build("c.img", "yesterday")
         .code(125)
-        .stderr_eq("error: reading SOURCE_DATE_EPOCH: yesterday is not a number of 32 bits\n");
+        .stderr_eq("error: invalid SOURCE_DATE_EPOCH yesterday: not a 32-bit number\n");
     assert_eq!(case.listing(), ["a.img", "b.img"]);
 }
 
