@@ -158,7 +158,7 @@ pub fn machine(spec: &BootSpec, display: Display, quiet: bool) -> anyhow::Result
     // The architecture cannot be read from a disk. Only firmware for 64-bit PCs is supported.
     let arch = Arch::X86_64;
     let cache =
-        Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a writable directory"))?;
+        Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
     let qemu = Qemu::find(spec.qemu.as_deref(), arch, Some(&cache))?;
     let (accelerator, no_kvm) = choose_accelerator(spec.accel, arch, kvm::probe)?;
     if let Some(why) = no_kvm.as_ref().filter(|_| !quiet) {

@@ -276,7 +276,10 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
     let (done, verdict) = Program::new().arg("boot").arg(&overlay).json(Vec::<&str>::new());
     done.exits(125).says("--allow-backing");
     assert_eq!(verdict["outcome"], "could-not-test");
-    boot(&["--print-command"], &packed(&image)).exits(125).says("does not support compressed images").says("decompress it first");
+    boot(&["--print-command"], &packed(&image))
+        .exits(125)
+        .says("does not support compressed images")
+        .says("decompress it first");
     head[8..20].fill(0);
     fs::write(&overlay, &head).expect("written");
     let Some(_) = Kernel::Cloud612.or_skip("what_cannot_be_booted") else { return };

@@ -177,8 +177,8 @@ fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_tru
         run().env("BOOTLING_WARM", "no").args(option).arg(&path).done().exits(125).says("what it runs is in it");
     }
     run().args(["--trust", "--firmware", "bios"]).arg(&path).done().exits(125).says("to be started with none");
-    run().arg("--watch").arg(&path).done().exits(125).says("watching a bundle");
-    run().args(["--trust", "--watch", "--", "true"]).done().exits(125).says("watching with --trust");
+    run().arg("--watch").arg(&path).done().exits(125).says("a bundle cannot be watched");
+    run().args(["--trust", "--watch", "--", "true"]).done().exits(125).says("--trust cannot be used in watch mode");
     // One that was cut off, or changed, is none.
     let bytes = std::fs::read(&path).expect("a bundle");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
