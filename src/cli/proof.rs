@@ -112,7 +112,7 @@ impl Trial {
         match self {
             Self::Vga => "BIOS, VGA and serial console",
             Self::Mirrored => "BIOS, serial console mirrors VGA",
-            Self::NoVga => "BIOS, serial console only",
+            Self::NoVga => "BIOS, serial console alone",
             Self::Uefi => "UEFI",
         }
     }
@@ -193,8 +193,7 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
     if let Message::Missing(found) = &claims.message {
-        let says =
-            format!("no message: found {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
+        let says = format!("no message: found {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
         proofs.insert(0, Proof { what: "BIOS", holds: false, says, took_ms: 0 });
     }
     let start = Instant::now();

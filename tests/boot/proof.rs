@@ -25,7 +25,7 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
     for says in [
         "BIOS, VGA and serial console: complete message found once on the serial console, once on the screen",
         "BIOS, serial console mirrors VGA: complete message found once on the serial console, once on the screen",
-        "BIOS, serial console only: complete message found once on the serial console",
+        "BIOS, serial console alone: complete message found once on the serial console",
         "UEFI: bootling: exited with status 0 (waited for the command in the image)",
         "image unchanged",
     ] {
