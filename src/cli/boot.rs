@@ -270,7 +270,7 @@ impl BootDiskArgs {
         Ok(match self.vga {
             VgaArg::Mirror => Display::Mirrored,
             VgaArg::Std => Display::Vga,
-            VgaArg::None if wants_screen => bail!("invalid --vga none: another option requires a display"),
+            VgaArg::None if wants_screen => bail!("--vga none cannot be used with options that read the screen"),
             VgaArg::None => Display::None,
         })
     }

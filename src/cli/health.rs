@@ -20,7 +20,7 @@ const FINDINGS: usize = 10;
 pub struct HealthArgs {
     /// What to do if the kernel reports problems (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockup,
     /// hung task, OOM kill, new taint): `fail` (exit with 121 even if the command succeeds), `warn` (report them;
-    /// default) or `ignore`. For a bundle, the default is the recorded setting.
+    /// default) or `ignore`. For a bundle, the recorded setting applies unless this option is on the command line.
     #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
     pub health: Option<PolicyArg>,
     /// Ignore findings with a line that matches this regular expression. May be repeated.

@@ -163,7 +163,7 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
             trials.push((trial, Machine { display: trial.display(), ..bios.clone() }));
         }
     }
-    // Open the disk last: errors in the machine are reported first.
+    // After `digest`, which reports a file that cannot be opened.
     let (naming, unpacking) = (Naming::Never, Unpacking::Silent);
     let disk = Disk::open(claims.image, Seen { bus: None, sector: claims.sector, naming, unpacking })?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());

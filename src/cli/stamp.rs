@@ -30,7 +30,7 @@ const MOST_MESSAGE: u64 = 64 * 1024;
 #[command(after_help = "Examples:
   bootling stamp disk.img                        the standard message
   bootling stamp --preset libvirt disk.qcow2     a preset that names the setting to change
-  bootling stamp --message ours.txt --then key-reboot /dev/sdx
+  bootling stamp --message text.txt --then key-reboot /dev/sdx
   bootling stamp --save old.bin disk.img         save the old boot code
   bootling stamp --undo=old.bin disk.img         restore it
   bootling stamp -o new.img.zst disk.img.zst     rewrite a compressed image as a stream

@@ -49,7 +49,7 @@ pub struct BisectArgs {
     /// Bisect these kernel packages or images, sorted by version, instead of a repository.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Bisection")]
     kernels: Vec<PathBuf>,
-    /// Run COMMAND N times per commit, each time in a new guest. A commit that passes and fails is flaky.
+    /// Run COMMAND N times per commit, each time in a new guest. A commit that both passes and fails is flaky.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Bisection")]
     tries: u32,
     /// Treat flaky commits as bad or skip them.
@@ -181,7 +181,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
         Ok(found) => found,
         Err(BisectError::Interrupted(signal)) => {
             output::note(&if told.is_logged {
-                format!("interrupted; continue with --resume, log {}", args.log.display())
+                format!("interrupted; --resume continues with {}", args.log.display())
             } else {
                 "interrupted before both ends were tested; there is no log to resume".to_owned()
             });

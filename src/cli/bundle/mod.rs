@@ -173,7 +173,7 @@ fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) 
         bail!("failed to run the command: {why}");
     }
     if ran.cut {
-        output::note(&format!("output truncated to {} MiB", ROOM >> 20));
+        output::note(&format!("recorded output truncated to {} MiB", ROOM >> 20));
     }
     Ok(ran)
 }

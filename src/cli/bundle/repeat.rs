@@ -102,7 +102,7 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--firmware-vars", args.boot.machine.firmware_vars.is_some()),
     ];
     if let Some((option, _)) = typed.iter().find(|(_, typed)| *typed) {
-        bail!("{option} cannot be used with a bundle, which determines it");
+        bail!("{option} cannot be used with a bundle, which defines what to run");
     }
     ensure!(
         !args.print_command,
