@@ -267,7 +267,7 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
     boot(&["--expect", "("], &image).exits(2).says("unclosed group");
     boot(&["--vga", "none", "--screen-text"], &image).exits(125).says("--vga none");
     boot(&["--disk", "ide", "--sector-size", "4096"], &image).exits(125).says("--disk virtio");
-    boot(&["--firmware", "none"], &image).exits(125).says("a disk is started by firmware");
+    boot(&["--firmware", "none"], &image).exits(125).says("a disk cannot boot without firmware");
     boot(&["--screenshot", "/no/such/dir.png"], &image).exits(125).says("/no/such/dir.png");
     let overlay = dir.path().join("overlay.qcow2");
     let mut head = b"QFI\xfb\0\0\0\x03\0\0\0\0\0\0\x02\0\0\0\0\x0b".to_vec();

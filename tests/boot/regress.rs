@@ -283,7 +283,7 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     // Before the ends are tested there is nothing to go on with.
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
     let program = program.args(["bisect", "--good", "c0", "--bad", "c19", "--build", "kill -INT $PPID; sleep 100"]);
-    let done = rest(program, dir.path()).done().exits(130).says("no log to go on with");
+    let done = rest(program, dir.path()).done().exits(130).says("no log to resume");
     assert!(!done.stderr.contains("--resume") && !dir.path().join("the.log").exists(), "{}", done.stderr);
     // The build of the second step interrupts us, as Ctrl-C would, and then takes its time.
     let flag = dir.path().join("builds");
