@@ -111,17 +111,17 @@ fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
     let test = "what_must_not_come_is_1";
     let Some(program) = bios(test, &image) else { return };
     let (done, verdict) = program.json(["--expect", "never", "--reject", "mistake"]);
-    done.exits(1).says("--reject").says("this is a mistake, sadly").says("not seen: never");
+    done.exits(1).says("--reject").says("this is a mistake, sadly").says("not matched: never");
     assert_eq!((&verdict["outcome"], &verdict["missing"][0]), (&"rejected".into(), &"never".into()), "{verdict}");
 
     let Some(program) = bios(test, &image) else { return };
     let done = program.args(["--quiet", "--expect", "the end", "--expect-screen", "never", "--timeout", "5s"]).done();
-    let done = done.exits(124).says("not seen: never").says("  | the end");
+    let done = done.exits(124).says("not matched: never").says("  | the end");
     assert!(done.took < Duration::from_secs(20) && done.stdout.is_empty(), "{:?}", done.took);
 
     let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
     let Some(program) = bios(test, &image) else { return };
-    program.args(["--expect", "never"]).done().exits(122).says("powered off before").says("not seen: never");
+    program.args(["--expect", "never"]).done().exits(122).says("powered off before").says("not matched: never");
 }
 
 #[test]
