@@ -1,6 +1,4 @@
-//! The `bootling` program: parses arguments, calls the library, prints, and exits with the right code.
-
-mod cli;
+//! The `bootling` program. All code is in the library, so that tests can call it.
 
 use std::process::ExitCode;
 

@@ -219,7 +219,7 @@ fn the_time_is_source_date_epoch_and_must_be_one() {
     assert!(text.lines().all(|line| line.contains(" 2023-11-14 22:13 ")), "{text}");
     build("c.img", "yesterday")
         .code(125)
-        .stderr_eq("error: reading SOURCE_DATE_EPOCH: yesterday is not a number of 32 bits\n");
+        .stderr_eq("error: invalid SOURCE_DATE_EPOCH yesterday: not a 32-bit number\n");
     assert_eq!(case.listing(), ["a.img", "b.img"]);
 }
 
@@ -258,15 +258,21 @@ fn ls_says_what_is_wrong_with_a_file_and_where() {
     case.write("text", "this is text");
     case.fails(
         &["ls", "text"],
-        "error: listing text: reading segment 1 (not compressed, from byte 0), at its byte 0: neither a newc archive nor a compression that can be read here: it starts with this i\n",
+        "error: failed to list text: reading segment 1 (not compressed, from byte 0), at its byte 0: neither a newc archive nor a compression that can be read here: it starts with this i\n",
     );
     case.write("empty", "");
-    case.fails(&["ls", "empty"], "error: listing empty: reading an initrd: there is nothing but zeros, if anything\n");
-    case.fails(&["ls", "missing"], "error: listing missing: opening it: No such file or directory (os error 2)\n");
-    case.fails(&["ls", "."], "error: listing .: it is a directory\n");
+    case.fails(
+        &["ls", "empty"],
+        "error: failed to list empty: reading an initrd: there is nothing but zeros, if anything\n",
+    );
+    case.fails(
+        &["ls", "missing"],
+        "error: failed to list missing: failed to open: No such file or directory (os error 2)\n",
+    );
+    case.fails(&["ls", "."], "error: failed to list .: is a directory\n");
     case.fails(
         &["cat", "empty", "/x"],
-        "error: reading /x in empty: reading an initrd: there is nothing but zeros, if anything\n",
+        "error: failed to read /x in empty: reading an initrd: there is nothing but zeros, if anything\n",
     );
 }
 

@@ -1,5 +1,6 @@
-//! Unified kernel images of ours, judged by others: objdump and objcopy read them, sbverify and osslsigncode verify their
-//! signatures, openssl makes keys of every kind. The stub is the real one; for a kernel stands another EFI program.
+//! Unified kernel images of ours, judged by others: objdump and objcopy read them, sbverify and osslsigncode verify
+//! their signatures, openssl makes keys of every kind. The stub is the real one; for a kernel stands another EFI
+//! program.
 //!
 //! A test that lacks a tool says so on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
 
@@ -196,11 +197,19 @@ fn digest_prints_what_sbsign_signs_and_attaches_what_it_signed() {
         assert!(report["stub"].as_str().is_some_and(|stub| stub.starts_with("systemd-stub ")));
     }
     let (said, content) = tool(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "none.efi", "uki.efi"]);
-    assert!(!content && said.contains("attaching sig to uki.efi: the signature is for another file"), "{said}");
+    assert!(
+        !content && said.contains("failed to attach sig to uki.efi: the signature belongs to another file"),
+        "{said}"
+    );
     assert!(!dir.path().join("none.efi").exists());
     let (said, content) = tool(dir.path(), &[bootling, "digest", "us.crt"]);
     assert!(!content, "{said}");
-    assert!(said.starts_with("error: digesting us.crt: no PE file: no \"MZ\" at offset 0x0\nadvice: "), "{said}");
+    assert!(
+        said.starts_with(
+            "error: failed to compute the digest of us.crt: no PE file: no \"MZ\" at offset 0x0\nadvice: "
+        ),
+        "{said}"
+    );
 }
 
 /// The pairs `us` and `ec`, in each form that people have them in.

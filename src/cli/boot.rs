@@ -1,4 +1,4 @@
-//! `bootling boot`: any disk image or ISO, by UEFI or BIOS, judged by its console and its screen.
+//! `bootling boot`: boots a disk image or ISO through UEFI or BIOS and judges it by its console and screen.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -35,37 +35,36 @@ use bootling::qemu::drive::Bus;
 use bootling::qemu::machine::{Display, Machine};
 use bootling::qemu::spec::FirmwareRef;
 
-/// Boot any disk image or ISO by UEFI or BIOS, and judge its console
+/// Boot a disk image or ISO through UEFI or BIOS, and judge it by its console
 ///
-/// The image is never written to: what the guest writes is forgotten. Its serial console is on standard output, and on
-/// the terminal's keyboard.
+/// The image is never modified: the guest's writes are discarded. The guest's serial console is connected to standard
+/// output, and to the keyboard of the terminal.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
-#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 pub struct BootDiskArgs {
-    /// The disk image (raw, qcow2, VMDK, VHD, VHDX, VDI; also packed with gzip, xz or zstd), ISO, or block device.
+    /// Disk image (raw, qcow2, VMDK, VHD, VHDX, VDI; also compressed with gzip, xz or zstd), ISO, or block device.
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
-    /// Boot it by UEFI, as is done where nothing else is said.
+    /// Boot through UEFI (default).
     #[arg(long, conflicts_with_all = ["bios", "firmware"])]
     uefi: bool,
-    /// Boot it by legacy BIOS: SeaBIOS.
+    /// Boot through legacy BIOS (SeaBIOS).
     #[arg(long, conflicts_with = "firmware")]
     bios: bool,
-    /// Boot it by this firmware: `uefi`, `uefi-secure` (Secure Boot enforced), `bios`, or a file.
+    /// Boot through this firmware: `uefi`, `uefi-secure` (Secure Boot enforced), `bios`, or an image file.
     #[arg(long, value_name = "WHICH", value_parser = FirmwareRef::read)]
     firmware: Option<FirmwareRef>,
-    /// How the guest sees it. Default: `cd` for an ISO, else `virtio`.
+    /// How to attach the disk. Default: `cd` for an ISO, else `virtio`.
     #[arg(long, value_enum, value_name = "BUS", help_heading = "Machine")]
     disk: Option<BusArg>,
-    /// Bytes of its logical sectors: 512 or 4096.
+    /// Logical sector size of the disk: 512 or 4096.
     #[arg(long, value_name = "BYTES", value_parser = sector_size, default_value = "512", help_heading = "Machine")]
     sector_size: SectorSize,
-    /// The screen: `mirror` (a VGA adapter, and SeaBIOS repeats on the serial console what it shows), `std` (a VGA
-    /// adapter), `none`.
+    /// Display: `mirror` (a VGA adapter, which SeaBIOS mirrors to the serial console), `std` (a VGA adapter) or `none`.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = VgaArg::Mirror, help_heading = "Machine")]
     vga: VgaArg,
-    /// Let the image name further files, such as the backing file of an overlay; QEMU opens them with your rights.
+    /// Allow the image to refer to other files, such as the backing file of an overlay. QEMU opens them as the user.
     #[arg(long, help_heading = "Machine")]
     allow_backing: bool,
     #[command(flatten)]
@@ -74,34 +73,34 @@ pub struct BootDiskArgs {
     hangs: HangArgs,
     #[command(flatten)]
     health: HealthArgs,
-    /// How often the guest may restart its machine, as some systems do on their first boot.
+    /// Number of reboots the guest may make, as some systems reboot on their first start.
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Limits")]
     restarts: u32,
-    /// End well as soon as a line of the console matches this regular expression. Several are met one after the other.
+    /// Succeed when a line of the console matches this regular expression. May be repeated; matched in the given order.
     #[arg(long, value_name = "REGEX", value_parser = regex, help_heading = "Verdict")]
     expect: Vec<Regex>,
-    /// The same for the text on the screen, which is looked at twice a second.
+    /// Succeed when the text on the screen matches, checked twice a second. May be repeated.
     #[arg(long, value_name = "REGEX", value_parser = regex, help_heading = "Verdict")]
     expect_screen: Vec<Regex>,
-    /// Fail as soon as a line of the console matches. May be repeated.
+    /// Fail when a line of the console matches. May be repeated.
     #[arg(long, value_name = "REGEX", value_parser = regex, help_heading = "Verdict")]
     reject: Vec<Regex>,
-    /// Write the console to FILE too.
+    /// Also write the console to FILE.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     log: Option<PathBuf>,
-    /// Write a picture of the screen to FILE, a PNG, once the verdict is in.
+    /// Write a PNG screenshot to FILE at the end.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     screenshot: Option<PathBuf>,
-    /// Print the text on the screen once the verdict is in.
+    /// Print the text on the screen at the end.
     #[arg(long, help_heading = "Output")]
     screen_text: bool,
-    /// Write the whole verdict as JSON to FILE, or to standard output with `-`: the console is then on standard error.
+    /// Write the result as JSON to FILE ('-' for standard output; the console then goes to standard error).
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Print the QEMU command line, ready to paste, and do not boot.
+    /// Print the QEMU command line, quoted for the shell, and exit.
     #[arg(long, help_heading = "Output")]
     print_command: bool,
-    /// Do not show the console; say only why there is no verdict.
+    /// Do not show the console; print only errors.
     #[arg(long, short, help_heading = "Output")]
     quiet: bool,
 }
@@ -111,34 +110,34 @@ pub struct BootDiskArgs {
 enum BusArg {
     /// virtio-blk
     Virtio,
-    /// A disk on the machine's IDE or AHCI controller
+    /// Disk on the machine's IDE or AHCI controller
     Ide,
-    /// A disk on virtio-scsi
+    /// virtio-scsi disk
     Scsi,
     /// NVMe
     Nvme,
-    /// A USB stick
+    /// USB stick
     Usb,
-    /// A DVD
+    /// DVD
     Cd,
 }
 
 /// `--vga`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum VgaArg {
-    /// A VGA adapter, mirrored by SeaBIOS on the serial console
+    /// VGA adapter, mirrored to the serial console by SeaBIOS
     Mirror,
-    /// A VGA adapter
+    /// VGA adapter
     Std,
-    /// None
+    /// No display
     None,
 }
 
-/// What `-h` ends with, and `--help` goes on from.
+/// Examples, for both `-h` and `--help`.
 macro_rules! examples {
     () => {
         "Examples:
-  bootling boot disk.qcow2                              by UEFI, its console on the terminal; Ctrl-a x ends it
+  bootling boot disk.qcow2                              UEFI, console on the terminal; Ctrl-a x ends it
   bootling boot --expect 'login: $' --timeout 2m disk.raw.zst
   bootling boot --bios --expect-screen 'UEFI' --screenshot bios.png disk.raw
   bootling boot --expect 'Install' --reject 'panic|BUG:' installer.iso
@@ -153,20 +152,20 @@ const LONG: &str = concat!(
     examples!(),
     "
 Exit status:
-  0    what was expected came; where nothing was expected: the guest powered itself off
-  1    what --reject names came
-  118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
-  121 all went well, but a kernel's log on the console says that it is not (--health fail)
-  122 gone before all that was expected had come                    124 timed out
+  0    all --expect patterns matched; without --expect: the guest powered itself off
+  1    a --reject pattern matched
+  118 QEMU died            119 unexpected reset of the guest        120 kernel panic
+  121 success, but the kernel log on the console reports problems (--health fail)
+  122 the guest ended before all --expect patterns matched           124 timeout
   125 could not test (bad image, no QEMU, no firmware)
 
-Health is what a kernel says of itself on the console: reports of several lines, and single lines that begin
-with its clock. Taints and processes left behind are told by pid 1, for `bootling run` only.
+Health findings are kernel reports on the console: multi-line reports, and single lines with a kernel time stamp.
+Taints and leftover processes are reported by bootling's pid 1, and thus only in `bootling run`.
 "
 );
 
-/// Firmware and boot loaders warn on the same console: a line of a kernel's has its clock, unless it is set to keep that to itself
-/// (`printk.time=0`); then what has several lines is a report of its.
+/// Returns true if the finding comes from a kernel. Firmware and boot loaders print warnings on the same console, but
+/// without the kernel's time stamp. With `printk.time=0` only multi-line reports count.
 fn is_a_kernels(finding: &Finding) -> bool {
     finding.at.is_some() || finding.lines.len() > 1
 }
@@ -193,10 +192,10 @@ pub fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
     Ok(exit_code)
 }
 
-/// The exit code, and the verdict where there was a boot.
+/// Boots the image. Returns the exit code, and the report if the guest was started.
 fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let display = args.display()?;
-    // Outputs that cannot be written are better known before the boot than after it.
+    // Fail before the boot, not after it, if an output cannot be written.
     let screenshot = args.screenshot.as_deref().map(Output::create).transpose()?;
     let log = args.log.as_deref().map(create_log).transpose()?;
     let bus = args.disk.map(BusArg::bus);
@@ -222,10 +221,11 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let evidence = args.hangs.evidence()?;
     let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
     let settings = Settings { keep, ..args.settings(&machine, log, interactive) };
-    let mut signals = Signals::catch().context("catching signals")?;
-    let mut guest = Guest::start(&machine, &disk.payload()?).context("starting QEMU")?;
+    let mut signals = Signals::catch().context("failed to catch signals")?;
+    let mut guest = Guest::start(&machine, &disk.payload()?).context("failed to start QEMU")?;
     let command = guest.command.clone();
-    let mut transcript = converse(&mut guest, settings, &mut signals).context("talking with the guest")?;
+    let mut transcript =
+        converse(&mut guest, settings, &mut signals).context("failed to communicate with the guest")?;
     transcript.health.retain(is_a_kernels);
     let outcome = judge_with(&mut transcript, &rules);
     output::to_stderr(&for_people_of_disks(&outcome, &transcript, !args.quiet));
@@ -238,7 +238,7 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let exit_code = outcome.exit_code();
     match shown {
         Ok(()) => Ok((exit_code, Some(report))),
-        // What is known of the guest still counts for more, unless it would look like success.
+        // The guest's result takes precedence, unless it would look like success.
         Err(error) if exit_code == 0 => Err(error),
         Err(error) => {
             output::fail(&error);
@@ -256,18 +256,21 @@ impl BootDiskArgs {
         }
     }
 
-    /// Whether standard output is the verdict's alone.
+    /// Returns true if the report goes to standard output.
     fn json_on_stdout(&self) -> bool {
         self.json.as_deref().is_some_and(|path| path.as_os_str() == "-")
     }
 
     fn display(&self) -> anyhow::Result<Display> {
-        ensure!(self.firmware != Some(FirmwareRef::Direct), "using --firmware none: a disk is started by firmware");
+        ensure!(
+            self.firmware != Some(FirmwareRef::Direct),
+            "invalid --firmware none: a disk cannot boot without firmware"
+        );
         let wants_screen = self.screen_text || self.screenshot.is_some() || !self.expect_screen.is_empty();
         Ok(match self.vga {
             VgaArg::Mirror => Display::Mirrored,
             VgaArg::Std => Display::Vga,
-            VgaArg::None if wants_screen => bail!("looking at the screen: with --vga none there is none"),
+            VgaArg::None if wants_screen => bail!("--vga none cannot be used with options that read the screen"),
             VgaArg::None => Display::None,
         })
     }
@@ -282,7 +285,7 @@ impl BootDiskArgs {
             boot_timeout: None,
             foreground: match self.quiet {
                 true => Foreground::Nobody,
-                // Keys that were not meant for it would stop a boot loader.
+                // Stray key presses would stop a boot loader.
                 false if std::io::stdin().is_terminal() => Foreground::Console,
                 false => Foreground::Viewer,
             },
@@ -290,7 +293,7 @@ impl BootDiskArgs {
             console: log.map_or(ConsoleSink::Nowhere, ConsoleSink::File),
             show_qemu: !self.machine.qemu_arg.is_empty(),
             quiet: self.quiet,
-            // Further drives may be the user's.
+            // Additional drives may be writable files of the user.
             flush_disks: !self.machine.qemu_arg.is_empty(),
             watch: Some(Watch { expectations, last_look, restarts: self.restarts, linger: Duration::ZERO }),
             idle_timeout: self.hangs.idle_timeout(),
@@ -300,7 +303,7 @@ impl BootDiskArgs {
         }
     }
 
-    /// Prints the screen's text and writes its picture.
+    /// Prints the text on the screen and writes the screenshot.
     fn show_screen(&self, transcript: &Transcript, output: Option<Output>) -> anyhow::Result<()> {
         if self.screen_text {
             match &transcript.screen.text {
@@ -311,21 +314,21 @@ impl BootDiskArgs {
                         output::to_stderr(&text);
                     } else {
                         let mut out = output::stdout();
-                        out.write_all(text.as_bytes()).context("writing the screen's text")?;
-                        out.flush().context("writing the screen's text")?;
+                        out.write_all(text.as_bytes()).context("failed to write the text of the screen")?;
+                        out.flush().context("failed to write the text of the screen")?;
                     }
                 }
-                None => output::note("the screen shows no text: it is in a graphics mode, or QEMU had ended"),
+                None => output::note("no screen text: the display is in a graphics mode, or QEMU had exited"),
             }
         }
         let Some(mut output) = output else { return Ok(()) };
         match &transcript.screen.picture {
             Some(Ok(picture)) => {
-                picture.write_png(&mut output).context("writing the screenshot")?;
+                picture.write_png(&mut output).context("failed to write the screenshot")?;
                 Ok(output.finish()?)
             }
-            Some(Err(why)) => bail!("taking a screenshot: {why}"),
-            None => bail!("taking a screenshot: QEMU had ended"),
+            Some(Err(why)) => bail!("failed to take a screenshot: {why}"),
+            None => bail!("failed to take a screenshot: QEMU had exited"),
         }
     }
 }
@@ -343,32 +346,32 @@ impl BusArg {
     }
 }
 
-/// One line on what was chosen.
+/// Formats the note that describes the boot.
 fn told(args: &BootDiskArgs, machine: &Machine, disk: &Disk, interactive: bool) -> String {
     let by = match machine.firmware.path() {
         Some(path) => format!("{} ({})", machine.firmware.name().to_uppercase(), path.display()),
         None => "BIOS".to_owned(),
     };
-    let keys = if interactive { "; Ctrl-a x ends it, Ctrl-a h shows the keys" } else { "" };
+    let keys = if interactive { "; Ctrl-a x ends the guest, Ctrl-a h shows the keys" } else { "" };
     let (format, bus) = (disk.drive.format.name(), disk.drive.bus.name());
-    format!("booting {} ({format}, as {bus}) by {by}{keys}", args.image.display())
+    format!("booting {} ({format}, as {bus}) through {by}{keys}", args.image.display())
 }
 
 fn create_log(path: &Path) -> anyhow::Result<File> {
-    File::create(path).with_context(|| format!("creating the console's log {}", path.display()))
+    File::create(path).with_context(|| format!("failed to create console log {}", path.display()))
 }
 
-/// The line that boots the same machine by hand.
+/// Prints the command line that boots the same machine by hand.
 fn print_command(machine: &Machine, disk: &Disk) -> anyhow::Result<()> {
     let payload = Payload::Disk { image: disk.absolute()?.into_os_string(), drive: disk.drive };
     let wires = Wires { payload, flash: None, ends: Ends::Stdio };
     let mut line = shell_line(&argv(machine, &wires)).into_encoded_bytes();
     line.push(b'\n');
     let mut out = output::stdout();
-    out.write_all(&line).and_then(|()| out.flush()).context("writing the command line")
+    out.write_all(&line).and_then(|()| out.flush()).context("failed to write the command line")
 }
 
-/// A regular expression, as typed.
+/// Parses a regular expression.
 pub fn regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }
@@ -377,7 +380,7 @@ fn sector_size(text: &str) -> Result<SectorSize, String> {
     match text {
         "512" => Ok(SectorSize::S512),
         "4096" | "4k" | "4K" => Ok(SectorSize::S4096),
-        _ => Err("sectors have 512 or 4096 bytes".to_owned()),
+        _ => Err("must be 512 or 4096".to_owned()),
     }
 }
 
@@ -387,7 +390,7 @@ mod tests {
     use bootling::guest::health::{Finding, Kind};
 
     #[test]
-    fn a_line_without_a_clock_is_anybodys_and_a_report_is_the_kernels() {
+    fn only_time_stamped_lines_and_multi_line_reports_come_from_a_kernel() {
         let finding = |at, lines: &[&str]| {
             let lines = lines.iter().map(|line| (*line).to_owned()).collect();
             Finding { kind: Kind::Warning, title: "WARNING: x".to_owned(), lines, at }

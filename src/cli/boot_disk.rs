@@ -1,4 +1,4 @@
-//! A disk image made ready to boot: opened without a way to write to it, and the machine around it.
+//! A disk image opened read-only, and the machine that boots it.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -22,65 +22,65 @@ use bootling::qemu::machine::{Display, Machine, Transport, choose_accelerator, e
 use bootling::qemu::program::Qemu;
 use bootling::qemu::spec::BootSpec;
 
-/// Memory of a machine whose needs nobody knows, in MiB: what installers ask for.
+/// Default memory in MiB; common installers require this much.
 const MEMORY_MIB: u64 = 2048;
 
-/// How an image is to be seen by its guest.
+/// How an image is opened and attached.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
-    /// `None`: a DVD where it is an ISO, else virtio.
+    /// Bus; `None`: a DVD for an ISO, else virtio.
     pub bus: Option<Bus>,
-    /// Its logical sectors.
+    /// Logical sector size.
     pub sector: SectorSize,
-    /// Whether it may name further files.
+    /// Whether the image may refer to other files.
     pub naming: Naming,
-    /// Whether it is unpacked where it is compressed.
+    /// Handling of a compressed image.
     pub unpacking: Unpacking,
 }
 
-/// Whether an image may name further files, which QEMU opens with the user's rights.
+/// Whether an image may refer to other files, which QEMU opens with the user's permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// The user said so.
+    /// Allowed by the user.
     Allowed,
-    /// The user did not, but could.
+    /// Not allowed by the user, who could allow it with `--allow-backing`.
     Refused,
-    /// The verb does not let the user say so.
+    /// Not allowed; the verb has no option for it.
     Never,
 }
 
-/// What is done with a compressed image.
+/// Handling of a compressed image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpacking {
-    /// It is unpacked into a file without a name.
+    /// Unpack it into an unnamed file and print a note.
     Told,
-    /// The same, and nothing is said.
+    /// Unpack it into an unnamed file.
     Silent,
-    /// It is refused: a command that is only printed has to name a file.
+    /// Refuse it: a printed command line must name an existing file.
     Refused,
 }
 
-/// An image, open.
+/// An open disk image.
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
     file: File,
-    /// The drive it will be.
+    /// The drive that QEMU attaches.
     pub drive: Drive,
-    /// Whether QEMU has to open it by its name, for the names in it.
+    /// True if QEMU must open the image by name, because the image refers to files relative to it.
     by_name: bool,
 }
 
 impl Disk {
-    /// Opens an image for reading, and unpacks it where it is compressed.
+    /// Opens an image for reading, and unpacks it if it is compressed.
     pub fn open(path: &Path, seen: Seen) -> anyhow::Result<Self> {
-        let opening = || format!("opening {}", path.display());
+        let opening = || format!("failed to open {}", path.display());
         let mut file = File::open(path).with_context(opening)?;
         let kind = file.metadata().with_context(opening)?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
-            bail!("opening {}: it is neither a file nor a block device", path.display());
+            bail!("failed to open {}: neither a file nor a block device", path.display());
         }
-        // Of what was unpacked there is no name.
+        // An unpacked image has no name.
         let mut by_name = seen.naming == Naming::Allowed;
         let mut image = look(&file, seen).map_err(|error| told(path, seen.naming, error))?;
         if let Image::Compressed(squeeze) = image {
@@ -88,76 +88,77 @@ impl Disk {
                 Unpacking::Told => output::note(&format!("unpacking {} ({squeeze})", path.display())),
                 Unpacking::Silent => {}
                 Unpacking::Refused => {
-                    let error = anyhow!("printing the command: {} is compressed ({squeeze})", path.display());
+                    let error =
+                        anyhow!("--print-command does not support compressed images: {} ({squeeze})", path.display());
                     return Err(output::advise(
                         error,
-                        "unpack it first, with zstd -d, gunzip or unxz, and name what comes of it",
+                        "decompress it first (zstd -d, gunzip, unxz) and use the result",
                     ));
                 }
             }
             by_name = false;
             let directory = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-            let unpacking = || format!("unpacking {} into {}", path.display(), directory.display());
+            let unpacking = || format!("failed to unpack {} into {}", path.display(), directory.display());
             file = unpack(&file, squeeze, &directory)
                 .with_context(unpacking)
-                .map_err(|error| output::advise(error, "TMPDIR names another directory"))?;
+                .map_err(|error| output::advise(error, "set TMPDIR to use another directory"))?;
             image = look(&file, seen).map_err(|error| told(path, seen.naming, error))?;
         }
         let (format, iso) = match image {
             Image::Drive { format, iso } => (format, iso),
-            Image::Compressed(_) => bail!("opening {}: it is compressed twice", path.display()),
+            Image::Compressed(_) => bail!("failed to open {}: compressed twice", path.display()),
         };
         let bus = seen.bus.unwrap_or(if iso { Bus::Cd } else { Bus::Virtio });
         let drive = Drive::new(format, bus, seen.sector).map_err(|error| told(path, seen.naming, error))?;
         Ok(Self { path: path.to_owned(), file, drive, by_name })
     }
 
-    /// What QEMU boots.
+    /// Returns the payload for QEMU.
     pub fn payload(&self) -> anyhow::Result<Payload<Artefact>> {
         let image = match self.drive.format {
-            // The names in it are relative to its own.
+            // File names in the image are relative to its directory.
             Format::Qcow2 | Format::Vmdk if self.by_name => Artefact::Named(self.absolute()?),
             Format::Raw | Format::Qcow2 | Format::Vmdk | Format::Vpc | Format::Vhdx | Format::Vdi => Artefact::Open(
-                self.file.try_clone().with_context(|| format!("opening {}", self.path.display()))?.into(),
+                self.file.try_clone().with_context(|| format!("failed to open {}", self.path.display()))?.into(),
             ),
         };
         Ok(Payload::Disk { image, drive: self.drive })
     }
 
-    /// Its name from anywhere.
+    /// Returns the absolute path.
     pub fn absolute(&self) -> anyhow::Result<PathBuf> {
-        std::path::absolute(&self.path).with_context(|| format!("opening {}", self.path.display()))
+        std::path::absolute(&self.path).with_context(|| format!("failed to open {}", self.path.display()))
     }
 }
 
-/// What an image is.
+/// Identifies the format of an image.
 fn look(mut file: &File, seen: Seen) -> Result<Image, DriveError> {
-    // A block device's metadata does not know its length.
+    // The metadata of a block device does not contain its size.
     let len = file.seek(SeekFrom::End(0))?;
     identify(file, len, seen.naming == Naming::Allowed)
 }
 
 fn told(path: &Path, naming: Naming, error: DriveError) -> anyhow::Error {
     let advice = match (&error, naming) {
-        (DriveError::Names(_), Naming::Refused) => Some("--allow-backing lets it"),
+        (DriveError::Names(_), Naming::Refused) => Some("use --allow-backing to allow this"),
         (DriveError::Names(_), Naming::Allowed | Naming::Never) => {
-            Some("qemu-img convert -O qcow2 makes one image of it that names none")
+            Some("qemu-img convert -O qcow2 creates a single image that refers to no other file")
         }
         (DriveError::Unreadable(_) | DriveError::Foreign(_) | DriveError::SectorSize(_), _) => None,
     };
-    let error = anyhow!(error).context(format!("booting {}", path.display()));
+    let error = anyhow!(error).context(format!("failed to boot {}", path.display()));
     match advice {
         Some(advice) => output::advise(error, advice),
         None => error,
     }
 }
 
-/// The machine around a disk.
+/// Returns the machine that boots a disk.
 pub fn machine(spec: &BootSpec, display: Display, quiet: bool) -> anyhow::Result<Machine> {
-    // What a disk is for cannot be told from outside: 64-bit PCs, as all firmware here is.
+    // The architecture cannot be read from a disk. Only firmware for 64-bit PCs is supported.
     let arch = Arch::X86_64;
     let cache =
-        Cache::open().map_err(|error| output::advise(error, "name a directory of yours in BOOTLING_CACHE_DIR"))?;
+        Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
     let qemu = Qemu::find(spec.qemu.as_deref(), arch, Some(&cache))?;
     let (accelerator, no_kvm) = choose_accelerator(spec.accel, arch, kvm::probe)?;
     if let Some(why) = no_kvm.as_ref().filter(|_| !quiet) {

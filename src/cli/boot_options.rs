@@ -1,4 +1,4 @@
-//! Options about the machine and the run, as typed.
+//! Options for the machine and the boot.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,64 +13,63 @@ use bootling::{
     qemu::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef},
 };
 
-/// The machine, whatever it boots.
+/// Machine options for every kind of guest.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// What runs guest code: `kvm`, `tcg` (QEMU's translator), or `auto`: KVM where it has just proven to work.
+    /// Accelerator: `kvm`, `tcg` (QEMU's translator) or `auto` (KVM if a probe runs guest code on it, else TCG).
     #[arg(long, value_enum, default_value_t = AccelArg::Auto, env = "BOOTLING_ACCEL")]
     pub accel: AccelArg,
-    /// UEFI variables to start with. The file is copied, never written. Default: those that belong to the firmware.
+    /// Initial UEFI variables. FILE is copied, not modified. Default: the template that belongs to the firmware.
     #[arg(long, value_name = "FILE")]
     pub firmware_vars: Option<PathBuf>,
-    /// The QEMU program: a path, or a name on PATH. Default: the one for the guest's architecture.
+    /// QEMU executable: a path, or a name in PATH. Default: the one for the guest's architecture.
     #[arg(long, value_name = "PATH", env = "BOOTLING_QEMU")]
     pub qemu: Option<PathBuf>,
-    /// QEMU's machine type and its properties, such as `pc` or `q35,smm=off`.
+    /// QEMU machine type with its properties, such as `pc` or `q35,smm=off`.
     #[arg(long, short = 'M', value_name = "TYPE")]
     pub machine: Option<OsString>,
-    /// QEMU's CPU model. Default: `host` with KVM, `max` with TCG.
+    /// QEMU CPU model. Default: `host` with KVM, `max` with TCG.
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<OsString>,
-    /// Number of virtual CPUs, in any of QEMU's spellings.
+    /// Number of virtual CPUs, in any syntax of QEMU's -smp.
     #[arg(long, value_name = "N")]
     pub smp: Option<OsString>,
-    /// Guest memory: a number of MiB, or with K, M, G. Default: 1 GiB, more where an initrd needs it, 2 GiB for disks.
+    /// Guest memory in MiB, or with suffix K, M or G. Default: 1 GiB, or more for a large initrd; 2 GiB for disks.
     #[arg(long, short = 'm', value_name = "SIZE", value_parser = amount::memory_mib)]
     pub memory: Option<u64>,
-    /// One further argument for QEMU, exactly as it stands. May be repeated: --qemu-arg=-trace --qemu-arg='ich9*'
+    /// Pass ARG to QEMU unchanged. May be repeated: --qemu-arg=-trace --qemu-arg='ich9*'
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
-    /// Longest time from QEMU's start to the verdict, such as 90, 90s, 5m, or `none` (also 0). Default: none where
-    /// somebody sits at a terminal and nothing is expected, else 10m with KVM and 30m with TCG.
+    /// Time limit from QEMU's start to the verdict, such as 90, 90s, 5m or `none` (also 0). Default: none for an
+    /// interactive guest, else 10m with KVM and 30m with TCG.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub timeout: Option<LimitArg>,
 }
 
-/// How a kernel and its initrd are booted, watched and judged.
+/// Options for booting a kernel and its initrd.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct BootArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// What the machine starts with: `none` (the default: QEMU enters the kernel, which is fastest), `uefi` (OVMF, wherever it
-    /// is here), `uefi-secure` (with Secure Boot enforced), `bios` (SeaBIOS), or a file with UEFI code or a BIOS.
+    /// Firmware: `none` (QEMU starts the kernel directly, the fastest; default), `uefi` (OVMF installed on the host),
+    /// `uefi-secure` (Secure Boot enforced), `bios` (SeaBIOS), or a UEFI or BIOS image file.
     #[arg(long, value_name = "WHICH", env = "BOOTLING_FIRMWARE", value_parser = FirmwareRef::read)]
     pub firmware: Option<FirmwareRef>,
-    /// Further words for the kernel's command line. May be repeated.
+    /// Append to the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<OsString>,
-    /// Boot in less time and test less of the kernel: adds `cryptomgr.notests` (its ciphers are not tested as they
-    /// register) and `noreplace-smp` (lock prefixes stay on one CPU, too) to its command line, with TCG also
-    /// `nolapic_timer` (interrupts of the timer come from the HPET or the PIT: the local APIC's is not calibrated). Words
-    /// of --append stand behind them.
+    /// Boot faster with less kernel self-testing. Appends to the kernel's command line: `cryptomgr.notests` (no tests
+    /// when ciphers register), `noreplace-smp` (keep lock prefixes on one CPU) and, with TCG, `nolapic_timer` (use the
+    /// HPET or PIT, so that the local APIC timer is not calibrated). Arguments from --append follow them.
     #[arg(long)]
     pub fast_boot: bool,
-    /// Longest time from QEMU's start until the guest's pid 1 speaks. Default: 1m with KVM, 5m with TCG; twice that
-    /// with UEFI firmware.
+    /// Time limit from QEMU's start to the first message of the guest's pid 1. Default: 1m with KVM, 5m with TCG;
+    /// doubled with UEFI firmware.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     pub boot_timeout: Option<LimitArg>,
-    /// Write the kernel's console to FILE as it comes, or to standard error with `-`.
+    /// Write the kernel's console to FILE ('-' for standard error) while the guest runs.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub console: Option<PathBuf>,
 }
@@ -78,16 +77,16 @@ pub struct BootArgs {
 /// `--accel`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AccelArg {
-    /// KVM where it works, else TCG
+    /// KVM if it works, else TCG
     Auto,
-    /// KVM or an error
+    /// KVM, or fail
     Kvm,
     /// QEMU's translator
     Tcg,
 }
 
 impl AccelArg {
-    /// What is meant.
+    /// Returns the corresponding accelerator choice.
     pub const fn meant(self) -> Accel {
         match self {
             Self::Auto => Accel::Auto,
@@ -97,12 +96,12 @@ impl AccelArg {
     }
 }
 
-/// A limit on time.
+/// A time limit; `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitArg(pub Option<Duration>);
 
 impl MachineArgs {
-    /// What is meant, limits apart: they depend on the machine.
+    /// Returns the boot specification, without the limits, which depend on the machine.
     pub fn spec(&self, firmware: FirmwareRef) -> BootSpec {
         BootSpec {
             qemu: self.qemu.clone(),
@@ -121,7 +120,7 @@ impl MachineArgs {
         }
     }
 
-    /// The limit on the whole.
+    /// Returns the limit from QEMU's start to the verdict.
     pub fn limit(&self, machine: &Machine, interactive: bool) -> Option<Duration> {
         let total = (!interactive).then(|| limits::total(machine));
         self.timeout.map_or(total, |limit| limit.0)
@@ -129,7 +128,7 @@ impl MachineArgs {
 }
 
 impl BootArgs {
-    /// What is meant, limits apart: they depend on the machine (see [`BootArgs::limits`]).
+    /// Returns the boot specification, without the limits, which depend on the machine (see [`BootArgs::limits`]).
     pub fn spec(&self, tty: bool) -> BootSpec {
         BootSpec {
             append: self.append.clone(),
@@ -144,14 +143,14 @@ impl BootArgs {
         }
     }
 
-    /// The limits for this machine: total, and to pid 1's first word.
+    /// Returns the limits for this machine: to the verdict, and to the first message of pid 1.
     pub fn limits(&self, machine: &Machine, interactive: bool) -> (Option<Duration>, Option<Duration>) {
         let boot = Some(limits::boot(machine));
         (self.machine.limit(machine, interactive), self.boot_timeout.map_or(boot, |limit| limit.0))
     }
 }
 
-/// Reads `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
+/// Parses `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
 pub fn limit(text: &str) -> Result<LimitArg, String> {
     amount::time(text).map(LimitArg)
 }

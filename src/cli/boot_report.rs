@@ -1,4 +1,4 @@
-//! What came of booting a disk, for scripts and for people.
+//! Result of booting a disk, as JSON and as text.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -15,55 +15,55 @@ use bootling::guest::verdict::Outcome;
 use bootling::qemu::drive::Drive;
 use bootling::qemu::machine::Machine;
 
-/// The verdict as `--json` writes it. Fields are only ever added.
+/// Result as written by `--json`. New versions only add fields.
 #[derive(Debug, Serialize)]
 pub struct BootReport {
-    /// One word: `expected`, `rejected`, `powered-off`, `panic`, `timed-out`, ...
+    /// Outcome: `expected`, `rejected`, `powered-off`, `panic`, `timed-out`, ...
     outcome: &'static str,
-    /// What bootling exits with.
+    /// Exit code of bootling.
     exit_code: u8,
-    /// The sentence that people get.
+    /// Message for the user.
     message: Option<String>,
-    /// The line that decided: the last expected one, or the rejected one.
+    /// Line that decided the outcome: the last expected or the rejected one.
     line: Option<String>,
-    /// Expectations that were not met.
+    /// Patterns that did not match.
     missing: Vec<String>,
     /// From QEMU's start to the last expectation, milliseconds.
     expected_ms: Option<f64>,
-    /// From QEMU's start to its end.
+    /// From QEMU's start to its end, milliseconds.
     duration_ms: f64,
-    /// How often the guest restarted its machine.
+    /// Number of reboots by the guest.
     restarts: usize,
-    /// The image.
+    /// Image path.
     image: String,
-    /// Its format, in QEMU's word.
+    /// Image format, by QEMU's name.
     format: &'static str,
-    /// How the guest saw it.
+    /// Bus.
     disk: &'static str,
-    /// Bytes of a logical sector.
+    /// Logical sector size in bytes.
     sector_size: u64,
     /// `bios` or `uefi`.
     firmware: &'static str,
-    /// The firmware's file, where QEMU did not bring its own.
+    /// Firmware file, unless QEMU uses a bundled one.
     firmware_path: Option<String>,
     /// `kvm` or `tcg`.
     accel: &'static str,
-    /// Why not KVM, where `auto` chose.
+    /// Reason for not using KVM, if `auto` chose TCG.
     accel_reason: Option<String>,
-    /// The emulator.
+    /// QEMU.
     qemu: QemuReport,
-    /// The rows of the text screen, where they were asked for and there were any.
+    /// Rows of the text screen, if requested and available.
     screen_text: Option<Vec<String>>,
-    /// What a kernel's log on the console says of its health.
+    /// Health findings from kernel messages on the console.
     health: Vec<Finding>,
-    /// What the guest was doing when its time was up.
+    /// State of the guest at the timeout.
     hang: Option<Hang>,
-    /// The console's last lines.
+    /// Last lines of the console.
     console_tail: Vec<String>,
 }
 
 impl BootReport {
-    /// Puts everything together.
+    /// Creates the report.
     pub fn new(
         outcome: &Outcome,
         transcript: &Transcript,
@@ -107,14 +107,14 @@ impl BootReport {
     }
 }
 
-/// What a person gets to read: the sentence, what was waited for in vain, the console where it was not shown.
+/// Formats the result for standard error: message, patterns that did not match, and the console unless it was `shown`.
 pub fn for_people_of_disks(outcome: &Outcome, transcript: &Transcript, shown: bool) -> String {
-    let more = (!shown).then_some("without --quiet all of it is shown");
+    let more = (!shown).then_some("omit --quiet to show all");
     let mut text = for_people(outcome, transcript, more);
     if !text.is_empty() {
         for missing in &transcript.missing {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "not seen: {missing}");
+            let _ = writeln!(text, "not matched: {missing}");
         }
     }
     text

@@ -1,4 +1,4 @@
-//! `bootling build`: the initrd as a file, or what would be in it, or why.
+//! `bootling build`: writes an initrd to a file, lists its contents, or explains why an entry is in it.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -26,79 +26,79 @@ use bootling::{
     root::request::KernelRef,
 };
 
-/// Build a tiny initrd: busybox, programs of this machine with all they need, kernel modules, files
+/// Build a tiny initrd from busybox, programs of the host with their libraries, kernel modules and files
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bootling build -o tiny-initrd.img                        busybox; a shell on the console
+  bootling build -o tiny-initrd.img                        busybox with a shell on the console
   bootling build -o tiny-initrd.img --run 'cat /proc/cpuinfo'
-  bootling build -o hw.img lstopo-no-graphics hwloc-info   programs, with their libraries
+  bootling build -o hw.img lstopo-no-graphics hwloc-info   programs with their libraries
   bootling build -o wd.img --kernel 6.1.0-56-amd64 --kmod iTCO_wdt --kmod 'loop max_loop=4'
   bootling build -o conf.img --copy /etc/os-release --copy ./tests=/opt/tests
   bootling build -o small.img --compress zstd
-  bootling build --dry-run lstopo                          what would be in it, and from where
+  bootling build --dry-run lstopo                          list the contents and their sources
   bootling build --why /lib/x86_64-linux-gnu/libc.so.6 lstopo
 
-With SOURCE_DATE_EPOCH set, that is the time of all files; else it is 1970. Same inputs, same bytes.
-Exit status: 0, 2 for wrong usage, 125 where the image cannot be built; then nothing is left behind.
+All files have the time in SOURCE_DATE_EPOCH, or 1970 if it is unset. The same inputs produce the same bytes.
+Exit status: 0; 2 for usage errors; 125 if the image cannot be built. A failed build leaves no file.
 ")]
 pub struct BuildArgs {
     #[command(flatten)]
     initrd: InitrdArgs,
-    /// Where the image goes; `-` is standard output. A file appears whole or not at all.
+    /// Write the image to FILE ('-' for standard output). An incomplete FILE is never left behind.
     #[arg(long, short, value_name = "FILE", required_unless_present_any = ["dry_run", "why"])]
     output: Option<PathBuf>,
-    /// Compress the image: none, gzip, zstd, xz or lz4. The kernel must have the same built in (`CONFIG_RD_ZSTD`).
+    /// Compression: none, gzip, zstd, xz or lz4. The kernel must have the same one built in (such as `CONFIG_RD_ZSTD`).
     #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression())]
     compress: Compression,
-    /// Print what would be in the image, a line an entry, and write none.
+    /// List the contents of the image, one entry per line, without writing it.
     #[arg(long, conflicts_with_all = ["output", "why"])]
     dry_run: bool,
-    /// Print who asked for the entry PATH of the image, and who asked for those, and write none.
+    /// Print the chain of entries that require PATH in the image, without writing it.
     #[arg(long, value_name = "PATH", conflicts_with = "output")]
     why: Option<PathBuf>,
-    /// Say what became of it: notes, size, number of entries, time.
+    /// Print notes, size, number of entries and time.
     #[arg(long, short)]
     verbose: bool,
-    /// Programs to include, by path or by name on PATH.
+    /// Programs to include, by path or by name in PATH.
     #[arg(value_name = "BINARY")]
     binaries: Vec<OsString>,
 }
 
-/// The words of `--compress`.
+/// Parser for `--compress`.
 pub fn compression() -> impl TypedValueParser<Value = Compression> {
     PossibleValuesParser::new(Compression::ALL.map(Compression::name))
         .try_map(|word| Compression::ALL.into_iter().find(|known| known.name() == word).ok_or("no such compression"))
 }
 
-/// An image to be made.
+/// A requested image.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What goes in.
+    /// Contents.
     pub spec: InitrdSpec,
-    /// The kernel it is for, where that is known; modules need one.
+    /// Kernel for the image, if known; required for modules.
     pub kernel: Option<KernelRef>,
-    /// Block devices pid 1 waits for.
+    /// Number of block devices that pid 1 waits for.
     pub block_devices: Option<u32>,
-    /// How it is compressed.
+    /// Compression.
     pub compression: Compression,
-    /// What to do with it.
+    /// Action.
     pub deed: Deed<'a>,
-    /// Whether to say what became of it.
+    /// True to print notes and statistics.
     pub verbose: bool,
-    /// Whether to list what was written, too.
+    /// True to also list the contents when writing.
     pub list: bool,
-    /// When all this began.
+    /// Start of bootling, for the elapsed time.
     pub start: Instant,
 }
 
 /// What to do with an image.
 #[derive(Debug)]
 pub enum Deed<'a> {
-    /// Write it.
+    /// Write it to this file.
     Write(&'a Path),
-    /// List what it would hold.
+    /// List its contents.
     List,
-    /// Explain an entry.
+    /// Explain why it contains this entry.
     Why(&'a Path),
 }
 
@@ -122,7 +122,7 @@ pub fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
     })
 }
 
-/// Makes the image that is asked for.
+/// Builds the requested image.
 pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     let root = Root::new(&request.spec.root)?;
     let kernel = find_kernel(&root, request)?;
@@ -152,11 +152,11 @@ pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
             }
         }
     }
-    out.flush().context("printing")?;
+    out.flush().context("failed to write to standard output")?;
     Ok(0)
 }
 
-/// The kernel that was named, or the newest one where modules are to come from somewhere.
+/// Returns the requested kernel, or the newest one if modules are requested; otherwise `None`.
 fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kernel>> {
     let wanted = match &request.kernel {
         Some(kernel) => kernel,
@@ -167,8 +167,8 @@ fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kern
     Ok(Some(kernel::find(root, wanted, &Cache::open()?, &mut |doing| progress.show(doing))?))
 }
 
-/// A kernel that cannot unpack the image would take it for a disk and find no root (`init/do_mounts.c`). `option` is the
-/// one that names another compression.
+/// Rejects compressions that the kernel cannot unpack: it would treat the image as a disk and find no root file system
+/// (`init/do_mounts.c`). `option` selects the compression.
 pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str) -> anyhow::Result<()> {
     let (Some(setting), Some(config)) = (compression.config(), &kernel.config) else { return Ok(()) };
     if config.is_builtin(setting) {
@@ -177,16 +177,16 @@ pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str
     let can = |other: &Compression| other.config().is_none_or(|setting| config.is_builtin(setting));
     let others: Vec<&str> = Compression::ALL.iter().filter(|other| can(other)).map(|other| other.name()).collect();
     let error = anyhow::anyhow!(
-        "compressing with {}: kernel {} cannot unpack it: CONFIG_{setting} is not set",
+        "invalid compression {}: kernel {} does not support it: CONFIG_{setting} is not set",
         compression.name(),
         kernel.origin
     );
-    Err(output::advise(error, format!("this kernel takes {option} {}", others.join(", "))))
+    Err(output::advise(error, format!("this kernel supports {option} {}", others.join(", "))))
 }
 
-/// `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 1970.
+/// Returns `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 0.
 pub fn mtime() -> anyhow::Result<u32> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(0) };
     let seconds = value.to_str().and_then(|text| text.parse().ok());
-    seconds.with_context(|| format!("reading SOURCE_DATE_EPOCH: {} is not a number of 32 bits", value.display()))
+    seconds.with_context(|| format!("invalid SOURCE_DATE_EPOCH {}: not a 32-bit number", value.display()))
 }

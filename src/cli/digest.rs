@@ -1,4 +1,4 @@
-//! `bootling digest`: the digest that a Secure Boot signature is for, and the way back for a signature made elsewhere.
+//! `bootling digest`: prints the digest for a Secure Boot signature, and attaches a signature made elsewhere.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,35 +21,35 @@ use bootling::output::{
     file::Output,
 };
 
-/// Signatures are some kilobytes, with their certificates.
+/// Maximum size of a signature; with certificates it is typically a few kilobytes.
 const MOST_SIGNATURE: u64 = 1 << 20;
 
-/// Print the Authenticode digest of an EFI program, to be signed elsewhere
+/// Print the Authenticode digest of an EFI program, for an external signer
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling digest BOOTX64.EFI
   bootling digest --json BOOTX64.EFI | jq -r .sha256
   bootling digest --attach BOOTX64.p7s -o SIGNED.EFI BOOTX64.EFI
 
-The digest is what firmware and sbsign compute: all of the file but its checksum, its
-signatures and the entry that leads to them, padded to 8 bytes. --attach takes PKCS#7
-SignedData in DER, as a signing service or `sbattach --detach` leaves it.
+The digest is the one that firmware and sbsign compute: of the whole file except its checksum,
+its signatures and the data directory entry for them, padded to 8 bytes. --attach takes PKCS#7
+SignedData in DER, as produced by a signing service or `sbattach --detach`.
 
-Exit status: 0, 2 for wrong usage, 125 where FILE is no EFI program.
+Exit status: 0; 2 for usage errors; 125 if FILE is not an EFI program.
 ")]
 pub struct DigestArgs {
-    /// The EFI program: a unified kernel image, a boot loader, a kernel.
+    /// EFI program: a unified kernel image, a boot loader or a kernel.
     file: PathBuf,
-    /// Which digest; Secure Boot signs sha256, TPMs have banks of the others, too.
+    /// Hash algorithm. Secure Boot signatures use sha256; TPMs also have banks for the others.
     #[arg(long, value_name = "HASH", default_value = "sha256", conflicts_with_all = ["json", "attach"])]
     hash: Hash,
     /// Print all digests, the signatures and the sections as JSON.
     #[arg(long)]
     json: bool,
-    /// A signature of the file, to be put behind it.
+    /// Append this signature to the file.
     #[arg(long, value_name = "SIGNATURE", requires = "output", conflicts_with = "json")]
     attach: Option<PathBuf>,
-    /// Where the signed file goes; `-` is standard output.
+    /// Write the signed file to FILE ('-' for standard output).
     #[arg(short, long, value_name = "FILE", requires = "attach")]
     output: Option<PathBuf>,
 }
@@ -61,13 +61,13 @@ enum Hash {
     Sha512,
 }
 
-/// An EFI program, open.
+/// An open EFI program.
 struct Program {
     file: Extents,
     pe: Pe,
 }
 
-/// What `--json` says.
+/// Report as written by `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
     file: PathBuf,
@@ -76,9 +76,9 @@ struct Report {
     sha256: String,
     sha384: String,
     sha512: String,
-    /// Zeros that were digested behind the file's own bytes.
+    /// Number of zero bytes appended for the digest.
     padding: u64,
-    /// For each signature, whether it speaks of this digest. Who made it is not looked at.
+    /// For each signature, whether it contains this digest. The signer is not verified.
     signatures: Vec<bool>,
     stub: Option<String>,
     sections: Vec<Section>,
@@ -90,13 +90,13 @@ struct Section {
     size: u32,
     offset: u32,
     address: u32,
-    /// Whether the stub in the file measures it into PCR 11.
+    /// True if the stub in the file measures the section into PCR 11.
     measured: bool,
 }
 
 /// Runs the verb.
 pub fn run(args: &DigestArgs) -> anyhow::Result<u8> {
-    let doing = || format!("digesting {}", args.file.display());
+    let doing = || format!("failed to compute the digest of {}", args.file.display());
     let source = SourceFile::open(&args.file).with_context(doing)?;
     let file = Extents::of_file(&source);
     let pe = Pe::read(&file).map_err(not_efi).with_context(doing)?;
@@ -110,11 +110,11 @@ pub fn run(args: &DigestArgs) -> anyhow::Result<u8> {
         writeln!(out)?;
     } else {
         let digested = program.digest(args.hash).with_context(doing)?;
-        // As sha256sum prints it.
+        // Same format as sha256sum.
         let name = args.file.as_os_str().as_encoded_bytes();
         writeln!(out, "{}  {}", hex(&digested.digest), Printable(name))?;
     }
-    out.flush().context("printing the digest")?;
+    out.flush().context("failed to write to standard output")?;
     Ok(0)
 }
 
@@ -132,8 +132,8 @@ fn not_efi(error: PeError) -> anyhow::Error {
     match error {
         error @ PeError::NotPe { .. } => output::advise(
             error,
-            "EFI programs are what stands in an ESP as *.EFI; of a disk image, `bootling cat IMAGE EFI/BOOT/BOOTX64.EFI` \
-             takes it out",
+            "EFI programs are the *.EFI files in an EFI system partition; extract one from a disk image with \
+             `bootling cat IMAGE EFI/BOOT/BOOTX64.EFI`",
         ),
         other => other.into(),
     }
@@ -166,23 +166,24 @@ fn report(program: &Program, args: &DigestArgs) -> anyhow::Result<Report> {
     })
 }
 
-/// Puts a signature behind a file.
+/// Appends a signature to a file.
 fn sign(program: &Program, file: &Path, signature: &Path, output: &Path) -> anyhow::Result<u8> {
-    let doing = || format!("attaching {} to {}", signature.display(), file.display());
+    let doing = || format!("failed to attach {} to {}", signature.display(), file.display());
     let mut pkcs7 = Vec::new();
     let opened = File::open(signature).with_context(doing)?;
     opened.take(MOST_SIGNATURE + 1).read_to_end(&mut pkcs7).with_context(doing)?;
     if pkcs7.len() as u64 > MOST_SIGNATURE {
-        return Err(anyhow!("it is no signature: it has more than 1 MiB")).with_context(doing);
+        return Err(anyhow!("not a signature: larger than 1 MiB")).with_context(doing);
     }
     let digested = program.digest(Hash::Sha256).with_context(doing)?;
     if !pkcs7.starts_with(&[0x30]) {
-        let error = anyhow!("it is no PKCS#7 signature in DER");
-        return Err(output::advise(error, "of PEM, openssl makes it: openssl pkcs7 -in SIG.pem -outform DER -out SIG"))
+        let error = anyhow!("not a PKCS#7 signature in DER");
+        return Err(output::advise(error, "convert a PEM file with: openssl pkcs7 -in SIG.pem -outform DER -out SIG"))
             .with_context(doing);
     }
     if !speaks_of(&pkcs7, &digested.digest) {
-        let error = anyhow!("the signature is for another file: it does not have the digest {}", hex(&digested.digest));
+        let error =
+            anyhow!("the signature belongs to another file: it does not contain the digest {}", hex(&digested.digest));
         return Err(error).with_context(doing);
     }
     let signature = attach(&program.pe, &pkcs7).with_context(doing)?;

@@ -1,4 +1,4 @@
-//! `bootling doctor`: what works on this host, and what to install for the rest.
+//! `bootling doctor`: checks what works on the host, and prints what to install.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -16,22 +16,22 @@ use bootling::qemu::program::Qemu;
 use bootling::root::{kernel, root::Root, userland, userland_error::UserlandError};
 use bootling::{initrd::spec::InitrdSpec, qemu::spec::FirmwareRef, root::request::KernelRef};
 
-/// Tell what works on this host, and what to install for the rest
+/// Check what works on the host, and print what to install
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Answer as JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: &'static str,
     works: bool,
-    /// Whether `bootling run` can do without it.
+    /// True if `bootling run` requires it.
     needed: bool,
-    /// What was found, or why not and what to do.
+    /// Details; for a failure, the reason and the fix.
     detail: String,
 }
 
@@ -44,7 +44,7 @@ impl Finding {
     }
 }
 
-/// Runs the verb: 0 where everything that is needed works.
+/// Runs the verb. Returns 0 if everything required works.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let findings = look()?;
     let healthy = findings.iter().all(|finding| finding.works || !finding.needed);
@@ -67,17 +67,17 @@ fn look() -> anyhow::Result<Vec<Finding>> {
     let qemu = Qemu::find(None, arch, cache.as_ref().ok());
     let start = Instant::now();
     let kvm = kvm::probe(kvm::LONG_PATIENCE)
-        .map(|()| format!("ran guest code at hardware speed, proven in {:?}", start.elapsed()));
+        .map(|()| format!("runs guest code at hardware speed (probed in {:?})", start.elapsed()));
     let uefi = match &qemu {
         Ok(qemu) => uefi(arch, qemu),
-        Err(_) => Err("it is looked for beside QEMU".to_owned()),
+        Err(_) => Err("not checked without QEMU".to_owned()),
     };
     let pid1 = bootling::initrd::pid1::image(arch).map(|image| format!("{} bytes, for {arch} guests", image.len()));
     let mut findings = vec![
-        Finding::new("pid 1", true, pid1.ok_or_else(|| format!("none is built in for {arch}"))),
+        Finding::new("pid 1", true, pid1.ok_or_else(|| format!("not built in for {arch}"))),
         Finding::new("QEMU", true, qemu.map(|qemu| format!("{} {}", qemu.path.display(), qemu.facts.version))),
         Finding::new("UEFI", false, uefi),
-        Finding::new("KVM", false, kvm.map_err(|why| format!("{why}; guests run under TCG, more slowly"))),
+        Finding::new("KVM", false, kvm.map_err(|why| format!("{why}; guests run with TCG, which is slower"))),
         Finding::new("busybox", true, busybox(&root, arch)),
     ];
     match &cache {
@@ -92,14 +92,14 @@ fn look() -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The firmware that `--firmware uefi` would take.
+/// Returns the path of the firmware for `--firmware uefi`.
 fn uefi(arch: Arch, qemu: &Qemu) -> Result<String, String> {
     let found = firmware::find(&FirmwareRef::Uefi { secure: false }, None, arch, "q35".as_ref(), qemu);
     let found = found.map_err(|error| error.to_string())?;
     Ok(found.path().map(|path| path.display().to_string()).unwrap_or_default())
 }
 
-/// Where busybox is.
+/// Returns the path of busybox.
 fn busybox(root: &Root, arch: Arch) -> Result<String, UserlandError> {
     let users = userland::resolve(root, &InitrdSpec::default(), arch)?;
     let found = users.facts.iter().find(|fact| fact.path.file_name() == "busybox");

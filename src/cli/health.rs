@@ -1,4 +1,4 @@
-//! The kernel's health: the options about it as typed, and what people get to read of it.
+//! Options for kernel health, and the health findings on standard error.
 
 use std::fmt::Write as _;
 
@@ -9,25 +9,25 @@ use super::typed::TypedIds;
 use bootling::guest::health::{Finding, HealthSpec, Kind, Policy};
 use bootling::guest::verdict::Outcome;
 
-/// Lines of a finding that are shown where it decided.
+/// Maximum number of log lines shown for a finding.
 const LINES: usize = 30;
-/// Findings that are told on a terminal; `--json` has all.
+/// Maximum number of findings shown; `--json` has all.
 const FINDINGS: usize = 10;
 
-/// What the kernel's health does to the verdict.
+/// Health options.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Health")]
 pub struct HealthArgs {
-    /// What to do where the kernel says that it is not well (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockups,
-    /// hung task, OOM kill, a taint gained): `fail`: exit with 121 although all else went well; `warn`, the default: say so;
-    /// `ignore`. With a bundle, what it was made with counts unless this is typed.
+    /// What to do if the kernel reports problems (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockup,
+    /// hung task, OOM kill, new taint): `fail` (exit with 121 even if the command succeeds), `warn` (report them;
+    /// default) or `ignore`. For a bundle, the recorded setting applies unless this option is on the command line.
     #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
     pub health: Option<PolicyArg>,
-    /// Say nothing of what has a line that this regular expression matches. May be repeated.
+    /// Ignore findings with a line that matches this regular expression. May be repeated.
     #[arg(long, value_name = "RE")]
     pub health_allow: Vec<String>,
-    /// With --health=fail, fail for this kind, too, which is only told otherwise: `leaked` (processes that the command left
-    /// behind; they are killed). May be repeated.
+    /// With --health=fail, also fail for this kind of finding, which is otherwise only reported: `leaked` (processes
+    /// that the command left behind; they are killed). May be repeated.
     #[arg(long, value_name = "KIND")]
     pub health_deny: Vec<Kind>,
 }
@@ -35,16 +35,16 @@ pub struct HealthArgs {
 /// `--health`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PolicyArg {
-    /// It is a failure
+    /// Fail
     Fail,
-    /// It is told
+    /// Report it
     Warn,
-    /// Nobody looks
+    /// Ignore it
     Ignore,
 }
 
 impl PolicyArg {
-    /// What is meant.
+    /// Returns the corresponding policy.
     pub const fn meant(self) -> Policy {
         match self {
             Self::Fail => Policy::Fail,
@@ -55,13 +55,13 @@ impl PolicyArg {
 }
 
 impl HealthArgs {
-    /// What is meant.
+    /// Returns the health specification.
     pub fn spec(&self) -> HealthSpec {
         let policy = self.health.map_or_else(Policy::default, PolicyArg::meant);
         HealthSpec { policy, allow: self.health_allow.clone(), deny: self.health_deny.clone() }
     }
 
-    /// What is meant by whoever says this where `recorded` counted before; of the policy, if it was typed.
+    /// Returns `recorded` with these options applied; the policy only if it is on the command line.
     pub fn on_top_of(&self, recorded: HealthSpec, typed: &TypedIds) -> HealthSpec {
         let typed = self.health.filter(|_| typed.has("health"));
         HealthSpec {
@@ -72,8 +72,8 @@ impl HealthArgs {
     }
 }
 
-/// A line for each finding; its lines where `verbose` asks for them, or where it failed the run. What the verdict says by itself
-/// (a panic) is not told again.
+/// Formats one line per finding, and the finding's log lines if `verbose` or if it failed the run. Omits what the
+/// verdict already reports (a panic).
 pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
     let is_told = |finding: &&Finding| match outcome {
         Outcome::Panic { .. } => finding.kind != Kind::Panic,
@@ -85,7 +85,7 @@ pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> Str
     let told: Vec<&Finding> = findings.iter().filter(is_told).collect();
     for finding in told.iter().take(FINDINGS) {
         let decided = matches!(outcome, Outcome::Unhealthy { what } if *what == finding.to_string());
-        // Writing to a String cannot fail. What decided is told by the verdict.
+        // Writing to a String cannot fail. The verdict already reports the finding that failed the run.
         if !decided {
             let _ = writeln!(text, "{bold}bootling: {finding}{bold:#}");
         }
@@ -99,7 +99,7 @@ pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> Str
         }
     }
     if let Some(more @ 1..) = told.len().checked_sub(FINDINGS) {
-        let _ = writeln!(text, "{bold}bootling: and {more} more of the kind; --json has them{bold:#}");
+        let _ = writeln!(text, "{bold}bootling: and {more} more findings; --json has them{bold:#}");
     }
     text
 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decided_is_shown_with_its_lines_and_the_rest_in_a_line_each() {
+    fn the_deciding_finding_is_shown_with_its_lines_and_others_in_one_line() {
         let findings = [finding(Kind::Warning, "WARNING: a"), finding(Kind::Leaked, "sleep (12)")];
         let told = for_people(&Outcome::Exited { status: 0 }, &findings, false);
         let plain = anstream::adapter::strip_str(&told).to_string();
@@ -131,6 +131,6 @@ mod tests {
         assert_eq!(for_people(&Outcome::Panic { line: String::new() }, &panic, true), "");
         let many = vec![finding(Kind::Warning, "WARNING: a"); 12];
         let told = for_people(&Outcome::Exited { status: 1 }, &many, false);
-        assert!(told.contains("and 2 more of the kind"), "{told}");
+        assert!(told.contains("and 2 more findings"), "{told}");
     }
 }

@@ -1,4 +1,4 @@
-//! Verdicts as JSON, in a file or on standard output.
+//! Results as JSON, in a file or on standard output.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use super::report_file::ReportFile;
 
-/// Where the verdict goes: whole or not at all.
+/// A JSON output file. An incomplete file is never left behind.
 pub struct Json(ReportFile);
 
 impl Json {
-    /// Opens it, so that what cannot be written is known before the boot.
+    /// Opens the file, so that errors are reported before the boot.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
-        ReportFile::create(path, "the verdict").map(Self)
+        ReportFile::create(path, "the result").map(Self)
     }
 
-    /// Writes the verdict.
+    /// Writes the result.
     pub fn write(self, report: &impl Serialize) -> anyhow::Result<()> {
         self.0.write(|bytes| {
             serde_json::to_writer_pretty(&mut *bytes, report)?;

@@ -1,4 +1,4 @@
-//! `ls` and `cat` for what is no initrd: partitions and files of disks, sections of EFI programs.
+//! `ls` and `cat` for disks (partitions, files in the EFI system partition) and EFI programs (sections).
 
 use std::io::{self, Read, Write};
 
@@ -13,78 +13,78 @@ use bootling::format::pe::Pe;
 use bootling::format::{Guid, Lba, Medium, SectorSize, Stream, Window};
 use bootling::initrd::explain::Printable;
 
-/// A line of a list.
+/// A listed item.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Row {
     /// A partition.
     Partition {
-        /// Its number.
+        /// Partition number.
         number: u32,
-        /// First sector.
+        /// First LBA.
         first: u64,
-        /// Last sector.
+        /// Last LBA.
         last: u64,
-        /// Bytes of a sector.
+        /// Sector size in bytes.
         sector: u64,
-        /// Bytes.
+        /// Size in bytes.
         size: u64,
-        /// What it is for: a name, or the GUID of its type.
+        /// Name or GUID of its type.
         kind: String,
-        /// Its own GUID.
+        /// Unique GUID.
         guid: String,
-        /// Its name.
+        /// Name.
         name: String,
     },
-    /// A file on an EFI system partition.
+    /// A file in an EFI system partition.
     File {
-        /// The partition it is on; 0 where there are no partitions.
+        /// Partition number; 0 on a disk without partitions.
         partition: u32,
-        /// Its path.
+        /// Path.
         path: String,
-        /// Bytes.
+        /// Size in bytes.
         size: u32,
-        /// Its first sector on the disk; none for empty files.
+        /// First LBA on the disk; absent for an empty file.
         #[serde(skip_serializing_if = "Option::is_none")]
         lba: Option<u64>,
-        /// When it was written last.
+        /// Modification time.
         modified: String,
     },
-    /// A directory on an EFI system partition.
+    /// A directory in an EFI system partition.
     Directory {
-        /// The partition it is on; 0 where there are no partitions.
+        /// Partition number; 0 on a disk without partitions.
         partition: u32,
-        /// Its path.
+        /// Path.
         path: String,
-        /// When it was written last.
+        /// Modification time.
         modified: String,
     },
     /// A section of an EFI program.
     Section {
-        /// Its name.
+        /// Name.
         name: String,
-        /// Bytes of content.
+        /// Size of its content in bytes.
         size: u64,
-        /// Where it is in the file.
+        /// Offset in the file.
         offset: u64,
-        /// Where it is in memory, relative to the program.
+        /// Address relative to the image base.
         address: u64,
-        /// Bytes in memory.
+        /// Size in memory, in bytes.
         #[serde(rename = "virtual")]
         held: u64,
     },
 }
 
-/// An EFI system partition, or a disk that is a file system as a whole.
+/// An EFI system partition, or a disk that contains a file system without partitions.
 pub struct Esp<'a> {
     number: u32,
     start: u64,
     sector: u64,
-    /// Its file system.
+    /// File system.
     pub volume: Volume<Window<&'a Image>>,
 }
 
-/// The volumes of a disk that firmware reads, as far as they can be read.
+/// Opens the file systems of a disk that firmware can boot from.
 pub fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>, (u32, Fault)>> {
     let open = |number, start, len, sector: SectorSize| {
         let volume = Volume::open(Window::new(image, start, len)).map_err(|fault| (number, fault))?;
@@ -101,13 +101,13 @@ fn esps(gpt: &Gpt) -> impl Iterator<Item = (&Partition, u64, u64)> {
     places.filter_map(|part| part.span(gpt.sector).map(|(start, len)| (part, start, len)))
 }
 
-/// Whether the disk as a whole is a FAT file system.
+/// Returns true if the disk contains a FAT file system without partitions.
 fn is_volume(image: &Image) -> bool {
     let mut first = [0; 512];
     image.read_at(&mut first, 0).is_ok() && Bpb::is_meant(&first)
 }
 
-/// The rows of a disk; none where it is no disk that is known.
+/// Lists a disk. Returns `None` for an unknown format.
 pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     let tables = gpt::probe(image);
     if tables.is_empty() && !is_volume(image) {
@@ -118,7 +118,7 @@ pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
         match esp {
             Ok(esp) => files(&esp, &mut rows)?,
             Err((0, fault)) => return Err(fault.into()),
-            // The partitions are worth seeing even where one of them is broken; `check` says more.
+            // Print the partitions even if one of them is damaged; `check` reports the details.
             Err((number, fault)) => super::output::note(&format!("partition {number}: {fault}")),
         }
     }
@@ -151,7 +151,7 @@ fn kind(guid: Guid) -> String {
 fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let tree = esp.volume.tree();
     if let Some((node, fault)) = tree.faults.iter().find(|(node, _)| node.is_none()) {
-        bail!("partition {}, {}: {fault}", esp.number, tree.path(*node));
+        bail!("partition {}: {}: {fault}", esp.number, tree.path(*node));
     }
     for (index, node) in tree.nodes.iter().enumerate() {
         let (partition, path) = (esp.number, tree.path(Some(index)));
@@ -165,12 +165,12 @@ fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         });
     }
     if tree.cut {
-        super::output::note(&format!("partition {}: there is more than is listed here", esp.number));
+        super::output::note(&format!("partition {}: list truncated", esp.number));
     }
     Ok(())
 }
 
-/// The rows of an EFI program.
+/// Lists the sections of an EFI program.
 pub fn program(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     let pe = Pe::read(image)?;
     let rows = pe.sections.iter().map(|section| {
@@ -181,7 +181,7 @@ pub fn program(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     Ok(Some(rows.collect()))
 }
 
-/// Prints rows for people.
+/// Prints items as text.
 pub fn text(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     for row in rows {
         match row {
@@ -205,7 +205,7 @@ pub fn text(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints rows as one array, one line a row.
+/// Prints items as one JSON array, one item per line.
 pub fn json(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let mut separator = "[\n";
     for row in rows {
@@ -216,27 +216,27 @@ pub fn json(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", if separator == ",\n" { "\n]" } else { "[]" })
 }
 
-/// Prints the file at `path` of a disk, or the section of that name.
+/// Prints the file at `path` on a disk, or the section with that name.
 pub fn cat(opened: Opened, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
     match opened {
         Opened::Disk(image) => cat_disk(&image, path, out),
         Opened::Program(image) => {
             let pe = Pe::read(&image)?;
             let section = pe.section(path).ok_or_else(|| {
-                let names: Vec<String> = pe.sections.iter().map(bootling::format::pe::Section::name).collect();
-                anyhow!("there is no such section, but {}", names.join(" "))
+                let names: Vec<String> = pe.sections.iter().map(crate::disk::pe::Section::name).collect();
+                anyhow!("no such section; available: {}", names.join(" "))
             })?;
             let (offset, len) = section.contents();
             copy(Stream::new(Window::new(&image, offset, len)), out)
         }
-        Opened::Initrd(_) => bail!("an initrd has to be a file: it is read twice"),
+        Opened::Initrd(_) => bail!("an initrd must be a regular file, because it is read twice"),
     }
 }
 
 fn cat_disk(image: &Image, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
     let tables = gpt::probe(image);
     if tables.is_empty() && !is_volume(image) {
-        bail!("it is neither an initrd nor a disk image nor an EFI program");
+        bail!("not an initrd, disk image or EFI program");
     }
     let mut failed = None;
     for esp in volumes(image, tables.first()) {
@@ -249,10 +249,10 @@ fn cat_disk(image: &Image, path: &str, out: &mut impl Write) -> anyhow::Result<(
             Err(fault) => failed = failed.or(Some(fault)),
         }
     }
-    Err(failed.map_or_else(|| anyhow!("it has no EFI system partition"), anyhow::Error::from))
+    Err(failed.map_or_else(|| anyhow!("no EFI system partition"), anyhow::Error::from))
 }
 
 fn copy(mut content: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
-    io::copy(&mut content, out).context("copying it")?;
+    io::copy(&mut content, out).context("failed to copy")?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `bootling ls` and `bootling cat`: look into any initrd, whoever made it.
+//! `bootling ls` and `bootling cat`: list and extract the contents of initrds, disk images, EFI programs and bundles.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -19,11 +19,11 @@ use bootling::format::newc::{Member, walk};
 use bootling::initrd::entry::type_and_permissions;
 use bootling::initrd::explain::Printable;
 
-/// List what is in an initrd, a disk image, a UKI or a bundle
+/// List the contents of an initrd, disk image, UKI or bundle
 ///
-/// Initrds are of any origin: several archives one after another, plain or compressed. Of a disk image, in whatever
-/// container, the partitions are listed and the files on its EFI system partition; of a UKI its sections; of a bundle what it runs, what came of it,
-/// and its files, each checked.
+/// An initrd may consist of several archives, compressed or not, from any tool. For a disk image in any container
+/// format, lists the partitions and the files in the EFI system partition; for a UKI, its sections; for a bundle, its
+/// command, result and files, which are verified.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling ls tiny-initrd.img
@@ -32,36 +32,36 @@ use bootling::initrd::explain::Printable;
   curl -s https://example.org/initrd | bootling ls -
   bootling cat disk.qcow2 EFI/BOOT/BOOTX64.EFI | bootling ls -
 
-Columns of an initrd: type and mode, links, owner, group, size or device numbers, time (UTC), path.
-gzip, zstd, xz and lz4 are unpacked. Exit status: 0, 2 for wrong usage, 125 where FILE cannot be read.
+Columns for an initrd: type and mode, links, owner, group, size or device numbers, time (UTC), path.
+gzip, zstd, xz and lz4 are supported. Exit status: 0; 2 for usage errors; 125 if FILE cannot be read.
 ")]
 pub struct LsArgs {
-    /// The initrd, disk image or UKI; `-` reads standard input.
+    /// Initrd, disk image, UKI or bundle ('-' for standard input).
     file: PathBuf,
-    /// Open the files that an overlay names below it, too.
+    /// Also open the backing files of an overlay.
     #[arg(long)]
     allow_backing: bool,
-    /// Print a JSON array with one object an entry.
+    /// Print a JSON array with one object per entry.
     #[arg(long)]
     json: bool,
 }
 
-/// Print a file that is in an initrd, a bundle or on a disk image's EFI system partition, or a section of a UKI
+/// Print a file in an initrd, bundle or EFI system partition, or a section of a UKI
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   bootling cat initrd.img /etc/os-release
   bootling cat disk.raw EFI/BOOT/BOOTX64.EFI > uki.efi
   bootling cat uki.efi .cmdline
 
-Where PATH is in the initrd several times, the last one counts, as it does for the kernel. Links are not followed.
+If an initrd contains PATH several times, the last entry is printed, as the kernel does. Links are not followed.
 ")]
 pub struct CatArgs {
-    /// Open the files that an overlay names below it, too.
+    /// Also open the backing files of an overlay.
     #[arg(long)]
     allow_backing: bool,
-    /// The initrd, disk image or UKI.
+    /// Initrd, disk image, UKI or bundle.
     file: PathBuf,
-    /// The path of the file in it; of a UKI, the name of a section.
+    /// Path of the file, or name of the section in a UKI.
     path: OsString,
 }
 
@@ -69,13 +69,13 @@ pub struct CatArgs {
 pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
     let mut out = output::stdout();
     let listed = look(args, &mut out);
-    // What was read before an error is worth seeing.
-    out.flush().context("printing the list")?;
-    listed.with_context(|| format!("listing {}", name(&args.file)))?;
+    // Print what was read before an error.
+    out.flush().context("failed to write to standard output")?;
+    listed.with_context(|| format!("failed to list {}", name(&args.file)))?;
     Ok(0)
 }
 
-/// Lists a file as what it is.
+/// Lists the contents according to the file type.
 fn look(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(bundle) = bundle::list::open(&args.file)? {
         return if args.json { bundle::list::json(&bundle, out) } else { bundle::list::text(&bundle, out) };
@@ -99,7 +99,7 @@ fn list(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut last = 0;
     walk(input, &mut |member, _| {
         let segment = member.segment;
-        // Most initrds have one segment, which needs no heading.
+        // Most initrds have one segment, which needs no header.
         if segment.number != last && (segment.number > 1 || segment.offset > 0) {
             writeln!(out, "segment {}, {}, from byte {}:", segment.number, segment.packing, segment.offset)?;
         }
@@ -110,7 +110,7 @@ fn list(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line, as `ls -l` shows it.
+/// Writes one line in the format of `ls -l`.
 fn write_line(member: &Member, out: &mut dyn Write) -> io::Result<()> {
     let header = &member.header;
     let mode = type_and_permissions(header.mode);
@@ -127,10 +127,10 @@ fn write_line(member: &Member, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// Seconds since 1970 as `2026-01-31 23:59`, in UTC.
+/// Formats seconds since 1970 as `2026-01-31 23:59`, in UTC.
 fn date(seconds: u32) -> String {
     let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    // Years that begin in March make the leap day the last one; 719,468 days before 1970 began a cycle of 400 years.
+    // Years that start in March have the leap day at the end; 719,468 days before 1970 a cycle of 400 years starts.
     let day = days + 719_468;
     let (cycle, day) = (day / 146_097, day % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -141,7 +141,7 @@ fn date(seconds: u32) -> String {
     format!("{:04}-{month:02}-{day:02} {:02}:{:02}", cycle * 400 + year + carry, minutes / 60, minutes % 60)
 }
 
-/// An entry as JSON. Names that are not UTF-8 are told in full as hex digits.
+/// An entry as JSON. Names that are not UTF-8 are also given in hexadecimal.
 #[derive(Debug, Serialize)]
 struct Entry<'a> {
     path: String,
@@ -198,7 +198,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// One array, one line an entry, written as it is read.
+/// Writes one array with one line per entry, while reading.
 fn list_json(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut separator = "[\n";
     walk(input, &mut |member, _| {
@@ -211,21 +211,21 @@ fn list_json(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `bootling cat`: once over the file to find the last entry of that name, and once more for its data.
+/// Runs `bootling cat`: the first pass finds the last entry with that name, the second one prints its data.
 pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
-    let doing = || format!("reading {} in {}", args.path.display(), args.file.display());
+    let doing = || format!("failed to read {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
     let mut out = output::content();
     if let Some(bundle) = bundle::list::open(&args.file).with_context(doing)? {
         bundle::list::cat(bundle, &args.path.to_string_lossy(), &mut out).with_context(doing)?;
-        out.flush().context("printing a file")?;
+        out.flush().context("failed to write to standard output")?;
         return Ok(0);
     }
     let mut file = match opened::open(&args.file, args.allow_backing).with_context(doing)? {
         Opened::Initrd(Input::File(file)) => file,
         opened => {
             listing::cat(opened, &args.path.to_string_lossy(), &mut out).with_context(doing)?;
-            out.flush().context("printing a file")?;
+            out.flush().context("failed to write to standard output")?;
             return Ok(0);
         }
     };
@@ -241,11 +241,11 @@ pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
         Ok(ControlFlow::Break(()))
     });
     printed.with_context(doing)?;
-    out.flush().context("printing a file")?;
+    out.flush().context("failed to write to standard output")?;
     Ok(0)
 }
 
-/// How many entries stand before the one with the data of `wanted`. Of hard links, one carries the data for all.
+/// Returns the number of entries before the one with the data of `wanted`. Only one of several hard links has the data.
 fn locate(file: &mut File, wanted: &ArchivePath) -> anyhow::Result<u64> {
     let mut found: Option<(u64, Member)> = None;
     let mut data = None;
@@ -267,7 +267,7 @@ fn locate(file: &mut File, wanted: &ArchivePath) -> anyhow::Result<u64> {
         Ok(ControlFlow::Continue(()))
     })?;
     let (Some((_, member)), Some(data)) = (found, data) else {
-        bail!("there is no such entry");
+        bail!("no such entry");
     };
     if member.header.mode & 0o170_000 != 0o100_000 {
         let target = member.target.as_ref().map(|target| format!(" -> {}", Printable(target))).unwrap_or_default();
@@ -285,7 +285,7 @@ mod tests {
     use super::date;
 
     #[test]
-    fn dates_are_those_of_the_gregorian_calendar() {
+    fn dates_follow_the_gregorian_calendar() {
         for (seconds, text) in [
             (0, "1970-01-01 00:00"),
             (951_782_399, "2000-02-28 23:59"),

@@ -1,8 +1,8 @@
-//! `make-tiny-image`: the ancestor's command line as it stands, so that its users' scripts run unchanged.
+//! `make-tiny-image`: the command line of the original program for `build`, so that existing scripts work unchanged.
 //!
-//! Every option, its default and argparse's habits are kept: long options may be shortened where that is unambiguous,
-//! a repeated single option's last value counts. What the ancestor got wrong is done right: `--copy SRC=DST` copies,
-//! a missing item is an error, module names may be written with dashes and carry parameters.
+//! Accepts the same options, defaults and argparse rules: long options may be abbreviated if unambiguous, and the last
+//! value of a repeated single option is used. Fixes errors of the original: `--copy SRC=DST` copies, a missing item is
+//! an error, module names may contain dashes and be followed by parameters.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -18,29 +18,29 @@ use bootling::{
     root::request::{Copy, KernelRef, ModuleRequest},
 };
 
-/// Builds a tiny initrd: busybox, programs of this machine with their libraries, kernel modules, files.
+/// Builds a tiny initrd from busybox, programs of the host with their libraries, kernel modules and files.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "make-tiny-image", infer_long_args = true, disable_version_flag = true)]
 pub struct MakeTinyImage {
-    /// The image to write
+    /// Image file to write
     #[arg(long, value_name = "FILE", default_value = "tiny-initrd.img", overrides_with = "output")]
     output: PathBuf,
-    /// A shell line to run in the guest, which powers off after it [default: an interactive shell]
+    /// Shell line to run in the guest, followed by a power-off [default: an interactive shell]
     #[arg(long, value_name = "LINE", overrides_with = "run")]
     run: Option<OsString>,
-    /// A file, directory or pattern to include, at another place where DST is given
+    /// File, directory or glob pattern to include, at its own path or at DST
     #[arg(long, value_name = "SRC[=DST]", value_parser = super::options::copy_parser())]
     copy: Vec<Copy>,
-    /// A kernel module to load, after all it depends on
+    /// Kernel module to load, with its dependencies
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = super::options::module_parser())]
     kmod: Vec<ModuleRequest>,
-    /// The kernel release to take modules from [default: the running kernel's]
+    /// Kernel release to take modules from [default: the running kernel]
     #[arg(long, value_name = "RELEASE", overrides_with = "kver")]
     kver: Option<OsString>,
-    /// Wait for block devices before the line runs
+    /// Wait for block devices before running the line
     #[arg(long, overrides_with = "blockdevs")]
     blockdevs: bool,
-    /// Say what goes into the image
+    /// List the contents of the image
     #[arg(long, overrides_with = "verbose")]
     verbose: bool,
     /// Programs to include, by name or path
@@ -48,18 +48,18 @@ pub struct MakeTinyImage {
     binary: Vec<OsString>,
 }
 
-/// What that command line means.
+/// Settings from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TinyImage {
-    /// The image's content.
+    /// Contents of the image.
     pub initrd: InitrdSpec,
-    /// The kernel whose modules are meant, a release; `None` where no module is asked for, and none need exist.
+    /// Kernel release for the modules; `None` if no module is requested, in which case no kernel need be installed.
     pub kernel: Option<KernelRef>,
-    /// Where the image goes.
+    /// Image file.
     pub output: PathBuf,
-    /// Block devices to wait for.
+    /// Number of block devices to wait for.
     pub block_devices: Option<u32>,
-    /// Whether to say what goes in.
+    /// True to list the contents.
     pub verbose: bool,
 }
 
@@ -73,7 +73,7 @@ impl From<MakeTinyImage> for TinyImage {
             run: args.run.map_or(RunWhat::Shell, RunWhat::Line),
             ..InitrdSpec::default()
         };
-        // One: the ancestor's users attach the disk they mean to look at.
+        // One, since users of the original attach a single disk to inspect.
         let block_devices = args.blockdevs.then_some(1);
         Self { initrd, kernel, output: args.output, block_devices, verbose: args.verbose }
     }
@@ -113,25 +113,25 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_nothing_wrong_with_it() {
+    fn the_command_line_definition_is_valid() {
         MakeTinyImage::command().debug_assert();
     }
 
     #[test]
-    fn without_arguments_it_is_a_shell_in_tiny_initrd_img() {
-        let image = parse(&[]).expect("no argument is needed");
+    fn the_default_is_a_shell_in_tiny_initrd_img() {
+        let image = parse(&[]).expect("no arguments are required");
         assert_eq!(image.output.to_str(), Some("tiny-initrd.img"));
         assert_eq!(image.initrd, InitrdSpec::default());
         assert_eq!((image.kernel, image.block_devices, image.verbose), (None, None, false));
     }
 
     #[test]
-    fn every_option_arrives() {
+    fn all_options_are_parsed() {
         let line =
             "--output o.img --copy /a=/b --copy /c --kmod lpc_ich --kver 6.1.0 --blockdevs --verbose date /bin/ls";
         let mut words: Vec<&str> = line.split(' ').collect();
         words.extend(["--run", "cat /proc/cpuinfo", "--kmod", "loop max_loop=4"]);
-        let image = parse(&words).expect("the ancestor takes it");
+        let image = parse(&words).expect("accepted by the original");
         let named = |name: &str, params: &str| ModuleRequest { name: name.into(), params: params.into() };
         let copy = |source: &str, to: Option<&str>| Copy { source: source.into(), destination: to.map(Into::into) };
         let initrd = InitrdSpec {
@@ -146,23 +146,23 @@ mod tests {
     }
 
     #[test]
-    fn argparse_habits_are_kept() {
+    fn argparse_rules_apply() {
         let image =
             parse(&["--out=a", "--r=x y", "--b", "--v", "--outp", "b", "--v", "--", "--odd"]).expect("as argparse");
-        assert_eq!(image.output.to_str(), Some("b"), "the last one counts");
+        assert_eq!(image.output.to_str(), Some("b"), "the last value is used");
         assert_eq!(image.initrd.run, RunWhat::Line("x y".into()));
         assert!(image.verbose && image.block_devices.is_some());
         assert_eq!(image.initrd.binaries, ["--odd"]);
-        assert!(parse(&["--k", "x"]).is_err(), "--kmod or --kver?");
-        assert!(parse(&["--version"]).is_err(), "no such option there, and --ver is --verbose");
+        assert!(parse(&["--k", "x"]).is_err(), "ambiguous: --kmod, --kver");
+        assert!(parse(&["--version"]).is_err(), "the original has no such option, and --ver means --verbose");
         assert!(parse(&["--kernel", "x"]).is_err());
     }
 
     #[test]
-    fn modules_are_the_running_kernels_unless_told_otherwise() {
+    fn modules_are_for_the_running_kernel_by_default() {
         let image = parse(&["--kmod", "loop"]).expect("a module");
         assert_eq!(image.kernel, Some(KernelRef::Named(running_release())));
-        // A release alone asks for nothing: the ancestor insists on its modules being there.
+        // --kver without modules requires nothing, whereas the original requires the modules of that release.
         assert_eq!(parse(&["--kver", "1.2.3"]).expect("a release").kernel, None);
     }
 }

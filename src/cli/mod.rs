@@ -1,7 +1,7 @@
-//! The command line: arguments as typed become specs as meant; one `run` a verb.
+//! The command line: each verb's module parses its arguments, calls the library and prints the result.
 //!
-//! Exit codes: a verb's own; 125 where bootling itself failed; 2 for wrong usage, but 125 for that of `run`, so that
-//! `git bisect run` skips what could not be tested, and 128 with `--bisect`, so that it stops.
+//! Exit codes: the verb's own; 125 if bootling fails; 2 for usage errors. Usage errors of `run` exit with 125, so that
+//! `git bisect run` skips the commit, or with 128 if `--bisect` is given, so that it aborts.
 
 mod bisect;
 mod boot;
@@ -47,13 +47,13 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
-/// What bootling exits with where it could not do its work.
+/// Exit code for failures of bootling itself.
 const FAILED: u8 = 125;
 
-/// What it exits with where `git bisect run` gave it arguments that are wrong.
+/// Exit code for usage errors with `--bisect`, which makes `git bisect run` abort.
 const WRONG_FOR_GIT: u8 = 128;
 
-/// Tiny Linux images, built in milliseconds, booted at once, judged honestly
+/// Build small Linux initrds and disk images, boot them in QEMU, and report the result
 #[derive(Debug, Parser)]
 #[command(name = "bootling", version, max_term_width = 120, disable_help_subcommand = true)]
 struct Cli {
@@ -61,11 +61,11 @@ struct Cli {
     verb: Verb,
 }
 
-/// What there is to do.
+/// Verbs.
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
-    /// Run COMMAND in a guest again whenever something it was made from changes: run --watch
+    /// Run COMMAND in a guest, and again whenever one of its inputs changes (run --watch)
     Watch(run::RunArgs),
     Build(build::BuildArgs),
     Disk(disk::DiskArgs),
@@ -81,17 +81,17 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     Warm(warm::WarmArgs),
     Test(Box<test::TestArgs>),
-    /// Build an image as make-tiny-image does: the same options, the same defaults
+    /// Build an initrd with the options and defaults of make-tiny-image
     #[command(name = ANCESTOR)]
     MakeTinyImage(make_tiny_image::MakeTinyImage),
-    /// Install a boot sector as byebyebios does: the same options
+    /// Install a boot sector with the options of byebyebios
     #[command(name = OTHER_ANCESTOR)]
     ByeByeBios(byebyebios::ByeByeBios),
 }
 
-/// The ancestor's name: by that name bootling takes its command line.
+/// Program name that selects the command line of make-tiny-image.
 const ANCESTOR: &str = "make-tiny-image";
-/// That of the other one, who makes boot sectors.
+/// Program name that selects the command line of byebyebios.
 const OTHER_ANCESTOR: &str = "byebyebios";
 
 /// Runs the program.
@@ -146,15 +146,15 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     }
 }
 
-/// Help, version, or what is wrong with the arguments.
+/// Prints help, version or a usage error, and returns the exit code.
 fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
-    // Where nobody can read it there is nobody left to tell.
+    // A closed standard error leaves no way to report this.
     let _ = error.print();
     let to_run = words.get(1).is_some_and(|word| word == "run" || word == "watch");
     let bisects = words.iter().take_while(|word| *word != "--").any(|word| word == "--bisect");
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
-        // No commit can be tested like this: git stops at 128.
+        // The arguments are wrong for every commit: 128 makes git abort.
         _ if to_run && bisects => ExitCode::from(WRONG_FOR_GIT),
         _ if to_run => ExitCode::from(FAILED),
         code => ExitCode::from(u8::try_from(code).unwrap_or(FAILED)),

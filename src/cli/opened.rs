@@ -1,4 +1,4 @@
-//! What a file is that is only looked at: a disk in some container, an EFI program, or an initrd.
+//! Detects the type of a file to inspect: disk image, EFI program or initrd.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
@@ -13,23 +13,23 @@ use bootling::disk::container::{self, Access, Image, Opening, content::Content};
 use bootling::format::pe::Pe;
 use bootling::format::{Stream, gpt};
 
-/// A file, opened for reading as what it is.
+/// A file opened for reading, by type.
 #[derive(Debug)]
 pub enum Opened {
-    /// A disk image, or a block device.
+    /// Disk image or block device.
     Disk(Image),
-    /// A PE file: a UKI, a boot loader, a kernel.
+    /// PE file: a UKI, a boot loader or a kernel.
     Program(Image),
-    /// An initrd, or something else that is compressed.
+    /// Initrd or other compressed file.
     Initrd(Input),
 }
 
-/// What can be read in order, at least.
+/// Input that can be read sequentially.
 #[derive(Debug)]
 pub enum Input {
-    /// A file.
+    /// File.
     File(File),
-    /// Standard input, of which this was read already.
+    /// Standard input, preceded by these bytes, which were read from it.
     Stdin(Cursor<Vec<u8>>),
 }
 
@@ -46,7 +46,7 @@ impl Read for Input {
 }
 
 impl Opened {
-    /// Its bytes in order, whatever they are.
+    /// Returns a sequential reader for the content, whatever its type.
     pub fn into_read(self) -> Box<dyn Read> {
         match self {
             Self::Disk(image) | Self::Program(image) => Box::new(Stream::new(image)),
@@ -55,40 +55,40 @@ impl Opened {
     }
 }
 
-/// How archives and compressed files begin.
+/// Magic bytes of archives and compressed files.
 const INITRDS: [&[u8]; 6] =
     [b"07070", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x02\x21\x4c\x18", b"\x89LZO\0"];
-/// Most of standard input that is kept in a file to be read in any order.
+/// Maximum size of standard input copied to a temporary file for random access.
 const MOST_SPOOLED: u64 = 2 << 30;
-/// Bytes that tell them apart.
+/// Number of bytes needed to tell the types apart.
 const HEAD: usize = 8;
 
 fn is_initrd(head: &[u8]) -> bool {
     INITRDS.iter().any(|magic| head.starts_with(magic))
 }
 
-/// Opens `path`, which errors do not name. What cannot be told apart counts as a disk.
-/// `backing` is for overlays: whether the files that they name are opened, too.
+/// Opens `path`, which errors do not name. Unknown types are opened as a disk. `backing`: also open the backing files
+/// of an overlay.
 pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
-    let file = File::open(path).context("opening it")?;
-    let kind = file.metadata().context("looking at it")?.file_type();
+    let file = File::open(path).context("failed to open")?;
+    let kind = file.metadata().context("failed to read the file type")?.file_type();
     if kind.is_dir() {
-        bail!("it is a directory");
+        bail!("is a directory");
     }
     if !kind.is_file() && !kind.is_block_device() {
-        // Pipes can be read only in order, as initrds are.
+        // Pipes can only be read sequentially, which is sufficient for an initrd.
         return Ok(Opened::Initrd(Input::File(file)));
     }
     let mut head = [0; HEAD];
-    let read = file.read_at(&mut head, 0).context("reading its begin")?;
+    let read = file.read_at(&mut head, 0).context("failed to read the first bytes")?;
     let head = head.get(..read).unwrap_or_default();
     if is_initrd(head) || read == 0 && kind.is_file() {
         return Ok(Opened::Initrd(Input::File(file)));
     }
     if head.starts_with(b"MZ") && kind.is_file() {
         let raw = Opening { content: Some(Content::Raw), ..Opening::new(Access::Read) };
-        let image = container::open_as(path, raw)?;
-        // Boot sectors of hybrid images begin like that, too.
+        let image = image::open_as(path, raw)?;
+        // The boot sectors of hybrid images also start with "MZ".
         if Pe::read(&image).is_ok() || gpt::probe(&image).is_empty() {
             return Ok(Opened::Program(image));
         }
@@ -100,19 +100,19 @@ pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
     })?))
 }
 
-/// Standard input: an initrd is read as it comes, anything else is put into a file first.
+/// Opens standard input: an initrd is read sequentially, anything else is copied to a temporary file first.
 pub fn stdin() -> anyhow::Result<Opened> {
     let mut head = Vec::new();
-    io::stdin().lock().take(HEAD as u64).read_to_end(&mut head).context("reading standard input")?;
+    io::stdin().lock().take(HEAD as u64).read_to_end(&mut head).context("failed to read standard input")?;
     if is_initrd(&head) || head.len() < HEAD {
         return Ok(Opened::Initrd(Input::Stdin(Cursor::new(head))));
     }
-    // Without a name: nothing is left behind, whatever ends us.
-    let mut spool = tempfile::tempfile().context("making a file for standard input")?;
-    spool.write_all(&head).context("keeping standard input")?;
+    // The file has no name, so nothing is left behind if the process is killed.
+    let mut spool = tempfile::tempfile().context("failed to create a file for standard input")?;
+    spool.write_all(&head).context("failed to store standard input")?;
     let rest = io::stdin().lock().take(MOST_SPOOLED + 1);
-    if io::copy(&mut { rest }, &mut spool).context("keeping standard input")? > MOST_SPOOLED {
-        bail!("keeping standard input: it has more than {} GiB; give a file's name instead", MOST_SPOOLED >> 30);
+    if io::copy(&mut { rest }, &mut spool).context("failed to store standard input")? > MOST_SPOOLED {
+        bail!("standard input exceeds {} GiB; use a file instead", MOST_SPOOLED >> 30);
     }
     open(Path::new(&format!("/proc/self/fd/{}", spool.as_raw_fd())), false)
 }

@@ -1,4 +1,4 @@
-//! The options of every verb that makes an initrd, as typed, and what they mean.
+//! Options of every verb that builds an initrd.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -13,48 +13,48 @@ use bootling::{
     root::request::{Copy, KernelRef, ModuleRequest},
 };
 
-/// What goes into the image.
+/// Contents of the image.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Image")]
 pub struct InitrdArgs {
-    /// The kernel the image is for: an image file, a release installed under the root, a kernel build tree, or a .deb
-    /// package, which is read without being installed. Default: the newest one that can be read.
+    /// Kernel for the image: an image file, a release installed below the root, a kernel build tree, or a .deb package,
+    /// which is read without being installed. Default: the newest readable kernel.
     #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]
     pub kernel: Option<OsString>,
-    /// Add a program of this machine, by path or by name on PATH, with the libraries it needs. May be repeated.
+    /// Add a program of the host, by path or by name in PATH, with the libraries that it needs. May be repeated.
     #[arg(long, value_name = "BINARY")]
     pub with: Vec<OsString>,
-    /// Add a file, a directory with everything in it, or what a pattern matches, at its own path or at DST.
+    /// Add a file, a directory tree, or everything that matches a glob pattern, at its own path or at DST.
     ///
-    /// Where the whole argument names something, it is the source, `=` and all; else it is split at the first `=`
-    /// that has something existing before it, and failing that at the last one. May be repeated.
+    /// If the whole argument names an existing file, it is the source, including any `=`; otherwise it is split at the
+    /// first `=` that follows an existing path, or else at the last `=`. May be repeated.
     #[arg(long, value_name = "SRC[=DST]", value_parser = OsStringValueParser::new())]
     pub copy: Vec<OsString>,
-    /// Load a kernel module, by name, alias, or path of a .ko file, after all it depends on, with these parameters.
-    /// May be repeated: modules are loaded in this order.
+    /// Load a kernel module, given by name, alias or path of a .ko file, with its dependencies and these parameters.
+    /// May be repeated; modules are loaded in this order.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
     pub kmod: Vec<ModuleRequest>,
-    /// Take programs, libraries, modules and files from the system below DIR instead of from this one.
+    /// Take programs, libraries, modules and files from the system below DIR instead of the host.
     #[arg(long, value_name = "DIR")]
     pub sysroot: Option<PathBuf>,
-    /// Run this line in the guest's shell, then power off. Without it, and without a command: an interactive shell.
+    /// Run LINE in the guest's shell, then power off. Default without a command: an interactive shell.
     #[arg(long, value_name = "LINE", allow_hyphen_values = true)]
     pub run: Option<OsString>,
-    /// Leave busybox and its applets out.
+    /// Omit busybox and its applets.
     #[arg(long)]
     pub no_busybox: bool,
-    /// Look for libraries in these directories first, as with `LD_LIBRARY_PATH`, which the guest gets too.
+    /// Search these directories for libraries first, as with `LD_LIBRARY_PATH`, which is also set in the guest.
     #[arg(long, value_name = "DIR[:DIR...]", value_delimiter = ':')]
     pub lib_path: Vec<PathBuf>,
 }
 
 impl InitrdArgs {
-    /// What is meant, with further programs that a verb takes as arguments, and what its guest is to run.
+    /// Returns the initrd specification, with additional programs from a verb's arguments and the command to run.
     pub fn spec(&self, extra_binaries: &[OsString], run: RunWhat) -> anyhow::Result<InitrdSpec> {
         let root = self.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
         let copies: Result<Vec<Copy>, _> = self.copy.iter().map(|typed| copy(typed, &root)).collect();
         let binaries: Vec<OsString> = self.with.iter().chain(extra_binaries).cloned().collect();
-        ensure!(binaries.iter().all(|name| !name.is_empty()), "reading the arguments: a program's name is empty");
+        ensure!(binaries.iter().all(|name| !name.is_empty()), "empty program name");
         Ok(InitrdSpec {
             copies: copies?,
             binaries,
@@ -66,13 +66,13 @@ impl InitrdArgs {
         })
     }
 
-    /// `--kernel`, where it was given.
+    /// Returns `--kernel`, if given.
     pub fn kernel(&self) -> Option<KernelRef> {
         self.kernel.clone().map(KernelRef::Named)
     }
 }
 
-/// `SRC[=DST]`, split as the option's help says.
+/// Parses `SRC[=DST]`, split as the option's help describes.
 pub fn copy(typed: &OsStr, root: &Path) -> anyhow::Result<Copy> {
     let bytes = typed.as_bytes();
     let signs: Vec<usize> = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'=').map(|(at, _)| at).collect();
@@ -88,16 +88,16 @@ pub fn copy(typed: &OsStr, root: &Path) -> anyhow::Result<Copy> {
         Some(at) => {
             let (source, destination) = bytes.split_at(at);
             let destination = destination.get(1..).unwrap_or_default();
-            ensure!(!destination.is_empty(), "reading --copy {}: nothing stands behind the '='", typed.display());
+            ensure!(!destination.is_empty(), "invalid --copy {}: missing destination after '='", typed.display());
             let destination = Some(PathBuf::from(OsStr::from_bytes(destination)));
             Copy { source: PathBuf::from(OsStr::from_bytes(source)), destination }
         }
     };
-    ensure!(!copy.source.as_os_str().is_empty(), "reading --copy {}: no source is named", typed.display());
+    ensure!(!copy.source.as_os_str().is_empty(), "invalid --copy {}: missing source", typed.display());
     Ok(copy)
 }
 
-/// Whether a path, or a match of a pattern, is there below `root`.
+/// Returns true if the path, or a match of the pattern, exists below `root`.
 fn exists(typed: &OsStr, root: &Path) -> bool {
     if typed.is_empty() {
         return false;
@@ -112,12 +112,12 @@ fn exists(typed: &OsStr, root: &Path) -> bool {
     pattern.and_then(|pattern| glob::glob(pattern).ok()).is_some_and(|mut found| found.next().is_some())
 }
 
-/// `NAME [PARAM=VALUE...]`, split at the first white space. Usable for any bytes, unlike a function of a `&str`.
+/// Parser for `NAME [PARAM=VALUE...]`, split at the first white space. Accepts any bytes, unlike a `&str` parser.
 pub fn module_parser() -> impl TypedValueParser<Value = ModuleRequest> {
     OsStringValueParser::new().try_map(|typed| module(&typed))
 }
 
-/// As [`copy`] on this system's own root, as a parser for clap.
+/// Parser that applies [`copy`] to the host's root.
 pub fn copy_parser() -> impl TypedValueParser<Value = Copy> {
     OsStringValueParser::new().try_map(|typed| copy(&typed, Path::new("/")).map_err(|error| error.to_string()))
 }
@@ -128,7 +128,7 @@ fn module(typed: &OsStr) -> Result<ModuleRequest, &'static str> {
     let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
     let (name, params) = bytes.split_at(end);
     if name.is_empty() {
-        return Err("a module has a name");
+        return Err("missing module name");
     }
     let word = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
     Ok(ModuleRequest { name: word(name), params: word(params.trim_ascii()) })
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_split_where_something_exists() {
+    fn copy_arguments_are_split_after_an_existing_path() {
         let dir = tempfile::tempdir().expect("a directory");
         for name in ["plain", "a=b", "x1", "x2"] {
             std::fs::write(dir.path().join(name), "").expect("a file");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_split_at_the_first_space_whatever_their_bytes() {
+    fn module_arguments_are_split_at_the_first_space() {
         let request = module(OsStr::from_bytes(b"loop  max_loop=4 x=\xff ")).expect("a module");
         assert_eq!(request.name, "loop");
         assert_eq!(request.params.as_bytes(), b"max_loop=4 x=\xff");

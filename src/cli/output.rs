@@ -1,4 +1,4 @@
-//! What people see: standard output that survives a closed pipe, notes, errors with one line of advice.
+//! Terminal output: standard output that tolerates a closed pipe, notes, and errors with one line of advice.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -9,22 +9,22 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use bootling::guest::VmError;
 
-/// A pipe that polls writable takes this much without waiting (`pipe(7)`, `PIPE_BUF`).
+/// Bytes that a pipe accepts without blocking if it polls writable (`pipe(7)`, `PIPE_BUF`).
 const PIECE: usize = 4096;
 
-/// Standard output for whatever a verb prints. A reader that has gone (`| head`) is no error.
+/// Returns standard output for text. A closed reader (`| head`) is not an error.
 pub fn stdout() -> impl Write {
-    // Colours go only where they can be seen (NO_COLOR, CLICOLOR_FORCE, no terminal).
+    // Colors are only written if supported (NO_COLOR, CLICOLOR_FORCE, no terminal).
     let out = anstream::AutoStream::auto(io::stdout());
     BufWriter::new(Patient { out, gone: false })
 }
 
-/// Standard output for a file's content, byte for byte: what would be colours in a text is left alone.
+/// Returns standard output for the content of a file, without interpretation of escape sequences.
 pub fn content() -> impl Write {
     BufWriter::new(Patient { out: io::stdout(), gone: false })
 }
 
-/// Swallows what nobody reads any more.
+/// Writer that ignores EPIPE.
 struct Patient<W> {
     out: W,
     gone: bool,
@@ -57,23 +57,23 @@ impl<W: Write> Write for Patient<W> {
     }
 }
 
-/// One line of advice for the user, carried by an error beside its own words.
+/// One line of advice for the user, attached to an error.
 #[derive(Debug)]
 struct Advice(String);
 
 impl fmt::Display for Advice {
-    /// Advice is printed below an error, not in it.
+    /// Formats nothing: advice is printed below an error, not in it.
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ok(())
     }
 }
 
-/// Adds advice to an error.
+/// Attaches advice to an error.
 pub fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>) -> anyhow::Error {
     error.into().context(Advice(advice.into()))
 }
 
-/// The advice that an error of the library has for people, added to it.
+/// Attaches the advice of a library error, if any.
 pub fn advised(error: VmError) -> anyhow::Error {
     match error.advice() {
         Some(advice) => advise(error, advice),
@@ -81,7 +81,7 @@ pub fn advised(error: VmError) -> anyhow::Error {
     }
 }
 
-/// Prints `error:` and its causes in one line, and below it the advice where there is some.
+/// Prints `error:` with all causes in one line, and the advice below it, if any.
 pub fn fail(error: &anyhow::Error) {
     let label = AnsiColor::Red.on_default().bold();
     to_stderr(&format!("{label}error:{label:#} {}\n", one_line(error)));
@@ -91,7 +91,7 @@ pub fn fail(error: &anyhow::Error) {
     }
 }
 
-/// An error and its causes. A cause that the sentence before it has told already is left out.
+/// Formats an error and its causes, omitting causes that the preceding text already contains.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -107,12 +107,12 @@ pub fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// One line about what goes on.
+/// Prints a note in one line.
 pub fn note(text: &str) {
     to_stderr(&format!("bootling: {text}\n"));
 }
 
-/// As [`to_stderr`], but gives up where nobody reads for so long: what has timed out is to end.
+/// Like [`to_stderr`], but stops if a write blocks for `patience`, since a guest that timed out must end.
 pub fn to_stderr_within(text: &str, patience: Duration) {
     let choice = anstream::AutoStream::choice(&io::stderr());
     let mut shown = anstream::AutoStream::new(Vec::new(), choice);
@@ -128,9 +128,9 @@ pub fn to_stderr_within(text: &str, patience: Duration) {
     }
 }
 
-/// Prints to standard error, colours only where they can be seen.
+/// Prints to standard error, with colors if supported.
 pub fn to_stderr(text: &str) {
-    // Where standard error itself is gone there is nobody left to tell.
+    // A closed standard error leaves no way to report this.
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
@@ -140,10 +140,10 @@ mod tests {
     use anyhow::{Context, anyhow};
 
     #[test]
-    fn causes_are_told_once_in_one_line_and_advice_apart() {
-        let error = advise(anyhow!("no space left").context("writing x: no space left"), "make room");
-        let error: anyhow::Error = Err::<(), _>(error).context("building").expect_err("an error");
-        assert_eq!(one_line(&error), "building: writing x: no space left");
+    fn causes_are_printed_once_in_one_line_and_advice_separately() {
+        let error = advise(anyhow!("no space left").context("failed to write x: no space left"), "make room");
+        let error: anyhow::Error = Err::<(), _>(error).context("failed to build").expect_err("an error");
+        assert_eq!(one_line(&error), "failed to build: failed to write x: no space left");
         assert_eq!(error.downcast_ref::<Advice>().expect("advice").0, "make room");
     }
 }

@@ -1,8 +1,8 @@
-//! What goes on where it takes longer than a moment, on a terminal; silence elsewhere.
+//! Progress of slow operations, on a terminal only.
 
 use std::io::{self, IsTerminal, Write};
 
-/// One line that is overwritten.
+/// A progress line that is overwritten.
 #[derive(Debug)]
 pub struct Progress {
     visible: bool,
@@ -10,21 +10,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing where standard error is not a terminal, or where quiet was asked for.
+    /// Creates a progress line. It is invisible if `quiet`, or if standard error is not a terminal.
     pub fn new(quiet: bool) -> Self {
         Self { visible: !quiet && io::stderr().is_terminal(), shown: false }
     }
 
-    /// What is being done now.
+    /// Shows the current operation.
     pub fn show(&mut self, doing: &str) {
         if self.visible {
             self.shown = true;
-            // ECMA-48: back to the line's start, erase it. Failing to show progress harms nobody.
+            // ECMA-48: carriage return, erase line. Errors are ignored, since progress is not essential.
             let _ = write!(io::stderr(), "\r\x1b[Kbootling: {doing}...");
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub fn clear(&mut self) {
         if self.shown {
             self.shown = false;

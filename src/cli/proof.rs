@@ -1,8 +1,10 @@
-//! Proof by booting: an EFI-only disk says so to a legacy BIOS, once, whatever consoles there are; and it boots by UEFI.
+//! Boot tests: an EFI-only disk shows its message exactly once on each console of a legacy BIOS, and boots through
+//! UEFI.
 //!
-//! Four machines run side by side, as many as there are processors: SeaBIOS with a VGA adapter, with one that it mirrors
-//! on the serial console (as under `-nographic`), with none; and OVMF, up to the verdict of the command inside, or as far
-//! as can be told of a system that is not ours. The image is only read, and its digest is the same afterwards.
+//! Runs four machines, as many in parallel as there are CPUs: SeaBIOS with a VGA adapter, with a VGA adapter mirrored
+//! to the serial console (as with `-nographic`) and without VGA; and OVMF, until the command in the image has exited,
+//! or the firmware has started the boot loader of another system. The image is opened read-only, and its digest is
+//! compared.
 
 mod ending;
 mod message;
@@ -37,66 +39,66 @@ use bootling::process::signals::Signals;
 use bootling::qemu::machine::{Display, Machine};
 use bootling::qemu::spec::{BootSpec, FirmwareRef};
 
-/// How long SeaBIOS may take to show a message, on a busy host under TCG.
+/// Limit for SeaBIOS to show a message, on a busy host with TCG.
 const BIOS_LIMIT: Duration = Duration::from_secs(60);
-/// And UEFI to come to its end.
+/// Limit for the UEFI boot.
 const UEFI_LIMIT: Duration = Duration::from_secs(300);
-/// A message that comes twice comes a second time within this.
+/// A repeated message is repeated within this time.
 const LINGER: Duration = Duration::from_millis(1500);
-/// Of a console that is kept for counting.
+/// Maximum size of the console text that is kept for counting.
 const CONSOLE_BYTES: u64 = 4 << 20;
 
-/// What is to be proven.
+/// Properties to test.
 #[derive(Debug)]
 pub struct Claims<'a> {
-    /// The image.
+    /// Image path.
     pub image: &'a Path,
-    /// Its logical sectors.
+    /// Logical sector size.
     pub sector: SectorSize,
-    /// What its boot sector says.
+    /// Boot sector message.
     pub message: Message,
-    /// How the boot by UEFI ends well.
+    /// Success condition of the UEFI boot.
     pub ending: Ending,
-    /// The machine; its firmware is of no account.
+    /// Machine; its firmware is ignored.
     pub spec: BootSpec,
-    /// Longest time of each boot; `None`: a minute by BIOS, five by UEFI.
+    /// Limit for each boot; `None`: one minute for BIOS, five for UEFI.
     pub timeout: Option<LimitArg>,
 }
 
-/// What a boot sector has for whoever starts the disk by BIOS.
+/// Message of a boot sector for users of a legacy BIOS.
 #[derive(Debug)]
 pub enum Message {
-    /// This text.
+    /// Text to expect.
     Said(String),
-    /// None that could be proven, though the disk is one that UEFI starts.
+    /// No testable message, although the disk boots through UEFI; instead this was found.
     Missing(Found),
-    /// None, and nobody is to be told anything: boots by BIOS prove nothing.
+    /// No message required; BIOS boots are not tested.
     NotNeeded,
 }
 
-/// One thing that was tried.
+/// Result of one test.
 #[derive(Debug, Clone, Serialize)]
 pub struct Proof {
-    /// What, in a few words.
+    /// Name of the test.
     pub what: &'static str,
-    /// Whether it came out as it should.
+    /// True if it passed.
     pub holds: bool,
-    /// How it came out.
+    /// Details.
     pub says: String,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub took_ms: u64,
 }
 
-/// How proving ended.
+/// Result of all tests.
 #[derive(Debug)]
 pub enum Proven {
-    /// Everything was tried.
+    /// All tests ran.
     All(Vec<Proof>),
-    /// A signal to us ended it.
+    /// A signal to bootling interrupted the tests.
     Interrupted(Outcome),
 }
 
-/// What a machine is to show.
+/// A test configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trial {
     Vga,
@@ -115,7 +117,7 @@ impl Trial {
         }
     }
 
-    /// How long it may take, where `given` says so or not.
+    /// Returns the limit; `given` overrides the default.
     fn limit(self, given: Option<LimitArg>) -> Option<Duration> {
         let usual = match self {
             Self::Uefi => UEFI_LIMIT,
@@ -133,18 +135,18 @@ impl Trial {
     }
 }
 
-/// Boots the image in every way, and tells how each came out. An error is one of ours or of the host.
+/// Runs all tests. An error means that a test could not be run.
 pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
-    let stop = Stop::new().context("catching signals")?;
+    let stop = Stop::new().context("failed to catch signals")?;
     let proofs = all(claims, &stop);
-    // Whatever came of the rest: there is more of it than was seen.
+    // A signal takes precedence over other results, since the tests are incomplete.
     match (stop.signal(), proofs) {
         (Some(signal), _) => Ok(Proven::Interrupted(Outcome::Interrupted { signal })),
         (None, proofs) => proofs.map(Proven::All),
     }
 }
 
-/// The same, as far as it comes before it is stopped.
+/// Runs all tests until one cannot be run or a signal arrives.
 fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     let before = digest(claims.image, stop)?;
     let uefi = FirmwareRef::Uefi { secure: false };
@@ -161,12 +163,12 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
             trials.push((trial, Machine { display: trial.display(), ..bios.clone() }));
         }
     }
-    // Not before ours is open: a disk that cannot be a drive is told as such.
+    // After `digest`, which reports a file that cannot be opened.
     let (naming, unpacking) = (Naming::Never, Unpacking::Silent);
     let disk = Disk::open(claims.image, Seen { bus: None, sector: claims.sector, naming, unpacking })?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
-    // The order of trials is the longest first; a queue that a panic has poisoned is not gone on with.
+    // The longest test is first in the queue. A poisoned queue ends the loop.
     let next = || if stop.is_set() { None } else { waiting.lock().ok()?.pop() };
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -183,25 +185,25 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
             });
         }
     });
-    let mut done =
-        done.into_inner().map_err(|_| anyhow!("booting {}: a thread of ours died", claims.image.display()))?;
+    let mut done = done
+        .into_inner()
+        .map_err(|_| anyhow!("failed to boot {}: a worker thread panicked", claims.image.display()))?;
     done.sort_by_key(|(trial, _)| {
         [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Uefi].iter().position(|at| at == trial)
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
     if let Message::Missing(found) = &claims.message {
-        let says =
-            format!("no message: in its place is {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
+        let says = format!("no message: found {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
         proofs.insert(0, Proof { what: "BIOS", holds: false, says, took_ms: 0 });
     }
     let start = Instant::now();
     let holds = digest(claims.image, stop)? == before;
-    let says = if holds { "its digest is the same as before" } else { "its digest is another than before" };
+    let says = if holds { "digest unchanged" } else { "digest changed" };
     proofs.push(Proof { what: "image unchanged", holds, says: says.to_owned(), took_ms: millis(start.elapsed()) });
     Ok(proofs)
 }
 
-/// One boot.
+/// Runs one test.
 fn try_out(
     trial: Trial,
     machine: &Machine,
@@ -210,7 +212,7 @@ fn try_out(
     expected: Option<&Expected>,
     stop: &Stop,
 ) -> anyhow::Result<Proof> {
-    let mut console = tempfile::tempfile().context("making a file for the console")?;
+    let mut console = tempfile::tempfile().context("failed to create a file for the console")?;
     let expectations = match (trial, expected) {
         (Trial::Uefi, _) | (_, None) => claims.ending.expectations()?,
         (Trial::Vga, Some(message)) => {
@@ -227,7 +229,7 @@ fn try_out(
         boot_timeout: None,
         foreground: Foreground::Nobody,
         shown_on: ShownOn::Stdout,
-        console: ConsoleSink::File(console.try_clone().context("making a file for the console")?),
+        console: ConsoleSink::File(console.try_clone().context("failed to create a file for the console")?),
         show_qemu: false,
         quiet: true,
         flush_disks: false,
@@ -237,50 +239,48 @@ fn try_out(
         keep: None,
         opening: Opening::Boot,
     };
-    let booting = || format!("booting {} ({})", claims.image.display(), trial.what());
-    let mut signals = Signals::catch().context("catching signals")?;
-    // A signal from before is not among those that this guest will be ended by.
-    ensure!(!stop.is_set(), "{}: it was stopped", booting());
-    let mut guest = Guest::start(machine, &disk.payload()?).context("starting QEMU").with_context(booting)?;
+    let booting = || format!("failed to boot {} ({})", claims.image.display(), trial.what());
+    let mut signals = Signals::catch().context("failed to catch signals")?;
+    // Signals that arrived before `Signals::catch` do not end this guest.
+    ensure!(!stop.is_set(), "{}: interrupted", booting());
+    let mut guest = Guest::start(machine, &disk.payload()?).context("failed to start QEMU").with_context(booting)?;
     let transcript = converse(&mut guest, settings, &mut signals).with_context(booting)?;
     let outcome = judge(&transcript);
     if let Outcome::Interrupted { .. } | Outcome::CouldNotTest { .. } = outcome {
         return Err(anyhow!(outcome.sentence().unwrap_or_default()).context(booting()));
     }
     let mut text = Vec::new();
-    console.flush().and_then(|()| console.seek(SeekFrom::Start(0))).context("reading the console")?;
-    console.take(CONSOLE_BYTES).read_to_end(&mut text).context("reading the console")?;
+    console.flush().and_then(|()| console.seek(SeekFrom::Start(0))).context("failed to read the console")?;
+    console.take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
     let lines = plain::lines(&text);
     let (holds, says) = match (trial, &outcome, expected) {
         (Trial::Uefi, Outcome::Expected { line }, _) => claims.ending.says(line),
         (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
             message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_look.text))
         }
-        (Trial::Uefi, ..) => {
-            (false, format!("{}; it was to end with {}", not_met(&outcome, &transcript), claims.ending.wants()))
-        }
+        (Trial::Uefi, ..) => (false, format!("{}; expected {}", not_met(&outcome, &transcript), claims.ending.wants())),
         _ => (false, not_met(&outcome, &transcript)),
     };
     Ok(Proof { what: trial.what(), holds, says, took_ms: millis(transcript.duration) })
 }
 
-/// Why what was expected did not come, with the console's last line.
+/// Explains why the expected text did not appear, with the last line of the console.
 fn not_met(outcome: &Outcome, transcript: &Transcript) -> String {
     let sentence = outcome.sentence().unwrap_or_default();
     let rows = transcript.screen.text.iter().flatten().rev().find(|row| !row.is_empty());
     match transcript.console_tail.last().or(rows) {
-        Some(last) => format!("{sentence}; the last that was said: {last}"),
-        None => format!("{sentence}; nothing was said"),
+        Some(last) => format!("{sentence}; last line of output: {last}"),
+        None => format!("{sentence}; no output"),
     }
 }
 
 fn digest(path: &Path, stop: &Stop) -> anyhow::Result<[u8; 32]> {
     let mut digest = Sha256::new();
-    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
     let mut piece = vec![0; 1 << 20];
     loop {
-        ensure!(!stop.is_set(), "reading {}: it was stopped", path.display());
-        match file.read(&mut piece).with_context(|| format!("reading {}", path.display()))? {
+        ensure!(!stop.is_set(), "failed to read {}: interrupted", path.display());
+        match file.read(&mut piece).with_context(|| format!("failed to read {}", path.display()))? {
             0 => return Ok(digest.finalize().into()),
             len => digest.update(&piece[..len]),
         }
@@ -297,7 +297,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn none_is_no_limit_and_nothing_is_the_usual_one() {
+    fn a_limit_of_none_is_unlimited_and_no_limit_is_the_default() {
         assert_eq!(Trial::Uefi.limit(None), Some(UEFI_LIMIT));
         assert_eq!(Trial::Vga.limit(None), Some(BIOS_LIMIT));
         assert_eq!(Trial::Vga.limit(Some(LimitArg(None))), None);

@@ -1,4 +1,4 @@
-//! What came of a run: a sentence with the console's last lines for people, JSON for scripts.
+//! Result of a run, as text with the last console lines, and as JSON.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,145 +14,146 @@ use bootling::guest::verdict::{Outcome, signal_name};
 use bootling::qemu::machine::Machine;
 use bootling::regress::bundle::Expected;
 
-/// Console lines shown under a sentence.
+/// Maximum number of console lines shown.
 const TAIL: usize = 20;
 
-/// The verdict as `--json` writes it. Fields are only ever added.
+/// Result as written by `--json`. New versions only add fields.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// One word: `exited`, `signaled`, `panic`, `timed-out`, ...
+    /// Outcome: `exited`, `signaled`, `panic`, `timed-out`, ...
     pub outcome: &'static str,
-    /// What bootling exits with.
+    /// Exit code of bootling.
     pub exit_code: u8,
-    /// The command's status, where it exited.
+    /// Exit status of the command, if it exited.
     pub status: Option<u8>,
-    /// The signal that killed it, where one did.
+    /// Signal that killed the command, if any.
     pub signal: Option<u8>,
-    /// That signal's name.
+    /// Name of the signal.
     pub signal_name: Option<String>,
-    /// Whether it dumped core.
+    /// True if the command dumped core.
     pub core_dumped: bool,
-    /// The sentence that people get; `null` where the command spoke for itself.
+    /// Message for the user; `null` if the command's status says everything.
     pub message: Option<String>,
-    /// Whether the guest was restored rather than booted.
+    /// True if the guest was restored rather than booted.
     pub warm: bool,
-    /// How old the snapshot was that it was restored from, milliseconds; 0 where this run made it.
+    /// Age of the restored snapshot, milliseconds; 0 if this run created it.
     pub snapshot_age_ms: Option<f64>,
-    /// How long things took.
+    /// Durations.
     pub times: Times,
-    /// Largest resident set of the command, KiB.
+    /// Maximum resident set size of the command, KiB.
     pub max_rss_kib: Option<u64>,
-    /// Processor time of the command in user mode, milliseconds.
+    /// CPU time of the command in user mode, milliseconds.
     pub user_ms: Option<f64>,
-    /// Processor time of the command in the kernel, milliseconds.
+    /// CPU time of the command in the kernel, milliseconds.
     pub system_ms: Option<f64>,
     /// `/proc/sys/kernel/tainted` when pid 1 was ready.
     pub taint_before: Option<u64>,
-    /// And after the command.
+    /// `/proc/sys/kernel/tainted` after the command.
     pub taint_after: Option<u64>,
     /// `uname -r`.
     pub kernel_release: Option<String>,
-    /// Where the kernel came from, in the user's words.
+    /// Source of the kernel, as given by the user.
     pub kernel: String,
-    /// Whether its command line had the words of `--fast-boot`.
+    /// True if `--fast-boot` was given.
     pub fast_boot: bool,
     /// `kvm` or `tcg`.
     pub accel: &'static str,
-    /// Why not KVM, where `auto` chose.
+    /// Reason for not using KVM, if `auto` chose TCG.
     pub accel_reason: Option<String>,
     /// `none`, `bios` or `uefi`.
     pub firmware: &'static str,
-    /// The firmware's file, where QEMU did not bring its own.
+    /// Firmware file, unless QEMU uses a bundled one.
     pub firmware_path: Option<String>,
-    /// How host and pid 1 talked.
+    /// Channel between bootling and pid 1.
     pub channel: &'static str,
-    /// The emulator.
+    /// QEMU.
     pub qemu: QemuReport,
-    /// What the kernel's log says about its health since it started; since the command was given, where the guest has run others.
+    /// Health findings in the kernel log since the kernel started, or since the command was started in a restored
+    /// guest.
     pub health: Vec<Finding>,
-    /// Lines of pid 1's for the user.
+    /// Notes from pid 1.
     pub notes: Vec<String>,
-    /// What the guest was doing when its time was up.
+    /// State of the guest at the timeout.
     pub hang: Option<Hang>,
-    /// The console's last lines.
+    /// Last lines of the console.
     pub console_tail: Vec<String>,
-    /// Of a bundle: what came of it where it was made.
+    /// For a bundle: comparison with the recorded run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Recorded>,
 }
 
-/// What a bundle says of its run.
+/// Recorded run of a bundle.
 #[derive(Debug, Serialize)]
 pub struct Recorded {
-    /// Whether the same came of it again; `None`: nobody knows, since it was not run where it was made.
+    /// True if the result is the recorded one; `None` if no result was recorded.
     pub same: Option<bool>,
-    /// What came of it.
+    /// Recorded result.
     pub expected: Option<Expected>,
-    /// The version of QEMU that it ran in.
+    /// Recorded QEMU version.
     pub qemu_version: String,
 }
 
-/// The verdict where nothing could be booted: the few fields that have a value then, under the same names.
+/// Result if nothing could be booted: a subset of the fields, with the same names.
 #[derive(Debug, Serialize)]
 pub struct NotBooted {
     /// `could-not-test`
     pub outcome: &'static str,
-    /// What bootling exits with.
+    /// Exit code of bootling.
     pub exit_code: u8,
-    /// Why.
+    /// Error message.
     pub message: String,
 }
 
-/// Times, in milliseconds.
+/// Durations in milliseconds.
 #[derive(Debug, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the unit belongs into the JSON keys")]
+#[expect(clippy::struct_field_names, reason = "the unit is part of the JSON keys")]
 pub struct Times {
-    /// From bootling's start to QEMU's.
+    /// From the start of bootling to the start of QEMU.
     pub build_ms: f64,
-    /// From QEMU's start to pid 1's first word.
+    /// From the start of QEMU to the first message of pid 1.
     pub boot_ms: Option<f64>,
-    /// The kernel's own clock at that moment.
+    /// Kernel uptime at that message.
     pub guest_uptime_ms: Option<f64>,
-    /// The command's run, by the guest's clock.
+    /// Duration of the command, by the guest's clock.
     pub command_ms: Option<f64>,
-    /// From bootling's start to now.
+    /// From the start of bootling to the creation of the report.
     pub total_ms: f64,
-    /// bootling's own share: before QEMU started, and after the verdict was in.
+    /// Time spent in bootling itself: before the start of QEMU, and after the verdict.
     pub own_ms: f64,
 }
 
-/// The emulator.
+/// QEMU process.
 #[derive(Debug, Serialize)]
 pub struct QemuReport {
-    /// The program.
+    /// Executable.
     pub path: String,
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// Its whole command line.
+    /// Complete command line.
     pub command: Vec<String>,
 }
 
-/// What a report needs beside the transcript.
+/// Context of a run, besides its transcript.
 #[derive(Debug)]
 pub struct Circumstances<'a> {
-    /// The machine.
+    /// Machine.
     pub machine: &'a Machine,
-    /// The command line QEMU was started with.
+    /// QEMU's command line.
     pub command: &'a [OsString],
-    /// Where the kernel came from.
+    /// Source of the kernel.
     pub kernel: &'a str,
-    /// How old the snapshot was that it began from; `None`: it booted.
+    /// Age of the restored snapshot; `None` for a boot.
     pub age: Option<Duration>,
-    /// Whether `--fast-boot` was given.
+    /// True if `--fast-boot` was given.
     pub fast_boot: bool,
-    /// From bootling's start to QEMU's.
+    /// From the start of bootling to the start of QEMU.
     pub build: Duration,
-    /// From bootling's start to now.
+    /// From the start of bootling to the creation of the report.
     pub total: Duration,
 }
 
 impl QemuReport {
-    /// The emulator of a machine, and the command line it was started with.
+    /// Creates a report from a machine and the command line.
     pub fn new(machine: &Machine, command: &[OsString]) -> Self {
         Self {
             path: machine.qemu.path.display().to_string(),
@@ -163,7 +164,7 @@ impl QemuReport {
 }
 
 impl Report {
-    /// Puts everything together.
+    /// Creates the report.
     pub fn new(outcome: &Outcome, transcript: &Transcript, around: &Circumstances<'_>) -> Self {
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let hello = transcript.events.iter().find_map(|event| match event {
@@ -223,8 +224,8 @@ impl Report {
     }
 }
 
-/// What a person gets to read on standard error; empty where the command has spoken for itself. `more` says how to see
-/// all of the console; without it the console was seen, and is not shown again.
+/// Formats the result for standard error; empty if the command's status says everything. `more` explains how to show
+/// the complete console; with `None`, it was shown already and is omitted.
 pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>) -> String {
     let Some(sentence) = outcome.sentence() else { return String::new() };
     let bold = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
@@ -245,11 +246,11 @@ pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>
         return text;
     }
     if !transcript.qemu_said.is_empty() {
-        lines("QEMU said:", &transcript.qemu_said);
+        lines("Output of QEMU:", &transcript.qemu_said);
     }
     match more {
         _ if transcript.console_tail.is_empty() => lines("The guest's console is empty.", &[]),
-        Some(more) => lines(&format!("The guest's console ended with ({more}):"), &transcript.console_tail),
+        Some(more) => lines(&format!("Last lines of the guest's console ({more}):"), &transcript.console_tail),
         None => {}
     }
     text

@@ -1,4 +1,4 @@
-//! A file that a report goes to, or standard output for `-`: opened before anything is booted, whole or not there afterwards.
+//! A report file, or standard output for `-`. It is opened before the boot; an incomplete file is never left behind.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,30 +7,31 @@ use anyhow::Context;
 
 use bootling::output::file::Output;
 
-/// Where a report goes.
+/// An open report file.
 pub struct ReportFile {
     path: PathBuf,
-    /// What it is, for errors.
+    /// Description of the contents, for errors.
     what: &'static str,
-    /// Nothing for standard output.
+    /// `None` for standard output.
     output: Option<Output>,
 }
 
 impl ReportFile {
-    /// Opens it, so that what cannot be written is known before the boot. `what` it will be: `the verdict`.
+    /// Opens the file, so that errors are reported before the boot. `what` describes the contents, such as `the
+    /// result`.
     pub fn create(path: &Path, what: &'static str) -> anyhow::Result<Self> {
         let output = (path.as_os_str() != "-").then(|| Output::create(path)).transpose();
-        let output = output.with_context(|| format!("writing {what} to {}", path.display()))?;
+        let output = output.with_context(|| format!("failed to write {what} to {}", path.display()))?;
         Ok(Self { path: path.to_owned(), what, output })
     }
 
-    /// Writes what `make` makes.
+    /// Writes the output of `make`.
     pub fn write<E>(self, make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> anyhow::Result<()>
     where
         Result<(), E>: Context<(), E>,
     {
         let Self { path, what, output } = self;
-        let failed = || format!("writing {what} to {}", path.display());
+        let failed = || format!("failed to write {what} to {}", path.display());
         let mut bytes = Vec::new();
         make(&mut bytes).with_context(failed)?;
         match output {

@@ -1,4 +1,4 @@
-//! `bootling run`: build in memory, boot, run the command, exit with its status.
+//! `bootling run`: builds an initrd in memory, boots it, runs the command and exits with its status.
 
 mod help;
 
@@ -39,7 +39,7 @@ use bootling::{initrd::spec::RunWhat, root::request::ModuleRequest};
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 pub struct RunArgs {
     #[command(flatten)]
     pub(super) typed: TypedIds,
@@ -51,13 +51,13 @@ pub struct RunArgs {
     pub(super) hangs: HangArgs,
     #[command(flatten)]
     pub(super) health: HealthArgs,
-    /// Boot this initrd instead of building one. With a COMMAND or --run, or where bootling built it, pid 1 and its
-    /// job are put on top; otherwise it boots as it is, with its console on the terminal.
+    /// Boot this initrd instead of building one. If COMMAND or --run is given, or if bootling built the initrd, pid 1
+    /// and its job are appended to it; otherwise it boots unchanged, with its console on the terminal.
     #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     pub(super) ready_made: Option<PathBuf>,
-    /// Restore a guest that has booted once, rather than boot one: a run then takes a fraction of a second. The first run
-    /// for a kernel and a machine makes the snapshot, `fresh` makes a new one. Watching does so by itself, unless this is
-    /// `no`. See `bootling warm --help`.
+    /// Restore a snapshot of a booted guest instead of booting, which takes a fraction of a second. The first run for a
+    /// kernel and machine creates the snapshot; `fresh` replaces it. Watch mode implies `yes`. See `bootling warm
+    /// --help`.
     #[arg(
         long,
         value_enum,
@@ -68,64 +68,64 @@ pub struct RunArgs {
         env = "BOOTLING_WARM"
     )]
     warm: Option<WarmArg>,
-    /// As --kmod, for a warm run: load it before the guest is saved, once for all runs. May be repeated.
+    /// Like --kmod, but load the module before the snapshot is taken, once for all warm runs. May be repeated.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
     pub(super) base_kmod: Vec<ModuleRequest>,
-    /// Give the command a terminal of its own in the guest. A shell on a terminal has one anyway.
+    /// Allocate a terminal for the command in the guest. A shell started from a terminal always gets one.
     #[arg(long, short = 't')]
     pub(super) tty: bool,
-    /// Set a variable in the command's environment; without =VALUE it is taken over from here. May be repeated.
+    /// Set a variable in the command's environment; without =VALUE, pass the host's value on. May be repeated.
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<OsString>,
-    /// Where COMMAND is a bundle: give QEMU the arguments that whoever made it wants it to have.
+    /// If COMMAND is a bundle: pass the recorded arguments to QEMU even if they give it access to files of the host.
     #[arg(long)]
     pub(super) trust: bool,
-    /// Write the whole verdict as JSON to FILE, or to standard output with `-`.
+    /// Write the result as JSON to FILE ('-' for standard output).
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) json: Option<PathBuf>,
-    /// Answer `git bisect run`: 0 good, 1 bad whatever went wrong in the guest, 125 where that could not be found out, 128
-    /// and above to stop. See Bisecting below.
+    /// Exit with a status for `git bisect run`: 0 good, 1 bad (any failure in the guest), 125 cannot be tested, 128 and
+    /// above abort. See Bisecting below.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["watch", "watch_exec", "watch_path", "print_command"])]
     pub(super) bisect: bool,
     #[command(flatten)]
     pub(super) watching: WatchArgs,
-    /// Print the QEMU command line, ready to paste, and do not boot. The initrd it names is kept in the cache.
+    /// Print the QEMU command line, quoted for the shell, and exit. The initrd that it names is kept in the cache.
     #[arg(long, help_heading = "Output")]
     pub(super) print_command: bool,
-    /// Show the kernel's own lines of what is told of its health.
+    /// Show the kernel log lines of each health finding.
     #[arg(long, short, help_heading = "Output", conflicts_with = "quiet")]
     pub(super) verbose: bool,
-    /// Say nothing but what the command says and why there is no verdict.
+    /// Print only the command's output and errors.
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
-    /// The program to run, from this machine, and its arguments, exactly as given; or a bundle, which is repeated.
+    /// Program of the host to run, with its arguments exactly as given; or a bundle to repeat.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// Why `--trust` is of no use.
-const NO_BUNDLE: &str = "what is to run is no bundle";
-/// How long whoever reads our standard error may take once the time is up.
+/// Reason why `--trust` is rejected.
+const NO_BUNDLE: &str = "COMMAND is not a bundle";
+/// Limit on writing to a blocked standard error after a timeout.
 const READERS: Duration = Duration::from_secs(2);
 
 /// `--warm`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum WarmArg {
-    /// From the snapshot, which is made where there is none
+    /// Restore the snapshot; create it if it does not exist
     Yes,
-    /// From a new snapshot
+    /// Create a new snapshot and restore it
     Fresh,
-    /// Boot, whatever `BOOTLING_WARM` says, and where watching would restore
+    /// Boot, even if `BOOTLING_WARM` is set or in watch mode
     No,
 }
 
 impl RunArgs {
-    /// What was typed to be run; nothing where it is a line for the shell.
+    /// Returns the command and its arguments; empty with `--run`.
     pub(super) fn command(&self) -> &[OsString] {
         &self.command
     }
 
-    /// What is to run in the guest.
+    /// Returns what to run in the guest.
     pub(super) fn wanted(&self) -> RunWhat {
         match &self.initrd.run {
             Some(line) => RunWhat::Line(line.clone()),
@@ -134,12 +134,12 @@ impl RunArgs {
         }
     }
 
-    /// `--warm`, where it was typed or is in the environment.
+    /// Returns `--warm` from the command line or the environment.
     pub(super) fn warm_as_typed(&self) -> Option<WarmArg> {
         self.warm
     }
 
-    /// Whether to use snapshots: who goes again and again does, unless told otherwise.
+    /// Returns the snapshot mode. Watch mode uses snapshots by default.
     pub(super) fn warm(&self) -> Warm {
         match self.warm {
             Some(WarmArg::Yes) => Warm::Yes,
@@ -149,22 +149,22 @@ impl RunArgs {
         }
     }
 
-    /// How long a run on this machine may take, for those who record it; all else is theirs.
+    /// Returns the time limits for a recorded run on this machine; all other fields have their defaults.
     pub(super) fn recording<'a>(&self, machine: &Machine) -> Recording<'a> {
         let (timeout, boot_timeout) = self.boot.limits(machine, false);
         Recording { timeout, boot_timeout, idle_timeout: self.hangs.idle_timeout(), ..Recording::default() }
     }
 
-    /// Everything that was asked for.
+    /// Returns the run specification.
     pub(super) fn spec(&self, on_terminal: bool) -> anyhow::Result<RunSpec> {
         anyhow::ensure!(
             self.initrd.run.is_none() || self.command.is_empty(),
-            "taking both --run LINE and COMMAND: give one of them"
+            "--run LINE cannot be used together with COMMAND"
         );
         let warm = self.warm();
         anyhow::ensure!(
             warm != Warm::No || self.base_kmod.is_empty(),
-            "loading --base-kmod before the guest is saved: without --warm none is; --kmod loads it"
+            "--base-kmod requires --warm; without it, use --kmod"
         );
         let what = self.wanted();
         let tty = self.tty || (what == RunWhat::Shell && on_terminal);
@@ -185,12 +185,12 @@ impl RunArgs {
     }
 }
 
-/// Runs the verb; the exit code is the guest's, or one of `verdict`'s.
+/// Runs the verb. The exit code is the command's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     if args.watching.is_wanted() {
         return watch::run(args, start);
     }
-    // A verdict that cannot be written is better known before the boot than after it.
+    // Fail before the boot, not after it, if the report cannot be written.
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let (exit_code, written) = match once(args, start) {
         Ok(None) => return Ok(0),
@@ -213,7 +213,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     };
     match written {
         Ok(()) => Ok(exit_code),
-        // What is known of the guest still counts for more, unless it would look like success.
+        // The guest's result takes precedence, unless it would look like success.
         Err(error) if exit_code == 0 => Err(error),
         Err(error) => {
             output::fail(&error);
@@ -222,7 +222,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     }
 }
 
-/// The code for `git bisect run`, and a line about it, since it is not the command's.
+/// Returns the exit code for `git bisect run`, and prints the answer, since the code is not the command's.
 fn bisected(args: &RunArgs, answer: Bisected) -> u8 {
     if !args.quiet {
         output::note(&format!("bisecting: {}", answer.name()));
@@ -230,7 +230,8 @@ fn bisected(args: &RunArgs, answer: Bisected) -> u8 {
     answer.exit_code()
 }
 
-/// 127 and 126 where the command itself is not there or cannot be executed, as with `env` and `timeout`; else 125.
+/// Returns 127 if the command does not exist and 126 if it cannot be executed, as `env` and `timeout` do; otherwise
+/// 125.
 pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     let Some(name) = command.first() else { return code::COULD_NOT_TEST };
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
@@ -243,13 +244,13 @@ pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     }
 }
 
-/// The verdict, where there was a boot.
+/// Runs once. Returns `None` if nothing was booted.
 fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     let mut teller = Teller::new(args.quiet);
     if let Some(found) = bundle::repeat::find(args)? {
         return found.repeat(args, start, &mut teller).map(Some);
     }
-    anyhow::ensure!(!args.trust, "using --trust: {NO_BUNDLE}");
+    anyhow::ensure!(!args.trust, "invalid --trust: {NO_BUNDLE}");
     let spec = args.spec(on_terminal())?;
     let ready = Ready::prepare(args, spec, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
@@ -258,26 +259,26 @@ fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
     ready.boot(&mut teller).map(Some)
 }
 
-/// What came of a boot.
+/// Boot result.
 pub(super) struct Booted {
     pub outcome: Outcome,
     pub report: Report,
-    /// What people should be told; empty where the command has spoken for itself.
+    /// Text for standard error; empty if the command's status says everything.
     pub told: String,
 }
 
-/// A run, prepared.
+/// A prepared run.
 pub(super) struct Ready<'a> {
     args: &'a RunArgs,
     start: Instant,
     spec: RunSpec,
     prepared: Prepared,
-    /// Whether a person sits before it.
+    /// True if standard input and standard output are terminals.
     on_terminal: bool,
 }
 
 impl<'a> Ready<'a> {
-    /// Builds all that QEMU needs. What it is made from goes to `inputs`, even where it cannot be made.
+    /// Builds everything that QEMU needs. The files read are stored in `inputs`, even on failure.
     pub fn prepare(
         args: &'a RunArgs,
         spec: RunSpec,
@@ -297,12 +298,12 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// What was prepared by somebody else.
+    /// Wraps a run prepared elsewhere.
     pub fn of(args: &'a RunArgs, start: Instant, spec: RunSpec, prepared: Prepared) -> Self {
         Self { args, start, spec, prepared, on_terminal: on_terminal() }
     }
 
-    /// Boots it, or restores it, and judges.
+    /// Boots or restores the guest and determines the verdict.
     pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
         let evidence = self.args.hangs.evidence()?;
         let mut talker = self.talker(evidence.as_ref().map(Evidence::keep).transpose()?)?;
@@ -314,7 +315,7 @@ impl<'a> Ready<'a> {
         let ran = guest::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
         let Ran { mut transcript, machine, command, kernel, started, age } = ran;
         let outcome = judge_with(&mut transcript, &rules);
-        let mut told = for_people(&outcome, &transcript, Some("--console - shows all of it"));
+        let mut told = for_people(&outcome, &transcript, Some("--console - shows all"));
         if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
             told += &health::for_people(&outcome, &transcript.health, args.verbose);
         }
@@ -350,17 +351,17 @@ impl<'a> Ready<'a> {
             idle_timeout: args.hangs.idle_timeout(),
             inquest: prepared.inquest.clone(),
             keep,
-            signals: Signals::catch().context("catching signals")?,
+            signals: Signals::catch().context("failed to catch signals")?,
         })
     }
 }
 
-/// Whether a person sits before us.
+/// Returns true if standard input and standard output are terminals.
 fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
-/// The line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
+/// Prints the command line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let initrd = prepared.keep().map_err(output::advised)?;
     let payload =
@@ -368,5 +369,5 @@ fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let wires = Wires { payload, flash: None, ends: Ends::Stdio };
     let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
     line.push(b'\n');
-    std::io::stdout().write_all(&line).context("writing the command line")
+    std::io::stdout().write_all(&line).context("failed to write the command line")
 }

@@ -1,7 +1,7 @@
-//! The options of `run` in other verbs: all that say what runs and on what, none that say how its verdict is told.
+//! Options of `run` in other verbs: all that select the command and the machine, none that control reporting.
 //!
-//! What was typed is kept as words, each with its place, and read once more as `run` reads them: for each guest anew,
-//! with other words in some places.
+//! Typed options are kept as arguments with their positions, and parsed again by `run`'s parser for each guest, with
+//! replaced values where needed.
 
 use std::ffi::{OsStr, OsString};
 
@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::run::RunArgs;
 
-/// Those that are `run`'s own affair.
+/// Options that only `run` has.
 const OWN: [&str; 13] = [
     "tty",
     "json",
@@ -26,24 +26,24 @@ const OWN: [&str; 13] = [
     "verbose",
     "trust",
 ];
-/// What all of them end with.
+/// Id of the trailing argument.
 const COMMAND: &str = "command";
 
-/// An option as it was typed.
+/// An option from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Typed {
-    /// Its name.
+    /// Long name, without dashes.
     pub long: String,
-    /// Where on the command line its value stood.
+    /// Index of its value on the command line.
     pub place: usize,
-    /// Its value, where it takes one.
+    /// Value, if it takes one.
     pub value: Option<OsString>,
-    /// Whether it may be given several times to `run`.
+    /// True if `run` accepts it several times.
     pub is_list: bool,
 }
 
 impl Typed {
-    /// As one word.
+    /// Returns the option as one argument.
     pub fn word(&self) -> OsString {
         let mut word = OsString::from(format!("--{}", self.long));
         if let Some(value) = &self.value {
@@ -54,7 +54,7 @@ impl Typed {
     }
 }
 
-/// Adds the options to a verb's. `twice`: each may be given several times there, whatever it is to `run`.
+/// Adds the options to a verb. `twice`: allow each of them several times, even if `run` does not.
 pub fn augment(command: Command, twice: bool) -> Command {
     ours().into_iter().fold(command, |command, arg| {
         let is_single = matches!(arg.get_action(), ArgAction::Set) && !arg.is_positional();
@@ -67,7 +67,7 @@ fn ours() -> Vec<Arg> {
     run.get_arguments().filter(|arg| !OWN.contains(&arg.get_id().as_str())).cloned().collect()
 }
 
-/// What was typed, in no particular order; what the environment says is not among it.
+/// Returns the options from the command line, in no particular order; values from the environment are excluded.
 pub fn typed(matches: &ArgMatches) -> Vec<Typed> {
     let mut found = Vec::new();
     for arg in ours().iter().filter(|arg| !arg.is_positional()) {
@@ -89,12 +89,12 @@ pub fn typed(matches: &ArgMatches) -> Vec<Typed> {
     found
 }
 
-/// The command that was typed.
+/// Returns the command and its arguments.
 pub fn command(matches: &ArgMatches) -> Vec<OsString> {
     matches.get_raw(COMMAND).into_iter().flatten().map(OsStr::to_owned).collect()
 }
 
-/// What `run` makes of these words.
+/// Parses these arguments as `run` does.
 pub fn read<'a>(typed: impl IntoIterator<Item = &'a Typed>, command: &[OsString]) -> Result<RunArgs, Error> {
     let mut words = vec![OsString::from("run")];
     words.extend(typed.into_iter().map(Typed::word));
@@ -105,17 +105,17 @@ pub fn read<'a>(typed: impl IntoIterator<Item = &'a Typed>, command: &[OsString]
     RunArgs::from_arg_matches(&matches)
 }
 
-/// The options of one run.
+/// Options of one run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// As they were typed.
+    /// Options from the command line.
     pub typed: Vec<Typed>,
-    /// What is to run.
+    /// Command and its arguments.
     pub command: Vec<OsString>,
 }
 
 impl RunOptions {
-    /// What `run` makes of them.
+    /// Parses the options as `run` does.
     pub fn read(&self) -> Result<RunArgs, Error> {
         read(&self.typed, &self.command)
     }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_type_an_option_comes_back_as_a_word_that_run_reads() {
+    fn every_spelling_of_an_option_becomes_an_argument_that_run_parses() {
         let typed =
             ["-k", "x y", "--cpu=max,-svm", "--append", "-a", "--append=b", "-m", "2G", "--warm", "--fast-boot"];
         let rest = ["--lib-path", "/a:/b", "--warm=no", "--", "echo", "--cpu", "x"];
@@ -170,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn an_option_without_its_value_has_the_one_that_run_gives_it() {
+    fn an_option_without_a_value_gets_the_default_of_run() {
         let words: Vec<OsString> = options(&["--warm", "true"]).expect("read").typed.iter().map(Typed::word).collect();
         assert_eq!(words, ["--warm=yes"]);
     }
 
     #[test]
-    fn what_tells_of_the_verdict_is_no_option_here() {
+    fn reporting_options_are_refused() {
         for word in ["--bisect", "--watch", "--json=x", "--quiet", "--console=x", "-t"] {
             assert!(options(&[word]).is_err(), "{word}");
         }
-        assert!(options(&["--initrd=x", "--with=y"]).is_err(), "a conflict that run has");
+        assert!(options(&["--initrd=x", "--with=y"]).is_err(), "a conflict in `run`");
     }
 }

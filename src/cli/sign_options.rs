@@ -1,4 +1,4 @@
-//! Options that sign EFI programs for Secure Boot.
+//! Options for signing EFI programs for Secure Boot.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -8,19 +8,19 @@ use clap::Args;
 use super::output;
 use bootling::disk::signer::Signer;
 
-/// Who signs.
+/// Signing key and certificate.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SignOptions {
-    /// Sign for Secure Boot with this RSA key (PEM or DER, not encrypted).
+    /// Sign for Secure Boot with this RSA key (PEM or DER, unencrypted).
     #[arg(long, value_name = "KEY", help_heading = "Secure Boot and TPM", requires = "sign_cert")]
     pub sign_key: Option<PathBuf>,
-    /// The key's certificate (PEM or DER), perhaps followed by those above it.
+    /// Certificate of the key (PEM or DER); intermediate certificates may follow it.
     #[arg(long, value_name = "CERT", help_heading = "Secure Boot and TPM", requires = "sign_key")]
     pub sign_cert: Option<PathBuf>,
 }
 
 impl SignOptions {
-    /// Reads key and certificate, where they are given. Notes what others than firmware may dislike of them.
+    /// Reads the key and the certificate, if given. Prints a note if the certificate is outside its validity period.
     pub fn signer(&self) -> anyhow::Result<Option<Signer>> {
         let (Some(key), Some(certificate)) = (&self.sign_key, &self.sign_cert) else { return Ok(None) };
         let signer = Signer::read(key, certificate).map_err(|error| match error.advice() {

@@ -1,4 +1,4 @@
-//! `bootling stamp`: a boot sector for EFI-only images, put in place, taken away again, or only thought of.
+//! `bootling stamp`: installs, restores or removes the boot sector of an EFI-only image.
 
 mod job;
 mod report;
@@ -21,102 +21,103 @@ use bootling::disk::stamp::{Deed, Records, Wish};
 use bootling::format::bootsector::{Message, Preset, Then, boot_code};
 use bootling::format::mbr::{BOOT_CODE, Mbr};
 
-/// Longest message file that is read; what fits is far shorter.
+/// Maximum size of a message file; a message that fits is far shorter.
 const MOST_MESSAGE: u64 = 64 * 1024;
 
-/// Put a boot sector into an EFI-only image that tells whoever boots it by legacy BIOS that UEFI is needed
+/// Install a boot sector in an EFI-only image that tells users of a legacy BIOS to boot through UEFI
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 #[command(after_help = "Examples:
   bootling stamp disk.img                        the standard message
-  bootling stamp --preset libvirt disk.qcow2     a ready-made one, naming the setting to change
-  bootling stamp --message ours.txt --then key-reboot /dev/sdx
-  bootling stamp --save old.bin disk.img         keep what was there ...
-  bootling stamp --undo=old.bin disk.img         ... and put it back
-  bootling stamp -o new.img.zst disk.img.zst     unpacked and packed again as a stream
+  bootling stamp --preset libvirt disk.qcow2     a preset that names the setting to change
+  bootling stamp --message text.txt --then key-reboot /dev/sdx
+  bootling stamp --save old.bin disk.img         save the old boot code
+  bootling stamp --undo=old.bin disk.img         restore it
+  bootling stamp -o new.img.zst disk.img.zst     rewrite a compressed image as a stream
   bootling stamp --dry-run --json disk.img
 
-Bytes 0 to 439 of the disk change and nothing else: its signature and partition records stay
-as they are, unless --fix-mbr or --bios-active is given. Read and written are raw images,
-block devices, qcow2, fixed VHD, and raw images compressed by gzip, xz or zstd. Of an overlay
-the files below are read with --allow-backing, and never written. One sector is written,
-once, synced, and read back; where it is there already, nothing is.
+Only bytes 0 to 439 of the disk change. The disk signature and the partition records are
+preserved unless --fix-mbr or --bios-active is given. Supported are raw images, block devices,
+qcow2, fixed VHD, and raw images compressed with gzip, xz or zstd. Backing files of an overlay
+are read with --allow-backing and never written. One sector is written once, synced and read
+back; nothing is written if the boot sector is already in place.
 
-Refused, and done all the same with --force: a disk without a valid GPT, the boot code of
-GRUB, syslinux, Windows or somebody unknown, a BIOS boot partition, a partition marked for
-legacy BIOS boot, a hybrid or MBR-partitioned disk, a device in use, a raw image that a QEMU
-has open, and dirty bitmaps of a qcow2 image, which are lost then.
+Refused unless --force is given: a disk without a valid GPT; boot code of GRUB, syslinux,
+Windows or an unknown origin; a BIOS boot partition; a partition marked for legacy BIOS boot; a
+hybrid or MBR-partitioned disk; a device in use; a raw image open in QEMU; and a qcow2 image
+with dirty bitmaps, which are lost.
 
-Exit status: 0, also where nothing had to be done; 2 for wrong usage, 125 where the image was
-not stamped.
+Exit status: 0, also if nothing had to be changed; 2 for usage errors; 125 if the image was not
+stamped.
 ")]
 pub struct StampArgs {
-    /// Show the text in FILE, `-` for standard input: UTF-8, at most 79 columns and 23 rows; what
-    /// repeats is packed.
+    /// Show the text in FILE ('-' for standard input): UTF-8, at most 79 columns and 23 rows. Repeated text is
+    /// compressed.
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["preset", "undo"])]
     message: Option<PathBuf>,
-    /// Show a ready-made text: standard, libvirt, proxmox, ec2 or virtualbox.
+    /// Show a predefined text: standard, libvirt, proxmox, ec2 or virtualbox.
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = preset(), conflicts_with = "undo")]
     preset: Preset,
-    /// What comes after the text: halt, key-reboot (a key restarts) or next-device (the BIOS goes on, after 5 seconds).
+    /// Action after the text: halt, key-reboot (reboot on a key press) or next-device (next boot device after 5
+    /// seconds).
     #[arg(long, value_name = "WHAT", default_value = "halt", value_parser = then(), conflicts_with = "undo")]
     then: Then,
-    /// Mend a wrong protective record: its size, its place, its active flag; make it the first and only one; add one
-    /// where there is none.
+    /// Repair the protective MBR record: its size, position and active flag. Makes it the first and only record; adds
+    /// it if it is missing.
     #[arg(long, conflicts_with = "undo")]
     fix_mbr: bool,
-    /// Put an active record of no type into slot 2, if that is empty: some old BIOSes start no disk without an active
-    /// record. With --undo: take it away again.
+    /// Put an active record of type 0 in slot 2 if that is empty, since some old BIOSes do not boot a disk without an
+    /// active record. With --undo: remove it.
     #[arg(long)]
     bios_active: bool,
-    /// Do it in spite of what speaks against it; see below.
+    /// Stamp the image despite the objections listed below.
     #[arg(long, short)]
     force: bool,
-    /// Take our boot sector away (zeros are left), or put back what --save wrote to FILE: 440 bytes, or 512
-    /// with the partition records (but the disk's signature stays).
+    /// Remove bootling's boot sector (fill with zeros), or restore what --save wrote to FILE: 440 bytes, or 512
+    /// including the partition records (the disk signature is preserved).
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     undo: Option<OsString>,
-    /// Write the 440 bytes that are replaced to FILE first, or all 512 where partition records change, too. A FILE that
-    /// is there and has other bytes is not overwritten.
+    /// First save the 440 bytes to be replaced in FILE, or all 512 if partition records change as well. An existing
+    /// FILE with different contents is not overwritten.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Open the files that an overlay names below it, for reading. Not for images of strangers: they may name any file,
-    /// and what shows through is copied into the image.
+    /// Open the backing files of an overlay for reading. Do not use it for untrusted images: they can name any file,
+    /// whose contents are then copied into the image.
     #[arg(long)]
     allow_backing: bool,
-    /// What IMAGE is: raw, qcow2 or vhd. Default: what it begins and ends with says it; a block device is raw.
+    /// Image format: raw, qcow2 or vhd. Default: detected from the first and last bytes; raw for a block device.
     #[arg(long, value_name = "FORMAT", value_parser = format())]
     format: Option<Content>,
-    /// Where a compressed image goes; `-` is standard output. Default: it takes the old one's place.
+    /// Write a compressed image to FILE ('-' for standard output). Default: replace the old file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Say what would be done, and do nothing.
+    /// Print what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
-    /// Print what was done as a JSON object.
+    /// Print the result as a JSON object.
     #[arg(long)]
     json: bool,
-    /// Say nothing where all went well.
+    /// Print only errors.
     #[arg(long, short)]
     quiet: bool,
-    /// The image.
+    /// Image or block device.
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
 }
 
-/// The words of `--preset`.
+/// Parser for `--preset`.
 pub fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name))
         .try_map(|word| Preset::ALL.into_iter().find(|known| known.name() == word).ok_or("no such preset"))
 }
 
-/// The words of `--then`.
+/// Parser for `--then`.
 pub fn then() -> impl TypedValueParser<Value = Then> {
     PossibleValuesParser::new(Then::ALL.map(word_of))
-        .try_map(|word| Then::ALL.into_iter().find(|known| word_of(*known) == word).ok_or("no such ending"))
+        .try_map(|word| Then::ALL.into_iter().find(|known| word_of(*known) == word).ok_or("no such action"))
 }
 
-/// An ending's word on the command line.
+/// Returns the name of an action on the command line.
 const fn word_of(then: Then) -> &'static str {
     match then {
         Then::Halt => "halt",
@@ -125,7 +126,7 @@ const fn word_of(then: Then) -> &'static str {
     }
 }
 
-/// The words of `--format`.
+/// Parser for `--format`.
 fn format() -> impl TypedValueParser<Value = Content> {
     const KNOWN: [(&str, Content); 3] = [("raw", Content::Raw), ("qcow2", Content::Qcow2), ("vhd", Content::Vhd)];
     PossibleValuesParser::new(KNOWN.map(|(word, _)| word))
@@ -144,7 +145,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
                 None => args.preset.message(),
             };
             notes.extend(message.beyond_ascii().map(|character| {
-                format!("'{character}' is shown on screens as it should be, but not on serial consoles: they get its code in code page 437")
+                format!("'{character}' is displayed correctly on screens only; serial consoles get its code in CP437")
             }));
             Deed::Write(fitted(&message, args.then)?)
         }
@@ -171,44 +172,45 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The boot code with a message, or how much too long that is.
+/// Returns the boot code with a message. Fails if the message is too long.
 pub fn fitted(message: &Message, then: Then) -> anyhow::Result<[u8; BOOT_CODE]> {
-    boot_code(message, then).map_err(|error| output::advise(error, "what repeats is packed; shorten what does not"))
+    boot_code(message, then)
+        .map_err(|error| output::advise(error, "repeated text is compressed; shorten text that is not repeated"))
 }
 
-/// Reads a message and checks it.
+/// Reads and parses a message file.
 pub fn read_message(file: &Path) -> anyhow::Result<Message> {
-    let doing = || format!("reading the message in {}", named(file));
+    let doing = || format!("failed to read message {}", named(file));
     Message::parse(&read_bounded(file).with_context(doing)?).with_context(|| named(file))
 }
 
-/// Standard input has no path.
+/// Formats a path; `-` is standard input.
 fn named(file: &Path) -> String {
     if file == "-" { "standard input".to_owned() } else { file.display().to_string() }
 }
 
-/// A whole file, if it is short.
+/// Reads a file of at most 64 KiB.
 pub fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     let input: Box<dyn Read> = if file == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(file)?) };
     let mut bytes = Vec::new();
     input.take(MOST_MESSAGE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_MESSAGE {
-        return Err(io::Error::other("it has more than 64 KiB"));
+        return Err(io::Error::other("larger than 64 KiB"));
     }
     Ok(bytes)
 }
 
-/// What `--save` wrote: boot code, or a whole first sector.
+/// Reads a file written by `--save`: boot code, or a complete first sector.
 fn saved(file: &Path) -> anyhow::Result<Deed> {
-    let doing = || format!("reading the boot code in {}", file.display());
+    let doing = || format!("failed to read boot code {}", file.display());
     let bytes = read_bounded(file).with_context(doing)?;
     let whole = <&[u8; 512]>::try_from(bytes.as_slice()).ok().map(Mbr::decode);
     let records = whole.map(|whole| Records { records: whole.records, end: [bytes[510], bytes[511]] });
     match bytes.first_chunk() {
         Some(code) if matches!(bytes.len(), BOOT_CODE | 512) => Ok(Deed::Restore(*code, records)),
         _ => {
-            let error = anyhow::anyhow!("it has {} bytes, not {BOOT_CODE} or 512", bytes.len()).context(doing());
-            Err(output::advise(error, "--undo without a file leaves zeros, which is what most disks have there"))
+            let error = anyhow::anyhow!("expected {BOOT_CODE} or 512 bytes, found {}", bytes.len()).context(doing());
+            Err(output::advise(error, "use --undo without a file to write zeros, the usual contents"))
         }
     }
 }

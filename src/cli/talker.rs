@@ -1,4 +1,4 @@
-//! Conversations of `run` with its guests: over this process's own streams, within the user's limits.
+//! Guest sessions of `run` over the standard streams of this process.
 
 use std::fs::File;
 use std::time::Duration;
@@ -14,38 +14,38 @@ use bootling::guest::transcript::Transcript;
 use bootling::process::signals::Signals;
 use bootling::qemu::spec::ConsoleTo;
 
-/// Talks with guests over this process's own streams.
+/// Runs guest sessions over the standard streams of this process.
 #[derive(Debug)]
 pub struct Talker {
-    /// From QEMU's start to the verdict.
+    /// Limit from QEMU's start to the verdict.
     pub timeout: Option<Duration>,
-    /// From QEMU's start to pid 1's first word.
+    /// Limit from QEMU's start to the first message of pid 1.
     pub boot_timeout: Option<Duration>,
-    /// What our streams are connected with.
+    /// Connection of the standard streams.
     pub foreground: Foreground,
-    /// Where the console goes.
+    /// Console output.
     pub console: ConsoleSink,
-    /// Whether the user has added to the machine: QEMU may have something to say then, and disks to flush.
+    /// True if the user gave QEMU arguments: its messages are shown, and disks are flushed at the end.
     pub has_qemu_arguments: bool,
-    /// Whether notes are kept back.
+    /// True to suppress notes.
     pub quiet: bool,
-    /// How long nothing may happen.
+    /// Limit without progress.
     pub idle_timeout: Option<Duration>,
-    /// What is known of its kernel.
+    /// Information on the kernel, for hang reports.
     pub inquest: Inquest,
-    /// Where everything is kept.
+    /// Files for diagnostics.
     pub keep: Option<Keep>,
-    /// What ends a guest.
+    /// Signals that end a guest.
     pub signals: Signals,
 }
 
 impl Talk for Talker {
     fn talk(&mut self, guest: &mut Guest, opening: Opening) -> std::io::Result<Transcript> {
         let boot_timeout = match (&opening, self.foreground) {
-            // A foreign initrd has no pid 1 that would ever say it is there.
+            // A foreign initrd has no pid 1 of bootling that could report readiness.
             (_, Foreground::Console) => None,
             (Opening::Boot | Opening::Base, _) => self.boot_timeout,
-            // What does not answer by then never will.
+            // A restored guest answers within this time or not at all.
             (Opening::Command { .. }, _) => {
                 Some(self.boot_timeout.map_or(limits::RESTORE, |limit| limit.min(limits::RESTORE)))
             }
@@ -73,13 +73,14 @@ impl Talk for Talker {
     }
 }
 
-/// Where the console goes, from the first boot on.
+/// Opens the console output.
 pub fn console(to: &ConsoleTo) -> anyhow::Result<ConsoleSink> {
     Ok(match to {
         ConsoleTo::Tail => ConsoleSink::Nowhere,
         ConsoleTo::Stderr => ConsoleSink::Stderr,
         ConsoleTo::File(path) => {
-            let file = File::create(path).with_context(|| format!("creating the console's file {}", path.display()))?;
+            let file =
+                File::create(path).with_context(|| format!("failed to create console file {}", path.display()))?;
             ConsoleSink::File(file)
         }
     })

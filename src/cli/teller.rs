@@ -1,4 +1,4 @@
-//! What `run` tells people while it prepares: notes, each once, and progress.
+//! Notes and progress of `run` before the boot; each note is printed once.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use super::output;
 use super::progress::Progress;
 use bootling::guest::Listener;
 
-/// Tells people what goes on before the boot.
+/// Prints notes and progress.
 #[derive(Debug)]
 pub struct Teller {
     quiet: bool,
     progress: Progress,
-    /// What was told in this round, and in the one before.
+    /// Notes printed in this round and in the previous one.
     told: [BTreeSet<String>; 2],
 }
 
 impl Teller {
-    /// `quiet`: tells nothing.
+    /// Creates a reporter. `quiet`: print nothing.
     pub fn new(quiet: bool) -> Self {
         Self { quiet, progress: Progress::new(quiet), told: Default::default() }
     }
 
-    /// Another round: what the last one told need not be told again.
+    /// Starts another round. Notes from the previous round are not repeated.
     pub fn begin(&mut self) {
         self.told.swap(0, 1);
         self.told[0].clear();

@@ -1,17 +1,17 @@
-//! Which options were typed. One that the environment gives is a habit: it gives way where something else settles the matter.
+//! Which options come from the command line. Options from the environment are defaults and give way to other settings.
 
 use std::collections::BTreeSet;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// The options that stand on the command line, by their ids. To be flattened into a verb's before all of them: whoever reads
-/// an option takes it away.
+/// Ids of the options on the command line. Flatten it into a verb's arguments before all others, since clap removes
+/// each option from the matches when it is read.
 #[derive(Debug, Clone, Default)]
 pub struct TypedIds(BTreeSet<String>);
 
 impl TypedIds {
-    /// Whether this one does.
+    /// Returns true if this option is on the command line.
     pub fn has(&self, id: &str) -> bool {
         self.0.contains(id)
     }
@@ -46,7 +46,7 @@ mod tests {
     use clap::{Args, Command, FromArgMatches};
 
     #[test]
-    fn what_stands_on_the_command_line_is_known_from_what_is_a_default() {
+    fn options_on_the_command_line_are_distinguished_from_defaults() {
         let read = |words: &[&str]| {
             let matches = RunArgs::augment_args(Command::new("run")).get_matches_from(words);
             RunArgs::from_arg_matches(&matches).expect("arguments").typed

@@ -1,4 +1,4 @@
-//! `bootling warm`: the snapshots that warm runs are restored from, listed, looked at, removed.
+//! `bootling warm`: lists, inspects and removes the snapshots for warm runs.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,11 +13,11 @@ use bootling::guest::snapshot::store::{About, Listed};
 use bootling::guest::snapshot::{Age, Snapshots};
 use bootling::initrd::explain::Printable;
 
-/// Digits of a key that are shown, and the fewest that name one.
+/// Number of key digits shown, and the minimum number to identify a snapshot.
 const SHORT: usize = 12;
 const FEWEST: usize = 4;
 
-/// List, look at and remove the snapshots that `run --warm` restores
+/// List, inspect and remove the snapshots that `run --warm` restores
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct WarmArgs {
@@ -26,49 +26,50 @@ pub struct WarmArgs {
 }
 
 const HELP: &str = "Examples:
-  bootling run --warm -- true        the first run makes a snapshot, the next ones restore it
-  bootling warm ls                   what there is, used last first
-  bootling warm info 3f2a            all about one
-  bootling warm rm 3f2a 77b0         remove some; --all removes every one
+  bootling run --warm -- true        the first run creates a snapshot, later runs restore it
+  bootling warm ls                   list snapshots, most recently used first
+  bootling warm info 3f2a            show one snapshot
+  bootling warm rm 3f2a 77b0         remove two snapshots; --all removes all
 
-A snapshot is a guest that has booted and waits for a command: its memory and the state of
-its devices. It is known by a digest of all it depends on: kernel, command line, machine, CPU
-model, memory, processors, accelerator, QEMU (program, version, ROMs), firmware, pid 1 and
-drivers. What changed makes a new one; nothing stale is ever restored.
+A snapshot is the memory and device state of a guest that has booted and waits for a command.
+Its name is a digest of everything that it depends on: kernel, command line, machine, CPU
+model, memory, CPUs, accelerator, QEMU (program, version, ROMs), firmware, pid 1 and drivers. A
+change of any of these creates a new snapshot; an outdated one is never restored.
 
-They are kept in the cache, with packages and kernels: together at most BOOTLING_CACHE_LIMIT
-(4 GiB), what was used longest ago goes first. A guest that runs loses nothing by that.
+Snapshots are stored in the cache together with packages and kernels, up to
+BOOTLING_CACHE_LIMIT (4 GiB) in total; the least recently used entries are removed first.
+Running guests are not affected.
 ";
 
-/// What to do.
+/// Actions.
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the snapshots, used last first
+    /// List the snapshots, most recently used first
     Ls {
-        /// As JSON: one array.
+        /// Print a JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Tell all about one
+    /// Show one snapshot
     Info {
-        /// The first digits of its name, as `ls` shows them.
+        /// First digits of its name, as shown by `ls`.
         name: String,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Remove some
+    /// Remove snapshots
     Rm {
-        /// The first digits of their names, as `ls` shows them.
+        /// First digits of their names, as shown by `ls`.
         #[arg(required_unless_present = "all")]
         names: Vec<String>,
-        /// Remove every one.
+        /// Remove all snapshots.
         #[arg(long, conflicts_with = "names")]
         all: bool,
     },
 }
 
-/// A snapshot as JSON. Fields are only ever added.
+/// A snapshot as JSON. New versions only add fields.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     name: &'a str,
@@ -95,7 +96,7 @@ impl<'a> Told<'a> {
 /// Runs the verb.
 pub fn run(args: &WarmArgs) -> anyhow::Result<u8> {
     let cache =
-        Cache::open().map_err(|error| output::advise(error, "name a directory of yours in BOOTLING_CACHE_DIR"))?;
+        Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
     let all = Snapshots(&cache).list()?;
     let mut out = output::stdout();
     match args.what.as_ref().unwrap_or(&What::Ls { json: false }) {
@@ -113,34 +114,34 @@ pub fn run(args: &WarmArgs) -> anyhow::Result<u8> {
             output::note(&format!("removed {}, {}", counted(gone.len()), size(bytes)));
         }
     }
-    out.flush().context("writing to standard output")?;
+    out.flush().context("failed to write to standard output")?;
     Ok(0)
 }
 
 fn json(out: &mut impl Write, value: &impl Serialize) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value).context("writing to standard output")?;
-    writeln!(out).context("writing to standard output")
+    serde_json::to_writer_pretty(&mut *out, value).context("failed to write to standard output")?;
+    writeln!(out).context("failed to write to standard output")
 }
 
-/// The one snapshot whose name starts like this.
+/// Returns the only snapshot whose name starts with `start`.
 fn find<'a>(all: &'a [Listed], start: &str) -> anyhow::Result<&'a Listed> {
     ensure!(
         start.len() >= FEWEST && start.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        "reading {start:?}: the name of a snapshot is {FEWEST} or more of its hexadecimal digits"
+        "invalid snapshot name {start:?}: expected at least {FEWEST} hexadecimal digits"
     );
     let mut found = all.iter().filter(|listed| listed.key.as_str().starts_with(&start.to_ascii_lowercase()));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => bail!("finding snapshot {start}: more than one starts like this"),
+        (Some(_), Some(_)) => bail!("ambiguous snapshot name {start}"),
         (None, _) => {
-            let error = anyhow::anyhow!("finding snapshot {start}: there is none");
-            Err(output::advise(error, "`bootling warm ls` lists them"))
+            let error = anyhow::anyhow!("no such snapshot: {start}");
+            Err(output::advise(error, "`bootling warm ls` lists all snapshots"))
         }
     }
 }
 
 fn list(out: &mut impl Write, all: &[Listed], cache: &Cache) -> anyhow::Result<()> {
-    let writing = || "writing to standard output";
+    let writing = || "failed to write to standard output";
     if !all.is_empty() {
         writeln!(out, "{:SHORT$}  {:>8}  {:>8}  {:>7}  WHAT", "NAME", "MADE", "USED", "SIZE").with_context(writing)?;
     }
@@ -148,7 +149,7 @@ fn list(out: &mut impl Write, all: &[Listed], cache: &Cache) -> anyhow::Result<(
         let about = &listed.about;
         let name = &listed.key.as_str()[..SHORT];
         let (made, used) = (ago(made(about)), ago(listed.used));
-        let damaged = if listed.intact { "" } else { "  (damaged: will be made again)" };
+        let damaged = if listed.intact { "" } else { "  (damaged, will be recreated)" };
         let what =
             format!("{}  {}  {} MiB  {} {}", about.release, about.cpu, about.memory_mib, about.accel, about.version);
         let line =
@@ -157,7 +158,7 @@ fn list(out: &mut impl Write, all: &[Listed], cache: &Cache) -> anyhow::Result<(
     }
     out.flush().with_context(writing)?;
     let bytes = all.iter().map(|listed| listed.bytes).sum();
-    output::note(&format!("{}, {}; the cache takes {} at most", counted(all.len()), size(bytes), size(cache.limit())));
+    output::note(&format!("{}, {}; the cache limit is {}", counted(all.len()), size(bytes), size(cache.limit())));
     Ok(())
 }
 
@@ -166,8 +167,8 @@ fn tell(out: &mut impl Write, listed: &Listed) -> anyhow::Result<()> {
     let modules = if about.modules.is_empty() { "none".to_owned() } else { about.modules.join(", ") };
     let lines = [
         ("name", listed.key.as_str().to_owned()),
-        ("state", if listed.intact { "as it was left" } else { "damaged: will be made again" }.to_owned()),
-        ("made", format!("{} ago, by a boot of {} ms", ago(made(about)), about.boot_ms)),
+        ("state", if listed.intact { "intact" } else { "damaged, will be recreated" }.to_owned()),
+        ("made", format!("{} ago, boot took {} ms", ago(made(about)), about.boot_ms)),
         ("used", format!("{} ago", ago(listed.used))),
         ("size", size(listed.bytes)),
         ("kernel", format!("{} from {}", about.release, about.kernel)),
@@ -180,7 +181,7 @@ fn tell(out: &mut impl Write, listed: &Listed) -> anyhow::Result<()> {
         ("window", format!("{} MiB", about.window_mib)),
     ];
     for (name, value) in lines {
-        writeln!(out, "{name:>13}: {}", Printable(value.as_bytes())).context("writing to standard output")?;
+        writeln!(out, "{name:>13}: {}", Printable(value.as_bytes())).context("failed to write to standard output")?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! `bootling run --watch`, `bootling watch`: a round for each change of what the last one was made from.
+//! `bootling run --watch`, `bootling watch`: runs another round whenever an input of the last one changes.
 //!
-//! Refuses what wants a person at the keyboard: a shell, or a command on a terminal.
+//! Refuses interactive commands: a shell, or a command on a terminal.
 
 mod line;
 
@@ -33,51 +33,48 @@ use bootling::process::signals::{Signals, ends};
 use bootling::qemu::named;
 use bootling::watch::{Blind, Build, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
 
-/// How often a guest that is to end is told so.
+/// Interval between signals to a guest that must end.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Whether, and what, to watch.
+/// Watch options.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchArgs {
-    /// Run again whenever a file changes that the run was made from, until Ctrl-C.
+    /// Run again whenever an input of the run changes, until Ctrl-C.
     #[arg(long, conflicts_with_all = ["tty", "print_command"])]
     watch: bool,
-    /// Build with this line for the shell before each round, and watch the sources below the current directory, too.
+    /// Run this shell line as a build before each round, and also watch the source files below the current directory.
     #[arg(long, value_name = "LINE", conflicts_with_all = ["tty", "print_command"])]
     watch_exec: Option<OsString>,
-    /// Watch this file, or what git would not ignore below this directory, too. May be repeated.
+    /// Also watch this file, or the files below this directory that git does not ignore. May be repeated.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["tty", "print_command"])]
     watch_path: Vec<PathBuf>,
 }
 
 impl WatchArgs {
-    /// As `--watch`.
+    /// Enables `--watch`.
     pub fn want(&mut self) {
         self.watch = true;
     }
 
-    /// Whether there is to be more than one round.
+    /// Returns true if watch mode is enabled.
     pub fn is_wanted(&self) -> bool {
         self.watch || self.watch_exec.is_some() || !self.watch_path.is_empty()
     }
 }
 
-/// Runs the verb: 128+n where signal n ended it.
+/// Runs the verb. Returns 128+n if signal n ended it.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
-    ensure!(args.wanted() != RunWhat::Shell, "watching a shell: give a COMMAND or --run LINE");
-    ensure!(!args.tty, "watching a command on a terminal: leave -t out");
-    ensure!(!args.trust, "watching with --trust: that is for a bundle; leave it out");
-    ensure!(
-        repeat::find(args)?.is_none(),
-        "watching a bundle: nothing that it is made from changes; leave --watch out"
-    );
-    ensure!(!args.bisect && !args.print_command, "watching with --bisect or --print-command: leave that out");
-    // One round would eat what was meant for all of them.
-    let nothing = File::open("/dev/null").context("opening /dev/null")?;
-    rustix::stdio::dup2_stdin(nothing).context("replacing standard input")?;
+    ensure!(args.wanted() != RunWhat::Shell, "a shell cannot be watched: give COMMAND or --run LINE");
+    ensure!(!args.tty, "a command on a terminal cannot be watched: omit -t");
+    ensure!(!args.trust, "--trust cannot be used in watch mode, since it is only for bundles");
+    ensure!(repeat::find(args)?.is_none(), "a bundle cannot be watched, since it does not change: omit --watch");
+    ensure!(!args.bisect && !args.print_command, "--bisect and --print-command cannot be used in watch mode");
+    // Otherwise the first round would consume the input of all rounds.
+    let nothing = File::open("/dev/null").context("failed to open /dev/null")?;
+    rustix::stdio::dup2_stdin(nothing).context("failed to replace standard input")?;
     let mut session = Session::new(args)?;
-    // A file saved right before we were started was not saved while the first round read it.
+    // Files saved just before the start must not be mistaken for files changed during the first round.
     Moment::next();
     let mut next = session.round(None, start)?;
     loop {
@@ -89,7 +86,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     }
 }
 
-/// What follows a round.
+/// Action after a round.
 enum Next {
     Wait,
     Round(Change),
@@ -98,20 +95,20 @@ enum Next {
 
 struct Session<'a> {
     args: &'a RunArgs,
-    /// What each round runs.
+    /// Specification of each round.
     spec: RunSpec,
     build: Option<Build>,
     sources: Sources,
     products: Products,
     watcher: Watcher,
-    /// Caught from the first round to the last, beside those that a running guest catches.
+    /// Caught during the whole session, in addition to the signals that a running guest catches.
     signals: Signals,
-    /// What the last round was made from, and what that was like.
+    /// Inputs of the last round, and their state.
     inputs: Inputs,
     snapshot: Snapshot,
-    /// What of the inputs is nobody's to change but ours.
+    /// Cache directory, which only bootling modifies.
     cache: Option<PathBuf>,
-    /// Whether the last round could be prepared.
+    /// True if the last round could be prepared.
     is_whole: bool,
     lines: Lines,
     teller: Teller,
@@ -122,14 +119,14 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(args: &'a RunArgs) -> anyhow::Result<Self> {
         let watching = &args.watching;
-        let here = std::env::current_dir().context("looking up the current directory")?;
+        let here = std::env::current_dir().context("failed to get the current directory")?;
         let mut roots: Vec<PathBuf> = watching.watch_path.iter().map(|path| real(path)).collect();
         roots.extend(watching.watch_exec.is_some().then(|| here.clone()));
         let mut sources = Sources::new(roots);
         let cache = Cache::open().ok().map(|cache| cache.directory().to_owned());
-        // What a round writes is nothing to go again for.
+        // Files written by a round must not start the next one,
         let written = args.json.iter().chain(&args.boot.console).chain(&cache).cloned();
-        // Nor what arguments of the user's own give QEMU, as in `file=disk.img`: it may write to it.
+        // and neither must files in the user's QEMU arguments, such as `file=disk.img`, which QEMU may write.
         for path in written.chain(named::files(&args.boot.machine.qemu_arg)) {
             sources.leave_out(real(&path));
         }
@@ -137,13 +134,13 @@ impl<'a> Session<'a> {
         sources.leave_out_open(io::stderr());
         Ok(Self {
             args,
-            // Nobody sits before standard input as it is now.
+            // Standard input is /dev/null, so this is not interactive.
             spec: args.spec(false)?,
             build: watching.watch_exec.clone().map(Build::new),
             sources,
             products: Products::default(),
             watcher: Watcher::default(),
-            signals: Signals::catch().context("catching signals")?,
+            signals: Signals::catch().context("failed to catch signals")?,
             inputs: Inputs::default(),
             snapshot: Snapshot::default(),
             cache,
@@ -155,7 +152,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Builds, prepares, boots, tells.
+    /// Runs one round: builds, prepares, boots and reports.
     fn round(&mut self, change: Option<Change>, start: Instant) -> anyhow::Result<Next> {
         self.lines.begin(change, start);
         self.teller.begin();
@@ -163,10 +160,10 @@ impl<'a> Session<'a> {
             None => Snapshot::of_sources(&self.sources),
             Some(build) => {
                 let made = build.make(&self.sources, &self.inputs, &mut self.products, &mut self.signals);
-                let made = made.context("running --watch-exec")?;
+                let made = made.context("failed to run --watch-exec")?;
                 if let Some(path) = made.restless.first() {
                     let path = self.lines.short(path);
-                    output::note(&format!("the build changes {path} whenever it runs: not going again for that"));
+                    output::note(&format!("ignoring changes of {path}, which every build modifies"));
                 }
                 match made.built {
                     Built::Done => made.sources,
@@ -198,19 +195,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Boots, while somebody looks out for changes.
+    /// Boots while another thread watches for changes.
     fn boot(&mut self, ready: Ready<'_>) -> anyhow::Result<Next> {
-        let (done, over) = UnixStream::pair().context("making a socket")?;
+        let (done, over) = UnixStream::pair().context("failed to create a socket")?;
         let (watcher, snapshot, teller) = (&mut self.watcher, &mut self.snapshot, &mut self.teller);
         let (booted, overtaken) = thread::scope(|scope| {
             let looking = scope.spawn(|| overtake(watcher, snapshot, over.as_fd()));
-            // This thread, not the other: QEMU ends with the thread that started it.
+            // Boot in this thread, because QEMU ends with the thread that started it.
             let booted = ready.boot(teller);
             drop(done);
             (booted, looking.join())
         });
         let overtaken = match overtaken {
-            Ok(overtaken) => overtaken.context("watching for changes")?,
+            Ok(overtaken) => overtaken.context("failed to watch for changes")?,
             Err(panic) => std::panic::resume_unwind(panic),
         };
         let ours = |signal: i32| overtaken.is_some() && signal == Signal::TERM.as_raw();
@@ -237,7 +234,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Tells of a round without a guest; but where the last one had one, what is missing may just be in the making.
+    /// Reports a round without a guest. If the last round could be prepared, first waits for files still being written.
     fn fail(&mut self, error: &anyhow::Error, was_whole: bool) -> anyhow::Result<Next> {
         if was_whole {
             match self.wait(Some(PATIENCE))? {
@@ -253,7 +250,7 @@ impl<'a> Session<'a> {
         Ok(Next::Wait)
     }
 
-    /// Waits for the next change, or the end.
+    /// Waits for the next change or a signal.
     fn idle(&mut self) -> anyhow::Result<Next> {
         loop {
             match self.wait(None)? {
@@ -265,9 +262,9 @@ impl<'a> Session<'a> {
 
     fn wait(&mut self, limit: Option<std::time::Duration>) -> anyhow::Result<Next> {
         let woken = self.watcher.wait(&mut self.snapshot, self.signals.as_fd(), limit);
-        Ok(match woken.context("watching for changes")? {
+        Ok(match woken.context("failed to watch for changes")? {
             Woken::Changed(change) => {
-                // No build ran: somebody else did that.
+                // No build ran, so the user changed these files.
                 self.products.forget(&change.paths);
                 Next::Round(change)
             }
@@ -276,21 +273,20 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Says once what is going on, and where changes can only be looked for.
+    /// Prints once what is watched, and whether changes can only be polled for.
     fn introduce(&mut self) {
         if !std::mem::replace(&mut self.is_introduced, true) && !self.args.quiet {
-            output::note(&format!("watching {} paths; Ctrl-C ends it", self.snapshot.len()));
+            output::note(&format!("watching {} paths; press Ctrl-C to stop", self.snapshot.len()));
         }
         let Some(blind) = self.watcher.blind() else { return };
         if !std::mem::replace(&mut self.is_blind, true) && !self.args.quiet {
             output::note(&match blind {
                 Blind::Limit(error) => format!(
-                    "looking at all of them twice a second: the kernel watches no more for us ({error}; see fs.inotify in sysctl)"
+                    "polling all of them twice a second: inotify limit reached ({error}; see fs.inotify in sysctl)"
                 ),
-                Blind::Remote(path) => format!(
-                    "looking at all of them twice a second: {} is on a file system that others may change",
-                    self.lines.short(path)
-                ),
+                Blind::Remote(path) => {
+                    format!("polling all of them twice a second: {} is on a shared file system", self.lines.short(path))
+                }
             });
         }
     }
@@ -304,17 +300,16 @@ fn not_built(how: &str) -> NotBooted {
     NotBooted { outcome: "not-built", exit_code: code::COULD_NOT_TEST, message: format!("build failed ({how})") }
 }
 
-/// A path as it is met by whoever walks down from the root: without links, if it is there.
+/// Returns the path without symbolic links if it exists, else the absolute path.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Waits for a change while a guest runs, and ends that guest, who is of no interest any more: by the signal that
-/// would end it if anybody sent it.
+/// Waits for a change while a guest runs, and then ends the guest with the signal that a user would send.
 fn overtake(watcher: &mut Watcher, snapshot: &mut Snapshot, over: BorrowedFd<'_>) -> io::Result<Option<Change>> {
     let Woken::Changed(change) = watcher.wait(snapshot, over, None)? else { return Ok(None) };
     loop {
-        // Again, because whoever is about to run the guest may not be catching signals yet.
+        // Repeat, because the thread that runs the guest may not catch signals yet.
         kill_process(getpid(), Signal::TERM)?;
         let mut fds = [PollFd::new(&over, PollFlags::IN)];
         match poll(&mut fds, Some(&AGAIN)) {

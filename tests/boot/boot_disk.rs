@@ -111,17 +111,17 @@ fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
     let test = "what_must_not_come_is_1";
     let Some(program) = bios(test, &image) else { return };
     let (done, verdict) = program.json(["--expect", "never", "--reject", "mistake"]);
-    done.exits(1).says("--reject").says("this is a mistake, sadly").says("not seen: never");
+    done.exits(1).says("--reject").says("this is a mistake, sadly").says("not matched: never");
     assert_eq!((&verdict["outcome"], &verdict["missing"][0]), (&"rejected".into(), &"never".into()), "{verdict}");
 
     let Some(program) = bios(test, &image) else { return };
     let done = program.args(["--quiet", "--expect", "the end", "--expect-screen", "never", "--timeout", "5s"]).done();
-    let done = done.exits(124).says("not seen: never").says("  | the end");
+    let done = done.exits(124).says("not matched: never").says("  | the end");
     assert!(done.took < Duration::from_secs(20) && done.stdout.is_empty(), "{:?}", done.took);
 
     let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
     let Some(program) = bios(test, &image) else { return };
-    program.args(["--expect", "never"]).done().exits(122).says("powered off before").says("not seen: never");
+    program.args(["--expect", "never"]).done().exits(122).says("powered off before").says("not matched: never");
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
     boot(&["--expect", "("], &image).exits(2).says("unclosed group");
     boot(&["--vga", "none", "--screen-text"], &image).exits(125).says("--vga none");
     boot(&["--disk", "ide", "--sector-size", "4096"], &image).exits(125).says("--disk virtio");
-    boot(&["--firmware", "none"], &image).exits(125).says("a disk is started by firmware");
+    boot(&["--firmware", "none"], &image).exits(125).says("a disk cannot boot without firmware");
     boot(&["--screenshot", "/no/such/dir.png"], &image).exits(125).says("/no/such/dir.png");
     let overlay = dir.path().join("overlay.qcow2");
     let mut head = b"QFI\xfb\0\0\0\x03\0\0\0\0\0\0\x02\0\0\0\0\x0b".to_vec();
@@ -276,7 +276,10 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
     let (done, verdict) = Program::new().arg("boot").arg(&overlay).json(Vec::<&str>::new());
     done.exits(125).says("--allow-backing");
     assert_eq!(verdict["outcome"], "could-not-test");
-    boot(&["--print-command"], &packed(&image)).exits(125).says("is compressed (gzip)").says("unpack it first");
+    boot(&["--print-command"], &packed(&image))
+        .exits(125)
+        .says("does not support compressed images")
+        .says("decompress it first");
     head[8..20].fill(0);
     fs::write(&overlay, &head).expect("written");
     let Some(_) = Kernel::Cloud612.or_skip("what_cannot_be_booted") else { return };

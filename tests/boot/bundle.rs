@@ -129,11 +129,12 @@ fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
     let touches = format!("touch {}\n", trace.display());
     std::fs::write(&other, changed(&own, |_, script| script.clone_from(&touches))).expect("written");
     let done = Program::new().arg("run").arg(&other).done().exits(4);
-    let done = done.says("its run.sh is not the one that bootling would write for it: read it before you start it\n");
-    assert!(!done.stderr.contains("all there is to it"), "{}", done.stderr);
+    let done = done.says("run.sh is not the one that bootling would write: read it before you run it\n");
+    assert!(!done.stderr.contains("the only reason"), "{}", done.stderr);
     assert!(listed(&other).contains("run.sh: not the one that bootling would write"));
     assert!(!trace.exists());
-    // A script that is written for the manifest's line, which is not that of the manifest's machine; by another bootling, it says.
+    // A script that is written for the manifest's line, which is not that of the manifest's machine; by another
+    // bootling, it says.
     let more = changed(&own, |manifest, script| {
         for word in ["-D", "trace"] {
             manifest["qemu"]["line"].as_array_mut().expect("a line").push(word.into());
@@ -142,10 +143,11 @@ fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
         manifest["made_by"] = "bootling 0.0.9".into();
     });
     std::fs::write(&other, more).expect("written");
-    let told = "read it before you start it; it was made by bootling 0.0.9, this is bootling ";
+    let told = "read it before you run it; the bundle was made by bootling 0.0.9, this is bootling ";
     assert!(listed(&other).contains(told), "{}", listed(&other));
-    Program::new().arg("run").arg(&other).done().exits(4).says(told).says("that may be all there is to it");
-    // A script that is the same is no reason to warn, whoever made it; where no machine can be made, none is bootling's.
+    Program::new().arg("run").arg(&other).done().exits(4).says(told).says("which may be the only reason");
+    // A script that is the same is no reason to warn, whoever made it; where no machine can be made, none is
+    // bootling's.
     std::fs::write(&other, changed(&own, |manifest, _| manifest["made_by"] = "bootling 0.0.9".into()))
         .expect("written");
     assert!(!listed(&other).contains("read it before"));
@@ -170,17 +172,17 @@ fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_tru
     assert!(refused.stderr.contains(r#"QEMU arguments that require permission: "-D""#), "{}", refused.stderr);
     assert!(!traced.exists());
     let (done, verdict) = run().arg("--trust").json([&path]);
-    let done = done.exits(4).says("giving QEMU what the bundle wants it to have");
+    let done = done.exits(4).says("passing recorded arguments to QEMU");
     assert!(traced.exists() && !done.stderr.contains("run.sh"), "{}", done.stderr);
     assert_eq!(verdict["recorded"]["same"], Value::Null, "nobody knows: {verdict}");
     for option in [&["--kmod", "loop"][..], &["--warm"], &["--firmware-vars", "/dev/null"]] {
-        run().env("BOOTLING_WARM", "no").args(option).arg(&path).done().exits(125).says("what it runs is in it");
+        run().env("BOOTLING_WARM", "no").args(option).arg(&path).done().exits(125).says("cannot be used with a bundle");
     }
-    run().args(["--trust", "--firmware", "bios"]).arg(&path).done().exits(125).says("to be started with none");
-    run().arg("--watch").arg(&path).done().exits(125).says("watching a bundle");
-    run().args(["--trust", "--watch", "--", "true"]).done().exits(125).says("watching with --trust");
+    run().args(["--trust", "--firmware", "bios"]).arg(&path).done().exits(125).says("was recorded with none");
+    run().arg("--watch").arg(&path).done().exits(125).says("a bundle cannot be watched");
+    run().args(["--trust", "--watch", "--", "true"]).done().exits(125).says("--trust cannot be used in watch mode");
     // One that was cut off, or changed, is none.
     let bytes = std::fs::read(&path).expect("a bundle");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
-    run().arg(&path).done().exits(125).says("reading bundle");
+    run().arg(&path).done().exits(125).says("failed to read bundle");
 }

@@ -23,10 +23,10 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
     let proofs: Vec<&str> = done.text().lines().filter(|line| line.starts_with("proven")).map(|_| "").collect();
     assert_eq!(proofs.len(), 5, "{}", done.text());
     for says in [
-        "BIOS, VGA and serial console: the message came once on the serial console, once on the screen",
-        "BIOS, serial console mirrors VGA: the message came once on the serial console, once on the screen",
-        "BIOS, serial console alone: the message came once on the serial console",
-        "UEFI: bootling: exited with status 0 (waited for its command)",
+        "BIOS, VGA and serial console: complete message found once on the serial console, once on the screen",
+        "BIOS, serial console mirrors VGA: complete message found once on the serial console, once on the screen",
+        "BIOS, serial console alone: complete message found once on the serial console",
+        "UEFI: bootling: exited with status 0 (waited for the command in the image)",
         "image unchanged",
     ] {
         assert!(done.text().contains(says), "no {says:?} in {}", done.text());

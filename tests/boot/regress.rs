@@ -33,7 +33,8 @@ not-boot) cp $BROKEN bzImage;;
 esac
 echo changed by the build >>tracked; echo $WHAT >what";
 
-/// A kernel that QEMU starts, and that comes to nothing at its first instruction: there is no handler for what that raises.
+/// A kernel that QEMU starts, and that comes to nothing at its first instruction: there is no handler for what that
+/// raises.
 const BROKEN: &str = ".section .note.Xen, \"a\", @note; .long 4, 4, 18; .asciz \"Xen\"; .long start
 .text; .code32; .globl start; start: ud2
 ";
@@ -196,7 +197,8 @@ fn all_that_was_changed_in_the_users_tree_is_on_the_stash_and_told_once_each() {
         return;
     }
     let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 7]));
-    // Two builds do the same; between them are work on the same file, its end, and work that was changed after `git add`.
+    // Two builds do the same; between them are work on the same file, its end, and work that was changed after `git
+    // add`.
     let build = "case $(cat does) in
 *2) echo mine >>tracked;;
 *3) rm tracked;;
@@ -281,7 +283,7 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     // Before the ends are tested there is nothing to go on with.
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
     let program = program.args(["bisect", "--good", "c0", "--bad", "c19", "--build", "kill -INT $PPID; sleep 100"]);
-    let done = rest(program, dir.path()).done().exits(130).says("no log to go on with");
+    let done = rest(program, dir.path()).done().exits(130).says("no log to resume");
     assert!(!done.stderr.contains("--resume") && !dir.path().join("the.log").exists(), "{}", done.stderr);
     // The build of the second step interrupts us, as Ctrl-C would, and then takes its time.
     let flag = dir.path().join("builds");
@@ -296,7 +298,7 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
     is_in_order(repo.path(), 19);
     let log = dir.path().join("the.log");
     let program = bisect(test, repo.path(), 19).expect("it was there");
-    rest(program, dir.path()).done().exits(125).says("has not ended");
+    rest(program, dir.path()).done().exits(125).says("unfinished bisection");
     assert!(!std::fs::read_to_string(&log).expect("a log").contains("first bad"));
     Program::new().args(["bisect", "--resume", "--good", "c0", "--", "true"]).done().exits(2).says("--resume");
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
@@ -349,5 +351,5 @@ fn what_does_not_boot_is_skipped_and_what_fails_at_times_is_flaky() {
     let program = bisect(test, repo.path(), 1).expect("it was there").env("BROKEN", at("broken"));
     let done = rest(program, dir.path()).done().exits(0);
     assert!(done.text().contains("change 1: not-boot"), "{}", done.text());
-    done.says("not booting, taken as bad: ");
+    done.says("not booting, treated as bad: ");
 }

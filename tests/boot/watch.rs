@@ -269,16 +269,16 @@ fn where_the_kernel_watches_no_more_files_are_looked_at() {
     signal(child.id(), Signal::INT);
     let output = child.wait_with_output().expect("it ended");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("twice a second: the kernel watches no more"), "{said}");
+    assert!(said.contains("twice a second: inotify limit reached"), "{said}");
 }
 
 #[test]
 fn a_shell_or_a_terminal_is_not_watched() {
     for words in [&["watch"][..], &["run", "--watch"], &["watch", "-t", "--", "true"]] {
-        Program::new().args(words).done().exits(125).says("watching a");
+        Program::new().args(words).done().exits(125).says("cannot be watched");
     }
     for option in ["--bisect", "--print-command"] {
-        Program::new().args(["watch", option, "--", "true"]).done().exits(125).says("watching with");
+        Program::new().args(["watch", option, "--", "true"]).done().exits(125).says("cannot be used in watch mode");
     }
     Program::new().args(["run", "--watch", "--bisect", "--", "true"]).done().exits(128).says("cannot be used with");
 }

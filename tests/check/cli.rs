@@ -79,8 +79,8 @@ initrd: 1 warning
     case.bootling(&["check", "missing"])
         .assert()
         .code(125)
-        .stderr_eq("error: checking missing: opening it: No such file or directory (os error 2)\n");
-    case.bootling(&["check", "."]).assert().code(125).stderr_eq("error: checking .: it is a directory\n");
+        .stderr_eq("error: failed to check missing: failed to open: No such file or directory (os error 2)\n");
+    case.bootling(&["check", "."]).assert().code(125).stderr_eq("error: failed to check .: is a directory\n");
 }
 
 #[test]
@@ -126,13 +126,13 @@ fn what_is_not_there_is_said_so() {
         .assert()
         .code(125)
         .stdout_eq("")
-        .stderr_eq("error: reading EFI/BOOT/nope in disk.raw: there is no \"nope\"\n");
+        .stderr_eq("error: failed to read EFI/BOOT/nope in disk.raw: there is no \"nope\"\n");
     case.bootling(&["cat", "disk.raw", "EFI"])
         .assert()
         .code(125)
-        .stderr_eq("error: reading EFI in disk.raw: \"EFI\" is a directory, not a file\n");
+        .stderr_eq("error: failed to read EFI in disk.raw: \"EFI\" is a directory, not a file\n");
     case.bootling(&["cat", "app.efi", ".dtb"]).assert().code(125).stderr_eq(
-        "error: reading .dtb in app.efi: there is no such section, but .text .sdmagic .osrel .cmdline .uname .initrd .linux\n",
+        "error: failed to read .dtb in app.efi: no such section; available: .text .sdmagic .osrel .cmdline .uname .initrd .linux\n",
     );
 }
 

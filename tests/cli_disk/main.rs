@@ -161,8 +161,8 @@ fn names_that_promise_something_else_are_told() {
     let case = usual();
     let words = ["-o", "x.qcow2", "--format", "raw", "--compress", "gzip", "--efi", "app.efi", "--esp", "tiny"];
     case.bootling(&words).assert().success().stdout_eq("").stderr_eq(str![[r#"
-bootling: x.qcow2: by its name a qcow2 image, but written as raw
-bootling: x.qcow2: compressed by gzip; tools expect the name to end with .gz
+bootling: x.qcow2: the suffix indicates qcow2, but the image is written as raw
+bootling: x.qcow2: compressed with gzip; tools expect the suffix .gz
 
 "#]]);
 }

@@ -15,7 +15,7 @@ fn what_does_not_fit_is_refused_with_the_number_needed() {
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
         str![[r#"
 error: laying out a disk of 10485760 bytes: what goes on it takes 36700160 bytes (35 MiB)
-advice: give --size 35M or more, or leave it out
+advice: use --size 35M or more, or omit it
 
 "#]],
     );
@@ -41,7 +41,7 @@ fn what_fails_beside_the_image_leaves_no_image() {
     case.fails(
         &["-o", "a\nb.img", "--efi", "app.efi", "--checksums"],
         str![[r#"
-error: writing SHA256SUMS: "a/nb.img" has characters that it cannot have
+error: failed to write SHA256SUMS: invalid character in file name "a/nb.img"
 
 "#]],
     );
@@ -77,8 +77,8 @@ fn a_block_device_is_refused_with_the_way_to_write_one() {
     case.fails(
         &["-o", "node", "--efi", "app.efi"],
         str![[r#"
-error: writing node: it is a block device, whose size and users an image does not know
-advice: write a file and copy it: `dd if=FILE of=DEVICE bs=4M conv=fsync`, then `sgdisk -e DEVICE` moves the backup table to the device's end
+error: failed to write node: block devices are not supported
+advice: write to a file, copy it with `dd if=FILE of=DEVICE bs=4M conv=fsync`, and move the backup table to the end of the device with `sgdisk -e DEVICE`
 
 "#]],
     );
@@ -106,9 +106,9 @@ fn an_efi_program_alone_takes_no_options_of_disks() {
         ("--size", "64M", "--size"),
         ("--esp", "tiny", "--esp"),
         ("--sector-size", "dual", "--sector-size"),
-        ("--preset", "ec2", "a boot sector"),
+        ("--preset", "ec2", "boot sector options"),
     ] {
-        let said = format!("error: making an EFI program alone: {what} is for disks\n");
+        let said = format!("error: {what} cannot be used with the format uki, which is not a disk\n");
         case.fails(&["-o", "x.efi", "--efi", "app.efi", option, value], said);
     }
 }
@@ -162,14 +162,14 @@ error: writing missing/x.img: No such file or directory (os error 2)
     case.fails(
         &["-o", "-", "--json", "--efi", "app.efi"],
         str![[r#"
-error: printing JSON: standard output is where the image goes
+error: --json cannot be used if the image is written to standard output
 
 "#]],
     );
     case.fails(
         &["-o", "-", "--checksums", "--efi", "app.efi"],
         str![[r#"
-error: writing SHA256SUMS: the image goes to standard output, so nothing is beside it
+error: --checksums cannot be used if the image is written to standard output
 
 "#]],
     );
@@ -184,7 +184,7 @@ fn a_missing_tool_is_named_with_its_package() {
     let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
     case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
 error: making a file system of root: mksquashfs is not on PATH
-advice: on Debian it is in the package squashfs-tools
+advice: on Debian, install the package squashfs-tools
 
 "#]]);
     assert_eq!(case.listing(), before);

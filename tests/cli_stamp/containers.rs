@@ -30,7 +30,7 @@ fn what_is_no_disk_is_refused_forced_or_not() {
     case.write("d.vhd", [&b"conectix"[..], &[0; 504]].concat());
     fs::create_dir(case.path().join("dir")).expect("a directory");
     for (image, error) in [
-        ("x.img", "error: stamping x.img: it has 100 bytes, too few for a boot sector\n"),
+        ("x.img", "error: failed to stamp x.img: 100 bytes are too few for a boot sector\n"),
         ("none", "error: opening none: No such file or directory (os error 2)\n"),
         ("dir", "error: opening dir: it is neither a file nor a block device\n"),
         ("/dev/null", "error: opening /dev/null: it is neither a file nor a block device\n"),
@@ -94,7 +94,7 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
         assert!(case.read("x.img") == packed && case.read("new") == wanted, "{name}");
         case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): boot sector written, [..]\n"));
         assert!(case.read("x.img") == wanted, "{name}");
-        case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): nothing to do, it is as it should be\n"));
+        case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): no changes necessary\n"));
         let piped = case.bootling(&["stamp", "-q", "-o", "-", "x.img"]).assert().success().get_output().stdout.clone();
         assert!(piped == wanted, "{name}");
         // Cut short, and with something behind: nothing is replaced.
@@ -109,11 +109,11 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
         );
         case.fails(&["stamp", "x.img"], inside);
         case.write("x.img", compressed(compression, &[0; 100]));
-        let short = "error: stamping x.img: it unpacks to too few bytes for a boot sector\n";
+        let short = "error: failed to stamp x.img: the decompressed image is too small for a boot sector\n";
         case.fails(&["stamp", "x.img"], short);
     }
     case.write("raw", gpt_disk(SectorSize::S512));
-    let error = "error: stamping raw: --output is for compressed images; a raw is stamped in place\n";
+    let error = "error: failed to stamp raw: --output requires a compressed image; raw is stamped in place\n";
     case.fails(&["stamp", "-o", "new2", "raw"], error);
 }
 

@@ -35,7 +35,7 @@ fn the_second_time_nothing_is_written() {
     let before = written();
     // Not even opened for writing.
     fs::set_permissions(case.path().join("x.img"), fs::Permissions::from_mode(0o400)).expect("a mode");
-    case.says(&["stamp", "x.img"], "bootling: x.img (raw): nothing to do, it is as it should be\n");
+    case.says(&["stamp", "x.img"], "bootling: x.img (raw): no changes necessary\n");
     assert_eq!(written(), before);
 }
 
@@ -98,11 +98,11 @@ fn a_message_comes_from_a_file_or_from_standard_input() {
         &["stamp", "--message", "long", "x.img"],
         str![[r"
 error: fitting the message into the boot sector: it is [..] bytes too long (packed, [..] bytes have room)
-advice: what repeats is packed; shorten what does not
+advice: repeated text is compressed; shorten text that is not repeated
 
 "]],
     );
-    let error = "error: reading the message in none: No such file or directory (os error 2)\n";
+    let error = "error: failed to read message none: No such file or directory (os error 2)\n";
     case.fails(&["stamp", "--message", "none", "x.img"], error);
 }
 
@@ -124,7 +124,7 @@ fn what_a_bios_may_start_is_refused_unless_forced() {
         ),
     ] {
         let case = Case::with(&disk);
-        case.fails(&["stamp", "x.img"], format!("error: stamping x.img: {reason}\nadvice: [..]--force[..]\n"));
+        case.fails(&["stamp", "x.img"], format!("error: failed to stamp x.img: {reason}\nadvice: [..]--force[..]\n"));
         let lines =
             format!("bootling: x.img: overridden: {reason}\nbootling: x.img (raw): boot sector written, [..]\n");
         case.says(&["stamp", "--force", "x.img"], lines);
@@ -143,7 +143,7 @@ fn undo_takes_ours_away_or_puts_back_what_was_saved() {
     case.write("x.img", &foreign);
     case.fails(
         &["stamp", "--undo", "x.img"],
-        "error: stamping x.img: its boot code is not known here, not ours\nadvice: --force overwrites it all the same\n",
+        "error: failed to stamp x.img: its boot code is not known here, not ours\nadvice: --force overwrites it all the same\n",
     );
     case.bootling(&["stamp", "-qf", "--save", "old", "x.img"]).assert().success();
     assert_eq!(case.read("old"), [0x5a; BOOT_CODE]);
@@ -151,8 +151,8 @@ fn undo_takes_ours_away_or_puts_back_what_was_saved() {
     case.fails(
         &["stamp", "--preset", "ec2", "--save", "old", "x.img"],
         str![[r"
-error: saving the boot code to old: it is there, with other bytes
-advice: it may have what was there before the first time: name another file, or remove it
+error: failed to save the boot code to old: file exists with different contents
+advice: it may contain the original boot code: choose another file, or remove it
 
 "]],
     );
@@ -162,8 +162,8 @@ advice: it may have what was there before the first time: name another file, or 
     case.fails(
         &["stamp", "--undo=short", "x.img"],
         str![[r"
-error: reading the boot code in short: it has 100 bytes, not 440 or 512
-advice: --undo without a file leaves zeros, which is what most disks have there
+error: failed to read boot code short: expected 440 or 512 bytes, found 100
+advice: use --undo without a file to write zeros, the usual contents
 
 "]],
     );
@@ -246,13 +246,13 @@ fn byebyebios_takes_the_ancestors_options_and_is_silent() {
     named(&["--boot-stub=stub", "-m", "text", "x.img"]).assert().success().stderr_eq("");
     case.write("text", [b'x'; 424]);
     named(&["-b", "stub", "-m", "text", "x.img"]).assert().code(125).stderr_eq(str![[r"
-error: joining boot stub (21 bytes), message (424) and NUL: 6 bytes more than the 440 there are
-advice: without --boot-stub, what repeats in the message is packed
+error: boot stub (21 bytes), message (424 bytes) and NUL are 6 bytes too long (limit 440)
+advice: without --boot-stub, repeated text in the message is compressed
 
 "]]);
     case.write("empty", vec![0; 1 << 20]);
     named(&["empty"]).assert().code(125).stderr_eq(str![[r"
-error: stamping empty: it has no GUID partition table, at neither byte 512 nor byte 4096[..]
+error: failed to stamp empty: it has no GUID partition table, at neither byte 512 nor byte 4096[..]
 advice: [..]
 
 "]]);

@@ -1,4 +1,4 @@
-//! `bootling bisect`: since when something is broken, by build, boot and verdict.
+//! `bootling bisect`: finds the first bad commit or kernel package by building, booting and testing.
 
 mod report;
 mod tester;
@@ -26,62 +26,63 @@ use bootling::regress::bisect::list::Kernels;
 use bootling::regress::bisect::log::{Log, Writer};
 use bootling::regress::bisect::{Answer, BisectError, Bisection, Found, History, Policy};
 
-/// More than one suspect is left.
+/// Exit code if several suspects remain.
 const SUSPECTS: u8 = 1;
 
-/// Find the commit, or the kernel package, that broke COMMAND: git bisect, with a build, a boot and a verdict at each step
+/// Find the commit or kernel package that broke COMMAND, by building, booting and testing each step of a git bisect
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 pub struct BisectArgs {
-    /// A commit where COMMAND still passes; of --kernels, a file's name or version. Default there: the oldest one.
+    /// A commit for which COMMAND passes; with --kernels, a file name or version (default: the oldest).
     #[arg(long, value_name = "REV", help_heading = "Bisection", required_unless_present_any = ["kernels", "resume"])]
     good: Option<String>,
-    /// A commit where it fails. Default with --kernels: the newest one.
+    /// A commit for which COMMAND fails; with --kernels, a file name or version (default: the newest).
     #[arg(long, value_name = "REV", help_heading = "Bisection", required_unless_present_any = ["kernels", "resume"])]
     bad: Option<String>,
-    /// The repository. Default: the one that the current directory belongs to.
+    /// Git repository. Default: the one that contains the current directory.
     #[arg(long, value_name = "DIR", help_heading = "Bisection", conflicts_with = "kernels")]
     kernel_repo: Option<PathBuf>,
-    /// Build each commit with this line for the shell, in the working tree.
+    /// Build each commit with this shell line, run in the working tree.
     #[arg(long, value_name = "LINE", help_heading = "Bisection", conflicts_with = "kernels")]
     build: Option<OsString>,
-    /// Bisect these kernels instead of a repository: packages or images, sorted by their versions.
+    /// Bisect these kernel packages or images, sorted by version, instead of a repository.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Bisection")]
     kernels: Vec<PathBuf>,
-    /// Run COMMAND so many times, each in a guest of its own: what passes at times is flaky.
+    /// Run COMMAND N times per commit, each time in a new guest. A commit that both passes and fails is flaky.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Bisection")]
     tries: u32,
-    /// What a flaky commit is.
+    /// Treat flaky commits as bad or skip them.
     #[arg(long, value_enum, default_value_t = AnswerArg::Bad, help_heading = "Bisection")]
     flaky: AnswerArg,
-    /// What a commit is that does not boot. Default: bad where the bad end does not boot either, else to be skipped.
+    /// Treat commits that do not boot as bad or skip them. Default: bad if the --bad commit does not boot either, else
+    /// skip.
     #[arg(long, value_enum, help_heading = "Bisection")]
     no_boot: Option<AnswerArg>,
-    /// Believe that the ends are good and bad, rather than test them first.
+    /// Skip verifying --good and --bad.
     #[arg(long, help_heading = "Bisection")]
     no_check: bool,
-    /// The longest that a build may take.
+    /// Time limit for each build.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Bisection")]
     build_timeout: Option<LimitArg>,
-    /// Check commits out here, and leave the tree: what is built in it serves the next bisection.
+    /// Check out commits in DIR and keep it, so that the next bisection can reuse its build products.
     #[arg(long, value_name = "DIR", help_heading = "Bisection", conflicts_with_all = ["kernels", "in_place"])]
     worktree: Option<PathBuf>,
-    /// Check commits out in the repository's own working tree, where much may be built already; it must have no changes.
-    /// Better do not edit in it meanwhile: each commit begins with a clean tree; what you changed of files that git knows is
-    /// told and put onto the stash, and all else stays.
+    /// Check out commits in the repository's own working tree, to reuse its build products. The tree must be clean. Do
+    /// not edit in it meanwhile: each step starts with a clean tree, changes to tracked files are reported and stashed,
+    /// and other files are preserved.
     #[arg(long, help_heading = "Bisection", conflicts_with = "kernels")]
     in_place: bool,
-    /// The log, which `git bisect replay` reads.
+    /// Log file, readable by `git bisect replay`.
     #[arg(long, value_name = "FILE", default_value = "bisect.log", help_heading = "Bisection")]
     log: PathBuf,
-    /// Go on where the bisection of the log was interrupted, between the ends that are in it.
+    /// Continue the interrupted bisection in the log, with its good and bad commits.
     #[arg(long, help_heading = "Bisection", conflicts_with_all = ["good", "bad"])]
     resume: bool,
-    /// Show what builds say. Otherwise only the last lines of those that fail are shown.
+    /// Show the output of builds. By default, only the last lines of failed builds are shown.
     #[arg(long, short, help_heading = "Output")]
     verbose: bool,
-    /// Write what was found, and each step, as JSON to FILE, or to standard output with `-`.
+    /// Write the result and all steps as JSON to FILE ('-' for standard output).
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
     #[command(flatten)]
@@ -91,9 +92,9 @@ pub struct BisectArgs {
 /// `--flaky`, `--no-boot`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum AnswerArg {
-    /// Broken
+    /// Bad
     Bad,
-    /// Nobody can tell
+    /// Skip
     Skip,
 }
 
@@ -112,7 +113,7 @@ macro_rules! examples {
   bootling bisect --good v6.11 --bad v6.12 --kernel-repo ~/linux \\
       --build 'cp ~/my.config .config && make -s olddefconfig && make -sj$(nproc)' -- ./mytest
   bootling bisect --good v6.11 --bad HEAD --in-place --build 'make -sj8' --run 'modprobe foo && ./x'
-  bootling bisect --kernels *.deb -- ./mytest       which package broke it?
+  bootling bisect --kernels *.deb -- ./mytest       find the package that broke it
   bootling bisect --kernels *.deb --tries 5 -- ./sometimes-fails
   bootling bisect --resume --build 'make -sj8' -- ./mytest
 "
@@ -124,25 +125,26 @@ const EXAMPLES: &str = examples!();
 const LONG: &str = concat!(
     examples!(),
     "
-At each step:
-  not built    the build failed, or left no kernel                         skipped
-  not booting  pid 1 never spoke: a panic, a reset, a hang before it       --no-boot
-  good, bad    COMMAND exited with 0; anything else, once pid 1 was there
-  flaky        good and bad in --tries                                     --flaky
-  untestable   COMMAND exited with 125, QEMU failed to start               skipped
+Result of each step:
+  not built    the build failed, or produced no kernel                     skip
+  not booting  panic, reset or hang before pid 1 started                   --no-boot
+  good         COMMAND exited with 0                                       good
+  bad          any other result after pid 1 started                        bad
+  flaky        both good and bad within --tries                            --flaky
+  untestable   COMMAND exited with 125, or QEMU did not start              skip
 
-  The ends are tested first: most bisections that find nonsense began between ends that are not what they were thought
-  to be. Commits are checked out in a working tree of their own beside git's files, gone at the end; yours is not
-  touched. --worktree keeps one, --in-place uses yours. The build runs there; the kernel is what --kernel names in it, or
-  the tree itself as a kernel build tree. All other paths are as seen from here, and {tree} in an option or in COMMAND is
-  the tree's path: --copy '{tree}/tools/testing/selftests/x=/x'.
+  --good and --bad are tested first, since wrong assumptions about them are the most common cause of a wrong result.
+  Commits are checked out in a temporary git worktree; your working tree is not modified. --worktree keeps the worktree,
+  --in-place uses your working tree. The build runs in that tree. --kernel names the kernel relative to it; the default
+  is the tree as a kernel build tree. All other paths are relative to the current directory. {tree} in an option or in
+  COMMAND is replaced by the path of the tree: --copy '{tree}/tools/testing/selftests/x=/x'.
 
-  Ctrl-C ends the build or the guest, and puts the repository in order. The log tells every answer and why; --resume
-  goes on with it, `git bisect replay LOG` makes git itself know it.
+  Ctrl-C ends the build or the guest and restores the repository. The log contains each answer with its reason; continue
+  with --resume, or load it into git with `git bisect replay LOG`.
 
 Exit status:
-  0  the first bad one was found    1  only suspects: what could tell them apart was skipped
-  125  could not be bisected        128+n  signal n ended it    2  wrong usage
+  0  the first bad commit was found    1  several suspects remain, because commits between them were skipped
+  125  the bisection failed            128+n  ended by signal n    2  usage error
 "
 );
 
@@ -150,14 +152,14 @@ Exit status:
 pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let run = args.options.read()?;
-    ensure!(run.wanted() != RunWhat::Shell, "bisecting with a shell: give a COMMAND or --run LINE");
+    ensure!(run.wanted() != RunWhat::Shell, "cannot bisect with a shell: give COMMAND or --run LINE");
     let before = earlier(args)?;
     let ends = before.ends.clone().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
-    // From here on a signal ends what is going on, and what was begun is put in order.
-    let signals = Signals::catch().context("catching signals")?;
+    // From here on a signal ends the current step, and the repository is restored.
+    let signals = Signals::catch().context("failed to catch signals")?;
     let mut told = Told::new(&args.log, args.resume);
     let found = if args.kernels.is_empty() {
-        let [Some(good), Some(bad)] = ends else { bail!("bisecting a repository: give --good and --bad") };
+        let [Some(good), Some(bad)] = ends else { bail!("a repository requires --good and --bad") };
         let repository = args.kernel_repo.clone().unwrap_or_else(|| PathBuf::from("."));
         let place = match (&args.worktree, args.in_place) {
             (Some(path), _) => Place::At(path.clone()),
@@ -179,14 +181,14 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
         Ok(found) => found,
         Err(BisectError::Interrupted(signal)) => {
             output::note(&if told.is_logged {
-                format!("interrupted; --resume goes on with {}", args.log.display())
+                format!("interrupted; --resume continues with {}", args.log.display())
             } else {
-                "interrupted before both ends were tested: there is no log to go on with".to_owned()
+                "interrupted before both ends were tested; there is no log to resume".to_owned()
             });
             return Ok(code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0)));
         }
         Err(error @ BisectError::End { .. }) => {
-            let advice = "look at what the test does there; --no-check bisects all the same";
+            let advice = "check the test with this kernel, or use --no-check to bisect regardless";
             return Err(output::advise(error, advice));
         }
         Err(error) => return Err(error.into()),
@@ -198,7 +200,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     Ok(if found.suspects.len() == 1 { 0 } else { SUSPECTS })
 }
 
-/// The bisection itself.
+/// Runs the bisection.
 fn bisect(
     args: &BisectArgs,
     history: &mut dyn History,
@@ -218,7 +220,7 @@ fn bisect(
     bisection.run(before)
 }
 
-/// What a log says of how it was made.
+/// Returns the header lines of the log.
 fn about(args: &BisectArgs) -> Vec<String> {
     let mut words: Vec<OsString> = args.options.typed.iter().map(super::run_options::Typed::word).collect();
     words.push("--".into());
@@ -228,37 +230,41 @@ fn about(args: &BisectArgs) -> Vec<String> {
     build.into_iter().chain([test, format!("tries: {}", args.tries)]).collect()
 }
 
-/// The log of an earlier bisection, where there is one to go on with. One that has not ended is not lost by mistake.
+/// Reads the log of an earlier bisection, if any. Refuses to overwrite the log of an unfinished one.
 fn earlier(args: &BisectArgs) -> anyhow::Result<Log> {
     let path = &args.log;
     let text = match fs::read_to_string(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        Err(error) => return Err(error).with_context(|| format!("failed to read {}", path.display())),
     };
     let log = text.as_deref().map(Log::read);
     match (log, args.resume) {
         (None, false) => Ok(Log::default()),
-        (None, true) => bail!("resuming with {}: there is no such file", path.display()),
-        (Some(None), _) => bail!("using {} for the log: it is there, and not a log of bootling's", path.display()),
+        (None, true) => bail!("failed to resume from {}: no such file", path.display()),
+        (Some(None), _) => bail!("invalid --log {}: the file exists and is not a bootling log", path.display()),
         (Some(Some(log)), true) => {
-            ensure!(log.ends.is_some(), "resuming with {}: it has no beginning", path.display());
+            ensure!(
+                log.ends.is_some(),
+                "failed to resume from {}: the log does not contain the good and bad ends",
+                path.display()
+            );
             Ok(Log { done: false, ..log })
         }
         (Some(Some(log)), false) if log.done => Ok(Log::default()),
         (Some(Some(_)), false) => {
-            let error = anyhow::anyhow!("using {} for the log: that bisection has not ended", path.display());
-            Err(output::advise(error, "--resume goes on with it, --log names another file"))
+            let error = anyhow::anyhow!("invalid --log {}: it belongs to an unfinished bisection", path.display());
+            Err(output::advise(error, "continue it with --resume, or use --log for another file"))
         }
     }
 }
 
-/// Seconds, for people.
+/// Formats a duration in seconds.
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// A path with `{tree}` replaced, byte for byte.
+/// Replaces `{tree}` in an argument by the path of the tree, byte for byte.
 fn with_tree(word: &std::ffi::OsStr, tree: Option<&Path>) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     const TREE: &[u8] = b"{tree}";

@@ -1,4 +1,4 @@
-//! What people and programs hear of a bisection.
+//! Progress and result of a bisection, as text and as JSON.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use bootling::output::file::Output;
 use bootling::regress::bisect::log::{Mark, Writer};
 use bootling::regress::bisect::{Answer, BisectError, Candidate, Found, Judged, Teller};
 
-/// Tells on standard error, and keeps what it told.
+/// Prints progress to standard error, and records the steps.
 #[derive(Debug)]
 pub struct Told {
     log: PathBuf,
-    /// Every candidate that was tested, the ends among them.
+    /// All tested candidates, including the ends.
     pub steps: Vec<Step>,
-    /// Whether there is a log to go on with.
+    /// True if the log can be resumed.
     pub is_logged: bool,
 }
 
-/// A candidate that was tested.
+/// A tested candidate.
 #[derive(Debug, Serialize)]
 pub struct Step {
     id: String,
@@ -33,7 +33,7 @@ pub struct Step {
 }
 
 impl Told {
-    /// With the log's file, and whether that is there already.
+    /// Creates a reporter with the path of the log. `is_logged`: the log exists already.
     pub fn new(log: &Path, is_logged: bool) -> Self {
         Self { log: log.to_owned(), steps: Vec::new(), is_logged }
     }
@@ -47,7 +47,7 @@ impl Told {
 impl Teller for Told {
     fn as_before(&mut self, Mark { candidate, judged, answer }: &Mark) {
         let (kind, why) =
-            judged.as_ref().map_or((answer.name(), "as the log says"), |judged| (judged.kind.name(), &judged.why));
+            judged.as_ref().map_or((answer.name(), "from the log"), |judged| (judged.kind.name(), &judged.why));
         self.keep(candidate, kind, why, *answer);
     }
 
@@ -68,8 +68,8 @@ impl Teller for Told {
         };
         let taken = match answer {
             _ if judged.kind.name() == answer.name() => "",
-            Answer::Good => ", taken as good",
-            Answer::Bad => ", taken as bad",
+            Answer::Good => ", treated as good",
+            Answer::Bad => ", treated as bad",
             Answer::Skip => ", skipped",
         };
         output::to_stderr(&format!("  {style}{}{style:#}{taken}: {}\n", judged.kind.name(), judged.why));
@@ -86,14 +86,14 @@ impl Teller for Told {
     }
 }
 
-/// The result, as JSON. Fields are only ever added.
+/// Result as JSON. New versions only add fields.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
-    /// The first bad one, where it was found.
+    /// First bad candidate, if found.
     first_bad: Option<Named<'a>>,
-    /// All that may be the first bad one.
+    /// All candidates that may be the first bad one.
     suspects: Vec<Named<'a>>,
-    /// What was tested, in order.
+    /// Tested candidates in order.
     steps: &'a [Step],
 }
 
@@ -105,7 +105,7 @@ struct Named<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Puts everything together.
+    /// Creates the report.
     pub fn new(found: &'a Found, steps: &'a [Step]) -> Self {
         let suspects: Vec<Named<'a>> =
             found.suspects.iter().map(|Candidate { id, title }| Named { id, title }).collect();
@@ -113,7 +113,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Says what was found, on standard output: names first, so that scripts can cut them out.
+/// Prints the result to standard output. Ids come first, so that scripts can extract them.
 pub fn found(found: &Found, told: &Told) -> anyhow::Result<()> {
     let bold = Style::new().bold();
     let mut out = output::stdout();
@@ -124,7 +124,7 @@ pub fn found(found: &Found, told: &Told) -> anyhow::Result<()> {
                 writeln!(out, "{bold}{title}{bold:#}")?;
             }
             all => {
-                writeln!(out, "one of these is the first bad one; what could tell them apart was skipped:")?;
+                writeln!(out, "one of these is the first bad one; candidates between them were skipped:")?;
                 for Candidate { id, title } in all {
                     let why = told.steps.iter().find(|step| step.id == *id);
                     let why = why.map(|step| format!(" ({}: {})", step.kind, step.why)).unwrap_or_default();
@@ -134,10 +134,10 @@ pub fn found(found: &Found, told: &Told) -> anyhow::Result<()> {
         }
         out.flush()
     };
-    write().context("printing what was found")?;
+    write().context("failed to write to standard output")?;
     let tested = told.steps.len();
     output::note(&format!(
-        "{tested} tested in all, {} between the ends; the log is {}",
+        "{tested} candidates tested, {} of them between the ends; log: {}",
         found.steps,
         told.log.display()
     ));

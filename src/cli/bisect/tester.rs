@@ -1,4 +1,4 @@
-//! A candidate's build and guests.
+//! Builds and tests a candidate.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -20,36 +20,36 @@ use bootling::regress::bisect::build::quietly;
 use bootling::regress::bisect::trial::{Try, judge};
 use bootling::regress::bisect::{Candidate, Judged, Kind, Stopped, Tester};
 
-/// Lines shown of a build, or a console.
+/// Number of lines shown of a build or a console.
 const LINES: usize = 8;
 
-/// Where a candidate's kernel comes from.
+/// Source of a candidate's kernel.
 #[derive(Debug, Clone, Copy)]
 pub enum Kernel<'a> {
-    /// It is built.
+    /// Built from a commit.
     Built {
-        /// The working tree.
+        /// Working tree.
         tree: &'a Path,
-        /// The line that does it.
+        /// Shell line of the build.
         line: Option<&'a OsStr>,
-        /// The longest that it may take.
+        /// Time limit of the build.
         limit: Option<Duration>,
-        /// Whether what it says is shown.
+        /// True to show the build's output.
         verbose: bool,
     },
-    /// It is the candidate.
+    /// The candidate is the kernel file.
     Listed,
 }
 
 /// Tests candidates.
 pub struct Tests<'a> {
-    /// What runs.
+    /// Options of each run.
     pub options: &'a RunOptions,
-    /// What it runs on.
+    /// Kernel source.
     pub kernel: Kernel<'a>,
-    /// How often.
+    /// Number of runs per candidate.
     pub tries: u32,
-    /// What ends it.
+    /// Signals that end the bisection.
     pub signals: Signals,
 }
 
@@ -66,7 +66,7 @@ impl Tester for Tests<'_> {
             } else {
                 quietly(&build, &mut self.signals, LINES)
             };
-            let ended = ended.context("running --build").map_err(failed)?;
+            let ended = ended.context("failed to run --build").map_err(failed)?;
             progress.clear();
             match ended {
                 (Built::Done, _) => built_in = Some(start.elapsed()),
@@ -88,7 +88,7 @@ impl Tester for Tests<'_> {
 
 impl Tests<'_> {
     fn guests(&mut self, candidate: &Candidate, progress: &mut Progress) -> Result<Judged, Stopped> {
-        let run = self.run(candidate).context("reading the options").map_err(failed)?;
+        let run = self.run(candidate).context("invalid options").map_err(failed)?;
         let spec = run.spec(false).map_err(failed)?;
         let mut tries = Vec::new();
         for _ in 0..self.tries {
@@ -97,7 +97,7 @@ impl Tests<'_> {
                 return Err(Stopped::Interrupted(signal));
             }
             match came {
-                // It came while the guest ran, and has ended that.
+                // The signal arrived while the guest ran, and ended it.
                 Ok((Try { outcome: Outcome::Interrupted { signal }, .. }, _)) => {
                     return Err(Stopped::Interrupted(signal));
                 }
@@ -108,7 +108,7 @@ impl Tests<'_> {
                     }
                     tries.push(one);
                 }
-                // Built, they said.
+                // The build succeeded, but produced no usable kernel.
                 Err(VmError::Kernel(error)) => {
                     let why = output::one_line(&error.into());
                     return Ok(Judged { kind: Kind::NotBuilt, why: why.replace('\n', " ") });
@@ -119,7 +119,7 @@ impl Tests<'_> {
         judge(&tries).map_err(|code| Stopped::Interrupted(i32::from(code.saturating_sub(128))))
     }
 
-    /// The options, for this candidate.
+    /// Returns the run options for a candidate.
     fn run(&self, candidate: &Candidate) -> Result<RunArgs, clap::Error> {
         let tree = match self.kernel {
             Kernel::Built { tree, .. } => Some(tree),
@@ -144,7 +144,7 @@ impl Tests<'_> {
     }
 }
 
-/// One guest, and its console's last lines. A signal ends it.
+/// Runs one guest. Returns the result and the last lines of its console. A signal ends the guest.
 fn guest(run: &RunArgs, spec: &RunSpec, signals: &mut Signals) -> Result<(Try, Vec<String>), VmError> {
     let prepared = guest::prepare(spec, &mut Silent).map_err(|unprepared| unprepared.error)?;
     let recording = Recording { signals: Some(signals), ..run.recording(&prepared.machine) };
@@ -156,7 +156,7 @@ fn failed(error: impl Into<anyhow::Error>) -> Stopped {
     Stopped::Failed(error.into().into_boxed_dyn_error())
 }
 
-/// Lines that somebody else wrote.
+/// Prints lines of a build or a console.
 fn show(lines: &[String]) {
     let dim = anstyle::Style::new().dimmed();
     for line in lines {

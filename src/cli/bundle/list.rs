@@ -1,4 +1,4 @@
-//! `bootling ls BUNDLE`, `bootling cat BUNDLE FILE`.
+//! `bootling ls BUNDLE` and `bootling cat BUNDLE FILE`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,19 +12,19 @@ use bootling::initrd::explain::Printable;
 use bootling::qemu::argv::shell_line;
 use bootling::regress::bundle::{Bundle, Expected, MANIFEST, SCRIPT, is_bundle, read};
 
-/// The bundle at a path, if it is one, each of its files checked.
+/// Opens a file if it is a bundle, and verifies all files in it.
 pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let mut file = File::open(path).context("opening it")?;
-    if !is_bundle(&mut file).context("reading it")? {
+    let mut file = File::open(path).context("failed to open")?;
+    if !is_bundle(&mut file).context("failed to read")? {
         return Ok(None);
     }
     Ok(Some(read(&mut file)?))
 }
 
-/// What it says of itself, and its files.
+/// Prints the manifest and the files as text.
 pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     let manifest = &bundle.manifest;
     let machine = &manifest.machine;
@@ -52,18 +52,18 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The manifest.
+/// Prints the manifest as JSON.
 pub fn json(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     serde_json::to_writer_pretty(&mut *out, &bundle.manifest)?;
     Ok(writeln!(out)?)
 }
 
-/// One of its files.
+/// Prints a file of the bundle.
 pub fn cat(mut bundle: Bundle, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     if name == MANIFEST {
         return json(&bundle, out);
     }
-    let Some(file) = bundle.files.get_mut(name) else { bail!("there is no such entry") };
+    let Some(file) = bundle.files.get_mut(name) else { bail!("no such entry") };
     io::copy(file, out)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `bootling bundle`: a run in one file, for somebody else to repeat.
+//! `bootling bundle`: records a run in one file, for others to repeat.
 
 pub mod list;
 pub mod repeat;
@@ -31,23 +31,23 @@ use bootling::regress::bundle::{
 };
 use bootling::root::kernel::ImageKind;
 
-/// Bytes kept of each output.
+/// Maximum number of bytes recorded of each output.
 const ROOM: usize = 1 << 20;
 
-/// Put a run into one file: kernel, initrd, QEMU's line and what came of it, for somebody else to repeat
+/// Record a run in one file, with kernel, initrd, QEMU command line and result, for others to repeat
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 pub struct BundleArgs {
-    /// The file to write: packed by zstd; by gzip where its name ends in .gz or .tgz, not at all where it ends in .tar.
+    /// File to write. Compressed with zstd; with gzip if the name ends in .gz or .tgz; uncompressed if it ends in .tar.
     #[arg(long, short, value_name = "FILE", help_heading = "Bundle")]
     output: PathBuf,
-    /// Do not run it: the bundle then says nothing of what should come of it.
+    /// Do not run COMMAND. The bundle then contains no expected result.
     #[arg(long, help_heading = "Bundle")]
     no_run: bool,
-    /// Put the console's last lines in, too. They hold times: no two bundles are the same then.
+    /// Include the last lines of the console. They contain times, so bundles are not reproducible.
     #[arg(long, help_heading = "Bundle", conflicts_with = "no_run")]
     with_console: bool,
-    /// Say nothing but what went wrong.
+    /// Print only errors.
     #[arg(long, short, help_heading = "Output")]
     quiet: bool,
     #[command(flatten)]
@@ -59,7 +59,7 @@ macro_rules! examples {
         "Examples:
   bootling bundle -o bug.bundle --kernel . --kmod 'loop max_loop=4' -- ./reproducer
   bootling bundle -o bug.tgz --cpu max,-svm --run 'echo c >/proc/sysrq-trigger'
-  bootling run bug.bundle                           the same again, anywhere: is it as recorded?
+  bootling run bug.bundle                           repeat the run, and compare the result
   bootling run --qemu ~/qemu/build/qemu-system-x86_64 bug.bundle
   bootling ls bug.bundle
 "
@@ -71,23 +71,23 @@ const EXAMPLES: &str = examples!();
 const LONG: &str = concat!(
     examples!(),
     "
-What is in it:
-  The kernel image and the initrd as they were booted, with all programs, files and modules that the run needs; QEMU's
-  line; the verdict and what the command wrote (1 MiB of each stream); the SHA-256 of each file; a README, and a script
-  that repeats it with nothing but QEMU: tar -xf bug.bundle && sh bootling-*/run.sh
-  (a script like any other: read it first where a stranger sent it; `bootling run FILE` never runs it).
-  The same inputs give the same bytes, as far as the command writes the same. Everything that --copy, --with and --env
-  name is in it for whoever gets it: look before you send it (bootling ls, bootling cat FILE initrd | bootling ls -).
+Contents:
+  The kernel image and the initrd as booted, with all programs, files and modules that the run needs; QEMU's command
+  line; the result and the command's output (1 MiB per stream); the SHA-256 of each file; a README; and a script that
+  repeats the run with only QEMU installed: tar -xf bug.bundle && sh bootling-*/run.sh
+  (like any script from an untrusted source, read it first; `bootling run FILE` never runs it).
+  The same inputs produce the same bytes if the command's output is the same. A bundle contains everything named by
+  --copy, --with and --env. Check it before you send it (bootling ls, bootling cat FILE initrd | bootling ls -).
 
 Repeating:
-  `bootling run FILE` checks each file, starts the QEMU of its own host on a machine like the recorded one, and says
-  whether the verdict is as recorded; its exit status is the command's. A bundle of a stranger's can do nothing but run a
-  guest: arguments that could let QEMU touch files of the host are shown and refused, unless --trust is given; a run.sh
-  that bootling would not have written is told. --qemu, --accel, --cpu, --machine, --smp, --memory, --timeout and --health
-  stand in place of what is recorded, --append, --fast-boot, --qemu-arg, --health-allow and --health-deny are added to it;
-  what it runs is in the bundle, and options for that are refused.
+  `bootling run FILE` verifies each file, starts the host's own QEMU with a machine like the recorded one, and reports
+  whether the result is the recorded one; the exit status is the command's. An untrusted bundle can only run a guest:
+  arguments that could give QEMU access to files of the host are printed and refused unless --trust is given, and a
+  run.sh that bootling would not have written is reported. --qemu, --accel, --cpu, --machine, --smp, --memory,
+  --timeout and --health replace the recorded settings; --append, --fast-boot, --qemu-arg, --health-allow and
+  --health-deny add to them; options that select what to run are refused.
 
-Exit status: 0 where it is written, whatever the verdict; 125 where it cannot be.
+Exit status: 0 if the bundle was written, regardless of the result; 125 if not.
 "
 );
 
@@ -98,17 +98,20 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let mut teller = Teller::new(args.quiet);
     let spec = RunSpec { warm: Warm::No, ..run.spec(false)? };
     let on_console_only = spec.initrd.run == RunWhat::Shell && spec.ready_made.is_none();
-    ensure!(!on_console_only, "bundling a shell: give a COMMAND or --run LINE");
-    let prepared = guest::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
+    ensure!(!on_console_only, "cannot bundle a shell: give COMMAND or --run LINE");
+    let prepared = vm::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
     let machine = prepared.machine.clone();
-    ensure!(machine.transport != Transport::None, "bundling an initrd that is not bootling's: give a COMMAND or --run");
+    ensure!(
+        machine.transport != Transport::None,
+        "cannot bundle an initrd not built by bootling: give COMMAND or --run LINE"
+    );
     let bios = is_bios(&machine)?;
-    let kernel = File::open(&prepared.image).with_context(|| format!("opening {}", prepared.image.display()))?;
-    let Way::Boot(initrd) = &prepared.way else { bail!("bundling a run that does not boot") };
-    let initrd = initrd.try_clone().context("keeping the initrd")?;
+    let kernel = File::open(&prepared.image).with_context(|| format!("failed to open {}", prepared.image.display()))?;
+    let Way::Boot(initrd) = &prepared.way else { bail!("cannot bundle a run that does not boot") };
+    let initrd = initrd.try_clone().context("failed to keep the initrd")?;
     let mut kept = Contents {
         kernel,
-        on_console: on_console(&File::from(initrd.try_clone().context("keeping the initrd")?))
+        on_console: on_console(&File::from(initrd.try_clone().context("failed to keep the initrd")?))
             .map_err(output::advised)?,
         initrd: initrd.into(),
         outputs: None,
@@ -139,7 +142,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
         kept.outputs = Some([ran.stdout, ran.stderr]);
     }
     write(manifest, &kept, Packing::of(&args.output), &mut output)
-        .with_context(|| format!("writing {}", output.name()))?;
+        .with_context(|| format!("failed to write {}", output.name()))?;
     let bytes = output.file().stream_position().unwrap_or_default();
     output.finish()?;
     if !args.quiet {
@@ -151,38 +154,36 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Whether SeaBIOS starts the machine: QEMU brings it along, wherever it is.
+/// Returns true if the machine starts with SeaBIOS, which every QEMU installation contains.
 fn is_bios(machine: &Machine) -> anyhow::Result<bool> {
     match machine.firmware {
         Firmware::Direct => Ok(false),
         Firmware::Bios(None) => Ok(true),
         Firmware::Bios(Some(_)) | Firmware::Uefi(_) => {
-            bail!(
-                "bundling a run through firmware of this host: only --firmware none and bios can be repeated anywhere"
-            )
+            bail!("cannot bundle a run with firmware of the host: only --firmware none and bios are portable")
         }
     }
 }
 
-/// Runs it, so that the bundle can say what to expect.
+/// Runs the command to record the expected result.
 fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) -> anyhow::Result<Output> {
     let recording = Recording { room: ROOM, ..run.recording(&prepared.machine) };
     let ran = record(spec, prepared, recording, teller).map_err(output::advised)?.output;
     if let Outcome::CouldNotTest { why } = &ran.outcome {
-        bail!("running it once: {why}");
+        bail!("failed to run the command: {why}");
     }
     if ran.cut {
-        output::note(&format!("an output has more than {} MiB: the rest of it is left out", ROOM >> 20));
+        output::note(&format!("recorded output truncated to {} MiB", ROOM >> 20));
     }
     Ok(ran)
 }
 
-/// How a guest ended, as a bundle tells it.
+/// Returns the expected result for the manifest.
 fn expected(outcome: &Outcome) -> Expected {
     Expected { outcome: outcome.name().to_owned(), exit_code: outcome.exit_code(), message: outcome.sentence() }
 }
 
-/// What runs, for people.
+/// Returns the command for the manifest.
 fn command(what: &RunWhat) -> Vec<String> {
     let text = |word: &OsString| word.to_string_lossy().into_owned();
     match what {
@@ -192,11 +193,9 @@ fn command(what: &RunWhat) -> Vec<String> {
     }
 }
 
-/// A word of the machine as JSON can hold it.
+/// Converts a machine argument to UTF-8.
 fn text(word: &OsStr) -> anyhow::Result<String> {
-    word.to_str()
-        .map(str::to_owned)
-        .with_context(|| format!("bundling the argument {}: it is not UTF-8", word.display()))
+    word.to_str().map(str::to_owned).with_context(|| format!("cannot bundle argument {}: not UTF-8", word.display()))
 }
 
 fn machine_note(
@@ -222,7 +221,7 @@ fn machine_note(
     })
 }
 
-/// The emulator, and the line that a person starts it with.
+/// Describes QEMU, with the command line to start it by hand.
 fn qemu_note(machine: &Machine) -> anyhow::Result<QemuNote> {
     let payload = Payload::Linux { kernel: "kernel".into(), initrd: JOINED.into(), warm: None };
     let mut line = argv(machine, &Wires { payload, flash: None, ends: Ends::Stdio });
@@ -234,7 +233,7 @@ fn qemu_note(machine: &Machine) -> anyhow::Result<QemuNote> {
     Ok(QemuNote { program: text(&program)?, version: machine.qemu.facts.version.clone(), line })
 }
 
-/// The name of where a kernel came from, without the directories of this host.
+/// Returns the file name of the kernel's source, without the directories of this host.
 fn origin(kernel: &str) -> String {
     let path = std::path::absolute(kernel).unwrap_or_else(|_| kernel.into());
     Path::new(&path).file_name().map_or_else(|| kernel.to_owned(), |name| name.to_string_lossy().into_owned())
@@ -242,11 +241,11 @@ fn origin(kernel: &str) -> String {
 
 fn is_elf(kernel: &File) -> anyhow::Result<bool> {
     let mut magic = [0; 4];
-    kernel.read_exact_at(&mut magic, 0).context("reading the kernel")?;
+    kernel.read_exact_at(&mut magic, 0).context("failed to read the kernel")?;
     Ok(&magic == b"\x7fELF")
 }
 
-/// The kind of a bundle's kernel.
+/// Returns the image type of a bundle's kernel.
 fn kind(note: &KernelNote) -> ImageKind {
     if note.is_elf { ImageKind::VmlinuxPvh } else { ImageKind::BzImage }
 }

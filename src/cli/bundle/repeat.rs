@@ -1,4 +1,4 @@
-//! `bootling run BUNDLE`: what somebody else ran, again, and whether the same came of it.
+//! `bootling run BUNDLE`: repeats a recorded run and compares the result.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -26,29 +26,29 @@ use bootling::{
     qemu::spec::{Accel, BootSpec, FirmwareRef},
 };
 
-/// A bundle that is to be run.
+/// An opened bundle.
 pub struct Found {
     path: PathBuf,
     file: File,
 }
 
-/// The bundle that the command is, if it is one: a single word that names a file which begins like one.
+/// Opens the bundle if the command is a single argument that names a bundle.
 pub fn find(args: &RunArgs) -> anyhow::Result<Option<Found>> {
     let ([name], RunWhat::Command(_)) = (args.command(), args.wanted()) else { return Ok(None) };
     let path = Path::new(name);
-    // Programs are looked for by others, who say what is wrong with them.
+    // Other code resolves programs and reports missing ones.
     if !path.is_file() {
         return Ok(None);
     }
     let Ok(mut file) = File::open(path) else { return Ok(None) };
-    let found = is_bundle(&mut file).with_context(|| format!("reading {}", path.display()))?;
+    let found = is_bundle(&mut file).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(found.then(|| Found { path: path.to_owned(), file }))
 }
 
 impl Found {
-    /// Checks it, runs it, and compares.
+    /// Verifies the bundle, repeats the run and compares the result.
     pub fn repeat(mut self, args: &RunArgs, start: Instant, teller: &mut Teller) -> anyhow::Result<Booted> {
-        let reading = || format!("reading bundle {}", self.path.display());
+        let reading = || format!("failed to read bundle {}", self.path.display());
         refuse(args)?;
         let bundle = read(&mut self.file).with_context(reading)?;
         let manifest = &bundle.manifest;
@@ -62,15 +62,19 @@ impl Found {
             let error = output::advised(error);
             let was_kvm =
                 spec.boot.accel == Accel::Kvm && args.boot.machine.spec(FirmwareRef::Direct).accel == Accel::Auto;
-            if was_kvm { output::advise(error, "it was made with KVM; --accel tcg repeats it without") } else { error }
+            if was_kvm {
+                output::advise(error, "recorded with KVM; use --accel tcg to repeat it without KVM")
+            } else {
+                error
+            }
         })?;
         if let Some(warning) = script::warning(&bundle).with_context(reading)? {
-            teller.note(&format!("its {SCRIPT} is {warning}"));
+            teller.note(&format!("{SCRIPT} is {warning}"));
         }
         let version = prepared.machine.qemu.facts.version.clone();
         if version != manifest.qemu.version {
             let theirs = Printable(manifest.qemu.version.as_bytes());
-            teller.note(&format!("QEMU is {version} here, and was {theirs} where the bundle was made"));
+            teller.note(&format!("QEMU version {version}, recorded with {theirs}"));
         }
         let mut args = args.clone();
         let limit = manifest.machine.timeout_ms.map(Duration::from_millis);
@@ -81,7 +85,7 @@ impl Found {
     }
 }
 
-/// What a bundle settles by itself.
+/// Rejects options that the bundle determines.
 fn refuse(args: &RunArgs) -> anyhow::Result<()> {
     let initrd = &args.initrd;
     let typed = [
@@ -96,36 +100,39 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--initrd", args.ready_made.is_some()),
         ("--env", !args.env.is_empty()),
         ("--tty", args.tty),
-        // A bundle boots, as it was recorded.
+        // A bundle was recorded with a boot, so it is always booted.
         ("--warm", args.typed.has("warm") && args.warm() != Warm::No),
         ("--firmware-vars", args.boot.machine.firmware_vars.is_some()),
     ];
     if let Some((option, _)) = typed.iter().find(|(_, typed)| *typed) {
-        bail!("repeating a bundle with {option}: what it runs is in it");
+        bail!("{option} cannot be used with a bundle, which defines what to run");
     }
-    ensure!(!args.print_command, "printing a bundle's command line: it is in its run.sh (bootling cat BUNDLE run.sh)");
+    ensure!(
+        !args.print_command,
+        "--print-command cannot be used with a bundle; see its run.sh (bootling cat BUNDLE run.sh)"
+    );
     Ok(())
 }
 
-/// The recorded machine, and what was typed on top of it.
+/// Returns the recorded machine, with the options from the command line applied.
 fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::Result<BootSpec> {
     let recorded = vetted(note, args.trust).map_err(|error| {
         let may = vetted(note, true).is_ok();
-        if may { output::advise(error, "if you trust whoever made the bundle: --trust") } else { error.into() }
+        if may { output::advise(error, "use --trust if you trust the origin of the bundle") } else { error.into() }
     })?;
     let firmware = args.boot.firmware.as_ref().filter(|_| args.typed.has("firmware"));
     if firmware.is_some_and(|typed| *typed != recorded.firmware) {
         let word = if note.bios { "bios" } else { "none" };
-        bail!("starting it with --firmware: what is in it was made to be started with {word}; leave that out");
+        bail!("invalid --firmware: the bundle was recorded with {word}; omit the option");
     }
     let leave = bootling::regress::bundle::needs_leave(note);
     if !leave.is_empty() {
         let words = leave.join(" ");
-        teller.note(&format!("giving QEMU what the bundle wants it to have: {}", Printable(words.as_bytes())));
+        teller.note(&format!("passing recorded arguments to QEMU: {}", Printable(words.as_bytes())));
     }
     let typed = args.boot.spec(note.tty);
     let accel = if typed.accel == Accel::Auto { recorded.accel } else { typed.accel };
-    // `host` is for KVM alone; what is left out becomes what fits.
+    // `host` requires KVM. `None` selects the default for the accelerator.
     let own = (note.accel.as_str(), note.cpu.as_str());
     let cpu =
         if accel != recorded.accel && matches!(own, ("kvm", "host") | ("tcg", "max")) { None } else { recorded.cpu };
@@ -146,25 +153,24 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
     })
 }
 
-/// What is to boot.
+/// Returns the recorded files to boot.
 fn what(bundle: &Bundle) -> anyhow::Result<Again> {
     let Manifest { arch, kernel, machine, .. } = &bundle.manifest;
-    let arch =
-        Arch::ALL.into_iter().find(|known| known.name() == arch).context("its architecture is not known here")?;
+    let arch = Arch::ALL.into_iter().find(|known| known.name() == arch).context("unknown architecture")?;
     let known = [Transport::VirtioPci, Transport::VirtioMmio, Transport::Com2];
     let transport = known.into_iter().find(|known| known.name() == machine.channel);
-    let initrd = bundle.files.get(INITRD).context("it has no initrd")?;
+    let initrd = bundle.files.get(INITRD).context("initrd missing")?;
     Ok(Again {
-        image: bundle.path(KERNEL).context("it has no kernel")?,
+        image: bundle.path(KERNEL).context("kernel missing")?,
         kind: kind(kernel),
         arch,
         origin: Printable(kernel.origin.as_bytes()).to_string(),
-        initrd: initrd.try_clone().context("sharing its initrd")?,
-        transport: transport.context("the way its guest talks is not known here")?,
+        initrd: initrd.try_clone().context("failed to share the initrd")?,
+        transport: transport.context("unknown guest channel")?,
     })
 }
 
-/// Adds to what is told whether it is as recorded.
+/// Compares the result with the recorded one, and adds this to the report.
 fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
     let qemu_version = manifest.qemu.version.clone();
     let Some(expected) = &manifest.expected else {
@@ -177,7 +183,7 @@ fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
     let theirs = Printable(theirs.as_bytes());
     let told = match (same, outcome.sentence() == expected.message) {
         (true, true) => "as recorded".to_owned(),
-        (true, false) => format!("as recorded, in other words: {theirs}"),
+        (true, false) => format!("as recorded, with a different message: {theirs}"),
         (false, _) => format!("not as recorded: {theirs}"),
     };
     if !quiet || !same {

@@ -1,7 +1,7 @@
-//! Whether a bundle's script is the one that bootling writes for such a run: another one may do anything.
+//! Checks whether a bundle's script is the one that bootling writes for its manifest; any other script may do anything.
 //!
-//! The manifest alone settles that, whatever machine it is read on: the script's words are the line in the manifest, and that line
-//! is what the manifest's own machine makes.
+//! The check needs only the manifest and is independent of the host: the script contains the command line from the
+//! manifest, and that command line must be the one for the manifest's machine.
 
 use anyhow::Context;
 
@@ -13,12 +13,12 @@ use bootling::qemu::program::{Qemu, QemuFacts};
 use bootling::qemu::spec::Accel;
 use bootling::regress::bundle::{Bundle, Manifest, SCRIPT, vetted};
 
-/// Ourselves, as a bundle calls us.
+/// Returns the name and version of this program for a manifest.
 pub fn name_and_version() -> String {
     format!("bootling {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// What is to be said of a script that is not ours.
+/// Returns a warning if the script is not the one that bootling writes.
 pub fn warning(bundle: &Bundle) -> anyhow::Result<Option<String>> {
     if is_own(bundle)? {
         return Ok(None);
@@ -27,23 +27,26 @@ pub fn warning(bundle: &Bundle) -> anyhow::Result<Option<String>> {
     let why = if *theirs == ours {
         String::new()
     } else {
-        format!("; it was made by {}, this is {ours}: that may be all there is to it", Printable(theirs.as_bytes()))
+        format!(
+            "; the bundle was made by {}, this is {ours}, which may be the only reason",
+            Printable(theirs.as_bytes())
+        )
     };
-    Ok(Some(format!("not the one that bootling would write for it: read it before you start it{why}")))
+    Ok(Some(format!("not the one that bootling would write: read it before you run it{why}")))
 }
 
 fn is_own(bundle: &Bundle) -> anyhow::Result<bool> {
     if !bundle.files.contains_key(SCRIPT) {
         return Ok(true);
     }
-    let is_of_manifest = bundle.has_own_script().with_context(|| format!("reading {SCRIPT}"))?;
+    let is_of_manifest = bundle.has_own_script().with_context(|| format!("failed to read {SCRIPT}"))?;
     Ok(is_of_manifest && own_line(&bundle.manifest).as_ref() == Some(&bundle.manifest.qemu.line))
 }
 
-/// The line for the machine of a manifest; `None`: there is no such machine.
+/// Returns the command line for the machine in a manifest, or `None` if that is not a valid machine.
 fn own_line(manifest: &Manifest) -> Option<Vec<String>> {
     let Manifest { machine: note, qemu, .. } = manifest;
-    // What is wrong with such words is told by who is to run them.
+    // Invalid arguments are reported when the bundle is run.
     let spec = vetted(note, true).ok()?;
     let accelerator = if spec.accel == Accel::Kvm { Accelerator::Kvm } else { Accelerator::Tcg };
     let machine = Machine {
@@ -61,7 +64,7 @@ fn own_line(manifest: &Manifest) -> Option<Vec<String>> {
         firmware: if note.bios { Firmware::Bios(None) } else { Firmware::Direct },
         display: Display::None,
         extra: spec.qemu_args,
-        // The line that people start has no channel.
+        // The command line for users has no channel to bootling.
         transport: Transport::None,
     };
     Some(qemu_note(&machine).ok()?.line)

@@ -1,4 +1,4 @@
-//! Findings as people read them, and as JSON.
+//! Findings as text and as JSON.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::cli::proof::Proof;
 use bootling::disk::check::{Finding, Place, Report, Rule, Severity, Subject, rules};
 use bootling::initrd::explain::Printable;
 
-/// What is printed beside a severity's name.
+/// Returns the color of a severity.
 fn colour(severity: Severity) -> Style {
     match severity {
         Severity::Error => AnsiColor::Red.on_default().bold(),
@@ -20,7 +20,7 @@ fn colour(severity: Severity) -> Style {
     }
 }
 
-/// Findings, the worst first, each with who breaks by it and what helps; then how many there are.
+/// Prints the findings, the most severe first, with the affected software and the fix; then a summary.
 pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> io::Result<()> {
     let dim = Style::new().dimmed();
     if !quiet {
@@ -34,7 +34,7 @@ pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> i
             write_finding(finding, out)?;
         }
         for (rule, count) in report.more.iter().filter(|(rule, _)| rule.severity == severity) {
-            writeln!(out, "{severity}[{}] {count} more of that kind", rule.id)?;
+            writeln!(out, "{severity}[{}] {count} more findings", rule.id)?;
         }
     }
     if quiet {
@@ -43,7 +43,7 @@ pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> i
     writeln!(out, "{}: {}", Printable(name.as_bytes()), summary(report))
 }
 
-/// What booting it proved; if `quiet`, only what it did not.
+/// Prints the results of the boot tests; only the failures if `quiet`.
 pub fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io::Result<()> {
     for proof in proofs.iter().filter(|proof| !quiet || !proof.holds) {
         let (word, colour) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
@@ -66,7 +66,7 @@ fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{dim}    mend:{dim:#}   {}", rule.mend)
 }
 
-/// A place as text, a colon and a blank behind it; nothing for the whole file.
+/// Formats a location followed by a colon and a space; empty for the whole file.
 fn told(place: &Place) -> String {
     let mut text = place.part.as_deref().map(|part| Printable(part.as_bytes()).to_string()).unwrap_or_default();
     let at = match (place.lba, place.offset) {
@@ -88,7 +88,7 @@ fn summary(report: &Report) -> String {
         .filter(|(_, count)| *count > 0)
         .map(|(severity, count)| format!("{count} {severity}{}", if count == 1 { "" } else { "s" }))
         .collect();
-    if told.is_empty() { "nothing found".to_owned() } else { told.join(", ") }
+    if told.is_empty() { "no findings".to_owned() } else { told.join(", ") }
 }
 
 #[derive(Serialize)]
@@ -123,7 +123,7 @@ struct JsonReport<'a> {
     proofs: Option<&'a [Proof]>,
 }
 
-/// Everything, as one object; with what booting it proved, where it was booted.
+/// Prints one JSON object, including the results of the boot tests, if any.
 pub fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut impl Write) -> io::Result<()> {
     let findings = report.findings.iter().map(|Finding { rule, place, what }| {
         let Rule { id, severity, says, breaks, mend, source } = rule;
@@ -143,7 +143,7 @@ pub fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut imp
     writeln!(out)
 }
 
-/// The table of rules.
+/// Prints the rule table.
 pub fn rules(out: &mut impl Write) -> io::Result<()> {
     let dim = Style::new().dimmed();
     for Rule { id, severity, says, breaks, mend, source } in rules::all() {
@@ -156,7 +156,7 @@ pub fn rules(out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The table of rules as an array.
+/// Prints the rule table as a JSON array.
 pub fn rules_json(out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, &rules::all().collect::<Vec<_>>())?;
     writeln!(out)

@@ -1,4 +1,4 @@
-//! `bootling compare`: the same command in two guests, and what differs.
+//! `bootling compare`: runs the same command in two guests and prints the differences.
 
 mod report;
 mod sides;
@@ -27,22 +27,22 @@ use bootling::guest::{self, Listener, Warm};
 use bootling::initrd::spec::RunWhat;
 use bootling::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
 
-/// Bytes kept of each output: more than anybody compares by eye.
+/// Maximum number of bytes kept of each output.
 const ROOM: usize = 64 << 20;
-/// The width where there is no terminal.
+/// Line width without a terminal.
 const WIDTH: usize = 130;
 
-/// Run COMMAND in two guests at once, and tell what differs: two kernels, two QEMUs, two CPU models, two of anything
+/// Run COMMAND in two guests in parallel and show the differences: two kernels, QEMUs, CPU models or any other option
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 pub struct CompareArgs {
     /// Show the outputs in two columns, as wide as the terminal.
     #[arg(long, short = 'y', help_heading = "Comparison", conflicts_with = "words")]
     side_by_side: bool,
-    /// Compare standard outputs as sets of words, such as the flags of a processor: which ones has one side alone?
+    /// Compare standard outputs as sets of words, such as CPU flags, and show the words present on only one side.
     #[arg(long, visible_alias = "flags", help_heading = "Comparison")]
     words: bool,
-    /// What is compared.
+    /// Parts of the results to compare.
     #[arg(
         long,
         value_enum,
@@ -52,19 +52,19 @@ pub struct CompareArgs {
         default_values_t = [PartArg::Verdict, PartArg::Stdout, PartArg::Stderr]
     )]
     parts: Vec<PartArg>,
-    /// Take for the same whatever this regular expression matches, such as times: '(?m)^\[ *[0-9.]+\]'. May be repeated.
+    /// Ignore text that matches this regular expression, such as times: '(?m)^\[ *[0-9.]+\]'. May be repeated.
     #[arg(long, value_name = "RE", help_heading = "Comparison")]
     mask: Vec<String>,
-    /// Show so many lines around what differs.
+    /// Number of context lines around differences.
     #[arg(long, short = 'U', value_name = "N", default_value_t = 3, help_heading = "Comparison")]
     unified: usize,
-    /// What the command reads on its standard input, on both sides; `-` takes ours. Default: nothing.
+    /// Standard input of the command on both sides ('-' for that of bootling). Default: empty.
     #[arg(long, value_name = "FILE", help_heading = "Comparison")]
     stdin: Option<PathBuf>,
-    /// Write both results and what differs as JSON to FILE, or to standard output with `-`.
+    /// Write both results and the differences as JSON to FILE ('-' for standard output).
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Say nothing but what differs.
+    /// Print only the differences.
     #[arg(long, short, help_heading = "Output")]
     quiet: bool,
     #[command(flatten)]
@@ -74,13 +74,13 @@ pub struct CompareArgs {
 /// `--parts`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PartArg {
-    /// How the command, or its guest, ended
+    /// Result of the command or its guest
     Verdict,
-    /// Its standard output
+    /// Standard output
     Stdout,
-    /// Its standard error
+    /// Standard error
     Stderr,
-    /// What the kernel's log says about its health
+    /// Kernel health findings
     Health,
 }
 
@@ -88,7 +88,7 @@ macro_rules! examples {
     () => {
         "Examples:
   bootling compare --cpu max --cpu qemu64 --words -- grep -m1 flags /proc/cpuinfo
-  bootling compare --accel kvm --accel tcg -y -- cat /proc/cpuinfo     what TCG does not have
+  bootling compare --accel kvm --accel tcg -y -- cat /proc/cpuinfo     features missing in TCG
   bootling compare --kernel old.deb --kernel new.deb -- ./mytest
   bootling compare --qemu qemu-system-x86_64 --qemu ~/qemu/build/qemu-system-x86_64 -- dmesg
   bootling compare --kernel . --vs --append mitigations=off -- ./bench
@@ -101,26 +101,26 @@ const EXAMPLES: &str = examples!();
 const LONG: &str = concat!(
     examples!(),
     "
-What differs:
-  An option that is given twice: the first is one side's, the second the other's. Whatever stands behind --vs is the
-  second side's alone: it replaces what was given before, and adds to what may be given several times (--append, --kmod,
-  --with, --copy, --env, --qemu-arg). All else is common to both.
+Sides:
+  If an option is given twice, the first value applies to the first side and the second value to the second side.
+  Options after --vs apply only to the second side: they replace earlier values, and add to options that may be
+  repeated (--append, --kmod, --with, --copy, --env, --qemu-arg). All other options apply to both sides.
 
-  Both guests run at the same time, restored from snapshots where that can be (--warm=no boots them). They get the same
-  standard input, nothing unless --stdin names it. Times are told and never compared.
+  Both guests run at the same time and are restored from snapshots if possible (--warm=no boots them). They get the same
+  standard input, which is empty without --stdin. Times are shown but not compared.
 
-Exit status, as diff has it:
-  0  no difference    1  something differs    125  could not tell: a side could not be tested    2  wrong usage
+Exit status, as for diff:
+  0  no differences    1  differences found    125  a side could not be tested    2  usage error
 "
 );
 
-/// A guest's answer, or why there is none.
+/// A guest's result, or an error.
 type Answer = anyhow::Result<Recorded>;
 
 /// Runs the verb.
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
-    let masks = args.mask.iter().map(|mask| Regex::new(mask).with_context(|| format!("reading --mask {mask}")));
+    let masks = args.mask.iter().map(|mask| Regex::new(mask).with_context(|| format!("invalid --mask {mask}")));
     let parts = args.parts.iter().map(|part| match part {
         PartArg::Verdict => Part::Verdict,
         PartArg::Stdout => Part::Stdout,
@@ -128,7 +128,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         PartArg::Health => Part::Health,
     });
     let rules = Rules { parts: parts.collect(), masks: masks.collect::<Result<_, _>>()?, as_words: args.words };
-    ensure!(args.sides.runs[0].wanted() != RunWhat::Shell, "comparing two shells: give a COMMAND or --run LINE");
+    ensure!(args.sides.runs[0].wanted() != RunWhat::Shell, "cannot compare shells: give COMMAND or --run LINE");
     let input = input(args)?;
     let [left, right] = both(args, &input)?;
     for (side, label) in [(&left, &args.sides.labels[0]), (&right, &args.sides.labels[1])] {
@@ -136,9 +136,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
             output::note(&format!("{label}: {}", told(side)));
         }
         if let Outcome::CouldNotTest { why } = &side.output.outcome {
-            anyhow::bail!("comparing with {label}: {why}");
+            anyhow::bail!("failed to test {label}: {why}");
         }
-        ensure!(!side.output.cut, "comparing with {label}: an output has more than {} MiB", ROOM >> 20);
+        ensure!(!side.output.cut, "failed to test {label}: output exceeds {} MiB", ROOM >> 20);
     }
     let found = differences(&left.output, &right.output, &rules);
     if args.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
@@ -150,23 +150,23 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     Ok(u8::from(!found.is_empty()))
 }
 
-/// What both commands read.
+/// Returns the standard input of both commands.
 fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match args.stdin.as_deref() {
         None => {}
         Some(path) if path.as_os_str() == "-" => {
-            io::stdin().lock().read_to_end(&mut bytes).context("reading standard input")?;
+            io::stdin().lock().read_to_end(&mut bytes).context("failed to read standard input")?;
         }
         Some(path) => {
             let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-            read.with_context(|| format!("reading --stdin {}", path.display()))?;
+            read.with_context(|| format!("failed to read --stdin {}", path.display()))?;
         }
     }
     Ok(bytes)
 }
 
-/// Both guests, side by side: each QEMU has a thread of its own, and ends with it.
+/// Runs both guests in parallel. Each QEMU is started by its own thread and ends with it.
 fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Recorded; 2]> {
     let teller = Mutex::new(Teller::new(args.quiet));
     let [left, right] = &args.sides.runs;
@@ -177,11 +177,11 @@ fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Recorded; 2]> {
         (left, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let of =
-        |answer: Answer, side: usize| answer.with_context(|| format!("comparing with {}", args.sides.labels[side]));
+        |answer: Answer, side: usize| answer.with_context(|| format!("failed to test {}", args.sides.labels[side]));
     Ok([of(left, 0)?, of(right, 1)?])
 }
 
-/// One guest.
+/// Runs one guest.
 fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     let mut spec = run.spec(false)?;
     if run.warm_as_typed().is_none() {
@@ -192,20 +192,20 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     record(&spec, prepared, recording, &mut notes).map_err(output::advised)
 }
 
-/// Tells each note once, whichever side it is of.
+/// Prints each note once for both sides.
 struct Notes<'a>(&'a Mutex<Teller>);
 
 impl Listener for Notes<'_> {
     fn note(&mut self, text: &str) {
-        // Whoever held the lock and panicked has told nothing wrong.
+        // Notes remain valid if another thread panicked while it held the lock.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(text);
     }
 }
 
-/// A side in a line.
+/// Formats the result of a side in one line.
 fn told(side: &Recorded) -> String {
     let output = &side.output;
-    let release = output.release.as_deref().unwrap_or("no kernel came up");
+    let release = output.release.as_deref().unwrap_or("kernel did not boot");
     let machine = &side.machine;
     let what = format!("{release}, {} {}", machine.accelerator.name(), machine.cpu.display());
     let boot = match (output.age, output.hello) {
@@ -217,7 +217,7 @@ fn told(side: &Recorded) -> String {
     format!("{} ({what}, QEMU {}{boot}{ran})", ending(&output.outcome), machine.qemu.facts.version)
 }
 
-/// Prints what differs.
+/// Prints the differences.
 fn show(args: &CompareArgs, found: &[Difference]) -> anyhow::Result<()> {
     let labels = [&args.sides.labels[0], &args.sides.labels[1]].map(String::as_str);
     let mut out = output::stdout();
@@ -229,9 +229,9 @@ fn show(args: &CompareArgs, found: &[Difference]) -> anyhow::Result<()> {
                 unified(difference, labels, args.unified)
             }
         };
-        rows.iter().try_for_each(|row| print(&mut out, row)).context("printing what differs")?;
+        rows.iter().try_for_each(|row| print(&mut out, row)).context("failed to write to standard output")?;
     }
-    out.flush().context("printing what differs")
+    out.flush().context("failed to write to standard output")
 }
 
 fn print(out: &mut impl Write, Row { mark, text }: &Row) -> io::Result<()> {
@@ -247,7 +247,7 @@ fn print(out: &mut impl Write, Row { mark, text }: &Row) -> io::Result<()> {
     writeln!(out, "{style}{text}{style:#}")
 }
 
-/// How wide a line may be.
+/// Returns the line width.
 fn width() -> usize {
     let typed = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let (_, columns) = terminal::size(io::stdout());

@@ -1,4 +1,4 @@
-//! A comparison as JSON. Fields are only ever added.
+//! A comparison as JSON. New versions only add fields.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use bootling::guest::recorded::Recorded;
 use bootling::guest::verdict::Outcome;
 use bootling::regress::compare::{Difference, Part, words};
 
-/// All of it.
+/// Result of a comparison.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
-    /// Whether nothing differs.
+    /// True if there are no differences.
     same: bool,
-    /// The parts that differ.
+    /// Parts that differ.
     differs: Vec<&'static str>,
-    /// Both sides, as typed.
+    /// Both sides, in the order of the command line.
     sides: [Side<'a>; 2],
-    /// With `--words`, and where these differ: the words that one side alone has.
+    /// With `--words`: the words present on only one side, if they differ.
     only: Option<[Vec<String>; 2]>,
 }
 
-/// One of them.
+/// One side.
 #[derive(Debug, Serialize)]
 struct Side<'a> {
-    /// What it has that the other one has not.
+    /// Options that only this side has.
     label: &'a str,
     outcome: &'static str,
     exit_code: u8,
@@ -41,9 +41,9 @@ struct Side<'a> {
     machine: String,
     qemu: String,
     qemu_version: &'a str,
-    /// The line that QEMU was started with.
+    /// QEMU's command line.
     command: Vec<String>,
-    /// Whether it was restored rather than booted.
+    /// True if the guest was restored rather than booted.
     warm: bool,
     boot_ms: Option<f64>,
     command_ms: Option<f64>,
@@ -51,7 +51,7 @@ struct Side<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Puts everything together.
+    /// Creates the report.
     pub fn new(labels: &'a [String; 2], sides: [&'a Recorded; 2], found: &[Difference], as_words: bool) -> Self {
         let [left, right] = sides;
         let stdout = found.iter().find(|difference| difference.part == Part::Stdout && as_words).map(words);

@@ -1,7 +1,7 @@
-//! The two sides of a comparison: what was typed for both, and what for one.
+//! The two sides of a comparison: options for both sides, and options for one of them.
 //!
-//! An option that `run` takes once and that is given twice is what differs; and what stands behind `--vs` is the second
-//! side's alone.
+//! If an option that `run` accepts once is given twice, the sides differ in it. Options after `--vs` apply only to the
+//! second side.
 
 use std::ffi::OsString;
 
@@ -14,23 +14,24 @@ use bootling::qemu::argv::shell_line;
 
 /// The id of `--vs`.
 const VS: &str = "vs";
-/// The option that stands where a command could: at the end, behind `--vs`, and is meant for both sides.
+/// Option that replaces the command. After `--vs` it is in the place of the command, and therefore applies to both
+/// sides.
 const LINE: &str = "run";
 
-/// Two runs.
+/// Arguments of two runs.
 #[derive(Debug)]
 pub struct Sides {
-    /// How they are run.
+    /// Arguments of `run` for each side.
     pub runs: [RunArgs; 2],
-    /// What each has that the other one has not.
+    /// Options that only one side has.
     pub labels: [String; 2],
 }
 
 impl Args for Sides {
     fn augment_args(command: Command) -> Command {
         let vs = Arg::new(VS).long(VS).action(ArgAction::SetTrue).help(
-            "What follows is for the second side alone: it replaces what was given before, and adds to what may be given \
-             several times.",
+            "Apply the following options only to the second side: they replace earlier values, and add to options that \
+             may be repeated.",
         );
         run_options::augment(command.arg(vs), true)
     }
@@ -46,12 +47,12 @@ impl FromArgMatches for Sides {
         let sides = split(&run_options::typed(matches), vs)?;
         let command = run_options::command(matches);
         if vs.is_none() && labels(&sides) == ["", ""] {
-            return Err(wrong("both sides are the same: give an option twice, or what differs behind --vs"));
+            return Err(wrong("both sides are identical: give an option twice, or use --vs"));
         }
         let [left, right] = &sides;
         let labels = match labels(&sides) {
-            [left, right] if left.is_empty() && right.is_empty() => ["the first".to_owned(), "the second".to_owned()],
-            labels => labels.map(|label| if label.is_empty() { "none of that".to_owned() } else { label }),
+            [left, right] if left.is_empty() && right.is_empty() => ["first side".to_owned(), "second side".to_owned()],
+            labels => labels.map(|label| if label.is_empty() { "without these options".to_owned() } else { label }),
         };
         Ok(Self { runs: [run_options::read(left, &command)?, run_options::read(right, &command)?], labels })
     }
@@ -66,7 +67,7 @@ fn wrong(text: &str) -> Error {
     Error::raw(ErrorKind::ArgumentConflict, text)
 }
 
-/// The options of each side.
+/// Returns the options of each side.
 fn split(typed: &[Typed], vs: Option<usize>) -> Result<[Vec<Typed>; 2], Error> {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let mut names: Vec<&str> = typed.iter().map(|typed| typed.long.as_str()).collect();
@@ -95,13 +96,13 @@ fn split(typed: &[Typed], vs: Option<usize>) -> Result<[Vec<Typed>; 2], Error> {
                 left.push((*one).clone());
                 right.push((*other).clone());
             }
-            _ => return Err(wrong(&format!("--{name} is given {} times: two sides are compared", all().count()))),
+            _ => return Err(wrong(&format!("--{name} is given {} times, but there are two sides", all().count()))),
         }
     }
     Ok([left, right])
 }
 
-/// What each side has that the other one has not, as it could be typed.
+/// Returns the options that only one side has, quoted for the shell.
 fn labels([left, right]: &[Vec<Typed>; 2]) -> [String; 2] {
     let label = |own: &[Typed], other: &[Typed]| {
         let words: Vec<OsString> = own
@@ -132,21 +133,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_twice_or_behind_vs_is_what_differs() {
+    fn sides_differ_in_repeated_options_and_options_after_vs() {
         let twice = ["--smp", "2", "--cpu", "max", "--cpu", "qemu64,+avx", "--", "cat", "--cpu", "x"];
         assert_eq!(labels(&twice), ["--cpu max", "--cpu qemu64,+avx"]);
         assert_eq!(labels(&["--cpu", "max", "--vs", "--cpu", "max,-avx", "true"]), ["--cpu max", "--cpu max,-avx"]);
         let added = ["--append", "a b", "--vs", "--append", "c d", "--fast-boot", "true"];
-        assert_eq!(labels(&added), ["none of that", "--append 'c d' --fast-boot"]);
-        assert_eq!(labels(&["--vs", "true"]), ["the first", "the second"]);
+        assert_eq!(labels(&added), ["without these options", "--append 'c d' --fast-boot"]);
+        assert_eq!(labels(&["--vs", "true"]), ["first side", "second side"]);
         let both = ["--kernel", "a", "--kernel", "b", "--vs", "--smp", "2", "true"];
         assert_eq!(labels(&both), ["--kernel a", "--kernel b --smp 2"]);
-        assert_eq!(labels(&["--vs", "--smp", "2", "--run", "nproc"]), ["none of that", "--smp 2"]);
+        assert_eq!(labels(&["--vs", "--smp", "2", "--run", "nproc"]), ["without these options", "--smp 2"]);
         assert_eq!(labels(&["--run", "a", "--run", "b"]), ["--run a", "--run b"]);
     }
 
     #[test]
-    fn two_sides_that_are_one_or_three_are_refused() {
+    fn one_side_or_three_sides_are_refused() {
         for (words, said) in [
             (&["--cpu", "max", "true"][..], "give an option twice"),
             (&["--cpu", "a", "--cpu", "b", "--cpu", "c", "true"], "--cpu is given 3 times"),

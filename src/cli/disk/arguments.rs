@@ -1,4 +1,4 @@
-//! The options of `bootling disk`, as typed, and what they mean.
+//! Options of `bootling disk`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,53 +20,54 @@ use bootling::{
     root::request::Copy,
 };
 
-/// Compose an EFI-only disk image that boots the initrd and says so to a legacy BIOS
+/// Build an EFI-only disk image that boots the initrd, and that asks users of a legacy BIOS to boot through UEFI
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling disk -o disk.img                            newest kernel, busybox, a shell
-  bootling disk -o disk.img --run 'cat /proc/cpuinfo'  runs it and powers off
+  bootling disk -o disk.img --run 'cat /proc/cpuinfo'  run the line and power off
   bootling disk -o disk.qcow2 --kernel 6.1.0-56-amd64 --kmod virtio_blk
-  bootling disk -o disk.raw.zst --checksums            compressed, with SHA256SUMS beside it
+  bootling disk -o disk.raw.zst --checksums            compressed, with SHA256SUMS next to it
   bootling disk -o azure.vhd --size 1G
   bootling disk -o both.img --sector-size dual         for sectors of 512 and of 4096 bytes
   bootling disk -o shell.img --efi shellx64.efi --esp tiny --add-file startup.nsh
   bootling disk -o app.img --root ./rootfs --append 'root=PARTLABEL=root'
-  bootling disk -o linux.efi                           the unified kernel image alone
+  bootling disk -o linux.efi                           only the unified kernel image
   bootling disk -o disk.img --sign-key db.key --sign-cert db.crt --measure
-  bootling disk --dry-run                              where everything would stand
+  bootling disk --dry-run                              print the layout
 
-The kernel must be an EFI program (CONFIG_EFI_STUB) and is put behind systemd's EFI stub
-(Debian: systemd-boot-efi). GUIDs and serials come from the contents, times from
-SOURCE_DATE_EPOCH: same inputs, same bytes.
+The kernel must be an EFI program (CONFIG_EFI_STUB). It is combined with systemd's EFI stub
+(Debian: systemd-boot-efi). GUIDs and serial numbers are derived from the contents, times from
+SOURCE_DATE_EPOCH: the same inputs produce the same bytes.
 
-Exit status: 0, 2 for wrong usage, 125 where the image cannot be made; then nothing is left.
+Exit status: 0; 2 for usage errors; 125 if the image cannot be built. A failed build leaves no file.
 ")]
-#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 pub struct DiskArgs {
     #[command(flatten)]
     pub typed: TypedIds,
     #[command(flatten)]
     pub initrd: InitrdArgs,
-    /// Where the image goes; `-` is standard output. A file appears whole or not at all. Its name tells --format and
-    /// --compress where they are not given: `disk.qcow2`, `disk.raw.zst`.
+    /// Write the image to FILE ('-' for standard output). An incomplete FILE is never left behind. The file name
+    /// selects --format and --compress unless they are given: `disk.qcow2`, `disk.raw.zst`.
     #[arg(long, short, value_name = "FILE", required_unless_present = "dry_run", help_heading = "Output")]
     pub output: Option<PathBuf>,
-    /// Use this initrd, as it is, instead of making one.
+    /// Use this initrd unchanged instead of building one.
     #[arg(long = "initrd", value_name = "FILE", help_heading = "Image", conflicts_with_all = ["with", "copy", "kmod", "run", "no_busybox", "lib_path", "binaries", "initrd_compress"])]
     pub ready_made: Option<PathBuf>,
-    /// Compress the initrd: none, gzip, zstd, xz or lz4. The kernel must have the same built in (`CONFIG_RD_ZSTD`).
+    /// Compression of the initrd: none, gzip, zstd, xz or lz4. The kernel must have the same one built in (such as
+    /// `CONFIG_RD_ZSTD`).
     #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression(), help_heading = "Image")]
     pub initrd_compress: Compression,
-    /// The kernel's command line, in place of `console=tty0 console=ttyS0 panic=60`.
+    /// Kernel command line. Default: `console=tty0 console=ttyS0 panic=60`.
     #[arg(long, value_name = "LINE", allow_hyphen_values = true, help_heading = "EFI program")]
     pub cmdline: Option<String>,
-    /// Further words for the kernel's command line. May be repeated.
+    /// Append to the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = "EFI program")]
     pub append: Vec<String>,
-    /// systemd's EFI stub. Default: the one of the system that the initrd is made from.
+    /// systemd's EFI stub. Default: the one in the system that the initrd is built from.
     #[arg(long, value_name = "FILE", help_heading = "EFI program")]
     pub stub: Option<PathBuf>,
-    /// Start this EFI program instead of a kernel: a boot loader, a shell, a unified kernel image.
+    /// Boot this EFI program instead of a kernel: a boot loader, a shell or a unified kernel image.
     #[arg(long, value_name = "FILE", help_heading = "EFI program", conflicts_with_all = [
         "ready_made", "cmdline", "append", "stub", "with", "copy", "kmod", "run", "no_busybox", "lib_path",
         "binaries", "initrd_compress", "sysroot",
@@ -74,49 +75,49 @@ pub struct DiskArgs {
     pub efi: Option<PathBuf>,
     #[command(flatten)]
     pub sign: SignOptions,
-    /// Write FILE.pcrs.json beside FILE: what a TPM's PCR 4 and PCR 11 will be once the kernel runs.
+    /// Write the expected TPM PCR 4 and PCR 11 values at kernel start to FILE.pcrs.json.
     #[arg(long, conflicts_with = "dry_run", help_heading = "Secure Boot and TPM")]
     pub measure: bool,
-    /// Put a file, or a directory with everything in it, on the EFI system partition: at DST, or in its root by its own
-    /// name. May be repeated.
+    /// Add a file or a directory tree to the EFI system partition, at DST or in its root directory. May be repeated.
     #[arg(long, value_name = "SRC[=DST]", value_parser = added_file(), help_heading = "Disk")]
     pub add_file: Vec<Copy>,
-    /// Size of the disk, such as 512M or 2G; rounded up to whole MiB. Default: as small as can be.
+    /// Disk size, such as 512M or 2G, rounded up to MiB. Default: the minimum.
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Disk")]
     pub size: Option<u64>,
-    /// Logical sectors of the disk that the image is for.
+    /// Logical sector size of the target disk.
     #[arg(long, value_enum, value_name = "BYTES", default_value_t = SectorArg::S512, help_heading = "Disk")]
     pub sector_size: SectorArg,
-    /// The EFI system partition's kind.
+    /// Type of the EFI system partition.
     #[arg(long, value_enum, value_name = "KIND", default_value_t = EspArg::Standard, help_heading = "Disk")]
     pub esp: EspArg,
-    /// A second partition: a file as it is (a file system's image), or a directory, made into a file system.
+    /// Add a second partition with this file system image, or with a file system created from this directory.
     #[arg(long, value_name = "DIR|FILE", help_heading = "Disk")]
     pub root: Option<PathBuf>,
-    /// What a directory given to --root becomes.
+    /// File system for a directory given to --root.
     #[arg(long, value_enum, value_name = "FS", default_value_t = RootFsArg::Squashfs, help_heading = "Disk", requires = "root")]
     pub root_fs: RootFsArg,
     #[command(flatten)]
     pub boot_sector: BootSectorArgs,
-    /// The container. Default: what FILE's name says, else raw.
+    /// Container format. Default: from the suffix of FILE, else raw.
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
     pub format: Option<FormatArg>,
-    /// Compress the image. Default: what FILE's name says, else none.
+    /// Compression of the image. Default: from the suffix of FILE, else none.
     #[arg(long, value_enum, value_name = "HOW", help_heading = "Output")]
     pub compress: Option<CompressArg>,
-    /// Write SHA256SUMS beside FILE, with the sums of FILE and of the image in it; lines of other files there are kept.
+    /// Write SHA256SUMS next to FILE, with the checksums of FILE and of the uncompressed image. Lines for other files
+    /// are kept.
     #[arg(long, help_heading = "Output")]
     pub checksums: bool,
-    /// Print where everything would stand, and write nothing.
+    /// Print the layout without writing the image.
     #[arg(long, conflicts_with_all = ["output", "checksums"], help_heading = "Output")]
     pub dry_run: bool,
-    /// Print where everything stands as JSON.
+    /// Print the layout as JSON.
     #[arg(long, help_heading = "Output")]
     pub json: bool,
-    /// Say what became of it: notes, places, sizes, time.
+    /// Print notes, layout, sizes and time.
     #[arg(long, short, help_heading = "Output")]
     pub verbose: bool,
-    /// Programs to include, by path or by name on PATH.
+    /// Programs to include, by path or by name in PATH.
     #[arg(value_name = "BINARY", help_heading = "Arguments")]
     pub binaries: Vec<OsString>,
 }
@@ -124,65 +125,65 @@ pub struct DiskArgs {
 /// `--sector-size`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SectorArg {
-    /// nearly every disk
+    /// Nearly all disks
     #[value(name = "512")]
     S512,
     /// "4Kn" disks
     #[value(name = "4096")]
     S4096,
-    /// one image for both
+    /// One image for both
     Dual,
 }
 
 /// `--esp`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EspArg {
-    /// FAT32, which all firmware reads: a disk of 35 MiB, or 259 with sectors of 4096 bytes
+    /// FAT32, supported by all firmware; the minimum disk size is 35 MiB, or 259 MiB with sectors of 4096 bytes
     Standard,
-    /// as small as its files allow, mostly FAT12 or FAT16: for virtual machines
+    /// As small as possible, usually FAT12 or FAT16; for virtual machines
     Tiny,
 }
 
 /// `--root-fs`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RootFsArg {
-    /// read-only, compressed (mksquashfs)
+    /// Read-only and compressed (mksquashfs)
     Squashfs,
-    /// the usual one (mkfs.ext4); it keeps the times of the directory's files, so not the same bytes each time
+    /// General-purpose (mkfs.ext4); not reproducible, because it keeps the times of the files
     Ext4,
 }
 
 /// `--format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
-    /// the disk's own bytes, holes where there is nothing
+    /// Plain disk image, sparse
     Raw,
-    /// QEMU's
+    /// QEMU's format
     Qcow2,
-    /// of fixed size, as Azure takes it
+    /// Fixed-size VHD, as required by Azure
     Vhd,
-    /// `VMware`'s
-    #[value(help = "VMware's and VirtualBox's, one sparse file")]
+    /// `VMware`'s format
+    #[value(help = "VMware's and VirtualBox's format, as one sparse file")]
     Vmdk,
-    /// no disk: the EFI program alone
+    /// Only the EFI program, without a disk
     Uki,
 }
 
 /// `--compress`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CompressArg {
-    /// as it is
+    /// No compression
     None,
-    /// fast
+    /// Fast
     Zstd,
-    /// small, and slow
+    /// Small but slow
     Xz,
-    /// what everybody can unpack
+    /// Most widely supported
     Gzip,
 }
 
 impl DiskArgs {
-    /// `--format`, where it was given.
+    /// Returns `--format`, if given.
     pub fn format(&self) -> Option<Format> {
         self.format.map(|format| match format {
             FormatArg::Raw => Format::Raw,
@@ -193,7 +194,7 @@ impl DiskArgs {
         })
     }
 
-    /// `--compress`, where it was given.
+    /// Returns `--compress`, if given.
     pub fn compression(&self) -> Option<Compression> {
         self.compress.map(|how| match how {
             CompressArg::None => Compression::None,
@@ -203,7 +204,7 @@ impl DiskArgs {
         })
     }
 
-    /// `--sector-size`
+    /// Returns `--sector-size`.
     pub fn sectors(&self) -> Sectors {
         match self.sector_size {
             SectorArg::S512 => Sectors::One(SectorSize::S512),
@@ -212,7 +213,7 @@ impl DiskArgs {
         }
     }
 
-    /// `--esp`
+    /// Returns `--esp`.
     pub fn profile(&self) -> Profile {
         match self.esp {
             EspArg::Standard => Profile::Standard,
@@ -220,7 +221,7 @@ impl DiskArgs {
         }
     }
 
-    /// What goes on the disk, its EFI program apart.
+    /// Returns the disk specification, without the EFI program.
     pub fn spec(&self) -> DiskSpec {
         let file_system = match self.root_fs {
             RootFsArg::Squashfs => RootFileSystem::Squashfs,
@@ -231,7 +232,7 @@ impl DiskArgs {
     }
 }
 
-/// `SRC[=DST]`, as `--copy` splits it.
+/// Parser for `SRC[=DST]`, split like `--copy`.
 fn added_file() -> impl TypedValueParser<Value = Copy> {
     OsStringValueParser::new().try_map(|typed| options::copy(&typed, Path::new("/")).map_err(|error| error.to_string()))
 }

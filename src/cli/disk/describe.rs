@@ -1,4 +1,4 @@
-//! A disk in words and as JSON: where everything stands, what is on the EFI system partition.
+//! Description of a disk, as text and as JSON: the layout and the files in the EFI system partition.
 
 use std::io::{self, Write};
 
@@ -9,37 +9,37 @@ use bootling::disk::plan::{EspNode, EspTree, Layout, Span};
 use bootling::disk::writer::image::Image;
 use bootling::format::{Guid, SectorSize};
 
-/// A disk, as `--json` writes it. Fields are only ever added.
+/// Disk as written by `--json`. New versions only add fields.
 #[derive(Debug, Serialize)]
 pub struct Disk {
-    /// Bytes of the disk; its container may have more or fewer.
+    /// Size of the disk in bytes; the container file may be larger or smaller.
     pub size: u64,
-    /// Sizes of logical sectors that it is for.
+    /// Supported logical sector sizes.
     pub sector_sizes: Vec<u64>,
-    /// The disk's GUID.
+    /// Disk GUID.
     pub guid: String,
-    /// Its partitions.
+    /// Partitions.
     pub partitions: Vec<PartitionReport>,
-    /// The volume on the EFI system partition.
+    /// File system of the EFI system partition.
     pub volume: VolumeReport,
-    /// What is on it.
+    /// Its files and directories.
     pub files: Vec<FileReport>,
 }
 
 /// A partition.
 #[derive(Debug, Serialize)]
 pub struct PartitionReport {
-    /// Its number.
+    /// Partition number.
     pub number: u32,
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// Its type's GUID.
+    /// Type GUID.
     pub kind: String,
-    /// Its own.
+    /// Unique GUID.
     pub guid: String,
-    /// Where it begins, in bytes.
+    /// Offset in bytes.
     pub offset: u64,
-    /// How many it has.
+    /// Size in bytes.
     pub size: u64,
 }
 
@@ -48,31 +48,31 @@ pub struct PartitionReport {
 pub struct VolumeReport {
     /// `FAT12`, `FAT16` or `FAT32`.
     pub kind: &'static str,
-    /// Bytes of it; the partition may have some more.
+    /// Size in bytes; the partition may be slightly larger.
     pub size: u64,
-    /// Bytes of a sector.
+    /// Sector size in bytes.
     pub sector_size: u64,
-    /// Bytes of a cluster.
+    /// Cluster size in bytes.
     pub cluster_size: u64,
-    /// Clusters for files.
+    /// Number of data clusters.
     pub clusters: u64,
-    /// `XXXX-XXXX`, as `/etc/fstab` wants it.
+    /// Serial number as `XXXX-XXXX`, as used in `/etc/fstab`.
     pub serial: String,
 }
 
 /// A file or directory on the volume.
 #[derive(Debug, Serialize)]
 pub struct FileReport {
-    /// Its path.
+    /// Path.
     pub path: String,
-    /// Its length; `null` for a directory.
+    /// Size in bytes; `null` for a directory.
     pub size: Option<u64>,
-    /// Where it comes from.
+    /// Source.
     pub source: String,
 }
 
 impl Disk {
-    /// Puts everything together.
+    /// Creates the description.
     pub fn new(layout: &Layout, image: &Image, tree: &EspTree) -> Self {
         let report = |number, name, kind: Guid, guid: Guid, span: Span| PartitionReport {
             number,
@@ -112,7 +112,7 @@ impl Disk {
         }
     }
 
-    /// For people.
+    /// Prints the description as text.
     pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let sizes: Vec<String> = self.sector_sizes.iter().map(u64::to_string).collect();
         writeln!(

@@ -1,4 +1,4 @@
-//! `bootling disk`: an EFI-only disk image, in any container, from a kernel and the initrd that is made for it.
+//! `bootling disk`: builds an EFI-only disk image, in any container format, from a kernel and its initrd.
 
 mod arguments;
 mod boot_sector;
@@ -43,13 +43,13 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     let target = Target::new(args.output.as_deref(), args.format(), args.compression());
     ensure!(
         !args.json || args.output.as_deref() != Some(Path::new("-")),
-        "printing JSON: standard output is where the image goes"
+        "--json cannot be used if the image is written to standard output"
     );
     written::check(args)?;
     for note in &target.notes {
         output::note(note);
     }
-    // What is wrong with the message shows before anything takes time.
+    // Report errors in the message before anything slow starts.
     let boot_code = args.boot_sector.code()?;
     let mut progress = Progress::new(false);
     let pcrs = measured::wanted(args.measure, args.output.as_deref())?;
@@ -67,12 +67,12 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     };
     let write = |path| written::write(args, path, &target, &content, pcrs.as_ref());
     let written: Option<Written> = args.output.as_deref().map(write).transpose()?;
-    // What is printed can fail, too; what has appeared by then would stay.
+    // Print before the files appear, since printing can fail and they would remain.
     disk.map_or(Ok(()), |disk| tell(args, &disk))?;
     written.map_or(Ok(()), |written| written.finish(args, start)).map(|()| 0)
 }
 
-/// The program itself, as a file. Says what it would be.
+/// Checks the options for a plain EFI program, and prints what would be written if there is no output file.
 fn alone(args: &DiskArgs, program: &Program) -> anyhow::Result<()> {
     let disk_alone = [
         (args.root.is_some(), "--root"),
@@ -80,21 +80,21 @@ fn alone(args: &DiskArgs, program: &Program) -> anyhow::Result<()> {
         (args.size.is_some(), "--size"),
         (args.sector_size != SectorArg::S512, "--sector-size"),
         (args.esp != EspArg::Standard, "--esp"),
-        (args.boot_sector.is_asked_for(), "a boot sector"),
+        (args.boot_sector.is_asked_for(), "boot sector options"),
         (args.json, "--json"),
     ];
     if let Some((_, option)) = disk_alone.into_iter().find(|(given, _)| *given) {
-        return Err(anyhow!("making an EFI program alone: {option} is for disks"));
+        return Err(anyhow!("{option} cannot be used with the format uki, which is not a disk"));
     }
     if args.output.is_some() {
         return Ok(());
     }
     let mut out = output::stdout();
     writeln!(out, "{} bytes, {}, {}", program.content.size(), program.machine, program.what)?;
-    out.flush().context("printing")
+    out.flush().context("failed to write to standard output")
 }
 
-/// The whole disk: where everything stands, and its bytes in their container.
+/// Builds the whole disk: its layout, and its bytes in the container format.
 fn compose(
     args: &DiskArgs,
     target: &Target,
@@ -128,10 +128,10 @@ fn compose(
     Ok((disk, contain(target.format, extents, names.disk, time.into())?))
 }
 
-/// The root partition's content.
+/// Builds the content of the root partition.
 fn root(args: &DiskArgs, spec: &DiskSpec, time: u32) -> anyhow::Result<Option<Extents>> {
     let Some(root) = &spec.root else { return Ok(None) };
-    // A file system may be larger than a /tmp in memory: it goes where the image will have to go, too.
+    // The file system may not fit in a /tmp in memory, so it is built in the directory of the image.
     let beside = args.output.as_deref().filter(|path| *path != "-").and_then(Path::parent);
     let meanwhile = match beside {
         Some(parent) if parent == "" => PathBuf::from("."),
@@ -139,20 +139,20 @@ fn root(args: &DiskArgs, spec: &DiskSpec, time: u32) -> anyhow::Result<Option<Ex
         None => std::env::temp_dir(),
     };
     let mut progress = Progress::new(false);
-    progress.show("making the root partition");
+    progress.show("creating the root partition");
     let content = root_content(root, &meanwhile, time);
     progress.clear();
     let made = content.map_err(|error| match error.package() {
-        Some(package) => output::advise(error, format!("on Debian it is in the package {package}")),
+        Some(package) => output::advise(error, format!("on Debian, install the package {package}")),
         None => error.into(),
     })?;
     made.notes.iter().for_each(|note| output::note(note));
     Ok(Some(made.content))
 }
 
-/// What goes on the EFI system partition, and the contents of its files.
+/// Returns the tree of the EFI system partition, and the contents of its files.
 fn partition(spec: &DiskSpec, program: &Program) -> anyhow::Result<(EspTree, Vec<Arc<Extents>>)> {
-    let loader = program.machine.default_loader().context("naming the EFI program")?;
+    let loader = program.machine.default_loader().context("failed to name the EFI program")?;
     let mut files = vec![Arc::new(program.content.clone())];
     let mut entries = vec![EspEntry {
         path: format!("EFI/BOOT/{loader}"),
@@ -163,7 +163,7 @@ fn partition(spec: &DiskSpec, program: &Program) -> anyhow::Result<(EspTree, Vec
         let what = match &added.file {
             None => EspNode::Dir,
             Some(path) => {
-                let content = Extents::of_path(path).with_context(|| format!("reading {}", path.display()))?;
+                let content = Extents::of_path(path).with_context(|| format!("failed to read {}", path.display()))?;
                 let len = content.size();
                 files.push(Arc::new(content));
                 EspNode::File { len, source: files.len() - 1 }
@@ -177,13 +177,13 @@ fn partition(spec: &DiskSpec, program: &Program) -> anyhow::Result<(EspTree, Vec
 fn advise_on_size(error: LayoutError) -> anyhow::Error {
     match error {
         LayoutError::TooSmall { needed, .. } => {
-            output::advise(error, format!("give --size {}M or more, or leave it out", needed >> 20))
+            output::advise(error, format!("use --size {}M or more, or omit it", needed >> 20))
         }
         LayoutError::TooLarge(_) | LayoutError::NoVolume => error.into(),
     }
 }
 
-/// The type that says which machines a root partition is for (UAPI.2, Discoverable Partitions Specification).
+/// Returns the type GUID of a root partition for a machine type (UAPI.2, Discoverable Partitions Specification).
 fn root_type(machine: Machine) -> Guid {
     match machine {
         Machine::X64 => Guid::ROOT_X86_64,
@@ -194,18 +194,18 @@ fn root_type(machine: Machine) -> Guid {
     }
 }
 
-/// Prints where everything stands, if anybody wants to know.
+/// Prints the layout, if requested.
 fn tell(args: &DiskArgs, disk: &Disk) -> anyhow::Result<()> {
     let mut out = output::stdout();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, disk).context("printing")?;
-        writeln!(out).context("printing")?;
+        serde_json::to_writer_pretty(&mut out, disk).context("failed to write to standard output")?;
+        writeln!(out).context("failed to write to standard output")?;
     } else if args.dry_run {
-        disk.print(&mut out).context("printing")?;
+        disk.print(&mut out).context("failed to write to standard output")?;
     } else if args.verbose {
         let mut text = Vec::new();
-        disk.print(&mut text).context("printing")?;
+        disk.print(&mut text).context("failed to write to standard output")?;
         String::from_utf8_lossy(&text).lines().for_each(output::note);
     }
-    out.flush().context("printing")
+    out.flush().context("failed to write to standard output")
 }

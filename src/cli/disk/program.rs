@@ -1,4 +1,4 @@
-//! What firmware starts from the disk: an EFI program that is given, or a unified kernel image made here.
+//! The EFI program on the disk: an existing one, or a unified kernel image built here.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,26 +26,26 @@ use bootling::{
 };
 use bootling::{initrd::spec::RunWhat, root::request::KernelRef};
 
-/// A program for `EFI/BOOT`.
+/// An EFI program for `EFI/BOOT`.
 #[derive(Debug)]
 pub struct Program {
-    /// The file.
+    /// Content of the file.
     pub content: Extents,
-    /// What it runs on.
+    /// Machine type.
     pub machine: Machine,
-    /// In words what it is.
+    /// Description.
     pub what: String,
-    /// Lines for those who want to know.
+    /// Notes for `--verbose`.
     pub notes: Vec<String>,
 }
 
-/// Finds or makes it.
+/// Opens or builds the EFI program.
 pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
     let signer = args.sign.signer()?;
     let mut program = match &args.efi {
         Some(path) => {
-            // One in the environment is meant for whoever needs one.
-            ensure!(!args.typed.has("kernel"), "taking both --efi and --kernel: give one of them");
+            // A kernel from the environment is only a default, and does not conflict.
+            ensure!(!args.typed.has("kernel"), "--efi cannot be used together with --kernel");
             given(path)
         }
         None => unified(args, progress),
@@ -57,10 +57,10 @@ pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Progr
     Ok(program)
 }
 
-/// A program that is there.
+/// Opens an existing program.
 fn given(path: &Path) -> anyhow::Result<Program> {
     let machine = esp::program(path)?;
-    let file = SourceFile::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let file = SourceFile::open(path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(Program {
         content: Extents::of_file(&file),
         machine,
@@ -69,7 +69,7 @@ fn given(path: &Path) -> anyhow::Result<Program> {
     })
 }
 
-/// Kernel, initrd and command line behind systemd's stub.
+/// Builds a unified kernel image from systemd's stub, the kernel, the initrd and the command line.
 fn unified(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
     let root = Root::new(args.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
     let wanted = args.initrd.kernel().unwrap_or(KernelRef::Newest);
@@ -89,33 +89,34 @@ fn unified(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> 
     Ok(Program { content: uki.extents(), machine: uki.machine(), what, notes })
 }
 
-/// An initrd that is there, booted as it is.
+/// Opens an existing initrd, which is used unchanged.
 fn existing(path: &Path) -> anyhow::Result<Extents> {
-    let file = SourceFile::open(path).with_context(|| format!("reading initrd {}", path.display()))?;
+    let file = SourceFile::open(path).with_context(|| format!("failed to read initrd {}", path.display()))?;
     Ok(Extents::of_file(&file))
 }
 
-/// An initrd as `build` makes it.
+/// Builds an initrd as `build` does.
 fn composed(args: &DiskArgs, root: &Root, kernel: &Kernel) -> anyhow::Result<(Extents, Vec<String>)> {
     check_compression(kernel, args.initrd_compress, "--initrd-compress")?;
     let what = args.initrd.run.clone().map_or(RunWhat::Shell, RunWhat::Line);
     let spec = args.initrd.spec(&args.binaries, what)?;
     let (plan, notes) = plan(root, Some(kernel), &spec, None)?;
     let memory = memfd::packed(&plan.check(Purpose::Image)?, args.initrd_compress, mtime()?)?;
-    let file =
-        SourceFile::new(File::from(memory), PathBuf::from("the initrd in memory")).context("sizing the initrd")?;
+    let file = SourceFile::new(File::from(memory), PathBuf::from("the initrd in memory"))
+        .context("failed to get the size of the initrd")?;
     Ok((whole(&file), notes))
 }
 
-/// All of a file that has no holes to speak of.
+/// Returns the whole content of a file, without looking for holes.
 fn whole(file: &Arc<SourceFile>) -> Extents {
     let mut extents = Extents::new(file.len);
     extents.add(0, file.len, bootling::output::extents::Source::File(Arc::clone(file)), 0);
     extents
 }
 
-/// The screen and the first serial port, the port last: the kernel makes the last one that is there the console that
-/// programs talk to, so a machine without a port uses its screen. After a panic there is a minute to read it.
+/// Returns the kernel's command line. The serial port follows the screen, because the kernel uses the last console that
+/// exists as /dev/console; a machine without a serial port thus uses its screen. `panic=60` leaves time to read a
+/// panic.
 fn command_line(args: &DiskArgs, arch: Arch) -> String {
     let serial = match arch {
         Arch::X86_64 | Arch::X86 | Arch::X32 | Arch::Riscv64 | Arch::Ppc64le => "ttyS0",
@@ -135,7 +136,7 @@ fn command_line(args: &DiskArgs, arch: Arch) -> String {
     line
 }
 
-/// Says what may help where the kernel or the stub is not there.
+/// Adds advice if the kernel or the stub is missing.
 pub fn advise(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<uki::UkiError>().and_then(uki::UkiError::advice) {
         Some(advice) => output::advise(error, advice),

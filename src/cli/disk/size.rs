@@ -1,8 +1,8 @@
-//! Sizes as people type them.
+//! Sizes on the command line and in messages.
 
-/// Reads `34M`, `2G`, `36700160`, `512MiB` as bytes.
+/// Parses `34M`, `2G`, `36700160`, `512MiB` as bytes.
 pub fn size(text: &str) -> Result<u64, String> {
-    let advice = || format!("{text:?} is not a size: give bytes, or a number with K, M, G or T behind it");
+    let advice = || format!("invalid size {text:?}: expected a number of bytes, or a number with suffix K, M, G or T");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let factor = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 1,
@@ -16,7 +16,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).filter(|size| *size > 0).ok_or_else(advice)
 }
 
-/// A size for people: in MiB where it is whole ones.
+/// Formats a size in MiB if it is a multiple of that, else in bytes.
 pub fn for_people(bytes: u64) -> String {
     if bytes > 0 && bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }

@@ -1,30 +1,30 @@
-//! Where a disk image goes, in which container, compressed or not: from options, and else from the file's name.
+//! Container format and compression of a disk image, from options or else from the file name.
 
 use std::path::{Path, PathBuf};
 
 use bootling::disk::spec::Format;
 use bootling::format::compression::Compression;
 
-/// How compressed files' names end.
+/// File name suffixes of compressed files.
 const PACKED: [(&str, Compression); 3] =
     [("zst", Compression::Zstd), ("xz", Compression::Xz), ("gz", Compression::Gzip)];
 
-/// Endings of containers that are not made here.
+/// File name suffixes of unsupported container formats.
 const OTHERS: [&str; 5] = ["vdi", "vhdx", "iso", "qed", "dmg"];
 
-/// What becomes of the image.
+/// Format of the output file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Its container.
+    /// Container format.
     pub format: Format,
-    /// Its compression.
+    /// Compression.
     pub compression: Compression,
-    /// What the name promises and the image does not keep.
+    /// Notes on mismatches between file name and format.
     pub notes: Vec<String>,
 }
 
 impl Target {
-    /// Options count; what they leave open, the name says.
+    /// Determines the format: options take precedence over the file name.
     pub fn new(file: Option<&Path>, format: Option<Format>, compression: Option<Compression>) -> Self {
         let name = file.filter(|file| *file != "-").and_then(Path::file_name).and_then(|name| name.to_str());
         let (inner, promised) = name.map_or((None, None), |name| {
@@ -40,34 +40,33 @@ impl Target {
         let name = name.unwrap_or_default();
         if let Some(inner) = inner.filter(|inner| *inner != target.format) {
             notes.push(format!(
-                "{name}: by its name a {} image, but written as {}",
+                "{name}: the suffix indicates {}, but the image is written as {}",
                 inner.name(),
                 target.format.name()
             ));
         }
         let other = suffix(split(name).0).filter(|end| OTHERS.iter().any(|known| end.eq_ignore_ascii_case(known)));
         if let Some(other) = other.filter(|_| format.is_none() && target.format == Format::Raw) {
-            notes
-                .push(format!("{name}: written as raw, whatever its name says; qemu-img convert makes .{other} of it"));
+            notes.push(format!("{name}: written as raw despite the suffix; use qemu-img convert to create .{other}"));
         }
         if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
             let fits = PACKED.iter().find(|(_, known)| *known == target.compression).map_or("", |(end, _)| end);
             notes.push(match target.compression {
-                Compression::None => format!("{name}: it is not compressed, whatever its name says"),
-                how => format!("{name}: compressed by {}; tools expect the name to end with .{fits}", how.name()),
+                Compression::None => format!("{name}: not compressed despite the suffix"),
+                how => format!("{name}: compressed with {}; tools expect the suffix .{fits}", how.name()),
             });
         }
         Self { notes, ..target }
     }
 
-    /// What the file inside a compressed one is called.
+    /// Returns the name of the uncompressed file for a compressed one.
     pub fn inner_name(&self, name: &str) -> String {
         let (inner, promised) = split(name);
         if promised.is_some() { inner.to_owned() } else { format!("{name}.{}", self.format.suffixes()[0]) }
     }
 }
 
-/// Splits the ending of a compressed file off.
+/// Splits off the suffix of a compressed file.
 fn split(name: &str) -> (&str, Option<Compression>) {
     let found = PACKED.iter().find_map(|(end, how)| Some((name.strip_suffix(end)?.strip_suffix('.')?, *how)));
     found.map_or((name, None), |(inner, how)| (inner, Some(how)))
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_what_options_do_not() {
+    fn the_file_name_selects_the_format() {
         assert_eq!(target("x.img"), (Format::Raw, Compression::None, 0));
         assert_eq!(target("d/x.raw.zst"), (Format::Raw, Compression::Zstd, 0));
         assert_eq!(target("x.qcow2"), (Format::Qcow2, Compression::None, 0));
@@ -107,18 +106,18 @@ mod tests {
     }
 
     #[test]
-    fn names_that_promise_something_else_are_told() {
+    fn mismatching_file_names_are_reported() {
         let both = Target::new(Some(Path::new("x.qcow2")), Some(Format::Raw), Some(Compression::Gzip));
         assert_eq!(
             both.notes,
             [
-                "x.qcow2: by its name a qcow2 image, but written as raw",
-                "x.qcow2: compressed by gzip; tools expect the name to end with .gz"
+                "x.qcow2: the suffix indicates qcow2, but the image is written as raw",
+                "x.qcow2: compressed with gzip; tools expect the suffix .gz"
             ]
         );
         assert_eq!(both.inner_name("x.qcow2"), "x.qcow2.raw");
         assert_eq!(both.inner_name("x.img.gz"), "x.img");
         let none = Target::new(Some(Path::new("x.img.xz")), None, Some(Compression::None));
-        assert_eq!(none.notes, ["x.img.xz: it is not compressed, whatever its name says"]);
+        assert_eq!(none.notes, ["x.img.xz: not compressed despite the suffix"]);
     }
 }

@@ -1,6 +1,6 @@
-//! The image and what stands beside it: each is written whole before any of them appears, the image last.
+//! Writes the image and the files next to it. All are complete before any of them appears; the image appears last.
 //!
-//! Refuses, before anything takes time, block devices and places where something cannot stand beside the image.
+//! Refuses block devices, and directories in which an accompanying file cannot be created, before anything slow starts.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,22 @@ use bootling::disk::writer::{emit, sums::write_sums};
 use bootling::format::measure::Measured;
 use bootling::output::{extents::Extents, file::Output};
 
-/// Files that have all their bytes and not yet their names.
+/// Complete files that do not have their names yet.
 pub struct Written {
     outputs: Vec<Output>,
-    /// What is said of the image once it is there.
+    /// Note to print when the image exists.
     note: String,
 }
 
-/// Makes sure that the image can go where it is to go, and what is beside it, too.
+/// Checks that the image and the files next to it can be written. Block devices are refused, since neither their size
+/// nor their users are taken into account.
 pub fn check(args: &DiskArgs) -> anyhow::Result<()> {
     let Some(path) = &args.output else { return Ok(()) };
     let known = if path == "-" { None } else { path.metadata().ok() };
     if known.is_some_and(|known| known.file_type().is_block_device()) {
-        let error =
-            anyhow!("writing {}: it is a block device, whose size and users an image does not know", path.display());
-        let advice = "write a file and copy it: `dd if=FILE of=DEVICE bs=4M conv=fsync`, then `sgdisk -e DEVICE` moves the \
-                      backup table to the device's end";
+        let error = anyhow!("failed to write {}: block devices are not supported", path.display());
+        let advice = "write to a file, copy it with `dd if=FILE of=DEVICE bs=4M conv=fsync`, and move the backup table \
+                      to the end of the device with `sgdisk -e DEVICE`";
         return Err(output::advise(error, advice));
     }
     if args.checksums {
@@ -41,7 +41,7 @@ pub fn check(args: &DiskArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes everything.
+/// Writes all files.
 pub fn write(
     args: &DiskArgs,
     path: &Path,
@@ -49,7 +49,7 @@ pub fn write(
     image: &Extents,
     pcrs: Option<&(PathBuf, Measured)>,
 ) -> anyhow::Result<Written> {
-    // What cannot be made beside the image shows before the image takes time.
+    // Report errors in the accompanying files before the image takes time.
     let mut outputs: Vec<Output> = pcrs.map(measured::write).transpose()?.into_iter().collect();
     let mut output = Output::create(path)?;
     let mut progress = Progress::new(false);
@@ -70,7 +70,7 @@ pub fn write(
 }
 
 impl Written {
-    /// Makes everything appear.
+    /// Renames all files to their final names.
     pub fn finish(self, args: &DiskArgs, start: Instant) -> anyhow::Result<()> {
         for output in self.outputs {
             output.finish()?;
@@ -83,14 +83,15 @@ impl Written {
     }
 }
 
-/// The image's name in SHA256SUMS.
+/// Returns the name of the image in SHA256SUMS.
 fn name(path: &Path) -> anyhow::Result<&str> {
     ensure!(
         path != "-" && path.file_name().is_some(),
-        "writing SHA256SUMS: the image goes to standard output, so nothing is beside it"
+        "--checksums cannot be used if the image is written to standard output"
     );
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("writing SHA256SUMS: {} is not UTF-8", path.display()))?;
-    ensure!(!name.contains(['\n', '\\']), "writing SHA256SUMS: {name:?} has characters that it cannot have");
+    let name =
+        name.with_context(|| format!("failed to write SHA256SUMS: file name {} is not UTF-8", path.display()))?;
+    ensure!(!name.contains(['\n', '\\']), "failed to write SHA256SUMS: invalid character in file name {name:?}");
     Ok(name)
 }

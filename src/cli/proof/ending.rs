@@ -1,7 +1,7 @@
-//! How a boot by UEFI ends well: what is waited for depends on whose system it is that firmware starts.
+//! Success conditions of a UEFI boot, which depend on the system that firmware starts.
 //!
-//! A disk is ours where the program that firmware starts by default has an initrd with our pid 1's job in it. All of that
-//! is read as untrusted bytes; what cannot be read is not ours.
+//! A disk was built by bootling if the default EFI program contains an initrd with a job for bootling's pid 1. All data
+//! is untrusted; a disk that cannot be read is treated as foreign.
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,40 +21,41 @@ use bootling::format::protocol::job;
 use bootling::format::{Medium, Stream, Window, gpt};
 use bootling::guest::expect::Expectations;
 
-/// EFI system partitions that are looked at.
+/// Maximum number of EFI system partitions to check.
 const MOST_VOLUMES: usize = 4;
-/// How much of an initrd is looked at.
+/// Maximum amount of an initrd to check.
 const MOST_ENTRIES: u64 = 1_000_000;
 const MOST_BYTES: u64 = 4 << 30;
 
-/// How a boot by UEFI ends well.
+/// Success condition of a UEFI boot.
 #[derive(Debug, Clone)]
 pub enum Ending {
-    /// Our pid 1 tells that the command ended with status 0.
+    /// bootling's pid 1 reports that the command exited with status 0.
     Status,
     /// A line of the console matches.
     Line(Regex),
-    /// The firmware starts a program of the disk.
+    /// The firmware starts a program from the disk.
     HandOver,
 }
 
 impl Ending {
-    /// The ending that suits a disk: the command's, where our pid 1 is on it, else the hand-over.
+    /// Returns the condition for a disk: `Status` if bootling's pid 1 is on it, else `HandOver`.
     pub fn of(image: &Image) -> Self {
         let tables = gpt::probe(image);
         let volumes = volumes(image, tables.first()).into_iter().take(MOST_VOLUMES).flatten();
         if volumes.into_iter().any(|esp| starts_ours(&esp.volume)) { Self::Status } else { Self::HandOver }
     }
 
-    /// What is waited for, and what must not come.
+    /// Returns the expected and the rejected patterns.
     pub fn expectations(&self) -> anyhow::Result<Expectations> {
-        let regex = |text: &str| Regex::new(text).context("reading a pattern of our own");
-        // EDK2, `MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c` and `BdsDxe`: both lines of every version so far.
+        let regex = |text: &str| Regex::new(text).context("invalid built-in pattern");
+        // EDK2, `MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c` and `BdsDxe`: both lines are the same in all
+        // versions.
         let shell = regex("BdsDxe: starting Boot[0-9A-F]{4} \"EFI Internal Shell\"")?;
         let (wanted, rejected) = match self {
             Self::Status => (regex("bootling: (?:exited with status|killed by signal) [0-9]+")?, vec![shell]),
             Self::Line(line) => (line.clone(), Vec::new()),
-            // What comes out of a firmware volume, `Fv(...)`, is the firmware's own: its setup, its shell.
+            // Programs from a firmware volume, `Fv(...)`, belong to the firmware: its setup or its shell.
             Self::HandOver => {
                 (regex("BdsDxe: starting Boot[0-9A-F]{4} \".*\" from (?:[^F\\s]|F[^v\\s]|Fv[^(\\s])")?, vec![shell])
             }
@@ -62,30 +63,32 @@ impl Ending {
         Ok(Expectations::new(vec![wanted], Vec::new(), rejected))
     }
 
-    /// What is waited for, in words.
+    /// Describes the expected text.
     pub const fn wants(&self) -> &'static str {
         match self {
-            Self::Status => "the status of bootling's command, which is on it",
-            Self::Line(_) => "the line that --expect names",
-            Self::HandOver => "the firmware starting it, since no command of bootling's was found on it",
+            Self::Status => "the exit status of bootling's command in the image",
+            Self::Line(_) => "a line that matches --expect",
+            Self::HandOver => "the firmware to start the disk, since the image contains no command of bootling",
         }
     }
 
-    /// Whether the line that came means success, and what is told of it.
+    /// Returns true if the matching line means success, and the details to report.
     pub fn says(&self, line: &str) -> (bool, String) {
         match self {
-            Self::Status => (line.ends_with("exited with status 0"), format!("{line} (waited for its command)")),
-            Self::Line(_) => (true, format!("it said {line:?} (waited for --expect)")),
+            Self::Status => {
+                (line.ends_with("exited with status 0"), format!("{line} (waited for the command in the image)"))
+            }
+            Self::Line(_) => (true, format!("{line:?} matches --expect")),
             Self::HandOver => {
-                (true, format!("the firmware started it (no command of bootling's was found to wait for): {line}"))
+                (true, format!("started by the firmware (the image contains no command of bootling): {line}"))
             }
         }
     }
 }
 
-/// Whether firmware's default program on a volume brings our pid 1 and its job.
+/// Returns true if firmware's default program in a file system contains bootling's pid 1 and a job.
 fn starts_ours<M: Medium>(volume: &Volume<M>) -> bool {
-    // The machine is a 64-bit PC: programs for others are not started, whosever they are.
+    // The machine is a 64-bit PC, which starts no programs for other machine types.
     let Some(name) = Machine::X64.default_loader() else { return false };
     let Ok(Some(entry)) = volume.find(&format!("EFI/BOOT/{name}")) else { return false };
     let Ok(program) = volume.content(&entry) else { return false };
@@ -95,11 +98,11 @@ fn starts_ours<M: Medium>(volume: &Volume<M>) -> bool {
     has_job(Stream::new(Window::new(&program, offset, len)))
 }
 
-/// Whether an initrd has the job, up to where it can be read.
+/// Returns true if an initrd contains the job, as far as it can be read.
 fn has_job(initrd: impl io::Read) -> bool {
     let job = ArchivePath::new(OsStr::from_bytes(job::PATH.as_bytes()));
     let (mut entries, mut bytes, mut found) = (0, 0, false);
-    // What is broken behind the job is the kernel's to complain of; without the job it is not ours.
+    // Ignore errors: whatever follows the job is irrelevant here, and without a job the disk is treated as foreign.
     let _ = walk(initrd, &mut |member, data| {
         entries += 1;
         found = ArchivePath::new(OsStr::from_bytes(&member.name)) == job;
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_found_packed_and_only_where_it_is_a_file_of_its_own() {
+    fn a_job_is_found_in_compressed_archives_at_its_exact_path() {
         let ours = archive(job::PATH.trim_start_matches('/'));
         assert!(has_job(&ours[..]));
         assert!(has_job(&zstd::encode_all(&ours[..], 1).expect("memory")[..]));
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn firmware_that_starts_a_program_of_its_own_has_not_started_the_disk() {
+    fn a_program_from_the_firmware_volume_does_not_count_as_a_disk_boot() {
         let seen = |line: &str| {
             let mut expectations = Ending::HandOver.expectations().expect("patterns");
             expectations.feed(format!("{line}\r\n").as_bytes())

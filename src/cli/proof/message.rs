@@ -1,35 +1,35 @@
-//! A boot sector's message, looked for on consoles and screens.
+//! Finds a boot sector's message on consoles and screens.
 //!
-//! Only printable ASCII is compared: what is beyond it each console shows in a way of its own.
+//! Only printable ASCII is compared, since consoles display other characters differently.
 
 use anyhow::{Context, ensure};
 use regex::bytes::Regex;
 
-/// A message, as lines of words.
+/// A message as normalized lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     lines: Vec<String>,
 }
 
 impl Expected {
-    /// The message of a boot sector.
+    /// Parses the message of a boot sector.
     pub fn new(message: &str) -> anyhow::Result<Self> {
         let lines: Vec<String> = message.lines().map(plain).filter(|line| !line.is_empty()).collect();
-        ensure!(!lines.is_empty(), "proving the boot sector's message: there is nothing in it that could be compared");
+        ensure!(!lines.is_empty(), "cannot test the boot sector's message: it contains no printable ASCII");
         Ok(Self { lines })
     }
 
-    /// What its last line looks like.
+    /// Returns a pattern for the last line.
     pub fn last_line(&self) -> anyhow::Result<Regex> {
         let words = self.lines.last().map(String::as_str).unwrap_or_default().split(' ').map(regex::escape);
-        Regex::new(&words.collect::<Vec<_>>().join(".*?")).context("looking for the boot sector's message")
+        Regex::new(&words.collect::<Vec<_>>().join(".*?")).context("invalid boot sector message")
     }
 
-    /// How often it stands in `lines`.
+    /// Counts its occurrences in `lines`.
     fn count(&self, lines: &[String]) -> usize {
         let said: Vec<String> = lines.iter().map(|line| plain(line)).filter(|line| !line.is_empty()).collect();
         let matches = |window: &&[String]| {
-            // The BIOS may have left words of its own on the first line.
+            // The first line may start with output of the BIOS.
             window
                 .iter()
                 .zip(&self.lines)
@@ -39,26 +39,26 @@ impl Expected {
         said.windows(self.lines.len()).filter(matches).count()
     }
 
-    /// Whether it came exactly once on the console, and on the screen where there is one.
+    /// Returns true if the message appears exactly once on the console and on the screen, if any, and the details.
     pub fn judge(&self, console: &[String], screen: Option<&[String]>) -> (bool, String) {
         let console = self.count(console);
         let screen = screen.map(|rows| self.count(rows));
         let holds = console == 1 && screen.is_none_or(|count| count == 1);
         let screen = screen.map_or_else(String::new, |count| format!(", {} on the screen", times(count)));
-        (holds, format!("the message came {} on the serial console{screen}", times(console)))
+        (holds, format!("complete message found {} on the serial console{screen}", times(console)))
     }
 }
 
 fn times(count: usize) -> String {
     match count {
-        0 => "not as a whole".to_owned(),
+        0 => "0 times".to_owned(),
         1 => "once".to_owned(),
         2 => "twice".to_owned(),
         more => format!("{more} times"),
     }
 }
 
-/// The words of a line in printable ASCII, one blank between them.
+/// Returns the printable ASCII words of a line, separated by single spaces.
 fn plain(line: &str) -> String {
     let printable: String = line.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { ' ' }).collect();
     printable.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -73,17 +73,17 @@ mod tests {
     }
 
     #[test]
-    fn a_message_must_come_exactly_once() {
+    fn a_message_must_appear_exactly_once() {
         let message = Expected::new("\n  This disk\n\nneeds  UEFI — now.\n").expect("words");
         let once = lines("SeaBIOS\nBooting from Hard Disk...This disk\r\n\n needs UEFI \u{fffd} now.\n\n");
         let twice = [once.clone(), once.clone()].concat();
         let doubled = lines("TThhiiss  ddiisskk\nnneeeeddss");
-        assert_eq!(message.judge(&once, None), (true, "the message came once on the serial console".to_owned()));
+        assert_eq!(message.judge(&once, None), (true, "complete message found once on the serial console".to_owned()));
         assert!(message.judge(&once, Some(&once)).0);
         let (holds, says) = message.judge(&twice, Some(&once));
         assert!(!holds && says.contains("twice on the serial console, once on the screen"), "{says}");
         let (holds, says) = message.judge(&doubled, Some(&doubled));
-        assert!(!holds && says.contains("not as a whole"), "{says}");
+        assert!(!holds && says.contains("0 times"), "{says}");
         assert!(!message.judge(&[], None).0);
         assert!(message.last_line().expect("a pattern").is_match("needs UEFI — now.".as_bytes()));
         assert!(Expected::new("\n — \n").is_err());

@@ -1,12 +1,12 @@
-//! What stops a proof before its end: a signal to us, or a trial that could not be made.
+//! Stops the remaining boot tests after a signal to bootling, or if a test could not be run.
 //!
-//! Each trial catches signals while its guest runs; this one catches them between trials, too, when nobody else would.
+//! Each test catches signals while its guest runs; this module also catches signals that arrive between the tests.
 
 use std::sync::Mutex;
 
 use bootling::process::signals::Signals;
 
-/// Whether to go on.
+/// Stop condition.
 #[derive(Debug)]
 pub struct Stop(Mutex<State>);
 
@@ -18,25 +18,25 @@ struct State {
 }
 
 impl Stop {
-    /// Catches signals from now on.
+    /// Starts to catch signals.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self(Mutex::new(State { signals: Signals::catch()?, signal: None, stopped: false })))
     }
 
-    /// Whether nothing new is to be begun.
+    /// Returns true if no further test must start.
     pub fn is_set(&self) -> bool {
-        // Where a thread has panicked with it nothing is begun either.
+        // If a thread panicked while it held the lock, no further test starts.
         self.0.lock().map_or(true, |mut state| state.look().is_some() || state.stopped)
     }
 
-    /// Has nothing new begun.
+    /// Prevents further tests.
     pub fn set(&self) {
         if let Ok(mut state) = self.0.lock() {
             state.stopped = true;
         }
     }
 
-    /// The signal that has come, if one has that is meant to end us.
+    /// Returns the signal that ends bootling, if one arrived.
     pub fn signal(&self) -> Option<i32> {
         self.0.lock().ok()?.look()
     }
@@ -44,7 +44,7 @@ impl Stop {
 
 impl State {
     fn look(&mut self) -> Option<i32> {
-        // The first one counts; the others are taken off the pipe all the same.
+        // The first signal is kept; others are removed from the pipe.
         self.signal = self.signal.or(self.signals.ending());
         self.signal
     }

@@ -1,56 +1,58 @@
-//! What `run --help` says beside its options.
+//! Examples and explanations in `bootling run --help`.
 
-/// What `-h` ends with, and `--help` goes on from.
+/// Examples, for both `-h` and `--help`.
 macro_rules! examples {
     () => {
         "Examples:
-  bootling run -- uname -a                        a program of this machine, in a guest, in seconds
-  echo hi | bootling run -- wc -c                 standard input reaches it
-  bootling run --run 'grep flags /proc/cpuinfo'   a line for the guest's shell
-  bootling run                                    a shell in the guest; Ctrl-a x ends it
+  bootling run -- uname -a                        run a program of the host in a guest
+  echo hi | bootling run -- wc -c                 pass standard input to the command
+  bootling run --run 'grep flags /proc/cpuinfo'   run a line in the guest's shell
+  bootling run                                    start a shell in the guest; Ctrl-a x ends it
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
-  bootling run --kernel ~/src/linux -- ./selftest    a kernel build tree
+  bootling run --kernel ~/src/linux -- ./selftest    use a kernel build tree
   git bisect run bootling run --bisect --kernel . -- ./test
-  bootling watch --watch-exec 'make -s' -- ./mytest  build and run, again at each save
-  bootling run bug.bundle                         what somebody else ran, again; see `bootling bundle --help`
-  bootling run --firmware uefi -- dmesg           the same through OVMF, for firmware developers
+  bootling watch --watch-exec 'make -s' -- ./mytest  build and run again after each change
+  bootling run bug.bundle                         repeat a recorded run; see `bootling bundle --help`
+  bootling run --firmware uefi -- dmesg           boot through OVMF
 "
     };
 }
 
-/// What `-h` ends with.
+/// Text after the options in `-h`.
 pub const EXAMPLES: &str = examples!();
 
-/// What `--help` ends with.
+/// Text after the options in `--help`.
 pub const LONG: &str = concat!(
     examples!(),
     "
 Keys on a terminal:
-  Ctrl-a x  ends the guest      Ctrl-a a  sends Ctrl-a      Ctrl-a h  shows these keys
-  Without a terminal of its own, Ctrl-C asks the command to stop; a second one ends the guest.
+  Ctrl-a x  end the guest       Ctrl-a a  send Ctrl-a       Ctrl-a h  show these keys
+  Without a guest terminal, Ctrl-C interrupts the command; a second Ctrl-C ends the guest.
 
 Exit status:
-  the command's own, and 128+n where signal n killed it; 126 and 127 where it could not be executed or found
-  118 QEMU died            119 the processor reset, nobody asked    120 kernel panic
-  121 the command succeeded, the kernel is not well (--health fail)  122 gone, no verdict
-  123 a watchdog fired     124 timed out
-  125 could not test (bad input, no QEMU, no kernel, a module that would not load)
+  the command's own; 128+n if signal n killed it; 126 if it could not be executed, 127 if it was not found
+  118 QEMU died            119 unexpected reset of the guest        120 kernel panic
+  121 the command succeeded, but the kernel is unhealthy (--health fail)
+  122 the guest ended without a verdict                             123 watchdog expired
+  124 timeout
+  125 could not test (bad input, no QEMU, no kernel, a module that failed to load)
 
 Bisecting (--bisect), for git bisect run:
   0    good: the command exited with 0
-  1    bad: it exited with anything else, a signal killed it, it was not executed; or the guest panicked, hung, was
-       reset, went away; or QEMU crashed (SIGSEGV, SIGABRT and their like)
-  125  skip: could not test, or the command itself exited with 125; QEMU ended or was killed
-  128 and above  stop: Ctrl-C, nobody reads the output, a mistake on the command line
+  1    bad: the command exited with any other status, was killed by a signal or was not executed; the guest panicked,
+       hung, was reset or ended early; QEMU crashed (SIGSEGV, SIGABRT and similar signals)
+  125  skip: could not test, or the command itself exited with 125; QEMU exited or was killed
+  128 and above  abort: Ctrl-C, standard output closed, an error on the command line
 
-Watching (--watch, --watch-exec, --watch-path, or the verb watch):
-  After each round, waits until a file that the round read, or looked for in vain, is another one, and has been so for
-  60 ms; what has vanished, or is still being written, gets 2 s to become whole. Rounds are warm (--warm) unless
-  --warm=no is given, as it should be where each save is another kernel. A change while a guest runs ends it
-  and starts over. Ctrl-C asks the running command to stop, as ever, and ends the watch: with 130, and 128+n for any
-  other signal. The command's standard input is empty; a shell, or a command on a terminal, cannot be watched.
-  --watch-exec builds first, its output on standard error; where it fails the round has failed. Its sources are what
-  is below the current directory and neither hidden nor ignored by git (.gitignore, .ignore), and every --watch-path.
-  --json appends one line a round (JSON Lines); --console holds the last round's console.
+Watching (--watch, --watch-exec, --watch-path, or `bootling watch`):
+  After each round, bootling waits until a file that the round read, or tried to read, changes and has then been stable
+  for 60 ms; it allows 2 s for a file that is missing or still being written. Rounds are warm (--warm) unless
+  --warm=no is given, which is recommended if each change produces a new kernel. A change while a guest runs ends
+  the guest and starts a new round. Ctrl-C interrupts the running command and ends the watch with status 130; any
+  other signal n ends it with 128+n. The command's standard input is empty; a shell, or a command on a terminal,
+  cannot be watched.
+  --watch-exec builds first, with its output on standard error; if it fails, the round fails. Its sources are all files
+  below the current directory that are neither hidden nor ignored by git (.gitignore, .ignore), and every --watch-path.
+  --json appends one line per round (JSON Lines); --console contains the console of the last round.
 "
 );

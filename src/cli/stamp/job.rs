@@ -1,4 +1,4 @@
-//! One stamping, from the image's path to what came of it.
+//! One stamping operation, from the image path to the report.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,33 +15,33 @@ use bootling::output::file::Output;
 
 use super::report::Report;
 
-/// One stamping.
+/// A stamping operation.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// The image.
+    /// Image path.
     pub image: &'a Path,
-    /// What is to become of it.
+    /// Requested changes.
     pub wish: Wish,
-    /// What it is, where that is not for its bytes to say.
+    /// Image format; `None` to detect it.
     pub content: Option<Content>,
-    /// Whether a block device may be in use.
+    /// True if a block device may be in use.
     pub shared: bool,
-    /// Whether the files that an overlay names are opened.
+    /// True to open the backing files of an overlay.
     pub backing: bool,
-    /// Where its boot code is saved.
+    /// File for the replaced boot code.
     pub save: Option<&'a Path>,
-    /// Where a compressed one goes.
+    /// Output file for a compressed image.
     pub output: Option<&'a Path>,
-    /// Whether nothing is to be written.
+    /// True to write nothing.
     pub dry_run: bool,
-    /// What the user should know already.
+    /// Notes for the report.
     pub notes: Vec<String>,
 }
 
 impl Job<'_> {
-    /// Does it.
+    /// Stamps the image.
     pub fn run(mut self) -> anyhow::Result<Report> {
-        // For reading first: what is refused, or needs nothing, is not even opened for writing.
+        // Open for reading first: nothing is opened for writing if the image is refused or already stamped.
         let image = match self.open(Access::Read) {
             Ok(image) => image,
             Err(ImageError::Compressed { content: Content::Compressed(squeeze), .. }) => return self.rewrite(squeeze),
@@ -50,23 +50,23 @@ impl Job<'_> {
         let name = image.name().to_owned();
         ensure!(
             self.output.is_none(),
-            "stamping {name}: --output is for compressed images; a {} is stamped in place",
+            "failed to stamp {name}: --output requires a compressed image; {} is stamped in place",
             image.container()
         );
         let users = image.users();
         if !users.is_empty() && !self.wish.force && !self.shared {
             return Err(advised(ImageError::InUse { name, who: users.join(", ") }));
         }
-        let small = || format!("stamping {name}: it has {} bytes, too few for a boot sector", image.size());
+        let small = || format!("failed to stamp {name}: {} bytes are too few for a boot sector", image.size());
         ensure!(image.size() >= 512, small());
-        let facts = Facts::read(&image, image.sector()).with_context(|| format!("reading {name}"))?;
+        let facts = Facts::read(&image, image.sector()).with_context(|| format!("failed to read {name}"))?;
         let stamp = self.plan(&facts)?;
         let mut report = Report::new(&self, &facts, &stamp, image.container().to_string());
-        report.notes.extend(users.into_iter().map(|user| format!("{user}; it is stamped all the same")));
+        report.notes.extend(users.into_iter().map(|user| format!("{user}; stamped despite this")));
         report
             .notes
-            .extend(image.backing().iter().map(|file| format!("it stands on {}, which was only read", file.display())));
-        // Its own lock would be in the way.
+            .extend(image.backing().iter().map(|file| format!("backing file {} was only read", file.display())));
+        // The lock of this handle would block the next open.
         drop(image);
         if stamp.changes() && !self.dry_run {
             let mut image = self.open(Access::Write).map_err(advised)?;
@@ -87,19 +87,22 @@ impl Job<'_> {
         plan(facts, &self.wish).map_err(|objection: Objection| {
             let advice = objection.advice();
             let name = self.image.display();
-            output::advise(anyhow::Error::new(objection).context(format!("stamping {name}")), advice)
+            output::advise(anyhow::Error::new(objection).context(format!("failed to stamp {name}")), advice)
         })
     }
 
-    /// A compressed image: a new file, in the old one's place or in another.
-    fn rewrite(self, squeeze: container::Squeeze) -> anyhow::Result<Report> {
+    /// Stamps a compressed image: writes a new file, which replaces the old one unless `output` is set.
+    fn rewrite(self, squeeze: image::Squeeze) -> anyhow::Result<Report> {
         let name = self.image.display().to_string();
         let squeezed = stream::open(self.image, squeeze).map_err(|error| match error {
             stream::StreamError::Image(error) => advised(error),
             stream::StreamError::Unpack { .. } | stream::StreamError::Write(_) => error.into(),
         })?;
-        ensure!(squeezed.begin().len() >= 512, "stamping {name}: it unpacks to too few bytes for a boot sector");
-        let facts = Facts::read_begin(&squeezed.begin()).with_context(|| format!("reading {name}"))?;
+        ensure!(
+            squeezed.begin().len() >= 512,
+            "failed to stamp {name}: the decompressed image is too small for a boot sector"
+        );
+        let facts = Facts::read_begin(&squeezed.begin()).with_context(|| format!("failed to read {name}"))?;
         let stamp = self.plan(&facts)?;
         let mut report = Report::new(&self, &facts, &stamp, squeeze.to_string());
         let to = self.output.unwrap_or(self.image);
@@ -115,39 +118,39 @@ impl Job<'_> {
         let told = facts.told_size();
         if told.is_some_and(|told| told != size) && !facts.tables.is_empty() {
             report.notes.push(format!(
-                "it unpacks to {size} bytes, but its partition table is for a disk of {}",
+                "decompressed size {size} bytes, but the partition table is for {} bytes",
                 told.unwrap_or(0)
             ));
         }
         Ok(report)
     }
 
-    /// Keeps what is about to be overwritten.
+    /// Saves the bytes that are about to be overwritten.
     fn save(&self, stamp: &Stamp) -> anyhow::Result<()> {
         let Some(file) = self.save else { return Ok(()) };
-        let doing = || format!("saving the boot code to {}", file.display());
-        // All of the sector where its records change, too.
+        let doing = || format!("failed to save the boot code to {}", file.display());
+        // Save the whole sector if the partition records change.
         let kept = if stamp.before[BOOT_CODE..] == stamp.after[BOOT_CODE..] { BOOT_CODE } else { stamp.before.len() };
         let (old, _) = stamp.before.split_at(kept);
         match fs::read(file) {
             Ok(there) if there == old || there == stamp.before => return Ok(()),
             Ok(_) => bail!(output::advise(
-                anyhow::anyhow!("it is there, with other bytes").context(doing()),
-                "it may have what was there before the first time: name another file, or remove it"
+                anyhow::anyhow!("file exists with different contents").context(doing()),
+                "it may contain the original boot code: choose another file, or remove it"
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(doing),
         }
         let mut output = Output::create(file)?;
         output.write_all(old).with_context(doing)?;
-        // It must outlive what happens next.
+        // The saved bytes must be on disk before the image changes.
         output.file().sync_all().with_context(doing)?;
         output.finish()?;
         Ok(())
     }
 }
 
-/// With what can be done about it.
+/// Adds the advice for an error, if any.
 fn advised(error: ImageError) -> anyhow::Error {
     match error.advice() {
         Some(advice) => output::advise(error, advice),
@@ -155,7 +158,7 @@ fn advised(error: ImageError) -> anyhow::Error {
     }
 }
 
-/// The sectors that a disk is taken to have, for the report.
+/// Returns the assumed sector size, for the report.
 pub fn sector(facts: &Facts) -> Option<SectorSize> {
     facts.sector.or_else(|| facts.tables.first().map(|table| table.sector))
 }

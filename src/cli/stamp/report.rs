@@ -1,4 +1,4 @@
-//! What came of a stamping: a sentence for people, JSON for scripts.
+//! Result of a stamping operation, as text and as JSON.
 
 use std::io::Write;
 
@@ -11,54 +11,54 @@ use bootling::disk::stamp::{Deed, Facts, Stamp};
 use bootling::format::bootsector::{Found, decode_message, recognise};
 use bootling::format::mbr::BOOT_CODE;
 
-/// How it is told.
+/// Format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// A line, and one for each note.
+    /// Summary and notes on standard error.
     Plain,
-    /// Notes alone.
+    /// Notes only.
     Notes,
-    /// Nothing.
+    /// No output.
     Quiet,
-    /// An object on standard output.
+    /// JSON object on standard output.
     Json,
 }
 
-/// What came of it. Fields are only ever added.
+/// Result. New versions only add fields.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The image, as it was named.
+    /// Image path as given.
     pub image: String,
-    /// Where it went, if not in its own place.
+    /// Output file, if not stamped in place.
     pub output: Option<String>,
     /// `raw`, `block device`, `qcow2`, `VHD`, `gzip`, `xz`, `zstd`
     pub container: String,
-    /// Bytes of the disk, where they are known.
+    /// Disk size in bytes, if known.
     pub size: Option<u64>,
-    /// Bytes of its sectors; of both sizes, 512.
+    /// Sector size in bytes; 512 for an image for both sizes.
     pub sector_size: Option<u64>,
-    /// Whether anything had to be done.
+    /// True if the image had to be changed.
     pub changed: bool,
-    /// Whether that was left undone.
+    /// True if nothing was written because of `--dry-run`.
     pub dry_run: bool,
     /// `written`, `restored`, `removed`
     pub deed: &'static str,
-    /// Bytes of boot code now, without the zeros at its end; 440 are the most.
+    /// Bytes of the new boot code without trailing zeros; at most 440.
     pub bytes_used: usize,
-    /// Whose boot code was there: `nothing`, `bootling`, `byebyebios`, `GRUB`, `unknown`, ...
+    /// Previous boot code: `nothing`, `bootling`, `byebyebios`, `GRUB`, `unknown`, ...
     pub boot_code_before: String,
-    /// Whether the partition records were changed.
+    /// True if the partition records changed.
     pub records_changed: bool,
-    /// What the screen shows, where the code is ours.
+    /// Displayed message, for bootling's boot code.
     pub message: Option<String>,
-    /// What spoke against it, and was overridden.
+    /// Objections overridden by `--force`.
     pub overridden: Vec<String>,
-    /// What else there is to know.
+    /// Further notes.
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Puts it together.
+    /// Creates the report.
     pub fn new(job: &Job<'_>, facts: &Facts, stamp: &Stamp, container: String) -> Self {
         let (before, after) = (boot_code(&stamp.before), boot_code(&stamp.after));
         Self {
@@ -89,15 +89,15 @@ impl Report {
         }
     }
 
-    /// The sentence.
+    /// Formats the summary.
     fn sentence(&self) -> String {
         let place = match &self.output {
             Some(output) => format!("{output} ({})", self.container),
             None => format!("{} ({})", self.image, self.container),
         };
         if !self.changed {
-            let done = if self.output.is_some() { "packed anew, and else " } else { "" };
-            return format!("{place}: {done}nothing to do, it is as it should be");
+            let done = if self.output.is_some() { "recompressed, " } else { "" };
+            return format!("{place}: {done}no changes necessary");
         }
         let would = if self.dry_run { "would be " } else { "" };
         let deed = self.deed;
@@ -116,14 +116,14 @@ fn boot_code(first: &[u8; 512]) -> [u8; BOOT_CODE] {
     code
 }
 
-/// Tells it.
+/// Prints the report.
 pub fn tell(report: &Report, tone: Tone) -> anyhow::Result<()> {
     match tone {
         Tone::Quiet => {}
         Tone::Json => {
             let mut out = output::stdout();
-            serde_json::to_writer_pretty(&mut out, report).context("printing the report")?;
-            writeln!(out).and_then(|()| out.flush()).context("printing the report")?;
+            serde_json::to_writer_pretty(&mut out, report).context("failed to print the report")?;
+            writeln!(out).and_then(|()| out.flush()).context("failed to print the report")?;
         }
         Tone::Plain | Tone::Notes => {
             for what in &report.overridden {

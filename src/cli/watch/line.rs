@@ -1,4 +1,4 @@
-//! A line a round: for people on standard error, for scripts in a file (JSON Lines).
+//! One line per round, on standard error and as JSON Lines.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,12 +14,12 @@ use bootling::guest::verdict::{Outcome, signal_name};
 use bootling::sys;
 use bootling::watch::Change;
 
-/// Where the lines go, and what the current round is about.
+/// Output of the lines, and state of the current round.
 pub struct Lines {
     here: PathBuf,
     json: Option<Json>,
     round: u64,
-    /// What had changed; nothing for the first round.
+    /// Changed files; empty for the first round.
     after: Vec<String>,
     saved: Instant,
 }
@@ -29,47 +29,47 @@ struct Json {
     out: Box<dyn Write>,
 }
 
-/// What came of a round.
+/// Result of a round.
 pub enum Told<'a> {
-    /// A verdict.
+    /// The guest ended.
     Judged(&'a Outcome),
-    /// There was no guest.
+    /// No guest was started.
     NotTested,
-    /// There was nothing to test.
+    /// The build failed.
     NotBuilt(&'a str),
 }
 
-/// A round as `--json` writes it: its circumstances beside the fields of a plain run. Fields are only ever added.
+/// A round as written by `--json`: its context and the fields of a plain run. New versions only add fields.
 #[derive(Debug, Serialize)]
 struct Entry<'a, T> {
-    /// The first is 1.
+    /// Number, starting with 1.
     round: u64,
-    /// When it ended, milliseconds since 1970.
+    /// End time, milliseconds since 1970.
     at_ms: u64,
-    /// What had changed.
+    /// Changed files.
     after: &'a [String],
-    /// From the last of those changes to the verdict; of the first round, from the start.
+    /// Time from the last change to the verdict, milliseconds; for the first round, from the start.
     save_to_verdict_ms: f64,
     #[serde(flatten)]
     verdict: &'a T,
 }
 
 impl Lines {
-    /// Opens the file that lines are appended to.
+    /// Opens the file to append lines to.
     pub fn new(here: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
         let json = json.map(|path| {
             let out: Box<dyn Write> = if path.as_os_str() == "-" {
                 Box::new(std::io::stdout())
             } else {
                 let file = File::options().append(true).create(true).open(path);
-                Box::new(file.with_context(|| format!("writing the verdicts to {}", path.display()))?)
+                Box::new(file.with_context(|| format!("failed to write results to {}", path.display()))?)
             };
             anyhow::Ok(Json { path: path.to_owned(), out })
         });
         Ok(Self { here, json: json.transpose()?, round: 0, after: Vec::new(), saved: Instant::now() })
     }
 
-    /// Another round, because of `change`.
+    /// Starts the next round, triggered by `change`.
     pub fn begin(&mut self, change: Option<Change>, start: Instant) {
         self.round += 1;
         self.saved = change.as_ref().map_or(start, |change| change.saved);
@@ -77,7 +77,7 @@ impl Lines {
         self.after = paths.iter().map(|path| self.short(path)).collect();
     }
 
-    /// A path as somebody here would type it.
+    /// Returns the path relative to the current directory if it is below it.
     pub fn short(&self, path: &Path) -> String {
         match path.strip_prefix(&self.here) {
             Ok(below) => format!("./{}", below.display()),
@@ -85,7 +85,7 @@ impl Lines {
         }
     }
 
-    /// Tells what came of the round.
+    /// Reports the result of the round.
     pub fn tell(&mut self, told: &Told<'_>, verdict: &impl Serialize) -> anyhow::Result<()> {
         let took = self.saved.elapsed();
         let good = matches!(told, Told::Judged(Outcome::Exited { status: 0 }));
@@ -102,15 +102,15 @@ impl Lines {
             save_to_verdict_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
             verdict,
         };
-        let failed = || format!("writing the verdicts to {}", json.path.display());
+        let failed = || format!("failed to write results to {}", json.path.display());
         let mut line = serde_json::to_vec(&entry).with_context(failed)?;
         line.push(b'\n');
         json.out.write_all(&line).and_then(|()| json.out.flush()).with_context(failed)
     }
 
-    /// Tells that the round was cut short.
+    /// Reports that the round was cut short.
     pub fn overtaken() {
-        print("starting over: something has changed");
+        print("starting over: inputs have changed");
     }
 
     fn reason(&self) -> String {
@@ -127,7 +127,7 @@ fn print(text: &str) {
     output::to_stderr(&format!("bootling: [{hour:02}:{minute:02}:{second:02}] {text}\n"));
 }
 
-/// A verdict in two or three words.
+/// Returns a short description of the result.
 fn words(told: &Told<'_>) -> String {
     match told {
         Told::Judged(Outcome::Exited { status: 0 }) => "passed (exit 0)".to_owned(),
@@ -152,7 +152,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn verdicts_have_a_few_words_and_reasons_a_path() {
+    fn lines_contain_a_short_result_and_the_changed_paths() {
         let told = |outcome: &Outcome| words(&Told::Judged(outcome));
         assert_eq!(told(&Outcome::Exited { status: 0 }), "passed (exit 0)");
         assert_eq!(told(&Outcome::Exited { status: 3 }), "failed (exit 3)");
