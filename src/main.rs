@@ -1,4 +1,6 @@
-//! The `bootling` program. All code is in the library, so that tests can call it.
+//! The `bootling` program: parses arguments, calls the library, prints the result.
+
+mod cli;
 
 use std::process::ExitCode;
 

@@ -223,7 +223,7 @@ pub fn cat(opened: Opened, path: &str, out: &mut impl Write) -> anyhow::Result<(
         Opened::Program(image) => {
             let pe = Pe::read(&image)?;
             let section = pe.section(path).ok_or_else(|| {
-                let names: Vec<String> = pe.sections.iter().map(crate::disk::pe::Section::name).collect();
+                let names: Vec<String> = pe.sections.iter().map(bootling::format::pe::Section::name).collect();
                 anyhow!("no such section; available: {}", names.join(" "))
             })?;
             let (offset, len) = section.contents();

@@ -87,7 +87,7 @@ pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
     }
     if head.starts_with(b"MZ") && kind.is_file() {
         let raw = Opening { content: Some(Content::Raw), ..Opening::new(Access::Read) };
-        let image = image::open_as(path, raw)?;
+        let image = container::open_as(path, raw)?;
         // The boot sectors of hybrid images also start with "MZ".
         if Pe::read(&image).is_ok() || gpt::probe(&image).is_empty() {
             return Ok(Opened::Program(image));

@@ -99,7 +99,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let spec = RunSpec { warm: Warm::No, ..run.spec(false)? };
     let on_console_only = spec.initrd.run == RunWhat::Shell && spec.ready_made.is_none();
     ensure!(!on_console_only, "cannot bundle a shell: give COMMAND or --run LINE");
-    let prepared = vm::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
+    let prepared = guest::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
     let machine = prepared.machine.clone();
     ensure!(
         machine.transport != Transport::None,

@@ -92,7 +92,7 @@ impl Job<'_> {
     }
 
     /// Stamps a compressed image: writes a new file, which replaces the old one unless `output` is set.
-    fn rewrite(self, squeeze: image::Squeeze) -> anyhow::Result<Report> {
+    fn rewrite(self, squeeze: container::Squeeze) -> anyhow::Result<Report> {
         let name = self.image.display().to_string();
         let squeezed = stream::open(self.image, squeeze).map_err(|error| match error {
             stream::StreamError::Image(error) => advised(error),
