@@ -18,7 +18,7 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
-use self::line::{Lines, Told};
+use self::line::{Lines, RoundResult};
 use super::bundle::repeat;
 use super::output;
 use super::report::NotBooted;
@@ -34,7 +34,7 @@ use bootling::qemu::named;
 use bootling::watch::{Blind, Build, Change, Moment, PATIENCE, Products, Snapshot, Sources, Watcher, Woken};
 
 /// Interval between signals to a guest that must end.
-const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+const SIGNAL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Watch options.
 #[derive(Debug, Clone, Default, Args)]
@@ -53,12 +53,12 @@ pub struct WatchArgs {
 
 impl WatchArgs {
     /// Enables `--watch`.
-    pub fn want(&mut self) {
+    pub fn enable(&mut self) {
         self.watch = true;
     }
 
     /// Returns true if watch mode is enabled.
-    pub fn is_wanted(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.watch || self.watch_exec.is_some() || !self.watch_path.is_empty()
     }
 }
@@ -79,15 +79,15 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let mut next = session.round(None, start)?;
     loop {
         next = match next {
-            Next::End(code) => return Ok(code),
-            Next::Round(change) => session.round(Some(change), Instant::now())?,
-            Next::Wait => session.idle()?,
+            NextStep::End(code) => return Ok(code),
+            NextStep::Round(change) => session.round(Some(change), Instant::now())?,
+            NextStep::Wait => session.idle()?,
         };
     }
 }
 
 /// Action after a round.
-enum Next {
+enum NextStep {
     Wait,
     Round(Change),
     End(u8),
@@ -109,10 +109,10 @@ struct Session<'a> {
     /// Cache directory, which only bootling modifies.
     cache: Option<PathBuf>,
     /// True if the last round could be prepared.
-    is_whole: bool,
+    was_prepared: bool,
     lines: Lines,
     teller: Teller,
-    is_introduced: bool,
+    introduced: bool,
     is_blind: bool,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
     fn new(args: &'a RunArgs) -> anyhow::Result<Self> {
         let watching = &args.watching;
         let here = std::env::current_dir().context("failed to get the current directory")?;
-        let mut roots: Vec<PathBuf> = watching.watch_path.iter().map(|path| real(path)).collect();
+        let mut roots: Vec<PathBuf> = watching.watch_path.iter().map(|path| canonical(path)).collect();
         roots.extend(watching.watch_exec.is_some().then(|| here.clone()));
         let mut sources = Sources::new(roots);
         let cache = Cache::open().ok().map(|cache| cache.directory().to_owned());
@@ -128,7 +128,7 @@ impl<'a> Session<'a> {
         let written = args.json.iter().chain(&args.boot.console).chain(&cache).cloned();
         // and neither must files in the user's QEMU arguments, such as `file=disk.img`, which QEMU may write.
         for path in written.chain(named::files(&args.boot.machine.qemu_arg)) {
-            sources.leave_out(real(&path));
+            sources.leave_out(canonical(&path));
         }
         sources.leave_out_open(io::stdout());
         sources.leave_out_open(io::stderr());
@@ -144,17 +144,17 @@ impl<'a> Session<'a> {
             inputs: Inputs::default(),
             snapshot: Snapshot::default(),
             cache,
-            is_whole: false,
+            was_prepared: false,
             lines: Lines::new(here, args.json.as_deref())?,
             teller: Teller::new(args.quiet),
-            is_introduced: false,
+            introduced: false,
             is_blind: false,
         })
     }
 
     /// Runs one round: builds, prepares, boots and reports.
-    fn round(&mut self, change: Option<Change>, start: Instant) -> anyhow::Result<Next> {
-        self.lines.begin(change, start);
+    fn round(&mut self, change: Option<Change>, start: Instant) -> anyhow::Result<NextStep> {
+        self.lines.begin_round(change.as_ref(), start);
         self.teller.begin();
         let sources = match &self.build {
             None => Snapshot::of_sources(&self.sources),
@@ -162,15 +162,15 @@ impl<'a> Session<'a> {
                 let made = build.make(&self.sources, &self.inputs, &mut self.products, &mut self.signals);
                 let made = made.context("failed to run --watch-exec")?;
                 if let Some(path) = made.restless.first() {
-                    let path = self.lines.short(path);
+                    let path = self.lines.display_path(path);
                     output::note(&format!("ignoring changes of {path}, which every build modifies"));
                 }
                 match made.built {
                     Built::Done => made.sources,
                     Built::Failed(how) => {
                         self.snapshot = Snapshot::of_inputs(&self.inputs).and(made.sources);
-                        self.lines.tell(&Told::NotBuilt(&how), &not_built(&how))?;
-                        return Ok(Next::Wait);
+                        self.lines.report(&RoundResult::NotBuilt(&how), &not_built(&how))?;
+                        return Ok(NextStep::Wait);
                     }
                     Built::Interrupted(signal) => return Ok(end(signal)),
                 }
@@ -188,19 +188,19 @@ impl<'a> Session<'a> {
         if let Some(signal) = self.signals.ending() {
             return Ok(end(signal));
         }
-        let was_whole = std::mem::replace(&mut self.is_whole, ready.is_ok());
+        let was_prepared = std::mem::replace(&mut self.was_prepared, ready.is_ok());
         match ready {
             Ok(ready) => self.boot(ready),
-            Err(error) => self.fail(&error, was_whole),
+            Err(error) => self.fail(&error, was_prepared),
         }
     }
 
     /// Boots while another thread watches for changes.
-    fn boot(&mut self, ready: Ready<'_>) -> anyhow::Result<Next> {
+    fn boot(&mut self, ready: Ready<'_>) -> anyhow::Result<NextStep> {
         let (done, over) = UnixStream::pair().context("failed to create a socket")?;
         let (watcher, snapshot, teller) = (&mut self.watcher, &mut self.snapshot, &mut self.teller);
         let (booted, overtaken) = thread::scope(|scope| {
-            let looking = scope.spawn(|| overtake(watcher, snapshot, over.as_fd()));
+            let looking = scope.spawn(|| end_on_change(watcher, snapshot, over.as_fd()));
             // Boot in this thread, because QEMU ends with the thread that started it.
             let booted = ready.boot(teller);
             drop(done);
@@ -214,12 +214,14 @@ impl<'a> Session<'a> {
         let signal = self.signals.pending().into_iter().find(|signal| ends(*signal) && !ours(*signal));
         match (booted, &overtaken) {
             (Ok(Booted { outcome: Outcome::Interrupted { signal }, .. }), Some(_)) if ours(signal) => {
-                Lines::overtaken();
+                Lines::report_restart();
             }
-            (Ok(Booted { outcome: Outcome::OutputClosed, report, .. }), _) => return Ok(Next::End(report.exit_code)),
+            (Ok(Booted { outcome: Outcome::OutputClosed, report, .. }), _) => {
+                return Ok(NextStep::End(report.exit_code));
+            }
             (Ok(Booted { outcome, report, told }), _) => {
                 output::to_stderr(&told);
-                self.lines.tell(&Told::Judged(&outcome), &report)?;
+                self.lines.report(&RoundResult::Judged(&outcome), &report)?;
                 if report.warm && self.spec.warm == Warm::Fresh {
                     self.spec.warm = Warm::Yes;
                 }
@@ -229,53 +231,53 @@ impl<'a> Session<'a> {
         self.introduce();
         Ok(match (signal, overtaken) {
             (Some(signal), _) => end(signal),
-            (None, Some(change)) => Next::Round(change),
-            (None, None) => Next::Wait,
+            (None, Some(change)) => NextStep::Round(change),
+            (None, None) => NextStep::Wait,
         })
     }
 
     /// Reports a round without a guest. If the last round could be prepared, first waits for files still being written.
-    fn fail(&mut self, error: &anyhow::Error, was_whole: bool) -> anyhow::Result<Next> {
-        if was_whole {
+    fn fail(&mut self, error: &anyhow::Error, was_prepared: bool) -> anyhow::Result<NextStep> {
+        if was_prepared {
             match self.wait(Some(PATIENCE))? {
-                Next::Wait => {}
+                NextStep::Wait => {}
                 next => return Ok(next),
             }
         }
         output::fail(error);
         let exit_code = code_for(error, self.args.command());
         let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(error) };
-        self.lines.tell(&Told::NotTested, &report)?;
+        self.lines.report(&RoundResult::NotTested, &report)?;
         self.introduce();
-        Ok(Next::Wait)
+        Ok(NextStep::Wait)
     }
 
     /// Waits for the next change or a signal.
-    fn idle(&mut self) -> anyhow::Result<Next> {
+    fn idle(&mut self) -> anyhow::Result<NextStep> {
         loop {
             match self.wait(None)? {
-                Next::Wait => {}
+                NextStep::Wait => {}
                 next => return Ok(next),
             }
         }
     }
 
-    fn wait(&mut self, limit: Option<std::time::Duration>) -> anyhow::Result<Next> {
+    fn wait(&mut self, limit: Option<std::time::Duration>) -> anyhow::Result<NextStep> {
         let woken = self.watcher.wait(&mut self.snapshot, self.signals.as_fd(), limit);
         Ok(match woken.context("failed to watch for changes")? {
             Woken::Changed(change) => {
                 // No build ran, so the user changed these files.
                 self.products.forget(&change.paths);
-                Next::Round(change)
+                NextStep::Round(change)
             }
-            Woken::Called => self.signals.ending().map_or(Next::Wait, end),
-            Woken::Late => Next::Wait,
+            Woken::Called => self.signals.ending().map_or(NextStep::Wait, end),
+            Woken::Late => NextStep::Wait,
         })
     }
 
     /// Prints once what is watched, and whether changes can only be polled for.
     fn introduce(&mut self) {
-        if !std::mem::replace(&mut self.is_introduced, true) && !self.args.quiet {
+        if !std::mem::replace(&mut self.introduced, true) && !self.args.quiet {
             output::note(&format!("watching {} paths; press Ctrl-C to stop", self.snapshot.len()));
         }
         let Some(blind) = self.watcher.blind() else { return };
@@ -285,15 +287,18 @@ impl<'a> Session<'a> {
                     "polling all of them twice a second: inotify limit reached ({error}; see fs.inotify in sysctl)"
                 ),
                 Blind::Remote(path) => {
-                    format!("polling all of them twice a second: {} is on a shared file system", self.lines.short(path))
+                    format!(
+                        "polling all of them twice a second: {} is on a shared file system",
+                        self.lines.display_path(path)
+                    )
                 }
             });
         }
     }
 }
 
-fn end(signal: i32) -> Next {
-    Next::End(code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0)))
+fn end(signal: i32) -> NextStep {
+    NextStep::End(code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0)))
 }
 
 fn not_built(how: &str) -> NotBooted {
@@ -301,18 +306,18 @@ fn not_built(how: &str) -> NotBooted {
 }
 
 /// Returns the path without symbolic links if it exists, else the absolute path.
-fn real(path: &Path) -> PathBuf {
+fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Waits for a change while a guest runs, and then ends the guest with the signal that a user would send.
-fn overtake(watcher: &mut Watcher, snapshot: &mut Snapshot, over: BorrowedFd<'_>) -> io::Result<Option<Change>> {
+fn end_on_change(watcher: &mut Watcher, snapshot: &mut Snapshot, over: BorrowedFd<'_>) -> io::Result<Option<Change>> {
     let Woken::Changed(change) = watcher.wait(snapshot, over, None)? else { return Ok(None) };
     loop {
         // Repeat, because the thread that runs the guest may not catch signals yet.
         kill_process(getpid(), Signal::TERM)?;
         let mut fds = [PollFd::new(&over, PollFlags::IN)];
-        match poll(&mut fds, Some(&AGAIN)) {
+        match poll(&mut fds, Some(&SIGNAL_INTERVAL)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(Some(change)),
             Err(error) => return Err(error.into()),
