@@ -1,7 +1,7 @@
-//! From a spec to facts about a root directory.
+//! Resolves a specification to facts about a root directory.
 //!
-//! Reads, never writes, never runs anything it finds. Every path looked at is recorded in the [`Root`],
-//! whether it was there or not, so that a watcher knows what an image depends on.
+//! Reads, but never writes and never runs anything it finds. The [`Root`] records every path looked up, whether it
+//! exists or not, so that a watcher knows all dependencies of an image.
 
 pub mod binary;
 mod busybox;
