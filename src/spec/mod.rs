@@ -1,4 +1,4 @@
-//! What the user means, before anything is looked at: plain values, no IO.
+//! User input as plain values, before any resolution and without any I/O.
 
 pub mod amount;
 mod archive_path;
