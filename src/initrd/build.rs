@@ -324,15 +324,15 @@ mod tests {
         .expect("a plan");
         expect![[r"
             /a: a directory of mode 0755 [directory of /a/b]
-            /a/b: a link to /lib/../opt [every image has it]
-            /lib: a link to usr/lib [every image has it]
+            /a/b: a link to /lib/../opt [included in every image]
+            /lib: a link to usr/lib [included in every image]
             /usr: a directory of mode 0755 [directory of /usr/lib]
-            /usr/lib: a directory of mode 0755 [asked for by --copy /lib]
-            /usr/lib/deep: a link to deeper [every image has it]
+            /usr/lib: a directory of mode 0755 [requested by --copy /lib]
+            /usr/lib/deep: a link to deeper [included in every image]
             /usr/lib/deeper: a directory of mode 0755 [directory of /usr/lib/deeper/x]
-            /usr/lib/deeper/x: a file [asked for by x]
+            /usr/lib/deeper/x: a file [requested by x]
             /usr/opt: a directory of mode 0755 [directory of /usr/opt/c]
-            /usr/opt/c: a file [asked for by c]
+            /usr/opt/c: a file [requested by c]
         "]]
         .assert_eq(&text(&plan).replace("a built-in file (1 bytes, mode 0644)", "a file"));
     }
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_conflict_names_the_place_and_both_sides() {
         let error = Plan::from_facts([file("/x", b"x", asked("--copy a=/x")), file("/x", b"yy", asked("--copy b=/x"))]);
-        expect!["planning /x: wanted both as a built-in file (1 bytes, mode 0644) (asked for by --copy a=/x) and as a built-in file (2 bytes, mode 0644) (asked for by --copy b=/x)"]
+        expect!["planning /x: wanted both as a built-in file (1 bytes, mode 0644) (requested by --copy a=/x) and as a built-in file (2 bytes, mode 0644) (requested by --copy b=/x)"]
             .assert_eq(&error.expect_err("a conflict").to_string());
         assert!(matches!(
             Plan::from_facts([file("/x", b"x", Why::Base), link("/x", "y", Why::Base)]),
@@ -394,7 +394,7 @@ mod tests {
         assert!(Plan::from_facts(circle.clone()).is_ok(), "dangling links are the user's own business");
         let facts = circle.into_iter().chain([file("/a/x", b"x", asked("x"))]);
         let error = Plan::from_facts(facts).expect_err("a loop");
-        assert_eq!(error.to_string(), "planning /a/x: more than 40 symbolic links, or a loop (asked for by x)");
+        assert_eq!(error.to_string(), "planning /a/x: more than 40 symbolic links, or a loop (requested by x)");
     }
 
     #[test]

@@ -207,7 +207,7 @@ mod tests {
     fn names_and_targets_are_held_to_what_the_kernel_takes() {
         let long = format!("/{}", vec!["x".repeat(199); 21].join("/"));
         assert!(refused(fact(&long, file(0o644, 0, None))).ends_with(
-            "(asked for by test): name of 4200 bytes with its NUL, but the kernel skips names of more than 4096"
+            "(requested by test): name of 4200 bytes with its NUL, but the kernel skips names of more than 4096"
         ));
         let fits = format!("/{}/{}", vec!["x".repeat(199); 20].join("/"), "y".repeat(95));
         assert_eq!(fits.len(), 4096);
@@ -225,7 +225,7 @@ mod tests {
     fn a_member_of_4_gib_is_refused_by_name_and_size() {
         assert_eq!(
             refused(fact("/big", file(0o644, 1 << 32, None))),
-            "planning /big (asked for by test): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB"
+            "planning /big (requested by test): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB"
         );
         let plan = Plan::from_facts([fact("/big", file(0o644, (1 << 32) - 1, None))]).expect("a plan");
         assert!(plan.check(Purpose::Overlay).is_ok());
@@ -237,7 +237,7 @@ mod tests {
         let error = plan.expect("a plan").check(Purpose::Overlay).expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "planning /a/b (asked for by test): /a is file /nowhere (1 bytes, mode 0644), not a directory"
+            "planning /a/b (requested by test): /a is file /nowhere (1 bytes, mode 0644), not a directory"
         );
     }
 

@@ -192,7 +192,7 @@ mod tests {
         expect![[r"
             /usr/lib/libc.so.6
               library libc.so.6, needed by /usr/bin/lstopo
-                asked for by lstopo
+                requested by lstopo
               library libc.so.6, needed by /lib/libhwloc.so.15
                 library libhwloc.so.15, needed by /usr/bin/lstopo (see above)
         "]]
@@ -200,7 +200,7 @@ mod tests {
         expect![[r"
             /usr/lib/modules/a-b.ko
               depends of module c_d
-                asked for by --kmod c_d
+                requested by --kmod c_d
         "]]
         .assert_eq(&explain("/usr/lib/modules/a-b.ko"));
     }

@@ -150,7 +150,7 @@ fn a_program_for_another_machine_gets_that_machines_name() {
     case.fails(
         &["--dry-run", "--efi", "strange.efi"],
         str![[r#"
-error: reading strange.efi: it is for machine 0x1234, which has no EFI/BOOT file name
+error: unsupported EFI program strange.efi: no EFI/BOOT file name for machine 0x1234
 
 "#]],
     );

@@ -120,21 +120,21 @@ fn bad_input_is_one_line_that_names_it() {
     case.fails(
         &["-o", "x.img", "--efi", "text"],
         str![[r#"
-error: reading text: no PE file: no "MZ" at offset 0x0
+error: failed to read text: no PE file: no "MZ" at offset 0x0
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "missing"],
         str![[r#"
-error: reading missing: No such file or directory (os error 2)
+error: failed to read missing: No such file or directory (os error 2)
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "missing"],
         str![[r#"
-error: reading missing: No such file or directory (os error 2)
+error: failed to read missing: No such file or directory (os error 2)
 
 "#]],
     );
