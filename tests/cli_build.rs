@@ -93,7 +93,7 @@ fn why_tells_the_chain_of_who_asked() {
     assert!(text.starts_with("/usr/lib/x86_64-linux-gnu/libc.so.6\n  library libc.so.6, needed by /usr/bin/lstopo-no-graphics\n    asked for by lstopo-no-graphics\n"), "{text}");
     case.fails(
         &["build", "--why", "/bin/lstopo", "--no-busybox", program],
-        "error: explaining /bin/lstopo: the image has no such entry, but it has /usr/bin/lstopo-no-graphics\n",
+        "error: /bin/lstopo: no such entry in the image (nearest: /usr/bin/lstopo-no-graphics)\n",
     );
 }
 
@@ -162,7 +162,7 @@ fn a_member_of_4_gib_is_refused_by_name_and_size() {
     fs::File::create(case.path().join("big")).and_then(|file| file.set_len(1 << 32)).expect("a sparse file");
     case.fails(
         &["build", "-o", "x.img", "--copy", "big=/big"],
-        "error: planning /big (asked for by --copy big=/big): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB\n",
+        "error: /big (asked for by --copy big=/big): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)\n",
     );
 }
 
@@ -183,7 +183,7 @@ fn two_things_in_one_place_are_an_error_that_names_both() {
     case.write("b", "22");
     case.fails(
         &["build", "-o", "x.img", "--copy", "a=/x", "--copy", "b=/x"],
-        "error: planning /x: wanted both as file [..]/a (1 bytes, mode 0644) (asked for by --copy a=/x) and as file [..]/b (2 bytes, mode 0644) (asked for by --copy b=/x)\n",
+        "error: /x: conflicting entries: file [..]/a (1 bytes, mode 0644) (asked for by --copy a=/x) and file [..]/b (2 bytes, mode 0644) (asked for by --copy b=/x)\n",
     );
 }
 
