@@ -14,7 +14,7 @@ fn what_does_not_fit_is_refused_with_the_number_needed() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
         str![[r#"
-error: laying out a disk of 10485760 bytes: what goes on it takes 36700160 bytes (35 MiB)
+error: disk size of 10485760 bytes is too small: the contents require 36700160 bytes (35 MiB)
 advice: give --size 35M or more, or leave it out
 
 "#]],
@@ -29,7 +29,7 @@ fn sizes_that_no_disk_has_are_refused() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
         str![[r#"
-error: laying out the disk: it would have 18446744073709551615 bytes, and 8 TiB are the most
+error: disk size of 18446744073709551615 bytes exceeds the limit of 8 TiB
 
 "#]],
     );
@@ -91,7 +91,7 @@ fn two_sources_for_one_place_are_both_named() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "other.efi=efi/boot/bootx64.efi"],
         str![[r#"
-error: planning efi/boot/bootx64.efi on the ESP: wanted by --efi app.efi and by --add-file other.efi; FAT knows no case
+error: efi/boot/bootx64.efi on the ESP: conflicting sources: --efi app.efi and --add-file other.efi (FAT names are case-insensitive)
 
 "#]],
     );
@@ -141,7 +141,7 @@ error: reading missing: No such file or directory (os error 2)
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "text=a:b"],
         str![[r#"
-error: planning a:b on the ESP (--add-file text): FAT takes no control characters in names, and none of " * : < > ? |
+error: invalid path "a:b" on the ESP (--add-file text): names on FAT must not contain control characters or any of " * : < > ? |
 
 "#]],
     );

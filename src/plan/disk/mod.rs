@@ -1,6 +1,6 @@
-//! A disk image as numbers: what goes on its EFI system partition, how large that is, where everything stands.
+//! Layout of a disk image: the files of its EFI system partition, the FAT geometry, and the offsets of all parts.
 //!
-//! Pure: sizes go in, places come out. `write::disk` fills them.
+//! Pure: computes offsets from sizes. `write::disk` writes the contents.
 
 mod contents;
 mod fat;
