@@ -109,16 +109,19 @@ fn a_missing_program_is_named_with_everywhere_that_was_tried() {
 #[test]
 fn an_output_that_cannot_be_written_is_one_error() {
     let case = Case::new();
-    let full = "error: writing /dev/full: No space left on device (os error 28)\n";
+    let full = "error: failed to write /dev/full: No space left on device (os error 28)\n";
     for compression in ["none", "gzip", "zstd", "xz", "lz4"] {
         case.fails(&["build", "-o", "/dev/full", "--compress", compression], full);
     }
     case.fails(
         &["build", "-o", "missing/x.img"],
-        "error: writing missing/x.img: No such file or directory (os error 2)\n",
+        "error: failed to write missing/x.img: No such file or directory (os error 2)\n",
     );
-    case.fails(&["build", "-o", "."], "error: writing .: it is there already, and it is not a file\n");
-    case.fails(&["build", "-o", "/proc/x.img"], "error: writing /proc/x.img: No such file or directory (os error 2)\n");
+    case.fails(&["build", "-o", "."], "error: failed to write .: already exists and is not a regular file\n");
+    case.fails(
+        &["build", "-o", "/proc/x.img"],
+        "error: failed to write /proc/x.img: No such file or directory (os error 2)\n",
+    );
     case.bootling(&["build", "-o", "/dev/null"]).assert().success().stdout_eq("").stderr_eq("");
 }
 
@@ -172,7 +175,7 @@ fn a_file_that_has_another_length_when_it_is_written_is_named() {
     // Such files have no length until they are read.
     case.fails(
         &["build", "-o", "x.img", "--copy", "/proc/version=/version"],
-        "error: reading /proc/version for /version: it had 0 bytes and now has [..]: it changed while the image was made\n",
+        "error: failed to read /proc/version for /version: the file changed while the image was built: expected 0 bytes, found [..]\n",
     );
 }
 

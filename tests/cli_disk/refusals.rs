@@ -49,7 +49,7 @@ error: writing SHA256SUMS: "a/nb.img" has characters that it cannot have
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--checksums"],
         str![[r#"
-error: writing [..]SHA256SUMS: Is a directory (os error 21)
+error: failed to write [..]SHA256SUMS: Is a directory (os error 21)
 
 "#]],
     );
@@ -155,7 +155,7 @@ error: reading --root /dev/null: it is neither a file nor a directory
     case.fails(
         &["-o", "missing/x.img", "--efi", "app.efi"],
         str![[r#"
-error: writing missing/x.img: No such file or directory (os error 2)
+error: failed to write missing/x.img: No such file or directory (os error 2)
 
 "#]],
     );
