@@ -148,7 +148,7 @@ error: invalid path "a:b" on the ESP (--add-file text): names on FAT must not co
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--root", "/dev/null"],
         str![[r#"
-error: reading --root /dev/null: it is neither a file nor a directory
+error: invalid --root /dev/null: neither a file nor a directory
 
 "#]],
     );
@@ -183,7 +183,7 @@ fn a_missing_tool_is_named_with_its_package() {
     let before = case.listing();
     let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
     case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
-error: making a file system of root: mksquashfs is not on PATH
+error: failed to create a file system from root: mksquashfs not found on PATH
 advice: on Debian it is in the package squashfs-tools
 
 "#]]);
@@ -206,7 +206,7 @@ fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
     // More than a pipe holds.
     let long = "seq 100000 >&2\n";
     tool(&format!("{long}exit 1\n")).code(125).stdout_eq("").stderr_eq(str![[r#"
-error: making a file system of root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
+error: failed to create a file system from root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
 
 "#]]);
     // What is not asked to stop makes an empty file of one that it cannot read.

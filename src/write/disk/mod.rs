@@ -1,7 +1,8 @@
-//! Disk images: a planned layout filled with tables, an EFI system partition and a root partition, in any container.
+//! Writer for disk images: partition tables, an EFI system partition and a root partition in a planned layout, in any
+//! container format.
 //!
-//! An image is a list of pieces ([`Extents`](super::Extents)); so is every container around it. Bytes are read once,
-//! when the whole is written, and once before, for the names that come from them.
+//! An image and its container are lists of [`Extents`](super::Extents). Source files are read twice: once to derive the
+//! GUIDs from their contents, and once to write them.
 
 mod canvas;
 mod container;
