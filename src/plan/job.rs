@@ -1,6 +1,7 @@
 //! The job for pid 1: its fields, its encoding (see [`crate::proto::job`]) and its file in an image.
 //!
-//! Refuses arguments that `execve(2)` cannot pass: strings that contain a NUL, and environment variables without a name.
+//! Refuses arguments that `execve(2)` cannot pass: strings that contain a NUL, and environment variables without a
+//! name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -1,8 +1,8 @@
 //! The plan of an archive: a map from archive paths to entries, built from facts and then checked.
 //!
-//! Facts may repeat, may lead through symbolic links, and may come in any order. A [`Plan`] is sorted by path bytes, has
-//! one entry per path, and includes all parent directories. Two facts that require different nodes at one path are an
-//! error that names both. Only [`Plan::check`] creates the [`CheckedPlan`] that a writer accepts.
+//! Facts may repeat, may lead through symbolic links, and may come in any order. A [`Plan`] is sorted by path bytes,
+//! has one entry per path, and includes all parent directories. Two facts that require different nodes at one path are
+//! an error that names both. Only [`Plan::check`] creates the [`CheckedPlan`] that a writer accepts.
 
 mod build;
 mod check;
@@ -91,7 +91,10 @@ pub enum PlanError {
     #[error("invalid /init: {0}")]
     Init(String),
     /// A path to explain that is not in the image.
-    #[error("{path}: no such entry in the image{}", near.as_ref().map(|near| format!(" (nearest: {near})")).unwrap_or_default())]
+    #[error(
+        "{path}: no such entry in the image{}",
+        near.as_ref().map(|near| format!(" (nearest: {near})")).unwrap_or_default()
+    )]
     NotThere {
         /// The requested path.
         path: ArchivePath,

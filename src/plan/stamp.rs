@@ -1,8 +1,8 @@
 //! Plan for `stamp`: the new contents of the first sector of a disk, or the reason for leaving it unchanged.
 //!
 //! A pure function of the first 512 bytes, the partition tables and the sector size. Changes only the 440 bytes of boot
-//! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are not
-//! disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
+//! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are
+//! not disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
 
 mod objection;
 mod record;
@@ -117,8 +117,8 @@ impl Facts {
         last.checked_add(1)?.checked_mul(table.sector.bytes())
     }
 
-    /// Returns the size of the disk in sectors. If it has tables for both sector sizes, no single number is correct, and
-    /// the result is `u64::MAX`.
+    /// Returns the size of the disk in sectors. If it has tables for both sector sizes, no single number is correct,
+    /// and the result is `u64::MAX`.
     fn sectors(&self) -> Option<u64> {
         let table = self.table()?;
         if self.tables.len() > 1 {

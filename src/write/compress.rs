@@ -88,8 +88,8 @@ impl Compression {
     }
 }
 
-/// Returns a Zstandard encoder with checksums. The output is the same for any number of workers, except zero, so there is
-/// always at least one.
+/// Returns a Zstandard encoder with checksums. The output is the same for any number of workers, except zero, so there
+/// is always at least one.
 fn zstd_writer<W: Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;

@@ -1,8 +1,8 @@
 //! Extents: a sparse file as a list of ranges, whose bytes are in memory or in other files. Gaps are zeros.
 //!
-//! Disk images, EFI programs and container files are lists of extents. Placing an image in a container moves extents, not
-//! bytes. Source files are read only when the result is written or hashed, possibly more than once. If a source file
-//! changes in the meantime, the result is an error that names the file.
+//! Disk images, EFI programs and container files are lists of extents. Placing an image in a container moves extents,
+//! not bytes. Source files are read only when the result is written or hashed, possibly more than once. If a source
+//! file changes in the meantime, the result is an error that names the file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -287,8 +287,8 @@ impl Extents {
         file.set_len(self.size).map_err(ExtentError::Output)
     }
 
-    /// Returns an error if a source file has changed since it was opened. A caller that reads the sources twice, to hash
-    /// and to write them, must call this at the end.
+    /// Returns an error if a source file has changed since it was opened. A caller that reads the sources twice, to
+    /// hash and to write them, must call this at the end.
     pub fn unchanged(&self) -> Result<(), ExtentError> {
         let mut asked: Vec<*const SourceFile> = Vec::new();
         for extent in &self.list {

@@ -1,8 +1,8 @@
 //! Writers for initrds, unified kernel images and disk images, and a reader for initrds.
 //!
-//! Output is reproducible: the caller supplies the modification time, inode numbers follow the order of the entries, and
-//! root owns all files. Output files are atomic: they appear complete or not at all. [`read`] lists the members of any
-//! initrd.
+//! Output is reproducible: the caller supplies the modification time, inode numbers follow the order of the entries,
+//! and root owns all files. Output files are atomic: they appear complete or not at all. [`read`] lists the members of
+//! any initrd.
 
 pub mod compress;
 pub mod disk;
@@ -40,7 +40,11 @@ pub enum WriteError {
         source: io::Error,
     },
     /// The length of a source differs from the plan.
-    #[error("failed to read {} for {member}: the file changed while the image was built: expected {planned} bytes, found {found}", path.display())]
+    #[error(
+        "failed to read {} for {member}: the file changed while the image was built: expected {planned} bytes, \
+         found {found}",
+        path.display()
+    )]
     Changed {
         /// File on the host.
         path: PathBuf,
@@ -77,8 +81,8 @@ impl WriteError {
 
 /// Output stream with an optional fast path that copies files inside the kernel.
 pub trait Sink: Write {
-    /// Copies up to `len` bytes from `source` inside the kernel. Returns the number of bytes. Zero means that this is not
-    /// supported; the caller must then read and write.
+    /// Copies up to `len` bytes from `source` inside the kernel. Returns the number of bytes. Zero means that this is
+    /// not supported; the caller must then read and write.
     fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {
         let _ = (source, len);
         Ok(0)
@@ -94,9 +98,9 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 }
 
 impl Sink for File {
-    /// Uses `copy_file_range(2)`, which shares blocks if the file system supports it, and otherwise copies in the kernel.
-    /// It does not work across file systems, so `sendfile(2)` is the second choice. On ext4 and tmpfs, both are 10 to 20
-    /// percent faster than reading and writing.
+    /// Uses `copy_file_range(2)`, which shares blocks if the file system supports it, and otherwise copies in the
+    /// kernel. It does not work across file systems, so `sendfile(2)` is the second choice. On ext4 and tmpfs, both are
+    /// 10 to 20 percent faster than reading and writing.
     fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {
         let len = usize::try_from(len.min(1 << 30)).unwrap_or(usize::MAX);
         let copied = rustix::fs::copy_file_range(source, None, &*self, None, len);

@@ -1,7 +1,8 @@
 //! Writer for the newc format (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!
-//! Does not use the cpio crate, because it takes names as `str` and casts lengths to 32 bits; the tests use it as a second
-//! implementation. Accepts every checked plan. A source whose length has changed since is an error that names the source.
+//! Does not use the cpio crate, because it takes names as `str` and casts lengths to 32 bits; the tests use it as a
+//! second implementation. Accepts every checked plan. A source whose length has changed since is an error that names
+//! the source.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};

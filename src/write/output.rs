@@ -119,8 +119,8 @@ impl Target {
             if !kind.is_file() {
                 return Err(io::Error::other("already exists and is not a regular file"));
             }
-            // Follow symbolic links, as `>` in a shell does. Opening the file fails if the user may not write it, and then
-            // the user may not replace it either.
+            // Follow symbolic links, as `>` in a shell does. Opening the file fails if the user may not write it, and
+            // then the user may not replace it either.
             drop(OpenOptions::new().write(true).open(&path)?);
             path = fs::canonicalize(path)?;
             mode = known.permissions().mode() & 0o777;

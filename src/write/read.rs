@@ -1,8 +1,8 @@
 //! Streaming reader for initrds of any origin: a sequence of newc archives, uncompressed or compressed, as the kernel
 //! unpacks them.
 //!
-//! Memory is bounded: 4 KiB for a name or a link target, 8 MiB for an LZ4 chunk, 128 MiB for the dictionaries of zstd and
-//! xz. Refuses everything that the kernel refuses or would skip, and reports its offset (`init/initramfs.c`,
+//! Memory is bounded: 4 KiB for a name or a link target, 8 MiB for an LZ4 chunk, 128 MiB for the dictionaries of zstd
+//! and xz. Refuses everything that the kernel refuses or would skip, and reports its offset (`init/initramfs.c`,
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
 mod header;
@@ -130,7 +130,10 @@ pub enum Rule {
     #[error("unexpected end of file inside an archive")]
     Truncated,
     /// The kernel's buffer limits the size of an LZ4 chunk.
-    #[error("LZ4 chunk of {0} bytes is too large: 8 MiB of data compress to at most {max} bytes", max = unpack::LZ4_BOUND)]
+    #[error(
+        "LZ4 chunk of {0} bytes is too large: 8 MiB of data compress to at most {max} bytes",
+        max = unpack::LZ4_BOUND
+    )]
     Lz4Chunk(u32),
     /// A compressed stream is valid.
     #[error("failed to unpack: {0}")]
@@ -149,8 +152,8 @@ pub fn walk(input: impl Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     walk_within(input, &Cell::new(u64::MAX), visit)
 }
 
-/// Like [`walk`], but reads and unpacks at most `left` bytes, including the zeros between archives. On return, `left` is
-/// the unused rest. If it is 0, the limit was reached, and the result is an error.
+/// Like [`walk`], but reads and unpacks at most `left` bytes, including the zeros between archives. On return, `left`
+/// is the unused rest. If it is 0, the limit was reached, and the result is an error.
 pub fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     let mut input = Stream::new(Metered::new(input, left));
     let mut number = 0;

@@ -1,8 +1,8 @@
-//! Authenticode signatures of EFI programs: a certificate table at the end of the file, and eight bytes in the header with
-//! its offset and size.
+//! Authenticode signatures of EFI programs: a certificate table at the end of the file, and eight bytes in the header
+//! with its offset and size.
 //!
-//! Signing creates a new list of extents and leaves the source file unchanged. Refuses files that `disk::pe` cannot digest,
-//! and files whose header has no certificate table entry.
+//! Signing creates a new list of extents and leaves the source file unchanged. Refuses files that `disk::pe` cannot
+//! digest, and files whose header has no certificate table entry.
 
 use std::sync::Arc;
 

@@ -131,8 +131,8 @@ impl Geometry {
         };
         let reserved = kind.reserved();
         let left = sectors.checked_sub(reserved + (root_entries * ENTRY).div_ceil(sector))?;
-        // Same calculation as in fatfs (`determine_sectors_per_fat`): a FAT must have an entry for each cluster that remains
-        // after both FATs are subtracted.
+        // Same calculation as in fatfs (`determine_sectors_per_fat`): a FAT must have an entry for each cluster that
+        // remains after both FATs are subtracted.
         let per_cluster = cluster / sector;
         let fat_sectors = (left + 2 * per_cluster).div_ceil(cluster * 8 / kind.bits() + FATS);
         let clusters = left.checked_sub(FATS * fat_sectors)? / per_cluster;
@@ -185,8 +185,8 @@ fn cluster_sizes(sector: u64) -> impl DoubleEndedIterator<Item = u64> + Clone {
     all.filter(move |size| *size >= sector && *size <= LARGEST_CLUSTER && size / sector <= 128)
 }
 
-/// Returns the number of entries of a fixed-size root directory: the usual number or more, in whole sectors. `None` if it
-/// does not fit in 16 bits.
+/// Returns the number of entries of a fixed-size root directory: the usual number or more, in whole sectors. `None` if
+/// it does not fit in 16 bits.
 fn root_entries(contents: &Contents, sector: u64) -> Option<u64> {
     let entries = contents.root_entries().max(ROOT_ENTRIES).next_multiple_of(sector / ENTRY);
     (entries < 1 << 16).then_some(entries)
@@ -213,7 +213,8 @@ pub fn smallest(profile: Profile, sector: u64, contents: &Contents) -> Option<Ge
 fn smallest_of(kind: FatKind, sector: u64, cluster: u64, contents: &Contents) -> Option<Geometry> {
     let entries = root_entries(contents, sector).or((kind == FatKind::Fat32).then_some(0))?;
     let needed = contents.clusters(cluster, kind).max(kind.clusters().0);
-    // The cluster count grows with the sector count, apart from the sectors of the FATs. So the minimum is near `at_least`.
+    // The cluster count grows with the sector count, apart from the sectors of the FATs. So the minimum is near
+    // `at_least`.
     let at_least = needed.checked_mul(cluster / sector)?;
     let most = at_least.checked_add(2 * FATS * (needed * kind.bits()).div_ceil(sector * 8) + entries + 64)?;
     let (mut low, mut high) = (at_least, most);

@@ -63,7 +63,10 @@ pub enum TreeError {
         len: u64,
     },
     /// Two sources for one path.
-    #[error("{path} on the ESP: conflicting sources: {first} and {second}{}", if *folded { " (FAT names are case-insensitive)" } else { "" })]
+    #[error(
+        "{path} on the ESP: conflicting sources: {first} and {second}{}",
+        if *folded { " (FAT names are case-insensitive)" } else { "" }
+    )]
     Conflict {
         /// The path, as the second option spells it.
         path: String,
@@ -162,8 +165,8 @@ impl EspTree {
         self.nodes.values().map(|placed| EspItem { path: &placed.path, what: placed.what, why: &placed.why })
     }
 
-    /// Returns the space that the tree requires. Counts directory entries as the fatfs crate writes them: long names for
-    /// all nodes, including "." and "..".
+    /// Returns the space that the tree requires. Counts directory entries as the fatfs crate writes them: long names
+    /// for all nodes, including "." and "..".
     pub fn contents(&self) -> Contents {
         let mut contents = Contents::new();
         let mut entries: BTreeMap<&[String], u64> = BTreeMap::new();
@@ -187,8 +190,8 @@ impl EspTree {
     }
 }
 
-/// Folds the case of a name like the fatfs crate (0.3.6, `eq_name`), which is coarser than FAT: `ß` equals `SS`. The crate
-/// writes names that it considers equal into one file.
+/// Folds the case of a name like the fatfs crate (0.3.6, `eq_name`), which is coarser than FAT: `ß` equals `SS`. The
+/// crate writes names that it considers equal into one file.
 fn fold(name: &str) -> String {
     name.chars().flat_map(char::to_uppercase).collect()
 }

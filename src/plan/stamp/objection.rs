@@ -28,9 +28,7 @@ pub enum Objection {
     #[error("partition {0} is a BIOS boot partition: the disk is meant for a legacy BIOS")]
     BiosBoot(u32),
     /// A partition with attribute bit 2.
-    #[error(
-        "partition {0} is marked for legacy BIOS boot (attribute bit 2): a boot loader like syslinux is meant to boot it"
-    )]
+    #[error("partition {0} is marked for legacy BIOS boot (attribute bit 2), for a boot loader like syslinux")]
     LegacyBootable(u32),
     /// Boot code to remove that bootling did not write.
     #[error("expected the boot code of bootling, found {0}")]
@@ -82,7 +80,7 @@ impl Objection {
             }
             Self::NotOurs(_) | Self::NothingThere => "--force overwrites it anyway",
             Self::SlotTaken => "omit --bios-active",
-            Self::OtherRecords => "to restore only the boot code, pass a FILE with its first 440 bytes",
+            Self::OtherRecords => "to restore only the boot code, truncate FILE to 440 bytes",
             Self::WouldHide => "omit --fix-mbr",
         }
     }

@@ -40,8 +40,8 @@ fn covered(facts: &Facts) -> Option<u32> {
     facts.sectors().map(|sectors| Record::protective(sectors).sectors)
 }
 
-/// Returns true if the record covers `sectors`. The maximum, `0xFFFFFFFF`, is always valid: older tools write it, and an
-/// image for both sector sizes has no other correct value.
+/// Returns true if the record covers `sectors`. The maximum, `0xFFFFFFFF`, is always valid: older tools write it, and
+/// an image for both sector sizes has no other correct value.
 fn covers(record: &Record, sectors: Option<u32>) -> bool {
     sectors.is_none_or(|sectors| record.sectors == sectors || record.sectors == u32::MAX)
 }

@@ -1,8 +1,8 @@
 //! Sparse in-memory device for the fatfs crate. Allocates pages only for data other than zeros. While the content of a
 //! file is written, it records only the offsets.
 //!
-//! The crate writes a volume through `Read + Write + Seek`, cluster by cluster. File contents stay in their source files
-//! until the image is written, so a volume needs memory only for its FATs and directories.
+//! The crate writes a volume through `Read + Write + Seek`, cluster by cluster. File contents stay in their source
+//! files until the image is written, so a volume needs memory only for its FATs and directories.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom, Write};

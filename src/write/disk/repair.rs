@@ -135,7 +135,8 @@ impl Volume<'_> {
         }
     }
 
-    /// Writes the free cluster count and the next free cluster of FAT32. The used clusters are contiguous from the start.
+    /// Writes the free cluster count and the next free cluster of FAT32. The used clusters are contiguous from the
+    /// start.
     fn counts(&self) {
         let last = self.geometry.clusters + 2;
         // Used clusters come first, so a binary search finds their end.

@@ -1,7 +1,8 @@
-//! Content of a root partition: an existing file, or a file system that mksquashfs or mkfs.ext4 creates from a directory.
+//! Content of a root partition: an existing file, or a file system that mksquashfs or mkfs.ext4 creates from a
+//! directory.
 //!
-//! The tools run without root privileges and write to an unnamed file, so that nothing is left behind after a failure. The
-//! output is reproducible for the same directory: on squashfs, root owns all files, and times are limited to
+//! The tools run without root privileges and write to an unnamed file, so that nothing is left behind after a failure.
+//! The output is reproducible for the same directory: on squashfs, root owns all files, and times are limited to
 //! `SOURCE_DATE_EPOCH`. mkfs.ext4 copies owners and times from the directory, so a copy of the directory may result in
 //! different bytes. Refuses directories with unreadable files.
 
@@ -159,8 +160,8 @@ fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     Ok((bytes.next_multiple_of(1 << 20), inodes))
 }
 
-/// Returns a digest of the names, modes, owners and contents in a directory. Times are not part of it, because a copy of
-/// the directory may have other times.
+/// Returns a digest of the names, modes, owners and contents in a directory. Times are not part of it, because a copy
+/// of the directory may have other times.
 fn digest(directory: &Path) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {

@@ -12,8 +12,8 @@ const NAME: &str = "SHA256SUMS";
 /// Maximum size of an existing file in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// Adds lines for files in `directory`, and removes existing lines for the same names. Returns an output that the caller
-/// must finish. Refuses an existing file of more than 1 MiB.
+/// Adds lines for files in `directory`, and removes existing lines for the same names. Returns an output that the
+/// caller must finish. Refuses an existing file of more than 1 MiB.
 pub fn write_sums(directory: &Path, sums: &[(String, [u8; 32])]) -> Result<Output, WriteError> {
     let path = directory.join(NAME);
     let failed = |source| WriteError::Output { name: path.display().to_string(), source };

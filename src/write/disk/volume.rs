@@ -1,8 +1,8 @@
 //! FAT volume of an EFI system partition, written by the fatfs crate and fixed by [`super::repair`].
 //!
-//! The crate (0.3.6) formats the volume, allocates clusters and creates directories. File contents do not pass through it:
-//! only their offsets are recorded (see [`super::canvas`]). The resulting geometry must equal the planned one. Directories
-//! with thousands of files are slow, because the crate compares each new name with all existing names.
+//! The crate (0.3.6) formats the volume, allocates clusters and creates directories. File contents do not pass through
+//! it: only their offsets are recorded (see [`super::canvas`]). The resulting geometry must equal the planned one.
+//! Directories with thousands of files are slow, because the crate compares each new name with all existing names.
 
 use std::io::{self, Write};
 use std::sync::Arc;

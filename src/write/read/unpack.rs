@@ -100,8 +100,8 @@ impl<R: Read> Stream<R> {
         self.offset
     }
 
-    /// Returns the next `count` bytes, or fewer at the end, without consuming them. `count` must be less than the buffer
-    /// size.
+    /// Returns the next `count` bytes, or fewer at the end, without consuming them. `count` must be less than the
+    /// buffer size.
     pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         if self.end - self.start < count {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -190,8 +190,8 @@ impl fmt::Display for Oversized {
 
 impl std::error::Error for Oversized {}
 
-/// Decoder of the chunks of a legacy LZ4 frame (`lib/decompress_unlz4.c`). The frame ends at the end of the file or at a
-/// chunk length of 0.
+/// Decoder of the chunks of a legacy LZ4 frame (`lib/decompress_unlz4.c`). The frame ends at the end of the file or at
+/// a chunk length of 0.
 struct Lz4Reader<'a, R> {
     input: &'a mut Stream<R>,
     packed: Vec<u8>,

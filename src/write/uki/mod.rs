@@ -1,7 +1,7 @@
 //! Unified kernel images: one EFI program that contains the stub, the kernel, the initrd and the command line.
 //!
-//! UAPI group specification 5. The order of the sections is the same as in systemd's ukify. Refuses command lines that the
-//! kernel would truncate or the stub would change, and sections for which the stub has no space.
+//! UAPI group specification 5. The order of the sections is the same as in systemd's ukify. Refuses command lines that
+//! the kernel would truncate or the stub would change, and sections for which the stub has no space.
 
 use std::io;
 use std::sync::Arc;
@@ -96,8 +96,8 @@ impl Uki {
         }
         let mut whole = Extents::new(parts.kernel.size);
         whole.add(0, parts.kernel.size, Source::File(kernel), 0);
-        // The order of ukify. The kernel must be last: stubs before version 254 may run it in place, and it needs more space
-        // in memory than in the file.
+        // The order of ukify. The kernel must be last: stubs before version 254 may run it in place, and it needs more
+        // space in memory than in the file.
         let mut contents = vec![(UkiSection::Osrel, bytes(parts.os_release))];
         if !cmdline.is_empty() {
             contents.push((UkiSection::Cmdline, bytes(cmdline.as_bytes().to_vec())));

@@ -1,5 +1,5 @@
-//! VMDK as a single sparse file ("monolithicSparse"; `VMware`, Virtual Disk Format 5.0, "Hosted Sparse Extents"): grains of
-//! 64 KiB, two copies of the tables.
+//! VMDK as a single sparse file ("monolithicSparse"; `VMware`, Virtual Disk Format 5.0, "Hosted Sparse Extents"):
+//! grains of 64 KiB, two copies of the tables.
 //!
 //! ```text
 //! header | descriptor | directory, tables | directory, tables (again) | grains, in the order of the disk
@@ -74,8 +74,8 @@ fn header(sectors: u64, first: u64, second: u64, overhead: u64) -> Vec<u8> {
     bytes
 }
 
-/// Returns the descriptor. Its file name is constant, so that the output does not depend on the name of the image. Readers
-/// of a single-file VMDK ignore it.
+/// Returns the descriptor. Its file name is constant, so that the output does not depend on the name of the image.
+/// Readers of a single-file VMDK ignore it.
 fn descriptor(sectors: u64, id: Guid) -> Vec<u8> {
     let [a, b, c, d, ..] = id.0;
     // 0xffffffff means "no parent".
