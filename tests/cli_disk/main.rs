@@ -184,7 +184,7 @@ fn standard_output_takes_the_image_and_may_be_closed() {
     let mut said = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("read");
     assert_eq!(child.wait().expect("ended").code(), Some(125));
-    assert_eq!(said, "error: writing standard output: Broken pipe (os error 32)\n");
+    assert_eq!(said, "error: failed to write standard output: Broken pipe (os error 32)\n");
 }
 
 #[test]

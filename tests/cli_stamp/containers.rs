@@ -126,7 +126,7 @@ fn a_file_that_cannot_grow_is_left_alone_and_nothing_half_made_appears() {
         Command::new("sh").args(["-c", &line]).current_dir(case.path())
     };
     let before = case.files();
-    let error = "error: writing new: File too large (os error 27)\n";
+    let error = "error: failed to write new: File too large (os error 27)\n";
     limited("stamp -o new x.img").assert().code(125).stderr_eq(error);
     assert!(case.files() == before);
 }

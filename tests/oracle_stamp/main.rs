@@ -374,6 +374,6 @@ fn block_devices_are_stamped_unless_somebody_uses_them() {
     drop(device);
     let Some(device) = Loop::new(dir, &["-b", "4096"]) else { return };
     let (status, said) = bootling(dir, &["stamp", "--preset", "ec2", &device.0]);
-    assert!(status == Some(0) && said.contains("its sectors have 4096 bytes"), "{said}");
+    assert!(status == Some(0) && said.contains("sector size is 4096 bytes"), "{said}");
     assert!(read(dir, "x.img")[BOOT_CODE..] == read(dir, "want.img")[BOOT_CODE..]);
 }
