@@ -1,7 +1,7 @@
 //! Checks disk images, unified kernel images and initrds against a table of rules.
 //!
-//! The input is untrusted. A check always ends, in time and memory bounded by the size of the file; the unpacked size of
-//! initrds has its own limit, [`MOST_UNPACKED`]. Unreadable data is a finding, too. Each rule is defined once, in
+//! The input is untrusted. A check always ends, in time and memory bounded by the size of the file; unpacked initrds
+//! have a separate limit, [`MOST_UNPACKED`]. Unreadable data is a finding, too. Each rule is defined once, in
 //! [`rules`], with its harm, its remedy, and its source: a section of a specification or the code of firmware.
 
 mod boot_code;

@@ -43,7 +43,7 @@ error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): no "EFI PART" signature
     rule:   the backup GPT header is valid and in the last sector
     breaks: EDK2 writes to the disk on the first boot, which changes its hash; sgdisk and parted complain
     mend:   sgdisk -e IMAGE
-warning[pmbr-flag] MBR record 1, byte 446: it begins with 80
+warning[pmbr-flag] MBR record 1, byte 446: first byte is 80, expected 00
     rule:   the protective record is not active (its first byte is 00)
     breaks: EDK2 before stable-202108 ignores the GPT; the Dell XPS 13 finds no ESP
     mend:   bootling stamp --fix-mbr IMAGE

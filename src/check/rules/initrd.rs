@@ -6,7 +6,7 @@ use crate::check::{Rule, Severity};
 rules! {
     INITRD_BROKEN = Error "initrd-broken",
         "an initrd is readable to its end",
-        "the kernel stops there (Initramfs unpacking failed) and panics without an init, or runs with a part of the files",
+        "the kernel stops unpacking (Initramfs unpacking failed) and panics, or runs with a part of the files",
         "recreate the initrd",
         "Linux init/initramfs.c";
     INITRD_INIT = Warning "initrd-init",
