@@ -1,7 +1,7 @@
-//! What stands on a PC's disks, as plain values: sectors, boot records, partition tables, FAT, PE, the boot sector's code.
+//! Data structures on PC disks as plain values: sectors, boot records, partition tables, FAT, PE, boot sector code.
 //!
-//! Everything here turns values into bytes and bytes into values. It opens nothing: bytes come from a [`Medium`], which is
-//! a file, a container's inside, or a slice in a test. What is read is untrusted.
+//! This module only converts between values and bytes, and opens no files. Bytes come from a [`Medium`]: a file, the
+//! disk in a container, or a slice in a test. All input is untrusted.
 
 pub mod bootsector;
 pub mod fat;

@@ -39,7 +39,7 @@ fn findings_say_where_who_breaks_and_what_helps() {
     disk[end - 512..].fill(0);
     case.write("bad.raw", &disk);
     case.bootling(&["check", "--quiet", "bad.raw"]).assert().code(1).stderr_eq("").stdout_eq(str![[r#"
-error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): no "EFI PART" signature
+error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): signature "EFI PART" missing
     rule:   the backup GPT header is valid and in the last sector
     breaks: EDK2 writes to the disk on the first boot, which changes its hash; sgdisk and parted complain
     mend:   sgdisk -e IMAGE

@@ -60,7 +60,7 @@ fn a_vhd_is_stamped_before_its_footer_which_must_be_right() {
     case.fails(
         &["stamp", "x.img"],
         str![[r"
-error: failed to open x.img: at byte 4194304: checksum of the VHD's footer [..], but its bytes have [..]
+error: failed to open x.img: at byte 4194304: VHD footer checksum is [..], expected [..]
 advice: --format raw treats the whole file as the disk
 
 "]],

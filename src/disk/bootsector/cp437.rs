@@ -1,7 +1,7 @@
 //! Code page 437, the characters that every PC's BIOS can show, and what stands for some that it lacks.
 //!
-//! Bytes below 20 have pictures, too, but the screen obeys them as control characters when the BIOS prints them; they are
-//! never made here. The table is Unicode's own (`VENDORS/MICSFT/PC/CP437.TXT`).
+//! Bytes below 20 have pictures, too, but the screen obeys them as control characters when the BIOS prints them; they
+//! are never made here. The table is Unicode's own (`VENDORS/MICSFT/PC/CP437.TXT`).
 
 /// The characters from 80 on.
 #[rustfmt::skip]

@@ -1,8 +1,8 @@
 //! A message, checked: UTF-8 as users write it, made to what a BIOS can show.
 //!
 //! Refuses, with line and column, what code page 437 has no character for, control characters, and what would wrap or
-//! scroll away on a screen of 80 by 25. A serial console gets the same bytes as the screen; only ASCII looks the same on
-//! both ([`Message::beyond_ascii`]).
+//! scroll away on a screen of 80 by 25. A serial console gets the same bytes as the screen; only ASCII looks the same
+//! on both ([`Message::beyond_ascii`]).
 
 use super::{BootCodeError, Preset, Then, cp437, fit, room};
 
@@ -75,8 +75,8 @@ impl Message {
         Preset::Standard.message()
     }
 
-    /// Reads a text: UTF-8, lines ended by LF, CR LF or CR, the last one's end optional. Tabs become blanks; blanks at the
-    /// ends of lines and empty lines at the end of the text are dropped.
+    /// Reads a text: UTF-8, lines ended by LF, CR LF or CR, the last one's end optional. Tabs become blanks; blanks at
+    /// the ends of lines and empty lines at the end of the text are dropped.
     pub fn parse(text: &[u8]) -> Result<Self, MessageError> {
         let text = str::from_utf8(text).map_err(|error| {
             let before = &text[..error.valid_up_to()];

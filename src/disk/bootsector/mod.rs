@@ -1,8 +1,8 @@
 //! The boot sector's code: a 16-bit stub and the message it shows to whoever boots an EFI-only disk by legacy BIOS.
 //!
-//! The stub is assembled from `stubs/bootsector/` into `assets/` (`make stubs`); here the message is checked, packed and
-//! put behind it, and the code that already stands on a disk is told apart. Code and message share the 440 bytes that
-//! come before a disk's signature; nothing behind them is ours.
+//! The stub is assembled from `stubs/bootsector/` into `assets/` (`make stubs`); here the message is checked, packed
+//! and put behind it, and the code that already stands on a disk is told apart. Code and message share the 440 bytes
+//! that come before a disk's signature; nothing behind them is ours.
 
 pub mod cp437;
 mod message;
@@ -26,7 +26,8 @@ pub enum Then {
     Halt,
     /// Says so, waits for a key, then restarts the machine.
     KeyReboot,
-    /// Leaves the message for five seconds, then asks the BIOS for the next boot device (int 18h); halts if there is none.
+    /// Leaves the message for five seconds, then asks the BIOS for the next boot device (int 18h); halts if there is
+    /// none.
     NextDevice,
 }
 

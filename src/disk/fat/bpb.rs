@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Clusters from which on a volume is FAT16, and FAT32 (EDK2 `Fat.h`: `FAT_MAX_FAT12_CLUSTER`, `FAT_MAX_FAT16_CLUSTER`).
+/// Clusters from which on a volume is FAT16, and FAT32 (EDK2 `Fat.h`: `FAT_MAX_FAT12_CLUSTER`,
+/// `FAT_MAX_FAT16_CLUSTER`).
 pub const FAT16_FROM: u64 = 0xFF5;
 /// See [`FAT16_FROM`].
 pub const FAT32_FROM: u64 = 0xFFF5;

@@ -8,8 +8,8 @@ pub(super) const ENTRY: usize = 32;
 const PIECE: usize = 13;
 const MOST_PIECES: u8 = 20;
 
-/// The short name as people write it. `case` is the byte by which Windows NT notes lower case: bit 3 the stem, bit 4 the
-/// extension. What is not ASCII is told as code page 437 has it, which is Linux's default.
+/// The short name as people write it. `case` is the byte by which Windows NT notes lower case: bit 3 the stem, bit 4
+/// the extension. What is not ASCII is told as code page 437 has it, which is Linux's default.
 pub(super) fn short(raw: &[u8; 11], case: u8) -> String {
     let part = |bytes: &[u8], lower: bool| {
         let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |at| at + 1);

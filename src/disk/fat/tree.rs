@@ -1,5 +1,5 @@
-//! The whole tree of a volume, with all that is wrong in it. Each cluster is followed once, so that hostile volumes take
-//! no more time than honest ones of their size.
+//! The whole tree of a volume, with all that is wrong in it. Each cluster is followed once, so that hostile volumes
+//! take no more time than honest ones of their size.
 
 use super::chain::Chain;
 use super::directory::{Entry, Oddity};

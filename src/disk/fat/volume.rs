@@ -157,8 +157,8 @@ impl<M: Medium> Volume<M> {
         Ok(bytes)
     }
 
-    /// The entry at a path such as `EFI/BOOT/BOOTX64.EFI`, letter case aside, as firmware looks for it. `\` and `/` both
-    /// separate names; `None` is the root directory itself.
+    /// The entry at a path such as `EFI/BOOT/BOOTX64.EFI`, letter case aside, as firmware looks for it. `\` and `/`
+    /// both separate names; `None` is the root directory itself.
     pub fn find(&self, path: &str) -> Result<Option<Entry>, Fault> {
         let mut here: Option<Entry> = None;
         for name in path.split(['/', '\\']).filter(|name| !name.is_empty() && *name != ".") {

@@ -1,8 +1,9 @@
 //! Adding sections to a PE file without linking it again: what makes a unified kernel image of a stub.
 //!
-//! The file keeps its addresses and its contents. Refuses a signed file, one whose section table has no room, names that are
-//! there already, empty sections (systemd-stub 252 measures them: systemd#25761), and whatever would come to 2 GiB
-//! (systemd#31452). A COFF symbol table behind the sections is cut off: nothing loads it, and the sections go there.
+//! The file keeps its addresses and its contents. Refuses a signed file, one whose section table has no room, names
+//! that are there already, empty sections (systemd-stub 252 measures them: systemd#25761), and whatever would come to 2
+//! GiB (systemd#31452). A COFF symbol table behind the sections is cut off: nothing loads it, and the sections go
+//! there.
 
 use super::headers::{SECTION_HEADER, optional};
 use super::{Pe, PeError, Section};
@@ -98,8 +99,8 @@ fn room(stub: &[u8], pe: &Pe, wanted: usize) -> Result<u64, PeError> {
     Ok(end + SECTION_HEADER * wanted as u64)
 }
 
-/// The file with its sections' contents padded to the alignment they should have (old stubs' do not: systemd#27035), and
-/// without what is behind them. Also gives the sections as they are then.
+/// The file with its sections' contents padded to the alignment they should have (old stubs' do not: systemd#27035),
+/// and without what is behind them. Also gives the sections as they are then.
 fn repack(stub: &[u8], pe: &Pe, table_end: u64) -> Result<(Vec<u8>, Vec<Section>), PeError> {
     let mut moved = pe.sections.clone();
     let mut order: Vec<usize> = (0..moved.len()).filter(|index| moved[*index].raw_size != 0).collect();
@@ -192,7 +193,8 @@ fn write_headers(head: &mut [u8], pe: &Pe, moved: &[Section], added: &[Section])
     let table_end = table + SECTION_HEADER * u64::from(count);
     let memory = all.clone().map(Section::memory_end).max().unwrap_or(0);
     let image = memory.next_multiple_of(pe.section_alignment.into()) as u32;
-    // Headers grow no further than up to the first section, in the file and in memory; `room` has seen to it that they can.
+    // Headers grow no further than up to the first section, in the file and in memory; `room` has seen to it that they
+    // can.
     let raw = moved.iter().filter(|section| section.raw_size != 0).map(|section| section.raw_offset);
     let first = raw.chain(moved.iter().map(|section| section.address)).min().unwrap_or(u32::MAX);
     let grown = (table_end as u32).next_multiple_of(pe.file_alignment).min(first);

@@ -1,9 +1,9 @@
 //! What of a file its signature speaks for: the Authenticode digest.
 //!
 //! "Windows Authenticode Portable Executable Signature Format", "Calculating the PE Image Hash"; firmware does the same
-//! (EDK2 `DxeImageVerificationLib.c`, `HashPeImage`): headers without the checksum and the certificates' directory entry,
-//! sections in the order of the file, what is behind them, and nothing of the certificates.
-//! Refuses sections that overlap: of such a file no two programs have the same digest.
+//! (EDK2 `DxeImageVerificationLib.c`, `HashPeImage`): headers without the checksum and the certificates' directory
+//! entry, sections in the order of the file, what is behind them, and nothing of the certificates. Refuses sections
+//! that overlap: of such a file no two programs have the same digest.
 
 use std::ops::Range;
 

@@ -1,6 +1,7 @@
 //! The certificate table: signatures behind everything else in a file.
 //!
-//! `WIN_CERTIFICATE` is UEFI 2.11 §32.2.4; entries are padded to 8 bytes. Refuses a table that is not at the file's end.
+//! `WIN_CERTIFICATE` is UEFI 2.11 §32.2.4; entries are padded to 8 bytes. Refuses a table that is not at the file's
+//! end.
 
 use super::{Pe, PeError};
 use crate::disk::Medium;

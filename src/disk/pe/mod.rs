@@ -1,9 +1,9 @@
 //! EFI programs: PE32 and PE32+ files, read from untrusted bytes, extended by sections, digested and signed.
 //!
 //! PE/COFF: Microsoft's "PE Format" (learn.microsoft.com/windows/win32/debug/pe-format); the digest and the certificate
-//! table: "Windows Authenticode Portable Executable Signature Format" 1.0 and UEFI 2.11 §32.5.3. What firmware makes of them:
-//! EDK2 `MdePkg/Library/BasePeCoffLib` and `SecurityPkg/Library/DxeImageVerificationLib`.
-//! Refuses files that end before their headers do, sections outside the file, and alignments that are no powers of two.
+//! table: "Windows Authenticode Portable Executable Signature Format" 1.0 and UEFI 2.11 §32.5.3. What firmware makes of
+//! them: EDK2 `MdePkg/Library/BasePeCoffLib` and `SecurityPkg/Library/DxeImageVerificationLib`. Refuses files that end
+//! before their headers do, sections outside the file, and alignments that are no powers of two.
 
 mod append;
 mod authenticode;

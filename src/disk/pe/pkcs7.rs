@@ -81,7 +81,8 @@ pub fn speaks_of(pkcs7: &[u8], digest: &[u8]) -> bool {
     pkcs7.windows(string.len()).any(|window| window == string)
 }
 
-/// What is inside the SEQUENCE of `SpcIndirectDataContent`: this, without tag and length, is what `messageDigest` is of.
+/// What is inside the SEQUENCE of `SpcIndirectDataContent`: this, without tag and length, is what `messageDigest` is
+/// of.
 fn spc_indirect_data(digest: &Sha256Digest) -> Vec<u8> {
     // Everybody writes this in place of a file name, since the format's own example has it.
     let obsolete: Vec<u8> = "<<<Obsolete>>>".encode_utf16().flat_map(u16::to_be_bytes).collect();
