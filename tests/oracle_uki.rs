@@ -196,7 +196,10 @@ fn digest_prints_what_sbsign_signs_and_attaches_what_it_signed() {
     assert!(!dir.path().join("none.efi").exists());
     let (said, content) = tool(dir.path(), &[bootling, "digest", "us.crt"]);
     assert!(!content, "{said}");
-    assert!(said.starts_with("error: digesting us.crt: no PE file: no \"MZ\" at offset 0x0\nadvice: "), "{said}");
+    assert!(
+        said.starts_with("error: digesting us.crt: not a PE file: no \"MZ\" signature at offset 0x0\nadvice: "),
+        "{said}"
+    );
 }
 
 /// The pairs `us` and `ec`, in each form that people have them in.

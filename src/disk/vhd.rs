@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_encoded_footer_decodes_to_itself(sectors in 0_u64..1 << 55, id in any::<[u8; 16]>(), time in any::<u32>()) {
+        fn footers_decode_as_encoded(sectors in 0_u64..1 << 55, id in any::<[u8; 16]>(), time in any::<u32>()) {
             let footer = Footer { disk_bytes: sectors * 512, id: Guid(id), time };
             assert_eq!(Footer::decode(&footer.encode()), Ok(footer));
         }

@@ -100,7 +100,7 @@ fn kernels_that_firmware_cannot_start_are_refused() {
     let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
     assert_eq!(
         text,
-        "putting kernel /boot/vmlinuz into an EFI program: firmware cannot start it: no PE file: no \"MZ\" at offset 0x0"
+        "putting kernel /boot/vmlinuz into an EFI program: firmware cannot start it: not a PE file: no \"MZ\" signature at offset 0x0"
     );
     assert!(advice.is_some_and(|advice| advice.contains("CONFIG_EFI_STUB")));
 }
@@ -134,7 +134,7 @@ fn stubs_that_are_none_are_refused() {
             b"\x7fELF".to_vec(),
             "using ROOT/given as the EFI stub: it is the ELF file that the stub is made of, not the stub",
         ),
-        (b"#!/bin/sh".to_vec(), "reading EFI stub ROOT/given: no PE file: no \"MZ\" at offset 0x0"),
+        (b"#!/bin/sh".to_vec(), "reading EFI stub ROOT/given: not a PE file: no \"MZ\" signature at offset 0x0"),
         (arm, "joining kernel /boot/vmlinuz and EFI stub ROOT/given: the kernel is for x64 and the stub for aa64"),
     ] {
         let (dir, found, kernel) = root(&[("given", &bytes)]);
