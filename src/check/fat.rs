@@ -143,7 +143,7 @@ fn difference(medium: &impl Medium, one: u64, other: u64, len: u64) -> Option<u6
     None
 }
 
-/// Checks the FSInfo sector of FAT32.
+/// Checks the `FSInfo` sector of FAT32.
 fn info<M: Medium>(volume: &Volume<M>, free: u64, place: &Place, report: &mut Report) {
     let (bpb, geometry) = (volume.bpb(), volume.geometry());
     if matches!(bpb.info_sector, 0 | 0xFFFF) {

@@ -163,7 +163,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
         Ok(registers)
     }
 
-    /// Hashes a section as loaded in memory: its content in the file, padded with zeros to VirtualSize.
+    /// Hashes a section as loaded in memory: its content in the file, padded with zeros to `VirtualSize`.
     fn hash<D: Digest>(&self, section: &Section) -> Result<Vec<u8>, PeError> {
         let (start, there) = section.contents();
         let mut hasher = D::new();

@@ -12,25 +12,25 @@ const SIZE: usize = 92;
 pub struct Header {
     /// Revision; the only one in use is `0x0001_0000` (1.0).
     pub revision: u32,
-    /// HeaderSize: bytes covered by the header checksum.
+    /// `HeaderSize`: bytes covered by the header checksum.
     pub header_size: u32,
-    /// MyLBA: LBA of this header.
+    /// `MyLBA`: LBA of this header.
     pub my_lba: Lba,
-    /// AlternateLBA: LBA of the other header.
+    /// `AlternateLBA`: LBA of the other header.
     pub alternate_lba: Lba,
-    /// FirstUsableLBA: first LBA that a partition may use.
+    /// `FirstUsableLBA`: first LBA that a partition may use.
     pub first_usable: Lba,
-    /// LastUsableLBA: last LBA that a partition may use.
+    /// `LastUsableLBA`: last LBA that a partition may use.
     pub last_usable: Lba,
-    /// DiskGUID.
+    /// `DiskGUID`.
     pub disk_guid: Guid,
-    /// PartitionEntryLBA: first LBA of the partition entries.
+    /// `PartitionEntryLBA`: first LBA of the partition entries.
     pub entries_lba: Lba,
-    /// NumberOfPartitionEntries: number of entries, used or not.
+    /// `NumberOfPartitionEntries`: number of entries, used or not.
     pub entry_count: u32,
-    /// SizeOfPartitionEntry: length of an entry in bytes.
+    /// `SizeOfPartitionEntry`: length of an entry in bytes.
     pub entry_size: u32,
-    /// PartitionEntryArrayCRC32: CRC-32 of all entries.
+    /// `PartitionEntryArrayCRC32`: CRC-32 of all entries.
     pub entries_crc: u32,
 }
 
@@ -40,7 +40,7 @@ pub enum HeaderFault {
     /// The signature is missing.
     #[error("signature \"EFI PART\" missing")]
     Signature,
-    /// HeaderSize is out of range.
+    /// `HeaderSize` is out of range.
     #[error("header size {0} out of range (92 to the sector size)")]
     Size(u32),
     /// The checksum does not match.
@@ -87,7 +87,7 @@ impl Header {
         })
     }
 
-    /// Encodes the header as a whole sector, including the checksum. HeaderSize is always written as 92.
+    /// Encodes the header as a whole sector, including the checksum. `HeaderSize` is always written as 92.
     pub fn encode(&self, sector: SectorSize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(sector.length());
         bytes.extend(SIGNATURE);

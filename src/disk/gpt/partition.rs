@@ -12,17 +12,17 @@ const NAME_UNITS: usize = 36;
 pub struct Partition {
     /// Partition number: the position in the table, counted from 1.
     pub number: u32,
-    /// PartitionTypeGUID, such as [`Guid::ESP`].
+    /// `PartitionTypeGUID`, such as [`Guid::ESP`].
     pub kind: Guid,
-    /// UniquePartitionGUID.
+    /// `UniquePartitionGUID`.
     pub id: Guid,
-    /// StartingLBA.
+    /// `StartingLBA`.
     pub first: Lba,
-    /// EndingLBA, inclusive.
+    /// `EndingLBA`, inclusive.
     pub last: Lba,
     /// Attribute bits (UEFI 2.11, table 5.8).
     pub attributes: u64,
-    /// PartitionName, at most 36 UTF-16 code units.
+    /// `PartitionName`, at most 36 UTF-16 code units.
     pub name: String,
 }
 

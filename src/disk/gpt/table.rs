@@ -88,7 +88,7 @@ pub enum Fault {
     Place {
         /// Byte offset.
         offset: u64,
-        /// MyLBA in the header.
+        /// `MyLBA` in the header.
         says: Lba,
         /// LBA of the header on the disk.
         stands: Lba,

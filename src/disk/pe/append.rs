@@ -11,7 +11,7 @@ use super::{Pe, PeError, Section};
 pub const MOST: u64 = 0x7fff_ffff;
 /// Minimum alignment of a section in memory, even if the header of an old stub has less: firmware protects whole pages.
 const PAGE: u64 = 4096;
-/// Maximum FileAlignment, as in "PE Format".
+/// Maximum `FileAlignment`, as in "PE Format".
 const MOST_FILE_ALIGNMENT: u32 = 64 << 10;
 
 const CODE: u32 = 0x20;
@@ -98,7 +98,7 @@ fn room(stub: &[u8], pe: &Pe, wanted: usize) -> Result<u64, PeError> {
     Ok(end + SECTION_HEADER * wanted as u64)
 }
 
-/// Returns the file with the content of each section padded to FileAlignment (it is not in old stubs: systemd#27035)
+/// Returns the file with the content of each section padded to `FileAlignment` (it is not in old stubs: systemd#27035)
 /// and without the data after the last section; also returns the updated sections.
 fn repack(stub: &[u8], pe: &Pe, table_end: u64) -> Result<(Vec<u8>, Vec<Section>), PeError> {
     let mut moved = pe.sections.clone();

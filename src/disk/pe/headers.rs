@@ -47,16 +47,16 @@ pub struct Pe {
     pub optional_size: u16,
     /// True for PE32+, with 64-bit addresses.
     pub plus: bool,
-    /// SectionAlignment: alignment of sections in memory.
+    /// `SectionAlignment`: alignment of sections in memory.
     pub section_alignment: u32,
-    /// FileAlignment: alignment of section contents in the file.
+    /// `FileAlignment`: alignment of section contents in the file.
     pub file_alignment: u32,
     /// `MajorImageVersion`: a Linux kernel with 1 or more loads its initrd with the `LoadFile2` protocol
     /// (`include/linux/pe.h`, `LINUX_EFISTUB_MAJOR_VERSION`).
     pub image_version: u16,
-    /// SizeOfImage: size of the loaded image in memory.
+    /// `SizeOfImage`: size of the loaded image in memory.
     pub size_of_image: u32,
-    /// SizeOfHeaders: length of the headers that are loaded.
+    /// `SizeOfHeaders`: length of the headers that are loaded.
     pub size_of_headers: u32,
     /// Checksum of the file; EFI ignores it.
     pub checksum: u32,
@@ -82,13 +82,13 @@ pub struct Directory {
 pub struct Section {
     /// Name, padded with zeros.
     pub name: [u8; 8],
-    /// VirtualSize: length in memory.
+    /// `VirtualSize`: length in memory.
     pub virtual_size: u32,
-    /// VirtualAddress: address in memory.
+    /// `VirtualAddress`: address in memory.
     pub address: u32,
-    /// SizeOfRawData: length in the file.
+    /// `SizeOfRawData`: length in the file.
     pub raw_size: u32,
-    /// PointerToRawData: offset in the file.
+    /// `PointerToRawData`: offset in the file.
     pub raw_offset: u32,
     /// `IMAGE_SCN_*`.
     pub flags: u32,
