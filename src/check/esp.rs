@@ -96,6 +96,6 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
         report.add(LOADER_CUT, Place::part(esp), format!("checked {MOST_PROGRAMS} of {programs} programs"));
     }
     if !some && !tree.cut {
-        report.add(LOADER_NONE, Place::part(esp), format!("none of {}", names.join(", ")));
+        report.add(LOADER_NONE, Place::part(esp), format!("found none of {}", names.join(", ")));
     }
 }
