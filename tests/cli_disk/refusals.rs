@@ -120,7 +120,7 @@ fn bad_input_is_one_line_that_names_it() {
     case.fails(
         &["-o", "x.img", "--efi", "text"],
         str![[r#"
-error: failed to read text: no PE file: no "MZ" at offset 0x0
+error: reading text: not a PE file: no "MZ" signature at offset 0x0
 
 "#]],
     );
