@@ -500,7 +500,7 @@ mod tests {
         let machine =
             Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
         let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
-        let told = |image: &str, ends| {
+        let command_line = |image: &str, ends| {
             let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
             shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
         };
@@ -523,8 +523,8 @@ mod tests {
             -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
             -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
             -trace 'ich9*'"]]
-        .assert_eq(&told("/proc/self/fd/9", WIRED));
-        let to_paste = told("/a,b c.qcow2", Ends::Stdio);
+        .assert_eq(&command_line("/proc/self/fd/9", WIRED));
+        let to_paste = command_line("/a,b c.qcow2", Ends::Stdio);
         assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }
 

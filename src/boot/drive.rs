@@ -304,10 +304,10 @@ mod tests {
 
     #[test]
     fn every_bus_has_its_devices() {
-        let mut told = String::new();
+        let mut options = String::new();
         for bus in [Bus::Virtio, Bus::Ide, Bus::Scsi, Bus::Nvme, Bus::Usb, Bus::Cd] {
             let drive = Drive::new(Format::Raw, bus, SectorSize::S512).expect("a drive");
-            told.extend([drive.drive_option("/f"), "\n".to_owned(), drive.devices().join("\n"), "\n".to_owned()]);
+            options.extend([drive.drive_option("/f"), "\n".to_owned(), drive.devices().join("\n"), "\n".to_owned()]);
         }
         expect![[r"
             if=none,id=drive,format=raw,snapshot=on,file=/f
@@ -325,7 +325,7 @@ mod tests {
             if=none,id=drive,format=raw,media=cdrom,readonly=on,file=/f
             ide-cd,drive=drive,bootindex=0
         "]]
-        .assert_eq(&told);
+        .assert_eq(&options);
         let large = Drive::new(Format::Qcow2, Bus::Nvme, SectorSize::S4096).expect("a drive");
         assert!(large.devices()[0].ends_with(",logical_block_size=4096,physical_block_size=4096"));
         for bus in [Bus::Ide, Bus::Cd] {

@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn every_errno_has_a_distinct_description() {
-        let told: std::collections::BTreeSet<String> =
+        let descriptions: std::collections::BTreeSet<String> =
             [libc::ENOENT, libc::EACCES, libc::EPERM, libc::ENODEV, libc::EBUSY, libc::EIO].map(explain_open).into();
-        assert_eq!(told.len(), 6);
+        assert_eq!(descriptions.len(), 6);
     }
 }

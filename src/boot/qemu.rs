@@ -42,7 +42,7 @@ pub struct QemuFacts {
 /// Error: no usable QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// None of the usual programs is installed.
+    /// No known program is installed.
     #[error(
         "QEMU not found: none of {tried} in PATH or /usr/libexec\n  install it (Debian: apt-get install {package}), or pass its path with --qemu PATH"
     )]

@@ -104,9 +104,9 @@ pub enum Event {
     Exit {
         /// Time since QEMU's start, by the host's clock.
         at: Duration,
-        /// How the command ended.
+        /// Exit status of the command.
         ended: Ended,
-        /// What it took.
+        /// Resource usage of the command.
         usage: Usage,
         /// Taint flags after the command.
         taint: u64,

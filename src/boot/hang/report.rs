@@ -164,9 +164,9 @@ mod tests {
         };
         let course = (0..20).map(|number| format!("course {number}")).collect();
         let context = Context { why: "why".to_owned(), course, has_our_pid1: true, console: vec!["last".to_owned()] };
-        let told = hang(&findings, &context);
+        let hang_report = hang(&findings, &context);
         assert_eq!(
-            told.summary[..5],
+            hang_report.summary[..5],
             [
                 "paused",
                 "3 requests",
@@ -175,9 +175,13 @@ mod tests {
                 "kernel thread kworker (pid 9) is blocked (state D) in io_schedule",
             ]
         );
-        assert_eq!(told.summary.len(), 8);
-        assert!(told.report.starts_with("bootling: hang report: why\n\n== Summary\n- paused\n"), "{}", told.report);
-        assert!(told.report.contains("\n== Console before the inspection\n| last\n"), "{}", told.report);
-        assert!(!told.report.contains("Virtio"), "{}", told.report);
+        assert_eq!(hang_report.summary.len(), 8);
+        assert!(
+            hang_report.report.starts_with("bootling: hang report: why\n\n== Summary\n- paused\n"),
+            "{}",
+            hang_report.report
+        );
+        assert!(hang_report.report.contains("\n== Console before the inspection\n| last\n"), "{}", hang_report.report);
+        assert!(!hang_report.report.contains("Virtio"), "{}", hang_report.report);
     }
 }

@@ -117,8 +117,8 @@ pub fn tasks(lines: &[String]) -> Vec<Task> {
     tasks
 }
 
-/// Returns the function in a call trace line, such as `  io_schedule+0x42/0x70`; `None` for unreliable entries (`?
-/// name`).
+/// Returns the function in a call trace line such as `  io_schedule+0x42/0x70`; `None` for unreliable entries, which are
+/// marked `?`.
 fn function(line: &str) -> Option<&str> {
     let (name, _) = line.trim().split_once("+0x")?;
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte)).then_some(name)

@@ -218,7 +218,7 @@ mod tests {
     /// Simulates QEMU: answers each command, and returns all of them.
     fn play(wanted: Wanted, running: bool, miscellaneous: u8, scratch: &File) -> (Vec<String>, Seen) {
         let (mut look, mut orders) = Look::begin(wanted, "/f".to_owned(), running, 7);
-        let mut told = Vec::new();
+        let mut sent = Vec::new();
         for _ in 0..10 {
             let mut next = None;
             for line in String::from_utf8(orders).expect("JSON").lines() {
@@ -231,17 +231,17 @@ mod tests {
                     Some(_) => json!(""),
                     None => json!({}),
                 };
-                told.push(line.or(order["execute"].as_str()).expect("an order").to_owned());
+                sent.push(line.or(order["execute"].as_str()).expect("a command").to_owned());
                 let id = order["id"].as_u64().expect("a number");
                 next = Some(look.reply(id, Ok(reply), scratch).expect("the file is there"));
             }
-            orders = match next.expect("orders") {
+            orders = match next.expect("commands") {
                 Progress::Orders(more) => more,
-                Progress::Done(seen) => return (told, seen),
-                Progress::Waiting => panic!("all orders of a step were answered"),
+                Progress::Done(seen) => return (sent, seen),
+                Progress::Waiting => panic!("all commands of a step were answered"),
             };
         }
-        panic!("it never ends: {told:?}");
+        panic!("it never ends: {sent:?}");
     }
 
     fn mode_3(read: &str) -> u8 {
@@ -264,21 +264,21 @@ mod tests {
     fn text_is_read_while_the_machine_is_stopped_and_registers_are_restored() {
         let mut memory = vec![0; MEMORY_BYTES];
         memory[..4].copy_from_slice(b"H\x07i\x07");
-        let (told, seen) = play(Wanted { text: true, picture: false }, true, 0x0e, &scratch(&memory));
+        let (sent, seen) = play(Wanted { text: true, picture: false }, true, 0x0e, &scratch(&memory));
         assert_eq!(seen.text.expect("text")[0], "Hi");
-        assert_eq!(told.first().map(String::as_str), Some("stop"));
+        assert_eq!(sent.first().map(String::as_str), Some("stop"));
         let ends = ["o /b 0x3d4 0xf", "o /b 0x3ce 0x0", "pmemsave", "cont"];
-        assert_eq!(told[told.len() - 4..], ends);
+        assert_eq!(sent[sent.len() - 4..], ends);
     }
 
     #[test]
     fn graphics_are_not_read_as_text_and_a_stopped_machine_stays_stopped() {
         let dump = b"P6\n1 1\n255\nabc";
-        let (told, seen) = play(Wanted { text: true, picture: true }, false, 0x05, &scratch(dump));
+        let (sent, seen) = play(Wanted { text: true, picture: true }, false, 0x05, &scratch(dump));
         assert_eq!(seen.text, None);
         assert_eq!(seen.picture.expect("asked for").expect("a picture").width, 1);
-        assert!(!told.iter().any(|order| order == "pmemsave" || order == "cont" || order == "stop"), "{told:?}");
-        assert_eq!(told.last().map(String::as_str), Some("screendump"));
+        assert!(!sent.iter().any(|order| order == "pmemsave" || order == "cont" || order == "stop"), "{sent:?}");
+        assert_eq!(sent.last().map(String::as_str), Some("screendump"));
     }
 
     #[test]

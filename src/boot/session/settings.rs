@@ -103,7 +103,7 @@ pub enum ShownOn {
     Stderr,
 }
 
-/// Where the console's bytes go besides memory.
+/// Additional destination of the console output.
 #[derive(Debug)]
 pub enum ConsoleSink {
     /// None.
