@@ -1,7 +1,7 @@
-//! From an image and a boot spec to a transcript: the QEMU command line, the process, the conversation with pid 1.
+//! Boots an image and records a transcript: QEMU command line, process, session with pid 1.
 //!
-//! [`machine`] turns what was asked for into what will run, [`argv`] writes it down, [`guest`] starts it,
-//! [`session`] talks with it, [`transcript`] is what comes out.
+//! [`machine`] converts a boot specification to a machine configuration, [`argv`] builds the command line, [`guest`]
+//! starts QEMU, [`session`] communicates with the guest, [`transcript`] is the result.
 
 pub mod spec;
 
