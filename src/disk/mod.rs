@@ -1,7 +1,4 @@
-//! Data structures on PC disks as plain values: sectors, boot records, partition tables, FAT, PE, boot sector code.
-//!
-//! This module only converts between values and bytes, and opens no files. Bytes come from a [`Medium`]: a file, the
-//! disk in a container, or a slice in a test. All input is untrusted.
+//! Disk images: specification, layout, image; stamping a boot sector; checking images against a table of rules.
 
 pub mod check;
 pub mod container;

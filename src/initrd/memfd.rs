@@ -43,7 +43,7 @@ pub fn packed(plan: &CheckedPlan, compression: Compression, mtime: u32) -> Resul
     let mut memory = create()?;
     let mut sink = compression.writer(&mut memory).map_err(WriteError::Archive)?;
     // Aligned data is only useful in an uncompressed archive.
-    newc::write(plan, &mut sink, &Options { align: compression == Compression::None, mtime })?;
+    archive::write(plan, &mut sink, &Options { align: compression == Compression::None, mtime })?;
     sink.finish().map_err(WriteError::Archive)?;
     seal(memory)
 }
@@ -55,7 +55,7 @@ pub fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Result<Owne
     let mut memory = create()?;
     let len = copy(initrd, &mut memory).map_err(failed)?;
     let last = last_segment(&memory).map_err(failed)?;
-    if last == Some(read::Packing::Lz4) {
+    if last == Some(newc::Packing::Lz4) {
         // The kernel reads LZ4 up to the end of the initrd or to the next LZ4 frame (`lib/decompress_unlz4.c`).
         let mut sink = Compression::Lz4.writer(&mut memory).map_err(WriteError::Archive)?;
         archive::write(plan, &mut sink, &Options { align: false, mtime })?;
@@ -70,7 +70,7 @@ pub fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Result<Owne
 }
 
 /// Returns the compression format of the last segment, or of the first compressed one, where the search ends.
-fn last_segment(memory: &File) -> io::Result<Option<read::Packing>> {
+fn last_segment(memory: &File) -> io::Result<Option<newc::Packing>> {
     let mut start = memory.try_clone()?;
     start.seek(SeekFrom::Start(0))?;
     let mut last = None;

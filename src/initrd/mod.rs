@@ -1,8 +1,9 @@
-//! The plan of an archive: a map from archive paths to entries, built from facts and then checked.
+//! Initrds: specification, plan, archive.
 //!
-//! Facts may repeat, may lead through symbolic links, and may come in any order. A [`Plan`] is sorted by path bytes,
-//! has one entry per path, and includes all parent directories. Two facts that require different nodes at one path are
-//! an error that names both. Only [`Plan::check`] creates the [`CheckedPlan`] that a writer accepts.
+//! A [`build::Plan`] maps archive paths to entries. Facts may repeat, may lead through symbolic links, and may come in any
+//! order; a plan is sorted by path, has one entry per path, and includes all parent directories. Two facts that require
+//! different nodes at one path are an error that names both. Only `Plan::check` creates the [`check::CheckedPlan`] that
+//! [`archive`] writes. Same plan, same bytes.
 
 pub mod archive;
 pub mod memfd;

@@ -47,21 +47,3 @@ pub enum RunWhat {
     /// A program and its arguments, exactly as given. The program is included in the image.
     Command(Vec<OsString>),
 }
-
-/// `--copy SRC[=DST]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// Path or glob pattern below the root. Relative ones start at the current directory.
-    pub source: PathBuf,
-    /// Destination; `None`: the same path as on the host.
-    pub destination: Option<PathBuf>,
-}
-
-/// `--kmod 'NAME [param=value...]'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleRequest {
-    /// Module name or alias, or the path of a `.ko` file.
-    pub name: OsString,
-    /// Parameters for `finit_module(2)`, separated by spaces; may be empty.
-    pub params: OsString,
-}

@@ -1,8 +1,4 @@
-//! Writers for initrds, unified kernel images and disk images, and a reader for initrds.
-//!
-//! Output is reproducible: the caller supplies the modification time, inode numbers follow the order of the entries,
-//! and root owns all files. Output files are atomic: they appear complete or not at all. [`read`] lists the members of
-//! any initrd.
+//! Outputs: files that appear complete or not at all, sinks that copy within the kernel, and images as lists of extents.
 
 pub mod extents;
 pub mod file;
@@ -100,19 +96,4 @@ impl Sink for File {
         // Ignore errors: if the cause is real, the caller's read or write reports it.
         Ok(rustix::fs::sendfile(&*self, source, None, len).map_or(0, |copied| copied as u64))
     }
-}
-
-/// Writes an image to `output` and finishes the output. Returns the number of bytes written.
-pub fn image(plan: &CheckedPlan, mut output: Output, compression: Compression, mtime: u32) -> Result<u64, WriteError> {
-    let name = output.name().to_owned();
-    // Aligned data is only useful in an uncompressed archive.
-    let align = compression == Compression::None;
-    let written = (|| {
-        let mut sink = compression.writer(output.file()).map_err(WriteError::Archive)?;
-        newc::write(plan, &mut sink, &Options { align, mtime })?;
-        sink.finish().map_err(WriteError::Archive)
-    })()
-    .map_err(|error| error.named(&name))?;
-    output.finish()?;
-    Ok(written)
 }

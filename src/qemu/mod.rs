@@ -1,7 +1,6 @@
-//! Boots an image and records a transcript: QEMU command line, process, session with pid 1.
+//! QEMU: machine configuration, command line, accelerator probe, firmware search, drives, QMP.
 //!
-//! [`machine`] converts a boot specification to a machine configuration, [`argv`] builds the command line, [`guest`]
-//! starts QEMU, [`session`] communicates with the guest, [`transcript`] is the result.
+//! [`machine`] turns a specification into a machine configuration, [`argv`] turns that into a command line. Neither does I/O.
 
 pub mod spec;
 

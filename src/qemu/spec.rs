@@ -3,15 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// `--kernel` as typed. Resolution determines what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KernelRef {
-    /// The newest readable kernel under the root.
-    Newest,
-    /// A path (image, build tree, package) or, if no such path exists, a release under the root.
-    Named(OsString),
-}
-
 /// `--accel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Accel {

@@ -41,7 +41,7 @@ pub(super) fn check<M: Medium>(file: &M, path: &str, machine: Option<Machine>, r
     if pe.subsystem != APPLICATION {
         report.add(PE_SUBSYSTEM, place(), format!("subsystem {}, expected {APPLICATION}", pe.subsystem));
     }
-    if pe.size > crate::disk::pe::MOST {
+    if pe.size > crate::format::pe::MOST {
         report.add(PE_LARGE, place(), format!("file size is {} bytes", pe.size));
     }
     sections(&pe, path, report);
