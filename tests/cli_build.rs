@@ -165,7 +165,7 @@ fn a_member_of_4_gib_is_refused_by_name_and_size() {
     fs::File::create(case.path().join("big")).and_then(|file| file.set_len(1 << 32)).expect("a sparse file");
     case.fails(
         &["build", "-o", "x.img", "--copy", "big=/big"],
-        "error: /big (asked for by --copy big=/big): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)\n",
+        "error: /big (requested by --copy big=/big): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)\n",
     );
 }
 
@@ -186,7 +186,7 @@ fn two_things_in_one_place_are_an_error_that_names_both() {
     case.write("b", "22");
     case.fails(
         &["build", "-o", "x.img", "--copy", "a=/x", "--copy", "b=/x"],
-        "error: /x: conflicting entries: file [..]/a (1 bytes, mode 0644) (asked for by --copy a=/x) and file [..]/b (2 bytes, mode 0644) (asked for by --copy b=/x)\n",
+        "error: /x: conflicting entries: file [..]/a (1 bytes, mode 0644) (requested by --copy a=/x) and file [..]/b (2 bytes, mode 0644) (requested by --copy b=/x)\n",
     );
 }
 

@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn a_conflict_names_the_path_and_both_sides() {
         let error = Plan::from_facts([file("/x", b"x", asked("--copy a=/x")), file("/x", b"yy", asked("--copy b=/x"))]);
-        expect!["/x: conflicting entries: a built-in file (1 bytes, mode 0644) (asked for by --copy a=/x) and a built-in file (2 bytes, mode 0644) (asked for by --copy b=/x)"]
+        expect!["/x: conflicting entries: a built-in file (1 bytes, mode 0644) (requested by --copy a=/x) and a built-in file (2 bytes, mode 0644) (requested by --copy b=/x)"]
             .assert_eq(&error.expect_err("a conflict").to_string());
         assert!(matches!(
             Plan::from_facts([file("/x", b"x", Why::Base), link("/x", "y", Why::Base)]),
@@ -397,7 +397,7 @@ mod tests {
         assert!(Plan::from_facts(circle.clone()).is_ok(), "loops that no path leads through are accepted");
         let facts = circle.into_iter().chain([file("/a/x", b"x", asked("x"))]);
         let error = Plan::from_facts(facts).expect_err("a loop");
-        assert_eq!(error.to_string(), "/a/x (asked for by x): symbolic link loop, or more than 40 links");
+        assert_eq!(error.to_string(), "/a/x (requested by x): symbolic link loop, or more than 40 links");
     }
 
     #[test]

@@ -210,7 +210,7 @@ mod tests {
     fn names_and_targets_that_the_kernel_cannot_unpack_are_refused() {
         let long = format!("/{}", vec!["x".repeat(199); 21].join("/"));
         assert!(refused(fact(&long, file(0o644, 0, None))).ends_with(
-            "(asked for by test): name of 4200 bytes including its NUL; the kernel skips names longer than 4096 bytes"
+            "(requested by test): name of 4200 bytes including its NUL; the kernel skips names longer than 4096 bytes"
         ));
         let fits = format!("/{}/{}", vec!["x".repeat(199); 20].join("/"), "y".repeat(95));
         assert_eq!(fits.len(), 4096);
@@ -228,7 +228,7 @@ mod tests {
     fn the_error_for_a_file_of_4_gib_names_the_file_and_its_size() {
         assert_eq!(
             refused(fact("/big", file(0o644, 1 << 32, None))),
-            "/big (asked for by test): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)"
+            "/big (requested by test): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)"
         );
         let plan = Plan::from_facts([fact("/big", file(0o644, (1 << 32) - 1, None))]).expect("a plan");
         assert!(plan.check(Purpose::Overlay).is_ok());
@@ -240,7 +240,7 @@ mod tests {
         let error = plan.expect("a plan").check(Purpose::Overlay).expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "/a/b (asked for by test): expected a directory at /a, found file /nowhere (1 bytes, mode 0644)"
+            "/a/b (requested by test): expected a directory at /a, found file /nowhere (1 bytes, mode 0644)"
         );
     }
 
