@@ -1,4 +1,4 @@
-//! The house rules that neither rustc nor clippy can hold: heads, sizes, where `unsafe` may stand, reasons for dependencies.
+//! House rules that rustc and clippy cannot check: `//!` heads, file sizes, places of `unsafe`, reasons for dependencies.
 
 #[path = "support/sources.rs"]
 mod sources;
@@ -6,42 +6,42 @@ mod sources;
 use std::fs;
 use std::path::Path;
 
-/// Lines a file may have, its tests not counted.
+/// Line limit of a file without its tests.
 const MOST_LINES: usize = 400;
 
-/// What is wrong with one Rust file.
+/// Returns the violations in one Rust file.
 fn complaints(path: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if !text.starts_with("//!") {
-        found.push("does not open with `//!`: what it does, what it refuses, which spec".to_owned());
+        found.push("does not start with a `//!` head (purpose, refusals, specification)".to_owned());
     }
     let lines = without_tests(text).lines().count();
     if lines > MOST_LINES {
-        found.push(format!("has {lines} lines without its tests; {MOST_LINES} are the most: split it by noun"));
+        found.push(format!("has {lines} lines without its tests (limit {MOST_LINES}): split it by noun"));
     }
     let may_be_unsafe = path == Path::new("src/sys.rs") || path.starts_with("stubs");
-    if !may_be_unsafe && text.lines().any(says_unsafe) {
-        found.push("says `unsafe`; src/sys.rs is the place for it".to_owned());
+    if !may_be_unsafe && text.lines().any(contains_unsafe) {
+        found.push("contains `unsafe`, which is allowed only in src/sys.rs and stubs".to_owned());
     }
     if ["utils", "util", "common", "helpers", "misc"].iter().any(|name| path.file_stem().is_some_and(|s| s == *name)) {
-        found.push("is named after nothing: split it by noun".to_owned());
+        found.push("has a generic name: split it by noun".to_owned());
     }
     found.into_iter().map(|what| format!("{} {what}", path.display())).collect()
 }
 
-/// The part of a file that ships: everything above its `#[cfg(test)]` module.
+/// Returns the part of a file before its `#[cfg(test)]` module.
 fn without_tests(text: &str) -> &str {
     let starts = ["\n#[cfg(test)]\nmod ", "\n#[cfg(test)]\npub(super) mod "].map(|start| text.find(start));
     starts.into_iter().flatten().min().map_or(text, |at| &text[..=at])
 }
 
-fn says_unsafe(line: &str) -> bool {
+fn contains_unsafe(line: &str) -> bool {
     let code = line.trim_start();
     !code.starts_with("//")
         && ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| code.contains(word))
 }
 
-/// Lines of the dependency tables in a manifest that do not say why they are there.
+/// Returns the lines in a manifest's dependency tables without a comment.
 fn unexplained(manifest: &str) -> Vec<&str> {
     let mut in_table = false;
     manifest
@@ -57,12 +57,12 @@ fn unexplained(manifest: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_file_keeps_the_house_rules() {
+fn every_file_follows_the_house_rules() {
     let files: Vec<_> = ["src", "tests", "benches", "stubs", "build.rs"].into_iter().flat_map(sources::below).collect();
-    assert!(files.len() > 10, "the sources are not where this test looks");
+    assert!(files.len() > 10, "source files not found");
     let found: Vec<String> = files
         .iter()
-        // This file writes out what it looks for.
+        // This file contains the patterns itself.
         .filter(|file| file.path != Path::new("tests/house.rs"))
         .flat_map(|file| complaints(&file.path, &file.text))
         .collect();
@@ -70,14 +70,14 @@ fn every_file_keeps_the_house_rules() {
 }
 
 #[test]
-fn every_dependency_says_why_it_is_there() {
-    let manifest = fs::read_to_string(sources::root().join("Cargo.toml")).expect("the manifest is there");
+fn every_dependency_has_a_reason() {
+    let manifest = fs::read_to_string(sources::root().join("Cargo.toml")).expect("a manifest");
     assert_eq!(unexplained(&manifest), Vec::<&str>::new());
     assert_eq!(unexplained("[dependencies]\nx = \"1\"\ny = \"1\" # why\n[lints.rust]\nz = 1\n"), ["x = \"1\""]);
 }
 
 #[test]
-fn each_rule_finds_what_breaks_it() {
+fn each_rule_detects_a_violation() {
     let good = "//! Head.\nfn f() {}\n";
     assert_eq!(complaints(Path::new("src/a.rs"), good), Vec::<String>::new());
     for (path, text) in [

@@ -1,11 +1,11 @@
-//! Data flows one way: a module imports only from those above it. Reads every `crate::` path in `src/`.
+//! Checks that each module imports only from earlier modules in the order. Reads every `crate::` path in `src/`.
 
 #[path = "support/sources.rs"]
 mod sources;
 
 use std::path::Path;
 
-/// The modules, from the top down: each may use those before it, none of those behind it.
+/// The modules in order: each may use only earlier modules.
 const ORDER: [&str; 20] = [
     "arch", "proto", "sys", "cache", "pid1", "disk", "health", "spec", "resolve", "plan", "write", "image", "check",
     "boot", "verdict", "vm", "matrix", "regress", "watch", "cli",
@@ -15,14 +15,15 @@ fn place(module: &str) -> Option<usize> {
     ORDER.iter().position(|name| *name == module)
 }
 
-/// The top-level module a file belongs to; `None` for the crate's roots.
+/// Returns the top-level module of a file; `None` for the crate roots.
 fn module_of(path: &Path) -> Option<String> {
     let first = path.strip_prefix("src").ok()?.components().next()?.as_os_str().to_str()?;
     let name = first.strip_suffix(".rs").unwrap_or(first);
     (!matches!(name, "lib" | "main")).then(|| name.to_owned())
 }
 
-/// Names that follow `crate::` in `line`, those of a brace group included (one level: what lies deeper is not a module's top).
+/// Returns the names after `crate::`, including those in a brace group (only its first level: deeper names are not
+/// top-level modules).
 fn imports(text: &str) -> Vec<String> {
     let code: String =
         text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
@@ -67,17 +68,17 @@ fn group_tops(group: &str) -> Vec<String> {
     tops
 }
 
-/// What is wrong with one file.
+/// Returns the violations in one file.
 fn complaints(path: &Path, text: &str) -> Vec<String> {
     let Some(module) = module_of(path) else { return Vec::new() };
     let Some(own) = place(&module) else {
-        return vec![format!("{}: module `{module}` has no place in the order of tests/layering.rs", path.display())];
+        return vec![format!("{}: module `{module}` is not in the order of tests/layering.rs", path.display())];
     };
     imports(text)
         .into_iter()
         .filter(|name| *name != module)
         .filter_map(|name| match place(&name) {
-            None => Some(format!("{}: crate::{name} has no place in the order", path.display())),
+            None => Some(format!("{}: crate::{name} is not in the order", path.display())),
             Some(other) if other > own => Some(format!("{}: `{module}` imports upward from `{name}`", path.display())),
             Some(_) => None,
         })
@@ -85,15 +86,15 @@ fn complaints(path: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_module_imports_from_one_behind_it() {
+fn no_module_imports_from_a_later_module() {
     let files = sources::below("src");
-    assert!(files.len() > 10, "the sources are not where this test looks");
+    assert!(files.len() > 10, "source files not found");
     let found: Vec<String> = files.iter().flat_map(|file| complaints(&file.path, &file.text)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
-fn an_upward_import_is_found_however_it_is_written() {
+fn an_upward_import_is_found_in_every_spelling() {
     for text in [
         "use crate::cli::Args;",
         "fn f() -> crate::boot::Vm {}",
@@ -107,13 +108,13 @@ fn an_upward_import_is_found_however_it_is_written() {
 }
 
 #[test]
-fn imports_from_above_and_from_comments_are_fine() {
+fn imports_from_earlier_modules_and_in_comments_are_allowed() {
     let text = "//! [`crate::cli`] does it\nuse crate::{spec::{Copy, cli}, resolve};\nuse other_crate::cli;\nuse crate::plan::x;";
     assert_eq!(complaints(Path::new("src/plan/mod.rs"), text), Vec::<String>::new());
 }
 
 #[test]
-fn a_module_nobody_placed_is_refused() {
+fn a_module_that_is_not_listed_is_refused() {
     assert_eq!(complaints(Path::new("src/utils.rs"), "").len(), 1);
     assert_eq!(complaints(Path::new("src/plan/mod.rs"), "use crate::helpers::x;").len(), 1);
 }
