@@ -1,4 +1,4 @@
-//! Logs of bisections of any bytes: reading them ends without a panic.
+//! Arbitrary bytes as a bisection log: reading must not panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Bundles of any bytes: reading them ends, in bounded memory, without a panic; what is read was checked.
+//! Arbitrary bytes as a bundle: reading ends in bounded memory without a panic, and an accepted bundle is valid.
 
 #![no_main]
 

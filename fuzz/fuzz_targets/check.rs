@@ -1,5 +1,5 @@
-//! Files of any bytes, checked as a disk, as an EFI program and as an initrd: a check ends, in bounded memory, without a
-//! panic, and tells no more than it should.
+//! Arbitrary bytes, checked as a disk, an EFI program and an initrd: a check ends in bounded memory without a panic, with
+//! a bounded number of findings.
 
 #![no_main]
 

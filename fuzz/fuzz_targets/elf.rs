@@ -1,4 +1,4 @@
-//! Any bytes as an ELF file: facts or an error, never a panic, never more memory than the limits allow.
+//! Arbitrary bytes as an ELF file: facts or an error, without a panic, in bounded memory.
 
 #![no_main]
 

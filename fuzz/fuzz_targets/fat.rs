@@ -1,4 +1,4 @@
-//! Volumes of any bytes: opening, walking and reading them ends, in bounded memory, without a panic.
+//! Arbitrary bytes as a FAT volume: opening, walking and reading end in bounded memory without a panic.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!tree.path(Some(index)).is_empty());
         if let Ok(mut content) = volume.content(&node.entry) {
             assert_eq!(content.size(), u64::from(node.entry.size));
-            // The volume may say it has more than the bytes are.
+            // The volume may declare more bytes than the input contains.
             let copied = io::copy(&mut content, &mut io::sink());
             assert!(copied.is_err() || copied.is_ok_and(|count| count == u64::from(node.entry.size)));
         }

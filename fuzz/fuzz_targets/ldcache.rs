@@ -1,4 +1,4 @@
-//! Any bytes as `/etc/ld.so.cache`: entries or none, never a panic.
+//! Arbitrary bytes as `/etc/ld.so.cache`: entries or an error, without a panic.
 
 #![no_main]
 

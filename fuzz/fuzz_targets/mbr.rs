@@ -1,4 +1,4 @@
-//! Any first sector: it is read and written again as it was, and its boot code is told.
+//! Arbitrary bytes as a first sector: it decodes and encodes unchanged, and its boot code is classified.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Anything a test may write: it is read within its bounds, and the same however it is cut.
+//! Arbitrary bytes as the output of a test: parsing is bounded, and independent of the chunk sizes.
 
 #![no_main]
 

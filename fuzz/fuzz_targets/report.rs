@@ -1,4 +1,4 @@
-//! Any report: it is read or refused, and what was read can be written in every format and be read again.
+//! Arbitrary bytes as a report: it is read or refused, and an accepted report can be written in every format and read back.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         let mut text = Vec::new();
         format.write(&report, None, &mut text).expect("memory");
         if format == Format::JsonLines {
-            assert_eq!(jsonl::read(text.as_slice()).expect("our own").cells.len(), report.cells.len());
+            assert_eq!(jsonl::read(text.as_slice()).expect("own report").cells.len(), report.cells.len());
         }
     }
 });

@@ -1,4 +1,4 @@
-//! Any footer of a VHD: it is read or refused, and what was read can be written again.
+//! Arbitrary bytes as a VHD footer: it is read or refused, and an accepted footer encodes unchanged.
 
 #![no_main]
 
