@@ -39,6 +39,9 @@ impl<'ast> Visit<'ast> for Paths {
         }
     }
 
+    // `pub(super)` is no import.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         self.imports.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
         syn::visit::visit_path(self, path);

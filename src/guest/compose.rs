@@ -1,20 +1,25 @@
 //! Contents of an initrd and the job of its pid 1, from a specification.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::{Cwd, VmError};
+use super::{Cwd, Listener, RunSpec, VmError};
 use crate::arch::Arch;
-use crate::initrd::job::{Channel, Job, ModuleToLoad};
-use crate::qemu::machine::Transport;
+use crate::format::archive_path::ArchivePath;
+use crate::initrd::build::Plan;
+use crate::initrd::check::{CheckedPlan, Purpose};
+use crate::initrd::job::{Channel, Job, ModuleToLoad, init};
+use crate::initrd::pid1;
+use crate::initrd::spec::{InitrdSpec, RunWhat};
+use crate::qemu::machine::{MachineError, Transport};
 use crate::root::kernel::Kernel;
 use crate::root::modules::{self, ModuleLoad, tables::ModuleTables};
+use crate::root::request::ModuleRequest;
 use crate::root::{fact::Fact, root::Root, userland};
-use crate::{
-    format::archive_path::ArchivePath,
-    initrd::spec::{InitrdSpec, RunWhat},
-    root::request::ModuleRequest,
-};
+
+/// Host name of guests.
+pub(super) const HOSTNAME: &str = "bootling";
 
 /// Contents of an initrd, without pid 1 and the encoded job.
 #[derive(Debug, Default)]
@@ -165,6 +170,46 @@ pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsStrin
         job.env.retain(|(other, _)| *other != name);
         job.env.push((name, value));
     }
+}
+
+/// An initrd, and the channel of its pid 1.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// In memory, or an open file.
+    pub(super) initrd: OwnedFd,
+    /// The channel.
+    pub(super) transport: Transport,
+}
+
+/// Applies options of the run that do not belong to the image: terminal, environment, directory. Reports the notes.
+pub(super) fn apply_run_options(
+    composition: &mut Composition,
+    root: &Root,
+    spec: &RunSpec,
+    listener: &mut dyn Listener,
+) -> Result<(), VmError> {
+    composition.job.hostname = Some(HOSTNAME.into());
+    composition.job.tty = spec.boot.tty || (spec.print_only && spec.initrd.run == RunWhat::Shell);
+    composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
+    if spec.boot.tty
+        && let Some(term) = &spec.term
+    {
+        composition.job.env.push(("TERM".into(), term.clone()));
+    }
+    set_environment(&mut composition.job, &spec.env)?;
+    for note in &composition.notes {
+        listener.note(note);
+    }
+    Ok(())
+}
+
+/// Adds pid 1 and the job, and checks the result.
+pub(super) fn plan(composition: Composition, arch: Arch, purpose: Purpose) -> Result<CheckedPlan, VmError> {
+    let image = pid1::image(arch).ok_or(MachineError::Arch(arch))?;
+    let mut facts = composition.facts;
+    facts.push(init(image));
+    facts.extend(composition.job.facts()?);
+    Ok(Plan::from_facts(facts)?.check(purpose)?)
 }
 
 #[cfg(test)]

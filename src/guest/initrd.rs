@@ -1,37 +1,17 @@
 //! The initrd of a run, in memory: newly built, or an existing one with pid 1 and a job appended.
 
-use crate::initrd::memfd;
 use std::os::fd::OwnedFd;
 
 use super::compose::{
-    self, BuildContext, Composition, Drivers, add_modules, set_environment, whole, working_directory,
+    self, BuildContext, Composition, Drivers, HOSTNAME, Made, add_modules, apply_run_options, plan, whole,
 };
 use super::{Listener, RunSpec, VmError, ready_made};
-use crate::arch::Arch;
-use crate::initrd::job::init;
-use crate::initrd::pid1;
-use crate::initrd::{
-    build::Plan,
-    check::{CheckedPlan, Purpose},
-};
-use crate::qemu::machine::{MachineError, Transport};
-use crate::root::root::Root;
-use crate::{
-    initrd::spec::{InitrdSpec, RunWhat},
-    root::request::ModuleRequest,
-};
-
-/// Host name of guests.
-const HOSTNAME: &str = "bootling";
-
-/// An initrd, and the channel of its pid 1.
-#[derive(Debug)]
-pub(super) struct Made {
-    /// In memory, or an open file.
-    pub(super) initrd: OwnedFd,
-    /// The channel.
-    pub(super) transport: Transport,
-}
+use crate::initrd::build::Plan;
+use crate::initrd::check::{CheckedPlan, Purpose};
+use crate::initrd::memfd;
+use crate::initrd::spec::InitrdSpec;
+use crate::qemu::machine::Transport;
+use crate::root::request::ModuleRequest;
 
 /// Builds the initrd for a kernel that supports `transport`.
 pub(super) fn make(
@@ -51,28 +31,6 @@ pub(super) fn make(
     apply_run_options(&mut composition, context.root, spec, listener)?;
     let plan = plan(composition, context.kernel.arch, Purpose::Image)?;
     Ok(Made { initrd: memfd::memfd(&plan, 0)?, transport })
-}
-
-/// Applies options of the run that do not belong to the image: terminal, environment, directory. Reports the notes.
-pub(super) fn apply_run_options(
-    composition: &mut Composition,
-    root: &Root,
-    spec: &RunSpec,
-    listener: &mut dyn Listener,
-) -> Result<(), VmError> {
-    composition.job.hostname = Some(HOSTNAME.into());
-    composition.job.tty = spec.boot.tty || (spec.print_only && spec.initrd.run == RunWhat::Shell);
-    composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
-    if spec.boot.tty
-        && let Some(term) = &spec.term
-    {
-        composition.job.env.push(("TERM".into(), term.clone()));
-    }
-    set_environment(&mut composition.job, &spec.env)?;
-    for note in &composition.notes {
-        listener.note(note);
-    }
-    Ok(())
 }
 
 /// Builds the initrd of a base: pid 1, the channel, and the modules to load before the first command.
@@ -100,13 +58,4 @@ pub(super) fn payload(composition: Composition) -> Result<CheckedPlan, VmError> 
     let mut facts = composition.facts;
     facts.extend(composition.job.facts()?);
     Ok(Plan::from_facts(facts)?.check(Purpose::Overlay)?)
-}
-
-/// Adds pid 1 and the job, and checks the result.
-pub(super) fn plan(composition: Composition, arch: Arch, purpose: Purpose) -> Result<CheckedPlan, VmError> {
-    let image = pid1::image(arch).ok_or(MachineError::Arch(arch))?;
-    let mut facts = composition.facts;
-    facts.push(init(image));
-    facts.extend(composition.job.facts()?);
-    Ok(Plan::from_facts(facts)?.check(purpose)?)
 }

@@ -1,7 +1,5 @@
 //! An existing initrd: booted unchanged, or with pid 1 and a job appended.
 
-use crate::format::newc;
-use crate::initrd::memfd;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -9,13 +7,13 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::compose::{BuildContext, Composition, Drivers, add_modules, set_variables};
-use super::initrd::{Made, apply_run_options, plan};
+use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan, set_variables};
 use super::{Listener, RunSpec, VmError};
-use crate::format::newc::{ReadError, Rule};
+use crate::format::newc::{self, ReadError, Rule};
 use crate::format::protocol;
 use crate::initrd::check::Purpose;
 use crate::initrd::job::Job;
+use crate::initrd::memfd;
 use crate::qemu::machine::Transport;
 use crate::root::{fact::Fact, userland};
 use crate::{format::archive_path::ArchivePath, initrd::spec::RunWhat};
