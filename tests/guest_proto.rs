@@ -1,5 +1,5 @@
-//! Byte-exact tests of the protocol between host and guest. Both sides compile the same codec, so a change here requires a
-//! new [`bootling::format::protocol::VERSION`].
+//! Byte-exact tests of the protocol between host and guest. Both sides compile the same codec, so a change here
+//! requires a new [`bootling::format::protocol::VERSION`].
 
 use bootling::format::protocol::frame::Ended;
 use bootling::format::protocol::frame::Failure;

@@ -1,5 +1,5 @@
-//! Oracles for archives: GNU cpio and bsdcpio extract them, the cpio crate reads and writes them, and all attributes are
-//! compared with the source.
+//! Oracles for archives: GNU cpio and bsdcpio extract them, the cpio crate reads and writes them, and all attributes
+//! are compared with the source.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

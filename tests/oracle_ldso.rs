@@ -96,18 +96,20 @@ fn compare(
     path: &Path,
     loader: &Path,
 ) -> Result<&'static str, String> {
-    let (expected, output) = theirs(path, loader);
+    let (expected, output) = loader_closure(path, loader);
     if let Some(reason) = exception(path, &output) {
         return Ok(reason);
     }
-    match (ours(root, binaries, linker, path), expected) {
+    match (bootling_closure(root, binaries, linker, path), expected) {
         (Ok(found), Some(expected)) if found == expected => Ok("equal"),
         (Err(_), None) => Ok("refused by both"),
-        (found, expected) => Err(format!("{}\n  ours {found:?}\n  theirs {expected:?}\n  {output}", path.display())),
+        (found, expected) => {
+            Err(format!("{}\n  bootling {found:?}\n  loader {expected:?}\n  {output}", path.display()))
+        }
     }
 }
 
-fn ours(
+fn bootling_closure(
     root: &Root,
     binaries: &Binaries<'_>,
     linker: &Linker<'_>,
@@ -126,7 +128,7 @@ fn ours(
     })
 }
 
-fn theirs(path: &Path, loader: &Path) -> (Option<Closure>, String) {
+fn loader_closure(path: &Path, loader: &Path) -> (Option<Closure>, String) {
     let own = elf::parse(&File::open(path).expect("readable file"), path).ok().and_then(|facts| facts.interpreter);
     let loader = own.filter(|own| own.exists()).unwrap_or_else(|| loader.to_path_buf());
     let mut output = Command::new(&loader).arg("--list").arg(path).env_clear().output().expect("the loader runs");

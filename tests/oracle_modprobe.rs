@@ -135,7 +135,7 @@ fn modprobe(base: &Path, release: &str, module: &str) -> Result<BTreeSet<String>
 }
 
 /// Returns bootling's load order. The tables are read once for all modules.
-fn ours(index: &Index, builtin: &Builtin, module: &str) -> Vec<String> {
+fn bootling_order(index: &Index, builtin: &Builtin, module: &str) -> Vec<String> {
     let mut order = Order::new(Some(index), builtin);
     order.add(module, &Why::Base, false).unwrap_or_else(|error| panic!("{module}: {error}"));
     order.steps.into_iter().map(|step| step.name).collect()
@@ -189,7 +189,7 @@ fn compare(prefix: &str) {
                     let Some(module) = names.get(at) else { break };
                     let expected = expected(base.path(), &release, module, &unheeded);
                     for (tables, kernel, index, builtin) in &kernels {
-                        let order = ours(index, builtin, module);
+                        let order = bootling_order(index, builtin, module);
                         if at % 100 == 0 {
                             assert_eq!(order, resolved(&root, kernel, module, &cache), "{module}");
                         }

@@ -75,8 +75,8 @@ fn pvh(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Bo
     Ok(())
 }
 
-/// Compares complete runs: `bootling run -- true`, without and with `--fast-boot`, against QEMU with a bzImage, an initrd
-/// that powers off immediately, and QEMU's default devices.
+/// Compares complete runs: `bootling run -- true`, without and with `--fast-boot`, against QEMU with a bzImage, an
+/// initrd that powers off immediately, and QEMU's default devices.
 fn runs(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Box<dyn Error>> {
     prepare_plain(bench, subject.package)?;
     for (what, options) in [("run -- true", [].as_slice()), ("run --fast-boot -- true", &["--fast-boot"])] {

@@ -1,5 +1,5 @@
-//! A matrix under TCG: a hundred cells of `true`, each in a separate guest and in shared guests; bootling's own time; and
-//! the planning time of a large manifest.
+//! A matrix under TCG: a hundred cells of `true`, each in a separate guest and in shared guests; bootling's own time;
+//! and the planning time of a large manifest.
 
 use std::error::Error;
 use std::fmt::Write as _;

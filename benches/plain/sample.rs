@@ -41,8 +41,8 @@ pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> R
     Ok(Sample::new(taken))
 }
 
-/// Alternates two commands, so that other load on the host affects both; each run must exit with status 0. The first run
-/// of each is not measured.
+/// Alternates two commands, so that other load on the host affects both; each run must exit with status 0. The first
+/// run of each is not measured.
 pub fn in_turn(
     times: usize,
     mut one: impl FnMut() -> Command,

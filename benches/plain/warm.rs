@@ -1,5 +1,5 @@
-//! Warm runs under TCG: whole runs against a plain boot, bootling's own time, and parallel runs: verdicts per second and
-//! memory per guest.
+//! Warm runs under TCG: whole runs against a plain boot, bootling's own time, and parallel runs: verdicts per second
+//! and memory per guest.
 
 use std::error::Error;
 use std::fs;

@@ -1,4 +1,5 @@
-//! Arbitrary bytes as a report: it is read or refused, and an accepted report can be written in every format and read back.
+//! Arbitrary bytes as a report: it is read or refused, and an accepted report can be written in every format and read
+//! back.
 
 #![no_main]
 

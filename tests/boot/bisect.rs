@@ -12,7 +12,7 @@ const HISTORY: [Option<&str>; 8] = [
     Some("exit 0 # again"),
     None,
     Some("exit 0 # still"),
-    // A status with a meaning of its own for git.
+    // A status that `git bisect run` treats as "skip".
     Some("exit 125"),
     // The kernel panics: bootling's exit code for that would stop git.
     Some("echo c >/proc/sysrq-trigger"),

@@ -75,7 +75,7 @@ fn a_matching_console_ends_the_boot_with_success_and_leaves_the_image_unchanged(
     let before = fs::read(&image).expect("readable");
     let log = dir.path().join("console.log");
     let (done, verdict) = program.arg("--log").arg(&log).json(["--expect", "first w", "--expect", "the (last|least)$"]);
-    let done = done.exits(0).says("by BIOS");
+    let done = done.exits(0).says("through BIOS");
     assert!(done.text().contains("first words"), "{}", done.text());
     assert_eq!(fs::read(log).expect("written"), done.stdout, "the log contains the console");
     assert!(fs::read(&image).expect("readable") == before);
@@ -204,7 +204,8 @@ fn an_iso_image_is_attached_as_a_dvd() {
     let sector = 2048;
     let mut iso = vec![0; 400 << 10];
     let mut put = |at: usize, bytes: &[u8]| iso[at..at + bytes.len()].copy_from_slice(bytes);
-    // ECMA-119: primary volume descriptor, El Torito boot record, set terminator; then the El Torito 1.0 catalog and image.
+    // ECMA-119: primary volume descriptor, El Torito boot record, set terminator; then the El Torito 1.0 catalog and
+    // image.
     put(16 * sector, b"\x01CD001\x01");
     put(17 * sector, b"\x00CD001\x01EL TORITO SPECIFICATION");
     put(17 * sector + 0x47, &19_u32.to_le_bytes());
@@ -231,7 +232,7 @@ fn a_disk_is_booted_by_uefi_and_console_colors_are_ignored() {
     let picture = dir.path().join("shell.png");
     let program = Program::new().args(["boot", "--sector-size", "4096", "--screenshot"]).arg(&picture).arg(&image);
     let (done, verdict) = program.json(["--screen-text", "--expect", "^UEFI Interactive Shell v"]);
-    done.exits(0).says("by UEFI (").says("graphics mode");
+    done.exits(0).says("through UEFI (").says("graphics mode");
     assert_eq!((&verdict["firmware"], &verdict["sector_size"]), (&"uefi".into(), &4096.into()), "{verdict}");
     assert!(fs::read(picture).expect("written").starts_with(b"\x89PNG"));
 }

@@ -7,7 +7,7 @@ use crate::support::program::scratch;
 use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
 
-/// Checks for UEFI firmware; prints the reason and returns `None` if there is none.
+/// Checks for UEFI firmware; prints the reason and returns `None` if it is missing.
 pub fn uefi_or_skip(test: &str) -> Option<()> {
     let doctor = Program::new().arg("doctor").done();
     let line = doctor.text().lines().find(|line| line.contains("UEFI")).unwrap_or_default().to_owned();

@@ -23,7 +23,8 @@ fn cache() -> PathBuf {
     build_dir().join("test-cache")
 }
 
-/// Returns a builder with the kernel that boots fastest; prints the reason and returns `None` if no guest can be booted.
+/// Returns a builder with the kernel that boots fastest; prints the reason and returns `None` if no guest can be
+/// booted.
 fn builder(test: &str) -> Option<Builder> {
     let package = Kernel::Cloud612.or_skip(test)?;
     Some(Vm::builder().kernel(package).cache(cache()).timeout(LIMIT))

@@ -1,8 +1,8 @@
 //! Runs the README's examples and compares their output with the README.
 //!
-//! A console block after `<!-- test -->` is run in an empty directory with `bootling` on PATH; after `<!-- test: vm -->`
-//! the directory contains a kernel package `linux-image.deb`. In expected output, `[..]` matches any text and `...` any
-//! lines.
+//! A console block after `<!-- test -->` is run in an empty directory with `bootling` on PATH. After the marker
+//! `<!-- test: vm -->` the directory also contains a kernel package `linux-image.deb`. In expected output, `[..]`
+//! matches any text and `...` any lines.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -196,7 +196,8 @@ fn changes_in_the_users_tree_are_stashed_and_reported_once_each() {
         return;
     }
     let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 7]));
-    // Several builds change the tree in the same way; others edit the same file, delete it, and edit it after `git add`.
+    // Two builds change the tree in the same way. The builds between them edit the same file, delete it, and stage an
+    // edit that the work tree no longer has.
     let build = "case $(cat does) in
 *2) echo mine >>tracked;;
 *3) rm tracked;;

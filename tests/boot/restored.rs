@@ -136,8 +136,8 @@ fn a_guest_that_overwrites_its_memory_leaves_the_snapshot_unchanged() {
     assert_eq!(cache.snapshot(), snapshot);
 }
 
-/// Creates files that are hard to unpack into a running guest: files below mount points, hard links across mount points,
-/// and special modes.
+/// Creates files that are hard to unpack into a running guest: files below mount points, hard links across mount
+/// points, and special modes.
 fn plant(tree: &std::path::Path) -> Vec<String> {
     let write = |name: &str, bytes: &[u8]| {
         let path = tree.join(name);

@@ -1,4 +1,5 @@
-//! Snapshots that are damaged, unfinished, or cannot be stored: the run still succeeds and prints one line with the reason.
+//! Snapshots that are damaged, unfinished, or cannot be stored: the run still succeeds and prints one line with the
+//! reason.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -153,7 +154,7 @@ fn a_full_or_read_only_cache_costs_time_but_no_verdict() {
         mount -o remount,size=$((used + 32768))k \"$BOOTLING_CACHE_DIR\"",
         "mount -o remount,ro \"$BOOTLING_CACHE_DIR\"",
     );
-    for (after, why) in [(full, "keeping no snapshot: No space left"), (sealed, "booting cold: ")] {
+    for (after, why) in [(full, "snapshot not stored: No space left"), (sealed, "booting cold: ")] {
         let output = Command::new("unshare")
             .args(["--map-root-user", "--mount", "bash", "-c", script, "bash"])
             .arg(cache.path())

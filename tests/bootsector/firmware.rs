@@ -1,5 +1,5 @@
-//! The machine around the processor when a BIOS starts a boot sector: memory with access rules, int 10h, 16h and 18h, and
-//! a serial port. Records all output, and refuses every access that the stub does not need.
+//! The machine around the processor when a BIOS starts a boot sector: memory with access rules, int 10h, 16h and 18h,
+//! and a serial port. Records all output, and refuses every access that the stub does not need.
 
 use super::machine::{AX, After, BP, BX, CX, DI, DX, End, Machine, SI};
 

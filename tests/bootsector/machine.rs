@@ -1,5 +1,5 @@
-//! A real-mode processor with only the instructions that the boot sector stub uses. Any other instruction ends the run with
-//! an error, as does any access to memory or ports that the firmware refuses.
+//! A real-mode processor with only the instructions that the boot sector stub uses. Any other instruction ends the run
+//! with an error, as does any access to memory or ports that the firmware refuses.
 
 use super::firmware::Firmware;
 
@@ -113,7 +113,8 @@ impl Machine {
         Ok(value)
     }
 
-    /// Decodes a `ModRM` byte into a register and the other operand. Supports only the address forms that the stub uses.
+    /// Decodes a `ModRM` byte into a register and the other operand. Supports only the address forms that the stub
+    /// uses.
     fn operands(&mut self, firmware: &Firmware) -> Result<(usize, Place), Wrong> {
         let byte = self.fetch(firmware)?;
         let (mode, register, other) = (byte >> 6, usize::from(byte >> 3 & 7), usize::from(byte & 7));

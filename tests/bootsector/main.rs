@@ -1,5 +1,5 @@
-//! The boot sector stub in an emulated processor, started from hostile states: whatever a BIOS leaves in registers, flags
-//! and memory, the message is shown exactly once, and the stub touches only its own memory.
+//! The boot sector stub in an emulated processor, started from hostile states: whatever a BIOS leaves in registers,
+//! flags and memory, the message is shown exactly once, and the stub touches only its own memory.
 
 mod firmware;
 mod machine;

@@ -1,4 +1,5 @@
-//! Small, valid disk images, UKIs and initrds for tests. Of the code under test, only the partition table writer is used.
+//! Small, valid disk images, UKIs and initrds for tests. Of the code under test, only the partition table writer is
+//! used.
 
 use std::io::{Cursor, Write};
 
@@ -93,8 +94,8 @@ pub fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &
     volume
 }
 
-/// Fixes the `.` and `..` entries of fatfs 0.3, which have long names and, in a first-level directory, refer to the FAT32
-/// root by its cluster: fsck.fat reports both.
+/// Fixes the `.` and `..` entries of fatfs 0.3, which have long names and, in a first-level directory, refer to the
+/// FAT32 root by its cluster: fsck.fat reports both.
 fn fix_dots(volume: &mut [u8]) {
     let root = if volume[22..24] == [0, 0] { volume[44..46].to_vec() } else { vec![0, 0] };
     for at in (32..volume.len() - 96).step_by(32) {

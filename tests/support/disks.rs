@@ -21,7 +21,8 @@ pub use skip::tools;
 /// Size of a disk in bytes.
 pub const DISK: u64 = 4 << 20;
 
-/// Builds a disk with an ESP and a root partition, both filled with a pattern; with a disk signature, without boot code.
+/// Builds a disk with an ESP and a root partition, both filled with a pattern; with a disk signature, without boot
+/// code.
 pub fn gpt_disk(sector: SectorSize) -> Vec<u8> {
     gpt_disk_with(sector, &[(1, Guid::ESP, 0), (3, Guid::ROOT_X86_64, 0)])
 }

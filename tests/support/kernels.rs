@@ -31,7 +31,7 @@ impl Kernel {
         }
     }
 
-    /// Returns the path of the package, or the reason why there is none.
+    /// Returns the path of the package, or the reason why it is missing.
     pub fn find(self) -> Result<PathBuf, String> {
         let dir = folder();
         let (prefix, cloud) = self.package_pattern();
