@@ -39,7 +39,7 @@
 //! | `sys` | wrappers around system interfaces; the only file with `unsafe` code | system calls |
 //! | `process` | child processes that never outlive the caller, signals | starts processes |
 //! | `cache` | private cache directory for results that are slow to compute | reads and writes the cache |
-//! | `format` | bytes to values and back: archives, executables, kernels, partition tables, file systems, disk containers, the guest protocol | none |
+//! | `format` | archives, executables, kernels, partition tables, file systems, disk containers, guest protocol | none |
 //! | `output` | outputs that appear complete or not at all | writes files |
 //! | `root` | programs, libraries, kernels and modules below a root directory | reads files |
 //! | `initrd` | initrds: specification, plan, archive | writes the archive |
