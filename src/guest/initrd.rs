@@ -1,4 +1,4 @@
-//! The initrd of a run, in memory: one that is made from what was found, or a ready-made one with ours on top.
+//! The initrd of a run, in memory: newly built, or an existing one with pid 1 and a job appended.
 
 use crate::initrd::memfd;
 use std::os::fd::OwnedFd;
@@ -21,19 +21,19 @@ use crate::{
     root::request::ModuleRequest,
 };
 
-/// What guests are called.
+/// Host name of guests.
 const HOSTNAME: &str = "bootling";
 
-/// An initrd, and how its pid 1 will talk.
+/// An initrd, and the channel of its pid 1.
 #[derive(Debug)]
 pub(super) struct Made {
-    /// The bytes: in memory, or a file that is open.
+    /// In memory, or an open file.
     pub(super) initrd: OwnedFd,
-    /// The way.
+    /// The channel.
     pub(super) transport: Transport,
 }
 
-/// Makes it, for a kernel that could talk over `transport`.
+/// Builds the initrd for a kernel that supports `transport`.
 pub(super) fn make(
     spec: &RunSpec,
     context: BuildContext<'_>,
@@ -44,7 +44,7 @@ pub(super) fn make(
     if let Some(path) = &spec.ready_made {
         return ready_made::make(path, spec, context, transport, listener);
     }
-    // What a base would have has to come now, and first, as there.
+    // The modules of the base come first, as they would in a base.
     let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
     let all = InitrdSpec { modules, ..spec.initrd.clone() };
     let mut composition = whole(context, &all, Drivers::of(transport))?;
@@ -53,7 +53,7 @@ pub(super) fn make(
     Ok(Made { initrd: memfd::memfd(&plan, 0)?, transport })
 }
 
-/// What depends on this run rather than on the image: terminal, environment, directory. Tells the notes.
+/// Applies options of the run that do not belong to the image: terminal, environment, directory. Reports the notes.
 pub(super) fn apply_run_options(
     composition: &mut Composition,
     root: &Root,
@@ -75,7 +75,7 @@ pub(super) fn apply_run_options(
     Ok(())
 }
 
-/// The initrd of a guest that waits for commands: pid 1, the channel, and modules that are asked for before any command.
+/// Builds the initrd of a base: pid 1, the channel, and the modules to load before the first command.
 pub(super) fn base(
     context: BuildContext<'_>,
     drivers: Drivers,
@@ -95,14 +95,14 @@ pub(super) fn base(
     Ok(memfd::memfd(&plan, 0)?)
 }
 
-/// What such a guest is given: a command with all it needs.
+/// Builds a payload: a command with its files.
 pub(super) fn payload(composition: Composition) -> Result<CheckedPlan, VmError> {
     let mut facts = composition.facts;
     facts.extend(composition.job.facts()?);
     Ok(Plan::from_facts(facts)?.check(Purpose::Overlay)?)
 }
 
-/// Adds pid 1 and its job, and checks the whole.
+/// Adds pid 1 and the job, and checks the result.
 pub(super) fn plan(composition: Composition, arch: Arch, purpose: Purpose) -> Result<CheckedPlan, VmError> {
     let image = pid1::image(arch).ok_or(MachineError::Arch(arch))?;
     let mut facts = composition.facts;
