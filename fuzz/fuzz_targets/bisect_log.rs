@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a bisection log: reading must not panic.
+//! Reads arbitrary bytes as a bisection log: never a panic.
 
 #![no_main]
 

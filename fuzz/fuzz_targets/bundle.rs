@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a bundle: reading ends in bounded memory without a panic, and an accepted bundle is valid.
+//! Reads arbitrary bytes as a bundle: bounded memory, no panic, and only verified files are returned.
 
 #![no_main]
 

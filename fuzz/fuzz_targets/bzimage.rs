@@ -1,11 +1,11 @@
-//! Arbitrary bytes as a bzImage header.
+//! Reads arbitrary bytes as a bzImage header.
 #![no_main]
 
 use bootling::root::kernel::fuzzed::BzImage;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    // Set the two magic values, which mutations rarely find.
+    // Mutations rarely produce the two magic numbers.
     let mut image = bytes.to_vec();
     if image.len() >= 0x206 {
         image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);

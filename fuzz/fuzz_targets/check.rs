@@ -1,5 +1,5 @@
-//! Arbitrary bytes, checked as a disk, an EFI program and an initrd: a check ends in bounded memory without a panic,
-//! with a bounded number of findings.
+//! Checks arbitrary bytes as a disk, an EFI program and an initrd: bounded memory, no panic, and a bounded number of
+//! findings.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Arbitrary bytes as an ELF file: facts or an error, without a panic, in bounded memory.
+//! Reads arbitrary bytes as an ELF file: facts or an error, no panic, memory within the limits.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Arbitrary bytes as `/etc/ld.so.cache`: entries or an error, without a panic.
+//! Reads arbitrary bytes as `/etc/ld.so.cache`: entries or none, no panic.
 
 #![no_main]
 

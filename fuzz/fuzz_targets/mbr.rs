@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a first sector: it decodes and encodes unchanged, and its boot code is classified.
+//! Reads an arbitrary first sector, writes it back unchanged, and identifies its boot code.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Arbitrary bytes as the output of a test: parsing is bounded, and independent of the chunk sizes.
+//! Parses arbitrary test output as TAP and KTAP: bounded, and independent of how the input is split.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! Arbitrary bytes as a report: it is read or refused, and an accepted report can be written in every format and read
-//! back.
+//! Reads an arbitrary report or refuses it; a report that was read can be written in every format and read again.
 
 #![no_main]
 
@@ -13,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         let mut text = Vec::new();
         format.write(&report, None, &mut text).expect("memory");
         if format == Format::JsonLines {
-            assert_eq!(jsonl::read(text.as_slice()).expect("own report").cells.len(), report.cells.len());
+            assert_eq!(jsonl::read(text.as_slice()).expect("our own").cells.len(), report.cells.len());
         }
     }
 });

@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a VHD footer: it is read or refused, and an accepted footer encodes unchanged.
+//! Reads an arbitrary VHD footer or refuses it; a footer that was read can be written again.
 
 #![no_main]
 
