@@ -2,12 +2,12 @@
 
 #![no_main]
 
-use bootling::format::gpt::probe;
-use bootling::format::mbr::BOOT_CODE;
 use bootling::disk::stamp::Deed;
 use bootling::disk::stamp::Facts;
 use bootling::disk::stamp::Wish;
 use bootling::disk::stamp::plan;
+use bootling::format::gpt::probe;
+use bootling::format::mbr::BOOT_CODE;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -23,6 +23,6 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = order.add(name, &Why::Base, false);
     }
     for (place, step) in order.steps.iter().enumerate() {
-        assert!(order.steps[..place].iter().all(|earlier| earlier.name != step.name), "a module twice");
+        assert!(order.steps[..place].iter().all(|earlier| earlier.name != step.name), "duplicate module");
     }
 });

@@ -5,8 +5,8 @@
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use bootling::initrd::explain::Printable;
 use bootling::format::newc::walk;
+use bootling::initrd::explain::Printable;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
     let new = |name| NewSection { name, size: 1000, code: false };
     if let Ok(appended) = append(&file, &[new(".initrd"), new(".linux")]) {
         assert!(appended.size <= MOST);
-        let again = Pe::parse(&appended.head, appended.size).expect("what we write we can read");
+        let again = Pe::parse(&appended.head, appended.size).expect("own output is readable");
         assert_eq!(again.sections.len(), pe.sections.len() + 2);
     }
 });
