@@ -1,4 +1,4 @@
-//! `bootling build`, `ls` and `cat` as they are typed: exact output, one error for bad input, nothing left behind.
+//! The commands `bootling build`, `ls` and `cat`: exact output, one error for bad input, no files left behind.
 
 #[path = "support/case.rs"]
 mod case;
@@ -11,10 +11,10 @@ use case::Case;
 use snapbox::cmd::Command;
 use snapbox::str;
 
-/// What an image without busybox still has, so that lists in here are short.
+/// Arguments for an image without busybox, so that expected listings are short.
 const SMALL: [&str; 3] = ["build", "--no-busybox", "--sysroot"];
 
-/// A system with nothing but a static program that is its shell.
+/// Creates a root with only a static shell.
 fn tiny_system(case: &Case) -> String {
     let root = case.path().join("root");
     fs::create_dir_all(root.join("bin")).expect("a directory");
@@ -43,7 +43,7 @@ fn success_is_silent_and_the_image_has_busybox_and_its_applets() {
 }
 
 #[test]
-fn verbose_says_size_entries_and_time() {
+fn verbose_prints_size_entries_and_time() {
     let case = Case::new();
     case.bootling(&["build", "-v", "-o", "x.img"])
         .assert()
@@ -83,22 +83,22 @@ total: 18 entries, [..] bytes of content
 }
 
 #[test]
-fn why_tells_the_chain_of_who_asked() {
+fn why_prints_the_chain_of_requests() {
     let case = Case::new();
     let program = "lstopo-no-graphics";
     let out = case.bootling(&["build", "--why", "/usr/bin/lstopo-no-graphics", program]).assert().success();
-    out.stdout_eq("/usr/bin/lstopo-no-graphics\n  asked for by lstopo-no-graphics\n");
+    out.stdout_eq("/usr/bin/lstopo-no-graphics\n  requested by lstopo-no-graphics\n");
     let libc = case.bootling(&["build", "--why", "/lib/x86_64-linux-gnu/libc.so.6", program]).assert().success();
     let text = String::from_utf8(libc.get_output().stdout.clone()).expect("text");
-    assert!(text.starts_with("/usr/lib/x86_64-linux-gnu/libc.so.6\n  library libc.so.6, needed by /usr/bin/lstopo-no-graphics\n    asked for by lstopo-no-graphics\n"), "{text}");
+    assert!(text.starts_with("/usr/lib/x86_64-linux-gnu/libc.so.6\n  library libc.so.6, needed by /usr/bin/lstopo-no-graphics\n    requested by lstopo-no-graphics\n"), "{text}");
     case.fails(
         &["build", "--why", "/bin/lstopo", "--no-busybox", program],
-        "error: explaining /bin/lstopo: the image has no such entry, but it has /usr/bin/lstopo-no-graphics\n",
+        "error: /bin/lstopo: no such entry in the image (nearest: /usr/bin/lstopo-no-graphics)\n",
     );
 }
 
 #[test]
-fn a_missing_program_is_named_with_everywhere_that_was_tried() {
+fn a_missing_program_is_reported_with_the_searched_directories() {
     let case = Case::new();
     let output = case.bootling(&["build", "-o", "x.img", "no-such-program"]).assert().code(125).stdout_eq("");
     let error = String::from_utf8(output.get_output().stderr.clone()).expect("text");
@@ -109,21 +109,24 @@ fn a_missing_program_is_named_with_everywhere_that_was_tried() {
 #[test]
 fn an_output_that_cannot_be_written_is_one_error() {
     let case = Case::new();
-    let full = "error: writing /dev/full: No space left on device (os error 28)\n";
+    let full = "error: failed to write /dev/full: No space left on device (os error 28)\n";
     for compression in ["none", "gzip", "zstd", "xz", "lz4"] {
         case.fails(&["build", "-o", "/dev/full", "--compress", compression], full);
     }
     case.fails(
         &["build", "-o", "missing/x.img"],
-        "error: writing missing/x.img: No such file or directory (os error 2)\n",
+        "error: failed to write missing/x.img: No such file or directory (os error 2)\n",
     );
-    case.fails(&["build", "-o", "."], "error: writing .: it is there already, and it is not a file\n");
-    case.fails(&["build", "-o", "/proc/x.img"], "error: writing /proc/x.img: No such file or directory (os error 2)\n");
+    case.fails(&["build", "-o", "."], "error: failed to write .: already exists and is not a regular file\n");
+    case.fails(
+        &["build", "-o", "/proc/x.img"],
+        "error: failed to write /proc/x.img: No such file or directory (os error 2)\n",
+    );
     case.bootling(&["build", "-o", "/dev/null"]).assert().success().stdout_eq("").stderr_eq("");
 }
 
 #[test]
-fn standard_output_takes_the_image_unless_it_is_a_terminal() {
+fn the_image_can_be_written_to_standard_output() {
     let case = Case::new();
     case.bootling(&["build", "-o", "x.img"]).assert().success();
     let piped = case.bootling(&["build", "-o", "-"]).assert().success().stderr_eq("").get_output().stdout.clone();
@@ -145,7 +148,7 @@ fn a_name_over_the_kernels_limit_is_refused() {
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_goes_in_and_comes_out() {
+fn a_name_that_is_not_utf_8_is_stored_and_read() {
     let case = Case::new();
     let name = OsStr::from_bytes(b"\xff\xfe=odd");
     fs::write(case.path().join(name), "content").expect("a file");
@@ -157,38 +160,38 @@ fn a_name_that_is_not_utf_8_goes_in_and_comes_out() {
 }
 
 #[test]
-fn a_member_of_4_gib_is_refused_by_name_and_size() {
+fn a_member_of_4_gib_is_refused_with_name_and_size() {
     let case = Case::new();
     fs::File::create(case.path().join("big")).and_then(|file| file.set_len(1 << 32)).expect("a sparse file");
     case.fails(
         &["build", "-o", "x.img", "--copy", "big=/big"],
-        "error: planning /big (asked for by --copy big=/big): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB\n",
+        "error: /big (requested by --copy big=/big): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)\n",
     );
 }
 
 #[test]
-fn a_file_that_has_another_length_when_it_is_written_is_named() {
+fn a_file_that_changes_its_length_is_reported() {
     let case = Case::new();
-    // Such files have no length until they are read.
+    // Files in /proc report a length of 0.
     case.fails(
         &["build", "-o", "x.img", "--copy", "/proc/version=/version"],
-        "error: reading /proc/version for /version: it had 0 bytes and now has [..]: it changed while the image was made\n",
+        "error: failed to read /proc/version for /version: the file changed while the image was built: expected 0 bytes, found [..]\n",
     );
 }
 
 #[test]
-fn two_things_in_one_place_are_an_error_that_names_both() {
+fn two_sources_for_one_path_are_both_reported() {
     let case = Case::new();
     case.write("a", "1");
     case.write("b", "22");
     case.fails(
         &["build", "-o", "x.img", "--copy", "a=/x", "--copy", "b=/x"],
-        "error: planning /x: wanted both as file [..]/a (1 bytes, mode 0644) (asked for by --copy a=/x) and as file [..]/b (2 bytes, mode 0644) (asked for by --copy b=/x)\n",
+        "error: /x: conflicting entries: file [..]/a (1 bytes, mode 0644) (requested by --copy a=/x) and file [..]/b (2 bytes, mode 0644) (requested by --copy b=/x)\n",
     );
 }
 
 #[test]
-fn wrong_usage_is_told_apart() {
+fn usage_errors_have_their_own_exit_code() {
     let case = Case::new();
     case.bootling(&["build", "-o", "x.img", "--compress", "bzip2"]).assert().code(2).stdout_eq("").stderr_eq(str![[
         r"
@@ -207,7 +210,7 @@ For more information, try '--help'.
 }
 
 #[test]
-fn the_time_is_source_date_epoch_and_must_be_one() {
+fn mtimes_are_source_date_epoch_which_must_be_a_number() {
     let case = Case::new();
     let build = |name: &str, time: &str| case.bootling(&["build", "-o", name]).env("SOURCE_DATE_EPOCH", time).assert();
     for name in ["a.img", "b.img"] {
@@ -253,31 +256,22 @@ fn ls_lists_concatenated_and_compressed_archives() {
 }
 
 #[test]
-fn ls_says_what_is_wrong_with_a_file_and_where() {
+fn ls_reports_the_fault_in_a_file_and_its_location() {
     let case = Case::new();
     case.write("text", "this is text");
     case.fails(
         &["ls", "text"],
-        "error: failed to list text: reading segment 1 (not compressed, from byte 0), at its byte 0: neither a newc archive nor a compression that can be read here: it starts with this i\n",
+        "error: listing text: segment 1 (not compressed, starts at byte 0), byte 0: expected a newc archive or a supported compression format, found this i\n",
     );
     case.write("empty", "");
-    case.fails(
-        &["ls", "empty"],
-        "error: failed to list empty: reading an initrd: there is nothing but zeros, if anything\n",
-    );
-    case.fails(
-        &["ls", "missing"],
-        "error: failed to list missing: failed to open: No such file or directory (os error 2)\n",
-    );
-    case.fails(&["ls", "."], "error: failed to list .: is a directory\n");
-    case.fails(
-        &["cat", "empty", "/x"],
-        "error: failed to read /x in empty: reading an initrd: there is nothing but zeros, if anything\n",
-    );
+    case.fails(&["ls", "empty"], "error: listing empty: empty initrd: no data, or only zeros\n");
+    case.fails(&["ls", "missing"], "error: listing missing: opening it: No such file or directory (os error 2)\n");
+    case.fails(&["ls", "."], "error: listing .: it is a directory\n");
+    case.fails(&["cat", "empty", "/x"], "error: reading /x in empty: empty initrd: no data, or only zeros\n");
 }
 
 #[test]
-fn make_tiny_image_is_a_verb_and_a_name_of_the_program() {
+fn make_tiny_image_is_a_verb_and_a_program_name() {
     let case = Case::new();
     let link = case.path().join("make-tiny-image");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bootling"), &link).expect("a link");
@@ -299,7 +293,7 @@ fn make_tiny_image_is_a_verb_and_a_name_of_the_program() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let case = Case::new();
     let script = format!("{} build --dry-run | head -n 1; exec 2>&1; true", env!("CARGO_BIN_EXE_bootling"));
     Command::new("bash")

@@ -18,12 +18,12 @@ use rustix::process::Signal;
 use self::line::{Lines, RoundResult};
 use super::bundle::repeat;
 use super::output;
-use super::report::NotBooted;
-use super::run::{Booted, Ready, RunArgs, code_for};
-use super::teller::Teller;
+use super::reporter::Reporter;
+use super::run::{Booted, RunArgs, code_for};
 use bootling::cache::Cache;
+use bootling::guest::report::NotRun;
 use bootling::guest::verdict::{Outcome, code};
-use bootling::guest::{RunSpec, Warm};
+use bootling::guest::{Prepared, RunSpec, Warm};
 use bootling::initrd::spec::RunWhat;
 use bootling::process::shell::Built;
 use bootling::qemu::named;
@@ -74,7 +74,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         // Standard input is /dev/null, so this is not interactive.
         spec: args.spec(false)?,
         lines: Lines::new(current_dir, args.json.as_deref())?,
-        teller: Teller::new(args.quiet),
+        reporter: Reporter::new(args.quiet),
         introduced: false,
         reported_polling: false,
     };
@@ -101,7 +101,7 @@ struct Rounds<'a> {
     args: &'a RunArgs,
     spec: RunSpec,
     lines: Lines,
-    teller: Teller,
+    reporter: Reporter,
     introduced: bool,
     reported_polling: bool,
 }
@@ -111,7 +111,7 @@ impl Rounds<'_> {
     fn round(&mut self, session: &mut Session) -> anyhow::Result<ControlFlow<u8>> {
         let start = session.start();
         self.lines.begin_round(session.change(), start);
-        self.teller.begin();
+        self.reporter.begin();
         let (built, ignored) = session.build().context("failed to run --watch-exec")?;
         if let Some(path) = ignored {
             let path = self.lines.display_path(&path);
@@ -120,21 +120,18 @@ impl Rounds<'_> {
         match built {
             Built::Done => {}
             Built::Failed(how) => {
-                let message = format!("build failed ({how})");
-                let report = NotBooted { outcome: "not-built", exit_code: code::COULD_NOT_TEST, message };
+                let report = NotRun::new("not-built", code::COULD_NOT_TEST, format!("build failed ({how})"));
                 self.lines.report(&RoundResult::NotBuilt(&how), &report)?;
                 return Ok(ControlFlow::Continue(()));
             }
             Built::Interrupted(_) => return Ok(ControlFlow::Continue(())),
         }
-        let ready = session
-            .prepare(|inputs| Ready::prepare(self.args, self.spec.clone(), start, inputs, &mut self.teller))
-            .context("failed to watch for changes")?;
-        let (booted, is_changed) = match ready {
+        let prepared = session.prepare(&self.spec, &mut self.reporter).context("failed to watch for changes")?;
+        let (booted, is_changed) = match prepared {
             None => return Ok(ControlFlow::Continue(())),
-            Some(Err(error)) => (Err(error), false),
-            Some(Ok(ready)) => {
-                session.run_guest(|| ready.boot(&mut self.teller)).context("failed to watch for changes")?
+            Some(Err(error)) => (Err(output::advised(error)), false),
+            Some(Ok(prepared)) => {
+                session.run_guest(|| self.boot(prepared, start)).context("failed to watch for changes")?
             }
         };
         match booted {
@@ -146,8 +143,8 @@ impl Rounds<'_> {
             Ok(Booted { outcome: Outcome::OutputClosed, report, .. }) => {
                 return Ok(ControlFlow::Break(report.exit_code));
             }
-            Ok(Booted { outcome, report, told }) => {
-                output::to_stderr(&told);
+            Ok(Booted { outcome, report, text }) => {
+                output::to_stderr(&text);
                 self.lines.report(&RoundResult::Judged(&outcome), &report)?;
                 if report.warm && self.spec.warm == Warm::Fresh {
                     self.spec.warm = Warm::Yes;
@@ -156,12 +153,17 @@ impl Rounds<'_> {
             Err(error) => {
                 output::fail(&error);
                 let exit_code = code_for(&error, self.args.command());
-                let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(&error) };
+                let report = NotRun::new("could-not-test", exit_code, output::one_line(&error));
                 self.lines.report(&RoundResult::NotTested, &report)?;
             }
         }
         self.introduce(session);
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn boot(&mut self, prepared: Prepared, start: Instant) -> anyhow::Result<Booted> {
+        let result = prepared.run(self.args.options()?, &mut self.reporter).map_err(output::advised)?;
+        Ok(Booted::new(self.args, self.spec.boot.fast_boot, result, start))
     }
 
     /// Prints once what is watched, and whether changes can only be polled for.

@@ -17,8 +17,8 @@ use super::snapshot::Snapshot;
 use super::sources::Sources;
 use super::stamp;
 use super::watcher::{Change, PATIENCE, Watcher, is_readable};
-use crate::guest::Inputs;
 use crate::guest::verdict::code;
+use crate::guest::{self, Inputs, Listener, Prepared, RunSpec, VmError};
 use crate::process::shell::Built;
 use crate::process::signals::{Signals, ends};
 
@@ -125,15 +125,25 @@ impl Session {
         Ok((built, always_changed))
     }
 
-    /// Prepares the round with a closure that also stores the inputs. Returns `None` if the round is over, because of a
-    /// signal, or because the closure failed and an input changed shortly afterwards, as while a linker runs.
-    pub fn prepare<P, E>(
+    /// Prepares the guest. Returns `None` if the round is over, because of a signal, or because the preparation failed and
+    /// an input changed shortly afterwards, as while a linker runs.
+    pub fn prepare(
         &mut self,
-        prepare: impl FnOnce(&mut Inputs) -> Result<P, E>,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> io::Result<Option<Result<Prepared, VmError>>> {
+        self.prepare_with(|| match guest::prepare(spec, listener) {
+            Ok(prepared) => (prepared.inputs.clone(), Ok(prepared)),
+            Err(failed) => (failed.inputs, Err(failed.error)),
+        })
+    }
+
+    fn prepare_with<P, E>(
+        &mut self,
+        prepare: impl FnOnce() -> (Inputs, Result<P, E>),
     ) -> io::Result<Option<Result<P, E>>> {
         let start = stamp::now();
-        let mut inputs = Inputs::default();
-        let prepared = prepare(&mut inputs);
+        let (mut inputs, prepared) = prepare();
         if let Some(cache) = &self.cache {
             inputs.leave_out(cache);
         }
@@ -203,7 +213,7 @@ fn end_on_change(watcher: &mut Watcher, snapshot: &mut Snapshot, over: BorrowedF
 
 #[cfg(test)]
 mod tests {
-    use super::{Built, ControlFlow, Instant, Session, Sources, io};
+    use super::{Built, ControlFlow, Inputs, Instant, Session, Sources, io};
     use std::fs;
 
     #[test]
@@ -216,9 +226,9 @@ mod tests {
         let code = session.run(Instant::now(), |session| {
             changes.push(session.change().map(|change| change.paths.clone()));
             assert_eq!(session.build()?, (Built::Done, None));
-            let prepared = session.prepare(|inputs| {
-                inputs.read.insert(path.clone());
-                if changes.len() == 1 { fs::write(&path, "second") } else { Ok(()) }
+            let prepared = session.prepare_with(|| {
+                let inputs = Inputs { read: [path.clone()].into(), ..Inputs::default() };
+                (inputs, if changes.len() == 1 { fs::write(&path, "second") } else { Ok(()) })
             })?;
             assert!(matches!(prepared, Some(Ok(()))));
             Ok::<_, io::Error>(if changes.len() == 2 { ControlFlow::Break(3) } else { ControlFlow::Continue(()) })

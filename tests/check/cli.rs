@@ -1,11 +1,11 @@
-//! `bootling check`, and `ls` and `cat` of disks and UKIs, as they are typed.
+//! The commands `bootling check`, and `ls` and `cat` of disks and UKIs.
 
 use snapbox::str;
 
 use crate::case::Case;
 use crate::recipe::{self, loader, small};
 
-/// A directory with a UKI and a disk.
+/// Creates a directory with a UKI and a disk.
 fn usual() -> Case {
     let case = Case::new();
     case.write("app.efi", uki());
@@ -18,7 +18,7 @@ fn uki() -> Vec<u8> {
 }
 
 #[test]
-fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
+fn images_of_bootling_disk_have_no_problems_in_any_format_and_sector_size() {
     let case = usual();
     for sector in ["512", "4096", "dual"] {
         for (format, esp) in [("raw", "standard"), ("qcow2", "tiny"), ("vhd", "tiny")] {
@@ -31,7 +31,7 @@ fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
 }
 
 #[test]
-fn findings_say_where_who_breaks_and_what_helps() {
+fn findings_have_a_location_consequences_and_a_fix() {
     let case = usual();
     let mut disk = small();
     disk[446] = 0x80;
@@ -39,13 +39,13 @@ fn findings_say_where_who_breaks_and_what_helps() {
     disk[end - 512..].fill(0);
     case.write("bad.raw", &disk);
     case.bootling(&["check", "--quiet", "bad.raw"]).assert().code(1).stderr_eq("").stdout_eq(str![[r#"
-error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): no "EFI PART" signature
-    rule:   the backup header is whole, and in the last sector
-    breaks: EDK2 writes to the disk at the first boot, which changes its hash; sgdisk and parted complain
+error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): signature "EFI PART" missing
+    rule:   the backup GPT header is valid and in the last sector
+    breaks: EDK2 writes to the disk on the first boot, which changes its hash; sgdisk and parted complain
     mend:   sgdisk -e IMAGE
-warning[pmbr-flag] MBR record 1, byte 446: it begins with 80
-    rule:   the protective record is not active (first byte 00)
-    breaks: EDK2 before stable-202108 sees no GPT; Dell XPS 13 finds no ESP
+warning[pmbr-flag] MBR record 1, byte 446: first byte is 80, expected 00
+    rule:   the protective record is not active (its first byte is 00)
+    breaks: EDK2 before stable-202108 ignores the GPT; the Dell XPS 13 finds no ESP
     mend:   bootling stamp --fix-mbr IMAGE
 
 "#]]);
@@ -63,16 +63,16 @@ warning[pmbr-flag] MBR record 1, byte 446: it begins with 80
 }
 
 #[test]
-fn programs_and_initrds_are_checked_as_what_they_are() {
+fn efi_programs_and_initrds_are_detected_and_checked() {
     let case = usual();
     case.bootling(&["check", "--quiet", "app.efi"]).assert().success().stdout_eq("");
     case.write("initrd", recipe::initrd(b"init", 0o100_644));
     case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r"
 initrd: initrd, 1 entries, 10 bytes in 1 segment
 warning[initrd-init] initrd: /init is -rw-r--r--
-    rule:   there is an /init that can be run
-    breaks: the kernel looks for a root file system by itself, and panics where root= names none
-    mend:   bootling build makes one; rdinit= names another program
+    rule:   an initrd contains an executable /init
+    breaks: the kernel mounts a root file system itself, and panics if root= names none
+    mend:   bootling build adds an /init; rdinit= selects another program
 initrd: 1 warning
 
 "]]);
@@ -84,7 +84,7 @@ initrd: 1 warning
 }
 
 #[test]
-fn a_disk_a_uki_in_it_and_the_initrd_in_that_are_listed_one_after_another() {
+fn a_disk_its_uki_and_the_initrd_inside_can_be_listed() {
     let case = usual();
     case.bootling(&["ls", "disk.raw"]).assert().success().stderr_eq("").stdout_eq(str![[r#"
 partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
@@ -120,13 +120,13 @@ partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
 }
 
 #[test]
-fn what_is_not_there_is_said_so() {
+fn missing_contents_are_reported() {
     let case = usual();
     case.bootling(&["cat", "disk.raw", "EFI/BOOT/nope"])
         .assert()
         .code(125)
         .stdout_eq("")
-        .stderr_eq("error: failed to read EFI/BOOT/nope in disk.raw: there is no \"nope\"\n");
+        .stderr_eq("error: reading EFI/BOOT/nope in disk.raw: no such file or directory: \"nope\"\n");
     case.bootling(&["cat", "disk.raw", "EFI"])
         .assert()
         .code(125)
@@ -137,7 +137,7 @@ fn what_is_not_there_is_said_so() {
 }
 
 #[test]
-fn content_is_printed_byte_for_byte_whatever_looks_like_colours() {
+fn content_is_printed_unchanged_including_escape_sequences() {
     let case = usual();
     let mut content = b"\x1b[31mred\x1b[0m".to_vec();
     content.extend(0..=255_u8);

@@ -1,4 +1,4 @@
-//! What `bootling disk` refuses: one error that says why, and nothing left behind.
+//! Input that `bootling disk` refuses: one error with the reason, and no files left behind.
 
 use std::fs;
 use std::io::Write;
@@ -9,13 +9,13 @@ use snapbox::str;
 use super::usual;
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_number_needed() {
+fn a_size_that_is_too_small_is_refused_with_the_required_size() {
     let case = usual();
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
         str![[r#"
-error: laying out a disk of 10485760 bytes: what goes on it takes 36700160 bytes (35 MiB)
-advice: use --size 35M or more, or omit it
+error: disk size of 10485760 bytes is too small: the contents require 36700160 bytes (35 MiB)
+advice: give --size 35M or more, or leave it out
 
 "#]],
     );
@@ -24,19 +24,19 @@ advice: use --size 35M or more, or omit it
 }
 
 #[test]
-fn sizes_that_no_disk_has_are_refused() {
+fn sizes_above_the_limit_are_refused() {
     let case = usual();
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
         str![[r#"
-error: laying out the disk: it would have 18446744073709551615 bytes, and 8 TiB are the most
+error: disk size of 18446744073709551615 bytes exceeds the limit of 8 TiB
 
 "#]],
     );
 }
 
 #[test]
-fn what_fails_beside_the_image_leaves_no_image() {
+fn a_failed_side_output_leaves_no_image() {
     let case = usual();
     case.fails(
         &["-o", "a\nb.img", "--efi", "app.efi", "--checksums"],
@@ -49,11 +49,11 @@ error: failed to write SHA256SUMS: invalid character in file name "a/nb.img"
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--checksums"],
         str![[r#"
-error: writing [..]SHA256SUMS: Is a directory (os error 21)
+error: failed to write [..]SHA256SUMS: Is a directory (os error 21)
 
 "#]],
     );
-    // Nor does a standard output that is full.
+    // A full standard output leaves no image either.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
     let status = std::process::Command::new(env!("CARGO_BIN_EXE_bootling"))
         .args(["disk", "--json", "-o", "y.img", "--efi", "app.efi"])
@@ -66,12 +66,12 @@ error: writing [..]SHA256SUMS: Is a directory (os error 21)
 }
 
 #[test]
-fn a_block_device_is_refused_with_the_way_to_write_one() {
+fn a_block_device_is_refused_with_advice() {
     let case = usual();
     let node = case.path().join("node");
     let made = std::process::Command::new("mknod").arg(&node).args(["b", "7", "0"]).output();
     if !made.is_ok_and(|made| made.status.success()) {
-        writeln!(std::io::stderr(), "not tested: only root makes device nodes, and not everywhere").expect("said");
+        writeln!(std::io::stderr(), "not tested: cannot create device nodes").expect("standard error is open");
         return;
     }
     case.fails(
@@ -85,20 +85,20 @@ advice: write to a file, copy it with `dd if=FILE of=DEVICE bs=4M conv=fsync`, a
 }
 
 #[test]
-fn two_sources_for_one_place_are_both_named() {
+fn two_sources_for_one_path_are_both_reported() {
     let case = usual();
     case.write("other.efi", "x");
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "other.efi=efi/boot/bootx64.efi"],
         str![[r#"
-error: planning efi/boot/bootx64.efi on the ESP: wanted by --efi app.efi and by --add-file other.efi; FAT knows no case
+error: efi/boot/bootx64.efi on the ESP: conflicting sources: --efi app.efi and --add-file other.efi (FAT names are case-insensitive)
 
 "#]],
     );
 }
 
 #[test]
-fn an_efi_program_alone_takes_no_options_of_disks() {
+fn disk_options_are_refused_for_an_efi_program() {
     let case = usual();
     case.write("text", "text");
     for (option, value, what) in [
@@ -114,48 +114,48 @@ fn an_efi_program_alone_takes_no_options_of_disks() {
 }
 
 #[test]
-fn bad_input_is_one_line_that_names_it() {
+fn bad_input_is_reported_in_one_line() {
     let case = usual();
     case.write("text", "not a program\n");
     case.fails(
         &["-o", "x.img", "--efi", "text"],
         str![[r#"
-error: reading text: no PE file: no "MZ" at offset 0x0
+error: reading text: not a PE file: no "MZ" signature at offset 0x0
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "missing"],
         str![[r#"
-error: reading missing: No such file or directory (os error 2)
+error: failed to read missing: No such file or directory (os error 2)
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "missing"],
         str![[r#"
-error: reading missing: No such file or directory (os error 2)
+error: failed to read missing: No such file or directory (os error 2)
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "text=a:b"],
         str![[r#"
-error: planning a:b on the ESP (--add-file text): FAT takes no control characters in names, and none of " * : < > ? |
+error: invalid path "a:b" on the ESP (--add-file text): names on FAT must not contain control characters or any of " * : < > ? |
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--root", "/dev/null"],
         str![[r#"
-error: reading --root /dev/null: it is neither a file nor a directory
+error: invalid --root /dev/null: neither a file nor a directory
 
 "#]],
     );
     case.fails(
         &["-o", "missing/x.img", "--efi", "app.efi"],
         str![[r#"
-error: writing missing/x.img: No such file or directory (os error 2)
+error: failed to write missing/x.img: No such file or directory (os error 2)
 
 "#]],
     );
@@ -176,22 +176,22 @@ error: --checksums cannot be used if the image is written to standard output
 }
 
 #[test]
-fn a_missing_tool_is_named_with_its_package() {
+fn a_missing_tool_is_reported_with_its_package() {
     let case = usual();
     fs::create_dir(case.path().join("root")).expect("a directory");
     case.bootling(&["-o", "x.img", "--efi", "app.efi"]).assert().success();
     let before = case.listing();
     let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
     case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
-error: making a file system of root: mksquashfs is not on PATH
-advice: on Debian, install the package squashfs-tools
+error: failed to create a file system from root: mksquashfs not found on PATH
+advice: on Debian it is in the package squashfs-tools
 
 "#]]);
     assert_eq!(case.listing(), before);
 }
 
 #[test]
-fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
+fn long_output_of_the_file_system_tool_is_truncated_and_reported() {
     let case = usual();
     fs::create_dir_all(case.path().join("root")).expect("a directory");
     let tool = |script: &str| {
@@ -206,10 +206,10 @@ fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
     // More than a pipe holds.
     let long = "seq 100000 >&2\n";
     tool(&format!("{long}exit 1\n")).code(125).stdout_eq("").stderr_eq(str![[r#"
-error: making a file system of root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
+error: failed to create a file system from root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
 
 "#]]);
-    // What is not asked to stop makes an empty file of one that it cannot read.
+    // Without -exit-on-error, mksquashfs stores an unreadable file as an empty file.
     let asked = "case \" $* \" in *' -exit-on-error '*) ;; *) exit 9;; esac\necho sqsh >\"$2\"\n";
     tool(&format!("{long}{asked}echo odd >&2\n")).code(0).stdout_eq("").stderr_eq(str![[r#"
 bootling: mksquashfs: 99997

@@ -1,4 +1,4 @@
-//! What is no raw image: VHD, compressed files, what is refused by its name, and what has no room to become one.
+//! Images that are not raw: VHD, compressed files, unsupported formats, and failed writes.
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +22,7 @@ fn compressed(compression: Compression, disk: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_disk_is_refused_forced_or_not() {
+fn a_file_that_is_not_a_disk_is_refused_even_with_force() {
     let case = Case::with([0; 100]);
     case.write("cut.vhd", Footer { disk_bytes: DISK, id: Guid::ZERO, time: 0 }.encode());
     case.write("b.vmdk", b"KDMV\x01\0\0\0");
@@ -30,21 +30,18 @@ fn what_is_no_disk_is_refused_forced_or_not() {
     case.write("d.vhd", [&b"conectix"[..], &[0; 504]].concat());
     fs::create_dir(case.path().join("dir")).expect("a directory");
     for (image, error) in [
-        ("x.img", "error: failed to stamp x.img: 100 bytes are too few for a boot sector\n"),
-        ("none", "error: opening none: No such file or directory (os error 2)\n"),
-        ("dir", "error: opening dir: it is neither a file nor a block device\n"),
-        ("/dev/null", "error: opening /dev/null: it is neither a file nor a block device\n"),
+        ("x.img", "error: stamping x.img: it has 100 bytes, too few for a boot sector\n"),
+        ("none", "error: failed to open none: No such file or directory (os error 2)\n"),
+        ("dir", "error: failed to open dir: neither a file nor a block device\n"),
+        ("/dev/null", "error: failed to open /dev/null: neither a file nor a block device\n"),
         (
             "cut.vhd",
-            "error: opening cut.vhd: it is a dynamic VHD, which cannot be read here\nadvice: make another of it: \
+            "error: failed to open cut.vhd: it is a dynamic VHD, which is not supported\nadvice: convert it: \
              qemu-img convert -O qcow2 cut.vhd cut.vhd.qcow2\n",
         ),
-        (
-            "b.vmdk",
-            "error: opening b.vmdk: it is a VMDK, which cannot be read here\nadvice: make another of it: [..]\n",
-        ),
-        ("old.qcow", "error: opening old.qcow: it is qcow of version 1, which cannot be read here\nadvice: [..]\n"),
-        ("d.vhd", "error: opening d.vhd: it is a dynamic VHD, which cannot be read here\nadvice: [..]\n"),
+        ("b.vmdk", "error: failed to open b.vmdk: it is a VMDK, which is not supported\nadvice: convert it: [..]\n"),
+        ("old.qcow", "error: failed to open old.qcow: it is qcow version 1, which is not supported\nadvice: [..]\n"),
+        ("d.vhd", "error: failed to open d.vhd: it is a dynamic VHD, which is not supported\nadvice: [..]\n"),
     ] {
         for words in [&["stamp", image][..], &["stamp", "--force", image], &["byebyebios", "-f", image]] {
             case.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
@@ -53,7 +50,7 @@ fn what_is_no_disk_is_refused_forced_or_not() {
 }
 
 #[test]
-fn a_vhd_is_stamped_before_its_footer_which_must_be_right() {
+fn a_vhd_is_stamped_and_its_footer_must_be_valid() {
     let footer = Footer { disk_bytes: DISK, id: Guid::derived(b"x", "vhd"), time: 1 }.encode();
     let case = Case::with([gpt_disk(SectorSize::S512), footer.to_vec()].concat());
     case.says(&["stamp", "x.img"], "bootling: x.img (VHD): boot sector written, [..] of 440 bytes\n");
@@ -64,8 +61,8 @@ fn a_vhd_is_stamped_before_its_footer_which_must_be_right() {
     case.fails(
         &["stamp", "x.img"],
         str![[r"
-error: opening x.img, at byte 4194304: checksum of the VHD's footer [..], but its bytes have [..]
-advice: --format raw takes all of it for the disk's bytes
+error: failed to open x.img: at byte 4194304: VHD footer checksum is [..], expected [..]
+advice: --format raw treats the whole file as the disk
 
 "]],
     );
@@ -76,7 +73,7 @@ advice: --format raw takes all of it for the disk's bytes
     case.fails(
         &["stamp", "x.img"],
         str![[r"
-error: opening x.img: its footer tells of a disk of 4194816 bytes, but 4194304 are there
+error: failed to open x.img: VHD footer declares 4194816 bytes, file contains 4194304
 advice: [..]
 
 "]],
@@ -84,7 +81,7 @@ advice: [..]
 }
 
 #[test]
-fn compressed_images_are_rewritten_in_place_or_elsewhere() {
+fn compressed_images_are_rewritten_in_place_or_to_another_file() {
     let case = Case::new();
     for (name, compression) in [("gzip", Compression::Gzip), ("xz", Compression::Xz), ("zstd", Compression::Zstd)] {
         let packed = compressed(compression, &gpt_disk(SectorSize::S512));
@@ -97,15 +94,15 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
         case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): no changes necessary\n"));
         let piped = case.bootling(&["stamp", "-q", "-o", "-", "x.img"]).assert().success().get_output().stdout.clone();
         assert!(piped == wanted, "{name}");
-        // Cut short, and with something behind: nothing is replaced.
+        // Truncated, and with trailing garbage: the file is not replaced.
         for broken in [packed[..packed.len() - 20].to_vec(), [&packed[..], b"garbage"].concat()] {
             case.write("x.img", broken);
-            case.fails(&["stamp", "x.img"], "error: unpacking x.img: [..]\n");
+            case.fails(&["stamp", "x.img"], "error: failed to decompress x.img: [..]\n");
         }
         case.write("x.img", compressed(compression, b"QFI\xfb\0\0\0\x03"));
         let inside = format!(
-            "error: opening x.img: in it ({name}) is a qcow2, and only a raw disk can be rewritten as a stream\n\
-             advice: unpack it first\n"
+            "error: failed to open x.img: {name} file contains a qcow2, only a raw disk can be rewritten as a stream\n\
+             advice: decompress it first\n"
         );
         case.fails(&["stamp", "x.img"], inside);
         case.write("x.img", compressed(compression, &[0; 100]));
@@ -118,7 +115,7 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
 }
 
 #[test]
-fn a_file_that_cannot_grow_is_left_alone_and_nothing_half_made_appears() {
+fn a_failed_write_leaves_the_image_unchanged_and_no_partial_file() {
     let case = Case::new();
     case.write("x.img", compressed(Compression::Gzip, &gpt_disk(SectorSize::S512)));
     let limited = |words: &str| {
@@ -126,7 +123,7 @@ fn a_file_that_cannot_grow_is_left_alone_and_nothing_half_made_appears() {
         Command::new("sh").args(["-c", &line]).current_dir(case.path())
     };
     let before = case.files();
-    let error = "error: writing new: File too large (os error 27)\n";
+    let error = "error: failed to write new: File too large (os error 27)\n";
     limited("stamp -o new x.img").assert().code(125).stderr_eq(error);
     assert!(case.files() == before);
 }

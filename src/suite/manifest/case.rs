@@ -1,4 +1,4 @@
-//! `[[test]]`: what is run, with what, and what is to come of it.
+//! `[[test]]`: what a test runs, with which settings, and its expected result.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -17,116 +17,116 @@ use crate::{
     root::request::{Copy, ModuleRequest},
 };
 
-/// Most tries and repetitions: more is a slip of the finger.
+/// Limit on retries and repetitions; a larger number is probably a typo.
 const MOST: u32 = 10_000;
 
-/// A test.
+/// A test of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
-    /// What it is called.
+    /// Test name.
     pub name: String,
     /// Its tags.
     pub tags: Vec<String>,
-    /// A command or a line for the guest's shell.
+    /// Command, or line for the guest's shell.
     pub what: RunWhat,
-    /// Further programs.
+    /// Additional programs.
     pub binaries: Vec<OsString>,
-    /// Files.
+    /// Files to copy.
     pub copies: Vec<Copy>,
-    /// Modules.
+    /// Modules to load.
     pub modules: Vec<ModuleRequest>,
-    /// Variables of its environment.
+    /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// What it reads.
+    /// Standard input.
     pub stdin: String,
-    /// The guest's directory that it starts in.
+    /// Working directory in the guest.
     pub cwd: Option<PathBuf>,
-    /// Where programs, libraries and modules come from.
+    /// Root of the programs, libraries and modules.
     pub sysroot: PathBuf,
-    /// Directories that libraries are looked for in first.
+    /// Directories searched first for libraries.
     pub lib_path: Vec<PathBuf>,
-    /// Whether busybox is there.
+    /// True if busybox is included.
     pub busybox: bool,
-    /// Longest time for all of it.
+    /// Time limit for the whole test.
     pub timeout: Option<Duration>,
-    /// Longest time to pid 1's first word.
+    /// Time limit until the first message of pid 1.
     pub boot_timeout: Option<Duration>,
-    /// Longest time without a sign of life.
+    /// Time limit without any sign of activity.
     pub idle_timeout: Option<Duration>,
-    /// How it is to end.
+    /// Expected ending.
     pub ending: Ending,
-    /// The status by which it says that there was nothing for it to test here.
+    /// Exit status that marks the test as skipped.
     pub skip_status: Option<u8>,
-    /// What it is to write to its standard output.
+    /// Patterns for the standard output.
     pub stdout: Patterns,
-    /// What the console is to say.
+    /// Patterns for the console output.
     pub console: Patterns,
-    /// What the kernel's health does to it.
+    /// Effect of kernel health findings.
     pub health: HealthSpec,
-    /// Whether its guest boots.
+    /// Warm or cold boot.
     pub boot: BootWay,
-    /// Whether its guest is its own.
+    /// Isolation from other tests.
     pub isolate: Isolate,
-    /// How often it is tried again.
+    /// Maximum number of retries.
     pub retries: u32,
-    /// How often it is run.
+    /// Number of runs.
     pub repeat: u32,
-    /// What its output speaks; `None`: its first line tells.
+    /// Protocol of the standard output; `None`: detected from the first line.
     pub protocol: Option<Protocol>,
-    /// The kernels it is for; `None`: those of the matrix.
+    /// Kernels to run on; `None`: those of the matrix.
     pub kernels: Option<Vec<String>>,
-    /// The machines; the same.
+    /// Machines to run on; `None`: those of the matrix.
     pub machines: Option<Vec<String>>,
 }
 
-/// Regular expressions for lines.
+/// Regular expressions that are matched against lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patterns {
-    /// Each must match some line.
+    /// Each must match at least one line.
     pub expect: Vec<String>,
-    /// None may match any.
+    /// None may match any line.
     pub reject: Vec<String>,
 }
 
 impl Patterns {
-    /// Whether anybody has to look.
+    /// Returns true if there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.expect.is_empty() && self.reject.is_empty()
     }
 }
 
-/// How a guest comes to be.
+/// How a guest is started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BootWay {
-    /// Restored from a snapshot where that can be.
+    /// Restored from a snapshot if possible.
     #[default]
     Warm,
     /// Booted.
     Cold,
 }
 
-/// Who else may be in the guest.
+/// Isolation of a test's guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isolate {
-    /// Nobody: a pristine guest for each.
+    /// A fresh guest for each test.
     #[default]
     Vm,
-    /// Other tests that say so, one after another.
+    /// A guest that may be shared, one test after another, with other tests of this setting.
     Nothing,
 }
 
-/// What a test's standard output says of its parts.
+/// Protocol in which a test's standard output reports subtests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// TAP
+    /// TAP.
     Tap,
-    /// KTAP, the kernel's
+    /// KTAP, the kernel's variant.
     Ktap,
-    /// Nothing, whatever it looks like.
+    /// None, whatever the output looks like.
     Plain,
 }
 
-/// What a test, or `[defaults]`, says; what was not said is empty.
+/// Settings of a test, or of `[defaults]`; unset ones are empty.
 #[derive(Debug, Clone, Default)]
 struct Settings {
     tags: Vec<String>,
@@ -158,7 +158,7 @@ struct Settings {
     machines: Option<Vec<String>>,
 }
 
-/// All of them, each with the defaults behind it.
+/// Reads all tests and merges each with the defaults.
 pub(super) fn read_all(
     keys: &mut Keys<'_, '_>,
     defaults: Option<&mut Keys<'_, '_>>,
@@ -172,24 +172,24 @@ pub(super) fn read_all(
         let name = keys.text("name");
         match &name {
             None if keys.has("name") => {}
-            None => keys.sheet().wrong(keys.place(), "a test needs a name"),
+            None => keys.sheet().wrong(keys.place(), "missing test name"),
             Some(Said { value, at }) => {
                 name::check(keys.sheet(), value, at);
                 if !names.insert(value.clone()) {
-                    keys.sheet().wrong(at, format!("there is a test {value:?} already"));
+                    keys.sheet().wrong(at, format!("duplicate test {value:?}"));
                 }
             }
         }
         let what = what(&mut keys, folder);
         let own = settings(&mut keys, known, folder);
-        // One that is wrong is there all the same: others may speak of it.
+        // Keep an invalid test, since other tables may refer to it.
         let name = name.map(|said| said.value).unwrap_or_default();
         let test = meant(name, what.unwrap_or(RunWhat::Shell), own, &defaults);
         if let (Ending::Status(wanted), Some(skips)) = (&test.ending, test.skip_status)
             && *wanted == skips
         {
             let at = keys.key(if keys.has("skip-status") { "skip-status" } else { "status" });
-            keys.sheet().wrong(&at, format!("status {skips} cannot say both that it passed and that it was skipped"));
+            keys.sheet().wrong(&at, format!("status {skips} cannot mean both passed and skipped"));
         }
         tests.push(test);
         keys.done();
@@ -197,16 +197,16 @@ pub(super) fn read_all(
     tests
 }
 
-/// `command` or `run`.
+/// Reads `command` or `run`.
 fn what(keys: &mut Keys<'_, '_>, folder: &Path) -> Option<RunWhat> {
     let (has_command, has_run) = (keys.has("command"), keys.has("run"));
     let at = keys.key("command");
     let command = keys.texts("command");
     let run = keys.text("run");
     match (has_command, has_run) {
-        (true, true) => keys.sheet().wrong(&at, "a test has a command or a line to run, not both"),
+        (true, true) => keys.sheet().wrong(&at, "a test takes either `command` or `run`, not both"),
         (false, false) => {
-            keys.sheet().wrong(keys.place(), "a test needs `command = [\"...\"]`, or `run = \"a line for the shell\"`");
+            keys.sheet().wrong(keys.place(), "missing `command = [\"...\"]` or `run = \"a line for the shell\"`");
         }
         (true, false) | (false, true) => {}
     }
@@ -215,7 +215,7 @@ fn what(keys: &mut Keys<'_, '_>, folder: &Path) -> Option<RunWhat> {
     }
     let mut words = command?.into_iter().map(|said| said.value);
     let Some(program) = words.next().filter(|program| !program.is_empty()) else {
-        keys.sheet().wrong(&at, "a command begins with a program");
+        keys.sheet().wrong(&at, "empty command: the first element must be a program");
         return None;
     };
     Some(RunWhat::Command(std::iter::once(named(folder, program)).chain(words).map(OsString::from).collect()))
@@ -260,7 +260,7 @@ fn settings(keys: &mut Keys<'_, '_>, known: &Known, folder: &Path) -> Settings {
     }
 }
 
-/// Single values are the test's own where it has them; lists add to those of the defaults.
+/// Merges settings: a single value of the test overrides the default; lists are appended to those of the defaults.
 fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Test {
     fn all<T: Clone>(defaults: &[T], own: &[T]) -> Vec<T> {
         [defaults, own].concat()
@@ -270,7 +270,7 @@ fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Tes
         reject: all(&of(defaults).reject, &of(&own).reject),
     };
     let ending = own.ending.clone().or(defaults.ending.clone()).unwrap_or_default();
-    // Whoever waits for a panic is not told that the kernel is not well.
+    // A test that expects a panic does not fail because of kernel health findings by default.
     let policy = match &ending {
         Ending::Outcome(_) => own.health.unwrap_or(Policy::Warn),
         Ending::Status(_) | Ending::Signal(_) => own.health.or(defaults.health).unwrap_or(Policy::Fail),
@@ -311,7 +311,7 @@ fn meant(name: String, what: RunWhat, own: Settings, defaults: &Settings) -> Tes
     }
 }
 
-/// `NAME PARAM=VALUE...`, as `--kmod` has it.
+/// Reads modules in the format of `--kmod`: `NAME PARAM=VALUE...`.
 pub(super) fn modules(keys: &mut Keys<'_, '_>, key: &'static str, folder: &Path) -> Vec<ModuleRequest> {
     let sheet = keys.sheet();
     let mut modules = Vec::new();
@@ -319,14 +319,15 @@ pub(super) fn modules(keys: &mut Keys<'_, '_>, key: &'static str, folder: &Path)
         let text = value.trim();
         let (name, params) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         if name.is_empty() {
-            sheet.wrong(&at, "a module has a name");
+            sheet.wrong(&at, "missing module name");
         }
         modules.push(ModuleRequest { name: named(folder, name.to_owned()).into(), params: params.trim().into() });
     }
     modules
 }
 
-/// `SRC` or `SRC=DST`, where DST is a path from the root: split at the last `=/`. Without a folder sources are a sysroot's.
+/// Reads `SRC` or `SRC=DST`, where DST is an absolute path: split at the last `=/`. Without a folder, sources are paths
+/// in a sysroot.
 fn copies(keys: &mut Keys<'_, '_>, folder: Option<&Path>) -> Vec<Copy> {
     let sheet = keys.sheet();
     let mut copies = Vec::new();
@@ -336,7 +337,7 @@ fn copies(keys: &mut Keys<'_, '_>, folder: Option<&Path>) -> Vec<Copy> {
             None => (value.as_str(), None),
         };
         if source.is_empty() {
-            sheet.wrong(&at, "no source is named: \"SRC\", or \"SRC=/DST\"");
+            sheet.wrong(&at, "missing source: expected \"SRC\" or \"SRC=/DST\"");
         }
         let source = folder.map_or_else(|| PathBuf::from(source), |folder| below(folder, source));
         copies.push(Copy { source, destination });
@@ -344,13 +345,13 @@ fn copies(keys: &mut Keys<'_, '_>, folder: Option<&Path>) -> Vec<Copy> {
     copies
 }
 
-/// `env = { NAME = "VALUE" }`
+/// Reads `env = { NAME = "VALUE" }`.
 fn env(keys: &mut Keys<'_, '_>) -> Vec<(String, String)> {
     let Some(table) = keys.table("env") else { return Vec::new() };
     let mut settings = Vec::new();
     for (Said { value: name, at }, value) in table.entries() {
         if name.is_empty() || name.contains(['=', '\0']) {
-            table.sheet().wrong(&at, "a variable's name is not empty and holds no '='");
+            table.sheet().wrong(&at, "invalid variable name: it must not be empty or contain '='");
         }
         match value.get_ref().as_str() {
             Some(text) => settings.push((name, text.to_owned())),
@@ -360,14 +361,14 @@ fn env(keys: &mut Keys<'_, '_>) -> Vec<(String, String)> {
     settings
 }
 
-/// Kinds of findings.
+/// Reads kinds of findings.
 fn kinds(keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<Kind> {
     let sheet = keys.sheet();
     let texts = keys.texts(key).unwrap_or_default().into_iter();
     texts.filter_map(|Said { value, at }| value.parse().map_err(|what: String| sheet.wrong(&at, what)).ok()).collect()
 }
 
-/// Regular expressions that are some.
+/// Reads regular expressions, and reports invalid ones.
 fn patterns(keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<String> {
     let sheet = keys.sheet();
     let texts = keys.texts(key).unwrap_or_default().into_iter();
@@ -376,7 +377,7 @@ fn patterns(keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<String> {
             if let Err(error) = Regex::new(&value) {
                 let said = error.to_string();
                 let why = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                sheet.wrong(&at, format!("{key}: {value:?} is no regular expression: {why}"));
+                sheet.wrong(&at, format!("{key}: invalid regular expression {value:?}: {why}"));
             }
             value
         })

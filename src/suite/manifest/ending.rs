@@ -1,20 +1,20 @@
-//! How a test is to end.
+//! Expected ending of a test.
 
 use super::keys::{Keys, Said};
 use super::mistake::did_you_mean;
 
-/// Ways to end that a test may ask for, by the names that verdicts have.
+/// Outcomes that a test may expect, named as in verdicts.
 pub const OUTCOMES: [&str; 9] =
     ["panic", "reset", "timed-out", "went-away", "watchdog", "powered-off", "qemu-died", "not-executed", "unhealthy"];
 
-/// How a test is to end.
+/// Expected ending of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// With this status.
+    /// Exit with this status.
     Status(u8),
-    /// By this signal.
+    /// Termination by this signal.
     Signal(u8),
-    /// Otherwise: one of [`OUTCOMES`].
+    /// Any other outcome: one of [`OUTCOMES`].
     Outcome(String),
 }
 
@@ -24,19 +24,19 @@ impl Default for Ending {
     }
 }
 
-/// `status`, `signal` or `outcome`: one of them, or none.
+/// Reads `status`, `signal` or `outcome`, at most one of which may be set.
 pub(super) fn read(keys: &mut Keys<'_, '_>) -> Option<Ending> {
     const WAYS: [&str; 3] = ["status", "signal", "outcome"];
     let given: Vec<&str> = WAYS.into_iter().filter(|key| keys.has(key)).collect();
     if let [_, second, ..] = given[..] {
         let at = keys.key(second);
-        keys.sheet().wrong(&at, format!("a test ends in one way: {} and {second:?} are two", quoted(given[0])));
+        keys.sheet().wrong(&at, format!("a test has only one ending: {} conflicts with {second:?}", quoted(given[0])));
     }
     let status = keys.number("status", 0, 255).and_then(|status| u8::try_from(status).ok()).map(Ending::Status);
     let signal = keys.number_or_text("signal").and_then(|Said { value, at }| {
         let number = signal_number(&value);
         if number.is_none() {
-            keys.sheet().wrong(&at, format!("{value:?} is no signal: give a name such as \"SEGV\", or a number"));
+            keys.sheet().wrong(&at, format!("unknown signal {value:?}: expected a name such as \"SEGV\", or a number"));
         }
         number.map(Ending::Signal)
     });
@@ -55,7 +55,7 @@ fn quoted(key: &str) -> String {
     format!("{key:?}")
 }
 
-/// `SEGV`, `SIGSEGV` or `11`.
+/// Parses `SEGV`, `SIGSEGV` or `11`.
 fn signal_number(text: &str) -> Option<u8> {
     let numbers = 1..=64_u8;
     if let Ok(number) = text.parse() {

@@ -1,26 +1,26 @@
-//! `[kernels]`: names for what `--kernel` takes.
+//! `[kernels]`: named values for `--kernel`.
 
 use toml::de::DeValue;
 
 use super::keys::{Keys, Said};
 use super::{DEFAULT, name};
 
-/// A kernel.
+/// A kernel of the manifest or the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelSpec {
-    /// What it is called.
+    /// Kernel name.
     pub name: String,
-    /// An image file, a build tree, a package, or a release that is installed; `None`: the newest one that can be read.
+    /// Image file, build tree, package, or installed release; `None`: the newest readable kernel.
     pub kernel: Option<String>,
-    /// Whether `kernel` was typed on the command line: paths start at the current directory then.
+    /// True if `kernel` is from the command line, where paths start at the current directory.
     pub is_typed: bool,
-    /// Further words for its command line.
+    /// Additional kernel command line arguments.
     pub append: Vec<String>,
-    /// Its tags: all its cells have them.
+    /// Tags, which all its cells inherit.
     pub tags: Vec<String>,
 }
 
-/// All of them, those of the command line in place of the manifest's of the same name.
+/// Reads all kernels. A kernel of the command line replaces the manifest's kernel of the same name.
 pub(super) fn read_all(table: Option<Keys<'_, '_>>, typed: &[KernelSpec]) -> Vec<KernelSpec> {
     let mut kernels = Vec::new();
     if let Some(table) = table {
@@ -29,13 +29,13 @@ pub(super) fn read_all(table: Option<Keys<'_, '_>>, typed: &[KernelSpec]) -> Vec
             kernels.push(match value.get_ref() {
                 DeValue::String(text) => {
                     if text.is_empty() {
-                        table.sheet().wrong(&value.span(), "a kernel is a file, a build tree, a package or a release");
+                        table.sheet().wrong(&value.span(), "empty kernel: expected a file, tree, package or release");
                     }
                     KernelSpec { name: said.value, kernel: Some(text.to_string()), ..KernelSpec::default() }
                 }
                 DeValue::Table(inner) => one(said.value, Keys::new(table.sheet(), inner, said.at)),
                 _ => {
-                    table.sheet().wrong(&value.span(), "a kernel is a string, or a table with `kernel = \"...\"`");
+                    table.sheet().wrong(&value.span(), "a kernel must be a string or a table with `kernel = \"...\"`");
                     continue;
                 }
             });

@@ -1,4 +1,4 @@
-//! Reading tables of a manifest key by key: each key that is asked for is known, the others are mistakes.
+//! Reads tables of a manifest key by key. Requested keys are known; all others are reported as mistakes.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -10,21 +10,21 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, did_you_mean};
 use crate::format::amount;
 
-/// A manifest's text, and all that is wrong with it.
+/// Text of a manifest, and all mistakes found in it.
 #[derive(Debug)]
 pub(super) struct Sheet<'a> {
     text: &'a str,
     mistakes: RefCell<Vec<(usize, Mistake)>>,
 }
 
-/// A value, and the bytes it stands at.
+/// A value and its byte range in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said<T> {
     pub value: T,
     pub at: Range<usize>,
 }
 
-/// What a key holds.
+/// Value of a key.
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl<'a> Sheet<'a> {
@@ -32,19 +32,19 @@ impl<'a> Sheet<'a> {
         Self { text, mistakes: RefCell::default() }
     }
 
-    /// Something is wrong here.
+    /// Adds a mistake.
     pub fn wrong(&self, at: &Range<usize>, what: impl Into<String>) {
         self.mistakes.borrow_mut().push((at.start, Mistake::new(self.text, at.clone(), what)));
     }
 
-    /// All of it, in the text's order.
+    /// Returns all mistakes, in text order.
     pub fn mistakes(self) -> Vec<Mistake> {
         let mut mistakes = self.mistakes.into_inner();
         mistakes.sort_by_key(|(at, _)| *at);
         mistakes.into_iter().map(|(_, mistake)| mistake).collect()
     }
 
-    /// A value of another kind than the key takes.
+    /// Adds a mistake for a value of the wrong type.
     fn not_a(&self, value: &Value<'_>, key: &str, kind: &str) {
         let found = match value.get_ref() {
             DeValue::String(_) => "a string",
@@ -59,7 +59,7 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// One table that is being read.
+/// A table that is being read.
 #[derive(Debug)]
 pub(super) struct Keys<'s, 'a> {
     sheet: &'s Sheet<'a>,
@@ -73,27 +73,27 @@ impl<'s, 'a> Keys<'s, 'a> {
         Self { sheet, table, place, asked: Vec::new() }
     }
 
-    /// Where the table stands.
+    /// Returns the position of the table.
     pub fn place(&self) -> &Range<usize> {
         &self.place
     }
 
-    /// Its text, and where mistakes go.
+    /// Returns the manifest's text, which collects the mistakes.
     pub fn sheet(&self) -> &'s Sheet<'a> {
         self.sheet
     }
 
-    /// Where a key of it stands; the table, where it has none.
+    /// Returns the position of a key; that of the table if the key is missing.
     pub fn key(&self, key: &str) -> Range<usize> {
         self.table.get_key_value(key).map_or_else(|| self.place.clone(), |(key, _)| key.span())
     }
 
-    /// Whether it has the key.
+    /// Returns true if the table contains the key.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// The value of a key, which is known from now on.
+    /// Returns the value of a key, and marks the key as known.
     pub fn value(&mut self, key: &'static str) -> Option<&'s Value<'a>> {
         self.asked.push(key);
         self.table.get(key)
@@ -108,13 +108,13 @@ impl<'s, 'a> Keys<'s, 'a> {
         Some(Said { value: text.to_string(), at: value.span() })
     }
 
-    /// Text that is read further.
+    /// Parses the text of a key.
     pub fn read<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let Said { value, at } = self.text(key)?;
         read(&value).map_err(|what| self.sheet.wrong(&at, format!("{key}: {what}"))).ok()
     }
 
-    /// One of several words.
+    /// Maps a keyword to its value.
     pub fn one_of<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let Said { value, at } = self.text(key)?;
         let found = words.iter().find(|(word, _)| *word == value).map(|(_, meant)| *meant);
@@ -135,7 +135,7 @@ impl<'s, 'a> Keys<'s, 'a> {
         flag
     }
 
-    /// A number between two.
+    /// Returns a number from `least` to `most`.
     pub fn number(&mut self, key: &'static str, least: u32, most: u32) -> Option<u32> {
         let value = self.value(key)?;
         let Some(digits) = value.get_ref().as_integer() else {
@@ -150,7 +150,7 @@ impl<'s, 'a> Keys<'s, 'a> {
         number
     }
 
-    /// A number or a text, as text.
+    /// Returns a number or a string, as text.
     pub fn number_or_text(&mut self, key: &'static str) -> Option<Said<String>> {
         let value = self.value(key)?;
         let text = match value.get_ref() {
@@ -169,24 +169,25 @@ impl<'s, 'a> Keys<'s, 'a> {
         Some(Said { value: text, at: value.span() })
     }
 
-    /// A limit on time: a number of seconds, or text with a unit. There is no "none": a matrix is to end.
+    /// Returns a time limit: a number of seconds, or text with a unit. "none" is not allowed, because a matrix must
+    /// terminate.
     pub fn limit(&mut self, key: &'static str) -> Option<Duration> {
         let Said { value, at } = self.number_or_text(key)?;
         match amount::time(&value) {
             Ok(Some(limit)) => return Some(limit),
-            Ok(None) => self.sheet.wrong(&at, format!("{key:?} takes a time above zero: a matrix is to end by itself")),
+            Ok(None) => self.sheet.wrong(&at, format!("{key:?} takes a time above zero: a matrix must terminate")),
             Err(what) => self.sheet.wrong(&at, format!("{key}: {}", what.trim_end_matches(", or none"))),
         }
         None
     }
 
-    /// MiB: a number, or text with a unit.
+    /// Returns a size in MiB: a number, or text with a unit.
     pub fn memory_mib(&mut self, key: &'static str) -> Option<u64> {
         let Said { value, at } = self.number_or_text(key)?;
         amount::memory_mib(&value).map_err(|what| self.sheet.wrong(&at, format!("{key}: {what}"))).ok()
     }
 
-    /// Strings; a single one may stand without brackets. `None`: the key is not there.
+    /// Returns strings; a single one needs no brackets. `None`: the key is missing.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<Said<String>>> {
         let value = self.value(key)?;
         let kind = "a string or an array of strings";
@@ -207,12 +208,12 @@ impl<'s, 'a> Keys<'s, 'a> {
         }
     }
 
-    /// Strings, where their places do not matter.
+    /// Returns strings without their positions.
     pub fn words(&mut self, key: &'static str) -> Vec<String> {
         self.texts(key).unwrap_or_default().into_iter().map(|said| said.value).collect()
     }
 
-    /// A table.
+    /// Returns a table.
     pub fn table(&mut self, key: &'static str) -> Option<Keys<'s, 'a>> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.get_ref() else {
@@ -223,7 +224,7 @@ impl<'s, 'a> Keys<'s, 'a> {
         Some(Keys::new(self.sheet, table, key))
     }
 
-    /// An array of tables.
+    /// Returns an array of tables.
     pub fn tables(&mut self, key: &'static str) -> Vec<Keys<'s, 'a>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let kind = "an array of tables";
@@ -241,7 +242,7 @@ impl<'s, 'a> Keys<'s, 'a> {
         values.iter().filter_map(table).collect()
     }
 
-    /// Names with what stands behind each, in the text's order: a table whose keys the user chooses.
+    /// Returns names and values in text order, for a table whose keys the user chooses.
     pub fn entries(&self) -> Vec<(Said<String>, &'s Value<'a>)> {
         let said = |(key, value): (&'s Spanned<_>, &'s Value<'a>)| {
             let name: &std::borrow::Cow<'a, str> = key.get_ref();
@@ -252,7 +253,7 @@ impl<'s, 'a> Keys<'s, 'a> {
         entries
     }
 
-    /// Nothing else may stand in it.
+    /// Reports all keys that have not been requested.
     pub fn done(self) {
         for (name, _) in self.entries() {
             if !self.asked.contains(&name.value.as_str()) {

@@ -1,4 +1,4 @@
-//! `[machines]`: what kernels run on.
+//! `[machines]`: the machines that kernels run on.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,20 @@ use crate::{
     root::request::ModuleRequest,
 };
 
-/// A machine.
+/// A machine of the manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineSpec {
-    /// What it is called.
+    /// Machine name.
     pub name: String,
-    /// How it is booted: `append` without the kernel's own words.
+    /// Boot options; `append` excludes the kernel's own arguments.
     pub boot: BootSpec,
     /// Modules that are loaded before any test.
     pub base_modules: Vec<ModuleRequest>,
-    /// Its tags: all its cells have them.
+    /// Tags, which all its cells inherit.
     pub tags: Vec<String>,
 }
 
-/// What a machine, or `[defaults]`, says; what was not said is empty.
+/// Settings of a machine, or of `[defaults]`; unset ones are empty.
 #[derive(Debug, Clone, Default)]
 struct Settings {
     machine: Option<String>,
@@ -42,7 +42,7 @@ struct Settings {
     base_modules: Vec<ModuleRequest>,
 }
 
-/// All of them, each with the defaults behind it.
+/// Reads all machines and merges each with the defaults.
 pub(super) fn read_all(
     table: Option<Keys<'_, '_>>,
     defaults: Option<&mut Keys<'_, '_>>,
@@ -54,7 +54,7 @@ pub(super) fn read_all(
         for (Said { value: name, at }, value) in table.entries() {
             name::check(table.sheet(), &name, &at);
             let DeValue::Table(inner) = value.get_ref() else {
-                table.sheet().wrong(&value.span(), "a machine is a table, such as { cpu = \"qemu64\", smp = 2 }");
+                table.sheet().wrong(&value.span(), "a machine must be a table, such as { cpu = \"qemu64\", smp = 2 }");
                 continue;
             };
             let mut keys = Keys::new(table.sheet(), inner, at);
@@ -87,7 +87,7 @@ fn settings(keys: &mut Keys<'_, '_>, folder: &Path) -> Settings {
     }
 }
 
-/// As `--firmware` has it.
+/// Parses a firmware in the format of `--firmware`.
 fn firmware(text: &str, folder: &Path) -> Result<FirmwareRef, String> {
     FirmwareRef::read(text).map(|firmware| match firmware {
         FirmwareRef::File(path) => FirmwareRef::File(folder.join(path)),
@@ -95,7 +95,7 @@ fn firmware(text: &str, folder: &Path) -> Result<FirmwareRef, String> {
     })
 }
 
-/// Single values are the machine's own where it has them; lists add to those of the defaults.
+/// Merges settings: a single value of the machine overrides the default; lists are appended to those of the defaults.
 fn meant(name: String, tags: Vec<String>, own: &Settings, defaults: &Settings) -> MachineSpec {
     let all = |of: fn(&Settings) -> &Vec<String>| of(defaults).iter().chain(of(own)).map(OsString::from);
     let devices = all(|settings| &settings.devices).flat_map(|device| ["-device".into(), device]);

@@ -1,29 +1,29 @@
-//! `[matrix]`: which tests, kernels and machines meet.
+//! `[matrix]`: which tests, kernels and machines are combined.
 
 use super::keys::Keys;
 use super::name::{self, Known};
 
-/// Which of them meet: every test with every kernel on every machine, unless this says otherwise.
+/// Combinations to run. By default, every test runs with every kernel on every machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MatrixSpec {
-    /// The kernels for tests that name none; `None`: all.
+    /// Kernels for tests that name none; `None`: all.
     pub kernels: Option<Vec<String>>,
-    /// The machines; the same.
+    /// Machines for tests that name none; `None`: all.
     pub machines: Option<Vec<String>>,
-    /// What does not meet.
+    /// Combinations to exclude.
     pub exclude: Vec<Meeting>,
-    /// What meets in spite of all that.
+    /// Combinations to include in any case.
     pub include: Vec<Meeting>,
 }
 
-/// Some tests with some kernels on some machines. `None`: all of them; of an include those of the matrix.
+/// Combinations of some tests, kernels and machines. `None` means all; in an include, those of the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meeting {
-    /// Tests.
+    /// Test names.
     pub tests: Option<Vec<String>>,
-    /// Kernels.
+    /// Kernel names.
     pub kernels: Option<Vec<String>>,
-    /// Machines.
+    /// Machine names.
     pub machines: Option<Vec<String>>,
 }
 
@@ -46,7 +46,7 @@ fn meetings(keys: &mut Keys<'_, '_>, key: &'static str, known: &Known) -> Vec<Me
             machines: name::names(&mut keys, "machine", "machine", &known.machines),
         };
         if !["test", "kernel", "machine"].iter().any(|name| keys.has(name)) {
-            keys.sheet().wrong(keys.place(), format!("an entry of {key:?} names a test, a kernel or a machine"));
+            keys.sheet().wrong(keys.place(), format!("an entry of {key:?} must name a test, a kernel or a machine"));
         }
         keys.done();
         meeting

@@ -1,44 +1,44 @@
-//! What is wrong with a manifest: where, in one sentence, with the line and a mark below it.
+//! Mistakes in a manifest: position, message, and the line with a mark below it.
 
 use std::fmt;
 use std::ops::Range;
 
-/// How much of a long line is shown, characters.
+/// Maximum length of a printed line, in characters.
 const SHOWN: usize = 120;
 
-/// All that is wrong with a manifest, in its order.
+/// All mistakes in a manifest, in text order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
-    /// The manifest, in the user's words.
+    /// Manifest file, as the user named it.
     pub file: String,
-    /// What is wrong: at least one.
+    /// The mistakes: at least one.
     pub mistakes: Vec<Mistake>,
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Its line, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// Its column, in characters, from 1.
+    /// Column, in characters, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// Message.
     pub what: String,
-    /// The line, or the part of it that fits.
+    /// The line, or an excerpt of it.
     shown: String,
-    /// Where the mark stands below it, and how long it is: characters.
+    /// Column range of the mark below the line, in characters.
     mark: Range<usize>,
 }
 
 impl Mistake {
-    /// What is wrong with these bytes of a text.
+    /// Creates a mistake for a byte range of `text`.
     pub(super) fn new(text: &str, bytes: Range<usize>, what: impl Into<String>) -> Self {
         let start = floor(text, bytes.start);
         let end = floor(text, bytes.end.max(start));
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
         let line = text[line_start..].split('\n').next().unwrap_or_default().trim_end_matches('\r');
         let column = text[line_start..start].chars().count();
-        // What goes on below is marked to the end of its first line.
+        // A range of several lines is marked up to the end of its first line.
         let marked = text[start..end].split('\n').next().unwrap_or_default().trim_end().chars().count().max(1);
         let first = if line.chars().count() <= SHOWN { 0 } else { column.saturating_sub(SHOWN / 2) };
         let shown: String = line.chars().skip(first).take(SHOWN).map(printable).collect();
@@ -53,7 +53,7 @@ impl Mistake {
     }
 }
 
-/// The last place at or before `at` that a character begins at.
+/// Returns the last character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
     (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
@@ -73,7 +73,7 @@ impl fmt::Display for Mistakes {
             writeln!(f, "{}:{line}:{column}: {what}", self.file)?;
             let width = line.to_string().len();
             writeln!(f, " {line:width$} | {shown}")?;
-            // A tab before the mark is as wide as the one above it.
+            // A tab before the mark must be as wide as the one above it.
             let before = shown.chars().chain(std::iter::repeat(' ')).take(mark.start);
             let before: String = before.map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
             write!(f, " {:width$} | {before}{}", "", "^".repeat(mark.len()))?;
@@ -84,14 +84,14 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// The name among `known` that was most likely meant.
+/// Returns the name in `known` that was most likely intended.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let most = (typed.chars().count() / 3).max(1);
     let near = known.into_iter().map(|name| (strsim::damerau_levenshtein(typed, name), name));
     near.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
-/// `; did you mean "..."?`, where something is near.
+/// Returns `; did you mean "..."?` if a name in `known` is similar.
 pub(super) fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(typed, known).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }

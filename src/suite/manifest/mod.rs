@@ -1,7 +1,7 @@
-//! `bootling.toml`: tests, kernels, machines, and which of them meet.
+//! `bootling.toml`: tests, kernels, machines, and their combinations.
 //!
-//! Pure: takes text, gives a [`TestSpec`] or all that is wrong with the text, with places. Names of kernels, machines and
-//! tests are held to be there; whether files are is found out later. What each key means stands in `docs/testing.md`.
+//! Pure: maps text to a [`TestSpec`], or to all mistakes with their positions. References to kernels, machines and
+//! tests are checked here; files are checked later. `docs/testing.md` documents each key.
 
 pub mod case;
 pub mod ending;
@@ -29,18 +29,18 @@ pub use self::overrides::Overrides;
 use self::keys::{Keys, Sheet};
 use self::name::Known;
 
-/// What `bootling test --init` writes.
+/// Manifest that `bootling test --init` writes.
 pub const STARTER: &str = include_str!("starter.toml");
 
-/// What a kernel, or a machine, is called where the manifest names none.
+/// Name of the kernel, or machine, if the manifest defines none.
 pub const DEFAULT: &str = "default";
 
 /// A manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestSpec {
-    /// `name`
+    /// `name`.
     pub name: Option<String>,
-    /// The directory that its relative paths start at.
+    /// Directory in which relative paths start.
     pub folder: PathBuf,
     /// `[kernels]`, at least one.
     pub kernels: Vec<KernelSpec>,
@@ -48,23 +48,23 @@ pub struct TestSpec {
     pub machines: Vec<MachineSpec>,
     /// `[[test]]`, at least one.
     pub tests: Vec<Test>,
-    /// `[matrix]`
+    /// `[matrix]`.
     pub matrix: MatrixSpec,
 }
 
-/// Where a manifest's text comes from.
+/// Origin of a manifest's text.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// The file, in the user's words.
+    /// File, as the user named it.
     pub file: &'a str,
-    /// The directory that its relative paths start at.
+    /// Directory in which relative paths start.
     pub folder: &'a Path,
-    /// Kernels that are named on the command line: they count as the manifest's, and come before those of the same name.
+    /// Kernels of the command line. They are added to the manifest's, and replace those of the same name.
     pub kernels: &'a [KernelSpec],
 }
 
 impl TestSpec {
-    /// Reads a manifest.
+    /// Parses a manifest.
     pub fn parse(text: &str, origin: Origin<'_>) -> Result<Self, Mistakes> {
         let failed = |mistakes| Mistakes { file: origin.file.to_owned(), mistakes };
         let table = DeTable::parse(text).map_err(|error| {
@@ -95,18 +95,18 @@ fn read(mut keys: Keys<'_, '_>, origin: Origin<'_>) -> TestSpec {
         defaults.done();
     }
     if tests.is_empty() && !keys.has("test") {
-        keys.sheet().wrong(keys.place(), "there is no [[test]]: nothing is to be tested");
+        keys.sheet().wrong(keys.place(), "missing [[test]]: nothing to test");
     }
     keys.done();
     TestSpec { name, folder: origin.folder.to_owned(), kernels, machines, tests, matrix }
 }
 
-/// A path of the manifest's, as seen from the current directory.
+/// Converts a path of the manifest to one that starts at the current directory.
 fn below(folder: &Path, path: &str) -> PathBuf {
     folder.join(path)
 }
 
-/// A program or file that may also be a name to be looked for: only what has a slash is a path.
+/// Converts a program or file that may also be a bare name: it is a path only if it contains a slash.
 fn named(folder: &Path, name: String) -> String {
     if name.contains('/') { below(folder, &name).to_string_lossy().into_owned() } else { name }
 }

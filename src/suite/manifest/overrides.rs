@@ -1,4 +1,4 @@
-//! What the command line says about all tests and machines at once.
+//! Command line options that override all tests and machines.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,31 +7,31 @@ use super::{BootWay, Isolate, TestSpec};
 use crate::guest::health::Policy;
 use crate::qemu::spec::Accel;
 
-/// Settings that count for all; `None`: what the manifest says.
+/// Settings for all tests and machines; `None` keeps those of the manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// KVM or TCG.
     pub accel: Option<Accel>,
     /// The QEMU program.
     pub qemu: Option<PathBuf>,
-    /// Longest time for a test.
+    /// Time limit for a test.
     pub timeout: Option<Duration>,
-    /// Longest time without a sign of life.
+    /// Time limit without any sign of activity.
     pub idle_timeout: Option<Duration>,
-    /// How often a test is tried again.
+    /// Maximum number of retries.
     pub retries: Option<u32>,
-    /// How often it is run.
+    /// Number of runs.
     pub repeat: Option<u32>,
-    /// What the kernel's health does.
+    /// Effect of kernel health findings.
     pub health: Option<Policy>,
-    /// Whether guests boot.
+    /// Warm or cold boot.
     pub boot: Option<BootWay>,
-    /// Whether they are shared.
+    /// Isolation of the tests.
     pub isolate: Option<Isolate>,
 }
 
 impl Overrides {
-    /// Puts them in place of what the manifest says.
+    /// Replaces the manifest's settings.
     pub fn apply(&self, spec: &mut TestSpec) {
         fn put<T: Clone>(place: &mut T, value: Option<&T>) {
             if let Some(value) = value {

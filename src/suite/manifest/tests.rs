@@ -1,4 +1,4 @@
-//! Manifests that are read, and the golden texts of what is wrong with others.
+//! Tests of manifest parsing, with golden texts of the errors.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,12 +15,12 @@ fn parse(text: &str) -> Result<TestSpec, super::Mistakes> {
 
 #[track_caller]
 fn wrong(text: &str, expected: &Expect) {
-    expected.assert_eq(&format!("{}\n", parse(text).expect_err("it is wrong")));
+    expected.assert_eq(&format!("{}\n", parse(text).expect_err("invalid")));
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a manifest with all keys")]
-fn all_that_can_be_said_is_read_and_defaults_stand_behind_it() {
+fn all_keys_are_read_and_merged_with_the_defaults() {
     let text = r#"
         name = "all"
         [defaults]
@@ -115,22 +115,22 @@ fn all_that_can_be_said_is_read_and_defaults_stand_behind_it() {
 }
 
 #[test]
-fn a_test_fails_with_its_kernels_health_unless_it_waits_for_the_kernels_end() {
+fn health_findings_fail_a_test_unless_it_expects_the_kernel_to_die() {
     let health =
-        |key: &str| parse(&format!("[[test]]\nname='t'\nrun='x'\n{key}\n")).expect("one").tests[0].health.policy;
+        |key: &str| parse(&format!("[[test]]\nname='t'\nrun='x'\n{key}\n")).expect("valid").tests[0].health.policy;
     assert_eq!(health(""), Policy::Fail);
     assert_eq!(health("outcome='panic'"), Policy::Warn);
     assert_eq!(health("outcome='panic'\nhealth='fail'"), Policy::Fail);
 }
 
 #[test]
-fn the_starter_is_a_manifest() {
-    let spec = parse(STARTER).expect("it is one");
+fn the_starter_is_a_valid_manifest() {
+    let spec = parse(STARTER).expect("valid");
     assert_eq!((spec.tests.len(), spec.machines.len(), spec.kernels.len()), (4, 2, 1));
 }
 
 #[test]
-fn kernels_of_the_command_line_count_as_the_manifests() {
+fn kernels_of_the_command_line_are_merged_into_the_manifest() {
     let typed = |name: &str| KernelSpec {
         name: name.to_owned(),
         kernel: Some("x.deb".to_owned()),
@@ -139,14 +139,14 @@ fn kernels_of_the_command_line_count_as_the_manifests() {
     };
     let kernels = [typed("a"), typed("new")];
     let text = "[kernels]\na = 'a.deb'\n[[test]]\nname = 't'\nrun = 'x'\nkernels = ['new']\n";
-    let spec = TestSpec::parse(text, Origin { file: "m", folder: Path::new(""), kernels: &kernels }).expect("one");
+    let spec = TestSpec::parse(text, Origin { file: "m", folder: Path::new(""), kernels: &kernels }).expect("valid");
     let named: Vec<_> = spec.kernels.iter().map(|kernel| (&kernel.name[..], kernel.kernel.as_deref())).collect();
     assert_eq!(named, [("a", Some("x.deb")), ("new", Some("x.deb"))]);
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a manifest with all mistakes, and what is said of them")]
-fn all_mistakes_are_told_at_once_each_with_its_place() {
+#[expect(clippy::too_many_lines, reason = "a manifest with all mistakes, and their messages")]
+fn all_mistakes_are_reported_with_their_positions() {
     let text = r#"
 name = 5
 [defaults]
@@ -182,22 +182,22 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:2:8: "name" takes a string, not an integer
          2 | name = 5
            |        ^
-        bootling.toml:4:11: timeout: "soon" is not a time: give seconds, or a number with ms, s, m or h
+        bootling.toml:4:11: timeout: invalid time "soon": expected seconds, or a number with ms, s, m or h
          4 | timeout = "soon"
            |           ^^^^^^
         bootling.toml:5:1: unknown key "heath"; did you mean "health"?
          5 | heath = "fail"
            | ^^^^^
-        bootling.toml:7:1: "so so" is no name: a name is made of letters, digits, '.', '_', '+' and '-', and begins with a letter or a digit, 100 at most
+        bootling.toml:7:1: invalid name "so so": a name consists of letters, digits, '.', '_', '+' and '-', and starts with a letter or digit (at most 100 characters)
          7 | "so so" = "x"
            | ^^^^^^^
-        bootling.toml:9:10: memory: "lots" is not a size: give a number of MiB, or one with K, M or G behind it
+        bootling.toml:9:10: memory: invalid size "lots": expected a number of MiB, or a number with suffix K, M, G or T
          9 | memory = "lots"
            |          ^^^^^^
         bootling.toml:10:1: unknown key "acel"; did you mean "accel"?
          10 | acel = "tcg"
             | ^^^^
-        bootling.toml:13:1: a test has a command or a line to run, not both
+        bootling.toml:13:1: a test takes either `command` or `run`, not both
          13 | command = ["true"]
             | ^^^^^^^
         bootling.toml:15:1: unknown key "timout"; did you mean "timeout"?
@@ -209,34 +209,34 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:17:10: "health" takes one of "fail", "warn", "ignore", not "fial"; did you mean "fail"?
          17 | health = "fial"
             |          ^^^^^^
-        bootling.toml:18:11: expect: "(" is no regular expression: unclosed group
+        bootling.toml:18:11: expect: invalid regular expression "(": unclosed group
          18 | expect = ["("]
             |           ^^^
-        bootling.toml:19:13: there is no machine "odl"; did you mean "old"?
+        bootling.toml:19:13: unknown machine "odl"; did you mean "old"?
          19 | machines = ["odl"]
             |             ^^^^^
-        bootling.toml:20:1: a test needs `command = ["..."]`, or `run = "a line for the shell"`
+        bootling.toml:20:1: missing `command = ["..."]` or `run = "a line for the shell"`
          20 | [[test]]
             | ^^^^^^^^
-        bootling.toml:21:8: there is a test "boots" already
+        bootling.toml:21:8: duplicate test "boots"
          21 | name = "boots"
             |        ^^^^^^^
-        bootling.toml:22:1: a test needs a name
+        bootling.toml:22:1: missing test name
          22 | [[test]]
             | ^^^^^^^^
-        bootling.toml:25:1: a test ends in one way: "status" and "signal" are two
+        bootling.toml:25:1: a test has only one ending: "status" conflicts with "signal"
          25 | signal = "SEGVV"
             | ^^^^^^
-        bootling.toml:25:10: "SEGVV" is no signal: give a name such as "SEGV", or a number
+        bootling.toml:25:10: unknown signal "SEGVV": expected a name such as "SEGV", or a number
          25 | signal = "SEGVV"
             |          ^^^^^^^
         bootling.toml:26:12: "outcome" takes one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, not "panick"; did you mean "panic"?
          26 | 	outcome = "panick"
             | 	          ^^^^^^^^
-        bootling.toml:28:39: there is no test "boot"; did you mean "boots"?
+        bootling.toml:28:39: unknown test "boot"; did you mean "boots"?
          28 | exclude = [{ kernel = "so so", test = "boot" }, {}]
             |                                       ^^^^^^
-        bootling.toml:28:49: an entry of "exclude" names a test, a kernel or a machine
+        bootling.toml:28:49: an entry of "exclude" must name a test, a kernel or a machine
          28 | exclude = [{ kernel = "so so", test = "boot" }, {}]
             |                                                 ^^
     "#]],
@@ -244,14 +244,14 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
 }
 
 #[test]
-fn what_would_never_run_or_says_two_things_is_a_mistake() {
+fn tests_that_never_run_and_ambiguous_statuses_are_mistakes() {
     wrong(
         "[[test]]\nname = 'a'\nrun = 'x'\nkernels = []\n[[test]]\nname = 'b'\nrun = 'x'\nstatus = 4\nskip-status = 4\n",
         &expect![[r#"
-            bootling.toml:4:1: "kernels" names no kernel: leave it out where all are meant
+            bootling.toml:4:1: "kernels" names no kernel; omit it to select all
              4 | kernels = []
                | ^^^^^^^
-            bootling.toml:9:1: status 4 cannot say both that it passed and that it was skipped
+            bootling.toml:9:1: status 4 cannot mean both passed and skipped
              9 | skip-status = 4
                | ^^^^^^^^^^^
         "#]],
@@ -259,7 +259,7 @@ fn what_would_never_run_or_says_two_things_is_a_mistake() {
     wrong(
         "[defaults]\nskip-status = 4\n[[test]]\nname = 'a'\nrun = 'x'\nstatus = 4\n",
         &expect![[r"
-            bootling.toml:6:1: status 4 cannot say both that it passed and that it was skipped
+            bootling.toml:6:1: status 4 cannot mean both passed and skipped
              6 | status = 4
                | ^^^^^^
         "]],
@@ -267,7 +267,7 @@ fn what_would_never_run_or_says_two_things_is_a_mistake() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_place() {
+fn invalid_toml_is_reported_with_its_position() {
     wrong(
         "[[test]]\nname = \"x\n",
         &expect![[r#"
@@ -287,7 +287,7 @@ fn what_is_no_toml_is_told_with_its_place() {
     wrong(
         "name = \"x\"\n",
         &expect![[r#"
-        bootling.toml:1:1: there is no [[test]]: nothing is to be tested
+        bootling.toml:1:1: missing [[test]]: nothing to test
          1 | name = "x"
            | ^
     "#]],
@@ -295,7 +295,7 @@ fn what_is_no_toml_is_told_with_its_place() {
 }
 
 #[test]
-fn each_key_that_is_read_stands_in_the_documentation_whose_example_is_a_manifest() {
+fn every_key_is_documented_and_the_documented_example_is_valid() {
     let docs = include_str!("../../../docs/testing.md");
     let sources = [
         include_str!("case.rs"),
@@ -330,7 +330,7 @@ fn each_key_that_is_read_stands_in_the_documentation_whose_example_is_a_manifest
 
 proptest::proptest! {
     #[test]
-    fn nothing_that_is_typed_makes_it_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {
+    fn no_input_causes_a_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {
         if let Err(mistakes) = parse(&text) {
             proptest::prop_assert!(!mistakes.to_string().is_empty());
         }
