@@ -83,13 +83,15 @@ impl Disk {
         // An unpacked image has no name.
         let mut by_name = seen.naming == Naming::Allowed;
         let mut image = look(&file, seen).map_err(|error| told(path, seen.naming, error))?;
-        if let Image::Compressed(squeeze) = image {
+        if let Image::Compressed(compression) = image {
             match seen.unpacking {
-                Unpacking::Told => output::note(&format!("unpacking {} ({squeeze})", path.display())),
+                Unpacking::Told => output::note(&format!("unpacking {} ({compression})", path.display())),
                 Unpacking::Silent => {}
                 Unpacking::Refused => {
-                    let error =
-                        anyhow!("--print-command does not support compressed images: {} ({squeeze})", path.display());
+                    let error = anyhow!(
+                        "--print-command does not support compressed images: {} ({compression})",
+                        path.display()
+                    );
                     return Err(output::advise(
                         error,
                         "decompress it first (zstd -d, gunzip, unxz) and use the result",
@@ -99,7 +101,7 @@ impl Disk {
             by_name = false;
             let directory = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
             let unpacking = || format!("failed to unpack {} into {}", path.display(), directory.display());
-            file = unpack(&file, squeeze, &directory)
+            file = unpack(&file, compression, &directory)
                 .with_context(unpacking)
                 .map_err(|error| output::advise(error, "set TMPDIR to use another directory"))?;
             image = look(&file, seen).map_err(|error| told(path, seen.naming, error))?;

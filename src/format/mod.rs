@@ -13,6 +13,7 @@ pub mod elf;
 pub mod elf_builder;
 pub mod kernel;
 pub mod ldcache;
+pub mod lz4;
 pub mod modules;
 pub mod newc;
 pub mod pages;

@@ -13,6 +13,7 @@ use goblin::pe::section_table::SectionTable;
 
 use super::{ImageKind, error::KernelError};
 use crate::arch::Arch;
+use crate::format::compression::{Compression, Streams};
 use crate::format::kernel::bzimage::{BzImage, SetupError};
 use crate::format::kernel::elf::{self, ElfError};
 
@@ -184,34 +185,26 @@ fn pe_sections(head: &[u8]) -> Option<Vec<String>> {
 
 /// Identifies a compressed file. Looks into gzip, which is cheap; other formats are reported only by name.
 fn packed(head: &[u8]) -> Option<Refused> {
-    if head.starts_with(&[0x1f, 0x8b]) {
-        let mut inside = Vec::new();
-        // `head` is a part of the stream, so an error at its end is expected.
-        let _ = flate2::read::GzDecoder::new(head).take(HEAD).read_to_end(&mut inside);
-        let what = if inside.get(56..).is_some_and(|rest| rest.starts_with(b"ARM\x64")) {
-            Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
-        } else if inside.get(48..).is_some_and(|rest| rest.starts_with(b"RISCV")) {
-            Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
-        } else if inside.starts_with(b"07070") {
-            Refused::new("a gzip-compressed initrd", INITRD)
-        } else {
-            Refused::new("a gzip-compressed file", GIVE_X86)
-        };
-        return Some(what);
+    let compression = Compression::detect(head);
+    if compression == Compression::None {
+        return None;
     }
-    for (magic, name) in [
-        (b"\xfd7zXZ\0".as_slice(), "xz"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-        (&[0x02, 0x21, 0x4c, 0x18], "lz4"),
-        (b"BZh", "bzip2"),
-        (&[0x89, b'L', b'Z', b'O'], "lzo"),
-        (&[0x5d, 0, 0], "lzma"),
-    ] {
-        if head.starts_with(magic) {
-            return Some(Refused::new(format!("a {name}-compressed file, perhaps an initrd"), INITRD));
-        }
+    if compression != Compression::Gzip {
+        return Some(Refused::new(format!("a {compression}-compressed file, perhaps an initrd"), INITRD));
     }
-    None
+    let mut inside = Vec::new();
+    // `head` is a part of the stream, so an error at its end is expected.
+    let _ = compression.reader(head, Streams::First).and_then(|reader| reader.take(HEAD).read_to_end(&mut inside));
+    let has = |offset: usize, magic: &[u8]| inside.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    Some(if has(56, b"ARM\x64") {
+        Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
+    } else if has(48, b"RISCV") {
+        Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
+    } else if has(0, b"07070") {
+        Refused::new("a gzip-compressed initrd", INITRD)
+    } else {
+        Refused::new("a gzip-compressed file", GIVE_X86)
+    })
 }
 
 #[cfg(test)]
