@@ -14,8 +14,9 @@ use goblin::pe::section_table::SectionTable;
 use super::{ImageKind, error::KernelError};
 use crate::arch::Arch;
 use crate::format::compression::{Compression, Streams};
+use crate::format::elf::{ElfError, is_elf};
 use crate::format::kernel::bzimage::{BzImage, SetupError};
-use crate::format::kernel::elf::{self, ElfError};
+use crate::format::kernel::vmlinux::Vmlinux;
 
 /// Number of bytes read from the start of a file. Enough for all headers, including a PE section table.
 const HEAD: u64 = 8192;
@@ -57,8 +58,8 @@ pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
     let len = file.metadata().map_err(failed)?.len();
     let mut head = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
-    if head.starts_with(b"\x7fELF") {
-        return elf_image(&file, len).map_err(failed);
+    if is_elf(&head) {
+        return elf_image(&file).map_err(failed);
     }
     if BzImage::is(&head) {
         // The version string may be anywhere in the setup code. Limit of the setup code: 32 KiB.
@@ -84,19 +85,20 @@ fn bzimage(setup: &[u8], len: u64) -> Result<Bootable, Refused> {
 }
 
 /// Identifies an ELF file.
-fn elf_image(file: &File, len: u64) -> std::io::Result<Result<Bootable, Refused>> {
-    let found = match elf::Vmlinux::read(file, len) {
+fn elf_image(file: &File) -> std::io::Result<Result<Bootable, Refused>> {
+    let found = match Vmlinux::read(file) {
         Ok(found) => found,
         Err(ElfError::Io(error)) => return Err(error),
-        Err(ElfError::Bad(why)) => {
-            return Ok(Err(Refused::new(format!("a damaged ELF file ({why})"), "copy or build it again")));
+        Err(fault @ ElfError::Malformed { .. }) => {
+            return Ok(Err(Refused::new(format!("a damaged ELF file ({fault})"), "copy or build it again")));
         }
     };
-    let machine = || found.arch.map_or_else(|| format!("machine {}", found.machine), |arch| arch.to_string());
+    let arch = found.abi.arch();
+    let machine = || arch.map_or_else(|| format!("machine {}", found.abi.machine), |arch| arch.to_string());
     if found.is_relocatable {
         return Ok(Err(Refused::new(format!("a kernel module or object file for {}", machine()), INITRD)));
     }
-    if found.arch != Some(Arch::X86_64) {
+    if arch != Some(Arch::X86_64) {
         return Ok(Err(Refused::new(format!("an ELF file for {}", machine()), GIVE_X86)));
     }
     if !found.has_pvh {

@@ -46,6 +46,5 @@ pub(super) fn write_module(path: &Path, from: impl Read, total: &AtomicU64) -> i
     let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
     let mut module = DecompressReader::new(BufReader::new(from), FILE_LIMIT).map_err(named)?;
     let file = write_file(path, &mut module, total).map_err(named)?;
-    let len = file.metadata()?.len();
-    Modinfo::read(&file, len).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+    Modinfo::read(&file).map_err(|error| named(io::Error::other(error)))
 }

@@ -15,8 +15,9 @@ use sha2::{Digest as _, Sha256};
 use super::{ImageKind, Kernel, error::KernelError};
 use crate::cache::{Cache, CacheError, Key};
 use crate::format::compression::{Compression, Streams};
+use crate::format::elf::ElfError;
 use crate::format::kernel::bzimage::BzImage;
-use crate::format::kernel::elf::{ElfError, Vmlinux};
+use crate::format::kernel::vmlinux::Vmlinux;
 
 /// Size limit of an unpacked kernel, in bytes.
 const KERNEL_LIMIT: u64 = 1 << 30;
@@ -97,10 +98,9 @@ fn unpack_once(
     let made = cache.file::<KernelError>(key, |out| {
         let damaged = |why: String| KernelError::Damaged { path: image.to_owned(), why };
         unpack(compression, payload, out).map_err(|error| damaged(error.to_string()))?;
-        let len = out.metadata().map_err(|error| damaged(error.to_string()))?.len();
-        match Vmlinux::read(out, len) {
+        match Vmlinux::read(out) {
             Ok(found) if found.has_pvh => Ok(()),
-            Ok(_) | Err(ElfError::Bad(_)) => Err(KernelError::NoPvh),
+            Ok(_) | Err(ElfError::Malformed { .. }) => Err(KernelError::NoPvh),
             Err(ElfError::Io(error)) => Err(damaged(error.to_string())),
         }
     });
@@ -175,7 +175,7 @@ mod tests {
     use super::{compression_of, from_bzimage, unpack};
     use crate::cache::Cache;
     use crate::format::kernel::bzimage::tests::image;
-    use crate::format::kernel::elf::tests::vmlinux;
+    use crate::format::kernel::vmlinux::tests::vmlinux;
     use proptest::prelude::{ProptestConfig, any, proptest};
     use std::io::Write as _;
 

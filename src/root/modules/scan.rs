@@ -110,12 +110,12 @@ pub(super) fn read_module(path: &Path) -> Result<(Modinfo, Option<Vec<u8>>), Mod
     let len = file.metadata().map_err(|error| ModuleError::io("access", path, error))?.len();
     let mut module = DecompressReader::new(BufReader::new(&file), MODULE_LIMIT).map_err(unpack)?;
     if module.compression() == Compression::None {
-        return Ok((Modinfo::read(&file, len).map_err(bad)?, None));
+        return Ok((Modinfo::read(&file).map_err(bad)?, None));
     }
     // The compression ratio of modules is about 4. Reserving too much costs less than growing the vector.
     let mut content = Vec::with_capacity(usize::try_from(len.saturating_mul(5).min(MODULE_LIMIT)).unwrap_or(0));
     module.read_to_end(&mut content).map_err(unpack)?;
-    Ok((Modinfo::of(&content).map_err(bad)?, Some(content)))
+    Ok((Modinfo::read(&content).map_err(bad)?, Some(content)))
 }
 
 /// Returns path, size and modification time of each module, one per line. Changes if the index is out of date.
