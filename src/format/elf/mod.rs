@@ -7,7 +7,7 @@
 pub mod dlopen_note;
 pub mod dynamic;
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;
 
 use std::io;
 
