@@ -115,7 +115,7 @@ pub fn window_mib(bytes: u64) -> u64 {
 
 impl Base {
     /// Starts a guest from the snapshot with this key, with `payload` in its window. Makes the snapshot if it is missing.
-    pub(crate) fn start(
+    pub(in crate::guest) fn start(
         &self,
         cache: &Cache,
         key: &Key,
@@ -170,7 +170,7 @@ impl Base {
     }
 
     /// Boots until the guest is ready.
-    pub(crate) fn boot(
+    pub(in crate::guest) fn boot(
         &self,
         window: OwnedFd,
         ram: Ram<Artefact>,
@@ -246,7 +246,7 @@ impl Base {
     }
 
     /// Boots until the guest is ready, without a snapshot.
-    pub(crate) fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
+    pub(in crate::guest) fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
         let window = self.window()?;
         let theirs = window.try_clone().map_err(VmError::io("create", "the guest's window"))?;
         let (guest, transcript) = self.boot(theirs, Ram::Anonymous, conversation)?;
