@@ -1,9 +1,9 @@
 //! Inspection of a hanging guest through QEMU, before QEMU is killed.
 //!
 //! The least intrusive steps come first ([`look`]): whether QEMU responds, registers, the queues of virtio devices, the
-//! kernel's stack. Then follow steps that change the guest, whose verdict is already in ([`shake`]): two words of its
-//! memory are overwritten so that it accepts sysrq and panics on an NMI; backtraces are requested by a BREAK on its
-//! console, or else by an NMI. Every step has a timeout, and a signal to bootling ends the inspection.
+//! kernel's stack. Then follow steps that affect the guest, whose verdict is already in ([`shake`]): backtraces are requested
+//! by sysrq, or else by an NMI. Neither the guest's memory nor QEMU's is written. Every step has a timeout, and a signal to
+//! bootling ends the inspection.
 //!
 //! Guest output is untrusted: bounded, and printed without control characters.
 
@@ -12,7 +12,6 @@ pub mod cpus;
 pub mod host;
 pub mod keep;
 pub mod look;
-pub mod poke;
 pub mod registers;
 pub mod report;
 pub mod shake;

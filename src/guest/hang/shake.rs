@@ -1,9 +1,8 @@
-//! What a guest says when it is shaken: its verdict is in, and it will be killed next.
+//! Requests backtraces and tasks from a guest whose verdict is in, and that will be killed next.
 //!
-//! The console's UART passes a BREAK and a key on to sysrq (`Documentation/admin-guide/sysrq.rst`), if the processor takes
-//! its interrupts and something in the guest has the console open. Distributions do not let it show backtraces that way:
-//! where the symbols are known, the word that says so is written over, and the one that makes a kernel panic at an NMI
-//! that nobody has asked for (`kernel.sysrq`, `kernel.unknown_nmi_panic`).
+//! The console's UART passes a BREAK and a key to sysrq (`Documentation/admin-guide/sysrq.rst`), if a processor accepts its
+//! interrupts and a process in the guest has the console open. Most distributions disable the dumps in `kernel.sysrq`. An
+//! NMI follows, at which a kernel with `unknown_nmi_panic` prints a backtrace.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,7 +13,6 @@ use super::asking::{Asking, Unanswered};
 use super::cpus::Course;
 use super::host::Pace;
 use super::look::Findings;
-use super::poke::{Address, poke};
 use super::tasks::{running, tasks};
 use crate::guest::console::printable;
 
@@ -112,42 +110,22 @@ fn goes_on(asking: &mut Asking<'_>) -> Result<(), Unanswered> {
 }
 
 fn backtraces(asking: &mut Asking<'_>, findings: &mut Findings) -> Result<(), Unanswered> {
-    let is_ready = loosen(asking, findings);
-    // Nobody would hear a key.
+    // A UART interrupt that no processor accepts has no effect.
     let all_deaf = findings.courses.iter().all(Course::is_deaf);
     if !all_deaf && sysrq(asking, findings, b'l', "sysrq l: what the processors do", "")? {
         sysrq(asking, findings, b'w', "sysrq w: tasks that are blocked", "")?;
         sysrq(asking, findings, b't', "sysrq t: all tasks", LAST_WORDS)?;
         return Ok(());
     }
-    // It panics then, which is no news to anybody.
     let from = asking.console.len();
     asking.ask("inject-nmi", &json!({}), PATIENCE)?;
     let (said, _) = listen(asking, from, "")?;
-    let how = if is_ready { "an NMI, at which it was made to panic" } else { "an NMI" };
     if said.is_empty() {
-        findings.notes.push("the guest says nothing to an NMI either".to_owned());
+        findings.notes.push("no output after an NMI".to_owned());
     } else {
-        findings.said.push((how.to_owned(), said));
+        findings.said.push(("an NMI".to_owned(), said));
     }
     Ok(())
-}
-
-/// Lets the kernel obey sysrq, and panic at an NMI; whether it now does.
-fn loosen(asking: &mut Asking<'_>, findings: &mut Findings) -> bool {
-    let Some(symbols) = findings.symbols.as_ref() else { return false };
-    let words = ["sysrq_enabled", "unknown_nmi_panic"].map(|name| {
-        let physical = symbols.physical(name).map(Address::Physical);
-        physical.or_else(|| symbols.address(name).map(Address::Virtual))
-    });
-    let written: Result<Vec<()>, _> = words.into_iter().flatten().map(|address| poke(asking, address, 1)).collect();
-    match written {
-        Ok(written) => written.len() == words.len(),
-        Err(why) => {
-            findings.could_not("letting the guest obey sysrq", &why);
-            false
-        }
-    }
 }
 
 /// Gives a command by BREAK and a key; whether the guest did as it was told.
@@ -169,7 +147,7 @@ fn sysrq(
     let is_done = said.iter().any(|line| line.contains("sysrq: ")) && !is_refused;
     if is_refused {
         findings.notes.push(
-            "the guest does not obey sysrq: sysrq_always_enabled on its command line, or kernel.sysrq=1, would let it"
+            "sysrq is disabled in the guest: enable it with --append sysrq_always_enabled, or with kernel.sysrq=1"
                 .to_owned(),
         );
     }
