@@ -7,11 +7,9 @@
 //!
 //! Guest output is untrusted: bounded, and printed without control characters.
 
-pub mod asking;
 pub mod cpus;
-pub mod host;
-pub mod keep;
 pub mod look;
+pub(crate) mod recording;
 pub mod registers;
 pub mod report;
 pub mod shake;
@@ -23,11 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::root::kernel::symbols::Source;
 
-pub use self::asking::{Asking, Unanswered};
-pub use self::keep::Keep;
-pub use self::look::{Findings, look};
+pub(crate) use self::look::look;
+pub(crate) use self::recording::Recording;
 pub use self::report::{Context, hang, seconds};
-pub use self::shake::{dump_core, shake};
+pub(crate) use self::shake::{dump_core, shake};
 
 /// Hang report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
