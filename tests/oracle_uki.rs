@@ -13,9 +13,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bootling::arch::Arch;
-use bootling::disk::signature::authenticode;
-use bootling::disk::signature::sign;
-use bootling::disk::signer::Signer;
+use bootling::disk::signing::Signer;
+use bootling::disk::signing::authenticode;
+use bootling::disk::signing::sign;
 use bootling::disk::uki::UkiParts;
 use bootling::disk::uki::image::Uki;
 use bootling::disk::uki::resolve;

@@ -12,7 +12,7 @@ use crate::cli::build::compression;
 use crate::cli::options::{self, InitrdArgs};
 use crate::cli::sign_options::SignOptions;
 use crate::cli::typed::TypedIds;
-use bootling::disk::plan::{Profile, Sectors};
+use bootling::disk::layout::{Profile, Sectors};
 use bootling::format::SectorSize;
 use bootling::format::compression::Compression;
 use bootling::{

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::size::for_people;
-use bootling::disk::plan::{EspNode, EspTree, Layout, Span};
-use bootling::disk::writer::image::Image;
+use bootling::disk::image::assemble::Image;
+use bootling::disk::layout::{EspNode, EspTree, Layout, Span};
 use bootling::format::{Guid, SectorSize};
 
 /// Disk as written by `--json`. New versions only add fields.

@@ -26,13 +26,10 @@ use super::build::mtime;
 use super::output;
 use super::progress::Progress;
 use bootling::disk::esp;
-use bootling::disk::plan::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
+use bootling::disk::image::assemble::{Image, ImageSpec, image};
+use bootling::disk::image::{contain, root_content};
+use bootling::disk::layout::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
 use bootling::disk::spec::{DiskSpec, Format};
-use bootling::disk::writer::{
-    container::contain,
-    image::{self, Image, ImageSpec},
-    root::root_content,
-};
 use bootling::format::Guid;
 use bootling::format::mbr::BOOT_CODE;
 use bootling::format::pe::Machine;
@@ -115,7 +112,7 @@ fn compose(
     };
     let layout = Layout::new(&wanted).map_err(advise_on_size)?;
     let root_kind = root_type(program.machine);
-    let made = image::image(&ImageSpec {
+    let made = image(&ImageSpec {
         layout: &layout,
         tree: &tree,
         files: &files,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::volume::{DosTime, VolumeError, VolumeSpec, volume};
-use crate::disk::plan::{EspNode, EspTree, Layout, Names};
+use crate::disk::layout::{EspNode, EspTree, Layout, Names};
 use crate::format::mbr::{BOOT_CODE, Mbr};
 use crate::format::{Guid, SectorSize};
 use crate::output::extents::{ExtentError, Extents};

@@ -10,8 +10,14 @@
 //!  end - 36864 entries, 512   end - 20480  entries, 4096   end - 4096  header, 4096   end - 512  header, 512
 //! ```
 
-use super::contents::Contents;
-use super::fat::{self, Geometry, Profile};
+pub mod contents;
+pub mod fat;
+pub mod tree;
+
+pub use self::contents::Contents;
+pub use self::fat::{FatKind, Geometry, Profile};
+pub use self::tree::{EspEntry, EspItem, EspNode, EspTree, TreeError};
+
 use crate::format::gpt::{Gpt, Header, Partition, Placed};
 use crate::format::{Guid, Lba, SectorSize};
 
@@ -238,8 +244,8 @@ fn size_for(wanted: &Wanted<'_>, volume: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{ALIGNMENT, Layout, LayoutError, Names, Sectors, Wanted};
-    use crate::disk::plan::contents::Contents;
-    use crate::disk::plan::fat::Profile;
+    use crate::disk::layout::contents::Contents;
+    use crate::disk::layout::fat::Profile;
     use crate::format::gpt::{self, Copy};
     use crate::format::{Guid, SectorSize};
     use proptest::collection::vec;
