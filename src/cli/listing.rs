@@ -97,7 +97,7 @@ pub fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>,
 }
 
 fn esps(gpt: &Gpt) -> impl Iterator<Item = (&Partition, u64, u64)> {
-    let places = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP);
+    let places = gpt.partitions.iter().filter(|part| part.type_guid == Guid::ESP);
     places.filter_map(|part| part.span(gpt.sector).map(|(start, len)| (part, start, len)))
 }
 
@@ -128,12 +128,12 @@ pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
 fn partitions(gpt: &Gpt) -> impl Iterator<Item = Row> {
     gpt.partitions.iter().map(|part| Row::Partition {
         number: part.number,
-        first: part.first.0,
-        last: part.last.0,
+        first: part.starting_lba.0,
+        last: part.ending_lba.0,
         sector: gpt.sector.bytes(),
         size: part.span(gpt.sector).map_or(0, |(_, len)| len),
-        kind: kind(part.kind),
-        guid: part.id.to_string(),
+        kind: kind(part.type_guid),
+        guid: part.unique_guid.to_string(),
         name: part.name.clone(),
     })
 }

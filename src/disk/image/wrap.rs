@@ -39,15 +39,3 @@ pub fn contain(format: Format, image: Extents, id: Guid, time: u64) -> Result<Ex
         Format::Vmdk => vmdk::contain(&image, id),
     })
 }
-
-/// Adds the extents in `runs` to `into`, one run after the other, starting at `at`. Returns the end offset.
-fn pack(into: &mut Extents, image: &Extents, runs: &[(u64, u64)], mut at: u64) -> u64 {
-    let mut pieces = image.list().iter().peekable();
-    for (start, end) in runs {
-        while let Some(piece) = pieces.next_if(|piece| piece.at < *end) {
-            into.add(at + (piece.at - start), piece.len, piece.source.clone(), piece.from);
-        }
-        at += end - start;
-    }
-    at
-}

@@ -142,7 +142,7 @@ fn trace(disk: &impl Medium) -> Option<String> {
 fn told(fault: &Fault) -> String {
     match fault {
         Fault::Read { source, .. } => format!("{fault}: {source}"),
-        Fault::Header { .. } | Fault::Place { .. } | Fault::Entries { .. } => fault.to_string(),
+        Fault::Header { .. } | Fault::WrongLba { .. } | Fault::Entries { .. } => fault.to_string(),
     }
 }
 
@@ -218,7 +218,7 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
         Found::Unknown => objections.push(Objection::UnknownCode),
     }
     for partition in facts.tables.iter().flat_map(|table| &table.partitions) {
-        let objection = if partition.kind == Guid::BIOS_BOOT {
+        let objection = if partition.type_guid == Guid::BIOS_BOOT {
             Objection::BiosBoot(partition.number)
         } else if partition.attributes & Partition::LEGACY_BOOTABLE != 0 {
             Objection::LegacyBootable(partition.number)
