@@ -1,4 +1,4 @@
-//! Builds the guest's pid 1 from `stubs/init` and passes its path to `src/pid1.rs`.
+//! Builds the guest's pid 1 from `stubs/init` and passes its path to `src/initrd/pid1.rs`.
 //!
 //! pid 1 is a separate program (no libc, no allocation, another panic strategy), so it is compiled by one call of rustc
 //! instead of being a member of the workspace. It requires only the target that the tool is built for.

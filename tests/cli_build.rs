@@ -1,4 +1,4 @@
-//! `bootling build`, `ls` and `cat` as they are typed: exact output, one error for bad input, nothing left behind.
+//! The commands `bootling build`, `ls` and `cat`: exact output, one error for bad input, no files left behind.
 
 #[path = "support/case.rs"]
 mod case;
@@ -11,10 +11,10 @@ use case::Case;
 use snapbox::cmd::Command;
 use snapbox::str;
 
-/// What an image without busybox still has, so that lists in here are short.
+/// Arguments for an image without busybox, so that expected listings are short.
 const SMALL: [&str; 3] = ["build", "--no-busybox", "--sysroot"];
 
-/// A system with nothing but a static program that is its shell.
+/// Creates a root with only a static shell.
 fn tiny_system(case: &Case) -> String {
     let root = case.path().join("root");
     fs::create_dir_all(root.join("bin")).expect("a directory");
@@ -43,7 +43,7 @@ fn success_is_silent_and_the_image_has_busybox_and_its_applets() {
 }
 
 #[test]
-fn verbose_says_size_entries_and_time() {
+fn verbose_prints_size_entries_and_time() {
     let case = Case::new();
     case.bootling(&["build", "-v", "-o", "x.img"])
         .assert()
@@ -83,7 +83,7 @@ total: 18 entries, [..] bytes of content
 }
 
 #[test]
-fn why_tells_the_chain_of_who_asked() {
+fn why_prints_the_chain_of_requests() {
     let case = Case::new();
     let program = "lstopo-no-graphics";
     let out = case.bootling(&["build", "--why", "/usr/bin/lstopo-no-graphics", program]).assert().success();
@@ -98,7 +98,7 @@ fn why_tells_the_chain_of_who_asked() {
 }
 
 #[test]
-fn a_missing_program_is_named_with_everywhere_that_was_tried() {
+fn a_missing_program_is_reported_with_the_searched_directories() {
     let case = Case::new();
     let output = case.bootling(&["build", "-o", "x.img", "no-such-program"]).assert().code(125).stdout_eq("");
     let error = String::from_utf8(output.get_output().stderr.clone()).expect("text");
@@ -126,7 +126,7 @@ fn an_output_that_cannot_be_written_is_one_error() {
 }
 
 #[test]
-fn standard_output_takes_the_image_unless_it_is_a_terminal() {
+fn the_image_can_be_written_to_standard_output() {
     let case = Case::new();
     case.bootling(&["build", "-o", "x.img"]).assert().success();
     let piped = case.bootling(&["build", "-o", "-"]).assert().success().stderr_eq("").get_output().stdout.clone();
@@ -148,7 +148,7 @@ fn a_name_over_the_kernels_limit_is_refused() {
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_goes_in_and_comes_out() {
+fn a_name_that_is_not_utf_8_is_stored_and_read() {
     let case = Case::new();
     let name = OsStr::from_bytes(b"\xff\xfe=odd");
     fs::write(case.path().join(name), "content").expect("a file");
@@ -160,7 +160,7 @@ fn a_name_that_is_not_utf_8_goes_in_and_comes_out() {
 }
 
 #[test]
-fn a_member_of_4_gib_is_refused_by_name_and_size() {
+fn a_member_of_4_gib_is_refused_with_name_and_size() {
     let case = Case::new();
     fs::File::create(case.path().join("big")).and_then(|file| file.set_len(1 << 32)).expect("a sparse file");
     case.fails(
@@ -170,9 +170,9 @@ fn a_member_of_4_gib_is_refused_by_name_and_size() {
 }
 
 #[test]
-fn a_file_that_has_another_length_when_it_is_written_is_named() {
+fn a_file_that_changes_its_length_is_reported() {
     let case = Case::new();
-    // Such files have no length until they are read.
+    // Files in /proc report a length of 0.
     case.fails(
         &["build", "-o", "x.img", "--copy", "/proc/version=/version"],
         "error: failed to read /proc/version for /version: the file changed while the image was built: expected 0 bytes, found [..]\n",
@@ -180,7 +180,7 @@ fn a_file_that_has_another_length_when_it_is_written_is_named() {
 }
 
 #[test]
-fn two_things_in_one_place_are_an_error_that_names_both() {
+fn two_sources_for_one_path_are_both_reported() {
     let case = Case::new();
     case.write("a", "1");
     case.write("b", "22");
@@ -191,7 +191,7 @@ fn two_things_in_one_place_are_an_error_that_names_both() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart() {
+fn usage_errors_have_their_own_exit_code() {
     let case = Case::new();
     case.bootling(&["build", "-o", "x.img", "--compress", "bzip2"]).assert().code(2).stdout_eq("").stderr_eq(str![[
         r"
@@ -210,7 +210,7 @@ For more information, try '--help'.
 }
 
 #[test]
-fn the_time_is_source_date_epoch_and_must_be_one() {
+fn mtimes_are_source_date_epoch_which_must_be_a_number() {
     let case = Case::new();
     let build = |name: &str, time: &str| case.bootling(&["build", "-o", name]).env("SOURCE_DATE_EPOCH", time).assert();
     for name in ["a.img", "b.img"] {
@@ -256,7 +256,7 @@ fn ls_lists_concatenated_and_compressed_archives() {
 }
 
 #[test]
-fn ls_says_what_is_wrong_with_a_file_and_where() {
+fn ls_reports_the_fault_in_a_file_and_its_location() {
     let case = Case::new();
     case.write("text", "this is text");
     case.fails(
@@ -274,7 +274,7 @@ fn ls_says_what_is_wrong_with_a_file_and_where() {
 }
 
 #[test]
-fn make_tiny_image_is_a_verb_and_a_name_of_the_program() {
+fn make_tiny_image_is_a_verb_and_a_program_name() {
     let case = Case::new();
     let link = case.path().join("make-tiny-image");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bootling"), &link).expect("a link");
@@ -296,7 +296,7 @@ fn make_tiny_image_is_a_verb_and_a_name_of_the_program() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let case = Case::new();
     let script = format!("{} build --dry-run | head -n 1; exec 2>&1; true", env!("CARGO_BIN_EXE_bootling"));
     Command::new("bash")

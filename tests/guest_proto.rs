@@ -1,5 +1,5 @@
-//! The protocol between host and guest, byte by byte. Both sides compile the same codec, so a change here is a change
-//! of [`bootling::format::protocol::VERSION`].
+//! Byte-exact tests of the protocol between host and guest. Both sides compile the same codec, so a change here
+//! requires a new [`bootling::format::protocol::VERSION`].
 
 use bootling::format::protocol::frame::Ended;
 use bootling::format::protocol::frame::Failure;
@@ -20,7 +20,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
 
-/// What a guest may say, in the order of a run, and its bytes.
+/// Messages of the guest, in the order of a run, and their bytes.
 const TO_HOST: [(ToHost<'static>, &[u8]); 26] = [
     (
         ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
@@ -74,7 +74,7 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 26] = [
     ),
 ];
 
-/// What a host may say.
+/// Messages of the host, and their bytes.
 const TO_GUEST: [(ToGuest<'static>, &[u8]); 7] = [
     (
         ToGuest::Go { rows: 25, columns: 80, realtime_ns: 0x0807_0605_0403_0201 },
@@ -99,7 +99,7 @@ fn encoded(encode: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_guests_frames_have_exactly_these_bytes_and_mean_what_they_meant() {
+fn frames_of_the_guest_have_fixed_bytes_and_decode_to_the_message() {
     let mut transcript = Vec::new();
     for (message, bytes) in TO_HOST {
         assert_eq!(encoded(|out| message.encode(out)), bytes, "encoding {message:?}");
@@ -115,7 +115,7 @@ fn a_guests_frames_have_exactly_these_bytes_and_mean_what_they_meant() {
 }
 
 #[test]
-fn a_hosts_frames_have_exactly_these_bytes_and_mean_what_they_meant() {
+fn frames_of_the_host_have_fixed_bytes_and_decode_to_the_message() {
     for (message, bytes) in TO_GUEST {
         assert_eq!(encoded(|out| message.encode(out)), bytes, "encoding {message:?}");
         assert_eq!(ToGuest::decode(bytes), Ok(Some((message, bytes.len()))));
@@ -123,7 +123,7 @@ fn a_hosts_frames_have_exactly_these_bytes_and_mean_what_they_meant() {
 }
 
 #[test]
-fn a_frame_is_not_there_until_its_last_byte_is() {
+fn an_incomplete_frame_is_not_decoded() {
     for (_, bytes) in TO_HOST {
         for len in 0..bytes.len() {
             assert_eq!(ToHost::decode(&bytes[..len]), Ok(None), "{len} bytes of {bytes:?}");
@@ -137,7 +137,7 @@ fn a_frame_is_not_there_until_its_last_byte_is() {
 }
 
 #[test]
-fn what_is_no_frame_is_refused_and_says_why() {
+fn an_invalid_frame_is_refused_with_the_reason() {
     assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
     assert_eq!(ToHost::decode(b"\x0c\0\0"), Err(FrameError::Tag(12)));
     assert_eq!(ToGuest::decode(b"\x48\0\0"), Err(FrameError::Tag(0x48)));
@@ -146,18 +146,18 @@ fn what_is_no_frame_is_refused_and_says_why() {
     assert_eq!(ToHost::decode(b"\x05\x05\0\0\0\0\0\0"), Err(FrameError::Malformed(5)), "a byte too many");
     assert_eq!(ToHost::decode(b"\x07\x05\0\x06\0\0\0\0"), Err(FrameError::Malformed(7)), "an unknown failure");
     assert_eq!(ToHost::decode(b"\x41\0\0"), Err(FrameError::Malformed(0x41)), "from the wrong side");
-    assert_eq!(ToGuest::decode(b"\x43\x01\0x"), Err(FrameError::Malformed(0x43)), "an end with more behind it");
+    assert_eq!(ToGuest::decode(b"\x43\x01\0x"), Err(FrameError::Malformed(0x43)), "an end of file with a payload");
     assert_eq!(ToGuest::decode(b"\x45\x02\0\x0f\0"), Err(FrameError::Malformed(0x45)));
 }
 
 #[test]
-fn a_payload_that_is_in_place_gets_the_same_header_as_one_that_is_copied() {
+fn a_stream_header_equals_the_header_of_an_encoded_message() {
     assert_eq!(encoded(|out| ToHost::Stdout(b"abc").encode(out))[..HEADER], Stream::Output.header(3));
     assert_eq!(encoded(|out| ToHost::Stderr(b"abc").encode(out))[..HEADER], Stream::Errors.header(3));
 }
 
 #[test]
-fn a_payload_over_the_limit_is_cut_to_it() {
+fn a_payload_over_the_limit_is_truncated() {
     let text = vec![b'x'; MAX_PAYLOAD + 1];
     let bytes = encoded(|out| ToHost::Note(&text).encode(out));
     assert_eq!(bytes.len(), HEADER + MAX_PAYLOAD);
@@ -180,7 +180,7 @@ fn a_job_without_its_magic_is_refused() {
 }
 
 #[test]
-fn a_broken_record_ends_the_job_and_says_where() {
+fn a_broken_record_ends_the_job_with_its_offset() {
     let start = MAGIC.len();
     let unknown = [MAGIC, b"a\x01\0\0\0xz\0\0\0\0a\0\0\0\0"].concat();
     let found: Vec<_> = records(&unknown).expect("a magic").collect();
@@ -193,7 +193,7 @@ fn a_broken_record_ends_the_job_and_says_where() {
 }
 
 #[test]
-fn every_tags_byte_stands_for_that_tag_alone() {
+fn every_tag_has_a_unique_byte() {
     let known: Vec<_> = (0..=u8::MAX).filter_map(|code| Some((code, Tag::from_code(code)?))).collect();
     assert_eq!(known.len(), 11);
     assert!(known.iter().all(|(code, tag)| tag.code() == *code));
@@ -201,17 +201,17 @@ fn every_tags_byte_stands_for_that_tag_alone() {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
-fn pid1_is_a_small_static_program_that_holds_no_way_to_panic() {
+fn pid1_is_a_small_static_program_that_cannot_panic() {
     let image =
         bootling::initrd::pid1::image(bootling::arch::Arch::X86_64).expect("pid 1 for the machine the tests run on");
     assert!(image.len() < 48 * 1024, "{} bytes", image.len());
     let elf = goblin::elf::Elf::parse(image).expect("an ELF file");
     assert_eq!(elf.header.e_type, goblin::elf::header::ET_EXEC);
-    assert!(elf.interpreter.is_none() && elf.dynamic.is_none(), "it wants a dynamic loader");
-    // Its panic handler says this. As long as nothing can reach the handler, the linker leaves both out.
+    assert!(elf.interpreter.is_none() && elf.dynamic.is_none(), "pid 1 requires a dynamic loader");
+    // Message of the panic handler. If nothing can reach the handler, the linker omits both.
     let panicked = b"pid 1 panicked";
-    assert!(!image.windows(panicked.len()).any(|text| text == panicked), "something in pid 1 can panic");
-    assert!(image.windows(8).any(|text| text == b"bootling"), "the search for texts itself is broken");
+    assert!(!image.windows(panicked.len()).any(|text| text == panicked), "pid 1 can panic");
+    assert!(image.windows(8).any(|text| text == b"bootling"), "the text search is broken");
 }
 
 fn tags() -> impl Strategy<Value = Tag> {
@@ -242,7 +242,7 @@ fn endings() -> impl Strategy<Value = Ended> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_a_decoder_panic_or_take_more_than_there_is(bytes: Vec<u8>) {
+    fn arbitrary_bytes_neither_panic_a_decoder_nor_exceed_the_input(bytes: Vec<u8>) {
         if let Ok(Some((_, taken))) = ToHost::decode(&bytes) {
             prop_assert!(taken <= bytes.len());
         }
@@ -252,10 +252,10 @@ proptest! {
     }
 
     #[test]
-    fn no_payload_makes_a_decoder_panic(tag in 0_u8..0x50, payload in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn arbitrary_payloads_do_not_panic_a_decoder(tag in 0_u8..0x50, payload in proptest::collection::vec(any::<u8>(), 0..80)) {
         let mut bytes = vec![tag, payload.len() as u8, 0];
         bytes.extend_from_slice(&payload);
-        // What decodes must also encode to the same bytes: there is one way to write each message.
+        // A decoded message must encode to the same bytes: each message has one encoding.
         if let Ok(Some((message, taken))) = ToHost::decode(&bytes) {
             prop_assert_eq!(taken, bytes.len());
             let canonical = encoded(|out| message.encode(out));
@@ -269,7 +269,7 @@ proptest! {
     }
 
     #[test]
-    fn a_verdict_survives_the_channel(
+    fn a_verdict_round_trips(
         ended in endings(), wall_ns: u64, user_us: u64, system_us: u64, max_rss_kib: u64, taint: u64,
     ) {
         let message = ToHost::Exit { ended, usage: Usage { wall_ns, user_us, system_us, max_rss_kib }, taint };
@@ -278,7 +278,7 @@ proptest! {
     }
 
     #[test]
-    fn output_and_texts_survive_the_channel(text: Vec<u8>, number: u32, wide: u64) {
+    fn output_and_texts_round_trip(text: Vec<u8>, number: u32, wide: u64) {
         for message in [
             ToHost::Stdout(&text),
             ToHost::Stderr(&text),
@@ -294,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn a_job_reads_as_it_was_written(entries in proptest::collection::vec((tags(), any::<Vec<u8>>()), 0..20)) {
+    fn a_job_round_trips(entries in proptest::collection::vec((tags(), any::<Vec<u8>>()), 0..20)) {
         let bytes = job(&entries);
         let read: Result<Vec<_>, _> =
             records(&bytes).expect("a magic").map(|record| record.map(|(tag, value)| (tag, value.to_vec()))).collect();
@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_a_jobs_reader_panic_or_run_for_ever(rest: Vec<u8>) {
+    fn arbitrary_bytes_neither_panic_the_job_reader_nor_make_it_loop(rest: Vec<u8>) {
         let bytes = [MAGIC, &rest].concat();
         prop_assert!(records(&bytes).expect("a magic").count() <= rest.len());
     }

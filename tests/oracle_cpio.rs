@@ -1,5 +1,5 @@
-//! Archives of ours, judged by others: GNU cpio and bsdcpio extract them, the cpio crate reads and writes them, and what
-//! comes out is compared with what went in, attribute by attribute.
+//! Oracles for archives: GNU cpio and bsdcpio extract them, the cpio crate reads and writes them, and all attributes
+//! are compared with the source.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -29,13 +29,13 @@ use bootling::root::fact::Why;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
 
-/// What `lstat` and reading say about one path: all that an archive should keep.
+/// All properties of a path that an archive should preserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     mode: u32,
     content: Vec<u8>,
     device: u64,
-    /// The first path, in order, that is the same file.
+    /// First path (in sorted order) with the same inode.
     same_as: Vec<u8>,
 }
 
@@ -71,7 +71,7 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// Facts about a tree of the host, as resolution would find them.
+/// Returns facts about a tree of the host, as resolution would.
 fn facts(root: &Path) -> Vec<Fact> {
     let mut paths = Vec::new();
     collect(root, &mut paths);
@@ -115,7 +115,7 @@ fn archive(plan: &CheckedPlan, align: bool) -> Vec<u8> {
     bytes
 }
 
-/// One of everything, with the sizes and names that hurt.
+/// Creates a file of every type, with critical sizes and names.
 fn fixture(root: &Path) {
     let file = |name: &[u8], len: usize, mode: u32| {
         let path = root.join(OsStr::from_bytes(name));
@@ -152,7 +152,7 @@ fn fixture(root: &Path) {
     };
     node("fifo", rustix::fs::FileType::Fifo, 0o600, 0).expect("a fifo");
     if rustix::process::geteuid().is_root() {
-        // Containers may forbid device nodes even to root; what cannot be made is not tested.
+        // Containers may forbid device nodes even for root; in that case they are not tested.
         let console = node("console", rustix::fs::FileType::CharacterDevice, 0o600, rustix::fs::makedev(5, 1));
         let disk = node("disk", rustix::fs::FileType::BlockDevice, 0o660, rustix::fs::makedev(259, 70_000));
         assert_eq!(console.is_ok(), disk.is_ok());
@@ -168,14 +168,14 @@ fn extract(program: &str, arguments: &[&str], archive: &[u8]) -> tempfile::TempD
         .stderr(Stdio::piped())
         .spawn()
         .expect("the oracle is installed");
-    child.stdin.take().expect("a pipe").write_all(archive).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
+    child.stdin.take().expect("a pipe").write_all(archive).expect("open pipe");
+    let output = child.wait_with_output().expect("child process");
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     to
 }
 
 #[test]
-fn gnu_cpio_and_bsdcpio_extract_exactly_what_went_in() {
+fn gnu_cpio_and_bsdcpio_extract_the_same_tree() {
     let source = tempfile::tempdir().expect("a directory");
     fixture(source.path());
     let before = look(source.path());
@@ -213,10 +213,10 @@ fn gnu_cpio_lists_the_members_in_the_order_of_the_plan() {
 }
 
 #[test]
-fn the_cpio_crate_reads_what_we_write() {
+fn the_cpio_crate_reads_our_archives() {
     let source = tempfile::tempdir().expect("a directory");
     fixture(source.path());
-    // Names that are not UTF-8 make its reader fail: they are the reason for our own one.
+    // The crate's reader fails on names that are not UTF-8, which is the reason for bootling's own reader.
     let textual = facts(source.path()).into_iter().filter(|fact| std::str::from_utf8(fact.path.as_bytes()).is_ok());
     let plan = plan(textual.collect());
     let bytes = archive(&plan, true);
@@ -254,7 +254,7 @@ fn read(bytes: &[u8]) -> Vec<(Member, Vec<u8>)> {
 }
 
 #[test]
-fn we_read_what_the_cpio_crate_and_gnu_cpio_write() {
+fn archives_of_the_cpio_crate_and_gnu_cpio_are_read() {
     let mut bytes = Vec::new();
     for (name, data) in [("a", b"one".as_slice()), ("b/c", &[9; 5000])] {
         let builder = cpio::newc::Builder::new(name).mode(0o100_640).uid(1000).mtime(77);
@@ -287,7 +287,7 @@ fn we_read_what_the_cpio_crate_and_gnu_cpio_write() {
 }
 
 #[test]
-fn the_same_tree_gives_the_same_bytes_whatever_the_order_and_the_times() {
+fn the_same_tree_gives_the_same_bytes_in_any_order_and_at_any_time() {
     let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     fixture(one.path());
     std::thread::sleep(std::time::Duration::from_millis(20));
@@ -311,7 +311,7 @@ fn the_same_tree_gives_the_same_bytes_whatever_the_order_and_the_times() {
 }
 
 #[test]
-fn compressed_images_are_unpacked_by_the_usual_programs() {
+fn compressed_images_are_unpacked_by_common_programs() {
     let source = tempfile::tempdir().expect("a directory");
     fixture(source.path());
     let plan = plan(facts(source.path()));
@@ -326,14 +326,14 @@ fn compressed_images_are_unpacked_by_the_usual_programs() {
         match unpacked {
             Ok(unpacked) => assert!(unpacked.status.success() && unpacked.stdout == straight, "{program}"),
             Err(error) => {
-                writeln!(std::io::stderr(), "skipped {program}: {error}").expect("a standard error");
+                writeln!(std::io::stderr(), "skipped {program}: {error}").expect("standard error is open");
                 assert!(std::env::var_os("REQUIRE_ORACLES").is_none(), "{program} is not installed");
             }
         }
     }
 }
 
-/// A tree of any shape: names of any bytes, some far too long for alignment, some files linked.
+/// Trees of any shape: names of any bytes, some too long for alignment, some hard links.
 fn trees() -> impl Strategy<Value = Vec<(Vec<u8>, Node)>> {
     let name = proptest::collection::vec((1_u8..=255).prop_filter("a name", |byte| *byte != b'/'), 1..30);
     let path = proptest::collection::vec(name, 1..5).prop_map(|parts| parts.join(&b'/'));
@@ -342,7 +342,7 @@ fn trees() -> impl Strategy<Value = Vec<(Vec<u8>, Node)>> {
     let node = prop_oneof![
         (0..0o10000_u16).prop_map(|mode| Node::Dir { mode }),
         (0..0o10000_u16, content, proptest::option::of(Just((1, 1)))).prop_map(|(mode, content, hardlink)| {
-            // Hard links are one file: same mode, same bytes.
+            // Hard links have the same mode and bytes.
             let (mode, content) = if hardlink.is_some() { (0o644, b"linked".to_vec()) } else { (mode, content) };
             Node::File { mode, content: Content::Bytes(content.into()), hardlink }
         }),
@@ -362,13 +362,13 @@ fn trees() -> impl Strategy<Value = Vec<(Vec<u8>, Node)>> {
 proptest! {
     #![proptest_config(Config { cases: 200, ..Config::default() })]
     #[test]
-    fn what_we_write_we_read(tree in trees(), align in any::<bool>(), mtime in any::<u32>()) {
+    fn written_archives_are_read_back(tree in trees(), align in any::<bool>(), mtime in any::<u32>()) {
         let facts = tree.into_iter().map(|(path, node)| Fact {
             path: ArchivePath::new(OsStr::from_bytes(&path)),
             node,
             why: Why::Base,
         });
-        // Random trees contradict themselves now and then; those are refused, and not the matter here.
+        // Contradictory random trees are refused and skipped.
         let Some(plan) = Plan::from_facts(facts).ok().and_then(|plan| plan.check(Purpose::Overlay).ok()) else {
             return Ok(());
         };

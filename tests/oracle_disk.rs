@@ -1,11 +1,11 @@
-//! Disk images of ours, judged by others: fsck.fat, mtools, sgdisk, the gpt crate, qemu-img, sha256sum, the compressors.
+//! Oracles for disk images: fsck.fat, mtools, sgdisk, the gpt crate, qemu-img, sha256sum and the decompressors.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// An EFI program that is always there (`tools/setup run`).
+/// An installed EFI program (`tools/setup run`).
 const EFI: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 const MIB: u64 = 1 << 20;
 
@@ -22,7 +22,7 @@ impl Case {
         self.dir.path().join(name)
     }
 
-    /// Makes a disk; gives its bytes.
+    /// Builds a disk and returns its bytes.
     #[track_caller]
     fn disk(&self, name: &str, words: &[&str]) -> Vec<u8> {
         self.disk_at(name, words, "0")
@@ -41,7 +41,7 @@ impl Case {
         fs::read(self.path(name)).expect("the image")
     }
 
-    /// Runs a tool that must be content; gives what it said.
+    /// Runs a tool that must succeed; returns its output.
     #[track_caller]
     fn tool(&self, program: &str, words: &[&str]) -> String {
         let done = self.try_tool(program, words);
@@ -60,7 +60,7 @@ impl Case {
         done.unwrap_or_else(|error| panic!("{program} (`tools/setup test` brings it): {error}"))
     }
 
-    /// The file system checker's opinion of the EFI system partition, beside its first and last line.
+    /// Runs fsck.fat on the EFI system partition; checks that it finds no problem and returns its last line.
     #[track_caller]
     fn fsck(&self, image: &[u8]) -> String {
         let end = volume_end(image);
@@ -81,14 +81,14 @@ fn word(image: &[u8], at: u64) -> u64 {
     u64::from(u16::from_le_bytes([image[at], image[at + 1]]))
 }
 
-/// Where the FAT volume ends, by its boot sector.
+/// Returns the end of the FAT volume according to its boot sector.
 fn volume_end(image: &[u8]) -> usize {
     let short = word(image, 19);
     let sectors = if short == 0 { word(image, 32) | word(image, 34) << 16 } else { short };
     (MIB + sectors * word(image, 11)) as usize
 }
 
-/// Files with everything that makes FAT hard: many, deep, long, lower case, umlauts, empty, not a whole cluster.
+/// Creates files that are hard for FAT: many, deep, with long names, lower case, umlauts, empty, partial clusters.
 fn tree(case: &Case) -> BTreeMap<String, Vec<u8>> {
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for number in 0..150usize {
@@ -128,7 +128,7 @@ fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn fsck_has_nothing_to_say_of_any_volume_and_mtools_reads_every_file_back() {
+fn fsck_finds_no_problem_and_mtools_reads_every_file() {
     let case = Case::new();
     let files = tree(&case);
     let efi = fs::read(EFI).expect("systemd-boot-efi is installed");
@@ -141,7 +141,7 @@ fn fsck_has_nothing_to_say_of_any_volume_and_mtools_reads_every_file_back() {
     ] {
         let image = case.disk("x.img", &[words, &["--add-file", "tree=/"]].concat());
         let said = case.fsck(&image);
-        // The tree's files and directories, the program's, and the label.
+        // Files and directories of the tree and of the program, and the label.
         assert!(said.starts_with(&format!("esp.img: {} files, ", files.len() + 1 + 18)), "{words:?}: {said}");
         let label = if kind == "FAT32" { 82 } else { 54 };
         let at = MIB as usize + label;
@@ -159,7 +159,7 @@ fn fsck_has_nothing_to_say_of_any_volume_and_mtools_reads_every_file_back() {
 }
 
 #[test]
-fn the_boot_sector_of_the_volume_knows_where_it_is_and_has_an_equal_copy() {
+fn the_volumes_boot_sector_has_its_position_and_a_backup_copy() {
     let case = Case::new();
     let image = case.disk("x.img", &[]);
     assert_eq!(word(&image, 28) | word(&image, 30) << 16, 2048, "hidden sectors");
@@ -176,22 +176,22 @@ fn the_boot_sector_of_the_volume_knows_where_it_is_and_has_an_equal_copy() {
 }
 
 #[test]
-fn sgdisk_finds_no_problem_and_nothing_to_be_careful_of() {
+fn sgdisk_finds_no_problem_and_prints_no_caution() {
     let case = Case::new();
     fs::write(case.path("root.img"), vec![1; 3_000_000]).expect("written");
-    // sgdisk takes a second for each: the richest cases alone.
+    // sgdisk takes a second per run: only the most complex cases.
     for words in [&["--root", "root.img", "--size", "100M"][..], &["--sector-size", "dual"]] {
         case.disk("x.img", words);
         let said = case.tool("sgdisk", &["-v", "x.img"]);
         assert!(said.contains("No problems found"), "{words:?}: {said}");
         assert!(!said.contains("Caution"), "{words:?}: {said}");
-        // In a dual image the other table's entries stand between header and entries.
+        // In a dual image, the other table's entries are between header and entries.
         assert_eq!(said.contains("Warning"), words.contains(&"dual"), "{said}");
     }
 }
 
 #[test]
-fn the_gpt_crate_reads_both_tables_of_a_dual_image_and_that_of_a_4096_one() {
+fn the_gpt_crate_reads_the_tables_of_all_sector_sizes() {
     use gpt::disk::LogicalBlockSize::{Lb512, Lb4096};
     let case = Case::new();
     fs::write(case.path("root.img"), vec![1; 3_000_000]).expect("written");
@@ -213,7 +213,7 @@ fn the_gpt_crate_reads_both_tables_of_a_dual_image_and_that_of_a_4096_one() {
 }
 
 #[test]
-fn containers_hold_the_same_disk_and_qemu_img_finds_them_whole() {
+fn containers_contain_the_same_disk_and_qemu_img_accepts_them() {
     let case = Case::new();
     fs::write(case.path("root.img"), vec![1; 100_000]).expect("written");
     let root = fs::File::options().write(true).open(case.path("root.img")).expect("open");
@@ -231,7 +231,7 @@ fn containers_hold_the_same_disk_and_qemu_img_finds_them_whole() {
             serde_json::from_str(&case.tool("qemu-img", &["info", "--output=json", "-f", format, name])).expect("JSON");
         assert_eq!(info["virtual-size"].as_u64(), Some(raw.len() as u64), "{name}");
         let other = format!("other-{name}");
-        assert!(case.disk(&other, &words) == first, "{name}: not the same under another name");
+        assert!(case.disk(&other, &words) == first, "{name}: differs under another name");
         if format == "vpc" {
             assert_eq!(first.len(), raw.len() + 512);
         } else {
@@ -241,7 +241,7 @@ fn containers_hold_the_same_disk_and_qemu_img_finds_them_whole() {
 }
 
 #[test]
-fn compressed_images_unpack_to_the_raw_one_and_their_sums_are_right() {
+fn compressed_images_unpack_to_the_raw_image_and_their_checksums_match() {
     let case = Case::new();
     let raw = case.disk("x.img", &["--esp", "tiny", "--checksums"]);
     for (name, tool) in [("y.img.zst", "zstd"), ("y.img.gz", "gzip"), ("y.img.xz", "xz")] {
@@ -249,7 +249,7 @@ fn compressed_images_unpack_to_the_raw_one_and_their_sums_are_right() {
         let unpacked = case.try_tool(tool, &["-dc", name]);
         assert!(unpacked.status.success() && unpacked.stdout == raw, "{name}");
     }
-    // The image in a compressed one has its line, too.
+    // The uncompressed image also has a line.
     fs::copy(case.path("x.img"), case.path("y.img")).expect("copied");
     let said = case.tool("sha256sum", &["--strict", "-c", "SHA256SUMS"]);
     let lines: Vec<&str> = said.lines().collect();
@@ -257,7 +257,7 @@ fn compressed_images_unpack_to_the_raw_one_and_their_sums_are_right() {
 }
 
 #[test]
-fn times_come_from_source_date_epoch_and_nothing_else_changes_a_byte() {
+fn images_are_reproducible_and_times_come_from_source_date_epoch() {
     let case = Case::new();
     let first = case.disk("x.img", &["--esp", "tiny"]);
     assert!(first == case.disk("elsewhere.img", &["--esp", "tiny"]));
@@ -270,7 +270,7 @@ fn times_come_from_source_date_epoch_and_nothing_else_changes_a_byte() {
 }
 
 #[test]
-fn a_root_partition_is_a_file_as_it_is_or_a_directory_made_a_file_system() {
+fn a_root_partition_is_a_file_system_built_from_a_directory() {
     let case = Case::new();
     fs::create_dir_all(case.path("root/etc")).expect("a directory");
     fs::write(case.path("root/etc/motd"), "hello\n").expect("a file");
@@ -281,7 +281,7 @@ fn a_root_partition_is_a_file_as_it_is_or_a_directory_made_a_file_system() {
     ] {
         let options = ["--esp", "tiny", "--root", "root", "--root-fs", kind];
         let image = case.disk("x.img", &options);
-        assert!(image == case.disk("again.img", &options), "{kind}: not the same twice");
+        assert!(image == case.disk("again.img", &options), "{kind}: not reproducible");
         let table = gpt::GptConfig::new().open(case.path("x.img")).expect("a table");
         let at = table.partitions()[&2].bytes_start(gpt::disk::LogicalBlockSize::Lb512).expect("a start") as usize;
         fs::write(case.path("part.img"), &image[at..]).expect("written");

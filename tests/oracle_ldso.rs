@@ -1,8 +1,8 @@
-//! Oracle: the closure of every dynamic ELF file of this system equals what `ld.so --list` says.
+//! Oracle: the closure of every dynamic ELF file of this system equals the output of `ld.so --list`.
 //!
-//! The loader is run by the test only, one process a file. Skipped, and said so, where the system's loader is not glibc's.
+//! Only the test runs the loader, one process per file. Skipped with a note if the system's loader is not glibc's.
 
-#![expect(clippy::print_stderr, reason = "a test that is skipped, or counts, says so")]
+#![expect(clippy::print_stderr, reason = "prints skipped tests and counts")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -26,32 +26,32 @@ use bootling::root::ldso::System;
 use bootling::root::root::Root;
 use walkdir::WalkDir;
 
-/// Fewer than this, and the test has proven nothing.
+/// Minimum number of compared files.
 const LEAST: usize = 300;
 
-/// What a loader makes of a file: libraries by their real paths, and names that are nowhere.
+/// Result of loading a file: libraries by their real paths, and names that are not found.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Closure {
     found: BTreeSet<PathBuf>,
     missing: BTreeSet<String>,
 }
 
-/// Why a file is not compared.
+/// Returns the reason why a file is not compared.
 fn exception(path: &Path, listing: &str) -> Option<&'static str> {
     if path.extension() == Some(OsStr::new("debug")) || path.starts_with("/usr/lib/debug") {
-        return Some("separate debug information: its segments hold no bytes, no loader takes it");
+        return Some("separate debug information: the segments have no contents");
     }
     if listing.contains("cannot be loaded") || listing.contains("loader cannot load itself") {
-        return Some("ld.so does not list itself");
+        return Some("ld.so cannot list itself");
     }
     None
 }
 
 #[test]
-fn closures_equal_what_the_dynamic_loader_lists() {
+fn closures_equal_the_list_of_the_dynamic_loader() {
     let arch = Arch::host().expect("a known host architecture");
     let Some(loader) = usual_loader(arch) else {
-        assert!(std::env::var_os("REQUIRE_ORACLES").is_none(), "no glibc here");
+        assert!(std::env::var_os("REQUIRE_ORACLES").is_none(), "no glibc");
         eprintln!("skipped: no glibc loader for {arch} on this system");
         return;
     };
@@ -96,18 +96,20 @@ fn compare(
     path: &Path,
     loader: &Path,
 ) -> Result<&'static str, String> {
-    let (expected, output) = theirs(path, loader);
+    let (expected, output) = loader_closure(path, loader);
     if let Some(reason) = exception(path, &output) {
         return Ok(reason);
     }
-    match (ours(root, binaries, linker, path), expected) {
+    match (bootling_closure(root, binaries, linker, path), expected) {
         (Ok(found), Some(expected)) if found == expected => Ok("equal"),
         (Err(_), None) => Ok("refused by both"),
-        (found, expected) => Err(format!("{}\n  ours {found:?}\n  theirs {expected:?}\n  {output}", path.display())),
+        (found, expected) => {
+            Err(format!("{}\n  bootling {found:?}\n  loader {expected:?}\n  {output}", path.display()))
+        }
     }
 }
 
-fn ours(
+fn bootling_closure(
     root: &Root,
     binaries: &Binaries<'_>,
     linker: &Linker<'_>,
@@ -126,12 +128,12 @@ fn ours(
     })
 }
 
-fn theirs(path: &Path, loader: &Path) -> (Option<Closure>, String) {
-    let own = elf::parse(&File::open(path).expect("readable before"), path).ok().and_then(|facts| facts.interpreter);
+fn loader_closure(path: &Path, loader: &Path) -> (Option<Closure>, String) {
+    let own = elf::parse(&File::open(path).expect("readable file"), path).ok().and_then(|facts| facts.interpreter);
     let loader = own.filter(|own| own.exists()).unwrap_or_else(|| loader.to_path_buf());
     let mut output = Command::new(&loader).arg("--list").arg(path).env_clear().output().expect("the loader runs");
     if !output.status.success() {
-        // --list gives up at the first library that is missing; as ldd runs it, it goes on.
+        // --list stops at the first missing library; with LD_TRACE_LOADED_OBJECTS, as in ldd, it continues.
         let mut traced = Command::new(&loader);
         traced.arg(path).env_clear().env("LD_TRACE_LOADED_OBJECTS", "1");
         output = traced.output().expect("the loader runs");
@@ -151,12 +153,12 @@ fn theirs(path: &Path, loader: &Path) -> (Option<Closure>, String) {
         }
     }
     closure.found.remove(path);
-    // The loader itself is there whether listed or not.
+    // The loader itself may or may not be listed.
     closure.found.remove(&real(&loader.to_string_lossy()));
     (output.status.success().then_some(closure), text + &errors)
 }
 
-/// `/lib/x.so (0x0000)` to the file behind all links.
+/// Resolves a path such as `/lib/x.so (0x0000)` to the real file.
 fn real(place: &str) -> PathBuf {
     let path = place.rsplit_once(" (0x").map_or(place, |(path, _)| path);
     fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path))
@@ -171,7 +173,7 @@ fn usual_loader(arch: Arch) -> Option<PathBuf> {
     names.map(PathBuf::from).iter().find(is_ours).cloned()
 }
 
-/// Every regular file that is a dynamic ELF file of `arch`, each inode once.
+/// Returns all regular dynamic ELF files of `arch`, each inode once.
 fn dynamic_files(arch: Arch) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
@@ -188,7 +190,7 @@ fn dynamic_files(arch: Arch) -> Vec<PathBuf> {
                     let is_dynamic = facts.interpreter.is_some() || !facts.needed.is_empty();
                     is_dynamic && facts.abi == Abi::of(arch)
                 }
-                // What we refuse, the loader must refuse too.
+                // The loader must refuse the files that bootling refuses.
                 Some(Err(_)) => true,
                 None => false,
             };

@@ -1,9 +1,9 @@
-//! Our load order against `modprobe --show-depends`, for every module of Debian's kernels: with depmod's tables and
-//! with our own, made from `.modinfo` alone. The packages are in `build/kernels` (`tools/fetch-kernel` gets them).
+//! Oracle: the load order of every module of Debian's kernels is compared with `modprobe --show-depends`, with depmod's
+//! tables and with tables built only from `.modinfo`. The packages are in `build/kernels` (see `tools/fetch-kernel`).
 //!
-//! Each order must hold the same modules as modprobe's, and every hard dependency before its user. One difference is
-//! meant: of several `MODULE_SOFTDEP`s of one module (btrfs, bcachefs, ksmbd) libkmod heeds only the first, in a system
-//! where the kernel calls modprobe for the rest when it needs them. A tiny guest may have no modprobe: we heed all.
+//! Each order must contain the same modules as modprobe's, and every hard dependency before its user. One difference is
+//! intended: of several `MODULE_SOFTDEP`s of one module (btrfs, bcachefs, ksmbd), libkmod uses only the first, and the
+//! kernel calls modprobe for the others on demand. A tiny guest may have no modprobe, so bootling uses all of them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -30,17 +30,17 @@ use bootling::root::request::KernelRef;
 use bootling::root::request::ModuleRequest;
 use bootling::root::root::Root;
 
-/// Fewer compared modules than this are a failure of the test itself.
+/// Minimum number of compared modules.
 const AT_LEAST: usize = 1000;
 
 fn build() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
 }
 
-/// The package whose name starts so, but is not the cloud flavour.
+/// Returns the newest package with this name prefix that is not of the cloud flavor.
 fn package(prefix: &str) -> PathBuf {
     let kernels = build().join("kernels");
-    let listing = fs::read_dir(&kernels).expect("build/kernels, filled by tools/fetch-kernel");
+    let listing = fs::read_dir(&kernels).expect("build/kernels (filled by tools/fetch-kernel)");
     let mut found: Vec<PathBuf> = listing.map(|item| item.expect("an entry").path()).collect();
     found.retain(|path| {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -59,7 +59,7 @@ fn cache() -> Cache {
     Cache::at(directory, 4 << 30).expect("a cache")
 }
 
-/// The same modules in a directory of their own, where depmod runs.
+/// Links the modules into a separate directory and runs depmod there.
 fn with_depmod(kernel: &Kernel, base: &Path) -> Kernel {
     let from = kernel.modules.as_ref().expect("modules");
     let to = base.join("lib/modules").join(&from.release);
@@ -71,7 +71,7 @@ fn with_depmod(kernel: &Kernel, base: &Path) -> Kernel {
         } else if path.extension().is_some_and(|ending| ending == "ko")
             || ["modules.builtin", "modules.builtin.modinfo", "modules.order"].contains(&&*path.to_string_lossy())
         {
-            // A link would change the ctime of what is in the cache, nothing more.
+            // The hard link changes only the ctime of the cached file.
             fs::hard_link(item.path(), to.join(path)).expect("a hard link");
         }
     }
@@ -81,13 +81,13 @@ fn with_depmod(kernel: &Kernel, base: &Path) -> Kernel {
     Kernel { modules: Some(modules), ..kernel.clone() }
 }
 
-/// What modprobe would load for a module if it heeded all soft dependencies.
+/// Returns the modules that modprobe would load if it used all soft dependencies.
 fn expected(base: &Path, release: &str, module: &str, unheeded: &HashMap<String, Vec<String>>) -> BTreeSet<String> {
     let mut all = modprobe(base, release, module).unwrap_or_else(|error| panic!("modprobe {module}: {error}"));
     let mut ahead: Vec<String> = all.iter().cloned().collect();
     while let Some(next) = ahead.pop() {
         for soft in unheeded.get(&next).into_iter().flatten() {
-            // A soft dependency that is not there is no error.
+            // A missing soft dependency is not an error.
             for more in modprobe(base, release, soft).unwrap_or_default() {
                 if all.insert(more.clone()) {
                     ahead.push(more);
@@ -98,7 +98,7 @@ fn expected(base: &Path, release: &str, module: &str, unheeded: &HashMap<String,
     all
 }
 
-/// Soft dependencies on the second and later lines of a module.
+/// Returns the soft dependencies on the second and later lines of each module.
 fn unheeded(kernel: &Kernel) -> HashMap<String, Vec<String>> {
     let text =
         fs::read_to_string(kernel.modules.as_ref().expect("modules").host.join("modules.softdep")).expect("read");
@@ -107,7 +107,7 @@ fn unheeded(kernel: &Kernel) -> HashMap<String, Vec<String>> {
         let (module, rest) = line.split_once(' ').expect("a list");
         let module = name::normal(module).into_owned();
         if !seen.insert(module.clone()) {
-            // Names before any tag (cifs has them) are ignored by both.
+            // Both ignore names before the first tag (as in cifs).
             let names = rest.split_whitespace().skip_while(|word| !word.ends_with(':'));
             let names = names.filter(|word| !word.ends_with(':')).map(str::to_owned);
             later.entry(module).or_insert_with(Vec::new).extend(names);
@@ -116,7 +116,7 @@ fn unheeded(kernel: &Kernel) -> HashMap<String, Vec<String>> {
     later
 }
 
-/// What modprobe would load for a module or alias.
+/// Returns the modules that modprobe would load for a module or alias.
 fn modprobe(base: &Path, release: &str, module: &str) -> Result<BTreeSet<String>, String> {
     let output = Command::new("modprobe")
         .args(["--show-depends", "-S", release, "-d"])
@@ -134,14 +134,14 @@ fn modprobe(base: &Path, release: &str, module: &str) -> Result<BTreeSet<String>
     Ok(paths.map(|path| name::of_path(path).expect("a module's path").into_owned()).collect())
 }
 
-/// What we would load, in order. The tables are read once for all modules.
-fn ours(index: &Index, builtin: &Builtin, module: &str) -> Vec<String> {
+/// Returns bootling's load order. The tables are read once for all modules.
+fn bootling_order(index: &Index, builtin: &Builtin, module: &str) -> Vec<String> {
     let mut order = Order::new(Some(index), builtin);
     order.add(module, &Why::Base, false).unwrap_or_else(|error| panic!("{module}: {error}"));
     order.steps.into_iter().map(|step| step.name).collect()
 }
 
-/// The same by the whole way, from the request to the files.
+/// Returns the load order of a complete resolution, from the request to the files.
 fn resolved(root: &Root, kernel: &Kernel, module: &str, cache: &Cache) -> Vec<String> {
     let request = ModuleRequest { name: module.into(), params: "".into() };
     let resolved = resolve_with(root, kernel, &[request], &[], &|| Ok::<_, ModuleError>(cache.clone()));
@@ -150,7 +150,7 @@ fn resolved(root: &Root, kernel: &Kernel, module: &str, cache: &Cache) -> Vec<St
     resolved.loads.into_iter().map(|load| load.name).collect()
 }
 
-/// All hard dependencies by depmod's `modules.dep`.
+/// Returns all hard dependencies from depmod's `modules.dep`.
 fn hard_dependencies(kernel: &Kernel) -> HashMap<String, Vec<String>> {
     let text = fs::read_to_string(kernel.modules.as_ref().expect("modules").host.join("modules.dep")).expect("read");
     let of = |path: &str| name::of_path(path).expect("a module").into_owned();
@@ -189,20 +189,20 @@ fn compare(prefix: &str) {
                     let Some(module) = names.get(at) else { break };
                     let expected = expected(base.path(), &release, module, &unheeded);
                     for (tables, kernel, index, builtin) in &kernels {
-                        let order = ours(index, builtin, module);
+                        let order = bootling_order(index, builtin, module);
                         if at % 100 == 0 {
                             assert_eq!(order, resolved(&root, kernel, module, &cache), "{module}");
                         }
                         if let Some(why) = difference(&order, &expected, &hard) {
                             let line = format!("{module} ({tables}): {why}");
-                            wrong.lock().expect("no thread died").push(line);
+                            wrong.lock().expect("not poisoned").push(line);
                         }
                     }
                 }
             });
         }
     });
-    // Shown by --nocapture.
+    // Visible with --nocapture.
     let told = writeln!(
         std::io::stderr(),
         "{release}: {} modules compared with both tables in {:.1} s (unpacking: {:.1} s)",
@@ -210,22 +210,22 @@ fn compare(prefix: &str) {
         started.elapsed().as_secs_f32(),
         unpacked.as_secs_f32()
     );
-    told.expect("standard error is there");
+    told.expect("standard error is open");
     assert!(names.len() >= AT_LEAST, "only {} modules compared", names.len());
-    let wrong = wrong.into_inner().expect("no thread died");
+    let wrong = wrong.into_inner().expect("not poisoned");
     assert!(wrong.is_empty(), "{} orders of {release} differ from modprobe's:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is wrong with an order, if anything.
+/// Returns the fault in an order, if any.
 fn difference(order: &[String], expected: &BTreeSet<String>, hard: &HashMap<String, Vec<String>>) -> Option<String> {
     let set: BTreeSet<String> = order.iter().cloned().collect();
     if set.len() != order.len() {
-        return Some(format!("a module twice: {order:?}"));
+        return Some(format!("duplicate module: {order:?}"));
     }
     if set != *expected {
         let (missing, more): (Vec<_>, Vec<_>) =
             (expected.difference(&set).collect(), set.difference(expected).collect());
-        return Some(format!("missing {missing:?}, too many {more:?}"));
+        return Some(format!("missing {missing:?}, unexpected {more:?}"));
     }
     for (place, module) in order.iter().enumerate() {
         for needed in &hard[module] {
@@ -238,11 +238,11 @@ fn difference(order: &[String], expected: &BTreeSet<String>, hard: &HashMap<Stri
 }
 
 #[test]
-fn every_module_of_debian_6_1_loads_as_modprobe_would_load_it() {
+fn every_module_of_debian_6_1_loads_as_with_modprobe() {
     compare("linux-image-6.1.");
 }
 
 #[test]
-fn every_module_of_debian_6_12_loads_as_modprobe_would_load_it() {
+fn every_module_of_debian_6_12_loads_as_with_modprobe() {
     compare("linux-image-6.12.");
 }

@@ -1,4 +1,4 @@
-//! Reports as other people's programs read them: Perl's `prove` on TAP and KTAP, Python's readers of XML and YAML.
+//! Oracles for reports: Perl's `prove` reads TAP and KTAP, Python reads XML and YAML.
 
 #[path = "support/skip.rs"]
 mod skip;
@@ -8,28 +8,28 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A report with a cell of each kind, and text of a guest that tries to be something else: what the unit tests expect.
+/// Returns the path of a golden report of the unit tests, with a cell of each kind and hostile guest text.
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/matrix/report/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/report/golden").join(name)
 }
 
-/// The system's own: others on PATH may lack its libraries.
+/// The system's Python: others on PATH may lack its libraries.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// What `prove` says of a file.
+/// Returns the output of `prove` for a file.
 fn prove(path: &Path) -> String {
-    let output = Command::new("prove").args(["--exec", "cat"]).arg(path).output().expect("prove is here");
+    let output = Command::new("prove").args(["--exec", "cat"]).arg(path).output().expect("prove runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
-fn prove_finds_the_cells_that_are_not_good_and_no_mistake_of_form() {
-    if !skip::tools("prove_finds_the_cells_that_are_not_good_and_no_mistake_of_form", &["prove"]) {
+fn prove_finds_the_failed_cells_and_no_parse_errors() {
+    if !skip::tools("prove_finds_the_failed_cells_and_no_parse_errors", &["prove"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
     let tap = dir.path().join("report.tap");
-    // Perl of 2022 knows versions up to 13, whose lines are the same.
+    // Perl of 2022 supports TAP versions up to 13, which has the same lines.
     let text = fs::read_to_string(golden("sample.tap")).expect("a golden file");
     fs::write(&tap, text.replacen("TAP version 14", "TAP version 13", 1)).expect("a file");
     for path in [tap, golden("sample.ktap")] {
@@ -40,7 +40,7 @@ fn prove_finds_the_cells_that_are_not_good_and_no_mistake_of_form() {
     }
 }
 
-/// Runs a Python program on a file; what it prints.
+/// Runs a Python program on a file; returns its output.
 fn python(program: &str, path: &Path) -> String {
     let mut child = Command::new(PYTHON)
         .arg("-")
@@ -48,9 +48,9 @@ fn python(program: &str, path: &Path) -> String {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("python3 is here");
-    child.stdin.take().expect("piped").write_all(program.as_bytes()).expect("it reads its program");
-    let output = child.wait_with_output().expect("our child");
+        .expect("python3 runs");
+    child.stdin.take().expect("piped").write_all(program.as_bytes()).expect("open pipe");
+    let output = child.wait_with_output().expect("child process");
     assert!(output.status.success(), "{program}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -80,7 +80,7 @@ fn python_reads_the_job_files() {
     if !skip::tools("python_reads_the_job_files", &[PYTHON, "/usr/lib/python3/dist-packages/yaml/__init__.py"]) {
         return;
     }
-    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/matrix/golden").join(name);
+    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/golden").join(name);
     let load = "import sys, yaml\nd = yaml.safe_load(open(sys.argv[1]))\n";
     let github =
         python(&format!("{load}print(d['name'], d['jobs']['shard']['strategy']['matrix'])\n"), &golden("github.yml"));
@@ -92,8 +92,8 @@ fn python_reads_the_job_files() {
 }
 
 #[test]
-fn the_shell_reads_the_script_for_slurm() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/matrix/golden/slurm.sh");
+fn the_shell_parses_the_slurm_script() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/golden/slurm.sh");
     let status = Command::new("sh").arg("-n").arg(script).status().expect("a shell");
     assert!(status.success());
 }

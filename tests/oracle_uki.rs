@@ -1,8 +1,7 @@
-//! Unified kernel images of ours, judged by others: objdump and objcopy read them, sbverify and osslsigncode verify
-//! their signatures, openssl makes keys of every kind. The stub is the real one; for a kernel stands another EFI
-//! program.
+//! Oracles for unified kernel images: objdump and objcopy read them, sbverify and osslsigncode verify their signatures,
+//! openssl makes keys of every kind. The stub is systemd's; another EFI program serves as the kernel.
 //!
-//! A test that lacks a tool says so on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
+//! A test without its tools prints a note on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
 
 #[path = "support/skip.rs"]
 mod skip;
@@ -26,26 +25,27 @@ use bootling::root::kernel::ImageKind;
 use bootling::root::kernel::Kernel;
 use bootling::root::root::Root;
 
-/// Both are in Debian's package systemd-boot-efi.
+/// Both files are in Debian's package systemd-boot-efi.
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 const KERNEL: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
-/// True where everything is here that a test needs.
+/// Returns true if the test's tools and files are installed; otherwise skips the test.
 fn have(test: &str, needed: &[&str]) -> bool {
     skip::tools(test, &[needed, &[STUB, KERNEL]].concat())
 }
 
-/// Runs a tool; gives all that it prints, and whether it was content.
+/// Runs a tool; returns its output, and true if it succeeded.
 fn tool(dir: &Path, words: &[&str]) -> (String, bool) {
-    let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output().expect("`have` saw it");
+    let output =
+        Command::new(words[0]).args(&words[1..]).current_dir(dir).output().expect("`have` checked for the tool");
     let text = [output.stdout, output.stderr].concat();
     (String::from_utf8_lossy(&text).into_owned(), output.status.success())
 }
 
-/// The same where it has to be content.
-fn content(dir: &Path, words: &[&str]) -> String {
-    let (text, content) = tool(dir, words);
-    assert!(content, "{words:?}: {text}");
+/// Runs a tool that must succeed; returns its output.
+fn must_run(dir: &Path, words: &[&str]) -> String {
+    let (text, success) = tool(dir, words);
+    assert!(success, "{words:?}: {text}");
     text
 }
 
@@ -75,27 +75,27 @@ fn write(file: &Extents, path: &Path) {
     fs::write(path, bytes).expect("written");
 }
 
-/// A key and its certificate, made by openssl: `NAME.key`, `NAME.crt`.
+/// Creates a key and its certificate with openssl: `NAME.key`, `NAME.crt`.
 fn pair(dir: &Path, name: &str, kind: &[&str]) -> (PathBuf, PathBuf) {
     let (key, cert, subject) = (format!("{name}.key"), format!("{name}.crt"), format!("/CN=bootling test {name}"));
     let mut words =
         vec!["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", &subject, "-keyout", &key, "-out", &cert];
     words.extend(kind);
-    content(dir, &words);
+    must_run(dir, &words);
     (dir.join(key), dir.join(cert))
 }
 
 const RSA: &[&str] = &["-newkey", "rsa:2048"];
 
 #[test]
-fn objdump_sees_the_sections_and_objcopy_takes_them_out_again() {
-    if !have("objdump_sees_the_sections_and_objcopy_takes_them_out_again", &["objdump", "objcopy"]) {
+fn objdump_lists_the_sections_and_objcopy_extracts_them() {
+    if !have("objdump_lists_the_sections_and_objcopy_extracts_them", &["objdump", "objcopy"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
     write(&uki(dir.path()), &dir.path().join("uki.efi"));
-    let headers = content(dir.path(), &["objdump", "-x", "uki.efi"]);
-    // Number, name, size, address twice, place in the file, alignment; below each its flags.
+    let headers = must_run(dir.path(), &["objdump", "-x", "uki.efi"]);
+    // Columns: number, name, size, VMA, LMA, file offset, alignment; the flags follow on the next line.
     let listed: Vec<(String, u64, u64, u64)> = headers
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
@@ -110,7 +110,7 @@ fn objdump_sees_the_sections_and_objcopy_takes_them_out_again() {
     assert!(headers.contains("SizeOfHeaders\t\t00000400\nCheckSum\t\t00000000"), "{headers}");
     for pair in listed.windows(2) {
         assert!(pair[0].2 + pair[0].1 <= pair[1].2, "addresses overlap: {pair:x?}");
-        assert!(pair[0].3 < pair[1].3, "places in the file overlap: {pair:x?}");
+        assert!(pair[0].3 < pair[1].3, "file offsets overlap: {pair:x?}");
     }
     assert!(listed[8..].iter().all(|section| section.2 % 4096 == 0 && section.3 % 512 == 0), "{listed:x?}");
     let (kernel, initrd) = (fs::read(KERNEL).expect("a kernel"), vec![0x5a; 70_001]);
@@ -121,19 +121,19 @@ fn objdump_sees_the_sections_and_objcopy_takes_them_out_again() {
         (".uname", b"6.1.0-test"),
         (".osrel", b"ID=linux\nNAME=Linux\nPRETTY_NAME=\"Linux 6.1.0-test\"\nVERSION_ID=6.1.0-test\n"),
     ] {
-        content(dir.path(), &["objcopy", "-O", "binary", "--only-section", name, "uki.efi", "section"]);
+        must_run(dir.path(), &["objcopy", "-O", "binary", "--only-section", name, "uki.efi", "section"]);
         assert!(fs::read(dir.path().join("section")).expect("taken out") == expected, "{name}");
     }
-    // What the stub had stands where it stood, byte for byte.
+    // The stub's contents are unchanged and at the same offsets.
     let (stub, file) = (fs::read(STUB).expect("a stub"), fs::read(dir.path().join("uki.efi")).expect("an image"));
     let end = listed[7].3 as usize + 0x200;
     assert!(stub[0x400..end] == file[0x400..end]);
 }
 
 #[test]
-fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
+fn sbverify_and_osslsigncode_verify_only_valid_signatures() {
     let tools = ["openssl", "sbverify", "sbattach", "osslsigncode"];
-    if !have("sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses", &tools) {
+    if !have("sbverify_and_osslsigncode_verify_only_valid_signatures", &tools) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -145,22 +145,22 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
     let verify = |file: &str, cert: &str| tool(dir.path(), &["sbverify", "--cert", cert, file]);
     assert_eq!(verify("signed.efi", "us.crt"), ("Signature verification OK\n".to_owned(), true));
     assert!(!verify("signed.efi", "them.crt").1);
-    let said = content(dir.path(), &["osslsigncode", "verify", "-CAfile", "us.crt", "signed.efi"]);
+    let said = must_run(dir.path(), &["osslsigncode", "verify", "-CAfile", "us.crt", "signed.efi"]);
     let digest: Vec<String> =
         authenticode(&signed).expect("a digest").iter().map(|byte| format!("{byte:02X}")).collect();
     let digest = digest.concat();
     assert!(said.contains(&format!("Calculated message digest : {digest}")), "{said}");
     assert!(said.contains("Number of verified signatures: 1\nSucceeded"), "{said}");
-    // One bit anywhere else than in the signature: no.
+    // A changed bit outside of the signature invalidates it.
     let mut changed = fs::read(dir.path().join("signed.efi")).expect("an image");
     changed[0x20000] ^= 1;
     fs::write(dir.path().join("changed.efi"), changed).expect("written");
     assert!(!verify("changed.efi", "us.crt").1);
-    // A second signature beside the first, by another: each of them verifies.
+    // A second signature by another key: both verify.
     let second = Signer::read(&dir.path().join("them.key"), &dir.path().join("them.crt")).expect("a signer");
     write(&sign(&signed, &second).expect("signed"), &dir.path().join("twice.efi"));
     assert!(verify("twice.efi", "us.crt").1 && verify("twice.efi", "them.crt").1);
-    // Signed twice by the same: the same bytes.
+    // Signing is reproducible.
     write(&sign(&uki(dir.path()), &us).expect("signed"), &dir.path().join("again.efi"));
     assert!(
         fs::read(dir.path().join("again.efi")).expect("one") == fs::read(dir.path().join("signed.efi")).expect("other")
@@ -168,42 +168,40 @@ fn sbverify_and_osslsigncode_verify_our_signatures_and_nobody_elses() {
 }
 
 #[test]
-fn digest_prints_what_sbsign_signs_and_attaches_what_it_signed() {
-    if !have(
-        "digest_prints_what_sbsign_signs_and_attaches_what_it_signed",
-        &["openssl", "sbsign", "sbattach", "sbverify"],
-    ) {
+fn digest_equals_sbsigns_and_its_signature_can_be_attached() {
+    if !have("digest_equals_sbsigns_and_its_signature_can_be_attached", &["openssl", "sbsign", "sbattach", "sbverify"])
+    {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
     pair(dir.path(), "us", RSA);
     write(&uki(dir.path()), &dir.path().join("uki.efi"));
-    // The stub has a length that is no multiple of 8, and a symbol table.
+    // The stub has a symbol table, and its length is not a multiple of 8.
     fs::copy(STUB, dir.path().join("stub.efi")).expect("copied");
     let bootling = env!("CARGO_BIN_EXE_bootling");
     for file in ["uki.efi", "stub.efi"] {
-        content(dir.path(), &["sbsign", "--key", "us.key", "--cert", "us.crt", "--detached", "--output", "sig", file]);
-        let printed = content(dir.path(), &[bootling, "digest", file]);
+        must_run(dir.path(), &["sbsign", "--key", "us.key", "--cert", "us.crt", "--detached", "--output", "sig", file]);
+        let printed = must_run(dir.path(), &[bootling, "digest", file]);
         let digest = printed.strip_suffix(&format!("  {file}\n")).expect("as sha256sum prints it");
-        let signature = content(dir.path(), &["openssl", "asn1parse", "-inform", "DER", "-in", "sig"]);
+        let signature = must_run(dir.path(), &["openssl", "asn1parse", "-inform", "DER", "-in", "sig"]);
         assert!(signature.contains(&digest.to_ascii_uppercase()), "{digest} is not in {signature}");
-        assert_eq!(content(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "signed.efi", file]), "");
-        assert!(content(dir.path(), &["sbverify", "--cert", "us.crt", "signed.efi"]).contains("OK"));
-        assert_eq!(content(dir.path(), &[bootling, "digest", "signed.efi"]), printed.replace(file, "signed.efi"));
-        let report = content(dir.path(), &[bootling, "digest", "--json", "signed.efi"]);
+        assert_eq!(must_run(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "signed.efi", file]), "");
+        assert!(must_run(dir.path(), &["sbverify", "--cert", "us.crt", "signed.efi"]).contains("OK"));
+        assert_eq!(must_run(dir.path(), &[bootling, "digest", "signed.efi"]), printed.replace(file, "signed.efi"));
+        let report = must_run(dir.path(), &[bootling, "digest", "--json", "signed.efi"]);
         let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
         assert_eq!(report["sha256"], digest);
         assert_eq!(report["signatures"], serde_json::json!([true]));
         assert!(report["stub"].as_str().is_some_and(|stub| stub.starts_with("systemd-stub ")));
     }
-    let (said, content) = tool(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "none.efi", "uki.efi"]);
+    let (said, success) = tool(dir.path(), &[bootling, "digest", "--attach", "sig", "-o", "none.efi", "uki.efi"]);
     assert!(
-        !content && said.contains("failed to attach sig to uki.efi: the signature belongs to another file"),
+        !success && said.contains("failed to attach sig to uki.efi: the signature belongs to another file"),
         "{said}"
     );
     assert!(!dir.path().join("none.efi").exists());
-    let (said, content) = tool(dir.path(), &[bootling, "digest", "us.crt"]);
-    assert!(!content, "{said}");
+    let (said, success) = tool(dir.path(), &[bootling, "digest", "us.crt"]);
+    assert!(!success, "{said}");
     assert!(
         said.starts_with(
             "error: failed to compute the digest of us.crt: not a PE file: no \"MZ\" signature at offset 0x0\nadvice: "
@@ -212,9 +210,9 @@ fn digest_prints_what_sbsign_signs_and_attaches_what_it_signed() {
     );
 }
 
-/// The pairs `us` and `ec`, in each form that people have them in.
+/// Converts the pairs `us` and `ec` to all usual file formats.
 fn in_other_forms(dir: &Path) {
-    let openssl = |words: &[&str]| content(dir, &[&["openssl"], words].concat());
+    let openssl = |words: &[&str]| must_run(dir, &[&["openssl"], words].concat());
     openssl(&["pkey", "-in", "us.key", "-outform", "DER", "-out", "pkcs8.der"]);
     openssl(&["rsa", "-in", "us.key", "-traditional", "-out", "pkcs1.pem"]);
     openssl(&["rsa", "-in", "us.key", "-traditional", "-outform", "DER", "-out", "pkcs1.der"]);
@@ -227,8 +225,8 @@ fn in_other_forms(dir: &Path) {
 }
 
 #[test]
-fn every_kind_of_key_is_read_or_refused_by_name() {
-    if !have("every_kind_of_key_is_read_or_refused_by_name", &["openssl"]) {
+fn every_kind_of_key_is_read_or_refused_with_the_reason() {
+    if !have("every_kind_of_key_is_read_or_refused_with_the_reason", &["openssl"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -254,7 +252,7 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
         assert_eq!(signer.subject, "CN=bootling test us");
         signatures.push(signer.sign(&[7; 32]).expect("signed"));
     }
-    assert!(signatures.windows(2).all(|pair| pair[0] == pair[1]), "the form of the files makes no difference");
+    assert!(signatures.windows(2).all(|pair| pair[0] == pair[1]), "signatures depend on the file format");
     assert!(read("us.key", "chain.crt").expect("a signer").sign(&[7; 32]).expect("signed").len() > signatures[0].len());
     for (key, cert, why) in [
         ("encrypted.pem", "us.crt", "the key is encrypted"),
@@ -283,9 +281,9 @@ fn every_kind_of_key_is_read_or_refused_by_name() {
 }
 
 #[test]
-fn systemd_measure_predicts_the_same() {
+fn systemd_measure_predicts_the_same_values() {
     const MEASURE: &str = "/usr/lib/systemd/systemd-measure";
-    if !have("systemd_measure_predicts_the_same", &["objcopy", MEASURE]) {
+    if !have("systemd_measure_predicts_the_same_values", &["objcopy", MEASURE]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -296,16 +294,16 @@ fn systemd_measure_predicts_the_same() {
     words.extend(["sha256", "sha384", "sha512"].map(|bank| format!("--bank={bank}")));
     for section in &measured.sections {
         let bare = section.name.trim_start_matches('.');
-        content(dir.path(), &["objcopy", "-O", "binary", "--only-section", section.name, "uki.efi", bare]);
+        must_run(dir.path(), &["objcopy", "-O", "binary", "--only-section", section.name, "uki.efi", bare]);
         words.push(format!("--{bare}={bare}"));
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let theirs: serde_json::Value = serde_json::from_str(&content(dir.path(), &words)).expect("JSON");
+    let theirs: serde_json::Value = serde_json::from_str(&must_run(dir.path(), &words)).expect("JSON");
     let ours = serde_json::to_value(&measured.pcrs).expect("JSON");
     let mut compared = 0;
     for register in ours.as_array().expect("a list").iter().filter(|register| register["pcr"] == 11) {
         let bank = theirs[register["bank"].as_str().expect("a name")].as_array().expect("a bank");
-        // Before its first phase it has no value for them.
+        // systemd-measure has no value before the first phase.
         if register["phase"] != "" {
             let same = bank.iter().find(|other| other["phase"] == register["phase"]).expect("the same phase");
             assert_eq!(same["hash"], register["hash"], "{register}");

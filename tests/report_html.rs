@@ -1,4 +1,4 @@
-//! The HTML report, as a browser shows it: Chromium without a display opens it, clicks, filters, and takes pictures.
+//! The HTML report in a browser: headless Chromium opens it, clicks, filters, and takes screenshots.
 
 #[path = "support/skip.rs"]
 mod skip;
@@ -21,10 +21,10 @@ use bootling::suite::report::Status;
 use bootling::suite::report::Times;
 use serde_json::Value;
 
-/// What a browser must not take for its own.
+/// Text that a browser must not interpret.
 const HOSTILE: &str = "</script><script>hacked=1</script><img src=x onerror=hacked=2>\"'><b>&lt;";
 
-/// No page takes longer, on whatever host.
+/// Time limit for a page, also on a slow host.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn cell(test: &str, kernel: &str, machine: &str, status: Status) -> CellReport {
@@ -54,7 +54,7 @@ fn cell(test: &str, kernel: &str, machine: &str, status: Status) -> CellReport {
     }
 }
 
-/// Two kernels, two machines, three tests and one with a name that is none.
+/// Builds a report of two kernels, two machines, three tests, and a test with a hostile name.
 fn report() -> Report {
     let mut cells = Vec::new();
     for test in ["boot", "net", "disk"] {
@@ -80,7 +80,7 @@ fn report() -> Report {
     Report { header, cells }
 }
 
-/// The page, with a script behind it that writes what it finds into the page.
+/// Writes the page, with a script at its end that writes its results into the page.
 fn page(directory: &Path, report: &Report, script: &str) -> PathBuf {
     let mut earlier = report.clone();
     for cell in &mut earlier.cells {
@@ -101,7 +101,7 @@ fn page(directory: &Path, report: &Report, script: &str) -> PathBuf {
     path
 }
 
-/// Runs Chromium on a page; gives its standard output.
+/// Runs Chromium on a page; returns its standard output.
 fn chromium(directory: &Path, words: &[&str], address: &str) -> String {
     let profile = tempfile::tempdir_in(directory).expect("a directory");
     let mut child = Command::new("chromium")
@@ -113,25 +113,25 @@ fn chromium(directory: &Path, words: &[&str], address: &str) -> String {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("chromium is here");
+        .expect("chromium runs");
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         stdout.read_to_string(&mut text).map(|_| text)
     });
     let end = Instant::now() + LIMIT;
-    while child.try_wait().expect("our child").is_none() {
+    while child.try_wait().expect("child process").is_none() {
         if Instant::now() > end {
-            // Its own children end with it.
-            child.kill().and_then(|()| child.wait()).expect("our child");
-            panic!("chromium {words:?} still ran after {LIMIT:?}");
+            // Its child processes end with it.
+            child.kill().and_then(|()| child.wait()).expect("child process");
+            panic!("chromium {words:?} still running after {LIMIT:?}");
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     reader.join().expect("a reader").expect("text")
 }
 
-/// What a script found in the page.
+/// Returns the results of a script in the page.
 fn found(directory: &Path, report: &Report, fragment: &str, script: &str) -> Value {
     let page = page(directory, report, script);
     let dom = chromium(directory, &["--dump-dom"], &format!("file://{}{fragment}", page.display()));
@@ -141,7 +141,7 @@ fn found(directory: &Path, report: &Report, fragment: &str, script: &str) -> Val
     serde_json::from_str(&result).unwrap_or_else(|error| panic!("{error}: {result}"))
 }
 
-/// The pixels of a picture, still filtered line by line: enough to tell pictures apart.
+/// Returns the pixels of a screenshot, still with PNG line filters: sufficient for a comparison.
 fn pixels(directory: &Path, words: &[&str], address: &str) -> Vec<u8> {
     let picture = directory.join("picture.png");
     let shot = format!("--screenshot={}", picture.display());
@@ -161,8 +161,8 @@ fn pixels(directory: &Path, words: &[&str], address: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_grid_has_every_cell_and_a_click_tells_its_story() {
-    if !skip::tools("the_grid_has_every_cell_and_a_click_tells_its_story", &["chromium"]) {
+fn the_grid_has_every_cell_and_a_click_shows_its_details() {
+    if !skip::tools("the_grid_has_every_cell_and_a_click_shows_its_details", &["chromium"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -204,7 +204,7 @@ fn the_grid_has_every_cell_and_a_click_tells_its_story() {
     let out = found(dir.path(), &report(), "", script);
     assert_eq!((&out["cells"], &out["rows"]), (&13.into(), &4.into()), "{out:#}");
     assert_eq!(out["heads"], serde_json::json!(["test", "6.1", "6.12", "q35", "pc", "q35", "pc"]));
-    // Without colours, too.
+    // The symbols are readable without colors.
     assert_eq!(
         out["symbols"],
         "\u{2713}\u{2713}\u{2713}\u{2713}\u{2713}\u{2713}\u{2717}\u{2717}\u{2713}\u{2013}\u{2713}\u{2713}!"
@@ -221,12 +221,12 @@ fn the_grid_has_every_cell_and_a_click_tells_its_story() {
     assert_eq!(out["trouble"], 4);
     assert_eq!(out["compared"], "Compared with the report of 2026-01-02 03:04:05 UTC: 4 newly failing");
     assert_eq!((&out["wide"], &out["resources"], &out["images"]), (&false.into(), &0.into(), &0.into()));
-    assert_eq!(out["hacked"], "undefined", "text of a guest has been run");
+    assert_eq!(out["hacked"], "undefined", "text of a guest was executed");
 }
 
 #[test]
-fn the_address_of_a_cell_opens_it_with_scripts_and_without() {
-    if !skip::tools("the_address_of_a_cell_opens_it_with_scripts_and_without", &["chromium"]) {
+fn the_address_of_a_cell_opens_it_with_and_without_scripts() {
+    if !skip::tools("the_address_of_a_cell_opens_it_with_and_without_scripts", &["chromium"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -242,13 +242,13 @@ fn the_address_of_a_cell_opens_it_with_scripts_and_without() {
     fs::write(&page, format!("{before}{behind}")).expect("a file");
     let closed = pixels(dir.path(), &[], &address);
     let opened = pixels(dir.path(), &[], &format!("{address}#net/6.12/pc"));
-    assert_ne!(closed, opened, "without scripts the cell stays closed");
-    assert_ne!(with, closed, "the filter is there only with scripts");
+    assert_ne!(closed, opened, "without scripts the cell is not opened");
+    assert_ne!(with, closed, "the filter is visible without scripts");
 }
 
 #[test]
-fn the_page_has_colours_by_day_and_others_by_night() {
-    if !skip::tools("the_page_has_colours_by_day_and_others_by_night", &["chromium"]) {
+fn the_page_has_light_and_dark_colors() {
+    if !skip::tools("the_page_has_light_and_dark_colors", &["chromium"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -266,8 +266,8 @@ fn the_page_has_colours_by_day_and_others_by_night() {
 }
 
 #[test]
-fn ten_thousand_cells_are_there_soon() {
-    if !skip::tools("ten_thousand_cells_are_there_soon", &["chromium"]) {
+fn ten_thousand_cells_load_quickly() {
+    if !skip::tools("ten_thousand_cells_load_quickly", &["chromium"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -288,8 +288,8 @@ fn ten_thousand_cells_are_there_soon() {
 }
 
 #[test]
-fn ten_thousand_failures_each_for_a_reason_of_its_own_fit_into_a_page() {
-    if !skip::tools("ten_thousand_failures_each_for_a_reason_of_its_own_fit_into_a_page", &["chromium"]) {
+fn ten_thousand_different_failures_fit_into_a_page() {
+    if !skip::tools("ten_thousand_different_failures_fit_into_a_page", &["chromium"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
-//! The machine code that is embedded: the guest's pid 1, a small, static program that asks nothing of the guest; and the
-//! boot sector's, which is what its source says and no longer than its README says.
+//! Embedded machine code: the guest's pid 1 is a small static program without requirements; the boot sector code equals
+//! its assembled source and has the sizes given in its README.
 
 #[path = "support/skip.rs"]
 mod skip;
@@ -18,12 +18,12 @@ use goblin::elf::Elf;
 use goblin::elf::header::{EM_X86_64, ET_EXEC};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD};
 
-/// "Tens of kilobytes".
+/// Size limit of pid 1 in bytes.
 const MOST_BYTES: usize = 64 << 10;
 
 #[test]
-fn pid_1_is_small_static_and_never_writable_and_executable_at_once() {
-    // Only a build for another machine has none.
+fn pid_1_is_small_static_and_has_no_writable_executable_segment() {
+    // Only builds for other architectures have no pid 1.
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     if pid1::image(Arch::X86_64).is_none() {
         return;
@@ -31,17 +31,17 @@ fn pid_1_is_small_static_and_never_writable_and_executable_at_once() {
     let image = pid1::image(Arch::X86_64).expect("a build for x86-64 Linux embeds a pid 1");
     writeln!(io::stderr(), "stubs/init for x86_64: {} bytes", image.len()).expect("standard error is open");
     assert!(image.len() <= MOST_BYTES, "{} bytes", image.len());
-    let elf = Elf::parse(image).expect("it is an ELF file");
+    let elf = Elf::parse(image).expect("an ELF file");
     assert_eq!((elf.header.e_machine, elf.header.e_type), (EM_X86_64, ET_EXEC));
     assert_ne!(elf.header.e_entry, 0);
     for header in &elf.program_headers {
-        assert!(!matches!(header.p_type, PT_INTERP | PT_DYNAMIC), "it asks for a loader: {header:?}");
+        assert!(!matches!(header.p_type, PT_INTERP | PT_DYNAMIC), "pid 1 requires a loader: {header:?}");
         let loads_code_it_can_change = header.p_type == PT_LOAD && header.is_write() && header.is_executable();
         assert!(!loads_code_it_can_change, "{header:?}");
     }
 }
 
-/// A way to end, and its file in `assets/`.
+/// Each ending and its file in `assets/`.
 const ENDINGS: [(Then, &str); 3] = [
     (Then::Halt, "bootsector-halt.bin"),
     (Then::KeyReboot, "bootsector-key-reboot.bin"),
@@ -49,30 +49,34 @@ const ENDINGS: [(Then, &str); 3] = [
 ];
 
 #[test]
-fn the_boot_sectors_code_is_what_its_source_says() {
-    // An assembler for another processor is none.
+fn the_boot_sector_code_equals_its_assembled_source() {
+    // An assembler for another architecture does not count.
     let tool = std::env::var_os("AS").unwrap_or_else(|| "as".into());
     let assembles = Command::new(tool).args(["--32", "-o", "/dev/null", "/dev/null"]).output();
     if !assembles.is_ok_and(|done| done.status.success()) {
         let why = "no assembler for x86 (`tools/setup stubs` brings it)";
-        skip::skip("the_boot_sectors_code_is_what_its_source_says", why);
+        skip::skip("the_boot_sector_code_equals_its_assembled_source", why);
         return;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dir = tempfile::tempdir().expect("there is a place for temporary files");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let done = Command::new(root.join("tools/assemble-bootsector")).arg(dir.path()).output().expect("sh runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     for (then, name) in ENDINGS {
-        let fresh = fs::read(dir.path().join(name)).expect("it was assembled");
-        assert_eq!(fresh, then.code(), "{name} is not what stub.S says: run `make stubs`, and look at the difference");
+        let fresh = fs::read(dir.path().join(name)).expect("assembled file");
+        assert_eq!(
+            fresh,
+            then.code(),
+            "{name} differs from the assembled stub.S: run `make stubs` and check the difference"
+        );
     }
-    assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), ENDINGS.len(), "nothing else is left there");
+    assert_eq!(fs::read_dir(dir.path()).expect("exists").count(), ENDINGS.len(), "unexpected files");
 }
 
 #[test]
-fn the_boot_sectors_readme_counts_its_bytes_as_they_are() {
+fn the_boot_sector_readme_has_the_actual_sizes() {
     let readme = include_str!("../stubs/bootsector/README.md");
-    let table = readme.split("| part |").nth(1).expect("there is a table of bytes");
+    let table = readme.split("| part |").nth(1).expect("a table of sizes");
     let rows: Vec<(&str, Vec<usize>)> = table
         .lines()
         .skip(2)
@@ -80,7 +84,7 @@ fn the_boot_sectors_readme_counts_its_bytes_as_they_are() {
         .map(|line| {
             let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('*'));
             let name = cells.next().expect("a row has a name");
-            (name, cells.map(|cell| cell.parse().expect("bytes are a number")).collect())
+            (name, cells.map(|cell| cell.parse().expect("a number of bytes")).collect())
         })
         .collect();
     let (parts, sums) = rows.split_at(rows.len() - 2);
@@ -91,7 +95,7 @@ fn the_boot_sectors_readme_counts_its_bytes_as_they_are() {
     }
     let room = BOOT_CODE - Then::Halt.code().len();
     let packed = |preset: Preset| room - preset.message().fits(Then::Halt).expect("presets fit");
-    let most = Preset::ALL.into_iter().map(packed).max().expect("there are some");
+    let most = Preset::ALL.into_iter().map(packed).max().expect("nonempty list");
     assert!(
         readme.contains("at most 280 bytes") && (271..=280).contains(&most),
         "the longest preset takes {most} bytes"

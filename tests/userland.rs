@@ -1,8 +1,8 @@
-//! The userland of real systems and of small made-up roots, as facts; and what they do when laid out and entered by `chroot`.
+//! The userland of the host and of small artificial roots: resolved facts, and the unpacked image run with `chroot`.
 //!
-//! Entering needs root, and gcc where programs are made: skipped, and said so, where either is missing.
+//! `chroot` requires root, and some tests require gcc: without them, the tests are skipped with a note.
 
-#![expect(clippy::print_stderr, reason = "a test that is skipped, or counts, says so")]
+#![expect(clippy::print_stderr, reason = "prints skipped tests")]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -44,7 +44,7 @@ fn message(error: &dyn std::error::Error) -> String {
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
-/// The strong facts by path; a path with two different ones is a conflict, which these images must not have.
+/// Returns the strong facts by path, and checks that no path has two of them.
 fn by_path(userland: &Userland) -> BTreeMap<String, &Node> {
     let mut map = BTreeMap::new();
     for fact in userland
@@ -54,7 +54,7 @@ fn by_path(userland: &Userland) -> BTreeMap<String, &Node> {
         .chain(userland.facts.iter().filter(|fact| !fact.why.gives_way()))
     {
         let weak = map.insert(fact.path.to_string(), (&fact.node, fact.why.gives_way()));
-        assert!(weak.is_none_or(|(_, weak)| weak), "{} stands twice", fact.path);
+        assert!(weak.is_none_or(|(_, weak)| weak), "{} has two entries", fact.path);
     }
     map.into_iter().map(|(path, (node, _))| (path, node)).collect()
 }
@@ -63,8 +63,8 @@ fn why<'a>(userland: &'a Userland, path: &str) -> Option<&'a Why> {
     userland.facts.iter().find(|fact| fact.path == ArchivePath::new(path)).map(|fact| &fact.why)
 }
 
-/// Lays an image out below `to`, device nodes left out.
-fn lay_out(userland: &Userland, to: &Path) {
+/// Creates the files of an image below `to`, except device nodes.
+fn unpack_image(userland: &Userland, to: &Path) {
     let place = |path: &str| to.join(path.trim_start_matches('/'));
     let map = by_path(userland);
     for (path, node) in &map {
@@ -106,7 +106,7 @@ fn can_enter() -> bool {
 }
 
 #[test]
-fn applets_are_those_that_busybox_lists() {
+fn applets_equal_the_list_of_busybox() {
     let userland = resolve(&InitrdSpec::default()).expect("busybox is installed");
     let listed = Command::new("busybox").arg("--list").output().expect("busybox runs").stdout;
     let mut listed: Vec<&[u8]> = listed.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()).collect();
@@ -120,7 +120,7 @@ fn applets_are_those_that_busybox_lists() {
 }
 
 #[test]
-fn a_busybox_image_is_busybox_and_little_else() {
+fn a_busybox_image_contains_little_besides_busybox() {
     let userland = resolve(&InitrdSpec::default()).expect("busybox is installed");
     let bytes = |node: &Node| if let Node::File { content, .. } = node { content.len() } else { 0 };
     let total: u64 = userland.facts.iter().map(|fact| bytes(&fact.node)).sum();
@@ -140,14 +140,14 @@ fn the_same_spec_gives_the_same_facts() {
 }
 
 #[test]
-fn programs_of_this_host_run_in_what_was_found_for_them() {
+fn programs_of_the_host_run_with_the_files_found_for_them() {
     if !can_enter() {
         return;
     }
     let spec = InitrdSpec { binaries: vec!["date".into(), "ldd".into(), "expr".into()], ..InitrdSpec::default() };
     let userland = resolve(&spec).expect("resolves");
     let image = tempfile::tempdir().expect("a temporary directory");
-    lay_out(&userland, image.path());
+    unpack_image(&userland, image.path());
     for (command, output) in [
         (["date", "-u", "-d", "@0", "+%Y"].as_slice(), "1970\n"),
         (&["sh", "-c", "echo $((6*7)) | wc -c"], "3\n"),
@@ -159,13 +159,13 @@ fn programs_of_this_host_run_in_what_was_found_for_them() {
         let errors = String::from_utf8_lossy(&got.stderr);
         assert_eq!(String::from_utf8_lossy(&got.stdout), output, "{command:?}: {errors}");
     }
-    // A host's program, not the applet of its name.
+    // The host's program, not the applet of the same name.
     let version = enter(image.path(), &["date", "--version"]).stdout;
     assert!(String::from_utf8_lossy(&version).contains("coreutils"), "the host's date");
 }
 
 #[test]
-fn the_real_loader_reads_the_cache_made_for_a_library_off_the_default_directories() {
+fn the_loader_reads_the_generated_cache_for_a_library_outside_the_default_directories() {
     let gcc = Command::new("gcc").arg("--version").output().is_ok_and(|output| output.status.success());
     if !gcc || !can_enter() {
         eprintln!("skipped: needs gcc and root");
@@ -195,21 +195,21 @@ fn the_real_loader_reads_the_cache_made_for_a_library_off_the_default_directorie
     let source = at("p.c").into_os_string();
     let words: Vec<&OsStr> = [source.as_os_str()].into_iter().chain(flags.iter().map(OsString::as_os_str)).collect();
     compile(&words, &at("bin/p"));
-    // The C library of this system, where its loader expects it.
+    // The C library of the host, at the path that its loader expects.
     let host_spec =
         InitrdSpec { busybox: false, run: RunWhat::Command(vec!["/bin/true".into()]), ..InitrdSpec::default() };
     let mut libc = resolve(&host_spec).expect("resolves");
     libc.facts.retain(|fact| fact.path.to_string().contains("lib"));
-    lay_out(&libc, system.path());
+    unpack_image(&libc, system.path());
 
     let userland = resolve(&without_busybox(system.path())).expect("resolves");
     let image = tempfile::tempdir().expect("a temporary directory");
-    lay_out(&userland, image.path());
+    unpack_image(&userland, image.path());
     assert!(matches!(why(&userland, "/etc/ld.so.cache"), Some(Why::Config { .. })));
     let output = enter(image.path(), &["/bin/p"]);
     assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
     fs::remove_file(image.path().join("etc/ld.so.cache")).expect("the cache");
-    assert_eq!(enter(image.path(), &["/bin/p"]).status.code(), Some(127), "without the cache it must fail");
+    assert_eq!(enter(image.path(), &["/bin/p"]).status.code(), Some(127), "must fail without the cache");
 }
 
 fn compile(words: &[&OsStr], to: &Path) {
@@ -217,7 +217,7 @@ fn compile(words: &[&OsStr], to: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A root with a few scripts and files, and this system's static busybox.
+/// Creates a root with some directories and the host's static busybox.
 fn scene() -> tempfile::TempDir {
     let scene = tempfile::tempdir().expect("a temporary directory");
     for dir in ["usr/bin", "usr/sbin", "etc/skel/.config", "opt/tools", "srv"] {
@@ -247,7 +247,7 @@ fn copy(scene: &tempfile::TempDir, source: &str, destination: Option<&str>) -> I
 }
 
 #[test]
-fn scripts_bring_their_interpreters_and_busybox_answers_for_sh() {
+fn scripts_add_their_interpreters_and_busybox_serves_as_sh() {
     let scene = scene();
     script(&scene, "usr/bin/a", "#!/usr/bin/b -x\n");
     script(&scene, "usr/bin/b", "#!/bin/sh\n");
@@ -262,16 +262,16 @@ fn scripts_bring_their_interpreters_and_busybox_answers_for_sh() {
     assert_eq!(map.get("/usr/bin/tool"), Some(&&Node::Symlink { target: b"../../opt/tools/tool".to_vec() }));
     if can_enter() {
         let image = tempfile::tempdir().expect("a temporary directory");
-        lay_out(&userland, image.path());
+        unpack_image(&userland, image.path());
         script(&scene, "usr/bin/b", "#!/bin/sh\necho $1\n");
-        lay_out(&resolve(&spec(&scene, &["a"])).expect("resolves"), &image.path().join("second"));
+        unpack_image(&resolve(&spec(&scene, &["a"])).expect("resolves"), &image.path().join("second"));
         let output = enter(&image.path().join("second"), &["a"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "-x\n", "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 #[test]
-fn scripts_without_an_interpreter_and_endless_ones_are_refused() {
+fn scripts_with_missing_or_endless_interpreters_are_refused() {
     let scene = scene();
     script(&scene, "usr/bin/gone", "#!/bin/bash\n");
     script(&scene, "usr/bin/env-gone", "#!/usr/bin/env python9\n");
@@ -290,13 +290,13 @@ fn scripts_without_an_interpreter_and_endless_ones_are_refused() {
         fails("s5"),
         "failed to resolve the interpreters of /usr/bin/s5: the kernel supports at most 5 nested scripts"
     );
-    resolve(&spec(&scene, &["s4"])).expect("five scripts in a row");
-    assert!(resolve(&spec(&scene, &["s4", "s5"])).is_err(), "whatever came before");
+    resolve(&spec(&scene, &["s4"])).expect("five nested scripts");
+    assert!(resolve(&spec(&scene, &["s4", "s5"])).is_err(), "independent of earlier scripts");
     assert!(fails("loop").starts_with("failed to resolve the interpreters of /usr/bin/loop"));
 }
 
 #[test]
-fn commands_are_called_so_that_the_guest_finds_them() {
+fn commands_are_called_by_a_name_that_the_guest_finds() {
     let scene = scene();
     script(&scene, "usr/bin/named", "#!/bin/sh\n");
     script(&scene, "opt/tools/own", "#!/bin/sh\n");
@@ -318,7 +318,7 @@ fn commands_are_called_so_that_the_guest_finds_them() {
 }
 
 #[test]
-fn what_cannot_run_is_refused_with_its_reason() {
+fn programs_that_cannot_run_are_refused_with_the_reason() {
     let scene = scene();
     let mut arm = fs::read("/usr/bin/busybox").expect("busybox");
     arm[18..20].copy_from_slice(&183u16.to_le_bytes());
@@ -369,7 +369,7 @@ fn trees_are_copied_whole() {
 }
 
 #[test]
-fn copies_go_where_they_are_sent_and_nothing_is_passed_over_in_silence() {
+fn copies_go_to_their_destination_and_missing_sources_are_errors() {
     let scene = scene();
     fs::write(scene.path().join("srv/a.conf"), "a").expect("a file");
     fs::write(scene.path().join("srv/b.conf"), "b").expect("a file");
@@ -395,7 +395,7 @@ fn copies_go_where_they_are_sent_and_nothing_is_passed_over_in_silence() {
 }
 
 #[test]
-fn copied_mount_points_take_the_place_of_ours() {
+fn copied_mount_points_replace_the_default_ones() {
     let scene = scene();
     fs::create_dir(scene.path().join("tmp")).expect("a directory");
     fs::set_permissions(scene.path().join("tmp"), fs::Permissions::from_mode(0o700)).expect("a mode");
@@ -404,7 +404,7 @@ fn copied_mount_points_take_the_place_of_ours() {
 }
 
 #[test]
-fn a_copied_passwd_takes_the_place_of_ours() {
+fn a_copied_passwd_replaces_the_default() {
     let scene = scene();
     fs::write(scene.path().join("etc/passwd"), "me:x:0:0::/:/bin/sh\n").expect("a file");
     let userland = resolve(&copy(&scene, "/etc/passwd", None)).expect("resolves");

@@ -1,4 +1,4 @@
-//! Cold boots under TCG: bootling's own share of a run, and PVH against QEMU's own way with a bzImage.
+//! Cold boots under TCG: bootling's own time, and PVH against QEMU's bzImage loader.
 
 use std::error::Error;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::table::{Goal, Table};
 
 const TIMES: usize = 5;
 
-/// A kernel, and how many times as fast as its bzImage it is to boot.
+/// A kernel, and its goal for the speedup over the bzImage.
 struct Subject<'a> {
     name: &'a str,
     package: &'a Path,
@@ -20,7 +20,7 @@ struct Subject<'a> {
     goal: &'static str,
 }
 
-/// All of them.
+/// Runs all boot measurements.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let [generic, cloud] = &bench.packages;
     for subject in [
@@ -34,7 +34,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `bootling run -- true`: everything before QEMU starts and after the guest's verdict.
+/// Measures the own time of `bootling run -- true`: before QEMU starts and after the guest's verdict.
 fn own_share(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Box<dyn Error>> {
     let json = bench.dir.join("verdict.json");
     let mut own = Vec::new();
@@ -45,7 +45,7 @@ fn own_share(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<
         once(&mut command, 0)?;
         let verdict: serde_json::Value = serde_json::from_slice(&fs::read(&json)?)?;
         let ms = verdict["times"]["own_ms"].as_f64().ok_or("no times.own_ms in the verdict")?;
-        // The first one fills the caches.
+        // The first run fills the caches.
         if round > 0 {
             own.push(Duration::from_secs_f64(ms / 1000.0));
         }
@@ -56,10 +56,10 @@ fn own_share(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<
     Ok(())
 }
 
-/// The same initrd, which powers off at once, the same machine and the same QEMU: entered by PVH, and through the bzImage.
+/// Compares PVH with the bzImage, with the same machine, QEMU, and initrd, which powers off immediately.
 fn pvh(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Box<dyn Error>> {
     let (plain, _) = bench.plain_modules(subject.package)?;
-    let image = powers_off(bench)?;
+    let image = poweroff_initrd(bench)?;
     let unpacked = booted_image(bench, subject.package)?;
     let boot = |kernel: &Path| {
         let mut command = Command::new("qemu-system-x86_64");
@@ -75,8 +75,8 @@ fn pvh(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Bo
     Ok(())
 }
 
-/// What somebody types, from start to end: `bootling run -- true`, without and with `--fast-boot`, against QEMU with a
-/// bzImage, an initrd that powers off at once, and the devices that QEMU adds by itself.
+/// Compares complete runs: `bootling run -- true`, without and with `--fast-boot`, against QEMU with a bzImage, an
+/// initrd that powers off immediately, and QEMU's default devices.
 fn runs(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), Box<dyn Error>> {
     prepare_plain(bench, subject.package)?;
     for (what, options) in [("run -- true", [].as_slice()), ("run --fast-boot -- true", &["--fast-boot"])] {
@@ -86,7 +86,7 @@ fn runs(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), B
             command
         };
         let (ours, theirs) = in_turn(TIMES, ours, || plain_boot(bench, subject.package))?;
-        // The goal is for the kernel as it is.
+        // The goal applies to runs without --fast-boot.
         let met = theirs.median() / ours.median() >= subject.faster;
         let goal = options.is_empty().then_some(Goal { text: subject.goal, met });
         table.time(&format!("{what}, {}", subject.name), &ours, Some(&theirs), String::new(), goal);
@@ -94,7 +94,7 @@ fn runs(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), B
     Ok(())
 }
 
-/// The plain way of a boot: what somebody types who has nothing but QEMU. What is missing shows when it is run.
+/// Returns the plain QEMU command for a boot. Missing files are reported when it runs.
 pub fn plain_boot(bench: &Bench, package: &Path) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-accel", "tcg", "-m", "1024", "-nographic", "-no-reboot", "-append", "console=ttyS0 panic=-1"]);
@@ -103,20 +103,20 @@ pub fn plain_boot(bench: &Bench, package: &Path) -> Command {
     command
 }
 
-/// Makes what [`plain_boot`] boots.
+/// Creates the files for [`plain_boot`].
 pub fn prepare_plain(bench: &Bench, package: &Path) -> Result<(), Box<dyn Error>> {
     bench.plain_modules(package)?;
-    powers_off(bench).map(drop)
+    poweroff_initrd(bench).map(drop)
 }
 
-/// An initrd that powers off at once.
-fn powers_off(bench: &Bench) -> Result<PathBuf, Box<dyn Error>> {
+/// Builds an initrd that powers off immediately.
+fn poweroff_initrd(bench: &Bench) -> Result<PathBuf, Box<dyn Error>> {
     let image = bench.dir.join("off.img");
     once(bench.bootling().args(["build", "--run", "true", "-o"]).arg(&image), 0)?;
     Ok(image)
 }
 
-/// The kernel image that bootling gives to QEMU, from the line it prints.
+/// Returns the kernel image that bootling passes to QEMU, from the printed command line.
 fn booted_image(bench: &Bench, package: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let mut command = bench.bootling();
     command.args(["run", "--accel", "tcg", "--print-command", "--kernel"]).arg(package).args(["--", "true"]);

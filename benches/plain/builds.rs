@@ -13,7 +13,7 @@ use crate::{Bench, tool};
 
 const TIMES: usize = 31;
 
-/// All of them.
+/// Runs all build measurements.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let peak = Peak::calibrate()?;
     let [generic, _] = &bench.packages;
@@ -31,7 +31,8 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     all_modules(bench, table, &peak, &plain.join("bare"), &release)
 }
 
-/// One image, both ways: `ours` for bootling, `before` and `after` the plain way's output file.
+/// Builds one image both ways: with the arguments `ours` for bootling, and with `before` and `after` around the output
+/// file for the plain way.
 fn compare(
     bench: &Bench,
     table: &mut Table,
@@ -47,10 +48,10 @@ fn compare(
         command.arg("build").args(ours).arg("-o").arg(&our_image);
         command
     };
-    // Both ways write a new file: over an old one the time is the file system's (ext4 allocates at once what replaces
-    // a file, its option auto_da_alloc), and is told apart below.
+    // Both ways write a new file. Overwriting a file is dominated by the file system (ext4's auto_da_alloc allocates
+    // the blocks of a replaced file immediately) and measured separately below.
     let build = || {
-        // It is not there the first time.
+        // Does not exist the first time.
         let _ = fs::remove_file(&our_image);
         over_old()
     };
@@ -75,7 +76,7 @@ fn compare(
     Ok(())
 }
 
-/// The closure of every ELF program of this machine.
+/// Measures the closure of every ELF program of the host.
 fn whole_usr_bin(bench: &Bench, table: &mut Table, peak: &Peak) -> Result<(), Box<dyn Error>> {
     let mut programs: Vec<PathBuf> = fs::read_dir("/usr/bin")?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -94,7 +95,7 @@ fn whole_usr_bin(bench: &Bench, table: &mut Table, peak: &Peak) -> Result<(), Bo
     Ok(())
 }
 
-/// Every module of a kernel, from what the modules say of themselves: no depmod output, no cache.
+/// Measures the resolution of every module of a kernel from `.modinfo` only, without depmod output and cache.
 fn all_modules(
     bench: &Bench,
     table: &mut Table,
@@ -108,14 +109,14 @@ fn all_modules(
         names.extend(name.strip_suffix(".ko").map(OsString::from));
     }
     names.sort();
-    // An image has a shell: the root of these modules is given busybox, and nothing else.
+    // An image requires a shell: add busybox to the root of the modules.
     fs::create_dir_all(root.join("bin"))?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.ok_or("no busybox: `tools/setup run` brings it")?, root.join("bin/busybox"))?;
     let resolve = || {
-        // A new cache each time, so that nothing is remembered.
+        // A new cache for each run.
         let cache = bench.dir.join("cold-cache");
-        // It is not there the first time.
+        // Does not exist the first time.
         let _ = fs::remove_dir_all(&cache);
         let mut command = bench.bootling();
         command.env("BOOTLING_CACHE_DIR", cache).args(["build", "--dry-run", "--sysroot"]).arg(root);

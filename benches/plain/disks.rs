@@ -1,4 +1,4 @@
-//! Composing disks: a kernel and an initrd, ready-made, behind systemd's stub on a raw image. And stamping them.
+//! Disk images: a prebuilt kernel and initrd in a UKI on an image, and stamping of images.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,22 +11,22 @@ use crate::table::{Goal, Table};
 use crate::{Bench, tool};
 
 const TIMES: usize = 31;
-/// An EFI program that is there wherever disks are composed.
+/// An EFI program that is installed with the stub.
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-/// sgdisk sleeps so long after it has written, ms; there is nothing to win against in that.
+/// Time in ms that sgdisk sleeps after a write, excluded from the comparison.
 const SLEEP: f64 = 1000.0;
-/// The goal: so many times as fast as the plain way, its sleep left out.
+/// Goal for the speedup over the plain way without the sleep.
 const FASTER: f64 = 5.0;
-/// Bytes of the initrd.
+/// Size of the initrd in bytes.
 const INITRD: usize = 10 << 20;
 
-/// The usual disk, and the same in a container.
+/// Measures the usual disk, raw and as qcow2.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let peak = Peak::calibrate()?;
     let [_, cloud] = &bench.packages;
     let kernel = kernel(bench, cloud)?;
     let initrd = bench.dir.join("noise.initrd");
-    // Bytes that no file system and no disk can make less of.
+    // Incompressible bytes.
     let mut noise = vec![0; INITRD];
     File::open("/dev/urandom")?.read_exact(&mut noise)?;
     fs::write(&initrd, noise)?;
@@ -40,7 +40,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     for (what, name) in [("disk, raw", "disk.img"), ("disk, qcow2", "disk.qcow2")] {
         let image = bench.dir.join(name);
         let disk = || {
-            // It is not there the first time.
+            // Does not exist the first time.
             let _ = fs::remove_file(&image);
             let mut command = bench.bootling();
             command.args(["disk", "--kernel"]).arg(&kernel).arg("--initrd").arg(&initrd).arg("-o").arg(&image);
@@ -67,7 +67,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stamping an image anew, small and large, raw and qcow2.
+/// Measures stamping of small and large images, raw and qcow2.
 pub fn stamp(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let raw = Goals { text: "5 ms", most: 5.0 };
     let qcow2 = Goals { text: "10 ms", most: 10.0 };
@@ -78,7 +78,7 @@ pub fn stamp(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
         ("stamp, qcow2, 2 TiB", "2T", "qcow2", &qcow2),
     ] {
         let image = bench.dir.join(format!("stamp.{format}"));
-        // Stamped alike before, it would be found so and left alone.
+        // An image with the same stamp would not be written.
         drop(fs::remove_file(&image));
         let mut disk = bench.bootling();
         disk.args(["disk", "--efi"]).arg(STUB).args(["--size", size, "-o"]).arg(&image);
@@ -97,13 +97,13 @@ pub fn stamp(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A time that is not to be exceeded, ms.
+/// Time limit in ms.
 struct Goals {
     text: &'static str,
     most: f64,
 }
 
-/// The bzImage of a package, taken out the plain way.
+/// Extracts the bzImage of a package with dpkg-deb and tar.
 fn kernel(bench: &Bench, package: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let image = bench.dir.join("bzImage");
     let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";

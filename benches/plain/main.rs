@@ -1,8 +1,7 @@
-//! `make bench`: bootling against the plain way (`tools/plain-initrd`: ldd, cp, modprobe, GNU cpio), whole processes,
-//! in one run, with everything in the page cache. Prints a table: medians, spread, ratios, goals.
+//! `make bench`: compares bootling with the plain way (`tools/plain-initrd`: ldd, cp, modprobe, GNU cpio) by whole
+//! processes, in one run, with all files in the page cache. Prints a table of medians, spreads, ratios and goals.
 //!
-//! Asks for what `make bench` prepares, and fails where it is missing. `cargo bench --bench plain boots` measures that
-//! group alone.
+//! Requires the files prepared by `make bench`. `cargo bench --bench plain boots` measures only that group.
 
 mod boots;
 mod builds;
@@ -20,10 +19,10 @@ use std::process::{Command, ExitCode};
 
 use table::Table;
 
-/// Adds its rows to the table.
+/// Measurement of one group; adds rows to the table.
 type Measure = fn(&Bench, &mut Table) -> Result<(), Box<dyn Error>>;
 
-/// All that is measured, in the table's order. Warm runs are measured right after the cold ones that they stand against.
+/// All groups in the order of the table. Warm runs directly follow the cold boots with which they are compared.
 const GROUPS: [(&str, Measure); 6] = [
     ("builds", builds::measure),
     ("disks", disks::measure),
@@ -33,11 +32,11 @@ const GROUPS: [(&str, Measure); 6] = [
     ("matrix", matrix::measure),
 ];
 
-/// What all measurements share.
+/// Context of all measurements.
 struct Bench {
-    /// Where things are written.
+    /// Output directory.
     dir: PathBuf,
-    /// A kernel package with plain modules, and one for virtual machines.
+    /// Kernel packages: one with uncompressed modules, and one for virtual machines.
     packages: [PathBuf; 2],
 }
 
@@ -60,7 +59,7 @@ impl Bench {
         Ok(Self { packages: [package("linux-image-6.1.")?, package("linux-image-6.12.")?], dir })
     }
 
-    /// Unpacks a package the plain way; gives the folder and the release.
+    /// Unpacks a package the plain way; returns the directory and the release.
     fn plain_modules(&self, package: &Path) -> Result<(PathBuf, String), Box<dyn Error>> {
         let dir = self.dir.join(package.file_stem().ok_or("a package has a name")?);
         let output = Command::new(tool("plain-modules")).arg(package).arg(&dir).output()?;
@@ -70,7 +69,7 @@ impl Bench {
         Ok((dir, String::from_utf8(output.stdout)?.trim().to_owned()))
     }
 
-    /// bootling as released, with a cache of its own.
+    /// Returns bootling with a private cache.
     fn bootling(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootling"));
         command.env("BOOTLING_CACHE_DIR", self.dir.join("cache")).env("LC_ALL", "C");
@@ -91,7 +90,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
     let mut table = Table::new();
     let mut groups = GROUPS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|word| word == name));
     let measured = groups.try_for_each(|(_, measure)| measure(&bench, &mut table));
-    // What was measured before an error is worth seeing.
+    // Print the rows measured before an error.
     table.print(&mut io::stdout().lock())?;
     measured
 }
@@ -100,7 +99,7 @@ fn main() -> ExitCode {
     match measure() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to do where standard error is closed.
+            // Ignore a closed standard error.
             let _ = writeln!(io::stderr(), "bench: {error}");
             ExitCode::FAILURE
         }

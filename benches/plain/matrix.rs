@@ -1,5 +1,5 @@
-//! A matrix under TCG: a hundred cells of `true`, each in a guest of its own and in guests that they share; what bootling adds
-//! to the guests' own time; and how long a large manifest takes to be planned.
+//! A matrix under TCG: a hundred cells of `true`, each in a separate guest and in shared guests; bootling's own time;
+//! and the planning time of a large manifest.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use crate::Bench;
 use crate::sample::{Sample, once};
 use crate::table::{Goal, Table};
 
-/// Cells that are run.
+/// Number of cells.
 const CELLS: usize = 100;
-/// Times a large manifest is planned.
+/// Number of planning runs of a large manifest.
 const PLANS: usize = 5;
 
-/// All of it.
+/// Runs all matrix measurements.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     for (name, package) in ["6.1 generic", "6.12 cloud"].into_iter().zip(&bench.packages) {
         for (isolate, text, least) in [("vm", "4/s, 3 %", 4.0), ("none", "30/s", 30.0)] {
@@ -29,7 +29,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
             let jsonl = bench.dir.join("matrix.jsonl");
             let mut command = bench.bootling();
             command.args(["test", "-q"]).arg(&manifest).arg("--jsonl").arg(&jsonl);
-            // The first one makes the snapshot.
+            // The first run makes the snapshot.
             once(&mut command, 0)?;
             once(&mut command, 0)?;
             let Ran { rate, verdicts, own } = read(&fs::read_to_string(&jsonl)?)?;
@@ -42,13 +42,13 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     plan(bench, table)
 }
 
-/// What came of a matrix.
+/// Result of a matrix run.
 struct Ran {
-    /// Cells a second, from the first one's start to the last one's end.
+    /// Cells per second, from the start of the first to the end of the last.
     rate: f64,
-    /// From each guest's start to its verdict.
+    /// Time from the start of each guest to its verdict.
     verdicts: Vec<Duration>,
-    /// bootling's own time over the guests'.
+    /// Ratio of bootling's own time to the guests' time.
     own: f64,
 }
 
@@ -72,7 +72,7 @@ fn read(jsonl: &str) -> Result<Ran, Box<dyn Error>> {
     Ok(Ran { rate, verdicts, own: own / guests })
 }
 
-/// Ten thousand cells.
+/// Measures the planning of ten thousand cells.
 fn plan(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let mut text = String::new();
     for number in 0..10 {

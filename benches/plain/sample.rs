@@ -1,25 +1,25 @@
-//! Running a process many times: its wall times, its peak memory.
+//! Wall times and peak memory of repeated processes.
 
 use std::error::Error;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Wall times of one kind of run, sorted.
+/// Sorted wall times of one kind of run.
 pub struct Sample(Vec<Duration>);
 
 impl Sample {
-    /// Takes times in any order; at least one.
+    /// Creates a sample from at least one time, in any order.
     pub fn new(mut times: Vec<Duration>) -> Self {
         times.sort();
         Self(times)
     }
 
-    /// The median, in milliseconds.
+    /// Returns the median in milliseconds.
     pub fn median(&self) -> f64 {
         self.at(0.5)
     }
 
-    /// The middle eight tenths, in milliseconds.
+    /// Returns the 10th and the 90th percentile in milliseconds.
     pub fn spread(&self) -> (f64, f64) {
         (self.at(0.1), self.at(0.9))
     }
@@ -31,7 +31,7 @@ impl Sample {
     }
 }
 
-/// Runs what `command` makes once unmeasured, then `times` times; each must end with `status`.
+/// Runs the command once unmeasured, then `times` times; each run must exit with `status`.
 pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> Result<Sample, Box<dyn Error>> {
     once(&mut command(), status)?;
     let mut taken = Vec::with_capacity(times);
@@ -41,8 +41,8 @@ pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> R
     Ok(Sample::new(taken))
 }
 
-/// Runs two kinds of run in turn, so that what else the machine does meets both; each must end with status 0. The first
-/// of each is not measured.
+/// Alternates two commands, so that other load on the host affects both; each run must exit with status 0. The first
+/// run of each is not measured.
 pub fn in_turn(
     times: usize,
     mut one: impl FnMut() -> Command,
@@ -58,7 +58,7 @@ pub fn in_turn(
     Ok((Sample::new(taken.0), Sample::new(taken.1)))
 }
 
-/// Runs a process to its end.
+/// Runs a process to its end and returns its wall time.
 pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Error>> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let start = Instant::now();
@@ -72,15 +72,15 @@ pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Erro
     Ok(taken)
 }
 
-/// Asks for the peak resident set of processes. busybox calls wait4(2) for it: std does not, and `unsafe` has its one
-/// place in the library.
+/// Measures the peak resident set of processes with busybox's `time`: std does not call wait4(2), and `unsafe` is
+/// confined to one file of the library.
 pub struct Peak {
-    /// What busybox reports for one KiB: its `time` takes getrusage's KiB for pages.
+    /// Value reported by busybox per KiB: its `time` treats getrusage's KiB as pages.
     per_kib: u64,
 }
 
 impl Peak {
-    /// Finds out what busybox's figures mean, by a process of a known size.
+    /// Determines busybox's unit with a process of known size.
     pub fn calibrate() -> Result<Self, Box<dyn Error>> {
         let mut dd = Command::new("busybox");
         dd.args(["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
@@ -88,7 +88,7 @@ impl Peak {
         Ok(Self { per_kib: (reported / (64 << 10)).max(1) })
     }
 
-    /// The peak resident set of a process, or of the largest it waited for, KiB.
+    /// Returns the peak resident set in KiB of a process or of its largest child.
     pub fn kib(&self, command: &Command) -> Result<u64, Box<dyn Error>> {
         let mut timed = Command::new("busybox");
         timed.args(["time", "-f", "peak %M"]).arg(command.get_program()).args(command.get_args());

@@ -1,10 +1,10 @@
-//! The table `make bench` prints.
+//! The table printed by `make bench`.
 
 use std::io::{self, Write};
 
 use crate::sample::Sample;
 
-/// Lines of the table.
+/// Rows of the table.
 pub struct Table(Vec<Row>);
 
 struct Row {
@@ -17,21 +17,21 @@ struct Row {
     goal: String,
 }
 
-/// What a figure is held against.
+/// Goal for a value.
 pub struct Goal {
-    /// As it is written.
+    /// Text of the goal.
     pub text: &'static str,
-    /// Whether it was reached.
+    /// True if the goal is met.
     pub met: bool,
 }
 
 impl Table {
-    /// An empty one.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// A comparison of times: ours, the plain way's where there is one, whatever else was measured, and a goal.
+    /// Adds a row: bootling's times, the plain way's times if any, other values, and a goal.
     pub fn time(&mut self, what: &str, ours: &Sample, plain: Option<&Sample>, rest: String, goal: Option<Goal>) {
         let (low, high) = ours.spread();
         self.0.push(Row {
@@ -47,7 +47,7 @@ impl Table {
         });
     }
 
-    /// Writes it, columns aligned.
+    /// Writes the table with aligned columns.
     pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let head = ["", "bootling", "10-90 %", "plain way", "ratio", "memory and sizes", "goal"];
         let rows: Vec<[&str; 7]> = std::iter::once(head)

@@ -1,5 +1,5 @@
-//! Warm runs under TCG: from typing to exit against the plain way's boot, bootling's own share, and many at once: how many
-//! verdicts a second, and how much memory each guest has for itself.
+//! Warm runs under TCG: whole runs against a plain boot, bootling's own time, and parallel runs: verdicts per second
+//! and memory per guest.
 
 use std::error::Error;
 use std::fs;
@@ -12,14 +12,14 @@ use crate::boots::{plain_boot, prepare_plain};
 use crate::sample::{Sample, in_turn, once};
 use crate::table::{Goal, Table};
 
-/// Runs one after another.
+/// Number of sequential runs.
 const TIMES: usize = 15;
-/// Guests at once.
+/// Number of parallel guests.
 const GUESTS: usize = 16;
-/// Verdicts of each of them.
+/// Verdicts per parallel guest.
 const ROUNDS: usize = 6;
 
-/// All of it.
+/// Runs all warm measurements.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     for (name, package) in ["6.1 generic", "6.12 cloud"].into_iter().zip(&bench.packages) {
         let run = |command: &[&str]| {
@@ -28,7 +28,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
             warm
         };
         prepare_plain(bench, package)?;
-        // The first one makes the snapshot.
+        // The first run makes the snapshot.
         once(&mut run(&["true"]), 0)?;
         let (ours, theirs) = in_turn(TIMES, || run(&["true"]), || plain_boot(bench, package))?;
         let met = ours.median() <= 300.0 && theirs.median() / ours.median() >= 15.0;
@@ -40,7 +40,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Everything before QEMU starts and after the guest's verdict.
+/// Measures bootling's own time: before QEMU starts and after the guest's verdict.
 fn own_share(bench: &Bench, table: &mut Table, name: &str, package: &Path) -> Result<(), Box<dyn Error>> {
     let json = bench.dir.join("verdict.json");
     let mut own = Vec::new();
@@ -61,7 +61,7 @@ fn own_share(bench: &Bench, table: &mut Table, name: &str, package: &Path) -> Re
     Ok(())
 }
 
-/// Sixteen at once: each time is from one verdict to the next, over all of them.
+/// Measures parallel runs; each time is the interval between two consecutive verdicts.
 fn many(table: &mut Table, name: &str, run: &dyn Fn(&[&str]) -> Command) -> Result<(), Box<dyn Error>> {
     let private = private_memory(run)?;
     let start = Instant::now();
@@ -98,7 +98,7 @@ fn many(table: &mut Table, name: &str, run: &dyn Fn(&[&str]) -> Command) -> Resu
     Ok(())
 }
 
-/// The proportional set size of each of many QEMUs whose guests have run a program, KiB: the largest of them.
+/// Returns the largest proportional set size in KiB of parallel QEMUs whose guests run a program.
 fn private_memory(run: &dyn Fn(&[&str]) -> Command) -> Result<u64, Box<dyn Error>> {
     let sleeper = || run(&["sleep", "1000"]).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
     let mut running = (0..GUESTS).map(|_| sleeper()).collect::<Result<Vec<_>, _>>()?;
@@ -106,7 +106,7 @@ fn private_memory(run: &dyn Fn(&[&str]) -> Command) -> Result<u64, Box<dyn Error
     let largest = loop {
         std::thread::sleep(Duration::from_secs(1));
         let sizes: Vec<u64> = running.iter().filter_map(|child| child_of(child.id())).filter_map(pss).collect();
-        // By then the last of them has started its program, on any machine.
+        // By then all guests have started their program, also on a slow host.
         if begun.elapsed() > Duration::from_secs(20) {
             break sizes.into_iter().max().ok_or("no QEMU to be seen");
         }
@@ -118,7 +118,7 @@ fn private_memory(run: &dyn Fn(&[&str]) -> Command) -> Result<u64, Box<dyn Error
     Ok(largest?)
 }
 
-/// The QEMU of a bootling: its only child.
+/// Returns the PID of bootling's only child, QEMU.
 fn child_of(parent: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()

@@ -1,13 +1,13 @@
-//! Any disk: its partition tables are read or refused, in bounded memory, and a stamp changes boot code alone.
+//! Reads the partition tables of an arbitrary disk or refuses them: bounded memory, and a stamp changes only boot code.
 
 #![no_main]
 
-use bootling::format::gpt::probe;
-use bootling::format::mbr::BOOT_CODE;
 use bootling::disk::stamp::Deed;
 use bootling::disk::stamp::Facts;
 use bootling::disk::stamp::Wish;
 use bootling::disk::stamp::plan;
+use bootling::format::gpt::probe;
+use bootling::format::mbr::BOOT_CODE;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Any text as depmod's tables, and every module in them put into an order.
+//! Reads arbitrary text as depmod's tables, and resolves the load order of every module in them.
 #![no_main]
 
 use std::path::Path;
@@ -23,6 +23,6 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = order.add(name, &Why::Base, false);
     }
     for (place, step) in order.steps.iter().enumerate() {
-        assert!(order.steps[..place].iter().all(|earlier| earlier.name != step.name), "a module twice");
+        assert!(order.steps[..place].iter().all(|earlier| earlier.name != step.name), "duplicate module");
     }
 });

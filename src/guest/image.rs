@@ -1,9 +1,9 @@
-//! An image that is kept rather than booted at once: from a spec to a plan.
+//! Initrds for `bootling build`: from a specification to a plan.
 
 use std::io::Read;
 
 use super::VmError;
-use super::compose::{Composition, Drivers, Ground, add_modules, compose};
+use super::compose::{BuildContext, Composition, Drivers, add_modules, compose};
 use crate::arch::Arch;
 use crate::initrd::build::Plan;
 use crate::initrd::job::init;
@@ -13,7 +13,7 @@ use crate::root::modules::tables::ModuleTables;
 use crate::root::root::Root;
 use crate::{format::archive_path::ArchivePath, initrd::spec::InitrdSpec};
 
-/// Everything between the spec and the plan; and notes for the user.
+/// Returns the plan, and notes for the user.
 pub fn plan(
     root: &Root,
     kernel: Option<&Kernel>,
@@ -27,8 +27,8 @@ pub fn plan(
     let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
     let mut composition = compose(root, spec, arch)?;
     if let Some(kernel) = kernel {
-        let ground = Ground { root, kernel, tables: &ModuleTables::default() };
-        add_modules(&mut composition, ground, &spec.modules, Drivers::NONE)?;
+        let context = BuildContext { root, kernel, tables: &ModuleTables::default() };
+        add_modules(&mut composition, context, &spec.modules, Drivers::NONE)?;
     }
     let Composition { mut facts, mut job, notes } = composition;
     job.block_devices = block_devices;
@@ -37,10 +37,10 @@ pub fn plan(
     Ok((Plan::from_facts(facts)?, notes))
 }
 
-/// Programs that tell what a root is for.
+/// Programs that reveal the architecture of a root.
 const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"];
 
-/// The architecture of a system: this one's, or that of the programs another root has.
+/// Returns the architecture of a root: the host's, or that of another root's programs.
 fn arch_of(root: &Root) -> Result<Arch, VmError> {
     let programs = if root.is_host() { &[][..] } else { &PROGRAMS[..] };
     for program in programs {
@@ -55,6 +55,6 @@ fn arch_of(root: &Root) -> Result<Arch, VmError> {
             }
         }
     }
-    // A root of files alone says nothing: the image is for here.
+    // A root without programs does not reveal its architecture: use the host's.
     Arch::host().ok_or(VmError::UnknownArch)
 }

@@ -50,7 +50,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// Runs a session with `guest` over this process's standard streams. Afterwards all output is written, and QEMU has
 /// ended unless the guest keeps running.
-pub fn converse(guest: &mut Guest, settings: Settings, signals: &mut Signals) -> std::io::Result<Transcript> {
+pub fn converse(guest: &mut Guest, settings: Settings, signals: Option<&mut Signals>) -> std::io::Result<Transcript> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let out = match settings.shown_on {
         ShownOn::Stdout => Outlet::new(stdout.as_fd())?,
@@ -58,7 +58,7 @@ pub fn converse(guest: &mut Guest, settings: Settings, signals: &mut Signals) ->
     };
     let err = Outlet::new(stderr.as_fd())?;
     let input = Some(stdin.as_fd().try_clone_to_owned()?);
-    let outside = Outside { input, out, err, signals: Some(signals), terminal: Some(stdin.as_fd()) };
+    let outside = Outside { input, out, err, signals, terminal: Some(stdin.as_fd()) };
     converse_with(guest, settings, outside).map(|(transcript, _, _)| transcript)
 }
 

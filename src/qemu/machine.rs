@@ -27,7 +27,18 @@ impl Accelerator {
             Self::Tcg => "tcg",
         }
     }
+
+    /// `-cpu` if none is requested.
+    pub const fn default_cpu(self) -> &'static str {
+        match self {
+            Self::Kvm => "host",
+            Self::Tcg => "max",
+        }
+    }
 }
+
+/// `-machine` if none is requested.
+pub const DEFAULT_MACHINE: &str = "q35";
 
 /// Transport between the host and pid 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -236,7 +236,7 @@ impl State {
             Ok(kept) => kept,
             Err(source) => {
                 let object = "a file for the console".to_owned();
-                return not_tested(&VmError::Io { doing: "making", object, source });
+                return not_tested(&VmError::Io { action: "create", object, source });
             }
         };
         if let Some(kept) = &kept {

@@ -1,4 +1,4 @@
-//! What make-tiny-image was used for by its author, with `bootling run`, and with its own command line under a plain QEMU.
+//! The documented uses of make-tiny-image, with `bootling run` and with its own command line under plain QEMU.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,10 +8,10 @@ use std::process::Command;
 use crate::support::program::{build_dir, scratch};
 use crate::support::{Kernel, Program, qemu};
 
-/// An image made by our `make-tiny-image`, called by that name.
+/// Builds an image with bootling, called as `make-tiny-image`.
 fn tiny_image(dir: &tempfile::TempDir, args: &[&str]) -> PathBuf {
     let name = dir.path().join("make-tiny-image");
-    symlink(env!("CARGO_BIN_EXE_bootling"), &name).expect("the folder is ours");
+    symlink(env!("CARGO_BIN_EXE_bootling"), &name).expect("writable directory");
     let output = Command::new(&name)
         .args(args)
         .current_dir(dir.path())
@@ -23,7 +23,7 @@ fn tiny_image(dir: &tempfile::TempDir, args: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn use_1_the_default_image_is_a_shell_that_end_of_file_powers_off() {
+fn use_1_the_default_image_is_a_shell_that_powers_off_at_end_of_file() {
     let test = "use_1_the_default_image_is_a_shell";
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
         if kernel.or_skip(test).is_none() {
@@ -33,29 +33,29 @@ fn use_1_the_default_image_is_a_shell_that_end_of_file_powers_off() {
         let image = tiny_image(&dir, &[]);
         let booted = qemu::boot(kernel, &image, &[], "# ", b"echo $((6 * 7)) forty-two; tty\n\x04");
         let booted = booted.powered_off_after("42 forty-two");
-        // Its own terminal, not the console device that can have no job control.
+        // A terminal of the guest, not the console device, which has no job control.
         assert!(booted.console.contains("/dev/ttyS0"), "{}", booted.console);
         assert!(!booted.console.contains("job control turned off"), "{}", booted.console);
     }
 }
 
 #[test]
-fn use_2_running_poweroff() {
-    if Kernel::Cloud612.or_skip("use_2_running_poweroff").is_none() {
+fn use_2_poweroff_is_run() {
+    if Kernel::Cloud612.or_skip("use_2_poweroff_is_run").is_none() {
         return;
     }
     let dir = scratch();
     let image = tiny_image(&dir, &["--run", "poweroff"]);
     assert_eq!(qemu::boot(Kernel::Cloud612, &image, &[], "", b"").status, Some(0));
 
-    let Some(program) = Program::run(Kernel::Generic61, "use_2_running_poweroff") else { return };
+    let Some(program) = Program::run(Kernel::Generic61, "use_2_poweroff_is_run") else { return };
     program.args(["--run", "poweroff"]).done().exits(122);
 }
 
 #[test]
-fn use_3_reading_the_processors_flags() {
+fn use_3_cpu_flags_are_read() {
     let flags = |cpu: &str| {
-        let program = Program::run(Kernel::Cloud612, "use_3_reading_the_processors_flags")?;
+        let program = Program::run(Kernel::Cloud612, "use_3_cpu_flags_are_read")?;
         let done = program.args(["--accel", "tcg", "--cpu", cpu, "--run", "cat /proc/cpuinfo"]).done().exits(0);
         let text = done.text();
         let line = text.lines().find(|line| line.starts_with("flags"))?;
@@ -69,9 +69,9 @@ fn use_3_reading_the_processors_flags() {
 }
 
 #[test]
-fn use_4_running_hwloc_in_the_guest() {
+fn use_4_hwloc_runs_in_the_guest() {
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
-        let Some(program) = Program::run(kernel, "use_4_running_hwloc_in_the_guest") else { return };
+        let Some(program) = Program::run(kernel, "use_4_hwloc_runs_in_the_guest") else { return };
         let line = "hwloc-info && lstopo-no-graphics --of console";
         let options = ["--smp", "2,sockets=2", "--with", "hwloc-info", "--with", "lstopo-no-graphics"];
         let text = program.args(options).args(["--run", line]).done().exits(0).text();
@@ -83,7 +83,7 @@ fn use_4_running_hwloc_in_the_guest() {
 
 #[test]
 fn use_5_a_copied_file_is_read_in_the_guest() {
-    let host = fs::read("/etc/os-release").expect("this is a Linux distribution");
+    let host = fs::read("/etc/os-release").expect("os-release exists");
     let test = "use_5_a_copied_file_is_read_in_the_guest";
     let Some(program) = Program::run(Kernel::Generic61, test) else { return };
     let done = program.args(["--copy", "/etc/os-release", "--copy", "/etc/os-release=/there/it is"]);
@@ -97,9 +97,9 @@ fn use_5_a_copied_file_is_read_in_the_guest() {
 }
 
 #[test]
-fn use_6_a_watchdog_that_is_not_fed_is_its_own_outcome() {
+fn use_6_an_expired_watchdog_has_its_own_exit_code() {
     for kernel in [Kernel::Generic61, Kernel::Generic612] {
-        let test = "use_6_a_watchdog_that_is_not_fed";
+        let test = "use_6_an_expired_watchdog";
         let Some(program) = Program::run(kernel, test) else { return };
         let dir = scratch();
         let log = dir.path().join("trace.log");
@@ -113,14 +113,14 @@ fn use_6_a_watchdog_that_is_not_fed_is_its_own_outcome() {
         assert_eq!(done.text(), "armed\n", "{kernel:?}");
         done.says("watchdog");
         assert_eq!(verdict["exit_code"], 123, "{verdict}");
-        let traced = fs::read_to_string(&log).expect("QEMU's trace option came through");
+        let traced = fs::read_to_string(&log).expect("QEMU wrote the trace");
         assert!(traced.contains("tco_timer_expired"), "{traced}");
     }
 }
 
 #[test]
 fn two_modules_that_share_a_dependency_are_loaded_in_order() {
-    // The ancestor dies of it. Both of these need i2c-smbus or mfd-core's kin; each must be there at the end.
+    // make-tiny-image fails here. Some of these modules share dependencies; all must be loaded at the end.
     let Some(program) = Program::run(Kernel::Generic612, "two_modules_that_share_a_dependency") else { return };
     let modules = ["--kmod", "i2c_i801", "--kmod", "i2c_piix4", "--kmod", "dm_mod", "--kmod", "loop max_loop=3"];
     let line = "cd /sys/module && ls -d i2c_i801 i2c_piix4 i2c_smbus dm_mod && cat loop/parameters/max_loop";

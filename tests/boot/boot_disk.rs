@@ -1,4 +1,4 @@
-//! `bootling boot`: disks made by hand, so that what they do is known to the byte.
+//! `bootling boot` with hand-made disks, whose behavior is known to the byte.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::support::processes::{qemu_of, runs, signal, wait_for, wait_until_gone
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// What a boot sector does once it has said its words.
+/// Action of a boot sector after its message.
 #[derive(Clone, Copy)]
 enum Then {
     Halt,
@@ -22,11 +22,11 @@ enum Then {
     Reset,
 }
 
-/// A boot sector that prints `words` by int 10h, letter by letter.
+/// Builds a boot sector that prints `words` through int 10h, one character at a time.
 fn boot_sector(words: &str, then: Then) -> Vec<u8> {
     let tail: &[u8] = match then {
         Then::Halt => &[],
-        // q35's power management, where SeaBIOS puts it: sleep type 0, enabled.
+        // PM1a control register of q35 as mapped by SeaBIOS: sleep type 0, sleep enable.
         Then::PowerOff => b"\xba\x04\x06\xb8\x00\x20\xef",
         // The keyboard controller's reset line.
         Then::Reset => b"\xb0\xfe\xe6\x64",
@@ -44,7 +44,7 @@ fn boot_sector(words: &str, then: Then) -> Vec<u8> {
     sector
 }
 
-/// A disk of 1 MiB with such a boot sector.
+/// Creates a 1 MiB disk with that boot sector.
 fn disk(dir: &Path, words: &str, then: Then) -> PathBuf {
     let path = dir.join("disk.img");
     let mut image = boot_sector(words, then);
@@ -53,7 +53,7 @@ fn disk(dir: &Path, words: &str, then: Then) -> PathBuf {
     path
 }
 
-/// The image by the side of `image`, packed.
+/// Compresses `image` into a file next to it.
 fn packed(image: &Path) -> PathBuf {
     let packed = image.with_extension("img.gz");
     let mut gzip = GzEncoder::new(File::create(&packed).expect("created"), Compression::fast());
@@ -61,23 +61,23 @@ fn packed(image: &Path) -> PathBuf {
     packed
 }
 
-/// `bootling boot`, by BIOS; `None`, after saying why, where nothing can be booted.
+/// Returns `bootling boot --bios`; prints the reason and returns `None` if no guest can be booted.
 fn bios(test: &str, image: &Path) -> Option<Program> {
     Kernel::Cloud612.or_skip(test)?;
     Some(Program::new().args(["boot", "--bios"]).arg(image))
 }
 
 #[test]
-fn what_is_expected_on_the_console_ends_it_well_and_the_image_is_as_before() {
+fn a_matching_console_ends_the_boot_with_success_and_leaves_the_image_unchanged() {
     let dir = scratch();
     let image = disk(dir.path(), "first words\r\nthen the last\r\n", Then::Halt);
-    let Some(program) = bios("what_is_expected_on_the_console", &image) else { return };
+    let Some(program) = bios("a_matching_console", &image) else { return };
     let before = fs::read(&image).expect("readable");
     let log = dir.path().join("console.log");
     let (done, verdict) = program.arg("--log").arg(&log).json(["--expect", "first w", "--expect", "the (last|least)$"]);
-    let done = done.exits(0).says("by BIOS");
+    let done = done.exits(0).says("through BIOS");
     assert!(done.text().contains("first words"), "{}", done.text());
-    assert_eq!(fs::read(log).expect("written"), done.stdout, "the log is the console");
+    assert_eq!(fs::read(log).expect("written"), done.stdout, "the log contains the console");
     assert!(fs::read(&image).expect("readable") == before);
     assert_eq!((&verdict["outcome"], &verdict["line"]), (&"expected".into(), &"then the last".into()), "{verdict}");
     assert_eq!((&verdict["disk"], &verdict["format"]), (&"virtio".into(), &"raw".into()));
@@ -85,7 +85,7 @@ fn what_is_expected_on_the_console_ends_it_well_and_the_image_is_as_before() {
 }
 
 #[test]
-fn a_screen_is_read_as_text_and_kept_as_a_picture() {
+fn a_screen_is_read_as_text_and_saved_as_a_picture() {
     let dir = scratch();
     let image = disk(dir.path(), "UEFI is required\r\n \x01 \u{1}\r\n", Then::Halt);
     let Some(program) = bios("a_screen_is_read_as_text", &image) else { return };
@@ -105,10 +105,10 @@ fn a_screen_is_read_as_text_and_kept_as_a_picture() {
 }
 
 #[test]
-fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
+fn a_rejected_line_is_1_and_a_missing_line_is_124_or_122() {
     let dir = scratch();
     let image = disk(dir.path(), "this is a mistake, sadly\r\nthe end\r\n", Then::Halt);
-    let test = "what_must_not_come_is_1";
+    let test = "a_rejected_line_is_1";
     let Some(program) = bios(test, &image) else { return };
     let (done, verdict) = program.json(["--expect", "never", "--reject", "mistake"]);
     done.exits(1).says("--reject").says("this is a mistake, sadly").says("not matched: never");
@@ -125,10 +125,10 @@ fn what_must_not_come_is_1_and_what_never_comes_is_124_or_122() {
 }
 
 #[test]
-fn a_kernel_that_says_on_the_console_that_it_is_not_well_is_told_and_fails_what_asks_for_that() {
+fn kernel_problems_on_the_console_are_reported_and_fail_the_boot_on_request() {
     let dir = scratch();
-    let test = "a_kernel_that_says_on_the_console";
-    // The first is a boot loader's, which has no clock of a kernel.
+    let test = "kernel_problems_on_the_console";
+    // The first line looks like a boot loader's: it has no kernel timestamp.
     let words = "WARNING: no kernel\r\n[    1.000000] BUG: Bad page state in process sh\r\n[    2.0";
     let image = disk(dir.path(), words, Then::PowerOff);
     let told = "bootling: the kernel has a bug: BUG: Bad page state in process sh";
@@ -153,12 +153,12 @@ fn a_kernel_that_says_on_the_console_that_it_is_not_well_is_told_and_fails_what_
 }
 
 #[test]
-fn a_power_off_before_anybody_talked_with_qemu_is_known_all_the_same() {
+fn a_power_off_before_the_first_qmp_command_is_detected() {
     let dir = scratch();
     let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
-    let Some(program) = bios("a_power_off_before_anybody_talked", &image) else { return };
+    let Some(program) = bios("a_power_off_before_the_first_qmp_command", &image) else { return };
     let running = program.args(["--timeout", "100s"]).start();
-    // A host that is busy with other things for long enough.
+    // Simulates a busy host.
     qemu_of(running.pid());
     signal(running.pid(), Signal::STOP);
     std::thread::sleep(Duration::from_secs(4));
@@ -168,23 +168,23 @@ fn a_power_off_before_anybody_talked_with_qemu_is_known_all_the_same() {
 }
 
 #[test]
-fn a_guest_that_powers_itself_off_is_0_where_nothing_else_was_expected() {
+fn a_guest_that_powers_off_is_0_without_expectations() {
     let dir = scratch();
     let image = disk(dir.path(), "good bye\r\n", Then::PowerOff);
-    let test = "a_guest_that_powers_itself_off_is_0";
+    let test = "a_guest_that_powers_off_is_0";
     let Some(_) = bios(test, &image) else { return };
     let packed = packed(&image);
-    // Its last screen can still be seen.
+    // The last screen is still readable.
     let Some(program) = bios(test, &packed) else { return };
     let (done, verdict) = program.json(["--screen-text", "--reject", "panic"]);
     assert!(done.exits(0).text().ends_with("\ngood bye\n"));
     assert_eq!(verdict["outcome"], "powered-off");
-    // A log that cannot be written is no success; and where the verdict is on standard output nothing else is.
+    // An unwritable log is not success. If the verdict goes to standard output, nothing else does.
     let Some(program) = bios(test, &image) else { return };
     let done = program.args(["--json", "-", "--screen-text", "--log", "/dev/full"]).done().exits(125);
-    let verdict: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON and nothing else");
+    let verdict: serde_json::Value = serde_json::from_slice(&done.stdout).expect("only JSON");
     assert_eq!(verdict["exit_code"], 125);
-    // SeaBIOS keeps the last letters of a line to itself for a moment, and this machine is gone by then.
+    // SeaBIOS delays the last characters of a line, and the machine is gone by then.
     assert!(done.stderr.matches("good b").count() >= 2, "{}", done.stderr);
     let Some(program) = bios(test, &image) else { return };
     let (_, verdict) = program.json(["--quiet"]);
@@ -194,17 +194,18 @@ fn a_guest_that_powers_itself_off_is_0_where_nothing_else_was_expected() {
     let Some(program) = bios(test, &image) else { return };
     let (done, verdict) = program.json(["--restarts", "1"]);
     done.exits(122).says("--restarts");
-    // On a busy host it restarts again before anybody looks.
+    // On a busy host the guest restarts again before bootling checks.
     assert!(verdict["restarts"].as_u64() >= Some(2), "{verdict}");
 }
 
 #[test]
-fn an_iso_is_a_dvd() {
+fn an_iso_image_is_attached_as_a_dvd() {
     let dir = scratch();
     let sector = 2048;
     let mut iso = vec![0; 400 << 10];
     let mut put = |at: usize, bytes: &[u8]| iso[at..at + bytes.len()].copy_from_slice(bytes);
-    // ECMA-119: a primary descriptor, El Torito's boot record, the end; then El Torito 1.0's catalogue and its image.
+    // ECMA-119: primary volume descriptor, El Torito boot record, set terminator; then the El Torito 1.0 catalog and
+    // image.
     put(16 * sector, b"\x01CD001\x01");
     put(17 * sector, b"\x00CD001\x01EL TORITO SPECIFICATION");
     put(17 * sector + 0x47, &19_u32.to_le_bytes());
@@ -216,31 +217,31 @@ fn an_iso_is_a_dvd() {
     put(20 * sector, &boot_sector("from a disc\r\n", Then::Halt));
     let image = dir.path().join("disc.iso");
     fs::write(&image, iso).expect("written");
-    let Some(program) = bios("an_iso_is_a_dvd", &image) else { return };
+    let Some(program) = bios("an_iso_image_is_attached_as_a_dvd", &image) else { return };
     let (done, verdict) = program.json(["--expect", "from a disc"]);
     done.exits(0);
     assert_eq!(verdict["disk"], "cd");
 }
 
 #[test]
-fn uefi_is_what_a_disk_is_booted_by_and_its_console_is_read_through_its_colours() {
-    let test = "uefi_is_what_a_disk_is_booted_by";
+fn a_disk_is_booted_by_uefi_and_console_colors_are_ignored() {
+    let test = "a_disk_is_booted_by_uefi";
     let (Some(_), Some(())) = (Kernel::Cloud612.or_skip(test), uefi_or_skip(test)) else { return };
     let dir = scratch();
     let image = disk(dir.path(), "no EFI program here\r\n", Then::Halt);
     let picture = dir.path().join("shell.png");
     let program = Program::new().args(["boot", "--sector-size", "4096", "--screenshot"]).arg(&picture).arg(&image);
     let (done, verdict) = program.json(["--screen-text", "--expect", "^UEFI Interactive Shell v"]);
-    done.exits(0).says("by UEFI (").says("graphics mode");
+    done.exits(0).says("through UEFI (").says("graphics mode");
     assert_eq!((&verdict["firmware"], &verdict["sector_size"]), (&"uefi".into(), &4096.into()), "{verdict}");
     assert!(fs::read(picture).expect("written").starts_with(b"\x89PNG"));
 }
 
 #[test]
-fn a_boot_ends_with_the_signal_and_with_its_reader_and_leaves_nothing() {
+fn a_boot_ends_on_a_signal_and_on_a_closed_pipe_without_leftovers() {
     let dir = scratch();
     let image = disk(dir.path(), "waiting\r\n", Then::Halt);
-    let test = "a_boot_ends_with_the_signal";
+    let test = "a_boot_ends_on_a_signal";
     let Some(program) = bios(test, &image) else { return };
     let picture = dir.path().join("screen.png");
     let running = program.arg("--screenshot").arg(&picture).start();
@@ -258,7 +259,7 @@ fn a_boot_ends_with_the_signal_and_with_its_reader_and_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_booted_is_refused_before_anything_starts() {
+fn an_image_that_cannot_be_booted_is_refused_before_qemu_starts() {
     let dir = scratch();
     let image = disk(dir.path(), "x", Then::Halt);
     let boot = |options: &[&str], image: &Path| Program::new().arg("boot").args(options).arg(image).done();
@@ -282,19 +283,19 @@ fn what_cannot_be_booted_is_refused_before_anything_starts() {
         .says("decompress it first");
     head[8..20].fill(0);
     fs::write(&overlay, &head).expect("written");
-    let Some(_) = Kernel::Cloud612.or_skip("what_cannot_be_booted") else { return };
-    // What only QEMU can tell is told in its words.
+    let Some(_) = Kernel::Cloud612.or_skip("an_image_that_cannot_be_booted") else { return };
+    // Problems that only QEMU detects are reported with QEMU's message.
     boot(&["--bios"], &overlay).exits(125).says("QEMU failed to start");
 }
 
 #[test]
-fn nothing_of_the_console_is_lost_while_we_do_not_get_to_read_it() {
+fn console_output_is_not_lost_while_bootling_is_stopped() {
     let dir = scratch();
-    // SeaBIOS's own words and these are more than the 277 bytes that a socket takes one by one.
+    // SeaBIOS's output plus this text exceeds the 277 bytes that a socket buffers when written byte by byte.
     let line = format!("{}\r\n", "0123456789".repeat(6));
     let words = format!("{}the end\r\n", line.repeat(6));
     let image = disk(dir.path(), &words, Then::Halt);
-    let Some(program) = bios("nothing_of_the_console_is_lost", &image) else { return };
+    let Some(program) = bios("console_output_is_not_lost", &image) else { return };
     let running = program.args(["--expect", "the end"]).start();
     qemu_of(running.pid());
     signal(running.pid(), Signal::STOP);

@@ -1,5 +1,4 @@
-//! The boot sector's code under SeaBIOS, in a plain QEMU: the message stands exactly once wherever anybody may look, and
-//! each way to end does what it says.
+//! Boot sector code under SeaBIOS in plain QEMU: each console shows the message exactly once, and each ending works.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,14 +17,14 @@ use crate::support::kernels::qemu_or_skip;
 use crate::support::processes::wait_for;
 use crate::support::program::scratch;
 
-/// SeaBIOS takes seconds, on a slow machine and under TCG.
+/// Time limit for SeaBIOS, which takes seconds on a slow host under TCG.
 const LIMIT: Duration = Duration::from_secs(90);
-/// Size of the disk: nothing but its first sector is read.
+/// Disk size in bytes; only the first sector is read.
 const DISK: usize = 1 << 20;
-/// Text memory of a VGA in mode 3: a character and its colours, 80 by 25 times.
+/// Address and size of the VGA text memory in mode 3: 80 x 25 cells of a character and an attribute.
 const TEXT_MEMORY: (u64, usize) = (0xB8000, 80 * 25 * 2);
 
-/// A QEMU with one disk, which SeaBIOS starts; killed when dropped.
+/// A QEMU process with one disk, booted by SeaBIOS; killed on drop.
 struct Vm {
     child: Child,
     ask: ChildStdin,
@@ -35,7 +34,7 @@ struct Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // QEMU may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -48,7 +47,7 @@ impl Vm {
         let mut disk = vec![0; DISK];
         disk[..512].copy_from_slice(&Mbr::protective(code, DISK as u64, None).encode());
         let image = dir.path().join("disk.raw");
-        fs::write(&image, disk).expect("the folder is ours");
+        fs::write(&image, disk).expect("writable directory");
         let mut child = Command::new("qemu-system-x86_64")
             .args(["-accel", "tcg", "-m", "32", "-net", "none", "-no-reboot", "-qmp", "stdio"])
             .arg("-serial")
@@ -60,7 +59,7 @@ impl Vm {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .expect("qemu_or_skip said it is there");
+            .expect("qemu_or_skip checked for QEMU");
         let ask = child.stdin.take().expect("piped");
         let answers = BufReader::new(child.stdout.take().expect("piped"));
         let mut vm = Self { child, ask, answers, dir };
@@ -68,13 +67,13 @@ impl Vm {
         vm
     }
 
-    /// The next thing that QEMU says which `wanted` wants.
-    fn hears(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// Reads QMP messages up to the first one that `wanted` accepts.
+    fn wait_for_message(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
-            let read = self.answers.read_line(&mut line).expect("QEMU's answers are text");
-            assert_ne!(read, 0, "QEMU ended without saying it");
-            let said = serde_json::from_str(&line).expect("QEMU speaks JSON");
+            let read = self.answers.read_line(&mut line).expect("QMP messages are text");
+            assert_ne!(read, 0, "QEMU closed the QMP connection");
+            let said = serde_json::from_str(&line).expect("QMP messages are JSON");
             if wanted(&said) {
                 return said;
             }
@@ -82,12 +81,12 @@ impl Vm {
     }
 
     fn command(&mut self, command: &Value) {
-        writeln!(self.ask, "{command}").expect("QEMU listens");
-        let answer = self.hears(|said| said.get("return").is_some() || said.get("error").is_some());
+        writeln!(self.ask, "{command}").expect("open QMP connection");
+        let answer = self.wait_for_message(|said| said.get("return").is_some() || said.get("error").is_some());
         assert!(answer.get("error").is_none(), "{command}: {answer}");
     }
 
-    /// All that the serial port said, once it has `needle` in it; SeaBIOS' own escape sequences are removed.
+    /// Waits for `needle` on the serial port and returns all output without SeaBIOS's escape sequences.
     fn serial(&self, needle: &str) -> String {
         wait_for(&format!("{needle:?} on the serial port"), LIMIT, || {
             let said = fs::read(self.dir.path().join("serial")).unwrap_or_default();
@@ -98,27 +97,27 @@ impl Vm {
         })
     }
 
-    /// What the screen shows, blanks at the ends of its rows and empty rows at its end removed.
+    /// Returns the text on the screen without trailing blanks and trailing empty rows.
     fn screen(&mut self) -> String {
         let file: PathBuf = self.dir.path().join("screen");
         let (from, size) = TEXT_MEMORY;
         let arguments = json!({ "val": from, "size": size, "filename": file });
         self.command(&json!({ "execute": "pmemsave", "arguments": arguments }));
-        let memory = fs::read(file).expect("QEMU saved it");
+        let memory = fs::read(file).expect("saved memory");
         let characters: Vec<char> = memory.iter().step_by(2).copied().map(char::from).collect();
         let rows = characters.chunks(80).map(|row| row.iter().collect::<String>().trim_end().to_owned() + "\n");
         rows.collect::<String>().trim_end().to_owned() + "\n"
     }
 }
 
-/// The message as the stub shows it: an empty row, then its rows.
+/// Returns the message as the stub prints it: an empty row, then the rows of the message.
 fn shown(message: &Message, line_end: &str) -> String {
     format!("\n{}", message.text()).replace('\n', line_end)
 }
 
 #[test]
-fn on_a_screen_and_on_a_serial_port_the_message_stands_exactly_once() {
-    if !qemu_or_skip("on_a_screen_and_on_a_serial_port") {
+fn the_message_is_shown_once_on_the_screen_and_once_on_the_serial_port() {
+    if !qemu_or_skip("the_message_is_shown_once") {
         return;
     }
     let message = Message::standard();
@@ -128,13 +127,13 @@ fn on_a_screen_and_on_a_serial_port_the_message_stands_exactly_once() {
 }
 
 #[test]
-fn where_firmware_mirrors_the_screen_the_message_stands_once_and_the_next_device_is_asked() {
-    if !qemu_or_skip("where_firmware_mirrors_the_screen") {
+fn with_a_mirrored_screen_the_message_is_shown_once_and_the_next_device_is_tried() {
+    if !qemu_or_skip("with_a_mirrored_screen") {
         return;
     }
     let message = Preset::Libvirt.message();
     let vm = Vm::start(&message, Then::NextDevice, &["-nographic", "-machine", "q35"]);
-    // SeaBIOS leaves a carriage return out where it is at the first column already.
+    // SeaBIOS omits a carriage return if the cursor is in the first column.
     let serial = vm.serial("No bootable device.").replace('\r', "");
     let (before, after) = serial.split_once(&shown(&message, "\n")).unwrap_or_else(|| panic!("{serial:?}"));
     assert!(before.contains("Booting from Hard Disk"), "{before:?}");
@@ -142,8 +141,8 @@ fn where_firmware_mirrors_the_screen_the_message_stands_once_and_the_next_device
 }
 
 #[test]
-fn without_any_screen_the_serial_port_has_the_message_and_a_key_restarts() {
-    if !qemu_or_skip("without_any_screen") {
+fn without_a_screen_the_message_is_on_the_serial_port_and_a_key_restarts() {
+    if !qemu_or_skip("without_a_screen") {
         return;
     }
     let message = Preset::Proxmox.message();
@@ -152,6 +151,6 @@ fn without_any_screen_the_serial_port_has_the_message_and_a_key_restarts() {
     assert_eq!(vm.serial(prompt), format!("{}{prompt}", shown(&message, "\r\n")));
     let keys = json!({ "keys": [{ "type": "qcode", "data": "spc" }] });
     vm.command(&json!({ "execute": "send-key", "arguments": keys }));
-    let end = vm.hears(|said| said["event"] == "SHUTDOWN");
+    let end = vm.wait_for_message(|said| said["event"] == "SHUTDOWN");
     assert_eq!((&end["data"]["guest"], &end["data"]["reason"]), (&true.into(), &"guest-reset".into()), "{end}");
 }

@@ -1,4 +1,4 @@
-//! `bootling bundle` and `bootling run BUNDLE`: the same again, and what bundles cannot do.
+//! `bootling bundle` and `bootling run BUNDLE`: reproduction of a run, and refused bundles.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// Makes a bundle of a line for the shell.
+/// Creates a bundle from a shell command line.
 fn bundle(test: &str, to: &Path, options: &[&str], line: &str) -> Option<()> {
     let package = Kernel::Cloud612.or_skip(test)?;
     let program = Program::new().args(["bundle", "--kernel"]).arg(package).arg("-o").arg(to);
@@ -19,8 +19,8 @@ fn bundle(test: &str, to: &Path, options: &[&str], line: &str) -> Option<()> {
 }
 
 #[test]
-fn a_bundle_is_the_same_each_time_and_gives_the_same_without_what_it_was_made_of() {
-    let test = "a_bundle_is_the_same_each_time";
+fn a_bundle_is_reproducible_and_runs_without_its_input_files() {
+    let test = "a_bundle_is_reproducible";
     let dir = scratch();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("input"), "from a file\n").expect("written");
@@ -38,7 +38,7 @@ fn a_bundle_is_the_same_each_time_and_gives_the_same_without_what_it_was_made_of
     let done = done.exits(3).says("told\n").says("bootling: as recorded\n");
     assert_eq!(done.text(), "from a file\n");
     assert_eq!((&verdict["recorded"]["same"], &verdict["status"]), (&Value::Bool(true), &3.into()), "{verdict}");
-    // Another machine is another run.
+    // A different machine may give a different result.
     let done = Program::new().args(["run", "--append", "quiet", "--smp", "1"]).arg(at("one")).done().exits(3);
     let done = done.says("as recorded");
     assert!(!done.stderr.contains("run.sh"), "{}", done.stderr);
@@ -49,8 +49,8 @@ fn a_bundle_is_the_same_each_time_and_gives_the_same_without_what_it_was_made_of
 }
 
 #[test]
-fn a_bundle_of_a_panic_is_as_recorded_where_it_panics_and_repeats_with_nothing_but_qemu() {
-    let test = "a_bundle_of_a_panic_is_as_recorded";
+fn a_bundle_of_a_panic_reproduces_with_bootling_and_with_plain_qemu() {
+    let test = "a_bundle_of_a_panic_reproduces";
     let dir = scratch();
     let bundle_path = dir.path().join("panic.tgz");
     let line = "test -e /sys/module/x86_pkg_temp_thermal; echo here we are; grep -q please /proc/cmdline && exit 7; \
@@ -71,29 +71,29 @@ fn a_bundle_of_a_panic_is_as_recorded_where_it_panics_and_repeats_with_nothing_b
 }
 
 #[test]
-fn the_health_that_a_bundle_was_made_with_counts_unless_another_is_asked_for() {
+fn the_recorded_health_policy_applies_unless_an_option_overrides_it() {
     let dir = scratch();
     let path = dir.path().join("leaked");
     let options = ["--health=fail", "--health-deny=leaked"];
-    if bundle("the_health_that_a_bundle_was_made_with_counts", &path, &options, "sleep 100 &").is_none() {
+    if bundle("the_recorded_health_policy_applies", &path, &options, "sleep 100 &").is_none() {
         return;
     }
     let run = |options: &[&str]| {
-        // A habit of whoever repeats it is not what they ask for.
+        // The user's default must not override the recorded policy.
         Program::new().env("BOOTLING_HEALTH", "warn").arg("run").args(options).arg(&path).done()
     };
-    // In other words: the process has another number.
+    // The text of the finding differs: the process has another PID.
     run(&[]).exits(121).says("bootling: as recorded");
     run(&["--health=warn"]).exits(0).says("not as recorded").says("left processes behind");
 }
 
-/// A bundle with manifest and script changed, in order otherwise.
+/// Returns a valid bundle with a changed manifest and script.
 fn changed(bundle: &Path, change: impl Fn(&mut Value, &mut String)) -> Vec<u8> {
     let bytes = std::fs::read(bundle).expect("a bundle");
     let mut entries: Vec<(String, Vec<u8>)> = Vec::new();
     for entry in tar::Archive::new(&bytes[..]).entries().expect("an archive") {
         let mut entry = entry.expect("an entry");
-        let path = entry.path().expect("a path").to_str().expect("plain").to_owned();
+        let path = entry.path().expect("a path").to_str().expect("UTF-8").to_owned();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).expect("its content");
         let (_, name) = path.split_once('/').expect("below a directory");
@@ -118,10 +118,10 @@ fn changed(bundle: &Path, change: impl Fn(&mut Value, &mut String)) -> Vec<u8> {
 }
 
 #[test]
-fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
+fn a_modified_script_is_reported_and_not_run() {
     let dir = scratch();
     let [own, other, trace] = ["own.tar", "other.tar", "trace"].map(|name| dir.path().join(name));
-    if bundle("a_script_that_bootling_would_not_write", &own, &["--no-run"], "exit 4").is_none() {
+    if bundle("a_modified_script_is_reported", &own, &["--no-run"], "exit 4").is_none() {
         return;
     }
     let listed = |bundle: &Path| Program::new().arg("ls").arg(bundle).done().exits(0).text();
@@ -133,8 +133,8 @@ fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
     assert!(!done.stderr.contains("the only reason"), "{}", done.stderr);
     assert!(listed(&other).contains("run.sh: not the one that bootling would write"));
     assert!(!trace.exists());
-    // A script that is written for the manifest's line, which is not that of the manifest's machine; by another
-    // bootling, it says.
+    // The script matches the manifest's command line, but the command line does not match the manifest's machine;
+    // the manifest names another bootling version.
     let more = changed(&own, |manifest, script| {
         for word in ["-D", "trace"] {
             manifest["qemu"]["line"].as_array_mut().expect("a line").push(word.into());
@@ -146,8 +146,8 @@ fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
     let told = "read it before you run it; the bundle was made by bootling 0.0.9, this is bootling ";
     assert!(listed(&other).contains(told), "{}", listed(&other));
     Program::new().arg("run").arg(&other).done().exits(4).says(told).says("which may be the only reason");
-    // A script that is the same is no reason to warn, whoever made it; where no machine can be made, none is
-    // bootling's.
+    // An identical script gives no warning, whichever version wrote it. If the machine is invalid, no script is
+    // bootling's own.
     std::fs::write(&other, changed(&own, |manifest, _| manifest["made_by"] = "bootling 0.0.9".into()))
         .expect("written");
     assert!(!listed(&other).contains("read it before"));
@@ -156,8 +156,8 @@ fn a_script_that_bootling_would_not_write_is_told_of_and_not_run() {
 }
 
 #[test]
-fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_trusts_them() {
-    let test = "arguments_that_could_reach_the_host";
+fn qemu_arguments_that_affect_the_host_require_trust() {
+    let test = "qemu_arguments_that_affect_the_host";
     let dir = scratch();
     let path = dir.path().join("args.tar");
     let traced = dir.path().join("traced");
@@ -166,7 +166,7 @@ fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_tru
     if bundle(test, &path, &options, "exit 4").is_none() {
         return;
     }
-    assert!(!traced.exists(), "it was not run");
+    assert!(!traced.exists(), "the bundle was not run");
     let run = || Program::new().arg("run");
     let refused = run().arg(&path).done().exits(125).says("--trust");
     assert!(refused.stderr.contains(r#"QEMU arguments that require permission: "-D""#), "{}", refused.stderr);
@@ -174,14 +174,14 @@ fn arguments_that_could_reach_the_host_are_shown_and_refused_unless_the_user_tru
     let (done, verdict) = run().arg("--trust").json([&path]);
     let done = done.exits(4).says("passing recorded arguments to QEMU");
     assert!(traced.exists() && !done.stderr.contains("run.sh"), "{}", done.stderr);
-    assert_eq!(verdict["recorded"]["same"], Value::Null, "nobody knows: {verdict}");
+    assert_eq!(verdict["recorded"]["same"], Value::Null, "unknown without --trust: {verdict}");
     for option in [&["--kmod", "loop"][..], &["--warm"], &["--firmware-vars", "/dev/null"]] {
         run().env("BOOTLING_WARM", "no").args(option).arg(&path).done().exits(125).says("cannot be used with a bundle");
     }
     run().args(["--trust", "--firmware", "bios"]).arg(&path).done().exits(125).says("was recorded with none");
     run().arg("--watch").arg(&path).done().exits(125).says("a bundle cannot be watched");
     run().args(["--trust", "--watch", "--", "true"]).done().exits(125).says("--trust cannot be used in watch mode");
-    // One that was cut off, or changed, is none.
+    // A truncated bundle is refused.
     let bytes = std::fs::read(&path).expect("a bundle");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
     run().arg(&path).done().exits(125).says("failed to read bundle");

@@ -1,4 +1,4 @@
-//! A cache of a test's own, and the snapshots in it.
+//! A private cache directory for one test, and the snapshots in it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,37 +9,37 @@ use serde_json::Value;
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// A cache that is empty at first, for one kernel.
+/// A cache for one kernel, initially empty.
 pub struct OwnCache {
     dir: tempfile::TempDir,
     kernel: PathBuf,
 }
 
 impl OwnCache {
-    /// `None`, after saying why, where no guest can be booted.
+    /// Creates the cache; prints the reason and returns `None` if no guest can be booted.
     pub fn new(kernel: Kernel, test: &str) -> Option<Self> {
         let kernel = kernel.or_skip(test)?;
         let dir = scratch();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("writable directory");
         Some(Self { dir, kernel })
     }
 
-    /// Where it is.
+    /// Path of the cache directory.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The kernel's package.
+    /// Path of the kernel package.
     pub fn kernel(&self) -> &Path {
         &self.kernel
     }
 
-    /// `bootling run --warm --kernel PACKAGE`, with this cache.
+    /// Returns `bootling run --warm --kernel PACKAGE` with this cache.
     pub fn program(&self) -> Program {
         Program::new().env("BOOTLING_CACHE_DIR", self.path()).args(["run", "--warm", "--kernel"]).arg(&self.kernel)
     }
 
-    /// A run that must succeed; how old its snapshot was, in milliseconds, and its standard error.
+    /// Runs a command that must succeed; returns the age of its snapshot in milliseconds and its standard error.
     #[track_caller]
     pub fn runs(&self) -> (f64, String) {
         let (done, verdict) = self.program().json(["--", "echo", "here"]);
@@ -49,14 +49,14 @@ impl OwnCache {
         (verdict["snapshot_age_ms"].as_f64().unwrap_or_else(|| panic!("{verdict}")), done.stderr)
     }
 
-    /// The directories of its snapshots.
+    /// Returns the snapshot directories in the cache.
     pub fn snapshots(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path()).expect("it is there");
+        let entries = fs::read_dir(self.path()).expect("exists");
         let data = entries.map(|entry| entry.expect("readable").path().join("data"));
         data.filter(|data| data.join("snapshot.json").exists()).collect()
     }
 
-    /// The only one.
+    /// Returns the only snapshot directory.
     #[track_caller]
     pub fn snapshot(&self) -> PathBuf {
         let mut all = self.snapshots();
@@ -64,22 +64,22 @@ impl OwnCache {
         all.remove(0)
     }
 
-    /// What is in it that is not finished.
+    /// Returns the unfinished entries of the cache.
     pub fn unfinished(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path()).expect("it is there").map(|entry| entry.expect("readable").path());
+        let entries = fs::read_dir(self.path()).expect("exists").map(|entry| entry.expect("readable").path());
         entries.filter(|path| path.to_string_lossy().contains("/.new-")).collect()
     }
 }
 
-/// Makes a snapshot that was tampered with look as it was left.
+/// Updates the recorded file stamps of a snapshot, so that tampering is not detected by them.
 pub fn restamp(snapshot: &Path) {
     let about = snapshot.join("snapshot.json");
     let mut text: Value = serde_json::from_slice(&fs::read(&about).expect("readable")).expect("JSON");
     for name in ["ram", "state"] {
-        let file = fs::metadata(snapshot.join(name)).expect("it is there");
+        let file = fs::metadata(snapshot.join(name)).expect("exists");
         let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         let (mtime, ctime) = (time(file.mtime(), file.mtime_nsec()), time(file.ctime(), file.ctime_nsec()));
         text[name] = format!("{} {} {} {mtime} {ctime}", file.len(), file.dev(), file.ino()).into();
     }
-    fs::write(about, text.to_string()).expect("the folder is ours");
+    fs::write(about, text.to_string()).expect("writable directory");
 }

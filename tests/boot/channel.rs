@@ -1,4 +1,4 @@
-//! The control channel in hands that mean it no good: the guest's command is not trusted.
+//! Attacks on the control channel: the guest's command is not trusted.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ fn noise_on_every_serial_port_is_never_success() {
     let line = "for port in /dev/ttyS0 /dev/ttyS1 /dev/hvc0 /dev/vport*; do \
                 head -c 3000 /dev/urandom >$port & done 2>/dev/null; sleep 2; exit 8";
     let done = program.args(["--run", line, "--timeout", "60s"]).limit(Duration::from_secs(90)).done();
-    // Either the noise did not reach the channel (8), or it did and is said to be what it is.
+    // Either the noise did not reach the channel (8), or bootling reports it.
     assert!(matches!(done.status, Some(8 | 122 | 125)), "{:?}: {}", done.status, done.stderr);
 }
 
 #[test]
-fn a_command_that_closes_all_it_has_still_gives_its_status() {
-    let Some(program) = Program::run(Kernel::Generic61, "a_command_that_closes_all_it_has") else { return };
+fn a_command_that_closes_its_streams_still_reports_its_status() {
+    let Some(program) = Program::run(Kernel::Generic61, "a_command_that_closes_its_streams") else { return };
     program.args(["--run", "exec <&- >&- 2>&-; sleep 1; exit 4"]).done().exits(4);
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_command() {
-    let Some(package) = Kernel::Cloud612.or_skip("a_reader_that_goes_away_ends_the_command") else { return };
-    // As `bootling run -- yes | head -n 1`: no reader, so writing fails, so the guest's command has nobody to talk to.
+fn a_closed_output_pipe_ends_the_command() {
+    let Some(package) = Kernel::Cloud612.or_skip("a_closed_output_pipe_ends_the_command") else { return };
+    // Like `bootling run -- yes | head -n 1`: the reader exits and writes fail.
     let pipe = "\"$1\" run --kernel \"$2\" -- yes | head -n 1; echo \"${PIPESTATUS[0]}\"";
     let output = std::process::Command::new("timeout")
         .args(["100", "bash", "-c", pipe, "bash", env!("CARGO_BIN_EXE_bootling")])

@@ -5,20 +5,20 @@ use serde_json::Value;
 use crate::support::program::scratch;
 use crate::support::{Done, Kernel, Program};
 
-/// `bootling compare --kernel CLOUD`, the kernel both sides have.
+/// Returns `bootling compare --kernel CLOUD`, the kernel of both sides.
 fn compare(test: &str) -> Option<Program> {
     let package = Kernel::Cloud612.or_skip(test)?;
     Some(Program::new().args(["compare", "--kernel"]).arg(package))
 }
 
-/// What it writes with `--json -`.
+/// Parses the output of `--json -`.
 fn verdict(done: &Done) -> Value {
     serde_json::from_slice(&done.stdout).expect("JSON")
 }
 
 #[test]
-fn flags_that_one_cpu_model_alone_has_are_told_and_no_others() {
-    let test = "flags_that_one_cpu_model_alone_has_are_told";
+fn only_the_flags_that_differ_between_cpu_models_are_printed() {
+    let test = "only_the_flags_that_differ";
     let Some(program) = compare(test) else { return };
     let words = ["--cpu", "qemu64", "--cpu", "qemu64,-svm,+popcnt", "--words"];
     let done = program.args(words).args(["--", "grep", "-m1", "flags", "/proc/cpuinfo"]).done().exits(1);
@@ -32,8 +32,8 @@ fn flags_that_one_cpu_model_alone_has_are_told_and_no_others() {
 }
 
 #[test]
-fn two_kernels_that_answer_alike_but_for_their_release_differ_in_that_line_alone() {
-    let test = "two_kernels_that_answer_alike_but_for_their_release";
+fn two_kernels_differ_only_in_the_release_line() {
+    let test = "two_kernels_differ_only_in_the_release_line";
     let (Some(program), Some(other)) = (compare(test), Kernel::Generic61.or_skip(test)) else { return };
     let line = "echo same; uname -r; echo same again; echo told >&2";
     let done = program.arg("--kernel").arg(other).args(["--run", line]).done().exits(1);
@@ -44,8 +44,8 @@ fn two_kernels_that_answer_alike_but_for_their_release_differ_in_that_line_alone
 }
 
 #[test]
-fn what_is_the_same_is_0_and_each_part_that_differs_is_named() {
-    let test = "what_is_the_same_is_0";
+fn equal_runs_are_0_and_each_differing_part_is_reported() {
+    let test = "equal_runs_are_0";
     let Some(program) = compare(test) else { return };
     let line = "cat; echo said >&2; exit 3";
     let same = program.args(["--vs", "--json", "-", "--stdin", "-", "--run", line]).stdin("in\n").done().exits(0);
@@ -54,23 +54,25 @@ fn what_is_the_same_is_0_and_each_part_that_differs_is_named() {
     assert_eq!((&told["sides"][1]["stdout"], &told["sides"][0]["status"]), (&"in\n".into(), &3.into()), "{told}");
     let line = "echo $WHICH; echo $WHICH >&2; exit $WHICH";
     let differ = |options: &[&str]| {
-        let program = compare(test).expect("it was there").args(["--env", "WHICH=1", "--vs", "--env", "WHICH=2"]);
+        let program =
+            compare(test).expect("kernel found before").args(["--env", "WHICH=1", "--vs", "--env", "WHICH=2"]);
         program.args(options).args(["--json", "-", "--run", line]).done()
     };
     let told = verdict(&differ(&[]).exits(1));
     assert_eq!(told["differs"], serde_json::json!(["verdict", "stdout", "stderr"]), "{told}");
     assert_eq!(verdict(&differ(&["--parts", "stderr"]).exits(1))["differs"], serde_json::json!(["stderr"]));
     differ(&["--parts", "stdout,stderr", "--mask", "[0-9]"]).exits(0);
-    let done = compare(test).expect("it was there").args(["--vs", "--env", "X=1", "--run", "exit $X"]).done().exits(1);
+    let done =
+        compare(test).expect("kernel found before").args(["--vs", "--env", "X=1", "--run", "exit $X"]).done().exits(1);
     assert!(done.text().contains("-exited with 0\n+exited with 1\n"), "{}", done.text());
 }
 
 #[test]
-fn a_side_that_cannot_be_tested_is_trouble_and_says_which() {
-    let test = "a_side_that_cannot_be_tested_is_trouble";
+fn a_side_that_cannot_be_tested_is_an_error_that_names_it() {
+    let test = "a_side_that_cannot_be_tested_is_an_error";
     let Some(program) = compare(test) else { return };
     program.args(["--cpu", "max", "--cpu", "no-such-cpu", "--", "true"]).done().exits(125).says("--cpu no-such-cpu");
-    let program = compare(test).expect("it was there");
+    let program = compare(test).expect("kernel found before");
     program.args(["--vs", "--with", "no-such-program", "--", "true"]).done().exits(125).says("no-such-program");
     Program::new().args(["compare", "--cpu", "max", "--", "true"]).done().exits(2).says("give an option twice");
 }

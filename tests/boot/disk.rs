@@ -1,9 +1,9 @@
-//! Disk images of ours in firmware's hands.
+//! Disk images of bootling, booted by firmware.
 
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// Nobody else makes such images: firmware and Linux each find the table for the sectors they were given.
+/// In a dual image, firmware and Linux each find the table for the sector size of the disk.
 #[test]
 fn one_dual_image_boots_from_disks_of_both_sector_sizes() {
     let Some(kernel) = Kernel::Cloud612.or_skip("one_dual_image_boots_from_disks_of_both_sector_sizes") else { return };

@@ -1,4 +1,4 @@
-//! How a guest can end without a status: each way has its own exit code and its own sentence.
+//! Guests that end without a status: each case has its own exit code and message.
 
 use std::fs;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::support::program::scratch;
 use crate::support::{Done, Kernel, Program};
 
-/// Runs a shell line that must end the guest with `code`, with one sentence and the console's end on standard error.
+/// Runs a shell line that must end the guest with `code` and a message on standard error.
 fn line_ends(test: &str, kernel: Kernel, options: &[&str], line: &str, code: i32) -> Option<Done> {
     let program = Program::run(kernel, test)?;
     let done = program.args(options).args(["--run", line]).done().exits(code);
     let said = done.stderr.lines().filter(|line| line.contains("bootling") || line.starts_with("error")).count();
-    assert!(said >= 1, "no sentence of ours: {}", done.stderr);
+    assert!(said >= 1, "no message from bootling: {}", done.stderr);
     Some(done)
 }
 
@@ -30,40 +30,40 @@ fn a_kernel_panic_is_120_and_shows_the_console() {
 }
 
 #[test]
-fn a_power_off_behind_our_back_is_122() {
-    let test = "a_power_off_behind_our_back_is_122";
+fn an_unexpected_power_off_is_122() {
+    let test = "an_unexpected_power_off_is_122";
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
         line_ends(test, kernel, &[], "poweroff -f; sleep 1000", 122);
     }
 }
 
 #[test]
-fn a_restart_behind_our_back_is_122() {
-    line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], "reboot -f; sleep 1000", 122);
-    // Nobody's orderly restart, but asked for.
+fn an_unexpected_restart_is_122() {
+    line_ends("an_unexpected_restart_is_122", Kernel::Cloud612, &[], "reboot -f; sleep 1000", 122);
+    // Not an orderly restart, but requested by the guest.
     let line = "echo b >/proc/sysrq-trigger; sleep 1000";
-    line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], line, 122);
-    // Words of somebody else's on the line do not hide the kernel's.
+    line_ends("an_unexpected_restart_is_122", Kernel::Cloud612, &[], line, 122);
+    // Other text on the same line does not hide the kernel's message.
     let line = "printf 'no end of line' >/dev/console; echo c >/proc/sysrq-trigger; sleep 1000";
-    line_ends("a_restart_behind_our_back_is_122", Kernel::Cloud612, &[], line, 120);
+    line_ends("an_unexpected_restart_is_122", Kernel::Cloud612, &[], line, 120);
 }
 
 #[test]
-fn a_halt_behind_our_back_is_122_and_not_a_long_wait() {
+fn an_unexpected_halt_is_122_before_the_timeout() {
     let options = ["--timeout", "100s"];
-    line_ends("a_halt_behind_our_back_is_122", Kernel::Cloud612, &options, "halt -f; sleep 1000", 122);
+    line_ends("an_unexpected_halt_is_122", Kernel::Cloud612, &options, "halt -f; sleep 1000", 122);
 }
 
 #[test]
-fn pid_1_that_is_asked_to_power_off_says_so() {
-    line_ends("pid_1_that_is_asked_to_power_off", Kernel::Cloud612, &[], "poweroff; sleep 1000", 122);
+fn pid_1_reports_a_request_to_power_off() {
+    line_ends("pid_1_reports_a_request_to_power_off", Kernel::Cloud612, &[], "poweroff; sleep 1000", 122);
 }
 
 #[test]
-fn a_reset_nobody_asked_for_is_119() {
+fn an_unexpected_reset_is_119() {
     // The keyboard controller's reset line (port 0x64, command 0xfe): to QEMU the same as a triple fault.
     let line = "printf '\\376' | dd of=/dev/port bs=1 seek=100 conv=notrunc; sleep 1000";
-    line_ends("a_reset_nobody_asked_for_is_119", Kernel::Generic61, &[], line, 119);
+    line_ends("an_unexpected_reset_is_119", Kernel::Generic61, &[], line, 119);
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn a_command_that_takes_too_long_is_124() {
 }
 
 #[test]
-fn a_guest_that_never_reaches_pid_1_is_timed_out_too() {
+fn a_guest_that_never_reaches_pid_1_times_out() {
     let Some(program) = Program::run(Kernel::Cloud612, "a_guest_that_never_reaches_pid_1") else { return };
-    // The firmware waits for a debugger that does not come: nothing is executed.
+    // With -S, QEMU waits for a debugger and executes nothing.
     let done = program.args(["--timeout", "3s", "--qemu-arg=-S", "--", "true"]).done().exits(124);
     assert!(done.took < Duration::from_secs(30), "{:?}", done.took);
 }
@@ -90,7 +90,7 @@ fn an_image_without_init_is_a_panic() {
     let Some(program) = Program::run(Kernel::Cloud612, "an_image_without_init_is_a_panic") else { return };
     let dir = scratch();
     let initrd = dir.path().join("empty.img");
-    // GNU cpio's own: nothing in it but a directory.
+    // An archive of GNU cpio with only a directory.
     let made = std::process::Command::new("sh")
         .args(["-c", "echo . | cpio --quiet -o -H newc >\"$1\"", "sh"])
         .arg(&initrd)
@@ -103,7 +103,7 @@ fn an_image_without_init_is_a_panic() {
 #[test]
 fn memory_that_runs_out_kills_the_command_and_not_the_verdict() {
     let Some(program) = Program::run(Kernel::Cloud612, "memory_that_runs_out_kills_the_command") else { return };
-    // tail keeps all of a line; the kernel kills it.
+    // tail buffers the whole line, and the kernel kills it.
     let line = "head -c 600000000 /dev/zero | tail -n 1 | wc -c; exit ${PIPESTATUS:-77}";
     let done = program.args(["--memory", "384", "--run", line]).done().exits(77);
     assert_eq!(done.text(), "0\n");
@@ -123,7 +123,7 @@ fn a_module_for_another_kernel_is_refused_with_both_releases() {
 }
 
 #[test]
-fn an_initrd_too_big_for_the_guest_is_refused_before_it_boots() {
+fn an_initrd_too_big_for_the_guest_is_refused_before_the_boot() {
     let Some(program) = Program::run(Kernel::Cloud612, "an_initrd_too_big_for_the_guest") else { return };
     let dir = scratch();
     let big = dir.path().join("big");
@@ -134,8 +134,8 @@ fn an_initrd_too_big_for_the_guest_is_refused_before_it_boots() {
 }
 
 #[test]
-fn a_line_about_a_panic_that_a_program_has_written_ends_nothing_while_the_guest_speaks() {
-    let test = "a_line_about_a_panic_that_a_program_has_written";
+fn a_panic_message_from_a_program_does_not_end_a_responsive_guest() {
+    let test = "a_panic_message_from_a_program";
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     let line = "echo '<2>Kernel panic - not syncing: mine' >/dev/kmsg; for i in 1 2 3 4 5 6 7; do sleep 1; echo $i; done; \
         sleep 4; echo done; exit 3";

@@ -1,4 +1,4 @@
-//! The guest's status is ours; death by a signal is 128 plus its number.
+//! The guest's status is bootling's exit status; a signal is 128 plus its number.
 
 use crate::support::{Kernel, Program};
 
@@ -25,8 +25,8 @@ fn a_status_passes_through() {
 }
 
 #[test]
-fn a_status_of_our_own_numbers_passes_through_and_the_verdict_tells_them_apart() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_status_of_our_own_numbers") else { return };
+fn a_status_equal_to_a_bootling_code_passes_through_and_the_verdict_distinguishes_them() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_status_equal_to_a_bootling_code") else { return };
     let (done, verdict) = program.json(["--run", "exit 124"]);
     done.exits(124);
     assert_eq!(verdict["status"], 124, "{verdict}");
@@ -35,32 +35,32 @@ fn a_status_of_our_own_numbers_passes_through_and_the_verdict_tells_them_apart()
 }
 
 #[test]
-fn death_by_a_signal_is_128_and_its_number() {
-    let Some(program) = Program::run(Kernel::Generic61, "death_by_a_signal") else { return };
+fn a_command_killed_by_a_signal_is_128_plus_the_signal() {
+    let Some(program) = Program::run(Kernel::Generic61, "a_command_killed_by_a_signal") else { return };
     let (done, verdict) = program.json(["--", "sh", "-c", "kill -9 $$"]);
     done.exits(137);
     assert_eq!(verdict["signal"], 9, "{verdict}");
     assert!(verdict["status"].is_null(), "{verdict}");
 
-    let Some(program) = Program::run(Kernel::Cloud612, "death_by_a_signal") else { return };
+    let Some(program) = Program::run(Kernel::Cloud612, "a_command_killed_by_a_signal") else { return };
     program.args(["--", "sh", "-c", "kill -SEGV $$"]).done().exits(139);
 }
 
 #[test]
-fn a_command_this_machine_does_not_have_is_127_before_anything_boots() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_command_this_machine_does_not_have") else { return };
+fn a_missing_command_is_127_before_the_boot() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_missing_command_is_127") else { return };
     let done = program.args(["--", "no-such-program-here"]).done().exits(127);
     done.says("no-such-program-here").says("/usr/bin");
 }
 
 #[test]
-fn a_command_that_is_no_program_is_126() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_command_that_is_no_program") else { return };
+fn a_command_that_is_not_executable_is_126() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_command_that_is_not_executable") else { return };
     program.args(["--", "/etc/passwd"]).done().exits(126).says("/etc/passwd");
 }
 
 #[test]
-fn a_shell_line_gives_the_shells_own_status() {
-    line_exits("a_shell_line_gives_the_shells_own_status", Kernel::Cloud612, "no-such-applet-there", 127);
-    line_exits("a_shell_line_gives_the_shells_own_status", Kernel::Cloud612, "false || true; test -d /proc/1", 0);
+fn a_shell_line_returns_the_shells_status() {
+    line_exits("a_shell_line_returns_the_shells_status", Kernel::Cloud612, "no-such-applet-there", 127);
+    line_exits("a_shell_line_returns_the_shells_status", Kernel::Cloud612, "false || true; test -d /proc/1", 0);
 }

@@ -1,4 +1,4 @@
-//! `bootling run --firmware`: the same run, through OVMF or SeaBIOS.
+//! `bootling run --firmware` with OVMF and SeaBIOS.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::support::program::scratch;
 use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
 
-/// Whether UEFI firmware is here; `None`, after saying why, where it is not.
+/// Checks for UEFI firmware; prints the reason and returns `None` if it is missing.
 pub fn uefi_or_skip(test: &str) -> Option<()> {
     let doctor = Program::new().arg("doctor").done();
     let line = doctor.text().lines().find(|line| line.contains("UEFI")).unwrap_or_default().to_owned();
@@ -19,7 +19,7 @@ pub fn uefi_or_skip(test: &str) -> Option<()> {
 }
 
 #[test]
-fn a_kernel_started_by_ovmf_finds_uefi_and_answers_as_ever() {
+fn a_kernel_started_by_ovmf_finds_uefi_and_runs_the_command() {
     let test = "a_kernel_started_by_ovmf";
     let (Some(program), Some(())) = (Program::run(Kernel::Cloud612, test), uefi_or_skip(test)) else { return };
     let line = "cat; dmesg | grep -o 'efi: EFI v2'; echo oops >&2; exit 7";
@@ -33,22 +33,22 @@ fn a_kernel_started_by_ovmf_finds_uefi_and_answers_as_ever() {
 }
 
 #[test]
-fn a_kernel_started_by_seabios_answers_as_ever() {
+fn a_kernel_started_by_seabios_runs_the_command() {
     let Some(program) = Program::run(Kernel::Cloud612, "a_kernel_started_by_seabios") else { return };
     let (done, verdict) =
         program.json(["--firmware", "bios", "--run", "test ! -e /sys/firmware/efi && dmesg | grep -c SMBIOS"]);
     let done = done.exits(0);
     assert!(done.text().trim().parse::<u32>().is_ok_and(|lines| lines > 0), "{}", done.text());
     assert_eq!((&verdict["firmware"], &verdict["firmware_path"]), (&"bios".into(), &serde_json::Value::Null));
-    // A boot loader's way in: the kernel was unpacked in the guest.
+    // QEMU got the bzImage, which decompresses itself in the guest.
     let words = verdict["qemu"]["command"].as_array().expect("words");
     let kernel = words.iter().position(|word| word == "-kernel").expect("a kernel");
     assert!(words[kernel + 1].as_str().is_some_and(|file| file.starts_with("/proc/self/fd/")), "{verdict}");
 }
 
 #[test]
-fn firmware_that_cannot_be_is_refused_with_its_reason() {
-    let Some(package) = Kernel::Cloud612.or_skip("firmware_that_cannot_be") else { return };
+fn unusable_firmware_is_refused_with_the_reason() {
+    let Some(package) = Kernel::Cloud612.or_skip("unusable_firmware") else { return };
     let dir = scratch();
     let run = |options: &[&str]| {
         let program = Program::new().args(["run", "--kernel"]).arg(&package).args(options);
@@ -59,7 +59,7 @@ fn firmware_that_cannot_be_is_refused_with_its_reason() {
     run(&["--firmware", "bios", "--firmware-vars", "/dev/null"])
         .says("--firmware-vars requires UEFI firmware in flash");
     run(&["--firmware-vars", "/dev/null"]).says("--firmware-vars");
-    // A variable store, by its first bytes: a volume of variables that fills the file.
+    // The header of a variable store whose volume fills the file.
     let mut store = vec![0xff; 4096];
     store[16..32].copy_from_slice(b"\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50");
     store[32..40].copy_from_slice(&4096_u64.to_le_bytes());
@@ -67,7 +67,7 @@ fn firmware_that_cannot_be_is_refused_with_its_reason() {
     let vars = dir.path().join("VARS.fd");
     fs::write(&vars, &store).expect("written");
     run(&["--firmware", vars.to_str().expect("a name")]).says("contains UEFI variables, not firmware code");
-    // Code alone.
+    // Firmware code without variables.
     store[16] = 0;
     let code = dir.path().join("lonely.fd");
     fs::write(&code, &store).expect("written");

@@ -1,4 +1,4 @@
-//! Guests that hang, in known ways: what is said of each. Names of functions are held against the guest's own table.
+//! Reports about guests that hang in known ways. Function names are compared with the guest's own symbol table.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::processes::{qemu_of, signal};
 use crate::support::program::scratch;
 use crate::support::{Done, Kernel, Program};
 
-/// The program's end, the verdict, and what the inquiry came to; the report last.
+/// Result of a run that timed out: the process result, the verdict, and the summary and report of the hang.
 struct Hung {
     done: Done,
     verdict: Value,
@@ -20,7 +20,7 @@ struct Hung {
     report: String,
 }
 
-/// Runs what must time out.
+/// Runs a program that must time out.
 #[track_caller]
 fn hung(program: Program, rest: &[&str]) -> Hung {
     let (done, verdict) = program.json(rest);
@@ -36,7 +36,7 @@ fn hung(program: Program, rest: &[&str]) -> Hung {
 }
 
 impl Hung {
-    /// A sentence of the summary that has all of these words.
+    /// Checks that one sentence of the summary contains all of these words.
     #[track_caller]
     fn says(&self, words: &[&str]) -> &Self {
         let found = self.summary.iter().any(|line| words.iter().all(|word| line.contains(word)));
@@ -44,7 +44,7 @@ impl Hung {
         self
     }
 
-    /// A part of the whole report.
+    /// Checks that the report contains this text.
     #[track_caller]
     fn reports(&self, words: &str) -> &Self {
         assert!(self.report.contains(words), "{words:?} is not in\n{}", self.report);
@@ -52,13 +52,14 @@ impl Hung {
     }
 }
 
-/// Makes the snapshot that a test's guest is restored from, so that its time is not spent on that.
+/// Makes the snapshot from which a test's guest is restored, so that the test's time limit does not include it.
 #[track_caller]
 fn snapshot(program: Program) {
     program.args(["--warm", "--", "true"]).done().exits(0);
 }
 
-/// A disk that never answers: QEMU's null device, whose requests take an hour. Its geometry is told, or QEMU would read.
+/// Options for a disk that never answers: QEMU's null device with a latency of an hour. Without a given geometry, QEMU
+/// would read from the disk.
 const STUCK: [&str; 4] = [
     "--qemu-arg=-drive",
     "--qemu-arg=if=none,id=stuck,driver=null-co,size=1G,latency-ns=3600000000000",
@@ -66,21 +67,21 @@ const STUCK: [&str; 4] = [
     "--qemu-arg=virtio-blk-pci,drive=stuck,id=slow,cyls=1024,heads=16,secs=63",
 ];
 
-/// `T` and `t` symbols of a kernel, as the guest itself tells them: name to address. Modules are left out.
-fn told(text: &str) -> Vec<(u64, String)> {
+/// Returns addresses and names of the kernel's `T` and `t` symbols from /proc/kallsyms, without modules.
+fn kallsyms(text: &str) -> Vec<(u64, String)> {
     let lines = text.lines().filter(|line| !line.ends_with(']'));
     let symbols = lines.map(|line| line.split(' ').collect::<Vec<_>>()).filter(|words| matches!(words[1], "T" | "t"));
     symbols.map(|words| (u64::from_str_radix(words[0], 16).expect("an address"), words[2].to_owned())).collect()
 }
 
 #[test]
-fn every_function_is_where_the_guest_itself_says_it_is() {
-    let test = "every_function_is_where_the_guest_itself_says_it_is";
+fn kernel_symbols_equal_the_guests_kallsyms() {
+    let test = "kernel_symbols_equal_the_guests_kallsyms";
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
         let Some(program) = Program::run(kernel, test) else { return };
         let line = "echo 0 > /proc/sys/kernel/kptr_restrict; cat /proc/kallsyms";
         let (done, _) = program.json(["--warm", "--run", line]);
-        let wanted = told(&done.exits(0).text());
+        let wanted = kallsyms(&done.exits(0).text());
         assert!(wanted.len() > 30_000, "{}", wanted.len());
         let symbols = Source::new(&kernel.image(), &kernel.image()).load().expect("read").expect("a table");
         let ours: Vec<(u64, String)> = symbols
@@ -91,12 +92,12 @@ fn every_function_is_where_the_guest_itself_says_it_is() {
         assert_eq!(ours.len(), wanted.len(), "{kernel:?}");
         let first = ours.iter().zip(&wanted).find(|(ours, wanted)| ours != wanted);
         assert_eq!(first, None, "{kernel:?}");
-        // And from the middle of each, the way back: of several at one address the first is named.
+        // The reverse lookup: of several names at one address, the first is returned.
         let mut names: BTreeMap<u64, &str> = BTreeMap::new();
         for (address, _, name) in symbols.iter() {
             names.entry(address).or_insert(name);
         }
-        let (start, end) = (symbols.address("_stext").expect("there"), symbols.address("_etext").expect("there"));
+        let (start, end) = (symbols.address("_stext").expect("a symbol"), symbols.address("_etext").expect("a symbol"));
         for (address, name) in names.range(start..end) {
             assert_eq!(symbols.function(*address).map(|place| place.name), Some(*name), "{kernel:?} {address:#x}");
         }
@@ -104,7 +105,7 @@ fn every_function_is_where_the_guest_itself_says_it_is() {
 }
 
 #[test]
-fn a_busy_loop_in_user_space_is_told_with_its_process() {
+fn a_busy_loop_in_user_space_is_reported_with_its_process() {
     let test = "a_busy_loop_in_user_space";
     let (Some(first), Some(program)) = (Program::run(Kernel::Cloud612, test), Program::run(Kernel::Cloud612, test))
     else {
@@ -115,7 +116,7 @@ fn a_busy_loop_in_user_space_is_told_with_its_process() {
     let evidence = dir.path().join("evidence");
     let program = program.args(["--warm", "--timeout", "15", "--idle-timeout", "2", "--evidence"]).arg(&evidence);
     let hung = hung(program, &["--run", "echo begun; while :; do :; done"]);
-    // It computes: that is no idleness.
+    // A computing guest is not idle.
     hung.says(&["cpu 0 is in user space (CPL 3)", "its current process is sh (pid "])
         .says(&["the command started after "]);
     assert_eq!(hung.verdict["outcome"], "timed-out");
@@ -131,8 +132,8 @@ fn a_busy_loop_in_user_space_is_told_with_its_process() {
 }
 
 #[test]
-fn what_ends_well_leaves_no_evidence() {
-    let Some(program) = Program::run(Kernel::Cloud612, "what_ends_well_leaves_no_evidence") else { return };
+fn a_successful_run_leaves_no_evidence() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_successful_run_leaves_no_evidence") else { return };
     let dir = scratch();
     let evidence = dir.path().join("evidence");
     program.args(["--warm", "--core", "--evidence"]).arg(&evidence).args(["--", "true"]).done().exits(0);
@@ -140,24 +141,24 @@ fn what_ends_well_leaves_no_evidence() {
 }
 
 #[test]
-fn a_sleeping_guest_is_idle_and_its_memory_is_kept_where_asked_for() {
+fn a_sleeping_guest_is_idle_and_its_memory_is_saved_on_request() {
     let Some(program) = Program::run(Kernel::Generic61, "a_sleeping_guest_is_idle") else { return };
     let dir = scratch();
     let options = ["--timeout", "100", "--idle-timeout", "2", "--memory", "256", "--core", "--evidence"];
     let hung = hung(program.args(options).arg(dir.path()), &["--run", "sleep 1000"]);
     hung.says(&["the vCPU is idle"]).says(&["process sleep (pid ", "sleeps in ", "nanosleep"]);
     assert!(hung.done.stderr.contains("no activity in the guest for 2s (--idle-timeout)"), "{}", hung.done.stderr);
-    let core = fs::read(dir.path().join("guest.core")).expect("it was kept");
+    let core = fs::read(dir.path().join("guest.core")).expect("a core file");
     assert!(core.starts_with(b"\x7fELF") && core.len() >= 256 << 20, "{}", core.len());
     // ET_CORE.
     assert_eq!(core[16..18], [4, 0]);
 }
 
 #[test]
-fn a_disk_that_never_answers_is_named_with_its_requests_and_who_waits_for_them() {
-    let Some(program) = Program::run(Kernel::Generic61, "a_disk_that_never_answers") else { return };
+fn a_stuck_disk_is_reported_with_its_requests_and_the_waiting_process() {
+    let Some(program) = Program::run(Kernel::Generic61, "a_stuck_disk") else { return };
     let program = program.args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
-    // The kernel looks for partitions when the disk appears: pid 1 is stuck in loading the driver.
+    // The kernel scans for partitions when the disk appears: pid 1 is stuck loading the driver.
     let hung = hung(program, &["--", "true"]);
     hung.says(&["virtio-blk /machine/peripheral/slow queue 0: 1 request is in flight in QEMU (taken 1, finished"]);
     hung.says(&["(pid 1) is blocked (state D) in "]).says(&["no message from the guest's pid 1"]);
@@ -165,24 +166,24 @@ fn a_disk_that_never_answers_is_named_with_its_requests_and_who_waits_for_them()
 }
 
 #[test]
-fn a_loop_in_the_kernel_with_interrupts_off_is_named_by_function_and_module() {
-    let Some((module, package)) = misbehave::or_skip("a_loop_in_the_kernel_with_interrupts_off") else { return };
+fn a_kernel_loop_with_interrupts_off_is_reported_with_function_and_module() {
+    let Some((module, package)) = misbehave::or_skip("a_kernel_loop_with_interrupts_off") else { return };
     let program = || Program::new().args(["run", "--kernel"]).arg(&package).arg("--kmod").arg(&module);
     snapshot(program());
     let program = program().args(["--warm", "--timeout", "20"]);
     let line = "echo 1000 > /sys/module/misbehave/parameters/seconds; \
         echo hard-lockup > /sys/module/misbehave/parameters/how";
     let hung = hung(program, &["--run", line]);
-    // Whether it is caught in the module or in the clock that this reads is chance.
+    // The loop is caught in the module or in the clock function that it calls.
     hung.says(&["cpu 0 is in the kernel, in ", "interrupts off", "its current process is sh (pid "]);
     hung.reports("[misbehave]").reports("an NMI, at which it was made to panic");
-    // The panic was our doing.
+    // The panic was caused by the hang report.
     assert_eq!(hung.verdict["outcome"], "timed-out", "{:#}", hung.verdict);
 }
 
 #[test]
-fn a_qemu_that_stands_still_is_told_from_a_guest_that_does() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_qemu_that_stands_still") else { return };
+fn a_stopped_qemu_is_distinguished_from_a_hung_guest() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_stopped_qemu") else { return };
     let dir = scratch();
     let file = dir.path().join("verdict.json");
     let running = program.args(["--timeout", "5", "--json"]).arg(&file).args(["--run", "sleep 1000"]).start();
@@ -195,22 +196,22 @@ fn a_qemu_that_stands_still_is_told_from_a_guest_that_does() {
 }
 
 #[test]
-fn a_machine_that_somebody_has_stopped_is_told() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_machine_that_somebody_has_stopped") else { return };
+fn a_paused_machine_is_reported() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_paused_machine") else { return };
     let hung = hung(program.args(["--idle-timeout", "2", "--qemu-arg=-S"]), &["--", "true"]);
     hung.says(&["the machine is not running", "\"prelaunch\"", "(-S)"]).says(&["no message from the guest's pid 1"]);
 }
 
 #[test]
-fn a_foreign_pid_1_that_waits_for_ever_is_found_waiting() {
-    let test = "a_foreign_pid_1_that_waits_for_ever";
+fn a_foreign_pid_1_that_waits_forever_is_reported() {
+    let test = "a_foreign_pid_1_that_waits_forever";
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     let dir = scratch();
     let initrd = dir.path().join("initrd");
     let init = dir.path().join("init");
     fs::write(&init, "#!/bin/sh\nmkfifo /pipe\necho waiting\nread word < /pipe\n").expect("written");
-    rustix::fs::chmod(&init, rustix::fs::Mode::from_bits_retain(0o755)).expect("ours");
-    let build = Program::new().args(["build", "--kernel"]).arg(Kernel::Cloud612.find().expect("it is there"));
+    rustix::fs::chmod(&init, rustix::fs::Mode::from_bits_retain(0o755)).expect("writable file");
+    let build = Program::new().args(["build", "--kernel"]).arg(Kernel::Cloud612.find().expect("exists"));
     let copy = format!("{}=/sbin/waits", init.display());
     build.args(["--copy", &copy, "-o"]).arg(&initrd).done().exits(0);
     let options = ["--idle-timeout", "3", "--timeout", "100", "--append", "rdinit=/sbin/waits", "--initrd"];

@@ -1,5 +1,4 @@
-//! Kernels that are not well: each failure for real, by a module of ours (`tests/guest/misbehave`), and what is said about it.
-//! And those that are: not a word.
+//! Findings of unhealthy kernels: a module (`tests/guest/misbehave`) triggers each failure. Healthy kernels give none.
 
 use std::path::PathBuf;
 use std::thread;
@@ -19,19 +18,19 @@ use crate::support::misbehave::{self, KERNEL};
 use crate::support::program::build_dir;
 use crate::support::{Done, Kernel, Program};
 
-/// No command of these tests takes longer, even on a slow machine under TCG.
+/// Time limit for each command, also on a slow host under TCG.
 const LIMIT: Duration = Duration::from_secs(150);
-/// Where the module takes its orders; `$HOW` and `$SECONDS_` in the lines below.
+/// Shell variables for the module's parameters; used in the lines below.
 const PARAMETERS: &str = "M=/sys/module/misbehave/parameters; HOW=$M/how; SECONDS_=$M/seconds; ";
 
-/// Guests with the module.
+/// Returns a builder for guests with the module.
 fn builder(test: &str) -> Option<Builder> {
     let (module, package) = misbehave::or_skip(test)?;
     let builder = Vm::builder().kernel(package).cache(build_dir().join("test-cache")).timeout(LIMIT);
     Some(builder.kmod(module, ""))
 }
 
-/// `bootling run --warm` with the module.
+/// Returns `bootling run --warm` with the module.
 fn program(test: &str) -> Option<Program> {
     let (module, _) = misbehave::or_skip(test)?;
     Some(Program::run(KERNEL, test)?.arg("--warm").arg("--kmod").arg(module))
@@ -45,7 +44,7 @@ fn kinds(findings: &[Finding]) -> Vec<Kind> {
     findings.iter().map(|finding| finding.kind).collect()
 }
 
-/// Runs the line in a guest of its own, which must find these kinds and no others, some of them more than once; the first one.
+/// Runs the line in a new guest, whose findings must be of exactly these kinds (repeats allowed); returns the first.
 #[track_caller]
 fn finds(builder: &Builder, text: &str, expected: &[Kind]) -> Finding {
     let output = builder.run_with(&line(text)).expect("an output");
@@ -53,7 +52,7 @@ fn finds(builder: &Builder, text: &str, expected: &[Kind]) -> Finding {
     found.dedup();
     assert_eq!(found, expected, "{text}\n{output:#?}");
     assert!(output.hello.is_some(), "{output:#?}");
-    output.health.into_iter().next().expect("there is one")
+    output.health.into_iter().next().expect("a finding")
 }
 
 #[track_caller]
@@ -64,12 +63,12 @@ fn has(finding: &Finding, words: &[&str]) {
 }
 
 #[test]
-fn warnings_bugs_and_oopses_are_told_with_their_call_traces() {
-    let Some(builder) = builder("warnings_bugs_and_oopses_are_told") else { return };
+fn warnings_bugs_and_oopses_are_reported_with_call_traces() {
+    let Some(builder) = builder("warnings_bugs_and_oopses") else { return };
     let warning = finds(&builder, "echo warn >$HOW", &[Kind::Warning]);
     assert!(warning.title.starts_with("WARNING: ") && warning.title.contains("misbehave.c"), "{warning:#?}");
     has(&warning, &["cut here", "this is what was asked for", "Call Trace:", "set_how", "---[ end trace"]);
-    // Nothing of it reaches the console.
+    // None of it reaches the console.
     let quiet = "echo 0 >/proc/sys/kernel/printk; echo warn-bare >$HOW";
     assert_eq!(finds(&builder, quiet, &[Kind::Warning]).lines[0], "------------[ cut here ]------------");
     let bug = finds(&builder, "echo bug >$HOW", &[Kind::Bug]);
@@ -85,21 +84,21 @@ fn warnings_bugs_and_oopses_are_told_with_their_call_traces() {
 }
 
 #[test]
-fn lockups_and_hung_tasks_are_told() {
-    let Some(builder) = builder("lockups_and_hung_tasks_are_told") else { return };
+fn lockups_and_hung_tasks_are_reported() {
+    let Some(builder) = builder("lockups_and_hung_tasks_are_reported") else { return };
     let soft = "echo 1 >/proc/sys/kernel/watchdog_thresh; echo 6 >$SECONDS_; echo soft-lockup >$HOW";
     let soft = finds(&builder, soft, &[Kind::SoftLockup]);
     assert!(soft.title.contains("BUG: soft lockup - CPU#0 stuck for "), "{soft:#?}");
     has(&soft, &["RIP: 0010:", "Call Trace:"]);
     let hung = "echo 1 >/proc/sys/kernel/hung_task_timeout_secs; echo 4 >$SECONDS_; echo hung-task >$HOW";
     let hung = finds(&builder, hung, &[Kind::HungTask]);
-    // Its lines are of a level that a console with `quiet` never shows.
+    // A console with `quiet` never shows lines of this level.
     has(&hung, &["blocked for more than", "state:D", "Call Trace:", "schedule_timeout"]);
 }
 
 #[test]
-fn a_stall_of_rcu_is_told() {
-    let Some(builder) = builder("a_stall_of_rcu_is_told") else { return };
+fn an_rcu_stall_is_reported() {
+    let Some(builder) = builder("an_rcu_stall_is_reported") else { return };
     let stall = "echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout; echo 8 >$SECONDS_; \
                  taskset 2 sh -c \"echo rcu-stall >$HOW\"";
     let stall = finds(&builder.smp(2), stall, &[Kind::RcuStall]);
@@ -107,8 +106,8 @@ fn a_stall_of_rcu_is_told() {
 }
 
 #[test]
-fn a_guest_without_memory_is_told_by_who_was_killed() {
-    let Some(builder) = builder("a_guest_without_memory_is_told") else { return };
+fn an_out_of_memory_kill_is_reported_with_the_process() {
+    let Some(builder) = builder("an_out_of_memory_kill_is_reported") else { return };
     let builder = builder.memory_mib(256);
     let killed = finds(&builder, "head -c 2000m /dev/zero | tail >/dev/null; true", &[Kind::OutOfMemory]);
     assert!(killed.title.contains("Killed process ") && killed.title.contains("(tail)"), "{killed:#?}");
@@ -116,8 +115,8 @@ fn a_guest_without_memory_is_told_by_who_was_killed() {
 }
 
 #[test]
-fn taints_that_no_finding_explains_are_told_and_a_module_of_ones_own_is_no_illness() {
-    let Some(builder) = builder("taints_that_no_finding_explains") else { return };
+fn unexplained_taints_are_reported_and_an_out_of_tree_module_is_not_a_finding() {
+    let Some(builder) = builder("unexplained_taints_are_reported") else { return };
     let page = finds(&builder, "echo page >$HOW", &[Kind::Taint]);
     assert!(page.title.starts_with("B ("), "{page:#?}");
     let output = builder.run_with(&line("cat /proc/sys/kernel/tainted")).expect("an output");
@@ -126,8 +125,8 @@ fn taints_that_no_finding_explains_are_told_and_a_module_of_ones_own_is_no_illne
 }
 
 #[test]
-fn what_a_command_leaves_behind_is_named_killed_and_no_failure_unless_it_is_denied() {
-    let Some(builder) = builder("what_a_command_leaves_behind") else { return };
+fn leaked_processes_are_reported_killed_and_fail_only_if_denied() {
+    let Some(builder) = builder("leaked_processes_are_reported") else { return };
     let fail = HealthSpec { policy: Policy::Fail, ..HealthSpec::default() };
     let mut vm = builder.clone().health(fail.clone()).start().expect("a guest");
     let output = vm.run_with(&line("sleep 1000 & (setsid sleep 2000 &) ; true")).expect("an output");
@@ -136,7 +135,7 @@ fn what_a_command_leaves_behind_is_named_killed_and_no_failure_unless_it_is_deni
     assert!(output.success() && output.health[0].lines.iter().all(|line| line.starts_with("sleep (")), "{output:#?}");
     let output = vm.run_with(&line("ps | grep -c '[s]leep'; true")).expect("an output");
     assert_eq!((output.text().trim(), output.health.as_slice()), ("0", [].as_slice()));
-    // Nothing ends this one; it is not the next command's either.
+    // This process cannot be killed, and is not reported for the next command.
     let output = vm.run_with(&line("(echo unkillable >$HOW) & sleep 0.2")).expect("an output");
     assert_eq!(kinds(&output.health), [Kind::Unkillable], "{output:#?}");
     assert!(matches!(output.outcome, Outcome::Unhealthy { .. }), "{output:#?}");
@@ -149,20 +148,20 @@ fn what_a_command_leaves_behind_is_named_killed_and_no_failure_unless_it_is_deni
 }
 
 #[test]
-fn a_panic_is_told_by_the_console_with_what_came_before_it() {
-    let Some(builder) = builder("a_panic_is_told_by_the_console") else { return };
+fn a_panic_is_read_from_the_console_with_earlier_findings() {
+    let Some(builder) = builder("a_panic_is_read_from_the_console") else { return };
     let output = builder.run_with(&line("echo warn >$HOW; echo c >/proc/sysrq-trigger; sleep 100")).expect("an output");
     assert!(matches!(output.outcome, Outcome::Panic { .. }), "{output:#?}");
     assert_eq!(kinds(&output.health), [Kind::Warning, Kind::Panic], "{output:#?}");
     has(&output.health[1], &["sysrq triggered crash", "Call Trace:", "sysrq_handle_crash", "Kernel Offset: "]);
 }
 
-/// Options, `BOOTLING_HEALTH`, what runs; status, what is said, findings.
+/// Options, `BOOTLING_HEALTH`, shell line; expected status, message, number of findings.
 type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a str, i32, &'a str, usize);
 
 #[test]
-fn a_command_that_succeeds_on_a_kernel_that_warns_is_what_the_policy_says() {
-    let test = "a_command_that_succeeds_on_a_kernel_that_warns";
+fn the_health_policy_decides_about_a_success_on_a_warning_kernel() {
+    let test = "the_health_policy_decides";
     let run = |options: &[&str], policy: Option<&str>, text: &str| -> Option<(Done, Value)> {
         let mut program = program(test)?;
         if let Some(policy) = policy {
@@ -197,14 +196,14 @@ fn a_command_that_succeeds_on_a_kernel_that_warns_is_what_the_policy_says() {
     assert_eq!(verdict["outcome"], "exited", "{verdict}");
 }
 
-/// Words that are nobody's illness: the kernel's own, and programs'.
+/// Harmless log text of the kernel, and imitations of findings by programs.
 const TALK: &str = "echo talk >$HOW; echo on >/proc/sys/kernel/printk_devkmsg; \
     echo '<1>BUG: kernel NULL pointer dereference, address: 0' >/dev/kmsg; echo '<0>Kernel panic - not syncing: x' >/dev/kmsg; \
     echo 'WARNING: CPU: 0 PID: 1 at x.c:1 x' >/dev/kmsg; echo 'BUG: x' >/dev/console";
 
 #[test]
-fn a_pattern_that_is_none_is_refused_before_anything_boots() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_pattern_that_is_none") else { return };
+fn an_invalid_health_pattern_is_refused_before_the_boot() {
+    let Some(program) = Program::run(Kernel::Cloud612, "an_invalid_health_pattern") else { return };
     let (done, verdict) = program.args(["--health-allow", "("]).json(["--", "true"]);
     let done = done.exits(125).says("invalid health pattern \"(\"");
     assert!(done.took < Duration::from_secs(30), "{:?}", done.took);
@@ -212,8 +211,8 @@ fn a_pattern_that_is_none_is_refused_before_anything_boots() {
 }
 
 #[test]
-fn a_log_that_was_overwritten_is_told_and_the_console_fills_in() {
-    let Some(builder) = builder("a_log_that_was_overwritten") else { return };
+fn an_overwritten_log_is_reported_and_the_console_is_used_instead() {
+    let Some(builder) = builder("an_overwritten_log_is_reported") else { return };
     let flood = "echo on >/proc/sys/kernel/printk_devkmsg; echo warn >$HOW; echo 1 >/proc/sys/kernel/printk; \
                  X=$(head -c 900 /dev/zero | tr '\\0' x); i=0; \
                  while [ $i -lt 600 ]; do echo $X; i=$((i + 1)); done >/dev/kmsg";
@@ -223,8 +222,8 @@ fn a_log_that_was_overwritten_is_told_and_the_console_fills_in() {
 }
 
 #[test]
-fn what_is_wrong_with_a_boot_is_wrong_with_all_guests_restored_from_it() {
-    let test = "what_is_wrong_with_a_boot";
+fn findings_of_a_base_are_reported_for_every_guest_restored_from_it() {
+    let test = "findings_of_a_base";
     let Some((module, package)) = misbehave::or_skip(test) else { return };
     let builder = Vm::builder().kernel(package).cache(build_dir().join("test-cache")).timeout(LIMIT);
     let builder = builder.base_kmod(module, "how=warn");
@@ -235,15 +234,15 @@ fn what_is_wrong_with_a_boot_is_wrong_with_all_guests_restored_from_it() {
         ages.push(output.age);
     }
     assert!(ages.iter().all(Option::is_some), "{ages:?}");
-    // It is told once.
+    // The finding is reported once.
     let mut vm = builder.start().expect("a guest");
     assert_eq!(kinds(&vm.run(["true"]).expect("an output").health), [Kind::Warning]);
     assert_eq!(vm.run(["true"]).expect("an output").health, []);
 }
 
 #[test]
-fn a_hundred_healthy_guests_are_healthy() {
-    let test = "a_hundred_healthy_guests_are_healthy";
+fn a_hundred_healthy_guests_have_no_findings() {
+    let test = "a_hundred_healthy_guests_have_no_findings";
     let fail = HealthSpec { policy: Policy::Fail, deny: vec![Kind::Leaked], ..HealthSpec::default() };
     let healthy = move |builder: &Builder| {
         let output = builder.run(["sh", "-c", "ls /proc | wc -l; (echo x | cat) >/dev/null"]).expect("an output");

@@ -1,5 +1,5 @@
-//! A QEMU that is none: a script that says on the channel, on its streams and by its end whatever a hostile guest or
-//! a broken emulator could. No guest boots here, so that each is over in a moment.
+//! A fake QEMU: a script that sends what a hostile guest or a broken emulator could send over the channel and the
+//! streams. No guest boots, so each test is quick.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ const HELLO: &str = r"\x01\x23\x00bootling\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0
 /// The command runs: tag 2, eight bytes.
 const STARTED: &str = r"\x02\x08\x00\0\0\0\0\0\0\0\0";
 
-/// A script in QEMU's place; `$channel` is the control channel's descriptor.
+/// Creates a script in place of QEMU; `$channel` is the file descriptor of the control channel.
 fn fake(dir: &tempfile::TempDir, body: &str) -> std::path::PathBuf {
     let path = dir.path().join("qemu-system-x86_64");
     let script = format!(
@@ -23,45 +23,45 @@ fn fake(dir: &tempfile::TempDir, body: &str) -> std::path::PathBuf {
          for word; do case $word in socket,id=channel,fd=*) channel=${{word##*=}};; esac; done\n\
          [ -n \"$channel\" ] || exit 1\n{body}\n"
     );
-    fs::write(&path, script).expect("the folder is ours");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::write(&path, script).expect("writable directory");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("readable directory");
     path
 }
 
 fn with_fake(test: &str, dir: &tempfile::TempDir, body: &str) -> Option<Program> {
-    // The cloud kernel needs no module for its channel; its package is looked at, not booted.
+    // The cloud kernel needs no module for its channel; its package is read, not booted.
     let program = Program::run(Kernel::Cloud612, test)?;
     Some(program.arg("--qemu").arg(fake(dir, body)).args(["--accel", "tcg"]))
 }
 
 #[test]
-fn who_greets_twice_is_not_pid_1() {
+fn a_second_greeting_is_refused() {
     let dir = scratch();
     let body = format!("printf '{HELLO}{HELLO}' >&$channel; sleep 60");
-    let Some(program) = with_fake("who_greets_twice_is_not_pid_1", &dir, &body) else { return };
+    let Some(program) = with_fake("a_second_greeting_is_refused", &dir, &body) else { return };
     let done = program.args(["--", "true"]).done().exits(125);
     assert!(done.took < Duration::from_secs(20), "{:?}", done.took);
     done.says("a second greeting");
 }
 
 #[test]
-fn what_qemu_leaves_running_is_ended_with_it_and_cannot_hold_us() {
+fn child_processes_of_qemu_are_killed_and_do_not_block_bootling() {
     let dir = scratch();
     let pid = dir.path().join("pid");
     let body = format!("sleep 60 & echo $! >{}; echo 'it is broken' >&2; exit 3", pid.display());
-    let Some(program) = with_fake("what_qemu_leaves_running", &dir, &body) else { return };
+    let Some(program) = with_fake("child_processes_of_qemu_are_killed", &dir, &body) else { return };
     let done = program.args(["--", "true"]).done().exits(125);
     assert!(done.took < Duration::from_secs(20), "{:?}", done.took);
     done.says("it is broken").says("status 3");
-    let left: u32 = fs::read_to_string(pid).expect("it started").trim().parse().expect("a number");
+    let left: u32 = fs::read_to_string(pid).expect("a PID file").trim().parse().expect("a number");
     wait_until_gone(left, Duration::from_secs(5));
     assert!(!runs(left));
 }
 
 #[test]
-fn a_full_pipe_shared_by_both_streams_cannot_hold_us_past_the_timeout() {
+fn a_full_pipe_shared_by_both_streams_does_not_defeat_the_timeout() {
     let dir = scratch();
-    // More than any pipe takes, on standard output and on standard error: tags 3 and 4, 30,000 bytes each.
+    // More than a pipe holds, on standard output and standard error: tags 3 and 4, 30,000 bytes each.
     let body = format!(
         "printf '{HELLO}{STARTED}' >&$channel\nfor turn in {{1..20}}; do for tag in 3 4; do \
          printf \"\\\\x$tag\\\\x30\\\\x75\" >&$channel; head -c 30000 /dev/zero >&$channel; done; done; sleep 60"
@@ -70,7 +70,7 @@ fn a_full_pipe_shared_by_both_streams_cannot_hold_us_past_the_timeout() {
         return;
     }
     let script = fake(&dir, &body);
-    let package = Kernel::Cloud612.find().expect("just found");
+    let package = Kernel::Cloud612.find().expect("or_skip found it");
     let mut child = std::process::Command::new("bash")
         .args(["-c", "exec \"$@\" 2>&1", "bash", env!("CARGO_BIN_EXE_bootling"), "run", "--accel", "tcg", "--kernel"])
         .arg(package)
@@ -79,18 +79,18 @@ fn a_full_pipe_shared_by_both_streams_cannot_hold_us_past_the_timeout() {
         .args(["--timeout", "3s", "--", "true"])
         .env("BOOTLING_CACHE_DIR", crate::support::program::build_dir().join("test-cache"))
         .stdin(Stdio::null())
-        // Nobody reads it.
+        // Never read.
         .stdout(Stdio::piped())
         .spawn()
         .expect("bash runs");
     let start = Instant::now();
     let status = loop {
-        if let Some(status) = child.try_wait().expect("our child") {
+        if let Some(status) = child.try_wait().expect("child process") {
             break status;
         }
         if start.elapsed() > Duration::from_secs(60) {
-            child.kill().expect("our child");
-            panic!("it hangs on its own output");
+            child.kill().expect("child process");
+            panic!("bootling blocks on its own output");
         }
         std::thread::sleep(Duration::from_millis(50));
     };

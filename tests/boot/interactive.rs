@@ -1,4 +1,4 @@
-//! `bootling run` without a command, on a terminal.
+//! `bootling run` without a command on a terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::support::Kernel;
 use crate::support::processes::{children, qemu_of, runs, wait_for};
 use crate::support::program::build_dir;
 
-/// A terminal, as seen by who sits before it.
+/// A pseudoterminal with its keyboard (input) and screen (output).
 struct Seat {
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
@@ -32,7 +32,7 @@ impl Seat {
         let size = Winsize { ws_row: 37, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&slave, size).expect("a pty has a size");
         let keyboard = File::from(master);
-        let mut glass = keyboard.try_clone().expect("a descriptor is left");
+        let mut glass = keyboard.try_clone().expect("a free descriptor");
         let screen = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&screen);
         thread::spawn(move || {
@@ -48,7 +48,7 @@ impl Seat {
         String::from_utf8_lossy(&self.screen.lock().expect("not poisoned")).into_owned()
     }
 
-    /// Waits until the screen shows `what`, then forgets what it shows.
+    /// Waits until the screen shows `what`, then clears the recorded output.
     fn expect(&self, what: &str) {
         wait_for(&format!("{what:?} on the screen"), Duration::from_secs(60), || {
             let mut screen = self.screen.lock().expect("not poisoned");
@@ -61,14 +61,14 @@ impl Seat {
         self.keyboard.write_all(text.as_bytes()).expect("the terminal is open");
     }
 
-    /// Whether it echoes and cooks lines, as a shell expects it back.
+    /// True if the terminal echoes and is in canonical mode, as a shell expects.
     fn is_cooked(&self) -> bool {
-        tcgetattr(&self.slave).expect("it is a terminal").local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+        tcgetattr(&self.slave).expect("a terminal").local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
     }
 
     fn bootling(&self, package: &std::path::Path) -> std::process::Child {
-        let end = || Stdio::from(self.slave.try_clone().expect("a descriptor is left"));
-        // setsid makes the terminal the controlling one, as a login would.
+        let end = || Stdio::from(self.slave.try_clone().expect("a free descriptor"));
+        // setsid makes the terminal the controlling terminal, as a login does.
         Command::new("setsid")
             .args(["--wait", "--ctty", env!("CARGO_BIN_EXE_bootling"), "run", "--kernel"])
             .arg(package)
@@ -83,12 +83,12 @@ impl Seat {
 }
 
 #[test]
-fn a_shell_has_job_control_the_windows_size_and_ends_at_end_of_file() {
-    let Some(package) = Kernel::Cloud612.or_skip("a_shell_has_job_control") else { return };
+fn an_interactive_shell_has_job_control_and_the_window_size() {
+    let Some(package) = Kernel::Cloud612.or_skip("an_interactive_shell_has_job_control") else { return };
     let mut seat = Seat::new();
     let mut child = seat.bootling(&package);
     seat.expect("# ");
-    assert!(!seat.is_cooked(), "the guest's terminal does the cooking");
+    assert!(!seat.is_cooked(), "the guest's terminal handles echo and line editing");
     seat.types("stty size; echo done-$((1 + 1))\n");
     wait_for("the size", Duration::from_secs(20), || seat.text().contains("done-2").then_some(()));
     assert!(seat.text().contains("37 111"), "{}", seat.text());
@@ -98,7 +98,7 @@ fn a_shell_has_job_control_the_windows_size_and_ends_at_end_of_file() {
     seat.types("\x03");
     seat.types("echo alive-$((2 + 2))\n");
     seat.expect("alive-4");
-    // A window that changes its size says so in the guest.
+    // A change of the window size reaches the guest.
     let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&seat.slave, size).expect("a pty has a size");
     thread::sleep(Duration::from_millis(500));
@@ -106,8 +106,8 @@ fn a_shell_has_job_control_the_windows_size_and_ends_at_end_of_file() {
     wait_for("the new size", Duration::from_secs(20), || seat.text().contains("done-6").then_some(()));
     assert!(seat.text().contains("20 60"), "{}", seat.text());
     seat.types("exit 5\n");
-    assert_eq!(child.wait().expect("our child").code(), Some(5), "{}", seat.text());
-    assert!(seat.is_cooked(), "the terminal was given back as it was");
+    assert_eq!(child.wait().expect("child process").code(), Some(5), "{}", seat.text());
+    assert!(seat.is_cooked(), "the terminal settings are restored");
 }
 
 #[test]
@@ -117,21 +117,21 @@ fn end_of_file_powers_the_guest_off() {
     let mut child = seat.bootling(&package);
     seat.expect("# ");
     seat.types("\x04");
-    assert_eq!(child.wait().expect("our child").code(), Some(0), "{}", seat.text());
+    assert_eq!(child.wait().expect("child process").code(), Some(0), "{}", seat.text());
     assert!(seat.is_cooked());
 }
 
 #[test]
-fn a_terminal_is_restored_when_bootling_is_asked_to_end() {
-    let Some(package) = Kernel::Cloud612.or_skip("a_terminal_is_restored") else { return };
+fn the_terminal_is_restored_after_sigterm() {
+    let Some(package) = Kernel::Cloud612.or_skip("the_terminal_is_restored") else { return };
     let seat = Seat::new();
     let mut child = seat.bootling(&package);
     seat.expect("# ");
-    // setsid may fork: bootling is it, or its child.
+    // setsid may fork: bootling is the child process itself or its child.
     let bootling = children(child.id(), "bootling").pop().unwrap_or(child.id());
     let qemu = qemu_of(bootling);
     crate::support::processes::signal(bootling, rustix::process::Signal::TERM);
-    child.wait().expect("our child");
+    child.wait().expect("child process");
     assert!(seat.is_cooked(), "{}", seat.text());
     wait_for("QEMU to be gone", Duration::from_secs(5), || (!runs(qemu)).then_some(()));
 }

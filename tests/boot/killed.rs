@@ -1,4 +1,4 @@
-//! Ends from outside: QEMU killed, bootling killed, Ctrl-C. Nothing is left behind.
+//! Runs that end from outside: QEMU or bootling killed, Ctrl-C. No process is left behind.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::processes::{qemu_of, runs, signal, wait_until_gone};
 use crate::support::program::Running;
 use crate::support::{Kernel, Program};
 
-/// A guest whose command runs and does not end.
+/// Starts a guest whose command does not end; returns bootling and the PID of QEMU.
 fn sleeper(test: &str, options: &[&str]) -> Option<(Running, u32)> {
     let running = Program::run(Kernel::Cloud612, test)?.args(options).args(["--", "sleep", "1000"]).start();
     let qemu = qemu_of(running.pid());
@@ -16,8 +16,8 @@ fn sleeper(test: &str, options: &[&str]) -> Option<(Running, u32)> {
 }
 
 #[test]
-fn qemu_killed_while_it_runs_is_118() {
-    let Some((running, qemu)) = sleeper("qemu_killed_while_it_runs_is_118", &[]) else { return };
+fn a_killed_qemu_is_118() {
+    let Some((running, qemu)) = sleeper("a_killed_qemu_is_118", &[]) else { return };
     std::thread::sleep(Duration::from_secs(1));
     signal(qemu, Signal::KILL);
     let done = running.done().exits(118);
@@ -25,16 +25,16 @@ fn qemu_killed_while_it_runs_is_118() {
 }
 
 #[test]
-fn bootling_killed_leaves_no_qemu() {
-    let Some((running, qemu)) = sleeper("bootling_killed_leaves_no_qemu", &[]) else { return };
+fn killing_bootling_leaves_no_qemu() {
+    let Some((running, qemu)) = sleeper("killing_bootling_leaves_no_qemu", &[]) else { return };
     signal(running.pid(), Signal::KILL);
     wait_until_gone(qemu, Duration::from_secs(5));
     assert_eq!(running.done().signal, Some(9));
 }
 
 #[test]
-fn interrupting_once_ends_it_with_130() {
-    let Some((running, qemu)) = sleeper("interrupting_once_ends_it_with_130", &[]) else { return };
+fn one_interrupt_ends_the_run_with_130() {
+    let Some((running, qemu)) = sleeper("one_interrupt_ends_the_run_with_130", &[]) else { return };
     std::thread::sleep(Duration::from_secs(1));
     let asked = Instant::now();
     signal(running.pid(), Signal::INT);
@@ -44,9 +44,9 @@ fn interrupting_once_ends_it_with_130() {
 }
 
 #[test]
-fn interrupting_twice_kills_at_once() {
-    // A stopped QEMU answers nobody: only the second signal can end it.
-    let Some((running, qemu)) = sleeper("interrupting_twice_kills_at_once", &[]) else { return };
+fn two_interrupts_kill_immediately() {
+    // A stopped QEMU does not respond: only the second signal can end it.
+    let Some((running, qemu)) = sleeper("two_interrupts_kill_immediately", &[]) else { return };
     signal(qemu, Signal::STOP);
     signal(running.pid(), Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
@@ -58,8 +58,8 @@ fn interrupting_twice_kills_at_once() {
 }
 
 #[test]
-fn a_request_to_end_leaves_no_qemu() {
-    let Some((running, qemu)) = sleeper("a_request_to_end_leaves_no_qemu", &[]) else { return };
+fn sigterm_leaves_no_qemu() {
+    let Some((running, qemu)) = sleeper("sigterm_leaves_no_qemu", &[]) else { return };
     signal(running.pid(), Signal::TERM);
     let done = running.done();
     assert!(done.status == Some(143) || done.signal == Some(15), "{:?} {:?}", done.status, done.signal);
@@ -67,29 +67,29 @@ fn a_request_to_end_leaves_no_qemu() {
 }
 
 #[test]
-fn a_qemu_that_hangs_is_timed_out() {
-    let Some((running, qemu)) = sleeper("a_qemu_that_hangs_is_timed_out", &["--timeout", "6s"]) else { return };
+fn a_hung_qemu_times_out() {
+    let Some((running, qemu)) = sleeper("a_hung_qemu_times_out", &["--timeout", "6s"]) else { return };
     signal(qemu, Signal::STOP);
     running.done().exits(124);
     assert!(!runs(qemu));
 }
 
 #[test]
-fn a_qemu_that_is_none_is_125() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_qemu_that_is_none_is_125") else { return };
+fn a_missing_or_invalid_qemu_is_125() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_missing_or_invalid_qemu_is_125") else { return };
     program.args(["--qemu", "/bin/false", "--", "true"]).done().exits(125).says("/bin/false");
 
-    let Some(program) = Program::run(Kernel::Cloud612, "a_qemu_that_is_none_is_125") else { return };
+    let Some(program) = Program::run(Kernel::Cloud612, "a_missing_or_invalid_qemu_is_125") else { return };
     program.args(["--qemu", "/nonexistent/qemu", "--", "true"]).done().exits(125).says("/nonexistent/qemu");
 
-    // PATH without QEMU, but with busybox and true.
+    // A PATH with busybox and true, but without QEMU.
     let dir = crate::support::program::scratch();
     for name in ["busybox", "true"] {
         let found =
             ["/bin", "/usr/bin"].iter().map(|bin| std::path::Path::new(bin).join(name)).find(|path| path.exists());
-        std::os::unix::fs::symlink(found.expect("it is installed"), dir.path().join(name)).expect("the folder is ours");
+        std::os::unix::fs::symlink(found.expect("installed"), dir.path().join(name)).expect("writable directory");
     }
-    let Some(program) = Program::run(Kernel::Cloud612, "a_qemu_that_is_none_is_125") else { return };
+    let Some(program) = Program::run(Kernel::Cloud612, "a_missing_or_invalid_qemu_is_125") else { return };
     let done = program.env("PATH", dir.path()).args(["--", "true"]).done().exits(125);
     done.says("qemu-system-x86_64").says("qemu-system-x86");
 }

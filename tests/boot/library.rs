@@ -1,4 +1,4 @@
-//! Guests in the hands of a Rust program: several commands in one guest, outcomes as values, nothing left behind.
+//! The library API for guests: several commands in one guest, outcomes as values, no leftovers.
 
 use std::path::{Path, PathBuf};
 use std::process;
@@ -16,14 +16,15 @@ use crate::support::Kernel;
 use crate::support::processes::{children, runs, signal, wait_until_gone};
 use crate::support::program::{build_dir, scratch};
 
-/// No command of these tests takes longer, even on a slow machine under TCG.
+/// Time limit for each command, also on a slow host under TCG.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn cache() -> PathBuf {
     build_dir().join("test-cache")
 }
 
-/// A guest with the kernel that boots fastest; `None`, after saying why, where no guest can be booted.
+/// Returns a builder with the kernel that boots fastest; prints the reason and returns `None` if no guest can be
+/// booted.
 fn builder(test: &str) -> Option<Builder> {
     let package = Kernel::Cloud612.or_skip(test)?;
     Some(Vm::builder().kernel(package).cache(cache()).timeout(LIMIT))
@@ -37,13 +38,13 @@ fn in_a_guest(kernel: &Path, cache: &Path) -> Result<(), VmError> {
     assert!(output.success(), "{output:?}");
     assert_eq!(output.text(), "Linux\n");
     assert_eq!(vm.shell("exit 3")?.status(), Some(3));
-    // That was it.
+    // End of the example.
     Ok(())
 }
 
 #[test]
-fn the_example_does_what_it_says() {
-    let Some(package) = Kernel::Cloud612.or_skip("the_example_does_what_it_says") else { return };
+fn the_documented_example_runs() {
+    let Some(package) = Kernel::Cloud612.or_skip("the_documented_example_runs") else { return };
     in_a_guest(&package, &cache()).expect("a guest");
 }
 
@@ -52,7 +53,7 @@ fn nothing_is_written_to_the_streams_and_no_signal_is_caught() {
     let test = "nothing_is_written_to_the_streams_and_no_signal_is_caught";
     let Some(builder) = builder(test) else { return };
     if std::env::var_os("BOOTLING_TEST_ALONE").is_none() {
-        // Alone in a process whose streams can be looked at.
+        // Rerun this test in a separate process whose streams can be inspected.
         let mut alone = process::Command::new(std::env::current_exe().expect("this program"));
         alone.args(["--exact", &format!("library::{test}"), "--nocapture"]).env("BOOTLING_TEST_ALONE", "1");
         let output = alone.output().expect("this program runs");
@@ -78,7 +79,7 @@ fn nothing_is_written_to_the_streams_and_no_signal_is_caught() {
 }
 
 #[test]
-fn the_example_is_that_of_the_documentation() {
+fn the_example_equals_the_documentation() {
     let lines = |text: &str, from: &str, to: &str, strip: &str| -> Vec<String> {
         let lines = text.lines().skip_while(|line| line.trim() != from).skip(1).take_while(|line| line.trim() != to);
         lines
@@ -87,7 +88,7 @@ fn the_example_is_that_of_the_documentation() {
             .collect()
     };
     let documented = lines(include_str!("../../src/lib.rs"), "//! ```no_run", "//! ```", "//! ");
-    let here = lines(include_str!("library.rs"), "// The example of src/lib.rs:", "// That was it.", "");
+    let here = lines(include_str!("library.rs"), "// The example of src/lib.rs:", "// End of the example.", "");
     assert_eq!(documented.len(), 5, "{documented:?}");
     assert_eq!(here, documented);
     let readme = include_str!("../../README.md");
@@ -96,16 +97,16 @@ fn the_example_is_that_of_the_documentation() {
     }
 }
 
-/// So many lines of a word and a number.
+/// Returns `count` lines of a word and a number.
 fn lines(word: &str, count: usize) -> String {
     (1..=count).flat_map(|number| [word.to_owned(), format!(" {number}\n")]).collect()
 }
 
-/// What several commands of one guest gave, as far as it does not depend on time.
+/// Runs several commands in one guest and returns the results that do not depend on time.
 fn several(vm: &mut Vm) -> Vec<(Outcome, String, String)> {
     let commands = [
         Command::shell("echo one >/root/left; sleep 1000 & echo $! >/root/pid; exit 3"),
-        // Files stay, processes do not; each has what it brought with it.
+        // Files persist, processes do not; each command finds the files added for it.
         Command::shell("cat /root/left; kill -0 $(cat /root/pid) 2>/dev/null || echo gone; test -e /shared && ls /own"),
         Command::new(["wc", "-c"]).stdin("four").env("X", "y"),
         Command::shell("echo $X-$Y; cat; pwd; echo late >&2; kill -9 $$").env("Y", "z").current_dir("/root"),
@@ -126,12 +127,12 @@ fn several(vm: &mut Vm) -> Vec<(Outcome, String, String)> {
 }
 
 #[test]
-fn cold_and_warm_guests_give_the_same_values() {
-    let Some(builder) = builder("cold_and_warm_guests_give_the_same_values") else { return };
+fn cold_and_warm_guests_return_the_same_values() {
+    let Some(builder) = builder("cold_and_warm_guests_return_the_same_values") else { return };
     let dir = scratch();
     std::fs::write(dir.path().join("file"), "").expect("a file");
     let builder = builder.copy_to(dir.path().join("file"), "/shared").kmod("loop", "max_loop=3").env("X", "all");
-    // The first warm one may have to make the snapshot; the second is surely restored.
+    // The first warm guest may have to make the snapshot; the second is restored from it.
     let [cold, first, second] = [builder.clone().cold(), builder.clone().warm(), builder.warm()].map(|builder| {
         let mut vm = builder.start().expect("a guest");
         several(&mut vm)
@@ -151,13 +152,13 @@ fn cold_and_warm_guests_give_the_same_values() {
 }
 
 #[test]
-fn each_command_of_a_restored_guest_finds_what_came_with_it() {
-    let Some(builder) = builder("each_command_of_a_restored_guest_finds_what_came_with_it") else { return };
-    // Now there is a snapshot.
+fn each_command_of_a_restored_guest_finds_its_files() {
+    let Some(builder) = builder("each_command_of_a_restored_guest_finds_its_files") else { return };
+    // Makes the snapshot.
     drop(builder.start().expect("a guest"));
     let dir = scratch();
     let mut vm = builder.start().expect("a guest");
-    // Larger, smaller, and larger than before: what is old in the guest's window must never show.
+    // Payloads of different sizes: old contents of the guest's window must never be visible.
     for (pattern, count) in [("first", 100_000), ("second", 1000), ("third", 400_000)] {
         let text = lines(pattern, count);
         let file = dir.path().join("file");
@@ -169,34 +170,34 @@ fn each_command_of_a_restored_guest_finds_what_came_with_it() {
 }
 
 #[test]
-fn a_guest_that_dies_says_how_and_runs_nothing_until_it_is_started_again() {
-    let Some(builder) = builder("a_guest_that_dies_says_how") else { return };
+fn a_dead_guest_reports_its_outcome_and_runs_nothing_until_a_restart() {
+    let Some(builder) = builder("a_dead_guest_reports_its_outcome") else { return };
     let mut vm = builder.start().expect("a guest");
     let panic = vm.shell("echo before; echo c >/proc/sysrq-trigger").expect("an output");
     assert!(matches!(&panic.outcome, Outcome::Panic { line } if line.contains("sysrq")), "{panic:?}");
     assert!(!panic.success() && panic.status().is_none() && panic.usage.is_none());
     assert!(panic.console.iter().any(|line| line.contains("Kernel panic")), "{panic:?}");
-    let error = vm.run(["true"]).expect_err("it is gone");
+    let error = vm.run(["true"]).expect_err("guest is gone");
     assert!(matches!(&error, VmError::Gone(how) if how.contains("panicked")), "{error}");
     assert!(error.advice().is_some_and(|advice| advice.contains("restart")));
     assert_eq!(vm.qemu_pid(), None);
     vm.restart().expect("a guest");
     assert_eq!(vm.shell("ls /root").expect("an output").text(), "");
-    // Of one's own will, and by force from outside.
+    // A power-off by the guest, and QEMU killed from outside.
     let off = vm.shell("busybox poweroff -f").expect("an output");
     assert!(matches!(off.outcome, Outcome::WentAway { .. }), "{off:?}");
     vm.restart().expect("a guest");
     assert!(vm.run(["true"]).expect("an output").success());
-    signal(vm.qemu_pid().expect("it runs"), rustix::process::Signal::KILL);
+    signal(vm.qemu_pid().expect("running QEMU"), rustix::process::Signal::KILL);
     let died = vm.run(["true"]).expect("an output");
     assert!(matches!(died.outcome, Outcome::QemuDied { .. }), "{died:?}");
 }
 
 #[test]
-fn time_is_limited_for_a_command_and_for_a_boot() {
-    let Some(builder) = builder("time_is_limited_for_a_command_and_for_a_boot") else { return };
+fn commands_and_boots_have_time_limits() {
+    let Some(builder) = builder("commands_and_boots_have_time_limits") else { return };
     let mut vm = builder.start().expect("a guest");
-    // A guest that has waited is not a command that has taken long.
+    // The time between commands does not count.
     std::thread::sleep(Duration::from_secs(2));
     let given = Instant::now();
     let output = vm.run(["true"]).expect("an output");
@@ -214,15 +215,15 @@ fn time_is_limited_for_a_command_and_for_a_boot() {
 }
 
 #[test]
-fn output_of_any_size_is_kept_or_cut_and_then_says_so() {
-    let Some(builder) = builder("output_of_any_size_is_kept_or_cut") else { return };
+fn output_is_kept_whole_or_truncated_and_marked() {
+    let Some(builder) = builder("output_is_kept_whole_or_truncated") else { return };
     let line = "seq 1 300000 | sed 's/^/ /'; seq 1 2000 | sed 's/^/ /' >&2";
     let numbers = |to: usize| lines("", to).into_bytes();
     let mut vm = builder.start().expect("a guest");
     let whole = vm.shell(line).expect("an output");
     assert!(whole.success() && !whole.cut, "{:?}", whole.outcome);
     assert!(whole.stdout == numbers(300_000) && whole.stderr == numbers(2000));
-    // As much goes in.
+    // Input of the same size.
     let through = Command::new(["cat"]).stdin(whole.stdout.clone());
     assert!(vm.run_with(&through).expect("an output").stdout == whole.stdout);
     let cut = builder.output_limit(1000).run_with(&Command::shell(line)).expect("an output");
@@ -231,8 +232,8 @@ fn output_of_any_size_is_kept_or_cut_and_then_says_so() {
 }
 
 #[test]
-fn a_command_may_have_a_guest_of_its_own() {
-    let Some(builder) = builder("a_command_may_have_a_guest_of_its_own") else { return };
+fn a_single_command_can_run_in_its_own_guest() {
+    let Some(builder) = builder("a_single_command_can_run_in_its_own_guest") else { return };
     let dir = scratch();
     let console = dir.path().join("console");
     let builder = builder.console(&console).append("printk.time=1").smp(2).memory_mib(600);
@@ -246,19 +247,19 @@ fn a_command_may_have_a_guest_of_its_own() {
         assert_eq!(output.age.is_some(), is_warm, "{output:?}");
         assert!(console.exists());
     }
-    let output = builder_of_nothing().run(["true"]);
+    let output = builder_without_kernel().run(["true"]);
     assert!(matches!(output, Err(VmError::Kernel(_))), "{output:?}");
 }
 
-/// A kernel that is not there.
-fn builder_of_nothing() -> Builder {
+/// Returns a builder with a missing kernel.
+fn builder_without_kernel() -> Builder {
     Vm::builder().kernel("/nonexistent/kernel").cache(cache())
 }
 
 #[test]
-fn errors_before_the_boot_are_the_callers_and_leave_the_guest_alone() {
-    assert!(matches!(builder_of_nothing().start(), Err(VmError::Kernel(_))));
-    let Some(builder) = builder("errors_before_the_boot_are_the_callers") else { return };
+fn errors_before_the_run_are_returned_and_do_not_affect_the_guest() {
+    assert!(matches!(builder_without_kernel().start(), Err(VmError::Kernel(_))));
+    let Some(builder) = builder("errors_before_the_run_are_returned") else { return };
     assert!(matches!(builder.clone().with("no-such-program").start(), Err(VmError::Userland(_))));
     let mut vm = builder.start().expect("a guest");
     assert!(matches!(vm.run(["no-such-program"]), Err(VmError::Userland(_))));
@@ -274,8 +275,8 @@ fn errors_before_the_boot_are_the_callers_and_leave_the_guest_alone() {
 }
 
 #[test]
-fn guests_of_several_threads_are_apart_and_outlive_the_threads_that_started_them() {
-    let Some(builder) = builder("guests_of_several_threads_are_apart") else { return };
+fn guests_of_several_threads_are_separate_and_outlive_their_threads() {
+    let Some(builder) = builder("guests_of_several_threads_are_separate") else { return };
     let start = |name: &'static str| {
         let builder = builder.clone();
         thread::spawn(move || {
@@ -285,18 +286,18 @@ fn guests_of_several_threads_are_apart_and_outlive_the_threads_that_started_them
         })
     };
     let started = ["a", "b"].map(|name| (name, start(name)));
-    // The threads have ended: QEMU must not have, as it would with the thread that started it.
+    // The threads have ended: QEMU must survive them, although its parent-death signal is per thread.
     let mut vms = started.map(|(name, thread)| (name, thread.join().expect("no panic")));
     thread::sleep(Duration::from_millis(200));
     for (name, vm) in &mut vms {
         assert_eq!(vm.shell("cat /root/name").expect("an output").text(), format!("{name}\n"));
     }
     let pids = vms.map(|(_, mut vm)| {
-        let pid = vm.qemu_pid().expect("it runs");
+        let pid = vm.qemu_pid().expect("running QEMU");
         assert!(runs(pid) && children(process::id(), "qemu-system").contains(&pid));
         pid
     });
-    // They are dropped.
+    // The guests are dropped here.
     for pid in pids {
         wait_until_gone(pid, Duration::from_secs(5));
     }

@@ -1,6 +1,6 @@
-//! Scenarios that boot guests: one program, so that they run side by side, as many as there are processors.
+//! Tests that boot guests: one program, so that they run in parallel on all processors.
 //!
-//! Each says why where it cannot boot; with `REQUIRE_VM=1` that is a failure (see `support/kernels.rs`).
+//! A test that cannot boot prints the reason; with `REQUIRE_VM=1` it fails (see `support/kernels.rs`).
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! `bootling test`: real guests in a matrix, each way a cell can end, and each way a matrix can.
+//! `bootling test` with real guests: each ending of a cell and of a whole run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,19 +12,19 @@ use crate::support::processes::{children, qemu_of, runs, signal, wait_until_gone
 use crate::support::program::scratch;
 use crate::support::{Done, Kernel, Program};
 
-/// A folder with a manifest in it.
+/// A directory with a manifest.
 struct Suite {
     dir: tempfile::TempDir,
     kernel: PathBuf,
 }
 
 impl Suite {
-    /// With this manifest behind `[kernels] k = ...`; `None`, after saying why, where no guest can be booted.
+    /// Writes this manifest after `[kernels] k = ...`; prints the reason and returns `None` if no guest can be booted.
     fn new(test: &str, manifest: &str) -> Option<Self> {
         let kernel = Kernel::Cloud612.or_skip(test)?;
         let dir = scratch();
         let whole = format!("[kernels]\nk = {:?}\n{manifest}", kernel.display().to_string());
-        fs::write(dir.path().join("bootling.toml"), whole).expect("the folder is ours");
+        fs::write(dir.path().join("bootling.toml"), whole).expect("writable directory");
         Some(Self { dir, kernel })
     }
 
@@ -32,14 +32,14 @@ impl Suite {
         Program::new().current_dir(self.dir.path()).arg("test")
     }
 
-    /// Runs it to its end; cells by test, and the header.
+    /// Runs the suite; returns the cells by test name, and the header.
     fn run(&self, options: &[&str]) -> (Done, BTreeMap<String, Value>, Value) {
         let done = self.program().args(["--jsonl", "report.jsonl"]).args(options).done();
         let (header, cells) = self.report(&done);
         (done, cells, header)
     }
 
-    /// What it wrote.
+    /// Parses the JSON Lines report.
     fn report(&self, done: &Done) -> (Value, BTreeMap<String, Value>) {
         let text = fs::read_to_string(self.dir.path().join("report.jsonl"))
             .unwrap_or_else(|error| panic!("no report ({error}): {}", done.stderr));
@@ -50,7 +50,7 @@ impl Suite {
     }
 }
 
-/// Statuses by name.
+/// Returns test names and statuses.
 fn statuses(cells: &BTreeMap<String, Value>) -> Vec<(&str, &str)> {
     cells.iter().map(|(name, cell)| (name.as_str(), cell["status"].as_str().expect("a status"))).collect()
 }
@@ -59,7 +59,7 @@ fn cause(cell: &Value) -> &str {
     cell["cause"].as_str().unwrap_or("passed")
 }
 
-/// One test for each way to end.
+/// One test for each ending.
 const EACH_WAY: &str = r#"
         [[test]]
         name = "passes"
@@ -108,8 +108,8 @@ const EACH_WAY: &str = r#"
 "#;
 
 #[test]
-fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way() {
-    let Some(suite) = Suite::new("each_way_a_test_can_end", EACH_WAY) else { return };
+fn each_ending_of_a_test_is_reported_and_a_repeated_cell_ends_the_same_way() {
+    let Some(suite) = Suite::new("each_ending_of_a_test", EACH_WAY) else { return };
     let (done, cells, header) = suite.run(&[]);
     let done = done.exits(1);
     let expected = [
@@ -136,7 +136,7 @@ fn each_way_a_test_can_end_is_told_apart_and_a_repeated_cell_ends_the_same_way()
     assert!(header["kernels"]["k"].as_str().is_some_and(|release| release.starts_with("6.12.")), "{header}");
     let done = done.says("10 cells in ").says("5 passed, 4 failed, 1 could not be tested");
     let done = done.says("reproduce: bootling test --only fails/k/default").says("| why");
-    // The console's last lines, where the kernel had the last word.
+    // The last console lines are shown if the kernel crashed.
     done.says("      console:\n      | ");
     let (done, cells, _) = suite.run(&["--only", "fails/k/default", "--quiet"]);
     done.exits(1);
@@ -179,7 +179,7 @@ fn tests_that_share_a_guest_survive_the_one_that_crashes_it() {
 }
 
 #[test]
-fn what_passes_when_it_is_tried_again_is_flaky() {
+fn a_test_that_passes_on_retry_is_flaky() {
     let manifest = r#"
         [defaults]
         isolate = "none"
@@ -194,7 +194,7 @@ fn what_passes_when_it_is_tried_again_is_flaky() {
         name = "c"
         run = "false"
     "#;
-    let Some(suite) = Suite::new("what_passes_when_it_is_tried_again", manifest) else { return };
+    let Some(suite) = Suite::new("a_test_that_passes_on_retry", manifest) else { return };
     let (done, cells, _) = suite.run(&["-j", "1"]);
     let done = done.exits(1).says("FLAKY b/k/default").says("1 passed, 1 flaky, 1 failed");
     assert_eq!(statuses(&cells), [("a", "passed"), ("b", "flaky"), ("c", "failed")], "{}", done.stderr);
@@ -205,7 +205,7 @@ fn what_passes_when_it_is_tried_again_is_flaky() {
 }
 
 #[test]
-fn after_a_failure_nothing_more_begins_where_that_was_asked_for() {
+fn fail_fast_starts_no_cell_after_a_failure() {
     let manifest = r#"
         [[test]]
         name = "bad"
@@ -215,14 +215,14 @@ fn after_a_failure_nothing_more_begins_where_that_was_asked_for() {
         run = "true"
         repeat = 3
     "#;
-    let Some(suite) = Suite::new("after_a_failure_nothing_more_begins", manifest) else { return };
+    let Some(suite) = Suite::new("fail_fast_starts_no_cell", manifest) else { return };
     let (done, cells, header) = suite.run(&["-j", "1", "--fail-fast"]);
     done.exits(1).says("ended early: one cell failed (--fail-fast)").says("1 failed, 3 not run");
     assert_eq!(cells.values().filter(|cell| cell["status"] == "not-run").count(), 3);
     assert_eq!(header["ended_early"], "one cell failed (--fail-fast)");
 }
 
-/// One test that ends, and one that does not.
+/// A test that does not end, and a test that does.
 const SLEEPER: &str = r#"
     [[test]]
     name = "sleeps"
@@ -234,8 +234,8 @@ const SLEEPER: &str = r#"
 "#;
 
 #[test]
-fn interrupted_it_reports_what_is_done_and_leaves_no_qemu() {
-    let Some(suite) = Suite::new("interrupted_it_reports_what_is_done", SLEEPER) else { return };
+fn an_interrupted_suite_writes_its_report_and_leaves_no_qemu() {
+    let Some(suite) = Suite::new("an_interrupted_suite_writes_its_report", SLEEPER) else { return };
     let running = suite.program().args(["--jsonl", "report.jsonl", "-j", "1"]).start();
     let (bootling, qemu) = (running.pid(), qemu_of(running.pid()));
     signal(bootling, Signal::INT);
@@ -247,8 +247,8 @@ fn interrupted_it_reports_what_is_done_and_leaves_no_qemu() {
 }
 
 #[test]
-fn killed_it_leaves_no_qemu_and_no_report() {
-    let Some(suite) = Suite::new("killed_it_leaves_no_qemu", SLEEPER) else { return };
+fn a_killed_suite_leaves_no_qemu_and_no_report() {
+    let Some(suite) = Suite::new("a_killed_suite_leaves_no_qemu", SLEEPER) else { return };
     let running = suite.program().args(["--jsonl", "report.jsonl"]).start();
     let qemu = qemu_of(running.pid());
     let all = children(running.pid(), "qemu-system");
@@ -262,7 +262,7 @@ fn killed_it_leaves_no_qemu_and_no_report() {
 }
 
 #[test]
-fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
+fn guests_over_the_memory_budget_run_one_after_another() {
     let manifest = r#"
         [machines]
         default = { memory = 512 }
@@ -272,7 +272,7 @@ fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
         repeat = 3
         boot = "cold"
     "#;
-    let Some(suite) = Suite::new("guests_that_do_not_fit", manifest) else { return };
+    let Some(suite) = Suite::new("guests_over_the_memory_budget", manifest) else { return };
     let (done, cells, _) = suite.run(&["-j", "3", "--memory-budget", "1000M"]);
     done.exits(0);
     let mut times: Vec<(f64, f64)> = cells
@@ -291,7 +291,7 @@ fn guests_that_do_not_fit_into_memory_together_run_one_after_another() {
 }
 
 #[test]
-fn a_kernel_that_is_not_there_costs_its_own_cells_alone_and_is_told_once() {
+fn a_missing_kernel_fails_only_its_cells_and_is_reported_once() {
     let manifest = r#"
         gone = "./gone.deb"
         [[test]]
@@ -301,7 +301,7 @@ fn a_kernel_that_is_not_there_costs_its_own_cells_alone_and_is_told_once() {
         name = "two"
         run = "true"
     "#;
-    let Some(suite) = Suite::new("a_kernel_that_is_not_there", manifest) else { return };
+    let Some(suite) = Suite::new("a_missing_kernel", manifest) else { return };
     let (done, cells, _) = suite.run(&[]);
     let done = done.exits(1).says("all 2 cells of gone on default").says("2 passed, 2 could not be tested");
     assert_eq!(done.stderr.lines().filter(|line| line.contains("gone.deb")).count(), 1, "{}", done.stderr);
@@ -310,15 +310,15 @@ fn a_kernel_that_is_not_there_costs_its_own_cells_alone_and_is_told_once() {
     assert!(cause(&cells["one/gone/default"]).contains("gone.deb"));
     let (done, ..) = suite.run(&["--kernel", "gone"]);
     done.exits(125);
-    // Another one in its place.
+    // Another kernel in its place.
     let given = format!("gone={}", suite.kernel.display());
     let (done, ..) = suite.run(&["--kernel", "gone", "-K", &given]);
     done.exits(0);
 }
 
 #[test]
-fn the_starter_runs_and_is_not_written_over_another_manifest() {
-    let Some(kernel) = Kernel::Cloud612.or_skip("the_starter_runs") else { return };
+fn the_starter_manifest_runs_and_does_not_overwrite_another_manifest() {
+    let Some(kernel) = Kernel::Cloud612.or_skip("the_starter_manifest_runs") else { return };
     let dir = scratch();
     let program = || Program::new().current_dir(dir.path()).arg("test");
     program().arg("--init").done().exits(0).says("wrote bootling.toml");
@@ -327,7 +327,7 @@ fn the_starter_runs_and_is_not_written_over_another_manifest() {
 }
 
 #[test]
-fn cells_are_listed_in_the_manifests_order() {
+fn cells_are_listed_in_manifest_order() {
     let dir = scratch();
     let manifest = r#"
         [kernels]
@@ -343,7 +343,7 @@ fn cells_are_listed_in_the_manifests_order() {
         repeat = 2
         kernels = "a"
     "#;
-    fs::write(dir.path().join("my.toml"), manifest).expect("the folder is ours");
+    fs::write(dir.path().join("my.toml"), manifest).expect("writable directory");
     let list = |options: &[&str]| {
         let done = Program::new().current_dir(dir.path()).args(["test", "my.toml", "--list"]).args(options).done();
         done.exits(0).text()
@@ -357,21 +357,21 @@ fn cells_are_listed_in_the_manifests_order() {
 }
 
 #[test]
-fn what_is_wrong_with_a_manifest_or_a_choice_is_told_and_is_125() {
+fn errors_in_a_manifest_or_a_selection_are_reported_and_are_125() {
     let dir = scratch();
     let program = || Program::new().current_dir(dir.path()).arg("test");
     program().done().exits(125).says("bootling test --init");
     let manifest = "[[test]]\nname = \"t\"\nrun = \"true\"\ntimout = \"5s\"\n";
-    fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
+    fs::write(dir.path().join("bootling.toml"), manifest).expect("writable directory");
     let done = program().done().exits(125);
     let expected = "error: failed to read bootling.toml\n\
                     bootling.toml:4:1: unknown key \"timout\"; did you mean \"timeout\"?\n \
                     4 | timout = \"5s\"\n   | ^^^^^^\n";
     assert_eq!(done.stderr, expected);
-    fs::write(dir.path().join("bootling.toml"), manifest.replace("timout", "timeout")).expect("the folder is ours");
+    fs::write(dir.path().join("bootling.toml"), manifest.replace("timout", "timeout")).expect("writable directory");
     program().args(["--kernel", "defualt"]).done().exits(125).says("did you mean \"default\"?");
     program().arg("nothing").done().exits(125).says("none of the manifest's 1 cells matches");
     program().args(["--shard", "3/2"]).done().exits(2).says("INDEX/TOTAL");
-    // Known before anything runs.
+    // Detected before any guest runs.
     program().args(["--jsonl", "no/such/folder"]).done().exits(125).says("no/such/folder");
 }

@@ -1,14 +1,14 @@
-//! Use 7: bootling in bootling. QEMU's TCG emulates AMD's SVM, so the KVM path, its probe included, is tested for real
-//! on machines without KVM.
+//! Use 7: bootling in bootling. QEMU's TCG emulates AMD SVM, so the KVM path, including its probe, is tested on hosts
+//! without KVM.
 
 use std::time::Duration;
 
 use crate::support::{Kernel, Program};
 
 #[test]
-fn use_7_bootling_runs_in_bootling_by_kvm() {
+fn use_7_bootling_runs_in_bootling_with_kvm() {
     let kernel = Kernel::Generic61;
-    let Some(program) = Program::run(kernel, "use_7_bootling_runs_in_bootling_by_kvm") else { return };
+    let Some(program) = Program::run(kernel, "use_7_bootling_runs_in_bootling_with_kvm") else { return };
     let image = format!("{}=/boot/vmlinuz", kernel.image().display());
     let program = program
         .args([
@@ -25,7 +25,7 @@ fn use_7_bootling_runs_in_bootling_by_kvm() {
         ])
         .args(["--copy", "/usr/share/seabios", "--copy", "/usr/share/qemu/*.bin", "--copy", "/usr/share/qemu/*.rom"])
         .args(["--copy", &image, "--timeout", "400s"]);
-    // The minute that a boot by KVM gets is short where KVM itself is emulated, on a host with other work.
+    // The usual boot limit of a minute with KVM is too short for emulated KVM on a busy host.
     let inner = ["run", "--accel", "kvm", "--boot-timeout", "300s", "--kernel", "/boot/vmlinuz"];
     let program =
         program.args(["--", env!("CARGO_BIN_EXE_bootling")]).args(inner).args(["--", "busybox", "uname", "-r"]);
@@ -35,10 +35,10 @@ fn use_7_bootling_runs_in_bootling_by_kvm() {
 }
 
 #[test]
-fn a_machine_without_kvm_says_why_and_refuses_when_told_to_use_it() {
+fn accel_kvm_without_kvm_is_refused_with_the_reason() {
     let kernel = Kernel::Cloud612;
-    let Some(program) = Program::run(kernel, "a_machine_without_kvm_says_why") else { return };
-    // The same nest without the module: there is no /dev/kvm, and no kernel is needed to say so.
+    let Some(program) = Program::run(kernel, "accel_kvm_without_kvm_is_refused") else { return };
+    // The same guest without the module: there is no /dev/kvm.
     let image = format!("{}=/boot/vmlinuz", kernel.image().display());
     let program = program.args(["--with", "qemu-system-x86_64", "--copy", &image, "--memory", "2048"]);
     let inner = ["run", "--accel", "kvm", "--kernel", "/boot/vmlinuz", "--", "busybox", "true"];

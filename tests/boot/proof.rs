@@ -1,4 +1,4 @@
-//! `bootling check --boot`: an image that `bootling disk` made, proven; and one whose boot sector was spoiled.
+//! `bootling check --boot` of an image from `bootling disk`, intact and with a damaged boot sector.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
 #[test]
-fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
+fn a_disk_is_proven_on_every_console_and_a_damaged_disk_is_not() {
     let test = "a_disk_is_proven_on_every_console";
     let (Some(package), Some(())) = (Kernel::Cloud612.or_skip(test), uefi_or_skip(test)) else { return };
     let dir = scratch();
     let image = dir.path().join("disk.img");
     let disk = Program::new().args(["disk", "--kernel"]).arg(package).args(["--run", "echo inside"]);
-    // Packed, so that nothing of what is in it can be read from the disk's bytes.
+    // Compressed, so that the command's output does not appear in the bytes of the disk.
     disk.args(["--initrd-compress", "zstd", "-o"]).arg(&image).done().exits(0);
     let done = Program::new().args(["check", "--boot"]).arg(&image).done().exits(0);
     let proofs: Vec<&str> = done.text().lines().filter(|line| line.starts_with("proven")).map(|_| "").collect();
@@ -32,7 +32,7 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
         assert!(done.text().contains(says), "no {says:?} in {}", done.text());
     }
 
-    // The stub stops before it has said anything; its message is still there to be read.
+    // The stub halts before it prints; its message is still readable in the sector.
     let mut bytes = fs::read(&image).expect("readable");
     bytes[0x2a..0x2d].copy_from_slice(b"\xf4\xeb\xfd");
     fs::write(&image, bytes).expect("written");
@@ -41,7 +41,7 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
     let failed = done.text().lines().filter(|line| line.starts_with("failed BIOS")).count();
     assert_eq!(failed, 3, "{}", done.text());
 
-    // Its message is gone: there is nothing that could be proven, which is no proof.
+    // Without a message nothing can be proven, which is a failure.
     let mut bytes = fs::read(&image).expect("readable");
     bytes[0x80..440].fill(b'x');
     fs::write(&image, bytes).expect("written");
@@ -53,7 +53,7 @@ fn a_disk_is_proven_on_every_console_and_a_spoiled_one_is_not() {
 }
 
 #[test]
-fn a_signal_ends_the_proof_and_no_further_machine_is_started() {
+fn a_signal_ends_the_proof_and_starts_no_further_machine() {
     let test = "a_signal_ends_the_proof";
     let (Some(package), Some(())) = (Kernel::Cloud612.or_skip(test), uefi_or_skip(test)) else { return };
     let dir = scratch();

@@ -1,4 +1,4 @@
-//! `bootling bisect`: real git, real guests, a history that is known.
+//! `bootling bisect` with real git, real guests and a known history.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,22 +8,22 @@ use serde_json::Value;
 use crate::support::program::scratch;
 use crate::support::{Done, Kernel, Program, skip};
 
-/// What a commit of the history does.
+/// Behavior of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
     Pass,
     Fail,
     /// The build fails.
     NotBuild,
-    /// The kernel is no kernel.
+    /// The build produces a file that is not a kernel.
     Garbage,
-    /// The kernel dies at once.
+    /// The kernel crashes immediately.
     NotBoot,
-    /// Every other run fails: those with less memory.
+    /// Every other run fails: the runs with less memory.
     Flaky,
 }
 
-/// The line that builds a commit: what a kernel's build does, faster.
+/// Build command: a fast stand-in for a kernel build.
 const BUILD: &str = "set -e; . ./does; rm -f bzImage; echo building $WHAT >&2
 case $WHAT in
 not-build) echo 'main.c:1: error: nonsense' >&2; exit 2;;
@@ -33,8 +33,7 @@ not-boot) cp $BROKEN bzImage;;
 esac
 echo changed by the build >>tracked; echo $WHAT >what";
 
-/// A kernel that QEMU starts, and that comes to nothing at its first instruction: there is no handler for what that
-/// raises.
+/// A kernel that QEMU starts and that crashes at its first instruction: no handler exists for the exception.
 const BROKEN: &str = ".section .note.Xen, \"a\", @note; .long 4, 4, 18; .asciz \"Xen\"; .long start
 .text; .code32; .globl start; start: ud2
 ";
@@ -62,7 +61,7 @@ fn git(dir: &Path, words: &[&str]) -> String {
     text.trim().to_owned()
 }
 
-/// A repository with that history; each commit has a tag.
+/// Creates a repository with that history and a tag for each commit.
 fn repository(history: &[Does]) -> tempfile::TempDir {
     let dir = scratch();
     git(dir.path(), &["init", "--quiet"]);
@@ -78,11 +77,11 @@ fn repository(history: &[Does]) -> tempfile::TempDir {
     dir
 }
 
-/// The test: passes or fails by what the build left in the tree.
+/// Test command: passes or fails depending on a file from the build.
 const TEST: &str = "case $(cat /what) in pass) exit 0;; fail) exit 1;; esac
 test $(sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) -gt 900000";
 
-/// A QEMU that gives every other guest less memory.
+/// A QEMU wrapper that gives every other guest less memory.
 const QEMU: &str = "#!/bin/sh
 case \"$*\" in *-kernel*) ;; *) exec qemu-system-x86_64 \"$@\";; esac
 echo x >>COUNT
@@ -90,7 +89,7 @@ echo x >>COUNT
 exec qemu-system-x86_64 \"$@\"
 ";
 
-/// `bootling bisect` in that repository, from its first commit to its last one.
+/// Returns `bootling bisect` in that repository, from the first commit to the last.
 fn bisect(test: &str, repo: &Path, last: usize) -> Option<Program> {
     Kernel::Cloud612.or_skip(test)?;
     if !skip::tools(test, &["git"]) {
@@ -101,13 +100,13 @@ fn bisect(test: &str, repo: &Path, last: usize) -> Option<Program> {
     Some(program.args(["bisect", "--good", "c0", "--bad", &format!("c{last}"), "--build", BUILD]))
 }
 
-/// What it runs, with its log beside the repository.
+/// Adds the test command, and a log outside of the repository.
 fn rest(program: Program, dir: &Path) -> Program {
     let log = dir.join("the.log");
     program.arg("--log").arg(log).args(["--kernel", "bzImage", "--copy", "{tree}/what=/what", "--run", TEST])
 }
 
-fn is_in_order(repo: &Path, last: usize) {
+fn assert_unchanged(repo: &Path, last: usize) {
     assert_eq!(git(repo, &["worktree", "list"]).lines().count(), 1);
     assert_eq!(git(repo, &["status", "--porcelain"]), "");
     assert_eq!(git(repo, &["rev-parse", "HEAD"]), git(repo, &["rev-parse", &format!("c{last}")]));
@@ -121,48 +120,48 @@ fn verdict(done: &Done) -> Value {
 }
 
 #[test]
-fn the_commit_that_broke_it_is_found_past_those_that_do_not_build_and_the_users_tree_stays_as_it_is() {
+fn the_first_bad_commit_is_found_despite_build_failures_and_the_users_tree_is_unchanged() {
     use Does::{Fail, Garbage, NotBuild, Pass};
     let history = [
         Pass, Pass, NotBuild, Pass, Pass, Pass, Pass, Garbage, Pass, Pass, NotBuild, Pass, Pass, Fail, Fail, Fail,
         Fail, NotBuild, Fail, Fail,
     ];
     let (dir, repo, last) = (scratch(), repository(&history), history.len() - 1);
-    let test = "the_commit_that_broke_it_is_found";
+    let test = "the_first_bad_commit_is_found";
     let Some(program) = bisect(test, repo.path(), last) else { return };
     let done = rest(program.args(["--json", "-"]), dir.path()).done().exits(0);
     let found = verdict(&done);
     assert_eq!(found["first_bad"]["id"], git(repo.path(), &["rev-parse", "c13"]), "{}", done.stderr);
     assert!(done.stderr.contains("change 13: fail") && done.stderr.contains("checking the bad end"), "{}", done.stderr);
-    is_in_order(repo.path(), last);
-    // git itself comes to the same from the log.
+    assert_unchanged(repo.path(), last);
+    // git finds the same commit from the log.
     let log = dir.path().join("the.log");
-    let said = git(repo.path(), &["bisect", "replay", log.to_str().expect("plain")]);
+    let said = git(repo.path(), &["bisect", "replay", log.to_str().expect("UTF-8")]);
     assert!(said.contains(&format!("{} is the first bad commit", git(repo.path(), &["rev-parse", "c13"]))), "{said}");
     git(repo.path(), &["bisect", "reset"]);
 }
 
 #[test]
-fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_stop_it() {
+fn untestable_commits_are_suspects_and_wrong_ends_stop_the_bisection() {
     use Does::{Fail, Garbage, NotBuild, Pass};
     let history = [Pass, NotBuild, Garbage, Fail];
     let (dir, repo) = (scratch(), repository(&history));
-    let test = "what_cannot_be_told_apart_is_suspected";
+    let test = "untestable_commits_are_suspects";
     let Some(program) = bisect(test, repo.path(), 3) else { return };
     let done = rest(program.arg("--in-place"), dir.path()).done().exits(1);
     let done = done.says("error: nonsense").says("not built, skipped: exit 2");
-    is_in_order(repo.path(), 3);
-    // What was changed in the user's tree may be the user's work: it is told once, and not lost.
+    assert_unchanged(repo.path(), 3);
+    // Changes in the user's tree may be the user's work: they are reported once and not lost.
     let told: Vec<&str> = done.stderr.split("changed meanwhile: tracked; `git stash apply ").skip(1).collect();
     let [kept] = told[..] else { panic!("{}", done.stderr) };
     git(repo.path(), &["stash", "apply", kept.split('`').next().expect("a commit")]);
     let changed = std::fs::read_to_string(repo.path().join("tracked")).expect("a file");
     assert_eq!(changed, "as committed\nchanged by the build\n");
     git(repo.path(), &["reset", "--quiet", "--hard"]);
-    let program = bisect(test, repo.path(), 1).expect("it was there");
+    let program = bisect(test, repo.path(), 1).expect("kernel found before");
     let done = rest(program, dir.path()).done().exits(125);
     done.says("change 1").says("is expected to be bad, but is not built");
-    // A repository that does not let us go back is told of, and nothing in it is lost.
+    // A failure to restore the repository is reported, and nothing in it is lost.
     let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
     let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
     let program = program.args(["bisect", "--in-place", "--good", "c0", "--bad", "c3", "--build", locks]);
@@ -175,16 +174,16 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "as committed\nwork\n");
     git(repo.path(), &["reset", "--quiet", "--hard"]);
     git(repo.path(), &["bisect", "reset", "main"]);
-    is_in_order(repo.path(), 3);
-    let program = bisect(test, repo.path(), 3).expect("it was there").env("IMAGE", "/nothing/there");
+    assert_unchanged(repo.path(), 3);
+    let program = bisect(test, repo.path(), 3).expect("kernel found before").env("IMAGE", "/nothing/there");
     rest(program, dir.path()).done().exits(125).says("wrong end");
     std::fs::write(repo.path().join("tracked"), "the user's work\n").expect("written");
-    let program = bisect(test, repo.path(), 3).expect("it was there");
+    let program = bisect(test, repo.path(), 3).expect("kernel found before");
     rest(program.arg("--in-place"), dir.path()).done().exits(125).says("would be lost");
     assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "the user's work\n");
 }
 
-/// `bootling bisect` in the user's tree, over builds that all fail: nothing boots.
+/// Returns `bootling bisect` in the user's tree with a build that always fails, so that no guest boots.
 fn without_guests(repo: &Path, dir: &Path, last: usize, build: &str, options: &[&str]) -> Program {
     let program = Program::new().current_dir(repo).env("GIT_CONFIG_GLOBAL", "/dev/null");
     let program = program.args(["bisect", "--in-place", "--no-check", "--good", "c0", "--bad", &format!("c{last}")]);
@@ -192,13 +191,13 @@ fn without_guests(repo: &Path, dir: &Path, last: usize, build: &str, options: &[
 }
 
 #[test]
-fn all_that_was_changed_in_the_users_tree_is_on_the_stash_and_told_once_each() {
-    if !skip::tools("all_that_was_changed_in_the_users_tree", &["git"]) {
+fn changes_in_the_users_tree_are_stashed_and_reported_once_each() {
+    if !skip::tools("changes_in_the_users_tree_are_stashed", &["git"]) {
         return;
     }
     let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 7]));
-    // Two builds do the same; between them are work on the same file, its end, and work that was changed after `git
-    // add`.
+    // Two builds change the tree in the same way. The builds between them edit the same file, delete it, and stage an
+    // edit that the work tree no longer has.
     let build = "case $(cat does) in
 *2) echo mine >>tracked;;
 *3) rm tracked;;
@@ -208,7 +207,7 @@ esac; exit 1";
     let done = without_guests(repo.path(), dir.path(), 6, build, &[]).done().exits(1);
     let told: Vec<&str> = done.stderr.split("changed meanwhile: tracked; `git stash apply ").skip(1).collect();
     assert_eq!(told.len(), 4, "{}", done.stderr);
-    is_in_order(repo.path(), 6);
+    assert_unchanged(repo.path(), 6);
     git(repo.path(), &["gc", "--quiet", "--prune=now"]);
     let stash = git(repo.path(), &["stash", "list", "--format=%H %gs"]);
     assert_eq!(stash.lines().count(), 4, "{stash}");
@@ -235,23 +234,23 @@ esac; exit 1";
 }
 
 #[test]
-fn a_signal_to_a_bisection_ends_it_also_while_a_build_cleans_up_that_took_too_long() {
-    if !skip::tools("a_signal_to_a_bisection_ends_it", &["git"]) {
+fn a_signal_ends_a_bisection_also_during_the_cleanup_of_a_timed_out_build() {
+    if !skip::tools("a_signal_ends_a_bisection", &["git"]) {
         return;
     }
     let (dir, repo) = (scratch(), repository(&[Does::NotBuild; 4]));
     let build = "trap 'kill -INT $PPID; sleep 100' INT; sleep 1000 & wait";
     let done = without_guests(repo.path(), dir.path(), 3, build, &["--build-timeout", "2"]).done().exits(130);
     assert!(!done.stderr.contains("not built"), "{}", done.stderr);
-    is_in_order(repo.path(), 3);
+    assert_unchanged(repo.path(), 3);
 }
 
 #[test]
-fn packages_are_bisected_in_the_order_of_their_versions() {
-    let test = "packages_are_bisected_in_the_order_of_their_versions";
+fn packages_are_bisected_in_version_order() {
+    let test = "packages_are_bisected_in_version_order";
     let (Some(old), Some(new)) = (Kernel::Generic61.or_skip(test), Kernel::Cloud612.or_skip(test)) else { return };
     let dir = scratch();
-    // The same kernels under other versions: what a mirror's pool looks like.
+    // The same kernels under other versions, as in the pool of a mirror.
     let link = |from: &Path, version: &str| {
         let path = dir.path().join(format!("linux-image-x_{version}_amd64.deb"));
         std::os::unix::fs::symlink(from, &path).expect("a link");
@@ -273,19 +272,19 @@ fn packages_are_bisected_in_the_order_of_their_versions() {
 }
 
 #[test]
-fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log() {
+fn an_interrupted_bisection_cleans_up_and_resumes_from_its_log() {
     let history: Vec<Does> = (0..20).map(|number| if number < 17 { Does::Pass } else { Does::Fail }).collect();
     let (dir, repo) = (scratch(), repository(&history));
-    let test = "an_interrupted_bisection_leaves_everything_in_order";
+    let test = "an_interrupted_bisection_cleans_up";
     if bisect(test, repo.path(), 19).is_none() {
         return;
     }
-    // Before the ends are tested there is nothing to go on with.
+    // Before the ends are tested, there is nothing to resume.
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
     let program = program.args(["bisect", "--good", "c0", "--bad", "c19", "--build", "kill -INT $PPID; sleep 100"]);
     let done = rest(program, dir.path()).done().exits(130).says("no log to resume");
     assert!(!done.stderr.contains("--resume") && !dir.path().join("the.log").exists(), "{}", done.stderr);
-    // The build of the second step interrupts us, as Ctrl-C would, and then takes its time.
+    // The build of the second step interrupts bootling, like Ctrl-C, and continues for a while.
     let flag = dir.path().join("builds");
     let build =
         format!("echo x >>{0}; if [ $(wc -l <{0}) = 4 ]; then kill -INT $PPID; sleep 100; fi; {BUILD}", flag.display());
@@ -295,28 +294,28 @@ fn an_interrupted_bisection_leaves_everything_in_order_and_goes_on_from_its_log(
         .args(["bisect", "--good", "c0", "--bad", "c19", "--build", &build]);
     let done = rest(program, dir.path()).done().exits(130);
     done.says("--resume");
-    is_in_order(repo.path(), 19);
+    assert_unchanged(repo.path(), 19);
     let log = dir.path().join("the.log");
-    let program = bisect(test, repo.path(), 19).expect("it was there");
+    let program = bisect(test, repo.path(), 19).expect("kernel found before");
     rest(program, dir.path()).done().exits(125).says("unfinished bisection");
     assert!(!std::fs::read_to_string(&log).expect("a log").contains("first bad"));
     Program::new().args(["bisect", "--resume", "--good", "c0", "--", "true"]).done().exits(2).says("--resume");
     let program = Program::new().env("IMAGE", Kernel::Cloud612.image()).current_dir(repo.path());
     let done = rest(program.args(["bisect", "--resume", "--json", "-", "--build", BUILD]), dir.path()).done().exits(0);
     assert!(done.text().contains("change 17: fail"), "{}", done.text());
-    // What was tested before is told as if it had never stopped: both ends and the first step among it.
+    // The report contains the earlier steps, including both ends and the first step.
     let steps = verdict(&done)["steps"].as_array().expect("steps").len();
     let log = std::fs::read_to_string(&log).expect("a log");
     assert_eq!(log.lines().filter(|line| line.contains(" (built in ")).count(), steps, "{log}");
     assert!(steps > 3 && !log.contains("as before"), "{log}");
     assert!(!done.stderr.contains("checking the bad end"), "{}", done.stderr);
-    is_in_order(repo.path(), 19);
+    assert_unchanged(repo.path(), 19);
 }
 
 #[test]
-fn what_does_not_boot_is_skipped_and_what_fails_at_times_is_flaky() {
+fn commits_that_do_not_boot_are_skipped_and_intermittent_failures_are_flaky() {
     use Does::{Fail, Flaky, NotBoot, Pass};
-    let test = "what_does_not_boot_is_skipped";
+    let test = "commits_that_do_not_boot_are_skipped";
     let history = [Pass, NotBoot, Pass, Flaky, Fail];
     let (dir, repo) = (scratch(), repository(&history));
     let Some(program) = bisect(test, repo.path(), 4) else { return };
@@ -326,13 +325,13 @@ fn what_does_not_boot_is_skipped_and_what_fails_at_times_is_flaky() {
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("broken.s"), BROKEN).expect("written");
     let run = |words: &[&str]| {
-        let status = Command::new(words[0]).args(&words[1..]).current_dir(dir.path()).status().expect("it runs");
+        let status = Command::new(words[0]).args(&words[1..]).current_dir(dir.path()).status().expect("tool runs");
         assert!(status.success(), "{words:?}");
     };
     run(&["as", "--64", "-o", "broken.o", "broken.s"]);
     run(&["ld", "-Ttext=0x1000000", "-e", "start", "-o", "broken", "broken.o"]);
     let qemu = at("qemu");
-    std::fs::write(&qemu, QEMU.replace("COUNT", at("count").to_str().expect("plain"))).expect("written");
+    std::fs::write(&qemu, QEMU.replace("COUNT", at("count").to_str().expect("UTF-8"))).expect("written");
     run(&["chmod", "+x", "qemu"]);
     let program = program.env("BROKEN", at("broken")).args(["--tries", "2", "--json", "-", "--qemu"]).arg(qemu);
     let done = rest(program, dir.path()).done().exits(0);
@@ -345,10 +344,10 @@ fn what_does_not_boot_is_skipped_and_what_fails_at_times_is_flaky() {
     };
     assert_eq!(kind(3).as_deref(), Some("\"flaky\" \"bad\""), "{found}");
     assert_eq!(kind(4).as_deref(), Some("\"bad\" \"bad\""), "{found}");
-    // Of two commits that are left, git may have tried the one that boots, or both.
+    // Of the two remaining commits, git may have tried only the bootable one, or both.
     assert!(matches!(kind(1).as_deref(), None | Some("\"not booting\" \"skip\"")), "{found}");
-    // Where the last commit does not boot either, that is what is looked for.
-    let program = bisect(test, repo.path(), 1).expect("it was there").env("BROKEN", at("broken"));
+    // If the bad end does not boot, the bisection looks for the first commit that does not boot.
+    let program = bisect(test, repo.path(), 1).expect("kernel found before").env("BROKEN", at("broken"));
     let done = rest(program, dir.path()).done().exits(0);
     assert!(done.text().contains("change 1: not-boot"), "{}", done.text());
     done.says("not booting, treated as bad: ");

@@ -1,4 +1,4 @@
-//! The inside of restored guests: what two of one snapshot must not share, clocks, timers, and memory that is theirs alone.
+//! State inside restored guests: unique random numbers, clocks, timers, and private memory.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::cache::OwnCache;
 use crate::support::{Kernel, Program};
 
-/// What a line prints in a restored guest.
+/// Returns the output of a shell line in a restored guest.
 #[track_caller]
 fn says(test: &str, kernel: Kernel, options: &[&str], line: &str) -> Option<String> {
     let done = Program::run(kernel, test)?.args(["--warm", "--quiet"]).args(options).args(["--run", line]).done();
@@ -20,10 +20,10 @@ fn now() -> f64 {
 }
 
 #[test]
-fn no_two_guests_draw_the_same_random_numbers() {
-    let test = "no_two_guests_draw_the_same_random_numbers";
-    // The pool by both devices and by the system call (uuid); the boot's name; AT_RANDOM (type 25), of which C libraries
-    // make their canaries; addresses (stack and heap of a fresh process); the names of temporary files.
+fn restored_guests_have_different_random_numbers() {
+    let test = "restored_guests_have_different_random_numbers";
+    // The pool through both devices and in the kernel (uuid); the boot ID; AT_RANDOM (type 25), the source of stack
+    // canaries; the stack address of a new process; the names of temporary files.
     let line = "od -An -tx8 -N16 -w16 /dev/urandom; od -An -tx8 -N16 -w16 /dev/random; cat /proc/sys/kernel/random/uuid; \
         cat /proc/sys/kernel/random/boot_id; od -An -tx8 -w16 /proc/self/auxv | grep '^ 0*19 '; \
         grep -e stack /proc/self/maps; mktemp";
@@ -42,12 +42,12 @@ fn no_two_guests_draw_the_same_random_numbers() {
 }
 
 #[test]
-fn clocks_are_right_and_timers_keep_time() {
-    let test = "clocks_are_right_and_timers_keep_time";
+fn clocks_are_correct_and_timers_run() {
+    let test = "clocks_are_correct_and_timers_run";
     let line = "date +%s; cat /sys/class/rtc/rtc0/since_epoch; cut -d' ' -f1 /proc/uptime; \
         sleep 2; date +%s; cut -d' ' -f1 /proc/uptime; awk '/^cpu /{print 1}' /proc/stat; sleep 0.01; echo";
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
-        // The snapshot has an age, so that a clock that stood still would show.
+        // Let the snapshot age, so that a stopped clock is detected.
         let Some(_) = says(test, kernel, &[], "exit 0") else { return };
         std::thread::sleep(std::time::Duration::from_secs(3));
         let before = now();
@@ -55,7 +55,7 @@ fn clocks_are_right_and_timers_keep_time() {
         let after = now();
         let numbers: Vec<f64> = said.split_whitespace().map(|word| word.parse().expect("a number")).collect();
         let [date, rtc, uptime, later, grown, _] = numbers[..] else { panic!("{said}") };
-        // A date is cut to whole seconds.
+        // `date` truncates to whole seconds.
         for (what, clock) in [("date", date), ("rtc", rtc)] {
             assert!(clock > before - 2.0 && clock < after, "{kernel:?} {what} {clock}: {before} to {after}");
         }
@@ -67,9 +67,9 @@ fn clocks_are_right_and_timers_keep_time() {
 }
 
 #[test]
-fn the_loopback_is_up_and_names_are_as_in_a_guest_that_boots() {
-    let test = "the_loopback_is_up";
-    // Nothing in here may depend on when, or on which of the two it is.
+fn a_restored_guest_has_the_same_environment_as_a_cold_guest() {
+    let test = "a_restored_guest_has_the_same_environment";
+    // None of this may depend on the time or on how the guest was started.
     let line = "ip addr show lo | grep -o 'inet6* [^ ]*'; nc -l -p 7 </dev/null & sleep 0.3; \
         echo through | nc -w 3 127.0.0.1 7; wait; hostname; id; pwd; umask; env | sort; stat -c '%A %u %g %n' / /dev /tmp /proc /sys /run; \
         ls / /dev; grep -v -e cpu_cap /proc/mounts; cat /proc/cmdline; ulimit -a; cat /proc/1/comm; \
@@ -89,8 +89,8 @@ fn the_loopback_is_up_and_names_are_as_in_a_guest_that_boots() {
     }
 }
 
-/// Two listings that must be the same, but for limits that the kernel takes from the memory that is free when it boots: an
-/// initrd is a part of that.
+/// Compares two listings, except for limits that the kernel derives from the free memory at boot, which depends on the
+/// size of the initrd.
 #[track_caller]
 fn similar(cold: &str, warm: &str) {
     let bare = |text: &str| {
@@ -109,8 +109,8 @@ fn similar(cold: &str, warm: &str) {
 }
 
 #[test]
-fn a_guest_that_writes_over_all_its_memory_leaves_the_snapshot_as_it_was() {
-    let test = "a_guest_that_writes_over_all_its_memory";
+fn a_guest_that_overwrites_its_memory_leaves_the_snapshot_unchanged() {
+    let test = "a_guest_that_overwrites_its_memory";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     let run = |line: &str| cache.program().args(["--memory", "384", "--quiet", "--run", line]).done();
     run("exit 0").exits(0);
@@ -120,7 +120,7 @@ fn a_guest_that_writes_over_all_its_memory_leaves_the_snapshot_as_it_was() {
         String::from_utf8(sums.expect("coreutils").stdout).expect("ASCII")
     };
     let before = digest();
-    // All that is free, until nothing is left; then the kernel's own, which is the end of it.
+    // Fill all free memory until the guest runs out of it.
     let done = run("mount -t tmpfs -o size=100% none /mnt || mkdir -p /mnt && mount -t tmpfs -o size=100% none /mnt; \
         yes scribble | dd of=/mnt/all bs=1M 2>/dev/null; echo survived");
     assert!(
@@ -136,29 +136,29 @@ fn a_guest_that_writes_over_all_its_memory_leaves_the_snapshot_as_it_was() {
     assert_eq!(cache.snapshot(), snapshot);
 }
 
-/// Everything that is awkward to unpack into a guest that is up: places that have a file system of their own there, files of
-/// several names in and out of them, modes, a link in the place of a directory.
+/// Creates files that are hard to unpack into a running guest: files below mount points, hard links across mount
+/// points, and special modes.
 fn plant(tree: &std::path::Path) -> Vec<String> {
     let write = |name: &str, bytes: &[u8]| {
         let path = tree.join(name);
-        fs::create_dir_all(path.parent().expect("below the tree")).expect("the folder is ours");
-        fs::write(path, bytes).expect("the folder is ours");
+        fs::create_dir_all(path.parent().expect("below the tree")).expect("writable directory");
+        fs::write(path, bytes).expect("writable directory");
     };
     for name in ["dev/mine", "proc/mine", "run/mine", "etc/passwd", "tmp/deep/mine", "many/first"] {
         write(name, name.as_bytes());
     }
     for name in ["many/second", "many/third"] {
-        fs::hard_link(tree.join("many/first"), tree.join(name)).expect("the folder is ours");
+        fs::hard_link(tree.join("many/first"), tree.join(name)).expect("writable directory");
     }
-    fs::set_permissions(tree.join("tmp/deep"), fs::Permissions::from_mode(0o700)).expect("the folder is ours");
-    fs::set_permissions(tree.join("run/mine"), fs::Permissions::from_mode(0o6755)).expect("the folder is ours");
+    fs::set_permissions(tree.join("tmp/deep"), fs::Permissions::from_mode(0o700)).expect("writable directory");
+    fs::set_permissions(tree.join("run/mine"), fs::Permissions::from_mode(0o6755)).expect("writable directory");
     let copies = [
         ("dev/mine", "/dev/mine"),
         ("proc/mine", "/proc/mine"),
         ("run/mine", "/run/mine"),
         ("etc/passwd", "/etc/passwd"),
         ("tmp", "/tmp"),
-        // Names of one file on both sides of a mount, and behind one.
+        // Hard links of one file on both sides of mount points.
         ("many/first", "/dev/first"),
         ("many/second", "/tmp/second"),
         ("many/third", "/usr/third"),
@@ -170,11 +170,11 @@ fn plant(tree: &std::path::Path) -> Vec<String> {
 }
 
 #[test]
-fn a_payload_becomes_the_files_that_the_kernel_would_make_of_it() {
-    let test = "a_payload_becomes_the_files_that_the_kernel_would_make";
+fn a_payload_is_unpacked_like_an_initrd() {
+    let test = "a_payload_is_unpacked_like_an_initrd";
     let dir = crate::support::program::scratch();
     let copies = plant(dir.path());
-    // Times of directories apart, which are when they were made, and how many names a file has, which counts hidden ones.
+    // Except for the times of directories (their creation) and link counts (which include hidden names).
     let line = "find / -xdev ! -path '/proc/*' | sort | while read -r name; do stat -c '%A %u %g %t %T %N' \"$name\"; \
         done | grep -v -e /usr/bin -e \\.bootling -e /init; find / -xdev -type f ! -path '/.bootling/*' ! -name init -exec \
         sha256sum {} + | sort; find / -xdev -type f -exec stat -c '%Y %n' {} + | sort | grep -v bootling; \

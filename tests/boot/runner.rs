@@ -1,4 +1,4 @@
-//! bootling as cargo's runner: each test binary of a crate in a pristine kernel.
+//! bootling as a cargo runner: each test binary of a crate runs in a fresh guest.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use crate::support::Kernel;
 use crate::support::program::{build_dir, scratch};
 
-/// `cargo test` of the fixture, run by bootling with these options; `rest` follows `cargo test`.
+/// Runs `cargo test` on the fixture with bootling as the runner; `rest` follows `cargo test`.
 fn cargo_test(package: &Path, options: &str, rest: &[&str], target: &Path) -> Output {
     let bootling = Path::new(env!("CARGO_BIN_EXE_bootling"));
     let runner = format!("{} run --quiet --kernel {} {options} --", bootling.display(), package.display());
@@ -18,7 +18,7 @@ fn cargo_test(package: &Path, options: &str, rest: &[&str], target: &Path) -> Ou
         .args(["test", "--offline", "--locked", "--quiet", "--target-dir"])
         .arg(target)
         .args(rest);
-    // What cargo has set for these tests is not meant for those.
+    // cargo's variables for this test program must not reach the inner cargo.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_") && name != "CARGO_HOME") {
             command.env_remove(name);
@@ -42,8 +42,8 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn cargo_runs_its_tests_in_guests() {
-    let Some(package) = Kernel::Cloud612.or_skip("cargo_runs_its_tests_in_guests") else { return };
+fn cargo_test_runs_in_guests() {
+    let Some(package) = Kernel::Cloud612.or_skip("cargo_test_runs_in_guests") else { return };
     let target = scratch();
     let manifest = fixture().join("Cargo.toml");
     let options = format!("--warm --env RUNNER_FIXTURE --copy {}", manifest.display());

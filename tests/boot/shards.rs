@@ -1,4 +1,4 @@
-//! `bootling test` in parts: shards of real guests, joined; reports in every format; tests that tell of their parts.
+//! `bootling test --shard` and `--merge` with real guests; reports in every format; tests that print TAP or KTAP.
 
 use std::fs;
 
@@ -25,12 +25,12 @@ const MANIFEST: &str = r#"
     run = "echo hello"
 "#;
 
-/// A folder with that manifest.
+/// Creates a directory with that manifest.
 fn suite(name: &str) -> Option<tempfile::TempDir> {
     let kernel = Kernel::Cloud612.or_skip(name)?;
     let dir = scratch();
     let manifest = format!("[kernels]\nk = {:?}\n{MANIFEST}", kernel.display().to_string());
-    fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
+    fs::write(dir.path().join("bootling.toml"), manifest).expect("writable directory");
     Some(dir)
 }
 
@@ -38,7 +38,7 @@ fn test(dir: &tempfile::TempDir, words: &[&str]) -> Program {
     Program::new().current_dir(dir.path()).arg("test").args(words)
 }
 
-/// The cells of a report: id, status and cause.
+/// Returns the cells of a report: ID, status and cause.
 fn cells(dir: &tempfile::TempDir, report: &str) -> Vec<(String, String, String)> {
     let text = fs::read_to_string(dir.path().join(report)).expect("a report");
     let cells = text.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
@@ -47,8 +47,8 @@ fn cells(dir: &tempfile::TempDir, report: &str) -> Vec<(String, String, String)>
 }
 
 #[test]
-fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
-    let Some(dir) = suite("shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure") else { return };
+fn merged_shards_equal_one_run_and_a_missing_shard_is_a_failure() {
+    let Some(dir) = suite("merged_shards_equal_one_run_and_a_missing_shard_is_a_failure") else { return };
     let whole = test(&dir, &["--jsonl", "whole.jsonl", "--ktap", "whole.ktap"]).done().exits(1);
     let whole = whole.says("1 of 2 parts failed: b; missing parts: plan: 3 planned, 2 reported");
     whole.says("4 passed, 1 failed");
@@ -67,7 +67,7 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
         let text = fs::read_to_string(dir.path().join(file)).expect("a report");
         assert!(text.contains(told), "{file}: {text}");
     }
-    // The manifest tells what is missing; without it the shard stands for its cells.
+    // With the manifest the missing cells are known; without it only the missing shard is reported.
     test(&dir, &["--merge", "1.jsonl", "--jsonl", "lost.jsonl"]).done().exits(1).says("no report of shard 2/2");
     let lost = cells(&dir, "lost.jsonl");
     assert_eq!(lost.len(), 5);
@@ -80,8 +80,8 @@ fn shards_come_to_what_one_run_says_and_a_lost_one_is_a_failure() {
 }
 
 #[test]
-fn what_says_no_shard_is_no_reason_to_run_all_of_it() {
-    let Some(dir) = suite("what_says_no_shard_is_no_reason_to_run_all_of_it") else { return };
+fn shard_auto_without_shard_variables_is_refused() {
+    let Some(dir) = suite("shard_auto_without_shard_variables_is_refused") else { return };
     test(&dir, &["--list", "--shard", "auto"]).done().exits(125).says("none of BOOTLING_SHARD, SLURM_ARRAY_TASK_ID");
     test(&dir, &["--list", "--shard", "3/2"]).done().exits(2).says("expected INDEX/TOTAL");
     let script = test(&dir, &["--tag", "smoke", "--emit", "slurm", "--shards", "8"]).done().exits(0).text();

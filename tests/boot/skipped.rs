@@ -1,4 +1,4 @@
-//! Tests of a matrix that say there is nothing for them to test here.
+//! Tests that report themselves as skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,13 +26,14 @@ const MANIFEST: &str = r#"
 "#;
 
 #[test]
-fn what_says_that_it_was_skipped_is_told_apart_and_tests_nothing() {
-    let Some(kernel) = Kernel::Cloud612.or_skip("what_says_that_it_was_skipped_is_told_apart_and_tests_nothing") else {
+fn a_skipped_test_has_its_own_status_and_does_not_count_as_tested() {
+    let Some(kernel) = Kernel::Cloud612.or_skip("a_skipped_test_has_its_own_status_and_does_not_count_as_tested")
+    else {
         return;
     };
     let dir = scratch();
     let manifest = format!("[kernels]\nk = {:?}\n{MANIFEST}", kernel.display().to_string());
-    fs::write(dir.path().join("bootling.toml"), manifest).expect("the folder is ours");
+    fs::write(dir.path().join("bootling.toml"), manifest).expect("writable directory");
     let read = |file: &str| fs::read_to_string(dir.path().join(file)).expect("a report");
     let run = |words: &[&str]| -> Done { Program::new().current_dir(dir.path()).arg("test").args(words).done() };
 
@@ -46,7 +47,7 @@ fn what_says_that_it_was_skipped_is_told_apart_and_tests_nothing() {
     assert_eq!(told("passes"), (Some("passed"), None));
     assert_eq!(told("skips"), (Some("skipped"), Some("SKIP: no such device")));
     assert_eq!(told("skips-its-parts"), (Some("skipped"), Some("not here")));
-    assert_eq!(cells["skips"]["attempts"].as_array().map(Vec::len), Some(1), "what was skipped is not tried again");
+    assert_eq!(cells["skips"]["attempts"].as_array().map(Vec::len), Some(1), "a skipped test is not retried");
     for (file, told) in [
         ("t.tap", "\nok 2 - skips/k/default # SKIP SKIP: no such device\n"),
         ("t.ktap", "\nok 2 skips/k/default # SKIP SKIP: no such device\n"),
@@ -56,7 +57,7 @@ fn what_says_that_it_was_skipped_is_told_apart_and_tests_nothing() {
         assert!(read(file).contains(told), "{file}: {}", read(file));
     }
 
-    // Nothing was tested. A shard may leave that to the others.
+    // Nothing was tested: an error, except for a shard.
     run(&["-t", "skips"]).exits(125).says("2 skipped");
     run(&["-t", "skips", "--shard", "1/2"]).exits(0);
 }

@@ -1,4 +1,5 @@
-//! Snapshots that are damaged, in the making, or have no place: the run succeeds all the same, and says in a line why it was slow.
+//! Snapshots that are damaged, unfinished, or cannot be stored: the run still succeeds and prints one line with the
+//! reason.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -13,7 +14,7 @@ use crate::support::processes::{children, signal, wait_for, wait_until_gone};
 use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
 
-/// The QEMU that runs a machine of `parent`, once it is there: others are only asked for their version.
+/// Waits for the QEMU process of `parent` that runs a machine; others only print their version.
 fn machine_of(parent: u32) -> u32 {
     let boots = |pid: &u32| {
         fs::read(format!("/proc/{pid}/cmdline"))
@@ -22,39 +23,43 @@ fn machine_of(parent: u32) -> u32 {
     wait_for("a machine", Duration::from_secs(60), || children(parent, "qemu-system").into_iter().find(boots))
 }
 
-/// Writes over a part of a file, in place.
+/// Overwrites a part of a file in place.
 fn spoil(file: &Path, at: u64, len: usize, with: u8) {
-    let file = File::options().write(true).open(file).expect("it is there");
-    file.write_all_at(&vec![with; len], at).expect("the folder is ours");
+    let file = File::options().write(true).open(file).expect("exists");
+    file.write_all_at(&vec![with; len], at).expect("writable directory");
 }
 
-/// What is done to a snapshot's directory.
+/// Damages a snapshot directory.
 type Damage = fn(&Path);
 
 #[test]
-fn a_damaged_snapshot_is_thrown_away_and_made_again() {
-    let test = "a_damaged_snapshot_is_thrown_away_and_made_again";
+fn a_damaged_snapshot_is_replaced() {
+    let test = "a_damaged_snapshot_is_replaced";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     cache.runs();
     let damages: [(&str, Damage); 5] = [
         ("memory that is cut off", |snapshot| {
-            File::options().write(true).open(snapshot.join("ram")).and_then(|ram| ram.set_len(1 << 20)).expect("ours");
+            File::options()
+                .write(true)
+                .open(snapshot.join("ram"))
+                .and_then(|ram| ram.set_len(1 << 20))
+                .expect("writable file");
         }),
-        ("no state", |snapshot| fs::remove_file(snapshot.join("state")).expect("ours")),
-        // From here on nothing but QEMU and the guest can tell.
+        ("no state", |snapshot| fs::remove_file(snapshot.join("state")).expect("writable file")),
+        // Only QEMU and the guest can detect the following.
         ("a state that QEMU refuses", |snapshot| {
             spoil(&snapshot.join("state"), 0, 4, b'x');
             restamp(snapshot);
         }),
         ("a state that ends early", |snapshot| {
-            let state = File::options().write(true).open(snapshot.join("state")).expect("ours");
-            state.set_len(state.metadata().expect("ours").len() / 2).expect("ours");
+            let state = File::options().write(true).open(snapshot.join("state")).expect("writable file");
+            state.set_len(state.metadata().expect("writable file").len() / 2).expect("writable file");
             restamp(snapshot);
         }),
         ("memory with nothing in it", |snapshot| {
-            let ram = File::options().write(true).open(snapshot.join("ram")).expect("ours");
-            let len = ram.metadata().expect("ours").len();
-            ram.set_len(0).and_then(|()| ram.set_len(len)).expect("ours");
+            let ram = File::options().write(true).open(snapshot.join("ram")).expect("writable file");
+            let len = ram.metadata().expect("writable file").len();
+            ram.set_len(0).and_then(|()| ram.set_len(len)).expect("writable file");
             restamp(snapshot);
         }),
     ];
@@ -72,15 +77,15 @@ fn a_damaged_snapshot_is_thrown_away_and_made_again() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_while_it_makes_the_snapshot_leaves_none() {
-    let test = "a_run_that_is_interrupted_while_it_makes_the_snapshot";
+fn a_run_interrupted_while_making_the_snapshot_leaves_none() {
+    let test = "a_run_interrupted_while_making_the_snapshot";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     for (name, after, status) in [(Signal::INT, 500, 130), (Signal::TERM, 2500, 143), (Signal::INT, 4000, 130)] {
         let running = cache.program().args(["--", "sleep", "1000"]).start();
         let qemu = machine_of(running.pid());
         std::thread::sleep(Duration::from_millis(after));
         signal(running.pid(), name);
-        // A guest that is up already is asked first.
+        // If the snapshot is finished already, the guest is asked to stop first.
         if cache.snapshots().is_empty() {
             running.done().exits(status);
             assert!(cache.snapshots().is_empty(), "after {after} ms");
@@ -90,7 +95,7 @@ fn a_run_that_is_interrupted_while_it_makes_the_snapshot_leaves_none() {
         wait_until_gone(qemu, Duration::from_secs(5));
         assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
     }
-    // Whatever kills it: what is left is swept away by who makes the next one, after a minute's grace.
+    // The leftovers of a killed run are removed by a later run, after a grace period of a minute.
     let running = Program::new()
         .env("BOOTLING_CACHE_DIR", cache.path())
         .args(["run", "--warm=fresh", "--kernel"])
@@ -109,10 +114,10 @@ fn a_run_that_is_interrupted_while_it_makes_the_snapshot_leaves_none() {
 }
 
 #[test]
-fn a_qemu_that_dies_while_it_is_restored_or_saved_costs_a_boot_and_no_verdict() {
-    let test = "a_qemu_that_dies_while_it_is_restored";
+fn a_qemu_that_dies_during_save_or_restore_does_not_break_later_runs() {
+    let test = "a_qemu_that_dies_during_save_or_restore";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
-    // While the base boots: there is nobody who could try again, as in a cold run.
+    // While the base boots, there is no retry, as in a cold run.
     let running = cache.program().args(["--", "true"]).start();
     let qemu = machine_of(running.pid());
     std::thread::sleep(Duration::from_millis(300));
@@ -120,7 +125,7 @@ fn a_qemu_that_dies_while_it_is_restored_or_saved_costs_a_boot_and_no_verdict() 
     running.done().exits(118).says("QEMU");
     assert!(cache.snapshots().is_empty());
     cache.runs();
-    // As soon as it is there: before pid 1 has said a word, mostly.
+    // As soon as QEMU runs: usually before the first message from pid 1.
     let running = cache.program().args(["--", "echo", "alive"]).start();
     signal(machine_of(running.pid()), Signal::KILL);
     let done = running.done();
@@ -132,10 +137,10 @@ fn a_qemu_that_dies_while_it_is_restored_or_saved_costs_a_boot_and_no_verdict() 
 }
 
 #[test]
-fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
-    let test = "a_cache_that_takes_nothing_more";
+fn a_full_or_read_only_cache_costs_time_but_no_verdict() {
+    let test = "a_full_or_read_only_cache";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
-    // A file system of its own that is nearly full, or cannot be written to, in a mount namespace.
+    // A separate file system in a mount namespace, nearly full or read-only.
     let script = "mkdir -p \"$1/small\" && mount -t tmpfs -o mode=0700 none \"$1/small\" || exit 99
         export BOOTLING_CACHE_DIR=\"$1/small\"
         after=$2; shift 2
@@ -144,12 +149,12 @@ fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
         \"$@\" --warm -- sh -c 'echo fine; exit 3'; echo $?
         \"$@\" --warm -- sh -c 'echo fine; exit 3'; echo $?";
     let (full, sealed) = (
-        // Room for half of a snapshot.
+        // Space for half of a snapshot.
         "used=$(df -k --output=used \"$BOOTLING_CACHE_DIR\" | tail -n 1)
         mount -o remount,size=$((used + 32768))k \"$BOOTLING_CACHE_DIR\"",
         "mount -o remount,ro \"$BOOTLING_CACHE_DIR\"",
     );
-    for (after, why) in [(full, "keeping no snapshot: No space left"), (sealed, "booting cold: ")] {
+    for (after, why) in [(full, "snapshot not stored: No space left"), (sealed, "booting cold: ")] {
         let output = Command::new("unshare")
             .args(["--map-root-user", "--mount", "bash", "-c", script, "bash"])
             .arg(cache.path())
@@ -169,8 +174,8 @@ fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
 }
 
 #[test]
-fn a_cache_that_vanishes_while_a_guest_runs_is_not_missed() {
-    let test = "a_cache_that_vanishes_while_a_guest_runs";
+fn removing_the_cache_while_a_guest_runs_is_harmless() {
+    let test = "removing_the_cache_while_a_guest_runs";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     cache.runs();
     let running =
@@ -178,28 +183,28 @@ fn a_cache_that_vanishes_while_a_guest_runs_is_not_missed() {
     let running = running.start();
     machine_of(running.pid());
     std::thread::sleep(Duration::from_millis(800));
-    for entry in fs::read_dir(cache.path()).expect("it is there") {
+    for entry in fs::read_dir(cache.path()).expect("exists") {
         let path = entry.expect("readable").path();
         if path.is_dir() {
-            fs::remove_dir_all(path).expect("ours");
+            fs::remove_dir_all(path).expect("writable file");
         }
     }
     let done = running.done().exits(0);
     assert_eq!(done.text(), "ok\n");
     assert!(cache.runs().0 <= 0.0);
-    // A cache that others may enter is no place for guests' memory.
-    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    // A cache that other users can enter must not contain guest memory.
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("writable file");
     cache.program().args(["--", "true"]).done().exits(125).says("others may enter it");
-    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o700)).expect("ours");
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o700)).expect("writable file");
 }
 
 #[test]
-fn a_wrapper_whose_qemu_changes_is_not_given_the_old_ones_snapshot() {
-    let test = "a_wrapper_whose_qemu_changes";
+fn a_changed_qemu_behind_a_wrapper_invalidates_the_snapshot() {
+    let test = "a_changed_qemu_behind_a_wrapper";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     let found = Command::new("sh").args(["-c", "command -v qemu-system-x86_64"]).output().expect("sh runs").stdout;
     let qemu = String::from_utf8(found).expect("a path").trim().to_owned();
-    // A copy that finds its modules and ROMs where QEMU looks for them: relative to its own directory.
+    // QEMU looks for modules and ROMs relative to its own directory.
     let dir = crate::support::program::scratch();
     let (link, wrapper) = (dir.path().join("link"), dir.path().join("wrapper"));
     let script = "mkdir -p \"$1/usr/bin\" && for place in \"${2%/bin/*}\"/*; do
@@ -217,8 +222,8 @@ fn a_wrapper_whose_qemu_changes_is_not_given_the_old_ones_snapshot() {
     assert_eq!(runs().0, Some(0.0));
     assert!(runs().0.is_some_and(|age| age > 0.0));
     let copy = dir.path().join("usr/bin").join(Path::new(&qemu).file_name().expect("a program"));
-    fs::remove_file(&link).expect("ours");
-    std::os::unix::fs::symlink(copy, &link).expect("ours");
+    fs::remove_file(&link).expect("writable file");
+    std::os::unix::fs::symlink(copy, &link).expect("writable file");
     let (age, said) = runs();
     assert!(age == Some(0.0) && said.contains("the QEMU program has changed"), "{age:?} {said}");
     assert!(runs().0.is_some_and(|age| age > 0.0));

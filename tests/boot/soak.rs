@@ -1,5 +1,5 @@
-//! Warm runs by the hundred, and runs that are killed at random moments. A few of each belong to `make test`, the rest is
-//! `make soak`: `BOOTLING_SOAK_RUNS`, `BOOTLING_SOAK_KILLS` and `BOOTLING_SOAK_SEED` say how many, and which.
+//! Hundreds of warm runs, and runs that are killed at random times. `make test` runs a few of each, `make soak` many:
+//! `BOOTLING_SOAK_RUNS` and `BOOTLING_SOAK_KILLS` set the counts, `BOOTLING_SOAK_SEED` the random seed.
 
 use std::env;
 use std::fs;
@@ -16,20 +16,20 @@ use super::cache::OwnCache;
 use crate::support::Kernel;
 use crate::support::processes::{children, to_pid, wait_for};
 
-/// How many at a time: more than there are processors.
+/// Number of parallel runs; more than there are processors.
 const AT_ONCE: u64 = 3;
 
-/// A number of the environment.
+/// Returns the number in an environment variable, or `usual`.
 fn number(name: &str, usual: u64) -> u64 {
-    env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// A line for whoever watches (`--nocapture`), and for the log of a failure.
+/// Prints a line to standard error, visible with `--nocapture`.
 fn tell(line: &str) {
     writeln!(io::stderr(), "{line}").expect("standard error is open");
 }
 
-/// Random numbers that can be had again (splitmix64).
+/// A reproducible random number generator (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -49,7 +49,7 @@ impl Random {
     }
 }
 
-/// One run in a row of many: input, both outputs and the status are its own.
+/// One of many runs, with unique input, output and status.
 fn one(cache: &OwnCache, number: u64) -> Duration {
     let line = format!("read it; echo \"$it out\"; echo {number} err >&2; exit {}", number % 100);
     let program = cache.program().stdin(format!("{number}\n")).args(["--quiet", "--run", &line]);
@@ -60,8 +60,8 @@ fn one(cache: &OwnCache, number: u64) -> Duration {
 }
 
 #[test]
-fn runs_in_a_row_all_succeed() {
-    let Some(cache) = OwnCache::new(Kernel::Cloud612, "runs_in_a_row_all_succeed") else { return };
+fn many_warm_runs_all_succeed() {
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, "many_warm_runs_all_succeed") else { return };
     cache.runs();
     let (runs, next, times) = (number("BOOTLING_SOAK_RUNS", 24), AtomicU64::new(0), Mutex::new(Vec::new()));
     let start = Instant::now();
@@ -94,34 +94,34 @@ fn runs_in_a_row_all_succeed() {
         at(990),
         at(1000)
     ));
-    // One snapshot did for all of them.
+    // All runs used one snapshot.
     cache.snapshot();
     assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
-    assert_eq!(of_this_cache(cache.path()), Vec::<String>::new());
+    assert_eq!(processes_of_cache(cache.path()), Vec::<String>::new());
 }
 
-/// What still runs with this cache in its environment: bootling and its QEMU.
-fn of_this_cache(cache: &Path) -> Vec<String> {
+/// Returns the processes with this cache in their environment: bootling and QEMU.
+fn processes_of_cache(cache: &Path) -> Vec<String> {
     let mark = format!("BOOTLING_CACHE_DIR={}", cache.display());
     let processes = fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok);
     let ours = processes.filter_map(|process| {
         let environment = fs::read(process.path().join("environ")).ok()?;
         let is_ours = environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
         let command = fs::read(process.path().join("cmdline")).ok()?;
-        // What has ended and waits to be reaped has neither.
+        // A zombie process has neither.
         is_ours.then(|| format!("{}: {}", process.path().display(), String::from_utf8_lossy(&command)))
     });
     ours.collect()
 }
 
 #[test]
-fn runs_that_are_killed_at_any_moment_leave_nothing_behind() {
-    let test = "runs_that_are_killed_at_any_moment";
+fn killed_runs_leave_nothing_behind() {
+    let test = "killed_runs_leave_nothing_behind";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     cache.runs();
     let mut random = Random::new();
     let scratch = crate::support::program::scratch();
-    let files = || fs::read_dir(scratch.path()).expect("it is there").count();
+    let files = || fs::read_dir(scratch.path()).expect("exists").count();
     let mut endings = std::collections::BTreeMap::new();
     for kill in 0..number("BOOTLING_SOAK_KILLS", 10) {
         let (victim, name) =
@@ -135,17 +135,17 @@ fn runs_that_are_killed_at_any_moment_leave_nothing_behind() {
             "QEMU" => children(running.pid(), "qemu-system").pop(),
             _ => Some(running.pid()),
         };
-        // It may be over by now.
+        // The run may have ended.
         let hit = pid.is_some_and(|pid| kill_process(to_pid(pid), name).is_ok());
         let what = format!("kill {kill}: {name:?} to {victim} after {moment:?}");
         let done = running.done();
         let expected = match (victim, name, done.status) {
             (_, _, Some(7)) => true,
             _ if !hit => false,
-            // QEMU died once its guest had spoken, or while the snapshot was made again.
+            // QEMU was killed after the first message from the guest, or while the snapshot was remade.
             ("QEMU", _, Some(118)) => true,
             (_, Signal::KILL, None) => done.signal == Some(9),
-            // Before our handler stands, signals kill as they do by default.
+            // Before bootling installs its handler, signals have their default action.
             (_, Signal::TERM, status) => status == Some(143) || done.signal == Some(15),
             (_, Signal::INT, status) => status == Some(130) || done.signal == Some(2),
             _ => false,
@@ -153,13 +153,13 @@ fn runs_that_are_killed_at_any_moment_leave_nothing_behind() {
         assert!(expected, "{what}: status {:?}, signal {:?}\n{}", done.status, done.signal, done.stderr);
         *endings.entry((victim, format!("{name:?}"), done.status, done.signal)).or_insert(0) += 1;
         wait_for(&format!("processes to be gone, {what}"), Duration::from_secs(5), || {
-            of_this_cache(cache.path()).is_empty().then_some(())
+            processes_of_cache(cache.path()).is_empty().then_some(())
         });
-        assert_eq!(files(), 0, "{what}: temporary files are left");
+        assert_eq!(files(), 0, "{what}: temporary files left");
         one(&cache, kill);
     }
     tell(&format!("{endings:#?}"));
-    // What was killed in the making is left for whoever makes the next one; nothing else is there but what is whole.
+    // Unfinished entries are left for the next run to remove; all other entries are complete.
     let (age, said) = cache.runs();
     assert!(age > 0.0, "{said}");
     cache.snapshot();

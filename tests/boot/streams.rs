@@ -1,11 +1,11 @@
-//! Standard input, output and error: byte for byte, apart, in full, and never in the way of the end.
+//! Standard input, output and error: byte-exact, separate, complete, and never delaying the end of a run.
 
 use std::fs::OpenOptions;
 use std::time::Duration;
 
 use crate::support::{Kernel, Program};
 
-/// Bytes of every value, in an order that no line discipline and no compressor likes.
+/// Returns pseudorandom bytes: they contain every value and do not compress.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     (0..len)
@@ -26,14 +26,14 @@ fn standard_input_reaches_the_command() {
 }
 
 #[test]
-fn output_and_error_are_apart_and_byte_exact() {
-    let Some(program) = Program::run(Kernel::Cloud612, "output_and_error_are_apart_and_byte_exact") else { return };
+fn output_and_error_are_separate_and_byte_exact() {
+    let Some(program) = Program::run(Kernel::Cloud612, "output_and_error_are_separate_and_byte_exact") else { return };
     let input = noise(200_000);
     let line = "cat >/tmp/x; cat /tmp/x; printf 'err\\377\\000\\n' >&2; head -c 3 /tmp/x; exit 9";
     let done = program.args(["--run", line]).stdin(input.clone()).done().exits(9);
     let mut expected = input.clone();
     expected.extend_from_slice(&input[..3]);
-    assert!(done.stdout == expected, "{} bytes, {} expected", done.stdout.len(), expected.len());
+    assert!(done.stdout == expected, "{} bytes, expected {}", done.stdout.len(), expected.len());
     assert!(done.stderr.ends_with("err\u{fffd}\0\n"), "{:?}", done.stderr);
 }
 
@@ -46,37 +46,37 @@ fn output_right_before_the_end_is_not_lost() {
 }
 
 #[test]
-fn output_of_children_that_outlive_the_command_does_not_hold_up_the_end() {
-    let test = "output_of_children_that_outlive_the_command";
+fn children_that_outlive_the_command_do_not_delay_the_end() {
+    let test = "children_that_outlive_the_command";
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     let done = program.args(["--run", "sleep 1000 & echo started"]).limit(Duration::from_secs(60)).done().exits(0);
     assert_eq!(done.text(), "started\n");
 }
 
 #[test]
-fn input_nobody_reads_does_not_hold_up_the_end() {
-    let Some(program) = Program::run(Kernel::Cloud612, "input_nobody_reads") else { return };
+fn unread_input_does_not_delay_the_end() {
+    let Some(program) = Program::run(Kernel::Cloud612, "unread_input") else { return };
     let done = program.args(["--", "true"]).stdin(vec![b'x'; 32 << 20]).limit(Duration::from_secs(60)).done().exits(0);
-    assert!(done.peak_kib < 200 << 10, "bootling held {} KiB of it", done.peak_kib);
+    assert!(done.peak_kib < 200 << 10, "bootling used {} KiB", done.peak_kib);
 }
 
 #[test]
-fn a_flood_of_output_arrives_in_full_and_is_never_held() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_flood_of_output") else { return };
+fn large_output_arrives_complete_and_is_not_buffered() {
+    let Some(program) = Program::run(Kernel::Cloud612, "large_output_arrives_complete") else { return };
     let done = program.args(["--run", "head -c 40000000 /dev/zero | tr '\\0' x; echo >&2 done"]).done().exits(0);
     assert_eq!(done.stdout.len(), 40_000_000);
     assert!(done.stdout.iter().all(|byte| *byte == b'x'));
-    // A package's initrd and kernel are mapped, not read: what is left must not grow with the output.
-    assert!(done.peak_kib < 200 << 10, "bootling held {} KiB", done.peak_kib);
+    // Kernel and initrd are mapped, not read: the remaining memory must not grow with the output.
+    assert!(done.peak_kib < 200 << 10, "bootling used {} KiB", done.peak_kib);
 }
 
 #[test]
-fn a_flood_on_the_console_neither_hangs_us_nor_fills_our_memory() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_flood_on_the_console") else { return };
+fn large_console_output_neither_blocks_bootling_nor_fills_its_memory() {
+    let Some(program) = Program::run(Kernel::Cloud612, "large_console_output") else { return };
     let line = "head -c 1000000 /dev/zero | tr '\\0' '\\n' >/dev/console; echo end >/dev/console; exit 5";
     let (done, verdict) = program.json(["--run", line]);
     let done = done.exits(5);
-    assert!(done.peak_kib < 200 << 10, "bootling held {} KiB", done.peak_kib);
+    assert!(done.peak_kib < 200 << 10, "bootling used {} KiB", done.peak_kib);
     let tail = verdict["console_tail"].as_array().expect("its last lines").len();
     assert!((1..2000).contains(&tail), "{tail} lines");
 }
@@ -84,19 +84,19 @@ fn a_flood_on_the_console_neither_hangs_us_nor_fills_our_memory() {
 #[test]
 fn output_that_cannot_be_written_is_not_success() {
     let Some(program) = Program::run(Kernel::Cloud612, "output_that_cannot_be_written") else { return };
-    let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full exists");
     let done = program.args(["--", "echo", "hi"]).output_to(full);
     assert_eq!(done.status, Some(125), "{}", done.stderr);
     done.says("standard output");
 }
 
 #[test]
-fn the_console_goes_where_it_is_sent() {
-    let Some(program) = Program::run(Kernel::Cloud612, "the_console_goes_where_it_is_sent") else { return };
+fn the_console_is_written_to_the_given_file() {
+    let Some(program) = Program::run(Kernel::Cloud612, "the_console_is_written_to_the_given_file") else { return };
     let dir = crate::support::program::scratch();
     let file = dir.path().join("console");
     let done = program.args(["--warm=no", "--console"]).arg(&file).args(["--", "echo", "hi"]).done().exits(0);
     assert_eq!(done.text(), "hi\n");
-    let console = std::fs::read(&file).expect("it was written");
+    let console = std::fs::read(&file).expect("written");
     assert!(String::from_utf8_lossy(&console).contains("Linux version"), "{} bytes", console.len());
 }

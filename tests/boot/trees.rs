@@ -1,4 +1,4 @@
-//! Kernels that are not packages: a build tree with its modules where they were built, a lone image.
+//! Kernels that are not packages: a build tree with its modules, and an image without modules.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// What `make` leaves behind, put together from Debian's package: image, release, configuration, and some modules.
+/// Creates a build tree as left by `make` from Debian's package: image, release, configuration and some modules.
 fn build_tree(package: &Path, tree: &Path) -> String {
     let unpack = r#"
         set -e
@@ -31,8 +31,8 @@ fn build_tree(package: &Path, tree: &Path) -> String {
 }
 
 #[test]
-fn a_build_tree_boots_with_the_modules_where_they_were_built() {
-    let test = "a_build_tree_boots_with_the_modules_where_they_were_built";
+fn a_build_tree_boots_with_its_modules() {
+    let test = "a_build_tree_boots_with_its_modules";
     let Some(package) = Kernel::Generic61.or_skip(test) else { return };
     let dir = scratch();
     let release = build_tree(&package, dir.path());
@@ -42,23 +42,23 @@ fn a_build_tree_boots_with_the_modules_where_they_were_built() {
     assert_eq!(verdict["channel"], "virtio-serial-pci", "{verdict}");
     assert_eq!(verdict["kernel_release"], release, "{verdict}");
 
-    // The same tree, for an image: its configuration says what the kernel can unpack.
+    // The configuration of the tree declares the compression formats that the kernel supports.
     let config = dir.path().join(".config");
-    let options = fs::read_to_string(&config).expect("there is one");
-    fs::write(&config, options.replace("CONFIG_RD_XZ=y", "# CONFIG_RD_XZ is not set")).expect("it is ours");
+    let options = fs::read_to_string(&config).expect("configuration");
+    fs::write(&config, options.replace("CONFIG_RD_XZ=y", "# CONFIG_RD_XZ is not set")).expect("readable directory");
     let build = Program::new().args(["build", "--compress", "xz", "-o"]).arg(dir.path().join("x.img"));
     let done = build.arg("--kernel").arg(dir.path()).done().exits(125);
     done.says("CONFIG_RD_XZ is not set").says("--compress none, gzip, zstd, lz4");
     assert!(!dir.path().join("x.img").exists());
 
-    // And the module that is not there is named, with the release.
+    // A missing module is reported with the release.
     let program = Program::new().args(["run", "--kernel"]).arg(dir.path());
     program.args(["--kmod", "dm_mod", "--", "true"]).done().exits(125).says("dm_mod").says(&release);
 }
 
 #[test]
-fn a_lone_image_talks_over_the_second_serial_port() {
-    if Kernel::Generic61.or_skip("a_lone_image_talks_over_the_second_serial_port").is_none() {
+fn an_image_without_modules_uses_the_second_serial_port() {
+    if Kernel::Generic61.or_skip("an_image_without_modules_uses_the_second_serial_port").is_none() {
         return;
     }
     let input: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();

@@ -1,7 +1,7 @@
-//! Unified kernel images of ours in firmware's hands: Secure Boot starts what is signed and nothing else, and a TPM has
-//! measured what `--measure` predicted.
+//! Unified kernel images booted by firmware: Secure Boot starts only signed images, and the TPM's registers have the
+//! values that `--measure` predicts.
 //!
-//! The firmware is OVMF; its variables with a key enrolled ("snakeoil") are Debian's, and so is the key. The TPM is swtpm.
+//! The firmware is OVMF; the variables with an enrolled key ("snakeoil") and the key are Debian's. The TPM is swtpm.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::program::scratch;
-use crate::support::qemu::heard;
+use crate::support::qemu::spawn_reader;
 use crate::support::{Kernel, Program};
 
-/// Firmware, its variables as shipped, and whether it verifies what it starts.
+/// Firmware, its variable store, and whether Secure Boot is on.
 struct Firmware {
     code: &'static str,
     variables: &'static str,
@@ -33,21 +33,21 @@ const SECURE: Firmware = Firmware {
 const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
 const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
 
-/// What the guest runs: it prints the TPM's registers.
+/// Shell line for the guest; prints the TPM's registers.
 const REGISTERS: &str = "for pcr in 4 11; do echo PCR $pcr is $(cat /sys/class/tpm/tpm0/pcr-sha256/$pcr); done";
 
-/// A process that ends with its owner.
+/// A child process that is killed on drop.
 struct Owned(Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A disk image; `None`, after saying why, where nothing can be booted.
+/// Builds a disk image; prints the reason and returns `None` if no guest can be booted.
 fn image(test: &str, folder: &Path, more: &[&str]) -> Option<PathBuf> {
     // The cloud kernel has its TPM driver built in.
     let kernel = Kernel::Cloud612.or_skip(test)?;
@@ -57,21 +57,21 @@ fn image(test: &str, folder: &Path, more: &[&str]) -> Option<PathBuf> {
     Some(image)
 }
 
-/// Debian's key without its passphrase, which is its name.
+/// Decrypts Debian's key; its passphrase is "snakeoil".
 fn key(folder: &Path) -> String {
     let plain = folder.join("snakeoil.key");
     let mut openssl = Command::new("openssl");
     openssl.args(["pkey", "-in", KEY, "-passin", "pass:snakeoil", "-out"]).arg(&plain);
-    let output = openssl.output().expect("openssl is here (tools/setup test)");
+    let output = openssl.output().expect("openssl runs (tools/setup test)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     plain.to_str().expect("text").to_owned()
 }
 
-/// A TPM for one machine, and where it listens.
+/// Starts a TPM for one machine; returns the process and its socket.
 fn tpm(folder: &Path) -> (Owned, PathBuf) {
     let state = folder.join("tpm");
     let socket = state.join("socket");
-    fs::create_dir(&state).expect("the folder is ours");
+    fs::create_dir(&state).expect("writable directory");
     let child = Command::new("swtpm")
         .args(["socket", "--tpm2", "--terminate", "--tpmstate"])
         .arg(format!("dir={}", state.display()))
@@ -79,7 +79,7 @@ fn tpm(folder: &Path) -> (Owned, PathBuf) {
         .arg(format!("type=unixio,path={}", socket.display()))
         .stdin(Stdio::null())
         .spawn()
-        .expect("swtpm is here (tools/setup test)");
+        .expect("swtpm runs (tools/setup test)");
     let child = Owned(child);
     let end = Instant::now() + Duration::from_secs(20);
     while !socket.exists() {
@@ -89,13 +89,13 @@ fn tpm(folder: &Path) -> (Owned, PathBuf) {
     (child, socket)
 }
 
-/// Boots the image until the console says `last`; gives what it said.
+/// Boots the image until the console contains `last`; returns the console output.
 fn boot(firmware: &Firmware, folder: &Path, image: &Path, last: &str) -> String {
     let (_tpm, socket) = tpm(folder);
     let variables = folder.join("variables.fd");
-    fs::copy(firmware.variables, &variables).expect("ovmf is here (tools/setup run)");
+    fs::copy(firmware.variables, &variables).expect("OVMF is installed (tools/setup run)");
     let mut qemu = Command::new("qemu-system-x86_64");
-    // Secure Boot's variables are written in system management mode alone.
+    // Secure Boot variables are writable only in system management mode.
     qemu.args(["-machine", "q35,smm=on", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults"]);
     if firmware.secure {
         qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
@@ -111,9 +111,9 @@ fn boot(firmware: &Firmware, folder: &Path, image: &Path, last: &str) -> String 
         .args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let mut qemu = Owned(qemu.spawn().expect("or_skip said QEMU is there"));
+    let mut qemu = Owned(qemu.spawn().expect("or_skip checked for QEMU"));
     let stdout = qemu.0.stdout.take().expect("piped");
-    let receive = heard(stdout);
+    let receive = spawn_reader(stdout);
     let end = Instant::now() + Duration::from_secs(150);
     let mut console = String::new();
     while !console.contains(last) {
@@ -127,7 +127,7 @@ fn boot(firmware: &Firmware, folder: &Path, image: &Path, last: &str) -> String 
     console
 }
 
-/// Compares the registers that the guest has printed with those that were predicted.
+/// Compares the registers printed by the guest with the predicted values.
 fn compare(console: &str, image: &Path, secure: bool) {
     let predicted = fs::read(image.with_file_name("disk.img.pcrs.json")).expect("--measure wrote it");
     let predicted: serde_json::Value = serde_json::from_slice(&predicted).expect("JSON");
@@ -142,11 +142,11 @@ fn compare(console: &str, image: &Path, secure: bool) {
 }
 
 #[test]
-fn secure_boot_starts_what_is_signed_and_measures_it_as_predicted() {
+fn secure_boot_starts_a_signed_uki_and_measures_it_as_predicted() {
     let scratch = scratch();
     let key = key(scratch.path());
     let signing = ["--sign-key", &key, "--sign-cert", CERTIFICATE];
-    let test = "secure_boot_starts_what_is_signed_and_measures_it_as_predicted";
+    let test = "secure_boot_starts_a_signed_uki_and_measures_it_as_predicted";
     let Some(image) = image(test, scratch.path(), &signing) else { return };
     let console = boot(&SECURE, scratch.path(), &image, "bootling: exited with status 0");
     assert!(console.contains("UEFI Secure Boot is enabled."), "{console}");
@@ -154,16 +154,16 @@ fn secure_boot_starts_what_is_signed_and_measures_it_as_predicted() {
 }
 
 #[test]
-fn secure_boot_refuses_what_is_not_signed() {
+fn secure_boot_refuses_an_unsigned_uki() {
     let scratch = scratch();
-    let Some(image) = image("secure_boot_refuses_what_is_not_signed", scratch.path(), &[]) else { return };
+    let Some(image) = image("secure_boot_refuses_an_unsigned_uki", scratch.path(), &[]) else { return };
     boot(&SECURE, scratch.path(), &image, "Access Denied");
 }
 
 #[test]
-fn without_secure_boot_the_kernel_is_measured_as_well() {
+fn without_secure_boot_the_kernel_is_measured_too() {
     let scratch = scratch();
-    let Some(image) = image("without_secure_boot_the_kernel_is_measured_as_well", scratch.path(), &[]) else { return };
+    let Some(image) = image("without_secure_boot_the_kernel_is_measured_too", scratch.path(), &[]) else { return };
     let console = boot(&PLAIN, scratch.path(), &image, "bootling: exited with status 0");
     compare(&console, &image, false);
 }

@@ -1,12 +1,12 @@
-//! `--json`: the exact truth, for programs.
+//! The JSON verdict of `--json`.
 
 use serde_json::Value;
 
 use crate::support::{Kernel, Program};
 
 #[test]
-fn the_verdict_has_all_there_is_to_know() {
-    let Some(program) = Program::run(Kernel::Generic61, "the_verdict_has_all_there_is_to_know") else { return };
+fn the_verdict_is_complete() {
+    let Some(program) = Program::run(Kernel::Generic61, "the_verdict_is_complete") else { return };
     let (done, verdict) =
         program.json(["--accel", "tcg", "--run", "head -c 30000000 /dev/zero | tail | wc -c; exit 3"]);
     done.exits(3);
@@ -20,7 +20,7 @@ fn the_verdict_has_all_there_is_to_know() {
     assert_eq!(verdict["outcome"], "exited", "{verdict}");
     assert!(verdict["channel"].is_string(), "{verdict}");
     assert_eq!(verdict["fast_boot"], false, "{verdict}");
-    // tail holds all of a line without an end.
+    // tail buffers an unterminated line.
     assert!(verdict["max_rss_kib"].as_u64().is_some_and(|kib| kib > 29_000), "{verdict}");
     for time in ["build_ms", "boot_ms", "command_ms", "total_ms", "own_ms"] {
         assert!(verdict["times"][time].as_f64().is_some_and(|ms| ms >= 0.0), "{time}: {verdict}");
@@ -36,10 +36,10 @@ fn the_verdict_has_all_there_is_to_know() {
 }
 
 #[test]
-fn a_fast_boot_says_so_and_adds_its_words_before_the_users() {
-    // Two CPUs: the timer that is left must tick on both.
+fn a_fast_boot_is_reported_and_its_parameters_precede_the_users() {
+    // With two CPUs, the remaining timer must tick on both.
     for (kernel, cpus) in [(Kernel::Generic61, 1), (Kernel::Cloud612, 2)] {
-        let Some(program) = Program::run(kernel, "a_fast_boot_says_so") else { continue };
+        let Some(program) = Program::run(kernel, "a_fast_boot_is_reported") else { continue };
         let line = "cat /proc/cmdline; for mask in 1 2; do taskset $mask sleep 0.05 && echo ticks; done; exit 0";
         let cpu_count = cpus.to_string();
         let options = ["--accel", "tcg", "--fast-boot", "--append", "mine", "--smp", &cpu_count, "--run", line];
@@ -54,9 +54,9 @@ fn a_fast_boot_says_so_and_adds_its_words_before_the_users() {
 }
 
 #[test]
-fn a_guest_that_taints_its_kernel_is_seen() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_guest_that_taints_its_kernel") else { return };
-    // Writing there is "tainted by user": bit 6.
+fn a_taint_set_by_the_guest_is_reported() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_taint_set_by_the_guest") else { return };
+    // Writing to the file sets bit 6, "tainted by user".
     let (done, verdict) = program.json(["--run", "echo 64 >/proc/sys/kernel/tainted"]);
     done.exits(0);
     assert_eq!(verdict["taint_before"], 0, "{verdict}");
@@ -64,8 +64,8 @@ fn a_guest_that_taints_its_kernel_is_seen() {
 }
 
 #[test]
-fn a_verdict_is_written_when_nothing_could_be_booted() {
-    let Some(program) = Program::run(Kernel::Cloud612, "a_verdict_is_written_when_nothing_could_be_booted") else {
+fn a_verdict_is_written_if_no_guest_could_be_booted() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_verdict_is_written_if_no_guest_could_be_booted") else {
         return;
     };
     let (done, verdict) = program.json(["--qemu-arg=-no-such-option", "--", "true"]);

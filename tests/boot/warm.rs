@@ -1,4 +1,5 @@
-//! `bootling run --warm`: the first run saves a guest, later ones are restored from it, and nobody can tell but by the time.
+//! `bootling run --warm`: the first run saves a snapshot, later runs are restored from it and differ only in their
+//! time.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::firmware::uefi_or_skip;
 use crate::support::program::scratch;
 use crate::support::{Done, Kernel, Program};
 
-/// A warm run of a line that must come to the end that it asks for; its verdict.
+/// Runs a shell line warm and checks its status; returns the result and the verdict.
 #[track_caller]
 fn restored(test: &str, kernel: Kernel, options: &[&str], line: &str, status: i32) -> Option<(Done, Value)> {
     let program = Program::run(kernel, test)?.arg("--warm").args(options);
@@ -20,8 +21,8 @@ fn restored(test: &str, kernel: Kernel, options: &[&str], line: &str, status: i3
 }
 
 #[test]
-fn eight_runs_at_once_without_a_snapshot_all_succeed_and_sixteen_with_one_do() {
-    let test = "eight_runs_at_once_without_a_snapshot";
+fn parallel_runs_succeed_with_and_without_a_snapshot() {
+    let test = "parallel_runs_succeed";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     for at_once in [8, 16] {
         let runs: Vec<_> = (0..at_once)
@@ -48,7 +49,7 @@ fn the_first_run_makes_the_snapshot_and_the_second_is_restored_from_it() {
     let test = "the_first_run_makes_the_snapshot";
     let Some(cache) = OwnCache::new(Kernel::Generic61, test) else { return };
     let (age, said) = cache.runs();
-    assert!(age == 0.0 && said.contains("booting a guest that later runs are restored from"), "{age} {said}");
+    assert!(age == 0.0 && said.contains("booting a guest for the snapshot (once)"), "{age} {said}");
     let (age, said) = cache.runs();
     assert!(age > 0.0 && !said.contains("later runs"), "{age} {said}");
     let (done, verdict) = cache.program().stdin("in\n").json(["--run", "cat; echo out; echo err >&2; exit 3"]);
@@ -56,18 +57,18 @@ fn the_first_run_makes_the_snapshot_and_the_second_is_restored_from_it() {
     assert_eq!(done.text(), "in\nout\n");
     assert!(done.stderr.ends_with("err\n"), "{}", done.stderr);
     assert!(verdict["kernel_release"].as_str().is_some_and(|release| release.starts_with("6.1.")), "{verdict}");
-    // What is asked for anew is new.
+    // --warm=fresh replaces the snapshot.
     let first = cache.snapshot();
     let fresh = Program::new().env("BOOTLING_CACHE_DIR", cache.path()).args(["run", "--warm=fresh", "--kernel"]);
     let (done, verdict) = fresh.arg(cache.kernel()).json(["--", "true"]);
-    done.exits(0).says("booting a guest that later runs are restored from");
+    done.exits(0).says("booting a guest for the snapshot (once)");
     assert_eq!(verdict["snapshot_age_ms"].as_f64(), Some(0.0), "{verdict}");
-    assert_eq!(cache.snapshot(), first, "the same name");
+    assert_eq!(cache.snapshot(), first, "the name does not change");
 }
 
 #[test]
-fn machines_of_every_kind_are_restored() {
-    let test = "machines_of_every_kind_are_restored";
+fn various_machines_are_restored() {
+    let test = "various_machines_are_restored";
     let machines: [(&[&str], &str); 4] = [
         (&["--machine", "pc"], "grep -c ^processor /proc/cpuinfo"),
         (&["--smp", "2", "--memory", "512"], "grep -c ^processor /proc/cpuinfo"),
@@ -85,12 +86,12 @@ fn machines_of_every_kind_are_restored() {
 }
 
 #[test]
-fn a_guest_that_talks_over_the_second_serial_port_is_restored() {
-    let test = "a_guest_that_talks_over_the_second_serial_port";
+fn a_guest_with_its_channel_on_the_second_serial_port_is_restored() {
+    let test = "a_guest_with_its_channel_on_the_second_serial_port";
     if Kernel::Generic61.or_skip(test).is_none() {
         return;
     }
-    // Debian's driver for virtio ports is a module, and an image alone has none.
+    // Debian's driver for virtio ports is a module, and this kernel is only an image.
     let image = Kernel::Generic61.image();
     for _ in 0..3 {
         let program = Program::new().args(["run", "--warm", "--kernel"]).arg(&image).stdin("over here\n");
@@ -102,8 +103,8 @@ fn a_guest_that_talks_over_the_second_serial_port_is_restored() {
 }
 
 #[test]
-fn a_guest_that_was_booted_by_uefi_is_restored() {
-    let test = "a_guest_that_was_booted_by_uefi_is_restored";
+fn a_guest_booted_by_uefi_is_restored() {
+    let test = "a_guest_booted_by_uefi_is_restored";
     if uefi_or_skip(test).is_none() {
         return;
     }
@@ -115,11 +116,11 @@ fn a_guest_that_was_booted_by_uefi_is_restored() {
 }
 
 #[test]
-fn what_cannot_be_restored_boots_and_says_why_in_one_line() {
-    let test = "what_cannot_be_restored_boots";
-    // Not microvm, which has no PCI: it calibrates its clock by the PIT alone, and on a busy host its kernel stops there.
+fn a_guest_that_cannot_be_restored_boots_cold_with_one_line_of_reason() {
+    let test = "a_guest_that_cannot_be_restored_boots_cold";
+    // Not microvm, which has no PCI: its kernel calibrates the clock only with the PIT, and hangs there on a busy host.
     let cases: [(&[&str], &str); 1] =
-        [(&["--qemu-arg=-rtc", "--qemu-arg=base=utc"], "--qemu-arg=-rtc may bring a state of its own")];
+        [(&["--qemu-arg=-rtc", "--qemu-arg=base=utc"], "--qemu-arg=-rtc may have state outside the machine")];
     for (options, why) in cases {
         let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
         let (done, verdict) = program.arg("--warm").args(options).json(["--run", "echo cold; exit 4"]);
@@ -132,8 +133,8 @@ fn what_cannot_be_restored_boots_and_says_why_in_one_line() {
 }
 
 #[test]
-fn modules_load_after_the_guest_is_restored_and_some_before() {
-    let test = "modules_load_after_the_guest_is_restored";
+fn modules_load_before_the_snapshot_or_after_the_restore() {
+    let test = "modules_load_before_the_snapshot_or_after_the_restore";
     let line = "cat /sys/module/loop/parameters/max_loop; ls -d /sys/module/dm_mod; ls /sys/block | grep -c loop";
     for kernel in [Kernel::Generic61, Kernel::Cloud612] {
         for _ in 0..2 {
@@ -142,7 +143,7 @@ fn modules_load_after_the_guest_is_restored_and_some_before() {
             assert_eq!(done.text(), "3\n/sys/module/dm_mod\n3\n", "{kernel:?}");
         }
     }
-    // A guest that has to boot loads both kinds, too.
+    // A guest that boots cold loads both kinds, too.
     let options = [
         "--warm",
         "--qemu-arg=-rtc",
@@ -156,15 +157,15 @@ fn modules_load_after_the_guest_is_restored_and_some_before() {
     ];
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     assert_eq!(program.args(options).done().exits(0).text(), "3\n/sys/module/dm_mod\n3\n");
-    // One that refuses ends the run, as in a guest that boots.
+    // A module that fails to load ends the run, as in a cold guest.
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     let done = program.args(["--warm", "--kmod", "loop max_loop=nonsense", "--", "true"]).done().exits(125);
     done.says("loop");
 }
 
 #[test]
-fn a_payload_larger_than_the_usual_window_gets_a_larger_one() {
-    let test = "a_payload_larger_than_the_usual_window";
+fn a_payload_larger_than_the_default_window_gets_a_larger_window() {
+    let test = "a_payload_larger_than_the_default_window";
     let dir = scratch();
     let big = dir.path().join("big");
     let file = std::fs::File::create(&big).expect("a file");
@@ -180,8 +181,8 @@ fn a_payload_larger_than_the_usual_window_gets_a_larger_one() {
 }
 
 #[test]
-fn a_restored_guest_that_hangs_is_timed_out_and_the_timeout_is_exact() {
-    let test = "a_restored_guest_that_hangs_is_timed_out";
+fn a_restored_guest_that_hangs_times_out_on_time() {
+    let test = "a_restored_guest_that_hangs_times_out";
     let Some((_, _)) = restored(test, Kernel::Cloud612, &[], "exit 0", 0) else { return };
     let line = "while :; do :; done";
     let Some((done, verdict)) = restored(test, Kernel::Cloud612, &["--timeout", "3s"], line, 124) else { return };
@@ -190,7 +191,7 @@ fn a_restored_guest_that_hangs_is_timed_out_and_the_timeout_is_exact() {
 }
 
 #[test]
-fn a_variable_makes_runs_warm_and_an_option_overrules_it() {
+fn a_variable_makes_runs_warm_and_an_option_overrides_it() {
     let test = "a_variable_makes_runs_warm";
     for (variable, options, warm) in [("yes", &[][..], true), ("yes", &["--warm=no"], false), ("no", &["--warm"], true)]
     {

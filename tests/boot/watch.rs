@@ -1,4 +1,4 @@
-//! Watch mode: a round for each save, the newest one counts, and an end without remains.
+//! Watch mode: one round for each save, a new save restarts the round, and no leftovers at the end.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,18 +12,18 @@ use crate::support::processes::{children, qemu_of, runs, signal, wait_for, wait_
 use crate::support::program::{Done, Running, scratch};
 use crate::support::{Kernel, Program};
 
-/// Longest time to wait for a round.
+/// Time limit for a round.
 const ROUND: Duration = Duration::from_secs(90);
-/// Nothing that is going to happen takes longer.
+/// Waiting time after which no further round is expected.
 const REST: Duration = Duration::from_secs(4);
 
-/// A directory, and bootling that watches what is made from it.
+/// A running `bootling watch` and its directory.
 struct Watched {
     running: Running,
     dir: tempfile::TempDir,
 }
 
-/// `bootling watch` in a directory of its own.
+/// Starts `bootling watch` in `dir`.
 fn watch(test: &str, dir: tempfile::TempDir, options: &[&str], command: &[&str]) -> Option<Watched> {
     let package = Kernel::Cloud612.or_skip(test)?;
     let program = Program::new().current_dir(dir.path()).args(["watch", "--accel", "tcg", "--json", "rounds", "-k"]);
@@ -32,13 +32,13 @@ fn watch(test: &str, dir: tempfile::TempDir, options: &[&str], command: &[&str])
 }
 
 impl Watched {
-    /// The rounds that are over.
+    /// Returns the verdicts of the completed rounds.
     fn rounds(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir.path().join("rounds")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a line is a verdict")).collect()
+        text.lines().map(|line| serde_json::from_str(line).expect("one verdict per line")).collect()
     }
 
-    /// Waits for a round, the first being 1: what had changed, and what bootling would have exited with.
+    /// Waits for a round (counted from 1); returns the changed paths and the exit code of the round.
     #[track_caller]
     fn round(&self, number: usize) -> (Vec<String>, u64) {
         let round = wait_for("a round", ROUND, || self.rounds().into_iter().nth(number - 1));
@@ -51,7 +51,7 @@ impl Watched {
         self.dir.path().join(name)
     }
 
-    /// Ends it; nothing but these rounds were told.
+    /// Ends the watch and checks that there were exactly this many rounds.
     #[track_caller]
     fn end(self, with: Signal, rounds: usize) -> Done {
         std::thread::sleep(REST);
@@ -63,7 +63,7 @@ impl Watched {
     }
 }
 
-/// A script that can be executed, put in place as editors do.
+/// Writes an executable script and renames it into place, as editors do.
 fn script(path: &Path, line: &str) {
     let new = path.with_extension("new");
     fs::write(&new, format!("#!/bin/sh\n{line}\n")).expect("written");
@@ -79,12 +79,12 @@ fn each_save_is_one_round_and_ctrl_c_ends_it() {
     assert_eq!(watched.round(1), (vec![], 0));
     script(&watched.path("test"), "echo two; exit 3");
     assert_eq!(watched.round(2), (vec!["./test".to_owned()], 3));
-    assert!(watched.rounds().iter().all(|round| round["warm"] == true), "watching restores guests by itself");
-    // What stands beside it is nothing to go again for, nor is a file that is opened and closed.
+    assert!(watched.rounds().iter().all(|round| round["warm"] == true), "watch mode is warm by default");
+    // A change of an unrelated file starts no round, nor does opening and closing a file.
     fs::write(watched.path("other"), "x").expect("written");
     drop(fs::File::options().append(true).open(watched.path("test")).expect("opened"));
     std::thread::sleep(Duration::from_secs(1));
-    // Away for a moment, as while a linker runs.
+    // The file is absent for a moment, as while a linker runs.
     let text = fs::read(watched.path("test")).expect("read");
     fs::remove_file(watched.path("test")).expect("removed");
     std::thread::sleep(Duration::from_millis(500));
@@ -110,7 +110,7 @@ fn a_change_while_a_guest_runs_ends_it_and_starts_over() {
     let done = watched.end(Signal::TERM, 1);
     assert!(done.text().ends_with("done\n"), "{}", done.text());
     let done = done.says("starting over");
-    assert!(!done.stderr.contains("interrupted"), "nobody interrupted it: {}", done.stderr);
+    assert!(!done.stderr.contains("interrupted"), "not interrupted by a signal: {}", done.stderr);
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn a_signal_ends_the_guest_and_the_watch() {
 }
 
 #[test]
-fn a_program_that_is_not_there_yet_is_waited_for_and_links_are_followed() {
+fn a_missing_program_is_waited_for_and_links_are_followed() {
     let dir = scratch();
     for (name, line) in [("v1", "exit 4"), ("v2", "exit 5")] {
         script(&dir.path().join(name), line);
     }
-    let test = "a_program_that_is_not_there_yet_is_waited_for_and_links_are_followed";
+    let test = "a_missing_program_is_waited_for_and_links_are_followed";
     let Some(watched) = watch(test, dir, &[], &["./bin/test"]) else { return };
     assert_eq!(watched.round(1), (vec![], 127));
     fs::create_dir(watched.path("bin")).expect("made");
@@ -143,13 +143,13 @@ fn a_program_that_is_not_there_yet_is_waited_for_and_links_are_followed() {
 }
 
 #[test]
-fn a_build_runs_first_and_its_products_start_no_round() {
+fn the_build_runs_first_and_its_products_start_no_round() {
     let dir = scratch();
     fs::write(dir.path().join("test.in"), "echo one").expect("written");
-    // Nothing says that its products are to be ignored.
+    // No option names the products to ignore.
     let build = "echo building >&2; test ! -e broken || exit 2; \
                  test test -nt test.in || { echo '#!/bin/sh' | cat - test.in >test.o; chmod +x test.o; cp -p test.o test; }";
-    let test = "a_build_runs_first_and_its_products_start_no_round";
+    let test = "the_build_runs_first_and_its_products_start_no_round";
     let options = ["--watch-exec", build, "--console", "console"];
     let Some(watched) = watch(test, dir, &options, &["./test"]) else { return };
     assert_eq!(watched.round(1), (vec![], 0));
@@ -162,17 +162,17 @@ fn a_build_runs_first_and_its_products_start_no_round() {
     assert_eq!(watched.round(4), (vec!["./broken".to_owned()], 0));
     let done = watched.end(Signal::INT, 4);
     assert_eq!(done.text(), "one\ntwo\ntwo\n");
-    // Once a round, and once more to find out what it writes.
+    // One build per round, and further builds to find the products.
     let builds = done.stderr.matches("building\n").count();
     assert!(builds <= 6, "{builds}: {}", done.stderr);
     done.says("build failed (exit 2) in ");
 }
 
 #[test]
-fn each_round_boots_where_that_is_wanted() {
+fn with_warm_no_each_round_boots_cold() {
     let dir = scratch();
     script(&dir.path().join("test"), "exit 1");
-    let test = "each_round_boots_where_that_is_wanted";
+    let test = "with_warm_no_each_round_boots_cold";
     let Some(watched) = watch(test, dir, &["--warm=no"], &["./test"]) else { return };
     assert_eq!(watched.round(1), (vec![], 1));
     assert_eq!(watched.rounds()[0]["warm"], false);
@@ -180,11 +180,11 @@ fn each_round_boots_where_that_is_wanted() {
 }
 
 #[test]
-fn a_fresh_snapshot_is_made_once_and_notes_are_told_once() {
+fn a_fresh_snapshot_is_made_once_and_notes_are_printed_once() {
     let dir = scratch();
     script(&dir.path().join("test"), "exit 1");
-    let test = "a_fresh_snapshot_is_made_once_and_notes_are_told_once";
-    // A base of its own, so that no other test restores what is made anew here.
+    let test = "a_fresh_snapshot_is_made_once_and_notes_are_printed_once";
+    // A separate base, so that no other test restores the snapshot made here.
     let options = ["--warm=fresh", "--memory", "513M"];
     let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
     let program = Program::new().current_dir(dir.path()).args(["watch", "--json", "rounds", "-k"]);
@@ -196,13 +196,13 @@ fn a_fresh_snapshot_is_made_once_and_notes_are_told_once() {
     let ages: Vec<bool> = watched.rounds().iter().map(|round| round["snapshot_age_ms"] == 0.0).collect();
     assert_eq!(ages, [true, false]);
     let said = watched.end(Signal::INT, 2).stderr;
-    assert_eq!(said.matches("booting a guest that later runs are restored from").count(), 1, "{said}");
+    assert_eq!(said.matches("booting a guest for the snapshot (once)").count(), 1, "{said}");
     assert!(said.matches("using TCG").count() <= 1, "{said}");
 }
 
 #[test]
-fn a_kernel_that_is_built_in_a_tree_starts_a_round() {
-    let test = "a_kernel_that_is_built_in_a_tree_starts_a_round";
+fn a_kernel_built_in_a_tree_starts_a_round() {
+    let test = "a_kernel_built_in_a_tree_starts_a_round";
     let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
     let dir = scratch();
     let tree = dir.path().join("tree");
@@ -212,7 +212,7 @@ fn a_kernel_that_is_built_in_a_tree_starts_a_round() {
     let running = program.args(["--warm=no", "--kernel", "tree", "--", "true"]).start();
     let watched = Watched { running, dir };
     assert_eq!(watched.round(1), (vec![], 125));
-    // As a build leaves it: the image appears under its name bit by bit.
+    // As in a build: the image grows under its final name.
     let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";
     let image = watched.path("tree/arch/x86/boot/bzImage");
     let unpacked = std::process::Command::new("sh").args(["-c", unpack, "sh"]).arg(package).arg(&image).status();
@@ -225,8 +225,8 @@ fn a_kernel_that_is_built_in_a_tree_starts_a_round() {
 }
 
 #[test]
-fn a_signal_while_it_builds_ends_the_build() {
-    let test = "a_signal_while_it_builds_ends_the_build";
+fn a_signal_during_the_build_ends_the_build() {
+    let test = "a_signal_during_the_build_ends_the_build";
     let options = ["--watch-exec", "exec sleep 1000"];
     let Some(watched) = watch(test, scratch(), &options, &["true"]) else { return };
     let build = wait_for("the build", ROUND, || children(watched.running.pid(), "sleep").pop());
@@ -236,12 +236,12 @@ fn a_signal_while_it_builds_ends_the_build() {
 }
 
 #[test]
-fn where_the_kernel_watches_no_more_files_are_looked_at() {
-    let test = "where_the_kernel_watches_no_more_files_are_looked_at";
+fn at_the_inotify_limit_files_are_polled() {
+    let test = "at_the_inotify_limit_files_are_polled";
     let Some(package) = Kernel::Cloud612.or_skip(test) else { return };
     let dir = scratch();
     script(&dir.path().join("test"), "exit 0");
-    // A user namespace has limits of its own (user_namespaces(7)).
+    // A user namespace has separate limits (user_namespaces(7)).
     let line = "echo 1 >/proc/sys/user/max_inotify_watches && exec \"$@\"";
     let mut command = std::process::Command::new("timeout");
     command.args(["--signal", "INT", "60", "unshare", "-Ur", "sh", "-c", line, "sh", env!("CARGO_BIN_EXE_bootling")]);
@@ -258,22 +258,22 @@ fn where_the_kernel_watches_no_more_files_are_looked_at() {
         Ok(Some(_)) => Some(false),
         _ => (rounds() == 1).then_some(true),
     }) {
-        let output = child.wait_with_output().expect("it ended");
+        let output = child.wait_with_output().expect("child process");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("unshare"), "{said}");
-        crate::support::skip::skip(test, "user namespaces are not to be had here");
+        crate::support::skip::skip(test, "user namespaces are not available");
         return;
     }
     script(&dir.path().join("test"), "exit 1");
     wait_for("a second round", ROUND, || (rounds() == 2).then_some(()));
     signal(child.id(), Signal::INT);
-    let output = child.wait_with_output().expect("it ended");
+    let output = child.wait_with_output().expect("child process");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("twice a second: inotify limit reached"), "{said}");
 }
 
 #[test]
-fn a_shell_or_a_terminal_is_not_watched() {
+fn an_interactive_shell_cannot_be_watched() {
     for words in [&["watch"][..], &["run", "--watch"], &["watch", "-t", "--", "true"]] {
         Program::new().args(words).done().exits(125).says("cannot be watched");
     }

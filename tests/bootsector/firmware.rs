@@ -1,65 +1,65 @@
-//! What stands around the processor when a BIOS starts a boot sector: memory with its rules, the services of int 10h, 16h
-//! and 18h, a serial port. It notes all that is shown, and grants nothing that the stub has no business with.
+//! The machine around the processor when a BIOS starts a boot sector: memory with access rules, int 10h, 16h and 18h,
+//! and a serial port. Records all output, and refuses every access that the stub does not need.
 
 use super::machine::{AX, After, BP, BX, CX, DI, DX, End, Machine, SI};
 
-/// Where the boot sector stands.
+/// Address range of the boot sector's code.
 const SECTOR: std::ops::Range<usize> = 0x7C00..0x7DB8;
-/// Where its stack and its unpacked message may be. What the firmware itself would push is not counted.
+/// Address range for the stack and the unpacked message, without what the firmware itself pushes.
 const SCRATCH: std::ops::Range<usize> = 0x6FC0..0x7C00;
-/// The serial port's place in the BIOS data area, and the port it names here.
+/// Address of the serial port entry in the BIOS data area, and the I/O port in that entry.
 const SERIAL: usize = 0x400;
 const PORT: u16 = 0x2F8;
-/// High byte of vector 10h's segment; the keyboard buffer's head and tail; the kind of a reset.
+/// Addresses: high byte of the segment in vector 10h, head and tail of the keyboard buffer, reset flag.
 const VIDEO_VECTOR: usize = 0x43;
 const KEYS_HEAD: usize = 0x41A;
 const KEYS_TAIL: usize = 0x41C;
 const RESET_KIND: usize = 0x472;
-/// Halts after which it is plain that nothing more will come.
+/// Number of halts after which the stub counts as halted for good.
 const ENOUGH_TICKS: u32 = 1000;
 
-/// Who owns int 10h.
+/// Handler of int 10h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Video {
     /// A video BIOS, unhooked.
     Vga,
-    /// Firmware that mirrors the screen to the serial port, its code in this segment.
+    /// Firmware that mirrors the screen to the serial port, with its code in this segment (high byte).
     Mirrored(u8),
-    /// Nobody: no screen, and a handler that only returns.
+    /// No screen, and a handler that only returns.
     Nobody,
 }
 
-/// The serial port.
+/// Behavior of the serial port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uart {
     /// The BIOS found none.
     Unknown,
-    /// The BIOS names one that is not there: every bit reads as set.
+    /// The BIOS lists a port that does not exist: every bit reads as set.
     Ghost,
-    /// Takes a byte after it was asked this many times.
+    /// Ready after its status was read this many times.
     Ready(u32),
-    /// Is never ready.
+    /// Never ready.
     Stuck,
 }
 
 /// The machine around the processor.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a habit or a deed of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings and events")]
 pub struct Firmware {
     pub memory: Vec<u8>,
     pub video: Video,
     pub uart: Uart,
-    /// Whether int 18h comes back.
+    /// True if int 18h returns.
     pub next_device_returns: bool,
-    /// Whether its services leave rubbish in all registers that are not theirs to keep.
+    /// True if the services clobber all registers that they need not preserve.
     pub clobbers: bool,
-    /// What int 10h was given to show, after the mode was set.
+    /// Characters passed to int 10h after the mode was set.
     pub shown: Vec<u8>,
-    /// What went out on the serial port.
+    /// Bytes written to the serial port.
     pub sent: Vec<u8>,
-    /// How often the serial port was asked whether it is ready, since the last byte.
+    /// Number of status reads of the serial port since the last byte.
     pub asked: u32,
-    /// How often the processor rested before the end.
+    /// Number of HLT instructions.
     pub ticks: u32,
     pub mode_set: bool,
     pub key_read: bool,
@@ -70,7 +70,7 @@ fn linear(segment: u16, offset: u16) -> usize {
 }
 
 impl Firmware {
-    /// Memory full of `rubbish`, but for the boot sector and what the BIOS keeps.
+    /// Fills the memory with `rubbish`, except for the boot sector and the BIOS data.
     pub fn new(code: &[u8; 440], video: Video, uart: Uart, rubbish: u8) -> Self {
         let mut memory = vec![rubbish; 0x11_0000];
         memory[SECTOR].copy_from_slice(code);
@@ -81,7 +81,7 @@ impl Firmware {
             Video::Mirrored(segment) => segment,
             Video::Nobody => 0xF0,
         };
-        // A key that was pressed before.
+        // A key pressed earlier.
         memory[KEYS_HEAD..KEYS_HEAD + 4].copy_from_slice(&[0x1E, 0, 0x20, 0]);
         Self {
             memory,
@@ -98,7 +98,7 @@ impl Firmware {
         }
     }
 
-    /// Whether a warm restart was asked for, after a key.
+    /// True if a warm restart was requested after a key press.
     pub fn restarts_warm(&self) -> bool {
         self.key_read && self.memory[RESET_KIND..RESET_KIND + 2] == [0x34, 0x12]
     }
@@ -144,7 +144,7 @@ impl Firmware {
         Ok(match self.uart {
             Uart::Unknown | Uart::Ghost => 0xFF,
             Uart::Ready(times) if self.asked > times => 0x60,
-            // All bits but the one that counts.
+            // All bits except "transmitter holding register empty".
             Uart::Ready(_) | Uart::Stuck => 0xDF,
         })
     }
@@ -163,7 +163,7 @@ impl Firmware {
         Ok(())
     }
 
-    /// The processor rests until the next interrupt; whether it has done so for long enough.
+    /// Counts a HLT; returns true once the stub counts as halted for good.
     pub fn tick(&mut self) -> bool {
         self.ticks += 1;
         self.ticks > ENOUGH_TICKS
@@ -177,10 +177,10 @@ impl Firmware {
             0x10 => self.show(machine)?,
             0x16 => {
                 if machine.registers[AX] >> 8 != 0 {
-                    return Err("int 16h: only reading a key is known here".to_owned());
+                    return Err("int 16h: only reading a key is supported".to_owned());
                 }
                 if self.memory[KEYS_HEAD..KEYS_TAIL] != self.memory[KEYS_TAIL..KEYS_TAIL + 2] {
-                    return Err("a key from before the message is taken".to_owned());
+                    return Err("reads a key pressed before the message".to_owned());
                 }
                 self.key_read = true;
                 machine.registers[AX] = 0x1C0D;
@@ -196,10 +196,10 @@ impl Firmware {
         let [al, ah] = machine.registers[AX].to_le_bytes();
         match ah {
             0x00 if al == 3 && !self.mode_set => self.mode_set = true,
-            0x0E if machine.registers[BX] != 7 => return Err("a page or colour that nobody set".to_owned()),
-            0x0E if !self.mode_set => return Err("shows text in whatever mode there is".to_owned()),
+            0x0E if machine.registers[BX] != 7 => return Err("shows text with an unset page or color".to_owned()),
+            0x0E if !self.mode_set => return Err("shows text without setting the mode".to_owned()),
             0x0E => self.shown.push(al),
-            // The mode, the columns, and the page.
+            // Returns the mode, the number of columns and the page.
             0x0F if self.video == Video::Nobody => return Ok(()),
             0x0F => {
                 machine.registers[AX] = 0x5003;
@@ -209,8 +209,8 @@ impl Firmware {
             _ => return Err(format!("int 10h, AH = {ah:02X}")),
         }
         if self.clobbers {
-            // Worse than any that is known: video BIOSes return rubbish in AL from setting the mode, some in AX from
-            // showing a character, and many destroy BP where that scrolls (Ralf Brown's list, int 10h, AH = 0E).
+            // Worse than any known video BIOS: some return garbage in AL from setting the mode or in AX from showing a
+            // character, and many clobber BP if that scrolls (Ralf Brown's Interrupt List, int 10h, AH = 0E).
             for register in [AX, CX, DX, BX, BP, SI, DI] {
                 machine.registers[register] = 0xDEAD_u16.rotate_left(register as u32);
             }

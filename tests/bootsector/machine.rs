@@ -1,9 +1,9 @@
-//! A processor in real mode, with just the instructions that the boot sector's stub uses. Everything else ends the run
-//! with an error, as does every access to memory or ports that the firmware around it does not grant.
+//! A real-mode processor with only the instructions that the boot sector stub uses. Any other instruction ends the run
+//! with an error, as does any access to memory or ports that the firmware refuses.
 
 use super::firmware::Firmware;
 
-/// Sixteen-bit registers by their numbers in instructions.
+/// Encodings of the 16-bit registers.
 pub const AX: usize = 0;
 pub const CX: usize = 1;
 pub const DX: usize = 2;
@@ -12,64 +12,64 @@ pub const SP: usize = 4;
 pub const BP: usize = 5;
 pub const SI: usize = 6;
 pub const DI: usize = 7;
-/// Segment registers, likewise.
+/// Encodings of the segment registers.
 pub const ES: usize = 0;
 pub const CS: usize = 1;
 pub const SS: usize = 2;
 pub const DS: usize = 3;
 
-/// More instructions than any message takes.
+/// Instruction limit; higher than any message needs.
 const MOST_STEPS: u32 = 3_000_000;
-/// Where a warm restart jumps to.
+/// Reset vector (segment and offset), the target of a warm restart.
 const RESET: (u16, u16) = (0xFFFF, 0);
 
-/// How a run ended.
+/// End of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It rests, and interrupts still reach it.
+    /// Halted with interrupts enabled.
     Halted,
-    /// It jumped to the reset vector.
+    /// Jumped to the reset vector.
     Restarted,
-    /// Int 18h, and another device took over.
+    /// Called int 18h, which started another device.
     GaveUp,
 }
 
-/// What the firmware does with the processor after an interrupt.
+/// Action of the firmware after an interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// It returns.
+    /// Returns to the stub.
     Return,
-    /// It never returns.
+    /// Does not return.
     End(End),
 }
 
-/// The processor. Its fields are public: tests begin from any state.
+/// The processor. Its fields are public, so that tests can start from any state.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "flags are what they are")]
+#[expect(clippy::struct_excessive_bools, reason = "processor flags")]
 pub struct Machine {
     pub registers: [u16; 8],
     pub segments: [u16; 4],
     pub ip: u16,
     pub carry: bool,
     pub zero: bool,
-    /// DF: string instructions go down.
+    /// DF: string instructions decrement.
     pub down: bool,
     /// IF.
     pub interrupts: bool,
 }
 
-/// One of two operands: a register or an address.
+/// Operand: a register or an address.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Register(usize),
     Memory(u16, u16),
 }
 
-/// Why a run is worthless.
+/// Reason why a run is invalid.
 type Wrong = String;
 
 impl Machine {
-    /// Runs until it ends.
+    /// Runs the stub to its end.
     pub fn run(&mut self, firmware: &mut Firmware) -> Result<End, Wrong> {
         for _ in 0..MOST_STEPS {
             let at = self.ip;
@@ -78,10 +78,10 @@ impl Machine {
                 return Ok(end);
             }
         }
-        Err(format!("it runs and runs: {self:X?}"))
+        Err(format!("instruction limit reached: {self:X?}"))
     }
 
-    /// The low or high byte of a register, by its number in instructions.
+    /// Returns the byte register with this encoding.
     fn byte(&self, number: usize) -> u8 {
         self.registers[number & 3].to_le_bytes()[number >> 2]
     }
@@ -113,7 +113,8 @@ impl Machine {
         Ok(value)
     }
 
-    /// A `ModRM` byte: the register, and the other operand. Only the addresses that the stub uses.
+    /// Decodes a `ModRM` byte into a register and the other operand. Supports only the address forms that the stub
+    /// uses.
     fn operands(&mut self, firmware: &Firmware) -> Result<(usize, Place), Wrong> {
         let byte = self.fetch(firmware)?;
         let (mode, register, other) = (byte >> 6, usize::from(byte >> 3 & 7), usize::from(byte & 7));
@@ -124,7 +125,7 @@ impl Machine {
                 let offset = i16::from(self.fetch(firmware)?.cast_signed()).cast_unsigned();
                 Place::Memory(self.segments[DS], self.registers[BX].wrapping_add(offset))
             }
-            _ => return Err(format!("no such address here: ModRM {byte:02X}")),
+            _ => return Err(format!("unsupported address: ModRM {byte:02X}")),
         };
         Ok((register, place))
     }
@@ -143,7 +144,7 @@ impl Machine {
         Ok(())
     }
 
-    /// One byte of a string instruction.
+    /// Advances an index register by one byte of a string instruction.
     fn stride(&mut self, register: usize) {
         let by = if self.down { 0xFFFF } else { 1 };
         self.registers[register] = self.registers[register].wrapping_add(by);
@@ -173,13 +174,13 @@ impl Machine {
                 firmware.output(self.registers[DX], byte)?;
                 self.stride(SI);
             }
-            _ => return Err(format!("no such string instruction here: {what:02X}")),
+            _ => return Err(format!("unsupported string instruction: {what:02X}")),
         }
         Ok(())
     }
 
     fn interrupt(&mut self, firmware: &mut Firmware, number: u8) -> Result<Option<End>, Wrong> {
-        // What the handler finds on the stack, and gives back.
+        // Flags saved on the stack and restored by the handler.
         let (carry, zero, down) = (self.carry, self.zero, self.down);
         for value in [0, self.segments[CS], self.ip] {
             self.push(firmware, value)?;
@@ -224,7 +225,7 @@ impl Machine {
                 let offset = self.fetch_word(firmware)?;
                 let segment = self.fetch_word(firmware)?;
                 let known = (segment, offset) == RESET;
-                return if known { Ok(Some(End::Restarted)) } else { Err("a far jump into nowhere".to_owned()) };
+                return if known { Ok(Some(End::Restarted)) } else { Err("far jump to an unknown address".to_owned()) };
             }
             0xEB => self.jump_if(firmware, true)?,
             0xEC => {
@@ -232,16 +233,16 @@ impl Machine {
                 self.set_byte(AX, value);
             }
             0xF3 => self.repeat(firmware)?,
-            0xF4 if !self.interrupts => return Err("halted with interrupts off: dead".to_owned()),
+            0xF4 if !self.interrupts => return Err("halted with interrupts off".to_owned()),
             0xF4 => return Ok(firmware.tick().then_some(End::Halted)),
             0xFB => self.interrupts = true,
             0xFC => self.down = false,
-            _ => return Err(format!("no such instruction here: {code:02X}")),
+            _ => return Err(format!("unsupported instruction: {code:02X}")),
         }
         Ok(None)
     }
 
-    /// What moves one register, or all of them.
+    /// Executes an instruction on one register, or on all of them.
     fn one_operand(&mut self, firmware: &mut Firmware, code: u8) -> Result<(), Wrong> {
         let low = usize::from(code & 7);
         match code {
@@ -273,7 +274,7 @@ impl Machine {
                 self.set_byte(low, value);
             }
             0xB8..=0xBF => self.registers[low] = self.fetch_word(firmware)?,
-            _ => return Err(format!("no such instruction here: {code:02X}")),
+            _ => return Err(format!("unsupported instruction: {code:02X}")),
         }
         Ok(())
     }
@@ -298,7 +299,7 @@ impl Machine {
             (0x8E, Place::Register(other)) if register < 4 && register != CS => {
                 self.segments[register] = self.registers[other];
             }
-            // Only the compare of this group.
+            // Of this group, only CMP.
             (0x80, place) if register == 7 => {
                 let left = match place {
                     Place::Register(other) => self.byte(other),
@@ -311,12 +312,12 @@ impl Machine {
                 let value = self.fetch_word(firmware)?;
                 firmware.write_word(segment, offset, value)?;
             }
-            _ => return Err(format!("no such form of {code:02X} here")),
+            _ => return Err(format!("unsupported form of {code:02X}")),
         }
         Ok(())
     }
 
-    /// LOOPZ, LOOP, JCXZ.
+    /// Executes LOOPZ, LOOP and JCXZ.
     fn count(&mut self, firmware: &Firmware, code: u8) -> Result<(), Wrong> {
         if code == 0xE3 {
             return self.jump_if(firmware, self.registers[CX] == 0);

@@ -1,5 +1,5 @@
-//! The boot sector's stub in an emulated processor, begun from hostile states: whatever a BIOS leaves in registers, flags
-//! and memory, the message is shown exactly once, and nothing is touched that is not the stub's.
+//! The boot sector stub in an emulated processor, started from hostile states: whatever a BIOS leaves in registers,
+//! flags and memory, the message is shown exactly once, and the stub touches only its own memory.
 
 mod firmware;
 mod machine;
@@ -15,7 +15,7 @@ use proptest::char;
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
-/// A state of the processor that no BIOS would leave, but for where it is told to run.
+/// Arbitrary processor states with a valid entry point.
 fn hostile() -> impl Strategy<Value = Machine> {
     let entry = prop_oneof![Just((0x0000, 0x7C00)), Just((0x07C0, 0x0000))];
     (any::<[u16; 8]>(), any::<[u16; 4]>(), entry, any::<[bool; 4]>()).prop_map(
@@ -26,7 +26,7 @@ fn hostile() -> impl Strategy<Value = Machine> {
     )
 }
 
-/// As SeaBIOS starts it.
+/// Processor state as left by SeaBIOS.
 fn friendly() -> Machine {
     let (registers, segments) = ([0xAA55, 0, 0x80, 0, 0x6F62, 0, 0, 0], [0; 4]);
     Machine { registers, segments, ip: 0x7C00, carry: false, zero: false, down: false, interrupts: true }
@@ -36,7 +36,7 @@ fn videos() -> impl Strategy<Value = Video> {
     prop_oneof![
         Just(Video::Vga),
         Just(Video::Nobody),
-        // SeaBIOS' sercon, sgabios behind a video BIOS, somebody in low memory.
+        // SeaBIOS's sercon, sgabios after a video BIOS, a handler in low memory.
         prop_oneof![Just(0xF0), Just(0xCA), Just(0x9F)].prop_map(Video::Mirrored)
     ]
 }
@@ -49,14 +49,14 @@ fn thens() -> impl Strategy<Value = Then> {
     prop_oneof![Just(Then::Halt), Just(Then::KeyReboot), Just(Then::NextDevice)]
 }
 
-/// Texts that a message may have, of characters that the code page has: some repeat, some do not.
+/// Message texts of characters in the code page, some of them repetitive.
 fn texts() -> impl Strategy<Value = String> {
     let character = prop_oneof![4 => Just(' '), 2 => Just('_'), 2 => Just('|'), 4 => char::range(' ', '~'), 1 => Just('═'), 1 => Just('é')];
     vec(vec(character, 0..79), 1..20)
         .prop_map(|rows| rows.into_iter().map(|row| row.into_iter().collect::<String>() + "\n").collect())
 }
 
-/// What the stub has to show: an empty row, then the message, and the prompt where there is one.
+/// Returns the expected output: an empty row, the message, and the prompt, if any.
 fn expected(message: &Message, then: Then) -> Vec<u8> {
     let prompt: &[u8] = match then {
         Then::KeyReboot => b"\r\n  Press any key to restart.\r\n",
@@ -65,7 +65,7 @@ fn expected(message: &Message, then: Then) -> Vec<u8> {
     [b"\r\n", message.bytes(), prompt].concat()
 }
 
-/// Runs the stub and checks everything that it did.
+/// Runs the stub and checks all of its effects.
 fn check(mut machine: Machine, mut firmware: Firmware, text: &[u8], then: Then) -> Result<(), String> {
     let before = firmware.clone();
     let end = machine.run(&mut firmware)?;
@@ -101,7 +101,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn every_preset_is_shown_exactly_once_from_any_state(
+    fn every_preset_is_shown_once_from_any_state(
         machine in hostile(),
         (video, uart, then) in (videos(), uarts(), thens()),
         preset in 0..Preset::ALL.len(),
@@ -110,11 +110,11 @@ proptest! {
         let message = Preset::ALL[preset].message();
         let code = boot_code(&message, then).expect("presets fit");
         let firmware = Firmware { next_device_returns, clobbers, ..Firmware::new(&code, video, uart, rubbish) };
-        check(machine, firmware, &expected(&message, then), then).expect("the stub does its work");
+        check(machine, firmware, &expected(&message, then), then).expect("message is shown");
     }
 
     #[test]
-    fn every_message_that_fits_is_shown_as_it_was_written(
+    fn every_message_that_fits_is_shown_unchanged(
         machine in hostile(),
         (video, uart, then) in (videos(), (0u32..2).prop_map(Uart::Ready), thens()),
         text in texts(),
@@ -130,31 +130,31 @@ proptest! {
                 return Ok(());
             }
         };
-        check(machine, Firmware::new(&code, video, uart, 0), &expected(&message, then), then).expect("it shows it");
+        check(machine, Firmware::new(&code, video, uart, 0), &expected(&message, then), then).expect("message is shown");
     }
 }
 
 #[test]
 fn the_largest_messages_fit_into_the_stubs_memory() {
-    // Full rows of one character pack well: 23 of them are the most that a screen, and so the buffer, has to hold.
+    // Full rows of one character compress well; 23 rows are the limit of the screen and of the buffer.
     for then in [Then::Halt, Then::NextDevice] {
         let text = format!("{}\n", "#".repeat(79)).repeat(23);
-        let message = Message::parse(text.as_bytes()).expect("it is as large as it may be");
-        let code = boot_code(&message, then).expect("it packs well");
+        let message = Message::parse(text.as_bytes()).expect("message of the maximum size");
+        let code = boot_code(&message, then).expect("message compresses well");
         let firmware = Firmware::new(&code, Video::Vga, Uart::Ready(0), 0xFF);
-        check(friendly(), firmware, &expected(&message, then), then).expect("it is shown");
+        check(friendly(), firmware, &expected(&message, then), then).expect("message is shown");
     }
 }
 
 #[test]
-fn the_checks_find_what_a_stub_may_lack() {
-    let code = boot_code(&Message::standard(), Then::Halt).expect("it fits");
+fn the_checks_detect_missing_instructions() {
+    let code = boot_code(&Message::standard(), Then::Halt).expect("fits");
     let text = expected(&Message::standard(), Then::Halt);
     let try_it = |code: &[u8; 440], machine: Machine, video| {
         check(machine, Firmware::new(code, video, Uart::Ready(1), 0x55), &text, Then::Halt)
     };
     assert_eq!(try_it(&code, friendly(), Video::Vga), Ok(()));
-    // Each of these instructions, replaced by NOPs, is missed by somebody.
+    // Replacing any of these instructions by NOPs must be detected.
     let hostile = Machine { down: true, interrupts: false, segments: [0x1234, 0, 0x1234, 0x1234], ..friendly() };
     for (what, instruction) in [
         ("the stack's segment", &[0x8E, 0xD0][..]),
@@ -171,8 +171,8 @@ fn the_checks_find_what_a_stub_may_lack() {
         maimed[at..at + instruction.len()].fill(0x90);
         assert!(try_it(&maimed, hostile.clone(), Video::Vga).is_err(), "{what}");
     }
-    // A stub that does not ask who mirrors the screen.
-    let jump = code.windows(3).position(|window| window == [0xC0, 0x74, 0x09]).expect("the question is there");
+    // A stub without the check for a mirrored screen.
+    let jump = code.windows(3).position(|window| window == [0xC0, 0x74, 0x09]).expect("mirror check in the stub");
     let mut loud = code;
     loud[jump + 1] = 0xEB;
     assert_eq!(try_it(&loud, friendly(), Video::Vga), Ok(()));

@@ -1,4 +1,4 @@
-//! One breach a time: each finds its own rules broken, none less and none more, and each rule has a breach.
+//! Breaches, one at a time: each violates exactly the listed rules, and each rule is violated by a breach.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use bootling::format::Lba;
 use bootling::format::mbr::Record;
 
 use crate::change::{add_partition, cluster, entry, rehead, rerecord, retable, section};
-use crate::recipe::{ESP, NOTED, Recipe, ids, loader, put, small, table, told};
+use crate::recipe::{ESP, NOTED, Recipe, describe, ids, loader, put, small, table};
 
 fn fat32() -> Vec<u8> {
     Recipe { kind: fatfs::FatType::Fat32, esp: 36 << 20, ..Recipe::default() }.build()
@@ -17,7 +17,7 @@ fn fat32() -> Vec<u8> {
 
 type Break = fn(&mut Vec<u8>);
 
-/// What is done to a sound disk, and all that has to be found then.
+/// Expected findings, and a change of a valid disk that causes them.
 const SMALL: &[(&[&str], Break)] = &[
     (&["size-sector"], |d| d.extend([0; 100])),
     (&["mbr-signature"], |d| d[510] = 0),
@@ -43,12 +43,12 @@ const SMALL: &[(&[&str], Break)] = &[
         put(d, 0, b"\xBE\x15\x7C\xB4\x0E\xBA\xF8\x03\xAC\x3C\x00\x74\x05\xCD\x10\xEE\xEB\xF6\xF4\xEB\xFDSTOP\r\n\0");
     }),
     (&["message-broken"], |d| {
-        // The text of byebyebios runs on into the partition table.
+        // The text of byebyebios extends into the partition table.
         d[..440].fill(b'x');
         put(d, 0, b"\xBE\x15\x7C\xB4\x0E\xBA\xF8\x03\xAC\x3C\x00\x74\x05\xCD\x10\xEE\xEB\xF6\xF4\xEB\xFD");
     }),
     (&["message-broken"], |d| {
-        // Of ours its end is gone, then its beginning, then where it stands.
+        // bootling's message without its end, then its start, then its address.
         let end = d[..440].iter().rposition(|byte| *byte != 0).expect("a message");
         d[end - 20..440].fill(b'x');
     }),
@@ -124,7 +124,7 @@ const SMALL: &[(&[&str], Break)] = &[
         d[at + 100] ^= 1;
     }),
     (&["fat-chain", "loader-none"], |d| {
-        // The root's first directory begins outside the volume.
+        // The first directory in the root starts outside of the volume.
         let at = entry(d, b"EFI        ");
         put(d, at + 26, &[0xF0, 0xFF]);
     }),
@@ -135,7 +135,7 @@ const SMALL: &[(&[&str], Break)] = &[
         put(d, at + 26, &above);
     }),
     (&["fat-chain", "fat-copies"], |d| {
-        // The loader's chain runs in a circle.
+        // The loader's cluster chain is a cycle.
         let (first, table) = (cluster(d, b"BOOTX64 EFI"), table(d));
         put(d, table + 2 * usize::from(first + 1), &(first + 1).to_le_bytes());
     }),
@@ -161,7 +161,7 @@ const SMALL: &[(&[&str], Break)] = &[
         let at = entry(d, b"BOOT       ") + 28;
         d[at] = 9;
     }),
-    // The long name that fatfs gave it does not fit any more.
+    // The long name written by fatfs no longer matches.
     (&["fat-entry", "loader-none"], |d| {
         let at = entry(d, b"BOOTX64 EFI");
         put(d, at, b"OTHERX  EFI");
@@ -247,7 +247,7 @@ const SMALL: &[(&[&str], Break)] = &[
     }),
 ];
 
-/// The same for FAT32.
+/// Breaches of a FAT32 disk.
 const FAT32: &[(&[&str], Break)] = &[
     (&["fat-backup"], |d| d[ESP + 6 * 512 + 3] ^= 1),
     (&["fat-info"], |d| d[ESP + 512 + 488] ^= 1),
@@ -257,7 +257,7 @@ const FAT32: &[(&[&str], Break)] = &[
         put(d, ESP + 32, &60_000_u32.to_le_bytes());
         put(d, ESP + 6 * 512 + 32, &60_000_u32.to_le_bytes());
     }),
-    // With the table's end all that is behind it moves, too.
+    // A different end of the table moves everything after it.
     (&["fat-table", "fat-copies", "fat-lost", "fat-backup", "loader-none"], |d| {
         put(d, ESP + 36, &100_u32.to_le_bytes());
     }),
@@ -266,18 +266,18 @@ const FAT32: &[(&[&str], Break)] = &[
 fn check_breaks(sound: &[u8], noted: &[&'static str], breaks: &[(&[&'static str], Break)]) -> BTreeSet<&'static str> {
     let noted: BTreeSet<&str> = noted.iter().copied().collect();
     let report = disk(&sound.to_vec(), None);
-    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    assert_eq!(ids(&report), noted, "{:#?}", describe(&report));
     let mut seen = BTreeSet::new();
     let mut wrong = BTreeMap::new();
     for (index, (expected, change)) in breaks.iter().enumerate() {
         let mut image = sound.to_vec();
         change(&mut image);
         let report = disk(&image, None);
-        // What was noted before may not be reached any more.
+        // The initial notes may no longer be reached.
         let found: BTreeSet<&str> = ids(&report).difference(&noted).copied().collect();
         if found != expected.iter().copied().collect() {
-            let told = told(&report);
-            wrong.insert((index, expected), told);
+            let findings = describe(&report);
+            wrong.insert((index, expected), findings);
         }
         seen.extend(found);
     }
@@ -286,10 +286,10 @@ fn check_breaks(sound: &[u8], noted: &[&'static str], breaks: &[(&[&'static str]
 }
 
 #[test]
-fn each_breach_breaks_its_rules_and_no_others() {
+fn each_breach_violates_exactly_its_rules() {
     let mut seen = check_breaks(&small(), &NOTED, SMALL);
     seen.extend(check_breaks(&fat32(), &["sign-none"], FAT32));
-    // The others have tests of their own below, or need files of gigabytes.
+    // Rules with tests elsewhere, or that need files of gigabytes.
     let elsewhere = [
         "size-mib",
         "message-4kn",
@@ -310,5 +310,5 @@ fn each_breach_breaks_its_rules_and_no_others() {
     ];
     let missing: Vec<&str> =
         rules::all().map(|rule| rule.id).filter(|id| !seen.contains(id) && !elsewhere.contains(id)).collect();
-    assert_eq!(missing, Vec::<&str>::new(), "rules that no test breaks");
+    assert_eq!(missing, Vec::<&str>::new(), "rules without a test");
 }

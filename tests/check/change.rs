@@ -1,4 +1,4 @@
-//! What is changed in a sound image, by name rather than by offset.
+//! Changes to a valid image, by name instead of offset.
 
 use std::io::Cursor;
 
@@ -12,24 +12,24 @@ use bootling::format::mbr::Mbr;
 
 use crate::recipe::{self, ESP, loader, put};
 
-/// Where the entry with this short name stands.
+/// Returns the offset of the directory entry with this short name.
 pub fn entry(disk: &[u8], short: &[u8; 11]) -> usize {
     ESP + disk[ESP..].chunks(32).position(|entry| &entry[..11] == short).expect("an entry") * 32
 }
 
-/// The first cluster of the entry with this short name.
+/// Returns the first cluster of the entry with this short name.
 pub fn cluster(disk: &[u8], short: &[u8; 11]) -> u16 {
     let at = entry(disk, short) + 26;
     u16::from_le_bytes([disk[at], disk[at + 1]])
 }
 
-/// Where the section header of this name stands in a UKI.
+/// Returns the offset of the section header with this name in the UKI.
 pub fn section(disk: &[u8], name: &str) -> usize {
     let start = loader(disk) + 0x98 + 240;
     start + disk[start..].chunks(40).position(|header| header.starts_with(name.as_bytes())).expect("a section") * 40
 }
 
-/// Writes both copies of the table anew after `change`.
+/// Changes the table and rewrites both copies.
 pub fn retable(disk: &mut [u8], change: impl Fn(&mut Gpt)) {
     let mut gpt = read(&disk.to_vec(), SectorSize::S512, Copy::Primary).expect("a table");
     change(&mut gpt);
@@ -45,7 +45,7 @@ pub fn rehead(disk: &mut [u8], at: usize, bytes: &[u8]) {
     put(disk, 512 + 16, &checksum.to_le_bytes());
 }
 
-/// Changes the boot record.
+/// Changes the MBR.
 pub fn rerecord(disk: &mut [u8], change: impl Fn(&mut Mbr)) {
     let mut mbr = Mbr::decode(disk[..512].try_into().expect("512 bytes"));
     change(&mut mbr);

@@ -1,11 +1,11 @@
-//! `bootling check`, and `ls` and `cat` of disks and UKIs, as they are typed.
+//! The commands `bootling check`, and `ls` and `cat` of disks and UKIs.
 
 use snapbox::str;
 
 use crate::case::Case;
 use crate::recipe::{self, loader, small};
 
-/// A directory with a UKI and a disk.
+/// Creates a directory with a UKI and a disk.
 fn usual() -> Case {
     let case = Case::new();
     case.write("app.efi", uki());
@@ -18,7 +18,7 @@ fn uki() -> Vec<u8> {
 }
 
 #[test]
-fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
+fn images_of_bootling_disk_have_no_problems_in_any_format_and_sector_size() {
     let case = usual();
     for sector in ["512", "4096", "dual"] {
         for (format, esp) in [("raw", "standard"), ("qcow2", "tiny"), ("vhd", "tiny")] {
@@ -31,7 +31,7 @@ fn what_disk_makes_has_no_problems_in_any_format_and_sector_size() {
 }
 
 #[test]
-fn findings_say_where_who_breaks_and_what_helps() {
+fn findings_have_a_location_consequences_and_a_fix() {
     let case = usual();
     let mut disk = small();
     disk[446] = 0x80;
@@ -63,7 +63,7 @@ warning[pmbr-flag] MBR record 1, byte 446: first byte is 80, expected 00
 }
 
 #[test]
-fn programs_and_initrds_are_checked_as_what_they_are() {
+fn efi_programs_and_initrds_are_detected_and_checked() {
     let case = usual();
     case.bootling(&["check", "--quiet", "app.efi"]).assert().success().stdout_eq("");
     case.write("initrd", recipe::initrd(b"init", 0o100_644));
@@ -84,7 +84,7 @@ initrd: 1 warning
 }
 
 #[test]
-fn a_disk_a_uki_in_it_and_the_initrd_in_that_are_listed_one_after_another() {
+fn a_disk_its_uki_and_the_initrd_inside_can_be_listed() {
     let case = usual();
     case.bootling(&["ls", "disk.raw"]).assert().success().stderr_eq("").stdout_eq(str![[r#"
 partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
@@ -120,7 +120,7 @@ partition 1  LBA 2048 to 18431       8388608  EFI system partition  "ESP"
 }
 
 #[test]
-fn what_is_not_there_is_said_so() {
+fn missing_contents_are_reported() {
     let case = usual();
     case.bootling(&["cat", "disk.raw", "EFI/BOOT/nope"])
         .assert()
@@ -137,7 +137,7 @@ fn what_is_not_there_is_said_so() {
 }
 
 #[test]
-fn content_is_printed_byte_for_byte_whatever_looks_like_colours() {
+fn content_is_printed_unchanged_including_escape_sequences() {
     let case = usual();
     let mut content = b"\x1b[31mred\x1b[0m".to_vec();
     content.extend(0..=255_u8);

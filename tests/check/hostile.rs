@@ -1,4 +1,4 @@
-//! Images that nobody would make: a check of them ends soon, without a panic, and tells what is wrong.
+//! Malicious images: a check ends quickly, without a panic, and reports the fault.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use bootling::disk::check::initrd;
 use crate::recipe::{self, ESP, ids, loader, put, small, table};
 
 #[test]
-fn directories_seventy_deep_are_not_all_walked() {
+fn the_walk_ends_in_directories_seventy_levels_deep() {
     let mut image = small();
     let path = ["a"; 70].join("/") + "/x";
     let volume = recipe::volume(fatfs::FatType::Fat16, 512, 8 << 20, &[(&path, b"")]);
@@ -19,7 +19,7 @@ fn directories_seventy_deep_are_not_all_walked() {
     assert_eq!(ids(&disk(&image, None)), BTreeSet::from(["fat-cut", "fat-kind"]));
 }
 
-/// An archive without end.
+/// An endless archive.
 struct Endless {
     member: Vec<u8>,
     at: usize,
@@ -36,7 +36,7 @@ impl std::io::Read for Endless {
 }
 
 #[test]
-fn an_archive_without_end_is_cut() {
+fn an_endless_archive_is_cut() {
     let archive = recipe::initrd(b"init", 0o100_755);
     let end = archive.windows(10).position(|bytes| bytes == b"TRAILER!!!").expect("a trailer") - 110;
     let report = initrd(Endless { member: archive[..end].to_vec(), at: 0 }, "x").expect("an initrd");
@@ -44,7 +44,7 @@ fn an_archive_without_end_is_cut() {
 }
 
 #[test]
-fn an_image_cut_anywhere_is_told_of_soon() {
+fn a_truncated_image_is_reported_quickly() {
     let image = small();
     let uki = loader(&image);
     let end = image.len();
@@ -60,7 +60,7 @@ fn an_image_cut_anywhere_is_told_of_soon() {
 }
 
 #[test]
-fn every_byte_of_the_tables_may_be_any_other() {
+fn any_byte_of_the_tables_may_change() {
     let mut image = small();
     let uki = loader(&image);
     let spots = (440..640).chain(1024..1160).chain(ESP..ESP + 64).chain(uki..uki + 0x98 + 240 + 280);
@@ -75,7 +75,7 @@ fn every_byte_of_the_tables_may_be_any_other() {
     assert!(started.elapsed() < Duration::from_secs(120));
 }
 
-/// A UKI whose initrd is some kilobytes that unpack to 64 MiB.
+/// Builds a UKI with an initrd of some kilobytes that unpacks to 64 MiB.
 fn bomb() -> Vec<u8> {
     let mut archive = recipe::initrd(b"init", 0o100_755);
     archive.resize(64 << 20, 0);
@@ -83,22 +83,22 @@ fn bomb() -> Vec<u8> {
 }
 
 #[test]
-fn what_initrds_unpack_to_is_bounded_for_all_of_them_together() {
+fn the_unpacked_size_of_all_initrds_together_is_bounded() {
     let bomb = bomb();
     let names: Vec<String> = (0..8).map(|n| format!("EFI/LINUX/{n}.EFI")).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), bomb.as_slice())).collect();
     let mut image = small();
     put(&mut image, ESP, &recipe::volume(fatfs::FatType::Fat16, 512, 8 << 20, &files));
     assert!(!ids(&disk(&image, None)).contains("initrd-cut"));
-    // Enough for the first of them, and for a part of the second.
+    // Enough for the first initrd and a part of the second.
     let report = disk_within(&image, None, 100 << 20);
     let cut = report.findings.iter().filter(|finding| finding.rule.id == "initrd-cut").count();
-    assert_eq!(cut, 7, "{:#?}", recipe::told(&report));
-    assert!(!ids(&report).contains("initrd-broken"), "{:#?}", recipe::told(&report));
+    assert_eq!(cut, 7, "{:#?}", recipe::describe(&report));
+    assert!(!ids(&report).contains("initrd-broken"), "{:#?}", recipe::describe(&report));
 }
 
 #[test]
-fn zeros_between_archives_cost_as_much_as_archives_do() {
+fn zeros_between_archives_count_toward_the_limit() {
     let mut members = recipe::initrd(b"init", 0o100_755);
     members.resize(16 << 20, 0);
     let segment = zstd::encode_all(members.as_slice(), 1).expect("a stream");
@@ -111,7 +111,7 @@ fn zeros_between_archives_cost_as_much_as_archives_do() {
 }
 
 #[test]
-fn a_file_of_many_names_is_looked_into_once_and_of_many_files_some_are() {
+fn a_file_with_many_names_is_checked_once_and_the_number_of_files_is_limited() {
     let names: Vec<String> = (0..80).map(|n| format!("EFI/LINUX/{n:02}.EFI")).collect();
     let uki = recipe::uki(&recipe::initrd(b"init", 0o100_755));
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), uki.as_slice())).collect();
@@ -123,7 +123,7 @@ fn a_file_of_many_names_is_looked_into_once_and_of_many_files_some_are() {
         (looked, ids(&report).contains("loader-cut"))
     };
     assert_eq!(programs(&image), (64, true));
-    // Each entry leads to where the first one does.
+    // Every entry refers to the cluster of the first.
     let entries: Vec<usize> =
         (ESP..image.len() - 32).step_by(32).filter(|at| image[at + 2..at + 11] == *b"      EFI").collect();
     assert_eq!(entries.len(), 80);

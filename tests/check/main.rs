@@ -1,4 +1,4 @@
-//! `bootling check`: what it finds in images that are broken, hostile, or made by others; one file a subject.
+//! Tests of `bootling check` on broken, hostile and foreign images; one file per subject.
 
 mod breaches;
 #[path = "../support/case.rs"]

@@ -1,4 +1,4 @@
-//! Second opinions: images of the usual tools have no errors, and where sgdisk or fsck.fat complain, so do we.
+//! Oracles: images of common tools have no errors, and bootling reports a problem whenever sgdisk or fsck.fat do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use bootling::format::fat::Kind;
 use bootling::format::fat::Volume;
 
 use crate::change::entry;
-use crate::recipe::{ESP, Recipe, put, small, table, told};
+use crate::recipe::{ESP, Recipe, describe, put, small, table};
 
-/// Runs a tool of Debian's `group test` (tools/setup).
+/// Runs a tool from the group `test` of tools/setup.
 fn run(program: &str, args: &[&str]) -> Output {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let output = Command::new(program)
@@ -37,7 +37,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// An image as people make it by hand: sgdisk, mkfs.fat and mcopy.
+/// Builds an image with sgdisk, mkfs.fat and mcopy.
 fn by_hand(dir: &Path, mib: u64, bits: &str, options: &[&str]) -> PathBuf {
     let (image, esp) = (dir.join(format!("{bits}.raw")), dir.join(format!("{bits}.fat")));
     fs::write(&image, []).expect("a file");
@@ -59,7 +59,7 @@ fn by_hand(dir: &Path, mib: u64, bits: &str, options: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn images_of_the_usual_tools_have_no_errors_and_their_files_are_read() {
+fn images_of_common_tools_have_no_errors_and_their_files_are_read() {
     let dir = tempfile::tempdir().expect("a directory");
     for (mib, bits, kind, options) in [
         (8, "12", Kind::Fat12, &[][..]),
@@ -71,8 +71,8 @@ fn images_of_the_usual_tools_have_no_errors_and_their_files_are_read() {
     ] {
         let image = fs::read(by_hand(dir.path(), mib, bits, options)).expect("a file");
         let report = disk(&image, None);
-        // There is no message in it, of course.
-        assert_eq!(problems(&report), ["message-missing"], "{bits} {options:?}: {:#?}", told(&report));
+        // The image has no boot sector message.
+        assert_eq!(problems(&report), ["message-missing"], "{bits} {options:?}: {:#?}", describe(&report));
         let volume = Volume::open(Window::new(&image, ESP as u64, (mib - 2) << 20)).expect("a volume");
         assert_eq!(volume.geometry().kind, kind, "{options:?}");
         let tree = volume.tree();
@@ -91,20 +91,20 @@ fn images_of_the_usual_tools_have_no_errors_and_their_files_are_read() {
 
 type Change = fn(&mut Vec<u8>);
 
-/// Where both copies of the table begin.
+/// Returns the offsets of both FAT copies.
 fn fats(disk: &[u8]) -> [usize; 2] {
     let len = 512 * usize::from(u16::from_le_bytes([disk[ESP + 22], disk[ESP + 23]]));
     [table(disk), table(disk) + len]
 }
 
-/// Rules that are broken and count.
+/// Returns the rules of all findings above the severity of a note.
 fn problems(report: &Report) -> Vec<&'static str> {
     let counted = report.findings.iter().filter(|finding| finding.rule.severity > Severity::Note);
     counted.map(|finding| finding.rule.id).collect()
 }
 
 #[test]
-fn what_sgdisk_calls_a_problem_is_an_error_here() {
+fn problems_found_by_sgdisk_are_errors() {
     let dir = tempfile::tempdir().expect("a directory");
     let changes: [(&str, Change); 6] = [
         ("nothing", |_| {}),
@@ -126,12 +126,12 @@ fn what_sgdisk_calls_a_problem_is_an_error_here() {
         let theirs = String::from_utf8_lossy(&output.stdout).into_owned();
         let report = disk(&image, None);
         let sound = theirs.contains("No problems found") && output.stderr.is_empty();
-        assert_eq!(sound, report.count(Severity::Error) == 0, "{name}: {theirs}{:#?}", told(&report));
+        assert_eq!(sound, report.count(Severity::Error) == 0, "{name}: {theirs}{:#?}", describe(&report));
     }
 }
 
 #[test]
-fn what_fsck_complains_of_is_a_problem_here() {
+fn problems_found_by_fsck_are_findings() {
     let dir = tempfile::tempdir().expect("a directory");
     let changes: [(&str, Change); 9] = [
         ("nothing", |_| {}),
@@ -177,10 +177,10 @@ fn what_fsck_complains_of_is_a_problem_here() {
         fs::write(&path, &image[ESP..ESP + (8 << 20)]).expect("a file");
         let output = run("fsck.fat", &["-n", text(&path)]);
         let theirs = String::from_utf8_lossy(&output.stdout).into_owned();
-        // It tells its version, what it finds, and how many files there are.
+        // fsck.fat prints its version, its findings, and the number of files.
         let sound = output.status.success() && theirs.lines().count() <= 2;
         let report = disk(&image, None);
-        assert_eq!(sound, problems(&report).is_empty(), "{name}: {theirs}{:#?}", told(&report));
+        assert_eq!(sound, problems(&report).is_empty(), "{name}: {theirs}{:#?}", describe(&report));
     }
     let wide = Recipe { kind: fatfs::FatType::Fat32, esp: 36 << 20, ..Recipe::default() }.build();
     let path = dir.path().join("wide");

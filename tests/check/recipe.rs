@@ -1,4 +1,5 @@
-//! Disk images, UKIs and initrds for tests: small, sound, and made by nothing that they are to test but the tables.
+//! Small, valid disk images, UKIs and initrds for tests. Of the code under test, only the partition table writer is
+//! used.
 
 use std::io::{Cursor, Write};
 
@@ -16,21 +17,21 @@ use bootling::format::gpt::Gpt;
 use bootling::format::gpt::Partition;
 use bootling::format::mbr::Mbr;
 
-/// Where the ESP begins, and how long it is, in bytes.
+/// Offset of the ESP in bytes.
 pub const ESP: usize = 1 << 20;
 
-/// What is noted of every disk of ours: it is no FAT32, and not signed.
+/// Notes about every disk of these tests: not FAT32, and not signed.
 pub const NOTED: [&str; 2] = ["fat-kind", "sign-none"];
 
-/// A disk with one ESP, which has a UKI in it, and a message in its boot sector.
+/// A disk with an ESP that contains a UKI, and with a message in the boot sector.
 pub struct Recipe {
     pub sector: SectorSize,
     pub kind: fatfs::FatType,
-    /// Bytes of a FAT sector.
+    /// FAT sector size in bytes.
     pub fat_sector: u16,
-    /// Bytes of the ESP.
+    /// Size of the ESP in bytes.
     pub esp: usize,
-    /// Bytes of the disk behind what it needs.
+    /// Additional bytes at the end of the disk.
     pub extra: usize,
 }
 
@@ -41,7 +42,7 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// The disk.
+    /// Builds the disk.
     pub fn build(&self) -> Vec<u8> {
         let size = ESP + self.esp + (1 << 20) + self.extra;
         let mut disk = Cursor::new(vec![0; size]);
@@ -59,7 +60,7 @@ impl Recipe {
     }
 }
 
-/// An ESP's entry.
+/// Returns the partition entry of an ESP.
 pub fn esp(first: u64, last: u64) -> Partition {
     Partition {
         number: 1,
@@ -72,7 +73,7 @@ pub fn esp(first: u64, last: u64) -> Partition {
     }
 }
 
-/// A FAT volume that begins at [`ESP`] bytes of its disk.
+/// Builds a FAT volume for the offset [`ESP`] of a disk.
 pub fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; bytes]);
     let cluster = if kind == fatfs::FatType::Fat12 { 4096 } else { u32::from(sector) };
@@ -94,12 +95,13 @@ pub fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &
     for at in [0, backup] {
         volume[at + 28..at + 32].copy_from_slice(&hidden.to_le_bytes());
     }
-    mend_dots(&mut volume);
+    fix_dots(&mut volume);
     volume
 }
 
-/// fatfs 0.3 gives `.` and `..` long names, and leads `..` of a first directory to FAT32's root: fsck.fat complains of both.
-fn mend_dots(volume: &mut [u8]) {
+/// Fixes the `.` and `..` entries of fatfs 0.3, which have long names and, in a first-level directory, refer to the
+/// FAT32 root by its cluster: fsck.fat reports both.
+fn fix_dots(volume: &mut [u8]) {
     let root = if volume[22..24] == [0, 0] { volume[44..46].to_vec() } else { vec![0, 0] };
     for at in (32..volume.len() - 96).step_by(32) {
         if &volume[at..at + 11] == b".          " && &volume[at + 64..at + 75] == b"..         " {
@@ -114,7 +116,7 @@ fn mend_dots(volume: &mut [u8]) {
     }
 }
 
-/// A UKI with this initrd and all that a UKI has.
+/// Builds a UKI with this initrd and all usual sections.
 pub fn uki(initrd: &[u8]) -> Vec<u8> {
     let kernel = pe(&[(".text", b"kernel")]);
     pe(&[
@@ -128,7 +130,7 @@ pub fn uki(initrd: &[u8]) -> Vec<u8> {
     ])
 }
 
-/// An x64 EFI application with these sections, a page apart in memory, 512 bytes apart in the file.
+/// Builds an x64 EFI application with these sections, aligned to pages in memory and to 512 bytes in the file.
 pub fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
     let mut file = vec![0; 1024];
     let mut address = 0x1000_u32;
@@ -157,7 +159,7 @@ pub fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
     file
 }
 
-/// An initrd with one file of this name and mode.
+/// Builds an initrd with one file of this name and mode.
 pub fn initrd(name: &[u8], mode: u32) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, mode, content) in [(name, mode, &b"#!/bin/sh\n"[..]), (b"TRAILER!!!", 0, b"")] {
@@ -181,12 +183,12 @@ pub fn small() -> Vec<u8> {
     Recipe::default().build()
 }
 
-/// Where the `cluster`s begin in the ESP of [`small`] or [`fat32`], and its first table.
+/// Returns the offset of the first FAT in the ESP of [`small`] or `fat32`.
 pub fn table(disk: &[u8]) -> usize {
     ESP + 512 * usize::from(u16::from_le_bytes([disk[ESP + 14], disk[ESP + 15]]))
 }
 
-/// Where the loader begins.
+/// Returns the offset of the loader.
 pub fn loader(disk: &[u8]) -> usize {
     ESP + disk[ESP..].chunks(512).position(|sector| sector.starts_with(b"MZ")).expect("a loader") * 512
 }
@@ -195,7 +197,7 @@ pub fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
     disk[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-pub fn told(report: &Report) -> Vec<String> {
+pub fn describe(report: &Report) -> Vec<String> {
     let tell = |f: &Finding| format!("{} {:?} {:?}: {}", f.rule.id, f.place.part, f.place.offset, f.what);
     report.findings.iter().map(tell).collect()
 }

@@ -1,4 +1,4 @@
-//! Disks that are another kind as a whole: other sectors, two tables, sizes at a limit, programs of gigabytes.
+//! Disks of other kinds: other sector sizes, two tables, sizes at a limit, programs of gigabytes.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -14,25 +14,25 @@ use bootling::format::gpt::Gpt;
 use bootling::format::gpt::read;
 
 use crate::change::rerecord;
-use crate::recipe::{self, ESP, NOTED, Recipe, ids, put, small, table, told};
+use crate::recipe::{self, ESP, NOTED, Recipe, describe, ids, put, small, table};
 
 #[test]
-fn disks_of_4096_byte_sectors_are_sound_and_no_bios_starts_them() {
+fn disks_with_4096_byte_sectors_are_valid_and_not_bootable_by_a_bios() {
     let recipe =
         Recipe { sector: SectorSize::S4096, kind: fatfs::FatType::Fat12, fat_sector: 4096, ..Recipe::default() };
     let image = recipe.build();
     let noted = BTreeSet::from(["fat-kind", "message-4kn", "sign-none"]);
     let report = disk(&image, Some(SectorSize::S4096));
-    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    assert_eq!(ids(&report), noted, "{:#?}", describe(&report));
     let report = disk(&image, Some(SectorSize::S512));
-    assert_eq!(ids(&report), &noted | &BTreeSet::from(["gpt-sector"]), "{:#?}", told(&report));
+    assert_eq!(ids(&report), &noted | &BTreeSet::from(["gpt-sector"]), "{:#?}", describe(&report));
     let small = Recipe { fat_sector: 512, kind: fatfs::FatType::Fat12, ..recipe }.build();
     assert_eq!(ids(&disk(&small, None)), &noted | &BTreeSet::from(["fat-sector"]));
     let odd = Recipe { extra: 4096, ..Recipe::default() }.build();
     assert_eq!(ids(&disk(&odd, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["size-mib"]));
 }
 
-/// A disk with tables for both sector sizes. The larger one's partition has these sectors.
+/// Builds a disk with tables for both sector sizes. `other` is the first and last 4096-byte sector of the partition.
 fn dual(other: (u64, u64)) -> Vec<u8> {
     let mut image = Recipe { fat_sector: 4096, kind: fatfs::FatType::Fat12, ..Recipe::default() }.build();
     let (end, size) = (image.len(), image.len() as u64);
@@ -58,11 +58,11 @@ fn dual(other: (u64, u64)) -> Vec<u8> {
 }
 
 #[test]
-fn two_tables_are_sound_together_or_told_apart() {
+fn two_tables_are_valid_together_or_their_differences_reported() {
     let image = dual((256, 256 + (8 << 8) - 1));
     let noted = BTreeSet::from(NOTED);
     let report = disk(&image, None);
-    assert_eq!(ids(&report), noted, "{:#?}", told(&report));
+    assert_eq!(ids(&report), noted, "{:#?}", describe(&report));
     for known in SectorSize::ALL {
         assert_eq!(ids(&disk(&image, Some(known))), noted);
     }
@@ -71,13 +71,13 @@ fn two_tables_are_sound_together_or_told_apart() {
     let mut sized = image.clone();
     rerecord(&mut sized, |mbr| mbr.records[0].sectors = (image.len() / 512 - 1) as u32);
     assert_eq!(ids(&disk(&sized, None)), &noted | &BTreeSet::from(["pmbr-size"]));
-    // The larger table's partition begins in the smaller one's entries.
+    // The partition in the 4096-byte table starts in the entries of the 512-byte table.
     let overlapping = ids(&disk(&dual((9, 256 + (8 << 8) - 1)), None));
     assert!(overlapping.is_superset(&BTreeSet::from(["dual-overlap", "dual-spans", "part-range"])), "{overlapping:?}");
 }
 
 #[test]
-fn a_header_of_another_revision_is_told_of() {
+fn a_header_of_another_revision_is_reported() {
     let mut image = small();
     for at in [512, image.len() - 512] {
         image[at + 10] = 2;
@@ -89,7 +89,7 @@ fn a_header_of_another_revision_is_told_of() {
 }
 
 #[test]
-fn few_clusters_more_or_less_than_a_limit_are_told_of() {
+fn a_cluster_count_close_to_a_limit_is_reported() {
     let mut image = small();
     let at = ESP + 19;
     let sectors = u16::from_le_bytes([image[at], image[at + 1]]);
@@ -99,7 +99,7 @@ fn few_clusters_more_or_less_than_a_limit_are_told_of() {
     assert_eq!(ids(&disk(&image, None)), &BTreeSet::from(NOTED) | &BTreeSet::from(["fat-margin"]));
 }
 
-/// A file with a hole of gigabytes behind its beginning.
+/// A file with contents at its start and a hole of gigabytes after them.
 struct Holey {
     begin: Vec<u8>,
     size: u64,
@@ -121,7 +121,7 @@ impl Medium for Holey {
 }
 
 #[test]
-fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
+fn programs_of_two_gigabytes_and_stale_signatures_are_reported() {
     let begin = recipe::uki(&recipe::initrd(b"init", 0o100_755));
     let large = Holey { begin: begin.clone(), size: 1 << 31 };
     assert_eq!(ids(&program(&large, "x")), BTreeSet::from(["pe-large", "sign-none"]));
@@ -135,19 +135,19 @@ fn programs_of_two_gigabytes_and_stale_signatures_are_told_of() {
     put(&mut signed, 0x98 + 144, &at.to_le_bytes());
     put(&mut signed, 0x98 + 148, &64_u32.to_le_bytes());
     assert_eq!(ids(&program(&signed, "x")), BTreeSet::from(["sign-stale"]));
-    // Its headers end before what is left out of a digest: there is nothing that a signature could cover.
+    // The headers end before the fields that the digest omits: no signature is possible.
     put(&mut signed, 0x98 + 60, &16_u32.to_le_bytes());
     let report = program(&signed, "x");
-    assert_eq!(ids(&report), BTreeSet::from(["pe-broken"]), "{:#?}", told(&report));
+    assert_eq!(ids(&report), BTreeSet::from(["pe-broken"]), "{:#?}", describe(&report));
 }
 
 #[test]
-fn few_entries_are_no_breach_where_room_is_kept_for_many() {
+fn a_small_entry_count_is_valid_if_the_space_for_the_minimum_is_reserved() {
     let mut image = small();
     let mut gpt = read(&image, SectorSize::S512, Copy::Primary).expect("a table");
     gpt.header.number_of_partition_entries = 56;
     let mut written = Cursor::new(&mut image[..]);
     gpt.write(&mut written).and_then(|()| gpt.backup().write(&mut written)).expect("in memory");
     let report = disk(&image, None);
-    assert_eq!(ids(&report), BTreeSet::from(NOTED), "{:#?}", told(&report));
+    assert_eq!(ids(&report), BTreeSet::from(NOTED), "{:#?}", describe(&report));
 }

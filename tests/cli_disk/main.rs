@@ -1,4 +1,4 @@
-//! `bootling disk` as it is typed: exact output, one error for bad input, nothing left behind.
+//! The command `bootling disk`: exact output, one error for bad input, no files left behind.
 #![allow(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots so")]
 
 #[path = "../support/case.rs"]
@@ -12,14 +12,14 @@ use std::process::Stdio;
 use case::Case;
 use snapbox::str;
 
-/// `bootling disk` in a directory with an EFI program.
+/// Returns `bootling disk` in a directory with an EFI program.
 fn usual() -> Case {
     let case = Case::of("disk");
     case.write("app.efi", efi(0x8664, 5000));
     case
 }
 
-/// An EFI program that does nothing: headers, one section.
+/// Builds an empty EFI program: headers and one section.
 fn efi(machine: u16, size: usize) -> Vec<u8> {
     let mut file = vec![0; size];
     let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -52,7 +52,7 @@ fn success_is_silent() {
 }
 
 #[test]
-fn a_dry_run_says_where_everything_would_stand() {
+fn a_dry_run_prints_the_layout() {
     let case = usual();
     case.write("grub.cfg", "set timeout=0\n");
     case.write("root.img", vec![1; 2_000_000]);
@@ -86,7 +86,7 @@ esp   FAT32, 65654 clusters of 4096 bytes, F221-5543
 }
 
 #[test]
-fn json_has_the_same_for_programs() {
+fn json_prints_the_layout() {
     let case = usual();
     case.bootling(&["-o", "x.qcow2", "--json", "--efi", "app.efi"]).assert().success().stderr_eq("").stdout_eq(str![[
         r#"
@@ -138,7 +138,7 @@ fn json_has_the_same_for_programs() {
 }
 
 #[test]
-fn a_program_for_another_machine_gets_that_machines_name() {
+fn a_program_for_another_machine_gets_the_machines_file_name() {
     let case = usual();
     for (machine, name) in [(0xaa64, "BOOTAA64.EFI"), (0x014c, "BOOTIA32.EFI"), (0x5064, "BOOTRISCV64.EFI")] {
         case.write("other.efi", efi(machine, 2000));
@@ -157,7 +157,7 @@ error: unsupported EFI program strange.efi: no EFI/BOOT file name for machine 0x
 }
 
 #[test]
-fn names_that_promise_something_else_are_told() {
+fn misleading_file_names_are_reported() {
     let case = usual();
     let words = ["-o", "x.qcow2", "--format", "raw", "--compress", "gzip", "--efi", "app.efi", "--esp", "tiny"];
     case.bootling(&words).assert().success().stdout_eq("").stderr_eq(str![[r#"
@@ -168,7 +168,7 @@ bootling: x.qcow2: compressed with gzip; tools expect the suffix .gz
 }
 
 #[test]
-fn standard_output_takes_the_image_and_may_be_closed() {
+fn the_image_can_be_written_to_standard_output_which_may_be_closed() {
     let case = usual();
     case.bootling(&["-o", "x.img", "--efi", "app.efi", "--esp", "tiny"]).assert().success();
     let done = case.bootling(&["-o", "-", "--efi", "app.efi", "--esp", "tiny"]).assert().success();
@@ -188,7 +188,7 @@ fn standard_output_takes_the_image_and_may_be_closed() {
 }
 
 #[test]
-fn the_program_alone_is_a_file_like_any_other() {
+fn an_output_named_efi_contains_only_the_program() {
     let case = usual();
     case.bootling(&["-o", "copy.efi", "--efi", "app.efi", "--checksums"]).assert().success().stderr_eq("");
     let read = |name: &str| fs::read(case.path().join(name)).expect("a file");
@@ -197,7 +197,7 @@ fn the_program_alone_is_a_file_like_any_other() {
 }
 
 #[test]
-fn a_legacy_bios_gets_the_message_of_the_choice() {
+fn the_boot_sector_contains_the_chosen_message() {
     let case = usual();
     let code = |words: &[&str]| {
         case.bootling(&[&["-o", "x.img", "--efi", "app.efi", "--esp", "tiny"], words].concat()).assert().success();

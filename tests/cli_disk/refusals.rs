@@ -1,4 +1,4 @@
-//! What `bootling disk` refuses: one error that says why, and nothing left behind.
+//! Input that `bootling disk` refuses: one error with the reason, and no files left behind.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use snapbox::str;
 use super::usual;
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_number_needed() {
+fn a_size_that_is_too_small_is_refused_with_the_required_size() {
     let case = usual();
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
@@ -24,7 +24,7 @@ advice: use --size 35M or more, or omit it
 }
 
 #[test]
-fn sizes_that_no_disk_has_are_refused() {
+fn sizes_above_the_limit_are_refused() {
     let case = usual();
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
@@ -36,7 +36,7 @@ error: disk size of 18446744073709551615 bytes exceeds the limit of 8 TiB
 }
 
 #[test]
-fn what_fails_beside_the_image_leaves_no_image() {
+fn a_failed_side_output_leaves_no_image() {
     let case = usual();
     case.fails(
         &["-o", "a\nb.img", "--efi", "app.efi", "--checksums"],
@@ -53,7 +53,7 @@ error: failed to write [..]SHA256SUMS: Is a directory (os error 21)
 
 "#]],
     );
-    // Nor does a standard output that is full.
+    // A full standard output leaves no image either.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
     let status = std::process::Command::new(env!("CARGO_BIN_EXE_bootling"))
         .args(["disk", "--json", "-o", "y.img", "--efi", "app.efi"])
@@ -66,12 +66,12 @@ error: failed to write [..]SHA256SUMS: Is a directory (os error 21)
 }
 
 #[test]
-fn a_block_device_is_refused_with_the_way_to_write_one() {
+fn a_block_device_is_refused_with_advice() {
     let case = usual();
     let node = case.path().join("node");
     let made = std::process::Command::new("mknod").arg(&node).args(["b", "7", "0"]).output();
     if !made.is_ok_and(|made| made.status.success()) {
-        writeln!(std::io::stderr(), "not tested: only root makes device nodes, and not everywhere").expect("said");
+        writeln!(std::io::stderr(), "not tested: cannot create device nodes").expect("standard error is open");
         return;
     }
     case.fails(
@@ -85,7 +85,7 @@ advice: write to a file, copy it with `dd if=FILE of=DEVICE bs=4M conv=fsync`, a
 }
 
 #[test]
-fn two_sources_for_one_place_are_both_named() {
+fn two_sources_for_one_path_are_both_reported() {
     let case = usual();
     case.write("other.efi", "x");
     case.fails(
@@ -98,7 +98,7 @@ error: efi/boot/bootx64.efi on the ESP: conflicting sources: --efi app.efi and -
 }
 
 #[test]
-fn an_efi_program_alone_takes_no_options_of_disks() {
+fn disk_options_are_refused_for_an_efi_program() {
     let case = usual();
     case.write("text", "text");
     for (option, value, what) in [
@@ -114,7 +114,7 @@ fn an_efi_program_alone_takes_no_options_of_disks() {
 }
 
 #[test]
-fn bad_input_is_one_line_that_names_it() {
+fn bad_input_is_reported_in_one_line() {
     let case = usual();
     case.write("text", "not a program\n");
     case.fails(
@@ -176,7 +176,7 @@ error: --checksums cannot be used if the image is written to standard output
 }
 
 #[test]
-fn a_missing_tool_is_named_with_its_package() {
+fn a_missing_tool_is_reported_with_its_package() {
     let case = usual();
     fs::create_dir(case.path().join("root")).expect("a directory");
     case.bootling(&["-o", "x.img", "--efi", "app.efi"]).assert().success();
@@ -191,7 +191,7 @@ advice: on Debian, install the package squashfs-tools
 }
 
 #[test]
-fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
+fn long_output_of_the_file_system_tool_is_truncated_and_reported() {
     let case = usual();
     fs::create_dir_all(case.path().join("root")).expect("a directory");
     let tool = |script: &str| {
@@ -209,7 +209,7 @@ fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
 error: failed to create a file system from root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
 
 "#]]);
-    // What is not asked to stop makes an empty file of one that it cannot read.
+    // Without -exit-on-error, mksquashfs stores an unreadable file as an empty file.
     let asked = "case \" $* \" in *' -exit-on-error '*) ;; *) exit 9;; esac\necho sqsh >\"$2\"\n";
     tool(&format!("{long}{asked}echo odd >&2\n")).code(0).stdout_eq("").stderr_eq(str![[r#"
 bootling: mksquashfs: 99997

@@ -1,4 +1,4 @@
-//! bootling in a directory with an image, and what its first sector should be.
+//! bootling in a directory with an image, and the expected boot sector.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use snapbox::cmd::Command;
 
 use crate::disks::{self, gpt_disk};
 
-/// bootling in a directory of its own.
+/// bootling in a private directory.
 pub struct Case {
     dir: tempfile::TempDir,
 }
@@ -23,7 +23,7 @@ impl Case {
         Self { dir: disks::scratch() }
     }
 
-    /// With an image `x.img`.
+    /// Creates a directory with the image `x.img`.
     pub fn with(disk: impl AsRef<[u8]>) -> Self {
         let case = Self::new();
         case.write("x.img", disk);
@@ -50,18 +50,18 @@ impl Case {
         Command::new(env!("CARGO_BIN_EXE_bootling")).args(words).current_dir(self.path())
     }
 
-    /// Succeeds, with this on standard error and nothing on standard output.
+    /// Checks for success with this text on standard error and an empty standard output.
     #[track_caller]
     pub fn says(&self, words: &[&str], text: impl snapbox::IntoData) {
         self.bootling(words).assert().success().stdout_eq("").stderr_eq(text);
     }
 
-    /// Fails, with this on standard error, and every file as it was.
+    /// Checks for failure with this text on standard error and unchanged files.
     #[track_caller]
     pub fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
         let before = self.files();
         self.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
-        assert!(self.files() == before, "something changed");
+        assert!(self.files() == before, "a file changed");
     }
 
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
@@ -74,10 +74,10 @@ impl Case {
 }
 
 pub fn standard() -> [u8; BOOT_CODE] {
-    boot_code(&Message::standard(), Then::Halt).expect("it fits")
+    boot_code(&Message::standard(), Then::Halt).expect("fits")
 }
 
-/// The usual disk with the standard boot sector.
+/// Returns the usual disk with the standard boot sector.
 pub fn stamped(sector: SectorSize) -> Vec<u8> {
     let mut disk = gpt_disk(sector);
     disk[..BOOT_CODE].copy_from_slice(&standard());

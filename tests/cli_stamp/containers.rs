@@ -1,4 +1,4 @@
-//! What is no raw image: VHD, compressed files, what is refused by its name, and what has no room to become one.
+//! Images that are not raw: VHD, compressed files, unsupported formats, and failed writes.
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +22,7 @@ fn compressed(compression: Compression, disk: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_disk_is_refused_forced_or_not() {
+fn a_file_that_is_not_a_disk_is_refused_even_with_force() {
     let case = Case::with([0; 100]);
     case.write("cut.vhd", Footer { disk_bytes: DISK, id: Guid::ZERO, time: 0 }.encode());
     case.write("b.vmdk", b"KDMV\x01\0\0\0");
@@ -50,7 +50,7 @@ fn what_is_no_disk_is_refused_forced_or_not() {
 }
 
 #[test]
-fn a_vhd_is_stamped_before_its_footer_which_must_be_right() {
+fn a_vhd_is_stamped_and_its_footer_must_be_valid() {
     let footer = Footer { disk_bytes: DISK, id: Guid::derived(b"x", "vhd"), time: 1 }.encode();
     let case = Case::with([gpt_disk(SectorSize::S512), footer.to_vec()].concat());
     case.says(&["stamp", "x.img"], "bootling: x.img (VHD): boot sector written, [..] of 440 bytes\n");
@@ -81,7 +81,7 @@ advice: [..]
 }
 
 #[test]
-fn compressed_images_are_rewritten_in_place_or_elsewhere() {
+fn compressed_images_are_rewritten_in_place_or_to_another_file() {
     let case = Case::new();
     for (name, compression) in [("gzip", Compression::Gzip), ("xz", Compression::Xz), ("zstd", Compression::Zstd)] {
         let packed = compressed(compression, &gpt_disk(SectorSize::S512));
@@ -94,7 +94,7 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
         case.says(&["stamp", "x.img"], format!("bootling: x.img ({name}): no changes necessary\n"));
         let piped = case.bootling(&["stamp", "-q", "-o", "-", "x.img"]).assert().success().get_output().stdout.clone();
         assert!(piped == wanted, "{name}");
-        // Cut short, and with something behind: nothing is replaced.
+        // Truncated, and with trailing garbage: the file is not replaced.
         for broken in [packed[..packed.len() - 20].to_vec(), [&packed[..], b"garbage"].concat()] {
             case.write("x.img", broken);
             case.fails(&["stamp", "x.img"], "error: failed to decompress x.img: [..]\n");
@@ -115,7 +115,7 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
 }
 
 #[test]
-fn a_file_that_cannot_grow_is_left_alone_and_nothing_half_made_appears() {
+fn a_failed_write_leaves_the_image_unchanged_and_no_partial_file() {
     let case = Case::new();
     case.write("x.img", compressed(Compression::Gzip, &gpt_disk(SectorSize::S512)));
     let limited = |words: &str| {

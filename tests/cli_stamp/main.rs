@@ -1,5 +1,4 @@
-//! `bootling stamp` and `byebyebios` as they are typed: exact output, what changes and what does not, one error for bad
-//! input.
+//! The commands `bootling stamp` and `byebyebios`: exact output, exact changes, one error for bad input.
 
 mod case;
 mod containers;
@@ -22,14 +21,14 @@ use snapbox::cmd::Command;
 use snapbox::str;
 
 #[test]
-fn a_raw_image_gets_its_boot_sector_and_keeps_everything_else() {
+fn a_raw_image_is_changed_only_in_its_boot_code() {
     let case = Case::usual();
     case.says(&["stamp", "x.img"], "bootling: x.img (raw): boot sector written, [..] of 440 bytes[..]\n");
     assert!(case.read("x.img") == stamped(SectorSize::S512));
 }
 
 #[test]
-fn the_second_time_nothing_is_written() {
+fn a_second_stamp_writes_nothing() {
     let case = Case::with(stamped(SectorSize::S512));
     let written = || fs::metadata(case.path().join("x.img")).expect("a file").mtime_nsec();
     let before = written();
@@ -40,7 +39,7 @@ fn the_second_time_nothing_is_written() {
 }
 
 #[test]
-fn a_disk_of_large_sectors_is_stamped_and_told_to_be_in_vain() {
+fn a_disk_with_large_sectors_is_stamped_with_a_warning() {
     let case = Case::with(gpt_disk(SectorSize::S4096));
     case.says(
         &["stamp", "x.img"],
@@ -54,7 +53,7 @@ bootling: x.img (raw): boot sector written, [..] of 440 bytes
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_and_quiet_says_nothing() {
+fn a_dry_run_reports_the_change_and_quiet_prints_nothing() {
     let case = Case::usual();
     let sentence = "bootling: x.img (raw): boot sector would be written, [..] of 440 bytes\n";
     case.says(&["stamp", "--dry-run", "--save", "old", "x.img"], sentence);
@@ -64,7 +63,7 @@ fn a_dry_run_says_what_would_be_and_quiet_says_nothing() {
 }
 
 #[test]
-fn json_has_every_fact() {
+fn json_contains_all_facts() {
     let case = Case::with(changed(|mbr| mbr.records[0].sectors = 7));
     let output = case.bootling(&["stamp", "--json", "--force", "x.img"]).assert().success().stderr_eq("");
     let report: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON");
@@ -83,14 +82,14 @@ fn json_has_every_fact() {
 fn a_message_comes_from_a_file_or_from_standard_input() {
     let case = Case::usual();
     case.write("text", "Use\nUEFI.\n");
-    let wanted = boot_code(&Message::parse(b"Use\nUEFI.\n").expect("a message"), Then::KeyReboot).expect("it fits");
+    let wanted = boot_code(&Message::parse(b"Use\nUEFI.\n").expect("a message"), Then::KeyReboot).expect("fits");
     case.bootling(&["stamp", "-q", "--message", "text", "--then", "key-reboot", "x.img"]).assert().success();
     assert_eq!(case.read("x.img")[..BOOT_CODE], wanted);
     case.write("x.img", gpt_disk(SectorSize::S512));
     let piped = case.bootling(&["stamp", "-q", "--message", "-", "--then", "key-reboot", "x.img"]);
     piped.stdin("Use\r\nUEFI.\r\n").assert().success();
     assert_eq!(case.read("x.img")[..BOOT_CODE], wanted);
-    // Nothing in it comes twice.
+    // Text without repetitions.
     let long: String =
         (0..600_u32).map(|at| if at % 60 == 59 { '\n' } else { char::from(b'!' + (at * at / 7 % 90) as u8) }).collect();
     case.write("long", long);
@@ -107,7 +106,7 @@ advice: repeated text is compressed; shorten text that is not repeated
 }
 
 #[test]
-fn what_a_bios_may_start_is_refused_unless_forced() {
+fn bios_bootable_disks_are_refused_without_force() {
     let grub = [&[0xeb, 0x63, 0x90][..], &[0; 125], b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0"].concat();
     for (disk, reason) in [
         (vec![0; 1 << 20], "no GUID partition table at byte 512 or byte 4096[..]"),
@@ -131,7 +130,7 @@ fn what_a_bios_may_start_is_refused_unless_forced() {
 }
 
 #[test]
-fn undo_takes_ours_away_or_puts_back_what_was_saved() {
+fn undo_removes_the_boot_sector_or_restores_the_saved_code() {
     let case = Case::usual();
     case.bootling(&["stamp", "-q", "x.img"]).assert().success();
     case.says(&["stamp", "--undo", "x.img"], "bootling: x.img (raw): boot sector removed\n");
@@ -144,7 +143,7 @@ fn undo_takes_ours_away_or_puts_back_what_was_saved() {
     );
     case.bootling(&["stamp", "-qf", "--save", "old", "x.img"]).assert().success();
     assert_eq!(case.read("old"), [0x5a; BOOT_CODE]);
-    // Again, with another message: what was saved is not lost.
+    // A second save with another message must not overwrite the first.
     case.fails(
         &["stamp", "--preset", "ec2", "--save", "old", "x.img"],
         str![[r"
@@ -167,7 +166,7 @@ advice: use --undo without a file to write zeros, the usual contents
 }
 
 #[test]
-fn records_change_only_where_that_is_asked_for() {
+fn partition_records_change_only_on_request() {
     let wrong = changed(|mbr| mbr.records[0].sectors = 0x009f_ffff);
     let case = Case::with(&wrong);
     case.says(
@@ -189,7 +188,7 @@ bootling: x.img (raw): boot sector written, [..] of 440 bytes
 }
 
 #[test]
-fn what_fix_mbr_changed_is_saved_and_put_back_too() {
+fn changes_by_fix_mbr_are_saved_and_restored() {
     let wrong = changed(|mbr| {
         mbr.boot_code = [0x5a; BOOT_CODE];
         mbr.signature = [9; 6];
@@ -206,7 +205,7 @@ fn what_fix_mbr_changed_is_saved_and_put_back_too() {
 }
 
 #[test]
-fn usage_that_makes_no_sense_is_refused_before_anything_is_opened() {
+fn invalid_usage_is_refused_before_the_image_is_opened() {
     let case = Case::new();
     for words in [
         &["stamp"][..],
@@ -230,7 +229,7 @@ fn byebyebios_takes_the_ancestors_options_and_is_silent() {
     let named = |words: &[&str]| Command::new(case.path().join("byebyebios")).args(words).current_dir(case.path());
     named(&["x.img"]).assert().success().stdout_eq("").stderr_eq("");
     assert!(case.read("x.img") == stamped(SectorSize::S512));
-    // Its own stub and a text, byte by byte; the text's LF stays.
+    // A custom stub and a text are written unchanged, including LF.
     case.write("stub", [0xfa; 21]);
     case.write("text", b"x\ny");
     named(&["--boot-stub=stub", "-m", "text", "--force", "x.img"]).assert().success();
@@ -239,7 +238,7 @@ fn byebyebios_takes_the_ancestors_options_and_is_silent() {
     code[21..24].copy_from_slice(b"x\ny");
     let after = case.read("x.img");
     assert!(after[..BOOT_CODE] == code && after[BOOT_CODE..] == gpt_disk(SectorSize::S512)[BOOT_CODE..]);
-    // The same again is nobody's loss.
+    // Writing the same code again needs no --force.
     named(&["--boot-stub=stub", "-m", "text", "x.img"]).assert().success().stderr_eq("");
     case.write("text", [b'x'; 424]);
     named(&["-b", "stub", "-m", "text", "x.img"]).assert().code(125).stderr_eq(str![[r"

@@ -1,4 +1,4 @@
-//! Stamped images before the tools that others judge them by: qemu-img, qemu-io, sgdisk, the kernel's loop devices.
+//! Oracles for stamped images: qemu-img, qemu-io, sgdisk and the kernel's loop devices.
 
 #[path = "../support/disks.rs"]
 mod disks;
@@ -25,10 +25,10 @@ use bootling::format::mbr::BOOT_CODE;
 use disks::{gpt_disk, read, tool, tools};
 
 fn code() -> [u8; BOOT_CODE] {
-    boot_code(&Message::standard(), Then::Halt).expect("it fits")
+    boot_code(&Message::standard(), Then::Halt).expect("fits")
 }
 
-/// `x.img` without a boot sector, `want.img` with one.
+/// Creates `x.img` without boot code and `want.img` with boot code.
 fn case(dir: &Path) {
     let mut disk = gpt_disk(SectorSize::S512);
     fs::write(dir.join("x.img"), &disk).expect("a file");
@@ -43,7 +43,7 @@ fn bootling(dir: &Path, words: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// It works, silently but for what is expected.
+/// Stamps an image, and checks that a second stamp changes nothing.
 #[track_caller]
 fn stamp(dir: &Path, image: &str) {
     let (status, said) = bootling(dir, &["stamp", image]);
@@ -53,7 +53,7 @@ fn stamp(dir: &Path, image: &str) {
 }
 
 #[test]
-fn the_guest_sees_the_boot_sector_and_nothing_else_new_in_every_qcow2() {
+fn only_the_boot_sector_changes_in_every_kind_of_qcow2() {
     if !tools("qcow2", &["qemu-img", "qemu-io"]) {
         return;
     }
@@ -75,7 +75,7 @@ fn the_guest_sees_the_boot_sector_and_nothing_else_new_in_every_qcow2() {
         tool(dir, &["qemu-img", "check", "-q", "x.qcow2"]);
         tool(dir, &["qemu-img", "compare", "-f", "raw", "-F", "qcow2", "want.img", "x.qcow2"]);
     }
-    // A snapshot keeps what was there when it was made.
+    // A snapshot keeps the old contents.
     tool(dir, &["qemu-img", "convert", "-O", "qcow2", "x.img", "x.qcow2"]);
     tool(dir, &["qemu-img", "snapshot", "-c", "before", "x.qcow2"]);
     stamp(dir, "x.qcow2");
@@ -88,8 +88,8 @@ fn the_guest_sees_the_boot_sector_and_nothing_else_new_in_every_qcow2() {
 const LUKS: [&str; 4] =
     ["--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"];
 
-/// An empty `x.qcow2`. For LUKS qemu-img first measures how quickly it hashes, and gives up where its own processor time
-/// makes no sense to it, as happens on a busy host: then it is asked again.
+/// Creates an empty `x.qcow2`. For LUKS, qemu-img measures its hash speed, and fails on a busy host if the measured CPU
+/// time is not plausible: then it is run again.
 #[track_caller]
 fn create(dir: &Path, options: &[&str]) {
     let words = [&["create", "-q", "-f", "qcow2"], options, &["x.qcow2", "4M"]].concat();
@@ -102,7 +102,7 @@ fn create(dir: &Path, options: &[&str]) {
 }
 
 #[test]
-fn images_that_cannot_be_written_safely_are_refused_by_name() {
+fn images_that_cannot_be_written_safely_are_refused_with_the_reason() {
     if !tools("refusals", &["qemu-img"]) {
         return;
     }
@@ -129,7 +129,7 @@ fn images_that_cannot_be_written_safely_are_refused_by_name() {
         let (status, said) = bootling(dir, &["stamp", "x.qcow2"]);
         assert!(status == Some(125) && said.contains(&format!("marked as {reason}\n")), "{said}");
     }
-    // Bitmaps are lost where somebody insists, and only then.
+    // Bitmaps are lost only with --force.
     tool(dir, &["qemu-img", "convert", "-O", "qcow2", "x.img", "x.qcow2"]);
     tool(dir, &["qemu-img", "bitmap", "--add", "x.qcow2", "backup"]);
     let (status, said) = bootling(dir, &["stamp", "x.qcow2"]);
@@ -140,7 +140,7 @@ fn images_that_cannot_be_written_safely_are_refused_by_name() {
 }
 
 #[test]
-fn a_fixed_vhd_of_qemu_img_stays_one() {
+fn a_fixed_vhd_of_qemu_img_stays_valid() {
     if !tools("vhd", &["qemu-img"]) {
         return;
     }
@@ -159,7 +159,7 @@ fn a_fixed_vhd_of_qemu_img_stays_one() {
 }
 
 #[test]
-fn sgdisk_finds_nothing_wrong_before_and_after() {
+fn sgdisk_finds_no_problem_after_a_stamp() {
     if !tools("sgdisk", &["sgdisk"]) {
         return;
     }
@@ -177,7 +177,7 @@ fn sgdisk_finds_nothing_wrong_before_and_after() {
     assert!(read(dir, "x.img")[478..] == before[478..]);
 }
 
-/// A QEMU tool that holds an image until it is dropped.
+/// A qemu-io process that keeps an image open until it is dropped.
 struct Holder {
     child: Child,
 }
@@ -187,7 +187,7 @@ impl Holder {
         let mut command = Command::new("qemu-io");
         command.args(words).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("qemu-io runs");
-        // It answers once the image is open.
+        // qemu-io responds once the image is open.
         writeln!(child.stdin.as_mut().expect("piped"), "length").expect("written");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("an answer");
@@ -198,14 +198,14 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // Without its input it ends.
+        // qemu-io exits at end of file.
         drop(self.child.stdin.take());
-        self.child.wait().expect("it is our child");
+        self.child.wait().expect("child process");
     }
 }
 
 #[test]
-fn an_image_that_qemu_holds_is_left_alone_and_qemu_leaves_ours_alone() {
+fn images_are_locked_between_qemu_and_bootling() {
     if !tools("locks", &["qemu-img", "qemu-io"]) {
         return;
     }
@@ -219,11 +219,11 @@ fn an_image_that_qemu_holds_is_left_alone_and_qemu_leaves_ours_alone() {
             let (status, said) = bootling(dir, words);
             assert!(status == Some(125) && said.contains("has it open for writing"), "{said}");
         }
-        // Insisting helps where one sector of a file is all that changes; the tables of a qcow2 are QEMU's own.
+        // --force is allowed for one sector of a raw file, but not for a qcow2 whose tables QEMU has open.
         let (status, said) = bootling(dir, &["stamp", "--force", image]);
         assert_eq!(status, Some(if format == "raw" { 0 } else { 125 }), "{said}");
         drop(writing);
-        // Of a raw file, qemu-io lets others change what it reads, and reads what others change; a guest's disk does not.
+        // For a raw file, a read-only qemu-io shares write access; for a qcow2 it does not.
         if format == "qcow2" {
             let reading = Holder::new(dir, &["-r", "-f", format, image]);
             let (status, said) = bootling(dir, &["stamp", image]);
@@ -232,7 +232,7 @@ fn an_image_that_qemu_holds_is_left_alone_and_qemu_leaves_ours_alone() {
             assert!(status == Some(0) && said.contains("would be written"), "{said}");
             drop(reading);
         }
-        let ours = image::open(&dir.join(image), Access::Write).expect("it is free");
+        let ours = image::open(&dir.join(image), Access::Write).expect("unlocked image");
         let reader = [&["-r", "-f", format, "-c", "length", image][..]];
         let writer = [&["-f", format, "-c", "length", image][..]];
         let readers = if format == "qcow2" { &reader[..] } else { &[] };
@@ -248,7 +248,7 @@ fn an_image_that_qemu_holds_is_left_alone_and_qemu_leaves_ours_alone() {
     }
 }
 
-/// Opens, decides, writes; whatever comes of it, it comes to an end.
+/// Opens an image, plans and writes the boot sector; may fail, but must return.
 fn attempt(path: &Path) -> Result<(), String> {
     let mut image = image::open(path, Access::Write).map_err(|error: ImageError| error.to_string())?;
     let facts = Facts::read(&image, None).map_err(|error| error.to_string())?;
@@ -258,7 +258,7 @@ fn attempt(path: &Path) -> Result<(), String> {
 }
 
 #[test]
-fn damaged_qcow2_images_are_refused_or_stamped_and_nothing_else() {
+fn damaged_qcow2_images_are_refused_or_stamped() {
     if !tools("damage", &["qemu-img"]) {
         return;
     }
@@ -268,7 +268,7 @@ fn damaged_qcow2_images_are_refused_or_stamped_and_nothing_else() {
     tool(dir, &["qemu-img", "convert", "-O", "qcow2", "-o", "cluster_size=4096", "x.img", "x.qcow2"]);
     let good = read(dir, "x.qcow2");
     let path = dir.join("bad.qcow2");
-    // Where the header, its extensions and the first entries of each table stand.
+    // Offsets of the header, its extensions and the first entries of each table.
     let long = |at: usize| u64::from_be_bytes(good[at..at + 8].try_into().expect("8 bytes")) as usize;
     let (l1, refcounts) = (long(40), long(48));
     let l2 = long(l1) & 0x00ff_ffff_ffff_fe00;
@@ -292,16 +292,16 @@ fn damaged_qcow2_images_are_refused_or_stamped_and_nothing_else() {
         }
     }
     assert!(outcomes.iter().all(|count| *count > 50), "{outcomes:?}");
-    // Cut short, everywhere.
+    // Truncated at many lengths.
     for length in (0..good.len()).step_by(1000) {
         fs::write(&path, &good[..length]).expect("written");
-        // Either is fine; that it returns is what counts.
+        // Success and failure are both allowed.
         let _ = attempt(&path);
     }
 }
 
 #[test]
-fn a_claim_of_exabytes_costs_nothing() {
+fn huge_declared_sizes_are_handled_quickly() {
     if !tools("size", &["qemu-img"]) {
         return;
     }
@@ -317,7 +317,7 @@ fn a_claim_of_exabytes_costs_nothing() {
     fs::write(dir.join("x.qcow2"), &bytes).expect("written");
     let (status, said) = bootling(dir, &["stamp", "x.qcow2"]);
     assert!(status == Some(125) && said.contains("L1 table of 34359738360 bytes"), "{said}");
-    // 8 TiB of nothing, with a table at each end.
+    // An empty disk of 8 TiB, with a table at each end.
     let sparse = fs::File::create(dir.join("x.img")).expect("a file");
     if sparse.set_len(8 << 40).is_ok() && tools("size", &["sgdisk"]) {
         tool(dir, &["sgdisk", "-n", "1:0:0", "-t", "1:ef00", "x.img"]);
@@ -325,7 +325,7 @@ fn a_claim_of_exabytes_costs_nothing() {
     }
 }
 
-/// A loop device, where there are any and we may.
+/// A loop device, if available and permitted.
 struct Loop(String);
 
 impl Loop {
@@ -340,25 +340,25 @@ impl Loop {
 impl Drop for Loop {
     fn drop(&mut self) {
         let detached = Command::new("losetup").args(["-d", &self.0]).status();
-        assert!(detached.is_ok_and(|status| status.success()), "{} is still there", self.0);
+        assert!(detached.is_ok_and(|status| status.success()), "{} still exists", self.0);
     }
 }
 
 #[test]
-fn block_devices_are_stamped_unless_somebody_uses_them() {
+fn block_devices_are_stamped_unless_in_use() {
     let scratch = tempfile::tempdir().expect("a directory");
     let dir = scratch.path();
     case(dir);
     let Some(device) = Loop::new(dir, &[]) else {
-        // Containers have none, and nothing can bring them there.
-        writeln!(std::io::stderr(), "SKIPPED loop: no loop device for us here").expect("standard error is open");
+        // Containers have no loop devices.
+        writeln!(std::io::stderr(), "SKIPPED loop: no loop device available").expect("standard error is open");
         return;
     };
     stamp(dir, &device.0);
     assert!(read(dir, "x.img") == read(dir, "want.img"));
     let (status, said) = bootling(dir, &["stamp", "--undo", &device.0]);
     assert!(status == Some(0) && said.contains("(block device): boot sector removed"), "{said}");
-    // Somebody has it for himself, as a mount would.
+    // Open exclusively, like a mount.
     let flags = rustix::fs::OFlags::EXCL.bits().cast_signed();
     let mut options = OpenOptions::new();
     let alone = std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags).open(&device.0);

@@ -1,4 +1,4 @@
-//! Images that stand on others.
+//! Overlays on backing files.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::disks::{read, tool, tools};
 use super::{bootling, case};
 
 #[test]
-fn an_overlay_is_stamped_and_what_it_stands_on_is_not() {
+fn an_overlay_is_stamped_and_its_backing_files_are_not() {
     if !tools("overlays", &["qemu-img"]) {
         return;
     }
@@ -36,7 +36,7 @@ fn an_overlay_is_stamped_and_what_it_stands_on_is_not() {
         tool(dir, &["qemu-img", "compare", "-f", "raw", "-F", "qcow2", "want.img", "top.qcow2"]);
         assert!(read(dir, base) == before && read(dir, "mid.qcow2") == middle);
     }
-    // An overlay over itself, and one that does not say what it stands on.
+    // An overlay on itself, and an overlay without a backing format.
     tool(dir, &["qemu-img", "rebase", "-u", "-b", "top.qcow2", "-F", "qcow2", "top.qcow2"]);
     let (status, said) = bootling(dir, &["stamp", "--allow-backing", "top.qcow2"]);
     assert!(status == Some(125) && said.contains("more than 64 backing files"), "{said}");
@@ -46,10 +46,10 @@ fn an_overlay_is_stamped_and_what_it_stands_on_is_not() {
     assert!(status == Some(125) && said.contains("no declared format"), "{said}");
 }
 
-/// Gives the header's extension another, unknown type.
+/// Changes the type of the backing format extension to an unknown type.
 fn forget_backing_format(image: &Path) {
     let mut bytes = fs::read(image).expect("an image");
-    let at = bytes.windows(4).position(|word| word == [0xe2, 0x79, 0x2a, 0xca]).expect("the extension is there");
+    let at = bytes.windows(4).position(|word| word == [0xe2, 0x79, 0x2a, 0xca]).expect("header extension");
     bytes[at] = 0x11;
     fs::write(image, bytes).expect("written");
 }

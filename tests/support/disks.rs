@@ -1,4 +1,4 @@
-//! Small disks with a partition table, and the tools that judge their images.
+//! Small disks with a partition table, and the external tools that check images.
 
 use std::fs;
 use std::io::Cursor;
@@ -19,15 +19,16 @@ mod skip;
 #[allow(unused_imports, reason = "some tests need no tools")]
 pub use skip::tools;
 
-/// Bytes of such a disk.
+/// Size of a disk in bytes.
 pub const DISK: u64 = 4 << 20;
 
-/// An ESP and a root partition, neither with anything in it but a pattern; a disk signature, no boot code.
+/// Builds a disk with an ESP and a root partition, both filled with a pattern; with a disk signature, without boot
+/// code.
 pub fn gpt_disk(sector: SectorSize) -> Vec<u8> {
     gpt_disk_with(sector, &[(1, Guid::ESP, 0), (3, Guid::ROOT_X86_64, 0)])
 }
 
-/// Partitions of these numbers, types and attributes, of 512 KiB each.
+/// Builds a disk with partitions of these numbers, types and attributes, 512 KiB each.
 pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec<u8> {
     let disk: Vec<u8> = (0..DISK).map(|at| if at < 1 << 20 { 0 } else { (at >> 9) as u8 }).collect();
     let sectors = (512 << 10) / sector.bytes();
@@ -50,13 +51,13 @@ pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec
     disk
 }
 
-/// A directory of its own, in memory where there is room for that: what is stamped is synced, and disks are slow.
-#[allow(dead_code, reason = "some tests want a disk")]
+/// Creates a temporary directory, in memory if possible: stamping syncs the image, which is slow on disks.
+#[allow(dead_code, reason = "some tests use a disk")]
 pub fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
-/// Runs a tool in a directory; it must succeed.
+/// Runs a tool in a directory and checks that it succeeds.
 #[allow(dead_code, reason = "some tests need no tools")]
 #[track_caller]
 pub fn tool(dir: &Path, words: &[&str]) -> Output {
@@ -66,7 +67,7 @@ pub fn tool(dir: &Path, words: &[&str]) -> Output {
     output
 }
 
-/// A file of a directory.
+/// Reads a file in a directory.
 pub fn read(dir: &Path, name: &str) -> Vec<u8> {
     fs::read(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

@@ -1,7 +1,7 @@
-//! The kernels tests boot: Debian's packages under `build/kernels` (`BOOTLING_TEST_KERNELS` names another folder),
-//! brought there by `make kernels`.
+//! The kernels that tests boot: Debian packages in `build/kernels` (or in the directory `BOOTLING_TEST_KERNELS`),
+//! downloaded by `make kernels`.
 //!
-//! A test that lacks one says so on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
+//! A test without its kernel prints a note on standard error and passes; with `REQUIRE_VM=1`, as in CI, it fails.
 
 use std::env;
 use std::fs;
@@ -13,17 +13,17 @@ use super::skip::skip;
 /// A kernel package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernel {
-    /// Debian 12's own: plain `.ko` files, an xz payload.
+    /// Kernel of Debian 12: plain `.ko` files, an xz payload.
     Generic61,
-    /// The newer one: `.ko.xz` files, a zstd payload.
+    /// A newer kernel: `.ko.xz` files, a zstd payload.
     Generic612,
-    /// The same for virtual machines: few drivers, boots fastest.
+    /// The newer kernel for virtual machines: few drivers, boots fastest.
     Cloud612,
 }
 
 impl Kernel {
-    /// What its package's file name starts with, and whether it is a cloud flavour.
-    fn looks_like(self) -> (&'static str, bool) {
+    /// Returns the prefix of the package's file name, and true for a cloud flavor.
+    fn package_pattern(self) -> (&'static str, bool) {
         match self {
             Self::Generic61 => ("linux-image-6.1.", false),
             Self::Generic612 => ("linux-image-6.12.", false),
@@ -31,10 +31,10 @@ impl Kernel {
         }
     }
 
-    /// Its package, or why it cannot be booted here.
+    /// Returns the path of the package, or the reason why it is missing.
     pub fn find(self) -> Result<PathBuf, String> {
         let dir = folder();
-        let (prefix, cloud) = self.looks_like();
+        let (prefix, cloud) = self.package_pattern();
         let mut found: Vec<PathBuf> = fs::read_dir(&dir)
             .map_err(|error| format!("{}: {error} (`make kernels` fills it)", dir.display()))?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -44,12 +44,12 @@ impl Kernel {
                 package && name.starts_with(prefix) && name.contains("-cloud-") == cloud
             })
             .collect();
-        // Several: an archive moved on since the folder was filled first. The last by name is the newest.
+        // There are several after an update of the archive. The last by name is the newest.
         found.sort();
         found.pop().ok_or_else(|| format!("no {prefix}* package in {} (`make kernels` brings it)", dir.display()))
     }
 
-    /// Its package, for the test `name`; `None`, after saying why, where no guest can be booted.
+    /// Returns the package for the test `name`; prints the reason and returns `None` if no guest can be booted.
     pub fn or_skip(self, name: &str) -> Option<PathBuf> {
         match find_qemu().and_then(|()| self.find()) {
             Ok(package) => Some(package),
@@ -60,19 +60,19 @@ impl Kernel {
         }
     }
 
-    /// Its bzImage, taken out of the package by dpkg-deb and tar: for a QEMU that knows nothing of bootling.
+    /// Returns the bzImage, extracted from the package by dpkg-deb and tar, for a QEMU started without bootling.
     pub fn image(self) -> PathBuf {
-        let package = self.find().expect("or_skip said it is there");
+        let package = self.find().expect("or_skip checked for the package");
         let dir = super::program::build_dir().join("plain-kernels");
         fs::create_dir_all(&dir).expect("build/ can be written");
         let image = dir.join(package.with_extension("bzImage").file_name().expect("a package has a name"));
         if !image.exists() {
             let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './boot/vmlinuz-*' >\"$2\"";
-            // Two tests may want it at once: each writes its own, and the last one to finish stands.
+            // Two tests may extract the image at the same time: each writes a separate file, and the last rename wins.
             let part = tempfile::NamedTempFile::new_in(&dir).expect("build/ can be written");
             let status = Command::new("sh").args(["-c", unpack, "sh"]).arg(&package).arg(part.path()).status();
             assert!(status.expect("sh runs").success(), "unpacking {}", package.display());
-            part.persist(&image).expect("same folder");
+            part.persist(&image).expect("same file system");
         }
         image
     }
@@ -83,7 +83,7 @@ fn folder() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("build/kernels"), PathBuf::from)
 }
 
-/// Whether QEMU is here, for the test `name` that needs no kernel; says why where it is not.
+/// Returns true if QEMU is installed; otherwise prints the reason. For the test `name`, which needs no kernel.
 pub fn qemu_or_skip(name: &str) -> bool {
     match find_qemu() {
         Ok(()) => true,

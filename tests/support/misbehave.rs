@@ -1,4 +1,4 @@
-//! The module of `tests/guest/misbehave`, built for the test kernel against Debian's headers of the same version.
+//! The kernel module `tests/guest/misbehave`, built against Debian's headers for the test kernel.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -11,18 +11,19 @@ use super::Kernel;
 use super::program::{build_dir, scratch};
 use super::skip::{skip, tools};
 
-/// One test builds it, the others wait.
+/// Held by the test that builds the module.
 static BUILDING: Mutex<()> = Mutex::new(());
 
-/// The kernel that the module is built for.
+/// Kernel of the module.
 pub const KERNEL: Kernel = Kernel::Generic61;
 
-/// The module and the kernel's package, for the test `name`; `None`, after saying why, where it cannot be built, or no guest can
-/// be booted.
+/// Returns the module and the kernel package for the test `name`; prints the reason and returns `None` if the module
+/// cannot be built or no guest can be booted.
 pub fn or_skip(name: &str) -> Option<(PathBuf, PathBuf)> {
     let package = KERNEL.or_skip(name)?;
-    let file = package.file_name().and_then(|file| file.to_str()).expect("its name is plain");
-    let release = file.strip_prefix("linux-image-").and_then(|rest| rest.split('_').next()).expect("Debian's name");
+    let file = package.file_name().and_then(|file| file.to_str()).expect("UTF-8 name");
+    let release =
+        file.strip_prefix("linux-image-").and_then(|rest| rest.split('_').next()).expect("Debian package name");
     let headers = Path::new("/usr/src").join(format!("linux-headers-{release}"));
     if !headers.join("Makefile").is_file() {
         let package = format!("linux-headers-{release}");
@@ -38,12 +39,12 @@ pub fn or_skip(name: &str) -> Option<(PathBuf, PathBuf)> {
     Some((built(release, &headers), package))
 }
 
-/// The module, kept below `build/` for this release and these sources.
+/// Returns the module, cached below `build/` for this release and these sources.
 fn built(release: &str, headers: &Path) -> PathBuf {
-    // Who failed before us has said so.
+    // A test that failed while holding the lock has reported it.
     let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest/misbehave");
-    let read = |file: &str| fs::read(sources.join(file)).expect("it is here");
+    let read = |file: &str| fs::read(sources.join(file)).expect("source file");
     let mut hasher = DefaultHasher::new();
     ["misbehave.c", "Kbuild"].map(read).hash(&mut hasher);
     let kept = build_dir().join("test-modules").join(format!("{release}-{:016x}", hasher.finish()));
@@ -57,13 +58,13 @@ fn built(release: &str, headers: &Path) -> PathBuf {
     }
     let mut make = Command::new("make");
     make.arg("-C").arg(headers).arg(format!("M={}", dir.path().display())).arg("modules");
-    let output = make.output().expect("make is here");
+    let output = make.output().expect("make runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "building the module: {said}");
     fs::create_dir_all(&kept).expect("build/ can be written");
-    // Whole or not at all: another test program may look.
+    // Renamed into place: another test program may read it.
     let part = kept.join(format!("part-{}", std::process::id()));
-    fs::copy(dir.path().join("misbehave.ko"), &part).expect("it was built");
-    fs::rename(&part, &module).expect("same folder");
+    fs::copy(dir.path().join("misbehave.ko"), &part).expect("built image");
+    fs::rename(&part, &module).expect("same file system");
     module
 }

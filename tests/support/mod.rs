@@ -1,4 +1,4 @@
-//! What tests of the whole program share: the kernels to boot, and the program itself under a time limit.
+//! Helpers for tests of the whole program: kernels to boot, and the program under a time limit.
 
 pub mod kernels;
 pub mod misbehave;

@@ -1,11 +1,11 @@
-//! What `/proc` knows of a process that a test started: its children, its memory, whether it is still there.
+//! Facts from `/proc` about processes started by tests: children, memory, and whether they still run.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The process ids of `parent`'s children whose program's name starts with `name`.
+/// Returns the PIDs of the children of `parent` whose command name starts with `name`.
 pub fn children(parent: u32, name: &str) -> Vec<u32> {
     fs::read_dir("/proc")
         .expect("/proc is mounted")
@@ -14,7 +14,7 @@ pub fn children(parent: u32, name: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Name, parent and state of a process; `None` when it is gone.
+/// Returns command name, parent and state of a process; `None` if it does not exist.
 fn stat(pid: u32) -> Option<(String, u32, char)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (open, close) = (text.find('(')?, text.rfind(')')?);
@@ -23,12 +23,12 @@ fn stat(pid: u32) -> Option<(String, u32, char)> {
     Some((text[open + 1..close].to_owned(), rest.next()?.parse().ok()?, state))
 }
 
-/// Whether a process still runs: neither gone nor waiting to be reaped.
+/// Returns true if a process runs, that is, it exists and is not a zombie.
 pub fn runs(pid: u32) -> bool {
     stat(pid).is_some_and(|(_, _, state)| state != 'Z' && state != 'X')
 }
 
-/// Waits until `check` gives a value.
+/// Waits until `check` returns a value.
 pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
@@ -40,7 +40,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Optio
     }
 }
 
-/// The QEMU that `parent` runs a guest in, once it is there; not one that only tells its version.
+/// Waits for the QEMU process of `parent` that runs a guest, as opposed to one that only prints its version.
 pub fn qemu_of(parent: u32) -> u32 {
     let has_monitor = |pid: &u32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -63,10 +63,10 @@ pub fn peak_kib(pid: u32) -> Option<u64> {
 
 /// Sends a signal to one process.
 pub fn signal(pid: u32, signal: Signal) {
-    kill_process(to_pid(pid), signal).expect("the process is there");
+    kill_process(to_pid(pid), signal).expect("running process");
 }
 
-/// A process id as rustix wants it.
+/// Converts a process ID to rustix's type.
 pub fn to_pid(pid: u32) -> Pid {
-    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id is positive")
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a positive process ID")
 }

@@ -1,4 +1,4 @@
-//! The bootling program under test: run to its end, or to a limit at which it and all it started are killed.
+//! The bootling program under test, with a time limit at which it and its child processes are killed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,30 +15,30 @@ use rustix::process::{Signal, kill_process_group};
 use super::Kernel;
 use super::processes::{peak_kib, to_pid};
 
-/// No guest of these tests takes longer, even on a slow machine under TCG.
+/// Default time limit, also for a guest on a slow host under TCG.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A call of the program, being put together.
+/// Builder for one call of the program.
 pub struct Program {
     command: Command,
     stdin: Vec<u8>,
     limit: Duration,
 }
 
-/// How it ended.
+/// Result of a call.
 #[derive(Debug)]
 pub struct Done {
-    /// Exit status; `None` where a signal killed it.
+    /// Exit status; `None` if a signal killed the program.
     pub status: Option<i32>,
-    /// The signal that killed it.
+    /// Signal that killed the program.
     pub signal: Option<i32>,
-    /// All of its standard output.
+    /// Complete standard output.
     pub stdout: Vec<u8>,
-    /// All of its standard error.
+    /// Complete standard error.
     pub stderr: String,
-    /// From start to end.
+    /// Time from start to end.
     pub took: Duration,
-    /// Largest resident set that was seen, KiB.
+    /// Largest observed resident set, in KiB.
     pub peak_kib: u64,
 }
 
@@ -52,12 +52,12 @@ pub struct Running {
     peak_kib: u64,
 }
 
-/// `build/`, where everything goes that is not source.
+/// Returns the path of `build/`, the directory for generated files.
 pub fn build_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
 }
 
-/// A private scratch folder below `build/`, gone when dropped.
+/// Creates a temporary directory below `build/`, removed on drop.
 pub fn scratch() -> tempfile::TempDir {
     let dir = build_dir().join("test-scratch");
     fs::create_dir_all(&dir).expect("build/ can be written");
@@ -65,69 +65,69 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 impl Program {
-    /// `bootling` with nothing to do yet. Its cache is the tests' own, so that each package is unpacked once.
+    /// Creates a call without arguments. The cache is shared by all tests, so that each package is unpacked once.
     pub fn new() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootling"));
         command.env("BOOTLING_CACHE_DIR", build_dir().join("test-cache")).env("LC_ALL", "C").process_group(0);
         Self { command, stdin: Vec::new(), limit: LIMIT }
     }
 
-    /// `bootling run --kernel PACKAGE`; `None`, after saying why, where no guest can be booted.
+    /// Returns `bootling run --kernel PACKAGE`; prints the reason and returns `None` if no guest can be booted.
     pub fn run(kernel: Kernel, test: &str) -> Option<Self> {
         let package = kernel.or_skip(test)?;
         Some(Self::new().args(["run", "--kernel"]).arg(package))
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }
 
-    /// A variable of its environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Where it runs.
+    /// Sets the working directory.
     pub fn current_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
-    /// What it reads on standard input, followed by the end of file.
+    /// Sets the bytes for standard input, which are followed by end of file.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Kills it after this time, and fails the test.
+    /// Sets the time limit, at which the program is killed and the test fails.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("bootling was built");
         let mut stdin = child.stdin.take().expect("piped");
         let input = self.stdin;
-        // A program that does not read its input breaks this pipe, as it may.
+        // The write fails if the program does not read its input, which is not an error.
         thread::spawn(move || stdin.write_all(&input));
         let stdout = collect(child.stdout.take().expect("piped"));
         let stderr = collect(child.stderr.take().expect("piped"));
         Running { child, started: Instant::now(), limit: self.limit, stdout, stderr, peak_kib: 0 }
     }
 
-    /// Starts it with its output going to `file`, for tests of what it does where that fails.
+    /// Runs the program with standard output to `file`, for tests of failing output.
     pub fn output_to(mut self, file: File) -> Done {
         self.command.stdout(file);
         let output = self.command.stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("bootling was built");
@@ -141,12 +141,12 @@ impl Program {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the program to its end.
     pub fn done(self) -> Done {
         self.start().done()
     }
 
-    /// Runs it to its end with `--json`; also gives what was written there. To be called before any command's `--`.
+    /// Runs the program with `--json` and also returns the verdict. Must be called before the `--` of a command.
     pub fn json<S: AsRef<OsStr>>(self, rest: impl IntoIterator<Item = S>) -> (Done, serde_json::Value) {
         let dir = scratch();
         let file = dir.path().join("verdict.json");
@@ -156,37 +156,37 @@ impl Program {
     }
 }
 
-/// Reads a pipe to its end in a thread of its own.
+/// Reads a pipe to its end in a separate thread.
 fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = pipe.read_to_end(&mut bytes);
-        // Nobody listens any more where the test has failed already.
+        // The receiver is gone if the test has already failed.
         let _ = read.map(|_| send.send(bytes));
     });
     receive
 }
 
 impl Running {
-    /// Its process id.
+    /// Process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for its end; kills it with all it started at the limit.
+    /// Waits for the program to end; at the time limit, kills it and its children.
     pub fn done(mut self) -> Done {
         let end = self.started + self.limit;
         let status = loop {
             self.peak_kib = self.peak_kib.max(peak_kib(self.pid()).unwrap_or(0));
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
+            if let Some(status) = self.child.try_wait().expect("child process") {
                 break status;
             }
             if Instant::now() > end {
                 self.kill_all();
                 let (stdout, stderr) = self.output();
                 panic!(
-                    "bootling still ran after {:?}\nstdout: {}\nstderr: {}",
+                    "bootling still running after {:?}\nstdout: {}\nstderr: {}",
                     self.limit,
                     tail(&stdout),
                     tail(&stderr)
@@ -207,15 +207,16 @@ impl Running {
     }
 
     fn output(&self) -> (Vec<u8>, Vec<u8>) {
-        // The pipes end with the program, unless something it left behind still holds them: that is a bug to be seen.
+        // The pipes close with the program, unless a leftover process has them open, which is a bug.
         let wait = Duration::from_secs(20);
-        let stdout = self.stdout.recv_timeout(wait).expect("nothing that outlives bootling holds its standard output");
-        let stderr = self.stderr.recv_timeout(wait).expect("nothing that outlives bootling holds its standard error");
+        let stdout =
+            self.stdout.recv_timeout(wait).expect("no process outlives bootling with its standard output open");
+        let stderr = self.stderr.recv_timeout(wait).expect("no process outlives bootling with its standard error open");
         (stdout, stderr)
     }
 
     fn kill_all(&mut self) {
-        // QEMU dies with bootling (which the tests check), the rest is in its group.
+        // QEMU dies with bootling (the tests check this); other children are in the process group.
         let _ = kill_process_group(to_pid(self.pid()), Signal::KILL);
         let _ = self.child.wait();
     }
@@ -234,12 +235,12 @@ fn tail(bytes: &[u8]) -> String {
 }
 
 impl Done {
-    /// Standard output as text.
+    /// Returns standard output as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Checks the exit status; shows everything where it is another.
+    /// Checks the exit status; on failure, prints all output.
     #[track_caller]
     pub fn exits(self, status: i32) -> Self {
         assert_eq!(
@@ -254,7 +255,7 @@ impl Done {
         self
     }
 
-    /// Checks that standard error has `needle` in it.
+    /// Checks that standard error contains `needle`.
     #[track_caller]
     pub fn says(self, needle: &str) -> Self {
         assert!(self.stderr.contains(needle), "no {needle:?} in standard error: {}", self.stderr);

@@ -1,4 +1,4 @@
-//! QEMU as anybody would start it, without bootling: what our images do in foreign hands.
+//! Plain QEMU, started without bootling, to boot bootling's images.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::Kernel;
 
-/// What came of it.
+/// Result of a boot.
 pub struct Booted {
-    /// Everything the serial console said.
+    /// Output on the serial console.
     pub console: String,
-    /// QEMU's own exit status; `None` where it had to be killed.
+    /// Exit status of QEMU; `None` if it was killed at the time limit.
     pub status: Option<i32>,
 }
 
-/// Boots `initrd` with the kernel's bzImage, its console on a pipe, `extra` behind QEMU's other arguments.
-/// Once the console says `prompt`, `input` is typed on it.
+/// Boots `initrd` with the kernel's bzImage, the console on a pipe, and `extra` after QEMU's other arguments.
+/// Once the console contains `prompt`, `input` is written to it.
 pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: &[u8]) -> Booted {
     let mut qemu = Command::new("qemu-system-x86_64")
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg", "-cpu", "max", "-m", "1024"])
@@ -32,10 +32,10 @@ pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: 
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .expect("or_skip said QEMU is there");
+        .expect("or_skip checked for QEMU");
     let mut stdin = qemu.stdin.take().expect("piped");
     let stdout = qemu.stdout.take().expect("piped");
-    let receive = heard(stdout);
+    let receive = spawn_reader(stdout);
     let end = Instant::now() + Duration::from_secs(120);
     let mut console = Vec::new();
     let mut typed = input.is_empty();
@@ -44,21 +44,21 @@ pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: 
             Ok(bytes) => console.extend(bytes),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                qemu.kill().expect("it is our child");
+                qemu.kill().expect("child process");
                 break;
             }
         }
         if !typed && String::from_utf8_lossy(&console).contains(prompt) {
-            stdin.write_all(input).and_then(|()| stdin.flush()).expect("QEMU reads its console");
+            stdin.write_all(input).and_then(|()| stdin.flush()).expect("open console");
             typed = true;
         }
     }
-    let status = qemu.wait().expect("it is our child").code();
+    let status = qemu.wait().expect("child process").code();
     Booted { console: String::from_utf8_lossy(&console).into_owned(), status }
 }
 
-/// What a process writes to a pipe, as it comes, so that it can be waited for with a limit.
-pub fn heard(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+/// Reads a pipe in a separate thread, so that a caller can wait for output with a time limit.
+pub fn spawn_reader(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
     thread::spawn(move || {
         let mut chunk = [0; 4096];
@@ -72,10 +72,10 @@ pub fn heard(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 impl Booted {
-    /// Checks that the guest powered itself off, and that the console has `needle` in it.
+    /// Checks that the guest powered off and that the console contains `needle`.
     #[track_caller]
     pub fn powered_off_after(self, needle: &str) -> Self {
-        assert_eq!(self.status, Some(0), "QEMU did not end by itself: {}", self.console);
+        assert_eq!(self.status, Some(0), "QEMU did not exit: {}", self.console);
         assert!(self.console.contains(needle), "no {needle:?} on the console: {}", self.console);
         self
     }

@@ -1,17 +1,17 @@
-//! What becomes of a test that cannot run here: it says why and passes; with `REQUIRE_VM=1`, as in CI, it fails.
+//! Tests that cannot run on this host print the reason and pass; with `REQUIRE_VM=1`, as in CI, they fail.
 
 use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Says why `test` is not run.
+/// Prints the reason why `test` is skipped.
 pub fn skip(test: &str, why: &str) {
     assert!(env::var_os("REQUIRE_VM").is_none_or(|value| value != "1"), "REQUIRE_VM=1, and {why}");
-    // Straight to the terminal: the test harness hides what a passing test prints.
+    // Written directly to standard error: the test harness hides the output of passing tests.
     writeln!(io::stderr(), "SKIPPED {test}: {why}").expect("standard error is open");
 }
 
-/// Whether these programs, by name on PATH or by path, and files are there; if not, the test is skipped.
+/// Returns true if all of these programs (names on PATH, or paths) and files exist; otherwise skips the test.
 #[allow(dead_code, reason = "some tests need no tools")]
 pub fn tools(test: &str, names: &[&str]) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();

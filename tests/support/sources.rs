@@ -1,22 +1,22 @@
-//! The repository's own Rust files, read as text.
+//! The Rust files of this repository, read as text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One Rust file.
+/// A Rust file.
 pub struct Source {
-    /// Its path below the repository's root.
+    /// Path relative to the repository root.
     pub path: PathBuf,
-    /// All of it.
+    /// Contents of the file.
     pub text: String,
 }
 
-/// The repository's root.
+/// Returns the repository root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Rust files below `folder`, sorted. A folder that is not there has none.
+/// Returns all Rust files below `folder`, sorted; none if the directory does not exist.
 pub fn below(folder: &str) -> Vec<Source> {
     let mut found: Vec<Source> = walkdir::WalkDir::new(root().join(folder))
         .sort_by_file_name()
@@ -24,7 +24,7 @@ pub fn below(folder: &str) -> Vec<Source> {
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_file() && entry.path().extension().is_some_and(|ext| ext == "rs"))
         .map(|entry| Source {
-            path: entry.path().strip_prefix(root()).expect("walked from there").to_owned(),
+            path: entry.path().strip_prefix(root()).expect("below the root").to_owned(),
             text: fs::read_to_string(entry.path()).expect("a source file is readable text"),
         })
         .collect();
