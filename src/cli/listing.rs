@@ -104,7 +104,7 @@ fn esps(gpt: &Gpt) -> impl Iterator<Item = (&Partition, u64, u64)> {
 /// Returns true if the disk contains a FAT file system without partitions.
 fn is_volume(image: &Image) -> bool {
     let mut first = [0; 512];
-    image.read_at(&mut first, 0).is_ok() && Bpb::is_meant(&first)
+    image.read_at(&mut first, 0).is_ok() && Bpb::looks_like_fat(&first)
 }
 
 /// Lists a disk. Returns `None` for an unknown format.
@@ -164,7 +164,7 @@ fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             Row::File { partition, path, size: node.entry.size, lba, modified }
         });
     }
-    if tree.cut {
+    if tree.truncated {
         super::output::note(&format!("partition {}: list truncated", esp.number));
     }
     Ok(())
@@ -241,7 +241,8 @@ fn cat_disk(image: &Image, path: &str, out: &mut impl Write) -> anyhow::Result<(
     let mut failed = None;
     for esp in volumes(image, tables.first()) {
         let read = esp.map_err(|(_, fault)| fault).and_then(|esp| {
-            let entry = esp.volume.find(path)?.ok_or_else(|| Fault::Not(path.to_owned(), "the root directory"))?;
+            let entry =
+                esp.volume.find(path)?.ok_or_else(|| Fault::WrongType(path.to_owned(), "the root directory"))?;
             esp.volume.content(&entry).map(|content| copy(content, out))
         });
         match read {

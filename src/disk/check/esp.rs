@@ -73,7 +73,7 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
     // Files with a broken chain or shared clusters are already reported. Checking them would read the same clusters
     // again for each file.
     let unsound: HashSet<usize> =
-        tree.crossed.iter().map(|(node, _)| *node).chain(tree.faults.iter().map(|(node, _)| *node)).flatten().collect();
+        tree.shared.iter().map(|(node, _)| *node).chain(tree.faults.iter().map(|(node, _)| *node)).flatten().collect();
     for (index, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.entry.directory) {
         let path = tree.path(Some(index));
         let upper = path.to_ascii_uppercase();
@@ -99,7 +99,7 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
     if programs > MOST_PROGRAMS {
         report.add(LOADER_CUT, Place::part(esp), format!("checked {MOST_PROGRAMS} of {programs} programs"));
     }
-    if !some && !tree.cut {
+    if !some && !tree.truncated {
         report.add(LOADER_NONE, Place::part(esp), format!("found none of {}", names.join(", ")));
     }
 }
