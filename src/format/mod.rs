@@ -6,6 +6,7 @@
 
 pub mod amount;
 pub mod archive_path;
+pub(crate) mod bytes;
 pub mod compression;
 pub mod elf;
 pub mod kernel;

@@ -5,9 +5,11 @@
 //! not disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
 
 pub mod objection;
-pub mod record;
+pub mod records;
+pub mod write;
 
 pub use self::objection::Objection;
+pub use self::write::{StampError, apply};
 
 use std::io;
 
@@ -140,7 +142,7 @@ fn trace(disk: &impl Medium) -> Option<String> {
 fn told(fault: &Fault) -> String {
     match fault {
         Fault::Read { source, .. } => format!("{fault}: {source}"),
-        Fault::Header { .. } | Fault::Place { .. } | Fault::Entries { .. } => fault.to_string(),
+        Fault::Header { .. } | Fault::WrongLba { .. } | Fault::Entries { .. } => fault.to_string(),
     }
 }
 
@@ -152,7 +154,7 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
         Deed::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
         Deed::Restore(code, records) => {
             let mut objections = against_undoing(&mbr, &found, Some(&code));
-            objections.extend(records.and_then(|records| record::against_restoring(&mbr, &records)));
+            objections.extend(records.and_then(|records| records::against_restoring(&mbr, &records)));
             objections
         }
         Deed::Remove => against_undoing(&mbr, &found, None),
@@ -172,10 +174,10 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     }
     match wish.deed {
         Deed::Write(_) => {
-            record::mend(facts, &mut mbr, wish, &mut notes)?;
+            records::mend(facts, &mut mbr, wish, &mut notes)?;
             sectors_noted(facts, &mut notes);
         }
-        Deed::Restore(..) | Deed::Remove if wish.bios_active => record::take_active(&mut mbr),
+        Deed::Restore(..) | Deed::Remove if wish.bios_active => records::take_active(&mut mbr),
         Deed::Restore(..) | Deed::Remove => {}
     }
     Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
@@ -216,7 +218,7 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
         Found::Unknown => objections.push(Objection::UnknownCode),
     }
     for partition in facts.tables.iter().flat_map(|table| &table.partitions) {
-        let objection = if partition.kind == Guid::BIOS_BOOT {
+        let objection = if partition.type_guid == Guid::BIOS_BOOT {
             Objection::BiosBoot(partition.number)
         } else if partition.attributes & Partition::LEGACY_BOOTABLE != 0 {
             Objection::LegacyBootable(partition.number)

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::ours;
+use super::stub;
 use crate::format::mbr::BOOT_CODE;
 
 /// Existing boot code on a disk.
@@ -117,7 +117,7 @@ pub fn recognise(code: &[u8; BOOT_CODE]) -> Found {
     if code.iter().all(|byte| *byte == 0) {
         return Found::Nothing;
     }
-    if ours::is_stub(code) {
+    if stub::is_stub(code) {
         return Found::Ours;
     }
     if code.starts_with(BYEBYEBIOS) {

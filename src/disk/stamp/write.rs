@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::Image;
-use crate::disk::stamp::Stamp;
+use super::Stamp;
+use crate::disk::container::Image;
 use crate::format::{Medium, SectorSize};
 
 /// Error from writing the first sector.

@@ -4,11 +4,7 @@
 //! requires RSA-2048 with SHA-256; EDK2 `CryptPkcs7VerifyEku`). Refuses encrypted keys, keys other than RSA, and a
 //! certificate that does not match the key.
 
-pub mod certificate;
-pub mod error;
-pub mod key;
-pub mod pem;
-
+use super::{certificate, key};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -19,7 +15,7 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 
 use crate::format::pe::pkcs7::{Identity, Sha256Digest, signed_data, to_be_signed};
 
-pub use self::error::SignerError;
+pub use super::error::SignerError;
 
 /// Size limit of a key or certificate file, far above real ones.
 const MOST: u64 = 1 << 20;

@@ -220,7 +220,7 @@ fn broken_rule(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::{EspEntry, EspNode, EspTree, TreeError};
-    use crate::disk::plan::fat::FatKind;
+    use crate::disk::layout::fat::FatKind;
 
     fn file(path: &str, len: u64) -> EspEntry {
         EspEntry { path: path.into(), what: EspNode::File { len, source: 0 }, why: format!("--add-file {path}") }

@@ -1,7 +1,7 @@
-//! FAT volume of an EFI system partition, written by the fatfs crate and fixed by [`super::repair`].
+//! FAT volume of an EFI system partition, written by the fatfs crate and fixed by [`super::fatfs_fixes`].
 //!
 //! The crate (0.3.6) formats the volume, allocates clusters and creates directories. File contents do not pass through
-//! it: only their offsets are recorded (see [`super::canvas`]). The resulting geometry must equal the planned one.
+//! it: only their offsets are recorded (see [`super::memory`]). The resulting geometry must equal the planned one.
 //! Directories with thousands of files are slow, because the crate compares each new name with all existing names.
 
 use std::io::{self, Write};
@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use fatfs::{DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions};
 
-use super::canvas::Canvas;
-use super::repair::repair;
-use crate::disk::plan::{EspNode, EspTree, FatKind, Geometry};
+use super::fatfs_fixes::repair;
+use super::memory::Canvas;
+use crate::disk::layout::{EspNode, EspTree, FatKind, Geometry};
 use crate::output::extents::Extents;
 
 /// Volume label, in the boot sector and in an entry of the root directory.

@@ -8,7 +8,14 @@ use std::sync::Arc;
 
 use sha2::Sha256;
 
-use super::signer::{Signer, SignerError};
+pub mod certificate;
+pub mod error;
+pub mod key;
+pub mod pem;
+pub mod signer;
+
+pub use self::signer::{Signer, SignerError};
+
 use crate::format::pe::pkcs7::Sha256Digest;
 use crate::format::pe::{Attached, Pe, PeError, Tail, attach, digest};
 use crate::output::extents::{Extent, Extents, Source};

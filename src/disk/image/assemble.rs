@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::memory::Canvas;
 use super::volume::{DosTime, VolumeError, VolumeSpec, volume};
-use crate::disk::plan::{EspNode, EspTree, Layout, Names};
+use crate::disk::layout::{DiskGuids, EspNode, EspTree, Layout};
 use crate::format::mbr::{BOOT_CODE, Mbr};
 use crate::format::{Guid, SectorSize};
 use crate::output::extents::{ExtentError, Extents};
@@ -36,6 +37,9 @@ pub enum ImageError {
     /// The FAT volume cannot be created.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// The partition tables cannot be written.
+    #[error("failed to create the partition tables")]
+    Tables(#[source] std::io::Error),
     /// A source cannot be read.
     #[error(transparent)]
     Extent(#[from] ExtentError),
@@ -47,7 +51,7 @@ pub struct Image {
     /// Bytes of the image.
     pub extents: Extents,
     /// GUIDs.
-    pub names: Names,
+    pub names: DiskGuids,
     /// Volume serial number, which `blkid` shows as the UUID.
     pub serial: u32,
 }
@@ -57,8 +61,8 @@ pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let layout = spec.layout;
     let seed = seed(spec)?;
     let guid = |purpose| Guid::derived(&seed, purpose);
-    let root_kind = spec.root.map_or(Guid::LINUX_DATA, |(_, kind)| kind);
-    let names = Names { disk: guid("disk"), esp: guid("esp"), root: guid("root"), root_kind };
+    let root_type = spec.root.map_or(Guid::LINUX_DATA, |(_, kind)| kind);
+    let names = DiskGuids { disk: guid("disk"), esp: guid("esp"), root: guid("root"), root_type };
     let [a, b, c, d, ..] = names.esp.0;
     // Derive the volume serial number from the partition GUID, as systemd-repart does.
     let serial = u32::from_le_bytes([a, b, c, d]);
@@ -73,9 +77,11 @@ pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
         spec.files,
     )?;
     let mut extents = Extents::new(layout.size);
-    extents.add_bytes(0, Mbr::protective(spec.boot_code, layout.size, layout.sectors.one()).encode());
-    for placed in layout.tables(&names) {
-        extents.add_bytes(placed.offset, placed.bytes);
+    let mut tables = Canvas::new(layout.size);
+    tables.put(0, &Mbr::protective(spec.boot_code, layout.size, layout.sectors.single()).encode());
+    layout.tables(&names).iter().try_for_each(|table| table.write(&mut tables)).map_err(ImageError::Tables)?;
+    for (offset, page) in tables.into_pages() {
+        extents.add_bytes(offset, page);
     }
     extents.add_all(layout.esp.offset, &volume);
     if let (Some(span), Some((root, _))) = (layout.root, spec.root) {
@@ -90,7 +96,7 @@ fn seed(spec: &ImageSpec<'_>) -> Result<[u8; 32], ImageError> {
     let mut hasher = Sha256::new();
     hasher.update(b"bootling disk 1\0");
     let layout = spec.layout;
-    let sectors = layout.sectors.one().map_or(0, SectorSize::bytes);
+    let sectors = layout.sectors.single().map_or(0, SectorSize::bytes);
     let root = layout.root.map_or(0, |root| root.offset);
     for number in [layout.size, sectors, layout.esp.len, layout.fat.cluster, root] {
         hasher.update(number.to_le_bytes());

@@ -5,6 +5,7 @@
 //! files until the image is written, so a volume needs memory only for its FATs and directories.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 
@@ -20,7 +21,8 @@ pub struct Canvas {
 
 #[derive(Debug)]
 struct Memory {
-    pages: Vec<Option<Box<[u8]>>>,
+    /// Pages by number.
+    pages: BTreeMap<u64, Box<[u8]>>,
     size: u64,
     /// While a file's content is written: the offset of the first cluster, and the ranges written so far.
     noted: Option<(u64, Vec<(u64, u64)>)>,
@@ -29,8 +31,7 @@ struct Memory {
 impl Canvas {
     /// Creates a device of `size` zeros.
     pub fn new(size: u64) -> Self {
-        let pages = usize::try_from(size.div_ceil(PAGE as u64)).unwrap_or(usize::MAX);
-        let memory = Memory { pages: vec![None; pages], size, noted: None };
+        let memory = Memory { pages: BTreeMap::new(), size, noted: None };
         Self { memory: Rc::new(RefCell::new(memory)), at: 0 }
     }
 
@@ -75,30 +76,28 @@ impl Canvas {
         let mut memory = self.memory.borrow_mut();
         let size = memory.size;
         let pages = std::mem::take(&mut memory.pages);
-        let numbered = (0u64..).step_by(PAGE).zip(pages);
-        let cut = |(at, page): (u64, Option<Box<[u8]>>)| {
-            let page = page?;
+        let cut = |(number, page): (u64, Box<[u8]>)| {
+            let at = number * PAGE as u64;
             let len = usize::try_from(size - at).map_or(PAGE, |left| left.min(PAGE));
-            Some((at, if len < PAGE { page[..len].into() } else { page }))
+            (at, if len < PAGE { page[..len].into() } else { page })
         };
-        numbered.filter_map(cut).collect()
+        pages.into_iter().map(cut).collect()
     }
 }
 
 impl Memory {
     /// Returns the page number of `at`, the offset in the page, and the number of bytes, up to `wanted`, in the page.
-    fn here(&self, at: u64, wanted: usize) -> (usize, usize, usize) {
+    fn here(&self, at: u64, wanted: usize) -> (u64, usize, usize) {
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
-        let page = usize::try_from(at / PAGE as u64).unwrap_or(usize::MAX);
         let within = (at % PAGE as u64) as usize;
-        (page, within, wanted.min(PAGE - within).min(left))
+        (at / PAGE as u64, within, wanted.min(PAGE - within).min(left))
     }
 
     fn read(&self, at: u64, buffer: &mut [u8]) -> usize {
         let (page, within, len) = self.here(at, buffer.len());
-        match self.pages.get(page) {
-            Some(Some(page)) => buffer[..len].copy_from_slice(&page[within..within + len]),
-            Some(None) | None => buffer[..len].fill(0),
+        match self.pages.get(&page) {
+            Some(page) => buffer[..len].copy_from_slice(&page[within..within + len]),
+            None => buffer[..len].fill(0),
         }
         len
     }
@@ -112,10 +111,8 @@ impl Memory {
                 Some((start, held)) if *start + *held == at => *held += len as u64,
                 _ => pieces.push((at, len as u64)),
             }
-        } else if let Some(slot) = self.pages.get_mut(page)
-            && (slot.is_some() || bytes[..len].iter().any(|byte| *byte != 0))
-        {
-            let page = slot.get_or_insert_with(|| vec![0; PAGE].into());
+        } else if self.pages.contains_key(&page) || bytes[..len].iter().any(|byte| *byte != 0) {
+            let page = self.pages.entry(page).or_insert_with(|| vec![0; PAGE].into());
             page[within..within + len].copy_from_slice(&bytes[..len]);
         }
         len

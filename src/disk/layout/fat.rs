@@ -284,7 +284,7 @@ fn largest_of(least: &Geometry, contents: &Contents, sectors: u64) -> Option<Geo
 #[cfg(test)]
 mod tests {
     use super::{FatKind, Geometry, MARGIN, Profile, filling, smallest};
-    use crate::disk::plan::contents::Contents;
+    use crate::disk::layout::contents::Contents;
     use proptest::collection::vec;
     use proptest::prelude::proptest;
 

@@ -8,8 +8,8 @@
 //!
 //! The input is trusted: it is a volume that bootling created.
 
-use super::canvas::Canvas;
-use crate::disk::plan::{FatKind, Geometry};
+use super::memory::Canvas;
+use crate::disk::layout::{FatKind, Geometry};
 
 /// Size of a directory entry in bytes.
 const ENTRY: u64 = 32;

@@ -2,8 +2,7 @@
 //!
 //! A container is a list of extents, so no data is copied. The output is reproducible.
 
-pub mod vhd;
-
+use super::vhd;
 use crate::disk::spec::Format;
 use crate::format::Guid;
 use crate::format::{qcow2_writer, vmdk};
