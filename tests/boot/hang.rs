@@ -52,14 +52,10 @@ impl Hung {
     }
 }
 
-<<<<<<< HEAD
-/// Makes the snapshot from which a test's guest is restored, so that the test's time limit does not include it.
-=======
-/// Lets the kernel print backtraces and tasks at sysrq, which Debian's kernels do not by default.
+/// Lets the kernel print backtraces and tasks on sysrq, which Debian's kernels do not permit by default.
 const SYSRQ: [&str; 2] = ["--append", "sysrq_always_enabled"];
 
-/// Makes the snapshot that a test's guest is restored from, so that its time is not spent on that.
->>>>>>> 1fa4797cee955d4c477d530930e7b4c7891d4a25
+/// Makes the snapshot from which a test's guest is restored, so that the test's time limit does not include it.
 #[track_caller]
 fn snapshot(program: Program) {
     program.args(["--warm", "--", "true"]).done().exits(0);
@@ -163,18 +159,11 @@ fn a_sleeping_guest_is_idle_and_its_memory_is_saved_on_request() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn a_stuck_disk_is_reported_with_its_requests_and_the_waiting_process() {
     let Some(program) = Program::run(Kernel::Generic61, "a_stuck_disk") else { return };
-    let program = program.args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
-    // The kernel scans for partitions when the disk appears: pid 1 is stuck loading the driver.
-=======
-fn a_disk_that_never_answers_is_named_with_its_requests_and_who_waits_for_them() {
-    let Some(program) = Program::run(Kernel::Generic61, "a_disk_that_never_answers") else { return };
     let program =
         program.args(SYSRQ).args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
-    // The kernel looks for partitions when the disk appears: pid 1 is stuck in loading the driver.
->>>>>>> 1fa4797cee955d4c477d530930e7b4c7891d4a25
+    // The kernel scans for partitions when the disk appears: pid 1 is stuck loading the driver.
     let hung = hung(program, &["--", "true"]);
     hung.says(&["virtio-blk /machine/peripheral/slow queue 0: 1 request is in flight in QEMU (taken 1, finished"]);
     hung.says(&["(pid 1) is blocked (state D) in "]).says(&["no message from the guest's pid 1"]);
@@ -182,18 +171,12 @@ fn a_disk_that_never_answers_is_named_with_its_requests_and_who_waits_for_them()
 }
 
 #[test]
-<<<<<<< HEAD
 fn a_kernel_loop_with_interrupts_off_is_reported_with_function_and_module() {
     let Some((module, package)) = misbehave::or_skip("a_kernel_loop_with_interrupts_off") else { return };
-    let program = || Program::new().args(["run", "--kernel"]).arg(&package).arg("--kmod").arg(&module);
-=======
-fn a_loop_in_the_kernel_with_interrupts_off_is_named_by_function_and_module() {
-    let Some((module, package)) = misbehave::or_skip("a_loop_in_the_kernel_with_interrupts_off") else { return };
     let program = || {
         let program = Program::new().args(["run", "--append", "unknown_nmi_panic", "--kernel"]).arg(&package);
         program.arg("--kmod").arg(&module)
     };
->>>>>>> 1fa4797cee955d4c477d530930e7b4c7891d4a25
     snapshot(program());
     let program = program().args(["--warm", "--timeout", "20"]);
     let line = "echo 1000 > /sys/module/misbehave/parameters/seconds; \
@@ -201,13 +184,8 @@ fn a_loop_in_the_kernel_with_interrupts_off_is_named_by_function_and_module() {
     let hung = hung(program, &["--run", line]);
     // The loop is caught in the module or in the clock function that it calls.
     hung.says(&["cpu 0 is in the kernel, in ", "interrupts off", "its current process is sh (pid "]);
-<<<<<<< HEAD
-    hung.reports("[misbehave]").reports("an NMI, at which it was made to panic");
-    // The panic was caused by the hang report.
-=======
     hung.reports("[misbehave]").reports("== Guest output after an NMI");
     // The inspection caused the panic.
->>>>>>> 1fa4797cee955d4c477d530930e7b4c7891d4a25
     assert_eq!(hung.verdict["outcome"], "timed-out", "{:#}", hung.verdict);
 }
 
