@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 /// A report with a cell of each kind, and text of a guest that tries to be something else: what the unit tests expect.
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/matrix/report/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/report/golden").join(name)
 }
 
 /// The system's own: others on PATH may lack its libraries.
@@ -80,7 +80,7 @@ fn python_reads_the_job_files() {
     if !skip::tools("python_reads_the_job_files", &[PYTHON, "/usr/lib/python3/dist-packages/yaml/__init__.py"]) {
         return;
     }
-    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/matrix/golden").join(name);
+    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/golden").join(name);
     let load = "import sys, yaml\nd = yaml.safe_load(open(sys.argv[1]))\n";
     let github =
         python(&format!("{load}print(d['name'], d['jobs']['shard']['strategy']['matrix'])\n"), &golden("github.yml"));
@@ -93,7 +93,7 @@ fn python_reads_the_job_files() {
 
 #[test]
 fn the_shell_reads_the_script_for_slurm() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/matrix/golden/slurm.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/golden/slurm.sh");
     let status = Command::new("sh").arg("-n").arg(script).status().expect("a shell");
     assert!(status.success());
 }

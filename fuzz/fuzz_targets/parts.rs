@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use bootling::suite::parts::Parser;
-use bootling::suite::parts::Speaks;
-use bootling::suite::parts::parse;
-use bootling::suite::parts::verdict;
+use bootling::suite::tap_parser::Parser;
+use bootling::suite::tap_parser::Speaks;
+use bootling::suite::tap_parser::parse;
+use bootling::suite::tap_parser::verdict;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,14 +1,14 @@
 //! `bootling test`: runs a manifest's tests with each kernel on each machine and writes reports.
 
-mod earlier;
+mod baseline;
+mod cell_text;
 mod emit;
-mod endings;
 mod list;
 mod merge;
 mod options;
 mod outputs;
 mod progress;
-mod show;
+mod signals;
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use self::endings::Endings;
 pub use self::options::TestArgs;
 use self::outputs::Outputs;
 use self::progress::Progress;
+use self::signals::Endings;
 use super::output;
 use bootling::cache::Cache;
 use bootling::guest::verdict::code;
@@ -52,7 +52,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     }
     // Find out before an hour of tests, not after it, that a report cannot be written.
     let outputs = Outputs::open(args)?;
-    let earlier = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
+    let earlier = args.reports.baseline.as_deref().map(baseline::read).transpose()?;
     let mailbox = Mailbox::default();
     let endings = Endings::watch(mailbox.stopper())?;
     let cache =
@@ -71,7 +71,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new(args, &plan);
     let report = run::run(plan.clone(), options, &mailbox, &mut |happened| progress.tell(&happened));
     progress.end(&report);
-    let comparison = earlier.map(|earlier| earlier::compare(&earlier, &report));
+    let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report));
     let written = outputs.write(&report, comparison.as_ref());
     times.add(&report.cells);
     if let Err(error) = times.keep(&cache, &manifest) {

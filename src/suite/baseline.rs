@@ -220,8 +220,8 @@ impl std::fmt::Display for Slower {
 #[cfg(test)]
 mod tests {
     use super::compare;
-    use crate::suite::report::sample::{attempt, sample};
     use crate::suite::report::{Boot, CellReport, Report, Status};
+    use crate::suite::tests::sample::{attempt, sample};
     use expect_test::expect;
 
     fn becomes(cell: &mut CellReport, status: Status) {

@@ -117,7 +117,7 @@ mod tests {
     use crate::root::request::KernelRef;
     use crate::suite::manifest::KernelSpec;
     use crate::suite::plan::{Filter, Plan};
-    use crate::suite::typed::spec;
+    use crate::suite::tests::fixtures::spec;
     use std::path::Path;
 
     #[test]

@@ -3,8 +3,8 @@
 use regex::Regex;
 
 use super::manifest::{Ending, Patterns, Test};
-use super::parts;
 use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use super::tap_parser;
 use crate::guest::health::{Finding, Rules};
 use crate::guest::plain::blanked;
 use crate::guest::verdict::{Outcome, code, signal_name};
@@ -117,7 +117,7 @@ impl Judge {
         // Once a part has run, missing parts count whatever the status: the test was cut short.
         let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
         let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
-        let parts = parts::verdict(parts.iter().filter(is_owed));
+        let parts = tap_parser::verdict(parts.iter().filter(is_owed));
         // The names of the failed parts are more useful than the resulting status.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
@@ -306,7 +306,7 @@ mod tests {
     use crate::guest::verdict::Outcome;
     use crate::suite::manifest::OUTCOMES;
     use crate::suite::report::{Attempt, Boot, Part, PartResult, TEXT};
-    use crate::suite::typed::{output, spec};
+    use crate::suite::tests::fixtures::{output, spec};
     use std::time::Duration;
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {

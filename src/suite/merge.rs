@@ -288,8 +288,8 @@ fn stand_ins(planned: usize, told: usize, missing: &[u32], total: u32) -> Vec<Ce
 #[cfg(test)]
 mod tests {
     use super::{MergeError, Planned, Source, apart, merge, of_one_run};
-    use crate::suite::report::sample::many;
     use crate::suite::report::{CellReport, Report, Shard, Status};
+    use crate::suite::tests::sample::many;
 
     /// Splits a report into shards: every n-th cell.
     fn shards(whole: &Report, total: u32) -> Vec<Source> {

@@ -11,14 +11,17 @@ pub mod emit;
 pub mod guest;
 pub mod judge;
 pub mod merge;
-pub mod parts;
 pub mod plan;
-pub mod repeat;
 pub mod report;
+pub mod reproduce;
 pub mod run;
 pub mod schedule;
 pub mod shard;
 pub mod state;
+pub mod tap_parser;
 pub mod times;
 #[cfg(test)]
-pub mod typed;
+mod tests {
+    pub(crate) mod fixtures;
+    pub(crate) mod sample;
+}

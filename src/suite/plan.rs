@@ -318,7 +318,7 @@ fn part(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
 mod tests {
     use super::{Cell, Filter, Plan, PlanError};
     use crate::suite::report::Shard;
-    use crate::suite::typed::spec;
+    use crate::suite::tests::fixtures::spec;
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
     use std::time::{Duration, Instant};

@@ -10,8 +10,6 @@ pub mod jsonl;
 pub mod junit;
 pub mod ktap;
 pub mod plain;
-#[cfg(test)]
-pub mod sample;
 pub mod story;
 pub mod tap;
 
@@ -328,9 +326,9 @@ impl PartResult {
 
 #[cfg(test)]
 mod tests {
-    use super::sample::sample;
     use super::{Report, Shard, Status};
     use crate::guest::verdict::code::COULD_NOT_TEST;
+    use crate::suite::tests::sample::sample;
 
     const FAILED: u8 = 1;
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use super::judge::{Judge, may_go_on, not_tested};
 use super::manifest::{Isolate, Protocol, Test};
-use super::parts::{self, Speaks};
 use super::plan::{Cell, Plan};
 use super::report::{Attempt, Boot, CellReport, Part, Status};
 use super::run::Mail;
 use super::schedule::{Next, Schedule, Step};
-use super::{guest, repeat};
+use super::tap_parser::{self, Speaks};
+use super::{guest, reproduce};
 use crate::guest::{Builder, Output, Site, Vm, VmError};
 
 /// Size limit of a console log that is searched for patterns, bytes.
@@ -58,7 +58,7 @@ pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellRe
         repetition: cell.repetition,
         place: cell.place,
         tags: plan.tags(cell),
-        repeat: repeat::by_manifest(words, &cell.id),
+        repeat: reproduce::by_manifest(words, &cell.id),
         ..CellReport::default()
     }
 }
@@ -322,8 +322,8 @@ fn came_to(attempts: &[Attempt]) -> (Status, Option<String>) {
 fn parts_of(test: &Test, output: &Output) -> Vec<Part> {
     match test.protocol {
         Some(Protocol::Plain) => Vec::new(),
-        Some(Protocol::Tap | Protocol::Ktap) => parts::parse(&output.stdout, Speaks::Surely),
-        None => parts::parse(&output.stdout, Speaks::Perhaps),
+        Some(Protocol::Tap | Protocol::Ktap) => tap_parser::parse(&output.stdout, Speaks::Surely),
+        None => tap_parser::parse(&output.stdout, Speaks::Perhaps),
     }
 }
 

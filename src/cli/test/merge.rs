@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::outputs::Outputs;
-use super::{TestArgs, earlier, plan, show};
+use super::{TestArgs, baseline, cell_text, plan};
 use crate::cli::output;
 use bootling::guest::verdict::code;
 use bootling::suite::merge::{Planned, Source, apart, merge, of_one_run};
@@ -19,9 +19,9 @@ const MOST: usize = 50;
 /// Merges the reports.
 pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<u8> {
     let outputs = Outputs::open(args)?;
-    let before = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
+    let before = args.reports.baseline.as_deref().map(baseline::read).transpose()?;
     let read = |path: &std::path::PathBuf| {
-        earlier::read(path).map(|report| Source { name: path.display().to_string(), report })
+        baseline::read(path).map(|report| Source { name: path.display().to_string(), report })
     };
     let sources = args.reports.merge.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     if !args.reports.mixed_runs {
@@ -33,7 +33,7 @@ pub fn run(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result
     let planned = planned(args, manifest, parts, &sources)?;
     let report = merge(sources, planned).context("failed to merge reports")?;
     tell(args, &report);
-    let comparison = before.map(|before| earlier::compare(&before, &report));
+    let comparison = before.map(|before| baseline::compare(&before, &report));
     outputs.write(&report, comparison.as_ref())?;
     // A report without cells tested nothing.
     Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { report.exit_code() })
@@ -59,11 +59,11 @@ fn tell(args: &TestArgs, report: &Report) {
     let is_told =
         |cell: &&CellReport| args.verbose || !(cell.status.has_passed() || args.quiet && cell.status.is_good());
     let told: Vec<_> = report.cells.iter().filter(is_told).collect();
-    let mut text: String = told.iter().take(MOST).map(|cell| show::line(cell, false)).collect();
+    let mut text: String = told.iter().take(MOST).map(|cell| cell_text::line(cell, false)).collect();
     if told.len() > MOST {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "bootling: and {} more", told.len() - MOST);
     }
-    text.push_str(&show::summary(report));
+    text.push_str(&cell_text::summary(report));
     output::to_stderr(&text);
 }

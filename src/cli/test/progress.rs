@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{TestArgs, show};
+use super::{TestArgs, cell_text};
 use crate::cli::output;
 use bootling::suite::plan::Plan;
-use bootling::suite::repeat;
 use bootling::suite::report::{CellReport, Report, Status};
+use bootling::suite::reproduce;
 use bootling::suite::run::Happened;
 
 /// Refresh interval of the terminal display.
@@ -84,8 +84,8 @@ impl<'a> Progress<'a> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let slowest = if self.volume == Volume::Quiet { None } else { show::slowest(report) };
-        output::to_stderr(&format!("{}{}", show::summary(report), slowest.unwrap_or_default()));
+        let slowest = if self.volume == Volume::Quiet { None } else { cell_text::slowest(report) };
+        output::to_stderr(&format!("{}{}", cell_text::summary(report), slowest.unwrap_or_default()));
     }
 
     fn begins(&mut self, what: &str) {
@@ -106,9 +106,9 @@ impl<'a> Progress<'a> {
             | (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
         };
         if is_told {
-            let mut text = show::line(report, self.volume == Volume::Verbose);
+            let mut text = cell_text::line(report, self.volume == Volume::Verbose);
             if !report.status.is_good() {
-                text.push_str(&show::details(report, &repeat::by_run(self.plan, &self.plan.cells[cell])));
+                text.push_str(&cell_text::details(report, &reproduce::by_run(self.plan, &self.plan.cells[cell])));
             }
             self.print(&text);
         }
@@ -123,10 +123,10 @@ impl<'a> Progress<'a> {
         let mut text = String::new();
         match lost {
             [] => {}
-            [one] => text.push_str(&show::line(one, false)),
+            [one] => text.push_str(&cell_text::line(one, false)),
             [first, ..] => {
                 let what = format!("all {} cells of {kernel} on {machine}", lost.len());
-                text.push_str(&show::line(
+                text.push_str(&cell_text::line(
                     &CellReport { id: what, cause: Some(cause.to_owned()), ..first.clone() },
                     false,
                 ));
@@ -176,7 +176,7 @@ impl<'a> Progress<'a> {
         }
         let count = |cells: usize| f64::from(u32::try_from(cells).unwrap_or(u32::MAX));
         let each = self.began.elapsed().as_secs_f64() / count(self.done);
-        format!(", {} left", show::seconds(each * count(left)))
+        format!(", {} left", cell_text::seconds(each * count(left)))
     }
 }
 

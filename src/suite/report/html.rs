@@ -306,8 +306,8 @@ fn seconds(time: f64) -> String {
 mod tests {
     use super::{href, seconds, write};
     use crate::suite::baseline::{Comparison, compare};
-    use crate::suite::report::sample::{HOSTILE, many, sample};
     use crate::suite::report::{CellReport, Report, Shard, Status};
+    use crate::suite::tests::sample::{HOSTILE, many, sample};
 
     fn html(report: &Report, comparison: Option<&Comparison>) -> String {
         let mut out = Vec::new();

@@ -136,7 +136,7 @@ impl<R: BufRead> Lines<R> {
 mod tests {
     use super::{Status, read, write};
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{many, sample};
+    use crate::suite::tests::sample::{many, sample};
     use proptest::prelude::{ProptestConfig, any, proptest};
 
     fn text(report: &Report) -> String {

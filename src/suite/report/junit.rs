@@ -249,7 +249,7 @@ fn write_part<W: Write>(part: &Part, class: &str, xml: &mut Writer<W>) -> io::Re
 mod tests {
     use super::write;
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{HOSTILE, many, sample};
+    use crate::suite::tests::sample::{HOSTILE, many, sample};
     use expect_test::expect_file;
     use quick_xml::Reader;
     use quick_xml::events::Event;

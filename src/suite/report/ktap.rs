@@ -87,7 +87,7 @@ fn comment(text: &mut String, indent: &str, lines: &str) {
 mod tests {
     use super::write;
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{many, sample};
+    use crate::suite::tests::sample::{many, sample};
     use expect_test::expect_file;
 
     fn text(report: &Report) -> String {

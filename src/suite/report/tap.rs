@@ -133,7 +133,7 @@ fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
 mod tests {
     use super::write;
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{many, sample};
+    use crate::suite::tests::sample::{many, sample};
     use expect_test::expect_file;
 
     fn text(report: &Report) -> String {

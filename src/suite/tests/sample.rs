@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attempt, Boot, CellReport, Header, Part, PartResult, Report, Status, Times, jsonl};
+use super::fixtures::{output, spec};
 use crate::guest::hang::Hang;
 use crate::guest::health::{Finding, Kind};
 use crate::guest::verdict::Outcome;
 use crate::suite::judge::Judge;
-use crate::suite::parts::{Speaks, parse};
-use crate::suite::typed::{output, spec};
+use crate::suite::report::{Attempt, Boot, CellReport, Header, Part, PartResult, Report, Status, Times, jsonl};
+use crate::suite::tap_parser::{Speaks, parse};
 
 /// Text that tries to break out of every format.
 pub const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::manifest::{Origin, TestSpec};
 use crate::guest::Output;
 use crate::guest::verdict::Outcome;
+use crate::suite::manifest::{Origin, TestSpec};
 
 /// Parses a valid manifest without a directory.
 pub fn spec(text: &str) -> TestSpec {

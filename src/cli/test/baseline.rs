@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::output;
-use bootling::suite::baseline::{self, Comparison};
+use bootling::suite::baseline::{Comparison, compare as compare_reports};
 use bootling::suite::report::{Report, jsonl};
 
 /// Limit of changes of each kind printed to the terminal.
@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> anyhow::Result<Report> {
 
 /// Compares two reports and prints the differences to standard error.
 pub fn compare(earlier: &Report, report: &Report) -> Comparison {
-    let comparison = baseline::compare(earlier, report);
+    let comparison = compare_reports(earlier, report);
     let lines = comparison.lines(MOST);
     output::to_stderr(&format!("bootling: changes since the earlier report: {}\n", lines.join("\n")));
     comparison

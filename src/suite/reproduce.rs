@@ -175,7 +175,7 @@ fn modules(option: &str, modules: &[ModuleRequest], words: &mut Vec<OsString>) {
 mod tests {
     use super::{by_manifest, by_run};
     use crate::suite::plan::{Filter, Plan};
-    use crate::suite::typed::spec;
+    use crate::suite::tests::fixtures::spec;
 
     #[test]
     fn a_cell_is_repeated_by_one_command() {
