@@ -3,17 +3,17 @@
 #![no_main]
 
 use bootling::suite::tap_parser::Parser;
-use bootling::suite::tap_parser::Speaks;
+use bootling::suite::tap_parser::TapMode;
 use bootling::suite::tap_parser::parse;
 use bootling::suite::tap_parser::verdict;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    for speaks in [Speaks::Perhaps, Speaks::Surely] {
-        let whole = parse(bytes, speaks);
+    for mode in [TapMode::Detect, TapMode::Required] {
+        let whole = parse(bytes, mode);
         assert!(whole.len() < 20_000);
         let _ = verdict(&whole);
-        let mut parser = Parser::new(speaks);
+        let mut parser = Parser::new(mode);
         bytes.chunks(7).for_each(|piece| parser.push(piece));
         assert_eq!(parser.finish(), whole);
     }

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use super::manifest::{Ending, Patterns, Test};
-use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use super::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode, Times};
 use super::tap_parser;
 use crate::guest::health::{Finding, Rules};
 use crate::guest::plain::blanked;
@@ -20,15 +20,15 @@ const QUOTED: usize = 160;
 pub struct Judge {
     ending: Ending,
     skip_status: Option<u8>,
-    stdout: Compiled,
-    console: Compiled,
+    stdout: LinePatterns,
+    console: LinePatterns,
     /// `None` if a pattern is invalid, which the manifest parser excludes.
     health: Option<Rules>,
 }
 
 /// Compiled patterns.
 #[derive(Debug)]
-struct Compiled {
+struct LinePatterns {
     expect: Vec<Regex>,
     reject: Vec<Regex>,
 }
@@ -41,8 +41,10 @@ fn compiled(patterns: &[String]) -> Vec<Regex> {
 impl Judge {
     /// Compiles the expectations of a test.
     pub fn new(test: &Test) -> Self {
-        let both =
-            |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
+        let both = |Patterns { expect, reject }: &Patterns| LinePatterns {
+            expect: compiled(expect),
+            reject: compiled(reject),
+        };
         Self {
             ending: test.ending.clone(),
             skip_status: test.skip_status,
@@ -57,12 +59,12 @@ impl Judge {
     pub fn attempt(
         &self,
         output: &Output,
-        boot: Boot,
+        boot: StartMode,
         console: Option<Result<&str, &str>>,
         parts: Vec<Part>,
     ) -> Attempt {
-        let mut attempt = told(output, boot);
-        let said = self.said_skipped(output, &parts);
+        let mut attempt = attempt_of(output, boot);
+        let said = self.skip_reason(output, &parts);
         attempt.cause = self.cause(output, console, &parts, said.is_some());
         attempt.skipped = attempt.cause.is_none() && said.is_some();
         attempt.passed = attempt.cause.is_none() && !attempt.skipped;
@@ -74,14 +76,14 @@ impl Judge {
             // A skipped test owes no planned parts. Reports would count them as failures.
             attempt.parts.retain(|part| part.result != PartResult::Missing);
         }
-        if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
+        if !(attempt.passed || attempt.skipped) && output.success() && self.health_cause(&output.health).is_some() {
             attempt.exit_code = code::UNHEALTHY;
         }
         attempt
     }
 
     /// Returns the reason for a skip, if the test reported one by its status or by skipping all of its parts.
-    fn said_skipped(&self, output: &Output, parts: &[Part]) -> Option<String> {
+    fn skip_reason(&self, output: &Output, parts: &[Part]) -> Option<String> {
         let skipped = |part: &&Part| part.result == PartResult::Skipped;
         let all = !parts.is_empty() && parts.iter().all(|part| skipped(&part));
         let by_parts = all && self.ending(&output.outcome).is_none();
@@ -92,10 +94,11 @@ impl Judge {
         if !by_status && !by_parts {
             return None;
         }
-        let reason = parts.iter().filter(skipped).map(|part| short(&part.detail)).find(|reason| !reason.is_empty());
+        let reason =
+            parts.iter().filter(skipped).map(|part| quote_line(&part.detail)).find(|reason| !reason.is_empty());
         // A script without TAP prints the reason in its last line, as kselftest scripts do.
         let text = output.text();
-        let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
+        let last = || text.lines().rev().map(quote_line).find(|line| !line.is_empty() && parts.is_empty());
         let how = || {
             let status = output.outcome.exit_code();
             if by_status { format!("exited with status {status}") } else { "all parts were skipped".to_owned() }
@@ -115,7 +118,7 @@ impl Judge {
         let is_read_for_parts = !parts.is_empty();
         let ending = if is_skipped { None } else { self.ending(&output.outcome) };
         // Once a part has run, missing parts count whatever the status: the test was cut short.
-        let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
+        let owes_all = !is_skipped || parts.iter().any(|part| part_ran(part.result));
         let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
         let parts = tap_parser::verdict(parts.iter().filter(is_owed));
         // The names of the failed parts are more useful than the resulting status.
@@ -125,60 +128,60 @@ impl Judge {
         };
         ending
             .or(parts)
-            .or_else(|| self.cut(output, is_read_for_parts))
+            .or_else(|| self.truncation_cause(output, is_read_for_parts))
             .or_else(|| self.stdout.cause("standard output", &output.text(), is_skipped))
             .or_else(|| match console? {
                 Ok(console) => self.console.cause("the console", console, is_skipped),
                 Err(why) => Some(why.to_owned()),
             })
-            .or_else(|| self.ill(&output.health))
+            .or_else(|| self.health_cause(&output.health))
             .or_else(|| match &output.outcome {
                 // The live log monitor applies the same rules.
-                Outcome::Unhealthy { .. } if self.wants("unhealthy") => None,
+                Outcome::Unhealthy { .. } if self.expects_outcome("unhealthy") => None,
                 Outcome::Unhealthy { what } => Some(format!("kernel unhealthy: {what}")),
                 _ => None,
             })
     }
 
     /// Output that was not kept cannot be searched, so a rejected pattern might be in it.
-    fn cut(&self, output: &Output, is_read_for_parts: bool) -> Option<String> {
+    fn truncation_cause(&self, output: &Output, is_read_for_parts: bool) -> Option<String> {
         let is_looked_into = is_read_for_parts || !self.stdout.is_empty();
         (output.cut && is_looked_into)
             .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
     }
 
-    fn wants(&self, name: &str) -> bool {
-        matches!(&self.ending, Ending::Outcome(wanted) if wanted == name)
+    fn expects_outcome(&self, name: &str) -> bool {
+        matches!(&self.ending, Ending::Outcome(expected) if expected == name)
     }
 
     /// Returns the difference between the actual and the expected outcome.
     fn ending(&self, outcome: &Outcome) -> Option<String> {
         let is_wanted = match (&self.ending, outcome) {
-            (Ending::Status(wanted), Outcome::Exited { status }) => wanted == status,
+            (Ending::Status(expected), Outcome::Exited { status }) => expected == status,
             // The command passed.
-            (Ending::Status(wanted), Outcome::Unhealthy { .. }) => *wanted == 0,
-            (Ending::Signal(wanted), Outcome::Signaled { signal, .. }) => wanted == signal,
-            (Ending::Outcome(wanted), outcome) => wanted == outcome.name(),
+            (Ending::Status(expected), Outcome::Unhealthy { .. }) => *expected == 0,
+            (Ending::Signal(expected), Outcome::Signaled { signal, .. }) => expected == signal,
+            (Ending::Outcome(expected), outcome) => expected == outcome.name(),
             (Ending::Status(_) | Ending::Signal(_), _) => false,
         };
         if is_wanted {
             return None;
         }
-        let came = match outcome {
+        let actual = match outcome {
             Outcome::Exited { status } => format!("exited with status {status}"),
             other => other.sentence().unwrap_or_else(|| other.name().to_owned()),
         };
-        let wanted = match &self.ending {
-            Ending::Status(0) if !matches!(outcome, Outcome::Exited { .. }) => return Some(came),
+        let expected = match &self.ending {
+            Ending::Status(0) if !matches!(outcome, Outcome::Exited { .. }) => return Some(actual),
             Ending::Status(status) => format!("status {status}"),
             Ending::Signal(signal) => signal_name(i32::from(*signal)),
             Ending::Outcome(name) => name.clone(),
         };
-        Some(format!("{came}; expected: {wanted}"))
+        Some(format!("{actual}; expected: {expected}"))
     }
 
     /// Describes the health findings that count, as one sentence.
-    fn ill(&self, findings: &[Finding]) -> Option<String> {
+    fn health_cause(&self, findings: &[Finding]) -> Option<String> {
         let rules = self.health.as_ref()?;
         let counted: Vec<&Finding> = findings.iter().filter(|finding| rules.fails(finding)).collect();
         let worst = counted.iter().min_by_key(|finding| finding.kind)?;
@@ -186,29 +189,30 @@ impl Judge {
             0 => String::new(),
             more => format!(" (and {more} more)"),
         };
-        Some(format!("kernel unhealthy: {}{more}", short(&worst.title)))
+        Some(format!("kernel unhealthy: {}{more}", quote_line(&worst.title)))
     }
 }
 
-impl Compiled {
+impl LinePatterns {
     fn is_empty(&self) -> bool {
         self.expect.is_empty() && self.reject.is_empty()
     }
 
     fn cause(&self, place: &str, text: &str, is_skipped: bool) -> Option<String> {
-        let finds = |wanted: &Regex| text.lines().find(|line| wanted.is_match(line));
+        let finds = |expected: &Regex| text.lines().find(|line| expected.is_match(line));
         let mut expected = self.expect.iter().filter(|_| !is_skipped);
-        if let Some(missing) = expected.find(|wanted| finds(wanted).is_none()) {
+        if let Some(missing) = expected.find(|expected| finds(expected).is_none()) {
             return Some(format!("no line of {place} matches {:?}", missing.as_str()));
         }
         self.reject.iter().find_map(|unwanted| {
-            finds(unwanted).map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), short(line)))
+            finds(unwanted)
+                .map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), quote_line(line)))
         })
     }
 }
 
 /// Returns true if a part ran.
-const fn has_run(result: PartResult) -> bool {
+const fn part_ran(result: PartResult) -> bool {
     match result {
         PartResult::Passed | PartResult::Failed | PartResult::Todo => true,
         PartResult::Skipped | PartResult::Missing => false,
@@ -216,14 +220,14 @@ const fn has_run(result: PartResult) -> bool {
 }
 
 /// Converts a run's output to an attempt without a verdict.
-fn told(output: &Output, boot: Boot) -> Attempt {
+fn attempt_of(output: &Output, boot: StartMode) -> Attempt {
     let seconds = |time: std::time::Duration| time.as_secs_f64();
     Attempt {
         outcome: Some(output.outcome.name().to_owned()),
         exit_code: output.outcome.exit_code(),
         boot,
         times: Times {
-            hello: if boot == Boot::Shared { None } else { output.hello.map(seconds) },
+            hello: if boot == StartMode::Shared { None } else { output.hello.map(seconds) },
             command: output.started.map(seconds),
             verdict: seconds(output.duration),
             ..Times::default()
@@ -240,7 +244,7 @@ fn told(output: &Output, boot: Boot) -> Attempt {
 }
 
 /// Converts an error to an attempt that could not be tested.
-pub fn not_tested(error: &VmError) -> Attempt {
+pub fn could_not_test(error: &VmError) -> Attempt {
     let mut cause = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -261,7 +265,7 @@ pub fn not_tested(error: &VmError) -> Attempt {
 }
 
 /// Returns true if the guest can run another test: it is alive and its kernel is healthy.
-pub fn may_go_on(output: &Output) -> bool {
+pub fn can_reuse_guest(output: &Output) -> bool {
     let lives = match output.outcome {
         Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } | Outcome::Unhealthy { .. } => {
             true
@@ -284,13 +288,14 @@ pub fn may_go_on(output: &Output) -> bool {
 
 /// Returns the end of a stream, as text.
 fn tail(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TEXT)..]).into_owned();
-    let from = (text.len().saturating_sub(TEXT)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(STREAM_LIMIT)..]).into_owned();
+    let from =
+        (text.len().saturating_sub(STREAM_LIMIT)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[from..].to_owned()
 }
 
 /// Shortens a line for use in a sentence.
-fn short(line: &str) -> String {
+fn quote_line(line: &str) -> String {
     let line = line.trim();
     match line.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}...", blanked(&line[..end])),
@@ -300,18 +305,18 @@ fn short(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Judge, may_go_on, tail};
+    use super::{Judge, can_reuse_guest, tail};
     use crate::guest::Output;
     use crate::guest::health::{Finding, Kind};
     use crate::guest::verdict::Outcome;
     use crate::suite::manifest::OUTCOMES;
-    use crate::suite::report::{Attempt, Boot, Part, PartResult, TEXT};
+    use crate::suite::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode};
     use crate::suite::tests::fixtures::{output, spec};
     use std::time::Duration;
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
         let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
-        Judge::new(&spec.tests[0]).attempt(output, Boot::Warm, console.map(Ok), parts)
+        Judge::new(&spec.tests[0]).attempt(output, StartMode::Warm, console.map(Ok), parts)
     }
 
     #[test]
@@ -324,7 +329,7 @@ mod tests {
         let spec = spec("[[test]]\nname = 't'\nrun = 'x'\nreject-console = 'x'\n");
         let lost = Judge::new(&spec.tests[0]).attempt(
             &output(Outcome::Exited { status: 0 }, ""),
-            Boot::Warm,
+            StartMode::Warm,
             Some(Err("why")),
             Vec::new(),
         );
@@ -435,9 +440,9 @@ mod tests {
         assert_eq!((attempt.exit_code, attempt.health.len()), (121, 2));
         assert_eq!(cause("health-allow = 'b here'", &ill), "kernel unhealthy: WARNING: a");
         assert_eq!(cause("health = 'warn'", &ill), "passed");
-        assert!(!may_go_on(&ill));
+        assert!(!can_reuse_guest(&ill));
         ill.health = vec![finding(Kind::Leaked, "sleep")];
-        assert!(may_go_on(&ill));
+        assert!(can_reuse_guest(&ill));
         // The command's failure takes precedence.
         ill.outcome = Outcome::Exited { status: 1 };
         assert_eq!(cause("", &ill), "exited with status 1; expected: status 0");
@@ -457,10 +462,10 @@ mod tests {
     #[test]
     fn streams_are_truncated_at_the_start_and_remain_valid_utf8() {
         assert_eq!(tail(b"short"), "short");
-        let long = "ü".repeat(TEXT);
+        let long = "ü".repeat(STREAM_LIMIT);
         let kept = tail(long.as_bytes());
-        assert!(kept.len() <= TEXT && kept.ends_with('ü'), "{}", kept.len());
-        assert!(tail(&vec![0xff; TEXT * 2]).len() <= TEXT);
+        assert!(kept.len() <= STREAM_LIMIT && kept.ends_with('ü'), "{}", kept.len());
+        assert!(tail(&vec![0xff; STREAM_LIMIT * 2]).len() <= STREAM_LIMIT);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use glob::Pattern;
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{BootWay, Meeting, Test, TestSpec, nearest};
+use super::manifest::{BootWay, Combination, Test, TestSpec, nearest};
 use super::report::Shard;
 use crate::format::measure::hex;
 
@@ -19,13 +19,13 @@ pub struct Plan {
     /// Cells of this shard, in the manifest's order.
     pub cells: Vec<Cell>,
     /// Targets of the cells.
-    pub stands: Vec<Stand>,
+    pub targets: Vec<Target>,
     /// Shard; `None` for the whole matrix.
     pub shard: Option<Shard>,
     /// Digest of the ids of all shards' cells.
     pub digest: String,
     /// Number of cells of all shards.
-    pub planned: usize,
+    pub total_cells: usize,
 }
 
 /// One run of one test with one kernel on one machine.
@@ -42,7 +42,7 @@ pub struct Cell {
     /// Repetition, from 1; `None` if the test is not repeated.
     pub repetition: Option<u32>,
     /// Index of its target.
-    pub stand: usize,
+    pub target: usize,
     /// Position among the cells of all shards, in the manifest's order.
     pub place: usize,
 }
@@ -50,7 +50,7 @@ pub struct Cell {
 /// Target: everything that guests are built from, apart from the test. Cells of one target are restored from one
 /// snapshot and may share guests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Stand {
+pub struct Target {
     /// The kernel.
     pub kernel: usize,
     /// The machine.
@@ -88,14 +88,14 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Unknown name.
-    #[error("unknown {kind} {name:?}{}", near.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
+    #[error("unknown {kind} {name:?}{}", suggestion.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
     Unknown {
         /// Kind of object that the name should refer to.
         kind: &'static str,
         /// Unknown name.
         name: String,
         /// Most similar known name.
-        near: Option<String>,
+        suggestion: Option<String>,
     },
     /// Invalid pattern.
     #[error("invalid pattern {pattern:?}: {why}")]
@@ -107,32 +107,32 @@ pub enum PlanError {
     },
     /// No cell matches the filter.
     #[error("no cell selected: none of the manifest's {0} cells matches")]
-    Nothing(usize),
+    NoMatch(usize),
     /// The manifest excludes all cells.
     #[error("the manifest excludes all of its cells")]
-    Empty,
+    AllExcluded,
 }
 
 impl Plan {
     /// Plans the cells of a manifest that match a filter: all of them, or those of a shard.
     pub fn new(spec: TestSpec, filter: &Filter, shard: Option<Shard>) -> Result<Self, PlanError> {
-        let mut stands = Stands::default();
-        let all = cells(&spec, &mut stands);
+        let mut targets = Targets::default();
+        let all = cells(&spec, &mut targets);
         let count = all.len();
-        let chosen = Chosen::new(filter, &spec, &all)?;
-        let cells = all.into_iter().filter(|cell| chosen.has(&spec, cell));
+        let filter = ResolvedFilter::new(filter, &spec, &all)?;
+        let cells = all.into_iter().filter(|cell| filter.matches(&spec, cell));
         let cells: Vec<Cell> = cells.enumerate().map(|(place, cell)| Cell { place, ..cell }).collect();
         match (count, cells.len()) {
-            (0, _) => return Err(PlanError::Empty),
-            (_, 0) => return Err(PlanError::Nothing(count)),
+            (0, _) => return Err(PlanError::AllExcluded),
+            (_, 0) => return Err(PlanError::NoMatch(count)),
             _ => {}
         }
-        let (digest, planned) = (digest(&cells), cells.len());
+        let (digest, total_cells) = (digest(&cells), cells.len());
         let cells = match shard {
             None => cells,
-            Some(shard) => part(cells, shard),
+            Some(shard) => shard_cells(cells, shard),
         };
-        Ok(Self { spec, cells, stands: stands.all, shard, digest, planned })
+        Ok(Self { spec, cells, targets: targets.list, shard, digest, total_cells })
     }
 
     /// Returns a cell's test.
@@ -149,8 +149,8 @@ impl Plan {
     }
 
     /// Returns the names of a target's kernel and machine.
-    pub fn names(&self, stand: usize) -> (&str, &str) {
-        let Stand { kernel, machine, .. } = self.stands[stand];
+    pub fn target_names(&self, target: usize) -> (&str, &str) {
+        let Target { kernel, machine, .. } = self.targets[target];
         (&self.spec.kernels[kernel].name, &self.spec.machines[machine].name)
     }
 }
@@ -162,25 +162,25 @@ fn tags<'a>(spec: &'a TestSpec, cell: &Cell) -> impl Iterator<Item = &'a String>
 
 /// Distinct targets.
 #[derive(Debug, Default)]
-struct Stands {
-    all: Vec<Stand>,
-    places: HashMap<Stand, usize>,
+struct Targets {
+    list: Vec<Target>,
+    index: HashMap<Target, usize>,
 }
 
-impl Stands {
-    fn place(&mut self, stand: Stand) -> usize {
-        match self.places.entry(stand) {
+impl Targets {
+    fn index(&mut self, target: Target) -> usize {
+        match self.index.entry(target) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
-                self.all.push(new.key().clone());
-                *new.insert(self.all.len() - 1)
+                self.list.push(new.key().clone());
+                *new.insert(self.list.len() - 1)
             }
         }
     }
 }
 
 /// Returns all cells of a manifest.
-fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
+fn cells(spec: &TestSpec, targets: &mut Targets) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (at, test) in spec.tests.iter().enumerate() {
         let kernels = test.kernels.as_ref().or(spec.matrix.kernels.as_ref());
@@ -190,21 +190,21 @@ fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
             for (machine, machine_spec) in spec.machines.iter().enumerate() {
                 let (kernel_name, machine_name) = (&kernel_spec.name, &machine_spec.name);
                 let by_axes = is_in(kernels, kernel_name) && is_in(machines, machine_name);
-                let meets = |meeting: &Meeting| {
-                    is_in(meeting.tests.as_ref(), &test.name)
-                        && is_in(meeting.kernels.as_ref().or(kernels), kernel_name)
-                        && is_in(meeting.machines.as_ref().or(machines), machine_name)
+                let included = |combination: &Combination| {
+                    is_in(combination.tests.as_ref(), &test.name)
+                        && is_in(combination.kernels.as_ref().or(kernels), kernel_name)
+                        && is_in(combination.machines.as_ref().or(machines), machine_name)
                 };
-                let excludes = |meeting: &Meeting| {
-                    is_in(meeting.tests.as_ref(), &test.name)
-                        && is_in(meeting.kernels.as_ref(), kernel_name)
-                        && is_in(meeting.machines.as_ref(), machine_name)
+                let excluded = |combination: &Combination| {
+                    is_in(combination.tests.as_ref(), &test.name)
+                        && is_in(combination.kernels.as_ref(), kernel_name)
+                        && is_in(combination.machines.as_ref(), machine_name)
                 };
-                let is_wanted = by_axes && !spec.matrix.exclude.iter().any(excludes);
-                if !is_wanted && !spec.matrix.include.iter().any(meets) {
+                let is_selected = by_axes && !spec.matrix.exclude.iter().any(excluded);
+                if !is_selected && !spec.matrix.include.iter().any(included) {
                     continue;
                 }
-                let stand = stands.place(Stand {
+                let target = targets.index(Target {
                     kernel,
                     machine,
                     boot: test.boot,
@@ -213,7 +213,7 @@ fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
                     busybox: test.busybox,
                 });
                 let id = format!("{}/{kernel_name}/{machine_name}", test.name);
-                let cell = Cell { id, test: at, kernel, machine, repetition: None, stand, place: 0 };
+                let cell = Cell { id, test: at, kernel, machine, repetition: None, target, place: 0 };
                 if test.repeat == 1 {
                     cells.push(cell);
                     continue;
@@ -230,19 +230,19 @@ fn cells(spec: &TestSpec, stands: &mut Stands) -> Vec<Cell> {
 }
 
 /// A filter whose names are all known.
-struct Chosen<'a> {
+struct ResolvedFilter<'a> {
     filter: &'a Filter,
     /// Patterns or substrings of test names.
     tests: Vec<Result<Pattern, &'a str>>,
 }
 
-impl<'a> Chosen<'a> {
+impl<'a> ResolvedFilter<'a> {
     fn new(filter: &'a Filter, spec: &TestSpec, cells: &[Cell]) -> Result<Self, PlanError> {
         let unknown = |kind: &'static str, wanted: &[String], known: &[&String]| {
             let missing = wanted.iter().find(|name| !known.contains(name));
             missing.map_or(Ok(()), |name| {
-                let near = nearest(name, known.iter().map(|known| known.as_str())).map(str::to_owned);
-                Err(PlanError::Unknown { kind, name: name.clone(), near })
+                let suggestion = nearest(name, known.iter().map(|known| known.as_str())).map(str::to_owned);
+                Err(PlanError::Unknown { kind, name: name.clone(), suggestion })
             })
         };
         let tests: Vec<_> = spec.tests.iter().flat_map(|test| &test.tags).collect();
@@ -267,7 +267,7 @@ impl<'a> Chosen<'a> {
         Ok(Self { filter, tests: filter.tests.iter().map(test).collect::<Result<_, _>>()? })
     }
 
-    fn has(&self, spec: &TestSpec, cell: &Cell) -> bool {
+    fn matches(&self, spec: &TestSpec, cell: &Cell) -> bool {
         let Filter { tags: wanted, skip_tags, kernels, machines, ids, only, .. } = self.filter;
         let name = &spec.tests[cell.test].name;
         let is_called = |wanted: &Result<Pattern, &str>| match wanted {
@@ -297,7 +297,7 @@ fn digest(cells: &[Cell]) -> String {
 ///
 /// Cells of one kernel and machine stay together, so that each shard makes as few snapshots as possible. Among those,
 /// the order is pseudo-random but fixed, since neighboring tests in a manifest tend to be slow together.
-fn part(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
+fn shard_cells(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
     let mut order: Vec<usize> = (0..cells.len()).collect();
     order.sort_by_cached_key(|at| {
         let Cell { kernel, machine, id, .. } = &cells[*at];
@@ -305,13 +305,13 @@ fn part(cells: Vec<Cell>, shard: Shard) -> Vec<Cell> {
     });
     let (index, total) = (shard.index.max(1) as usize - 1, shard.total.max(1) as usize);
     let (from, to) = (cells.len() * index / total, cells.len() * (index + 1) / total);
-    let mut mine: Vec<usize> = order[from.min(order.len())..to.min(order.len())].to_vec();
-    mine.sort_unstable();
-    let mut is_mine = vec![false; cells.len()];
-    for at in mine {
-        is_mine[at] = true;
+    let mut selected: Vec<usize> = order[from.min(order.len())..to.min(order.len())].to_vec();
+    selected.sort_unstable();
+    let mut is_selected = vec![false; cells.len()];
+    for at in selected {
+        is_selected[at] = true;
     }
-    cells.into_iter().zip(is_mine).filter(|(_, is_mine)| *is_mine).map(|(cell, _)| cell).collect()
+    cells.into_iter().zip(is_selected).filter(|(_, is_selected)| *is_selected).map(|(cell, _)| cell).collect()
 }
 
 #[cfg(test)]
@@ -389,7 +389,7 @@ mod tests {
         }
         let nothing =
             TWO.replace("{ test = \"one\", kernel = \"b\" }", "{ machine = \"q35\" }").replace("include", "#");
-        assert_eq!(Plan::new(spec(&nothing), &none(), None), Err(PlanError::Empty));
+        assert_eq!(Plan::new(spec(&nothing), &none(), None), Err(PlanError::AllExcluded));
     }
 
     #[test]
@@ -408,7 +408,7 @@ mod tests {
             let all: BTreeSet<&str> = shards.iter().flat_map(ids).collect();
             assert_eq!(all, ids(&whole).into_iter().collect());
             for plan in &shards {
-                assert_eq!((&plan.digest, plan.planned), (&whole.digest, 50));
+                assert_eq!((&plan.digest, plan.total_cells), (&whole.digest, 50));
                 let order: Vec<&Cell> = whole.cells.iter().filter(|cell| plan.cells.contains(cell)).collect();
                 assert_eq!(order, plan.cells.iter().collect::<Vec<_>>());
             }

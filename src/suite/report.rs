@@ -137,7 +137,7 @@ pub struct Attempt {
     /// Exit code that `bootling run` would return.
     pub exit_code: u8,
     /// Whether the guest was booted, restored, or shared with earlier tests.
-    pub boot: Boot,
+    pub boot: StartMode,
     /// Timestamps and durations.
     pub times: Times,
     /// Maximum resident set size of the command, KiB.
@@ -146,9 +146,9 @@ pub struct Attempt {
     pub health: Vec<Finding>,
     /// Hang report, if it hung.
     pub hang: Option<Hang>,
-    /// End of standard output, at most [`TEXT`] bytes of text.
+    /// End of standard output, at most [`STREAM_LIMIT`] bytes of text.
     pub stdout: String,
-    /// End of standard error, at most [`TEXT`] bytes of text.
+    /// End of standard error, at most [`STREAM_LIMIT`] bytes of text.
     pub stderr: String,
     /// Last console lines.
     pub console: Vec<String>,
@@ -159,12 +159,12 @@ pub struct Attempt {
 }
 
 /// Size limit of a stream in a report, bytes; its end is kept.
-pub const TEXT: usize = 16 << 10;
+pub const STREAM_LIMIT: usize = 16 << 10;
 
 /// Start of an attempt's guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Boot {
+pub enum StartMode {
     /// Booted.
     #[default]
     Cold,
@@ -179,7 +179,8 @@ pub enum Boot {
 #[serde(default)]
 pub struct Times {
     /// From the start of the matrix to the start of this attempt.
-    pub begun: f64,
+    #[serde(rename = "begun")]
+    pub start: f64,
     /// From then to the start of QEMU: building, unpacking.
     pub prepared: f64,
     /// From the start of QEMU to the first message of pid 1; `None` if there was no boot or it did not get that far.
@@ -228,7 +229,7 @@ impl CellReport {
     }
 
     /// Returns why the cell is not good, as a sentence, even if no cause was recorded.
-    pub fn why(&self) -> String {
+    pub fn reason(&self) -> String {
         let cause = self.cause.as_deref().map(one_line).filter(|cause| !cause.is_empty());
         cause.unwrap_or_else(|| match self.status {
             Status::NotRun => "not run".to_owned(),

@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// Returns `bootling test MANIFEST --only ID`. `words` are the arguments before `--only`.
-pub fn by_manifest(words: &[OsString], id: &str) -> String {
+pub fn test_command(words: &[OsString], id: &str) -> String {
     let words: Vec<OsString> = words.iter().cloned().chain(["--only".into(), id.into()]).collect();
     shell_line(&words).to_string_lossy().into_owned()
 }
 
 /// Returns a `bootling run` command for the same cell, from the current directory. It does not check patterns; the
 /// reader must.
-pub fn by_run(plan: &Plan, cell: &Cell) -> String {
+pub fn run_command(plan: &Plan, cell: &Cell) -> String {
     let mut words: Vec<OsString> = ["bootling".into(), "run".into()].to_vec();
     kernel_words(plan, cell, &mut words);
     machine_words(plan, cell, &mut words);
@@ -173,7 +173,7 @@ fn modules(option: &str, modules: &[ModuleRequest], words: &mut Vec<OsString>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{by_manifest, by_run};
+    use super::{run_command, test_command};
     use crate::suite::plan::{Filter, Plan};
     use crate::suite::tests::fixtures::spec;
 
@@ -200,7 +200,7 @@ mod tests {
             boot = "cold"
         "#;
         let plan = Plan::new(spec(text), &Filter::default(), None).expect("a plan");
-        let lines: Vec<String> = plan.cells.iter().map(|cell| by_run(&plan, cell)).collect();
+        let lines: Vec<String> = plan.cells.iter().map(|cell| run_command(&plan, cell)).collect();
         assert_eq!(
             lines[0],
             "bootling run --kernel ./linux.deb --append 'a b' --accel tcg --machine pc --smp 2 --memory 512 \
@@ -210,6 +210,6 @@ mod tests {
         assert!(lines[1].starts_with("printf %s in | bootling run"), "{}", lines[1]);
         assert!(lines[1].ends_with("--run 'cd /tmp && cat; exit 3'"), "{}", lines[1]);
         let words = ["bootling", "test", "a b.toml"].map(Into::into);
-        assert_eq!(by_manifest(&words, "one/k/m#2"), "bootling test 'a b.toml' --only 'one/k/m#2'");
+        assert_eq!(test_command(&words, "one/k/m#2"), "bootling test 'a b.toml' --only 'one/k/m#2'");
     }
 }

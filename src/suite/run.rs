@@ -15,9 +15,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::judge::Judge;
 use super::plan::Plan;
 use super::report::{CellReport, Header, Report, Status};
-use super::schedule::{Job, Room, Schedule};
-use super::state::{State, not_run, shares};
-use super::times::Times;
+use super::schedule::{Job, Resources, Schedule};
+use super::state::{Workers, may_share_guest, not_run};
+use super::times::CellDurations;
 use super::{budget, guest};
 
 /// Options for running a plan.
@@ -30,20 +30,20 @@ pub struct Options {
     /// Number of failures after which no further cell starts; `None`: unlimited.
     pub fail_fast: Option<usize>,
     /// Durations of the cells in earlier runs.
-    pub times: Times,
+    pub times: CellDurations,
     /// Snapshot directory; `None`: chosen by the environment.
     pub cache: Option<PathBuf>,
     /// Suite name, if the manifest has none.
     pub suite: String,
     /// Command line that repeats a cell, up to `--only`.
-    pub words: Vec<OsString>,
+    pub command_line: Vec<OsString>,
     /// Job system run that this report belongs to, if known.
-    pub run: Option<String>,
+    pub run_id: Option<String>,
 }
 
 /// Event.
 #[derive(Debug)]
-pub enum Happened<'a> {
+pub enum Event<'a> {
     /// A target is being prepared: inputs are looked up and the snapshot is made.
     Preparing {
         /// Kernel name and machine name.
@@ -61,12 +61,12 @@ pub enum Happened<'a> {
         lost: &'a [CellReport],
     },
     /// A cell starts.
-    Began {
+    CellStarted {
         /// Cell id.
         id: &'a str,
     },
     /// A cell has ended.
-    Ended {
+    CellEnded {
         /// Report of the cell.
         report: &'a CellReport,
         /// Index in the plan.
@@ -77,75 +77,75 @@ pub enum Happened<'a> {
 }
 
 /// Message from a worker thread.
-pub(crate) enum Mail {
+pub(crate) enum Message {
     /// A target is being prepared.
     Preparing(usize),
     /// Result of the lookup.
-    Found { qemu: String, notes: Vec<String> },
+    Inputs { qemu: String, notes: Vec<String> },
     /// A target is prepared.
-    Prepared { stand: usize, lost: Vec<(usize, CellReport)>, cause: Option<String>, note: Option<String> },
+    Prepared { target: usize, lost: Vec<(usize, CellReport)>, cause: Option<String>, note: Option<String> },
     /// A cell starts.
-    Began(usize),
+    CellStarted(usize),
     /// A cell has ended.
-    Ended(usize, Box<CellReport>),
+    CellEnded(usize, Box<CellReport>),
     /// A kernel reported its release.
-    Release(usize, String),
+    KernelRelease(usize, String),
     /// A worker thread has ended.
-    Left,
+    ThreadEnded,
     /// Request to stop, with the reason as a sentence.
     Stop(String),
 }
 
 /// Receiver of the worker threads' messages.
 #[derive(Debug)]
-pub struct Mailbox {
-    sender: Sender<Mail>,
-    receiver: Receiver<Mail>,
+pub struct EventChannel {
+    sender: Sender<Message>,
+    receiver: Receiver<Message>,
 }
 
 /// Handle that stops a matrix from another thread.
 #[derive(Clone)]
-pub struct Stopper(Sender<Mail>);
+pub struct StopHandle(Sender<Message>);
 
-impl Default for Mailbox {
+impl Default for EventChannel {
     fn default() -> Self {
         let (sender, receiver) = channel();
         Self { sender, receiver }
     }
 }
 
-impl Mailbox {
-    /// Returns a handle that stops the matrix that reads this mailbox.
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.sender.clone())
+impl EventChannel {
+    /// Returns a handle that stops the matrix that reads this channel.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.sender.clone())
     }
 }
 
-impl Stopper {
+impl StopHandle {
     /// Stops the matrix without waiting for running cells. `why` is a sentence.
     pub fn stop(&self, why: impl Into<String>) {
         // The matrix has already ended.
-        let _ = self.0.send(Mail::Stop(why.into()));
+        let _ = self.0.send(Message::Stop(why.into()));
     }
 }
 
-/// Returns all cells of a plan as not run. `words` is the command line that repeats a cell, up to `--only`.
-pub fn not_yet(plan: &Plan, words: &[OsString]) -> Vec<CellReport> {
-    plan.cells.iter().map(|cell| not_run(plan, cell, words)).collect()
+/// Returns all cells of a plan as not run. `command_line` is the command line that repeats a cell, up to `--only`.
+pub fn not_run_cells(plan: &Plan, command_line: &[OsString]) -> Vec<CellReport> {
+    plan.cells.iter().map(|cell| not_run(plan, cell, command_line)).collect()
 }
 
 /// Runs a plan until it is complete or stopped, and reports events. Guests that run when it is stopped are not waited
 /// for: they end with the process.
-pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut(Happened<'_>)) -> Report {
+pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut dyn FnMut(Event<'_>)) -> Report {
     let began = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let room = room(&options);
-    let state = Arc::new(state(plan, &options, mailbox, room, began));
-    for note in too_large(&state.plan, &options, room) {
-        told(Happened::Note(&note));
+    let resources = available_resources(&options);
+    let state = Arc::new(state(plan, &options, channel, resources, began));
+    for note in oversized_machine_notes(&state.plan, &options, resources) {
+        on_event(Event::Note(&note));
     }
     let plan = &state.plan;
-    let cells = not_yet(plan, &options.words);
+    let cells = not_run_cells(plan, &options.command_line);
     let header = Header {
         format: "bootling-report".to_owned(),
         version: 1,
@@ -153,38 +153,39 @@ pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut
         suite: plan.spec.name.clone().unwrap_or(options.suite),
         started,
         shard: plan.shard,
-        run: options.run,
+        run: options.run_id,
         plan: plan.digest.clone(),
-        planned: plan.planned,
+        planned: plan.total_cells,
         ..Header::default()
     };
-    let mut post = Post { report: Report { header, cells }, fail_fast: options.fail_fast, failed: 0, state: &state };
-    let most = usize::try_from(room.slots).unwrap_or(1).min(plan.cells.len().max(1));
+    let mut builder =
+        ReportBuilder { report: Report { header, cells }, fail_fast: options.fail_fast, failed: 0, state: &state };
+    let most = usize::try_from(resources.slots).unwrap_or(1).min(plan.cells.len().max(1));
     let mut threads = 0;
     for _ in 0..most {
-        let theirs = Arc::clone(&state);
-        match thread::Builder::new().name("bootling-cell".to_owned()).spawn(move || theirs.work()) {
+        let worker_state = Arc::clone(&state);
+        match thread::Builder::new().name("bootling-cell".to_owned()).spawn(move || worker_state.run_worker()) {
             Ok(_) => threads += 1,
             Err(error) => {
-                told(Happened::Note(&format!("failed to start a thread: {error}")));
+                on_event(Event::Note(&format!("failed to start a thread: {error}")));
                 break;
             }
         }
     }
     while threads > 0 {
         // This thread holds a sender, too, so this does not fail.
-        let Ok(mail) = mailbox.receiver.recv() else { break };
-        match mail {
-            Mail::Left => threads -= 1,
-            Mail::Stop(why) => {
+        let Ok(message) = channel.receiver.recv() else { break };
+        match message {
+            Message::ThreadEnded => threads -= 1,
+            Message::Stop(why) => {
                 state.stop();
-                post.report.header.ended_early = Some(why);
+                builder.report.header.ended_early = Some(why);
                 break;
             }
-            mail => post.read(mail, told),
+            message => builder.handle(message, on_event),
         }
     }
-    let mut report = post.report;
+    let mut report = builder.report;
     report.header.duration_s = began.elapsed().as_secs_f64();
     let is_whole = report.cells.iter().all(|cell| cell.status != Status::NotRun);
     let early = &mut report.header.ended_early;
@@ -198,92 +199,97 @@ pub fn run(plan: Plan, options: Options, mailbox: &Mailbox, told: &mut dyn FnMut
 }
 
 /// Returns the available resources.
-fn room(options: &Options) -> Room {
+fn available_resources(options: &Options) -> Resources {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let slots = options.jobs.unwrap_or_else(|| u32::try_from(processors).unwrap_or(u32::MAX));
-    Room { slots: slots.max(1), memory_mib: options.memory_mib.unwrap_or_else(budget::memory_mib) }
+    Resources { slots: slots.max(1), memory_mib: options.memory_mib.unwrap_or_else(budget::memory_mib) }
 }
 
-fn state(plan: Plan, options: &Options, mailbox: &Mailbox, room: Room, began: Instant) -> State {
+fn state(plan: Plan, options: &Options, channel: &EventChannel, resources: Resources, began: Instant) -> Workers {
     let jobs = plan.cells.iter().map(|cell| Job {
-        stand: cell.stand,
-        shares: shares(plan.test(cell)),
-        expected: options.times.of(&cell.id),
+        target: cell.target,
+        shares: may_share_guest(plan.test(cell)),
+        expected: options.times.get(&cell.id),
     });
-    let needs: Vec<_> = plan.stands.iter().map(|stand| guest::need(&plan, stand, options.jobs.is_some())).collect();
-    State {
-        schedule: Mutex::new(Schedule::new(jobs.collect(), &needs, room)),
-        ended: Condvar::new(),
-        builders: plan.stands.iter().map(|stand| guest::builder(&plan, stand, options.cache.as_deref())).collect(),
+    let needs: Vec<_> =
+        plan.targets.iter().map(|target| guest::guest_needs(&plan, target, options.jobs.is_some())).collect();
+    Workers {
+        schedule: Mutex::new(Schedule::new(jobs.collect(), &needs, resources)),
+        state_changed: Condvar::new(),
+        builders: plan
+            .targets
+            .iter()
+            .map(|target| guest::target_builder(&plan, target, options.cache.as_deref()))
+            .collect(),
         judges: plan.spec.tests.iter().map(Judge::new).collect(),
-        sites: plan.stands.iter().map(|_| OnceLock::new()).collect(),
+        prepared: plan.targets.iter().map(|_| OnceLock::new()).collect(),
         fail_fast: options.fail_fast,
         failed: AtomicUsize::new(0),
-        words: options.words.clone(),
-        mail: mailbox.sender.clone(),
-        began,
+        command_line: options.command_line.clone(),
+        sender: channel.sender.clone(),
+        start: began,
         plan,
     }
 }
 
 /// Returns notes on machines that exceed the memory budget of all guests.
-fn too_large(plan: &Plan, options: &Options, room: Room) -> Vec<String> {
+fn oversized_machine_notes(plan: &Plan, options: &Options, resources: Resources) -> Vec<String> {
     let mut notes = BTreeMap::new();
-    for stand in &plan.stands {
-        let need = guest::need(plan, stand, options.jobs.is_some());
-        if need.cold_mib > room.memory_mib {
-            let name = &plan.spec.machines[stand.machine].name;
-            let (wants, has) = (need.cold_mib, room.memory_mib);
+    for target in &plan.targets {
+        let need = guest::guest_needs(plan, target, options.jobs.is_some());
+        if need.cold_mib > resources.memory_mib {
+            let name = &plan.spec.machines[target.machine].name;
+            let (wants, has) = (need.cold_mib, resources.memory_mib);
             let note = format!(
                 "machine {name} needs {wants} MiB, more than the {has} MiB for all guests: its guests run alone"
             );
-            notes.insert(stand.machine, note);
+            notes.insert(target.machine, note);
         }
     }
     notes.into_values().collect()
 }
 
 /// Collects messages in the report.
-struct Post<'a> {
+struct ReportBuilder<'a> {
     report: Report,
     fail_fast: Option<usize>,
     failed: usize,
-    state: &'a State,
+    state: &'a Workers,
 }
 
-impl Post<'_> {
-    fn read(&mut self, mail: Mail, told: &mut dyn FnMut(Happened<'_>)) {
+impl ReportBuilder<'_> {
+    fn handle(&mut self, message: Message, on_event: &mut dyn FnMut(Event<'_>)) {
         let plan = &self.state.plan;
-        match mail {
-            Mail::Preparing(stand) => told(Happened::Preparing { names: plan.names(stand) }),
-            Mail::Found { qemu, notes } => {
+        match message {
+            Message::Preparing(target) => on_event(Event::Preparing { names: plan.target_names(target) }),
+            Message::Inputs { qemu, notes } => {
                 self.report.header.qemu = Some(qemu);
                 for note in &notes {
-                    told(Happened::Note(note));
+                    on_event(Event::Note(note));
                 }
             }
-            Mail::Prepared { stand, lost, cause, note } => {
+            Message::Prepared { target, lost, cause, note } => {
                 let reports: Vec<CellReport> = lost.iter().map(|(_, report)| report.clone()).collect();
                 let (note, cause) = (note.as_deref(), cause.as_deref());
-                told(Happened::Prepared { names: plan.names(stand), note, cause, lost: &reports });
+                on_event(Event::Prepared { names: plan.target_names(target), note, cause, lost: &reports });
                 for (cell, report) in lost {
-                    self.keep(cell, report);
+                    self.record(cell, report);
                 }
             }
-            Mail::Began(cell) => told(Happened::Began { id: &plan.cells[cell].id }),
-            Mail::Ended(cell, report) => {
-                told(Happened::Ended { report: &report, cell });
-                self.keep(cell, *report);
+            Message::CellStarted(cell) => on_event(Event::CellStarted { id: &plan.cells[cell].id }),
+            Message::CellEnded(cell, report) => {
+                on_event(Event::CellEnded { report: &report, cell });
+                self.record(cell, *report);
             }
-            Mail::Release(kernel, release) => {
+            Message::KernelRelease(kernel, release) => {
                 let name = plan.spec.kernels[kernel].name.clone();
                 self.report.header.kernels.insert(name, release);
             }
-            Mail::Left | Mail::Stop(_) => {}
+            Message::ThreadEnded | Message::Stop(_) => {}
         }
     }
 
-    fn keep(&mut self, cell: usize, report: CellReport) {
+    fn record(&mut self, cell: usize, report: CellReport) {
         if !report.status.is_good() {
             self.failed += 1;
         }

@@ -10,7 +10,7 @@ use bootling::suite::plan::Plan;
 
 /// A cell in the JSON list. Fields may be added, never removed.
 #[derive(Debug, Serialize)]
-struct Listed<'a> {
+struct ListedCell<'a> {
     id: &'a str,
     test: &'a str,
     kernel: &'a str,
@@ -22,7 +22,7 @@ struct Listed<'a> {
 /// Writes the list to standard output.
 pub fn write(plan: &Plan, json: bool) -> anyhow::Result<()> {
     let writing = || "failed to write to standard output";
-    let cells = plan.cells.iter().map(|cell| Listed {
+    let cells = plan.cells.iter().map(|cell| ListedCell {
         id: &cell.id,
         test: &plan.test(cell).name,
         kernel: &plan.spec.kernels[cell.kernel].name,

@@ -24,7 +24,7 @@ pub struct TestArgs {
     /// The manifest: a .toml file, or a directory with a bootling.toml (default: ./bootling.toml), followed by parts of
     /// cell ids; only cells whose ids contain one of the parts are run
     #[arg(value_name = "MANIFEST|PART")]
-    pub(super) words: Vec<String>,
+    pub(super) positional: Vec<String>,
     /// Write a starter manifest and exit
     #[arg(long)]
     pub(super) init: bool,
@@ -35,9 +35,9 @@ pub struct TestArgs {
     #[arg(long, requires = "list")]
     pub(super) json: bool,
     #[command(flatten)]
-    pub(super) choose: ChooseArgs,
+    pub(super) selection: SelectionArgs,
     #[command(flatten)]
-    pub(super) how: HowArgs,
+    pub(super) execution: ExecutionArgs,
     #[command(flatten)]
     pub(super) reports: ReportArgs,
     /// Print only failures and the summary
@@ -86,7 +86,7 @@ Exit status:
 /// Options that select cells.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cells")]
-pub struct ChooseArgs {
+pub struct SelectionArgs {
     /// Only tests whose names contain NAME or match it as a pattern (`*`, `?`, `[...]`). Repeatable
     #[arg(long, short, value_name = "NAME")]
     test: Vec<String>,
@@ -111,14 +111,14 @@ pub struct ChooseArgs {
     kernel_file: Vec<String>,
     /// Run only part INDEX (from 1) of TOTAL equal parts, to share the work between hosts. `auto` takes the part from
     /// the environment: a Slurm array, a parallel GitLab job, an indexed Kubernetes job, or `BOOTLING_SHARD`
-    #[arg(long, value_name = "INDEX/TOTAL", value_parser = shard)]
+    #[arg(long, value_name = "INDEX/TOTAL", value_parser = parse_shard)]
     pub(super) shard: Option<ShardArg>,
 }
 
 /// Options that control how cells run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runs")]
-pub struct HowArgs {
+pub struct ExecutionArgs {
     /// Maximum number of concurrent guests (default: as many as the CPUs allow, counting each guest's virtual CPUs)
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) jobs: Option<u32>,
@@ -127,7 +127,7 @@ pub struct HowArgs {
     #[arg(long, value_name = "SIZE", value_parser = amount::memory_mib)]
     pub(super) memory_budget: Option<u64>,
     /// Start no further cells after N cells have failed (1 if N is omitted)
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = failures)]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_failures)]
     pub(super) fail_fast: Option<usize>,
     /// Retry failed cells up to N times. A cell that then passes is reported as flaky
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
@@ -136,10 +136,10 @@ pub struct HowArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: Option<u32>,
     /// Time limit for each test, such as 90, 90s, 5m
-    #[arg(long, value_name = "TIME", value_parser = limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     timeout: Option<Duration>,
     /// Time limit without guest activity
-    #[arg(long, value_name = "TIME", value_parser = limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     idle_timeout: Option<Duration>,
     /// Effect of an unhealthy kernel on a test
     #[arg(long, value_enum, value_name = "POLICY")]
@@ -249,9 +249,9 @@ enum IsolateArg {
     None,
 }
 
-impl ChooseArgs {
+impl SelectionArgs {
     /// Returns the selected shard.
-    pub(super) fn part(&self) -> anyhow::Result<Option<Shard>> {
+    pub(super) fn shard(&self) -> anyhow::Result<Option<Shard>> {
         match self.shard {
             None => Ok(None),
             Some(ShardArg::Given(shard)) => Ok(Some(shard)),
@@ -270,7 +270,7 @@ impl ChooseArgs {
             tests: self.test.clone(),
             tags: self.tag.clone(),
             skip_tags: self.skip_tag.clone(),
-            kernels: if self.kernel.is_empty() { self.given() } else { self.kernel.clone() },
+            kernels: if self.kernel.is_empty() { self.unnamed_kernel() } else { self.kernel.clone() },
             machines: self.machine.clone(),
             ids: parts.to_vec(),
             only: self.only.clone(),
@@ -292,29 +292,29 @@ impl ChooseArgs {
     }
 
     /// Returns the name of the kernel given without NAME=, which is then the only kernel used.
-    fn given(&self) -> Vec<String> {
-        let has = self.kernel_file.iter().any(|typed| named(typed).0 == GIVEN);
-        if has { vec![GIVEN.to_owned()] } else { Vec::new() }
+    fn unnamed_kernel(&self) -> Vec<String> {
+        let has = self.kernel_file.iter().any(|typed| named(typed).0 == UNNAMED);
+        if has { vec![UNNAMED.to_owned()] } else { Vec::new() }
     }
 
     /// Returns the options that change what a cell consists of, not which cells run.
-    pub(super) fn repeated(&self) -> impl Iterator<Item = OsString> {
+    pub(super) fn repeat_args(&self) -> impl Iterator<Item = OsString> {
         self.kernel_file.iter().flat_map(|typed| ["--kernel-file".into(), typed.into()])
     }
 }
 
 /// Name of a kernel given without NAME=.
-const GIVEN: &str = "given";
+const UNNAMED: &str = "given";
 
 /// Splits `NAME=KERNEL`.
 fn named(typed: &str) -> (&str, &str) {
     match typed.split_once('=') {
         Some((name, kernel)) if !name.contains('/') => (name, kernel),
-        Some(_) | None => (GIVEN, typed),
+        Some(_) | None => (UNNAMED, typed),
     }
 }
 
-impl HowArgs {
+impl ExecutionArgs {
     /// Returns the values that override the manifest.
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
@@ -337,7 +337,7 @@ impl HowArgs {
     }
 
     /// Returns the options that a command to repeat a cell needs.
-    pub(super) fn repeated(&self) -> Vec<OsString> {
+    pub(super) fn repeat_args(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         let mut push = |option: &str, value: Option<OsString>| {
             if let Some(value) = value {
@@ -358,20 +358,20 @@ impl HowArgs {
 }
 
 /// Parses `2/4` or `auto`.
-fn shard(text: &str) -> Result<ShardArg, String> {
+fn parse_shard(text: &str) -> Result<ShardArg, String> {
     if text == "auto" {
         return Ok(ShardArg::Auto);
     }
     text.parse().map(ShardArg::Given).map_err(|error: ShardError| error.to_string())
 }
 
-fn failures(text: &str) -> Result<usize, String> {
+fn parse_failures(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|count| *count > 0)
         .ok_or_else(|| format!("invalid number of failures {text:?}: expected a number above zero"))
 }
 
-fn limit(text: &str) -> Result<Duration, String> {
+fn parse_limit(text: &str) -> Result<Duration, String> {
     amount::time(text)?.ok_or_else(|| "a time limit above zero is required, so that the tests end".to_owned())
 }

@@ -10,24 +10,24 @@ use bootling::suite::baseline::Comparison;
 use bootling::suite::report::{Format, Report};
 
 /// The requested report files.
-pub struct Outputs(Vec<(Format, ReportFile)>);
+pub struct ReportFiles(Vec<(Format, ReportFile)>);
 
-impl Outputs {
+impl ReportFiles {
     /// Opens the requested files.
     pub fn open(args: &TestArgs) -> anyhow::Result<Self> {
-        let asked = [
+        let requested = [
             (Format::Junit, &args.reports.junit),
             (Format::Tap, &args.reports.tap),
             (Format::Ktap, &args.reports.ktap),
             (Format::JsonLines, &args.reports.jsonl),
             (Format::Html, &args.reports.html),
         ];
-        let asked: Vec<(Format, &Path)> =
-            asked.into_iter().filter_map(|(format, path)| Some((format, path.as_deref()?))).collect();
-        let to_stdout = asked.iter().filter(|(_, path)| *path == Path::new("-")).count();
+        let requested: Vec<(Format, &Path)> =
+            requested.into_iter().filter_map(|(format, path)| Some((format, path.as_deref()?))).collect();
+        let to_stdout = requested.iter().filter(|(_, path)| *path == Path::new("-")).count();
         ensure!(to_stdout <= 1, "only one report can be written to standard output");
         let open = |(format, path): (Format, &Path)| ReportFile::create(path, "a report").map(|file| (format, file));
-        Ok(Self(asked.into_iter().map(open).collect::<anyhow::Result<_>>()?))
+        Ok(Self(requested.into_iter().map(open).collect::<anyhow::Result<_>>()?))
     }
 
     /// Writes all reports and returns the first error, after all writes have been attempted.

@@ -13,28 +13,28 @@ use crate::cli::output;
 use bootling::suite::plan::Plan;
 use bootling::suite::report::{CellReport, Report, Status};
 use bootling::suite::reproduce;
-use bootling::suite::run::Happened;
+use bootling::suite::run::Event;
 
 /// Refresh interval of the terminal display.
 const TICK: Duration = Duration::from_millis(250);
 /// Limit of running cells shown on a terminal.
-const RUNNING: usize = 8;
+const MAX_RUNNING: usize = 8;
 
 /// Verbosity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Volume {
+enum Verbosity {
     Quiet,
-    Usual,
+    Normal,
     Verbose,
 }
 
 /// Progress reporter.
 pub struct Progress<'a> {
     plan: &'a Plan,
-    volume: Volume,
+    verbosity: Verbosity,
     /// Progress bar, if standard error is a terminal.
     bar: Option<ProgressBar>,
-    began: Instant,
+    start: Instant,
     running: BTreeMap<String, Instant>,
     noted: BTreeSet<String>,
     done: usize,
@@ -45,34 +45,34 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Creates a reporter for a plan.
     pub fn new(args: &TestArgs, plan: &'a Plan) -> Self {
-        let volume = match (args.quiet, args.verbose) {
-            (true, _) => Volume::Quiet,
-            (_, true) => Volume::Verbose,
-            (false, false) => Volume::Usual,
+        let verbosity = match (args.quiet, args.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
         };
-        let bar = (volume != Volume::Quiet && io::stderr().is_terminal()).then(bar);
-        let (running, began) = (BTreeMap::new(), Instant::now());
-        Self { plan, volume, bar, began, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
+        let bar = (verbosity != Verbosity::Quiet && io::stderr().is_terminal()).then(bar);
+        let (running, start) = (BTreeMap::new(), Instant::now());
+        Self { plan, verbosity, bar, start, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
     }
 
     /// Reports an event.
-    pub fn tell(&mut self, happened: &Happened<'_>) {
-        match happened {
-            Happened::Preparing { names: (kernel, machine) } => self.begins(&preparing(kernel, machine)),
-            Happened::Prepared { names: (kernel, machine), note, cause, lost } => {
+    pub fn handle(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Preparing { names: (kernel, machine) } => self.started(&preparing(kernel, machine)),
+            Event::Prepared { names: (kernel, machine), note, cause, lost } => {
                 self.running.remove(&preparing(kernel, machine));
                 if let Some(note) = note {
                     self.print(&format!("bootling: {kernel} on {machine}: booting cold: {note}\n"));
                 }
                 if let Some(cause) = cause {
-                    self.lost(kernel, machine, cause, lost);
+                    self.print_untestable(kernel, machine, cause, lost);
                 }
-                self.show();
+                self.refresh();
             }
-            Happened::Began { id } => self.begins(id),
-            Happened::Ended { report, cell } => self.ended(report, *cell),
-            Happened::Note(note) => {
-                if self.volume != Volume::Quiet && self.noted.insert((*note).to_owned()) {
+            Event::CellStarted { id } => self.started(id),
+            Event::CellEnded { report, cell } => self.ended(report, *cell),
+            Event::Note(note) => {
+                if self.verbosity != Verbosity::Quiet && self.noted.insert((*note).to_owned()) {
                     self.print(&format!("bootling: {note}\n"));
                 }
             }
@@ -80,43 +80,43 @@ impl<'a> Progress<'a> {
     }
 
     /// Prints the summary.
-    pub fn end(&mut self, report: &Report) {
+    pub fn finish(&mut self, report: &Report) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let slowest = if self.volume == Volume::Quiet { None } else { cell_text::slowest(report) };
+        let slowest = if self.verbosity == Verbosity::Quiet { None } else { cell_text::slowest(report) };
         output::to_stderr(&format!("{}{}", cell_text::summary(report), slowest.unwrap_or_default()));
     }
 
-    fn begins(&mut self, what: &str) {
+    fn started(&mut self, what: &str) {
         if self.bar.is_some() {
             self.running.insert(what.to_owned(), Instant::now());
-            self.show();
+            self.refresh();
         }
     }
 
     fn ended(&mut self, report: &CellReport, cell: usize) {
         self.running.remove(&report.id);
         self.count(report);
-        let is_told = match (report.status, self.volume) {
-            (Status::Passed, Volume::Quiet) => false,
-            (Status::Passed, Volume::Usual) => self.bar.is_none(),
-            (Status::Skipped, volume) => volume != Volume::Quiet,
-            (Status::Passed, Volume::Verbose)
+        let is_printed = match (report.status, self.verbosity) {
+            (Status::Passed, Verbosity::Quiet) => false,
+            (Status::Passed, Verbosity::Normal) => self.bar.is_none(),
+            (Status::Skipped, verbosity) => verbosity != Verbosity::Quiet,
+            (Status::Passed, Verbosity::Verbose)
             | (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
         };
-        if is_told {
-            let mut text = cell_text::line(report, self.volume == Volume::Verbose);
+        if is_printed {
+            let mut text = cell_text::line(report, self.verbosity == Verbosity::Verbose);
             if !report.status.is_good() {
-                text.push_str(&cell_text::details(report, &reproduce::by_run(self.plan, &self.plan.cells[cell])));
+                text.push_str(&cell_text::details(report, &reproduce::run_command(self.plan, &self.plan.cells[cell])));
             }
             self.print(&text);
         }
-        self.show();
+        self.refresh();
     }
 
     /// Prints cells that cannot be tested, several of them as one line with their common cause.
-    fn lost(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
+    fn print_untestable(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
         for report in lost {
             self.count(report);
         }
@@ -152,30 +152,30 @@ impl<'a> Progress<'a> {
     }
 
     /// Updates the terminal.
-    fn show(&self) {
+    fn refresh(&self) {
         let Some(bar) = &self.bar else { return };
         let (total, flaky) =
             (self.plan.cells.len(), if self.flaky > 0 { format!(", {} flaky", self.flaky) } else { String::new() });
-        let mut text = format!("{}/{total} done, {} failed{flaky}{}", self.done, self.bad, self.left());
-        for (what, _) in self.running.iter().take(RUNNING) {
+        let mut text = format!("{}/{total} done, {} failed{flaky}{}", self.done, self.bad, self.remaining_time());
+        for (what, _) in self.running.iter().take(MAX_RUNNING) {
             text.push_str("\n  ");
             text.push_str(what);
         }
-        if self.running.len() > RUNNING {
+        if self.running.len() > MAX_RUNNING {
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n  and {} more", self.running.len() - RUNNING);
+            let _ = write!(text, "\n  and {} more", self.running.len() - MAX_RUNNING);
         }
         bar.set_message(text);
     }
 
     /// Estimates the remaining time from the average time of a finished cell.
-    fn left(&self) -> String {
+    fn remaining_time(&self) -> String {
         let left = self.plan.cells.len().saturating_sub(self.done);
         if self.done == 0 || left == 0 {
             return String::new();
         }
         let count = |cells: usize| f64::from(u32::try_from(cells).unwrap_or(u32::MAX));
-        let each = self.began.elapsed().as_secs_f64() / count(self.done);
+        let each = self.start.elapsed().as_secs_f64() / count(self.done);
         format!(", {} left", cell_text::seconds(each * count(left)))
     }
 }

@@ -11,14 +11,14 @@ pub struct MatrixSpec {
     /// The machines; the same.
     pub machines: Option<Vec<String>>,
     /// What does not meet.
-    pub exclude: Vec<Meeting>,
+    pub exclude: Vec<Combination>,
     /// What meets in spite of all that.
-    pub include: Vec<Meeting>,
+    pub include: Vec<Combination>,
 }
 
 /// Some tests with some kernels on some machines. `None`: all of them; of an include those of the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Meeting {
+pub struct Combination {
     /// Tests.
     pub tests: Option<Vec<String>>,
     /// Kernels.
@@ -31,16 +31,16 @@ pub(super) fn read(mut keys: Keys<'_, '_>, known: &Known) -> MatrixSpec {
     let spec = MatrixSpec {
         kernels: name::names(&mut keys, "kernels", "kernel", &known.kernels),
         machines: name::names(&mut keys, "machines", "machine", &known.machines),
-        exclude: meetings(&mut keys, "exclude", known),
-        include: meetings(&mut keys, "include", known),
+        exclude: combinations(&mut keys, "exclude", known),
+        include: combinations(&mut keys, "include", known),
     };
     keys.done();
     spec
 }
 
-fn meetings(keys: &mut Keys<'_, '_>, key: &'static str, known: &Known) -> Vec<Meeting> {
+fn combinations(keys: &mut Keys<'_, '_>, key: &'static str, known: &Known) -> Vec<Combination> {
     let one = |mut keys: Keys<'_, '_>| {
-        let meeting = Meeting {
+        let meeting = Combination {
             tests: name::names(&mut keys, "test", "test", &known.tests),
             kernels: name::names(&mut keys, "kernel", "kernel", &known.kernels),
             machines: name::names(&mut keys, "machine", "machine", &known.machines),

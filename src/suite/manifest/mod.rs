@@ -21,7 +21,7 @@ pub use self::case::{BootWay, Isolate, Patterns, Protocol, Test};
 pub use self::ending::{Ending, OUTCOMES};
 pub use self::kernel::KernelSpec;
 pub use self::machine::MachineSpec;
-pub use self::matrix::{MatrixSpec, Meeting};
+pub use self::matrix::{Combination, MatrixSpec};
 pub use self::mistake::{Mistake, Mistakes, nearest};
 pub use self::name::{NAME_RULE, is_name};
 pub use self::overrides::Overrides;

@@ -201,7 +201,7 @@ fn trouble(cell: &super::CellReport) -> Trouble {
                 format!("passed on attempt {}; first failure: {first}", cell.attempts.len())
             }
             Status::NotRun | Status::Passed | Status::Failed | Status::Error | Status::Skipped => {
-                shortened(&cell.why())
+                shortened(&cell.reason())
             }
         },
         time: if cell.attempts.is_empty() { String::new() } else { seconds(cell.seconds()) },
@@ -236,7 +236,7 @@ fn compared(comparison: &Comparison) -> Compared {
         .slower
         .iter()
         .map(|slow| plain("slower", &slow.what, format!("{} -> {}", seconds(slow.before), seconds(slow.after))));
-    for (kind, changes, matters) in comparison.lists() {
+    for (kind, changes, matters) in comparison.change_lists() {
         rows.extend(changes.iter().map(|change| cell(kind, change)));
         // Slowdowns follow the changes of status and precede new and removed cells.
         if matters && kind == "newly flaky" {

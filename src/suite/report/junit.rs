@@ -182,11 +182,11 @@ fn write_result<W: Write>(cell: &CellReport, xml: &mut Writer<W>) -> io::Result<
         let kind = kind_of(cell.last(), cell.status);
         let told = cell.last().map(story).unwrap_or_default();
         let text = format!("{told}\nto repeat it:\n    {}\n", one_line(&cell.repeat));
-        element(xml, name, [("message", cell.why()), ("type", kind)])
+        element(xml, name, [("message", cell.reason()), ("type", kind)])
             .write_text_content(BytesText::new(text.trim_start()))?;
     }
     if cell.status == Status::Skipped {
-        element(xml, "skipped", [("message", cell.why())]).write_empty()?;
+        element(xml, "skipped", [("message", cell.reason())]).write_empty()?;
     }
     let before = cell.attempts.len().saturating_sub(1);
     for attempt in cell.attempts.iter().take(before) {

@@ -42,7 +42,7 @@ fn result(text: &mut String, number: usize, cell: &CellReport) {
     }
     let name = description(&cell.id);
     // Any one-line text may follow the number sign.
-    let why = cell.why();
+    let why = cell.reason();
     let timed_out = cell.last().is_some_and(|attempt| attempt.outcome.as_deref() == Some("timed-out"));
     let _ = match cell.status {
         Status::Passed => writeln!(text, "ok {number} {name}"),

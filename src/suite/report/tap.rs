@@ -41,7 +41,7 @@ fn point(text: &mut String, number: usize, cell: &CellReport) {
     let result = if cell.status.is_good() { "ok" } else { "not ok" };
     let _ = write!(text, "{result} {number} - {}", escaped(&cell.id));
     if cell.status == Status::Skipped {
-        let _ = write!(text, " # SKIP {}", cell.why());
+        let _ = write!(text, " # SKIP {}", cell.reason());
     }
     text.push('\n');
     if cell.status != Status::Passed {
@@ -83,7 +83,7 @@ fn diagnostics(text: &mut String, cell: &CellReport) {
     text.push_str("  ---\n");
     scalar(text, "  ", "status", cell.status.name());
     if cell.status != Status::Flaky {
-        scalar(text, "  ", "message", &cell.why());
+        scalar(text, "  ", "message", &cell.reason());
     }
     scalar(text, "  ", "repeat", &one_line(&cell.repeat));
     let _ = writeln!(text, "  duration_ms: {:.3}", cell.seconds() * 1e3);

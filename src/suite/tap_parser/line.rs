@@ -9,16 +9,16 @@ pub struct Line<'a> {
     /// Indentation: blanks, and a `# ` for each kselftest that passes on another one's output.
     pub prefix: &'a str,
     /// Content.
-    pub says: Says<'a>,
+    pub kind: LineKind<'a>,
 }
 
 /// Content of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says<'a> {
-    /// `TAP version 13`, or with `kernels`, `KTAP version 1`.
+pub enum LineKind<'a> {
+    /// `TAP version 13`, or with `is_ktap`, `KTAP version 1`.
     Version {
         /// True for KTAP, the kernel's dialect.
-        kernels: bool,
+        is_ktap: bool,
     },
     /// `1..N`
     Plan {
@@ -28,7 +28,7 @@ pub enum Says<'a> {
         reason: &'a str,
     },
     /// `ok ...` or `not ok ...`
-    Result(Told<'a>),
+    Result(TestPoint<'a>),
     /// `Bail out! ...`
     BailOut(&'a str),
     /// `# Subtest: NAME`
@@ -44,7 +44,7 @@ pub enum Says<'a> {
 
 /// A test result line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told<'a> {
+pub struct TestPoint<'a> {
     /// Result, including the effect of its directive.
     pub result: PartResult,
     /// Test number, if present.
@@ -55,7 +55,7 @@ pub struct Told<'a> {
     pub reason: &'a str,
 }
 
-impl Told<'_> {
+impl TestPoint<'_> {
     /// Converts to a part. A result without a description is named after its number.
     pub fn part(&self, place: u64) -> Part {
         let name = super::bounded(&self.name.replace("\\#", "#").replace("\\\\", "\\"), super::NAME);
@@ -76,9 +76,9 @@ impl<'a> Line<'a> {
         if let Some(name) = rest.strip_prefix("Subtest: ")
             && let Some(prefix) = prefix.strip_suffix("# ")
         {
-            return Self { prefix, says: Says::Subtest(name.trim()) };
+            return Self { prefix, kind: LineKind::Subtest(name.trim()) };
         }
-        Self { prefix, says: Says::of(rest) }
+        Self { prefix, kind: LineKind::of(rest) }
     }
 }
 
@@ -99,14 +99,14 @@ fn without_timestamp(line: &str) -> &str {
     rest.strip_prefix(' ').unwrap_or(rest)
 }
 
-impl<'a> Says<'a> {
+impl<'a> LineKind<'a> {
     fn of(text: &'a str) -> Self {
         let version = |text: &str| text.split_whitespace().next().is_some_and(|word| word.parse::<u32>().is_ok());
         if text.strip_prefix("TAP version ").is_some_and(version) {
-            return Self::Version { kernels: false };
+            return Self::Version { is_ktap: false };
         }
         if text.strip_prefix("KTAP version ").is_some_and(version) {
-            return Self::Version { kernels: true };
+            return Self::Version { is_ktap: true };
         }
         if let Some(reason) = text.strip_prefix("Bail out!") {
             return Self::BailOut(reason.trim());
@@ -120,17 +120,17 @@ impl<'a> Says<'a> {
     }
 }
 
-fn plan(text: &str) -> Option<Says<'_>> {
+fn plan(text: &str) -> Option<LineKind<'_>> {
     let (count, reason) = match text.split_once('#') {
         Some((count, reason)) => (count.trim(), reason.trim()),
         None => (text, ""),
     };
     let count = count.strip_prefix("1..")?;
     let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
-    Some(Says::Plan { count: number, reason })
+    Some(LineKind::Plan { count: number, reason })
 }
 
-fn result(text: &str) -> Option<Says<'_>> {
+fn result(text: &str) -> Option<LineKind<'_>> {
     let (ok, rest) = match text.strip_prefix("not ok") {
         Some(rest) => (false, rest),
         None => (true, text.strip_prefix("ok")?),
@@ -152,7 +152,7 @@ fn result(text: &str) -> Option<Says<'_>> {
         (Some(Directive::Timeout | Directive::Error), _) | (None, false) => PartResult::Failed,
         (Some(Directive::Todo) | None, true) => PartResult::Passed,
     };
-    Some(Says::Result(Told { result, number, name, reason }))
+    Some(LineKind::Result(TestPoint { result, number, name, reason }))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,12 +199,12 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Says, Told};
+    use super::{Line, LineKind, TestPoint};
     use crate::suite::report::PartResult::{self, Failed, Passed, Skipped, Todo};
 
     fn told(text: &str) -> (PartResult, Option<u64>, &str, &str) {
-        match Line::of(text).says {
-            Says::Result(Told { result, number, name, reason }) => (result, number, name, reason),
+        match Line::of(text).kind {
+            LineKind::Result(TestPoint { result, number, name, reason }) => (result, number, name, reason),
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     fn lines_that_only_resemble_tap_are_ignored() {
         for text in ["okay", "OK 1", "not okay", "1..", "1..x", "1..3 x", "2..3", "TAP version", "TAP version x", "ok1"]
         {
-            assert!(matches!(Line::of(text).says, Says::Other(_)), "{text}");
+            assert!(matches!(Line::of(text).kind, LineKind::Other(_)), "{text}");
         }
     }
 
@@ -243,12 +243,12 @@ mod tests {
         for stamp in ["", "[    1.234567] ", "[12345.678901][   T12] ", "<6>[    0.1] ", "[    1.2][    C0] "] {
             let line = format!("{stamp}    # # 1..3 # why\r");
             let line = Line::of(&line);
-            assert_eq!((line.prefix, line.says), ("    # # ", Says::Plan { count: 3, reason: "why" }), "{stamp}");
+            assert_eq!((line.prefix, line.kind), ("    # # ", LineKind::Plan { count: 3, reason: "why" }), "{stamp}");
         }
-        assert_eq!(Line::of("[x] 1..3").says, Says::Other("[x] 1..3"));
-        assert_eq!(Line::of("    # Subtest: a b "), Line { prefix: "    ", says: Says::Subtest("a b") });
-        assert_eq!(Line::of("KTAP version 1").says, Says::Version { kernels: true });
-        assert_eq!(Line::of("# TAP version 13"), Line { prefix: "# ", says: Says::Version { kernels: false } });
-        assert_eq!(Line::of("Bail out! no more").says, Says::BailOut("no more"));
+        assert_eq!(Line::of("[x] 1..3").kind, LineKind::Other("[x] 1..3"));
+        assert_eq!(Line::of("    # Subtest: a b "), Line { prefix: "    ", kind: LineKind::Subtest("a b") });
+        assert_eq!(Line::of("KTAP version 1").kind, LineKind::Version { is_ktap: true });
+        assert_eq!(Line::of("# TAP version 13"), Line { prefix: "# ", kind: LineKind::Version { is_ktap: false } });
+        assert_eq!(Line::of("Bail out! no more").kind, LineKind::BailOut("no more"));
     }
 }

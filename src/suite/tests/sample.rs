@@ -7,8 +7,8 @@ use crate::guest::hang::Hang;
 use crate::guest::health::{Finding, Kind};
 use crate::guest::verdict::Outcome;
 use crate::suite::judge::Judge;
-use crate::suite::report::{Attempt, Boot, CellReport, Header, Part, PartResult, Report, Status, Times, jsonl};
-use crate::suite::tap_parser::{Speaks, parse};
+use crate::suite::report::{Attempt, CellReport, Header, Part, PartResult, Report, StartMode, Status, Times, jsonl};
+use crate::suite::tap_parser::{TapMode, parse};
 
 /// Text that tries to break out of every format.
 pub const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
@@ -35,8 +35,8 @@ pub fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
         cause: cause.map(str::to_owned),
         outcome: Some("exited".to_owned()),
         exit_code,
-        boot: Boot::Warm,
-        times: Times { begun: 0.5, prepared: 0.01, hello: Some(0.2), command: Some(0.21), verdict: 0.25, total: 0.26 },
+        boot: StartMode::Warm,
+        times: Times { start: 0.5, prepared: 0.01, hello: Some(0.2), command: Some(0.21), verdict: 0.25, total: 0.26 },
         max_rss_kib: Some(900),
         stdout: "hello\n".to_owned(),
         ..Attempt::default()
@@ -53,7 +53,7 @@ fn skipped_early() -> Attempt {
     let spec = spec("[[test]]\nname = 'driver'\nrun = 'x'\nskip-status = 4\n");
     let tap = "TAP version 13\n1..3\nok 1 # SKIP no such driver\n";
     let output = output(Outcome::Exited { status: 4 }, tap);
-    Judge::new(&spec.tests[0]).attempt(&output, Boot::Warm, None, parse(tap.as_bytes(), Speaks::Perhaps))
+    Judge::new(&spec.tests[0]).attempt(&output, StartMode::Warm, None, parse(tap.as_bytes(), TapMode::Detect))
 }
 
 /// Returns a report with one cell of each kind and every kind of detail.

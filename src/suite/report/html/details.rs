@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::budget::Budget;
 use super::{part_symbol, seconds, shortened, symbol};
-use crate::suite::report::{Attempt, Boot, CellReport, Part, PartResult, one_line};
+use crate::suite::report::{Attempt, CellReport, Part, PartResult, StartMode, one_line};
 
 /// Limit of parts listed for an attempt.
 const PARTS: usize = 300;
@@ -76,7 +76,7 @@ impl Detail {
         let is_short = budget.is_short(cell);
         let several = cell.attempts.len() > 1;
         let repeat = budget.repeat(cell);
-        let cause = (!cell.status.has_passed()).then(|| budget.start(&cell.why()));
+        let cause = (!cell.status.has_passed()).then(|| budget.start(&cell.reason()));
         // The last attempt decides, so it gets the budget first.
         let mut tries: Vec<Try> = Vec::new();
         let most = if budget.is_small() { 1 } else { usize::MAX };
@@ -139,9 +139,9 @@ fn facts(attempt: &Attempt) -> String {
     }));
     facts.push(
         match attempt.boot {
-            Boot::Cold => "booted",
-            Boot::Warm => "restored",
-            Boot::Shared => "shared its guest",
+            StartMode::Cold => "booted",
+            StartMode::Warm => "restored",
+            StartMode::Shared => "shared its guest",
         }
         .to_owned(),
     );
@@ -154,9 +154,9 @@ fn facts(attempt: &Attempt) -> String {
 fn bars(attempt: &Attempt) -> Vec<Bar> {
     let times = &attempt.times;
     let began = match attempt.boot {
-        Boot::Cold => "booted",
-        Boot::Warm => "restored",
-        Boot::Shared => "waited",
+        StartMode::Cold => "booted",
+        StartMode::Warm => "restored",
+        StartMode::Shared => "waited",
     };
     let command = times.command.unwrap_or(times.verdict);
     let pieces = [("b1", "prepared", times.prepared), ("b2", began, command), ("b3", "ran", times.verdict - command)];
