@@ -69,7 +69,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
         run_id: shard::run_from_env(&|name| std::env::var_os(name)),
     };
     let mut progress = Progress::new(args, &plan);
-    let report = run::run(plan.clone(), options, &channel, &mut |event| progress.handle(&event));
+    let report = run::run(plan.clone(), options, &channel, &mut |event| progress.handle(event));
     progress.finish(&report);
     let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report));
     let written = report_files.write(&report, comparison.as_ref());
@@ -120,7 +120,7 @@ fn plan(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Resu
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let file = manifest.display().to_string();
     let mut spec = TestSpec::parse(&text, Origin { file: &file, folder, kernels: &kernels })
-        .map_err(|mistakes| anyhow::anyhow!("{}\n{mistakes}", reading()))?;
+        .map_err(|error| anyhow::anyhow!("{}\n{error}", reading()))?;
     // BOOTLING_KERNEL applies as in `bootling run` if the manifest names no kernel.
     if let [only] = &mut spec.kernels[..]
         && only.kernel.is_none()

@@ -7,6 +7,7 @@ pub mod amount;
 pub mod archive_path;
 pub mod compression;
 pub mod dlopen_note;
+pub mod duration;
 pub mod elf;
 #[cfg(test)]
 pub mod elf_builder;

@@ -8,6 +8,7 @@ pub mod manifest;
 pub mod baseline;
 pub mod budget;
 pub mod emit;
+mod event;
 pub mod guest;
 pub mod judge;
 pub mod merge;

@@ -9,7 +9,7 @@ pub mod html;
 pub mod jsonl;
 pub mod junit;
 pub mod ktap;
-pub mod plain;
+pub mod sanitize;
 pub mod story;
 pub mod tap;
 
@@ -22,7 +22,7 @@ use crate::guest::hang::Hang;
 use crate::guest::health::Finding;
 
 pub use self::format::Format;
-pub use self::plain::{one_line, plain};
+pub use self::sanitize::{one_line, plain};
 pub use self::story::story;
 
 /// Report of a matrix or of a shard.

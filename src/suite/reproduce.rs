@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use super::guest::kernel_ref;
-use super::manifest::BootWay;
+use super::manifest::{BootWay, TestHealth};
 use super::plan::{Cell, Plan};
-use crate::guest::health::{HealthSpec, Policy};
+use crate::guest::health::Policy;
 use crate::qemu::argv::shell_line;
 use crate::{
     initrd::spec::RunWhat,
@@ -145,7 +145,7 @@ fn test_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
     }
 }
 
-fn health_words(health: &HealthSpec, words: &mut Vec<OsString>) {
+fn health_words(health: &TestHealth, words: &mut Vec<OsString>) {
     let policy = match health.policy {
         Policy::Fail => "fail",
         Policy::Warn => "warn",
@@ -153,7 +153,7 @@ fn health_words(health: &HealthSpec, words: &mut Vec<OsString>) {
     };
     push(words, "--health", policy);
     for pattern in &health.allow {
-        push(words, "--health-allow", pattern);
+        push(words, "--health-allow", pattern.as_str());
     }
     for kind in &health.deny {
         push(words, "--health-deny", kind.name());

@@ -1,55 +1,58 @@
 //! State shared by the worker threads: the plan, the schedule and the prepared targets. Runs the cells.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::judge::{Judge, can_reuse_guest, could_not_test};
+use super::event::{Event, Message};
+use super::judge::{Judge, can_reuse_guest, could_not_test, verdict};
 use super::manifest::{Isolate, Protocol, Test};
 use super::plan::{Cell, Plan};
-use super::report::{Attempt, CellReport, Part, StartMode, Status};
-use super::run::Message;
+use super::report::{Attempt, CellReport, Part, StartMode};
 use super::schedule::{Action, Schedule, Task};
 use super::tap_parser::{self, TapMode};
 use super::{guest, reproduce};
 use crate::guest::{Builder, Output, Site, Vm, VmError};
 
 /// Size limit of a console log that is searched for patterns, bytes.
-const CONSOLE: u64 = 16 << 20;
+const MAX_CONSOLE: u64 = 16 << 20;
 
 /// State shared by the worker threads.
-pub struct Workers {
-    pub plan: Plan,
-    pub builders: Vec<Builder>,
+pub(crate) struct Workers {
+    pub(crate) plan: Plan,
+    /// Builders of the targets' guests.
+    pub(crate) builders: Vec<Builder>,
     /// Command line that repeats a cell, up to `--only`.
-    pub command_line: Vec<std::ffi::OsString>,
-    pub start: Instant,
-    pub sender: Sender<Message>,
-    pub schedule: Mutex<Schedule>,
-    pub state_changed: Condvar,
-    pub judges: Vec<Judge>,
+    pub(crate) command_line: Vec<OsString>,
+    pub(crate) start: Instant,
+    pub(crate) sender: Sender<Message>,
+    pub(crate) schedule: Mutex<Schedule>,
+    /// Notified when work has ended or is no longer needed.
+    pub(crate) state_changed: Condvar,
     /// Number of failures after which no further cell starts.
-    pub fail_fast: Option<usize>,
+    pub(crate) fail_fast: Option<usize>,
     /// Number of failures so far.
-    pub failed: AtomicUsize,
-    pub prepared: Vec<OnceLock<PreparedTarget>>,
+    pub(crate) failed: AtomicUsize,
+    /// Prepared targets, each set by the thread that prepares it.
+    pub(crate) prepared: Vec<OnceLock<PreparedTarget>>,
 }
 
 /// A prepared target.
-pub struct PreparedTarget {
+pub(crate) struct PreparedTarget {
     site: Site,
     /// True if its guests boot although they should be restored: no snapshot could be made.
     cold_only: bool,
 }
 
 /// Returns true if a test may share its guest. A test that checks the console needs a separate guest.
-pub fn may_share_guest(test: &Test) -> bool {
+pub(crate) fn may_share_guest(test: &Test) -> bool {
     test.isolate == Isolate::Nothing && test.console.is_empty()
 }
 
 /// Returns the report of a cell that has not run.
-pub fn not_run(plan: &Plan, cell: &Cell, command_line: &[std::ffi::OsString]) -> CellReport {
+pub(crate) fn not_run(plan: &Plan, cell: &Cell, command_line: &[OsString]) -> CellReport {
     CellReport {
         id: cell.id.clone(),
         test: plan.test(cell).name.clone(),
@@ -79,28 +82,18 @@ impl Drop for ThreadEndGuard<'_> {
 
 impl Workers {
     /// Works until nothing is left to do.
-    pub fn run_worker(&self) {
+    pub(crate) fn run_worker(&self) {
         let _guard = ThreadEndGuard(self);
         while let Some(task) = self.wait_for_task() {
             match task {
                 Task::Prepare(target) => self.prepare(target),
-                Task::Run(cell) if may_share_guest(self.plan.test(&self.plan.cells[cell])) => {
-                    self.run_shared_cells(cell)
-                }
-                Task::Run(cell) => {
-                    self.send(Message::CellStarted(cell));
-                    let report = self.run_with_retries(cell, |_| self.run_in_own_guest(cell));
-                    self.count(usize::from(!report.status.is_good()));
-                    self.lock().ended(cell);
-                    self.state_changed.notify_all();
-                    self.send(Message::CellEnded(cell, Box::new(report)));
-                }
+                Task::Run(cell) => self.run_cells(cell),
             }
         }
     }
 
     /// Starts no further cells.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.lock().stop();
         self.state_changed.notify_all();
     }
@@ -108,7 +101,7 @@ impl Workers {
     /// Counts failures, before any other work starts.
     fn count(&self, failed: usize) {
         let failed = self.failed.fetch_add(failed, Ordering::SeqCst) + failed;
-        if self.fail_fast.is_some_and(|most| failed >= most) {
+        if self.fail_fast.is_some_and(|limit| failed >= limit) {
             self.stop();
         }
     }
@@ -129,6 +122,15 @@ impl Workers {
         }
     }
 
+    /// Returns the time since the start of the matrix, seconds.
+    fn elapsed(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    fn send_event(&self, event: Event) {
+        self.send(Message::Event(event));
+    }
+
     fn send(&self, message: Message) {
         // The receiver may be gone; then the message is not needed.
         let _ = self.sender.send(message);
@@ -136,12 +138,13 @@ impl Workers {
 
     /// Looks up the inputs of a target's guests and makes their snapshot.
     fn prepare(&self, target: usize) {
-        self.send(Message::Preparing(target));
-        let begun = self.start.elapsed().as_secs_f64();
+        self.send_event(Event::Preparing { target });
+        let start = self.elapsed();
         let found = Site::find(&self.builders[target]).and_then(|site| Ok((site.make_snapshot()?, site)));
         let (lost, attempt, note) = match found {
             Ok((unfit, site)) => {
-                self.send(Message::Inputs { qemu: site.qemu_version().to_owned(), notes: site.notes().to_vec() });
+                self.send(Message::QemuVersion(site.qemu_version().to_owned()));
+                site.notes().iter().for_each(|note| self.send_event(Event::Note(note.clone())));
                 let cold_only = unfit.is_some();
                 // Only this thread prepares the target.
                 let _ = self.prepared[target].set(PreparedTarget { site, cold_only });
@@ -153,24 +156,28 @@ impl Workers {
             }
             Err(error) => {
                 let mut attempt = could_not_test(&error);
-                attempt.times.start = begun;
-                attempt.times.total = self.start.elapsed().as_secs_f64() - begun;
+                attempt.times.start = start;
+                attempt.times.total = self.elapsed() - start;
                 (self.lock().prepared(target, false), attempt, None)
             }
         };
         self.count(lost.len());
         self.state_changed.notify_all();
         let lost = lost.into_iter().map(|cell| (cell, self.cell_report(cell, vec![attempt.clone()]))).collect();
-        self.send(Message::Prepared { target, lost, cause: attempt.cause, note });
+        self.send_event(Event::Prepared { target, note, cause: attempt.cause, lost });
     }
 
-    /// Runs a cell in a guest that other cells may use after it, and then those cells.
-    fn run_shared_cells(&self, first: usize) {
+    /// Runs a cell. If it may share its guest, then runs further such cells in the same guest.
+    fn run_cells(&self, first: usize) {
+        let shares = may_share_guest(self.plan.test(&self.plan.cells[first]));
         let mut guest = None;
         let mut cell = first;
         loop {
-            self.send(Message::CellStarted(cell));
+            self.send_event(Event::CellStarted { cell });
             let report = self.run_with_retries(cell, |tried| {
+                if !shares {
+                    return self.run_in_own_guest(cell);
+                }
                 if tried > 0 {
                     // A retry needs a fresh guest.
                     guest = None;
@@ -178,8 +185,8 @@ impl Workers {
                 self.run_in_shared_guest(&mut guest, cell)
             });
             self.count(usize::from(!report.status.is_good()));
-            self.send(Message::CellEnded(cell, Box::new(report)));
-            let next = self.lock().next_shared(cell);
+            self.send_event(Event::CellEnded { cell, report: Box::new(report) });
+            let next = if shares { self.lock().next_shared(cell) } else { None };
             match next {
                 Some(next) => cell = next,
                 None => break,
@@ -192,12 +199,11 @@ impl Workers {
 
     /// Runs a cell, with retries.
     fn run_with_retries(&self, cell: usize, mut attempt: impl FnMut(u32) -> Attempt) -> CellReport {
-        let begun = |state: &Self| state.start.elapsed().as_secs_f64();
         let mut attempts: Vec<Attempt> = Vec::new();
         for tried in 0..=self.plan.test(&self.plan.cells[cell]).retries {
-            let start = begun(self);
+            let start = self.elapsed();
             let mut attempt = attempt(tried);
-            let total = begun(self) - start;
+            let total = self.elapsed() - start;
             let prepared = (total - attempt.times.verdict).max(0.0);
             (attempt.times.start, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
             let is_over = attempt.passed || attempt.skipped || attempt.outcome.is_none();
@@ -299,26 +305,10 @@ impl Workers {
             output.notes.retain(|note| !site.notes().contains(note));
         }
         if let Some(release) = output.release.take() {
-            self.send(Message::KernelRelease(cell.kernel, release));
+            self.send(Message::KernelRelease { kernel: cell.kernel, release });
         }
-        let parts = parse_parts(self.plan.test(cell), &output);
-        self.judges[cell.test].attempt(&output, boot, console, parts)
-    }
-}
-
-/// Returns the status that results from the attempts, and the cause if they are not a success. The last attempt
-/// decides, but a skipped one does not cancel a failure.
-fn verdict(attempts: &[Attempt]) -> (Status, Option<String>) {
-    let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
-    let cause = |attempt: &Attempt| attempt.cause.clone();
-    let Some(last) = attempts.last() else { return (Status::NotRun, None) };
-    if last.passed {
-        return (if attempts.len() == 1 { Status::Passed } else { Status::Flaky }, None);
-    }
-    match attempts.iter().rev().find(|attempt| !attempt.skipped) {
-        None => (Status::Skipped, cause(last)),
-        Some(failed) if could_not(failed) => (Status::Error, cause(failed)),
-        Some(failed) => (Status::Failed, cause(failed)),
+        let test = self.plan.test(cell);
+        Judge::new(test).attempt(&output, boot, console, parse_parts(test, &output))
     }
 }
 
@@ -336,39 +326,10 @@ fn read_console(path: &std::path::Path) -> Result<String, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(CONSOLE + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_CONSOLE + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("failed to read the console log: {error}"))?;
-    if bytes.len() as u64 > CONSOLE {
-        return Err(format!("console log too large to search: more than {} MiB", CONSOLE >> 20));
+    if bytes.len() as u64 > MAX_CONSOLE {
+        return Err(format!("console log too large to search: more than {} MiB", MAX_CONSOLE >> 20));
     }
     Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::verdict;
-    use crate::suite::report::{Attempt, Status};
-
-    #[test]
-    fn the_last_attempt_decides_but_a_skipped_one_does_not_cancel_a_failure() {
-        let tried = |name: &str| Attempt {
-            passed: name == "passed",
-            skipped: name == "skipped",
-            outcome: (name != "lost").then(|| name.to_owned()),
-            cause: (name != "passed").then(|| name.to_owned()),
-            ..Attempt::default()
-        };
-        let is = |names: &[&str], status, cause: Option<&str>| {
-            let attempts: Vec<Attempt> = names.iter().map(|name| tried(name)).collect();
-            assert_eq!(verdict(&attempts), (status, cause.map(str::to_owned)), "{names:?}");
-        };
-        is(&[], Status::NotRun, None);
-        is(&["passed"], Status::Passed, None);
-        is(&["failed", "passed"], Status::Flaky, None);
-        is(&["failed", "panic"], Status::Failed, Some("panic"));
-        is(&["lost"], Status::Error, Some("lost"));
-        is(&["could-not-test"], Status::Error, Some("could-not-test"));
-        is(&["skipped"], Status::Skipped, Some("skipped"));
-        is(&["failed", "skipped"], Status::Failed, Some("failed"));
-    }
 }

@@ -67,7 +67,7 @@ pub fn parse(text: &[u8], mode: TapMode) -> Vec<Part> {
 }
 
 /// Returns why a test with these parts failed, whatever its exit status; `None` if it may have passed.
-pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
+pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
     let parts: Vec<&Part> = parts.into_iter().collect();
     let failed: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Failed).collect();
     let missing: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Missing).collect();

@@ -56,11 +56,12 @@ impl<'a> Progress<'a> {
     }
 
     /// Reports an event.
-    pub fn handle(&mut self, event: &Event<'_>) {
+    pub fn handle(&mut self, event: &Event) {
         match event {
-            Event::Preparing { names: (kernel, machine) } => self.started(&preparing(kernel, machine)),
-            Event::Prepared { names: (kernel, machine), note, cause, lost } => {
-                self.running.remove(&preparing(kernel, machine));
+            Event::Preparing { target } => self.started(&preparing(self.plan.target_names(*target))),
+            Event::Prepared { target, note, cause, lost } => {
+                let (kernel, machine) = self.plan.target_names(*target);
+                self.running.remove(&preparing((kernel, machine)));
                 if let Some(note) = note {
                     self.print(&format!("bootling: {kernel} on {machine}: booting cold: {note}\n"));
                 }
@@ -69,10 +70,10 @@ impl<'a> Progress<'a> {
                 }
                 self.refresh();
             }
-            Event::CellStarted { id } => self.started(id),
-            Event::CellEnded { report, cell } => self.ended(report, *cell),
+            Event::CellStarted { cell } => self.started(&self.plan.cells[*cell].id),
+            Event::CellEnded { cell, report } => self.ended(report, *cell),
             Event::Note(note) => {
-                if self.verbosity != Verbosity::Quiet && self.noted.insert((*note).to_owned()) {
+                if self.verbosity != Verbosity::Quiet && self.noted.insert(note.clone()) {
                     self.print(&format!("bootling: {note}\n"));
                 }
             }
@@ -116,15 +117,15 @@ impl<'a> Progress<'a> {
     }
 
     /// Prints cells that cannot be tested, several of them as one line with their common cause.
-    fn print_untestable(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
-        for report in lost {
+    fn print_untestable(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[(usize, CellReport)]) {
+        for (_, report) in lost {
             self.count(report);
         }
         let mut text = String::new();
         match lost {
             [] => {}
-            [one] => text.push_str(&cell_text::line(one, false)),
-            [first, ..] => {
+            [(_, one)] => text.push_str(&cell_text::line(one, false)),
+            [(_, first), ..] => {
                 let what = format!("all {} cells of {kernel} on {machine}", lost.len());
                 text.push_str(&cell_text::line(
                     &CellReport { id: what, cause: Some(cause.to_owned()), ..first.clone() },
@@ -180,7 +181,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-fn preparing(kernel: &str, machine: &str) -> String {
+fn preparing((kernel, machine): (&str, &str)) -> String {
     format!("preparing {kernel} on {machine}")
 }
 

@@ -1,22 +1,22 @@
-//! `[matrix]`: which tests, kernels and machines meet.
+//! `[matrix]`: which combinations of tests, kernels and machines are cells.
 
-use super::keys::Keys;
-use super::name::{self, Known};
+use super::name::{self, KnownNames};
+use super::table::Table;
 
-/// Which of them meet: every test with every kernel on every machine, unless this says otherwise.
+/// Cell selection. By default, each test runs with each kernel on each machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MatrixSpec {
-    /// The kernels for tests that name none; `None`: all.
+    /// Kernels of tests that name none; `None` for all.
     pub kernels: Option<Vec<String>>,
-    /// The machines; the same.
+    /// Machines of tests that name none; `None` for all.
     pub machines: Option<Vec<String>>,
-    /// What does not meet.
+    /// Combinations to exclude.
     pub exclude: Vec<Combination>,
-    /// What meets in spite of all that.
+    /// Combinations to include nevertheless.
     pub include: Vec<Combination>,
 }
 
-/// Some tests with some kernels on some machines. `None`: all of them; of an include those of the matrix.
+/// Some tests with some kernels on some machines. `None` means all of them, or in `include`, those of the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Combination {
     /// Tests.
@@ -27,29 +27,30 @@ pub struct Combination {
     pub machines: Option<Vec<String>>,
 }
 
-pub(super) fn read(mut keys: Keys<'_, '_>, known: &Known) -> MatrixSpec {
+pub(super) fn read(mut keys: Table<'_, '_>, known: &KnownNames) -> MatrixSpec {
     let spec = MatrixSpec {
         kernels: name::names(&mut keys, "kernels", "kernel", &known.kernels),
         machines: name::names(&mut keys, "machines", "machine", &known.machines),
         exclude: combinations(&mut keys, "exclude", known),
         include: combinations(&mut keys, "include", known),
     };
-    keys.done();
+    keys.finish();
     spec
 }
 
-fn combinations(keys: &mut Keys<'_, '_>, key: &'static str, known: &Known) -> Vec<Combination> {
-    let one = |mut keys: Keys<'_, '_>| {
-        let meeting = Combination {
+fn combinations(keys: &mut Table<'_, '_>, key: &'static str, known: &KnownNames) -> Vec<Combination> {
+    let read = |mut keys: Table<'_, '_>| {
+        let combination = Combination {
             tests: name::names(&mut keys, "test", "test", &known.tests),
             kernels: name::names(&mut keys, "kernel", "kernel", &known.kernels),
             machines: name::names(&mut keys, "machine", "machine", &known.machines),
         };
         if !["test", "kernel", "machine"].iter().any(|name| keys.has(name)) {
-            keys.sheet().wrong(keys.place(), format!("an entry of {key:?} names a test, a kernel or a machine"));
+            let message = format!("an entry of {key:?} needs \"test\", \"kernel\" or \"machine\"");
+            keys.document().error(keys.span(), message);
         }
-        keys.done();
-        meeting
+        keys.finish();
+        combination
     };
-    keys.tables(key).into_iter().map(one).collect()
+    keys.tables(key).into_iter().map(read).collect()
 }

@@ -1,38 +1,41 @@
-//! `bootling.toml`: tests, kernels, machines, and which of them meet.
+//! The manifest, `bootling.toml`: tests, kernels, machines, and which of them are combined.
 //!
-//! Pure: takes text, gives a [`TestSpec`] or all that is wrong with the text, with places. Names of kernels, machines and
-//! tests are held to be there; whether files are is found out later. What each key means stands in `docs/testing.md`.
+//! Parses text into a [`TestSpec`], or into all errors with their positions. References to kernels, machines and tests
+//! are checked; files are looked up later. `docs/testing.md` describes the keys.
 
-pub mod case;
-pub mod ending;
-pub mod kernel;
-pub mod keys;
-pub mod machine;
-pub mod matrix;
-pub mod mistake;
-pub mod name;
-pub mod overrides;
+mod diagnostic;
+mod ending;
+mod kernel;
+mod machine;
+mod matrix;
+mod name;
+mod overrides;
+mod pattern;
+mod table;
+mod test;
 
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub use self::case::{BootWay, Isolate, Patterns, Protocol, Test};
+pub(crate) use self::diagnostic::nearest;
+pub use self::diagnostic::{Diagnostic, ManifestError};
 pub use self::ending::{Ending, OUTCOMES};
 pub use self::kernel::KernelSpec;
 pub use self::machine::MachineSpec;
 pub use self::matrix::{Combination, MatrixSpec};
-pub use self::mistake::{Mistake, Mistakes, nearest};
 pub use self::name::{NAME_RULE, is_name};
 pub use self::overrides::Overrides;
+pub use self::pattern::{Pattern, Patterns};
+pub use self::test::{BootWay, Isolate, Protocol, Test, TestHealth};
 
-use self::keys::{Keys, Sheet};
-use self::name::Known;
+use self::name::KnownNames;
+use self::table::{Document, Table};
 
-/// What `bootling test --init` writes.
+/// Starter manifest, as written by `bootling test --init`.
 pub const STARTER: &str = include_str!("starter.toml");
 
-/// What a kernel, or a machine, is called where the manifest names none.
+/// Name of the kernel or machine if the manifest names none.
 pub const DEFAULT: &str = "default";
 
 /// A manifest.
@@ -40,7 +43,7 @@ pub const DEFAULT: &str = "default";
 pub struct TestSpec {
     /// `name`
     pub name: Option<String>,
-    /// The directory that its relative paths start at.
+    /// Directory of its relative paths.
     pub folder: PathBuf,
     /// `[kernels]`, at least one.
     pub kernels: Vec<KernelSpec>,
@@ -52,63 +55,58 @@ pub struct TestSpec {
     pub matrix: MatrixSpec,
 }
 
-/// Where a manifest's text comes from.
+/// Origin of a manifest's text.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// The file, in the user's words.
+    /// File name for error messages.
     pub file: &'a str,
-    /// The directory that its relative paths start at.
+    /// Directory of relative paths.
     pub folder: &'a Path,
-    /// Kernels that are named on the command line: they count as the manifest's, and come before those of the same name.
+    /// Kernels of the command line, which are added to the manifest's and replace those of the same name.
     pub kernels: &'a [KernelSpec],
 }
 
 impl TestSpec {
-    /// Reads a manifest.
-    pub fn parse(text: &str, origin: Origin<'_>) -> Result<Self, Mistakes> {
-        let failed = |mistakes| Mistakes { file: origin.file.to_owned(), mistakes };
+    /// Parses a manifest.
+    pub fn parse(text: &str, origin: Origin<'_>) -> Result<Self, ManifestError> {
+        let failed = |diagnostics| ManifestError { file: origin.file.to_owned(), diagnostics };
         let table = DeTable::parse(text).map_err(|error| {
-            let place = error.span().unwrap_or(0..0);
-            failed(vec![Mistake::new(text, place, error.message().replace('\n', "; "))])
+            let span = error.span().unwrap_or(0..0);
+            failed(vec![Diagnostic::new(text, span, error.message().replace('\n', "; "))])
         })?;
-        let sheet = Sheet::new(text);
-        let spec = read(Keys::new(&sheet, table.get_ref(), 0..0), origin);
-        let mistakes = sheet.mistakes();
-        if mistakes.is_empty() { Ok(spec) } else { Err(failed(mistakes)) }
+        let document = Document::new(text);
+        let spec = read(Table::new(&document, table.get_ref(), 0..0), origin);
+        let diagnostics = document.into_diagnostics();
+        if diagnostics.is_empty() { Ok(spec) } else { Err(failed(diagnostics)) }
     }
 }
 
-fn read(mut keys: Keys<'_, '_>, origin: Origin<'_>) -> TestSpec {
-    let name = keys.text("name").map(|said| said.value);
+fn read(mut keys: Table<'_, '_>, origin: Origin<'_>) -> TestSpec {
+    let name = keys.text("name");
     let mut defaults = keys.table("defaults");
     let kernels = kernel::read_all(keys.table("kernels"), origin.kernels);
     let machines = machine::read_all(keys.table("machines"), defaults.as_mut(), origin.folder);
-    let known = Known {
+    let mut known = KnownNames {
         kernels: kernels.iter().map(|kernel| kernel.name.clone()).collect(),
         machines: machines.iter().map(|machine| machine.name.clone()).collect(),
         tests: Vec::new(),
     };
-    let tests = case::read_all(&mut keys, defaults.as_mut(), &known, origin.folder);
-    let known = Known { tests: tests.iter().map(|test| test.name.clone()).collect(), ..known };
+    let tests = test::read_all(&mut keys, defaults.as_mut(), &known, origin.folder);
+    known.tests = tests.iter().map(|test| test.name.clone()).collect();
     let matrix = keys.table("matrix").map(|matrix| matrix::read(matrix, &known)).unwrap_or_default();
     if let Some(defaults) = defaults {
-        defaults.done();
+        defaults.finish();
     }
     if tests.is_empty() && !keys.has("test") {
-        keys.sheet().wrong(keys.place(), "there is no [[test]]: nothing is to be tested");
+        keys.document().error(keys.span(), "no tests: expected at least one [[test]] table");
     }
-    keys.done();
+    keys.finish();
     TestSpec { name, folder: origin.folder.to_owned(), kernels, machines, tests, matrix }
 }
 
-/// A path of the manifest's, as seen from the current directory.
-fn below(folder: &Path, path: &str) -> PathBuf {
-    folder.join(path)
-}
-
-/// A program or file that may also be a name to be looked for: only what has a slash is a path.
-fn named(folder: &Path, name: String) -> String {
-    if name.contains('/') { below(folder, &name).to_string_lossy().into_owned() } else { name }
+/// Resolves a program or file name: names with a slash are relative to the manifest, others are looked up later.
+fn program_path(folder: &Path, name: String) -> String {
+    if name.contains('/') { folder.join(name).to_string_lossy().into_owned() } else { name }
 }
 
 #[cfg(test)]

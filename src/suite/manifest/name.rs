@@ -1,64 +1,59 @@
-//! Names in a manifest: of what they are made, and whether they are there.
+//! Names in a manifest: their syntax, and references to them.
 
 use std::ops::Range;
 
-use super::keys::{Keys, Said, Sheet};
-use super::mistake::did_you_mean;
+use super::diagnostic::did_you_mean;
+use super::table::{Document, Located, Table};
 
-/// What may stand in a name, as the end of a sentence.
-pub const NAME_RULE: &str =
-    "a name is made of letters, digits, '.', '_', '+' and '-', and begins with a letter or a digit";
-/// Longest name.
-const LONGEST: usize = 100;
+/// Syntax of a name, for error messages.
+pub const NAME_RULE: &str = "names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters";
+/// Length limit.
+const MAX_LENGTH: usize = 100;
 
 /// All names of a manifest.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownNames {
     pub kernels: Vec<String>,
     pub machines: Vec<String>,
     pub tests: Vec<String>,
 }
 
-/// Whether it can stand in a cell's id, and there between slashes, in a shell, in a file's name.
+/// Returns true if the text is a valid name: safe in a cell id, between slashes, in a shell and in a file name.
 pub fn is_name(text: &str) -> bool {
     let first = text.bytes().next();
     first.is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && text.len() <= LONGEST
+        && text.len() <= MAX_LENGTH
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
 }
 
-/// Refuses what is no name.
-pub(super) fn check(sheet: &Sheet<'_>, name: &str, at: &Range<usize>) {
+/// Records an error if the text is not a valid name.
+pub(super) fn check(document: &Document<'_>, name: &str, span: &Range<usize>) {
     if !is_name(name) {
-        sheet.wrong(at, format!("{name:?} is no name: {NAME_RULE}, {LONGEST} at most"));
+        document.error(span, format!("invalid name {name:?}: {NAME_RULE}"));
     }
 }
 
-/// The names under a key, each of them there. `None`: the key is not there.
-pub(super) fn names(keys: &mut Keys<'_, '_>, key: &'static str, kind: &str, known: &[String]) -> Option<Vec<String>> {
-    let (sheet, texts) = (keys.sheet(), keys.texts(key)?);
+/// Reads references to known names. `None` if the key is absent.
+pub(super) fn names(keys: &mut Table<'_, '_>, key: &'static str, kind: &str, known: &[String]) -> Option<Vec<String>> {
+    let (document, texts) = (keys.document(), keys.located_texts(key)?);
     if texts.is_empty() {
-        // Taken at its word, a test would never run, and nobody would be told.
-        sheet.wrong(&keys.key(key), format!("{key:?} names no {kind}: leave it out where all are meant"));
+        // Such a test would never run, which is easily overlooked.
+        document.error(&keys.key_span(key), format!("{key:?} is empty; omit it to select every {kind}"));
     }
-    let names = texts.into_iter().filter_map(|Said { value, at }| {
+    let names = texts.into_iter().filter_map(|Located { value, span }| {
         if known.contains(&value) {
             return Some(value);
         }
-        let known = known.iter().map(String::as_str);
-        sheet.wrong(&at, format!("there is no {kind} {value:?}{}", did_you_mean(&value, known)));
+        let hint = did_you_mean(&value, known.iter().map(String::as_str));
+        document.error(&span, format!("unknown {kind} {value:?}{hint}"));
         None
     });
     Some(names.collect())
 }
 
-/// The tags under a key.
-pub(super) fn tags(keys: &mut Keys<'_, '_>) -> Vec<String> {
-    let sheet = keys.sheet();
-    let tags = keys.texts("tags").unwrap_or_default().into_iter();
-    tags.map(|Said { value, at }| {
-        check(sheet, &value, &at);
-        value
-    })
-    .collect()
+/// Reads tags.
+pub(super) fn tags(keys: &mut Table<'_, '_>) -> Vec<String> {
+    let tags = keys.located_texts("tags").unwrap_or_default();
+    tags.iter().for_each(|tag| check(keys.document(), &tag.value, &tag.span));
+    tags.into_iter().map(|tag| tag.value).collect()
 }

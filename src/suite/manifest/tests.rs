@@ -1,4 +1,4 @@
-//! Manifests that are read, and the golden texts of what is wrong with others.
+//! Tests of valid manifests, and golden texts of the errors of invalid ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use super::{BootWay, Ending, Isolate, KernelSpec, Origin, Protocol, STARTER, Tes
 use crate::guest::health::Policy;
 use crate::{initrd::spec::RunWhat, qemu::spec::FirmwareRef};
 
-fn parse(text: &str) -> Result<TestSpec, super::Mistakes> {
+fn parse(text: &str) -> Result<TestSpec, super::ManifestError> {
     TestSpec::parse(text, Origin { file: "bootling.toml", folder: Path::new("dir"), kernels: &[] })
 }
 
 #[track_caller]
-fn wrong(text: &str, expected: &Expect) {
-    expected.assert_eq(&format!("{}\n", parse(text).expect_err("it is wrong")));
+fn errors(text: &str, expected: &Expect) {
+    expected.assert_eq(&format!("{}\n", parse(text).expect_err("invalid")));
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a manifest with all keys")]
-fn all_that_can_be_said_is_read_and_defaults_stand_behind_it() {
+fn every_key_is_read_and_defaults_apply_to_each_test() {
     let text = r#"
         name = "all"
         [defaults]
@@ -115,7 +115,7 @@ fn all_that_can_be_said_is_read_and_defaults_stand_behind_it() {
 }
 
 #[test]
-fn a_test_fails_with_its_kernels_health_unless_it_waits_for_the_kernels_end() {
+fn an_unhealthy_kernel_fails_a_test_unless_the_test_expects_the_kernel_to_end() {
     let health =
         |key: &str| parse(&format!("[[test]]\nname='t'\nrun='x'\n{key}\n")).expect("one").tests[0].health.policy;
     assert_eq!(health(""), Policy::Fail);
@@ -124,13 +124,13 @@ fn a_test_fails_with_its_kernels_health_unless_it_waits_for_the_kernels_end() {
 }
 
 #[test]
-fn the_starter_is_a_manifest() {
-    let spec = parse(STARTER).expect("it is one");
+fn the_starter_is_a_valid_manifest() {
+    let spec = parse(STARTER).expect("a manifest");
     assert_eq!((spec.tests.len(), spec.machines.len(), spec.kernels.len()), (4, 2, 1));
 }
 
 #[test]
-fn kernels_of_the_command_line_count_as_the_manifests() {
+fn kernels_of_the_command_line_are_added_to_the_manifest() {
     let typed = |name: &str| KernelSpec {
         name: name.to_owned(),
         kernel: Some("x.deb".to_owned()),
@@ -145,8 +145,8 @@ fn kernels_of_the_command_line_count_as_the_manifests() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a manifest with all mistakes, and what is said of them")]
-fn all_mistakes_are_told_at_once_each_with_its_place() {
+#[expect(clippy::too_many_lines, reason = "a manifest with every error, and all messages")]
+fn all_errors_are_reported_with_their_positions() {
     let text = r#"
 name = 5
 [defaults]
@@ -176,67 +176,67 @@ signal = "SEGVV"
 [matrix]
 exclude = [{ kernel = "so so", test = "boot" }, {}]
 "#;
-    wrong(
+    errors(
         text,
         &expect![[r#"
-        bootling.toml:2:8: "name" takes a string, not an integer
+        bootling.toml:2:8: invalid "name": expected a string, found an integer
          2 | name = 5
            |        ^
-        bootling.toml:4:11: timeout: "soon" is not a time: give seconds, or a number with ms, s, m or h
+        bootling.toml:4:11: invalid "timeout": "soon" is not a time: give seconds, or a number with ms, s, m or h
          4 | timeout = "soon"
            |           ^^^^^^
         bootling.toml:5:1: unknown key "heath"; did you mean "health"?
          5 | heath = "fail"
            | ^^^^^
-        bootling.toml:7:1: "so so" is no name: a name is made of letters, digits, '.', '_', '+' and '-', and begins with a letter or a digit, 100 at most
+        bootling.toml:7:1: invalid name "so so": names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters
          7 | "so so" = "x"
            | ^^^^^^^
-        bootling.toml:9:10: memory: "lots" is not a size: give a number of MiB, or one with K, M or G behind it
+        bootling.toml:9:10: invalid "memory": "lots" is not a size: give a number of MiB, or one with K, M or G behind it
          9 | memory = "lots"
            |          ^^^^^^
         bootling.toml:10:1: unknown key "acel"; did you mean "accel"?
          10 | acel = "tcg"
             | ^^^^
-        bootling.toml:13:1: a test has a command or a line to run, not both
+        bootling.toml:13:1: "command" and "run" are mutually exclusive
          13 | command = ["true"]
             | ^^^^^^^
         bootling.toml:15:1: unknown key "timout"; did you mean "timeout"?
          15 | timout = "5s"
             | ^^^^^^
-        bootling.toml:16:10: "status" takes a number from 0 to 255
+        bootling.toml:16:10: invalid "status": expected a number from 0 to 255
          16 | status = 256
             |          ^^^
-        bootling.toml:17:10: "health" takes one of "fail", "warn", "ignore", not "fial"; did you mean "fail"?
+        bootling.toml:17:10: invalid "health": expected one of "fail", "warn", "ignore", found "fial"; did you mean "fail"?
          17 | health = "fial"
             |          ^^^^^^
-        bootling.toml:18:11: expect: "(" is no regular expression: unclosed group
+        bootling.toml:18:11: invalid "expect": "(" is not a regular expression: unclosed group
          18 | expect = ["("]
             |           ^^^
-        bootling.toml:19:13: there is no machine "odl"; did you mean "old"?
+        bootling.toml:19:13: unknown machine "odl"; did you mean "old"?
          19 | machines = ["odl"]
             |             ^^^^^
-        bootling.toml:20:1: a test needs `command = ["..."]`, or `run = "a line for the shell"`
+        bootling.toml:20:1: a test needs `command = ["..."]` or `run = "a line for the shell"`
          20 | [[test]]
             | ^^^^^^^^
-        bootling.toml:21:8: there is a test "boots" already
+        bootling.toml:21:8: duplicate test "boots"
          21 | name = "boots"
             |        ^^^^^^^
-        bootling.toml:22:1: a test needs a name
+        bootling.toml:22:1: missing test name
          22 | [[test]]
             | ^^^^^^^^
-        bootling.toml:25:1: a test ends in one way: "status" and "signal" are two
+        bootling.toml:25:1: "status" and "signal" are mutually exclusive
          25 | signal = "SEGVV"
             | ^^^^^^
-        bootling.toml:25:10: "SEGVV" is no signal: give a name such as "SEGV", or a number
+        bootling.toml:25:10: unknown signal "SEGVV": expected a name such as "SEGV", or a number
          25 | signal = "SEGVV"
             |          ^^^^^^^
-        bootling.toml:26:12: "outcome" takes one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, not "panick"; did you mean "panic"?
+        bootling.toml:26:12: invalid "outcome": expected one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, found "panick"; did you mean "panic"?
          26 | 	outcome = "panick"
             | 	          ^^^^^^^^
-        bootling.toml:28:39: there is no test "boot"; did you mean "boots"?
+        bootling.toml:28:39: unknown test "boot"; did you mean "boots"?
          28 | exclude = [{ kernel = "so so", test = "boot" }, {}]
             |                                       ^^^^^^
-        bootling.toml:28:49: an entry of "exclude" names a test, a kernel or a machine
+        bootling.toml:28:49: an entry of "exclude" needs "test", "kernel" or "machine"
          28 | exclude = [{ kernel = "so so", test = "boot" }, {}]
             |                                                 ^^
     "#]],
@@ -244,22 +244,22 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
 }
 
 #[test]
-fn what_would_never_run_or_says_two_things_is_a_mistake() {
-    wrong(
+fn empty_selections_and_ambiguous_statuses_are_errors() {
+    errors(
         "[[test]]\nname = 'a'\nrun = 'x'\nkernels = []\n[[test]]\nname = 'b'\nrun = 'x'\nstatus = 4\nskip-status = 4\n",
         &expect![[r#"
-            bootling.toml:4:1: "kernels" names no kernel: leave it out where all are meant
+            bootling.toml:4:1: "kernels" is empty; omit it to select every kernel
              4 | kernels = []
                | ^^^^^^^
-            bootling.toml:9:1: status 4 cannot say both that it passed and that it was skipped
+            bootling.toml:9:1: status 4 cannot mean both passed and skipped
              9 | skip-status = 4
                | ^^^^^^^^^^^
         "#]],
     );
-    wrong(
+    errors(
         "[defaults]\nskip-status = 4\n[[test]]\nname = 'a'\nrun = 'x'\nstatus = 4\n",
         &expect![[r"
-            bootling.toml:6:1: status 4 cannot say both that it passed and that it was skipped
+            bootling.toml:6:1: status 4 cannot mean both passed and skipped
              6 | status = 4
                | ^^^^^^
         "]],
@@ -267,8 +267,8 @@ fn what_would_never_run_or_says_two_things_is_a_mistake() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_place() {
-    wrong(
+fn syntax_errors_are_reported_with_their_positions() {
+    errors(
         "[[test]]\nname = \"x\n",
         &expect![[r#"
         bootling.toml:2:10: invalid basic string, expected `"`
@@ -276,7 +276,7 @@ fn what_is_no_toml_is_told_with_its_place() {
            |          ^
     "#]],
     );
-    wrong(
+    errors(
         "[kernels]\na = 'x'\na = 'y'\n",
         &expect![[r"
         bootling.toml:3:1: duplicate key
@@ -284,10 +284,10 @@ fn what_is_no_toml_is_told_with_its_place() {
            | ^
     "]],
     );
-    wrong(
+    errors(
         "name = \"x\"\n",
         &expect![[r#"
-        bootling.toml:1:1: there is no [[test]]: nothing is to be tested
+        bootling.toml:1:1: no tests: expected at least one [[test]] table
          1 | name = "x"
            | ^
     "#]],
@@ -295,10 +295,10 @@ fn what_is_no_toml_is_told_with_its_place() {
 }
 
 #[test]
-fn each_key_that_is_read_stands_in_the_documentation_whose_example_is_a_manifest() {
+fn every_key_is_documented_and_the_example_is_a_valid_manifest() {
     let docs = include_str!("../../../docs/testing.md");
     let sources = [
-        include_str!("case.rs"),
+        include_str!("test.rs"),
         include_str!("ending.rs"),
         include_str!("kernel.rs"),
         include_str!("machine.rs"),
@@ -330,9 +330,9 @@ fn each_key_that_is_read_stands_in_the_documentation_whose_example_is_a_manifest
 
 proptest::proptest! {
     #[test]
-    fn nothing_that_is_typed_makes_it_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {
-        if let Err(mistakes) = parse(&text) {
-            proptest::prop_assert!(!mistakes.to_string().is_empty());
+    fn no_text_causes_a_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {
+        if let Err(error) = parse(&text) {
+            proptest::prop_assert!(!error.to_string().is_empty());
         }
     }
 }

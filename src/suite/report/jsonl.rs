@@ -9,9 +9,9 @@ use std::io::{self, BufRead, Read, Write};
 use super::{CellReport, Header, Report, Status};
 
 /// Format name in the header.
-pub const FORMAT: &str = "bootling-report";
+pub const FORMAT_NAME: &str = "bootling-report";
 /// Format version in the header. Adding a field does not change it.
-pub const VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// Line length limit, bytes. A cell with many attempts and thousands of parts is shorter.
 const LINE: u64 = 64 << 20;
@@ -81,11 +81,11 @@ pub fn read(input: impl BufRead) -> Result<Report, ReadError> {
 
 fn header(text: &[u8]) -> Result<Header, String> {
     let header: Header = serde_json::from_slice(text).map_err(|error| format!("invalid header: {error}"))?;
-    if header.format != FORMAT {
-        return Err(format!("not a report header: expected \"format\":\"{FORMAT}\""));
+    if header.format != FORMAT_NAME {
+        return Err(format!("not a report header: expected \"format\":\"{FORMAT_NAME}\""));
     }
-    if header.version != VERSION {
-        return Err(format!("unsupported format version {}, expected {VERSION}", header.version));
+    if header.version != FORMAT_VERSION {
+        return Err(format!("unsupported format version {}, expected {FORMAT_VERSION}", header.version));
     }
     if header.shard.is_some_and(|shard| shard.index == 0 || shard.index > shard.total) {
         return Err("shard index out of range (1 to the total)".to_owned());

@@ -1,6 +1,6 @@
 //! Output as kselftest, `KUnit` and others write it, and the parts parsed from it.
 
-use super::{PARTS, Parser, TapMode, parse, verdict};
+use super::{PARTS, Parser, TapMode, failure_cause, parse};
 use crate::suite::report::{Part, PartResult};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 fn reads(text: &str, expected: &[&str]) -> Option<String> {
     let parts = parse(text.as_bytes(), TapMode::Detect);
     assert_eq!(lines(&parts), expected);
-    verdict(&parts)
+    failure_cause(&parts)
 }
 
 fn lines(parts: &[Part]) -> Vec<String> {
@@ -220,7 +220,10 @@ fn output_without_a_version_line_is_tap_only_if_the_manifest_declares_it() {
     assert_eq!(parse(text, TapMode::Detect), []);
     assert_eq!(lines(&parse(text, TapMode::Required)), ["passed: 1", "passed: named"]);
     assert_eq!(lines(&parse(b"hello\n", TapMode::Required)), ["missing: plan no TAP output"]);
-    assert_eq!(verdict(&parse(b"hello\n", TapMode::Required)).as_deref(), Some("missing parts: plan: no TAP output"));
+    assert_eq!(
+        failure_cause(&parse(b"hello\n", TapMode::Required)).as_deref(),
+        Some("missing parts: plan: no TAP output")
+    );
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn parts_beyond_the_limit_are_counted_and_their_failures_count() {
     assert_eq!(parts.len(), PARTS + 1);
     assert_eq!(lines(&parts[PARTS..]), ["failed: 5 more 1 of them failed"]);
     let good = text.replace("not ok", "ok");
-    assert_eq!(verdict(&parse(good.as_bytes(), TapMode::Detect)), None);
+    assert_eq!(failure_cause(&parse(good.as_bytes(), TapMode::Detect)), None);
 }
 
 #[test]
@@ -251,7 +254,7 @@ fn long_lines_and_deep_nesting_are_bounded() {
     }
     text += &"KTAP version 1\n".repeat(PARTS * 2);
     let parts = parse(text.as_bytes(), TapMode::Detect);
-    assert!(parts.len() <= PARTS + 1 && verdict(&parts).is_some());
+    assert!(parts.len() <= PARTS + 1 && failure_cause(&parts).is_some());
     assert!(parts.iter().all(|part| part.name.len() < 2000 && part.detail.len() < 10_000));
     assert_eq!(parts[0].name.len(), 163);
 }

@@ -107,8 +107,8 @@ pub fn sample() -> Report {
 
 fn header(cells: &[CellReport]) -> Header {
     Header {
-        format: jsonl::FORMAT.to_owned(),
-        version: jsonl::VERSION,
+        format: jsonl::FORMAT_NAME.to_owned(),
+        version: jsonl::FORMAT_VERSION,
         bootling: "0.1.0".to_owned(),
         suite: "smoke".to_owned(),
         started: 1_767_323_045.5,
