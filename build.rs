@@ -1,7 +1,7 @@
-//! Builds the guest's pid 1 from `stubs/init` and hands its bytes to `src/pid1.rs`.
+//! Builds the guest's pid 1 from `stubs/init` and passes its path to `src/pid1.rs`.
 //!
-//! It is a program of its own (no libc, no allocation, another panic strategy), so it is compiled by one call of rustc
-//! instead of being a member of the workspace. It needs nothing beyond the target that the tool is built for.
+//! pid 1 is a separate program (no libc, no allocation, another panic strategy), so it is compiled by one call of rustc
+//! instead of being a member of the workspace. It requires only the target that the tool is built for.
 
 use std::env;
 use std::error::Error;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     writeln!(cargo, "cargo::rustc-check-cfg=cfg(pid1)")?;
     let target = env::var("TARGET")?;
-    // The machines that stubs/init/src/syscall speaks to, with a core library that is known to be there.
+    // The architectures that stubs/init/src/syscall supports and whose core library is known to be installed.
     if !(target.starts_with("x86_64-") && target.contains("-linux-")) || target.ends_with("x32") {
         return Ok(());
     }
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compile(target: &str, out: &Path) -> Result<(), Box<dyn Error>> {
-    let mut rustc = Command::new(env::var_os("RUSTC").ok_or("cargo names no RUSTC")?);
+    let mut rustc = Command::new(env::var_os("RUSTC").ok_or("RUSTC is not set")?);
     rustc.args(["--crate-name", "init", "--crate-type", "bin", "--edition", "2024", "--target", target]);
     for option in [
         "panic=abort",
@@ -39,14 +39,14 @@ fn compile(target: &str, out: &Path) -> Result<(), Box<dyn Error>> {
         "debug-assertions=off",
         "strip=symbols",
         "force-unwind-tables=no",
-        // No dynamic loader will ever relocate it, and the kernel loads it as it lies.
+        // No dynamic loader relocates the program, and the kernel loads it as linked.
         "relocation-model=static",
         "target-feature=+crt-static",
         "link-arg=-nostartfiles",
         "link-arg=-nostdlib",
         "link-arg=-static",
         "link-arg=-no-pie",
-        // One page less for every segment, and no notes.
+        // Saves one page per segment, and omits all notes.
         "link-arg=-Wl,-z,noseparate-code,-z,norelro,--build-id=none,--no-eh-frame-hdr",
     ] {
         rustc.args(["-C", option]);
@@ -55,6 +55,6 @@ fn compile(target: &str, out: &Path) -> Result<(), Box<dyn Error>> {
         rustc.arg("-C").arg(format!("linker={}", linker.display()));
     }
     rustc.arg("-o").arg(out).arg("stubs/init/src/main.rs");
-    let status = rustc.status().map_err(|error| format!("running rustc for stubs/init: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("compiling stubs/init: rustc ended with {status}").into()) }
+    let status = rustc.status().map_err(|error| format!("failed to run rustc for stubs/init: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("failed to compile stubs/init: rustc: {status}").into()) }
 }

@@ -1,15 +1,15 @@
-//! What differs between machine architectures, in one exhaustive place.
+//! Machine architectures and their properties, matched exhaustively.
 //!
 //! ELF machine numbers are those of the System V ABI's `e_machine` registry.
 
 use std::fmt;
 
-/// A machine architecture that an ELF file, a kernel or a guest can be for.
+/// Machine architecture of an ELF file, a kernel or a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arch {
     /// AMD64, with 64-bit pointers.
     X86_64,
-    /// 80386 and up, 32-bit.
+    /// 80386 and later, 32-bit.
     X86,
     /// AMD64 instructions with 32-bit pointers.
     X32,
@@ -29,11 +29,11 @@ pub enum Arch {
 type ElfIdentity = (u16, bool, bool);
 
 impl Arch {
-    /// Every architecture known.
+    /// All supported architectures.
     pub const ALL: [Self; 8] =
         [Self::X86_64, Self::X86, Self::X32, Self::Aarch64, Self::Arm, Self::Riscv64, Self::S390x, Self::Ppc64le];
 
-    /// The architecture this program was built for, whose guests KVM could run.
+    /// Returns the architecture that this program is built for, whose guests KVM can run.
     pub fn host() -> Option<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Some(Self::X86_64),
@@ -47,12 +47,12 @@ impl Arch {
         }
     }
 
-    /// The architecture an ELF header speaks of, if it is one of ours.
+    /// Returns the architecture in an ELF header, if it is supported.
     pub fn from_elf(machine: u16, is_64: bool, little_endian: bool) -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.elf() == (machine, is_64, little_endian))
     }
 
-    /// What an ELF header for this architecture says: `(e_machine, 64-bit class, little endian)`.
+    /// Returns the ELF identity of the architecture: `(e_machine, 64-bit class, little endian)`.
     pub const fn elf(self) -> ElfIdentity {
         match self {
             Self::X86_64 => (62, true, true),
@@ -66,7 +66,7 @@ impl Arch {
         }
     }
 
-    /// The kernel's and QEMU's usual word for it.
+    /// Returns the usual name in the kernel and in QEMU.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -80,7 +80,7 @@ impl Arch {
         }
     }
 
-    /// Debian's multiarch directory name (`/usr/lib/TUPLE`).
+    /// Returns Debian's multiarch directory name (`/usr/lib/TUPLE`).
     pub const fn multiarch(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-linux-gnu",

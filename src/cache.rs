@@ -1,11 +1,11 @@
-//! A private directory of things worth keeping between runs: unpacked packages, kernels, module indexes.
+//! Private cache directory for data that is reused between runs: unpacked packages, kernels, module indexes.
 //!
-//! An entry is a directory `KEY/` with its content (`data`, a file or a directory) and a seal (`seal`) that says how
-//! large the content is, when it was made and what its SHA-256 is. It is built under an unpredictable name and renamed
-//! into place, so it is there whole or not at all, and of two makers of one entry the second finds the first's.
-//! Nothing is fsynced: after a power cut the seal does not match, and the entry is made again.
+//! An entry is a directory `KEY/` with its content (`data`, a file or a directory) and a seal (`seal`), which contains
+//! the content's size, time stamps and SHA-256. An entry is built under an unpredictable name and renamed into place,
+//! so it is either complete or absent. If two processes build the same entry, the second one uses the first one's.
+//! Nothing is fsynced: after a power failure the seal does not match, and the entry is built again.
 //!
-//! Refuses a directory that is not ours alone. An entry whose content no longer matches its seal is thrown away.
+//! Rejects a directory that other users can access. Discards an entry whose content no longer matches its seal.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
@@ -23,48 +23,48 @@ pub mod seal;
 pub use self::seal::{Key, Stamp};
 use self::seal::{Seal, hex};
 
-/// What the cache may hold, in bytes, unless `BOOTLING_CACHE_LIMIT` says otherwise.
+/// Default size limit in bytes; `BOOTLING_CACHE_LIMIT` overrides it.
 pub const DEFAULT_LIMIT: u64 = 4 << 30;
 
-/// Unfinished entries have names that start like this.
+/// Name prefix of unfinished entries.
 const UNFINISHED: &str = ".new-";
-/// Unfinished entries younger than this may belong to a maker that has not locked them yet.
+/// Unfinished entries younger than this may belong to a builder that has not locked them yet.
 const GRACE: Duration = Duration::from_secs(60);
-/// Between two tries to get a lock.
+/// Interval between two attempts to acquire a lock.
 const LOCK_NAP: Duration = Duration::from_millis(5);
-/// A seal is one short line.
+/// Maximum size of a seal, which is one short line.
 const SEAL_LIMIT: u64 = 4096;
 
-/// The cache could not be used.
+/// Failure to use the cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// No variable says where it should be.
-    #[error("finding a place for the cache: none of BOOTLING_CACHE_DIR, XDG_CACHE_HOME and HOME is set")]
+    /// No environment variable determines the cache directory.
+    #[error("no cache directory: none of BOOTLING_CACHE_DIR, XDG_CACHE_HOME and HOME is set")]
     NoPlace,
-    /// Somebody else could write there.
-    #[error("using {} as the cache: {why}", path.display())]
+    /// Other users can access the cache directory.
+    #[error("unusable cache directory {}: {why}", path.display())]
     NotPrivate {
         /// The directory.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The fault, and how to fix it.
         why: String,
     },
     /// `BOOTLING_CACHE_LIMIT` is not a size.
-    #[error("reading BOOTLING_CACHE_LIMIT: {} is not a number of bytes (suffixes K, M, G)", .0.display())]
+    #[error("invalid BOOTLING_CACHE_LIMIT {}: expected a number of bytes (suffixes K, M, G)", .0.display())]
     BadLimit(OsString),
-    /// The file system said no.
-    #[error("{doing} {}", path.display())]
+    /// An I/O error.
+    #[error("failed to {doing} {}", path.display())]
     Io {
-        /// A gerund.
+        /// Verb, in the infinitive.
         doing: &'static str,
-        /// The object.
+        /// The file or directory.
         path: PathBuf,
-        /// What it said.
+        /// The underlying error.
         source: io::Error,
     },
 }
 
-/// Makes an [`io::Error`] ours.
+/// Converts an [`io::Error`] to a [`CacheError`].
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_owned();
     move |source| CacheError::Io { doing, path, source }
@@ -78,11 +78,11 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The user's cache: `$BOOTLING_CACHE_DIR`, `$XDG_CACHE_HOME/bootling` or `~/.cache/bootling`.
+    /// Opens the user's cache: `$BOOTLING_CACHE_DIR`, `$XDG_CACHE_HOME/bootling` or `~/.cache/bootling`.
     pub fn open() -> Result<Self, CacheError> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = set("BOOTLING_CACHE_DIR")
-            // The base directory specification: relative paths there are invalid, to be ignored.
+            // XDG Base Directory Specification: relative paths are invalid and must be ignored.
             .or_else(|| set("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("bootling")))
             .or_else(|| set("HOME").map(|path| path.join(".cache/bootling")))
             .ok_or(CacheError::NoPlace)?;
@@ -93,64 +93,64 @@ impl Cache {
         Self::at(directory, limit)
     }
 
-    /// A cache in `directory`, made if need be, of at most `limit` bytes.
+    /// Opens a cache in `directory`, which is created if necessary, with a limit of `limit` bytes.
     pub fn at(directory: impl Into<PathBuf>, limit: u64) -> Result<Self, CacheError> {
         let directory = directory.into();
         if let Some(parent) = directory.parent() {
-            fs::create_dir_all(parent).map_err(failed("making the cache's parent", parent))?;
+            fs::create_dir_all(parent).map_err(failed("create the parent directory of the cache", parent))?;
         }
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed("making the cache", &directory)(error));
+                return Err(failed("create the cache directory", &directory)(error));
             }
             Ok(()) | Err(_) => {}
         }
-        let directory = fs::canonicalize(&directory).map_err(failed("looking at the cache", &directory))?;
-        let metadata = fs::metadata(&directory).map_err(failed("looking at the cache", &directory))?;
+        let directory = fs::canonicalize(&directory).map_err(failed("access the cache directory", &directory))?;
+        let metadata = fs::metadata(&directory).map_err(failed("access the cache directory", &directory))?;
         let refuse = |why: String| Err(CacheError::NotPrivate { path: directory.clone(), why });
         if !metadata.is_dir() {
-            return refuse("it is not a directory".to_owned());
+            return refuse("not a directory".to_owned());
         }
         let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
         if owner != us {
-            return refuse(format!("it belongs to user {owner}, not to us ({us}); set BOOTLING_CACHE_DIR to another"));
+            return refuse(format!("owned by user {owner}, not {us}; set BOOTLING_CACHE_DIR to another directory"));
         }
         if metadata.mode() & 0o077 != 0 {
-            return refuse(format!("others may enter it (mode {:03o}); chmod 700 it", metadata.mode() & 0o777));
+            return refuse(format!("accessible to others (mode {:03o}); run chmod 700 on it", metadata.mode() & 0o777));
         }
         Ok(Self { directory, limit })
     }
 
-    /// Where it is.
+    /// Returns the cache directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// How many bytes it may hold.
+    /// Returns the size limit in bytes.
     pub const fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// The content of an entry, if it is there and undamaged. Counts as a use.
+    /// Returns the content of an entry, if it exists and is intact. Counts as a use.
     pub fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
         let entry = self.directory.join(key.as_str());
         let seal_path = entry.join("seal");
         let mut file = match File::open(&seal_path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("reading", &seal_path)(error)),
+            Err(error) => return Err(failed("read", &seal_path)(error)),
         };
         let data = entry.join("data");
         if !self.intact(&mut file, &data, &seal_path)? {
-            // Thrown away by whoever makes it again, under the lock: here it might be a new one by now.
+            // The next builder discards it under the lock. Without the lock, this might be a new entry by now.
             return Ok(None);
         }
-        // The seal's mtime is the time of the last use. Failing to note it only makes eviction less fair.
+        // The seal's mtime is the time of the last use. If the update fails, eviction is only less fair.
         let _ = rustix::fs::utimensat(rustix::fs::CWD, &seal_path, &now(), rustix::fs::AtFlags::empty());
         Ok(Some(data))
     }
 
-    /// Whether the content is what was sealed. Reads it only where its stamp has changed.
+    /// Returns true if the content matches its seal. Reads the content only if its stamp has changed.
     fn intact(&self, seal: &mut File, data: &Path, seal_path: &Path) -> Result<bool, CacheError> {
         let mut text = String::new();
         if seal.take(SEAL_LIMIT).read_to_string(&mut text).is_err() {
@@ -159,7 +159,7 @@ impl Cache {
         let metadata = match fs::symlink_metadata(data) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(failed("looking at", data)(error)),
+            Err(error) => return Err(failed("access", data)(error)),
         };
         match Seal::parse(&text) {
             None => Ok(false),
@@ -169,7 +169,7 @@ impl Cache {
                 if !metadata.is_file() || found == stamp {
                     return Ok(metadata.is_file());
                 }
-                // Copied by somebody, or damaged: the digest tells.
+                // Copied or damaged: check the digest.
                 if digest_of(data)? != digest {
                     return Ok(false);
                 }
@@ -179,7 +179,7 @@ impl Cache {
         }
     }
 
-    /// The file of an entry; `make` writes it if it is not there.
+    /// Returns the file of an entry; `make` writes it if the entry does not exist.
     pub fn file<E: From<CacheError>>(
         &self,
         key: &Key,
@@ -192,15 +192,15 @@ impl Cache {
                 .create_new(true)
                 .mode(0o600)
                 .open(data)
-                .map_err(failed("making", data))?;
+                .map_err(failed("create", data))?;
             make(&mut file)?;
             drop(file);
-            let metadata = fs::symlink_metadata(data).map_err(failed("looking at", data))?;
+            let metadata = fs::symlink_metadata(data).map_err(failed("access", data))?;
             Ok(Seal::File { stamp: Stamp::of(&metadata).to_string(), digest: digest_of(data)? })
         })
     }
 
-    /// The directory of an entry; `make` fills it if it is not there.
+    /// Returns the directory of an entry; `make` fills it if the entry does not exist.
     pub fn tree<E: From<CacheError>>(
         &self,
         key: &Key,
@@ -209,7 +209,8 @@ impl Cache {
         self.tree_after(key, &mut || Ok(()), make)
     }
 
-    /// As [`Cache::tree`]; while somebody else makes it, `wait` is asked every now and then whether to go on waiting.
+    /// Like [`Cache::tree`]. While another process builds the entry, `wait` is called repeatedly; an error ends the
+    /// wait.
     pub fn tree_after<E: From<CacheError>>(
         &self,
         key: &Key,
@@ -217,13 +218,13 @@ impl Cache {
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         self.entry(key, wait, |data| {
-            DirBuilder::new().mode(0o700).create(data).map_err(failed("making", data))?;
+            DirBuilder::new().mode(0o700).create(data).map_err(failed("create", data))?;
             make(data)?;
             Ok(Seal::Directory { bytes: room::size_of(data)? })
         })
     }
 
-    /// Finds an entry, or makes it and puts it into place.
+    /// Finds an entry, or builds it and renames it into place.
     fn entry<E: From<CacheError>>(
         &self,
         key: &Key,
@@ -233,7 +234,7 @@ impl Cache {
         if let Some(found) = self.get(key)? {
             return Ok(found);
         }
-        // One maker at a time, to save the others the work; the rename below is what keeps entries whole.
+        // One builder at a time, to save the others the work. The rename below is what keeps entries complete.
         let lock_path = self.directory.join(format!(".lock-{}", &key.as_str()[..16]));
         let lock = File::options()
             .create(true)
@@ -241,12 +242,12 @@ impl Cache {
             .write(true)
             .mode(0o600)
             .open(&lock_path)
-            .map_err(failed("making", &lock_path))?;
+            .map_err(failed("create", &lock_path))?;
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => wait()?,
-                Err(errno) => return Err(failed("locking", &lock_path)(errno.into()).into()),
+                Err(errno) => return Err(failed("lock", &lock_path)(errno.into()).into()),
             }
             std::thread::sleep(LOCK_NAP);
         }
@@ -257,53 +258,54 @@ impl Cache {
         let new = tempfile::Builder::new()
             .prefix(UNFINISHED)
             .tempdir_in(&self.directory)
-            .map_err(failed("making a directory in", &self.directory))?;
-        let handle = File::open(new.path()).map_err(failed("opening", new.path()))?;
-        flock(&handle, FlockOperation::LockExclusive).map_err(|errno| failed("locking", new.path())(errno.into()))?;
+            .map_err(failed("create a directory in", &self.directory))?;
+        let handle = File::open(new.path()).map_err(failed("open", new.path()))?;
+        flock(&handle, FlockOperation::LockExclusive).map_err(|errno| failed("lock", new.path())(errno.into()))?;
         let seal = make(&new.path().join("data"))?;
         let seal_path = new.path().join("seal");
-        fs::write(&seal_path, seal.text()).map_err(failed("writing", &seal_path))?;
+        fs::write(&seal_path, seal.text()).map_err(failed("write", &seal_path))?;
         let entry = self.directory.join(key.as_str());
         match fs::rename(new.path(), &entry) {
             Ok(()) => drop(new.keep()),
-            // Somebody was faster (the lock file may have been swept away between us): theirs is as good.
+            // Another process was faster (the lock file may have been removed in the meantime). Its entry is just as
+            // good.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {}
-            Err(error) => return Err(failed("putting into place", &entry)(error).into()),
+            Err(error) => return Err(failed("install", &entry)(error).into()),
         }
-        // What could not be made room for today may be tomorrow.
+        // Eviction that fails now may succeed next time.
         let _ = self.shrink(key);
         Ok(entry.join("data"))
     }
 }
 
-/// "now" for both times of a file.
+/// Returns the current time for both timestamps of a file.
 fn now() -> rustix::fs::Timestamps {
     let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
     rustix::fs::Timestamps { last_access: now, last_modification: now }
 }
 
-/// Writes a small file as a whole.
+/// Replaces a small file atomically.
 fn replace(directory: &Path, path: &Path, text: &str) -> Result<(), CacheError> {
-    let new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(failed("writing", path))?;
-    fs::write(new.path(), text).map_err(failed("writing", path))?;
-    new.persist(path).map_err(|error| failed("writing", path)(error.error))?;
+    let new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(failed("write", path))?;
+    fs::write(new.path(), text).map_err(failed("write", path))?;
+    new.persist(path).map_err(|error| failed("write", path)(error.error))?;
     Ok(())
 }
 
-/// SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file, in hexadecimal.
 fn digest_of(path: &Path) -> Result<String, CacheError> {
-    let mut file = File::open(path).map_err(failed("reading", path))?;
+    let mut file = File::open(path).map_err(failed("read", path))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
-        match file.read(&mut buffer).map_err(failed("reading", path))? {
+        match file.read(&mut buffer).map_err(failed("read", path))? {
             0 => return Ok(hex(&hash.finalize())),
             count => hash.update(buffer.get(..count).unwrap_or_default()),
         }
     }
 }
 
-/// `512M` and the like.
+/// Parses a size such as `512M`.
 fn parse_size(text: &str) -> Option<u64> {
     let (digits, shift) = match text.trim().as_bytes().split_last()? {
         (b'k' | b'K', rest) => (rest, 10),
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_made_once_and_found_again() {
+    fn an_entry_is_built_once_and_found_again() {
         let (_dir, cache) = cache(1 << 20);
         let made = put(&cache, "a", b"one");
         let again = cache.file::<CacheError>(&Key::of("test", &[b"a"]), |_| panic!("made twice")).expect("found");
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_noticed_and_the_entry_made_again() {
+    fn a_damaged_entry_is_detected_and_rebuilt() {
         let (_dir, cache) = cache(1 << 20);
         for damage in ["flipped", "truncated", "gone", "seal", "no seal"] {
             let path = put(&cache, "a", b"the real content");
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_maker_that_fails_leaves_nothing() {
+    fn a_failed_build_leaves_no_entry() {
         let (_dir, cache) = cache(1 << 20);
         let key = Key::of("test", &[b"a"]);
         let failed: Result<_, CacheError> = cache.file(&key, |_| Err(CacheError::NoPlace));
@@ -388,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn many_makers_of_one_entry_agree_and_one_does_the_work() {
+    fn concurrent_builders_of_one_entry_share_one_build() {
         let (_dir, cache) = cache(1 << 20);
         let made = AtomicUsize::new(0);
         let key = Key::of("test", &[b"a"]);
@@ -410,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_entry_used_longest_ago_goes_first_and_open_files_stay() {
+    fn the_least_recently_used_entry_is_evicted_first_and_open_files_stay_usable() {
         let (_dir, cache) = cache(2500);
         let old = put(&cache, "old", &[1; 1000]);
         let used = put(&cache, "used", &[2; 1000]);
@@ -428,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_enter_is_refused() {
+    fn a_directory_accessible_to_other_users_is_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         let refused = Cache::at(dir.path(), 1).expect_err("refused").to_string();
@@ -436,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_maker_left_is_swept_away_but_not_a_living_ones() {
+    fn entries_of_killed_builders_are_removed_but_not_those_of_live_ones() {
         let (_dir, cache) = cache(1 << 20);
         let [dead, alive] = [".new-dead", ".new-alive"].map(|name| cache.directory().join(name));
         for path in [&dead, &alive] {

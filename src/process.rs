@@ -1,8 +1,8 @@
-//! A program that never outlives us: QEMU while it runs a guest, and while it is only asked for its version; a build.
+//! Child process that never outlives bootling: QEMU as a guest or for a version query, or a build.
 //!
-//! It leads a process group of its own and dies with us (see [`sys::spawn_tied`]). What it leaves running in its group
-//! ends with it: a wrapper script's QEMU, say. The group is signalled before its leader is reaped, since a number that is
-//! still taken cannot be another's.
+//! It leads its own process group and dies with bootling (see [`sys::spawn_tied`]). Remaining processes of the group
+//! are killed when it ends, for example the QEMU of a wrapper script. The group is signaled before its leader is
+//! reaped, because the process ID cannot be reused until then.
 
 pub mod shell;
 pub mod signals;
@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 
 use crate::sys;
 
-/// A running program. Killed, with its group, when dropped.
+/// Running program. Killed with its process group on drop.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -24,7 +24,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, which inherits `keep`. Call it from a thread that lives as long as the program should.
+    /// Starts `command`, which inherits `keep`. The calling thread must live as long as the program.
     pub fn start(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let mut child = sys::spawn_tied(command, keep)?;
         match watch(&child) {
@@ -36,27 +36,27 @@ impl Process {
         }
     }
 
-    /// Its number.
+    /// Process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Readable once the program has ended.
+    /// Descriptor that becomes readable when the program has ended.
     pub fn ended(&self) -> &OwnedFd {
         &self.ended
     }
 
-    /// What it writes to its standard output, where that is a pipe; once.
+    /// Takes the pipe of its standard output, if any; once.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// What it writes to its standard error, where that is a pipe; once.
+    /// Takes the pipe of its standard error, if any; once.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
-    /// How it ended, if it has; told once.
+    /// Exit status, if it has ended; returned once.
     pub fn exit(&mut self) -> io::Result<Option<ExitStatus>> {
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if self.reaped || waitid(WaitId::PidFd(self.ended.as_fd()), ended)?.is_none() {
@@ -67,12 +67,12 @@ impl Process {
         self.child.wait().map(Some)
     }
 
-    /// Sends a signal to it and its group, if it still lives.
+    /// Sends a signal to its process group, if it is still running.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         if self.reaped { Ok(()) } else { sys::signal_group(&self.child, signal) }
     }
 
-    /// Kills it, if it still lives, and waits for it.
+    /// Kills it, if it is still running, and waits for it.
     pub fn kill(&mut self) {
         if !self.reaped {
             self.reaped = true;

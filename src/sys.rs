@@ -1,5 +1,6 @@
-//! The one file that may say `unsafe`: small, safe wrappers around what neither std nor rustix offers.
-#![expect(unsafe_code, reason = "system interfaces without a safe wrapper elsewhere; each block says why it is sound")]
+//! Safe wrappers around system interfaces that neither std nor rustix provides. This is the only file that may use
+//! `unsafe`.
+#![expect(unsafe_code, reason = "system interfaces without a safe wrapper elsewhere; each block states its soundness")]
 
 use std::fs::File;
 use std::io;
@@ -13,19 +14,20 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use memmap2::MmapMut;
 
-/// Starts `command` in a process group of its own, inheriting `keep` under the same numbers, and killed by the kernel
-/// the moment the calling thread ends, however it ends (`prctl(2)`, `PR_SET_PDEATHSIG`): call it from a thread
-/// that lives as long as the child should, usually the main one.
+/// Starts `command` in a new process group and lets it inherit `keep` under the same numbers.
+///
+/// The kernel kills it as soon as the calling thread ends, however it ends (`prctl(2)`, `PR_SET_PDEATHSIG`). Call this
+/// from a thread that lives as long as the child should, usually the main thread.
 pub fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     let parent = rustix::process::getpid().as_raw_nonzero().get();
     let tie = move || {
-        // SAFETY: prctl, getppid and fcntl are async-signal-safe and touch no memory of ours.
+        // SAFETY: prctl, getppid and fcntl are async-signal-safe and access no memory of this process.
         unsafe {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // The parent may have died before prctl: then nobody would ever send the signal.
+            // If the parent died before prctl, the signal would never be sent.
             if libc::getppid() != parent {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
@@ -43,9 +45,9 @@ pub fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<
     command.spawn()
 }
 
-/// Gives `memory` to the virtual machine as its RAM from guest physical address 0 on.
+/// Maps `memory` into the virtual machine as its RAM, from guest physical address 0 on.
 ///
-/// The memory is leaked into the machine's life time by taking it by reference that outlives the machine.
+/// The reference keeps the mapping borrowed for the lifetime of the machine.
 pub fn give_memory<'machine>(machine: &'machine VmFd, memory: &'machine mut MmapMut) -> io::Result<()> {
     let region = kvm_userspace_memory_region {
         slot: 0,
@@ -58,7 +60,7 @@ pub fn give_memory<'machine>(machine: &'machine VmFd, memory: &'machine mut Mmap
     unsafe { machine.set_user_memory_region(region) }.map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
 
-/// Interrupts a system call of `thread` with a signal whose handler does nothing.
+/// Interrupts a system call of `thread` by sending a signal whose handler does nothing.
 pub fn interrupt_thread<T>(thread: &JoinHandle<T>, signal: i32) -> io::Result<()> {
     // SAFETY: the handle keeps the pthread_t valid until the thread is joined or detached.
     match unsafe { libc::pthread_kill(thread.as_pthread_t(), signal) } {
@@ -67,20 +69,20 @@ pub fn interrupt_thread<T>(thread: &JoinHandle<T>, signal: i32) -> io::Result<()
     }
 }
 
-/// Sends `signal` to every process of a child's group.
+/// Sends `signal` to every process in a child's process group.
 pub fn signal_group(child: &Child, signal: i32) -> io::Result<()> {
     let Ok(group) = i32::try_from(child.id()) else { return Err(io::ErrorKind::InvalidInput.into()) };
-    // SAFETY: kill touches no memory; the child is not yet reaped, so the group cannot be another's.
+    // SAFETY: kill accesses no memory; the child is not yet reaped, so its group id cannot have been reused.
     match unsafe { libc::kill(-group, signal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Hour, minute and second of the day where the user is (`TZ`, else `/etc/localtime`).
+/// Returns the hour, minute and second in the user's time zone (`TZ`, else `/etc/localtime`).
 pub fn local_time() -> (i32, i32, i32) {
-    // SAFETY: time and localtime_r write nothing but what they are given, a tm is plain numbers and a pointer that may be
-    // null, and nothing here sets the environment, which localtime_r reads.
+    // SAFETY: time and localtime_r write only to their arguments, a tm consists of plain numbers and a pointer that may
+    // be null, and nothing here modifies the environment, which localtime_r reads.
     let tm = unsafe {
         let now = libc::time(std::ptr::null_mut());
         let mut tm: libc::tm = std::mem::zeroed();
@@ -90,8 +92,8 @@ pub fn local_time() -> (i32, i32, i32) {
     (tm.tm_hour, tm.tm_min, tm.tm_sec)
 }
 
-/// Takes a shared lock on `count` bytes of an open file from `start` on, for as long as this opening of it lives
-/// (`fcntl(2)`, open file description locks). `false` where somebody else has them for himself.
+/// Acquires a shared lock on `count` bytes of an open file from `start` on, held as long as this open file description
+/// exists (`fcntl(2)`, open file description locks). Returns `false` if another one holds an exclusive lock.
 pub fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {
     let lock = record(libc::F_RDLCK, start, count);
     // SAFETY: the descriptor is open for as long as the borrow, and the structure is only read.
@@ -104,17 +106,18 @@ pub fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {
     }
 }
 
-/// Whether another opening of a file has a lock of any kind on one of `count` bytes from `start` on.
+/// Returns true if another open file description holds any lock on one of `count` bytes from `start` on.
 pub fn locked_elsewhere(file: &File, start: i64, count: i64) -> io::Result<bool> {
     let mut lock = record(libc::F_WRLCK, start, count);
-    // SAFETY: the descriptor is open for as long as the borrow, and the structure is ours and large enough.
+    // SAFETY: the descriptor is open for as long as the borrow, and the structure is a local variable of the right
+    // size.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } {
         0 => Ok(i32::from(lock.l_type) != libc::F_UNLCK),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// A range of bytes to be locked, as open file description locks want it: no process is named.
+/// Returns a byte range for an open file description lock, which requires `l_pid` to be 0.
 fn record(kind: i32, start: i64, count: i64) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,

@@ -87,13 +87,13 @@ fn why_tells_the_chain_of_who_asked() {
     let case = Case::new();
     let program = "lstopo-no-graphics";
     let out = case.bootling(&["build", "--why", "/usr/bin/lstopo-no-graphics", program]).assert().success();
-    out.stdout_eq("/usr/bin/lstopo-no-graphics\n  asked for by lstopo-no-graphics\n");
+    out.stdout_eq("/usr/bin/lstopo-no-graphics\n  requested by lstopo-no-graphics\n");
     let libc = case.bootling(&["build", "--why", "/lib/x86_64-linux-gnu/libc.so.6", program]).assert().success();
     let text = String::from_utf8(libc.get_output().stdout.clone()).expect("text");
-    assert!(text.starts_with("/usr/lib/x86_64-linux-gnu/libc.so.6\n  library libc.so.6, needed by /usr/bin/lstopo-no-graphics\n    asked for by lstopo-no-graphics\n"), "{text}");
+    assert!(text.starts_with("/usr/lib/x86_64-linux-gnu/libc.so.6\n  library libc.so.6, needed by /usr/bin/lstopo-no-graphics\n    requested by lstopo-no-graphics\n"), "{text}");
     case.fails(
         &["build", "--why", "/bin/lstopo", "--no-busybox", program],
-        "error: explaining /bin/lstopo: the image has no such entry, but it has /usr/bin/lstopo-no-graphics\n",
+        "error: /bin/lstopo: no such entry in the image (nearest: /usr/bin/lstopo-no-graphics)\n",
     );
 }
 
@@ -109,16 +109,19 @@ fn a_missing_program_is_named_with_everywhere_that_was_tried() {
 #[test]
 fn an_output_that_cannot_be_written_is_one_error() {
     let case = Case::new();
-    let full = "error: writing /dev/full: No space left on device (os error 28)\n";
+    let full = "error: failed to write /dev/full: No space left on device (os error 28)\n";
     for compression in ["none", "gzip", "zstd", "xz", "lz4"] {
         case.fails(&["build", "-o", "/dev/full", "--compress", compression], full);
     }
     case.fails(
         &["build", "-o", "missing/x.img"],
-        "error: writing missing/x.img: No such file or directory (os error 2)\n",
+        "error: failed to write missing/x.img: No such file or directory (os error 2)\n",
     );
-    case.fails(&["build", "-o", "."], "error: writing .: it is there already, and it is not a file\n");
-    case.fails(&["build", "-o", "/proc/x.img"], "error: writing /proc/x.img: No such file or directory (os error 2)\n");
+    case.fails(&["build", "-o", "."], "error: failed to write .: already exists and is not a regular file\n");
+    case.fails(
+        &["build", "-o", "/proc/x.img"],
+        "error: failed to write /proc/x.img: No such file or directory (os error 2)\n",
+    );
     case.bootling(&["build", "-o", "/dev/null"]).assert().success().stdout_eq("").stderr_eq("");
 }
 
@@ -162,7 +165,7 @@ fn a_member_of_4_gib_is_refused_by_name_and_size() {
     fs::File::create(case.path().join("big")).and_then(|file| file.set_len(1 << 32)).expect("a sparse file");
     case.fails(
         &["build", "-o", "x.img", "--copy", "big=/big"],
-        "error: planning /big (asked for by --copy big=/big): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB\n",
+        "error: /big (requested by --copy big=/big): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)\n",
     );
 }
 
@@ -172,7 +175,7 @@ fn a_file_that_has_another_length_when_it_is_written_is_named() {
     // Such files have no length until they are read.
     case.fails(
         &["build", "-o", "x.img", "--copy", "/proc/version=/version"],
-        "error: reading /proc/version for /version: it had 0 bytes and now has [..]: it changed while the image was made\n",
+        "error: failed to read /proc/version for /version: the file changed while the image was built: expected 0 bytes, found [..]\n",
     );
 }
 
@@ -183,7 +186,7 @@ fn two_things_in_one_place_are_an_error_that_names_both() {
     case.write("b", "22");
     case.fails(
         &["build", "-o", "x.img", "--copy", "a=/x", "--copy", "b=/x"],
-        "error: planning /x: wanted both as file [..]/a (1 bytes, mode 0644) (asked for by --copy a=/x) and as file [..]/b (2 bytes, mode 0644) (asked for by --copy b=/x)\n",
+        "error: /x: conflicting entries: file [..]/a (1 bytes, mode 0644) (requested by --copy a=/x) and file [..]/b (2 bytes, mode 0644) (requested by --copy b=/x)\n",
     );
 }
 
@@ -258,22 +261,13 @@ fn ls_says_what_is_wrong_with_a_file_and_where() {
     case.write("text", "this is text");
     case.fails(
         &["ls", "text"],
-        "error: failed to list text: reading segment 1 (not compressed, from byte 0), at its byte 0: neither a newc archive nor a compression that can be read here: it starts with this i\n",
+        "error: listing text: segment 1 (not compressed, starts at byte 0), byte 0: expected a newc archive or a supported compression format, found this i\n",
     );
     case.write("empty", "");
-    case.fails(
-        &["ls", "empty"],
-        "error: failed to list empty: reading an initrd: there is nothing but zeros, if anything\n",
-    );
-    case.fails(
-        &["ls", "missing"],
-        "error: failed to list missing: failed to open: No such file or directory (os error 2)\n",
-    );
-    case.fails(&["ls", "."], "error: failed to list .: is a directory\n");
-    case.fails(
-        &["cat", "empty", "/x"],
-        "error: failed to read /x in empty: reading an initrd: there is nothing but zeros, if anything\n",
-    );
+    case.fails(&["ls", "empty"], "error: listing empty: empty initrd: no data, or only zeros\n");
+    case.fails(&["ls", "missing"], "error: listing missing: opening it: No such file or directory (os error 2)\n");
+    case.fails(&["ls", "."], "error: listing .: it is a directory\n");
+    case.fails(&["cat", "empty", "/x"], "error: reading /x in empty: empty initrd: no data, or only zeros\n");
 }
 
 #[test]

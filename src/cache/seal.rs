@@ -1,4 +1,4 @@
-//! How entries of the cache are named, and how it is known that they are what was put there.
+//! Names of cache entries, and seals that verify their contents.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-/// The name of an entry: a digest of what it was made from.
+/// Name of an entry: a digest of its inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// The key of a thing of this `kind` (with the version of its format) made from `parts`.
+    /// Returns the key of an entry of this `kind` (including its format version) that is built from `parts`.
     pub fn of(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in std::iter::once(kind.as_bytes()).chain(parts.iter().copied()) {
@@ -21,25 +21,25 @@ impl Key {
         Self(hex(&hash.finalize()))
     }
 
-    /// The key of a thing made from one file, as long as that file does not change.
+    /// Returns the key of an entry that is built from one file, valid as long as that file does not change.
     pub fn of_file(kind: &str, path: &Path, metadata: &Metadata) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
         Self::of(kind, &[path.as_os_str().as_bytes(), Stamp::of(metadata).to_string().as_bytes()])
     }
 
-    /// A key that was written down by [`Key::as_str`].
+    /// Parses a key written by [`Key::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         hex.then(|| Self(text.to_owned()))
     }
 
-    /// 64 hexadecimal digits.
+    /// Returns the 64 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Lower-case hexadecimal digits.
+/// Converts to lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -49,21 +49,22 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What tells a changed file from an unchanged one without reading it.
+/// File identity that reveals a change without reading the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Length in bytes.
     pub len: u64,
     /// Device and inode.
     pub file: (u64, u64),
-    /// Modification, in nanoseconds since the epoch.
+    /// Modification time, in nanoseconds since the epoch.
     pub mtime: i128,
-    /// Change of the inode: moves with every write, whatever is done to `mtime` afterwards.
+    /// Inode change time, in nanoseconds since the epoch. Advances with every write, even if `mtime` is reset
+    /// afterwards.
     pub ctime: i128,
 }
 
 impl Stamp {
-    /// The stamp of a file that was looked at.
+    /// Returns the stamp of a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
@@ -81,11 +82,11 @@ impl std::fmt::Display for Stamp {
     }
 }
 
-/// What an entry's `seal` says.
+/// Contents of an entry's `seal`.
 pub(super) enum Seal {
     /// A file, with its stamp as text and its digest.
     File { stamp: String, digest: String },
-    /// A directory of about so many bytes. What is in it is checked by whoever put it there.
+    /// A directory and its approximate size in bytes. The caller must verify its contents.
     Directory { bytes: u64 },
 }
 

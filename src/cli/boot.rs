@@ -1,39 +1,34 @@
 //! `bootling boot`: boots a disk image or ISO through UEFI or BIOS and judges it by its console and screen.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 
-use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
 use super::boot_options::MachineArgs;
-use super::boot_report::{BootReport, for_people_of_disks};
-use super::hang_options::{self, HangArgs};
+use super::hang_options::{HangArgs, format_evidence};
 use super::health::{self, HealthArgs};
 use super::json::Json;
 use super::output;
-use super::report::NotBooted;
+use super::reporter::Reporter;
+use super::result::format_disk_result;
 use bootling::format::SectorSize;
-use bootling::guest::VmError;
-use bootling::guest::evidence::Evidence;
+use bootling::guest::disk::{Disk, DiskOptions, References, Unpacking, disk_machine};
+use bootling::guest::disk_report::BootReport;
 use bootling::guest::expect::Expectations;
-use bootling::guest::hang::Inquest;
-use bootling::guest::health::Finding;
-use bootling::guest::launch::Guest;
+use bootling::guest::report::NotRun;
 use bootling::guest::screen::Wanted;
-use bootling::guest::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
+use bootling::guest::session::{Foreground, ShownOn, Watch};
 use bootling::guest::transcript::Transcript;
-use bootling::guest::verdict::{Outcome, code, judge_with};
+use bootling::guest::verdict::{Outcome, code};
+use bootling::guest::{Limits, RunOptions, RunSpec, Streams, TimeLimit};
 use bootling::output::file::Output;
-use bootling::process::signals::Signals;
-use bootling::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
-use bootling::qemu::drive::Bus;
+use bootling::qemu::drive::{Bus, Drive};
 use bootling::qemu::machine::{Display, Machine};
-use bootling::qemu::spec::FirmwareRef;
+use bootling::qemu::spec::{BootSpec, ConsoleTo, FirmwareRef};
 
 /// Boot a disk image or ISO through UEFI or BIOS, and judge it by its console
 ///
@@ -164,12 +159,6 @@ Taints and leftover processes are reported by bootling's pid 1, and thus only in
 "
 );
 
-/// Returns true if the finding comes from a kernel. Firmware and boot loaders print warnings on the same console, but
-/// without the kernel's time stamp. With `printk.time=0` only multi-line reports count.
-fn is_a_kernels(finding: &Finding) -> bool {
-    finding.at.is_some() || finding.lines.len() > 1
-}
-
 /// Runs the verb.
 pub fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
@@ -179,7 +168,7 @@ pub fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
         Ok((exit_code, Some(report))) => (exit_code, json.map_or(Ok(()), |json| json.write(&report))),
         Err(error) => {
             let exit_code = code::COULD_NOT_TEST;
-            let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(&error) };
+            let report = NotRun::new("could-not-test", exit_code, output::one_line(&error));
             let written = json.map_or(Ok(()), |json| json.write(&report));
             output::fail(&error);
             (exit_code, written)
@@ -192,53 +181,39 @@ pub fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
     Ok(exit_code)
 }
 
-/// Boots the image. Returns the exit code, and the report if the guest was started.
+/// Returns the exit code, and the report if a guest ran.
 fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     let display = args.display()?;
-    // Fail before the boot, not after it, if an output cannot be written.
+    // Report an output that cannot be written before the boot.
     let screenshot = args.screenshot.as_deref().map(Output::create).transpose()?;
-    let log = args.log.as_deref().map(create_log).transpose()?;
-    let bus = args.disk.map(BusArg::bus);
-    let naming = if args.allow_backing { Naming::Allowed } else { Naming::Refused };
-    let unpacking = match (args.print_command, args.quiet) {
-        (true, _) => Unpacking::Refused,
-        (false, true) => Unpacking::Silent,
-        (false, false) => Unpacking::Told,
-    };
-    let disk = Disk::open(&args.image, Seen { bus, sector: args.sector_size, naming, unpacking })?;
-    let machine = boot_disk::machine(&args.machine.spec(args.firmware()), display, args.quiet)?;
+    let interactive = args.is_interactive();
+    let spec = args.spec();
+    let mut reporter = Reporter::new(args.quiet);
+    let disk = Disk::open(&args.image, args.disk_options(), &mut reporter).map_err(output::advised)?;
+    let drive = disk.drive;
+    let machine = disk_machine(&spec, display, &mut reporter).map_err(output::advised)?;
+    if !args.quiet && !args.print_command {
+        output::note(&introduction(args, &machine, drive, interactive));
+    }
+    let prepared = disk.prepare(&spec, machine).map_err(output::advised)?;
     if args.print_command {
-        return print_command(&machine, &disk).map(|()| (0, None));
+        let mut line = prepared.shell_command().map_err(output::advised)?.into_encoded_bytes();
+        line.push(b'\n');
+        let mut out = output::stdout();
+        out.write_all(&line).and_then(|()| out.flush()).context("failed to write the command line")?;
+        return Ok((0, None));
     }
-    let interactive = args.expect.is_empty()
-        && args.expect_screen.is_empty()
-        && std::io::stdin().is_terminal()
-        && std::io::stdout().is_terminal();
-    if !args.quiet {
-        output::note(&told(args, &machine, &disk, interactive));
+    let result = prepared.run(args.options(interactive)?, &mut reporter).map_err(output::advised)?;
+    output::to_stderr(&format_disk_result(&result, !args.quiet));
+    if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. }) {
+        output::to_stderr(&health::format_findings(&result.outcome, &result.transcript.health, false));
     }
-    let rules = args.health.spec().rules().map_err(VmError::from).map_err(output::advised)?;
-    let evidence = args.hangs.evidence()?;
-    let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
-    let settings = Settings { keep, ..args.settings(&machine, log, interactive) };
-    let mut signals = Signals::catch().context("failed to catch signals")?;
-    let mut guest = Guest::start(&machine, &disk.payload()?).context("failed to start QEMU")?;
-    let command = guest.command.clone();
-    let mut transcript =
-        converse(&mut guest, settings, &mut signals).context("failed to communicate with the guest")?;
-    transcript.health.retain(is_a_kernels);
-    let outcome = judge_with(&mut transcript, &rules);
-    output::to_stderr(&for_people_of_disks(&outcome, &transcript, !args.quiet));
-    if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
-        output::to_stderr(&health::for_people(&outcome, &transcript.health, false));
-    }
-    let report = BootReport::new(&outcome, &transcript, &machine, (&args.image, disk.drive), &command);
-    output::to_stderr(&hang_options::store(evidence, outcome.exit_code(), &transcript, &command));
-    let shown = args.show_screen(&transcript, screenshot);
-    let exit_code = outcome.exit_code();
-    match shown {
+    output::to_stderr(&format_evidence(&result));
+    let report = BootReport::new(&result, &args.image, drive);
+    let exit_code = result.outcome.exit_code();
+    match args.show_screen(&result.transcript, screenshot) {
         Ok(()) => Ok((exit_code, Some(report))),
-        // The guest's result takes precedence, unless it would look like success.
+        // The guest's result has precedence, unless it would look like success.
         Err(error) if exit_code == 0 => Err(error),
         Err(error) => {
             output::fail(&error);
@@ -275,32 +250,52 @@ impl BootDiskArgs {
         })
     }
 
-    fn settings(&self, machine: &Machine, log: Option<File>, interactive: bool) -> Settings {
+    /// True if a user is in front of the guest's console.
+    fn is_interactive(&self) -> bool {
+        self.expect.is_empty()
+            && self.expect_screen.is_empty()
+            && std::io::stdin().is_terminal()
+            && std::io::stdout().is_terminal()
+    }
+
+    fn spec(&self) -> RunSpec {
+        let console = self.log.clone().map_or(ConsoleTo::Tail, ConsoleTo::File);
+        let boot = BootSpec { console, ..self.machine.spec(self.firmware()) };
+        RunSpec { boot, health: self.health.spec(), ..RunSpec::default() }
+    }
+
+    fn disk_options(&self) -> DiskOptions {
+        DiskOptions {
+            bus: self.disk.map(BusArg::bus),
+            sector: self.sector_size,
+            references: if self.allow_backing { References::Allowed } else { References::Refused },
+            unpacking: if self.print_command { Unpacking::Refused } else { Unpacking::Allowed },
+        }
+    }
+
+    fn options(&self, interactive: bool) -> anyhow::Result<RunOptions<'static>> {
         let expectations = Expectations::new(self.expect.clone(), self.expect_screen.clone(), self.reject.clone());
         let has_screen = self.vga != VgaArg::None;
         let picture = self.screenshot.is_some() || (has_screen && self.hangs.keeps());
         let last_look = Wanted { text: self.screen_text, picture };
-        Settings {
-            timeout: self.machine.limit(machine, interactive),
-            boot_timeout: None,
-            foreground: match self.quiet {
-                true => Foreground::Nobody,
-                // Stray key presses would stop a boot loader.
-                false if std::io::stdin().is_terminal() => Foreground::Console,
-                false => Foreground::Viewer,
+        let foreground = match self.quiet {
+            true => Foreground::Nobody,
+            // Keys typed ahead would interrupt a boot loader.
+            false if std::io::stdin().is_terminal() => Foreground::Console,
+            false => Foreground::Viewer,
+        };
+        let total = self.machine.limit(interactive);
+        Ok(RunOptions {
+            limits: Limits { total, base: total, boot: TimeLimit::None, idle: self.hangs.idle_timeout() },
+            streams: Streams::Inherited {
+                foreground: Some(foreground),
+                shown_on: if self.json_on_stdout() { ShownOn::Stderr } else { ShownOn::Stdout },
             },
-            shown_on: if self.json_on_stdout() { ShownOn::Stderr } else { ShownOn::Stdout },
-            console: log.map_or(ConsoleSink::Nowhere, ConsoleSink::File),
-            show_qemu: !self.machine.qemu_arg.is_empty(),
-            quiet: self.quiet,
-            // Additional drives may be writable files of the user.
-            flush_disks: !self.machine.qemu_arg.is_empty(),
             watch: Some(Watch { expectations, last_look, restarts: self.restarts, linger: Duration::ZERO }),
-            idle_timeout: self.hangs.idle_timeout(),
-            inquest: Some(Inquest::default()),
-            keep: None,
-            opening: Opening::Boot,
-        }
+            evidence: self.hangs.evidence()?,
+            quiet: self.quiet,
+            ..RunOptions::default()
+        })
     }
 
     /// Prints the text on the screen and writes the screenshot.
@@ -347,28 +342,14 @@ impl BusArg {
 }
 
 /// Formats the note that describes the boot.
-fn told(args: &BootDiskArgs, machine: &Machine, disk: &Disk, interactive: bool) -> String {
+fn introduction(args: &BootDiskArgs, machine: &Machine, drive: Drive, interactive: bool) -> String {
     let by = match machine.firmware.path() {
         Some(path) => format!("{} ({})", machine.firmware.name().to_uppercase(), path.display()),
         None => "BIOS".to_owned(),
     };
     let keys = if interactive { "; Ctrl-a x ends the guest, Ctrl-a h shows the keys" } else { "" };
-    let (format, bus) = (disk.drive.format.name(), disk.drive.bus.name());
+    let (format, bus) = (drive.format.name(), drive.bus.name());
     format!("booting {} ({format}, as {bus}) through {by}{keys}", args.image.display())
-}
-
-fn create_log(path: &Path) -> anyhow::Result<File> {
-    File::create(path).with_context(|| format!("failed to create console log {}", path.display()))
-}
-
-/// Prints the command line that boots the same machine by hand.
-fn print_command(machine: &Machine, disk: &Disk) -> anyhow::Result<()> {
-    let payload = Payload::Disk { image: disk.absolute()?.into_os_string(), drive: disk.drive };
-    let wires = Wires { payload, flash: None, ends: Ends::Stdio };
-    let mut line = shell_line(&argv(machine, &wires)).into_encoded_bytes();
-    line.push(b'\n');
-    let mut out = output::stdout();
-    out.write_all(&line).and_then(|()| out.flush()).context("failed to write the command line")
 }
 
 /// Parses a regular expression.
@@ -381,22 +362,5 @@ fn sector_size(text: &str) -> Result<SectorSize, String> {
         "512" => Ok(SectorSize::S512),
         "4096" | "4k" | "4K" => Ok(SectorSize::S4096),
         _ => Err("must be 512 or 4096".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_a_kernels;
-    use bootling::guest::health::{Finding, Kind};
-
-    #[test]
-    fn only_time_stamped_lines_and_multi_line_reports_come_from_a_kernel() {
-        let finding = |at, lines: &[&str]| {
-            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-            Finding { kind: Kind::Warning, title: "WARNING: x".to_owned(), lines, at }
-        };
-        assert!(is_a_kernels(&finding(Some(1.0), &["WARNING: x"])));
-        assert!(is_a_kernels(&finding(None, &["WARNING: x", "Call Trace:", " f+0x1/0x2"])));
-        assert!(!is_a_kernels(&finding(None, &["WARNING: x"])));
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use bootling::guest::limits;
-use bootling::qemu::machine::Machine;
+use bootling::guest::{Limits, TimeLimit};
 use bootling::{
     format::amount,
     qemu::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef},
@@ -44,7 +43,7 @@ pub struct MachineArgs {
     /// Time limit from QEMU's start to the verdict, such as 90, 90s, 5m or `none` (also 0). Default: none for an
     /// interactive guest, else 10m with KVM and 30m with TCG.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
-    pub timeout: Option<LimitArg>,
+    pub timeout: Option<TimeLimit>,
 }
 
 /// Options for booting a kernel and its initrd.
@@ -68,7 +67,7 @@ pub struct BootArgs {
     /// Time limit from QEMU's start to the first message of the guest's pid 1. Default: 1m with KVM, 5m with TCG;
     /// doubled with UEFI firmware.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
-    pub boot_timeout: Option<LimitArg>,
+    pub boot_timeout: Option<TimeLimit>,
     /// Write the kernel's console to FILE ('-' for standard error) while the guest runs.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub console: Option<PathBuf>,
@@ -96,12 +95,8 @@ impl AccelArg {
     }
 }
 
-/// A time limit; `None` is unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitArg(pub Option<Duration>);
-
 impl MachineArgs {
-    /// Returns the boot specification, without the limits, which depend on the machine.
+    /// Returns the boot specification, without the limits.
     pub fn spec(&self, firmware: FirmwareRef) -> BootSpec {
         BootSpec {
             qemu: self.qemu.clone(),
@@ -120,15 +115,15 @@ impl MachineArgs {
         }
     }
 
-    /// Returns the limit from QEMU's start to the verdict.
-    pub fn limit(&self, machine: &Machine, interactive: bool) -> Option<Duration> {
-        let total = (!interactive).then(|| limits::total(machine));
-        self.timeout.map_or(total, |limit| limit.0)
+    /// Returns the limit from QEMU's start to the verdict. An interactive guest has none by default.
+    pub fn limit(&self, interactive: bool) -> TimeLimit {
+        let default = if interactive { TimeLimit::None } else { TimeLimit::Default };
+        self.timeout.unwrap_or(default)
     }
 }
 
 impl BootArgs {
-    /// Returns the boot specification, without the limits, which depend on the machine (see [`BootArgs::limits`]).
+    /// Returns the boot specification, without the limits.
     pub fn spec(&self, tty: bool) -> BootSpec {
         BootSpec {
             append: self.append.clone(),
@@ -143,14 +138,14 @@ impl BootArgs {
         }
     }
 
-    /// Returns the limits for this machine: to the verdict, and to the first message of pid 1.
-    pub fn limits(&self, machine: &Machine, interactive: bool) -> (Option<Duration>, Option<Duration>) {
-        let boot = Some(limits::boot(machine));
-        (self.machine.limit(machine, interactive), self.boot_timeout.map_or(boot, |limit| limit.0))
+    /// Returns the limits on the whole run, on the boot, and on inactivity.
+    pub fn limits(&self, interactive: bool, idle: Option<Duration>) -> Limits {
+        let total = self.machine.limit(interactive);
+        Limits { total, base: total, boot: self.boot_timeout.unwrap_or_default(), idle }
     }
 }
 
 /// Parses `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
-pub fn limit(text: &str) -> Result<LimitArg, String> {
-    amount::time(text).map(LimitArg)
+pub fn limit(text: &str) -> Result<TimeLimit, String> {
+    amount::time(text).map(|limit| limit.map_or(TimeLimit::None, TimeLimit::After))
 }

@@ -1,15 +1,13 @@
 //! Options for guests that hang.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::boot_options::{LimitArg, limit};
-use super::output;
+use super::boot_options::limit;
 use bootling::guest::evidence::{Evidence, REPORT};
-use bootling::guest::transcript::Transcript;
+use bootling::guest::{RunResult, TimeLimit};
 
 /// Idle limit, and the files to keep of a guest that fails.
 #[derive(Debug, Clone, Args)]
@@ -17,7 +15,7 @@ pub struct HangArgs {
     /// Time limit without progress: no console output, no data between the command and bootling, and QEMU uses less
     /// than 3 % of a CPU. Default: none.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
-    idle_timeout: Option<LimitArg>,
+    idle_timeout: Option<TimeLimit>,
     /// If the guest hangs, panics or fails in any other way, save diagnostics in DIR: the hang report, the complete
     /// console, the QMP log, QEMU's command line and a screenshot. DIR is created if necessary. Nothing is saved for a
     /// guest that succeeds.
@@ -32,7 +30,7 @@ pub struct HangArgs {
 impl HangArgs {
     /// Returns the limit without progress.
     pub fn idle_timeout(&self) -> Option<Duration> {
-        self.idle_timeout.and_then(|limit| limit.0)
+        self.idle_timeout.and_then(TimeLimit::duration)
     }
 
     /// Returns true if diagnostics are requested.
@@ -46,16 +44,13 @@ impl HangArgs {
     }
 }
 
-/// Saves the diagnostics of a failed guest. Returns a line with their location, or an empty string.
-pub fn store(evidence: Option<Evidence>, exit_code: u8, transcript: &Transcript, command: &[OsString]) -> String {
-    let Some(evidence) = evidence.filter(|_| exit_code != 0) else { return String::new() };
-    match (evidence.store(transcript, command), &transcript.hang) {
-        (Ok(directory), Some(_)) => format!("full report: {}\n", directory.join(REPORT).display()),
-        (Ok(directory), None) => format!("evidence: {}\n", directory.display()),
-        // The guest's result takes precedence.
-        (Err(error), _) => {
-            output::fail(&error.into());
-            String::new()
-        }
+/// Formats a line with the location of the stored evidence; empty if there is none.
+pub fn format_evidence(result: &RunResult) -> String {
+    match (&result.evidence, &result.transcript.hang) {
+        (None, _) => String::new(),
+        (Some(Ok(directory)), Some(_)) => format!("full report: {}\n", directory.join(REPORT).display()),
+        (Some(Ok(directory)), None) => format!("evidence: {}\n", directory.display()),
+        // The verdict is known and has precedence.
+        (Some(Err(error)), _) => format!("bootling: {error}\n"),
     }
 }

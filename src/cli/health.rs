@@ -74,7 +74,7 @@ impl HealthArgs {
 
 /// Formats one line per finding, and the finding's log lines if `verbose` or if it failed the run. Omits what the
 /// verdict already reports (a panic).
-pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
+pub fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
     let is_told = |finding: &&Finding| match outcome {
         Outcome::Panic { .. } => finding.kind != Kind::Panic,
         _ => true,
@@ -106,7 +106,7 @@ pub fn for_people(outcome: &Outcome, findings: &[Finding], verbose: bool) -> Str
 
 #[cfg(test)]
 mod tests {
-    use super::for_people;
+    use super::format_findings;
     use bootling::guest::health::{Finding, Kind};
     use bootling::guest::verdict::Outcome;
 
@@ -117,20 +117,20 @@ mod tests {
     #[test]
     fn the_deciding_finding_is_shown_with_its_lines_and_others_in_one_line() {
         let findings = [finding(Kind::Warning, "WARNING: a"), finding(Kind::Leaked, "sleep (12)")];
-        let told = for_people(&Outcome::Exited { status: 0 }, &findings, false);
+        let told = format_findings(&Outcome::Exited { status: 0 }, &findings, false);
         let plain = anstream::adapter::strip_str(&told).to_string();
         assert_eq!(
             plain,
             "bootling: the kernel warned: WARNING: a\nbootling: the command left processes behind: sleep (12)\n"
         );
         let unhealthy = Outcome::Unhealthy { what: findings[0].to_string() };
-        let told = for_people(&unhealthy, &findings, false);
+        let told = format_findings(&unhealthy, &findings, false);
         let plain = anstream::adapter::strip_str(&told).to_string();
         assert_eq!(plain, "  | cut here\n  | WARNING: a\nbootling: the command left processes behind: sleep (12)\n");
         let panic = [finding(Kind::Panic, "Kernel panic - not syncing: x")];
-        assert_eq!(for_people(&Outcome::Panic { line: String::new() }, &panic, true), "");
+        assert_eq!(format_findings(&Outcome::Panic { line: String::new() }, &panic, true), "");
         let many = vec![finding(Kind::Warning, "WARNING: a"); 12];
-        let told = for_people(&Outcome::Exited { status: 1 }, &many, false);
+        let told = format_findings(&Outcome::Exited { status: 1 }, &many, false);
         assert!(told.contains("and 2 more findings"), "{told}");
     }
 }

@@ -5,9 +5,7 @@
 
 mod bisect;
 mod boot;
-mod boot_disk;
 mod boot_options;
-mod boot_report;
 pub mod build;
 mod bundle;
 pub mod byebyebios;
@@ -27,14 +25,13 @@ pub mod options;
 pub mod output;
 mod progress;
 mod proof;
-mod report;
 mod report_file;
+mod reporter;
+mod result;
 mod run;
 mod run_options;
 pub mod sign_options;
 mod stamp;
-mod talker;
-mod teller;
 mod test;
 mod typed;
 mod warm;

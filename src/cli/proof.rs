@@ -11,7 +11,7 @@ mod message;
 mod stop;
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
@@ -24,20 +24,20 @@ use sha2::{Digest, Sha256};
 pub use self::ending::Ending;
 use self::message::Expected;
 use self::stop::Stop;
-use super::boot_disk::{self, Disk, Naming, Seen, Unpacking};
-use super::boot_options::LimitArg;
+use super::output;
 use bootling::format::SectorSize;
 use bootling::format::bootsector::Found;
+use bootling::guest::disk::{Disk, DiskOptions, References, Unpacking, disk_machine};
 use bootling::guest::expect::Expectations;
-use bootling::guest::launch::Guest;
 use bootling::guest::plain;
 use bootling::guest::screen::Wanted;
-use bootling::guest::session::{ConsoleSink, Foreground, Opening, Settings, ShownOn, Watch, converse};
+use bootling::guest::session::{Foreground, Watch};
 use bootling::guest::transcript::Transcript;
-use bootling::guest::verdict::{Outcome, judge};
+use bootling::guest::verdict::Outcome;
+use bootling::guest::{Limits, RunOptions, RunResult, RunSpec, Silent, Streams, TimeLimit};
 use bootling::process::signals::Signals;
 use bootling::qemu::machine::{Display, Machine};
-use bootling::qemu::spec::{BootSpec, FirmwareRef};
+use bootling::qemu::spec::{BootSpec, ConsoleTo, FirmwareRef};
 
 /// Limit for SeaBIOS to show a message, on a busy host with TCG.
 const BIOS_LIMIT: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ pub struct Claims<'a> {
     /// Machine; its firmware is ignored.
     pub spec: BootSpec,
     /// Limit for each boot; `None`: one minute for BIOS, five for UEFI.
-    pub timeout: Option<LimitArg>,
+    pub timeout: Option<TimeLimit>,
 }
 
 /// Message of a boot sector for users of a legacy BIOS.
@@ -118,12 +118,12 @@ impl Trial {
     }
 
     /// Returns the limit; `given` overrides the default.
-    fn limit(self, given: Option<LimitArg>) -> Option<Duration> {
+    fn limit(self, given: Option<TimeLimit>) -> TimeLimit {
         let usual = match self {
             Self::Uefi => UEFI_LIMIT,
             Self::Vga | Self::Mirrored | Self::NoVga => BIOS_LIMIT,
         };
-        given.map_or(Some(usual), |limit| limit.0)
+        given.unwrap_or(TimeLimit::After(usual))
     }
 
     const fn display(self) -> Display {
@@ -149,23 +149,26 @@ pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
 /// Runs all tests until one cannot be run or a signal arrives.
 fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     let before = digest(claims.image, stop)?;
-    let uefi = FirmwareRef::Uefi { secure: false };
-    let uefi = boot_disk::machine(&BootSpec { firmware: uefi, ..claims.spec.clone() }, Display::Vga, true)?;
+    let machine = |boot: BootSpec| {
+        let spec = RunSpec { boot, ..RunSpec::default() };
+        disk_machine(&spec, Display::Vga, &mut Silent).map_err(output::advised)
+    };
+    let uefi = machine(BootSpec { firmware: FirmwareRef::Uefi { secure: false }, ..claims.spec.clone() })?;
     let expected = match &claims.message {
         Message::Said(text) => Some(Expected::new(text)?),
         Message::Missing(_) | Message::NotNeeded => None,
     };
     let mut trials = vec![(Trial::Uefi, uefi)];
     if expected.is_some() {
-        let spec = BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() };
-        let bios = boot_disk::machine(&spec, Display::Vga, true)?;
+        let bios = machine(BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() })?;
         for trial in [Trial::Vga, Trial::Mirrored, Trial::NoVga] {
             trials.push((trial, Machine { display: trial.display(), ..bios.clone() }));
         }
     }
     // After `digest`, which reports a file that cannot be opened.
-    let (naming, unpacking) = (Naming::Never, Unpacking::Silent);
-    let disk = Disk::open(claims.image, Seen { bus: None, sector: claims.sector, naming, unpacking })?;
+    let (references, unpacking) = (References::Never, Unpacking::Allowed);
+    let options = DiskOptions { bus: None, sector: claims.sector, references, unpacking };
+    let disk = Disk::open(claims.image, options, &mut Silent).map_err(output::advised)?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
     // The longest test is first in the queue. A poisoned queue ends the loop.
@@ -212,7 +215,7 @@ fn try_out(
     expected: Option<&Expected>,
     stop: &Stop,
 ) -> anyhow::Result<Proof> {
-    let mut console = tempfile::tempfile().context("failed to create a file for the console")?;
+    let console = tempfile::NamedTempFile::new().context("failed to create a file for the console")?;
     let expectations = match (trial, expected) {
         (Trial::Uefi, _) | (_, None) => claims.ending.expectations()?,
         (Trial::Vga, Some(message)) => {
@@ -224,34 +227,27 @@ fn try_out(
     };
     let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
     let last_look = Wanted { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
-    let settings = Settings {
-        timeout: trial.limit(claims.timeout),
-        boot_timeout: None,
-        foreground: Foreground::Nobody,
-        shown_on: ShownOn::Stdout,
-        console: ConsoleSink::File(console.try_clone().context("failed to create a file for the console")?),
-        show_qemu: false,
-        quiet: true,
-        flush_disks: false,
-        watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
-        idle_timeout: None,
-        inquest: None,
-        keep: None,
-        opening: Opening::Boot,
-    };
     let booting = || format!("failed to boot {} ({})", claims.image.display(), trial.what());
     let mut signals = Signals::catch().context("failed to catch signals")?;
     // Signals that arrived before `Signals::catch` do not end this guest.
     ensure!(!stop.is_set(), "{}: interrupted", booting());
-    let mut guest = Guest::start(machine, &disk.payload()?).context("failed to start QEMU").with_context(booting)?;
-    let transcript = converse(&mut guest, settings, &mut signals).with_context(booting)?;
-    let outcome = judge(&transcript);
+    let boot = BootSpec { console: ConsoleTo::File(console.path().to_owned()), ..claims.spec.clone() };
+    let spec = RunSpec { boot, ..RunSpec::default() };
+    let options = RunOptions {
+        limits: Limits { total: trial.limit(claims.timeout), boot: TimeLimit::None, ..Limits::default() },
+        streams: Streams::Memory { stdin: Vec::new(), limit: 0, foreground: Some(Foreground::Nobody) },
+        watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
+        signals: Some(&mut signals),
+        ..RunOptions::default()
+    };
+    let disk = disk.try_clone().and_then(|disk| disk.prepare(&spec, machine.clone()));
+    let ran = disk.and_then(|prepared| prepared.without_hang_report().run(options, &mut Silent));
+    let RunResult { outcome, transcript, .. } = ran.map_err(output::advised).with_context(booting)?;
     if let Outcome::Interrupted { .. } | Outcome::CouldNotTest { .. } = outcome {
         return Err(anyhow!(outcome.sentence().unwrap_or_default()).context(booting()));
     }
     let mut text = Vec::new();
-    console.flush().and_then(|()| console.seek(SeekFrom::Start(0))).context("failed to read the console")?;
-    console.take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
+    console.as_file().take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
     let lines = plain::lines(&text);
     let (holds, says) = match (trial, &outcome, expected) {
         (Trial::Uefi, Outcome::Expected { line }, _) => claims.ending.says(line),
@@ -293,15 +289,16 @@ fn millis(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{BIOS_LIMIT, LimitArg, Trial, UEFI_LIMIT};
+    use super::{BIOS_LIMIT, TimeLimit, Trial, UEFI_LIMIT};
     use std::time::Duration;
 
     #[test]
     fn a_limit_of_none_is_unlimited_and_no_limit_is_the_default() {
-        assert_eq!(Trial::Uefi.limit(None), Some(UEFI_LIMIT));
-        assert_eq!(Trial::Vga.limit(None), Some(BIOS_LIMIT));
-        assert_eq!(Trial::Vga.limit(Some(LimitArg(None))), None);
+        assert_eq!(Trial::Uefi.limit(None), TimeLimit::After(UEFI_LIMIT));
+        assert_eq!(Trial::Vga.limit(None), TimeLimit::After(BIOS_LIMIT));
+        assert_eq!(Trial::Vga.limit(Some(TimeLimit::None)), TimeLimit::None);
         let second = Duration::from_secs(1);
-        assert_eq!(Trial::Uefi.limit(Some(LimitArg(Some(second)))), Some(second));
+        let second = TimeLimit::After(second);
+        assert_eq!(Trial::Uefi.limit(Some(second)), second);
     }
 }

@@ -13,28 +13,23 @@ use clap::Args;
 use self::help::{EXAMPLES, LONG};
 use super::boot_options::BootArgs;
 use super::bundle;
-use super::hang_options::{self, HangArgs};
+use super::hang_options::{HangArgs, format_evidence};
 use super::health::{self, HealthArgs};
 use super::json::Json;
 use super::options::{InitrdArgs, module_parser};
 use super::output;
-use super::report::{Circumstances, NotBooted, Report, for_people};
-use super::talker::{self, Talker};
-use super::teller::Teller;
+use super::reporter::Reporter;
+use super::result::format_result;
 use super::typed::TypedIds;
 use super::watch::{self, WatchArgs};
-use bootling::guest::evidence::Evidence;
-use bootling::guest::hang::Keep;
-use bootling::guest::recorded::Recording;
-use bootling::guest::session::Foreground;
-use bootling::guest::snapshot::{Age, Warm};
-use bootling::guest::verdict::{Bisected, Outcome, code, judge_with};
-use bootling::guest::{self, Cwd, Inputs, Prepared, Ran, RunSpec, VmError};
-use bootling::process::signals::Signals;
-use bootling::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
-use bootling::qemu::machine::Machine;
+use bootling::guest::report::{NotRun, RunReport};
+use bootling::guest::session::ShownOn;
+use bootling::guest::snapshot::Warm;
+use bootling::guest::verdict::{Bisected, Outcome, code};
+use bootling::guest::{self, Cwd, Limits, Prepared, RunOptions, RunResult, RunSpec, Streams, VmError};
+use bootling::initrd::spec::RunWhat;
+use bootling::root::request::ModuleRequest;
 use bootling::root::userland_error::UserlandError;
-use bootling::{initrd::spec::RunWhat, root::request::ModuleRequest};
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
 #[derive(Debug, Clone, Args)]
@@ -149,10 +144,30 @@ impl RunArgs {
         }
     }
 
-    /// Returns the time limits for a recorded run on this machine; all other fields have their defaults.
-    pub(super) fn recording<'a>(&self, machine: &Machine) -> Recording<'a> {
-        let (timeout, boot_timeout) = self.boot.limits(machine, false);
-        Recording { timeout, boot_timeout, idle_timeout: self.hangs.idle_timeout(), ..Recording::default() }
+    /// Returns the limits; an interactive shell has none by default.
+    pub(super) fn limits(&self) -> Limits {
+        let interactive = self.wanted() == RunWhat::Shell && on_terminal();
+        self.boot.limits(interactive, self.hangs.idle_timeout())
+    }
+
+    /// Returns the options of a run in memory: the command's standard input, and the limit on each output in bytes.
+    pub(super) fn recorded(&self, stdin: Vec<u8>, limit: usize) -> RunOptions<'static> {
+        RunOptions {
+            limits: self.boot.limits(false, self.hangs.idle_timeout()),
+            streams: Streams::Memory { stdin, limit, foreground: None },
+            ..RunOptions::default()
+        }
+    }
+
+    /// Returns the options of a run over this process's streams.
+    pub(super) fn options(&self) -> anyhow::Result<RunOptions<'static>> {
+        Ok(RunOptions {
+            limits: self.limits(),
+            streams: Streams::Inherited { foreground: None, shown_on: ShownOn::Stdout },
+            evidence: self.hangs.evidence()?,
+            quiet: self.quiet,
+            ..RunOptions::default()
+        })
     }
 
     /// Returns the run specification.
@@ -174,7 +189,7 @@ impl RunArgs {
             boot: self.boot.spec(tty),
             ready_made: self.ready_made.clone(),
             env: self.env.clone(),
-            for_pasting: self.print_command,
+            print_only: self.print_command,
             warm,
             base_modules: self.base_kmod.clone(),
             cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
@@ -194,10 +209,10 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let (exit_code, written) = match once(args, start) {
         Ok(None) => return Ok(0),
-        Ok(Some(Booted { outcome, mut report, told })) => {
+        Ok(Some(Booted { outcome, mut report, text })) => {
             match outcome {
-                Outcome::TimedOut { .. } | Outcome::Interrupted { .. } => output::to_stderr_within(&told, READERS),
-                _ => output::to_stderr(&told),
+                Outcome::TimedOut { .. } | Outcome::Interrupted { .. } => output::to_stderr_within(&text, READERS),
+                _ => output::to_stderr(&text),
             }
             if args.bisect {
                 report.exit_code = bisected(args, outcome.bisected());
@@ -207,7 +222,7 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
         Err(error) => {
             output::fail(&error);
             let exit_code = if args.bisect { bisected(args, Bisected::Skip) } else { code_for(&error, &args.command) };
-            let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(&error) };
+            let report = NotRun::new("could-not-test", exit_code, output::one_line(&error));
             (exit_code, json.map_or(Ok(()), |json| json.write(&report)))
         }
     };
@@ -244,130 +259,51 @@ pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     }
 }
 
-/// Runs once. Returns `None` if nothing was booted.
+/// Runs one guest. Returns `None` if there was nothing to run.
 fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
-    let mut teller = Teller::new(args.quiet);
+    let mut reporter = Reporter::new(args.quiet);
     if let Some(found) = bundle::repeat::find(args)? {
-        return found.repeat(args, start, &mut teller).map(Some);
+        return found.repeat(args, start, &mut reporter).map(Some);
     }
     anyhow::ensure!(!args.trust, "invalid --trust: {NO_BUNDLE}");
     let spec = args.spec(on_terminal())?;
-    let ready = Ready::prepare(args, spec, start, &mut Inputs::default(), &mut teller)?;
     if args.print_command {
-        return print_command(&ready.prepared).map(|()| None);
+        let prepared = guest::prepare(&spec, &mut reporter).map_err(|failed| output::advised(failed.error))?;
+        return print_command(&prepared).map(|()| None);
     }
-    ready.boot(&mut teller).map(Some)
+    reporter.announces = spec.boot.tty && on_terminal();
+    let result = guest::run(&spec, args.options()?, &mut reporter).map_err(output::advised)?;
+    Ok(Some(Booted::new(args, spec.boot.fast_boot, result, start)))
 }
 
-/// Boot result.
+/// A guest that ran.
 pub(super) struct Booted {
     pub outcome: Outcome,
-    pub report: Report,
+    pub report: RunReport,
     /// Text for standard error; empty if the command's status says everything.
-    pub told: String,
+    pub text: String,
 }
 
-/// A prepared run.
-pub(super) struct Ready<'a> {
-    args: &'a RunArgs,
-    start: Instant,
-    spec: RunSpec,
-    prepared: Prepared,
-    /// True if standard input and standard output are terminals.
-    on_terminal: bool,
-}
-
-impl<'a> Ready<'a> {
-    /// Builds everything that QEMU needs. The files read are stored in `inputs`, even on failure.
-    pub fn prepare(
-        args: &'a RunArgs,
-        spec: RunSpec,
-        start: Instant,
-        inputs: &mut Inputs,
-        teller: &mut Teller,
-    ) -> anyhow::Result<Self> {
-        match guest::prepare(&spec, teller) {
-            Ok(prepared) => {
-                inputs.clone_from(&prepared.inputs);
-                Ok(Self { args, start, spec, prepared, on_terminal: on_terminal() })
-            }
-            Err(failed) => {
-                *inputs = failed.inputs;
-                Err(output::advised(failed.error))
-            }
+impl Booted {
+    /// Formats and reports a result. `start`: when bootling was started.
+    pub fn new(args: &RunArgs, fast_boot: bool, result: RunResult, start: Instant) -> Self {
+        let mut text = format_result(&result, Some("--console - shows all"));
+        if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. }) {
+            text += &health::format_findings(&result.outcome, &result.transcript.health, args.verbose);
         }
-    }
-
-    /// Wraps a run prepared elsewhere.
-    pub fn of(args: &'a RunArgs, start: Instant, spec: RunSpec, prepared: Prepared) -> Self {
-        Self { args, start, spec, prepared, on_terminal: on_terminal() }
-    }
-
-    /// Boots or restores the guest and determines the verdict.
-    pub fn boot(self, teller: &mut Teller) -> anyhow::Result<Booted> {
-        let evidence = self.args.hangs.evidence()?;
-        let mut talker = self.talker(evidence.as_ref().map(Evidence::keep).transpose()?)?;
-        let Self { args, start, spec, prepared, on_terminal } = self;
-        if spec.boot.tty && on_terminal && !args.quiet {
-            output::note(&format!("booting {}; Ctrl-a x ends the guest, Ctrl-a h shows the keys", prepared.kernel));
-        }
-        let rules = spec.health.rules().map_err(VmError::from).map_err(output::advised)?;
-        let ran = guest::run(&spec, prepared, &mut talker, teller).map_err(output::advised)?;
-        let Ran { mut transcript, machine, command, kernel, started, age } = ran;
-        let outcome = judge_with(&mut transcript, &rules);
-        let mut told = for_people(&outcome, &transcript, Some("--console - shows all"));
-        if !args.quiet || matches!(outcome, Outcome::Unhealthy { .. }) {
-            told += &health::for_people(&outcome, &transcript.health, args.verbose);
-        }
-        told += &hang_options::store(evidence, outcome.exit_code(), &transcript, &command);
-        let around = Circumstances {
-            machine: &machine,
-            command: &command,
-            kernel: &kernel,
-            age: age.map(|Age(age)| age),
-            build: started.saturating_duration_since(start),
-            fast_boot: spec.boot.fast_boot,
-            total: start.elapsed(),
-        };
-        let report = Report::new(&outcome, &transcript, &around);
-        Ok(Booted { outcome, report, told })
-    }
-
-    fn talker(&self, keep: Option<Keep>) -> anyhow::Result<Talker> {
-        let Self { args, spec, prepared, .. } = self;
-        let alone = spec.initrd.run == RunWhat::Shell && self.on_terminal;
-        let (timeout, boot_timeout) = args.boot.limits(&prepared.machine, alone);
-        Ok(Talker {
-            timeout,
-            boot_timeout,
-            foreground: match (prepared.is_foreign(), spec.boot.tty) {
-                (true, _) => Foreground::Console,
-                (false, true) => Foreground::Terminal,
-                (false, false) => Foreground::Streams,
-            },
-            console: talker::console(&spec.boot.console)?,
-            has_qemu_arguments: !spec.boot.qemu_args.is_empty(),
-            quiet: args.quiet,
-            idle_timeout: args.hangs.idle_timeout(),
-            inquest: prepared.inquest.clone(),
-            keep,
-            signals: Signals::catch().context("failed to catch signals")?,
-        })
+        text += &format_evidence(&result);
+        Self { report: RunReport::new(&result, fast_boot, start), outcome: result.outcome, text }
     }
 }
 
 /// Returns true if standard input and standard output are terminals.
-fn on_terminal() -> bool {
+pub(super) fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
 /// Prints the command line that boots the same machine by hand: kernel and initrd by name, the console on the terminal.
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
-    let initrd = prepared.keep().map_err(output::advised)?;
-    let payload =
-        Payload::Linux { kernel: prepared.image.clone().into_os_string(), initrd: initrd.into_os_string(), warm: None };
-    let wires = Wires { payload, flash: None, ends: Ends::Stdio };
-    let mut line = shell_line(&argv(&prepared.machine, &wires)).into_encoded_bytes();
+    let mut line = prepared.shell_command().map_err(output::advised)?.into_encoded_bytes();
     line.push(b'\n');
     std::io::stdout().write_all(&line).context("failed to write the command line")
 }

@@ -21,12 +21,12 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::line::{Lines, Told};
 use super::bundle::repeat;
 use super::output;
-use super::report::NotBooted;
-use super::run::{Booted, Ready, RunArgs, code_for};
-use super::teller::Teller;
+use super::reporter::Reporter;
+use super::run::{Booted, RunArgs, code_for};
 use bootling::cache::Cache;
+use bootling::guest::report::NotRun;
 use bootling::guest::verdict::{Outcome, code};
-use bootling::guest::{Inputs, RunSpec, Warm};
+use bootling::guest::{self, Inputs, Prepared, RunSpec, Warm};
 use bootling::initrd::spec::RunWhat;
 use bootling::process::shell::Built;
 use bootling::process::signals::{Signals, ends};
@@ -111,7 +111,7 @@ struct Session<'a> {
     /// True if the last round could be prepared.
     is_whole: bool,
     lines: Lines,
-    teller: Teller,
+    reporter: Reporter,
     is_introduced: bool,
     is_blind: bool,
 }
@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
             cache,
             is_whole: false,
             lines: Lines::new(here, args.json.as_deref())?,
-            teller: Teller::new(args.quiet),
+            reporter: Reporter::new(args.quiet),
             is_introduced: false,
             is_blind: false,
         })
@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
     /// Runs one round: builds, prepares, boots and reports.
     fn round(&mut self, change: Option<Change>, start: Instant) -> anyhow::Result<Next> {
         self.lines.begin(change, start);
-        self.teller.begin();
+        self.reporter.begin();
         let sources = match &self.build {
             None => Snapshot::of_sources(&self.sources),
             Some(build) => {
@@ -178,8 +178,10 @@ impl<'a> Session<'a> {
         };
         let before = Snapshot::of_inputs(&self.inputs);
         let moment = Moment::now();
-        let mut inputs = Inputs::default();
-        let ready = Ready::prepare(self.args, self.spec.clone(), start, &mut inputs, &mut self.teller);
+        let (mut inputs, prepared) = match guest::prepare(&self.spec, &mut self.reporter) {
+            Ok(prepared) => (prepared.inputs.clone(), Ok(prepared)),
+            Err(failed) => (failed.inputs, Err(output::advised(failed.error))),
+        };
         if let Some(cache) = &self.cache {
             inputs.leave_out(cache);
         }
@@ -188,21 +190,23 @@ impl<'a> Session<'a> {
         if let Some(signal) = self.signals.ending() {
             return Ok(end(signal));
         }
-        let was_whole = std::mem::replace(&mut self.is_whole, ready.is_ok());
-        match ready {
-            Ok(ready) => self.boot(ready),
+        let was_whole = std::mem::replace(&mut self.is_whole, prepared.is_ok());
+        match prepared {
+            Ok(prepared) => self.boot(prepared, start),
             Err(error) => self.fail(&error, was_whole),
         }
     }
 
     /// Boots while another thread watches for changes.
-    fn boot(&mut self, ready: Ready<'_>) -> anyhow::Result<Next> {
+    fn boot(&mut self, prepared: Prepared, start: Instant) -> anyhow::Result<Next> {
         let (done, over) = UnixStream::pair().context("failed to create a socket")?;
-        let (watcher, snapshot, teller) = (&mut self.watcher, &mut self.snapshot, &mut self.teller);
+        let (watcher, snapshot, reporter) = (&mut self.watcher, &mut self.snapshot, &mut self.reporter);
         let (booted, overtaken) = thread::scope(|scope| {
             let looking = scope.spawn(|| overtake(watcher, snapshot, over.as_fd()));
             // Boot in this thread, because QEMU ends with the thread that started it.
-            let booted = ready.boot(teller);
+            let options = self.args.options();
+            let result = options.and_then(|options| prepared.run(options, reporter).map_err(output::advised));
+            let booted = result.map(|result| Booted::new(self.args, self.spec.boot.fast_boot, result, start));
             drop(done);
             (booted, looking.join())
         });
@@ -217,8 +221,8 @@ impl<'a> Session<'a> {
                 Lines::overtaken();
             }
             (Ok(Booted { outcome: Outcome::OutputClosed, report, .. }), _) => return Ok(Next::End(report.exit_code)),
-            (Ok(Booted { outcome, report, told }), _) => {
-                output::to_stderr(&told);
+            (Ok(Booted { outcome, report, text }), _) => {
+                output::to_stderr(&text);
                 self.lines.tell(&Told::Judged(&outcome), &report)?;
                 if report.warm && self.spec.warm == Warm::Fresh {
                     self.spec.warm = Warm::Yes;
@@ -244,7 +248,7 @@ impl<'a> Session<'a> {
         }
         output::fail(error);
         let exit_code = code_for(error, self.args.command());
-        let report = NotBooted { outcome: "could-not-test", exit_code, message: output::one_line(error) };
+        let report = NotRun::new("could-not-test", exit_code, output::one_line(error));
         self.lines.tell(&Told::NotTested, &report)?;
         self.introduce();
         Ok(Next::Wait)
@@ -296,8 +300,8 @@ fn end(signal: i32) -> Next {
     Next::End(code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0)))
 }
 
-fn not_built(how: &str) -> NotBooted {
-    NotBooted { outcome: "not-built", exit_code: code::COULD_NOT_TEST, message: format!("build failed ({how})") }
+fn not_built(how: &str) -> NotRun {
+    NotRun::new("not-built", code::COULD_NOT_TEST, format!("build failed ({how})"))
 }
 
 /// Returns the path without symbolic links if it exists, else the absolute path.

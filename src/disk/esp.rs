@@ -1,6 +1,6 @@
-//! What goes on the EFI system partition: files of this machine, and the program that firmware starts.
+//! Files for the EFI system partition: files of the host, and the program that the firmware starts.
 //!
-//! Links are followed, since FAT has none. Refuses what is neither a file nor a directory, and names that are not UTF-8.
+//! Links are followed, since FAT has none. Rejects special files, and names that are not UTF-8.
 
 use std::fs::File;
 use std::io;
@@ -13,35 +13,35 @@ use crate::format::Medium;
 use crate::format::pe::{Machine, Pe, PeError};
 use crate::root::request::Copy;
 
-/// Why files cannot go on the partition.
+/// Failure to add files to the EFI system partition.
 #[derive(Debug, thiserror::Error)]
 pub enum EspError {
-    /// Something that cannot be read.
-    #[error("{doing} {}", path.display())]
+    /// An I/O error.
+    #[error("failed to {doing} {}", path.display())]
     Io {
-        /// What was being done.
+        /// Verb, in the infinitive.
         doing: &'static str,
-        /// To what.
+        /// The file.
         path: PathBuf,
-        /// What the host said.
+        /// The underlying error.
         source: io::Error,
     },
-    /// A pipe, a device.
-    #[error("adding {}: it is neither a file nor a directory", .0.display())]
+    /// A special file, such as a pipe or a device.
+    #[error("failed to add {}: neither a file nor a directory", .0.display())]
     Kind(PathBuf),
-    /// FAT's names are Unicode.
-    #[error("adding {}: its name is not UTF-8, and names on FAT are Unicode", .0.display())]
+    /// A name that is not UTF-8: names on FAT are Unicode.
+    #[error("failed to add {}: name is not UTF-8 (names on FAT are Unicode)", .0.display())]
     Name(PathBuf),
-    /// Not a program for UEFI.
-    #[error("reading {}", path.display())]
+    /// Not a valid UEFI program.
+    #[error("failed to read {}", path.display())]
     Program {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The underlying error.
         source: PeError,
     },
     /// A program for a machine without UEFI.
-    #[error("reading {}: it is for {machine}, which has no EFI/BOOT file name", path.display())]
+    #[error("unsupported EFI program {}: no EFI/BOOT file name for {machine}", path.display())]
     Machine {
         /// The file.
         path: PathBuf,
@@ -50,18 +50,19 @@ pub enum EspError {
     },
 }
 
-/// A file or directory to be added.
+/// A file or directory to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddedFile {
-    /// Where on the partition, `/` between names.
+    /// Path on the partition, with `/` between names.
     pub path: String,
-    /// The file on this machine; `None` for a directory.
+    /// File on the host; `None` for a directory.
     pub file: Option<PathBuf>,
-    /// How it was asked for.
+    /// The requesting option.
     pub why: String,
 }
 
-/// Finds everything that `--add-file SRC=DST` asks for. A destination that ends with `/`, or none, takes the source's name.
+/// Returns all files requested by `--add-file SRC=DST`. Without a destination, or if it ends with `/`, the source's
+/// name is used.
 pub fn added(copies: &[Copy]) -> Result<Vec<AddedFile>, EspError> {
     let mut found = Vec::new();
     for copy in copies {
@@ -72,7 +73,7 @@ pub fn added(copies: &[Copy]) -> Result<Vec<AddedFile>, EspError> {
 
 fn add(copy: &Copy, found: &mut Vec<AddedFile>) -> Result<(), EspError> {
     let source = &copy.source;
-    let unreadable = |path: &Path, source: io::Error| EspError::Io { doing: "reading", path: path.to_owned(), source };
+    let unreadable = |path: &Path, source: io::Error| EspError::Io { doing: "read", path: path.to_owned(), source };
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| EspError::Name(path.to_owned()));
     let mut destination = match &copy.destination {
         None => String::new(),
@@ -85,7 +86,7 @@ fn add(copy: &Copy, found: &mut Vec<AddedFile>) -> Result<(), EspError> {
     for entry in WalkDir::new(source).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(source).to_owned();
-            let error = error.into_io_error().unwrap_or_else(|| io::Error::other("links that lead in a circle"));
+            let error = error.into_io_error().unwrap_or_else(|| io::Error::other("symbolic link loop"));
             unreadable(&path, error)
         })?;
         let below = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
@@ -115,13 +116,13 @@ impl Medium for Whole {
     }
 }
 
-/// For which machine an EFI program is.
+/// Returns the machine that an EFI program is built for.
 pub fn program(path: &Path) -> Result<Machine, EspError> {
-    let unreadable = |source| EspError::Io { doing: "reading", path: path.to_owned(), source };
+    let unreadable = |source| EspError::Io { doing: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(unreadable(io::Error::other("it is not a file")));
+        return Err(unreadable(io::Error::other("not a regular file")));
     }
     let pe =
         Pe::read(&Whole(file, metadata.len())).map_err(|source| EspError::Program { path: path.to_owned(), source })?;
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn files_keep_their_names_where_none_is_given_and_directories_bring_what_is_in_them() {
+    fn files_keep_their_names_by_default_and_directories_include_their_contents() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("sub")).expect("a directory");
         std::fs::write(dir.path().join("sub/b.cfg"), "b").expect("a file");
@@ -162,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn circles_and_devices_are_refused() {
+    fn link_loops_and_devices_are_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink(".", dir.path().join("round")).expect("a link");
         assert!(added(&[copy(dir.path(), None)]).is_err());
         assert!(matches!(added(&[copy(Path::new("/dev/null"), None)]), Err(EspError::Kind(_))));
         let error = added(&[copy(Path::new("/nonexistent/x"), None)]).expect_err("not there");
-        assert_eq!(error.to_string(), "reading /nonexistent/x");
+        assert_eq!(error.to_string(), "failed to read /nonexistent/x");
     }
 }

@@ -1,4 +1,4 @@
-//! TODO-HEAD disk
+//! Disk images: specification, layout, image; stamping a boot sector; checking images against a table of rules.
 
 pub mod check;
 pub mod container;

@@ -1,7 +1,8 @@
-//! Signatures of EFI programs: behind the file, and eight bytes in its header that say where.
+//! Authenticode signatures of EFI programs: a certificate table at the end of the file, and eight bytes in the header
+//! with its offset and size.
 //!
-//! The file stays where it is; signing makes another list of its pieces. Refuses what `disk::pe` cannot digest, and files
-//! whose header has no place for a signature.
+//! Signing creates a new list of extents and leaves the source file unchanged. Refuses files that `disk::pe` cannot
+//! digest, and files whose header has no certificate table entry.
 
 use std::sync::Arc;
 
@@ -12,18 +13,18 @@ use crate::format::pe::pkcs7::Sha256Digest;
 use crate::format::pe::{Attached, Pe, PeError, Tail, attach, digest};
 use crate::output::extents::{Extent, Extents, Source};
 
-/// Why something was not signed.
+/// Signing error.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
-    /// No digest, or no place for a signature.
-    #[error("signing the EFI program")]
+    /// The program cannot be digested, or its header has no certificate table entry.
+    #[error("failed to sign the EFI program")]
     Program(#[from] PeError),
-    /// The key's own trouble.
+    /// The signer failed.
     #[error(transparent)]
     Signer(#[from] SignerError),
 }
 
-/// The Authenticode digest of an EFI program, padded as it will be once it is signed.
+/// Computes the Authenticode digest of an EFI program, including the padding that signing adds.
 pub fn authenticode(file: &Extents) -> Result<Sha256Digest, PeError> {
     let digested = digest::<Sha256>(&Pe::read(file)?, file, Tail::Padded)?;
     let mut fixed = Sha256Digest::default();
@@ -31,18 +32,18 @@ pub fn authenticode(file: &Extents) -> Result<Sha256Digest, PeError> {
     Ok(fixed)
 }
 
-/// Signs an EFI program for Secure Boot. Signatures that it has stay.
+/// Signs an EFI program for Secure Boot. Preserves existing signatures.
 pub fn sign(file: &Extents, signer: &Signer) -> Result<Extents, SignatureError> {
     let pkcs7 = signer.sign(&authenticode(file)?)?;
     Ok(attached(file, &attach(&Pe::read(file)?, &pkcs7)?))
 }
 
-/// The file with a signature behind it.
+/// Returns the file with a signature at its end.
 pub fn attached(file: &Extents, signature: &Attached) -> Extents {
     let (start, end) = (signature.entry_offset, signature.entry_offset + signature.entry.len() as u64);
     let mut signed = Extents::new(file.size());
     for Extent { at, len, source, from } in file.list() {
-        // What of the piece stands before the entry, and what behind it.
+        // The parts of the extent before and after the certificate table entry.
         for (first, last) in [(*at, (at + len).min(start)), ((*at).max(end), at + len)] {
             if first < last {
                 signed.add(first, last - first, source.clone(), from + (first - at));
@@ -69,11 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_changes_eight_bytes_and_adds_the_rest() {
+    fn signing_changes_eight_bytes_of_the_header_and_appends_the_signature() {
         let mut bytes = Builder::default().build();
         bytes.push(1);
         let mut file = Extents::new(0);
-        // In pieces that end in the middle of the entry.
+        // Split the file in the middle of the entry.
         let entry = Pe::read(&bytes).expect("a PE file").security_offset().expect("a directory") as usize;
         file.add_bytes(0, bytes[..entry + 3].to_vec());
         file.add_bytes(entry as u64 + 3, bytes[entry + 3..].to_vec());

@@ -1,29 +1,29 @@
-//! The disk image that is wanted.
+//! Requested disk image.
 
 use std::path::PathBuf;
 
 use crate::root::request::Copy;
 
-/// What an image is put in.
+/// Format of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// The disk's own bytes.
+    /// Raw disk contents.
     Raw,
-    /// QEMU's, version 3.
+    /// QEMU's qcow2, version 3.
     Qcow2,
-    /// Microsoft's of fixed size, as Azure takes it.
+    /// Microsoft's VHD of fixed size, as Azure requires it.
     Vhd,
-    /// `VMware`'s, one sparse file that grows.
+    /// `VMware`'s VMDK: one sparse file that grows.
     Vmdk,
-    /// No disk at all: the EFI program alone.
+    /// No disk, only the EFI program.
     Uki,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::Vmdk, Self::Uki];
 
-    /// The word on the command line.
+    /// Returns the name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -34,7 +34,7 @@ impl Format {
         }
     }
 
-    /// How its files' names end.
+    /// Returns the file name extensions.
     pub const fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["raw", "img"],
@@ -46,28 +46,28 @@ impl Format {
     }
 }
 
-/// What the root partition is made from.
+/// Source of the root partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootSpec {
-    /// A file that is taken as it is, or a directory.
+    /// A file that is used unchanged, or a directory.
     pub source: PathBuf,
-    /// What a directory becomes.
+    /// File system created from a directory.
     pub file_system: RootFileSystem,
 }
 
 /// File systems for a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootFileSystem {
-    /// Compressed, read-only.
+    /// squashfs: compressed and read-only.
     Squashfs,
-    /// The usual one.
+    /// ext4.
     Ext4,
 }
 
-/// Everything a disk is made from, its EFI program apart.
+/// Contents of a disk, except for its EFI program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskSpec {
-    /// Files for the EFI system partition; destinations are paths there.
+    /// Files for the EFI system partition; destinations are paths on it.
     pub added: Vec<Copy>,
     /// The root partition.
     pub root: Option<RootSpec>,

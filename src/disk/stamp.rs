@@ -1,8 +1,8 @@
-//! What `stamp` will make of a disk's first sector, or why it will not touch it.
+//! Plan for `stamp`: the new contents of the first sector of a disk, or the reason for leaving it unchanged.
 //!
-//! A pure decision over what was read: the first 512 bytes, the partition tables, the sectors' size. Only the 440 bytes of
-//! boot code change, and the protective record where that is asked for. Refused is every disk that a legacy BIOS might
-//! start already, or that is none; most of it can be overridden. Records: UEFI 2.11, section 5.2.
+//! A pure function of the first 512 bytes, the partition tables and the sector size. Changes only the 440 bytes of boot
+//! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are
+//! not disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
 
 pub mod objection;
 pub mod record;
@@ -16,76 +16,76 @@ use crate::format::gpt::{self, Fault, Gpt, Partition};
 use crate::format::mbr::{BOOT_CODE, Mbr, Record};
 use crate::format::{Guid, Medium, SectorSize};
 
-/// What was read of a disk.
+/// Data read from a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Its first 512 bytes.
+    /// First 512 bytes.
     pub first: [u8; 512],
-    /// Bytes of the disk; `None` where only its begin was seen, and the tables have to be believed.
+    /// Size of the disk in bytes. `None` if only its start was read; then the partition tables determine the size.
     pub size: Option<u64>,
-    /// Its partition tables.
+    /// Partition tables.
     pub tables: Vec<Gpt>,
-    /// Why there is no table, where there is a trace of one.
+    /// Fault of a damaged table, if no table is valid.
     pub damaged: Option<String>,
-    /// The size of its sectors, where something but its bytes tells.
+    /// Sector size, if it is known from a source other than the disk's contents.
     pub sector: Option<SectorSize>,
 }
 
-/// What is to be done.
+/// Action on the boot code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
-    /// This boot code goes in.
+    /// Write this boot code.
     Write([u8; BOOT_CODE]),
-    /// This boot code, which was there before ours, goes in, and the records where they were saved with it.
+    /// Restore the saved boot code and, if they were saved, the partition records.
     Restore([u8; BOOT_CODE], Option<Records>),
-    /// Ours goes away.
+    /// Remove bootling's boot code.
     Remove,
 }
 
-/// What follows the boot code and the disk's signature in a first sector.
+/// The part of the first sector that follows the boot code and the disk signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Records {
-    /// The partition records.
+    /// Partition records.
     pub records: [Record; 4],
-    /// Its last two bytes: `55 AA`, or something that no BIOS starts.
+    /// Last two bytes: the boot signature `55 AA`, or a value that no BIOS boots.
     pub end: [u8; 2],
 }
 
-/// What is wished for.
+/// Requested changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// What is to be done with the boot code.
+    /// Action on the boot code.
     pub deed: Deed,
-    /// A wrong protective record is mended.
+    /// True to repair an invalid protective record.
     pub fix_mbr: bool,
-    /// The dummy active record is put in, or taken away where ours goes away.
+    /// True to add the dummy active record, or to remove it along with bootling's boot code.
     pub bios_active: bool,
-    /// Objections that can be overridden are.
+    /// True to override all objections that can be overridden.
     pub force: bool,
 }
 
-/// A decision: the first 512 bytes before and after.
+/// Planned change: the first 512 bytes before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
-    /// What was there.
+    /// Old bytes.
     pub before: [u8; 512],
-    /// What will be.
+    /// New bytes.
     pub after: [u8; 512],
-    /// What the user should know, a sentence each.
+    /// Notes for the user, one sentence each.
     pub notes: Vec<String>,
-    /// What spoke against it and was overridden.
+    /// Overridden objections.
     pub overridden: Vec<Objection>,
 }
 
 impl Stamp {
-    /// Whether anything has to be written.
+    /// Returns true if the sector must be written.
     pub fn changes(&self) -> bool {
         self.before != self.after
     }
 }
 
 impl Facts {
-    /// Reads them off a disk that is there from its begin to its end.
+    /// Reads a complete disk.
     pub fn read(disk: &impl Medium, sector: Option<SectorSize>) -> io::Result<Self> {
         let size = disk.size();
         let mut facts = Self::read_begin(disk)?;
@@ -94,7 +94,7 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Reads them off the begin of a disk whose end is not known.
+    /// Reads the start of a disk of unknown size.
     pub fn read_begin(begin: &impl Medium) -> io::Result<Self> {
         let mut first = [0; 512];
         begin.read_at(&mut first, 0)?;
@@ -103,22 +103,22 @@ impl Facts {
         Ok(Self { first, size: None, tables, damaged, sector: None })
     }
 
-    /// The table to go by: that of the sectors that the disk is known to have, or else the first.
+    /// Returns the relevant table: the one for the known sector size, or else the first.
     fn table(&self) -> Option<&Gpt> {
         let known = self.tables.iter().find(|table| Some(table.sector) == self.sector);
         known.or(self.tables.first())
     }
 
-    /// Bytes of the disk as its table tells them: to the end of the last sector.
+    /// Returns the size of the disk in bytes, up to the end of its last sector, according to its partition table.
     pub fn told_size(&self) -> Option<u64> {
         let table = self.table()?;
-        // The last sector is where either header says that the other one stands.
+        // One of the two headers is in the last sector.
         let last = table.header.my_lba.0.max(table.header.alternate_lba.0);
         last.checked_add(1)?.checked_mul(table.sector.bytes())
     }
 
-    /// How many sectors a protective record must cover, that behind the table's words included: both for both sizes of
-    /// sectors have no number of their own.
+    /// Returns the size of the disk in sectors. If it has tables for both sector sizes, no single number is correct,
+    /// and the result is `u64::MAX`.
     fn sectors(&self) -> Option<u64> {
         let table = self.table()?;
         if self.tables.len() > 1 {
@@ -128,7 +128,7 @@ impl Facts {
     }
 }
 
-/// What is wrong with the tables of a disk that has no valid one; `None` where there is no trace of any.
+/// Returns the fault of the partition table of a disk without a valid table. `None` if it has no table at all.
 fn trace(disk: &impl Medium) -> Option<String> {
     SectorSize::ALL.into_iter().find_map(|sector| match gpt::read(disk, sector, gpt::Copy::Primary) {
         Err(fault) if !fault.is_absent() => Some(told(&fault)),
@@ -136,7 +136,7 @@ fn trace(disk: &impl Medium) -> Option<String> {
     })
 }
 
-/// A fault in one line.
+/// Formats a fault on one line.
 fn told(fault: &Fault) -> String {
     match fault {
         Fault::Read { source, .. } => format!("{fault}: {source}"),
@@ -144,7 +144,7 @@ fn told(fault: &Fault) -> String {
     }
 }
 
-/// Decides. The objection that is returned is the first one that was not, or cannot be, overridden.
+/// Plans the change. Returns the first objection that is not or cannot be overridden.
 pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     let mut mbr = Mbr::decode(&facts.first);
     let found = recognise(&mbr.boot_code);
@@ -167,7 +167,7 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
             mbr.boot_code = code;
             mbr.records = records.map_or(mbr.records, |saved| saved.records);
         }
-        // What is not there need not go.
+        // Without boot code to remove, this changes nothing.
         Deed::Remove => mbr.boot_code = [0; BOOT_CODE],
     }
     match wish.deed {
@@ -181,7 +181,7 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
 }
 
-/// Back to bytes. A missing end mark stays whatever it was unless it was mended.
+/// Encodes the sector. An invalid boot signature is left unchanged unless it was repaired.
 fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Deed) -> [u8; 512] {
     let mut bytes = mbr.encode();
     match deed {
@@ -194,7 +194,7 @@ fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Deed) -> [u8; 512] {
     bytes
 }
 
-/// What speaks against putting boot code onto a disk. Where it is `there` already, nobody else's is lost.
+/// Returns the objections to writing boot code. If the same code is already `there`, no foreign code is lost.
 fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<Objection> {
     let mut objections = Vec::new();
     if facts.tables.is_empty() {
@@ -223,7 +223,7 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
         } else {
             continue;
         };
-        // Two tables of one disk should tell of the same partitions, but each is believed where it speaks against it.
+        // The two tables of a disk should list the same partitions. An objection from either is enough.
         if !objections.contains(&objection) {
             objections.push(objection);
         }
@@ -231,7 +231,7 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
     objections
 }
 
-/// What speaks against taking our boot code off a disk.
+/// Returns the objections to removing bootling's boot code.
 fn against_undoing(mbr: &Mbr, found: &Found, old: Option<&[u8; BOOT_CODE]>) -> Vec<Objection> {
     match found {
         Found::Ours | Found::Byebyebios => Vec::new(),
@@ -239,22 +239,27 @@ fn against_undoing(mbr: &Mbr, found: &Found, old: Option<&[u8; BOOT_CODE]>) -> V
         Found::Nothing | Found::Loader(_) | Found::Unknown if old == Some(&mbr.boot_code) => Vec::new(),
         Found::Nothing => vec![Objection::NothingThere],
         Found::Loader(name) => vec![Objection::NotOurs(format!("that of {name}"))],
-        Found::Unknown => vec![Objection::NotOurs("not known here".to_owned())],
+        Found::Unknown => vec![Objection::NotOurs("unknown code".to_owned())],
     }
 }
 
-/// What the sectors' size means for the message.
+/// Adds notes about the sector size and about a damaged primary table.
 fn sectors_noted(facts: &Facts, notes: &mut Vec<String>) {
     let Some(table) = facts.table() else { return };
     let only = facts.tables.len() == 1;
     if facts.sector == Some(SectorSize::S4096) || only && table.sector == SectorSize::S4096 {
-        notes.push("its sectors have 4096 bytes: no BIOS starts from such a disk, so few will see the message".into());
+        notes.push(
+            "sector size is 4096 bytes: no BIOS boots from such a disk, so few users will see the message".into(),
+        );
     }
     if facts.sector.is_some_and(|sector| only && sector != table.sector) {
-        notes.push(format!("its partition table counts in sectors of {} bytes, but its own have others", table.sector));
+        notes.push(format!(
+            "the partition table is for sectors of {} bytes, but the disk has another size",
+            table.sector
+        ));
     }
     if table.header.my_lba.0 != 1 {
-        notes.push("its first partition table is damaged; the second one, at its end, was read".into());
+        notes.push("the primary partition table is damaged; bootling read the backup table at the end".into());
     }
 }
 

@@ -1,10 +1,10 @@
-//! Amounts as people type them: times and sizes of memory, the same on the command line and in manifests.
+//! Parses times and memory sizes, for the command line and for manifests.
 
 use std::time::Duration;
 
-/// Reads `90`, `90s`, `1500ms`, `5m`, `1h` as a time; `0` and `none` as none.
+/// Parses a time: `90`, `90s`, `1500ms`, `5m`, `1h`. Returns `None` for `0` and `none`.
 pub fn time(text: &str) -> Result<Option<Duration>, String> {
-    let advice = || format!("{text:?} is not a time: give seconds, or a number with ms, s, m or h, or none");
+    let advice = || format!("invalid time {text:?}: expected seconds, or a number with ms, s, m or h, or none");
     if text == "none" {
         return Ok(None);
     }
@@ -22,9 +22,9 @@ pub fn time(text: &str) -> Result<Option<Duration>, String> {
     Ok((!time.is_zero()).then_some(time))
 }
 
-/// Reads `512`, `512M`, `2G`, `1048576K` as MiB.
+/// Parses a memory size in MiB: `512`, `512M`, `2G`, `1048576K`.
 pub fn memory_mib(text: &str) -> Result<u64, String> {
-    let advice = || format!("{text:?} is not a size: give a number of MiB, or one with K, M or G behind it");
+    let advice = || format!("invalid size {text:?}: expected a number of MiB, or a number with suffix K, M, G or T");
     let (digits, unit) = match text.trim_end_matches(['i', 'B']).char_indices().next_back() {
         Some((at, unit)) if unit.is_ascii_alphabetic() => (&text[..at], unit.to_ascii_uppercase()),
         Some(_) => (text, 'M'),
@@ -47,7 +47,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn sizes_are_read_as_qemu_reads_them() {
+    fn sizes_are_parsed_as_in_qemu() {
         let sizes = [("512", 512), ("512M", 512), ("2G", 2048), ("2GiB", 2048), ("1048576K", 1024), ("3g", 3072)];
         for (text, mib) in sizes {
             assert_eq!(memory_mib(text), Ok(mib), "{text}");

@@ -1,22 +1,24 @@
-//! A path inside an archive: relative, normal, bytes.
+//! A normalized, relative path inside an archive, in bytes.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The kernel's `PATH_MAX`: names of this many bytes, NUL included, are skipped in silence
-/// (`init/initramfs.c`, `do_header`), so a plan refuses longer ones.
+/// The kernel's `PATH_MAX`. The kernel silently skips names that are longer, including their NUL (`init/initramfs.c`,
+/// `do_header`), so a plan rejects them.
 pub const PATH_MAX: usize = 4096;
 
-/// A path inside an archive, without a leading slash, `.` or `..` components, in bytes (names need not be UTF-8).
+/// A path inside an archive, without a leading slash and without `.` and `..` components, in bytes (names need not be
+/// UTF-8).
 ///
-/// The empty path is the archive's root. Ordering is by bytes, so that a directory sorts before what is in it.
+/// The empty path is the archive's root. Paths are ordered by bytes, so that a directory sorts before its contents.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ArchivePath(Vec<u8>);
 
 impl ArchivePath {
-    /// Normalises `path` as seen from `/`: leading slashes and `.` are dropped, `..` goes up but never above the root.
+    /// Normalizes `path` as seen from `/`: removes leading slashes and `.`, and resolves `..`, which never leads above
+    /// the root.
     pub fn new(path: impl AsRef<Path>) -> Self {
         let mut parts: Vec<&[u8]> = Vec::new();
         for part in path.as_ref().as_os_str().as_bytes().split(|byte| *byte == b'/') {
@@ -29,17 +31,17 @@ impl ArchivePath {
         Self(parts.join(&b'/'))
     }
 
-    /// The bytes, as they stand in a newc header.
+    /// Returns the bytes, as stored in a newc header.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// True for the archive's root.
+    /// Returns true for the archive's root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The containing directory; `None` for the root itself.
+    /// Returns the parent directory; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {
             return None;
@@ -48,19 +50,19 @@ impl ArchivePath {
         Some(Self(self.0[..cut].to_vec()))
     }
 
-    /// The last component; empty for the root.
+    /// Returns the last component; empty for the root.
     pub fn file_name(&self) -> &OsStr {
         let start = self.0.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         OsStr::from_bytes(&self.0[start..])
     }
 
-    /// This path with `name` (one component or several) below it; an absolute `name` replaces it.
+    /// Returns this path with `name` (one or more components) appended. An absolute `name` replaces the path.
     #[must_use]
     pub fn join(&self, name: impl AsRef<Path>) -> Self {
         Self::new(self.to_absolute().join(name))
     }
 
-    /// As an absolute path: `/usr/bin/ls`.
+    /// Returns the absolute path, such as `/usr/bin/ls`.
     pub fn to_absolute(&self) -> PathBuf {
         let mut bytes = Vec::with_capacity(self.0.len() + 1);
         bytes.push(b'/');
@@ -86,7 +88,7 @@ mod tests {
     use super::ArchivePath;
 
     #[test]
-    fn paths_are_normal_and_never_above_the_root() {
+    fn paths_are_normalized_and_never_leave_the_root() {
         for (typed, meant) in
             [("/a//b/./c", "/a/b/c"), ("../../x", "/x"), ("/", "/"), ("a/../..", "/"), ("/a/b/../c/", "/a/c")]
         {

@@ -1,7 +1,8 @@
-//! Compression the kernel can undo (`lib/decompress*.c`), as streams, the same bytes every time.
+//! Reproducible, streaming compression in formats that the kernel can decompress (`lib/decompress*.c`).
 //!
-//! xz carries CRC32 checks, the only ones the kernel knows (`Documentation/staging/xz.rst`). LZ4 is the legacy frame, the
-//! only one the kernel reads (`lib/decompress_unlz4.c`); `lz4_flex` does not write it, so the frame is made here.
+//! xz streams have CRC32 checks, the only ones that the kernel supports (`Documentation/staging/xz.rst`). LZ4 uses the
+//! legacy frame format, the only one that the kernel reads (`lib/decompress_unlz4.c`). `lz4_flex` does not write it, so
+//! this module does.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,38 +13,39 @@ use lzma_rust2::{CheckType, XzOptions, XzWriter};
 
 use crate::output::Sink;
 
-/// First bytes of a legacy LZ4 frame.
+/// Magic number of a legacy LZ4 frame.
 pub const LZ4_MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
-/// Bytes that go into one LZ4 chunk; the kernel's buffer is as large (`LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE`).
+/// Uncompressed size of an LZ4 chunk in bytes: the size of the kernel's buffer
+/// (`LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE`).
 pub const LZ4_CHUNK: usize = 8 << 20;
-/// The best size for its time, measured on initrds.
+/// The level with the best ratio of size to time, measured on initrds.
 const ZSTD_LEVEL: i32 = 3;
-/// xz's own default.
+/// Default of xz.
 const XZ_PRESET: u32 = 6;
-/// gzip's own default.
+/// Default of gzip.
 const GZIP_LEVEL: u32 = 6;
 
-/// `--compress`.
+/// Compression format of an output (`--compress`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compression {
-    /// Stored as it is: nothing to undo at boot.
+    /// No compression: no decompression at boot.
     #[default]
     None,
-    /// Deflate with gzip's header.
+    /// gzip (Deflate).
     Gzip,
     /// Zstandard.
     Zstd,
-    /// LZMA2 with xz's header.
+    /// xz (LZMA2).
     Xz,
-    /// LZ4, legacy frame.
+    /// LZ4 with legacy frames.
     Lz4,
 }
 
 impl Compression {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Zstd, Self::Xz, Self::Lz4];
 
-    /// The word on the command line.
+    /// Returns the name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -54,7 +56,7 @@ impl Compression {
         }
     }
 
-    /// What the kernel's configuration must have built in: `CONFIG_` and this.
+    /// Returns the kernel option that an initrd in this format requires, without `CONFIG_`.
     pub const fn config(self) -> Option<&'static str> {
         match self {
             Self::None => None,
@@ -65,7 +67,7 @@ impl Compression {
         }
     }
 
-    /// A writer that compresses into `out`. Ends with [`Compressor::finish`].
+    /// Returns a stream that compresses into `out`. The caller must call [`Compressor::finish`] at the end.
     pub fn writer<W: Sink>(self, out: W) -> io::Result<Compressor<W>> {
         let out = Counting { out, count: 0 };
         Ok(Compressor(match self {
@@ -86,7 +88,8 @@ impl Compression {
     }
 }
 
-/// Zstandard with checksums. Any number of workers gives the same bytes, but none gives others: there is always one.
+/// Returns a Zstandard encoder with checksums. The output is the same for any number of workers, except zero, so there
+/// is always at least one.
 fn zstd_writer<W: Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
@@ -95,7 +98,7 @@ fn zstd_writer<W: Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
     Ok(encoder)
 }
 
-/// A stream that compresses into another one.
+/// Compressing output stream.
 #[derive(Debug)]
 pub struct Compressor<W: Sink>(Kind<W>);
 
@@ -120,7 +123,7 @@ impl<W: Sink> std::fmt::Debug for Kind<W> {
 }
 
 impl<W: Sink> Compressor<W> {
-    /// Writes what is still held back; says how many bytes went out in all.
+    /// Writes all buffered data. Returns the total number of compressed bytes.
     pub fn finish(self) -> io::Result<u64> {
         let mut out = match self.0 {
             Kind::None(out) => out,
@@ -145,7 +148,7 @@ impl<W: Sink> Write for Compressor<W> {
         }
     }
 
-    /// Flushing in the middle would change the bytes, so nothing happens before [`Compressor::finish`].
+    /// Does nothing, because a flush in the middle would change the output. [`Compressor::finish`] writes all data.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -164,7 +167,7 @@ impl<W: Sink> Sink for Compressor<W> {
     }
 }
 
-/// Counts what goes by.
+/// Output stream that counts bytes.
 #[derive(Debug)]
 struct Counting<W> {
     out: W,
@@ -183,7 +186,7 @@ impl<W: Write> Write for Counting<W> {
     }
 }
 
-/// The legacy LZ4 frame: a magic number, then chunks, each with its compressed length before it.
+/// Writer of the legacy LZ4 frame: a magic number, then chunks, each preceded by its compressed length.
 struct Lz4Writer<W> {
     out: W,
     chunk: Vec<u8>,
@@ -233,7 +236,7 @@ mod tests {
     use super::{Compression, LZ4_CHUNK};
     use std::io::Write;
 
-    /// Random enough that nothing compresses it.
+    /// Returns pseudorandom bytes, which are not compressible.
     pub(crate) fn noise(len: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let words = std::iter::repeat_with(|| {
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_come_out_however_they_go_in() {
+    fn the_output_does_not_depend_on_the_size_of_the_writes() {
         let bytes = [noise(300_000), vec![0; 300_000]].concat();
         for compression in Compression::ALL {
             let once = compress(compression, &bytes, bytes.len());
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_fits_the_kernels_buffer_for_a_chunk_of_lz4() {
+    fn an_incompressible_lz4_chunk_fits_in_the_kernels_buffer() {
         let out = compress(Compression::Lz4, &noise(LZ4_CHUNK + 1), 1 << 20);
         let first = u32::from_le_bytes([out[4], out[5], out[6], out[7]]) as usize;
         // `LZ4_compressBound` of the kernel's lib/lz4.

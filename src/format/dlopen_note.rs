@@ -1,7 +1,7 @@
-//! `.note.dlopen`: libraries that a program says it may open at run time.
+//! `.note.dlopen`: libraries that a program may open at run time.
 //!
-//! Specification: <https://uapi-group.org/specifications/specs/elf_dlopen_metadata/>. Its first edition had one object with a
-//! string `soname`; today's producers write an array of objects, each with an array of alternatives.
+//! Specification: <https://uapi-group.org/specifications/specs/elf_dlopen_metadata/>. Its first edition had one object
+//! with a string `soname`; current producers write an array of objects, each with an array of alternatives.
 
 use std::ffi::OsString;
 
@@ -13,25 +13,25 @@ pub const OWNER: &[u8] = b"FDO";
 /// Type of the note.
 pub const TYPE: u32 = 0x407c_0c0a;
 
-/// One library that may be opened: alternatives, the preferred one first.
+/// A library that may be opened: its alternative names, the preferred one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DlopenNote {
-    /// Names to try in turn.
+    /// Names to try in order.
     pub sonames: Vec<OsString>,
-    /// How much the program misses it.
+    /// How much the program depends on it.
     pub priority: Priority,
 }
 
-/// How much a program misses a library that it opens at run time.
+/// How much a program depends on a library that it opens at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// It does not work without.
+    /// The program does not work without it.
     Required,
-    /// An important part of it does not work without.
+    /// An important feature does not work without it.
     #[default]
     Recommended,
-    /// Something secondary does not work without.
+    /// A minor feature does not work without it.
     Suggested,
 }
 
@@ -58,7 +58,7 @@ struct Written {
     priority: Priority,
 }
 
-/// Reads a note's descriptor. Anything that does not follow the specification counts as no note: it is advice only.
+/// Parses a note's descriptor. A descriptor that violates the specification is ignored, because notes are advisory.
 pub fn parse(descriptor: &[u8]) -> Vec<DlopenNote> {
     let end = descriptor.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let json = descriptor.get(..end).unwrap_or_default();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_that_is_not_json_is_no_note() {
+    fn an_invalid_note_is_ignored() {
         for bytes in [b"".as_slice(), b"\0\0", b"[{]", b"{\"soname\":7}", b"[]", b"{\"soname\":[]}"] {
             assert!(parse(bytes).is_empty(), "{bytes:?}");
         }

@@ -1,8 +1,8 @@
-//! What an ELF file says about itself: architecture, interpreter, libraries, search paths.
+//! Parses ELF files as far as dynamic loading needs it: architecture, interpreter, libraries, search paths.
 //!
-//! System V ABI chapters 4 and 5; program headers only, never section headers, so that stripped files work too.
-//! Refuses what the kernel (`fs/binfmt_elf.c`) or the C libraries refuse, and anything that reaches past the file's end;
-//! every size is bounded before it is read.
+//! System V ABI chapters 4 and 5. Uses program headers only, never section headers, so that stripped files work too.
+//! Rejects what the kernel (`fs/binfmt_elf.c`) or the C libraries reject, and references past the end of the file.
+//! Every size is bounded before it is read.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,26 +23,26 @@ use super::dlopen_note::{self, DlopenNote};
 use super::pages::{PageError, Pages, Source};
 use crate::arch::Arch;
 
-/// The kernel's limit on the program headers together (`fs/binfmt_elf.c`, `load_elf_phdrs`).
+/// Kernel limit on the total size of the program headers (`fs/binfmt_elf.c`, `load_elf_phdrs`).
 const MAX_PROGRAM_HEADERS: u64 = 65_536;
-/// A dynamic section of this many bytes has over two thousand entries; real ones have fifty.
+/// Size limit of the dynamic section: over two thousand entries; real files have fifty.
 const MAX_DYNAMIC: u64 = 65_536;
-/// The kernel's limit on `PT_INTERP`, and ours on library names (`PATH_MAX`).
+/// Kernel limit on `PT_INTERP`, also applied to library names (`PATH_MAX`).
 const MAX_NAME: u64 = 4_096;
-/// Search paths of build trees get long.
+/// Size limit of a search path; those of build trees are long.
 const MAX_SEARCH_PATH: u64 = 65_536;
-/// Notes of a segment; the whole of systemd's `.note.dlopen` is 2 KiB.
+/// Size limit of a segment's notes; systemd's whole `.note.dlopen` is 2 KiB.
 const MAX_NOTES: u64 = 65_536;
-/// `elf.h`; goblin has neither.
+/// From `elf.h`; goblin defines neither.
 const DT_AUXILIARY: u64 = 0x7fff_fffd;
 const DT_FILTER: u64 = 0x7fff_ffff;
 
-/// An ELF file, as far as finding what it needs is concerned.
+/// Dynamic loading data of an ELF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElfFacts {
     /// Class, data encoding and machine.
     pub abi: Abi,
-    /// Executable, shared object, or something that cannot be run.
+    /// Executable, shared object, or a file that cannot be run.
     pub kind: ElfKind,
     /// `PT_INTERP`.
     pub interpreter: Option<PathBuf>,
@@ -52,23 +52,23 @@ pub struct ElfFacts {
     pub auxiliary: Vec<OsString>,
     /// `DT_SONAME`.
     pub soname: Option<OsString>,
-    /// `DT_RPATH`; `None` where there is a `DT_RUNPATH`, which switches it off.
+    /// `DT_RPATH`; `None` if there is a `DT_RUNPATH`, which disables it.
     pub rpath: Option<OsString>,
     /// `DT_RUNPATH`.
     pub runpath: Option<OsString>,
-    /// `DF_1_NODEFLIB`: the default directories do not count.
+    /// `DF_1_NODEFLIB`: the default directories are not searched.
     pub no_default_lib: bool,
-    /// `DF_1_PIE`: a program although its type is that of a shared object.
+    /// `DF_1_PIE`: a program, although its type is that of a shared object.
     pub pie: bool,
     /// `.note.dlopen`.
     pub dlopen: Vec<DlopenNote>,
-    /// Where the dynamic string table is: offset and size in the file.
+    /// Dynamic string table: offset and size in the file.
     pub strings: Option<(u64, u64)>,
-    /// Where constant data is: segments that are neither written nor run.
+    /// Constant data, as offsets and sizes: segments that are neither writable nor executable.
     pub constants: Vec<(u64, u64)>,
 }
 
-/// What two ELF files must have in common to share an address space.
+/// ELF properties that two files must have in common to share an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Abi {
     /// `e_machine`.
@@ -80,12 +80,12 @@ pub struct Abi {
 }
 
 impl Abi {
-    /// The architecture, where it is one of ours.
+    /// Returns the architecture, if it is supported.
     pub fn arch(self) -> Option<Arch> {
         Arch::from_elf(self.machine, self.is_64, self.little_endian)
     }
 
-    /// The identity of `arch`.
+    /// Returns the ABI of `arch`.
     pub fn of(arch: Arch) -> Self {
         let (machine, is_64, little_endian) = arch.elf();
         Self { machine, is_64, little_endian }
@@ -113,48 +113,48 @@ pub enum ElfKind {
     Other(u16),
 }
 
-/// An ELF file could not be read.
+/// Failure to read an ELF file.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
-    /// It breaks a rule.
-    #[error("reading {}: {rule} (at offset {offset:#x})", path.display())]
+    /// The file violates a rule.
+    #[error("failed to read {}: {rule} (at offset {offset:#x})", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// Offset in the file.
         offset: u64,
-        /// What was expected.
+        /// The violated rule.
         rule: &'static str,
     },
-    /// The file system said no.
-    #[error("reading {}", path.display())]
+    /// An I/O error.
+    #[error("failed to read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// The underlying error.
         source: io::Error,
     },
 }
 
-/// True where `start`, a file's first bytes, are an ELF file's.
+/// Returns true if `start`, a file's first bytes, begins with the ELF magic.
 pub fn is_elf(start: &[u8]) -> bool {
     start.starts_with(ELFMAG)
 }
 
-/// Reads an ELF file's facts; `path` is for messages.
+/// Parses an ELF file; `path` is used in messages.
 pub fn parse<S: Source + ?Sized>(source: &S, path: &Path) -> Result<ElfFacts, ElfError> {
     let pages = Pages::new(source).map_err(|source| ElfError::Io { path: path.to_path_buf(), source })?;
     parse_pages(pages, path)
 }
 
-/// Like [`parse`], for a file of which some pages were read already.
+/// Like [`parse`], for a file of which some pages have been read already.
 pub(crate) fn parse_pages<S: Source + ?Sized>(pages: Pages<'_, S>, path: &Path) -> Result<ElfFacts, ElfError> {
     Reader { pages, path }.facts()
 }
 
-/// True where the dynamic string table holds one of `names`, or a longer name that ends in one.
+/// Returns true if the dynamic string table contains one of `names`, or a longer name that ends in one.
 ///
-/// Linkers share tails, so `pthread_exit` may stand inside `__pthread_exit`: the answer errs on the side of yes.
+/// Linkers merge string tails, so `pthread_exit` may be part of `__pthread_exit`: false positives are possible.
 pub fn mentions<S: Source + ?Sized>(source: &S, facts: &ElfFacts, names: &[&[u8]]) -> io::Result<bool> {
     const STEP: usize = 65_536;
     let Some((start, size)) = facts.strings else {
@@ -176,7 +176,7 @@ pub fn mentions<S: Source + ?Sized>(source: &S, facts: &ElfFacts, names: &[&[u8]
         if count < STEP {
             return Ok(false);
         }
-        // Step back, so that a name cut in two is seen whole the next time.
+        // Step back, so that a name at the boundary is seen whole the next time.
         done += (count as u64).saturating_sub(longest).max(1);
     }
     Ok(false)
@@ -190,7 +190,7 @@ struct Reader<'a, S: Source + ?Sized> {
 impl<S: Source + ?Sized> Reader<'_, S> {
     fn facts(mut self) -> Result<ElfFacts, ElfError> {
         let start = self.at_most(0, 64)?.to_vec();
-        let malformed = self.malformed(0, "the header is cut short or says neither 32 nor 64 bits");
+        let malformed = self.malformed(0, "the header is truncated, or its class or byte order is invalid");
         let Ok(header) = Elf::parse_header(&start) else {
             return Err(malformed);
         };
@@ -238,11 +238,11 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         }
         let total = (count as u64).saturating_mul(size as u64);
         if total > MAX_PROGRAM_HEADERS {
-            return Err(self.malformed(0, "the program headers take more than 64 KiB"));
+            return Err(self.malformed(0, "the program headers are larger than 64 KiB"));
         }
-        let bytes = self.exactly(offset, total, "the program headers reach past the end of the file")?;
+        let bytes = self.exactly(offset, total, "the program headers extend past the end of the file")?;
         ProgramHeader::parse(bytes, 0, count, context)
-            .map_err(|_| self.malformed(offset, "the program headers cannot be read"))
+            .map_err(|_| self.malformed(offset, "the program headers cannot be parsed"))
     }
 
     fn segments(&mut self, headers: &[ProgramHeader], context: Ctx, facts: &mut ElfFacts) -> Result<(), ElfError> {
@@ -267,21 +267,21 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         if !(2..=MAX_NAME).contains(&header.p_filesz) {
             return Err(self.malformed(header.p_offset, "PT_INTERP is not 2 to 4096 bytes long"));
         }
-        let bytes = self.exactly(header.p_offset, header.p_filesz, "PT_INTERP reaches past the end of the file")?;
+        let bytes = self.exactly(header.p_offset, header.p_filesz, "PT_INTERP extends past the end of the file")?;
         let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
         if name.len() == bytes.len() || !name.starts_with(b"/") {
-            return Err(self.malformed(header.p_offset, "PT_INTERP is not an absolute path that ends in NUL"));
+            return Err(self.malformed(header.p_offset, "PT_INTERP is not a NUL-terminated absolute path"));
         }
         Ok(PathBuf::from(OsString::from_vec(name.to_vec())))
     }
 
-    /// Notes are advice: what cannot be read is left out.
+    /// Notes are advisory: unreadable ones are skipped.
     fn notes(&mut self, header: &ProgramHeader, context: Ctx, into: &mut Vec<DlopenNote>) {
-        // The specification's note is 4-byte aligned; segments of 8-byte alignment hold GNU properties only.
+        // The specification's note is 4-byte aligned; segments with 8-byte alignment contain only GNU properties.
         if header.p_align > 4 || header.p_filesz > MAX_NOTES {
             return;
         }
-        let Ok(data) = self.exactly(header.p_offset, header.p_filesz, "PT_NOTE reaches past the end of the file")
+        let Ok(data) = self.exactly(header.p_offset, header.p_filesz, "PT_NOTE extends past the end of the file")
         else {
             return;
         };
@@ -304,12 +304,12 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         if segment.p_filesz > MAX_DYNAMIC {
             return Err(self.malformed(offset, "PT_DYNAMIC is larger than 64 KiB"));
         }
-        let past_end = "PT_DYNAMIC reaches past the end of the file";
+        let past_end = "PT_DYNAMIC extends past the end of the file";
         let bytes = self.exactly(offset, segment.p_filesz, past_end)?;
-        // goblin wants the whole file: give it the segment alone, at offset 0.
+        // goblin expects the whole file: pass only the segment, at offset 0.
         let alone = ProgramHeader { p_type: PT_DYNAMIC, p_filesz: bytes.len() as u64, ..ProgramHeader::new() };
         let Ok(Some(Dynamic { dyns, .. })) = Dynamic::parse(bytes, &[alone], context) else {
-            return Err(self.malformed(offset, "PT_DYNAMIC cannot be read"));
+            return Err(self.malformed(offset, "PT_DYNAMIC cannot be parsed"));
         };
         facts.strings = self.string_table(offset, &dyns, headers)?;
         for Dyn { d_tag, d_val } in dyns {
@@ -328,13 +328,13 @@ impl<S: Source + ?Sized> Reader<'_, S> {
             }
         }
         if facts.runpath.is_some() {
-            // elf/get-dynamic-info.h: DT_RUNPATH switches DT_RPATH off.
+            // elf/get-dynamic-info.h: DT_RUNPATH disables DT_RPATH.
             facts.rpath = None;
         }
         Ok(())
     }
 
-    /// Offset and size of the string table in the file, from `DT_STRTAB`'s address by way of `PT_LOAD`.
+    /// Returns the file offset and size of the string table. Translates the address in `DT_STRTAB` through `PT_LOAD`.
     fn string_table(&self, at: u64, dyns: &[Dyn], headers: &[ProgramHeader]) -> Result<Option<(u64, u64)>, ElfError> {
         let value = |tag| dyns.iter().rev().find(|entry| entry.d_tag == tag).map(|entry| entry.d_val);
         let (Some(address), Some(size)) = (value(DT_STRTAB), value(DT_STRSZ)) else {
@@ -347,28 +347,28 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         });
         match inside {
             Some((offset, room)) if size <= room => Ok(Some((offset, size))),
-            Some(_) => Err(self.malformed(at, "DT_STRSZ reaches past its segment")),
-            None => Err(self.malformed(at, "DT_STRTAB lies in no segment of the file")),
+            Some(_) => Err(self.malformed(at, "DT_STRSZ extends past its segment")),
+            None => Err(self.malformed(at, "DT_STRTAB is in no segment of the file")),
         }
     }
 
     fn string(&mut self, table: Option<(u64, u64)>, index: u64, limit: u64) -> Result<OsString, ElfError> {
         let Some((start, size)) = table else {
-            return Err(self.malformed(0, "names are used, but there is no DT_STRTAB"));
+            return Err(self.malformed(0, "DT_STRTAB is missing, but names refer to it"));
         };
         let offset = start.saturating_add(index);
         let Some(room) = size.checked_sub(index).filter(|room| *room > 0) else {
-            return Err(self.malformed(offset, "a name lies outside the dynamic string table"));
+            return Err(self.malformed(offset, "a name is outside the dynamic string table"));
         };
-        // Most names are short: what lies in a page that was read costs no further read.
+        // Most names are short: a name in a page that has been read already needs no further read.
         for length in [64.min(room), room.min(limit)] {
-            let past_end = "the dynamic string table reaches past the end of the file";
+            let past_end = "the dynamic string table extends past the end of the file";
             let bytes = self.exactly(offset, length, past_end)?;
             if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
                 return Ok(OsString::from_vec(bytes.get(..end).unwrap_or_default().to_vec()));
             }
         }
-        Err(self.malformed(offset, "a name in the dynamic string table does not end"))
+        Err(self.malformed(offset, "unterminated name in the dynamic string table"))
     }
 
     fn exactly(&mut self, offset: u64, length: u64, rule: &'static str) -> Result<&[u8], ElfError> {
@@ -378,7 +378,7 @@ impl<S: Source + ?Sized> Reader<'_, S> {
 
     fn at_most(&mut self, offset: u64, length: u64) -> Result<&[u8], ElfError> {
         let path = self.path;
-        self.pages.at_most(offset, length).map_err(|error| page_error(path, offset, "the file is cut short", error))
+        self.pages.at_most(offset, length).map_err(|error| page_error(path, offset, "the file is truncated", error))
     }
 
     fn malformed(&self, offset: u64, rule: &'static str) -> ElfError {
@@ -390,7 +390,7 @@ fn page_error(path: &Path, offset: u64, rule: &'static str, error: PageError) ->
     let path = path.to_path_buf();
     match error {
         PageError::PastEnd => ElfError::Malformed { path, offset, rule },
-        PageError::Shrank => ElfError::Malformed { path, offset, rule: "the file became shorter while it was read" },
+        PageError::Shrank => ElfError::Malformed { path, offset, rule: "the file shrank while being read" },
         PageError::Io(source) => ElfError::Io { path, source },
     }
 }
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_and_byte_order_is_read() {
+    fn every_class_and_byte_order_is_parsed() {
         for arch in Arch::ALL {
             let facts = read(&rich(arch).build()).expect("a good file");
             assert_eq!(facts.abi, Abi::of(arch));
@@ -432,13 +432,13 @@ mod tests {
     }
 
     #[test]
-    fn a_runpath_switches_the_rpath_off() {
+    fn a_runpath_disables_the_rpath() {
         let facts = read(&rich(Arch::X86_64).runpath("/s").build()).expect("a good file");
         assert_eq!((facts.rpath, facts.runpath.as_deref()), (None, Some("/s".as_ref())));
     }
 
     #[test]
-    fn functions_are_found_by_their_names_alone() {
+    fn functions_are_found_by_name() {
         let bytes = rich(Arch::X86_64).build();
         let facts = read(&bytes).expect("a good file");
         let has = |name: &str| mentions(bytes.as_slice(), &facts, &[name.as_bytes()]).expect("readable");
@@ -449,7 +449,7 @@ mod tests {
             far = far.string(&format!("symbol{index}"));
         }
         let bytes = far.string("pthread_cancel").build();
-        // Entries beyond the limit of the dynamic section: only the table counts here.
+        // More entries than the dynamic section may have: only the string table matters here.
         let strings = (64 + 2 * 56, 500_000);
         let facts = ElfFacts { strings: Some(strings), ..facts };
         assert!(mentions(bytes.as_slice(), &facts, &[b"pthread_cancel"]).expect("readable"));
@@ -458,22 +458,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_anywhere_is_an_error_that_says_where() {
+    fn a_truncated_file_is_an_error_with_an_offset() {
         let whole = rich(Arch::X86_64).build();
         for end in 0..whole.len() {
-            let error = read(&whole[..end]).expect_err("a file that is cut");
+            let error = read(&whole[..end]).expect_err("a truncated file");
             assert!(error.to_string().contains("at offset 0x"), "{error}");
         }
     }
 
     #[test]
-    fn an_interpreter_without_end_and_a_string_table_nowhere_are_refused() {
+    fn an_unterminated_interpreter_and_a_string_table_outside_all_segments_are_refused() {
         let mut bytes = rich(Arch::X86_64).build();
         let at = bytes.windows(11).position(|window| window == b"/lib/ld.so\0").expect("the interpreter") + 10;
         bytes[at] = b'x';
         assert!(read(&bytes).expect_err("no NUL").to_string().contains("PT_INTERP"));
         let mut bytes = rich(Arch::X86_64).build();
-        // The only PT_LOAD: p_vaddr, behind the ELF header.
+        // p_vaddr of the only PT_LOAD, right after the ELF header.
         bytes[64 + 16] = 1;
         bytes[64 + 23] = 1;
         assert!(read(&bytes).expect_err("no segment").to_string().contains("DT_STRTAB"));

@@ -1,4 +1,4 @@
-//! Tests only: small ELF files, made to order.
+//! Builds small ELF files for tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::arch::Arch;
 
-/// An ELF file in the making.
+/// ELF file builder.
 #[derive(Debug, Clone)]
 pub struct ElfBuilder {
-    /// Whose class, byte order and machine it has.
+    /// Architecture, which determines class, byte order and machine.
     pub arch: Arch,
     /// `e_type`.
     pub kind: u16,
@@ -20,12 +20,12 @@ pub struct ElfBuilder {
 }
 
 impl ElfBuilder {
-    /// A library without anything.
+    /// Creates an empty library.
     pub fn library(arch: Arch) -> Self {
         Self { arch, kind: 3, interpreter: None, entries: Vec::new(), flags_1: 0, note: None }
     }
 
-    /// A program of glibc on x86-64.
+    /// Creates a glibc program for x86-64.
     pub fn program() -> Self {
         Self { interpreter: Some("/lib64/ld-linux-x86-64.so.2".into()), ..Self::library(Arch::X86_64) }
     }
@@ -55,7 +55,7 @@ impl ElfBuilder {
         self
     }
 
-    /// A name in the string table that no entry speaks of, like an imported symbol's.
+    /// Adds a name to the string table that no known entry refers to, like that of an imported symbol.
     pub fn string(mut self, name: &str) -> Self {
         self.entries.push((0x6fff_fef0, name.into()));
         self
@@ -71,14 +71,14 @@ impl ElfBuilder {
         self
     }
 
-    /// Writes it to a file, executable, with the directories above it.
+    /// Writes the file, executable, and creates its parent directories.
     pub fn write(&self, path: &Path) {
         fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         fs::write(path, self.build()).expect("a file");
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
     }
 
-    /// The bytes.
+    /// Returns the bytes of the file.
     pub fn build(&self) -> Vec<u8> {
         let (machine, is_64, little) = self.arch.elf();
         let out = Out { little, is_64 };

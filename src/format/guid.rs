@@ -1,37 +1,37 @@
-//! GUIDs as UEFI stores them (UEFI 2.11, appendix A): the first three fields little endian.
+//! GUIDs in UEFI byte order (UEFI 2.11, appendix A): the first three fields are little endian.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// A GUID, in the order of its bytes on disk.
+/// A GUID, in its byte order on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// No GUID: an unused table entry.
+    /// The zero GUID, the type of an unused partition entry.
     pub const ZERO: Self = Self([0; 16]);
     /// EFI system partition (UEFI 2.11, table 5.7).
     pub const ESP: Self = Self::from_fields(0xC12A_7328, 0xF81F, 0x11D2, [0xBA, 0x4B], 0x00A0_C93E_C93B);
-    /// BIOS boot partition, where GRUB keeps its core image.
+    /// BIOS boot partition, which contains GRUB's core image.
     pub const BIOS_BOOT: Self = Self::from_fields(0x2168_6148, 0x6449, 0x6E6F, [0x74, 0x4E], 0x6565_6445_4649);
     /// Root file system for x86-64 (UAPI.2, Discoverable Partitions Specification).
     pub const ROOT_X86_64: Self = Self::from_fields(0x4F68_BCE3, 0xE8CD, 0x4DB1, [0x96, 0xE7], 0xFBCA_F984_B709);
     /// Linux file system data.
     pub const LINUX_DATA: Self = Self::from_fields(0x0FC6_3DAF, 0x8483, 0x4772, [0x8E, 0x79], 0x3D69_D847_7DE4);
 
-    /// From the groups of digits as they are written: `C12A7328-F81F-11D2-BA4B-00A0C93EC93B`.
+    /// Builds a GUID from its digit groups: `C12A7328-F81F-11D2-BA4B-00A0C93EC93B`.
     pub const fn from_fields(low: u32, mid: u16, high: u16, clock: [u8; 2], node: u64) -> Self {
         let (a, b, c, n) = (low.to_le_bytes(), mid.to_le_bytes(), high.to_le_bytes(), node.to_be_bytes());
         Self([a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], clock[0], clock[1], n[2], n[3], n[4], n[5], n[6], n[7]])
     }
 
-    /// The one that belongs to `seed` and `purpose`: the same for the same, and for nothing else (RFC 9562, version 8).
+    /// Derives a GUID from `seed` and `purpose` (RFC 9562, version 8). Equal inputs result in equal GUIDs.
     pub fn derived(seed: &[u8], purpose: &str) -> Self {
         let digest = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(seed).finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
-        // Version and variant, where they stand on disk: byte 7 is the high half of the third, little endian field.
+        // Version and variant in disk order: byte 7 is the high byte of the third field, which is little endian.
         bytes[7] = bytes[7] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         Self(bytes)
@@ -56,15 +56,15 @@ mod tests {
     use super::Guid;
 
     #[test]
-    fn a_guid_is_written_as_everybody_writes_it() {
+    fn a_guid_is_displayed_in_the_standard_form() {
         assert_eq!(Guid::ESP.to_string(), "C12A7328-F81F-11D2-BA4B-00A0C93EC93B");
-        // The text that GRUB's authors put there.
+        // The GUID spells a text, by choice of GRUB's authors.
         assert_eq!(&Guid::BIOS_BOOT.0, b"Hah!IdontNeedEFI");
         assert_eq!(Guid::ROOT_X86_64.to_string(), "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709");
     }
 
     #[test]
-    fn derived_ones_depend_on_seed_and_purpose_and_are_version_8() {
+    fn a_derived_guid_depends_on_seed_and_purpose_and_is_version_8() {
         let one = Guid::derived(b"seed", "disk");
         assert_eq!(one, Guid::derived(b"seed", "disk"));
         assert_ne!(one, Guid::derived(b"seed", "esp"));

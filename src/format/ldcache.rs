@@ -1,7 +1,8 @@
-//! `/etc/ld.so.cache`: read to find what ldconfig found, written for images whose libraries lie off the default directories.
+//! `/etc/ld.so.cache`: read to reuse ldconfig's results, written for images with libraries outside the default
+//! directories.
 //!
-//! `sysdeps/generic/dl-cache.h` and `elf/cache.c` of glibc: the format `glibc-ld.so.cache1.1`, alone or behind the older
-//! `ld.so-1.7.0`, which alone (glibc before 2.2) is refused.
+//! Format: `sysdeps/generic/dl-cache.h` and `elf/cache.c` of glibc, `glibc-ld.so.cache1.1`, optionally preceded by the
+//! older `ld.so-1.7.0`. Rejects files that contain only the older format (glibc before 2.2).
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
@@ -15,56 +16,56 @@ const OLD_ENTRY: usize = 12;
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
-/// Where the header tells the byte order (`cache_file_new_flags_endian_*`).
+/// Offset of the byte order in the header (`cache_file_new_flags_endian_*`).
 const FLAGS: usize = 28;
 const LITTLE: u8 = 2;
 const BIG: u8 = 3;
 
-/// A cache, read.
+/// A parsed cache.
 #[derive(Debug)]
 pub struct LdCache {
-    /// The file, from the new header on: all offsets count from there.
+    /// File contents from the new header on; all offsets are relative to it.
     bytes: Vec<u8>,
     big_endian: bool,
     count: usize,
 }
 
-/// An entry for a name.
+/// A cache entry for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheEntry<'a> {
-    /// Where the library is.
+    /// Path of the library.
     pub path: &'a [u8],
-    /// True where it is for certain CPUs only (`glibc-hwcaps`, or the older `hwcap` bits).
+    /// True if it requires certain CPUs (`glibc-hwcaps`, or the older `hwcap` bits).
     pub variant: bool,
 }
 
 impl LdCache {
-    /// Checks the header; entries are checked when they are looked at.
+    /// Checks the header. Entries are checked during lookup.
     pub fn parse(mut bytes: Vec<u8>) -> Result<Self, &'static str> {
         let start =
-            if bytes.starts_with(OLD_MAGIC) { after_old(&bytes).ok_or("the old table is cut short")? } else { 0 };
+            if bytes.starts_with(OLD_MAGIC) { after_old(&bytes).ok_or("the old table is truncated")? } else { 0 };
         drop(bytes.drain(..start.min(bytes.len())));
         if !bytes.starts_with(MAGIC) {
-            return Err("this is no cache of the format glibc-ld.so.cache1.1");
+            return Err("not a cache in the format glibc-ld.so.cache1.1");
         }
         let big_endian = match bytes.get(FLAGS).map(|flags| flags & 3) {
             Some(BIG) => true,
             Some(LITTLE) => false,
-            // Written before glibc 2.33: the byte order of the machine.
+            // Written before glibc 2.33: assume the byte order of this machine.
             Some(_) => cfg!(target_endian = "big"),
-            None => return Err("the header is cut short"),
+            None => return Err("the header is truncated"),
         };
         let mut cache = Self { bytes, big_endian, count: 0 };
-        let count = cache.word(MAGIC.len()).ok_or("the header is cut short")? as usize;
+        let count = cache.word(MAGIC.len()).ok_or("the header is truncated")? as usize;
         let room = cache.bytes.len().saturating_sub(HEADER) / ENTRY;
         if count > room {
-            return Err("the table of libraries reaches past the end of the file");
+            return Err("the table of libraries extends past the end of the file");
         }
         cache.count = count;
         Ok(cache)
     }
 
-    /// The entries for `name` and `arch`, in the file's order.
+    /// Returns the entries for `name` and `arch`, in file order.
     pub fn entries<'a>(&'a self, name: &'a OsStr, arch: Arch) -> impl Iterator<Item = CacheEntry<'a>> {
         let wanted = flags(arch);
         (0..self.count).filter_map(move |index| {
@@ -91,13 +92,13 @@ impl LdCache {
     }
 }
 
-/// Where the new header starts behind the old table: aligned to 8.
+/// Returns the offset of the new header, which follows the old table and is aligned to 8.
 fn after_old(bytes: &[u8]) -> Option<usize> {
     let count = u32::from_ne_bytes(*bytes.get(12..)?.first_chunk::<4>()?) as usize;
     count.checked_mul(OLD_ENTRY)?.checked_add(OLD_HEADER)?.checked_next_multiple_of(8)
 }
 
-/// `sysdeps/unix/sysv/linux/*/dl-cache.h`: what `flags` must be for a library to count, `FLAG_ELF_LIBC6` included.
+/// Returns the `flags` of a library for `arch`, including `FLAG_ELF_LIBC6` (`sysdeps/unix/sysv/linux/*/dl-cache.h`).
 const fn flags(arch: Arch) -> u32 {
     match arch {
         Arch::X86_64 => 0x0303,
@@ -111,7 +112,8 @@ const fn flags(arch: Arch) -> u32 {
     }
 }
 
-/// A cache for an image: `(name, path)` of libraries of `arch`. Sorted as the loader's binary search wants it.
+/// Returns a cache for an image that contains `libraries` (name, path, architecture), sorted for the loader's binary
+/// search.
 pub fn write(libraries: &[(Vec<u8>, Vec<u8>, Arch)]) -> Vec<u8> {
     let mut sorted: Vec<&(Vec<u8>, Vec<u8>, Arch)> = libraries.iter().collect();
     sorted.sort_by(|a, b| compare(&b.0, &a.0).then_with(|| flags(b.2).cmp(&flags(a.2))).then_with(|| a.1.cmp(&b.1)));
@@ -160,7 +162,7 @@ fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
     a.len().cmp(&b.len())
 }
 
-/// The number a string starts with, without leading zeros, and what follows it.
+/// Returns the leading number without leading zeros, and the rest.
 fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
     let (number, rest) = bytes.split_at(end);
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_by_name_and_architecture() {
+    fn written_entries_are_found_by_name_and_architecture() {
         let bytes = write(&[
             library("libb.so.2", "/opt/libb.so.2", Arch::X86_64),
             library("liba.so.1", "/opt/liba.so.1", Arch::X86_64),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn both_byte_orders_and_the_old_table_in_front_are_read() {
+    fn both_byte_orders_and_a_preceding_old_table_are_parsed() {
         let big = write(&[library("libc.so.6", "/lib64/libc.so.6", Arch::S390x)]);
         assert_eq!(LdCache::parse(big).expect("big endian").entries(OsStr::new("libc.so.6"), Arch::S390x).count(), 1);
         let mut old = b"ld.so-1.7.0\0".to_vec();
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_caches_are_refused_or_empty_but_never_fatal() {
+    fn damaged_caches_are_refused_or_empty_but_never_panic() {
         let whole = write(&[library("liba.so.1", "/opt/liba.so.1", Arch::X86_64)]);
         for end in 0..whole.len() {
             if let Ok(cache) = LdCache::parse(whole[..end].to_vec()) {

@@ -1,42 +1,42 @@
-//! The first sector: boot code, disk signature, four partition records, `55 AA` (UEFI 2.11, section 5.2).
+//! The master boot record: boot code, disk signature, four partition records, `55 AA` (UEFI 2.11, section 5.2).
 //!
-//! Two kinds matter here: the protective record that stands before a GPT, and what others have made of it.
+//! Writes the protective MBR of a GPT disk, and reads any MBR, including hybrid and damaged ones.
 
 use super::SectorSize;
 
-/// Bytes of boot code; what follows (signature, records) belongs to others.
+/// Length of the boot code in bytes. A stamp leaves the rest (signature, records) unchanged.
 pub const BOOT_CODE: usize = 440;
-/// Where the four records begin.
+/// Byte offset of the four records.
 const RECORDS: usize = 446;
-/// Bytes of a record.
+/// Length of a record in bytes.
 const RECORD: usize = 16;
 /// Type of the protective record.
 pub const PROTECTIVE: u8 = 0xEE;
-/// CHS address of LBA 1, and the one for "beyond what CHS can say".
+/// CHS address of LBA 1, and the one for an address beyond the range of CHS.
 const CHS_FIRST: [u8; 3] = [0x00, 0x02, 0x00];
 const CHS_BEYOND: [u8; 3] = [0xFF, 0xFF, 0xFF];
 
 /// The first 512 bytes of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mbr {
-    /// Machine code; all zero where there is none.
+    /// Machine code; all zero if there is none.
     pub boot_code: [u8; BOOT_CODE],
     /// Disk signature (4 bytes) and the two bytes after it, which some systems use for copy protection.
     pub signature: [u8; 6],
     /// The partition records.
     pub records: [Record; 4],
-    /// Whether it ends with `55 AA`, without which no BIOS starts it.
+    /// True if the sector ends with `55 AA`, without which no BIOS boots it.
     pub bootable: bool,
 }
 
-/// One of the four partition records, as its 16 bytes say.
+/// One of the four partition records (16 bytes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Record {
-    /// 0x80 in the active one, else 0.
+    /// 0x80 for the active record, else 0.
     pub indicator: u8,
     /// CHS address of the first sector.
     pub first_chs: [u8; 3],
-    /// Partition type; 0 is unused.
+    /// Partition type; 0 means unused.
     pub kind: u8,
     /// CHS address of the last sector.
     pub last_chs: [u8; 3],
@@ -47,20 +47,20 @@ pub struct Record {
 }
 
 impl Record {
-    /// The protective record for a disk of `disk_sectors` sectors (UEFI 2.11, table 5.4). The last CHS address is the
-    /// one that all tools write, and EDK2's FAT reader in PEI wants exactly the first one.
+    /// Returns the protective record for a disk of `disk_sectors` sectors (UEFI 2.11, table 5.4). The last CHS address
+    /// is the one that all tools write; EDK2's FAT reader in PEI requires exactly this first CHS address.
     pub fn protective(disk_sectors: u64) -> Self {
         let sectors = u32::try_from(disk_sectors.saturating_sub(1)).unwrap_or(u32::MAX);
         Self { indicator: 0, first_chs: CHS_FIRST, kind: PROTECTIVE, last_chs: CHS_BEYOND, first_lba: 1, sectors }
     }
 
-    /// An active record of type 0, over LBA 0, for a BIOS that starts no disk without an active one. Linux and EDK2 take
-    /// a record of type 0 for unused, so the disk stays protective for them; xorriso writes the same.
+    /// Returns an active record of type 0 for LBA 0, for a BIOS that boots only a disk with an active record. Linux and
+    /// EDK2 treat a record of type 0 as unused, so the MBR stays protective for them. xorriso writes the same record.
     pub const fn dummy_active() -> Self {
         Self { indicator: 0x80, first_chs: [0; 3], kind: 0, last_chs: [0; 3], first_lba: 0, sectors: 1 }
     }
 
-    /// Whether nothing is in it.
+    /// Returns true if the record is all zero.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -77,7 +77,7 @@ impl Record {
         }
     }
 
-    /// As its 16 bytes.
+    /// Encodes the record as 16 bytes.
     pub fn encode(&self) -> [u8; RECORD] {
         let mut bytes = [0; RECORD];
         bytes[0] = self.indicator;
@@ -91,15 +91,15 @@ impl Record {
 }
 
 impl Mbr {
-    /// A fresh protective one, with this boot code. A `dual` image has as many sectors as its reader counts: the
-    /// record says "all there are", which every reader takes.
+    /// Returns a new protective MBR with this boot code. `sector` is `None` for an image for both sector sizes: the
+    /// number of sectors then depends on the reader, and the record has FFFFFFFF, which every reader accepts.
     pub fn protective(boot_code: [u8; BOOT_CODE], disk_bytes: u64, sector: Option<SectorSize>) -> Self {
         let sectors = sector.map_or(u64::MAX, |sector| disk_bytes / sector.bytes());
         let records = [Record::protective(sectors), Record::default(), Record::default(), Record::default()];
         Self { boot_code, signature: [0; 6], records, bootable: true }
     }
 
-    /// Reads the first 512 bytes of a disk. Every 512 bytes are some boot record.
+    /// Parses the first 512 bytes of a disk. Any 512 bytes are accepted.
     pub fn decode(bytes: &[u8; 512]) -> Self {
         let mut boot_code = [0; BOOT_CODE];
         boot_code.copy_from_slice(&bytes[..BOOT_CODE]);
@@ -113,7 +113,7 @@ impl Mbr {
         Self { boot_code, signature, records, bootable: bytes[510..] == [0x55, 0xAA] }
     }
 
-    /// As 512 bytes.
+    /// Encodes the MBR as 512 bytes.
     pub fn encode(&self) -> [u8; 512] {
         let mut bytes = [0; 512];
         bytes[..BOOT_CODE].copy_from_slice(&self.boot_code);
@@ -128,23 +128,23 @@ impl Mbr {
         bytes
     }
 
-    /// Which record, from 0, protects a GPT, by the rule that Linux has (`block/partitions/efi.c`, `is_pmbr_valid`): the
-    /// first one of type EE that begins at sector 1.
+    /// Returns the index of the protective record, by the rule of Linux (`block/partitions/efi.c`, `is_pmbr_valid`):
+    /// the first record of type EE that starts at sector 1.
     pub fn protective_slot(&self) -> Option<usize> {
         self.records.iter().position(|record| record.kind == PROTECTIVE && record.first_lba == 1)
     }
 
-    /// How many records are meant to protect a GPT, whether they do or not.
+    /// Returns the number of records of type EE, valid or not.
     pub fn protective_count(&self) -> usize {
         self.records.iter().filter(|record| record.kind == PROTECTIVE).count()
     }
 
-    /// Whether it protects a GPT.
+    /// Returns true if the MBR protects a GPT.
     pub fn is_protective(&self) -> bool {
         self.protective_slot().is_some()
     }
 
-    /// Whether it also shows partitions to those who know no GPT: any record of another type than EE or 0.
+    /// Returns true for a hybrid MBR: protective, but with a record of a type other than EE or 0.
     pub fn is_hybrid(&self) -> bool {
         self.is_protective() && self.records.iter().any(|record| record.kind != PROTECTIVE && record.kind != 0)
     }
@@ -158,7 +158,7 @@ mod tests {
     use proptest::prelude::{any, proptest};
 
     #[test]
-    fn a_fresh_one_is_what_the_spec_says() {
+    fn a_new_protective_mbr_conforms_to_the_specification() {
         let bytes = Mbr::protective([0; BOOT_CODE], 64 << 20, Some(SectorSize::S512)).encode();
         assert!(bytes[..446].iter().all(|byte| *byte == 0));
         assert_eq!(bytes[446..462], [0, 0, 2, 0, 0xEE, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0, 0xFF, 0xFF, 1, 0]);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn mbrman_reads_the_same() {
+    fn mbrman_reads_the_same_fields() {
         let mut ours = Mbr::protective([7; BOOT_CODE], 1 << 30, Some(SectorSize::S512));
         ours.signature = [1, 2, 3, 4, 5, 6];
         ours.records[1] = Record::dummy_active();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dummy_active_record_leaves_it_protective_and_not_hybrid() {
+    fn an_mbr_with_a_dummy_active_record_is_protective_and_not_hybrid() {
         let mut mbr = Mbr::protective([0; BOOT_CODE], 1 << 30, Some(SectorSize::S512));
         mbr.records[1] = Record::dummy_active();
         assert!(mbr.is_protective() && !mbr.is_hybrid());
@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_written_again(bytes in vec(any::<u8>(), 512)) {
+        fn decode_then_encode_preserves_all_bytes(bytes in vec(any::<u8>(), 512)) {
             let bytes: [u8; 512] = bytes.try_into().expect("512 bytes");
             let mbr = Mbr::decode(&bytes);
             assert_eq!(mbr.encode()[..510], bytes[..510]);

@@ -1,10 +1,10 @@
-//! What a TPM will have measured of a unified kernel image by the time its kernel runs: PCR 11 and PCR 4, predicted from
-//! the file's final bytes.
+//! Predicts the TPM measurements of a unified kernel image (PCR 4 and PCR 11) from the file.
 //!
-//! PCR 11 is the stub's: systemd `src/boot/measure.c` and `stub.c`, `measure_sections`; then systemd in the initrd extends it by
-//! the names of phases (systemd-pcrphase.service(8)), and without systemd in there it stays what it was. PCR 4 is the
-//! firmware's, for an image that it starts by itself, with no boot option tried before: TCG PC Client Platform Firmware Profile 1.05 §3.3.4.5 and §10.4.4, EDK2 `Tcg2Dxe.c` and `DxeTpm2MeasureBootLib.c`.
-//! Refuses files that are no EFI programs, and images of stubs that measure nothing or whose sections are not known.
+//! PCR 11: the stub measures its sections (systemd `src/boot/measure.c` and `stub.c`, `measure_sections`). systemd in
+//! the initrd then extends the register with the names of boot phases (systemd-pcrphase.service(8)); without systemd,
+//! it stays unchanged. PCR 4: the firmware measures an image that it starts directly, if no boot option was tried
+//! before (TCG PC Client Platform Firmware Profile 1.05 §3.3.4.5 and §10.4.4, EDK2 `Tcg2Dxe.c` and
+//! `DxeTpm2MeasureBootLib.c`). Refuses files that are not EFI programs.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -13,76 +13,77 @@ use super::Medium;
 use super::pe::{Pe, PeError, Section, Tail, digest};
 use super::uki::{StubInfo, UkiSection};
 
-/// What systemd extends PCR 11 by on its way.
+/// Boot phases that systemd measures into PCR 11, in order.
 pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
-/// What firmware extends PCR 4 by before it starts a boot option (`EFI_CALLING_EFI_APPLICATION`, EDK2
+/// Text that firmware measures into PCR 4 before it starts a boot option (`EFI_CALLING_EFI_APPLICATION`, EDK2
 /// `MdePkg/Include/IndustryStandard/UefiTcgPlatform.h`).
 const CALLING: &[u8] = b"Calling EFI Application from Boot Option";
-/// What separates firmware's own measurements from the rest (`EV_SEPARATOR`).
+/// Separator between the measurements of the firmware and the rest (`EV_SEPARATOR`).
 const SEPARATOR: &[u8] = &[0; 4];
-/// Read at a time, bytes.
+/// Bytes per read.
 const CHUNK: u64 = 256 << 10;
-/// Versions of systemd-stub that start their kernel by the firmware's `LoadImage`, which measures; before, and since, they do
-/// without it (systemd PR 37372). Under Secure Boot these stand in for what verifies in there, and so for what measures.
+/// Versions of systemd-stub that start their kernel with `LoadImage` of the firmware, which measures it. Earlier and
+/// later versions do not (systemd PR 37372). With Secure Boot, these versions replace the verification in `LoadImage`,
+/// and the measurement with it.
 const BY_LOAD_IMAGE: std::ops::Range<u32> = 252..258;
 
-/// A TPM's bank of registers: each has one for every hash that it was set up with.
+/// PCR bank of a TPM: one set of registers per hash algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bank {
-    /// What everybody uses.
+    /// SHA-256, the usual bank.
     Sha256,
-    /// Common beside it.
+    /// SHA-384, often enabled as well.
     Sha384,
-    /// Rare.
+    /// SHA-512, rarely enabled.
     Sha512,
 }
 
 impl Bank {
-    /// All that are predicted.
+    /// All predicted banks.
     pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 }
 
-/// A register at some moment.
+/// Predicted value of a register.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Register {
-    /// Its number.
+    /// PCR number.
     pub pcr: u8,
-    /// In which bank.
+    /// PCR bank.
     pub bank: Bank,
-    /// For PCR 11 the phases that systemd has gone through, joined by colons: empty before the first.
+    /// For PCR 11: the completed systemd boot phases, joined by colons; empty before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// For PCR 4 whether Secure Boot is on: stubs start their kernel in other ways then.
+    /// For PCR 4: true if Secure Boot is enabled, because stubs then start their kernel differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<bool>,
-    /// Its value, in hexadecimal digits.
+    /// Value, in hexadecimal.
     pub hash: String,
 }
 
-/// A section that is measured.
+/// Measured section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MeasuredSection {
-    /// Its name: `.linux`.
+    /// Section name: `.linux`.
     pub name: &'static str,
-    /// SHA-256 of it as it is in memory, in hexadecimal digits.
+    /// SHA-256 of the section as loaded in memory, in hexadecimal.
     pub sha256: String,
 }
 
-/// What will be measured.
+/// Predicted measurements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Measured {
-    /// What the stub says of itself.
+    /// Name and version of the stub.
     pub stub: Option<String>,
-    /// Authenticode digest of the whole, SHA-256.
+    /// SHA-256 Authenticode digest of the whole file.
     pub authenticode: String,
-    /// Sections that go into PCR 11, in that order, and the SHA-256 of each.
+    /// Sections measured into PCR 11, in measurement order.
     pub sections: Vec<MeasuredSection>,
-    /// Registers.
+    /// Predicted registers.
     pub pcrs: Vec<Register>,
 }
 
-/// Predicts what a TPM will have measured of a unified kernel image.
+/// Predicts the TPM measurements of a unified kernel image.
 pub fn measure(file: &(impl Medium + ?Sized)) -> Result<Measured, PeError> {
     let pe = Pe::read(file)?;
     let stub = StubInfo::read(&pe, file)?;
@@ -107,7 +108,7 @@ pub fn measure(file: &(impl Medium + ?Sized)) -> Result<Measured, PeError> {
     })
 }
 
-/// An image, and what its stub does.
+/// An image and its stub.
 struct Image<'a, M: ?Sized> {
     file: &'a M,
     pe: Pe,
@@ -115,14 +116,14 @@ struct Image<'a, M: ?Sized> {
 }
 
 impl<M: Medium + ?Sized> Image<'_, M> {
-    /// Sections that the stub measures, in its order. It takes the first of each name.
+    /// Returns the sections that the stub measures, in its order. Of several sections with one name, it uses the first.
     fn measured(&self) -> Vec<(UkiSection, &Section)> {
         let known = self.stub.knows.iter().filter(|section| section.measured());
         known.filter_map(|name| Some((*name, self.pe.section(name.name())?))).collect()
     }
 
-    /// The kernel's Authenticode digest, where firmware measures that, too: of a kernel that takes its initrd by `LoadFile2`.
-    /// Others are started by the handover protocol.
+    /// Returns the Authenticode digest of the kernel if firmware measures it, too: if the kernel loads its initrd with
+    /// `LoadFile2`. Other kernels are started with the handover protocol.
     fn kernel<D: Digest>(&self) -> Result<Option<Vec<u8>>, PeError> {
         let loaded = self.stub.version().is_some_and(|version| BY_LOAD_IMAGE.contains(&version));
         let Some(section) = self.pe.section(UkiSection::Linux.name()).filter(|_| loaded) else { return Ok(None) };
@@ -134,7 +135,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
         digest::<D>(&pe, &kernel, Tail::AsItIs).map(|digested| Some(digested.digest))
     }
 
-    /// All registers of a bank.
+    /// Returns all registers of a bank.
     fn bank<D: Digest>(&self, bank: Bank) -> Result<Vec<Register>, PeError> {
         let register = |pcr, hash| Register { pcr, bank, phase: None, secure_boot: None, hash };
         let mut four = Pcr::<D>::new();
@@ -162,7 +163,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
         Ok(registers)
     }
 
-    /// Hash of a section as it is in memory: zeros behind what the file has of it.
+    /// Hashes a section as loaded in memory: its content in the file, padded with zeros to `VirtualSize`.
     fn hash<D: Digest>(&self, section: &Section) -> Result<Vec<u8>, PeError> {
         let (start, there) = section.contents();
         let mut hasher = D::new();
@@ -174,7 +175,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
             let part = &mut chunk[..length];
             part.fill(0);
             let read = there.saturating_sub(done).min(length as u64) as usize;
-            // The zeros behind a section that ends with the file would be looked for behind its end.
+            // For a section at the end of the file, a read of the padding would be past the end.
             if read > 0 {
                 let offset = start + done;
                 let failed = |source| PeError::Io { offset, length: read, source };
@@ -187,7 +188,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
     }
 }
 
-/// What is in a section, as a file of its own.
+/// Content of a section, as a medium.
 struct Part<'a, M: ?Sized> {
     whole: &'a M,
     section: &'a Section,
@@ -206,7 +207,7 @@ impl<M: Medium + ?Sized> Medium for Part<'_, M> {
     }
 }
 
-/// A register.
+/// Register value of one bank.
 struct Pcr<D: Digest>(Vec<u8>, std::marker::PhantomData<D>);
 
 impl<D: Digest> Pcr<D> {
@@ -214,7 +215,7 @@ impl<D: Digest> Pcr<D> {
         Self(vec![0; <D as Digest>::output_size()], std::marker::PhantomData)
     }
 
-    /// TPM 2.0 Part 1 §17.2: the new value is the hash of the old one and what is added.
+    /// Extends the register (TPM 2.0 Part 1 §17.2): the new value is the hash of the old value and `digest`.
     fn extend(&mut self, digest: &[u8]) {
         let mut hasher = D::new();
         hasher.update(&self.0);
@@ -227,7 +228,7 @@ impl<D: Digest> Pcr<D> {
     }
 }
 
-/// Hexadecimal digits.
+/// Formats bytes as hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_stub_knows_is_measured_in_its_order_by_name_and_contents() {
+    fn sections_that_the_stub_supports_are_measured_in_its_order_by_name_and_content() {
         let expected = |parts: &[&[u8]]| {
             let mut pcr = Pcr::<Sha256>::new();
             for part in parts {
@@ -288,9 +289,9 @@ mod tests {
     }
 
     #[test]
-    fn zeros_behind_a_section_that_ends_with_the_file_are_measured() {
+    fn the_zero_padding_of_a_section_at_the_end_of_the_file_is_measured() {
         let mut file = image("systemd-stub 257", b"\0.pcrpkey\0");
-        // The last section becomes one that is measured, and larger in memory than its one block in the file.
+        // Make the last section a measured one that is larger in memory than in the file.
         let name = file.windows(8).position(|window| window == b".pcrsig\0").expect("its header");
         file[name..name + 8].copy_from_slice(b".pcrpkey");
         let size = 2 * super::CHUNK as u32;
@@ -302,13 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_in_pcr_4_where_firmware_loads_it() {
+    fn the_kernel_is_measured_into_pcr_4_if_firmware_loads_it() {
         for (says, included) in [
             ("systemd-stub 251", false),
             ("systemd-stub 252.39-1~deb12u2", true),
             ("systemd-stub 257.9", true),
             ("systemd-stub 258", false),
-            ("stub of somebody", false),
+            ("unknown stub", false),
         ] {
             let measured = measure(&image(says, b"\0.linux\0")).expect("measured");
             let [on, off, ..] = measured.pcrs.as_slice() else { panic!("two values") };

@@ -1,13 +1,13 @@
-//! Something that holds a disk's bytes.
+//! Random access to the content of a disk.
 
 use std::io;
 
-/// A disk's bytes, wherever they are kept. Sizes and offsets are bytes of the disk, not of the file around it.
+/// Content of a disk in any storage. Sizes and offsets are in bytes of the disk, not of a container file.
 pub trait Medium {
-    /// How many bytes the disk has.
+    /// Returns the size of the disk in bytes.
     fn size(&self) -> u64;
 
-    /// Fills `buffer` from `offset` on; an error where the disk ends before that.
+    /// Fills `buffer` with the bytes at `offset`. Fails if they extend past the end of the disk.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 

@@ -1,7 +1,8 @@
-//! What stands on a PC's disks, as plain values: sectors, boot records, partition tables, FAT, PE, the boot sector's code.
+//! File and disk formats: bytes to values and back. Pure: no paths are opened, no processes run.
 //!
-//! Everything here turns values into bytes and bytes into values. It opens nothing: bytes come from a [`Medium`], which is
-//! a file, a container's inside, or a slice in a test. What is read is untrusted.
+//! newc archives, compression, ELF, kernel images, kernel modules, the guest protocol, partition tables, boot records, FAT, PE
+//! and UKIs, qcow2, VHD, VMDK, the boot sector. All input is untrusted. Bytes come from a [`Medium`]: a file, the disk in a
+//! container, or a slice in a test.
 
 pub mod amount;
 pub mod archive_path;

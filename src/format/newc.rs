@@ -1,7 +1,8 @@
-//! Reading initrds of any origin: newc archives one after another, plain or compressed, as the kernel unpacks them.
+//! Streaming reader for initrds of any origin: a sequence of newc archives, uncompressed or compressed, as the kernel
+//! unpacks them.
 //!
-//! Everything is streamed and bounded: a name or a link's target takes 4 KiB, an LZ4 chunk 8 MiB, the dictionaries of
-//! zstd and xz 128 MiB. Refuses what the kernel refuses or would skip, and says where (`init/initramfs.c`,
+//! Memory is bounded: 4 KiB for a name or a link target, 8 MiB for an LZ4 chunk, 128 MiB for the dictionaries of zstd
+//! and xz. Refuses everything that the kernel refuses or would skip, and reports its offset (`init/initramfs.c`,
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
 pub mod header;
@@ -18,10 +19,10 @@ use self::unpack::{Metered, Stream};
 use super::archive_path::PATH_MAX;
 use crate::initrd::archive::TRAILER;
 
-/// How a segment of an initrd is packed.
+/// Compression format of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Packing {
-    /// Not at all.
+    /// Not compressed.
     None,
     /// gzip.
     Gzip,
@@ -29,7 +30,7 @@ pub enum Packing {
     Zstd,
     /// xz.
     Xz,
-    /// LZ4, legacy frame.
+    /// LZ4 with legacy frames.
     Lz4,
 }
 
@@ -45,121 +46,125 @@ impl fmt::Display for Packing {
     }
 }
 
-/// One of the parts an initrd consists of.
+/// Segment of an initrd: an uncompressed archive or a compressed stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Its number, from 1.
+    /// Number, from 1.
     pub number: usize,
-    /// Where it starts in the file.
+    /// Byte offset in the file.
     pub offset: u64,
-    /// How it is packed.
+    /// Compression format.
     pub packing: Packing,
 }
 
-/// A member of an archive.
+/// Member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The segment it is in.
+    /// Segment of the member.
     pub segment: Segment,
-    /// Where its header starts, in the segment's unpacked bytes; in the file, where the segment is not compressed.
+    /// Byte offset of the header in the segment, after decompression.
     pub offset: u64,
-    /// Its header.
+    /// Header.
     pub header: Header,
-    /// Its name, without the NUL.
+    /// Name, without the NUL.
     pub name: Vec<u8>,
-    /// Where it points, if it is a link.
+    /// Target of a symbolic link.
     pub target: Option<Vec<u8>>,
 }
 
-/// Why an initrd could not be read.
+/// Error from reading an initrd.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Something in the file breaks a rule.
-    #[error("reading segment {} ({}, from byte {}), at its {}byte {offset}: {rule}", .segment.number, .segment.packing,
+    /// The file violates a rule.
+    #[error("segment {} ({}, starts at byte {}), {}byte {offset}: {rule}", .segment.number, .segment.packing,
         .segment.offset, if .segment.packing == Packing::None { "" } else { "unpacked " })]
     Broken {
-        /// The segment.
+        /// Segment.
         segment: Segment,
-        /// Where in it, counted from the segment's own start.
+        /// Byte offset in the segment, after decompression.
         offset: u64,
-        /// The rule.
+        /// The violated rule.
         rule: Rule,
     },
-    /// There is nothing in it.
-    #[error("reading an initrd: {0}")]
+    /// The file has no segment.
+    #[error("empty initrd: {0}")]
     Empty(&'static str),
-    /// Whoever was shown the members had enough.
-    #[error("passing on a member")]
+    /// The visitor returned an error.
+    #[error("failed to process a member")]
     Visitor(#[source] io::Error),
 }
 
-/// What an initrd must be.
+/// Violated rule for initrds.
 #[derive(Debug, thiserror::Error)]
 pub enum Rule {
-    /// Segments are newc archives or compressed streams.
-    #[error("neither a newc archive nor a compression that can be read here: it starts with {0}")]
+    /// A segment is a newc archive or a compressed stream.
+    #[error("expected a newc archive or a supported compression format, found {0}")]
     Magic(String),
-    /// In an archive only headers follow.
-    #[error("a member's header starts with {0}, not with 070701 or 070702")]
+    /// A member header starts with a magic number.
+    #[error("invalid magic number of a member header: expected 070701 or 070702, found {0}")]
     HeaderMagic(String),
-    /// Archives start at multiples of four.
-    #[error("an archive starts here, but the kernel takes one at multiples of four only")]
+    /// An archive starts at a multiple of 4.
+    #[error("archive does not start at a multiple of 4 bytes, as the kernel requires")]
     Unaligned,
-    /// Header fields are eight hex digits.
-    #[error("header field {0} is not eight hex digits")]
+    /// A header field consists of eight hexadecimal digits.
+    #[error("header field {0} does not consist of eight hexadecimal digits")]
     Hex(&'static str),
-    /// Names have room for at least a NUL and at most `PATH_MAX`.
-    #[error("name of {0} bytes, but the kernel skips empty ones and those of more than 4096")]
+    /// A name has at least 1 byte, for its NUL, and at most `PATH_MAX`.
+    #[error("name size {0} out of range (1 to 4096): the kernel skips such members")]
     NameSize(u32),
-    /// Names end with a NUL.
-    #[error("name without a NUL at its end")]
+    /// A name is NUL-terminated.
+    #[error("name is not NUL-terminated")]
     NameEnd,
-    /// Link targets have at most `PATH_MAX`.
-    #[error("link target of {0} bytes, but the kernel takes 1 to 4096")]
+    /// A link target has 1 to `PATH_MAX` bytes.
+    #[error("link target size {0} out of range (1 to 4096)")]
     TargetSize(u32),
-    /// With 070702 the sum of the data's bytes is known.
-    #[error("the data's bytes add up to {found:#x}, not to {wanted:#x}")]
+    /// A 070702 header has the sum of the data bytes.
+    #[error("wrong checksum of the data: expected {wanted:#x}, found {found:#x}")]
     Checksum {
-        /// The sum in the header.
+        /// Checksum in the header.
         wanted: u32,
-        /// The sum of the data.
+        /// Checksum of the data.
         found: u32,
     },
-    /// Archives end with a trailer.
-    #[error("the file ends before the archive does")]
+    /// An archive ends with a trailer.
+    #[error("unexpected end of file inside an archive")]
     Truncated,
-    /// LZ4 chunks are bounded by what the kernel unpacks them into.
-    #[error("LZ4 chunk of {0} bytes, but 8 MiB never take more than {max}", max = unpack::LZ4_BOUND)]
+    /// The kernel's buffer limits the size of an LZ4 chunk.
+    #[error(
+        "LZ4 chunk of {0} bytes is too large: 8 MiB of data compress to at most {max} bytes",
+        max = unpack::LZ4_BOUND
+    )]
     Lz4Chunk(u32),
-    /// Compressed streams are sound.
-    #[error("unpacking: {0}")]
+    /// A compressed stream is valid.
+    #[error("failed to unpack: {0}")]
     Unpack(io::Error),
-    /// Compressed streams hold archives.
-    #[error("a compressed segment with no archive inside")]
+    /// A compressed stream contains an archive.
+    #[error("compressed segment without an archive")]
     Hollow,
 }
 
-/// Called with each member and its data; what it does not read is skipped. `Break` ends the walk.
+/// Callback that receives each member and its data. The reader skips data that the callback does not read. `Break` ends
+/// the walk.
 pub type Visit<'a> = dyn FnMut(&Member, &mut dyn Read) -> io::Result<ControlFlow<()>> + 'a;
 
-/// Reads an initrd from its start, showing `visit` its members in order.
+/// Reads an initrd from the start and calls `visit` with its members in order.
 pub fn walk(input: impl Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     walk_within(input, &Cell::new(u64::MAX), visit)
 }
 
-/// As [`walk`], but only `left` bytes are read and unpacked, zeros and all between archives included; it says what is
-/// left of them. Where nothing is, the walk ended with an error, for want of them.
+/// Like [`walk`], but reads and unpacks at most `left` bytes, including the zeros between archives. On return, `left`
+/// is the unused rest. If it is 0, the limit was reached, and the result is an error.
 pub fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     let mut input = Stream::new(Metered::new(input, left));
     let mut number = 0;
     loop {
-        // Zeros may stand between segments.
+        // Zeros may separate segments.
         let start = Segment { number: number + 1, offset: input.offset(), packing: Packing::None };
         input.skip_zeros().map_err(|error| broken(start, 0, rule(error)))?;
         let offset = input.offset();
         let magic = input.peek(6).map_err(|error| broken(start, 0, rule(error)))?;
         if magic.is_empty() {
-            return if number == 0 { Err(ReadError::Empty("there is nothing but zeros, if anything")) } else { Ok(()) };
+            return if number == 0 { Err(ReadError::Empty("no data, or only zeros")) } else { Ok(()) };
         }
         let Some(packing) = unpack::sniff(magic) else {
             return Err(broken(Segment { offset, ..start }, 0, Rule::Magic(magic.escape_ascii().to_string())));
@@ -179,7 +184,7 @@ pub fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) ->
     }
 }
 
-/// All archives inside a compressed segment.
+/// Reads all archives in a compressed segment.
 fn unpacked_archives(
     input: &mut Stream<impl Read>,
     segment: Segment,
@@ -190,7 +195,7 @@ fn unpacked_archives(
         let at = input.offset();
         input.skip_zeros().map_err(|error| broken(segment, at, rule(error)))?;
         let at = input.offset();
-        // At the end of the stream its checksum has been verified.
+        // At the end of the stream, the decoder has verified its checksum.
         let magic = input.peek(6).map_err(|error| broken(segment, at, rule(error)))?;
         if magic.is_empty() {
             return if hollow { Err(broken(segment, at, Rule::Hollow)) } else { Ok(ControlFlow::Continue(())) };
@@ -202,7 +207,7 @@ fn unpacked_archives(
     }
 }
 
-/// One archive, up to its trailer. Offsets are told from `base` on.
+/// Reads an archive, including its trailer. Reports offsets relative to `base`.
 fn one_archive(
     input: &mut Stream<impl Read>,
     segment: Segment,
@@ -228,7 +233,7 @@ fn one_archive(
         let member = Member { segment, offset: at, header, name, target };
         let flow = match visit(&member, &mut body) {
             Ok(flow) => flow,
-            // The visitor passes on what reading the data told it; the data's own error is the better one.
+            // If reading the data failed, that error is more precise than the one that the visitor returns.
             Err(error) => return Err(body.failed.take().map_or(ReadError::Visitor(error), fail)),
         };
         if flow.is_break() {
@@ -239,7 +244,7 @@ fn one_archive(
     }
 }
 
-/// A name of the length the header gives.
+/// Reads a name of `size` bytes.
 fn read_name(input: &mut Stream<impl Read>, size: u32) -> Result<Vec<u8>, Rule> {
     if size == 0 || size as usize > PATH_MAX {
         return Err(Rule::NameSize(size));
@@ -249,13 +254,13 @@ fn read_name(input: &mut Stream<impl Read>, size: u32) -> Result<Vec<u8>, Rule> 
     if name.last() != Some(&0) {
         return Err(Rule::NameEnd);
     }
-    // Names may be padded with NULs, to align the data.
+    // A name may be padded with NULs to align the data.
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     name.truncate(end);
     Ok(name)
 }
 
-/// A link's target.
+/// Reads a link target of `size` bytes.
 fn read_target(input: &mut Stream<impl Read>, size: u32) -> Result<Vec<u8>, Rule> {
     if size == 0 || size as usize > PATH_MAX {
         return Err(Rule::TargetSize(size));
@@ -265,7 +270,7 @@ fn read_target(input: &mut Stream<impl Read>, size: u32) -> Result<Vec<u8>, Rule
     Ok(target)
 }
 
-/// Reads over `len` bytes and the padding behind them.
+/// Skips `len` bytes and the padding after them.
 fn skip(input: &mut Stream<impl Read>, len: u32) -> Result<(), Rule> {
     let skipped = io::copy(&mut input.by_ref().take(u64::from(len)), &mut io::sink()).map_err(rule)?;
     if skipped < u64::from(len) {
@@ -274,7 +279,7 @@ fn skip(input: &mut Stream<impl Read>, len: u32) -> Result<(), Rule> {
     input.pad().map_err(rule)
 }
 
-/// A member's data, as far as it was not read yet.
+/// Unread data of a member.
 struct Body<'a, R> {
     input: &'a mut Stream<R>,
     left: u64,
@@ -287,9 +292,9 @@ impl<R: Read> Body<'_, R> {
         self.sum = bytes.iter().fold(self.sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
     }
 
-    /// Skips what is left and compares the sum, where there is one.
+    /// Skips the rest and verifies the checksum, if there is one.
     fn finish(&mut self, header: &Header) -> Result<(), Rule> {
-        // As the kernel does (`do_copy`): GNU cpio gives links a sum of zero.
+        // Only files have a checksum, as in the kernel (`do_copy`): GNU cpio writes zero for links.
         if header.checksum.is_none() || !header.is_file() {
             let left = self.left;
             self.left = 0;
@@ -331,7 +336,8 @@ impl<R: Read> Read for Body<'_, R> {
     }
 }
 
-/// What an error of the stream means: an end is an archive cut short, everything else comes from unpacking or the disk.
+/// Converts an error of the stream: an unexpected end means a truncated archive; all other errors come from the
+/// decompressor or the disk.
 fn rule(error: io::Error) -> Rule {
     if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
         return Rule::Truncated;
@@ -342,7 +348,7 @@ fn rule(error: io::Error) -> Rule {
     }
 }
 
-/// An error with its place.
+/// Adds the location to a violated rule.
 fn broken(segment: Segment, offset: u64, rule: Rule) -> ReadError {
     ReadError::Broken { segment, offset, rule }
 }

@@ -1,20 +1,20 @@
-//! Small reads of a file, some kilobytes at a time: what parsers of untrusted files stand on.
+//! Cached page-sized file reads for parsers of untrusted files.
 //!
-//! `pread`, not `mmap`: a file truncated under us is an error here, not a `SIGBUS`. Refuses every read that
-//! reaches past the end the file had when it was opened.
+//! Uses `pread`, not `mmap`: a concurrent truncation is an error, not a `SIGBUS`. Rejects every read past the end that
+//! the file had when it was opened.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Read at least this much: headers, dynamic section and names usually come with one read each.
+/// Minimum read size: headers, dynamic section and names usually take one read each.
 const PAGE: u64 = 4096;
 
-/// Bytes at an offset.
+/// A random-access byte source.
 pub trait Source {
-    /// Fills `buffer` from `offset` on; fewer bytes only at the end.
+    /// Fills `buffer` from `offset` on. Returns the number of bytes read, which is smaller only at the end.
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn length(&self) -> io::Result<u64>;
 }
 
@@ -53,18 +53,18 @@ impl Source for [u8] {
     }
 }
 
-/// Why bytes could not be had.
+/// Failure to read bytes.
 #[derive(Debug)]
 pub enum PageError {
-    /// They lie past the end of the file.
+    /// The bytes are past the end of the file.
     PastEnd,
-    /// The file became shorter than it was.
+    /// The file shrank.
     Shrank,
-    /// The file system said no.
+    /// An I/O error.
     Io(io::Error),
 }
 
-/// A source, and the parts of it that were read.
+/// A source and its cached pages.
 pub struct Pages<'a, S: Source + ?Sized> {
     source: &'a S,
     length: u64,
@@ -72,17 +72,17 @@ pub struct Pages<'a, S: Source + ?Sized> {
 }
 
 impl<'a, S: Source + ?Sized> Pages<'a, S> {
-    /// Reads nothing yet but the length.
+    /// Determines the length; reads no data yet.
     pub fn new(source: &'a S) -> io::Result<Self> {
         Ok(Self { source, length: source.length()?, read: Vec::new() })
     }
 
-    /// Length of the file when it was opened.
+    /// Returns the length of the file when it was opened.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Exactly `length` bytes at `offset`. The caller has bounded `length`.
+    /// Returns exactly `length` bytes at `offset`. The caller must bound `length`.
     pub fn exactly(&mut self, offset: u64, length: u64) -> Result<&[u8], PageError> {
         let end = offset.checked_add(length).ok_or(PageError::PastEnd)?;
         if end > self.length {
@@ -101,12 +101,12 @@ impl<'a, S: Source + ?Sized> Pages<'a, S> {
         found.ok_or(PageError::Shrank)
     }
 
-    /// What stands at `offset`, up to `length` bytes or the file's end.
+    /// Returns up to `length` bytes at `offset`; fewer at the end of the file.
     pub fn at_most(&mut self, offset: u64, length: u64) -> Result<&[u8], PageError> {
         self.exactly(offset, length.min(self.length.saturating_sub(offset)))
     }
 
-    /// Reads whole pages around `offset..end`.
+    /// Reads the whole pages that contain `offset..end`.
     fn load(&mut self, offset: u64, end: u64) -> Result<(), PageError> {
         let start = offset - offset % PAGE;
         let stop = end.checked_next_multiple_of(PAGE).unwrap_or(end).min(self.length);

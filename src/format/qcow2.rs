@@ -1,8 +1,8 @@
-//! The header of a qcow2 image (QEMU, `docs/interop/qcow2.txt`), checked before anything else reads the image.
+//! Reads and checks the header of a qcow2 image (QEMU, `docs/interop/qcow2.txt`), before imago opens the image.
 //!
-//! Refused is what imago cannot read, what is said to be damaged, and what claims sizes that QEMU would not take either:
-//! so nothing large is allocated and nothing outside the file is looked at. The way to the first cluster is checked as
-//! well, since that is the one which is written.
+//! Refuses features that imago does not support, images marked as damaged, and sizes that QEMU refuses, too. So nothing
+//! large is allocated and no read is outside the file. Also checks the tables that lead to the first cluster, because
+//! that cluster is written.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,67 +10,67 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 
-/// Bytes of the header of version 3, as far as everybody knows it.
+/// Minimum length of a version 3 header, in bytes.
 const LENGTH: usize = 104;
-/// QEMU's own limits (`block/qcow2.h`).
+/// Limits of QEMU (`block/qcow2.h`).
 const MOST_L1_BYTES: u64 = 32 << 20;
 const MOST_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
 const MOST_NAME: u32 = 1023;
-/// The extension that tells the backing file's format.
+/// Header extension with the format of the backing file.
 const BACKING_FORMAT: u32 = 0xE279_2ACA;
-/// Bits of a table's entry that are an offset.
+/// Offset bits of a table entry.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-/// Bit of an L2 entry: compressed.
+/// Flag of an L2 entry: compressed cluster.
 const COMPRESSED: u64 = 1 << 62;
 
-/// What has to be known of an image before it is opened.
+/// Header fields that decide whether and how an image is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// Bytes of the disk.
+    /// Disk size in bytes.
     pub disk_bytes: u64,
-    /// The image this one is laid over.
+    /// Backing file of an overlay.
     pub backing: Option<Backing>,
-    /// Whether it has dirty bitmaps, which a writer that does not know them spoils.
+    /// True if the image has dirty bitmaps, which a writer without support for them invalidates.
     pub bitmaps: bool,
 }
 
-/// The image below an overlay, as the overlay names it.
+/// Backing file, as the overlay names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backing {
-    /// Its name.
+    /// File name.
     pub name: OsString,
-    /// Its format: `raw`, `qcow2`; where it is not told, everybody would have to guess.
+    /// Format: `raw` or `qcow2`; `None` if the overlay does not declare one.
     pub format: Option<String>,
 }
 
-/// Why an image is not opened.
+/// Reason to refuse an image.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderFault {
-    /// It cannot be read.
-    #[error("reading byte {offset}")]
+    /// The file cannot be read.
+    #[error("failed to read byte {offset}")]
     Read {
-        /// Where.
+        /// Byte offset in the file.
         offset: u64,
-        /// What the host said.
+        /// Error from the operating system.
         source: io::Error,
     },
-    /// It uses what is not known here.
-    #[error("{0}, which cannot be read here")]
+    /// The image uses an unsupported feature.
+    #[error("unsupported feature: {0}")]
     Unsupported(String),
-    /// QEMU marked it.
-    #[error("it is marked as {0}")]
+    /// QEMU has marked the image.
+    #[error("marked as {0}")]
     Marked(&'static str),
-    /// It makes no sense.
+    /// The header or a table is invalid.
     #[error("{0}")]
     Nonsense(String),
 }
 
 impl HeaderFault {
-    /// What might be done about it, for the image `name`.
+    /// Returns advice for the user of the image `name`, if there is any.
     pub fn advice(&self, name: &str) -> Option<String> {
         match self {
-            Unsupported(_) => Some(format!("make another of it: qemu-img convert -O qcow2 {name} {name}.new")),
-            Marked(_) => Some(format!("see what is wrong, and mend it: qemu-img check -r all {name}")),
+            Unsupported(_) => Some(format!("convert it: qemu-img convert -O qcow2 {name} {name}.new")),
+            Marked(_) => Some(format!("check and repair it: qemu-img check -r all {name}")),
             Self::Read { .. } | Nonsense(_) => None,
         }
     }
@@ -78,7 +78,7 @@ impl HeaderFault {
 
 use HeaderFault::{Marked, Nonsense, Unsupported};
 
-/// Numbers of the header, and where they point.
+/// Raw header, and the file that its offsets refer to.
 struct Raw<'a> {
     file: &'a File,
     length: u64,
@@ -104,22 +104,20 @@ impl Raw<'_> {
         Ok(u64::from_be_bytes(bytes))
     }
 
-    /// A table of the file: whole clusters begin it, and it ends before the file does.
+    /// Returns the range of a table, which must be aligned to clusters and within the file.
     fn table(&self, what: &str, offset: u64, bytes: u64, most: u64, cluster: u64) -> Result<Span, HeaderFault> {
         if bytes > most {
-            return Err(Nonsense(format!("its {what} has {bytes} bytes, but QEMU takes {most} at most")));
+            return Err(Nonsense(format!("{what} of {bytes} bytes exceeds the limit of QEMU, {most}")));
         }
         let end = offset.checked_add(bytes).filter(|end| *end <= self.length);
         match end {
             Some(end) if offset.is_multiple_of(cluster) && (offset > 0 || bytes == 0) => Ok(Span { offset, end }),
-            _ => {
-                Err(Nonsense(format!("its {what} of {bytes} bytes is said to begin at byte {offset}, where none can")))
-            }
+            _ => Err(Nonsense(format!("{what} of {bytes} bytes: invalid offset {offset}"))),
         }
     }
 }
 
-/// Bytes of the file that are taken.
+/// Used range of the file.
 #[derive(Clone, Copy)]
 struct Span {
     offset: u64,
@@ -130,7 +128,7 @@ struct Span {
 pub fn read(file: &File, length: u64) -> Result<Header, HeaderFault> {
     let mut raw = Raw { file, length, bytes: [0; LENGTH] };
     let mut bytes = [0; LENGTH];
-    // Version 2 is shorter, but no image is.
+    // A version 2 header is shorter, but the image is not.
     raw.read(&mut bytes, 0)?;
     raw.bytes = bytes;
     let cluster = features(&raw)?;
@@ -140,33 +138,33 @@ pub fn read(file: &File, length: u64) -> Result<Header, HeaderFault> {
     let refcounts = u64::from(raw.word(56)).saturating_mul(cluster);
     let refcounts = raw.table("refcount table", raw.long(48), refcounts, MOST_REFCOUNT_TABLE_BYTES, cluster)?;
     if refcounts.offset == refcounts.end {
-        return Err(Nonsense("it has no refcount table".into()));
+        return Err(Nonsense("no refcount table".into()));
     }
-    // An entry of the L1 table is for as many clusters as an L2 table has entries.
+    // An L1 entry covers as many clusters as an L2 table has entries.
     let covered = u128::from(l1_bytes / 8) * u128::from(cluster / 8) * u128::from(cluster);
     if u128::from(disk_bytes) > covered {
-        return Err(Nonsense(format!("its L1 table is too short for a disk of {disk_bytes} bytes")));
+        return Err(Nonsense(format!("L1 table is too short for a disk of {disk_bytes} bytes")));
     }
     first_cluster(&raw, cluster, l1, refcounts)?;
     let bitmaps = raw.word(4) >= 3 && raw.long(88) & 1 != 0;
     Ok(Header { disk_bytes, backing: backing(&raw, cluster)?, bitmaps })
 }
 
-/// Refuses what cannot be read; gives the size of a cluster.
+/// Refuses unsupported features; returns the cluster size in bytes.
 fn features(raw: &Raw<'_>) -> Result<u64, HeaderFault> {
     let version = raw.word(4);
     if !raw.bytes.starts_with(b"QFI\xfb") || !(2..=3).contains(&version) {
-        return Err(Nonsense("it is no qcow2 image of version 2 or 3".into()));
+        return Err(Nonsense("not a qcow2 image of version 2 or 3".into()));
     }
     match raw.word(32) {
         0 => {}
-        1 => return Err(Unsupported("it is encrypted (AES)".into())),
-        2 => return Err(Unsupported("it is encrypted (LUKS)".into())),
-        method => return Err(Unsupported(format!("it is encrypted by method {method}"))),
+        1 => return Err(Unsupported("encryption (AES)".into())),
+        2 => return Err(Unsupported("encryption (LUKS)".into())),
+        method => return Err(Unsupported(format!("encryption (method {method})"))),
     }
     let bits = raw.word(20);
     if !(9..=21).contains(&bits) {
-        return Err(Nonsense(format!("its clusters have 2^{bits} bytes, but 2^9 to 2^21 are possible")));
+        return Err(Nonsense(format!("cluster size of 2^{bits} bytes out of range (2^9 to 2^21)")));
     }
     let cluster = 1_u64 << bits;
     if version < 3 {
@@ -177,25 +175,24 @@ fn features(raw: &Raw<'_>) -> Result<u64, HeaderFault> {
     if let Some((_, what)) = (0..).zip(known).find(|(bit, _)| features & 1 << bit != 0) {
         return Err(Marked(what));
     }
-    let unknown =
-        ["its data is in another file", "it is compressed by zstd", "it has extended L2 entries (subclusters)"];
+    let unknown = ["external data file", "zstd compression", "extended L2 entries (subclusters)"];
     if let Some((_, what)) = (2..).zip(unknown).find(|(bit, _)| features & 1 << bit != 0) {
         return Err(Unsupported(what.into()));
     }
     if features != 0 {
-        return Err(Unsupported(format!("it has features of a later QEMU ({features:#x})")));
+        return Err(Unsupported(format!("features of a later QEMU ({features:#x})")));
     }
     if raw.word(96) > 6 {
-        return Err(Nonsense(format!("its refcounts have 2^{} bits, but 2^6 are the most", raw.word(96))));
+        return Err(Nonsense(format!("refcount width of 2^{} bits exceeds 2^6", raw.word(96))));
     }
     let own = u64::from(raw.word(100));
     if own < LENGTH as u64 || own > cluster {
-        return Err(Nonsense(format!("its header is said to have {own} bytes")));
+        return Err(Nonsense(format!("invalid header length {own}")));
     }
     Ok(cluster)
 }
 
-/// Follows the tables to the cluster with the disk's first sector: it must be in the file, and nobody else's.
+/// Follows the tables to the cluster with the first sector: it must be in the file and overlap no metadata.
 fn first_cluster(raw: &Raw<'_>, cluster: u64, l1: Span, refcounts: Span) -> Result<(), HeaderFault> {
     if l1.offset == l1.end {
         return Ok(());
@@ -205,7 +202,7 @@ fn first_cluster(raw: &Raw<'_>, cluster: u64, l1: Span, refcounts: Span) -> Resu
         let end = offset.checked_add(cluster).filter(|_| offset.is_multiple_of(cluster) && offset < raw.length);
         match end {
             Some(end) if !taken.iter().any(|span| offset < span.end && span.offset < end) => Ok(Span { offset, end }),
-            _ => Err(Nonsense(format!("its {what} is said to be at byte {offset}, where it cannot be"))),
+            _ => Err(Nonsense(format!("{what}: invalid offset {offset}"))),
         }
     };
     let table = raw.entry(l1.offset)? & OFFSET;
@@ -220,7 +217,7 @@ fn first_cluster(raw: &Raw<'_>, cluster: u64, l1: Span, refcounts: Span) -> Resu
     place("first cluster of data", entry & OFFSET, &[header, l1, refcounts, table]).map(drop)
 }
 
-/// The backing file's name, and its format from the header's extensions.
+/// Returns the name of the backing file, and its format from the header extensions.
 fn backing(raw: &Raw<'_>, cluster: u64) -> Result<Option<Backing>, HeaderFault> {
     let (offset, size) = (raw.long(8), raw.word(16));
     if offset == 0 {
@@ -228,13 +225,13 @@ fn backing(raw: &Raw<'_>, cluster: u64) -> Result<Option<Backing>, HeaderFault> 
     }
     let inside = offset.checked_add(u64::from(size)).is_some_and(|end| end <= cluster);
     if size == 0 || size > MOST_NAME || !inside {
-        return Err(Nonsense(format!("the name of its backing file is said to have {size} bytes at byte {offset}")));
+        return Err(Nonsense(format!("backing file name of {size} bytes: invalid offset {offset} or length")));
     }
     let mut name = vec![0; size as usize];
     raw.read(&mut name, offset)?;
     let mut at = if raw.word(4) < 3 { 72 } else { u64::from(raw.word(100)) };
     let mut format = None;
-    // Each step goes on by 8 bytes at least, so this ends with the cluster.
+    // Each step advances by at least 8 bytes, so the loop ends within the cluster.
     while at + 8 <= cluster.min(offset) {
         let both = raw.entry(at)?;
         let (kind, length) = ((both >> 32) as u32, both & 0xffff_ffff);

@@ -1,4 +1,4 @@
-//! qcow2, version 3 (QEMU, `docs/interop/qcow2.txt`): clusters of 64 KiB, counted once each, nothing compressed.
+//! qcow2, version 3 (QEMU, `docs/interop/qcow2.txt`): clusters of 64 KiB, refcount 1, no compression.
 //!
 //! ```text
 //! header | refcount table | refcount blocks | L1 table | L2 tables | data, in the order of the disk
@@ -9,13 +9,13 @@ use crate::output::extents::pack;
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
-/// Entries of 8 bytes in a cluster.
+/// 8-byte table entries per cluster.
 const ENTRIES: u64 = CLUSTER / 8;
-/// Refcounts are 16 bits wide: two to the fourth.
+/// Refcounts have 16 bits: 2 to the power of 4.
 const REFCOUNT_ORDER: u32 = 4;
-/// Refcounts in a cluster.
+/// Refcounts per cluster.
 const REFCOUNTS: u64 = CLUSTER / 2;
-/// Set in entries whose cluster is counted once, so that a writer need not look.
+/// Flag for table entries whose cluster has refcount 1: a writer need not read the refcount.
 const COPIED: u64 = 1 << 63;
 const HEADER: u32 = 104;
 
@@ -31,7 +31,7 @@ struct Parts {
 impl Parts {
     fn new(l1: u64, l2: u64, data: u64) -> Self {
         let mut parts = Self { table: 1, blocks: 1, l1, l2, data };
-        // The counts count themselves: a few rounds until that is so.
+        // Refcount clusters have refcounts, too: repeat until the sizes are stable.
         loop {
             let blocks = parts.total().div_ceil(REFCOUNTS);
             let table = blocks.div_ceil(ENTRIES);
@@ -47,7 +47,7 @@ impl Parts {
     }
 }
 
-/// Makes the container.
+/// Converts an image to qcow2.
 pub fn contain(image: &Extents) -> Extents {
     let runs = image.runs(CLUSTER);
     let size = image.size();
@@ -94,7 +94,7 @@ fn header(size: u64, l1_entries: u64, l1: u64, refcounts: u64, refcount_clusters
     let mut put = |field: &[u8]| bytes.extend_from_slice(field);
     put(b"QFI\xfb");
     put(&3u32.to_be_bytes());
-    // No backing file: its name's place and length.
+    // No backing file: offset and length of its name.
     put(&0u64.to_be_bytes());
     put(&0u32.to_be_bytes());
     put(&CLUSTER_BITS.to_be_bytes());
@@ -105,14 +105,14 @@ fn header(size: u64, l1_entries: u64, l1: u64, refcounts: u64, refcount_clusters
     put(&l1.to_be_bytes());
     put(&refcounts.to_be_bytes());
     put(&(refcount_clusters as u32).to_be_bytes());
-    // No snapshots: how many, and where.
+    // No snapshots: number and offset.
     put(&0u32.to_be_bytes());
     put(&0u64.to_be_bytes());
     // No features: incompatible, compatible, autoclear.
     put(&[0; 24]);
     put(&REFCOUNT_ORDER.to_be_bytes());
     put(&HEADER.to_be_bytes());
-    // The end of header extensions.
+    // End of the header extensions.
     put(&[0; 8]);
     bytes
 }

@@ -1,28 +1,29 @@
-//! The `#!` line of a script, read as `fs/binfmt_script.c` reads it.
+//! Parses the `#!` line of a script as `fs/binfmt_script.c` does.
 //!
-//! Refuses lines without an interpreter and lines that the kernel would cut.
+//! Rejects lines without an interpreter and lines that the kernel would truncate.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// The kernel looks at this many bytes of a file (`BINPRM_BUF_SIZE`).
+/// Number of bytes that the kernel examines at the start of a file (`BINPRM_BUF_SIZE`).
 pub const LINE_MAX: usize = 256;
 
-/// How many scripts may stand in a row, each the interpreter of the one before.
+/// Maximum number of nested scripts, each the interpreter of the previous one.
 ///
-/// `exec_binprm()` in fs/exec.c says `ELOOP` at the sixth.
+/// `exec_binprm()` in fs/exec.c fails with `ELOOP` at the sixth.
 pub const MAX_NESTED: usize = 5;
 
-/// What a `#!` line says.
+/// A parsed `#!` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// The interpreter's path as written.
+    /// Interpreter path, as written.
     pub interpreter: OsString,
-    /// Everything after it, as one argument.
+    /// Rest of the line, as one argument.
     pub argument: Option<OsString>,
 }
 
-/// Reads a file's first bytes (at most [`LINE_MAX`] count). `Ok(None)`: not a script; an error names the rule.
+/// Parses a file's first bytes (up to [`LINE_MAX`]). Returns `Ok(None)` if it is not a script; an error is the violated
+/// rule.
 pub fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
     let start = start.get(..LINE_MAX).unwrap_or(start);
     let Some(rest) = start.strip_prefix(b"#!") else {
@@ -31,11 +32,11 @@ pub fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
     let line_end = rest.iter().position(|byte| *byte == b'\n' || *byte == 0);
     let line = trim(rest.get(..line_end.unwrap_or(rest.len())).unwrap_or_default());
     if line.is_empty() {
-        return Err("the #! line names no interpreter");
+        return Err("missing interpreter in the #! line");
     }
     let path_end = line.iter().position(|byte| is_blank(*byte));
     if path_end.is_none() && line_end.is_none() && start.len() == LINE_MAX {
-        return Err("the interpreter's name does not end within 256 bytes, where the kernel stops reading");
+        return Err("the interpreter path does not end within the 256 bytes that the kernel reads");
     }
     let (path, argument) = line.split_at(path_end.unwrap_or(line.len()));
     let argument = trim(argument);
@@ -46,14 +47,15 @@ pub fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
 }
 
 impl Script {
-    /// The program that `env` is to start, where the interpreter is `env`: `#!/usr/bin/env X`, `#!/usr/bin/env -S A=b X y`.
+    /// Returns the program that `env` starts, if the interpreter is `env`: `#!/usr/bin/env X`, `#!/usr/bin/env -S A=b X
+    /// y`.
     pub fn env_program(&self) -> Option<OsString> {
         if self.interpreter.as_bytes().rsplit(|byte| *byte == b'/').next() != Some(b"env") {
             return None;
         }
         let argument = self.argument.as_ref()?.as_bytes();
         if !argument.starts_with(b"-") {
-            // Without -S the kernel's one argument is one word to env, blanks and all.
+            // Without -S, env treats the kernel's one argument as one word, including blanks.
             return Some(OsStr::from_bytes(argument).to_owned());
         }
         let split = [b"--split-string=".as_slice(), b"--split-string", b"-vS", b"-iS", b"-S"];
@@ -102,25 +104,25 @@ mod tests {
     fn the_line_is_split_once_as_the_kernel_does() {
         assert_eq!(both("#!/bin/sh\necho"), ("/bin/sh".into(), None));
         assert_eq!(both("#! \t/bin/awk  -f x \t\n"), ("/bin/awk".into(), Some("-f x".into())));
-        assert_eq!(both("#!/bin/sh"), ("/bin/sh".into(), None), "a file without a line's end");
+        assert_eq!(both("#!/bin/sh"), ("/bin/sh".into(), None), "a file without a newline");
         assert_eq!(parse(b"echo"), Ok(None));
         assert_eq!(parse(b""), Ok(None));
         assert!(parse(b"#!  \n/bin/sh").is_err());
     }
 
     #[test]
-    fn a_name_that_the_kernel_would_cut_is_refused() {
+    fn an_interpreter_path_that_the_kernel_would_truncate_is_refused() {
         let mut long = b"#!/".to_vec();
         long.resize(LINE_MAX + 10, b'x');
         assert!(parse(&long).is_err());
-        // An argument that is cut is the kernel's affair: it runs.
+        // A truncated argument is accepted: the kernel runs such a script.
         let mut argument = b"#!/bin/sh ".to_vec();
         argument.resize(LINE_MAX + 10, b'x');
         assert!(parse(&argument).expect("runs").is_some());
     }
 
     #[test]
-    fn env_names_the_program_behind_it() {
+    fn the_program_that_env_starts_is_found() {
         for (line, program) in [
             ("#!/usr/bin/env python3", Some("python3")),
             ("#!/usr/bin/env -S python3 -u", Some("python3")),

@@ -1,21 +1,21 @@
-//! Sectors: their size, and their numbers.
+//! Sector sizes and logical block addresses.
 
 use std::fmt;
 
-/// Size of a disk's logical sectors, the unit that all its tables count in.
+/// Logical sector size of a disk, the unit of all its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SectorSize {
-    /// 512 bytes: nearly every disk, and every virtual one that was not told otherwise.
+    /// 512 bytes: nearly every disk, and the default of virtual disks.
     S512,
     /// 4096 bytes ("4Kn").
     S4096,
 }
 
 impl SectorSize {
-    /// Both, the usual one first.
+    /// Both sizes, the usual one first.
     pub const ALL: [Self; 2] = [Self::S512, Self::S4096];
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub const fn bytes(self) -> u64 {
         match self {
             Self::S512 => 512,
@@ -23,7 +23,7 @@ impl SectorSize {
         }
     }
 
-    /// In bytes, as a length.
+    /// Returns the size in bytes, as a buffer length.
     pub const fn length(self) -> usize {
         match self {
             Self::S512 => 512,
@@ -43,7 +43,7 @@ impl fmt::Display for SectorSize {
 pub struct Lba(pub u64);
 
 impl Lba {
-    /// Where the sector begins, in bytes; `None` past what 64 bits can say.
+    /// Returns the byte offset of the sector; `None` if it overflows 64 bits.
     pub const fn offset(self, sector: SectorSize) -> Option<u64> {
         self.0.checked_mul(sector.bytes())
     }

@@ -1,10 +1,10 @@
-//! A medium read in order.
+//! Sequential reader over a medium.
 
 use std::io::{self, Read};
 
 use super::Medium;
 
-/// Reads a medium from its begin to its end.
+/// Reads a medium from start to end.
 #[derive(Debug, Clone)]
 pub struct Stream<M> {
     medium: M,
@@ -12,7 +12,7 @@ pub struct Stream<M> {
 }
 
 impl<M: Medium> Stream<M> {
-    /// From the first byte on.
+    /// Returns a reader at the first byte of `medium`.
     pub fn new(medium: M) -> Self {
         Self { medium, at: 0 }
     }
@@ -37,7 +37,7 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_stream_gives_all_bytes_once() {
+    fn a_stream_reads_all_bytes_once() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let mut read = Vec::new();
         Stream::new(&bytes).read_to_end(&mut read).expect("bytes");

@@ -1,56 +1,56 @@
-//! Unified kernel images: which sections they have, and what systemd-stub makes of them.
+//! Sections of unified kernel images, and facts about systemd-stub.
 //!
-//! UAPI group specification 5 (uapi-group.org/specifications/specs/unified_kernel_image); systemd `src/fundamental/uki.h`
-//! and `src/boot/stub.c`. Refuses nothing: what a file is not, it says.
+//! UAPI group specification 5 (<https://uapi-group.org/specifications/specs/unified_kernel_image>); systemd
+//! `src/fundamental/uki.h` and `src/boot/stub.c`. A missing section or version is reported as absent, not as an error.
 
 use super::Medium;
 use super::pe::{Pe, PeError};
 
-/// Far more than a stub has; the ones there are have 60 to 150 KiB.
+/// Maximum size of a stub, in bytes. Known stubs have 60 to 150 KiB.
 pub const MOST_STUB: u64 = 16 << 20;
-/// What a stub says of itself stands between these (systemd `src/boot/util.h`, `DECLARE_NOTE`/`.sdmagic`).
+/// Markers around the name and version of a stub (systemd `src/boot/util.h`, `DECLARE_NOTE`/`.sdmagic`).
 const MAGIC: (&str, &str) = ("#### LoaderInfo: ", " ####");
-/// Far more than what it says.
+/// Maximum length of `.sdmagic` that is read, in bytes.
 const MOST_MAGIC: u64 = 4096;
 
 /// Sections of a unified kernel image, in the order in which stubs measure them into PCR 11 (systemd
-/// `src/fundamental/uki.h`, which says to keep it for ever). Where they stand in the file has no part in it.
+/// `src/fundamental/uki.h`, which guarantees that order). The order in the file is irrelevant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UkiSection {
     /// The kernel.
     Linux,
-    /// `os-release(5)` of what is inside.
+    /// `os-release(5)` of the system inside.
     Osrel,
-    /// The kernel's command line.
+    /// The kernel command line.
     Cmdline,
     /// The initrd.
     Initrd,
-    /// Microcode, an initrd of its own.
+    /// Microcode, as a separate initrd.
     Ucode,
-    /// A picture.
+    /// A splash image.
     Splash,
     /// A device tree.
     Dtb,
-    /// The kernel's release.
+    /// The kernel release (`uname -r`).
     Uname,
-    /// Generations that can be revoked (shim's `SBAT.md`).
+    /// Component generations for revocation (shim's `SBAT.md`).
     Sbat,
     /// Signatures of expected PCR values.
     Pcrsig,
-    /// The key that made them.
+    /// The public key for these signatures.
     Pcrpkey,
-    /// One of several ways to boot it.
+    /// Start of a boot profile.
     Profile,
-    /// Device trees to choose from.
+    /// Device trees for automatic selection.
     Dtbauto,
-    /// What they are chosen by.
+    /// Hardware IDs that select a device tree.
     Hwids,
-    /// Firmware of devices.
+    /// Firmware images.
     Efifw,
 }
 
 impl UkiSection {
-    /// All of them, in the order of their measurement.
+    /// All sections, in measurement order.
     pub const ALL: [Self; 15] = [
         Self::Linux,
         Self::Osrel,
@@ -69,7 +69,7 @@ impl UkiSection {
         Self::Efifw,
     ];
 
-    /// Its name in the section table.
+    /// Returns the name in the section table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Linux => ".linux",
@@ -90,35 +90,35 @@ impl UkiSection {
         }
     }
 
-    /// The section of this name.
+    /// Returns the section with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|section| section.name() == name)
     }
 
-    /// False for the one that is not measured: it signs what the measurement comes to.
+    /// True if the stub measures the section: all but `.pcrsig`, which signs the result of the measurement.
     pub const fn measured(self) -> bool {
         !matches!(self, Self::Pcrsig)
     }
 }
 
-/// What a stub says of itself, or what can be seen of it.
+/// Version and capabilities of a stub.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StubInfo {
-    /// `systemd-stub 252.39-1~deb12u2`; `None` where it is of another kind, or ancient.
+    /// Name and version: `systemd-stub 252.39-1~deb12u2`; `None` for other and for very old stubs.
     pub says: Option<String>,
-    /// Sections it looks for, and so measures.
+    /// Sections that the stub supports, and therefore measures.
     pub knows: Vec<UkiSection>,
 }
 
 impl StubInfo {
-    /// Looks at a stub, or at the stub in a unified kernel image.
+    /// Examines a stub, or the stub in a unified kernel image.
     ///
-    /// Which sections a stub knows is seen by their names in its own data rather than by its version: distributions patch,
-    /// and versions between releases differ.
+    /// The supported sections are detected by their names in the data of the stub rather than by its version, because
+    /// distributions patch stubs, and development versions differ from releases.
     pub fn read(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Self, PeError> {
         let mut info = Self { says: says(pe, file)?, knows: Vec::new() };
         let mut data = Vec::new();
-        // What was added to the stub is not the stub.
+        // Skip the sections that were added to the stub.
         for section in pe.sections.iter().filter(|section| UkiSection::named(&section.name()).is_none()) {
             let (offset, length) = section.contents();
             if section.name() != ".sdmagic" && data.len() as u64 + length <= MOST_STUB {
@@ -134,19 +134,19 @@ impl StubInfo {
         Ok(info)
     }
 
-    /// The major version of a systemd-stub: 252 of `systemd-stub 252.39-1~deb12u2`.
+    /// Returns the major version of a systemd-stub: 252 for `systemd-stub 252.39-1~deb12u2`.
     pub fn version(&self) -> Option<u32> {
         let version = self.says.as_deref()?.strip_prefix("systemd-stub ")?;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// True for the other kind of stub that systemd has, to which nothing but a command line can be added.
+    /// True for an addon stub of systemd, which supports only a command line.
     pub fn is_addon(&self) -> bool {
         self.says.as_deref().is_some_and(|says| says.starts_with("systemd-addon"))
     }
 }
 
-/// What the stub says of itself between its marks; `None` where it says nothing that can be printed.
+/// Returns name and version of the stub from `.sdmagic`; `None` if missing or not printable.
 pub fn says(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
     let Some(section) = pe.section(".sdmagic") else { return Ok(None) };
     let (offset, length) = section.contents();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stub_is_known_by_what_it_says_and_by_the_names_it_has() {
+    fn version_and_sections_of_a_stub_are_detected() {
         let said =
             info(b"x\0.linux\0.uname\0.cmdlist\0.osrelx", b"#### LoaderInfo: systemd-stub 257~rc2-3 ####\0.dtb\0");
         assert_eq!(said.says.as_deref(), Some("systemd-stub 257~rc2-3"));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back_to_their_sections_and_fit() {
+    fn section_names_are_unique_and_fit_in_a_section_header() {
         for section in UkiSection::ALL {
             assert_eq!(UkiSection::named(section.name()), Some(section));
             assert!(section.name().len() <= 8);

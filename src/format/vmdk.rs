@@ -1,5 +1,5 @@
-//! VMDK, one sparse file ("monolithicSparse", `VMware`, Virtual Disk Format 5.0, "Hosted Sparse Extents"): grains of
-//! 64 KiB, two copies of the tables.
+//! VMDK as a single sparse file ("monolithicSparse"; `VMware`, Virtual Disk Format 5.0, "Hosted Sparse Extents"):
+//! grains of 64 KiB, two copies of the tables.
 //!
 //! ```text
 //! header | descriptor | directory, tables | directory, tables (again) | grains, in the order of the disk
@@ -9,22 +9,22 @@ use super::Guid;
 use crate::output::extents::Extents;
 use crate::output::extents::pack;
 
-/// Above this, more grains than 32 bits count sectors for.
+/// Maximum disk size in bytes: sector numbers have 32 bits.
 pub const LARGEST: u64 = (2 << 40) - (64 << 20);
 
 const SECTOR: u64 = 512;
-/// Sectors of a grain.
+/// Sectors per grain.
 const GRAIN: u64 = 128;
-/// Entries of a grain table, 4 bytes each.
+/// 4-byte entries per grain table.
 const ENTRIES: u64 = 512;
-/// Sectors of a grain table.
+/// Sectors per grain table.
 const TABLE: u64 = ENTRIES * 4 / SECTOR;
-/// Sectors for the descriptor: what everybody reserves.
+/// Sectors for the descriptor: the number that all tools reserve.
 const DESCRIPTOR: u64 = 20;
-/// The line ends below it were not mangled; there are two sets of tables.
+/// Flags: the newline test bytes are valid; a redundant set of tables exists.
 const FLAGS: u32 = 3;
 
-/// Makes the container.
+/// Converts an image to VMDK.
 pub fn contain(image: &Extents, id: Guid) -> Extents {
     let sectors = image.size().div_ceil(SECTOR);
     let runs = image.runs(GRAIN * SECTOR);
@@ -68,17 +68,17 @@ fn header(sectors: u64, first: u64, second: u64, overhead: u64) -> Vec<u8> {
     for field in [first, second, overhead] {
         bytes.extend(field.to_le_bytes());
     }
-    // Shut down cleanly; then bytes that a transfer as text would change.
+    // No unclean shutdown; then the newline test bytes, which a transfer in text mode would change.
     bytes.extend([0, b'\n', b' ', b'\r', b'\n']);
     bytes.resize(SECTOR as usize, 0);
     bytes
 }
 
-/// The description. Readers of a single file take that file, whatever name stands here: the image is the same bytes
-/// whatever it is called.
+/// Returns the descriptor. Its file name is constant, so that the output does not depend on the name of the image.
+/// Readers of a single-file VMDK ignore it.
 fn descriptor(sectors: u64, id: Guid) -> Vec<u8> {
     let [a, b, c, d, ..] = id.0;
-    // 0xffffffff would say "no parent".
+    // 0xffffffff means "no parent".
     let cid = u32::from_le_bytes([a, b, c, d]) & 0x7fff_ffff;
     let cylinders = (sectors / (16 * 63)).clamp(1, 65_535);
     let text = format!(

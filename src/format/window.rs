@@ -1,11 +1,11 @@
-//! A part of a disk that is a disk to its reader: a partition, a file in one piece.
+//! A range of a medium as a medium of its own, such as a partition or a contiguous file.
 
 use std::io;
 
 use super::Medium;
 
-/// `len` bytes of a medium, from `start` on. Nothing outside can be read through it; what the medium itself does not
-/// have is an error when it is read.
+/// The `len` bytes of a medium that start at `start`. Reads outside the window fail, as do reads past the end of the
+/// medium.
 #[derive(Debug, Clone, Copy)]
 pub struct Window<M> {
     medium: M,
@@ -14,7 +14,7 @@ pub struct Window<M> {
 }
 
 impl<M: Medium> Window<M> {
-    /// A window over `medium`, in bytes.
+    /// Returns the window of `len` bytes at byte `start` of `medium`.
     pub fn new(medium: M, start: u64, len: u64) -> Self {
         Self { medium, start, len }
     }
@@ -38,7 +38,7 @@ mod tests {
     use crate::format::Medium;
 
     #[test]
-    fn a_window_shows_its_part_and_nothing_else() {
+    fn a_window_reads_only_its_own_range() {
         let disk: Vec<u8> = (0..100).collect();
         let window = Window::new(&disk, 10, 20);
         let mut bytes = [0; 4];

@@ -40,7 +40,7 @@ impl Bases {
         ingredients: Ingredients,
         make: impl FnOnce() -> Result<OwnedFd, VmError>,
     ) -> Result<(OwnedFd, Key), VmError> {
-        let reading = || VmError::io("reading", "the base's initrd");
+        let reading = || VmError::io("read", "the base's initrd");
         // Others wait for what they would make themselves. A thread that panicked has left nothing half made.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|base| base.window_mib == window_mib && base.modules == modules);
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn what_could_not_be_made_is_tried_again_and_only_so_many_are_kept() {
         let bases = Bases::default();
-        let failed = || Err(VmError::io("making", "it")(std::io::Error::other("no")));
+        let failed = || Err(VmError::io("create", "it")(std::io::Error::other("no")));
         bases.get(&[], 256, of(&[]), failed).expect_err("it fails");
         for window in 0..2 * MOST as u64 {
             bases.get(&[], window, of(&[]), || Ok(file("x"))).expect("made");

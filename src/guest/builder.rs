@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::evidence::Evidence;
 use super::health::HealthSpec;
-use super::recorder::{Limits, Recorder};
-use super::{Command, Cwd, Output, Prepared, RunSpec, Site, Vm, VmError, Warm, prepare, run};
-use crate::qemu::machine::Machine;
+use super::listener::Notes;
+use super::{
+    Command, Cwd, Limits, Output, Prepared, RunOptions, RunResult, RunSpec, Site, Streams, TimeLimit, Vm, VmError,
+    Warm, prepare,
+};
 use crate::{
     initrd::spec::RunWhat,
     qemu::spec::Accel,
@@ -179,7 +181,7 @@ impl Builder {
     /// guest of its own ([`Builder::run`]). Default: 10 minutes with KVM, 30 with TCG.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.limits.command = Some(limit);
+        self.limits.total = TimeLimit::After(limit);
         self
     }
 
@@ -187,7 +189,7 @@ impl Builder {
     /// for a guest that is restored.
     #[must_use]
     pub fn boot_timeout(mut self, limit: Duration) -> Self {
-        self.limits.boot = Some(limit);
+        self.limits.boot = TimeLimit::After(limit);
         self
     }
 
@@ -252,38 +254,40 @@ impl Builder {
         self.run_with(&Command::new(words))
     }
 
-    /// The same with all that a command can have.
+    /// Runs one command with all its settings.
     pub fn run_with(&self, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
         let mut notes = Notes::default();
         let prepared = prepare(&spec, &mut notes).map_err(|failed| failed.error)?;
-        self.lead(&spec, command, prepared, notes)
+        self.finish(command, prepared, notes)
     }
 
     /// As [`Builder::run_with`], on a site that was found for a builder of the same kernel and machine: what they share is
-    /// not looked for again.
+    /// not looked up again.
     pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
         let mut notes = Notes::default();
         let prepared = site.prepare(&spec, &mut notes)?;
-        self.lead(&spec, command, prepared, notes)
+        self.finish(command, prepared, notes)
     }
 
-    /// Runs what is prepared.
-    fn lead(&self, spec: &RunSpec, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
-        let rules = spec.health.rules()?;
+    fn finish(&self, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
         let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
-        let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
-        let inquest = prepared.inquest.clone();
-        let recorder = self.recorder(command, &prepared.machine, self.console_file()?);
-        let mut recorder = recorder.on_hangs(command.idle.or(self.limits.idle), inquest, keep);
-        let ran = run(spec, prepared, &mut recorder, &mut notes)?;
-        let kept = evidence.map(|evidence| (evidence, ran.transcript.clone()));
-        let output = Output::new(ran.transcript, recorder, ran.age, notes.0, &rules);
-        if let Some((evidence, transcript)) = kept.filter(|_| output.outcome.exit_code() != 0) {
-            evidence.store(&transcript, &ran.command)?;
+        let options = RunOptions { evidence, ..self.options(command) };
+        let RunResult { outcome, transcript, age, stdout, stderr, evidence, .. } = prepared.run(options, &mut notes)?;
+        evidence.transpose()?;
+        Ok(Output::new(outcome, transcript, [stdout, stderr], age, notes.0))
+    }
+
+    /// The options of a command's run: everything in memory, no signals.
+    pub(super) fn options(&self, command: &Command) -> RunOptions<'static> {
+        let mut limits = self.limits;
+        if let Some(limit) = command.timeout {
+            limits.total = TimeLimit::After(limit);
         }
-        Ok(output)
+        limits.idle = command.idle.or(limits.idle);
+        let streams = Streams::Memory { stdin: command.stdin.clone(), limit: self.room, foreground: None };
+        RunOptions { limits, streams, ..RunOptions::default() }
     }
 
     /// What a command needs: with what all commands share, or its own alone.
@@ -309,25 +313,14 @@ impl Builder {
     /// The console's file, empty.
     pub(super) fn console_file(&self) -> Result<Option<File>, VmError> {
         let create = |path: &PathBuf| {
-            File::create(path).map_err(VmError::io("creating", format!("the console's file {}", path.display())))
+            File::create(path).map_err(VmError::io("create", format!("the console's file {}", path.display())))
         };
         self.console.as_ref().map(create).transpose()
-    }
-
-    /// Who talks with the guest for a command.
-    pub(super) fn recorder(&self, command: &Command, machine: &Machine, console: Option<File>) -> Recorder {
-        let limits = Limits { command: command.timeout.or(self.limits.command), ..self.limits };
-        Recorder::new(limits.on(machine), command.stdin.clone(), console, self.room)
     }
 
     /// Whether what is in a guest is not brought again.
     pub(super) fn brings_once(&self) -> bool {
         self.brings_once
-    }
-
-    /// How long nothing may happen.
-    pub(super) fn idle(&self) -> Option<Duration> {
-        self.limits.idle
     }
 
     /// Whether it boots rather than is restored.
@@ -345,16 +338,6 @@ fn setting(name: &OsString, value: &OsString) -> Result<OsString, VmError> {
     setting.push("=");
     setting.push(value);
     Ok(setting)
-}
-
-/// Keeps what there was to say.
-#[derive(Debug, Default)]
-pub(super) struct Notes(pub(super) Vec<String>);
-
-impl super::Listener for Notes {
-    fn note(&mut self, text: &str) {
-        self.0.push(text.to_owned());
-    }
 }
 
 #[cfg(test)]

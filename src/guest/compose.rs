@@ -55,7 +55,7 @@ impl Drivers {
 
 /// What images are made from: a system, a kernel, and the tables of the kernel's modules.
 #[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
+pub struct BuildContext<'a> {
     /// The system.
     pub root: &'a Root,
     /// The kernel.
@@ -65,22 +65,22 @@ pub struct Ground<'a> {
 }
 
 /// The half of a guest that boots before anybody knows its command: the channel and its drivers.
-pub fn base(ground: Ground<'_>, drivers: Drivers) -> Result<Composition, VmError> {
+pub fn base(context: BuildContext<'_>, drivers: Drivers) -> Result<Composition, VmError> {
     let mut base = Composition::default();
-    add_modules(&mut base, ground, &[], drivers)?;
+    add_modules(&mut base, context, &[], drivers)?;
     Ok(base)
 }
 
 /// The other half: the command with all it needs (programs, files, the modules that were asked for, the job). A module that
 /// both need is in both.
-pub fn command(ground: Ground<'_>, spec: &InitrdSpec) -> Result<Composition, VmError> {
-    whole(ground, spec, Drivers::NONE)
+pub fn command(context: BuildContext<'_>, spec: &InitrdSpec) -> Result<Composition, VmError> {
+    whole(context, spec, Drivers::NONE)
 }
 
 /// All of an image that boots in one piece: a module that the channel needs, too, counts as asked for.
-pub fn whole(ground: Ground<'_>, spec: &InitrdSpec, drivers: Drivers) -> Result<Composition, VmError> {
-    let mut composition = compose(ground.root, spec, ground.kernel.arch)?;
-    add_modules(&mut composition, ground, &spec.modules, drivers)?;
+pub fn whole(context: BuildContext<'_>, spec: &InitrdSpec, drivers: Drivers) -> Result<Composition, VmError> {
+    let mut composition = compose(context.root, spec, context.kernel.arch)?;
+    add_modules(&mut composition, context, &spec.modules, drivers)?;
     Ok(composition)
 }
 
@@ -98,7 +98,7 @@ pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition
 /// Adds the modules that were asked for, and those the channel may need.
 pub fn add_modules(
     composition: &mut Composition,
-    ground: Ground<'_>,
+    context: BuildContext<'_>,
     requests: &[ModuleRequest],
     drivers: Drivers,
 ) -> Result<(), VmError> {
@@ -106,7 +106,7 @@ pub fn add_modules(
     if requests.is_empty() && drivers.modules.is_empty() {
         return Ok(());
     }
-    let Ground { root, kernel, tables } = ground;
+    let BuildContext { root, kernel, tables } = context;
     let found = modules::resolve(root, kernel, tables, requests, drivers.modules)?;
     composition.facts.extend(found.facts);
     composition.notes.extend(found.notes);
@@ -170,7 +170,7 @@ pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsStrin
 
 #[cfg(test)]
 mod tests {
-    use super::{Composition, Drivers, Ground, base, command, whole};
+    use super::{BuildContext, Composition, Drivers, base, command, whole};
     use crate::arch::Arch;
     use crate::format::modules::modinfo::tests::module;
     use crate::initrd::job::Channel;
@@ -235,10 +235,10 @@ mod tests {
         };
         let drivers = Drivers::of(Transport::VirtioPci);
         let tables = ModuleTables::default();
-        let ground = Ground { root: &root, kernel: &kernel, tables: &tables };
-        let whole = whole(ground, &spec, drivers.clone()).expect("a whole");
-        let base = base(ground, drivers).expect("a base");
-        let command = command(ground, &spec).expect("a command");
+        let context = BuildContext { root: &root, kernel: &kernel, tables: &tables };
+        let whole = whole(context, &spec, drivers.clone()).expect("a whole");
+        let base = base(context, drivers).expect("a base");
+        let command = command(context, &spec).expect("a command");
 
         assert_eq!(loads(&whole), [&["virtio_pci.ko", "virtio_console.ko"], &["shared.ko", "asked.ko"]]);
         assert_eq!(loads(&base), [vec!["shared.ko", "virtio_pci.ko", "virtio_console.ko"], vec![]]);

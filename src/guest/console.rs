@@ -1,21 +1,21 @@
-//! The guest's console: its tail kept in bounded memory, its signs read, its bytes passed on where asked.
+//! Guest console: keeps the last lines in bounded memory and detects kernel messages.
 //!
-//! What it says is untrusted: lines are bounded, and shown without control characters.
+//! Console output is untrusted: lines are limited in length, and printed without control characters.
 
 use std::collections::VecDeque;
 
 use super::transcript::ConsoleSigns;
 
-/// Lines kept.
+/// Number of lines kept.
 const LINES: usize = 60;
-/// Longest part of a line that is kept.
+/// Maximum length of a kept line, in bytes.
 const LINE_BYTES: usize = 512;
 
-/// The first words and the last ones of a panic; the last come where the kernel stays, and once the other processors have been
-/// stopped (`kernel/panic.c`, `panic`).
+/// First and last message of a panic. The last one is printed if the kernel does not reboot, after the other processors
+/// have been stopped (`kernel/panic.c`, `panic`).
 const PANIC: [&str; 2] = ["Kernel panic - not syncing", "---[ end Kernel panic - not syncing"];
 
-/// Reads a console as it arrives.
+/// Console reader.
 #[derive(Debug, Default)]
 pub struct Console {
     lines: VecDeque<String>,
@@ -24,7 +24,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Takes the next bytes.
+    /// Reads the next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.signs.spoke |= !bytes.is_empty();
         for byte in bytes {
@@ -36,23 +36,23 @@ impl Console {
         }
     }
 
-    /// The last lines so far. An unfinished line counts as one.
+    /// Last lines so far, including an unfinished line.
     pub fn lines(&self) -> Vec<String> {
         let unfinished = Some(printable(&self.line)).filter(|line| !line.is_empty());
         self.lines.iter().cloned().chain(unfinished).collect()
     }
 
-    /// What the kernel said about its end so far.
+    /// Kernel messages about the guest's end so far.
     pub fn signs(&self) -> &ConsoleSigns {
         &self.signs
     }
 
-    /// The line about a panic may not have been the kernel's; one that comes later may be.
+    /// Discards the panic message, because another process may have printed it; a later one counts again.
     pub fn doubt_panic(&mut self) {
         self.signs.doubted_panic = self.signs.panic.take();
     }
 
-    /// The last lines, and the signs. An unfinished line counts as one.
+    /// Returns the last lines, including an unfinished line, and the detected kernel messages.
     pub fn finish(mut self) -> (Vec<String>, ConsoleSigns) {
         if !self.line.is_empty() {
             self.end_line();
@@ -79,7 +79,7 @@ impl Console {
     }
 }
 
-/// A line without terminal control: escape sequences and control characters dropped, the rest as UTF-8 with replacements.
+/// Formats a line as text: removes escape sequences and control characters, and replaces invalid UTF-8.
 pub fn printable(line: &[u8]) -> String {
     let mut kept = Vec::with_capacity(line.len());
     let mut bytes = line.iter().copied().peekable();
@@ -104,8 +104,8 @@ pub fn printable(line: &[u8]) -> String {
         .to_owned()
 }
 
-/// The part of a line from `words` on, where they stand as the kernel prints them: at its start, or behind the `] ` of a
-/// timestamp, before which there may be what somebody else left on the line.
+/// Returns the part of a line that starts with the kernel message `words`. The message must be at the start of the
+/// line, or after the `] ` of a timestamp, which unrelated output on the same line may precede.
 fn kernel_says<'line>(line: &'line str, words: &str) -> Option<&'line str> {
     let mut found = line.match_indices(words).map(|(at, _)| at);
     found.find(|at| *at == 0 || line[..*at].ends_with("] ")).map(|at| &line[at..])
@@ -116,7 +116,7 @@ mod tests {
     use super::{Console, LINE_BYTES, LINES, kernel_says, printable};
 
     #[test]
-    fn signs_are_read_whatever_stands_before_them() {
+    fn kernel_messages_are_detected_after_timestamps() {
         let mut console = Console::default();
         console.feed(b"[    1.5] ok\r\n[    2.000000][    T1] Kernel panic - not syncing: Attempted to kill init!\r\n");
         console.feed(b"[    3.1] reboot: Restarting system\n");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_that_is_doubted_is_remembered_and_its_last_line_counts_again() {
+    fn a_doubted_panic_is_recorded_and_its_last_message_counts_again() {
         let mut console = Console::default();
         console.feed(b"[    2.0] Kernel panic - not syncing: x\n");
         console.doubt_panic();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_kept_within_bounds() {
+    fn a_flood_of_output_uses_bounded_memory() {
         let mut console = Console::default();
         for _ in 0..10_000 {
             console.feed(&[b'x'; 1000]);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_the_kernels_words_does_not_hide_them() {
+    fn output_before_a_kernel_message_does_not_hide_it() {
         let panic = "Kernel panic - not syncing: x";
         for before in ["", "[    1.2] ", "[    1.2][    T1] ", "prompt # [    1.2] "] {
             let line = format!("{before}{panic}");

@@ -1,9 +1,10 @@
-//! Why a guest cannot be had: the stages' errors, and the few that concern several of them.
+//! Errors of preparing and running a guest.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use super::disk::DiskError;
 use super::health::HealthError;
 use super::verdict::Outcome;
 use crate::arch::Arch;
@@ -18,19 +19,19 @@ use crate::root::kernel::error::KernelError;
 use crate::root::modules::error::ModuleError;
 use crate::root::{root::RootError, userland_error::UserlandError};
 
-/// No guest.
+/// Why a guest cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
     /// The root directory cannot be used.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// Nor can the cache.
+    /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// No kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// A machine that cannot be.
+    /// Invalid machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// No QEMU.
@@ -39,56 +40,59 @@ pub enum VmError {
     /// No firmware.
     #[error(transparent)]
     Firmware(#[from] FirmwareError),
-    /// A program or file that is not there, or will not do.
+    /// A missing or unusable program or file.
     #[error(transparent)]
     Userland(#[from] UserlandError),
-    /// A kernel module that is not there, or will not do.
+    /// A missing or unusable kernel module.
     #[error(transparent)]
     Module(#[from] ModuleError),
-    /// A pattern for the kernel's health that is none.
+    /// An invalid health pattern.
     #[error(transparent)]
     Health(#[from] HealthError),
-    /// What was found does not make an image, or a job.
+    /// The contents do not make a valid image or job.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The image could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The next command of a guest is larger than any it can be given.
-    #[error("handing {len} bytes to the guest: it takes {window_mib} MiB at most")]
+    /// A command and its files do not fit into the window of a running guest.
+    #[error("the command and its files have {len} bytes, but the guest's window has {window_mib} MiB")]
     Window {
-        /// The archive's length.
+        /// Size of the archive in bytes.
         len: u64,
-        /// The window's.
+        /// Size of the window in MiB.
         window_mib: u64,
     },
-    /// The file system said no.
-    #[error("{doing} {object}")]
+    /// A disk image cannot be booted.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// An operating system error.
+    #[error("failed to {action} {object}")]
     Io {
-        /// A gerund.
-        doing: &'static str,
-        /// The object, in words.
+        /// The action, an infinitive.
+        action: &'static str,
+        /// Its object.
         object: String,
-        /// What it said.
+        /// The cause.
         source: io::Error,
     },
-    /// A ready-made initrd that is a directory or a device.
-    #[error("opening initrd {}: it is not a regular file", path.display())]
+    /// `--initrd` names a directory or a device.
+    #[error("failed to open initrd {}: not a regular file", path.display())]
     InitrdKind {
         /// The path.
         path: PathBuf,
     },
-    /// A ready-made initrd that no kernel would unpack whole.
-    #[error("reading initrd {}", path.display())]
+    /// `--initrd` names an initrd that a kernel would not unpack completely.
+    #[error("failed to read initrd {}", path.display())]
     BrokenInitrd {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: ReadError,
     },
-    /// A ready-made initrd that is not ours, with settings that only our pid 1 knows.
+    /// `--initrd` names an initrd without bootling's pid 1, together with options that need it.
     #[error(
-        "using --kmod or --env with {}: it is not bootling's and boots as it is; give a COMMAND or --run",
+        "--kmod and --env require bootling's pid 1, but {} boots unchanged; give COMMAND or --run",
         path.display()
     )]
     ForeignInitrd {
@@ -96,64 +100,65 @@ pub enum VmError {
         path: PathBuf,
     },
     /// A bzImage that UEFI cannot start.
-    #[error("starting {origin} by UEFI: it is no EFI program (CONFIG_EFI_STUB is off)")]
+    #[error("UEFI cannot start {origin}: not an EFI program (CONFIG_EFI_STUB is off)")]
     NoEfiStub {
-        /// Where the kernel came from.
+        /// Origin of the kernel.
         origin: String,
     },
     /// A kernel that no firmware can start.
-    #[error("starting {origin} by firmware: it is a vmlinux, which no firmware starts")]
+    #[error("firmware cannot start {origin}: a vmlinux")]
     VmlinuxByFirmware {
-        /// Where the kernel came from.
+        /// Origin of the kernel.
         origin: String,
     },
-    /// A setting without a name.
-    #[error("reading --env {}: a variable has a name", .0.display())]
+    /// `--env` without a variable name.
+    #[error("invalid --env {}: missing variable name", .0.display())]
     Variable(OsString),
-    /// A variable whose name is none.
-    #[error("setting the variable {0:?}: a name is not empty and holds no '='")]
+    /// An invalid variable name.
+    #[error("invalid variable name {0:?}: empty, or contains '='")]
     Name(OsString),
-    /// A command of no words at all.
-    #[error("running a command: it has no words")]
+    /// An empty command.
+    #[error("empty command")]
     NoCommand,
-    /// A kernel or a machine that can be given one command at most.
-    #[error("keeping a guest for several commands: {0}")]
+    /// The kernel or the machine cannot keep a guest for several commands.
+    #[error("this guest cannot run several commands: {0}")]
     NotKept(String),
-    /// A guest that was not there before its first command.
-    #[error("booting the guest: {}", outcome.sentence().unwrap_or_else(|| "it ended before it had a command".to_owned()))]
+    /// The guest ended before its first command.
+    #[error("failed to boot the guest: {}", outcome.sentence().unwrap_or_else(|| "it ended before its first command".to_owned()))]
     NotBooted {
-        /// What came of it.
+        /// How it ended.
         outcome: Box<Outcome>,
         /// The console's last lines.
         console: Vec<String>,
     },
-    /// A command for a guest that has ended.
-    #[error("running a command in a guest that is gone: {0}")]
+    /// The guest has ended.
+    #[error("the guest has ended: {0}")]
     Gone(String),
     /// No pid 1 for an image of this architecture.
-    #[error("building an image for {0}: bootling has no pid 1 for this architecture")]
+    #[error("no pid 1 for architecture {0}")]
     NoPid1(Arch),
-    /// Nothing says what an image is for.
-    #[error("building an image without --kernel: this machine's architecture is not known here")]
+    /// The image's architecture is unknown.
+    #[error("unknown host architecture; give --kernel")]
     UnknownArch,
 }
 
 impl VmError {
-    /// Makes an [`io::Error`] one of these.
-    pub(super) fn io(doing: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    /// Adds context to an [`io::Error`]: "failed to `action` `object`".
+    pub(crate) fn io(action: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let object = object.into();
-        move |source| Self::Io { doing, object, source }
+        move |source| Self::Io { action, object, source }
     }
 
-    /// One line of advice, where there is some beside the message.
+    /// One line of advice, if there is some.
     pub const fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Cache(_) => Some("name a directory of yours in BOOTLING_CACHE_DIR"),
-            Self::VmlinuxByFirmware { .. } => Some("name the bzImage of the same build (arch/x86/boot/bzImage)"),
-            Self::Window { .. } => Some("name what is large at the guest's start: it then gets room for it"),
+            Self::Cache(_) => Some("set BOOTLING_CACHE_DIR to a directory that you own"),
+            Self::VmlinuxByFirmware { .. } => Some("use the bzImage of the same build (arch/x86/boot/bzImage)"),
+            Self::Window { .. } => Some("name large files when the guest is started: its window is then larger"),
             Self::NoCommand => Some("give a program and its arguments, or a line for the shell"),
             Self::NotKept(_) => Some("`Builder::run` boots a guest for a single command"),
             Self::Gone(_) => Some("`Vm::restart` starts it again"),
+            Self::Disk(error) => error.advice(),
             Self::Root(_)
             | Self::Kernel(_)
             | Self::Machine(_)

@@ -55,7 +55,7 @@ impl Drop for Directory {
 impl Evidence {
     /// Prepares to keep it in `directory`, which is made (0700) where it is not there.
     pub fn prepare(directory: &Path, wants_core: bool) -> Result<Self, VmError> {
-        let failed = || VmError::io("preparing to keep evidence in", directory.display().to_string());
+        let failed = || VmError::io("prepare to store evidence in", directory.display().to_string());
         let is_ours = !directory.is_dir();
         if is_ours {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed())?;
@@ -68,7 +68,7 @@ impl Evidence {
 
     /// What a conversation writes to.
     pub fn keep(&self) -> Result<Keep, VmError> {
-        let failed = || VmError::io("preparing to keep evidence in", self.directory.path.display().to_string());
+        let failed = || VmError::io("prepare to store evidence in", self.directory.path.display().to_string());
         let core = self.core.as_ref().map(NamedTempFile::reopen).transpose().map_err(failed())?;
         Ok(Keep::new(self.console.reopen().map_err(failed())?, self.qmp.reopen().map_err(failed())?, core))
     }
@@ -77,7 +77,7 @@ impl Evidence {
     pub fn store(self, transcript: &Transcript, command: &[OsString]) -> Result<PathBuf, VmError> {
         let Self { directory, console, qmp, core } = self;
         let path = directory.path.clone();
-        let failed = || VmError::io("keeping evidence in", path.display().to_string());
+        let failed = || VmError::io("store evidence in", path.display().to_string());
         let put = |file: NamedTempFile, name: &str| {
             file.persist(path.join(name)).map(drop).map_err(|error| failed()(error.error))
         };

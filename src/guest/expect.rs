@@ -1,17 +1,17 @@
-//! What is expected of a console, and what must not come.
+//! Expected and rejected console output.
 //!
-//! Each line is matched as it grows, so that a prompt is seen without a line's end behind it; `$` therefore matches where
-//! the console has come to so far. Expectations are met one after the other, each behind the one before it. What must
-//! not come counts first. Memory is bounded: of a longer line the last part is kept.
+//! Each line is matched while it is incomplete, so that a prompt without a line end is found; `$` therefore matches at
+//! the end of the output so far. Expectations are matched in order, each after the previous match. Rejected patterns
+//! take precedence. Memory is bounded: only the end of a long line is matched.
 
 use regex::bytes::Regex;
 
 use super::plain::{Piece, Plain};
 
-/// Longest part of a line that is matched.
+/// Maximum length of the part of a line that is matched, in bytes.
 const LINE: usize = 8 * 1024;
 
-/// Expectations of a console and of a screen.
+/// Expectations for a console and a screen.
 #[derive(Debug, Default)]
 pub struct Expectations {
     console: Vec<Regex>,
@@ -21,59 +21,59 @@ pub struct Expectations {
     screen_met: usize,
     plain: Plain,
     line: Vec<u8>,
-    /// Where in the line the next expectation may begin.
+    /// Offset in the line at which the search for the next expectation starts.
     from: usize,
-    /// All that matters has come: of the line that had it only the rest is read.
+    /// Set after the final match: only the rest of the matching line is read.
     decided: Option<Rest>,
 }
 
-/// How much of the line that decided has come.
+/// State of the matching line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     ToCome,
     Here,
-    /// It was not a line of the console.
+    /// The match was not on the console.
     Elsewhere,
 }
 
-/// What came of looking.
+/// Result of matching.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sighting {
-    /// Everything that was expected has come; the line that had the last of it.
+    /// All expectations matched; the line of the last match.
     Met(String),
-    /// A line that must not come.
+    /// A line with rejected output.
     Rejected(String),
 }
 
 impl Expectations {
-    /// Expectations of the console and of the screen, each in order, and what must not come on the console.
+    /// Creates expectations for the console and the screen, each in order, and rejected patterns for the console.
     pub fn new(console: Vec<Regex>, screen: Vec<Regex>, rejected: Vec<Regex>) -> Self {
         Self { console, screen, rejected, ..Self::default() }
     }
 
-    /// Whether anything is expected at all.
+    /// Returns true if anything is expected.
     pub fn are_any(&self) -> bool {
         !(self.console.is_empty() && self.screen.is_empty())
     }
 
-    /// Whether the screen has to be looked at.
+    /// Returns true if an expectation for the screen remains.
     pub fn want_screen(&self) -> bool {
         self.screen_met < self.screen.len()
     }
 
-    /// What has not been seen yet.
+    /// Returns the expectations without a match.
     pub fn missing(&self) -> Vec<String> {
         let left = |all: &[Regex], met: usize| all[met..].iter().map(ToString::to_string).collect::<Vec<_>>();
         [left(&self.console, self.met), left(&self.screen, self.screen_met)].concat()
     }
 
-    /// The line of the console that decided, as far as it has come, and whether its end is here.
+    /// Returns the matching console line as received so far, and true if it is complete.
     pub fn whole_line(&self) -> Option<(String, bool)> {
         let rest = self.decided.filter(|rest| *rest != Rest::Elsewhere)?;
         Some((self.said(), rest == Rest::Here))
     }
 
-    /// Takes the console's next bytes. Once something was sighted, nothing more will be.
+    /// Matches the next console bytes. Returns at most one sighting in total.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<Sighting> {
         let mut bytes = bytes.iter();
         if self.decided.is_none() {
@@ -123,7 +123,7 @@ impl Expectations {
         self.look()
     }
 
-    /// Takes what the screen shows.
+    /// Matches the screen content.
     pub fn see(&mut self, rows: &[String]) -> Option<Sighting> {
         let text = rows.join("\n");
         let mut from = 0;
@@ -145,7 +145,7 @@ impl Expectations {
         self.are_any() && self.met == self.console.len() && !self.want_screen()
     }
 
-    /// Matches the line as far as it has come.
+    /// Matches the current line as received so far.
     fn look(&mut self) -> Option<Sighting> {
         if self.line.is_empty() && self.from > 0 {
             return None;
@@ -163,7 +163,7 @@ impl Expectations {
         None
     }
 
-    /// Makes room in a line that is too long, after a look at it.
+    /// Matches a line that is too long, then drops its first half.
     fn shorten(&mut self) -> Option<Sighting> {
         let found = self.look();
         self.line.drain(..LINE / 2);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_seen_before_its_line_ends_and_colours_do_not_hide_it() {
+    fn a_prompt_matches_before_its_line_ends_and_despite_colors() {
         let mut expected = expect(&["^debian login: $"], &[]);
         assert_eq!(expected.feed(b"last login: x\r\n"), None);
         assert_eq!(expected.feed(b"\x1b[1mdebian\x1b[0m lo"), None);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn expectations_are_met_in_order_and_each_behind_the_one_before() {
+    fn expectations_match_in_order_each_after_the_previous_match() {
         let mut expected = expect(&["one", "two", "t"], &[]);
         assert_eq!(expected.feed(b"two one\n"), None);
         assert_eq!(expected.missing(), ["two", "t"]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_come_counts_before_what_is_expected() {
+    fn rejected_patterns_take_precedence() {
         let mut expected = expect(&["done"], &["(?i)error"]);
         assert_eq!(expected.feed(b"done with ERRORs\n"), Some(Sighting::Rejected("done with ERRORs".to_owned())));
         let mut nothing_expected = expect(&[], &["x"]);
@@ -227,18 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_is_looked_at_as_a_whole() {
+    fn screen_expectations_match_the_whole_screen() {
         let mut expected = Expectations::new(regexes(&["ready"]), regexes(&["(?m)^UEFI$", "only"]), Vec::new());
         let rows = ["UEFI", "", "only   "].map(str::to_owned);
         assert!(expected.want_screen());
         assert_eq!(expected.see(&rows[..1]), None);
         assert_eq!(expected.missing(), ["ready", "only"]);
-        assert_eq!(expected.see(&rows), None, "the console has not come so far");
+        assert_eq!(expected.see(&rows), None, "the console expectation has not matched");
         assert_eq!(expected.feed(b"ready"), Some(Sighting::Met("ready".to_owned())));
     }
 
     #[test]
-    fn a_line_without_end_is_matched_in_bounded_memory() {
+    fn an_endless_line_is_matched_in_bounded_memory() {
         let mut expected = expect(&["needle"], &[]);
         for _ in 0..1000 {
             assert_eq!(expected.feed(&[b'x'; 1021]), None);
@@ -249,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_a_console_is_cut_the_same_is_seen(
+        fn matches_do_not_depend_on_chunk_boundaries(
             noise in proptest::collection::vec("[a-z \x1b\\[0-9;mH\r\n\u{e9}]{0,20}", 1..12),
             cuts in proptest::collection::vec(1_usize..40, 1..40),
             words in proptest::collection::vec(0_usize..3, 0..12),

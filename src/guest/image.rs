@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::VmError;
-use super::compose::{Composition, Drivers, Ground, add_modules, compose};
+use super::compose::{BuildContext, Composition, Drivers, add_modules, compose};
 use crate::arch::Arch;
 use crate::initrd::build::Plan;
 use crate::initrd::job::init;
@@ -27,8 +27,8 @@ pub fn plan(
     let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
     let mut composition = compose(root, spec, arch)?;
     if let Some(kernel) = kernel {
-        let ground = Ground { root, kernel, tables: &ModuleTables::default() };
-        add_modules(&mut composition, ground, &spec.modules, Drivers::NONE)?;
+        let context = BuildContext { root, kernel, tables: &ModuleTables::default() };
+        add_modules(&mut composition, context, &spec.modules, Drivers::NONE)?;
     }
     let Composition { mut facts, mut job, notes } = composition;
     job.block_devices = block_devices;

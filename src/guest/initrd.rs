@@ -3,7 +3,9 @@
 use crate::initrd::memfd;
 use std::os::fd::OwnedFd;
 
-use super::compose::{self, Composition, Drivers, Ground, add_modules, set_environment, whole, working_directory};
+use super::compose::{
+    self, BuildContext, Composition, Drivers, add_modules, set_environment, whole, working_directory,
+};
 use super::{Listener, RunSpec, VmError, ready_made};
 use crate::arch::Arch;
 use crate::initrd::job::init;
@@ -34,32 +36,32 @@ pub(super) struct Made {
 /// Makes it, for a kernel that could talk over `transport`.
 pub(super) fn make(
     spec: &RunSpec,
-    ground: Ground<'_>,
+    context: BuildContext<'_>,
     transport: Transport,
     listener: &mut dyn Listener,
 ) -> Result<Made, VmError> {
-    let transport = if spec.for_pasting { Transport::None } else { transport };
+    let transport = if spec.print_only { Transport::None } else { transport };
     if let Some(path) = &spec.ready_made {
-        return ready_made::make(path, spec, ground, transport, listener);
+        return ready_made::make(path, spec, context, transport, listener);
     }
     // What a base would have has to come now, and first, as there.
     let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
     let all = InitrdSpec { modules, ..spec.initrd.clone() };
-    let mut composition = whole(ground, &all, Drivers::of(transport))?;
-    settle(&mut composition, ground.root, spec, listener)?;
-    let plan = plan(composition, ground.kernel.arch, Purpose::Image)?;
+    let mut composition = whole(context, &all, Drivers::of(transport))?;
+    apply_run_options(&mut composition, context.root, spec, listener)?;
+    let plan = plan(composition, context.kernel.arch, Purpose::Image)?;
     Ok(Made { initrd: memfd::memfd(&plan, 0)?, transport })
 }
 
 /// What depends on this run rather than on the image: terminal, environment, directory. Tells the notes.
-pub(super) fn settle(
+pub(super) fn apply_run_options(
     composition: &mut Composition,
     root: &Root,
     spec: &RunSpec,
     listener: &mut dyn Listener,
 ) -> Result<(), VmError> {
     composition.job.hostname = Some(HOSTNAME.into());
-    composition.job.tty = spec.boot.tty || (spec.for_pasting && spec.initrd.run == RunWhat::Shell);
+    composition.job.tty = spec.boot.tty || (spec.print_only && spec.initrd.run == RunWhat::Shell);
     composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
     if spec.boot.tty
         && let Some(term) = &spec.term
@@ -75,21 +77,21 @@ pub(super) fn settle(
 
 /// The initrd of a guest that waits for commands: pid 1, the channel, and modules that are asked for before any command.
 pub(super) fn base(
-    ground: Ground<'_>,
+    context: BuildContext<'_>,
     drivers: Drivers,
     modules: &[ModuleRequest],
     window: u64,
 ) -> Result<OwnedFd, VmError> {
-    let mut composition = compose::base(ground, drivers)?;
+    let mut composition = compose::base(context, drivers)?;
     if !modules.is_empty() {
         let mut asked = Composition::default();
-        add_modules(&mut asked, ground, modules, Drivers::NONE)?;
+        add_modules(&mut asked, context, modules, Drivers::NONE)?;
         composition.facts.extend(asked.facts);
         composition.job.modules = asked.job.modules;
     }
     composition.job.hostname = Some(HOSTNAME.into());
     composition.job.window = Some(window);
-    let plan = plan(composition, ground.kernel.arch, Purpose::Image)?;
+    let plan = plan(composition, context.kernel.arch, Purpose::Image)?;
     Ok(memfd::memfd(&plan, 0)?)
 }
 

@@ -1,7 +1,7 @@
-//! A QEMU that runs a guest, and the pipes and sockets to it.
+//! QEMU process of a guest, with its pipes and sockets.
 //!
-//! QEMU has a process group of its own, so that the terminal's Ctrl-C is for us to pass on; and it dies with us,
-//! whatever kills us: see [`Process`].
+//! QEMU runs in its own process group, so that bootling handles the terminal's Ctrl-C; and it is killed when bootling
+//! dies for any reason: see [`Process`].
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,43 +22,43 @@ use crate::process::Process;
 use crate::qemu::argv::{Ends, Payload, Wires, argv};
 use crate::qemu::machine::{Display, Machine};
 
-/// Room for what the console says while we do not get to read: what anybody may ask for (`fs.pipe-max-size`).
+/// Pipe buffer for console output that bootling has not read yet: the unprivileged maximum (`fs.pipe-max-size`).
 const CONSOLE_ROOM: usize = 1 << 20;
-/// Largest flash image: QEMU gives a PC 8 MiB of it at most, unless it is told otherwise (`hw/i386/pc_sysfw.c`).
+/// Maximum flash image size. QEMU's own default limit for a PC is 8 MiB (`hw/i386/pc_sysfw.c`).
 const FLASH_BYTES: u64 = 64 << 20;
 
-/// A running machine. Killed when dropped.
+/// Running machine. Killed on drop.
 #[derive(Debug)]
 pub struct Guest {
-    /// What the console says.
+    /// Console output.
     pub console: File,
-    /// What is typed on it.
+    /// Console input.
     pub keys: File,
-    /// The control channel.
+    /// Control channel.
     pub channel: UnixStream,
-    /// The monitor.
+    /// QMP monitor.
     pub monitor: UnixStream,
-    /// What QEMU itself says.
+    /// QEMU's standard error.
     pub stderr: ChildStderr,
-    /// A file that QEMU writes what it shows to, where there is something to see.
+    /// File for screen content, if the machine has a display.
     pub scratch: Option<Scratch>,
-    /// The command line it was started with.
+    /// Command line that QEMU was started with.
     pub command: Vec<OsString>,
-    /// Whether its monitor has said that it is there.
+    /// True if the monitor has sent its greeting.
     pub has_greeted: bool,
-    /// What is left of the state that QEMU is to restore.
+    /// Remaining device state that QEMU has to restore.
     pub state: Option<Feed>,
-    /// When it was started; taken by the first conversation with it, whose times count from there.
+    /// Start time; taken by the first session, which measures its times from it.
     pub started: Option<Instant>,
     process: Process,
 }
 
-/// Something to boot, as QEMU gets at it.
+/// File to boot, in the form in which QEMU opens it.
 #[derive(Debug)]
 pub enum Artefact {
-    /// Through an inherited descriptor: what happens to its name meanwhile does not matter.
+    /// Inherited descriptor: independent of later changes to the file name.
     Open(OwnedFd),
-    /// By its name, because it names other files relative to its own.
+    /// File name, because the file refers to other files relative to its own path.
     Named(PathBuf),
 }
 
@@ -78,12 +78,12 @@ impl Artefact {
     }
 }
 
-/// A file without a name that QEMU has inherited.
+/// Unnamed file that QEMU inherits.
 #[derive(Debug)]
 pub struct Scratch {
     /// The file.
     pub file: File,
-    /// How QEMU opens it.
+    /// Path under which QEMU opens it.
     pub name: String,
 }
 
@@ -95,7 +95,7 @@ impl Scratch {
     }
 }
 
-/// Bytes on their way into a pipe that QEMU reads.
+/// Data to be written to a pipe that QEMU reads.
 #[derive(Debug)]
 pub struct Feed {
     pipe: File,
@@ -104,10 +104,10 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A pipe that will carry `bytes`: the feed, and QEMU's end. Most of it is in the pipe by then.
+    /// Creates a pipe for `bytes`: returns the writer and QEMU's end. As much as fits is already in the pipe.
     pub fn new(bytes: Vec<u8>) -> io::Result<(Self, OwnedFd)> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-        // As much as anybody may ask for; what does not fit is handed over as QEMU reads.
+        // The pipe is as large as permitted for the data; the rest is written as QEMU reads.
         let _ = fcntl_setpipe_size(&ours, bytes.len().min(CONSOLE_ROOM));
         fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
         let mut feed = Self { pipe: ours.into(), bytes, at: 0 };
@@ -115,7 +115,7 @@ impl Feed {
         Ok((feed, theirs))
     }
 
-    /// Hands over what fits; true when there is nothing more to do.
+    /// Writes as much as fits. Returns true if nothing remains to be done.
     pub fn push(&mut self) -> bool {
         while let Some(rest) = self.bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
             match self.pipe.write(rest) {
@@ -135,19 +135,19 @@ impl AsFd for Feed {
 }
 
 impl Guest {
-    /// Starts QEMU. Call it from a thread that lives as long as the guest.
+    /// Starts QEMU. The calling thread must live as long as the guest.
     pub fn start(machine: &Machine, payload: &Payload<Artefact>) -> io::Result<Self> {
-        // Pipes, not a socket: a UART writes byte by byte, and on a socket each takes a buffer of its own. The usual room
-        // is for 277 of them, after which the UART is busy; what waits for one only so long (kernels' printk, boot
-        // sectors) would lose its words on a busy host.
+        // Pipes instead of a socket: a UART writes single bytes, and each takes a separate buffer in a socket. The
+        // default socket buffer holds 277 of them, after which the UART is busy; writers that wait only for a limited
+        // time (the kernel's printk, boot sectors) would then lose output on a busy host.
         let (console, console_end) = pipe_with(PipeFlags::CLOEXEC)?;
         let (keys_end, keys) = pipe_with(PipeFlags::CLOEXEC)?;
-        // The room it has by itself does, too, where somebody has used up what users may have in all.
+        // The default pipe size is sufficient if the user's pipe quota is exhausted.
         let _ = fcntl_setpipe_size(&console, CONSOLE_ROOM);
         let (channel, channel_end) = UnixStream::pair()?;
         let (monitor, monitor_end) = UnixStream::pair()?;
         for ours in [console.as_fd(), keys.as_fd(), channel.as_fd(), monitor.as_fd()] {
-            // Our ends only: the other side's flags are QEMU's own.
+            // Only bootling's ends: the flags of the other ends are QEMU's.
             fcntl_setfl(ours, fcntl_getfl(ours)? | OFlags::NONBLOCK)?;
         }
         let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
@@ -169,10 +169,10 @@ impl Guest {
         keep.extend(scratch.as_ref().map(|scratch| scratch.file.as_fd()));
         let started = Instant::now();
         let mut process = Process::start(&mut command, &keep)?;
-        // It holds QEMU's ends of the pipes, too: while they are open there is no end of the console.
+        // `command` also has QEMU's ends of the pipes open, which would prevent end of file on the console.
         drop(command);
         let stderr = process.take_stderr().ok_or(io::ErrorKind::BrokenPipe)?;
-        // Our end only; whoever has inherited the other may keep it open after QEMU's end.
+        // Only bootling's end. A process that inherited the other end may keep it open after QEMU has exited.
         fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
         Ok(Self {
             console: console.into(),
@@ -189,55 +189,52 @@ impl Guest {
         })
     }
 
-    /// The process's number.
+    /// Process ID.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The program that really runs, and its stamp; `None` where that cannot be told.
+    /// Executable that actually runs, with its stamp; `None` if it cannot be determined.
     pub fn program(&self) -> Option<String> {
         let path = format!("/proc/{}/exe", self.pid());
         let stamp = Stamp::of(&std::fs::metadata(&path).ok()?);
         Some(format!("{} {stamp}", std::fs::read_link(&path).ok()?.display()))
     }
 
-    /// Whether that is plainly something else than QEMU: a wrapper that waits for it.
+    /// Returns true if the executable is evidently not QEMU, but a wrapper that waits for it.
     pub fn is_wrapped(&self) -> bool {
         let program = std::fs::read_link(format!("/proc/{}/exe", self.pid()));
         program.is_ok_and(|path| !path.to_string_lossy().contains("qemu"))
     }
 
-    /// Readable once the process has ended.
+    /// Descriptor that becomes readable when the process has ended.
     pub fn ended(&self) -> &OwnedFd {
         self.process.ended()
     }
 
-    /// Kills QEMU, if it still lives, and waits for it.
+    /// Kills QEMU, if it is still running, and waits for it.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// How the process ended, if it has; told once.
+    /// Exit status of the process, if it has ended; returned once.
     pub fn exit(&mut self) -> io::Result<Option<QemuExit>> {
         Ok(self.process.exit()?.map(how))
     }
 }
 
-/// How QEMU opens what it inherits.
+/// Path under which QEMU opens an inherited descriptor.
 fn inherited(fd: &OwnedFd) -> OsString {
     OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// A copy of a file that nobody else ever sees.
+/// Copies a file into anonymous memory.
 fn copy_in_memory(path: &Path) -> io::Result<OwnedFd> {
-    let failed = |error: io::Error| io::Error::new(error.kind(), format!("copying {}: {error}", path.display()));
+    let failed = |error: io::Error| io::Error::new(error.kind(), format!("failed to copy {}: {error}", path.display()));
     let mut from = File::open(path).map_err(failed)?.take(FLASH_BYTES + 1);
     let mut copy = File::from(memfd_create("flash", MemfdFlags::CLOEXEC)?);
     if io::copy(&mut from, &mut copy).map_err(failed)? > FLASH_BYTES {
-        return Err(failed(io::Error::other(format!(
-            "it has more than {} MiB, the most for flash",
-            FLASH_BYTES >> 20
-        ))));
+        return Err(failed(io::Error::other(format!("larger than {} MiB, the maximum for flash", FLASH_BYTES >> 20))));
     }
     Ok(copy.into())
 }
@@ -254,11 +251,11 @@ mod tests {
     use super::{FLASH_BYTES, copy_in_memory};
 
     #[test]
-    fn flash_is_copied_whole_or_refused() {
+    fn flash_is_copied_completely_or_refused() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         file.as_file().set_len(FLASH_BYTES + 1).expect("sparse");
         let error = copy_in_memory(file.path()).expect_err("too large").to_string();
-        assert!(error.contains("more than 64 MiB"), "{error}");
+        assert!(error.contains("larger than 64 MiB"), "{error}");
         file.as_file().set_len(4096).expect("shortened");
         let copy = std::fs::File::from(copy_in_memory(file.path()).expect("copied"));
         assert_eq!(copy.metadata().expect("a file").len(), 4096);

@@ -1,20 +1,35 @@
-//! Who hears what a person may want to know while a guest is prepared.
+//! Receiver of notes and progress.
 
-/// Hears of it; does nothing unless told to.
+/// Receives notes and progress for the user while a guest is prepared and started. Every method does nothing by default.
 pub trait Listener {
-    /// One line about what was decided or found: `using TCG: ...`.
+    /// One line about a decision or a finding: `using TCG: ...`.
     fn note(&mut self, text: &str) {
         let _ = text;
     }
 
-    /// What takes longer than a moment, while it goes on: a gerund and its object.
-    fn progress(&mut self, doing: &str) {
-        let _ = doing;
+    /// An action that takes longer than a moment: a gerund and its object.
+    fn progress(&mut self, action: &str) {
+        let _ = action;
+    }
+
+    /// QEMU is about to start; `kernel` is the kernel's origin, empty for a disk.
+    fn starting(&mut self, kernel: &str) {
+        let _ = kernel;
     }
 }
 
-/// Nobody.
+/// A listener that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
 impl Listener for Silent {}
+
+/// A listener that collects notes.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(pub(crate) Vec<String>);
+
+impl Listener for Notes {
+    fn note(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+}

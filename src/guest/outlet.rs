@@ -1,9 +1,9 @@
-//! Bytes on their way to our own standard output or error, or into memory: bounded, and never blocking the conversation.
+//! Bounded output queue to standard output, standard error or memory that never blocks the session.
 //!
-//! Descriptors we inherit are never made non-blocking, because the flag would be shared with whoever gave them to us:
-//! pipes and terminals are opened once more through `/proc/self/fd`, which gives a description of our own. Where that
-//! is not possible `poll(2)` is asked before each write, which says when a pipe takes [`PIECE`] bytes without blocking
-//! (`pipe(7)`, `PIPE_BUF`). Files always take everything.
+//! Inherited descriptors are never made non-blocking, because the flag would be shared with other processes. Pipes and
+//! terminals are reopened through `/proc/self/fd`, which creates a separate open file description. If that is not
+//! possible, `poll(2)` is called before each write; it reports when a pipe accepts [`PIECE`] bytes without blocking
+//! (`pipe(7)`, `PIPE_BUF`). Regular files never block.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,12 +14,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fstat};
 
-/// A pipe that polls writable takes this much at once.
+/// Number of bytes that a writable pipe accepts without blocking.
 const PIECE: usize = 4096;
-/// More than this, and whoever fills it should wait.
+/// Queue length at which the producer must wait.
 const FULL: usize = 256 * 1024;
 
-/// A queue in front of a descriptor, or a place in memory.
+/// Output queue for a descriptor, or a memory buffer.
 #[derive(Debug)]
 pub struct Outlet {
     target: Target,
@@ -29,23 +29,23 @@ pub struct Outlet {
 
 #[derive(Debug)]
 enum Target {
-    /// Takes this much at once.
+    /// Descriptor, with the maximum size of one write.
     File { file: File, piece: usize },
-    /// Takes everything at once, and keeps this much of it.
+    /// Memory buffer. Bytes beyond `limit` are dropped.
     Memory { kept: Vec<u8>, limit: usize, cut: bool },
 }
 
-/// What an outlet into memory has taken.
+/// Content of an outlet into memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captured {
-    /// The bytes.
+    /// Captured bytes.
     pub bytes: Vec<u8>,
-    /// Whether there were more than it keeps.
+    /// True if the limit was exceeded.
     pub cut: bool,
 }
 
 impl Outlet {
-    /// A queue in front of `fd`.
+    /// Creates an output queue for `fd`.
     pub fn new(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
         let is_file = kind.is_file();
@@ -58,13 +58,13 @@ impl Outlet {
         Ok(Self { target: Target::File { file, piece }, queue: VecDeque::new(), closed: false })
     }
 
-    /// A place in memory for so many bytes; what is more is dropped.
+    /// Creates a memory buffer of `limit` bytes; further bytes are dropped.
     pub fn memory(limit: usize) -> Self {
         let target = Target::Memory { kept: Vec::new(), limit, cut: false };
         Self { target, queue: VecDeque::new(), closed: false }
     }
 
-    /// What was kept in memory; nothing where it went elsewhere.
+    /// Returns the content of the memory buffer; empty for a descriptor.
     pub fn captured(self) -> Captured {
         match self.target {
             Target::File { .. } => Captured::default(),
@@ -72,7 +72,7 @@ impl Outlet {
         }
     }
 
-    /// Appends bytes; dropped where nobody reads any more.
+    /// Appends bytes; dropped if the reader has closed its end.
     pub fn push(&mut self, bytes: &[u8]) {
         match &mut self.target {
             Target::File { .. } if self.closed => {}
@@ -85,22 +85,22 @@ impl Outlet {
         }
     }
 
-    /// Whether whoever fills this should wait.
+    /// Returns true if the producer must wait.
     pub fn is_full(&self) -> bool {
         self.queue.len() >= FULL
     }
 
-    /// Whether nothing is waiting.
+    /// Returns true if the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether the reader has gone.
+    /// Returns true if the reader has closed its end.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Writes what can be written now. Call it when `poll` says so.
+    /// Writes as much as possible without blocking. To be called when `poll` reports the descriptor as writable.
     pub fn flush(&mut self) -> io::Result<()> {
         let Target::File { file, piece } = &mut self.target else { return Ok(()) };
         while !self.queue.is_empty() {
@@ -123,7 +123,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// What to poll while something is waiting.
+    /// Descriptor to poll while data is queued.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.target {
             Target::File { file, .. } if !self.queue.is_empty() => Some(file.as_fd()),
@@ -132,13 +132,13 @@ impl Outlet {
     }
 }
 
-/// Whether a piece can be written without waiting, as far as the kernel knows. An error counts: a write tells it.
+/// Returns true if a write of one piece does not block. Errors count as ready: the write then reports them.
 fn is_ready(file: &File) -> bool {
     let mut fd = [PollFd::new(file, PollFlags::OUT)];
     poll(&mut fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
 }
 
-/// The same pipe or terminal with flags of its own.
+/// Reopens a pipe or terminal, with separate file status flags.
 fn open_again(fd: BorrowedFd<'_>) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     File::options().write(true).custom_flags(flags).open(format!("/proc/self/fd/{}", fd.as_raw_fd()))

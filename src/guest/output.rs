@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::RunResult;
 use super::hang::Hang;
-use super::health::{Finding, Rules};
-use super::recorder::Recorder;
+use super::health::Finding;
+use super::outlet::Captured;
 use super::snapshot::Age;
 use super::transcript::{Event, Transcript};
-use super::verdict::{Outcome, judge_with};
+use super::verdict::Outcome;
 use crate::format::protocol::frame::Usage;
 
 /// All that is known of a command that was run.
@@ -47,15 +48,21 @@ pub struct Output {
     pub duration: Duration,
 }
 
+impl From<RunResult> for Output {
+    fn from(result: RunResult) -> Self {
+        let RunResult { outcome, transcript, age, stdout, stderr, .. } = result;
+        Self::new(outcome, transcript, [stdout, stderr], age, Vec::new())
+    }
+}
+
 impl Output {
     pub(super) fn new(
-        mut transcript: Transcript,
-        recorder: Recorder,
+        outcome: Outcome,
+        transcript: Transcript,
+        [out, err]: [Captured; 2],
         age: Option<Age>,
         mut notes: Vec<String>,
-        rules: &Rules,
     ) -> Self {
-        let outcome = judge_with(&mut transcript, rules);
         let exit = transcript.exit();
         let (mut release, mut hello, mut started) = (None, None, None);
         for event in transcript.events {
@@ -66,7 +73,6 @@ impl Output {
                 _ => {}
             }
         }
-        let (out, err) = recorder.captured();
         Self {
             outcome,
             cut: out.cut || err.cut,

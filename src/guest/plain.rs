@@ -1,22 +1,22 @@
-//! A console's text without its control sequences, however the bytes are cut.
+//! Console text without control sequences, independent of chunk boundaries.
 //!
-//! ECMA-48 sequences and the two- and three-byte escapes of terminals (ECMA-35) are dropped. What moves the cursor to
-//! another place ends the line, since what is written there does not follow on what was written before: firmware paints
-//! its menus that way.
+//! ECMA-48 sequences and the two- and three-byte escapes of terminals (ECMA-35) are dropped. A sequence that moves the
+//! cursor to another position ends the line, because the text that follows does not continue the text before it:
+//! firmware menus are drawn that way.
 
-/// Longest control sequence that is believed in; what is longer is text again.
+/// Maximum length of a control sequence; after it, bytes count as text again.
 const SEQUENCE: usize = 256;
 
-/// What the bytes of a console mean.
+/// Element of console output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
     /// A byte of text.
     Text(u8),
-    /// The line is over.
+    /// End of a line.
     LineEnd,
 }
 
-/// Reads a console's bytes one by one.
+/// Parser for console output, byte by byte.
 #[derive(Debug, Clone, Default)]
 pub struct Plain {
     state: State,
@@ -29,18 +29,18 @@ enum State {
     Text,
     /// After ESC.
     Escape,
-    /// After ESC and an intermediate byte: one more follows.
+    /// After ESC and an intermediate byte: a final byte follows.
     Final,
     /// After ESC `[`.
     Control,
     /// After ESC `]`, `P`, `X`, `^` or `_`: a string up to BEL or ESC `\`.
     String,
-    /// After ESC in such a string.
+    /// After ESC in a string.
     StringEscape,
 }
 
 impl Plain {
-    /// Takes the next byte.
+    /// Parses the next byte.
     #[expect(clippy::match_same_arms, reason = "a table of states, in the order of the states")]
     pub fn feed(&mut self, byte: u8) -> Option<Piece> {
         self.length = if self.state == State::Text { 0 } else { self.length + 1 };
@@ -52,7 +52,7 @@ impl Plain {
             (State::String | State::StringEscape, 0x1b) => (State::StringEscape, None),
             (State::String | State::StringEscape, _) => (State::String, None),
             (_, 0x1b) => (State::Escape, None),
-            // A line's end is believed wherever it comes: a sequence that was cut off swallows one line at most.
+            // A line end is always accepted, so that a truncated sequence hides at most one line.
             (_, b'\n' | b'\r') => (State::Text, Some(Piece::LineEnd)),
             (State::Text, b'\t') => (State::Text, Some(Piece::Text(b' '))),
             (State::Text, 0..=0x1f | 0x7f) => (State::Text, None),
@@ -63,7 +63,7 @@ impl Plain {
             // Index, next line, reverse index, reset.
             (State::Escape, b'D' | b'E' | b'M' | b'c') => (State::Text, Some(Piece::LineEnd)),
             (State::Escape | State::Final, _) => (State::Text, None),
-            // Cursor up and down, to a line, to a place; screen erased.
+            // Cursor up, down, to a line, to a position; erase screen.
             (State::Control, b'A' | b'B' | b'E' | b'F' | b'H' | b'J' | b'd' | b'f') => {
                 (State::Text, Some(Piece::LineEnd))
             }
@@ -75,7 +75,7 @@ impl Plain {
     }
 }
 
-/// The lines of a whole console.
+/// Splits console output into lines of text.
 pub fn lines(bytes: &[u8]) -> Vec<String> {
     let mut plain = Plain::default();
     let mut lines = vec![Vec::new()];
@@ -88,7 +88,7 @@ pub fn lines(bytes: &[u8]) -> Vec<String> {
     lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }
 
-/// Text of others in a line of ours: a blank for each control character, and nothing shorter or longer.
+/// Replaces each control character in untrusted text by a blank, so that the text stays on one line.
 pub fn blanked(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_firmware_and_shells_send_is_read_as_text() {
+    fn output_of_firmware_and_shells_is_read_as_text() {
         for (sent, text) in [
             (&b"\x1b[2J\x1b[01;01H\x1b[=3hBdsDxe: loading\r\n"[..], "||BdsDxe: loading||"),
             (b"\x1b[1m\x1b[33m\x1b[40mShell> \x1b[0m\x1b[37m\x1b[40m", "Shell> "),
@@ -120,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn text_of_others_stays_in_its_line() {
+    fn untrusted_text_stays_on_one_line() {
         assert_eq!(blanked("a\tb\r\nc\x1b[1m\u{85}\u{fc}"), "a b  c [1m \u{fc}");
     }
 
     #[test]
-    fn a_sequence_without_end_swallows_a_bounded_part() {
+    fn an_endless_sequence_hides_a_bounded_part() {
         let mut sent = b"\x1b]".to_vec();
         sent.extend([b'x'; 1000]);
         let text = plain(&sent);

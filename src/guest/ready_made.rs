@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::compose::{Composition, Drivers, Ground, add_modules, set_variables};
-use super::initrd::{Made, plan, settle};
+use super::compose::{BuildContext, Composition, Drivers, add_modules, set_variables};
+use super::initrd::{Made, apply_run_options, plan};
 use super::{Listener, RunSpec, VmError};
 use crate::format::newc::{ReadError, Rule};
 use crate::format::protocol;
@@ -24,7 +24,7 @@ use crate::{format::archive_path::ArchivePath, initrd::spec::RunWhat};
 pub(super) fn make(
     path: &Path,
     spec: &RunSpec,
-    ground: Ground<'_>,
+    context: BuildContext<'_>,
     transport: Transport,
     listener: &mut dyn Listener,
 ) -> Result<Made, VmError> {
@@ -46,24 +46,24 @@ pub(super) fn make(
     if job.is_none() {
         composition.job.env = userland::base_environment();
     }
-    add_modules(&mut composition, ground, &spec.initrd.modules, Drivers::of(transport))?;
+    add_modules(&mut composition, context, &spec.initrd.modules, Drivers::of(transport))?;
     move_modules(&mut composition);
-    settle(&mut composition, ground.root, spec, listener)?;
+    apply_run_options(&mut composition, context.root, spec, listener)?;
     take_over(&mut composition.job, job, &spec.initrd.run);
-    let plan = plan(composition, ground.kernel.arch, Purpose::Overlay)?;
+    let plan = plan(composition, context.kernel.arch, Purpose::Overlay)?;
     rewind(&mut file, path)?;
     Ok(Made { initrd: memfd::overlay(&mut file, &plan, 0)?, transport })
 }
 
 fn open(path: &Path) -> Result<File, VmError> {
-    let failed = || VmError::io("opening", format!("initrd {}", path.display()));
+    let failed = || VmError::io("open", format!("initrd {}", path.display()));
     let file = File::open(path).map_err(failed())?;
     let metadata = file.metadata().map_err(failed())?;
     if metadata.is_file() { Ok(file) } else { Err(VmError::InitrdKind { path: path.to_owned() }) }
 }
 
 fn rewind(file: &mut File, path: &Path) -> Result<(), VmError> {
-    file.seek(SeekFrom::Start(0)).map_err(VmError::io("opening", format!("initrd {}", path.display())))?;
+    file.seek(SeekFrom::Start(0)).map_err(VmError::io("open", format!("initrd {}", path.display())))?;
     Ok(())
 }
 

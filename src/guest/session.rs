@@ -1,7 +1,7 @@
-//! The conversation with a running guest: one poll loop from QEMU's start to the verdict.
+//! Session with a running guest: one poll loop from QEMU's start to the verdict.
 //!
-//! Everything is drained, nothing is waited for by itself: a guest that floods its output is slowed down by the
-//! credit of whoever reads ours, a guest that says nothing runs into a limit, and memory stays bounded.
+//! All streams are read in the same loop, and none is waited for exclusively. A guest that floods its output is slowed
+//! down by the reader of bootling's output, a silent guest reaches a time limit, and memory use is bounded.
 
 pub mod ending;
 pub mod frames;
@@ -34,23 +34,23 @@ use crate::format::protocol::frame::ToGuest;
 use crate::process::signals::{Signals, ends};
 use crate::qemu::qmp::Monitor;
 
-/// After a panic the machine should reset at once; after the channel closed it should end; a halted one never does.
+/// Time for a reset after a panic, or for QEMU's end after the channel was closed. A halted machine does neither.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long QEMU may take to flush its disks once the verdict is in.
+/// Time for QEMU to flush its disks after the verdict.
 const QUIT_GRACE: Duration = Duration::from_secs(2);
-/// How long readers of our output may take once the time is up.
+/// Time for readers of bootling's output after a timeout.
 const FLUSH_GRACE: Duration = Duration::from_secs(2);
-/// Reads of what a dead QEMU has left behind; a descendant of it may go on writing.
+/// Maximum number of reads after QEMU's end; descendants of QEMU may continue to write.
 const LAST_READS: usize = 1024;
-/// Events kept: a guest may send notes for ever.
+/// Maximum number of events kept: a guest may send notes endlessly.
 const MAX_EVENTS: usize = 1000;
-/// Lines of QEMU's own standard error kept.
+/// Number of lines of QEMU's standard error kept.
 const QEMU_LINES: usize = 40;
 const CHUNK: usize = 16 * 1024;
 
-/// Talks with `guest` over this process's own streams until it is over, then makes sure that all output is written, and
-/// that QEMU has ended where the guest is not one that stays.
-pub fn converse(guest: &mut Guest, settings: Settings, signals: &mut Signals) -> std::io::Result<Transcript> {
+/// Runs a session with `guest` over this process's standard streams. Afterwards all output is written, and QEMU has
+/// ended unless the guest keeps running.
+pub fn converse(guest: &mut Guest, settings: Settings, signals: Option<&mut Signals>) -> std::io::Result<Transcript> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let out = match settings.shown_on {
         ShownOn::Stdout => Outlet::new(stdout.as_fd())?,
@@ -58,11 +58,11 @@ pub fn converse(guest: &mut Guest, settings: Settings, signals: &mut Signals) ->
     };
     let err = Outlet::new(stderr.as_fd())?;
     let input = Some(stdin.as_fd().try_clone_to_owned()?);
-    let outside = Outside { input, out, err, signals: Some(signals), terminal: Some(stdin.as_fd()) };
+    let outside = Outside { input, out, err, signals, terminal: Some(stdin.as_fd()) };
     converse_with(guest, settings, outside).map(|(transcript, _, _)| transcript)
 }
 
-/// As [`converse`], over any streams. Also gives what was written to those in memory: output, errors.
+/// Like [`converse`], with the given streams. Also returns the captured output and errors, for outlets in memory.
 pub fn converse_with(
     guest: &mut Guest,
     settings: Settings,
@@ -98,13 +98,13 @@ struct Session<'a> {
     phase: Phase,
     interrupts: u32,
     grace: Option<Instant>,
-    /// When the console told of a panic.
+    /// Time at which a panic was read on the console.
     panicked: Option<Instant>,
-    /// When we last did not read what the guest says, since nobody read us.
+    /// Last time at which guest output was not read because bootling's output was not read.
     congested: Option<Instant>,
-    /// Ends that QEMU has closed.
+    /// Descriptors that QEMU has closed.
     closed: Vec<Source>,
-    /// Orders on their way to the monitor.
+    /// QMP commands to be sent.
     orders: Vec<u8>,
     watching: Watching,
     idle: Idle,
@@ -112,20 +112,20 @@ struct Session<'a> {
     health: health::Log,
 }
 
-/// How far the guest has come.
+/// Progress of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// pid 1 has not spoken yet.
+    /// pid 1 has not sent its greeting yet.
     Booting,
-    /// It has.
+    /// pid 1 has sent its greeting.
     Greeted,
-    /// The command runs.
+    /// The command is running.
     Running,
-    /// There is nothing to wait for any more.
+    /// The session is over.
     Over,
 }
 
-/// What a polled descriptor is.
+/// Source of a poll event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Signals,
@@ -178,7 +178,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What we have to say before anybody else does.
+    /// Sends the initial messages.
     fn open(&mut self) {
         match &mut self.settings.opening {
             Opening::Boot | Opening::Base => {}
@@ -195,7 +195,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// One turn of the loop: wait for something, handle all of it.
+    /// One iteration of the loop: waits for events and handles all of them.
     fn step(&mut self) -> std::io::Result<()> {
         if self.out.is_full() || self.err.is_full() {
             self.congested = Some(Instant::now());
@@ -225,9 +225,10 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Waits until a descriptor is ready or a limit runs out.
+    /// Waits until a descriptor is ready or a limit expires.
     fn wait(&self) -> std::io::Result<Vec<Source>> {
-        // Whoever reads us slowly slows the guest down, console included; nothing is dropped and nothing grows.
+        // A slow reader of bootling's output slows down the guest including its console; nothing is dropped, and no
+        // queue grows.
         let congested = self.out.is_full() || self.err.is_full();
         let wants = |read: bool, write: bool| {
             let flags = if read { PollFlags::IN } else { PollFlags::empty() };
@@ -296,7 +297,7 @@ impl<'a> Session<'a> {
         self.phase == Phase::Over
     }
 
-    /// Keeps an event. Those that a guest can send for ever give way to those that the verdict stands on.
+    /// Records an event. Notes are limited more strictly, so that the events for the verdict have space.
     fn note(&mut self, event: Event) {
         let limit = if matches!(event, Event::Note(_)) { MAX_EVENTS / 2 } else { MAX_EVENTS };
         if self.events.len() < limit {
@@ -305,12 +306,12 @@ impl<'a> Session<'a> {
     }
 
     fn end(&mut self, event: Event) {
-        // The last word is always kept.
+        // The final event is always recorded.
         self.events.push(event);
         self.phase = Phase::Over;
     }
 
-    /// A line of ours to the user, now.
+    /// Prints a message to the user immediately.
     fn say(&mut self, text: &str) {
         let end = if self.raw.is_some() { "\r\n" } else { "\n" };
         self.err.push(format!("bootling: {text}{end}").as_bytes());
@@ -320,12 +321,12 @@ impl<'a> Session<'a> {
         let pending = self.signals.as_mut().map(|signals| signals.pending()).unwrap_or_default();
         for signal in pending {
             if !ends(signal) {
-                // Continued jobs may have been given another window, and the terminal back.
+                // A continued job may have another window size, and is in the foreground again.
                 self.resize();
             } else if signal == Signal::INT.as_raw() && self.phase == Phase::Running && self.interrupts == 0 {
                 self.interrupts = 1;
                 self.outbox.send(&ToGuest::Signal(2));
-                self.say("asked the guest's command to stop; Ctrl-C once more ends the guest");
+                self.say("sent SIGINT to the guest's command; press Ctrl-C again to end the guest");
             } else {
                 self.end(Event::Interrupted { signal });
                 return;
@@ -333,7 +334,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// QEMU has ended by itself: what it left in the sockets is read before that is believed to be all.
+    /// Handles QEMU's exit: reads the remaining data in pipes and sockets first.
     fn on_qemu_end(&mut self) -> std::io::Result<()> {
         let _ = (0..LAST_READS).find(|_| !self.read_monitor());
         self.drain_console();

@@ -1,35 +1,37 @@
-//! What all commands on one kernel and one machine share, found once: the kernel, QEMU, the accelerator, the firmware.
+//! A kernel and a machine for many commands: kernel, QEMU, accelerator and firmware are looked up once.
 //!
-//! Whoever runs hundreds of commands saves that work with each of them. The kernel, its modules' tables and what guests are
-//! restored to are as they were found; files of the commands themselves are looked for anew.
+//! The kernel, its module tables and the bases stay as they were found; files of a command are looked up for each command.
 
-use super::builder::Notes;
-use super::prepare::Found;
-use super::{Builder, Command, Inputs, Listener, Prepared, RunSpec, Vm, VmError};
+use std::sync::Arc;
+
+use super::driver::Prepared;
+use super::listener::Notes;
+use super::template::Template;
+use super::{Builder, Command, Inputs, Listener, RunSpec, Vm, VmError};
 use crate::initrd::spec::RunWhat;
 use crate::qemu::machine::Accelerator;
 use crate::root::root::Root;
 
-/// Where commands can be run. May be shared by threads.
+/// A kernel and a machine. Threads may share it.
 #[derive(Debug)]
 pub struct Site {
     builder: Builder,
-    found: Found,
+    template: Arc<Template>,
     notes: Vec<String>,
 }
 
 impl Site {
-    /// Finds all that a builder's guests need, whatever their commands.
+    /// Finds everything that a builder's guests need besides their commands.
     pub fn find(builder: &Builder) -> Result<Self, VmError> {
         let spec = builder.spec(&Command::of(RunWhat::Shell), true)?;
         let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
-        let found = Found::find(&root, &spec, &mut Inputs::default(), &mut notes)?;
-        Ok(Self { builder: builder.clone(), found, notes: notes.0 })
+        let template = Arc::new(Template::find(&root, &spec, &mut Inputs::default(), &mut notes)?);
+        Ok(Self { builder: builder.clone(), template, notes: notes.0 })
     }
 
-    /// Makes the snapshot that guests are restored from, where there is none yet and the builder is for warm guests. Gives
-    /// the reason, in half a sentence, where there can be none.
+    /// Makes the snapshot that guests are restored from, if it is missing and the builder's guests are warm. Returns why
+    /// there can be no snapshot, if so.
     pub fn make_snapshot(&self) -> Result<Option<String>, VmError> {
         if self.builder.is_cold() {
             return Ok(None);
@@ -41,25 +43,25 @@ impl Site {
         }
     }
 
-    /// What there was to say, a line each.
+    /// Notes of the lookup, a line each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// QEMU's version.
     pub fn qemu_version(&self) -> &str {
-        &self.found.platform.qemu.facts.version
+        &self.template.platform.qemu.facts.version
     }
 
-    /// What runs guest code.
+    /// The accelerator.
     pub fn accelerator(&self) -> Accelerator {
-        self.found.platform.accelerator
+        self.template.platform.accelerator
     }
 
-    /// Prepares a run.
+    /// Prepares a guest.
     pub(super) fn prepare(&self, spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
         let root = Root::new(&spec.initrd.root)?;
-        self.found.prepared(&root, spec, listener)
+        self.template.prepare(&root, spec, None, listener)
     }
 }
 

@@ -1,20 +1,20 @@
-//! The host's end of the control channel: bytes to frames and back, standard input under credit.
+//! Host side of the control channel: conversion between bytes and frames, and flow control of standard input.
 
 use std::collections::VecDeque;
 
 use crate::format::protocol::frame::{FrameError, HEADER, MAX_PAYLOAD, ToGuest, ToHost};
 
-/// More credit than this is never believed.
+/// Maximum credit that is accepted.
 const MAX_WINDOW: u32 = 16 << 20;
-/// More than this waiting for the guest, and standard input is not read.
+/// Queue length at which standard input is no longer read.
 const FULL: usize = 128 * 1024;
 
-/// What arrives, held until a whole frame is there: at most one frame and one read.
+/// Received bytes of an incomplete frame: at most one frame and one read.
 #[derive(Debug, Default)]
 pub struct Inbox(Vec<u8>);
 
 impl Inbox {
-    /// Takes bytes from the guest and gives each whole frame to `handle`, until that says stop (`false`).
+    /// Decodes bytes from the guest and passes each complete frame to `handle`, until it returns `false`.
     pub fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(&ToHost<'_>) -> bool) -> Result<(), FrameError> {
         self.0.extend_from_slice(bytes);
         let mut at = 0;
@@ -29,7 +29,7 @@ impl Inbox {
     }
 }
 
-/// What leaves, and how much standard input the guest has granted.
+/// Bytes to be sent, and the guest's remaining credit for standard input.
 #[derive(Debug)]
 pub struct Outbox {
     leaving: VecDeque<u8>,
@@ -45,17 +45,17 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// The guest takes this much more of standard input.
+    /// Adds credit for standard input.
     pub fn grant(&mut self, more: u32) {
         self.window = self.window.saturating_add(more).min(MAX_WINDOW);
     }
 
-    /// How many bytes of standard input may be read now.
+    /// Number of bytes of standard input that may be read now.
     pub fn room(&self) -> usize {
         if self.leaving.len() >= FULL { 0 } else { (self.window as usize).min(MAX_PAYLOAD) }
     }
 
-    /// Queues a frame. Standard input counts against the credit: no more than [`Outbox::room`] at a time.
+    /// Queues a frame. Standard input is deducted from the credit: limit [`Outbox::room`] per frame.
     pub fn send(&mut self, frame: &ToGuest<'_>) {
         if let ToGuest::Stdin(bytes) = frame {
             self.window = self.window.saturating_sub(bytes.len() as u32);
@@ -64,12 +64,12 @@ impl Outbox {
         self.leaving.extend(&self.scratch[..len]);
     }
 
-    /// What waits for the guest: the next bytes of it, and none only if there are none.
+    /// Next bytes to send; empty only if nothing is queued.
     pub fn leaving(&self) -> &[u8] {
         self.leaving.as_slices().0
     }
 
-    /// Drops what was written.
+    /// Removes sent bytes from the queue.
     pub fn written(&mut self, bytes: usize) {
         self.leaving.drain(..bytes.min(self.leaving.len()));
     }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_bytes_are_cut() {
+    fn frames_are_decoded_regardless_of_chunk_boundaries() {
         let mut stream = encoded(&ToHost::Stdout(b"one"));
         stream.extend(encoded(&ToHost::Stderr(&[7; 3000])));
         stream.extend(encoded(&ToHost::Started(5)));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error_not_a_panic() {
+    fn invalid_bytes_are_an_error_not_a_panic() {
         assert!(Inbox::default().receive(b"\xff\xff\xff", |_| true).is_err());
         assert!(Inbox::default().receive(&[3, 0xff, 0xff], |_| true).is_err());
     }

@@ -1,14 +1,14 @@
-//! The user's terminal: raw while a guest's shell runs, itself again however that ends; and the escape key.
+//! The user's terminal: raw mode while a guest's shell runs, restored afterwards in every case; and escape keys.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::termios::{self, OptionalActions, Termios};
 
-/// The first half of every escape.
+/// First key of every escape sequence.
 const PREFIX: u8 = 0x01; // Ctrl-a, as in QEMU's own terminal
 
-/// A terminal in raw mode until dropped.
+/// Terminal in raw mode; restored on drop.
 #[derive(Debug)]
 pub struct RawMode<'fd> {
     terminal: BorrowedFd<'fd>,
@@ -16,7 +16,7 @@ pub struct RawMode<'fd> {
 }
 
 impl<'fd> RawMode<'fd> {
-    /// Sets raw mode: every key goes through, nothing is echoed, output is not translated.
+    /// Sets raw mode: all keys are passed through, without echo and output translation.
     pub fn enter(terminal: BorrowedFd<'fd>) -> io::Result<Self> {
         let before = termios::tcgetattr(terminal)?;
         let mut raw = before.clone();
@@ -28,22 +28,22 @@ impl<'fd> RawMode<'fd> {
 
 impl Drop for RawMode<'_> {
     fn drop(&mut self) {
-        // Nothing is left to do where even this fails: the terminal is gone.
+        // If this fails, the terminal is gone, and nothing remains to be done.
         let _ = termios::tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
     }
 }
 
-/// Rows and columns of a terminal; zeros where it does not say.
+/// Rows and columns of a terminal; zeros if unknown.
 pub fn size(terminal: impl AsFd) -> (u16, u16) {
     termios::tcgetwinsize(terminal).map_or((0, 0), |size| (size.ws_row, size.ws_col))
 }
 
-/// True where reading from the terminal would stop us, because another job is in its foreground.
+/// Returns true if reading from the terminal would stop bootling because it is in the background.
 pub fn in_background(terminal: impl AsFd) -> bool {
     termios::tcgetpgrp(terminal).is_ok_and(|foreground| foreground != rustix::process::getpgrp())
 }
 
-/// What typed bytes mean.
+/// Decoded terminal input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Typed {
     /// Bytes for the guest.
@@ -54,17 +54,17 @@ pub enum Typed {
     Help,
 }
 
-/// Told on `Ctrl-a h`, and in `--help`.
+/// Text shown on `Ctrl-a h`, and in `--help`.
 pub const ESCAPES: &str = "Ctrl-a x  ends the guest\r\nCtrl-a a  sends Ctrl-a\r\nCtrl-a h  shows these keys\r\n";
 
-/// Finds escapes in what is typed, across reads.
+/// Detects escape sequences in terminal input, across reads.
 #[derive(Debug, Default)]
 pub struct Escape {
     pending: bool,
 }
 
 impl Escape {
-    /// Splits typed bytes. Nothing after a `Quit` is returned.
+    /// Decodes input. Nothing after a `Quit` is returned.
     pub fn feed(&mut self, typed: &[u8]) -> Vec<Typed> {
         let mut found = Vec::new();
         let mut keys = Vec::new();
@@ -89,7 +89,7 @@ impl Escape {
                     found.push(Typed::Help);
                 }
                 b'a' | &PREFIX => keys.push(PREFIX),
-                // Not an escape: the guest gets both keys.
+                // Not an escape sequence: both keys go to the guest.
                 other => keys.extend([PREFIX, *other]),
             }
         }
@@ -103,7 +103,7 @@ mod tests {
     use super::{Escape, Typed};
 
     #[test]
-    fn escapes_are_found_even_when_reads_cut_them() {
+    fn escape_sequences_are_found_across_reads() {
         let mut escape = Escape::default();
         assert_eq!(escape.feed(b"ls\x01"), [Typed::Keys(b"ls".to_vec())]);
         assert_eq!(escape.feed(b"h!"), [Typed::Help, Typed::Keys(b"!".to_vec())]);

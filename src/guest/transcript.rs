@@ -1,4 +1,4 @@
-//! What happened in one boot: typed events in order, and the console's last lines. Verdicts are computed from this alone.
+//! Record of one boot: events in order, and the last console lines. Verdicts are computed only from this.
 
 use std::time::Duration;
 
@@ -7,195 +7,196 @@ use super::health::Finding;
 use super::screen::Seen;
 use crate::format::protocol::frame::{Ended, Failure, Usage};
 
-/// Everything a boot gave, once it is over.
+/// Complete record of a boot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Transcript {
-    /// What happened, in order.
+    /// Events in order.
     pub events: Vec<Event>,
-    /// The console's last lines, control characters removed.
+    /// Last console lines, without control characters.
     pub console_tail: Vec<String>,
-    /// What the kernel said about its own end, as the console told it.
+    /// Kernel messages on the console about the guest's end.
     pub console: ConsoleSigns,
-    /// What the boot was to come to.
+    /// Goal of the boot.
     pub goal: Goal,
-    /// Expectations that were not met.
+    /// Expectations without a match.
     pub missing: Vec<String>,
-    /// What the screen showed at the end, where that was asked for.
+    /// Screen content at the end, if requested.
     pub screen: Seen,
-    /// QEMU's last words on its standard error.
+    /// Last lines of QEMU's standard error.
     pub qemu_said: Vec<String>,
-    /// Why the file that the console was to be written to lacks some of it, if it does.
+    /// Reason why the console file is incomplete, if it is.
     pub console_lost: Option<String>,
-    /// What the kernel's log says about its health.
+    /// Health findings from the kernel log.
     pub health: Vec<Finding>,
-    /// What the guest was doing when its time was up.
+    /// State of a guest that timed out.
     pub hang: Option<Box<Hang>>,
-    /// From QEMU's start to its end.
+    /// Time from QEMU's start to its end.
     pub duration: Duration,
 }
 
-/// What a boot is to come to.
+/// Goal of a boot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Goal {
-    /// pid 1's report of how its command ended.
+    /// pid 1 reports the exit status of its command.
     #[default]
     Command,
-    /// Something on the console or the screen.
+    /// Expected output appears on the console or the screen.
     Expectations,
-    /// The guest's own end.
+    /// The guest powers off.
     PowerOff,
 }
 
-/// Lines of the console that bear on the verdict: the first of each kind.
+/// Console lines that affect the verdict: the first of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsoleSigns {
-    /// Whether the guest has written anything at all.
+    /// True if the guest wrote any output.
     pub spoke: bool,
     /// `Kernel panic - not syncing: ...`
     pub panic: Option<String>,
-    /// The same, where the guest spoke on its channel long after it: somebody else had written it, or another processor
-    /// had much to say before the kernel stopped it.
+    /// A panic message after which the guest sent more data on its channel, long afterwards: another process had
+    /// written it, or another processor printed many messages before the kernel stopped it.
     pub doubted_panic: Option<String>,
-    /// Whether it said `reboot: Restarting system` or `sysrq: Resetting`, as it does before a reset that was asked for.
+    /// True if `reboot: Restarting system` or `sysrq: Resetting` was printed, as the kernel does before a requested
+    /// reset.
     pub restart: bool,
-    /// Whether it said `reboot: System halted`, after which nothing more comes.
+    /// True if `reboot: System halted` was printed, after which no further output follows.
     pub halted: bool,
 }
 
-/// One thing that happened.
+/// Event during a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// pid 1 spoke for the first time.
+    /// First message of pid 1.
     Hello {
-        /// Since QEMU's start, by the host's clock.
+        /// Time since QEMU's start, by the host's clock.
         at: Duration,
-        /// Since the kernel's start, by the guest's clock.
+        /// Time since the kernel's start, by the guest's clock.
         uptime: Duration,
         /// `/proc/sys/kernel/tainted`.
         taint: u64,
         /// `uname -r`.
         release: String,
     },
-    /// pid 1 has done all that can be done without a command.
+    /// pid 1 has done everything that does not depend on a command.
     Ready {
-        /// Since QEMU's start, by the host's clock.
+        /// Time since QEMU's start, by the host's clock.
         at: Duration,
     },
-    /// QEMU could not restore the guest.
+    /// QEMU failed to restore the guest, for this reason.
     NotRestored(String),
-    /// The command started; since QEMU's start.
+    /// The command started.
     Started {
-        /// By the host's clock.
+        /// Time since QEMU's start, by the host's clock.
         at: Duration,
     },
-    /// A line of pid 1's for the user.
+    /// A note from pid 1 for the user.
     Note(String),
-    /// pid 1 could not do something.
+    /// An operation of pid 1 failed.
     Failed {
-        /// What.
+        /// Failed operation.
         what: Failure,
-        /// The guest kernel's error number, 0 for none.
+        /// The guest kernel's error number, 0 if none.
         errno: u32,
-        /// Whose fault.
+        /// Object of the operation.
         subject: String,
     },
-    /// pid 1's verdict.
+    /// pid 1's report of the command's exit status.
     Exit {
-        /// Since QEMU's start, by the host's clock.
+        /// Time since QEMU's start, by the host's clock.
         at: Duration,
-        /// How the command ended.
+        /// Exit status of the command.
         ended: Ended,
-        /// What it took.
+        /// Resource usage of the command.
         usage: Usage,
-        /// Taint flags after it.
+        /// Taint flags after the command.
         taint: u64,
     },
-    /// QEMU told that the machine stopped for good.
+    /// QEMU reported that the machine stopped permanently.
     Shutdown {
-        /// Whether the guest caused it.
+        /// True if the guest caused it.
         guest: bool,
-        /// QEMU's word: `guest-shutdown`, `guest-reset`, `host-signal`, ...
+        /// Reason as reported by QEMU: `guest-shutdown`, `guest-reset`, `host-signal`, ...
         reason: String,
     },
-    /// A watchdog device fired; QEMU's word for what it does.
+    /// A watchdog device fired.
     Watchdog {
-        /// `poweroff`, `reset`, ...
+        /// Action as reported by QEMU: `poweroff`, `reset`, ...
         action: String,
     },
-    /// The machine was reset, and goes on.
+    /// The machine was reset and continues to run.
     Restarted {
-        /// Whether the guest did it.
+        /// True if the guest caused it.
         guest: bool,
     },
-    /// Everything that was expected of the console and the screen has come.
+    /// All expectations for the console and the screen matched.
     Expected {
-        /// Since QEMU's start, by the host's clock.
+        /// Time since QEMU's start, by the host's clock.
         at: Duration,
-        /// The line that had the last of it.
+        /// Line of the last match.
         line: String,
     },
-    /// A line came that must not.
+    /// A rejected pattern matched.
     Rejected {
-        /// The line.
+        /// Matching line.
         line: String,
     },
     /// The guest's panic device reported a panic.
     GuestPanicked,
     /// The guest closed the control channel.
     ChannelClosed,
-    /// The guest sent something that is not a frame.
+    /// The guest sent invalid data on the control channel.
     Nonsense(String),
-    /// QEMU's process ended by itself.
+    /// QEMU exited by itself.
     QemuExited(QemuExit),
-    /// A limit ran out.
+    /// A time limit expired.
     TimedOut {
-        /// Which.
+        /// Limit.
         limit: Limit,
-        /// How long it was.
+        /// Duration of the limit.
         after: Duration,
     },
-    /// A signal told us to end.
+    /// A signal interrupted bootling.
     Interrupted {
-        /// Its number.
+        /// Signal number.
         signal: i32,
     },
-    /// The user typed the escape key.
+    /// The user typed the escape sequence.
     Escaped,
-    /// Nobody reads our standard output any more.
+    /// The reader of bootling's standard output closed its end.
     OutputClosed,
-    /// Our standard output does not take the command's; what the system said.
+    /// Writing to bootling's standard output failed, with this error.
     OutputFailed(String),
 }
 
-/// How QEMU's process ended.
+/// Exit status of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QemuExit {
-    /// Its exit status.
+    /// Exit code.
     Status(i32),
-    /// The signal that killed it.
+    /// Terminating signal.
     Signal(i32),
 }
 
-/// Limits on time.
+/// Time limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// From QEMU's start to pid 1's first word (`--boot-timeout`).
+    /// From QEMU's start to pid 1's first message (`--boot-timeout`).
     Boot,
-    /// From QEMU's start to the verdict (`--timeout`).
+    /// From QEMU's start to the exit status of the command (`--timeout`).
     Total,
-    /// Without any sign of progress (`--idle-timeout`).
+    /// Without any progress (`--idle-timeout`).
     Idle,
 }
 
 impl Event {
-    /// Whether the command came to an end of its own: a guest that takes several is ready for the next one.
+    /// Returns true if the command ended by itself: a guest for several commands is then ready for the next one.
     pub const fn ends_command(&self) -> bool {
         matches!(self, Self::Exit { ended: Ended::Exited(_) | Ended::Signaled(..), .. })
     }
 }
 
 impl Transcript {
-    /// pid 1's verdict, if it came.
+    /// Returns pid 1's report of the command's exit status, if received.
     pub fn exit(&self) -> Option<(Duration, Ended, Usage, u64)> {
         self.events.iter().find_map(|event| match event {
             Event::Exit { at, ended, usage, taint } => Some((*at, *ended, *usage, *taint)),
@@ -222,7 +223,7 @@ impl Transcript {
         })
     }
 
-    /// Whether the guest ever showed a sign of life.
+    /// Returns true if the guest ever showed activity.
     pub fn guest_lived(&self) -> bool {
         self.console.spoke || self.events.iter().any(|event| matches!(event, Event::Hello { .. }))
     }

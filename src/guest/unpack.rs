@@ -1,7 +1,7 @@
-//! A compressed disk image, unpacked into a file without a name: gone with the process, sparse where it is empty.
+//! Unpacks a compressed disk image into an unnamed sparse file, which is deleted when the process ends.
 //!
-//! gzip (RFC 1952, all members), xz and zstd (RFC 8878, all frames), checksums verified. Refuses what unpacks to more
-//! than 1 TiB: holes cost no space on the disk, but time.
+//! Formats: gzip (RFC 1952, all members), xz, and zstd (RFC 8878, all frames); checksums are verified. Refuses images
+//! that unpack to more than 1 TiB: holes take no disk space, but they take time.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -10,12 +10,12 @@ use std::path::Path;
 use crate::disk::container::content::Squeeze;
 use crate::disk::container::stream::XZ_MEMORY_KIB;
 
-/// The largest disk that is believed in.
+/// Maximum unpacked size in bytes.
 const LIMIT: u64 = 1 << 40;
-/// Zeros are left out in pieces of this size.
+/// Block size for the detection of zeros, which become holes.
 const PIECE: usize = 64 << 10;
 
-/// Unpacks `file` into a file below `directory`.
+/// Unpacks `file` into an unnamed file in `directory`.
 pub fn unpack(file: &File, squeeze: Squeeze, directory: &Path) -> io::Result<File> {
     let mut packed = file;
     packed.seek(SeekFrom::Start(0))?;
@@ -50,7 +50,7 @@ fn copy(mut from: impl Read, directory: &Path) -> io::Result<File> {
     Ok(to)
 }
 
-/// Reads until `piece` is full or there is no more.
+/// Reads until `piece` is full or the input ends.
 fn fill(from: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < piece.len() {
@@ -72,7 +72,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn what_was_packed_comes_out_with_its_holes() {
+    fn unpacking_restores_the_content_as_a_sparse_file() {
         let mut disk = vec![0; 3 << 20];
         disk[..5].copy_from_slice(b"start");
         disk[(2 << 20) + 7] = 9;

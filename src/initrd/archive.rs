@@ -1,7 +1,8 @@
-//! The newc format (`Documentation/driver-api/early-userspace/buffer-format.rst`), written as the kernel reads it.
+//! Writer for the newc format (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!
-//! By hand, since the cpio crate takes names as text and casts lengths to 32 bits; it is the second opinion in the tests.
-//! Refuses nothing of a checked plan; a source whose length changed since is an error that names it.
+//! Does not use the cpio crate, because it takes names as `str` and casts lengths to 32 bits; the tests use it as a
+//! second implementation. Accepts every checked plan. A source whose length has changed since is an error that names
+//! the source.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -13,30 +14,30 @@ use crate::format::archive_path::PATH_MAX;
 use crate::output::{Sink, WriteError};
 use crate::root::fact::{Content, Node};
 
-/// Bytes of a header: magic and thirteen fields of eight hex digits.
+/// Size of a header in bytes: a magic number and thirteen fields of eight hexadecimal digits.
 pub const HEADER: u64 = 110;
-/// The last name of every archive.
+/// Name of the last member of every archive.
 pub const TRAILER: &[u8] = b"TRAILER!!!";
-/// What GNU cpio pads archives to.
+/// Archives are padded to a multiple of this, as GNU cpio does.
 const BLOCK: u64 = 512;
-/// What data of large members is aligned to: the page and usual block size.
+/// Alignment of the data of large members: the page size and usual block size.
 const PAGE: u64 = 4096;
-/// Bytes collected before they are written: large enough for few calls, small enough for the second-level cache.
+/// Size of the output buffer in bytes: large enough for few system calls, small enough for the second-level cache.
 const BUFFER: usize = 256 * 1024;
-/// Files of at least this length take the kernel's shorter way, where there is one.
+/// Minimum length in bytes of files that are copied inside the kernel, if the output supports it.
 const WORTH_COPYING: u64 = 128 * 1024;
 
-/// How an archive is written.
+/// Options for writing an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Whether the data of members larger than a page starts at a multiple of the page size, so that file systems can
-    /// share blocks. Names are padded with NULs for that, which every kernel takes as long as `PATH_MAX` holds.
+    /// True to start the data of members larger than a page at a multiple of the page size, so that file systems can
+    /// share blocks. The padding consists of NULs after the name, which every kernel accepts up to `PATH_MAX`.
     pub align: bool,
-    /// Modification time of every member, in seconds since 1970.
+    /// Modification time of all members, in seconds since 1970.
     pub mtime: u32,
 }
 
-/// Length of the archive that [`write`] would write.
+/// Returns the length in bytes of the archive that [`write`] writes.
 pub fn len(plan: &CheckedPlan, options: &Options) -> u64 {
     let mut position = 0;
     for member in plan.members() {
@@ -47,7 +48,7 @@ pub fn len(plan: &CheckedPlan, options: &Options) -> u64 {
     round_up(round_up(position + HEADER + TRAILER.len() as u64 + 1, 4), BLOCK)
 }
 
-/// Writes all members and the trailer; says how many bytes that made.
+/// Writes all members and the trailer. Returns the number of bytes.
 pub fn write(plan: &CheckedPlan, out: &mut dyn Sink, options: &Options) -> Result<u64, WriteError> {
     let mut archive = Archive { out, buffer: vec![0; BUFFER].into_boxed_slice(), filled: 0, position: 0 };
     for member in plan.members() {
@@ -80,12 +81,12 @@ pub fn write(plan: &CheckedPlan, out: &mut dyn Sink, options: &Options) -> Resul
     Ok(archive.position)
 }
 
-/// Bytes that follow a member's name. Checked plans hold no file of 4 GiB or more.
+/// Returns the length of a member's data in bytes. In a checked plan, all files are smaller than 4 GiB.
 fn data_len(member: &Member<'_>) -> u64 {
     if member.carries_data { member.entry.size() } else { 0 }
 }
 
-/// `c_namesize`: the name with its NUL, and more NULs where they bring large data to a page.
+/// Returns `c_namesize`: the length of the name, its NUL, and the NULs that align large data to a page.
 fn name_size(position: u64, name: usize, data: u64, align: bool) -> u64 {
     let plain = name as u64 + 1;
     if !align || data <= PAGE {
@@ -95,12 +96,12 @@ fn name_size(position: u64, name: usize, data: u64, align: bool) -> u64 {
     if padded <= PATH_MAX as u64 { padded } else { plain }
 }
 
-/// The next multiple of `to`.
+/// Rounds `value` up to a multiple of `to`.
 const fn round_up(value: u64, to: u64) -> u64 {
     value.next_multiple_of(to)
 }
 
-/// The header of a member, owned by root.
+/// Encodes the header of a member. The owner is root.
 fn header(member: &Member<'_>, data: u32, name_size: u32, mtime: u32) -> [u8; HEADER as usize] {
     let (major, minor) = match &member.entry.node {
         Node::Char { major, minor, .. } | Node::Block { major, minor, .. } => (*major, *minor),
@@ -110,7 +111,8 @@ fn header(member: &Member<'_>, data: u32, name_size: u32, mtime: u32) -> [u8; HE
     fields(&[member.ino, mode, 0, 0, member.nlink, mtime, data, 0, 0, major, minor, name_size, 0])
 }
 
-/// `c_ino c_mode c_uid c_gid c_nlink c_mtime c_filesize c_maj c_min c_rmaj c_rmin c_namesize c_chksum`.
+/// Encodes the header fields `c_ino c_mode c_uid c_gid c_nlink c_mtime c_filesize c_maj c_min c_rmaj c_rmin c_namesize
+/// c_chksum`.
 fn fields(values: &[u32; 13]) -> [u8; HEADER as usize] {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut header = [b'0'; HEADER as usize];
@@ -123,12 +125,12 @@ fn fields(values: &[u32; 13]) -> [u8; HEADER as usize] {
     header
 }
 
-/// An archive on its way out.
+/// Archive that is being written.
 struct Archive<'a> {
     out: &'a mut dyn Sink,
     buffer: Box<[u8]>,
     filled: usize,
-    /// Bytes of the archive so far, buffered ones included.
+    /// Bytes written so far, including buffered bytes.
     position: u64,
 }
 
@@ -147,7 +149,7 @@ impl Archive<'_> {
         Ok(())
     }
 
-    /// At most a page of NULs.
+    /// Writes `count` NULs, at most a page.
     fn zeros(&mut self, count: u64) -> Result<(), WriteError> {
         const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
         self.put(&ZEROS[..count as usize])
@@ -172,16 +174,16 @@ impl Archive<'_> {
         }
     }
 
-    /// A file of the host: open, read, close, where it is small.
+    /// Writes the content of a file on the host. Small files take only three system calls: open, read and close.
     fn host(&mut self, member: &Member<'_>, path: &Path, len: u64) -> Result<(), WriteError> {
         let failed = |source| WriteError::Source { path: path.to_owned(), member: member.path.clone(), source };
         let changed =
             |found| WriteError::Changed { path: path.to_owned(), member: member.path.clone(), planned: len, found };
-        // Should a pipe have taken the file's place meanwhile, opening must not wait for a writer.
+        // If a pipe has replaced the file since, opening it must not block.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let mut done = if len >= WORTH_COPYING { self.copy(&file, len)? } else { 0 };
-        // One byte more is asked for, so that a file that has grown does not go unnoticed.
+        // Request one extra byte to detect a file that has grown.
         while done <= len {
             if self.filled == self.buffer.len() {
                 self.flush()?;
@@ -191,7 +193,7 @@ impl Archive<'_> {
             match file.read(&mut self.buffer[self.filled..end]) {
                 Ok(0) => break,
                 Ok(count) => {
-                    // The byte too many, if there is one, is left out: the next write puts something else there.
+                    // Drop the extra byte: the next write overwrites it.
                     let kept = count.min(usize::try_from(len - done).unwrap_or(usize::MAX));
                     self.filled += kept;
                     done += count as u64;
@@ -200,7 +202,7 @@ impl Archive<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(failed(error)),
             }
-            // A short read of a regular file is its end.
+            // A short read from a regular file means the end of the file.
             if done == len && self.filled < end {
                 break;
             }
@@ -212,7 +214,7 @@ impl Archive<'_> {
         Err(changed(if now == len { done } else { now }))
     }
 
-    /// The kernel's shorter way, as far as it goes.
+    /// Copies as much as possible inside the kernel. Returns the number of bytes copied.
     fn copy(&mut self, file: &File, len: u64) -> Result<u64, WriteError> {
         self.flush()?;
         let mut done = 0;
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_archive_has_these_bytes() {
+    fn a_small_archive_has_the_expected_bytes() {
         let facts = [Fact {
             path: ArchivePath::new("/a"),
             node: Node::File { mode: 0o644, content: Content::Static(b"hello"), hardlink: None },
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn large_data_is_aligned_where_the_name_has_room() {
+    fn large_data_is_aligned_to_pages() {
         let dir = tempfile::tempdir().expect("a directory");
         let big = dir.path().join("big");
         std::fs::write(&big, vec![b'x'; 300_000]).expect("a file");
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_shrank_grew_or_vanished_is_named() {
+    fn a_source_that_shrank_grew_or_vanished_is_an_error() {
         let dir = tempfile::tempdir().expect("a directory");
         let path: PathBuf = dir.path().join("f");
         for real in [10, 5_000, 400_000] {
@@ -330,6 +332,6 @@ mod tests {
         }
         std::fs::remove_file(&path).expect("removed");
         let error = write(&plan(&[("/f", &path, 10)]), &mut Vec::new(), &Options::default()).expect_err("gone");
-        assert_eq!(error.to_string(), format!("reading {} for /f", path.display()));
+        assert_eq!(error.to_string(), format!("failed to read {} for /f", path.display()));
     }
 }

@@ -1,6 +1,7 @@
-//! Facts into a map: links followed, repeats merged, weak entries giving way, parents added.
+//! Construction of a plan from facts: resolves symbolic links, merges repeated facts, replaces entries of low priority
+//! and adds parent directories.
 //!
-//! Refuses two different things in one place, and links that lead in a circle.
+//! Refuses two different nodes at one path, and symbolic link loops.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -14,17 +15,17 @@ use crate::root::fact::{Fact, Node, Why};
 /// The kernel's `MAXSYMLINKS` (`include/linux/namei.h`).
 pub(super) const MAX_HOPS: usize = 40;
 
-/// What an image holds: one entry a path, sorted by the paths' bytes, so that a directory stands before its children.
+/// Contents of an image: one entry per path, sorted by path bytes, so that a directory precedes its children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub(super) entries: BTreeMap<ArchivePath, Entry>,
 }
 
 impl Plan {
-    /// Builds the map.
+    /// Builds a plan.
     ///
-    /// A path that leads through a link of the image is rewritten to where it leads: `/lib/x` with a link
-    /// `/lib -> usr/lib` becomes `/usr/lib/x`. The root directory itself is left to the kernel.
+    /// A path that leads through a symbolic link of the image is resolved: with a link `/lib -> usr/lib`, `/lib/x`
+    /// becomes `/usr/lib/x`. The plan has no entry for the root directory: the kernel creates it.
     pub fn from_facts(facts: impl IntoIterator<Item = Fact>) -> Result<Self, PlanError> {
         let facts: Vec<Fact> = facts.into_iter().collect();
         let mut links = Links::place(&facts)?;
@@ -52,25 +53,25 @@ impl Plan {
         Ok(Self { entries })
     }
 
-    /// The same without some of its entries.
+    /// Returns the plan without the entries for which `is_left_out` returns true.
     #[must_use]
     pub fn without(&self, is_left_out: impl Fn(&ArchivePath, &Entry) -> bool) -> Self {
         let kept = self.entries.iter().filter(|(path, entry)| !is_left_out(path, entry));
         Self { entries: kept.map(|(path, entry)| (path.clone(), entry.clone())).collect() }
     }
 
-    /// The entries, sorted.
+    /// Returns the entries, sorted by path.
     pub fn entries(&self) -> &BTreeMap<ArchivePath, Entry> {
         &self.entries
     }
 
-    /// The entry at `path`, links of the plan followed up to its last component.
+    /// Returns the entry at `path` and its resolved path. Follows symbolic links except in the last component.
     pub fn find(&self, path: &ArchivePath) -> Option<(&ArchivePath, &Entry)> {
         let parent = self.follow(&path.parent()?)?;
         self.entries.get_key_value(&parent.join(path.file_name()))
     }
 
-    /// Where `path` leads when all links of the plan are followed; `None` for a loop. Need not be in the plan.
+    /// Resolves all symbolic links in `path`. Returns `None` for a loop. The result need not be in the plan.
     pub fn follow(&self, path: &ArchivePath) -> Option<ArchivePath> {
         follow(path, |place| match &self.entries.get(place)?.node {
             Node::Symlink { target } => Some(target.as_slice()),
@@ -79,7 +80,7 @@ impl Plan {
     }
 }
 
-/// Walks `path` from the root as the kernel does, asking `link` about each place.
+/// Resolves `path` component by component, as the kernel does. `link` returns the target of a symbolic link.
 fn follow<'a>(path: &ArchivePath, link: impl Fn(&ArchivePath) -> Option<&'a [u8]>) -> Option<ArchivePath> {
     let mut real = ArchivePath::default();
     let mut ahead: Vec<Vec<u8>> = parts(path.as_bytes());
@@ -106,7 +107,7 @@ fn follow<'a>(path: &ArchivePath, link: impl Fn(&ArchivePath) -> Option<&'a [u8]
     Some(real)
 }
 
-/// Components, last first, `..` kept: it is relative to where a link really stands.
+/// Returns the components in reverse order. Keeps `..`, which is relative to the resolved location of a link.
 fn parts(path: &[u8]) -> Vec<Vec<u8>> {
     let names = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     names.rev().map(<[u8]>::to_vec).collect()
@@ -119,14 +120,15 @@ struct Link {
     gives_way: bool,
 }
 
-/// All links of the image, each where it really stands, and the directories followed so far.
+/// All symbolic links of the image by resolved path, and a cache of resolved directories.
 struct Links {
     at: HashMap<ArchivePath, Link>,
     directories: HashMap<ArchivePath, ArchivePath>,
 }
 
 impl Links {
-    /// Finds out where the links stand: a link's own path may lead through another one, so this goes on until nothing moves.
+    /// Resolves the paths of all links. The path of a link may lead through another link, so this repeats until no path
+    /// changes.
     fn place(facts: &[Fact]) -> Result<Self, PlanError> {
         let found: Vec<(&Fact, Link)> = facts
             .iter()
@@ -159,7 +161,7 @@ impl Links {
         Err(PlanError::Loop { path, why: Box::new(why) })
     }
 
-    /// The first link of a place stands, unless it gives way and the other does not.
+    /// Adds a link. The first link at a path wins, unless it has a low priority and the new one has not.
     fn add(&mut self, place: ArchivePath, link: &Link) {
         let known = self.at.entry(place).or_insert_with(|| link.clone());
         if known.gives_way && !link.gives_way {
@@ -167,7 +169,7 @@ impl Links {
         }
     }
 
-    /// The directory that `fact` really stands in.
+    /// Returns the resolved parent directory of `fact`.
     fn real_parent(&mut self, fact: &Fact) -> Result<ArchivePath, PlanError> {
         let parent = fact.path.parent().unwrap_or_default();
         if let Some(real) = self.directories.get(&parent) {
@@ -179,7 +181,7 @@ impl Links {
         Ok(real)
     }
 
-    /// Where `fact` really stands. A directory that is wanted where a link leads to one is that one.
+    /// Returns the resolved path of `fact`. A directory at the path of a link is resolved to the target of the link.
     fn real_place(&mut self, fact: &Fact) -> Result<ArchivePath, PlanError> {
         let parent = self.real_parent(fact)?;
         if fact.path.is_root() {
@@ -195,8 +197,8 @@ impl Links {
     }
 }
 
-/// How much an entry weighs against another one in its place: an applet's link is the weakest, then a program's link
-/// for PATH, what programs expect, a directory that only holds something, and whatever somebody really wants.
+/// Returns the priority of an entry. In ascending order: busybox applet links, links that make a program available
+/// through PATH, defaults that programs expect, parent directories, and entries that are really required.
 fn weight(why: &Why) -> u8 {
     match why {
         Why::Applet => 0,
@@ -215,7 +217,8 @@ fn weight(why: &Why) -> u8 {
     }
 }
 
-/// How much a directory's mode weighs: asked for by the user, known from the host, or made up here.
+/// Returns the priority of a directory mode: 2 if the user requested it, 1 if it comes from the host, 0 if it is a
+/// default.
 fn mode_weight(why: &Why) -> u8 {
     if let Why::Asked(_) = why {
         return 2;
@@ -223,7 +226,7 @@ fn mode_weight(why: &Why) -> u8 {
     u8::from(!why.gives_way())
 }
 
-/// Adds a second fact to a place.
+/// Merges a further fact into an existing entry.
 fn merge(entry: &mut Entry, path: &ArchivePath, node: Node, why: Why) -> Result<(), PlanError> {
     if same(&entry.node, &node) {
         if let (Node::File { hardlink, .. }, Node::File { hardlink: also, .. }) = (&mut entry.node, &node) {
@@ -233,7 +236,7 @@ fn merge(entry: &mut Entry, path: &ArchivePath, node: Node, why: Why) -> Result<
         return Ok(());
     }
     if let (Node::Dir { mode }, Node::Dir { mode: also }) = (&mut entry.node, &node) {
-        // As with `cp -r a/. b/. there`: the first directory of a rank gives the mode.
+        // The first directory of a priority determines the mode, as with `cp -r a/. b/. target`.
         if entry.whys.iter().map(mode_weight).max() < Some(mode_weight(&why)) {
             *mode = *also;
         }
@@ -255,12 +258,12 @@ fn merge(entry: &mut Entry, path: &ArchivePath, node: Node, why: Why) -> Result<
     })
 }
 
-/// One side of a conflict.
+/// Creates one side of a conflict.
 fn claim(node: &Node, why: &Why) -> Claim {
     Claim { what: describe(node), why: why.clone() }
 }
 
-/// Adds the directories that entries stand in: the kernel makes none by itself (`init/initramfs.c`).
+/// Adds missing parent directories. The kernel does not create them (`init/initramfs.c`).
 fn add_parents(entries: &mut BTreeMap<ArchivePath, Entry>) {
     let mut missing: BTreeMap<ArchivePath, Entry> = BTreeMap::new();
     for path in entries.keys() {
@@ -312,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_through_links_go_where_the_links_lead() {
+    fn paths_through_links_are_resolved() {
         let plan = Plan::from_facts([
             file("/lib/deep/x", b"x", asked("x")),
             file("/a/b/c", b"c", asked("c")),
@@ -324,21 +327,21 @@ mod tests {
         .expect("a plan");
         expect![[r"
             /a: a directory of mode 0755 [directory of /a/b]
-            /a/b: a link to /lib/../opt [every image has it]
-            /lib: a link to usr/lib [every image has it]
+            /a/b: a link to /lib/../opt [included in every image]
+            /lib: a link to usr/lib [included in every image]
             /usr: a directory of mode 0755 [directory of /usr/lib]
-            /usr/lib: a directory of mode 0755 [asked for by --copy /lib]
-            /usr/lib/deep: a link to deeper [every image has it]
+            /usr/lib: a directory of mode 0755 [requested by --copy /lib]
+            /usr/lib/deep: a link to deeper [included in every image]
             /usr/lib/deeper: a directory of mode 0755 [directory of /usr/lib/deeper/x]
-            /usr/lib/deeper/x: a file [asked for by x]
+            /usr/lib/deeper/x: a file [requested by x]
             /usr/opt: a directory of mode 0755 [directory of /usr/opt/c]
-            /usr/opt/c: a file [asked for by c]
+            /usr/opt/c: a file [requested by c]
         "]]
         .assert_eq(&text(&plan).replace("a built-in file (1 bytes, mode 0644)", "a file"));
     }
 
     #[test]
-    fn repeats_are_merged_and_keep_every_reason_once() {
+    fn repeated_facts_are_merged_and_keep_each_reason_once() {
         let plan = Plan::from_facts([
             file("/x", b"x", asked("a")),
             file("/x", b"x", asked("b")),
@@ -350,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn applets_and_path_links_give_way_whatever_the_order() {
+    fn applets_and_path_links_are_replaced_in_any_order() {
         let applet = link("/bin/ls", "busybox", Why::Applet);
         let on_path = link("/bin/ls", "/opt/ls", Why::OnPath { program: ArchivePath::new("/opt/ls") });
         let real = file("/bin/ls", b"x", asked("ls"));
@@ -366,9 +369,9 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_names_the_place_and_both_sides() {
+    fn a_conflict_names_the_path_and_both_sides() {
         let error = Plan::from_facts([file("/x", b"x", asked("--copy a=/x")), file("/x", b"yy", asked("--copy b=/x"))]);
-        expect!["planning /x: wanted both as a built-in file (1 bytes, mode 0644) (asked for by --copy a=/x) and as a built-in file (2 bytes, mode 0644) (asked for by --copy b=/x)"]
+        expect!["/x: conflicting entries: a built-in file (1 bytes, mode 0644) (requested by --copy a=/x) and a built-in file (2 bytes, mode 0644) (requested by --copy b=/x)"]
             .assert_eq(&error.expect_err("a conflict").to_string());
         assert!(matches!(
             Plan::from_facts([file("/x", b"x", Why::Base), link("/x", "y", Why::Base)]),
@@ -377,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_of_a_directory_is_the_asked_one() {
+    fn the_requested_mode_of_a_directory_wins() {
         let facts = [
             dir("/d", 0o755, Why::Base),
             dir("/d", 0o700, asked("first")),
@@ -389,16 +392,16 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_circle_are_refused_where_a_path_leads_through_them() {
+    fn a_link_loop_is_refused_if_a_path_leads_through_it() {
         let circle = [link("/a", "b", Why::Base), link("/b", "a", Why::Base)];
-        assert!(Plan::from_facts(circle.clone()).is_ok(), "dangling links are the user's own business");
+        assert!(Plan::from_facts(circle.clone()).is_ok(), "loops that no path leads through are accepted");
         let facts = circle.into_iter().chain([file("/a/x", b"x", asked("x"))]);
         let error = Plan::from_facts(facts).expect_err("a loop");
-        assert_eq!(error.to_string(), "planning /a/x: more than 40 symbolic links, or a loop (asked for by x)");
+        assert_eq!(error.to_string(), "/a/x (requested by x): symbolic link loop, or more than 40 links");
     }
 
     #[test]
-    fn thousands_of_entries_through_links_take_no_time() {
+    fn thousands_of_entries_through_links_are_planned_fast() {
         let facts = (0..20_000)
             .map(|n| {
                 file(&format!("/lib/d{}/f{n}", n % 100), b"", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) })

@@ -1,6 +1,6 @@
-//! The rules of newc and of the kernel that unpacks it (`init/initramfs.c`), checked once.
+//! Checks of a plan against the rules of the newc format and of the kernel's unpacker (`init/initramfs.c`).
 //!
-//! The kernel skips what it does not like in silence, so everything it would skip is refused here.
+//! The kernel silently skips invalid members. This module refuses everything that the kernel would skip.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,27 +11,27 @@ use crate::root::fact::Node;
 
 /// The kernel's `NAME_MAX`.
 const NAME_MAX: usize = 255;
-/// The name that ends an archive.
+/// Name of the member that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
 
-/// What an archive is for.
+/// Purpose of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A whole image: the kernel must find `/init` in it.
+    /// A complete image: it must contain `/init`.
     Image,
-    /// A segment behind another archive, which may have `/init` already.
+    /// A segment that follows another archive, which may already contain `/init`.
     Overlay,
 }
 
-/// A plan that can be written: what is left to fail is the output, and sources that have changed since.
+/// A plan that can be written. Only output errors and changed sources can still make the write fail.
 #[derive(Debug, Clone)]
 pub struct CheckedPlan {
     plan: Plan,
-    /// One for each entry, in the entries' order.
+    /// One element per entry, in the order of the entries.
     numbers: Vec<Number>,
 }
 
-/// What an entry is numbered with.
+/// Inode number and link count of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Number {
     ino: u32,
@@ -39,23 +39,24 @@ struct Number {
     carries_data: bool,
 }
 
-/// One member of the archive to be.
+/// A planned member of the archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Member<'a> {
-    /// Its name.
+    /// Name.
     pub path: &'a ArchivePath,
-    /// What it is.
+    /// Entry of the plan.
     pub entry: &'a Entry,
-    /// Inode number: unique but for hard links of one file.
+    /// Inode number: unique, except that hard links of one file share it.
     pub ino: u32,
-    /// How many members are this file.
+    /// Link count: the number of members that are this file.
     pub nlink: u32,
-    /// False for all but the last hard link of a file: GNU cpio and `gen_init_cpio` put the data there.
+    /// True for all members except hard links before the last one of a file. GNU cpio and `gen_init_cpio` store the
+    /// data with the last link, too.
     pub carries_data: bool,
 }
 
 impl Plan {
-    /// Checks everything that can be checked without looking at the sources.
+    /// Checks everything that can be checked without reading the sources.
     pub fn check(self, purpose: Purpose) -> Result<CheckedPlan, PlanError> {
         for (path, entry) in &self.entries {
             check_name(path, entry)?;
@@ -76,20 +77,21 @@ impl Plan {
         Ok(CheckedPlan { plan: self, numbers })
     }
 
-    /// The kernel runs `/init` if it may execute it (`init/main.c`, `kernel_init_freeable`), else it looks for a root file system.
+    /// Checks that `/init` is an executable file. Otherwise, the kernel would search for a root file system
+    /// (`init/main.c`, `kernel_init_freeable`).
     fn check_init(&self) -> Result<(), PlanError> {
         let place = self.follow(&ArchivePath::new("/init"));
         match place.and_then(|place| self.entries.get(&place)).map(|entry| &entry.node) {
             Some(Node::File { mode, .. }) if mode & 0o111 != 0 => Ok(()),
-            Some(Node::File { mode, .. }) => Err(PlanError::Init(format!("mode {mode:04o} lets nobody execute it"))),
-            Some(other) => Err(PlanError::Init(format!("{} is nothing the kernel can execute", describe(other)))),
-            None => Err(PlanError::Init("the image has no such program for the kernel to start".to_owned())),
+            Some(Node::File { mode, .. }) => Err(PlanError::Init(format!("mode {mode:04o} has no execute permission"))),
+            Some(other) => Err(PlanError::Init(format!("expected an executable file, found {}", describe(other)))),
+            None => Err(PlanError::Init("missing from the image, so the kernel has no program to start".to_owned())),
         }
     }
 }
 
 impl CheckedPlan {
-    /// The members, in the order of the archive.
+    /// Returns the members in archive order.
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
         self.plan.entries.iter().zip(&self.numbers).map(|((path, entry), number)| Member {
             path,
@@ -100,13 +102,13 @@ impl CheckedPlan {
         })
     }
 
-    /// The plan itself.
+    /// Returns the underlying plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 }
 
-/// Names the kernel would skip, cut or refuse.
+/// Refuses names that the kernel would skip, truncate or refuse.
 fn check_name(path: &ArchivePath, entry: &Entry) -> Result<(), PlanError> {
     let name = path.as_bytes();
     let longest = name.split(|byte| *byte == b'/').map(<[u8]>::len).max().unwrap_or(0);
@@ -124,7 +126,7 @@ fn check_name(path: &ArchivePath, entry: &Entry) -> Result<(), PlanError> {
     Err(PlanError::Name { path: path.clone(), why: Box::new(entry.first_why()), rule })
 }
 
-/// What the header's fields and the kernel's buffers can hold.
+/// Refuses nodes that do not fit the header fields or the kernel's buffers.
 fn check_node(path: &ArchivePath, entry: &Entry) -> Result<(), PlanError> {
     match &entry.node {
         Node::File { content, .. } if u32::try_from(content.len()).is_err() => {
@@ -152,7 +154,8 @@ fn check_node(path: &ArchivePath, entry: &Entry) -> Result<(), PlanError> {
     }
 }
 
-/// What makes two files one: device and inode on the host; mode and length too, should the host have changed meanwhile.
+/// Key that hard links of one file share: device and inode on the host. Mode and length are part of it because the file
+/// may have changed between two lookups.
 fn link_key(entry: &Entry) -> Option<(u64, u64, u16, u64)> {
     match &entry.node {
         Node::File { hardlink: Some((dev, ino)), mode, content } => Some((*dev, *ino, *mode, content.len())),
@@ -160,7 +163,7 @@ fn link_key(entry: &Entry) -> Option<(u64, u64, u16, u64)> {
     }
 }
 
-/// Gives out inode numbers by order; hard links of a file share one.
+/// Assigns inode numbers in entry order. Hard links of a file share a number.
 fn number(entries: &BTreeMap<ArchivePath, Entry>) -> Vec<Number> {
     let mut groups: HashMap<(u64, u64, u16, u64), Vec<usize>> = HashMap::new();
     for (index, entry) in entries.values().enumerate() {
@@ -168,7 +171,7 @@ fn number(entries: &BTreeMap<ArchivePath, Entry>) -> Vec<Number> {
             groups.entry(key).or_default().push(index);
         }
     }
-    // Nobody plans four thousand million entries: each of them is larger than a byte.
+    // A plan with 2^32 entries does not fit in memory.
     let own = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
     let numbered = entries.values().enumerate().map(|(index, entry)| {
         let group = link_key(entry).and_then(|key| groups.get(&key)).map(Vec::as_slice);
@@ -204,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn names_and_targets_are_held_to_what_the_kernel_takes() {
+    fn names_and_targets_that_the_kernel_cannot_unpack_are_refused() {
         let long = format!("/{}", vec!["x".repeat(199); 21].join("/"));
         assert!(refused(fact(&long, file(0o644, 0, None))).ends_with(
-            "(asked for by test): name of 4200 bytes with its NUL, but the kernel skips names of more than 4096"
+            "(requested by test): name of 4200 bytes including its NUL; the kernel skips names longer than 4096 bytes"
         ));
         let fits = format!("/{}/{}", vec!["x".repeat(199); 20].join("/"), "y".repeat(95));
         assert_eq!(fits.len(), 4096);
@@ -216,33 +219,33 @@ mod tests {
         assert!(refused(fact(&"y".repeat(256), file(0o644, 0, None))).contains("component of 256 bytes"));
         assert!(refused(fact("a\0b", file(0o644, 0, None))).contains("NUL"));
         assert!(refused(fact("TRAILER!!!", file(0o644, 0, None))).contains("end of a newc archive"));
-        assert!(refused(fact("a", Node::Symlink { target: vec![] })).contains("without a target"));
+        assert!(refused(fact("a", Node::Symlink { target: vec![] })).contains("empty link target"));
         assert!(refused(fact("a", Node::Symlink { target: vec![b'x'; 4096] })).contains("of 4097 bytes"));
-        assert!(refused(fact("a", Node::Symlink { target: b"x\0y".to_vec() })).contains("target with a NUL"));
+        assert!(refused(fact("a", Node::Symlink { target: b"x\0y".to_vec() })).contains("target contains a NUL"));
     }
 
     #[test]
-    fn a_member_of_4_gib_is_refused_by_name_and_size() {
+    fn the_error_for_a_file_of_4_gib_names_the_file_and_its_size() {
         assert_eq!(
             refused(fact("/big", file(0o644, 1 << 32, None))),
-            "planning /big (asked for by test): 4294967296 bytes, but a member of a newc archive is smaller than 4 GiB"
+            "/big (requested by test): file of 4294967296 bytes is too large for a newc archive (must be smaller than 4 GiB)"
         );
         let plan = Plan::from_facts([fact("/big", file(0o644, (1 << 32) - 1, None))]).expect("a plan");
         assert!(plan.check(Purpose::Overlay).is_ok());
     }
 
     #[test]
-    fn nothing_stands_below_a_file() {
+    fn an_entry_below_a_file_is_refused() {
         let plan = Plan::from_facts([fact("/a", file(0o644, 1, None)), fact("/a/b", file(0o644, 1, None))]);
         let error = plan.expect("a plan").check(Purpose::Overlay).expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "planning /a/b (asked for by test): /a is file /nowhere (1 bytes, mode 0644), not a directory"
+            "/a/b (requested by test): expected a directory at /a, found file /nowhere (1 bytes, mode 0644)"
         );
     }
 
     #[test]
-    fn an_image_needs_an_init_that_can_be_executed() {
+    fn an_image_without_an_executable_init_is_refused() {
         let check = |facts: Vec<Fact>| Plan::from_facts(facts).expect("a plan").check(Purpose::Image);
         assert!(matches!(check(vec![]), Err(PlanError::Init(_))));
         assert!(matches!(check(vec![fact("/init", file(0o644, 1, None))]), Err(PlanError::Init(_))));
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_links_share_a_number_and_the_last_one_carries_the_data() {
+    fn hard_links_share_an_inode_number_and_the_last_one_carries_the_data() {
         let plan = Plan::from_facts([
             fact("/a", file(0o644, 5, Some((1, 7)))),
             fact("/b", file(0o644, 5, Some((2, 7)))),

@@ -1,25 +1,25 @@
-//! One entry of a plan: what stands in a place, and everybody who wanted it.
+//! An entry of a plan: a node and all reasons for it.
 
 use std::fmt::Write;
 
 use crate::root::fact::{Content, Node, Why};
 
-/// An entry: a node, and all reasons for it, the first one first.
+/// A node and all reasons for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What stands there.
+    /// The node.
     pub node: Node,
-    /// Who wanted it; never empty.
+    /// Reasons for the node, in the order in which they were found. Never empty.
     pub whys: Vec<Why>,
 }
 
 impl Entry {
-    /// The reason named in messages.
+    /// Returns the reason that messages report.
     pub(super) fn first_why(&self) -> Why {
         self.whys.first().cloned().unwrap_or(Why::Base)
     }
 
-    /// `st_mode` of the entry: file type and permission bits (`inode(7)`).
+    /// Returns `st_mode`: the file type and the permission bits (`inode(7)`).
     pub fn st_mode(&self) -> u32 {
         let (kind, mode) = match &self.node {
             Node::Dir { mode } => (0o040_000, *mode),
@@ -33,7 +33,7 @@ impl Entry {
         kind | u32::from(mode & 0o7777)
     }
 
-    /// Bytes the entry stands for: a file's content or a link's target.
+    /// Returns the data size in bytes: the content of a file or the target of a link.
     pub fn size(&self) -> u64 {
         match &self.node {
             Node::File { content, .. } => content.len(),
@@ -43,7 +43,7 @@ impl Entry {
     }
 }
 
-/// A node in words, with its source.
+/// Describes a node and its source for messages.
 pub(super) fn describe(node: &Node) -> String {
     match node {
         Node::Dir { mode } => format!("a directory of mode {mode:04o}"),
@@ -64,7 +64,8 @@ pub(super) fn describe(node: &Node) -> String {
     }
 }
 
-/// True where two nodes are the same thing: a file that is a hard link on the host may also have been found by one name.
+/// Returns true if two nodes are equal. Ignores the hard link information, which only one of two facts about a file may
+/// have.
 pub(super) fn same(one: &Node, other: &Node) -> bool {
     match (one, other) {
         (Node::File { mode, content, .. }, Node::File { mode: its_mode, content: its_content, .. }) => {
@@ -74,7 +75,7 @@ pub(super) fn same(one: &Node, other: &Node) -> bool {
     }
 }
 
-/// `st_mode` as `ls -l` shows it: `drwxr-xr-x`.
+/// Formats `st_mode` like `ls -l`: `drwxr-xr-x`.
 pub fn type_and_permissions(st_mode: u32) -> String {
     let kind = match st_mode & 0o170_000 {
         0o040_000 => 'd',
@@ -87,7 +88,7 @@ pub fn type_and_permissions(st_mode: u32) -> String {
         _ => '?',
     };
     let mut text = String::from(kind);
-    // Set-id and sticky bits take the place of the three execute bits.
+    // The set-user-ID, set-group-ID and sticky bits share the positions of the three execute bits.
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let bits = st_mode >> shift;
         let execute = match (bits & 1 != 0, st_mode & special != 0) {
@@ -109,7 +110,7 @@ mod tests {
     use super::type_and_permissions;
 
     #[test]
-    fn modes_read_as_ls_shows_them() {
+    fn modes_are_formatted_like_ls() {
         for (mode, text) in [
             (0o100_755, "-rwxr-xr-x"),
             (0o104_755, "-rwsr-xr-x"),

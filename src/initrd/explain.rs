@@ -1,4 +1,4 @@
-//! A plan for the eye: what it holds (`--dry-run`), and who asked for an entry (`--why`).
+//! Printed form of a plan: the list of its entries (`--dry-run`) and the reasons for an entry (`--why`).
 
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
@@ -9,8 +9,8 @@ use super::{PlanError, build::Plan, check::CheckedPlan, entry::Entry};
 use crate::format::archive_path::ArchivePath;
 use crate::root::fact::{Content, Node, Why};
 
-/// Bytes of a name for a terminal: what is not printable text is escaped, so that no name can play with the terminal
-/// or pass for another one.
+/// Escaped form of a name. Escapes all bytes that are not printable text, so that a name can neither control the
+/// terminal nor be mistaken for another name.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a>(pub &'a [u8]);
 
@@ -34,7 +34,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Lists the entries: type and mode, size or device numbers, path, where it comes from; then the totals.
+/// Lists the entries: type and mode, size or device numbers, path, source; then the totals.
 pub fn list(plan: &CheckedPlan, out: &mut dyn Write) -> Result<(), PlanError> {
     let mut bytes: u64 = 0;
     let mut count: u64 = 0;
@@ -56,7 +56,7 @@ pub fn list(plan: &CheckedPlan, out: &mut dyn Write) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// The end of a line: a link's target, or the source where it is not the very same path of the host.
+/// Returns the end of a line: the target of a link, or the source of a file.
 fn origin(path: &ArchivePath, entry: &Entry) -> String {
     match &entry.node {
         Node::Symlink { target } => format!(" -> {}", Printable(target)),
@@ -74,14 +74,15 @@ fn origin(path: &ArchivePath, entry: &Entry) -> String {
     }
 }
 
-/// Explains the entry at `path`: all reasons for it, and the reasons for those who gave them, each entry once.
+/// Explains the entry at `path`: prints all reasons for it and, recursively, the reasons for the entries that require
+/// it. Explains each entry once.
 pub fn why(plan: &Plan, path: &ArchivePath, out: &mut dyn Write) -> Result<(), PlanError> {
     let Some((place, entry)) = plan.find(path) else {
         return Err(PlanError::NotThere { path: path.clone(), near: near(plan, path) });
     };
     writeln!(out, "/{}", Printable(place.as_bytes()))?;
     let mut told = HashSet::from([place.clone()]);
-    // A stack instead of recursion: chains are as long as the modules and libraries of the host make them.
+    // A stack instead of recursion: the host's modules and libraries determine the length of a chain.
     let mut ahead: Vec<(usize, &Why)> = entry.whys.iter().rev().map(|why| (1, why)).collect();
     while let Some((depth, why)) = ahead.pop() {
         let asker = asker(plan, why);
@@ -95,7 +96,7 @@ pub fn why(plan: &Plan, path: &ArchivePath, out: &mut dyn Write) -> Result<(), P
     Ok(())
 }
 
-/// The entry a reason speaks of.
+/// Returns the entry that a reason refers to.
 fn asker<'a>(plan: &'a Plan, why: &Why) -> Option<(&'a ArchivePath, &'a Entry)> {
     match why {
         Why::Base | Why::Default | Why::Asked(_) | Why::Applet | Why::Channel => None,
@@ -112,12 +113,12 @@ fn asker<'a>(plan: &'a Plan, why: &Why) -> Option<(&'a ArchivePath, &'a Entry)> 
     }
 }
 
-/// A module file's name as the kernel knows it: dashes are underscores.
+/// Returns the kernel's name of a module file: dashes become underscores.
 fn module_name(path: &ArchivePath) -> Option<String> {
     Some(path.file_name().to_str()?.split_once(".ko")?.0.replace('-', "_"))
 }
 
-/// An entry that may have been meant: the same file name in another place, or the nearest directory above.
+/// Returns the entry that the user may have meant: one with the same file name, or else the nearest existing parent.
 fn near(plan: &Plan, path: &ArchivePath) -> Option<ArchivePath> {
     let name = path.file_name();
     let lower = name.to_ascii_lowercase();
@@ -188,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn why_follows_the_chain_to_who_asked_first() {
+    fn why_follows_the_chain_to_the_original_request() {
         expect![[r"
             /usr/lib/libc.so.6
               library libc.so.6, needed by /usr/bin/lstopo
-                asked for by lstopo
+                requested by lstopo
               library libc.so.6, needed by /lib/libhwloc.so.15
                 library libhwloc.so.15, needed by /usr/bin/lstopo (see above)
         "]]
@@ -200,18 +201,17 @@ mod tests {
         expect![[r"
             /usr/lib/modules/a-b.ko
               depends of module c_d
-                asked for by --kmod c_d
+                requested by --kmod c_d
         "]]
         .assert_eq(&explain("/usr/lib/modules/a-b.ko"));
     }
 
     #[test]
-    fn a_path_that_is_not_there_is_an_error_with_the_nearest_one() {
-        expect!["explaining /bin/lstopo: the image has no such entry, but it has /usr/bin/lstopo"]
+    fn the_error_for_a_missing_path_names_the_nearest_entry() {
+        expect!["/bin/lstopo: no such entry in the image (nearest: /usr/bin/lstopo)"]
             .assert_eq(&explain("/bin/lstopo"));
-        expect!["explaining /lib/libc: the image has no such entry, but it has /usr/lib/libc.so.6"]
-            .assert_eq(&explain("/lib/libc"));
-        expect!["explaining /x/y: the image has no such entry"].assert_eq(&explain("/x/y"));
+        expect!["/lib/libc: no such entry in the image (nearest: /usr/lib/libc.so.6)"].assert_eq(&explain("/lib/libc"));
+        expect!["/x/y: no such entry in the image"].assert_eq(&explain("/x/y"));
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_play_with_the_terminal() {
+    fn control_characters_in_names_are_escaped() {
         assert_eq!(Printable(b"a\x1b[2J\\\n\xff\xc3\xa4").to_string(), "a\\u{1b}[2J\\\\\\n\\xff\u{e4}");
     }
 }

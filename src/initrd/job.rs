@@ -1,6 +1,7 @@
-//! The job for pid 1 as a value, its bytes (see [`crate::format::protocol::job`]), and its place in an image.
+//! The job for pid 1: its fields, its encoding (see [`crate::proto::job`]) and its file in an image.
 //!
-//! Refuses words that `execve(2)` could not take: a NUL inside, a variable without a name.
+//! Refuses arguments that `execve(2)` cannot pass: strings that contain a NUL, and environment variables without a
+//! name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,53 +12,53 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::protocol::job::{MAGIC, PATH, Tag, record_header};
 use crate::root::fact::{Content, Fact, Node, Why};
 
-/// What pid 1 is to do.
+/// Job for pid 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Job {
-    /// The command and its arguments; none: an interactive shell.
+    /// Command and its arguments. Empty: an interactive shell.
     pub args: Vec<OsString>,
-    /// The command's environment.
+    /// Environment of the command.
     pub env: Vec<(OsString, OsString)>,
-    /// The directory the command starts in; none: `/`.
+    /// Working directory of the command. `None`: `/`.
     pub cwd: Option<PathBuf>,
     /// Modules to load, in order.
     pub modules: Vec<ModuleToLoad>,
-    /// Drivers of the channel, loaded in order where they load.
+    /// Drivers of the channel, in load order. A driver that fails to load is skipped.
     pub channel_modules: Vec<ModuleToLoad>,
-    /// How pid 1 talks to the host; none: on the console alone.
+    /// Control channel to the host. `None`: pid 1 uses only the console.
     pub channel: Option<Channel>,
-    /// Whether the command gets a terminal.
+    /// True if the command runs on a terminal.
     pub tty: bool,
-    /// The guest's host name; none: pid 1's choice.
+    /// Host name of the guest. `None`: pid 1 chooses it.
     pub hostname: Option<OsString>,
-    /// Block devices to wait for before the command runs.
+    /// Number of block devices to wait for before the command runs.
     pub block_devices: Option<u32>,
-    /// The length of the window through which pid 1 gets its commands, in bytes; there is none in this job then.
+    /// Length in bytes of the window through which pid 1 receives its commands. This job then contains no command.
     pub window: Option<u64>,
-    /// Whether pid 1 says on the console what it does.
+    /// True if pid 1 prints its actions on the console.
     pub verbose: bool,
 }
 
-/// A module's file in the guest and its parameters.
+/// A kernel module in the guest and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleToLoad {
-    /// The file.
+    /// Module file.
     pub path: ArchivePath,
-    /// Parameters as `finit_module(2)` takes them.
+    /// Parameters in the format of `finit_module(2)`.
     pub params: OsString,
 }
 
-/// The control channel's device.
+/// Device of the control channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Channel {
-    /// The virtio-serial port of [`crate::format::protocol::job::PORT_NAME`].
+    /// The virtio-serial port [`crate::proto::job::PORT_NAME`].
     Virtio,
-    /// A serial device's name: `ttyS1`.
+    /// A serial device, by name: `ttyS1`.
     Serial(String),
 }
 
 impl Job {
-    /// The bytes of the job file.
+    /// Encodes the job file.
     pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
         let mut file = MAGIC.to_vec();
         for arg in &self.args {
@@ -99,7 +100,8 @@ impl Job {
         Ok(file)
     }
 
-    /// The job's file, readable by root alone: arguments and environment may hold secrets of the user's.
+    /// Returns the job file and its directory as facts. Only root can read the file, because arguments and environment
+    /// may contain secrets.
     pub fn facts(&self) -> Result<Vec<Fact>, PlanError> {
         let path = ArchivePath::new(PATH);
         let parent = path.parent().unwrap_or_default();
@@ -111,13 +113,13 @@ impl Job {
     }
 }
 
-/// `/init` itself: the bytes of pid 1.
+/// Returns `/init`, the program that runs as pid 1, as a fact.
 pub fn init(image: &'static [u8]) -> Fact {
     let node = Node::File { mode: 0o755, content: Content::Static(image), hardlink: None };
     Fact { path: ArchivePath::new("/init"), node, why: Why::Base }
 }
 
-/// Appends one record.
+/// Appends a record.
 fn put(file: &mut Vec<u8>, tag: Tag, what: &str, value: &[u8]) -> Result<(), PlanError> {
     let len = u32::try_from(value.len()).map_err(|_| refuse(what, "longer than 4 GiB"))?;
     file.extend_from_slice(&record_header(tag, len));
@@ -125,31 +127,31 @@ fn put(file: &mut Vec<u8>, tag: Tag, what: &str, value: &[u8]) -> Result<(), Pla
     Ok(())
 }
 
-/// A word as C knows it.
+/// Returns the bytes of `text`, which must be representable as a C string.
 fn word<'a>(what: &str, text: &'a OsStr) -> Result<&'a [u8], PlanError> {
     if text.as_bytes().contains(&0) {
-        return Err(refuse(&format!("{what} {}", text.display()), "a NUL byte inside"));
+        return Err(refuse(&format!("{what} {}", text.display()), "contains a NUL byte"));
     }
     Ok(text.as_bytes())
 }
 
-/// `NAME=value`.
+/// Encodes `NAME=value`.
 fn variable(name: &OsStr, value: &OsStr) -> Result<Vec<u8>, PlanError> {
     let what = "environment variable";
     let bytes = word(what, name)?;
     if bytes.is_empty() || bytes.contains(&b'=') {
-        return Err(refuse(&format!("{what} {}", name.display()), "a name is not empty and holds no '='"));
+        return Err(refuse(&format!("{what} {}", name.display()), "the name must not be empty or contain '='"));
     }
     Ok([bytes, b"=", word(what, value)?].concat())
 }
 
-/// `PATH NUL PARAMETERS`.
+/// Encodes `PATH NUL PARAMETERS`.
 fn load(module: &ModuleToLoad) -> Result<Vec<u8>, PlanError> {
     let path = module.path.to_absolute();
     Ok([word("module", path.as_os_str())?, b"\0", word("module parameters", &module.params)?].concat())
 }
 
-/// An error of this file.
+/// Creates an encoding error.
 fn refuse(what: &str, rule: &'static str) -> PlanError {
     PlanError::Job { what: what.to_owned(), rule }
 }
@@ -165,7 +167,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     #[test]
-    fn the_bytes_are_these() {
+    fn a_complete_job_has_the_expected_encoding() {
         let job = Job {
             args: vec!["sh".into(), "".into()],
             env: vec![("A".into(), "b=c".into())],
@@ -196,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn words_that_execve_cannot_take_are_refused() {
+    fn strings_that_execve_cannot_pass_are_refused() {
         let args = Job { args: vec!["a\0b".into()], ..Job::default() };
-        assert!(args.encode().expect_err("a NUL").to_string().ends_with("a NUL byte inside"));
+        assert!(args.encode().expect_err("a NUL").to_string().ends_with("contains a NUL byte"));
         for name in ["", "A=B"] {
             let env = Job { env: vec![(name.into(), "x".into())], ..Job::default() };
-            assert!(env.encode().expect_err("no name").to_string().contains("a name is not empty"));
+            assert!(env.encode().expect_err("no name").to_string().contains("the name must not be empty"));
         }
     }
 
@@ -211,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_back(args in words(), values in words(), tty in any::<bool>(), count in any::<Option<u32>>()) {
+        fn encoded_records_are_decoded_unchanged(args in words(), values in words(), tty in any::<bool>(), count in any::<Option<u32>>()) {
             let env: Vec<_> = values.into_iter().map(|value| (OsString::from("N"), value)).collect();
             let job = Job { args: args.clone(), env: env.clone(), tty, block_devices: count, ..Job::default() };
             let bytes = job.encode().expect("a job");

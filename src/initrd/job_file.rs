@@ -1,6 +1,6 @@
-//! A job read back from an image that bootling built, so that another run can take it over.
+//! Decoder of the job file of an image that bootling built, so that another run can reuse the job.
 //!
-//! The file comes from anybody's initrd: what pid 1 would refuse is refused here too.
+//! The initrd is untrusted. The decoder refuses everything that pid 1 refuses.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::protocol::job::{JobError, Tag, records};
 
 impl Job {
-    /// Reads the bytes of a job file.
+    /// Decodes a job file.
     pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
         let mut job = Self::default();
         for record in records(bytes).map_err(refused)? {
@@ -27,7 +27,7 @@ impl Job {
         match tag {
             Tag::Arg => self.args.push(owned()),
             Tag::Env => {
-                let (name, value) = split(value, b'=').ok_or_else(|| broken("environment variable", "without a ="))?;
+                let (name, value) = split(value, b'=').ok_or_else(|| broken("environment variable", "missing '='"))?;
                 self.env.push((name, value));
             }
             Tag::Cwd => self.cwd = Some(PathBuf::from(owned())),
@@ -37,7 +37,7 @@ impl Job {
                 self.channel = Some(match std::str::from_utf8(value) {
                     Ok("virtio") => Channel::Virtio,
                     Ok(device) => Channel::Serial(device.to_owned()),
-                    Err(_) => return Err(broken("channel", "a device's name is ASCII")),
+                    Err(_) => return Err(broken("channel", "the device name is not ASCII")),
                 });
             }
             Tag::Tty => self.tty = true,
@@ -57,7 +57,7 @@ fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
 }
 
 fn module(value: &[u8]) -> Result<ModuleToLoad, PlanError> {
-    let (path, params) = split(value, 0).ok_or_else(|| broken("module", "no NUL behind its path"))?;
+    let (path, params) = split(value, 0).ok_or_else(|| broken("module", "no NUL after the path"))?;
     Ok(ModuleToLoad { path: ArchivePath::new(path), params })
 }
 
@@ -73,9 +73,9 @@ fn broken(what: &str, rule: &'static str) -> PlanError {
 
 fn refused(error: JobError) -> PlanError {
     match error {
-        JobError::Magic => broken("the file", "it does not start as a job of this bootling's does"),
-        JobError::Tag(at) => broken(&format!("record at byte {at}"), "of a kind that is not known here"),
-        JobError::Truncated(at) => broken(&format!("record at byte {at}"), "it ends behind the file's end"),
+        JobError::Magic => broken("file", "it does not start with the magic line of this version of bootling"),
+        JobError::Tag(at) => broken(&format!("record at byte {at}"), "unknown tag"),
+        JobError::Truncated(at) => broken(&format!("record at byte {at}"), "it extends past the end of the file"),
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
     use crate::format::archive_path::ArchivePath;
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn an_encoded_job_is_decoded_unchanged() {
         let load = |path: &str, params: &str| ModuleToLoad { path: ArchivePath::new(path), params: params.into() };
         let job = Job {
             args: vec!["a b".into(), "".into()],
@@ -103,7 +103,7 @@ mod tests {
         let bytes = job.encode().expect("encodes");
         assert_eq!(Job::decode(&bytes).expect("decodes"), job);
         for cut in 0..bytes.len() {
-            // A job cut between two records is a shorter job; anything else is an error, and nothing panics.
+            // A job truncated between two records is a valid shorter job. All other truncations are errors.
             if let Ok(shorter) = Job::decode(&bytes[..cut]) {
                 assert_ne!(shorter, job);
             }

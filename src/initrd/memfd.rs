@@ -1,4 +1,4 @@
-//! Archives in memory, for QEMU: a sealed memfd that nobody can change while a guest boots from it.
+//! Archives in memory for QEMU: a sealed memfd that no process can change while a guest boots from it.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -15,61 +15,61 @@ use crate::{
     output::{Sink, WriteError},
 };
 
-/// The archive of `plan` in memory, sealed, read position at its start.
+/// Writes the archive of `plan` to a sealed memfd. The file offset is 0.
 pub fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     let mut memory = create()?;
     archive::write(plan, &mut memory, &Options { align: true, mtime })?;
     seal(memory)
 }
 
-/// The archive of `plan` in memory that is to be copied elsewhere, and how long it is.
+/// Writes the archive of `plan` to an unsealed memfd, to be copied elsewhere. Returns the memfd and the length in
+/// bytes.
 pub fn window(plan: &CheckedPlan, mtime: u32) -> Result<(OwnedFd, u64), WriteError> {
     let mut memory = create()?;
     let len = archive::write(plan, &mut memory, &Options { align: true, mtime })?;
     Ok((memory.into(), len))
 }
 
-/// The same in memory that is there already, from its start on, where nothing has been written yet; it is as long as
-/// [`archive::len`] says.
+/// Writes the archive of `plan` to the start of an existing memory file, which must still be zeros there. The archive
+/// has [`newc::len`] bytes.
 pub fn into(plan: &CheckedPlan, mtime: u32, memory: &OwnedFd) -> Result<(), WriteError> {
     let mut memory = memory.try_clone().map(File::from).map_err(WriteError::Archive)?;
     memory.seek(SeekFrom::Start(0)).map_err(WriteError::Archive)?;
     archive::write(plan, &mut memory, &Options { align: true, mtime }).map(drop)
 }
 
-/// The archive of `plan` in memory, compressed or not, sealed, read position at its start.
+/// Writes the archive of `plan`, optionally compressed, to a sealed memfd. The file offset is 0.
 pub fn packed(plan: &CheckedPlan, compression: Compression, mtime: u32) -> Result<OwnedFd, WriteError> {
     let mut memory = create()?;
     let mut sink = compression.writer(&mut memory).map_err(WriteError::Archive)?;
-    // Only an archive that is stored as it is has anything to gain from aligned data.
+    // Aligned data is only useful in an uncompressed archive.
     archive::write(plan, &mut sink, &Options { align: compression == Compression::None, mtime })?;
     sink.finish().map_err(WriteError::Archive)?;
     seal(memory)
 }
 
-/// An existing initrd with the archive of `plan` behind it, in memory, sealed. What the second holds replaces what the
-/// first has of the same name (`init/initramfs.c`, `clean_path`).
+/// Writes an existing initrd, followed by the archive of `plan`, to a sealed memfd. Members of the second archive
+/// replace members of the first with the same name (`init/initramfs.c`, `clean_path`).
 pub fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     let failed = |source| WriteError::Output { name: "the initrd in memory".to_owned(), source };
     let mut memory = create()?;
     let len = copy(initrd, &mut memory).map_err(failed)?;
     let last = last_segment(&memory).map_err(failed)?;
     if last == Some(newc::Packing::Lz4) {
-        // The kernel reads LZ4 up to the end of what it was given, or to another such frame (`lib/decompress_unlz4.c`).
+        // The kernel reads LZ4 up to the end of the initrd or to the next LZ4 frame (`lib/decompress_unlz4.c`).
         let mut sink = Compression::Lz4.writer(&mut memory).map_err(WriteError::Archive)?;
         archive::write(plan, &mut sink, &Options { align: false, mtime })?;
         sink.finish().map_err(WriteError::Archive)?;
         return seal(memory);
     }
-    // Archives start at multiples of four; a page keeps the data aligned.
+    // An archive must start at a multiple of 4. A multiple of the page size also keeps the data aligned.
     let padding = usize::try_from(len.next_multiple_of(4096) - len).unwrap_or(0);
     memory.write_all(&vec![0; padding]).map_err(failed)?;
     archive::write(plan, &mut memory, &Options { align: true, mtime })?;
     seal(memory)
 }
 
-/// How the segment is packed that reaches to the end of an initrd, as far as that matters: a compressed one found on
-/// the way ends the search.
+/// Returns the compression format of the last segment, or of the first compressed one, where the search ends.
 fn last_segment(memory: &File) -> io::Result<Option<newc::Packing>> {
     let mut start = memory.try_clone()?;
     start.seek(SeekFrom::Start(0))?;
@@ -78,10 +78,10 @@ fn last_segment(memory: &File) -> io::Result<Option<newc::Packing>> {
         last = Some(member.segment.packing);
         Ok(if last == Some(newc::Packing::None) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     });
-    // A duplicate shares its position with the original.
+    // A duplicate shares its file offset with the original.
     let mut memory = memory.try_clone()?;
     memory.seek(SeekFrom::End(0))?;
-    // An initrd we cannot read may still be one the kernel can: it is booted as it is.
+    // The kernel may be able to read an initrd that bootling cannot, so errors are ignored.
     Ok(if walked.is_ok() { last } else { None })
 }
 
@@ -99,7 +99,7 @@ fn copy(from: &mut File, to: &mut File) -> io::Result<u64> {
             count => done += count,
         }
     }
-    // Nothing left, or no such way here: the plain one tells.
+    // Either the end of the file was reached, or copying in the kernel is not supported.
     Ok(done + io::copy(from, to)?)
 }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_cannot_be_changed() {
+    fn a_sealed_memfd_cannot_be_changed() {
         let memory = memfd(&plan("/init"), 0).expect("in memory");
         let mut file = File::from(memory);
         let mut bytes = Vec::new();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_is_read_after_what_it_lies_on_whatever_the_packing() {
+    fn an_overlay_is_read_after_an_initrd_in_any_compression_format() {
         for compression in Compression::ALL {
             let mut initrd = tempfile::tempfile().expect("a file");
             let mut sink = compression.writer(&mut initrd).expect("a writer");

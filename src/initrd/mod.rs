@@ -1,8 +1,9 @@
-//! From facts to a checked map: archive path to entry, with parents, without conflicts.
+//! Initrds: specification, plan, archive.
 //!
-//! Facts may repeat each other, lead through links and come in any order; a [`Plan`] is sorted by bytes, holds one
-//! entry a path, and has every directory it needs. Two facts that want different things in one place are an error that
-//! names both. Only [`Plan::check`] makes the [`CheckedPlan`] that a writer accepts.
+//! A [`build::Plan`] maps archive paths to entries. Facts may repeat, may lead through symbolic links, and may come in any
+//! order; a plan is sorted by path, has one entry per path, and includes all parent directories. Two facts that require
+//! different nodes at one path are an error that names both. Only `Plan::check` creates the [`check::CheckedPlan`] that
+//! [`archive`] writes. Same plan, same bytes.
 
 pub mod archive;
 pub mod memfd;
@@ -25,92 +26,95 @@ pub use self::entry::{Entry, type_and_permissions};
 use crate::format::archive_path::ArchivePath;
 use crate::root::fact::Why;
 
-/// One side of a conflict: what is wanted in a place, and why.
+/// One side of a conflict: a requested node and the reason for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// What is wanted there, with its source: `file /etc/passwd (1,204 bytes)`.
+    /// Description of the node, with its source: `file /etc/passwd (1204 bytes, mode 0644)`.
     pub what: String,
-    /// Who wants it.
+    /// Reason for the node.
     pub why: Why,
 }
 
-/// Why facts do not make an image.
+/// Planning error.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Two facts want different things in one place.
-    #[error("planning {path}: wanted both as {} ({}) and as {} ({})", .first.what, .first.why, .second.what, .second.why)]
+    /// Two facts require different nodes at one path.
+    #[error("{path}: conflicting entries: {} ({}) and {} ({})", .first.what, .first.why, .second.what, .second.why)]
     Conflict {
-        /// The place.
+        /// The path.
         path: ArchivePath,
-        /// What came first.
+        /// The first request.
         first: Box<Claim>,
-        /// What came second.
+        /// The second request.
         second: Box<Claim>,
     },
-    /// Links that lead in a circle.
-    #[error("planning {path}: more than {} symbolic links, or a loop ({why})", build::MAX_HOPS)]
+    /// A loop of symbolic links.
+    #[error("{path} ({why}): symbolic link loop, or more than {} links", build::MAX_HOPS)]
     Loop {
-        /// The path that leads into the circle.
+        /// The path that leads into the loop.
         path: ArchivePath,
-        /// Who wanted it.
+        /// Reason for the entry.
         why: Box<Why>,
     },
-    /// Something other than a directory as the archive's root.
-    #[error("planning /: the root of an image is a directory, not {} ({})", .0.what, .0.why)]
+    /// The root of the archive is not a directory.
+    #[error("invalid root of the image: expected a directory, found {} ({})", .0.what, .0.why)]
     Root(Box<Claim>),
-    /// An entry below something that is not a directory.
-    #[error("planning {path} ({why}): {parent} is {what}, not a directory")]
+    /// The parent of an entry is not a directory.
+    #[error("{path} ({why}): expected a directory at {parent}, found {what}")]
     ParentNotDirectory {
         /// The entry.
         path: ArchivePath,
-        /// Who wanted it.
+        /// Reason for the entry.
         why: Box<Why>,
-        /// What stands above it.
+        /// Its parent.
         parent: ArchivePath,
-        /// What that is.
+        /// Description of the parent.
         what: String,
     },
-    /// A name the kernel would skip in silence, or could not create.
-    #[error("planning {path} ({why}): {rule}")]
+    /// A name or link target that the kernel would silently skip, or could not create.
+    #[error("{path} ({why}): {rule}")]
     Name {
         /// The entry.
         path: ArchivePath,
-        /// Who wanted it.
+        /// Reason for the entry.
         why: Box<Why>,
-        /// The rule it breaks.
+        /// The violated rule.
         rule: NameRule,
     },
-    /// A file whose size does not fit the header's 32 bits.
-    #[error("planning {path} ({why}): {len} bytes, but a member of a newc archive is smaller than 4 GiB")]
+    /// A file whose size does not fit the 32-bit header field.
+    #[error("{path} ({why}): file of {len} bytes is too large for a newc archive (must be smaller than 4 GiB)")]
     TooLarge {
         /// The entry.
         path: ArchivePath,
-        /// Who wanted it.
+        /// Reason for the entry.
         why: Box<Why>,
-        /// Its length.
+        /// Its length in bytes.
         len: u64,
     },
-    /// No program for the kernel to start.
-    #[error("planning /init: {0}")]
+    /// The image has no `/init` that the kernel can execute.
+    #[error("invalid /init: {0}")]
     Init(String),
-    /// A path asked about that is not in the image.
-    #[error("explaining {path}: the image has no such entry{}", near.as_ref().map(|near| format!(", but it has {near}")).unwrap_or_default())]
+    /// A path to explain that is not in the image.
+    #[error(
+        "{path}: no such entry in the image{}",
+        near.as_ref().map(|near| format!(" (nearest: {near})")).unwrap_or_default()
+    )]
     NotThere {
-        /// The path asked about.
+        /// The requested path.
         path: ArchivePath,
-        /// An entry that may have been meant.
+        /// The entry that the user may have meant.
         near: Option<ArchivePath>,
     },
-    /// The job for pid 1 cannot be written down.
-    #[error("writing the job for pid 1: {what}: {rule}")]
+    /// A job for pid 1 that cannot be encoded or decoded.
+    #[error("invalid job for pid 1: {what}: {rule}")]
     Job {
-        /// The part of the job.
+        /// Part of the job.
         what: String,
-        /// What is wrong with it.
+        /// The fault.
         rule: &'static str,
     },
-    /// Nowhere to print to.
-    #[error("printing the plan")]
+    /// Output error.
+    #[error("failed to print the plan")]
     Print(#[from] io::Error),
 }
 
@@ -118,24 +122,24 @@ pub enum PlanError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameRule {
     /// Longer than `PATH_MAX`.
-    #[error("name of {0} bytes with its NUL, but the kernel skips names of more than 4096")]
+    #[error("name of {0} bytes including its NUL; the kernel skips names longer than 4096 bytes")]
     TooLong(usize),
     /// A component longer than `NAME_MAX`.
-    #[error("name with a component of {0} bytes, but no file system of Linux takes more than 255")]
+    #[error("name component of {0} bytes; the limit of Linux file systems is 255 bytes")]
     ComponentTooLong(usize),
-    /// A NUL inside.
-    #[error("name with a NUL byte inside")]
+    /// A NUL in the name.
+    #[error("name contains a NUL byte")]
     Nul,
-    /// The name that ends an archive.
-    #[error("this name marks the end of a newc archive")]
+    /// The name of the trailer.
+    #[error("reserved name: it marks the end of a newc archive")]
     Trailer,
     /// A link target longer than `PATH_MAX`.
-    #[error("link target of {0} bytes with its NUL, but the kernel takes at most 4096")]
+    #[error("link target of {0} bytes including its NUL; the limit of the kernel is 4096 bytes")]
     TargetTooLong(usize),
-    /// A link target of no bytes.
-    #[error("link without a target")]
+    /// An empty link target.
+    #[error("empty link target")]
     TargetEmpty,
-    /// A NUL inside a link target.
-    #[error("link target with a NUL byte inside")]
+    /// A NUL in the link target.
+    #[error("link target contains a NUL byte")]
     TargetNul,
 }

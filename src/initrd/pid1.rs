@@ -1,8 +1,8 @@
-//! The guest's pid 1, compiled by `build.rs` from `stubs/init` and carried along.
+//! The guest's pid 1, compiled by `build.rs` from `stubs/init` and embedded here.
 
 use crate::arch::Arch;
 
-/// The program to put into an initrd as `/init`; `None` for machines that it has not been built for.
+/// Returns the program for `/init` in an initrd; `None` for architectures that it has not been built for.
 pub fn image(arch: Arch) -> Option<&'static [u8]> {
     match arch {
         Arch::X86_64 => X86_64,

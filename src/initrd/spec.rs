@@ -1,26 +1,25 @@
-//! The initrd that is wanted.
+//! Requested initrd.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::root::request::{Copy, ModuleRequest};
-
-/// Everything an initrd is built from.
+/// Contents of an initrd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitrdSpec {
-    /// Where host files are looked up: `/`, or the root of another system (`--sysroot`).
+    /// Root of the host files: `/`, or the root of another system (`--sysroot`).
     pub root: PathBuf,
-    /// Whether busybox and links for all its applets go in.
+    /// True if busybox and links for all its applets are included.
     pub busybox: bool,
-    /// Programs to include, by name on PATH or by path, with all they need.
+    /// Programs to include with their dependencies, by name on PATH or by path.
     pub binaries: Vec<OsString>,
     /// Files, directories and patterns to copy.
     pub copies: Vec<Copy>,
     /// Modules to load, in this order, each after its dependencies.
     pub modules: Vec<ModuleRequest>,
-    /// Directories searched for libraries as if `LD_LIBRARY_PATH` named them; exported in the guest too.
+    /// Directories searched for libraries, as in `LD_LIBRARY_PATH`; also set in the guest.
     pub lib_path: Vec<PathBuf>,
-    /// What pid 1 runs.
+    /// Command that pid 1 runs.
     pub run: RunWhat,
 }
 
@@ -38,13 +37,13 @@ impl Default for InitrdSpec {
     }
 }
 
-/// What pid 1 runs once the guest is up.
+/// Command that pid 1 runs once the guest is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunWhat {
     /// An interactive shell.
     Shell,
-    /// A line for `/bin/sh -c` (`--run`).
+    /// A shell line for `/bin/sh -c` (`--run`).
     Line(OsString),
-    /// A program and its arguments, exactly as given. The program is also an entry of the image.
+    /// A program and its arguments, exactly as given. The program is included in the image.
     Command(Vec<OsString>),
 }

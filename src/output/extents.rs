@@ -1,8 +1,8 @@
-//! A large thing in pieces: which bytes stand where, in memory or in files, with nothing (zeros) between them.
+//! Extents: a sparse file as a list of ranges, whose bytes are in memory or in other files. Gaps are zeros.
 //!
-//! Disk images, EFI programs and the containers around them are all such lists; a container is made by moving pieces,
-//! not bytes. Contents stay in their files until the whole is written or hashed, and may be read more than once. A file
-//! that has changed by then, or by the end of it, is an error that names it.
+//! Disk images, EFI programs and container files are lists of extents. Placing an image in a container moves extents,
+//! not bytes. Source files are read only when the result is written or hashed, possibly more than once. If a source
+//! file changes in the meantime, the result is an error that names the file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,54 +15,54 @@ use rustix::fs::SeekFrom;
 use super::Sink;
 use crate::format::Medium;
 
-/// How much is read at once.
+/// Maximum number of bytes per read.
 const CHUNK: u64 = 1 << 20;
-/// A file of so many bytes is held in memory rather than open.
+/// Maximum length in bytes of files that are read into memory instead of being kept open.
 const SMALL: u64 = 64 << 10;
 
-/// Why pieces could not be put together.
+/// Error from reading or writing extents.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtentError {
-    /// A source that cannot be read.
-    #[error("reading {}", path.display())]
+    /// A source cannot be read.
+    #[error("failed to read {}", path.display())]
     Source {
-        /// The file.
+        /// File on the host.
         path: PathBuf,
-        /// What the host said.
+        /// Cause.
         source: io::Error,
     },
-    /// A source that has become shorter than it was.
-    #[error("reading {}: it ends at byte {found}, but it had {planned} bytes: it changed while the image was made", path.display())]
+    /// A source has become shorter.
+    #[error("failed to read {}: the file changed while the image was built: expected {planned} bytes, found {found}", path.display())]
     Changed {
-        /// The file.
+        /// File on the host.
         path: PathBuf,
-        /// Where it was to be read up to.
+        /// Byte offset of the end of the requested range.
         planned: u64,
-        /// Where it ends.
+        /// Byte offset of the end of the file.
         found: u64,
     },
-    /// A source that is not what it was: what was hashed of it may not be what was written.
-    #[error("reading {}: it changed while the image was made", .0.display())]
+    /// A source was modified, so the written bytes may differ from the hashed bytes.
+    #[error("failed to read {}: the file changed while the image was built", .0.display())]
     Rewritten(PathBuf),
-    /// The output would not take the bytes.
-    #[error("writing the image")]
+    /// The output cannot be written.
+    #[error("failed to write the image")]
     Output(#[source] io::Error),
 }
 
-/// An open file that pieces are taken from, and what people call it.
+/// Open source file of extents.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// The file; read at explicit offsets or after a seek, by one thread.
+    /// File. One thread reads it, at explicit offsets or after a seek.
     pub file: File,
-    /// Its name, for messages.
+    /// Path, for messages.
     pub path: PathBuf,
-    /// How many bytes it had when it was opened.
+    /// Length in bytes when the file was opened.
     pub len: u64,
-    /// What tells that it is as it was then.
+    /// State when the file was opened, for detecting changes.
     state: State,
 }
 
-/// A file's length, and when its content and the rest of it changed last: seconds, nanoseconds.
+/// Length of a file, and its last modification and status change: seconds, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     len: u64,
@@ -76,14 +76,14 @@ impl State {
         Ok(Self {
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
-            // Who copies times sets the other back, but not this.
+            // Programs that preserve times can reset the modification time, but not this one.
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }
 
 impl SourceFile {
-    /// Takes over an open file.
+    /// Wraps an open file.
     pub fn new(file: File, path: PathBuf) -> io::Result<Arc<Self>> {
         let state = State::of(&file)?;
         Ok(Arc::new(Self { file, path, len: state.len, state }))
@@ -94,7 +94,7 @@ impl SourceFile {
         Self::new(File::open(path)?, path.to_owned())
     }
 
-    /// Makes sure that it is as it was when it was opened.
+    /// Returns an error if the file has changed since it was opened.
     fn unchanged(&self) -> Result<(), ExtentError> {
         let now = State::of(&self.file).map_err(|source| self.failed(source))?;
         if now == self.state { Ok(()) } else { Err(ExtentError::Rewritten(self.path.clone())) }
@@ -109,7 +109,7 @@ impl SourceFile {
     }
 }
 
-/// Where bytes come from.
+/// Source of bytes.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Memory.
@@ -118,30 +118,30 @@ pub enum Source {
     File(Arc<SourceFile>),
 }
 
-/// One piece.
+/// Range of bytes.
 #[derive(Debug, Clone)]
 pub struct Extent {
-    /// Where it stands.
+    /// Byte offset in the file that the extents form.
     pub at: u64,
-    /// How many bytes it has.
+    /// Length in bytes.
     pub len: u64,
-    /// Where they come from.
+    /// Source of the bytes.
     pub source: Source,
-    /// Offset of the first of them there.
+    /// Byte offset in the source.
     pub from: u64,
 }
 
 impl Extent {
-    /// The offset behind its last byte.
+    /// Returns the offset after the last byte.
     pub fn end(&self) -> u64 {
         self.at.saturating_add(self.len)
     }
 }
 
-/// Takes bytes with their places.
+/// Callback that receives offsets and bytes.
 type Taker<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ExtentError>;
 
-/// Pieces in the order of their places, without overlap; zeros between them.
+/// Sparse file as a list of extents, sorted by offset and without overlap. Gaps are zeros.
 #[derive(Debug, Clone, Default)]
 pub struct Extents {
     size: u64,
@@ -149,17 +149,17 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// `size` zeros.
+    /// Creates a file of `size` zeros.
     pub fn new(size: u64) -> Self {
         Self { size, list: Vec::new() }
     }
 
-    /// All of a file, holes left out where the file system tells of them.
+    /// Returns the extents of a complete file. Omits holes if the file system reports them.
     pub fn of_file(file: &Arc<SourceFile>) -> Self {
         let mut extents = Self::new(file.len);
         let mut at = 0;
         while at < file.len {
-            // A file system that cannot tell (or a file that has just changed) has one piece up to the end.
+            // If the file system does not report holes, or the file has just changed, use one extent up to the end.
             let start = match rustix::fs::seek(&file.file, SeekFrom::Data(at)) {
                 Ok(start) => start,
                 Err(rustix::io::Errno::NXIO) => break,
@@ -175,7 +175,7 @@ impl Extents {
         extents
     }
 
-    /// All of a file: a small one is read and closed, so that any number of them can be held.
+    /// Returns the extents of the file at `path`. Reads and closes small files, so that any number of them can be used.
     pub fn of_path(path: &std::path::Path) -> io::Result<Self> {
         let file = SourceFile::open(path)?;
         if file.len > SMALL {
@@ -188,38 +188,38 @@ impl Extents {
         Ok(extents)
     }
 
-    /// How many bytes the whole has.
+    /// Returns the total size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Makes the whole larger (or cuts zeros off).
+    /// Changes the total size. Only zeros can be cut off.
     pub fn resize(&mut self, size: u64) {
-        debug_assert!(self.list.last().is_none_or(|last| last.end() <= size), "no piece is cut");
+        debug_assert!(self.list.last().is_none_or(|last| last.end() <= size), "the new size would cut an extent");
         self.size = size;
     }
 
-    /// The pieces, in order.
+    /// Returns the extents, sorted by offset.
     pub fn list(&self) -> &[Extent] {
         &self.list
     }
 
-    /// Puts `len` bytes of a source, from its byte `from` on, at `at`, which is free.
+    /// Adds `len` bytes of `source`, starting at its byte `from`, at offset `at`. The range must be free.
     pub fn add(&mut self, at: u64, len: u64, source: Source, from: u64) {
         if len == 0 {
             return;
         }
         let place = self.list.partition_point(|other| other.at < at);
         let new = Extent { at, len, source, from };
-        debug_assert!(place == 0 || self.list[place - 1].end() <= at, "pieces do not overlap");
-        debug_assert!(self.list.get(place).is_none_or(|next| new.end() <= next.at), "pieces do not overlap");
+        debug_assert!(place == 0 || self.list[place - 1].end() <= at, "extents overlap");
+        debug_assert!(self.list.get(place).is_none_or(|next| new.end() <= next.at), "extents overlap");
         self.size = self.size.max(new.end());
         self.list.insert(place, new);
     }
 
-    /// Puts bytes at `at`, blocks of zeros left out.
+    /// Adds bytes at offset `at`. Omits blocks of zeros.
     pub fn add_bytes(&mut self, at: u64, bytes: impl Into<Arc<[u8]>>) {
-        /// What a hole is worth: a block of most file systems.
+        /// Granularity of holes: the block size of most file systems.
         const BLOCK: usize = 4096;
         let bytes: Arc<[u8]> = bytes.into();
         self.size = self.size.max(at + bytes.len() as u64);
@@ -245,7 +245,7 @@ impl Extents {
         }
     }
 
-    /// Puts all pieces of another whole in, the first byte of it at `at`.
+    /// Adds all extents of `other`, shifted by `at`.
     pub fn add_all(&mut self, at: u64, other: &Self) {
         self.size = self.size.max(at + other.size);
         for extent in &other.list {
@@ -253,7 +253,7 @@ impl Extents {
         }
     }
 
-    /// Runs of whole blocks of `block` bytes that are not all holes: their first byte, and the one behind them.
+    /// Returns the runs of blocks of `block` bytes that contain data, as pairs of start and end offset.
     pub fn runs(&self, block: u64) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for extent in &self.list {
@@ -266,7 +266,7 @@ impl Extents {
         runs
     }
 
-    /// Writes everything in order to a stream, zeros and all.
+    /// Writes the complete file, including zeros, to a stream.
     pub fn write_to(&self, out: &mut impl Sink) -> Result<(), ExtentError> {
         let mut at = 0;
         for extent in &self.list {
@@ -277,7 +277,7 @@ impl Extents {
         zeros(out, self.size - at).map_err(ExtentError::Output)
     }
 
-    /// Writes the pieces alone into a file that is new and empty: the rest of it stays a hole.
+    /// Writes only the extents to a new, empty file. The gaps become holes.
     pub fn write_sparse(&self, file: &mut File) -> Result<(), ExtentError> {
         use std::io::Seek;
         for extent in &self.list {
@@ -287,8 +287,8 @@ impl Extents {
         file.set_len(self.size).map_err(ExtentError::Output)
     }
 
-    /// Makes sure that all files that pieces come from are as they were when they were opened. Whoever has read them
-    /// twice, to hash them and to write them, asks at the end.
+    /// Returns an error if a source file has changed since it was opened. A caller that reads the sources twice, to
+    /// hash and to write them, must call this at the end.
     pub fn unchanged(&self) -> Result<(), ExtentError> {
         let mut asked: Vec<*const SourceFile> = Vec::new();
         for extent in &self.list {
@@ -302,7 +302,7 @@ impl Extents {
         Ok(())
     }
 
-    /// Gives every byte that is no hole to `taker`, with its place, in order.
+    /// Calls `taker` with the offset and the bytes of all extents, in order.
     pub fn each(&self, taker: &mut dyn FnMut(u64, &[u8])) -> Result<(), ExtentError> {
         self.list.iter().try_for_each(|extent| {
             extent.each(&mut |at, bytes| {
@@ -317,7 +317,7 @@ impl Extent {
     fn write_to(&self, out: &mut impl Sink) -> Result<(), ExtentError> {
         let mut done = 0;
         if let Source::File(file) = &self.source {
-            // Of a pipe or a memfd the kernel copies what it can; the rest goes through here.
+            // The kernel copies as much as it can; the code below copies the rest.
             rustix::fs::seek(&file.file, SeekFrom::Start(self.from)).map_err(|errno| file.failed(errno.into()))?;
             while done < self.len {
                 match out.copy_from(&file.file, self.len - done).map_err(ExtentError::Output)? {
@@ -331,12 +331,12 @@ impl Extent {
         rest.each(&mut |_, bytes| out.write_all(bytes).map_err(ExtentError::Output))
     }
 
-    /// Gives all bytes to `taker`, with their places, in order.
+    /// Calls `taker` with offsets and bytes, in order.
     fn each(&self, taker: Taker<'_>) -> Result<(), ExtentError> {
         match &self.source {
             Source::Bytes(bytes) => {
                 let (from, len) = (as_length(self.from), as_length(self.len));
-                taker(self.at, bytes.get(from..from + len).expect("a piece lies within its source"))
+                taker(self.at, bytes.get(from..from + len).expect("an extent is within its source"))
             }
             Source::File(file) => {
                 let mut buffer = vec![0; as_length(self.len.min(CHUNK))];
@@ -382,7 +382,7 @@ impl Medium for Extents {
     }
 }
 
-/// Lengths of what is in memory fit there.
+/// Converts the length of data in memory.
 fn as_length(len: u64) -> usize {
     usize::try_from(len).expect("a length in memory")
 }
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_written_in_order_with_zeros_between_them_however_they_are_written() {
+    fn streams_and_sparse_files_have_the_same_contents() {
         let extents = sample();
         let mut expected = vec![0; 20_000];
         expected[4096..4106].fill(1);
@@ -451,22 +451,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_rewritten_in_place_is_noticed_though_its_length_and_its_time_are_kept() {
+    fn a_file_rewritten_with_the_same_length_and_modification_time_is_detected() {
         let named = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(named.path(), b"before").expect("written");
         let extents = Extents::of_file(&SourceFile::open(named.path()).expect("open"));
-        extents.unchanged().expect("it is as it was");
+        extents.unchanged().expect("unchanged");
         let time = named.as_file().metadata().and_then(|metadata| metadata.modified()).expect("a time");
-        // The kernel's clock for files goes by ticks, of 10 ms at most.
+        // The resolution of the kernel's file timestamps is a tick, at most 10 ms.
         std::thread::sleep(std::time::Duration::from_millis(30));
         std::fs::write(named.path(), b"after!").expect("written");
         named.as_file().set_modified(time).expect("a time");
-        let error = extents.unchanged().expect_err("it changed");
+        let error = extents.unchanged().expect_err("changed");
         assert!(matches!(&error, ExtentError::Rewritten(path) if path == named.path()), "{error}");
     }
 
     #[test]
-    fn zeros_in_memory_and_holes_in_files_are_no_pieces() {
+    fn zeros_in_memory_and_holes_in_files_are_omitted() {
         let places: Vec<_> = sample().list().iter().map(|extent| (extent.at, extent.len)).collect();
         assert_eq!(places, [(4096, 4096), (9000, 3)]);
         assert_eq!(sample().runs(4096), [(4096, 12_288)]);
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_became_shorter_is_an_error_that_names_it() {
+    fn a_source_that_became_shorter_is_an_error() {
         let source = file(b"short");
         let mut extents = Extents::new(0);
         extents.add(0, 8, Source::File(source), 0);
@@ -492,7 +492,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_come_back(bytes in proptest::collection::vec(any::<u8>(), 0..300), pad in 0usize..9000, at in 0u64..5000) {
+        fn added_bytes_are_written_unchanged(bytes in proptest::collection::vec(any::<u8>(), 0..300), pad in 0usize..9000, at in 0u64..5000) {
             let all = [vec![0; pad], bytes].concat();
             let mut extents = Extents::new(0);
             extents.add_bytes(at, all.clone());

@@ -1,8 +1,7 @@
-//! Outputs that appear whole or not at all.
+//! Atomic outputs: a file appears complete or not at all.
 //!
-//! A file is written without a name where the file system can do that, so that not even a kill leaves anything behind,
-//! and gets its name at the end. Devices and pipes are written in place. Refuses directories, terminals, and block
-//! devices in use.
+//! If the file system supports `O_TMPFILE`, the file has no name until it is complete, so that a killed process leaves
+//! nothing behind. Devices and pipes are written in place. Refuses directories, terminals, and block devices in use.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
@@ -18,10 +17,10 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::WriteError;
 
-/// How many names are tried for the meantime: leftovers of killed processes with this one's number may be there.
+/// Maximum number of temporary names to try. Killed processes with the same process ID may have left files.
 const ATTEMPTS: u32 = 100;
 
-/// An output that is being written.
+/// Output that is being written.
 #[derive(Debug)]
 pub struct Output {
     name: String,
@@ -30,16 +29,16 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Target {
-    /// Standard output, a device, a pipe: what is written is out.
+    /// Standard output, a device or a pipe: written directly.
     InPlace(File),
-    /// A file without a name, and the one it will get.
+    /// An unnamed file, and its final path.
     Nameless(File, PathBuf),
-    /// A file with another name beside the one it will get.
+    /// A file with a temporary name in the same directory, and its final path.
     Temporary(NamedTempFile, PathBuf),
 }
 
 impl Output {
-    /// Starts an output; `-` is standard output.
+    /// Opens an output. `-` is standard output.
     pub fn create(path: &Path) -> Result<Self, WriteError> {
         let name = if path == "-" { "standard output".to_owned() } else { path.display().to_string() };
         match Target::open(path) {
@@ -48,12 +47,12 @@ impl Output {
         }
     }
 
-    /// What the user called it.
+    /// Returns the name that the user gave.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The file to write to.
+    /// Returns the file to write to.
     pub fn file(&mut self) -> &mut File {
         match &mut self.target {
             Target::InPlace(file) | Target::Nameless(file, _) => file,
@@ -61,7 +60,7 @@ impl Output {
         }
     }
 
-    /// Whether it is a new, empty file, where what is not written reads as zeros.
+    /// Returns true for a new, empty file, in which unwritten ranges read as zeros.
     pub fn is_new_file(&self) -> bool {
         match self.target {
             Target::InPlace(_) => false,
@@ -69,7 +68,8 @@ impl Output {
         }
     }
 
-    /// Makes the output appear, in place of a file that had its name. Not synced to the disk: an image can be built again.
+    /// Gives the output its final name. Replaces an existing file. Does not sync to disk, because an image can be built
+    /// again.
     pub fn finish(self) -> Result<(), WriteError> {
         let named = match self.target {
             Target::InPlace(_) => Ok(()),
@@ -95,7 +95,7 @@ impl Target {
         if path == "-" {
             let stdout = io::stdout();
             if stdout.is_terminal() {
-                return Err(io::Error::other("it is a terminal, and an image is not text"));
+                return Err(io::Error::other("refusing to write binary data to a terminal"));
             }
             return Ok(Self::InPlace(File::from(rustix::io::dup(&stdout)?)));
         }
@@ -109,7 +109,7 @@ impl Target {
         if let Some(known) = known {
             let kind = known.file_type();
             if kind.is_block_device() {
-                // Without O_CREAT this refuses devices that are mounted or otherwise in use (`open(2)`).
+                // O_EXCL without O_CREAT refuses devices that are mounted or otherwise in use (`open(2)`).
                 let alone = OFlags::EXCL.bits().cast_signed();
                 return Ok(Self::InPlace(OpenOptions::new().write(true).custom_flags(alone).open(path)?));
             }
@@ -117,9 +117,10 @@ impl Target {
                 return Ok(Self::InPlace(OpenOptions::new().write(true).open(path)?));
             }
             if !kind.is_file() {
-                return Err(io::Error::other("it is there already, and it is not a file"));
+                return Err(io::Error::other("already exists and is not a regular file"));
             }
-            // Through links to the file they lead to, as a shell's `>` would; whoever may not write it may not replace it.
+            // Follow symbolic links, as `>` in a shell does. Opening the file fails if the user may not write it, and
+            // then the user may not replace it either.
             drop(OpenOptions::new().write(true).open(&path)?);
             path = fs::canonicalize(path)?;
             mode = known.permissions().mode() & 0o777;
@@ -127,7 +128,7 @@ impl Target {
         Self::beside(path, mode)
     }
 
-    /// A file in the same directory, so that renaming cannot cross file systems.
+    /// Creates a file in the same directory, so that the rename does not cross file systems.
     fn beside(path: PathBuf, mode: u32) -> io::Result<Self> {
         let directory = match path.parent() {
             Some(parent) if parent != "" => parent,
@@ -136,7 +137,7 @@ impl Target {
         let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::open(directory, nameless, Mode::from_raw_mode(mode)) {
             Ok(file) => return Ok(Self::Nameless(File::from(file), path)),
-            // File systems and kernels that know no such files (`open(2)`, `O_TMPFILE`).
+            // The file system or the kernel does not support `O_TMPFILE` (`open(2)`).
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
@@ -144,13 +145,13 @@ impl Target {
     }
 }
 
-/// A name for the meantime, in the directory of `path`.
+/// Returns a temporary path in the directory of `path`.
 fn meanwhile(path: &Path, attempt: u32) -> PathBuf {
     path.with_file_name(format!(".bootling-{}-{attempt}", std::process::id()))
 }
 
-/// A file beside `path` that goes away when it is not wanted any more. Not by tempfile's own means: its errors speak of a
-/// name that means nothing to the user.
+/// Creates a file in the directory of `path` that is removed when dropped. Does not use tempfile to create it, because
+/// tempfile's errors contain a path that the user does not know.
 fn temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     for attempt in 0..ATTEMPTS {
         let beside = meanwhile(path, attempt);
@@ -163,7 +164,7 @@ fn temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Gives a nameless file its name; `linkat(2)` replaces nothing, so an old file is replaced by a rename.
+/// Gives an unnamed file its name. `linkat(2)` does not replace files, so replacing an existing file requires a rename.
 fn name_it(file: &File, path: &Path) -> io::Result<()> {
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
     let link = |to: &OsStr| -> io::Result<()> {
@@ -181,7 +182,7 @@ fn name_it(file: &File, path: &Path) -> io::Result<()> {
             Err(error) => return Err(error),
             Ok(()) => {
                 return fs::rename(&beside, path).inspect_err(|_| {
-                    // The rename's error is the one to tell.
+                    // Report the error of the rename, not this one.
                     let _ = fs::remove_file(&beside);
                 });
             }
@@ -198,7 +199,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn nothing_is_there_before_the_end_and_everything_after() {
+    fn the_file_appears_complete_when_the_output_is_finished() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x");
         for content in ["one", "another"] {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_without_nameless_files_still_gets_its_output_whole() {
+    fn temporary_files_are_renamed_or_removed() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x");
         let (one, other) = (temporary(&path, 0o600).expect("a file"), temporary(&path, 0o600).expect("a file"));
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_and_modes_kept() {
+    fn symbolic_links_are_followed_and_modes_are_preserved() {
         let dir = tempfile::tempdir().expect("a directory");
         let (file, link) = (dir.path().join("f"), dir.path().join("l"));
         fs::write(&file, "old").expect("a file");
@@ -246,9 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_one_plain_error() {
+    fn a_missing_directory_is_reported_with_the_path_of_the_output() {
         let error = Output::create("/nonexistent/dir/x".as_ref()).expect_err("no directory");
         let cause = std::error::Error::source(&error).expect("a cause").to_string();
-        assert_eq!(format!("{error}: {cause}"), "writing /nonexistent/dir/x: No such file or directory (os error 2)");
+        assert_eq!(
+            format!("{error}: {cause}"),
+            "failed to write /nonexistent/dir/x: No such file or directory (os error 2)"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A build: a line for the shell, which a signal to us, or a limit, ends with all that it started.
+//! Builds: runs a shell command, and ends it with all its processes on a signal or at a time limit.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,35 +14,36 @@ use rustix::process::Signal;
 use super::Process;
 use super::signals::Signals;
 
-/// How long a build may take to clean up after it was asked to stop: make deletes what is half made.
+/// Time for cleanup after a build was asked to stop: make deletes incomplete targets.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How a build ended.
+/// Result of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Built {
-    /// It succeeded.
+    /// Success.
     Done,
-    /// It failed, in these words.
+    /// Failure, with its description.
     Failed(String),
-    /// A signal to us ended it.
+    /// Interrupted by a signal to bootling.
     Interrupted(i32),
 }
 
-/// What a build is.
+/// Description of a build.
 #[derive(Debug)]
 pub struct Build<'a> {
-    /// The line, for `sh -c`.
+    /// Command for `sh -c`.
     pub line: &'a OsStr,
-    /// Where it runs.
+    /// Working directory.
     pub directory: &'a Path,
-    /// The longest that it may take.
+    /// Time limit.
     pub limit: Option<Duration>,
-    /// Where what it prints is kept; `None`: it goes to our standard error, since standard output is for results.
+    /// File for its output; `None`: bootling's standard error, because standard output is for results.
     pub kept: Option<&'a File>,
 }
 
 impl Build<'_> {
-    /// Runs it. A signal to us is passed on to it; the second one, or a while without an end, kills it.
+    /// Runs the build. A signal to bootling is forwarded; a second signal, or the end of the grace period, kills the
+    /// build.
     pub fn run(&self, signals: &mut Signals) -> io::Result<Built> {
         let stream = || match self.kept {
             Some(file) => file.try_clone().map(Stdio::from),
@@ -69,10 +70,10 @@ impl Build<'_> {
             }
             if let Some((built, _)) = asked {
                 process.kill();
-                // Who asks us to end after the limit means more than this build.
+                // A signal after the time limit ends bootling, not only this build.
                 return Ok(signal.map_or(built, Built::Interrupted));
             }
-            // As Ctrl-C does, where it is the limit.
+            // At the time limit, send the same signal as Ctrl-C.
             let built = signal.map_or_else(|| late(self.limit), Built::Interrupted);
             process.signal(signal.unwrap_or(Signal::INT.as_raw()))?;
             asked = Some((built, Instant::now()));
@@ -80,7 +81,7 @@ impl Build<'_> {
     }
 }
 
-/// Waits for the end of a process, for as long as that may take, and for a signal that is meant to end us.
+/// Waits for the end of the process, a signal that ends bootling, or the timeout `left`.
 fn wait(process: &Process, signals: &mut Signals, left: Option<Duration>) -> io::Result<Option<i32>> {
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     let mut fds = [PollFd::new(process.ended(), PollFlags::IN), PollFd::new(&*signals, PollFlags::IN)];
@@ -91,7 +92,7 @@ fn wait(process: &Process, signals: &mut Signals, left: Option<Duration>) -> io:
 }
 
 fn late(limit: Option<Duration>) -> Built {
-    Built::Failed(format!("not done after {:?}", limit.unwrap_or_default()))
+    Built::Failed(format!("not finished after {:?}", limit.unwrap_or_default()))
 }
 
 fn how(status: ExitStatus) -> Built {
@@ -99,7 +100,7 @@ fn how(status: ExitStatus) -> Built {
         (Some(0), _) => Built::Done,
         (Some(code), _) => Built::Failed(format!("exit {code}")),
         (None, Some(signal)) => Built::Failed(format!("killed by signal {signal}")),
-        (None, None) => Built::Failed("no status".to_owned()),
+        (None, None) => Built::Failed("no exit status".to_owned()),
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_says_how_it_ended_and_what_it_printed_is_kept() {
+    fn the_result_and_the_output_of_a_build_are_kept() {
         assert_eq!(run("pwd", None), (Built::Done, "/\n".to_owned()));
         let (ended, said) = run("echo one; echo two >&2; exit 3", None);
         assert_eq!((ended, said.as_str()), (Built::Failed("exit 3".to_owned()), "one\ntwo\n"));
@@ -131,18 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_takes_too_long_is_ended_with_all_it_started() {
+    fn a_build_over_its_limit_is_ended_with_all_its_processes() {
         let (ended, said) = run("trap 'echo cleaned; exit 1' INT; sleep 1000 & wait", Some(Duration::from_secs(2)));
-        assert!(matches!(&ended, Built::Failed(why) if why == "not done after 2s"), "{ended:?}");
+        assert!(matches!(&ended, Built::Failed(why) if why == "not finished after 2s"), "{ended:?}");
         assert_eq!(said, "cleaned\n");
     }
 
     #[test]
-    fn what_a_build_leaves_in_the_background_ends_with_it() {
+    fn background_processes_of_a_build_end_with_it() {
         let (ended, number) = run("sleep 1000 & echo $!", None);
         assert_eq!(ended, Built::Done);
         let path = format!("/proc/{}/stat", number.trim());
-        // Dead, and reaped or not.
+        // A zombie, or already reaped.
         let is_over = || fs::read_to_string(&path).map_or(true, |stat| stat.contains(") Z "));
         let start = Instant::now();
         while !is_over() {

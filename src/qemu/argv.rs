@@ -1,4 +1,4 @@
-//! The QEMU command line: a pure function of the machine and its wires.
+//! QEMU command line: a pure function of the machine and its I/O connections.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -9,56 +9,56 @@ use super::firmware::{Files, Firmware, Image};
 use super::machine::{Display, Machine, Transport, is_microvm};
 use crate::format::protocol::job::PORT_NAME;
 
-/// What a machine boots: by names or by open files.
+/// Boot payload of a machine, as file names or open files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload<T> {
     /// A kernel and its initrd.
     Linux {
-        /// The kernel image.
+        /// Kernel image.
         kernel: T,
-        /// The initrd.
+        /// Initrd.
         initrd: T,
-        /// What a guest has beside them that is given its commands later.
+        /// Additional memory of a guest that receives its commands later.
         warm: Option<Warm<T>>,
     },
     /// A disk image.
     Disk {
-        /// The image.
+        /// Disk image.
         image: T,
-        /// The drive that it is.
+        /// Drive configuration.
         drive: Drive,
     },
 }
 
-/// What a guest has that waits for commands (see [`crate::format::protocol::window`]), and where its memory is kept.
+/// Memory of a guest that waits for commands: the window (see [`crate::proto::window`]), and the backing of its RAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warm<T> {
-    /// The window's memory.
+    /// Window memory.
     pub window: T,
-    /// How large that is, in MiB.
+    /// Window size in MiB.
     pub window_mib: u64,
-    /// The guest's own memory.
+    /// Guest RAM.
     pub ram: Ram<T>,
 }
 
-/// Where a guest's memory is kept.
+/// Backing of the guest RAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ram<T> {
-    /// In QEMU's own.
+    /// Anonymous memory of QEMU.
     Anonymous,
-    /// In a file that gets all that the guest writes: to be saved.
+    /// A shared file that receives the guest's writes, to be saved.
     Shared(T),
-    /// What the guest starts with is in a file, which stays as it is; the rest of its state is in a pipe.
+    /// The initial content is in a file, which is not modified; the device state is read from a pipe.
     Restored {
-        /// The memory.
+        /// RAM file.
         ram: T,
-        /// The pipe. QEMU is told its number by an order.
+        /// State pipe. QEMU receives its descriptor number in a QMP command.
         state: T,
     },
 }
 
 impl<T> Payload<T> {
-    /// The same payload, each part told in another way.
+    /// Returns the same payload with `tell` applied to each part.
     pub fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
         match self {
             Self::Linux { kernel, initrd, warm } => {
@@ -77,7 +77,7 @@ impl<T> Payload<T> {
         }
     }
 
-    /// What it has to wait for commands with.
+    /// Window and RAM of a guest that waits for commands.
     fn warm(&self) -> Option<&Warm<T>> {
         match self {
             Self::Linux { warm, .. } => warm.as_ref(),
@@ -85,7 +85,7 @@ impl<T> Payload<T> {
         }
     }
 
-    /// Its parts.
+    /// Iterates over the parts of the payload.
     pub fn parts(&self) -> impl Iterator<Item = &T> {
         match self {
             Self::Linux { kernel, initrd, warm } => {
@@ -102,12 +102,12 @@ impl<T> Payload<T> {
     }
 }
 
-/// Where the machine's ends lead.
+/// I/O connections of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wires {
-    /// What it boots, as QEMU opens it; already quoted words are not expected.
+    /// Payload, as paths that QEMU opens. Commas must not be escaped yet.
     pub payload: Payload<OsString>,
-    /// The guest's own copy of the flash image that it may write; `None`: QEMU is to forget what it writes.
+    /// The guest's writable copy of the flash image; `None`: QEMU discards writes.
     pub flash: Option<OsString>,
     /// Console, channel and monitor.
     pub ends: Ends,
@@ -116,19 +116,19 @@ pub struct Wires {
 /// Console, channel and monitor of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// The console on pipes, QEMU's own standard input and output; the rest on sockets that it inherits: this is how
-    /// bootling runs it.
+    /// Console on QEMU's standard input and output (pipes), channel and monitor on inherited sockets. bootling runs
+    /// QEMU this way.
     Wired {
-        /// The control channel.
+        /// Control channel.
         channel: RawFd,
-        /// The monitor.
+        /// Monitor.
         monitor: RawFd,
     },
-    /// Console and monitor on QEMU's own standard input and output: this is what a person pastes.
+    /// Console and monitor on QEMU's standard input and output, for a command line that the user pastes.
     Stdio,
 }
 
-/// The whole command line, program first.
+/// Builds the complete command line, starting with the program.
 pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     let mut line = Line(vec![machine.qemu.path.clone().into_os_string()]);
     let warm = wires.payload.warm();
@@ -142,8 +142,8 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     line.words(["-nodefaults", "-no-user-config"]);
     match wires.payload {
         Payload::Linux { .. } => line.words(["-no-reboot"]),
-        // Systems restart on their way up: who watches counts how often. And a machine that has stopped can still be
-        // looked at, where somebody talks with QEMU.
+        // Systems may reboot during startup; bootling counts the reboots. A stopped machine must remain available for
+        // QMP queries.
         Payload::Disk { .. } if matches!(wires.ends, Ends::Wired { .. }) => line.words(["-no-shutdown"]),
         Payload::Disk { .. } => {}
     }
@@ -178,7 +178,7 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     line.0
 }
 
-/// A command line being written.
+/// Command line under construction.
 struct Line(Vec<OsString>);
 
 impl Line {
@@ -227,16 +227,16 @@ impl Line {
             Ram::Shared(ram) => self.option("-object", memory("ram", memory_mib, "on", ram)),
             Ram::Restored { ram, .. } => {
                 self.option("-object", memory("ram", memory_mib, "off", ram));
-                // Orders follow: it cannot be told on the command line that only devices are restored.
+                // QMP commands follow: the command line cannot express that only device state is restored.
                 self.option("-incoming", "defer");
-                // Shared memory is left out when a machine is saved, and must then have its old address before any device
-                // is restored (`migration/ram.c`, "Mismatched GPAs"): a region of PCI has none by then. What was left out
-                // is not missed in memory of one's own.
+                // Shared memory is skipped when a machine is saved, and must be mapped at its previous address before
+                // any device is restored (`migration/ram.c`, "Mismatched GPAs"). A PCI region has no address at that
+                // point. For private memory the skipped content is not required.
                 share_window = "off";
             }
         }
         self.option("-object", memory("window", warm.window_mib, share_window, &warm.window));
-        // Without `master` it could not be saved (`hw/misc/ivshmem.c`).
+        // Without `master` the machine could not be saved (`hw/misc/ivshmem.c`).
         self.option("-device", "ivshmem-plain,memdev=window,master=on");
     }
 
@@ -285,7 +285,7 @@ impl Line {
             Transport::VirtioMmio => "virtio-serial-device",
         };
         if is_microvm(&machine.machine) {
-            // Linux wants virtio 1.0 of a virtio-mmio console; QEMU's default is the legacy interface.
+            // Linux requires virtio 1.0 for a virtio-mmio console; QEMU's default is the legacy interface.
             self.option("-global", "virtio-mmio.force-legacy=false");
         }
         self.option("-device", format!("{controller},id=ports,max_ports=2"));
@@ -294,13 +294,13 @@ impl Line {
     }
 }
 
-/// What becomes of what a guest writes to a flash image.
+/// Handling of guest writes to a flash image.
 enum Flash<'a> {
-    /// It may not.
+    /// Writes are refused.
     ReadOnly,
-    /// It is forgotten.
+    /// Writes are discarded.
     Forgetful,
-    /// It goes to this file instead.
+    /// Writes go to this file.
     Own(&'a OsStr),
 }
 
@@ -310,13 +310,13 @@ impl<'a> Flash<'a> {
     }
 }
 
-/// A value inside one of QEMU's options, where a comma would begin the next (`util/keyval.c`).
+/// Escapes a value inside a QEMU option, in which a comma separates properties (`util/keyval.c`).
 fn in_option(value: &OsStr) -> OsString {
     let doubled = value.as_bytes().iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b',')));
     OsString::from_vec(doubled.collect())
 }
 
-/// A command line as a shell reads it back, words quoted where they must be.
+/// Formats a command line for a shell, with arguments quoted as necessary.
 pub fn shell_line(words: &[OsString]) -> OsString {
     let quoted: Vec<Vec<u8>> = words.iter().map(|word| quote(word.as_bytes())).collect();
     OsString::from_vec(quoted.join(&b' '))
@@ -379,7 +379,7 @@ mod tests {
         shell_line(&argv(machine, &wires)).to_string_lossy().replace(" -", "\n-")
     }
 
-    /// The lines that firmware adds.
+    /// Lines that the firmware adds.
     fn firmware_lines(firmware: Firmware, flash: Option<&str>) -> String {
         let plain = pretty(Transport::VirtioPci, WIRED);
         let machine = Machine { firmware, ..machine(Transport::VirtioPci) };
@@ -424,7 +424,7 @@ mod tests {
         .assert_eq(&pretty(Transport::VirtioPci, WIRED));
     }
 
-    /// The lines that a guest has which waits for commands.
+    /// Lines that a waiting guest adds.
     fn warm_lines(ram: Ram<OsString>) -> String {
         let plain = pretty(Transport::VirtioPci, WIRED);
         let warm = Some(Warm { window: "/proc/self/fd/11".into(), window_mib: 256, ram });
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_waits_has_a_window_and_keeps_its_memory_where_it_can_be_found_again() {
+    fn a_waiting_guest_has_a_window_and_its_memory_in_a_file() {
         expect![[r"
             -object memory-backend-file,id=window,size=256M,share=on,mem-path=/proc/self/fd/11
             -device ivshmem-plain,memdev=window,master=on"]]
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn firmware_is_read_only_and_its_variables_are_the_guests_own() {
+    fn firmware_code_is_read_only_and_the_guest_gets_its_own_copy_of_the_variables() {
         let split =
             || Files::Split { code: image("/o/a,b.fd", Format::Raw), vars: image("/o/vars.qcow2", Format::Qcow2) };
         expect![[r"
@@ -496,11 +496,11 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_never_written_and_the_machine_outlives_its_guest() {
+    fn a_disk_is_never_written_and_the_machine_stays_after_a_shutdown() {
         let machine =
             Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
         let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
-        let told = |image: &str, ends| {
+        let command_line = |image: &str, ends| {
             let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
             shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
         };
@@ -523,13 +523,13 @@ mod tests {
             -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
             -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
             -trace 'ich9*'"]]
-        .assert_eq(&told("/proc/self/fd/9", WIRED));
-        let to_paste = told("/a,b c.qcow2", Ends::Stdio);
+        .assert_eq(&command_line("/proc/self/fd/9", WIRED));
+        let to_paste = command_line("/a,b c.qcow2", Ends::Stdio);
         assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }
 
     #[test]
-    fn a_shell_reads_back_what_was_meant() {
+    fn a_shell_reads_back_the_original_arguments() {
         let words = ["plain", "", "it's", "a b", "$HOME", "ü"].map(OsString::from);
         let line = shell_line(&words);
         let script = format!("printf '%s\\0' {}", line.to_string_lossy());

@@ -1,8 +1,8 @@
-//! A disk image as a drive of the machine: which format QEMU is told, how the guest sees it.
+//! Disk image as a drive of the machine: its format for QEMU, and its bus in the guest.
 //!
-//! QEMU is never left to guess a format: a guest could write another one's signature into a raw disk and have QEMU open
-//! whatever that names. Refuses images that name further files (backing files, external data, descriptors) unless that
-//! was allowed, since those would be read with our rights.
+//! QEMU never detects a format itself: a guest could write another format's signature to a raw disk and make QEMU open
+//! the files that it names. Refuses images that refer to other files (backing files, external data, descriptors) unless
+//! this is allowed, because QEMU would read them with the user's permissions.
 
 use std::fs::File;
 use std::io;
@@ -11,12 +11,12 @@ use std::os::unix::fs::FileExt;
 use crate::disk::container::content::{Content, Squeeze};
 use crate::format::SectorSize;
 
-/// How a guest sees a drive.
+/// Bus of a drive in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bus {
     /// virtio-blk on PCI.
     Virtio,
-    /// A disk on the machine's own IDE or AHCI controller.
+    /// A disk on the machine's built-in IDE or AHCI controller.
     Ide,
     /// A disk on virtio-scsi.
     Scsi,
@@ -24,71 +24,71 @@ pub enum Bus {
     Nvme,
     /// A USB stick on xHCI.
     Usb,
-    /// A DVD on the machine's own IDE or AHCI controller.
+    /// A DVD on the machine's built-in IDE or AHCI controller.
     Cd,
 }
 
-/// Formats of images, by QEMU's words for them (`block/`).
+/// Image formats, with QEMU's names (`block/`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// The disk's bytes.
+    /// Raw bytes of the disk.
     Raw,
     /// qcow2.
     Qcow2,
-    /// VMDK, the sparse kind in one file.
+    /// VMDK, monolithic sparse.
     Vmdk,
     /// VHD, fixed or dynamic.
     Vpc,
     /// VHDX.
     Vhdx,
-    /// VirtualBox's.
+    /// VirtualBox VDI.
     Vdi,
 }
 
-/// A drive.
+/// Drive configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drive {
-    /// The image's format.
+    /// Image format.
     pub format: Format,
-    /// How the guest sees it.
+    /// Bus in the guest.
     pub bus: Bus,
-    /// Its logical sectors.
+    /// Logical sector size.
     pub sector: SectorSize,
 }
 
-/// What an image is.
+/// Type of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image {
-    /// QEMU opens it.
+    /// An image that QEMU opens.
     Drive {
-        /// Its format.
+        /// Image format.
         format: Format,
-        /// Whether it is an ISO 9660 file system.
+        /// True if it contains an ISO 9660 file system.
         iso: bool,
     },
-    /// It has to be unpacked first.
+    /// A compressed image that must be unpacked first.
     Compressed(Squeeze),
 }
 
-/// An image that cannot be a drive.
+/// Error: an image that cannot be a drive.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// It cannot be read.
-    #[error("reading it: {0}")]
+    /// The image cannot be read.
+    #[error("failed to read the image: {0}")]
     Unreadable(#[from] io::Error),
-    /// Nobody boots it.
-    #[error("it is a {0} image, which bootling does not boot; qemu-img convert -O qcow2 makes one that it does")]
+    /// Unsupported format.
+    #[error("{0} images are not supported; convert it with qemu-img convert -O qcow2")]
     Foreign(&'static str),
-    /// It names further files.
-    #[error("it names another file ({0}), which QEMU would open with your rights")]
+    /// The image refers to another file.
+    #[error("the image refers to another file ({0}), which QEMU would open with your permissions")]
     Names(&'static str),
-    /// IDE disks and DVDs have sectors of one size.
-    #[error("giving it 4096-byte sectors: {0} has sectors of one size only; take --disk virtio, scsi, nvme or usb")]
+    /// IDE disks and DVDs have a fixed sector size.
+    #[error("{0} does not support 4096-byte sectors; use --disk virtio, scsi, nvme or usb")]
     SectorSize(&'static str),
 }
 
 impl Format {
-    /// QEMU's word for it.
+    /// QEMU's name of the format.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -102,7 +102,7 @@ impl Format {
 }
 
 impl Bus {
-    /// A word for `--json`.
+    /// Name in `--json`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Virtio => "virtio",
@@ -116,7 +116,7 @@ impl Bus {
 }
 
 impl Drive {
-    /// A drive, if the bus has sectors of that size.
+    /// Creates a drive; fails if the bus does not support the sector size.
     pub fn new(format: Format, bus: Bus, sector: SectorSize) -> Result<Self, DriveError> {
         match (bus, sector) {
             (Bus::Ide, SectorSize::S4096) => Err(DriveError::SectorSize("an IDE disk")),
@@ -127,7 +127,8 @@ impl Drive {
         }
     }
 
-    /// QEMU's `-drive` for the image at `file`, fit to stand in an option; nothing is written to it.
+    /// Returns the value of QEMU's `-drive` for the image `file`, whose commas must be escaped. The image is not
+    /// written to.
     pub fn drive_option(self, file: &str) -> String {
         let keep = match self.bus {
             Bus::Cd => "media=cdrom,readonly=on",
@@ -136,7 +137,7 @@ impl Drive {
         format!("if=none,id=drive,format={},{keep},file={file}", self.format.name())
     }
 
-    /// QEMU's `-device`s: controllers first.
+    /// Returns the values of QEMU's `-device` options, controllers first.
     pub fn devices(self) -> Vec<String> {
         let (controller, device) = match self.bus {
             Bus::Virtio => (None, "virtio-blk-pci"),
@@ -156,7 +157,7 @@ impl Drive {
     }
 }
 
-/// Looks at an image. `may_name` allows it to name further files.
+/// Detects the type of an image. `may_name` allows references to other files.
 pub fn identify(file: &File, len: u64, may_name: bool) -> Result<Image, DriveError> {
     let mut named = None;
     let format = match Content::detect(file, len)? {
@@ -181,8 +182,8 @@ pub fn identify(file: &File, len: u64, may_name: bool) -> Result<Image, DriveErr
     }
 }
 
-/// What a qcow2 image names (`docs/interop/qcow2.txt`): a backing file at byte 8, an external data file by bit 2 of the
-/// incompatible features at byte 72, which version 2 does not have.
+/// Returns the file reference of a qcow2 image (`docs/interop/qcow2.txt`): a backing file at byte 8, or an external
+/// data file by bit 2 of the incompatible features at byte 72, which version 2 does not have.
 fn names_of_qcow2(file: &File) -> io::Result<Option<&'static str>> {
     let head = read(file, 0, 80)?;
     let is_zero = |from: usize, to: usize| head.get(from..to).is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0));
@@ -194,10 +195,10 @@ fn names_of_qcow2(file: &File) -> io::Result<Option<&'static str>> {
     Ok(external.then_some("its data file"))
 }
 
-/// What a VMDK names (VMware's "Virtual Disk Format 5.0"): everything, where it is a descriptor; a parent, where the
-/// descriptor embedded in a sparse extent says so.
+/// Returns the file reference of a VMDK (VMware's "Virtual Disk Format 5.0"): the extents of a separate descriptor, or
+/// the parent in the descriptor embedded in a sparse extent.
 fn names_of_vmdk(file: &File) -> io::Result<Option<&'static str>> {
-    /// QEMU reads this much of an embedded descriptor (`block/vmdk.c`, `vmdk_parent_open`), from this byte on at least.
+    /// QEMU reads at least this much of an embedded descriptor (`block/vmdk.c`, `vmdk_parent_open`).
     const DESCRIPTOR: usize = 20 * 512;
     let head = read(file, 0, 64)?;
     let number = |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
@@ -215,12 +216,12 @@ fn names_of_vmdk(file: &File) -> io::Result<Option<&'static str>> {
 
 const PARENT: &[u8] = b"parentFileNameHint";
 
-/// ISO 9660 (ECMA-119, §8.1): the first volume descriptor is in sector 16.
+/// Detects ISO 9660 (ECMA-119, §8.1): the first volume descriptor is in sector 16.
 fn is_iso(file: &File, len: u64) -> io::Result<bool> {
     Ok(len > 17 * 2048 && read(file, 16 * 2048 + 1, 5)? == b"CD001")
 }
 
-/// Up to `len` bytes from `at` on.
+/// Reads up to `len` bytes at offset `at`.
 fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let mut got = 0;
@@ -230,7 +231,7 @@ fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
             Ok(0) => break,
             Ok(more) => got += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A place that no file has.
+            // Offset out of range for any file.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
             Err(error) => return Err(error),
         }
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drive_is_told_by_its_contents() {
+    fn the_image_type_is_detected_by_content() {
         let drive = |format, iso| Image::Drive { format, iso };
         let qcow2: (usize, &[u8]) = (0, b"QFI\xfb\0\0\0\x03");
         let vmdk: (usize, &[u8]) = (0, b"KDMV\x01\0\0\0\0\0\0\0\x01");
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_other_files_is_refused() {
+    fn references_to_other_files_are_refused() {
         let qcow2: (usize, &[u8]) = (0, b"QFI\xfb\0\0\0\x03");
         let vmdk: (usize, &[u8]) = (0, b"KDMV\x01\0\0\0\0\0\0\0\x01");
         for parts in [
@@ -298,15 +299,15 @@ mod tests {
             assert!(matches!(look(&padded(parts)), Err(DriveError::Names(_))), "{parts:?}");
         }
         let far = padded(&[vmdk, (28, &[0xff; 8])]);
-        assert!(look(&far).is_ok(), "a descriptor that is nowhere names nothing");
+        assert!(look(&far).is_ok(), "a descriptor beyond the end of the file refers to nothing");
     }
 
     #[test]
     fn every_bus_has_its_devices() {
-        let mut told = String::new();
+        let mut options = String::new();
         for bus in [Bus::Virtio, Bus::Ide, Bus::Scsi, Bus::Nvme, Bus::Usb, Bus::Cd] {
             let drive = Drive::new(Format::Raw, bus, SectorSize::S512).expect("a drive");
-            told.extend([drive.drive_option("/f"), "\n".to_owned(), drive.devices().join("\n"), "\n".to_owned()]);
+            options.extend([drive.drive_option("/f"), "\n".to_owned(), drive.devices().join("\n"), "\n".to_owned()]);
         }
         expect![[r"
             if=none,id=drive,format=raw,snapshot=on,file=/f
@@ -324,7 +325,7 @@ mod tests {
             if=none,id=drive,format=raw,media=cdrom,readonly=on,file=/f
             ide-cd,drive=drive,bootindex=0
         "]]
-        .assert_eq(&told);
+        .assert_eq(&options);
         let large = Drive::new(Format::Qcow2, Bus::Nvme, SectorSize::S4096).expect("a drive");
         assert!(large.devices()[0].ends_with(",logical_block_size=4096,physical_block_size=4096"));
         for bus in [Bus::Ide, Bus::Cd] {

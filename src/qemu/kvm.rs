@@ -1,8 +1,9 @@
-//! Whether KVM works, proven by running guest code.
+//! KVM probe: runs guest code to verify that KVM works.
 //!
-//! `/dev/kvm` existing, opening, and even creating machines prove nothing: on some cloud machines a guest then runs in
-//! an emulator at a crawl, or stops at its first vector instruction. So a machine of one page of code runs in long mode:
-//! two SSE instructions, then a counted loop that must finish at hardware speed.
+//! That `/dev/kvm` exists, opens and creates machines is not sufficient: on some cloud machines the guest then runs
+//! very slowly in an emulator, or stops at its first vector instruction. The probe therefore runs one page of code in
+//! long mode: two SSE instructions, then a counted loop that must finish at hardware speed.
+//!
 //! Ioctls: `Documentation/virt/kvm/api.rst`. Only x86-64 hosts are probed.
 
 use std::fmt;
@@ -18,16 +19,17 @@ use memmap2::MmapMut;
 
 use crate::sys;
 
-/// Steps of the loop in a round.
+/// Loop steps per round.
 const STEPS: u32 = 2000;
-/// A round at hardware speed takes microseconds, nested under TCG some hundred; an emulator in the kernel takes 8 ms.
+/// Limit for one round. Hardware takes microseconds, nested KVM under TCG some hundred, an in-kernel emulator 8 ms.
 const FAST: Duration = Duration::from_millis(1);
-/// Rounds that may be slow by bad luck (a busy host) before the answer is no: so many, and as many as fit into this time.
+/// Rounds before the probe fails: at least this number, and at least this total time, because a busy host may slow some
+/// down.
 const ROUNDS: (u32, Duration) = (4, Duration::from_millis(100));
-/// A vCPU that has not come back by then never will. Long, because a nested host under TCG with other work needs
-/// a good part of a second for its first machine; nobody with a KVM that works, or with none, ever waits for it.
+/// Timeout for the vCPU. It is long because a nested host under TCG with other load needs a considerable part of a
+/// second for its first machine. If KVM works, or is absent, the probe returns much earlier.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// The same where there is nothing to fall back to: better a long wait than a wrong no.
+/// Timeout if there is no fallback: a long wait is better than a wrong failure.
 pub const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 const CODE_AT: u64 = 0x1000;
@@ -37,7 +39,7 @@ const PD_AT: u64 = 0x4000;
 const MEMORY: usize = 0x8000;
 const PORT: u8 = 0x10;
 
-/// Why KVM is not to be used.
+/// Reason why KVM is unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoKvm(String);
 
@@ -47,43 +49,44 @@ impl fmt::Display for NoKvm {
     }
 }
 
-/// `Ok` where KVM has just run guest code at hardware speed. A vCPU that is not back within `patience` ([`PATIENCE`],
-/// [`LONG_PATIENCE`]) is given up.
+/// Returns `Ok` if KVM ran guest code at hardware speed. `patience` ([`PATIENCE`], [`LONG_PATIENCE`]) is the timeout.
 pub fn probe(patience: Duration) -> Result<(), NoKvm> {
     let kvm = Kvm::new().map_err(|error| NoKvm(explain_open(error.errno())))?;
     let version = kvm.get_api_version();
     if version != 12 {
-        return Err(NoKvm(format!("/dev/kvm speaks API version {version}, not 12")));
+        return Err(NoKvm(format!("unsupported /dev/kvm API version: expected 12, found {version}")));
     }
     run_with_patience(kvm, patience)
 }
 
-/// What an errno of opening `/dev/kvm` means, in a sentence.
+/// Describes an errno from opening `/dev/kvm`.
 fn explain_open(errno: i32) -> String {
     match errno {
         libc::ENOENT => "/dev/kvm does not exist".to_owned(),
         libc::EACCES => "no permission to open /dev/kvm (is this user in the group kvm?)".to_owned(),
-        libc::EPERM => "opening /dev/kvm is forbidden here (a container's device rules)".to_owned(),
-        libc::ENODEV | libc::ENXIO => "/dev/kvm is there, but no KVM behind it (is virtualisation enabled?)".to_owned(),
-        libc::EBUSY => "another hypervisor has the processor's virtualisation".to_owned(),
-        other => format!("opening /dev/kvm: {}", io::Error::from_raw_os_error(other)),
+        libc::EPERM => "opening /dev/kvm is not permitted (possibly by a container's device rules)".to_owned(),
+        libc::ENODEV | libc::ENXIO => {
+            "/dev/kvm exists, but no KVM driver handles it (is virtualization enabled?)".to_owned()
+        }
+        libc::EBUSY => "another hypervisor uses the processor's virtualization".to_owned(),
+        other => format!("failed to open /dev/kvm: {}", io::Error::from_raw_os_error(other)),
     }
 }
 
-/// Runs the guest in a thread, so that a vCPU that never returns cannot hang us.
+/// Runs the probe in a thread, so that a vCPU that never returns cannot hang bootling.
 fn run_with_patience(kvm: Kvm, patience: Duration) -> Result<(), NoKvm> {
     let (tell, answer) = mpsc::channel();
     let thread = std::thread::spawn(move || {
-        // The receiver may have lost patience.
+        // The receiver may have timed out.
         drop(tell.send(run(&kvm)));
     });
     match answer.recv_timeout(patience) {
         Ok(result) => result,
         Err(RecvTimeoutError::Disconnected) => Err(NoKvm("the probe itself failed".to_owned())),
         Err(RecvTimeoutError::Timeout) => {
-            // The signal only has to interrupt the ioctl; what the handler sets is not read. It is caught from here on and
-            // not before: signals are those of whoever has us as a library. Where even this fails the thread ends with
-            // the process.
+            // The signal only has to interrupt the ioctl; the flag that its handler sets is not read. The handler is
+            // installed only here, because signals belong to the application if bootling is used as a library. If this
+            // fails too, the thread ends with the process.
             let kick = rustix::process::Signal::USR1.as_raw();
             let caught = signal_hook::flag::register(kick, Arc::new(AtomicBool::new(false)));
             drop(caught.and_then(|_| sys::interrupt_thread(&thread, kick)));
@@ -92,17 +95,20 @@ fn run_with_patience(kvm: Kvm, patience: Duration) -> Result<(), NoKvm> {
     }
 }
 
-/// One machine, one vCPU, some [`ROUNDS`].
+/// Runs one machine with one vCPU for up to [`ROUNDS`].
 fn run(kvm: &Kvm) -> Result<(), NoKvm> {
-    let failed = |what: &str, error: kvm_ioctls::Error| NoKvm(format!("KVM fails at {what}: {error}"));
-    let mut memory = MmapMut::map_anon(MEMORY).map_err(|error| NoKvm(format!("mapping guest memory: {error}")))?;
+    let failed = |what: &str, error: kvm_ioctls::Error| NoKvm(format!("KVM failed to {what}: {error}"));
+    let mut memory =
+        MmapMut::map_anon(MEMORY).map_err(|error| NoKvm(format!("failed to map guest memory: {error}")))?;
     fill(&mut memory);
-    let machine = kvm.create_vm().map_err(|error| failed("creating a machine", error))?;
-    sys::give_memory(&machine, &mut memory).map_err(|error| NoKvm(format!("KVM fails at taking memory: {error}")))?;
-    let mut vcpu = machine.create_vcpu(0).map_err(|error| failed("creating a virtual CPU", error))?;
-    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("reading its CPUID", error))?;
-    vcpu.set_cpuid2(&cpuid).map_err(|error| failed("setting CPUID", error))?;
-    enter_long_mode(&vcpu).map_err(|error| failed("entering long mode", error))?;
+    let machine = kvm.create_vm().map_err(|error| failed("create a machine", error))?;
+    sys::give_memory(&machine, &mut memory)
+        .map_err(|error| NoKvm(format!("KVM failed to register guest memory: {error}")))?;
+    let mut vcpu = machine.create_vcpu(0).map_err(|error| failed("create a virtual CPU", error))?;
+    let cpuid =
+        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("read the supported CPUID", error))?;
+    vcpu.set_cpuid2(&cpuid).map_err(|error| failed("set CPUID", error))?;
+    enter_long_mode(&vcpu).map_err(|error| failed("enter long mode", error))?;
     let (mut best, mut rounds, begun) = (Duration::MAX, 0, Instant::now());
     while rounds < ROUNDS.0 || begun.elapsed() < ROUNDS.1 {
         rounds += 1;
@@ -110,20 +116,20 @@ fn run(kvm: &Kvm) -> Result<(), NoKvm> {
         match vcpu.run() {
             Ok(VcpuExit::IoOut(port, _)) if port == u16::from(PORT) => {}
             Ok(VcpuExit::InternalError) => {
-                return Err(NoKvm("KVM creates machines, but cannot run an SSE instruction in them".to_owned()));
+                return Err(NoKvm("KVM creates machines, but cannot run SSE instructions in them".to_owned()));
             }
-            Ok(exit) => return Err(NoKvm(format!("KVM creates machines, but guest code stops with {exit:?}"))),
-            Err(error) => return Err(failed("running guest code", error)),
+            Ok(exit) => return Err(NoKvm(format!("KVM creates machines, but guest code stopped with {exit:?}"))),
+            Err(error) => return Err(failed("run guest code", error)),
         }
         best = best.min(start.elapsed());
         if best <= FAST {
             return Ok(());
         }
     }
-    Err(NoKvm(format!("KVM creates machines, but runs guest code at a crawl ({STEPS} loop steps took {best:?})")))
+    Err(NoKvm(format!("KVM creates machines, but runs guest code too slowly ({STEPS} loop steps took {best:?})")))
 }
 
-/// Code, and page tables that map the first 2 MiB one to one.
+/// Writes the guest code, and page tables that identity-map the first 2 MiB.
 fn fill(memory: &mut [u8]) {
     let [a, b, c, d] = STEPS.to_le_bytes();
     #[rustfmt::skip]
@@ -149,7 +155,7 @@ fn put(memory: &mut [u8], at: u64, bytes: &[u8]) {
     memory[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Long mode with SSE enabled, paging on, at [`CODE_AT`] (Intel SDM volume 3, 10.8.5; AMD APM volume 2, 14.6).
+/// Sets up long mode with SSE and paging, at [`CODE_AT`] (Intel SDM volume 3, 10.8.5; AMD APM volume 2, 14.6).
 fn enter_long_mode(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
     const CR0_PE_MP_ET_NE_WP_PG: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;
     const CR4_PAE_OSFXSR_OSXMMEXCPT: u64 = 1 << 5 | 1 << 9 | 1 << 10;
@@ -176,9 +182,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn the_probe_answers_quickly_whatever_the_answer() {
+    fn the_probe_returns_quickly_in_every_case() {
         let start = Instant::now();
-        // Yes or no depends on the machine; a hang or a reason without words would be our fault.
+        // The result depends on the machine. A hang, or a failure without a reason, is a bug.
         if let Err(reason) = probe(PATIENCE) {
             assert!(!reason.to_string().is_empty());
         }
@@ -186,9 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn every_errno_has_its_own_sentence() {
-        let told: std::collections::BTreeSet<String> =
+    fn every_errno_has_a_distinct_description() {
+        let descriptions: std::collections::BTreeSet<String> =
             [libc::ENOENT, libc::EACCES, libc::EPERM, libc::ENODEV, libc::EBUSY, libc::EIO].map(explain_open).into();
-        assert_eq!(told.len(), 6);
+        assert_eq!(descriptions.len(), 6);
     }
 }

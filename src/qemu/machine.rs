@@ -1,4 +1,4 @@
-//! The machine: what was asked for becomes what will run. Plain values, no IO.
+//! Machine configuration: converts a boot specification to plain values for QEMU. No I/O.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,26 +10,37 @@ use super::program::Qemu;
 use super::spec::{Accel, BootSpec};
 use crate::arch::Arch;
 
-/// What executes guest code.
+/// Accelerator that executes guest code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
-    /// The processor, through KVM.
+    /// KVM.
     Kvm,
-    /// QEMU's translator.
+    /// QEMU's translator (TCG).
     Tcg,
 }
 
 impl Accelerator {
-    /// QEMU's word for it.
+    /// QEMU's name of the accelerator.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg",
         }
     }
+
+    /// `-cpu` if none is requested.
+    pub const fn default_cpu(self) -> &'static str {
+        match self {
+            Self::Kvm => "host",
+            Self::Tcg => "max",
+        }
+    }
 }
 
-/// How host and pid 1 talk.
+/// `-machine` if none is requested.
+pub const DEFAULT_MACHINE: &str = "q35";
+
+/// Transport between the host and pid 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// A virtio-serial port on PCI.
@@ -38,12 +49,12 @@ pub enum Transport {
     VirtioMmio,
     /// The second serial port.
     Com2,
-    /// None: a foreign initrd, whose console is all there is.
+    /// None: a foreign initrd, observed only through its console.
     None,
 }
 
 impl Transport {
-    /// What the job tells pid 1.
+    /// Channel name in pid 1's job.
     pub const fn channel(self) -> Option<&'static str> {
         match self {
             Self::VirtioPci | Self::VirtioMmio => Some("virtio"),
@@ -52,7 +63,7 @@ impl Transport {
         }
     }
 
-    /// A word for `--json`.
+    /// Name in `--json`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::VirtioPci => "virtio-serial-pci",
@@ -63,26 +74,26 @@ impl Transport {
     }
 }
 
-/// What a machine shows beside its serial console.
+/// Graphical output of a machine, in addition to its serial console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Display {
-    /// Nothing: it has no graphics adapter.
+    /// None: no graphics adapter.
     None,
     /// A VGA adapter.
     Vga,
-    /// A VGA adapter, and SeaBIOS repeats on the serial console what is printed on it, as under `-nographic`
-    /// (QEMU `hw/i386/pc.c`, `etc/sercon-port`; SeaBIOS `src/sercon.c`).
+    /// A VGA adapter, with its text mirrored to the serial console by SeaBIOS, as under `-nographic` (QEMU
+    /// `hw/i386/pc.c`, `etc/sercon-port`; SeaBIOS `src/sercon.c`).
     Mirrored,
 }
 
-/// A machine that can be started.
+/// Complete configuration of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// The program.
+    /// QEMU program.
     pub qemu: Qemu,
-    /// What executes guest code.
+    /// Accelerator.
     pub accelerator: Accelerator,
-    /// Why not KVM, where it was not asked against.
+    /// Reason why KVM is not used, unless the user requested TCG.
     pub no_kvm: Option<String>,
     /// `-machine`
     pub machine: OsString,
@@ -92,59 +103,59 @@ pub struct Machine {
     pub smp: Option<OsString>,
     /// `-m`, in MiB.
     pub memory_mib: u64,
-    /// What it starts with.
+    /// Firmware.
     pub firmware: Firmware,
-    /// What there is to see.
+    /// Graphical output.
     pub display: Display,
-    /// The kernel's command line, where QEMU starts a kernel.
+    /// Kernel command line, if QEMU loads a kernel.
     pub command_line: OsString,
-    /// Further QEMU arguments.
+    /// Additional QEMU arguments.
     pub extra: Vec<OsString>,
-    /// How host and pid 1 talk.
+    /// Transport between the host and pid 1.
     pub transport: Transport,
 }
 
-/// The machine that was asked for cannot be.
+/// Error: the requested machine is not possible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MachineError {
     /// `--accel kvm`, but KVM does not work.
-    #[error("using KVM, as --accel kvm asks: {0}")]
+    #[error("KVM is required by --accel kvm, but unavailable: {0}")]
     NoKvm(String),
-    /// Guests of this architecture are not supported.
-    #[error("booting a guest for {0}: bootling has a pid 1 for x86_64 guests only")]
+    /// Unsupported guest architecture.
+    #[error("unsupported guest architecture {0}: bootling's pid 1 supports only x86_64")]
     Arch(Arch),
-    /// A QEMU that leaves us cannot be judged, and would outlive us.
-    #[error("starting QEMU with -daemonize: it would leave bootling, and nobody would see how the guest ends")]
+    /// QEMU would detach: bootling could not observe it, and it would outlive bootling.
+    #[error("-daemonize is not supported: QEMU would detach, and bootling could not observe how the guest ends")]
     Daemonize,
-    /// The kernel would cut it off, or not start at all.
-    #[error("writing the kernel's command line: {len} bytes, but a kernel takes {} at most", COMMAND_LINE_SIZE - 1)]
+    /// The command line is too long: the kernel would truncate it, or not start.
+    #[error("kernel command line too long: {len} bytes (limit {})", COMMAND_LINE_SIZE - 1)]
     CommandLine {
         /// Its length in bytes.
         len: usize,
     },
-    /// The initrd cannot fit.
+    /// The guest memory is too small for the initrd.
     #[error(
-        "fitting an initrd of {initrd_mib} MiB into a guest with {memory_mib} MiB of memory: it is unpacked there beside itself\n  give it --memory {needed_mib} or more"
+        "an initrd of {initrd_mib} MiB does not fit into {memory_mib} MiB of guest memory: the archive and its unpacked copy must both fit\n  use --memory {needed_mib} or more"
     )]
     Memory {
-        /// Size of the initrd.
+        /// Initrd size.
         initrd_mib: u64,
-        /// What was asked for.
+        /// Requested guest memory.
         memory_mib: u64,
-        /// What would do.
+        /// Sufficient guest memory.
         needed_mib: u64,
     },
 }
 
-/// `COMMAND_LINE_SIZE` of x86 (`arch/x86/include/asm/setup.h`), NUL included.
+/// `COMMAND_LINE_SIZE` of x86 (`arch/x86/include/asm/setup.h`), including the NUL.
 const COMMAND_LINE_SIZE: usize = 2048;
-/// What the kernel needs beside the initrd, generously.
+/// Memory for the kernel in addition to the initrd (a generous estimate).
 const KERNEL_MIB: u64 = 160;
-/// Guest memory where nothing was asked for.
+/// Default guest memory.
 const DEFAULT_MIB: u64 = 1024;
 const MIB: u64 = 1 << 20;
 
-/// Chooses the accelerator. `probe` is asked only where the answer matters, and told how long it may take.
+/// Chooses the accelerator. `probe` is called, with its timeout, only if the choice depends on it.
 pub fn choose_accelerator(
     wanted: Accel,
     arch: Arch,
@@ -165,11 +176,11 @@ pub fn choose_accelerator(
     }
 }
 
-/// Guest memory in MiB for an initrd of this many bytes: archive and unpacked copy must both fit, since the kernel
-/// frees the archive only after unpacking (`init/initramfs.c`, `populate_rootfs`).
+/// Returns the guest memory in MiB for an initrd of this size. The archive and its unpacked copy must both fit, because
+/// the kernel frees the archive only after unpacking it (`init/initramfs.c`, `populate_rootfs`).
 pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, MachineError> {
     let initrd_mib = initrd_bytes.div_ceil(MIB);
-    // tmpfs as rootfs takes at most half of what is left, hence the factor for the unpacked copy.
+    // A tmpfs rootfs is limited to half of the remaining memory, so the unpacked copy counts twice.
     let needed_mib = KERNEL_MIB + initrd_mib * 3;
     match wanted_mib {
         Some(memory_mib) if memory_mib < KERNEL_MIB / 2 + initrd_mib * 2 => {
@@ -180,13 +191,14 @@ pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, Mac
     }
 }
 
-/// Further QEMU arguments, if bootling can keep its promises with them.
+/// Checks the additional QEMU arguments for options that bootling cannot support.
 pub fn extra_arguments(words: &[OsString]) -> Result<Vec<OsString>, MachineError> {
     let daemonizes = words.iter().any(|word| matches!(word.as_bytes(), b"-daemonize" | b"--daemonize"));
     if daemonizes { Err(MachineError::Daemonize) } else { Ok(words.to_vec()) }
 }
 
-/// `-machine` as this firmware needs it: QEMU refuses SMM to a machine that was not given any.
+/// Returns `-machine` with the properties that the firmware requires: QEMU refuses SMM firmware on a machine without
+/// SMM.
 pub fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
     let has_smm = machine.as_bytes().windows(5).any(|word| word == b",smm=");
     let wants_smm = matches!(firmware, Firmware::Uefi(uefi) if uefi.smm);
@@ -197,28 +209,29 @@ pub fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
     machine
 }
 
-/// True where a machine type has neither PCI nor a second serial port.
+/// Returns true if the machine type is microvm, which has neither PCI nor a second serial port.
 pub fn is_microvm(machine: &OsStr) -> bool {
     let name = machine.as_bytes();
     name == b"microvm" || name.starts_with(b"microvm,")
 }
 
-/// What `--fast-boot` adds. Each word gives something that can be measured, and takes something from what is tested:
-/// `docs/speed.md` has the figures, and the words that gave nothing.
+/// Kernel parameters of `--fast-boot`. Each saves measurable time and removes something from the tested configuration;
+/// see `docs/speed.md` for the figures, and for parameters without effect.
 const fn fast_boot(accelerator: Accelerator) -> &'static [&'static str] {
     match accelerator {
-        // KVM's guests have a timer that counts in TSC ticks: there is nothing to calibrate.
+        // KVM guests have a timer that counts in TSC ticks: no calibration is needed.
         Accelerator::Kvm => &["cryptomgr.notests", "noreplace-smp"],
         Accelerator::Tcg => &["cryptomgr.notests", "noreplace-smp", "nolapic_timer"],
     }
 }
 
-/// The kernel's command line: console, an end at a panic instead of a hang, and the user's words last, so that they win.
+/// Builds the kernel command line: console, reboot on panic instead of a hang, and the user's parameters last so that
+/// they take precedence.
 ///
-/// Not `quiet`: measured under TCG the whole log costs nothing that can be seen (2.1 s either way), and where a boot
-/// fails it holds the cause. Under TCG `no_timer_check`, as kernels on KVM set it for themselves
-/// (`arch/x86/kernel/kvm.c`, `kvm_guest_init`): on a busy host the check of the timer's interrupts fails now and then,
-/// and the kernel panics with "IO-APIC + timer doesn't work!" through no fault of its own.
+/// Without `quiet`: under TCG the full log takes no measurable time (2.1 s either way), and it contains the cause if a
+/// boot fails. Under TCG with `no_timer_check`, which kernels on KVM set themselves (`arch/x86/kernel/kvm.c`,
+/// `kvm_guest_init`): on a busy host the check of the timer interrupt occasionally fails, and the kernel panics with
+/// "IO-APIC + timer doesn't work!" although it has no fault.
 pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsString, MachineError> {
     let mut line = OsString::from("console=ttyS0 panic=-1");
     match accelerator {
@@ -247,7 +260,7 @@ mod tests {
     use std::ffi::OsStr;
 
     #[test]
-    fn tcg_is_never_probed_for_and_a_foreign_guest_never_gets_kvm() {
+    fn tcg_needs_no_probe_and_a_foreign_guest_never_uses_kvm() {
         let probe = |_| panic!("probed");
         assert_eq!(choose_accelerator(Accel::Tcg, Arch::X86_64, probe), Ok((Accelerator::Tcg, None)));
         let foreign = if Arch::host() == Some(Arch::S390x) { Arch::X86_64 } else { Arch::S390x };
@@ -256,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_the_initrd_and_too_little_is_refused_with_the_number_needed() {
+    fn memory_grows_with_the_initrd_and_a_small_value_is_refused_with_a_sufficient_one() {
         assert_eq!(memory_for(None, 10 << 20), Ok(1024));
         assert!(memory_for(None, 700 << 20).expect("fits") >= 2100);
         assert_eq!(memory_for(Some(256), 1 << 20), Ok(256));
@@ -267,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_under_test_is_changed_only_where_that_was_asked_for_and_the_users_words_come_last() {
+    fn fast_boot_parameters_are_opt_in_and_user_parameters_come_last() {
         let append = vec!["quiet".into(), "mine=1".into()];
         let spec = |fast_boot| BootSpec { append: append.clone(), fast_boot, ..BootSpec::default() };
         for (fast_boot, accelerator, line) in [
@@ -285,13 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn a_qemu_that_would_leave_is_refused() {
+    fn daemonize_is_refused() {
         assert_eq!(extra_arguments(&["-trace".into(), "x".into()]).expect("fine").len(), 2);
         assert_eq!(extra_arguments(&["--daemonize".into()]), Err(MachineError::Daemonize));
     }
 
     #[test]
-    fn microvm_is_told_by_its_name_alone() {
+    fn microvm_is_detected_by_its_name() {
         assert!(is_microvm(OsStr::new("microvm")) && is_microvm(OsStr::new("microvm,rtc=on")));
         assert!(!is_microvm(OsStr::new("q35")) && !is_microvm(OsStr::new("microvmx")));
     }

@@ -1,7 +1,6 @@
-//! From an image and a boot spec to a transcript: the QEMU command line, the process, the conversation with pid 1.
+//! QEMU: machine configuration, command line, accelerator probe, firmware search, drives, QMP.
 //!
-//! [`machine`] turns what was asked for into what will run, [`argv`] writes it down, [`guest`] starts it,
-//! [`session`] talks with it, [`transcript`] is what comes out.
+//! [`machine`] turns a specification into a machine configuration, [`argv`] turns that into a command line. Neither does I/O.
 
 pub mod spec;
 

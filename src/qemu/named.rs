@@ -1,11 +1,11 @@
-//! Files that words of QEMU's command line name.
+//! Files named in arguments of QEMU's command line.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// Files that exist and that these words name: alone, as a property's value (`file=disk.img`), or behind a protocol or a
-/// filter (`file:disk.img`, `blkdebug::disk.img`).
+/// Returns the existing files that these arguments name: directly, as a property value (`file=disk.img`), or after a
+/// protocol or filter prefix (`file:disk.img`, `blkdebug::disk.img`).
 pub fn files<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Vec<PathBuf> {
     let properties = words.into_iter().flat_map(|word| properties(word.as_bytes()));
     let candidates = properties.flat_map(|property| {
@@ -17,12 +17,12 @@ pub fn files<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Vec<PathBuf> 
     paths.filter(|path| path.is_file()).collect()
 }
 
-/// What follows the first such byte.
+/// Returns the bytes after the first `mark`.
 fn behind(bytes: &[u8], mark: u8) -> Option<&[u8]> {
     bytes.iter().position(|byte| *byte == mark).map(|at| &bytes[at + 1..])
 }
 
-/// The parts between commas; a comma that is doubled is part of a value (`util/keyval.c`).
+/// Splits at commas; a doubled comma is part of a value (`util/keyval.c`).
 fn properties(word: &[u8]) -> Vec<Vec<u8>> {
     let mut parts = vec![Vec::new()];
     let mut bytes = word.iter().peekable();
@@ -43,7 +43,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn files_are_found_however_they_are_named() {
+    fn files_are_found_in_all_forms_of_arguments() {
         let directory = tempfile::tempdir().expect("a directory");
         let [plain, odd] = ["disk.img", "a,b=c.img"].map(|name| directory.path().join(name));
         for path in [&plain, &odd] {

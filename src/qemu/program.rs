@@ -1,4 +1,4 @@
-//! The QEMU program: where it is, and what it can do.
+//! QEMU program: its path, version and features.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -16,61 +16,61 @@ use crate::arch::Arch;
 use crate::cache::{Cache, CacheError, Key};
 use crate::process::Process;
 
-/// How long a program may take to say its version, on the slowest of hosts.
+/// Timeout for a version query, sufficient on slow hosts.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
-/// How much of what it says is read.
+/// Maximum output size that is read, in bytes.
 const SAID: u64 = 4096;
 
 /// A QEMU system emulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Qemu {
-    /// The program, absolute.
+    /// Absolute path of the program.
     pub path: PathBuf,
-    /// What it can do.
+    /// Detected version and features.
     pub facts: QemuFacts,
 }
 
-/// What one QEMU program said about itself; remembered as long as the file stays the same.
+/// Version and features of a QEMU program; cached until the file changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QemuFacts {
-    /// Its version: `7.2.22`, or what it printed where that is no version.
+    /// Version, such as `7.2.22`, or the text printed in its place.
     pub version: String,
-    /// Whether it was built with `-sandbox`.
+    /// True if it was built with `-sandbox`.
     pub sandbox: bool,
 }
 
-/// No QEMU that can be used.
+/// Error: no usable QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// None of the usual programs is installed.
+    /// No known program is installed.
     #[error(
-        "finding QEMU: none of {tried} in PATH or /usr/libexec\n  install it (Debian: apt-get install {package}), or name one with --qemu PATH"
+        "QEMU not found: none of {tried} in PATH or /usr/libexec\n  install it (Debian: apt-get install {package}), or pass its path with --qemu PATH"
     )]
     NotFound {
-        /// Names that were tried.
+        /// Program names that were tried.
         tried: String,
-        /// Debian's package.
+        /// Debian package name.
         package: &'static str,
     },
-    /// The named program is not there.
-    #[error("finding QEMU: {} is not there or not a program", path.display())]
+    /// The given program does not exist or is not executable.
+    #[error("QEMU not found: {} does not exist or is not an executable file", path.display())]
     NotThere {
-        /// As typed.
+        /// Path as given by the user.
         path: PathBuf,
     },
     /// The program does not behave like QEMU.
-    #[error("asking {} for its version: {said}", path.display())]
+    #[error("failed to get the version of {}: {said}", path.display())]
     NotQemu {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
-        /// What happened instead.
+        /// Actual result.
         said: String,
     },
 }
 
 impl Qemu {
-    /// Finds the program for `arch`, or the one named, and learns what it can do. Its answers are kept in `cache`
-    /// under the file's identity, since starting QEMU only to ask takes longer than everything else before the boot.
+    /// Finds the program for `arch`, or the given one, and detects its features. The result is kept in `cache` under
+    /// the file's identity, because starting QEMU for a query takes longer than everything else before the boot.
     pub fn find(named: Option<&Path>, arch: Arch, cache: Option<&Cache>) -> Result<Self, QemuError> {
         let path = match named {
             Some(name) => locate(name.as_os_str()).ok_or_else(|| QemuError::NotThere { path: name.to_owned() })?,
@@ -85,11 +85,11 @@ impl Qemu {
 }
 
 impl Qemu {
-    /// The directories that it takes its ROMs from, in order; none where it does not tell. Its answer is kept in `cache`.
+    /// Returns the ROM search directories in order; empty if QEMU does not report them. The result is kept in `cache`.
     pub fn data(&self, cache: &Cache) -> Vec<PathBuf> {
         let Ok(metadata) = fs::metadata(&self.path) else { return Vec::new() };
         let asked = cache.file::<Failed>(&Key::of_file("qemu data 1", &self.path, &metadata), |file| {
-            // One that does not tell is not asked again.
+            // A failed query is cached too, and not repeated.
             let told = answer(&self.path, &["-L", "help"]).ok().filter(|(status, _)| status.success());
             let places = told.map(|(_, places)| places).unwrap_or_default();
             file.write_all(places.as_bytes()).map_err(|_| Failed::Keeping)
@@ -99,7 +99,7 @@ impl Qemu {
     }
 }
 
-/// What the program said when it was last asked, as long as the file is the same.
+/// Returns the cached facts, or queries the program if its file has changed.
 fn remembered(path: &Path, cache: &Cache) -> Result<QemuFacts, QemuError> {
     let Ok(metadata) = fs::metadata(path) else { return Err(QemuError::NotThere { path: path.to_owned() }) };
     let key = Key::of_file("qemu facts 1", path, &metadata);
@@ -122,7 +122,7 @@ fn remembered(path: &Path, cache: &Cache) -> Result<QemuFacts, QemuError> {
     }
 }
 
-/// Asking failed, or only keeping the answer did.
+/// Failure of the query, or of storing its result.
 enum Failed {
     Asking(QemuError),
     Keeping,
@@ -134,7 +134,7 @@ impl From<CacheError> for Failed {
     }
 }
 
-/// Debian's package and the program names for an architecture, most likely first.
+/// Debian package and program names for an architecture, the most common name first.
 fn programs(arch: Arch) -> (&'static str, Vec<String>) {
     let (package, suffix) = match arch {
         Arch::X86_64 | Arch::X32 => ("qemu-system-x86", "x86_64"),
@@ -158,7 +158,7 @@ fn locate_for(arch: Arch) -> Result<PathBuf, QemuError> {
     found.ok_or_else(|| QemuError::NotFound { tried: names.join(", "), package })
 }
 
-/// A program by path, or by name in PATH and in `/usr/libexec` (where RHEL keeps `qemu-kvm`).
+/// Finds a program by path, or by name in PATH and in `/usr/libexec` (RHEL installs `qemu-kvm` there).
 fn locate(name: &OsStr) -> Option<PathBuf> {
     let as_path = Path::new(name);
     if as_path.components().count() > 1 {
@@ -173,8 +173,8 @@ fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs the program twice at most. `-sandbox on` is refused while options are parsed where it was not compiled in
-/// (`softmmu/vl.c`), and `-version` ends the program right after.
+/// Queries version and sandbox support; runs the program up to two times. `-sandbox on` is refused during option
+/// parsing if it was not compiled in (`softmmu/vl.c`), and `-version` exits directly afterwards.
 fn ask(path: &Path) -> Result<QemuFacts, QemuError> {
     let not_qemu = |said: String| QemuError::NotQemu { path: path.to_owned(), said };
     let run = |arguments: &[&str]| answer(path, arguments).map_err(|error| not_qemu(error.to_string()));
@@ -183,25 +183,25 @@ fn ask(path: &Path) -> Result<QemuFacts, QemuError> {
     if !sandbox {
         let (status, without) = run(&["-version"])?;
         if !status.success() {
-            return Err(not_qemu(format!("{status}, and it said {:?}", without.trim_end())));
+            return Err(not_qemu(format!("{status}, output {:?}", without.trim_end())));
         }
         said = without;
     }
-    // A wrapper may have something to say first.
+    // A wrapper may print something first.
     let Some((_, after)) = said.split_once("QEMU emulator version ") else {
-        return Err(not_qemu(format!("it said {:?}", said.trim_end())));
+        return Err(not_qemu(format!("unexpected output {:?}", said.trim_end())));
     };
     let version = after.split_whitespace().next().unwrap_or(after).to_owned();
     Ok(QemuFacts { version, sandbox })
 }
 
-/// How a short run of the program ended, and what it said, at most [`SAID`] bytes.
+/// Exit status and output of a short run of the program; the output is limited to [`SAID`] bytes.
 fn answer(path: &Path, arguments: &[&str]) -> io::Result<(ExitStatus, String)> {
     let mut command = Command::new(path);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command, &[])?;
     poll(&mut [PollFd::new(process.ended(), PollFlags::IN)], Some(&PATIENCE))?;
-    // Its group ends with it, or what it has left behind would hold the pipes.
+    // The process group is killed with it; otherwise background processes would keep the pipes open.
     let Some(status) = process.exit()? else {
         return Err(io::Error::other(format!("no answer within {} s", PATIENCE.tv_sec)));
     };

@@ -1,7 +1,8 @@
-//! QEMU's monitor protocol, as little as is needed: orders out, replies and events in.
+//! Minimal QMP client: commands to QEMU's monitor, replies and events from it.
 //!
-//! QMP is JSON objects, one a line (`docs/interop/qmp-spec.rst`). Lines that are not understood are passed over:
-//! newer QEMUs have more events. A guest cannot write here, but lines are bounded all the same.
+//! QMP messages are JSON objects, one per line (`docs/interop/qmp-spec.rst`). Unknown messages are ignored, because
+//! newer versions of QEMU send more events. The guest cannot write to the monitor, but lines are limited in length
+//! anyway.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -13,60 +14,60 @@ use serde_json::{Value, json};
 
 use crate::guest::transcript::Event;
 
-/// Longest line that is read; longer ones are dropped.
+/// Maximum line length in bytes; longer lines are dropped.
 const LINE_BYTES: usize = 1 << 20;
 
-/// What to send once the greeting is there.
+/// Command that must follow the greeting.
 pub const NEGOTIATE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
-/// Asks QEMU to end, flushing its disks.
+/// Command that makes QEMU flush its disks and exit.
 pub const QUIT: &[u8] = b"{\"execute\":\"quit\"}\n";
 
-/// One order; its reply will have the same number.
+/// Formats a command; its reply will contain the same ID.
 pub fn order(id: u64, name: &str, arguments: &Value) -> Vec<u8> {
     let mut line = json!({"execute": name, "arguments": arguments, "id": id}).to_string().into_bytes();
     line.push(b'\n');
     line
 }
 
-/// Sends a line, and a descriptor along with it if there is one. For a socket that is empty: one short line always fits.
+/// Sends a line, with a descriptor if given. The socket buffer must be empty: a short line then always fits.
 pub fn send(monitor: &UnixStream, line: &[u8], along: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let along = along.as_slice();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !along.is_empty() {
-        // The room is for one.
+        // The buffer has space for exactly one descriptor.
         ancillary.push(SendAncillaryMessage::ScmRights(along));
     }
     let sent = sendmsg(monitor, &[IoSlice::new(line)], &mut ancillary, SendFlags::NOSIGNAL)?;
     if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// A thread of QEMU's process, from what it says of its processors (`query-cpus-fast`): that need not be the program which
-/// was started, which may be a script with QEMU as its child.
+/// Returns the thread ID of a vCPU (`query-cpus-fast`) and thus identifies QEMU's process, which is not the started
+/// program if that is a wrapper script.
 pub fn thread_of(cpus: &Value) -> Option<u32> {
     u32::try_from(cpus.pointer("/0/thread-id")?.as_u64()?).ok()
 }
 
-/// Something QEMU said.
+/// Message from QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// The greeting, with QEMU's version: `7.2.22`.
+    /// Greeting with QEMU's version, such as `7.2.22`.
     Greeting {
-        /// Major, minor, micro.
+        /// Major, minor and micro version.
         version: String,
     },
-    /// An event worth noting.
+    /// A relevant event.
     Event(Event),
-    /// What came of an order: its value, or why not.
+    /// Reply to a command.
     Reply {
-        /// The order's number.
+        /// ID of the command.
         id: u64,
-        /// Its value, or QEMU's description of what is wrong.
+        /// Return value, or QEMU's error description.
         result: Result<Value, String>,
     },
 }
 
-/// Cuts a monitor's bytes into lines and reads them.
+/// Splits monitor output into lines and parses them.
 #[derive(Debug, Default)]
 pub struct Monitor {
     line: Vec<u8>,
@@ -74,7 +75,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Takes the next bytes and tells what they said.
+    /// Parses the next bytes and returns the complete messages.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Said> {
         let mut said = Vec::new();
         for byte in bytes {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_told_with_the_number_of_their_order() {
+    fn replies_contain_the_id_of_their_command() {
         let mut monitor = Monitor::default();
         let said = monitor.feed(
             b"{\"return\": \"x\", \"id\": 3}\n{\"id\": 4, \"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n",

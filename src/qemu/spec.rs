@@ -1,4 +1,4 @@
-//! How the image is to be booted.
+//! Machine and boot options.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,83 +6,83 @@ use std::path::PathBuf;
 /// `--accel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Accel {
-    /// KVM where it was proven to work, else TCG.
+    /// KVM if it is proven to work, else TCG.
     Auto,
     /// KVM, or an error.
     Kvm,
-    /// QEMU's translator.
+    /// QEMU's translator, TCG.
     Tcg,
 }
 
-/// `--firmware`, as typed.
+/// `--firmware` as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirmwareRef {
-    /// None: QEMU enters the kernel itself, as fast as it can.
+    /// No firmware: QEMU starts the kernel directly, which is the fastest way.
     Direct,
-    /// SeaBIOS, as QEMU brings it.
+    /// SeaBIOS, as shipped with QEMU.
     Bios,
-    /// UEFI firmware, wherever this host has it.
+    /// UEFI firmware installed on this host.
     Uefi {
-        /// Whether it must enforce Secure Boot, with keys enrolled.
+        /// True if it must enforce Secure Boot with enrolled keys.
         secure: bool,
     },
-    /// This file: UEFI code, or a BIOS; its contents tell.
+    /// A firmware file: UEFI code or a BIOS, detected from its contents.
     File(PathBuf),
 }
 
 impl FirmwareRef {
-    /// Reads a word, or a path.
+    /// Parses a keyword or a path.
     pub fn read(text: &str) -> Result<Self, String> {
         Ok(match text {
             "none" => Self::Direct,
             "bios" => Self::Bios,
             "uefi" => Self::Uefi { secure: false },
             "uefi-secure" => Self::Uefi { secure: true },
-            "" => return Err("give uefi, uefi-secure, bios, none, or a file".to_owned()),
+            "" => return Err("expected uefi, uefi-secure, bios, none, or a file".to_owned()),
             path => Self::File(path.into()),
         })
     }
 }
 
-/// Where the guest's console goes while it runs.
+/// Destination of the guest's console output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsoleTo {
-    /// Kept in memory; its tail is shown when something goes wrong.
+    /// Kept in memory; the tail is printed on failure.
     Tail,
-    /// Our standard error (`--console -`).
+    /// Standard error (`--console -`).
     Stderr,
-    /// A file, written as it arrives.
+    /// A file, written as the output arrives.
     File(PathBuf),
 }
 
-/// The machine that is wanted.
+/// The requested machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootSpec {
-    /// The QEMU program, by path or by name on PATH; `None`: the one for the kernel's architecture.
+    /// QEMU program, by path or by name on PATH; `None`: the one for the kernel's architecture.
     pub qemu: Option<PathBuf>,
     /// KVM or TCG.
     pub accel: Accel,
-    /// `-machine`; `None`: our choice for the architecture.
+    /// `-machine`; `None`: the default for the architecture.
     pub machine: Option<OsString>,
     /// `-cpu`; `None`: `max` under TCG, `host` under KVM.
     pub cpu: Option<OsString>,
     /// `-smp`, as typed.
     pub smp: Option<OsString>,
-    /// Guest memory in MiB; `None`: 1 GiB, or more where the initrd needs it.
+    /// Guest memory in MiB; `None`: 1 GiB, or more if the initrd needs it.
     pub memory_mib: Option<u64>,
-    /// Further words for the kernel's command line (`--append`, repeatable).
+    /// Additional kernel command line arguments (`--append`, repeatable).
     pub append: Vec<OsString>,
-    /// Whether words that make a kernel boot faster, but another kernel, stand before those (`--fast-boot`).
+    /// True if arguments that make the kernel boot faster, but change its behavior, precede those (`--fast-boot`).
     pub fast_boot: bool,
-    /// What the machine starts with.
+    /// Firmware that the machine starts with.
     pub firmware: FirmwareRef,
-    /// The template of UEFI's variables; `None`: the one that belongs to the firmware.
+    /// Template of the UEFI variables; `None`: the one that belongs to the firmware.
     pub firmware_vars: Option<PathBuf>,
-    /// Further QEMU arguments, word by word (`--qemu-arg`).
+    /// Additional QEMU arguments, word by word (`--qemu-arg`).
     pub qemu_args: Vec<OsString>,
-    /// Where the console goes.
+    /// Destination of the console output.
     pub console: ConsoleTo,
-    /// Whether the command gets a terminal of its own in the guest.
+    /// True if the command runs on a separate terminal in the guest.
     pub tty: bool,
 }
 

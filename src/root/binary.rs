@@ -1,4 +1,4 @@
-//! What the kernel would make of a file: ELF, `#!` script, or neither. Each file is opened once.
+//! Classifies files as the kernel would: ELF, `#!` script, or neither. Each file is opened once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::format::elf::{self, ElfError, ElfFacts};
 use crate::format::pages::{PageError, Pages};
 use crate::format::script::{self, Script};
 
-/// Kinds of files that can be asked for as programs.
+/// Types of files that a program path can lead to.
 #[derive(Debug, Clone)]
 pub enum Binary {
     /// An ELF file.
@@ -23,7 +23,7 @@ pub enum Binary {
     Plain,
 }
 
-/// The binaries below a root, by their link-free paths.
+/// Cache of the binaries below a root, keyed by link-free path.
 #[derive(Debug)]
 pub struct Binaries<'a> {
     root: &'a Root,
@@ -32,12 +32,12 @@ pub struct Binaries<'a> {
 }
 
 impl<'a> Binaries<'a> {
-    /// Nothing is read yet.
+    /// Creates an empty cache.
     pub fn new(root: &'a Root) -> Self {
         Self { root, seen: RefCell::default(), threads: RefCell::default() }
     }
 
-    /// What the regular file at `real` is.
+    /// Classifies the regular file at `real`.
     pub fn get(&self, real: &ArchivePath) -> Result<Binary, ElfError> {
         if let Some(seen) = self.seen.borrow().get(real) {
             return Ok(seen.clone());
@@ -49,7 +49,7 @@ impl<'a> Binaries<'a> {
         Ok(binary)
     }
 
-    /// True where the ELF file at `real` names one of glibc's functions that unwind a thread's stack.
+    /// Returns true if the ELF file at `real` names one of the glibc functions that unwind a thread's stack.
     pub fn ends_threads(&self, real: &ArchivePath, facts: &ElfFacts) -> Result<bool, ElfError> {
         const UNWINDING: [&[u8]; 2] = [b"pthread_cancel", b"pthread_exit"];
         if let Some(seen) = self.threads.borrow().get(real) {
@@ -68,11 +68,9 @@ fn classify(file: &File, host: &Path) -> Result<Binary, ElfError> {
     let mut pages = Pages::new(file).map_err(io)?;
     let start = pages.at_most(0, script::LINE_MAX as u64).map_err(|error| match error {
         PageError::Io(source) => io(source),
-        PageError::PastEnd | PageError::Shrank => ElfError::Malformed {
-            path: host.to_path_buf(),
-            offset: 0,
-            rule: "the file became shorter while it was read",
-        },
+        PageError::PastEnd | PageError::Shrank => {
+            ElfError::Malformed { path: host.to_path_buf(), offset: 0, rule: "the file shrank while being read" }
+        }
     })?;
     if elf::is_elf(start) {
         return Ok(Binary::Elf(Rc::new(elf::parse_pages(pages, host)?)));

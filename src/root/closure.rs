@@ -1,7 +1,8 @@
-//! The libraries of one program: breadth first, each with the object that asked for it, as its dynamic loader would.
+//! Libraries of one program, loaded breadth first as its dynamic loader does. Each object records which object required
+//! it.
 //!
-//! A name that an object already loaded has, or has as its `DT_SONAME`, is found without a search (`_dl_map_object`), so the
-//! order matters and nothing is shared between programs but the answers of equal searches.
+//! A name that matches an already loaded object, or its `DT_SONAME`, is found without a search (`_dl_map_object`). The
+//! order therefore matters, and programs share only the results of identical searches.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,30 +19,30 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::dlopen_note::Priority;
 use crate::format::elf::{Abi, ElfError};
 
-/// No program loads this many objects; a circle of names that never meet could.
+/// Limit on loaded objects, far above any real program; stops endless chains of distinct names.
 const MAX_OBJECTS: usize = 10_000;
 
 /// One object of a program's address space.
 #[derive(Debug, Clone)]
 pub struct Object {
-    /// The file.
+    /// The program or library file.
     pub found: Rc<Found>,
-    /// Which object asked for it; `None` for the program and its loader.
+    /// Index of the requiring object; `None` for the program and its loader.
     pub loader: Option<usize>,
-    /// The name it was asked for by.
+    /// Name by which it was requested.
     pub name: OsString,
-    /// True where it is opened at run time.
+    /// True if it is opened at run time.
     pub dlopen: bool,
 }
 
-/// A library that is nowhere.
+/// A library that was not found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Its name.
+    /// Library name.
     pub name: OsString,
-    /// Who needs it.
+    /// Requiring file.
     pub by: ArchivePath,
-    /// Everywhere that was tried.
+    /// All locations searched.
     pub tried: std::sync::Arc<[String]>,
 }
 
@@ -51,22 +52,23 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// Everything a program loads.
+/// All objects that a program loads.
 #[derive(Debug, Default)]
 pub struct Closure {
-    /// The program, its loader (unless it has none), then its libraries in the order of loading.
+    /// The program, its loader (if any), then its libraries in load order.
     pub objects: Vec<Object>,
-    /// How many of them come by `DT_NEEDED` from the start; the others are opened at run time, or needed by such.
+    /// Number of objects loaded at startup through `DT_NEEDED`. The others are opened at run time, or required by such
+    /// objects.
     pub linked: usize,
-    /// True where `objects[1]` is the loader.
+    /// True if `objects[1]` is the loader.
     pub has_interpreter: bool,
     /// Libraries that were not found.
     pub missing: Vec<Missing>,
-    /// One-line remarks.
+    /// Notes for the user, one line each.
     pub notes: Vec<String>,
-    /// Indexes of objects that only `/etc/ld.so.cache` leads to.
+    /// Indices of objects that are found only through `/etc/ld.so.cache`.
     pub by_cache: Vec<usize>,
-    /// A configuration file that the loader reads.
+    /// Configuration file that the loader reads, if any.
     pub config: Option<ArchivePath>,
 }
 
@@ -76,13 +78,13 @@ enum Libc<'a> {
     Musl(Musl<'a>),
 }
 
-/// A loader by the path its programs name, and the file there.
+/// Path of a loader as programs name it, and the file found there.
 type Interpreter = (ArchivePath, Rc<Found>);
 
-/// Loaders by the path their programs name, where they name one.
+/// C libraries by loader path (`None` if the program names no loader) and ABI.
 type Libcs<'a> = HashMap<(Option<ArchivePath>, Abi), Rc<Libc<'a>>>;
 
-/// Loaders of a root, each made once.
+/// Dynamic loaders of a root, each created once.
 #[derive(Debug)]
 pub struct Linker<'a> {
     dirs: &'a Dirs<'a>,
@@ -92,12 +94,13 @@ pub struct Linker<'a> {
 }
 
 impl<'a> Linker<'a> {
-    /// `lib_path`: absolute directories that come before the programs' own, as in `LD_LIBRARY_PATH`.
+    /// `lib_path`: absolute directories that are searched as if `LD_LIBRARY_PATH` contained them.
     pub fn new(dirs: &'a Dirs<'a>, system: &'a System, lib_path: &'a [Vec<u8>]) -> Self {
         Self { dirs, system, lib_path, libcs: RefCell::default() }
     }
 
-    /// The closure of `program`. A library that is asked for by itself is treated as a program of its architecture's usual loader.
+    /// Returns the closure of `program`. A library requested on its own is treated as a program of its architecture's
+    /// default loader.
     pub fn closure(&self, program: &Rc<Found>) -> Result<Closure, ElfError> {
         let elf = &program.elf;
         let mut load = Load { closure: Closure::default(), names: HashMap::new(), files: HashMap::new() };
@@ -131,7 +134,7 @@ impl<'a> Linker<'a> {
         Ok(load.closure)
     }
 
-    /// The file at `PT_INTERP`; where it is missing, the closure says so.
+    /// Finds the file at `PT_INTERP`; if it does not exist, adds it to the missing libraries.
     fn interpreter(&self, program: &Found, path: &ArchivePath, load: &mut Load) -> Result<Option<Rc<Found>>, ElfError> {
         let dir = path.parent().unwrap_or_default().to_absolute();
         let dir = self.dirs.dir(dir.as_os_str().as_bytes());
@@ -143,13 +146,13 @@ impl<'a> Linker<'a> {
             load.closure.missing.push(Missing {
                 name: path.to_absolute().into_os_string(),
                 by: program.resolved.real.clone(),
-                tried: ["that very path (its interpreter, PT_INTERP)".to_owned()].into(),
+                tried: ["the location given by PT_INTERP".to_owned()].into(),
             });
         }
         Ok(found)
     }
 
-    /// For a library asked for by itself.
+    /// Returns the default loader for a library requested on its own.
     fn usual_interpreter(&self, library: &Found) -> Result<Option<Interpreter>, ElfError> {
         let Some(arch) = library.elf.abi.arch() else {
             return Ok(None);
@@ -192,12 +195,12 @@ impl Libc<'_> {
     }
 }
 
-/// A closure in the making.
+/// A closure under construction.
 struct Load {
     closure: Closure,
-    /// Names and sonames of what is loaded.
+    /// Loaded objects by name and soname.
     names: HashMap<OsString, usize>,
-    /// Device and inode of what is loaded.
+    /// Loaded objects by device and inode.
     files: HashMap<(u64, u64), usize>,
 }
 
@@ -218,7 +221,7 @@ impl Load {
         true
     }
 
-    /// Loads what the objects from `start` on need, and what that needs.
+    /// Loads the dependencies of the objects from index `start` on, recursively.
     fn follow(&mut self, start: usize, libc: &Libc<'_>) -> Result<(), ElfError> {
         let mut by = start;
         while let Some(object) = self.closure.objects.get(by) {
@@ -230,7 +233,7 @@ impl Load {
                 }
             }
             for name in &elf.auxiliary {
-                // elf/dl-deps.c: an auxiliary library that is missing is passed over in silence.
+                // elf/dl-deps.c: a missing auxiliary library is silently skipped.
                 self.load(libc, by, name, dlopen)?;
             }
             by += 1;
@@ -258,7 +261,7 @@ impl Load {
         }
     }
 
-    /// Adds what is opened at run time: `.note.dlopen`, and what glibc itself opens.
+    /// Adds the libraries that are opened at run time: those in `.note.dlopen`, and the one that glibc itself opens.
     fn opened_later(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), ElfError> {
         let mut by = 0;
         while let Some(object) = self.closure.objects.get(by) {
@@ -275,7 +278,7 @@ impl Load {
                     let Missing { name, by, .. } = missing;
                     self.closure
                         .notes
-                        .push(format!("{}, which {by} may open at run time, is not here", name.display()));
+                        .push(format!("library {} not found; {by} may open it at run time", name.display()));
                 }
             }
             by += 1;
@@ -286,7 +289,7 @@ impl Load {
         Ok(())
     }
 
-    /// Opens a library at run time; what it needs must all be there, else it is as good as missing.
+    /// Opens a library at run time. If one of its dependencies is missing, the library counts as missing.
     fn open(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr) -> Result<Option<Missing>, ElfError> {
         let (start, complaints) = (self.closure.objects.len(), self.closure.missing.len());
         if let Some(missing) = self.load(libc, by, name, true)? {
@@ -296,8 +299,10 @@ impl Load {
         Ok(self.closure.missing.drain(complaints..).next())
     }
 
-    /// glibc opens `libgcc_s.so.1` when a thread is cancelled or ends by `pthread_exit` (sysdeps/gnu/unwind-resume.c,
-    /// misc/unwind-link.c) and aborts without it. Only programs that name these functions get it.
+    /// Adds `libgcc_s.so.1` to programs that name `pthread_cancel` or `pthread_exit`.
+    ///
+    /// glibc opens it when a thread is canceled or calls `pthread_exit` (sysdeps/gnu/unwind-resume.c,
+    /// misc/unwind-link.c) and aborts without it.
     fn unwinder(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), ElfError> {
         const UNWINDER: &str = "libgcc_s.so.1";
         const C_LIBRARY: [&str; 2] = ["libc.so.6", "libpthread.so.0"];
@@ -319,13 +324,13 @@ impl Load {
         if let Some(by) = asker
             && let Some(missing) = self.open(libc, by, OsStr::new(UNWINDER))?
         {
-            self.closure.notes.push(format!("{UNWINDER} is not here: threads of {} cannot be cancelled", missing.by));
+            self.closure.notes.push(format!("{UNWINDER} not found: threads of {} cannot be canceled", missing.by));
         }
         Ok(())
     }
 }
 
-/// Where each architecture's ABI puts glibc's loader.
+/// Returns the path of glibc's loader, as defined by the architecture's ABI.
 const fn glibc_loader(arch: Arch) -> &'static str {
     match arch {
         Arch::X86_64 => "/lib64/ld-linux-x86-64.so.2",
@@ -339,7 +344,7 @@ const fn glibc_loader(arch: Arch) -> &'static str {
     }
 }
 
-/// And musl's.
+/// Returns the path of musl's loader.
 const fn musl_loader(arch: Arch) -> &'static str {
     match arch {
         Arch::X86_64 => "/lib/ld-musl-x86_64.so.1",
@@ -396,7 +401,7 @@ mod tests {
             let dirs = Dirs::new(&root, &binaries);
             let lib_path: Vec<Vec<u8>> = lib_path.iter().map(|dir| dir.as_bytes().to_vec()).collect();
             let resolved = root.resolve(&ArchivePath::new(program)).expect("the program");
-            let Binary::Elf(elf) = binaries.get(&resolved.real)? else { panic!("no ELF file") };
+            let Binary::Elf(elf) = binaries.get(&resolved.real)? else { panic!("not an ELF file") };
             let found = Found { path: resolved.real.clone(), resolved, elf };
             Linker::new(&dirs, &system, &lib_path).closure(&Rc::new(found))
         }
@@ -405,7 +410,7 @@ mod tests {
             self.try_closure(program, &[]).expect("good files")
         }
 
-        /// Real paths of the libraries, in the order of loading, loader and C library left out.
+        /// Returns the real paths of the libraries in load order, without the loader and the C library.
         fn libraries(&self, program: &str) -> Vec<String> {
             paths(&self.closure(program))
         }
@@ -448,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn lib_path_stands_between_rpath_and_runpath() {
+    fn lib_path_is_searched_between_rpath_and_runpath() {
         let scene = Scene::new()
             .add("bin/r", &program("liba.so").rpath("/r"))
             .add("bin/s", &program("liba.so").runpath("/r"))
@@ -459,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn origin_is_where_a_program_really_is_and_where_a_library_was_found() {
+    fn origin_follows_links_for_a_program_but_not_for_a_library() {
         let scene = Scene::new()
             .add("opt/x/bin/p", &program("liba.so").runpath("$ORIGIN/../$LIB"))
             .add("opt/x/lib64/store/liba.so.1", &lib("liba.so").runpath("${ORIGIN}/plugins").needed("libb.so"))
@@ -483,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_are_passed_over() {
+    fn libraries_of_other_architectures_are_skipped() {
         let scene = Scene::new()
             .add("bin/p", &program("liba.so").rpath("/32:/arm"))
             .add("32/liba.so", &ElfBuilder::library(Arch::X86))
@@ -493,15 +498,15 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_no_elf_file_is_an_error() {
+    fn a_library_that_is_not_an_elf_file_is_an_error() {
         let scene = Scene::new().add("bin/p", &program("liba.so"));
         std::fs::write(scene.path().join(LIB).join("liba.so"), "/* GNU ld script */").expect("a file");
         let error = scene.try_closure("/bin/p", &[]).expect_err("a linker script");
-        assert!(error.to_string().contains("liba.so: a library is wanted here"), "{error}");
+        assert!(error.to_string().contains("liba.so: expected a shared library"), "{error}");
     }
 
     #[test]
-    fn a_missing_library_tells_who_needs_it_and_everywhere_that_was_tried() {
+    fn a_missing_library_is_reported_with_its_requiring_file_and_all_locations() {
         let scene = Scene::new()
             .add("bin/p", &program("liba.so"))
             .add("usr/lib64/liba.so", &lib("liba.so").runpath("/opt/one:/opt/two").needed("libgone.so.3"));
@@ -513,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn default_directories_do_not_count_where_the_object_says_so() {
+    fn nodeflib_disables_the_default_directories() {
         let scene =
             Scene::new().add("bin/p", &program("liba.so").no_default_lib()).add("usr/lib64/liba.so", &lib("liba.so"));
         let missing = scene.closure("/bin/p").missing;
@@ -521,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn baseline_libraries_come_before_variants_and_a_lone_variant_counts() {
+    fn baseline_libraries_are_preferred_but_a_lone_variant_is_used() {
         let scene = Scene::new()
             .add("bin/p", &program("liba.so").needed("libb.so"))
             .add("usr/lib64/glibc-hwcaps/x86-64-v2/liba.so", &lib("liba.so"))
@@ -532,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_of_ld_so_conf_count_and_the_guest_will_need_a_cache() {
+    fn directories_of_ld_so_conf_are_searched_and_the_guest_needs_a_cache() {
         let scene = Scene::new().add("bin/p", &program("liba.so")).add("opt/lib/liba.so", &lib("liba.so"));
         std::fs::create_dir(scene.path().join("etc")).expect("a directory");
         std::fs::write(scene.path().join("etc/ld.so.conf"), "/usr/lib64\n/opt/lib\n").expect("a file");
@@ -543,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_at_run_time_comes_if_it_is_there() {
+    fn libraries_opened_at_run_time_are_included_if_found() {
         let note = r#"[{"soname":["libz.so.9","libz.so.1"],"priority":"required"},
             {"soname":"libgone.so","priority":"recommended"},{"soname":"libs.so","priority":"suggested"}]"#;
         let scene = Scene::new()
@@ -555,11 +560,11 @@ mod tests {
         let closure = scene.closure("/bin/p");
         assert_eq!(paths(&closure), ["/usr/lib64/liba.so", "/usr/lib64/libz.so.1", "/usr/lib64/libdeep.so"]);
         assert!(closure.objects.iter().skip(closure.linked).all(|object| object.dlopen));
-        assert_eq!(closure.notes, ["libgone.so, which /usr/lib64/liba.so may open at run time, is not here"]);
+        assert_eq!(closure.notes, ["library libgone.so not found; /usr/lib64/liba.so may open it at run time"]);
     }
 
     #[test]
-    fn the_unwinder_comes_only_for_programs_that_end_threads() {
+    fn the_unwinder_is_included_only_for_programs_that_end_threads() {
         let scene = Scene::new()
             .add("bin/p", &program("libc.so.6").string("pthread_cancel"))
             .add("bin/q", &program("libc.so.6").string("pthread_create"))
@@ -569,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn musl_programs_use_musls_rules_beside_glibcs() {
+    fn musl_programs_follow_the_rules_of_musl() {
         let musl =
             |needed: &str| ElfBuilder::library(Arch::X86_64).interpreter("/lib/ld-musl-x86_64.so.1").needed(needed);
         let scene = Scene::new()
@@ -583,12 +588,12 @@ mod tests {
             .add("usr/local/lib/libd.so", &lib("libd.so"))
             .add("usr/lib64/liba.so", &lib("liba.so"))
             .add("bin/dollar", &musl("libb.so").runpath("/m:$LIB"));
-        // A RUNPATH is inherited, and libc by any name is the loader.
+        // A RUNPATH is inherited, and every name of libc denotes the loader.
         let found = ["/m/liba.so", "/m/libb.so", "/usr/local/lib/libd.so"];
         let closure = scene.closure("/bin/m");
         assert_eq!(paths(&closure)[1..], found);
         assert_eq!(paths(&closure)[0], "/lib/ld-musl-x86_64.so.1");
-        // Another token than $ORIGIN switches the whole path off.
+        // A token other than $ORIGIN disables the whole path.
         assert_eq!(scene.closure("/bin/dollar").missing.len(), 1);
         std::fs::create_dir_all(scene.path().join("etc")).expect("a directory");
         std::fs::write(scene.path().join("etc/ld-musl-x86_64.path"), "/elsewhere\n/m\n").expect("a file");
@@ -598,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn static_programs_need_nothing_and_a_missing_interpreter_is_told() {
+    fn static_programs_have_no_dependencies_and_a_missing_interpreter_is_reported() {
         let scene = Scene::new()
             .add("bin/static", &ElfBuilder::library(Arch::X86_64))
             .add("bin/p", &program("libc.so.6").interpreter("/lib/ld-gone.so.1"));
@@ -608,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_that_need_each_other_end() {
+    fn circular_dependencies_terminate() {
         let scene = Scene::new()
             .add("bin/p", &program("liba.so"))
             .add("usr/lib64/liba.so", &lib("liba.so").needed("libb.so"))

@@ -1,8 +1,9 @@
-//! `--copy SRC[=DST]`: files, trees, patterns; nothing is left out, nothing is followed inside a tree.
+//! `--copy SRC[=DST]`: copies files, trees and pattern matches. Trees are copied completely, without following links in
+//! them.
 //!
-//! An ELF program copied like this comes alone, without its libraries: `--with` brings those. Without DST things keep their
-//! paths, and a SRC that is a link comes with what it leads to; with DST it is followed, since it would point elsewhere from
-//! there. Refuses what is not there, and patterns that match nothing.
+//! An ELF program is copied without its libraries; `--with` includes those. Without DST, files keep their paths, and a
+//! SRC that is a link is copied together with its target. With DST, the link is followed, since it would point
+//! elsewhere from there. Rejects sources that do not exist and patterns without a match.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +20,7 @@ use super::root::{Resolved, Root};
 use super::userland_error::UserlandError;
 use crate::format::archive_path::ArchivePath;
 
-/// Adds what one option names.
+/// Adds the files named by one option.
 pub fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
     let option = typed(copy);
     let source = root.typed(&copy.source);
@@ -44,7 +45,7 @@ pub fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(), User
     Ok(())
 }
 
-/// The option in the user's words.
+/// Returns the option as the user typed it.
 fn typed(copy: &Copy) -> OsString {
     let mut option = OsString::from("--copy ");
     option.push(&copy.source);
@@ -64,9 +65,9 @@ fn one(
 ) -> Result<(), UserlandError> {
     let resolved = match root.resolve(path) {
         Err(error) if error.is_missing() && destination.is_none() && root.exists(path) => {
-            // A link that leads nowhere is still a link.
+            // A dangling link is still a link.
             let place = root.place(path)?;
-            out.note(format!("{path} is copied as it stands: a link that leads nowhere"));
+            out.note(format!("{path} is a dangling symbolic link; the link itself is copied"));
             out.hops(&place.hops, &place.real);
             return add(root, &place, place.real.clone(), option, out);
         }
@@ -95,7 +96,7 @@ fn add(
     Ok(())
 }
 
-/// A directory and everything in it, in the order of names.
+/// Adds a directory and its contents, in name order.
 fn tree(
     root: &Root,
     from: &ArchivePath,
@@ -120,7 +121,7 @@ fn tree(
 
 fn walk_failed(path: &Path, option: &OsString, error: walkdir::Error) -> UserlandError {
     let path = error.path().unwrap_or(path).to_path_buf();
-    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("the tree leads into itself"));
+    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("directory loop"));
     failed(&path, option, source)
 }
 

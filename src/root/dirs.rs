@@ -1,6 +1,6 @@
-//! Directories of library search paths, and files in them, each looked up once.
+//! Directories of library search paths and the files in them, each looked up once.
 //!
-//! `..` behaves as in the kernel: it leaves the real directory, not the name by which it was entered.
+//! `..` behaves as in the kernel: it leaves the real directory, not the name through which it was entered.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,42 +13,43 @@ use super::root::{Hop, Resolved, Root};
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::{Abi, ElfError, ElfFacts, ElfKind};
 
-/// A directory, found.
+/// A resolved directory.
 #[derive(Debug)]
 pub struct Dir {
-    /// Free of links.
+    /// Path, free of symbolic links.
     pub real: ArchivePath,
-    /// Links that led there.
+    /// Links followed to reach it.
     pub hops: Vec<Hop>,
 }
 
-/// An ELF file, found.
+/// A resolved ELF file.
 #[derive(Debug)]
 pub struct Found {
-    /// What was looked up, its last component not followed: `$ORIGIN` is the directory of this.
+    /// Path that was looked up, last component not followed; its directory is `$ORIGIN`.
     pub path: ArchivePath,
-    /// The file behind all links, and all links that led there.
+    /// The file with all links followed, and those links.
     pub resolved: Resolved,
-    /// What it says about itself.
+    /// Parsed ELF data.
     pub elf: Rc<ElfFacts>,
 }
 
 impl Found {
-    /// `$ORIGIN`: where the file was found, its own link not followed (`elf/dl-object.c`, `_dl_new_object`).
+    /// Returns `$ORIGIN`: the directory in which the file was found, its own link not followed (`elf/dl-object.c`,
+    /// `_dl_new_object`).
     pub fn origin(&self) -> ArchivePath {
         self.path.parent().unwrap_or_default()
     }
 }
 
-/// Answers that were given before, failures included.
+/// Memoized results, failures included.
 type Memo<K, V> = RefCell<HashMap<K, Option<Rc<V>>>>;
 
-/// The directories of one root.
+/// Lookup cache for the library directories of one root.
 #[derive(Debug)]
 pub struct Dirs<'a> {
-    /// Where they are.
+    /// The root.
     pub root: &'a Root,
-    /// What the files in them are.
+    /// Cache of the binaries below the root.
     pub binaries: &'a Binaries<'a>,
     entered: Memo<Vec<u8>, Dir>,
     files: Memo<(ArchivePath, OsString, Abi), Found>,
@@ -56,12 +57,12 @@ pub struct Dirs<'a> {
 }
 
 impl<'a> Dirs<'a> {
-    /// Nothing is looked up yet.
+    /// Creates an empty cache.
     pub fn new(root: &'a Root, binaries: &'a Binaries<'a>) -> Self {
         Self { root, binaries, entered: RefCell::default(), files: RefCell::default(), variants: RefCell::default() }
     }
 
-    /// The directory that an absolute path leads to.
+    /// Returns the directory at an absolute path, links followed.
     pub fn dir(&self, path: &[u8]) -> Option<Rc<Dir>> {
         if let Some(known) = self.entered.borrow().get(path) {
             return known.clone();
@@ -71,9 +72,10 @@ impl<'a> Dirs<'a> {
         found
     }
 
-    /// The library `name` in `dir`, if it is one for `abi`.
+    /// Returns the library `name` in `dir`, if it is built for `abi`.
     ///
-    /// As `open_verify` in elf/dl-load.c: what cannot be opened and other architectures are passed over, damaged files are not.
+    /// As `open_verify` in elf/dl-load.c: files that cannot be opened and files for other architectures are skipped;
+    /// damaged files are errors.
     pub fn library(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Rc<Found>>, ElfError> {
         let key = (dir.real.clone(), name.to_owned(), abi);
         if let Some(known) = self.files.borrow().get(&key) {
@@ -84,7 +86,7 @@ impl<'a> Dirs<'a> {
         Ok(found)
     }
 
-    /// The `glibc-hwcaps` directories below `dir`, the least demanding first.
+    /// Returns the `glibc-hwcaps` directories in `dir`, the least demanding first.
     pub fn variants(&self, dir: &Dir) -> Rc<[Rc<Dir>]> {
         if let Some(known) = self.variants.borrow().get(&dir.real) {
             return Rc::clone(known);
@@ -113,9 +115,9 @@ impl<'a> Dirs<'a> {
                 resolved.hops.splice(..0, dir.hops.iter().cloned());
                 Ok(Some(Found { path, resolved, elf }))
             }
-            Binary::Elf(_) => Err(self.refuse(&resolved, "a library is wanted here, and this is none")),
+            Binary::Elf(_) => Err(self.refuse(&resolved, "expected a shared library, found another type of ELF file")),
             Binary::Script(_) | Binary::Plain => {
-                Err(self.refuse(&resolved, "a library is wanted here, and this is no ELF file"))
+                Err(self.refuse(&resolved, "expected a shared library, found no ELF file"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What resolution finds out: one fact an archive entry, with the reason why it is wanted.
+//! Results of resolution: one fact per archive entry, with the reason for including it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use crate::format::archive_path::ArchivePath;
 
-/// Something an image should hold, and why.
+/// An entry that the image must contain, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// Where it stands in the archive. May lead through links: the plan follows them.
+    /// Path in the archive. May lead through links, which the plan follows.
     pub path: ArchivePath,
-    /// What stands there.
+    /// Type and content of the entry.
     pub node: Node,
-    /// Who asked for it.
+    /// Reason for including it.
     pub why: Why,
 }
 
-/// What a path in an archive is. Modes are the twelve permission bits.
+/// Type of an archive entry. Modes are the twelve permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// A directory.
@@ -30,14 +30,14 @@ pub enum Node {
     File {
         /// Permission bits.
         mode: u16,
-        /// Its bytes.
+        /// File content.
         content: Content,
-        /// Device and inode on the host where the file has several names there, so that links stay links.
+        /// Device and inode on the host, if the file has several names there; preserves hard links.
         hardlink: Option<(u64, u64)>,
     },
     /// A symbolic link.
     Symlink {
-        /// What it points at, in bytes, exactly as on the host.
+        /// Link target in bytes, exactly as on the host.
         target: Vec<u8>,
     },
     /// A character device node.
@@ -63,31 +63,31 @@ pub enum Node {
         /// Permission bits.
         mode: u16,
     },
-    /// A socket's name.
+    /// A socket.
     Socket {
         /// Permission bits.
         mode: u16,
     },
 }
 
-/// A regular file's bytes: sized when resolved, opened only when written.
+/// Content of a regular file: sized during resolution, opened only when written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// A file of the host. Its length must still be `len` when it is written.
+    /// A file on the host. Its length must still be `len` when it is written.
     Host {
-        /// The file, as this process opens it.
+        /// Path under which this process opens the file.
         path: PathBuf,
-        /// Length in bytes when it was resolved.
+        /// Length in bytes during resolution.
         len: u64,
     },
-    /// Bytes made during resolution (decompressed modules, the job).
+    /// Bytes created during resolution (decompressed modules, the job).
     Bytes(Arc<[u8]>),
     /// Bytes built into this program (pid 1).
     Static(&'static [u8]),
 }
 
 impl Content {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Self::Host { len, .. } => *len,
@@ -96,67 +96,67 @@ impl Content {
         }
     }
 
-    /// True where there are no bytes at all.
+    /// Returns true if the content is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Why an entry is in the image; `--why` prints these.
+/// Reason for including an entry; printed by `--why`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
-    /// Every image has it.
+    /// Part of every image.
     Base,
-    /// An option or argument of the user's, as typed: `--copy /etc/os-release`.
+    /// An option or argument of the user, as typed: `--copy /etc/os-release`.
     Asked(OsString),
-    /// A link to busybox. Gives way to any other entry of the same path.
+    /// A link to busybox. Gives way to any other entry with the same path.
     Applet,
-    /// A link that makes a program be found through PATH. Gives way to any other entry of the same path.
+    /// A link that makes a program reachable through PATH. Gives way to any other entry with the same path.
     OnPath {
         /// The program.
         program: ArchivePath,
     },
     /// `DT_NEEDED` of a program or library.
     Library {
-        /// The name that was needed.
+        /// The required name.
         name: OsString,
-        /// Who needed it.
+        /// The requiring file.
         by: ArchivePath,
     },
     /// `PT_INTERP` of a program, or the `#!` line of a script.
     Interpreter {
-        /// Whose interpreter it is.
+        /// File that names the interpreter.
         of: ArchivePath,
     },
     /// A library named by `.note.dlopen`, or known to be opened at run time.
     Dlopen {
-        /// The name that may be opened.
+        /// The library's name.
         name: OsString,
-        /// Who may open it.
+        /// File that may open it.
         by: ArchivePath,
     },
-    /// A symbolic link on the way to another entry.
+    /// A symbolic link on the path to another entry.
     LinkTo {
-        /// The entry that is reached through it.
+        /// Entry that is reached through the link.
         path: ArchivePath,
     },
     /// A dependency of a kernel module: hard (`depends`), soft or weak.
     Module {
-        /// The kind of dependency: `depends`, `softdep pre`, `softdep post`, `weakdep`.
+        /// Type of the dependency: `depends`, `softdep pre`, `softdep post`, `weakdep`.
         kind: &'static str,
-        /// The module that has it.
+        /// The module with the dependency.
         by: String,
     },
-    /// What the control channel between host and guest needs.
+    /// Required by the control channel between host and guest.
     Channel,
     /// Configuration that a program or the C library reads.
     Config {
-        /// Who reads it.
+        /// The program that reads it.
         by: ArchivePath,
     },
-    /// Something small that programs expect. Gives way to any other entry of the same path.
+    /// A small file that programs expect. Gives way to any other entry with the same path.
     Default,
-    /// A directory that holds another entry.
+    /// A directory that contains another entry.
     Parent {
         /// The first entry below it.
         of: ArchivePath,
@@ -164,7 +164,7 @@ pub enum Why {
 }
 
 impl Why {
-    /// True where an entry for this reason gives way to an entry of the same path for any other reason.
+    /// Returns true if an entry with this reason gives way to an entry of the same path with any other reason.
     pub const fn gives_way(&self) -> bool {
         matches!(self, Self::Applet | Self::OnPath { .. } | Self::Default | Self::Parent { .. })
     }
@@ -173,18 +173,18 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Base => f.write_str("every image has it"),
-            Self::Asked(option) => write!(f, "asked for by {}", option.display()),
+            Self::Base => f.write_str("included in every image"),
+            Self::Asked(option) => write!(f, "requested by {}", option.display()),
             Self::Applet => f.write_str("busybox applet"),
             Self::OnPath { program } => write!(f, "so that {program} is found through PATH"),
             Self::Library { name, by } => write!(f, "library {}, needed by {by}", name.display()),
             Self::Interpreter { of } => write!(f, "interpreter of {of}"),
             Self::Dlopen { name, by } => write!(f, "library {}, opened at run time by {by}", name.display()),
-            Self::LinkTo { path } => write!(f, "link on the way to {path}"),
+            Self::LinkTo { path } => write!(f, "link on the path to {path}"),
             Self::Module { kind, by } => write!(f, "{kind} of module {by}"),
-            Self::Channel => f.write_str("the control channel needs it"),
+            Self::Channel => f.write_str("required by the control channel"),
             Self::Config { by } => write!(f, "configuration read by {by}"),
-            Self::Default => f.write_str("programs expect it"),
+            Self::Default => f.write_str("expected by programs"),
             Self::Parent { of } => write!(f, "directory of {of}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Facts in the making: each path once, weak reasons behind strong ones.
+//! Collects facts: one per path; entries with weak reasons give way to those with strong ones.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
@@ -11,47 +11,47 @@ use super::fact::{Content, Fact, Node, Why};
 use super::root::{Hop, Resolved, Root};
 use crate::format::archive_path::ArchivePath;
 
-/// What a root gave so far.
+/// Facts and notes collected from a root.
 #[derive(Debug)]
 pub struct Gathered<'a> {
     root: &'a Root,
     facts: Vec<Fact>,
-    /// Index of the last fact of each path.
+    /// Index of the last fact for each path.
     at: HashMap<ArchivePath, usize>,
     notes: Vec<String>,
     noted: HashSet<String>,
 }
 
 impl<'a> Gathered<'a> {
-    /// Nothing yet.
+    /// Creates an empty collection.
     pub fn new(root: &'a Root) -> Self {
         Self { root, facts: Vec::new(), at: HashMap::new(), notes: Vec::new(), noted: HashSet::new() }
     }
 
-    /// Facts and notes, in the order they came.
+    /// Returns the facts and notes, in insertion order.
     pub fn finish(self) -> (Vec<Fact>, Vec<String>) {
         (self.facts, self.notes)
     }
 
-    /// Everything so far.
+    /// Returns the facts collected so far.
     pub fn facts(&self) -> &[Fact] {
         &self.facts
     }
 
-    /// True where there is a fact for exactly this path.
+    /// Returns true if there is a fact for exactly this path.
     pub fn has(&self, path: &ArchivePath) -> bool {
         self.at.contains_key(path)
     }
 
-    /// A remark, made once.
+    /// Adds a note, unless it has been added before.
     pub fn note(&mut self, note: String) {
         if self.noted.insert(note.clone()) {
             self.notes.push(note);
         }
     }
 
-    /// Adds a fact. The same entry for a second reason is no news; different entries of one path are left for the plan
-    /// to judge, but for directories, which are merged; the user's own mount points and nodes win over ours.
+    /// Adds a fact. A second reason for an identical entry is ignored. Directories are merged, and the user's mount
+    /// points and device nodes replace those of the base layout. Other conflicts are left to the plan.
     pub fn add(&mut self, path: ArchivePath, node: Node, why: Why) {
         if path.is_root() {
             return;
@@ -74,7 +74,7 @@ impl<'a> Gathered<'a> {
         self.facts.push(Fact { path, node, why });
     }
 
-    /// Adds the links that led to `real`.
+    /// Adds the links that lead to `real`.
     pub fn hops(&mut self, hops: &[Hop], real: &ArchivePath) {
         for hop in hops {
             let target = hop.target.clone().into_os_string().into_vec();
@@ -82,7 +82,7 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// Adds a file and the links that led to it.
+    /// Adds a file and the links that lead to it.
     pub fn file(&mut self, found: &Resolved, why: Why) {
         self.hops(&found.hops, &found.real);
         let node = regular(&found.metadata, &self.root.host_path(&found.real));
@@ -90,7 +90,7 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// A regular file's node.
+/// Returns the node of a regular file.
 fn regular(metadata: &Metadata, host: &Path) -> Node {
     Node::File {
         mode: permissions(metadata),
@@ -99,7 +99,7 @@ fn regular(metadata: &Metadata, host: &Path) -> Node {
     }
 }
 
-/// The node of whatever stands at `host`, not followed.
+/// Returns the node of the file at `host`, links not followed.
 pub fn node(metadata: &Metadata, host: &Path) -> io::Result<Node> {
     let mode = permissions(metadata);
     let kind = metadata.file_type();

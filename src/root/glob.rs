@@ -1,7 +1,7 @@
-//! Shell patterns below a root: `*`, `?`, `[...]` within a component, `**` across them.
+//! Shell patterns below a root: `*`, `?`, `[...]` within a component, `**` across components.
 //!
-//! Matching is the glob crate's; walking is ours, since the crate's own walk leaves the root through absolute links and
-//! passes over names that are not UTF-8 in silence. A leading dot must be matched by a dot, as in a shell.
+//! Matching uses the glob crate; walking does not, because the crate's own walk leaves the root through absolute links
+//! and silently skips names that are not UTF-8. As in a shell, a leading dot must be matched by a dot.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,15 +14,15 @@ use crate::format::archive_path::ArchivePath;
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// A pattern could not be followed.
+/// Failure to expand a pattern.
 #[derive(Debug, thiserror::Error)]
 pub enum GlobError {
-    /// It is none.
-    #[error("understanding pattern {pattern}")]
+    /// The pattern is invalid.
+    #[error("invalid pattern {pattern}")]
     Pattern {
-        /// The component that is wrong.
+        /// The invalid component.
         pattern: String,
-        /// Why.
+        /// The underlying error.
         source: PatternError,
     },
     /// A directory cannot be read.
@@ -30,12 +30,12 @@ pub enum GlobError {
     Root(#[from] RootError),
 }
 
-/// True where a path has characters that mean something in a pattern.
+/// Returns true if a path contains pattern characters.
 pub fn is_pattern(path: &ArchivePath) -> bool {
     path.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
-/// Every path that matches, sorted by bytes, last components not followed.
+/// Returns every matching path, sorted by bytes. Last components are not followed.
 pub fn expand(root: &Root, pattern: &ArchivePath) -> Result<Vec<ArchivePath>, GlobError> {
     let parts: Vec<&[u8]> = pattern.as_bytes().split(|byte| *byte == b'/').collect();
     let mut found = Vec::new();
@@ -72,7 +72,7 @@ fn descend(root: &Root, at: &ArchivePath, parts: &[&[u8]], found: &mut Vec<Archi
         }
         let next = at.join(&name);
         if *part == b"**" {
-            // Links are not followed across components, so that no loop can catch us.
+            // Links are not followed across components, to avoid loops.
             if root.is_real_dir(&next) {
                 descend(root, &next, parts, found)?;
             } else if rest.is_empty() {

@@ -1,7 +1,7 @@
-//! What every image has: mount points, two device nodes, the links of a merged `/usr`, a root user.
+//! Base layout of every image: mount points, two device nodes, the links of a merged `/usr`, a root user.
 //!
-//! Nodes need no root here: an archive is bytes. Without `/dev/console` pid 1 starts with closed standard streams
-//! (init/main.c, `console_on_rootfs`). Minor numbers: Documentation/admin-guide/devices.txt.
+//! Device nodes require no privileges here: an archive is bytes. Without `/dev/console`, pid 1 starts with closed
+//! standard streams (init/main.c, `console_on_rootfs`). Minor numbers: Documentation/admin-guide/devices.txt.
 
 use super::fact::{Content, Node, Why};
 use super::gather::Gathered;
@@ -18,10 +18,10 @@ const DIRS: [(&str, u16); 7] = [
     ("/etc", 0o755),
 ];
 
-/// Directories that systems make links of.
+/// Directories that are links on systems with a merged `/usr`.
 const MERGED: [&str; 5] = ["/bin", "/sbin", "/lib", "/usr/bin", "/usr/sbin"];
 
-/// Adds them. `lib*` links come with what lies behind them.
+/// Adds the base layout. Other `lib*` links are added with the files reached through them.
 pub fn base(root: &Root, out: &mut Gathered<'_>) {
     for (path, mode) in DIRS {
         out.add(ArchivePath::new(path), Node::Dir { mode }, Why::Base);
@@ -33,7 +33,7 @@ pub fn base(root: &Root, out: &mut Gathered<'_>) {
     for path in MERGED {
         if let Some(found) = root.find(&ArchivePath::new(path)).filter(|found| found.metadata.is_dir()) {
             if !found.hops.is_empty() {
-                // A link must not dangle in an image that has nothing behind it.
+                // The link must not dangle, even if the image has no files in its target.
                 out.add(found.real.clone(), Node::Dir { mode: 0o755 }, Why::Base);
             }
             for hop in found.hops {
@@ -42,7 +42,7 @@ pub fn base(root: &Root, out: &mut Gathered<'_>) {
             }
         }
     }
-    // Without these, id, whoami, ssh and login know no root.
+    // id, whoami, ssh and login need an entry for root.
     for (path, text) in [("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("/etc/group", "root:x:0:\n")] {
         let content = Content::Static(text.as_bytes());
         out.add(ArchivePath::new(path), Node::File { mode: 0o644, content, hardlink: None }, Why::Default);

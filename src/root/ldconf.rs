@@ -1,7 +1,7 @@
-//! `/etc/ld.so.conf`: the directories that ldconfig would look into, for roots whose cache cannot be trusted.
+//! `/etc/ld.so.conf`: the directories that ldconfig searches, for roots whose cache cannot be trusted.
 //!
-//! `elf/ldconfig.c`, `parse_conf`: one directory a line, `#` comments, `include PATTERN` relative to the file,
-//! `hwcap` lines of old, `DIR=TYPE` of older. Refuses to follow includes more than eight deep.
+//! `elf/ldconfig.c`, `parse_conf`: one directory per line, `#` comments, `include PATTERN` relative to the file,
+//! obsolete `hwcap` lines and `DIR=TYPE` entries. Includes are followed up to eight levels deep.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use crate::format::archive_path::ArchivePath;
 const MAX_DEPTH: u32 = 8;
 const MAX_SIZE: u64 = 1 << 20;
 
-/// The directories named, in order. What cannot be read names none, as with ldconfig.
+/// Returns the configured directories in order. Unreadable files are skipped, as ldconfig does.
 pub fn directories(root: &Root) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     read(root, &ArchivePath::new("/etc/ld.so.conf"), MAX_DEPTH, &mut found);
@@ -60,7 +60,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn includes_are_relative_to_their_file_and_cannot_circle() {
+    fn includes_are_relative_to_their_file_and_cannot_loop() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let etc = dir.path().join("etc/ld.so.conf.d");
         fs::create_dir_all(&etc).expect("directories");

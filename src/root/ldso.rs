@@ -1,8 +1,9 @@
-//! Where glibc's dynamic loader finds a library: `_dl_map_new_object` in elf/dl-load.c, without running it.
+//! Library search of glibc's dynamic loader (`_dl_map_new_object` in elf/dl-load.c), without running it.
 //!
-//! Baseline libraries come before `glibc-hwcaps` variants, since the guest's CPU is not this one; a variant counts
-//! where there is nothing else. Refuses nothing itself: a library not found comes with every place that was tried.
-//! Directories of before glibc 2.37 for single CPUs (`tls/`, `haswell/`) are not searched: they hold variants too.
+//! Baseline libraries are preferred over `glibc-hwcaps` variants, since the guest's CPU differs from the host's; a
+//! variant is used only if there is no baseline library. A library that is not found is returned with all locations
+//! searched. The directories for single CPUs of glibc before 2.37 (`tls/`, `haswell/`) are not searched: they contain
+//! variants too.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,36 +20,37 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::elf::{Abi, ElfError};
 use crate::format::ldcache::LdCache;
 
-/// ldconfig's output for a system with many libraries is a few hundred kilobytes.
+/// Size limit of the cache; on a system with many libraries it has a few hundred kilobytes.
 const MAX_CACHE: u64 = 16 << 20;
 
-/// The outcome of a search.
+/// Result of a library search.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// The library.
+    /// The library was found.
     Found {
         /// The file.
         found: Rc<Found>,
-        /// True where only `/etc/ld.so.cache` leads there: no such file will be in the guest unless it is made.
+        /// True if only `/etc/ld.so.cache` leads to it, so that the guest needs a generated cache.
         by_cache: bool,
     },
-    /// It is the dynamic loader itself (musl).
+    /// The name denotes the dynamic loader itself (musl).
     Loader,
-    /// Nowhere; every place that was tried.
+    /// Not found; all locations searched.
     Missing(std::sync::Arc<[String]>),
 }
 
-/// The libraries that ldconfig knows of.
+/// Libraries known to ldconfig.
 #[derive(Debug)]
 pub enum System {
     /// The host's own `/etc/ld.so.cache`.
     Cache(LdCache),
-    /// The directories of `etc/ld.so.conf` below a root that is not the host's.
+    /// The directories in `etc/ld.so.conf` of a root other than the host's.
     Directories(Vec<Vec<u8>>),
 }
 
 impl System {
-    /// Reads the one that counts for `root`. A missing or damaged cache knows nothing, as the loader sees it.
+    /// Reads the host's cache, or else the directories in `ld.so.conf`: for other roots, and if the cache is missing or
+    /// damaged.
     pub fn of(root: &Root) -> Self {
         let cache = ArchivePath::new("/etc/ld.so.cache");
         if root.is_host()
@@ -60,7 +62,7 @@ impl System {
     }
 }
 
-/// glibc's loader of one ABI and its compiled-in directories.
+/// glibc's loader for one ABI, with its compiled-in directories.
 #[derive(Debug)]
 pub struct Glibc<'a> {
     dirs: &'a Dirs<'a>,
@@ -68,18 +70,18 @@ pub struct Glibc<'a> {
     lib_path: &'a [Vec<u8>],
     abi: Abi,
     defaults: Vec<Vec<u8>>,
-    /// Names asked for by objects without search paths of their own: the answer is the same for all of them.
+    /// Results for objects without search paths, which are the same for all such objects.
     plain: RefCell<HashMap<(OsString, bool), Answer>>,
 }
 
-/// A place to look.
+/// One step of a search.
 enum Step {
     Dir(Vec<u8>),
     System,
 }
 
 impl<'a> Glibc<'a> {
-    /// The loader at `interpreter` (free of links), whose place tells its compiled-in directories.
+    /// Creates the loader at `interpreter` (free of links); its location determines the compiled-in directories.
     pub fn new(
         dirs: &'a Dirs<'a>,
         system: &'a System,
@@ -90,7 +92,7 @@ impl<'a> Glibc<'a> {
         Self { dirs, system, lib_path, abi, defaults: default_dirs(abi, interpreter), plain: RefCell::default() }
     }
 
-    /// Looks for `name`, needed by `objects[by]`.
+    /// Searches for `name`, required by `objects[by]`.
     pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
         let Some(loader) = objects.get(by) else {
             return Ok(Answer::Missing(std::sync::Arc::default()));
@@ -113,7 +115,7 @@ impl<'a> Glibc<'a> {
         self.in_steps(&self.steps(&chain, runpath, elf.no_default_lib), name, elf.no_default_lib)
     }
 
-    /// True where the loader looks into `dir` without being told.
+    /// Returns true if the loader searches `dir` by default.
     pub fn is_default(&self, dir: &ArchivePath) -> bool {
         self.defaults.iter().any(|default| self.dirs.dir(default).is_some_and(|found| found.real == *dir))
     }
@@ -201,7 +203,7 @@ impl<'a> Glibc<'a> {
                     if no_default_lib && default {
                         continue;
                     }
-                    // A stale entry is no error: the loader goes on with the default directories.
+                    // A stale entry is not an error: the loader continues with the default directories.
                     if let Some(dir) = self.dirs.dir(dir)
                         && let Some(found) = self.dirs.library(&dir, OsStr::from_bytes(file), self.abi)?
                     {
@@ -213,7 +215,7 @@ impl<'a> Glibc<'a> {
         Ok(None)
     }
 
-    /// A name with a slash is opened as it stands: no search.
+    /// Opens a name with a slash directly, without a search.
     fn by_path(&self, loader: &Object, name: &OsStr) -> Result<Answer, ElfError> {
         let paths = expand_tokens(name.as_bytes(), &loader.found.origin(), self.lib_token());
         let mut tried = Vec::new();
@@ -228,7 +230,7 @@ impl<'a> Glibc<'a> {
                     }
                     tried.push(text);
                 }
-                None => tried.push(format!("{text} (relative to a current directory that the guest does not have)")),
+                None => tried.push(format!("{text} (relative to a current directory that the guest lacks)")),
             }
         }
         Ok(Answer::Missing(tried.into()))
@@ -237,11 +239,11 @@ impl<'a> Glibc<'a> {
     fn expand_path(&self, path: &OsStr, origin: &ArchivePath) -> Vec<Step> {
         let parts = path.as_bytes().split(|byte| *byte == b':');
         let expanded = parts.flat_map(|part| expand_tokens(part, origin, self.lib_token()));
-        // Empty and relative parts mean the current directory, which the guest does not share.
+        // Empty and relative parts denote the current directory, which the guest does not share.
         expanded.filter(|dir| dir.starts_with(b"/")).map(Step::Dir).collect()
     }
 
-    /// `$LIB`: what the loader's own directory is called below `/` or `/usr`.
+    /// Returns the value of `$LIB`: the loader's own directory, relative to `/` or `/usr`.
     fn lib_token(&self) -> &[u8] {
         let first = self.defaults.first().map_or(b"/lib".as_slice(), Vec::as_slice);
         let first = first.strip_prefix(b"/usr").unwrap_or(first);
@@ -249,7 +251,8 @@ impl<'a> Glibc<'a> {
     }
 }
 
-/// `DT_RPATH` of the loader, of its loader, and so on up to the program; each with its `$ORIGIN`.
+/// Returns `DT_RPATH` of the object, of the object that loaded it, and so on up to the program, each with its
+/// `$ORIGIN`.
 fn rpath_chain(objects: &[Object], by: usize) -> Vec<(&OsStr, ArchivePath)> {
     let mut chain = Vec::new();
     let mut at = Some(by);
@@ -257,16 +260,16 @@ fn rpath_chain(objects: &[Object], by: usize) -> Vec<(&OsStr, ArchivePath)> {
         if let Some(rpath) = &object.found.elf.rpath {
             chain.push((rpath.as_os_str(), object.found.origin()));
         }
-        // Loaders come before what they load, so this ends.
+        // An object precedes the objects that it loads, so the loop terminates.
         at = object.loader.filter(|loader| at.is_some_and(|at| *loader < at));
     }
     chain
 }
 
-/// Directories compiled into the loader, told from where it stands.
+/// Returns the loader's compiled-in directories, derived from its location.
 ///
-/// `/usr/lib/x86_64-linux-gnu` is Debian's and its children's, `/usr/lib64` Fedora's, `/usr/lib` Arch's; a loader that stands
-/// elsewhere (Nix) looks beside itself.
+/// `/usr/lib/x86_64-linux-gnu` is used by Debian and its derivatives, `/usr/lib64` by Fedora, `/usr/lib` by Arch. A
+/// loader in any other place (Nix) searches its own directory.
 fn default_dirs(abi: Abi, interpreter: Option<&ArchivePath>) -> Vec<Vec<u8>> {
     let multiarch = abi.arch().map_or("", Arch::multiarch);
     let place = interpreter.and_then(ArchivePath::parent);
@@ -285,9 +288,10 @@ fn default_dirs(abi: Abi, interpreter: Option<&ArchivePath>) -> Vec<Vec<u8>> {
     }
 }
 
-/// Replaces `$ORIGIN`, `$LIB` and `$PLATFORM`, with or without braces; a `$PLATFORM` gives one path for each it may be.
+/// Expands `$ORIGIN`, `$LIB` and `$PLATFORM`, with or without braces. `$PLATFORM` yields one path for each possible
+/// value.
 fn expand_tokens(path: &[u8], origin: &ArchivePath, lib: &[u8]) -> Vec<Vec<u8>> {
-    // AT_PLATFORM as the kernel says it, and what glibc makes of it on newer CPUs.
+    // AT_PLATFORM as set by the kernel, and glibc's replacement on newer CPUs.
     const PLATFORMS: [&[u8]; 2] = [b"x86_64", b"haswell"];
     if !path.contains(&b'$') {
         return vec![path.to_vec()];
@@ -318,7 +322,7 @@ fn expand_tokens(path: &[u8], origin: &ArchivePath, lib: &[u8]) -> Vec<Vec<u8>> 
     paths
 }
 
-/// What follows `$NAME` or `${NAME}`, where `token` starts with it. As `is_dst` in elf/dl-load.c.
+/// Returns the text after `$NAME` or `${NAME}`, if `token` starts with it. As `is_dst` in elf/dl-load.c.
 fn after_token<'t>(token: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     let token = token.strip_prefix(b"$")?;
     if let Some(braced) = token.strip_prefix(b"{") {
@@ -329,7 +333,7 @@ fn after_token<'t>(token: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     (!goes_on).then_some(rest)
 }
 
-/// Directory and file name.
+/// Splits a path into directory and file name.
 pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = path.iter().rposition(|byte| *byte == b'/')?;
     Some((path.get(..slash)?, path.get(slash + 1..)?))
@@ -362,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn default_directories_follow_from_where_the_loader_stands() {
+    fn default_directories_follow_from_the_loaders_location() {
         for (arch, interpreter, meant) in [
             (
                 Arch::X86_64,

@@ -1,7 +1,7 @@
-//! From a spec to facts about a root directory.
+//! Lookups below a root directory: programs with their libraries, scripts, kernels, kernel modules, files to copy.
 //!
-//! Reads, never writes, never runs anything it finds. Every path looked at is recorded in the [`Root`],
-//! whether it was there or not, so that a watcher knows what an image depends on.
+//! Reads, never writes, and never runs what it finds. [`root::Root`] records every path that is looked up, whether it exists or
+//! not, so that a watcher knows what an image depends on.
 
 pub mod request;
 

@@ -1,6 +1,7 @@
-//! Where musl's dynamic loader finds a library: `load_library` in ldso/dynlink.c, without running it.
+//! Library search of musl's dynamic loader (`load_library` in ldso/dynlink.c), without running it.
 //!
-//! `DT_RUNPATH` counts as `DT_RPATH` and wins where both are there; both are inherited. `$ORIGIN` is the only token.
+//! `DT_RUNPATH` is treated like `DT_RPATH` and takes precedence over it; both are inherited. `$ORIGIN` is the only
+//! token.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,28 +12,28 @@ use super::ldso::{Answer, split};
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::{Abi, ElfError};
 
-/// `reserved` in ldso/dynlink.c: libraries that are the loader itself.
+/// Libraries that are the loader itself (`reserved` in ldso/dynlink.c).
 const RESERVED: [&[u8]; 7] = [b"libc.", b"libpthread.", b"librt.", b"libm.", b"libdl.", b"libutil.", b"libxnet."];
 const MAX_PATH_FILE: u64 = 1 << 20;
 
-/// True where `PT_INTERP`'s file name is musl's.
+/// Returns true if the file name of `PT_INTERP` is musl's.
 pub fn is_musl(interpreter: &OsStr) -> bool {
     interpreter.as_bytes().starts_with(b"ld-musl-")
 }
 
-/// musl's loader of one architecture.
+/// musl's loader for one architecture.
 #[derive(Debug)]
 pub struct Musl<'a> {
     dirs: &'a Dirs<'a>,
     lib_path: &'a [Vec<u8>],
     abi: Abi,
     system: Vec<Vec<u8>>,
-    /// `etc/ld-musl-ARCH.path`, where it exists: the guest needs it too.
+    /// `etc/ld-musl-ARCH.path`, if it exists: the guest needs it too.
     pub path_file: Option<ArchivePath>,
 }
 
 impl<'a> Musl<'a> {
-    /// The loader at `interpreter` as the program names it: `/lib/ld-musl-x86_64.so.1`.
+    /// Creates the loader at `interpreter`, the path that the program names, such as `/lib/ld-musl-x86_64.so.1`.
     pub fn new(dirs: &'a Dirs<'a>, lib_path: &'a [Vec<u8>], abi: Abi, interpreter: &ArchivePath) -> Self {
         // dynlink.c: PREFIX is the loader's path without "/lib/ld-musl-ARCH.so.1".
         let name = interpreter.file_name().as_bytes();
@@ -45,7 +46,7 @@ impl<'a> Musl<'a> {
         Self { dirs, lib_path, abi, system: list(&paths), path_file }
     }
 
-    /// Looks for `name`, needed by `objects[by]`.
+    /// Searches for `name`, required by `objects[by]`.
     pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
         let bytes = name.as_bytes();
         if RESERVED.iter().any(|reserved| bytes.starts_with(reserved)) || is_musl(name) {
@@ -82,7 +83,7 @@ impl<'a> Musl<'a> {
     }
 }
 
-/// An object's own search path; none at all where it has a token other than `$ORIGIN` (`fixup_rpath`).
+/// Returns an object's own search path; empty if it contains a token other than `$ORIGIN` (`fixup_rpath`).
 fn object_paths(object: &Object) -> Vec<Vec<u8>> {
     let elf = &object.found.elf;
     let Some(path) = elf.runpath.as_ref().or(elf.rpath.as_ref()) else {
@@ -105,7 +106,7 @@ fn object_paths(object: &Object) -> Vec<Vec<u8>> {
     list(&expanded)
 }
 
-/// Absolute directories, separated by colons or line ends.
+/// Splits a list at colons and line ends, and returns the absolute directories.
 fn list(paths: &[u8]) -> Vec<Vec<u8>> {
     let parts = paths.split(|byte| *byte == b':' || *byte == b'\n');
     parts.filter(|part| part.starts_with(b"/")).map(<[u8]>::to_vec).collect()

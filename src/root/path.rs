@@ -1,4 +1,4 @@
-//! Finding programs by name: PATH of the root for looking up, PATH of the guest for running.
+//! Finds programs by name: the root's PATH for lookup, the guest's PATH for execution.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,20 +8,20 @@ use std::path::PathBuf;
 use super::root::Root;
 use crate::format::archive_path::ArchivePath;
 
-/// PATH in the guest, and of roots other than the host's.
+/// PATH in the guest, and for roots other than the host's.
 pub const GUEST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The directories of a root that hold programs.
+/// Program directories of a root.
 #[derive(Debug)]
 pub struct SearchPath<'a> {
     root: &'a Root,
     dirs: Vec<ArchivePath>,
-    /// Where the guest's PATH leads, links followed.
+    /// Directories of the guest's PATH, links followed.
     guest: Vec<ArchivePath>,
 }
 
 impl<'a> SearchPath<'a> {
-    /// This process's PATH on the host, then the standard directories.
+    /// Returns the directories of this process's PATH (host only), followed by the standard directories.
     pub fn of(root: &'a Root) -> Self {
         let typed = if root.is_host() { env::var_os("PATH").unwrap_or_default() } else { <_>::default() };
         Self::new(root, &typed)
@@ -29,7 +29,7 @@ impl<'a> SearchPath<'a> {
 
     fn new(root: &'a Root, typed: &OsStr) -> Self {
         let standard: Vec<ArchivePath> = env::split_paths(GUEST_PATH).map(ArchivePath::new).collect();
-        // Relative directories are for shells that stand somewhere.
+        // Relative directories depend on a shell's current directory.
         let typed = env::split_paths(typed).filter(|dir| dir.is_absolute()).map(ArchivePath::new);
         let mut dirs: Vec<ArchivePath> = Vec::new();
         for dir in typed.chain(standard.iter().cloned()) {
@@ -41,7 +41,7 @@ impl<'a> SearchPath<'a> {
         Self { root, dirs, guest }
     }
 
-    /// The first executable file of that name; its links are not followed yet.
+    /// Returns the first executable file named `name`. Its links are not followed.
     pub fn find(&self, name: &OsStr) -> Option<ArchivePath> {
         let is_program = |path: &ArchivePath| {
             let found = self.root.find(path);
@@ -50,12 +50,12 @@ impl<'a> SearchPath<'a> {
         self.dirs.iter().map(|dir| dir.join(name)).find(is_program)
     }
 
-    /// Every directory that [`SearchPath::find`] looks into, as the host sees them.
+    /// Returns every directory that [`SearchPath::find`] searches, as host paths.
     pub fn tried(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.root.host_path(dir)).collect()
     }
 
-    /// True where a file of this path is found by its name in the guest.
+    /// Returns true if the guest finds the file at `path` by its name.
     pub fn in_guest(&self, path: &ArchivePath) -> bool {
         let dir = path.parent().unwrap_or_default();
         let real = self.root.find(&dir).map(|found| found.real);

@@ -1,6 +1,7 @@
-//! A program and all it needs: libraries and loader of an ELF file, interpreters of a script.
+//! Includes a program and its dependencies: libraries and loader of an ELF file, interpreters of a script.
 //!
-//! A host's program comes before an applet of busybox, with one exception: `/bin/sh` is busybox's wherever busybox is in.
+//! A program of the host takes precedence over a busybox applet, with one exception: if busybox is included, `/bin/sh`
+//! is busybox.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -25,36 +26,37 @@ use crate::format::elf::{ElfFacts, ElfKind};
 use crate::format::ldcache;
 use crate::format::script::{MAX_NESTED, Script};
 
-/// How a program was found.
+/// Location of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Located {
-    /// A file of the root; its links are not followed yet.
+    /// A file of the root. Its links are not followed yet.
     File(ArchivePath),
-    /// An applet of the busybox that is included.
+    /// An applet of the included busybox.
     Applet,
 }
 
-/// Everything needed to include programs.
+/// Context for including programs.
 pub struct Programs<'a> {
-    /// Where they are.
+    /// Root of the programs.
     pub root: &'a Root,
-    /// What the files there are.
+    /// Cache of the binaries below the root.
     pub binaries: &'a Binaries<'a>,
-    /// Finds libraries.
+    /// Library lookup.
     pub linker: Linker<'a>,
-    /// Finds programs.
+    /// Program lookup.
     pub path: &'a SearchPath<'a>,
-    /// The busybox that is included too.
+    /// The included busybox, if any.
     pub busybox: Option<&'a Busybox>,
     /// The guest's architecture.
     pub arch: Arch,
     done: HashSet<ArchivePath>,
-    /// Libraries that the guest's loader finds through a cache alone: name, path, architecture; and whose loader reads it.
+    /// Libraries that the guest's loader finds only through a cache (name, path, architecture), each with a program
+    /// whose loader reads it.
     cached: BTreeMap<(Vec<u8>, Vec<u8>, Arch), ArchivePath>,
 }
 
 impl<'a> Programs<'a> {
-    /// None included yet.
+    /// Creates a context without any programs.
     pub fn new(
         root: &'a Root,
         binaries: &'a Binaries<'a>,
@@ -66,11 +68,11 @@ impl<'a> Programs<'a> {
         Self { root, binaries, linker, path, busybox, arch, done: HashSet::new(), cached: BTreeMap::new() }
     }
 
-    /// Finds a program by path or by name.
+    /// Locates a program by path or by name.
     pub fn locate(&self, typed: &OsStr) -> Result<Located, UserlandError> {
         if typed.as_bytes().contains(&b'/') {
             let path = self.root.typed(Path::new(typed));
-            // Says "no such file" here rather than later.
+            // Report a missing file here rather than later.
             self.root.resolve(&path).map_err(|error| match error {
                 RootError::Missing { path } => UserlandError::NoSuchFile { path },
                 RootError::Loop { .. } | RootError::Io { .. } => error.into(),
@@ -90,7 +92,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Includes what the user asked for, with a link where the guest's PATH would not find it.
+    /// Includes a program requested by the user, with a link if the guest's PATH does not lead to it.
     pub fn ask(&mut self, typed: &OsStr, out: &mut Gathered<'_>) -> Result<Located, UserlandError> {
         let located = self.locate(typed)?;
         if let Located::File(path) = &located {
@@ -102,7 +104,8 @@ impl<'a> Programs<'a> {
         Ok(located)
     }
 
-    /// Includes the file at `path` and all it needs. `first` is the script that all this is for, `depth` how far from it.
+    /// Includes the file at `path` and its dependencies. `first` is the script that all this is for, `depth` the
+    /// distance from it.
     pub fn include(
         &mut self,
         path: &ArchivePath,
@@ -114,14 +117,14 @@ impl<'a> Programs<'a> {
         let resolved = self.root.resolve(path)?;
         let refuse = |why| UserlandError::NotAProgram { path: self.root.host_path(&resolved.real), why };
         if !resolved.metadata.is_file() {
-            return Err(refuse("it is no regular file"));
+            return Err(refuse("not a regular file"));
         }
         out.file(&resolved, why);
         let known = !self.done.insert(resolved.real.clone());
         let executable = resolved.metadata.mode() & 0o111 != 0;
         match self.binaries.get(&resolved.real)? {
             Binary::Elf(_) if known => Ok(()),
-            // Scripts that lead to scripts are walked each time: how deep they stand depends on where one starts.
+            // Nested scripts are walked each time: their depth depends on the starting point.
             Binary::Script(_) if known && depth == 0 => Ok(()),
             Binary::Elf(elf) if executable || elf.kind == ElfKind::Shared => self.elf(&resolved, &elf, out),
             Binary::Script(script) if executable => {
@@ -130,12 +133,12 @@ impl<'a> Programs<'a> {
                 }
                 self.script(&resolved.real, &script, first, depth, out)
             }
-            Binary::Elf(_) | Binary::Script(_) => Err(refuse("it is not executable (see chmod)")),
-            Binary::Plain => Err(refuse("it is neither an ELF file nor a script with a #! line")),
+            Binary::Elf(_) | Binary::Script(_) => Err(refuse("not executable (see chmod)")),
+            Binary::Plain => Err(refuse("neither an ELF file nor a script with a #! line")),
         }
     }
 
-    /// What the loaders of the included programs read: at the end, when all are known.
+    /// Adds the cache that the loaders of the included programs read. Called last, when all programs are known.
     pub fn finish(self, out: &mut Gathered<'_>) {
         let path = ArchivePath::new("/etc/ld.so.cache");
         let Some(reader) = self.cached.values().next().cloned() else {
@@ -152,14 +155,14 @@ impl<'a> Programs<'a> {
     fn elf(&mut self, program: &Resolved, elf: &Rc<ElfFacts>, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
         let host = self.root.host_path(&program.real);
         if let ElfKind::Other(_) = elf.kind {
-            let why = "it is an object file or a core dump, not a program";
+            let why = "an object file or a core dump, not a program";
             return Err(UserlandError::NotAProgram { path: host, why });
         }
         let fits = elf.abi.arch().is_some_and(|arch| runs(arch, self.arch));
         if !fits {
             return Err(UserlandError::WrongArch { path: host, is: elf.abi.to_string(), guest: self.arch });
         }
-        // $ORIGIN of a program is where its file really is: the kernel tells its loader so (/proc/self/exe).
+        // $ORIGIN of a program is its real directory, as the kernel reports it to the loader (/proc/self/exe).
         let main = Found { path: program.real.clone(), resolved: program.clone(), elf: Rc::clone(elf) };
         let closure = self.linker.closure(&Rc::new(main))?;
         if !closure.missing.is_empty() {
@@ -208,7 +211,7 @@ impl<'a> Programs<'a> {
         out: &mut Gathered<'_>,
     ) -> Result<(), UserlandError> {
         if !line.interpreter.as_bytes().starts_with(b"/") {
-            let why = "its #! line names an interpreter relative to the current directory";
+            let why = "the #! line has a relative interpreter path";
             return Err(UserlandError::NotAProgram { path: self.root.host_path(script), why });
         }
         let interpreter = ArchivePath::new(&line.interpreter);
@@ -229,7 +232,7 @@ impl<'a> Programs<'a> {
         }
         match self.locate(&program) {
             Ok(Located::File(path)) => {
-                // A loop of scripts that start each other through env is theirs to end: each is included once.
+                // Scripts may start each other in a loop through env; each of them is included once.
                 self.include(&path, why, first, 0, out)?;
                 self.on_path(&path, out);
                 Ok(())
@@ -244,7 +247,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// A link where the guest's PATH would not find the program.
+    /// Adds a link if the guest's PATH does not lead to the program.
     fn on_path(&self, path: &ArchivePath, out: &mut Gathered<'_>) {
         if !self.path.in_guest(path) {
             let dir = ArchivePath::new("/usr/bin");
@@ -254,7 +257,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// `#!/bin/sh` is answered by busybox.
+    /// Uses busybox for `#!/bin/sh`.
     fn shell(&self, script: &ArchivePath, interpreter: &ArchivePath, out: &mut Gathered<'_>) {
         if let Some(busybox) = self.busybox {
             busybox.link(self.root, interpreter, out);
@@ -262,7 +265,7 @@ impl<'a> Programs<'a> {
         let real = self.root.find(interpreter).map(|found| found.real);
         if real.is_some_and(|real| real.file_name() == "bash") {
             out.note(format!(
-                "{script} is run by busybox sh; here {interpreter} is bash (--with bash, and #!/bin/bash, for that one)"
+                "{script} runs in busybox sh, but {interpreter} is bash here (for bash: --with bash and #!/bin/bash)"
             ));
         }
     }
@@ -287,20 +290,20 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// newc carries no extended attributes, so file capabilities are lost.
+    /// Notes the loss of file capabilities: newc carries no extended attributes.
     fn remark(&self, program: &Resolved, out: &mut Gathered<'_>) {
         let mut value = [0; 64];
         let host = self.root.host_path(&program.real);
         if rustix::fs::getxattr(&host, "security.capability", &mut value).is_ok_and(|length| length > 0) {
             out.note(format!(
-                "{} loses its file capabilities, which no initrd can hold; root in the guest has them all",
+                "{} loses its file capabilities, which an initrd cannot store; root in the guest has all of them",
                 program.real
             ));
         }
     }
 }
 
-/// True where a guest of architecture `guest` runs programs of `program`: its own, and i386 on x86-64.
+/// Returns true if a guest of architecture `guest` runs programs for `program`: its own, and i386 on x86-64.
 const fn runs(program: Arch, guest: Arch) -> bool {
     matches!((program, guest), (Arch::X86, Arch::X86_64)) || program as u8 == guest as u8
 }

@@ -1,7 +1,7 @@
-//! Looking things up below a root directory, the way a process chrooted there would see them.
+//! Path lookup below a root directory, as a process chrooted there would see it.
 //!
-//! Absolute symbolic links stay inside the root, `..` never leaves it, and every look-up is recorded.
-//! Refuses link loops (the kernel's limit of 40, `fs/namei.c`, `MAXSYMLINKS`).
+//! Absolute symbolic links stay inside the root, `..` never leaves it, and every lookup is recorded. Rejects link loops
+//! (the kernel's limit of 40, `fs/namei.c`, `MAXSYMLINKS`).
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -17,18 +17,18 @@ use crate::format::archive_path::ArchivePath;
 /// The kernel's `MAXSYMLINKS`.
 const MAX_HOPS: usize = 40;
 
-/// A directory that stands for `/`.
+/// A directory that serves as `/`.
 #[derive(Debug)]
 pub struct Root {
     directory: PathBuf,
     read: RefCell<BTreeSet<PathBuf>>,
     missed: RefCell<BTreeSet<PathBuf>>,
     listed: RefCell<BTreeSet<PathBuf>>,
-    /// One `lstat`/`readlink` a path: closures walk the same directories thousands of times.
+    /// One `lstat`/`readlink` per path: closures walk the same directories thousands of times.
     seen: RefCell<HashMap<ArchivePath, Seen>>,
 }
 
-/// What one path is, without following it.
+/// Type of one path, not followed.
 #[derive(Debug, Clone)]
 enum Seen {
     Missing,
@@ -39,7 +39,7 @@ enum Seen {
 /// A symbolic link that was followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
-    /// Where the link stands; all directories above it are real.
+    /// Path of the link; all directories in it are real.
     pub link: ArchivePath,
     /// Its target, as stored.
     pub target: PathBuf,
@@ -52,51 +52,51 @@ pub struct Resolved {
     pub real: ArchivePath,
     /// The links on the way, in the order they were followed.
     pub hops: Vec<Hop>,
-    /// What stands there (of the real file, not of a link).
+    /// Metadata of the real file (not of a link).
     pub metadata: Arc<Metadata>,
 }
 
-/// A path below the root could not be looked up.
+/// Failed path lookup.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// Nothing stands there.
+    /// The path does not exist.
     #[error("{}: no such file or directory", path.display())]
     Missing {
-        /// The path as the host sees it.
+        /// Path on the host.
         path: PathBuf,
     },
-    /// Links that lead in a circle, or too many of them.
+    /// A link loop, or too many links.
     #[error("{}: more than {MAX_HOPS} symbolic links, or a loop", path.display())]
     Loop {
-        /// The path that was asked for.
+        /// The requested path.
         path: PathBuf,
     },
-    /// The file system said no.
-    #[error("reading {}", path.display())]
+    /// An I/O error.
+    #[error("failed to read {}", path.display())]
     Io {
-        /// The path as the host sees it.
+        /// Path on the host.
         path: PathBuf,
-        /// What it said.
+        /// The underlying error.
         source: io::Error,
     },
 }
 
 impl RootError {
-    /// True where the path is simply not there.
+    /// Returns true if the path does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. })
     }
 }
 
 impl Root {
-    /// A view below `directory`, which must be one.
+    /// Creates a view below `directory`, which must be a directory.
     pub fn new(directory: impl Into<PathBuf>) -> Result<Self, RootError> {
         let directory = directory.into();
         let metadata = fs::metadata(&directory).map_err(|source| RootError::Io { path: directory.clone(), source })?;
         if !metadata.is_dir() {
             return Err(RootError::Io { path: directory, source: io::ErrorKind::NotADirectory.into() });
         }
-        // Paths reach QEMU and error messages, so they should not depend on the current directory.
+        // Paths are passed to QEMU and printed in errors, so they must not depend on the current directory.
         let directory = fs::canonicalize(&directory).map_err(|source| RootError::Io { path: directory, source })?;
         Ok(Self {
             directory,
@@ -107,25 +107,25 @@ impl Root {
         })
     }
 
-    /// The directory itself, absolute.
+    /// Returns the root directory, as an absolute path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// True where the root is this system's own `/`.
+    /// Returns true if the root is this system's own `/`.
     pub fn is_host(&self) -> bool {
         self.directory == Path::new("/")
     }
 
-    /// The path by which this process opens `path`. Follows nothing.
+    /// Returns the path under which this process opens `path`. Follows no links.
     pub fn host_path(&self, path: &ArchivePath) -> PathBuf {
         let mut host = self.directory.clone();
         host.push(std::ffi::OsStr::from_bytes(path.as_bytes()));
         host
     }
 
-    /// A path as the user typed it, seen from inside the root: relative ones start at the current directory on the
-    /// host's own root and at `/` in any other; a path that spells out the root directory is taken as inside it.
+    /// Converts a path typed by the user to a path inside the root. Relative paths start at the current directory on
+    /// the host's own root, and at `/` in any other. A path that starts with the root directory is taken as inside it.
     pub fn typed(&self, path: &Path) -> ArchivePath {
         if self.is_host() {
             if path.is_absolute() {
@@ -141,7 +141,7 @@ impl Root {
     pub fn resolve(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
         let mut hops: Vec<Hop> = Vec::new();
         let mut real = ArchivePath::default();
-        // Components still to walk, the next one last.
+        // Remaining components, the next one last.
         let mut ahead: Vec<OsString> = components(path);
         let mut metadata = None;
         while let Some(name) = ahead.pop() {
@@ -186,24 +186,24 @@ impl Root {
         Ok(Resolved { real, hops, metadata })
     }
 
-    /// Like [`Root::resolve`], with `None` for a path that is not there or cannot be entered.
+    /// Like [`Root::resolve`], but returns `None` for a path that does not exist or cannot be entered.
     ///
-    /// The dynamic loader goes on at `ENOENT`, `ENOTDIR` and `EACCES` alike (`elf/dl-load.c`, `open_path`).
+    /// The dynamic loader continues at `ENOENT`, `ENOTDIR` and `EACCES` alike (`elf/dl-load.c`, `open_path`).
     pub fn find(&self, path: &ArchivePath) -> Option<Resolved> {
         self.resolve(path).ok()
     }
 
-    /// True where something stands at `path`, be it a link that leads nowhere.
+    /// Returns true if `path` exists, even as a dangling link.
     pub fn exists(&self, path: &ArchivePath) -> bool {
         self.unfollowed(path).is_some()
     }
 
-    /// True where `path` is a directory, and no link to one.
+    /// Returns true if `path` is a directory, and not a link to one.
     pub fn is_real_dir(&self, path: &ArchivePath) -> bool {
         self.unfollowed(path).is_some_and(|found| matches!(found, Seen::Other(metadata) if metadata.is_dir()))
     }
 
-    /// Where `path` itself stands, links above it followed: its last component may be a link.
+    /// Resolves the directory of `path`, but not its last component, which may be a link.
     pub fn place(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
         let mut place = self.resolve(&path.parent().unwrap_or_default())?;
         place.real = place.real.join(path.file_name());
@@ -219,12 +219,12 @@ impl Root {
         Ok(place)
     }
 
-    /// Records a path that was found by other means than a look-up here, such as a walk over a tree.
+    /// Records a path that was found by other means than a lookup here, such as a directory walk.
     pub fn record(&self, host: PathBuf) {
         self.read.borrow_mut().insert(host);
     }
 
-    /// Records a directory whose names were read by other means than [`Root::list`].
+    /// Records a directory that was listed by other means than [`Root::list`].
     pub fn record_listing(&self, host: PathBuf) {
         self.listed.borrow_mut().insert(host);
     }
@@ -234,7 +234,7 @@ impl Root {
         self.look(&parent.real.join(path.file_name())).ok().filter(|seen| !matches!(seen, Seen::Missing))
     }
 
-    /// Opens what `path` leads to.
+    /// Opens the file that `path` leads to.
     pub fn open(&self, path: &ArchivePath) -> Result<(Resolved, File), RootError> {
         let resolved = self.resolve(path)?;
         let host = self.host_path(&resolved.real);
@@ -242,14 +242,14 @@ impl Root {
         Ok((resolved, file))
     }
 
-    /// Reads a whole file that is expected to be small: at most `limit` bytes.
+    /// Reads a whole small file; fails if it is larger than `limit` bytes.
     pub fn read(&self, path: &ArchivePath, limit: u64) -> Result<Vec<u8>, RootError> {
         let (resolved, file) = self.open(path)?;
         let host = self.host_path(&resolved.real);
         read_at_most(file, limit).map_err(|source| RootError::Io { path: host, source })
     }
 
-    /// The names in a directory, sorted by bytes. Recorded like any other look-up.
+    /// Returns the names in a directory, sorted by bytes. Recorded like any other lookup.
     pub fn list(&self, path: &ArchivePath) -> Result<Vec<OsString>, RootError> {
         let resolved = self.resolve(path)?;
         let host = self.host_path(&resolved.real);
@@ -261,22 +261,22 @@ impl Root {
         Ok(names)
     }
 
-    /// Every host path that was found so far, sorted.
+    /// Returns every host path found so far, sorted.
     pub fn paths_read(&self) -> Vec<PathBuf> {
         self.read.borrow().iter().cloned().collect()
     }
 
-    /// Every host path that was looked for in vain so far, sorted.
+    /// Returns every host path that was looked up but does not exist, sorted.
     pub fn paths_missed(&self) -> Vec<PathBuf> {
         self.missed.borrow().iter().cloned().collect()
     }
 
-    /// Every host directory whose names were listed so far, sorted: another name in it would have been seen.
+    /// Returns every host directory listed so far, sorted. A new name in one of them may change the result.
     pub fn paths_listed(&self) -> Vec<PathBuf> {
         self.listed.borrow().iter().cloned().collect()
     }
 
-    /// One component, not followed; each path asks the file system once.
+    /// Looks up one path without following it; asks the file system once per path.
     fn look(&self, path: &ArchivePath) -> Result<Seen, RootError> {
         if let Some(seen) = self.seen.borrow().get(path) {
             return Ok(seen.clone());
@@ -300,7 +300,7 @@ impl Root {
     }
 }
 
-/// Reads everything, but refuses more than `limit` bytes.
+/// Reads everything; fails beyond `limit` bytes.
 pub(crate) fn read_at_most(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, limit + 1), &mut bytes)?;
@@ -310,13 +310,13 @@ pub(crate) fn read_at_most(file: impl io::Read, limit: u64) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
-/// The components of a normal path, last first.
+/// Returns the components of a normal path, last first.
 fn components(path: &ArchivePath) -> Vec<OsString> {
     let bytes = path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty());
     bytes.map(|part| std::ffi::OsStr::from_bytes(part).to_owned()).rev().collect()
 }
 
-/// The components of a link's target, last first, `..` kept: it is relative to the real directory.
+/// Returns the components of a link's target, last first. `..` is kept: it is relative to the real directory.
 fn link_components(target: &Path) -> Vec<OsString> {
     let bytes = target.as_os_str().as_bytes().split(|byte| *byte == b'/');
     let parts = bytes.filter(|part| !part.is_empty() && *part != b".");
@@ -332,7 +332,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn absolute_links_stay_inside_the_root_and_hops_are_told_in_order() {
+    fn absolute_links_stay_inside_the_root_and_hops_are_listed_in_order() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir_all(dir.path().join("usr/lib/x")).expect("directories");
         fs::write(dir.path().join("usr/lib/x/real.so.1.2"), b"x").expect("a file");

@@ -1,6 +1,6 @@
-//! Everything an image runs and reads, but for the kernel's side of it: programs, libraries, busybox, copies.
+//! Resolves the userland of an image: programs, libraries, busybox, copied files.
 //!
-//! Reads files of the root, runs none. pid 1, its job and the modules are other stages' work.
+//! Reads files of the root, but runs none. Other stages add pid 1, its job and the kernel modules.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -27,17 +27,17 @@ use crate::{
 /// The userland of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Userland {
-    /// One for each entry; the same spec on the same root gives the same facts in the same order.
+    /// One fact per entry. The same specification on the same root gives the same facts in the same order.
     pub facts: Vec<Fact>,
-    /// What pid 1 runs; `None`: an interactive `/bin/sh`. The first word is found in the guest as it stands.
+    /// Command that pid 1 runs; `None`: an interactive `/bin/sh`. The guest finds the first word unchanged.
     pub command: Option<Vec<OsString>>,
-    /// Its environment.
+    /// Environment of the command.
     pub env: Vec<(OsString, OsString)>,
-    /// Remarks, a line each.
+    /// Notes for the user, one line each.
     pub notes: Vec<String>,
 }
 
-/// Finds all that `spec` names below `root`, for a guest of architecture `arch`.
+/// Resolves everything that `spec` names below `root`, for a guest of architecture `arch`.
 pub fn resolve(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Userland, UserlandError> {
     let binaries = Binaries::new(root);
     let dirs = Dirs::new(root, &binaries);
@@ -70,7 +70,7 @@ pub fn resolve(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Userland, U
     Ok(Userland { facts, command, env: env(&lib_path), notes })
 }
 
-/// Includes what pid 1 is to run, and says how the guest calls it.
+/// Includes the command that pid 1 runs, and returns it as the guest calls it.
 fn command(
     run: &RunWhat,
     programs: &mut Programs<'_>,
@@ -97,7 +97,7 @@ fn command(
     }
 }
 
-/// The root's own `/bin/sh`, where busybox does not bring one.
+/// Includes the root's own `/bin/sh`, unless busybox provides one.
 fn need_shell(programs: &mut Programs<'_>, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
     if programs.busybox.is_some_and(|busybox| busybox.has(OsStr::new("sh"))) {
         return Ok(());
@@ -106,7 +106,7 @@ fn need_shell(programs: &mut Programs<'_>, out: &mut Gathered<'_>) -> Result<(),
     programs.include(&shell, Why::Base, &shell, 0, out)
 }
 
-/// Includes the program of a command. A name stays a name where the guest's PATH leads to the same file.
+/// Includes the program of a command. A bare name is kept if the guest's PATH leads to the same file.
 fn in_guest(programs: &mut Programs<'_>, typed: &OsStr, out: &mut Gathered<'_>) -> Result<OsString, UserlandError> {
     match programs.ask(typed, out)? {
         Located::Applet => Ok(typed.to_owned()),
@@ -117,7 +117,7 @@ fn in_guest(programs: &mut Programs<'_>, typed: &OsStr, out: &mut Gathered<'_>) 
     }
 }
 
-/// What every command finds in its environment.
+/// Returns the base environment of every command.
 pub fn base_environment() -> Vec<(OsString, OsString)> {
     vec![("PATH".into(), GUEST_PATH.into()), ("HOME".into(), "/root".into())]
 }

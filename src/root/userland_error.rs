@@ -1,4 +1,4 @@
-//! What can be wrong with the programs and files that an image is to hold.
+//! Errors in the programs and files of an image.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,109 +12,109 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::elf::ElfError;
 use crate::format::script::MAX_NESTED;
 
-/// A userland that cannot be had.
+/// Failure to resolve a userland.
 #[derive(Debug, thiserror::Error)]
 pub enum UserlandError {
     /// A path could not be looked up.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// A program or library is damaged.
+    /// A program or library is damaged or unreadable.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// A pattern could not be followed.
-    #[error("looking for {option}")]
+    /// A pattern could not be expanded.
+    #[error("failed to expand {option}")]
     Glob {
         /// The option as typed.
         option: String,
-        /// What is wrong.
+        /// The underlying error.
         source: GlobError,
     },
-    /// A name that is in no directory of PATH.
-    #[error("looking for program {} in PATH: not in {}{}", name.display(), list(tried), also(*no_applet))]
+    /// A program name that is in no directory of PATH.
+    #[error("program {} not found in PATH: not in {}{}", name.display(), list(tried), also(*no_applet))]
     NoProgram {
         /// The name.
         name: OsString,
         /// The directories.
         tried: Vec<PathBuf>,
-        /// True where busybox was asked too.
+        /// True if busybox applets were searched too.
         no_applet: bool,
     },
-    /// A program by path, where nothing stands.
-    #[error("looking for program {}: there is no such file", path.display())]
+    /// A program path that does not exist.
+    #[error("program {}: no such file", path.display())]
     NoSuchFile {
         /// The path, as this process would open it.
         path: PathBuf,
     },
-    /// Something that the kernel would not run.
-    #[error("including program {}: {why}", path.display())]
+    /// A file that the kernel cannot run.
+    #[error("failed to include program {}: {why}", path.display())]
     NotAProgram {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         why: &'static str,
     },
-    /// A program for another machine.
-    #[error("including program {}: it is for {is}, and the guest is {guest}", path.display())]
+    /// A program for another architecture.
+    #[error("failed to include program {}: built for {is}, but the guest is {guest}", path.display())]
     WrongArch {
         /// The file.
         path: PathBuf,
         /// Its architecture.
         is: String,
-        /// The guest's.
+        /// The guest's architecture.
         guest: Arch,
     },
-    /// Libraries that are nowhere.
-    #[error("looking for the libraries of {program}: {}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    /// Libraries that were not found.
+    #[error("libraries of {program} not found: {}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     MissingLibraries {
         /// The program.
         program: ArchivePath,
-        /// Each library, who needs it, and everywhere that was tried.
+        /// Each library with its requiring file and all locations searched.
         missing: Vec<Missing>,
     },
-    /// A `#!` line that names nothing.
-    #[error("looking for {}, interpreter of script {script}: {}{}", name.display(), tried_for(tried), also(*no_applet))]
+    /// A script interpreter that was not found.
+    #[error("interpreter {} of script {script} not found: {}{}", name.display(), tried_for(tried), also(*no_applet))]
     NoInterpreter {
-        /// The interpreter, or the program that `env` is to start.
+        /// The interpreter, or the program that `env` starts.
         name: OsString,
         /// The script.
         script: ArchivePath,
-        /// Directories, where it was looked for by name.
+        /// Directories, if it was searched by name.
         tried: Vec<PathBuf>,
-        /// True where busybox was asked too.
+        /// True if busybox applets were searched too.
         no_applet: bool,
     },
-    /// Scripts whose interpreters are scripts, and so on.
-    #[error("following the interpreters of {script}: the kernel gives up after {MAX_NESTED} scripts")]
+    /// Too many nested script interpreters.
+    #[error("failed to resolve the interpreters of {script}: the kernel supports at most {MAX_NESTED} nested scripts")]
     NestedScripts {
-        /// The first of them.
+        /// The first script.
         script: ArchivePath,
     },
-    /// No busybox.
-    #[error("looking for busybox: not in {} (try: apt-get install busybox-static, or --no-busybox)", list(tried))]
+    /// busybox was not found.
+    #[error("busybox not found: not in {} (try: apt-get install busybox-static, or --no-busybox)", list(tried))]
     NoBusybox {
         /// The directories.
         tried: Vec<PathBuf>,
     },
-    /// A busybox that cannot be understood.
-    #[error("reading the applet names of {}: found no table of them", path.display())]
+    /// A busybox without a recognizable applet table.
+    #[error("failed to read the applet names of {}: no applet table found", path.display())]
     NoApplets {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing to copy.
-    #[error("looking for what {option} names: nothing matches")]
+    /// A copy source that matches no file.
+    #[error("no file matches {option}")]
     NothingToCopy {
         /// The option as typed.
         option: String,
     },
-    /// A tree that changes, or cannot be read.
-    #[error("copying {}, as {option} wants{}", path.display(), vanished(source))]
+    /// A file that changed or cannot be read.
+    #[error("failed to copy {} for {option}{}", path.display(), vanished(source))]
     Copy {
         /// The file or directory.
         path: PathBuf,
         /// The option as typed.
         option: String,
-        /// What the file system said.
+        /// The underlying error.
         source: io::Error,
     },
 }
@@ -128,9 +128,9 @@ fn tried_for(dirs: &[PathBuf]) -> String {
 }
 
 const fn also(no_applet: bool) -> &'static str {
-    if no_applet { ", and no applet of busybox" } else { "" }
+    if no_applet { ", and not a busybox applet" } else { "" }
 }
 
 fn vanished(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::NotFound { ": it vanished while it was read" } else { "" }
+    if source.kind() == io::ErrorKind::NotFound { ": it vanished while being read" } else { "" }
 }

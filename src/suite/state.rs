@@ -246,7 +246,7 @@ impl Workers {
             Ok(kept) => kept,
             Err(source) => {
                 let object = "a file for the console".to_owned();
-                return could_not_test(&VmError::Io { doing: "making", object, source });
+                return could_not_test(&VmError::Io { action: "create", object, source });
             }
         };
         if let Some(kept) = &kept {

@@ -45,7 +45,7 @@ impl CellDurations {
         let text = serde_json::to_vec(&self.0).unwrap_or_default();
         cache.file(&key, |file| {
             file.write_all(&text).map_err(|source| CacheError::Io {
-                doing: "writing the times of",
+                doing: "write the times of",
                 path: manifest.to_owned(),
                 source,
             })

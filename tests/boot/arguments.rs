@@ -48,7 +48,7 @@ fn what_stands_before_the_command_is_an_option_or_a_mistake() {
     // What starts with a dash can still be a program, and a program's options need no `--` before it.
     let test = "what_stands_before_the_command_is_an_option_or_a_mistake";
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
-    program.args(["--", "-x"]).done().exits(127).says("looking for program -x");
+    program.args(["--", "-x"]).done().exits(127).says("program -x not found in PATH");
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
     let done = program.args(["echo", "-la", "--json", "--no-such-option"]).done().exits(0);
     assert_eq!(done.text(), "-la --json --no-such-option\n");

@@ -55,8 +55,9 @@ fn firmware_that_cannot_be_is_refused_with_its_reason() {
         program.env("HOME", dir.path()).args(["--", "true"]).done().exits(125)
     };
     run(&["--firmware", "uefi", "--machine", "microvm"]).says("microvm has no PCI");
-    run(&["--firmware", "/no/such.fd"]).says("reading firmware /no/such.fd");
-    run(&["--firmware", "bios", "--firmware-vars", "/dev/null"]).says("only UEFI firmware in flash has variables");
+    run(&["--firmware", "/no/such.fd"]).says("failed to read firmware /no/such.fd");
+    run(&["--firmware", "bios", "--firmware-vars", "/dev/null"])
+        .says("--firmware-vars requires UEFI firmware in flash");
     run(&["--firmware-vars", "/dev/null"]).says("--firmware-vars");
     // A variable store, by its first bytes: a volume of variables that fills the file.
     let mut store = vec![0xff; 4096];
@@ -65,7 +66,7 @@ fn firmware_that_cannot_be_is_refused_with_its_reason() {
     store[40..44].copy_from_slice(b"_FVH");
     let vars = dir.path().join("VARS.fd");
     fs::write(&vars, &store).expect("written");
-    run(&["--firmware", vars.to_str().expect("a name")]).says("it holds UEFI variables, not code");
+    run(&["--firmware", vars.to_str().expect("a name")]).says("contains UEFI variables, not firmware code");
     // Code alone.
     store[16] = 0;
     let code = dir.path().join("lonely.fd");

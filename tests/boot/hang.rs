@@ -116,12 +116,12 @@ fn a_busy_loop_in_user_space_is_told_with_its_process() {
     let program = program.args(["--warm", "--timeout", "15", "--idle-timeout", "2", "--evidence"]).arg(&evidence);
     let hung = hung(program, &["--run", "echo begun; while :; do :; done"]);
     // It computes: that is no idleness.
-    hung.says(&["cpu 0 is in user space (CPL 3)", "the process there is sh (pid "])
+    hung.says(&["cpu 0 is in user space (CPL 3)", "its current process is sh (pid "])
         .says(&["the command started after "]);
     assert_eq!(hung.verdict["outcome"], "timed-out");
     assert!(hung.done.stderr.contains("(--timeout)"), "{}", hung.done.stderr);
-    hung.reports("== What the guest said to sysrq l")
-        .reports("virtio-serial /machine/peripheral/ports: its driver uses it");
+    hung.reports("== Guest output after sysrq l")
+        .reports("virtio-serial /machine/peripheral/ports: in use by its driver");
     let read = |name: &str| fs::read_to_string(evidence.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(read("hang.txt"), hung.report);
     assert!(read("command.txt").contains("qemu-system-x86_64") && read("console.log").contains("sysrq: Show"));
@@ -159,8 +159,8 @@ fn a_disk_that_never_answers_is_named_with_its_requests_and_who_waits_for_them()
     let program = program.args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
     // The kernel looks for partitions when the disk appears: pid 1 is stuck in loading the driver.
     let hung = hung(program, &["--", "true"]);
-    hung.says(&["virtio-blk /machine/peripheral/slow queue 0: 1 request is in flight inside QEMU (it has taken 1 and"]);
-    hung.says(&["(pid 1) is blocked (state D) in "]).says(&["the guest's pid 1 has not spoken"]);
+    hung.says(&["virtio-blk /machine/peripheral/slow queue 0: 1 request is in flight in QEMU (taken 1, finished"]);
+    hung.says(&["(pid 1) is blocked (state D) in "]).says(&["no message from the guest's pid 1"]);
     assert!(hung.summary[0].starts_with("virtio-blk "), "{:?}", hung.summary);
 }
 
@@ -174,7 +174,7 @@ fn a_loop_in_the_kernel_with_interrupts_off_is_named_by_function_and_module() {
         echo hard-lockup > /sys/module/misbehave/parameters/how";
     let hung = hung(program, &["--run", line]);
     // Whether it is caught in the module or in the clock that this reads is chance.
-    hung.says(&["cpu 0 is in the kernel, in ", "interrupts off", "the process there is sh (pid "]);
+    hung.says(&["cpu 0 is in the kernel, in ", "interrupts off", "its current process is sh (pid "]);
     hung.reports("[misbehave]").reports("an NMI, at which it was made to panic");
     // The panic was our doing.
     assert_eq!(hung.verdict["outcome"], "timed-out", "{:#}", hung.verdict);
@@ -190,7 +190,7 @@ fn a_qemu_that_stands_still_is_told_from_a_guest_that_does() {
     running.done().exits(124);
     let verdict: Value = serde_json::from_slice(&fs::read(&file).expect("a verdict")).expect("JSON");
     let first = verdict["hang"]["summary"][0].as_str().expect("a sentence");
-    let words = "QEMU's main loop does not answer: all its threads are stopped, by a signal (SIGSTOP) or a debugger";
+    let words = "QEMU's main loop does not respond: all its threads are stopped, by a signal (SIGSTOP) or a debugger";
     assert_eq!(first, words);
 }
 
@@ -198,7 +198,7 @@ fn a_qemu_that_stands_still_is_told_from_a_guest_that_does() {
 fn a_machine_that_somebody_has_stopped_is_told() {
     let Some(program) = Program::run(Kernel::Cloud612, "a_machine_that_somebody_has_stopped") else { return };
     let hung = hung(program.args(["--idle-timeout", "2", "--qemu-arg=-S"]), &["--", "true"]);
-    hung.says(&["the machine does not run", "\"prelaunch\"", "(-S)"]).says(&["the guest's pid 1 has not spoken"]);
+    hung.says(&["the machine is not running", "\"prelaunch\"", "(-S)"]).says(&["no message from the guest's pid 1"]);
 }
 
 #[test]

@@ -39,13 +39,13 @@ fn findings_say_where_who_breaks_and_what_helps() {
     disk[end - 512..].fill(0);
     case.write("bad.raw", &disk);
     case.bootling(&["check", "--quiet", "bad.raw"]).assert().code(1).stderr_eq("").stdout_eq(str![[r#"
-error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): no "EFI PART" signature
-    rule:   the backup header is whole, and in the last sector
-    breaks: EDK2 writes to the disk at the first boot, which changes its hash; sgdisk and parted complain
+error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): signature "EFI PART" missing
+    rule:   the backup GPT header is valid and in the last sector
+    breaks: EDK2 writes to the disk on the first boot, which changes its hash; sgdisk and parted complain
     mend:   sgdisk -e IMAGE
-warning[pmbr-flag] MBR record 1, byte 446: it begins with 80
-    rule:   the protective record is not active (first byte 00)
-    breaks: EDK2 before stable-202108 sees no GPT; Dell XPS 13 finds no ESP
+warning[pmbr-flag] MBR record 1, byte 446: first byte is 80, expected 00
+    rule:   the protective record is not active (its first byte is 00)
+    breaks: EDK2 before stable-202108 ignores the GPT; the Dell XPS 13 finds no ESP
     mend:   bootling stamp --fix-mbr IMAGE
 
 "#]]);
@@ -70,9 +70,9 @@ fn programs_and_initrds_are_checked_as_what_they_are() {
     case.bootling(&["check", "initrd"]).assert().success().stdout_eq(str![[r"
 initrd: initrd, 1 entries, 10 bytes in 1 segment
 warning[initrd-init] initrd: /init is -rw-r--r--
-    rule:   there is an /init that can be run
-    breaks: the kernel looks for a root file system by itself, and panics where root= names none
-    mend:   bootling build makes one; rdinit= names another program
+    rule:   an initrd contains an executable /init
+    breaks: the kernel mounts a root file system itself, and panics if root= names none
+    mend:   bootling build adds an /init; rdinit= selects another program
 initrd: 1 warning
 
 "]]);
@@ -126,7 +126,7 @@ fn what_is_not_there_is_said_so() {
         .assert()
         .code(125)
         .stdout_eq("")
-        .stderr_eq("error: failed to read EFI/BOOT/nope in disk.raw: there is no \"nope\"\n");
+        .stderr_eq("error: reading EFI/BOOT/nope in disk.raw: no such file or directory: \"nope\"\n");
     case.bootling(&["cat", "disk.raw", "EFI"])
         .assert()
         .code(125)

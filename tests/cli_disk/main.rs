@@ -150,7 +150,7 @@ fn a_program_for_another_machine_gets_that_machines_name() {
     case.fails(
         &["--dry-run", "--efi", "strange.efi"],
         str![[r#"
-error: reading strange.efi: it is for machine 0x1234, which has no EFI/BOOT file name
+error: unsupported EFI program strange.efi: no EFI/BOOT file name for machine 0x1234
 
 "#]],
     );
@@ -184,7 +184,7 @@ fn standard_output_takes_the_image_and_may_be_closed() {
     let mut said = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("read");
     assert_eq!(child.wait().expect("ended").code(), Some(125));
-    assert_eq!(said, "error: writing standard output: Broken pipe (os error 32)\n");
+    assert_eq!(said, "error: failed to write standard output: Broken pipe (os error 32)\n");
 }
 
 #[test]

@@ -14,8 +14,8 @@ fn what_does_not_fit_is_refused_with_the_number_needed() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
         str![[r#"
-error: laying out a disk of 10485760 bytes: what goes on it takes 36700160 bytes (35 MiB)
-advice: use --size 35M or more, or omit it
+error: disk size of 10485760 bytes is too small: the contents require 36700160 bytes (35 MiB)
+advice: give --size 35M or more, or leave it out
 
 "#]],
     );
@@ -29,7 +29,7 @@ fn sizes_that_no_disk_has_are_refused() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--size", "18446744073709551615"],
         str![[r#"
-error: laying out the disk: it would have 18446744073709551615 bytes, and 8 TiB are the most
+error: disk size of 18446744073709551615 bytes exceeds the limit of 8 TiB
 
 "#]],
     );
@@ -49,7 +49,7 @@ error: failed to write SHA256SUMS: invalid character in file name "a/nb.img"
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--checksums"],
         str![[r#"
-error: writing [..]SHA256SUMS: Is a directory (os error 21)
+error: failed to write [..]SHA256SUMS: Is a directory (os error 21)
 
 "#]],
     );
@@ -91,7 +91,7 @@ fn two_sources_for_one_place_are_both_named() {
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "other.efi=efi/boot/bootx64.efi"],
         str![[r#"
-error: planning efi/boot/bootx64.efi on the ESP: wanted by --efi app.efi and by --add-file other.efi; FAT knows no case
+error: efi/boot/bootx64.efi on the ESP: conflicting sources: --efi app.efi and --add-file other.efi (FAT names are case-insensitive)
 
 "#]],
     );
@@ -120,42 +120,42 @@ fn bad_input_is_one_line_that_names_it() {
     case.fails(
         &["-o", "x.img", "--efi", "text"],
         str![[r#"
-error: reading text: no PE file: no "MZ" at offset 0x0
+error: reading text: not a PE file: no "MZ" signature at offset 0x0
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "missing"],
         str![[r#"
-error: reading missing: No such file or directory (os error 2)
+error: failed to read missing: No such file or directory (os error 2)
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "missing"],
         str![[r#"
-error: reading missing: No such file or directory (os error 2)
+error: failed to read missing: No such file or directory (os error 2)
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--add-file", "text=a:b"],
         str![[r#"
-error: planning a:b on the ESP (--add-file text): FAT takes no control characters in names, and none of " * : < > ? |
+error: invalid path "a:b" on the ESP (--add-file text): names on FAT must not contain control characters or any of " * : < > ? |
 
 "#]],
     );
     case.fails(
         &["-o", "x.img", "--efi", "app.efi", "--root", "/dev/null"],
         str![[r#"
-error: reading --root /dev/null: it is neither a file nor a directory
+error: invalid --root /dev/null: neither a file nor a directory
 
 "#]],
     );
     case.fails(
         &["-o", "missing/x.img", "--efi", "app.efi"],
         str![[r#"
-error: writing missing/x.img: No such file or directory (os error 2)
+error: failed to write missing/x.img: No such file or directory (os error 2)
 
 "#]],
     );
@@ -183,8 +183,8 @@ fn a_missing_tool_is_named_with_its_package() {
     let before = case.listing();
     let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
     case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
-error: making a file system of root: mksquashfs is not on PATH
-advice: on Debian, install the package squashfs-tools
+error: failed to create a file system from root: mksquashfs not found on PATH
+advice: on Debian it is in the package squashfs-tools
 
 "#]]);
     assert_eq!(case.listing(), before);
@@ -206,7 +206,7 @@ fn what_the_tool_for_the_root_partition_says_is_told_however_long_it_is() {
     // More than a pipe holds.
     let long = "seq 100000 >&2\n";
     tool(&format!("{long}exit 1\n")).code(125).stdout_eq("").stderr_eq(str![[r#"
-error: making a file system of root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
+error: failed to create a file system from root: mksquashfs failed (exit status: 1): 99996; 99997; 99998; 99999; 100000
 
 "#]]);
     // What is not asked to stop makes an empty file of one that it cannot read.

@@ -30,21 +30,18 @@ fn what_is_no_disk_is_refused_forced_or_not() {
     case.write("d.vhd", [&b"conectix"[..], &[0; 504]].concat());
     fs::create_dir(case.path().join("dir")).expect("a directory");
     for (image, error) in [
-        ("x.img", "error: failed to stamp x.img: 100 bytes are too few for a boot sector\n"),
-        ("none", "error: opening none: No such file or directory (os error 2)\n"),
-        ("dir", "error: opening dir: it is neither a file nor a block device\n"),
-        ("/dev/null", "error: opening /dev/null: it is neither a file nor a block device\n"),
+        ("x.img", "error: stamping x.img: it has 100 bytes, too few for a boot sector\n"),
+        ("none", "error: failed to open none: No such file or directory (os error 2)\n"),
+        ("dir", "error: failed to open dir: neither a file nor a block device\n"),
+        ("/dev/null", "error: failed to open /dev/null: neither a file nor a block device\n"),
         (
             "cut.vhd",
-            "error: opening cut.vhd: it is a dynamic VHD, which cannot be read here\nadvice: make another of it: \
+            "error: failed to open cut.vhd: it is a dynamic VHD, which is not supported\nadvice: convert it: \
              qemu-img convert -O qcow2 cut.vhd cut.vhd.qcow2\n",
         ),
-        (
-            "b.vmdk",
-            "error: opening b.vmdk: it is a VMDK, which cannot be read here\nadvice: make another of it: [..]\n",
-        ),
-        ("old.qcow", "error: opening old.qcow: it is qcow of version 1, which cannot be read here\nadvice: [..]\n"),
-        ("d.vhd", "error: opening d.vhd: it is a dynamic VHD, which cannot be read here\nadvice: [..]\n"),
+        ("b.vmdk", "error: failed to open b.vmdk: it is a VMDK, which is not supported\nadvice: convert it: [..]\n"),
+        ("old.qcow", "error: failed to open old.qcow: it is qcow version 1, which is not supported\nadvice: [..]\n"),
+        ("d.vhd", "error: failed to open d.vhd: it is a dynamic VHD, which is not supported\nadvice: [..]\n"),
     ] {
         for words in [&["stamp", image][..], &["stamp", "--force", image], &["byebyebios", "-f", image]] {
             case.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
@@ -64,8 +61,8 @@ fn a_vhd_is_stamped_before_its_footer_which_must_be_right() {
     case.fails(
         &["stamp", "x.img"],
         str![[r"
-error: opening x.img, at byte 4194304: checksum of the VHD's footer [..], but its bytes have [..]
-advice: --format raw takes all of it for the disk's bytes
+error: failed to open x.img: at byte 4194304: VHD footer checksum is [..], expected [..]
+advice: --format raw treats the whole file as the disk
 
 "]],
     );
@@ -76,7 +73,7 @@ advice: --format raw takes all of it for the disk's bytes
     case.fails(
         &["stamp", "x.img"],
         str![[r"
-error: opening x.img: its footer tells of a disk of 4194816 bytes, but 4194304 are there
+error: failed to open x.img: VHD footer declares 4194816 bytes, file contains 4194304
 advice: [..]
 
 "]],
@@ -100,12 +97,12 @@ fn compressed_images_are_rewritten_in_place_or_elsewhere() {
         // Cut short, and with something behind: nothing is replaced.
         for broken in [packed[..packed.len() - 20].to_vec(), [&packed[..], b"garbage"].concat()] {
             case.write("x.img", broken);
-            case.fails(&["stamp", "x.img"], "error: unpacking x.img: [..]\n");
+            case.fails(&["stamp", "x.img"], "error: failed to decompress x.img: [..]\n");
         }
         case.write("x.img", compressed(compression, b"QFI\xfb\0\0\0\x03"));
         let inside = format!(
-            "error: opening x.img: in it ({name}) is a qcow2, and only a raw disk can be rewritten as a stream\n\
-             advice: unpack it first\n"
+            "error: failed to open x.img: {name} file contains a qcow2, only a raw disk can be rewritten as a stream\n\
+             advice: decompress it first\n"
         );
         case.fails(&["stamp", "x.img"], inside);
         case.write("x.img", compressed(compression, &[0; 100]));
@@ -126,7 +123,7 @@ fn a_file_that_cannot_grow_is_left_alone_and_nothing_half_made_appears() {
         Command::new("sh").args(["-c", &line]).current_dir(case.path())
     };
     let before = case.files();
-    let error = "error: writing new: File too large (os error 27)\n";
+    let error = "error: failed to write new: File too large (os error 27)\n";
     limited("stamp -o new x.img").assert().code(125).stderr_eq(error);
     assert!(case.files() == before);
 }

@@ -45,7 +45,7 @@ fn a_disk_of_large_sectors_is_stamped_and_told_to_be_in_vain() {
     case.says(
         &["stamp", "x.img"],
         str![[r"
-bootling: x.img: its sectors have 4096 bytes: no BIOS starts from such a disk, so few will see the message
+bootling: x.img: sector size is 4096 bytes: no BIOS boots from such a disk, so few users will see the message
 bootling: x.img (raw): boot sector written, [..] of 440 bytes
 
 "]],
@@ -75,7 +75,7 @@ fn json_has_every_fact() {
     assert_eq!((&report["sector_size"], &report["records_changed"]), (&512.into(), &false.into()));
     assert!(report["message"].as_str().is_some_and(|text| text.contains("UEFI")), "{report}");
     assert_eq!(report["overridden"], serde_json::json!([]));
-    let note = "its protective record covers 7 sectors, but 8191 follow the first one (--fix-mbr mends that)";
+    let note = "the protective record covers 7 sectors, expected 8191 (--fix-mbr repairs this)";
     assert_eq!(report["notes"], serde_json::json!([note]));
 }
 
@@ -110,17 +110,14 @@ advice: repeated text is compressed; shorten text that is not repeated
 fn what_a_bios_may_start_is_refused_unless_forced() {
     let grub = [&[0xeb, 0x63, 0x90][..], &[0; 125], b"GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n\0"].concat();
     for (disk, reason) in [
-        (vec![0; 1 << 20], "it has no GUID partition table, at neither byte 512 nor byte 4096[..]"),
-        (changed(|mbr| mbr.boot_code[..grub.len()].copy_from_slice(&grub)), "its boot code is [..]"),
-        (changed(|mbr| mbr.boot_code = [0x5a; BOOT_CODE]), "its boot code is none that is known here[..]"),
-        (
-            changed(|mbr| mbr.records[1].kind = 0xef),
-            "its boot record is a hybrid one, with partitions of type 0xef[..]",
-        ),
-        (gpt_disk_with(SectorSize::S512, &[(1, Guid::BIOS_BOOT, 0)]), "its partition 1 is a BIOS boot partition[..]"),
+        (vec![0; 1 << 20], "no GUID partition table at byte 512 or byte 4096[..]"),
+        (changed(|mbr| mbr.boot_code[..grub.len()].copy_from_slice(&grub)), "boot code of [..]"),
+        (changed(|mbr| mbr.boot_code = [0x5a; BOOT_CODE]), "unknown boot code[..]"),
+        (changed(|mbr| mbr.records[1].kind = 0xef), "hybrid boot record with partitions of type 0xef[..]"),
+        (gpt_disk_with(SectorSize::S512, &[(1, Guid::BIOS_BOOT, 0)]), "partition 1 is a BIOS boot partition[..]"),
         (
             gpt_disk_with(SectorSize::S512, &[(2, Guid::ESP, 4)]),
-            "its partition 2 is marked for legacy BIOS boot (attribute bit 2)[..]",
+            "partition 2 is marked for legacy BIOS boot (attribute bit 2)[..]",
         ),
     ] {
         let case = Case::with(&disk);
@@ -143,7 +140,7 @@ fn undo_takes_ours_away_or_puts_back_what_was_saved() {
     case.write("x.img", &foreign);
     case.fails(
         &["stamp", "--undo", "x.img"],
-        "error: failed to stamp x.img: its boot code is not known here, not ours\nadvice: --force overwrites it all the same\n",
+        "error: stamping x.img: expected the boot code of bootling, found unknown code\nadvice: --force overwrites it anyway\n",
     );
     case.bootling(&["stamp", "-qf", "--save", "old", "x.img"]).assert().success();
     assert_eq!(case.read("old"), [0x5a; BOOT_CODE]);
@@ -176,7 +173,7 @@ fn records_change_only_where_that_is_asked_for() {
     case.says(
         &["stamp", "x.img"],
         str![[r"
-bootling: x.img: its protective record covers 10485759 sectors, but 8191 follow the first one (--fix-mbr mends that)
+bootling: x.img: the protective record covers 10485759 sectors, expected 8191 (--fix-mbr repairs this)
 bootling: x.img (raw): boot sector written, [..] of 440 bytes
 
 "]],
@@ -252,7 +249,7 @@ advice: without --boot-stub, repeated text in the message is compressed
 "]]);
     case.write("empty", vec![0; 1 << 20]);
     named(&["empty"]).assert().code(125).stderr_eq(str![[r"
-error: failed to stamp empty: it has no GUID partition table, at neither byte 512 nor byte 4096[..]
+error: stamping empty: no GUID partition table at byte 512 or byte 4096[..]
 advice: [..]
 
 "]]);

@@ -13,10 +13,11 @@ use clap::{Args, ValueEnum};
 
 use self::report::{Report, Told};
 use self::tester::{Kernel, Tests};
-use super::boot_options::{LimitArg, limit};
+use super::boot_options::limit;
 use super::json::Json;
 use super::output;
 use super::run_options::RunOptions;
+use bootling::guest::TimeLimit;
 use bootling::guest::verdict::code;
 use bootling::initrd::spec::RunWhat;
 use bootling::process::signals::Signals;
@@ -64,7 +65,7 @@ pub struct BisectArgs {
     no_check: bool,
     /// Time limit for each build.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Bisection")]
-    build_timeout: Option<LimitArg>,
+    build_timeout: Option<TimeLimit>,
     /// Check out commits in DIR and keep it, so that the next bisection can reuse its build products.
     #[arg(long, value_name = "DIR", help_heading = "Bisection", conflicts_with_all = ["kernels", "in_place"])]
     worktree: Option<PathBuf>,
@@ -170,7 +171,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
         let tree = git.tree().to_owned();
         output::note(&format!("checking commits out in {}", tree.display()));
         let build = args.build.as_deref();
-        let limit = args.build_timeout.and_then(|limit| limit.0);
+        let limit = args.build_timeout.and_then(TimeLimit::duration);
         let kernel = Kernel::Built { tree: &tree, line: build, limit, verbose: args.verbose };
         bisect(args, &mut git, kernel, signals, &before, &mut told)
     } else {

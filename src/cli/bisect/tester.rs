@@ -11,9 +11,8 @@ use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::run::RunArgs;
 use crate::cli::run_options::{self, RunOptions, Typed};
-use bootling::guest::recorded::{Recording, record};
 use bootling::guest::verdict::Outcome;
-use bootling::guest::{self, RunSpec, Silent, VmError};
+use bootling::guest::{self, Output, RunSpec, Silent, VmError};
 use bootling::process::shell::{Build, Built};
 use bootling::process::signals::Signals;
 use bootling::regress::bisect::build::quietly;
@@ -146,9 +145,8 @@ impl Tests<'_> {
 
 /// Runs one guest. Returns the result and the last lines of its console. A signal ends the guest.
 fn guest(run: &RunArgs, spec: &RunSpec, signals: &mut Signals) -> Result<(Try, Vec<String>), VmError> {
-    let prepared = guest::prepare(spec, &mut Silent).map_err(|unprepared| unprepared.error)?;
-    let recording = Recording { signals: Some(signals), ..run.recording(&prepared.machine) };
-    let output = record(spec, prepared, recording, &mut Silent)?.output;
+    let options = guest::RunOptions { signals: Some(signals), ..run.recorded(Vec::new(), 0) };
+    let output: Output = guest::run(spec, options, &mut Silent)?.into();
     Ok((Try { booted: output.hello.is_some(), outcome: output.outcome }, output.console))
 }
 

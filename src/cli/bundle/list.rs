@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::script;
+use bootling::guest::report::ExpectedResult;
 use bootling::initrd::explain::Printable;
 use bootling::qemu::argv::shell_line;
-use bootling::regress::bundle::{Bundle, Expected, MANIFEST, SCRIPT, is_bundle, read};
+use bootling::regress::bundle::{Bundle, MANIFEST, SCRIPT, is_bundle, read};
 
 /// Opens a file if it is a bundle, and verifies all files in it.
 pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
@@ -41,7 +42,7 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
         ("QEMU", manifest.qemu.version.clone()),
         ("made by", manifest.made_by.clone()),
         (SCRIPT, warning.unwrap_or_default()),
-        ("result", manifest.expected.as_ref().map_or_else(|| "not recorded".to_owned(), Expected::told)),
+        ("result", manifest.expected.as_ref().map_or_else(|| "not recorded".to_owned(), ExpectedResult::describe)),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         writeln!(out, "{name:>9}: {}", Printable(value.as_bytes()))?;

@@ -14,20 +14,20 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::output;
+use super::reporter::Reporter;
 use super::run::RunArgs;
 use super::run_options::RunOptions;
-use super::teller::Teller;
-use bootling::guest::again::on_console;
-use bootling::guest::recorded::{Recording, record};
+use bootling::guest::prebuilt::console_archive;
+use bootling::guest::report::ExpectedResult;
 use bootling::guest::verdict::Outcome;
-use bootling::guest::{self, Output, Prepared, RunSpec, Warm, Way};
+use bootling::guest::{self, Output, Prepared, RunSpec, Warm, limits};
 use bootling::initrd::spec::RunWhat;
 use bootling::output as outputs;
 use bootling::qemu::argv::{Ends, Payload, Wires, argv};
 use bootling::qemu::firmware::Firmware;
 use bootling::qemu::machine::{Machine, Transport};
 use bootling::regress::bundle::{
-    Contents, Expected, JOINED, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
+    Contents, JOINED, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
 };
 use bootling::root::kernel::ImageKind;
 
@@ -95,33 +95,33 @@ Exit status: 0 if the bundle was written, regardless of the result; 125 if not.
 pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let run = args.options.read()?;
     let mut output = outputs::Output::create(&args.output)?;
-    let mut teller = Teller::new(args.quiet);
+    let mut reporter = Reporter::new(args.quiet);
     let spec = RunSpec { warm: Warm::No, ..run.spec(false)? };
     let on_console_only = spec.initrd.run == RunWhat::Shell && spec.ready_made.is_none();
     ensure!(!on_console_only, "cannot bundle a shell: give COMMAND or --run LINE");
-    let prepared = guest::prepare(&spec, &mut teller).map_err(|failed| output::advised(failed.error))?;
+    let prepared = guest::prepare(&spec, &mut reporter).map_err(|failed| output::advised(failed.error))?;
     let machine = prepared.machine.clone();
     ensure!(
         machine.transport != Transport::None,
         "cannot bundle an initrd not built by bootling: give COMMAND or --run LINE"
     );
     let bios = is_bios(&machine)?;
-    let kernel = File::open(&prepared.image).with_context(|| format!("failed to open {}", prepared.image.display()))?;
-    let Way::Boot(initrd) = &prepared.way else { bail!("cannot bundle a run that does not boot") };
+    let (image, initrd) = prepared.boot_files().context("cannot bundle a run that does not boot")?;
+    let kernel = File::open(image).with_context(|| format!("failed to open {}", image.display()))?;
     let initrd = initrd.try_clone().context("failed to keep the initrd")?;
     let mut kept = Contents {
         kernel,
-        on_console: on_console(&File::from(initrd.try_clone().context("failed to keep the initrd")?))
+        on_console: console_archive(&File::from(initrd.try_clone().context("failed to keep the initrd")?))
             .map_err(output::advised)?,
         initrd: initrd.into(),
         outputs: None,
         console: None,
     };
     let is_elf = is_elf(&kept.kernel)?;
-    let (limit, _) = run.boot.limits(&machine, false);
+    let limit = run.limits().total.or(limits::total(&machine));
     let note = machine_note(&machine, &spec, bios, limit)?;
     let origin = origin(&prepared.kernel);
-    let ran = if args.no_run { None } else { Some(once(&run, &spec, prepared, &mut teller)?) };
+    let ran = if args.no_run { None } else { Some(once(&run, prepared, &mut reporter)?) };
     let manifest = Manifest {
         version: VERSION,
         made_by: script::name_and_version(),
@@ -134,7 +134,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
         expected: ran.as_ref().map(|ran| expected(&ran.outcome)),
         files: <_>::default(),
     };
-    let told = manifest.expected.as_ref().map(Expected::told);
+    let told = manifest.expected.as_ref().map(ExpectedResult::describe);
     if let Some(ran) = ran {
         if args.with_console {
             kept.console = Some((ran.console.join("\n") + "\n").into_bytes());
@@ -166,9 +166,8 @@ fn is_bios(machine: &Machine) -> anyhow::Result<bool> {
 }
 
 /// Runs the command to record the expected result.
-fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) -> anyhow::Result<Output> {
-    let recording = Recording { room: ROOM, ..run.recording(&prepared.machine) };
-    let ran = record(spec, prepared, recording, teller).map_err(output::advised)?.output;
+fn once(run: &RunArgs, prepared: Prepared, reporter: &mut Reporter) -> anyhow::Result<Output> {
+    let ran: Output = prepared.run(run.recorded(Vec::new(), ROOM), reporter).map_err(output::advised)?.into();
     if let Outcome::CouldNotTest { why } = &ran.outcome {
         bail!("failed to run the command: {why}");
     }
@@ -179,8 +178,8 @@ fn once(run: &RunArgs, spec: &RunSpec, prepared: Prepared, teller: &mut Teller) 
 }
 
 /// Returns the expected result for the manifest.
-fn expected(outcome: &Outcome) -> Expected {
-    Expected { outcome: outcome.name().to_owned(), exit_code: outcome.exit_code(), message: outcome.sentence() }
+fn expected(outcome: &Outcome) -> ExpectedResult {
+    ExpectedResult { outcome: outcome.name().to_owned(), exit_code: outcome.exit_code(), message: outcome.sentence() }
 }
 
 /// Returns the command for the manifest.

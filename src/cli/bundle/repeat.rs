@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::{kind, script};
-use crate::cli::boot_options::LimitArg;
 use crate::cli::output;
-use crate::cli::report::Recorded;
-use crate::cli::run::{Booted, Ready, RunArgs};
-use crate::cli::teller::Teller;
+use crate::cli::reporter::Reporter;
+use crate::cli::run::{Booted, RunArgs, on_terminal};
 use bootling::arch::Arch;
-use bootling::guest::again::{Again, again};
+use bootling::guest::prebuilt::Prebuilt;
+use bootling::guest::report::Recorded;
 use bootling::guest::snapshot::Warm;
 use bootling::guest::verdict::Outcome;
-use bootling::guest::{Listener, RunSpec};
+use bootling::guest::{Listener, RunSpec, TimeLimit};
 use bootling::initrd::explain::Printable;
 use bootling::qemu::machine::Transport;
 use bootling::regress::bundle::{Bundle, INITRD, KERNEL, MachineNote, Manifest, SCRIPT, is_bundle, read, vetted};
@@ -47,18 +46,18 @@ pub fn find(args: &RunArgs) -> anyhow::Result<Option<Found>> {
 
 impl Found {
     /// Verifies the bundle, repeats the run and compares the result.
-    pub fn repeat(mut self, args: &RunArgs, start: Instant, teller: &mut Teller) -> anyhow::Result<Booted> {
+    pub fn repeat(mut self, args: &RunArgs, start: Instant, reporter: &mut Reporter) -> anyhow::Result<Booted> {
         let reading = || format!("failed to read bundle {}", self.path.display());
         refuse(args)?;
         let bundle = read(&mut self.file).with_context(reading)?;
         let manifest = &bundle.manifest;
         let spec = RunSpec {
-            boot: machine(args, &manifest.machine, teller).with_context(reading)?,
+            boot: machine(args, &manifest.machine, reporter).with_context(reading)?,
             health: args.health.on_top_of(manifest.health.clone(), &args.typed),
             initrd: InitrdSpec { run: RunWhat::Command(vec!["it".into()]), ..InitrdSpec::default() },
             ..RunSpec::default()
         };
-        let prepared = again(what(&bundle).with_context(reading)?, &spec, teller).map_err(|error| {
+        let prepared = what(&bundle).with_context(reading)?.prepare(&spec, reporter).map_err(|error| {
             let error = output::advised(error);
             let was_kvm =
                 spec.boot.accel == Accel::Kvm && args.boot.machine.spec(FirmwareRef::Direct).accel == Accel::Auto;
@@ -69,17 +68,19 @@ impl Found {
             }
         })?;
         if let Some(warning) = script::warning(&bundle).with_context(reading)? {
-            teller.note(&format!("{SCRIPT} is {warning}"));
+            reporter.note(&format!("{SCRIPT} is {warning}"));
         }
         let version = prepared.machine.qemu.facts.version.clone();
         if version != manifest.qemu.version {
             let theirs = Printable(manifest.qemu.version.as_bytes());
-            teller.note(&format!("QEMU version {version}, recorded with {theirs}"));
+            reporter.note(&format!("QEMU version {version}, recorded with {theirs}"));
         }
         let mut args = args.clone();
         let limit = manifest.machine.timeout_ms.map(Duration::from_millis);
-        args.boot.machine.timeout.get_or_insert(LimitArg(limit));
-        let mut booted = Ready::of(&args, start, spec, prepared).boot(teller)?;
+        args.boot.machine.timeout.get_or_insert(limit.map_or(TimeLimit::None, TimeLimit::After));
+        reporter.announces = spec.boot.tty && on_terminal();
+        let result = prepared.run(args.options()?, reporter).map_err(output::advised)?;
+        let mut booted = Booted::new(&args, spec.boot.fast_boot, result, start);
         judge(manifest, &mut booted, args.quiet);
         Ok(booted)
     }
@@ -115,7 +116,7 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 /// Returns the recorded machine, with the options from the command line applied.
-fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::Result<BootSpec> {
+fn machine(args: &RunArgs, note: &MachineNote, reporter: &mut Reporter) -> anyhow::Result<BootSpec> {
     let recorded = vetted(note, args.trust).map_err(|error| {
         let may = vetted(note, true).is_ok();
         if may { output::advise(error, "use --trust if you trust the origin of the bundle") } else { error.into() }
@@ -128,7 +129,7 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
     let leave = bootling::regress::bundle::needs_leave(note);
     if !leave.is_empty() {
         let words = leave.join(" ");
-        teller.note(&format!("passing recorded arguments to QEMU: {}", Printable(words.as_bytes())));
+        reporter.note(&format!("passing recorded arguments to QEMU: {}", Printable(words.as_bytes())));
     }
     let typed = args.boot.spec(note.tty);
     let accel = if typed.accel == Accel::Auto { recorded.accel } else { typed.accel };
@@ -154,13 +155,13 @@ fn machine(args: &RunArgs, note: &MachineNote, teller: &mut Teller) -> anyhow::R
 }
 
 /// Returns the recorded files to boot.
-fn what(bundle: &Bundle) -> anyhow::Result<Again> {
+fn what(bundle: &Bundle) -> anyhow::Result<Prebuilt> {
     let Manifest { arch, kernel, machine, .. } = &bundle.manifest;
     let arch = Arch::ALL.into_iter().find(|known| known.name() == arch).context("unknown architecture")?;
     let known = [Transport::VirtioPci, Transport::VirtioMmio, Transport::Com2];
     let transport = known.into_iter().find(|known| known.name() == machine.channel);
     let initrd = bundle.files.get(INITRD).context("initrd missing")?;
-    Ok(Again {
+    Ok(Prebuilt {
         image: bundle.path(KERNEL).context("kernel missing")?,
         kind: kind(kernel),
         arch,
@@ -179,7 +180,7 @@ fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
     };
     let outcome: &Outcome = &booted.outcome;
     let same = outcome.name() == expected.outcome && outcome.exit_code() == expected.exit_code;
-    let theirs = expected.told();
+    let theirs = expected.describe();
     let theirs = Printable(theirs.as_bytes());
     let told = match (same, outcome.sentence() == expected.message) {
         (true, true) => "as recorded".to_owned(),
@@ -188,7 +189,7 @@ fn judge(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
     };
     if !quiet || !same {
         // Writing to a String cannot fail.
-        let _ = writeln!(booted.told, "bootling: {told}");
+        let _ = writeln!(booted.text, "bootling: {told}");
     }
     booted.report.recorded = Some(Recorded { same: Some(same), expected: Some(expected.clone()), qemu_version });
 }

@@ -3,6 +3,7 @@
 mod report;
 mod sides;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -18,13 +19,13 @@ use self::report::Report;
 use self::sides::Sides;
 use super::json::Json;
 use super::output;
+use super::reporter::Reporter;
 use super::run::RunArgs;
-use super::teller::Teller;
-use bootling::guest::recorded::{Recorded, Recording, record};
 use bootling::guest::terminal;
 use bootling::guest::verdict::Outcome;
-use bootling::guest::{self, Listener, Warm};
+use bootling::guest::{self, Listener, Output, Warm};
 use bootling::initrd::spec::RunWhat;
+use bootling::qemu::machine::Machine;
 use bootling::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
 
 /// Maximum number of bytes kept of each output.
@@ -115,7 +116,17 @@ Exit status, as for diff:
 );
 
 /// A guest's result, or an error.
-type Answer = anyhow::Result<Recorded>;
+type Answer = anyhow::Result<Side>;
+
+/// One side of the comparison.
+pub struct Side {
+    output: Output,
+    machine: Machine,
+    /// QEMU's command line.
+    command: Vec<OsString>,
+    /// Origin of the kernel.
+    kernel: String,
+}
 
 /// Runs the verb.
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
@@ -167,11 +178,11 @@ fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Runs both guests in parallel. Each QEMU is started by its own thread and ends with it.
-fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Recorded; 2]> {
-    let teller = Mutex::new(Teller::new(args.quiet));
+fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Side; 2]> {
+    let reporter = Mutex::new(Reporter::new(args.quiet));
     let [left, right] = &args.sides.runs;
     let (left, right) = thread::scope(|scope| {
-        let one = |run| one(run, input, Notes(&teller));
+        let one = |run| one(run, input, Notes(&reporter));
         let other = scope.spawn(move || one(right));
         let left = one(left);
         (left, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -187,13 +198,13 @@ fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     if run.warm_as_typed().is_none() {
         spec.warm = Warm::Yes;
     }
-    let prepared = guest::prepare(&spec, &mut notes).map_err(|failed| output::advised(failed.error))?;
-    let recording = Recording { stdin: input.to_vec(), room: ROOM, ..run.recording(&prepared.machine) };
-    record(&spec, prepared, recording, &mut notes).map_err(output::advised)
+    let result = guest::run(&spec, run.recorded(input.to_vec(), ROOM), &mut notes).map_err(output::advised)?;
+    let (machine, command, kernel) = (result.machine.clone(), result.command.clone(), result.kernel.clone());
+    Ok(Side { output: result.into(), machine, command, kernel })
 }
 
 /// Prints each note once for both sides.
-struct Notes<'a>(&'a Mutex<Teller>);
+struct Notes<'a>(&'a Mutex<Reporter>);
 
 impl Listener for Notes<'_> {
     fn note(&mut self, text: &str) {
@@ -203,7 +214,7 @@ impl Listener for Notes<'_> {
 }
 
 /// Formats the result of a side in one line.
-fn told(side: &Recorded) -> String {
+fn told(side: &Side) -> String {
     let output = &side.output;
     let release = output.release.as_deref().unwrap_or("kernel did not boot");
     let machine = &side.machine;

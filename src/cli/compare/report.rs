@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Side as Tested;
 use bootling::guest::health::Finding;
-use bootling::guest::recorded::Recorded;
 use bootling::guest::verdict::Outcome;
 use bootling::regress::compare::{Difference, Part, words};
 
@@ -52,7 +52,7 @@ struct Side<'a> {
 
 impl<'a> Report<'a> {
     /// Creates the report.
-    pub fn new(labels: &'a [String; 2], sides: [&'a Recorded; 2], found: &[Difference], as_words: bool) -> Self {
+    pub fn new(labels: &'a [String; 2], sides: [&'a Tested; 2], found: &[Difference], as_words: bool) -> Self {
         let [left, right] = sides;
         let stdout = found.iter().find(|difference| difference.part == Part::Stdout && as_words).map(words);
         Self {
@@ -65,8 +65,8 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(label: &'a str, side: &'a Recorded) -> Self {
-        let Recorded { output, machine, command, kernel } = side;
+    fn new(label: &'a str, side: &'a Tested) -> Self {
+        let Tested { output, machine, command, kernel } = side;
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {

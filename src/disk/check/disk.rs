@@ -1,4 +1,4 @@
-//! A whole disk, from its first sector to its last.
+//! Checks a whole disk.
 
 use super::rules::gpt::GPT_NONE;
 use super::rules::mbr::{MBR_TABLE, SIZE_MIB, SIZE_SECTOR};
@@ -6,28 +6,28 @@ use super::{MOST_UNPACKED, Place, Report, Subject, boot_code, esp, gpt, mbr, par
 use crate::format::mbr::{Mbr, Record};
 use crate::format::{Lba, Medium, SectorSize, gpt as table};
 
-/// Type of an EFI system partition in an MBR partition table (UEFI 2.11, table 5.3).
+/// MBR partition type of an EFI system partition (UEFI 2.11, table 5.3).
 const EF: u8 = 0xEF;
 
-/// Checks a disk. `sector` is the size of its sectors where something outside its bytes tells, as for a block device.
+/// Checks a disk. `sector` is its sector size, if that is known independently of the content, as for a block device.
 pub fn disk(medium: &dyn Medium, sector: Option<SectorSize>) -> Report {
     disk_within(medium, sector, MOST_UNPACKED)
 }
 
-/// As [`disk`], but of its initrds `unpackable` bytes are looked at.
+/// Same as [`disk`], but unpacks at most `unpackable` bytes of initrds.
 pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: u64) -> Report {
     let mut report = Report::within(unpackable);
     let size = medium.size();
     let tables = table::probe(&medium);
     report.subjects.push(Subject::new("disk", facts(size, &tables)));
     if !size.is_multiple_of(512) {
-        report.add(SIZE_SECTOR, Place::whole(), format!("{size} bytes are {} more than whole sectors", size % 512));
+        report.add(SIZE_SECTOR, Place::whole(), format!("{size} bytes: {} past the last whole sector", size % 512));
     } else if !size.is_multiple_of(1 << 20) {
-        report.add(SIZE_MIB, Place::whole(), format!("{size} bytes are no multiple of 1 MiB"));
+        report.add(SIZE_MIB, Place::whole(), format!("{size} bytes, not a multiple of 1 MiB"));
     }
     let mut first = [0; 512];
     if medium.read_at(&mut first, 0).is_err() {
-        report.add(GPT_NONE, Place::whole(), format!("it has {size} bytes, or cannot be read"));
+        report.add(GPT_NONE, Place::whole(), format!("the first sector cannot be read (size {size} bytes)"));
         return report;
     }
     let record = Mbr::decode(&first);
@@ -42,7 +42,7 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
         gpt::check(medium, sector, &mut report);
     }
     if tables.is_empty() {
-        report.add(GPT_NONE, Place::whole(), "no copy of a partition table can be used");
+        report.add(GPT_NONE, Place::whole(), "no usable copy of a GPT");
     }
     gpt::check_sector(sector, &tables, &mut report);
     partitions::check(medium, &tables, &mut report);
@@ -50,13 +50,13 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
     report
 }
 
-/// A disk that UEFI starts by its MBR partition table, if at all.
+/// Checks a disk without a GPT: UEFI can only boot it by its MBR partition table.
 fn without_gpt(medium: &dyn Medium, record: &Mbr, first: &[u8; 512], report: &mut Report) {
     let used: Vec<&Record> = record.records.iter().filter(|record| record.kind == EF && record.sectors > 0).collect();
     if used.is_empty() || !record.bootable {
         let what = match crate::format::fat::Bpb::is_meant(first) {
             true => "a FAT file system without a partition table",
-            false if record.bootable => "a boot sector without a partition for UEFI",
+            false if record.bootable => "a boot sector without an EFI system partition",
             false => "neither a boot sector nor a partition table",
         };
         report.add(GPT_NONE, Place::whole(), what);
@@ -69,7 +69,7 @@ fn without_gpt(medium: &dyn Medium, record: &Mbr, first: &[u8; 512], report: &mu
     }
 }
 
-/// What a reader wants to know first.
+/// Returns the facts about a disk: size, tables, partitions.
 fn facts(size: u64, tables: &[table::Gpt]) -> String {
     let sectors: Vec<String> = tables.iter().map(|gpt| gpt.sector.to_string()).collect();
     let count = tables.first().map_or(0, |gpt| gpt.partitions.len());

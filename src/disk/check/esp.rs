@@ -1,4 +1,4 @@
-//! The EFI system partition: there, FAT, and with a loader in it.
+//! Checks EFI system partitions: presence, file system, and boot loaders.
 
 use std::collections::HashSet;
 
@@ -14,35 +14,35 @@ use crate::format::{Guid, Lba, Medium, SectorSize, Window};
 const MACHINES: [Machine; 6] =
     [Machine::X64, Machine::IA32, Machine::AA64, Machine::ARM, Machine::RISCV64, Machine::LOONGARCH64];
 
-/// How many programs of one partition are looked into. Each is digested as a whole.
+/// Maximum programs checked per partition. Each one is digested completely.
 const MOST_PROGRAMS: usize = 64;
 
 /// Checks the EFI system partitions of a disk.
 pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     let Some(gpt) = tables.first() else { return };
-    // A volume has to suit the largest sectors that the image is for.
+    // A volume must support the largest sector size of the image.
     let largest = tables.iter().map(|gpt| gpt.sector).max().unwrap_or(gpt.sector);
     let esps: Vec<_> = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP && part.last >= part.first).collect();
     if esps.is_empty() {
         report.add(
             ESP_NONE,
             Place::part("partitions"),
-            format!("none of the {} partitions is one", gpt.partitions.len()),
+            format!("no EFI system partition among {} partitions", gpt.partitions.len()),
         );
     }
     if let [_, second, ..] = esps.as_slice() {
         let place = Place::part(format!("partition {}", second.number)).lba(second.first.0, gpt.sector);
-        report.add(ESP_SEVERAL, place, format!("{} partitions are EFI system partitions", esps.len()));
+        report.add(ESP_SEVERAL, place, format!("{} EFI system partitions", esps.len()));
     }
-    // A table can have thousands of them, each with 100,000 files.
+    // A table can have thousands of ESPs, each with 100,000 files.
     for esp in esps.iter().take(4) {
         let name = format!("partition {}", esp.number);
         one(medium, &name, (esp.first, esp.sectors()), gpt.sector, largest, report);
     }
 }
 
-/// Checks one, `spot` being its first sector and how many it has. `logical` is the largest size of sectors that the disk
-/// may have.
+/// Checks one EFI system partition. `spot` is its starting LBA and its number of sectors, `logical` the largest sector
+/// size that the disk may have.
 pub(super) fn one(
     medium: &dyn Medium,
     name: &str,
@@ -53,7 +53,7 @@ pub(super) fn one(
 ) {
     let (first, sectors) = spot;
     let Some((start, len)) = first.offset(sector).zip(sectors.checked_mul(sector.bytes())) else { return };
-    // Where the partition reaches behind the disk, its rule has said so already.
+    // A partition that extends past the end of the disk is already reported.
     let len = len.min(medium.size().saturating_sub(start));
     let window = Window::new(medium, start, len);
     let place = Place::part(name).lba(first.0, sector);
@@ -61,13 +61,13 @@ pub(super) fn one(
     loaders(&volume, &tree, name, report);
 }
 
-/// Checks what firmware starts.
+/// Checks the programs that firmware or a boot menu starts.
 fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut Report) {
     let names: Vec<String> = MACHINES.into_iter().filter_map(Machine::default_loader).collect();
     let mut some = false;
     let mut programs = 0;
-    // What has the clusters of another file would have it read again for each of its names; it was told of, and which of
-    // them is meant nobody knows.
+    // Files with a broken chain or shared clusters are already reported. Checking them would read the same clusters
+    // again for each file.
     let unsound: HashSet<usize> =
         tree.crossed.iter().map(|(node, _)| *node).chain(tree.faults.iter().map(|(node, _)| *node)).flatten().collect();
     for (index, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.entry.directory) {
@@ -87,15 +87,15 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
         if programs > MOST_PROGRAMS {
             continue;
         }
-        // What cannot be read was told with the file system.
+        // Unreadable files are already reported by the file system check.
         let Ok(content) = volume.content(&node.entry) else { continue };
         let machine = machine.and_then(|index| MACHINES.get(index).copied());
         efi::check(&content, &path, machine, report);
     }
     if programs > MOST_PROGRAMS {
-        report.add(LOADER_CUT, Place::part(esp), format!("{MOST_PROGRAMS} of {programs} were looked into"));
+        report.add(LOADER_CUT, Place::part(esp), format!("checked {MOST_PROGRAMS} of {programs} programs"));
     }
     if !some && !tree.cut {
-        report.add(LOADER_NONE, Place::part(esp), format!("there is none of {}", names.join(", ")));
+        report.add(LOADER_NONE, Place::part(esp), format!("found none of {}", names.join(", ")));
     }
 }

@@ -1,4 +1,4 @@
-//! FAT, as firmware reads it and as fsck.fat wants it.
+//! Checks FAT volumes, by the rules of firmware and of fsck.fat.
 
 use super::rules::fat::{
     FAT_BACKUP, FAT_BPB, FAT_CHAIN, FAT_CLUSTERS, FAT_COPIES, FAT_CROSS, FAT_CUT, FAT_DIRTY, FAT_ENTRY, FAT_HIDDEN,
@@ -9,13 +9,13 @@ use super::{Place, Report, Rule, Subject};
 use crate::format::fat::{Bpb, Geometry, Kind, Tree, Volume};
 use crate::format::{Medium, SectorSize};
 
-/// Longest table that is read through: one for 16 million clusters. Larger volumes are no system partitions.
+/// Longest allocation table that is read completely, in bytes: 16 million clusters. No system partition is larger.
 const MOST_TABLE: u64 = 64 << 20;
-/// Read at a time, bytes.
+/// Bytes per read.
 const CHUNK: usize = 64 << 10;
 
-/// Checks the volume that a partition holds, which begins at byte `start` of the disk. Gives the volume and its tree, if
-/// it is one.
+/// Checks the volume in a partition that starts at byte `start` of the disk. Returns the volume and its tree, if the
+/// boot sector is valid.
 pub(super) fn check<M: Medium>(
     window: M,
     place: &Place,
@@ -26,7 +26,7 @@ pub(super) fn check<M: Medium>(
     let len = window.size();
     let mut first = [0; 512];
     if window.read_at(&mut first, 0).is_err() || !Bpb::is_meant(&first) {
-        report.add(FAT_NONE, place.clone(), "there is no FAT boot sector");
+        report.add(FAT_NONE, place.clone(), "no FAT boot sector");
         return None;
     }
     let bpb = Bpb::decode(&first);
@@ -40,11 +40,11 @@ pub(super) fn check<M: Medium>(
     report.subjects.push(Subject::new(place.part.clone().unwrap_or_default(), facts(&geometry)));
     boot_sector(&bpb, &geometry, place, start, report);
     if geometry.sector < logical.bytes() {
-        let what = format!("FAT has sectors of {} bytes, the disk of {logical}", geometry.sector);
+        let what = format!("FAT sector size is {} bytes, disk sector size {logical}", geometry.sector);
         report.add(FAT_SECTOR, place.clone(), what);
     }
     if geometry.size > len {
-        let what = format!("the file system has {} bytes, the partition {len}", geometry.size);
+        let what = format!("file system size is {} bytes, partition size {len}", geometry.size);
         report.add(FAT_SIZE, place.clone(), what);
     }
     let volume = Volume::open(window).ok()?;
@@ -64,29 +64,29 @@ fn facts(geometry: &Geometry) -> String {
 
 fn boot_sector(bpb: &Bpb, geometry: &Geometry, place: &Place, start: u64, report: &mut Report) {
     if geometry.starves_fat32() {
-        report.add(FAT_CLUSTERS, place.clone(), format!("it has {} clusters", geometry.clusters));
+        report.add(FAT_CLUSTERS, place.clone(), format!("FAT32 with {} clusters", geometry.clusters));
     } else if geometry.margin() < 16 {
-        let what = format!("{} clusters are {} away from a limit", geometry.clusters, geometry.margin());
+        let what = format!("{} clusters, {} away from a limit", geometry.clusters, geometry.margin());
         report.add(FAT_MARGIN, place.clone(), what);
     }
     if geometry.kind != Kind::Fat32 {
-        report.add(FAT_KIND, place.clone(), format!("it is {}", geometry.kind));
+        report.add(FAT_KIND, place.clone(), format!("file system is {}", geometry.kind));
     }
     if !bpb.signed {
-        report.add(FAT_SIGNATURE, place.clone(), "55 AA is not there");
+        report.add(FAT_SIGNATURE, place.clone(), "boot signature 55 AA missing");
     }
     let hidden = u64::from(bpb.hidden).saturating_mul(geometry.sector);
     if hidden != start {
-        let what = format!("{} sectors of {} bytes, but {start} bytes are before it", bpb.hidden, geometry.sector);
+        let what = format!("{} hidden sectors of {} bytes, partition at byte {start}", bpb.hidden, geometry.sector);
         report.add(FAT_HIDDEN, place.clone(), what);
     }
     if geometry.table_room() < geometry.clusters {
-        let what = format!("entries for {} clusters, of which there are {}", geometry.table_room(), geometry.clusters);
+        let what = format!("allocation table for {} clusters, volume has {}", geometry.table_room(), geometry.clusters);
         report.add(FAT_TABLE, place.clone(), what);
     }
 }
 
-/// The allocation tables.
+/// Checks the allocation tables.
 fn tables<M: Medium>(volume: &Volume<M>, tree: &Tree, place: &Place, report: &mut Report) {
     let (bpb, geometry) = (volume.bpb(), volume.geometry());
     let (Ok(first), Ok(second)) = (volume.table_entry(0), volume.table_entry(1)) else {
@@ -94,7 +94,7 @@ fn tables<M: Medium>(volume: &Volume<M>, tree: &Tree, place: &Place, report: &mu
         return;
     };
     if first & 0xFF != u32::from(bpb.media) {
-        let what = format!("it begins with {:02x}, the boot sector says {:02x}", first & 0xFF, bpb.media);
+        let what = format!("entry 0 is {:02x}, boot sector has {:02x}", first & 0xFF, bpb.media);
         report.add(FAT_MEDIA, place.clone(), what);
     }
     let clean = match geometry.kind {
@@ -111,21 +111,21 @@ fn tables<M: Medium>(volume: &Volume<M>, tree: &Tree, place: &Place, report: &mu
     for copy in 1..geometry.tables {
         let other = geometry.table + u64::from(copy) * geometry.table_len;
         if let Some(at) = difference(volume.medium(), geometry.table, other, geometry.table_len) {
-            let what = format!("copy {} differs from the first one, from byte {at} on", copy + 1);
+            let what = format!("copy {} differs from copy 1 at byte {at}", copy + 1);
             report.add(FAT_COPIES, place.clone(), what);
         }
     }
     let whole = tree.faults.is_empty() && tree.crossed.is_empty() && !tree.cut;
     let Ok((used, free)) = volume.usage() else { return };
     if whole && used > tree.used {
-        report.add(FAT_LOST, place.clone(), format!("{} clusters belong to nobody", used - tree.used));
+        report.add(FAT_LOST, place.clone(), format!("{} clusters in use belong to no file", used - tree.used));
     }
     if bpb.wide {
         info(volume, free, place, report);
     }
 }
 
-/// Where two stretches differ first; one that cannot be read differs.
+/// Returns the offset of the first difference between two ranges; an unreadable block counts as different.
 fn difference(medium: &impl Medium, one: u64, other: u64, len: u64) -> Option<u64> {
     let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut at = 0;
@@ -143,7 +143,7 @@ fn difference(medium: &impl Medium, one: u64, other: u64, len: u64) -> Option<u6
     None
 }
 
-/// FAT32's record of free clusters.
+/// Checks the `FSInfo` sector of FAT32.
 fn info<M: Medium>(volume: &Volume<M>, free: u64, place: &Place, report: &mut Report) {
     let (bpb, geometry) = (volume.bpb(), volume.geometry());
     if matches!(bpb.info_sector, 0 | 0xFFFF) {
@@ -154,17 +154,17 @@ fn info<M: Medium>(volume: &Volume<M>, free: u64, place: &Place, report: &mut Re
     let read = volume.medium().read_at(&mut sector, offset);
     let word = |at: usize| u32::from_le_bytes([sector[at], sector[at + 1], sector[at + 2], sector[at + 3]]);
     if read.is_err() || word(0) != 0x4161_5252 || word(484) != 0x6141_7272 {
-        report.add(FAT_INFO, place.clone(), format!("sector {} is no such record", bpb.info_sector));
+        report.add(FAT_INFO, place.clone(), format!("sector {} is not an FSInfo sector", bpb.info_sector));
         return;
     }
-    // FFFFFFFF is "not known", and true.
+    // FFFFFFFF means "unknown", which is valid.
     let told = word(488);
     if told != u32::MAX && u64::from(told) != free {
-        report.add(FAT_INFO, place.clone(), format!("it says {told} clusters are free, but {free} are"));
+        report.add(FAT_INFO, place.clone(), format!("FSInfo has {told} free clusters, allocation table {free}"));
     }
 }
 
-/// The boot sector's copy.
+/// Checks the backup of the FAT32 boot sector.
 fn copies_of_fat32<M: Medium>(volume: &Volume<M>, first: &[u8; 512], place: &Place, report: &mut Report) {
     let backup = volume.bpb().backup_sector;
     if matches!(backup, 0 | 0xFFFF) {
@@ -172,14 +172,14 @@ fn copies_of_fat32<M: Medium>(volume: &Volume<M>, first: &[u8; 512], place: &Pla
     }
     let mut copy = [0; 512];
     let read = volume.medium().read_at(&mut copy, u64::from(backup) * volume.geometry().sector);
-    // The state byte changes with each mount, and only in the first.
+    // A mount changes the state byte, but not in the backup.
     copy[65] = first[65];
     if read.is_err() || copy != *first {
         report.add(FAT_BACKUP, place.clone(), format!("sector {backup} differs from sector 0"));
     }
 }
 
-/// Files and directories.
+/// Checks files and directories.
 fn files(tree: &Tree, place: &Place, report: &mut Report) {
     let mut add = |rule: Rule, node: Option<usize>, what: String| {
         let esp = place.part.as_deref().unwrap_or_default();
@@ -189,16 +189,16 @@ fn files(tree: &Tree, place: &Place, report: &mut Report) {
         add(FAT_CHAIN, *node, fault.to_string());
     }
     for (node, cluster) in &tree.crossed {
-        add(FAT_CROSS, *node, format!("cluster {cluster} belongs to something before it"));
+        add(FAT_CROSS, *node, format!("cluster {cluster} also belongs to an earlier entry"));
     }
     for node in &tree.long {
         let clusters = tree.nodes.get(*node).map_or(0, |node| node.clusters);
-        add(FAT_LONG, Some(*node), format!("its size needs fewer than its {clusters} clusters"));
+        add(FAT_LONG, Some(*node), format!("{clusters} clusters, more than the file size needs"));
     }
     for (node, oddity) in &tree.odd {
         add(FAT_ENTRY, *node, oddity.to_string());
     }
     if tree.cut {
-        report.add(FAT_CUT, place.clone(), format!("{} files and directories were looked at", tree.nodes.len()));
+        report.add(FAT_CUT, place.clone(), format!("checked {} files and directories", tree.nodes.len()));
     }
 }

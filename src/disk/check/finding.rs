@@ -1,50 +1,50 @@
-//! What a check found.
+//! Findings of a check, and the report that collects them.
 
 use serde::Serialize;
 
 use super::{Rule, Severity, Subject};
 use crate::format::SectorSize;
 
-/// How many findings of one rule are told; more of them tell nothing new, and hostile files have millions.
+/// Maximum findings recorded per rule; further ones are only counted. A hostile file can have millions.
 const MOST_OF_A_RULE: usize = 10;
 
-/// How many bytes of initrds are read and unpacked, all that one report is about together: a compressed one of some
-/// kilobytes can claim to become any size, and a disk can have thousands of them.
+/// Maximum unpacked bytes of all initrds of one report. A compressed initrd of a few kilobytes can unpack to any size,
+/// and a disk can contain thousands of initrds.
 pub const MOST_UNPACKED: u64 = 4 << 30;
 
-/// Where something is.
+/// Location of a finding.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// In what: `primary GPT`, `partition 1`, `EFI/BOOT/BOOTX64.EFI`.
+    /// Part of the file: `primary GPT`, `partition 1`, `EFI/BOOT/BOOTX64.EFI`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// Offset in bytes: of the disk, or of the file where no disk is checked.
+    /// Byte offset in the disk, or in the file if it is not a disk image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// The same as a sector's number, where the size of sectors is known.
+    /// The offset as an LBA, if the sector size is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lba: Option<u64>,
 }
 
 impl Place {
-    /// The whole file.
+    /// Returns the location that means the whole file.
     pub fn whole() -> Self {
         Self::default()
     }
 
-    /// A named part.
+    /// Returns the location of a named part.
     pub fn part(name: impl Into<String>) -> Self {
         Self { part: Some(name.into()), ..Self::default() }
     }
 
-    /// At a byte of it.
+    /// Sets the byte offset.
     #[must_use]
     pub fn byte(mut self, offset: u64) -> Self {
         self.offset = Some(offset);
         self
     }
 
-    /// At a sector of it.
+    /// Sets the LBA, and the byte offset that follows from it.
     #[must_use]
     pub fn lba(mut self, lba: u64, sector: SectorSize) -> Self {
         self.offset = lba.checked_mul(sector.bytes());
@@ -53,27 +53,27 @@ impl Place {
     }
 }
 
-/// A broken rule.
+/// Violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule.
+    /// Violated rule.
     pub rule: Rule,
-    /// Where.
+    /// Location of the violation.
     pub place: Place,
-    /// What is there, in one sentence.
+    /// Actual state, in one phrase.
     pub what: String,
 }
 
-/// All that a check found.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// What was looked at.
+    /// Checked objects.
     pub subjects: Vec<Subject>,
-    /// The broken rules, in the order of the disk.
+    /// Findings, in disk order.
     pub findings: Vec<Finding>,
-    /// Rules that were broken more often than [`Report::findings`] tells, and how often more.
+    /// Rules with more violations than [`Report::findings`] lists, and the number of further violations.
     pub more: Vec<(Rule, usize)>,
-    /// Bytes of initrds that may still be read and unpacked.
+    /// Bytes that initrds may still unpack to.
     pub(super) unpackable: u64,
 }
 
@@ -84,12 +84,12 @@ impl Default for Report {
 }
 
 impl Report {
-    /// An empty one, for which so many bytes of initrds may be read and unpacked.
+    /// Returns an empty report; its initrds may unpack to `unpackable` bytes in total.
     pub(super) fn within(unpackable: u64) -> Self {
         Self { subjects: Vec::new(), findings: Vec::new(), more: Vec::new(), unpackable }
     }
 
-    /// Adds a finding.
+    /// Adds a finding, or counts it if the rule already has the maximum.
     pub fn add(&mut self, rule: Rule, place: Place, what: impl Into<String>) {
         if self.findings.iter().filter(|finding| finding.rule == rule).count() < MOST_OF_A_RULE {
             self.findings.push(Finding { rule, place, what: what.into() });
@@ -100,20 +100,20 @@ impl Report {
         }
     }
 
-    /// Forgets what was found of the rules in `ignored`, by their ids.
+    /// Removes the findings of the rules whose identifiers are in `ignored`.
     pub fn ignore(&mut self, ignored: &[String]) {
         self.findings.retain(|finding| !ignored.iter().any(|id| id == finding.rule.id));
         self.more.retain(|(rule, _)| !ignored.iter().any(|id| id == rule.id));
     }
 
-    /// How many findings of one severity there are, those included that are only counted.
+    /// Returns the number of findings with this severity, including those that are only counted.
     pub fn count(&self, severity: Severity) -> usize {
         let told = self.findings.iter().filter(|finding| finding.rule.severity == severity).count();
         let more = self.more.iter().filter(|(rule, _)| rule.severity == severity);
         more.fold(told, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Whether a rule was broken.
+    /// Returns true if the report has a finding of `rule`.
     pub fn has(&self, rule: &Rule) -> bool {
         self.findings.iter().any(|finding| finding.rule.id == rule.id)
     }

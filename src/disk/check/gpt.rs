@@ -1,4 +1,4 @@
-//! Both copies of a partition table.
+//! Checks both copies of a GPT.
 
 use super::rules::gpt::{
     GPT_ALTERNATE, GPT_ARRAY, GPT_BACKUP, GPT_COPIES, GPT_ENTRIES, GPT_ENTRY_COUNT, GPT_ENTRY_SIZE, GPT_GUID,
@@ -8,10 +8,10 @@ use super::{Place, Report, Rule};
 use crate::format::gpt::{Copy, ENTRY_SIZE, EntriesFault, Fault, Gpt, Header, read};
 use crate::format::{Guid, Medium, SectorSize, Window};
 
-/// Bytes that UEFI wants to be kept for entries.
+/// Minimum bytes reserved for partition entries (UEFI 2.11, section 5.3.1).
 const ARRAY: u64 = 16_384;
 
-/// Sector sizes for which some header, good or bad, is where one belongs.
+/// Returns the sector sizes for which a GPT header, valid or not, is at its place.
 pub(super) fn hints(medium: &dyn Medium) -> Vec<SectorSize> {
     let signed = |offset: u64| {
         let mut bytes = [0; 8];
@@ -21,12 +21,12 @@ pub(super) fn hints(medium: &dyn Medium) -> Vec<SectorSize> {
     SectorSize::ALL.into_iter().filter(at).collect()
 }
 
-/// The disk's last sector.
+/// Returns the last LBA of the disk.
 fn last(medium: &dyn Medium, sector: SectorSize) -> u64 {
     (medium.size() / sector.bytes()).saturating_sub(1)
 }
 
-/// Checks both copies of the table that counts in these sectors.
+/// Checks both copies of the GPT for sectors of size `sector`.
 pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report) {
     let last = last(medium, sector);
     let primary = read(&medium, sector, Copy::Primary);
@@ -38,13 +38,13 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
         None => read(&medium, sector, Copy::Backup).map_err(|fault| (fault, last)),
         Some(lba) => {
             report.add(GPT_ALTERNATE, Place::part("primary GPT").lba(1, sector), misplaced(lba, last));
-            // The table is as large as the disk once was: its backup is that disk's last sector.
+            // The table has the former size of the disk: its backup is in the last sector of that size.
             let end = lba.saturating_add(1).saturating_mul(sector.bytes());
             read(&Window::new(medium, 0, end), sector, Copy::Backup).map_err(|fault| (fault, lba))
         }
     };
     match &backup {
-        // Behind the end of the disk there is nothing more to be told.
+        // A backup past the end of the disk is already reported.
         Err((_, stands)) if *stands > last => {}
         Err((fault, stands)) => tell(fault, GPT_BACKUP, Place::part("backup GPT").lba(*stands, sector), report),
         Ok(_) => {}
@@ -67,21 +67,19 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
 
 fn misplaced(lba: u64, last: u64) -> String {
     if lba > last {
-        format!("it says the backup is at LBA {lba}, but the disk ends with LBA {last}: it was cut")
+        format!("AlternateLBA is {lba}, last LBA of the disk is {last}: the disk was truncated")
     } else {
-        format!(
-            "it says the backup is at LBA {lba}, but the last LBA is {last}: it was grown, or has something behind it"
-        )
+        format!("AlternateLBA is {lba}, last LBA of the disk is {last}: the disk has grown, or data was appended")
     }
 }
 
-/// Tells why a copy cannot be used.
+/// Reports why a copy is unusable.
 fn tell(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
     let (rule, what) = match fault {
         Fault::Header { fault, .. } => (header, fault.to_string()),
-        Fault::Place { says, stands, .. } => (header, format!("it says it stands at LBA {says}, not {stands}")),
-        Fault::Read { offset, .. } if place.offset == Some(*offset) => (header, "it cannot be read".to_owned()),
-        Fault::Read { offset, .. } => (GPT_ENTRIES, format!("its entries, from byte {offset} on, cannot be read")),
+        Fault::Place { says, stands, .. } => (header, format!("MyLBA is {says}, expected {stands}")),
+        Fault::Read { offset, .. } if place.offset == Some(*offset) => (header, "the header cannot be read".to_owned()),
+        Fault::Read { offset, .. } => (GPT_ENTRIES, format!("the entries at byte {offset} cannot be read")),
         Fault::Entries { fault, .. } => {
             let rule = match fault {
                 EntriesFault::EntrySize(_) => GPT_ENTRY_SIZE,
@@ -94,25 +92,25 @@ fn tell(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
     report.add(rule, place, what);
 }
 
-/// What holds of each header by itself.
+/// Checks the fields of one header.
 fn header(header: &Header, place: &Place, report: &mut Report) {
     if header.revision != 0x0001_0000 {
-        report.add(GPT_REVISION, place.clone(), format!("it is {:08x}", header.revision));
+        report.add(GPT_REVISION, place.clone(), format!("revision {:08x}, expected 00010000", header.revision));
     }
     if header.disk_guid == Guid::ZERO {
-        report.add(GPT_GUID, place.clone(), "the disk's GUID is zero");
+        report.add(GPT_GUID, place.clone(), "the disk GUID is zero");
     }
 }
 
-/// Whether as much is kept for entries as UEFI wants, however many of them there are.
+/// Checks that enough space is reserved for entries, regardless of their number.
 fn array(room: u64, sector: SectorSize, place: Place, report: &mut Report) {
     let room = room.saturating_mul(sector.bytes());
     if room < ARRAY {
-        report.add(GPT_ARRAY, place, format!("{room} bytes are kept for them"));
+        report.add(GPT_ARRAY, place, format!("{room} bytes reserved for partition entries"));
     }
 }
 
-/// Sectors of the entries.
+/// Returns the number of sectors that the entries use.
 fn entry_sectors(header: &Header, sector: SectorSize) -> u64 {
     (u64::from(header.entry_count) * ENTRY_SIZE as u64).div_ceil(sector.bytes())
 }
@@ -124,11 +122,11 @@ fn usable(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
     let place = || Place::part("primary GPT").lba(1, sector);
     array(first.saturating_sub(header.entries_lba.0), sector, place(), report);
     if header.entries_lba.0 < 2 || end > first {
-        let what = format!("entries from LBA {} up to {end}, but usable from LBA {first}", header.entries_lba);
+        let what = format!("entries from LBA {} to before LBA {end}, first usable LBA is {first}", header.entries_lba);
         report.add(GPT_USABLE, place(), what);
     }
     if first > last || last >= header.alternate_lba.0 {
-        let what = format!("usable from LBA {first} to {last}, and the backup at LBA {}", header.alternate_lba);
+        let what = format!("usable from LBA {first} to {last}, backup at LBA {}", header.alternate_lba);
         report.add(GPT_USABLE, place(), what);
     }
 }
@@ -140,32 +138,32 @@ fn usable_backup(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
     array(room, sector, Place::part("backup GPT").lba(header.my_lba.0, sector), report);
     if header.entries_lba <= header.last_usable || end > header.my_lba.0 {
         let (place, lba) = (Place::part("backup GPT").lba(header.my_lba.0, sector), header.entries_lba);
-        let what = format!("its entries are at LBA {lba}, but usable sectors go to LBA {}", header.last_usable);
+        let what = format!("entries at LBA {lba}, last usable LBA is {}", header.last_usable);
         report.add(GPT_USABLE, place, what);
     }
 }
 
-/// What both copies have in common.
+/// Checks that both copies agree.
 fn compare(primary: &Gpt, backup: &Gpt, report: &mut Report) {
     let (one, other) = (&primary.header, &backup.header);
     let differs = [
-        (one.disk_guid != other.disk_guid, "the disk's GUID"),
+        (one.disk_guid != other.disk_guid, "the disk GUID"),
         ((one.first_usable, one.last_usable) != (other.first_usable, other.last_usable), "the usable sectors"),
         (one.entry_count != other.entry_count, "the number of entries"),
         (primary.partitions != backup.partitions, "the partitions"),
-        (other.alternate_lba != one.my_lba, "where the primary is"),
+        (other.alternate_lba != one.my_lba, "the LBA of the primary header"),
     ];
     for (_, what) in differs.iter().filter(|(differs, _)| *differs) {
         let place = Place::part("backup GPT").lba(other.my_lba.0, backup.sector);
-        report.add(GPT_COPIES, place, format!("they differ in {what}"));
+        report.add(GPT_COPIES, place, format!("the copies differ in {what}"));
     }
 }
 
-/// Whether a table fits the sectors that the disk is known to have.
+/// Checks that a table exists for the sector size of the disk, if that is known.
 pub(super) fn check_sector(known: Option<SectorSize>, tables: &[Gpt], report: &mut Report) {
     let Some(known) = known else { return };
     if let (true, Some(gpt)) = (tables.iter().all(|gpt| gpt.sector != known), tables.first()) {
-        let what = format!("the disk has sectors of {known} bytes, its table counts in those of {}", gpt.sector);
+        let what = format!("the disk has {known}-byte sectors, the GPT is for {}-byte sectors", gpt.sector);
         report.add(GPT_SECTOR, Place::part("primary GPT").lba(1, gpt.sector), what);
     }
 }

@@ -1,4 +1,4 @@
-//! Initrds: readable to their ends, with an init in them.
+//! Checks initrds: readable to the end, with an executable `/init`.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -12,10 +12,10 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::newc::{ReadError, walk_within};
 use crate::initrd::entry::type_and_permissions;
 
-/// How many entries of an initrd are looked at; how many bytes of all is for the [`Report`] to say.
+/// Maximum entries read per initrd. The [`Report`] limits the unpacked bytes of all initrds.
 const MOST_ENTRIES: u64 = 1_000_000;
 
-/// Checks an initrd that is a file of its own. An error where it is none at all: not one member could be read.
+/// Checks an initrd in a separate file. Fails if the file is not an initrd, that is, if no member is readable.
 pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
     let mut report = Report::default();
     match survey(input, &mut report) {
@@ -25,13 +25,13 @@ pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
     Ok(report)
 }
 
-/// Checks the initrd that is part of something.
+/// Checks an initrd inside another file.
 pub(super) fn check(input: impl Read, name: &str, report: &mut Report) {
     let seen = survey(input, report);
     tell(seen, name, report);
 }
 
-/// What one pass over an initrd shows.
+/// Result of one pass over an initrd.
 #[derive(Debug, Default)]
 struct Survey {
     entries: u64,
@@ -58,7 +58,7 @@ fn survey(input: impl Read, report: &mut Report) -> Survey {
         Ok(if seen.cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     report.unpackable = left.get();
-    // What failed for want of more says nothing about the initrd.
+    // An error at the byte limit is not a fault of the initrd.
     seen.cut |= walked.is_err() && report.unpackable == 0;
     seen.error = walked.err().filter(|_| !seen.cut);
     seen
@@ -74,15 +74,15 @@ fn tell(seen: Survey, name: &str, report: &mut Report) {
         report.add(INITRD_BROKEN, place(), error.to_string());
     }
     if cut {
-        report.add(INITRD_CUT, place(), format!("{entries} entries and {bytes} bytes were looked at"));
+        report.add(INITRD_CUT, place(), format!("checked {entries} entries and {bytes} bytes"));
     }
-    // What could not be read may hold it.
+    // The part that was not read may contain /init.
     if error.is_some() || cut {
         return;
     }
     match init {
-        None => report.add(INITRD_INIT, place(), "there is no /init"),
-        // A link is as good as what it leads to, which the kernel alone can tell.
+        None => report.add(INITRD_INIT, place(), "no /init"),
+        // Only the kernel can resolve a symbolic link.
         Some(mode) if mode & 0o170_000 == 0o120_000 => {}
         Some(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {}
         Some(mode) => report.add(INITRD_INIT, place(), format!("/init is {}", type_and_permissions(mode))),

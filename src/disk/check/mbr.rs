@@ -1,4 +1,4 @@
-//! The protective record before a GPT.
+//! Checks the protective MBR of a GPT disk.
 
 use super::rules::mbr::{
     MBR_ACTIVE, MBR_SIGNATURE, PMBR_CHS, PMBR_FLAG, PMBR_HYBRID, PMBR_MISSING, PMBR_SIZE, PMBR_SLOT,
@@ -7,30 +7,30 @@ use super::{Place, Report};
 use crate::format::gpt::Gpt;
 use crate::format::mbr::{Mbr, Record};
 
-/// Checks the first sector of a disk of `size` bytes that has these tables.
+/// Checks the MBR of a disk of `size` bytes with these partition tables.
 pub(super) fn check(mbr: &Mbr, size: u64, tables: &[Gpt], report: &mut Report) {
     let place = || Place::part("MBR").byte(0);
     if !mbr.bootable {
-        report.add(MBR_SIGNATURE, place().byte(510), "55 AA is not there");
+        report.add(MBR_SIGNATURE, place().byte(510), "boot signature 55 AA missing");
     }
     let Some((slot, record)) = mbr.protective_slot().and_then(|slot| Some((slot, mbr.records.get(slot)?))) else {
-        report.add(PMBR_MISSING, place(), format!("the records are of types {}", kinds(&mbr.records)));
+        report.add(PMBR_MISSING, place(), format!("record types are {}", kinds(&mbr.records)));
         return;
     };
     let place = || Place::part(format!("MBR record {}", slot + 1)).byte(446 + 16 * slot as u64);
     if slot != 0 || mbr.protective_count() > 1 {
-        report.add(PMBR_SLOT, place(), format!("the records are of types {}", kinds(&mbr.records)));
+        report.add(PMBR_SLOT, place(), format!("record types are {}", kinds(&mbr.records)));
     }
     if record.indicator != 0 {
-        report.add(PMBR_FLAG, place(), format!("it begins with {:02x}", record.indicator));
+        report.add(PMBR_FLAG, place(), format!("first byte is {:02x}, expected 00", record.indicator));
     }
     if record.first_chs != [0, 2, 0] {
         let [head, sector, cylinder] = record.first_chs;
-        report.add(PMBR_CHS, place(), format!("it is {head:02x} {sector:02x} {cylinder:02x}"));
+        report.add(PMBR_CHS, place(), format!("CHS {head:02x} {sector:02x} {cylinder:02x}, expected 00 02 00"));
     }
     check_size(record, size, tables, &place(), report);
     if mbr.is_hybrid() {
-        report.add(PMBR_HYBRID, place(), format!("the records are of types {}", kinds(&mbr.records)));
+        report.add(PMBR_HYBRID, place(), format!("record types are {}", kinds(&mbr.records)));
     }
     let active = mbr.records.iter().position(|record| record.indicator == 0x80 && record.kind == 0);
     if let Some(active) = active {
@@ -40,7 +40,7 @@ pub(super) fn check(mbr: &Mbr, size: u64, tables: &[Gpt], report: &mut Report) {
 }
 
 fn check_size(record: &Record, size: u64, tables: &[Gpt], place: &Place, report: &mut Report) {
-    // Readers of both kinds are content with "all there are", and with nothing else.
+    // Readers for both sector sizes accept only FFFFFFFF, unless the size is right for both.
     let right = |gpt: &Gpt| {
         let wanted = (size / gpt.sector.bytes()).saturating_sub(1);
         u64::from(record.sectors) == wanted.min(u64::from(u32::MAX))
@@ -52,7 +52,7 @@ fn check_size(record: &Record, size: u64, tables: &[Gpt], place: &Place, report:
         .iter()
         .map(|gpt| format!("{} of {} bytes", (size / gpt.sector.bytes()).saturating_sub(1), gpt.sector))
         .collect();
-    let what = format!("it says {} sectors, but behind the first there are {}", record.sectors, counted.join(" or "));
+    let what = format!("size is {} sectors, expected {}", record.sectors, counted.join(" or "));
     report.add(PMBR_SIZE, place.clone(), what);
 }
 

@@ -1,8 +1,8 @@
-//! The lint: disk images, unified kernel images and initrds against a table of rules, each with who breaks by it.
+//! Checks disk images, unified kernel images and initrds against a table of rules.
 //!
-//! What is checked is untrusted: whatever it says, a check ends, in time and memory that the size of the file bounds
-//! (what initrds unpack to is bounded by itself, [`MOST_UNPACKED`]), and tells what it found. What could not be read at all is a finding, too. Rules stand in [`rules`], one place each; the sections
-//! of specifications and the sources of firmware that they come from stand with them.
+//! The input is untrusted. A check always ends, in time and memory bounded by the size of the file; unpacked initrds
+//! have a separate limit, [`MOST_UNPACKED`]. Unreadable data is a finding, too. Each rule is defined once, in
+//! [`rules`], with its harm, its remedy, and its source: a section of a specification or the code of firmware.
 
 pub mod boot_code;
 pub mod disk;

@@ -1,4 +1,4 @@
-//! Partitions, in one table or in two that must agree.
+//! Checks partitions, in one table or in two that must agree.
 
 use super::rules::gpt::{
     DUAL_OVERLAP, DUAL_SPANS, GPT_GUID, PART_ALIGNMENT, PART_GUID, PART_ORDER, PART_OVERLAP, PART_RANGE,
@@ -18,7 +18,7 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
             check_one(one, report);
             for other in rest {
                 if spans(one) != spans(other) {
-                    let what = format!("the tables for {}- and {}-byte sectors differ", one.sector, other.sector);
+                    let what = format!("the tables for {}-byte and {}-byte sectors differ", one.sector, other.sector);
                     report.add(DUAL_SPANS, Place::part("partitions"), what);
                     check_one(other, report);
                 }
@@ -29,7 +29,7 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     }
 }
 
-/// Number, place in bytes, kind and name of a partition.
+/// Number, byte offset and length, type GUID and unique GUID of a partition.
 type Span = (u32, Option<(u64, u64)>, Guid, Guid);
 
 fn spans(gpt: &Gpt) -> Vec<Span> {
@@ -46,19 +46,19 @@ fn check_one(gpt: &Gpt, report: &mut Report) {
         let place = || Place::part(name(part)).lba(part.first.0, sector);
         let (first, last) = (part.first, part.last);
         if last < first {
-            report.add(PART_ORDER, place(), format!("it goes from LBA {first} to {last}"));
+            report.add(PART_ORDER, place(), format!("starting LBA {first}, ending LBA {last}"));
             continue;
         }
         let header = &gpt.header;
         if first < header.first_usable || last > header.last_usable {
             let (from, to) = (header.first_usable, header.last_usable);
-            report.add(PART_RANGE, place(), format!("LBA {first} to {last}, but usable are {from} to {to}"));
+            report.add(PART_RANGE, place(), format!("LBA {first} to {last}, usable are {from} to {to}"));
         }
         if first.offset(sector).is_none_or(|offset| !offset.is_multiple_of(MIB)) {
-            report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is no multiple of 1 MiB"));
+            report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is not a multiple of 1 MiB"));
         }
         if part.id == Guid::ZERO {
-            report.add(GPT_GUID, place(), "its GUID is zero");
+            report.add(GPT_GUID, place(), "the partition GUID is zero");
         }
     }
     overlapping(gpt, report);
@@ -71,7 +71,7 @@ fn overlapping(gpt: &Gpt, report: &mut Report) {
     let mut before: Option<&Partition> = None;
     for part in parts {
         if let Some(other) = before.filter(|other| other.last >= part.first) {
-            let what = format!("it begins in partition {}, which ends at LBA {}", other.number, other.last);
+            let what = format!("starts in partition {}, which ends at LBA {}", other.number, other.last);
             report.add(PART_OVERLAP, Place::part(name(part)).lba(part.first.0, gpt.sector), what);
         }
         before = before.filter(|other| other.last > part.last).or(Some(part));
@@ -87,7 +87,7 @@ fn twins(gpt: &Gpt, report: &mut Report) {
     }
 }
 
-/// Where a table itself stands, in bytes: what each readable copy has.
+/// Returns name, byte offset and length of the header and the entries of each readable copy of a table.
 fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
     let copies =
         [(Copy::Primary, "primary header", "primary entries"), (Copy::Backup, "backup header", "backup entries")];
@@ -95,13 +95,13 @@ fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
     let read = |(copy, header, entries)| {
         let found = read(&medium, gpt.sector, copy).ok()?.header;
         let array = u64::from(found.entry_count) * ENTRY_SIZE as u64;
-        // The rest of a header's sector is for nobody: two backups may share the last 4096 bytes.
+        // The rest of the header's sector is unused: two backups may share the last 4096 bytes.
         Some([(header, at(found.my_lba), found.header_size.into()), (entries, at(found.entries_lba), array)])
     };
     copies.into_iter().filter_map(read).flatten().collect()
 }
 
-/// Whether something of `one` lies in what `other` uses.
+/// Reports each part of `one` that overlaps the partitions or the table of `other`.
 fn overlaps(medium: &dyn Medium, one: &Gpt, other: &Gpt, report: &mut Report) {
     let theirs = own(medium, other);
     for (what, start, len) in own(medium, one) {
@@ -109,12 +109,12 @@ fn overlaps(medium: &dyn Medium, one: &Gpt, other: &Gpt, report: &mut Report) {
         let place = || Place::part(format!("GPT for {}-byte sectors", one.sector)).byte(start);
         let parts = other.partitions.iter().filter_map(|part| Some((part, part.span(other.sector)?)));
         for (part, _) in parts.filter(|(_, (from, length))| hits(*from, *length)) {
-            report.add(DUAL_OVERLAP, place(), format!("its {what} lie in partition {}", part.number));
+            report.add(DUAL_OVERLAP, place(), format!("the {what} overlap partition {}", part.number));
         }
-        // Of the two tables' own parts, each pair is told once.
+        // Report each overlap of the two tables only once.
         let first = one.sector == SectorSize::S512;
         for (theirs, _, _) in theirs.iter().filter(|(_, from, length)| first && hits(*from, *length)) {
-            report.add(DUAL_OVERLAP, place(), format!("its {what} lie in the other's {theirs}"));
+            report.add(DUAL_OVERLAP, place(), format!("the {what} overlap the {theirs} of the other table"));
         }
     }
 }

@@ -1,25 +1,25 @@
-//! What a rule is.
+//! Rules and their severities.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// How much a broken rule matters.
+/// Severity of a violated rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing: harmless where the image is used as meant.
+    /// Informational: harmless if the image is used as intended.
     Note,
-    /// Some firmware or tool breaks by it, or people do.
+    /// Some firmware or tools fail, or users are misled.
     Warning,
-    /// It does not start, loses data, or contradicts itself.
+    /// The image does not boot, loses data, or is inconsistent.
     Error,
 }
 
 impl Severity {
-    /// All, the worst first.
+    /// All severities, most severe first.
     pub const ALL: [Self; 3] = [Self::Error, Self::Warning, Self::Note];
 
-    /// Its name.
+    /// Returns the name of the severity.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Note => "note",
@@ -41,24 +41,24 @@ impl Serialize for Severity {
     }
 }
 
-/// A rule: a fixed row of the table.
+/// Rule: one row of the rule table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// What it is called, in words with hyphens.
+    /// Identifier: lowercase words joined by hyphens.
     pub id: &'static str,
-    /// How much it matters.
+    /// Severity of a violation.
     pub severity: Severity,
-    /// What has to be.
+    /// Required condition.
     pub says: &'static str,
-    /// Who breaks where it is not, and how.
+    /// Firmware or tools that fail if the rule is violated, and how.
     pub breaks: &'static str,
-    /// What helps.
+    /// Remedy, a command if possible.
     pub mend: &'static str,
-    /// Where it is written.
+    /// Source: specification section, source file, or bug report.
     pub source: &'static str,
 }
 
-/// Makes constants and their table `ALL` from rows.
+/// Defines one constant per row, and the table `ALL`.
 macro_rules! rules {
     ($($name:ident = $severity:ident $id:literal, $says:literal, $breaks:literal, $mend:literal, $source:literal;)*) => {
         $(
@@ -72,7 +72,7 @@ macro_rules! rules {
                 source: $source,
             };
         )*
-        /// The rules of this part, in their order.
+        /// Rules of this module, in disk order.
         pub const ALL: &[Rule] = &[$($name),*];
     };
 }

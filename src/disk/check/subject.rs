@@ -1,18 +1,18 @@
-//! What was looked at, in a line each: the facts that a reader of the findings wants to know.
+//! Checked objects, with one line of facts each.
 
 use serde::Serialize;
 
-/// Something that a check looked at.
+/// Checked object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Subject {
-    /// What it is: `disk`, `ESP`, `EFI/BOOT/BOOTX64.EFI`, `initrd`.
+    /// Name: `disk`, `ESP`, `EFI/BOOT/BOOTX64.EFI`, `initrd`.
     pub name: String,
-    /// What is to be said of it.
+    /// Facts about the object, in one line.
     pub facts: String,
 }
 
 impl Subject {
-    /// One line.
+    /// Returns the subject `name` with its facts.
     pub fn new(name: impl Into<String>, facts: impl Into<String>) -> Self {
         Self { name: name.into(), facts: facts.into() }
     }

@@ -1,4 +1,4 @@
-//! Unified kernel images (UAPI.5): a stub of systemd's with sections for kernel, command line and initrd.
+//! Checks unified kernel images (UAPI.5): a systemd-stub with sections for kernel, command line and initrd.
 
 use std::collections::HashSet;
 
@@ -12,16 +12,16 @@ use crate::format::pe::{Pe, Section};
 use crate::format::uki::{self, UkiSection};
 use crate::format::{Medium, Stream, Window};
 
-/// Those that may be there several times.
+/// Sections that may occur several times.
 const SEVERAL: [&str; 3] = [".dtbauto", ".hwids", ".efifw"];
-/// Those that are missed.
+/// Sections that every UKI should have.
 const MISSED: [&str; 4] = [".osrel", ".uname", ".cmdline", ".initrd"];
-/// What firmware maps and protects at a time.
+/// Granularity in which firmware maps and protects memory, in bytes.
 const PAGE: u32 = 4096;
-/// Longest text of a section that is told.
+/// Longest text of a section that is reported, in bytes.
 const TEXT: u64 = 256;
 
-/// The text of a section, cut; `None` where there is none.
+/// Returns the text of a section, truncated to [`TEXT`] bytes; `None` if the section is missing.
 fn text<M: Medium>(pe: &Pe, file: &M, name: &str) -> Option<String> {
     let (offset, len) = pe.section(name)?.contents();
     let mut bytes = vec![0; usize::try_from(len.min(TEXT)).ok()?];
@@ -30,7 +30,7 @@ fn text<M: Medium>(pe: &Pe, file: &M, name: &str) -> Option<String> {
     Some(text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned())
 }
 
-/// What a reader wants to know of a program first.
+/// Returns the facts about a program: kind, architecture, size, stub and kernel version.
 pub(super) fn facts<M: Medium>(pe: &Pe, file: &M) -> String {
     let kind = if pe.section(".linux").is_some() { "UKI" } else { "EFI program" };
     let mut facts = format!("{kind} for {}, {} bytes", pe.machine, pe.size);
@@ -45,32 +45,32 @@ pub(super) fn facts<M: Medium>(pe: &Pe, file: &M) -> String {
     facts
 }
 
-/// Checks what makes a program a UKI.
+/// Checks the UKI sections of a program.
 pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Report) {
     let missing: Vec<&str> = MISSED.into_iter().filter(|name| pe.section(name).is_none()).collect();
     if !missing.is_empty() {
-        report.add(UKI_SECTIONS, Place::part(path), format!("there is no {}", missing.join(", no ")));
+        report.add(UKI_SECTIONS, Place::part(path), format!("no {}", missing.join(", no ")));
     }
     if pe.section(".sdmagic").is_none() {
-        report.add(UKI_STUB, Place::part(path), "there is no .sdmagic");
+        report.add(UKI_STUB, Place::part(path), "no .sdmagic");
     }
     if room(pe) == 0 {
-        report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "the table is full");
+        report.add(UKI_FULL, Place::part(path).byte(pe.section_table()), "the section table is full");
     }
     let profiles = pe.section(".profile").is_some();
     let mut seen = HashSet::new();
     for section in &pe.sections {
         let name = section.name();
-        // What the stub reads; `.sbat` belongs to the stub itself.
+        // Only sections that the stub reads; `.sbat` belongs to the stub itself.
         let known = UkiSection::named(&name).is_some_and(|section| section != UkiSection::Sbat);
         if !known && name != ".sdmagic" {
             continue;
         }
         payload(pe, section, path, report);
-        // A table can have 65,535 of them.
+        // A table can have 65,535 sections.
         let again = !seen.insert(section.name);
         if again && !profiles && !SEVERAL.contains(&name.as_str()) {
-            report.add(UKI_TWICE, at(path, section), format!("{name} is there already"));
+            report.add(UKI_TWICE, at(path, section), format!("duplicate section {name}"));
         }
     }
     if let Some(section) = pe.section(".linux") {
@@ -83,7 +83,7 @@ pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Repor
     }
 }
 
-/// How many more section headers fit between the table and whatever comes next.
+/// Returns how many more section headers fit between the section table and the data that follows it.
 pub fn room(pe: &Pe) -> u64 {
     let end = pe.section_table() + 40 * pe.sections.len() as u64;
     let used = pe.sections.iter().filter(|section| section.raw_size > 0).map(|section| section.raw_offset);
@@ -93,7 +93,7 @@ pub fn room(pe: &Pe) -> u64 {
 
 fn payload(pe: &Pe, section: &Section, path: &str, report: &mut Report) {
     let (held, raw) = (section.virtual_size, section.raw_size);
-    // The stub's own section stands where its linker put it.
+    // The linker placed the stub's own section.
     let own = section.name() == ".sdmagic";
     if held == 0 || raw == 0 {
         report.add(UKI_EMPTY, at(path, section), format!("VirtualSize {held}, SizeOfRawData {raw}"));
@@ -101,7 +101,7 @@ fn payload(pe: &Pe, section: &Section, path: &str, report: &mut Report) {
         report.add(UKI_VIRTUAL, at(path, section), format!("VirtualSize {held}, SizeOfRawData {raw}"));
     }
     if !own && !section.address.is_multiple_of(PAGE) {
-        report.add(UKI_ALIGNMENT, at(path, section), format!("it begins at {:#x}", section.address));
+        report.add(UKI_ALIGNMENT, at(path, section), format!("section starts at {:#x}", section.address));
     }
 }
 
@@ -115,7 +115,7 @@ fn kernel<M: Medium>(pe: &Pe, section: &Section, file: &M, path: &str, report: &
         }
     };
     if kernel.machine != pe.machine {
-        let what = format!("it is for {}, the stub for {}", kernel.machine, pe.machine);
+        let what = format!("kernel for {}, stub for {}", kernel.machine, pe.machine);
         report.add(UKI_LINUX, at(path, section), what);
     }
     if kernel.image_version < 1 {
@@ -124,7 +124,7 @@ fn kernel<M: Medium>(pe: &Pe, section: &Section, file: &M, path: &str, report: &
     let needs = u64::from(section.address) + u64::from(kernel.size_of_image);
     let mut others = pe.sections.iter().filter(|other| other.address > section.address && other.virtual_size > 0);
     if let Some(other) = others.find(|other| u64::from(other.address) < needs) {
-        let what = format!("it unfolds up to {needs:#x}, but {} is at {:#x}", other.name(), other.address);
+        let what = format!("the kernel needs memory up to {needs:#x}, {} is at {:#x}", other.name(), other.address);
         report.add(UKI_IN_PLACE, at(path, section), what);
     }
 }

@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes and its last: a disk's own bytes, or one of the containers that have a name.
+//! Detects the format of an image file by its first and last bytes.
 
 use std::fmt;
 use std::fs::File;
@@ -7,22 +7,22 @@ use std::os::unix::fs::FileExt;
 
 use crate::format::vhd::{COOKIE, FOOTER};
 
-/// What is in a file.
+/// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// A disk's bytes and nothing else, which is what is left where nothing else fits.
+    /// Raw disk content; also the fallback if no signature matches.
     Raw,
     /// A qcow2 image of version 2 or 3.
     Qcow2,
-    /// A VHD whose bytes are the disk's, and a footer.
+    /// A fixed VHD: the disk content, followed by a footer.
     Vhd,
-    /// Something compressed; its inside is not looked at.
+    /// A compressed file; its content is not examined.
     Compressed(Squeeze),
-    /// A container that cannot be looked into here, by name.
+    /// A container format that is not supported, by name.
     Foreign(&'static str),
 }
 
-/// How a file is compressed.
+/// Compression format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Squeeze {
     /// gzip.
@@ -33,11 +33,11 @@ pub enum Squeeze {
     Zstd,
 }
 
-/// Bytes that every signature is within.
+/// Length of the file head that contains every signature, in bytes.
 const HEAD: usize = 72;
 
 impl Content {
-    /// Looks at a file of `length` bytes.
+    /// Detects the format of a file of `length` bytes.
     pub fn detect(file: &File, length: u64) -> io::Result<Self> {
         let mut head = [0; HEAD];
         let there = usize::try_from(length).unwrap_or(HEAD).min(HEAD);
@@ -52,12 +52,12 @@ impl Content {
         Ok(if tail == *COOKIE { Self::Vhd } else { Self::Raw })
     }
 
-    /// What the first bytes alone tell.
+    /// Detects the format by the first bytes only.
     pub(super) fn by_head(head: &[u8]) -> Option<Self> {
         let known: [(usize, &[u8], Self); 15] = [
             (0, b"QFI\xfb\0\0\0\x02", Self::Qcow2),
             (0, b"QFI\xfb\0\0\0\x03", Self::Qcow2),
-            (0, b"QFI\xfb\0\0\0\x01", Self::Foreign("qcow of version 1")),
+            (0, b"QFI\xfb\0\0\0\x01", Self::Foreign("qcow version 1")),
             (0, b"QED\0", Self::Foreign("QED")),
             (0, b"KDMV", Self::Foreign("VMDK")),
             (0, b"COWD", Self::Foreign("VMDK")),

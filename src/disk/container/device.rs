@@ -1,7 +1,7 @@
-//! Block devices: whether somebody uses one, and how large its sectors are.
+//! Users and sector size of block devices.
 //!
-//! The kernel refuses to open a device for oneself (`O_EXCL`) that has a mounted partition, is swapped to, or is part of
-//! something else, and that counts. `/proc` and `/sys` are only asked who it is.
+//! The kernel decides whether a device is in use: opening it with `O_EXCL` fails if the device has a mounted partition,
+//! is used as swap, or is part of another device. `/proc` and `/sys` only serve to name the user.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,16 +12,16 @@ use rustix::fs::{major, minor};
 
 use crate::format::SectorSize;
 
-/// A device's number, as `/proc` and `/sys` write it.
+/// Device number (major, minor), as in `/proc` and `/sys`.
 type Number = (u32, u32);
 
-/// The size of the logical sectors, where the kernel tells and we know it.
+/// Returns the logical sector size, if the kernel reports one that bootling supports.
 pub fn sector(device: &File) -> Option<SectorSize> {
     let bytes = rustix::fs::ioctl_blksszget(device).ok()?;
     SectorSize::ALL.into_iter().find(|sector| sector.bytes() == u64::from(bytes))
 }
 
-/// What a block device is used for, in words for people: `/dev/vda1 is mounted on /boot`. Empty where nothing is known.
+/// Describes the users of a block device: `/dev/vda1 is mounted on /boot`. Empty if none is known.
 pub fn users(device: &File) -> Vec<String> {
     let Ok(metadata) = device.metadata() else { return Vec::new() };
     let number = split(metadata.rdev());
@@ -39,9 +39,9 @@ fn split(device: u64) -> Number {
     (major(device), minor(device))
 }
 
-/// A device, its partitions, and whatever is made of them (`holders`: device mapper, RAID, bcache).
+/// Collects a device, its partitions, and the devices built on them (`holders`: device mapper, RAID, bcache).
 fn relatives(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<String>) {
-    // What has been seen already is not followed again, so this ends.
+    // Each device is visited only once, so the recursion ends.
     if !family.insert(number) {
         return;
     }
@@ -64,26 +64,26 @@ fn relatives(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<Stri
     }
 }
 
-/// The number in a device's folder of sysfs.
+/// Returns the device number in a sysfs directory.
 fn number_in(folder: &Path) -> Option<Number> {
     let text = fs::read_to_string(folder.join("dev")).ok()?;
     parse(text.trim())
 }
 
-/// `254:1`
+/// Parses a device number such as `254:1`.
 fn parse(text: &str) -> Option<Number> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The number of the device with this path.
+/// Returns the number of the device at `path`.
 fn number_of(path: &str) -> Option<Number> {
     let metadata = fs::metadata(path).ok()?;
     Some(split(metadata.rdev()))
 }
 
-/// Mounts of these devices (`proc_pid_mountinfo(5)`). The number is that of the file system, which for btrfs is not the
-/// device's; so its source is looked at, too.
+/// Describes the mounts of these devices (`proc_pid_mountinfo(5)`). The number there is that of the file system, which
+/// differs from the device number for btrfs; so the mount source is checked, too.
 fn mounts(mountinfo: &str, family: &BTreeSet<Number>) -> Vec<String> {
     let one = |line: &str| {
         let mut words = line.split(' ');
@@ -97,16 +97,16 @@ fn mounts(mountinfo: &str, family: &BTreeSet<Number>) -> Vec<String> {
     mountinfo.lines().filter_map(one).collect()
 }
 
-/// A space is `\040` there, and so on.
+/// Decodes the octal escapes of mountinfo, such as `\040` for a space.
 fn plain(word: &str) -> String {
     word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// Swap on these devices (`proc_swaps(5)`).
+/// Describes the swap areas on these devices (`proc_swaps(5)`).
 fn swapped(swaps: &str, family: &BTreeSet<Number>) -> Vec<String> {
     let path = |line: &str| line.split_whitespace().next().map(str::to_owned);
     let ours = |path: &String| number_of(path).is_some_and(|number| family.contains(&number));
-    swaps.lines().skip(1).filter_map(path).filter(ours).map(|path| format!("{path} is swapped to")).collect()
+    swaps.lines().skip(1).filter_map(path).filter(ours).map(|path| format!("{path} is used as swap")).collect()
 }
 
 #[cfg(test)]
@@ -123,15 +123,15 @@ short line
 ";
 
     #[test]
-    fn mounts_are_found_by_number_and_told_with_their_place() {
+    fn mounts_are_found_by_number_and_reported_with_their_mount_point() {
         let family = BTreeSet::from([(254, 2)]);
         assert_eq!(mounts(MOUNTINFO, &family), ["/dev/vda2 is mounted on /mnt/my disk"]);
         assert_eq!(mounts(MOUNTINFO, &BTreeSet::from([(8, 0)])), Vec::<String>::new());
     }
 
     #[test]
-    fn what_is_no_device_is_used_by_nobody() {
-        assert_eq!(users(&std::fs::File::open("/dev/null").expect("it is there")), Vec::<String>::new());
+    fn a_file_that_is_not_a_device_has_no_users() {
+        assert_eq!(users(&std::fs::File::open("/dev/null").expect("/dev/null exists")), Vec::<String>::new());
         assert_eq!(swapped("Filename Type\n/swap file 1 2 3\n", &BTreeSet::from([(8, 0)])), Vec::<String>::new());
         assert_eq!((parse("254:1"), parse("x:1"), parse("1")), (Some((254, 1)), None, None));
     }

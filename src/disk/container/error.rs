@@ -1,4 +1,4 @@
-//! Why an image cannot be opened.
+//! Errors from opening an image.
 
 use std::io;
 
@@ -6,107 +6,106 @@ use super::content::Content;
 use super::qcow2::Qcow2Error;
 use crate::format::vhd::FooterFault;
 
-/// Why an image cannot be opened. Each names the image as the user did.
+/// Error from opening an image. Each variant names the image as the user did.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// It is not there, or not for us, or gone in the middle.
-    #[error("opening {name}")]
+    /// The image is missing, not accessible, or cannot be read.
+    #[error("failed to open {name}")]
     Open {
-        /// The image.
+        /// Image file.
         name: String,
-        /// What the host said.
+        /// Error from the operating system.
         source: io::Error,
     },
-    /// A directory, a pipe, a terminal.
-    #[error("opening {name}: it is neither a file nor a block device")]
+    /// The path is a directory, a pipe, or a terminal.
+    #[error("failed to open {name}: neither a file nor a block device")]
     NotADisk {
-        /// The image.
+        /// Image file.
         name: String,
     },
-    /// A container that cannot be looked into.
-    #[error("opening {name}: it is {}{content}, which cannot be read here", article(content))]
+    /// The container format is not supported.
+    #[error("failed to open {name}: it is {}{content}, which is not supported", article(content))]
     Foreign {
-        /// The image.
+        /// Image file.
         name: String,
-        /// What it is.
+        /// Format of the image.
         content: Content,
     },
-    /// A compressed file; its disk is in the stream ([`super::stream`]).
-    #[error("opening {name}: it is compressed ({content})")]
+    /// The image is compressed; [`super::stream`] handles it.
+    #[error("failed to open {name}: the image is compressed ({content})")]
     Compressed {
-        /// The image.
+        /// Image file.
         name: String,
-        /// By what.
+        /// Compression format.
         content: Content,
     },
-    /// A compressed file with something other than a raw disk in it.
+    /// The compressed file does not contain a raw disk.
     #[error(
-        "opening {name}: in it ({outer}) is {}{content}, and only a raw disk can be rewritten as a stream",
+        "failed to open {name}: {outer} file contains {}{content}, only a raw disk can be rewritten as a stream",
         article(content)
     )]
     Inside {
-        /// The image.
+        /// Image file.
         name: String,
-        /// How it is compressed.
+        /// Compression format.
         outer: Content,
-        /// What is in it.
+        /// Format of the decompressed content.
         content: Content,
     },
-    /// Somebody uses it.
-    #[error("opening {name}: {who}")]
+    /// The image is in use.
+    #[error("failed to open {name}: {who}")]
     InUse {
-        /// The image.
+        /// Image file.
         name: String,
-        /// Who, and how.
+        /// User of the image, and kind of use.
         who: String,
     },
-    /// A qcow2 image with something wrong.
-    #[error("opening {name} (qcow2): {fault}")]
+    /// The qcow2 image is invalid or cannot be opened safely.
+    #[error("failed to open {name} (qcow2): {fault}")]
     Qcow2 {
-        /// The image.
+        /// Image file.
         name: String,
-        /// What is wrong.
+        /// The fault.
         fault: Qcow2Error,
     },
-    /// A VHD with something wrong.
-    #[error("opening {name}, at byte {offset}: {fault}")]
+    /// The VHD footer is invalid.
+    #[error("failed to open {name}: at byte {offset}: {fault}")]
     Vhd {
-        /// The image.
+        /// Image file.
         name: String,
-        /// Where its footer stands.
+        /// Byte offset of the footer.
         offset: u64,
-        /// What is wrong.
+        /// The fault.
         fault: FooterFault,
     },
-    /// A VHD whose footer does not belong to it.
-    #[error("opening {name}: its footer tells of a disk of {disk} bytes, but {there} are there")]
+    /// The disk size in the VHD footer exceeds the file.
+    #[error("failed to open {name}: VHD footer declares {disk} bytes, file contains {there}")]
     VhdSize {
-        /// The image.
+        /// Image file.
         name: String,
-        /// Bytes of the disk, as the footer says.
+        /// Disk size in the footer, in bytes.
         disk: u64,
-        /// Bytes before the footer.
+        /// Bytes in front of the footer.
         there: u64,
     },
 }
 
 impl ImageError {
-    /// What the user might do about it, where there is something.
+    /// Returns advice for the user, if there is any.
     pub fn advice(&self) -> Option<String> {
         match self {
-            Self::Foreign { name, .. } => {
-                Some(format!("make another of it: qemu-img convert -O qcow2 {name} {name}.qcow2"))
-            }
-            Self::Inside { .. } => Some("unpack it first".into()),
+            Self::Foreign { name, .. } => Some(format!("convert it: qemu-img convert -O qcow2 {name} {name}.qcow2")),
+            Self::Inside { .. } => Some("decompress it first".into()),
             Self::InUse { .. } => Some(
-                "shut it down or unmount it first; --force insists, but never on writing a qcow2 image in use".into(),
+                "shut down the guest or unmount the image; --force overrides, except to write a qcow2 image in use"
+                    .into(),
             ),
             Self::Qcow2 { name, fault: Qcow2Error::Header(fault) } => fault.advice(name),
-            Self::Qcow2 { fault: Qcow2Error::Overlay { .. }, .. } => Some(
-                "--allow-backing opens it, for reading; its content is then part of what is seen and written".into(),
-            ),
-            Self::Qcow2 { fault: Qcow2Error::Bitmaps, .. } => Some("--force writes all the same".into()),
-            Self::Vhd { .. } | Self::VhdSize { .. } => Some("--format raw takes all of it for the disk's bytes".into()),
+            Self::Qcow2 { fault: Qcow2Error::Overlay { .. }, .. } => {
+                Some("--allow-backing opens it read-only; its content then becomes part of the disk".into())
+            }
+            Self::Qcow2 { fault: Qcow2Error::Bitmaps, .. } => Some("--force writes anyway".into()),
+            Self::Vhd { .. } | Self::VhdSize { .. } => Some("--format raw treats the whole file as the disk".into()),
             Self::Open { .. } | Self::NotADisk { .. } | Self::Compressed { .. } | Self::Qcow2 { .. } => None,
         }
     }

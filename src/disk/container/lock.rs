@@ -1,8 +1,8 @@
-//! QEMU's locks on images (`block/file-posix.c`, `RAW_LOCK_PERM_BASE`; `docs/interop`, "image locking").
+//! QEMU's image locks (`block/file-posix.c`, `RAW_LOCK_PERM_BASE`; `docs/interop`, "image locking").
 //!
-//! Whoever uses an image holds shared locks on single bytes: on byte 100 and the number of each thing he does with it, on
-//! byte 200 and the number of each thing that nobody else may do. So two openings agree if neither holds a byte that the
-//! other must find free. The locks belong to the opening, not to the process, and end with it.
+//! Each user of an image holds shared locks on single bytes: byte 100+N for each permission N that it uses, byte 200+N
+//! for each permission N that it denies to others. Two users conflict if one uses a permission that the other
+//! denies. The locks belong to the open file description, not to the process, and end with it.
 
 use std::fs::File;
 use std::io;
@@ -10,38 +10,38 @@ use std::io;
 use super::Access;
 use crate::sys;
 
-/// First byte of "I do this".
+/// Byte of permission 0 among the permissions in use.
 const DOES: i64 = 100;
-/// First byte of "nobody else may do this".
+/// Byte of permission 0 among the permissions denied to others.
 const FORBIDS: i64 = 200;
 
-/// What can be done with an image; the bit numbers of `BLK_PERM_*` (`include/block/block-common.h`).
+/// Permissions: the bit numbers of `BLK_PERM_*` (`include/block/block-common.h`).
 const READ: i64 = 0;
 const WRITE: i64 = 1;
 const RESIZE: i64 = 3;
 
-/// Somebody has the image open in a way that does not agree with ours.
+/// Conflicting use of the image by another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
-    /// He writes to it.
+    /// The other process writes to the image.
     Written,
-    /// He reads it, and nobody may change it meanwhile.
+    /// The other process reads the image and denies changes.
     Read,
-    /// He lets nobody even read it.
+    /// The other process denies even reading.
     Exclusive,
 }
 
-/// Takes the locks that a QEMU would for the same, or says who is in the way.
+/// Takes the locks that QEMU takes for the same access, or returns the conflict.
 pub fn take(file: &File, access: Access) -> io::Result<Option<Conflict>> {
     let does: &[i64] = match access {
         Access::Read => &[READ],
         Access::Write => &[READ, WRITE, RESIZE],
     };
     let forbids = [WRITE, RESIZE];
-    // First ours, then a look at the others': so of two that come at once, at least one sees the other.
+    // Lock first, then check: of two concurrent users, at least one sees the other.
     for byte in does.iter().map(|bit| DOES + bit).chain(forbids.map(|bit| FORBIDS + bit)) {
         if !sys::lock_shared(file, byte, 1)? {
-            // QEMU takes shared ones alone; a whole-file lock of somebody else's forbids all there is.
+            // QEMU takes only shared locks: this is another program's exclusive lock of the file.
             return Ok(Some(Conflict::Exclusive));
         }
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_agree_with_readers_and_writers_with_nobody() {
+    fn readers_share_an_image_and_a_writer_excludes_all_others() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x");
         std::fs::write(&path, "x").expect("a file");
@@ -78,12 +78,12 @@ mod tests {
         assert_eq!(take(&reader, Access::Read).expect("locked"), None);
         let other = open(&path);
         assert_eq!(take(&other, Access::Read).expect("locked"), None);
-        assert_eq!(take(&open(&path), Access::Write).expect("asked"), Some(Conflict::Read));
+        assert_eq!(take(&open(&path), Access::Write).expect("checked"), Some(Conflict::Read));
         drop((reader, other));
         let writer = open(&path);
         assert_eq!(take(&writer, Access::Write).expect("locked"), None);
-        assert_eq!(take(&open(&path), Access::Read).expect("asked"), Some(Conflict::Written));
-        assert_eq!(take(&open(&path), Access::Write).expect("asked"), Some(Conflict::Written));
+        assert_eq!(take(&open(&path), Access::Read).expect("checked"), Some(Conflict::Written));
+        assert_eq!(take(&open(&path), Access::Write).expect("checked"), Some(Conflict::Written));
         drop(writer);
         assert_eq!(take(&open(&path), Access::Write).expect("locked"), None);
     }

@@ -1,11 +1,11 @@
-//! Disk images, in whatever container: opened by path, read and written as the disk that a guest sees.
+//! Disk images in any supported container, opened by path, read and written as the disk that a guest sees.
 //!
-//! Raw files, block devices, qcow2 (by the imago crate, behind checks of our own) and fixed VHD. Everything else that has
-//! a name is refused by it: dynamic VHD, VHDX, VMDK, VDI, QCOW1, QED, compressed files. An image that a QEMU has open is
-//! refused by the locks that QEMU itself takes, and while one is written the same locks keep QEMU away.
+//! Supports raw files, block devices, qcow2 (with the imago crate, after separate checks) and fixed VHD. Refuses
+//! dynamic VHD, VHDX, VMDK, VDI, QCOW1, QED and compressed files by name. Uses the locks of QEMU: an image that QEMU
+//! has open is refused, and QEMU cannot open an image while it is written here.
 //!
-//! A guest writes what it likes into its disk, the signature of a container included: so a block device counts as raw
-//! unless it is said to be something else, and nothing that an image names is opened for writing.
+//! A guest can write any data to its disk, including the signature of a container. So a block device counts as raw
+//! unless the caller states its format, and a file named by an image is never opened for writing.
 
 pub mod content;
 pub mod device;
@@ -32,25 +32,25 @@ pub use self::stamp::{StampError, apply};
 use crate::format::vhd::{FOOTER, Footer};
 use crate::format::{Medium, SectorSize};
 
-/// What is done with an image.
+/// Access to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// It is read, and must not change meanwhile.
+    /// Read; the image must not change meanwhile.
     Read,
-    /// It is read and written, by nobody else meanwhile.
+    /// Read and write; no other process may write meanwhile.
     Write,
 }
 
-/// What an image is kept in.
+/// Container format of an open image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Container {
-    /// A file with the disk's bytes and nothing else.
+    /// A file with only the disk content.
     Raw,
     /// A block device.
     BlockDevice,
-    /// QEMU's own format.
+    /// A qcow2 image.
     Qcow2,
-    /// A fixed VHD: the disk's bytes, and a footer.
+    /// A fixed VHD: the disk content, followed by a footer.
     Vhd,
 }
 
@@ -65,25 +65,25 @@ impl fmt::Display for Container {
     }
 }
 
-/// How an image is opened.
+/// Options for opening an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
-    /// What for.
+    /// Requested access.
     pub access: Access,
-    /// What it is, where that is known; else its first and last bytes say it.
+    /// Format, if known; otherwise it is detected from the first and last bytes.
     pub content: Option<Content>,
-    /// Whether it is opened in spite of what speaks against it: a QEMU has it open (but not if it is a qcow2 image to be
-    /// written), a file system on it is mounted, it has bitmaps that writing spoils.
+    /// True to open the image although QEMU has it open (except to write a qcow2 image), a file system on it is
+    /// mounted, or it has bitmaps that a write invalidates.
     pub force: bool,
-    /// Whether a block device may have users while it is written: the kernel would else give it to nobody else.
+    /// True to write a block device without exclusive access, so that it may have other users.
     pub shared: bool,
-    /// Whether the files that an overlay names are opened below it. An image from elsewhere may name any file of this
-    /// machine, whose content then shows through, and is copied into the image where it is written.
+    /// True to open the backing files of an overlay. An untrusted image may name any file of this machine; its content
+    /// is then readable through the image, and copied into it by writes.
     pub backing: bool,
 }
 
 impl Opening {
-    /// As somebody would who knows nothing of the image and wants no trouble.
+    /// Returns the safe defaults: detect the format, refuse an image in use, open no backing files.
     pub const fn new(access: Access) -> Self {
         Self { access, content: None, force: false, shared: false, backing: false }
     }
@@ -101,17 +101,17 @@ pub struct Image {
 
 #[derive(Debug)]
 enum Body {
-    /// The disk's bytes are the file's, from its begin.
+    /// The disk content is the file content, from offset 0.
     Plain(File),
     Qcow2(Box<qcow2::Disk>),
 }
 
-/// Opens an image with nothing special about it.
+/// Opens an image with the default options.
 pub fn open(path: &Path, access: Access) -> Result<Image, ImageError> {
     open_as(path, Opening::new(access))
 }
 
-/// Opens an image.
+/// Opens an image with the options `how`.
 pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
     let name = path.display().to_string();
     let opening = |source| ImageError::Open { name: name.clone(), source };
@@ -132,7 +132,7 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
         None if kind.is_block_device() => Content::Raw,
         None => Content::detect(&file, length).map_err(opening)?,
     };
-    // A second writer would spoil a qcow2 image, whose tables QEMU remembers: nobody can insist on that.
+    // A second writer corrupts a qcow2 image, because QEMU caches its tables: not even `force` allows that.
     let insists = how.force && !(content == Content::Qcow2 && how.access == Access::Write);
     if let Err(error) = agree(&file, &name, how.access)
         && !insists
@@ -155,39 +155,39 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
     Ok(Image { name, container, size, sector, body })
 }
 
-/// Opens a file or a device; `alone` is for devices, which the kernel then gives to nobody else.
+/// Opens a file or a device. `alone` requests exclusive access to a device (`O_EXCL`).
 fn open_file(path: &Path, access: Access, alone: bool) -> io::Result<File> {
-    // Without O_NONBLOCK a pipe would make us wait for somebody at its other end.
+    // Without O_NONBLOCK, opening a pipe would block until its other end is opened.
     let mut flags = OFlags::NONBLOCK;
     flags.set(OFlags::EXCL, alone);
     let write = access == Access::Write;
     OpenOptions::new().read(true).write(write).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// Bytes of a file or a device.
+/// Returns the size of a file or a device, in bytes.
 fn length(file: &File) -> io::Result<u64> {
     io::Seek::seek(&mut &*file, io::SeekFrom::End(0))
 }
 
-/// Who uses a device that the kernel does not give to us alone.
+/// Describes the users of a device that cannot be opened exclusively.
 fn who_uses(path: &Path) -> String {
     let users = open_file(path, Access::Read, false).map(|device| device::users(&device)).unwrap_or_default();
-    if users.is_empty() { "somebody else has it open for himself".to_owned() } else { users.join(", ") }
+    if users.is_empty() { "another process has it open exclusively".to_owned() } else { users.join(", ") }
 }
 
-/// Takes QEMU's locks, or says who has taken them.
+/// Takes QEMU's image locks, or fails if another process holds conflicting ones.
 fn agree(file: &File, name: &str, access: Access) -> Result<(), ImageError> {
     let conflict = lock::take(file, access).map_err(|source| ImageError::Open { name: name.to_owned(), source })?;
     let who = match conflict {
         None => return Ok(()),
-        Some(lock::Conflict::Written) => "a QEMU, or another of its kind, has it open and writes to it",
-        Some(lock::Conflict::Read) => "a QEMU, or another of its kind, has it open and relies on its content",
-        Some(lock::Conflict::Exclusive) => "somebody has locked it for himself",
+        Some(lock::Conflict::Written) => "QEMU or a similar program has it open for writing",
+        Some(lock::Conflict::Read) => "QEMU or a similar program has it open and denies changes",
+        Some(lock::Conflict::Exclusive) => "another process has locked it exclusively",
     };
     Err(ImageError::InUse { name: name.to_owned(), who: who.to_owned() })
 }
 
-/// Bytes of the disk in a fixed VHD.
+/// Returns the size of the disk in a fixed VHD, in bytes.
 fn vhd(file: &File, name: &str, length: u64) -> Result<u64, ImageError> {
     let there = length.saturating_sub(FOOTER as u64);
     let mut bytes = [0; FOOTER];
@@ -202,22 +202,22 @@ fn vhd(file: &File, name: &str, length: u64) -> Result<u64, ImageError> {
 }
 
 impl Image {
-    /// What the user called it.
+    /// Returns the name of the image, as the user gave it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is kept in.
+    /// Returns the container format.
     pub const fn container(&self) -> Container {
         self.container
     }
 
-    /// The size of its sectors, where something outside its bytes tells: a block device's kernel does.
+    /// Returns the sector size of a block device, as the kernel reports it; `None` for files.
     pub const fn sector(&self) -> Option<SectorSize> {
         self.sector
     }
 
-    /// What a block device is used for by others, in words: `/dev/vda1 is mounted on /boot`.
+    /// Describes other users of a block device: `/dev/vda1 is mounted on /boot`.
     pub fn users(&self) -> Vec<String> {
         match &self.body {
             Body::Plain(file) if self.container == Container::BlockDevice => device::users(file),
@@ -225,7 +225,7 @@ impl Image {
         }
     }
 
-    /// The files that an overlay stands on, the nearest first: they are read, and never written.
+    /// Returns the backing files of an overlay, nearest first. They are read, and never written.
     pub fn backing(&self) -> &[PathBuf] {
         match &self.body {
             Body::Plain(_) => &[],
@@ -233,7 +233,7 @@ impl Image {
         }
     }
 
-    /// Writes bytes of the disk; an error where it ends before that.
+    /// Writes bytes at `offset` of the disk. Fails if they extend past its end.
     pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.size);
         end.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -243,7 +243,7 @@ impl Image {
         }
     }
 
-    /// Waits until what was written is on the disk below.
+    /// Flushes all writes to stable storage.
     pub fn sync(&mut self) -> io::Result<()> {
         match &mut self.body {
             Body::Plain(file) => file.sync_data(),
@@ -251,11 +251,11 @@ impl Image {
         }
     }
 
-    /// Reads as [`Medium::read_at`] does, but what the disk below has, not what is remembered of it.
+    /// Same as [`Medium::read_at`], but bypasses caches, to verify a write.
     pub fn read_back(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.body {
             Body::Plain(file) => {
-                // Advice, which a file system may not take: then the page cache answers, as it would have anyway.
+                // Only advice: if the file system ignores it, the read comes from the page cache.
                 let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(buffer.len() as u64), Advice::DontNeed);
                 file.read_exact_at(buffer, offset)
             }

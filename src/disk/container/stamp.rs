@@ -1,4 +1,4 @@
-//! Writing a disk's first sector in place: once, whole, synced, and read back.
+//! Writes the first sector of a disk in place: one write, synced and read back.
 
 use std::io;
 
@@ -6,41 +6,41 @@ use super::Image;
 use crate::disk::stamp::Stamp;
 use crate::format::{Medium, SectorSize};
 
-/// Why a sector was not written, or not as it should be.
+/// Error from writing the first sector.
 #[derive(Debug, thiserror::Error)]
 pub enum StampError {
-    /// It could not be read once more.
-    #[error("reading the first sector of {name}")]
+    /// The sector could not be read.
+    #[error("failed to read the first sector of {name}")]
     Read {
-        /// The image.
+        /// Image file.
         name: String,
-        /// What the host said.
+        /// Error from the operating system.
         source: io::Error,
     },
-    /// It is not what the decision was made about.
-    #[error("writing the first sector of {name}: it changed while it was looked at")]
+    /// The sector differs from the one that the decision was based on.
+    #[error("failed to write the first sector of {name}: it changed meanwhile")]
     Changed {
-        /// The image.
+        /// Image file.
         name: String,
     },
-    /// It could not be written.
-    #[error("writing the first sector of {name}")]
+    /// The sector could not be written.
+    #[error("failed to write the first sector of {name}")]
     Write {
-        /// The image.
+        /// Image file.
         name: String,
-        /// What the host said.
+        /// Error from the operating system.
         source: io::Error,
     },
-    /// It was written, and is not there.
-    #[error("reading back the first sector of {name}: other bytes are there than were written")]
+    /// The sector was written, but reads back differently.
+    #[error("failed to verify the first sector of {name}: bytes read back differ from bytes written")]
     Lost {
-        /// The image.
+        /// Image file.
         name: String,
     },
 }
 
-/// Writes what was decided, where that is anything. One write of one logical sector: so a power cut leaves the old one or
-/// the new one. What stands behind byte 512 of a larger sector is written as it was read.
+/// Writes the new first sector, if it differs. Writes exactly one logical sector, so that a power failure leaves either
+/// the old or the new one. In a larger sector, the bytes from 512 are unchanged.
 pub fn apply(image: &mut Image, stamp: &Stamp) -> Result<(), StampError> {
     if !stamp.changes() {
         return Ok(());

@@ -1,9 +1,8 @@
-//! Compressed raw images, looked at and rewritten as streams: gzip, xz, zstd.
+//! Reads and rewrites compressed raw images (gzip, xz, zstd) as streams.
 //!
-//! The first 2 MiB of the disk are held, where its boot record and partition tables are; everything behind goes from one
-//! stream into the other, so a few MiB of memory do for any size, and for whatever claims to become any size. Refuses
-//! what is not a raw disk inside, dictionaries of more than 128 MiB (zstd) or 512 MiB (xz), and streams that are cut short or followed by
-//! something else.
+//! Keeps the first 2 MiB of the disk in memory, with its boot record and partition tables. The rest is copied from one
+//! stream to the other, so a few MiB of memory suffice for a disk of any size. Refuses anything but a raw disk inside,
+//! dictionaries larger than 128 MiB (zstd) or 512 MiB (xz), truncated streams, and streams followed by other data.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -23,16 +22,16 @@ use crate::{
     output::{WriteError, file::Output},
 };
 
-/// Bytes of the disk that are held: more than any partition table needs.
+/// Bytes of the disk kept in memory: more than any partition table needs.
 const BEGIN: u64 = 2 << 20;
-/// Bytes read and written at once.
+/// Bytes per read and write.
 const PIECE: usize = 256 * 1024;
-/// Largest dictionary of zstd, as a power of two: that of its `--ultra` levels.
+/// Largest zstd dictionary, as a power of two: that of the `--ultra` levels.
 const ZSTD_WINDOW_LOG: u32 = 27;
-/// Largest memory for xz, in KiB, also where an image is booted.
+/// Memory limit of the xz decoder, in KiB; also used to boot an image.
 pub const XZ_MEMORY_KIB: u32 = 512 * 1024;
 
-/// A compressed image, unpacked as far as its begin.
+/// A compressed image whose first 2 MiB are decompressed.
 pub struct Squeezed {
     name: String,
     squeeze: Squeeze,
@@ -40,26 +39,26 @@ pub struct Squeezed {
     rest: Box<dyn Read>,
 }
 
-/// Why an image cannot be rewritten.
+/// Error from rewriting an image.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// It cannot be opened.
+    /// The image cannot be opened.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The stream is damaged or cut short.
-    #[error("unpacking {name}")]
+    /// The stream is damaged or truncated.
+    #[error("failed to decompress {name}")]
     Unpack {
-        /// The image.
+        /// Image file.
         name: String,
-        /// What the decoder said.
+        /// Error from the decoder.
         source: io::Error,
     },
-    /// The new one cannot be written.
+    /// The new image cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
 }
 
-/// Opens a compressed image and unpacks its begin.
+/// Opens a compressed image and decompresses its first 2 MiB.
 pub fn open(path: &Path, squeeze: Squeeze) -> Result<Squeezed, StreamError> {
     let name = path.display().to_string();
     let file = open_file(path, Access::Read, false);
@@ -70,7 +69,7 @@ pub fn open(path: &Path, squeeze: Squeeze) -> Result<Squeezed, StreamError> {
     let mut begin = Vec::new();
     rest.by_ref().take(BEGIN).read_to_end(&mut begin).map_err(unpack)?;
     match Content::by_head(&begin) {
-        // A VHD begins with the disk's bytes, and its footer goes through as it is.
+        // A fixed VHD starts with the disk content; its footer is copied unchanged.
         None | Some(Content::Raw | Content::Vhd) => Ok(Squeezed { name, squeeze, begin, rest }),
         Some(content @ (Content::Qcow2 | Content::Compressed(_) | Content::Foreign(_))) => {
             Err(ImageError::Inside { name, outer: Content::Compressed(squeeze), content }.into())
@@ -92,18 +91,18 @@ fn decoder(file: File, squeeze: Squeeze) -> io::Result<Box<dyn Read>> {
 }
 
 impl Squeezed {
-    /// The disk's first bytes, 2 MiB or all there are.
+    /// Returns the first 2 MiB of the disk, or all of a smaller one.
     pub fn begin(&self) -> &[u8] {
         &self.begin
     }
 
-    /// How it is compressed.
+    /// Returns the compression format.
     pub const fn squeeze(&self) -> Squeeze {
         self.squeeze
     }
 
-    /// Writes the image anew, with `first` as the disk's first bytes, compressed as it was; says how many bytes the disk
-    /// has. The new one appears whole, synced, or not at all, so it may replace the old one.
+    /// Writes the image to `to` with `first` as the first bytes of the disk, in the same compression. Returns the size
+    /// of the disk in bytes. `to` appears complete and synced, or not at all, so that it may replace the old image.
     pub fn rewrite(mut self, first: &[u8], to: &Path) -> Result<u64, StreamError> {
         let mut output = Output::create(to)?;
         let name = output.name().to_owned();
@@ -130,7 +129,7 @@ impl Squeezed {
         }
         sink.finish().map_err(writing)?;
         match output.file().sync_all() {
-            // A pipe or a terminal has nothing to be synced.
+            // A pipe or a terminal cannot be synced.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             synced => synced.map_err(writing)?,
         }

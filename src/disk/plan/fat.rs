@@ -1,43 +1,43 @@
-//! The size of a FAT volume, so that every firmware takes it: type, cluster size, number of sectors.
+//! Geometry of a FAT volume that all firmware accepts: FAT type, cluster size, number of sectors.
 //!
-//! A volume's type is a matter of its number of clusters and of nothing else, and firmware does not look twice: EDK2
-//! (`FatPkg/EnhancedFatDxe/Init.c`, `FatOpenDevice`) takes a volume without a 16-bit FAT size for FAT32 and refuses it
-//! below 65,525 clusters; other volumes are FAT12 below 4,085 clusters and FAT16 up to the same 65,525. Ours stay 16
-//! clusters away from both limits, for those who count differently. The numbers are those that the fatfs crate will
-//! come to when it formats the volume (0.3.6, `boot_sector.rs`), and what it has made is compared with them.
+//! Only the number of clusters determines the FAT type. EDK2 (`FatPkg/EnhancedFatDxe/Init.c`, `FatOpenDevice`) treats a
+//! volume without a 16-bit FAT size as FAT32 and refuses it below 65,525 clusters. Other volumes are FAT12 below 4,085
+//! clusters, and FAT16 below 65,525. Volumes of bootling stay at least 16 clusters away from both limits, because some
+//! implementations count differently. The numbers must equal those that the fatfs crate computes when it formats the
+//! volume (0.3.6, `boot_sector.rs`); the writer compares them.
 
 use super::contents::Contents;
 use crate::format::fat::{FAT16_FROM, FAT32_FROM};
 
-/// Clusters between a volume and the next limit.
+/// Minimum distance of a volume's cluster count from the limits of its type.
 const MARGIN: u64 = 16;
-/// And at most so many: 28 bits, less what is reserved.
+/// Maximum number of clusters of FAT32: 28 bits, less the reserved values.
 const FAT32_TO: u64 = 0x0FFF_FFF4;
-/// Copies of the FAT.
+/// Number of copies of the FAT.
 const FATS: u64 = 2;
-/// Entries of a root directory of fixed size, at least; the usual number.
+/// Minimum (and usual) number of entries of a fixed-size root directory.
 const ROOT_ENTRIES: u64 = 512;
-/// Bytes of a directory's entry.
+/// Size of a directory entry in bytes.
 pub const ENTRY: u64 = 32;
-/// Largest cluster: more is not read everywhere.
+/// Maximum cluster size in bytes. Some implementations do not support larger clusters.
 const LARGEST_CLUSTER: u64 = 32 << 10;
 
-/// Kinds of FAT.
+/// FAT types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FatKind {
-    /// 12 bits a cluster.
+    /// 12 bits per cluster.
     Fat12,
-    /// 16 bits a cluster.
+    /// 16 bits per cluster.
     Fat16,
-    /// 32 bits a cluster, 4 of them unused.
+    /// 32 bits per cluster, 4 of them unused.
     Fat32,
 }
 
 impl FatKind {
-    /// All of them, the smallest first.
+    /// All types, in ascending order.
     pub const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
 
-    /// What a number of clusters makes a volume.
+    /// Returns the type of a volume with this number of clusters.
     pub const fn of(clusters: u64) -> Self {
         match clusters {
             0..FAT16_FROM => Self::Fat12,
@@ -46,7 +46,7 @@ impl FatKind {
         }
     }
 
-    /// Fewest and most clusters, away from the limits.
+    /// Returns the minimum and maximum number of clusters, including the margin.
     const fn clusters(self) -> (u64, u64) {
         match self {
             Self::Fat12 => (MARGIN, FAT16_FROM - 1 - MARGIN),
@@ -55,7 +55,7 @@ impl FatKind {
         }
     }
 
-    /// Bits of an entry in the FAT.
+    /// Returns the size of a FAT entry in bits.
     const fn bits(self) -> u64 {
         match self {
             Self::Fat12 => 12,
@@ -64,7 +64,8 @@ impl FatKind {
         }
     }
 
-    /// Sectors before the first FAT: FAT32 has a second boot sector and its free counts there.
+    /// Returns the number of reserved sectors before the first FAT. In FAT32, they contain the FSInfo sector and the
+    /// backup boot sector.
     const fn reserved(self) -> u64 {
         match self {
             Self::Fat12 | Self::Fat16 => 1,
@@ -72,7 +73,7 @@ impl FatKind {
         }
     }
 
-    /// As people write it.
+    /// Returns the usual name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fat12 => "FAT12",
@@ -82,12 +83,12 @@ impl FatKind {
     }
 }
 
-/// Which volumes are wanted.
+/// Permitted FAT types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// FAT32, which every firmware reads from fixed disks (UEFI 2.11, section 13.3).
+    /// FAT32, which all firmware reads from fixed disks (UEFI 2.11, section 13.3).
     Standard,
-    /// Whatever is smallest: fine for virtual machines.
+    /// The type of the smallest volume: sufficient for virtual machines.
     Tiny,
 }
 
@@ -100,29 +101,29 @@ impl Profile {
     }
 }
 
-/// A volume to be made. All counts are in its own sectors.
+/// Geometry of a volume. Counts of sectors are in sectors of the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// What its number of clusters makes it.
+    /// FAT type, determined by the number of clusters.
     pub kind: FatKind,
-    /// Bytes of a sector.
+    /// Sector size in bytes.
     pub sector: u64,
-    /// Bytes of a cluster.
+    /// Cluster size in bytes.
     pub cluster: u64,
-    /// Sectors in all.
+    /// Total number of sectors.
     pub sectors: u64,
-    /// Sectors before the first FAT.
+    /// Number of reserved sectors, before the first FAT.
     pub reserved: u64,
-    /// Sectors of one FAT.
+    /// Number of sectors per FAT.
     pub fat_sectors: u64,
-    /// Entries of the root directory; 0 in FAT32, where it is as long as it needs to be.
+    /// Number of entries of the fixed-size root directory. 0 in FAT32, whose root directory has no fixed size.
     pub root_entries: u64,
-    /// Clusters for files and directories.
+    /// Number of data clusters.
     pub clusters: u64,
 }
 
 impl Geometry {
-    /// What a volume of so many sectors would be; `None` where that is no volume of this kind.
+    /// Returns the geometry of a volume of `sectors` sectors. `None` if a volume of that size is not of type `kind`.
     fn new(kind: FatKind, sector: u64, cluster: u64, sectors: u64, root_entries: u64) -> Option<Self> {
         let root_entries = match kind {
             FatKind::Fat12 | FatKind::Fat16 => root_entries,
@@ -130,8 +131,8 @@ impl Geometry {
         };
         let reserved = kind.reserved();
         let left = sectors.checked_sub(reserved + (root_entries * ENTRY).div_ceil(sector))?;
-        // As fatfs counts (`determine_sectors_per_fat`): room for all clusters there would be without the FATs' own
-        // share, less that share.
+        // Same calculation as in fatfs (`determine_sectors_per_fat`): a FAT must have an entry for each cluster that
+        // remains after both FATs are subtracted.
         let per_cluster = cluster / sector;
         let fat_sectors = (left + 2 * per_cluster).div_ceil(cluster * 8 / kind.bits() + FATS);
         let clusters = left.checked_sub(FATS * fat_sectors)? / per_cluster;
@@ -147,27 +148,27 @@ impl Geometry {
         })
     }
 
-    /// In bytes.
+    /// Returns the size of the volume in bytes.
     pub fn bytes(&self) -> u64 {
         self.sectors * self.sector
     }
 
-    /// Where copy `copy` of the FAT begins, in bytes of the volume.
+    /// Returns the byte offset of copy `copy` of the FAT.
     pub fn fat_offset(&self, copy: u64) -> u64 {
         (self.reserved + copy * self.fat_sectors) * self.sector
     }
 
-    /// Where the root directory of fixed size begins.
+    /// Returns the byte offset of the fixed-size root directory.
     pub fn root_offset(&self) -> u64 {
         self.fat_offset(FATS)
     }
 
-    /// Where the first cluster, number 2, begins.
+    /// Returns the byte offset of the first cluster, number 2.
     pub fn data_offset(&self) -> u64 {
         self.root_offset() + (self.root_entries * ENTRY).next_multiple_of(self.sector)
     }
 
-    /// Where a cluster begins; there is none below 2.
+    /// Returns the byte offset of a cluster. Cluster numbers start at 2.
     pub fn cluster_offset(&self, number: u64) -> u64 {
         self.data_offset() + number.saturating_sub(2) * self.cluster
     }
@@ -178,22 +179,24 @@ impl Geometry {
     }
 }
 
-/// Cluster sizes of a volume, the smallest first.
+/// Returns the valid cluster sizes for a sector size, in ascending order.
 fn cluster_sizes(sector: u64) -> impl DoubleEndedIterator<Item = u64> + Clone {
     let all = (0..=6).map(|power| 512 << power);
     all.filter(move |size| *size >= sector && *size <= LARGEST_CLUSTER && size / sector <= 128)
 }
 
-/// Root directories of fixed size have the usual number of entries, or as many as it takes, in whole sectors.
+/// Returns the number of entries of a fixed-size root directory: the usual number or more, in whole sectors. `None` if
+/// it does not fit in 16 bits.
 fn root_entries(contents: &Contents, sector: u64) -> Option<u64> {
     let entries = contents.root_entries().max(ROOT_ENTRIES).next_multiple_of(sector / ENTRY);
     (entries < 1 << 16).then_some(entries)
 }
 
-/// Sizes of clusters above this are not taken for their own sake: firmware reads clusters, and a file wastes half a one.
+/// Maximum preferred cluster size in bytes. [`filling`] uses larger clusters only if it must: on average, a file wastes
+/// half a cluster.
 const COMFORTABLE_CLUSTER: u64 = 4096;
 
-/// The smallest volume that holds the contents.
+/// Returns the smallest volume that can hold the contents. `None` if no volume can.
 pub fn smallest(profile: Profile, sector: u64, contents: &Contents) -> Option<Geometry> {
     let mut best: Option<Geometry> = None;
     for kind in profile.kinds() {
@@ -210,7 +213,8 @@ pub fn smallest(profile: Profile, sector: u64, contents: &Contents) -> Option<Ge
 fn smallest_of(kind: FatKind, sector: u64, cluster: u64, contents: &Contents) -> Option<Geometry> {
     let entries = root_entries(contents, sector).or((kind == FatKind::Fat32).then_some(0))?;
     let needed = contents.clusters(cluster, kind).max(kind.clusters().0);
-    // Clusters grow with sectors, but for a sector that the FATs take: the first that is enough is near.
+    // The cluster count grows with the sector count, apart from the sectors of the FATs. So the minimum is near
+    // `at_least`.
     let at_least = needed.checked_mul(cluster / sector)?;
     let most = at_least.checked_add(2 * FATS * (needed * kind.bits()).div_ceil(sector * 8) + entries + 64)?;
     let (mut low, mut high) = (at_least, most);
@@ -223,7 +227,7 @@ fn smallest_of(kind: FatKind, sector: u64, cluster: u64, contents: &Contents) ->
     found.holds(contents).then_some(found)
 }
 
-/// Number of clusters, whatever kind that would make it.
+/// Returns the number of clusters, even if it does not match `kind`.
 fn unchecked_clusters(kind: FatKind, sector: u64, cluster: u64, sectors: u64, root_entries: u64) -> u64 {
     let root = if kind == FatKind::Fat32 { 0 } else { (root_entries * ENTRY).div_ceil(sector) };
     let Some(left) = sectors.checked_sub(kind.reserved() + root) else { return 0 };
@@ -232,8 +236,8 @@ fn unchecked_clusters(kind: FatKind, sector: u64, cluster: u64, sectors: u64, ro
     left.saturating_sub(FATS * fat_sectors) / per_cluster
 }
 
-/// A volume for the contents that fills `bytes`, or nearly: between the kinds there are sizes that no volume may have,
-/// and 32 bits count its sectors. `None` where the contents do not fit.
+/// Returns the largest volume of at most `bytes` bytes for the contents. It may be smaller than `bytes`: some sizes
+/// between two FAT types are not valid, and the sector count has 32 bits. `None` if the contents do not fit.
 pub fn filling(profile: Profile, sector: u64, contents: &Contents, bytes: u64) -> Option<Geometry> {
     let sectors = (bytes / sector).min(u64::from(u32::MAX));
     let mut best: Option<(Geometry, bool)> = None;
@@ -243,7 +247,7 @@ pub fn filling(profile: Profile, sector: u64, contents: &Contents, bytes: u64) -
             let Some(found) = largest_of(&least, contents, sectors) else { continue };
             let comfortable = cluster <= COMFORTABLE_CLUSTER.max(sector);
             let better = best.is_none_or(|(best, best_comfortable)| {
-                // The fullest; among equals the largest comfortable clusters, else the smallest of the others.
+                // Prefer the largest volume; then the largest preferred cluster size, or else the smallest other size.
                 match found.sectors.cmp(&best.sectors) {
                     std::cmp::Ordering::Less => false,
                     std::cmp::Ordering::Greater => true,
@@ -258,7 +262,7 @@ pub fn filling(profile: Profile, sector: u64, contents: &Contents, bytes: u64) -
     best.map(|(found, _)| found)
 }
 
-/// The largest volume like `least` that has at most `sectors`.
+/// Returns the largest volume of the type and cluster size of `least` that has at most `sectors` sectors.
 fn largest_of(least: &Geometry, contents: &Contents, sectors: u64) -> Option<Geometry> {
     let with = |sectors| Geometry::new(least.kind, least.sector, least.cluster, sectors, least.root_entries);
     if sectors < least.sectors {
@@ -267,7 +271,7 @@ fn largest_of(least: &Geometry, contents: &Contents, sectors: u64) -> Option<Geo
     if let Some(found) = with(sectors).filter(|found| found.holds(contents)) {
         return Some(found);
     }
-    // Too many clusters for its kind: the largest number of sectors that is not.
+    // Too many clusters for the type: search for the largest valid number of sectors.
     let (mut low, mut high) = (least.sectors, sectors);
     let count = |sectors| unchecked_clusters(least.kind, least.sector, least.cluster, sectors, least.root_entries);
     while low < high {
@@ -284,7 +288,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::proptest;
 
-    /// EDK2's rule, written down once more from `FatOpenDevice`, over what stands in the boot sector.
+    /// Independent implementation of EDK2's rule (`FatOpenDevice`), based on the fields of the boot sector.
     fn edk2(volume: &Geometry) -> Option<FatKind> {
         let fat16_size = if volume.kind == FatKind::Fat32 { 0 } else { volume.fat_sectors };
         let root = (volume.root_entries * 32).div_ceil(volume.sector);
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_fat32_are_those_that_are_known() {
+    fn the_smallest_volumes_have_the_expected_sizes() {
         let contents = Contents::of(&[1 << 20], &[3]);
         let volume = smallest(Profile::Standard, 512, &contents).expect("a volume");
         assert_eq!((volume.clusters, volume.cluster), (65_541, 512));
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn large_volumes_have_comfortable_clusters() {
+    fn large_volumes_use_clusters_of_at_most_4096_bytes() {
         let contents = Contents::of(&[1 << 20], &[3]);
         for (mib, cluster) in [(34, 512), (70, 1024), (200, 2048), (1024, 4096), (100_000, 4096)] {
             let volume = filling(Profile::Standard, 512, &contents, mib << 20).expect("a volume");
@@ -337,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_goes_in_the_volume_is_sound_and_no_larger_than_it_must_be(
+        fn volumes_for_any_contents_are_valid_and_as_small_as_possible(
             files in vec(0u64..8 << 20, 0..40),
             dirs in vec(0u64..400, 0..5),
             sector in 0usize..2,
@@ -356,12 +360,12 @@ mod tests {
             let larger = filling(profile, sector, &contents, volume.bytes() + extra).expect("it fits");
             is_sound(&larger, &contents);
             assert!(larger.bytes() <= volume.bytes() + extra);
-            // What is left over is less than a cluster limit's gap.
+            // The unused space is smaller than the gap of sizes between two FAT types.
             assert!(larger.bytes() + ((64 * 32) << 10) >= volume.bytes() + extra, "{larger:?} in {}", volume.bytes() + extra);
         }
 
         #[test]
-        fn volumes_near_the_limits_keep_away_from_them(clusters in 3900u64..4300, sector in 0usize..2, fat32 in proptest::bool::ANY) {
+        fn cluster_counts_keep_the_margin_from_the_limits(clusters in 3900u64..4300, sector in 0usize..2, fat32 in proptest::bool::ANY) {
             let clusters = if fat32 { clusters + 65_525 - 4085 } else { clusters };
             let sector = [512u64, 4096][sector];
             let contents = Contents::of(&[clusters.saturating_sub(2) * sector], &[]);

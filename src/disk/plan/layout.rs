@@ -1,11 +1,11 @@
-//! Where everything stands on the disk: tables, the EFI system partition, a root partition, tables again.
+//! Disk layout: the offsets of the partition tables, the EFI system partition and the root partition.
 //!
-//! Partitions begin at multiples of 1 MiB and the disk ends at one; the last partition takes what is left up to the
-//! backup tables. A disk for both sector sizes has two tables of each kind, laid so that each stands where its readers
-//! look (UEFI 2.11, section 5.3.2: headers in the second and in the last sector):
+//! Partitions start at multiples of 1 MiB, and the size of the disk is one. The last partition extends to the backup
+//! tables. A disk for both sector sizes has a primary and a backup table for each size. Each header is where UEFI 2.11,
+//! section 5.3.2, requires it for its sector size: in the second and in the last sector:
 //!
 //! ```text
-//! byte      0  boot record       512  header, 512      4096  header, 4096
+//! byte      0  MBR               512  header, 512      4096  header, 4096
 //!        8192  entries, 4096   24576  entries, 512
 //!  end - 36864 entries, 512   end - 20480  entries, 4096   end - 4096  header, 4096   end - 512  header, 512
 //! ```
@@ -15,27 +15,28 @@ use super::fat::{self, Geometry, Profile};
 use crate::format::gpt::{Gpt, Header, Partition, Placed};
 use crate::format::{Guid, Lba, SectorSize};
 
-/// Partitions begin at multiples of this, and disks are as long as one: what all tools do, and clouds ask for.
+/// Alignment of partition starts and of the disk size, in bytes. All tools use it, and clouds require it.
 pub const ALIGNMENT: u64 = 1 << 20;
-/// The last partition of a tiny disk ends at a multiple of the largest sector; elsewhere at one of [`ALIGNMENT`], without
-/// which sgdisk has a caution.
+/// Alignment of the end of the last partition of a tiny disk: the largest sector size. Other disks use [`ALIGNMENT`],
+/// because sgdisk prints a caution about other ends.
 const TINY_END: u64 = 4096;
-/// Bytes of a table's entries.
+/// Size of the partition entries of a table in bytes.
 const ENTRIES: u64 = 16_384;
-/// Largest disk: what fits a VHD is less, what a file system takes for one file is about this.
+/// Maximum disk size in bytes: about the maximum file size of common file systems. The limit of VHD is lower.
 const LARGEST: u64 = 8 << 40;
 
-/// Sizes of logical sectors that a disk is for.
+/// Logical sector sizes that a disk supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sectors {
-    /// One of them.
+    /// One sector size.
     One(SectorSize),
-    /// Both, in one image.
+    /// Both sector sizes in one image.
     Dual,
 }
 
 impl Sectors {
-    /// The FAT's sectors: readers take larger ones than the disk's, but no smaller ones.
+    /// Returns the sector size of the FAT volume. Readers accept sectors larger than those of the disk, but not smaller
+    /// ones.
     pub fn of_fat(self) -> u64 {
         match self {
             Self::One(sector) => sector.bytes(),
@@ -43,7 +44,7 @@ impl Sectors {
         }
     }
 
-    /// The one size, where there is one.
+    /// Returns the sector size, or `None` for both.
     pub fn one(self) -> Option<SectorSize> {
         match self {
             Self::One(sector) => Some(sector),
@@ -51,7 +52,7 @@ impl Sectors {
         }
     }
 
-    /// Bytes that the backup tables take.
+    /// Returns the size of the backup tables in bytes.
     fn tail(self) -> u64 {
         match self {
             Self::One(sector) => ENTRIES + sector.bytes(),
@@ -60,32 +61,32 @@ impl Sectors {
     }
 }
 
-/// A part of the disk, in bytes.
+/// A range of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Its first byte.
+    /// Offset in bytes.
     pub offset: u64,
-    /// How many it has.
+    /// Length in bytes.
     pub len: u64,
 }
 
-/// A disk to be.
+/// Requirements for a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted<'a> {
-    /// Its sectors.
+    /// Sector sizes.
     pub sectors: Sectors,
-    /// What kind of FAT it may have.
+    /// Permitted FAT types.
     pub profile: Profile,
-    /// What goes on the EFI system partition.
+    /// Contents of the EFI system partition.
     pub contents: &'a Contents,
-    /// Bytes of a root partition.
+    /// Size of the root partition in bytes, if there is one.
     pub root: Option<u64>,
-    /// How large the whole is to be; else as small as can be.
+    /// Size of the disk in bytes. `None`: as small as possible.
     pub size: Option<u64>,
 }
 
 impl Wanted<'_> {
-    /// The last partition ends at a multiple of this.
+    /// Returns the alignment of the end of the last partition.
     fn grain(&self) -> u64 {
         match self.profile {
             Profile::Standard => ALIGNMENT,
@@ -94,55 +95,55 @@ impl Wanted<'_> {
     }
 }
 
-/// Everything in its place.
+/// Disk layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Bytes of the disk.
+    /// Size of the disk in bytes.
     pub size: u64,
-    /// Its sectors.
+    /// Sector sizes.
     pub sectors: Sectors,
-    /// The EFI system partition.
+    /// EFI system partition.
     pub esp: Span,
-    /// The volume on it.
+    /// FAT volume of the EFI system partition.
     pub fat: Geometry,
-    /// The root partition.
+    /// Root partition.
     pub root: Option<Span>,
 }
 
-/// What partitions are called.
+/// GUIDs of the disk and its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Names {
-    /// The disk.
+    /// Disk GUID.
     pub disk: Guid,
-    /// The EFI system partition.
+    /// Unique GUID of the EFI system partition.
     pub esp: Guid,
-    /// The root partition.
+    /// Unique GUID of the root partition.
     pub root: Guid,
-    /// The root partition's type.
+    /// Type GUID of the root partition.
     pub root_kind: Guid,
 }
 
-/// Why there is no such disk.
+/// Layout error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// A size was asked for that is not enough.
-    #[error("laying out a disk of {asked} bytes: what goes on it takes {needed} bytes ({} MiB)", needed >> 20)]
+    /// The requested size is too small.
+    #[error("disk size of {asked} bytes is too small: the contents require {needed} bytes ({} MiB)", needed >> 20)]
     TooSmall {
-        /// What was asked for.
+        /// Requested size in bytes.
         asked: u64,
-        /// What it takes.
+        /// Required size in bytes.
         needed: u64,
     },
-    /// Larger than any disk.
-    #[error("laying out the disk: it would have {0} bytes, and 8 TiB are the most")]
+    /// The disk would exceed the maximum size.
+    #[error("disk size of {0} bytes exceeds the limit of 8 TiB")]
     TooLarge(u64),
-    /// No volume takes all this.
-    #[error("laying out the EFI system partition: no FAT volume takes all that is to go there")]
+    /// The files exceed the maximum size of a FAT volume.
+    #[error("the files for the EFI system partition exceed the maximum size of a FAT volume")]
     NoVolume,
 }
 
 impl Layout {
-    /// Puts everything in its place.
+    /// Computes the layout.
     pub fn new(wanted: &Wanted<'_>) -> Result<Self, LayoutError> {
         let sector = wanted.sectors.of_fat();
         let least = fat::smallest(wanted.profile, sector, wanted.contents).ok_or(LayoutError::NoVolume)?;
@@ -150,7 +151,7 @@ impl Layout {
         let size = match wanted.size {
             None => needed,
             Some(asked) if asked < needed => return Err(LayoutError::TooSmall { asked, needed }),
-            // Near the largest number there is nothing to round up to.
+            // Close to `u64::MAX`, rounding up would overflow.
             Some(asked) => asked.checked_next_multiple_of(ALIGNMENT).unwrap_or(asked),
         };
         if size > LARGEST {
@@ -167,7 +168,7 @@ impl Layout {
         Ok(Self { size, sectors: wanted.sectors, esp, fat, root })
     }
 
-    /// The partition tables, all of them.
+    /// Returns the encoded headers and entries of all partition tables.
     pub fn tables(&self, names: &Names) -> Vec<Placed> {
         match self.sectors {
             Sectors::One(sector) => self.table(sector, Lba(2), names).encode().to_vec(),
@@ -181,7 +182,7 @@ impl Layout {
                     table.header.last_usable = Lba((self.size - self.sectors.tail()) / sector - 1);
                 }
                 let mut placed = of_small.encode();
-                // The entries move away from the end, where the other table's header and entries stand.
+                // Move the backup entries away from the end, where the header and entries of the other table are.
                 let entries = self.size - self.sectors.tail();
                 let header = &of_small.header;
                 placed[2].offset = entries;
@@ -193,7 +194,7 @@ impl Layout {
                 }
                 .encode(small);
                 let mut all = of_large.encode().to_vec();
-                // A header is 92 bytes; the zeros that fill its sector would cover the other table's header.
+                // A header has 92 bytes. The zeros that pad it to a sector would overwrite the other table's header.
                 for placed in &mut all {
                     if placed.bytes.len() == large.length() {
                         placed.bytes.truncate(small.length());
@@ -206,7 +207,7 @@ impl Layout {
         }
     }
 
-    /// The table for one size of sectors.
+    /// Returns the table for a sector size.
     fn table(&self, sector: SectorSize, entries: Lba, names: &Names) -> Gpt {
         let partition = |number, span: Span, kind, id, name: &str| Partition {
             number,
@@ -223,7 +224,7 @@ impl Layout {
     }
 }
 
-/// Bytes of a disk whose volume has so many.
+/// Returns the size in bytes of a disk with a FAT volume of `volume` bytes.
 fn size_for(wanted: &Wanted<'_>, volume: u64) -> u64 {
     let mut end = ALIGNMENT + volume.next_multiple_of(wanted.grain());
     if let Some(root) = wanted.root {
@@ -251,7 +252,7 @@ mod tests {
         Names { disk: guid("disk"), esp: guid("esp"), root: guid("root"), root_kind: Guid::LINUX_DATA }
     }
 
-    /// The disk's begin and end as bytes, and all tables on it.
+    /// Writes the tables to a disk in memory, reads them back and checks them against the layout.
     fn is_sound(layout: &Layout) {
         let mut disk = vec![0; layout.size as usize];
         for placed in layout.tables(&names()) {
@@ -278,7 +279,7 @@ mod tests {
             let (esp, len) = primary.partitions[0].span(sector).expect("a span");
             assert_eq!((esp, len), (layout.esp.offset, layout.esp.len));
             assert!(layout.fat.bytes() <= len && layout.fat.sector >= sector.bytes());
-            // What lies behind the last usable sector belongs to the tables alone.
+            // The tables are outside the partitions.
             let used = layout.root.map_or(layout.esp, |root| root);
             assert!(disk[ALIGNMENT as usize..(used.offset + used.len) as usize].iter().all(|byte| *byte == 0));
         }
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_disk_is_as_small_as_its_fat32() {
+    fn the_fat32_volume_determines_the_minimum_disk_size() {
         let contents = Contents::of(&[20 << 20], &[6, 6]);
         for (sectors, mib) in ALL.into_iter().zip([35, 259, 259]) {
             let wanted = Wanted { sectors, profile: Profile::Standard, contents: &contents, root: None, size: None };
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn too_small_a_size_is_refused_with_the_number_needed() {
+    fn the_error_for_a_size_that_is_too_small_contains_the_required_size() {
         let contents = Contents::of(&[20 << 20], &[6, 6]);
         let sectors = Sectors::One(SectorSize::S512);
         let mut wanted =
@@ -306,7 +307,7 @@ mod tests {
         let LayoutError::TooSmall { needed, .. } = error else { panic!("{error}") };
         assert_eq!(
             error.to_string(),
-            "laying out a disk of 1048576 bytes: what goes on it takes 23068672 bytes (22 MiB)"
+            "disk size of 1048576 bytes is too small: the contents require 23068672 bytes (22 MiB)"
         );
         wanted.size = Some(needed);
         assert_eq!(Layout::new(&wanted).expect("enough").size, needed);
@@ -319,7 +320,7 @@ mod tests {
     proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
         #[test]
-        fn any_disk_has_its_parts_where_all_readers_look(
+        fn the_parts_of_any_disk_are_where_readers_expect_them(
             files in vec(0u64..4 << 20, 0..8),
             dirs in vec(0u64..100, 0..3),
             root in proptest::option::of(0u64..8 << 20),

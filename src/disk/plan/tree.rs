@@ -1,85 +1,88 @@
-//! The files of an EFI system partition: names that FAT takes, one thing in a place whatever the case it is written in.
+//! Directory tree of an EFI system partition. Paths are case-insensitive.
 //!
-//! Refuses names that cannot be long names of FAT, or not for the fatfs crate (which takes no characters beyond U+FFFF
-//! and 255 bytes), files of 4 GiB and more, and two sources for one place; it names both.
+//! Refuses names that are not valid FAT long names, or that the fatfs crate does not support (characters above U+FFFF,
+//! more than 255 bytes), files of 4 GiB or more, and two sources for one path; the error names both sources.
 
 use std::collections::BTreeMap;
 
 use super::contents::Contents;
 
-/// A file's length has 32 bits.
+/// Maximum length of a file in bytes: the field has 32 bits.
 const LARGEST_FILE: u64 = u32::MAX as u64;
-/// Bytes of a name.
+/// Maximum length of a name in bytes.
 const LONGEST_NAME: usize = 255;
-/// UTF-16 units of a name in one entry of a directory.
+/// UTF-16 code units per long-name entry.
 const UNITS: u64 = 13;
 
-/// Something on the partition.
+/// A requested file or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EspEntry {
-    /// Where: names with `/` (or `\`) between them.
+    /// Path, with `/` or `\` as the separator.
     pub path: String,
-    /// What.
+    /// File or directory.
     pub what: EspNode,
-    /// Who wants it, for messages: `--add-file grub.cfg=EFI/grub.cfg`.
+    /// Requesting option, for messages: `--add-file grub.cfg=EFI/grub.cfg`.
     pub why: String,
 }
 
-/// What stands at a path.
+/// File or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EspNode {
     /// A directory.
     Dir,
     /// A file.
     File {
-        /// Its length.
+        /// Length in bytes.
         len: u64,
-        /// Number of its source in the writer's list.
+        /// Index of the source in the writer's list.
         source: usize,
     },
 }
 
-/// Why files do not make a partition.
+/// Error in the requested files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
-    /// A name that FAT does not take.
-    #[error("planning {path} on the ESP ({why}): {rule}")]
+    /// An invalid name.
+    #[error("invalid path {path:?} on the ESP ({why}): {rule}")]
     Name {
         /// The path.
         path: String,
-        /// Who wants it.
+        /// Requesting option.
         why: String,
-        /// What is wrong with it.
+        /// The fault.
         rule: &'static str,
     },
-    /// A file that does not fit.
-    #[error("planning {path} on the ESP ({why}): {len} bytes, but a file on FAT is smaller than 4 GiB")]
+    /// A file that is too large.
+    #[error("{path} on the ESP ({why}): file of {len} bytes is too large for FAT (must be smaller than 4 GiB)")]
     TooLarge {
         /// The path.
         path: String,
-        /// Who wants it.
+        /// Requesting option.
         why: String,
-        /// Its length.
+        /// Length in bytes.
         len: u64,
     },
-    /// Two sources for one place.
-    #[error("planning {path} on the ESP: wanted by {first} and by {second}{}", if *folded { "; FAT knows no case" } else { "" })]
+    /// Two sources for one path.
+    #[error(
+        "{path} on the ESP: conflicting sources: {first} and {second}{}",
+        if *folded { " (FAT names are case-insensitive)" } else { "" }
+    )]
     Conflict {
-        /// The path, as the second has it.
+        /// The path, as the second option spells it.
         path: String,
-        /// Who came first.
+        /// The first requesting option.
         first: String,
-        /// Who came second.
+        /// The second requesting option.
         second: String,
-        /// Whether they differ in case.
+        /// True if the paths differ in case.
         folded: bool,
     },
 }
 
-/// A tree without conflicts, parents included.
+/// Directory tree without conflicts, including parent directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EspTree {
-    /// By path, all letters large: what FAT compares.
+    /// Nodes by uppercase path, because FAT compares names case-insensitively.
     nodes: BTreeMap<Vec<String>, Placed>,
 }
 
@@ -90,26 +93,26 @@ struct Placed {
     why: String,
 }
 
-/// A node in its place.
+/// A file or directory of a tree.
 #[derive(Debug, Clone, Copy)]
 pub struct EspItem<'a> {
-    /// Its path, name by name.
+    /// Path components.
     pub path: &'a [String],
-    /// What it is.
+    /// File or directory.
     pub what: EspNode,
-    /// Who wants it.
+    /// Requesting option.
     pub why: &'a str,
 }
 
 impl EspItem<'_> {
-    /// Its name.
+    /// Returns the last path component.
     pub fn name(&self) -> &str {
         self.path.last().map_or("", String::as_str)
     }
 }
 
 impl EspTree {
-    /// Puts everything in its place; directories that are needed come into being.
+    /// Builds a tree. Adds missing parent directories.
     pub fn new(entries: impl IntoIterator<Item = EspEntry>) -> Result<Self, TreeError> {
         let mut tree = Self::default();
         for entry in entries {
@@ -130,7 +133,7 @@ impl EspTree {
             return Err(TreeError::TooLarge { path, why, len });
         }
         if names.is_empty() {
-            let rule = "a file needs a name there";
+            let rule = "missing file name";
             return if what == EspNode::Dir { Ok(()) } else { Err(TreeError::Name { path, why, rule }) };
         }
         for depth in 1..names.len() {
@@ -157,12 +160,13 @@ impl EspTree {
         Ok(())
     }
 
-    /// Everything, parents before what is in them, the same order every time.
+    /// Returns all nodes in a deterministic order, parents before their children.
     pub fn items(&self) -> impl Iterator<Item = EspItem<'_>> {
         self.nodes.values().map(|placed| EspItem { path: &placed.path, what: placed.what, why: &placed.why })
     }
 
-    /// How much room it takes, in entries as the fatfs crate writes them: long names for all, "." and ".." included.
+    /// Returns the space that the tree requires. Counts directory entries as the fatfs crate writes them: long names
+    /// for all nodes, including "." and "..".
     pub fn contents(&self) -> Contents {
         let mut contents = Contents::new();
         let mut entries: BTreeMap<&[String], u64> = BTreeMap::new();
@@ -186,28 +190,28 @@ impl EspTree {
     }
 }
 
-/// As the fatfs crate compares names (0.3.6, `eq_name`), which is coarser than FAT: `ß` is `SS` to it. What it takes for one
-/// name it would write into one file.
+/// Folds the case of a name like the fatfs crate (0.3.6, `eq_name`), which is coarser than FAT: `ß` equals `SS`. The
+/// crate writes names that it considers equal into one file.
 fn fold(name: &str) -> String {
     name.chars().flat_map(char::to_uppercase).collect()
 }
 
-/// The rule of long names that a name breaks (Microsoft's FAT specification, section 7), or that fatfs has (0.3.6).
+/// Returns the violated rule for long names, from Microsoft's FAT specification, section 7, or from fatfs 0.3.6.
 fn broken_rule(name: &str) -> Option<&'static str> {
     let allowed = |letter: char| match letter {
         '"' | '*' | '/' | ':' | '<' | '>' | '?' | '\\' | '|' | '\x7f' => false,
         letter => letter >= ' ',
     };
     if name == "." || name == ".." {
-        Some("paths there have no \".\" or \"..\" in them")
+        Some("\".\" and \"..\" are not allowed")
     } else if !name.chars().all(allowed) {
-        Some("FAT takes no control characters in names, and none of \" * : < > ? |")
+        Some("names on FAT must not contain control characters or any of \" * : < > ? |")
     } else if name.chars().any(|letter| letter > '\u{FFFF}') {
-        Some("characters beyond U+FFFF cannot be written there")
+        Some("characters above U+FFFF are not supported")
     } else if name.len() > LONGEST_NAME {
-        Some("names of more than 255 bytes cannot be written there")
+        Some("names longer than 255 bytes are not supported")
     } else if name.ends_with(['.', ' ']) || name.starts_with(' ') {
-        Some("names on FAT do not begin with a space, nor end with a dot or a space")
+        Some("names on FAT must not start with a space or end with a dot or a space")
     } else {
         None
     }
@@ -228,43 +232,46 @@ mod tests {
     }
 
     #[test]
-    fn parents_come_first_and_case_does_not_matter() {
+    fn parents_precede_children_and_case_is_ignored() {
         let tree = EspTree::new([file("EFI/BOOT/BOOTX64.EFI", 5), file("/efi\\boot/x.cfg", 1), file("a", 0)]);
         let paths: Vec<String> = tree.expect("a tree").items().map(|item| item.path.join("/")).collect();
         assert_eq!(paths, ["a", "EFI", "EFI/BOOT", "EFI/BOOT/BOOTX64.EFI", "efi/boot/x.cfg"]);
     }
 
     #[test]
-    fn two_sources_for_one_place_are_both_named() {
+    fn the_error_for_a_conflict_names_both_sources() {
         assert_eq!(
             refused(&[("EFI/BOOT/BOOTX64.EFI", 1), ("efi/boot/bootx64.efi", 1)]),
-            "planning efi/boot/bootx64.efi on the ESP: wanted by --add-file EFI/BOOT/BOOTX64.EFI and by --add-file \
-             efi/boot/bootx64.efi; FAT knows no case"
+            "efi/boot/bootx64.efi on the ESP: conflicting sources: --add-file EFI/BOOT/BOOTX64.EFI and --add-file \
+             efi/boot/bootx64.efi (FAT names are case-insensitive)"
         );
         assert_eq!(
             refused(&[("a", 1), ("a/b", 1)]),
-            "planning a on the ESP: wanted by --add-file a and by --add-file a/b"
+            "a on the ESP: conflicting sources: --add-file a and --add-file a/b"
         );
-        assert!(refused(&[("größe", 1), ("GRÖSSE", 1)]).ends_with("FAT knows no case"));
-        assert!(refused(&[("a/b", 1), ("a", 1)]).contains("wanted by --add-file a/b and by --add-file a"));
+        assert!(refused(&[("größe", 1), ("GRÖSSE", 1)]).ends_with("(FAT names are case-insensitive)"));
+        assert!(refused(&[("a/b", 1), ("a", 1)]).contains("conflicting sources: --add-file a/b and --add-file a"));
     }
 
     #[test]
-    fn names_that_fat_does_not_take_are_refused() {
+    fn names_that_are_not_valid_on_fat_are_refused() {
         for name in ["a:b", "a*", "x/../y", "x.", "y ", " z", "\u{1F600}", "tab\t", "what?", "", "/"] {
             let error = EspTree::new([file(name, 1)]).expect_err(name);
             assert!(matches!(error, TreeError::Name { .. }), "{name}: {error}");
         }
         assert!(EspTree::new([file(&"ü".repeat(128), 1)]).is_err());
         assert!(EspTree::new([file("fine name (1) [x] {y} ~!@#$%^&'`+,;=.cfg", 1), file("größe", 1)]).is_ok());
-        assert!(refused(&[("big", 1 << 32)]).ends_with("4294967296 bytes, but a file on FAT is smaller than 4 GiB"));
+        assert!(
+            refused(&[("big", 1 << 32)])
+                .ends_with("4294967296 bytes is too large for FAT (must be smaller than 4 GiB)")
+        );
     }
 
     #[test]
-    fn room_is_counted_in_entries() {
+    fn space_is_counted_in_directory_entries() {
         let tree = EspTree::new([file("EFI/BOOT/BOOTX64.EFI", 5), file("a-name-of-more-than-13.conf", 600)]);
         let contents = tree.expect("a tree").contents();
-        // A label, a short name, and a name of three parts, each with its own entry.
+        // The label; the short and the long name of EFI; and the short name and the three parts of the other long name.
         assert_eq!(contents.root_entries(), 1 + 2 + 4);
         assert_eq!(contents.clusters(512, FatKind::Fat16), 1 + 2 + 2);
         assert_eq!(contents.clusters(512, FatKind::Fat32), 1 + 2 + 2 + 1);

@@ -1,56 +1,54 @@
-//! What can speak against touching a disk's first sector.
+//! Objections to changing the first sector of a disk.
 
-/// What speaks against touching a disk's first sector.
+/// Objection to changing the first sector of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Objection {
-    /// No GPT, neither for sectors of 512 bytes nor of 4096.
-    #[error("it has no GUID partition table, at neither byte 512 nor byte 4096: no UEFI starts it from a disk")]
+    /// No GPT, neither for sectors of 512 bytes nor for sectors of 4096 bytes.
+    #[error("no GUID partition table at byte 512 or byte 4096: UEFI cannot boot it from a disk")]
     NoTable,
-    /// A GPT that nobody can use.
-    #[error("its GUID partition table is damaged, {0}")]
+    /// A GPT that is damaged.
+    #[error("damaged GUID partition table: {0}")]
     Damaged(String),
-    /// Partitions for those who know no GPT, beside one.
-    #[error("its boot record is a hybrid one, with partitions of type {}: a legacy BIOS may well start it", types(.0))]
+    /// A hybrid MBR: a protective record and records of other partitions.
+    #[error("hybrid boot record with partitions of type {}: a legacy BIOS may be able to boot it", types(.0))]
     Hybrid(Vec<u8>),
-    /// Partitions by boot record, and a GPT that is not protected by it.
+    /// MBR partitions without a protective record.
     #[error(
-        "its boot record has partitions of type {}, and no protective one: what there is of a GPT is a leftover",
+        "boot record with partitions of type {} and without a protective record: a GPT on this disk is a leftover",
         types(.0)
     )]
     MbrPartitions(Vec<u8>),
-    /// A boot loader.
-    #[error("its boot code is that of {0}: a legacy BIOS starts it")]
+    /// The code of a known boot loader.
+    #[error("boot code of {0}: a legacy BIOS can boot it")]
     Loader(String),
-    /// Something.
-    #[error("its boot code is none that is known here: a legacy BIOS may well start it")]
+    /// Unknown boot code.
+    #[error("unknown boot code: a legacy BIOS may be able to boot it")]
     UnknownCode,
-    /// GRUB's place on GPT disks.
-    #[error("its partition {0} is a BIOS boot partition: a legacy BIOS starts it, or is meant to")]
+    /// A BIOS boot partition, which contains GRUB on GPT disks.
+    #[error("partition {0} is a BIOS boot partition: the disk is meant for a legacy BIOS")]
     BiosBoot(u32),
-    /// Attribute bit 2.
-    #[error(
-        "its partition {0} is marked for legacy BIOS boot (attribute bit 2): syslinux or the like is meant to start it"
-    )]
+    /// A partition with attribute bit 2.
+    #[error("partition {0} is marked for legacy BIOS boot (attribute bit 2), for a boot loader like syslinux")]
     LegacyBootable(u32),
-    /// Undoing what was not done.
-    #[error("its boot code is {0}, not ours")]
+    /// Boot code to remove that bootling did not write.
+    #[error("expected the boot code of bootling, found {0}")]
     NotOurs(String),
-    /// Undoing what was not done.
-    #[error("it has no boot code, ours or others'")]
+    /// No boot code to replace.
+    #[error("no boot code to replace")]
     NothingThere,
-    /// The second record is in use.
-    #[error("its second partition record is in use, where the active one for old BIOSes would go")]
+    /// The second partition record is in use.
+    #[error("the second partition record is in use, but --bios-active needs it for the active record")]
     SlotTaken,
-    /// There is no room for a protective record, or it would hide partitions.
-    #[error("its boot record has partitions and no protective one, and putting one there would hide them")]
+    /// No free slot for a protective record, or it would hide partitions.
+    #[error("boot record with partitions and without a protective record: adding one would hide the partitions")]
     WouldHide,
-    /// Saved records are those of another disk, or of another time.
-    #[error("the records that were saved have other partitions than the disk has")]
+    /// Saved records of another disk or an older partitioning.
+    #[error("the saved partition records differ from the partitions of the disk")]
     OtherRecords,
 }
 
 impl Objection {
-    /// Whether `--force` overrides it.
+    /// Returns true if `--force` overrides the objection.
     pub const fn yields(&self) -> bool {
         match self {
             Self::NoTable
@@ -67,28 +65,28 @@ impl Objection {
         }
     }
 
-    /// What the user might do.
+    /// Returns advice for the user.
     pub const fn advice(&self) -> &'static str {
         match self {
-            Self::NoTable => "is it the image of a disk, not of a partition? --force stamps it all the same",
-            Self::Damaged(_) => "`sgdisk -v` tells more, `sgdisk -e` may mend it; --force stamps it all the same",
+            Self::NoTable => "check that it is the image of a disk, not of a partition; --force stamps it anyway",
+            Self::Damaged(_) => "`sgdisk -v` prints details, `sgdisk -e` may repair it; --force stamps it anyway",
             Self::Hybrid(_)
             | Self::MbrPartitions(_)
             | Self::Loader(_)
             | Self::UnknownCode
             | Self::BiosBoot(_)
             | Self::LegacyBootable(_) => {
-                "if it is to be started by UEFI alone, --force overwrites the boot code, and --save FILE keeps it"
+                "if only UEFI must boot it, --force overwrites the boot code, and --save FILE saves it first"
             }
-            Self::NotOurs(_) | Self::NothingThere => "--force overwrites it all the same",
-            Self::SlotTaken => "leave --bios-active out",
-            Self::OtherRecords => "a FILE of its first 440 bytes puts back the boot code alone",
-            Self::WouldHide => "leave --fix-mbr out",
+            Self::NotOurs(_) | Self::NothingThere => "--force overwrites it anyway",
+            Self::SlotTaken => "omit --bios-active",
+            Self::OtherRecords => "to restore only the boot code, truncate FILE to 440 bytes",
+            Self::WouldHide => "omit --fix-mbr",
         }
     }
 }
 
-/// `0x0c, 0x83`
+/// Formats partition types: `0x0c, 0x83`.
 fn types(kinds: &[u8]) -> String {
     kinds.iter().map(|kind| format!("{kind:#04x}")).collect::<Vec<_>>().join(", ")
 }

@@ -1,9 +1,9 @@
-//! The partition records of a stamped disk: the protective one, and the active one for old BIOSes.
+//! Partition records of a stamped disk: the protective record, and the active record for old BIOSes.
 
 use super::{Facts, Objection, Records, Wish};
 use crate::format::mbr::{Mbr, PROTECTIVE, Record};
 
-/// Notes what is wrong with the protective record, or mends it; puts the active one in where that is wished.
+/// Notes the faults of the protective record, or repairs it. Adds the active record on request.
 pub fn mend(facts: &Facts, mbr: &mut Mbr, wish: &Wish, notes: &mut Vec<String>) -> Result<(), Objection> {
     if wish.fix_mbr {
         fix(facts, mbr)?;
@@ -20,7 +20,7 @@ pub fn mend(facts: &Facts, mbr: &mut Mbr, wish: &Wish, notes: &mut Vec<String>) 
     Ok(())
 }
 
-/// Takes the active record out where it is the one that [`mend`] puts there.
+/// Removes the active record that [`mend`] adds.
 pub fn take_active(mbr: &mut Mbr) {
     let [_, second, ..] = &mut mbr.records;
     if *second == Record::dummy_active() {
@@ -28,25 +28,25 @@ pub fn take_active(mbr: &mut Mbr) {
     }
 }
 
-/// What speaks against putting saved records back: they are of another partitioning, which nothing here ever changes.
+/// Returns the objection to restoring saved records of another partitioning. `stamp` never changes the partitioning.
 pub fn against_restoring(mbr: &Mbr, saved: &Records) -> Option<Objection> {
     let foreign =
         |records: &[Record; 4]| records.map(|record| (!matches!(record.kind, 0 | PROTECTIVE)).then_some(record));
     (foreign(&mbr.records) != foreign(&saved.records)).then_some(Objection::OtherRecords)
 }
 
-/// How many sectors the record must cover: all but the first, or as many as it can say.
+/// Returns the number of sectors that the protective record must cover: all but the first, limited to 32 bits.
 fn covered(facts: &Facts) -> Option<u32> {
     facts.sectors().map(|sectors| Record::protective(sectors).sectors)
 }
 
-/// Whether the record covers what it must. "As many as there can be" is right everywhere: older tools wrote it, and for
-/// an image for both sizes of sectors nothing else can be.
+/// Returns true if the record covers `sectors`. The maximum, `0xFFFFFFFF`, is always valid: older tools write it, and
+/// an image for both sector sizes has no other correct value.
 fn covers(record: &Record, sectors: Option<u32>) -> bool {
     sectors.is_none_or(|sectors| record.sectors == sectors || record.sectors == u32::MAX)
 }
 
-/// The record that protects the GPT, or else the first one that is meant to, and its slot from 0.
+/// Returns the valid protective record, or else the first record of the protective type, and its index from 0.
 fn meant(mbr: &Mbr) -> Option<(usize, Record)> {
     let slot = mbr.protective_slot().or_else(|| mbr.records.iter().position(|record| record.kind == PROTECTIVE))?;
     Some((slot, *mbr.records.get(slot)?))
@@ -66,7 +66,7 @@ fn fix(facts: &Facts, mbr: &mut Mbr) -> Result<(), Objection> {
         if let Some(place) = mbr.records.get_mut(slot) {
             *place = record;
         }
-        // Somebody else's record, that of a hybrid disk, keeps its number.
+        // A record of another type, on a hybrid disk, keeps its number.
         let [first, ..] = &mbr.records;
         if first.kind == 0 {
             mbr.records.swap(0, slot);
@@ -81,15 +81,15 @@ fn fix(facts: &Facts, mbr: &mut Mbr) -> Result<(), Objection> {
     Ok(())
 }
 
-/// Notes a protective record that is not the first one, or not the only one. What stands in the first slot of a hybrid
-/// disk stays there.
+/// Notes a protective record that is not the first or not the only one. The first record of a hybrid disk may have
+/// another type.
 fn note_slot(mbr: &Mbr, slot: usize, wrong: &mut Vec<String>) {
     let [first, ..] = &mbr.records;
     let count = mbr.protective_count();
     if count > 1 {
-        wrong.push(format!("{count} of its records are protective, but strict readers want one alone"));
+        wrong.push(format!("the boot record has {count} protective records, but strict readers require exactly one"));
     } else if slot > 0 && first.kind == 0 {
-        wrong.push(format!("its protective record is number {}, but strict readers want the first one", slot + 1));
+        wrong.push(format!("the protective record is number {}, but strict readers require number 1", slot + 1));
     }
 }
 
@@ -99,30 +99,29 @@ fn note(facts: &Facts, mbr: &Mbr, notes: &mut Vec<String>) {
     }
     let mut wrong = Vec::new();
     if !mbr.bootable {
-        wrong.push("its boot record does not end with 55 AA, without which no BIOS starts it".to_owned());
+        wrong.push("the boot signature 55 AA is missing: no BIOS boots the disk".to_owned());
     }
     match meant(mbr) {
-        None => wrong.push("its boot record has no protective partition, without which Linux sees no GPT".to_owned()),
+        None => wrong.push("the boot record has no protective record: Linux ignores the GPT".to_owned()),
         Some((slot, record)) => {
             note_slot(mbr, slot, &mut wrong);
             if record.first_lba != 1 {
                 let from = record.first_lba;
-                wrong.push(format!("its protective record begins at sector {from}, not 1: Linux sees no GPT"));
+                wrong.push(format!("the protective record starts at sector {from}, not 1: Linux ignores the GPT"));
             }
             if let Some(sectors) = covered(facts).filter(|_| !covers(&record, covered(facts))) {
                 let says = record.sectors;
-                wrong.push(format!("its protective record covers {says} sectors, but {sectors} follow the first one"));
+                wrong.push(format!("the protective record covers {says} sectors, expected {sectors}"));
             }
             if record.indicator != 0 {
-                wrong
-                    .push("its protective record is marked active: some UEFI firmware then takes it for no GPT".into());
+                wrong.push("the protective record is marked active: some UEFI firmware then ignores the GPT".into());
             }
         }
     }
     let count = wrong.len();
     notes.extend(wrong);
-    // Said once, behind the last of them.
+    // The last note has the advice for all of them.
     if let Some(last) = notes.last_mut().filter(|_| count > 0) {
-        last.push_str(" (--fix-mbr mends that)");
+        last.push_str(" (--fix-mbr repairs this)");
     }
 }

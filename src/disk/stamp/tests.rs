@@ -1,4 +1,4 @@
-//! Decisions over disks of every kind.
+//! Tests of the planned change for all kinds of disks.
 
 use super::{Deed, Facts, Objection, Records, Stamp, Wish, plan};
 use crate::format::gpt::{Gpt, Partition};
@@ -14,7 +14,7 @@ fn partition(number: u32, kind: Guid, attributes: u64) -> Partition {
     Partition { number, kind, id, first, last, attributes, name: String::new() }
 }
 
-/// A disk with these tables and partitions.
+/// Returns a disk with a table for each of `sectors`, and with `partitions`.
 fn disk(sectors: &[SectorSize], partitions: &[Partition]) -> Vec<u8> {
     let mut disk = vec![0; DISK as usize];
     for sector in sectors {
@@ -44,15 +44,15 @@ fn facts(disk: &[u8]) -> Facts {
 }
 
 fn stamped(disk: &[u8], wish: &Wish) -> Stamp {
-    plan(&facts(disk), wish).expect("nothing speaks against it")
+    plan(&facts(disk), wish).expect("no objection")
 }
 
 fn refused(disk: &[u8]) -> Objection {
-    plan(&facts(disk), &WRITE).expect_err("something speaks against it")
+    plan(&facts(disk), &WRITE).expect_err("an objection")
 }
 
 #[test]
-fn boot_code_changes_and_nothing_else() {
+fn only_the_boot_code_changes() {
     for sectors in [&[SectorSize::S512][..], &[SectorSize::S4096], &SectorSize::ALL] {
         let mut disk = disk(sectors, &[partition(1, Guid::ESP, 0)]);
         change(&mut disk, |mbr| {
@@ -69,7 +69,7 @@ fn boot_code_changes_and_nothing_else() {
 }
 
 #[test]
-fn disks_that_are_none_or_start_by_bios_are_refused_and_force_overrides() {
+fn disks_without_a_gpt_and_bios_bootable_disks_are_refused_unless_forced() {
     let mut other_code = usual();
     change(&mut other_code, |mbr| mbr.boot_code[0] = 0xeb);
     let mut hybrid = usual();
@@ -99,18 +99,18 @@ fn disks_that_are_none_or_start_by_bios_are_refused_and_force_overrides() {
 }
 
 #[test]
-fn a_wrong_protective_record_is_noted_or_mended() {
+fn an_invalid_protective_record_is_noted_or_repaired() {
     let fix = Wish { fix_mbr: true, ..WRITE };
     let good = usual();
     assert_eq!(stamped(&good, &fix).after[BOOT_CODE..], good[BOOT_CODE..512]);
-    // The constant of byebyebios, an active one, one that begins elsewhere, none.
+    // The constant of byebyebios, an active record, a record with another start, no record, no boot signature.
     let wrong: [fn(&mut Mbr); 8] = [
         |mbr| mbr.records[0].sectors = 0x009f_ffff,
         |mbr| mbr.records[0].indicator = 0x80,
         |mbr| mbr.records[0].first_lba = 2,
         |mbr| mbr.records[0] = Record::default(),
         |mbr| mbr.bootable = false,
-        // In the second slot, twice, and behind one that protects nothing.
+        // A record in the second slot, two records, and a record after an invalid one.
         |mbr| mbr.records.swap(0, 1),
         |mbr| mbr.records[3] = mbr.records[0],
         |mbr| {
@@ -124,7 +124,7 @@ fn a_wrong_protective_record_is_noted_or_mended() {
         change(&mut disk, |mbr| mbr.signature = [9; 6]);
         let noted = stamped(&disk, &WRITE);
         assert_eq!(noted.notes.len(), 1, "{:?}", noted.notes);
-        assert!(noted.notes[0].ends_with("(--fix-mbr mends that)"), "{:?}", noted.notes);
+        assert!(noted.notes[0].ends_with("(--fix-mbr repairs this)"), "{:?}", noted.notes);
         assert_eq!(noted.after[BOOT_CODE..], disk[BOOT_CODE..512]);
         let mended = stamped(&disk, &fix);
         assert_eq!(mended.notes, [""; 0]);
@@ -133,7 +133,7 @@ fn a_wrong_protective_record_is_noted_or_mended() {
     }
     let mut all = good.clone();
     change(&mut all, |mbr| mbr.records[0].sectors = u32::MAX);
-    assert_eq!(stamped(&all, &WRITE).notes, [""; 0], "everybody takes that");
+    assert_eq!(stamped(&all, &WRITE).notes, [""; 0], "valid for all readers");
     let mut leftover = good;
     change(&mut leftover, |mbr| mbr.records[0].kind = 0x83);
     let forced = Wish { force: true, ..fix };
@@ -141,7 +141,7 @@ fn a_wrong_protective_record_is_noted_or_mended() {
 }
 
 #[test]
-fn the_record_counts_in_the_sectors_of_the_table_and_of_the_whole_disk_where_only_its_begin_is_seen() {
+fn the_repaired_record_covers_the_whole_disk_even_if_only_its_start_is_read() {
     for sector in SectorSize::ALL {
         let mut disk = disk(&[sector], &[]);
         change(&mut disk, |mbr| mbr.records[0].sectors = 1);
@@ -155,7 +155,7 @@ fn the_record_counts_in_the_sectors_of_the_table_and_of_the_whole_disk_where_onl
 }
 
 #[test]
-fn a_hybrid_disk_keeps_its_records_where_they_are() {
+fn the_records_of_a_hybrid_disk_keep_their_slots() {
     let mut disk = usual();
     change(&mut disk, |mbr| {
         mbr.records[1] = mbr.records[0];
@@ -166,7 +166,7 @@ fn a_hybrid_disk_keeps_its_records_where_they_are() {
 }
 
 #[test]
-fn what_either_of_two_tables_says_speaks_against_it() {
+fn an_objection_from_either_of_two_tables_counts() {
     let mut both = disk(&SectorSize::ALL, &[partition(1, Guid::ESP, 0)]);
     let bios = [partition(1, Guid::BIOS_BOOT, 0)];
     let other = Gpt::new(SectorSize::S4096, DISK, Guid::derived(b"x", "disk"), Lba(2), Lba(0), bios.to_vec());
@@ -175,13 +175,13 @@ fn what_either_of_two_tables_says_speaks_against_it() {
         both[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
     }
     assert_eq!(refused(&both), Objection::BiosBoot(1));
-    // The same in both is said once.
+    // The same objection from both tables is reported once.
     let both = disk(&SectorSize::ALL, &bios);
     assert_eq!(stamped(&both, &Wish { force: true, ..WRITE }).overridden, [Objection::BiosBoot(1)]);
 }
 
 #[test]
-fn records_of_another_partitioning_are_not_put_back() {
+fn records_of_another_partitioning_are_not_restored() {
     let mut disk = usual();
     let saved = |kind| {
         let mut records = Mbr::protective([0; BOOT_CODE], DISK, Some(SectorSize::S512)).records;
@@ -199,7 +199,7 @@ fn records_of_another_partitioning_are_not_put_back() {
 }
 
 #[test]
-fn the_active_record_goes_where_nothing_is_and_goes_away_again() {
+fn the_active_record_uses_an_empty_slot_and_can_be_removed() {
     let wish = Wish { bios_active: true, ..WRITE };
     let mut disk = usual();
     let stamp = stamped(&disk, &wish);
@@ -217,7 +217,7 @@ fn the_active_record_goes_where_nothing_is_and_goes_away_again() {
 }
 
 #[test]
-fn undoing_touches_nobody_elses_code() {
+fn removing_and_restoring_leave_foreign_code_unchanged() {
     let mut disk = usual();
     let remove = Wish { deed: Deed::Remove, ..WRITE };
     assert!(!stamped(&disk, &remove).changes());
@@ -225,12 +225,12 @@ fn undoing_touches_nobody_elses_code() {
     let other = Mbr::decode(disk[..512].try_into().expect("512 bytes")).boot_code;
     assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::NotOurs(_))));
     let restore = Wish { deed: Deed::Restore(other, None), ..WRITE };
-    assert!(!stamped(&disk, &restore).changes(), "it is there already");
+    assert!(!stamped(&disk, &restore).changes(), "the saved code is already present");
     assert_eq!(plan(&facts(&usual()), &restore), Err(Objection::NothingThere));
 }
 
 #[test]
-fn a_second_table_that_alone_is_left_is_good_enough_and_said() {
+fn a_backup_table_without_a_primary_table_is_used_and_noted() {
     let mut disk = usual();
     disk[512] = 0;
     let stamp = stamped(&disk, &WRITE);

@@ -98,7 +98,7 @@ fn kernels_that_firmware_cannot_start_are_refused() {
     kernel.kind = ImageKind::BzImage;
     kernel.image = dir.path().join("bios");
     let (text, advice) = refused(resolve(&found, &kernel, None), dir.path());
-    assert_eq!(text, "firmware cannot start kernel /boot/vmlinuz: no PE file: no \"MZ\" at offset 0x0");
+    assert_eq!(text, "firmware cannot start kernel /boot/vmlinuz: not a PE file: no \"MZ\" signature at offset 0x0");
     assert!(advice.is_some_and(|advice| advice.contains("CONFIG_EFI_STUB")));
 }
 
@@ -127,7 +127,7 @@ fn unusable_stubs_are_refused() {
         ),
         (driver, "invalid EFI stub ROOT/given: not an EFI application"),
         (b"\x7fELF".to_vec(), "invalid EFI stub ROOT/given: this is the ELF file that the stub is built from"),
-        (b"#!/bin/sh".to_vec(), "failed to read EFI stub ROOT/given: no PE file: no \"MZ\" at offset 0x0"),
+        (b"#!/bin/sh".to_vec(), "failed to read EFI stub ROOT/given: not a PE file: no \"MZ\" signature at offset 0x0"),
         (arm, "machine mismatch: kernel /boot/vmlinuz is for x64, EFI stub ROOT/given is for aa64"),
     ] {
         let (dir, found, kernel) = root(&[("given", &bytes)]);

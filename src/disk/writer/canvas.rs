@@ -1,17 +1,17 @@
-//! What the fatfs crate writes on: memory that exists only where something other than zero was written, and, while a
-//! file's content goes by, no memory at all: of contents only their places are noted.
+//! Sparse in-memory device for the fatfs crate. Allocates pages only for data other than zeros. While the content of a
+//! file is written, it records only the offsets.
 //!
-//! The crate writes a volume through `Read + Write + Seek`, cluster by cluster. Contents stay in their files until the
-//! image is written, so a volume takes as much memory as its tables and directories.
+//! The crate writes a volume through `Read + Write + Seek`, cluster by cluster. File contents stay in their source
+//! files until the image is written, so a volume needs memory only for its FATs and directories.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 
-/// Bytes that come into being together.
+/// Unit of allocation in bytes.
 const PAGE: usize = 64 << 10;
 
-/// A volume's bytes, shared with the crate that writes them; each handle has a place of its own.
+/// Handle of the device. Clones share the memory, but each has its own position.
 #[derive(Debug, Clone)]
 pub struct Canvas {
     memory: Rc<RefCell<Memory>>,
@@ -22,29 +22,29 @@ pub struct Canvas {
 struct Memory {
     pages: Vec<Option<Box<[u8]>>>,
     size: u64,
-    /// While a content goes by: where clusters begin, and the pieces noted so far.
+    /// While a file's content is written: the offset of the first cluster, and the ranges written so far.
     noted: Option<(u64, Vec<(u64, u64)>)>,
 }
 
 impl Canvas {
-    /// `size` zeros.
+    /// Creates a device of `size` zeros.
     pub fn new(size: u64) -> Self {
         let pages = usize::try_from(size.div_ceil(PAGE as u64)).unwrap_or(usize::MAX);
         let memory = Memory { pages: vec![None; pages], size, noted: None };
         Self { memory: Rc::new(RefCell::new(memory)), at: 0 }
     }
 
-    /// From now on, what is written from `data_offset` on is some file's content.
+    /// Starts recording: writes at or after `data_offset` are the content of a file.
     pub fn note(&self, data_offset: u64) {
         self.memory.borrow_mut().noted = Some((data_offset, Vec::new()));
     }
 
-    /// Ends noting: where the content stands, as offsets and lengths, in its order.
+    /// Stops recording. Returns the offsets and lengths of the content, in write order.
     pub fn noted(&self) -> Vec<(u64, u64)> {
         self.memory.borrow_mut().noted.take().map(|(_, pieces)| pieces).unwrap_or_default()
     }
 
-    /// Reads bytes; beyond the end there are zeros.
+    /// Reads bytes. Bytes past the end are zeros.
     pub fn get<const N: usize>(&self, at: u64) -> [u8; N] {
         let mut bytes = [0; N];
         let memory = self.memory.borrow();
@@ -58,7 +58,7 @@ impl Canvas {
         bytes
     }
 
-    /// Changes bytes.
+    /// Writes bytes.
     pub fn put(&self, at: u64, bytes: &[u8]) {
         let mut memory = self.memory.borrow_mut();
         let mut done = 0;
@@ -70,7 +70,7 @@ impl Canvas {
         }
     }
 
-    /// Hands out the memory there is: offset and bytes of each page.
+    /// Returns the offset and the bytes of each allocated page.
     pub fn into_pages(self) -> Vec<(u64, Box<[u8]>)> {
         let mut memory = self.memory.borrow_mut();
         let size = memory.size;
@@ -86,7 +86,7 @@ impl Canvas {
 }
 
 impl Memory {
-    /// The page at a place, where in it that is, and how much of `wanted` can be had there.
+    /// Returns the page number of `at`, the offset in the page, and the number of bytes, up to `wanted`, in the page.
     fn here(&self, at: u64, wanted: usize) -> (usize, usize, usize) {
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let page = usize::try_from(at / PAGE as u64).unwrap_or(usize::MAX);
@@ -160,7 +160,7 @@ mod tests {
     use std::io::{Read, Seek, SeekFrom, Write};
 
     #[test]
-    fn it_is_a_file_of_zeros_that_costs_nothing_where_nothing_is_written() {
+    fn pages_are_allocated_only_for_data_other_than_zeros() {
         let mut canvas = Canvas::new(3 * PAGE as u64 + 100);
         canvas.seek(SeekFrom::Start(PAGE as u64 - 2)).expect("there");
         canvas.write_all(b"abcd").expect("written");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_leave_their_places_and_no_memory() {
+    fn recorded_writes_allocate_no_memory() {
         let canvas = Canvas::new(8 * PAGE as u64);
         canvas.note(1000);
         for (at, len) in [(1000, 500), (10, 4), (1500, 100), (4000, 5)] {

@@ -1,4 +1,4 @@
-//! An image out of the door: into a file with holes, through a compressor, with its checksums taken on the way.
+//! Output of an image: into a sparse file or through a compressor, with checksums.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,29 +14,29 @@ use crate::{
     },
 };
 
-/// Why an image could not be written.
+/// Error from writing an image.
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
-    /// A content.
+    /// A source cannot be read.
     #[error(transparent)]
     Extent(ExtentError),
-    /// The output.
+    /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] WriteError),
 }
 
-/// What was written.
+/// Size and checksums of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emitted {
-    /// Bytes of the file.
+    /// File size in bytes.
     pub bytes: u64,
-    /// The file's SHA-256, where that was wanted.
+    /// SHA-256 of the file, if requested.
     pub digest: Option<[u8; 32]>,
-    /// That of the image inside, where the file is compressed and it was wanted.
+    /// SHA-256 of the uncompressed image, if requested and if the file is compressed.
     pub inner: Option<[u8; 32]>,
 }
 
-/// Writes an image. It appears when its output is finished: all that could speak against it is to be known by then.
+/// Writes an image. The caller must finish the output, after all other checks have passed.
 pub fn emit(
     image: &Extents,
     output: &mut Output,
@@ -68,19 +68,19 @@ pub fn emit(
         let (digest, _) = outer.finish();
         Emitted { bytes, digest, inner: inner_digest }
     };
-    // Names, signatures, sums were made of what the files had before.
+    // GUIDs, signatures and checksums were computed from the earlier contents.
     image.unchanged().map_err(named)?;
     Ok(emitted)
 }
 
-/// The SHA-256 of an image, zeros and all.
+/// Returns the SHA-256 of an image, including zeros.
 fn digest(image: &Extents) -> Result<[u8; 32], ExtentError> {
     let mut hashed = Hashed::new(io::sink(), true);
     image.write_to(&mut hashed)?;
     Ok(hashed.finish().0.unwrap_or_default())
 }
 
-/// A stream whose bytes are hashed as they go by.
+/// Output stream that hashes its bytes.
 struct Hashed<W> {
     out: W,
     hasher: Option<Sha256>,
@@ -112,7 +112,7 @@ impl<W: Write> Write for Hashed<W> {
 
 impl<W: Write> Sink for Hashed<W> {
     fn copy_from(&mut self, _: &File, _: u64) -> io::Result<u64> {
-        // What the kernel copies is not seen here.
+        // Bytes that the kernel copies could not be hashed.
         Ok(0)
     }
 }

@@ -1,7 +1,7 @@
-//! The image itself: boot record, tables, EFI system partition, root partition, each in its place.
+//! Assembly of a disk image: MBR, partition tables, EFI system partition and root partition.
 //!
-//! Its names (GUIDs, the volume's serial) come from what is in it, so that the same contents give the same bytes and
-//! other contents other names.
+//! GUIDs and the volume serial number are derived from the contents. The same contents result in the same bytes, and
+//! different contents result in different GUIDs.
 
 use std::sync::Arc;
 
@@ -13,46 +13,46 @@ use crate::format::mbr::{BOOT_CODE, Mbr};
 use crate::format::{Guid, SectorSize};
 use crate::output::extents::{ExtentError, Extents};
 
-/// What an image is made of.
+/// Parts of an image.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageSpec<'a> {
-    /// Where everything stands.
+    /// Disk layout.
     pub layout: &'a Layout,
-    /// What is on the EFI system partition.
+    /// Directory tree of the EFI system partition.
     pub tree: &'a EspTree,
-    /// The contents that its files name by their numbers.
+    /// File contents, by the source indexes of the tree.
     pub files: &'a [Arc<Extents>],
-    /// The root partition's content, and its type.
+    /// Content and type GUID of the root partition.
     pub root: Option<(&'a Extents, Guid)>,
-    /// Code for a legacy BIOS.
+    /// Boot code for a legacy BIOS.
     pub boot_code: [u8; BOOT_CODE],
-    /// The time of files, in seconds since 1970.
+    /// Time of all files, in seconds since 1970.
     pub time: u64,
 }
 
-/// Why there is no image.
+/// Error from building an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// Its volume.
+    /// The FAT volume cannot be created.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// Its contents.
+    /// A source cannot be read.
     #[error(transparent)]
     Extent(#[from] ExtentError),
 }
 
-/// An image and what it is called.
+/// Disk image and its identifiers.
 #[derive(Debug)]
 pub struct Image {
-    /// Its pieces.
+    /// Bytes of the image.
     pub extents: Extents,
-    /// Its names.
+    /// GUIDs.
     pub names: Names,
-    /// The volume's serial, as `blkid` has it.
+    /// Volume serial number, which `blkid` shows as the UUID.
     pub serial: u32,
 }
 
-/// Makes the image.
+/// Builds an image.
 pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let layout = spec.layout;
     let seed = seed(spec)?;
@@ -60,7 +60,7 @@ pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let root_kind = spec.root.map_or(Guid::LINUX_DATA, |(_, kind)| kind);
     let names = Names { disk: guid("disk"), esp: guid("esp"), root: guid("root"), root_kind };
     let [a, b, c, d, ..] = names.esp.0;
-    // As systemd-repart does it: whoever knows the partition's GUID knows the volume's serial.
+    // Derive the volume serial number from the partition GUID, as systemd-repart does.
     let serial = u32::from_le_bytes([a, b, c, d]);
     let volume = volume(
         &VolumeSpec {
@@ -84,8 +84,8 @@ pub fn image(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     Ok(Image { extents, names, serial })
 }
 
-/// What the names come from: every path, every content, the disk's shape. Not the boot code: whoever changes the
-/// message has the same disk still.
+/// Returns the seed of the GUIDs: a digest of all paths, all contents and the layout. The boot code is not part of it,
+/// so a disk with another message keeps its GUIDs.
 fn seed(spec: &ImageSpec<'_>) -> Result<[u8; 32], ImageError> {
     let mut hasher = Sha256::new();
     hasher.update(b"bootling disk 1\0");
@@ -115,7 +115,7 @@ fn seed(spec: &ImageSpec<'_>) -> Result<[u8; 32], ImageError> {
     Ok(hasher.finalize().into())
 }
 
-/// Adds a content, whether its zeros are holes or not.
+/// Hashes a file's content. The result does not depend on whether zeros are holes.
 fn digest(content: &Extents, hasher: &mut Sha256) -> Result<(), ExtentError> {
     const BLOCK: usize = 4096;
     let mut block = [0; BLOCK];

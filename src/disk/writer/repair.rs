@@ -1,27 +1,27 @@
-//! What fatfs 0.3.6 leaves wrong on a volume, put right.
+//! Fixes for volumes written by fatfs 0.3.6.
 //!
-//! - directories begin with long-name records for "." and "..", which `fsck.fat` takes for rubbish
-//!   (rafalh/rust-fatfs#117): both entries move to the front, and what stood there is free;
-//! - ".." of a directory in a FAT32's root names the root's cluster, where the specification wants 0;
-//! - the label's entry has no date, and the free clusters of a FAT32 are not counted;
-//! - the boot sector knows of no sectors before the volume, and its copy is older than it.
+//! - Directories start with long-name entries for "." and "..", which `fsck.fat` reports as errors
+//!   (rafalh/rust-fatfs#117). The fix moves "." and ".." to the front and marks the other entries as free.
+//! - The ".." entry of a directory in a FAT32 root directory contains the root's cluster. The specification requires 0.
+//! - The label's entry has no date, and the free cluster count of FAT32 is missing.
+//! - The boot sector's number of hidden sectors is 0, and its backup is outdated.
 //!
-//! All of it is read from a volume of our own making.
+//! The input is trusted: it is a volume that bootling created.
 
 use super::canvas::Canvas;
 use crate::disk::plan::{FatKind, Geometry};
 
-/// Bytes of an entry.
+/// Size of a directory entry in bytes.
 const ENTRY: u64 = 32;
-/// Where in an entry: attributes; the high and the low half of its first cluster.
+/// Offsets in a directory entry: attributes; high and low half of the first cluster.
 const ATTRIBUTES: usize = 11;
 const CLUSTER_HIGH: usize = 20;
 const CLUSTER_LOW: usize = 26;
-/// Attributes: a directory, a label, a part of a long name.
+/// Attributes: directory, volume label, part of a long name.
 const DIRECTORY: u8 = 0x10;
 const LABEL: u8 = 0x08;
 const LONG_NAME: u8 = 0x0F;
-/// First byte of an entry that was given up, and of one behind the last.
+/// First byte of a free entry, and of the entry after the last one.
 const FREE: u8 = 0xE5;
 const END: u8 = 0;
 
@@ -32,7 +32,7 @@ struct Volume<'a> {
     geometry: &'a Geometry,
 }
 
-/// Puts all of it right.
+/// Applies all fixes.
 pub fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
     let volume = Volume { canvas, geometry };
     let root = match geometry.kind {
@@ -41,7 +41,7 @@ pub fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
         }
         FatKind::Fat32 => volume.entries_of(2),
     };
-    // The label has the time of the first thing beside it; there always is one.
+    // The label gets the time of the first file or directory in the root, which is never empty.
     let time: Option<Entry> = root.iter().map(|at| canvas.get(*at)).find(is_short);
     let mut left = volume.directory(&root, time);
     while let Some(cluster) = left.pop() {
@@ -57,7 +57,7 @@ pub fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
     }
 }
 
-/// Whether an entry is a file's or a directory's.
+/// Returns true for the entry of a file or directory.
 fn is_short(entry: &Entry) -> bool {
     !matches!(entry[0], FREE | END) && entry[ATTRIBUTES] & LABEL == 0
 }
@@ -68,7 +68,7 @@ fn first_cluster(entry: &Entry) -> u64 {
 }
 
 impl Volume<'_> {
-    /// The directories that stand in these entries; gives the label the dates of `time`.
+    /// Returns the first clusters of the directories in these entries. Copies the date of `time` to the label.
     fn directory(&self, entries: &[u64], time: Option<Entry>) -> Vec<u64> {
         let mut found = Vec::new();
         for at in entries {
@@ -89,7 +89,7 @@ impl Volume<'_> {
         found
     }
 
-    /// The first four entries of a directory: a part of a long name, ".", another part, "..".
+    /// Fixes the first four entries of a directory: a long-name entry, ".", a long-name entry, "..".
     fn dots(&self, entries: &[u64]) {
         let [first, second, third, fourth, ..] = entries else { return };
         let dot: Entry = self.canvas.get(*second);
@@ -107,10 +107,10 @@ impl Volume<'_> {
         }
     }
 
-    /// Places of all entries of the directory that begins in a cluster.
+    /// Returns the offsets of all entries of the directory that starts at `cluster`.
     fn entries_of(&self, mut cluster: u64) -> Vec<u64> {
         let mut entries = Vec::new();
-        // No chain is longer than there are clusters.
+        // A chain cannot be longer than the number of clusters.
         for _ in 0..self.geometry.clusters {
             if !(2..self.geometry.clusters + 2).contains(&cluster) {
                 break;
@@ -122,7 +122,7 @@ impl Volume<'_> {
         entries
     }
 
-    /// What the FAT says of a cluster: the next one, 0 for a free one, or the end.
+    /// Returns the FAT entry of a cluster: the next cluster, 0 if the cluster is free, or an end mark.
     fn next(&self, cluster: u64) -> u64 {
         let fat = self.geometry.fat_offset(0);
         match self.geometry.kind {
@@ -135,10 +135,11 @@ impl Volume<'_> {
         }
     }
 
-    /// The free clusters of a FAT32, and where the next one is; it was filled from its begin without a gap.
+    /// Writes the free cluster count and the next free cluster of FAT32. The used clusters are contiguous from the
+    /// start.
     fn counts(&self) {
         let last = self.geometry.clusters + 2;
-        // Used clusters come first, so halving finds their end.
+        // Used clusters come first, so a binary search finds their end.
         let (mut low, mut high) = (2, last);
         while low < high {
             let middle = low.midpoint(high);

@@ -1,9 +1,10 @@
-//! A root partition's content: a file as it is, or a directory made into a file system by the usual tool.
+//! Content of a root partition: an existing file, or a file system that mksquashfs or mkfs.ext4 creates from a
+//! directory.
 //!
-//! The tools need no root and write into a file without a name, so that nothing is left behind however this ends. Same
-//! directory, same bytes: owners are root on squashfs, times are cut at `SOURCE_DATE_EPOCH`. mkfs.ext4 takes over owners and
-//! times as the directory has them, so another copy of a directory may give other bytes there. Refuses directories with
-//! anything in them that cannot be read.
+//! The tools run without root privileges and write to an unnamed file, so that nothing is left behind after a failure.
+//! The output is reproducible for the same directory: on squashfs, root owns all files, and times are limited to
+//! `SOURCE_DATE_EPOCH`. mkfs.ext4 copies owners and times from the directory, so a copy of the directory may result in
+//! different bytes. Refuses directories with unreadable files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,50 +21,50 @@ use crate::format::Guid;
 use crate::output::extents::{Extents, SourceFile};
 use crate::sys;
 
-/// Lines of what a tool says that are told.
+/// Maximum number of lines of a tool's output to report: the last ones.
 const COMPLAINT: usize = 5;
-/// Bytes that may matter of it: its last.
+/// Maximum number of bytes of a tool's output to keep: the last ones.
 const LAST: usize = 64 << 10;
-/// ext4 beside its files: journal, tables, and room to breathe.
+/// Size in bytes to reserve on ext4 in addition to the files: journal, tables and free space.
 const EXT4_EXTRA: u64 = 16 << 20;
 const BLOCK: u64 = 4096;
 
-/// Why there is no root partition.
+/// Error from creating a root partition.
 #[derive(Debug, thiserror::Error)]
 pub enum RootFsError {
-    /// The source, or the file for the meantime.
-    #[error("{doing} {}", path.display())]
+    /// I/O error from the source or the temporary file.
+    #[error("failed to {doing} {}", path.display())]
     Io {
-        /// What was being done.
+        /// Action, as an infinitive.
         doing: &'static str,
-        /// To what.
+        /// Object of the action.
         path: PathBuf,
-        /// What the host said.
+        /// Cause.
         source: io::Error,
     },
-    /// Neither a file nor a directory.
-    #[error("reading --root {}: it is neither a file nor a directory", .0.display())]
+    /// The source is neither a file nor a directory.
+    #[error("invalid --root {}: neither a file nor a directory", .0.display())]
     Kind(PathBuf),
     /// The tool is not installed.
-    #[error("making a file system of {}: {tool} is not on PATH", path.display())]
+    #[error("failed to create a file system from {}: {tool} not found on PATH", path.display())]
     NoTool {
-        /// The directory.
+        /// Source directory.
         path: PathBuf,
-        /// The program.
+        /// Program name.
         tool: &'static str,
-        /// Debian's package that has it.
+        /// Debian package of the program.
         package: &'static str,
     },
-    /// It failed.
-    #[error("making a file system of {}: {tool} failed ({status}){}", path.display(), told(said))]
+    /// The tool failed.
+    #[error("failed to create a file system from {}: {tool} failed ({status}){}", path.display(), told(said))]
     Tool {
-        /// The directory.
+        /// Source directory.
         path: PathBuf,
-        /// The program.
+        /// Program name.
         tool: &'static str,
-        /// How it ended.
+        /// Exit status.
         status: std::process::ExitStatus,
-        /// Its last lines.
+        /// Last lines of its standard error.
         said: String,
     },
 }
@@ -73,7 +74,7 @@ fn told(said: &str) -> String {
 }
 
 impl RootFsError {
-    /// The package that would help.
+    /// Returns the package to install, if a tool is missing.
     pub fn package(&self) -> Option<&'static str> {
         match self {
             Self::NoTool { package, .. } => Some(package),
@@ -82,24 +83,25 @@ impl RootFsError {
     }
 }
 
-/// A root partition's content.
+/// Content of a root partition.
 #[derive(Debug)]
 pub struct RootContent {
-    /// Its bytes.
+    /// Bytes of the file system.
     pub content: Extents,
-    /// What the tool that made it had to say, the last lines of it.
+    /// Last lines of the tool's standard error.
     pub notes: Vec<String>,
 }
 
-/// The content of the partition. `meanwhile` is a directory with room for a file system, `time` that of the image.
+/// Returns the content of the partition. `meanwhile` is a directory with enough space for a file system. `time` is the
+/// time of the image.
 pub fn root_content(spec: &RootSpec, meanwhile: &Path, time: u32) -> Result<RootContent, RootFsError> {
     let path = &spec.source;
-    let failed = |source| RootFsError::Io { doing: "reading --root", path: path.clone(), source };
+    let failed = |source| RootFsError::Io { doing: "read --root", path: path.clone(), source };
     let metadata = path.metadata().map_err(failed)?;
     let mut notes = Vec::new();
     let file = if metadata.is_dir() {
         let file = tempfile::tempfile_in(meanwhile).map_err(|source| RootFsError::Io {
-            doing: "making a file for the meantime in",
+            doing: "create a temporary file in",
             path: meanwhile.to_owned(),
             source,
         })?;
@@ -118,7 +120,7 @@ pub fn root_content(spec: &RootSpec, meanwhile: &Path, time: u32) -> Result<Root
 
 fn squashfs(directory: &Path, into: &File, time: u32) -> Result<Vec<String>, RootFsError> {
     let mut command = Command::new("mksquashfs");
-    // Without it a file that cannot be read is an empty one in the image, and all is said to be well.
+    // Without -exit-on-error, an unreadable file becomes an empty file, and mksquashfs succeeds.
     command.arg(directory).arg(path_of(into)).args([
         "-exit-on-error",
         "-noappend",
@@ -131,7 +133,7 @@ fn squashfs(directory: &Path, into: &File, time: u32) -> Result<Vec<String>, Roo
 }
 
 fn ext4(directory: &Path, into: &File, time: u32) -> Result<Vec<String>, RootFsError> {
-    let failed = |source| RootFsError::Io { doing: "reading --root", path: directory.to_owned(), source };
+    let failed = |source| RootFsError::Io { doing: "read --root", path: directory.to_owned(), source };
     let (size, inodes) = measure(directory).map_err(failed)?;
     into.set_len(size).map_err(failed)?;
     let id = uuid(&Guid::derived(&digest(directory).map_err(failed)?, "root file system"));
@@ -139,18 +141,18 @@ fn ext4(directory: &Path, into: &File, time: u32) -> Result<Vec<String>, RootFsE
     command.args(["-q", "-F", "-L", "root", "-U", &id, "-N", &inodes.to_string(), "-d"]).arg(directory);
     command.args(["-E", &format!("root_owner=0:0,hash_seed={id},lazy_itable_init=0,lazy_journal_init=0")]);
     command.arg(path_of(into));
-    // Zero would mean "now".
+    // Zero means the current time.
     command.env("E2FSPROGS_FAKE_TIME", time.max(1).to_string());
     run(command, "mkfs.ext4", "e2fsprogs", directory, into)
 }
 
-/// Bytes and inodes for an ext4 with everything in a directory.
+/// Returns the size in bytes and the number of inodes of an ext4 file system for the files in `directory`.
 fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     let (mut bytes, mut inodes) = (0u64, 0u64);
     for entry in WalkDir::new(directory).sort_by_file_name() {
         let metadata = entry?.metadata()?;
         inodes += 1;
-        // Long extents, long links and directories take blocks of their own.
+        // Extent trees, long link targets and directories use additional blocks.
         bytes += BLOCK + if metadata.is_file() { metadata.size().next_multiple_of(BLOCK) } else { BLOCK };
     }
     let inodes = inodes + inodes / 8 + 64;
@@ -158,7 +160,8 @@ fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     Ok((bytes.next_multiple_of(1 << 20), inodes))
 }
 
-/// What tells one directory from another: names, modes, owners, contents. Not times, which another copy has others of.
+/// Returns a digest of the names, modes, owners and contents in a directory. Times are not part of it, because a copy
+/// of the directory may have other times.
 fn digest(directory: &Path) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -195,12 +198,12 @@ fn digest_of_file(path: &Path) -> io::Result<[u8; 32]> {
     }
 }
 
-/// The five groups of digits, as mkfs wants them.
+/// Formats a UUID in lowercase for mkfs.
 fn uuid(guid: &Guid) -> String {
     guid.to_string().to_lowercase()
 }
 
-/// A name for an open file that its heirs can use.
+/// Returns a path for an open file that a child process can open.
 fn path_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
@@ -212,12 +215,12 @@ fn run(
     directory: &Path,
     into: &File,
 ) -> Result<Vec<String>, RootFsError> {
-    // Where people have no /usr/sbin on PATH the file systems' tools are there all the same.
+    // The PATH of unprivileged users may lack the directories of the tools.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let path = std::env::join_paths(places).unwrap_or(path);
     command.env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let failed = |source| RootFsError::Io { doing: "running a tool for --root", path: directory.to_owned(), source };
+    let failed = |source| RootFsError::Io { doing: "run a tool for --root", path: directory.to_owned(), source };
     let mut child = match sys::spawn_tied(&mut command, &[into.as_fd()]) {
         Ok(child) => child,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -239,7 +242,7 @@ fn run(
     Err(RootFsError::Tool { path: directory.to_owned(), tool, status, said: lines.join("; ") })
 }
 
-/// The last `most` bytes, or some more. All is read: whoever writes would wait for ever otherwise.
+/// Reads to the end of the stream, so that the writer does not block, and returns the last `most` bytes.
 fn last(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     while stream.take(most as u64).read_to_end(&mut kept)? > 0 {
@@ -255,7 +258,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn the_end_of_a_long_complaint_is_kept_and_all_of_it_read() {
+    fn long_output_is_read_completely_and_its_end_is_kept() {
         let said: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
         let mut left = said.as_slice();
         assert_eq!(last(&mut left, 1000).expect("read"), said[said.len() - 1000..]);
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_told_from_another_by_names_modes_and_contents() {
+    fn the_digest_depends_on_names_modes_and_contents() {
         let tree = |name: &str, content: &str, mode: u32| {
             let dir = tempfile::tempdir().expect("a directory");
             let path = dir.path().join(name);

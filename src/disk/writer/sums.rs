@@ -1,4 +1,4 @@
-//! `SHA256SUMS` beside an image, as `sha256sum -c` reads it. Lines of other files that stand there already are kept.
+//! `SHA256SUMS` file in the directory of an image, in the format of `sha256sum -c`. Preserves the lines of other files.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use crate::output::{WriteError, file::Output};
 
-/// What the file is called.
+/// File name.
 const NAME: &str = "SHA256SUMS";
-/// Nobody has so many images in a directory.
+/// Maximum size of an existing file in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// Adds lines for files of `directory`, by name, in place of those that had the same names. Gives the file, written but
-/// for its name. Refuses a file that is larger than any such.
+/// Adds lines for files in `directory`, and removes existing lines for the same names. Returns an output that the
+/// caller must finish. Refuses an existing file of more than 1 MiB.
 pub fn write_sums(directory: &Path, sums: &[(String, [u8; 32])]) -> Result<Output, WriteError> {
     let path = directory.join(NAME);
     let failed = |source| WriteError::Output { name: path.display().to_string(), source };
@@ -40,12 +40,12 @@ fn read(path: &Path) -> io::Result<String> {
         Err(error) => return Err(error),
     }
     if text.len() as u64 > LARGEST {
-        return Err(io::Error::other("there is one of more than 1 MiB, which is no list of sums"));
+        return Err(io::Error::other("the existing file is larger than 1 MiB, so it is not a list of checksums"));
     }
     Ok(text)
 }
 
-/// The name in a line: what follows the digest and a space and a space or a star.
+/// Returns the file name in a line. It follows the digest, a space, and another space or an asterisk.
 fn name_of(line: &str) -> Option<&str> {
     line.get(64..)?.strip_prefix(' ').and_then(|rest| rest.strip_prefix([' ', '*']))
 }
@@ -56,7 +56,7 @@ mod tests {
     use crate::output::file::Output;
 
     #[test]
-    fn lines_of_others_stay_and_ours_are_replaced() {
+    fn existing_lines_are_kept_or_replaced_by_name() {
         let dir = tempfile::tempdir().expect("a directory");
         let sums = [("a.img".to_owned(), [0x11; 32]), ("b.img".to_owned(), [0x22; 32])];
         write_sums(dir.path(), &sums[..]).and_then(Output::finish).expect("written");
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_large_is_not_cut() {
+    fn a_file_that_is_too_large_is_not_truncated() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("SHA256SUMS");
         std::fs::write(&path, "\n".repeat((1 << 20) + 1)).expect("a file");

@@ -1,8 +1,8 @@
-//! The FAT volume of an EFI system partition, written by the fatfs crate, with what that leaves wrong put right.
+//! FAT volume of an EFI system partition, written by the fatfs crate and fixed by [`super::repair`].
 //!
-//! The crate (0.3.6) formats, allocates and makes directories; contents go by it as places only (see [`super::canvas`]).
-//! What it has made is compared with the geometry that was planned. It has no way to make a directory of thousands of
-//! files fast: each new name is compared with all before it.
+//! The crate (0.3.6) formats the volume, allocates clusters and creates directories. File contents do not pass through
+//! it: only their offsets are recorded (see [`super::canvas`]). The resulting geometry must equal the planned one.
+//! Directories with thousands of files are slow, because the crate compares each new name with all existing names.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,56 +14,56 @@ use super::repair::repair;
 use crate::disk::plan::{EspNode, EspTree, FatKind, Geometry};
 use crate::output::extents::Extents;
 
-/// What the volume is called; part of the boot sector and an entry of the root directory.
+/// Volume label, in the boot sector and in an entry of the root directory.
 pub const LABEL: [u8; 11] = *b"ESP        ";
 
-/// Why a volume could not be made.
+/// Error from creating a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// The crate would not.
-    #[error("making the FAT volume: {doing}")]
+    /// The fatfs crate failed.
+    #[error("failed to create the FAT volume: cannot {doing}")]
     Crate {
-        /// At what.
+        /// Action, as an infinitive.
         doing: String,
-        /// What it said.
+        /// Cause.
         source: io::Error,
     },
-    /// The crate came to other numbers than the plan.
-    #[error("making the FAT volume: planned {planned}, but it has {found}")]
+    /// The crate created a volume with another geometry than planned.
+    #[error("failed to create the FAT volume: expected {planned}, found {found}")]
     Geometry {
-        /// What was planned.
+        /// Planned geometry.
         planned: String,
-        /// What there is.
+        /// Actual geometry.
         found: String,
     },
 }
 
-/// What a volume depends on beside its files.
+/// Parameters of a volume.
 #[derive(Debug, Clone, Copy)]
 pub struct VolumeSpec {
-    /// Sizes.
+    /// Planned geometry.
     pub geometry: Geometry,
-    /// The 32 bits that `blkid` shows as its UUID.
+    /// Volume serial number, which `blkid` shows as the UUID.
     pub serial: u32,
-    /// Sectors of the disk before it, in sectors of the volume.
+    /// Number of sectors that precede the volume on the disk, in sectors of the volume.
     pub hidden_sectors: u32,
-    /// The time of all files.
+    /// Time of all files.
     pub time: DosTime,
 }
 
-/// A time as FAT has it: from 1980 to 2107, UTC, two seconds exact.
+/// FAT timestamp: from 1980 to 2107, in UTC, with a resolution of two seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DosTime(DateTime);
 
 impl DosTime {
-    /// From seconds since 1970; what lies before 1980 is 1980, and what lies behind 2107 is its end.
+    /// Converts seconds since 1970. Clamps times outside 1980 to 2107.
     pub fn from_unix(seconds: u64) -> Self {
         /// 1980-01-01 00:00:00 and 2107-12-31 23:59:58, in UTC.
         const RANGE: (u64, u64) = (315_532_800, 4_354_819_198);
         let seconds = seconds.clamp(RANGE.0, RANGE.1);
         let (day, second) = (seconds / 86_400, seconds % 86_400);
-        // Days to dates by eras of 400 years that begin in March (Howard Hinnant, "chrono-compatible low-level date
-        // algorithms", civil_from_days).
+        // Converts days to dates by eras of 400 years that start in March (Howard Hinnant, "chrono-compatible low-level
+        // date algorithms", civil_from_days).
         let shifted = day + 719_468;
         let (era, of_era) = (shifted / 146_097, shifted % 146_097);
         let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -88,7 +88,7 @@ impl DosTime {
     }
 }
 
-/// The same time, whenever asked.
+/// Time provider that always returns the same time.
 #[derive(Debug)]
 struct Stopped(DateTime);
 
@@ -107,7 +107,7 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> VolumeError {
     move |source| VolumeError::Crate { doing, source }
 }
 
-/// Makes the volume. `files` are the contents that the tree's files name by their numbers.
+/// Creates the volume. `files` are the file contents, by the source indexes of the tree.
 pub fn volume(spec: &VolumeSpec, tree: &EspTree, files: &[Arc<Extents>]) -> Result<Extents, VolumeError> {
     let geometry = &spec.geometry;
     let canvas = Canvas::new(geometry.bytes());
@@ -128,7 +128,7 @@ pub fn volume(spec: &VolumeSpec, tree: &EspTree, files: &[Arc<Extents>]) -> Resu
 
 fn format(canvas: &Canvas, spec: &VolumeSpec) -> Result<(), VolumeError> {
     let geometry = &spec.geometry;
-    // None of these are more: sectors are at most 4096, clusters 32 KiB, and the plan counts sectors in 32 bits.
+    // The casts do not truncate: sectors have at most 4096 bytes, clusters 32 KiB, and sector counts fit in 32 bits.
     let options = FormatVolumeOptions::new()
         .bytes_per_sector(geometry.sector as u16)
         .bytes_per_cluster(geometry.cluster as u32)
@@ -141,7 +141,7 @@ fn format(canvas: &Canvas, spec: &VolumeSpec) -> Result<(), VolumeError> {
         .drive_num(0x80)
         .volume_id(spec.serial)
         .volume_label(LABEL);
-    fatfs::format_volume(canvas.clone(), options).map_err(failed("formatting it"))?;
+    fatfs::format_volume(canvas.clone(), options).map_err(failed("format it"))?;
     let found = read_geometry(canvas);
     if found != *geometry {
         return Err(VolumeError::Geometry { planned: format!("{geometry:?}"), found: format!("{found:?}") });
@@ -149,7 +149,7 @@ fn format(canvas: &Canvas, spec: &VolumeSpec) -> Result<(), VolumeError> {
     Ok(())
 }
 
-/// What the boot sector says, by the rule of Microsoft's specification.
+/// Reads the geometry from the boot sector, according to Microsoft's specification.
 fn read_geometry(canvas: &Canvas) -> Geometry {
     let word = |at| u64::from(u16::from_le_bytes(canvas.get(at)));
     let long = |at| u64::from(u32::from_le_bytes(canvas.get(at)));
@@ -164,14 +164,14 @@ fn read_geometry(canvas: &Canvas) -> Geometry {
     Geometry { kind: FatKind::of(clusters), sector, cluster, sectors, reserved, fat_sectors, root_entries, clusters }
 }
 
-/// Where a content stands: its number, and pieces of the volume.
+/// Location of a file's content: the source index, and offsets and lengths in the volume.
 type Placed = (usize, Vec<(u64, u64)>);
 
 fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Placed>) -> Result<(), VolumeError> {
-    // The crate wants a time for ever; it is a few bytes, once for each image.
+    // The crate requires a `'static` time provider. This leaks a few bytes per image.
     let time: &'static Stopped = Box::leak(Box::new(Stopped(spec.time.0)));
     let options = FsOptions::new().time_provider(time);
-    let volume = FileSystem::new(canvas.clone(), options).map_err(failed("opening it"))?;
+    let volume = FileSystem::new(canvas.clone(), options).map_err(failed("open it"))?;
     let kind = match volume.fat_type() {
         FatType::Fat12 => FatKind::Fat12,
         FatType::Fat16 => FatKind::Fat16,
@@ -182,12 +182,12 @@ fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Pla
         return Err(VolumeError::Geometry { planned, found });
     }
     let data = spec.geometry.data_offset();
-    // The directories from the root to the last item's.
+    // Open directories, from the root to the parent of the current item.
     let mut open = vec![volume.root_dir()];
     for item in tree.items() {
         open.truncate(item.path.len());
         let Some(parent) = open.last() else { continue };
-        let doing = || format!("adding {}", item.path.join("/"));
+        let doing = || format!("add {}", item.path.join("/"));
         match item.what {
             EspNode::Dir => {
                 let dir = parent.create_dir(item.name()).map_err(failed(doing()))?;
@@ -204,10 +204,10 @@ fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Pla
         }
     }
     drop(open);
-    volume.unmount().map_err(failed("closing it"))
+    volume.unmount().map_err(failed("close it"))
 }
 
-/// Writes so many bytes that nobody keeps.
+/// Writes `len` placeholder bytes, which the canvas discards.
 fn pour(file: &mut impl Write, mut len: u64) -> io::Result<()> {
     static NOTHING: [u8; 32 << 10] = [0; 32 << 10];
     while len > 0 {
@@ -218,7 +218,7 @@ fn pour(file: &mut impl Write, mut len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a content where its clusters are.
+/// Adds a file's content at the offsets of its clusters.
 fn place(whole: &mut Extents, content: &Extents, pieces: &[(u64, u64)]) {
     let mut start = 0;
     for (at, len) in pieces {
@@ -232,7 +232,7 @@ fn place(whole: &mut Extents, content: &Extents, pieces: &[(u64, u64)]) {
     }
 }
 
-/// Adds a page of memory; where contents stand in its range it holds nothing but zeros.
+/// Adds a page of memory, except for the ranges that file contents occupy. The page has only zeros there.
 fn add_around(whole: &mut Extents, at: u64, page: &[u8]) {
     let end = at + page.len() as u64;
     let taken: Vec<(u64, u64)> = whole
@@ -256,7 +256,7 @@ mod tests {
     use super::DosTime;
 
     #[test]
-    fn times_are_utc_and_within_what_fat_can_say() {
+    fn times_are_utc_and_within_the_range_of_fat() {
         let text = |seconds| {
             let fatfs::DateTime { date, time } = DosTime::from_unix(seconds).0;
             format!("{}-{:02}-{:02} {:02}:{:02}:{:02}", date.year, date.month, date.day, time.hour, time.min, time.sec)

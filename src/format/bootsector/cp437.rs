@@ -1,9 +1,9 @@
-//! Code page 437, the characters that every PC's BIOS can show, and what stands for some that it lacks.
+//! Code page 437, the character set of every PC BIOS, and substitutes for some characters that it lacks.
 //!
-//! Bytes below 20 have pictures, too, but the screen obeys them as control characters when the BIOS prints them; they are
-//! never made here. The table is Unicode's own (`VENDORS/MICSFT/PC/CP437.TXT`).
+//! Bytes below 20 have glyphs, too, but the BIOS treats them as control characters when it prints them, so they are
+//! never produced here. The table is Unicode's (`VENDORS/MICSFT/PC/CP437.TXT`).
 
-/// The characters from 80 on.
+/// Characters for the bytes from 80.
 #[rustfmt::skip]
 const HIGH: [char; 128] = [
     'Ç', 'ü', 'é', 'â', 'ä', 'à', 'å', 'ç', 'ê', 'ë', 'è', 'ï', 'î', 'ì', 'Ä', 'Å',
@@ -16,13 +16,13 @@ const HIGH: [char; 128] = [
     '≡', '±', '≥', '≤', '⌠', '⌡', '÷', '≈', '°', '∙', '·', '√', 'ⁿ', '²', '■', '\u{A0}',
 ];
 
-/// A byte as a character. The pictures of control characters are not told from them.
+/// Converts a byte to a character. Control characters stay control characters.
 pub fn to_char(byte: u8) -> char {
     byte.checked_sub(0x80).map_or(char::from(byte), |high| HIGH[usize::from(high)])
 }
 
-/// The bytes that show a character, or stand for it: quotation marks become straight, dashes hyphens, letters that the
-/// code page has no accent for lose it. `None` where nothing would do; control characters are nothing to be shown.
+/// Converts a character to bytes that show it or a substitute: quotation marks become straight, dashes become hyphens,
+/// letters lose an accent that the code page lacks. `None` for control characters, and if there is no substitute.
 pub fn from_char(character: char) -> Option<Vec<u8>> {
     if let Some(instead) = stand_in(character) {
         return Some(instead.bytes().collect());
@@ -35,7 +35,7 @@ pub fn from_char(character: char) -> Option<Vec<u8>> {
     Some(vec![0x80 + at as u8])
 }
 
-/// The same sign under another number in Unicode, and accented letters without their accent.
+/// Returns an equivalent character in the code page: the same sign with another code point, or a letter without accent.
 fn twin(character: char) -> Option<char> {
     Some(match character {
         'μ' => 'µ',
@@ -88,10 +88,10 @@ fn twin(character: char) -> Option<char> {
     })
 }
 
-/// ASCII that stands for signs of typography.
+/// Returns an ASCII substitute for a typographic character.
 fn stand_in(character: char) -> Option<&'static str> {
     Some(match character {
-        // Blanks of all widths, and what is not seen at all.
+        // Spaces of all widths, and invisible characters.
         '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' => " ",
         '\u{AD}' | '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FE0E}' | '\u{FE0F}' | '\u{FEFF}' => "",
         '‘' | '’' | '‚' | '‛' | '′' | '´' | 'ʼ' => "'",
@@ -132,16 +132,16 @@ mod tests {
     use super::{from_char, to_char};
 
     #[test]
-    fn every_byte_that_can_be_shown_comes_back() {
+    fn every_printable_byte_round_trips() {
         for byte in (0x20..=0x7E).chain(0x80..=0xFE) {
             assert_eq!(from_char(to_char(byte)), Some(vec![byte]), "{byte:02X} {:?}", to_char(byte));
         }
-        // The no-break space is as blank as any.
+        // A no-break space becomes a plain space.
         assert_eq!((to_char(0xFF), from_char('\u{A0}')), ('\u{A0}', Some(vec![b' '])));
     }
 
     #[test]
-    fn typography_becomes_what_typewriters_had() {
+    fn typographic_characters_become_ascii() {
         let shown = |text: &str| text.chars().map(from_char).collect::<Option<Vec<_>>>().map(|bytes| bytes.concat());
         assert_eq!(shown("“EFI” – don’t…").as_deref(), Some(&b"\"EFI\" - don't..."[..]));
         assert_eq!(shown("Démarrage · Größe").as_deref(), Some(&b"D\x82marrage \xFA Gr\x94\xE1e"[..]));

@@ -1,102 +1,102 @@
-//! A message, checked: UTF-8 as users write it, made to what a BIOS can show.
+//! Message of the boot sector: parses UTF-8 text and converts it to characters that a BIOS can show.
 //!
-//! Refuses, with line and column, what code page 437 has no character for, control characters, and what would wrap or
-//! scroll away on a screen of 80 by 25. A serial console gets the same bytes as the screen; only ASCII looks the same on
-//! both ([`Message::beyond_ascii`]).
+//! Refuses, with line and column, characters that are not in code page 437, control characters, and text that would
+//! wrap or scroll off an 80x25 screen. A serial console receives the same bytes as the screen, so only ASCII looks the
+//! same on both ([`Message::beyond_ascii`]).
 
 use super::{BootCodeError, Preset, Then, cp437, fit, room};
 
-/// Columns that a row may have: after the 80th the screen begins a new row by itself.
+/// Maximum columns of a row: after column 80, the screen wraps by itself.
 pub const MOST_COLUMNS: usize = 79;
-/// Rows that a message may have: the stub shows an empty one first, and the cursor comes to rest below the last.
+/// Maximum rows of a message: the stub prints an empty row first, and the cursor ends below the last row.
 pub const MOST_ROWS: usize = 23;
-/// Columns from one tab stop to the next.
+/// Distance of tab stops in columns.
 const TAB: usize = 8;
 
-/// A message as the screen shows it: code page 437, every row ended by CR LF, checked.
+/// Checked message: code page 437, each row ends with CR LF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
 
-/// Why a text cannot be shown. Lines and columns count from 1, columns in characters.
+/// Reason why a text cannot be shown. Lines and columns count from 1; columns count characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Not text.
-    #[error("reading the message: line {line} is not UTF-8")]
+    /// The text is not UTF-8.
+    #[error("invalid message: line {line} is not UTF-8")]
     NotUtf8 {
-        /// Line with the first byte that is wrong.
+        /// Line with the first invalid byte.
         line: usize,
     },
-    /// A character that the screen obeys instead of showing it.
-    #[error("reading the message: line {line}, column {column}: a control character (U+{code:04X})")]
+    /// The text contains a control character.
+    #[error("invalid message: line {line}, column {column}: control character (U+{code:04X})")]
     Control {
-        /// Line.
+        /// Line number.
         line: usize,
-        /// Column.
+        /// Column number.
         column: usize,
-        /// The character.
+        /// Code point of the character.
         code: u32,
     },
-    /// A character that no BIOS has, and nothing that could stand for it.
+    /// The text contains a character without a representation or substitute in code page 437.
     #[error(
-        "reading the message: line {line}, column {column}: {character:?} (U+{:04X}) is not in code page 437, which is \
-         all that a BIOS shows",
+        "invalid message: line {line}, column {column}: {character:?} (U+{:04X}) is not in code page 437, the \
+         only characters that a BIOS shows",
         u32::from(*.character)
     )]
     NotInCodePage {
-        /// Line.
+        /// Line number.
         line: usize,
-        /// Column.
+        /// Column number.
         column: usize,
         /// The character.
         character: char,
     },
-    /// A row that would wrap.
-    #[error("reading the message: line {line} has {columns} columns; {MOST_COLUMNS} are the most")]
+    /// A row would wrap.
+    #[error("invalid message: line {line} has {columns} columns, maximum {MOST_COLUMNS}")]
     TooWide {
-        /// Line.
+        /// Line number.
         line: usize,
-        /// Columns it has.
+        /// Columns of the row.
         columns: usize,
     },
-    /// Rows that would scroll away.
-    #[error("reading the message: it has {rows} rows; {MOST_ROWS} are the most")]
+    /// The first rows would scroll off the screen.
+    #[error("invalid message: {rows} rows, maximum {MOST_ROWS}")]
     TooTall {
-        /// Rows it has.
+        /// Rows of the message.
         rows: usize,
     },
-    /// Nothing to be seen.
-    #[error("reading the message: it is empty")]
+    /// The message has no visible character.
+    #[error("empty message")]
     Empty,
 }
 
 impl Message {
-    /// The message where none is given.
+    /// Returns the default message.
     pub fn standard() -> Self {
         Preset::Standard.message()
     }
 
-    /// Reads a text: UTF-8, lines ended by LF, CR LF or CR, the last one's end optional. Tabs become blanks; blanks at the
-    /// ends of lines and empty lines at the end of the text are dropped.
+    /// Parses UTF-8 text. Lines end with LF, CR LF or CR; the last line end is optional. Tabs become spaces; trailing
+    /// spaces and trailing empty lines are dropped.
     pub fn parse(text: &[u8]) -> Result<Self, MessageError> {
         let text = str::from_utf8(text).map_err(|error| {
             let before = &text[..error.valid_up_to()];
             let line = 1 + str::from_utf8(before).map_or(0, |valid| lines(valid).count().saturating_sub(1));
             MessageError::NotUtf8 { line }
         })?;
-        // A byte order mark says nothing here.
+        // Ignore a byte order mark.
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         let mut bytes = Vec::new();
         let (mut rows, mut empty) = (0, 0);
         for (number, line) in lines(text).enumerate() {
             let row = row(line, number + 1)?;
             if row.is_empty() {
-                // Only what stands between others is kept.
+                // Keep only empty rows between other rows.
                 empty += 1;
                 continue;
             }
             rows += empty + 1;
             if rows > MOST_ROWS {
-                // The rest is not looked at, but counted.
+                // Count the remaining rows without parsing them.
                 let rows = lines(text.trim_end()).count().max(rows);
                 return Err(MessageError::TooTall { rows });
             }
@@ -107,40 +107,40 @@ impl Message {
         if bytes.is_empty() { Err(MessageError::Empty) } else { Ok(Self(bytes)) }
     }
 
-    /// As the screen gets it.
+    /// Returns the bytes for the screen.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// As text again, every line ended by LF.
+    /// Returns the message as text; each line ends with LF.
     pub fn text(&self) -> String {
         self.0.iter().filter(|byte| **byte != b'\r').map(|byte| cp437::to_char(*byte)).collect()
     }
 
-    /// Rows on the screen.
+    /// Returns the number of rows on the screen.
     pub fn rows(&self) -> usize {
         rows(&self.0)
     }
 
-    /// How many bytes are left in the boot sector beside it, packed, and a stub that ends like this; an error with the
-    /// number that is over where it does not fit.
+    /// Returns the number of bytes left in the boot sector after the stub for `then` and the packed message. Fails with
+    /// the number of excess bytes if the message does not fit.
     pub fn fits(&self, then: Then) -> Result<usize, BootCodeError> {
         Ok(room(then) - fit(self, then)?.len())
     }
 
-    /// The first character that a serial console will show wrongly: terminals there expect UTF-8, and the stub sends
-    /// what the screen gets.
+    /// Returns the first character that a serial console shows wrongly: its terminal expects UTF-8, but the stub sends
+    /// code page 437.
     pub fn beyond_ascii(&self) -> Option<char> {
         self.0.iter().find(|byte| !byte.is_ascii()).map(|byte| cp437::to_char(*byte))
     }
 }
 
-/// Rows of bytes that each end with CR LF.
+/// Counts the rows in `bytes`; each ends with CR LF.
 pub(super) fn rows(bytes: &[u8]) -> usize {
     bytes.split(|byte| *byte == b'\n').count() - 1
 }
 
-/// The lines of a text; what follows the last line end is one, too.
+/// Returns the lines of a text, including the text after the last line end.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -152,7 +152,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// One line as the screen shows it.
+/// Converts one line to a row of the screen.
 fn row(line: &str, number: usize) -> Result<Vec<u8>, MessageError> {
     let mut row = Vec::new();
     for (column, character) in line.trim_end().chars().enumerate() {

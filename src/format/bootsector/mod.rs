@@ -1,8 +1,8 @@
-//! The boot sector's code: a 16-bit stub and the message it shows to whoever boots an EFI-only disk by legacy BIOS.
+//! Boot sector code: a 16-bit stub, and the message that it shows when an EFI-only disk is booted by legacy BIOS.
 //!
-//! The stub is assembled from `stubs/bootsector/` into `assets/` (`make stubs`); here the message is checked, packed and
-//! put behind it, and the code that already stands on a disk is told apart. Code and message share the 440 bytes that
-//! come before a disk's signature; nothing behind them is ours.
+//! The stub is assembled from `stubs/bootsector/` into `assets/` (`make stubs`). This module checks and packs the
+//! message, appends it to the stub, and detects existing boot code on a disk. Stub and message share the 440 bytes in
+//! front of the disk signature; the bytes after them are never written.
 
 pub mod cp437;
 pub mod message;
@@ -18,46 +18,45 @@ pub use self::recognise::{Found, is_byebyebios_whole, recognise};
 
 use super::mbr::BOOT_CODE;
 
-/// What the stub does once the message is out.
+/// Action of the stub after it has shown the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Then {
-    /// Halts, interrupts on: Ctrl-Alt-Del still works.
+    /// Halts with interrupts enabled: Ctrl-Alt-Del still works.
     #[default]
     Halt,
-    /// Says so, waits for a key, then restarts the machine.
+    /// Prompts for a key, then restarts the machine.
     KeyReboot,
-    /// Leaves the message for five seconds, then asks the BIOS for the next boot device (int 18h); halts if there is none.
+    /// Leaves the message for five seconds, then asks the BIOS for the next boot device (int 18h); halts if there is
+    /// none.
     NextDevice,
 }
 
-/// Why a message does not become boot code.
+/// Reason why a message does not fit in the boot sector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BootCodeError {
-    /// Packed, it is longer than what the stub leaves.
-    #[error("fitting the message into the boot sector: it is {over} bytes too long (packed, {room} bytes have room)")]
+    /// The packed message is too long.
+    #[error("message is {over} bytes too long for the boot sector (limit: {room} bytes packed)")]
     TooLong {
-        /// Bytes that have no room.
+        /// Excess bytes.
         over: usize,
-        /// Bytes that have.
+        /// Available bytes.
         room: usize,
     },
-    /// With the line that the stub's ending adds, its top would scroll away.
-    #[error(
-        "fitting the message onto the screen: it has {rows} rows, and with the prompt for a key {most} are the most"
-    )]
+    /// With the prompt of the stub, the first rows would scroll off the screen.
+    #[error("message does not fit on the screen: {rows} rows, maximum {most} with the prompt for a key")]
     TooTall {
         /// Rows of the message.
         rows: usize,
-        /// Rows it may have.
+        /// Maximum rows.
         most: usize,
     },
 }
 
 impl Then {
-    /// All of them.
+    /// All actions.
     pub const ALL: [Self; 3] = [Self::Halt, Self::KeyReboot, Self::NextDevice];
 
-    /// The stub's code, behind which the message stands.
+    /// Returns the stub; the message follows it.
     pub const fn code(self) -> &'static [u8] {
         match self {
             Self::Halt => include_bytes!("../../../assets/bootsector-halt.bin"),
@@ -66,7 +65,7 @@ impl Then {
         }
     }
 
-    /// What is said below the message, since the message's author cannot know: code page 437, a blank row before it.
+    /// Returns the prompt that follows the message, in code page 437, with an empty row in front of it.
     const fn prompt(self) -> &'static [u8] {
         match self {
             Self::KeyReboot => b"\r\n  Press any key to restart.\r\n",
@@ -75,7 +74,7 @@ impl Then {
     }
 }
 
-/// The 440 bytes: stub, packed message, zeros.
+/// Returns the 440 bytes of boot code: stub, packed message, zeros.
 pub fn boot_code(message: &Message, then: Then) -> Result<[u8; BOOT_CODE], BootCodeError> {
     let (stub, packed) = (then.code(), fit(message, then)?);
     let mut code = [0; BOOT_CODE];
@@ -84,12 +83,12 @@ pub fn boot_code(message: &Message, then: Then) -> Result<[u8; BOOT_CODE], BootC
     Ok(code)
 }
 
-/// Bytes between stub and signature.
+/// Returns the number of bytes between stub and disk signature.
 const fn room(then: Then) -> usize {
     BOOT_CODE - then.code().len()
 }
 
-/// All that the stub shows, packed, if there is room for it.
+/// Packs message and prompt; fails if they do not fit.
 fn fit(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
     let packed = pack::pack(&shown(message, then)?);
     let room = room(then);
@@ -99,7 +98,7 @@ fn fit(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
     Ok(packed)
 }
 
-/// All that the stub shows.
+/// Returns message and prompt, as the stub shows them.
 fn shown(message: &Message, then: Then) -> Result<Vec<u8>, BootCodeError> {
     let prompt = then.prompt();
     let most = MOST_ROWS - message::rows(prompt);

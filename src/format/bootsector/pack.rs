@@ -1,37 +1,37 @@
-//! The message as the stub unpacks it: characters, and runs copied from what was unpacked before.
+//! Compression format of the message: characters, and runs copied from earlier output.
 //!
 //! | byte | meaning |
 //! |---|---|
-//! | `0D 0A`, first | CR and LF, taken as they are: the text begins with an empty line, and later line ends copy it |
-//! | 20 to FF | that character |
-//! | 01 to 1F | a run: this many bytes, copied one by one from as far back as the next byte says (so a run may overlap itself) |
-//! | 00 | the end |
+//! | `0D 0A`, first | literal CR and LF: the text starts with an empty line, and later line ends copy these bytes |
+//! | 20 to FF | literal character |
+//! | 01 to 1F | length of a run; the next byte is the distance back; copied byte by byte, so it may overlap itself |
+//! | 00 | end |
 //!
-//! A run of 30 equal signs is three bytes, and so is every piece of a banner that was drawn before.
+//! A line of 30 equal signs is packed to three bytes; a repeated part of a banner to two.
 
-/// What every packed message begins with.
+/// Start of every packed message.
 const SEED: &[u8; 2] = b"\r\n";
-/// Bytes from here on stand for themselves.
+/// First literal byte.
 const FIRST_CHARACTER: u8 = b' ';
 /// Longest run.
 const LONGEST: usize = FIRST_CHARACTER as usize - 1;
-/// Furthest that a run reaches back.
+/// Maximum distance of a run.
 const FURTHEST: usize = u8::MAX as usize;
-/// What a hostile sector may unpack to: a screen of 80 by 25, and its line ends.
+/// Maximum unpacked length: an 80x25 screen with line ends. Limits the output of a hostile sector.
 const MOST_UNPACKED: usize = 82 * 25;
 
-/// How the text goes on at one place.
+/// Encoding of the text at one position.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Character,
     Run { length: usize, back: usize },
 }
 
-/// Packs `text` as tightly as the format allows. Lines end with CR LF and are shorter than 253 columns: a line's end
-/// has to find the one before.
+/// Packs `text` to the minimum length. Lines must end with CR LF and be shorter than 253 columns, so that a line end
+/// can copy the previous one.
 pub(super) fn pack(text: &[u8]) -> Vec<u8> {
     let all = [SEED, text].concat();
-    // From the end backwards: the fewest bytes for what follows each place, and the step that leads there.
+    // From the end backwards: the minimum packed length of the remaining text, and the first step of it.
     let mut best = vec![(0, Step::Character); all.len() + 1];
     for at in (SEED.len()..all.len()).rev() {
         let (longest, back) = longest_run(&all, at);
@@ -57,7 +57,7 @@ pub(super) fn pack(text: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// The longest run that may begin at `at`, and how far back its model stands.
+/// Returns length and distance of the longest run at `at`.
 fn longest_run(all: &[u8], at: usize) -> (usize, usize) {
     let mut longest = (0, 0);
     for back in 1..=at.min(FURTHEST) {
@@ -69,7 +69,7 @@ fn longest_run(all: &[u8], at: usize) -> (usize, usize) {
     longest
 }
 
-/// What the stub makes of `packed`, without the seed; `None` where that is no text of ours.
+/// Unpacks a message as the stub does, without the seed; `None` if it is invalid.
 pub(super) fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = packed.strip_prefix(SEED)?.iter().copied();
     let mut all = SEED.to_vec();
@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::{any, proptest};
 
     #[test]
-    fn what_repeats_is_said_once() {
+    fn repeated_text_is_packed_as_runs() {
         assert_eq!(pack(b""), b"\r\n\0");
         assert_eq!(pack(b"\r\n"), b"\r\n\x02\x02\0");
         assert_eq!(pack(b"a======b\r\n"), b"\r\na=\x05\x01b\x02\x0a\0");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_refused() {
+    fn invalid_messages_are_refused() {
         for bad in [&b""[..], b"\r\n", b"\n\n\0", b"\r\nabc", b"\r\n\x02", b"\r\n\x02\x00\0", b"\r\n\x02\x03\0"] {
             assert_eq!(unpack(bad), None, "{bad:?}");
         }
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_is_unpacked_again(rows in vec(vec(0x20u8..0x28, 0..79), 0..23), wide in vec(0x20u8..=0xFF, 0..79)) {
+        fn packed_text_unpacks_to_itself(rows in vec(vec(0x20u8..0x28, 0..79), 0..23), wide in vec(0x20u8..=0xFF, 0..79)) {
             let mut text: Vec<u8> = rows.into_iter().chain([wide]).flat_map(|row| [row, b"\r\n".to_vec()].concat()).collect();
             assert_eq!(unpack(&pack(&text)), Some(text.clone()));
             assert!(pack(&text).len() <= text.len() + 3);
@@ -124,7 +124,7 @@ mod tests {
         }
 
         #[test]
-        fn anything_may_be_given_to_it(bytes in vec(any::<u8>(), 0..440)) {
+        fn unpack_accepts_any_bytes(bytes in vec(any::<u8>(), 0..440)) {
             unpack(&[&b"\r\n"[..], &bytes].concat());
         }
     }

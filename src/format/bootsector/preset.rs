@@ -1,28 +1,28 @@
-//! Messages that are ready-made: each names the setting to change, not only what is wrong.
+//! Predefined messages; each names the setting to change.
 
 use super::Message;
 
-/// A ready-made message, by the place where it will be read.
+/// Predefined message, by the environment of the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preset {
-    /// A PC, or a virtual machine of any kind.
+    /// A PC or any virtual machine.
     #[default]
     Standard,
-    /// libvirt, virt-manager, or QEMU itself.
+    /// libvirt, virt-manager, or plain QEMU.
     Libvirt,
     /// Proxmox VE.
     Proxmox,
-    /// Amazon EC2, where the serial console is all that is seen.
+    /// Amazon EC2, where only the serial console is visible.
     Ec2,
     /// Oracle `VirtualBox`.
     VirtualBox,
 }
 
 impl Preset {
-    /// All of them.
+    /// All presets.
     pub const ALL: [Self; 5] = [Self::Standard, Self::Libvirt, Self::Proxmox, Self::Ec2, Self::VirtualBox];
 
-    /// As it is called on the command line.
+    /// Returns the name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Standard => "standard",
@@ -33,7 +33,7 @@ impl Preset {
         }
     }
 
-    /// Its text, as a file given by the user would have it.
+    /// Returns the text, in the format of a message file.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Standard => include_str!("../../../assets/messages/standard.txt"),
@@ -44,13 +44,13 @@ impl Preset {
         }
     }
 
-    /// The message.
+    /// Returns the parsed message.
     ///
     /// # Panics
     ///
-    /// Never: a test parses every text.
+    /// Never: a test parses every preset.
     pub fn message(self) -> Message {
-        Message::parse(self.text().as_bytes()).expect("a test parses every one")
+        Message::parse(self.text().as_bytes()).expect("a test parses every preset")
     }
 }
 
@@ -60,10 +60,10 @@ mod tests {
     use crate::format::bootsector::{Then, boot_code};
 
     #[test]
-    fn every_one_fits_whatever_comes_after_it() {
+    fn every_preset_fits_with_every_action() {
         for preset in Preset::ALL {
-            assert_eq!(preset.message().text(), preset.text(), "{} is written as it is shown", preset.name());
-            assert_eq!(preset.message().beyond_ascii(), None, "{} is read on serial consoles, too", preset.name());
+            assert_eq!(preset.message().text(), preset.text(), "{} is shown as written", preset.name());
+            assert_eq!(preset.message().beyond_ascii(), None, "{} is readable on serial consoles", preset.name());
             for then in Then::ALL {
                 let left = preset.message().fits(then).unwrap_or_else(|error| panic!("{}: {error}", preset.name()));
                 let code = boot_code(&preset.message(), then).expect("it fits");

@@ -1,29 +1,29 @@
-//! Whose boot code stands on a disk: a table of what is known of others' from their public sources.
+//! Detects boot code on a disk, with a table of known loaders from their public sources.
 //!
-//! A text that the code shows tells most; where a loader is silent, how its code begins. What is found is a name for
-//! messages: all that is not ours, the ancestor's or nothing is somebody's, known or not.
+//! Most loaders are detected by a text in the code; a loader without text by its first bytes. The names serve only for
+//! messages: any code except bootling's and byebyebios's counts as foreign, known or not.
 
 use std::fmt;
 
 use super::ours;
 use crate::format::mbr::BOOT_CODE;
 
-/// Boot code that is already on a disk.
+/// Existing boot code on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// All zero.
     Nothing,
-    /// Ours.
+    /// bootling's stub.
     Ours,
-    /// The ancestor's, byebyebios.
+    /// The stub of byebyebios, bootling's predecessor.
     Byebyebios,
-    /// Somebody's boot loader, by name: `GRUB`, `syslinux`, `Windows`.
+    /// A known boot loader, by name: `GRUB`, `syslinux`, `Windows`.
     Loader(&'static str),
-    /// Something that is not known.
+    /// Unknown code.
     Unknown,
 }
 
-/// What gives a loader away.
+/// Signature of a loader.
 #[derive(Debug, Clone, Copy)]
 enum Sign {
     /// These bytes, at this offset.
@@ -34,9 +34,9 @@ enum Sign {
 
 use Sign::{At, Says};
 
-/// Loaders and their signs: all of a row are needed, the first row that fits counts.
+/// Loaders and their signatures. All signatures of a row must match; the first matching row counts.
 const LOADERS: &[(&str, &[Sign])] = &[
-    // grub-core/boot/i386/pc/boot.S keeps stage1's texts; Ventoy's fork has another name before them.
+    // grub-core/boot/i386/pc/boot.S has the texts of stage1; Ventoy's fork has another name in front of them.
     ("Ventoy", &[Says("Hard Disk\0Read\0 Error"), Says("Ventoy")]),
     ("GRUB", &[Says("GRUB \0"), Says("Hard Disk\0Read\0 Error")]),
     ("GRUB4DOS", &[Says("Missing MBR-helper")]),
@@ -64,22 +64,22 @@ const LOADERS: &[(&str, &[Sign])] = &[
     ("VeraCrypt", &[Says("VeraCrypt")]),
     ("TrueCrypt", &[Says("TrueCrypt")]),
     ("Rufus", &[Says("boot from USB")]),
-    // libparted/labels/dos.c, written into every new label.
+    // libparted/labels/dos.c, written with every new label.
     ("parted (it starts the active partition)", &[At(0, &[0xFA, 0xB8, 0x00, 0x10, 0x8E, 0xD0, 0xBC, 0x00, 0xB0])]),
-    // dosfstools' src/mkfs.fat.c: a file system without partitions was made on this disk.
+    // dosfstools src/mkfs.fat.c: the disk has a file system without partitions.
     ("mkfs.fat", &[Says("This is not a bootable disk")]),
-    // arch/x86/boot/header.S before 6.7: a kernel written to the disk as it is.
+    // arch/x86/boot/header.S before 6.7: a kernel written directly to the disk.
     ("a Linux kernel", &[Says("Use a boot loader")]),
-    // Windows from 2000 on; its texts are translated, its beginning is not.
+    // Windows since 2000; its texts are translated, its first bytes are the same.
     ("Windows", &[At(0, &[0x33, 0xC0, 0x8E, 0xD0, 0xBC, 0x00, 0x7C])]),
     ("Windows", &[Says("Invalid partition table"), Says("Missing operating system")]),
     ("DOS", &[At(0, &[0xFA, 0x33, 0xC0, 0x8E, 0xD0, 0xBC, 0x00, 0x7C])]),
-    // Of the many that say one of the two, none is only a message.
+    // Many loaders contain one of these texts; all of them boot a partition.
     ("a loader that starts the active partition", &[Says("nvalid partition table")]),
     ("a loader that starts the active partition", &[Says("issing operating system")]),
 ];
 
-/// The ancestor's 21 bytes (bootstub.S); it knows one serial port only, and its message follows at once.
+/// The 21 bytes of the byebyebios stub (bootstub.S). It supports only one serial port; its message follows directly.
 const BYEBYEBIOS: &[u8] = &[
     0xBE, 0x15, 0x7C, 0xB4, 0x0E, 0xBA, 0xF8, 0x03, 0xAC, 0x3C, 0x00, 0x74, 0x05, 0xCD, 0x10, 0xEE, 0xEB, 0xF6, 0xF4,
     0xEB, 0xFD,
@@ -94,8 +94,8 @@ impl Sign {
     }
 }
 
-/// Whether what follows the ancestor's code ends inside the boot code, as its text does; else it goes on printing what
-/// comes behind, the partition table first.
+/// Returns true if the message of a byebyebios stub ends within the boot code. Otherwise the stub continues to print
+/// the following bytes, starting with the partition table.
 pub fn is_byebyebios_whole(code: &[u8; BOOT_CODE]) -> bool {
     code[BYEBYEBIOS.len()..].contains(&0)
 }
@@ -104,15 +104,15 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("no boot code"),
-            Self::Ours => f.write_str("a message of bootling's"),
-            Self::Byebyebios => f.write_str("a message of byebyebios"),
+            Self::Ours => f.write_str("a bootling message"),
+            Self::Byebyebios => f.write_str("a byebyebios message"),
             Self::Loader(name) => write!(f, "the boot code of {name}"),
             Self::Unknown => f.write_str("boot code of unknown origin"),
         }
     }
 }
 
-/// Whose code stands on a disk.
+/// Detects the boot code of a disk.
 pub fn recognise(code: &[u8; BOOT_CODE]) -> Found {
     if code.iter().all(|byte| *byte == 0) {
         return Found::Nothing;
@@ -134,7 +134,7 @@ mod tests {
     use super::{BYEBYEBIOS, Found, LOADERS, Sign, recognise};
     use crate::format::mbr::BOOT_CODE;
 
-    /// A sector that begins with `start` and has `texts` further down.
+    /// Returns a sector that starts with `start` and contains `texts`.
     fn sector(start: &[u8], texts: &[&str]) -> [u8; BOOT_CODE] {
         let mut code = [0x90; BOOT_CODE];
         code[..start.len()].copy_from_slice(start);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_common_is_known_by_name() {
+    fn common_loaders_are_detected() {
         let grub = "GRUB \0Geom\0Hard Disk\0Read\0 Error\r\n";
         let windows = "Invalid partition table\0Error loading operating system\0Missing operating system\0";
         for (code, name) in [
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_can_be_found_and_only_by_all_its_signs() {
+    fn every_row_of_the_table_can_match() {
         for (name, signs) in LOADERS {
             let mut code = [0x90; BOOT_CODE];
             let mut text = 0x80;

@@ -1,4 +1,4 @@
-//! The boot sector's code as a whole: what is taken, what is refused, what is read back.
+//! Tests of the complete boot sector code: accepted and refused messages, and detection.
 
 use super::{BootCodeError, Found, Message, MessageError, Preset, Then, boot_code, decode_message, recognise};
 use proptest::prelude::{any, proptest};
@@ -7,7 +7,7 @@ fn parse(text: &str) -> Result<Message, MessageError> {
     Message::parse(text.as_bytes())
 }
 
-/// A text that cannot be packed: no two places of it are alike.
+/// Returns a text that cannot be compressed.
 fn dense(bytes: usize) -> Message {
     let mut seed = 1_u32;
     let mut character = || {
@@ -20,7 +20,7 @@ fn dense(bytes: usize) -> Message {
 }
 
 #[test]
-fn what_was_put_there_is_read_back() {
+fn written_messages_are_read_back() {
     for preset in Preset::ALL {
         for then in Then::ALL {
             let code = boot_code(&preset.message(), then).expect("presets fit");
@@ -32,7 +32,7 @@ fn what_was_put_there_is_read_back() {
 }
 
 #[test]
-fn text_is_taken_as_people_write_it() {
+fn common_text_formats_are_accepted() {
     for (text, shown) in [
         ("STOP", "STOP\n"),
         ("one\ntwo\n", "one\ntwo\n"),
@@ -49,16 +49,16 @@ fn text_is_taken_as_people_write_it() {
 }
 
 #[test]
-fn text_that_cannot_be_shown_is_refused_with_its_place() {
+fn text_that_cannot_be_shown_is_refused_with_its_position() {
     let cases = [
-        (&b""[..], "reading the message: it is empty"),
-        (b" \n\t\n", "reading the message: it is empty"),
-        (b"one\nGr\xF6\xDFe\n", "reading the message: line 2 is not UTF-8"),
-        (b"one\ra \x1B[1mb", "reading the message: line 2, column 3: a control character (U+001B)"),
-        (b"beep \x07!", "reading the message: line 1, column 6: a control character (U+0007)"),
+        (&b""[..], "empty message"),
+        (b" \n\t\n", "empty message"),
+        (b"one\nGr\xF6\xDFe\n", "invalid message: line 2 is not UTF-8"),
+        (b"one\ra \x1B[1mb", "invalid message: line 2, column 3: control character (U+001B)"),
+        (b"beep \x07!", "invalid message: line 1, column 6: control character (U+0007)"),
         (
             "one\n\n字 ж".as_bytes(),
-            "reading the message: line 3, column 1: '字' (U+5B57) is not in code page 437, which is all that a BIOS shows",
+            "invalid message: line 3, column 1: '字' (U+5B57) is not in code page 437, the only characters that a BIOS shows",
         ),
     ];
     for (text, error) in cases {
@@ -66,29 +66,26 @@ fn text_that_cannot_be_shown_is_refused_with_its_place() {
     }
     assert_eq!(parse(&"x".repeat(79)).map(|message| message.rows()), Ok(1));
     let wide = parse(&format!("one\n{}", "x".repeat(80))).expect_err("it would wrap");
-    assert_eq!(wide.to_string(), "reading the message: line 2 has 80 columns; 79 are the most");
+    assert_eq!(wide.to_string(), "invalid message: line 2 has 80 columns, maximum 79");
     assert_eq!(parse(&"x\n".repeat(23)).map(|message| message.rows()), Ok(23));
     for ending in ["\n", "\r\n", "\r"] {
         let tall = parse(&format!("x{ending}").repeat(24)).expect_err("it would scroll");
-        assert_eq!(tall.to_string(), "reading the message: it has 24 rows; 23 are the most");
+        assert_eq!(tall.to_string(), "invalid message: 24 rows, maximum 23");
     }
 }
 
 #[test]
-fn a_message_says_how_many_bytes_are_left_or_over() {
-    // 440 bytes, the code, and the three that begin and end a message; its two line ends are packed to two bytes each.
+fn the_number_of_free_or_excess_bytes_is_reported() {
+    // 440 bytes minus the stub and the three bytes that start and end a message; each line end is packed to two bytes.
     let most = 440 - Then::Halt.code().len() - 3;
     let fits = |characters| dense(characters).fits(Then::Halt);
-    // With 71 characters to a row, the last of which is its end; the last row's is added.
+    // A row has 71 characters, including its line end; the last row gets a line end, too.
     let overhead = most / 71 + 2;
     assert_eq!(fits(most - overhead), Ok(0));
     assert_eq!(fits(most - overhead - 9), Ok(9));
     let over = fits(most - overhead + 5).expect_err("there is no room");
     assert_eq!(over, BootCodeError::TooLong { over: 5, room: most + 3 });
-    assert_eq!(
-        over.to_string(),
-        "fitting the message into the boot sector: it is 5 bytes too long (packed, 332 bytes have room)"
-    );
+    assert_eq!(over.to_string(), "message is 5 bytes too long for the boot sector (limit: 332 bytes packed)");
     assert_eq!(
         boot_code(&dense(most), Then::Halt).expect_err("there is no room"),
         dense(most).fits(Then::Halt).expect_err("neither")
@@ -99,8 +96,8 @@ fn a_message_says_how_many_bytes_are_left_or_over() {
 }
 
 #[test]
-fn a_banner_as_the_ancestors_fits_with_room_to_spare() {
-    // In letters of the width and height that figlet draws, all 424 bytes that the ancestor had room for.
+fn a_banner_of_the_maximum_byebyebios_size_fits() {
+    // Letters with the size of figlet's; byebyebios had room for 424 bytes.
     let letter = [r" _   _ ", r"| | | |", r"| | | |", r"| |_| |", r" \___/ "];
     let banner: Vec<String> = letter.iter().map(|row| format!("  {}", [*row; 8].join(" "))).collect();
     let banner = banner.join("\n");
@@ -121,7 +118,7 @@ fn a_damaged_stub_has_no_message() {
     let mut elsewhere = good;
     elsewhere[0x11] = 0x7D;
     elsewhere[0x10] = 0xFF;
-    // Its message stands nowhere, but the code is ours all the same.
+    // The message address is invalid, but the stub is still bootling's.
     assert_eq!((recognise(&elsewhere), decode_message(&elsewhere)), (Found::Ours, None));
     let mut other = good;
     other[3] ^= 1;
@@ -130,17 +127,17 @@ fn a_damaged_stub_has_no_message() {
 
 proptest! {
     #[test]
-    fn anything_may_be_given_as_a_message(text in any::<Vec<u8>>(), characters in any::<String>()) {
+    fn any_bytes_may_be_parsed_as_a_message(text in any::<Vec<u8>>(), characters in any::<String>()) {
         for text in [text, characters.into_bytes()] {
             if let Ok(message) = Message::parse(&text) {
-                // What is shown is a message itself.
+                // The shown text is a valid message itself.
                 assert_eq!(Message::parse(message.text().as_bytes()), Ok(message));
             }
         }
     }
 
     #[test]
-    fn whatever_follows_our_code_is_read_or_refused(at in 0x2A..440_usize, bytes in any::<[u8; 32]>()) {
+    fn damaged_boot_code_is_decoded_or_refused(at in 0x2A..440_usize, bytes in any::<[u8; 32]>()) {
         let mut code = boot_code(&Message::standard(), Then::Halt).expect("it fits");
         let end = (at + 32).min(code.len());
         code[at..end].copy_from_slice(&bytes[..end - at]);

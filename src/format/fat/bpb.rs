@@ -1,25 +1,25 @@
-//! The boot sector of a FAT volume: the BIOS parameter block, and the geometry that follows from it.
+//! FAT boot sector: the BIOS parameter block (BPB), and the volume geometry computed from it.
 
 use std::fmt;
 
-/// Clusters from which on a volume is FAT16, and FAT32 (EDK2 `Fat.h`: `FAT_MAX_FAT12_CLUSTER`, `FAT_MAX_FAT16_CLUSTER`).
+/// Minimum number of clusters of a FAT16 volume (EDK2 `Fat.h`: `FAT_MAX_FAT12_CLUSTER`).
 pub const FAT16_FROM: u64 = 0xFF5;
-/// See [`FAT16_FROM`].
+/// Minimum number of clusters of a FAT32 volume (EDK2 `Fat.h`: `FAT_MAX_FAT16_CLUSTER`).
 pub const FAT32_FROM: u64 = 0xFFF5;
 
-/// How wide the entries of the allocation table are.
+/// FAT type: the width of the entries in the allocation table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// 12 bits: fewer than 4,085 clusters.
+    /// 12-bit entries: fewer than 4,085 clusters.
     Fat12,
-    /// 16 bits: fewer than 65,525.
+    /// 16-bit entries: fewer than 65,525 clusters.
     Fat16,
-    /// 32 bits, of which 28 count.
+    /// 32-bit entries, of which 28 bits are used.
     Fat32,
 }
 
 impl Kind {
-    /// Bits of an entry.
+    /// Returns the bits per entry.
     pub const fn bits(self) -> u64 {
         match self {
             Self::Fat12 => 12,
@@ -28,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// The kind that Microsoft's rule gives a number of clusters, whatever the boot sector looks like.
+    /// Returns the FAT type for a number of clusters by Microsoft's rule, regardless of the boot sector.
     pub const fn of(clusters: u64) -> Self {
         match clusters {
             0..FAT16_FROM => Self::Fat12,
@@ -44,127 +44,127 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the boot sector says, true or not.
+/// Boot sector fields, unchecked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bpb {
-    /// Name of who made it; nobody should care.
+    /// `BS_OEMName`: the formatting tool. No reader should depend on it.
     pub oem: [u8; 8],
-    /// Bytes of the sectors that all else is counted in.
+    /// `BPB_BytsPerSec`: sector size in bytes, the unit of the other fields.
     pub sector_size: u16,
-    /// Sectors a cluster.
+    /// `BPB_SecPerClus`: sectors per cluster.
     pub cluster_sectors: u8,
-    /// Sectors before the first table.
+    /// `BPB_RsvdSecCnt`: sectors before the first allocation table.
     pub reserved: u16,
-    /// Copies of the table.
+    /// `BPB_NumFATs`: copies of the allocation table.
     pub tables: u8,
-    /// Entries of the root directory of FAT12 and FAT16.
+    /// `BPB_RootEntCnt`: root directory entries (FAT12 and FAT16).
     pub root_entries: u16,
-    /// Sectors of the volume.
+    /// `BPB_TotSec16` or `BPB_TotSec32`: sectors of the volume.
     pub sectors: u32,
-    /// Media byte.
+    /// `BPB_Media`: media byte.
     pub media: u8,
-    /// Sectors of one table.
+    /// `BPB_FATSz16` or `BPB_FATSz32`: sectors per allocation table.
     pub table_sectors: u32,
-    /// Whether the length of the table stands where only FAT32 has it.
+    /// True for the FAT32 layout: the table length is in `BPB_FATSz32`.
     pub wide: bool,
-    /// Sectors before the volume, that is: the partition's first.
+    /// `BPB_HiddSec`: sectors before the volume, that is, the first LBA of the partition.
     pub hidden: u32,
-    /// Flags of FAT32: bit 7 says that tables are not mirrored.
+    /// `BPB_ExtFlags` (FAT32): bit 7 is set if the tables are not mirrored.
     pub flags: u16,
-    /// Version of FAT32: 0.
+    /// `BPB_FSVer` (FAT32): must be 0.
     pub version: u16,
-    /// Where the root directory of FAT32 begins.
+    /// `BPB_RootClus` (FAT32): first cluster of the root directory.
     pub root_cluster: u32,
-    /// Sector of the record with free counts (FAT32), 0 or FFFF without.
+    /// `BPB_FSInfo` (FAT32): sector with the free cluster count; 0 or FFFF if there is none.
     pub info_sector: u16,
-    /// Sector of the boot sector's copy (FAT32), 0 or FFFF without.
+    /// `BPB_BkBootSec` (FAT32): sector of the backup boot sector; 0 or FFFF if there is none.
     pub backup_sector: u16,
-    /// State byte; bit 0 is set while Linux or Windows has it mounted.
+    /// State byte; bit 0 is set while the volume is mounted by Linux or Windows.
     pub state: u8,
-    /// Volume serial number.
+    /// `BS_VolID`: volume serial number.
     pub serial: u32,
-    /// Label, padded with spaces.
+    /// `BS_VolLab`: label, padded with spaces.
     pub label: [u8; 11],
-    /// Whether it ends with `55 AA`.
+    /// True if the sector ends with `55 AA`.
     pub signed: bool,
 }
 
-/// Why a boot sector gives no volume.
+/// Reason why a boot sector is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BpbFault {
-    /// No FAT at all.
-    #[error("no FAT boot sector: {0} is zero")]
+    /// A field that must not be zero is zero.
+    #[error("{0} is zero")]
     Zero(&'static str),
-    /// Sector sizes are powers of two.
-    #[error("sectors of {0} bytes, but FAT has 512, 1024, 2048 and 4096")]
+    /// The sector size is not supported.
+    #[error("sector size is {0} bytes, expected 512, 1024, 2048 or 4096")]
     SectorSize(u16),
-    /// Clusters are powers of two.
-    #[error("{0} sectors a cluster, but it is a power of two up to 128")]
+    /// The cluster size is not a power of two.
+    #[error("{0} sectors per cluster, expected a power of two up to 128")]
     ClusterSectors(u8),
-    /// The media byte has few values.
-    #[error("media byte {0:02x}, but it is f0 or f8 to ff")]
+    /// The media byte is invalid.
+    #[error("media byte is {0:02x}, expected f0 or f8 to ff")]
     Media(u8),
-    /// Only FAT32 has no room for a root directory.
-    #[error("no entries for a root directory, which FAT12 and FAT16 need")]
+    /// A FAT12 or FAT16 volume has no room for a root directory.
+    #[error("no root directory entries, which FAT12 and FAT16 require")]
     RootEntries,
-    /// Nobody knows another version.
-    #[error("version {0:04x} of FAT32, but there is only 0")]
+    /// The version is not 0.
+    #[error("unsupported FAT32 version {0:04x} (only 0)")]
     Version(u16),
-    /// EDK2 mounts no volume whose tables are not mirrored.
-    #[error("tables that are not mirrored (flags {0:04x}), which EDK2 does not mount")]
+    /// The tables are not mirrored; EDK2 does not mount such a volume.
+    #[error("allocation tables are not mirrored (flags {0:04x}), unsupported by EDK2")]
     NotMirrored(u16),
-    /// Tables and root directory take more than there is.
-    #[error("{sectors} sectors in all, but the first cluster would be at sector {first}")]
+    /// Tables and root directory do not fit in the volume.
+    #[error("volume has {sectors} sectors, first cluster would be at sector {first}")]
     NoRoom {
         /// Sectors of the volume.
         sectors: u32,
-        /// Where clusters would begin.
+        /// Sector of the first cluster.
         first: u64,
     },
-    /// Too many for 16 bits, and no table of 32.
-    #[error("{0} clusters, but FAT16 has at most 65524")]
+    /// Too many clusters for the FAT16 layout.
+    #[error("{0} clusters exceed the FAT16 maximum of 65524")]
     TooMany(u64),
-    /// Too many for 28 bits.
-    #[error("{0} clusters, but FAT32 has at most 268435444")]
+    /// Too many clusters for FAT32.
+    #[error("{0} clusters exceed the FAT32 maximum of 268435444")]
     FarTooMany(u64),
 }
 
-/// Where things are, in bytes of the volume.
+/// Layout of a volume. Offsets are in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// What kind EDK2 takes it for.
+    /// FAT type, as EDK2 determines it.
     pub kind: Kind,
-    /// Bytes of a sector.
+    /// Sector size in bytes.
     pub sector: u64,
-    /// Bytes of a cluster.
+    /// Cluster size in bytes.
     pub cluster: u64,
-    /// How many clusters there are; their numbers begin at 2.
+    /// Number of clusters; the first one has number 2.
     pub clusters: u64,
-    /// Where the first table begins.
+    /// Offset of the first allocation table.
     pub table: u64,
-    /// Bytes of one table.
+    /// Length of one allocation table in bytes.
     pub table_len: u64,
-    /// Copies of it.
+    /// Copies of the allocation table.
     pub tables: u8,
-    /// Where the root directory of FAT12 and FAT16 begins.
+    /// Offset of the root directory (FAT12 and FAT16).
     pub root: u64,
-    /// Its entries; 0 with FAT32.
+    /// Root directory entries; 0 for FAT32.
     pub root_entries: u16,
-    /// The root directory's first cluster; 0 but with FAT32.
+    /// First cluster of the root directory; 0 except for FAT32.
     pub root_cluster: u32,
-    /// Where cluster 2 begins.
+    /// Offset of cluster 2.
     pub data: u64,
-    /// Bytes of the whole volume.
+    /// Size of the volume in bytes.
     pub size: u64,
 }
 
 impl Bpb {
-    /// Reads the first 512 bytes of a volume, whatever they are.
+    /// Parses the first 512 bytes of a volume. Any bytes are accepted.
     pub fn decode(bytes: &[u8; 512]) -> Self {
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
         let wide = half(22) == 0;
-        // What FAT12 and FAT16 have at 36, FAT32 has 28 bytes later.
+        // The fields at offset 36 in FAT12 and FAT16 are at offset 64 in FAT32.
         let tail = if wide { 64 } else { 36 };
         let mut oem = [0; 8];
         oem.copy_from_slice(&bytes[3..11]);
@@ -195,14 +195,14 @@ impl Bpb {
         }
     }
 
-    /// Whether this is meant to be a FAT boot sector at all, whatever is wrong with it: the word FAT where one has
-    /// its type, or fields that make a volume.
+    /// Returns true if this looks like a FAT boot sector, even an invalid one: it has the text FAT in the type field,
+    /// or fields that describe a valid volume.
     pub fn is_meant(bytes: &[u8; 512]) -> bool {
         let named = [54, 82].iter().any(|at| &bytes[*at..at + 3] == b"FAT");
         named || Self::decode(bytes).geometry().is_ok()
     }
 
-    /// Where everything is, by EDK2's rule.
+    /// Computes the layout of the volume by the rules of EDK2.
     pub fn geometry(&self) -> Result<Geometry, BpbFault> {
         self.check()?;
         let sector = u64::from(self.sector_size);
@@ -235,14 +235,14 @@ impl Bpb {
         })
     }
 
-    /// The fields by themselves.
+    /// Checks the individual fields.
     fn check(&self) -> Result<(), BpbFault> {
         let zeros = [
             (u64::from(self.sector_size), "the sector size"),
             (u64::from(self.reserved), "the number of reserved sectors"),
             (u64::from(self.tables), "the number of tables"),
             (u64::from(self.sectors), "the number of sectors"),
-            (u64::from(self.cluster_sectors), "the number of sectors a cluster"),
+            (u64::from(self.cluster_sectors), "the number of sectors per cluster"),
             (u64::from(self.table_sectors), "the length of the table"),
         ];
         if let Some((_, name)) = zeros.iter().find(|(value, _)| *value == 0) {
@@ -271,24 +271,24 @@ impl Bpb {
 }
 
 impl Geometry {
-    /// Whether it is laid out as FAT32 but has so few clusters that everybody who counts them takes it for FAT16: EDK2
-    /// calls it corrupt, and so does mtools, while Linux mounts it.
+    /// Returns true for a volume with FAT32 layout, but fewer clusters than FAT32 requires. EDK2 and mtools treat it as
+    /// corrupt; Linux mounts it.
     pub fn starves_fat32(&self) -> bool {
         self.kind == Kind::Fat32 && self.clusters < FAT32_FROM
     }
 
-    /// How many clusters lie between it and the next limit between kinds; below 16 readers that count in another way
-    /// may take it for another kind.
+    /// Returns the distance of the cluster count from the nearest limit between FAT types. Below 16, readers that count
+    /// differently may detect another type.
     pub fn margin(&self) -> u64 {
         [FAT16_FROM, FAT32_FROM].into_iter().map(|limit| limit.abs_diff(self.clusters)).min().unwrap_or(0)
     }
 
-    /// How many clusters the table has entries for.
+    /// Returns the number of clusters that the allocation table has entries for.
     pub fn table_room(&self) -> u64 {
         (self.table_len * 8 / self.kind.bits()).saturating_sub(2)
     }
 
-    /// Where a cluster begins, in bytes; `None` for a number that is none.
+    /// Returns the byte offset of a cluster; `None` for an invalid cluster number.
     pub fn offset(&self, cluster: u32) -> Option<u64> {
         let index = u64::from(cluster).checked_sub(2).filter(|index| *index < self.clusters)?;
         Some(self.data + index * self.cluster)

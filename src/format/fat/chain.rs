@@ -1,24 +1,24 @@
-//! Chains of clusters, followed through the allocation table.
+//! Follows cluster chains through the allocation table.
 
 use std::io;
 
 use super::{Geometry, Kind};
 use crate::format::Medium;
 
-/// Bytes of the table that are read at once. A multiple of 12, so that no entry of FAT12 straddles two reads.
+/// Bytes of the table per read. A multiple of 12, so that no FAT12 entry straddles two reads.
 const BLOCK: u64 = 3 << 12;
 
-/// A chain: neighbouring clusters are told as one run.
+/// Cluster chain; adjacent clusters form one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chain {
     /// First cluster and number of clusters of each run.
     pub runs: Vec<(u32, u32)>,
-    /// Clusters in all.
+    /// Total number of clusters.
     pub clusters: u64,
 }
 
 impl Chain {
-    /// Adds a cluster at the end.
+    /// Appends a cluster.
     fn push(&mut self, cluster: u32) {
         self.clusters += 1;
         match self.runs.last_mut() {
@@ -28,52 +28,52 @@ impl Chain {
     }
 }
 
-/// Why a chain does not end as it should.
+/// Fault of a cluster chain.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainFault {
-    /// The table cannot be read there.
-    #[error("reading the allocation table at byte {offset}")]
+    /// The allocation table cannot be read.
+    #[error("failed to read the allocation table at byte {offset}")]
     Read {
-        /// Where, in bytes of the volume.
+        /// Byte offset in the volume.
         offset: u64,
-        /// What the host said.
+        /// Error from the medium.
         source: io::Error,
     },
-    /// A number that no cluster has.
-    #[error("cluster {from} is followed by {next}, but clusters are numbered 2 to {last}")]
+    /// A cluster number is out of range.
+    #[error("cluster {from} is followed by {next}, out of range (2 to {last})")]
     OutOfRange {
-        /// The last good one; 0 where the directory entry itself names it.
+        /// Previous cluster; 0 if the number is from the directory entry.
         from: u32,
-        /// What follows.
+        /// Invalid cluster number.
         next: u32,
-        /// The highest there is.
+        /// Highest valid cluster number.
         last: u64,
     },
-    /// It runs into a cluster that the table says is free, or bad.
-    #[error("cluster {cluster} is in use, but the allocation table calls it {what}")]
+    /// A cluster of the chain is marked as free or bad.
+    #[error("cluster {cluster} is in use, but marked {what} in the allocation table")]
     Unallocated {
-        /// The cluster.
+        /// Cluster number.
         cluster: u32,
         /// `free` or `bad`.
         what: &'static str,
     },
-    /// It never ends.
-    #[error("the chain that begins at cluster {first} runs in a circle")]
+    /// The chain is a loop.
+    #[error("the chain from cluster {first} is a loop")]
     Loop {
-        /// Where it began.
+        /// First cluster of the chain.
         first: u32,
     },
-    /// It has more than it may have.
-    #[error("the chain that begins at cluster {first} goes on after {most} clusters")]
+    /// The chain is too long.
+    #[error("the chain from cluster {first} is longer than {most} clusters")]
     Long {
-        /// Where it began.
+        /// First cluster of the chain.
         first: u32,
-        /// How many it may have.
+        /// Maximum length in clusters.
         most: u64,
     },
 }
 
-/// What an entry of the table says.
+/// Meaning of an allocation table entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Free,
@@ -95,7 +95,7 @@ impl<'a, M: Medium> Table<'a, M> {
         Self { medium, geometry, block: Vec::new(), start: 0 }
     }
 
-    /// The raw entry of a cluster, 28 bits of it with FAT32.
+    /// Returns the raw entry of a cluster; 28 bits for FAT32.
     pub(super) fn raw(&mut self, cluster: u32) -> Result<u32, ChainFault> {
         let bit = u64::from(cluster) * self.geometry.kind.bits();
         let at = bit / 8;
@@ -124,13 +124,13 @@ impl<'a, M: Medium> Table<'a, M> {
         self.block.resize(usize::try_from(len).unwrap_or_default(), 0);
         let offset = self.geometry.table + self.start;
         self.medium.read_at(&mut self.block, offset).map_err(|source| {
-            // What is in the block now is not the table.
+            // The block no longer contains valid table data.
             self.start = u64::MAX;
             ChainFault::Read { offset, source }
         })
     }
 
-    /// What follows a cluster.
+    /// Returns the meaning of the entry of a cluster.
     pub(super) fn next(&mut self, cluster: u32) -> Result<Next, ChainFault> {
         let raw = self.raw(cluster)?;
         let bad = match self.geometry.kind {
@@ -146,7 +146,7 @@ impl<'a, M: Medium> Table<'a, M> {
         })
     }
 
-    /// Follows a chain from `first` to its end, through at most `most` clusters. `visit` may end it early, by `false`.
+    /// Follows a chain from `first` to its end, up to `most` clusters. Stops early if `visit` returns false.
     pub(super) fn chain(
         &mut self,
         first: u32,
@@ -155,7 +155,7 @@ impl<'a, M: Medium> Table<'a, M> {
     ) -> Result<Chain, ChainFault> {
         let mut chain = Chain::default();
         let (mut from, mut cluster) = (0, first);
-        // Brent's way to find a circle: a mark that is set anew after 1, 2, 4, ... steps.
+        // Brent's cycle detection: the mark moves after 1, 2, 4, ... steps.
         let (mut mark, mut steps, mut power) = (first, 0_u64, 1_u64);
         loop {
             if self.geometry.offset(cluster).is_none() {

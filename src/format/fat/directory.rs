@@ -1,4 +1,4 @@
-//! Directories: 32 bytes an entry, long names in entries of their own before it.
+//! FAT directories: entries of 32 bytes; additional entries in front of an entry contain its long name.
 
 use std::fmt;
 
@@ -9,42 +9,42 @@ use super::time::Stamp;
 const LABEL: u8 = 0x08;
 const DIRECTORY: u8 = 0x10;
 const LONG_NAME: u8 = 0x0F;
-/// First byte of an entry that was deleted, and of the first one never used.
+/// First byte of a deleted entry, and of the first unused entry.
 const DELETED: u8 = 0xE5;
 const END: u8 = 0;
 
-/// How many oddities are told of one directory.
+/// Maximum oddities reported per directory.
 pub const ODDITY_LIMIT: usize = 16;
 
-/// A file or a directory.
+/// File or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name: the long one where there is one.
+    /// Name: the long name, or the short name if there is none.
     pub name: String,
-    /// Its short name.
+    /// Short name.
     pub short: String,
-    /// Whether it is a directory.
+    /// True for a directory.
     pub directory: bool,
-    /// Attribute bits as they stand.
+    /// Attribute bits, unchanged.
     pub attributes: u8,
-    /// Bytes; 0 for a directory.
+    /// Size in bytes; 0 for a directory.
     pub size: u32,
-    /// Its first cluster; 0 where it has none.
+    /// First cluster; 0 if there is none.
     pub cluster: u32,
-    /// When it was written last.
+    /// Time of the last write.
     pub modified: Stamp,
 }
 
-/// What is odd in a directory without making it unreadable; `fsck.fat` would mend it.
+/// Irregularity in a readable directory; `fsck.fat` repairs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Oddity {
-    /// Pieces of a long name that belong to no entry.
+    /// Parts of a long name without an entry.
     StrayName,
-    /// `.` or `..` missing, or pointing somewhere else.
+    /// `.` or `..` is missing or points elsewhere.
     Dots,
-    /// Two entries of one name.
+    /// Two entries have the same name.
     Twins(String),
-    /// A directory whose entry gives it a size.
+    /// The entry of a directory has a nonzero size.
     SizedDirectory(String),
     /// More oddities than [`ODDITY_LIMIT`].
     More,
@@ -53,25 +53,25 @@ pub enum Oddity {
 impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StrayName => f.write_str("pieces of a long name that belong to no entry"),
-            Self::Dots => f.write_str("its first entries are not \".\" and \"..\", or lead elsewhere"),
-            Self::Twins(name) => write!(f, "two entries are called {name:?}"),
-            Self::SizedDirectory(name) => write!(f, "directory {name:?} has a size"),
-            Self::More => f.write_str("more of that kind"),
+            Self::StrayName => f.write_str("parts of a long name without an entry"),
+            Self::Dots => f.write_str("entries \".\" and \"..\" are missing or point elsewhere"),
+            Self::Twins(name) => write!(f, "two entries named {name:?}"),
+            Self::SizedDirectory(name) => write!(f, "directory {name:?} has a nonzero size"),
+            Self::More => f.write_str("more irregularities"),
         }
     }
 }
 
-/// Whose directory it is, as far as `.` and `..` go.
+/// Directory, as far as `.` and `..` are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The root, which has neither.
+    /// The root, without `.` and `..`.
     Root,
-    /// The directory that begins at `own`, in one that begins at `parent` (0 for the root).
+    /// The directory at cluster `own`, in the directory at cluster `parent` (0 for the root).
     Sub { own: u32, parent: u32 },
 }
 
-/// What a directory's bytes hold: its entries without `.`, `..` and the label, and what is odd about them.
+/// Parses a directory: its entries without `.`, `..` and the label, and its irregularities.
 pub(super) fn decode(bytes: &[u8], wide: bool, owner: Owner) -> (Vec<Entry>, Vec<Oddity>) {
     let mut entries: Vec<Entry> = Vec::new();
     let mut odd = Vec::new();
@@ -119,7 +119,7 @@ pub(super) fn decode(bytes: &[u8], wide: bool, owner: Owner) -> (Vec<Entry>, Vec
     (entries, odd)
 }
 
-/// Where `.` and `..` should lead; `None` for any other entry.
+/// Returns the cluster that `.` or `..` must point to; `None` for other entries.
 fn dot(raw: &[u8; ENTRY], owner: Owner) -> Option<u32> {
     let Owner::Sub { own, parent } = owner else { return None };
     match &raw[..11] {
@@ -148,7 +148,7 @@ fn one(raw: &[u8; ENTRY], wide: bool, pieces: &mut Pieces) -> (Entry, bool) {
     (entry, stray)
 }
 
-/// Names that occur twice, letter case aside.
+/// Returns the duplicate names, ignoring case.
 fn twins(entries: &[Entry]) -> Vec<Oddity> {
     let mut names: Vec<(String, &str)> =
         entries.iter().map(|entry| (entry.name.to_lowercase(), entry.name.as_str())).collect();

@@ -1,9 +1,10 @@
-//! FAT12, FAT16 and FAT32, read: what firmware finds on an EFI system partition.
+//! Reads FAT12, FAT16 and FAT32, the file systems of an EFI system partition.
 //!
-//! Geometry is worked out as EDK2 does it (`FatPkg/EnhancedFatDxe/Init.c`), because that is what must start the image;
-//! where EDK2 refuses and Linux reads on, we read on and say so ([`Geometry::starves_fat32`]). Bytes are untrusted: chains
-//! that loop, cross or leave the volume, directories inside themselves and absurd boot sectors end in a [`Fault`], after
-//! work that the size of the volume bounds. (Microsoft, "FAT32 File System Specification" 1.03; UEFI 2.11, section 13.3.)
+//! The geometry follows EDK2 (`FatPkg/EnhancedFatDxe/Init.c`), because EDK2 must boot the image. If EDK2 refuses a
+//! volume that Linux reads, the reader accepts and reports it ([`Geometry::starves_fat32`]). All bytes are untrusted:
+//! chains that loop, cross or leave the volume, directories that contain themselves, and invalid boot sectors end in a
+//! [`Fault`], in time bounded by the size of the volume. (Microsoft, "FAT32 File System Specification" 1.03; UEFI 2.11,
+//! section 13.3.)
 
 pub mod bpb;
 pub mod chain;

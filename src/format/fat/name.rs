@@ -1,15 +1,15 @@
-//! Names of directory entries: the short one of eight and three, and the long one that stands before it in pieces.
+//! Names of directory entries: the short 8.3 name, and the long name, which precedes it in parts.
 
 use crate::format::bootsector::cp437::to_char;
 
-/// Bytes of a directory entry.
+/// Length of a directory entry in bytes.
 pub(super) const ENTRY: usize = 32;
-/// Code units of a piece, and how many pieces a name has at most: 255 code units.
+/// UTF-16 code units per part, and maximum parts of a name (255 code units).
 const PIECE: usize = 13;
 const MOST_PIECES: u8 = 20;
 
-/// The short name as people write it. `case` is the byte by which Windows NT notes lower case: bit 3 the stem, bit 4 the
-/// extension. What is not ASCII is told as code page 437 has it, which is Linux's default.
+/// Returns the short name as text. `case` is the byte in which Windows NT marks lower case: bit 3 for the stem, bit 4
+/// for the extension. Non-ASCII bytes are decoded as code page 437, the default of Linux.
 pub(super) fn short(raw: &[u8; 11], case: u8) -> String {
     let part = |bytes: &[u8], lower: bool| {
         let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |at| at + 1);
@@ -17,7 +17,7 @@ pub(super) fn short(raw: &[u8; 11], case: u8) -> String {
         chars.map(to_char).collect::<String>()
     };
     let mut stem = *raw;
-    // The first byte E5 would mean "deleted".
+    // 05 stands for E5, because E5 marks a deleted entry.
     if stem[0] == 0x05 {
         stem[0] = 0xE5;
     }
@@ -25,15 +25,15 @@ pub(super) fn short(raw: &[u8; 11], case: u8) -> String {
     if extension.is_empty() { name } else { format!("{name}.{extension}") }
 }
 
-/// The sum of a short name that each piece of its long name carries.
+/// Returns the checksum of a short name, which each part of its long name repeats.
 pub(super) fn checksum(raw: &[u8; 11]) -> u8 {
     raw.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
-/// Pieces of a long name, gathered from entries that precede the short one, last piece first.
+/// Collects the parts of a long name from the entries in front of the short name, last part first.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    /// Number of the piece that was seen last; 0 when nothing is gathered.
+    /// Number of the previous part; 0 if no part is collected.
     number: u8,
     sum: u8,
     units: Vec<u16>,
@@ -41,7 +41,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Takes in one piece. One that does not continue those before it begins anew, or is stray.
+    /// Adds a part. A part that does not continue the previous ones starts a new name, or is stray.
     pub(super) fn add(&mut self, entry: &[u8; ENTRY]) {
         let (number, sum) = (entry[0] & 0x3F, entry[13]);
         let first = entry[0] & 0x40 != 0;
@@ -61,13 +61,13 @@ impl Pieces {
         let units = fields.iter().flat_map(|field| field.as_chunks::<2>().0).map(|pair| u16::from_le_bytes(*pair));
         let mut piece: Vec<u16> = units.collect();
         debug_assert_eq!(piece.len(), PIECE);
-        // The last piece comes first: what was gathered belongs behind this one.
+        // The last part comes first, so the collected parts follow this one.
         piece.append(&mut self.units);
         self.units = piece;
     }
 
-    /// The long name of the entry with this short name, if the pieces are its own and whole; and whether pieces were
-    /// there that belong to nobody. Nothing is gathered afterwards.
+    /// Clears the collected parts. Returns the long name, if the parts are complete and match this short name; and true
+    /// if there were stray parts.
     pub(super) fn take(&mut self, raw: &[u8; 11]) -> (Option<String>, bool) {
         let pieces = std::mem::take(self);
         if pieces.number == 0 {
@@ -81,7 +81,7 @@ impl Pieces {
         (Some(name).filter(|name| !name.is_empty()), pieces.broken)
     }
 
-    /// Whether pieces are left that no entry followed. Nothing is gathered afterwards.
+    /// Clears the collected parts; returns true if there were parts without an entry.
     pub(super) fn left(&mut self) -> bool {
         let pieces = std::mem::take(self);
         pieces.number != 0 || pieces.broken
@@ -93,7 +93,7 @@ mod tests {
     use super::{checksum, short};
 
     #[test]
-    fn short_names_are_written_as_people_do() {
+    fn short_names_are_displayed_with_a_dot_and_in_the_stored_case() {
         assert_eq!(short(b"BOOTX64 EFI", 0), "BOOTX64.EFI");
         assert_eq!(short(b"BOOTX64 EFI", 0x18), "bootx64.efi");
         assert_eq!(short(b"EFI        ", 0x10), "EFI");
@@ -102,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_is_microsofts() {
-        // The worked example everybody has: mkfs and Windows agree on it.
+    fn the_checksum_equals_that_of_the_specification() {
+        // The algorithm of the Microsoft specification (ChkSum).
         assert_eq!(checksum(b"BOOTX64 EFI"), {
             let mut sum: u8 = 0;
             for byte in b"BOOTX64 EFI" {

@@ -1,4 +1,4 @@
-//! FAT against the fatfs crate, and against what nobody should write.
+//! Tests of the FAT reader with volumes written by the fatfs crate, valid and damaged.
 
 use std::io::{Cursor, Read, Write};
 
@@ -11,7 +11,7 @@ use crate::format::Medium;
 type FaultTest = fn(&Fault) -> bool;
 type BpbTest = fn(&BpbFault) -> bool;
 
-/// A volume that the fatfs crate made, with a tree in it.
+/// Returns a volume with files, written by the fatfs crate.
 fn made(kind: fatfs::FatType, sector: u16, bytes: u64) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; bytes as usize]);
     let options =
@@ -61,7 +61,7 @@ const KINDS: [(fatfs::FatType, Kind, u16, u64); 6] = [
 ];
 
 #[test]
-fn what_fatfs_writes_is_read_in_all_kinds_and_sector_sizes() {
+fn volumes_of_fatfs_are_read_in_all_types_and_sector_sizes() {
     for (theirs, kind, sector, bytes) in KINDS {
         let volume = Volume::open(made(theirs, sector, bytes)).expect("a volume");
         assert_eq!(volume.geometry().kind, kind, "{sector}");
@@ -79,7 +79,7 @@ fn what_fatfs_writes_is_read_in_all_kinds_and_sector_sizes() {
 }
 
 #[test]
-fn a_file_is_a_medium_wherever_it_lies() {
+fn file_content_supports_random_access() {
     let volume = Volume::open(made(fatfs::FatType::Fat16, 512, 8 << 20)).expect("a volume");
     let entry = volume.find("efi/boot/bootx64.efi").expect("a path").expect("no root");
     let content = volume.content(&entry).expect("content");
@@ -93,7 +93,7 @@ fn a_file_is_a_medium_wherever_it_lies() {
 }
 
 #[test]
-fn missing_names_and_files_used_as_directories_are_told_apart() {
+fn a_missing_name_and_a_file_used_as_a_directory_are_different_errors() {
     let volume = Volume::open(made(fatfs::FatType::Fat12, 512, 1 << 20)).expect("a volume");
     assert!(matches!(volume.find("EFI/nothing"), Err(Fault::Missing(name)) if name == "nothing"));
     assert!(matches!(volume.find("empty/x"), Err(Fault::Not(name, _)) if name == "empty"));
@@ -102,12 +102,12 @@ fn missing_names_and_files_used_as_directories_are_told_apart() {
     assert!(matches!(volume.content(&directory), Err(Fault::Not(..))));
 }
 
-/// Where the entry with this short name stands.
+/// Returns the offset of the entry with this short name.
 fn entry_at(disk: &[u8], short: &[u8; 11]) -> usize {
     disk.chunks(32).position(|entry| &entry[..11] == short).expect("the entry") * 32
 }
 
-/// A FAT16 volume and its large file.
+/// Returns a FAT16 volume and its large file.
 fn sample() -> (Vec<u8>, Entry) {
     let disk = made(fatfs::FatType::Fat16, 512, 8 << 20);
     let volume = Volume::open(disk.clone()).expect("a volume");
@@ -121,7 +121,7 @@ fn set(disk: &mut [u8], cluster: u32, value: u16) {
 }
 
 #[test]
-fn chains_that_lead_nowhere_end_in_a_fault() {
+fn invalid_chains_end_in_a_fault() {
     let (good, entry) = sample();
     let second = entry.cluster + 1;
     let cases: [(u16, FaultTest); 6] = [
@@ -154,12 +154,12 @@ fn a_directory_that_contains_itself_is_listed_once() {
     let tree = volume.tree();
     assert_eq!(tree.crossed.len(), 1, "{tree:?}");
     assert!(tree.nodes.len() < 10);
-    // Asked for by name it goes round as often as the name does.
+    // A lookup by path follows the loop as often as the path does.
     assert!(volume.find("EFI/BOOT/BOOT/BOOT/BOOT").expect("a path").is_some());
 }
 
 #[test]
-fn two_files_with_one_cluster_are_crossed_and_long_chains_are_told() {
+fn files_that_share_a_cluster_and_chains_that_are_too_long_are_reported() {
     let (mut disk, entry) = sample();
     let at = entry_at(&disk, b"EMPTY      ");
     disk[at + 26..at + 28].copy_from_slice(&(entry.cluster as u16 + 3).to_le_bytes());
@@ -174,7 +174,7 @@ fn two_files_with_one_cluster_are_crossed_and_long_chains_are_told() {
 }
 
 #[test]
-fn torn_long_names_fall_back_to_short_ones_and_are_told() {
+fn a_damaged_long_name_is_reported_and_the_short_name_is_used() {
     let (mut disk, _) = sample();
     let at = entry_at(&disk, b"ARATHE~1TXT");
     disk[at - 32 + 13] ^= 1;
@@ -185,7 +185,7 @@ fn torn_long_names_fall_back_to_short_ones_and_are_told() {
 }
 
 #[test]
-fn absurd_boot_sectors_are_refused_each_with_its_reason() {
+fn invalid_boot_sectors_are_refused_with_a_reason() {
     let (good, _) = sample();
     let cases: [(usize, &[u8], BpbTest); 10] = [
         (11, &[0, 0], |fault| matches!(fault, BpbFault::Zero("the sector size"))),
@@ -209,7 +209,7 @@ fn absurd_boot_sectors_are_refused_each_with_its_reason() {
 }
 
 #[test]
-fn fat32_with_too_few_clusters_is_read_and_starves() {
+fn fat32_with_too_few_clusters_is_read_and_detected() {
     let mut disk = made(fatfs::FatType::Fat32, 512, 40 << 20);
     assert!(!Volume::open(disk.clone()).expect("a volume").geometry().starves_fat32());
     disk[32..36].copy_from_slice(&60_000_u32.to_le_bytes());
@@ -220,7 +220,7 @@ fn fat32_with_too_few_clusters_is_read_and_starves() {
 
 proptest! {
     #[test]
-    fn no_boot_sector_makes_geometry_overflow(bytes in vec(any::<u8>(), 512)) {
+    fn geometry_never_overflows(bytes in vec(any::<u8>(), 512)) {
         let bytes: [u8; 512] = bytes.try_into().expect("512 bytes");
         if let Ok(geometry) = Bpb::decode(&bytes).geometry() {
             assert!(geometry.data < geometry.size);
@@ -229,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_bytes_never_hang_or_panic(changes in vec((0_usize..80_000, any::<u8>()), 1..20)) {
+    fn damaged_volumes_never_hang_or_panic(changes in vec((0_usize..80_000, any::<u8>()), 1..20)) {
         static GOOD: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
         let mut disk = GOOD.get_or_init(|| made(fatfs::FatType::Fat12, 512, 1 << 20)).clone();
         for (at, byte) in changes {

@@ -1,8 +1,8 @@
-//! Times as directory entries keep them: local time without a zone, from 1980 on, in steps of two seconds.
+//! Timestamps of directory entries: local time without a time zone, from 1980, with a resolution of two seconds.
 
 use std::fmt;
 
-/// Date and time of an entry. Absurd ones are told as they are.
+/// Date and time of an entry. Invalid values are displayed unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// Years since 1980, month, day: 7, 4 and 5 bits.

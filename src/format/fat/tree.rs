@@ -1,52 +1,52 @@
-//! The whole tree of a volume, with all that is wrong in it. Each cluster is followed once, so that hostile volumes take
-//! no more time than honest ones of their size.
+//! Walks the complete tree of a volume and collects all faults. Follows each cluster only once, so that a hostile
+//! volume takes no more time than a valid one of its size.
 
 use super::chain::Chain;
 use super::directory::{Entry, Oddity};
 use super::volume::{Fault, Volume};
 use crate::format::Medium;
 
-/// How many entries are looked at.
+/// Maximum entries read per volume.
 pub const MOST_ENTRIES: usize = 100_000;
-/// How deep directories go. Paths of more than 260 characters open nowhere.
+/// Maximum depth of directories. No system opens paths of more than 260 characters.
 const DEEPEST: usize = 64;
 
-/// A file or directory in its place.
+/// File or directory in the tree.
 #[derive(Debug)]
 pub struct Node {
-    /// The directory it is in, by its index; `None` in the root.
+    /// Index of the parent directory; `None` for the root.
     pub parent: Option<usize>,
-    /// How many directories are above it.
+    /// Number of parent directories, without the root.
     pub depth: usize,
-    /// Itself.
+    /// Directory entry.
     pub entry: Entry,
-    /// Clusters of its chain that nothing before it had.
+    /// Clusters of the chain that no earlier node uses.
     pub clusters: u64,
-    /// Its pieces: how many runs of neighbouring clusters its chain has.
+    /// Number of fragments (runs of adjacent clusters).
     pub runs: usize,
 }
 
-/// All of a volume, and what is wrong with it.
+/// Complete tree of a volume, and its faults.
 #[derive(Debug, Default)]
 pub struct Tree {
-    /// Files and directories; a directory stands before what is in it.
+    /// Files and directories; a directory precedes its entries.
     pub nodes: Vec<Node>,
-    /// What cannot be read, and whose it is: a node's index, `None` for the root directory.
+    /// Faults with the index of the affected node; `None` for the root directory.
     pub faults: Vec<(Option<usize>, Fault)>,
-    /// Nodes that have clusters of something before them.
+    /// Nodes that share a cluster with an earlier node, and that cluster.
     pub crossed: Vec<(Option<usize>, u32)>,
-    /// Nodes whose chains are longer than their sizes.
+    /// Nodes whose chain is longer than their size requires.
     pub long: Vec<usize>,
-    /// What is odd, and in which directory.
+    /// Irregularities, with the index of the directory.
     pub odd: Vec<(Option<usize>, Oddity)>,
-    /// Clusters that files and directories have.
+    /// Number of clusters in use by files and directories.
     pub used: u64,
-    /// Whether there is more than was looked at.
+    /// True if a limit was reached and the tree is incomplete.
     pub cut: bool,
 }
 
 impl Tree {
-    /// The path of a node, with `/` between names; the root is `/`.
+    /// Returns the path of a node, separated by `/`; the root is `/`.
     pub fn path(&self, node: Option<usize>) -> String {
         let mut names = Vec::new();
         let mut at = node;
@@ -62,7 +62,7 @@ impl Tree {
     }
 }
 
-/// One bit a cluster; grows with the highest that was seen, which stands in the table and so takes room there, too.
+/// Bitmap of the clusters in use. Grows with the highest cluster number, so it is smaller than the allocation table.
 #[derive(Default)]
 struct Claims {
     words: Vec<u64>,
@@ -71,7 +71,7 @@ struct Claims {
 }
 
 impl Claims {
-    /// Takes a cluster; `false` where somebody has it.
+    /// Marks a cluster as used; returns false if it already is.
     fn take(&mut self, cluster: u32) -> bool {
         let (word, bit) = (cluster as usize / 64, 1 << (cluster % 64));
         if word >= self.words.len() {
@@ -87,14 +87,14 @@ impl Claims {
         true
     }
 
-    /// What the chain since the last call ran into, and how many clusters it took.
+    /// Returns the shared cluster, if any, and the number of newly marked clusters since the last call.
     fn settle(&mut self) -> (Option<u32>, u64) {
         (self.crossed.take(), std::mem::take(&mut self.fresh))
     }
 }
 
 impl<M: Medium> Volume<M> {
-    /// Walks everything.
+    /// Walks the complete tree.
     pub fn tree(&self) -> Tree {
         let mut tree = Tree::default();
         let mut claims = Claims::default();
@@ -131,7 +131,7 @@ impl<M: Medium> Volume<M> {
             node.clusters = fresh;
         }
         if let Some(cluster) = crossed {
-            // What stands there is somebody else's, a directory above it perhaps: its entries would never end.
+            // The cluster belongs to another node, maybe a parent directory: reading the entries could loop.
             tree.crossed.push((index, cluster));
             return None;
         }

@@ -1,4 +1,4 @@
-//! A volume: directories and files by their names.
+//! FAT volume: access to directories and files by path.
 
 use std::io::{self, Read};
 
@@ -7,50 +7,50 @@ use super::chain::{Chain, ChainFault, Next, Table};
 use super::directory::{Entry, Oddity, Owner, decode};
 use crate::format::Medium;
 
-/// Bytes of the longest directory: 65,536 entries (Microsoft's limit; Linux's `FAT_MAX_DIR_SIZE`).
+/// Maximum length of a directory in bytes: 65,536 entries (Microsoft's limit; `FAT_MAX_DIR_SIZE` in Linux).
 const LONGEST_DIRECTORY: u64 = 65_536 * 32;
 
-/// Why a volume, or something in it, cannot be read.
+/// Error from reading a volume, or a file or directory in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The medium is too short, or cannot be read.
-    #[error("reading byte {offset} of the volume")]
+    /// The medium is too short or cannot be read.
+    #[error("failed to read byte {offset} of the volume")]
     Read {
-        /// Where.
+        /// Byte offset in the volume.
         offset: u64,
-        /// What the host said.
+        /// Error from the medium.
         source: io::Error,
     },
-    /// Its boot sector makes no sense.
-    #[error("reading its boot sector: {0}")]
+    /// The boot sector is invalid.
+    #[error("invalid FAT boot sector: {0}")]
     Bpb(#[from] BpbFault),
-    /// A chain of clusters makes no sense.
+    /// A cluster chain is invalid.
     #[error(transparent)]
     Chain(#[from] ChainFault),
-    /// A file whose chain ends before the file does.
-    #[error("{size} bytes need {needs} clusters of {cluster} bytes, but its chain has {has}")]
+    /// The cluster chain of a file is too short for its size.
+    #[error("{size} bytes require {needs} clusters of {cluster} bytes, chain has {has}")]
     Short {
-        /// Bytes of the file.
+        /// File size in bytes.
         size: u32,
-        /// Bytes of a cluster.
+        /// Cluster size in bytes.
         cluster: u64,
-        /// Clusters it needs.
+        /// Required clusters.
         needs: u64,
-        /// Clusters it has.
+        /// Clusters in the chain.
         has: u64,
     },
-    /// A directory that has no clusters.
-    #[error("a directory without clusters")]
+    /// A directory has no clusters.
+    #[error("directory without clusters")]
     Hollow,
-    /// No such name.
-    #[error("there is no {0:?}")]
+    /// No entry with this name exists.
+    #[error("no such file or directory: {0:?}")]
     Missing(String),
-    /// Something else than what was wanted.
+    /// The entry is a directory instead of a file, or the reverse.
     #[error("{0:?} is {1}")]
     Not(String, &'static str),
 }
 
-/// A volume whose boot sector makes sense.
+/// Volume with a valid boot sector.
 #[derive(Debug, Clone)]
 pub struct Volume<M> {
     medium: M,
@@ -59,7 +59,7 @@ pub struct Volume<M> {
 }
 
 impl<M: Medium> Volume<M> {
-    /// Reads the boot sector of the volume that `medium` holds.
+    /// Reads the boot sector of the volume in `medium`.
     pub fn open(medium: M) -> Result<Self, Fault> {
         let mut sector = [0; 512];
         medium.read_at(&mut sector, 0).map_err(|source| Fault::Read { offset: 0, source })?;
@@ -68,27 +68,27 @@ impl<M: Medium> Volume<M> {
         Ok(Self { medium, bpb, geometry })
     }
 
-    /// What the boot sector says.
+    /// Returns the boot sector fields.
     pub fn bpb(&self) -> &Bpb {
         &self.bpb
     }
 
-    /// What follows from it.
+    /// Returns the layout of the volume.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// The medium underneath.
+    /// Returns the underlying medium.
     pub fn medium(&self) -> &M {
         &self.medium
     }
 
-    /// The entry of the table for a cluster, as it stands: number 0 repeats the media byte, 1 has the flags.
+    /// Returns the raw allocation table entry of a cluster. Entry 0 repeats the media byte, entry 1 contains flags.
     pub fn table_entry(&self, cluster: u32) -> Result<u32, Fault> {
         Ok(self.table().raw(cluster)?)
     }
 
-    /// How many clusters the table says are in use, bad ones left out, and how many are free.
+    /// Counts the clusters in use (without bad ones) and the free clusters in the allocation table.
     pub fn usage(&self) -> Result<(u64, u64), Fault> {
         let mut table = self.table();
         let (mut used, mut free) = (0, 0);
@@ -107,17 +107,17 @@ impl<M: Medium> Volume<M> {
         Table::new(&self.medium, &self.geometry)
     }
 
-    /// The entries of the root directory.
+    /// Returns the entries of the root directory.
     pub fn root(&self) -> Result<Vec<Entry>, Fault> {
         Ok(self.directory(None, 0, &mut |_| true)?.0)
     }
 
-    /// The entries of a directory.
+    /// Returns the entries of a directory.
     pub fn list(&self, directory: &Entry) -> Result<Vec<Entry>, Fault> {
         Ok(self.directory(Some(directory.cluster), 0, &mut |_| true)?.0)
     }
 
-    /// The directory that begins at `first`, or the root. `visit` sees each cluster and ends the chain by `false`.
+    /// Reads the directory at cluster `first`, or the root. Calls `visit` for each cluster; stops if it returns false.
     pub(super) fn directory(
         &self,
         first: Option<u32>,
@@ -144,21 +144,21 @@ impl<M: Medium> Volume<M> {
         Ok(decode(&bytes, wide, owner))
     }
 
-    /// A run of clusters in bytes. The chain has seen to it that they are in range.
+    /// Returns byte offset and length of a run of clusters, which the chain has verified to be in range.
     fn run(&self, cluster: u32, count: u32) -> (u64, u64) {
         let offset = self.geometry.offset(cluster).unwrap_or(u64::MAX);
         (offset, u64::from(count) * self.geometry.cluster)
     }
 
-    /// At most a directory's worth of bytes.
+    /// Reads `len` bytes, at most the maximum length of a directory.
     fn bytes(&self, offset: u64, len: u64) -> Result<Vec<u8>, Fault> {
         let mut bytes = vec![0; usize::try_from(len.min(LONGEST_DIRECTORY)).unwrap_or_default()];
         self.medium.read_at(&mut bytes, offset).map_err(|source| Fault::Read { offset, source })?;
         Ok(bytes)
     }
 
-    /// The entry at a path such as `EFI/BOOT/BOOTX64.EFI`, letter case aside, as firmware looks for it. `\` and `/` both
-    /// separate names; `None` is the root directory itself.
+    /// Returns the entry at a path such as `EFI/BOOT/BOOTX64.EFI`, ignoring case, as firmware does. Both `\` and `/`
+    /// separate names; `None` is the root directory.
     pub fn find(&self, path: &str) -> Result<Option<Entry>, Fault> {
         let mut here: Option<Entry> = None;
         for name in path.split(['/', '\\']).filter(|name| !name.is_empty() && *name != ".") {
@@ -175,7 +175,7 @@ impl<M: Medium> Volume<M> {
         Ok(here)
     }
 
-    /// A file's content, once its chain is known to hold it all.
+    /// Returns the content of a file, after a check that its chain is long enough.
     pub fn content(&self, file: &Entry) -> Result<Content<&M>, Fault> {
         if file.directory {
             return Err(Fault::Not(file.name.clone(), "a directory, not a file"));
@@ -184,7 +184,7 @@ impl<M: Medium> Volume<M> {
         self.content_of(file, &chain)
     }
 
-    /// The chain of an entry; none for an empty file.
+    /// Returns the cluster chain of an entry; empty for an empty file.
     pub(super) fn chain(&self, entry: &Entry, visit: &mut dyn FnMut(u32) -> bool) -> Result<Chain, Fault> {
         if entry.cluster == 0 && entry.size == 0 {
             return Ok(Chain::default());
@@ -209,28 +209,28 @@ impl<M: Medium> Volume<M> {
     }
 }
 
-/// A file's bytes: in order as a reader, or anywhere as a medium.
+/// Content of a file, for sequential (`Read`) or random access ([`Medium`]).
 #[derive(Debug, Clone)]
 pub struct Content<M> {
     medium: M,
-    /// Offset in the file, and in the volume, at which each run begins.
+    /// Start of each run: offset in the file, offset in the volume.
     runs: Vec<(u64, u64)>,
     size: u64,
     position: u64,
 }
 
 impl<M: Medium> Content<M> {
-    /// Where its first byte stands, in bytes of the volume; `None` for an empty file.
+    /// Returns the byte offset of the content in the volume; `None` for an empty file.
     pub fn start(&self) -> Option<u64> {
         self.runs.first().map(|(_, offset)| *offset)
     }
 
-    /// In how many pieces it lies.
+    /// Returns the number of fragments.
     pub fn pieces(&self) -> usize {
         self.runs.len()
     }
 
-    /// Fills as much of `buffer` as one run holds.
+    /// Fills `buffer` up to the end of the run at offset `at`; returns the number of bytes.
     fn piece(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let index = self.runs.partition_point(|(start, _)| *start <= at);
         let Some((start, offset)) = index.checked_sub(1).and_then(|index| self.runs.get(index)) else {

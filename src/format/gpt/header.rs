@@ -1,60 +1,60 @@
-//! The header of a partition table.
+//! GPT header.
 
 use crate::format::{Guid, Lba, SectorSize};
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
-/// Bytes of the header that are defined (UEFI 2.11, table 5.5); its checksum is over as many as it says it has.
+/// Length of the defined header fields in bytes (UEFI 2.11, table 5.5). The checksum covers `HeaderSize` bytes.
 const SIZE: usize = 92;
 
-/// A header, as it says.
+/// GPT header fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// `0x0001_0000` in all that there are.
+    /// Revision; the only one in use is `0x0001_0000` (1.0).
     pub revision: u32,
-    /// Bytes of the header that its checksum covers.
+    /// `HeaderSize`: bytes covered by the header checksum.
     pub header_size: u32,
-    /// Where this header stands.
+    /// `MyLBA`: LBA of this header.
     pub my_lba: Lba,
-    /// Where the other one stands.
+    /// `AlternateLBA`: LBA of the other header.
     pub alternate_lba: Lba,
-    /// First sector that partitions may have.
+    /// `FirstUsableLBA`: first LBA that a partition may use.
     pub first_usable: Lba,
-    /// Last sector that partitions may have.
+    /// `LastUsableLBA`: last LBA that a partition may use.
     pub last_usable: Lba,
-    /// The disk's name.
+    /// `DiskGUID`.
     pub disk_guid: Guid,
-    /// Where the entries begin.
+    /// `PartitionEntryLBA`: first LBA of the partition entries.
     pub entries_lba: Lba,
-    /// How many entries there are, used or not.
+    /// `NumberOfPartitionEntries`: number of entries, used or not.
     pub entry_count: u32,
-    /// Bytes of an entry.
+    /// `SizeOfPartitionEntry`: length of an entry in bytes.
     pub entry_size: u32,
-    /// CRC-32 over all entries.
+    /// `PartitionEntryArrayCRC32`: CRC-32 of all entries.
     pub entries_crc: u32,
 }
 
-/// Why a sector is no header.
+/// Reason why a sector is not a valid header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderFault {
-    /// Something else is there.
-    #[error("no \"EFI PART\" signature")]
+    /// The signature is missing.
+    #[error("signature \"EFI PART\" missing")]
     Signature,
-    /// Its length makes no sense.
-    #[error("header size {0}, but it is from 92 up to a sector")]
+    /// `HeaderSize` is out of range.
+    #[error("header size {0} out of range (92 to the sector size)")]
     Size(u32),
-    /// It was changed, or badly written.
-    #[error("header checksum {found:08x}, but its bytes have {computed:08x}")]
+    /// The checksum does not match.
+    #[error("header checksum is {found:08x}, expected {computed:08x}")]
     Checksum {
-        /// What it says.
+        /// Checksum in the header.
         found: u32,
-        /// What its bytes give.
+        /// Checksum computed from the header.
         computed: u32,
     },
 }
 
 impl Header {
-    /// Reads the sector of a header. Says nothing of whether what it claims is true.
+    /// Parses the sector of a header. Checks only signature, size and checksum, not the other fields.
     pub fn decode(sector: &[u8]) -> Result<Self, HeaderFault> {
         if sector.get(..8) != Some(SIGNATURE) {
             return Err(HeaderFault::Signature);
@@ -87,7 +87,7 @@ impl Header {
         })
     }
 
-    /// As a whole sector, checksum included. Whatever size the header had, it is written with the defined 92 bytes.
+    /// Encodes the header as a whole sector, including the checksum. `HeaderSize` is always written as 92.
     pub fn encode(&self, sector: SectorSize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(sector.length());
         bytes.extend(SIGNATURE);
@@ -109,7 +109,7 @@ impl Header {
     }
 }
 
-/// CRC-32 over a header, its own checksum counted as zero.
+/// Returns the CRC-32 of a header, with its checksum field as zero.
 fn checksum(header: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&header[..16]);

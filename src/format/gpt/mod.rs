@@ -1,8 +1,8 @@
-//! GUID partition tables (UEFI 2.11, section 5.3): header and entries, twice on a disk.
+//! GUID partition tables (UEFI 2.11, section 5.3): header and entries, in two copies on a disk.
 //!
-//! Ours rather than the `gpt` crate's because of what it cannot do (4.1): it renumbers tables with gaps, puts the entries
-//! always at LBA 2, which a table for two sector sizes cannot have, checks no checksum of the entries, and panics on an
-//! entry size other than 128. In tests it is the second opinion.
+//! The `gpt` crate (4.1) is not used because it renumbers tables with gaps, always puts the entries at LBA 2, which is
+//! impossible with tables for two sector sizes, does not verify the checksum of the entries, and panics on an entry
+//! size other than 128. Tests compare against it.
 
 pub mod header;
 pub mod partition;

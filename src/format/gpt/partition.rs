@@ -1,36 +1,36 @@
-//! An entry of a partition table.
+//! GPT partition entry.
 
 use crate::format::{Guid, Lba, SectorSize};
 
-/// Bytes of an entry in every table there is; Linux reads no others (`block/partitions/efi.c`).
+/// Length of an entry in bytes; Linux supports no other (`block/partitions/efi.c`).
 pub const ENTRY_SIZE: usize = 128;
-/// Code units of a name.
+/// Maximum length of a name in UTF-16 code units.
 const NAME_UNITS: usize = 36;
 
-/// A partition.
+/// Used partition entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number, counted from 1: its place in the table.
+    /// Partition number: the position in the table, counted from 1.
     pub number: u32,
-    /// What it is for: [`Guid::ESP`], ...
+    /// `PartitionTypeGUID`, such as [`Guid::ESP`].
     pub kind: Guid,
-    /// Its own name to machines.
+    /// `UniquePartitionGUID`.
     pub id: Guid,
-    /// First sector.
+    /// `StartingLBA`.
     pub first: Lba,
-    /// Last sector, inclusive.
+    /// `EndingLBA`, inclusive.
     pub last: Lba,
-    /// Attribute bits (UEFI 2.11, table 5.8); bit 2 is "legacy BIOS bootable".
+    /// Attribute bits (UEFI 2.11, table 5.8).
     pub attributes: u64,
-    /// Its name to people; at most 36 UTF-16 code units.
+    /// `PartitionName`, at most 36 UTF-16 code units.
     pub name: String,
 }
 
 impl Partition {
-    /// Attribute bit 2: a legacy BIOS's boot code may start from it.
+    /// Attribute bit 2, "legacy BIOS bootable": BIOS boot code may boot from the partition.
     pub const LEGACY_BOOTABLE: u64 = 1 << 2;
 
-    /// Reads an entry of at least [`ENTRY_SIZE`] bytes; `None` where it is unused.
+    /// Parses an entry of at least [`ENTRY_SIZE`] bytes; `None` if it is unused.
     pub fn decode(number: u32, entry: &[u8]) -> Option<Self> {
         let entry = entry.get(..ENTRY_SIZE)?;
         let guid = |at: usize| {
@@ -60,7 +60,7 @@ impl Partition {
         })
     }
 
-    /// As the bytes of an entry. A name that is too long is cut.
+    /// Encodes the entry. A name that is too long is truncated.
     pub fn encode(&self) -> [u8; ENTRY_SIZE] {
         let mut entry = [0; ENTRY_SIZE];
         entry[..16].copy_from_slice(&self.kind.0);
@@ -75,12 +75,12 @@ impl Partition {
         entry
     }
 
-    /// Number of sectors; 0 where its end lies before its begin.
+    /// Returns the number of sectors; 0 if the ending LBA is below the starting LBA.
     pub fn sectors(&self) -> u64 {
         self.last.0.checked_sub(self.first.0).map_or(0, |between| between.saturating_add(1))
     }
 
-    /// Where it begins and how long it is, in bytes; `None` past what 64 bits can say.
+    /// Returns byte offset and length; `None` if they overflow 64 bits.
     pub fn span(&self, sector: SectorSize) -> Option<(u64, u64)> {
         Some((self.first.offset(sector)?, self.sectors().checked_mul(sector.bytes())?))
     }

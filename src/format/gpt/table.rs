@@ -1,4 +1,4 @@
-//! A whole table: built for a disk, or read from one.
+//! Complete GPT: built for a disk, or read from one.
 
 use std::io;
 
@@ -6,105 +6,105 @@ use super::header::{Header, HeaderFault};
 use super::partition::{ENTRY_SIZE, Partition};
 use crate::format::{Guid, Lba, Medium, SectorSize};
 
-/// Entries in a table of ours, as everywhere: 16,384 bytes, the least that UEFI allows.
+/// Entries of a new table: 128, that is 16,384 bytes, the minimum that UEFI allows.
 const ENTRIES: u32 = 128;
-/// Longest table of entries that is read: 64 times the usual one. A header can claim 16 exabytes.
+/// Maximum bytes of entries that are read: 64 times the usual size. A header can declare 16 EiB.
 const MOST_ENTRY_BYTES: u64 = 1 << 20;
 
-/// Which of the two copies.
+/// Copy of a GPT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copy {
-    /// The one at the disk's begin.
+    /// The copy at the start of the disk.
     Primary,
-    /// The one at its end.
+    /// The copy at the end of the disk.
     Backup,
 }
 
-/// A partition table, valid in itself.
+/// Partition table with valid checksums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpt {
-    /// The sectors it counts in.
+    /// Sector size, the unit of its LBAs.
     pub sector: SectorSize,
-    /// Its header, as read or as the primary one will be written.
+    /// Header as read, or the primary header of a new table.
     pub header: Header,
-    /// The partitions, by number.
+    /// Used entries, by partition number.
     pub partitions: Vec<Partition>,
 }
 
-/// Bytes that belong at a place on the disk.
+/// Bytes and their position on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// Offset in bytes.
+    /// Byte offset on the disk.
     pub offset: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// Why the entries of a table cannot be read.
+/// Reason why the entries of a table are unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntriesFault {
-    /// Entries of a size nobody reads.
-    #[error("entries of {0} bytes, but Linux reads those of 128 alone")]
+    /// The entry size is not supported.
+    #[error("entry size is {0} bytes, expected 128")]
     EntrySize(u32),
-    /// More than any disk has.
-    #[error("{count} entries of {size} bytes, more than 1 MiB")]
+    /// The table is too large.
+    #[error("{count} entries of {size} bytes exceed 1 MiB")]
     TooMany {
-        /// How many.
+        /// Number of entries.
         count: u32,
-        /// How large.
+        /// Length of an entry in bytes.
         size: u32,
     },
-    /// They were changed, or badly written.
-    #[error("checksum of the entries {found:08x}, but their bytes have {computed:08x}")]
+    /// The checksum does not match.
+    #[error("checksum of the entries is {found:08x}, expected {computed:08x}")]
     Checksum {
-        /// What the header says.
+        /// Checksum in the header.
         found: u32,
-        /// What the bytes give.
+        /// Checksum computed from the entries.
         computed: u32,
     },
 }
 
-/// Why there is no table, or none that can be used.
+/// Reason why a copy of the table is missing or unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The disk is too small to have one, or cannot be read there.
-    #[error("reading byte {offset}")]
+    /// The disk is too small, or cannot be read.
+    #[error("failed to read byte {offset}")]
     Read {
-        /// Where.
+        /// Byte offset.
         offset: u64,
-        /// What the host said.
+        /// Error from the operating system.
         source: io::Error,
     },
-    /// No valid header.
+    /// The header is not valid.
     #[error("at byte {offset}: {fault}")]
     Header {
-        /// Where.
+        /// Byte offset.
         offset: u64,
-        /// What is wrong.
+        /// The fault.
         fault: HeaderFault,
     },
-    /// A header that belongs somewhere else.
-    #[error("at byte {offset}: the header says it stands at LBA {says}, but it stands at {stands}")]
+    /// The header belongs to another LBA.
+    #[error("at byte {offset}: MyLBA is {says}, expected {stands}")]
     Place {
-        /// Where.
+        /// Byte offset.
         offset: u64,
-        /// What it says.
+        /// `MyLBA` in the header.
         says: Lba,
-        /// Where it is.
+        /// LBA of the header on the disk.
         stands: Lba,
     },
-    /// No valid entries.
+    /// The entries are not valid.
     #[error("at byte {offset}: {fault}")]
     Entries {
-        /// Where they should be.
+        /// Byte offset of the entries.
         offset: u64,
-        /// What is wrong.
+        /// The fault.
         fault: EntriesFault,
     },
 }
 
 impl Fault {
-    /// Whether nothing hints at a table there.
+    /// Returns true if there is no trace of a table.
     pub fn is_absent(&self) -> bool {
         match self {
             Self::Header { fault, .. } => *fault == HeaderFault::Signature,
@@ -115,8 +115,8 @@ impl Fault {
 }
 
 impl Gpt {
-    /// A table for a disk of `disk_bytes`, whose primary entries begin at `entries_lba` (2 unless something else is
-    /// there) and whose usable sectors begin at `first_usable` or right behind the entries, whichever is later.
+    /// Returns a table for a disk of `disk_bytes`. The primary entries start at `entries_lba` (2, unless that sector is
+    /// in use), the usable sectors at `first_usable` or right after the entries, whichever is later.
     pub fn new(
         sector: SectorSize,
         disk_bytes: u64,
@@ -148,7 +148,7 @@ impl Gpt {
         gpt
     }
 
-    /// The bytes of all entries.
+    /// Encodes all entries.
     fn entries(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.header.entry_count as usize * ENTRY_SIZE];
         let (slots, _) = bytes.as_chunks_mut::<ENTRY_SIZE>();
@@ -161,7 +161,7 @@ impl Gpt {
         bytes
     }
 
-    /// Both copies, headers and entries, each where it belongs. The backup's entries end before the backup's header.
+    /// Encodes headers and entries of both copies with their positions. The backup entries precede the backup header.
     pub fn encode(&self) -> [Placed; 4] {
         let size = self.sector.bytes();
         let primary = self.header;
@@ -173,7 +173,7 @@ impl Gpt {
             entries_lba: backup_entries,
             ..primary
         };
-        // A table that was read may say anything; no disk reaches so far, and nothing is written there.
+        // The LBAs of a table that was read are untrusted. A saturated offset is past the end of any disk.
         let at = |lba: Lba, bytes: Vec<u8>| Placed { offset: lba.0.saturating_mul(size), bytes };
         [
             at(primary.my_lba, primary.encode(self.sector)),
@@ -184,7 +184,7 @@ impl Gpt {
     }
 }
 
-/// Reads one copy. The backup is looked for in the last sector, as firmware does where the primary is broken.
+/// Reads one copy. The backup is read from the last sector, as firmware does if the primary is invalid.
 pub fn read(medium: &impl Medium, sector: SectorSize, copy: Copy) -> Result<Gpt, Fault> {
     let stands = match copy {
         Copy::Primary => Lba(1),
@@ -193,7 +193,7 @@ pub fn read(medium: &impl Medium, sector: SectorSize, copy: Copy) -> Result<Gpt,
     read_at(medium, sector, stands)
 }
 
-/// Reads the copy whose header stands at `stands`.
+/// Reads the copy whose header is at LBA `stands`.
 fn read_at(medium: &impl Medium, sector: SectorSize, stands: Lba) -> Result<Gpt, Fault> {
     let offset = stands.0.saturating_mul(sector.bytes());
     let mut block = vec![0; sector.length()];
@@ -223,8 +223,8 @@ fn read_at(medium: &impl Medium, sector: SectorSize, stands: Lba) -> Result<Gpt,
     Ok(Gpt { sector, header, partitions })
 }
 
-/// Reads whatever tables a disk has: for each sector size the primary one, or where that is broken or absent its backup.
-/// One image can have both. Empty where there is no valid table at all.
+/// Reads the tables of a disk: for each sector size the primary copy, or the backup if the primary is missing or
+/// invalid. An image can have a table for each sector size. Empty if there is no valid table.
 pub fn probe(medium: &impl Medium) -> Vec<Gpt> {
     let either = |sector| read(medium, sector, Copy::Primary).or_else(|_| read(medium, sector, Copy::Backup)).ok();
     SectorSize::ALL.into_iter().filter_map(either).collect()
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn both_copies_read_back_what_was_written_gaps_and_all() {
+    fn both_copies_are_read_as_written_including_gaps() {
         for sector in SectorSize::ALL {
             let gpt = sample(sector);
             let disk = disk(&gpt);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn usable_sectors_begin_and_end_where_the_spec_has_them() {
+    fn usable_sectors_conform_to_the_specification() {
         let header = sample(SectorSize::S512).header;
         assert_eq!((header.first_usable, header.last_usable), (Lba(34), Lba(16384 - 34)));
         let header = sample(SectorSize::S4096).header;
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gpt_crate_reads_the_same() {
+    fn the_gpt_crate_reads_the_same_table() {
         for (sector, theirs) in [
             (SectorSize::S512, gpt::disk::LogicalBlockSize::Lb512),
             (SectorSize::S4096, gpt::disk::LogicalBlockSize::Lb4096),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tampered_with_is_refused_and_the_backup_helps() {
+    fn a_modified_primary_is_refused_and_the_backup_is_used() {
         let gpt = sample(SectorSize::S512);
         let good = disk(&gpt);
         for at in [512 + 60, 1024 + 5] {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_leads_anywhere_is_put_there() {
+    fn encoding_a_table_with_huge_lbas_saturates_the_offsets() {
         let mut gpt = sample(SectorSize::S4096);
         gpt.header.alternate_lba = Lba(u64::MAX);
         gpt.header.entries_lba = Lba(u64::MAX - 1);

@@ -1,4 +1,4 @@
-//! TODO-HEAD format::kernel
+//! Kernel images: bzImage, vmlinux, release strings, and the packages that contain them.
 
 pub mod bzimage;
 pub mod elf;

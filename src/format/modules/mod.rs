@@ -1,4 +1,4 @@
-//! TODO-HEAD format::modules
+//! Kernel modules: names, `.modinfo`, compressed files.
 
 pub mod decompress;
 pub mod modinfo;

@@ -1,39 +1,39 @@
-//! A newc header: a magic number and thirteen fields of eight hex digits each.
+//! newc header: a magic number and thirteen fields of eight hexadecimal digits.
 
 use std::io::Read;
 
 use super::unpack::Stream;
 use super::{Rule, rule};
 
-/// The fields of a member's header.
+/// Fields of a member header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Inode number.
     pub ino: u32,
     /// File type and permission bits, as `st_mode`.
     pub mode: u32,
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group ID of the owner.
     pub gid: u32,
-    /// Number of names.
+    /// Number of hard links.
     pub nlink: u32,
-    /// Modification time, seconds since 1970.
+    /// Modification time, in seconds since 1970.
     pub mtime: u32,
-    /// Bytes of data.
+    /// Length of the data in bytes.
     pub size: u32,
-    /// Device it was on: major and minor number.
+    /// Major and minor number of the device that contained the file.
     pub device: (u32, u32),
-    /// Device it is: major and minor number.
+    /// Major and minor number of a device node.
     pub rdevice: (u32, u32),
-    /// Bytes of the name with its NULs.
+    /// Length of the name in bytes, including its NULs.
     pub name_size: u32,
-    /// Sum of the data's bytes, where the magic number is 070702.
+    /// Sum of the data bytes, if the magic number is 070702.
     pub checksum: Option<u32>,
 }
 
 impl Header {
-    /// Reads the 110 bytes.
+    /// Reads a header of 110 bytes.
     pub(super) fn read(input: &mut Stream<impl Read>) -> Result<Self, Rule> {
         let mut bytes = [0; 110];
         input.read_exact(&mut bytes).map_err(rule)?;
@@ -62,18 +62,18 @@ impl Header {
         Ok(Self { checksum: with_sum.then_some(checksum), ..header })
     }
 
-    /// True for a regular file.
+    /// Returns true for a regular file.
     pub fn is_file(&self) -> bool {
         self.mode & 0o170_000 == 0o100_000
     }
 
-    /// True for a symbolic link.
+    /// Returns true for a symbolic link.
     pub fn is_link(&self) -> bool {
         self.mode & 0o170_000 == 0o120_000
     }
 }
 
-/// Eight hex digits; no signs, no `0x`.
+/// Parses hexadecimal digits, without a sign or `0x`.
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0_u32, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
 }

@@ -1,4 +1,4 @@
-//! The reader against archives it must list, and against damage it must name.
+//! Tests of the reader with valid and damaged archives.
 
 use super::{Member, ReadError, Rule, walk};
 use crate::format::compression::Compression;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::ops::ControlFlow;
 
-/// A header and what follows it, by the format's rules, from the fields that tests care about.
+/// Encodes a member with the given header fields.
 fn member(magic: &str, mode: u32, name: &[u8], data: &[u8], checksum: u32) -> Vec<u8> {
     let mut text = String::from(magic);
     let fields = [1, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, 0, 0, name.len() as u32, checksum];
@@ -41,7 +41,7 @@ fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
 
 fn list(bytes: &[u8]) -> Result<Vec<(usize, Member, Vec<u8>)>, ReadError> {
     let mut found = Vec::new();
-    // A byte at a time at first: pipes give what they have.
+    // Force a short first read, as from a pipe.
     let (first, rest) = bytes.split_at(bytes.len().min(5));
     walk(first.chain(rest), &mut |member, data| {
         let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ fn error(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn segments_follow_each_other_plain_and_compressed() {
+fn uncompressed_and_compressed_segments_are_read_in_order() {
     let mut bytes = archive(&[file(b"kernel/x86/microcode/AuthenticAMD.bin\0\0\0\0\0", b"code")]);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     for compression in Compression::ALL {
@@ -94,41 +94,41 @@ fn segments_follow_each_other_plain_and_compressed() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_told_with_its_place() {
+fn a_violated_rule_is_reported_with_its_location() {
     let good = file(b"good\0", b"1234");
-    expect!["reading an initrd: there is nothing but zeros, if anything"].assert_eq(&error(&[0; 100]));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 0: neither a newc archive nor a compression that can be read here: it starts with BZh91A"]
+    expect!["empty initrd: no data, or only zeros"].assert_eq(&error(&[0; 100]));
+    expect!["segment 1 (not compressed, starts at byte 0), byte 0: expected a newc archive or a supported compression format, found BZh91A"]
         .assert_eq(&error(b"BZh91AY"));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 120: a member's header starts with junk!!, not with 070701 or 070702"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 120: invalid magic number of a member header: expected 070701 or 070702, found junk!!"]
         .assert_eq(&error(&[good.clone(), b"junk!!".to_vec(), vec![b'0'; 200]].concat()));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 0: name of 0 bytes, but the kernel skips empty ones and those of more than 4096"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 0: name size 0 out of range (1 to 4096): the kernel skips such members"]
         .assert_eq(&error(&archive(&[file(b"", b"")])));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 120: name of 4097 bytes, but the kernel skips empty ones and those of more than 4096"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 120: name size 4097 out of range (1 to 4096): the kernel skips such members"]
         .assert_eq(&error(&archive(&[good.clone(), file(&[b"x".repeat(4096), vec![0]].concat(), b"")])));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 0: name without a NUL at its end"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 0: name is not NUL-terminated"]
         .assert_eq(&error(&archive(&[file(b"abc", b"")])));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 0: link target of 0 bytes, but the kernel takes 1 to 4096"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 0: link target size 0 out of range (1 to 4096)"]
         .assert_eq(&error(&archive(&[member("070701", 0o120_777, b"l\0", b"", 0)])));
-    expect!["reading segment 1 (not compressed, from byte 0), at its byte 120: the file ends before the archive does"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 120: unexpected end of file inside an archive"]
         .assert_eq(&error(&good));
     let mut signed = good.clone();
     signed[14] = b'+';
     expect![
-        "reading segment 1 (not compressed, from byte 0), at its byte 0: header field c_mode is not eight hex digits"
+        "segment 1 (not compressed, starts at byte 0), byte 0: header field c_mode does not consist of eight hexadecimal digits"
     ]
     .assert_eq(&error(&signed));
     let unaligned = [archive(std::slice::from_ref(&good)), vec![0; 2], archive(&[good])].concat();
-    expect!["reading segment 2 (not compressed, from byte 246), at its byte 0: an archive starts here, but the kernel takes one at multiples of four only"]
+    expect!["segment 2 (not compressed, starts at byte 246), byte 0: archive does not start at a multiple of 4 bytes, as the kernel requires"]
         .assert_eq(&error(&unaligned));
 }
 
 #[test]
-fn sums_of_070702_are_verified_whether_the_data_is_read_or_not() {
+fn checksums_of_070702_are_verified_even_if_the_data_is_skipped() {
     let good = archive(&[member("070702", 0o100_644, b"a\0", &[1, 2, 255], 258)]);
     assert_eq!(list(&good).expect("read").len(), 1);
     let bad = archive(&[member("070702", 0o100_644, b"a\0", &[1, 2, 255], 259)]);
     expect![
-        "reading segment 1 (not compressed, from byte 0), at its byte 0: the data's bytes add up to 0x102, not to 0x103"
+        "segment 1 (not compressed, starts at byte 0), byte 0: wrong checksum of the data: expected 0x103, found 0x102"
     ]
     .assert_eq(&error(&bad));
     let skipped = walk(bad.as_slice(), &mut |_, _| Ok(ControlFlow::Continue(())));
@@ -136,7 +136,7 @@ fn sums_of_070702_are_verified_whether_the_data_is_read_or_not() {
 }
 
 #[test]
-fn damage_to_a_compressed_segment_does_not_go_unnoticed() {
+fn damage_to_a_compressed_segment_is_detected() {
     let whole = archive(&[file(b"a\0", &b"some data that will be damaged ".repeat(100))]);
     for compression in [Compression::Gzip, Compression::Zstd, Compression::Xz] {
         let packed = pack(compression, &whole);
@@ -144,7 +144,7 @@ fn damage_to_a_compressed_segment_does_not_go_unnoticed() {
             let mut damaged = packed.clone();
             damaged[at] ^= 0x10;
             if let Ok(found) = list(&damaged) {
-                // Bytes that mean nothing to the content (times, names, operating systems) may differ.
+                // Header bytes that do not affect the content (time, name, operating system) may be damaged.
                 assert_eq!(found, list(&packed).expect("read"), "{} {at}", compression.name());
             }
         }
@@ -155,14 +155,14 @@ fn damage_to_a_compressed_segment_does_not_go_unnoticed() {
 }
 
 #[test]
-fn a_chunk_of_lz4_cannot_ask_for_more_memory_than_the_kernel_gives() {
+fn an_lz4_chunk_larger_than_the_kernels_buffer_is_refused() {
     let bytes = [&[0x02, 0x21, 0x4c, 0x18][..], &u32::MAX.to_le_bytes(), &[0; 64]].concat();
-    expect!["reading segment 1 (lz4, from byte 0), at its unpacked byte 0: LZ4 chunk of 4294967295 bytes, but 8 MiB never take more than 8421520"]
+    expect!["segment 1 (lz4, starts at byte 0), unpacked byte 0: LZ4 chunk of 4294967295 bytes is too large: 8 MiB of data compress to at most 8421520 bytes"]
         .assert_eq(&error(&bytes));
 }
 
 #[test]
-fn a_visitor_can_end_the_walk_and_its_error_is_its_own() {
+fn a_visitor_can_end_the_walk_or_return_an_error() {
     let bytes = archive(&[file(b"a\0", b"1"), file(b"b\0", b"2")]);
     let mut seen = 0;
     let ended = walk(bytes.as_slice(), &mut |_, _| {
@@ -177,7 +177,7 @@ fn a_visitor_can_end_the_walk_and_its_error_is_its_own() {
 
 proptest! {
     #[test]
-    fn no_bytes_whatever_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), which in 0..6_usize) {
+    fn the_reader_does_not_panic_on_any_input(bytes in proptest::collection::vec(any::<u8>(), 0..600), which in 0..6_usize) {
         let starts: [&[u8]; 6] =
             [b"070701", &[0x1f, 0x8b, 8, 0], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 1], &[2, 0x21, 0x4c, 0x18], b""];
         drop(list(&[starts[which], &bytes].concat()));

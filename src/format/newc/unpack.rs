@@ -1,4 +1,4 @@
-//! Streams of an initrd: buffered, counted, and unpacked where they are compressed.
+//! Input streams of an initrd: buffering, byte counting and decompression.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,21 +10,21 @@ use lzma_rust2::XzReader;
 use super::Packing;
 use crate::format::compression::{LZ4_CHUNK, LZ4_MAGIC};
 
-/// More zeros than this between archives are no padding.
+/// Maximum padding between archives in bytes.
 const MOST_ZEROS: usize = 256 << 20;
 
-/// Bytes read at once.
+/// Buffer size in bytes.
 const BUFFER: usize = 64 * 1024;
-/// Largest dictionary of zstd, as a power of two: what the kernel itself takes (`lib/decompress_unzstd.c`).
+/// Maximum window size of zstd, as a power of two: the limit of the kernel (`lib/decompress_unzstd.c`).
 const ZSTD_WINDOW_LOG: u32 = 27;
-/// Largest memory for xz, in KiB.
+/// Memory limit for xz, in KiB.
 const XZ_MEMORY_KIB: u32 = 128 * 1024;
-/// Largest compressed chunk: `LZ4_compressBound` of 8 MiB.
+/// Maximum size of a compressed LZ4 chunk in bytes: `LZ4_compressBound` of 8 MiB.
 pub const LZ4_BOUND: usize = LZ4_CHUNK + LZ4_CHUNK / 255 + 16;
 
-/// What the first bytes of a segment say.
+/// Returns the format of a segment by its first bytes.
 pub(super) fn sniff(magic: &[u8]) -> Option<Packing> {
-    // `lib/decompress.c` and `init/initramfs.c`. The kernel also knows bzip2, lzma and lzo, which nobody has asked for.
+    // `lib/decompress.c` and `init/initramfs.c`. The kernel also supports bzip2, lzma and lzo; bootling does not.
     let known: [(&[u8], Packing); 7] = [
         (b"070701", Packing::None),
         (b"070702", Packing::None),
@@ -37,7 +37,8 @@ pub(super) fn sniff(magic: &[u8]) -> Option<Packing> {
     known.iter().find(|(start, _)| magic.starts_with(start)).map(|(_, packing)| *packing)
 }
 
-/// The unpacked bytes of the segment that starts here; `input` stands behind the segment when they end.
+/// Returns a decompressor for the segment that starts at the position of `input`. At the end of the decompressed data,
+/// `input` is at the end of the segment.
 pub(super) fn unpack<'a, R: Read>(packing: Packing, input: &'a mut Stream<R>) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match packing {
         Packing::None => Box::new(input),
@@ -55,7 +56,7 @@ pub(super) fn unpack<'a, R: Read>(packing: Packing, input: &'a mut Stream<R>) ->
     })
 }
 
-/// A stream that costs: a few bytes unpack to gigabytes, so what is read of it is taken from what may be read in all.
+/// Stream that subtracts its bytes from a shared limit, because a few compressed bytes can expand to gigabytes.
 pub(super) struct Metered<'a, R> {
     input: R,
     left: &'a Cell<u64>,
@@ -71,7 +72,7 @@ impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.left.get();
         if left == 0 {
-            return Err(io::Error::other("as much was unpacked as may be"));
+            return Err(io::Error::other("limit for unpacked data exceeded"));
         }
         let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let read = self.input.read(buffer.get_mut(..count).unwrap_or_default())?;
@@ -80,7 +81,7 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-/// A buffered stream that knows how far it is.
+/// Buffered stream that counts consumed bytes.
 pub(super) struct Stream<R> {
     input: R,
     buffer: Box<[u8]>,
@@ -94,12 +95,13 @@ impl<R: Read> Stream<R> {
         Self { input, buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, offset: 0 }
     }
 
-    /// Bytes consumed so far.
+    /// Returns the number of bytes consumed so far.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next `count` bytes, fewer at the end, without consuming them. `count` is far below the buffer's size.
+    /// Returns the next `count` bytes, or fewer at the end, without consuming them. `count` must be less than the
+    /// buffer size.
     pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         if self.end - self.start < count {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -118,7 +120,7 @@ impl<R: Read> Stream<R> {
         Ok(&self.buffer[self.start..self.start + there])
     }
 
-    /// Consumes zeros, as many as anybody pads with: a device may have them without end.
+    /// Consumes zeros, up to a limit, because a device may contain an unlimited number of them.
     pub(super) fn skip_zeros(&mut self) -> io::Result<()> {
         let mut skipped = 0;
         while skipped < MOST_ZEROS {
@@ -131,7 +133,7 @@ impl<R: Read> Stream<R> {
                 return Ok(());
             }
         }
-        Err(io::Error::other(format!("nothing but zeros for {} MiB", MOST_ZEROS >> 20)))
+        Err(io::Error::other(format!("more than {} MiB of zeros", MOST_ZEROS >> 20)))
     }
 
     /// Consumes exactly `count` bytes.
@@ -176,7 +178,7 @@ impl<R: Read> BufRead for Stream<R> {
     }
 }
 
-/// An LZ4 chunk that claims more than the kernel's buffer holds.
+/// Error for an LZ4 chunk that is too large for the kernel's buffer.
 #[derive(Debug)]
 pub(super) struct Oversized(pub(super) u32);
 
@@ -188,7 +190,8 @@ impl fmt::Display for Oversized {
 
 impl std::error::Error for Oversized {}
 
-/// The legacy frame's chunks (`lib/decompress_unlz4.c`). It ends where the file does, or with a length of zero.
+/// Decoder of the chunks of a legacy LZ4 frame (`lib/decompress_unlz4.c`). The frame ends at the end of the file or at
+/// a chunk length of 0.
 struct Lz4Reader<'a, R> {
     input: &'a mut Stream<R>,
     packed: Vec<u8>,

@@ -1,17 +1,17 @@
-//! Adding sections to a PE file without linking it again: what makes a unified kernel image of a stub.
+//! Adds sections to a PE file without relinking it, to build a unified kernel image from a stub.
 //!
-//! The file keeps its addresses and its contents. Refuses a signed file, one whose section table has no room, names that are
-//! there already, empty sections (systemd-stub 252 measures them: systemd#25761), and whatever would come to 2 GiB
-//! (systemd#31452). A COFF symbol table behind the sections is cut off: nothing loads it, and the sections go there.
+//! The existing sections keep their addresses and contents. Refuses a signed file, a section table without room,
+//! duplicate names, empty sections (systemd-stub 252 measures them: systemd#25761), and a result of 2 GiB or more
+//! (systemd#31452). Drops a COFF symbol table after the sections: it is never loaded, and the new sections replace it.
 
 use super::headers::{SECTION_HEADER, optional};
 use super::{Pe, PeError, Section};
 
-/// Firmware loads less than this: EDK2 reads files into buffers whose size it takes for signed here and there.
+/// Maximum size of a file in bytes. In some places, EDK2 treats the size of a file buffer as signed.
 pub const MOST: u64 = 0x7fff_ffff;
-/// Sections begin on pages, whatever an old stub's header says: firmware protects memory by pages.
+/// Minimum alignment of a section in memory, even if the header of an old stub has less: firmware protects whole pages.
 const PAGE: u64 = 4096;
-/// The most that "PE Format" allows.
+/// Maximum `FileAlignment`, as in "PE Format".
 const MOST_FILE_ALIGNMENT: u32 = 64 << 10;
 
 const CODE: u32 = 0x20;
@@ -21,22 +21,22 @@ const READ: u32 = 0x4000_0000;
 /// A section to add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewSection<'a> {
-    /// At most eight bytes.
+    /// Name, at most eight bytes.
     pub name: &'a str,
-    /// True length of what is in it, bytes.
+    /// Length of the content in bytes, without padding.
     pub size: u64,
-    /// True for code, false for data. `.linux` is code, for stubs that run the kernel where it lies.
+    /// True for code, false for data. `.linux` is code, for stubs that run the kernel in place.
     pub code: bool,
 }
 
-/// A file that has got its sections, but for their contents.
+/// File with the added sections, without their contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
-    /// Its beginning: the old file with changed headers, up to where the first new contents begin.
+    /// The old file with updated headers, up to the first new content.
     pub head: Vec<u8>,
-    /// Offset in the file of each new section's contents. What is between them is zero.
+    /// File offset of the content of each new section. The gaps are zero.
     pub places: Vec<u64>,
-    /// Length of the file, with the padding behind the last section.
+    /// Length of the file in bytes, including the padding after the last section.
     pub size: u64,
 }
 
@@ -48,7 +48,7 @@ pub fn append(stub: &[u8], sections: &[NewSection<'_>]) -> Result<Appended, PeEr
     }
     if pe.file_alignment > MOST_FILE_ALIGNMENT {
         let (offset, value) = (pe.optional + optional::FILE_ALIGNMENT, pe.file_alignment.into());
-        return Err(PeError::Field { field: "FileAlignment", offset, value, rule: "64 KiB is the most" });
+        return Err(PeError::Field { field: "FileAlignment", offset, value, rule: "the maximum is 64 KiB" });
     }
     check_names(&pe, sections)?;
     let table_end = room(stub, &pe, sections.len())?;
@@ -62,35 +62,35 @@ fn check_names(pe: &Pe, sections: &[NewSection<'_>]) -> Result<(), PeError> {
     for (index, section) in sections.iter().enumerate() {
         let refused = |why| Err(PeError::Section { name: section.name.to_owned(), why });
         if section.name.is_empty() || section.name.len() > 8 {
-            return refused("names have one to eight bytes");
+            return refused("a name has one to eight bytes");
         }
         if !section.name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refused("names are ASCII without blanks");
+            return refused("a name is printable ASCII without blanks");
         }
         if section.size == 0 {
-            return refused("it is empty, and some stubs measure empty sections and some do not");
+            return refused("empty; some stubs measure empty sections, others do not");
         }
         if pe.section(section.name).is_some() {
-            return refused("the file has one of that name already");
+            return refused("the file already has a section of that name");
         }
         if sections[..index].iter().any(|before| before.name == section.name) {
-            return refused("it is listed twice");
+            return refused("listed twice");
         }
     }
     Ok(())
 }
 
-/// Makes sure that the section table can grow where it stands; gives its new end.
+/// Checks that the section table can grow in place; returns its new end.
 fn room(stub: &[u8], pe: &Pe, wanted: usize) -> Result<u64, PeError> {
     let end = pe.section_table() + SECTION_HEADER * pe.sections.len() as u64;
     let raw = pe.sections.iter().filter(|section| section.raw_size != 0).map(|section| section.raw_offset);
-    // Headers are loaded, too, so they must not reach into the first section's addresses.
+    // Headers are loaded, too, so they must not overlap the address of the first section.
     let taken = raw.chain(pe.sections.iter().map(|section| section.address)).min();
     let limit = taken.map_or(pe.size_of_headers.into(), u64::from).min(pe.size);
     let nonzero = stub.get(end as usize..limit as usize).unwrap_or_default().iter().position(|byte| *byte != 0);
     let limit = nonzero.map_or(limit, |at| end + at as u64);
     let fit = usize::try_from(limit.saturating_sub(end) / SECTION_HEADER).unwrap_or(usize::MAX);
-    // The number of sections is a 16-bit field, and 96 is the most that Windows' own loader takes.
+    // The number of sections is a 16-bit field; the Windows loader accepts at most 96.
     let fit = fit.min(96_usize.saturating_sub(pe.sections.len()));
     if wanted > fit {
         return Err(PeError::NoRoom { wanted, fit, end, limit });
@@ -98,8 +98,8 @@ fn room(stub: &[u8], pe: &Pe, wanted: usize) -> Result<u64, PeError> {
     Ok(end + SECTION_HEADER * wanted as u64)
 }
 
-/// The file with its sections' contents padded to the alignment they should have (old stubs' do not: systemd#27035), and
-/// without what is behind them. Also gives the sections as they are then.
+/// Returns the file with the content of each section padded to `FileAlignment` (it is not in old stubs: systemd#27035)
+/// and without the data after the last section; also returns the updated sections.
 fn repack(stub: &[u8], pe: &Pe, table_end: u64) -> Result<(Vec<u8>, Vec<Section>), PeError> {
     let mut moved = pe.sections.clone();
     let mut order: Vec<usize> = (0..moved.len()).filter(|index| moved[*index].raw_size != 0).collect();
@@ -107,7 +107,7 @@ fn repack(stub: &[u8], pe: &Pe, table_end: u64) -> Result<(Vec<u8>, Vec<Section>
     let first = order.first().map_or(pe.size_of_headers, |index| moved[*index].raw_offset);
     let first = u64::from(first).max(table_end).min(pe.size);
     let mut head = stub[..first as usize].to_vec();
-    // Where the last section ended in the old file.
+    // End of the previous section in the old file.
     let mut before = (first, "the headers".to_owned());
     for index in order {
         let section = &mut moved[index];
@@ -144,7 +144,7 @@ fn narrow(value: u64, what: &str) -> Result<u32, PeError> {
         .ok_or_else(|| PeError::TooBig { what: what.to_owned(), size: value })
 }
 
-/// Headers and places of the new sections, and the length of the file.
+/// Returns headers and file offsets of the new sections, and the length of the file.
 fn place(
     pe: &Pe,
     moved: &[Section],
@@ -192,16 +192,16 @@ fn write_headers(head: &mut [u8], pe: &Pe, moved: &[Section], added: &[Section])
     let table_end = table + SECTION_HEADER * u64::from(count);
     let memory = all.clone().map(Section::memory_end).max().unwrap_or(0);
     let image = memory.next_multiple_of(pe.section_alignment.into()) as u32;
-    // Headers grow no further than up to the first section, in the file and in memory; `room` has seen to it that they can.
+    // Headers end before the first section, in the file and in memory; `room` has checked that they fit.
     let raw = moved.iter().filter(|section| section.raw_size != 0).map(|section| section.raw_offset);
     let first = raw.chain(moved.iter().map(|section| section.address)).min().unwrap_or(u32::MAX);
     let grown = (table_end as u32).next_multiple_of(pe.file_alignment).min(first);
     let headers = if table_end > u64::from(pe.size_of_headers) { grown } else { pe.size_of_headers };
     let initialized = read_word(head, pe.optional + optional::INITIALIZED_DATA);
-    // Sizes as ukify counts them: `.linux` is initialised data, too.
+    // Counted as in ukify: `.linux` is initialized data, too.
     let initialized = added.iter().fold(initialized, |sum, section| sum.saturating_add(section.virtual_size));
     put(head, pe.offset + 6, &count.to_le_bytes());
-    // The symbol table, and the number of symbols, which are no more.
+    // Clear the symbol table and the number of symbols.
     put(head, pe.offset + 12, &[0; 8]);
     for (at, value) in [
         (optional::INITIALIZED_DATA, initialized),
@@ -239,7 +239,7 @@ mod tests {
         NewSection { name, size, code: false }
     }
 
-    /// The whole file, each new section filled with its number.
+    /// Returns the complete file, with each new section filled with its number.
     fn filled(appended: &Appended, sections: &[NewSection<'_>]) -> Vec<u8> {
         let mut file = appended.head.clone();
         file.resize(appended.size as usize, 0);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_added_where_nothing_is() {
+    fn sections_are_added_after_the_existing_ones() {
         let stub = Builder { section_alignment: 0x200, symbols: 36, ..Builder::default() }.build();
         let sections = [data(".osrel", 5), data(".initrd", 0x2345), NewSection { code: true, ..data(".linux", 0x200) }];
         let appended = append(&stub, &sections).expect("room");
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_that_were_not_aligned_are_moved_to_where_they_should_be() {
+    fn unaligned_contents_are_moved_to_aligned_offsets() {
         let mut stub = Builder { file_alignment: 8, headers: 0x3f8, ..Builder::default() }.build();
         stub[0xbc..0xc0].copy_from_slice(&0x200_u32.to_le_bytes());
         let appended = append(&stub, &[data(".x", 1)]).expect("room");
@@ -310,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn headers_grow_up_to_the_first_contents_and_no_further() {
-        // SizeOfHeaders says 0x200, the table ends at 0x1d8, contents begin at 0x400.
+    fn headers_grow_at_most_to_the_first_section() {
+        // SizeOfHeaders is 0x200, the table ends at 0x1d8, contents start at 0x400.
         let mut stub = Builder::default().build();
         stub[0xd4..0xd8].copy_from_slice(&0x200_u32.to_le_bytes());
         let appended = append(&stub, &[data(".a", 1), data(".b", 1)]).expect("room");
@@ -320,28 +320,31 @@ mod tests {
         let names: Vec<String> = (0..14).map(|number| format!(".s{number}")).collect();
         let sections: Vec<_> = names.iter().map(|name| data(name, 1)).collect();
         let error = append(&stub, &sections).expect_err("no room").to_string();
-        assert_eq!(
-            error,
-            "14 more sections do not fit: the section table ends at 0x1d8 and 0x400 is taken, which leaves room for 13"
-        );
+        assert_eq!(error, "no room for 14 more sections: table ends at 0x1d8, offset 0x400 is in use, room for 13");
         assert!(append(&stub, &sections[..13]).is_ok());
-        // Something stands behind the table: it stays.
+        // Data after the table is preserved.
         stub[0x230] = 1;
         let error = append(&stub, &sections[..3]).expect_err("no room").to_string();
-        assert!(error.ends_with("0x230 is taken, which leaves room for 2"), "{error}");
+        assert!(error.ends_with("0x230 is in use, room for 2"), "{error}");
     }
 
     #[test]
-    fn what_cannot_be_added_is_named() {
+    fn a_section_that_cannot_be_added_is_reported_with_the_reason() {
         let stub = Builder::default().build();
         let refused = |section| append(&stub, &[section]).expect_err("refused").to_string();
-        assert_eq!(refused(data(".toolongname", 1)), "adding section \".toolongname\": names have one to eight bytes");
-        assert_eq!(refused(data(".text", 1)), "adding section \".text\": the file has one of that name already");
-        assert!(refused(data(".a", 0)).starts_with("adding section \".a\": it is empty"));
-        assert!(refused(data(".a b", 1)).ends_with("names are ASCII without blanks"));
+        assert_eq!(
+            refused(data(".toolongname", 1)),
+            "cannot add section \".toolongname\": a name has one to eight bytes"
+        );
+        assert_eq!(
+            refused(data(".text", 1)),
+            "cannot add section \".text\": the file already has a section of that name"
+        );
+        assert!(refused(data(".a", 0)).starts_with("cannot add section \".a\": empty"));
+        assert!(refused(data(".a b", 1)).ends_with("a name is printable ASCII without blanks"));
         assert_eq!(
             refused(data(".initrd", MOST - 0x2000)),
-            "with section \".initrd\" it would have 2147487743 bytes; firmware loads less than 2 GiB (2147483647 bytes)"
+            "file too large with section \".initrd\": 2147487743 bytes, firmware loads at most 2147483647"
         );
         assert!(matches!(append(&stub, &[data(".a", u64::MAX)]), Err(PeError::TooBig { .. })));
         assert!(append(&stub, &[data(".initrd", MOST - 0x4000)]).is_ok());
@@ -352,7 +355,7 @@ mod tests {
         let mut more = stub.clone();
         more.extend(b"more");
         let error = append(&more, &[data(".a", 1)]).expect_err("refused").to_string();
-        assert_eq!(error, "4 bytes at offset 0x800 belong to no section");
+        assert_eq!(error, "4 bytes at offset 0x800 are not in any section");
         let mut overlapping = stub;
         overlapping[0x188 + 40 + 20] = 0;
         overlapping[0x188 + 40 + 21] = 5;
@@ -363,7 +366,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn nothing_overlaps_whatever_the_stub_is_like(
+        fn sections_never_overlap(
             plus: bool, file in 5..13_u32, memory in 5..14_u32, text in 0..5000_usize, symbols in 0..3_u32,
             sizes in proptest::collection::vec(1..100_000_u64, 0..5),
         ) {
@@ -390,7 +393,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_stubs_do_no_harm(at in 0..0x200_usize, bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..8)) {
+        fn damaged_stubs_are_handled(at in 0..0x200_usize, bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..8)) {
             let mut file = Builder { symbols: 18, ..Builder::default() }.build();
             file[at..at + bytes.len()].copy_from_slice(&bytes);
             if let Ok(appended) = append(&file, &[data(".a", 100), data(".b", 200)]) {

@@ -1,9 +1,9 @@
-//! What of a file its signature speaks for: the Authenticode digest.
+//! Authenticode digest of a PE file.
 //!
-//! "Windows Authenticode Portable Executable Signature Format", "Calculating the PE Image Hash"; firmware does the same
-//! (EDK2 `DxeImageVerificationLib.c`, `HashPeImage`): headers without the checksum and the certificates' directory entry,
-//! sections in the order of the file, what is behind them, and nothing of the certificates.
-//! Refuses sections that overlap: of such a file no two programs have the same digest.
+//! "Windows Authenticode Portable Executable Signature Format", "Calculating the PE Image Hash"; firmware computes the
+//! same digest (EDK2 `DxeImageVerificationLib.c`, `HashPeImage`). It covers the headers except the checksum and the
+//! directory entry of the certificate table, the sections in file order, and the data after them except the
+//! certificates. Refuses sections that overlap, because programs disagree on the digest of such a file.
 
 use std::ops::Range;
 
@@ -12,36 +12,36 @@ use sha2::Digest;
 use super::{Pe, PeError};
 use crate::format::Medium;
 
-/// Read at a time, bytes.
+/// Bytes per read.
 const CHUNK: usize = 256 << 10;
 
-/// How the end of a file is counted where its length is no multiple of 8.
+/// Treatment of the end of a file whose length is not a multiple of 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
-    /// As it is: what firmware measures of a file without a signature.
+    /// Unpadded: the digest that firmware measures for an unsigned file.
     AsItIs,
-    /// With zeros up to the next multiple: what a signature will speak for.
+    /// Padded with zeros to a multiple of 8: the digest for a signature.
     Padded,
 }
 
-/// A digest, and of how much.
+/// Digest, and the amount of data it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digested {
-    /// The digest.
+    /// Digest value.
     pub digest: Vec<u8>,
-    /// Bytes of the file that went in.
+    /// Digested bytes of the file.
     pub bytes: u64,
-    /// Zeros behind them that went in.
+    /// Digested padding bytes after them.
     pub padding: u64,
 }
 
-/// The parts of a file that are digested, in order.
+/// Returns the digested byte ranges of a file, in order.
 pub fn authenticode_ranges(pe: &Pe) -> Result<Vec<Range<u64>>, PeError> {
     let headers = u64::from(pe.size_of_headers);
     let checksum = pe.checksum_offset();
     if headers < checksum + 4 {
         let (offset, value) = (pe.optional + super::headers::optional::SIZE_OF_HEADERS, headers);
-        return Err(PeError::Field { field: "SizeOfHeaders", offset, value, rule: "the headers are longer" });
+        return Err(PeError::Field { field: "SizeOfHeaders", offset, value, rule: "smaller than the headers" });
     }
     let mut ranges = match pe.security_offset() {
         None => vec![0..checksum, checksum + 4..headers],
@@ -50,7 +50,7 @@ pub fn authenticode_ranges(pe: &Pe) -> Result<Vec<Range<u64>>, PeError> {
     let mut sections: Vec<_> = pe.sections.iter().filter(|section| section.raw_size != 0).collect();
     sections.sort_by_key(|section| section.raw_offset);
     let mut before = (headers, "the headers".to_owned());
-    // Firmware counts what it has digested and takes the rest of the file from there on.
+    // Firmware counts the digested bytes, and treats that count as the offset of the remaining data.
     let mut counted = headers;
     for section in sections {
         let start = u64::from(section.raw_offset);
@@ -73,7 +73,7 @@ pub fn authenticode_ranges(pe: &Pe) -> Result<Vec<Range<u64>>, PeError> {
     Ok(ranges)
 }
 
-/// Digests a file; certificates that it has do not count.
+/// Digests a file, except its certificates.
 pub fn digest<D: Digest>(pe: &Pe, file: &(impl Medium + ?Sized), tail: Tail) -> Result<Digested, PeError> {
     let mut hasher = D::new();
     let mut bytes = 0;
@@ -91,7 +91,7 @@ pub fn digest<D: Digest>(pe: &Pe, file: &(impl Medium + ?Sized), tail: Tail) -> 
     }
     let padding = match tail {
         Tail::AsItIs => 0,
-        // A table of certificates begins at a multiple of 8: a signed file has its padding already.
+        // A certificate table starts at a multiple of 8, so a signed file is already padded.
         Tail::Padded => pe.size.next_multiple_of(8) - pe.size,
     };
     hasher.update(&[0; 8][..padding as usize]);
@@ -106,7 +106,7 @@ mod tests {
     use sha2::Sha256;
 
     #[test]
-    fn checksum_directory_entry_and_certificates_do_not_count() {
+    fn checksum_directory_entry_and_certificates_are_not_digested() {
         let plain = Builder::default().build();
         let of = |file: &Vec<u8>, tail| {
             digest::<Sha256>(&Pe::read(file).expect("a PE file"), file, tail).expect("a digest").digest
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(of(&summed, Tail::Padded), first);
         summed[0xd7] = 1;
         assert!(Pe::read(&summed).is_err() || of(&summed, Tail::Padded) != first);
-        // Signing leaves the digest as it was, also where the file had to be padded first.
+        // A signature does not change the digest, even if the file must be padded first.
         for more in [0, 3] {
             let mut file = plain.clone();
             file.resize(plain.len() + more, 1);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_those_of_goblin() {
+    fn ranges_equal_those_of_goblin() {
         for builder in [
             Builder::default(),
             Builder { plus: false, ..Builder::default() },
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_one_digest_is_refused() {
+    fn a_file_with_an_ambiguous_digest_is_refused() {
         let mut file = Builder::default().build();
         file[0x188 + 40 + 21] = 5;
         let error = authenticode_ranges(&Pe::read(&file).expect("a PE file")).expect_err("refused").to_string();

@@ -1,23 +1,23 @@
-//! Small PE files for tests: two sections, and whatever else a test wants to be odd.
+//! Builds small PE files for tests: two sections, with configurable headers.
 
-/// What to build.
+/// Properties of the file.
 #[derive(Debug, Clone)]
 pub struct Builder {
     /// PE32+ rather than PE32.
     pub plus: bool,
-    /// How many data directories.
+    /// Number of data directories.
     pub directories: u32,
     /// `FileAlignment`.
     pub file_alignment: u32,
     /// `SectionAlignment`.
     pub section_alignment: u32,
-    /// Where the first section's contents begin; also `SizeOfHeaders`.
+    /// File offset of the first section; also `SizeOfHeaders`.
     pub headers: u32,
-    /// Contents of `.text` and `.data`, neither padded.
+    /// Contents of `.text` and `.data`, without padding.
     pub contents: [Vec<u8>; 2],
-    /// Length of a COFF symbol table at the end, 18 bytes a symbol.
+    /// Length of a COFF symbol table at the end, 18 bytes per symbol.
     pub symbols: u32,
-    /// Length of a certificate table at the end; more than 4 directories are needed.
+    /// Length of a certificate table at the end; requires more than 4 directories.
     pub certificate: u32,
 }
 
@@ -37,7 +37,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Offset of the section table.
+    /// Returns the offset of the section table.
     pub fn table(&self) -> usize {
         0x98 + self.optional()
     }
@@ -46,7 +46,7 @@ impl Builder {
         (if self.plus { 112 } else { 96 }) + 8 * self.directories as usize
     }
 
-    /// The file.
+    /// Builds the file.
     pub fn build(&self) -> Vec<u8> {
         let mut file = vec![0; self.headers as usize];
         let raw = |length: usize| (length as u32).next_multiple_of(self.file_alignment);

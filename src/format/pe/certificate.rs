@@ -1,6 +1,7 @@
-//! The certificate table: signatures behind everything else in a file.
+//! Certificate table: the signatures at the end of a PE file.
 //!
-//! `WIN_CERTIFICATE` is UEFI 2.11 §32.2.4; entries are padded to 8 bytes. Refuses a table that is not at the file's end.
+//! `WIN_CERTIFICATE`: UEFI 2.11 §32.2.4; entries are padded to 8 bytes. Refuses to add a signature if the table is not
+//! at the end of the file.
 
 use super::{Pe, PeError};
 use crate::format::Medium;
@@ -9,22 +10,22 @@ use crate::format::Medium;
 const REVISION: u16 = 0x0200;
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
 const PKCS7: u16 = 0x0002;
-/// Bytes of a certificate's header.
+/// Length of a certificate header in bytes.
 const HEADER: usize = 8;
-/// A signature is some kilobytes, with its certificates.
+/// Maximum size of the table in bytes. A signature with its certificates has a few kilobytes.
 const MOST: u32 = 1 << 20;
 
-/// The signatures of a file, each a PKCS#7 `SignedData` in DER (perhaps with padding behind it).
+/// Signatures of a file, each a PKCS#7 `SignedData` in DER, possibly followed by padding.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Certificates {
-    /// In their order.
+    /// Signatures, in table order.
     pub pkcs7: Vec<Vec<u8>>,
-    /// How many entries are of other kinds.
+    /// Number of entries of other types.
     pub others: usize,
 }
 
 impl Certificates {
-    /// Reads those of a file; none where it is not signed.
+    /// Reads the signatures of a file; empty if it is not signed.
     pub fn read(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Self, PeError> {
         let Some(table) = pe.security() else { return Ok(Self::default()) };
         let bytes = table_of(pe, table.address, table.size, file)?;
@@ -36,7 +37,7 @@ impl Certificates {
             let entry = at.checked_add(length).filter(|_| length >= HEADER).and_then(|end| bytes.get(at + HEADER..end));
             let Some(entry) = entry else {
                 let offset = u64::from(table.address) + at as u64;
-                let rule = "it has to be at least 8, and to stay inside the table";
+                let rule = "must be at least 8 and within the table";
                 return Err(PeError::Field { field: "dwLength", offset, value: length as u64, rule });
             };
             if kind == PKCS7 {
@@ -57,9 +58,9 @@ fn table_of(pe: &Pe, offset: u32, length: u32, file: &(impl Medium + ?Sized)) ->
         return Err(PeError::Beyond { what, offset: start, length: length.into(), size });
     }
     if length > MOST {
-        let field = "the certificate table's size";
+        let field = "certificate table size";
         let offset = pe.security_offset().unwrap_or(0) + 4;
-        return Err(PeError::Field { field, offset, value: length.into(), rule: "1 MiB is the most" });
+        return Err(PeError::Field { field, offset, value: length.into(), rule: "the maximum is 1 MiB" });
     }
     let mut bytes = vec![0; length as usize];
     let length = bytes.len();
@@ -67,21 +68,21 @@ fn table_of(pe: &Pe, offset: u32, length: u32, file: &(impl Medium + ?Sized)) ->
     Ok(bytes)
 }
 
-/// What makes a signed file of one that is not, or adds a signature to one that is.
+/// Changes that add a signature to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
-    /// Where in the file the 8 bytes of the directory entry stand.
+    /// File offset of the directory entry of the certificate table.
     pub entry_offset: u64,
-    /// What they are then.
+    /// New content of that entry.
     pub entry: [u8; 8],
-    /// What comes behind the file as it was: padding to 8 bytes, and the certificate.
+    /// Bytes to append: padding to 8 bytes, and the certificate.
     pub tail: Vec<u8>,
 }
 
-/// Puts a signature (PKCS#7 `SignedData` in DER) behind a file. Its digest stays what it was, padding included.
+/// Adds a signature (PKCS#7 `SignedData` in DER) to a file. The padded digest of the file does not change.
 pub fn attach(pe: &Pe, pkcs7: &[u8]) -> Result<Attached, PeError> {
     let Some(entry_offset) = pe.security_offset() else {
-        let (field, rule) = ("NumberOfRvaAndSizes", "a file that is to be signed needs at least 5");
+        let (field, rule) = ("NumberOfRvaAndSizes", "a signature requires at least 5");
         let offset = pe.optional;
         return Err(PeError::Field { field, offset, value: pe.directories.len() as u64, rule });
     };
@@ -90,8 +91,8 @@ pub fn attach(pe: &Pe, pkcs7: &[u8]) -> Result<Attached, PeError> {
         Some(table) => {
             let (start, length) = (u64::from(table.address), u64::from(table.size));
             if start + length != pe.size || start % 8 != 0 || length % 8 != 0 {
-                let rule = "the certificates have to be the last of the file, aligned to 8 bytes";
-                let field = "the certificate table's offset";
+                let rule = "the certificates must be at the end of the file, aligned to 8 bytes";
+                let field = "certificate table offset";
                 return Err(PeError::Field { field, offset: entry_offset, value: start, rule });
             }
             (start, length)
@@ -99,13 +100,13 @@ pub fn attach(pe: &Pe, pkcs7: &[u8]) -> Result<Attached, PeError> {
     };
     let length = HEADER + pkcs7.len();
     let padded = length.next_multiple_of(8);
-    let too_big = |size| PeError::TooBig { what: "its signature".to_owned(), size };
+    let too_big = |size| PeError::TooBig { what: "the signature".to_owned(), size };
     let total = start + before + padded as u64;
     if total > super::MOST {
         return Err(too_big(total));
     }
     let mut tail = vec![0; (start + before - pe.size) as usize];
-    // The true length, as sbsign has it: EDK2 walks the table by lengths rounded up to 8 (DxeImageVerificationHandler).
+    // The unpadded length, as in sbsign: EDK2 rounds it up to 8 to find the next entry (DxeImageVerificationHandler).
     tail.extend((length as u32).to_le_bytes());
     tail.extend(REVISION.to_le_bytes());
     tail.extend(PKCS7.to_le_bytes());
@@ -124,7 +125,7 @@ mod tests {
     use crate::format::pe::builder::Builder;
 
     #[test]
-    fn what_was_attached_is_read_again() {
+    fn attached_signatures_are_read_again() {
         let mut file = Builder { certificate: 0, ..Builder::default() }.build();
         for count in 1..4_usize {
             let pe = Pe::read(&file).expect("a PE file");
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_make_no_sense_are_refused() {
+    fn invalid_tables_are_refused() {
         let good = Builder { certificate: 24, ..Builder::default() }.build();
         let pe = Pe::read(&good).expect("a PE file");
         assert_eq!(Certificates::read(&pe, &good).expect("read").pkcs7, [vec![b'c'; 16]]);
@@ -149,17 +150,17 @@ mod tests {
         let mut bad = good.clone();
         bad[table] = 7;
         let error = Certificates::read(&pe, &bad).expect_err("refused").to_string();
-        assert_eq!(error, "dwLength at offset 0x800 is 0x7: it has to be at least 8, and to stay inside the table");
+        assert_eq!(error, "dwLength at offset 0x800 is 0x7: must be at least 8 and within the table");
         bad[table] = 25;
         assert!(Certificates::read(&pe, &bad).is_err());
         let mut far = good.clone();
         let entry = pe.security_offset().expect("a directory") as usize;
         far[entry + 2] = 1;
         let pe = Pe::read(&far).expect("a PE file");
-        assert!(Certificates::read(&pe, &far).expect_err("refused").to_string().contains("beyond the end"));
+        assert!(Certificates::read(&pe, &far).expect_err("refused").to_string().contains("past the end"));
         assert!(attach(&pe, &[1]).is_err());
         let few = Builder { directories: 4, ..Builder::default() }.build();
         let error = attach(&Pe::read(&few).expect("a PE file"), &[1]).expect_err("refused").to_string();
-        assert!(error.contains("needs at least 5"), "{error}");
+        assert!(error.contains("requires at least 5"), "{error}");
     }
 }

@@ -1,17 +1,17 @@
-//! The headers of a PE file: where they stand, and what they say.
+//! Parses the headers of a PE file.
 
 use super::{Machine, PeError};
 use crate::format::Medium;
 
-/// Headers stand in this much of a file's beginning; the 65,536 sections that a file can claim would not.
+/// Bytes at the start of a file that must contain all headers. The maximum of 65,535 sections would not fit.
 pub(super) const HEAD: u64 = 1 << 20;
-/// The DOS header's last field says where the PE header is.
+/// Offset of `e_lfanew`, the DOS header field with the offset of the PE header.
 const LFANEW: u64 = 0x3c;
-/// Bytes of the signature and the COFF header.
+/// Length of the signature and the COFF header in bytes.
 const COFF: u64 = 24;
-/// Bytes of a section's header.
+/// Length of a section header in bytes.
 pub(super) const SECTION_HEADER: u64 = 40;
-/// Data directory of the certificate table: the one whose address is an offset in the file.
+/// Index of the data directory of the certificate table, the only one whose address is a file offset.
 const SECURITY: usize = 4;
 
 /// Offsets in the optional header, the same in PE32 and PE32+.
@@ -26,20 +26,20 @@ pub(super) mod optional {
     pub const SUBSYSTEM: u64 = 68;
 }
 
-/// A PE file, as its headers say. Offsets are bytes from the start of the file.
+/// Headers of a PE file. Offsets are in bytes from the start of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pe {
-    /// Length of the file.
+    /// Length of the file in bytes.
     pub size: u64,
     /// Offset of the `PE\0\0` signature.
     pub offset: u64,
-    /// What it runs on.
+    /// Target machine.
     pub machine: Machine,
-    /// Seconds since 1970 when it was linked, or anything.
+    /// Link time in seconds since 1970; often arbitrary.
     pub time: u32,
-    /// Offset of the COFF symbol table; 0 for none.
+    /// Offset of the COFF symbol table; 0 if there is none.
     pub symbols: u32,
-    /// How many symbols that has.
+    /// Number of symbols in that table.
     pub symbol_count: u32,
     /// Offset of the optional header.
     pub optional: u64,
@@ -47,76 +47,76 @@ pub struct Pe {
     pub optional_size: u16,
     /// True for PE32+, with 64-bit addresses.
     pub plus: bool,
-    /// What sections are aligned to in memory.
+    /// `SectionAlignment`: alignment of sections in memory.
     pub section_alignment: u32,
-    /// What sections' contents are aligned to in the file.
+    /// `FileAlignment`: alignment of section contents in the file.
     pub file_alignment: u32,
-    /// `MajorImageVersion`: for a Linux kernel 1 and more say that it takes its initrd by the `LoadFile2` protocol
+    /// `MajorImageVersion`: a Linux kernel with 1 or more loads its initrd with the `LoadFile2` protocol
     /// (`include/linux/pe.h`, `LINUX_EFISTUB_MAJOR_VERSION`).
     pub image_version: u16,
-    /// What it takes in memory.
+    /// `SizeOfImage`: size of the loaded image in memory.
     pub size_of_image: u32,
-    /// What is loaded of its beginning.
+    /// `SizeOfHeaders`: length of the headers that are loaded.
     pub size_of_headers: u32,
-    /// Checksum of the file; EFI does not look at it.
+    /// Checksum of the file; EFI ignores it.
     pub checksum: u32,
-    /// 10 for an EFI application.
+    /// Subsystem; 10 is an EFI application.
     pub subsystem: u16,
-    /// Data directories that there are.
+    /// Data directories.
     pub directories: Vec<Directory>,
-    /// Sections, as listed.
+    /// Sections, in table order.
     pub sections: Vec<Section>,
 }
 
 /// A data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Directory {
-    /// Where it is in memory; the certificate table's: in the file.
+    /// Address in memory; for the certificate table, the offset in the file.
     pub address: u32,
-    /// How long it is.
+    /// Length in bytes.
     pub size: u32,
 }
 
-/// A section's header.
+/// Section header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section {
     /// Name, padded with zeros.
     pub name: [u8; 8],
-    /// Length in memory.
+    /// `VirtualSize`: length in memory.
     pub virtual_size: u32,
-    /// Where in memory.
+    /// `VirtualAddress`: address in memory.
     pub address: u32,
-    /// Length in the file.
+    /// `SizeOfRawData`: length in the file.
     pub raw_size: u32,
-    /// Where in the file.
+    /// `PointerToRawData`: offset in the file.
     pub raw_offset: u32,
     /// `IMAGE_SCN_*`.
     pub flags: u32,
 }
 
 impl Section {
-    /// Its name as text; what is no ASCII is shown as `?`.
+    /// Returns the name as text; non-ASCII bytes become `?`.
     pub fn name(&self) -> String {
         let name = self.name.split(|byte| *byte == 0).next().unwrap_or_default();
         name.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect()
     }
 
-    /// Offset and length in the file of what is really in it: padding is left out.
+    /// Returns file offset and length of the content, without padding.
     pub fn contents(&self) -> (u64, u64) {
         (u64::from(self.raw_offset), u64::from(self.raw_size.min(self.virtual_size)))
     }
 
-    /// The first offset behind it in the file.
+    /// Returns the end of the section in the file.
     pub fn raw_end(&self) -> u64 {
         u64::from(self.raw_offset) + u64::from(self.raw_size)
     }
 
-    /// The first address behind it in memory.
+    /// Returns the end of the section in memory.
     pub fn memory_end(&self) -> u64 {
         u64::from(self.address) + u64::from(self.virtual_size)
     }
 
-    /// As bytes.
+    /// Encodes the section header.
     pub(super) fn encode(&self) -> [u8; SECTION_HEADER as usize] {
         let mut bytes = [0; SECTION_HEADER as usize];
         bytes[..8].copy_from_slice(&self.name);
@@ -129,7 +129,7 @@ impl Section {
 }
 
 impl Pe {
-    /// Reads the headers of a file, and no more than its first MiB.
+    /// Reads the headers of a file, from its first MiB.
     pub fn read(file: &(impl Medium + ?Sized)) -> Result<Self, PeError> {
         let length = file.size().min(HEAD) as usize;
         let mut head = vec![0; length];
@@ -137,11 +137,11 @@ impl Pe {
         Self::parse(&head, file.size())
     }
 
-    /// Reads the headers at the beginning of a file with `size` bytes.
+    /// Parses the headers in `head`, the start of a file of `size` bytes.
     pub fn parse(head: &[u8], size: u64) -> Result<Self, PeError> {
         let bytes = Head { bytes: head, size };
         if bytes.take("the DOS header", 0, 2)? != b"MZ" {
-            return Err(PeError::NotPe { what: "no \"MZ\"", offset: 0 });
+            return Err(PeError::NotPe { what: "no \"MZ\" signature", offset: 0 });
         }
         let offset = u64::from(bytes.word("the DOS header", LFANEW)?);
         if bytes.take("the PE header", offset, 4)? != b"PE\0\0" {
@@ -177,20 +177,20 @@ impl Pe {
         Ok(pe)
     }
 
-    /// What everything that works on sections relies on.
+    /// Checks the properties that all section code relies on.
     fn check(&self) -> Result<(), PeError> {
         for (field, at, value) in [
             ("SectionAlignment", optional::SECTION_ALIGNMENT, self.section_alignment),
             ("FileAlignment", optional::FILE_ALIGNMENT, self.file_alignment),
         ] {
             if !value.is_power_of_two() {
-                let rule = "it has to be a power of two";
+                let rule = "must be a power of two";
                 return Err(PeError::Field { field, offset: self.optional + at, value: value.into(), rule });
             }
         }
         if u64::from(self.size_of_headers) > self.size {
             let (offset, value) = (self.optional + optional::SIZE_OF_HEADERS, self.size_of_headers.into());
-            return Err(PeError::Field { field: "SizeOfHeaders", offset, value, rule: "the file is shorter" });
+            return Err(PeError::Field { field: "SizeOfHeaders", offset, value, rule: "exceeds the file size" });
         }
         for section in &self.sections {
             if section.raw_size != 0 && section.raw_end() > self.size {
@@ -202,34 +202,34 @@ impl Pe {
         Ok(())
     }
 
-    /// The first section of this name.
+    /// Returns the first section with this name.
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name() == name)
     }
 
-    /// Offset of the first section's header.
+    /// Returns the offset of the section table.
     pub fn section_table(&self) -> u64 {
         self.optional + u64::from(self.optional_size)
     }
 
-    /// Offset of the checksum.
+    /// Returns the offset of the checksum.
     pub fn checksum_offset(&self) -> u64 {
         self.optional + optional::CHECKSUM
     }
 
-    /// Offset of the data directory for certificates, where the header has one.
+    /// Returns the offset of the data directory of the certificate table; `None` if the header has too few.
     pub fn security_offset(&self) -> Option<u64> {
         let first = self.optional + directories_at(self.plus);
         (self.directories.len() > SECURITY).then_some(first + 8 * SECURITY as u64)
     }
 
-    /// The certificate table: an offset in the file, not an address. `None` where it is not signed.
+    /// Returns the certificate table, with a file offset instead of an address; `None` if the file is not signed.
     pub fn security(&self) -> Option<Directory> {
         self.directories.get(SECURITY).copied().filter(|directory| directory.size != 0)
     }
 }
 
-/// A file's beginning, and how long the file is.
+/// Start of a file, and the length of the whole file.
 struct Head<'a> {
     bytes: &'a [u8],
     size: u64,
@@ -241,7 +241,7 @@ impl<'a> Head<'a> {
             let range = usize::try_from(offset).ok()?..usize::try_from(end).ok()?;
             self.bytes.get(range)
         });
-        // A file that has the bytes, but a MiB and more from its beginning, is refused with the same words.
+        // The same error also covers headers past the first MiB of the file.
         let size = self.size.min(self.bytes.len() as u64);
         found.ok_or_else(|| PeError::Beyond { what: what.to_owned(), offset, length, size })
     }
@@ -260,13 +260,13 @@ fn is_plus(bytes: &Head<'_>, offset: u64) -> Result<bool, PeError> {
         0x10b => Ok(false),
         0x20b => Ok(true),
         value => {
-            let rule = "it has to be 0x10b (PE32) or 0x20b (PE32+)";
+            let rule = "must be 0x10b (PE32) or 0x20b (PE32+)";
             Err(PeError::Field { field: "Magic", offset, value: value.into(), rule })
         }
     }
 }
 
-/// Where the directories begin in an optional header; the word before them says how many they are.
+/// Returns the offset of the data directories in the optional header; their number precedes them.
 fn directories_at(plus: bool) -> u64 {
     if plus { 112 } else { 96 }
 }
@@ -276,10 +276,10 @@ fn directories(bytes: &Head<'_>, optional: u64, length: u16) -> Result<Vec<Direc
     let first = directories_at(is_plus(bytes, optional)?);
     let field = "NumberOfRvaAndSizes";
     let (offset, count) = (optional + first - 4, bytes.word(what, optional + first - 4)?);
-    // EDK2 takes at most 16 and wants them to end where the optional header says it does
+    // EDK2 accepts at most 16, and requires that they end within the optional header
     // (BasePeCoff.c, PeCoffLoaderGetPeHeader).
     if count > 16 || first + 8 * u64::from(count) > u64::from(length) {
-        let rule = "it has to be at most 16, and the optional header has to hold as many";
+        let rule = "must be at most 16 and fit in the optional header";
         return Err(PeError::Field { field, offset, value: count.into(), rule });
     }
     (0..u64::from(count))
@@ -315,7 +315,7 @@ mod tests {
     use goblin::pe::header::Header;
     use proptest::prelude::{ProptestConfig, any, proptest};
 
-    /// What another reader says of the same bytes.
+    /// Compares the parsed headers with those of goblin.
     fn agrees_with_goblin(bytes: &[u8]) {
         let pe = Pe::parse(bytes, bytes.len() as u64).expect("a PE file");
         let header = Header::parse(bytes).expect("a header");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_to_goblin_what_they_say_to_us() {
+    fn goblin_parses_the_same_headers() {
         for plus in [true, false] {
             agrees_with_goblin(&Builder { plus, ..Builder::default() }.build());
             agrees_with_goblin(&Builder { plus, directories: 5, certificate: 16, ..Builder::default() }.build());
@@ -360,39 +360,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn errors_name_the_field_and_its_offset() {
         let good = Builder::default().build();
         let broken = |at: usize, bytes: &[u8]| {
             let mut broken = good.clone();
             broken[at..at + bytes.len()].copy_from_slice(bytes);
             Pe::parse(&broken, broken.len() as u64).expect_err("refused").to_string()
         };
-        assert_eq!(broken(0, b"ZM"), "no PE file: no \"MZ\" at offset 0x0");
-        assert_eq!(broken(0x80, b"NE"), "no PE file: no \"PE\" signature at offset 0x80");
+        assert_eq!(broken(0, b"ZM"), "not a PE file: no \"MZ\" signature at offset 0x0");
+        assert_eq!(broken(0x80, b"NE"), "not a PE file: no \"PE\" signature at offset 0x80");
         assert_eq!(
             broken(0x3c, &u32::MAX.to_le_bytes()),
             format!(
-                "the PE header at offset 0xffffffff, 4 bytes, goes beyond the end of the file ({} bytes)",
+                "the PE header at offset 0xffffffff (4 bytes) extends past the end of the file ({} bytes)",
                 good.len()
             )
         );
-        assert_eq!(broken(0x98, &[0, 0]), "Magic at offset 0x98 is 0x0: it has to be 0x10b (PE32) or 0x20b (PE32+)");
-        assert_eq!(broken(0xb8, &[3]), "SectionAlignment at offset 0xb8 is 0x1003: it has to be a power of two");
-        assert_eq!(broken(0xbc, &[0, 0]), "FileAlignment at offset 0xbc is 0x0: it has to be a power of two");
+        assert_eq!(broken(0x98, &[0, 0]), "Magic at offset 0x98 is 0x0: must be 0x10b (PE32) or 0x20b (PE32+)");
+        assert_eq!(broken(0xb8, &[3]), "SectionAlignment at offset 0xb8 is 0x1003: must be a power of two");
+        assert_eq!(broken(0xbc, &[0, 0]), "FileAlignment at offset 0xbc is 0x0: must be a power of two");
         assert!(broken(0x104, &[17]).starts_with("NumberOfRvaAndSizes at offset 0x104 is 0x11"));
-        assert!(broken(0x86, &[255, 255]).starts_with("the section table at offset 0x188, 2621400 bytes, goes beyond"));
-        assert!(broken(0x188 + 16, &[0, 0, 0, 1]).starts_with("section \".text\" at offset 0x400, 16777216 bytes"));
         assert!(
-            broken(0xd4, &[0, 0, 0, 1]).starts_with("SizeOfHeaders at offset 0xd4 is 0x1000000: the file is shorter")
+            broken(0x86, &[255, 255]).starts_with("the section table at offset 0x188 (2621400 bytes) extends past")
         );
-        let error = Pe::parse(&good[..200], 200).expect_err("cut short");
+        assert!(broken(0x188 + 16, &[0, 0, 0, 1]).starts_with("section \".text\" at offset 0x400 (16777216 bytes)"));
+        assert!(
+            broken(0xd4, &[0, 0, 0, 1]).starts_with("SizeOfHeaders at offset 0xd4 is 0x1000000: exceeds the file size")
+        );
+        let error = Pe::parse(&good[..200], 200).expect_err("truncated");
         assert!(matches!(error, PeError::Beyond { .. }), "{error}");
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn damaged_headers_do_no_harm(at in 0..0x200_usize, bytes in proptest::collection::vec(any::<u8>(), 1..8), end in 0..3000_usize) {
+        fn damaged_headers_are_handled(at in 0..0x200_usize, bytes in proptest::collection::vec(any::<u8>(), 1..8), end in 0..3000_usize) {
             let mut file = Builder::default().build();
             file[at..at + bytes.len()].copy_from_slice(&bytes);
             file.truncate(end.max(64));

@@ -1,21 +1,21 @@
-//! Machines, as PE headers and EFI file names call them.
+//! Machine types of PE headers, and their names in EFI file names.
 
 use std::fmt;
 
 use crate::arch::Arch;
 
-/// A machine, as a PE header says (`IMAGE_FILE_MACHINE_*`).
+/// Machine type of a PE header (`IMAGE_FILE_MACHINE_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Machine(pub u16);
 
 impl Machine {
     /// AMD64.
     pub const X64: Self = Self(0x8664);
-    /// 80386 and up.
+    /// 32-bit x86.
     pub const IA32: Self = Self(0x014c);
     /// 64-bit Arm.
     pub const AA64: Self = Self(0xaa64);
-    /// 32-bit Arm: UEFI wants Thumb's number.
+    /// 32-bit Arm; UEFI uses the number of Thumb.
     pub const ARM: Self = Self(0x01c2);
     /// 64-bit RISC-V.
     pub const RISCV64: Self = Self(0x5064);
@@ -31,7 +31,7 @@ impl Machine {
         (Self::LOONGARCH64, "loongarch64"),
     ];
 
-    /// The machine UEFI has for an architecture, if it has one.
+    /// Returns the UEFI machine type of an architecture, if there is one.
     pub const fn of(arch: Arch) -> Option<Self> {
         match arch {
             Arch::X86_64 => Some(Self::X64),
@@ -43,13 +43,13 @@ impl Machine {
         }
     }
 
-    /// What stands for it in file names: `x64` in `linuxx64.efi.stub` and, in capitals, in `BOOTX64.EFI`
+    /// Returns the suffix in file names: `x64` in `linuxx64.efi.stub` and, in capitals, in `BOOTX64.EFI`
     /// (UEFI 2.11 §3.5.1.1, table 3.4).
     pub fn suffix(self) -> Option<&'static str> {
         Self::NAMED.iter().find(|(machine, _)| *machine == self).map(|(_, name)| *name)
     }
 
-    /// The file that firmware starts where no boot entry says otherwise, in `EFI/BOOT`.
+    /// Returns the file in `EFI/BOOT` that firmware starts if no boot entry applies.
     pub fn default_loader(self) -> Option<String> {
         self.suffix().map(|suffix| format!("BOOT{}.EFI", suffix.to_ascii_uppercase()))
     }
@@ -70,7 +70,7 @@ mod tests {
     use crate::arch::Arch;
 
     #[test]
-    fn every_architecture_of_uefi_has_its_loader() {
+    fn each_uefi_architecture_has_a_default_loader() {
         let names: Vec<_> = Arch::ALL.into_iter().filter_map(Machine::of).filter_map(Machine::default_loader).collect();
         assert_eq!(names, ["BOOTX64.EFI", "BOOTIA32.EFI", "BOOTAA64.EFI", "BOOTARM.EFI", "BOOTRISCV64.EFI"]);
         assert_eq!(Machine(0x1234).to_string(), "machine 0x1234");

@@ -1,9 +1,9 @@
-//! EFI programs: PE32 and PE32+ files, read from untrusted bytes, extended by sections, digested and signed.
+//! EFI programs (PE32 and PE32+): parse untrusted files, add sections, compute digests, attach signatures.
 //!
 //! PE/COFF: Microsoft's "PE Format" (learn.microsoft.com/windows/win32/debug/pe-format); the digest and the certificate
-//! table: "Windows Authenticode Portable Executable Signature Format" 1.0 and UEFI 2.11 §32.5.3. What firmware makes of them:
-//! EDK2 `MdePkg/Library/BasePeCoffLib` and `SecurityPkg/Library/DxeImageVerificationLib`.
-//! Refuses files that end before their headers do, sections outside the file, and alignments that are no powers of two.
+//! table: "Windows Authenticode Portable Executable Signature Format" 1.0 and UEFI 2.11 §32.5.3. Firmware:
+//! EDK2 `MdePkg/Library/BasePeCoffLib` and `SecurityPkg/Library/DxeImageVerificationLib`. Refuses truncated
+//! headers, sections outside the file, and alignments that are not powers of two.
 
 pub mod append;
 pub mod authenticode;
@@ -20,107 +20,103 @@ pub use self::certificate::{Attached, Certificates, attach};
 pub use self::headers::{Directory, Pe, Section};
 pub use self::machine::Machine;
 
-/// Bytes that are no PE file, or none that can be worked on.
+/// Error from reading or changing a PE file.
 #[derive(Debug, thiserror::Error)]
 pub enum PeError {
-    /// They could not be read.
-    #[error("reading {length} bytes at {offset:#x}")]
+    /// The file cannot be read.
+    #[error("failed to read {length} bytes at offset {offset:#x}")]
     Io {
-        /// Where in the file.
+        /// File offset.
         offset: u64,
-        /// How many bytes.
+        /// Number of bytes.
         length: usize,
-        /// What the medium said.
+        /// Error from the medium.
         source: std::io::Error,
     },
-    /// Another kind of file.
-    #[error("no PE file: {what} at offset {offset:#x}")]
+    /// The file is not a PE file.
+    #[error("not a PE file: {what} at offset {offset:#x}")]
     NotPe {
-        /// What is missing.
+        /// The fault.
         what: &'static str,
-        /// Where it was looked for.
+        /// File offset of the fault.
         offset: u64,
     },
-    /// A file cut short, or a pointer that leads out of it.
-    #[error("{what} at offset {offset:#x}, {length} bytes, goes beyond the end of the file ({size} bytes)")]
+    /// The file is truncated, or a pointer is outside the file.
+    #[error("{what} at offset {offset:#x} ({length} bytes) extends past the end of the file ({size} bytes)")]
     Beyond {
-        /// What should be there.
+        /// Expected part of the file.
         what: String,
-        /// Where it begins.
+        /// File offset of that part.
         offset: u64,
-        /// How long it is.
+        /// Length of that part in bytes.
         length: u64,
-        /// Length of the file.
+        /// Length of the file in bytes.
         size: u64,
     },
-    /// A field with a value that makes no sense.
+    /// A field has an invalid value.
     #[error("{field} at offset {offset:#x} is {value:#x}: {rule}")]
     Field {
-        /// The field, by its name in the specification.
+        /// Name of the field in the specification.
         field: &'static str,
-        /// Where it stands.
+        /// File offset of the field.
         offset: u64,
-        /// What it says.
+        /// Value of the field.
         value: u64,
-        /// What it has to be.
+        /// Constraint on the value.
         rule: &'static str,
     },
-    /// Two parts of the file that claim the same bytes.
+    /// Two parts of the file overlap.
     #[error("{one} and {other} overlap at offset {offset:#x}")]
     Overlap {
-        /// The part that comes first.
+        /// First part.
         one: String,
-        /// The part that begins inside it.
+        /// Part that starts inside the first one.
         other: String,
-        /// Where that is.
+        /// File offset where the second part starts.
         offset: u64,
     },
-    /// It carries a signature, which every change breaks.
-    #[error(
-        "it is signed (certificate table of {size} bytes at offset {offset:#x}): adding sections would break the signature"
-    )]
+    /// The file is signed, and a change would invalidate the signature.
+    #[error("signed file (certificate table of {size} bytes at {offset:#x}): new sections would break the signature")]
     Signed {
-        /// Where the certificates begin.
+        /// File offset of the certificate table.
         offset: u64,
-        /// Their length.
+        /// Length of the certificate table in bytes.
         size: u64,
     },
-    /// No room for more section headers.
-    #[error(
-        "{wanted} more sections do not fit: the section table ends at {end:#x} and {limit:#x} is taken, which leaves room for {fit}"
-    )]
+    /// The section table has too little room.
+    #[error("no room for {wanted} more sections: table ends at {end:#x}, offset {limit:#x} is in use, room for {fit}")]
     NoRoom {
-        /// How many were asked for.
+        /// Number of requested sections.
         wanted: usize,
-        /// How many there is room for.
+        /// Number of sections that fit.
         fit: usize,
-        /// Where the table ends now.
+        /// Current end of the section table.
         end: u64,
-        /// Where something else begins.
+        /// Start of the data that follows.
         limit: u64,
     },
-    /// A section that cannot be added.
-    #[error("adding section {name:?}: {why}")]
+    /// The section cannot be added.
+    #[error("cannot add section {name:?}: {why}")]
     Section {
-        /// Its name.
+        /// Section name.
         name: String,
-        /// What is wrong with it.
+        /// Reason.
         why: &'static str,
     },
-    /// More than firmware loads.
-    #[error("with {what} it would have {size} bytes; firmware loads less than 2 GiB ({MOST} bytes)")]
+    /// The file is too large for firmware.
+    #[error("file too large with {what}: {size} bytes, firmware loads at most {MOST}")]
     TooBig {
-        /// What made it so big.
+        /// Part that exceeds the limit.
         what: String,
-        /// How much it would be.
+        /// Resulting size in bytes.
         size: u64,
     },
-    /// Something behind the sections that nobody would find again.
-    #[error("{length} bytes at offset {offset:#x} belong to no section")]
+    /// Data after the sections would be lost.
+    #[error("{length} bytes at offset {offset:#x} are not in any section")]
     Stray {
-        /// Where they begin.
+        /// File offset of the data.
         offset: u64,
-        /// How many they are.
+        /// Length of the data in bytes.
         length: u64,
     },
 }

@@ -1,11 +1,11 @@
-//! What a signature of an EFI program is: PKCS#7 `SignedData` around an Authenticode digest.
+//! Builds the signature of an EFI program: PKCS#7 `SignedData` around an Authenticode digest.
 //!
-//! RFC 2315 §9; its content and the names in it: "Windows Authenticode Portable Executable Signature Format" 1.0.
-//! There is no signing time in it: the same file, key and certificate make the same signature.
+//! RFC 2315 §9; content and object identifiers: "Windows Authenticode Portable Executable Signature Format" 1.0. The
+//! signature contains no signing time, so the same file, key and certificate result in the same signature.
 
 use sha2::{Digest, Sha256};
 
-/// A digest that a signature is for.
+/// Digest of the signed program.
 pub type Sha256Digest = [u8; 32];
 
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
@@ -26,31 +26,31 @@ mod tag {
     pub const OID: u8 = 0x06;
     pub const SEQUENCE: u8 = 0x30;
     pub const SET: u8 = 0x31;
-    /// `[0]`, of something primitive.
+    /// `[0]`, primitive.
     pub const BARE_0: u8 = 0x80;
-    /// `[0]`, around something.
+    /// `[0]`, constructed.
     pub const AROUND_0: u8 = 0xa0;
-    /// `[2]`, around something.
+    /// `[2]`, constructed.
     pub const AROUND_2: u8 = 0xa2;
 }
 
-/// Who signs. All of it is DER.
+/// Identity of the signer. All fields are DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The signer's certificate, and those between it and what firmware trusts.
+    /// Certificate of the signer, followed by intermediate certificates.
     pub certificates: Vec<Vec<u8>>,
-    /// The issuer's name in the first of them.
+    /// Issuer name of the first certificate.
     pub issuer: Vec<u8>,
-    /// The serial number in the first of them, an INTEGER.
+    /// Serial number of the first certificate, an INTEGER.
     pub serial: Vec<u8>,
 }
 
-/// What the key has to sign, by RSA PKCS#1 v1.5 with SHA-256, so that a file with this digest is signed.
+/// Returns the bytes that the key must sign (RSA PKCS#1 v1.5 with SHA-256) for a file with this digest.
 pub fn to_be_signed(digest: &Sha256Digest) -> Vec<u8> {
     der(tag::SET, &[&attributes(digest)])
 }
 
-/// The `SignedData`, in its `ContentInfo`.
+/// Returns the `SignedData` in its `ContentInfo`.
 pub fn signed_data(digest: &Sha256Digest, signer: &Identity, signature: &[u8]) -> Vec<u8> {
     let version = der(tag::INTEGER, &[&[1]]);
     let sha256 = algorithm(SHA256);
@@ -75,15 +75,15 @@ pub fn signed_data(digest: &Sha256Digest, signer: &Identity, signature: &[u8]) -
     der(tag::SEQUENCE, &[&der(tag::OID, &[SIGNED_DATA]), &der(tag::AROUND_0, &[&whole])])
 }
 
-/// True where a signature speaks of this digest: a cheap look that finds mistakes, not forgeries.
+/// Returns true if a signature contains this digest. A plain search: it detects mistakes, not forgeries.
 pub fn speaks_of(pkcs7: &[u8], digest: &[u8]) -> bool {
     let string = der(tag::OCTET_STRING, &[digest]);
     pkcs7.windows(string.len()).any(|window| window == string)
 }
 
-/// What is inside the SEQUENCE of `SpcIndirectDataContent`: this, without tag and length, is what `messageDigest` is of.
+/// Returns the content of the `SpcIndirectDataContent` SEQUENCE. `messageDigest` covers it without tag and length.
 fn spc_indirect_data(digest: &Sha256Digest) -> Vec<u8> {
-    // Everybody writes this in place of a file name, since the format's own example has it.
+    // All signing tools write this text instead of a file name, as in the example of the specification.
     let obsolete: Vec<u8> = "<<<Obsolete>>>".encode_utf16().flat_map(u16::to_be_bytes).collect();
     let file = der(tag::AROUND_0, &[&der(tag::AROUND_2, &[&der(tag::BARE_0, &[&obsolete])])]);
     let no_flags = der(tag::BIT_STRING, &[&[0]]);
@@ -93,7 +93,7 @@ fn spc_indirect_data(digest: &Sha256Digest) -> Vec<u8> {
     [data, digest].concat()
 }
 
-/// The signed attributes, in the order of their bytes, as DER has sets.
+/// Returns the signed attributes, sorted by their bytes, as DER requires for a SET.
 fn attributes(digest: &Sha256Digest) -> Vec<u8> {
     let of = Sha256::digest(spc_indirect_data(digest));
     let attribute = |oid: &[u8], value: &[u8]| der(tag::SEQUENCE, &[&der(tag::OID, &[oid]), &der(tag::SET, &[value])]);
@@ -109,7 +109,7 @@ fn algorithm(oid: &[u8]) -> Vec<u8> {
     der(tag::SEQUENCE, &[&der(tag::OID, &[oid]), &der(tag::NULL, &[])])
 }
 
-/// Tag, length and value; the value is given in parts.
+/// Encodes tag, length and value; `parts` are the parts of the value.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut bytes = vec![tag];
@@ -131,14 +131,14 @@ mod tests {
     use x509_cert::der::{Any, Decode};
 
     #[test]
-    fn lengths_are_as_short_as_they_can_be() {
+    fn lengths_have_the_shortest_encoding() {
         assert_eq!(der(4, &[&[0; 127]])[..2], [4, 0x7f]);
         assert_eq!(der(4, &[&[0; 128]])[..3], [4, 0x81, 0x80]);
         assert_eq!(der(4, &[&[0; 200], &[0; 100]])[..4], [4, 0x82, 1, 0x2c]);
     }
 
     #[test]
-    fn what_is_made_is_der_and_the_same_every_time() {
+    fn a_signature_is_der_and_reproducible() {
         let signer =
             Identity { certificates: vec![der(0x30, &[&[5, 0]])], issuer: der(0x30, &[]), serial: der(2, &[&[1]]) };
         let made = signed_data(&[7; 32], &signer, &[9; 256]);

@@ -1,7 +1,7 @@
-//! Questions to QEMU's monitor, one after the other, each with an end: for a guest whose time is up.
+//! Synchronous QMP queries with timeouts, for a guest that timed out.
 //!
-//! While an answer is waited for the console is read, since a guest may wait for that, and signals to us are heard: one
-//! that is meant to end us ends all questions.
+//! While a reply is pending the console is read, because the guest may block on it, and signals to bootling are
+//! handled: a signal that ends bootling ends all queries.
 
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -17,38 +17,38 @@ use crate::guest::launch::Guest;
 use crate::process::signals::Signals;
 use crate::qemu::qmp::{self, Monitor, Said};
 
-/// Numbers of questions start here: other orders' are smaller, but for that of those that restore a guest.
+/// First command ID: other commands have smaller IDs, except those that restore a guest.
 const FIRST: u64 = 1 << 32;
-/// How often it is looked whether QEMU has had the time that it may take.
+/// Interval at which the time that QEMU has had is updated.
 const LOOK: Duration = Duration::from_millis(50);
-/// How many times its time an answer may take in all, on a host that has none to spare.
+/// Factor between the timeout in QEMU's time and in wall-clock time, for a busy host.
 const STRETCH: u32 = 10;
-/// What is kept of what the console says meanwhile.
+/// Maximum size of console output kept during the queries.
 const CONSOLE_BYTES: usize = 1 << 20;
 
-/// Why there is no answer.
+/// Reason for a missing reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// None came in the time that QEMU has had for it.
-    #[error("no answer within {}", seconds(*.0))]
+    /// Timeout, in the time that QEMU has had.
+    #[error("no reply within {}", seconds(*.0))]
     TooSlow(Duration),
-    /// QEMU does not do it; its words.
+    /// QEMU refused the command, with this description.
     #[error("{0}")]
     Refused(String),
-    /// QEMU has ended.
-    #[error("QEMU has ended")]
+    /// QEMU has exited.
+    #[error("QEMU has exited")]
     Gone,
-    /// A signal wants an end.
+    /// A signal interrupted the queries.
     #[error("interrupted by signal {0}")]
     Interrupted(i32),
 }
 
-/// Asks a guest's QEMU.
+/// QMP query interface to a guest.
 #[derive(Debug)]
 pub struct Asking<'a> {
-    /// The guest.
+    /// Guest.
     pub guest: &'a mut Guest,
-    /// What is kept of it all.
+    /// Recording of the session.
     pub keep: Option<&'a mut Keep>,
     signals: Option<&'a mut Signals>,
     monitor: Monitor,
@@ -56,15 +56,15 @@ pub struct Asking<'a> {
     next: u64,
     signal: Option<i32>,
     gone: bool,
-    /// A thread of QEMU's: it may not be the program that we have started.
+    /// A thread of QEMU's process, which may not be the started program.
     thread: u32,
-    /// What the console has said since the first question.
+    /// Console output since the first query.
     pub console: Vec<u8>,
-    /// To the last question.
+    /// Reply to the last query.
     reply: Option<Result<Value, String>>,
 }
 
-/// How long an answer is waited for: so much of the time that QEMU has, and by the clock some times that.
+/// Timeout for a reply: in the time that QEMU has had, and in wall-clock time multiplied by [`STRETCH`].
 #[derive(Debug)]
 pub struct Patience {
     whole: Duration,
@@ -80,12 +80,12 @@ impl Patience {
         Self { whole, had: Duration::ZERO, pace: Pace::new(thread), looked: now, end: now + STRETCH * whole }
     }
 
-    /// Whether there is none left.
+    /// Returns true if the timeout has expired.
     pub fn is_over(&self) -> bool {
         self.had >= self.whole || Instant::now() >= self.end
     }
 
-    /// Counts what QEMU has had; a flood of what it says does not make us look all the time.
+    /// Adds the time that QEMU has had; rate-limited, so that a flood of messages causes no overhead.
     pub fn lap(&mut self) {
         if self.looked.elapsed() >= LOOK {
             self.had += self.pace.lap();
@@ -95,7 +95,7 @@ impl Patience {
 }
 
 impl<'a> Asking<'a> {
-    /// Over a monitor that was read so far, and to which these bytes are still to be written.
+    /// Continues with a monitor whose earlier messages were read, and with bytes still to be written to it.
     pub fn new(
         guest: &'a mut Guest,
         signals: Option<&'a mut Signals>,
@@ -119,34 +119,34 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// A thread of QEMU's process.
+    /// Thread ID of a thread of QEMU's process.
     pub fn thread(&self) -> u32 {
         self.thread
     }
 
-    /// Learns which process QEMU is.
+    /// Detects QEMU's process.
     pub fn learn_thread(&mut self, patience: Duration) -> Result<(), Unanswered> {
         let cpus = self.ask("query-cpus-fast", &json!({}), patience)?;
         self.thread = qmp::thread_of(&cpus).unwrap_or(self.thread);
         Ok(())
     }
 
-    /// What the questions have left: the monitor, the signal that ended them.
+    /// Returns the monitor, unwritten bytes, and the signal that ended the queries.
     pub fn done(self) -> (Monitor, Vec<u8>, Option<i32>) {
         (self.monitor, self.leaving, self.signal)
     }
 
-    /// The signal that wants an end.
+    /// Signal that ended the queries.
     pub fn signal(&self) -> Option<i32> {
         self.signal
     }
 
-    /// Asks, and waits for the answer for so long as QEMU has had this time for it ([`Pace`]).
+    /// Sends a command and waits for its reply; `patience` counts in the time that QEMU has had ([`Pace`]).
     pub fn ask(&mut self, name: &str, arguments: &Value, patience: Duration) -> Result<Value, Unanswered> {
         self.ask_with(name, arguments, patience, None)
     }
 
-    /// Asks in the words of the monitor for people, about one vCPU or none in particular.
+    /// Runs a command of the human monitor, on a specific vCPU if given.
     pub fn hmp(&mut self, line: &str, cpu: Option<u64>, patience: Duration) -> Result<String, Unanswered> {
         let mut arguments = json!({"command-line": line});
         if let (Some(cpu), Some(object)) = (cpu, arguments.as_object_mut()) {
@@ -156,7 +156,7 @@ impl<'a> Asking<'a> {
         Ok(said.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Hands a descriptor over, under a name.
+    /// Passes a descriptor to QEMU under a name.
     pub fn give(&mut self, name: &str, fd: BorrowedFd<'_>, patience: Duration) -> Result<Value, Unanswered> {
         self.ask_with("getfd", &json!({"fdname": name}), patience, Some(fd))
     }
@@ -173,7 +173,7 @@ impl<'a> Asking<'a> {
             self.wait(&mut patience)?;
         }
         self.next += 1;
-        // The answer to the last question came too late, if it did.
+        // A late reply to the previous command is discarded.
         self.reply = None;
         let line = qmp::order(self.next, name, arguments);
         if let Some(keep) = &mut self.keep {
@@ -192,12 +192,12 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// So much patience with QEMU from now on.
+    /// Starts a timeout in the time that QEMU has had.
     pub fn patience(&self, whole: Duration) -> Patience {
         Patience::new(whole, self.thread)
     }
 
-    /// Waits for something, as long as there is patience.
+    /// Waits for an event until the timeout expires.
     fn wait(&mut self, patience: &mut Patience) -> Result<(), Unanswered> {
         if patience.is_over() {
             return Err(Unanswered::TooSlow(patience.whole));
@@ -207,7 +207,7 @@ impl<'a> Asking<'a> {
         Ok(())
     }
 
-    /// Lets time go by, and hears what there is to hear. The error is a reason to stop.
+    /// Handles events for a given time. An error is a reason to stop.
     pub fn nap(&mut self, time: Duration) -> Result<(), Unanswered> {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -216,12 +216,12 @@ impl<'a> Asking<'a> {
         Ok(())
     }
 
-    /// Types on the console.
+    /// Writes a key to the console.
     pub fn type_key(&mut self, key: u8) -> io::Result<()> {
         self.guest.keys.write_all(&[key])
     }
 
-    /// Waits for something until `end`, and takes it in.
+    /// Waits for an event until `end`, and handles it.
     fn turn(&mut self, end: Instant) -> Result<(), Unanswered> {
         let left = end.saturating_duration_since(Instant::now());
         if let Some(signal) = self.signal {
@@ -253,7 +253,7 @@ impl<'a> Asking<'a> {
     }
 
     fn write(&mut self) {
-        // What is not taken now is taken later; where QEMU is gone its end tells.
+        // The rest is written later; if QEMU has exited, its end is detected separately.
         if let Ok(written) = self.guest.monitor.write(&self.leaving) {
             drop(self.leaving.drain(..written));
         }
@@ -280,16 +280,16 @@ impl<'a> Asking<'a> {
                     self.leaving.splice(0..0, qmp::NEGOTIATE.iter().copied());
                 }
                 Said::Reply { id, result } if id == self.next => self.reply = Some(result),
-                // The verdict is in: what happens now is our own doing.
+                // The verdict is in: further events are a result of the inspection.
                 Said::Reply { .. } | Said::Event(_) => {}
             }
         }
     }
 
-    /// Reads what the console has said.
+    /// Reads available console output.
     pub fn read_console(&mut self) {
         let mut buffer = [0; 16 * 1024];
-        // One that is closed says nothing more.
+        // A closed console has no further output.
         let len = self.guest.console.read(&mut buffer).unwrap_or(0);
         if let Some(keep) = &mut self.keep {
             keep.console(&buffer[..len]);

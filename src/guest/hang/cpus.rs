@@ -1,15 +1,15 @@
-//! What processors do, from a few looks at their registers.
+//! Activity of processors, from several register samples.
 
 use std::collections::BTreeMap;
 
 use super::registers::Cpu;
 use crate::root::kernel::symbols::Symbols;
 
-/// Where Linux for x86-64 puts modules (`Documentation/arch/x86/x86_64/mm.rst`).
+/// Address range of modules in Linux for x86-64 (`Documentation/arch/x86/x86_64/mm.rst`).
 const MODULES: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
-/// Addresses of the kernel: the upper half.
+/// Start of kernel addresses.
 const UPPER_HALF: u64 = 1 << 63;
-/// Functions that a processor waits in when it has nothing to do.
+/// Functions in which an idle processor waits.
 const IDLE: [&str; 12] = [
     "default_idle",
     "default_idle_call",
@@ -25,33 +25,33 @@ const IDLE: [&str; 12] = [
     "arch_cpu_idle",
 ];
 
-/// What a processor was doing at one moment.
+/// Activity of a processor at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doing {
-    /// Nothing: it waits for an interrupt.
+    /// Halted until the next interrupt.
     Idle,
-    /// A process.
+    /// In user space.
     User,
-    /// A function of the kernel.
+    /// In this kernel function.
     Kernel(String),
-    /// Something at an address that has no name.
+    /// At a kernel address without a symbol.
     Unnamed(u64),
-    /// A kernel's module: no table that we have names its functions.
+    /// In a kernel module, whose functions are not in the symbol table.
     Module(u64),
-    /// Firmware, a boot loader, or a kernel that has not got far: not 64-bit code in the upper half.
+    /// In firmware, a boot loader or early kernel code: not 64-bit code in the upper half.
     Early(u64),
 }
 
-/// What one processor did, over all looks.
+/// Samples of one processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Course {
-    /// Its number.
+    /// vCPU index.
     pub index: u64,
-    /// Each look, in order.
+    /// Samples in order.
     pub looks: Vec<(Cpu, Doing)>,
 }
 
-/// Puts looks at all processors together, one course each.
+/// Groups samples by processor.
 pub fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
     let mut courses: BTreeMap<u64, Course> = BTreeMap::new();
     for cpu in looks.iter().flatten() {
@@ -61,7 +61,7 @@ pub fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
     courses.into_values().collect()
 }
 
-/// A name for an address in a kernel: `name+0x12/0x90`, or the address and what it belongs to.
+/// Formats a kernel address: `name+0x12/0x90`, or the address with a module mark.
 pub fn named(address: u64, symbols: Option<&Symbols>) -> String {
     match symbols.and_then(|symbols| symbols.function(address)) {
         Some(place) => place.to_string(),
@@ -70,7 +70,7 @@ pub fn named(address: u64, symbols: Option<&Symbols>) -> String {
     }
 }
 
-/// What a processor is doing.
+/// Determines the activity of a processor.
 fn doing(cpu: &Cpu, symbols: Option<&Symbols>) -> Doing {
     let place = symbols.and_then(|symbols| symbols.function(cpu.rip));
     match place {
@@ -85,23 +85,24 @@ fn doing(cpu: &Cpu, symbols: Option<&Symbols>) -> Doing {
 }
 
 impl Course {
-    /// Whether it did nothing by and large: what is idle has a tick from time to time.
+    /// Returns true if it was idle in two thirds of the samples: an idle processor has timer ticks.
     pub fn is_idle(&self) -> bool {
         let idle = self.looks.iter().filter(|(_, doing)| *doing == Doing::Idle).count();
         idle > 0 && 3 * idle >= 2 * self.looks.len()
     }
 
-    /// Whether it was in the kernel more often than not.
+    /// Returns true if it was in the kernel in most samples.
     pub fn is_in_kernel(&self) -> bool {
         2 * self.looks.iter().filter(|(_, doing)| doing.is_kernel()).count() > self.looks.len()
     }
 
-    /// Whether it never could be interrupted.
+    /// Returns true if interrupts were disabled in all samples.
     pub fn is_deaf(&self) -> bool {
         self.looks.iter().all(|(cpu, _)| !cpu.interrupts)
     }
 
-    /// A sentence. `by_name` is what the kernel itself says is running there: a function that no table of ours has.
+    /// Describes the samples in a sentence. `by_name` is the current function as printed by the kernel, if it is not in
+    /// the symbol table.
     pub fn sentence(&self, by_name: Option<&str>) -> String {
         let all = self.looks.len();
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -128,14 +129,14 @@ impl Doing {
 
     fn phrase(&self, by_name: Option<&str>) -> String {
         match (self, by_name) {
-            (Self::Idle, _) => "idle (it waits for an interrupt)".to_owned(),
+            (Self::Idle, _) => "idle (waiting for an interrupt)".to_owned(),
             (Self::User, _) => "in user space (CPL 3)".to_owned(),
             (Self::Kernel(name), _) => format!("in the kernel, in {name}()"),
             (Self::Module(_), Some(name)) => format!("in the kernel, in {name}"),
             (Self::Module(address), None) => format!("in the kernel, in a module ({address:#x})"),
             (Self::Unnamed(address), _) => format!("in the kernel, at {address:#x}"),
             (Self::Early(address), _) => {
-                format!("in firmware, a boot loader or a kernel that is not up ({address:#x})")
+                format!("in firmware, a boot loader or early kernel code ({address:#x})")
             }
         }
     }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_become_a_sentence_for_each_processor() {
+    fn samples_are_described_in_one_sentence_per_processor() {
         let symbols = Symbols::of_map(MAP).expect("a map");
         let busy = 0xffff_ffff_8100_0052;
         let looks = [
@@ -168,7 +169,7 @@ mod tests {
             [
                 "cpu 0 is in the kernel, in misbehave() in 2 of 2 samples, interrupts off",
                 "cpu 1 is in the kernel, in misbehave() in 1 of 2 samples, in user space (CPL 3) in 1 of 2 samples",
-                "cpu 2 is idle (it waits for an interrupt) in 2 of 2 samples",
+                "cpu 2 is idle (waiting for an interrupt) in 2 of 2 samples",
                 "cpu 3 is in the kernel, in a module (0xffffffffc0010010) in 2 of 2 samples, interrupts off",
             ]
         );

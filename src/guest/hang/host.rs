@@ -1,35 +1,35 @@
-//! QEMU's own process, as the host's kernel tells it: how much processor time it has used, what its threads wait for.
+//! State of QEMU's process from the host's `/proc`: processor time used, and wait channels of its threads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What times are counted in there: `USER_HZ`, which is 100 on all but one architecture (`asm-generic/param.h`).
+/// Unit of times in `/proc`: `USER_HZ`, which is 100 on all architectures but one (`asm-generic/param.h`).
 const TICK: Duration = Duration::from_millis(10);
-/// Threads that are told of.
+/// Maximum number of threads reported.
 const THREADS: usize = 64;
-/// Most of the time between two looks that counts: where we ourselves came back later than that, so did QEMU.
+/// Maximum time that counts between two checks: if bootling was delayed longer, so was QEMU.
 const LAP: Duration = Duration::from_millis(200);
 
-/// A thread of a process.
+/// Thread of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
-    /// A line about it: number, state, what it waits for in the kernel.
+    /// Report line: thread ID, state, wait channel in the kernel.
     pub line: String,
-    /// Whether it was stopped by a signal or a debugger.
+    /// True if it was stopped by a signal or a debugger.
     pub is_stopped: bool,
 }
 
-/// Processor time that the process of this thread has used since it began; `None` where that cannot be told.
+/// Returns the processor time used by the process of this thread since its start; `None` if unknown.
 ///
-/// `/proc/TID/stat` tells the whole process's, whichever of its threads is named (`fs/proc/array.c`).
+/// `/proc/TID/stat` contains the time of the whole process for each of its threads (`fs/proc/array.c`).
 pub fn cpu_time(thread: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
     ticks_of(&stat).map(|ticks| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
 }
 
-/// Whether a thread of this thread's process would use a processor of the host if it had one, or its disk: it runs, waits
-/// for its turn, or waits uninterruptibly. Where that cannot be told it would not.
+/// Returns true if a thread of this thread's process needs a processor or a disk of the host: it runs, is runnable, or
+/// waits uninterruptibly. False if unknown.
 pub fn is_wanting(thread: u32) -> bool {
     tasks(thread).iter().any(|task| {
         let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
@@ -37,11 +37,11 @@ pub fn is_wanting(thread: u32) -> bool {
     })
 }
 
-/// The time that a process has had: what has gone by, less what the host did not give it.
+/// Measures the time that a process has had: elapsed time, minus the time that the host did not schedule it.
 ///
-/// A host that runs other things beside QEMU, or is a guest itself, may let it stand for seconds; whoever judges QEMU and
-/// its guest by how long they are silent must not count those. A thread that wants to run has had the processor time that
-/// was used, and one that sleeps has had all that it wanted.
+/// A host with other load, or that is a guest itself, may stall QEMU for seconds, which must not count in timeouts for
+/// QEMU and its guest. A process with a runnable thread has had the processor time that it used; a sleeping process has
+/// had all of the elapsed time.
 #[derive(Debug)]
 pub struct Pace {
     thread: u32,
@@ -50,12 +50,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Of this thread's process, from now on.
+    /// Starts measuring the process of this thread.
     pub fn new(thread: u32) -> Self {
         Self { thread, at: Instant::now(), used: cpu_time(thread) }
     }
 
-    /// What it has had since the last time this was asked.
+    /// Returns the time that it has had since the last call.
     pub fn lap(&mut self) -> Duration {
         let (now, used) = (Instant::now(), cpu_time(self.thread));
         let gone = now - self.at;
@@ -65,17 +65,18 @@ impl Pace {
     }
 }
 
-/// What a process has had of the time that has gone by, in which it has used so much of a processor.
+/// Returns the time that a process has had of the elapsed time `gone`, with the processor time `spent`.
 fn had(gone: Duration, spent: Option<Duration>, is_wanting: impl FnOnce() -> bool) -> Duration {
     let gone = gone.min(LAP);
     match spent {
         Some(spent) if is_wanting() => spent.min(gone),
-        // What cannot be told is believed of the clock.
+        // An unknown time counts as elapsed time.
         Some(_) | None => gone,
     }
 }
 
-/// What stands in a `stat`: the name in parentheses, which may hold anything, the state behind it, and the fields behind that.
+/// Splits a `stat` line: the name in parentheses, which may contain any characters, the state, and the remaining
+/// fields.
 fn fields(stat: &str) -> Option<(&str, &str, std::str::SplitAsciiWhitespace<'_>)> {
     let (before, fields) = stat.rsplit_once(')')?;
     let name = before.split_once('(').map_or("", |(_, name)| name);
@@ -83,14 +84,14 @@ fn fields(stat: &str) -> Option<(&str, &str, std::str::SplitAsciiWhitespace<'_>)
     Some((name, fields.next()?, fields))
 }
 
-/// utime and stime: the 14th and the 15th field, of which the state is the third.
+/// Returns the sum of utime and stime, fields 14 and 15; the state is field 3.
 fn ticks_of(stat: &str) -> Option<u64> {
     let (_, _, mut fields) = fields(stat)?;
     let number = |field: Option<&str>| field.and_then(|field| field.parse::<u64>().ok());
     number(fields.nth(10))?.checked_add(number(fields.next())?)
 }
 
-/// The directories of a process's threads.
+/// Directories of a process's threads.
 fn tasks(pid: u32) -> Vec<PathBuf> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let mut paths: Vec<_> = tasks.filter_map(|task| Some(task.ok()?.path())).collect();
@@ -99,7 +100,7 @@ fn tasks(pid: u32) -> Vec<PathBuf> {
     paths
 }
 
-/// The threads of a process.
+/// Returns the threads of a process.
 pub fn threads(pid: u32) -> Vec<Thread> {
     tasks(pid).iter().filter_map(|path| thread(path)).collect()
 }
@@ -108,21 +109,22 @@ fn thread(path: &Path) -> Option<Thread> {
     let stat = fs::read_to_string(path.join("stat")).ok()?;
     let (name, state, _) = fields(&stat)?;
     let wchan = fs::read_to_string(path.join("wchan")).unwrap_or_default();
-    let wchan = if wchan.is_empty() || wchan == "0" { String::new() } else { format!(", in the host's {wchan}") };
+    let wchan =
+        if wchan.is_empty() || wchan == "0" { String::new() } else { format!(", in {wchan} of the host's kernel") };
     let id = path.file_name()?.to_string_lossy().into_owned();
     let line = format!("thread {id} ({name}) {}{wchan}", state_name(state));
     Some(Thread { line, is_stopped: matches!(state, "T" | "t") })
 }
 
-/// proc(5), the third field of `stat`.
+/// Name of a state in proc(5), field 3 of `stat`.
 fn state_name(state: &str) -> &str {
     match state {
-        "R" => "runs",
-        "S" => "sleeps",
-        "D" => "waits in the host's kernel, uninterruptibly",
+        "R" => "is running",
+        "S" => "is sleeping",
+        "D" => "is in uninterruptible sleep",
         "T" => "is stopped by a signal",
         "t" => "is stopped by a tracer",
-        "Z" => "is dead",
+        "Z" => "is a zombie",
         other => other,
     }
 }
@@ -134,7 +136,7 @@ mod tests {
     use super::{Pace, cpu_time, fields, had, is_wanting, threads, ticks_of};
 
     #[test]
-    fn times_stand_behind_a_name_that_may_hold_anything() {
+    fn times_are_found_after_any_name() {
         let stat = "19103 (CPU ) 0/TCG) S 1 2 3 4 5 6 7 8 9 10 250 30 0 0 20 0 4 0";
         assert_eq!(ticks_of(stat), Some(280));
         let (name, state, _) = fields(stat).expect("all there");
@@ -148,21 +150,21 @@ mod tests {
         assert!(cpu_time(pid).is_some());
         let threads = threads(pid);
         assert!(!threads.is_empty() && !threads.iter().all(|thread| thread.is_stopped), "{threads:?}");
-        // Whoever asks runs.
+        // The test itself is running.
         assert!(is_wanting(pid));
     }
 
     #[test]
-    fn a_process_that_the_host_lets_stand_has_had_no_more_time_than_it_used() {
+    fn a_stalled_process_has_had_no_more_time_than_it_used() {
         let ms = Duration::from_millis;
         for (gone, spent, is_wanting, wanted) in [
             (ms(50), Some(ms(0)), false, ms(50)),
             (ms(50), Some(ms(10)), false, ms(50)),
             (ms(50), Some(ms(10)), true, ms(10)),
             (ms(50), Some(ms(0)), true, ms(0)),
-            // Two threads of it ran.
+            // Two threads were running.
             (ms(50), Some(ms(100)), true, ms(50)),
-            // Nobody ran for three seconds.
+            // The host was stalled for three seconds.
             (ms(3000), Some(ms(0)), false, super::LAP),
             (ms(50), None, true, ms(50)),
         ] {

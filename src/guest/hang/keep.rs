@@ -1,25 +1,25 @@
-//! What is kept of a conversation, should it not end well: the whole console, what was said on the monitor, the guest's
-//! memory. Bounded, but for the memory; it goes to files that the caller has opened.
+//! Recording of a session for the case of a failure: the complete console, the QMP traffic, the guest's memory. The
+//! size is bounded, except for the memory. The caller opens the files.
 
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Most of a console that is kept.
+/// Maximum size of the console file.
 const CONSOLE_BYTES: usize = 256 << 20;
-/// Most of what is said on the monitor.
+/// Maximum size of the QMP file.
 const QMP_BYTES: usize = 16 << 20;
-/// What stands where something is missing.
-const CUT: &[u8] = b"\n[bootling: the rest was not kept]\n";
+/// Marker of a truncated file.
+const CUT: &[u8] = b"\n[bootling: truncated]\n";
 
-/// Files for all of it.
+/// Files of a recording.
 #[derive(Debug)]
 pub struct Keep {
     console: Bounded,
     qmp: Bounded,
-    /// What QEMU was told, and has said, of lines that are not over.
+    /// Incomplete lines to and from QEMU.
     asked: Vec<u8>,
     said: Vec<u8>,
-    /// For the guest's memory and registers, where those are wanted.
+    /// File for the guest's memory and registers, if requested.
     pub core: Option<File>,
 }
 
@@ -39,43 +39,43 @@ impl Bounded {
         self.room -= fits;
         if written.is_err() || self.room == 0 {
             self.room = 0;
-            // The same disk: it is full, or this fits.
+            // The marker is on the same disk; if the disk is full, this fails too.
             let _ = self.file.write_all(CUT);
         }
     }
 }
 
 impl Keep {
-    /// Keeps in these files.
+    /// Records to these files.
     pub fn new(console: File, qmp: File, core: Option<File>) -> Self {
         let bounded = |file, room| Bounded { file, room };
         let (console, qmp) = (bounded(console, CONSOLE_BYTES), bounded(qmp, QMP_BYTES));
         Self { console, qmp, asked: Vec::new(), said: Vec::new(), core }
     }
 
-    /// The same files, behind what is there.
+    /// Returns a recording that appends to the same files.
     pub fn try_clone(&self) -> io::Result<Self> {
         let core = self.core.as_ref().map(File::try_clone).transpose()?;
         Ok(Self::new(self.console.file.try_clone()?, self.qmp.file.try_clone()?, core))
     }
 
-    /// The console has said this.
+    /// Records console output.
     pub fn console(&mut self, bytes: &[u8]) {
         self.console.write(bytes);
     }
 
-    /// QEMU was told this.
+    /// Records bytes sent to QEMU.
     pub fn asked(&mut self, bytes: &[u8]) {
         lines(&mut self.asked, &mut self.qmp, b"-> ", bytes);
     }
 
-    /// QEMU has said this.
+    /// Records bytes received from QEMU.
     pub fn said(&mut self, bytes: &[u8]) {
         lines(&mut self.said, &mut self.qmp, b"<- ", bytes);
     }
 }
 
-/// Writes the lines that are over with these bytes, each behind a mark of who says it.
+/// Writes the lines that these bytes complete, each after a direction mark.
 fn lines(line: &mut Vec<u8>, file: &mut Bounded, mark: &[u8], bytes: &[u8]) {
     for part in bytes.split_inclusive(|byte| *byte == b'\n') {
         line.extend_from_slice(part);
@@ -91,7 +91,7 @@ mod tests {
     use super::Keep;
 
     #[test]
-    fn both_sides_of_a_conversation_are_kept_in_whole_lines_however_they_come() {
+    fn both_directions_are_recorded_in_complete_lines() {
         let file = || tempfile::tempfile().expect("a file");
         let (qmp, read) = tempfile::NamedTempFile::new().expect("a file").into_parts();
         let mut keep = Keep::new(file(), qmp, None);

@@ -1,4 +1,4 @@
-//! Everything that can be seen of a guest without changing it.
+//! Inspection of a guest without changing it.
 
 use std::time::Duration;
 
@@ -13,63 +13,63 @@ use super::virtio::{Device, Queue};
 use super::{Inquest, host};
 use crate::root::kernel::symbols::Symbols;
 
-/// How long QEMU's main loop may take to answer: it answers within milliseconds unless it hangs.
+/// Timeout for a response of QEMU's main loop, which takes milliseconds unless it hangs.
 const ALIVE: Duration = Duration::from_secs(2);
-/// The same for everything after that.
+/// Timeout for each further query.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often registers are looked at, and how far apart; and how often where some looks find a processor idle and others do not.
+/// Number of register samples; number of samples if a processor is idle only in some of them; interval between samples.
 const LOOKS: usize = 5;
 const MORE_LOOKS: usize = 20;
 const APART: Duration = Duration::from_millis(60);
-/// Devices and queues that are looked at.
+/// Maximum number of devices, and of queues per device.
 const DEVICES: usize = 32;
 const QUEUES: u64 = 64;
-/// The vector of page faults, and what the kernel enters by it: that of Linux 5.8 and later, that of earlier ones.
+/// Vector of page faults, and its entry point in the kernel: in Linux 5.8 and later, and in earlier versions.
 const PAGE_FAULT: u64 = 14;
 const PAGE_FAULTS: [&str; 2] = ["asm_exc_page_fault", "page_fault"];
 
-/// One thing to look at.
+/// Step of the inspection.
 type Step = fn(&mut Asking<'_>, &Inquest, &mut Findings) -> Result<(), Unanswered>;
 
-/// What was found.
+/// Result of the inspection.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What QEMU's state comes to, the most telling first.
+    /// Findings about QEMU's state, the most significant first.
     pub(super) qemu: Vec<String>,
-    /// Its threads, where it does not answer.
+    /// QEMU's threads, if it does not respond.
     pub(super) threads: Vec<String>,
-    /// Whether the machine runs.
+    /// True if the machine is running.
     pub(super) is_running: bool,
     pub(super) courses: Vec<Course>,
     pub(super) traces: Vec<Trace>,
-    /// Whether QEMU has requests in flight: it does not stop the machine before they are done.
+    /// True if QEMU has requests in flight: it does not stop the machine before they are finished.
     pub(super) has_requests: bool,
-    /// What the queues come to.
+    /// Findings about the queues.
     pub(super) requests: Vec<String>,
-    /// The queues, line by line.
+    /// Report lines about the queues.
     pub(super) devices: Vec<String>,
     pub(super) symbols: Option<Symbols>,
     pub(super) tasks: Vec<Task>,
     pub(super) running: std::collections::BTreeMap<u64, Running>,
-    /// What the guest was made to say: how, and its lines.
+    /// Output that the guest was made to print: cause, and lines.
     pub(super) said: Vec<(String, Vec<String>)>,
-    /// What could not be found out.
+    /// Information that could not be obtained.
     pub(super) notes: Vec<String>,
 }
 
 impl Findings {
-    /// Whether QEMU answers.
+    /// Returns true if QEMU responds.
     pub fn answers(&self) -> bool {
         self.threads.is_empty()
     }
 
-    /// Something could not be found out, and why.
+    /// Records that information could not be obtained, and the reason.
     pub fn could_not(&mut self, doing: &str, why: &impl std::fmt::Display) {
         self.notes.push(format!("{doing}: {why}"));
     }
 }
 
-/// Looks.
+/// Inspects the guest.
 pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
     let mut findings = Findings::default();
     let status = match asking.ask("query-status", &json!({}), ALIVE) {
@@ -86,9 +86,9 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
     for step in steps {
         match step(asking, inquest, &mut findings) {
             Ok(()) => {}
-            Err(why @ Unanswered::Refused(_)) => findings.could_not("looking at the guest", &why),
+            Err(why @ Unanswered::Refused(_)) => findings.could_not("failed to inspect the guest", &why),
             Err(why) => {
-                findings.could_not("looking at the guest", &why);
+                findings.could_not("failed to inspect the guest", &why);
                 break;
             }
         }
@@ -96,7 +96,7 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
     findings
 }
 
-/// QEMU does not answer: what its threads do.
+/// Reports QEMU's threads if it does not respond.
 fn silent(asking: &Asking<'_>, why: &Unanswered, findings: &mut Findings) {
     let pid = asking.guest.pid();
     let threads = host::threads(pid);
@@ -107,48 +107,45 @@ fn silent(asking: &Asking<'_>, why: &Unanswered, findings: &mut Findings) {
     };
     findings.threads = threads.into_iter().map(|thread| thread.line).collect();
     if findings.threads.is_empty() {
-        findings.threads.push("its threads cannot be seen".to_owned());
+        findings.threads.push("no information about its threads".to_owned());
     }
     findings.qemu.push(match why {
-        Unanswered::Gone => "QEMU was gone before it could be asked".to_owned(),
-        Unanswered::Interrupted(_) => "a signal ended the inquiry".to_owned(),
-        Unanswered::TooSlow(_) | Unanswered::Refused(_) => format!("QEMU's main loop does not answer: {how}"),
+        Unanswered::Gone => "QEMU exited before the inspection".to_owned(),
+        Unanswered::Interrupted(_) => "a signal interrupted the inspection".to_owned(),
+        Unanswered::TooSlow(_) | Unanswered::Refused(_) => format!("QEMU's main loop does not respond: {how}"),
     });
 }
 
-/// What a state of the machine that is not `running` means (QEMU `qapi/run-state.json`).
+/// Describes a machine state other than `running` (QEMU `qapi/run-state.json`).
 fn state_sentence(word: &str) -> Option<String> {
     let what = match word {
         "running" => return None,
-        "paused" => "somebody has stopped it (QMP's stop, or a debugger on QEMU's -gdb)",
-        "prelaunch" => "it was never started (-S)",
-        "io-error" => {
-            "a disk's image gave an error, and its drive is set to stop the machine (werror=stop, rerror=stop)"
-        }
-        "internal-error" => "KVM or QEMU cannot go on with it (internal error)",
-        "guest-panicked" => "its kernel has reported a panic",
-        "inmigrate" => "it waits for a state that is being sent to it",
-        "postmigrate" | "finish-migrate" | "save-vm" | "colo" => "its state was saved or sent elsewhere",
+        "paused" => "stopped by QMP's stop command, or by a debugger on QEMU's -gdb",
+        "prelaunch" => "never started (-S)",
+        "io-error" => "a disk image failed, and its drive is configured to stop the machine (werror=stop, rerror=stop)",
+        "internal-error" => "KVM or QEMU cannot continue (internal error)",
+        "guest-panicked" => "the guest kernel reported a panic",
+        "inmigrate" => "waiting for incoming migration data",
+        "postmigrate" | "finish-migrate" | "save-vm" | "colo" => "its state was saved or migrated",
         "restore-vm" => "its state is being restored",
-        "debug" => "a debugger has stopped it",
-        "watchdog" => "a watchdog device has stopped it",
-        "shutdown" => "it has powered off",
-        "suspended" => "it is suspended to RAM, and nothing wakes it up",
-        _ => "that is not one of the states that are known here",
+        "debug" => "stopped by a debugger",
+        "watchdog" => "stopped by a watchdog device",
+        "shutdown" => "powered off",
+        "suspended" => "suspended to RAM, without a wakeup",
+        _ => "unknown state",
     };
-    Some(format!("the machine does not run, its state is \"{word}\": {what}"))
+    Some(format!("the machine is not running, its state is \"{word}\": {what}"))
 }
 
-/// Which of the host's processes runs the guest.
+/// Detects which process of the host runs the guest.
 fn whose_time(asking: &mut Asking<'_>, _: &Inquest, _: &mut Findings) -> Result<(), Unanswered> {
     asking.learn_thread(PATIENCE)
 }
 
-/// Registers, a few times; and names for what they point at.
+/// Samples the registers, and resolves their addresses.
 fn processors(asking: &mut Asking<'_>, inquest: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
     let mut looks = vec![registers::read(&asking.hmp("info registers -a", None, PATIENCE)?)];
-    // An idle processor has a tick from time to time. Where the host has no time for that, it is in it for long, and few
-    // looks may all fall into one.
+    // An idle processor has timer ticks. On a busy host a tick may take so long that a few samples all fall into one.
     while findings.is_running && (looks.len() < LOOKS || looks.len() < MORE_LOOKS && is_mixed(&looks)) {
         asking.nap(APART)?;
         looks.push(registers::read(&asking.hmp("info registers -a", None, PATIENCE)?));
@@ -158,29 +155,31 @@ fn processors(asking: &mut Asking<'_>, inquest: &Inquest, findings: &mut Finding
         match source.load() {
             Ok(Some(symbols)) => findings.symbols = place(asking, symbols, cpu, inquest)?,
             Ok(None) => {
-                findings.could_not("naming functions", &"the kernel has no symbols in it, and no System.map beside it");
+                findings.could_not(
+                    "failed to resolve function names",
+                    &"the kernel image contains no symbols, and its directory no System.map",
+                );
             }
-            Err(why) => findings.could_not("naming functions", &why),
+            Err(why) => findings.could_not("failed to resolve function names", &why),
         }
         if findings.symbols.is_none() && findings.notes.is_empty() {
-            findings
-                .could_not("naming functions", &"the kernel runs at an unknown distance from where it was linked to");
+            findings.could_not("failed to resolve function names", &"unknown load address of the kernel");
         }
     }
     findings.courses = courses(&looks, findings.symbols.as_ref());
     Ok(())
 }
 
-/// Whether a processor was halted at some looks and not at others.
+/// Returns true if a processor was halted in some samples and not in others.
 fn is_mixed(looks: &[Vec<Cpu>]) -> bool {
     let halted = |index: u64| looks.iter().flatten().filter(move |cpu| cpu.index == index && cpu.halted).count();
     looks.iter().flatten().any(|cpu| !cpu.halted && halted(cpu.index) > 0)
 }
 
-/// Symbols that know where the kernel runs; `None` where that cannot be found out.
+/// Relocates the symbols to the kernel's load address; `None` if it cannot be determined.
 ///
-/// Page faults enter at a place of which the name is known, and the processor knows the address: its table of interrupts
-/// says (Intel SDM volume 3, 7.14.1).
+/// The entry point of page faults has a known name, and the processor's interrupt descriptor table contains its address
+/// (Intel SDM volume 3, 7.14.1).
 fn place(
     asking: &mut Asking<'_>,
     mut symbols: Symbols,
@@ -192,11 +191,11 @@ fn place(
     let entry =
         gate.first().zip(gate.get(1)).map(|(low, high)| (low & 0xffff) | (low >> 32 & 0xffff_0000) | high << 32);
     let is_placed = entry.is_some_and(|entry| PAGE_FAULTS.iter().any(|name| symbols.slide_by(name, entry)));
-    // Early in the boot there is another table; then only what cannot be moved is known.
+    // Early in the boot another table is active; then only an unrelocated kernel can be resolved.
     Ok((is_placed || !inquest.may_move).then_some(symbols))
 }
 
-/// Words of memory, as the monitor prints them: `ADDRESS: WORD WORD`.
+/// Reads words of memory as printed by the monitor: `ADDRESS: WORD WORD`.
 pub(super) fn words(asking: &mut Asking<'_>, line: &str, cpu: Option<u64>) -> Result<Vec<u64>, Unanswered> {
     let said = asking.hmp(line, cpu, PATIENCE)?;
     let rows = said.lines().filter_map(|row| Some(row.split_once(':')?.1));
@@ -204,12 +203,12 @@ pub(super) fn words(asking: &mut Asking<'_>, line: &str, cpu: Option<u64>) -> Re
     Ok(words.filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()).collect())
 }
 
-/// The queues of virtio devices.
+/// Inspects the queues of virtio devices.
 fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
     let list = match asking.ask("x-query-virtio", &json!({}), PATIENCE) {
         Ok(list) => list,
         Err(Unanswered::Refused(_)) => {
-            findings.could_not("looking at virtio queues", &"this QEMU cannot (QEMU 7.2 and later can)");
+            findings.could_not("failed to inspect virtio queues", &"not supported by this QEMU (requires 7.2)");
             return Ok(());
         }
         Err(why) => return Err(why),
@@ -226,7 +225,7 @@ fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Res
             let arguments = json!({"path": path, "queue": index});
             let status = match asking.ask("x-query-virtio-queue-status", &arguments, PATIENCE) {
                 Ok(status) => status,
-                // A queue that its driver does not use.
+                // A queue that the driver does not use.
                 Err(Unanswered::Refused(_)) => continue,
                 Err(why) => return Err(why),
             };
@@ -240,7 +239,7 @@ fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Res
     Ok(())
 }
 
-/// A queue with what the guest's own memory says of it.
+/// Adds the counters from guest memory to a queue.
 fn guest_side(asking: &mut Asking<'_>, device: &Device, queue: Queue) -> Result<Queue, Unanswered> {
     if !device.counts() {
         return Ok(queue);
@@ -253,8 +252,8 @@ fn guest_side(asking: &mut Asking<'_>, device: &Device, queue: Queue) -> Result<
     Ok(Queue { put, wants, ..queue })
 }
 
-/// The stacks of processors that are in the kernel. The machine goes on meanwhile: QEMU would stop it only once its disks
-/// are at rest, and what hangs in the kernel does not go far.
+/// Reads the stacks of processors in the kernel. The machine keeps running meanwhile: QEMU would stop it only after its
+/// disk requests have finished, and a kernel that hangs stays in the same code.
 fn stacks(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
     let Some(symbols) = &findings.symbols else { return Ok(()) };
     let busy: Vec<u64> =

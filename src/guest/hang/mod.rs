@@ -1,10 +1,11 @@
-//! What a guest that hangs was doing, as QEMU tells it before it is killed.
+//! Inspection of a hanging guest through QEMU, before QEMU is killed.
 //!
-//! The least intrusive comes first ([`look`]): whether QEMU answers at all, registers, the queues of virtio devices, the
-//! kernel's stack. Then what changes the guest, whose verdict is in by then ([`shake`]): two words of its memory are written over so that
-//! it obeys sysrq and panics at an NMI, it is asked for backtraces by a BREAK on its console, and failing that an NMI makes
-//! it give one. Everything has an end, and a signal to us is the end of all of it.
-//! What the guest says is untrusted: bounded, and shown without control characters.
+//! The least intrusive steps come first ([`look`]): whether QEMU responds, registers, the queues of virtio devices, the
+//! kernel's stack. Then follow steps that change the guest, whose verdict is already in ([`shake`]): two words of its
+//! memory are overwritten so that it accepts sysrq and panics on an NMI; backtraces are requested by a BREAK on its
+//! console, or else by an NMI. Every step has a timeout, and a signal to bootling ends the inspection.
+//!
+//! Guest output is untrusted: bounded, and printed without control characters.
 
 pub mod asking;
 pub mod cpus;
@@ -29,20 +30,20 @@ pub use self::look::{Findings, look};
 pub use self::report::{Context, hang, seconds};
 pub use self::shake::{dump_core, shake};
 
-/// A hang report.
+/// Hang report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hang {
-    /// What it comes to, the most telling first: a sentence each.
+    /// Most important findings, the most significant first: one sentence each.
     pub summary: Vec<String>,
-    /// The whole report, as text for people: lines without control characters.
+    /// Complete report as text: lines without control characters.
     pub report: String,
 }
 
-/// What an inquiry is told of the guest.
+/// Input for an inspection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inquest {
-    /// The symbols of its kernel, where that is known.
+    /// Kernel symbols, if known.
     pub symbols: Option<Source>,
-    /// Whether the kernel may run elsewhere than where it was linked to: whatever unpacks itself may.
+    /// True if the kernel may run at another address than its link address, as every self-extracting kernel may.
     pub may_move: bool,
 }

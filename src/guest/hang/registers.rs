@@ -1,37 +1,37 @@
-//! What `info registers -a` says of x86 processors (QEMU, `target/i386/cpu-dump.c`), as far as it tells what they do.
+//! Parser of `info registers -a` for x86 processors (QEMU, `target/i386/cpu-dump.c`).
 
 /// The interrupt flag in RFLAGS.
 const IF: u64 = 1 << 9;
 
-/// One processor at one moment.
+/// Registers of a processor at one point in time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cpu {
-    /// Its number.
+    /// vCPU index.
     pub index: u64,
-    /// The next instruction.
+    /// Address of the next instruction.
     pub rip: u64,
-    /// The stack.
+    /// Stack pointer.
     pub rsp: u64,
-    /// The privilege level: 0 for a kernel, 3 for a process.
+    /// Privilege level: 0 in the kernel, 3 in user space.
     pub cpl: u8,
-    /// Whether it waits for an interrupt.
+    /// True if it is halted until the next interrupt.
     pub halted: bool,
-    /// Whether it takes interrupts.
+    /// True if interrupts are enabled.
     pub interrupts: bool,
-    /// Where its table of interrupts is.
+    /// Base address of the interrupt descriptor table.
     pub idt: u64,
-    /// Whether it runs 64-bit code, or could.
+    /// True if it is a 64-bit processor.
     pub long: bool,
 }
 
-/// Reads all of them. What is not understood is passed over.
+/// Parses all processors. Unknown fields are ignored.
 pub fn read(text: &str) -> Vec<Cpu> {
     let mut cpus: Vec<Cpu> = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(number) = line.strip_prefix("CPU#") {
             cpus.push(Cpu { index: number.trim().parse().unwrap_or(0), ..Cpu::default() });
         }
-        // Without -a, or of an older QEMU, there is one without a number.
+        // Without `-a`, and in older versions of QEMU, there is a single processor without an index.
         if cpus.is_empty() && (line.starts_with("RAX=") || line.starts_with("EAX=")) {
             cpus.push(Cpu::default());
         }
@@ -55,7 +55,7 @@ pub fn read(text: &str) -> Vec<Cpu> {
     cpus
 }
 
-/// `NAME=value`s of a line.
+/// `NAME=value` fields of a line.
 fn fields(line: &str) -> impl Iterator<Item = (&str, &str)> {
     line.split_whitespace().filter_map(|word| word.split_once('='))
 }
@@ -78,7 +78,7 @@ IDT=     fffffe0000000000 00000fff\r
 ";
 
     #[test]
-    fn processors_are_told_apart() {
+    fn each_processor_is_parsed() {
         let idt = 0xffff_fe00_0000_0000;
         let user = Cpu {
             index: 0,

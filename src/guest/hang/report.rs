@@ -1,4 +1,4 @@
-//! What was found, in sentences and as a report for people.
+//! Hang report: summary and full text.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,28 +7,28 @@ use super::Hang;
 use super::look::Findings;
 use super::tasks::Task;
 
-/// Sentences of a summary.
+/// Maximum number of sentences in the summary.
 const SENTENCES: usize = 8;
-/// Of processors, and of tasks.
+/// Maximum number of sentences about processors, and about tasks.
 const PROCESSORS: usize = 3;
 const TASKS: usize = 3;
-/// Lines of what the guest was made to say that go into a report.
+/// Maximum number of lines of guest output in the report.
 const LINES: usize = 3000;
 
-/// What the conversation itself knows.
+/// Information from the session.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    /// How it ended: the start of the report.
+    /// Description of the timeout: the title of the report.
     pub why: String,
-    /// How far the guest had come, and when it was last heard.
+    /// Progress of the guest, and times of its last output.
     pub course: Vec<String>,
-    /// Whether pid 1 is ours, and has spoken: that it waits for its children is no news.
+    /// True if pid 1 is bootling's and has sent its greeting: that it waits for its children is then not reported.
     pub has_our_pid1: bool,
-    /// The console's last lines before anything was asked.
+    /// Last console lines before the inspection.
     pub console: Vec<String>,
 }
 
-/// The report.
+/// Builds the report.
 pub fn hang(findings: &Findings, context: &Context) -> Hang {
     let mut summary = findings.qemu.clone();
     summary.extend(findings.requests.iter().cloned());
@@ -58,7 +58,7 @@ impl Context {
     }
 }
 
-/// Sentences about processors: those that do something first.
+/// Sentences about processors, busy ones first.
 fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
     let courses = &findings.courses;
     if is_idle && findings.is_running && courses.iter().all(|course| !course.is_deaf()) {
@@ -67,7 +67,7 @@ fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
         } else {
             format!("all {} vCPUs are idle", courses.len())
         };
-        return vec![format!("{all}: nothing in the guest wants to run, everything in it waits for something")];
+        return vec![format!("{all}: no task in the guest is runnable, all are waiting")];
     }
     let mut sorted: Vec<_> = courses.iter().collect();
     sorted.sort_by_key(|course| course.is_idle());
@@ -76,22 +76,22 @@ fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
         let by_name = running.and_then(|at| at.function.as_deref()).filter(|name| name.contains('['));
         let sentence = course.sentence(by_name);
         match running.filter(|at| at.pid != 0 && !course.is_idle()) {
-            Some(at) => format!("{sentence}; the process there is {} (pid {})", at.name, at.pid),
+            Some(at) => format!("{sentence}; its current process is {} (pid {})", at.name, at.pid),
             None => sentence,
         }
     });
     let mut said: Vec<String> = shown.collect();
     if courses.len() > PROCESSORS {
-        said.push(format!("{} more vCPUs are in the report", courses.len() - PROCESSORS));
+        said.push(format!("see the report for {} more vCPUs", courses.len() - PROCESSORS));
     }
     said
 }
 
-/// The whole of it.
+/// Formats the complete report.
 fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
     let mut text = format!("bootling: hang report: {}\n", context.why);
     section(&mut text, "Summary", summary.iter().map(|line| format!("- {line}")));
-    section(&mut text, "How far the guest came", context.course.iter().cloned());
+    section(&mut text, "Progress", context.course.iter().cloned());
     section(&mut text, "QEMU's threads", findings.threads.iter().cloned());
     let looks = findings.courses.iter().flat_map(|course| {
         let looks = course.looks.iter().map(|(cpu, doing)| {
@@ -101,27 +101,27 @@ fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
         });
         std::iter::once(format!("cpu {}:", course.index)).chain(looks).collect::<Vec<_>>()
     });
-    section(&mut text, "Processors, sample by sample", looks);
+    section(&mut text, "vCPU samples", looks);
     if let Some(slide) =
         findings.symbols.as_ref().map(crate::root::kernel::symbols::Symbols::slide).filter(|slide| *slide > 0)
     {
-        section(&mut text, "Where the kernel runs", [format!("{slide:#x} above where it was linked to (KASLR)")]);
+        section(&mut text, "Kernel load address", [format!("{slide:#x} above the link address (KASLR)")]);
     }
     for trace in &findings.traces {
         let title = format!("Return addresses on the stack of cpu {}, innermost first", trace.cpu);
         section(&mut text, &title, trace.frames.iter().map(|frame| format!("  {frame}")));
     }
     section(&mut text, "Virtio devices", findings.devices.iter().cloned());
-    section(&mut text, "The console before anything was asked", context.console.iter().map(|line| format!("| {line}")));
+    section(&mut text, "Console before the inspection", context.console.iter().map(|line| format!("| {line}")));
     for (how, lines) in &findings.said {
-        let title = format!("What the guest said to {how}");
+        let title = format!("Guest output after {how}");
         section(&mut text, &title, lines.iter().take(LINES).map(|line| format!("| {line}")));
     }
-    section(&mut text, "What could not be found out", findings.notes.iter().map(|line| format!("- {line}")));
+    section(&mut text, "Unavailable information", findings.notes.iter().map(|line| format!("- {line}")));
     text
 }
 
-/// A title and lines; nothing where there are none.
+/// Writes a titled section; nothing if there are no lines.
 fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
     let mut lines = lines.into_iter().peekable();
     if lines.peek().is_none() {
@@ -134,7 +134,7 @@ fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = Strin
     }
 }
 
-/// A time, as people read it.
+/// Formats a duration.
 pub fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_telling_comes_first_and_a_summary_is_short() {
+    fn the_most_significant_findings_come_first_and_the_summary_is_limited() {
         let findings = Findings {
             qemu: vec!["paused".to_owned()],
             requests: vec!["3 requests".to_owned()],
@@ -164,9 +164,9 @@ mod tests {
         };
         let course = (0..20).map(|number| format!("course {number}")).collect();
         let context = Context { why: "why".to_owned(), course, has_our_pid1: true, console: vec!["last".to_owned()] };
-        let told = hang(&findings, &context);
+        let hang_report = hang(&findings, &context);
         assert_eq!(
-            told.summary[..5],
+            hang_report.summary[..5],
             [
                 "paused",
                 "3 requests",
@@ -175,9 +175,13 @@ mod tests {
                 "kernel thread kworker (pid 9) is blocked (state D) in io_schedule",
             ]
         );
-        assert_eq!(told.summary.len(), 8);
-        assert!(told.report.starts_with("bootling: hang report: why\n\n== Summary\n- paused\n"), "{}", told.report);
-        assert!(told.report.contains("\n== The console before anything was asked\n| last\n"), "{}", told.report);
-        assert!(!told.report.contains("Virtio"), "{}", told.report);
+        assert_eq!(hang_report.summary.len(), 8);
+        assert!(
+            hang_report.report.starts_with("bootling: hang report: why\n\n== Summary\n- paused\n"),
+            "{}",
+            hang_report.report
+        );
+        assert!(hang_report.report.contains("\n== Console before the inspection\n| last\n"), "{}", hang_report.report);
+        assert!(!hang_report.report.contains("Virtio"), "{}", hang_report.report);
     }
 }

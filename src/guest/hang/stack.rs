@@ -1,7 +1,7 @@
-//! A kernel's stack, read from outside: the words on it that are return addresses.
+//! Return addresses on a kernel stack, read from outside.
 //!
-//! What stands behind a call instruction, in the kernel's text, was put there by it; some of it may be left over from
-//! earlier calls, as with the lines that the kernel itself marks by a question mark.
+//! An address in the kernel's text that follows a call instruction is treated as a return address. Some may be stale
+//! values from earlier calls, like the entries that the kernel marks with a question mark.
 
 use super::asking::{Asking, Unanswered};
 use super::cpus::named;
@@ -9,23 +9,23 @@ use super::look::words;
 use super::registers::Cpu;
 use crate::root::kernel::symbols::Symbols;
 
-/// Words of a stack that are read: an eighth of it.
+/// Number of words read: an eighth of a stack.
 const WORDS: u64 = 256;
-/// Functions that are told.
+/// Maximum number of functions reported.
 const FRAMES: usize = 24;
-/// Words that are looked at more closely.
+/// Maximum number of words checked for a preceding call.
 const CANDIDATES: usize = 64;
 
-/// What is on a processor's stack.
+/// Trace of a processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// The processor.
+    /// vCPU index.
     pub cpu: u64,
-    /// Where it is, and where it came from, innermost first.
+    /// Current address and return addresses, innermost first.
     pub frames: Vec<String>,
 }
 
-/// Reads the stack of a processor that is in the kernel, and stays there by and large.
+/// Reads the stack of a processor that is in the kernel and expected to stay there.
 pub fn trace(asking: &mut Asking<'_>, cpu: &Cpu, symbols: &Symbols) -> Result<Trace, Unanswered> {
     let mut frames = vec![named(cpu.rip, Some(symbols))];
     let stack = words(asking, &format!("x /{WORDS}gx {:#x}", cpu.rsp), Some(cpu.index))?;
@@ -43,16 +43,17 @@ pub fn trace(asking: &mut Asking<'_>, cpu: &Cpu, symbols: &Symbols) -> Result<Tr
     Ok(Trace { cpu: cpu.index, frames })
 }
 
-/// The longest call instruction that is looked for.
+/// Length of the longest call instruction detected.
 const CALL: usize = 7;
 
-/// Whether these bytes end with a call (Intel SDM volume 2, CALL: E8 with 32 bits, or FF /2 by register or memory).
+/// Returns true if the bytes end with a call (Intel SDM volume 2, CALL: E8 with a 32-bit displacement, or FF /2 with
+/// register or memory).
 fn is_call(bytes: &[u8]) -> bool {
     let Ok(bytes) = <[u8; CALL]>::try_from(bytes) else { return false };
     let is_indirect = |at: usize, modes: &[u8]| {
         bytes[at] == 0xff && bytes[at + 1] >> 3 & 7 == 2 && modes.contains(&(bytes[at + 1] >> 6))
     };
-    // Register, or memory without a displacement; with eight bits of it; with 32; the last two also behind a SIB byte.
+    // Register, or memory without displacement, with 8 bits, with 32 bits; the last two also with a SIB byte.
     bytes[2] == 0xe8
         || is_indirect(5, &[0, 3])
         || is_indirect(4, &[0, 1])
@@ -66,7 +67,7 @@ mod tests {
     use super::is_call;
 
     #[test]
-    fn calls_are_told_from_what_happens_to_be_on_a_stack() {
+    fn calls_are_distinguished_from_other_bytes() {
         for call in [
             &[0x90, 0x90, 0xe8, 1, 2, 3, 4][..],
             &[0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0],

@@ -1,13 +1,14 @@
-//! What a kernel prints when it is asked by sysrq, or by an NMI: backtraces of processors, and tasks with what they wait in
+//! Parser of kernel output for sysrq and NMI: backtraces of processors, and tasks with their wait functions
 //! (`kernel/sched/core.c`, `sched_show_task`; `lib/nmi_backtrace.c`; `arch/x86/kernel/dumpstack.c`).
 //!
-//! It is a guest's console, and believed as far as that goes. Lines are bounded already, and so is their number.
+//! The console output of a guest is not authenticated. Lines are already limited in length, and their number is limited
+//! here.
 
 use std::collections::{BTreeMap, HashSet};
 
 use regex::Regex;
 
-/// Functions that every task that waits is in: they tell nothing.
+/// Functions on the stack of every waiting task, which carry no information.
 const PLUMBING: [&str; 8] = [
     "__schedule",
     "schedule",
@@ -18,52 +19,52 @@ const PLUMBING: [&str; 8] = [
     "schedule_hrtimeout_range",
     "context_switch",
 ];
-/// Functions of a task that are told in a sentence.
+/// Maximum number of functions in a sentence.
 const FUNCTIONS: usize = 4;
-/// Tasks that are kept.
+/// Maximum number of tasks kept.
 const TASKS: usize = 4096;
 
-/// A task that does not run.
+/// Task that is not running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its number.
+    /// Process ID.
     pub pid: u32,
-    /// Its parent's.
+    /// Process ID of the parent.
     pub parent: u32,
     /// `S`, `D`, ...
     pub state: char,
-    /// The functions it is in, innermost first, without those that tell nothing.
+    /// Functions on its stack, innermost first, without uninformative ones.
     pub functions: Vec<String>,
 }
 
-/// What a processor was at when it was asked.
+/// Current task of a processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// The task's name.
+    /// Name of the task.
     pub name: String,
-    /// Its number.
+    /// Process ID.
     pub pid: u32,
-    /// The kernel's function with its module's name: `spin+0x12/0x20 [misbehave]`; `None`: it was in user space.
+    /// Kernel function with its module name: `spin+0x12/0x20 [misbehave]`; `None` in user space.
     pub function: Option<String>,
 }
 
 impl Task {
-    /// Whether it is a process rather than a thread of the kernel.
+    /// Returns true for a process, false for a kernel thread.
     pub fn is_process(&self) -> bool {
         self.pid != 2 && self.parent != 2
     }
 
-    /// A sentence.
+    /// Describes the task in a sentence.
     pub fn sentence(&self) -> String {
         let waits = match self.state {
             'D' => "is blocked (state D)",
             'S' => "sleeps",
             'T' | 't' => "is stopped",
-            'R' => "wants to run",
-            'Z' => "is dead, and nobody has waited for it",
-            _ => "does not run",
+            'R' => "is runnable",
+            'Z' => "is a zombie",
+            _ => "is not running",
         };
         let kind = if self.is_process() { "process" } else { "kernel thread" };
         let place = match self.functions.as_slice() {
@@ -74,7 +75,7 @@ impl Task {
     }
 }
 
-/// A line without its timestamp, and without who prints it (`CONFIG_PRINTK_CALLER`).
+/// Removes the timestamp and the caller (`CONFIG_PRINTK_CALLER`) from a line.
 fn plain(line: &str) -> &str {
     let mut rest = line;
     while let Some((_, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
@@ -83,9 +84,9 @@ fn plain(line: &str) -> &str {
     rest.strip_prefix(' ').unwrap_or(rest)
 }
 
-/// The tasks that were printed, each once: those that are blocked come among all of them again.
+/// Parses the printed tasks, without duplicates: blocked tasks are printed again in the list of all tasks.
 pub fn tasks(lines: &[String]) -> Vec<Task> {
-    // `stack:0` has blanks before its number, or none.
+    // `stack:0` may have blanks before its number.
     let Ok(head) = Regex::new(r"^task:(.{1,32}?)\s+state:(\S)\s.*\bpid:\s*(\d+).*\bppid:\s*(\d+)") else {
         return Vec::new();
     };
@@ -116,13 +117,14 @@ pub fn tasks(lines: &[String]) -> Vec<Task> {
     tasks
 }
 
-/// What a line of a call trace names: `  io_schedule+0x42/0x70`; none where the kernel is not sure of it (`? name`).
+/// Returns the function in a call trace line such as `  io_schedule+0x42/0x70`; `None` for unreliable entries, which are
+/// marked `?`.
 fn function(line: &str) -> Option<&str> {
     let (name, _) = line.trim().split_once("+0x")?;
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte)).then_some(name)
 }
 
-/// What each processor was at, by its number: the first time that it was told.
+/// Parses the current task of each processor, by vCPU index; the first occurrence counts.
 pub fn running(lines: &[String]) -> BTreeMap<u64, Running> {
     let mut running: BTreeMap<u64, Running> = BTreeMap::new();
     let (Ok(head), Ok(place)) = (
@@ -144,7 +146,7 @@ pub fn running(lines: &[String]) -> BTreeMap<u64, Running> {
         } else if let Some(found) = place.captures(line)
             && let Some(at) = current.take().and_then(|cpu| running.get_mut(&cpu))
         {
-            // The kernel's own code segment (`__KERNEL_CS`).
+            // Kernel code segment (`__KERNEL_CS`).
             let is_kernel = found.get(1).is_some_and(|segment| segment.as_str() == "0010");
             at.function = found.get(2).map(|place| place.as_str().trim().to_owned()).filter(|_| is_kernel);
         }
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_read_with_what_they_wait_in() {
+    fn tasks_are_parsed_with_their_wait_functions() {
         let said = lines(
             "[   12.1] sysrq: Show Blocked State
 [   12.2] task:dd              state:D stack:0     pid:82    ppid:42     flags:0x00004002
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn processors_are_told_with_the_function_they_were_interrupted_in() {
+    fn processors_are_parsed_with_their_interrupted_function() {
         let said = lines(
             "[ 1.0] NMI backtrace for cpu 0
 [ 1.0] CPU: 0 PID: 80 Comm: sh Not tainted 6.1.0-56-amd64 #1  Debian 6.1.192-2

@@ -1,75 +1,76 @@
-//! What QEMU knows of a virtio device's queues, and what that says of requests (virtio 1.2, 2.7; QEMU `hw/virtio/virtio-qmp.c`).
+//! State of a virtio device's queues, as QEMU reports it, and its interpretation (virtio 1.2, 2.7; QEMU
+//! `hw/virtio/virtio-qmp.c`).
 //!
-//! Four counters, of 16 bits and running free, tell where a request is: *avail* (the guest has put it into the queue, in
-//! its own memory), *last avail* (QEMU has taken it), *used* (QEMU has finished it), *signalled* (QEMU has told the
-//! guest). The guest's memory is read as little endian, which it is for virtio 1.0 and on x86.
+//! Four free-running 16-bit counters show the progress of requests: *avail* (the guest has put the request into the
+//! queue, in guest memory), *last avail* (QEMU has taken it), *used* (QEMU has finished it), *signalled* (QEMU has
+//! notified the guest). Guest memory is read as little endian, which is correct for virtio 1.0 and on x86.
 
 use serde_json::Value;
 
-/// A device, and whether its queues can be read.
+/// Virtio device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// QEMU's name for it: `virtio-blk`.
+    /// QEMU's name of the device, such as `virtio-blk`.
     pub name: String,
-    /// Its place in QEMU's tree.
+    /// QOM path.
     pub path: String,
-    /// How many queues it has.
+    /// Number of queues.
     pub queues: u64,
-    /// What it is in, that matters here.
+    /// Device state.
     pub state: State,
-    /// Whether it uses event indexes.
+    /// True if it uses event indexes.
     pub event_index: bool,
 }
 
-/// In which state a device is.
+/// State of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// No driver has set it up.
+    /// No driver has initialized it.
     Unused,
     /// A driver uses it.
     Driven,
-    /// The same, with packed queues, whose counters mean something else.
+    /// A driver uses it with packed queues, whose counters have another meaning.
     Packed,
-    /// The host's kernel, or another process, works its queues.
+    /// The host's kernel or another process handles its queues.
     Elsewhere,
-    /// Driver and device do not agree, and it does nothing any more.
+    /// The device is broken after a protocol error of its driver, and has stopped.
     Broken,
 }
 
-/// A queue's counters.
+/// Counters of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// Its number.
+    /// Queue index.
     pub index: u64,
-    /// How many entries it has.
+    /// Number of entries.
     pub size: u16,
-    /// Where the guest counts what it has put in.
+    /// Guest physical address of the available ring.
     pub avail_at: u64,
-    /// Requests that QEMU has taken and not finished.
+    /// Number of requests that QEMU has taken and not finished.
     pub in_flight: u16,
-    /// What QEMU has taken.
+    /// Number of requests that QEMU has taken.
     pub taken: u16,
-    /// What QEMU has finished.
+    /// Number of requests that QEMU has finished.
     pub used: u16,
-    /// What it has told the guest.
+    /// Value of `used` at the last notification of the guest.
     pub told: Option<u16>,
-    /// What the guest has put in, as its memory says.
+    /// Number of requests made available, from guest memory.
     pub put: Option<u16>,
-    /// From which one on the guest wants to be told.
+    /// `used_event` from guest memory: the guest requests a notification from this index on.
     pub wants: Option<u16>,
 }
 
-/// What a queue is for.
+/// Purpose of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// Requests, each of which should come back soon.
+    /// Requests, each of which should be completed soon.
     Requests,
-    /// Buffers that wait for something to come from outside, for ever if nothing does.
+    /// Buffers for incoming data, which may wait for any length of time.
     Buffers,
 }
 
 impl Device {
-    /// Reads what `x-query-virtio-status` says.
+    /// Parses the reply to `x-query-virtio-status`.
     pub fn read(path: &str, status: &Value) -> Self {
         let flag = |name: &str| status.get(name).and_then(Value::as_bool).unwrap_or(false);
         let words = |pointer: &str| {
@@ -95,7 +96,7 @@ impl Device {
         }
     }
 
-    /// What its state comes to, where that matters.
+    /// Describes the device state, if it indicates a problem.
     pub fn sentence(&self) -> Option<String> {
         match self.state {
             State::Broken => Some(format!("{}: {}", self.title(), self.state.phrase())),
@@ -103,7 +104,7 @@ impl Device {
         }
     }
 
-    /// How people tell it from others.
+    /// Title of the device in reports.
     pub fn title(&self) -> String {
         format!("{} {}", self.name, self.path)
     }
@@ -123,7 +124,8 @@ impl Device {
         if waits { Purpose::Buffers } else { Purpose::Requests }
     }
 
-    /// What a queue's counters come to: sentences, the most telling first; none where nothing is on its way.
+    /// Interprets the counters of a queue: one sentence per finding, the most significant first; empty if no request is
+    /// pending.
     pub fn judge(&self, queue: &Queue) -> Vec<String> {
         let name = format!("{} queue {}", self.title(), queue.index);
         let mut said = Vec::new();
@@ -133,27 +135,25 @@ impl Device {
         let Queue { in_flight, taken, used, told, put, .. } = *queue;
         if in_flight > 0 {
             let (requests, are) = requests(in_flight);
-            said.push(format!(
-                "{name}: {requests} {are} in flight inside QEMU (it has taken {taken} and finished {used})"
-            ));
+            said.push(format!("{name}: {requests} {are} in flight in QEMU (taken {taken}, finished {used})"));
         }
         if let Some(put) = put.filter(|put| put.wrapping_sub(taken) <= queue.size && *put != taken) {
             let (requests, are) = requests(put.wrapping_sub(taken));
             said.push(format!(
-                "{name}: {requests} that the guest has put there {are} not taken by QEMU, which may not have been notified \
+                "{name}: {requests} in the available ring {are} not taken by QEMU, possibly for lack of a notification \
                  (avail {put}, taken {taken})"
             ));
         }
         if let Some(told) = told.filter(|told| *told != used) {
             let (requests, _) = requests(used.wrapping_sub(told));
             said.push(format!(
-                "{name}: QEMU has finished {requests}, and has not told the guest (used {used}, told {told})"
+                "{name}: QEMU has finished {requests} without notifying the guest (used {used}, notified {told})"
             ));
         }
         said
     }
 
-    /// Whether its counters are what they are called.
+    /// Returns true if the counters have the meaning described above.
     pub fn counts(&self) -> bool {
         match self.state {
             State::Driven => true,
@@ -161,16 +161,16 @@ impl Device {
         }
     }
 
-    /// One line of a report about a queue.
+    /// Formats the report line of a queue.
     pub fn line(&self, queue: &Queue) -> String {
         let counter = |value: Option<u16>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
         let what = match self.purpose(queue.index) {
             Purpose::Requests => "",
-            Purpose::Buffers => " (buffers for what comes in)",
+            Purpose::Buffers => " (receive buffers)",
         };
-        let wants = queue.wants.map(|wants| format!(", wants to be told from {wants} on")).unwrap_or_default();
+        let wants = queue.wants.map(|wants| format!(", used_event {wants}")).unwrap_or_default();
         format!(
-            "queue {}{what}: guest: avail {}{wants}; QEMU: taken {}, in flight {}, used {}, told {}; {} entries",
+            "queue {}{what}: guest: avail {}{wants}; QEMU: taken {}, in flight {}, used {}, notified {}; {} entries",
             queue.index,
             counter(queue.put),
             queue.taken,
@@ -183,27 +183,25 @@ impl Device {
 }
 
 impl State {
-    /// What it means.
+    /// Description of the state.
     pub const fn phrase(self) -> &'static str {
         match self {
-            Self::Unused => "no driver has set it up",
-            Self::Driven => "its driver uses it",
-            Self::Packed => "its driver uses packed queues, which are not judged here",
-            Self::Elsewhere => "vhost works its queues, which QEMU does not see",
-            Self::Broken => {
-                "it is broken: the driver has done what QEMU does not accept, and the device does nothing any more"
-            }
+            Self::Unused => "not initialized by a driver",
+            Self::Driven => "in use by its driver",
+            Self::Packed => "in use by its driver with packed queues, which are not interpreted",
+            Self::Elsewhere => "its queues are handled by vhost, invisible to QEMU",
+            Self::Broken => "broken: the driver violated the virtio protocol, and QEMU has stopped the device",
         }
     }
 }
 
-/// `1 request`, and the verb that goes with it.
+/// Returns `1 request`, and the matching verb.
 fn requests(count: u16) -> (String, &'static str) {
     if count == 1 { ("1 request".to_owned(), "is") } else { (format!("{count} requests"), "are") }
 }
 
 impl Queue {
-    /// Reads what `x-query-virtio-queue-status` says; `None` for one that is not set up.
+    /// Parses the reply to `x-query-virtio-queue-status`; `None` if the queue is not initialized.
     pub fn read(status: &Value) -> Option<Self> {
         let number = |name: &str| status.get(name).and_then(Value::as_u64);
         let index = |name: &str| Some(number(name)? as u16);
@@ -222,12 +220,12 @@ impl Queue {
         })
     }
 
-    /// Where the guest counts what it has put in: behind 16 bits of flags.
+    /// Guest physical address of the available index, after 16 bits of flags.
     pub fn put_at(&self) -> u64 {
         self.avail_at.wrapping_add(2)
     }
 
-    /// Where the guest says from when on it wants to be told: behind its ring.
+    /// Guest physical address of `used_event`, after the available ring.
     pub fn wants_at(&self) -> u64 {
         self.avail_at.wrapping_add(4 + 2 * u64::from(self.size))
     }
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_say_where_requests_are() {
+    fn counters_show_the_progress_of_requests() {
         let disk = device("virtio-blk");
         assert_eq!((disk.state, disk.event_index, disk.queues), (State::Driven, true, 3));
         let name = "virtio-blk /machine/peripheral/x queue 0";
@@ -264,20 +262,20 @@ mod tests {
             (queue(17, 17, 0, 17, 17), vec![]),
             (
                 queue(17, 14, 3, 14, 17),
-                vec![format!("{name}: 3 requests are in flight inside QEMU (it has taken 17 and finished 14)")],
+                vec![format!("{name}: 3 requests are in flight in QEMU (taken 17, finished 14)")],
             ),
             (
                 queue(65535, 65535, 0, 65535, 1),
                 vec![format!(
-                    "{name}: 2 requests that the guest has put there are not taken by QEMU, which may not have been notified \
+                    "{name}: 2 requests in the available ring are not taken by QEMU, possibly for lack of a notification \
                      (avail 1, taken 65535)"
                 )],
             ),
             (
                 queue(5, 5, 0, 4, 5),
-                vec![format!("{name}: QEMU has finished 1 request, and has not told the guest (used 5, told 4)")],
+                vec![format!("{name}: QEMU has finished 1 request without notifying the guest (used 5, notified 4)")],
             ),
-            // What is no counter of a queue of this size was not read right.
+            // A value that is impossible for a queue of this size is ignored.
             (queue(5, 5, 0, 5, 500), vec![]),
         ] {
             assert_eq!(disk.judge(&queue), said);
@@ -285,16 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn buffers_that_wait_for_what_comes_in_are_no_requests() {
+    fn receive_buffers_do_not_count_as_requests() {
         let port = device("virtio-serial");
         let waiting = queue(0, 0, 0, 0, 64);
         assert_eq!(port.judge(&waiting), Vec::<String>::new());
-        assert!(port.line(&waiting).starts_with("queue 0 (buffers for what comes in): guest: avail 64;"));
+        assert!(port.line(&waiting).starts_with("queue 0 (receive buffers): guest: avail 64;"));
         assert_eq!(port.judge(&Queue { index: 1, ..waiting }).len(), 1);
     }
 
     #[test]
-    fn queues_that_are_not_set_up_or_not_qemus_are_not_judged() {
+    fn uninitialized_and_packed_queues_are_not_interpreted() {
         assert_eq!(Queue::read(&json!({"queue-index": 1, "vring-avail": 0})), None);
         assert_eq!(Queue::read(&json!("what")), None);
         let packed = Device { state: State::Packed, ..device("virtio-blk") };

@@ -1,11 +1,11 @@
-//! A text screen's letters: code page 437, with the pictures of control characters, which a screen shows too.
+//! Characters of a text screen: code page 437 with the glyphs of control characters, which a screen shows too.
 
 use crate::format::bootsector::cp437::to_char;
 
-/// What the letters below 0x20 look like.
+/// Glyphs of the characters below 0x20.
 const LOWER: &str = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼";
 
-/// One letter. Blanks of all kinds look the same.
+/// Returns the character of a byte. All blanks become a space.
 pub fn letter(byte: u8) -> char {
     match byte {
         0..0x20 => LOWER.chars().nth(usize::from(byte)).unwrap_or(' '),
@@ -20,7 +20,7 @@ mod tests {
     use super::{LOWER, letter};
 
     #[test]
-    fn every_byte_has_a_shape() {
+    fn every_byte_has_a_glyph() {
         assert_eq!(LOWER.chars().count(), 32);
         let known = [(0, ' '), (1, '☺'), (0x1f, '▼'), (b'A', 'A'), (0x7f, '⌂'), (0xc9, '╔'), (0xdb, '█'), (0xff, ' ')];
         for (byte, shape) in known {

@@ -1,7 +1,8 @@
-//! One look at the screen: orders to the monitor, and what their replies tell, step by step.
+//! One read of the screen: QMP commands, and the evaluation of their replies, step by step.
 //!
-//! Memory and pictures come through a file that QEMU has inherited, since its sandbox and its user need no path then.
-//! The adapter's memory is read only while it shows text: in graphics modes reading it changes the adapter's latches.
+//! Memory and pictures are transferred through a file that QEMU has inherited, so that no path must be accessible in
+//! its sandbox or to its user. The adapter's memory is read only in text mode: in graphics modes a read changes the
+//! adapter's latches.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,42 +14,42 @@ use super::picture::Picture;
 use super::registers::{CRTC, GRAPHICS, Layout, MEMORY, MEMORY_BYTES, READ, Registers};
 use crate::qemu::qmp;
 
-/// Largest picture file that is read.
+/// Maximum size of a picture file, in bytes.
 const PICTURE_BYTES: u64 = 512 << 20;
 
-/// What to look for.
+/// Requested screen content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// The text on the screen.
+    /// Text.
     pub text: bool,
-    /// A picture of it.
+    /// Picture.
     pub picture: bool,
 }
 
 impl Wanted {
-    /// Whether there is nothing to look for.
+    /// Returns true if nothing is requested.
     pub const fn is_nothing(self) -> bool {
         !self.text && !self.picture
     }
 }
 
-/// What was seen.
+/// Screen content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Rows of text; `None` where the screen shows none.
+    /// Rows of text; `None` if the screen is not in text mode.
     pub text: Option<Vec<String>>,
-    /// The picture; or why there is none.
+    /// Picture, or the reason why there is none.
     pub picture: Option<Result<Picture, String>>,
 }
 
-/// How far a look has come.
+/// Progress of a screen read.
 #[derive(Debug)]
 pub enum Progress {
-    /// Replies are still to come.
+    /// Further replies are expected.
     Waiting,
-    /// More orders for the monitor.
+    /// Further commands for the monitor.
     Orders(Vec<u8>),
-    /// All is seen.
+    /// Finished.
     Done(Seen),
 }
 
@@ -60,26 +61,26 @@ enum Step {
     Resume,
 }
 
-/// A look under way.
+/// Screen read in progress.
 #[derive(Debug)]
 pub struct Look {
     wanted: Wanted,
-    /// How QEMU opens the file, which is also ours.
+    /// Path under which QEMU opens the inherited file.
     scratch: String,
-    /// Whether the machine runs, and should go on afterwards.
+    /// True if the machine was running, and must be resumed.
     running: bool,
     step: Step,
-    /// The first order of this step.
+    /// ID of the first command of this step.
     first: u64,
     count: usize,
     replies: Vec<Result<Value, String>>,
-    /// What the index registers held before they were used.
+    /// Previous values of the index registers.
     indices: Option<[u8; 2]>,
     seen: Seen,
 }
 
 impl Look {
-    /// Begins a look; its orders are numbered from `first` on.
+    /// Starts a screen read; its commands are numbered from `first`.
     pub fn begin(wanted: Wanted, scratch: String, running: bool, first: u64) -> (Self, Vec<u8>) {
         let step = if wanted.text { Step::Registers } else { Step::Picture };
         let (replies, seen) = (Vec::new(), Seen::default());
@@ -93,12 +94,12 @@ impl Look {
         (look, bytes)
     }
 
-    /// The number behind those used so far.
+    /// ID that follows those used so far.
     pub fn next(&self) -> u64 {
         self.first + self.count as u64
     }
 
-    /// Takes the reply to an order; replies that are not to one of this look's are passed over.
+    /// Handles the reply to a command; replies to commands of others are ignored.
     pub fn reply(&mut self, id: u64, reply: Result<Value, String>, scratch: &File) -> io::Result<Progress> {
         if id != self.first + self.replies.len() as u64 {
             return Ok(Progress::Waiting);
@@ -144,7 +145,7 @@ impl Look {
         Ok(Progress::Orders(self.send(&orders)))
     }
 
-    /// Gives the look up: what is still to be ordered so that a machine that ran goes on.
+    /// Cancels the read; returns the commands that resume the machine if it was running.
     pub fn give_up(&mut self) -> Vec<u8> {
         self.step = Step::Resume;
         let orders = self.orders();
@@ -181,18 +182,18 @@ impl Look {
     }
 }
 
-/// An order in the words of QEMU's monitor for people.
+/// Command for QEMU's human monitor.
 fn monitor(line: &str) -> (&'static str, Value) {
     ("human-monitor-command", json!({"command-line": line}))
 }
 
-/// Index registers as they were found.
+/// Commands that restore the index registers.
 fn put_back(indices: [u8; 2]) -> [(&'static str, Value); 2] {
     let [crtc, graphics] = indices;
     [(CRTC, crtc), (GRAPHICS, graphics)].map(|(port, index)| monitor(&format!("o /b {port:#x} {index:#x}")))
 }
 
-/// The value in `portb[0x03d5] = 0x4f`.
+/// Parses the value in `portb[0x03d5] = 0x4f`.
 fn value(said: &str) -> Option<u8> {
     let (_, value) = said.trim().rsplit_once("= 0x")?;
     u8::from_str_radix(value, 16).ok()
@@ -214,10 +215,10 @@ mod tests {
     use std::fs::File;
     use std::io::Write;
 
-    /// Plays QEMU: answers each order, and tells all of them.
+    /// Simulates QEMU: answers each command, and returns all of them.
     fn play(wanted: Wanted, running: bool, miscellaneous: u8, scratch: &File) -> (Vec<String>, Seen) {
         let (mut look, mut orders) = Look::begin(wanted, "/f".to_owned(), running, 7);
-        let mut told = Vec::new();
+        let mut sent = Vec::new();
         for _ in 0..10 {
             let mut next = None;
             for line in String::from_utf8(orders).expect("JSON").lines() {
@@ -230,17 +231,17 @@ mod tests {
                     Some(_) => json!(""),
                     None => json!({}),
                 };
-                told.push(line.or(order["execute"].as_str()).expect("an order").to_owned());
+                sent.push(line.or(order["execute"].as_str()).expect("a command").to_owned());
                 let id = order["id"].as_u64().expect("a number");
                 next = Some(look.reply(id, Ok(reply), scratch).expect("the file is there"));
             }
-            orders = match next.expect("orders") {
+            orders = match next.expect("commands") {
                 Progress::Orders(more) => more,
-                Progress::Done(seen) => return (told, seen),
-                Progress::Waiting => panic!("all orders of a step were answered"),
+                Progress::Done(seen) => return (sent, seen),
+                Progress::Waiting => panic!("all commands of a step were answered"),
             };
         }
-        panic!("it never ends: {told:?}");
+        panic!("it never ends: {sent:?}");
     }
 
     fn mode_3(read: &str) -> u8 {
@@ -260,28 +261,28 @@ mod tests {
     }
 
     #[test]
-    fn text_is_read_while_the_machine_stands_still_and_the_guest_sees_nothing_of_it() {
+    fn text_is_read_while_the_machine_is_stopped_and_registers_are_restored() {
         let mut memory = vec![0; MEMORY_BYTES];
         memory[..4].copy_from_slice(b"H\x07i\x07");
-        let (told, seen) = play(Wanted { text: true, picture: false }, true, 0x0e, &scratch(&memory));
+        let (sent, seen) = play(Wanted { text: true, picture: false }, true, 0x0e, &scratch(&memory));
         assert_eq!(seen.text.expect("text")[0], "Hi");
-        assert_eq!(told.first().map(String::as_str), Some("stop"));
+        assert_eq!(sent.first().map(String::as_str), Some("stop"));
         let ends = ["o /b 0x3d4 0xf", "o /b 0x3ce 0x0", "pmemsave", "cont"];
-        assert_eq!(told[told.len() - 4..], ends);
+        assert_eq!(sent[sent.len() - 4..], ends);
     }
 
     #[test]
-    fn a_screen_with_graphics_is_not_read_as_text_and_a_stopped_machine_stays_stopped() {
+    fn graphics_are_not_read_as_text_and_a_stopped_machine_stays_stopped() {
         let dump = b"P6\n1 1\n255\nabc";
-        let (told, seen) = play(Wanted { text: true, picture: true }, false, 0x05, &scratch(dump));
+        let (sent, seen) = play(Wanted { text: true, picture: true }, false, 0x05, &scratch(dump));
         assert_eq!(seen.text, None);
         assert_eq!(seen.picture.expect("asked for").expect("a picture").width, 1);
-        assert!(!told.iter().any(|order| order == "pmemsave" || order == "cont" || order == "stop"), "{told:?}");
-        assert_eq!(told.last().map(String::as_str), Some("screendump"));
+        assert!(!sent.iter().any(|order| order == "pmemsave" || order == "cont" || order == "stop"), "{sent:?}");
+        assert_eq!(sent.last().map(String::as_str), Some("screendump"));
     }
 
     #[test]
-    fn a_look_that_fails_does_not_leave_the_machine_standing() {
+    fn a_failed_read_does_not_leave_the_machine_stopped() {
         let short = scratch(b"too short");
         for (running, more) in [(true, 1), (false, 0)] {
             let (mut look, _) = Look::begin(Wanted { text: false, picture: true }, String::new(), running, 5);
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_of_somebody_else_are_passed_over() {
+    fn replies_to_other_commands_are_ignored() {
         let file = scratch(b"");
         let (mut look, _) = Look::begin(Wanted { text: true, picture: false }, String::new(), false, 5);
         for id in [0, 4, 6, u64::MAX] {

@@ -1,8 +1,8 @@
-//! What a guest's screen shows: text read back from the VGA adapter's memory, or a picture.
+//! Screen content of a guest: text from the VGA adapter's memory, or a picture.
 //!
-//! The adapter's own registers say whether it shows text, how wide, and from where in its memory on: the monitor reads
-//! them while the machine stands still, and puts the index registers back, so that the guest never sees it (QEMU
-//! `hmp-commands.hx`, `i` and `o`). Registers: IBM VGA, as in QEMU's `hw/display/vga.c`.
+//! The adapter's registers determine whether it is in text mode, the number of columns, and the start address. The
+//! monitor reads them while the machine is stopped, and restores the index registers, so that the guest does not notice
+//! (QEMU `hmp-commands.hx`, `i` and `o`). Registers: IBM VGA, as in QEMU's `hw/display/vga.c`.
 
 pub mod cp437;
 pub mod look;

@@ -1,39 +1,39 @@
-//! A picture of a screen: read as QEMU dumps it (PPM, which every version can), written as PNG.
+//! Screenshots: read from PPM, which every version of QEMU can dump, written as PNG.
 //!
-//! PNG: RFC 2083, colour type 2, one IDAT chunk, rows filtered by what is above them. Refuses what no screen is.
+//! PNG: RFC 2083, color type 2, one IDAT chunk, filter type Up. Refuses images larger than any screen.
 
 use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-/// Most pixels of a screen that is believed in: 16384 x 8640.
+/// Maximum number of pixels: 16384 x 8640.
 const PIXELS: usize = 16_384 * 8640;
 
-/// A picture.
+/// Image of a screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
-    /// Red, green, blue; row by row.
+    /// Red, green and blue bytes, row by row.
     rgb: Vec<u8>,
 }
 
-/// Not a picture.
+/// Error: not a valid picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PictureError {
-    /// It is not what `screendump` writes.
-    #[error("reading QEMU's screen dump: {0}")]
+    /// The file is not in the format of `screendump`.
+    #[error("invalid screen dump from QEMU: {0}")]
     NotPpm(&'static str),
 }
 
 impl Picture {
-    /// Reads a binary PPM file of 8 bits a colour, without comments.
+    /// Parses a binary PPM file with 8 bits per channel and without comments.
     pub fn from_ppm(file: &[u8]) -> Result<Self, PictureError> {
         let wrong = PictureError::NotPpm;
-        let mut rest = file.strip_prefix(b"P6").ok_or(wrong("it does not begin with P6"))?;
+        let mut rest = file.strip_prefix(b"P6").ok_or(wrong("missing magic number P6"))?;
         let mut number = || {
             let start = rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
             let digits = rest[start..].iter().position(|byte| !byte.is_ascii_digit())?;
@@ -43,28 +43,28 @@ impl Picture {
         };
         let (width, height, depth) = (number(), number(), number());
         let (Some(width), Some(height), Some(255)) = (width, height, depth) else {
-            return Err(wrong("its head is not that of a picture with 8 bits a colour"));
+            return Err(wrong("invalid header (expected 8 bits per channel)"));
         };
         let pixels = (width as usize).checked_mul(height as usize).filter(|pixels| (1..=PIXELS).contains(pixels));
-        let bytes = pixels.ok_or(wrong("no screen has that size"))? * 3;
+        let bytes = pixels.ok_or(wrong("image size out of range"))? * 3;
         match rest.get(1..=bytes) {
             Some(rgb) => Ok(Self { width, height, rgb: rgb.to_vec() }),
-            None => Err(wrong("it ends before its last pixel")),
+            None => Err(wrong("truncated pixel data")),
         }
     }
 
-    /// Writes it as a PNG file.
+    /// Writes the picture as a PNG file.
     pub fn write_png(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(b"\x89PNG\r\n\x1a\n")?;
         let mut head = [self.width.to_be_bytes(), self.height.to_be_bytes()].concat();
-        // 8 bits a colour, RGB, deflate, adaptive filters, not interlaced.
+        // 8 bits per channel, RGB, deflate, adaptive filters, not interlaced.
         head.extend([8, 2, 0, 0, 0]);
         chunk(out, *b"IHDR", &head)?;
         let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
         let row_bytes = self.width as usize * 3;
         let mut above = vec![0; row_bytes];
         for row in self.rgb.chunks_exact(row_bytes) {
-            // Filter 2, Up: most rows of a screen are as the one above.
+            // Filter type 2, Up: most rows of a screen equal the row above.
             packed.write_all(&[2])?;
             let differences: Vec<u8> = row.iter().zip(&above).map(|(byte, above)| byte.wrapping_sub(*above)).collect();
             packed.write_all(&differences)?;
@@ -76,7 +76,7 @@ impl Picture {
 }
 
 fn chunk(out: &mut impl Write, kind: [u8; 4], data: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(data.len()).map_err(|_| io::Error::other("a picture of more than 4 GiB"))?;
+    let length = u32::try_from(data.len()).map_err(|_| io::Error::other("picture larger than 4 GiB"))?;
     let mut sum = crc32fast::Hasher::new();
     sum.update(&kind);
     sum.update(data);
@@ -92,7 +92,7 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_dump_becomes_a_png_with_the_same_pixels() {
+    fn a_dump_is_converted_to_png_with_the_same_pixels() {
         let mut dump = b"P6\n3 2\n255\n".to_vec();
         let pixels: Vec<u8> = (0..18).map(|number| number * 13).collect();
         dump.extend(&pixels);
@@ -101,7 +101,7 @@ mod tests {
         let mut png = Vec::new();
         picture.write_png(&mut png).expect("memory takes it");
         assert!(png.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x03\0\0\0\x02\x08\x02\0\0\0"));
-        // The checksum of an empty IEND chunk is known (RFC 2083, §4.1.4).
+        // The CRC of an empty IEND chunk is constant (RFC 2083, §4.1.4).
         assert!(png.ends_with(b"\0\0\0\0IEND\xaeB`\x82"));
         let data = &png[33 + 8..png.len() - 12 - 4];
         let mut rows = Vec::new();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dump_is_refused() {
+    fn invalid_dumps_are_refused() {
         for file in [
             &b""[..],
             b"P5\n1 1\n255\n\0",

@@ -1,16 +1,16 @@
-//! A VGA adapter's registers, as far as they say what a text screen shows.
+//! VGA registers that determine the layout of a text screen.
 
 use super::cp437::letter;
 
-/// Where text is, in guest physical memory.
+/// Guest physical address of the text memory.
 pub const MEMORY: u64 = 0xb8000;
-/// How much of it there is.
+/// Size of the text memory in bytes.
 pub const MEMORY_BYTES: usize = 32 << 10;
-/// The CRT controller's index register; its data register is the next port.
+/// Index register port of the CRT controller; the data register is the next port.
 pub const CRTC: u16 = 0x3d4;
-/// The graphics controller's.
+/// Index register port of the graphics controller.
 pub const GRAPHICS: u16 = 0x3ce;
-/// Registers that are read, by their controller's port: those of [`Registers`] in order.
+/// Registers to read, with the index port of their controller, in the order of [`Registers`].
 pub const READ: [(u16, u8); 8] =
     [(GRAPHICS, 6), (CRTC, 1), (CRTC, 7), (CRTC, 9), (CRTC, 0xc), (CRTC, 0xd), (CRTC, 0x12), (CRTC, 0x13)];
 
@@ -18,28 +18,28 @@ pub const READ: [(u16, u8); 8] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registers(pub [u8; READ.len()]);
 
-/// How a text screen lies in memory.
+/// Layout of a text screen in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     columns: usize,
     rows: usize,
-    /// Characters from one row to the next.
+    /// Distance between two rows, in characters.
     stride: usize,
-    /// The first character.
+    /// Offset of the first character, in characters.
     start: usize,
 }
 
 impl Registers {
-    /// The layout of a text screen; `None` where the adapter shows graphics, is off, or is not there (all ones).
+    /// Returns the layout of a text screen; `None` in graphics mode, or if the adapter is off or absent (all ones).
     pub fn layout(self) -> Option<Layout> {
         let [miscellaneous, end, overflow, cell, start_high, start_low, height, offset] = self.0.map(usize::from);
-        // Bit 0: graphics. Bits 2 and 3: memory at 0xb8000.
+        // Bit 0: graphics mode. Bits 2 and 3: memory map at 0xb8000.
         if miscellaneous & 1 != 0 || (miscellaneous >> 2) & 3 != 3 {
             return None;
         }
         let columns = end + 1;
         let lines = (height | (overflow & 0x02) << 7 | (overflow & 0x40) << 3) + 1;
-        // Bit 7 doubles each line.
+        // Bit 7 doubles the scan lines.
         let cell_lines = ((cell & 0x1f) + 1) << (cell >> 7);
         let rows = lines / cell_lines;
         let stride = if offset * 2 < columns { columns } else { offset * 2 };
@@ -49,7 +49,7 @@ impl Registers {
 }
 
 impl Layout {
-    /// The rows, blanks at their ends left out.
+    /// Returns the rows, without trailing blanks.
     pub fn rows(self, memory: &[u8]) -> Vec<String> {
         let at = |row: usize, column: usize| (self.start + row * self.stride + column) * 2 % MEMORY_BYTES;
         let byte = |row, column| memory.get(at(row, column)).copied().unwrap_or(b' ');
@@ -63,11 +63,11 @@ mod tests {
     use super::{Layout, MEMORY_BYTES, Registers};
     use proptest::prelude::*;
 
-    /// Mode 3, as SeaBIOS leaves QEMU's adapter.
+    /// Mode 3, as set by SeaBIOS on QEMU's adapter.
     const MODE_3: Registers = Registers([0x0e, 0x4f, 0x1f, 0x4f, 0, 0, 0x8f, 0x28]);
 
     #[test]
-    fn mode_3_has_80_columns_and_25_rows_wherever_it_was_scrolled_to() {
+    fn mode_3_has_80_columns_and_25_rows_at_any_scroll_position() {
         assert_eq!(MODE_3.layout(), Some(Layout { columns: 80, rows: 25, stride: 80, start: 0 }));
         let mut memory = vec![0; MEMORY_BYTES];
         let mut write = |at: usize, text: &[u8]| {
@@ -86,15 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn graphics_and_no_adapter_at_all_are_no_text() {
+    fn graphics_modes_and_absent_adapters_have_no_text_layout() {
         assert_eq!(Registers([0xff; 8]).layout(), None);
-        // As OVMF leaves it: 1280 x 800.
+        // As set by OVMF: 1280 x 800.
         assert_eq!(Registers([0x05, 0x9f, 0x52, 0x40, 0, 0, 0x1f, 0x80]).layout(), None);
     }
 
     proptest! {
         #[test]
-        fn whatever_the_registers_say_the_screen_is_bounded(values in any::<[u8; 8]>(), memory in any::<[u8; 32]>()) {
+        fn the_screen_size_is_bounded_for_all_register_values(values in any::<[u8; 8]>(), memory in any::<[u8; 32]>()) {
             if let Some(layout) = Registers(values).layout() {
                 let rows = layout.rows(&memory.repeat(MEMORY_BYTES / 32));
                 prop_assert!(rows.len() <= 60 && rows.iter().all(|row| row.chars().count() <= 132));

@@ -1,4 +1,4 @@
-//! The end: QEMU gone, everything written, the transcript complete.
+//! End of a session: ends QEMU, writes all output, completes the transcript.
 
 use std::io::Write;
 use std::time::Instant;
@@ -21,26 +21,27 @@ impl Session<'_> {
     }
 
     pub(super) fn write_stderr(&mut self) {
-        // Nobody reading our complaints is no reason to stop; complaints that are lost on a full disk are.
+        // A closed standard error does not end the session; messages lost on a full disk do.
         if let Err(error) = self.err.flush() {
             self.end(Event::OutputFailed(format!("standard error: {error}")));
         }
     }
 
-    /// Ends QEMU, writes out what waits, and tells what happened.
+    /// Ends QEMU, writes pending output, and returns the transcript.
     pub(super) fn finish(mut self) -> std::io::Result<(Transcript, Captured, Captured)> {
         self.inquire()?;
         if self.hang.is_none() {
             self.look_at_the_end()?;
         }
         if self.guest_stays() {
-            // What it said before its verdict has arrived by now, but for what is in the pipe.
+            // All output of the command before its exit status has been received, except for data in the console pipe.
             self.drain_console();
         } else {
             self.end_qemu()?;
         }
         if self.raw.take().is_some() && !matches!(self.events.last(), Some(Event::Exit { .. })) {
-            // A program that was cut off may have left colours on, the cursor hidden, lines cut at the edge (ECMA-48, DECTCEM, DECAWM).
+            // An interrupted program may have left colors, a hidden cursor or disabled line wrap (ECMA-48, DECTCEM,
+            // DECAWM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
         }
         let Told { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
@@ -72,7 +73,7 @@ impl Session<'_> {
         Ok((transcript, self.out.captured(), self.err.captured()))
     }
 
-    /// Whether the guest can be given another command, or be saved.
+    /// Returns true if the guest can run another command or be saved.
     fn guest_stays(&self) -> bool {
         match (&self.settings.opening, self.events.last()) {
             (Opening::Boot | Opening::Command { stays: false, .. }, _) | (_, None) => false,
@@ -81,7 +82,7 @@ impl Session<'_> {
         }
     }
 
-    /// The kernel's taint when pid 1 greeted and at the end of its report; `None`: that did not come.
+    /// Returns the kernel's taint at pid 1's greeting and at its final report; `None` if one of them is missing.
     fn taint(&self) -> Option<(u64, u64)> {
         let mut before = None;
         for event in &self.events {
@@ -100,7 +101,7 @@ impl Session<'_> {
             self.quit_qemu()?;
         }
         self.guest.kill();
-        // What it was made to say is in the report, and no part of what happened.
+        // Output caused by the inspection is in the hang report, and not part of the boot.
         if self.hang.is_none() {
             self.drain_console();
         }
@@ -118,8 +119,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The guest is gone; what it wrote still has to reach its readers, however slow: but not after a timeout, whose
-    /// point is to end. A signal ends the wait, and what was lost by that is told.
+    /// Writes all pending output, even to slow readers, but after a timeout only for a limited time. A signal ends the
+    /// wait, and the loss of output is reported.
     pub(super) fn flush_all(&mut self) -> std::io::Result<()> {
         let patience = matches!(self.events.last(), Some(Event::TimedOut { .. })).then(|| Instant::now() + FLUSH_GRACE);
         while !(self.out.is_empty() && self.err.is_empty()) {

@@ -1,4 +1,4 @@
-//! What pid 1 says.
+//! Handling of frames from pid 1.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,14 +13,15 @@ impl Session<'_> {
     pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
         let at = self.start.elapsed();
         match *frame {
-            // Who speaks out of turn is not our pid 1: each greeting would be answered, and the terminal set twice.
+            // A message out of sequence is not from bootling's pid 1. Each greeting would be answered, and the terminal
+            // set up twice.
             ToHost::Hello { .. } if self.phase != Phase::Booting => self.end(nonsense("a second greeting")),
-            ToHost::Started(_) if self.phase != Phase::Greeted => self.end(nonsense("a command started out of turn")),
+            ToHost::Started(_) if self.phase != Phase::Greeted => self.end(nonsense("an unexpected command start")),
             ToHost::Hello { version, uptime_ns, taint, window, release } => {
                 if version != protocol::VERSION {
                     let ours = protocol::VERSION;
                     self.end(Event::Nonsense(format!(
-                        "pid 1 speaks version {version} of the protocol, we speak {ours}"
+                        "unsupported protocol version of pid 1: expected {ours}, found {version}"
                     )));
                     return;
                 }
@@ -35,7 +36,7 @@ impl Session<'_> {
             ToHost::Ready if self.settings.opening == Opening::Base && self.phase == Phase::Greeted => {
                 self.end(Event::Ready { at });
             }
-            ToHost::Ready => self.end(nonsense("that it is ready, but it was to run its command")),
+            ToHost::Ready => self.end(nonsense("an unexpected ready message instead of a command start")),
             ToHost::Started(_) => {
                 self.phase = Phase::Running;
                 self.note(Event::Started { at });
@@ -53,7 +54,7 @@ impl Session<'_> {
             ToHost::Failed { what, errno, subject } => {
                 let event = Event::Failed { what, errno, subject: printable(subject) };
                 match what {
-                    // The status follows.
+                    // The exit status follows.
                     Failure::Exec => self.note(event),
                     Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
                         self.end(event);
@@ -66,13 +67,13 @@ impl Session<'_> {
         }
     }
 
-    /// Tells a guest that is ready what to run.
+    /// Sends a ready guest its command.
     pub(super) fn renew(&mut self, len: u64) {
         let mut seed = [0; SEED];
         let filled = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::empty());
         if filled != Ok(SEED) {
-            // Two guests with the same random numbers are worse than none.
-            self.end(Event::NotRestored("drawing random numbers for it failed".to_owned()));
+            // Two guests with identical random numbers would be worse than a failure.
+            self.end(Event::NotRestored("failed to get random numbers for the guest".to_owned()));
             return;
         }
         self.outbox.send(&ToGuest::Renew { len, seed });
@@ -82,7 +83,7 @@ impl Session<'_> {
         self.phase = Phase::Greeted;
         let (rows, columns) = match (&self.input, self.settings.foreground) {
             (Some(input), Foreground::Terminal) => match terminal::size(input) {
-                // No terminal to ask: the size that programs fall back to.
+                // No terminal: use the default size of most programs.
                 (0, _) | (_, 0) => (24, 80),
                 size => size,
             },

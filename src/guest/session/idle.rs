@@ -1,10 +1,11 @@
-//! Whether anything goes on in a guest at all (`--idle-timeout`).
+//! Detection of an idle guest (`--idle-timeout`).
 //!
-//! It is idle where, for as long as that, its console and its channel were silent both ways, nobody was slow to take what it
-//! says, and QEMU's process used less than 3 % of one processor in every slice of that time and did not want to: on a host
-//! that gives it none, or is slow to read a kernel from its disk, that is no idleness of the guest's. QEMU's time is its vCPUs'
-//! time for the most part: a guest that waits in `sleep 1000` uses less, one that computes or waits on a disk that QEMU's
-//! threads are reading from uses more. It is read from `/proc`, and nothing in the guest is disturbed by that.
+//! A guest is idle if, for the whole timeout, its console and its channel were silent in both directions, no reader
+//! delayed its output, and QEMU's process used less than 3 % of one processor in every slice of that time without being
+//! starved. If the host does not schedule QEMU, or is slow to read a kernel from its disk, the guest is not idle.
+//! QEMU's processor time is mostly that of its vCPUs: a guest in `sleep 1000` uses less; a guest that computes, or
+//! waits for a disk that QEMU's threads are reading, uses more. The time is read from `/proc`, which does not disturb
+//! the guest.
 
 use std::time::{Duration, Instant};
 
@@ -15,33 +16,34 @@ use crate::guest::hang::host;
 use crate::guest::transcript::{Event, Limit};
 use crate::qemu::qmp;
 
-/// The number of the order that asks for the vCPUs' threads.
+/// ID of the QMP command that queries the vCPU threads.
 pub(super) const THREADS: u64 = u64::MAX - 1;
-/// Time is counted in ticks of 10 ms: a slice is long enough that a few of them say something.
+/// Minimum and maximum length of a slice. Processor time is counted in ticks of 10 ms: a slice is long enough for
+/// several ticks.
 const SLICES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// A part of a processor that counts as nothing, in percent; and what is nothing in any case.
+/// Percentage of a processor below which a slice is idle, and the minimum of that time.
 const PERCENT: u32 = 3;
 const NOTHING: Duration = Duration::from_millis(20);
 
-/// What was seen of a guest's progress.
+/// Observed activity of a guest.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
-    /// The console's last byte.
+    /// Time of the last console output.
     pub(super) console: Option<Instant>,
-    /// The channel's, either way.
+    /// Time of the last channel activity in either direction.
     pub(super) channel: Option<Instant>,
-    /// Anything at all, processor time among it.
+    /// Time of the last activity of any kind, including processor time.
     progress: Option<Instant>,
-    /// When a slice began, and what QEMU had used by then.
+    /// Start of the current slice, and QEMU's processor time at that point.
     slice: Option<(Instant, Option<Duration>)>,
-    /// Whether QEMU waited for the host when that was looked at.
+    /// True if QEMU was starved at the last check.
     wanted: bool,
-    /// A thread of QEMU's: it may not be the program that we have started.
+    /// A thread of QEMU's process, which may not be the started program.
     thread: Option<u32>,
 }
 
 impl Session<'_> {
-    /// The order that tells whose time is to be counted.
+    /// Returns the command that queries the threads whose time is counted.
     pub(super) fn asks_for_threads(&self) -> Option<Vec<u8>> {
         self.settings.idle_timeout.map(|_| qmp::order(THREADS, "query-cpus-fast", &json!({})))
     }
@@ -54,13 +56,13 @@ impl Session<'_> {
         (limit / 4).clamp(SLICES.0, SLICES.1)
     }
 
-    /// When to look again.
+    /// Time of the next check.
     pub(super) fn next_idle_look(&self) -> Option<Instant> {
         let limit = self.settings.idle_timeout?;
         Some(self.idle.slice.map_or(self.start, |(began, _)| began) + Self::slice(limit))
     }
 
-    /// Looks, if a slice is over, and ends what has been idle for too long.
+    /// Checks for activity at the end of a slice, and ends a guest that has been idle for too long.
     pub(super) fn check_idle(&mut self) {
         let (Some(limit), Some(due)) = (self.settings.idle_timeout, self.next_idle_look()) else { return };
         let now = Instant::now();
@@ -73,7 +75,7 @@ impl Session<'_> {
         let spent = used.zip(before).map(|(used, before)| used.saturating_sub(before));
         let is_busy = is_busy(Self::slice(limit), now - began, spent);
         let is_held_up = self.out.is_full() || self.err.is_full() || self.guest.state.is_some();
-        // Once is a tick of the guest's clock; at one look after the other it has got nothing of what it wants.
+        // A single occurrence may be a tick of the guest's clock; two in a row mean that QEMU is starved.
         let wants = host::is_wanting(thread);
         let is_starved = std::mem::replace(&mut self.idle.wanted, wants) && wants;
         if is_busy || is_held_up || is_starved {
@@ -88,8 +90,9 @@ impl Session<'_> {
     }
 }
 
-/// Whether a slice shows progress: QEMU has used so much in the time that has gone by. What cannot be told counts as progress,
-/// since nothing is ended on a guess; so does a slice that we came late to, in which the whole host may have stood still.
+/// Returns true if a slice shows progress: QEMU has used the processor time `spent` in the time `gone`. An unknown time
+/// counts as progress, so that no guest is ended on a guess; so does a slice that was checked late, in which the whole
+/// host may have been stalled.
 fn is_busy(slice: Duration, gone: Duration, spent: Option<Duration>) -> bool {
     let nothing = (gone * PERCENT / 100).max(NOTHING);
     gone > 2 * slice || spent.is_none_or(|spent| spent >= nothing)
@@ -100,7 +103,7 @@ mod tests {
     use super::{Duration, is_busy};
 
     #[test]
-    fn only_a_slice_that_was_seen_whole_shows_that_nothing_happened() {
+    fn only_a_slice_checked_in_time_counts_as_idle() {
         let ms = Duration::from_millis;
         for (gone, spent, wanted) in [
             (ms(510), Some(ms(10)), false),

@@ -1,4 +1,4 @@
-//! Our standard input, or keys on the terminal, on their way to the guest.
+//! Forwards bootling's standard input, or keys typed on the terminal, to the guest.
 
 use std::os::fd::BorrowedFd;
 
@@ -32,7 +32,7 @@ impl Session<'_> {
         if self.raw.is_none() && rustix::termios::isatty(terminal) {
             match RawMode::enter(terminal) {
                 Ok(raw) => self.raw = Some(raw),
-                Err(error) => self.say(&format!("setting the terminal to raw mode failed: {error}")),
+                Err(error) => self.say(&format!("failed to set the terminal to raw mode: {error}")),
             }
         }
     }
@@ -47,7 +47,7 @@ impl Session<'_> {
         let mut buffer = [0; CHUNK];
         let len = room.min(buffer.len());
         if len == 0 {
-            // Something handled before us has used up the room; nothing read would look like the end.
+            // An earlier handler has used up the buffer space; a read of length zero would look like end of file.
             return;
         }
         match rustix::io::read(input, &mut buffer[..len]) {
@@ -56,7 +56,7 @@ impl Session<'_> {
             Ok(len) => self.pass_input(&buffer[..len]),
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             Err(error) => {
-                self.say(&format!("reading standard input failed: {error}"));
+                self.say(&format!("failed to read standard input: {error}"));
                 self.end_input();
             }
         }

@@ -1,4 +1,4 @@
-//! What is asked about a guest whose time is up, before QEMU is killed.
+//! Inspection of a guest that timed out, before QEMU is killed.
 
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use crate::guest::transcript::{Event, Limit};
 use crate::root::kernel::symbols::Symbols;
 
 impl Session<'_> {
-    /// Finds out what it was doing, if its time was up and anybody wants to know. Takes the last look at the screen in
-    /// between, before the guest is changed.
+    /// Inspects the guest if it timed out and an inspection is requested. The last screen read happens before the guest
+    /// is modified.
     pub(super) fn inquire(&mut self) -> std::io::Result<()> {
         let Some(why) = self.time_that_was_up() else { return Ok(()) };
         let Some(inquest) = self.settings.inquest.clone() else { return Ok(()) };
         self.drain_console();
-        // What comes from now on is our own doing, and no part of what happened.
+        // Console output from here on is a result of the inspection, and not part of the boot.
         let console = std::mem::take(&mut self.console);
         let context = self.context(why, console.lines());
         let mut findings = self.ask(|asking| hang::look(asking, &inquest));
         if findings.answers() {
             self.look_at_the_end()?;
             self.ask(|asking| {
-                // The memory first, as it is.
+                // The memory is dumped first, unmodified.
                 hang::dump_core(asking, &mut findings);
                 hang::shake(asking, &mut findings);
             });
@@ -33,19 +33,19 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Names the functions in traces that have addresses alone: kernels without a table of their own print such.
+    /// Resolves the functions in traces with bare addresses, which kernels without a symbol table print.
     pub(super) fn name_functions(&self, findings: &mut [Finding]) {
         let Some(source) = self.settings.inquest.as_ref().and_then(|inquest| inquest.symbols.as_ref()) else { return };
         let symbols = OnceCell::new();
         let lookup = |address: u64| {
-            // Read once something has to be looked up. Where that cannot be, addresses are all there is.
+            // Loaded on first use. If that fails, only the addresses are available.
             let symbols: &Option<Symbols> = symbols.get_or_init(|| source.load().ok().flatten());
             Some(symbols.as_ref()?.function(address)?.to_string())
         };
         health::resolve(findings, &lookup);
     }
 
-    /// Has something asked, unless a signal has ended it all.
+    /// Runs an inspection, unless a signal has ended the session.
     fn ask<T: Default>(&mut self, what: impl FnOnce(&mut Asking<'_>) -> T) -> T {
         if matches!(self.events.last(), Some(Event::Interrupted { .. })) {
             return T::default();
@@ -66,13 +66,13 @@ impl Session<'_> {
         let Some(Event::TimedOut { limit, after }) = self.events.last() else { return None };
         let after = hang::seconds(*after);
         Some(match limit {
-            Limit::Boot => format!("pid 1 did not speak within {after}"),
-            Limit::Total => format!("the time of {after} was up"),
-            Limit::Idle => format!("nothing happened for {after}"),
+            Limit::Boot => format!("no message from pid 1 within {after}"),
+            Limit::Total => format!("timeout of {after} expired"),
+            Limit::Idle => format!("no activity for {after}"),
         })
     }
 
-    /// What the conversation knows itself.
+    /// Collects the session's knowledge for the report.
     fn context(&self, why: String, console: Vec<String>) -> Context {
         let ago = |when: Option<Instant>| when.map(|when| hang::seconds(when.elapsed()));
         let has_our_pid1 = self.settings.foreground != Foreground::Console && self.settings.watch.is_none();
@@ -81,24 +81,24 @@ impl Session<'_> {
         let hello = at(|event| if let Event::Hello { at, .. } = event { Some(*at) } else { None });
         let mut course = Vec::new();
         if has_our_pid1 {
-            let channel = ago(self.idle.channel).map(|ago| format!("; its last word on the channel came {ago} ago"));
+            let channel = ago(self.idle.channel).map(|ago| format!("; last message on the channel {ago} ago"));
             let channel = channel.unwrap_or_default();
             course.push(match (&hello, started) {
-                (_, Some(started)) => format!("the command started after {started}, and has not ended{channel}"),
+                (_, Some(started)) => format!("the command started after {started} and is still running{channel}"),
                 (Some(hello), None) => {
-                    format!("pid 1 was there after {hello}, the command has not started{channel}")
+                    format!("pid 1 started after {hello}, but not the command{channel}")
                 }
-                (None, None) => "the guest's pid 1 has not spoken".to_owned(),
+                (None, None) => "no message from the guest's pid 1".to_owned(),
             });
         }
         course.push(match ago(self.idle.console) {
-            None => "the console has said nothing".to_owned(),
+            None => "no console output".to_owned(),
             Some(ago) => match console.last() {
-                Some(line) => format!("the console's last word came {ago} ago: {line:?}"),
-                None => format!("the console's last word came {ago} ago"),
+                Some(line) => format!("last console output {ago} ago: {line:?}"),
+                None => format!("last console output {ago} ago"),
             },
         });
-        // One that has not spoken may be what hangs.
+        // A pid 1 without a greeting may itself be what hangs.
         let has_our_pid1 = has_our_pid1 && hello.is_some();
         Context { why, course, has_our_pid1, console }
     }

@@ -1,4 +1,4 @@
-//! What a conversation is told: limits, where streams lead, how the guest begins.
+//! Session settings: time limits, stream destinations, start mode.
 
 use std::fs::File;
 use std::io;
@@ -10,112 +10,112 @@ use crate::guest::hang::{Inquest, Keep};
 use crate::guest::outlet::Outlet;
 use crate::process::signals::Signals;
 
-/// What a conversation needs to know.
+/// Settings of a session.
 #[derive(Debug)]
 pub struct Settings {
-    /// From QEMU's start to the verdict.
+    /// Time limit from QEMU's start to the verdict.
     pub timeout: Option<Duration>,
-    /// From QEMU's start to pid 1's first word.
+    /// Time limit from QEMU's start to pid 1's first message.
     pub boot_timeout: Option<Duration>,
-    /// What the terminal talks to, if anything.
+    /// Guest endpoint connected to the terminal.
     pub foreground: Foreground,
-    /// Where the foreground's output goes.
+    /// Destination of the foreground's output.
     pub shown_on: ShownOn,
-    /// Where the console goes while it is read.
+    /// Destination of the console output.
     pub console: ConsoleSink,
-    /// Whether QEMU's standard error is shown as it comes: the user gave QEMU arguments, which may trace.
+    /// True if QEMU's standard error is shown immediately: the user passed QEMU arguments, which may enable tracing.
     pub show_qemu: bool,
-    /// Whether pid 1's notes are kept to the transcript.
+    /// True if pid 1's notes are only recorded in the transcript.
     pub quiet: bool,
-    /// Whether QEMU may have disks to flush, and is asked to end rather than killed.
+    /// True if QEMU may have to flush disks, and must therefore quit instead of being killed.
     pub flush_disks: bool,
-    /// What to look for, where the console and the screen are all there is.
+    /// Expectations for a guest that has only a console and a screen.
     pub watch: Option<Watch>,
-    /// How long nothing may happen in the guest: see `idle`.
+    /// Time limit without progress; see `idle`.
     pub idle_timeout: Option<Duration>,
-    /// What is told to those who find out what a guest was doing whose time is up; `None`: nobody wants to know.
+    /// Input for the inspection of a guest that timed out; `None`: no inspection.
     pub inquest: Option<Inquest>,
-    /// Where everything is kept, should it not end well.
+    /// Files that record the session, for the case of a failure.
     pub keep: Option<Keep>,
-    /// How the guest begins.
+    /// Start mode of the guest.
     pub opening: Opening,
 }
 
-/// How a guest begins.
+/// Start mode of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opening {
-    /// With a boot, after which it runs its command.
+    /// The guest boots, then runs its command.
     Boot,
-    /// With a boot, after which it is ready for commands. That ends the conversation, and the guest stays.
+    /// The guest boots, then is ready for commands. This ends the session; the guest keeps running.
     Base,
-    /// It is ready, or is being restored to that: it is given a command through its window.
+    /// The guest is ready, or is restored to that state; it receives a command through its window.
     Command {
-        /// Bytes in the window.
+        /// Number of bytes in the window.
         len: u64,
-        /// Orders to QEMU that come first, all of them numbered [`RESTORING`]: those that restore it.
+        /// QMP commands to restore the guest, sent first, all with the ID [`RESTORING`].
         orders: Vec<u8>,
-        /// The program that QEMU must be, as [`crate::guest::launch::Guest::program`] tells it; `None`: any.
+        /// Required QEMU program, as returned by [`super::super::guest::Guest::program`]; `None`: any program.
         program: Option<String>,
-        /// Whether it stays for another command.
+        /// True if the guest keeps running for another command.
         stays: bool,
     },
 }
 
-/// The number of orders that restore a guest: an error in reply to one means that it cannot be.
+/// ID of the QMP commands that restore a guest: an error reply to one of them means that the restore failed.
 pub const RESTORING: u64 = u64::MAX;
 
-/// Our side of a conversation: what the guest's streams lead to.
+/// Host side of the guest's streams.
 #[derive(Debug)]
 pub struct Outside<'a> {
-    /// The command's standard input.
+    /// Standard input of the command.
     pub input: Option<OwnedFd>,
-    /// Where its output goes.
+    /// Destination of the command's standard output.
     pub out: Outlet,
-    /// Where its errors go, and lines of ours.
+    /// Destination of the command's standard error and of bootling's messages.
     pub err: Outlet,
     /// Signals that end the guest.
     pub signals: Option<&'a mut Signals>,
-    /// The terminal that may become raw.
+    /// Terminal that may be set to raw mode.
     pub terminal: Option<BorrowedFd<'a>>,
 }
 
-/// What our standard input and output are connected with.
+/// Guest endpoint connected to bootling's standard input and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreground {
-    /// The command's three streams.
+    /// The command's standard streams.
     Streams,
-    /// The command's terminal: ours becomes raw while it runs.
+    /// The command's terminal; bootling's terminal is in raw mode while the command runs.
     Terminal,
-    /// The console of a guest without a channel; raw if ours is a terminal.
+    /// The console of a guest without a control channel; in raw mode if bootling has a terminal.
     Console,
-    /// The same, and nothing is typed.
+    /// The console, without input.
     Viewer,
-    /// Nothing: the console is only watched.
+    /// None: the console is only recorded.
     Nobody,
 }
 
-/// Which of our streams shows the foreground.
+/// Stream that shows the foreground's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShownOn {
     /// Standard output.
     Stdout,
-    /// Standard error: something else is written to standard output.
+    /// Standard error, because standard output is used for something else.
     Stderr,
 }
 
-/// Where the console's bytes go besides memory.
+/// Additional destination of the console output.
 #[derive(Debug)]
 pub enum ConsoleSink {
-    /// Nowhere.
+    /// None.
     Nowhere,
-    /// Our standard error.
+    /// bootling's standard error.
     Stderr,
-    /// A file.
+    /// File.
     File(File),
 }
 
 impl ConsoleSink {
-    /// The same place: what another conversation writes goes behind what is there.
+    /// Returns the same destination; a second session appends to it.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Nowhere => Self::Nowhere,

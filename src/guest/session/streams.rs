@@ -1,4 +1,4 @@
-//! What a guest and its QEMU say: console, monitor, standard error, channel.
+//! Reads the guest's and QEMU's streams: console, monitor, standard error, channel.
 
 use std::io::{self, Read, Write};
 use std::time::Instant;
@@ -11,12 +11,12 @@ use crate::guest::transcript::Event;
 use crate::qemu::qmp::{self, Said};
 
 impl Session<'_> {
-    /// Types what is to be typed on the console.
+    /// Writes pending input to the console.
     pub(super) fn write_keys(&mut self) {
         match self.guest.keys.write(&self.keys_to_console) {
             Ok(written) => drop(self.keys_to_console.drain(..written)),
             Err(error) if is_for_now(&error) => {}
-            // Nobody reads them any more, and none are to be waited for.
+            // The reader is gone; further keys are discarded.
             Err(_) => {
                 self.keys_to_console.clear();
                 self.closed.push(Source::Keys);
@@ -24,7 +24,7 @@ impl Session<'_> {
         }
     }
 
-    /// Reads once; true where there may be more.
+    /// Reads once. Returns true if more data may be available.
     pub(super) fn read_console(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
         let read = self.guest.console.read(&mut buffer);
@@ -51,7 +51,7 @@ impl Session<'_> {
                 if let Err(error) = file.write_all(bytes) {
                     self.settings.console = ConsoleSink::Nowhere;
                     self.console_lost = Some(error.to_string());
-                    self.say(&format!("writing the console's file failed, and stops here: {error}"));
+                    self.say(&format!("failed to write the console file, which remains incomplete: {error}"));
                 }
             }
         }
@@ -91,7 +91,8 @@ impl Session<'_> {
         true
     }
 
-    /// QEMU is there: what it is to do first. The socket's buffer is empty at this point, and a few lines always fit.
+    /// Sends the first commands after QEMU's greeting. The socket buffer is empty at this point, and a few lines always
+    /// fit.
     fn greet_monitor(&mut self) {
         self.guest.has_greeted = true;
         self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
@@ -100,18 +101,18 @@ impl Session<'_> {
         self.write_orders();
     }
 
-    /// What this conversation needs of QEMU: it may not be the first with it.
+    /// Queues the commands that this session requires; QEMU may have served an earlier session.
     pub(super) fn give_first_orders(&mut self) {
         self.orders.extend(self.asks_for_threads().unwrap_or_default());
         if let Opening::Command { orders, program, .. } = &mut self.settings.opening {
             self.orders.append(orders);
             if program.is_some() && *program != self.guest.program() {
-                self.end(Event::NotRestored("QEMU is another program by now".to_owned()));
+                self.end(Event::NotRestored("the QEMU program has changed".to_owned()));
             }
         }
     }
 
-    /// Reads once; true where there may be more.
+    /// Reads once. Returns true if more data may be available.
     pub(super) fn read_qemu_stderr(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let read = self.guest.stderr.read(&mut buffer);
@@ -123,12 +124,12 @@ impl Session<'_> {
         true
     }
 
-    /// What the console still holds once QEMU has ended.
+    /// Reads the remaining console output after QEMU's end.
     pub(super) fn drain_console(&mut self) {
         let _ = (0..LAST_READS).find(|_| !self.read_console());
     }
 
-    /// How much was read; an end that is closed is not watched any more.
+    /// Returns the number of bytes read; a closed source is no longer polled.
     fn length(&mut self, source: Source, read: io::Result<usize>) -> Option<usize> {
         match read {
             Ok(len @ 1..) => Some(len),
@@ -140,9 +141,9 @@ impl Session<'_> {
         }
     }
 
-    /// Hands QEMU what it is to restore.
+    /// Writes the device state to be restored.
     pub(super) fn feed_state(&mut self) {
-        // Where QEMU does not read it any more, its end tells.
+        // If QEMU does not read it, its exit is the error.
         if self.guest.state.as_mut().is_none_or(Feed::push) {
             self.guest.state = None;
         }
@@ -162,16 +163,16 @@ impl Session<'_> {
         }
     }
 
-    /// The guest speaks on the channel. A kernel that has panicked runs nothing that could: anybody may write such a line to
-    /// `/dev/kmsg`, and the console does not tell who it was. What was on its way by then comes within a moment, unless
-    /// we have not read it.
+    /// Handles channel data after a panic message. A kernel that has panicked runs no processes, but any process may
+    /// have written such a line to `/dev/kmsg`; the console does not show the origin. Data that was sent before the
+    /// panic arrives within a moment, unless bootling delayed reading it.
     fn doubt_panic(&mut self) {
         let Some(since) = self.panicked.filter(|_| !self.console.signs().halted) else { return };
         let is_past = |when: Instant| when.elapsed() >= GRACE;
         if is_past(since) && self.congested.is_none_or(is_past) {
             self.console.doubt_panic();
             self.panicked = None;
-            // One that the end of the channel has set stays.
+            // A grace period set by the end of the channel remains.
             if !self.events.contains(&Event::ChannelClosed) {
                 self.grace = None;
             }
@@ -180,7 +181,7 @@ impl Session<'_> {
         }
     }
 
-    /// Reads once; true where there may be more.
+    /// Reads once. Returns true if more data may be available.
     pub(super) fn read_channel(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
         let read = self.guest.channel.read(&mut buffer);
@@ -200,7 +201,7 @@ impl Session<'_> {
     }
 }
 
-/// An error that the next `poll` may have ended.
+/// Returns true if the operation can be retried after the next `poll`.
 fn is_for_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

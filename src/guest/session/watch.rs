@@ -1,4 +1,4 @@
-//! Guests without a pid 1 of ours: their console and their screen are watched for what is expected.
+//! Guests without bootling's pid 1: matches their console and screen against expectations.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,52 +12,52 @@ use crate::guest::screen::{Look, Progress, Seen, Wanted};
 use crate::guest::transcript::{Event, Goal};
 use crate::qemu::qmp;
 
-/// The number of the order that asks how the machine is.
+/// ID of the QMP command that queries the machine's state.
 pub(super) const STATUS: u64 = u64::MAX - 2;
-/// From one look at the screen to the next.
+/// Interval between two screen reads.
 const EVERY: Duration = Duration::from_millis(400);
-/// How long the last look may take: the machine's threads may be busy.
+/// Time limit of the last screen read: the machine's threads may be busy.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
-/// How long the rest of the line that decided may take.
+/// Time limit for the rest of the matching line.
 const REST: Duration = Duration::from_millis(200);
 
-/// What to look for.
+/// Expectations and limits.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// On the console and the screen.
+    /// Expectations for the console and the screen.
     pub expectations: Expectations,
-    /// At the end.
+    /// Screen content to read at the end.
     pub last_look: Wanted,
-    /// How often the machine may be reset.
+    /// Maximum number of resets.
     pub restarts: u32,
-    /// How long to go on once everything expected has come.
+    /// Time to continue after all expectations matched.
     pub linger: Duration,
 }
 
 impl Watch {
-    /// What the boot is to come to.
+    /// Goal of the boot.
     pub fn goal(&self) -> Goal {
         if self.expectations.are_any() { Goal::Expectations } else { Goal::PowerOff }
     }
 }
 
-/// How far the watching has come.
+/// State of the matching.
 #[derive(Debug, Default)]
 pub(super) struct Watching {
-    /// When the screen was last looked at.
+    /// Time of the last screen read.
     last: Option<Instant>,
     look: Option<Look>,
-    /// The next order's number.
+    /// ID of the next QMP command.
     next: u64,
     restarts: u32,
-    /// The machine has stopped for good.
+    /// True if the machine has stopped permanently.
     stopped: bool,
     pub(super) seen: Seen,
 }
 
 impl Session<'_> {
-    /// When the screen is to be looked at again.
+    /// Time of the next screen read.
     pub(super) fn next_look(&self) -> Option<Instant> {
         let wanted = self.settings.watch.as_ref()?.expectations.want_screen() && self.watching.look.is_none();
         wanted.then(|| self.watching.last.unwrap_or(self.start) + EVERY)
@@ -78,9 +78,9 @@ impl Session<'_> {
         self.write_orders();
     }
 
-    /// Writes what the monitor takes now.
+    /// Writes as much to the monitor as possible without blocking.
     pub(super) fn write_orders(&mut self) {
-        // What it does not take now it takes later; where QEMU is gone there will be no later.
+        // The rest is written later; if QEMU has exited, it is not needed.
         if let Ok(written) = self.guest.monitor.write(&self.orders) {
             if let Some(keep) = &mut self.settings.keep {
                 keep.asked(&self.orders[..written]);
@@ -104,11 +104,11 @@ impl Session<'_> {
                 self.watching.seen = seen;
             }
             Err(error) => {
-                // The machine stands still for as long as it is looked at.
+                // The machine is stopped during a screen read, and must be resumed.
                 self.orders.extend(look.give_up());
                 self.write_orders();
                 self.watching.next = look.next();
-                self.say(&format!("reading what QEMU said of the screen failed: {error}"));
+                self.say(&format!("failed to read the screen from QEMU: {error}"));
             }
         }
     }
@@ -143,17 +143,17 @@ impl Session<'_> {
             Sighting::Met(line) => Event::Expected { at: self.start.elapsed(), line },
             Sighting::Rejected(line) => Event::Rejected { line },
         };
-        // What comes behind the first of them is of no account.
+        // Later matches are ignored.
         if !self.events.iter().any(|event| matches!(event, Event::Expected { .. } | Event::Rejected { .. })) {
-            // The last word is always kept.
+            // The final event is always recorded.
             self.events.push(event);
             let linger = self.settings.watch.as_ref().map(|watch| watch.linger).unwrap_or_default();
             self.grace = Some(Instant::now() + linger.max(REST));
         }
     }
 
-    /// The order that tells whether a machine has stopped that QEMU does not end with. QEMU tells of nothing before it was
-    /// greeted, and where the host had no time for that until now, a short boot is over.
+    /// Returns the command that detects a machine that stopped while QEMU stays. QEMU reports no events before the
+    /// negotiation of capabilities; on a busy host a short boot may already be over by then.
     pub(super) fn asks_for_status(&self) -> Option<Vec<u8>> {
         self.settings.watch.as_ref().map(|_| qmp::order(STATUS, "query-status", &json!({})))
     }
@@ -166,13 +166,13 @@ impl Session<'_> {
         }
     }
 
-    /// What happens to a machine that QEMU was told not to end with.
+    /// Handles events of a machine that QEMU was configured to outlive.
     pub(super) fn watch_machine(&mut self, event: &Event) {
         let Some(watch) = &self.settings.watch else { return };
         match event {
             Event::Shutdown { .. } => {
                 self.watching.stopped = true;
-                // The console's last words may still be on their way.
+                // The last console output may not have been read yet.
                 self.grace = Some(Instant::now() + Duration::from_millis(100));
             }
             Event::Restarted { guest: true } => {
@@ -185,7 +185,7 @@ impl Session<'_> {
         }
     }
 
-    /// The last look: at what the screen shows once the verdict is in, as long as QEMU lives.
+    /// Reads the screen a last time after the verdict, if QEMU is still running.
     pub(super) fn look_at_the_end(&mut self) -> std::io::Result<()> {
         let wanted = self.settings.watch.as_ref().map(|watch| watch.last_look).unwrap_or_default();
         if wanted.is_nothing() || self.guest.scratch.is_none() {
@@ -198,7 +198,7 @@ impl Session<'_> {
         self.wait_for_look(end)
     }
 
-    /// Until a look under way is done.
+    /// Waits until a screen read has finished.
     fn wait_for_look(&mut self, end: Instant) -> std::io::Result<()> {
         while self.watching.look.is_some() {
             let left = end.saturating_duration_since(Instant::now());

@@ -1,7 +1,5 @@
 //! A base: what it is made of, how it is booted and saved, and how a run begins from it.
 
-use crate::initrd::archive;
-use crate::initrd::memfd;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fs::File;
@@ -17,12 +15,15 @@ use super::{Age, Snapshot, Snapshots, memory};
 use crate::cache::{Cache, CacheError, Key};
 use crate::format::protocol::frame::Failure;
 use crate::format::protocol::window::MAGIC;
+use crate::guest::conversation::Conversation;
 use crate::guest::health::Finding;
 use crate::guest::launch::{Artefact, Feed, Guest};
 use crate::guest::session::Opening;
 use crate::guest::transcript::{Event, Transcript};
 use crate::guest::{Listener, VmError};
+use crate::initrd::archive;
 use crate::initrd::check::CheckedPlan;
+use crate::initrd::memfd;
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Payload, Ram, Warm as Waiting};
 use crate::qemu::machine::Machine;
@@ -60,22 +61,9 @@ pub struct Base {
     pub window_mib: u64,
 }
 
-/// Whoever talks with guests: over which streams, and until when, is their affair.
-pub trait Talk {
-    /// Talks until it is over.
-    fn talk(&mut self, guest: &mut Guest, opening: Opening) -> io::Result<Transcript>;
-    /// The signals that end it.
-    fn signals(&mut self) -> Option<&mut Signals>;
-
-    /// Talks; what the system has against it is told as the layer's other errors are.
-    fn lead(&mut self, guest: &mut Guest, opening: Opening) -> Result<Transcript, VmError> {
-        self.talk(guest, opening).map_err(VmError::io("talking with", "the guest"))
-    }
-}
-
 /// A guest that waits for a command, and how it is to be given one.
 #[derive(Debug)]
-pub struct Waits {
+pub struct ReadyGuest {
     /// The guest: it runs, stands still, or is being restored.
     pub guest: Guest,
     /// Orders that make it go on.
@@ -134,18 +122,18 @@ impl Base {
         cache: &Cache,
         key: &Key,
         payload: &CheckedPlan,
-        talk: &mut dyn Talk,
+        conversation: &mut Conversation<'_>,
         listener: &mut dyn Listener,
-    ) -> Result<Waits, NotWarm> {
+    ) -> Result<ReadyGuest, NotWarm> {
         if let Some(snapshot) = Snapshots(cache).open(key)? {
             return Ok(self.restore(snapshot, payload)?);
         }
         let mut live = None;
         let mut since = None;
         // The one waits for somebody else, or makes it: never both.
-        let ours = RefCell::new((talk, &mut *listener));
+        let ours = RefCell::new((conversation, &mut *listener));
         let mut wait = || {
-            let (talk, listener) = &mut *ours.borrow_mut();
+            let (conversation, listener) = &mut *ours.borrow_mut();
             let since = *since.get_or_insert_with(|| {
                 listener.note("waiting for another run, which boots the guest that this one is restored from");
                 Instant::now()
@@ -154,25 +142,25 @@ impl Base {
                 let seconds = WAITING.as_secs();
                 return Err(NotWarm::Unfit(format!("another run has been making the snapshot for {seconds} s")));
             }
-            match talk.signals().and_then(Signals::ending) {
+            match conversation.signals().and_then(Signals::ending) {
                 None => Ok(()),
                 Some(signal) => Err(interrupted(signal)),
             }
         };
         let made = cache.tree_after::<NotWarm>(key, &mut wait, |directory| {
-            let (talk, listener) = &mut *ours.borrow_mut();
+            let (conversation, listener) = &mut *ours.borrow_mut();
             listener.note("booting a guest that later runs are restored from");
-            let (waits, kept) = self.boot_and_save(directory, payload, &mut **talk)?;
-            live = Some(waits);
+            let (ready, kept) = self.boot_and_save(directory, payload, conversation)?;
+            live = Some(ready);
             // The cache keeps nothing of what could not be saved.
             kept.map_err(NotWarm::Unfit)
         });
         match (live, made) {
-            (Some(waits), Ok(_)) => Ok(waits),
+            (Some(ready), Ok(_)) => Ok(ready),
             // It waits all the same, but only this once.
-            (Some(waits), Err(why)) => {
+            (Some(ready), Err(why)) => {
                 listener.note(&format!("keeping no snapshot: {why}"));
-                Ok(Waits { age: None, ..waits })
+                Ok(ReadyGuest { age: None, ..ready })
             }
             (None, Err(error)) => Err(error),
             // Somebody else has made it meanwhile.
@@ -188,17 +176,17 @@ impl Base {
         &self,
         window: OwnedFd,
         ram: Ram<Artefact>,
-        talk: &mut dyn Talk,
+        conversation: &mut Conversation<'_>,
     ) -> Result<(Guest, Transcript), NotWarm> {
-        let kernel = open(&self.image).map_err(VmError::io("opening", "the kernel image"))?;
-        let initrd = self.initrd.try_clone().map_err(VmError::io("opening", "the base's initrd"))?;
+        let kernel = open(&self.image).map_err(VmError::io("open", "the kernel image"))?;
+        let initrd = self.initrd.try_clone().map_err(VmError::io("open", "the base's initrd"))?;
         let payload = Payload::Linux {
             kernel: Artefact::Open(kernel),
             initrd: Artefact::Open(initrd),
             warm: Some(Waiting { window: Artefact::Open(window), window_mib: self.window_mib, ram }),
         };
-        let mut guest = Guest::start(&self.machine, &payload).map_err(VmError::io("starting", "QEMU"))?;
-        let transcript = talk.lead(&mut guest, Opening::Base)?;
+        let mut guest = Guest::start(&self.machine, &payload).map_err(VmError::io("start", "QEMU"))?;
+        let transcript = conversation.run(&mut guest, &self.machine, Opening::Base)?;
         match transcript.events.last() {
             Some(Event::Ready { .. }) => Ok((guest, transcript)),
             Some(Event::Failed { what: Failure::Window, errno, .. }) => Err(NotWarm::Unfit(format!(
@@ -219,19 +207,19 @@ impl Base {
         &self,
         directory: &Path,
         payload: &CheckedPlan,
-        talk: &mut dyn Talk,
-    ) -> Result<(Waits, Result<(), String>), NotWarm> {
+        conversation: &mut Conversation<'_>,
+    ) -> Result<(ReadyGuest, Result<(), String>), NotWarm> {
         let began = Instant::now();
         let bytes = self.machine.memory_mib << 20;
-        let making = || VmError::io("making", "the guest's memory");
+        let making = || VmError::io("create", "the guest's memory");
         let ram = memory::empty("ram", bytes).map_err(making())?;
         let window = self.window()?;
         let handed = |memory: &OwnedFd| memory.try_clone().map_err(making());
         let shared = Ram::Shared(Artefact::Open(handed(&ram)?));
-        let (mut guest, transcript) = self.boot(handed(&window)?, shared, talk)?;
+        let (mut guest, transcript) = self.boot(handed(&window)?, shared, conversation)?;
         std::thread::sleep(SETTLING);
         let boot_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let kept = match migrate::save(&mut guest, talk.signals()) {
+        let kept = match migrate::save(&mut guest, conversation.signals()) {
             Ok(state) => {
                 let about = self.about(&transcript, &guest, boot_ms);
                 keep(directory, &ram, bytes, &state, about).map_err(|error| error.to_string())
@@ -248,31 +236,31 @@ impl Base {
         let program = guest.program();
         let age = Some(Age::default());
         let health = transcript.health;
-        Ok((Waits { guest, orders: migrate::goes_on(), len, program, age, window, health }, kept))
+        Ok((ReadyGuest { guest, orders: migrate::goes_on(), len, program, age, window, health }, kept))
     }
 
     /// A window that nothing was put into yet.
     fn window(&self) -> Result<OwnedFd, VmError> {
-        let making = || VmError::io("making", "the guest's window");
+        let making = || VmError::io("create", "the guest's window");
         let window = memory::empty("window", self.window_mib << 20).map_err(making())?;
         memory::write(&window, MAGIC).map_err(making())?;
         Ok(window)
     }
 
     /// Boots it until it waits, and saves nothing.
-    pub fn boot_once(&self, talk: &mut dyn Talk) -> Result<Waits, NotWarm> {
+    pub fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
         let window = self.window()?;
-        let theirs = window.try_clone().map_err(VmError::io("making", "the guest's window"))?;
-        let (guest, transcript) = self.boot(theirs, Ram::Anonymous, talk)?;
+        let theirs = window.try_clone().map_err(VmError::io("create", "the guest's window"))?;
+        let (guest, transcript) = self.boot(theirs, Ram::Anonymous, conversation)?;
         let health = transcript.health;
-        Ok(Waits { guest, orders: Vec::new(), len: 0, program: None, age: None, window, health })
+        Ok(ReadyGuest { guest, orders: Vec::new(), len: 0, program: None, age: None, window, health })
     }
 
     /// Puts an archive into a window that a guest has already.
     pub fn fill(&self, window: &OwnedFd, payload: &CheckedPlan) -> Result<u64, VmError> {
         let (archive, len) = memfd::window(payload, 0)?;
         self.fits(len)?;
-        memory::replace(&archive, len, window).map_err(VmError::io("writing", "the guest's window"))?;
+        memory::replace(&archive, len, window).map_err(VmError::io("write", "the guest's window"))?;
         Ok(len)
     }
 
@@ -282,12 +270,12 @@ impl Base {
     }
 
     /// Starts QEMU to restore a snapshot.
-    fn restore(&self, snapshot: Snapshot, payload: &CheckedPlan) -> Result<Waits, VmError> {
+    fn restore(&self, snapshot: Snapshot, payload: &CheckedPlan) -> Result<ReadyGuest, VmError> {
         let age = Some(snapshot.age());
         let Snapshot { about, ram, state } = snapshot;
         let len = archive::len(payload, &archive::Options { align: true, mtime: 0 });
         self.fits(len)?;
-        let start = || -> io::Result<Waits> {
+        let start = || -> io::Result<ReadyGuest> {
             let window = memory::empty("window", self.window_mib << 20)?;
             let (feed, state) = Feed::new(state)?;
             let orders = migrate::restores(&state);
@@ -300,12 +288,12 @@ impl Base {
             let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
             guest.state = Some(feed);
             let health = about.health;
-            Ok(Waits { guest, orders, len, program: about.program, age, window, health })
+            Ok(ReadyGuest { guest, orders, len, program: about.program, age, window, health })
         };
-        let waits = start().map_err(VmError::io("starting", "QEMU"))?;
+        let ready = start().map_err(VmError::io("start", "QEMU"))?;
         // Not before: QEMU takes longer to start than this, and nobody looks there until the guest goes on.
-        memfd::into(payload, 0, &waits.window)?;
-        Ok(waits)
+        memfd::into(payload, 0, &ready.window)?;
+        Ok(ready)
     }
 
     fn about(&self, transcript: &Transcript, guest: &Guest, boot_ms: u64) -> About {

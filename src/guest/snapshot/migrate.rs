@@ -1,8 +1,8 @@
-//! A machine that waits for commands, saved: the state of its devices as QEMU streams it (`docs/devel/migration.rst`), and
-//! its memory, which is in a file of ours already.
+//! Saves a machine that waits for commands: its device state as QEMU streams it (`docs/devel/migration.rst`); its
+//! memory is already in a file of bootling.
 //!
-//! QEMU is told not to stream shared memory (`x-ignore-shared`), and hands the rest through a pipe, so that it needs no
-//! right to open anything. It may only refuse: devices exist that cannot be saved.
+//! QEMU does not stream shared memory (`x-ignore-shared`), and writes the rest to a pipe, so that it needs no
+//! permission to open files. QEMU may refuse, because some devices cannot be saved.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,35 +18,35 @@ use crate::guest::session::RESTORING;
 use crate::process::signals::Signals;
 use crate::qemu::qmp::{Monitor, Said, order, send};
 
-/// How long QEMU may take for a megabyte of device state; it takes milliseconds.
+/// Timeout for saving about a megabyte of device state, which normally takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Largest state that is believed: a machine with graphics has 16 MiB of video memory in it.
+/// Maximum size of the state. A machine with graphics includes 16 MiB of video memory.
 const LIMIT: usize = 512 << 20;
-/// Between two questions how far it is.
+/// Interval between two progress queries.
 const NAP: Duration = Duration::from_millis(2);
-/// The name QEMU knows our end of the pipe by.
+/// QEMU's name of bootling's pipe.
 const PIPE_NAME: &str = "bootling";
 
-/// Why a machine could not be saved.
+/// Error: a machine could not be saved.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// QEMU refused an order; its words.
+    /// QEMU refused a command, with this description.
     #[error("{0}")]
     Refused(String),
-    /// QEMU has gone.
-    #[error("QEMU ended meanwhile")]
+    /// QEMU exited.
+    #[error("QEMU exited during the save")]
     Gone,
-    /// It took too long.
+    /// Timeout.
     #[error("QEMU did not save the machine within {} s", PATIENCE.as_secs())]
     TooSlow,
-    /// It streams more than is believed.
-    #[error("the state of its devices is larger than {} MiB", LIMIT >> 20)]
+    /// The state exceeds the limit.
+    #[error("the device state is larger than {} MiB", LIMIT >> 20)]
     TooLarge,
-    /// A signal asked us to end.
+    /// A signal interrupted the save.
     #[error("interrupted by signal {0}")]
     Interrupted(i32),
-    /// The system said no.
-    #[error("talking with QEMU: {0}")]
+    /// A system call failed.
+    #[error("failed to communicate with QEMU: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -56,7 +56,7 @@ impl From<rustix::io::Errno> for SnapshotError {
     }
 }
 
-/// The state of the machine's devices. It stands still afterwards; [`goes_on`] makes it go on.
+/// Saves the device state of a machine. The machine is stopped afterwards; [`goes_on`] resumes it.
 pub fn save(guest: &mut Guest, signals: Option<&mut Signals>) -> Result<Vec<u8>, SnapshotError> {
     let (state, end) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&state, fcntl_getfl(&state)? | OFlags::NONBLOCK)?;
@@ -71,7 +71,7 @@ pub fn save(guest: &mut Guest, signals: Option<&mut Signals>) -> Result<Vec<u8>,
     };
     saving.ask("migrate-set-capabilities", &ignore_shared(), None)?;
     saving.ask("getfd", &json!({"fdname": PIPE_NAME}), Some(end.as_fd()))?;
-    // Only QEMU's end is left: where it closes that, the state is complete.
+    // Only QEMU's end remains open: the state is complete when QEMU closes it.
     drop(end);
     saving.ask("migrate", &json!({"uri": format!("fd:{PIPE_NAME}")}), None)?;
     loop {
@@ -79,26 +79,26 @@ pub fn save(guest: &mut Guest, signals: Option<&mut Signals>) -> Result<Vec<u8>,
         match told.get("status").and_then(Value::as_str) {
             Some("completed") => break,
             Some("failed" | "cancelled") => {
-                let why = told.get("error-desc").and_then(Value::as_str).unwrap_or("it does not say why");
+                let why = told.get("error-desc").and_then(Value::as_str).unwrap_or("no reason reported");
                 return Err(SnapshotError::Refused(why.to_owned()));
             }
             Some(_) | None => saving.turn(Some(NAP))?,
         }
     }
     while saving.pipe.is_some() {
-        // Events come on the monitor, too; unread, they would keep us awake.
+        // Events also arrive on the monitor; they must be read, or poll would return immediately.
         let _ = saving.heard()?;
         saving.turn(None)?;
     }
     Ok(saving.state)
 }
 
-/// Orders that make a saved machine go on.
+/// QMP commands that resume a saved machine.
 pub fn goes_on() -> Vec<u8> {
     order(RESTORING, "cont", &json!({}))
 }
 
-/// Orders that restore a machine from this end of a pipe, which QEMU has inherited.
+/// QMP commands that restore a machine from this pipe end, which QEMU has inherited.
 pub fn restores(state: &OwnedFd) -> Vec<u8> {
     let state = state.as_raw_fd();
     let mut orders = order(RESTORING, "migrate-set-capabilities", &ignore_shared());
@@ -121,7 +121,7 @@ struct Saving<'a> {
 }
 
 impl Saving<'_> {
-    /// Gives an order and waits for its reply. A descriptor goes along if there is one.
+    /// Sends a command, with a descriptor if given, and waits for its reply.
     fn ask(&mut self, name: &str, arguments: &Value, along: Option<BorrowedFd<'_>>) -> Result<Value, SnapshotError> {
         self.next += 1;
         let line = order(self.next, name, arguments);
@@ -134,7 +134,7 @@ impl Saving<'_> {
         }
     }
 
-    /// The reply to the last order, if it has come.
+    /// Returns the reply to the last command, if received.
     fn heard(&mut self) -> Result<Option<Result<Value, String>>, SnapshotError> {
         let mut buffer = [0; 4096];
         let len = match self.guest.monitor.read(&mut buffer) {
@@ -150,7 +150,7 @@ impl Saving<'_> {
         Ok(replies.next_back())
     }
 
-    /// Waits for something, and takes in what there is of the state.
+    /// Waits for an event, and reads available device state.
     fn turn(&mut self, nap: Option<Duration>) -> Result<(), SnapshotError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -174,7 +174,7 @@ impl Saving<'_> {
         if let Some(signal) = self.signals.as_mut().and_then(|signals| signals.ending()) {
             return Err(SnapshotError::Interrupted(signal));
         }
-        // What a kernel that waits says is of no account, but it must not wait for us.
+        // The console output of a waiting kernel is discarded; it is read only so that the kernel does not block.
         let _ = self.guest.console.read(&mut [0; 4096]);
         self.take_state()?;
         if ended { Err(SnapshotError::Gone) } else { Ok(()) }

@@ -18,7 +18,7 @@ pub mod store;
 
 use std::time::Duration;
 
-pub use self::base::{Base, NotWarm, Talk, Waits};
+pub use self::base::{Base, NotWarm, ReadyGuest};
 pub use self::store::{Snapshot, Snapshots};
 
 /// Whether to use snapshots.

@@ -1,6 +1,6 @@
-//! QEMU's firmware descriptors: JSON files that say what a firmware is and which machines it is for.
+//! QEMU's firmware descriptors: JSON files that describe a firmware and the machines it supports.
 //!
-//! The schema is QEMU's `docs/interop/firmware.json`. What a newer one adds is passed over.
+//! The schema is QEMU's `docs/interop/firmware.json`. Unknown fields of newer versions are ignored.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::machine_type::matches;
 use super::{Files, Format, Image, Uefi};
 use crate::arch::Arch;
 
-/// One firmware, as its descriptor tells it.
+/// Descriptor of one firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Descriptor {
@@ -37,7 +37,7 @@ enum Mapping {
     Memory {
         filename: PathBuf,
     },
-    /// `kernel`, and what there may be one day.
+    /// `kernel`, and unknown devices.
     #[serde(other)]
     Other,
 }
@@ -65,12 +65,13 @@ struct Target {
 }
 
 impl Descriptor {
-    /// Reads a descriptor; `None` where it is not one.
+    /// Parses a descriptor; `None` if it is invalid.
     pub fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
 
-    /// Whether it is UEFI firmware for this machine: with Secure Boot enforced (keys enrolled), or with none of it.
+    /// Returns true if this is UEFI firmware for the machine. `secure` requires enforced Secure Boot with enrolled
+    /// keys; without it, firmware with Secure Boot, enrolled keys or required SMM is not accepted.
     pub fn fits(&self, arch: Arch, machine: &str, secure: bool) -> bool {
         let has = |feature: &str| self.features.iter().any(|name| name == feature);
         let enforces = has("secure-boot") && has("enrolled-keys");
@@ -82,7 +83,7 @@ impl Descriptor {
             })
     }
 
-    /// The firmware; `None` where its files are of a kind that is not known here.
+    /// Returns the firmware; `None` if its mapping or an image format is unsupported.
     pub fn firmware(&self) -> Option<Uefi> {
         let files = match &self.mapping {
             Mapping::Flash { mode: Mode::Split, executable, nvram_template } => {
@@ -115,7 +116,7 @@ mod tests {
     use crate::arch::Arch;
     use crate::qemu::firmware::{Files, Format, Image};
 
-    /// Fedora's, as its package edk2-ovmf has them since it went over to qcow2.
+    /// Descriptor as in Fedora's edk2-ovmf package since it uses qcow2.
     const QCOW2: &str = r#"{"description": "d", "interface-types": ["uefi"], "mapping": {"device": "flash",
         "mode": "split", "executable": {"filename": "/c.qcow2", "format": "qcow2"},
         "nvram-template": {"filename": "/v.qcow2", "format": "qcow2"}},
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn secure_boot_is_taken_only_where_it_was_asked_for() {
+    fn secure_boot_firmware_matches_only_on_request() {
         let secure = Descriptor::parse(QCOW2.as_bytes()).expect("a descriptor");
         assert!(secure.fits(Arch::X86_64, "pc-q35-9.1", true) && !secure.fits(Arch::X86_64, "pc-q35-9.1", false));
         assert!(!secure.fits(Arch::X86_64, "pc-i440fx-9.1", true) && !secure.fits(Arch::Aarch64, "pc-q35-9.1", true));
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn flash_has_three_modes_and_what_is_unknown_is_no_firmware() {
+    fn the_three_flash_modes_are_read_and_unknown_mappings_are_ignored() {
         let code = r#""executable": {"filename": "/c", "format": "raw"}"#;
         let files = |mapping: &str| with(mapping, "").expect("a descriptor").firmware().map(|found| found.files);
         let image = || Image { path: "/c".into(), format: Format::Raw };
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_descriptor_is_passed_over() {
+    fn invalid_descriptors_are_ignored() {
         let deep = "[".repeat(100_000);
         for text in [
             "",

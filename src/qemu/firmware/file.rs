@@ -1,7 +1,7 @@
-//! Firmware that the user named by its file: what it is, and which variables belong to it.
+//! Firmware given as a file: its type, and its variables.
 //!
-//! UEFI firmware begins with a firmware volume (UEFI Platform Initialization Specification, volume 3, §3.2.1): its file
-//! system's GUID at byte 16, its length at byte 32, `_FVH` at byte 40. Everything else is taken for a BIOS.
+//! UEFI firmware starts with a firmware volume (UEFI Platform Initialization Specification, volume 3, §3.2.1): its file
+//! system GUID at byte 16, its length at byte 32, `_FVH` at byte 40. Any other file is treated as a BIOS.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,26 +9,26 @@ use std::path::{Path, PathBuf};
 
 use super::{Files, Firmware, FirmwareError, Format, Image, Search, Uefi};
 
-/// `gEfiSystemNvDataFvGuid`, as it is stored: the volume that holds variables (EDK2 `MdeModulePkg`).
+/// `gEfiSystemNvDataFvGuid` in stored byte order: the volume of the variables (EDK2 `MdeModulePkg`).
 const NV_DATA: [u8; 16] =
     [0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50];
-/// A qcow2 image (`docs/interop/qcow2.txt`).
+/// Magic number of a qcow2 image (`docs/interop/qcow2.txt`).
 const QCOW2: [u8; 4] = *b"QFI\xfb";
 const HEAD: usize = 56;
 
-/// What a file's first bytes tell.
+/// Type of a firmware file, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Nobody looks into these here: distributions have them for split firmware alone.
+    /// A qcow2 image. Its content is not inspected: distributions use qcow2 only for split firmware.
     Qcow2,
     Code,
-    /// Code behind variables.
+    /// Variables followed by code.
     Combined,
     Variables,
     Bios,
 }
 
-/// Reads the kind of firmware from the first bytes and the length of its file.
+/// Detects the type of a firmware file from its first bytes and its length.
 fn kind(head: &[u8], len: u64) -> Kind {
     if head.starts_with(&QCOW2) {
         return Kind::Qcow2;
@@ -40,11 +40,12 @@ fn kind(head: &[u8], len: u64) -> Kind {
         return Kind::Code;
     }
     let volume = head.get(32..40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-    // A store has a spare area behind its volume at most (EDK2 `OvmfPkg/VarStore.fdf.inc`), code takes far more.
+    // A variable store is followed by a spare area at most (EDK2 `OvmfPkg/VarStore.fdf.inc`); code takes far more
+    // space.
     if volume >= len / 2 { Kind::Variables } else { Kind::Combined }
 }
 
-/// What to do with the file that the user named, before `--firmware-vars` is applied.
+/// Determines the firmware in the given file, before `--firmware-vars` is applied.
 pub fn identify(path: &Path, vars: Option<&Path>, search: &Search) -> Result<Firmware, FirmwareError> {
     let (head, len) = head(path).map_err(|source| FirmwareError::Unreadable { path: path.to_owned(), source })?;
     let format = match kind(&head, len) {
@@ -63,21 +64,21 @@ pub fn identify(path: &Path, vars: Option<&Path>, search: &Search) -> Result<Fir
     }
     let code = Image { path: absolute(path), format };
     let files = match vars {
-        // They take the place of none.
+        // `--firmware-vars` supplies the variables.
         Some(_) => Files::Stateless(code),
         None => Files::Split { vars: beside(path)?, code },
     };
     Ok(Firmware::Uefi(Uefi { files, smm: is_built_with_smm(path) }))
 }
 
-/// Whether code that no descriptor speaks of was built to run in SMM, without which it stops in silence. All that is
-/// there to tell it is the name, by which all distributions do.
+/// Returns true if code without a descriptor was built for SMM (without SMM such code hangs silently). Only the file
+/// name shows it; all distributions follow these naming patterns.
 fn is_built_with_smm(code: &Path) -> bool {
     let name = code.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     ["secboot", "secure", "-smm", ".ms."].iter().any(|word| name.contains(word))
 }
 
-/// A flash image by its path, its format by its first bytes.
+/// Opens a flash image and detects its format from its first bytes.
 pub fn image(path: &Path) -> Result<Image, FirmwareError> {
     let (head, _) = head(path).map_err(|source| FirmwareError::Unreadable { path: path.to_owned(), source })?;
     let format = if head.starts_with(&QCOW2) { Format::Qcow2 } else { Format::Raw };
@@ -88,19 +89,19 @@ fn head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut head = Vec::new();
     file.take(HEAD as u64).read_to_end(&mut head)?;
     Ok((head, metadata.len()))
 }
 
-/// QEMU looks for names without a directory in its own.
+/// Makes a path absolute: QEMU searches its own data directory for names without a directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The variables that stand beside some code.
+/// Finds the variable template in the directory of the code.
 fn beside(code: &Path) -> Result<Image, FirmwareError> {
     let name = code.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let names = names_of_vars(&name);
@@ -111,10 +112,10 @@ fn beside(code: &Path) -> Result<Image, FirmwareError> {
     }
 }
 
-/// Names under which the variables of code with this name may stand.
+/// Candidate file names of the variables for code with this name.
 fn names_of_vars(code: &str) -> Vec<String> {
     let mut names = Vec::new();
-    // `OVMF_CODE_4M.secboot.fd` has its variables in `OVMF_VARS_4M.fd`.
+    // The variables of `OVMF_CODE_4M.secboot.fd` are in `OVMF_VARS_4M.fd`.
     let plain = code.replace(".secboot", "").replace(".snakeoil", "");
     for name in [code, plain.as_str()] {
         for (from, to) in [("CODE", "VARS"), ("code", "vars")] {

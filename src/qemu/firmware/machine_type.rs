@@ -1,13 +1,13 @@
-//! Names of QEMU's machine types, and the patterns that firmware descriptors match them with.
+//! QEMU machine type names, and the patterns that firmware descriptors match against them.
 //!
-//! Descriptors speak of full names (`pc-q35-*`), command lines of aliases with properties (`q35,smm=off`).
+//! Descriptors use full names (`pc-q35-*`); command lines use aliases with properties (`q35,smm=off`).
 
 use std::ffi::OsStr;
 
-/// Longest pattern that is believed in.
+/// Maximum pattern length in bytes.
 const PATTERN_BYTES: usize = 128;
 
-/// The full name that `-machine` stands for, as this version of QEMU (`7.2.22`) resolves it.
+/// Resolves a `-machine` value to its full name, as this version of QEMU (`7.2.22`) does.
 pub fn full_name(machine: &OsStr, version: &str) -> String {
     let text = machine.to_string_lossy();
     let mut words = text.split(',');
@@ -23,14 +23,14 @@ pub fn full_name(machine: &OsStr, version: &str) -> String {
     }
 }
 
-/// Whether a name matches a pattern of `*` and `?`, as glob(7) has them. Takes steps in the product of both lengths.
+/// Returns true if `name` matches a pattern of `*` and `?` (glob(7)). Time: O(pattern length × name length).
 pub fn matches(pattern: &str, name: &str) -> bool {
     if pattern.len() > PATTERN_BYTES {
         return false;
     }
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut at, mut here) = (0, 0);
-    // Where the last star stands, and how much of the name it has taken.
+    // Index of the last star, and the length of the name before its match ends.
     let mut star: Option<(usize, usize)> = None;
     while let Some(letter) = name.get(here) {
         match (pattern.get(at), star) {
@@ -59,7 +59,7 @@ mod tests {
     use std::ffi::OsStr;
 
     #[test]
-    fn aliases_become_the_names_that_descriptors_speak_of() {
+    fn aliases_resolve_to_the_full_names_in_descriptors() {
         for (machine, name) in [
             ("q35", "pc-q35-7.2"),
             ("q35,smm=off", "pc-q35-7.2"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_as_in_a_shell_and_hostile_ones_end() {
+    fn patterns_match_like_shell_globs_and_hostile_ones_terminate() {
         for (pattern, name, fits) in [
             ("pc-q35-*", "pc-q35-7.2", true),
             ("pc-q35-*", "pc-i440fx-7.2", false),

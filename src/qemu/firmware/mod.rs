@@ -1,10 +1,11 @@
-//! What a machine's processor executes first: UEFI firmware (OVMF), a BIOS, or nothing before the kernel.
+//! Firmware of a machine: UEFI (OVMF), a BIOS, or none (direct kernel boot).
 //!
-//! UEFI firmware is found as management tools find it, by QEMU's firmware descriptors (`docs/interop/firmware.json`),
-//! then in the places where distributions and QEMU builds are known to put it. A template of variables is only ever
-//! read: each guest gets a copy of its own, in memory.
-//! Refuses firmware that needs what was not asked for (System Management Mode, enrolled keys), and a file that is a
-//! variable store, not code.
+//! UEFI firmware is found as management tools find it: by QEMU's firmware descriptors (`docs/interop/firmware.json`),
+//! then in the directories where distributions and QEMU builds install it. A variable template is only read: each guest
+//! gets its own copy in memory.
+//!
+//! Refuses firmware that requires features the user did not request (System Management Mode, enrolled keys), and a
+//! variable store given in place of code.
 
 pub mod descriptor;
 pub mod file;
@@ -21,64 +22,64 @@ pub use self::search::Search;
 
 use super::program::Qemu;
 
-/// What a machine starts with.
+/// Firmware that a machine starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Firmware {
-    /// QEMU enters the kernel itself; its own small firmware does nothing but that.
+    /// Direct kernel boot: QEMU loads the kernel, and its own small firmware only jumps to it.
     Direct,
-    /// SeaBIOS as QEMU brings it, or a BIOS of the user's.
+    /// A BIOS: the SeaBIOS that QEMU ships, or the user's file.
     Bios(Option<PathBuf>),
-    /// UEFI.
+    /// UEFI firmware.
     Uefi(Uefi),
 }
 
 /// UEFI firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uefi {
-    /// Its files.
+    /// Firmware files.
     pub files: Files,
-    /// Whether it runs in System Management Mode, to guard its variables.
+    /// True if the firmware runs in System Management Mode to protect its variables.
     pub smm: bool,
 }
 
 /// The files of UEFI firmware: `FirmwareMapping` in `docs/interop/firmware.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Files {
-    /// Code in read-only flash, variables beside it.
+    /// Code in read-only flash, variables in a separate image.
     Split {
-        /// The code.
+        /// Code image.
         code: Image,
-        /// The variables to start with.
+        /// Variable template.
         vars: Image,
     },
-    /// Code and variables in one.
+    /// Code and variables in one image.
     Combined(Image),
-    /// Code alone: variables are forgotten at power off.
+    /// Code only: the variables are lost at power-off.
     Stateless(Image),
-    /// Code that QEMU puts into ROM (`-bios`).
+    /// Code that QEMU loads as ROM (`-bios`).
     Rom(PathBuf),
 }
 
 /// A flash image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The file.
+    /// Path of the image.
     pub path: PathBuf,
-    /// How it is stored.
+    /// Image format.
     pub format: Format,
 }
 
-/// Formats of flash images.
+/// Format of a flash image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Byte for byte.
+    /// Raw bytes.
     Raw,
-    /// As a qcow2 image.
+    /// A qcow2 image.
     Qcow2,
 }
 
 impl Format {
-    /// QEMU's word for it.
+    /// QEMU's name of the format.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -88,7 +89,7 @@ impl Format {
 }
 
 impl Firmware {
-    /// One word for `--json`.
+    /// Name of the firmware type in `--json`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Direct => "none",
@@ -97,7 +98,7 @@ impl Firmware {
         }
     }
 
-    /// The file it is, where that is not QEMU's own affair.
+    /// Path of the firmware, unless it is the one that QEMU ships.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Direct => None,
@@ -106,7 +107,7 @@ impl Firmware {
         }
     }
 
-    /// The flash image of which the guest gets a copy that it may write.
+    /// Flash image of which the guest gets a writable copy.
     pub fn writable(&self) -> Option<&Image> {
         match self {
             Self::Direct | Self::Bios(_) => None,
@@ -119,7 +120,7 @@ impl Firmware {
 }
 
 impl Files {
-    /// The code.
+    /// Path of the code.
     pub fn code(&self) -> &Path {
         match self {
             Self::Split { code: image, .. } | Self::Combined(image) | Self::Stateless(image) => &image.path,
@@ -128,63 +129,63 @@ impl Files {
     }
 }
 
-/// No firmware that can be used.
+/// Error: no usable firmware.
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
-    /// None is installed.
+    /// No matching firmware is installed.
     #[error(
-        "finding UEFI firmware{kind} for {arch} and machine {machine}: none is in {tried}\n  install it (Debian: apt-get install ovmf; Fedora: edk2-ovmf), or name its code with --firmware FILE"
+        "no UEFI firmware{kind} found for {arch} and machine {machine}; searched {tried}\n  install it (Debian: apt-get install ovmf; Fedora: edk2-ovmf), or pass its code with --firmware FILE"
     )]
     NotFound {
-        /// ` that enforces Secure Boot`, or nothing.
+        /// ` that enforces Secure Boot`, or an empty string.
         kind: &'static str,
         /// The guest's architecture.
         arch: Arch,
-        /// QEMU's name of the machine.
+        /// QEMU's machine type name.
         machine: String,
-        /// Directories that were looked through.
+        /// Searched directories.
         tried: String,
     },
-    /// A machine type that has no room for it.
-    #[error("starting {machine} with --firmware: microvm has no PCI and no flash that OVMF or SeaBIOS would run from")]
+    /// The machine type cannot run firmware.
+    #[error("--firmware is not supported with {machine}: microvm has no PCI and no flash for OVMF or SeaBIOS")]
     Microvm {
         /// `-machine`
         machine: String,
     },
-    /// A file cannot be read.
-    #[error("reading firmware {}", path.display())]
+    /// A firmware file cannot be read.
+    #[error("failed to read firmware {}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// The user named a variable store.
-    #[error("using {} as firmware: it holds UEFI variables, not code; --firmware-vars takes it", path.display())]
+    /// The given file is a variable store.
+    #[error("{} contains UEFI variables, not firmware code; pass it with --firmware-vars", path.display())]
     Variables {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// Code alone does not run.
+    /// The code requires variables, and none were found.
     #[error(
-        "using {} as firmware: it has no variables of its own, and none are beside it ({tried})\n  name their template with --firmware-vars FILE",
+        "firmware {} contains no variables, and no template is in its directory (tried {tried})\n  pass a template with --firmware-vars FILE",
         path.display()
     )]
     NoVariables {
-        /// The code.
+        /// Path of the code.
         path: PathBuf,
-        /// Names that were tried.
+        /// File names that were tried.
         tried: String,
     },
-    /// Variables where there is nothing that keeps any.
-    #[error("using --firmware-vars: only UEFI firmware in flash has variables, and {firmware} is none")]
+    /// `--firmware-vars` with firmware that stores no variables.
+    #[error("--firmware-vars requires UEFI firmware in flash, found {firmware}")]
     NoFlash {
-        /// What was asked for, in the user's words.
+        /// The requested firmware, as given by the user.
         firmware: String,
     },
 }
 
-/// Finds what was asked for. `machine` is `-machine` as it will be given to this QEMU.
+/// Finds the requested firmware. `machine` is the `-machine` value for this QEMU.
 pub fn find(
     wanted: &FirmwareRef,
     vars: Option<&Path>,
@@ -198,7 +199,7 @@ pub fn find(
     }
     let search = || Search::on_host(arch, machine_type::full_name(machine, &qemu.facts.version), &qemu.path);
     let found = match wanted {
-        FirmwareRef::Direct => return if vars.is_some() { Err(told("none")) } else { Ok(Firmware::Direct) },
+        FirmwareRef::Direct => return if vars.is_some() { Err(told("no firmware")) } else { Ok(Firmware::Direct) },
         FirmwareRef::Bios => return if vars.is_some() { Err(told("a BIOS")) } else { Ok(Firmware::Bios(None)) },
         FirmwareRef::Uefi { secure } => search().find(*secure)?,
         FirmwareRef::File(path) => match file::identify(path, vars, &search())? {
@@ -209,7 +210,7 @@ pub fn find(
     with_vars(found, vars).map(Firmware::Uefi)
 }
 
-/// The same firmware with the user's variables.
+/// Replaces the firmware's variables by the user's.
 fn with_vars(mut uefi: Uefi, vars: Option<&Path>) -> Result<Uefi, FirmwareError> {
     let Some(path) = vars else { return Ok(uefi) };
     let image = file::image(path)?;

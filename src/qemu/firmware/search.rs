@@ -1,7 +1,8 @@
-//! Where UEFI firmware is looked for.
+//! Search for UEFI firmware.
 //!
-//! Descriptors first, by the rules at the head of `docs/interop/firmware.json`: a user's directory hides files of the
-//! same name in the system's, that in the packages'; of what is left the first by name wins. Then known places.
+//! Firmware descriptors are searched first, by the rules at the head of `docs/interop/firmware.json`: a file in the
+//! user's directory hides files of the same name in the system's directory, which hides those of packages. Of the
+//! remaining descriptors the first by file name is used. Known installation paths are searched next.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,12 +13,12 @@ use std::path::{Path, PathBuf};
 use super::{Descriptor, Files, FirmwareError, Format, Image, Uefi};
 use crate::arch::Arch;
 
-/// Largest descriptor that is read.
+/// Maximum descriptor size in bytes.
 const DESCRIPTOR_BYTES: u64 = 64 << 10;
-/// Descriptors that are read of one directory.
+/// Maximum number of directory entries read per directory.
 const DESCRIPTORS: usize = 256;
 
-/// Where distributions put OVMF for 64-bit PCs without Secure Boot: directory, code, variables. Larger flash first.
+/// OVMF without Secure Boot for 64-bit PCs in distributions: directory, code, variables. Larger flash first.
 const KNOWN: [(&str, &str, &str); 13] = [
     // Debian, Ubuntu
     ("/usr/share/OVMF", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
@@ -40,7 +41,7 @@ const KNOWN: [(&str, &str, &str); 13] = [
     ("/run/libvirt/nix-ovmf", "OVMF_CODE.fd", "OVMF_VARS.fd"),
 ];
 
-/// What QEMU's own `make install` puts into its share directory.
+/// Firmware files that QEMU's `make install` puts into its share directory.
 const OWN: (&str, &str) = ("edk2-x86_64-code.fd", "edk2-i386-vars.fd");
 
 /// A search for UEFI firmware.
@@ -48,14 +49,14 @@ const OWN: (&str, &str) = ("edk2-x86_64-code.fd", "edk2-i386-vars.fd");
 pub struct Search {
     arch: Arch,
     machine: String,
-    /// Directories of descriptors, the user's first.
+    /// Descriptor directories in order of precedence.
     descriptors: Vec<PathBuf>,
-    /// Code and variables, best first.
+    /// Known code and variable files in order of preference.
     known: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Search {
-    /// The places of this host, and of the QEMU at `qemu`. `machine` is the full name of its machine type.
+    /// Search paths of this host and of the QEMU at `qemu`. `machine` is the full machine type name.
     pub fn on_host(arch: Arch, machine: String, qemu: &Path) -> Self {
         let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let config = config.or_else(|| std::env::home_dir().map(|home| home.join(".config")));
@@ -67,14 +68,14 @@ impl Search {
         let own = shares.iter().cloned().chain(["/usr/local/share/qemu".into(), "/usr/share/qemu".into()]);
         let mut known: Vec<(PathBuf, PathBuf)> = Vec::new();
         if arch == Arch::X86_64 {
-            // A QEMU that brings its own was built with it; the distribution's comes next.
+            // Firmware shipped with this QEMU was built with it; the distribution's firmware comes next.
             known.extend(own.map(|share| (share.join(OWN.0), share.join(OWN.1))));
             known.extend(KNOWN.map(|(dir, code, vars)| (Path::new(dir).join(code), Path::new(dir).join(vars))));
         }
         Self { arch, machine, descriptors, known }
     }
 
-    /// The best that fits.
+    /// Returns the most preferred matching firmware.
     pub fn find(&self, secure: bool) -> Result<Uefi, FirmwareError> {
         let described = self.descriptors().into_values().find_map(|descriptor| {
             let firmware = descriptor.firmware().filter(|_| descriptor.fits(self.arch, &self.machine, secure))?;
@@ -87,22 +88,22 @@ impl Search {
         described.or_else(known).ok_or_else(|| self.not_found(secure))
     }
 
-    /// What a descriptor says of firmware whose code is this file.
+    /// Returns the firmware that a descriptor declares for this code file.
     pub fn describes(&self, code: &Path) -> Option<Uefi> {
         let same = fs::canonicalize(code).ok()?;
         let all = self.descriptors().into_values().filter_map(|descriptor| descriptor.firmware());
         let all: Vec<Uefi> = all.filter(|firmware| is_there(&firmware.files)).collect();
-        // Links lead several names to one file, each with variables of its own: the name as typed counts for more.
+        // Several symbolic links may lead to one file, each with separate variables: prefer the name as given.
         let by_name = all.iter().find(|firmware| firmware.files.code() == code);
         let by_file = || all.iter().find(|found| fs::canonicalize(found.files.code()).is_ok_and(|path| path == same));
         by_name.or_else(by_file).cloned()
     }
 
-    /// By file name: what a directory before has under the same name hides what those behind it have.
+    /// Descriptors by file name. A file in an earlier directory hides files of the same name in later directories.
     fn descriptors(&self) -> BTreeMap<OsString, Descriptor> {
         let mut all: BTreeMap<OsString, Option<Descriptor>> = BTreeMap::new();
         for directory in &self.descriptors {
-            // Most of these directories are not there, and what cannot be read is no firmware.
+            // Most of these directories do not exist; unreadable ones are skipped.
             let Ok(entries) = fs::read_dir(directory) else { continue };
             for entry in entries.take(DESCRIPTORS).flatten() {
                 let path = entry.path();
@@ -131,7 +132,7 @@ impl Search {
     }
 }
 
-/// Share directories of a QEMU program: below the prefix it is installed in, or in its build directory.
+/// Share directories of a QEMU program: in its installation prefix, or in its build directory.
 fn shares_of(qemu: &Path) -> Vec<PathBuf> {
     let real = fs::canonicalize(qemu).unwrap_or_else(|_| qemu.to_owned());
     let mut shares = Vec::new();
@@ -161,7 +162,7 @@ fn is_there(files: &Files) -> bool {
     }
 }
 
-/// Code and variables whose names tell their format.
+/// Code and variables; the file extension determines the format.
 fn split(code: &Path, vars: &Path) -> Files {
     let image = |path: &Path| {
         let qcow2 = path.extension().is_some_and(|extension| extension == "qcow2");
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_descriptor_hides_the_packages_and_an_empty_one_hides_it_wholly() {
+    fn a_user_descriptor_hides_the_packaged_one_and_an_empty_file_disables_it() {
         let root = tempfile::tempdir().expect("a directory");
         let (user, system) = (root.path().join("user"), root.path().join("system"));
         for dir in [&user, &system] {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qemu_of_ones_own_is_looked_beside() {
+    fn the_prefix_and_build_directory_of_a_custom_qemu_are_searched() {
         let places = Search::on_host(Arch::X86_64, String::new(), Path::new("/opt/q/bin/qemu-system-x86_64"));
         let has = |path: &str| places.known.iter().any(|(code, _)| code == Path::new(path));
         assert!(has("/opt/q/share/qemu/edk2-x86_64-code.fd") && has("/opt/q/bin/pc-bios/edk2-x86_64-code.fd"));

@@ -15,7 +15,8 @@ pub(super) fn readme(manifest: &Manifest) -> String {
     let kernel = &manifest.kernel;
     let release = kernel.release.as_ref().map(|release| format!(" ({release})")).unwrap_or_default();
     let command = shell_line(&manifest.command.iter().map(OsString::from).collect::<Vec<_>>());
-    let expected = manifest.expected.as_ref().map_or_else(|| "not run".to_owned(), super::Expected::told);
+    let expected =
+        manifest.expected.as_ref().map_or_else(|| "not run".to_owned(), crate::guest::report::ExpectedResult::describe);
     // Writing to a String cannot fail.
     let _ = write!(
         text,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::health::HealthSpec;
+use crate::guest::report::ExpectedResult;
 
 /// Accelerators, by QEMU's names.
 pub const ACCELERATORS: [&str; 2] = ["kvm", "tcg"];
@@ -30,7 +31,7 @@ pub struct Manifest {
     /// QEMU that ran the guest.
     pub qemu: QemuNote,
     /// Recorded result; `None` if the guest was not run.
-    pub expected: Option<Expected>,
+    pub expected: Option<ExpectedResult>,
     /// All other files, by name.
     pub files: BTreeMap<String, Digested>,
 }
@@ -93,25 +94,4 @@ pub struct QemuNote {
     pub version: String,
     /// Complete command line: files by their names in the bundle, the console on standard input and output.
     pub line: Vec<String>,
-}
-
-/// Recorded result of the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
-    /// Outcome, as in `run --json`.
-    pub outcome: String,
-    /// Exit code of bootling.
-    pub exit_code: u8,
-    /// Message; `None` if the command's own output was enough.
-    pub message: Option<String>,
-}
-
-impl Expected {
-    /// Describes the result briefly.
-    pub fn told(&self) -> String {
-        match &self.message {
-            Some(message) => message.clone(),
-            None => format!("{} with {}", self.outcome, self.exit_code),
-        }
-    }
 }

@@ -17,7 +17,7 @@ pub mod vet;
 pub mod write;
 
 pub use self::guide::JOINED;
-pub use self::manifest::{ACCELERATORS, Digested, Expected, KernelNote, MachineNote, Manifest, QemuNote};
+pub use self::manifest::{ACCELERATORS, Digested, KernelNote, MachineNote, Manifest, QemuNote};
 pub use self::read::{Bundle, is_bundle, read};
 pub use self::vet::{needs_leave, vetted};
 pub use self::write::{Contents, Packing, write};

@@ -68,7 +68,7 @@ pub(super) fn embedded(vmlinux: &Path, cache: &Cache) -> Result<Option<Config>, 
     let text = cache.file::<KernelError>(&Key::of_file("config 1", vmlinux, &metadata), |out| {
         let found = search(&file).map_err(failed)?.unwrap_or_default();
         io::Write::write_all(out, &found)
-            .map_err(|source| CacheError::Io { doing: "writing to", path: cache.directory().to_owned(), source }.into())
+            .map_err(|source| CacheError::Io { doing: "write to", path: cache.directory().to_owned(), source }.into())
     })?;
     Ok(read(&text)?.filter(|config| memmem::find(config.0.as_bytes(), b"CONFIG_").is_some()))
 }

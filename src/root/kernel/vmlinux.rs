@@ -118,8 +118,7 @@ pub(super) fn from_bzimage(
     let text = if found.is_some() { key.as_str() } else { NOTHING };
     cache.file::<KernelError>(&link, |file| {
         let write = file.write_all(text.as_bytes());
-        write
-            .map_err(|source| CacheError::Io { doing: "writing to", path: cache.directory().to_owned(), source }.into())
+        write.map_err(|source| CacheError::Io { doing: "write to", path: cache.directory().to_owned(), source }.into())
     })?;
     Ok(found)
 }

@@ -14,7 +14,7 @@ impl Pattern {
         Regex::new(text).map(Self).map_err(|error| {
             let error = error.to_string();
             let cause = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("{text:?} is not a regular expression: {cause}")
+            format!("invalid regular expression {text:?}: {cause}")
         })
     }
 }

@@ -108,7 +108,7 @@ impl<'d, 'a> Table<'d, 'a> {
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
-        self.document.error(&value.span(), format!("invalid {key:?}: expected {expected}, found {found}"));
+        self.document.error(&value.span(), format!("{key}: expected {expected}, found {found}"));
     }
 
     /// Reads a string with its position.
@@ -134,7 +134,7 @@ impl<'d, 'a> Table<'d, 'a> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let Located { value, span } = text?;
-        parse(&value).map_err(|error| self.document.error(&span, format!("invalid {key:?}: {error}"))).ok()
+        parse(&value).map_err(|error| self.document.error(&span, format!("{key}: {error}"))).ok()
     }
 
     /// Reads one of several names.
@@ -161,7 +161,7 @@ impl<'d, 'a> Table<'d, 'a> {
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let (least, most) = range.into_inner();
-            let message = format!("invalid {key:?}: expected a number from {least} to {most}");
+            let message = format!("{key}: expected a number from {least} to {most}");
             self.document.error(&digits.span, message);
         }
         number

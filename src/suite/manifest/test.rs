@@ -314,11 +314,11 @@ fn env(keys: &mut Table<'_, '_>) -> Vec<(String, String)> {
     let document = table.document();
     let variables = table.entries().into_iter().filter_map(|(Located { value: name, span }, value)| {
         if name.is_empty() || name.contains(['=', '\0']) {
-            document.error(&span, format!("invalid variable name {name:?}"));
+            document.error(&span, format!("env: invalid variable name {name:?}"));
         }
         let text = value.get_ref().as_str();
         if text.is_none() {
-            document.error(&value.span(), format!("invalid {name:?}: expected a string"));
+            document.error(&value.span(), format!("env: expected a string for {name:?}"));
         }
         Some((name, text?.to_owned()))
     });

@@ -179,10 +179,10 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
     errors(
         text,
         &expect![[r#"
-        bootling.toml:2:8: invalid "name": expected a string, found an integer
+        bootling.toml:2:8: name: expected a string, found an integer
          2 | name = 5
            |        ^
-        bootling.toml:4:11: invalid "timeout": "soon" is not a time: give seconds, or a number with ms, s, m or h
+        bootling.toml:4:11: timeout: invalid time "soon": expected seconds, or a number with ms, s, m or h
          4 | timeout = "soon"
            |           ^^^^^^
         bootling.toml:5:1: unknown key "heath"; did you mean "health"?
@@ -191,7 +191,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:7:1: invalid name "so so": names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters
          7 | "so so" = "x"
            | ^^^^^^^
-        bootling.toml:9:10: invalid "memory": "lots" is not a size: give a number of MiB, or one with K, M or G behind it
+        bootling.toml:9:10: memory: invalid size "lots": expected a number of MiB, or a number with suffix K, M, G or T
          9 | memory = "lots"
            |          ^^^^^^
         bootling.toml:10:1: unknown key "acel"; did you mean "accel"?
@@ -203,13 +203,13 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:15:1: unknown key "timout"; did you mean "timeout"?
          15 | timout = "5s"
             | ^^^^^^
-        bootling.toml:16:10: invalid "status": expected a number from 0 to 255
+        bootling.toml:16:10: status: expected a number from 0 to 255
          16 | status = 256
             |          ^^^
-        bootling.toml:17:10: invalid "health": expected one of "fail", "warn", "ignore", found "fial"; did you mean "fail"?
+        bootling.toml:17:10: health: expected one of "fail", "warn", "ignore", found "fial"; did you mean "fail"?
          17 | health = "fial"
             |          ^^^^^^
-        bootling.toml:18:11: invalid "expect": "(" is not a regular expression: unclosed group
+        bootling.toml:18:11: expect: invalid regular expression "(": unclosed group
          18 | expect = ["("]
             |           ^^^
         bootling.toml:19:13: unknown machine "odl"; did you mean "old"?
@@ -230,7 +230,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:25:10: unknown signal "SEGVV": expected a name such as "SEGV", or a number
          25 | signal = "SEGVV"
             |          ^^^^^^^
-        bootling.toml:26:12: invalid "outcome": expected one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, found "panick"; did you mean "panic"?
+        bootling.toml:26:12: outcome: expected one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, found "panick"; did you mean "panic"?
          26 | 	outcome = "panick"
             | 	          ^^^^^^^^
         bootling.toml:28:39: unknown test "boot"; did you mean "boots"?

@@ -5,18 +5,18 @@ use crate::disk::check::{Rule, Severity};
 
 rules! {
     INITRD_BROKEN = Error "initrd-broken",
-        "an initrd can be read to its end",
-        "the kernel stops unpacking there (Initramfs unpacking failed) and panics for want of an init, or goes on with half",
-        "make it anew",
+        "an initrd is readable to its end",
+        "the kernel stops unpacking (Initramfs unpacking failed) and panics, or runs with a part of the files",
+        "recreate the initrd",
         "Linux init/initramfs.c";
     INITRD_INIT = Warning "initrd-init",
-        "there is an /init that can be run",
-        "the kernel looks for a root file system by itself, and panics where root= names none",
-        "bootling build makes one; rdinit= names another program",
+        "an initrd contains an executable /init",
+        "the kernel mounts a root file system itself, and panics if root= names none",
+        "bootling build adds an /init; rdinit= selects another program",
         "Linux init/main.c kernel_init_freeable";
     INITRD_CUT = Note "initrd-cut",
-        "an initrd has at most a million entries, and all of them together at most 4 GiB",
-        "what lies beyond was not checked",
+        "an initrd has at most 1,000,000 entries, and all initrds of a file unpack to at most 4 GiB in total",
+        "the data beyond the limit was not checked",
         "-",
         "bootling's own limit";
 }

@@ -1,102 +1,102 @@
-//! Rules for the file as a whole, and for the first sector.
+//! Rules for the disk size and the first sector.
 
 use crate::disk::check::rule::rules;
 use crate::disk::check::{Rule, Severity};
 
 rules! {
     SIZE_SECTOR = Warning "size-sector",
-        "a disk is a whole number of sectors",
-        "QEMU rounds the size up for some drivers and down for others; losetup drops the rest",
+        "the disk size is a multiple of the sector size",
+        "QEMU rounds the size up for some drivers and down for others; losetup drops the partial sector",
         "truncate -s %4096 IMAGE, then sgdisk -e IMAGE",
         "pengutronix/genimage#133";
     SIZE_MIB = Note "size-mib",
-        "a disk is a multiple of 1 MiB",
-        "Azure refuses to upload it as a VHD",
+        "the disk size is a multiple of 1 MiB",
+        "Azure rejects the image as a VHD upload",
         "truncate -s %1M IMAGE, then sgdisk -e IMAGE",
         "learn.microsoft.com/azure/virtual-machines/linux/create-upload-generic";
     MBR_SIGNATURE = Error "mbr-signature",
         "the first sector ends with 55 AA",
-        "Linux then takes no GPT for valid, and no BIOS starts the disk",
+        "Linux ignores the GPT, and no BIOS boots the disk",
         "bootling stamp --fix-mbr IMAGE",
         "UEFI 2.11 5.2.3; Linux block/partitions/efi.c is_pmbr_valid";
     PMBR_MISSING = Error "pmbr-missing",
-        "a record of type EE that begins at sector 1 protects the GPT",
-        "Linux and EDK2 see no GPT without it; Windows offers to format the disk",
+        "an MBR record of type EE that starts at sector 1 protects the GPT",
+        "Linux and EDK2 ignore the GPT; Windows offers to format the disk",
         "bootling stamp --fix-mbr IMAGE",
         "UEFI 2.11 5.2.3; EDK2 PartitionDxe/Gpt.c; Linux block/partitions/efi.c";
     PMBR_SIZE = Warning "pmbr-size",
-        "the protective record covers the disk: its sectors less one, or FFFFFFFF",
-        "fdisk complains, Linux 3.12 and strict firmware take the GPT for invalid",
+        "the size in the protective record is the sector count of the disk minus 1, or FFFFFFFF",
+        "fdisk complains; Linux 3.12 and strict firmware treat the GPT as invalid",
         "bootling stamp --fix-mbr IMAGE",
         "UEFI 2.11 table 5.4; osbuild/image-builder#2593; meta-mender#967";
     PMBR_CHS = Warning "pmbr-chs",
-        "the protective record's first CHS address is 00 02 00",
-        "EDK2's reader for recovery and capsules (FatPei) sees no GPT",
+        "the first CHS address in the protective record is 00 02 00",
+        "EDK2's reader for recovery and capsules (FatPei) ignores the GPT",
         "bootling stamp --fix-mbr IMAGE",
         "UEFI 2.11 table 5.4; EDK2 FatPkg/FatPei/Gpt.c; libparted df6770d2";
     PMBR_FLAG = Warning "pmbr-flag",
-        "the protective record is not active (first byte 00)",
-        "EDK2 before stable-202108 sees no GPT; Dell XPS 13 finds no ESP",
+        "the protective record is not active (its first byte is 00)",
+        "EDK2 before stable-202108 ignores the GPT; the Dell XPS 13 finds no ESP",
         "bootling stamp --fix-mbr IMAGE",
         "UEFI 2.11 table 5.4; tianocore/edk2#8895; multibootusb#430";
     PMBR_SLOT = Warning "pmbr-slot",
-        "the protective record is the first of the four, and the only one of its kind",
-        "Dell Precision M3800 hangs, strict readers see no GPT",
+        "the protective record is the first of the four MBR records, and the only one of its type",
+        "the Dell Precision M3800 hangs; strict readers ignore the GPT",
         "bootling stamp --fix-mbr IMAGE",
         "UEFI 2.11 5.2.3; NomadBSD#15";
     PMBR_HYBRID = Warning "pmbr-hybrid",
-        "no partitions stand beside the protective record",
-        "two tables that drift apart; Windows reads the MBR, Linux and UEFI the GPT; bootling stamp refuses it",
-        "sgdisk --zap-all is too much: gdisk, x, n (new protective MBR)",
+        "the MBR has no partition besides the protective record",
+        "the tables can diverge: Windows reads the MBR, Linux and UEFI the GPT; bootling stamp refuses the image",
+        "in gdisk, enter x, n (new protective MBR), w; sgdisk --zap-all would also erase the GPT",
         "rodsbooks.com/gdisk/hybrid.html; UEFI 2.11 5.2.3";
     MBR_ACTIVE = Note "mbr-active",
-        "no dummy active record stands beside the protective one",
-        "nobody who is known; it is there for BIOSes that start no disk without an active record",
-        "bootling stamp without --bios-active leaves it out in new images",
+        "the MBR has no dummy active record besides the protective record",
+        "none known; the record exists for BIOSes that boot only a disk with an active record",
+        "none needed; bootling stamp without --bios-active leaves the record out of new images",
         "UEFI 2.11 5.2.3 (other records are zero); xorriso mbr_force_bootable";
     MBR_TABLE = Note "mbr-table",
         "an EFI-only image has a GPT",
-        "firmware that starts no ESP from an MBR partition table; there is no backup, and no names",
+        "some firmware boots no ESP from an MBR partition table; an MBR has no backup and no partition names",
         "sgdisk -g IMAGE",
         "UEFI 2.11 5.2.2";
     MESSAGE_MISSING = Warning "message-missing",
-        "the boot sector says that the disk starts by UEFI only",
-        "whoever starts it by legacy BIOS sees a blank screen",
+        "the boot sector of an EFI-only image prints that the disk boots by UEFI only",
+        "a legacy BIOS boot shows a blank screen",
         "bootling stamp IMAGE",
-        "libvirt, QEMU, Proxmox and VirtualBox start by BIOS where not told otherwise";
+        "libvirt, QEMU, Proxmox and VirtualBox boot by BIOS by default";
     MESSAGE_BROKEN = Error "message-broken",
-        "the message behind a boot sector's stub is whole",
-        "whoever starts the disk by legacy BIOS sees noise, or waits before a machine that hangs",
+        "the message of the boot sector stub is intact",
+        "a legacy BIOS boot shows garbage, or the machine hangs without a message",
         "bootling stamp IMAGE",
         "bootling's stubs/bootsector; byebyebios' bootstub.S";
     MESSAGE_GARBLED = Note "message-garbled",
         "the boot sector prints its message once on the screen and once on the serial port",
-        "byebyebios under -nographic or sercon shows each character twice (SSTTOOPP)",
+        "with -nographic or sercon, the byebyebios stub prints each character twice (SSTTOOPP)",
         "bootling stamp IMAGE",
         "SeaBIOS src/sercon.c";
     MESSAGE_4KN = Note "message-4kn",
-        "a disk with 4096-byte sectors is started by UEFI alone",
-        "no BIOS starts a disk with 4096-byte sectors, so nobody will see the boot sector's message",
-        "nothing to be done: --sector-size dual gives an image that says it on 512-byte disks",
+        "a boot sector message needs a disk with 512-byte sectors",
+        "no BIOS boots a disk with 4096-byte sectors, so the message never appears",
+        "none needed; an image made with --sector-size dual shows the message on disks with 512-byte sectors",
         "SeaBIOS src/hw/virtio-blk.c";
     LOADER_CODE = Note "loader-code",
         "an EFI-only image has no boot loader for legacy BIOS",
-        "nobody: it starts by BIOS, too, if its loader finds what it needs",
-        "nothing to be done; bootling stamp refuses to overwrite it without --force",
-        "GRUB, syslinux and Windows put their code into bytes 0 to 439";
+        "none; the image also boots by BIOS if the loader finds its files",
+        "none needed; bootling stamp does not overwrite the loader without --force",
+        "GRUB, syslinux and Windows write their code to bytes 0 to 439";
     LOADER_STRAY = Warning "loader-stray",
-        "boot code of a loader has the partition that it loads from",
-        "legacy BIOS starts the code, which then hangs: no BIOS boot partition, no legacy-bootable one",
+        "a BIOS boot loader has a BIOS boot partition or a legacy-bootable partition to load from",
+        "a legacy BIOS starts the loader, which then hangs: it finds no partition to load from",
         "bootling stamp --force IMAGE",
         "GRUB manual, BIOS installation; syslinux doc/gpt.txt";
     BIOS_BOOT_EMPTY = Warning "bios-boot-empty",
-        "where there is a BIOS boot partition the first sector has the code that uses it",
-        "legacy BIOS shows a blank screen although the image means to support it",
-        "grub-install --target=i386-pc, or delete the partition and bootling stamp IMAGE",
+        "an image with a BIOS boot partition has a boot loader in its first sector",
+        "a legacy BIOS boot shows a blank screen, although the image is laid out for BIOS",
+        "grub-install --target=i386-pc, or delete the partition and run bootling stamp IMAGE",
         "GRUB manual, BIOS installation";
     CODE_UNKNOWN = Note "code-unknown",
-        "the boot sector's code is known",
-        "nobody knows what legacy BIOS shows",
-        "bootling stamp --force IMAGE; bootling check --boot IMAGE shows it",
+        "the boot sector contains known code",
+        "the result of a legacy BIOS boot is unknown",
+        "bootling check --boot IMAGE shows the result; bootling stamp --force IMAGE replaces the code",
         "-";
 }

@@ -1,4 +1,4 @@
-//! The table of rules.
+//! Rule table.
 
 pub mod efi;
 pub mod fat;
@@ -8,12 +8,12 @@ pub mod mbr;
 
 use super::Rule;
 
-/// All rules, in the order in which a disk is read.
+/// Returns all rules, in disk order.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     [mbr::ALL, gpt::ALL, fat::ALL, efi::ALL, initrd::ALL].into_iter().flatten()
 }
 
-/// The rule of this id.
+/// Returns the rule with the identifier `id`.
 pub fn by_id(id: &str) -> Option<&'static Rule> {
     all().find(|rule| rule.id == id)
 }

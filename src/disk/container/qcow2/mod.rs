@@ -1,7 +1,8 @@
-//! qcow2 images, read and written in place by imago, behind checks of our own.
+//! qcow2 images, read and written in place by imago, after the checks in `header`.
 //!
-//! An overlay's backing files are opened only where that is asked for, and for reading alone: by the names and the formats
-//! that the overlays give, files and block devices only, never guessed at. Writing changes the overlay alone. imago opens nothing by itself.
+//! Backing files of an overlay are opened only on request, and read-only: files and block devices only, by the name and
+//! format that the overlay declares, without detection. A write changes only the overlay. imago opens no file by
+//! itself.
 
 use crate::format::qcow2;
 use std::fs::File;
@@ -17,10 +18,10 @@ use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
 use super::{Access, Opening, lock};
 pub use crate::format::qcow2::HeaderFault;
 
-/// Images one over another; more than anybody has, and too few for trouble.
+/// Maximum length of a chain of backing files.
 const MOST_LAYERS: usize = 64;
 
-/// The disk in a qcow2 image.
+/// Disk in a qcow2 image.
 #[derive(Debug)]
 pub struct Disk {
     inside: FormatAccess<Storage>,
@@ -30,75 +31,75 @@ pub struct Disk {
     backing: Vec<PathBuf>,
 }
 
-/// Why an image is not opened.
+/// Reason to refuse an image.
 #[derive(Debug, thiserror::Error)]
 pub enum Qcow2Error {
-    /// The image itself.
+    /// The header was refused.
     #[error(transparent)]
     Header(#[from] HeaderFault),
-    /// What is opened by imago.
+    /// Error from imago or the operating system.
     #[error(transparent)]
     Inside(#[from] io::Error),
-    /// It has bitmaps, and is to be written.
-    #[error("it has dirty bitmaps (of incremental backups), which writing would make worthless")]
+    /// The image has bitmaps, and write access was requested.
+    #[error("image has dirty bitmaps (for incremental backups), which a write would invalidate")]
     Bitmaps,
-    /// It names a file below it, which nobody has asked for.
-    #[error("it is an overlay over {}, which is not opened only because an image says so", named.display())]
+    /// The image is an overlay, and opening its backing file was not requested.
+    #[error("overlay on {}, which is opened only on request", named.display())]
     Overlay {
-        /// What it names.
+        /// Backing file, as named in the image.
         named: PathBuf,
     },
-    /// An image below it.
-    #[error("its backing file {}: {what}", path.display())]
+    /// A backing file cannot be opened.
+    #[error("backing file {}: {what}", path.display())]
     Backing {
-        /// The name, as found.
+        /// Path of the backing file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
 }
 
 impl Disk {
-    /// Opens the disk in `file`, which was opened by `path`.
+    /// Opens the disk in `file`, which was opened from `path`.
     pub fn open(file: File, path: &Path, how: Opening) -> Result<Self, Qcow2Error> {
         let mut backing = Vec::new();
         let inside = inside(&file, path, how, &mut backing)?;
         Ok(Self { inside, file, path: path.to_owned(), how, backing })
     }
 
-    /// Bytes of the disk.
+    /// Returns the size of the disk in bytes.
     pub fn size(&self) -> u64 {
         self.inside.size()
     }
 
-    /// The files below this one, the nearest first.
+    /// Returns the backing files, nearest first.
     pub fn backing(&self) -> &[PathBuf] {
         &self.backing
     }
 
-    /// Writes bytes of the disk.
+    /// Writes bytes at `offset` of the disk.
     pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.inside.write(bytes, offset)
     }
 
-    /// Reads bytes of the disk.
+    /// Reads bytes at `offset` of the disk.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.inside.read(buffer, offset)
     }
 
-    /// Waits until all is on the disk below.
+    /// Flushes all writes to stable storage.
     pub fn sync(&mut self) -> io::Result<()> {
         self.inside.flush()?;
         self.inside.sync()
     }
 
-    /// The same image opened anew, with nothing remembered of this opening.
+    /// Opens the same image again, read-only and with empty caches.
     pub fn reopened(&self) -> Result<Self, Qcow2Error> {
         Self::open(self.file.try_clone()?, &self.path, Opening { access: Access::Read, ..self.how })
     }
 }
 
-/// Opens an image and all below it.
+/// Opens an image and its backing files.
 fn inside(
     file: &File,
     path: &Path,
@@ -124,27 +125,27 @@ fn inside(
     Ok(FormatAccess::new(image))
 }
 
-/// Opens what an overlay stands on.
+/// Opens the backing file of an overlay.
 fn below(
     named: &qcow2::Backing,
     overlay: &Path,
     how: Opening,
     seen: &mut Vec<PathBuf>,
 ) -> Result<FormatAccess<Storage>, Qcow2Error> {
-    // Relative to the overlay, as QEMU has it (`path_combine`).
+    // Relative to the overlay, as in QEMU (`path_combine`).
     let path = overlay.parent().unwrap_or(Path::new("")).join(&named.name);
     let wrong = |what: String| Qcow2Error::Backing { path: path.clone(), what };
     if seen.len() >= MOST_LAYERS {
-        return Err(wrong(format!("{MOST_LAYERS} images stand one over another by now")));
+        return Err(wrong(format!("more than {MOST_LAYERS} backing files")));
     }
     seen.push(path.clone());
     let file = super::open_file(&path, Access::Read, false).map_err(|error| wrong(error.to_string()))?;
     let kind = file.metadata()?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
-        return Err(wrong("it is neither a file nor a block device".into()));
+        return Err(wrong("neither a file nor a block device".into()));
     }
     if !how.force && lock::take(&file, Access::Read)?.is_some() {
-        return Err(wrong("somebody writes to it (a QEMU?)".into()));
+        return Err(wrong("another process, such as QEMU, has it open for writing".into()));
     }
     match named.format.as_deref() {
         Some("raw") => {
@@ -157,9 +158,7 @@ fn below(
                 Qcow2Error::Header(_) | Qcow2Error::Inside(_) | Qcow2Error::Bitmaps => wrong(error.to_string()),
             })
         }
-        Some(other) => Err(wrong(format!("it is said to be {other}, but only raw and qcow2 can be read here"))),
-        None => {
-            Err(wrong("nobody says which format it has (`qemu-img rebase -u -F FORMAT -b FILE OVERLAY` does)".into()))
-        }
+        Some(other) => Err(wrong(format!("declared format {other} is not supported (only raw and qcow2)"))),
+        None => Err(wrong("no declared format (`qemu-img rebase -u -F FORMAT -b FILE OVERLAY` sets it)".into())),
     }
 }

@@ -1,7 +1,7 @@
-//! Unified kernel images: one EFI program that has everything, from parts that stay where they are.
+//! Unified kernel images: one EFI program that contains the stub, the kernel, the initrd and the command line.
 //!
-//! UAPI group specification 5; the order of the sections is that of systemd's ukify. Refuses command lines that the kernel
-//! would cut or the stub would change, and whatever the stub has no room for.
+//! UAPI group specification 5. The order of the sections is the same as in systemd's ukify. Refuses command lines that
+//! the kernel would truncate or the stub would change, and sections for which the stub has no space.
 
 use std::io;
 use std::sync::Arc;
@@ -12,77 +12,78 @@ use crate::format::uki::{StubInfo, UkiSection};
 use crate::output::Sink;
 use crate::output::extents::{ExtentError, Extents, Source, SourceFile};
 
-/// The kernel's `COMMAND_LINE_SIZE` on x86 and arm64, with its final NUL (`arch/x86/include/asm/setup.h`).
+/// The kernel's `COMMAND_LINE_SIZE` on x86 and arm64, including the NUL (`arch/x86/include/asm/setup.h`).
 const COMMAND_LINE_SIZE: usize = 2048;
 
-/// Why there is no unified kernel image.
+/// Error from building a unified kernel image.
 #[derive(Debug, thiserror::Error)]
 pub enum UkiWriteError {
-    /// The stub will not take the sections.
-    #[error("adding sections to EFI stub {stub}")]
+    /// The sections cannot be added to the stub.
+    #[error("failed to add sections to EFI stub {stub}")]
     Append {
-        /// The stub's file.
+        /// File of the stub.
         stub: String,
-        /// What is wrong with it, or with them.
+        /// Cause.
         #[source]
         why: PeError,
     },
-    /// The kernel would see only a part of it.
-    #[error("writing the kernel command line: it has {length} bytes, and the kernel takes {}", COMMAND_LINE_SIZE - 1)]
+    /// The kernel would truncate the command line.
+    #[error("kernel command line of {length} bytes is too long (limit {})", COMMAND_LINE_SIZE - 1)]
     LongCmdline {
-        /// Its length.
+        /// Length in bytes.
         length: usize,
     },
-    /// Stubs turn control characters into blanks, or end there.
-    #[error("writing the kernel command line: byte {offset} is the control character {byte:#04x}")]
+    /// The command line contains a control character. Stubs replace these with spaces, or truncate the line there.
+    #[error("kernel command line contains the control character {byte:#04x} at byte {offset}")]
     Cmdline {
-        /// Where it is.
+        /// Byte offset.
         offset: usize,
-        /// Which.
+        /// The character.
         byte: u8,
     },
-    /// An initrd without a byte.
-    #[error("putting the initrd into an EFI program: it is empty")]
+    /// The initrd has no bytes.
+    #[error("empty initrd for an EFI program")]
     EmptyInitrd,
-    /// A file that would not be read.
+    /// A part cannot be read.
     #[error(transparent)]
     Extent(#[from] ExtentError),
-    /// The kernel's file.
-    #[error("reading kernel {kernel}")]
+    /// The kernel cannot be read.
+    #[error("failed to read kernel {kernel}")]
     Kernel {
-        /// In the user's words.
+        /// The kernel, as the user specified it.
         kernel: String,
-        /// What the host said.
+        /// Cause.
         source: io::Error,
     },
 }
 
-/// A unified kernel image, put together but not copied together.
+/// Unified kernel image, as extents.
 #[derive(Debug, Clone)]
 pub struct Uki {
     /// The stub with its new headers.
     head: Arc<[u8]>,
-    /// Bytes of the file.
+    /// File size in bytes.
     size: u64,
-    /// Its sections, their places in the file and their contents.
+    /// Added sections, in file order.
     sections: Vec<Placed>,
     machine: Machine,
     stub: StubInfo,
 }
 
-/// A section that has its place.
+/// Section with its file offset.
 #[derive(Debug, Clone)]
 pub struct Placed {
-    /// Which.
+    /// Section.
     pub section: UkiSection,
-    /// Offset of its contents in the file.
+    /// Byte offset of the contents in the file.
     pub at: u64,
-    /// Its contents; their size is the section's.
+    /// Contents. Their size is the size of the section.
     pub contents: Extents,
 }
 
 impl Uki {
-    /// Puts the parts together. An empty command line leaves its section out, and the firmware's load options count then.
+    /// Combines the parts. If the command line is empty, the image has no command line section, and the firmware's load
+    /// options apply.
     pub fn new(parts: UkiParts, cmdline: &str, initrd: Extents) -> Result<Self, UkiWriteError> {
         check_cmdline(cmdline)?;
         if initrd.size() == 0 {
@@ -95,8 +96,8 @@ impl Uki {
         }
         let mut whole = Extents::new(parts.kernel.size);
         whole.add(0, parts.kernel.size, Source::File(kernel), 0);
-        // ukify's order. The kernel comes last: stubs before 254 may run it where it lies, and it takes more room in memory
-        // than it has in the file.
+        // The order of ukify. The kernel must be last: stubs before version 254 may run it in place, and it needs more
+        // space in memory than in the file.
         let mut contents = vec![(UkiSection::Osrel, bytes(parts.os_release))];
         if !cmdline.is_empty() {
             contents.push((UkiSection::Cmdline, bytes(cmdline.as_bytes().to_vec())));
@@ -120,27 +121,27 @@ impl Uki {
         Ok(Self { head: Arc::from(head), size, sections, machine, stub: parts.stub.info })
     }
 
-    /// Bytes of the file.
+    /// Returns the file size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// What it runs on; its name in an ESP follows from it.
+    /// Returns the machine type, which determines the file name in an ESP.
     pub fn machine(&self) -> Machine {
         self.machine
     }
 
-    /// What the stub says of itself.
+    /// Returns the metadata of the stub.
     pub fn stub(&self) -> &StubInfo {
         &self.stub
     }
 
-    /// The sections that were added, in the order of the file.
+    /// Returns the added sections, in file order.
     pub fn sections(&self) -> &[Placed] {
         &self.sections
     }
 
-    /// The whole file, contents still in their places.
+    /// Returns the complete file as extents.
     pub fn extents(&self) -> Extents {
         let mut file = Extents::new(self.size);
         file.add(0, self.head.len() as u64, Source::Bytes(Arc::clone(&self.head)), 0);
@@ -150,12 +151,12 @@ impl Uki {
         file
     }
 
-    /// Writes it to a stream.
+    /// Writes the file to a stream.
     pub fn write(&self, out: &mut impl Sink) -> Result<(), ExtentError> {
         self.extents().write_to(out)
     }
 
-    /// Its headers, as they are in the file.
+    /// Parses the headers of the file.
     pub fn pe(&self) -> Result<Pe, PeError> {
         Pe::parse(&self.head, self.size)
     }

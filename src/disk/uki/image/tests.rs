@@ -1,4 +1,4 @@
-//! What is in a unified kernel image, and where.
+//! Tests of the contents and layout of unified kernel images.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::format::pe::Pe;
 use crate::format::pe::builder::Builder;
 use crate::format::uki::StubInfo;
 
-/// Parts of a stub with two sections, a kernel in a file, the rest in memory.
+/// Returns the parts of an image: a stub with two sections, a kernel in a file, the rest in memory.
 fn parts(dir: &Path, directories: u32) -> UkiParts {
     let kernel = Builder { contents: [vec![7; 5000], vec![8; 10]], ..Builder::default() }.build();
     let path = dir.join("vmlinuz");
@@ -51,7 +51,7 @@ fn sections_are_laid_out_as_ukify_does() {
         let (at, size) = section.contents();
         let first = &file[at as usize..(at + size.min(13)) as usize];
         writeln!(text, "{:8} {:6x} {at:6x}+{size:x} {}", section.name(), section.address, first.escape_ascii())
-            .expect("a string takes it");
+            .expect("a string");
     }
     expect![[r"
         .text      1000    400+190 codecodecodec
@@ -67,7 +67,7 @@ fn sections_are_laid_out_as_ukify_does() {
 }
 
 #[test]
-fn sections_without_contents_are_left_out() {
+fn sections_without_contents_are_omitted() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut few = parts(dir.path(), 16);
     few.uname = None;
@@ -79,12 +79,12 @@ fn sections_without_contents_are_left_out() {
 }
 
 #[test]
-fn a_command_line_arrives_whole_or_not_at_all() {
+fn a_command_line_that_would_be_truncated_or_changed_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let with = |cmdline: &str| Uki::new(parts(dir.path(), 16), cmdline, bytes(vec![9]));
     assert!(with(&"x".repeat(2047)).is_ok());
     let error = with(&"x".repeat(2048)).expect_err("refused").to_string();
-    assert_eq!(error, "writing the kernel command line: it has 2048 bytes, and the kernel takes 2047");
+    assert_eq!(error, "kernel command line of 2048 bytes is too long (limit 2047)");
     let error = with("quiet\nx").expect_err("refused").to_string();
-    assert_eq!(error, "writing the kernel command line: byte 5 is the control character 0x0a");
+    assert_eq!(error, "kernel command line contains the control character 0x0a at byte 5");
 }

@@ -1,6 +1,6 @@
-//! Containers: an image's pieces moved to where a format wants them, with its tables around them.
+//! Container formats for disk images: qcow2, VHD and VMDK.
 //!
-//! Nothing is copied here: a container is a list of pieces, too, and the same image gives the same container.
+//! A container is a list of extents, so no data is copied. The output is reproducible.
 
 pub mod vhd;
 
@@ -9,20 +9,20 @@ use crate::format::Guid;
 use crate::format::{qcow2_writer, vmdk};
 use crate::output::extents::Extents;
 
-/// Why an image cannot go into a container.
+/// Error for an image that is too large for a container format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("making a {}: the disk has {size} bytes, and {most} are the most", format.name())]
+#[error("disk of {size} bytes is too large for {} (limit {most} bytes)", format.name())]
 pub struct TooLarge {
-    /// The container.
+    /// Container format.
     pub format: Format,
-    /// Bytes of the disk.
+    /// Size of the disk in bytes.
     pub size: u64,
-    /// What fits.
+    /// Maximum size in bytes.
     pub most: u64,
 }
 
-/// Puts an image in its container. `id` names the disk where the format has a name for it, `time` is its time in
-/// seconds since 1970.
+/// Converts an image to a container format. `id` identifies the disk in formats that support it. `time` is the creation
+/// time in seconds since 1970.
 pub fn contain(format: Format, image: Extents, id: Guid, time: u64) -> Result<Extents, TooLarge> {
     let most = match format {
         Format::Raw | Format::Uki | Format::Qcow2 => u64::MAX,
@@ -39,4 +39,16 @@ pub fn contain(format: Format, image: Extents, id: Guid, time: u64) -> Result<Ex
         Format::Vhd => vhd::contain(image, id, time),
         Format::Vmdk => vmdk::contain(&image, id),
     })
+}
+
+/// Adds the extents in `runs` to `into`, one run after the other, starting at `at`. Returns the end offset.
+fn pack(into: &mut Extents, image: &Extents, runs: &[(u64, u64)], mut at: u64) -> u64 {
+    let mut pieces = image.list().iter().peekable();
+    for (start, end) in runs {
+        while let Some(piece) = pieces.next_if(|piece| piece.at < *end) {
+            into.add(at + (piece.at - start), piece.len, piece.source.clone(), piece.from);
+        }
+        at += end - start;
+    }
+    at
 }

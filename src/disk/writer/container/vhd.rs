@@ -1,4 +1,4 @@
-//! A VHD of fixed size: the disk's bytes, then a footer.
+//! Fixed-size VHD: the bytes of the disk, followed by a footer.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::format::Guid;
 use crate::format::vhd::{EPOCH, FOOTER, Footer};
 use crate::output::extents::{Extents, Source};
 
-/// Hyper-V takes no larger ones.
+/// Maximum disk size in bytes: the limit of Hyper-V.
 pub const LARGEST: u64 = 2040 << 30;
 
-/// Puts the footer behind an image.
+/// Appends the footer to an image.
 pub fn contain(mut image: Extents, id: Guid, time: u64) -> Extents {
     let time = u32::try_from(time.saturating_sub(u64::from(EPOCH))).unwrap_or(u32::MAX);
     let size = image.size();

@@ -16,17 +16,17 @@ use crate::root::fact::{Content, Node, Why};
 
 /// Files of the host and links, as they were when they were brought.
 #[derive(Debug, Default)]
-pub(super) struct Brought(HashMap<ArchivePath, Thing>);
+pub(super) struct GuestFiles(HashMap<ArchivePath, FileState>);
 
 /// What stands in a place.
 #[derive(Debug, PartialEq, Eq)]
-struct Thing {
+struct FileState {
     node: Node,
     /// The host's file; `None` for a link.
     stamp: Option<Stamp>,
 }
 
-impl Thing {
+impl FileState {
     /// `None`: it is to be brought each time, as what is made for each command is.
     fn of(entry: &Entry) -> Option<Self> {
         // What the user named may be what a command was to change: the next one gets it as it was.
@@ -60,12 +60,12 @@ fn linked(entry: &Entry) -> Option<(u64, u64)> {
     }
 }
 
-impl Brought {
+impl GuestFiles {
     /// What of a payload is not there yet, or is another one now. All names of a file come together, so that links stay links.
     pub fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
         let entries = payload.plan().entries();
         let is_there = |path: &ArchivePath, entry: &Entry| {
-            self.0.get(path).is_some_and(|known| Thing::of(entry).is_some_and(|thing| thing == *known))
+            self.0.get(path).is_some_and(|known| FileState::of(entry).is_some_and(|thing| thing == *known))
         };
         let there: HashSet<&ArchivePath> =
             entries.iter().filter(|(path, entry)| is_there(path, entry)).map(|(path, _)| path).collect();
@@ -80,7 +80,7 @@ impl Brought {
     /// All of this is there now.
     pub fn add(&mut self, payload: &CheckedPlan) {
         for (path, entry) in payload.plan().entries() {
-            match Thing::of(entry) {
+            match FileState::of(entry) {
                 Some(thing) => drop(self.0.insert(path.clone(), thing)),
                 None => drop(self.0.remove(path)),
             }
@@ -90,7 +90,7 @@ impl Brought {
 
 #[cfg(test)]
 mod tests {
-    use super::Brought;
+    use super::GuestFiles;
     use crate::format::archive_path::ArchivePath;
     use crate::initrd::{
         build::Plan,
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn all_names_of_a_file_come_together_or_not_at_all() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut brought = Brought::default();
+        let mut brought = GuestFiles::default();
         brought.add(&linked(file.path(), &["/bin/a", "/bin/b"]));
         assert!(names(&brought.rest(&linked(file.path(), &["/bin/a", "/bin/b"])).expect("a plan")).is_empty());
         let more = brought.rest(&linked(file.path(), &["/bin/a", "/bin/b", "/bin/c"])).expect("a plan");
@@ -140,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("x");
         std::fs::write(&file, "one").expect("written");
-        let mut brought = Brought::default();
+        let mut brought = GuestFiles::default();
         let first = payload(&file, b"1");
         assert_eq!(names(&brought.rest(&first).expect("a plan")).len(), 3);
         brought.add(&first);

@@ -1,27 +1,27 @@
 //! Result of a run, as text with the last console lines, and as JSON.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use bootling::guest::hang::Hang;
-use bootling::guest::health::Finding;
-use bootling::guest::transcript::{Event, Transcript};
-use bootling::guest::verdict::{Outcome, signal_name};
-use bootling::qemu::machine::Machine;
-use bootling::regress::bundle::Expected;
+use super::RunResult;
+use super::hang::Hang;
+use super::health::Finding;
+use super::transcript::Event;
+use super::verdict::{Outcome, signal_name};
+use crate::qemu::machine::Machine;
 
-/// Maximum number of console lines shown.
-const TAIL: usize = 20;
+/// Version of the JSON results. New fields do not change it.
+pub const VERSION: u32 = 1;
 
 /// Result as written by `--json`. New versions only add fields.
-#[derive(Debug, Serialize)]
-pub struct Report {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Version of this format: 1.
+    pub version: u32,
     /// Outcome: `exited`, `signaled`, `panic`, `timed-out`, ...
-    pub outcome: &'static str,
+    pub outcome: String,
     /// Exit code of bootling.
     pub exit_code: u8,
     /// Exit status of the command, if it exited.
@@ -57,15 +57,15 @@ pub struct Report {
     /// True if `--fast-boot` was given.
     pub fast_boot: bool,
     /// `kvm` or `tcg`.
-    pub accel: &'static str,
+    pub accel: String,
     /// Reason for not using KVM, if `auto` chose TCG.
     pub accel_reason: Option<String>,
     /// `none`, `bios` or `uefi`.
-    pub firmware: &'static str,
+    pub firmware: String,
     /// Firmware file, unless QEMU uses a bundled one.
     pub firmware_path: Option<String>,
     /// Channel between bootling and pid 1.
-    pub channel: &'static str,
+    pub channel: String,
     /// QEMU.
     pub qemu: QemuReport,
     /// Health findings in the kernel log since the kernel started, or since the command was started in a restored
@@ -83,21 +83,23 @@ pub struct Report {
 }
 
 /// Recorded run of a bundle.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// True if the result is the recorded one; `None` if no result was recorded.
     pub same: Option<bool>,
     /// Recorded result.
-    pub expected: Option<Expected>,
+    pub expected: Option<ExpectedResult>,
     /// Recorded QEMU version.
     pub qemu_version: String,
 }
 
 /// Result if nothing could be booted: a subset of the fields, with the same names.
-#[derive(Debug, Serialize)]
-pub struct NotBooted {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NotRun {
+    /// Version of this format: 1.
+    pub version: u32,
     /// `could-not-test`
-    pub outcome: &'static str,
+    pub outcome: String,
     /// Exit code of bootling.
     pub exit_code: u8,
     /// Error message.
@@ -105,7 +107,7 @@ pub struct NotBooted {
 }
 
 /// Durations in milliseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the unit is part of the JSON keys")]
 pub struct Times {
     /// From the start of bootling to the start of QEMU.
@@ -123,7 +125,7 @@ pub struct Times {
 }
 
 /// QEMU process.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QemuReport {
     /// Executable.
     pub path: String,
@@ -131,25 +133,6 @@ pub struct QemuReport {
     pub version: String,
     /// Complete command line.
     pub command: Vec<String>,
-}
-
-/// Context of a run, besides its transcript.
-#[derive(Debug)]
-pub struct Circumstances<'a> {
-    /// Machine.
-    pub machine: &'a Machine,
-    /// QEMU's command line.
-    pub command: &'a [OsString],
-    /// Source of the kernel.
-    pub kernel: &'a str,
-    /// Age of the restored snapshot; `None` for a boot.
-    pub age: Option<Duration>,
-    /// True if `--fast-boot` was given.
-    pub fast_boot: bool,
-    /// From the start of bootling to the start of QEMU.
-    pub build: Duration,
-    /// From the start of bootling to the creation of the report.
-    pub total: Duration,
 }
 
 impl QemuReport {
@@ -163,9 +146,12 @@ impl QemuReport {
     }
 }
 
-impl Report {
+impl RunReport {
     /// Creates the report.
-    pub fn new(outcome: &Outcome, transcript: &Transcript, around: &Circumstances<'_>) -> Self {
+    pub fn new(result: &RunResult, fast_boot: bool, start: Instant) -> Self {
+        let RunResult { outcome, transcript, machine, command, kernel, started, age, .. } = result;
+        let (build, total) = (started.saturating_duration_since(start), start.elapsed());
+        let age = age.map(|age| age.0);
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let hello = transcript.events.iter().find_map(|event| match event {
             Event::Hello { at, uptime, taint, release } => Some((*at, *uptime, *taint, release.clone())),
@@ -173,7 +159,7 @@ impl Report {
         });
         let exit = transcript.exit();
         let usage = exit.map(|(_, _, usage, _)| usage);
-        let after = exit.map_or(Duration::ZERO, |(at, _, _, _)| around.total.saturating_sub(around.build + at));
+        let after = exit.map_or(Duration::ZERO, |(at, _, _, _)| total.saturating_sub(build + at));
         let (status, signal, core_dumped) = match outcome {
             Outcome::Exited { status } | Outcome::NotExecuted { status, .. } => (Some(*status), None, false),
             Outcome::Signaled { signal, core } => (None, Some(*signal), *core),
@@ -184,22 +170,23 @@ impl Report {
             _ => None,
         });
         Self {
-            outcome: outcome.name(),
+            version: VERSION,
+            outcome: outcome.name().to_owned(),
             exit_code: outcome.exit_code(),
             status,
             signal,
             signal_name: signal.map(|number| signal_name(i32::from(number))),
             core_dumped,
             message: outcome.sentence(),
-            warm: around.age.is_some(),
-            snapshot_age_ms: around.age.map(ms),
+            warm: age.is_some(),
+            snapshot_age_ms: age.map(ms),
             times: Times {
-                build_ms: ms(around.build),
+                build_ms: ms(build),
                 boot_ms: hello.as_ref().map(|(at, ..)| ms(*at)),
                 guest_uptime_ms: hello.as_ref().map(|(_, uptime, ..)| ms(*uptime)),
                 command_ms: usage.map(|usage| ms(Duration::from_nanos(usage.wall_ns))),
-                total_ms: ms(around.total),
-                own_ms: ms(around.build + after),
+                total_ms: ms(total),
+                own_ms: ms(build + after),
             },
             max_rss_kib: usage.map(|usage| usage.max_rss_kib),
             user_ms: usage.map(|usage| ms(Duration::from_micros(usage.user_us))),
@@ -207,14 +194,14 @@ impl Report {
             taint_before: hello.as_ref().map(|(_, _, taint, _)| *taint),
             taint_after: exit.map(|(_, _, _, taint)| taint),
             kernel_release: hello.map(|(_, _, _, release)| release),
-            kernel: around.kernel.to_owned(),
-            fast_boot: around.fast_boot,
-            accel: around.machine.accelerator.name(),
-            accel_reason: around.machine.no_kvm.clone(),
-            firmware: around.machine.firmware.name(),
-            firmware_path: around.machine.firmware.path().map(|path| path.display().to_string()),
-            channel: around.machine.transport.name(),
-            qemu: QemuReport::new(around.machine, around.command),
+            kernel: kernel.clone(),
+            fast_boot: fast_boot,
+            accel: machine.accelerator.name().to_owned(),
+            accel_reason: machine.no_kvm.clone(),
+            firmware: machine.firmware.name().to_owned(),
+            firmware_path: machine.firmware.path().map(|path| path.display().to_string()),
+            channel: machine.transport.name().to_owned(),
+            qemu: QemuReport::new(machine, command),
             health: transcript.health.clone(),
             notes: notes.collect(),
             hang: transcript.hang.as_deref().cloned(),
@@ -224,34 +211,30 @@ impl Report {
     }
 }
 
-/// Formats the result for standard error; empty if the command's status says everything. `more` explains how to show
-/// the complete console; with `None`, it was shown already and is omitted.
-pub fn for_people(outcome: &Outcome, transcript: &Transcript, more: Option<&str>) -> String {
-    let Some(sentence) = outcome.sentence() else { return String::new() };
-    let bold = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let dim = Style::new().dimmed();
-    let mut text = format!("{bold}bootling: {sentence}{bold:#}\n");
-    // Writing to a String cannot fail.
-    for line in transcript.hang.iter().flat_map(|hang| &hang.summary) {
-        let _ = writeln!(text, "  - {line}");
+impl NotRun {
+    /// A guest that could not be run, with the exit code of the program.
+    pub fn new(outcome: &str, exit_code: u8, message: String) -> Self {
+        Self { version: VERSION, outcome: outcome.to_owned(), exit_code, message }
     }
-    let mut lines = |title: &str, lines: &[String]| {
-        let _ = writeln!(text, "{title}");
-        for line in &lines[lines.len().saturating_sub(TAIL)..] {
-            let _ = writeln!(text, "{dim}  | {line}{dim:#}");
+}
+
+/// Recorded result of a run, in a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedResult {
+    /// Outcome, as in [`RunReport::outcome`].
+    pub outcome: String,
+    /// Exit code of bootling.
+    pub exit_code: u8,
+    /// Message; `None` if the command's own output was enough.
+    pub message: Option<String>,
+}
+
+impl ExpectedResult {
+    /// Describes the result briefly.
+    pub fn describe(&self) -> String {
+        match &self.message {
+            Some(message) => message.clone(),
+            None => format!("{} with {}", self.outcome, self.exit_code),
         }
-    };
-    let qemu_refused = matches!(outcome, Outcome::CouldNotTest { .. }) && !transcript.guest_lived();
-    if !outcome.wants_console() || qemu_refused {
-        return text;
     }
-    if !transcript.qemu_said.is_empty() {
-        lines("Output of QEMU:", &transcript.qemu_said);
-    }
-    match more {
-        _ if transcript.console_tail.is_empty() => lines("The guest's console is empty.", &[]),
-        Some(more) => lines(&format!("Last lines of the guest's console ({more}):"), &transcript.console_tail),
-        None => {}
-    }
-    text
 }

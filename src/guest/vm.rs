@@ -10,11 +10,11 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::stay::Stay;
+use super::persistent::PersistentGuest;
 use super::{Builder, Command, Output, VmError};
 
 /// What the guest's thread is to do next.
-type Task = Box<dyn FnOnce(&mut Stay) + Send>;
+type Task = Box<dyn FnOnce(&mut PersistentGuest) + Send>;
 
 /// A guest that runs command after command, each with an [`Output`].
 ///
@@ -47,17 +47,17 @@ impl Vm {
         let console = builder.console_file()?;
         let (tell, started) = channel();
         let (tasks, asked) = channel::<Task>();
-        let keep = move || match Stay::start(builder, console) {
+        let keep = move || match PersistentGuest::start(builder, console) {
             Err(error) => drop(tell.send(Err(error))),
-            Ok(mut stay) => {
+            Ok(mut guest) => {
                 drop(tell.send(Ok(())));
                 for task in asked {
-                    task(&mut stay);
+                    task(&mut guest);
                 }
             }
         };
         let keeper = thread::Builder::new().name("bootling-vm".to_owned()).spawn(keep);
-        let keeper = keeper.map_err(VmError::io("starting", "the guest's thread"))?;
+        let keeper = keeper.map_err(VmError::io("start", "the guest's thread"))?;
         let mut vm = Self { tasks: Some(tasks), keeper: Some(keeper) };
         match started.recv() {
             Ok(result) => result.map(|()| vm),
@@ -78,27 +78,27 @@ impl Vm {
     /// Runs a command with all it can have.
     pub fn run_with(&mut self, command: &Command) -> Result<Output, VmError> {
         let command = command.clone();
-        self.ask(move |stay| stay.run(&command))
+        self.ask(move |guest| guest.run(&command))
     }
 
     /// Ends the guest, if it is there, and starts it as at first, from what kernel and files are now.
     pub fn restart(&mut self) -> Result<(), VmError> {
-        self.ask(Stay::restart)
+        self.ask(PersistentGuest::restart)
     }
 
     /// The number of QEMU's process, for tools that look into it; `None`: the guest is gone.
     pub fn qemu_pid(&mut self) -> Option<u32> {
-        self.ask(|stay| Ok(stay.pid())).ok().flatten()
+        self.ask(|guest| Ok(guest.pid())).ok().flatten()
     }
 
     /// Has the guest's thread do something.
     fn ask<T: Send + 'static>(
         &mut self,
-        what: impl FnOnce(&mut Stay) -> Result<T, VmError> + Send + 'static,
+        what: impl FnOnce(&mut PersistentGuest) -> Result<T, VmError> + Send + 'static,
     ) -> Result<T, VmError> {
         let (tell, answer) = channel();
         // Whoever asked waits for the answer.
-        let task: Task = Box::new(move |stay| drop(tell.send(what(stay))));
+        let task: Task = Box::new(move |guest| drop(tell.send(what(guest))));
         let sent = self.tasks.as_ref().is_some_and(|tasks| tasks.send(task).is_ok());
         match answer.recv() {
             Ok(result) if sent => result,

@@ -1,0 +1,55 @@
+//! Results of guests as text on standard error.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use bootling::guest::RunResult;
+use bootling::guest::verdict::Outcome;
+
+/// Maximum number of console lines shown below a message.
+const TAIL: usize = 20;
+
+/// Formats the result for standard error; empty if the command's status says everything. `more` explains how to show
+/// the complete console; with `None`, it was shown already and is omitted.
+pub fn format_result(RunResult { outcome, transcript, .. }: &RunResult, more: Option<&str>) -> String {
+    let Some(sentence) = outcome.sentence() else { return String::new() };
+    let bold = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    let dim = Style::new().dimmed();
+    let mut text = format!("{bold}bootling: {sentence}{bold:#}\n");
+    // Writing to a String cannot fail.
+    for line in transcript.hang.iter().flat_map(|hang| &hang.summary) {
+        let _ = writeln!(text, "  - {line}");
+    }
+    let mut lines = |title: &str, lines: &[String]| {
+        let _ = writeln!(text, "{title}");
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            let _ = writeln!(text, "{dim}  | {line}{dim:#}");
+        }
+    };
+    let qemu_refused = matches!(outcome, Outcome::CouldNotTest { .. }) && !transcript.guest_lived();
+    if !outcome.wants_console() || qemu_refused {
+        return text;
+    }
+    if !transcript.qemu_said.is_empty() {
+        lines("Output of QEMU:", &transcript.qemu_said);
+    }
+    match more {
+        _ if transcript.console_tail.is_empty() => lines("The guest's console is empty.", &[]),
+        Some(more) => lines(&format!("Last lines of the guest's console ({more}):"), &transcript.console_tail),
+        None => {}
+    }
+    text
+}
+
+/// Formats the result for standard error: message, patterns that did not match, and the console unless it was `shown`.
+pub fn format_disk_result(result: &RunResult, shown: bool) -> String {
+    let more = (!shown).then_some("omit --quiet to show all");
+    let mut text = format_result(result, more);
+    if !text.is_empty() {
+        for missing in &result.transcript.missing {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "not matched: {missing}");
+        }
+    }
+    text
+}

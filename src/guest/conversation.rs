@@ -1,0 +1,156 @@
+//! Sessions of one run with its guests: builds the settings of each session from the run's options.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::evidence::Evidence;
+use super::hang::{Inquest, Keep};
+use super::launch::Guest;
+use super::options::{Limits, RunOptions, Streams};
+use super::outlet::{Captured, Outlet};
+use super::session::{ConsoleSink, Foreground, Opening, Outside, Settings, ShownOn, Watch, converse, converse_with};
+use super::transcript::Transcript;
+use super::{RunSpec, VmError, limits};
+use crate::process::signals::Signals;
+use crate::qemu::machine::{Machine, Transport};
+use crate::qemu::spec::ConsoleTo;
+
+/// The sessions of one run.
+#[derive(Debug)]
+pub(super) struct Conversation<'a> {
+    limits: Limits,
+    streams: Streams,
+    watch: Option<Watch>,
+    signals: Option<&'a mut Signals>,
+    quiet: bool,
+    console: ConsoleSink,
+    keep: Option<Keep>,
+    inquest: Option<Inquest>,
+    has_tty: bool,
+    has_qemu_arguments: bool,
+    /// What the last session captured: standard output, standard error.
+    captured: [Captured; 2],
+}
+
+impl<'a> Conversation<'a> {
+    /// The sessions of a run of `spec`. Also returns the evidence to store.
+    pub(super) fn new(
+        spec: &RunSpec,
+        options: RunOptions<'a>,
+        console: ConsoleSink,
+        inquest: Option<Inquest>,
+    ) -> Result<(Self, Option<Evidence>), VmError> {
+        let RunOptions { limits, streams, watch, evidence, signals, quiet } = options;
+        let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
+        let (has_tty, has_qemu_arguments) = (spec.boot.tty, !spec.boot.qemu_args.is_empty());
+        let captured = <_>::default();
+        let conversation = Self {
+            limits,
+            streams,
+            watch,
+            signals,
+            quiet,
+            console,
+            keep,
+            inquest,
+            has_tty,
+            has_qemu_arguments,
+            captured,
+        };
+        Ok((conversation, evidence))
+    }
+
+    /// What the last session captured: standard output, standard error.
+    pub(super) fn captured(self) -> [Captured; 2] {
+        self.captured
+    }
+
+    /// The signals that end the guest.
+    pub(super) fn signals(&mut self) -> Option<&mut Signals> {
+        self.signals.as_deref_mut()
+    }
+
+    /// Runs one session with `guest`, to its end.
+    pub(super) fn run(
+        &mut self,
+        guest: &mut Guest,
+        machine: &Machine,
+        opening: Opening,
+    ) -> Result<Transcript, VmError> {
+        self.session(guest, machine, opening).map_err(VmError::io("talk to", "the guest"))
+    }
+
+    fn session(&mut self, guest: &mut Guest, machine: &Machine, opening: Opening) -> io::Result<Transcript> {
+        let is_base = opening == Opening::Base;
+        let is_foreign = machine.transport == Transport::None;
+        let (is_inherited, foreground, shown_on) = match self.streams {
+            Streams::Inherited { foreground, shown_on } => {
+                let usual = match (is_foreign, self.has_tty) {
+                    (true, _) => Foreground::Console,
+                    (false, true) => Foreground::Terminal,
+                    (false, false) => Foreground::Streams,
+                };
+                (true, foreground.unwrap_or(usual), shown_on)
+            }
+            Streams::Memory { foreground, .. } => (false, foreground.unwrap_or(Foreground::Streams), ShownOn::Stdout),
+        };
+        let total = if is_base { self.limits.base } else { self.limits.total };
+        let boot = self.limits.boot.or(limits::boot(machine));
+        let settings = Settings {
+            timeout: total.or(limits::total(machine)),
+            boot_timeout: match (&opening, foreground) {
+                // A foreign initrd has no pid 1 that reports itself.
+                (_, Foreground::Console) => None,
+                (Opening::Boot | Opening::Base, _) => boot,
+                (Opening::Command { .. }, _) => Some(boot.map_or(limits::RESTORE, |limit| limit.min(limits::RESTORE))),
+            },
+            foreground: if is_base { Foreground::Nobody } else { foreground },
+            shown_on,
+            console: self.console.try_clone()?,
+            // In memory, QEMU's messages and pid 1's notes would mix with the command's errors: the transcript has both.
+            show_qemu: is_inherited && self.has_qemu_arguments,
+            quiet: self.quiet || !is_inherited,
+            flush_disks: is_inherited && self.has_qemu_arguments,
+            watch: self.watch.take(),
+            idle_timeout: self.limits.idle,
+            inquest: self.inquest.clone(),
+            keep: self.keep.as_ref().map(Keep::try_clone).transpose()?,
+            opening,
+        };
+        match &self.streams {
+            Streams::Inherited { .. } => converse(guest, settings, self.signals.as_deref_mut()),
+            Streams::Memory { stdin, limit, .. } => {
+                let input = if is_base { None } else { Some(in_memory(stdin)?) };
+                let (out, err) = (Outlet::memory(*limit), Outlet::memory(*limit));
+                let signals = self.signals.as_deref_mut();
+                let outside = Outside { input, out, err, signals, terminal: None };
+                let (transcript, out, err) = converse_with(guest, settings, outside)?;
+                self.captured = [out, err];
+                Ok(transcript)
+            }
+        }
+    }
+}
+
+/// Opens the destination of the console.
+pub(super) fn console(to: &ConsoleTo) -> Result<ConsoleSink, VmError> {
+    Ok(match to {
+        ConsoleTo::Tail => ConsoleSink::Nowhere,
+        ConsoleTo::Stderr => ConsoleSink::Stderr,
+        ConsoleTo::File(path) => {
+            let object = || format!("the console's file {}", path.display());
+            ConsoleSink::File(File::create(path).map_err(|source| VmError::io("create", object())(source))?)
+        }
+    })
+}
+
+/// Returns a file with these bytes, positioned at its start.
+fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file.into())
+}

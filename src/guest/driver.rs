@@ -1,0 +1,385 @@
+//! The driver of a guest: from a specification to a result, cold or warm. Every verb runs its guests through here.
+//!
+//! A snapshot that cannot be restored is discarded and made again, once; after that the guest boots. Only a guest in which no
+//! command has run is tried again.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::conversation::{Conversation, console};
+use super::disk::Disk;
+use super::hang::Inquest;
+use super::health::Finding;
+use super::launch::{Artefact, Guest};
+use super::options::{RunOptions, Streams};
+use super::outlet::Captured;
+use super::session::Opening;
+use super::snapshot::base::no_snapshots;
+use super::snapshot::{Age, Base, NotWarm, ReadyGuest, Warm};
+use super::template::Template;
+use super::transcript::{Event, Limit, Transcript};
+use super::verdict::{Outcome, judge_with};
+use super::{Inputs, Listener, RunSpec, VmError};
+use crate::cache::{Cache, Key};
+use crate::initrd::check::CheckedPlan;
+use crate::process::signals::Signals;
+use crate::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
+use crate::qemu::machine::{Machine, Transport};
+use crate::root::root::Root;
+
+/// A guest that is ready to start.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its specification.
+    pub spec: RunSpec,
+    /// Its machine.
+    pub machine: Machine,
+    /// Origin of the kernel, in the user's words; empty for a disk.
+    pub kernel: String,
+    /// How it starts.
+    pub(super) start: Start,
+    /// The files it was prepared from.
+    pub inputs: Inputs,
+    /// What a hang report needs to know; `None`: no hang report.
+    pub(super) inquest: Option<Inquest>,
+    pub(super) cache: Cache,
+    /// What prepares the same guest again; `None`: there is no other way to start it.
+    pub(super) template: Option<Arc<Template>>,
+}
+
+/// How a guest starts.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// It boots with its command.
+    Boot {
+        /// The kernel image.
+        image: PathBuf,
+        /// The initrd, in memory or an open file.
+        initrd: OwnedFd,
+    },
+    /// It is restored from a snapshot of a base, and then receives its command.
+    Restore(Box<Restore>),
+    /// It boots a disk.
+    Disk(Disk),
+}
+
+/// A base, and the command of a guest that is restored from it.
+#[derive(Debug)]
+pub(super) struct Restore {
+    /// The base.
+    pub(super) base: Base,
+    /// The snapshot's key.
+    pub(super) key: Key,
+    /// The command and its files.
+    pub(super) payload: CheckedPlan,
+}
+
+/// Why a guest could not be prepared, and the files that were looked up until then.
+#[derive(Debug)]
+pub struct Unprepared {
+    /// The cause.
+    pub error: VmError,
+    /// The files, existing or not.
+    pub inputs: Inputs,
+}
+
+impl fmt::Display for Unprepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for Unprepared {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Result of a run.
+#[derive(Debug)]
+pub struct RunResult {
+    /// How the guest ended, with the kernel's health taken into account.
+    pub outcome: Outcome,
+    /// Everything that happened.
+    pub transcript: Transcript,
+    /// The machine.
+    pub machine: Machine,
+    /// QEMU's command line.
+    pub command: Vec<OsString>,
+    /// Origin of the kernel, in the user's words; empty for a disk.
+    pub kernel: String,
+    /// When QEMU was started.
+    pub started: Instant,
+    /// Age of the snapshot that the guest was restored from; `None`: it booted.
+    pub age: Option<Age>,
+    /// The command's standard output, if it was captured.
+    pub stdout: Captured,
+    /// The command's standard error, if it was captured.
+    pub stderr: Captured,
+    /// Directory of the stored evidence, or why it could not be stored; `None`: there is none.
+    pub evidence: Option<Result<PathBuf, VmError>>,
+}
+
+/// Runs one guest from its specification to its result.
+pub fn run(spec: &RunSpec, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
+    prepare(spec, listener).map_err(|failed| failed.error)?.run(options, listener)
+}
+
+/// Does everything that precedes QEMU's start: kernel, accelerator, channel, initrd in memory, machine.
+pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, Box<Unprepared>> {
+    let mut inputs = Inputs::named(spec);
+    let root = match Root::new(&spec.initrd.root) {
+        Ok(root) => root,
+        Err(error) => {
+            inputs.extend([spec.initrd.root.as_path()]);
+            return Err(Box::new(Unprepared { error: error.into(), inputs }));
+        }
+    };
+    let prepared = (|| {
+        // Report an invalid pattern before anything slow.
+        spec.health.rules()?;
+        let template = Arc::new(Template::find(&root, spec, &mut inputs, listener)?);
+        template.prepare(&root, spec, None, listener)
+    })();
+    inputs.add(&root);
+    match prepared {
+        Ok(prepared) => Ok(Prepared { inputs, ..prepared }),
+        Err(error) => Err(Box::new(Unprepared { error, inputs })),
+    }
+}
+
+impl Prepared {
+    /// True if the guest boots an initrd without bootling's pid 1.
+    pub fn is_foreign(&self) -> bool {
+        self.machine.transport == Transport::None
+    }
+
+    /// The kernel image and the initrd of a guest that boots them; `None` for any other.
+    pub fn boot_files(&self) -> Option<(&PathBuf, &OwnedFd)> {
+        match &self.start {
+            Start::Boot { image, initrd } => Some((image, initrd)),
+            Start::Restore(_) | Start::Disk(_) => None,
+        }
+    }
+
+    /// The same guest, without a hang report if its time is up.
+    #[must_use]
+    pub fn without_hang_report(self) -> Self {
+        Self { inquest: None, ..self }
+    }
+
+    /// Returns the shell command line that starts the same guest by hand, its console on the terminal. Keeps the initrd in
+    /// the cache, so that it has a name.
+    pub fn shell_command(&self) -> Result<OsString, VmError> {
+        let payload = match &self.start {
+            Start::Boot { image, initrd } => {
+                let initrd = self.keep(initrd)?.into_os_string();
+                Payload::Linux { kernel: image.clone().into_os_string(), initrd, warm: None }
+            }
+            Start::Disk(disk) => Payload::Disk { image: disk.absolute()?.into_os_string(), drive: disk.drive },
+            Start::Restore(_) => return Err(no_initrd()),
+        };
+        let wires = Wires { payload, flash: None, ends: Ends::Stdio };
+        Ok(shell_line(&argv(&self.machine, &wires)))
+    }
+
+    /// Keeps the initrd in the cache. Returns its path.
+    fn keep(&self, initrd: &OwnedFd) -> Result<PathBuf, VmError> {
+        let reading = || VmError::io("read", "the initrd");
+        let mut image = File::from(initrd.try_clone().map_err(reading())?);
+        let mut bytes = Vec::new();
+        image.seek(SeekFrom::Start(0)).and_then(|_| image.read_to_end(&mut bytes)).map_err(reading())?;
+        let key = Key::of("initrd 1", &[&bytes]);
+        self.cache.file(&key, |file| file.write_all(&bytes).map_err(VmError::io("keep", "the initrd in the cache")))
+    }
+
+    /// Runs the guest to its end, and judges it.
+    pub fn run(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
+        if options.signals.is_none() && matches!(options.streams, Streams::Inherited { .. }) {
+            let mut signals = Signals::catch().map_err(VmError::io("catch", "signals"))?;
+            return self.lead(RunOptions { signals: Some(&mut signals), ..options }, listener);
+        }
+        self.lead(options, listener)
+    }
+
+    fn lead(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
+        let rules = self.spec.health.rules()?;
+        let sink = console(&self.spec.boot.console)?;
+        let is_disk = matches!(self.start, Start::Disk(_));
+        let (mut conversation, evidence) = Conversation::new(&self.spec, options, sink, self.inquest.clone())?;
+        listener.starting(&self.kernel);
+        let Run { mut transcript, machine, command, kernel, started, age } = start(self, &mut conversation, listener)?;
+        if is_disk {
+            transcript.health.retain(is_from_kernel);
+        }
+        let outcome = judge_with(&mut transcript, &rules);
+        let evidence = evidence.filter(|_| outcome.exit_code() != 0);
+        let evidence = evidence.map(|evidence| evidence.store(&transcript, &command));
+        let [stdout, stderr] = conversation.captured();
+        Ok(RunResult { outcome, transcript, machine, command, kernel, started, age, stdout, stderr, evidence })
+    }
+}
+
+/// A run before it is judged.
+struct Run {
+    transcript: Transcript,
+    machine: Machine,
+    command: Vec<OsString>,
+    kernel: String,
+    started: Instant,
+    age: Option<Age>,
+}
+
+/// Starts the guest, and leads it to its end.
+fn start(prepared: Prepared, conversation: &mut Conversation<'_>, listener: &mut dyn Listener) -> Result<Run, VmError> {
+    let Start::Restore(restore) = &prepared.start else { return boot(prepared, conversation) };
+    let why = match restored(&prepared, restore, conversation, listener)? {
+        Ok(run) => return Ok(run),
+        Err(why) => why,
+    };
+    let Prepared { spec, template: Some(template), .. } = prepared else { return Err(no_initrd()) };
+    let root = Root::new(&spec.initrd.root)?;
+    boot(template.prepare(&root, &spec, Some(why), listener)?, conversation)
+}
+
+/// Boots a kernel or a disk.
+fn boot(prepared: Prepared, conversation: &mut Conversation<'_>) -> Result<Run, VmError> {
+    let Prepared { machine, kernel, start, .. } = prepared;
+    let payload = match start {
+        Start::Boot { image, initrd } => {
+            let open = File::open(&image).map_err(VmError::io("open", format!("kernel image {}", image.display())))?;
+            Payload::Linux { kernel: Artefact::Open(open.into()), initrd: Artefact::Open(initrd), warm: None }
+        }
+        Start::Disk(disk) => disk.payload()?,
+        Start::Restore(_) => return Err(no_initrd()),
+    };
+    let started = Instant::now();
+    let mut guest = Guest::start(&machine, &payload).map_err(VmError::io("start", "QEMU"))?;
+    let transcript = conversation.run(&mut guest, &machine, Opening::Boot)?;
+    Ok(Run { transcript, machine, command: guest.command.clone(), kernel, started, age: None })
+}
+
+/// Restores the guest, or returns why it cannot be restored.
+fn restored(
+    prepared: &Prepared,
+    restore: &Restore,
+    conversation: &mut Conversation<'_>,
+    listener: &mut dyn Listener,
+) -> Result<Result<Run, String>, VmError> {
+    let Restore { base, key, payload } = restore;
+    let Prepared { spec, cache, .. } = prepared;
+    if spec.warm == Warm::Fresh
+        && let Err(error) = cache.discard(key)
+    {
+        return Ok(Err(no_snapshots(&error)));
+    }
+    let mut is_last = false;
+    loop {
+        let started = Instant::now();
+        let ran = |transcript, command, age| Run {
+            transcript,
+            machine: base.machine.clone(),
+            command,
+            kernel: prepared.kernel.clone(),
+            started,
+            age,
+        };
+        let mut ready = match base.start(cache, key, payload, conversation, listener) {
+            Ok(ready) => ready,
+            Err(NotWarm::Unfit(why)) => return Ok(Err(why)),
+            Err(NotWarm::Ended(transcript, command)) => return Ok(Ok(ran(*transcript, command, None))),
+            Err(NotWarm::Failed(error)) => return Err(error),
+        };
+        let transcript = command(&mut ready, &base.machine, false, conversation)?;
+        let ReadyGuest { guest, age, .. } = ready;
+        let Some(why) = not_restored(&transcript) else {
+            return Ok(Ok(ran(transcript, guest.command.clone(), age)));
+        };
+        drop(guest);
+        if age.is_none() {
+            return Ok(Err(format!("the guest did not survive being saved: {why}")));
+        }
+        if let Err(error) = cache.discard(key) {
+            return Ok(Err(no_snapshots(&error)));
+        }
+        if is_last {
+            return Ok(Err(format!("snapshots cannot be restored: {why}")));
+        }
+        listener.note(&format!("making the snapshot again: {why}"));
+        is_last = true;
+    }
+}
+
+/// Runs the command in the window of a guest that is ready. `stays`: the guest will receive another one.
+pub(super) fn command(
+    ready: &mut ReadyGuest,
+    machine: &Machine,
+    stays: bool,
+    conversation: &mut Conversation<'_>,
+) -> Result<Transcript, VmError> {
+    let (qmp, program) = (std::mem::take(&mut ready.orders), ready.program.take());
+    let opening = Opening::Command { len: ready.len, orders: qmp, program, stays };
+    let mut transcript = conversation.run(&mut ready.guest, machine, opening)?;
+    // Findings of the base's boot apply to everything that is restored from it.
+    transcript.health.splice(0..0, std::mem::take(&mut ready.health));
+    Ok(transcript)
+}
+
+/// Returns why a restored guest never answered; `None`: it did, or the user ended it.
+pub(super) fn not_restored(transcript: &Transcript) -> Option<String> {
+    let mut why = None;
+    for event in &transcript.events {
+        match event {
+            Event::Hello { .. }
+            | Event::Failed { .. }
+            | Event::Interrupted { .. }
+            | Event::Escaped
+            | Event::OutputClosed
+            | Event::OutputFailed(_)
+            | Event::TimedOut { limit: Limit::Total | Limit::Idle, .. } => return None,
+            Event::NotRestored(said) => why = Some(said.clone()),
+            Event::TimedOut { limit: Limit::Boot, after } => {
+                why = Some(format!("the guest did not answer within {} s", after.as_secs()));
+            }
+            _ => {}
+        }
+    }
+    let qemu = || (!transcript.qemu_said.is_empty()).then(|| transcript.qemu_said.join("; "));
+    let why = why.or_else(qemu).or_else(|| transcript.console.panic.clone());
+    Some(why.unwrap_or_else(|| "the guest was gone".to_owned()))
+}
+
+/// Firmware and boot loaders warn on the same console. A kernel's line has a time stamp, unless `printk.time=0`; without one,
+/// only a report of several lines is attributed to the kernel.
+fn is_from_kernel(finding: &Finding) -> bool {
+    finding.at.is_some() || finding.lines.len() > 1
+}
+
+/// A guest that is restored has no initrd.
+fn no_initrd() -> VmError {
+    VmError::io("read", "the initrd")(std::io::Error::other("a restored guest has none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_from_kernel;
+    use crate::guest::health::{Finding, Kind};
+
+    #[test]
+    fn a_single_line_without_a_time_stamp_is_not_attributed_to_the_kernel() {
+        let finding = |at, lines: &[&str]| {
+            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+            Finding { kind: Kind::Warning, title: "WARNING: x".to_owned(), lines, at }
+        };
+        assert!(is_from_kernel(&finding(Some(1.0), &["WARNING: x"])));
+        assert!(is_from_kernel(&finding(None, &["WARNING: x", "Call Trace:", " f+0x1/0x2"])));
+        assert!(!is_from_kernel(&finding(None, &["WARNING: x"])));
+    }
+}

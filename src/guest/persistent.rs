@@ -1,0 +1,192 @@
+//! A guest that runs command after command.
+//!
+//! What all commands share comes with the first one: files stay in the guest. A snapshot that cannot be restored is made
+//! again, once, and then booted without one; only before the guest's first command.
+
+use std::fs::File;
+
+use super::conversation::Conversation;
+use super::driver::{Restore, command, not_restored};
+use super::guest_files::GuestFiles;
+use super::health::Rules;
+use super::listener::Notes;
+use super::session::ConsoleSink;
+use super::snapshot::{Base, NotWarm, ReadyGuest};
+use super::template::Template;
+use super::transcript::Event;
+use super::verdict::{judge, judge_with};
+use super::{Builder, Command, Inputs, Listener, Output, RunSpec, VmError};
+use crate::cache::Key;
+use crate::initrd::check::CheckedPlan;
+use crate::initrd::spec::RunWhat;
+use crate::root::modules::tables::ModuleTables;
+use crate::root::root::Root;
+
+/// Why a guest is lost after an error on the host's side.
+const LOST: &str = "an error on the host ended it";
+
+/// A guest, and what is needed to give it commands or to start it again.
+#[derive(Debug)]
+pub(super) struct PersistentGuest {
+    builder: Builder,
+    console: Option<File>,
+    template: Template,
+    base: Base,
+    key: Key,
+    state: State,
+    notes: Notes,
+    rules: Rules,
+    /// Files that are in the guest, if they are not sent again.
+    files: Option<GuestFiles>,
+}
+
+/// State of the guest.
+#[derive(Debug)]
+enum State {
+    /// Waiting for a command.
+    Idle {
+        /// The guest.
+        ready: Box<ReadyGuest>,
+        /// True before its first command.
+        is_new: bool,
+    },
+    /// It has ended; a sentence.
+    Exited(String),
+}
+
+/// How to start a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// From a snapshot.
+    Snapshot,
+    /// By a boot.
+    Boot,
+}
+
+impl PersistentGuest {
+    /// Prepares and starts the guest.
+    pub(super) fn start(builder: Builder, console: Option<File>) -> Result<Self, VmError> {
+        let nothing = Command::of(RunWhat::Shell);
+        let spec = builder.spec(&nothing, true)?;
+        let rules = spec.health.rules()?;
+        let root = Root::new(&spec.initrd.root)?;
+        let mut notes = Notes::default();
+        let template = Template::find(&root, &spec, &mut Inputs::default(), &mut notes)?;
+        // A first payload without a command: reports missing files now, and sizes the machine for all files.
+        let Restore { base, key, payload } =
+            template.restore(&root, &spec, &mut Notes::default())?.map_err(VmError::NotKept)?;
+        let origin = if builder.is_cold() { Origin::Boot } else { Origin::Snapshot };
+        let state = State::Exited("it was not started".to_owned());
+        let files = builder.brings_once().then(GuestFiles::default);
+        let mut guest = Self { builder, console, template, base, key, state, notes, rules, files };
+        let mut conversation = guest.conversation(&spec, &nothing)?;
+        guest.state = guest.ready(origin, &payload, &mut conversation)?;
+        Ok(guest)
+    }
+
+    /// Ends the guest, and starts it from the current kernel and files.
+    pub(super) fn restart(&mut self) -> Result<(), VmError> {
+        self.state = State::Exited("it could not be started again".to_owned());
+        *self = Self::start(self.builder.clone(), self.console.take())?;
+        Ok(())
+    }
+
+    /// QEMU's process ID, if it is running.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.state {
+            State::Idle { ready, .. } => Some(ready.guest.pid()),
+            State::Exited(_) => None,
+        }
+    }
+
+    /// Runs a command.
+    pub(super) fn run(&mut self, wanted: &Command) -> Result<Output, VmError> {
+        let is_new = match &self.state {
+            State::Idle { is_new, .. } => *is_new,
+            State::Exited(how) => return Err(VmError::Gone(how.clone())),
+        };
+        let spec = self.builder.spec(wanted, is_new)?;
+        let root = Root::new(&spec.initrd.root)?;
+        // Modules may have been built since the last command.
+        self.template.tables = ModuleTables::default();
+        let whole = self.template.payload(&root, &spec, &mut self.notes)?;
+        let payload = self.files.as_ref().map_or_else(|| Ok(whole.clone()), |files| files.rest(&whole))?;
+        let mut origin = Origin::Snapshot;
+        loop {
+            let mut conversation = self.conversation(&spec, wanted)?;
+            let State::Idle { mut ready, is_new } = self.take() else { return Err(VmError::Gone(LOST.to_owned())) };
+            ready.len = match self.base.fill(&ready.window, &payload) {
+                Ok(len) => len,
+                Err(error) => {
+                    // The guest has not noticed.
+                    self.state = State::Idle { ready, is_new };
+                    return Err(error);
+                }
+            };
+            if let Some(files) = &mut self.files {
+                files.add(&whole);
+            }
+            let mut transcript = command(&mut ready, &self.base.machine, true, &mut conversation)?;
+            let why = ready.age.filter(|_| is_new).and_then(|_| not_restored(&transcript));
+            let Some(why) = why else {
+                let (age, stays) = (ready.age, transcript.events.last().is_some_and(Event::ends_command));
+                let outcome = judge_with(&mut transcript, &self.rules);
+                self.state = if stays {
+                    State::Idle { ready, is_new: false }
+                } else {
+                    State::Exited(outcome.sentence().unwrap_or_else(|| LOST.to_owned()))
+                };
+                let notes = std::mem::take(&mut self.notes.0);
+                return Ok(Output::new(outcome, transcript, conversation.captured(), age, notes));
+            };
+            drop(ready);
+            self.template.cache.discard(&self.key)?;
+            self.notes.note(&format!("failed to restore the guest: {why}"));
+            self.state = self.ready(origin, &payload, &mut conversation)?;
+            origin = Origin::Boot;
+        }
+    }
+
+    /// Starts a guest that waits for its first command.
+    fn ready(
+        &mut self,
+        origin: Origin,
+        payload: &CheckedPlan,
+        conversation: &mut Conversation<'_>,
+    ) -> Result<State, VmError> {
+        let ready = match origin {
+            Origin::Snapshot => {
+                self.base.start(&self.template.cache, &self.key, payload, conversation, &mut self.notes)
+            }
+            Origin::Boot => self.base.boot_once(conversation),
+        };
+        match ready {
+            Ok(mut ready) => {
+                // It may wait long for its first command; times count from that command.
+                ready.guest.started = None;
+                Ok(State::Idle { ready: Box::new(ready), is_new: true })
+            }
+            Err(NotWarm::Unfit(why)) => Err(VmError::NotKept(why)),
+            Err(NotWarm::Ended(transcript, _)) => {
+                let outcome = judge(&transcript);
+                Err(VmError::NotBooted { outcome: Box::new(outcome), console: transcript.console_tail })
+            }
+            Err(NotWarm::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Takes the guest, which is lost unless the caller puts it back.
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Exited(LOST.to_owned()))
+    }
+
+    /// The sessions of one command, into memory.
+    fn conversation(&self, spec: &RunSpec, command: &Command) -> Result<Conversation<'static>, VmError> {
+        let console = match &self.console {
+            None => ConsoleSink::Nowhere,
+            Some(file) => ConsoleSink::File(file.try_clone().map_err(VmError::io("share", "the console's file"))?),
+        };
+        let options = self.builder.options(command);
+        Ok(Conversation::new(spec, options, console, Some(self.template.inquest()))?.0)
+    }
+}

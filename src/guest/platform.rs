@@ -1,0 +1,121 @@
+//! The host side of a machine: QEMU, accelerator and firmware, found once; and the one assembler of machines.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::{Listener, VmError};
+use crate::arch::Arch;
+use crate::cache::Cache;
+use crate::qemu::firmware::{self, Firmware};
+use crate::qemu::kvm;
+use crate::qemu::machine::{
+    Accelerator, DEFAULT_MACHINE, Display, Machine, Transport, choose_accelerator, command_line, extra_arguments,
+    machine_for, memory_for,
+};
+use crate::qemu::program::Qemu;
+use crate::qemu::spec::BootSpec;
+use crate::root::kernel::{ImageKind, Kernel};
+
+/// Memory of a machine that boots a disk, MiB: installers need this much.
+const DISK_MEMORY_MIB: u64 = 2048;
+
+/// QEMU, the accelerator, the machine type and the firmware.
+#[derive(Debug, Clone)]
+pub(super) struct Platform {
+    /// The program.
+    pub(super) qemu: Qemu,
+    /// The accelerator.
+    pub(super) accelerator: Accelerator,
+    /// Why KVM is not used, unless TCG was requested.
+    no_kvm: Option<String>,
+    /// The machine type.
+    pub(super) machine: OsString,
+    /// The firmware.
+    pub(super) firmware: Firmware,
+}
+
+/// What a machine boots, as far as its configuration depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Boots {
+    /// A kernel with an initrd.
+    Linux {
+        /// Size of the initrd in bytes.
+        initrd_len: u64,
+        /// The channel of its pid 1.
+        transport: Transport,
+    },
+    /// A disk.
+    Disk {
+        /// The graphics adapter.
+        display: Display,
+    },
+}
+
+impl Platform {
+    /// Finds the requested or default QEMU, accelerator, machine type and firmware for guests of `arch`.
+    pub(super) fn find(
+        spec: &BootSpec,
+        arch: Arch,
+        cache: &Cache,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, VmError> {
+        let qemu = Qemu::find(spec.qemu.as_deref(), arch, Some(cache))?;
+        let (accelerator, no_kvm) = choose_accelerator(spec.accel, arch, kvm::probe)?;
+        if let Some(why) = &no_kvm {
+            listener.note(&format!("using TCG: {why}"));
+        }
+        let machine = spec.machine.clone().unwrap_or_else(|| DEFAULT_MACHINE.into());
+        let firmware = firmware::find(&spec.firmware, spec.firmware_vars.as_deref(), arch, &machine, &qemu)?;
+        Ok(Self { qemu, accelerator, no_kvm, machine, firmware })
+    }
+
+    /// Fails if the firmware cannot start this kernel.
+    pub(super) fn check_kernel(&self, kernel: &Kernel) -> Result<(), VmError> {
+        match (&self.firmware, kernel.kind) {
+            (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage) => Ok(()),
+            (Firmware::Uefi(_), ImageKind::BzImage) => {
+                let is_pe = starts_as_pe(&kernel.image).map_err(VmError::io("read", kernel.origin.as_str()))?;
+                if is_pe { Ok(()) } else { Err(VmError::NoEfiStub { origin: kernel.origin.clone() }) }
+            }
+            (Firmware::Bios(_) | Firmware::Uefi(_), ImageKind::VmlinuxPvh) => {
+                Err(VmError::VmlinuxByFirmware { origin: kernel.origin.clone() })
+            }
+        }
+    }
+
+    /// Assembles the machine.
+    pub(super) fn machine(&self, spec: &BootSpec, boots: Boots) -> Result<Machine, VmError> {
+        let (memory_mib, command_line, display, transport) = match boots {
+            Boots::Linux { initrd_len, transport } => {
+                let memory_mib = memory_for(spec.memory_mib, initrd_len)?;
+                (memory_mib, command_line(spec, self.accelerator)?, Display::None, transport)
+            }
+            Boots::Disk { display } => {
+                (spec.memory_mib.unwrap_or(DISK_MEMORY_MIB), OsString::new(), display, Transport::None)
+            }
+        };
+        Ok(Machine {
+            qemu: self.qemu.clone(),
+            accelerator: self.accelerator,
+            no_kvm: self.no_kvm.clone(),
+            machine: machine_for(self.machine.clone(), &self.firmware),
+            firmware: self.firmware.clone(),
+            display,
+            cpu: spec.cpu.clone().unwrap_or_else(|| self.accelerator.default_cpu().into()),
+            smp: spec.smp.clone(),
+            memory_mib,
+            command_line,
+            extra: extra_arguments(&spec.qemu_args)?,
+            transport,
+        })
+    }
+}
+
+/// True if a file starts with the PE/COFF magic `MZ`.
+fn starts_as_pe(path: &Path) -> std::io::Result<bool> {
+    let mut magic = [0; 2];
+    File::open(path)?.read_exact(&mut magic)?;
+    Ok(magic == *b"MZ")
+}

@@ -1,0 +1,72 @@
+//! A guest whose kernel image and initrd exist already, as in a bundle: only QEMU is looked up on this host.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use super::driver::{Prepared, Start};
+use super::platform::{Boots, Platform};
+use super::template::inquest;
+use super::{Inputs, Listener, RunSpec, VmError, ready_made};
+use crate::arch::Arch;
+use crate::initrd::job::Job;
+use crate::initrd::memfd;
+use crate::initrd::{build::Plan, check::Purpose};
+use crate::qemu::machine::Transport;
+use crate::root::kernel::{ImageKind, Kernel};
+
+/// A kernel image and an initrd with its job.
+#[derive(Debug)]
+pub struct Prebuilt {
+    /// The kernel image.
+    pub image: PathBuf,
+    /// Its kind.
+    pub kind: ImageKind,
+    /// Its architecture.
+    pub arch: Arch,
+    /// Its origin, for the user.
+    pub origin: String,
+    /// The initrd, with pid 1 and its job.
+    pub initrd: File,
+    /// The channel that its pid 1 uses.
+    pub transport: Transport,
+}
+
+impl Prebuilt {
+    /// Prepares to boot it on the machine that `spec` requests.
+    pub fn prepare(self, spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
+        let Self { image, kind, arch, origin, initrd, transport } = self;
+        let cache = spec.open_cache()?;
+        let kernel = Kernel { image: image.clone(), kind, arch, release: None, modules: None, config: None, origin };
+        let platform = Platform::find(&spec.boot, arch, &cache, listener)?;
+        platform.check_kernel(&kernel)?;
+        let initrd_len = initrd.metadata().map_err(VmError::io("get the size of", "the initrd"))?.len();
+        Ok(Prepared {
+            spec: spec.clone(),
+            machine: platform.machine(&spec.boot, Boots::Linux { initrd_len, transport })?,
+            kernel: kernel.origin,
+            inquest: Some(inquest(&image, &image, kind)),
+            start: Start::Boot { image, initrd: initrd.into() },
+            inputs: Inputs::default(),
+            cache,
+            template: None,
+        })
+    }
+}
+
+/// Returns a small archive that makes an initrd's pid 1 use only the console, if it is appended to the initrd.
+pub fn console_archive(initrd: &File) -> Result<Vec<u8>, VmError> {
+    let failed = || VmError::io("read", "the initrd");
+    let mut file = initrd;
+    file.seek(SeekFrom::Start(0)).map_err(failed())?;
+    let broken = |source| VmError::BrokenInitrd { path: "in memory".into(), source };
+    let job = ready_made::job_of(initrd).map_err(broken)?;
+    let Some(job) = job else { return Err(VmError::ForeignInitrd { path: "in memory".into() }) };
+    let job = Job { channel: None, channel_modules: Vec::new(), ..Job::decode(&job)? };
+    let plan = Plan::from_facts(job.facts()?)?.check(Purpose::Overlay)?;
+    let mut archive = File::from(memfd::memfd(&plan, 0)?);
+    let mut bytes = Vec::new();
+    archive.read_to_end(&mut bytes).map_err(failed())?;
+    file.seek(SeekFrom::Start(0)).map_err(failed())?;
+    Ok(bytes)
+}

@@ -1,0 +1,201 @@
+//! What all guests of one kernel on one machine share, found once: kernel, QEMU, accelerator, firmware, module tables.
+//!
+//! A template also decides whether a guest is restored or booted, and prepares either.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::bases::Bases;
+use super::compose::{self, BuildContext, Drivers};
+use super::driver::{Prepared, Restore, Start};
+use super::hang::Inquest;
+use super::initrd::{self, Made};
+use super::platform::{Boots, Platform};
+use super::snapshot::fit::unfit;
+use super::snapshot::{self, Base, Warm};
+use super::{Inputs, Listener, RunSpec, VmError};
+use crate::cache::Cache;
+use crate::initrd::archive;
+use crate::initrd::check::CheckedPlan;
+use crate::initrd::pid1;
+use crate::qemu::machine::{MachineError, Transport, is_microvm};
+use crate::qemu::spec::FirmwareRef;
+use crate::root::kernel::symbols::Source;
+use crate::root::kernel::{self, ImageKind, Kernel};
+use crate::root::modules::{self, ChannelDriver, tables::ModuleTables};
+use crate::root::request::KernelRef;
+use crate::root::root::Root;
+
+/// A kernel and the host side of its machine. Threads may share it.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// The kernel.
+    kernel: Kernel,
+    /// Its image that starts fastest.
+    image: PathBuf,
+    /// That image's kind.
+    kind: ImageKind,
+    /// The host side of its machine.
+    pub(super) platform: Platform,
+    /// The tables of its modules.
+    pub(super) tables: ModuleTables,
+    /// The channel that its pid 1 can use.
+    transport: Transport,
+    /// The cache.
+    pub(super) cache: Cache,
+    /// The bases of its snapshots.
+    bases: Bases,
+}
+
+impl Template {
+    /// Finds everything that does not depend on the command. Adds files outside the root to `inputs`.
+    pub(super) fn find(
+        root: &Root,
+        spec: &RunSpec,
+        inputs: &mut Inputs,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, VmError> {
+        let cache = spec.open_cache()?;
+        let found = find_kernel(root, spec, &cache, listener);
+        inputs.add_tree(spec, found.as_ref().ok().map(|(kernel, ..)| kernel.image.as_path()));
+        let (kernel, image, kind) = found?;
+        inputs.extend([kernel.image.as_path()]);
+        let platform = Platform::find(&spec.boot, kernel.arch, &cache, listener)?;
+        platform.check_kernel(&kernel)?;
+        inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
+        let tables = ModuleTables::default();
+        let transport = transport(&kernel, &tables, &platform);
+        Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
+    }
+
+    /// Prepares a guest: restored if `spec` requests it and the guest can be, else booted. `refused` is the reason why a
+    /// restore that was tried has failed. This is the only place that decides between the two.
+    pub(super) fn prepare(
+        self: &Arc<Self>,
+        root: &Root,
+        spec: &RunSpec,
+        refused: Option<String>,
+        listener: &mut dyn Listener,
+    ) -> Result<Prepared, VmError> {
+        let restore = match (spec.warm, refused) {
+            (Warm::No, _) => None,
+            // The user boots it by hand.
+            (Warm::Yes | Warm::Fresh, _) if spec.print_only => None,
+            (Warm::Yes | Warm::Fresh, Some(why)) => Some(Err(why)),
+            (Warm::Yes | Warm::Fresh, None) => Some(self.restore(root, spec, listener)?),
+        };
+        let (machine, start) = match restore {
+            Some(Ok(restore)) => (restore.base.machine.clone(), Start::Restore(Box::new(restore))),
+            other => {
+                if let Some(Err(why)) = other {
+                    listener.note(&format!("booting cold: {why}"));
+                }
+                let Made { initrd, transport } = initrd::make(spec, self.context(root), self.transport, listener)?;
+                let size = rustix::fs::fstat(&initrd);
+                let size = size.map_err(|errno| VmError::io("get the size of", "the initrd")(errno.into()))?.st_size;
+                let boots = Boots::Linux { initrd_len: u64::try_from(size).unwrap_or(0), transport };
+                (self.platform.machine(&spec.boot, boots)?, Start::Boot { image: self.image.clone(), initrd })
+            }
+        };
+        Ok(Prepared {
+            spec: spec.clone(),
+            machine,
+            kernel: self.kernel.origin.clone(),
+            start,
+            inputs: Inputs::default(),
+            inquest: Some(self.inquest()),
+            cache: self.cache.clone(),
+            template: Some(Arc::clone(self)),
+        })
+    }
+
+    /// What a hang report needs to know about this kernel.
+    pub(super) fn inquest(&self) -> Inquest {
+        inquest(&self.image, &self.kernel.image, self.kind)
+    }
+
+    fn context<'a>(&'a self, root: &'a Root) -> BuildContext<'a> {
+        BuildContext { root, kernel: &self.kernel, tables: &self.tables }
+    }
+
+    /// Prepares the base and the payload of a restored guest, or returns why this guest cannot be restored.
+    pub(super) fn restore(
+        &self,
+        root: &Root,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> Result<Result<Restore, String>, VmError> {
+        if let Some(why) = unfit(spec, &self.platform.machine, self.transport) {
+            return Ok(Err(why));
+        }
+        let payload = self.payload(root, spec, listener)?;
+        let initrd_len = archive::len(&payload, &archive::Options { align: true, mtime: 0 });
+        let machine = self.platform.machine(&spec.boot, Boots::Linux { initrd_len, transport: self.transport })?;
+        let window_mib = snapshot::base::window_mib(initrd_len);
+        let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
+        let drivers = Drivers::of(self.transport);
+        let make = || initrd::base(self.context(root), drivers, &spec.base_modules, window_mib << 20);
+        let ingredients = snapshot::key::ingredients(&machine, &self.image, window_mib, &self.cache);
+        let (initrd, key) = self.bases.get(&spec.base_modules, window_mib, ingredients, make)?;
+        let (image, kind, kernel) = (self.image.clone(), self.kind, self.kernel.origin.clone());
+        let base = Base { machine, image, kind, kernel, initrd, modules, window_mib };
+        Ok(Ok(Restore { base, key, payload }))
+    }
+
+    /// Builds the payload of a command for a guest that is up.
+    pub(super) fn payload(
+        &self,
+        root: &Root,
+        spec: &RunSpec,
+        listener: &mut dyn Listener,
+    ) -> Result<CheckedPlan, VmError> {
+        let mut command = compose::command(self.context(root), &spec.initrd)?;
+        initrd::apply_run_options(&mut command, root, spec, listener)?;
+        initrd::payload(command)
+    }
+}
+
+/// What a hang report needs to know about a kernel: its image, and the file that the image was extracted from.
+pub(super) fn inquest(image: &Path, origin: &Path, kind: ImageKind) -> Inquest {
+    let may_move = match kind {
+        ImageKind::BzImage => true,
+        // PVH enters a vmlinux at its link address: nothing relocates it.
+        ImageKind::VmlinuxPvh => false,
+    };
+    Inquest { symbols: Some(Source::new(image, origin)), may_move }
+}
+
+/// Finds the requested kernel, and its image that starts fastest.
+fn find_kernel(
+    root: &Root,
+    spec: &RunSpec,
+    cache: &Cache,
+    listener: &mut dyn Listener,
+) -> Result<(Kernel, PathBuf, ImageKind), VmError> {
+    let mut progress = |doing: &str| listener.progress(doing);
+    let requested = spec.kernel.as_ref().unwrap_or(&KernelRef::Newest);
+    let kernel = kernel::find(root, requested, cache, &mut progress)?;
+    // Firmware starts a kernel as a boot loader does: from the bzImage.
+    let vmlinux = match spec.boot.firmware {
+        FirmwareRef::Direct => kernel::vmlinux(&kernel, cache, &mut progress)?,
+        FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => None,
+    };
+    if pid1::image(kernel.arch).is_none() {
+        return Err(MachineError::Arch(kernel.arch).into());
+    }
+    let (image, kind) = match vmlinux {
+        Some(vmlinux) => (vmlinux, ImageKind::VmlinuxPvh),
+        None => (kernel.image.clone(), kernel.kind),
+    };
+    Ok((kernel, image, kind))
+}
+
+/// The fastest channel that this kernel has drivers for on this machine type.
+fn transport(kernel: &Kernel, tables: &ModuleTables, platform: &Platform) -> Transport {
+    let driver = modules::channel_modules(kernel, tables);
+    match (driver, is_microvm(&platform.machine)) {
+        (_, true) => Transport::VirtioMmio,
+        (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,
+        (ChannelDriver::Absent, false) => Transport::Com2,
+    }
+}
