@@ -110,7 +110,7 @@ fn kernels(before: &Header, after: &Header) -> Vec<(String, String, String)> {
 fn samples(report: &Report) -> BTreeMap<(bool, String), Vec<f64>> {
     let mut samples: BTreeMap<(bool, String), Vec<f64>> = BTreeMap::new();
     for cell in report.cells.iter().filter(|cell| cell.status.has_passed()) {
-        let Some(attempt) = cell.last() else { continue };
+        let Some(attempt) = cell.final_attempt() else { continue };
         let times = attempt.times;
         if let Some(command) = times.command {
             let what = format!("{}/{}/{}", cell.test, cell.kernel, cell.machine);

@@ -14,11 +14,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::event::Message;
 pub use super::event::{Event, EventChannel, StopHandle};
 use super::plan::Plan;
-use super::report::{CellReport, Header, Report, Status, jsonl};
+use super::report::{CellReport, Header, Report, Status};
 use super::schedule::{GuestNeeds, Job, Resources, Schedule};
 use super::state::{Workers, may_share_guest, not_run};
 use super::times::CellDurations;
-use super::{budget, guest};
+use super::{budget, guest, report};
 
 /// Options for running a plan.
 #[derive(Debug, Clone, Default)]
@@ -61,8 +61,8 @@ pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut 
     let workers = Arc::new(workers(plan, &options, channel, schedule, start));
     let plan = &workers.plan;
     let header = Header {
-        format: jsonl::FORMAT_NAME.to_owned(),
-        version: jsonl::FORMAT_VERSION,
+        format: report::FORMAT.to_owned(),
+        version: report::VERSION,
         bootling: env!("CARGO_PKG_VERSION").to_owned(),
         suite: plan.spec.name.clone().unwrap_or(options.suite),
         started,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
 use crate::cli::boot_options::AccelArg;
 use crate::cli::health::PolicyArg;
@@ -13,7 +13,7 @@ use bootling::format::amount;
 use bootling::suite::emit::System;
 use bootling::suite::manifest::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
 use bootling::suite::plan::Filter;
-use bootling::suite::report::Shard;
+use bootling::suite::report::{FORMATS, Format, Shard};
 use bootling::suite::shard::{self, ShardError};
 
 /// Run a manifest's tests with each kernel on each machine, in parallel
@@ -120,7 +120,7 @@ pub struct SelectionArgs {
 #[command(next_help_heading = "Runs")]
 pub struct ExecutionArgs {
     /// Maximum number of concurrent guests (default: as many as the CPUs allow, counting each guest's virtual CPUs)
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, short, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
     pub(super) jobs: Option<u32>,
     /// Memory for all guests together: MiB, or with suffix K, M, G (default: three quarters of the available memory,
     /// including control group limits). A booting guest counts with its full memory, a restored one with half of it
@@ -130,10 +130,10 @@ pub struct ExecutionArgs {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_failures)]
     pub(super) fail_fast: Option<usize>,
     /// Retry failed cells up to N times. A cell that then passes is reported as flaky
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=10_000))]
     retries: Option<u32>,
     /// Run each cell N times
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
     repeat: Option<u32>,
     /// Time limit for each test, such as 90, 90s, 5m
     #[arg(long, value_name = "TIME", value_parser = parse_limit)]
@@ -162,21 +162,8 @@ pub struct ExecutionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportArgs {
-    /// Write JUnit XML to FILE (`-` for standard output)
-    #[arg(long, value_name = "FILE")]
-    pub(super) junit: Option<PathBuf>,
-    /// Write TAP 14 to FILE
-    #[arg(long, value_name = "FILE")]
-    pub(super) tap: Option<PathBuf>,
-    /// Write KTAP, the kernel's dialect of TAP, to FILE
-    #[arg(long, value_name = "FILE")]
-    pub(super) ktap: Option<PathBuf>,
-    /// Write the complete report to FILE as JSON Lines
-    #[arg(long, value_name = "FILE")]
-    pub(super) jsonl: Option<PathBuf>,
-    /// Write a self-contained HTML page to FILE
-    #[arg(long, value_name = "FILE")]
-    pub(super) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) files: FileArgs,
     /// Compare with an earlier --jsonl report: list what newly fails, passes again, or got slower
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
@@ -193,8 +180,37 @@ pub struct ReportArgs {
     #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
     pub(super) emit: Option<SystemArg>,
     /// With --emit: number of shards
-    #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=200))]
+    #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = value_parser!(u32).range(2..=200))]
     pub(super) shards: u32,
+}
+
+/// `--FORMAT FILE`, for each report format.
+#[derive(Debug)]
+pub struct FileArgs(pub(super) Vec<(&'static Format, PathBuf)>);
+
+impl Args for FileArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(FORMATS.into_iter().map(|format| {
+            let argument = Arg::new(format.name).long(format.name).value_name("FILE").help(format.help);
+            argument.value_parser(value_parser!(PathBuf))
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FileArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let file = |format: &'static Format| Some((format, matches.get_one::<PathBuf>(format.name)?.clone()));
+        Ok(Self(FORMATS.into_iter().filter_map(file).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// `--shard`

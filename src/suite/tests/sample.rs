@@ -7,7 +7,7 @@ use crate::guest::hang::Hang;
 use crate::guest::health::{Finding, Kind};
 use crate::guest::verdict::Outcome;
 use crate::suite::judge::Judge;
-use crate::suite::report::{Attempt, CellReport, Header, Part, PartResult, Report, StartMode, Status, Times, jsonl};
+use crate::suite::report::{self, Attempt, CellReport, Header, Part, PartResult, Report, StartMode, Status, Times};
 use crate::suite::tap_parser::{TapMode, parse};
 
 /// Text that tries to break out of every format.
@@ -107,8 +107,8 @@ pub fn sample() -> Report {
 
 fn header(cells: &[CellReport]) -> Header {
     Header {
-        format: jsonl::FORMAT_NAME.to_owned(),
-        version: jsonl::FORMAT_VERSION,
+        format: report::FORMAT.to_owned(),
+        version: report::VERSION,
         bootling: "0.1.0".to_owned(),
         suite: "smoke".to_owned(),
         started: 1_767_323_045.5,
