@@ -1,8 +1,8 @@
-# Each target does all its own set-up; `make demo` and `make test` are all a fresh clone needs.
+# Each target installs what it needs; in a fresh clone, `make demo` or `make test` is sufficient.
 CARGO   ?= cargo
 PREFIX  ?= /usr/local
 DESTDIR ?=
-# Debian's kernels that the tests boot, by meta-package: one with plain modules, two with compressed ones.
+# Debian kernels for the tests, by meta-package: one with uncompressed modules, two with compressed modules.
 KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
 
 .PHONY: build test vm vm-warm soak slurm lint stubs golden install bench demo kernels
@@ -11,13 +11,14 @@ build:
 	@tools/setup build
 	$(CARGO) build --release --locked
 
-# Everything: units, golden texts, oracles, the command line, and guests. Where nobody watches (CI) the reason of a failure
-# is told where the test fails and not after all others, since a log may be cut off.
+# All tests: units, golden texts, oracles, the command line, and guests. In CI, the reason for a failure is printed where the
+# test fails rather than after all tests, since a log may be truncated.
 test: kernels
 	@tools/setup build run test headers
 	$(CARGO) test --locked --no-fail-fast $(if $(REQUIRE_VM),-- --nocapture)
 
-# Only the tests that boot guests (vm-warm: that restore them; soak: 1,000 warm runs, 200 killed ones). REQUIRE_VM=1: all of them.
+# Only the tests that boot guests (vm-warm: restore guests; soak: 1,000 warm runs, 200 killed ones). With REQUIRE_VM=1, a guest
+# that cannot be booted is a failure.
 vm-warm: WITH := BOOTLING_WARM=yes
 soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200
 soak: ONLY := --release soak:: -- --nocapture --test-threads 1
@@ -25,7 +26,7 @@ vm vm-warm soak: kernels
 	@tools/setup build run headers
 	$(WITH) $(CARGO) test --locked --test boot $(ONLY)
 
-# A matrix in four shards on a Slurm of its own, against the same in one piece.
+# Compares a matrix in four shards, on a private Slurm cluster, with the same matrix in one run.
 slurm: build kernels
 	@tools/setup run slurm && tools/try-slurm
 
@@ -40,14 +41,14 @@ lint:
 	$(CARGO) test --locked --quiet --test house --test layering
 	@tools/lint
 
-# The guest's pid 1 is built and embedded by build.rs; this builds it and says what came out. The boot sector's code is
-# assembled into assets/, from where it is embedded.
+# Builds the guest's pid 1, which build.rs also does, and prints its properties. Assembles the boot sector's code into assets/,
+# from where it is embedded.
 stubs:
 	@tools/setup build stubs
 	@tools/assemble-bootsector assets
 	$(CARGO) test --locked --test stubs -- --nocapture
 
-# Writes what the golden tests (they stand beside the code) see as the new truth; read `git diff` before you commit it.
+# Updates the golden texts beside the code from the current output. Read `git diff` before committing.
 golden:
 	@tools/setup build
 	UPDATE_EXPECT=1 SNAPSHOTS=overwrite $(CARGO) test --locked --lib

@@ -1,35 +1,9 @@
-//! bootling: tiny Linux images, built in milliseconds, booted at once, judged honestly.
+//! Builds small Linux initrds, boots them in QEMU, and reports exactly what happened.
 //!
-//! Data flows one way, and no stage calls back into one above it:
+//! # Guests for Rust programs
 //!
-//! ```text
-//! Args -> Spec -> resolve -> Plan -> write -> boot -> Transcript -> Verdict
-//! ```
-//!
-//! | module | takes | gives | touches |
-//! |---|---|---|---|
-//! | [`spec`] | what was typed | what is meant | nothing |
-//! | [`resolve`] | a spec | facts about a root directory | reads |
-//! | [`plan`] | facts | a checked map from archive path to entry | nothing |
-//! | [`write`] | a checked plan | bytes | writes |
-//! | [`image`] | a path | a disk's bytes, in whatever container | reads, writes in place |
-//! | [`check`] | a disk, an EFI program, an initrd | findings, by rule | nothing |
-//! | [`boot`] | artefacts and a boot spec | a transcript of typed events | spawns |
-//! | [`verdict`] | a transcript | an outcome and an exit code | nothing |
-//! | [`vm`] | all that is wanted of one run | a kernel, a machine and an initrd, ready to boot | by the stages |
-//! | [`regress`] | the same command, twice or on many kernels | what is different, and since when | by the stages, git |
-//! | [`matrix`] | a manifest's plan | a report: each cell, judged | by the stages, many at a time |
-//! | [`watch`] | what a round was made from | what of it has changed, once it is at rest | looks |
-//! | [`cli`] | the command line | an exit code | the terminal |
-//!
-//! Above all stages stand [`arch`] (facts about architectures), [`proto`] (what host and guest agree on), [`sys`] (the
-//! one file that may say `unsafe`), [`cache`] (what is slow to make, kept between runs), [`pid1`] (the guest's pid 1,
-//! built from `stubs/init` and embedded) and [`disk`] (what stands on a PC's disks, as plain values: tables, FAT, PE, the
-//! boot sector).
-//! `tests/layering.rs` holds the order.
-//!
-//! For Rust programs, tests above all, there is [`Vm`]: a guest that boots once, or is restored, and runs command after
-//! command, each with an [`Output`]. `kernel` is an image file, a build tree or a package, `cache` a directory of the user's:
+//! A [`Vm`] is a guest that is restored from a snapshot, or boots, and runs one command after another, each with an
+//! [`Output`]. `kernel` is an image file, a build tree or a package, `cache` a directory of the caller:
 //!
 //! ```no_run
 //! # fn in_a_guest(kernel: &std::path::Path, cache: &std::path::Path) -> Result<(), bootling::VmError> {
@@ -41,6 +15,42 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What the program does
+//!
+//! Every verb of the program `bootling` parses its arguments, calls the library and prints the result:
+//!
+//! - [`guest::run`] takes a [`guest::RunSpec`] and returns a [`guest::RunResult`]: the [`Outcome`], the output, and a
+//!   transcript of everything that happened. [`guest::report`] contains the types of the JSON results.
+//! - `initrd` builds initrds, `disk` builds, stamps and checks disk images.
+//! - `suite` runs tests x kernels x machines, and writes and merges reports.
+//! - `regress` compares two runs, finds the first bad kernel, and packs a run for a bug report.
+//!
+//! The crate's default feature `cli` adds the program and its dependencies. Without it, only the library is built.
+//!
+//! # Modules
+//!
+//! Inside each module, data flows in one direction: specification, resolved facts, plan, bytes or a process, result.
+//! A module imports only from modules above it in this table (`tests/layering.rs`):
+//!
+//! | module | task | side effects |
+//! |---|---|---|
+//! | `arch` | architectures and their properties | none |
+//! | `sys` | wrappers around system interfaces; the only file with `unsafe` code | system calls |
+//! | `process` | child processes that never outlive the caller, signals | starts processes |
+//! | `cache` | private cache directory for results that are slow to compute | reads and writes the cache |
+//! | `format` | archives, executables, kernels, partition tables, file systems, disk containers, guest protocol | none |
+//! | `output` | outputs that appear complete or not at all | writes files |
+//! | `root` | programs, libraries, kernels and modules below a root directory | reads files |
+//! | `initrd` | initrds: specification, plan, archive | writes the archive |
+//! | `disk` | disk images: specification, layout, image; stamping and checking | reads and writes images |
+//! | `qemu` | QEMU's command line, accelerators, firmware, QMP | probes KVM and QEMU |
+//! | `guest` | a guest from its specification to its result | runs QEMU |
+//! | `suite` | test matrix: manifest, schedule, verdicts, reports | runs guests |
+//! | `regress` | comparison, bisection, bundles | runs guests, git and builds |
+//! | `watch` | changes of a run's inputs | watches files, runs builds |
+//!
+//! `docs/architecture.md` in the repository follows one run through these modules.
 
 pub mod arch;
 pub mod cache;

@@ -6,8 +6,17 @@ mod sources;
 use std::fs;
 use std::path::Path;
 
+use regex::Regex;
+
 /// Lines a file may have, its tests not counted.
 const MOST_LINES: usize = 400;
+
+/// Most marker words per 100 comment or string lines.
+const MARKERS_PER_HUNDRED: f64 = 0.3;
+/// Words of a dialect that is not the field's English: ordinary words, but their density shows prose to rewrite.
+const MARKERS: &str = r"(?i)\b(told|tells|tell of|nobody|somebody|whoever|anybody|everybody|in vain|goes on|go on|came of|comes of|is wanted|are wanted|stands|stand behind|behind it|of its own|of one's own|theirs|ours|as it stands|is none|it is no|there is no such|lest|at once|one's|whatever it is|what is so|for people|beforehand|thereby|wherever it|of what it)\b";
+/// Names of items and files that say nothing about them.
+const BANNED: &str = r"(?m)\b(?:fn|struct|enum|trait|mod|type|const|static) (Told|Teller|Talker|Talk|Again|Brought|Stay|Waits|Ground|Deed|Wanted|ours|theirs|alone|left|told|tell|tells|asking|look|poke|shake|again|somehow|misc|util|utils|helpers|common)\b";
 
 /// What is wrong with one Rust file.
 fn complaints(path: &Path, text: &str) -> Vec<String> {
@@ -39,6 +48,30 @@ fn says_unsafe(line: &str) -> bool {
     let code = line.trim_start();
     !code.starts_with("//")
         && ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| code.contains(word))
+}
+
+/// The comment and string text of each line that has some.
+fn prose(text: &str) -> Vec<String> {
+    let strings = Regex::new(r#""((?:[^"\\]|\\.){4,})""#).expect("a regular expression");
+    let of_line = |line: &str| {
+        let comment = line.split_once("//").map_or("", |(_, comment)| comment).trim_start_matches(['/', '!']).trim();
+        let strings: Vec<&str> = strings.captures_iter(line).filter_map(|found| Some(found.get(1)?.as_str())).collect();
+        format!("{comment} {}", strings.join(" ")).trim().to_owned()
+    };
+    text.lines().map(|line| of_line(line.trim())).filter(|text| !text.is_empty()).collect()
+}
+
+/// Marker words in `text`, and its comment or string lines.
+fn markers(text: &str) -> (usize, usize) {
+    let markers = Regex::new(MARKERS).expect("a regular expression");
+    let lines = prose(text);
+    (lines.iter().map(|line| markers.find_iter(line).count()).sum(), lines.len())
+}
+
+/// Names on the list of banned ones.
+fn banned(text: &str) -> Vec<String> {
+    let names = Regex::new(BANNED).expect("a regular expression");
+    names.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
 /// Lines of the dependency tables in a manifest that do not say why they are there.
@@ -90,4 +123,30 @@ fn each_rule_finds_what_breaks_it() {
     }
     let tested = format!("//! Head.\nfn f() {{}}\n\n#[cfg(test)]\nmod tests {{\n{}}}\n", "x\n".repeat(MOST_LINES));
     assert_eq!(complaints(Path::new("src/a.rs"), &tested), Vec::<String>::new());
+}
+
+#[test]
+fn comments_and_strings_are_in_the_fields_english() {
+    let files: Vec<_> = ["src", "stubs"].into_iter().flat_map(sources::below).collect();
+    assert!(files.len() > 100, "the sources are not where this test expects them");
+    let counts: Vec<_> = files.iter().map(|file| (&file.path, markers(&file.text))).collect();
+    let (hits, lines) = counts.iter().fold((0, 0), |all, (_, (hits, lines))| (all.0 + hits, all.1 + lines));
+    let density = 100.0 * hits as f64 / lines as f64;
+    let mut worst: Vec<_> = counts.iter().filter(|(_, (hits, _))| *hits > 0).collect();
+    worst.sort_by_key(|(_, (hits, _))| std::cmp::Reverse(*hits));
+    let list: Vec<String> =
+        worst.iter().take(20).map(|(path, (hits, _))| format!("{hits} {}", path.display())).collect();
+    assert!(density <= MARKERS_PER_HUNDRED, "{density:.2} marker words per 100 lines:\n{}", list.join("\n"));
+    assert_eq!(markers("// it is told\nlet x = \"nobody stands\"; // fine\nlet y = 1;\n"), (3, 2));
+}
+
+#[test]
+fn no_item_has_a_banned_name() {
+    let files: Vec<_> = ["src", "stubs"].into_iter().flat_map(sources::below).collect();
+    let found: Vec<String> = files
+        .iter()
+        .flat_map(|file| banned(&file.text).into_iter().map(|name| format!("{}: {name}", file.path.display())))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert_eq!(banned("pub struct Told;\nfn told_of() {}\npub(crate) mod ours;\n"), ["Told", "ours"]);
 }

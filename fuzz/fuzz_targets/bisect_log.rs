@@ -1,4 +1,4 @@
-//! Logs of bisections of any bytes: reading them ends without a panic.
+//! Reads arbitrary bytes as a bisection log: never a panic.
 
 #![no_main]
 

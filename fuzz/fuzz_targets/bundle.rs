@@ -1,4 +1,4 @@
-//! Bundles of any bytes: reading them ends, in bounded memory, without a panic; what is read was checked.
+//! Reads arbitrary bytes as a bundle: bounded memory, no panic, and only verified files are returned.
 
 #![no_main]
 

@@ -1,11 +1,11 @@
-//! Any bytes as a bzImage's header.
+//! Reads arbitrary bytes as a bzImage header.
 #![no_main]
 
 use bootling::root::kernel::fuzzed::BzImage;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    // Mutations alone rarely find the two magics.
+    // Mutations rarely produce the two magic numbers.
     let mut image = bytes.to_vec();
     if image.len() >= 0x206 {
         image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);

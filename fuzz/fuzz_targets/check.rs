@@ -1,5 +1,5 @@
-//! Files of any bytes, checked as a disk, as an EFI program and as an initrd: a check ends, in bounded memory, without a
-//! panic, and tells no more than it should.
+//! Checks arbitrary bytes as a disk, an EFI program and an initrd: bounded memory, no panic, and a bounded number of
+//! findings.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a Debian package, and as the tar archive inside one.
+//! Unpacks arbitrary bytes as a Debian package, and as the tar archive inside one.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         std::fs::create_dir(&again).expect("a directory");
         let _ = unpack(tar.take(16 << 20), &again);
     }
-    // Nothing may stand beside the two directories.
+    // No other file may exist beside the two directories.
     let beside = std::fs::read_dir(dir.path()).expect("listed").count();
     assert!(beside <= 2, "a package wrote outside its directory");
 });

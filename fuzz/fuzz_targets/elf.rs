@@ -1,4 +1,4 @@
-//! Any bytes as an ELF file: facts or an error, never a panic, never more memory than the limits allow.
+//! Reads arbitrary bytes as an ELF file: facts or an error, no panic, memory within the limits.
 
 #![no_main]
 

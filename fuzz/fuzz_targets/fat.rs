@@ -1,4 +1,4 @@
-//! Volumes of any bytes: opening, walking and reading them ends, in bounded memory, without a panic.
+//! Opens, walks and reads arbitrary bytes as a FAT volume: bounded memory, no panic.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!tree.path(Some(index)).is_empty());
         if let Ok(mut content) = volume.content(&node.entry) {
             assert_eq!(content.size(), u64::from(node.entry.size));
-            // The volume may say it has more than the bytes are.
+            // The volume may declare a larger size than the input has.
             let copied = io::copy(&mut content, &mut io::sink());
             assert!(copied.is_err() || copied.is_ok_and(|count| count == u64::from(node.entry.size)));
         }

@@ -1,4 +1,4 @@
-//! Any disk: its partition tables are read or refused, in bounded memory, and a stamp changes boot code alone.
+//! Reads the partition tables of an arbitrary disk or refuses them: bounded memory, and a stamp changes only boot code.
 
 #![no_main]
 

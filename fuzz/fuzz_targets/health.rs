@@ -1,4 +1,4 @@
-//! Any bytes as a guest's console, and as records of its log.
+//! Reads arbitrary bytes as a guest's console output, and as records of its kernel log.
 #![no_main]
 
 use bootling::guest::health::Log;

@@ -1,4 +1,4 @@
-//! Any bytes as an unpacked kernel image with symbols in it, or as a `System.map`.
+//! Reads arbitrary bytes as an unpacked kernel image with symbols, or as a `System.map`.
 #![no_main]
 
 use bootling::root::kernel::fuzzed::Symbols;

@@ -1,4 +1,4 @@
-//! Any bytes as `/etc/ld.so.cache`: entries or none, never a panic.
+//! Reads arbitrary bytes as `/etc/ld.so.cache`: entries or none, no panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any first sector: it is read and written again as it was, and its boot code is told.
+//! Reads an arbitrary first sector, writes it back unchanged, and identifies its boot code.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a kernel module: its ELF headers and its `.modinfo`.
+//! Reads arbitrary bytes as a kernel module: its ELF headers and its `.modinfo`.
 #![no_main]
 
 use bootling::format::modules::modinfo::Modinfo;

@@ -1,4 +1,4 @@
-//! Any text as depmod's tables, and every module in them put into an order.
+//! Reads arbitrary text as depmod's tables, and resolves the load order of every module in them.
 #![no_main]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Initrds of any bytes: reading them ends, in bounded memory, without a panic; what is read can be told.
+//! Reads arbitrary bytes as an initrd: bounded memory, no panic, and every entry can be printed.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         write!(io::sink(), "{}", Printable(&member.name))?;
         io::copy(data, &mut io::sink())?;
         members += 1;
-        // A bomb is the user's own: time is bounded by the bytes that come out, memory always.
+        // Decompression bombs are allowed: time is bounded by the decompressed size, memory is bounded in any case.
         Ok(if members > 10_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     if let Err(error) = walked {

@@ -1,4 +1,4 @@
-//! Anything a test may write: it is read within its bounds, and the same however it is cut.
+//! Parses arbitrary test output as TAP and KTAP: bounded, and independent of how the input is split.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as an EFI program: read, extended, digested, measured, signed.
+//! Reads, extends, digests, measures and signs arbitrary bytes as an EFI program.
 #![no_main]
 
 use bootling::format::measure::measure;
@@ -13,7 +13,7 @@ use bootling::format::uki::StubInfo;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    // Mutations alone rarely find the two magics.
+    // Mutations rarely produce the two magic numbers.
     let mut file = bytes.to_vec();
     if file.len() >= 0x100 {
         file[..2].copy_from_slice(b"MZ");
@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = Certificates::read(&pe, &file);
     if let Ok(ranges) = authenticode_ranges(&pe) {
         assert!(ranges.iter().all(|range| range.end <= size));
-        // A section may claim up to 4 GiB of zeros behind what it has.
+        // A section may declare up to 4 GiB of zeros after its data.
         if pe.sections.iter().all(|section| section.virtual_size < 1 << 20) {
             let _ = measure(&file);
         }

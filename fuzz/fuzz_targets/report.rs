@@ -1,4 +1,4 @@
-//! Any report: it is read or refused, and what was read can be written in every format and be read again.
+//! Reads an arbitrary report or refuses it; a report that was read can be written in every format and read again.
 
 #![no_main]
 

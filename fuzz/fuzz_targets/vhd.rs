@@ -1,4 +1,4 @@
-//! Any footer of a VHD: it is read or refused, and what was read can be written again.
+//! Reads an arbitrary VHD footer or refuses it; a footer that was read can be written again.
 
 #![no_main]
 

@@ -24,7 +24,7 @@ use bootling::guest::screen::Wanted;
 use bootling::guest::session::{Foreground, ShownOn, Watch};
 use bootling::guest::transcript::Transcript;
 use bootling::guest::verdict::{Outcome, code};
-use bootling::guest::{Limits, RunOptions, RunSpec, Streams, TimeLimit};
+use bootling::guest::{Limits, RunOptions, RunSpec, Streams, TimeLimit, prepare_disk};
 use bootling::output::file::Output;
 use bootling::qemu::drive::{Bus, Drive};
 use bootling::qemu::machine::{Display, Machine};
@@ -195,7 +195,7 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     if !args.quiet && !args.print_command {
         output::note(&introduction(args, &machine, drive, interactive));
     }
-    let prepared = disk.prepare(&spec, machine).map_err(output::advised)?;
+    let prepared = prepare_disk(disk, &spec, machine).map_err(output::advised)?;
     if args.print_command {
         let mut line = prepared.shell_command().map_err(output::advised)?.into_encoded_bytes();
         line.push(b'\n');

@@ -34,7 +34,7 @@ use bootling::guest::screen::Wanted;
 use bootling::guest::session::{Foreground, Watch};
 use bootling::guest::transcript::Transcript;
 use bootling::guest::verdict::Outcome;
-use bootling::guest::{Limits, RunOptions, RunResult, RunSpec, Silent, Streams, TimeLimit};
+use bootling::guest::{Limits, RunOptions, RunResult, RunSpec, Silent, Streams, TimeLimit, prepare_disk};
 use bootling::process::signals::Signals;
 use bootling::qemu::machine::{Display, Machine};
 use bootling::qemu::spec::{BootSpec, ConsoleTo, FirmwareRef};
@@ -240,7 +240,7 @@ fn try_out(
         signals: Some(&mut signals),
         ..RunOptions::default()
     };
-    let disk = disk.try_clone().and_then(|disk| disk.prepare(&spec, machine.clone()));
+    let disk = disk.try_clone().and_then(|disk| prepare_disk(disk, &spec, machine.clone()));
     let ran = disk.and_then(|prepared| prepared.without_hang_report().run(options, &mut Silent));
     let RunResult { outcome, transcript, .. } = ran.map_err(output::advised).with_context(booting)?;
     if let Outcome::Interrupted { .. } | Outcome::CouldNotTest { .. } = outcome {

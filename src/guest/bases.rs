@@ -1,9 +1,8 @@
-//! What guests of one kernel are restored to: the initrds of bases, and the keys of their snapshots, made once for all
-//! commands.
+//! Bases of a template: their initrds and the keys of their snapshots, built once for all commands.
 //!
-//! The kernel and its modules count as they were when the first command was given, as the kernel's tables do. Everything else
-//! that a key depends on (QEMU and its files, the machine, the kernel's image) is looked at each time: a snapshot is never
-//! taken for one of something else.
+//! The kernel and its module tables are used as they were when the template was made. Everything else that a key depends on
+//! (QEMU and its files, the machine, the kernel image) is checked for each command, so that a snapshot is never restored for a
+//! different configuration.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
@@ -13,26 +12,26 @@ use super::snapshot::key::{Ingredients, key};
 use crate::cache::Key;
 use crate::root::request::ModuleRequest;
 
-/// Most that are kept: commands differ in little more than the size of their windows.
+/// Maximum number of cached bases: commands differ in little more than the size of their windows.
 const MOST: usize = 8;
 
-/// Those that were made. May be shared by threads.
+/// Cached bases. Threads may share them.
 #[derive(Debug, Default)]
 pub(super) struct Bases(Mutex<Vec<Made>>);
 
-/// One of them.
+/// A base.
 #[derive(Debug)]
 struct Made {
     modules: Vec<ModuleRequest>,
     window_mib: u64,
     initrd: OwnedFd,
-    /// The last one that was computed, and what from.
+    /// The last key, with its ingredients.
     key: Option<(Ingredients, Key)>,
 }
 
 impl Bases {
-    /// The initrd of a base with these modules and a window of this size, which `make` makes where there is none yet, and the
-    /// key of its snapshot.
+    /// Returns the initrd of a base with these modules and this window size, built with `make` if it is missing, and the key of its
+    /// snapshot.
     pub(super) fn get(
         &self,
         modules: &[ModuleRequest],
@@ -41,7 +40,7 @@ impl Bases {
         make: impl FnOnce() -> Result<OwnedFd, VmError>,
     ) -> Result<(OwnedFd, Key), VmError> {
         let reading = || VmError::io("read", "the base's initrd");
-        // Others wait for what they would make themselves. A thread that panicked has left nothing half made.
+        // Other threads wait for the same base. A thread that panics leaves no incomplete entry.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|base| base.window_mib == window_mib && base.modules == modules);
         let at = if let Some(at) = known {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn each_base_is_made_once_and_its_key_follows_what_it_depends_on() {
+    fn each_base_is_built_once_and_its_key_follows_its_ingredients() {
         let bases = Bases::default();
         let count = Cell::new(0);
         let get = |modules: &[ModuleRequest], window, words: &[&str], text: &str| -> Key {
@@ -102,7 +101,7 @@ mod tests {
         let is = |words: &[&str], text: &str| key(&of(words), &file(text)).expect("a key");
         let modules = [ModuleRequest { name: "loop".into(), params: "".into() }];
         assert_eq!(get(&[], 256, &["qemu 1"], "pid 1"), is(&["qemu 1"], "pid 1"));
-        // What it would be made from now does not matter any more; what it runs on does.
+        // A change of the base's contents is ignored, a change of the machine is not.
         assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
         assert_eq!(get(&[], 256, &["qemu 2"], "other"), is(&["qemu 2"], "pid 1"));
         assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_made_is_tried_again_and_only_so_many_are_kept() {
+    fn a_failed_build_is_retried_and_the_cache_is_bounded() {
         let bases = Bases::default();
         let failed = || Err(VmError::io("create", "it")(std::io::Error::other("no")));
         bases.get(&[], 256, of(&[]), failed).expect_err("it fails");

@@ -1,4 +1,4 @@
-//! What is wanted of a guest, for Rust programs: the options of `bootling run` under the same names.
+//! Options of a guest, for Rust programs, with the names of `bootling run`'s options.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,10 +18,10 @@ use crate::{
     root::request::{Copy, KernelRef, ModuleRequest},
 };
 
-/// Bytes kept of each of a command's outputs, unless told otherwise.
+/// Default limit on each captured output in bytes.
 const OUTPUT: usize = 64 << 20;
 
-/// A guest that is wanted. See [`Vm`] for what can be done with it, and for what is read of the environment.
+/// Options of a guest. See [`Vm`] for its use, and for the environment variables that are read.
 #[derive(Debug, Clone)]
 pub struct Builder {
     spec: RunSpec,
@@ -49,14 +49,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// All of it at once.
+    /// Returns a builder with all options of `spec`.
     #[must_use]
     pub fn of(spec: RunSpec) -> Self {
         Self { spec, ..Self::default() }
     }
 
-    /// The kernel: an image file, a build tree, a `.deb` package, or a release that is installed. Default: the newest one
-    /// that can be read.
+    /// The kernel: an image file, a build tree, a `.deb` package, or an installed release. Default: the newest readable kernel.
     #[must_use]
     pub fn kernel(mut self, kernel: impl Into<OsString>) -> Self {
         self.spec.kernel = Some(KernelRef::Named(kernel.into()));
@@ -70,7 +69,7 @@ impl Builder {
         self
     }
 
-    /// KVM or TCG. Default: KVM where it has just proven to work.
+    /// The accelerator. Default: KVM if it works, else TCG.
     #[must_use]
     pub fn accel(mut self, accel: Accel) -> Self {
         self.spec.boot.accel = accel;
@@ -91,150 +90,147 @@ impl Builder {
         self
     }
 
-    /// Guest memory, MiB. Default: 1024, or more where the files that are given here need it.
+    /// Guest memory, MiB. Default: 1024, or more if the files need it.
     #[must_use]
     pub fn memory_mib(mut self, mib: u64) -> Self {
         self.spec.boot.memory_mib = Some(mib);
         self
     }
 
-    /// Further words for the kernel's command line. Adds to earlier ones.
+    /// Adds words to the kernel's command line.
     #[must_use]
     pub fn append(mut self, words: impl Into<OsString>) -> Self {
         self.spec.boot.append.push(words.into());
         self
     }
 
-    /// A program for all commands, by path or by name on `PATH`, with the libraries it needs. Adds to earlier ones.
+    /// Adds a program for all commands, by path or by name on `PATH`, with its libraries.
     #[must_use]
     pub fn with(mut self, program: impl Into<OsString>) -> Self {
         self.spec.initrd.binaries.push(program.into());
         self
     }
 
-    /// A file, a tree, or what a pattern matches, at its own path, for all commands. Adds to earlier ones.
+    /// Adds a file, a directory tree, or the matches of a pattern, at the same path, for all commands.
     #[must_use]
     pub fn copy(mut self, source: impl Into<PathBuf>) -> Self {
         self.spec.initrd.copies.push(Copy { source: source.into(), destination: None });
         self
     }
 
-    /// The same at another path.
+    /// Adds a file, a directory tree, or the matches of a pattern, at another path, for all commands.
     #[must_use]
     pub fn copy_to(mut self, source: impl Into<PathBuf>, destination: impl Into<PathBuf>) -> Self {
         self.spec.initrd.copies.push(Copy { source: source.into(), destination: Some(destination.into()) });
         self
     }
 
-    /// A module to load before the first command, by name, alias, or path of a `.ko` file, after all it depends on; its
-    /// parameters as `modprobe` takes them (`max_loop=4`), or none. Adds to earlier ones.
+    /// Adds a module to load before the first command, by name, alias, or path of a `.ko` file, after its dependencies, with
+    /// parameters as `modprobe` takes them (`max_loop=4`), or none.
     #[must_use]
     pub fn kmod(mut self, name: impl Into<OsString>, parameters: impl Into<OsString>) -> Self {
         self.spec.initrd.modules.push(ModuleRequest { name: name.into(), params: parameters.into() });
         self
     }
 
-    /// As [`Builder::kmod`], but part of what is saved: loaded once for all guests that are restored.
+    /// Adds a module as [`Builder::kmod`], but loaded before the guest is saved: once for all restored guests.
     #[must_use]
     pub fn base_kmod(mut self, name: impl Into<OsString>, parameters: impl Into<OsString>) -> Self {
         self.spec.base_modules.push(ModuleRequest { name: name.into(), params: parameters.into() });
         self
     }
 
-    /// Takes programs, libraries, modules and files from the system below a directory rather than from this one.
+    /// Takes programs, libraries, modules and files from the system below a directory instead of the host.
     #[must_use]
     pub fn sysroot(mut self, directory: impl Into<PathBuf>) -> Self {
         self.spec.initrd.root = directory.into();
         self
     }
 
-    /// A variable of every command's environment.
+    /// Sets an environment variable for every command.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Where unpacked kernels and saved guests are kept: a directory of the user's alone (mode 0700), made if need be.
-    /// Default: the one that the command line tool uses.
+    /// Directory for unpacked kernels and snapshots, private to the user (mode 0700), created if it is missing. Default: the cache of
+    /// the `bootling` program.
     #[must_use]
     pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.spec.cache = Some(directory.into());
         self
     }
 
-    /// Restores a guest that has booted once, and boots and saves one where there is none yet. This is the default.
+    /// Restores a guest from a snapshot, which is made if it is missing. This is the default.
     #[must_use]
     pub fn warm(mut self) -> Self {
         self.spec.warm = Warm::Yes;
         self
     }
 
-    /// Boots, and saves nothing.
+    /// Boots without a snapshot.
     #[must_use]
     pub fn cold(mut self) -> Self {
         self.spec.warm = Warm::No;
         self
     }
 
-    /// The longest that a command may take, from when it is given to its verdict; the boot counts where the command has a
-    /// guest of its own ([`Builder::run`]). Default: 10 minutes with KVM, 30 with TCG.
+    /// Time limit of a command, from its start to its verdict; for a guest of its own ([`Builder::run`]) from QEMU's start. Default:
+    /// 10 minutes with KVM, 30 with TCG.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limits.total = TimeLimit::After(limit);
         self
     }
 
-    /// The longest from QEMU's start until the guest's pid 1 speaks. Default: 1 minute with KVM, 5 with TCG; and 1 at most
-    /// for a guest that is restored.
+    /// Time limit from QEMU's start to pid 1's first message. Default: 1 minute with KVM, 5 with TCG; at most 1 for a restored guest.
     #[must_use]
     pub fn boot_timeout(mut self, limit: Duration) -> Self {
         self.limits.boot = TimeLimit::After(limit);
         self
     }
 
-    /// The longest that nothing may happen: no word on the console or between command and host, and QEMU uses less than 3 %
-    /// of a processor. Default: no limit.
+    /// Limit on inactivity: nothing on the console, nothing between command and host, and QEMU uses less than 3 % of a processor.
+    /// Default: none.
     #[must_use]
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.limits.idle = Some(limit);
         self
     }
 
-    /// A directory for what tells why a command that has a guest of its own ([`Builder::run`]) did not end well: console,
-    /// monitor, QEMU's command line, the hang report. It is made where it is not there; what ends well leaves nothing.
+    /// Directory for evidence if a command with a guest of its own ([`Builder::run`]) does not end well: console, QMP log, QEMU's
+    /// command line, hang report. Created if it is missing; a command that ends well leaves nothing.
     #[must_use]
     pub fn evidence(mut self, directory: impl Into<PathBuf>) -> Self {
         self.evidence = Some(directory.into());
         self
     }
 
-    /// A file for all that the kernel's console says, as it comes. Its last lines are in every [`Output`] anyway.
+    /// File for the kernel's console, written as it arrives. Its last lines are in every [`Output`] anyway.
     #[must_use]
     pub fn console(mut self, file: impl Into<PathBuf>) -> Self {
         self.console = Some(file.into());
         self
     }
 
-    /// How many bytes are kept of each of a command's outputs; what is more is dropped, and [`Output::cut`] tells.
-    /// Default: 64 MiB.
+    /// Limit on each captured output in bytes; the rest is dropped, and [`Output::cut`] is set. Default: 64 MiB.
     #[must_use]
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.room = bytes;
         self
     }
 
-    /// Programs, libraries and files that are in a guest already are not brought again with the next command of a [`Vm`], as
-    /// long as the host's are the same: a command then takes a fraction of the time. One that changes them in the guest
-    /// changes them for those that follow.
+    /// Sends programs, libraries and files that are in the guest already only once to a [`Vm`], while the host's files are unchanged: a
+    /// command then takes a fraction of the time. A command that changes them changes them for later commands.
     #[must_use]
     pub fn bring_once(mut self) -> Self {
         self.brings_once = true;
         self
     }
 
-    /// What the kernel's health does to [`Output::outcome`]. Default: nothing; [`Output::health`] tells. With
-    /// [`Policy::Fail`](super::health::Policy::Fail) a command that succeeds in a guest that is not well is
+    /// How the kernel's health affects [`Output::outcome`]. Default: not at all; findings are in [`Output::health`]. With
+    /// [`Policy::Fail`](super::health::Policy::Fail) a successful command in an unhealthy guest is
     /// [`Outcome::Unhealthy`](crate::Outcome::Unhealthy).
     #[must_use]
     pub fn health(mut self, health: HealthSpec) -> Self {
@@ -242,14 +238,14 @@ impl Builder {
         self
     }
 
-    /// Starts the guest: returns once it is up, or about to be restored.
+    /// Starts the guest. Returns when it is up or about to be restored.
     pub fn start(&self) -> Result<Vm, VmError> {
         Vm::start(self.clone())
     }
 
-    /// Runs one command, a program of this machine and its arguments, in a guest of its own that ends with it.
+    /// Runs one command, a program of the host and its arguments, in a guest of its own, which ends with it.
     ///
-    /// Works wherever bootling does: also with kernels that cannot keep a guest for several commands.
+    /// Also works with kernels that cannot keep a guest for several commands.
     pub fn run<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Result<Output, VmError> {
         self.run_with(&Command::new(words))
     }
@@ -262,8 +258,8 @@ impl Builder {
         self.finish(command, prepared, notes)
     }
 
-    /// As [`Builder::run_with`], on a site that was found for a builder of the same kernel and machine: what they share is
-    /// not looked up again.
+    /// Runs one command as [`Builder::run_with`], on a [`Site`] that was found for a builder with the same kernel and machine, whose
+    /// lookups are reused.
     pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;
         let mut notes = Notes::default();
@@ -279,7 +275,7 @@ impl Builder {
         Ok(Output::new(outcome, transcript, [stdout, stderr], age, notes.0))
     }
 
-    /// The options of a command's run: everything in memory, no signals.
+    /// Options of a command's run: streams in memory, no signals.
     pub(super) fn options(&self, command: &Command) -> RunOptions<'static> {
         let mut limits = self.limits;
         if let Some(limit) = command.timeout {
@@ -290,7 +286,7 @@ impl Builder {
         RunOptions { limits, streams, ..RunOptions::default() }
     }
 
-    /// What a command needs: with what all commands share, or its own alone.
+    /// Returns the specification of a command; `is_whole`: with the files that all commands share.
     pub(super) fn spec(&self, command: &Command, is_whole: bool) -> Result<RunSpec, VmError> {
         if matches!(&command.what, RunWhat::Command(words) if words.is_empty()) {
             return Err(VmError::NoCommand);
@@ -310,7 +306,7 @@ impl Builder {
         Ok(spec)
     }
 
-    /// The console's file, empty.
+    /// Creates the console file.
     pub(super) fn console_file(&self) -> Result<Option<File>, VmError> {
         let create = |path: &PathBuf| {
             File::create(path).map_err(VmError::io("create", format!("the console's file {}", path.display())))
@@ -318,12 +314,12 @@ impl Builder {
         self.console.as_ref().map(create).transpose()
     }
 
-    /// Whether what is in a guest is not brought again.
+    /// True if files are sent only once.
     pub(super) fn brings_once(&self) -> bool {
         self.brings_once
     }
 
-    /// Whether it boots rather than is restored.
+    /// True if guests boot without a snapshot.
     pub(super) fn is_cold(&self) -> bool {
         self.spec.warm == Warm::No
     }
@@ -347,7 +343,7 @@ mod tests {
     use crate::initrd::spec::RunWhat;
 
     #[test]
-    fn a_command_has_what_all_share_once_and_its_own_always() {
+    fn shared_files_are_sent_with_the_first_command_and_its_own_with_each() {
         let builder = Builder::default().with("lspci").copy("/etc/hosts").kmod("loop", "").env("A", "1");
         let command =
             Command::shell("lspci").with("lsusb").kmod("dummy", "numdummies=2").env("B", "x=y").current_dir("/x");
@@ -364,13 +360,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_command_is_refused() {
+    fn an_empty_command_and_invalid_variables_are_refused() {
         let builder = Builder::default();
         let refused = |command: &Command| builder.spec(command, true).expect_err("it is none").to_string();
-        assert_eq!(refused(&Command::new::<&str>([])), "running a command: it has no words");
+        assert_eq!(refused(&Command::new::<&str>([])), "empty command");
         for name in ["", "A=B"] {
             let said = refused(&Command::new(["true"]).env(name, "c"));
-            assert_eq!(said, format!("setting the variable {name:?}: a name is not empty and holds no '='"));
+            assert_eq!(said, format!("invalid variable name {name:?}: empty, or contains '='"));
         }
     }
 }

@@ -1,46 +1,51 @@
-//! From a spec to the facts of an image and the job of its pid 1: the way all images share.
+//! Contents of an initrd and the job of its pid 1, from a specification.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::{Cwd, VmError};
+use super::{Cwd, Listener, RunSpec, VmError};
 use crate::arch::Arch;
-use crate::initrd::job::{Channel, Job, ModuleToLoad};
-use crate::qemu::machine::Transport;
+use crate::format::archive_path::ArchivePath;
+use crate::initrd::build::Plan;
+use crate::initrd::check::{CheckedPlan, Purpose};
+use crate::initrd::job::{Channel, Job, ModuleToLoad, init};
+use crate::initrd::pid1;
+use crate::initrd::spec::{InitrdSpec, RunWhat};
+use crate::qemu::machine::{MachineError, Transport};
 use crate::root::kernel::Kernel;
 use crate::root::modules::{self, ModuleLoad, tables::ModuleTables};
+use crate::root::request::ModuleRequest;
 use crate::root::{fact::Fact, root::Root, userland};
-use crate::{
-    format::archive_path::ArchivePath,
-    initrd::spec::{InitrdSpec, RunWhat},
-    root::request::ModuleRequest,
-};
 
-/// Everything an image is made of, pid 1 and its job apart.
+/// Host name of guests.
+pub(super) const HOSTNAME: &str = "bootling";
+
+/// Contents of an initrd, without pid 1 and the encoded job.
 #[derive(Debug, Default)]
 pub struct Composition {
-    /// What goes in.
+    /// The contents.
     pub facts: Vec<Fact>,
-    /// What pid 1 is to do.
+    /// The job of pid 1.
     pub job: Job,
-    /// Lines for the user.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
-/// How pid 1 talks, and the modules it may need for that.
+/// Channel of pid 1, and the modules that it may need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drivers {
-    /// The channel; `None`: on the console alone.
+    /// The channel; `None`: only the console.
     pub channel: Option<Channel>,
-    /// Its modules, where they are not built in.
+    /// Its modules, needed unless they are built in.
     pub modules: &'static [&'static str],
 }
 
 impl Drivers {
-    /// On the console alone.
+    /// Only the console.
     pub const NONE: Self = Self { channel: None, modules: &[] };
 
-    /// Those of a transport.
+    /// The drivers of a transport.
     pub fn of(transport: Transport) -> Self {
         match transport {
             Transport::VirtioPci => Self { channel: Some(Channel::Virtio), modules: &["virtio_pci", "virtio_console"] },
@@ -53,49 +58,48 @@ impl Drivers {
     }
 }
 
-/// What images are made from: a system, a kernel, and the tables of the kernel's modules.
+/// Sources of an initrd: a root, a kernel, and the kernel's module tables.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildContext<'a> {
-    /// The system.
+    /// The root.
     pub root: &'a Root,
     /// The kernel.
     pub kernel: &'a Kernel,
-    /// The tables of its modules.
+    /// The module tables.
     pub tables: &'a ModuleTables,
 }
 
-/// The half of a guest that boots before anybody knows its command: the channel and its drivers.
+/// Composes a base, which boots before its command is known: the channel and its drivers.
 pub fn base(context: BuildContext<'_>, drivers: Drivers) -> Result<Composition, VmError> {
     let mut base = Composition::default();
     add_modules(&mut base, context, &[], drivers)?;
     Ok(base)
 }
 
-/// The other half: the command with all it needs (programs, files, the modules that were asked for, the job). A module that
-/// both need is in both.
+/// Composes a payload: the command with its programs, files, modules and job. A module that the base needs too is in both.
 pub fn command(context: BuildContext<'_>, spec: &InitrdSpec) -> Result<Composition, VmError> {
     whole(context, spec, Drivers::NONE)
 }
 
-/// All of an image that boots in one piece: a module that the channel needs, too, counts as asked for.
+/// Composes an initrd that boots with its command. A module that the channel needs too counts as requested.
 pub fn whole(context: BuildContext<'_>, spec: &InitrdSpec, drivers: Drivers) -> Result<Composition, VmError> {
     let mut composition = compose(context.root, spec, context.kernel.arch)?;
     add_modules(&mut composition, context, &spec.modules, drivers)?;
     Ok(composition)
 }
 
-/// Resolves programs and files, and begins the job.
+/// Resolves programs and files, and starts the job.
 pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition, VmError> {
     let users = userland::resolve(root, spec, arch)?;
     let mut composition = Composition { facts: users.facts, job: Job::default(), notes: users.notes };
-    // A shell on the console or a terminal is interactive by itself.
+    // A shell on the console or a terminal is interactive without options.
     composition.job.args = users.command.unwrap_or_else(|| vec!["/bin/sh".into()]);
     composition.job.env = users.env;
     composition.job.tty = spec.run == RunWhat::Shell;
     Ok(composition)
 }
 
-/// Adds the modules that were asked for, and those the channel may need.
+/// Adds the requested modules, and those that the channel may need.
 pub fn add_modules(
     composition: &mut Composition,
     context: BuildContext<'_>,
@@ -120,7 +124,7 @@ fn to_load(load: ModuleLoad) -> ModuleToLoad {
     ModuleToLoad { path: load.path, params: load.params }
 }
 
-/// Where the command starts. Where the user is, if the image has that directory: `./test` then works as typed.
+/// Returns the command's working directory. The host's current directory is used if the image has it, so that `./test` works.
 pub fn working_directory(wanted: &Cwd, root: &Root, facts: &[Fact]) -> Option<PathBuf> {
     let here = match wanted {
         Cwd::Root => return None,
@@ -142,7 +146,7 @@ pub fn working_directory(wanted: &Cwd, root: &Root, facts: &[Fact]) -> Option<Pa
     (!inside.is_root() && facts.iter().any(below)).then(|| here.clone())
 }
 
-/// Adds `NAME=VALUE` settings to a job's environment; a bare `NAME` is taken over from this process, if it is set.
+/// Adds `NAME=VALUE` settings to a job's environment. A bare `NAME` passes this process's value, if it is set.
 pub fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<(), VmError> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     for setting in settings {
@@ -160,12 +164,52 @@ pub fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<(), VmErr
     Ok(())
 }
 
-/// Sets variables of a job's environment; each name stands there once.
+/// Sets variables of a job's environment; each name occurs once.
 pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
     for (name, value) in variables {
         job.env.retain(|(other, _)| *other != name);
         job.env.push((name, value));
     }
+}
+
+/// An initrd, and the channel of its pid 1.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// In memory, or an open file.
+    pub(super) initrd: OwnedFd,
+    /// The channel.
+    pub(super) transport: Transport,
+}
+
+/// Applies options of the run that do not belong to the image: terminal, environment, directory. Reports the notes.
+pub(super) fn apply_run_options(
+    composition: &mut Composition,
+    root: &Root,
+    spec: &RunSpec,
+    listener: &mut dyn Listener,
+) -> Result<(), VmError> {
+    composition.job.hostname = Some(HOSTNAME.into());
+    composition.job.tty = spec.boot.tty || (spec.print_only && spec.initrd.run == RunWhat::Shell);
+    composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
+    if spec.boot.tty
+        && let Some(term) = &spec.term
+    {
+        composition.job.env.push(("TERM".into(), term.clone()));
+    }
+    set_environment(&mut composition.job, &spec.env)?;
+    for note in &composition.notes {
+        listener.note(note);
+    }
+    Ok(())
+}
+
+/// Adds pid 1 and the job, and checks the result.
+pub(super) fn plan(composition: Composition, arch: Arch, purpose: Purpose) -> Result<CheckedPlan, VmError> {
+    let image = pid1::image(arch).ok_or(MachineError::Arch(arch))?;
+    let mut facts = composition.facts;
+    facts.push(init(image));
+    facts.extend(composition.job.facts()?);
+    Ok(Plan::from_facts(facts)?.check(purpose)?)
 }
 
 #[cfg(test)]
@@ -185,7 +229,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    /// A kernel whose channel drivers are modules, and `shared` is needed by one of them and by `asked`.
+    /// A kernel with modular channel drivers; `shared` is needed by one of them and by `asked`.
     fn kernel(host: &Path) -> Kernel {
         let needs = [("shared", ""), ("virtio_pci", "shared"), ("virtio_console", ""), ("asked", "shared")];
         let mut table = String::new();
@@ -209,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Names of the modules that are loaded for the channel, and of those that were asked for.
+    /// Names of the modules loaded for the channel, and of the requested ones.
     fn loads(composition: &Composition) -> [Vec<String>; 2] {
         let job = &composition.job;
         [&job.channel_modules, &job.modules]
@@ -221,11 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn the_two_halves_hold_what_the_whole_does_and_each_can_load_its_modules_by_itself() {
+    fn base_and_payload_together_contain_the_whole_and_each_loads_its_own_modules() {
         let modules = tempfile::tempdir().expect("a directory");
         let kernel = kernel(modules.path());
         let root = Root::new("/").expect("a root");
-        // Some program that is surely here.
+        // A program that certainly exists.
         let program = std::env::current_exe().expect("this program");
         let spec = InitrdSpec {
             busybox: false,

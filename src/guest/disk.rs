@@ -5,12 +5,10 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::driver::{Prepared, Start};
-use super::hang::Inquest;
 use super::launch::Artefact;
 use super::platform::{Boots, Platform};
 use super::unpack::unpack;
-use super::{Inputs, Listener, RunSpec, VmError};
+use super::{Listener, RunSpec, VmError};
 use crate::arch::Arch;
 use crate::format::SectorSize;
 use crate::qemu::argv::Payload;
@@ -161,20 +159,6 @@ impl Disk {
     pub fn try_clone(&self) -> Result<Self, VmError> {
         let file = self.file.try_clone().map_err(VmError::io("open", self.path.display().to_string()))?;
         Ok(Self { path: self.path.clone(), file, drive: self.drive, by_name: self.by_name })
-    }
-
-    /// Prepares a guest that boots this disk on `machine`.
-    pub fn prepare(self, spec: &RunSpec, machine: Machine) -> Result<Prepared, VmError> {
-        Ok(Prepared {
-            spec: spec.clone(),
-            machine,
-            kernel: String::new(),
-            start: Start::Disk(self),
-            inputs: Inputs::default(),
-            inquest: Some(Inquest::default()),
-            cache: spec.open_cache()?,
-            template: None,
-        })
     }
 
     /// Returns the payload for QEMU.

@@ -22,13 +22,12 @@ use super::options::{RunOptions, Streams};
 use super::outlet::Captured;
 use super::session::Opening;
 use super::snapshot::base::no_snapshots;
-use super::snapshot::{Age, Base, NotWarm, ReadyGuest, Warm};
-use super::template::Template;
+use super::snapshot::{Age, NotWarm, ReadyGuest, Warm};
+use super::template::{Restore, Start, Template};
 use super::transcript::{Event, Limit, Transcript};
 use super::verdict::{Outcome, judge_with};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::cache::{Cache, Key};
-use crate::initrd::check::CheckedPlan;
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::qemu::machine::{Machine, Transport};
@@ -52,33 +51,6 @@ pub struct Prepared {
     pub(super) cache: Cache,
     /// What prepares the same guest again; `None`: there is no other way to start it.
     pub(super) template: Option<Arc<Template>>,
-}
-
-/// How a guest starts.
-#[derive(Debug)]
-pub(super) enum Start {
-    /// It boots with its command.
-    Boot {
-        /// The kernel image.
-        image: PathBuf,
-        /// The initrd, in memory or an open file.
-        initrd: OwnedFd,
-    },
-    /// It is restored from a snapshot of a base, and then receives its command.
-    Restore(Box<Restore>),
-    /// It boots a disk.
-    Disk(Disk),
-}
-
-/// A base, and the command of a guest that is restored from it.
-#[derive(Debug)]
-pub(super) struct Restore {
-    /// The base.
-    pub(super) base: Base,
-    /// The snapshot's key.
-    pub(super) key: Key,
-    /// The command and its files.
-    pub(super) payload: CheckedPlan,
 }
 
 /// Why a guest could not be prepared, and the files that were looked up until then.
@@ -146,13 +118,48 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
         // Report an invalid pattern before anything slow.
         spec.health.rules()?;
         let template = Arc::new(Template::find(&root, spec, &mut inputs, listener)?);
-        template.prepare(&root, spec, None, listener)
+        prepare_from(&template, &root, spec, None, listener)
     })();
     inputs.add(&root);
     match prepared {
         Ok(prepared) => Ok(Prepared { inputs, ..prepared }),
         Err(error) => Err(Box::new(Unprepared { error, inputs })),
     }
+}
+
+/// Prepares a guest of `template`. `refused`: why it could not be restored, if that was tried.
+pub(super) fn prepare_from(
+    template: &Arc<Template>,
+    root: &Root,
+    spec: &RunSpec,
+    refused: Option<String>,
+    listener: &mut dyn Listener,
+) -> Result<Prepared, VmError> {
+    let (machine, start) = template.start(root, spec, refused, listener)?;
+    Ok(Prepared {
+        spec: spec.clone(),
+        machine,
+        kernel: template.kernel_origin().to_owned(),
+        start,
+        inputs: Inputs::default(),
+        inquest: Some(template.inquest()),
+        cache: template.cache.clone(),
+        template: Some(Arc::clone(template)),
+    })
+}
+
+/// Prepares a guest that boots `disk` on `machine`.
+pub fn prepare_disk(disk: Disk, spec: &RunSpec, machine: Machine) -> Result<Prepared, VmError> {
+    Ok(Prepared {
+        spec: spec.clone(),
+        machine,
+        kernel: String::new(),
+        start: Start::Disk(disk),
+        inputs: Inputs::default(),
+        inquest: Some(Inquest::default()),
+        cache: spec.open_cache()?,
+        template: None,
+    })
 }
 
 impl Prepared {
@@ -246,7 +253,7 @@ fn start(prepared: Prepared, conversation: &mut Conversation<'_>, listener: &mut
     };
     let Prepared { spec, template: Some(template), .. } = prepared else { return Err(no_initrd()) };
     let root = Root::new(&spec.initrd.root)?;
-    boot(template.prepare(&root, &spec, Some(why), listener)?, conversation)
+    boot(prepare_from(&template, &root, &spec, Some(why), listener)?, conversation)
 }
 
 /// Boots a kernel or a disk.

@@ -1,14 +1,14 @@
-//! What is kept of a guest that did not end well, in a directory of its own (`--evidence`): files that appear whole, for
-//! the user's eyes alone. Of one that ended well nothing is left, not even the directory.
+//! Evidence of a guest that did not end well (`--evidence`): atomic files in a directory with mode 0700. A guest that ends
+//! well leaves nothing, not even the directory.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `command.txt` | QEMU's command line, as a shell takes it |
-//! | `console.log` | all that the console said, what it was made to say at the end with it |
-//! | `qmp.log` | what was said on QEMU's monitor, both ways |
-//! | `hang.txt` | the hang report, where the time was up |
-//! | `screen.png` | the screen, where there is one |
-//! | `guest.core` | the guest's memory and registers (ELF), where it hung and that was wanted |
+//! | `command.txt` | QEMU's command line, quoted for the shell |
+//! | `console.log` | the whole console, output of the hang inspection included |
+//! | `qmp.log` | QMP commands and replies |
+//! | `hang.txt` | the hang report, after a timeout |
+//! | `screen.png` | the screen, if there is one |
+//! | `guest.core` | memory and registers of the guest (ELF), after a hang, if requested |
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -23,20 +23,20 @@ use super::hang::Keep;
 use super::transcript::Transcript;
 use crate::qemu::argv::shell_line;
 
-/// The report's name.
+/// Name of the hang report.
 pub const REPORT: &str = "hang.txt";
 
-/// Files for all of it, not yet under their names.
+/// Temporary files for the evidence.
 #[derive(Debug)]
 pub struct Evidence {
     console: NamedTempFile,
     qmp: NamedTempFile,
     core: Option<NamedTempFile>,
-    /// Dropped last: it goes once nothing is in it.
+    /// Dropped last, so that it can be removed when it is empty.
     directory: Directory,
 }
 
-/// A directory that goes away if it is ours and stays empty.
+/// A directory that is removed on drop if it was created here and is empty.
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
@@ -46,14 +46,14 @@ struct Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.is_ours {
-            // It stays where something is in it.
+            // Fails if it is not empty: then it stays.
             let _ = fs::remove_dir(&self.path);
         }
     }
 }
 
 impl Evidence {
-    /// Prepares to keep it in `directory`, which is made (0700) where it is not there.
+    /// Prepares to store evidence in `directory`, which is created with mode 0700 if it is missing.
     pub fn prepare(directory: &Path, wants_core: bool) -> Result<Self, VmError> {
         let failed = || VmError::io("prepare to store evidence in", directory.display().to_string());
         let is_ours = !directory.is_dir();
@@ -66,14 +66,14 @@ impl Evidence {
         Ok(Self { console: file()?, qmp: file()?, core, directory: directory_of_files })
     }
 
-    /// What a conversation writes to.
+    /// Returns the files that a session writes to.
     pub fn keep(&self) -> Result<Keep, VmError> {
         let failed = || VmError::io("prepare to store evidence in", self.directory.path.display().to_string());
         let core = self.core.as_ref().map(NamedTempFile::reopen).transpose().map_err(failed())?;
         Ok(Keep::new(self.console.reopen().map_err(failed())?, self.qmp.reopen().map_err(failed())?, core))
     }
 
-    /// Gives everything its name; the directory. To be called where it did not end well: else dropping it leaves nothing.
+    /// Gives all files their names. Returns the directory. Without this call nothing is left.
     pub fn store(self, transcript: &Transcript, command: &[OsString]) -> Result<PathBuf, VmError> {
         let Self { directory, console, qmp, core } = self;
         let path = directory.path.clone();
@@ -115,7 +115,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn what_ends_well_leaves_nothing_and_what_does_not_leaves_everything_that_there_is() {
+    fn only_stored_evidence_leaves_files() {
         let scratch = tempfile::tempdir().expect("a directory");
         let directory = scratch.path().join("a/b");
         drop(Evidence::prepare(&directory, true).expect("it can be made"));

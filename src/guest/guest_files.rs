@@ -1,6 +1,6 @@
-//! What earlier commands have brought into a guest that stays: the same need not be brought again.
+//! Files that earlier commands have copied into a persistent guest, so that they are not copied again.
 //!
-//! Writing a program anew costs more than its copying: under TCG all of its code is translated again.
+//! Writing a program again costs more than the copy: under TCG all of its code is translated again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,22 +14,22 @@ use crate::initrd::{
 };
 use crate::root::fact::{Content, Node, Why};
 
-/// Files of the host and links, as they were when they were brought.
+/// Files of the host and links, as they were when they were copied.
 #[derive(Debug, Default)]
 pub(super) struct GuestFiles(HashMap<ArchivePath, FileState>);
 
-/// What stands in a place.
+/// State of one path.
 #[derive(Debug, PartialEq, Eq)]
 struct FileState {
     node: Node,
-    /// The host's file; `None` for a link.
+    /// Identity of the host's file; `None` for a link.
     stamp: Option<Stamp>,
 }
 
 impl FileState {
-    /// `None`: it is to be brought each time, as what is made for each command is.
+    /// Returns `None` for entries that must be copied each time, such as the job.
     fn of(entry: &Entry) -> Option<Self> {
-        // What the user named may be what a command was to change: the next one gets it as it was.
+        // A command may change files that the user named: the next command gets the host's version again.
         if entry.whys.iter().any(|why| matches!(why, Why::Asked(_))) {
             return None;
         }
@@ -47,7 +47,7 @@ impl FileState {
     }
 }
 
-/// The host's file, where it has several names.
+/// Identity of a host file with several names.
 fn linked(entry: &Entry) -> Option<(u64, u64)> {
     match &entry.node {
         Node::File { hardlink, .. } => *hardlink,
@@ -61,7 +61,8 @@ fn linked(entry: &Entry) -> Option<(u64, u64)> {
 }
 
 impl GuestFiles {
-    /// What of a payload is not there yet, or is another one now. All names of a file come together, so that links stay links.
+    /// Returns the part of a payload that the guest lacks or has in another version. All names of a file stay together, so that
+    /// hard links stay links.
     pub fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
         let entries = payload.plan().entries();
         let is_there = |path: &ArchivePath, entry: &Entry| {
@@ -77,7 +78,7 @@ impl GuestFiles {
         payload.plan().without(is_left_out).check(Purpose::Overlay)
     }
 
-    /// All of this is there now.
+    /// Records that all of `payload` is in the guest now.
     pub fn add(&mut self, payload: &CheckedPlan) {
         for (path, entry) in payload.plan().entries() {
             match FileState::of(entry) {
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn all_names_of_a_file_come_together_or_not_at_all() {
+    fn all_names_of_a_file_are_sent_together() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let mut brought = GuestFiles::default();
         brought.add(&linked(file.path(), &["/bin/a", "/bin/b"]));
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_left_out_until_it_is_another_one() {
+    fn an_unchanged_file_is_not_sent_again_and_a_changed_one_is() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("x");
         std::fs::write(&file, "one").expect("written");
@@ -144,7 +145,7 @@ mod tests {
         let first = payload(&file, b"1");
         assert_eq!(names(&brought.rest(&first).expect("a plan")).len(), 3);
         brought.add(&first);
-        // The job of a command is its own.
+        // Each command has its own job.
         assert_eq!(names(&brought.rest(&payload(&file, b"1")).expect("a plan")).len(), 1);
         std::fs::write(&file, "other").expect("written");
         assert_eq!(names(&brought.rest(&payload(&file, b"2")).expect("a plan")).len(), 2);

@@ -1,4 +1,4 @@
-//! An image that is kept rather than booted at once: from a spec to a plan.
+//! Initrds for `bootling build`: from a specification to a plan.
 
 use std::io::Read;
 
@@ -13,7 +13,7 @@ use crate::root::modules::tables::ModuleTables;
 use crate::root::root::Root;
 use crate::{format::archive_path::ArchivePath, initrd::spec::InitrdSpec};
 
-/// Everything between the spec and the plan; and notes for the user.
+/// Returns the plan, and notes for the user.
 pub fn plan(
     root: &Root,
     kernel: Option<&Kernel>,
@@ -37,10 +37,10 @@ pub fn plan(
     Ok((Plan::from_facts(facts)?, notes))
 }
 
-/// Programs that tell what a root is for.
+/// Programs that reveal the architecture of a root.
 const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/busybox", "/usr/bin/busybox", "/usr/bin/env", "/sbin/init"];
 
-/// The architecture of a system: this one's, or that of the programs another root has.
+/// Returns the architecture of a root: the host's, or that of another root's programs.
 fn arch_of(root: &Root) -> Result<Arch, VmError> {
     let programs = if root.is_host() { &[][..] } else { &PROGRAMS[..] };
     for program in programs {
@@ -55,6 +55,6 @@ fn arch_of(root: &Root) -> Result<Arch, VmError> {
             }
         }
     }
-    // A root of files alone says nothing: the image is for here.
+    // A root without programs does not reveal its architecture: use the host's.
     Arch::host().ok_or(VmError::UnknownArch)
 }

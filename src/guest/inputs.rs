@@ -1,4 +1,4 @@
-//! The files that a run was made from: what a watcher has to watch.
+//! Input files of a run: the files to watch for changes.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -8,19 +8,19 @@ use super::RunSpec;
 use crate::root::request::KernelRef;
 use crate::root::{kernel, root::Root};
 
-/// Paths of the host, absolute. Links are not followed: what they lead to is a path of its own.
+/// Absolute host paths. Symbolic links are not followed: a link's target is a separate path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
-    /// What was found: the links on the way to it are there, too.
+    /// Existing files, with the symbolic links on the way.
     pub read: BTreeSet<PathBuf>,
-    /// What was looked for in vain: were it there, the run would be another.
+    /// Missing files that would change the run if they existed.
     pub missed: BTreeSet<PathBuf>,
-    /// Directories whose names were listed: another name in them would have been seen.
+    /// Directories that were listed: a new entry would have been seen.
     pub listed: BTreeSet<PathBuf>,
 }
 
 impl Inputs {
-    /// The files that the user named and that are not looked up below the root.
+    /// Returns the files that the user named and that are not looked up below the root.
     pub(super) fn named(spec: &RunSpec) -> Self {
         let mut inputs = Self::default();
         let modules = spec.initrd.modules.iter().chain(&spec.base_modules).map(|module| Path::new(&module.name));
@@ -33,14 +33,14 @@ impl Inputs {
         inputs
     }
 
-    /// Adds what was looked up below a root.
+    /// Adds the lookups below a root.
     pub(super) fn add(&mut self, root: &Root) {
         self.read.extend(root.paths_read());
         self.missed.extend(root.paths_missed());
         self.listed.extend(root.paths_listed());
     }
 
-    /// Adds what was looked at in a build tree, if that is where the kernel comes from: `image`, where there was one.
+    /// Adds the lookups in a build tree, if the kernel comes from one. `image`: the kernel image, if it was found.
     pub(super) fn add_tree(&mut self, spec: &RunSpec, image: Option<&Path>) {
         let Some(KernelRef::Named(name)) = &spec.kernel else { return };
         let directory = Path::new(name);
@@ -49,21 +49,21 @@ impl Inputs {
         }
     }
 
-    /// Adds files as they are on the host.
+    /// Adds files of the host.
     pub(super) fn extend<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
-        // A path that cannot be made absolute is empty, or we are nowhere: nothing can be watched then.
+        // A path that cannot be made absolute (empty, or no current directory) cannot be watched.
         for path in paths.into_iter().filter_map(|path| std::path::absolute(path).ok()) {
             let paths = if path.symlink_metadata().is_ok() { &mut self.read } else { &mut self.missed };
             paths.insert(path);
         }
     }
 
-    /// Every path that was looked at, there or not.
+    /// Returns every path that was looked up, existing or not.
     pub fn looked_at(&self) -> impl Iterator<Item = &PathBuf> {
         self.read.union(&self.missed)
     }
 
-    /// Takes out all that is below a directory.
+    /// Removes everything below a directory.
     pub fn leave_out(&mut self, directory: &Path) {
         for paths in [&mut self.read, &mut self.missed, &mut self.listed] {
             paths.retain(|path| !path.starts_with(directory));
@@ -83,7 +83,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_named_and_what_is_looked_up_is_told_once_whether_it_is_there_or_not() {
+    fn named_files_and_lookups_are_listed_once_whether_they_exist_or_not() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         for name in ["linux.deb", "mine.ko", "initrd"] {

@@ -1,14 +1,14 @@
-//! How long things may take where nobody said otherwise.
+//! Default time limits.
 
 use std::time::Duration;
 
 use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::{Accelerator, Machine};
 
-/// From a restored guest's start to its pid 1's first word, on the slowest of hosts: what does not answer by then never will.
+/// Limit from a restored guest's start to pid 1's first message, on the slowest hosts.
 pub const RESTORE: Duration = Duration::from_secs(60);
 
-/// From QEMU's start to the verdict.
+/// Default limit from QEMU's start to the verdict.
 pub fn total(machine: &Machine) -> Duration {
     let minutes = match machine.accelerator {
         Accelerator::Kvm => 10,
@@ -17,9 +17,9 @@ pub fn total(machine: &Machine) -> Duration {
     Duration::from_secs(minutes * 60)
 }
 
-/// From QEMU's start to pid 1's first word.
+/// Default limit from QEMU's start to pid 1's first message.
 pub fn boot(machine: &Machine) -> Duration {
-    // OVMF alone takes as long as a kernel, which is then unpacked in the guest.
+    // OVMF takes as long as a kernel, which is then unpacked in the guest.
     let slowly = match machine.firmware {
         Firmware::Direct | Firmware::Bios(_) => 1,
         Firmware::Uefi(_) => 2,

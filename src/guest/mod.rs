@@ -48,7 +48,7 @@ pub mod vm;
 
 pub use self::builder::Builder;
 pub use self::command::Command;
-pub use self::driver::{Prepared, RunResult, Unprepared, prepare, run};
+pub use self::driver::{Prepared, RunResult, Unprepared, prepare, prepare_disk, run};
 pub use self::error::VmError;
 pub use self::inputs::Inputs;
 pub use self::listener::{Listener, Silent};

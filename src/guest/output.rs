@@ -1,4 +1,4 @@
-//! What came of a command, for Rust programs.
+//! Result of a command, for Rust programs.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use super::transcript::{Event, Transcript};
 use super::verdict::Outcome;
 use crate::format::protocol::frame::Usage;
 
-/// All that is known of a command that was run.
+/// Result of a command.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Output {
-    /// What came of it. Silence is never success: it is [`Outcome::Exited`] only where the guest's pid 1 says so.
+    /// How the command ended. Silence is never success: it is [`Outcome::Exited`] only if the guest's pid 1 reports it.
     pub outcome: Outcome,
-    /// What it wrote to its standard output.
+    /// Standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to its standard error.
+    /// Standard error.
     pub stderr: Vec<u8>,
-    /// Whether it wrote more than was kept (see [`Builder::output_limit`](super::Builder::output_limit)).
+    /// True if an output exceeded the limit (see [`Builder::output_limit`](super::Builder::output_limit)).
     pub cut: bool,
-    /// What it took; `None`: it did not come to its end.
+    /// Resource usage; `None`: the command did not end.
     pub usage: Option<Usage>,
-    /// `/proc/sys/kernel/tainted` after it; `None`: it did not come to its end.
+    /// `/proc/sys/kernel/tainted` after the command; `None`: the command did not end.
     pub taint: Option<u64>,
-    /// The console's last lines since it was given, at most 60.
+    /// Last lines of the console since the command was given, at most 60.
     pub console: Vec<String>,
-    /// Remarks of bootling and of the guest's pid 1, a line each.
+    /// Notes of bootling and of the guest's pid 1, a line each.
     pub notes: Vec<String>,
-    /// `uname -r`; `None`: the guest did not come that far.
+    /// `uname -r`; `None`: pid 1 did not start.
     pub release: Option<String>,
-    /// The age of the snapshot that the guest was restored from, zero where it was made just before; `None`: it booted.
+    /// Age of the snapshot that the guest was restored from, zero if it was just made; `None`: the guest booted.
     pub age: Option<Duration>,
-    /// What the kernel's log says about its health since the command was given, or since the kernel's start where it booted.
+    /// Findings in the kernel's log since the command was given, or since the kernel's start if the guest booted.
     pub health: Vec<Finding>,
-    /// What the guest was doing when its time was up.
+    /// State of the guest at a timeout.
     pub hang: Option<Hang>,
-    /// When pid 1 spoke, and when the command started, in [`Output::duration`].
+    /// Time of pid 1's first message, measured as [`Output::duration`].
     pub hello: Option<Duration>,
-    /// When the command started: the same clock.
+    /// Time of the command's start, measured likewise.
     pub started: Option<Duration>,
-    /// From when the command was given to its verdict; with the boot, where it had a guest of its own.
+    /// From the command to its verdict; for a guest of its own, from QEMU's start.
     pub duration: Duration,
 }
 
@@ -92,7 +92,7 @@ impl Output {
         }
     }
 
-    /// Its exit status; `None`: it did not exit, see [`Output::outcome`].
+    /// Exit status; `None`: the command did not exit, see [`Output::outcome`].
     pub fn status(&self) -> Option<u8> {
         match self.outcome {
             Outcome::Exited { status } => Some(status),
@@ -114,12 +114,12 @@ impl Output {
         }
     }
 
-    /// Whether it exited with status 0.
+    /// True if the command exited with status 0.
     pub fn success(&self) -> bool {
         self.status() == Some(0)
     }
 
-    /// Its standard output as text, with U+FFFD for what is none.
+    /// Standard output as text; invalid UTF-8 becomes U+FFFD.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stdout)
     }

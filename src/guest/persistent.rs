@@ -6,13 +6,13 @@
 use std::fs::File;
 
 use super::conversation::Conversation;
-use super::driver::{Restore, command, not_restored};
+use super::driver::{command, not_restored};
 use super::guest_files::GuestFiles;
 use super::health::Rules;
 use super::listener::Notes;
 use super::session::ConsoleSink;
 use super::snapshot::{Base, NotWarm, ReadyGuest};
-use super::template::Template;
+use super::template::{Restore, Template};
 use super::transcript::Event;
 use super::verdict::{judge, judge_with};
 use super::{Builder, Command, Inputs, Listener, Output, RunSpec, VmError};

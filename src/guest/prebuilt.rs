@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::driver::{Prepared, Start};
+use super::driver::Prepared;
 use super::platform::{Boots, Platform};
-use super::template::inquest;
+use super::template::{Start, inquest};
 use super::{Inputs, Listener, RunSpec, VmError, ready_made};
 use crate::arch::Arch;
 use crate::initrd::job::Job;

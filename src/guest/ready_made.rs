@@ -1,7 +1,5 @@
-//! An initrd that is there already: booted as it is, or with pid 1 and a job on top.
+//! An existing initrd: booted unchanged, or with pid 1 and a job appended.
 
-use crate::format::newc;
-use crate::initrd::memfd;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -9,18 +7,18 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::compose::{BuildContext, Composition, Drivers, add_modules, set_variables};
-use super::initrd::{Made, apply_run_options, plan};
+use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan, set_variables};
 use super::{Listener, RunSpec, VmError};
-use crate::format::newc::{ReadError, Rule};
+use crate::format::newc::{self, ReadError, Rule};
 use crate::format::protocol;
 use crate::initrd::check::Purpose;
 use crate::initrd::job::Job;
+use crate::initrd::memfd;
 use crate::qemu::machine::Transport;
 use crate::root::{fact::Fact, userland};
 use crate::{format::archive_path::ArchivePath, initrd::spec::RunWhat};
 
-/// Makes of `path` what is to be booted.
+/// Prepares the initrd at `path`.
 pub(super) fn make(
     path: &Path,
     spec: &RunSpec,
@@ -67,8 +65,8 @@ fn rewind(file: &mut File, path: &Path) -> Result<(), VmError> {
     Ok(())
 }
 
-/// In a segment on top of somebody's initrd, modules stand where they cannot collide with anything: a directory `/lib`
-/// of ours would replace a link `/lib` of theirs (`init/initramfs.c`, `clean_path`).
+/// Moves modules of an appended archive to where they cannot collide: a directory `/lib` would replace a symbolic link `/lib`
+/// of the existing initrd (`init/initramfs.c`, `clean_path`).
 fn move_modules(composition: &mut Composition) {
     let below = ArchivePath::new("/.bootling/modules");
     let facts = std::mem::take(&mut composition.facts);
@@ -81,10 +79,10 @@ fn move_modules(composition: &mut Composition) {
     }
 }
 
-/// The job of an initrd, if bootling built it; the last one counts, as it does for the kernel. The whole of it is read:
-/// what the kernel would give up on in the middle hides all that stands behind it, and that is where ours goes.
+/// Returns the last job in an initrd, if bootling built it; the kernel also uses the last one. Reads all of the initrd: damage
+/// in the middle would hide the appended archive from the kernel.
 pub(super) fn job_of(file: &File) -> Result<Option<Vec<u8>>, ReadError> {
-    /// A job holds arguments, an environment and module names.
+    /// A job contains arguments, an environment and module names.
     const LIMIT: u64 = 256 << 20;
     let wanted = ArchivePath::new(protocol::job::PATH);
     let mut job = None;
@@ -100,16 +98,16 @@ pub(super) fn job_of(file: &File) -> Result<Option<Vec<u8>>, ReadError> {
     Ok(job)
 }
 
-/// Whether a file starts in a way that we do not know, but a kernel may.
+/// True if the file starts with a magic that is unknown here but may be known to the kernel.
 fn is_unknown(error: &ReadError) -> bool {
     matches!(error, ReadError::Broken { segment, rule: Rule::Magic(_), .. } if segment.number == 1)
 }
 
-/// What a ready-made initrd is to run: its own job over our channel, or what was asked for.
+/// Sets what an existing initrd runs: its own job over bootling's channel, or the requested command.
 fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
     match (own, what) {
         (Some(own), _) => {
-            // Theirs is the command; ours are the way to talk, and what was asked for on top.
+            // The command is the initrd's; the channel and additional settings are this run's.
             let asked = std::mem::replace(job, own);
             (job.channel, job.channel_modules, job.tty) = (asked.channel, asked.channel_modules, asked.tty);
             job.modules.extend(asked.modules);

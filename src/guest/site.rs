@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::driver::Prepared;
+use super::driver::{Prepared, prepare_from};
 use super::listener::Notes;
 use super::template::Template;
 use super::{Builder, Command, Inputs, Listener, RunSpec, Vm, VmError};
@@ -61,7 +61,7 @@ impl Site {
     /// Prepares a guest.
     pub(super) fn prepare(&self, spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
         let root = Root::new(&spec.initrd.root)?;
-        self.template.prepare(&root, spec, None, listener)
+        prepare_from(&self.template, &root, spec, None, listener)
     }
 }
 

@@ -2,29 +2,56 @@
 //!
 //! A template also decides whether a guest is restored or booted, and prepares either.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::bases::Bases;
-use super::compose::{self, BuildContext, Drivers};
-use super::driver::{Prepared, Restore, Start};
+use super::compose::{self, BuildContext, Drivers, Made};
+use super::disk::Disk;
 use super::hang::Inquest;
-use super::initrd::{self, Made};
+use super::initrd;
 use super::platform::{Boots, Platform};
 use super::snapshot::fit::unfit;
 use super::snapshot::{self, Base, Warm};
 use super::{Inputs, Listener, RunSpec, VmError};
-use crate::cache::Cache;
+use crate::cache::{Cache, Key};
 use crate::initrd::archive;
 use crate::initrd::check::CheckedPlan;
 use crate::initrd::pid1;
-use crate::qemu::machine::{MachineError, Transport, is_microvm};
+use crate::qemu::machine::{Machine, MachineError, Transport, is_microvm};
 use crate::qemu::spec::FirmwareRef;
 use crate::root::kernel::symbols::Source;
 use crate::root::kernel::{self, ImageKind, Kernel};
 use crate::root::modules::{self, ChannelDriver, tables::ModuleTables};
 use crate::root::request::KernelRef;
 use crate::root::root::Root;
+
+/// How a guest starts.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// It boots with its command.
+    Boot {
+        /// The kernel image.
+        image: PathBuf,
+        /// The initrd, in memory or an open file.
+        initrd: OwnedFd,
+    },
+    /// It is restored from a snapshot of a base, and then receives its command.
+    Restore(Box<Restore>),
+    /// It boots a disk.
+    Disk(Disk),
+}
+
+/// A base, and the command of a guest that is restored from it.
+#[derive(Debug)]
+pub(super) struct Restore {
+    /// The base.
+    pub(super) base: Base,
+    /// The snapshot's key.
+    pub(super) key: Key,
+    /// The command and its files.
+    pub(super) payload: CheckedPlan,
+}
 
 /// A kernel and the host side of its machine. Threads may share it.
 #[derive(Debug)]
@@ -68,15 +95,15 @@ impl Template {
         Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
     }
 
-    /// Prepares a guest: restored if `spec` requests it and the guest can be, else booted. `refused` is the reason why a
-    /// restore that was tried has failed. This is the only place that decides between the two.
-    pub(super) fn prepare(
-        self: &Arc<Self>,
+    /// Decides whether a guest is restored or booted, and prepares that: restored if `spec` requests it and the guest can be,
+    /// else booted. `refused` is the reason why a restore that was tried has failed. This is the only place that decides.
+    pub(super) fn start(
+        &self,
         root: &Root,
         spec: &RunSpec,
         refused: Option<String>,
         listener: &mut dyn Listener,
-    ) -> Result<Prepared, VmError> {
+    ) -> Result<(Machine, Start), VmError> {
         let restore = match (spec.warm, refused) {
             (Warm::No, _) => None,
             // The user boots it by hand.
@@ -84,8 +111,8 @@ impl Template {
             (Warm::Yes | Warm::Fresh, Some(why)) => Some(Err(why)),
             (Warm::Yes | Warm::Fresh, None) => Some(self.restore(root, spec, listener)?),
         };
-        let (machine, start) = match restore {
-            Some(Ok(restore)) => (restore.base.machine.clone(), Start::Restore(Box::new(restore))),
+        match restore {
+            Some(Ok(restore)) => Ok((restore.base.machine.clone(), Start::Restore(Box::new(restore)))),
             other => {
                 if let Some(Err(why)) = other {
                     listener.note(&format!("booting cold: {why}"));
@@ -94,19 +121,14 @@ impl Template {
                 let size = rustix::fs::fstat(&initrd);
                 let size = size.map_err(|errno| VmError::io("get the size of", "the initrd")(errno.into()))?.st_size;
                 let boots = Boots::Linux { initrd_len: u64::try_from(size).unwrap_or(0), transport };
-                (self.platform.machine(&spec.boot, boots)?, Start::Boot { image: self.image.clone(), initrd })
+                Ok((self.platform.machine(&spec.boot, boots)?, Start::Boot { image: self.image.clone(), initrd }))
             }
-        };
-        Ok(Prepared {
-            spec: spec.clone(),
-            machine,
-            kernel: self.kernel.origin.clone(),
-            start,
-            inputs: Inputs::default(),
-            inquest: Some(self.inquest()),
-            cache: self.cache.clone(),
-            template: Some(Arc::clone(self)),
-        })
+        }
+    }
+
+    /// Origin of the kernel, in the user's words.
+    pub(super) fn kernel_origin(&self) -> &str {
+        &self.kernel.origin
     }
 
     /// What a hang report needs to know about this kernel.
@@ -150,7 +172,7 @@ impl Template {
         listener: &mut dyn Listener,
     ) -> Result<CheckedPlan, VmError> {
         let mut command = compose::command(self.context(root), &spec.initrd)?;
-        initrd::apply_run_options(&mut command, root, spec, listener)?;
+        compose::apply_run_options(&mut command, root, spec, listener)?;
         initrd::payload(command)
     }
 }

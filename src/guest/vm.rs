@@ -1,8 +1,7 @@
-//! A running guest in the hands of a Rust program.
+//! A guest for several commands, as Rust programs use it.
 //!
-//! The kernel ends QEMU with the *thread* that started it (`prctl(2)`, `PR_SET_PDEATHSIG`), so that no death of ours leaves
-//! one behind. A guest therefore has a thread of its own here, which lives as long as the [`Vm`]: whoever holds that may
-//! hand it from thread to thread.
+//! The kernel ends QEMU with the *thread* that started it (`prctl(2)`, `PR_SET_PDEATHSIG`), so that QEMU never outlives this
+//! process. A guest therefore has its own thread, which lives as long as the [`Vm`]; the `Vm` may move between threads.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,32 +12,30 @@ use std::thread::{self, JoinHandle};
 use super::persistent::PersistentGuest;
 use super::{Builder, Command, Output, VmError};
 
-/// What the guest's thread is to do next.
+/// A task for the guest's thread.
 type Task = Box<dyn FnOnce(&mut PersistentGuest) + Send>;
 
 /// A guest that runs command after command, each with an [`Output`].
 ///
-/// - Files and loaded modules of a command are there for the next one; its processes are not: they are killed before. What
-///   all commands share ([`Builder::with`], [`Builder::copy`], [`Builder::kmod`]) comes with the first one. busybox, and a
-///   command's own program with its libraries, are written anew with each.
-/// - A guest that does not live to the end of a command (a panic, a power-off, a time that is up) gives an [`Output`] that says
-///   so; commands after that are a [`VmError::Gone`], until [`Vm::restart`].
-/// - A guest that is restored wakes up with its first command. Its snapshot is kept in the cache, 0.1 GB or so.
+/// - Files and loaded modules of a command stay for the next one; its processes are killed. What all commands share
+///   ([`Builder::with`], [`Builder::copy`], [`Builder::kmod`]) comes with the first command. busybox, and a command's program
+///   with its libraries, are written again for each command.
+/// - If the guest ends during a command (panic, power-off, timeout), the [`Output`] reports it; later commands fail with
+///   [`VmError::Gone`], until [`Vm::restart`].
+/// - A restored guest resumes with its first command. Its snapshot is kept in the cache and takes about 0.1 GB.
 ///
-/// Nothing is written to this process's streams, and no signal is caught (but SIGUSR1 from when a KVM that is there has hung
-/// with the probe's guest). Of the environment this is read: `PATH`, to find
-/// programs and QEMU; and where no [`Builder::cache`] is named `BOOTLING_CACHE_DIR`, `XDG_CACHE_HOME`, `HOME` and
-/// `BOOTLING_CACHE_LIMIT`. Relative paths start at the current directory.
+/// Nothing is written to this process's streams, and no signal is caught (except SIGUSR1, after the KVM probe found a KVM that
+/// hangs). Environment variables read: `PATH`, to find programs and QEMU; without [`Builder::cache`] also
+/// `BOOTLING_CACHE_DIR`, `XDG_CACHE_HOME`, `HOME` and `BOOTLING_CACHE_LIMIT`. Relative paths start at the current directory.
 ///
-/// A `Vm` may be sent to other threads. Its QEMU is killed when it is dropped, and by the kernel when this process ends,
-/// however it ends.
+/// A `Vm` may be sent to other threads. Its QEMU is killed when it is dropped, and by the kernel when this process ends.
 pub struct Vm {
     tasks: Option<Sender<Task>>,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl Vm {
-    /// A guest of one's choice.
+    /// Returns a builder.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -65,39 +62,39 @@ impl Vm {
         }
     }
 
-    /// Runs a program of this machine with these arguments in the guest.
+    /// Runs a program of the host with these arguments in the guest.
     pub fn run<W: Into<OsString>>(&mut self, words: impl IntoIterator<Item = W>) -> Result<Output, VmError> {
         self.run_with(&Command::new(words))
     }
 
-    /// Runs a line of the guest's shell.
+    /// Runs a command line in the guest's shell.
     pub fn shell(&mut self, line: impl Into<OsString>) -> Result<Output, VmError> {
         self.run_with(&Command::shell(line))
     }
 
-    /// Runs a command with all it can have.
+    /// Runs a command with all its settings.
     pub fn run_with(&mut self, command: &Command) -> Result<Output, VmError> {
         let command = command.clone();
         self.ask(move |guest| guest.run(&command))
     }
 
-    /// Ends the guest, if it is there, and starts it as at first, from what kernel and files are now.
+    /// Ends the guest, if it is running, and starts it again from the current kernel and files.
     pub fn restart(&mut self) -> Result<(), VmError> {
         self.ask(PersistentGuest::restart)
     }
 
-    /// The number of QEMU's process, for tools that look into it; `None`: the guest is gone.
+    /// QEMU's process ID, for tools that inspect it; `None`: the guest has ended.
     pub fn qemu_pid(&mut self) -> Option<u32> {
         self.ask(|guest| Ok(guest.pid())).ok().flatten()
     }
 
-    /// Has the guest's thread do something.
+    /// Runs a task on the guest's thread.
     fn ask<T: Send + 'static>(
         &mut self,
         what: impl FnOnce(&mut PersistentGuest) -> Result<T, VmError> + Send + 'static,
     ) -> Result<T, VmError> {
         let (tell, answer) = channel();
-        // Whoever asked waits for the answer.
+        // The caller waits for the answer.
         let task: Task = Box::new(move |guest| drop(tell.send(what(guest))));
         let sent = self.tasks.as_ref().is_some_and(|tasks| tasks.send(task).is_ok());
         match answer.recv() {
@@ -106,7 +103,7 @@ impl Vm {
         }
     }
 
-    /// The thread has ended by itself: a panic of its is the caller's, once.
+    /// The thread has ended: a panic continues in the caller, once.
     fn lost(&mut self) -> VmError {
         self.tasks = None;
         if let Some(Err(panic)) = self.keeper.take().map(JoinHandle::join) {
@@ -127,7 +124,7 @@ impl Drop for Vm {
         // The thread ends with its tasks, and the guest with the thread.
         self.tasks = None;
         if let Some(keeper) = self.keeper.take() {
-            // A panic was told to whoever asked for what ended in it.
+            // A panic was already passed to the caller of the task.
             drop(keeper.join());
         }
     }
@@ -138,7 +135,7 @@ mod tests {
     use super::Vm;
 
     #[test]
-    fn a_vm_may_be_handed_to_another_thread() {
+    fn a_vm_may_be_sent_to_another_thread() {
         fn may<T: Send>() {}
         may::<Vm>();
     }

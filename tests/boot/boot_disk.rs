@@ -75,7 +75,7 @@ fn what_is_expected_on_the_console_ends_it_well_and_the_image_is_as_before() {
     let before = fs::read(&image).expect("readable");
     let log = dir.path().join("console.log");
     let (done, verdict) = program.arg("--log").arg(&log).json(["--expect", "first w", "--expect", "the (last|least)$"]);
-    let done = done.exits(0).says("by BIOS");
+    let done = done.exits(0).says("through BIOS");
     assert!(done.text().contains("first words"), "{}", done.text());
     assert_eq!(fs::read(log).expect("written"), done.stdout, "the log is the console");
     assert!(fs::read(&image).expect("readable") == before);
@@ -231,7 +231,7 @@ fn uefi_is_what_a_disk_is_booted_by_and_its_console_is_read_through_its_colours(
     let picture = dir.path().join("shell.png");
     let program = Program::new().args(["boot", "--sector-size", "4096", "--screenshot"]).arg(&picture).arg(&image);
     let (done, verdict) = program.json(["--screen-text", "--expect", "^UEFI Interactive Shell v"]);
-    done.exits(0).says("by UEFI (").says("graphics mode");
+    done.exits(0).says("through UEFI (").says("graphics mode");
     assert_eq!((&verdict["firmware"], &verdict["sector_size"]), (&"uefi".into(), &4096.into()), "{verdict}");
     assert!(fs::read(picture).expect("written").starts_with(b"\x89PNG"));
 }

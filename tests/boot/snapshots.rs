@@ -149,7 +149,7 @@ fn a_cache_that_takes_nothing_more_costs_time_and_no_verdict() {
         mount -o remount,size=$((used + 32768))k \"$BOOTLING_CACHE_DIR\"",
         "mount -o remount,ro \"$BOOTLING_CACHE_DIR\"",
     );
-    for (after, why) in [(full, "keeping no snapshot: No space left"), (sealed, "booting cold: ")] {
+    for (after, why) in [(full, "snapshot not stored: No space left"), (sealed, "booting cold: ")] {
         let output = Command::new("unshare")
             .args(["--map-root-user", "--mount", "bash", "-c", script, "bash"])
             .arg(cache.path())

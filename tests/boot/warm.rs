@@ -48,7 +48,7 @@ fn the_first_run_makes_the_snapshot_and_the_second_is_restored_from_it() {
     let test = "the_first_run_makes_the_snapshot";
     let Some(cache) = OwnCache::new(Kernel::Generic61, test) else { return };
     let (age, said) = cache.runs();
-    assert!(age == 0.0 && said.contains("booting a guest that later runs are restored from"), "{age} {said}");
+    assert!(age == 0.0 && said.contains("booting a guest for the snapshot (once)"), "{age} {said}");
     let (age, said) = cache.runs();
     assert!(age > 0.0 && !said.contains("later runs"), "{age} {said}");
     let (done, verdict) = cache.program().stdin("in\n").json(["--run", "cat; echo out; echo err >&2; exit 3"]);
@@ -60,7 +60,7 @@ fn the_first_run_makes_the_snapshot_and_the_second_is_restored_from_it() {
     let first = cache.snapshot();
     let fresh = Program::new().env("BOOTLING_CACHE_DIR", cache.path()).args(["run", "--warm=fresh", "--kernel"]);
     let (done, verdict) = fresh.arg(cache.kernel()).json(["--", "true"]);
-    done.exits(0).says("booting a guest that later runs are restored from");
+    done.exits(0).says("booting a guest for the snapshot (once)");
     assert_eq!(verdict["snapshot_age_ms"].as_f64(), Some(0.0), "{verdict}");
     assert_eq!(cache.snapshot(), first, "the same name");
 }
@@ -119,7 +119,7 @@ fn what_cannot_be_restored_boots_and_says_why_in_one_line() {
     let test = "what_cannot_be_restored_boots";
     // Not microvm, which has no PCI: it calibrates its clock by the PIT alone, and on a busy host its kernel stops there.
     let cases: [(&[&str], &str); 1] =
-        [(&["--qemu-arg=-rtc", "--qemu-arg=base=utc"], "--qemu-arg=-rtc may bring a state of its own")];
+        [(&["--qemu-arg=-rtc", "--qemu-arg=base=utc"], "--qemu-arg=-rtc may have state outside the machine")];
     for (options, why) in cases {
         let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
         let (done, verdict) = program.arg("--warm").args(options).json(["--run", "echo cold; exit 4"]);

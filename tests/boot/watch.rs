@@ -196,7 +196,7 @@ fn a_fresh_snapshot_is_made_once_and_notes_are_told_once() {
     let ages: Vec<bool> = watched.rounds().iter().map(|round| round["snapshot_age_ms"] == 0.0).collect();
     assert_eq!(ages, [true, false]);
     let said = watched.end(Signal::INT, 2).stderr;
-    assert_eq!(said.matches("booting a guest that later runs are restored from").count(), 1, "{said}");
+    assert_eq!(said.matches("booting a guest for the snapshot (once)").count(), 1, "{said}");
     assert!(said.matches("using TCG").count() <= 1, "{said}");
 }
 

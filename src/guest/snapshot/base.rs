@@ -1,4 +1,4 @@
-//! A base: what it is made of, how it is booted and saved, and how a run begins from it.
+//! A base: its contents, its boot and snapshot, and the start of a run from it.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -29,20 +29,19 @@ use crate::qemu::argv::{Payload, Ram, Warm as Waiting};
 use crate::qemu::machine::Machine;
 use crate::root::kernel::ImageKind;
 
-/// How long a guest that is ready goes on before it is saved: kernels put off work for when nothing else is to be done
-/// (`deferred_probe_timeout`, the clock's watchdog), which each restored guest would do again.
+/// Delay before an idle guest is saved: kernels defer work (`deferred_probe_timeout`, the clock watchdog), which each
+/// restored guest would repeat.
 const SETTLING: Duration = Duration::from_millis(600);
-/// How long to wait for somebody else's snapshot: who makes it may be stopped (Ctrl-Z), or hang.
+/// How long to wait for another process that makes the snapshot: it may be stopped (Ctrl-Z) or hang.
 const WAITING: Duration = Duration::from_secs(120);
-/// Why a QEMU that is not what we started is not saved.
-const WRAPPED: &str =
-    "QEMU runs behind a wrapper that stays, and nobody could tell when it changes; let it `exec` QEMU";
-/// Findings of the boot that are kept beside a snapshot.
+/// Why a guest is not saved if the running QEMU is not the started program.
+const WRAPPED: &str = "QEMU runs below a wrapper whose changes cannot be detected; let the wrapper `exec` QEMU";
+/// Findings of the boot that are stored with a snapshot.
 const FINDINGS: usize = 8;
-/// The smallest window, in MiB.
+/// Smallest window, MiB.
 const WINDOW_MIB: u64 = 256;
 
-/// What a snapshot is made of.
+/// What a snapshot is made from.
 #[derive(Debug)]
 pub struct Base {
     /// The machine.
@@ -51,57 +50,57 @@ pub struct Base {
     pub image: PathBuf,
     /// Its kind.
     pub kind: ImageKind,
-    /// Where it came from, in the user's words.
+    /// Origin of the kernel, in the user's words.
     pub kernel: String,
-    /// The initrd of the base: pid 1, the channel's drivers, modules asked for in the base.
+    /// Its initrd: pid 1, the channel's drivers, the modules of the base.
     pub initrd: OwnedFd,
-    /// The modules asked for in it.
+    /// The modules of the base.
     pub modules: Vec<String>,
-    /// How large its window is, in MiB.
+    /// Size of its window, MiB.
     pub window_mib: u64,
 }
 
-/// A guest that waits for a command, and how it is to be given one.
+/// A guest that waits for a command.
 #[derive(Debug)]
 pub struct ReadyGuest {
-    /// The guest: it runs, stands still, or is being restored.
+    /// The guest: running, stopped, or being restored.
     pub guest: Guest,
-    /// Orders that make it go on.
+    /// QMP commands that resume it.
     pub orders: Vec<u8>,
     /// Bytes of the archive in its window.
     pub len: u64,
-    /// The program that QEMU must be, where that could be told.
+    /// The program that QEMU must be, if known.
     pub program: Option<String>,
-    /// How old its snapshot is; `None`: there is none.
+    /// Age of its snapshot; `None`: there is none.
     pub age: Option<Age>,
-    /// Its window, for what follows.
+    /// Its window, for later commands.
     pub window: OwnedFd,
-    /// What its boot said of the kernel's health.
+    /// Findings of its boot.
     pub health: Vec<Finding>,
 }
 
-/// Why there is no such guest.
+/// Why no guest is ready.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWarm {
-    /// This kernel or this machine cannot be given commands that way; half a sentence.
+    /// This kernel or machine does not support it; a clause.
     #[error("{0}")]
     Unfit(String),
-    /// The boot came to an end of its own: the verdict is in the transcript.
+    /// The guest ended while it booted: the outcome is in the transcript.
     #[error("booting the base")]
     Ended(Box<Transcript>, Vec<std::ffi::OsString>),
-    /// The system said no.
+    /// An error on the host.
     #[error(transparent)]
     Failed(#[from] VmError),
 }
 
-/// A cache that cannot be used for this (full, read-only) costs time, and no verdict.
+/// An unusable cache (full, read-only) costs time, but no verdict.
 impl From<CacheError> for NotWarm {
     fn from(error: CacheError) -> Self {
         Self::Unfit(no_snapshots(&error))
     }
 }
 
-/// Why there are no snapshots in a cache, in half a sentence.
+/// Returns why a cache cannot store snapshots, as a clause.
 pub fn no_snapshots(error: &CacheError) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
@@ -109,15 +108,14 @@ pub fn no_snapshots(error: &CacheError) -> String {
     }
 }
 
-/// The size of a window for an archive of so many bytes.
+/// Size of a window for an archive of `bytes` bytes, MiB.
 pub fn window_mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20).next_power_of_two().max(WINDOW_MIB)
 }
 
 impl Base {
-    /// A guest from the snapshot of this key that will find `payload` in its window; a snapshot is made where there is
-    /// none.
-    pub fn start(
+    /// Starts a guest from the snapshot with this key, with `payload` in its window. Makes the snapshot if it is missing.
+    pub(crate) fn start(
         &self,
         cache: &Cache,
         key: &Key,
@@ -130,12 +128,12 @@ impl Base {
         }
         let mut live = None;
         let mut since = None;
-        // The one waits for somebody else, or makes it: never both.
+        // Used either while waiting for another process or while making the snapshot, never both.
         let ours = RefCell::new((conversation, &mut *listener));
         let mut wait = || {
             let (conversation, listener) = &mut *ours.borrow_mut();
             let since = *since.get_or_insert_with(|| {
-                listener.note("waiting for another run, which boots the guest that this one is restored from");
+                listener.note("waiting for another run that boots the guest for the snapshot");
                 Instant::now()
             });
             if since.elapsed() > WAITING {
@@ -149,30 +147,30 @@ impl Base {
         };
         let made = cache.tree_after::<NotWarm>(key, &mut wait, |directory| {
             let (conversation, listener) = &mut *ours.borrow_mut();
-            listener.note("booting a guest that later runs are restored from");
+            listener.note("booting a guest for the snapshot (once)");
             let (ready, kept) = self.boot_and_save(directory, payload, conversation)?;
             live = Some(ready);
-            // The cache keeps nothing of what could not be saved.
+            // A snapshot that failed is not stored.
             kept.map_err(NotWarm::Unfit)
         });
         match (live, made) {
             (Some(ready), Ok(_)) => Ok(ready),
-            // It waits all the same, but only this once.
+            // The guest is usable, but only for this run.
             (Some(ready), Err(why)) => {
-                listener.note(&format!("keeping no snapshot: {why}"));
+                listener.note(&format!("snapshot not stored: {why}"));
                 Ok(ReadyGuest { age: None, ..ready })
             }
             (None, Err(error)) => Err(error),
-            // Somebody else has made it meanwhile.
+            // Another process has made it.
             (None, Ok(_)) => match Snapshots(cache).open(key)? {
                 Some(snapshot) => Ok(self.restore(snapshot, payload)?),
-                None => Err(NotWarm::Unfit("its snapshot vanished as soon as it was made".to_owned())),
+                None => Err(NotWarm::Unfit("its snapshot disappeared immediately".to_owned())),
             },
         }
     }
 
-    /// Boots it until it waits, without a snapshot.
-    pub fn boot(
+    /// Boots until the guest is ready.
+    pub(crate) fn boot(
         &self,
         window: OwnedFd,
         ram: Ram<Artefact>,
@@ -190,19 +188,19 @@ impl Base {
         match transcript.events.last() {
             Some(Event::Ready { .. }) => Ok((guest, transcript)),
             Some(Event::Failed { what: Failure::Window, errno, .. }) => Err(NotWarm::Unfit(format!(
-                "this kernel does not let pid 1 map a device's memory ({})",
+                "this kernel does not allow pid 1 to map device memory ({})",
                 io::Error::from_raw_os_error((*errno).cast_signed())
             ))),
-            // What QEMU does not take may be what a window needs: a boot without one will tell.
+            // QEMU may have rejected what only a window needs: booting without one decides.
             Some(Event::QemuExited(_)) if !transcript.guest_lived() && !transcript.qemu_said.is_empty() => {
-                Err(NotWarm::Unfit(format!("QEMU refuses it: {}", transcript.qemu_said.join("; "))))
+                Err(NotWarm::Unfit(format!("QEMU rejects it: {}", transcript.qemu_said.join("; "))))
             }
             Some(_) | None => Err(NotWarm::Ended(Box::new(transcript), guest.command.clone())),
         }
     }
 
-    /// Boots it, saves it into `directory`, and gives it back, at a stand, with the payload in its window. It comes back even
-    /// if nothing could be kept; why is told beside it.
+    /// Boots and saves the guest into `directory`. Returns it stopped, with the payload in its window, even if the snapshot could not
+    /// be stored, and why it could not.
     fn boot_and_save(
         &self,
         directory: &Path,
@@ -239,7 +237,7 @@ impl Base {
         Ok((ReadyGuest { guest, orders: migrate::goes_on(), len, program, age, window, health }, kept))
     }
 
-    /// A window that nothing was put into yet.
+    /// Creates an empty window.
     fn window(&self) -> Result<OwnedFd, VmError> {
         let making = || VmError::io("create", "the guest's window");
         let window = memory::empty("window", self.window_mib << 20).map_err(making())?;
@@ -247,8 +245,8 @@ impl Base {
         Ok(window)
     }
 
-    /// Boots it until it waits, and saves nothing.
-    pub fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
+    /// Boots until the guest is ready, without a snapshot.
+    pub(crate) fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
         let window = self.window()?;
         let theirs = window.try_clone().map_err(VmError::io("create", "the guest's window"))?;
         let (guest, transcript) = self.boot(theirs, Ram::Anonymous, conversation)?;
@@ -256,7 +254,7 @@ impl Base {
         Ok(ReadyGuest { guest, orders: Vec::new(), len: 0, program: None, age: None, window, health })
     }
 
-    /// Puts an archive into a window that a guest has already.
+    /// Writes an archive into the window of a guest.
     pub fn fill(&self, window: &OwnedFd, payload: &CheckedPlan) -> Result<u64, VmError> {
         let (archive, len) = memfd::window(payload, 0)?;
         self.fits(len)?;
@@ -264,7 +262,7 @@ impl Base {
         Ok(len)
     }
 
-    /// Refuses an archive of so many bytes that its window is too small for.
+    /// Fails if the window is too small for an archive of `len` bytes.
     fn fits(&self, len: u64) -> Result<(), VmError> {
         if len <= self.window_mib << 20 { Ok(()) } else { Err(VmError::Window { len, window_mib: self.window_mib }) }
     }
@@ -279,7 +277,7 @@ impl Base {
             let window = memory::empty("window", self.window_mib << 20)?;
             let (feed, state) = Feed::new(state)?;
             let orders = migrate::restores(&state);
-            // Only mapped: of 60 MB QEMU touches what says how it would be entered.
+            // Only mapped: of 60 MB QEMU reads the headers that describe the entry point.
             let kernel = open(&self.image)?;
             let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
             let theirs = Artefact::Open(window.try_clone()?);
@@ -291,7 +289,7 @@ impl Base {
             Ok(ReadyGuest { guest, orders, len, program: about.program, age, window, health })
         };
         let ready = start().map_err(VmError::io("start", "QEMU"))?;
-        // Not before: QEMU takes longer to start than this, and nobody looks there until the guest goes on.
+        // After the start, which takes longer than this: nothing reads the window before the guest resumes.
         memfd::into(payload, 0, &ready.window)?;
         Ok(ready)
     }
@@ -327,13 +325,13 @@ impl Base {
     }
 }
 
-/// A boot that was ended before it began.
+/// A boot that was interrupted before it started.
 fn interrupted(signal: i32) -> NotWarm {
     let transcript = Transcript { events: vec![Event::Interrupted { signal }], ..Transcript::default() };
     NotWarm::Ended(Box::new(transcript), Vec::new())
 }
 
-/// Writes a snapshot's files.
+/// Writes the files of a snapshot.
 fn keep(directory: &Path, ram: &OwnedFd, bytes: u64, state: &[u8], about: About) -> io::Result<()> {
     let new = |name: &str| File::options().write(true).create_new(true).mode(0o600).open(directory.join(name));
     memory::copy(ram, bytes, &new(RAM)?)?;

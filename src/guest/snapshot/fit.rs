@@ -1,7 +1,7 @@
-//! Whether a run can be warm at all, before anything is tried.
+//! Checks whether a run can be warm, before anything is tried.
 //!
-//! A restored guest believes that everything around it is as it was when it was saved. What a user adds to the machine may
-//! have a state of its own outside (a disk image above all): such runs boot.
+//! A restored guest assumes that its environment is unchanged since it was saved. Devices that the user adds may have state
+//! outside the machine (above all disk images): such runs boot.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::guest::RunSpec;
 use crate::qemu::machine::Transport;
 
-/// QEMU's options that keep nothing outside of the machine, and how many words follow each.
+/// QEMU options without state outside the machine, with the number of arguments that each takes.
 const HARMLESS: [(&str, usize); 18] = [
     ("-device", 1),
     ("-global", 1),
@@ -31,33 +31,33 @@ const HARMLESS: [(&str, usize); 18] = [
     ("-nodefaults", 0),
 ];
 
-/// Why this run cannot be warm, in half a sentence; `None`: it may be tried.
+/// Returns why this run cannot be warm, as a clause; `None`: it can be tried.
 pub fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Option<String> {
     if spec.ready_made.is_some() {
-        return Some("a ready-made initrd is the kernel's to unpack".to_owned());
+        return Some("the kernel must unpack an existing initrd".to_owned());
     }
     match transport {
         Transport::VirtioPci | Transport::Com2 => {}
         Transport::VirtioMmio => {
-            return Some("this machine has no PCI, which the guest gets its commands over".to_owned());
+            return Some("this machine has no PCI, which delivers commands to a restored guest".to_owned());
         }
-        Transport::None => return Some("there is no channel to the guest".to_owned()),
+        Transport::None => return Some("the guest has no channel".to_owned()),
     }
     if contains(machine, b"memory-backend=") {
-        return Some("the machine's memory is taken from elsewhere".to_owned());
+        return Some("the machine's memory has its own backend".to_owned());
     }
     extra(&spec.boot.qemu_args)
 }
 
-/// The first of the further arguments that may have a state outside of the machine.
+/// Returns the first additional argument that may have state outside the machine.
 fn extra(words: &[std::ffi::OsString]) -> Option<String> {
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let bytes = word.as_bytes();
-        // QEMU takes two dashes for one.
+        // QEMU accepts one or two dashes.
         let option = if bytes.starts_with(b"--") { &bytes[1..] } else { bytes };
         let Some((_, follow)) = HARMLESS.iter().find(|(name, _)| name.as_bytes() == option) else {
-            return Some(format!("--qemu-arg={} may bring a state of its own", word.display()));
+            return Some(format!("--qemu-arg={} may have state outside the machine", word.display()));
         };
         for _ in 0..*follow {
             rest.next();
@@ -78,7 +78,7 @@ mod tests {
     use std::ffi::{OsStr, OsString};
 
     #[test]
-    fn a_machine_without_pci_or_with_memory_of_its_own_is_not_restored() {
+    fn a_machine_without_pci_or_with_its_own_memory_backend_is_not_restored() {
         let spec = RunSpec::default();
         let why = |machine: &str, transport| unfit(&spec, OsStr::new(machine), transport);
         assert_eq!(why("q35", Transport::VirtioPci), None);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_with_a_state_of_their_own_are_told_from_those_without() {
+    fn arguments_with_external_state_are_detected() {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         for harmless in [&[][..], &["-trace", "ich9*", "--device", "i6300esb"], &["-d", "int", "-D", "/tmp/log"]] {
             assert_eq!(extra(&words(harmless)), None, "{harmless:?}");

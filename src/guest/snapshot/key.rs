@@ -1,7 +1,7 @@
-//! What a snapshot depends on, as one digest: nothing that is not the same in all of it is ever restored.
+//! The key of a snapshot: a digest of everything that it depends on. Only a snapshot with the same key is restored.
 //!
-//! The command line stands for the machine (CPU model, memory, accelerator, kernel arguments, devices); files that it names,
-//! and those that QEMU takes by itself (its program, its ROMs), count by their stamps, which move with every write.
+//! The command line represents the machine (CPU model, memory, accelerator, kernel arguments, devices). Files that it names, and
+//! files that QEMU opens without being told (its program, its ROMs), count by their identity, which changes with every write.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,9 +18,9 @@ use crate::qemu::firmware::{Files, Firmware};
 use crate::qemu::machine::{Accelerator, Machine};
 use crate::qemu::named;
 
-/// Raised whenever snapshots are made, kept or restored in another way.
+/// Version; raised when snapshots are made, stored or restored in another way.
 const KIND: &str = "warm base 1";
-/// ROMs that a PC may be given without being asked for (`hw/i386`, `pc-bios/`).
+/// ROMs that QEMU may load for a PC (`hw/i386`, `pc-bios/`).
 const ROMS: [&str; 10] = [
     "bios-256k.bin",
     "bios.bin",
@@ -34,19 +34,18 @@ const ROMS: [&str; 10] = [
     "vgabios-stdvga.bin",
 ];
 
-/// All that a key is made from but the base image, for a machine that boots this kernel and has a window of this size: as it
-/// is now.
+/// Ingredients of a key, without the base's initrd, for a machine that boots this kernel and has a window of this size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingredients(pub(in crate::guest) Vec<Vec<u8>>);
 
-/// The digest of these, with this base image.
+/// Returns the digest of the ingredients and the base's initrd.
 pub fn key(ingredients: &Ingredients, base: &OwnedFd) -> io::Result<Key> {
     let base = contents(base)?;
     let parts: Vec<&[u8]> = ingredients.0.iter().chain([&base]).map(Vec::as_slice).collect();
     Ok(Key::of(KIND, &parts))
 }
 
-/// Gathers them.
+/// Collects the ingredients.
 pub fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Cache) -> Ingredients {
     let words = symbolic(machine, kernel, window_mib);
     let mut parts: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
@@ -57,21 +56,22 @@ pub fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Ca
     files.extend(firmware_files(&machine.firmware));
     files.extend(named(&words));
     if !machine.extra.is_empty() {
-        // Names in them may be relative.
+        // File names in arguments may be relative.
         parts.push(std::env::current_dir().unwrap_or_default().into_os_string().into_encoded_bytes());
     }
     parts.extend(files.iter().map(|path| stamped(path)));
     match machine.accelerator {
         Accelerator::Tcg => {}
-        // The guest has seen this processor, by the grace of this kernel.
+        // The guest sees this processor, as far as this host kernel exposes it.
         Accelerator::Kvm => parts.extend([processor(), host_kernel()]),
     }
-    // After a power cut a file's stamp may be there and its bytes not: snapshots are not synced. None outlives the host.
+    // After a power failure a file's identity may be on disk without its contents: snapshots are not synced. None outlives the
+    // host's boot.
     parts.push(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     Ingredients(parts)
 }
 
-/// The command line with names in place of descriptors, which differ from run to run.
+/// The command line with names in place of descriptors, which differ between runs.
 fn symbolic(machine: &Machine, kernel: &Path, window_mib: u64) -> Vec<OsString> {
     let warm = Warm { window: "window".into(), window_mib, ram: Ram::Shared("ram".into()) };
     let payload =
@@ -92,20 +92,20 @@ fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {
     }
 }
 
-/// Files that the words name: as a whole, or as the value of one of their properties. What QEMU writes to is none of them.
+/// Files that the arguments name, as a whole or as a property's value. Files that QEMU writes to do not count.
 fn named(words: &[OsString]) -> Vec<PathBuf> {
     let outputs = |word: &OsString| matches!(word.as_bytes(), b"-D" | b"--D" | b"-trace" | b"--trace");
     let read = words.iter().enumerate().filter(|(at, _)| *at == 0 || !outputs(&words[at - 1])).map(|(_, word)| word);
     named::files(read)
 }
 
-/// A path and what is there, links followed.
+/// A path and the identity of its file; links are followed.
 fn stamped(path: &Path) -> Vec<u8> {
     let stamp = fs::metadata(path).map_or_else(|_| "missing".to_owned(), |metadata| Stamp::of(&metadata).to_string());
     [path.as_os_str().as_bytes(), b"\0", stamp.as_bytes()].concat()
 }
 
-/// The lines about the first processor that name it and what it can do; its speed, which changes, is none of them.
+/// The lines of `/proc/cpuinfo` that identify the first processor and its features, without its frequency.
 fn processor() -> Vec<u8> {
     const TELLING: [&str; 7] = ["vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags"];
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -119,7 +119,7 @@ fn host_kernel() -> Vec<u8> {
     [name.release().to_bytes(), b" ", name.version().to_bytes()].concat()
 }
 
-/// All of a file, wherever others may be reading it.
+/// Reads a whole file, independent of other readers' offsets.
 fn contents(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let file = fs::File::from(file.try_clone()?);
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
@@ -140,7 +140,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
-    /// Everything that a key is made from, in a directory of its own.
+    /// Files and values that a key depends on, in a directory.
     struct Kitchen {
         dir: tempfile::TempDir,
         machine: Machine,
@@ -164,11 +164,11 @@ mod tests {
             ] {
                 fs::write(at(name), name).expect("the directory is ours");
             }
-            // Says where its ROMs are, as QEMU does when it is asked by `-L help`.
+            // Prints its ROM directory, as `qemu -L help` does.
             fs::write(at("text"), format!("#!/bin/sh\necho {}\n", at("share").display()))
                 .expect("the directory is ours");
             fs::set_permissions(at("text"), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-            // By somebody else: what a thread of ours has open for writing, no other may execute (ETXTBSY).
+            // By another process: a file that a thread of this one has open for writing cannot be executed (ETXTBSY).
             let copied = std::process::Command::new("cp").args([at("text"), at("qemu")]).status();
             assert!(copied.expect("cp runs").success());
             let machine = Machine {
@@ -210,18 +210,18 @@ mod tests {
     fn the_same_ingredients_have_the_same_key() {
         let ingredients = Kitchen::new();
         assert_eq!(ingredients.key(), ingredients.key());
-        // What the machine is called by in a report is none of them.
+        // The kernel's name in reports does not count.
         let mut other = ingredients;
         let before = other.key();
         other.machine.no_kvm = Some("no /dev/kvm".to_owned());
         assert_eq!(before, other.key());
     }
 
-    /// What is done to one ingredient.
+    /// A change of one ingredient.
     type Change = fn(&mut Kitchen);
 
     #[test]
-    fn each_ingredient_that_changes_gives_another_key() {
+    fn a_change_of_each_ingredient_changes_the_key() {
         let changes: [(&str, Change); 16] = [
             ("the command line", |of| of.machine.command_line.push(" quiet")),
             ("the machine", |of| of.machine.machine = "pc".into()),
@@ -244,7 +244,7 @@ mod tests {
             ("a ROM that appears", |of| fs::write(of.at("share/kvmvapic.bin"), "rom").expect("written")),
         ];
         for (what, change) in changes {
-            // Of one directory, so that nothing but the change differs.
+            // In one directory, so that only the change differs.
             let mut ingredients = Kitchen::new();
             let before = ingredients.key();
             change(&mut ingredients);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_that_is_written_to_gives_another_key() {
+    fn a_write_to_each_file_changes_the_key() {
         let mut ingredients = Kitchen::new();
         let files: [(&str, Option<Firmware>); 8] = [
             ("vmlinuz", None),
@@ -270,13 +270,13 @@ mod tests {
             let before = ingredients.key();
             let path = ingredients.at(name);
             let (bytes, mode) = (fs::read(&path).expect("there"), fs::metadata(&path).expect("there").permissions());
-            // Of the same length, and with the same date: the inode's change tells.
+            // With the same length and date: the inode's change time differs.
             let times = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("there");
             fs::write(&path, bytes.iter().rev().copied().collect::<Vec<u8>>()).expect("written");
             let file = fs::File::options().write(true).open(&path).expect("there");
             file.set_modified(times).expect("it is ours");
             assert_ne!(before, ingredients.key(), "{name} was written to");
-            // Replaced by one with the same bytes, which nobody could tell without reading it: a key too many does no harm.
+            // Replaced by a file with the same bytes: an unnecessary new key is harmless.
             fs::write(ingredients.at("new"), &bytes).expect("written");
             fs::set_permissions(ingredients.at("new"), mode).expect("it is ours");
             let written = ingredients.key();

@@ -1,4 +1,4 @@
-//! Files that are guests' memory: made, and copied without the pages that hold nothing.
+//! Files with guest memory: created, and copied without empty pages.
 
 use std::fs::File;
 use std::io;
@@ -7,24 +7,24 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 
-/// What is looked at, and written or left out, as a whole.
+/// Unit of comparison: a page is written or left out as a whole.
 const PAGE: usize = 4096;
-/// What is read at once.
+/// Bytes read at a time.
 const PIECE: usize = 256 * PAGE;
 
-/// Memory of a guest that nobody has written to.
+/// Creates guest memory without contents.
 pub fn empty(name: &str, bytes: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create(name, MemfdFlags::CLOEXEC)?;
     rustix::fs::ftruncate(&memory, bytes)?;
     Ok(memory)
 }
 
-/// Writes to the start of memory.
+/// Writes to the start of a memory file.
 pub fn write(memory: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     File::from(memory.try_clone()?).write_all_at(bytes, 0)
 }
 
-/// Puts the first `len` bytes of one memory into the place of those of another.
+/// Replaces the first `len` bytes of a memory file by those of another.
 pub fn replace(from: &OwnedFd, len: u64, to: &OwnedFd) -> io::Result<()> {
     let (from, to) = (File::from(from.try_clone()?), File::from(to.try_clone()?));
     let mut buffer = vec![0; PIECE];
@@ -38,8 +38,7 @@ pub fn replace(from: &OwnedFd, len: u64, to: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies memory of so many bytes into an empty file, which is as long, but has holes where nothing is.
-/// Says how many bytes were written.
+/// Copies a memory file into an empty file of the same length, with holes for empty pages. Returns the bytes written.
 pub fn copy(memory: &OwnedFd, len: u64, to: &File) -> io::Result<u64> {
     let from = File::from(memory.try_clone()?);
     to.set_len(len)?;
@@ -56,7 +55,7 @@ pub fn copy(memory: &OwnedFd, len: u64, to: &File) -> io::Result<u64> {
     Ok(written)
 }
 
-/// Where the next bytes are that somebody has written.
+/// Returns the offset of the next data at or after `at`.
 fn next_data(memory: &OwnedFd, at: u64) -> io::Result<Option<u64>> {
     match seek(memory, SeekFrom::Data(at)) {
         Ok(start) => Ok(Some(start)),
@@ -65,7 +64,7 @@ fn next_data(memory: &OwnedFd, at: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Writes runs of pages that are not all zeroes.
+/// Writes runs of pages that are not all zeros.
 fn write_pages(piece: &[u8], start: u64, to: &File) -> io::Result<u64> {
     let mut written = 0;
     let mut at = 0;
@@ -81,7 +80,7 @@ fn write_pages(piece: &[u8], start: u64, to: &File) -> io::Result<u64> {
 }
 
 fn is_empty(page: &[u8]) -> bool {
-    // Most pages differ early; the rest is compared by words.
+    // Most pages differ early; the rest is compared in words.
     let (head, words, tail) = (page.first(), page.chunks_exact(16), page.chunks_exact(16).remainder());
     head.is_none_or(|byte| *byte == 0)
         && words.into_iter().all(|word| u128::from_ne_bytes(word.try_into().unwrap_or([1; 16])) == 0)

@@ -1,12 +1,12 @@
 //! Warm runs: a guest that has booted once is restored instead of booted again.
 //!
-//! A *base* is a guest that has done all it can do without a command: kernel up, channel open, file systems mounted, pid 1
-//! waiting. It depends on the kernel, the machine, QEMU and pid 1, and on nothing of the command. It is booted once and
-//! saved (a *snapshot*, see [`store`]): its memory as a file, the state of its devices as QEMU streams it. A run maps that
-//! memory privately, restores the devices, and puts the command with all it needs into the guest's window of memory
-//! ([`crate::format::protocol::window`]), whence pid 1 unpacks it.
+//! A *base* is a guest that has done everything it can do without a command: the kernel is up, the channel open, file systems
+//! mounted, pid 1 waiting. It depends on the kernel, the machine, QEMU and pid 1, not on the command. It is booted once and saved
+//! (a *snapshot*, see [`store`]): its memory as a file, the state of its devices as QEMU's migration stream. A run maps that
+//! memory privately, restores the devices, and writes the command with its files into the guest's window
+//! ([`crate::format::protocol::window`]), from which pid 1 unpacks it.
 //!
-//! Where this cannot be ([`fit`]) the caller boots cold, and says why.
+//! If this is not possible ([`fit`]), the caller boots cold and reports why.
 
 pub mod migrate;
 
@@ -27,18 +27,18 @@ pub enum Warm {
     /// No: every run boots.
     #[default]
     No,
-    /// Yes; make one where there is none.
+    /// Yes; make one if it is missing.
     Yes,
     /// Yes, but make a new one.
     Fresh,
 }
 
-/// How old the snapshot was that a run began from; zero where the run made it.
+/// Age of the snapshot that a run started from; zero if the run made it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Age(pub Duration);
 
 impl std::fmt::Display for Age {
-    /// In the largest unit that fits: `5 s`, `12 min`, `3 h`, `2 d`.
+    /// Formats the age in the largest unit that fits: `5 s`, `12 min`, `3 h`, `2 d`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_secs() {
             seconds @ 0..120 => write!(f, "{seconds} s"),

@@ -1,8 +1,8 @@
-//! Snapshots in the cache: one directory each, with a guest's memory (`ram`), the state of its devices (`state`), and what
-//! it is (`snapshot.json`).
+//! Snapshots in the cache: a directory with the guest's memory (`ram`), the state of its devices (`state`), and a description
+//! (`snapshot.json`).
 //!
-//! Nothing is believed that is not as it was left: both files are held to their stamps, which move with every write. A
-//! snapshot that is damaged counts as none.
+//! Both files must have the identity that was recorded when they were written, which changes with every write. A damaged snapshot
+//! counts as missing.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,18 +17,18 @@ use crate::guest::health::Finding;
 
 /// Guest memory.
 pub(super) const RAM: &str = "ram";
-/// The state of devices.
+/// Device state.
 pub(super) const STATE: &str = "state";
 const ABOUT: &str = "snapshot.json";
-/// Largest description that is read.
+/// Maximum size of the description.
 const ABOUT_BYTES: u64 = 1 << 20;
-/// Largest state that is read.
+/// Maximum size of the device state.
 const STATE_BYTES: u64 = 512 << 20;
 
-/// What a snapshot is of, for people and for [`Snapshots::open`].
+/// Description of a snapshot, for users and for [`Snapshots::open`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// Where the kernel came from, in the words of whoever made it.
+    /// Origin of the kernel, in the words of the user who made the snapshot.
     pub kernel: String,
     /// `uname -r`.
     pub release: String,
@@ -36,7 +36,7 @@ pub struct About {
     pub qemu: String,
     /// Its version.
     pub version: String,
-    /// The program that really ran, where the one that was named is a wrapper.
+    /// The program that really ran, if the named one is a wrapper.
     pub program: Option<String>,
     /// `kvm` or `tcg`.
     pub accel: String,
@@ -52,43 +52,43 @@ pub struct About {
     pub window_mib: u64,
     /// The kernel's command line.
     pub command_line: String,
-    /// Modules that were loaded before it was saved.
+    /// Modules loaded before the guest was saved.
     pub modules: Vec<String>,
-    /// When it was made: nanoseconds since 1970.
+    /// When it was made, nanoseconds since 1970.
     pub made_ns: u64,
-    /// How long booting took, milliseconds.
+    /// Duration of the boot, milliseconds.
     pub boot_ms: u64,
-    /// What the boot said of the kernel's health.
+    /// Health findings of the boot.
     pub health: Vec<Finding>,
-    /// `ram` as it was left.
+    /// Identity of `ram`.
     pub ram: String,
-    /// `state` as it was left.
+    /// Identity of `state`.
     pub state: String,
 }
 
-/// A snapshot, open: it stays usable whatever happens to its name.
+/// An open snapshot, usable even if it is removed from the cache.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// What it is of.
+    /// Its description.
     pub about: About,
     /// Guest memory.
     pub ram: File,
-    /// The state of devices.
+    /// Device state.
     pub state: Vec<u8>,
 }
 
-/// One line of `bootling warm ls`.
+/// A snapshot as `bootling warm ls` lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
     /// Its key.
     pub key: Key,
-    /// What it is of.
+    /// Its description.
     pub about: About,
-    /// When it was last used.
+    /// Last use.
     pub used: SystemTime,
-    /// What it takes on the disk, in bytes.
+    /// Size on disk in bytes.
     pub bytes: u64,
-    /// Whether it is as it was left.
+    /// True if it is undamaged.
     pub intact: bool,
 }
 
@@ -97,7 +97,7 @@ pub struct Listed {
 pub struct Snapshots<'a>(pub &'a Cache);
 
 impl Snapshots<'_> {
-    /// The snapshot of this key, if it is there and undamaged. Counts as a use.
+    /// Opens the snapshot with this key, if it exists and is undamaged. Counts as a use.
     pub fn open(self, key: &Key) -> Result<Option<Snapshot>, CacheError> {
         let Some(directory) = self.0.get(key)? else { return Ok(None) };
         let snapshot = read(&directory);
@@ -107,7 +107,7 @@ impl Snapshots<'_> {
         Ok(snapshot)
     }
 
-    /// All of them, used last first.
+    /// Lists all snapshots, the last used first.
     pub fn list(self) -> Result<Vec<Listed>, CacheError> {
         let listed = self.0.keys()?.into_iter().filter_map(|key| {
             let (directory, used) = self.0.peek(&key)?;
@@ -125,14 +125,14 @@ impl Snapshots<'_> {
 }
 
 impl Snapshot {
-    /// How old it is, by the host's clock.
+    /// Its age, by the host's clock.
     pub fn age(&self) -> Age {
         let made = UNIX_EPOCH + Duration::from_nanos(self.about.made_ns);
         Age(SystemTime::now().duration_since(made).unwrap_or_default())
     }
 }
 
-/// Describes what stands in a directory, as the last thing that is written there.
+/// Writes the description, the last file of a snapshot.
 pub(super) fn describe(directory: &Path, about: About) -> io::Result<()> {
     let stamp = |name: &str| fs::symlink_metadata(directory.join(name)).map(|file| stamp_of(&file));
     let about = About { ram: stamp(RAM)?, state: stamp(STATE)?, ..about };
@@ -150,10 +150,10 @@ fn about(directory: &Path) -> Option<About> {
     serde_json::from_slice(&text).ok()
 }
 
-/// `None` if anything of it is missing or not as it was left.
+/// Returns `None` if anything is missing or changed.
 fn read(directory: &Path) -> Option<Snapshot> {
     let about = about(directory)?;
-    // QEMU opens memory for reading and writing; what it maps is private.
+    // QEMU opens memory for reading and writing; its mapping is private.
     let ram = File::options().read(true).write(true).open(directory.join(RAM)).ok()?;
     let file = File::open(directory.join(STATE)).ok()?;
     let is = |file: &File, stamp: &str| file.metadata().is_ok_and(|found| stamp_of(&found) == stamp);
