@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::report::{CellReport, Header, Report, StartMode, Status};
+use super::report::schema::{CellReport, Header, Report, StartMode, Status};
 
 /// Minimum ratio of the new time to the old one to report a slowdown.
 const MIN_RATIO: f64 = 1.5;
@@ -106,18 +106,18 @@ fn kernels(before: &Header, after: &Header) -> Vec<(String, String, String)> {
     changed.collect()
 }
 
-/// Returns the times to compare, seconds: commands of passed cells, and cold boots (`true`).
-fn samples(report: &Report) -> BTreeMap<(bool, String), Vec<f64>> {
-    let mut samples: BTreeMap<(bool, String), Vec<f64>> = BTreeMap::new();
+/// Returns the times to compare, seconds: commands of passed cells, and cold boots.
+fn samples(report: &Report) -> BTreeMap<String, Vec<f64>> {
+    let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for cell in report.cells.iter().filter(|cell| cell.status.has_passed()) {
         let Some(attempt) = cell.final_attempt() else { continue };
         let times = attempt.times;
         if let Some(command) = times.command {
             let what = format!("{}/{}/{}", cell.test, cell.kernel, cell.machine);
-            samples.entry((false, what)).or_default().push(times.verdict - command);
+            samples.entry(what).or_default().push(times.verdict - command);
         }
         if let (StartMode::Cold, Some(hello)) = (attempt.boot, times.hello) {
-            samples.entry((true, format!("boot of {}/{}", cell.kernel, cell.machine))).or_default().push(hello);
+            samples.entry(format!("boot of {}/{}", cell.kernel, cell.machine)).or_default().push(hello);
         }
     }
     samples
@@ -130,7 +130,7 @@ fn slower(before: &Report, after: &Report) -> Vec<Slower> {
         .filter_map(|(what, times)| {
             let (before, after) = (median(before.get(&what)?.clone()), median(times));
             let much = after >= before * MIN_RATIO && after >= before + MIN_INCREASE_S;
-            much.then_some(Slower { what: what.1, before, after })
+            much.then_some(Slower { what, before, after })
         })
         .collect();
     slower.sort_by(|a, b| (b.after - b.before).total_cmp(&(a.after - a.before)));

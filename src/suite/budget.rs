@@ -13,18 +13,18 @@ const QEMU_MIB: u64 = 128;
 const FALLBACK_MIB: u64 = 2048;
 
 /// Returns the memory use of a booted guest that has touched all of its memory, MiB.
-pub const fn cold_mib(memory_mib: u64) -> u64 {
+pub(crate) const fn cold_mib(memory_mib: u64) -> u64 {
     memory_mib + QEMU_MIB
 }
 
 /// Returns the expected memory use of a restored guest, MiB. It shares unwritten pages with all guests of its snapshot.
 /// `true` uses about 60 MiB; half of the memory leaves room for real tests.
-pub const fn warm_mib(memory_mib: u64) -> u64 {
+pub(crate) const fn warm_mib(memory_mib: u64) -> u64 {
     memory_mib / 2 + QEMU_MIB
 }
 
 /// Returns the current memory budget for guests, MiB.
-pub fn memory_mib() -> u64 {
+pub(crate) fn memory_mib() -> u64 {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let free = read(Path::new("/proc/meminfo")).and_then(|text| mem_available(&text));
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();

@@ -4,21 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::budget;
-use super::manifest::{BootWay, KernelSpec, Test};
+use super::manifest::{BootWay, KernelSpec};
 use super::plan::{Plan, Target};
 use super::schedule::GuestNeeds;
-use crate::guest::{Builder, Command, RunSpec, Warm};
-use crate::{
-    initrd::spec::{InitrdSpec, RunWhat},
-    qemu::spec::BootSpec,
-    root::request::KernelRef,
-};
+use crate::guest::{Builder, RunSpec, Warm};
+use crate::{initrd::spec::InitrdSpec, qemu::spec::BootSpec, root::request::KernelRef};
 
 /// Default guest memory, MiB.
 const MEMORY_MIB: u64 = 1024;
 
 /// Returns the builder of a target's guests.
-pub fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>) -> Builder {
+pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>) -> Builder {
     let kernel = &plan.spec.kernels[target.kernel];
     let machine = &plan.spec.machines[target.machine];
     let append = machine.boot.append.iter().cloned().chain(kernel.append.iter().map(OsString::from));
@@ -45,7 +41,7 @@ pub fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>) -> Bui
 
 /// Resolves a kernel as for `--kernel`: relative to the manifest if it is a path or such a file exists, otherwise
 /// unchanged.
-pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
+pub(crate) fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
     let typed = kernel.kernel.as_ref()?;
     let beside = folder.join(typed);
     let is_path = typed.contains('/') || beside.exists();
@@ -54,7 +50,7 @@ pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
 }
 
 /// Returns the resources that a target's guests need.
-pub fn guest_needs(plan: &Plan, target: &Target, jobs_given: bool) -> GuestNeeds {
+pub(crate) fn guest_needs(plan: &Plan, target: &Target, jobs_given: bool) -> GuestNeeds {
     let boot = &plan.spec.machines[target.machine].boot;
     let memory = boot.memory_mib.unwrap_or(MEMORY_MIB);
     let cold_mib = budget::cold_mib(memory);
@@ -74,41 +70,6 @@ fn smp_count(smp: Option<&OsStr>) -> u32 {
     let text = smp.and_then(OsStr::to_str).unwrap_or("1");
     let number = |part: &str| part.strip_prefix("cpus=").unwrap_or(part).parse().ok();
     text.split(',').find_map(number).unwrap_or(1).max(1)
-}
-
-/// Returns a test's command and everything that it needs in the guest.
-pub fn command(test: &Test) -> Command {
-    let mut command = match &test.what {
-        RunWhat::Command(words) => Command::new(words),
-        RunWhat::Line(line) => Command::shell(line),
-        // A manifest cannot request an interactive shell.
-        RunWhat::Shell => Command::shell("exit 125"),
-    };
-    for program in &test.binaries {
-        command = command.with(program);
-    }
-    for copy in &test.copies {
-        command = match &copy.destination {
-            None => command.copy(&copy.source),
-            Some(destination) => command.copy_to(&copy.source, destination),
-        };
-    }
-    for module in &test.modules {
-        command = command.kmod(&module.name, &module.params);
-    }
-    for (name, value) in &test.env {
-        command = command.env(name, value);
-    }
-    if let Some(directory) = &test.cwd {
-        command = command.current_dir(directory);
-    }
-    if let Some(limit) = test.timeout {
-        command = command.timeout(limit);
-    }
-    if let Some(limit) = test.idle_timeout {
-        command = command.idle_timeout(limit);
-    }
-    command.stdin(test.stdin.as_bytes())
 }
 
 #[cfg(test)]

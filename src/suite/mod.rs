@@ -6,21 +6,22 @@
 pub mod manifest;
 
 pub mod baseline;
-pub mod budget;
+mod budget;
 pub mod emit;
 mod event;
-pub mod guest;
-pub mod judge;
+mod guest;
+mod judge;
 pub mod merge;
 pub mod plan;
 pub mod report;
 pub mod reproduce;
 pub mod run;
-pub mod schedule;
+mod schedule;
 pub mod shard;
-pub mod state;
+mod state;
 pub mod tap_parser;
 pub mod times;
+
 #[cfg(test)]
 mod tests {
     pub(crate) mod fixtures;

@@ -6,7 +6,7 @@ pub mod jsonl;
 mod junit;
 mod ktap;
 pub(crate) mod sanitize;
-mod schema;
+pub(crate) mod schema;
 mod story;
 mod tap;
 

@@ -1,174 +1,135 @@
 //! Shell commands that repeat a cell, with the manifest and without it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use super::guest::kernel_ref;
-use super::manifest::{BootWay, TestHealth};
+use super::manifest::BootWay;
 use super::plan::{Cell, Plan};
 use crate::guest::health::Policy;
 use crate::qemu::argv::shell_line;
 use crate::{
     initrd::spec::RunWhat,
-    qemu::spec::{Accel, FirmwareRef},
-    root::request::{KernelRef, ModuleRequest},
+    qemu::spec::{Accel, BootSpec, FirmwareRef},
+    root::request::{Copy, KernelRef, ModuleRequest},
 };
 
-/// Returns `bootling test MANIFEST --only ID`. `words` are the arguments before `--only`.
-pub fn test_command(words: &[OsString], id: &str) -> String {
-    let words: Vec<OsString> = words.iter().cloned().chain(["--only".into(), id.into()]).collect();
-    shell_line(&words).to_string_lossy().into_owned()
+/// Returns `bootling test MANIFEST --only ID`. `command_line` are the arguments before `--only`.
+pub(crate) fn test_command(command_line: &[OsString], id: &str) -> String {
+    quoted(&[command_line, &["--only".into(), id.into()]].concat())
 }
 
 /// Returns a `bootling run` command for the same cell, from the current directory. It does not check patterns; the
 /// reader must.
 pub fn run_command(plan: &Plan, cell: &Cell) -> String {
-    let mut words: Vec<OsString> = ["bootling".into(), "run".into()].to_vec();
-    kernel_words(plan, cell, &mut words);
-    machine_words(plan, cell, &mut words);
-    test_words(plan, cell, &mut words);
-    let line = shell_line(&words).to_string_lossy().into_owned();
-    match plan.test(cell).stdin.as_str() {
-        "" => line,
-        stdin => format!("printf %s {} | {line}", shell_line(&[stdin.into()]).to_string_lossy()),
-    }
-}
-
-fn push(words: &mut Vec<OsString>, option: &str, value: impl Into<OsString>) {
-    words.extend([option.into(), value.into()]);
-}
-
-fn kernel_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
-    let kernel = &plan.spec.kernels[cell.kernel];
+    let mut line = Arguments(vec!["bootling".into(), "run".into()]);
+    let (kernel, machine) = (&plan.spec.kernels[cell.kernel], &plan.spec.machines[cell.machine]);
     if let Some(KernelRef::Named(name)) = kernel_ref(kernel, &plan.spec.folder) {
-        push(words, "--kernel", name);
+        line.option("--kernel", [name]);
     }
-    let machine = &plan.spec.machines[cell.machine].boot;
-    for append in machine.append.iter().cloned().chain(kernel.append.iter().map(OsString::from)) {
-        push(words, "--append", append);
+    line.option("--append", &machine.boot.append);
+    line.option("--append", &kernel.append);
+    line.machine(&machine.boot);
+    line.option("--base-kmod", machine.base_modules.iter().map(module));
+    line.test(plan, cell);
+    let line = quoted(&line.0);
+    match &plan.test(cell).command.stdin[..] {
+        [] => line,
+        stdin => format!("printf %s {} | {line}", quoted(&[OsStr::from_bytes(stdin).to_owned()])),
     }
 }
 
-fn machine_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
-    let machine = &plan.spec.machines[cell.machine];
-    let boot = &machine.boot;
-    match boot.accel {
-        Accel::Auto => {}
-        Accel::Kvm => push(words, "--accel", "kvm"),
-        Accel::Tcg => push(words, "--accel", "tcg"),
-    }
-    let named = [("--machine", &boot.machine), ("--cpu", &boot.cpu), ("--smp", &boot.smp)];
-    for (option, value) in named {
-        if let Some(value) = value {
-            push(words, option, value);
-        }
-    }
-    if let Some(qemu) = &boot.qemu {
-        push(words, "--qemu", qemu);
-    }
-    if let Some(mib) = boot.memory_mib {
-        push(words, "--memory", mib.to_string());
-    }
-    match &boot.firmware {
-        FirmwareRef::Direct => {}
-        FirmwareRef::Bios => push(words, "--firmware", "bios"),
-        FirmwareRef::Uefi { secure: false } => push(words, "--firmware", "uefi"),
-        FirmwareRef::Uefi { secure: true } => push(words, "--firmware", "uefi-secure"),
-        FirmwareRef::File(path) => push(words, "--firmware", path),
-    }
-    if boot.fast_boot {
-        words.push("--fast-boot".into());
-    }
-    for argument in &boot.qemu_args {
-        let mut word = OsString::from("--qemu-arg=");
-        word.push(argument);
-        words.push(word);
-    }
-    modules("--base-kmod", &machine.base_modules, words);
+fn quoted(words: &[OsString]) -> String {
+    shell_line(words).to_string_lossy().into_owned()
 }
 
-fn test_words(plan: &Plan, cell: &Cell, words: &mut Vec<OsString>) {
-    let test = plan.test(cell);
-    match test.boot {
-        BootWay::Warm => words.push("--warm".into()),
-        BootWay::Cold => {}
+/// Arguments of `bootling run`.
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    /// Appends an option for each value.
+    fn option(&mut self, name: &str, values: impl IntoIterator<Item = impl Into<OsString>>) {
+        values.into_iter().for_each(|value| self.0.extend([name.into(), value.into()]));
     }
-    if test.sysroot != *"/" {
-        push(words, "--sysroot", &test.sysroot);
+
+    fn flag(&mut self, name: &str, is_set: bool) {
+        self.0.extend(is_set.then(|| name.into()));
     }
-    if !test.busybox {
-        words.push("--no-busybox".into());
+
+    fn machine(&mut self, boot: &BootSpec) {
+        let accelerator = match boot.accel {
+            Accel::Auto => None,
+            Accel::Kvm => Some("kvm"),
+            Accel::Tcg => Some("tcg"),
+        };
+        let firmware = match &boot.firmware {
+            FirmwareRef::Direct => None,
+            FirmwareRef::Bios => Some("bios".as_ref()),
+            FirmwareRef::Uefi { secure: false } => Some("uefi".as_ref()),
+            FirmwareRef::Uefi { secure: true } => Some("uefi-secure".as_ref()),
+            FirmwareRef::File(path) => Some(path.as_os_str()),
+        };
+        self.option("--accel", accelerator);
+        self.option("--machine", &boot.machine);
+        self.option("--cpu", &boot.cpu);
+        self.option("--smp", &boot.smp);
+        self.option("--qemu", &boot.qemu);
+        self.option("--memory", boot.memory_mib.map(|mib| mib.to_string()));
+        self.option("--firmware", firmware);
+        self.flag("--fast-boot", boot.fast_boot);
+        self.0.extend(boot.qemu_args.iter().map(|argument| joined("--qemu-arg", "=", argument)));
     }
-    for directory in &test.lib_path {
-        push(words, "--lib-path", directory);
-    }
-    for program in &test.binaries {
-        push(words, "--with", program);
-    }
-    for copy in &test.copies {
-        let mut word = copy.source.clone().into_os_string();
-        if let Some(destination) = &copy.destination {
-            word.push("=");
-            word.push(destination);
-        }
-        push(words, "--copy", word);
-    }
-    modules("--kmod", &test.modules, words);
-    for (name, value) in &test.env {
-        push(words, "--env", format!("{name}={value}"));
-    }
-    if let Some(limit) = test.timeout {
-        push(words, "--timeout", format!("{}ms", limit.as_millis()));
-    }
-    if let Some(limit) = test.idle_timeout {
-        push(words, "--idle-timeout", format!("{}ms", limit.as_millis()));
-    }
-    health_words(&test.health, words);
-    let entered = test.cwd.as_ref().map(|directory| {
-        let directory = shell_line(&[directory.clone().into_os_string()]);
-        format!("cd {} && ", directory.to_string_lossy())
-    });
-    match (&test.what, entered) {
-        (RunWhat::Command(command), None) => {
-            words.push("--".into());
-            words.extend(command.iter().cloned());
-        }
-        (RunWhat::Command(command), Some(enter)) => {
-            if let Some(program) = command.first() {
-                push(words, "--with", program);
+
+    fn test(&mut self, plan: &Plan, cell: &Cell) {
+        let test = plan.test(cell);
+        let command = &test.command;
+        let policy = match test.health.policy {
+            Policy::Fail => "fail",
+            Policy::Warn => "warn",
+            Policy::Ignore => "ignore",
+        };
+        self.flag("--warm", test.boot == BootWay::Warm);
+        self.option("--sysroot", Some(&test.sysroot).filter(|root| root.as_os_str() != "/"));
+        self.flag("--no-busybox", !test.busybox);
+        self.option("--lib-path", &test.lib_path);
+        self.option("--with", &command.binaries);
+        self.option("--copy", command.copies.iter().map(copy));
+        self.option("--kmod", command.modules.iter().map(module));
+        self.option("--env", command.env.iter().map(|(name, value)| joined(name, "=", value)));
+        self.option("--timeout", command.timeout.map(|limit| format!("{}ms", limit.as_millis())));
+        self.option("--idle-timeout", command.idle.map(|limit| format!("{}ms", limit.as_millis())));
+        self.option("--health", [policy]);
+        self.option("--health-allow", test.health.allow.iter().map(|pattern| pattern.as_str()));
+        self.option("--health-deny", test.health.deny.iter().map(|kind| kind.name()));
+        let enter = command.cwd.as_ref().map(|directory| format!("cd {} && ", quoted(&[directory.into()])));
+        match (&command.what, enter) {
+            (RunWhat::Command(words), None) => {
+                self.0.push("--".into());
+                self.0.extend(words.iter().cloned());
             }
-            push(words, "--run", format!("{enter}{}", shell_line(command).to_string_lossy()));
+            (RunWhat::Command(words), Some(enter)) => {
+                self.option("--with", words.first());
+                self.option("--run", [format!("{enter}{}", quoted(words))]);
+            }
+            (RunWhat::Line(line), enter) => self.option("--run", [joined(enter.unwrap_or_default(), "", line)]),
+            (RunWhat::Shell, _) => {}
         }
-        (RunWhat::Line(line), enter) => {
-            push(words, "--run", format!("{}{}", enter.unwrap_or_default(), line.to_string_lossy()));
-        }
-        (RunWhat::Shell, _) => {}
     }
 }
 
-fn health_words(health: &TestHealth, words: &mut Vec<OsString>) {
-    let policy = match health.policy {
-        Policy::Fail => "fail",
-        Policy::Warn => "warn",
-        Policy::Ignore => "ignore",
-    };
-    push(words, "--health", policy);
-    for pattern in &health.allow {
-        push(words, "--health-allow", pattern.as_str());
-    }
-    for kind in &health.deny {
-        push(words, "--health-deny", kind.name());
+fn joined(before: impl AsRef<OsStr>, separator: &str, after: impl AsRef<OsStr>) -> OsString {
+    [before.as_ref(), separator.as_ref(), after.as_ref()].into_iter().collect()
+}
+
+fn copy(copy: &Copy) -> OsString {
+    match &copy.destination {
+        None => copy.source.clone().into(),
+        Some(destination) => joined(&copy.source, "=", destination),
     }
 }
 
-fn modules(option: &str, modules: &[ModuleRequest], words: &mut Vec<OsString>) {
-    for ModuleRequest { name, params } in modules {
-        let mut word = name.clone();
-        if !params.is_empty() {
-            word.push(" ");
-            word.push(params);
-        }
-        push(words, option, word);
-    }
+fn module(module: &ModuleRequest) -> OsString {
+    if module.params.is_empty() { module.name.clone() } else { joined(&module.name, " ", &module.params) }
 }
 
 #[cfg(test)]

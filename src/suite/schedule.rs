@@ -7,38 +7,38 @@ use std::collections::VecDeque;
 
 /// Amount of resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resources {
+pub(crate) struct Resources {
     /// CPUs, or guests.
-    pub slots: u32,
+    pub(crate) slots: u32,
     /// Memory, MiB.
-    pub memory_mib: u64,
+    pub(crate) memory_mib: u64,
 }
 
 /// Resources that a guest needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GuestNeeds {
+pub(crate) struct GuestNeeds {
     /// CPUs, or 1 if guests are counted.
-    pub slots: u32,
+    pub(crate) slots: u32,
     /// Memory of a booting guest, MiB.
-    pub cold_mib: u64,
+    pub(crate) cold_mib: u64,
     /// Memory of a cell's guest, MiB.
-    pub cell_mib: u64,
+    pub(crate) cell_mib: u64,
 }
 
 /// A cell to schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Job {
+pub(crate) struct Job {
     /// Index of its target.
-    pub target: usize,
+    pub(crate) target: usize,
     /// True if it may share a guest.
-    pub shares: bool,
+    pub(crate) shares: bool,
     /// Expected duration, seconds; `None` if unknown.
-    pub expected: Option<f64>,
+    pub(crate) expected: Option<f64>,
 }
 
 /// Work for a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
+pub(crate) enum Task {
     /// Prepare a target.
     Prepare(usize),
     /// Run a cell.
@@ -47,10 +47,10 @@ pub enum Task {
 
 /// Next action of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Do this.
+pub(crate) enum Action {
+    /// Start this task.
     Start(Task),
-    /// Wait until something else has ended.
+    /// Wait until another task has ended.
     Wait,
     /// Nothing is left to do.
     Done,
@@ -58,7 +58,7 @@ pub enum Action {
 
 /// Waiting and running work.
 #[derive(Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     jobs: Vec<Job>,
     targets: Vec<TargetQueue>,
     limit: Resources,
@@ -70,7 +70,7 @@ pub struct Schedule {
 /// Waiting cells of a target, longest first.
 #[derive(Debug)]
 struct TargetQueue {
-    need: GuestNeeds,
+    needs: GuestNeeds,
     state: TargetState,
     isolated: VecDeque<usize>,
     shared: VecDeque<usize>,
@@ -85,28 +85,28 @@ enum TargetState {
 
 impl Schedule {
     /// Creates a schedule of cells. `needs` are the needs of each target's guests.
-    pub fn new(jobs: Vec<Job>, needs: &[GuestNeeds], limit: Resources) -> Self {
-        let line = |need: &GuestNeeds| TargetQueue {
-            need: *need,
+    pub(crate) fn new(jobs: Vec<Job>, needs: &[GuestNeeds], limit: Resources) -> Self {
+        let queue = |needs: &GuestNeeds| TargetQueue {
+            needs: *needs,
             state: TargetState::Unprepared,
             isolated: VecDeque::new(),
             shared: VecDeque::new(),
         };
-        let mut targets: Vec<TargetQueue> = needs.iter().map(line).collect();
+        let mut targets: Vec<TargetQueue> = needs.iter().map(queue).collect();
         let mut order: Vec<usize> = (0..jobs.len()).collect();
-        // An unknown duration may be long. The plan's order breaks ties.
-        order.sort_by(|one, other| expected_duration(&jobs[*other]).total_cmp(&expected_duration(&jobs[*one])));
+        // The plan's order breaks ties.
+        order.sort_by(|one, other| jobs[*other].duration().total_cmp(&jobs[*one].duration()));
         for cell in order {
-            let line = &mut targets[jobs[cell].target];
-            let waiting = if jobs[cell].shares { &mut line.shared } else { &mut line.isolated };
+            let queue = &mut targets[jobs[cell].target];
+            let waiting = if jobs[cell].shares { &mut queue.shared } else { &mut queue.isolated };
             waiting.push_back(cell);
         }
         Self { jobs, targets, limit, in_use: Resources { slots: 0, memory_mib: 0 }, running: 0, is_stopped: false }
     }
 
     /// Returns the next action and counts it as started.
-    pub fn next(&mut self) -> Action {
-        let waits = |line: &TargetQueue| !(self.is_stopped || line.isolated.is_empty() && line.shared.is_empty());
+    pub(crate) fn next(&mut self) -> Action {
+        let waits = |queue: &TargetQueue| !(self.is_stopped || queue.isolated.is_empty() && queue.shared.is_empty());
         let best = (0..self.targets.len())
             .filter(|at| waits(&self.targets[*at]) && self.can_start(*at))
             // Prefer the first of equals: max_by returns the last.
@@ -116,25 +116,23 @@ impl Schedule {
             let is_over = self.running == 0 || !self.targets.iter().any(waits);
             return if is_over { Action::Done } else { Action::Wait };
         };
-        let need = self.need(target);
-        self.allocate(need);
-        let line = &mut self.targets[target];
-        match line.state {
+        self.allocate(self.targets[target].next_needs());
+        let (shared, isolated) = (self.first(&self.targets[target].shared), self.first(&self.targets[target].isolated));
+        let queue = &mut self.targets[target];
+        match queue.state {
             TargetState::Unprepared => {
-                line.state = TargetState::Preparing;
+                queue.state = TargetState::Preparing;
                 Action::Start(Task::Prepare(target))
             }
             TargetState::Preparing | TargetState::Ready => {
-                let first = |cell: Option<&usize>| cell.map_or(-1.0, |cell| expected_duration(&self.jobs[*cell]));
-                let shares = first(line.shared.front()) > first(line.isolated.front());
-                let waiting = if shares { &mut line.shared } else { &mut line.isolated };
+                let waiting = if shared > isolated { &mut queue.shared } else { &mut queue.isolated };
                 waiting.pop_front().map_or(Action::Wait, |cell| Action::Start(Task::Run(cell)))
             }
         }
     }
 
     /// Returns another cell for the guest of a shared cell that has ended. The guest's resources stay allocated.
-    pub fn next_shared(&mut self, cell: usize) -> Option<usize> {
+    pub(crate) fn next_shared(&mut self, cell: usize) -> Option<usize> {
         if self.is_stopped {
             return None;
         }
@@ -142,83 +140,90 @@ impl Schedule {
     }
 
     /// Marks a target as prepared. If it is unusable, returns its cells, none of which will run.
-    pub fn prepared(&mut self, target: usize, is_usable: bool) -> Vec<usize> {
-        let (slots, memory) = amounts(self.targets[target].need, true);
-        self.release(slots, memory);
-        let line = &mut self.targets[target];
-        line.state = TargetState::Ready;
-        if is_usable {
-            return Vec::new();
+    pub(crate) fn prepared(&mut self, target: usize, is_usable: bool) -> Vec<usize> {
+        let queue = &mut self.targets[target];
+        queue.state = TargetState::Ready;
+        let needs = queue.needs.cold();
+        let mut lost: Vec<usize> = Vec::new();
+        if !is_usable {
+            lost.extend(queue.isolated.drain(..).chain(queue.shared.drain(..)));
+            lost.sort_unstable();
         }
-        let mut lost: Vec<usize> = line.isolated.drain(..).chain(line.shared.drain(..)).collect();
-        lost.sort_unstable();
+        self.release(needs);
         lost
     }
 
     /// Records that a target's guests boot, although they were expected to be restored.
-    pub fn set_cold(&mut self, target: usize) {
-        let need = &mut self.targets[target].need;
-        need.cell_mib = need.cold_mib;
+    pub(crate) fn set_cold(&mut self, target: usize) {
+        let needs = &mut self.targets[target].needs;
+        needs.cell_mib = needs.cold_mib;
     }
 
     /// Releases the resources of a cell's guest.
-    pub fn ended(&mut self, cell: usize) {
-        let (slots, memory) = amounts(self.targets[self.jobs[cell].target].need, false);
-        self.release(slots, memory);
+    pub(crate) fn ended(&mut self, cell: usize) {
+        self.release(self.targets[self.jobs[cell].target].needs.cell());
     }
 
     /// Starts no further work.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.is_stopped = true;
     }
 
-    /// Resources in use.
-    #[cfg(test)]
-    fn in_use(&self) -> Resources {
-        self.in_use
-    }
-
     fn can_start(&self, target: usize) -> bool {
-        let Resources { slots, memory_mib } = self.need(target);
-        // A machine may have any number of CPUs: `-smp 4294967295` never fits and runs alone.
+        let queue = &self.targets[target];
+        let Resources { slots, memory_mib } = queue.next_needs();
+        // A machine may have any number of CPUs: `-smp 4294967295` never fits.
         let fits = self.in_use.slots.saturating_add(slots) <= self.limit.slots
             && self.in_use.memory_mib.saturating_add(memory_mib) <= self.limit.memory_mib;
         // A guest that never fits runs alone.
-        self.targets[target].state != TargetState::Preparing && (fits || self.running == 0)
+        queue.state != TargetState::Preparing && (fits || self.running == 0)
     }
 
-    /// Returns the resources that a target's next step needs.
-    fn need(&self, target: usize) -> Resources {
-        let line = &self.targets[target];
-        let (slots, memory_mib) = amounts(line.need, line.state == TargetState::Unprepared);
-        Resources { slots, memory_mib }
+    /// Returns the expected duration of a queue's first cell; negative if it is empty.
+    fn first(&self, queue: &VecDeque<usize>) -> f64 {
+        queue.front().map_or(-1.0, |cell| self.jobs[*cell].duration())
     }
 
     fn longest(&self, target: usize) -> f64 {
         let TargetQueue { isolated, shared, .. } = &self.targets[target];
-        let first = [isolated.front(), shared.front()].into_iter().flatten();
-        first.map(|cell| expected_duration(&self.jobs[*cell])).fold(-1.0, f64::max)
+        self.first(isolated).max(self.first(shared))
     }
 
-    fn allocate(&mut self, need: Resources) {
-        self.in_use.slots = self.in_use.slots.saturating_add(need.slots);
-        self.in_use.memory_mib = self.in_use.memory_mib.saturating_add(need.memory_mib);
+    fn allocate(&mut self, needs: Resources) {
+        self.in_use.slots = self.in_use.slots.saturating_add(needs.slots);
+        self.in_use.memory_mib = self.in_use.memory_mib.saturating_add(needs.memory_mib);
         self.running += 1;
     }
 
-    fn release(&mut self, slots: u32, memory_mib: u64) {
-        self.in_use.slots = self.in_use.slots.saturating_sub(slots);
-        self.in_use.memory_mib = self.in_use.memory_mib.saturating_sub(memory_mib);
+    fn release(&mut self, needs: Resources) {
+        self.in_use.slots = self.in_use.slots.saturating_sub(needs.slots);
+        self.in_use.memory_mib = self.in_use.memory_mib.saturating_sub(needs.memory_mib);
         self.running = self.running.saturating_sub(1);
     }
 }
 
-fn amounts(need: GuestNeeds, boots: bool) -> (u32, u64) {
-    (need.slots, if boots { need.cold_mib } else { need.cell_mib })
+impl TargetQueue {
+    /// Returns the resources that the target's next task needs.
+    fn next_needs(&self) -> Resources {
+        if self.state == TargetState::Unprepared { self.needs.cold() } else { self.needs.cell() }
+    }
 }
 
-fn expected_duration(job: &Job) -> f64 {
-    job.expected.unwrap_or(f64::INFINITY)
+impl GuestNeeds {
+    const fn cold(self) -> Resources {
+        Resources { slots: self.slots, memory_mib: self.cold_mib }
+    }
+
+    const fn cell(self) -> Resources {
+        Resources { slots: self.slots, memory_mib: self.cell_mib }
+    }
+}
+
+impl Job {
+    /// Returns the expected duration, seconds. An unknown duration may be long.
+    fn duration(&self) -> f64 {
+        self.expected.unwrap_or(f64::INFINITY)
+    }
 }
 
 #[cfg(test)]
@@ -236,7 +241,7 @@ mod tests {
     /// Starts everything that can start now.
     fn started(schedule: &mut Schedule) -> Vec<Task> {
         std::iter::from_fn(|| match schedule.next() {
-            Action::Start(step) => Some(step),
+            Action::Start(task) => Some(task),
             Action::Wait | Action::Done => None,
         })
         .collect()
@@ -300,7 +305,7 @@ mod tests {
         schedule.stop();
         assert_eq!(schedule.next_shared(2), None);
         schedule.ended(2);
-        assert_eq!((schedule.next(), schedule.in_use().memory_mib), (Action::Done, 0));
+        assert_eq!((schedule.next(), schedule.in_use.memory_mib), (Action::Done, 0));
     }
 
     proptest::proptest! {
@@ -327,9 +332,9 @@ mod tests {
             let mut picks = picks.into_iter();
             loop {
                 match schedule.next() {
-                    Action::Start(step) => {
-                        running.push(step);
-                        let in_use = schedule.in_use();
+                    Action::Start(task) => {
+                        running.push(task);
+                        let in_use = schedule.in_use;
                         let fits = in_use.slots <= limit.slots && in_use.memory_mib <= limit.memory_mib;
                         prop_assert!(fits || running.len() == 1);
                     }
@@ -357,8 +362,8 @@ mod tests {
                 }
             }
             // Work that still ran when nothing was left to start.
-            for step in running {
-                match step {
+            for task in running {
+                match task {
                     Task::Prepare(target) => prop_assert!(schedule.prepared(target, true).is_empty()),
                     Task::Run(cell) => {
                         seen[cell] += 1;
@@ -367,7 +372,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, vec![1; jobs.len()]);
-            prop_assert_eq!(schedule.in_use(), Resources { slots: 0, memory_mib: 0 });
+            prop_assert_eq!(schedule.in_use, Resources { slots: 0, memory_mib: 0 });
         }
     }
 }

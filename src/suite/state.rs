@@ -11,9 +11,9 @@ use super::judge::{Judge, can_reuse_guest, could_not_test, verdict};
 use super::manifest::{Isolate, Protocol, Test};
 use super::plan::{Cell, Plan};
 use super::report::{Attempt, CellReport, Part, StartMode};
+use super::reproduce;
 use super::schedule::{Action, Schedule, Task};
 use super::tap_parser::{self, TapMode};
-use super::{guest, reproduce};
 use crate::guest::{Builder, Output, Site, Vm, VmError};
 
 /// Size limit of a console log that is searched for patterns, bytes.
@@ -252,7 +252,7 @@ impl Workers {
         if let Some(kept) = &kept {
             builder = builder.console(kept.path());
         }
-        match builder.run_at(site, &guest::command(test)) {
+        match builder.run_at(site, &test.command) {
             Err(error) => could_not_test(&error),
             Ok(output) => {
                 let console = kept.map(|kept| read_console(kept.path()));
@@ -283,7 +283,7 @@ impl Workers {
                 Err(error) => return could_not_test(&error),
             },
         };
-        match vm.run_with(&guest::command(test)) {
+        match vm.run_with(&test.command) {
             Err(error) => could_not_test(&error),
             Ok(output) => {
                 if can_reuse_guest(&output) {

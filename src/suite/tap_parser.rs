@@ -9,27 +9,19 @@
 //!
 //! See <https://testanything.org/tap-version-14-specification.html> and `Documentation/dev-tools/ktap.rst`.
 
-pub mod level;
-pub mod line;
+mod level;
+mod line;
 
 use std::collections::VecDeque;
 
-use self::level::{Level, PartCounter};
-use self::line::{Line, LineKind, TestPoint};
-use super::report::{Part, PartResult, one_line};
+use self::level::{Level, MAX_DETAIL_LINES, PartCounter};
+use self::line::{Line, LineKind, TestPoint, bounded_detail, bounded_name};
+use super::report::{Part, PartResult};
 
 /// Line length limit, bytes; the rest of a longer line is dropped.
-const LINE: usize = 4096;
-/// Length limit of one part's name, without its parents' names, characters.
-const NAME: usize = 160;
-/// Length limit of a detail line, characters.
-const DETAIL: usize = 300;
-/// Limit of detail lines; the last ones before the result are kept.
-const LINES: usize = 20;
+const MAX_LINE: usize = 4096;
 /// Nesting limit.
-const DEPTH: usize = 8;
-/// Limit of parts listed one by one.
-const PARTS: usize = 10_000;
+const MAX_DEPTH: usize = 8;
 
 /// Whether a test's output is known to be TAP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +43,7 @@ pub struct Parser {
     levels: Vec<Level>,
     counter: PartCounter,
     /// Diagnostic lines since the last result: in KTAP, they precede the result that they belong to.
-    remarks: VecDeque<String>,
+    diagnostics: VecDeque<String>,
     /// Name of the level that opens next.
     subtest: Option<String>,
     /// Indentation of the open YAML block.
@@ -75,8 +67,8 @@ pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<St
     if !failed.is_empty() {
         let names: Vec<_> = failed.iter().take(3).map(|part| part.name.as_str()).collect();
         let more = if failed.len() > 3 { format!(" and {} more", failed.len() - 3) } else { String::new() };
-        let told = parts.len() - missing.len();
-        sentences.push(format!("{} of {told} parts failed: {}{more}", failed.len(), names.join(", ")));
+        let reported = parts.len() - missing.len();
+        sentences.push(format!("{} of {reported} parts failed: {}{more}", failed.len(), names.join(", ")));
     }
     if let Some(first) = missing.first() {
         let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
@@ -84,15 +76,6 @@ pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<St
         sentences.push(format!("missing parts: {}{detail}{more}", first.name));
     }
     (!sentences.is_empty()).then(|| sentences.join("; "))
-}
-
-/// Returns the text as one line, truncated to `most` characters.
-fn bounded(text: &str, most: usize) -> String {
-    let line = one_line(text);
-    match line.char_indices().nth(most) {
-        Some((at, _)) => format!("{}...", &line[..at]),
-        None => line,
-    }
 }
 
 impl Parser {
@@ -104,7 +87,7 @@ impl Parser {
             done: Vec::new(),
             levels: Vec::new(),
             counter: PartCounter::default(),
-            remarks: VecDeque::new(),
+            diagnostics: VecDeque::new(),
             subtest: None,
             yaml: None,
             bailed_out: false,
@@ -115,7 +98,7 @@ impl Parser {
     pub fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            let room = LINE.saturating_sub(self.line.len());
+            let room = MAX_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if text.len() < piece.len() {
                 self.end_line();
@@ -164,7 +147,7 @@ impl Parser {
                 self.yaml = Some(line.prefix.to_owned());
             }
             LineKind::Yaml { .. } => {}
-            LineKind::Other(rest) => self.remark(rest, line.prefix.contains('#')),
+            LineKind::Other(rest) => self.diagnostic(rest, line.prefix.contains('#')),
         }
     }
 
@@ -191,11 +174,11 @@ impl Parser {
     }
 
     fn open(&mut self, prefix: &str, is_ktap: bool) -> bool {
-        if self.levels.len() == DEPTH {
+        if self.levels.len() == MAX_DEPTH {
             return false;
         }
         self.bailed_out = false;
-        self.remarks.clear();
+        self.diagnostics.clear();
         self.levels.push(Level::new(prefix, is_ktap, self.subtest.take()));
         true
     }
@@ -219,10 +202,10 @@ impl Parser {
 
     fn plan(&mut self, prefix: &str, count: u64, reason: &str, text: &str) {
         if !self.enter_level(prefix, true) {
-            return self.remark(text.trim(), false);
+            return self.diagnostic(text.trim(), false);
         }
         // Diagnostic lines before a plan belong to no result.
-        self.remarks.clear();
+        self.diagnostics.clear();
         if let Some(level) = self.levels.last_mut() {
             level.plan(count, reason, &mut self.counter);
         }
@@ -236,12 +219,12 @@ impl Parser {
         let place = self.levels.iter().rposition(|level| level.prefix == prefix);
         let inner = place.and_then(|place| self.levels.get(place + 1)).is_some();
         if !numbered || (!inner && !self.enter_level(prefix, first)) {
-            return self.remark(text.trim(), false);
+            return self.diagnostic(text.trim(), false);
         }
         let children = if inner { self.close_nested(prefix, &point) } else { Vec::new() };
-        let remarks = std::mem::take(&mut self.remarks);
+        let diagnostics = std::mem::take(&mut self.diagnostics);
         if let Some(level) = self.levels.last_mut() {
-            level.result(&point, children, remarks, &mut self.counter);
+            level.result(&point, children, diagnostics, &mut self.counter);
         }
     }
 
@@ -266,7 +249,7 @@ impl Parser {
     }
 
     fn subtest(&mut self, prefix: &str, name: &str) {
-        let name = bounded(name, NAME);
+        let name = bounded_name(name);
         // `KUnit` names a level inside it, TAP 14 before it.
         match self.levels.last_mut() {
             Some(level) if level.prefix == prefix && level.results == 0 && !prefix.is_empty() => {
@@ -278,7 +261,7 @@ impl Parser {
     }
 
     /// Records a diagnostic line, which may explain the next result.
-    fn remark(&mut self, text: &str, marked: bool) {
+    fn diagnostic(&mut self, text: &str, marked: bool) {
         let Some(level) = self.levels.last_mut() else { return };
         if text.is_empty() || text.starts_with("Totals:") {
             return;
@@ -287,10 +270,10 @@ impl Parser {
         if marked && level.collects_trailing_diagnostics {
             return level.detail(text);
         }
-        if self.remarks.len() == LINES {
-            self.remarks.pop_front();
+        if self.diagnostics.len() == MAX_DETAIL_LINES {
+            self.diagnostics.pop_front();
         }
-        self.remarks.push_back(bounded(text, DETAIL));
+        self.diagnostics.push_back(bounded_detail(text));
     }
 
     /// Records a line of a YAML block.

@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use std::time::Duration;
-
 use anstyle::{AnsiColor, Style};
 
+use bootling::format::duration::seconds;
 use bootling::guest::health::Kind;
 use bootling::suite::report::{Attempt, CellReport, Report, Status};
 
@@ -161,18 +160,6 @@ pub fn slowest(report: &Report) -> Option<String> {
         .map(|(time, cell)| format!("{} {}", replace_controls(&cell.id), seconds(*time)))
         .collect();
     Some(format!("bootling: slowest: {}\n", named.join(", ")))
-}
-
-/// Formats a time, such as `1.25s` or `2m05s`.
-pub fn seconds(seconds: f64) -> String {
-    match seconds {
-        short if short < 10.0 => format!("{short:.2}s"),
-        middle if middle < 100.0 => format!("{middle:.1}s"),
-        long => {
-            let whole = Duration::try_from_secs_f64(long).unwrap_or_default().as_secs();
-            format!("{}m{:02}s", whole / 60, whole % 60)
-        }
-    }
 }
 
 /// Makes a shell command safe to print. Newlines are preserved, so that it can be pasted.

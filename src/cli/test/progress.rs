@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{TestArgs, cell_text};
 use crate::cli::output;
+use bootling::format::duration::seconds;
 use bootling::suite::plan::Plan;
 use bootling::suite::report::{CellReport, Report, Status};
 use bootling::suite::reproduce;
@@ -177,7 +178,7 @@ impl<'a> Progress<'a> {
         }
         let count = |cells: usize| f64::from(u32::try_from(cells).unwrap_or(u32::MAX));
         let each = self.start.elapsed().as_secs_f64() / count(self.done);
-        format!(", {} left", cell_text::seconds(each * count(left)))
+        format!(", {} left", seconds(each * count(left)))
     }
 }
 

@@ -38,8 +38,8 @@ impl Overrides {
             machine.boot.qemu = self.qemu.clone().or(machine.boot.qemu.take());
         }
         for test in &mut spec.tests {
-            test.timeout = self.timeout.or(test.timeout);
-            test.idle_timeout = self.idle_timeout.or(test.idle_timeout);
+            test.command.timeout = self.timeout.or(test.command.timeout);
+            test.command.idle = self.idle_timeout.or(test.command.idle);
             test.retries = self.retries.unwrap_or(test.retries);
             test.repeat = self.repeat.unwrap_or(test.repeat);
             test.health.policy = self.health.unwrap_or(test.health.policy);

@@ -10,6 +10,7 @@ use super::name::{self, KnownNames};
 use super::pattern::{Pattern, Patterns};
 use super::program_path;
 use super::table::{Located, Table};
+use crate::guest::Command;
 use crate::guest::health::{Kind, Policy, Rules};
 use crate::{
     initrd::spec::RunWhat,
@@ -26,32 +27,16 @@ pub struct Test {
     pub name: String,
     /// Tags.
     pub tags: Vec<String>,
-    /// A program with arguments, or a line for the guest's shell.
-    pub what: RunWhat,
-    /// Additional programs.
-    pub binaries: Vec<OsString>,
-    /// Files to copy.
-    pub copies: Vec<Copy>,
-    /// Kernel modules.
-    pub modules: Vec<ModuleRequest>,
-    /// Environment variables.
-    pub env: Vec<(String, String)>,
-    /// Standard input.
-    pub stdin: String,
-    /// Working directory in the guest.
-    pub cwd: Option<PathBuf>,
+    /// A program with arguments, or a line for the guest's shell; and what it needs in the guest.
+    pub command: Command,
     /// Root directory of programs, libraries and modules.
     pub sysroot: PathBuf,
     /// Library directories searched first.
     pub lib_path: Vec<PathBuf>,
     /// True if the guest contains busybox.
     pub busybox: bool,
-    /// Time limit for the whole test.
-    pub timeout: Option<Duration>,
     /// Time limit until pid 1 starts.
     pub boot_timeout: Option<Duration>,
-    /// Time limit without guest activity.
-    pub idle_timeout: Option<Duration>,
     /// Expected end.
     pub ending: Ending,
     /// Exit status that reports that there is nothing to test.
@@ -155,7 +140,7 @@ pub(super) fn read_all(
             }
         }
         // An invalid test is kept, since other tables may refer to it.
-        test.what = what(&mut keys, folder).unwrap_or(RunWhat::Shell);
+        test.command.what = what(&mut keys, folder).unwrap_or(RunWhat::Shell);
         test.overlay(&mut keys, known, folder);
         if matches!(test.ending, Ending::Outcome(_)) && !keys.has("health") {
             // A test that expects a panic does not fail because of the panic's finding.
@@ -211,19 +196,11 @@ impl Default for Test {
         Self {
             name: String::new(),
             tags: Vec::new(),
-            what: RunWhat::Shell,
-            binaries: Vec::new(),
-            copies: Vec::new(),
-            modules: Vec::new(),
-            env: Vec::new(),
-            stdin: String::new(),
-            cwd: None,
+            command: Command::shell(""),
             sysroot: "/".into(),
             lib_path: Vec::new(),
             busybox: true,
-            timeout: None,
             boot_timeout: None,
-            idle_timeout: None,
             ending: Ending::default(),
             skip_status: None,
             stdout: Patterns::default(),
@@ -251,20 +228,21 @@ impl Test {
             [("tap", Protocol::Tap), ("ktap", Protocol::Ktap), ("none", Protocol::Plain)];
         let path = |text: String| folder.join(text);
         self.tags.extend(name::tags(keys));
-        self.binaries.extend(keys.texts("with").into_iter().map(|name| program_path(folder, name).into()));
+        let command = &mut self.command;
+        command.binaries.extend(keys.texts("with").into_iter().map(|name| program_path(folder, name).into()));
         // With a sysroot, sources are relative to it.
         let sources = if keys.has("sysroot") { Path::new("") } else { folder };
-        self.copies.extend(keys.parsed_texts("copy", |text| copy(text, sources)));
-        self.modules.extend(modules(keys, "kmod", folder));
-        self.env.extend(env(keys));
-        set(&mut self.stdin, keys.text("stdin"));
-        set(&mut self.cwd, keys.text("cwd").map(|directory| Some(directory.into())));
+        command.copies.extend(keys.parsed_texts("copy", |text| copy(text, sources)));
+        command.modules.extend(modules(keys, "kmod", folder));
+        command.env.extend(env(keys));
+        set(&mut command.stdin, keys.text("stdin").map(String::into_bytes));
+        set(&mut command.cwd, keys.text("cwd").map(|directory| Some(directory.into())));
+        set(&mut command.timeout, keys.time_limit("timeout").map(Some));
+        set(&mut command.idle, keys.time_limit("idle-timeout").map(Some));
         set(&mut self.sysroot, keys.text("sysroot").map(path));
         self.lib_path.extend(keys.texts("lib-path").into_iter().map(path));
         set(&mut self.busybox, keys.flag("busybox"));
-        set(&mut self.timeout, keys.time_limit("timeout").map(Some));
         set(&mut self.boot_timeout, keys.time_limit("boot-timeout").map(Some));
-        set(&mut self.idle_timeout, keys.time_limit("idle-timeout").map(Some));
         set(&mut self.ending, ending::read(keys));
         set(&mut self.skip_status, keys.number("skip-status", 1..=255).map(|status| u8::try_from(status).ok()));
         self.stdout.expect.extend(keys.parsed_texts("expect", Pattern::parse));
@@ -309,7 +287,7 @@ fn copy(text: &str, folder: &Path) -> Result<Copy, String> {
 }
 
 /// Reads `env = { NAME = "VALUE" }`.
-fn env(keys: &mut Table<'_, '_>) -> Vec<(String, String)> {
+fn env(keys: &mut Table<'_, '_>) -> Vec<(OsString, OsString)> {
     let Some(table) = keys.table("env") else { return Vec::new() };
     let document = table.document();
     let variables = table.entries().into_iter().filter_map(|(Located { value: name, span }, value)| {
@@ -320,7 +298,7 @@ fn env(keys: &mut Table<'_, '_>) -> Vec<(String, String)> {
         if text.is_none() {
             document.error(&value.span(), format!("env: expected a string for {name:?}"));
         }
-        Some((name, text?.to_owned()))
+        Some((name.into(), text?.into()))
     });
     variables.collect()
 }

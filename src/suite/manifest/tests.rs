@@ -94,17 +94,21 @@ fn every_key_is_read_and_defaults_apply_to_each_test() {
     assert_eq!(old.boot.qemu.as_deref(), Some(Path::new("dir/./qemu")));
     assert_eq!((old.base_modules.len(), old.boot.append.len()), (1, 2));
     let [boots, line] = &spec.tests[..] else { panic!("{:?}", spec.tests) };
-    assert_eq!(boots.what, RunWhat::Command(vec!["dir/./t".into(), "x".into()]));
-    assert_eq!(boots.binaries, ["strace", "dir/bin/tool"]);
-    let copies: Vec<_> = boots.copies.iter().map(|copy| (copy.source.to_str(), copy.destination.clone())).collect();
+    assert_eq!(boots.command.what, RunWhat::Command(vec!["dir/./t".into(), "x".into()]));
+    assert_eq!(boots.command.binaries, ["strace", "dir/bin/tool"]);
+    let copies: Vec<_> =
+        boots.command.copies.iter().map(|copy| (copy.source.to_str(), copy.destination.clone())).collect();
     assert_eq!(copies, [(Some("dir/a"), Some("/b".into())), (Some("dir/c"), None), (Some("dir/d=e"), None)]);
     assert_eq!(
-        (boots.modules[0].params.to_str(), boots.modules[1].name.to_str()),
+        (boots.command.modules[0].params.to_str(), boots.command.modules[1].name.to_str()),
         (Some("max_loop=4"), Some("dir/./my.ko"))
     );
-    let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(boots.env, [own("A", "1"), own("B", "x=y")]);
-    assert_eq!((boots.timeout, line.timeout), (Some(Duration::from_millis(2500)), Some(Duration::from_secs(60))));
+    let own = |name: &str, value: &str| (name.into(), value.into());
+    assert_eq!(boots.command.env, [own("A", "1"), own("B", "x=y")]);
+    assert_eq!(
+        (boots.command.timeout, line.command.timeout),
+        (Some(Duration::from_millis(2500)), Some(Duration::from_secs(60)))
+    );
     assert_eq!((&boots.ending, &line.ending), (&Ending::Signal(11), &Ending::Outcome("panic".to_owned())));
     assert_eq!((boots.health.policy, line.health.policy), (Policy::Warn, Policy::Warn));
     assert_eq!((boots.boot, boots.isolate, boots.protocol), (BootWay::Cold, Isolate::Nothing, Some(Protocol::Ktap)));

@@ -198,8 +198,8 @@ fn comparison_section(comparison: &Comparison) -> ComparisonSection {
         rows.extend(changes.iter().map(|change| cell(kind, change)));
         // Slowdowns follow the changes from passed and precede the others.
         if kind == "newly flaky" {
-            rows.extend(comparison.slower.iter().map(|slow| {
-                plain("slower", &slow.what, format!("{} -> {}", seconds(slow.before), seconds(slow.after)))
+            rows.extend(comparison.slower.iter().map(|slower| {
+                plain("slower", &slower.what, format!("{} -> {}", seconds(slower.before), seconds(slower.after)))
             }));
         }
     }

@@ -19,7 +19,7 @@ fn is_forbidden(letter: char) -> bool {
 }
 
 /// Returns the text without escape sequences and control characters; lines end with a line feed.
-pub fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(is_forbidden) {
         return Cow::Borrowed(text);
     }
@@ -45,7 +45,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns the sanitized text as one line, for attributes, names and directives.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let text = plain(text);
     let mut line = String::with_capacity(text.len());
     for word in text.split(['\n', '\t']).map(str::trim).filter(|word| !word.is_empty()) {

@@ -1,20 +1,24 @@
 //! Parses one line of TAP or KTAP: its indentation and its content.
 
-use super::Part;
-use crate::suite::report::PartResult;
+use crate::suite::report::{Part, PartResult, one_line};
+
+/// Length limit of one part's name, without its parents' names, characters.
+const MAX_NAME: usize = 160;
+/// Length limit of a detail line, characters.
+const MAX_DETAIL: usize = 300;
 
 /// A parsed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// Indentation: blanks, and a `# ` for each kselftest that passes on another one's output.
-    pub prefix: &'a str,
+    pub(super) prefix: &'a str,
     /// Content.
-    pub kind: LineKind<'a>,
+    pub(super) kind: LineKind<'a>,
 }
 
 /// Content of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineKind<'a> {
+pub(super) enum LineKind<'a> {
     /// `TAP version 13`, or with `is_ktap`, `KTAP version 1`.
     Version {
         /// True for KTAP, the kernel's dialect.
@@ -44,29 +48,47 @@ pub enum LineKind<'a> {
 
 /// A test result line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TestPoint<'a> {
+pub(super) struct TestPoint<'a> {
     /// Result, including the effect of its directive.
-    pub result: PartResult,
+    pub(super) result: PartResult,
     /// Test number, if present.
-    pub number: Option<u64>,
+    pub(super) number: Option<u64>,
     /// Description.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// Text after the number sign.
-    pub reason: &'a str,
+    pub(super) reason: &'a str,
 }
 
 impl TestPoint<'_> {
     /// Converts to a part. A result without a description is named after its number.
-    pub fn part(&self, place: u64) -> Part {
-        let name = super::bounded(&self.name.replace("\\#", "#").replace("\\\\", "\\"), super::NAME);
+    pub(super) fn part(&self, place: u64) -> Part {
+        let name = bounded_name(&self.name.replace("\\#", "#").replace("\\\\", "\\"));
         let name = if name.is_empty() { self.number.unwrap_or(place).to_string() } else { name };
-        Part { name, result: self.result, detail: super::bounded(self.reason, super::DETAIL) }
+        Part { name, result: self.result, detail: bounded_detail(self.reason) }
+    }
+}
+
+/// Returns a name as one line of limited length.
+pub(super) fn bounded_name(text: &str) -> String {
+    bounded(text, MAX_NAME)
+}
+
+/// Returns a detail as one line of limited length.
+pub(super) fn bounded_detail(text: &str) -> String {
+    bounded(text, MAX_DETAIL)
+}
+
+fn bounded(text: &str, limit: usize) -> String {
+    let line = one_line(text);
+    match line.char_indices().nth(limit) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line,
     }
 }
 
 impl<'a> Line<'a> {
     /// Parses a line, with or without a kernel timestamp.
-    pub fn of(line: &'a str) -> Self {
+    pub(super) fn of(line: &'a str) -> Self {
         let line = without_timestamp(line.trim_end());
         let mut rest = line;
         while let Some(inner) = rest.strip_prefix(' ').or_else(|| rest.strip_prefix("# ")) {
@@ -139,9 +161,9 @@ fn result(text: &str) -> Option<LineKind<'_>> {
         return None;
     }
     let rest = rest.trim_start();
-    let (first, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
     let (number, rest) = match first.parse() {
-        Ok(number) if first.bytes().all(|byte| byte.is_ascii_digit()) => (Some(number), behind.trim_start()),
+        Ok(number) if first.bytes().all(|byte| byte.is_ascii_digit()) => (Some(number), after.trim_start()),
         _ => (None, rest),
     };
     let (name, directive, reason) = directive(rest);
@@ -171,10 +193,10 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
         if at > 0 && !text[..at].ends_with([' ', '\t']) {
             continue;
         }
-        let (name, behind) = (text[..at].trim(), &text[at + 1..]);
-        let told = behind.trim_start();
-        let word = &told[..told.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(told.len())];
-        let reason = told[word.len()..].trim_start_matches(':').trim();
+        let (name, after) = (text[..at].trim(), &text[at + 1..]);
+        let comment = after.trim_start();
+        let word = &comment[..comment.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(comment.len())];
+        let reason = comment[word.len()..].trim_start_matches(':').trim();
         let known = match word.to_ascii_lowercase().as_str() {
             "skip" | "skipped" => Some(Directive::Skip),
             "todo" => Some(Directive::Todo),
@@ -187,9 +209,9 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
             },
         };
         match known {
-            Some(Directive::Timeout) => return (name, known, told),
+            Some(Directive::Timeout) => return (name, known, comment),
             Some(_) => return (name, known, reason),
-            None if behind.starts_with(' ') => return (name, None, told),
+            None if after.starts_with(' ') => return (name, None, comment),
             // `fixes #5`
             None => {}
         }
@@ -202,7 +224,7 @@ mod tests {
     use super::{Line, LineKind, TestPoint};
     use crate::suite::report::PartResult::{self, Failed, Passed, Skipped, Todo};
 
-    fn told(text: &str) -> (PartResult, Option<u64>, &str, &str) {
+    fn point(text: &str) -> (PartResult, Option<u64>, &str, &str) {
         match Line::of(text).kind {
             LineKind::Result(TestPoint { result, number, name, reason }) => (result, number, name, reason),
             other => panic!("{text}: {other:?}"),
@@ -211,23 +233,23 @@ mod tests {
 
     #[test]
     fn the_number_name_and_directive_of_a_result_are_optional() {
-        assert_eq!(told("ok"), (Passed, None, "", ""));
-        assert_eq!(told("not ok 2"), (Failed, Some(2), "", ""));
-        assert_eq!(told("ok 1 - a name"), (Passed, Some(1), "a name", ""));
-        assert_eq!(told("ok 1 -name"), (Passed, Some(1), "-name", ""));
-        assert_eq!(told("not ok 3 selftests: net: tls # exit=1"), (Failed, Some(3), "selftests: net: tls", "exit=1"));
-        assert_eq!(told("not ok 3 x # TIMEOUT 45 seconds"), (Failed, Some(3), "x", "TIMEOUT 45 seconds"));
-        assert_eq!(told("ok 3 x # SKIP no such device"), (Skipped, Some(3), "x", "no such device"));
-        assert_eq!(told("not ok 3 x # skip"), (Skipped, Some(3), "x", ""));
-        assert_eq!(told("ok 3 # SKIP: why"), (Skipped, Some(3), "", "why"));
-        assert_eq!(told("not ok 4 x # TODO later"), (Todo, Some(4), "x", "later"));
-        assert_eq!(told("ok 4 x # TODO later"), (Passed, Some(4), "x", "later"));
-        assert_eq!(told("ok 4 x # XFAIL known"), (Todo, Some(4), "x", "known"));
-        assert_eq!(told("ok 4 x # ERROR oops"), (Failed, Some(4), "x", "oops"));
-        assert_eq!(told("ok 4 fixes #5 # skip y"), (Skipped, Some(4), "fixes #5", "y"));
-        assert_eq!(told("ok 4 a\\# SKIP b"), (Passed, Some(4), "a\\# SKIP b", ""));
-        assert_eq!(told("ok 5 rc # rcode=0"), (Passed, Some(5), "rc", "rcode=0"));
-        assert_eq!(told("ok 99999999999999999999 x").1, None);
+        assert_eq!(point("ok"), (Passed, None, "", ""));
+        assert_eq!(point("not ok 2"), (Failed, Some(2), "", ""));
+        assert_eq!(point("ok 1 - a name"), (Passed, Some(1), "a name", ""));
+        assert_eq!(point("ok 1 -name"), (Passed, Some(1), "-name", ""));
+        assert_eq!(point("not ok 3 selftests: net: tls # exit=1"), (Failed, Some(3), "selftests: net: tls", "exit=1"));
+        assert_eq!(point("not ok 3 x # TIMEOUT 45 seconds"), (Failed, Some(3), "x", "TIMEOUT 45 seconds"));
+        assert_eq!(point("ok 3 x # SKIP no such device"), (Skipped, Some(3), "x", "no such device"));
+        assert_eq!(point("not ok 3 x # skip"), (Skipped, Some(3), "x", ""));
+        assert_eq!(point("ok 3 # SKIP: why"), (Skipped, Some(3), "", "why"));
+        assert_eq!(point("not ok 4 x # TODO later"), (Todo, Some(4), "x", "later"));
+        assert_eq!(point("ok 4 x # TODO later"), (Passed, Some(4), "x", "later"));
+        assert_eq!(point("ok 4 x # XFAIL known"), (Todo, Some(4), "x", "known"));
+        assert_eq!(point("ok 4 x # ERROR oops"), (Failed, Some(4), "x", "oops"));
+        assert_eq!(point("ok 4 fixes #5 # skip y"), (Skipped, Some(4), "fixes #5", "y"));
+        assert_eq!(point("ok 4 a\\# SKIP b"), (Passed, Some(4), "a\\# SKIP b", ""));
+        assert_eq!(point("ok 5 rc # rcode=0"), (Passed, Some(5), "rc", "rcode=0"));
+        assert_eq!(point("ok 99999999999999999999 x").1, None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Output as kselftest, `KUnit` and others write it, and the parts parsed from it.
 
-use super::{PARTS, Parser, TapMode, failure_cause, parse};
+use super::level::MAX_PARTS;
+use super::{Parser, TapMode, failure_cause, parse};
 use crate::suite::report::{Part, PartResult};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
@@ -233,15 +234,15 @@ fn a_ktap_result_needs_a_number() {
 
 #[test]
 fn parts_beyond_the_limit_are_counted_and_their_failures_count() {
-    let most = PARTS + 5;
+    let most = MAX_PARTS + 5;
     let mut text = format!("TAP version 13\n1..{most}\n");
     for number in 1..=most {
         let result = if number == most - 1 { "not ok" } else { "ok" };
         text.extend([result, " ", &number.to_string(), " x\n"]);
     }
     let parts = parse(text.as_bytes(), TapMode::Detect);
-    assert_eq!(parts.len(), PARTS + 1);
-    assert_eq!(lines(&parts[PARTS..]), ["failed: 5 more 1 of them failed"]);
+    assert_eq!(parts.len(), MAX_PARTS + 1);
+    assert_eq!(lines(&parts[MAX_PARTS..]), ["failed: 5 more 1 of them failed"]);
     let good = text.replace("not ok", "ok");
     assert_eq!(failure_cause(&parse(good.as_bytes(), TapMode::Detect)), None);
 }
@@ -252,9 +253,9 @@ fn long_lines_and_deep_nesting_are_bounded() {
     for depth in 0..100 {
         text.extend([&"  ".repeat(depth), "KTAP version 1\n"]);
     }
-    text += &"KTAP version 1\n".repeat(PARTS * 2);
+    text += &"KTAP version 1\n".repeat(MAX_PARTS * 2);
     let parts = parse(text.as_bytes(), TapMode::Detect);
-    assert!(parts.len() <= PARTS + 1 && failure_cause(&parts).is_some());
+    assert!(parts.len() <= MAX_PARTS + 1 && failure_cause(&parts).is_some());
     assert!(parts.iter().all(|part| part.name.len() < 2000 && part.detail.len() < 10_000));
     assert_eq!(parts[0].name.len(), 163);
 }

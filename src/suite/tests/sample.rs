@@ -11,7 +11,7 @@ use crate::suite::report::{self, Attempt, CellReport, Header, Part, PartResult, 
 use crate::suite::tap_parser::{TapMode, parse};
 
 /// Text that tries to break out of every format.
-pub const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
+pub(crate) const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
 
 fn cell(test: &str, status: Status, attempts: Vec<Attempt>) -> CellReport {
     CellReport {
@@ -29,7 +29,7 @@ fn cell(test: &str, status: Status, attempts: Vec<Attempt>) -> CellReport {
 }
 
 /// Returns an attempt with times.
-pub fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
+pub(crate) fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
     Attempt {
         passed: cause.is_none(),
         cause: cause.map(str::to_owned),
@@ -57,7 +57,7 @@ fn skipped_early() -> Attempt {
 }
 
 /// Returns a report with one cell of each kind and every kind of detail.
-pub fn sample() -> Report {
+pub(crate) fn sample() -> Report {
     let hung = Attempt {
         outcome: Some("timed-out".to_owned()),
         hang: Some(Hang {
@@ -124,7 +124,7 @@ fn header(cells: &[CellReport]) -> Header {
 }
 
 /// Returns a report with `count` cells over ten kernels and ten machines; one in fifty failed.
-pub fn many(count: usize) -> Report {
+pub(crate) fn many(count: usize) -> Report {
     let failed = sample().cells[2].attempts.clone();
     let mut cells: Vec<_> = (0..count)
         .map(|number| {
