@@ -41,7 +41,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
         return init(&manifest);
     }
     if let Some(system) = args.reports.emit {
-        return emit::run(system.system(), args.reports.shards, &default_suite_name(&manifest));
+        return emit::run(system, args.reports.shards, &default_suite_name(&manifest));
     }
     if !args.reports.merge.is_empty() {
         return merge::run(args, &manifest, id_filters);

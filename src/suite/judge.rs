@@ -49,7 +49,7 @@ impl<'a> Judge<'a> {
         &self,
         output: &Output,
         boot: StartMode,
-        console: Option<Result<&str, &str>>,
+        console: Option<&Result<String, String>>,
         parts: Vec<Part>,
     ) -> Attempt {
         let mut attempt = attempt_of(output, boot);
@@ -96,7 +96,7 @@ impl<'a> Judge<'a> {
     fn cause(
         &self,
         output: &Output,
-        console: Option<Result<&str, &str>>,
+        console: Option<&Result<String, String>>,
         parts: &[Part],
         is_skipped: bool,
     ) -> Option<String> {
@@ -121,7 +121,7 @@ impl<'a> Judge<'a> {
             .or_else(|| pattern_cause(&self.test.stdout, "standard output", &output.text(), is_skipped))
             .or_else(|| match console? {
                 Ok(console) => pattern_cause(&self.test.console, "the console", console, is_skipped),
-                Err(error) => Some(error.to_owned()),
+                Err(error) => Some(error.clone()),
             })
             .or_else(|| self.health_cause(&output.health))
             .or_else(|| match &output.outcome {
@@ -289,7 +289,8 @@ mod tests {
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
         let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
-        Judge::new(&spec.tests[0]).attempt(output, StartMode::Warm, console.map(Ok), parts)
+        let console = console.map(|text| Ok(text.to_owned()));
+        Judge::new(&spec.tests[0]).attempt(output, StartMode::Warm, console.as_ref(), parts)
     }
 
     #[test]
@@ -303,7 +304,7 @@ mod tests {
         let lost = Judge::new(&spec.tests[0]).attempt(
             &output(Outcome::Exited { status: 0 }, ""),
             StartMode::Warm,
-            Some(Err("why")),
+            Some(&Err("why".to_owned())),
             Vec::new(),
         );
         assert_eq!(lost.cause.as_deref(), Some("why"));
@@ -341,11 +342,11 @@ mod tests {
 
     #[test]
     fn output_and_console_are_searched_line_by_line() {
-        let said = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
-        assert_eq!(cause("expect = ['^one$', '^two$']", &said), "passed");
-        assert_eq!(cause("expect = 'three'", &said), "no line of standard output matches \"three\"");
-        assert_eq!(cause("reject = 't.o'", &said), "a line of standard output matches \"t.o\": two");
-        let console = |keys: &str| judged(keys, &said, Some("[ 1.0] Linux\n"), Vec::new()).cause;
+        let printed = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
+        assert_eq!(cause("expect = ['^one$', '^two$']", &printed), "passed");
+        assert_eq!(cause("expect = 'three'", &printed), "no line of standard output matches \"three\"");
+        assert_eq!(cause("reject = 't.o'", &printed), "a line of standard output matches \"t.o\": two");
+        let console = |keys: &str| judged(keys, &printed, Some("[ 1.0] Linux\n"), Vec::new()).cause;
         assert_eq!(console("expect-console = 'Linux'"), None);
         assert_eq!(console("expect-console = 'BSD'").as_deref(), Some("no line of the console matches \"BSD\""));
         assert_eq!(
@@ -376,9 +377,9 @@ mod tests {
         // An unfulfilled plan, or no plan: a kselftest shell script.
         let missing = [part(PartResult::Missing, "no TAP output")];
         assert!(judge(keys, &exited(4, ""), &missing).1);
-        let said_late = [none[0].clone(), missing[0].clone()];
-        assert_eq!(judge(keys, &exited(4, ""), &said_late), skipped("no device"));
-        let kept = judged(keys, &exited(4, ""), None, said_late.to_vec()).parts;
+        let skipped_late = [none[0].clone(), missing[0].clone()];
+        assert_eq!(judge(keys, &exited(4, ""), &skipped_late), skipped("no device"));
+        let kept = judged(keys, &exited(4, ""), None, skipped_late.to_vec()).parts;
         assert_eq!(kept, none, "missing parts of a skipped test are dropped");
 
         let failed = |why: &str| (false, false, why.to_owned());
@@ -394,8 +395,8 @@ mod tests {
         }
         assert!(judge(keys, &exited(4, ""), &[part(PartResult::Passed, "")]).1);
         let rejects = "skip-status = 4\nreject = 'BUG'";
-        let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
-        assert_eq!(said, failed("a line of standard output matches \"BUG\": BUG here"));
+        let verdict = judge(rejects, &exited(4, "BUG here\n"), &[]);
+        assert_eq!(verdict, failed("a line of standard output matches \"BUG\": BUG here"));
         let ill = Output { health: vec![finding(Kind::Oops, "Oops: b")], ..exited(4, "") };
         assert_eq!(judge(keys, &ill, &[]), failed("kernel unhealthy: Oops: b"));
         let cut = Output { cut: true, ..exited(4, "") };

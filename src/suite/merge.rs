@@ -110,9 +110,9 @@ const MAX_GAP_S: f64 = 6.0 * 3600.0;
 
 /// Refuses reports that job systems assigned to different runs. A report without a run may belong to any.
 pub fn check_same_run(sources: &[NamedReport]) -> Result<(), MergeError> {
-    let mut told = sources.iter().filter_map(|source| Some((source, source.report.header.run.as_deref()?)));
-    let Some((first, one)) = told.next() else { return Ok(()) };
-    match told.find(|(_, other)| *other != one) {
+    let mut runs = sources.iter().filter_map(|source| Some((source, source.report.header.run.as_deref()?)));
+    let Some((first, one)) = runs.next() else { return Ok(()) };
+    match runs.find(|(_, other)| *other != one) {
         None => Ok(()),
         Some((second, other)) => Err(MergeError::RunMismatch {
             first: first.name.clone(),
@@ -172,29 +172,22 @@ const MAX_MISSING_SHARDS: usize = 10_000;
 /// Checks that the reports belong together.
 fn check(sources: &[NamedReport], expected: Option<&ExpectedCells>) -> Result<(), MergeError> {
     let Some(first) = sources.first() else { return Err(MergeError::NoReports) };
-    let (name, header) =
-        (|source: &NamedReport| source.name.clone(), |source: &NamedReport| source.report.header.clone());
     if expected.is_some_and(|expected| expected.digest != first.report.header.plan) {
-        return Err(MergeError::ManifestMismatch(name(first)));
+        return Err(MergeError::ManifestMismatch(first.name.clone()));
     }
     for pair in sources.windows(2) {
         let [one, other] = pair else { continue };
-        let names = (name(one), name(other));
-        let (before, after) = (header(one), header(other));
-        if (before.plan, before.planned) != (after.plan, after.planned) {
-            return Err(MergeError::PlanMismatch { first: names.0, second: names.1 });
+        let (first, second) = (one.name.clone(), other.name.clone());
+        let plan = |source: &NamedReport| (source.report.header.plan.clone(), source.report.header.planned);
+        if plan(one) != plan(other) {
+            return Err(MergeError::PlanMismatch { first, second });
         }
-        let (before, after) = (shard(one), shard(other));
-        if before.total != after.total {
-            return Err(MergeError::TotalMismatch {
-                first: names.0,
-                one: before.total,
-                second: names.1,
-                other: after.total,
-            });
+        let (one, other) = (shard(one), shard(other));
+        if one.total != other.total {
+            return Err(MergeError::TotalMismatch { first, one: one.total, second, other: other.total });
         }
-        if before == after {
-            return Err(MergeError::DuplicateShard { first: names.0, second: names.1, shard: before });
+        if one == other {
+            return Err(MergeError::DuplicateShard { first, second, shard: one });
         }
     }
     let known: Option<HashSet<&str>> =
@@ -202,12 +195,12 @@ fn check(sources: &[NamedReport], expected: Option<&ExpectedCells>) -> Result<()
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for source in sources {
         for cell in &source.report.cells {
+            let (id, name) = (cell.id.clone(), source.name.clone());
             if let Some(first) = seen.insert(&cell.id, &source.name) {
-                let (first, second) = (first.to_owned(), name(source));
-                return Err(MergeError::DuplicateCell { id: cell.id.clone(), first, second });
+                return Err(MergeError::DuplicateCell { id, first: first.to_owned(), second: name });
             }
-            if known.as_ref().is_some_and(|known| !known.contains(cell.id.as_str())) {
-                return Err(MergeError::Unplanned { id: cell.id.clone(), name: name(source) });
+            if known.as_ref().is_some_and(|known| !known.contains(id.as_str())) {
+                return Err(MergeError::Unplanned { id, name });
             }
         }
     }
@@ -226,10 +219,10 @@ fn header(sources: &[NamedReport], missing: &[u32], total: u32) -> Header {
     }
     let mut early: Vec<String> = sources
         .iter()
-        .filter_map(|source| Some((shard(source), source.report.header.ended_early.as_ref()?)))
-        .map(
-            |(shard, why)| if shard == UNSHARDED { one_line(why) } else { format!("shard {shard}: {}", one_line(why)) },
-        )
+        .filter_map(|source| {
+            let reason = one_line(source.report.header.ended_early.as_ref()?);
+            Some(if shard(source) == UNSHARDED { reason } else { format!("shard {}: {reason}", shard(source)) })
+        })
         .collect();
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().take(8).map(|index| format!("{index}/{total}")).collect();
@@ -259,26 +252,16 @@ fn join_distinct(values: impl IntoIterator<Item = String>) -> Option<String> {
 }
 
 /// Returns all cells of the plan in its order: as reported, or as not run.
-fn complete(told: Vec<CellReport>, expected: Vec<CellReport>, total: u32) -> Vec<CellReport> {
-    let mut told: HashMap<String, CellReport> = told.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
+fn complete(reported: Vec<CellReport>, expected: Vec<CellReport>, total: u32) -> Vec<CellReport> {
+    let mut reported: HashMap<String, CellReport> = reported.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
     let cause = if total == 1 { "missing from the report" } else { "missing from its shard's report" };
-    let not_told =
-        |cell| CellReport { status: Status::NotRun, cause: Some(cause.to_owned()), attempts: Vec::new(), ..cell };
-    expected.into_iter().map(|cell| told.remove(&cell.id).unwrap_or_else(|| not_told(cell))).collect()
+    let missing = |cell| CellReport { status: Status::NotRun, cause: Some(cause.to_owned()), ..cell };
+    expected.into_iter().map(|cell| reported.remove(&cell.id).unwrap_or_else(|| missing(cell))).collect()
 }
 
 /// Returns placeholders for missing cells whose names are unknown.
-fn placeholders(expected: usize, told: usize, missing: &[u32], total: u32) -> Vec<CellReport> {
-    let placeholder = |(at, (id, cause)): (usize, (String, String))| CellReport {
-        id: id.clone(),
-        test: id,
-        kernel: "?".to_owned(),
-        machine: "?".to_owned(),
-        place: expected.saturating_add(at),
-        cause: Some(cause),
-        ..CellReport::default()
-    };
-    let lost = expected.saturating_sub(told);
+fn placeholders(expected: usize, reported: usize, missing: &[u32], total: u32) -> Vec<CellReport> {
+    let lost = expected.saturating_sub(reported);
     let mut lines: Vec<(String, String)> = missing
         .iter()
         .map(|index| (format!("shard {index} of {total}"), format!("no report; {lost} cells missing in total")))
@@ -286,7 +269,16 @@ fn placeholders(expected: usize, told: usize, missing: &[u32], total: u32) -> Ve
     if lines.is_empty() && lost > 0 {
         lines.push(("missing cells".to_owned(), format!("{lost} of {expected} cells are in no report")));
     }
-    lines.into_iter().enumerate().map(placeholder).collect()
+    let placeholder = |(place, (id, cause)): (usize, (String, String))| CellReport {
+        id: id.clone(),
+        test: id,
+        kernel: "?".to_owned(),
+        machine: "?".to_owned(),
+        place,
+        cause: Some(cause),
+        ..CellReport::default()
+    };
+    (expected..).zip(lines).map(placeholder).collect()
 }
 
 #[cfg(test)]
@@ -397,9 +389,9 @@ mod tests {
         sources[1].report.header.run = Some("slurm 7".to_owned());
         assert_eq!(check_same_run(&sources), Ok(()));
         sources[2].report.header.run = Some("slurm 8".to_owned());
-        let said = check_same_run(&sources).expect_err("two runs").to_string();
-        assert!(said.starts_with("2.jsonl belongs to run slurm 7, but 3.jsonl to run slurm 8\n"), "{said}");
-        assert!(said.contains("--mixed-runs"), "{said}");
+        let message = check_same_run(&sources).expect_err("two runs").to_string();
+        assert!(message.starts_with("2.jsonl belongs to run slurm 7, but 3.jsonl to run slurm 8\n"), "{message}");
+        assert!(message.contains("--mixed-runs"), "{message}");
         assert_eq!(merge(sources.clone(), None).expect("merged").header.run.as_deref(), Some("slurm 7, slurm 8"));
         sources[2].report.header.run = Some("slurm 7".to_owned());
         assert_eq!(check_same_run(&sources), Ok(()));
@@ -413,13 +405,13 @@ mod tests {
         sources[1].report.header.started += 3600.0;
         assert_eq!(age_gap_warning(&sources), None);
         sources[0].report.header.started -= 24.0 * 3600.0;
-        let said = age_gap_warning(&sources).expect("a warning");
-        assert_eq!(said, "1.jsonl had ended 23 hours before 3.jsonl began; check that they belong to one run");
+        let message = age_gap_warning(&sources).expect("a warning");
+        assert_eq!(message, "1.jsonl had ended 23 hours before 3.jsonl began; check that they belong to one run");
         sources[2].report.header.duration_s += 30.0 * 3600.0;
         sources[1].report.header.started -= 24.0 * 3600.0;
-        let said = age_gap_warning(&sources).expect("a warning");
+        let message = age_gap_warning(&sources).expect("a warning");
         assert_eq!(
-            said,
+            message,
             "1.jsonl, 2.jsonl had all ended 22 hours before 3.jsonl began; check that they belong to one run"
         );
         for source in &mut sources {

@@ -385,9 +385,9 @@ mod tests {
             (Filter { tests: some("[a"), ..none() }, "invalid pattern \"[a\": "),
             (Filter { ids: some("x"), ..none() }, "none of the manifest's 4 cells matches"),
         ];
-        for (filter, says) in wrong {
-            let said = planned(&filter).expect_err("nothing");
-            assert!(said.contains(says), "{said}");
+        for (filter, expected) in wrong {
+            let error = planned(&filter).expect_err("nothing");
+            assert!(error.contains(expected), "{error}");
         }
         let nothing =
             TWO.replace("{ test = \"one\", kernel = \"b\" }", "{ machine = \"q35\" }").replace("include", "#");

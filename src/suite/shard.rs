@@ -162,13 +162,13 @@ impl JobSystem {
 mod tests {
     use super::{Shard, from_env, run_from_env, variables};
 
-    fn says(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
+    fn shard_of(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
         from_env(&get).map(|shard| shard.map(|shard| shard.to_string())).map_err(|error| error.to_string())
     }
 
     fn is(variables: &[(&str, &str)], shard: &str) {
-        assert_eq!(says(variables), Ok(Some(shard.to_owned())), "{variables:?}");
+        assert_eq!(shard_of(variables), Ok(Some(shard.to_owned())), "{variables:?}");
     }
 
     #[test]
@@ -199,27 +199,27 @@ mod tests {
             "2/3",
         );
         // GitLab sets the total for every job.
-        assert_eq!(says(&[("CI_NODE_TOTAL", "1")]), Ok(None));
-        let error = says(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
+        assert_eq!(shard_of(&[("CI_NODE_TOTAL", "1")]), Ok(None));
+        let error = shard_of(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
         assert!(error.starts_with("SLURM_ARRAY_TASK_ID=\"7\": not one of as many evenly spaced"), "{error}");
     }
 
     #[test]
     fn a_run_is_identified_by_what_all_of_its_shards_share() {
-        let says = |variables: &[(&str, &str)]| {
+        let run_of = |variables: &[(&str, &str)]| {
             run_from_env(&|name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into()))
         };
-        let is = |variables: &[(&str, &str)], run: &str| assert_eq!(says(variables).as_deref(), Some(run));
+        let is = |variables: &[(&str, &str)], run: &str| assert_eq!(run_of(variables).as_deref(), Some(run));
         is(&[("SLURM_ARRAY_JOB_ID", "12"), ("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_JOB_ID", "15")], "slurm 12");
         is(&[("GITHUB_RUN_ID", "99"), ("GITHUB_RUN_ATTEMPT", "2"), ("GITHUB_RUN_NUMBER", "7")], "github 99");
         is(&[("CI_PIPELINE_ID", "5"), ("CI_JOB_ID", "6"), ("SLURM_ARRAY_JOB_ID", "12")], "gitlab 5");
         is(&[("BOOTLING_RUN", "0b1c"), ("CI_PIPELINE_ID", "5")], "0b1c");
-        assert_eq!(says(&[("BOOTLING_RUN", ""), ("SLURM_JOB_ID", "15")]), None);
+        assert_eq!(run_of(&[("BOOTLING_RUN", ""), ("SLURM_JOB_ID", "15")]), None);
     }
 
     #[test]
     fn inconsistent_variables_are_errors() {
-        let error = |variables: &[(&str, &str)]| says(variables).expect_err("an error");
+        let error = |variables: &[(&str, &str)]| shard_of(variables).expect_err("an error");
         assert_eq!(error(&[("CI_NODE_INDEX", "x"), ("CI_NODE_TOTAL", "3")]), "CI_NODE_INDEX=\"x\": not a number");
         let half = error(&[("JOB_COMPLETION_INDEX", "1")]);
         assert_eq!(half, "JOB_COMPLETION_INDEX is set, but BOOTLING_SHARDS is not");

@@ -175,14 +175,11 @@ impl Workers {
         loop {
             self.send_event(Event::CellStarted { cell });
             let report = self.run_with_retries(cell, |tried| {
-                if !shares {
-                    return self.run_in_own_guest(cell);
-                }
                 if tried > 0 {
                     // A retry needs a fresh guest.
                     guest = None;
                 }
-                self.run_in_shared_guest(&mut guest, cell)
+                if shares { self.run_in_shared_guest(&mut guest, cell) } else { self.run_in_own_guest(cell) }
             });
             self.count(usize::from(!report.status.is_good()));
             self.send_event(Event::CellEnded { cell, report: Box::new(report) });
@@ -198,11 +195,11 @@ impl Workers {
     }
 
     /// Runs a cell, with retries.
-    fn run_with_retries(&self, cell: usize, mut attempt: impl FnMut(u32) -> Attempt) -> CellReport {
+    fn run_with_retries(&self, cell: usize, mut attempt: impl FnMut(u32) -> Result<Attempt, VmError>) -> CellReport {
         let mut attempts: Vec<Attempt> = Vec::new();
         for tried in 0..=self.plan.test(&self.plan.cells[cell]).retries {
             let start = self.elapsed();
-            let mut attempt = attempt(tried);
+            let mut attempt = attempt(tried).unwrap_or_else(|error| could_not_test(&error));
             let total = self.elapsed() - start;
             let prepared = (total - attempt.times.verdict).max(0.0);
             (attempt.times.start, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
@@ -230,76 +227,64 @@ impl Workers {
     }
 
     /// Runs one attempt in a separate guest.
-    fn run_in_own_guest(&self, cell: usize) -> Attempt {
-        let planned = &self.plan.cells[cell];
-        let test = self.plan.test(planned);
-        let Some(PreparedTarget { site, cold_only }) = self.prepared[planned.target].get() else {
-            return Attempt::default();
+    fn run_in_own_guest(&self, cell: usize) -> Result<Attempt, VmError> {
+        let cell = &self.plan.cells[cell];
+        let test = self.plan.test(cell);
+        let Some(PreparedTarget { site, cold_only }) = self.prepared[cell.target].get() else {
+            return Ok(Attempt::default());
         };
-        let mut builder = self.builder(planned.target, test);
+        let mut builder = self.builder(cell.target, test);
         if *cold_only {
             // Otherwise each guest would boot once to be saved, and again because that is not possible.
             builder = builder.cold();
         }
-        let kept = (!test.console.is_empty()).then(tempfile::NamedTempFile::new).transpose();
-        let kept = match kept {
-            Ok(kept) => kept,
-            Err(source) => {
-                let object = "a file for the console".to_owned();
-                return could_not_test(&VmError::Io { action: "create", object, source });
-            }
-        };
-        if let Some(kept) = &kept {
-            builder = builder.console(kept.path());
+        let console = (!test.console.is_empty())
+            .then(tempfile::NamedTempFile::new)
+            .transpose()
+            .map_err(|source| VmError::Io { action: "create", object: "a file for the console".to_owned(), source })?;
+        if let Some(console) = &console {
+            builder = builder.console(console.path());
         }
-        match builder.run_at(site, &test.command) {
-            Err(error) => could_not_test(&error),
-            Ok(output) => {
-                let console = kept.map(|kept| read_console(kept.path()));
-                let boot = if output.age.is_some() { StartMode::Warm } else { StartMode::Cold };
-                self.judge(
-                    planned,
-                    output,
-                    boot,
-                    console.as_ref().map(|console| console.as_deref().map_err(String::as_str)),
-                )
-            }
-        }
+        let output = builder.run_at(site, &test.command)?;
+        let boot = if output.age.is_some() { StartMode::Warm } else { StartMode::Cold };
+        let console = console.map(|console| read_console(console.path()));
+        Ok(self.judge(cell, output, boot, console.as_ref()))
     }
 
     /// Runs one attempt in the existing guest, or in a new one. A guest that remains usable is left for the next cell.
-    fn run_in_shared_guest(&self, guest: &mut Option<Vm>, cell: usize) -> Attempt {
-        let planned = &self.plan.cells[cell];
-        let test = self.plan.test(planned);
+    fn run_in_shared_guest(&self, guest: &mut Option<Vm>, index: usize) -> Result<Attempt, VmError> {
+        let cell = &self.plan.cells[index];
+        let test = self.plan.test(cell);
         // This target does not support a guest that runs several commands.
-        if self.prepared[planned.target].get().is_some_and(|prepared| prepared.cold_only) {
-            return self.run_in_own_guest(cell);
+        if self.prepared[cell.target].get().is_some_and(|prepared| prepared.cold_only) {
+            return self.run_in_own_guest(index);
         }
         let (mut vm, is_new) = match guest.take() {
             Some(vm) => (vm, false),
-            None => match self.builder(planned.target, test).start() {
-                Ok(vm) => (vm, true),
-                Err(VmError::NotKept(_)) => return self.run_in_own_guest(cell),
-                Err(error) => return could_not_test(&error),
+            None => match self.builder(cell.target, test).start() {
+                Err(VmError::NotKept(_)) => return self.run_in_own_guest(index),
+                vm => (vm?, true),
             },
         };
-        match vm.run_with(&test.command) {
-            Err(error) => could_not_test(&error),
-            Ok(output) => {
-                if can_reuse_guest(&output) {
-                    *guest = Some(vm);
-                }
-                let boot = match (is_new, output.age) {
-                    (false, _) => StartMode::Shared,
-                    (true, Some(_)) => StartMode::Warm,
-                    (true, None) => StartMode::Cold,
-                };
-                self.judge(planned, output, boot, None)
-            }
+        let output = vm.run_with(&test.command)?;
+        if can_reuse_guest(&output) {
+            *guest = Some(vm);
         }
+        let boot = match (is_new, output.age) {
+            (false, _) => StartMode::Shared,
+            (true, Some(_)) => StartMode::Warm,
+            (true, None) => StartMode::Cold,
+        };
+        Ok(self.judge(cell, output, boot, None))
     }
 
-    fn judge(&self, cell: &Cell, mut output: Output, boot: StartMode, console: Option<Result<&str, &str>>) -> Attempt {
+    fn judge(
+        &self,
+        cell: &Cell,
+        mut output: Output,
+        boot: StartMode,
+        console: Option<&Result<String, String>>,
+    ) -> Attempt {
         if let Some(PreparedTarget { site, .. }) = self.prepared[cell.target].get() {
             // These notes have already been reported for the target.
             output.notes.retain(|note| !site.notes().contains(note));

@@ -24,16 +24,17 @@ const MAX_LINE: usize = 4096;
 const MAX_DEPTH: usize = 8;
 
 /// Whether a test's output is known to be TAP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TapMode {
     /// Unknown: the output is TAP if its first line is `TAP version N` or `KTAP version N`.
+    #[default]
     Detect,
     /// Declared by the manifest: empty output then counts as a missing plan.
     Required,
 }
 
 /// Incremental parser of a test's output.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parser {
     mode: TapMode,
     line: Vec<u8>,
@@ -81,17 +82,7 @@ pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<St
 impl Parser {
     /// Creates a parser.
     pub fn new(mode: TapMode) -> Self {
-        Self {
-            mode,
-            line: Vec::new(),
-            done: Vec::new(),
-            levels: Vec::new(),
-            counter: PartCounter::default(),
-            diagnostics: VecDeque::new(),
-            subtest: None,
-            yaml: None,
-            bailed_out: false,
-        }
+        Self { mode, ..Self::default() }
     }
 
     /// Parses the next bytes.

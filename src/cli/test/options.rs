@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
 use crate::cli::boot_options::AccelArg;
@@ -145,11 +146,11 @@ pub struct ExecutionArgs {
     #[arg(long, value_enum, value_name = "POLICY")]
     health: Option<PolicyArg>,
     /// Whether to restore guests from snapshots or to boot each one
-    #[arg(long, value_enum, value_name = "HOW")]
-    boot: Option<BootArg>,
+    #[arg(long, value_name = "HOW", value_parser = choice(BOOT_WAYS))]
+    boot: Option<BootWay>,
     /// Whether each cell has its own guest or cells share guests
-    #[arg(long, value_enum, value_name = "HOW")]
-    isolate: Option<IsolateArg>,
+    #[arg(long, value_name = "HOW", value_parser = choice(ISOLATES))]
+    isolate: Option<Isolate>,
     /// Accelerator that runs guest code
     #[arg(long, value_enum, env = "BOOTLING_ACCEL")]
     accel: Option<AccelArg>,
@@ -177,8 +178,8 @@ pub struct ReportArgs {
     pub(super) mixed_runs: bool,
     /// Write a job file that runs the matrix in shards and merges their reports, to standard output, instead of running
     /// tests
-    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
-    pub(super) emit: Option<SystemArg>,
+    #[arg(long, value_name = "SYSTEM", value_parser = choice(SYSTEMS), conflicts_with_all = ["init", "list", "shard", "merge"])]
+    pub(super) emit: Option<System>,
     /// With --emit: number of shards
     #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = value_parser!(u32).range(2..=200))]
     pub(super) shards: u32,
@@ -222,47 +223,30 @@ pub(super) enum ShardArg {
     Given(Shard),
 }
 
-/// `--emit`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum SystemArg {
-    /// GitHub Actions workflow
-    Github,
-    /// Jobs to include in .gitlab-ci.yml
-    Gitlab,
-    /// Script for sbatch
-    Slurm,
-    /// Indexed Job
-    Kubernetes,
-}
+/// Values of an option: name, help and value.
+type Choices<T> = [(&'static str, &'static str, T)];
 
-impl SystemArg {
-    /// Converts to the library's type.
-    pub(super) const fn system(self) -> System {
-        match self {
-            Self::Github => System::Github,
-            Self::Gitlab => System::Gitlab,
-            Self::Slurm => System::Slurm,
-            Self::Kubernetes => System::Kubernetes,
-        }
-    }
-}
+/// Values of `--emit`.
+const SYSTEMS: &Choices<System> = &[
+    ("github", "GitHub Actions workflow", System::Github),
+    ("gitlab", "Jobs to include in .gitlab-ci.yml", System::Gitlab),
+    ("slurm", "Script for sbatch", System::Slurm),
+    ("kubernetes", "Indexed Job", System::Kubernetes),
+];
 
-/// `--boot`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BootArg {
-    /// Restore from a snapshot if possible
-    Warm,
-    /// Boot every guest
-    Cold,
-}
+/// Values of `--boot`.
+const BOOT_WAYS: &Choices<BootWay> =
+    &[("warm", "Restore from a snapshot if possible", BootWay::Warm), ("cold", "Boot every guest", BootWay::Cold)];
 
-/// `--isolate`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum IsolateArg {
-    /// One guest for each cell
-    Vm,
-    /// Share guests between cells
-    None,
+/// Values of `--isolate`.
+const ISOLATES: &Choices<Isolate> =
+    &[("vm", "One guest for each cell", Isolate::Vm), ("none", "Share guests between cells", Isolate::Nothing)];
+
+/// Returns a parser of these values.
+fn choice<T: Copy + Send + Sync + 'static>(choices: &'static Choices<T>) -> impl TypedValueParser<Value = T> {
+    let values = choices.iter().map(|(name, help, _)| PossibleValue::new(*name).help(*help));
+    let find = |name: String| choices.iter().find(|choice| choice.0 == name).map(|choice| choice.2);
+    PossibleValuesParser::new(values).try_map(move |name| find(name).ok_or("unknown value"))
 }
 
 impl SelectionArgs {
@@ -341,14 +325,8 @@ impl ExecutionArgs {
             retries: self.retries,
             repeat: self.repeat,
             health: self.health.map(PolicyArg::meant),
-            boot: self.boot.map(|boot| match boot {
-                BootArg::Warm => BootWay::Warm,
-                BootArg::Cold => BootWay::Cold,
-            }),
-            isolate: self.isolate.map(|isolate| match isolate {
-                IsolateArg::Vm => Isolate::Vm,
-                IsolateArg::None => Isolate::Nothing,
-            }),
+            boot: self.boot,
+            isolate: self.isolate,
         }
     }
 
@@ -366,7 +344,8 @@ impl ExecutionArgs {
         push("--timeout", time(self.timeout));
         push("--idle-timeout", time(self.idle_timeout));
         push("--health", name(self.health.and_then(|policy| policy.to_possible_value())));
-        push("--boot", name(self.boot.and_then(|boot| boot.to_possible_value())));
+        let boot = BOOT_WAYS.iter().find(|(_, _, boot)| Some(*boot) == self.boot);
+        push("--boot", boot.map(|(name, ..)| (*name).into()));
         push("--accel", name(self.accel.and_then(|accel| accel.to_possible_value())));
         push("--qemu", self.qemu.clone().map(PathBuf::into_os_string));
         words

@@ -21,18 +21,11 @@ const TICK: Duration = Duration::from_millis(250);
 /// Limit of running cells shown on a terminal.
 const MAX_RUNNING: usize = 8;
 
-/// Verbosity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verbosity {
-    Quiet,
-    Normal,
-    Verbose,
-}
-
 /// Progress reporter.
 pub struct Progress<'a> {
     plan: &'a Plan,
-    verbosity: Verbosity,
+    quiet: bool,
+    verbose: bool,
     /// Progress bar, if standard error is a terminal.
     bar: Option<ProgressBar>,
     start: Instant,
@@ -46,14 +39,19 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Creates a reporter for a plan.
     pub fn new(args: &TestArgs, plan: &'a Plan) -> Self {
-        let verbosity = match (args.quiet, args.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            (false, false) => Verbosity::Normal,
-        };
-        let bar = (verbosity != Verbosity::Quiet && io::stderr().is_terminal()).then(bar);
-        let (running, start) = (BTreeMap::new(), Instant::now());
-        Self { plan, verbosity, bar, start, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
+        let TestArgs { quiet, verbose, .. } = *args;
+        Self {
+            plan,
+            quiet,
+            verbose,
+            bar: (!quiet && io::stderr().is_terminal()).then(bar),
+            start: Instant::now(),
+            running: BTreeMap::new(),
+            noted: BTreeSet::new(),
+            done: 0,
+            bad: 0,
+            flaky: 0,
+        }
     }
 
     /// Reports an event.
@@ -74,7 +72,7 @@ impl<'a> Progress<'a> {
             Event::CellStarted { cell } => self.started(&self.plan.cells[*cell].id),
             Event::CellEnded { cell, report } => self.ended(report, *cell),
             Event::Note(note) => {
-                if self.verbosity != Verbosity::Quiet && self.noted.insert(note.clone()) {
+                if !self.quiet && self.noted.insert(note.clone()) {
                     self.print(&format!("bootling: {note}\n"));
                 }
             }
@@ -86,7 +84,7 @@ impl<'a> Progress<'a> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let slowest = if self.verbosity == Verbosity::Quiet { None } else { cell_text::slowest(report) };
+        let slowest = if self.quiet { None } else { cell_text::slowest(report) };
         output::to_stderr(&format!("{}{}", cell_text::summary(report), slowest.unwrap_or_default()));
     }
 
@@ -100,15 +98,14 @@ impl<'a> Progress<'a> {
     fn ended(&mut self, report: &CellReport, cell: usize) {
         self.running.remove(&report.id);
         self.count(report);
-        let is_printed = match (report.status, self.verbosity) {
-            (Status::Passed, Verbosity::Quiet) => false,
-            (Status::Passed, Verbosity::Normal) => self.bar.is_none(),
-            (Status::Skipped, verbosity) => verbosity != Verbosity::Quiet,
-            (Status::Passed, Verbosity::Verbose)
-            | (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
+        let is_printed = match report.status {
+            // On a terminal, the display counts cells that passed.
+            Status::Passed => self.verbose || !self.quiet && self.bar.is_none(),
+            Status::Skipped => !self.quiet,
+            Status::Flaky | Status::Failed | Status::Error | Status::NotRun => true,
         };
         if is_printed {
-            let mut text = cell_text::line(report, self.verbosity == Verbosity::Verbose);
+            let mut text = cell_text::line(report, self.verbose);
             if !report.status.is_good() {
                 text.push_str(&cell_text::details(report, &reproduce::run_command(self.plan, &self.plan.cells[cell])));
             }

@@ -20,7 +20,9 @@ fn is_forbidden(letter: char) -> bool {
 
 /// Returns the text without escape sequences and control characters; lines end with a line feed.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_forbidden) {
+    // Most text is ASCII, which is checked faster.
+    let is_plain_ascii = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
+    if is_plain_ascii || !text.contains(is_forbidden) {
         return Cow::Borrowed(text);
     }
     let mut reader = Plain::default();
@@ -47,6 +49,9 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
 /// Returns the sanitized text as one line, for attributes, names and directives.
 pub(crate) fn one_line(text: &str) -> String {
     let text = plain(text);
+    if !text.contains('\n') && !text.contains('\t') {
+        return text.trim().to_owned();
+    }
     let mut line = String::with_capacity(text.len());
     for word in text.split(['\n', '\t']).map(str::trim).filter(|word| !word.is_empty()) {
         if !line.is_empty() {

@@ -19,7 +19,7 @@ pub(super) struct PartCounter {
 }
 
 /// An open level.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Level {
     /// Indentation of its lines.
     pub(super) prefix: String,
@@ -65,16 +65,7 @@ impl PartCounter {
 impl Level {
     /// Creates a level without results.
     pub(super) fn new(prefix: &str, is_ktap: bool, name: Option<String>) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-            is_ktap,
-            name,
-            parts: Vec::new(),
-            results: 0,
-            collects_trailing_diagnostics: false,
-            planned: None,
-            no_more_expected: false,
-        }
+        Self { prefix: prefix.to_owned(), is_ktap, name, ..Self::default() }
     }
 
     /// Records the plan. Only the first one counts.
