@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use crate::guest::plain::{Piece, Plain};
 
 /// Returns true for characters that no report may contain. Line feeds and tabs are allowed.
-fn unwanted(letter: char) -> bool {
+fn is_forbidden(letter: char) -> bool {
     match letter {
         '\n' | '\t' => false,
         // Line separators, direction controls, byte order mark, noncharacters.
@@ -18,10 +18,11 @@ fn unwanted(letter: char) -> bool {
     }
 }
 
-/// Returns the text without escape sequences and control characters; lines end with `
-/// `.
-pub fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(unwanted) {
+/// Returns the text without escape sequences and control characters; lines end with a line feed.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    // Most text is ASCII, which is checked faster.
+    let is_plain_ascii = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
+    if is_plain_ascii || !text.contains(is_forbidden) {
         return Cow::Borrowed(text);
     }
     let mut reader = Plain::default();
@@ -41,13 +42,16 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     }
     // A sequence may have been cut inside a character.
     let kept = String::from_utf8_lossy(&kept);
-    let replaced = kept.chars().map(|letter| if unwanted(letter) { char::REPLACEMENT_CHARACTER } else { letter });
+    let replaced = kept.chars().map(|letter| if is_forbidden(letter) { char::REPLACEMENT_CHARACTER } else { letter });
     Cow::Owned(replaced.collect())
 }
 
 /// Returns the sanitized text as one line, for attributes, names and directives.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let text = plain(text);
+    if !text.contains('\n') && !text.contains('\t') {
+        return text.trim().to_owned();
+    }
     let mut line = String::with_capacity(text.len());
     for word in text.split(['\n', '\t']).map(str::trim).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
@@ -58,9 +62,21 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Returns the longest start of a text that is at most `limit` bytes long.
+pub(crate) fn head(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
+}
+
+/// Returns the longest end of a text that is at most `limit` bytes long.
+pub(crate) fn tail(text: &str, limit: usize) -> &str {
+    let start = (text.len().saturating_sub(limit)..=text.len()).find(|at| text.is_char_boundary(*at));
+    &text[start.unwrap_or(text.len())..]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{one_line, plain, unwanted};
+    use super::{head, is_forbidden, one_line, plain, tail};
     use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
     use std::borrow::Cow;
 
@@ -77,11 +93,17 @@ mod tests {
         assert_eq!(one_line(" two\n\n  lines\x1b[K\t "), "two lines");
     }
 
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!([head("a\u{e4}b", 3), head("a\u{e4}b", 2), head("ab", 9), head("", 0)], ["a\u{e4}", "a", "ab", ""]);
+        assert_eq!([tail("a\u{e4}b", 3), tail("a\u{e4}b", 2), tail("ab", 9), tail("", 0)], ["\u{e4}b", "b", "ab", ""]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn no_unwanted_character_is_left(text in any::<String>()) {
-            prop_assert!(!plain(&text).contains(unwanted));
+        fn no_is_forbidden_character_is_left(text in any::<String>()) {
+            prop_assert!(!plain(&text).contains(is_forbidden));
             prop_assert!(!one_line(&text).contains(['\n', '\t']));
         }
     }

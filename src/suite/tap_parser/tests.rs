@@ -1,15 +1,16 @@
 //! Output as kselftest, `KUnit` and others write it, and the parts parsed from it.
 
-use super::{PARTS, Parser, Speaks, parse, verdict};
+use super::level::MAX_PARTS;
+use super::{Parser, TapMode, failure_cause, parse};
 use crate::suite::report::{Part, PartResult};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
 /// Checks the parts, written as lines of result, name and detail, and returns the verdict.
 #[track_caller]
 fn reads(text: &str, expected: &[&str]) -> Option<String> {
-    let parts = parse(text.as_bytes(), Speaks::Perhaps);
+    let parts = parse(text.as_bytes(), TapMode::Detect);
     assert_eq!(lines(&parts), expected);
-    verdict(&parts)
+    failure_cause(&parts)
 }
 
 fn lines(parts: &[Part]) -> Vec<String> {
@@ -217,10 +218,13 @@ fn several_documents_may_follow_each_other() {
 #[test]
 fn output_without_a_version_line_is_tap_only_if_the_manifest_declares_it() {
     let text = b"hello\n1..2\nok 1\nok - named\n";
-    assert_eq!(parse(text, Speaks::Perhaps), []);
-    assert_eq!(lines(&parse(text, Speaks::Surely)), ["passed: 1", "passed: named"]);
-    assert_eq!(lines(&parse(b"hello\n", Speaks::Surely)), ["missing: plan no TAP output"]);
-    assert_eq!(verdict(&parse(b"hello\n", Speaks::Surely)).as_deref(), Some("missing parts: plan: no TAP output"));
+    assert_eq!(parse(text, TapMode::Detect), []);
+    assert_eq!(lines(&parse(text, TapMode::Required)), ["passed: 1", "passed: named"]);
+    assert_eq!(lines(&parse(b"hello\n", TapMode::Required)), ["missing: plan no TAP output"]);
+    assert_eq!(
+        failure_cause(&parse(b"hello\n", TapMode::Required)).as_deref(),
+        Some("missing parts: plan: no TAP output")
+    );
 }
 
 #[test]
@@ -230,17 +234,17 @@ fn a_ktap_result_needs_a_number() {
 
 #[test]
 fn parts_beyond_the_limit_are_counted_and_their_failures_count() {
-    let most = PARTS + 5;
+    let most = MAX_PARTS + 5;
     let mut text = format!("TAP version 13\n1..{most}\n");
     for number in 1..=most {
         let result = if number == most - 1 { "not ok" } else { "ok" };
         text.extend([result, " ", &number.to_string(), " x\n"]);
     }
-    let parts = parse(text.as_bytes(), Speaks::Perhaps);
-    assert_eq!(parts.len(), PARTS + 1);
-    assert_eq!(lines(&parts[PARTS..]), ["failed: 5 more 1 of them failed"]);
+    let parts = parse(text.as_bytes(), TapMode::Detect);
+    assert_eq!(parts.len(), MAX_PARTS + 1);
+    assert_eq!(lines(&parts[MAX_PARTS..]), ["failed: 5 more 1 of them failed"]);
     let good = text.replace("not ok", "ok");
-    assert_eq!(verdict(&parse(good.as_bytes(), Speaks::Perhaps)), None);
+    assert_eq!(failure_cause(&parse(good.as_bytes(), TapMode::Detect)), None);
 }
 
 #[test]
@@ -249,9 +253,9 @@ fn long_lines_and_deep_nesting_are_bounded() {
     for depth in 0..100 {
         text.extend([&"  ".repeat(depth), "KTAP version 1\n"]);
     }
-    text += &"KTAP version 1\n".repeat(PARTS * 2);
-    let parts = parse(text.as_bytes(), Speaks::Perhaps);
-    assert!(parts.len() <= PARTS + 1 && verdict(&parts).is_some());
+    text += &"KTAP version 1\n".repeat(MAX_PARTS * 2);
+    let parts = parse(text.as_bytes(), TapMode::Detect);
+    assert!(parts.len() <= MAX_PARTS + 1 && failure_cause(&parts).is_some());
     assert!(parts.iter().all(|part| part.name.len() < 2000 && part.detail.len() < 10_000));
     assert_eq!(parts[0].name.len(), 163);
 }
@@ -259,11 +263,11 @@ fn long_lines_and_deep_nesting_are_bounded() {
 #[test]
 fn written_tap_and_ktap_are_parsed_to_the_same_results() {
     use crate::suite::report::Format;
-    let report = crate::suite::report::sample::sample();
-    for format in [Format::Tap, Format::Ktap] {
+    let report = crate::suite::tests::sample::sample();
+    for format in ["tap", "ktap"].map(|name| Format::named(name).expect("a format")) {
         let mut text = Vec::new();
         format.write(&report, None, &mut text).expect("memory");
-        let parts = parse(&text, Speaks::Perhaps);
+        let parts = parse(&text, TapMode::Detect);
         let count = |result| parts.iter().filter(|part| part.result == result).count();
         // Two cells passed and one was flaky; one failed, as its parts show; one could not be tested, one did not run.
         assert_eq!(count(PartResult::Passed), 3 + 1, "{:#?}", lines(&parts));
@@ -300,9 +304,9 @@ proptest! {
         words in proptest::collection::vec((0_usize..WORDS.len(), any::<bool>()), 0..60), cut in 1_usize..40, sure in any::<bool>(),
     ) {
         let text: String = words.iter().flat_map(|(word, end)| [WORDS[*word], if *end { "\n" } else { "" }]).collect();
-        let speaks = if sure { Speaks::Surely } else { Speaks::Perhaps };
-        let whole = parse(text.as_bytes(), speaks);
-        let mut parser = Parser::new(speaks);
+        let mode = if sure { TapMode::Required } else { TapMode::Detect };
+        let whole = parse(text.as_bytes(), mode);
+        let mut parser = Parser::new(mode);
         text.as_bytes().chunks(cut).for_each(|piece| parser.push(piece));
         prop_assert_eq!(&parser.finish(), &whole);
         prop_assert!(!sure || !whole.is_empty());
@@ -314,6 +318,6 @@ proptest! {
         let mut text = b"TAP version 13\n".to_vec();
         text.extend(bytes);
         // A version line always leads to a part.
-        prop_assert!(!parse(&text, Speaks::Perhaps).is_empty());
+        prop_assert!(!parse(&text, TapMode::Detect).is_empty());
     }
 }

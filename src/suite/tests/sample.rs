@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attempt, Boot, CellReport, Header, Part, PartResult, Report, Status, Times, jsonl};
+use super::fixtures::{output, spec};
 use crate::guest::hang::Hang;
 use crate::guest::health::{Finding, Kind};
 use crate::guest::verdict::Outcome;
 use crate::suite::judge::Judge;
-use crate::suite::parts::{Speaks, parse};
-use crate::suite::typed::{output, spec};
+use crate::suite::report::{self, Attempt, CellReport, Header, Part, PartResult, Report, StartMode, Status, Times};
+use crate::suite::tap_parser::{TapMode, parse};
 
 /// Text that tries to break out of every format.
-pub const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
+pub(crate) const HOSTILE: &str = "</script><b>\"'&\u{1b}[31m\0]]>\n...\n  ---\nok 9 # SKIP\n";
 
 fn cell(test: &str, status: Status, attempts: Vec<Attempt>) -> CellReport {
     CellReport {
@@ -29,14 +29,14 @@ fn cell(test: &str, status: Status, attempts: Vec<Attempt>) -> CellReport {
 }
 
 /// Returns an attempt with times.
-pub fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
+pub(crate) fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
     Attempt {
         passed: cause.is_none(),
         cause: cause.map(str::to_owned),
         outcome: Some("exited".to_owned()),
         exit_code,
-        boot: Boot::Warm,
-        times: Times { begun: 0.5, prepared: 0.01, hello: Some(0.2), command: Some(0.21), verdict: 0.25, total: 0.26 },
+        boot: StartMode::Warm,
+        times: Times { start: 0.5, prepared: 0.01, hello: Some(0.2), command: Some(0.21), verdict: 0.25, total: 0.26 },
         max_rss_kib: Some(900),
         stdout: "hello\n".to_owned(),
         ..Attempt::default()
@@ -53,11 +53,11 @@ fn skipped_early() -> Attempt {
     let spec = spec("[[test]]\nname = 'driver'\nrun = 'x'\nskip-status = 4\n");
     let tap = "TAP version 13\n1..3\nok 1 # SKIP no such driver\n";
     let output = output(Outcome::Exited { status: 4 }, tap);
-    Judge::new(&spec.tests[0]).attempt(&output, Boot::Warm, None, parse(tap.as_bytes(), Speaks::Perhaps))
+    Judge::new(&spec.tests[0]).attempt(&output, StartMode::Warm, None, parse(tap.as_bytes(), TapMode::Detect))
 }
 
 /// Returns a report with one cell of each kind and every kind of detail.
-pub fn sample() -> Report {
+pub(crate) fn sample() -> Report {
     let hung = Attempt {
         outcome: Some("timed-out".to_owned()),
         hang: Some(Hang {
@@ -107,8 +107,8 @@ pub fn sample() -> Report {
 
 fn header(cells: &[CellReport]) -> Header {
     Header {
-        format: jsonl::FORMAT.to_owned(),
-        version: jsonl::VERSION,
+        format: report::FORMAT.to_owned(),
+        version: report::VERSION,
         bootling: "0.1.0".to_owned(),
         suite: "smoke".to_owned(),
         started: 1_767_323_045.5,
@@ -124,7 +124,7 @@ fn header(cells: &[CellReport]) -> Header {
 }
 
 /// Returns a report with `count` cells over ten kernels and ten machines; one in fifty failed.
-pub fn many(count: usize) -> Report {
+pub(crate) fn many(count: usize) -> Report {
     let failed = sample().cells[2].attempts.clone();
     let mut cells: Vec<_> = (0..count)
         .map(|number| {

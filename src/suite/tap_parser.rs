@@ -9,65 +9,58 @@
 //!
 //! See <https://testanything.org/tap-version-14-specification.html> and `Documentation/dev-tools/ktap.rst`.
 
-pub mod level;
-pub mod line;
+mod level;
+mod line;
 
 use std::collections::VecDeque;
 
-use self::level::{Kept, Level};
-use self::line::{Line, Says, Told};
-use super::report::{Part, PartResult, one_line};
+use self::level::{Level, MAX_DETAIL_LINES, PartCounter};
+use self::line::{Line, LineKind, TestPoint, bounded_detail, bounded_name};
+use super::report::{Part, PartResult};
 
 /// Line length limit, bytes; the rest of a longer line is dropped.
-const LINE: usize = 4096;
-/// Length limit of one part's name, without its parents' names, characters.
-const NAME: usize = 160;
-/// Length limit of a detail line, characters.
-const DETAIL: usize = 300;
-/// Limit of detail lines; the last ones before the result are kept.
-const LINES: usize = 20;
+const MAX_LINE: usize = 4096;
 /// Nesting limit.
-const DEPTH: usize = 8;
-/// Limit of parts listed one by one.
-const PARTS: usize = 10_000;
+const MAX_DEPTH: usize = 8;
 
 /// Whether a test's output is known to be TAP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaks {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TapMode {
     /// Unknown: the output is TAP if its first line is `TAP version N` or `KTAP version N`.
-    Perhaps,
+    #[default]
+    Detect,
     /// Declared by the manifest: empty output then counts as a missing plan.
-    Surely,
+    Required,
 }
 
 /// Incremental parser of a test's output.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parser {
-    speaks: Speaks,
+    mode: TapMode,
     line: Vec<u8>,
     /// Parts of finished documents.
     done: Vec<Part>,
     /// Levels of the open document, outermost first.
     levels: Vec<Level>,
-    kept: Kept,
+    counter: PartCounter,
     /// Diagnostic lines since the last result: in KTAP, they precede the result that they belong to.
-    remarks: VecDeque<String>,
+    diagnostics: VecDeque<String>,
     /// Name of the level that opens next.
     subtest: Option<String>,
     /// Indentation of the open YAML block.
     yaml: Option<String>,
-    bailed: bool,
+    bailed_out: bool,
 }
 
 /// Parses a complete output.
-pub fn parse(text: &[u8], speaks: Speaks) -> Vec<Part> {
-    let mut parser = Parser::new(speaks);
+pub fn parse(text: &[u8], mode: TapMode) -> Vec<Part> {
+    let mut parser = Parser::new(mode);
     parser.push(text);
     parser.finish()
 }
 
 /// Returns why a test with these parts failed, whatever its exit status; `None` if it may have passed.
-pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
+pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
     let parts: Vec<&Part> = parts.into_iter().collect();
     let failed: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Failed).collect();
     let missing: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Missing).collect();
@@ -75,8 +68,8 @@ pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> 
     if !failed.is_empty() {
         let names: Vec<_> = failed.iter().take(3).map(|part| part.name.as_str()).collect();
         let more = if failed.len() > 3 { format!(" and {} more", failed.len() - 3) } else { String::new() };
-        let told = parts.len() - missing.len();
-        sentences.push(format!("{} of {told} parts failed: {}{more}", failed.len(), names.join(", ")));
+        let reported = parts.len() - missing.len();
+        sentences.push(format!("{} of {reported} parts failed: {}{more}", failed.len(), names.join(", ")));
     }
     if let Some(first) = missing.first() {
         let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
@@ -86,36 +79,17 @@ pub fn verdict<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> 
     (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
-/// Returns the text as one line, truncated to `most` characters.
-fn bounded(text: &str, most: usize) -> String {
-    let line = one_line(text);
-    match line.char_indices().nth(most) {
-        Some((at, _)) => format!("{}...", &line[..at]),
-        None => line,
-    }
-}
-
 impl Parser {
     /// Creates a parser.
-    pub fn new(speaks: Speaks) -> Self {
-        Self {
-            speaks,
-            line: Vec::new(),
-            done: Vec::new(),
-            levels: Vec::new(),
-            kept: Kept::default(),
-            remarks: VecDeque::new(),
-            subtest: None,
-            yaml: None,
-            bailed: false,
-        }
+    pub fn new(mode: TapMode) -> Self {
+        Self { mode, ..Self::default() }
     }
 
     /// Parses the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            let room = LINE.saturating_sub(self.line.len());
+            let room = MAX_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if text.len() < piece.len() {
                 self.end_line();
@@ -129,24 +103,24 @@ impl Parser {
             self.end_line();
         }
         self.close_document();
-        if self.speaks == Speaks::Surely && self.done.is_empty() && self.kept.parts == 0 {
+        if self.mode == TapMode::Required && self.done.is_empty() && self.counter.parts == 0 {
             self.done.push(level::plan(PartResult::Missing, "no TAP output"));
         }
-        self.done.extend(self.kept.rest());
+        self.done.extend(self.counter.overflow());
         self.done
     }
 
     fn end_line(&mut self) {
         let bytes = std::mem::take(&mut self.line);
-        self.take(&String::from_utf8_lossy(&bytes));
+        self.parse_line(&String::from_utf8_lossy(&bytes));
     }
 
-    fn take(&mut self, text: &str) {
+    fn parse_line(&mut self, text: &str) {
         let line = Line::of(text);
         if let Some(indent) = &self.yaml {
             let inside = line.prefix.starts_with(indent.as_str()) || text.trim().is_empty();
-            match line.says {
-                Says::Yaml { end: true } if line.prefix == *indent => self.yaml = None,
+            match line.kind {
+                LineKind::Yaml { end: true } if line.prefix == *indent => self.yaml = None,
                 _ if inside => self.detail(text),
                 _ => self.yaml = None,
             }
@@ -154,141 +128,143 @@ impl Parser {
                 return;
             }
         }
-        match line.says {
-            Says::Version { kernels } => self.version(line.prefix, kernels),
-            Says::Plan { count, reason } => self.plan(line.prefix, count, reason, text),
-            Says::Result(told) => self.result(line.prefix, told, text),
-            Says::BailOut(reason) => self.bail_out(line.prefix, reason),
-            Says::Subtest(name) => self.subtest(line.prefix, name),
-            Says::Yaml { end: false } if self.has_result_above(line.prefix) => {
+        match line.kind {
+            LineKind::Version { is_ktap } => self.version(line.prefix, is_ktap),
+            LineKind::Plan { count, reason } => self.plan(line.prefix, count, reason, text),
+            LineKind::Result(point) => self.result(line.prefix, point, text),
+            LineKind::BailOut(reason) => self.bail_out(line.prefix, reason),
+            LineKind::Subtest(name) => self.subtest(line.prefix, name),
+            LineKind::Yaml { end: false } if self.has_result_above(line.prefix) => {
                 self.yaml = Some(line.prefix.to_owned());
             }
-            Says::Yaml { .. } => {}
-            Says::Other(rest) => self.remark(rest, line.prefix.contains('#')),
+            LineKind::Yaml { .. } => {}
+            LineKind::Other(rest) => self.diagnostic(rest, line.prefix.contains('#')),
         }
     }
 
     /// Returns true if a YAML block at this indentation belongs to a result.
     fn has_result_above(&self, prefix: &str) -> bool {
-        self.levels.last().is_some_and(|level| level.told > 0 && is_below(&level.prefix, prefix))
+        self.levels.last().is_some_and(|level| level.results > 0 && is_nested_in(&level.prefix, prefix))
     }
 
     /// Closes the levels that a line with this indentation ends. Returns true if the open level then has this
     /// indentation.
-    fn is_at(&mut self, prefix: &str) -> bool {
+    fn close_to(&mut self, prefix: &str) -> bool {
         while self.levels.last().is_some_and(|level| !prefix.starts_with(&level.prefix)) {
             self.close_level();
         }
         self.levels.last().is_some_and(|level| level.prefix == prefix)
     }
 
-    fn version(&mut self, prefix: &str, kernels: bool) {
+    fn version(&mut self, prefix: &str, is_ktap: bool) {
         // A second version line at the same depth starts a new document.
-        if self.is_at(prefix) {
+        if self.close_to(prefix) {
             self.close_level();
         }
-        self.open(prefix, kernels);
+        self.open(prefix, is_ktap);
     }
 
-    fn open(&mut self, prefix: &str, kernels: bool) -> bool {
-        if self.levels.len() == DEPTH {
+    fn open(&mut self, prefix: &str, is_ktap: bool) -> bool {
+        if self.levels.len() == MAX_DEPTH {
             return false;
         }
-        self.bailed = false;
-        self.remarks.clear();
-        self.levels.push(Level::new(prefix, kernels, self.subtest.take()));
+        self.bailed_out = false;
+        self.diagnostics.clear();
+        self.levels.push(Level::new(prefix, is_ktap, self.subtest.take()));
         true
     }
 
     /// Enters the level of a line. Returns false if the line belongs to no level and may not open one.
-    fn enter(&mut self, prefix: &str, opens: bool) -> bool {
+    fn enter_level(&mut self, prefix: &str, opens: bool) -> bool {
         if self.levels.is_empty() {
-            let may = self.speaks == Speaks::Surely && !self.bailed && prefix.is_empty();
+            let may = self.mode == TapMode::Required && !self.bailed_out && prefix.is_empty();
             return may && self.open(prefix, false);
         }
         // A line that only resembles TAP must not close an open level.
         let known = self.levels.iter().any(|level| level.prefix == prefix);
         let deeper = self.levels.iter().rev().find(|level| prefix.starts_with(&level.prefix));
         let Some(outer) = deeper else { return false };
-        let kernels = outer.kernels;
+        let is_ktap = outer.is_ktap;
         if !known && !opens && self.subtest.is_none() {
             return false;
         }
-        self.is_at(prefix) || self.open(prefix, kernels)
+        self.close_to(prefix) || self.open(prefix, is_ktap)
     }
 
     fn plan(&mut self, prefix: &str, count: u64, reason: &str, text: &str) {
-        if !self.enter(prefix, true) {
-            return self.remark(text.trim(), false);
+        if !self.enter_level(prefix, true) {
+            return self.diagnostic(text.trim(), false);
         }
         // Diagnostic lines before a plan belong to no result.
-        self.remarks.clear();
+        self.diagnostics.clear();
         if let Some(level) = self.levels.last_mut() {
-            level.plan(count, reason, &mut self.kept);
+            level.plan(count, reason, &mut self.counter);
         }
     }
 
-    fn result(&mut self, prefix: &str, told: Told<'_>, text: &str) {
-        let numbered = told.number.is_some() || self.levels.last().is_none_or(|level| !level.kernels);
+    fn result(&mut self, prefix: &str, point: TestPoint<'_>, text: &str) {
+        let numbered = point.number.is_some() || self.levels.last().is_none_or(|level| !level.is_ktap);
         // A diagnostic line of a kselftest may start with `ok`. The first result of a subtest is indented with blanks
         // only.
-        let first = told.number == Some(1) && !prefix.contains('#');
+        let first = point.number == Some(1) && !prefix.contains('#');
         let place = self.levels.iter().rposition(|level| level.prefix == prefix);
         let inner = place.and_then(|place| self.levels.get(place + 1)).is_some();
-        if !numbered || (!inner && !self.enter(prefix, first)) {
-            return self.remark(text.trim(), false);
+        if !numbered || (!inner && !self.enter_level(prefix, first)) {
+            return self.diagnostic(text.trim(), false);
         }
-        let children = if inner { self.close_below(prefix, &told) } else { Vec::new() };
-        let remarks = std::mem::take(&mut self.remarks);
+        let children = if inner { self.close_nested(prefix, &point) } else { Vec::new() };
+        let diagnostics = std::mem::take(&mut self.diagnostics);
         if let Some(level) = self.levels.last_mut() {
-            level.result(&told, children, remarks, &mut self.kept);
+            level.result(&point, children, diagnostics, &mut self.counter);
         }
     }
 
     /// Closes the levels below the one of this indentation and returns their parts, whose result is `parent`.
-    fn close_below(&mut self, prefix: &str, parent: &Told<'_>) -> Vec<Part> {
+    fn close_nested(&mut self, prefix: &str, parent: &TestPoint<'_>) -> Vec<Part> {
         while self.levels.len() > 2 && self.levels[self.levels.len() - 2].prefix != prefix {
             self.close_level();
         }
-        self.levels.pop().map(|level| level.vouched(parent.result, &mut self.kept)).unwrap_or_default()
+        self.levels.pop().map(|level| level.close_with_result(parent.result, &mut self.counter)).unwrap_or_default()
     }
 
     fn bail_out(&mut self, prefix: &str, reason: &str) {
-        if self.levels.iter().any(|level| level.prefix == prefix) && self.is_at(prefix) {
+        if self.levels.iter().any(|level| level.prefix == prefix) && self.close_to(prefix) {
             if let Some(level) = self.levels.last_mut() {
-                level.bail_out(reason, &mut self.kept);
+                level.bail_out(reason, &mut self.counter);
             }
             if self.levels.len() == 1 {
                 self.close_document();
-                self.bailed = true;
+                self.bailed_out = true;
             }
         }
     }
 
     fn subtest(&mut self, prefix: &str, name: &str) {
-        let name = bounded(name, NAME);
+        let name = bounded_name(name);
         // `KUnit` names a level inside it, TAP 14 before it.
         match self.levels.last_mut() {
-            Some(level) if level.prefix == prefix && level.told == 0 && !prefix.is_empty() => level.name = Some(name),
+            Some(level) if level.prefix == prefix && level.results == 0 && !prefix.is_empty() => {
+                level.name = Some(name)
+            }
             Some(_) => self.subtest = Some(name),
             None => {}
         }
     }
 
     /// Records a diagnostic line, which may explain the next result.
-    fn remark(&mut self, text: &str, marked: bool) {
+    fn diagnostic(&mut self, text: &str, marked: bool) {
         let Some(level) = self.levels.last_mut() else { return };
         if text.is_empty() || text.starts_with("Totals:") {
             return;
         }
         // In plain TAP, diagnostic lines follow the result. In KTAP they precede it, and none are expected after it.
-        if marked && level.waits_for_remarks {
+        if marked && level.collects_trailing_diagnostics {
             return level.detail(text);
         }
-        if self.remarks.len() == LINES {
-            self.remarks.pop_front();
+        if self.diagnostics.len() == MAX_DETAIL_LINES {
+            self.diagnostics.pop_front();
         }
-        self.remarks.push_back(bounded(text, DETAIL));
+        self.diagnostics.push_back(bounded_detail(text));
     }
 
     /// Records a line of a YAML block.
@@ -302,8 +278,8 @@ impl Parser {
     fn close_level(&mut self) {
         let Some(level) = self.levels.pop() else { return };
         match self.levels.last_mut() {
-            Some(outer) => outer.parts.extend(level.orphaned(&mut self.kept)),
-            None => self.done.extend(level.outermost(&mut self.kept)),
+            Some(outer) => outer.parts.extend(level.close_without_result(&mut self.counter)),
+            None => self.done.extend(level.close_document(&mut self.counter)),
         }
     }
 
@@ -315,7 +291,7 @@ impl Parser {
 }
 
 /// Returns true if `inner` is `outer` followed by blanks.
-fn is_below(outer: &str, inner: &str) -> bool {
+fn is_nested_in(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|more| !more.is_empty() && !more.contains('#'))
 }
 

@@ -2,48 +2,52 @@
 
 use std::collections::VecDeque;
 
-use super::line::Told;
-use super::{DETAIL, LINES, PARTS, Part, bounded};
-use crate::suite::report::PartResult;
+use super::line::{TestPoint, bounded_detail};
+use crate::suite::report::{Part, PartResult};
+
+/// Limit of detail lines; the last ones before the result are kept.
+pub(super) const MAX_DETAIL_LINES: usize = 20;
+/// Limit of parts listed one by one.
+pub(super) const MAX_PARTS: usize = 10_000;
 
 /// Counts the parts of all levels, and the parts beyond the limit.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub(super) struct PartCounter {
     /// Number of all parts.
-    pub parts: usize,
+    pub(super) parts: usize,
     failed: usize,
 }
 
 /// An open level.
-#[derive(Debug)]
-pub struct Level {
+#[derive(Debug, Default)]
+pub(super) struct Level {
     /// Indentation of its lines.
-    pub prefix: String,
+    pub(super) prefix: String,
     /// True if it started with `KTAP`: its results are numbered.
-    pub kernels: bool,
+    pub(super) is_ktap: bool,
     /// Name, if one was announced before its result.
-    pub name: Option<String>,
+    pub(super) name: Option<String>,
     /// Parts so far, including those of inner levels.
-    pub parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// Number of results at this level.
-    pub told: u64,
+    pub(super) results: u64,
     /// True if the last result failed without preceding diagnostic lines: those that follow belong to it.
-    pub waits_for_remarks: bool,
+    pub(super) collects_trailing_diagnostics: bool,
     planned: Option<u64>,
     /// True if no more results are expected, because the test announced the reason.
-    excused: bool,
+    no_more_expected: bool,
 }
 
 /// Returns a part that describes the plan itself.
-pub fn plan(result: PartResult, detail: &str) -> Part {
+pub(super) fn plan(result: PartResult, detail: &str) -> Part {
     Part { name: "plan".to_owned(), result, detail: detail.to_owned() }
 }
 
-impl Kept {
+impl PartCounter {
     /// Counts a part and returns it, or `None` if the limit is exceeded.
-    fn keep(&mut self, part: Part) -> Option<Part> {
+    fn count(&mut self, part: Part) -> Option<Part> {
         self.parts += 1;
-        if self.parts <= PARTS {
+        if self.parts <= MAX_PARTS {
             return Some(part);
         }
         self.failed += usize::from(!part.result.is_good());
@@ -51,8 +55,8 @@ impl Kept {
     }
 
     /// Returns one part for all parts beyond the limit, if any.
-    pub fn rest(&self) -> Option<Part> {
-        let more = self.parts.checked_sub(PARTS).filter(|more| *more > 0)?;
+    pub(super) fn overflow(&self) -> Option<Part> {
+        let more = self.parts.checked_sub(MAX_PARTS).filter(|more| *more > 0)?;
         let result = if self.failed > 0 { PartResult::Failed } else { PartResult::Passed };
         Some(Part { name: format!("{more} more"), result, detail: format!("{} of them failed", self.failed) })
     }
@@ -60,72 +64,69 @@ impl Kept {
 
 impl Level {
     /// Creates a level without results.
-    pub fn new(prefix: &str, kernels: bool, name: Option<String>) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-            kernels,
-            name,
-            parts: Vec::new(),
-            told: 0,
-            waits_for_remarks: false,
-            planned: None,
-            excused: false,
-        }
+    pub(super) fn new(prefix: &str, is_ktap: bool, name: Option<String>) -> Self {
+        Self { prefix: prefix.to_owned(), is_ktap, name, ..Self::default() }
     }
 
     /// Records the plan. Only the first one counts.
-    pub fn plan(&mut self, count: u64, reason: &str, kept: &mut Kept) {
+    pub(super) fn plan(&mut self, count: u64, reason: &str, counter: &mut PartCounter) {
         if self.planned.is_some() {
             return;
         }
         self.planned = Some(count);
         if count == 0 {
-            let reason = bounded(without_skip(reason), DETAIL);
-            self.parts.extend(kept.keep(plan(PartResult::Skipped, &reason)));
+            let reason = bounded_detail(without_skip(reason));
+            self.parts.extend(counter.count(plan(PartResult::Skipped, &reason)));
         }
     }
 
     /// Records a result, with the parts below it and the diagnostic lines before it.
-    pub fn result(&mut self, told: &Told<'_>, children: Vec<Part>, remarks: VecDeque<String>, kept: &mut Kept) {
-        self.told = self.told.saturating_add(1);
-        let mut own = told.part(self.told);
+    pub(super) fn result(
+        &mut self,
+        point: &TestPoint<'_>,
+        children: Vec<Part>,
+        diagnostics: VecDeque<String>,
+        counter: &mut PartCounter,
+    ) {
+        self.results = self.results.saturating_add(1);
+        let mut own = point.part(self.results);
         let failed = own.result == PartResult::Failed;
-        if failed && !remarks.is_empty() {
-            let lines = remarks.into_iter().chain(std::iter::once(std::mem::take(&mut own.detail)));
+        if failed && !diagnostics.is_empty() {
+            let lines = diagnostics.into_iter().chain(std::iter::once(std::mem::take(&mut own.detail)));
             own.detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-            self.waits_for_remarks = false;
+            self.collects_trailing_diagnostics = false;
         } else {
-            self.waits_for_remarks = failed;
+            self.collects_trailing_diagnostics = failed;
         }
         // kselftest's ksft_exit_skip() prints one nameless skip for the whole plan.
-        self.excused = own.result == PartResult::Skipped && told.name.is_empty();
-        let told_by_children = match own.result {
+        self.no_more_expected = own.result == PartResult::Skipped && point.name.is_empty();
+        let is_covered = match own.result {
             PartResult::Passed => !children.is_empty(),
             PartResult::Failed | PartResult::Missing => children.iter().any(|child| !child.result.is_good()),
             result @ (PartResult::Skipped | PartResult::Todo) => children.iter().any(|child| child.result == result),
         };
         let name = own.name.clone();
-        self.parts.extend(children.into_iter().map(|child| within(&name, child)));
-        if told_by_children {
-            self.waits_for_remarks = false;
+        self.parts.extend(children.into_iter().map(|child| qualify(&name, child)));
+        if is_covered {
+            self.collects_trailing_diagnostics = false;
         } else {
-            self.parts.extend(kept.keep(own));
+            self.parts.extend(counter.count(own));
         }
     }
 
     /// Records that the test bailed out.
-    pub fn bail_out(&mut self, reason: &str, kept: &mut Kept) {
-        self.excused = true;
-        self.waits_for_remarks = false;
-        let detail = bounded(reason, DETAIL);
-        self.parts.extend(kept.keep(Part { name: "Bail out!".to_owned(), result: PartResult::Failed, detail }));
+    pub(super) fn bail_out(&mut self, reason: &str, counter: &mut PartCounter) {
+        self.no_more_expected = true;
+        self.collects_trailing_diagnostics = false;
+        let detail = bounded_detail(reason);
+        self.parts.extend(counter.count(Part { name: "Bail out!".to_owned(), result: PartResult::Failed, detail }));
     }
 
     /// Appends a line to the details of the last result, if it failed.
-    pub fn detail(&mut self, text: &str) {
+    pub(super) fn detail(&mut self, text: &str) {
         let Some(part) = self.parts.last_mut().filter(|part| part.result == PartResult::Failed) else { return };
-        if part.detail.lines().count() < LINES {
-            let line = bounded(text, DETAIL);
+        if part.detail.lines().count() < MAX_DETAIL_LINES {
+            let line = bounded_detail(text);
             let separator = if part.detail.is_empty() || line.is_empty() { "" } else { "\n" };
             part.detail.push_str(separator);
             part.detail.push_str(&line);
@@ -133,24 +134,28 @@ impl Level {
     }
 
     /// Compares the plan with the results.
-    fn judged(&mut self, needs_plan: bool, kept: &mut Kept) {
-        let told = self.told;
+    fn check_plan(&mut self, needs_plan: bool, counter: &mut PartCounter) {
+        let results = self.results;
         let (result, detail) = match self.planned {
-            None if needs_plan && !self.excused => (PartResult::Missing, format!("no plan, {told} reported")),
-            Some(planned) if told < planned && !self.excused => {
-                (PartResult::Missing, format!("{planned} planned, {told} reported"))
+            None if needs_plan && !self.no_more_expected => {
+                (PartResult::Missing, format!("no plan, {results} reported"))
             }
-            Some(planned) if told > planned => (PartResult::Failed, format!("{planned} planned, {told} reported")),
+            Some(planned) if results < planned && !self.no_more_expected => {
+                (PartResult::Missing, format!("{planned} planned, {results} reported"))
+            }
+            Some(planned) if results > planned => {
+                (PartResult::Failed, format!("{planned} planned, {results} reported"))
+            }
             None | Some(_) => return,
         };
-        self.parts.extend(kept.keep(plan(result, &detail)));
+        self.parts.extend(counter.count(plan(result, &detail)));
     }
 
     /// Returns the parts of a level whose own result is known. That result may replace a plan: `KUnit` prints no plan
     /// for a parameterized test.
-    pub fn vouched(mut self, result: PartResult, kept: &mut Kept) -> Vec<Part> {
-        self.excused |= result == PartResult::Skipped;
-        self.judged(false, kept);
+    pub(super) fn close_with_result(mut self, result: PartResult, counter: &mut PartCounter) -> Vec<Part> {
+        self.no_more_expected |= result == PartResult::Skipped;
+        self.check_plan(false, counter);
         let known = result == PartResult::Todo;
         for part in self.parts.iter_mut().filter(|part| known && !part.result.is_good()) {
             part.result = PartResult::Todo;
@@ -159,17 +164,17 @@ impl Level {
     }
 
     /// Returns the parts of a level whose result never arrived.
-    pub fn orphaned(mut self, kept: &mut Kept) -> Vec<Part> {
-        self.judged(false, kept);
+    pub(super) fn close_without_result(mut self, counter: &mut PartCounter) -> Vec<Part> {
+        self.check_plan(false, counter);
         match self.name {
-            Some(name) => self.parts.into_iter().map(|part| within(&name, part)).collect(),
+            Some(name) => self.parts.into_iter().map(|part| qualify(&name, part)).collect(),
             None => self.parts,
         }
     }
 
     /// Returns the parts of an outermost level.
-    pub fn outermost(mut self, kept: &mut Kept) -> Vec<Part> {
-        self.judged(true, kept);
+    pub(super) fn close_document(mut self, counter: &mut PartCounter) -> Vec<Part> {
+        self.check_plan(true, counter);
         self.parts
     }
 }
@@ -182,6 +187,6 @@ fn without_skip(reason: &str) -> &str {
 }
 
 /// Prefixes a part's name with its parent's.
-fn within(name: &str, part: Part) -> Part {
+fn qualify(name: &str, part: Part) -> Part {
     Part { name: format!("{name} > {}", part.name), ..part }
 }

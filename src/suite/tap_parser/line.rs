@@ -1,24 +1,28 @@
 //! Parses one line of TAP or KTAP: its indentation and its content.
 
-use super::Part;
-use crate::suite::report::PartResult;
+use crate::suite::report::{Part, PartResult, one_line};
+
+/// Length limit of one part's name, without its parents' names, characters.
+const MAX_NAME: usize = 160;
+/// Length limit of a detail line, characters.
+const MAX_DETAIL: usize = 300;
 
 /// A parsed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// Indentation: blanks, and a `# ` for each kselftest that passes on another one's output.
-    pub prefix: &'a str,
+    pub(super) prefix: &'a str,
     /// Content.
-    pub says: Says<'a>,
+    pub(super) kind: LineKind<'a>,
 }
 
 /// Content of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says<'a> {
-    /// `TAP version 13`, or with `kernels`, `KTAP version 1`.
+pub(super) enum LineKind<'a> {
+    /// `TAP version 13`, or with `is_ktap`, `KTAP version 1`.
     Version {
         /// True for KTAP, the kernel's dialect.
-        kernels: bool,
+        is_ktap: bool,
     },
     /// `1..N`
     Plan {
@@ -28,7 +32,7 @@ pub enum Says<'a> {
         reason: &'a str,
     },
     /// `ok ...` or `not ok ...`
-    Result(Told<'a>),
+    Result(TestPoint<'a>),
     /// `Bail out! ...`
     BailOut(&'a str),
     /// `# Subtest: NAME`
@@ -44,29 +48,47 @@ pub enum Says<'a> {
 
 /// A test result line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told<'a> {
+pub(super) struct TestPoint<'a> {
     /// Result, including the effect of its directive.
-    pub result: PartResult,
+    pub(super) result: PartResult,
     /// Test number, if present.
-    pub number: Option<u64>,
+    pub(super) number: Option<u64>,
     /// Description.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// Text after the number sign.
-    pub reason: &'a str,
+    pub(super) reason: &'a str,
 }
 
-impl Told<'_> {
+impl TestPoint<'_> {
     /// Converts to a part. A result without a description is named after its number.
-    pub fn part(&self, place: u64) -> Part {
-        let name = super::bounded(&self.name.replace("\\#", "#").replace("\\\\", "\\"), super::NAME);
+    pub(super) fn part(&self, place: u64) -> Part {
+        let name = bounded_name(&self.name.replace("\\#", "#").replace("\\\\", "\\"));
         let name = if name.is_empty() { self.number.unwrap_or(place).to_string() } else { name };
-        Part { name, result: self.result, detail: super::bounded(self.reason, super::DETAIL) }
+        Part { name, result: self.result, detail: bounded_detail(self.reason) }
+    }
+}
+
+/// Returns a name as one line of limited length.
+pub(super) fn bounded_name(text: &str) -> String {
+    bounded(text, MAX_NAME)
+}
+
+/// Returns a detail as one line of limited length.
+pub(super) fn bounded_detail(text: &str) -> String {
+    bounded(text, MAX_DETAIL)
+}
+
+fn bounded(text: &str, limit: usize) -> String {
+    let line = one_line(text);
+    match line.char_indices().nth(limit) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line,
     }
 }
 
 impl<'a> Line<'a> {
     /// Parses a line, with or without a kernel timestamp.
-    pub fn of(line: &'a str) -> Self {
+    pub(super) fn of(line: &'a str) -> Self {
         let line = without_timestamp(line.trim_end());
         let mut rest = line;
         while let Some(inner) = rest.strip_prefix(' ').or_else(|| rest.strip_prefix("# ")) {
@@ -76,9 +98,9 @@ impl<'a> Line<'a> {
         if let Some(name) = rest.strip_prefix("Subtest: ")
             && let Some(prefix) = prefix.strip_suffix("# ")
         {
-            return Self { prefix, says: Says::Subtest(name.trim()) };
+            return Self { prefix, kind: LineKind::Subtest(name.trim()) };
         }
-        Self { prefix, says: Says::of(rest) }
+        Self { prefix, kind: LineKind::of(rest) }
     }
 }
 
@@ -99,14 +121,14 @@ fn without_timestamp(line: &str) -> &str {
     rest.strip_prefix(' ').unwrap_or(rest)
 }
 
-impl<'a> Says<'a> {
+impl<'a> LineKind<'a> {
     fn of(text: &'a str) -> Self {
         let version = |text: &str| text.split_whitespace().next().is_some_and(|word| word.parse::<u32>().is_ok());
         if text.strip_prefix("TAP version ").is_some_and(version) {
-            return Self::Version { kernels: false };
+            return Self::Version { is_ktap: false };
         }
         if text.strip_prefix("KTAP version ").is_some_and(version) {
-            return Self::Version { kernels: true };
+            return Self::Version { is_ktap: true };
         }
         if let Some(reason) = text.strip_prefix("Bail out!") {
             return Self::BailOut(reason.trim());
@@ -120,17 +142,17 @@ impl<'a> Says<'a> {
     }
 }
 
-fn plan(text: &str) -> Option<Says<'_>> {
+fn plan(text: &str) -> Option<LineKind<'_>> {
     let (count, reason) = match text.split_once('#') {
         Some((count, reason)) => (count.trim(), reason.trim()),
         None => (text, ""),
     };
     let count = count.strip_prefix("1..")?;
     let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
-    Some(Says::Plan { count: number, reason })
+    Some(LineKind::Plan { count: number, reason })
 }
 
-fn result(text: &str) -> Option<Says<'_>> {
+fn result(text: &str) -> Option<LineKind<'_>> {
     let (ok, rest) = match text.strip_prefix("not ok") {
         Some(rest) => (false, rest),
         None => (true, text.strip_prefix("ok")?),
@@ -139,9 +161,9 @@ fn result(text: &str) -> Option<Says<'_>> {
         return None;
     }
     let rest = rest.trim_start();
-    let (first, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
     let (number, rest) = match first.parse() {
-        Ok(number) if first.bytes().all(|byte| byte.is_ascii_digit()) => (Some(number), behind.trim_start()),
+        Ok(number) if first.bytes().all(|byte| byte.is_ascii_digit()) => (Some(number), after.trim_start()),
         _ => (None, rest),
     };
     let (name, directive, reason) = directive(rest);
@@ -152,7 +174,7 @@ fn result(text: &str) -> Option<Says<'_>> {
         (Some(Directive::Timeout | Directive::Error), _) | (None, false) => PartResult::Failed,
         (Some(Directive::Todo) | None, true) => PartResult::Passed,
     };
-    Some(Says::Result(Told { result, number, name, reason }))
+    Some(LineKind::Result(TestPoint { result, number, name, reason }))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,10 +193,10 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
         if at > 0 && !text[..at].ends_with([' ', '\t']) {
             continue;
         }
-        let (name, behind) = (text[..at].trim(), &text[at + 1..]);
-        let told = behind.trim_start();
-        let word = &told[..told.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(told.len())];
-        let reason = told[word.len()..].trim_start_matches(':').trim();
+        let (name, after) = (text[..at].trim(), &text[at + 1..]);
+        let comment = after.trim_start();
+        let word = &comment[..comment.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(comment.len())];
+        let reason = comment[word.len()..].trim_start_matches(':').trim();
         let known = match word.to_ascii_lowercase().as_str() {
             "skip" | "skipped" => Some(Directive::Skip),
             "todo" => Some(Directive::Todo),
@@ -187,9 +209,9 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
             },
         };
         match known {
-            Some(Directive::Timeout) => return (name, known, told),
+            Some(Directive::Timeout) => return (name, known, comment),
             Some(_) => return (name, known, reason),
-            None if behind.starts_with(' ') => return (name, None, told),
+            None if after.starts_with(' ') => return (name, None, comment),
             // `fixes #5`
             None => {}
         }
@@ -199,42 +221,42 @@ fn directive(text: &str) -> (&str, Option<Directive>, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Says, Told};
+    use super::{Line, LineKind, TestPoint};
     use crate::suite::report::PartResult::{self, Failed, Passed, Skipped, Todo};
 
-    fn told(text: &str) -> (PartResult, Option<u64>, &str, &str) {
-        match Line::of(text).says {
-            Says::Result(Told { result, number, name, reason }) => (result, number, name, reason),
+    fn point(text: &str) -> (PartResult, Option<u64>, &str, &str) {
+        match Line::of(text).kind {
+            LineKind::Result(TestPoint { result, number, name, reason }) => (result, number, name, reason),
             other => panic!("{text}: {other:?}"),
         }
     }
 
     #[test]
     fn the_number_name_and_directive_of_a_result_are_optional() {
-        assert_eq!(told("ok"), (Passed, None, "", ""));
-        assert_eq!(told("not ok 2"), (Failed, Some(2), "", ""));
-        assert_eq!(told("ok 1 - a name"), (Passed, Some(1), "a name", ""));
-        assert_eq!(told("ok 1 -name"), (Passed, Some(1), "-name", ""));
-        assert_eq!(told("not ok 3 selftests: net: tls # exit=1"), (Failed, Some(3), "selftests: net: tls", "exit=1"));
-        assert_eq!(told("not ok 3 x # TIMEOUT 45 seconds"), (Failed, Some(3), "x", "TIMEOUT 45 seconds"));
-        assert_eq!(told("ok 3 x # SKIP no such device"), (Skipped, Some(3), "x", "no such device"));
-        assert_eq!(told("not ok 3 x # skip"), (Skipped, Some(3), "x", ""));
-        assert_eq!(told("ok 3 # SKIP: why"), (Skipped, Some(3), "", "why"));
-        assert_eq!(told("not ok 4 x # TODO later"), (Todo, Some(4), "x", "later"));
-        assert_eq!(told("ok 4 x # TODO later"), (Passed, Some(4), "x", "later"));
-        assert_eq!(told("ok 4 x # XFAIL known"), (Todo, Some(4), "x", "known"));
-        assert_eq!(told("ok 4 x # ERROR oops"), (Failed, Some(4), "x", "oops"));
-        assert_eq!(told("ok 4 fixes #5 # skip y"), (Skipped, Some(4), "fixes #5", "y"));
-        assert_eq!(told("ok 4 a\\# SKIP b"), (Passed, Some(4), "a\\# SKIP b", ""));
-        assert_eq!(told("ok 5 rc # rcode=0"), (Passed, Some(5), "rc", "rcode=0"));
-        assert_eq!(told("ok 99999999999999999999 x").1, None);
+        assert_eq!(point("ok"), (Passed, None, "", ""));
+        assert_eq!(point("not ok 2"), (Failed, Some(2), "", ""));
+        assert_eq!(point("ok 1 - a name"), (Passed, Some(1), "a name", ""));
+        assert_eq!(point("ok 1 -name"), (Passed, Some(1), "-name", ""));
+        assert_eq!(point("not ok 3 selftests: net: tls # exit=1"), (Failed, Some(3), "selftests: net: tls", "exit=1"));
+        assert_eq!(point("not ok 3 x # TIMEOUT 45 seconds"), (Failed, Some(3), "x", "TIMEOUT 45 seconds"));
+        assert_eq!(point("ok 3 x # SKIP no such device"), (Skipped, Some(3), "x", "no such device"));
+        assert_eq!(point("not ok 3 x # skip"), (Skipped, Some(3), "x", ""));
+        assert_eq!(point("ok 3 # SKIP: why"), (Skipped, Some(3), "", "why"));
+        assert_eq!(point("not ok 4 x # TODO later"), (Todo, Some(4), "x", "later"));
+        assert_eq!(point("ok 4 x # TODO later"), (Passed, Some(4), "x", "later"));
+        assert_eq!(point("ok 4 x # XFAIL known"), (Todo, Some(4), "x", "known"));
+        assert_eq!(point("ok 4 x # ERROR oops"), (Failed, Some(4), "x", "oops"));
+        assert_eq!(point("ok 4 fixes #5 # skip y"), (Skipped, Some(4), "fixes #5", "y"));
+        assert_eq!(point("ok 4 a\\# SKIP b"), (Passed, Some(4), "a\\# SKIP b", ""));
+        assert_eq!(point("ok 5 rc # rcode=0"), (Passed, Some(5), "rc", "rcode=0"));
+        assert_eq!(point("ok 99999999999999999999 x").1, None);
     }
 
     #[test]
     fn lines_that_only_resemble_tap_are_ignored() {
         for text in ["okay", "OK 1", "not okay", "1..", "1..x", "1..3 x", "2..3", "TAP version", "TAP version x", "ok1"]
         {
-            assert!(matches!(Line::of(text).says, Says::Other(_)), "{text}");
+            assert!(matches!(Line::of(text).kind, LineKind::Other(_)), "{text}");
         }
     }
 
@@ -243,12 +265,12 @@ mod tests {
         for stamp in ["", "[    1.234567] ", "[12345.678901][   T12] ", "<6>[    0.1] ", "[    1.2][    C0] "] {
             let line = format!("{stamp}    # # 1..3 # why\r");
             let line = Line::of(&line);
-            assert_eq!((line.prefix, line.says), ("    # # ", Says::Plan { count: 3, reason: "why" }), "{stamp}");
+            assert_eq!((line.prefix, line.kind), ("    # # ", LineKind::Plan { count: 3, reason: "why" }), "{stamp}");
         }
-        assert_eq!(Line::of("[x] 1..3").says, Says::Other("[x] 1..3"));
-        assert_eq!(Line::of("    # Subtest: a b "), Line { prefix: "    ", says: Says::Subtest("a b") });
-        assert_eq!(Line::of("KTAP version 1").says, Says::Version { kernels: true });
-        assert_eq!(Line::of("# TAP version 13"), Line { prefix: "# ", says: Says::Version { kernels: false } });
-        assert_eq!(Line::of("Bail out! no more").says, Says::BailOut("no more"));
+        assert_eq!(Line::of("[x] 1..3").kind, LineKind::Other("[x] 1..3"));
+        assert_eq!(Line::of("    # Subtest: a b "), Line { prefix: "    ", kind: LineKind::Subtest("a b") });
+        assert_eq!(Line::of("KTAP version 1").kind, LineKind::Version { is_ktap: true });
+        assert_eq!(Line::of("# TAP version 13"), Line { prefix: "# ", kind: LineKind::Version { is_ktap: false } });
+        assert_eq!(Line::of("Bail out! no more").kind, LineKind::BailOut("no more"));
     }
 }

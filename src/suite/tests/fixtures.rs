@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::manifest::{Origin, TestSpec};
 use crate::guest::Output;
 use crate::guest::verdict::Outcome;
+use crate::suite::manifest::{Origin, TestSpec};
 
 /// Parses a valid manifest without a directory.
-pub fn spec(text: &str) -> TestSpec {
+pub(crate) fn spec(text: &str) -> TestSpec {
     TestSpec::parse(text, Origin { file: "bootling.toml", folder: Path::new(""), kernels: &[] }).expect("a manifest")
 }
 
 /// Returns the output of a command with this outcome and standard output.
-pub fn output(outcome: Outcome, stdout: &str) -> Output {
+pub(crate) fn output(outcome: Outcome, stdout: &str) -> Output {
     Output {
         outcome,
         stdout: stdout.as_bytes().to_vec(),

@@ -2,19 +2,18 @@
 
 use std::fmt::Write as _;
 
-use std::time::Duration;
-
 use anstyle::{AnsiColor, Style};
 
+use bootling::format::duration::seconds;
 use bootling::guest::health::Kind;
 use bootling::suite::report::{Attempt, CellReport, Report, Status};
 
 /// Limit of lines of the console and of each stream shown for a failed cell.
-const TAIL: usize = 20;
+const MAX_LINES: usize = 20;
 /// Limit of lines of a health finding.
-const FINDING: usize = 12;
+const MAX_FINDING_LINES: usize = 12;
 /// Number of cells listed as slowest.
-const SLOWEST: usize = 3;
+const MAX_SLOWEST: usize = 3;
 
 /// Status label and its color.
 fn label(status: Status) -> (&'static str, Style) {
@@ -32,7 +31,7 @@ fn label(status: Status) -> (&'static str, Style) {
 /// Formats a cell as one line.
 pub fn line(report: &CellReport, verbose: bool) -> String {
     let (word, style) = label(report.status);
-    let mut line = format!("{style}{word:5}{style:#} {}", safe(&report.id));
+    let mut line = format!("{style}{word:5}{style:#} {}", replace_controls(&report.id));
     if let Some(last) = report.attempts.last() {
         // Writing to a String cannot fail.
         let _ = write!(line, "  {}", seconds(last.times.total));
@@ -47,10 +46,10 @@ pub fn line(report: &CellReport, verbose: bool) -> String {
     match (&report.cause, report.status) {
         (_, Status::Flaky) => {
             let first = report.attempts.first().and_then(|attempt| attempt.cause.as_deref()).unwrap_or_default();
-            let _ = write!(line, "  passed on attempt {tries}; first failure: {}", safe(first));
+            let _ = write!(line, "  passed on attempt {tries}; first failure: {}", replace_controls(first));
         }
         (Some(cause), _) => {
-            let _ = write!(line, "  {}", safe(cause));
+            let _ = write!(line, "  {}", replace_controls(cause));
             if tries > 1 {
                 let _ = write!(line, " ({tries} attempts)");
             }
@@ -65,25 +64,25 @@ pub fn line(report: &CellReport, verbose: bool) -> String {
 pub fn details(report: &CellReport, run: &str) -> String {
     let mut text = String::new();
     if let Some(last) = report.attempts.last() {
-        text.push_str(&of_attempt(last));
+        text.push_str(&attempt_details(last));
     }
-    let _ = writeln!(text, "      reproduce: {}", to_paste(&report.repeat));
-    let _ = writeln!(text, "      or:        {}", to_paste(run));
+    let _ = writeln!(text, "      reproduce: {}", printable_command(&report.repeat));
+    let _ = writeln!(text, "      or:        {}", printable_command(run));
     text
 }
 
-fn of_attempt(attempt: &Attempt) -> String {
+fn attempt_details(attempt: &Attempt) -> String {
     let mut text = String::new();
     let has_panicked = attempt.outcome.as_deref() == Some("panic");
     // The lines of a panic are also the last console lines.
     for finding in attempt.health.iter().filter(|finding| !(has_panicked && finding.kind == Kind::Panic)) {
-        let _ = writeln!(text, "      kernel: {}", safe(&finding.title));
+        let _ = writeln!(text, "      kernel: {}", replace_controls(&finding.title));
         let lines: Vec<&str> = finding.lines.iter().map(String::as_str).collect();
-        block(&mut text, &lines[..lines.len().min(FINDING)]);
+        block(&mut text, &lines[..lines.len().min(MAX_FINDING_LINES)]);
     }
     if let Some(hang) = &attempt.hang {
         hang.summary.iter().for_each(|line| {
-            let _ = writeln!(text, "      hang: {}", safe(line));
+            let _ = writeln!(text, "      hang: {}", replace_controls(line));
         });
     }
     let streams = [("standard output", &attempt.stdout), ("standard error", &attempt.stderr)];
@@ -91,7 +90,7 @@ fn of_attempt(attempt: &Attempt) -> String {
         let lines: Vec<&str> = stream.lines().collect();
         if !lines.is_empty() {
             let _ = writeln!(text, "      {name}:");
-            block(&mut text, &lines[lines.len().saturating_sub(TAIL)..]);
+            block(&mut text, &lines[lines.len().saturating_sub(MAX_LINES)..]);
         }
     }
     let console: Vec<&str> = attempt.console.iter().map(String::as_str).collect();
@@ -99,17 +98,17 @@ fn of_attempt(attempt: &Attempt) -> String {
     let has_ended = attempt.outcome.as_deref().is_some_and(|outcome| matches!(outcome, "exited" | "not-executed"));
     if !console.is_empty() && !has_ended {
         let _ = writeln!(text, "      console:");
-        block(&mut text, &console[console.len().saturating_sub(TAIL)..]);
+        block(&mut text, &console[console.len().saturating_sub(MAX_LINES)..]);
     }
     for note in &attempt.notes {
-        let _ = writeln!(text, "      note: {}", safe(note));
+        let _ = writeln!(text, "      note: {}", replace_controls(note));
     }
     text
 }
 
 fn block(text: &mut String, lines: &[&str]) {
     for line in lines {
-        let _ = writeln!(text, "      | {}", safe(line));
+        let _ = writeln!(text, "      | {}", replace_controls(line));
     }
 }
 
@@ -134,7 +133,7 @@ pub fn summary(report: &Report) -> String {
     let shard = report.header.shard.map(|shard| format!(" of shard {}/{}", shard.index, shard.total));
     let mut text = String::new();
     if let Some(why) = &report.header.ended_early {
-        let _ = writeln!(text, "bootling: ended early: {}", safe(why));
+        let _ = writeln!(text, "bootling: ended early: {}", replace_controls(why));
     }
     let (shard, time) = (shard.unwrap_or_default(), seconds(report.header.duration_s));
     let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
@@ -151,34 +150,25 @@ pub fn slowest(report: &Report) -> Option<String> {
         .filter(|cell| cell.attempts.iter().any(|attempt| attempt.outcome.is_some()))
         .map(|cell| (total(cell), cell))
         .collect();
-    if cells.len() <= SLOWEST {
+    if cells.len() <= MAX_SLOWEST {
         return None;
     }
     cells.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let named: Vec<String> =
-        cells.iter().take(SLOWEST).map(|(time, cell)| format!("{} {}", safe(&cell.id), seconds(*time))).collect();
+    let named: Vec<String> = cells
+        .iter()
+        .take(MAX_SLOWEST)
+        .map(|(time, cell)| format!("{} {}", replace_controls(&cell.id), seconds(*time)))
+        .collect();
     Some(format!("bootling: slowest: {}\n", named.join(", ")))
 }
 
-/// Formats a time, such as `1.25s` or `2m05s`.
-pub fn seconds(seconds: f64) -> String {
-    match seconds {
-        short if short < 10.0 => format!("{short:.2}s"),
-        middle if middle < 100.0 => format!("{middle:.1}s"),
-        long => {
-            let whole = Duration::try_from_secs_f64(long).unwrap_or_default().as_secs();
-            format!("{}m{:02}s", whole / 60, whole % 60)
-        }
-    }
-}
-
 /// Makes a shell command safe to print. Newlines are preserved, so that it can be pasted.
-fn to_paste(line: &str) -> String {
-    line.split('\n').map(safe).collect::<Vec<_>>().join("\n")
+fn printable_command(line: &str) -> String {
+    line.split('\n').map(replace_controls).collect::<Vec<_>>().join("\n")
 }
 
 /// Replaces control characters in untrusted text. Backslashes are preserved, since shell commands contain them.
-fn safe(text: &str) -> String {
+fn replace_controls(text: &str) -> String {
     let printable = |letter: char| match letter {
         '\t' => ' ',
         control if control.is_control() => '\u{FFFD}',
@@ -189,10 +179,10 @@ fn safe(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::to_paste;
+    use super::printable_command;
 
     #[test]
     fn a_multi_line_shell_command_keeps_its_newlines_but_no_escape_sequences() {
-        assert_eq!(to_paste("bootling run --run 'a\nb\x1b[0m'"), "bootling run --run 'a\nb\u{FFFD}[0m'");
+        assert_eq!(printable_command("bootling run --run 'a\nb\x1b[0m'"), "bootling run --run 'a\nb\u{FFFD}[0m'");
     }
 }
