@@ -37,7 +37,7 @@ use bootling::output::extents::Extents;
 
 /// Runs the verb.
 pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
-    let target = Target::new(args.output.as_deref(), args.format(), args.compression());
+    let target = Target::new(args.output.as_deref(), args.format(), args.compress);
     ensure!(
         !args.json || args.output.as_deref() != Some(Path::new("-")),
         "--json cannot be used if the image is written to standard output"

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, OFlags};
 
-pub use self::content::{Content, Squeeze};
+pub use self::content::Content;
 pub use self::error::ImageError;
 pub use self::qcow2::Qcow2Error;
 

@@ -64,7 +64,7 @@ impl FatKind {
         }
     }
 
-    /// Returns the number of reserved sectors before the first FAT. In FAT32, they contain the FSInfo sector and the
+    /// Returns the number of reserved sectors before the first FAT. In FAT32, they contain the `FSInfo` sector and the
     /// backup boot sector.
     const fn reserved(self) -> u64 {
         match self {

@@ -13,24 +13,24 @@ const LAP: Duration = Duration::from_millis(200);
 
 /// Thread of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thread {
+pub(crate) struct Thread {
     /// Report line: thread ID, state, wait channel in the kernel.
-    pub line: String,
+    pub(crate) line: String,
     /// True if it was stopped by a signal or a debugger.
-    pub is_stopped: bool,
+    pub(crate) is_stopped: bool,
 }
 
 /// Returns the processor time used by the process of this thread since its start; `None` if unknown.
 ///
 /// `/proc/TID/stat` contains the time of the whole process for each of its threads (`fs/proc/array.c`).
-pub fn cpu_time(thread: u32) -> Option<Duration> {
+pub(crate) fn cpu_time(thread: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
     ticks_of(&stat).map(|ticks| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
 }
 
 /// Returns true if a thread of this thread's process needs a processor or a disk of the host: it runs, is runnable, or
 /// waits uninterruptibly. False if unknown.
-pub fn is_wanting(thread: u32) -> bool {
+pub(crate) fn is_runnable(thread: u32) -> bool {
     tasks(thread).iter().any(|task| {
         let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
         fields(&stat).is_some_and(|(_, state, _)| matches!(state, "R" | "D"))
@@ -43,33 +43,33 @@ pub fn is_wanting(thread: u32) -> bool {
 /// QEMU and its guest. A process with a runnable thread has had the processor time that it used; a sleeping process has
 /// had all of the elapsed time.
 #[derive(Debug)]
-pub struct Pace {
+pub(crate) struct ScheduledTime {
     thread: u32,
     at: Instant,
     used: Option<Duration>,
 }
 
-impl Pace {
+impl ScheduledTime {
     /// Starts measuring the process of this thread.
-    pub fn new(thread: u32) -> Self {
+    pub(crate) fn new(thread: u32) -> Self {
         Self { thread, at: Instant::now(), used: cpu_time(thread) }
     }
 
     /// Returns the time that it has had since the last call.
-    pub fn lap(&mut self) -> Duration {
+    pub(crate) fn lap(&mut self) -> Duration {
         let (now, used) = (Instant::now(), cpu_time(self.thread));
         let gone = now - self.at;
         let spent = used.zip(self.used).map(|(used, before)| used.saturating_sub(before));
         (self.at, self.used) = (now, used);
-        had(gone, spent, || is_wanting(self.thread))
+        scheduled_time(gone, spent, || is_runnable(self.thread))
     }
 }
 
 /// Returns the time that a process has had of the elapsed time `gone`, with the processor time `spent`.
-fn had(gone: Duration, spent: Option<Duration>, is_wanting: impl FnOnce() -> bool) -> Duration {
+fn scheduled_time(gone: Duration, spent: Option<Duration>, is_runnable: impl FnOnce() -> bool) -> Duration {
     let gone = gone.min(LAP);
     match spent {
-        Some(spent) if is_wanting() => spent.min(gone),
+        Some(spent) if is_runnable() => spent.min(gone),
         // An unknown time counts as elapsed time.
         Some(_) | None => gone,
     }
@@ -101,7 +101,7 @@ fn tasks(pid: u32) -> Vec<PathBuf> {
 }
 
 /// Returns the threads of a process.
-pub fn threads(pid: u32) -> Vec<Thread> {
+pub(crate) fn threads(pid: u32) -> Vec<Thread> {
     tasks(pid).iter().filter_map(|path| thread(path)).collect()
 }
 
@@ -133,7 +133,7 @@ fn state_name(state: &str) -> &str {
 mod tests {
     use std::time::Duration;
 
-    use super::{Pace, cpu_time, fields, had, is_wanting, threads, ticks_of};
+    use super::{ScheduledTime, cpu_time, fields, is_runnable, scheduled_time, threads, ticks_of};
 
     #[test]
     fn times_are_found_after_any_name() {
@@ -151,13 +151,13 @@ mod tests {
         let threads = threads(pid);
         assert!(!threads.is_empty() && !threads.iter().all(|thread| thread.is_stopped), "{threads:?}");
         // The test itself is running.
-        assert!(is_wanting(pid));
+        assert!(is_runnable(pid));
     }
 
     #[test]
     fn a_stalled_process_has_had_no_more_time_than_it_used() {
         let ms = Duration::from_millis;
-        for (gone, spent, is_wanting, wanted) in [
+        for (gone, spent, is_runnable, wanted) in [
             (ms(50), Some(ms(0)), false, ms(50)),
             (ms(50), Some(ms(10)), false, ms(50)),
             (ms(50), Some(ms(10)), true, ms(10)),
@@ -168,9 +168,9 @@ mod tests {
             (ms(3000), Some(ms(0)), false, super::LAP),
             (ms(50), None, true, ms(50)),
         ] {
-            assert_eq!(had(gone, spent, || is_wanting), wanted, "{gone:?} {spent:?} {is_wanting}");
+            assert_eq!(scheduled_time(gone, spent, || is_runnable), wanted, "{gone:?} {spent:?} {is_runnable}");
         }
-        let mut pace = Pace::new(std::process::id());
+        let mut pace = ScheduledTime::new(std::process::id());
         std::thread::sleep(ms(20));
         assert!(pace.lap() <= super::LAP);
     }

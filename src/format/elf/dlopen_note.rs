@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use serde::Deserialize;
 
 /// Owner of the note.
-pub const OWNER: &[u8] = b"FDO";
+pub const OWNER: &str = "FDO";
 
 /// Type of the note.
 pub const TYPE: u32 = 0x407c_0c0a;
