@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::opened::Opened;
 use bootling::disk::container::Image;
+use bootling::disk::mbr::{self, MbrFault, MbrPartition};
 use bootling::format::fat::{Bpb, Fault, Volume};
 use bootling::format::gpt::{self, Gpt, Partition};
 use bootling::format::pe::Pe;
@@ -31,7 +32,8 @@ pub enum Row {
         size: u64,
         /// Name or GUID of its type.
         kind: String,
-        /// Unique GUID.
+        /// Unique GUID; absent in an MBR partition table.
+        #[serde(skip_serializing_if = "String::is_empty")]
         guid: String,
         /// Name.
         name: String,
@@ -111,7 +113,7 @@ fn is_volume(image: &Image) -> bool {
 pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     let tables = gpt::probe(image);
     if tables.is_empty() && !is_volume(image) {
-        return Ok(None);
+        return mbr_disk(image);
     }
     let mut rows: Vec<Row> = tables.iter().flat_map(partitions).collect();
     for esp in volumes(image, tables.first()) {
@@ -123,6 +125,28 @@ pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
         }
     }
     Ok(Some(rows))
+}
+
+/// Lists the partitions of an MBR partition table. Returns `None` if the disk has none.
+fn mbr_disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
+    let sector = image.sector().unwrap_or(SectorSize::S512);
+    let partitions = match mbr::read(image, sector) {
+        Ok(partitions) => partitions,
+        Err(MbrFault::Signature | MbrFault::Read(..)) => return Ok(None),
+        Err(fault) => return Err(fault.into()),
+    };
+    let row = |part: &MbrPartition| Row::Partition {
+        number: part.number,
+        first: part.starting_lba.0,
+        last: part.starting_lba.0 + part.sectors.saturating_sub(1),
+        sector: sector.bytes(),
+        size: part.sectors * sector.bytes(),
+        kind: part.type_name(),
+        guid: String::new(),
+        name: String::new(),
+    };
+    let rows: Vec<Row> = partitions.iter().map(row).collect();
+    Ok((!rows.is_empty()).then_some(rows))
 }
 
 fn partitions(gpt: &Gpt) -> impl Iterator<Item = Row> {

@@ -5,6 +5,7 @@ pub mod container;
 pub mod esp;
 pub mod image;
 pub mod layout;
+pub mod mbr;
 pub mod signing;
 pub mod spec;
 pub mod stamp;
