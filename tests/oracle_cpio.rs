@@ -296,7 +296,7 @@ fn the_same_tree_gives_the_same_bytes_in_any_order_and_at_any_time() {
     reversed.reverse();
     let (first, second) = (plan(facts(one.path())), plan(reversed));
     assert!(archive(&first, true) == archive(&second, true));
-    for compression in Compression::ALL {
+    for compression in Compression::writable() {
         let build = |plan: &CheckedPlan, name: &str| {
             let path = one.path().with_extension(name);
             image(plan, Output::create(&path).expect("an output"), compression, 1_700_000_000).expect("written");

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bootling::arch::Arch;
 use bootling::format::archive_path::ArchivePath;
 use bootling::format::elf;
-use bootling::format::elf::Abi;
+use bootling::format::elf::{Abi, ElfError, ElfFacts};
+use bootling::format::read_at::PagedReader;
 use bootling::root::binary::Binaries;
 use bootling::root::binary::Binary;
 use bootling::root::closure::Linker;
@@ -129,7 +130,7 @@ fn bootling_closure(
 }
 
 fn loader_closure(path: &Path, loader: &Path) -> (Option<Closure>, String) {
-    let own = elf::parse(&File::open(path).expect("readable file"), path).ok().and_then(|facts| facts.interpreter);
+    let own = facts(&File::open(path).expect("readable file")).ok().and_then(|facts| facts.interpreter);
     let loader = own.filter(|own| own.exists()).unwrap_or_else(|| loader.to_path_buf());
     let mut output = Command::new(&loader).arg("--list").arg(path).env_clear().output().expect("the loader runs");
     if !output.status.success() {
@@ -167,7 +168,7 @@ fn real(place: &str) -> PathBuf {
 fn usual_loader(arch: Arch) -> Option<PathBuf> {
     let names = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld64.so.1", "/lib64/ld64.so.2"];
     let is_ours = |path: &&PathBuf| {
-        let facts = File::open(path).ok().and_then(|file| elf::parse(&file, path).ok());
+        let facts = File::open(path).ok().and_then(|file| facts(&file).ok());
         facts.is_some_and(|facts| facts.abi == Abi::of(arch))
     };
     names.map(PathBuf::from).iter().find(is_ours).cloned()
@@ -184,8 +185,8 @@ fn dynamic_files(arch: Arch) -> Vec<PathBuf> {
             let path = entry.path();
             let metadata = entry.metadata().expect("a file that was just listed");
             let id = (std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata));
-            let facts = File::open(path).ok().and_then(|file| starts_as_elf(&file).then_some(file));
-            let wanted = match facts.map(|file| elf::parse(&file, path)) {
+            let file = File::open(path).ok().and_then(|file| starts_as_elf(&file).then_some(file));
+            let wanted = match file.map(|file| facts(&file)) {
                 Some(Ok(facts)) => {
                     let is_dynamic = facts.interpreter.is_some() || !facts.needed.is_empty();
                     is_dynamic && facts.abi == Abi::of(arch)
@@ -200,6 +201,10 @@ fn dynamic_files(arch: Arch) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+fn facts(file: &File) -> Result<ElfFacts, ElfError> {
+    ElfFacts::read(PagedReader::new(file))
 }
 
 fn starts_as_elf(file: &File) -> bool {

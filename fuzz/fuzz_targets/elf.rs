@@ -2,15 +2,14 @@
 
 #![no_main]
 
-use std::path::Path;
-
-use bootling::format::elf;
+use bootling::format::elf::ElfFacts;
+use bootling::format::read_at::PagedReader;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(facts) = elf::parse(bytes, Path::new("/fuzz")) {
+    if let Ok(facts) = ElfFacts::read(PagedReader::new(bytes)) {
         let longest = facts.needed.iter().map(|name| name.len()).max().unwrap_or(0);
         assert!(longest <= bytes.len(), "a name longer than the file");
-        elf::mentions(bytes, &facts, &[b"pthread_exit"]).expect("memory can be read");
+        facts.string_table_contains(bytes, &[b"pthread_exit"]).expect("memory can be read");
     }
 });

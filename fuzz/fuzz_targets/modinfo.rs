@@ -5,6 +5,6 @@ use bootling::format::modules::modinfo::Modinfo;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = Modinfo::of(bytes);
+    let _ = Modinfo::read(bytes);
     let _ = Modinfo::parse(bytes);
 });

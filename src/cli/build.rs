@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::options::InitrdArgs;
 use super::output;
@@ -47,8 +47,8 @@ pub struct BuildArgs {
     /// Write the image to FILE ('-' for standard output). An incomplete FILE is never left behind.
     #[arg(long, short, value_name = "FILE", required_unless_present_any = ["dry_run", "why"])]
     output: Option<PathBuf>,
-    /// Compression: none, gzip, zstd, xz or lz4. The kernel must have the same one built in (such as `CONFIG_RD_ZSTD`).
-    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression())]
+    /// Compression. The kernel must have the same one built in (such as `CONFIG_RD_ZSTD`).
+    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression(Compression::writable()))]
     compress: Compression,
     /// List the contents of the image, one entry per line, without writing it.
     #[arg(long, conflicts_with_all = ["output", "why"])]
@@ -64,10 +64,10 @@ pub struct BuildArgs {
     binaries: Vec<OsString>,
 }
 
-/// Parser for `--compress`.
-pub fn compression() -> impl TypedValueParser<Value = Compression> {
-    PossibleValuesParser::new(Compression::ALL.map(Compression::name))
-        .try_map(|word| Compression::ALL.into_iter().find(|known| known.name() == word).ok_or("no such compression"))
+/// Parser for an option that selects one of `formats`.
+pub fn compression(formats: impl Iterator<Item = Compression>) -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(formats.map(|format| PossibleValue::new(format.name()).help(format.properties().summary)))
+        .try_map(|name| Compression::ALL.into_iter().find(|format| format.name() == name).ok_or("unknown compression"))
 }
 
 /// A requested image.
@@ -170,12 +170,12 @@ fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kern
 /// Rejects compressions that the kernel cannot unpack: it would treat the image as a disk and find no root file system
 /// (`init/do_mounts.c`). `option` selects the compression.
 pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str) -> anyhow::Result<()> {
-    let (Some(setting), Some(config)) = (compression.config(), &kernel.config) else { return Ok(()) };
-    if config.is_builtin(setting) {
+    let (Some(setting), Some(config)) = (compression.properties().config, &kernel.config) else { return Ok(()) };
+    if config.supports_initrd(compression) {
         return Ok(());
     }
-    let can = |other: &Compression| other.config().is_none_or(|setting| config.is_builtin(setting));
-    let others: Vec<&str> = Compression::ALL.iter().filter(|other| can(other)).map(|other| other.name()).collect();
+    let supported = Compression::writable().filter(|other| config.supports_initrd(*other));
+    let others: Vec<&str> = supported.map(Compression::name).collect();
     let error = anyhow::anyhow!(
         "invalid compression {}: kernel {} does not support it: CONFIG_{setting} is not set",
         compression.name(),

@@ -97,14 +97,14 @@ pub fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>,
 }
 
 fn esps(gpt: &Gpt) -> impl Iterator<Item = (&Partition, u64, u64)> {
-    let places = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP);
+    let places = gpt.partitions.iter().filter(|part| part.type_guid == Guid::ESP);
     places.filter_map(|part| part.span(gpt.sector).map(|(start, len)| (part, start, len)))
 }
 
 /// Returns true if the disk contains a FAT file system without partitions.
 fn is_volume(image: &Image) -> bool {
     let mut first = [0; 512];
-    image.read_at(&mut first, 0).is_ok() && Bpb::is_meant(&first)
+    image.read_at(&mut first, 0).is_ok() && Bpb::looks_like_fat(&first)
 }
 
 /// Lists a disk. Returns `None` for an unknown format.
@@ -128,12 +128,12 @@ pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
 fn partitions(gpt: &Gpt) -> impl Iterator<Item = Row> {
     gpt.partitions.iter().map(|part| Row::Partition {
         number: part.number,
-        first: part.first.0,
-        last: part.last.0,
+        first: part.starting_lba.0,
+        last: part.ending_lba.0,
         sector: gpt.sector.bytes(),
         size: part.span(gpt.sector).map_or(0, |(_, len)| len),
-        kind: kind(part.kind),
-        guid: part.id.to_string(),
+        kind: kind(part.type_guid),
+        guid: part.unique_guid.to_string(),
         name: part.name.clone(),
     })
 }
@@ -164,7 +164,7 @@ fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             Row::File { partition, path, size: node.entry.size, lba, modified }
         });
     }
-    if tree.cut {
+    if tree.truncated {
         super::output::note(&format!("partition {}: list truncated", esp.number));
     }
     Ok(())
@@ -241,7 +241,8 @@ fn cat_disk(image: &Image, path: &str, out: &mut impl Write) -> anyhow::Result<(
     let mut failed = None;
     for esp in volumes(image, tables.first()) {
         let read = esp.map_err(|(_, fault)| fault).and_then(|esp| {
-            let entry = esp.volume.find(path)?.ok_or_else(|| Fault::Not(path.to_owned(), "the root directory"))?;
+            let entry =
+                esp.volume.find(path)?.ok_or_else(|| Fault::WrongType(path.to_owned(), "the root directory"))?;
             esp.volume.content(&entry).map(|content| copy(content, out))
         });
         match read {

@@ -101,7 +101,7 @@ fn list(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
         let segment = member.segment;
         // Most initrds have one segment, which needs no header.
         if segment.number != last && (segment.number > 1 || segment.offset > 0) {
-            writeln!(out, "segment {}, {}, from byte {}:", segment.number, segment.packing, segment.offset)?;
+            writeln!(out, "segment {}, {}, from byte {}:", segment.number, segment.compression, segment.offset)?;
         }
         last = segment.number;
         write_line(member, out)?;
@@ -204,7 +204,7 @@ fn list_json(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
     walk(input, &mut |member, _| {
         out.write_all(separator.as_bytes())?;
         separator = ",\n";
-        serde_json::to_writer(&mut *out, &Entry::new(member, &member.segment.packing.to_string()))?;
+        serde_json::to_writer(&mut *out, &Entry::new(member, &member.segment.compression.to_string()))?;
         Ok(ControlFlow::Continue(()))
     })?;
     writeln!(out, "{}", if separator == ",\n" { "\n]" } else { "[]" })?;

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 
 use super::output;
 use bootling::disk::container::{self, Access, Image, Opening, content::Content};
+use bootling::format::compression::Compression;
 use bootling::format::pe::Pe;
 use bootling::format::{Stream, gpt};
 
@@ -55,16 +56,13 @@ impl Opened {
     }
 }
 
-/// Magic bytes of archives and compressed files.
-const INITRDS: [&[u8]; 6] =
-    [b"07070", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x02\x21\x4c\x18", b"\x89LZO\0"];
 /// Maximum size of standard input copied to a temporary file for random access.
 const MOST_SPOOLED: u64 = 2 << 30;
 /// Number of bytes needed to tell the types apart.
 const HEAD: usize = 8;
 
 fn is_initrd(head: &[u8]) -> bool {
-    INITRDS.iter().any(|magic| head.starts_with(magic))
+    head.starts_with(b"07070") || Compression::detect(head).reads_segments()
 }
 
 /// Opens `path`, which errors do not name. Unknown types are opened as a disk. `backing`: also open the backing files

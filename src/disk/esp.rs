@@ -4,12 +4,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::format::Medium;
 use crate::format::pe::{Machine, Pe, PeError};
 use crate::root::request::Copy;
 
@@ -103,19 +101,6 @@ fn add(copy: &Copy, found: &mut Vec<AddedFile>) -> Result<(), EspError> {
     Ok(())
 }
 
-/// A file as a medium.
-struct Whole(File, u64);
-
-impl Medium for Whole {
-    fn size(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
-    }
-}
-
 /// Returns the machine that an EFI program is built for.
 pub fn program(path: &Path) -> Result<Machine, EspError> {
     let unreadable = |source| EspError::Io { doing: "read", path: path.to_owned(), source };
@@ -124,8 +109,7 @@ pub fn program(path: &Path) -> Result<Machine, EspError> {
     if !metadata.is_file() {
         return Err(unreadable(io::Error::other("not a regular file")));
     }
-    let pe =
-        Pe::read(&Whole(file, metadata.len())).map_err(|source| EspError::Program { path: path.to_owned(), source })?;
+    let pe = Pe::read(&file).map_err(|source| EspError::Program { path: path.to_owned(), source })?;
     match pe.machine.suffix() {
         Some(_) => Ok(pe.machine),
         None => Err(EspError::Machine { path: path.to_owned(), machine: pe.machine }),

@@ -1,24 +1,23 @@
 //! File and disk formats: bytes to values and back. Pure: no paths are opened, no processes run.
 //!
 //! newc archives, compression, ELF, kernel images, kernel modules, the guest protocol, partition tables, boot records, FAT, PE
-//! and UKIs, qcow2, VHD, VMDK, the boot sector. All input is untrusted. Bytes come from a [`Medium`]: a file, the disk in a
+//! and UKIs, qcow2, VHD, VMDK, the boot sector. All input is untrusted. Bytes come from a [`ReadAt`]: a file, the disk in a
 //! container, or a slice in a test.
 
 pub mod amount;
 pub mod archive_path;
+pub(crate) mod bytes;
 pub mod compression;
-pub mod dlopen_note;
 pub mod elf;
-#[cfg(test)]
-pub mod elf_builder;
 pub mod kernel;
 pub mod ldcache;
+pub mod lz4;
 pub mod modules;
 pub mod newc;
-pub mod pages;
 pub mod protocol;
 pub mod qcow2;
 pub mod qcow2_writer;
+pub mod read_at;
 pub mod script;
 pub mod vmdk;
 
@@ -28,7 +27,6 @@ pub mod gpt;
 pub mod guid;
 pub mod mbr;
 pub mod measure;
-pub mod medium;
 pub mod pe;
 pub mod sector;
 pub mod stream;
@@ -37,7 +35,8 @@ pub mod vhd;
 pub mod window;
 
 pub use self::guid::Guid;
-pub use self::medium::Medium;
+pub use self::read_at::ReadAt;
+pub use self::read_at::ReadAt as Medium;
 pub use self::sector::{Lba, SectorSize};
 pub use self::stream::Stream;
 pub use self::window::Window;

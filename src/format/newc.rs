@@ -1,15 +1,14 @@
 //! Streaming reader for initrds of any origin: a sequence of newc archives, uncompressed or compressed, as the kernel
 //! unpacks them.
 //!
-//! Memory is bounded: 4 KiB for a name or a link target, 8 MiB for an LZ4 chunk, 128 MiB for the dictionaries of zstd
-//! and xz. Refuses everything that the kernel refuses or would skip, and reports its offset (`init/initramfs.c`,
+//! Memory is bounded: 4 KiB for a name or a link target, 8 MiB for an LZ4 chunk, and for
+//! the dictionaries of zstd and xz the limits of [`Compression`]. Refuses everything that the kernel refuses or would skip, and reports its offset (`init/initramfs.c`,
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
 pub mod header;
 pub mod unpack;
 
 use std::cell::Cell;
-use std::fmt;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
@@ -17,34 +16,9 @@ pub use self::header::Header;
 use self::unpack::{Metered, Stream};
 
 use super::archive_path::PATH_MAX;
+use super::compression::{Compression, Streams};
+use super::lz4::OversizedChunk;
 use crate::initrd::archive::TRAILER;
-
-/// Compression format of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Packing {
-    /// Not compressed.
-    None,
-    /// gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
-    /// xz.
-    Xz,
-    /// LZ4 with legacy frames.
-    Lz4,
-}
-
-impl fmt::Display for Packing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "not compressed",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Xz => "xz",
-            Self::Lz4 => "lz4",
-        })
-    }
-}
 
 /// Segment of an initrd: an uncompressed archive or a compressed stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +28,7 @@ pub struct Segment {
     /// Byte offset in the file.
     pub offset: u64,
     /// Compression format.
-    pub packing: Packing,
+    pub compression: Compression,
 }
 
 /// Member of an archive.
@@ -76,8 +50,8 @@ pub struct Member {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file violates a rule.
-    #[error("segment {} ({}, starts at byte {}), {}byte {offset}: {rule}", .segment.number, .segment.packing,
-        .segment.offset, if .segment.packing == Packing::None { "" } else { "unpacked " })]
+    #[error("segment {} ({}, starts at byte {}), {}byte {offset}: {rule}", .segment.number, .segment.compression,
+        .segment.offset, if .segment.compression == Compression::None { "" } else { "unpacked " })]
     Broken {
         /// Segment.
         segment: Segment,
@@ -130,11 +104,8 @@ pub enum Rule {
     #[error("unexpected end of file inside an archive")]
     Truncated,
     /// The kernel's buffer limits the size of an LZ4 chunk.
-    #[error(
-        "LZ4 chunk of {0} bytes is too large: 8 MiB of data compress to at most {max} bytes",
-        max = unpack::LZ4_BOUND
-    )]
-    Lz4Chunk(u32),
+    #[error(transparent)]
+    Lz4Chunk(OversizedChunk),
     /// A compressed stream is valid.
     #[error("failed to unpack: {0}")]
     Unpack(io::Error),
@@ -159,24 +130,26 @@ pub fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) ->
     let mut number = 0;
     loop {
         // Zeros may separate segments.
-        let start = Segment { number: number + 1, offset: input.offset(), packing: Packing::None };
+        let start = Segment { number: number + 1, offset: input.offset(), compression: Compression::None };
         input.skip_zeros().map_err(|error| broken(start, 0, rule(error)))?;
         let offset = input.offset();
         let magic = input.peek(6).map_err(|error| broken(start, 0, rule(error)))?;
         if magic.is_empty() {
             return if number == 0 { Err(ReadError::Empty("no data, or only zeros")) } else { Ok(()) };
         }
-        let Some(packing) = unpack::sniff(magic) else {
+        let compression = Compression::detect(magic);
+        let is_archive = magic.starts_with(b"070701") || magic.starts_with(b"070702");
+        if !is_archive && !compression.reads_segments() {
             return Err(broken(Segment { offset, ..start }, 0, Rule::Magic(magic.escape_ascii().to_string())));
-        };
+        }
         number += 1;
-        let segment = Segment { number, offset, packing };
-        let flow = match packing {
-            Packing::None => one_archive(&mut input, segment, offset, visit)?,
-            Packing::Gzip | Packing::Zstd | Packing::Xz | Packing::Lz4 => {
-                let unpacked = unpack::unpack(packing, &mut input).map_err(|error| broken(segment, 0, rule(error)))?;
-                unpacked_archives(&mut Stream::new(Metered::new(unpacked, left)), segment, visit)?
-            }
+        let segment = Segment { number, offset, compression };
+        let flow = if is_archive {
+            one_archive(&mut input, segment, offset, visit)?
+        } else {
+            let unpacked = compression.reader(&mut input, Streams::First);
+            let unpacked = unpacked.map_err(|error| broken(segment, 0, rule(error)))?;
+            unpacked_archives(&mut Stream::new(Metered::new(unpacked, left)), segment, visit)?
         };
         if flow.is_break() {
             return Ok(());
@@ -342,8 +315,8 @@ fn rule(error: io::Error) -> Rule {
     if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
         return Rule::Truncated;
     }
-    match error.downcast::<unpack::Oversized>() {
-        Ok(oversized) => Rule::Lz4Chunk(oversized.0),
+    match error.downcast::<OversizedChunk>() {
+        Ok(oversized) => Rule::Lz4Chunk(oversized),
         Err(error) => Rule::Unpack(error),
     }
 }

@@ -1,14 +1,12 @@
 //! Unpacks a compressed disk image into an unnamed sparse file, which is deleted when the process ends.
 //!
-//! Formats: gzip (RFC 1952, all members), xz, and zstd (RFC 8878, all frames); checksums are verified. Refuses images
-//! that unpack to more than 1 TiB: holes take no disk space, but they take time.
+//! Checksums are verified. Refuses images that unpack to more than 1 TiB: holes take no disk space, but they take time.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::disk::container::content::Squeeze;
-use crate::disk::container::stream::XZ_MEMORY_KIB;
+use crate::format::compression::{Compression, Streams};
 
 /// Maximum unpacked size in bytes.
 const LIMIT: u64 = 1 << 40;
@@ -16,15 +14,11 @@ const LIMIT: u64 = 1 << 40;
 const PIECE: usize = 64 << 10;
 
 /// Unpacks `file` into an unnamed file in `directory`.
-pub fn unpack(file: &File, squeeze: Squeeze, directory: &Path) -> io::Result<File> {
+pub fn unpack(file: &File, compression: Compression, directory: &Path) -> io::Result<File> {
     let mut packed = file;
     packed.seek(SeekFrom::Start(0))?;
     let packed = BufReader::with_capacity(1 << 18, packed);
-    match squeeze {
-        Squeeze::Gzip => copy(flate2::bufread::MultiGzDecoder::new(packed), directory),
-        Squeeze::Xz => copy(lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_MEMORY_KIB), directory),
-        Squeeze::Zstd => copy(zstd::Decoder::with_buffer(packed)?, directory),
-    }
+    copy(compression.reader(packed, Streams::All)?, directory)
 }
 
 fn copy(mut from: impl Read, directory: &Path) -> io::Result<File> {
@@ -67,7 +61,7 @@ fn fill(from: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::unpack;
-    use crate::disk::container::content::Squeeze;
+    use crate::format::compression::Compression;
     use std::io::{Read, Seek, SeekFrom, Write};
     use std::os::unix::fs::MetadataExt;
 
@@ -81,20 +75,20 @@ mod tests {
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).expect("options");
         xz.write_all(&disk).expect("memory");
         let directory = tempfile::tempdir().expect("a directory");
-        for (squeeze, packed) in [
-            (Squeeze::Gzip, gzip.finish().expect("memory")),
-            (Squeeze::Xz, xz.finish().expect("memory")),
-            (Squeeze::Zstd, zstd::encode_all(&disk[..], 1).expect("memory")),
+        for (compression, packed) in [
+            (Compression::Gzip, gzip.finish().expect("memory")),
+            (Compression::Xz, xz.finish().expect("memory")),
+            (Compression::Zstd, zstd::encode_all(&disk[..], 1).expect("memory")),
         ] {
             let mut file = tempfile::tempfile().expect("a file");
             file.write_all(&packed).expect("written");
-            let mut unpacked = unpack(&file, squeeze, directory.path()).expect("unpacked");
+            let mut unpacked = unpack(&file, compression, directory.path()).expect("unpacked");
             let mut bytes = Vec::new();
             unpacked.seek(SeekFrom::Start(0)).and_then(|_| unpacked.read_to_end(&mut bytes)).expect("read");
-            assert!(bytes == disk, "{squeeze}");
-            assert!(unpacked.metadata().expect("a file").blocks() * 512 < 1 << 20, "{squeeze}");
+            assert!(bytes == disk, "{compression}");
+            assert!(unpacked.metadata().expect("a file").blocks() * 512 < 1 << 20, "{compression}");
             file.set_len(packed.len() as u64 / 2).expect("shortened");
-            assert!(unpack(&file, squeeze, directory.path()).is_err(), "{squeeze}");
+            assert!(unpack(&file, compression, directory.path()).is_err(), "{compression}");
         }
         assert_eq!(std::fs::read_dir(directory.path()).expect("read").count(), 0);
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 
 use super::Sink;
-use crate::format::Medium;
+use crate::format::ReadAt;
 
 /// Maximum number of bytes per read.
 const CHUNK: u64 = 1 << 20;
@@ -344,7 +344,7 @@ impl Extent {
                 while done < self.len {
                     let part = &mut buffer[..as_length((self.len - done).min(CHUNK))];
                     let offset = self.from + done;
-                    let read = match file.file.read_at(part, offset) {
+                    let read = match FileExt::read_at(&file.file, part, offset) {
                         Ok(0) => return Err(file.changed(self.from + self.len, offset)),
                         Ok(read) => read,
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -359,7 +359,7 @@ impl Extent {
     }
 }
 
-impl Medium for Extents {
+impl ReadAt for Extents {
     fn size(&self) -> u64 {
         self.size
     }
@@ -412,7 +412,7 @@ pub(crate) fn pack(into: &mut Extents, image: &Extents, runs: &[(u64, u64)], mut
 #[cfg(test)]
 mod tests {
     use super::{ExtentError, Extents, Source, SourceFile};
-    use crate::format::Medium;
+    use crate::format::ReadAt;
     use proptest::prelude::{any, proptest};
     use std::io::Read;
 

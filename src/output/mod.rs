@@ -1,5 +1,6 @@
 //! Outputs: files that appear complete or not at all, sinks that copy within the kernel, and images as lists of extents.
 
+pub(crate) mod bounded;
 pub mod extents;
 pub mod file;
 
@@ -11,6 +12,7 @@ pub use self::extents::{ExtentError, Extents, Source, SourceFile};
 pub use self::file::Output;
 
 use crate::format::archive_path::ArchivePath;
+use crate::format::compression::Compressor;
 
 /// Error from writing an archive.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,16 @@ pub trait Sink: Write {
 }
 
 impl Sink for Vec<u8> {}
+
+impl<S: Sink> Sink for Compressor<'_, S> {
+    /// Only uncompressed data can be copied.
+    fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {
+        let Some(out) = self.uncompressed() else { return Ok(0) };
+        let copied = out.inner.copy_from(source, len)?;
+        out.count += copied;
+        Ok(copied)
+    }
+}
 
 impl<S: Sink + ?Sized> Sink for &mut S {
     fn copy_from(&mut self, source: &File, len: u64) -> io::Result<u64> {

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::disk::container::content::{Content, Squeeze};
+use crate::disk::container::content::Content;
 use crate::format::SectorSize;
+use crate::format::compression::Compression;
 
 /// Bus of a drive in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub enum Image {
         iso: bool,
     },
     /// A compressed image that must be unpacked first.
-    Compressed(Squeeze),
+    Compressed(Compression),
 }
 
 /// Error: an image that cannot be a drive.
@@ -161,7 +162,7 @@ impl Drive {
 pub fn identify(file: &File, len: u64, may_name: bool) -> Result<Image, DriveError> {
     let mut named = None;
     let format = match Content::detect(file, len)? {
-        Content::Compressed(squeeze) => return Ok(Image::Compressed(squeeze)),
+        Content::Compressed(compression) => return Ok(Image::Compressed(compression)),
         Content::Raw => Format::Raw,
         Content::Vhd | Content::Foreign("dynamic VHD") => Format::Vpc,
         Content::Qcow2 => {

@@ -3,14 +3,36 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::root::Root;
 use crate::format::archive_path::ArchivePath;
-use crate::format::elf::{self, ElfError, ElfFacts};
-use crate::format::pages::{PageError, Pages};
+use crate::format::elf::{ElfError, ElfFacts, is_elf};
+use crate::format::read_at::PagedReader;
 use crate::format::script::{self, Script};
+
+/// A program, library or script that is damaged or cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read {}: {fault}", path.display())]
+pub struct BinaryError {
+    /// The file.
+    pub path: PathBuf,
+    /// The fault.
+    pub fault: ElfError,
+}
+
+impl BinaryError {
+    /// Adds the path to a fault.
+    pub fn new(path: &Path, fault: impl Into<ElfError>) -> Self {
+        Self { path: path.to_owned(), fault: fault.into() }
+    }
+
+    /// Creates an error for a file that violates `rule`.
+    pub fn violation(path: &Path, rule: &'static str) -> Self {
+        Self::new(path, ElfError::Malformed { offset: 0, rule })
+    }
+}
 
 /// Types of files that a program path can lead to.
 #[derive(Debug, Clone)]
@@ -38,46 +60,40 @@ impl<'a> Binaries<'a> {
     }
 
     /// Classifies the regular file at `real`.
-    pub fn get(&self, real: &ArchivePath) -> Result<Binary, ElfError> {
+    pub fn get(&self, real: &ArchivePath) -> Result<Binary, BinaryError> {
         if let Some(seen) = self.seen.borrow().get(real) {
             return Ok(seen.clone());
         }
         let host = self.root.host_path(real);
-        let file = File::open(&host).map_err(|source| ElfError::Io { path: host.clone(), source })?;
-        let binary = classify(&file, &host)?;
+        let file = File::open(&host).map_err(|error| BinaryError::new(&host, error))?;
+        let binary = classify(&file).map_err(|fault| BinaryError::new(&host, fault))?;
         self.seen.borrow_mut().insert(real.clone(), binary.clone());
         Ok(binary)
     }
 
     /// Returns true if the ELF file at `real` names one of the glibc functions that unwind a thread's stack.
-    pub fn ends_threads(&self, real: &ArchivePath, facts: &ElfFacts) -> Result<bool, ElfError> {
+    pub fn ends_threads(&self, real: &ArchivePath, facts: &ElfFacts) -> Result<bool, BinaryError> {
         const UNWINDING: [&[u8]; 2] = [b"pthread_cancel", b"pthread_exit"];
         if let Some(seen) = self.threads.borrow().get(real) {
             return Ok(*seen);
         }
         let host = self.root.host_path(real);
-        let answer = File::open(&host).and_then(|file| elf::mentions(&file, facts, &UNWINDING));
-        let answer = answer.map_err(|source| ElfError::Io { path: host, source })?;
+        let answer = File::open(&host).and_then(|file| facts.string_table_contains(&file, &UNWINDING));
+        let answer = answer.map_err(|error| BinaryError::new(&host, error))?;
         self.threads.borrow_mut().insert(real.clone(), answer);
         Ok(answer)
     }
 }
 
-fn classify(file: &File, host: &Path) -> Result<Binary, ElfError> {
-    let io = |source| ElfError::Io { path: host.to_path_buf(), source };
-    let mut pages = Pages::new(file).map_err(io)?;
-    let start = pages.at_most(0, script::LINE_MAX as u64).map_err(|error| match error {
-        PageError::Io(source) => io(source),
-        PageError::PastEnd | PageError::Shrank => {
-            ElfError::Malformed { path: host.to_path_buf(), offset: 0, rule: "the file shrank while being read" }
-        }
-    })?;
-    if elf::is_elf(start) {
-        return Ok(Binary::Elf(Rc::new(elf::parse_pages(pages, host)?)));
+fn classify(file: &File) -> Result<Binary, ElfError> {
+    let mut reader = PagedReader::new(file);
+    let start = reader.read_up_to(0, script::LINE_MAX as u64)?;
+    if is_elf(start) {
+        return Ok(Binary::Elf(Rc::new(ElfFacts::read(reader)?)));
     }
     match script::parse(start) {
         Ok(Some(script)) => Ok(Binary::Script(Rc::new(script))),
         Ok(None) => Ok(Binary::Plain),
-        Err(rule) => Err(ElfError::Malformed { path: host.to_path_buf(), offset: 0, rule }),
+        Err(rule) => Err(ElfError::Malformed { offset: 0, rule }),
     }
 }

@@ -7,19 +7,19 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use memchr::memmem;
 
-use super::binary::{Binaries, Binary};
+use super::binary::{Binaries, Binary, BinaryError};
 use super::fact::{Node, Why};
 use super::gather::Gathered;
 use super::path::SearchPath;
 use super::root::Root;
 use super::userland_error::UserlandError;
 use crate::format::archive_path::ArchivePath;
-use crate::format::elf::ElfError;
-use crate::format::pages::Source;
+use crate::format::read_at::ReadAt;
 
 /// Limit on the bytes read per segment; far larger than any busybox.
 const MAX_SIZE: u64 = 64 << 20;
@@ -56,15 +56,16 @@ impl Busybox {
         let Binary::Elf(elf) = binaries.get(&resolved.real)? else {
             return Err(UserlandError::NotAProgram { path: host, why: "not an ELF file" });
         };
-        let io = |source| ElfError::Io { path: host.clone(), source };
+        let io = |error: io::Error| BinaryError::new(&host, error);
         let file = File::open(&host).map_err(io)?;
-        let whole = (0, file.length().map_err(io)?);
+        let whole = (0, file.size());
         // The table is constant data, so search the constant segments first: they are a fifth of the file.
         let mut applets = Vec::new();
         for (offset, length) in elf.constants.iter().copied().chain([whole]) {
-            let mut bytes = vec![0; usize::try_from(length.min(MAX_SIZE)).unwrap_or(0)];
-            let count = file.read_some(&mut bytes, offset).map_err(io)?;
-            applets = names(bytes.get(..count).unwrap_or_default());
+            let length = length.min(MAX_SIZE).min(file.size().saturating_sub(offset));
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            file.read_at(&mut bytes, offset).map_err(io)?;
+            applets = names(&bytes);
             if !applets.is_empty() {
                 break;
             }

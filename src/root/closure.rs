@@ -11,13 +11,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
+use super::binary::BinaryError;
 use super::dirs::{Dirs, Found};
 use super::ldso::{Answer, Glibc, System};
 use super::musl::{self, Musl};
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
-use crate::format::dlopen_note::Priority;
-use crate::format::elf::{Abi, ElfError};
+use crate::format::elf::Abi;
+use crate::format::elf::dlopen_note::Priority;
 
 /// Limit on loaded objects, far above any real program; stops endless chains of distinct names.
 const MAX_OBJECTS: usize = 10_000;
@@ -101,7 +102,7 @@ impl<'a> Linker<'a> {
 
     /// Returns the closure of `program`. A library requested on its own is treated as a program of its architecture's
     /// default loader.
-    pub fn closure(&self, program: &Rc<Found>) -> Result<Closure, ElfError> {
+    pub fn closure(&self, program: &Rc<Found>) -> Result<Closure, BinaryError> {
         let elf = &program.elf;
         let mut load = Load { closure: Closure::default(), names: HashMap::new(), files: HashMap::new() };
         load.add(program, None, OsString::new(), false);
@@ -135,7 +136,12 @@ impl<'a> Linker<'a> {
     }
 
     /// Finds the file at `PT_INTERP`; if it does not exist, adds it to the missing libraries.
-    fn interpreter(&self, program: &Found, path: &ArchivePath, load: &mut Load) -> Result<Option<Rc<Found>>, ElfError> {
+    fn interpreter(
+        &self,
+        program: &Found,
+        path: &ArchivePath,
+        load: &mut Load,
+    ) -> Result<Option<Rc<Found>>, BinaryError> {
         let dir = path.parent().unwrap_or_default().to_absolute();
         let dir = self.dirs.dir(dir.as_os_str().as_bytes());
         let found = match dir {
@@ -153,7 +159,7 @@ impl<'a> Linker<'a> {
     }
 
     /// Returns the default loader for a library requested on its own.
-    fn usual_interpreter(&self, library: &Found) -> Result<Option<Interpreter>, ElfError> {
+    fn usual_interpreter(&self, library: &Found) -> Result<Option<Interpreter>, BinaryError> {
         let Some(arch) = library.elf.abi.arch() else {
             return Ok(None);
         };
@@ -187,7 +193,7 @@ impl<'a> Linker<'a> {
 }
 
 impl Libc<'_> {
-    fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
+    fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
         match self {
             Self::Glibc(glibc) => glibc.search(objects, by, name),
             Self::Musl(musl) => musl.search(objects, by, name),
@@ -222,7 +228,7 @@ impl Load {
     }
 
     /// Loads the dependencies of the objects from index `start` on, recursively.
-    fn follow(&mut self, start: usize, libc: &Libc<'_>) -> Result<(), ElfError> {
+    fn follow(&mut self, start: usize, libc: &Libc<'_>) -> Result<(), BinaryError> {
         let mut by = start;
         while let Some(object) = self.closure.objects.get(by) {
             let elf = Rc::clone(&object.found.elf);
@@ -241,7 +247,7 @@ impl Load {
         Ok(())
     }
 
-    fn load(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr, dlopen: bool) -> Result<Option<Missing>, ElfError> {
+    fn load(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr, dlopen: bool) -> Result<Option<Missing>, BinaryError> {
         if self.names.contains_key(name) || self.closure.objects.len() >= MAX_OBJECTS {
             return Ok(None);
         }
@@ -262,7 +268,7 @@ impl Load {
     }
 
     /// Adds the libraries that are opened at run time: those in `.note.dlopen`, and the one that glibc itself opens.
-    fn opened_later(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), ElfError> {
+    fn opened_later(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), BinaryError> {
         let mut by = 0;
         while let Some(object) = self.closure.objects.get(by) {
             let elf = Rc::clone(&object.found.elf);
@@ -290,7 +296,7 @@ impl Load {
     }
 
     /// Opens a library at run time. If one of its dependencies is missing, the library counts as missing.
-    fn open(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr) -> Result<Option<Missing>, ElfError> {
+    fn open(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr) -> Result<Option<Missing>, BinaryError> {
         let (start, complaints) = (self.closure.objects.len(), self.closure.missing.len());
         if let Some(missing) = self.load(libc, by, name, true)? {
             return Ok(Some(missing));
@@ -303,7 +309,7 @@ impl Load {
     ///
     /// glibc opens it when a thread is canceled or calls `pthread_exit` (sysdeps/gnu/unwind-resume.c,
     /// misc/unwind-link.c) and aborts without it.
-    fn unwinder(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), ElfError> {
+    fn unwinder(&mut self, libc: &Libc<'_>, dirs: &Dirs<'_>) -> Result<(), BinaryError> {
         const UNWINDER: &str = "libgcc_s.so.1";
         const C_LIBRARY: [&str; 2] = ["libc.so.6", "libpthread.so.0"];
         if self.names.contains_key(OsStr::new(UNWINDER)) {
@@ -366,9 +372,8 @@ mod tests {
     use super::{Closure, Linker};
     use crate::arch::Arch;
     use crate::format::archive_path::ArchivePath;
-    use crate::format::elf::ElfError;
-    use crate::format::elf_builder::ElfBuilder;
-    use crate::root::binary::{Binaries, Binary};
+    use crate::format::elf::tests::builder::ElfBuilder;
+    use crate::root::binary::{Binaries, Binary, BinaryError};
     use crate::root::dirs::{Dirs, Found};
     use crate::root::ldso::System;
     use crate::root::root::Root;
@@ -395,7 +400,7 @@ mod tests {
             self
         }
 
-        fn try_closure(&self, program: &str, lib_path: &[&str]) -> Result<Closure, ElfError> {
+        fn try_closure(&self, program: &str, lib_path: &[&str]) -> Result<Closure, BinaryError> {
             let root = Root::new(self.path()).expect("a root");
             let (binaries, system) = (Binaries::new(&root), System::of(&root));
             let dirs = Dirs::new(&root, &binaries);

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use super::binary::{Binaries, Binary};
+use super::binary::{Binaries, Binary, BinaryError};
 use super::root::{Hop, Resolved, Root};
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::{Abi, ElfError, ElfFacts, ElfKind};
@@ -76,7 +76,7 @@ impl<'a> Dirs<'a> {
     ///
     /// As `open_verify` in elf/dl-load.c: files that cannot be opened and files for other architectures are skipped;
     /// damaged files are errors.
-    pub fn library(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Rc<Found>>, ElfError> {
+    pub fn library(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Rc<Found>>, BinaryError> {
         let key = (dir.real.clone(), name.to_owned(), abi);
         if let Some(known) = self.files.borrow().get(&key) {
             return Ok(known.clone());
@@ -100,13 +100,13 @@ impl<'a> Dirs<'a> {
         found
     }
 
-    fn open(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Found>, ElfError> {
+    fn open(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Found>, BinaryError> {
         let path = dir.real.join(name);
         let Some(mut resolved) = self.root.find(&path).filter(|found| found.metadata.is_file()) else {
             return Ok(None);
         };
         let binary = match self.binaries.get(&resolved.real) {
-            Err(ElfError::Io { .. }) => return Ok(None),
+            Err(BinaryError { fault: ElfError::Io(_), .. }) => return Ok(None),
             other => other?,
         };
         match binary {
@@ -122,8 +122,8 @@ impl<'a> Dirs<'a> {
         }
     }
 
-    fn refuse(&self, resolved: &Resolved, rule: &'static str) -> ElfError {
-        ElfError::Malformed { path: self.root.host_path(&resolved.real), offset: 0, rule }
+    fn refuse(&self, resolved: &Resolved, rule: &'static str) -> BinaryError {
+        BinaryError::violation(&self.root.host_path(&resolved.real), rule)
     }
 
     fn walk(&self, path: &[u8]) -> Option<Dir> {

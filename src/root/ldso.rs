@@ -11,13 +11,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use super::binary::BinaryError;
 use super::closure::Object;
 use super::dirs::{Dirs, Found};
 use super::ldconf;
 use super::root::Root;
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
-use crate::format::elf::{Abi, ElfError};
+use crate::format::elf::Abi;
 use crate::format::ldcache::LdCache;
 
 /// Size limit of the cache; on a system with many libraries it has a few hundred kilobytes.
@@ -93,7 +94,7 @@ impl<'a> Glibc<'a> {
     }
 
     /// Searches for `name`, required by `objects[by]`.
-    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
+    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
         let Some(loader) = objects.get(by) else {
             return Ok(Answer::Missing(std::sync::Arc::default()));
         };
@@ -141,7 +142,7 @@ impl<'a> Glibc<'a> {
         steps
     }
 
-    fn in_steps(&self, steps: &[Step], name: &OsStr, no_default_lib: bool) -> Result<Answer, ElfError> {
+    fn in_steps(&self, steps: &[Step], name: &OsStr, no_default_lib: bool) -> Result<Answer, BinaryError> {
         for variants in [false, true] {
             for step in steps {
                 let (found, by_cache) = match step {
@@ -167,7 +168,7 @@ impl<'a> Glibc<'a> {
         Ok(Answer::Missing(tried.collect()))
     }
 
-    fn in_dir(&self, dir: &[u8], name: &OsStr, variants: bool) -> Result<Option<Rc<Found>>, ElfError> {
+    fn in_dir(&self, dir: &[u8], name: &OsStr, variants: bool) -> Result<Option<Rc<Found>>, BinaryError> {
         let Some(dir) = self.dirs.dir(dir) else {
             return Ok(None);
         };
@@ -182,7 +183,7 @@ impl<'a> Glibc<'a> {
         Ok(None)
     }
 
-    fn in_system(&self, name: &OsStr, variants: bool, no_default_lib: bool) -> Result<Option<Rc<Found>>, ElfError> {
+    fn in_system(&self, name: &OsStr, variants: bool, no_default_lib: bool) -> Result<Option<Rc<Found>>, BinaryError> {
         match self.system {
             System::Directories(dirs) => {
                 for dir in dirs.iter().filter(|dir| !(no_default_lib && self.defaults.contains(dir))) {
@@ -216,7 +217,7 @@ impl<'a> Glibc<'a> {
     }
 
     /// Opens a name with a slash directly, without a search.
-    fn by_path(&self, loader: &Object, name: &OsStr) -> Result<Answer, ElfError> {
+    fn by_path(&self, loader: &Object, name: &OsStr) -> Result<Answer, BinaryError> {
         let paths = expand_tokens(name.as_bytes(), &loader.found.origin(), self.lib_token());
         let mut tried = Vec::new();
         for path in paths {

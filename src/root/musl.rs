@@ -6,11 +6,12 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use super::binary::BinaryError;
 use super::closure::Object;
 use super::dirs::Dirs;
 use super::ldso::{Answer, split};
 use crate::format::archive_path::ArchivePath;
-use crate::format::elf::{Abi, ElfError};
+use crate::format::elf::Abi;
 
 /// Libraries that are the loader itself (`reserved` in ldso/dynlink.c).
 const RESERVED: [&[u8]; 7] = [b"libc.", b"libpthread.", b"librt.", b"libm.", b"libdl.", b"libutil.", b"libxnet."];
@@ -47,7 +48,7 @@ impl<'a> Musl<'a> {
     }
 
     /// Searches for `name`, required by `objects[by]`.
-    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, ElfError> {
+    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
         let bytes = name.as_bytes();
         if RESERVED.iter().any(|reserved| bytes.starts_with(reserved)) || is_musl(name) {
             return Ok(Answer::Loader);
@@ -74,7 +75,7 @@ impl<'a> Musl<'a> {
         Ok(Answer::Missing(tried.iter().map(|dir| String::from_utf8_lossy(dir).into_owned()).collect()))
     }
 
-    fn look(&self, dir: &[u8], name: &OsStr) -> Result<Option<Answer>, ElfError> {
+    fn look(&self, dir: &[u8], name: &OsStr) -> Result<Option<Answer>, BinaryError> {
         let Some(dir) = self.dirs.dir(dir) else {
             return Ok(None);
         };

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use super::binary::BinaryError;
 use super::closure::Missing;
 use super::glob::GlobError;
 use super::root::RootError;
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
-use crate::format::elf::ElfError;
 use crate::format::script::MAX_NESTED;
 
 /// Failure to resolve a userland.
@@ -20,7 +20,7 @@ pub enum UserlandError {
     Root(#[from] RootError),
     /// A program or library is damaged or unreadable.
     #[error(transparent)]
-    Elf(#[from] ElfError),
+    Elf(#[from] BinaryError),
     /// A pattern could not be expanded.
     #[error("failed to expand {option}")]
     Glob {

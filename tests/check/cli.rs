@@ -126,7 +126,7 @@ fn missing_contents_are_reported() {
         .assert()
         .code(125)
         .stdout_eq("")
-        .stderr_eq("error: reading EFI/BOOT/nope in disk.raw: no such file or directory: \"nope\"\n");
+        .stderr_eq("error: failed to read EFI/BOOT/nope in disk.raw: no such file or directory: \"nope\"\n");
     case.bootling(&["cat", "disk.raw", "EFI"])
         .assert()
         .code(125)

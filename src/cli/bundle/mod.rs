@@ -27,7 +27,7 @@ use bootling::qemu::argv::{Ends, Payload, Wires, argv};
 use bootling::qemu::firmware::Firmware;
 use bootling::qemu::machine::{Machine, Transport};
 use bootling::regress::bundle::{
-    Contents, JOINED, KernelNote, MachineNote, Manifest, Packing, QemuNote, VERSION, write,
+    Contents, JOINED, KernelNote, MachineNote, Manifest, QemuNote, VERSION, compression, write,
 };
 use bootling::root::kernel::ImageKind;
 
@@ -141,7 +141,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
         }
         kept.outputs = Some([ran.stdout, ran.stderr]);
     }
-    write(manifest, &kept, Packing::of(&args.output), &mut output)
+    write(manifest, &kept, compression(&args.output), &mut output)
         .with_context(|| format!("failed to write {}", output.name()))?;
     let bytes = output.file().stream_position().unwrap_or_default();
     output.finish()?;

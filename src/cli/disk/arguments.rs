@@ -12,7 +12,7 @@ use crate::cli::build::compression;
 use crate::cli::options::{self, InitrdArgs};
 use crate::cli::sign_options::SignOptions;
 use crate::cli::typed::TypedIds;
-use bootling::disk::plan::{Profile, Sectors};
+use bootling::disk::layout::{Profile, SectorSizes};
 use bootling::format::SectorSize;
 use bootling::format::compression::Compression;
 use bootling::{
@@ -54,9 +54,8 @@ pub struct DiskArgs {
     /// Use this initrd unchanged instead of building one.
     #[arg(long = "initrd", value_name = "FILE", help_heading = "Image", conflicts_with_all = ["with", "copy", "kmod", "run", "no_busybox", "lib_path", "binaries", "initrd_compress"])]
     pub ready_made: Option<PathBuf>,
-    /// Compression of the initrd: none, gzip, zstd, xz or lz4. The kernel must have the same one built in (such as
-    /// `CONFIG_RD_ZSTD`).
-    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression(), help_heading = "Image")]
+    /// Compression of the initrd. The kernel must have the same one built in (such as `CONFIG_RD_ZSTD`).
+    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression(Compression::writable()), help_heading = "Image")]
     pub initrd_compress: Compression,
     /// Kernel command line. Default: `console=tty0 console=ttyS0 panic=60`.
     #[arg(long, value_name = "LINE", allow_hyphen_values = true, help_heading = "EFI program")]
@@ -102,8 +101,8 @@ pub struct DiskArgs {
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
     pub format: Option<FormatArg>,
     /// Compression of the image. Default: from the suffix of FILE, else none.
-    #[arg(long, value_enum, value_name = "HOW", help_heading = "Output")]
-    pub compress: Option<CompressArg>,
+    #[arg(long, value_name = "HOW", value_parser = compression(Compression::for_disks()), help_heading = "Output")]
+    pub compress: Option<Compression>,
     /// Write SHA256SUMS next to FILE, with the checksums of FILE and of the uncompressed image. Lines for other files
     /// are kept.
     #[arg(long, help_heading = "Output")]
@@ -169,19 +168,6 @@ pub enum FormatArg {
     Uki,
 }
 
-/// `--compress`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CompressArg {
-    /// No compression
-    None,
-    /// Fast
-    Zstd,
-    /// Small but slow
-    Xz,
-    /// Most widely supported
-    Gzip,
-}
-
 impl DiskArgs {
     /// Returns `--format`, if given.
     pub fn format(&self) -> Option<Format> {
@@ -194,22 +180,12 @@ impl DiskArgs {
         })
     }
 
-    /// Returns `--compress`, if given.
-    pub fn compression(&self) -> Option<Compression> {
-        self.compress.map(|how| match how {
-            CompressArg::None => Compression::None,
-            CompressArg::Zstd => Compression::Zstd,
-            CompressArg::Xz => Compression::Xz,
-            CompressArg::Gzip => Compression::Gzip,
-        })
-    }
-
     /// Returns `--sector-size`.
-    pub fn sectors(&self) -> Sectors {
+    pub fn sectors(&self) -> SectorSizes {
         match self.sector_size {
-            SectorArg::S512 => Sectors::One(SectorSize::S512),
-            SectorArg::S4096 => Sectors::One(SectorSize::S4096),
-            SectorArg::Dual => Sectors::Dual,
+            SectorArg::S512 => SectorSizes::Single(SectorSize::S512),
+            SectorArg::S4096 => SectorSizes::Single(SectorSize::S4096),
+            SectorArg::Dual => SectorSizes::Dual,
         }
     }
 

@@ -5,10 +5,6 @@ use std::path::{Path, PathBuf};
 use bootling::disk::spec::Format;
 use bootling::format::compression::Compression;
 
-/// File name suffixes of compressed files.
-const PACKED: [(&str, Compression); 3] =
-    [("zst", Compression::Zstd), ("xz", Compression::Xz), ("gz", Compression::Gzip)];
-
 /// File name suffixes of unsupported container formats.
 const OTHERS: [&str; 5] = ["vdi", "vhdx", "iso", "qed", "dmg"];
 
@@ -50,10 +46,11 @@ impl Target {
             notes.push(format!("{name}: written as raw despite the suffix; use qemu-img convert to create .{other}"));
         }
         if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
-            let fits = PACKED.iter().find(|(_, known)| *known == target.compression).map_or("", |(end, _)| end);
             notes.push(match target.compression {
                 Compression::None => format!("{name}: not compressed despite the suffix"),
-                how => format!("{name}: compressed with {}; tools expect the suffix .{fits}", how.name()),
+                how => {
+                    format!("{name}: compressed with {how}; tools expect the suffix .{}", how.properties().extension)
+                }
             });
         }
         Self { notes, ..target }
@@ -68,7 +65,8 @@ impl Target {
 
 /// Splits off the suffix of a compressed file.
 fn split(name: &str) -> (&str, Option<Compression>) {
-    let found = PACKED.iter().find_map(|(end, how)| Some((name.strip_suffix(end)?.strip_suffix('.')?, *how)));
+    let mut formats = Compression::for_disks().filter(|how| *how != Compression::None);
+    let found = formats.find_map(|how| Some((name.strip_suffix(how.properties().extension)?.strip_suffix('.')?, how)));
     found.map_or((name, None), |(inner, how)| (inner, Some(how)))
 }
 

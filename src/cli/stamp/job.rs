@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use crate::cli::output;
 use bootling::disk::container::{self, Access, Image, Opening, content::Content, error::ImageError, stream};
 use bootling::disk::stamp::{Facts, Objection, Stamp, Wish, plan};
+use bootling::format::compression::Compression;
 use bootling::format::mbr::BOOT_CODE;
 use bootling::format::{Medium, SectorSize};
 use bootling::output::file::Output;
@@ -44,7 +45,9 @@ impl Job<'_> {
         // Open for reading first: nothing is opened for writing if the image is refused or already stamped.
         let image = match self.open(Access::Read) {
             Ok(image) => image,
-            Err(ImageError::Compressed { content: Content::Compressed(squeeze), .. }) => return self.rewrite(squeeze),
+            Err(ImageError::Compressed { content: Content::Compressed(compression), .. }) => {
+                return self.rewrite(compression);
+            }
             Err(error) => return Err(advised(error)),
         };
         let name = image.name().to_owned();
@@ -71,7 +74,7 @@ impl Job<'_> {
         if stamp.changes() && !self.dry_run {
             let mut image = self.open(Access::Write).map_err(advised)?;
             self.save(&stamp)?;
-            container::apply(&mut image, &stamp)?;
+            bootling::disk::stamp::apply(&mut image, &stamp)?;
         }
         self.notes.append(&mut report.notes);
         report.notes = self.notes;
@@ -92,9 +95,9 @@ impl Job<'_> {
     }
 
     /// Stamps a compressed image: writes a new file, which replaces the old one unless `output` is set.
-    fn rewrite(self, squeeze: container::Squeeze) -> anyhow::Result<Report> {
+    fn rewrite(self, compression: Compression) -> anyhow::Result<Report> {
         let name = self.image.display().to_string();
-        let squeezed = stream::open(self.image, squeeze).map_err(|error| match error {
+        let squeezed = stream::open(self.image, compression).map_err(|error| match error {
             stream::StreamError::Image(error) => advised(error),
             stream::StreamError::Unpack { .. } | stream::StreamError::Write(_) => error.into(),
         })?;
@@ -104,7 +107,7 @@ impl Job<'_> {
         );
         let facts = Facts::read_begin(&squeezed.begin()).with_context(|| format!("failed to read {name}"))?;
         let stamp = self.plan(&facts)?;
-        let mut report = Report::new(&self, &facts, &stamp, squeeze.to_string());
+        let mut report = Report::new(&self, &facts, &stamp, compression.to_string());
         let to = self.output.unwrap_or(self.image);
         if self.dry_run || !stamp.changes() && self.output.is_none() {
             return Ok(report);

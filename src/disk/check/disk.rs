@@ -54,7 +54,7 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
 fn without_gpt(medium: &dyn Medium, record: &Mbr, first: &[u8; 512], report: &mut Report) {
     let used: Vec<&Record> = record.records.iter().filter(|record| record.kind == EF && record.sectors > 0).collect();
     if used.is_empty() || !record.bootable {
-        let what = match crate::format::fat::Bpb::is_meant(first) {
+        let what = match crate::format::fat::Bpb::looks_like_fat(first) {
             true => "a FAT file system without a partition table",
             false if record.bootable => "a boot sector without an EFI system partition",
             false => "neither a boot sector nor a partition table",

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::format::compression::Compression;
 use crate::format::vhd::{COOKIE, FOOTER};
 
 /// Format of a file.
@@ -17,20 +18,9 @@ pub enum Content {
     /// A fixed VHD: the disk content, followed by a footer.
     Vhd,
     /// A compressed file; its content is not examined.
-    Compressed(Squeeze),
+    Compressed(Compression),
     /// A container format that is not supported, by name.
     Foreign(&'static str),
-}
-
-/// Compression format of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Squeeze {
-    /// gzip.
-    Gzip,
-    /// xz.
-    Xz,
-    /// Zstandard.
-    Zstd,
 }
 
 /// Length of the file head that contains every signature, in bytes.
@@ -54,7 +44,7 @@ impl Content {
 
     /// Detects the format by the first bytes only.
     pub(super) fn by_head(head: &[u8]) -> Option<Self> {
-        let known: [(usize, &[u8], Self); 15] = [
+        let known: [(usize, &[u8], Self); 11] = [
             (0, b"QFI\xfb\0\0\0\x02", Self::Qcow2),
             (0, b"QFI\xfb\0\0\0\x03", Self::Qcow2),
             (0, b"QFI\xfb\0\0\0\x01", Self::Foreign("qcow version 1")),
@@ -65,14 +55,16 @@ impl Content {
             (0, b"vhdxfile", Self::Foreign("VHDX")),
             (64, b"\x7f\x10\xda\xbe", Self::Foreign("VDI")),
             (0, COOKIE, Self::Foreign("dynamic VHD")),
-            (0, b"BZh", Self::Foreign("bzip2")),
             (0, b"PK\x03\x04", Self::Foreign("ZIP")),
-            (0, &[0x1f, 0x8b], Self::Compressed(Squeeze::Gzip)),
-            (0, b"\xfd7zXZ\0", Self::Compressed(Squeeze::Xz)),
-            (0, &[0x28, 0xb5, 0x2f, 0xfd], Self::Compressed(Squeeze::Zstd)),
         ];
         let begins = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
-        known.iter().find(|(at, magic, _)| begins(*at, magic)).map(|(_, _, content)| *content)
+        if let Some((_, _, content)) = known.iter().find(|(at, magic, _)| begins(*at, magic)) {
+            return Some(*content);
+        }
+        // Formats without checksums also have short magic numbers, which disk content may start with.
+        let compression = Some(Compression::detect(head))
+            .filter(|found| *found != Compression::None && found.properties().has_checksum)?;
+        Some(if compression.is_readable() { Self::Compressed(compression) } else { Self::Foreign(compression.name()) })
     }
 }
 
@@ -82,18 +74,8 @@ impl fmt::Display for Content {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
             Self::Vhd => "VHD",
-            Self::Compressed(squeeze) => return write!(f, "{squeeze}"),
+            Self::Compressed(compression) => compression.name(),
             Self::Foreign(name) => name,
-        })
-    }
-}
-
-impl fmt::Display for Squeeze {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
         })
     }
 }

@@ -2,23 +2,14 @@
 //!
 //! Keeps the first 2 MiB of the disk in memory, with its boot record and partition tables. The rest is copied from one
 //! stream to the other, so a few MiB of memory suffice for a disk of any size. Refuses anything but a raw disk inside,
-//! dictionaries larger than 128 MiB (zstd) or 512 MiB (xz), truncated streams, and streams followed by other data.
+//! truncated streams, and streams followed by other data.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
-use lzma_rust2::XzReader;
-
-use super::{
-    Access, agree,
-    content::{Content, Squeeze},
-    error::ImageError,
-    open_file,
-};
+use super::{Access, agree, content::Content, error::ImageError, open_file};
 use crate::{
-    format::compression::Compression,
+    format::compression::{Compression, Streams},
     output::{WriteError, file::Output},
 };
 
@@ -26,15 +17,11 @@ use crate::{
 const BEGIN: u64 = 2 << 20;
 /// Bytes per read and write.
 const PIECE: usize = 256 * 1024;
-/// Largest zstd dictionary, as a power of two: that of the `--ultra` levels.
-const ZSTD_WINDOW_LOG: u32 = 27;
-/// Memory limit of the xz decoder, in KiB; also used to boot an image.
-pub const XZ_MEMORY_KIB: u32 = 512 * 1024;
 
 /// A compressed image whose first 2 MiB are decompressed.
 pub struct Squeezed {
     name: String,
-    squeeze: Squeeze,
+    compression: Compression,
     begin: Vec<u8>,
     rest: Box<dyn Read>,
 }
@@ -59,35 +46,23 @@ pub enum StreamError {
 }
 
 /// Opens a compressed image and decompresses its first 2 MiB.
-pub fn open(path: &Path, squeeze: Squeeze) -> Result<Squeezed, StreamError> {
+pub fn open(path: &Path, compression: Compression) -> Result<Squeezed, StreamError> {
     let name = path.display().to_string();
     let file = open_file(path, Access::Read, false);
     let file = file.map_err(|source| ImageError::Open { name: name.clone(), source })?;
     agree(&file, &name, Access::Read)?;
     let unpack = |source| StreamError::Unpack { name: name.clone(), source };
-    let mut rest = decoder(file, squeeze).map_err(unpack)?;
+    let input = BufReader::with_capacity(PIECE, file);
+    let mut rest = compression.reader(input, Streams::All).map_err(unpack)?;
     let mut begin = Vec::new();
     rest.by_ref().take(BEGIN).read_to_end(&mut begin).map_err(unpack)?;
     match Content::by_head(&begin) {
         // A fixed VHD starts with the disk content; its footer is copied unchanged.
-        None | Some(Content::Raw | Content::Vhd) => Ok(Squeezed { name, squeeze, begin, rest }),
+        None | Some(Content::Raw | Content::Vhd) => Ok(Squeezed { name, compression, begin, rest }),
         Some(content @ (Content::Qcow2 | Content::Compressed(_) | Content::Foreign(_))) => {
-            Err(ImageError::Inside { name, outer: Content::Compressed(squeeze), content }.into())
+            Err(ImageError::Inside { name, outer: Content::Compressed(compression), content }.into())
         }
     }
-}
-
-fn decoder(file: File, squeeze: Squeeze) -> io::Result<Box<dyn Read>> {
-    let input = BufReader::with_capacity(PIECE, file);
-    Ok(match squeeze {
-        Squeeze::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Squeeze::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
-        Squeeze::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(input)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
-    })
 }
 
 impl Squeezed {
@@ -97,8 +72,8 @@ impl Squeezed {
     }
 
     /// Returns the compression format.
-    pub const fn squeeze(&self) -> Squeeze {
-        self.squeeze
+    pub const fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Writes the image to `to` with `first` as the first bytes of the disk, in the same compression. Returns the size
@@ -107,12 +82,7 @@ impl Squeezed {
         let mut output = Output::create(to)?;
         let name = output.name().to_owned();
         let writing = |source| WriteError::Output { name: name.clone(), source };
-        let compression = match self.squeeze {
-            Squeeze::Gzip => Compression::Gzip,
-            Squeeze::Xz => Compression::Xz,
-            Squeeze::Zstd => Compression::Zstd,
-        };
-        let mut sink = compression.writer(output.file()).map_err(writing)?;
+        let mut sink = self.compression.writer(output.file()).map_err(writing)?;
         let kept = self.begin.get(first.len()..).unwrap_or_default();
         sink.write_all(first).and_then(|()| sink.write_all(kept)).map_err(writing)?;
         let mut size = (first.len() + kept.len()) as u64;

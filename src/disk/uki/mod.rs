@@ -13,7 +13,6 @@ pub mod stub;
 use std::fs::File;
 use std::path::PathBuf;
 
-use self::stub::FileMedium;
 use crate::format::archive_path::ArchivePath;
 use crate::format::pe::{Machine, Pe};
 use crate::root::kernel::{ImageKind, Kernel};
@@ -85,8 +84,7 @@ fn efi_kernel(kernel: &Kernel) -> Result<KernelImage, UkiError> {
     let failed = |source| UkiError::Io { doing: "read kernel", path: path.clone(), source };
     let file = File::open(&path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let pe =
-        Pe::read(&FileMedium { file: &file, size }).map_err(|why| UkiError::NoEfi { origin: origin.clone(), why })?;
+    let pe = Pe::read(&file).map_err(|why| UkiError::NoEfi { origin: origin.clone(), why })?;
     let load_file2 = pe.image_version >= 1;
     Ok(KernelImage { path, origin, size, machine: pe.machine, load_file2 })
 }

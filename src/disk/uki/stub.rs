@@ -1,13 +1,11 @@
 //! Lookup and validation of systemd's EFI stub.
 
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use super::UkiError;
 use crate::arch::Arch;
-use crate::format::Medium;
 use crate::format::archive_path::ArchivePath;
 use crate::format::pe::{Machine, Pe};
 use crate::format::uki::{MOST_STUB, StubInfo, UkiSection};
@@ -82,21 +80,5 @@ impl Stub {
             return refused("no support for .linux, .initrd and .cmdline, so it would not start the kernel");
         }
         Ok(Self { path, bytes, pe, info })
-    }
-}
-
-/// A file and its size as a [`Medium`].
-pub(super) struct FileMedium<'a> {
-    pub file: &'a File,
-    pub size: u64,
-}
-
-impl Medium for FileMedium<'_> {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
     }
 }

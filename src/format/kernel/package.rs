@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
+use crate::format::compression::{Compression, Streams};
+
 /// Magic of an ar archive.
 pub const MAGIC: &[u8] = b"!<arch>\n";
 /// Size of a member header, in bytes.
@@ -17,8 +19,6 @@ const MEMBERS_LIMIT: usize = 64;
 /// Size limit of an xz block for parallel decompression, which keeps blocks in memory. Larger ones are streamed. dpkg
 /// writes blocks of 24 MiB.
 const BLOCK_LIMIT: u64 = 128 << 20;
-/// Memory limit of the xz decoder, in KiB.
-const DICTIONARY: u32 = 256 << 10;
 
 /// A byte range of a file, as a reader.
 #[derive(Debug)]
@@ -86,22 +86,21 @@ pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
 
 /// Returns a reader of the tar archive in a member.
 pub fn tar_of<'a>(name: &str, member: Window<'a>) -> io::Result<Box<dyn Read + 'a>> {
-    match name {
-        "data.tar" => Ok(Box::new(BufReader::with_capacity(1 << 18, member))),
-        "data.tar.gz" => Ok(Box::new(flate2::read::GzDecoder::new(BufReader::with_capacity(1 << 18, member)))),
-        "data.tar.zst" => Ok(Box::new(zstd::Decoder::new(member)?)),
-        "data.tar.xz" => {
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            if threads > 1 && largest_block(&member).is_some_and(|largest| largest <= BLOCK_LIMIT) {
-                // Each thread keeps one or two blocks in memory, about 100 MiB. More than 8 threads gain little.
-                let threads = u32::try_from(threads.min(8)).unwrap_or(1);
-                return Ok(Box::new(lzma_rust2::XzReaderMt::new(member, false, threads)?));
-            }
-            let buffered = BufReader::with_capacity(1 << 18, member);
-            Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(buffered, false, DICTIONARY)))
-        }
-        other => Err(io::Error::other(format!("{other}: unsupported compression"))),
+    let compression = match name.strip_prefix("data.tar") {
+        Some("") => Some(Compression::None),
+        suffix => suffix.and_then(|suffix| Compression::from_extension(suffix.strip_prefix('.')?)),
+    };
+    let compression = compression.ok_or_else(|| io::Error::other(format!("{name}: unsupported compression")))?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if compression == Compression::Xz
+        && threads > 1
+        && largest_block(&member).is_some_and(|largest| largest <= BLOCK_LIMIT)
+    {
+        // Each thread keeps one or two blocks in memory, about 100 MiB. More than 8 threads gain little.
+        let threads = u32::try_from(threads.min(8)).unwrap_or(1);
+        return Ok(Box::new(lzma_rust2::XzReaderMt::new(member, false, threads)?));
     }
+    compression.reader(BufReader::with_capacity(1 << 18, member), Streams::First)
 }
 
 /// Returns the size of the largest unpacked block, read from the index of an xz stream (xz file format 1.2, sections
@@ -144,25 +143,6 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
-}
-
-/// A reader that returns an error, not end of file, beyond a limit: a decompression bomb must not look like a short
-/// archive.
-#[derive(Debug)]
-pub struct Bounded<R> {
-    /// Underlying reader.
-    pub inner: R,
-    /// Remaining bytes before the limit.
-    pub left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.left =
-            self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("unpacked size exceeds the limit"))?;
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

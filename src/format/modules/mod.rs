@@ -1,5 +1,4 @@
-//! Kernel modules: names, `.modinfo`, compressed files.
+//! Kernel modules: names and `.modinfo`.
 
-pub mod decompress;
 pub mod modinfo;
 pub mod name;

@@ -1,21 +1,11 @@
 //! Parser of the `.modinfo` section of a kernel module: NUL-separated `key=value` (`include/linux/moduleinfo.h`,
 //! `modpost`).
 //!
-//! Reads only the ELF header, the section headers, the section names and the section itself, so that each of thousands
-//! of modules needs only a few small reads. Refuses files that are not relocatable ELF files, and tables that are
-//! outside the file or larger than those of any real module.
+//! Each of thousands of modules needs only a few small reads. Refuses files that are not relocatable ELF files.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use crate::format::elf::{ET_REL, Elf, ElfError, ElfKind, is_elf};
+use crate::format::read_at::{PagedReader, ReadAt};
 
-use goblin::container::Ctx;
-use goblin::elf::{Elf, SectionHeader};
-
-/// ELF's `ET_REL`, the type of every module.
-const ET_REL: u16 = 1;
-/// Size limit of section headers and section names, in bytes. The largest modules have a few hundred KiB.
-const TABLE_LIMIT: u64 = 16 << 20;
 /// Size limit of `.modinfo`, in bytes. The largest known one (amdgpu) is about 40 KiB.
 const MODINFO_LIMIT: u64 = 4 << 20;
 
@@ -25,45 +15,9 @@ pub enum ModinfoError {
     /// The file is not a module.
     #[error("not a kernel module: {0}")]
     NotAModule(&'static str),
-    /// Invalid offset or size in the file, or a truncated file.
-    #[error("truncated or damaged: {what} ({len} bytes at offset {offset}) out of range in a file of {file} bytes")]
-    Outside {
-        /// Name of the missing part.
-        what: &'static str,
-        /// Its offset, in bytes.
-        offset: u64,
-        /// Its length, in bytes.
-        len: u64,
-        /// Length of the file, in bytes.
-        file: u64,
-    },
-    /// The ELF parser failed.
-    #[error("damaged ELF file: {0}")]
-    Elf(#[from] goblin::error::Error),
-    /// An I/O error.
+    /// A truncated or damaged ELF file, or an I/O error.
     #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// Random-access reader.
-pub trait ReadAt {
-    /// Fills `buffer` with the bytes at `offset`.
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
-}
-
-impl ReadAt for File {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
-    }
-}
-
-impl ReadAt for [u8] {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).ok();
-        let found = start.and_then(|start| self.get(start..)).and_then(|rest| rest.get(..buffer.len()));
-        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
+    Elf(#[from] ElfError),
 }
 
 /// Fields of `.modinfo` that are relevant for loading a module.
@@ -86,14 +40,18 @@ pub struct Modinfo {
 }
 
 impl Modinfo {
-    /// Reads the `.modinfo` of a module of `len` bytes.
-    pub fn read<R: ReadAt + ?Sized>(module: &R, len: u64) -> Result<Self, ModinfoError> {
-        Ok(Self::parse(&section(module, len)?))
-    }
-
-    /// Reads the `.modinfo` of a module in memory.
-    pub fn of(module: &[u8]) -> Result<Self, ModinfoError> {
-        Self::read(module, module.len() as u64)
+    /// Reads the `.modinfo` of a module.
+    pub fn read(module: &(impl ReadAt + ?Sized)) -> Result<Self, ModinfoError> {
+        let mut reader = PagedReader::new(module);
+        if !is_elf(reader.read_up_to(0, 64).map_err(ElfError::Io)?) {
+            return Err(ModinfoError::NotAModule("no ELF magic"));
+        }
+        let mut elf = Elf::read(reader)?;
+        if elf.kind != ElfKind::Other(ET_REL) {
+            return Err(ModinfoError::NotAModule("ELF file is not relocatable"));
+        }
+        let section = elf.section(".modinfo", MODINFO_LIMIT)?;
+        Ok(Self::parse(section.ok_or(ModinfoError::NotAModule("no .modinfo section"))?))
     }
 
     /// Parses the section. Skips entries without `=` and irrelevant keys.
@@ -134,54 +92,6 @@ impl Modinfo {
 /// Splits a list; skips empty names.
 fn names(list: &str, separator: char) -> impl Iterator<Item = String> {
     list.split(separator).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
-}
-
-/// Finds and reads the `.modinfo` section.
-fn section<R: ReadAt + ?Sized>(module: &R, len: u64) -> Result<Vec<u8>, ModinfoError> {
-    let start = read(module, len, "the ELF header", 0, len.min(64), 64)?;
-    if !start.starts_with(b"\x7fELF") {
-        return Err(ModinfoError::NotAModule("no ELF magic"));
-    }
-    if start.len() < 64 {
-        return Err(ModinfoError::Outside { what: "the ELF header", offset: 0, len: 64, file: len });
-    }
-    let header = Elf::parse_header(&start)?;
-    if header.e_type != ET_REL {
-        return Err(ModinfoError::NotAModule("ELF file is not relocatable"));
-    }
-    let context = Ctx::new(header.container()?, header.endianness()?);
-    let (size, count) = (SectionHeader::size(context) as u64, u64::from(header.e_shnum));
-    if u64::from(header.e_shentsize) != size || count == 0 {
-        return Err(ModinfoError::NotAModule("no section headers"));
-    }
-    let table = read(module, len, "the section headers", header.e_shoff, count * size, TABLE_LIMIT)?;
-    let sections = SectionHeader::parse_from(&table, 0, usize::from(header.e_shnum), context)?;
-    let names = sections.get(usize::from(header.e_shstrndx)).ok_or(ModinfoError::NotAModule("no section names"))?;
-    let names = read(module, len, "the section names", names.sh_offset, names.sh_size, TABLE_LIMIT)?;
-    let found = sections.iter().find(|section| {
-        let name = names.get(section.sh_name..).unwrap_or_default();
-        name.starts_with(b".modinfo\0")
-    });
-    let found = found.ok_or(ModinfoError::NotAModule("no .modinfo section"))?;
-    read(module, len, ".modinfo", found.sh_offset, found.sh_size, MODINFO_LIMIT)
-}
-
-/// Reads a byte range, which must be inside the file. Limit: `limit` bytes.
-fn read<R: ReadAt + ?Sized>(
-    module: &R,
-    file: u64,
-    what: &'static str,
-    offset: u64,
-    len: u64,
-    limit: u64,
-) -> Result<Vec<u8>, ModinfoError> {
-    let inside = offset.checked_add(len).is_some_and(|end| end <= file) && len <= limit;
-    let mut buffer = vec![0; if inside { usize::try_from(len).unwrap_or(0) } else { 0 }];
-    if !inside {
-        return Err(ModinfoError::Outside { what, offset, len, file });
-    }
-    module.read_at(&mut buffer, offset)?;
-    Ok(buffer)
 }
 
 #[cfg(test)]
@@ -233,7 +143,7 @@ pub(crate) mod tests {
             "vermagic=6.1.0-56-amd64 SMP preempt mod_unload modversions ",
             "nonsense",
         ]);
-        let info = Modinfo::of(&module).expect("parses");
+        let info = Modinfo::read(&module).expect("parses");
         assert_eq!(info.depends, ["mii", "libphy"]);
         assert_eq!(info.softdeps, ["pre: a-b post: c"]);
         assert_eq!(info.weakdeps, ["w1", "w2"]);
@@ -246,7 +156,7 @@ pub(crate) mod tests {
     fn a_module_truncated_anywhere_is_an_error() {
         let whole = module(&["depends=a", "name=b"]);
         for len in 0..whole.len() {
-            assert!(Modinfo::of(&whole[..len]).is_err(), "truncated at {len}");
+            assert!(Modinfo::read(&whole[..len]).is_err(), "truncated at {len}");
         }
     }
 
@@ -254,9 +164,9 @@ pub(crate) mod tests {
     fn tables_outside_the_file_are_refused_by_name() {
         let mut corrupt = module(&["depends=a"]);
         corrupt[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
-        let error = Modinfo::of(&corrupt).expect_err("refused");
-        assert!(matches!(error, ModinfoError::Outside { what: "the section headers", .. }), "{error}");
-        assert!(matches!(Modinfo::of(b"#!/bin/sh\n"), Err(ModinfoError::NotAModule(_))));
+        let error = Modinfo::read(&corrupt).expect_err("refused");
+        assert!(error.to_string().contains("the section headers extend past the end of the file"), "{error}");
+        assert!(matches!(Modinfo::read(b"#!/bin/sh\n".as_slice()), Err(ModinfoError::NotAModule(_))));
     }
 
     proptest! {
@@ -270,7 +180,7 @@ pub(crate) mod tests {
                 bytes.truncate(usize::from(cut) % bytes.len());
             }
             // The result may be either: the ELF parser decides which faults are fatal.
-            let _ = Modinfo::of(&bytes);
+            let _ = Modinfo::read(&bytes);
         }
     }
 }

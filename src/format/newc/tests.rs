@@ -60,7 +60,7 @@ fn error(bytes: &[u8]) -> String {
 fn uncompressed_and_compressed_segments_are_read_in_order() {
     let mut bytes = archive(&[file(b"kernel/x86/microcode/AuthenticAMD.bin\0\0\0\0\0", b"code")]);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
-    for compression in Compression::ALL {
+    for compression in Compression::writable() {
         let both =
             [archive(&[file(b"a\0", b"1")]), vec![0; 8], archive(&[file(b"\xffb\0", &vec![7; 100_000])])].concat();
         bytes.extend(pack(compression, &both));

@@ -1,61 +1,13 @@
-//! Input streams of an initrd: buffering, byte counting and decompression.
+//! Input streams of an initrd: buffering, byte counting and limits.
 
 use std::cell::Cell;
-use std::fmt;
 use std::io::{self, BufRead, Read};
-
-use flate2::bufread::GzDecoder;
-use lzma_rust2::XzReader;
-
-use super::Packing;
-use crate::format::compression::{LZ4_CHUNK, LZ4_MAGIC};
 
 /// Maximum padding between archives in bytes.
 const MOST_ZEROS: usize = 256 << 20;
 
 /// Buffer size in bytes.
 const BUFFER: usize = 64 * 1024;
-/// Maximum window size of zstd, as a power of two: the limit of the kernel (`lib/decompress_unzstd.c`).
-const ZSTD_WINDOW_LOG: u32 = 27;
-/// Memory limit for xz, in KiB.
-const XZ_MEMORY_KIB: u32 = 128 * 1024;
-/// Maximum size of a compressed LZ4 chunk in bytes: `LZ4_compressBound` of 8 MiB.
-pub const LZ4_BOUND: usize = LZ4_CHUNK + LZ4_CHUNK / 255 + 16;
-
-/// Returns the format of a segment by its first bytes.
-pub(super) fn sniff(magic: &[u8]) -> Option<Packing> {
-    // `lib/decompress.c` and `init/initramfs.c`. The kernel also supports bzip2, lzma and lzo; bootling does not.
-    let known: [(&[u8], Packing); 7] = [
-        (b"070701", Packing::None),
-        (b"070702", Packing::None),
-        (&[0x1f, 0x8b], Packing::Gzip),
-        (&[0x1f, 0x9e], Packing::Gzip),
-        (&[0x28, 0xb5, 0x2f, 0xfd], Packing::Zstd),
-        (&[0xfd, b'7', b'z', b'X', b'Z', 0], Packing::Xz),
-        (&LZ4_MAGIC, Packing::Lz4),
-    ];
-    known.iter().find(|(start, _)| magic.starts_with(start)).map(|(_, packing)| *packing)
-}
-
-/// Returns a decompressor for the segment that starts at the position of `input`. At the end of the decompressed data,
-/// `input` is at the end of the segment.
-pub(super) fn unpack<'a, R: Read>(packing: Packing, input: &'a mut Stream<R>) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match packing {
-        Packing::None => Box::new(input),
-        Packing::Gzip => Box::new(GzDecoder::new(input)),
-        Packing::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(input)?.single_frame();
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
-        Packing::Xz => Box::new(XzReader::new_mem_limit(input, false, XZ_MEMORY_KIB)),
-        Packing::Lz4 => {
-            input.read_exact(&mut [0; 4])?;
-            Box::new(Lz4Reader { input, packed: Vec::new(), chunk: Vec::new(), at: 0, ended: false })
-        }
-    })
-}
-
 /// Stream that subtracts its bytes from a shared limit, because a few compressed bytes can expand to gigabytes.
 pub(super) struct Metered<'a, R> {
     input: R,
@@ -175,71 +127,5 @@ impl<R: Read> BufRead for Stream<R> {
         let count = count.min(self.end - self.start);
         self.start += count;
         self.offset += count as u64;
-    }
-}
-
-/// Error for an LZ4 chunk that is too large for the kernel's buffer.
-#[derive(Debug)]
-pub(super) struct Oversized(pub(super) u32);
-
-impl fmt::Display for Oversized {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "chunk of {} bytes", self.0)
-    }
-}
-
-impl std::error::Error for Oversized {}
-
-/// Decoder of the chunks of a legacy LZ4 frame (`lib/decompress_unlz4.c`). The frame ends at the end of the file or at
-/// a chunk length of 0.
-struct Lz4Reader<'a, R> {
-    input: &'a mut Stream<R>,
-    packed: Vec<u8>,
-    chunk: Vec<u8>,
-    at: usize,
-    ended: bool,
-}
-
-impl<R: Read> Lz4Reader<'_, R> {
-    fn next_chunk(&mut self) -> io::Result<()> {
-        self.at = 0;
-        self.chunk.clear();
-        loop {
-            if self.input.peek(1)?.is_empty() {
-                self.ended = true;
-                return Ok(());
-            }
-            let mut len = [0; 4];
-            self.input.read_exact(&mut len)?;
-            if len == LZ4_MAGIC {
-                continue;
-            }
-            let size = u32::from_le_bytes(len);
-            if size == 0 {
-                self.ended = true;
-                return Ok(());
-            }
-            if size as usize > LZ4_BOUND {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, Oversized(size)));
-            }
-            self.packed.resize(size as usize, 0);
-            self.input.read_exact(&mut self.packed)?;
-            self.chunk.resize(LZ4_CHUNK, 0);
-            let unpacked = lz4_flex::block::decompress_into(&self.packed, &mut self.chunk).map_err(io::Error::other)?;
-            self.chunk.truncate(unpacked);
-            return Ok(());
-        }
-    }
-}
-
-impl<R: Read> Read for Lz4Reader<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.chunk.len() && !self.ended {
-            self.next_chunk()?;
-        }
-        let mut rest = self.chunk.get(self.at..).unwrap_or_default();
-        let count = rest.read(buffer)?;
-        self.at += count;
-        Ok(count)
     }
 }

@@ -20,7 +20,7 @@ pub use self::guide::JOINED;
 pub use self::manifest::{ACCELERATORS, Digested, KernelNote, MachineNote, Manifest, QemuNote};
 pub use self::read::{Bundle, is_bundle, read};
 pub use self::vet::{needs_leave, vetted};
-pub use self::write::{Contents, Packing, write};
+pub use self::write::{Contents, compression, write};
 
 /// Name of the manifest.
 pub const MANIFEST: &str = "manifest.json";

@@ -16,12 +16,15 @@ use super::write::directory;
 use super::{
     BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide,
 };
+use crate::format::compression::DecompressReader;
 use crate::format::measure::hex;
 
 /// Prefix of the top directory.
 const DIRECTORY: &str = "bootling-";
 /// Size of a tar block.
 const BLOCK: usize = 512;
+/// Limit of the unpacked size: the files, the manifest, and more than enough for the headers.
+const UNPACKED_BYTES: u64 = FILE_BYTES + MANIFEST_BYTES + (1 << 20);
 
 /// A bundle in memory.
 #[derive(Debug)]
@@ -67,17 +70,9 @@ pub fn is_bundle(file: &mut File) -> io::Result<bool> {
 }
 
 /// Returns a reader of the tar archive in a plain or compressed file.
-fn unpacked(file: &mut File) -> io::Result<Box<dyn Read + '_>> {
-    let mut magic = [0; 4];
+fn unpacked(file: &mut File) -> io::Result<DecompressReader<'_>> {
     file.seek(SeekFrom::Start(0))?;
-    let read = Read::take(&mut *file, 4).read(&mut magic)?;
-    file.seek(SeekFrom::Start(0))?;
-    Ok(match magic {
-        _ if read < 4 => Box::new(io::empty()),
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(file)?),
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::GzDecoder::new(BufReader::new(file))),
-        _ => Box::new(BufReader::new(file)),
-    })
+    DecompressReader::new(BufReader::new(file), UNPACKED_BYTES)
 }
 
 /// Reads a whole bundle from a seekable file.
@@ -185,8 +180,9 @@ fn keep(mut entry: tar::Entry<'_, impl Read>) -> io::Result<(File, String)> {
 #[cfg(test)]
 mod tests {
     use super::{is_bundle, read};
+    use crate::format::compression::Compression;
     use crate::regress::bundle::vet::tests::note;
-    use crate::regress::bundle::{BundleError, Contents, KernelNote, Manifest, Packing, QemuNote, VERSION, write};
+    use crate::regress::bundle::{BundleError, Contents, KernelNote, Manifest, QemuNote, VERSION, write};
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::fs::File;
     use std::io::{Read, Seek, SeekFrom, Write};
@@ -218,7 +214,7 @@ mod tests {
         Contents { kernel: file(kernel), initrd: file(b"initrd"), on_console: vec![1], outputs, console: None }
     }
 
-    fn bundle(packing: Packing) -> Vec<u8> {
+    fn bundle(packing: Compression) -> Vec<u8> {
         let mut bytes = Vec::new();
         write(manifest(), &contents(b"the kernel"), packing, &mut bytes).expect("written");
         bytes
@@ -226,7 +222,7 @@ mod tests {
 
     /// Entries of a bundle (header and content), to assemble modified bundles.
     fn entries() -> Vec<(tar::Header, Vec<u8>)> {
-        entries_of(&bundle(Packing::None))
+        entries_of(&bundle(Compression::None))
     }
 
     fn entries_of(bytes: &[u8]) -> Vec<(tar::Header, Vec<u8>)> {
@@ -261,7 +257,7 @@ mod tests {
 
     #[test]
     fn bundles_are_reproducible_and_readable_with_every_compression() {
-        for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
+        for packing in [Compression::None, Compression::Gzip, Compression::Zstd] {
             let bytes = bundle(packing);
             assert_eq!(bytes, bundle(packing), "{packing:?}");
             let mut file = file(&bytes);
@@ -357,7 +353,7 @@ mod tests {
     #[test]
     fn a_script_that_does_not_match_the_manifest_is_detected() {
         let is_own = |bytes: &[u8]| read(&mut file(bytes)).expect("a bundle").has_own_script().expect("read");
-        assert!(is_own(&bundle(Packing::Zstd)));
+        assert!(is_own(&bundle(Compression::Zstd)));
         assert!(!is_own(&saying(|json| json["qemu"]["line"] = ["qemu", "-S"].as_slice().into())));
         let without = saying(|json| drop(json["files"].as_object_mut().expect("a map").remove("run.sh")));
         let mut all = entries_of(&without);
@@ -391,7 +387,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn every_change_to_a_bundle_is_detected_or_has_no_effect(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
-            let whole = bundle(Packing::None);
+            let whole = bundle(Compression::None);
             let mut bytes = whole.clone();
             for (at, byte) in changes {
                 let at = usize::from(at) % bytes.len();

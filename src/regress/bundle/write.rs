@@ -10,30 +10,15 @@ use super::{
     BundleError, CONSOLE, Digested, FILE_BYTES, INITRD, KERNEL, MANIFEST, Manifest, ON_CONSOLE, README, SCRIPT, STDERR,
     STDOUT, guide,
 };
+use crate::format::compression::Compression;
 use crate::format::measure::hex;
 
-/// Compression level; decompression is fast at every level.
-const ZSTD_LEVEL: i32 = 9;
-
-/// Compression of a bundle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// Uncompressed.
-    None,
-    /// gzip, which is available everywhere.
-    Gzip,
-    /// zstd.
-    Zstd,
-}
-
-impl Packing {
-    /// Returns the compression for a file name: zstd, unless the extension selects another.
-    pub fn of(path: &Path) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("tar") => Self::None,
-            Some("gz" | "tgz") => Self::Gzip,
-            _ => Self::Zstd,
-        }
+/// Returns the compression for a file name: zstd, unless the extension selects another.
+pub fn compression(path: &Path) -> Compression {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("tar") => Compression::None,
+        Some("gz" | "tgz") => Compression::Gzip,
+        _ => Compression::Zstd,
     }
 }
 
@@ -65,7 +50,7 @@ impl<T: Read + Seek> ReadSeek for T {}
 pub fn write(
     mut manifest: Manifest,
     contents: &Contents,
-    packing: Packing,
+    compression: Compression,
     to: &mut dyn Write,
 ) -> Result<(), BundleError> {
     let texts = [guide::readme(&manifest), guide::script(&manifest)];
@@ -81,19 +66,8 @@ pub fn write(
     }
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(BundleError::Manifest)?;
     json.push(b'\n');
-    match packing {
-        Packing::None => archive(&json, &manifest, parts, to),
-        Packing::Gzip => {
-            let mut gzip = flate2::write::GzEncoder::new(to, flate2::Compression::new(6));
-            archive(&json, &manifest, parts, &mut gzip).and_then(|()| gzip.finish().map(drop))
-        }
-        Packing::Zstd => zstd::Encoder::new(to, ZSTD_LEVEL).and_then(|mut zstd| {
-            zstd.include_checksum(true)?;
-            archive(&json, &manifest, parts, &mut zstd)?;
-            zstd.finish().map(drop)
-        }),
-    }
-    .map_err(BundleError::Write)
+    let mut out = compression.writer(to).map_err(BundleError::Write)?;
+    archive(&json, &manifest, parts, &mut out).and_then(|()| out.finish().map(drop)).map_err(BundleError::Write)
 }
 
 /// Returns the files in archive order: small, readable ones first.

@@ -7,6 +7,7 @@ use std::path::Path;
 use memchr::memmem;
 
 use crate::cache::{Cache, CacheError, Key};
+use crate::format::compression::{Compression, Streams};
 
 use super::error::KernelError;
 
@@ -39,14 +40,10 @@ impl Config {
         self.value(name) == Some("y")
     }
 
-    /// Returns true if the kernel can unpack an initrd compressed with `gzip`, `xz`, `zstd`, `lz4`, `lzma`, `bzip2` or
-    /// `lzo`. An uncompressed initrd (`none`) requires only `CONFIG_BLK_DEV_INITRD`.
-    pub fn supports_initrd(&self, compression: &str) -> bool {
-        let name = match compression {
-            "none" => return self.is_builtin("BLK_DEV_INITRD"),
-            name => format!("RD_{}", name.to_ascii_uppercase()),
-        };
-        self.is_builtin("BLK_DEV_INITRD") && self.is_builtin(&name)
+    /// Returns true if the kernel can unpack an initrd with this compression.
+    pub fn supports_initrd(&self, compression: Compression) -> bool {
+        let option = compression.properties().config;
+        self.is_builtin("BLK_DEV_INITRD") && option.is_none_or(|option| self.is_builtin(option))
     }
 }
 
@@ -82,7 +79,8 @@ fn search(file: &File) -> io::Result<Option<Vec<u8>>> {
         if let Some(at) = held.windows(START.len()).position(|window| window == START) {
             let rest = held.split_off(at + START.len());
             let mut text = Vec::new();
-            let unpacked = flate2::read::GzDecoder::new(rest.chain(file)).take(CONFIG_LIMIT).read_to_end(&mut text);
+            let gzip = Compression::Gzip.reader(io::BufReader::new(rest.chain(file)), Streams::First);
+            let unpacked = gzip.and_then(|gzip| gzip.take(CONFIG_LIMIT).read_to_end(&mut text));
             // A marker without gzip data, as in the code that searches for the marker, is not a configuration.
             return Ok(unpacked.is_ok().then_some(text));
         }
@@ -95,7 +93,7 @@ fn search(file: &File) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, embedded};
+    use super::{Compression, Config, embedded};
     use crate::cache::Cache;
     use std::io::Write as _;
 
@@ -112,8 +110,9 @@ mod tests {
     #[test]
     fn a_compressed_initrd_requires_its_option_and_initrd_support() {
         let config = Config::new("CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_ZSTD=y\n".to_owned());
-        assert!(config.supports_initrd("zstd") && config.supports_initrd("none"));
-        assert!(!config.supports_initrd("xz") && !Config::new("CONFIG_RD_XZ=y\n".to_owned()).supports_initrd("xz"));
+        assert!(config.supports_initrd(Compression::Zstd) && config.supports_initrd(Compression::None));
+        let without = Config::new("CONFIG_RD_XZ=y\n".to_owned());
+        assert!(!config.supports_initrd(Compression::Xz) && !without.supports_initrd(Compression::Xz));
     }
 
     #[test]

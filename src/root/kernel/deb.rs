@@ -11,13 +11,11 @@ use std::path::{Path, PathBuf};
 use super::unpack::{Unpacked, unpack};
 use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
 use crate::cache::{Cache, Key};
-use crate::format::kernel::package::{Bounded, data_member, tar_of};
+use crate::format::kernel::package::{data_member, tar_of};
 use crate::root::modules::depmod::Tables;
 use crate::root::modules::load::{STAMPS, stamp};
 use crate::root::modules::scan::Scanned;
 
-/// Size limit of the decompressed tar archive, in bytes.
-const TAR_LIMIT: u64 = 16 << 30;
 /// File name of the record in the directory of the cache entry.
 const RECORD: &str = "kernel";
 
@@ -123,7 +121,7 @@ fn unpack_package(file: &File, metadata: &Metadata, path: &Path, into: &Path) ->
     let bad = |source| KernelError::Package { path: path.to_owned(), source };
     let (name, member) = data_member(file, metadata.len()).map_err(bad)?;
     let tar = tar_of(&name, member).map_err(bad)?;
-    let unpacked = unpack(Bounded { inner: tar, left: TAR_LIMIT }, into).map_err(bad)?;
+    let unpacked = unpack(tar, into).map_err(bad)?;
     let (image, release) = choose_image(&unpacked, path, into)?;
     let found = fs::metadata(into.join(&image)).map_err(bad)?;
     let modules: Vec<Scanned> =

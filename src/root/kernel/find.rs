@@ -246,8 +246,8 @@ mod tests {
     use super::find;
     use crate::cache::Cache;
     use crate::format::kernel::bzimage::tests::image;
-    use crate::format::kernel::elf::tests::vmlinux;
     use crate::format::kernel::package::tests::package;
+    use crate::format::kernel::vmlinux::tests::vmlinux;
     use crate::format::modules::modinfo::tests::module;
     use crate::root::kernel::unpack::tests::archive;
     use crate::root::kernel::{ImageKind, Kernel, error::KernelError};

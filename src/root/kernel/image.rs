@@ -13,8 +13,10 @@ use goblin::pe::section_table::SectionTable;
 
 use super::{ImageKind, error::KernelError};
 use crate::arch::Arch;
+use crate::format::compression::{Compression, Streams};
+use crate::format::elf::{ElfError, is_elf};
 use crate::format::kernel::bzimage::{BzImage, SetupError};
-use crate::format::kernel::elf::{self, ElfError};
+use crate::format::kernel::vmlinux::Vmlinux;
 
 /// Number of bytes read from the start of a file. Enough for all headers, including a PE section table.
 const HEAD: u64 = 8192;
@@ -56,8 +58,8 @@ pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
     let len = file.metadata().map_err(failed)?.len();
     let mut head = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
-    if head.starts_with(b"\x7fELF") {
-        return elf_image(&file, len).map_err(failed);
+    if is_elf(&head) {
+        return elf_image(&file).map_err(failed);
     }
     if BzImage::is(&head) {
         // The version string may be anywhere in the setup code. Limit of the setup code: 32 KiB.
@@ -83,19 +85,20 @@ fn bzimage(setup: &[u8], len: u64) -> Result<Bootable, Refused> {
 }
 
 /// Identifies an ELF file.
-fn elf_image(file: &File, len: u64) -> std::io::Result<Result<Bootable, Refused>> {
-    let found = match elf::Vmlinux::read(file, len) {
+fn elf_image(file: &File) -> std::io::Result<Result<Bootable, Refused>> {
+    let found = match Vmlinux::read(file) {
         Ok(found) => found,
         Err(ElfError::Io(error)) => return Err(error),
-        Err(ElfError::Bad(why)) => {
-            return Ok(Err(Refused::new(format!("a damaged ELF file ({why})"), "copy or build it again")));
+        Err(fault @ ElfError::Malformed { .. }) => {
+            return Ok(Err(Refused::new(format!("a damaged ELF file ({fault})"), "copy or build it again")));
         }
     };
-    let machine = || found.arch.map_or_else(|| format!("machine {}", found.machine), |arch| arch.to_string());
+    let arch = found.abi.arch();
+    let machine = || arch.map_or_else(|| format!("machine {}", found.abi.machine), |arch| arch.to_string());
     if found.is_relocatable {
         return Ok(Err(Refused::new(format!("a kernel module or object file for {}", machine()), INITRD)));
     }
-    if found.arch != Some(Arch::X86_64) {
+    if arch != Some(Arch::X86_64) {
         return Ok(Err(Refused::new(format!("an ELF file for {}", machine()), GIVE_X86)));
     }
     if !found.has_pvh {
@@ -184,34 +187,26 @@ fn pe_sections(head: &[u8]) -> Option<Vec<String>> {
 
 /// Identifies a compressed file. Looks into gzip, which is cheap; other formats are reported only by name.
 fn packed(head: &[u8]) -> Option<Refused> {
-    if head.starts_with(&[0x1f, 0x8b]) {
-        let mut inside = Vec::new();
-        // `head` is a part of the stream, so an error at its end is expected.
-        let _ = flate2::read::GzDecoder::new(head).take(HEAD).read_to_end(&mut inside);
-        let what = if inside.get(56..).is_some_and(|rest| rest.starts_with(b"ARM\x64")) {
-            Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
-        } else if inside.get(48..).is_some_and(|rest| rest.starts_with(b"RISCV")) {
-            Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
-        } else if inside.starts_with(b"07070") {
-            Refused::new("a gzip-compressed initrd", INITRD)
-        } else {
-            Refused::new("a gzip-compressed file", GIVE_X86)
-        };
-        return Some(what);
+    let compression = Compression::detect(head);
+    if compression == Compression::None {
+        return None;
     }
-    for (magic, name) in [
-        (b"\xfd7zXZ\0".as_slice(), "xz"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-        (&[0x02, 0x21, 0x4c, 0x18], "lz4"),
-        (b"BZh", "bzip2"),
-        (&[0x89, b'L', b'Z', b'O'], "lzo"),
-        (&[0x5d, 0, 0], "lzma"),
-    ] {
-        if head.starts_with(magic) {
-            return Some(Refused::new(format!("a {name}-compressed file, perhaps an initrd"), INITRD));
-        }
+    if compression != Compression::Gzip {
+        return Some(Refused::new(format!("a {compression}-compressed file, perhaps an initrd"), INITRD));
     }
-    None
+    let mut inside = Vec::new();
+    // `head` is a part of the stream, so an error at its end is expected.
+    let _ = compression.reader(head, Streams::First).and_then(|reader| reader.take(HEAD).read_to_end(&mut inside));
+    let has = |offset: usize, magic: &[u8]| inside.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    Some(if has(56, b"ARM\x64") {
+        Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
+    } else if has(48, b"RISCV") {
+        Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
+    } else if has(0, b"07070") {
+        Refused::new("a gzip-compressed initrd", INITRD)
+    } else {
+        Refused::new("a gzip-compressed file", GIVE_X86)
+    })
 }
 
 #[cfg(test)]

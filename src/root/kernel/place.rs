@@ -3,12 +3,12 @@
 //! Refuses files that already exist, and more bytes than any real kernel package unpacks to.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::format::modules::decompress::Packing;
+use crate::format::compression::DecompressReader;
 use crate::format::modules::modinfo::Modinfo;
 
 /// Limit of the total unpacked size of a package, with modules decompressed, in bytes.
@@ -42,13 +42,9 @@ pub(super) fn write_file(path: &Path, from: &mut impl Read, total: &AtomicU64) -
 }
 
 /// Writes a module, decompressed, and parses its `.modinfo`.
-pub(super) fn write_module(path: &Path, mut from: impl Read, total: &AtomicU64) -> io::Result<Modinfo> {
-    let mut start = Vec::new();
-    from.by_ref().take(6).read_to_end(&mut start)?;
-    let packing = Packing::of(&start);
+pub(super) fn write_module(path: &Path, from: impl Read, total: &AtomicU64) -> io::Result<Modinfo> {
     let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
-    let whole = io::Cursor::new(start).chain(from);
-    let file = write_file(path, &mut packing.reader(whole).map_err(named)?, total).map_err(named)?;
-    let len = file.metadata()?.len();
-    Modinfo::read(&file, len).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+    let mut module = DecompressReader::new(BufReader::new(from), FILE_LIMIT).map_err(named)?;
+    let file = write_file(path, &mut module, total).map_err(named)?;
+    Modinfo::read(&file).map_err(|error| named(io::Error::other(error)))
 }

@@ -71,7 +71,7 @@ pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError
 mod tests {
     use super::{find, is, paths};
     use crate::format::kernel::bzimage::tests::image;
-    use crate::format::kernel::elf::tests::vmlinux;
+    use crate::format::kernel::vmlinux::tests::vmlinux;
     use crate::root::kernel::{ImageKind, ModuleLayout, error::KernelError};
     use std::fs;
 

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use tar::{Archive, EntryType, PaxExtensions};
 
 use super::place::{TOTAL_LIMIT, write_file, write_module};
-use crate::format::kernel::package::Bounded;
+use crate::format::compression::SizeLimited;
 use crate::format::kernel::release::is_release;
 use crate::format::modules::name;
 use crate::root::modules::scan::Scanned;
@@ -137,7 +137,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(mut self, archive: impl Read) -> io::Result<Unpacked> {
         let mut unpacked = Unpacked::default();
-        let mut archive = Archive::new(Bounded { inner: archive, left: TOTAL_LIMIT });
+        let mut archive = Archive::new(SizeLimited::new(archive, TOTAL_LIMIT));
         let mut long: Option<Vec<u8>> = None;
         // Raw entries: otherwise the crate reads long names into memory without a limit.
         for (count, entry) in archive.entries()?.raw(true).enumerate() {

@@ -14,59 +14,20 @@ use sha2::{Digest as _, Sha256};
 
 use super::{ImageKind, Kernel, error::KernelError};
 use crate::cache::{Cache, CacheError, Key};
+use crate::format::compression::{Compression, Streams};
+use crate::format::elf::ElfError;
 use crate::format::kernel::bzimage::BzImage;
-use crate::format::kernel::elf::{ElfError, Vmlinux};
+use crate::format::kernel::vmlinux::Vmlinux;
 
 /// Size limit of an unpacked kernel, in bytes.
 const KERNEL_LIMIT: u64 = 1 << 30;
 /// Size limit of a payload, in bytes.
 const PAYLOAD_LIMIT: u64 = 256 << 20;
-/// Maximum unpacked size of a block in the legacy LZ4 format (`lz4 -l`; `lib/decompress_unlz4.c`).
-const LZ4_BLOCK: usize = 8 << 20;
-/// Memory limit of the xz and lzma decoders, in KiB. Kernels use dictionaries of up to 128 MiB
-/// (`xz --lzma2=dict=128MiB`).
-const DICTIONARY: u32 = 512 << 10;
 /// Block size for holes: a block of zeros is not written.
 const PIECE: usize = 64 << 10;
 
 /// Cache content for an image that yields no vmlinux.
 const NOTHING: &str = "nothing";
-
-/// Supported compression formats of a payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Payload {
-    Gzip,
-    Xz,
-    Zstd,
-    Lz4,
-    Lzma,
-}
-
-impl Payload {
-    fn of(payload: &[u8]) -> Option<Self> {
-        [
-            (Self::Gzip, [0x1f, 0x8b, 0x08].as_slice()),
-            (Self::Xz, b"\xfd7zXZ\0"),
-            (Self::Zstd, &[0x28, 0xb5, 0x2f, 0xfd]),
-            (Self::Lz4, &[0x02, 0x21, 0x4c, 0x18]),
-            (Self::Lzma, &[0x5d, 0, 0]),
-        ]
-        .into_iter()
-        .find(|(_, magic)| payload.starts_with(magic))
-        .map(|(kind, _)| kind)
-    }
-
-    /// Returns a reader of the unpacked kernel.
-    fn reader<'a>(self, packed: &'a [u8]) -> io::Result<Box<dyn Read + 'a>> {
-        Ok(match self {
-            Self::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
-            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(packed, false, DICTIONARY)),
-            Self::Zstd => Box::new(zstd::Decoder::with_buffer(packed)?.single_frame()),
-            Self::Lz4 => Box::new(Lz4Legacy { packed: packed.get(4..).unwrap_or_default(), block: Vec::new(), at: 0 }),
-            Self::Lzma => Box::new(lzma_rust2::LzmaReader::new_mem_limit(packed, DICTIONARY, None)?),
-        })
-    }
-}
 
 /// Returns the kernel as an ELF file with a PVH entry note; `None` if the bzImage must be booted unchanged.
 ///
@@ -105,14 +66,12 @@ pub(super) fn from_bzimage(
     }
     let payload = read_payload(&file, metadata.len(), image)?;
     let key = Key::of("vmlinux 1", &[&Sha256::digest(&payload)]);
-    let found = match Payload::of(&payload) {
-        None => None,
-        Some(kind) => {
-            let known = cache.get(&key)?;
-            if known.is_none() {
-                progress(&format!("extracting the vmlinux from {origin} (once)"));
-            }
-            known.map_or_else(|| unpack_once(kind, &payload, &key, image, cache), |found| Ok(Some(found)))?
+    let found = match (compression_of(&payload), cache.get(&key)?) {
+        (None, _) => None,
+        (Some(_), Some(known)) => Some(known),
+        (Some(compression), None) => {
+            progress(&format!("extracting the vmlinux from {origin} (once)"));
+            unpack_once(compression, &payload, &key, image, cache)?
         }
     };
     let text = if found.is_some() { key.as_str() } else { NOTHING };
@@ -123,9 +82,14 @@ pub(super) fn from_bzimage(
     Ok(found)
 }
 
+/// Returns the compression of a payload, if it is supported.
+fn compression_of(payload: &[u8]) -> Option<Compression> {
+    Some(Compression::detect(payload)).filter(|found| *found != Compression::None && found.is_readable())
+}
+
 /// Unpacks the payload into the cache; `None` if the result has no PVH entry note.
 fn unpack_once(
-    kind: Payload,
+    compression: Compression,
     payload: &[u8],
     key: &Key,
     image: &Path,
@@ -133,11 +97,10 @@ fn unpack_once(
 ) -> Result<Option<PathBuf>, KernelError> {
     let made = cache.file::<KernelError>(key, |out| {
         let damaged = |why: String| KernelError::Damaged { path: image.to_owned(), why };
-        unpack(kind, payload, out).map_err(|error| damaged(error.to_string()))?;
-        let len = out.metadata().map_err(|error| damaged(error.to_string()))?.len();
-        match Vmlinux::read(out, len) {
+        unpack(compression, payload, out).map_err(|error| damaged(error.to_string()))?;
+        match Vmlinux::read(out) {
             Ok(found) if found.has_pvh => Ok(()),
-            Ok(_) | Err(ElfError::Bad(_)) => Err(KernelError::NoPvh),
+            Ok(_) | Err(ElfError::Malformed { .. }) => Err(KernelError::NoPvh),
             Err(ElfError::Io(error)) => Err(damaged(error.to_string())),
         }
     });
@@ -164,15 +127,15 @@ fn read_payload(file: &File, len: u64, image: &Path) -> Result<Vec<u8>, KernelEr
 }
 
 /// Unpacks a payload into an empty file. Leaves holes for zeros: `.bss` and padding are a third of a kernel.
-fn unpack(kind: Payload, payload: &[u8], out: &File) -> io::Result<()> {
+fn unpack(compression: Compression, payload: &[u8], out: &File) -> io::Result<()> {
     let (packed, size) = payload.split_last_chunk::<4>().ok_or(io::ErrorKind::UnexpectedEof)?;
     let size = u64::from(u32::from_le_bytes(*size));
     if size > KERNEL_LIMIT {
         return Err(io::Error::other(format!("unpacked size {size} exceeds the limit of {KERNEL_LIMIT} bytes")));
     }
     // For gzip, the size field is part of the gzip trailer.
-    let packed = if kind == Payload::Gzip { payload } else { packed };
-    let mut reader = kind.reader(packed)?.take(size + 1);
+    let packed = if compression == Compression::Gzip { payload } else { packed };
+    let mut reader = compression.reader(packed, Streams::First)?.take(size + 1);
     let mut piece = Vec::with_capacity(PIECE);
     let mut at = 0_u64;
     loop {
@@ -199,50 +162,20 @@ pub(super) fn unpacked(image: &Path) -> Result<Option<Vec<u8>>, KernelError> {
     let file = File::open(image).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let payload = read_payload(&file, len, image)?;
-    let Some(kind) = Payload::of(&payload) else { return Ok(None) };
+    let Some(compression) = compression_of(&payload) else { return Ok(None) };
     let mut out = tempfile::tempfile().map_err(failed)?;
-    unpack(kind, &payload, &out).map_err(failed)?;
+    unpack(compression, &payload, &out).map_err(failed)?;
     let mut bytes = Vec::new();
     out.read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes))
 }
 
-/// Reader of the legacy LZ4 format (`lz4 -l`): blocks of a `u32` length and data, without end mark and checksums.
-struct Lz4Legacy<'a> {
-    packed: &'a [u8],
-    block: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Lz4Legacy<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.block.len() {
-            let Some((len, rest)) = self.packed.split_first_chunk::<4>() else { return Ok(0) };
-            let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
-            let Some((packed, after)) = rest.split_at_checked(len) else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            };
-            self.block.resize(LZ4_BLOCK, 0);
-            let plain = lz4_flex::block::decompress_into(packed, &mut self.block).map_err(io::Error::other)?;
-            self.block.truncate(plain);
-            (self.packed, self.at) = (after, 0);
-        }
-        let ready = self.block.get(self.at..).unwrap_or_default();
-        let count = ready.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), ready.get(..count)) {
-            to.copy_from_slice(from);
-        }
-        self.at += count;
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Payload, from_bzimage, unpack};
+    use super::{compression_of, from_bzimage, unpack};
     use crate::cache::Cache;
     use crate::format::kernel::bzimage::tests::image;
-    use crate::format::kernel::elf::tests::vmlinux;
+    use crate::format::kernel::vmlinux::tests::vmlinux;
     use proptest::prelude::{ProptestConfig, any, proptest};
     use std::io::Write as _;
 
@@ -257,7 +190,7 @@ mod tests {
         let mut lzma = lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, None).expect("a writer");
         lzma.write_all(kernel).expect("compressed");
         let mut lz4 = vec![0x02, 0x21, 0x4c, 0x18];
-        for chunk in kernel.chunks(super::LZ4_BLOCK) {
+        for chunk in kernel.chunks(crate::format::lz4::CHUNK) {
             let block = lz4_flex::block::compress(chunk);
             lz4.extend((block.len() as u32).to_le_bytes());
             lz4.extend(block);
@@ -334,8 +267,8 @@ mod tests {
             for size in [0_u32, 10, 200_006, 200_008, u32::MAX] {
                 payload[end..].copy_from_slice(&size.to_le_bytes());
                 let out = tempfile::tempfile().expect("a file");
-                let kind = Payload::of(&payload).expect("known");
-                assert!(unpack(kind, &payload, &out).is_err(), "{name}: {size}");
+                let compression = compression_of(&payload).expect("known");
+                assert!(unpack(compression, &payload, &out).is_err(), "{name}: {size}");
             }
         }
     }
@@ -347,8 +280,8 @@ mod tests {
             let mut payload = payloads(&vmlinux(62, true)).swap_remove(which).1;
             let at = usize::from(at) % payload.len();
             payload[at] = byte;
-            if let Some(kind) = Payload::of(&payload) {
-                let _ = unpack(kind, &payload, &tempfile::tempfile().expect("a file"));
+            if let Some(compression) = compression_of(&payload) {
+                let _ = unpack(compression, &payload, &tempfile::tempfile().expect("a file"));
             }
         }
     }

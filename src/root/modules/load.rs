@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::index::Index;
 use super::order::{Found, Order, Step};
+use super::scan::read_module;
 use super::{ModuleLoad, Modules, error::ModuleError, guest_directory, host_path};
 use crate::format::archive_path::ArchivePath;
-use crate::format::modules::decompress::{MODULE_LIMIT, Packing, unpack};
 use crate::format::modules::modinfo::Modinfo;
 use crate::format::modules::name;
 use crate::root::fact::{Content, Fact, Node, Why};
@@ -285,20 +283,15 @@ fn read_all(items: &[Item]) -> Result<Vec<Read>, ModuleError> {
 
 /// Reads content and `.modinfo` of one module.
 fn read_one(host: &Path) -> Result<Read, ModuleError> {
-    let failed = |error: io::Error| ModuleError::io("read", host, error);
-    let bad = |source| ModuleError::NotAModule { path: host.to_owned(), source };
-    let mut file = File::open(host).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
-    let mut bytes = Vec::new();
-    file.by_ref().take(6).read_to_end(&mut bytes).map_err(failed)?;
-    if Packing::of(&bytes) == Packing::Plain {
-        let info = Modinfo::read(&file, len).map_err(bad)?;
-        return Ok((Content::Host { path: host.to_owned(), len }, info));
-    }
-    file.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    let plain = unpack(bytes, MODULE_LIMIT).map_err(|error| ModuleError::io("decompress", host, error))?;
-    let info = Modinfo::of(&plain).map_err(bad)?;
-    Ok((Content::Bytes(plain.into()), info))
+    let (info, unpacked) = read_module(host)?;
+    let content = match unpacked {
+        Some(bytes) => Content::Bytes(bytes.into()),
+        None => {
+            let metadata = std::fs::metadata(host).map_err(|error| ModuleError::io("access", host, error))?;
+            Content::Host { path: host.to_owned(), len: metadata.len() }
+        }
+    };
+    Ok((content, info))
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! Lists the modules of a directory and reads their `.modinfo` in parallel.
 
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::ModuleError;
-use crate::format::modules::decompress::{MODULE_LIMIT, Packing, unpack};
+use crate::format::compression::{Compression, DecompressReader};
 use crate::format::modules::modinfo::{Modinfo, ModinfoError};
 use crate::format::modules::name;
 use crate::root::kernel::ModuleLayout;
 
 /// Limit of the number of modules in a directory, far above any distribution's.
 const FILES_LIMIT: usize = 100_000;
+/// Size limit of a module, in bytes.
+const MODULE_LIMIT: u64 = 512 << 20;
 /// Size limit of `modules.order`, in bytes. Real ones are well below 1 MB.
 const LIST_LIMIT: u64 = 64 << 20;
 
@@ -91,22 +92,30 @@ pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleEr
 
 /// Reads the `.modinfo` of one module; `None` if the file does not exist.
 pub fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ModuleError::io("open", path, error)),
-    };
-    let len = file.metadata().map_err(|error| ModuleError::io("access", path, error))?.len();
-    let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
-    let mut magic = [0; 6];
-    let short = file.read_exact_at(&mut magic, 0).is_err();
-    if short || Packing::of(&magic) == Packing::Plain {
-        return Modinfo::read(&file, len).map(Some).map_err(bad);
+    match read_module(path) {
+        Ok((info, _)) => Ok(Some(info)),
+        Err(ModuleError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    let mut packed = Vec::new();
-    let read = file.by_ref().take(MODULE_LIMIT).read_to_end(&mut packed).and_then(|_| unpack(packed, MODULE_LIMIT));
-    let plain = read.map_err(|error| ModuleError::io("decompress", path, error))?;
-    Modinfo::of(&plain).map(Some).map_err(bad)
+}
+
+/// Returns the `.modinfo` of a module and, if the file is compressed, its decompressed content.
+///
+/// Modules are decompressed on the host because a kernel reads only the format it is configured for
+/// (`CONFIG_MODULE_COMPRESS_*`), and only with `CONFIG_MODULE_DECOMPRESS`. Signatures stay valid.
+pub(super) fn read_module(path: &Path) -> Result<(Modinfo, Option<Vec<u8>>), ModuleError> {
+    let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
+    let unpack = |error| ModuleError::io("decompress", path, error);
+    let file = File::open(path).map_err(|error| ModuleError::io("open", path, error))?;
+    let len = file.metadata().map_err(|error| ModuleError::io("access", path, error))?.len();
+    let mut module = DecompressReader::new(BufReader::new(&file), MODULE_LIMIT).map_err(unpack)?;
+    if module.compression() == Compression::None {
+        return Ok((Modinfo::read(&file).map_err(bad)?, None));
+    }
+    // The compression ratio of modules is about 4. Reserving too much costs less than growing the vector.
+    let mut content = Vec::with_capacity(usize::try_from(len.saturating_mul(5).min(MODULE_LIMIT)).unwrap_or(0));
+    module.read_to_end(&mut content).map_err(unpack)?;
+    Ok((Modinfo::read(&content).map_err(bad)?, Some(content)))
 }
 
 /// Returns path, size and modification time of each module, one per line. Changes if the index is out of date.

@@ -72,7 +72,7 @@ impl Source {
         let failed = |source| KernelError::Io { doing: "read", path: self.image.clone(), source };
         let mut image = Vec::new();
         File::open(&self.image).and_then(|file| file.take(IMAGE_BYTES).read_to_end(&mut image)).map_err(failed)?;
-        if !image.starts_with(b"\x7fELF") {
+        if !crate::format::elf::is_elf(&image) {
             image = match vmlinux::unpacked(&self.image)? {
                 Some(unpacked) => unpacked,
                 None => return Ok(None),
@@ -102,7 +102,8 @@ impl Symbols {
     /// Reads the symbols in an unpacked image; `None` if it has no supported table.
     pub fn of_image(image: &[u8]) -> Option<Self> {
         let symbols = Self::new(kallsyms::entries(image));
-        symbols.map(|symbols| Self { loads: crate::format::kernel::elf::loads(image).unwrap_or_default(), ..symbols })
+        symbols
+            .map(|symbols| Self { loads: crate::format::kernel::vmlinux::loads(image).unwrap_or_default(), ..symbols })
     }
 
     /// Reads the symbols in a `System.map`; `None` if it has no `_stext` (or `_text`) or no `_etext`.
