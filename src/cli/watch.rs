@@ -87,10 +87,12 @@ fn sources(args: &RunArgs, current_dir: &Path, cache: Option<&Path>) -> Sources 
     let watching = &args.watching;
     let built_from = watching.watch_exec.is_some().then(|| current_dir.to_owned());
     let mut sources = Sources::new(watching.watch_path.iter().cloned().chain(built_from));
-    let outputs = args.json.iter().chain(&args.boot.console).map(PathBuf::as_path);
-    outputs.chain(cache).for_each(|path| sources.exclude(path));
     // QEMU may write files in the user's QEMU arguments, such as `file=disk.img`.
-    named::files(&args.boot.machine.qemu_arg).iter().for_each(|path| sources.exclude(path));
+    let of_qemu = named::files(&args.boot.machine.qemu_arg);
+    let outputs = args.json.iter().chain(&args.boot.console).chain(&of_qemu).map(PathBuf::as_path);
+    for path in outputs.chain(cache) {
+        sources.exclude(path);
+    }
     sources.exclude_open(io::stdout());
     sources.exclude_open(io::stderr());
     sources
@@ -112,12 +114,12 @@ impl Rounds<'_> {
         let start = session.start();
         self.lines.begin_round(session.change(), start);
         self.reporter.begin();
-        let (built, ignored) = session.build().context("failed to run --watch-exec")?;
+        let (status, ignored) = session.build().context("failed to run --watch-exec")?;
         if let Some(path) = ignored {
             let path = self.lines.display_path(&path);
             output::note(&format!("ignoring changes of {path}, which every build modifies"));
         }
-        match built {
+        match status {
             Built::Done => {}
             Built::Failed(how) => {
                 let report = NotRun::new("not-built", code::COULD_NOT_TEST, format!("build failed ({how})"));

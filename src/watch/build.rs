@@ -50,7 +50,7 @@ impl Build {
             let mut found = Snapshot::of_sources(sources);
             let mut used = Snapshot::of_inputs(inputs);
             let build = shell::Build { line: &self.line, directory: Path::new("."), limit: None, kept: None };
-            let built = build.run(signals)?;
+            let status = build.run(signals)?;
             let changed: BTreeSet<PathBuf> = found.changed().into_keys().collect();
             if runs > 1 {
                 // The build wrote what two consecutive runs changed, and everything if the second run had nothing to do.
@@ -58,12 +58,12 @@ impl Build {
                 self.products.extend(suspects.into_iter().filter(|path| was_idle || changed.contains(path)));
             }
             suspects = changed.difference(&self.products).cloned().collect();
-            if suspects.is_empty() || runs == MAX_RUNS || matches!(built, Built::Interrupted(_)) {
+            if suspects.is_empty() || runs == MAX_RUNS || matches!(status, Built::Interrupted(_)) {
                 self.products.extend(suspects.iter().cloned());
                 for path in changed.iter().filter(|path| runs == MAX_RUNS || known.contains(*path)) {
                     found.refresh(path);
                 }
-                return Ok((built, found, suspects.into_iter().next()));
+                return Ok((status, found, suspects.into_iter().next()));
             }
         }
     }
@@ -83,9 +83,9 @@ mod tests {
         let mut signals = Signals::catch().expect("signals");
         fs::write(dir.join(".runs"), "").expect("written");
         let result = build.run(&Sources::new([dir.to_owned()]), &inputs, &mut signals);
-        let (built, sources, always_changed) = result.expect("the build runs");
+        let (status, sources, always_changed) = result.expect("the build runs");
         let runs = fs::read_to_string(dir.join(".runs")).expect("a count").lines().count();
-        (built, runs, sources, always_changed)
+        (status, runs, sources, always_changed)
     }
 
     #[test]
@@ -94,13 +94,13 @@ mod tests {
         fs::write(dir.path().join("main.c"), "1").expect("written");
         let line = "test out -nt main.c || { cp main.c main.o && cp main.o out; }";
         let mut build = Build::new("".into());
-        let (built, runs, mut sources, _) = run(dir.path(), line, &mut build);
-        assert_eq!((built, runs), (Built::Done, 2));
+        let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
+        assert_eq!((status, runs), (Built::Done, 2));
         assert!(sources.changed().is_empty());
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(dir.path().join("main.c"), "2").expect("written");
-        let (built, runs, mut sources, _) = run(dir.path(), line, &mut build);
-        assert_eq!((built, runs), (Built::Done, 1));
+        let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
+        assert_eq!((status, runs), (Built::Done, 1));
         assert!(sources.changed().is_empty());
         assert_eq!(fs::read(dir.path().join("out")).expect("built"), b"2");
     }
@@ -113,8 +113,8 @@ mod tests {
         // A source is saved during the first run.
         let line = "cp main.c out; test -e .saved || { sleep 0.05; echo 2 >main.c; touch .saved; }";
         let mut build = Build::new("".into());
-        let (built, runs, mut sources, _) = run(dir.path(), line, &mut build);
-        assert_eq!((built, runs), (Built::Done, 2));
+        let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
+        assert_eq!((status, runs), (Built::Done, 2));
         assert_eq!(fs::read(dir.path().join("out")).expect("built"), b"2\n");
         assert!(!build.products.contains(&dir.path().join("main.c")));
         assert!(sources.changed().is_empty());
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn a_failed_build_reports_its_status() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (built, ..) = run(dir.path(), "exit 3", &mut Build::new("".into()));
-        assert_eq!(built, Built::Failed("exit 3".to_owned()));
+        let (status, ..) = run(dir.path(), "exit 3", &mut Build::new("".into()));
+        assert_eq!(status, Built::Failed("exit 3".to_owned()));
     }
 
     #[test]

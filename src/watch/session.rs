@@ -114,15 +114,15 @@ impl Session {
 
     /// Builds. Returns the exit status, and a path that is no longer watched because every build changes it.
     pub fn build(&mut self) -> io::Result<(Built, Option<PathBuf>)> {
-        let (built, sources, always_changed) = match &mut self.build {
+        let (status, sources, always_changed) = match &mut self.build {
             None => (Built::Done, Snapshot::of_sources(&self.sources), None),
             Some(build) => build.run(&self.sources, &self.inputs, &mut self.signals)?,
         };
-        if let Built::Interrupted(signal) = built {
+        if let Built::Interrupted(signal) = status {
             self.next = Some(NextStep::End(signal));
         }
         self.snapshot = sources.with_inputs(&self.inputs, Duration::MAX);
-        Ok((built, always_changed))
+        Ok((status, always_changed))
     }
 
     /// Prepares the guest. Returns `None` if the round is over, because of a signal, or because the preparation failed and
