@@ -18,7 +18,11 @@ use self::unpack::{Metered, Stream};
 use super::archive_path::PATH_MAX;
 use super::compression::{Compression, Streams};
 use super::lz4::OversizedChunk;
-use crate::initrd::archive::TRAILER;
+
+/// Size of a header in bytes: a magic number and thirteen fields of eight hexadecimal digits.
+pub const HEADER: usize = 110;
+/// Name of the last member of every archive.
+pub const TRAILER: &[u8] = b"TRAILER!!!";
 
 /// Segment of an initrd: an uncompressed archive or a compressed stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use super::entry::describe;
 use super::{NameRule, PlanError, build::Plan, entry::Entry};
 use crate::format::archive_path::{ArchivePath, PATH_MAX};
+use crate::format::newc::TRAILER;
 use crate::root::fact::Node;
 
 /// The kernel's `NAME_MAX`.
 const NAME_MAX: usize = 255;
-/// Name of the member that ends an archive.
-const TRAILER: &[u8] = b"TRAILER!!!";
 
 /// Purpose of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::unpack::Stream;
-use super::{Rule, rule};
+use super::{HEADER, Rule, rule};
 
 /// Fields of a member header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Header {
 impl Header {
     /// Reads a header of 110 bytes.
     pub(super) fn read(input: &mut Stream<impl Read>) -> Result<Self, Rule> {
-        let mut bytes = [0; 110];
+        let mut bytes = [0; HEADER];
         input.read_exact(&mut bytes).map_err(rule)?;
         let (magic, fields) = bytes.split_at(6);
         let with_sum = match magic {
