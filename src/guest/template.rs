@@ -18,7 +18,8 @@ use crate::cache::{Cache, Key};
 use crate::initrd::archive;
 use crate::initrd::check::CheckedPlan;
 use crate::initrd::pid1;
-use crate::qemu::machine::{Machine, MachineError, Transport, is_microvm};
+use crate::qemu::machine::{Machine, MachineError, Transport};
+use crate::qemu::machine_type::MachineType;
 use crate::qemu::spec::FirmwareRef;
 use crate::root::kernel::symbols::Source;
 use crate::root::kernel::{self, ImageKind, Kernel};
@@ -215,9 +216,5 @@ fn find_kernel(
 /// The fastest channel that this kernel has drivers for on this machine type.
 fn transport(kernel: &Kernel, tables: &ModuleTables, platform: &Platform) -> Transport {
     let driver = modules::channel_modules(kernel, tables);
-    match (driver, is_microvm(&platform.machine)) {
-        (_, true) => Transport::VirtioMmio,
-        (ChannelDriver::Builtin | ChannelDriver::Modules, false) => Transport::VirtioPci,
-        (ChannelDriver::Absent, false) => Transport::Com2,
-    }
+    MachineType::of(&platform.machine).transport(driver != ChannelDriver::Absent)
 }

@@ -6,7 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::drive::Drive;
 use super::firmware::{Files, Firmware, Image};
-use super::machine::{Display, Machine, Transport, is_microvm};
+use super::machine::{Display, Machine, Transport};
+use super::machine_type::MachineType;
 use crate::format::protocol::job::PORT_NAME;
 
 /// Boot payload of a machine, as file names or open files.
@@ -152,7 +153,7 @@ pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Wired { .. }) {
         line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }
-    line.firmware(&machine.firmware, wires.flash.as_deref());
+    line.firmware(machine, wires.flash.as_deref());
     match wires.ends {
         Ends::Wired { channel, monitor } => {
             line.option("-chardev", "stdio,id=console,signal=off");
@@ -240,8 +241,8 @@ impl Line {
         self.option("-device", "ivshmem-plain,memdev=window,master=on");
     }
 
-    fn firmware(&mut self, firmware: &Firmware, own: Option<&OsStr>) {
-        let uefi = match firmware {
+    fn firmware(&mut self, machine: &Machine, own: Option<&OsStr>) {
+        let uefi = match &machine.firmware {
             Firmware::Direct | Firmware::Bios(None) => return,
             Firmware::Bios(Some(path)) => return self.option("-bios", path),
             Firmware::Uefi(uefi) => uefi,
@@ -258,7 +259,9 @@ impl Line {
         if uefi.smm {
             // Only code in SMM may write the variables; OVMF then cannot resume from S3 (EDK2 `OvmfPkg/README`).
             self.option("-global", "driver=cfi.pflash01,property=secure,value=on");
-            self.option("-global", "ICH9-LPC.disable_s3=1");
+            if let Some(device) = MachineType::of(&machine.machine).power_device {
+                self.option("-global", format!("{device}.disable_s3=1"));
+            }
         }
     }
 
@@ -282,12 +285,12 @@ impl Line {
                 return;
             }
             Transport::VirtioPci => "virtio-serial-pci",
-            Transport::VirtioMmio => "virtio-serial-device",
+            Transport::VirtioMmio => {
+                // Linux requires virtio 1.0 for a virtio-mmio console; QEMU's default is the legacy interface.
+                self.option("-global", "virtio-mmio.force-legacy=false");
+                "virtio-serial-device"
+            }
         };
-        if is_microvm(&machine.machine) {
-            // Linux requires virtio 1.0 for a virtio-mmio console; QEMU's default is the legacy interface.
-            self.option("-global", "virtio-mmio.force-legacy=false");
-        }
         self.option("-device", format!("{controller},id=ports,max_ports=2"));
         self.option("-chardev", format!("socket,id=channel,fd={fd}"));
         self.option("-device", format!("virtserialport,bus=ports.0,chardev=channel,name={PORT_NAME}"));

@@ -1,6 +1,6 @@
 //! Machine configuration: converts a boot specification to plain values for QEMU. No I/O.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -54,15 +54,6 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Channel name in pid 1's job.
-    pub const fn channel(self) -> Option<&'static str> {
-        match self {
-            Self::VirtioPci | Self::VirtioMmio => Some("virtio"),
-            Self::Com2 => Some("ttyS1"),
-            Self::None => None,
-        }
-    }
-
     /// Name in `--json`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -209,12 +200,6 @@ pub fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
     machine
 }
 
-/// Returns true if the machine type is microvm, which has neither PCI nor a second serial port.
-pub fn is_microvm(machine: &OsStr) -> bool {
-    let name = machine.as_bytes();
-    name == b"microvm" || name.starts_with(b"microvm,")
-}
-
 /// Kernel parameters of `--fast-boot`. Each saves measurable time and removes something from the tested configuration;
 /// see `docs/speed.md` for the figures, and for parameters without effect.
 const fn fast_boot(accelerator: Accelerator) -> &'static [&'static str] {
@@ -254,10 +239,9 @@ pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsStrin
 
 #[cfg(test)]
 mod tests {
-    use super::{Accelerator, MachineError, choose_accelerator, command_line, extra_arguments, is_microvm, memory_for};
+    use super::{Accelerator, MachineError, choose_accelerator, command_line, extra_arguments, memory_for};
     use crate::arch::Arch;
     use crate::qemu::spec::{Accel, BootSpec};
-    use std::ffi::OsStr;
 
     #[test]
     fn tcg_needs_no_probe_and_a_foreign_guest_never_uses_kvm() {
@@ -301,11 +285,5 @@ mod tests {
     fn daemonize_is_refused() {
         assert_eq!(extra_arguments(&["-trace".into(), "x".into()]).expect("fine").len(), 2);
         assert_eq!(extra_arguments(&["--daemonize".into()]), Err(MachineError::Daemonize));
-    }
-
-    #[test]
-    fn microvm_is_detected_by_its_name() {
-        assert!(is_microvm(OsStr::new("microvm")) && is_microvm(OsStr::new("microvm,rtc=on")));
-        assert!(!is_microvm(OsStr::new("q35")) && !is_microvm(OsStr::new("microvmx")));
     }
 }

@@ -9,6 +9,7 @@ pub mod drive;
 pub mod firmware;
 pub mod kvm;
 pub mod machine;
+pub(crate) mod machine_type;
 pub mod named;
 pub mod program;
 pub mod qmp;

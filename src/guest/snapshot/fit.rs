@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::guest::RunSpec;
 use crate::qemu::machine::Transport;
+use crate::qemu::machine_type::MachineType;
 
 /// QEMU options without state outside the machine, with the number of arguments that each takes.
 const HARMLESS: [(&str, usize); 18] = [
@@ -36,12 +37,11 @@ pub fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Option<St
     if spec.ready_made.is_some() {
         return Some("the kernel must unpack an existing initrd".to_owned());
     }
-    match transport {
-        Transport::VirtioPci | Transport::Com2 => {}
-        Transport::VirtioMmio => {
-            return Some("this machine has no PCI, which delivers commands to a restored guest".to_owned());
-        }
-        Transport::None => return Some("the guest has no channel".to_owned()),
+    if transport == Transport::None {
+        return Some("the guest has no channel".to_owned());
+    }
+    if !MachineType::of(machine).has_pci() {
+        return Some("this machine has no PCI, which delivers commands to a restored guest".to_owned());
     }
     if contains(machine, b"memory-backend=") {
         return Some("the machine's memory has its own backend".to_owned());
@@ -84,6 +84,7 @@ mod tests {
         assert_eq!(why("q35", Transport::VirtioPci), None);
         assert_eq!(why("pc", Transport::Com2), None);
         assert!(why("microvm", Transport::VirtioMmio).is_some_and(|why| why.contains("no PCI")));
+        assert!(why("isapc", Transport::Com2).is_some_and(|why| why.contains("no PCI")));
         assert!(why("q35,memory-backend=x", Transport::VirtioPci).is_some_and(|why| why.contains("memory")));
         let ready_made = RunSpec { ready_made: Some("x".into()), ..RunSpec::default() };
         assert!(unfit(&ready_made, OsStr::new("q35"), Transport::VirtioPci).is_some());

@@ -16,24 +16,11 @@ use crate::format::protocol;
 use crate::qemu::argv::{Ends, Payload, Ram, Warm, Wires, argv};
 use crate::qemu::firmware::{Files, Firmware};
 use crate::qemu::machine::{Accelerator, Machine};
+use crate::qemu::machine_type::roms;
 use crate::qemu::named;
 
 /// Version; raised when snapshots are made, stored or restored in another way.
 const KIND: &str = "warm base 1";
-/// ROMs that QEMU may load for a PC (`hw/i386`, `pc-bios/`).
-const ROMS: [&str; 10] = [
-    "bios-256k.bin",
-    "bios.bin",
-    "bios-microvm.bin",
-    "pvh.bin",
-    "linuxboot.bin",
-    "linuxboot_dma.bin",
-    "multiboot.bin",
-    "multiboot_dma.bin",
-    "kvmvapic.bin",
-    "vgabios-stdvga.bin",
-];
-
 /// Ingredients of a key, without the base's initrd, for a machine that boots this kernel and has a window of this size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingredients(pub(in crate::guest) Vec<Vec<u8>>);
@@ -52,7 +39,8 @@ pub fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Ca
     parts.push(machine.qemu.facts.version.clone().into_bytes());
     parts.push(protocol::VERSION.to_le_bytes().to_vec());
     let mut files = vec![machine.qemu.path.clone(), kernel.to_owned()];
-    files.extend(machine.qemu.data(cache).iter().flat_map(|directory| ROMS.map(|rom| directory.join(rom))));
+    let directories = machine.qemu.data(cache);
+    files.extend(directories.iter().flat_map(|directory| roms().map(|rom| directory.join(rom))));
     files.extend(firmware_files(&machine.firmware));
     files.extend(named(&words));
     if !machine.extra.is_empty() {

@@ -4,11 +4,14 @@
 
 use std::path::PathBuf;
 
+use glob::Pattern;
 use serde::Deserialize;
 
-use super::machine_type::matches;
 use super::{Files, Format, Image, Uefi};
 use crate::arch::Arch;
+
+/// Maximum pattern length in bytes.
+const PATTERN_BYTES: usize = 128;
 
 /// Descriptor of one firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -99,6 +102,11 @@ impl Descriptor {
     }
 }
 
+/// Returns true if `name` matches a glob pattern.
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern.len() <= PATTERN_BYTES && Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
+}
+
 impl FlashFile {
     fn image(&self) -> Option<Image> {
         let format = match self.format.as_str() {
@@ -113,6 +121,7 @@ impl FlashFile {
 #[cfg(test)]
 mod tests {
     use super::Descriptor;
+    use super::matches;
     use crate::arch::Arch;
     use crate::qemu::firmware::{Files, Format, Image};
 
@@ -183,5 +192,24 @@ mod tests {
             assert_eq!(Descriptor::parse(text.as_bytes()), None, "{}", &text[..text.len().min(80)]);
         }
         assert!(Descriptor::parse(br#"{"mapping": {"device": "memory", "filename": "/x"}}"#).is_some());
+    }
+
+    #[test]
+    fn patterns_match_like_shell_globs_and_hostile_ones_terminate() {
+        for (pattern, name, fits) in [
+            ("pc-q35-*", "pc-q35-7.2", true),
+            ("pc-q35-*", "pc-i440fx-7.2", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "x", false),
+            ("p?-*-7*", "pc-q35-7.2", true),
+            ("pc-q35-7.2", "pc-q35-7.2", true),
+            ("*2", "pc-q35-7.2", true),
+            ("*3", "pc-q35-7.2", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+        assert!(!matches(&"*a".repeat(60), &"a".repeat(59)));
+        assert!(!matches(&"*".repeat(100_000), "x"));
     }
 }

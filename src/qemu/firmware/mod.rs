@@ -9,11 +9,12 @@
 
 pub mod descriptor;
 pub mod file;
-pub mod machine_type;
 pub mod search;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::machine_type::{MachineType, full_name};
 use super::spec::FirmwareRef;
 use crate::arch::Arch;
 
@@ -146,11 +147,17 @@ pub enum FirmwareError {
         /// Searched directories.
         tried: String,
     },
-    /// The machine type cannot run firmware.
-    #[error("--firmware is not supported with {machine}: microvm has no PCI and no flash for OVMF or SeaBIOS")]
-    Microvm {
+    /// The machine type cannot run the firmware.
+    #[error("{firmware} firmware is not supported with {machine}: {name} has {missing}")]
+    Machine {
+        /// `UEFI` or `BIOS`.
+        firmware: &'static str,
         /// `-machine`
         machine: String,
+        /// Name of the machine type.
+        name: &'static str,
+        /// What it lacks.
+        missing: &'static str,
     },
     /// A firmware file cannot be read.
     #[error("failed to read firmware {}", path.display())]
@@ -190,14 +197,16 @@ pub fn find(
     wanted: &FirmwareRef,
     vars: Option<&Path>,
     arch: Arch,
-    machine: &std::ffi::OsStr,
+    machine: &OsStr,
     qemu: &Qemu,
 ) -> Result<Firmware, FirmwareError> {
     let told = |firmware: &str| FirmwareError::NoFlash { firmware: firmware.to_owned() };
-    if *wanted != FirmwareRef::Direct && super::machine::is_microvm(machine) {
-        return Err(FirmwareError::Microvm { machine: machine.to_string_lossy().into_owned() });
+    match wanted {
+        FirmwareRef::Direct => {}
+        FirmwareRef::Uefi { .. } => check_machine(machine, true)?,
+        FirmwareRef::Bios | FirmwareRef::File(_) => check_machine(machine, false)?,
     }
-    let search = || Search::on_host(arch, machine_type::full_name(machine, &qemu.facts.version), &qemu.path);
+    let search = || Search::on_host(arch, full_name(machine, &qemu.facts.version), &qemu.path);
     let found = match wanted {
         FirmwareRef::Direct => return if vars.is_some() { Err(told("no firmware")) } else { Ok(Firmware::Direct) },
         FirmwareRef::Bios => return if vars.is_some() { Err(told("a BIOS")) } else { Ok(Firmware::Bios(None)) },
@@ -207,7 +216,19 @@ pub fn find(
             other @ (Firmware::Direct | Firmware::Bios(_)) => return Ok(other),
         },
     };
+    check_machine(machine, true)?;
     with_vars(found, vars).map(Firmware::Uefi)
+}
+
+/// Fails if the machine type cannot run firmware.
+fn check_machine(machine: &OsStr, is_uefi: bool) -> Result<(), FirmwareError> {
+    let row = MachineType::of(machine);
+    if row.has_bios && (row.has_pci() || !is_uefi) {
+        return Ok(());
+    }
+    let missing = if row.has_bios { "no PCI" } else { "no PCI and no flash" };
+    let (firmware, machine) = (if is_uefi { "UEFI" } else { "BIOS" }, machine.to_string_lossy().into_owned());
+    Err(FirmwareError::Machine { firmware, machine, name: row.name, missing })
 }
 
 /// Replaces the firmware's variables by the user's.

@@ -5,33 +5,9 @@
 //! list, and everything else requires the user's permission.
 
 use super::{ACCELERATORS, BundleError, MachineNote};
+use crate::qemu::machine_type::is_safe;
 use crate::qemu::spec::{Accel, BootSpec, FirmwareRef};
 
-/// Machine properties that name no host resource (QEMU `hw/core/machine.c`, `hw/i386/`).
-const PROPERTIES: [&str; 22] = [
-    "acpi",
-    "dump-guest-core",
-    "graphics",
-    "hpet",
-    "i8042",
-    "ioapic2",
-    "isa-serial",
-    "kernel-irqchip",
-    "max-ram-below-4g",
-    "mem-merge",
-    "nvdimm",
-    "pcie",
-    "pic",
-    "pit",
-    "rtc",
-    "sata",
-    "smbus",
-    "smm",
-    "suppress-vmdesc",
-    "usb",
-    "vmport",
-    "x-option-roms",
-];
 /// Maximum length of an argument, in bytes.
 const WORD: usize = 4096;
 /// Maximum guest memory: 64 TiB, the same limit as in `spec::amount`.
@@ -74,22 +50,11 @@ pub fn vetted(note: &MachineNote, trusted: bool) -> Result<BootSpec, BundleError
 pub fn needs_leave(note: &MachineNote) -> Vec<String> {
     let option = |name: &str, value: &str| format!("{name} {value:?}");
     let mut found = Vec::new();
-    found.extend((!is_machine(&note.machine)).then(|| option("-machine", &note.machine)));
+    found.extend((!is_safe(&note.machine, is_word)).then(|| option("-machine", &note.machine)));
     found.extend((!is_plain(&note.cpu)).then(|| option("-cpu", &note.cpu)));
     found.extend(note.smp.iter().filter(|smp| !is_plain(smp)).map(|smp| option("-smp", smp)));
     found.extend(note.qemu_args.iter().map(|word| format!("{word:?}")));
     found
-}
-
-/// Returns true for a machine type with only properties from the list.
-fn is_machine(text: &str) -> bool {
-    let mut parts = text.split(',');
-    let is_name = parts.next().is_some_and(is_word);
-    is_name
-        && parts.all(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, "on"));
-            PROPERTIES.contains(&name) && is_word(value)
-        })
 }
 
 /// Returns true for words separated by commas and equal signs, none of which can be a path.
