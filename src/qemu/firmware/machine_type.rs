@@ -4,6 +4,8 @@
 
 use std::ffi::OsStr;
 
+use glob::Pattern;
+
 /// Maximum pattern length in bytes.
 const PATTERN_BYTES: usize = 128;
 
@@ -23,34 +25,9 @@ pub fn full_name(machine: &OsStr, version: &str) -> String {
     }
 }
 
-/// Returns true if `name` matches a pattern of `*` and `?` (glob(7)). Time: O(pattern length × name length).
+/// Returns true if `name` matches a pattern (glob(7)). Invalid patterns match nothing.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    if pattern.len() > PATTERN_BYTES {
-        return false;
-    }
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut at, mut here) = (0, 0);
-    // Index of the last star, and the length of the name before its match ends.
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(letter) = name.get(here) {
-        match (pattern.get(at), star) {
-            (Some(b'*'), _) => {
-                star = Some((at, here));
-                at += 1;
-            }
-            (Some(wanted), _) if *wanted == b'?' || wanted == letter => {
-                at += 1;
-                here += 1;
-            }
-            (_, Some((starred, taken))) => {
-                star = Some((starred, taken + 1));
-                at = starred + 1;
-                here = taken + 1;
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[at..].iter().all(|rest| *rest == b'*')
+    pattern.len() <= PATTERN_BYTES && Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
 }
 
 #[cfg(test)]
