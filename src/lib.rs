@@ -35,8 +35,8 @@
 //!
 //! | module | task | side effects |
 //! |---|---|---|
-//! | `arch` | architectures and their properties | none |
 //! | `sys` | wrappers around system interfaces; the only file with `unsafe` code | system calls |
+//! | `arch` | architectures and their properties | none |
 //! | `process` | child processes that never outlive the caller, signals | starts processes |
 //! | `cache` | private cache directory for results that are slow to compute | reads and writes the cache |
 //! | `format` | archives, executables, kernels, partition tables, file systems, disk containers, guest protocol | none |

@@ -132,7 +132,8 @@ fn comments_and_strings_have_few_marker_words() {
     assert!(files.len() > 100, "source files not found");
     let counts: Vec<_> = files.iter().map(|file| (&file.path, markers(&file.text))).collect();
     let (hits, lines) = counts.iter().fold((0, 0), |all, (_, (hits, lines))| (all.0 + hits, all.1 + lines));
-    let density = 100.0 * hits as f64 / lines as f64;
+    let float = |count: usize| f64::from(u32::try_from(count).expect("a small number"));
+    let density = 100.0 * float(hits) / float(lines);
     let mut worst: Vec<_> = counts.iter().filter(|(_, (hits, _))| *hits > 0).collect();
     worst.sort_by_key(|(_, (hits, _))| std::cmp::Reverse(*hits));
     let list: Vec<String> =

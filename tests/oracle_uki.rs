@@ -12,9 +12,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bootling::arch::Arch;
-use bootling::disk::signature::authenticode;
-use bootling::disk::signature::sign;
-use bootling::disk::signer::Signer;
+use bootling::disk::signing::Signer;
+use bootling::disk::signing::authenticode;
+use bootling::disk::signing::sign;
 use bootling::disk::uki::UkiParts;
 use bootling::disk::uki::image::Uki;
 use bootling::disk::uki::resolve;
@@ -203,7 +203,9 @@ fn digest_equals_sbsigns_and_its_signature_can_be_attached() {
     let (said, success) = tool(dir.path(), &[bootling, "digest", "us.crt"]);
     assert!(!success, "{said}");
     assert!(
-        said.starts_with("error: digesting us.crt: not a PE file: no \"MZ\" signature at offset 0x0\nadvice: "),
+        said.starts_with(
+            "error: failed to compute the digest of us.crt: not a PE file: no \"MZ\" signature at offset 0x0\nadvice: "
+        ),
         "{said}"
     );
 }

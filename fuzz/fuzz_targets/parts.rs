@@ -2,18 +2,18 @@
 
 #![no_main]
 
-use bootling::suite::parts::Parser;
-use bootling::suite::parts::Speaks;
-use bootling::suite::parts::parse;
-use bootling::suite::parts::verdict;
+use bootling::suite::tap_parser::Parser;
+use bootling::suite::tap_parser::TapMode;
+use bootling::suite::tap_parser::parse;
+use bootling::suite::tap_parser::failure_cause;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    for speaks in [Speaks::Perhaps, Speaks::Surely] {
-        let whole = parse(bytes, speaks);
+    for mode in [TapMode::Detect, TapMode::Required] {
+        let whole = parse(bytes, mode);
         assert!(whole.len() < 20_000);
-        let _ = verdict(&whole);
-        let mut parser = Parser::new(speaks);
+        let _ = failure_cause(&whole);
+        let mut parser = Parser::new(mode);
         bytes.chunks(7).for_each(|piece| parser.push(piece));
         assert_eq!(parser.finish(), whole);
     }

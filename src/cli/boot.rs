@@ -20,7 +20,7 @@ use bootling::guest::disk::{Disk, DiskOptions, References, Unpacking, disk_machi
 use bootling::guest::disk_report::BootReport;
 use bootling::guest::expect::Expectations;
 use bootling::guest::report::NotRun;
-use bootling::guest::screen::Wanted;
+use bootling::guest::screen::ScreenRequest;
 use bootling::guest::session::{Foreground, ShownOn, Watch};
 use bootling::guest::transcript::Transcript;
 use bootling::guest::verdict::{Outcome, code};
@@ -277,7 +277,7 @@ impl BootDiskArgs {
         let expectations = Expectations::new(self.expect.clone(), self.expect_screen.clone(), self.reject.clone());
         let has_screen = self.vga != VgaArg::None;
         let picture = self.screenshot.is_some() || (has_screen && self.hangs.keeps());
-        let last_look = Wanted { text: self.screen_text, picture };
+        let last_look = ScreenRequest { text: self.screen_text, picture };
         let foreground = match self.quiet {
             true => Foreground::Nobody,
             // Keys typed ahead would interrupt a boot loader.

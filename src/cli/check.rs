@@ -133,7 +133,7 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
         image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
     // SeaBIOS only boots disks with sectors of 512 bytes, so no other disk needs a message.
     let told = sector == SectorSize::S512;
-    let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.kind == Guid::ESP);
+    let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.type_guid == Guid::ESP);
     let claims = Claims {
         image: file,
         sector,

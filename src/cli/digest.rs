@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::output;
-use bootling::disk::signature::attached;
+use bootling::disk::signing::attached;
 use bootling::format::measure::hex;
 use bootling::format::pe::pkcs7::speaks_of;
 use bootling::format::pe::{Certificates, Digested, Pe, PeError, Tail, attach, digest};

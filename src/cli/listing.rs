@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::opened::Opened;
 use bootling::disk::container::Image;
+use bootling::disk::mbr::{self, MbrFault, MbrPartition};
 use bootling::format::fat::{Bpb, Fault, Volume};
 use bootling::format::gpt::{self, Gpt, Partition};
 use bootling::format::pe::Pe;
@@ -31,7 +32,8 @@ pub enum Row {
         size: u64,
         /// Name or GUID of its type.
         kind: String,
-        /// Unique GUID.
+        /// Unique GUID; absent in an MBR partition table.
+        #[serde(skip_serializing_if = "String::is_empty")]
         guid: String,
         /// Name.
         name: String,
@@ -97,21 +99,21 @@ pub fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>,
 }
 
 fn esps(gpt: &Gpt) -> impl Iterator<Item = (&Partition, u64, u64)> {
-    let places = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP);
+    let places = gpt.partitions.iter().filter(|part| part.type_guid == Guid::ESP);
     places.filter_map(|part| part.span(gpt.sector).map(|(start, len)| (part, start, len)))
 }
 
 /// Returns true if the disk contains a FAT file system without partitions.
 fn is_volume(image: &Image) -> bool {
     let mut first = [0; 512];
-    image.read_at(&mut first, 0).is_ok() && Bpb::is_meant(&first)
+    image.read_at(&mut first, 0).is_ok() && Bpb::looks_like_fat(&first)
 }
 
 /// Lists a disk. Returns `None` for an unknown format.
 pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     let tables = gpt::probe(image);
     if tables.is_empty() && !is_volume(image) {
-        return Ok(None);
+        return mbr_disk(image);
     }
     let mut rows: Vec<Row> = tables.iter().flat_map(partitions).collect();
     for esp in volumes(image, tables.first()) {
@@ -125,15 +127,37 @@ pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     Ok(Some(rows))
 }
 
+/// Lists the partitions of an MBR partition table. Returns `None` if the disk has none.
+fn mbr_disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
+    let sector = image.sector().unwrap_or(SectorSize::S512);
+    let partitions = match mbr::read(image, sector) {
+        Ok(partitions) => partitions,
+        Err(MbrFault::Signature | MbrFault::Read(..)) => return Ok(None),
+        Err(fault) => return Err(fault.into()),
+    };
+    let row = |part: &MbrPartition| Row::Partition {
+        number: part.number,
+        first: part.starting_lba.0,
+        last: part.starting_lba.0 + part.sectors.saturating_sub(1),
+        sector: sector.bytes(),
+        size: part.sectors * sector.bytes(),
+        kind: part.type_name(),
+        guid: String::new(),
+        name: String::new(),
+    };
+    let rows: Vec<Row> = partitions.iter().map(row).collect();
+    Ok((!rows.is_empty()).then_some(rows))
+}
+
 fn partitions(gpt: &Gpt) -> impl Iterator<Item = Row> {
     gpt.partitions.iter().map(|part| Row::Partition {
         number: part.number,
-        first: part.first.0,
-        last: part.last.0,
+        first: part.starting_lba.0,
+        last: part.ending_lba.0,
         sector: gpt.sector.bytes(),
         size: part.span(gpt.sector).map_or(0, |(_, len)| len),
-        kind: kind(part.kind),
-        guid: part.id.to_string(),
+        kind: kind(part.type_guid),
+        guid: part.unique_guid.to_string(),
         name: part.name.clone(),
     })
 }
@@ -164,7 +188,7 @@ fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             Row::File { partition, path, size: node.entry.size, lba, modified }
         });
     }
-    if tree.cut {
+    if tree.truncated {
         super::output::note(&format!("partition {}: list truncated", esp.number));
     }
     Ok(())
@@ -241,7 +265,8 @@ fn cat_disk(image: &Image, path: &str, out: &mut impl Write) -> anyhow::Result<(
     let mut failed = None;
     for esp in volumes(image, tables.first()) {
         let read = esp.map_err(|(_, fault)| fault).and_then(|esp| {
-            let entry = esp.volume.find(path)?.ok_or_else(|| Fault::Not(path.to_owned(), "the root directory"))?;
+            let entry =
+                esp.volume.find(path)?.ok_or_else(|| Fault::WrongType(path.to_owned(), "the root directory"))?;
             esp.volume.content(&entry).map(|content| copy(content, out))
         });
         match read {

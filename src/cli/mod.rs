@@ -121,7 +121,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args, start),
         Verb::Watch(mut args) => {
-            args.watching.want();
+            args.watching.enable();
             run::run(&args, start)
         }
         Verb::Build(args) => build::run(&args, start),

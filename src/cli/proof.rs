@@ -30,7 +30,7 @@ use bootling::format::bootsector::Found;
 use bootling::guest::disk::{Disk, DiskOptions, References, Unpacking, disk_machine};
 use bootling::guest::expect::Expectations;
 use bootling::guest::plain;
-use bootling::guest::screen::Wanted;
+use bootling::guest::screen::ScreenRequest;
 use bootling::guest::session::{Foreground, Watch};
 use bootling::guest::transcript::Transcript;
 use bootling::guest::verdict::Outcome;
@@ -226,7 +226,7 @@ fn try_out(
         }
     };
     let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
-    let last_look = Wanted { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
+    let last_look = ScreenRequest { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let booting = || format!("failed to boot {} ({})", claims.image.display(), trial.what());
     let mut signals = Signals::catch().context("failed to catch signals")?;
     // Signals that arrived before `Signals::catch` do not end this guest.

@@ -139,7 +139,7 @@ impl RunArgs {
         match self.warm {
             Some(WarmArg::Yes) => Warm::Yes,
             Some(WarmArg::Fresh) => Warm::Fresh,
-            None if self.watching.is_wanted() => Warm::Yes,
+            None if self.watching.is_enabled() => Warm::Yes,
             Some(WarmArg::No) | None => Warm::No,
         }
     }
@@ -202,7 +202,7 @@ impl RunArgs {
 
 /// Runs the verb. The exit code is the command's, or one of `verdict`'s.
 pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
-    if args.watching.is_wanted() {
+    if args.watching.is_enabled() {
         return watch::run(args, start);
     }
     // Fail before the boot, not after it, if the report cannot be written.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::Args;
 
 use super::output;
-use bootling::disk::signer::Signer;
+use bootling::disk::signing::Signer;
 
 /// Signing key and certificate.
 #[derive(Debug, Clone, Default, Args)]

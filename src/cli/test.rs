@@ -1,14 +1,14 @@
 //! `bootling test`: runs a manifest's tests with each kernel on each machine and writes reports.
 
-mod earlier;
+mod baseline;
+mod cell_text;
 mod emit;
-mod endings;
 mod list;
 mod merge;
 mod options;
 mod outputs;
 mod progress;
-mod show;
+mod signals;
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,68 +17,68 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use self::endings::Endings;
 pub use self::options::TestArgs;
-use self::outputs::Outputs;
+use self::outputs::ReportFiles;
 use self::progress::Progress;
+use self::signals::SignalWatcher;
 use super::output;
 use bootling::cache::Cache;
 use bootling::guest::verdict::code;
 use bootling::suite::manifest::{KernelSpec, Origin, STARTER, TestSpec};
 use bootling::suite::plan::Plan;
 
-use bootling::suite::run::{self, Mailbox, Options};
+use bootling::suite::run::{self, EventChannel, Options};
 use bootling::suite::shard;
-use bootling::suite::times::Times;
+use bootling::suite::times::CellDurations;
 
 /// Default manifest file name.
 const MANIFEST: &str = "bootling.toml";
 
 /// Runs the verb.
 pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
-    let (manifest, parts) = manifest(&args.words);
+    let (manifest, id_filters) = manifest(&args.positional);
     if args.init {
         return init(&manifest);
     }
     if let Some(system) = args.reports.emit {
-        return emit::run(system.system(), args.reports.shards, &suite(&manifest));
+        return emit::run(system, args.reports.shards, &default_suite_name(&manifest));
     }
     if !args.reports.merge.is_empty() {
-        return merge::run(args, &manifest, parts);
+        return merge::run(args, &manifest, id_filters);
     }
-    let plan = plan(args, &manifest, parts)?;
+    let plan = plan(args, &manifest, id_filters)?;
     if args.list {
         return list::write(&plan, args.json).map(|()| 0);
     }
     // Find out before an hour of tests, not after it, that a report cannot be written.
-    let outputs = Outputs::open(args)?;
-    let earlier = args.reports.baseline.as_deref().map(earlier::read).transpose()?;
-    let mailbox = Mailbox::default();
-    let endings = Endings::watch(mailbox.stopper())?;
+    let report_files = ReportFiles::open(args)?;
+    let earlier = args.reports.baseline.as_deref().map(baseline::read).transpose()?;
+    let channel = EventChannel::default();
+    let signals = SignalWatcher::start(channel.stop_handle())?;
     let cache =
         Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
-    let mut times = Times::load(&cache, &manifest);
+    let mut times = CellDurations::load(&cache, &manifest);
     let options = Options {
-        jobs: args.how.jobs,
-        memory_mib: args.how.memory_budget,
-        fail_fast: args.how.fail_fast,
+        jobs: args.execution.jobs,
+        memory_mib: args.execution.memory_budget,
+        fail_fast: args.execution.fail_fast,
         times: times.clone(),
         cache: None,
-        suite: suite(&manifest),
-        words: words(args, &manifest),
-        run: shard::run_from_env(&|name| std::env::var_os(name)),
+        suite: default_suite_name(&manifest),
+        command_line: repeat_command(args, &manifest),
+        run_id: shard::run_from_env(&|name| std::env::var_os(name)),
     };
     let mut progress = Progress::new(args, &plan);
-    let report = run::run(plan.clone(), options, &mailbox, &mut |happened| progress.tell(&happened));
-    progress.end(&report);
-    let comparison = earlier.map(|earlier| earlier::compare(&earlier, &report));
-    let written = outputs.write(&report, comparison.as_ref());
+    let report = run::run(plan.clone(), options, &channel, &mut |event| progress.handle(event));
+    progress.finish(&report);
+    let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report));
+    let written = report_files.write(&report, comparison.as_ref());
     times.add(&report.cells);
-    if let Err(error) = times.keep(&cache, &manifest) {
+    if let Err(error) = times.save(&cache, &manifest) {
         output::note(&format!("failed to save the times of this run: {error}"));
     }
     written?;
-    Ok(endings.signal().map_or_else(|| report.exit_code(), |signal| code::SIGNAL.saturating_add(signal)))
+    Ok(signals.signal().map_or_else(|| report.exit_code(), |signal| code::SIGNAL.saturating_add(signal)))
 }
 
 /// Splits the arguments into the manifest and the rest. The first argument names the manifest if it ends in `.toml` or
@@ -107,7 +107,7 @@ fn init(manifest: &Path) -> anyhow::Result<u8> {
 }
 
 /// Reads the manifest and plans the selected cells.
-fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Plan> {
+fn plan(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Result<Plan> {
     let reading = || format!("failed to read {}", manifest.display());
     let text = match fs::read_to_string(manifest) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -116,11 +116,11 @@ fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Pl
         }
         text => text.with_context(reading)?,
     };
-    let kernels: Vec<KernelSpec> = args.choose.typed_kernels()?;
+    let kernels: Vec<KernelSpec> = args.selection.typed_kernels()?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let file = manifest.display().to_string();
     let mut spec = TestSpec::parse(&text, Origin { file: &file, folder, kernels: &kernels })
-        .map_err(|mistakes| anyhow::anyhow!("{}\n{mistakes}", reading()))?;
+        .map_err(|error| anyhow::anyhow!("{}\n{error}", reading()))?;
     // BOOTLING_KERNEL applies as in `bootling run` if the manifest names no kernel.
     if let [only] = &mut spec.kernels[..]
         && only.kernel.is_none()
@@ -128,24 +128,24 @@ fn plan(args: &TestArgs, manifest: &Path, parts: &[String]) -> anyhow::Result<Pl
     {
         (only.kernel, only.is_typed) = (Some(kernel), true);
     }
-    args.how.overrides().apply(&mut spec);
-    Ok(Plan::new(spec, &args.choose.filter(parts), args.choose.part()?)?)
+    args.execution.overrides().apply(&mut spec);
+    Ok(Plan::new(spec, &args.selection.filter(id_filters), args.selection.shard()?)?)
 }
 
 /// Suite name if the manifest has no `name`: its directory's name.
-fn suite(manifest: &Path) -> String {
+fn default_suite_name(manifest: &Path) -> String {
     let absolute = std::path::absolute(manifest).ok();
     let directory = absolute.as_deref().and_then(Path::parent).and_then(Path::file_name);
     directory.map_or_else(|| "tests".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Command line that repeats the run, without the selection of cells.
-fn words(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
+fn repeat_command(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["bootling".into(), "test".into()];
     if manifest != Path::new(MANIFEST) {
         words.push(manifest.into());
     }
-    words.extend(args.choose.repeated());
-    words.extend(args.how.repeated());
+    words.extend(args.selection.repeat_args());
+    words.extend(args.execution.repeat_args());
     words
 }

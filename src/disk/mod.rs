@@ -3,10 +3,10 @@
 pub mod check;
 pub mod container;
 pub mod esp;
-pub mod plan;
-pub mod signature;
-pub mod signer;
+pub mod image;
+pub mod layout;
+pub mod mbr;
+pub mod signing;
 pub mod spec;
 pub mod stamp;
 pub mod uki;
-pub mod writer;

@@ -26,11 +26,15 @@ impl Guid {
         Self([a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], clock[0], clock[1], n[2], n[3], n[4], n[5], n[6], n[7]])
     }
 
+    /// Returns the GUID at byte `at`; the zero GUID if it is past the end.
+    pub(crate) fn at(bytes: &[u8], at: usize) -> Self {
+        Self(bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default())
+    }
+
     /// Derives a GUID from `seed` and `purpose` (RFC 9562, version 8). Equal inputs result in equal GUIDs.
     pub fn derived(seed: &[u8], purpose: &str) -> Self {
         let digest = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(seed).finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
+        let mut bytes = Self::at(&digest, 0).0;
         // Version and variant in disk order: byte 7 is the high byte of the third field, which is little endian.
         bytes[7] = bytes[7] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -6,7 +6,9 @@
 
 pub mod amount;
 pub mod archive_path;
+pub(crate) mod bytes;
 pub mod compression;
+pub mod duration;
 pub mod elf;
 pub mod kernel;
 pub mod ldcache;

@@ -4,6 +4,7 @@
 //! block table is not supported.
 
 use super::Guid;
+use super::bytes::{be32, be64};
 
 /// Length of a footer in bytes.
 pub const FOOTER: usize = 512;
@@ -66,7 +67,7 @@ pub enum FooterFault {
 impl Footer {
     /// Parses the last 512 bytes of a file.
     pub fn decode(bytes: &[u8; FOOTER]) -> Result<Self, FooterFault> {
-        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at| be32(bytes, at);
         if !bytes.starts_with(COOKIE) {
             return Err(FooterFault::Cookie);
         }
@@ -83,9 +84,7 @@ impl Footer {
             4 => return Err(FooterFault::Kind("differencing")),
             _ => return Err(FooterFault::Kind("unknown")),
         }
-        let mut id = Guid::ZERO;
-        id.0.copy_from_slice(&bytes[68..84]);
-        Ok(Self { disk_bytes: u64::from(word(48)) << 32 | u64::from(word(52)), id, time: word(24) })
+        Ok(Self { disk_bytes: be64(bytes, 48), id: Guid::at(bytes, 68), time: word(24) })
     }
 
     /// Encodes the footer as 512 bytes, including the checksum.

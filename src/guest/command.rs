@@ -12,15 +12,15 @@ use crate::{
 /// A command and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    pub(super) what: RunWhat,
-    pub(super) stdin: Vec<u8>,
-    pub(super) env: Vec<(OsString, OsString)>,
-    pub(super) binaries: Vec<OsString>,
-    pub(super) copies: Vec<Copy>,
-    pub(super) modules: Vec<ModuleRequest>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) idle: Option<Duration>,
-    pub(super) cwd: Option<PathBuf>,
+    pub(crate) what: RunWhat,
+    pub(crate) stdin: Vec<u8>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) binaries: Vec<OsString>,
+    pub(crate) copies: Vec<Copy>,
+    pub(crate) modules: Vec<ModuleRequest>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) cwd: Option<PathBuf>,
 }
 
 impl Command {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::evidence::Evidence;
-use super::hang::{Inquest, Keep};
+use super::hang::{Inquest, Recording};
 use super::launch::Guest;
 use super::options::{Limits, RunOptions, Streams};
 use super::outlet::{Captured, Outlet};
@@ -20,14 +20,14 @@ use crate::qemu::spec::ConsoleTo;
 
 /// The sessions of one run.
 #[derive(Debug)]
-pub(super) struct Conversation<'a> {
+pub(crate) struct Conversation<'a> {
     limits: Limits,
     streams: Streams,
     watch: Option<Watch>,
     signals: Option<&'a mut Signals>,
     quiet: bool,
     console: ConsoleSink,
-    keep: Option<Keep>,
+    recording: Option<Recording>,
     inquest: Option<Inquest>,
     has_tty: bool,
     has_qemu_arguments: bool,
@@ -44,7 +44,7 @@ impl<'a> Conversation<'a> {
         inquest: Option<Inquest>,
     ) -> Result<(Self, Option<Evidence>), VmError> {
         let RunOptions { limits, streams, watch, evidence, signals, quiet } = options;
-        let keep = evidence.as_ref().map(Evidence::keep).transpose()?;
+        let recording = evidence.as_ref().map(Evidence::recording).transpose()?;
         let (has_tty, has_qemu_arguments) = (spec.boot.tty, !spec.boot.qemu_args.is_empty());
         let captured = <_>::default();
         let conversation = Self {
@@ -54,7 +54,7 @@ impl<'a> Conversation<'a> {
             signals,
             quiet,
             console,
-            keep,
+            recording,
             inquest,
             has_tty,
             has_qemu_arguments,
@@ -117,7 +117,7 @@ impl<'a> Conversation<'a> {
             watch: self.watch.take(),
             idle_timeout: self.limits.idle,
             inquest: self.inquest.clone(),
-            keep: self.keep.as_ref().map(Keep::try_clone).transpose()?,
+            recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
             opening,
         };
         match &self.streams {

@@ -331,8 +331,7 @@ pub(super) fn command(
     stays: bool,
     conversation: &mut Conversation<'_>,
 ) -> Result<Transcript, VmError> {
-    let (qmp, program) = (std::mem::take(&mut ready.orders), ready.program.take());
-    let opening = Opening::Command { len: ready.len, orders: qmp, program, stays };
+    let opening = Opening::Command { len: ready.len, program: ready.program.take(), stays };
     let mut transcript = conversation.run(&mut ready.guest, machine, opening)?;
     // Findings of the base's boot apply to everything that is restored from it.
     transcript.health.splice(0..0, std::mem::take(&mut ready.health));

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::VmError;
-use super::hang::Keep;
+use super::hang::Recording;
 use super::transcript::Transcript;
 use crate::qemu::argv::shell_line;
 
@@ -67,10 +67,10 @@ impl Evidence {
     }
 
     /// Returns the files that a session writes to.
-    pub fn keep(&self) -> Result<Keep, VmError> {
+    pub(crate) fn recording(&self) -> Result<Recording, VmError> {
         let failed = || VmError::io("prepare to store evidence in", self.directory.path.display().to_string());
         let core = self.core.as_ref().map(NamedTempFile::reopen).transpose().map_err(failed())?;
-        Ok(Keep::new(self.console.reopen().map_err(failed())?, self.qmp.reopen().map_err(failed())?, core))
+        Ok(Recording::new(self.console.reopen().map_err(failed())?, self.qmp.reopen().map_err(failed())?, core))
     }
 
     /// Gives all files their names. Returns the directory. Without this call nothing is left.
@@ -121,11 +121,11 @@ mod tests {
         drop(Evidence::prepare(&directory, true).expect("it can be made"));
         assert!(!directory.exists());
         let evidence = Evidence::prepare(&directory, true).expect("it can be made");
-        let mut keep = evidence.keep().expect("open");
-        keep.console(b"said\n");
-        keep.asked(b"{\"execute\":\"stop\"}\n");
-        keep.said(b"{\"ret");
-        keep.said(b"urn\":{}}\n");
+        let mut recording = evidence.recording().expect("open");
+        recording.console.write(b"said\n");
+        let qmp = recording.qmp.as_mut().expect("a log");
+        qmp.sent(b"{\"execute\":\"stop\"}\n");
+        qmp.received(b"{\"return\":{}}");
         let hang = Some(Box::new(Hang { summary: Vec::new(), report: "report\n".to_owned() }));
         let transcript = Transcript { hang, ..Transcript::default() };
         evidence.store(&transcript, &["qemu".into(), "a b".into()]).expect("kept");

@@ -21,9 +21,10 @@ use crate::cache::Stamp;
 use crate::process::Process;
 use crate::qemu::argv::{Ends, Payload, Wires, argv};
 use crate::qemu::machine::{Display, Machine};
+use crate::qemu::qmp;
 
-/// Pipe buffer for console output that bootling has not read yet: the unprivileged maximum (`fs.pipe-max-size`).
-const CONSOLE_ROOM: usize = 1 << 20;
+/// Pipe buffer size: the unprivileged maximum (`fs.pipe-max-size`).
+pub(crate) const PIPE_BYTES: usize = 1 << 20;
 /// Maximum flash image size. QEMU's own default limit for a PC is 8 MiB (`hw/i386/pc_sysfw.c`).
 const FLASH_BYTES: u64 = 64 << 20;
 
@@ -37,15 +38,15 @@ pub struct Guest {
     /// Control channel.
     pub channel: UnixStream,
     /// QMP monitor.
-    pub monitor: UnixStream,
+    pub(crate) qmp: qmp::Client,
+    /// IDs of the QMP commands that restore or resume the guest.
+    pub(crate) start_commands: Vec<u64>,
     /// QEMU's standard error.
     pub stderr: ChildStderr,
     /// File for screen content, if the machine has a display.
     pub scratch: Option<Scratch>,
     /// Command line that QEMU was started with.
     pub command: Vec<OsString>,
-    /// True if the monitor has sent its greeting.
-    pub has_greeted: bool,
     /// Remaining device state that QEMU has to restore.
     pub state: Option<Feed>,
     /// Start time; taken by the first session, which measures its times from it.
@@ -108,7 +109,7 @@ impl Feed {
     pub fn new(bytes: Vec<u8>) -> io::Result<(Self, OwnedFd)> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         // The pipe is as large as permitted for the data; the rest is written as QEMU reads.
-        let _ = fcntl_setpipe_size(&ours, bytes.len().min(CONSOLE_ROOM));
+        let _ = fcntl_setpipe_size(&ours, bytes.len().min(PIPE_BYTES));
         fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
         let mut feed = Self { pipe: ours.into(), bytes, at: 0 };
         feed.push();
@@ -143,7 +144,7 @@ impl Guest {
         let (console, console_end) = pipe_with(PipeFlags::CLOEXEC)?;
         let (keys_end, keys) = pipe_with(PipeFlags::CLOEXEC)?;
         // The default pipe size is sufficient if the user's pipe quota is exhausted.
-        let _ = fcntl_setpipe_size(&console, CONSOLE_ROOM);
+        let _ = fcntl_setpipe_size(&console, PIPE_BYTES);
         let (channel, channel_end) = UnixStream::pair()?;
         let (monitor, monitor_end) = UnixStream::pair()?;
         for ours in [console.as_fd(), keys.as_fd(), channel.as_fd(), monitor.as_fd()] {
@@ -178,11 +179,11 @@ impl Guest {
             console: console.into(),
             keys: keys.into(),
             channel,
-            monitor,
+            qmp: qmp::Client::new(monitor),
+            start_commands: Vec::new(),
             stderr,
             scratch,
             command: words,
-            has_greeted: false,
             state: None,
             started: Some(started),
             process,

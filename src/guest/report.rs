@@ -108,7 +108,6 @@ pub struct NotRun {
 
 /// Durations in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the unit is part of the JSON keys")]
 pub struct Times {
     /// From the start of bootling to the start of QEMU.
     pub build_ms: f64,
@@ -195,7 +194,7 @@ impl RunReport {
             taint_after: exit.map(|(_, _, _, taint)| taint),
             kernel_release: hello.map(|(_, _, _, release)| release),
             kernel: kernel.clone(),
-            fast_boot: fast_boot,
+            fast_boot,
             accel: machine.accelerator.name().to_owned(),
             accel_reason: machine.no_kvm.clone(),
             firmware: machine.firmware.name().to_owned(),

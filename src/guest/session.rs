@@ -19,7 +19,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use self::idle::Idle;
-pub use self::settings::{ConsoleSink, Foreground, Opening, Outside, RESTORING, Settings, ShownOn};
+pub(crate) use self::settings::{ConsoleSink, Opening, Outside, Settings};
+pub use self::settings::{Foreground, ShownOn};
 pub use self::watch::Watch;
 use self::watch::Watching;
 use super::console::Console;
@@ -32,7 +33,6 @@ use super::terminal::{Escape, RawMode};
 use super::transcript::{Event, Limit, Transcript};
 use crate::format::protocol::frame::ToGuest;
 use crate::process::signals::{Signals, ends};
-use crate::qemu::qmp::Monitor;
 
 /// Time for a reset after a panic, or for QEMU's end after the channel was closed. A halted machine does neither.
 const GRACE: Duration = Duration::from_secs(3);
@@ -50,7 +50,11 @@ const CHUNK: usize = 16 * 1024;
 
 /// Runs a session with `guest` over this process's standard streams. Afterwards all output is written, and QEMU has
 /// ended unless the guest keeps running.
-pub fn converse(guest: &mut Guest, settings: Settings, signals: Option<&mut Signals>) -> std::io::Result<Transcript> {
+pub(crate) fn converse(
+    guest: &mut Guest,
+    settings: Settings,
+    signals: Option<&mut Signals>,
+) -> std::io::Result<Transcript> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let out = match settings.shown_on {
         ShownOn::Stdout => Outlet::new(stdout.as_fd())?,
@@ -63,7 +67,7 @@ pub fn converse(guest: &mut Guest, settings: Settings, signals: Option<&mut Sign
 }
 
 /// Like [`converse`], with the given streams. Also returns the captured output and errors, for outlets in memory.
-pub fn converse_with(
+pub(crate) fn converse_with(
     guest: &mut Guest,
     settings: Settings,
     outside: Outside<'_>,
@@ -83,7 +87,6 @@ struct Session<'a> {
     terminal: Option<BorrowedFd<'a>>,
     start: Instant,
     console: Console,
-    monitor: Monitor,
     inbox: Inbox,
     outbox: Outbox,
     escape: Escape,
@@ -104,8 +107,6 @@ struct Session<'a> {
     congested: Option<Instant>,
     /// Descriptors that QEMU has closed.
     closed: Vec<Source>,
-    /// QMP commands to be sent.
-    orders: Vec<u8>,
     watching: Watching,
     idle: Idle,
     hang: Option<Box<Hang>>,
@@ -142,9 +143,10 @@ enum Source {
 }
 
 impl<'a> Session<'a> {
-    fn new(guest: &'a mut Guest, settings: Settings, outside: Outside<'a>) -> Self {
+    fn new(guest: &'a mut Guest, mut settings: Settings, outside: Outside<'a>) -> Self {
         let Outside { input, out, err, signals, terminal } = outside;
         let start = guest.started.take().unwrap_or_else(Instant::now);
+        guest.qmp.log = settings.recording.as_mut().and_then(|recording| recording.qmp.take());
         Self {
             guest,
             settings,
@@ -152,7 +154,6 @@ impl<'a> Session<'a> {
             terminal,
             start,
             console: Console::default(),
-            monitor: Monitor::default(),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             escape: Escape::default(),
@@ -170,7 +171,6 @@ impl<'a> Session<'a> {
             panicked: None,
             congested: None,
             closed: Vec::new(),
-            orders: Vec::new(),
             watching: Watching::default(),
             idle: Idle::default(),
             hang: None,
@@ -185,11 +185,13 @@ impl<'a> Session<'a> {
             Opening::Command { len, .. } => {
                 let len = *len;
                 self.renew(len);
-                if self.guest.has_greeted {
-                    self.give_first_orders();
+                if self.guest.qmp.is_ready() {
+                    self.check_program();
                 }
             }
         }
+        self.query_status();
+        self.query_threads();
         if self.settings.foreground == Foreground::Console {
             self.enter_raw();
         }
@@ -211,10 +213,7 @@ impl<'a> Session<'a> {
                 Source::Console => drop(self.read_console()),
                 Source::Keys => self.write_keys(),
                 Source::Channel => self.on_channel(),
-                Source::Monitor => {
-                    self.write_orders();
-                    self.read_monitor();
-                }
+                Source::Monitor => drop(self.read_monitor()),
                 Source::QemuStderr => drop(self.read_qemu_stderr()),
                 Source::Stdin => self.read_stdin(),
                 Source::Stdout => self.write_stdout(),
@@ -236,7 +235,7 @@ impl<'a> Session<'a> {
         };
         let mut watched = vec![
             (Source::Ended, PollFd::new(self.guest.ended(), PollFlags::IN)),
-            (Source::Monitor, PollFd::new(&self.guest.monitor, wants(true, !self.orders.is_empty()))),
+            (Source::Monitor, PollFd::new(&self.guest.qmp, self.guest.qmp.interest())),
             (Source::Console, PollFd::new(&self.guest.console, wants(!congested, false))),
         ];
         let channel = wants(!congested, !self.outbox.leaving().is_empty());

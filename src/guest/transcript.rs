@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::hang::Hang;
 use super::health::Finding;
-use super::screen::Seen;
+use super::screen::ScreenContent;
 use crate::format::protocol::frame::{Ended, Failure, Usage};
+use crate::qemu::qmp;
 
 /// Complete record of a boot.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,7 +22,7 @@ pub struct Transcript {
     /// Expectations without a match.
     pub missing: Vec<String>,
     /// Screen content at the end, if requested.
-    pub screen: Seen,
+    pub screen: ScreenContent,
     /// Last lines of QEMU's standard error.
     pub qemu_said: Vec<String>,
     /// Reason why the console file is incomplete, if it is.
@@ -186,6 +187,18 @@ pub enum Limit {
     Total,
     /// Without any progress (`--idle-timeout`).
     Idle,
+}
+
+impl From<qmp::Event> for Event {
+    fn from(event: qmp::Event) -> Self {
+        match event {
+            qmp::Event::Shutdown { guest, reason } => Self::Shutdown { guest, reason },
+            qmp::Event::Reset { guest } => Self::Restarted { guest },
+            qmp::Event::Watchdog { action } => Self::Watchdog { action },
+            qmp::Event::GuestPanicked => Self::GuestPanicked,
+            qmp::Event::PortClosed => Self::ChannelClosed,
+        }
+    }
 }
 
 impl Event {

@@ -1,5 +1,6 @@
 //! Outputs: files that appear complete or not at all, sinks that copy within the kernel, and images as lists of extents.
 
+pub(crate) mod bounded;
 pub mod extents;
 pub mod file;
 

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::report::{Boot, CellReport, Header, Report, Status};
+use super::report::schema::{CellReport, Header, Report, StartMode, Status};
 
 /// Minimum ratio of the new time to the old one to report a slowdown.
-const RATIO: f64 = 1.5;
+const MIN_RATIO: f64 = 1.5;
 /// Minimum increase to report a slowdown, seconds.
-const SECONDS: f64 = 1.0;
+const MIN_INCREASE_S: f64 = 1.0;
 
 /// Differences between two reports.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -77,7 +77,7 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
             id: cell.id.clone(),
             before: was,
             after: Some(cell.status),
-            cause: (!cell.status.has_passed()).then(|| cell.why()),
+            cause: (!cell.status.has_passed()).then(|| cell.reason()),
         };
         let list = match (was, is_good) {
             (None, _) => &mut comparison.new,
@@ -106,18 +106,18 @@ fn kernels(before: &Header, after: &Header) -> Vec<(String, String, String)> {
     changed.collect()
 }
 
-/// Returns the times to compare, seconds: commands of passed cells, and cold boots (`true`).
-fn samples(report: &Report) -> BTreeMap<(bool, String), Vec<f64>> {
-    let mut samples: BTreeMap<(bool, String), Vec<f64>> = BTreeMap::new();
+/// Returns the times to compare, seconds: commands of passed cells, and cold boots.
+fn samples(report: &Report) -> BTreeMap<String, Vec<f64>> {
+    let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for cell in report.cells.iter().filter(|cell| cell.status.has_passed()) {
-        let Some(attempt) = cell.last() else { continue };
+        let Some(attempt) = cell.final_attempt() else { continue };
         let times = attempt.times;
         if let Some(command) = times.command {
             let what = format!("{}/{}/{}", cell.test, cell.kernel, cell.machine);
-            samples.entry((false, what)).or_default().push(times.verdict - command);
+            samples.entry(what).or_default().push(times.verdict - command);
         }
-        if let (Boot::Cold, Some(hello)) = (attempt.boot, times.hello) {
-            samples.entry((true, format!("boot of {}/{}", cell.kernel, cell.machine))).or_default().push(hello);
+        if let (StartMode::Cold, Some(hello)) = (attempt.boot, times.hello) {
+            samples.entry(format!("boot of {}/{}", cell.kernel, cell.machine)).or_default().push(hello);
         }
     }
     samples
@@ -129,8 +129,8 @@ fn slower(before: &Report, after: &Report) -> Vec<Slower> {
         .into_iter()
         .filter_map(|(what, times)| {
             let (before, after) = (median(before.get(&what)?.clone()), median(times));
-            let much = after >= before * RATIO && after >= before + SECONDS;
-            much.then_some(Slower { what: what.1, before, after })
+            let much = after >= before * MIN_RATIO && after >= before + MIN_INCREASE_S;
+            much.then_some(Slower { what, before, after })
         })
         .collect();
     slower.sort_by(|a, b| (b.after - b.before).total_cmp(&(a.after - a.before)));
@@ -149,7 +149,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 impl Comparison {
     /// Returns the lists of changed cells, worst first: name, cells, and whether each cell deserves its own line.
-    pub fn lists(&self) -> [(&'static str, &[Change], bool); 7] {
+    pub fn change_lists(&self) -> [(&'static str, &[Change], bool); 7] {
         [
             ("newly failing", &self.newly_failing, true),
             ("newly flaky", &self.newly_flaky, true),
@@ -163,38 +163,38 @@ impl Comparison {
 
     /// Returns a one-line summary.
     pub fn summary(&self) -> String {
-        let mut told: Vec<_> = self
-            .lists()
+        let mut parts: Vec<_> = self
+            .change_lists()
             .into_iter()
             .filter(|(_, changes, _)| !changes.is_empty())
             .map(|(name, changes, _)| format!("{} {name}", changes.len()))
             .collect();
         if !self.slower.is_empty() {
-            told.push(format!("{} slower", self.slower.len()));
+            parts.push(format!("{} slower", self.slower.len()));
         }
-        if told.is_empty() { "nothing changed".to_owned() } else { told.join(", ") }
+        if parts.is_empty() { "nothing changed".to_owned() } else { parts.join(", ") }
     }
 
-    /// Returns the summary and one line for each change, for a terminal. At most `most` changes of each kind are
+    /// Returns the summary and one line for each change, for a terminal. At most `limit` changes of each kind are
     /// listed.
-    pub fn lines(&self, most: usize) -> Vec<String> {
+    pub fn lines(&self, limit: usize) -> Vec<String> {
         let mut lines = vec![self.summary()];
         lines.extend(self.kernels.iter().map(|(name, was, is)| format!("  kernel         {name}: {was} -> {is}")));
-        for (name, changes, _) in self.lists().into_iter().filter(|(_, _, lines)| *lines) {
-            lines.extend(changes.iter().take(most).map(|change| format!("  {name:<14} {change}")));
-            lines.extend(more(changes.len(), most));
+        for (name, changes, _) in self.change_lists().into_iter().filter(|(_, _, lines)| *lines) {
+            lines.extend(changes.iter().take(limit).map(|change| format!("  {name:<14} {change}")));
+            lines.extend(truncation_line(changes.len(), limit));
         }
-        for change in self.new.iter().filter(|change| change.cause.is_some()).take(most) {
+        for change in self.new.iter().filter(|change| change.cause.is_some()).take(limit) {
             lines.push(format!("  {:<14} {change}", "new"));
         }
-        lines.extend(self.slower.iter().take(most).map(|slow| format!("  {:<14} {slow}", "slower")));
-        lines.extend(more(self.slower.len(), most));
+        lines.extend(self.slower.iter().take(limit).map(|slow| format!("  {:<14} {slow}", "slower")));
+        lines.extend(truncation_line(self.slower.len(), limit));
         lines
     }
 }
 
-fn more(count: usize, most: usize) -> Option<String> {
-    (count > most).then(|| format!("  {:<14} and {} more", "", count - most))
+fn truncation_line(count: usize, limit: usize) -> Option<String> {
+    (count > limit).then(|| format!("  {:<14} and {} more", "", count - limit))
 }
 
 impl std::fmt::Display for Change {
@@ -220,8 +220,8 @@ impl std::fmt::Display for Slower {
 #[cfg(test)]
 mod tests {
     use super::compare;
-    use crate::suite::report::sample::{attempt, sample};
-    use crate::suite::report::{Boot, CellReport, Report, Status};
+    use crate::suite::report::{CellReport, Report, StartMode, Status};
+    use crate::suite::tests::sample::{attempt, sample};
     use expect_test::expect;
 
     fn becomes(cell: &mut CellReport, status: Status) {
@@ -276,7 +276,7 @@ mod tests {
               newly skipped  module/6.1/q35 (error -> skipped): exited with status 1
               still failing  kselftest/6.1/q35: <CAUSE>
               newly passing  hardware/6.1/q35 (skipped -> passed)"]]
-        .assert_eq(&lines.join("\n").replace(&after.cells[2].why(), "<CAUSE>"));
+        .assert_eq(&lines.join("\n").replace(&after.cells[2].reason(), "<CAUSE>"));
     }
 
     /// A report of one repeated test with these command times and this boot time, seconds.
@@ -288,7 +288,7 @@ mod tests {
             .map(|(repetition, time)| {
                 let mut cell = CellReport { id: format!("boot/6.1/q35#{repetition}"), ..cell.clone() };
                 let attempt = &mut cell.attempts[0];
-                attempt.boot = Boot::Cold;
+                attempt.boot = StartMode::Cold;
                 attempt.times.hello = Some(hello);
                 attempt.times.command = Some(hello + 0.1);
                 attempt.times.verdict = hello + 0.1 + time;

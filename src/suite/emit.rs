@@ -1,35 +1,35 @@
-//! Job files that run a matrix in shards, and join what they wrote. Text in, text out.
+//! Job files for job systems, which run a matrix in shards and merge the reports. Pure.
 //!
-//! The files say their shards by themselves where they can: a task that is submitted once more alone is still the same one.
+//! If the system permits it, a task takes its shard from the environment, so that a resubmitted task runs the same shard.
 
-/// Who runs the jobs.
+/// Job system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
-    /// GitHub Actions: a workflow.
+    /// GitHub Actions workflow.
     Github,
-    /// GitLab: jobs to include.
+    /// GitLab jobs to include.
     Gitlab,
-    /// Slurm: a script for `sbatch`.
+    /// Script for Slurm's `sbatch`.
     Slurm,
-    /// Kubernetes: an indexed job.
+    /// Indexed Kubernetes job.
     Kubernetes,
 }
 
-/// What is to be run.
+/// Job to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// A shell line, of one line: `bootling test`, and what else was typed to choose cells.
+    /// Shell command, one line: `bootling test` with the options that select cells.
     pub command: String,
-    /// In how many parts.
+    /// Number of shards.
     pub shards: u32,
 }
 
-/// The longest name that Kubernetes takes, so that its pods' names fit into a host's.
-const NAME: usize = 52;
+/// Length limit of a job name in Kubernetes, so that the pods' names are valid host names.
+const MAX_NAME: usize = 52;
 
-/// Writes a job file.
+/// Returns a job file.
 pub fn emit(system: System, job: &Job) -> String {
     let template = match system {
         System::Github => include_str!("../../assets/jobs/github.yml"),
@@ -39,7 +39,7 @@ pub fn emit(system: System, job: &Job) -> String {
     };
     let slug = slug(&job.name);
     let name = match system {
-        // A string of JSON is one of YAML.
+        // A JSON string is a YAML string.
         System::Github | System::Gitlab => serde_json::Value::from(job.name.as_str()).to_string(),
         System::Slurm | System::Kubernetes => slug.clone(),
     };
@@ -53,7 +53,7 @@ pub fn emit(system: System, job: &Job) -> String {
         "COMMAND" => Some(job.command.as_str()),
         _ => None,
     };
-    // In one pass: what a value says is not looked at again.
+    // In one pass, so that values are not searched for keys.
     let mut text = String::new();
     let mut is_open = false;
     for piece in template.split('@') {
@@ -68,7 +68,7 @@ pub fn emit(system: System, job: &Job) -> String {
     text
 }
 
-/// A name as Kubernetes takes it (RFC 1123): small letters, digits and dashes.
+/// Converts a name to a valid Kubernetes name (RFC 1123): lowercase letters, digits and dashes.
 fn slug(name: &str) -> String {
     let mut slug = String::new();
     for letter in name.chars().map(|letter| letter.to_ascii_lowercase()) {
@@ -78,7 +78,7 @@ fn slug(name: &str) -> String {
             slug.push('-');
         }
     }
-    slug.truncate(NAME);
+    slug.truncate(MAX_NAME);
     let slug = slug.trim_matches('-');
     if slug.is_empty() { "bootling".to_owned() } else { slug.to_owned() }
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn each_system_gets_its_own_file() {
+    fn every_job_system_has_a_job_file() {
         expect_file!["golden/github.yml"].assert_eq(&text(System::Github));
         expect_file!["golden/gitlab.yml"].assert_eq(&text(System::Gitlab));
         expect_file!["golden/slurm.sh"].assert_eq(&text(System::Slurm));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_made_fit_for_kubernetes() {
+    fn names_are_converted_to_kubernetes_names() {
         assert_eq!(slug("Smoke: all_of it!"), "smoke-all-of-it");
         assert_eq!(slug("\u{e4}//"), "bootling");
         assert_eq!(slug(&format!("{} b", "a".repeat(51))), "a".repeat(51));

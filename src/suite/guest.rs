@@ -4,33 +4,29 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::budget;
-use super::manifest::{BootWay, KernelSpec, Test};
-use super::plan::{Plan, Stand};
-use super::schedule::Need;
-use crate::guest::{Builder, Command, RunSpec, Warm};
-use crate::{
-    initrd::spec::{InitrdSpec, RunWhat},
-    qemu::spec::BootSpec,
-    root::request::KernelRef,
-};
+use super::manifest::{BootWay, KernelSpec};
+use super::plan::{Plan, Target};
+use super::schedule::GuestNeeds;
+use crate::guest::{Builder, RunSpec, Warm};
+use crate::{initrd::spec::InitrdSpec, qemu::spec::BootSpec, root::request::KernelRef};
 
 /// Default guest memory, MiB.
 const MEMORY_MIB: u64 = 1024;
 
 /// Returns the builder of a target's guests.
-pub fn builder(plan: &Plan, stand: &Stand, cache: Option<&Path>) -> Builder {
-    let kernel = &plan.spec.kernels[stand.kernel];
-    let machine = &plan.spec.machines[stand.machine];
+pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>) -> Builder {
+    let kernel = &plan.spec.kernels[target.kernel];
+    let machine = &plan.spec.machines[target.machine];
     let append = machine.boot.append.iter().cloned().chain(kernel.append.iter().map(OsString::from));
-    let warm = match stand.boot {
+    let warm = match target.boot {
         BootWay::Warm => Warm::Yes,
         BootWay::Cold => Warm::No,
     };
     Builder::of(RunSpec {
         initrd: InitrdSpec {
-            root: stand.sysroot.clone(),
-            busybox: stand.busybox,
-            lib_path: stand.lib_path.clone(),
+            root: target.sysroot.clone(),
+            busybox: target.busybox,
+            lib_path: target.lib_path.clone(),
             ..InitrdSpec::default()
         },
         kernel: kernel_ref(kernel, &plan.spec.folder),
@@ -45,7 +41,7 @@ pub fn builder(plan: &Plan, stand: &Stand, cache: Option<&Path>) -> Builder {
 
 /// Resolves a kernel as for `--kernel`: relative to the manifest if it is a path or such a file exists, otherwise
 /// unchanged.
-pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
+pub(crate) fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
     let typed = kernel.kernel.as_ref()?;
     let beside = folder.join(typed);
     let is_path = typed.contains('/') || beside.exists();
@@ -54,14 +50,14 @@ pub fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
 }
 
 /// Returns the resources that a target's guests need.
-pub fn need(plan: &Plan, stand: &Stand, counts_guests: bool) -> Need {
-    let boot = &plan.spec.machines[stand.machine].boot;
+pub(crate) fn guest_needs(plan: &Plan, target: &Target, jobs_given: bool) -> GuestNeeds {
+    let boot = &plan.spec.machines[target.machine].boot;
     let memory = boot.memory_mib.unwrap_or(MEMORY_MIB);
     let cold_mib = budget::cold_mib(memory);
-    Need {
-        slots: if counts_guests { 1 } else { processors(boot.smp.as_deref()) },
+    GuestNeeds {
+        slots: if jobs_given { 1 } else { smp_count(boot.smp.as_deref()) },
         cold_mib,
-        mib: match stand.boot {
+        cell_mib: match target.boot {
             BootWay::Warm => budget::warm_mib(memory),
             BootWay::Cold => cold_mib,
         },
@@ -70,54 +66,19 @@ pub fn need(plan: &Plan, stand: &Stand, counts_guests: bool) -> Need {
 
 /// Parses the number of CPUs from an `-smp` argument: `4`, `4,sockets=2`, `cpus=4`. Forms that only QEMU understands
 /// count as one.
-fn processors(smp: Option<&OsStr>) -> u32 {
+fn smp_count(smp: Option<&OsStr>) -> u32 {
     let text = smp.and_then(OsStr::to_str).unwrap_or("1");
     let number = |part: &str| part.strip_prefix("cpus=").unwrap_or(part).parse().ok();
     text.split(',').find_map(number).unwrap_or(1).max(1)
 }
 
-/// Returns a test's command and everything that it needs in the guest.
-pub fn command(test: &Test) -> Command {
-    let mut command = match &test.what {
-        RunWhat::Command(words) => Command::new(words),
-        RunWhat::Line(line) => Command::shell(line),
-        // A manifest cannot request an interactive shell.
-        RunWhat::Shell => Command::shell("exit 125"),
-    };
-    for program in &test.binaries {
-        command = command.with(program);
-    }
-    for copy in &test.copies {
-        command = match &copy.destination {
-            None => command.copy(&copy.source),
-            Some(destination) => command.copy_to(&copy.source, destination),
-        };
-    }
-    for module in &test.modules {
-        command = command.kmod(&module.name, &module.params);
-    }
-    for (name, value) in &test.env {
-        command = command.env(name, value);
-    }
-    if let Some(directory) = &test.cwd {
-        command = command.current_dir(directory);
-    }
-    if let Some(limit) = test.timeout {
-        command = command.timeout(limit);
-    }
-    if let Some(limit) = test.idle_timeout {
-        command = command.idle_timeout(limit);
-    }
-    command.stdin(test.stdin.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{kernel_ref, need, processors};
+    use super::{guest_needs, kernel_ref, smp_count};
     use crate::root::request::KernelRef;
     use crate::suite::manifest::KernelSpec;
     use crate::suite::plan::{Filter, Plan};
-    use crate::suite::typed::spec;
+    use crate::suite::tests::fixtures::spec;
     use std::path::Path;
 
     #[test]
@@ -140,15 +101,15 @@ mod tests {
     fn guests_need_their_cpus_and_their_memory() {
         let counts = [(None, 1), (Some("4"), 4), (Some("cpus=2"), 2), (Some("sockets=2,cpus=3"), 3), (Some("x"), 1)];
         for (smp, expected) in counts {
-            assert_eq!(processors(smp.map(AsRef::as_ref)), expected, "{smp:?}");
+            assert_eq!(smp_count(smp.map(AsRef::as_ref)), expected, "{smp:?}");
         }
         let text = "[machines]\na = { memory = 512, smp = 2 }\n[[test]]\nname='w'\nrun='x'\n[[test]]\nname='c'\nrun='x'\nboot='cold'\n";
         let plan = Plan::new(spec(text), &Filter::default(), None).expect("a plan");
-        let needs: Vec<_> = plan.stands.iter().map(|stand| need(&plan, stand, false)).collect();
+        let needs: Vec<_> = plan.targets.iter().map(|target| guest_needs(&plan, target, false)).collect();
         assert_eq!(
-            needs.iter().map(|need| (need.slots, need.cold_mib, need.mib)).collect::<Vec<_>>(),
+            needs.iter().map(|need| (need.slots, need.cold_mib, need.cell_mib)).collect::<Vec<_>>(),
             [(2, 640, 384), (2, 640, 640)]
         );
-        assert_eq!(need(&plan, &plan.stands[0], true).slots, 1);
+        assert_eq!(guest_needs(&plan, &plan.targets[0], true).slots, 1);
     }
 }

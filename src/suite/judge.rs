@@ -1,106 +1,94 @@
-//! Judges an attempt by its outcome, output, console, kernel health and parts. Pure.
-
-use regex::Regex;
+//! Judges attempts by outcome, output, console, kernel health and parts, and cells by their attempts. Pure.
 
 use super::manifest::{Ending, Patterns, Test};
-use super::parts;
-use super::report::{Attempt, Boot, Part, PartResult, TEXT, Times};
+use super::report::sanitize::tail;
+use super::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode, Status, Times};
+use super::tap_parser;
 use crate::guest::health::{Finding, Rules};
 use crate::guest::plain::blanked;
 use crate::guest::verdict::{Outcome, code, signal_name};
 use crate::guest::{Output, VmError};
 
 /// Limit of console lines in a report; the last ones are kept.
-const CONSOLE: usize = 60;
-/// Longest quoted line in a cause, characters.
-const QUOTED: usize = 160;
+const MAX_CONSOLE_LINES: usize = 60;
+/// Length limit of a quoted line in a cause, characters.
+const MAX_QUOTED: usize = 160;
 
-/// A test's expectations, compiled.
+/// Returns the status that results from the attempts, and the cause if they are not a success. The last attempt
+/// decides, but a skipped one does not cancel a failure.
+pub(crate) fn verdict(attempts: &[Attempt]) -> (Status, Option<String>) {
+    let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
+    let cause = |attempt: &Attempt| attempt.cause.clone();
+    let Some(last) = attempts.last() else { return (Status::NotRun, None) };
+    if last.passed {
+        return (if attempts.len() == 1 { Status::Passed } else { Status::Flaky }, None);
+    }
+    match attempts.iter().rev().find(|attempt| !attempt.skipped) {
+        None => (Status::Skipped, cause(last)),
+        Some(failed) if could_not(failed) => (Status::Error, cause(failed)),
+        Some(failed) => (Status::Failed, cause(failed)),
+    }
+}
+
+/// Judge of a test's attempts.
 #[derive(Debug)]
-pub struct Judge {
-    ending: Ending,
-    skip_status: Option<u8>,
-    stdout: Compiled,
-    console: Compiled,
-    /// `None` if a pattern is invalid, which the manifest parser excludes.
-    health: Option<Rules>,
+pub(crate) struct Judge<'a> {
+    test: &'a Test,
+    rules: Rules,
 }
 
-/// Compiled patterns.
-#[derive(Debug)]
-struct Compiled {
-    expect: Vec<Regex>,
-    reject: Vec<Regex>,
-}
-
-/// Compiles patterns that were validated when the manifest was read.
-fn compiled(patterns: &[String]) -> Vec<Regex> {
-    patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
-}
-
-impl Judge {
-    /// Compiles the expectations of a test.
-    pub fn new(test: &Test) -> Self {
-        let both =
-            |Patterns { expect, reject }: &Patterns| Compiled { expect: compiled(expect), reject: compiled(reject) };
-        Self {
-            ending: test.ending.clone(),
-            skip_status: test.skip_status,
-            stdout: both(&test.stdout),
-            console: both(&test.console),
-            health: test.health.rules().ok(),
-        }
+impl<'a> Judge<'a> {
+    /// Creates the judge of a test.
+    pub(crate) fn new(test: &'a Test) -> Self {
+        Self { test, rules: test.health.rules() }
     }
 
     /// Judges an attempt. `console` is the complete console log, or the reason why it is unavailable, and is `Some`
     /// only if the test has console patterns. `parts` are the parts parsed from the output.
-    pub fn attempt(
+    pub(crate) fn attempt(
         &self,
         output: &Output,
-        boot: Boot,
-        console: Option<Result<&str, &str>>,
+        boot: StartMode,
+        console: Option<&Result<String, String>>,
         parts: Vec<Part>,
     ) -> Attempt {
-        let mut attempt = told(output, boot);
-        let said = self.said_skipped(output, &parts);
-        attempt.cause = self.cause(output, console, &parts, said.is_some());
-        attempt.skipped = attempt.cause.is_none() && said.is_some();
+        let mut attempt = attempt_of(output, boot);
+        let skip_reason = self.skip_reason(output, &parts);
+        attempt.cause = self.cause(output, console, &parts, skip_reason.is_some());
+        attempt.skipped = attempt.cause.is_none() && skip_reason.is_some();
         attempt.passed = attempt.cause.is_none() && !attempt.skipped;
-        if attempt.skipped {
-            attempt.cause = said;
-        }
         attempt.parts = parts;
         if attempt.skipped {
-            // A skipped test owes no planned parts. Reports would count them as failures.
+            attempt.cause = skip_reason;
+            // Missing parts of a skipped test are not failures, but reports would count them as such.
             attempt.parts.retain(|part| part.result != PartResult::Missing);
         }
-        if !(attempt.passed || attempt.skipped) && output.success() && self.ill(&output.health).is_some() {
+        if !(attempt.passed || attempt.skipped) && output.success() && self.health_cause(&output.health).is_some() {
             attempt.exit_code = code::UNHEALTHY;
         }
         attempt
     }
 
     /// Returns the reason for a skip, if the test reported one by its status or by skipping all of its parts.
-    fn said_skipped(&self, output: &Output, parts: &[Part]) -> Option<String> {
-        let skipped = |part: &&Part| part.result == PartResult::Skipped;
-        let all = !parts.is_empty() && parts.iter().all(|part| skipped(&part));
-        let by_parts = all && self.ending(&output.outcome).is_none();
-        let by_status = match &output.outcome {
-            Outcome::Exited { status } => self.skip_status == Some(*status),
-            _ => false,
+    fn skip_reason(&self, output: &Output, parts: &[Part]) -> Option<String> {
+        let status = match &output.outcome {
+            Outcome::Exited { status } if self.test.skip_status == Some(*status) => Some(*status),
+            _ => None,
         };
-        if !by_status && !by_parts {
+        let all_skipped = !parts.is_empty() && parts.iter().all(|part| part.result == PartResult::Skipped);
+        if status.is_none() && !(all_skipped && self.ending_cause(&output.outcome).is_none()) {
             return None;
         }
-        let reason = parts.iter().filter(skipped).map(|part| short(&part.detail)).find(|reason| !reason.is_empty());
+        let is_empty = |line: &String| line.is_empty();
+        let skipped = parts.iter().filter(|part| part.result == PartResult::Skipped);
+        let reason = skipped.map(|part| quote_line(&part.detail)).find(|reason| !is_empty(reason));
         // A script without TAP prints the reason in its last line, as kselftest scripts do.
         let text = output.text();
-        let last = || text.lines().rev().map(short).find(|line| !line.is_empty() && parts.is_empty());
-        let how = || {
-            let status = output.outcome.exit_code();
-            if by_status { format!("exited with status {status}") } else { "all parts were skipped".to_owned() }
-        };
-        Some(reason.or_else(last).unwrap_or_else(how))
+        let last_line = || text.lines().rev().map(quote_line).find(|line| !is_empty(line) && parts.is_empty());
+        Some(reason.or_else(last_line).unwrap_or_else(|| match status {
+            Some(status) => format!("exited with status {status}"),
+            None => "all parts were skipped".to_owned(),
+        }))
     }
 
     /// Returns the first violated expectation, as one sentence. A skipped test need not meet what is expected of it,
@@ -108,16 +96,16 @@ impl Judge {
     fn cause(
         &self,
         output: &Output,
-        console: Option<Result<&str, &str>>,
+        console: Option<&Result<String, String>>,
         parts: &[Part],
         is_skipped: bool,
     ) -> Option<String> {
-        let is_read_for_parts = !parts.is_empty();
-        let ending = if is_skipped { None } else { self.ending(&output.outcome) };
+        let searches_output = !parts.is_empty() || !self.test.stdout.is_empty();
+        let ending = if is_skipped { None } else { self.ending_cause(&output.outcome) };
         // Once a part has run, missing parts count whatever the status: the test was cut short.
-        let owes_all = !is_skipped || parts.iter().any(|part| has_run(part.result));
-        let is_owed = |part: &&Part| owes_all || part.result != PartResult::Missing;
-        let parts = parts::verdict(parts.iter().filter(is_owed));
+        let count_missing = !is_skipped || parts.iter().any(|part| part_ran(part.result));
+        let counted = parts.iter().filter(|part| count_missing || part.result != PartResult::Missing);
+        let parts = tap_parser::failure_cause(counted);
         // The names of the failed parts are more useful than the resulting status.
         let ending = match (ending, &output.outcome) {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
@@ -125,90 +113,83 @@ impl Judge {
         };
         ending
             .or(parts)
-            .or_else(|| self.cut(output, is_read_for_parts))
-            .or_else(|| self.stdout.cause("standard output", &output.text(), is_skipped))
-            .or_else(|| match console? {
-                Ok(console) => self.console.cause("the console", console, is_skipped),
-                Err(why) => Some(why.to_owned()),
+            .or_else(|| {
+                // A rejected pattern might be in the discarded part.
+                (output.cut && searches_output)
+                    .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
             })
-            .or_else(|| self.ill(&output.health))
+            .or_else(|| pattern_cause(&self.test.stdout, "standard output", &output.text(), is_skipped))
+            .or_else(|| match console? {
+                Ok(console) => pattern_cause(&self.test.console, "the console", console, is_skipped),
+                Err(error) => Some(error.clone()),
+            })
+            .or_else(|| self.health_cause(&output.health))
             .or_else(|| match &output.outcome {
                 // The live log monitor applies the same rules.
-                Outcome::Unhealthy { .. } if self.wants("unhealthy") => None,
-                Outcome::Unhealthy { what } => Some(format!("kernel unhealthy: {what}")),
+                Outcome::Unhealthy { what } if !self.expects_outcome("unhealthy") => {
+                    Some(format!("kernel unhealthy: {what}"))
+                }
                 _ => None,
             })
     }
 
-    /// Output that was not kept cannot be searched, so a rejected pattern might be in it.
-    fn cut(&self, output: &Output, is_read_for_parts: bool) -> Option<String> {
-        let is_looked_into = is_read_for_parts || !self.stdout.is_empty();
-        (output.cut && is_looked_into)
-            .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        matches!(&self.ending, Ending::Outcome(wanted) if wanted == name)
+    fn expects_outcome(&self, name: &str) -> bool {
+        matches!(&self.test.ending, Ending::Outcome(expected) if expected == name)
     }
 
     /// Returns the difference between the actual and the expected outcome.
-    fn ending(&self, outcome: &Outcome) -> Option<String> {
-        let is_wanted = match (&self.ending, outcome) {
-            (Ending::Status(wanted), Outcome::Exited { status }) => wanted == status,
+    fn ending_cause(&self, outcome: &Outcome) -> Option<String> {
+        let is_expected = match (&self.test.ending, outcome) {
+            (Ending::Status(expected), Outcome::Exited { status }) => expected == status,
             // The command passed.
-            (Ending::Status(wanted), Outcome::Unhealthy { .. }) => *wanted == 0,
-            (Ending::Signal(wanted), Outcome::Signaled { signal, .. }) => wanted == signal,
-            (Ending::Outcome(wanted), outcome) => wanted == outcome.name(),
+            (Ending::Status(expected), Outcome::Unhealthy { .. }) => *expected == 0,
+            (Ending::Signal(expected), Outcome::Signaled { signal, .. }) => expected == signal,
+            (Ending::Outcome(expected), outcome) => expected == outcome.name(),
             (Ending::Status(_) | Ending::Signal(_), _) => false,
         };
-        if is_wanted {
+        if is_expected {
             return None;
         }
-        let came = match outcome {
+        let actual = match outcome {
             Outcome::Exited { status } => format!("exited with status {status}"),
             other => other.sentence().unwrap_or_else(|| other.name().to_owned()),
         };
-        let wanted = match &self.ending {
-            Ending::Status(0) if !matches!(outcome, Outcome::Exited { .. }) => return Some(came),
+        let expected = match &self.test.ending {
+            Ending::Status(0) if !matches!(outcome, Outcome::Exited { .. }) => return Some(actual),
             Ending::Status(status) => format!("status {status}"),
             Ending::Signal(signal) => signal_name(i32::from(*signal)),
             Ending::Outcome(name) => name.clone(),
         };
-        Some(format!("{came}; expected: {wanted}"))
+        Some(format!("{actual}; expected: {expected}"))
     }
 
     /// Describes the health findings that count, as one sentence.
-    fn ill(&self, findings: &[Finding]) -> Option<String> {
-        let rules = self.health.as_ref()?;
-        let counted: Vec<&Finding> = findings.iter().filter(|finding| rules.fails(finding)).collect();
+    fn health_cause(&self, findings: &[Finding]) -> Option<String> {
+        let counted: Vec<&Finding> = findings.iter().filter(|finding| self.rules.fails(finding)).collect();
         let worst = counted.iter().min_by_key(|finding| finding.kind)?;
         let more = match counted.len() - 1 {
             0 => String::new(),
             more => format!(" (and {more} more)"),
         };
-        Some(format!("kernel unhealthy: {}{more}", short(&worst.title)))
+        Some(format!("kernel unhealthy: {}{more}", quote_line(&worst.title)))
     }
 }
 
-impl Compiled {
-    fn is_empty(&self) -> bool {
-        self.expect.is_empty() && self.reject.is_empty()
+/// Returns the first pattern that a text violates, as one sentence. A skipped test need not print what is expected.
+fn pattern_cause(patterns: &Patterns, place: &str, text: &str, is_skipped: bool) -> Option<String> {
+    if !is_skipped
+        && let Some(missing) = patterns.expect.iter().find(|pattern| !text.lines().any(|line| pattern.is_match(line)))
+    {
+        return Some(format!("no line of {place} matches {:?}", missing.as_str()));
     }
-
-    fn cause(&self, place: &str, text: &str, is_skipped: bool) -> Option<String> {
-        let finds = |wanted: &Regex| text.lines().find(|line| wanted.is_match(line));
-        let mut expected = self.expect.iter().filter(|_| !is_skipped);
-        if let Some(missing) = expected.find(|wanted| finds(wanted).is_none()) {
-            return Some(format!("no line of {place} matches {:?}", missing.as_str()));
-        }
-        self.reject.iter().find_map(|unwanted| {
-            finds(unwanted).map(|line| format!("a line of {place} matches {:?}: {}", unwanted.as_str(), short(line)))
-        })
-    }
+    patterns.reject.iter().find_map(|pattern| {
+        let line = text.lines().find(|line| pattern.is_match(line))?;
+        Some(format!("a line of {place} matches {:?}: {}", pattern.as_str(), quote_line(line)))
+    })
 }
 
 /// Returns true if a part ran.
-const fn has_run(result: PartResult) -> bool {
+const fn part_ran(result: PartResult) -> bool {
     match result {
         PartResult::Passed | PartResult::Failed | PartResult::Todo => true,
         PartResult::Skipped | PartResult::Missing => false,
@@ -216,14 +197,18 @@ const fn has_run(result: PartResult) -> bool {
 }
 
 /// Converts a run's output to an attempt without a verdict.
-fn told(output: &Output, boot: Boot) -> Attempt {
+fn attempt_of(output: &Output, boot: StartMode) -> Attempt {
     let seconds = |time: std::time::Duration| time.as_secs_f64();
+    let stream = |bytes: &[u8]| {
+        let end = &bytes[bytes.len().saturating_sub(STREAM_LIMIT)..];
+        tail(&String::from_utf8_lossy(end), STREAM_LIMIT).to_owned()
+    };
     Attempt {
         outcome: Some(output.outcome.name().to_owned()),
         exit_code: output.outcome.exit_code(),
         boot,
         times: Times {
-            hello: if boot == Boot::Shared { None } else { output.hello.map(seconds) },
+            hello: if boot == StartMode::Shared { None } else { output.hello.map(seconds) },
             command: output.started.map(seconds),
             verdict: seconds(output.duration),
             ..Times::default()
@@ -231,16 +216,16 @@ fn told(output: &Output, boot: Boot) -> Attempt {
         max_rss_kib: output.usage.map(|usage| usage.max_rss_kib),
         health: output.health.clone(),
         hang: output.hang.clone(),
-        stdout: tail(&output.stdout),
-        stderr: tail(&output.stderr),
-        console: output.console[output.console.len().saturating_sub(CONSOLE)..].to_vec(),
+        stdout: stream(&output.stdout),
+        stderr: stream(&output.stderr),
+        console: output.console[output.console.len().saturating_sub(MAX_CONSOLE_LINES)..].to_vec(),
         notes: output.notes.clone(),
         ..Attempt::default()
     }
 }
 
 /// Converts an error to an attempt that could not be tested.
-pub fn not_tested(error: &VmError) -> Attempt {
+pub(crate) fn could_not_test(error: &VmError) -> Attempt {
     let mut cause = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -261,8 +246,8 @@ pub fn not_tested(error: &VmError) -> Attempt {
 }
 
 /// Returns true if the guest can run another test: it is alive and its kernel is healthy.
-pub fn may_go_on(output: &Output) -> bool {
-    let lives = match output.outcome {
+pub(crate) fn can_reuse_guest(output: &Output) -> bool {
+    let is_alive = match output.outcome {
         Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } | Outcome::Unhealthy { .. } => {
             true
         }
@@ -279,20 +264,13 @@ pub fn may_go_on(output: &Output) -> bool {
         | Outcome::OutputClosed
         | Outcome::CouldNotTest { .. } => false,
     };
-    lives && !output.health.iter().any(|finding| finding.kind.is_failure())
-}
-
-/// Returns the end of a stream, as text.
-fn tail(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TEXT)..]).into_owned();
-    let from = (text.len().saturating_sub(TEXT)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text[from..].to_owned()
+    is_alive && !output.health.iter().any(|finding| finding.kind.is_failure())
 }
 
 /// Shortens a line for use in a sentence.
-fn short(line: &str) -> String {
+fn quote_line(line: &str) -> String {
     let line = line.trim();
-    match line.char_indices().nth(QUOTED) {
+    match line.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{}...", blanked(&line[..end])),
         None => blanked(line),
     }
@@ -300,18 +278,19 @@ fn short(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Judge, may_go_on, tail};
+    use super::{Judge, attempt_of, can_reuse_guest, verdict};
     use crate::guest::Output;
     use crate::guest::health::{Finding, Kind};
     use crate::guest::verdict::Outcome;
     use crate::suite::manifest::OUTCOMES;
-    use crate::suite::report::{Attempt, Boot, Part, PartResult, TEXT};
-    use crate::suite::typed::{output, spec};
+    use crate::suite::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode, Status};
+    use crate::suite::tests::fixtures::{output, spec};
     use std::time::Duration;
 
     fn judged(keys: &str, output: &Output, console: Option<&str>, parts: Vec<Part>) -> Attempt {
         let spec = spec(&format!("[[test]]\nname = 't'\nrun = 'x'\n{keys}\n"));
-        Judge::new(&spec.tests[0]).attempt(output, Boot::Warm, console.map(Ok), parts)
+        let console = console.map(|text| Ok(text.to_owned()));
+        Judge::new(&spec.tests[0]).attempt(output, StartMode::Warm, console.as_ref(), parts)
     }
 
     #[test]
@@ -324,8 +303,8 @@ mod tests {
         let spec = spec("[[test]]\nname = 't'\nrun = 'x'\nreject-console = 'x'\n");
         let lost = Judge::new(&spec.tests[0]).attempt(
             &output(Outcome::Exited { status: 0 }, ""),
-            Boot::Warm,
-            Some(Err("why")),
+            StartMode::Warm,
+            Some(&Err("why".to_owned())),
             Vec::new(),
         );
         assert_eq!(lost.cause.as_deref(), Some("why"));
@@ -363,11 +342,11 @@ mod tests {
 
     #[test]
     fn output_and_console_are_searched_line_by_line() {
-        let said = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
-        assert_eq!(cause("expect = ['^one$', '^two$']", &said), "passed");
-        assert_eq!(cause("expect = 'three'", &said), "no line of standard output matches \"three\"");
-        assert_eq!(cause("reject = 't.o'", &said), "a line of standard output matches \"t.o\": two");
-        let console = |keys: &str| judged(keys, &said, Some("[ 1.0] Linux\n"), Vec::new()).cause;
+        let printed = output(Outcome::Exited { status: 0 }, "one\ntwo\n");
+        assert_eq!(cause("expect = ['^one$', '^two$']", &printed), "passed");
+        assert_eq!(cause("expect = 'three'", &printed), "no line of standard output matches \"three\"");
+        assert_eq!(cause("reject = 't.o'", &printed), "a line of standard output matches \"t.o\": two");
+        let console = |keys: &str| judged(keys, &printed, Some("[ 1.0] Linux\n"), Vec::new()).cause;
         assert_eq!(console("expect-console = 'Linux'"), None);
         assert_eq!(console("expect-console = 'BSD'").as_deref(), Some("no line of the console matches \"BSD\""));
         assert_eq!(
@@ -398,9 +377,9 @@ mod tests {
         // An unfulfilled plan, or no plan: a kselftest shell script.
         let missing = [part(PartResult::Missing, "no TAP output")];
         assert!(judge(keys, &exited(4, ""), &missing).1);
-        let said_late = [none[0].clone(), missing[0].clone()];
-        assert_eq!(judge(keys, &exited(4, ""), &said_late), skipped("no device"));
-        let kept = judged(keys, &exited(4, ""), None, said_late.to_vec()).parts;
+        let skipped_late = [none[0].clone(), missing[0].clone()];
+        assert_eq!(judge(keys, &exited(4, ""), &skipped_late), skipped("no device"));
+        let kept = judged(keys, &exited(4, ""), None, skipped_late.to_vec()).parts;
         assert_eq!(kept, none, "missing parts of a skipped test are dropped");
 
         let failed = |why: &str| (false, false, why.to_owned());
@@ -416,8 +395,8 @@ mod tests {
         }
         assert!(judge(keys, &exited(4, ""), &[part(PartResult::Passed, "")]).1);
         let rejects = "skip-status = 4\nreject = 'BUG'";
-        let said = judge(rejects, &exited(4, "BUG here\n"), &[]);
-        assert_eq!(said, failed("a line of standard output matches \"BUG\": BUG here"));
+        let verdict = judge(rejects, &exited(4, "BUG here\n"), &[]);
+        assert_eq!(verdict, failed("a line of standard output matches \"BUG\": BUG here"));
         let ill = Output { health: vec![finding(Kind::Oops, "Oops: b")], ..exited(4, "") };
         assert_eq!(judge(keys, &ill, &[]), failed("kernel unhealthy: Oops: b"));
         let cut = Output { cut: true, ..exited(4, "") };
@@ -435,9 +414,9 @@ mod tests {
         assert_eq!((attempt.exit_code, attempt.health.len()), (121, 2));
         assert_eq!(cause("health-allow = 'b here'", &ill), "kernel unhealthy: WARNING: a");
         assert_eq!(cause("health = 'warn'", &ill), "passed");
-        assert!(!may_go_on(&ill));
+        assert!(!can_reuse_guest(&ill));
         ill.health = vec![finding(Kind::Leaked, "sleep")];
-        assert!(may_go_on(&ill));
+        assert!(can_reuse_guest(&ill));
         // The command's failure takes precedence.
         ill.outcome = Outcome::Exited { status: 1 };
         assert_eq!(cause("", &ill), "exited with status 1; expected: status 0");
@@ -456,11 +435,14 @@ mod tests {
 
     #[test]
     fn streams_are_truncated_at_the_start_and_remain_valid_utf8() {
-        assert_eq!(tail(b"short"), "short");
-        let long = "ü".repeat(TEXT);
-        let kept = tail(long.as_bytes());
-        assert!(kept.len() <= TEXT && kept.ends_with('ü'), "{}", kept.len());
-        assert!(tail(&vec![0xff; TEXT * 2]).len() <= TEXT);
+        let kept = |stdout: Vec<u8>| {
+            let output = Output { stdout, ..output(Outcome::PoweredOff, "") };
+            attempt_of(&output, StartMode::Warm).stdout
+        };
+        assert_eq!(kept(b"short".to_vec()), "short");
+        let long = kept("ü".repeat(STREAM_LIMIT).into_bytes());
+        assert!(long.len() <= STREAM_LIMIT && long.ends_with('ü'), "{}", long.len());
+        assert!(kept(vec![0xff; STREAM_LIMIT * 2]).len() <= STREAM_LIMIT);
     }
 
     #[test]
@@ -479,5 +461,28 @@ mod tests {
         for name in OUTCOMES {
             assert!(known.iter().any(|outcome| outcome.name() == name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_last_attempt_decides_but_a_skipped_one_does_not_cancel_a_failure() {
+        let tried = |name: &str| Attempt {
+            passed: name == "passed",
+            skipped: name == "skipped",
+            outcome: (name != "lost").then(|| name.to_owned()),
+            cause: (name != "passed").then(|| name.to_owned()),
+            ..Attempt::default()
+        };
+        let is = |names: &[&str], status, cause: Option<&str>| {
+            let attempts: Vec<Attempt> = names.iter().map(|name| tried(name)).collect();
+            assert_eq!(verdict(&attempts), (status, cause.map(str::to_owned)), "{names:?}");
+        };
+        is(&[], Status::NotRun, None);
+        is(&["passed"], Status::Passed, None);
+        is(&["failed", "passed"], Status::Flaky, None);
+        is(&["failed", "panic"], Status::Failed, Some("panic"));
+        is(&["lost"], Status::Error, Some("lost"));
+        is(&["could-not-test"], Status::Error, Some("could-not-test"));
+        is(&["skipped"], Status::Skipped, Some("skipped"));
+        is(&["failed", "skipped"], Status::Failed, Some("failed"));
     }
 }

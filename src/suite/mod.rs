@@ -6,19 +6,24 @@
 pub mod manifest;
 
 pub mod baseline;
-pub mod budget;
+mod budget;
 pub mod emit;
-pub mod guest;
-pub mod judge;
+mod event;
+mod guest;
+mod judge;
 pub mod merge;
-pub mod parts;
 pub mod plan;
-pub mod repeat;
 pub mod report;
+pub mod reproduce;
 pub mod run;
-pub mod schedule;
+mod schedule;
 pub mod shard;
-pub mod state;
+mod state;
+pub mod tap_parser;
 pub mod times;
+
 #[cfg(test)]
-pub mod typed;
+mod tests {
+    pub(crate) mod fixtures;
+    pub(crate) mod sample;
+}

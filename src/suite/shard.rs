@@ -14,7 +14,7 @@ use super::report::Shard;
 pub enum ShardError {
     /// Not of the form `INDEX/TOTAL`.
     #[error("invalid shard {0:?}: expected INDEX/TOTAL, such as 1/4, with INDEX from 1")]
-    Text(String),
+    Syntax(String),
     /// A variable is not a number, or its number is out of range.
     #[error("{name}={value:?}: {why}")]
     Variable {
@@ -27,7 +27,7 @@ pub enum ShardError {
     },
     /// An index without a total.
     #[error("{index} is set, but {total} is not")]
-    Half {
+    MissingTotal {
         /// Variable that is set.
         index: &'static str,
         /// Variable that is missing.
@@ -35,7 +35,7 @@ pub enum ShardError {
     },
     /// Job systems report different shards.
     #[error("{first} and {second} specify different shards; use --shard INDEX/TOTAL")]
-    Two {
+    Conflict {
         /// First variable.
         first: &'static str,
         /// Second variable.
@@ -56,34 +56,34 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self, ShardError> {
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         let numbers = text.split_once('/').and_then(|(index, total)| Some((number(index)?, number(total)?)));
-        let (index, total) = numbers.ok_or_else(|| ShardError::Text(text.to_owned()))?;
-        if (1..=total).contains(&index) { Ok(Self { index, total }) } else { Err(ShardError::Text(text.to_owned())) }
+        let (index, total) = numbers.ok_or_else(|| ShardError::Syntax(text.to_owned()))?;
+        if (1..=total).contains(&index) { Ok(Self { index, total }) } else { Err(ShardError::Syntax(text.to_owned())) }
     }
 }
 
 /// Variables and numbering of a job system.
-struct System {
+struct JobSystem {
     /// Variable that contains the index.
     index: &'static str,
     /// Variable that contains the total.
     total: &'static str,
     /// Variables that contain the first index and the step: Slurm also has arrays such as `--array=10-40:10`.
-    counted: Option<(&'static str, &'static str)>,
+    first_and_step: Option<(&'static str, &'static str)>,
     /// First index.
     first: u32,
 }
 
 /// Supported job systems.
-const SYSTEMS: [System; 3] = [
-    System {
+const SYSTEMS: [JobSystem; 3] = [
+    JobSystem {
         index: "SLURM_ARRAY_TASK_ID",
         total: "SLURM_ARRAY_TASK_COUNT",
-        counted: Some(("SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP")),
+        first_and_step: Some(("SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP")),
         first: 0,
     },
-    System { index: "CI_NODE_INDEX", total: "CI_NODE_TOTAL", counted: None, first: 1 },
+    JobSystem { index: "CI_NODE_INDEX", total: "CI_NODE_TOTAL", first_and_step: None, first: 1 },
     // Kubernetes does not pass the number of completions to a pod. The job file of --emit sets it.
-    System { index: "JOB_COMPLETION_INDEX", total: "BOOTLING_SHARDS", counted: None, first: 0 },
+    JobSystem { index: "JOB_COMPLETION_INDEX", total: "BOOTLING_SHARDS", first_and_step: None, first: 0 },
 ];
 
 /// Returns the shard that the environment specifies: `BOOTLING_SHARD=INDEX/TOTAL`, a task of a Slurm array, a parallel
@@ -99,7 +99,7 @@ pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Shard>,
         if let Some((first, other)) = found
             && other != shard
         {
-            return Err(ShardError::Two { first, second: system.index });
+            return Err(ShardError::Conflict { first, second: system.index });
         }
         found = Some((system.index, shard));
     }
@@ -110,7 +110,7 @@ pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Shard>,
 /// pipeline may submit to Slurm, and a pipeline's runner may be a Slurm job, but in both cases all shards share the
 /// pipeline. A retried job belongs to the same run, so `GITHUB_RUN_ATTEMPT` is not included: shards that passed before
 /// the retry belong to it, too.
-const RUNS: [(&str, &str); 4] = [
+const RUN_VARIABLES: [(&str, &str); 4] = [
     ("BOOTLING_RUN", ""),
     ("GITHUB_RUN_ID", "github "),
     ("CI_PIPELINE_ID", "gitlab "),
@@ -120,7 +120,7 @@ const RUNS: [(&str, &str); 4] = [
 /// Returns the run that this process belongs to: `BOOTLING_RUN`, GitHub's run, GitLab's pipeline, or Slurm's array.
 /// Kubernetes passes nothing comparable to a pod; the job file of --emit does.
 pub fn run_from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
-    RUNS.iter().find_map(|(name, system)| {
+    RUN_VARIABLES.iter().find_map(|(name, system)| {
         let value = get(name).filter(|value| !value.is_empty())?;
         Some(format!("{system}{}", value.to_string_lossy()))
     })
@@ -132,7 +132,7 @@ pub fn variables() -> String {
     names.join(", ")
 }
 
-impl System {
+impl JobSystem {
     fn shard(&self, text: &dyn Fn(&str) -> Option<String>) -> Result<Option<Shard>, ShardError> {
         let number = |name: &'static str| {
             let read = |value: String| match value.parse::<u32>() {
@@ -143,10 +143,10 @@ impl System {
         };
         let Some(index) = number(self.index)? else { return Ok(None) };
         let Some(total) = number(self.total)? else {
-            return Err(ShardError::Half { index: self.index, total: self.total });
+            return Err(ShardError::MissingTotal { index: self.index, total: self.total });
         };
         let wrong = |why| ShardError::Variable { name: self.index, value: index.to_string(), why };
-        let (first, step) = match self.counted {
+        let (first, step) = match self.first_and_step {
             None => (self.first, 1),
             Some((first, step)) => (number(first)?.unwrap_or(self.first), number(step)?.unwrap_or(1).max(1)),
         };
@@ -162,13 +162,13 @@ impl System {
 mod tests {
     use super::{Shard, from_env, run_from_env, variables};
 
-    fn says(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
+    fn shard_of(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
         from_env(&get).map(|shard| shard.map(|shard| shard.to_string())).map_err(|error| error.to_string())
     }
 
     fn is(variables: &[(&str, &str)], shard: &str) {
-        assert_eq!(says(variables), Ok(Some(shard.to_owned())), "{variables:?}");
+        assert_eq!(shard_of(variables), Ok(Some(shard.to_owned())), "{variables:?}");
     }
 
     #[test]
@@ -199,27 +199,27 @@ mod tests {
             "2/3",
         );
         // GitLab sets the total for every job.
-        assert_eq!(says(&[("CI_NODE_TOTAL", "1")]), Ok(None));
-        let error = says(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
+        assert_eq!(shard_of(&[("CI_NODE_TOTAL", "1")]), Ok(None));
+        let error = shard_of(&slurm("7", "3", "1", "1")).expect_err("1,2,7 is not evenly spaced");
         assert!(error.starts_with("SLURM_ARRAY_TASK_ID=\"7\": not one of as many evenly spaced"), "{error}");
     }
 
     #[test]
     fn a_run_is_identified_by_what_all_of_its_shards_share() {
-        let says = |variables: &[(&str, &str)]| {
+        let run_of = |variables: &[(&str, &str)]| {
             run_from_env(&|name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into()))
         };
-        let is = |variables: &[(&str, &str)], run: &str| assert_eq!(says(variables).as_deref(), Some(run));
+        let is = |variables: &[(&str, &str)], run: &str| assert_eq!(run_of(variables).as_deref(), Some(run));
         is(&[("SLURM_ARRAY_JOB_ID", "12"), ("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_JOB_ID", "15")], "slurm 12");
         is(&[("GITHUB_RUN_ID", "99"), ("GITHUB_RUN_ATTEMPT", "2"), ("GITHUB_RUN_NUMBER", "7")], "github 99");
         is(&[("CI_PIPELINE_ID", "5"), ("CI_JOB_ID", "6"), ("SLURM_ARRAY_JOB_ID", "12")], "gitlab 5");
         is(&[("BOOTLING_RUN", "0b1c"), ("CI_PIPELINE_ID", "5")], "0b1c");
-        assert_eq!(says(&[("BOOTLING_RUN", ""), ("SLURM_JOB_ID", "15")]), None);
+        assert_eq!(run_of(&[("BOOTLING_RUN", ""), ("SLURM_JOB_ID", "15")]), None);
     }
 
     #[test]
     fn inconsistent_variables_are_errors() {
-        let error = |variables: &[(&str, &str)]| says(variables).expect_err("an error");
+        let error = |variables: &[(&str, &str)]| shard_of(variables).expect_err("an error");
         assert_eq!(error(&[("CI_NODE_INDEX", "x"), ("CI_NODE_TOTAL", "3")]), "CI_NODE_INDEX=\"x\": not a number");
         let half = error(&[("JOB_COMPLETION_INDEX", "1")]);
         assert_eq!(half, "JOB_COMPLETION_INDEX is set, but BOOTLING_SHARDS is not");

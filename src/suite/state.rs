@@ -1,55 +1,58 @@
 //! State shared by the worker threads: the plan, the schedule and the prepared targets. Runs the cells.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::judge::{Judge, may_go_on, not_tested};
+use super::event::{Event, Message};
+use super::judge::{Judge, can_reuse_guest, could_not_test, verdict};
 use super::manifest::{Isolate, Protocol, Test};
-use super::parts::{self, Speaks};
 use super::plan::{Cell, Plan};
-use super::report::{Attempt, Boot, CellReport, Part, Status};
-use super::run::Mail;
-use super::schedule::{Next, Schedule, Step};
-use super::{guest, repeat};
+use super::report::{Attempt, CellReport, Part, StartMode};
+use super::reproduce;
+use super::schedule::{Action, Schedule, Task};
+use super::tap_parser::{self, TapMode};
 use crate::guest::{Builder, Output, Site, Vm, VmError};
 
 /// Size limit of a console log that is searched for patterns, bytes.
-const CONSOLE: u64 = 16 << 20;
+const MAX_CONSOLE: u64 = 16 << 20;
 
 /// State shared by the worker threads.
-pub struct State {
-    pub plan: Plan,
-    pub builders: Vec<Builder>,
+pub(crate) struct Workers {
+    pub(crate) plan: Plan,
+    /// Builders of the targets' guests.
+    pub(crate) builders: Vec<Builder>,
     /// Command line that repeats a cell, up to `--only`.
-    pub words: Vec<std::ffi::OsString>,
-    pub began: Instant,
-    pub mail: Sender<Mail>,
-    pub schedule: Mutex<Schedule>,
-    pub ended: Condvar,
-    pub judges: Vec<Judge>,
+    pub(crate) command_line: Vec<OsString>,
+    pub(crate) start: Instant,
+    pub(crate) sender: Sender<Message>,
+    pub(crate) schedule: Mutex<Schedule>,
+    /// Notified when work has ended or is no longer needed.
+    pub(crate) state_changed: Condvar,
     /// Number of failures after which no further cell starts.
-    pub fail_fast: Option<usize>,
+    pub(crate) fail_fast: Option<usize>,
     /// Number of failures so far.
-    pub failed: AtomicUsize,
-    pub sites: Vec<OnceLock<Ground>>,
+    pub(crate) failed: AtomicUsize,
+    /// Prepared targets, each set by the thread that prepares it.
+    pub(crate) prepared: Vec<OnceLock<PreparedTarget>>,
 }
 
 /// A prepared target.
-pub struct Ground {
+pub(crate) struct PreparedTarget {
     site: Site,
     /// True if its guests boot although they should be restored: no snapshot could be made.
-    boots: bool,
+    cold_only: bool,
 }
 
 /// Returns true if a test may share its guest. A test that checks the console needs a separate guest.
-pub fn shares(test: &Test) -> bool {
+pub(crate) fn may_share_guest(test: &Test) -> bool {
     test.isolate == Isolate::Nothing && test.console.is_empty()
 }
 
 /// Returns the report of a cell that has not run.
-pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellReport {
+pub(crate) fn not_run(plan: &Plan, cell: &Cell, command_line: &[OsString]) -> CellReport {
     CellReport {
         id: cell.id.clone(),
         test: plan.test(cell).name.clone(),
@@ -58,55 +61,47 @@ pub fn not_run(plan: &Plan, cell: &Cell, words: &[std::ffi::OsString]) -> CellRe
         repetition: cell.repetition,
         place: cell.place,
         tags: plan.tags(cell),
-        repeat: repeat::by_manifest(words, &cell.id),
+        repeat: reproduce::test_command(command_line, &cell.id),
         ..CellReport::default()
     }
 }
 
 /// Reports the end of a thread, even if it panics.
-struct Leaving<'a>(&'a State);
+struct ThreadEndGuard<'a>(&'a Workers);
 
-impl Drop for Leaving<'_> {
+impl Drop for ThreadEndGuard<'_> {
     fn drop(&mut self) {
         // Other threads may wait for the work of this one, which will never be done.
         if std::thread::panicking() {
             self.0.stop();
         }
-        self.0.tell(Mail::Left);
-        self.0.ended.notify_all();
+        self.0.send(Message::ThreadEnded);
+        self.0.state_changed.notify_all();
     }
 }
 
-impl State {
+impl Workers {
     /// Works until nothing is left to do.
-    pub fn work(&self) {
-        let _leaving = Leaving(self);
-        while let Some(step) = self.next() {
-            match step {
-                Step::Prepare(stand) => self.prepare(stand),
-                Step::Run(cell) if shares(self.plan.test(&self.plan.cells[cell])) => self.share(cell),
-                Step::Run(cell) => {
-                    self.tell(Mail::Began(cell));
-                    let report = self.report(cell, |_| self.alone(cell));
-                    self.count(usize::from(!report.status.is_good()));
-                    self.lock().ended(cell);
-                    self.ended.notify_all();
-                    self.tell(Mail::Ended(cell, Box::new(report)));
-                }
+    pub(crate) fn run_worker(&self) {
+        let _guard = ThreadEndGuard(self);
+        while let Some(task) = self.wait_for_task() {
+            match task {
+                Task::Prepare(target) => self.prepare(target),
+                Task::Run(cell) => self.run_cells(cell),
             }
         }
     }
 
     /// Starts no further cells.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.lock().stop();
-        self.ended.notify_all();
+        self.state_changed.notify_all();
     }
 
     /// Counts failures, before any other work starts.
     fn count(&self, failed: usize) {
         let failed = self.failed.fetch_add(failed, Ordering::SeqCst) + failed;
-        if self.fail_fast.is_some_and(|most| failed >= most) {
+        if self.fail_fast.is_some_and(|limit| failed >= limit) {
             self.stop();
         }
     }
@@ -116,68 +111,79 @@ impl State {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Step> {
+    fn wait_for_task(&self) -> Option<Task> {
         let mut schedule = self.lock();
         loop {
             match schedule.next() {
-                Next::Do(step) => return Some(step),
-                Next::Done => return None,
-                Next::Wait => schedule = self.ended.wait(schedule).unwrap_or_else(PoisonError::into_inner),
+                Action::Start(task) => return Some(task),
+                Action::Done => return None,
+                Action::Wait => schedule = self.state_changed.wait(schedule).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    fn tell(&self, mail: Mail) {
+    /// Returns the time since the start of the matrix, seconds.
+    fn elapsed(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    fn send_event(&self, event: Event) {
+        self.send(Message::Event(event));
+    }
+
+    fn send(&self, message: Message) {
         // The receiver may be gone; then the message is not needed.
-        let _ = self.mail.send(mail);
+        let _ = self.sender.send(message);
     }
 
     /// Looks up the inputs of a target's guests and makes their snapshot.
-    fn prepare(&self, stand: usize) {
-        self.tell(Mail::Preparing(stand));
-        let begun = self.began.elapsed().as_secs_f64();
-        let found = Site::find(&self.builders[stand]).and_then(|site| Ok((site.make_snapshot()?, site)));
+    fn prepare(&self, target: usize) {
+        self.send_event(Event::Preparing { target });
+        let start = self.elapsed();
+        let found = Site::find(&self.builders[target]).and_then(|site| Ok((site.make_snapshot()?, site)));
         let (lost, attempt, note) = match found {
             Ok((unfit, site)) => {
-                self.tell(Mail::Found { qemu: site.qemu_version().to_owned(), notes: site.notes().to_vec() });
-                let boots = unfit.is_some();
+                self.send(Message::QemuVersion(site.qemu_version().to_owned()));
+                site.notes().iter().for_each(|note| self.send_event(Event::Note(note.clone())));
+                let cold_only = unfit.is_some();
                 // Only this thread prepares the target.
-                let _ = self.sites[stand].set(Ground { site, boots });
+                let _ = self.prepared[target].set(PreparedTarget { site, cold_only });
                 let mut schedule = self.lock();
-                if boots {
-                    schedule.boots(stand);
+                if cold_only {
+                    schedule.set_cold(target);
                 }
-                (schedule.prepared(stand, true), Attempt::default(), unfit)
+                (schedule.prepared(target, true), Attempt::default(), unfit)
             }
             Err(error) => {
-                let mut attempt = not_tested(&error);
-                attempt.times.begun = begun;
-                attempt.times.total = self.began.elapsed().as_secs_f64() - begun;
-                (self.lock().prepared(stand, false), attempt, None)
+                let mut attempt = could_not_test(&error);
+                attempt.times.start = start;
+                attempt.times.total = self.elapsed() - start;
+                (self.lock().prepared(target, false), attempt, None)
             }
         };
         self.count(lost.len());
-        self.ended.notify_all();
-        let lost = lost.into_iter().map(|cell| (cell, self.judged(cell, vec![attempt.clone()]))).collect();
-        self.tell(Mail::Prepared { stand, lost, cause: attempt.cause, note });
+        self.state_changed.notify_all();
+        let lost = lost.into_iter().map(|cell| (cell, self.cell_report(cell, vec![attempt.clone()]))).collect();
+        self.send_event(Event::Prepared { target, note, cause: attempt.cause, lost });
     }
 
-    /// Runs a cell in a guest that other cells may use after it, and then those cells.
-    fn share(&self, first: usize) {
+    /// Runs a cell. If it may share its guest, then runs further such cells in the same guest.
+    fn run_cells(&self, first: usize) {
+        let shares = may_share_guest(self.plan.test(&self.plan.cells[first]));
         let mut guest = None;
         let mut cell = first;
         loop {
-            self.tell(Mail::Began(cell));
-            let report = self.report(cell, |tried| {
+            self.send_event(Event::CellStarted { cell });
+            let report = self.run_with_retries(cell, |tried| {
                 if tried > 0 {
                     // A retry needs a fresh guest.
                     guest = None;
                 }
-                self.among_others(&mut guest, cell)
+                if shares { self.run_in_shared_guest(&mut guest, cell) } else { self.run_in_own_guest(cell) }
             });
             self.count(usize::from(!report.status.is_good()));
-            self.tell(Mail::Ended(cell, Box::new(report)));
-            let next = self.lock().another(cell);
+            self.send_event(Event::CellEnded { cell, report: Box::new(report) });
+            let next = if shares { self.lock().next_shared(cell) } else { None };
             match next {
                 Some(next) => cell = next,
                 None => break,
@@ -185,36 +191,35 @@ impl State {
         }
         drop(guest);
         self.lock().ended(cell);
-        self.ended.notify_all();
+        self.state_changed.notify_all();
     }
 
     /// Runs a cell, with retries.
-    fn report(&self, cell: usize, mut attempt: impl FnMut(u32) -> Attempt) -> CellReport {
-        let begun = |state: &Self| state.began.elapsed().as_secs_f64();
+    fn run_with_retries(&self, cell: usize, mut attempt: impl FnMut(u32) -> Result<Attempt, VmError>) -> CellReport {
         let mut attempts: Vec<Attempt> = Vec::new();
         for tried in 0..=self.plan.test(&self.plan.cells[cell]).retries {
-            let start = begun(self);
-            let mut attempt = attempt(tried);
-            let total = begun(self) - start;
+            let start = self.elapsed();
+            let mut attempt = attempt(tried).unwrap_or_else(|error| could_not_test(&error));
+            let total = self.elapsed() - start;
             let prepared = (total - attempt.times.verdict).max(0.0);
-            (attempt.times.begun, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
+            (attempt.times.start, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
             let is_over = attempt.passed || attempt.skipped || attempt.outcome.is_none();
             attempts.push(attempt);
             if is_over {
                 break;
             }
         }
-        self.judged(cell, attempts)
+        self.cell_report(cell, attempts)
     }
 
-    fn judged(&self, cell: usize, attempts: Vec<Attempt>) -> CellReport {
-        let (status, cause) = came_to(&attempts);
-        CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.words) }
+    fn cell_report(&self, cell: usize, attempts: Vec<Attempt>) -> CellReport {
+        let (status, cause) = verdict(&attempts);
+        CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.command_line) }
     }
 
     /// Returns the builder of a test's guest.
-    fn builder(&self, stand: usize, test: &Test) -> Builder {
-        let builder = self.builders[stand].clone();
+    fn builder(&self, target: usize, test: &Test) -> Builder {
+        let builder = self.builders[target].clone();
         match test.boot_timeout {
             Some(limit) => builder.boot_timeout(limit),
             None => builder,
@@ -222,149 +227,94 @@ impl State {
     }
 
     /// Runs one attempt in a separate guest.
-    fn alone(&self, cell: usize) -> Attempt {
-        let planned = &self.plan.cells[cell];
-        let test = self.plan.test(planned);
-        let Some(Ground { site, boots }) = self.sites[planned.stand].get() else { return Attempt::default() };
-        let mut builder = self.builder(planned.stand, test);
-        if *boots {
+    fn run_in_own_guest(&self, cell: usize) -> Result<Attempt, VmError> {
+        let cell = &self.plan.cells[cell];
+        let test = self.plan.test(cell);
+        let Some(PreparedTarget { site, cold_only }) = self.prepared[cell.target].get() else {
+            return Ok(Attempt::default());
+        };
+        let mut builder = self.builder(cell.target, test);
+        if *cold_only {
             // Otherwise each guest would boot once to be saved, and again because that is not possible.
             builder = builder.cold();
         }
-        let kept = (!test.console.is_empty()).then(tempfile::NamedTempFile::new).transpose();
-        let kept = match kept {
-            Ok(kept) => kept,
-            Err(source) => {
-                let object = "a file for the console".to_owned();
-                return not_tested(&VmError::Io { action: "create", object, source });
-            }
-        };
-        if let Some(kept) = &kept {
-            builder = builder.console(kept.path());
+        let console = (!test.console.is_empty())
+            .then(tempfile::NamedTempFile::new)
+            .transpose()
+            .map_err(|source| VmError::Io { action: "create", object: "a file for the console".to_owned(), source })?;
+        if let Some(console) = &console {
+            builder = builder.console(console.path());
         }
-        match builder.run_at(site, &guest::command(test)) {
-            Err(error) => not_tested(&error),
-            Ok(output) => {
-                let console = kept.map(|kept| console_in(kept.path()));
-                let boot = if output.age.is_some() { Boot::Warm } else { Boot::Cold };
-                self.judge(
-                    planned,
-                    output,
-                    boot,
-                    console.as_ref().map(|console| console.as_deref().map_err(String::as_str)),
-                )
-            }
-        }
+        let output = builder.run_at(site, &test.command)?;
+        let boot = if output.age.is_some() { StartMode::Warm } else { StartMode::Cold };
+        let console = console.map(|console| read_console(console.path()));
+        Ok(self.judge(cell, output, boot, console.as_ref()))
     }
 
     /// Runs one attempt in the existing guest, or in a new one. A guest that remains usable is left for the next cell.
-    fn among_others(&self, guest: &mut Option<Vm>, cell: usize) -> Attempt {
-        let planned = &self.plan.cells[cell];
-        let test = self.plan.test(planned);
+    fn run_in_shared_guest(&self, guest: &mut Option<Vm>, index: usize) -> Result<Attempt, VmError> {
+        let cell = &self.plan.cells[index];
+        let test = self.plan.test(cell);
         // This target does not support a guest that runs several commands.
-        if self.sites[planned.stand].get().is_some_and(|ground| ground.boots) {
-            return self.alone(cell);
+        if self.prepared[cell.target].get().is_some_and(|prepared| prepared.cold_only) {
+            return self.run_in_own_guest(index);
         }
         let (mut vm, is_new) = match guest.take() {
             Some(vm) => (vm, false),
-            None => match self.builder(planned.stand, test).start() {
-                Ok(vm) => (vm, true),
-                Err(VmError::NotKept(_)) => return self.alone(cell),
-                Err(error) => return not_tested(&error),
+            None => match self.builder(cell.target, test).start() {
+                Err(VmError::NotKept(_)) => return self.run_in_own_guest(index),
+                vm => (vm?, true),
             },
         };
-        match vm.run_with(&guest::command(test)) {
-            Err(error) => not_tested(&error),
-            Ok(output) => {
-                if may_go_on(&output) {
-                    *guest = Some(vm);
-                }
-                let boot = match (is_new, output.age) {
-                    (false, _) => Boot::Shared,
-                    (true, Some(_)) => Boot::Warm,
-                    (true, None) => Boot::Cold,
-                };
-                self.judge(planned, output, boot, None)
-            }
+        let output = vm.run_with(&test.command)?;
+        if can_reuse_guest(&output) {
+            *guest = Some(vm);
         }
+        let boot = match (is_new, output.age) {
+            (false, _) => StartMode::Shared,
+            (true, Some(_)) => StartMode::Warm,
+            (true, None) => StartMode::Cold,
+        };
+        Ok(self.judge(cell, output, boot, None))
     }
 
-    fn judge(&self, cell: &Cell, mut output: Output, boot: Boot, console: Option<Result<&str, &str>>) -> Attempt {
-        if let Some(Ground { site, .. }) = self.sites[cell.stand].get() {
+    fn judge(
+        &self,
+        cell: &Cell,
+        mut output: Output,
+        boot: StartMode,
+        console: Option<&Result<String, String>>,
+    ) -> Attempt {
+        if let Some(PreparedTarget { site, .. }) = self.prepared[cell.target].get() {
             // These notes have already been reported for the target.
             output.notes.retain(|note| !site.notes().contains(note));
         }
         if let Some(release) = output.release.take() {
-            self.tell(Mail::Release(cell.kernel, release));
+            self.send(Message::KernelRelease { kernel: cell.kernel, release });
         }
-        let parts = parts_of(self.plan.test(cell), &output);
-        self.judges[cell.test].attempt(&output, boot, console, parts)
-    }
-}
-
-/// Returns the status that results from the attempts, and the cause if they are not a success. The last attempt
-/// decides, but a skipped one does not cancel a failure.
-fn came_to(attempts: &[Attempt]) -> (Status, Option<String>) {
-    let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
-    let cause = |attempt: &Attempt| attempt.cause.clone();
-    let Some(last) = attempts.last() else { return (Status::NotRun, None) };
-    if last.passed {
-        return (if attempts.len() == 1 { Status::Passed } else { Status::Flaky }, None);
-    }
-    match attempts.iter().rev().find(|attempt| !attempt.skipped) {
-        None => (Status::Skipped, cause(last)),
-        Some(failed) if could_not(failed) => (Status::Error, cause(failed)),
-        Some(failed) => (Status::Failed, cause(failed)),
+        let test = self.plan.test(cell);
+        Judge::new(test).attempt(&output, boot, console, parse_parts(test, &output))
     }
 }
 
 /// Parses the parts in a test's output.
-fn parts_of(test: &Test, output: &Output) -> Vec<Part> {
+fn parse_parts(test: &Test, output: &Output) -> Vec<Part> {
     match test.protocol {
         Some(Protocol::Plain) => Vec::new(),
-        Some(Protocol::Tap | Protocol::Ktap) => parts::parse(&output.stdout, Speaks::Surely),
-        None => parts::parse(&output.stdout, Speaks::Perhaps),
+        Some(Protocol::Tap | Protocol::Ktap) => tap_parser::parse(&output.stdout, TapMode::Required),
+        None => tap_parser::parse(&output.stdout, TapMode::Detect),
     }
 }
 
 /// Returns the complete console log as text, or the reason why it is unavailable, which fails the test.
-fn console_in(path: &std::path::Path) -> Result<String, String> {
+fn read_console(path: &std::path::Path) -> Result<String, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(CONSOLE + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_CONSOLE + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("failed to read the console log: {error}"))?;
-    if bytes.len() as u64 > CONSOLE {
-        return Err(format!("console log too large to search: more than {} MiB", CONSOLE >> 20));
+    if bytes.len() as u64 > MAX_CONSOLE {
+        return Err(format!("console log too large to search: more than {} MiB", MAX_CONSOLE >> 20));
     }
     Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::came_to;
-    use crate::suite::report::{Attempt, Status};
-
-    #[test]
-    fn the_last_attempt_decides_but_a_skipped_one_does_not_cancel_a_failure() {
-        let tried = |name: &str| Attempt {
-            passed: name == "passed",
-            skipped: name == "skipped",
-            outcome: (name != "lost").then(|| name.to_owned()),
-            cause: (name != "passed").then(|| name.to_owned()),
-            ..Attempt::default()
-        };
-        let is = |names: &[&str], status, cause: Option<&str>| {
-            let attempts: Vec<Attempt> = names.iter().map(|name| tried(name)).collect();
-            assert_eq!(came_to(&attempts), (status, cause.map(str::to_owned)), "{names:?}");
-        };
-        is(&[], Status::NotRun, None);
-        is(&["passed"], Status::Passed, None);
-        is(&["failed", "passed"], Status::Flaky, None);
-        is(&["failed", "panic"], Status::Failed, Some("panic"));
-        is(&["lost"], Status::Error, Some("lost"));
-        is(&["could-not-test"], Status::Error, Some("could-not-test"));
-        is(&["skipped"], Status::Skipped, Some("skipped"));
-        is(&["failed", "skipped"], Status::Failed, Some("failed"));
-    }
 }

@@ -15,9 +15,9 @@ const KIND: &str = "matrix times 1";
 
 /// Durations by cell id, seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Times(BTreeMap<String, f64>);
+pub struct CellDurations(BTreeMap<String, f64>);
 
-impl Times {
+impl CellDurations {
     /// Loads the durations for a manifest; empty if there are none.
     pub fn load(cache: &Cache, manifest: &Path) -> Self {
         let read = |path| fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -25,7 +25,7 @@ impl Times {
     }
 
     /// Returns a cell's duration.
-    pub fn of(&self, id: &str) -> Option<f64> {
+    pub fn get(&self, id: &str) -> Option<f64> {
         self.0.get(id).copied().filter(|seconds| seconds.is_finite())
     }
 
@@ -39,7 +39,7 @@ impl Times {
     }
 
     /// Stores the durations.
-    pub fn keep(&self, cache: &Cache, manifest: &Path) -> Result<(), CacheError> {
+    pub fn save(&self, cache: &Cache, manifest: &Path) -> Result<(), CacheError> {
         let key = key(manifest);
         cache.discard(&key)?;
         let text = serde_json::to_vec(&self.0).unwrap_or_default();
@@ -63,7 +63,7 @@ fn key(manifest: &Path) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use super::Times;
+    use super::CellDurations;
     use crate::cache::Cache;
     use crate::suite::report::{Attempt, CellReport};
     use std::path::Path;
@@ -74,15 +74,15 @@ mod tests {
         let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
         let (one, other) = (Path::new("/one.toml"), Path::new("/other.toml"));
         for seconds in [1.5, 2.5] {
-            let mut times = Times::load(&cache, one);
+            let mut times = CellDurations::load(&cache, one);
             let mut attempt = Attempt::default();
             attempt.times.total = seconds;
             let ran = CellReport { id: "a/b/c".to_owned(), attempts: vec![attempt], ..CellReport::default() };
             times.add(&[ran, CellReport { id: "d/b/c".to_owned(), ..CellReport::default() }]);
-            times.keep(&cache, one).expect("kept");
-            let times = Times::load(&cache, one);
-            assert_eq!((times.of("a/b/c"), times.of("d/b/c")), (Some(seconds), None));
+            times.save(&cache, one).expect("kept");
+            let times = CellDurations::load(&cache, one);
+            assert_eq!((times.get("a/b/c"), times.get("d/b/c")), (Some(seconds), None));
         }
-        assert_eq!(Times::load(&cache, other), Times::default());
+        assert_eq!(CellDurations::load(&cache, other), CellDurations::default());
     }
 }

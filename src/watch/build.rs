@@ -1,118 +1,107 @@
-//! The build that a round begins with: a line for the shell, run until it has seen the newest sources.
+//! Build command that starts a round, repeated until it has used the newest sources.
+//!
+//! Files that the build writes are not sources, even if git does not ignore them. Which process wrote a file is unknown. But
+//! a build that has just built everything writes nothing, and a build that writes a file on every run writes it again.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::products::Products;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
 use crate::guest::Inputs;
 use crate::process::shell::{self, Built};
 use crate::process::signals::Signals;
 
-/// Builds in a row for changes that came while one ran.
-const MOST: usize = 3;
+/// Limit on consecutive builds if sources change during each of them.
+const MAX_RUNS: usize = 3;
 
-/// A build.
+/// A build command and the files that it writes, as far as known.
 #[derive(Debug, Clone)]
-pub struct Build {
+pub(crate) struct Build {
     line: OsString,
+    products: BTreeSet<PathBuf>,
 }
 
-/// A build's end, and what it was made from.
-#[derive(Debug)]
-pub struct Made {
-    /// How it ended.
-    pub built: Built,
-    /// The sources as the last run of it found them, and its own products as it left them.
-    pub sources: Snapshot,
-    /// Paths that every run of it changed; nobody knows that somebody else did not.
-    pub restless: Vec<PathBuf>,
-}
+/// Exit status of the last run; the sources before it and the products after it; a path that every run changed.
+pub(crate) type BuildResult = (Built, Snapshot, Option<PathBuf>);
 
 impl Build {
-    /// A line for `sh -c`, in the current directory.
-    pub fn new(line: OsString) -> Self {
-        Self { line }
+    /// Creates a build from a command for `sh -c` in the current directory.
+    pub(crate) fn new(line: OsString) -> Self {
+        Self { line, products: BTreeSet::new() }
     }
 
-    /// Builds; once more where sources changed meanwhile that the build itself did not write, as far as can be told.
-    /// `inputs` are those of the last round.
-    pub fn make(
-        &self,
-        sources: &Sources,
-        inputs: &Inputs,
-        products: &mut Products,
-        signals: &mut Signals,
-    ) -> io::Result<Made> {
-        // What is learned here may be a source after all that was saved again and again: it has another round coming. What
-        // changes with every build would have rounds without end: that is told instead.
-        let known = products.clone();
+    /// Removes paths from the known products, because another process wrote them.
+    pub(crate) fn forget_products(&mut self, paths: &[PathBuf]) {
+        self.products.retain(|path| !paths.contains(path));
+    }
+
+    /// Builds, again if sources changed meanwhile that are not known products. `inputs` are those of the last round.
+    pub(crate) fn run(&mut self, sources: &Sources, inputs: &Inputs, signals: &mut Signals) -> io::Result<BuildResult> {
+        // A path that becomes a product in this call may be a source that the user saved repeatedly: a change of it starts
+        // another round, unless the limit was reached, since such rounds would not end.
+        let known = self.products.clone();
         let mut suspects = BTreeSet::new();
         let mut runs = 0;
         loop {
             runs += 1;
             let mut found = Snapshot::of_sources(sources);
             let mut used = Snapshot::of_inputs(inputs);
-            let built = self.run(signals)?;
-            let changed: BTreeSet<PathBuf> = found.changed(true).into_keys().collect();
+            let build = shell::Build { line: &self.line, directory: Path::new("."), limit: None, kept: None };
+            let status = build.run(signals)?;
+            let changed: BTreeSet<PathBuf> = found.changed().into_keys().collect();
             if runs > 1 {
-                // What two builds in a row have written is theirs; so is all of it where the second had nothing to do.
-                let idle = changed.is_empty() && !inputs.read.is_empty() && used.changed(false).is_empty();
-                let own = suspects.iter().filter(|path| idle || changed.contains(*path));
-                products.learn(own.cloned());
+                // The build wrote what two consecutive runs changed, and everything if the second run had nothing to do.
+                let was_idle = changed.is_empty() && !inputs.read.is_empty() && used.changed().is_empty();
+                self.products.extend(suspects.into_iter().filter(|path| was_idle || changed.contains(path)));
             }
-            suspects = changed.iter().filter(|path| !products.contains(path)).cloned().collect();
-            let last = runs == MOST || matches!(built, Built::Interrupted(_));
-            if suspects.is_empty() || last {
-                products.learn(suspects.iter().cloned());
-                for path in changed.iter().filter(|path| runs == MOST || known.contains(path)) {
-                    found.renew(path);
+            suspects = changed.difference(&self.products).cloned().collect();
+            if suspects.is_empty() || runs == MAX_RUNS || matches!(status, Built::Interrupted(_)) {
+                self.products.extend(suspects.iter().cloned());
+                for path in changed.iter().filter(|path| runs == MAX_RUNS || known.contains(*path)) {
+                    found.refresh(path);
                 }
-                return Ok(Made { built, sources: found, restless: suspects.into_iter().collect() });
+                return Ok((status, found, suspects.into_iter().next()));
             }
         }
-    }
-
-    fn run(&self, signals: &mut Signals) -> io::Result<Built> {
-        shell::Build { line: &self.line, directory: Path::new("."), limit: None, kept: None }.run(signals)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Build, Built, Inputs, Products, Signals, Sources};
+    use super::{Build, Built, Inputs, MAX_RUNS, Signals, Snapshot, Sources};
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
-    /// Builds by `line` in `dir`, the input being its file `out`; says how often it ran by the file `.runs`.
-    fn make(dir: &Path, line: &str, products: &mut Products) -> (Built, usize, super::Made) {
-        let line = format!("cd {} && echo >>.runs; {line}", dir.display());
+    /// Runs `line` in `dir`, with its file `out` as the only input. Also returns the number of runs, counted in the file
+    /// `.runs`.
+    fn run(dir: &Path, line: &str, build: &mut Build) -> (Built, usize, Snapshot, Option<PathBuf>) {
+        build.line = format!("cd {} && echo >>.runs; {line}", dir.display()).into();
         let inputs = Inputs { read: [dir.join("out")].into(), ..Inputs::default() };
         let mut signals = Signals::catch().expect("signals");
         fs::write(dir.join(".runs"), "").expect("written");
-        let made = Build::new(line.into()).make(&Sources::new([dir.to_owned()]), &inputs, products, &mut signals);
-        let made = made.expect("it runs");
-        let runs = fs::read_to_string(dir.join(".runs")).expect("it ran").lines().count();
-        (made.built.clone(), runs, made)
+        let result = build.run(&Sources::new([dir.to_owned()]), &inputs, &mut signals);
+        let (status, sources, always_changed) = result.expect("the build runs");
+        let runs = fs::read_to_string(dir.join(".runs")).expect("a count").lines().count();
+        (status, runs, sources, always_changed)
     }
 
     #[test]
-    fn products_are_learned_once_and_never_build_again() {
+    fn products_are_detected_once_and_start_no_build() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("main.c"), "1").expect("written");
         let line = "test out -nt main.c || { cp main.c main.o && cp main.o out; }";
-        let mut products = Products::default();
-        let (built, runs, mut made) = make(dir.path(), line, &mut products);
-        assert_eq!((built, runs), (Built::Done, 2));
-        assert!(made.sources.changed(true).is_empty());
+        let mut build = Build::new("".into());
+        let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
+        assert_eq!((status, runs), (Built::Done, 2));
+        assert!(sources.changed().is_empty());
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(dir.path().join("main.c"), "2").expect("written");
-        let (built, runs, mut made) = make(dir.path(), line, &mut products);
-        assert_eq!((built, runs), (Built::Done, 1));
-        assert!(made.sources.changed(true).is_empty());
+        let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
+        assert_eq!((status, runs), (Built::Done, 1));
+        assert!(sources.changed().is_empty());
         assert_eq!(fs::read(dir.path().join("out")).expect("built"), b"2");
     }
 
@@ -121,34 +110,42 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join(".ignore"), "out\n").expect("written");
         fs::write(dir.path().join("main.c"), "1").expect("written");
-        // The first run is overtaken by a save.
+        // A source is saved during the first run.
         let line = "cp main.c out; test -e .saved || { sleep 0.05; echo 2 >main.c; touch .saved; }";
-        let mut products = Products::default();
-        let (built, runs, mut made) = make(dir.path(), line, &mut products);
-        assert_eq!((built, runs), (Built::Done, 2));
+        let mut build = Build::new("".into());
+        let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
+        assert_eq!((status, runs), (Built::Done, 2));
         assert_eq!(fs::read(dir.path().join("out")).expect("built"), b"2\n");
-        assert!(!products.contains(&dir.path().join("main.c")));
-        assert!(made.sources.changed(true).is_empty());
+        assert!(!build.products.contains(&dir.path().join("main.c")));
+        assert!(sources.changed().is_empty());
     }
 
     #[test]
-    fn a_build_that_always_writes_among_its_sources_comes_to_an_end() {
+    fn a_build_that_always_writes_sources_ends() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut products = Products::default();
-        let (_, runs, _) = make(dir.path(), "date +%N >version.h", &mut products);
+        let mut build = Build::new("".into());
+        let (_, runs, ..) = run(dir.path(), "date +%N >version.h", &mut build);
         assert_eq!(runs, 2);
-        let (_, runs, _) = make(dir.path(), "date +%N >version.h", &mut products);
+        let (_, runs, ..) = run(dir.path(), "date +%N >version.h", &mut build);
         assert_eq!(runs, 1);
-        let (_, runs, mut made) = make(dir.path(), "mktemp log.XXXXXX >/dev/null", &mut products);
-        assert_eq!(runs, super::MOST);
-        assert!(!made.restless.is_empty());
-        assert!(made.sources.changed(true).is_empty());
+        let (_, runs, mut sources, always_changed) = run(dir.path(), "mktemp log.XXXXXX >/dev/null", &mut build);
+        assert_eq!(runs, MAX_RUNS);
+        assert!(always_changed.is_some());
+        assert!(sources.changed().is_empty());
     }
 
     #[test]
-    fn a_build_that_fails_says_how() {
+    fn a_failed_build_reports_its_status() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (built, ..) = make(dir.path(), "exit 3", &mut Products::default());
-        assert_eq!(built, Built::Failed("exit 3".to_owned()));
+        let (status, ..) = run(dir.path(), "exit 3", &mut Build::new("".into()));
+        assert_eq!(status, Built::Failed("exit 3".to_owned()));
+    }
+
+    #[test]
+    fn a_product_that_another_process_writes_is_a_source_again() {
+        let mut build = Build::new("".into());
+        build.products.extend(["a.o", "b.o"].map(PathBuf::from));
+        build.forget_products(&[PathBuf::from("a.o")]);
+        assert!(build.products.iter().eq([Path::new("b.o")]));
     }
 }

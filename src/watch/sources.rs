@@ -1,83 +1,82 @@
-//! What a build is made from: the files below some directories that git would not ignore.
+//! Sources of a build: the files below some directories that git does not ignore.
 //!
-//! Hidden files are left out, as are those that `.gitignore`, `.ignore` and git's own exclude files name: what compilers
-//! write goes there. So is what we write ourselves.
+//! Excludes hidden files, files matched by `.gitignore`, `.ignore` or git's exclude files, and files that a round writes.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 
-/// Directories and files to look through.
+/// Directories and files to walk.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     roots: Vec<PathBuf>,
-    except: BTreeSet<PathBuf>,
-    except_inodes: BTreeSet<(u64, u64)>,
+    excluded: BTreeSet<PathBuf>,
+    /// Device and inode.
+    excluded_inodes: BTreeSet<(u64, u64)>,
 }
 
-/// What was found there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Walked {
-    /// Files, links and whatever else is no directory.
-    pub files: BTreeSet<PathBuf>,
-    /// Directories, in which new ones may appear.
-    pub directories: BTreeSet<PathBuf>,
+/// Result of a walk.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    /// Everything except directories.
+    pub(crate) files: BTreeSet<PathBuf>,
+    /// Directories, in which new sources may appear.
+    pub(crate) directories: BTreeSet<PathBuf>,
 }
 
 impl Sources {
-    /// Everything at and below `roots`.
+    /// Selects all files at and below `roots`.
     pub fn new(roots: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { roots: roots.into_iter().collect(), ..Self::default() }
+        Self { roots: roots.into_iter().map(|root| canonical(&root)).collect(), ..Self::default() }
     }
 
-    /// Whether there is nothing to look through.
-    pub fn is_empty(&self) -> bool {
-        self.roots.is_empty()
+    /// Excludes a path and everything below it.
+    pub fn exclude(&mut self, path: &Path) {
+        self.excluded.insert(canonical(path));
     }
 
-    /// Leaves a path out, with all below it.
-    pub fn leave_out(&mut self, path: PathBuf) {
-        self.except.insert(path);
-    }
-
-    /// Leaves out the file that a descriptor writes to.
-    pub fn leave_out_open(&mut self, file: impl AsFd) {
+    /// Excludes the regular file that a descriptor refers to.
+    pub fn exclude_open(&mut self, file: impl AsFd) {
         let metadata = file.as_fd().try_clone_to_owned().map(File::from).and_then(|file| file.metadata());
-        // What cannot be looked at is none of the sources.
-        self.except_inodes
-            .extend(metadata.ok().filter(std::fs::Metadata::is_file).map(|found| (found.dev(), found.ino())));
+        let file = metadata.ok().filter(std::fs::Metadata::is_file);
+        self.excluded_inodes.extend(file.map(|file| (file.dev(), file.ino())));
     }
 
-    /// Goes through all of it. What vanishes meanwhile, or cannot be read, is not there.
-    pub fn walk(&self) -> Walked {
-        // A file that was named counts whatever it is called, and before it is there.
-        let named = self.roots.iter().filter(|root| !root.is_dir()).cloned();
-        let mut walked = Walked { files: named.collect(), ..Walked::default() };
+    /// Walks all roots. Omits files that cannot be read.
+    pub(crate) fn walk(&self) -> Walked {
+        // A root that is not a directory is a source whatever its name is, even if it does not exist yet.
+        let files = self.roots.iter().filter(|root| !root.is_dir()).cloned();
+        let mut walked = Walked { files: files.collect(), ..Walked::default() };
         let Some((first, others)) = self.roots.split_first() else { return walked };
         let mut builder = WalkBuilder::new(first);
         for root in others {
             builder.add(root);
         }
-        // A tree that came as an archive has the file, too.
-        let except = self.except.clone();
-        builder.require_git(false).filter_entry(move |entry| !except.contains(entry.path()));
+        let excluded = self.excluded.clone();
+        // A tree unpacked from a tar archive has .gitignore, too, but no .git.
+        builder.require_git(false).filter_entry(move |entry| !excluded.contains(entry.path()));
         for entry in builder.build().filter_map(Result::ok) {
-            if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+            if entry.file_type().is_some_and(|file_type| file_type.is_dir()) {
                 walked.directories.insert(entry.into_path());
                 continue;
             }
-            let is_ours = !self.except_inodes.is_empty()
-                && entry.metadata().is_ok_and(|found| self.except_inodes.contains(&(found.dev(), found.ino())));
-            if !is_ours {
+            let is_excluded = !self.excluded_inodes.is_empty()
+                && entry.metadata().is_ok_and(|file| self.excluded_inodes.contains(&(file.dev(), file.ino())));
+            if !is_excluded {
                 walked.files.insert(entry.into_path());
             }
         }
         walked
     }
+}
+
+/// Returns the path without symbolic links if it exists, otherwise the absolute path.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
@@ -86,7 +85,7 @@ mod tests {
     use std::fs::{self, File};
 
     #[test]
-    fn sources_are_what_is_neither_ignored_nor_hidden_nor_ours() {
+    fn ignored_hidden_and_excluded_files_are_no_sources() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path();
         fs::create_dir_all(top.join("src/deep")).expect("directories");
@@ -97,8 +96,8 @@ mod tests {
         }
         fs::write(top.join(".gitignore"), "*.o\n/target\n").expect("written");
         let mut sources = Sources::new([top.to_owned()]);
-        sources.leave_out(top.join("out.json"));
-        sources.leave_out_open(File::open(top.join("log")).expect("opened"));
+        sources.exclude(&top.join("out.json"));
+        sources.exclude_open(File::open(top.join("log")).expect("opened"));
         let walked = sources.walk();
         let names: Vec<_> = walked.files.iter().map(|path| path.strip_prefix(top).expect("below").to_owned()).collect();
         assert_eq!(names, ["main.c", "src/deep/a.rs"].map(std::path::PathBuf::from));
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_file_can_be_named_and_need_not_be_there() {
+    fn a_root_may_be_a_file_that_does_not_exist_yet() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("one");
         assert!(Sources::new([path.clone()]).walk().files.contains(&path));

@@ -1,222 +1,152 @@
-//! What a path was like: enough to tell whether it changed, without reading what is in it.
+//! State of one path, compared to find changes without reading file contents.
 //!
-//! Links are not followed: whoever looked a path up has recorded each link on the way as a path of its own.
-//! A directory is just that, or the names in it where somebody listed it: files that come and go beside an input change no
-//! input, though they do change their directory's times.
+//! Symbolic links are not followed: the targets are inputs of their own. A directory has no state except, if it was listed,
+//! the names in it, because files next to an input do not change the input.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// What of a path matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Look {
-    /// What stands there.
-    Itself,
-    /// Of a directory, the names in it.
-    Names,
-    /// What stands there, for a build that copes with what is gone or half done.
+/// How a round uses a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Read, or looked up and missing.
+    Input,
+    /// Directory whose names were listed.
+    Listed,
+    /// Read only by the build, which handles missing and incomplete files itself.
     Source,
 }
 
-/// A path at one moment.
+/// State of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stamp {
-    /// Nothing stood there.
+pub(crate) enum Stamp {
+    /// Missing or inaccessible.
     Missing,
-    /// It could not be looked at.
-    Refused(io::ErrorKind),
-    /// A directory. Where it is replaced, what is in it is replaced, too.
+    /// A directory.
     Directory,
-    /// A device: whoever uses it changes its times.
-    Device(u64),
-    /// The names in a directory, sorted.
+    /// Names in a listed directory, sorted.
     Names(Vec<OsString>),
-    /// Where a symbolic link led.
-    Link(PathBuf),
-    /// Anything else.
-    File(FileStamp),
-    /// It changed while it was used, nobody knows from what: no stamp is equal to this one but itself.
+    /// A file, a symbolic link or a special file.
+    File {
+        /// Device and inode: they differ after the file was replaced.
+        inode: (u64, u64),
+        /// Size in bytes.
+        size: u64,
+        /// Last change of contents or metadata, time since 1970.
+        changed: Duration,
+    },
+    /// Changed while it was read. Not equal to any other stamp.
     Unknown,
 }
 
-/// What changes where a file does: its inode where it is replaced, a time where it is written, or given other rights.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileStamp {
-    device: u64,
-    inode: u64,
-    mode: u32,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl Stamp {
-    /// Looks at `path` now.
-    pub fn of(path: &Path, look: Look) -> Self {
-        let metadata = match fs::symlink_metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) if is_missing(&error) => return Self::Missing,
-            Err(error) => return Self::Refused(error.kind()),
-        };
-        let kind = metadata.file_type();
-        if kind.is_symlink() {
-            return fs::read_link(path).map_or_else(|error| Self::refused(&error), Self::Link);
+    /// Returns the current state of `path`.
+    pub(crate) fn of(path: &Path, role: Role) -> Self {
+        let Ok(metadata) = fs::symlink_metadata(path) else { return Self::Missing };
+        match (metadata.is_dir(), role) {
+            (true, Role::Listed) => names(path),
+            (true, Role::Input | Role::Source) => Self::Directory,
+            (false, _) => Self::File {
+                inode: (metadata.dev(), metadata.ino()),
+                size: metadata.size(),
+                changed: since_epoch(metadata.ctime(), metadata.ctime_nsec()),
+            },
         }
-        if kind.is_dir() {
-            return match look {
-                Look::Itself | Look::Source => Self::Directory,
-                Look::Names => names(path).map_or_else(|error| Self::refused(&error), Self::Names),
-            };
-        }
-        if kind.is_block_device() || kind.is_char_device() {
-            return Self::Device(metadata.rdev());
-        }
-        Self::File(FileStamp::of(&metadata))
     }
 
-    fn refused(error: &io::Error) -> Self {
-        if is_missing(error) { Self::Missing } else { Self::Refused(error.kind()) }
-    }
-
-    /// Whether what stands there was written at `moment` or later, by the file system's clock.
-    pub fn is_since(&self, moment: Moment) -> bool {
+    /// Returns the time of the last change of a file, since 1970.
+    pub(crate) fn changed(&self) -> Option<Duration> {
         match self {
-            Self::File(file) => file.changed >= (moment.0, moment.1),
-            Self::Missing
-            | Self::Refused(_)
-            | Self::Directory
-            | Self::Device(_)
-            | Self::Names(_)
-            | Self::Link(_)
-            | Self::Unknown => false,
+            Self::File { changed, .. } => Some(*changed),
+            Self::Missing | Self::Directory | Self::Names(_) | Self::Unknown => None,
         }
     }
 
-    /// How long ago a file was changed; `None` for what has no such time, or one that is yet to come.
-    pub fn age(&self) -> Option<Duration> {
-        let Self::File(FileStamp { changed: (seconds, nanoseconds), .. }) = self else { return None };
-        let since_epoch = Duration::new(u64::try_from(*seconds).ok()?, u32::try_from(*nanoseconds).ok()?);
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH.checked_add(since_epoch)?).ok()
-    }
-
-    /// Whether this looks like something in the making: gone for now, empty, or an ELF file (`elf(5)`) that ends before
-    /// its section headers, which linkers write last.
-    pub fn is_unfinished(&self, path: &Path) -> bool {
+    /// Returns true if the path is missing, empty or a truncated ELF file.
+    pub(crate) fn is_incomplete(&self, path: &Path) -> bool {
         match self {
             Self::Missing => true,
-            Self::File(file) => file.size == 0 || is_part_of_elf(path, file.size).unwrap_or(true),
-            Self::Refused(_) | Self::Directory | Self::Device(_) | Self::Names(_) | Self::Link(_) | Self::Unknown => {
-                false
-            }
+            Self::File { size, .. } => *size == 0 || is_truncated_elf(path),
+            Self::Directory | Self::Names(_) | Self::Unknown => false,
         }
     }
 }
 
-impl FileStamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            mode: metadata.mode(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-/// A moment by the clock that file systems stamp their files with: seconds and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment(i64, i64);
-
-impl Moment {
-    /// Now.
-    pub fn now() -> Self {
-        // `current_time()` in fs/inode.c takes the coarse clock, too: a finer one would run ahead of it.
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::RealtimeCoarse);
-        Self(tv_sec, tv_nsec)
-    }
-
-    /// The clock's next tick, some milliseconds from now: what was written until now is older, beyond doubt.
-    pub fn next() -> Self {
-        // By the fine clock: kernels since 6.13 stamp with it where somebody has looked at a file's times, and where ticks were
-        // late the coarse one is caught up in whole steps, to a time before what was written already.
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Realtime);
-        loop {
-            std::thread::sleep(Duration::from_millis(1));
-            let Self(seconds, nanos) = Self::now();
-            if (seconds, nanos) > (tv_sec, tv_nsec) {
-                return Self(seconds, nanos);
-            }
-        }
-    }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn names(path: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+fn names(directory: &Path) -> Stamp {
+    let Ok(entries) = fs::read_dir(directory) else { return Stamp::Missing };
+    let mut names: Vec<OsString> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     names.sort();
-    Ok(names)
+    Stamp::Names(names)
 }
 
-/// Whether a regular file of this size is an ELF file without its end, or zeros where the header will go.
-fn is_part_of_elf(path: &Path, size: u64) -> io::Result<bool> {
-    /// Bytes of the headers of ELF64 and of ELF32.
-    const HEADER: u64 = 64;
-    const SHORTEST: u64 = 52;
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Ok(false);
+/// Returns true if a regular file ends before its ELF section headers (elf(5)), which linkers write last, or starts with
+/// zeros, because GNU ld writes the ELF header last.
+fn is_truncated_elf(path: &Path) -> bool {
+    /// Size of the ELF64 header; the ELF32 header is shorter.
+    const HEADER_SIZE: usize = 64;
+    let Some(metadata) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) else { return false };
+    let mut header = Vec::new();
+    if File::open(path).and_then(|file| file.take(HEADER_SIZE as u64).read_to_end(&mut header)).is_err() {
+        return false;
     }
-    let mut start = Vec::new();
-    File::open(path)?.take(HEADER).read_to_end(&mut start)?;
-    // GNU ld leaves a hole for the header, and fills it last.
-    if start.len() >= 4 && start.iter().all(|byte| *byte == 0) {
-        return Ok(true);
+    if !header.starts_with(goblin::elf::header::ELFMAG) {
+        return header.iter().all(|byte| *byte == 0);
     }
-    if !start.starts_with(goblin::elf::header::ELFMAG) {
-        return Ok(false);
+    if header.len() < HEADER_SIZE {
+        return true;
     }
-    if size < SHORTEST {
-        return Ok(true);
+    goblin::elf::Elf::parse_header(&header).is_ok_and(|header| {
+        let sections = u64::from(header.e_shnum) * u64::from(header.e_shentsize);
+        header.e_shoff.saturating_add(sections) > metadata.len()
+    })
+}
+
+/// Returns the current time since 1970 of the clock that file systems use for timestamps: `current_time()` in
+/// fs/inode.c reads the coarse clock, which is up to a tick late.
+pub(crate) fn now() -> Duration {
+    time(ClockId::RealtimeCoarse)
+}
+
+/// Waits for the next tick, so that [`now`] is later than the timestamp of any file written before the call.
+pub(crate) fn wait_for_tick() {
+    // Since Linux 6.13, a timestamp may come from the fine clock.
+    let start = time(ClockId::Realtime);
+    while now() <= start {
+        std::thread::sleep(Duration::from_millis(1));
     }
-    start.resize(HEADER as usize, 0);
-    // What is no ELF file in the end is none that somebody is about to complete.
-    let Ok(header) = goblin::elf::Elf::parse_header(&start) else { return Ok(false) };
-    let sections = u64::from(header.e_shnum) * u64::from(header.e_shentsize);
-    Ok(header.e_shoff.saturating_add(sections) > size)
+}
+
+fn time(clock: ClockId) -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+    since_epoch(tv_sec, tv_nsec)
+}
+
+fn since_epoch(seconds: i64, nanoseconds: i64) -> Duration {
+    Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Look, Moment, Stamp};
+    use super::{Role, Stamp, now, wait_for_tick};
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
-    use std::thread::sleep;
-    use std::time::Duration;
-
-    fn tick() {
-        sleep(Duration::from_millis(20));
-    }
 
     #[test]
-    fn what_changes_a_file_changes_its_stamp_and_reading_it_does_not() {
+    fn a_change_of_a_file_changes_its_stamp_and_reading_does_not() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("file");
         fs::write(&path, "one").expect("written");
-        let mut last = Stamp::of(&path, Look::Itself);
+        let mut last = Stamp::of(&path, Role::Input);
         fs::read(&path).expect("read");
-        assert_eq!(Stamp::of(&path, Look::Itself), last);
-        let changes: [&dyn Fn(); 5] = [
+        assert_eq!(Stamp::of(&path, Role::Input), last);
+        let changes: [&dyn Fn(); 6] = [
             &|| fs::write(&path, "two").expect("written"),
             &|| fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("allowed"),
             &|| {
@@ -225,55 +155,59 @@ mod tests {
             },
             &|| fs::remove_file(&path).expect("removed"),
             &|| symlink("elsewhere", &path).expect("linked"),
+            &|| {
+                symlink("somewhere", dir.path().join("new")).expect("linked");
+                fs::rename(dir.path().join("new"), &path).expect("renamed");
+            },
         ];
         for (number, change) in changes.iter().enumerate() {
-            tick();
+            wait_for_tick();
             change();
-            let now = Stamp::of(&path, Look::Itself);
+            let now = Stamp::of(&path, Role::Input);
             assert_ne!(now, last, "change {number}");
             last = now;
         }
     }
 
     #[test]
-    fn a_directory_is_changed_by_its_names_only_where_they_were_listed() {
+    fn the_names_in_a_directory_change_its_stamp_only_if_it_was_listed() {
         let dir = tempfile::tempdir().expect("a directory");
-        let stamps = || [Look::Itself, Look::Names].map(|look| Stamp::of(dir.path(), look));
-        let [itself, names] = stamps();
+        let stamps = || [Role::Input, Role::Listed].map(|role| Stamp::of(dir.path(), role));
+        let [input, listed] = stamps();
         fs::write(dir.path().join("file"), "").expect("written");
-        let [itself_now, names_now] = stamps();
-        assert_eq!(itself_now, itself);
-        assert_ne!(names_now, names);
+        let [input_now, listed_now] = stamps();
+        assert_eq!(input_now, input);
+        assert_ne!(listed_now, listed);
     }
 
     #[test]
-    fn what_was_written_since_a_moment_is_known_by_its_time() {
+    fn a_write_after_a_tick_has_a_later_time() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("file");
         fs::write(&path, "").expect("written");
-        let stamp = Stamp::of(&path, Look::Itself);
-        let moment = Moment::next();
-        assert!(!stamp.is_since(moment));
+        let changed = || Stamp::of(&path, Role::Input).changed().expect("a time");
+        wait_for_tick();
+        let tick = now();
+        assert!(changed() < tick);
         fs::write(&path, "x").expect("written");
-        assert!(Stamp::of(&path, Look::Itself).is_since(moment));
-        assert!(Stamp::of(&path, Look::Itself).age().expect("a time") < Duration::from_secs(5));
+        assert!(changed() >= tick);
     }
 
     #[test]
-    fn an_elf_file_is_finished_when_its_last_byte_is_there() {
+    fn an_elf_file_is_incomplete_until_its_last_byte_is_written() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("program");
         let whole = fs::read("/proc/self/exe").expect("this program");
-        let unfinished = |bytes: &[u8]| {
+        let is_incomplete = |bytes: &[u8]| {
             fs::write(&path, bytes).expect("written");
-            Stamp::of(&path, Look::Itself).is_unfinished(&path)
+            Stamp::of(&path, Role::Input).is_incomplete(&path)
         };
-        assert!(!unfinished(&whole));
-        assert!(unfinished(&whole[..whole.len() / 2]));
-        assert!(unfinished(&whole[..20]));
-        assert!(unfinished(&[0; 4096]));
-        assert!(unfinished(b""));
-        assert!(!unfinished(b"#!/bin/sh\n"));
-        assert!(Stamp::Missing.is_unfinished(Path::new("/nowhere")));
+        assert!(!is_incomplete(&whole));
+        assert!(is_incomplete(&whole[..whole.len() / 2]));
+        assert!(is_incomplete(&whole[..20]));
+        assert!(is_incomplete(&[0; 4096]));
+        assert!(is_incomplete(b""));
+        assert!(!is_incomplete(b"#!/bin/sh\n"));
+        assert!(Stamp::Missing.is_incomplete(Path::new("/nowhere")));
     }
 }

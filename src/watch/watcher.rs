@@ -1,189 +1,146 @@
-//! Waiting for a change that has come to rest.
+//! Waits for changes and for their end.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::directories::{Blind, Directories};
+use super::directories::{Directories, Polling};
 use super::snapshot::{Changed, Snapshot};
+use super::stamp::{self, Stamp};
 
-/// Nothing may have changed for so long: compilers, linkers and editors write in many steps.
+/// Time without further changes after which a change is complete: compilers, linkers and editors write in many steps.
 const QUIET: Duration = Duration::from_millis(60);
-/// What is gone, empty, cut off or still open for writing gets so long to become whole.
-pub const PATIENCE: Duration = Duration::from_secs(2);
-/// How often to look where changes are not told.
-const LOOK: Duration = Duration::from_millis(500);
-/// How often to walk through sources whose directories keep changing, before the next event tells to go on.
-const WALKS: usize = 4;
+/// The same for inputs that are missing, empty, truncated or still open for writing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// Minimum interval between comparisons.
+const STEP: Duration = Duration::from_millis(20);
+/// Interval between comparisons without notifications.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Waits for changes.
 #[derive(Debug)]
-pub struct Watcher {
+pub(crate) struct Watcher {
     directories: Directories,
     quiet: Duration,
     patience: Duration,
-    /// When everything was last seen to be as it was.
-    unchanged: Instant,
-    /// How long the last look took.
-    took: Duration,
 }
 
-/// Paths that have changed, and have come to rest.
+/// A complete change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Which, sorted.
+    /// Changed paths, sorted.
     pub paths: Vec<PathBuf>,
-    /// When the last of them was written.
+    /// Time of the last write.
     pub saved: Instant,
 }
 
-/// What ended the waiting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Woken {
-    /// A change.
-    Changed(Change),
-    /// The other descriptor became readable.
-    Called,
-    /// Nothing, for as long as there was.
-    Late,
-}
-
-/// A change that has not come to rest.
-struct Burst {
-    changed: Changed,
-    last: Instant,
-    rest: Duration,
-}
-
-impl Default for Watcher {
-    fn default() -> Self {
-        Self::new(QUIET, PATIENCE)
-    }
-}
-
 impl Watcher {
-    /// Waits until nothing has changed for `quiet`, or for `patience` where something looks unfinished.
-    pub fn new(quiet: Duration, patience: Duration) -> Self {
-        Self { directories: Directories::new(), quiet, patience, unchanged: Instant::now(), took: Duration::ZERO }
+    /// Creates a watcher that waits until nothing has changed for a moment.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { directories: Directories::new()?, quiet: QUIET, patience: PATIENCE })
     }
 
-    /// Why changes are looked for every half second, where they are not told.
-    pub fn blind(&self) -> Option<&Blind> {
-        self.directories.blind()
+    /// Returns the reason for polling, if notifications are missing or incomplete.
+    pub(crate) fn polling(&self) -> Option<&Polling> {
+        self.directories.polling()
     }
 
-    /// Watches what `snapshot` has, from now on.
-    pub fn aim(&mut self, snapshot: &Snapshot) {
-        self.directories.aim(snapshot);
-    }
-
-    /// Waits until something is not as in `snapshot` and has come to rest, `call` is readable, or `limit` is over.
-    pub fn wait(
+    /// Waits for a complete change since `snapshot`. Returns `None` if `call` becomes readable first, or after `limit`.
+    pub(crate) fn wait(
         &mut self,
         snapshot: &mut Snapshot,
         call: BorrowedFd<'_>,
         limit: Option<Duration>,
-    ) -> io::Result<Woken> {
+    ) -> io::Result<Option<Change>> {
         let end = limit.map(|limit| Instant::now() + limit);
-        self.aim(snapshot);
-        let mut burst = None;
-        // Whatever happened until now was told to nobody.
-        let (mut look, mut anew) = (true, true);
+        let mut last = Changed::new();
+        let mut since = Instant::now();
         loop {
-            if look {
-                burst = self.look(snapshot, anew, burst);
-            }
-            let due = burst.as_ref().map(|burst| burst.last + burst.rest);
+            let is_notified = self.directories.process_events();
+            let start = Instant::now();
+            let changed = if is_notified || last.is_empty() || self.polling().is_some() {
+                self.compare(snapshot)
+            } else {
+                snapshot.changed_among(last.keys())
+            };
             let now = Instant::now();
-            if let Some(done) = burst.take_if(|_| due.is_some_and(|due| due <= now)) {
-                // Memory that is mapped is written without an event.
-                let last = done.last;
-                match self.look(snapshot, false, Some(done)) {
-                    Some(same) if same.last == last => return Ok(Woken::Changed(self.change(same.changed))),
-                    other => burst = other,
+            if changed != last {
+                (last, since) = (changed, now);
+            }
+            if !last.is_empty() && now - since >= self.quiet_time(snapshot, &last) {
+                return Ok(Some(Change::new(last)));
+            }
+            // Many irrelevant notifications must not keep a large source tree busy.
+            let pause = if last.is_empty() { STEP.max(now - start) } else { STEP };
+            if end.is_some_and(|end| end <= now) || is_readable(call, None, Some(pause))? {
+                return Ok(None);
+            }
+            if last.is_empty() {
+                let interval = self.polling().map(|_| POLL_INTERVAL.max((now - start) * 10));
+                let left = end.map(|end| end.saturating_duration_since(now));
+                let timeout = interval.into_iter().chain(left).min();
+                if is_readable(call, Some(self.directories.as_fd()), timeout)? {
+                    return Ok(None);
                 }
-                (look, anew) = (false, false);
-                continue;
             }
-            if end.is_some_and(|end| end <= now) {
-                return Ok(Woken::Late);
-            }
-            let blind = self.directories.blind().map(|_| now + LOOK.max(self.took * 10));
-            let next = [due, end, blind].into_iter().flatten().min();
-            if self.sleep(call, next)? {
-                return Ok(Woken::Called);
-            }
-            let heard = self.directories.hear();
-            if heard.moved {
-                self.aim(snapshot);
-            }
-            let blind = self.directories.blind().is_some();
-            (look, anew) = (heard.relevant || blind, heard.new || blind);
         }
     }
 
-    /// Compares, and keeps count of how long nothing more has changed.
-    fn look(&mut self, snapshot: &mut Snapshot, anew: bool, burst: Option<Burst>) -> Option<Burst> {
-        let now = Instant::now();
-        let mut changed = snapshot.changed(anew);
-        for _ in 0..WALKS {
-            if !snapshot.has_moved() {
-                break;
+    fn compare(&mut self, snapshot: &mut Snapshot) -> Changed {
+        loop {
+            let changed = snapshot.changed();
+            if !self.directories.watch(snapshot.directories()) {
+                return changed;
             }
-            // What came into new directories before they were watched is found by another walk.
-            self.aim(snapshot);
-            changed = snapshot.changed(true);
+            // Compare again, now that changes in the new directories are reported.
         }
-        self.took = now.elapsed();
-        if changed.is_empty() {
-            self.unchanged = now;
-            return None;
-        }
-        let unfinished = changed
+    }
+
+    fn quiet_time(&self, snapshot: &Snapshot, changed: &Changed) -> Duration {
+        let is_incomplete = changed
             .iter()
-            .any(|(path, stamp)| snapshot.is_unfinished(path, stamp) || self.directories.is_being_written(path));
-        let rest = if unfinished { self.patience } else { self.quiet };
-        let last = match burst {
-            Some(burst) if burst.changed == changed => burst.last,
-            Some(_) | None => now,
-        };
-        Some(Burst { changed, last, rest })
+            .any(|(path, stamp)| snapshot.is_incomplete(path, stamp) || self.directories.is_being_written(path));
+        if is_incomplete { self.patience } else { self.quiet }
     }
+}
 
-    /// When it was saved, files tell best; but not before the last look that found everything as it was.
-    fn change(&self, changed: Changed) -> Change {
+impl Change {
+    fn new(changed: Changed) -> Self {
         let now = Instant::now();
-        let age = changed.values().filter_map(super::stamp::Stamp::age).min();
-        let saved = age.and_then(|age| now.checked_sub(age)).map_or(now, |saved| saved.max(self.unchanged));
-        Change { paths: changed.into_keys().collect(), saved }
+        let last_change = changed.values().filter_map(Stamp::changed).max();
+        let age = last_change.map(|changed| stamp::now().saturating_sub(changed));
+        let saved = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
+        Self { paths: changed.into_keys().collect(), saved }
     }
+}
 
-    /// Sleeps until something may have happened; true where `call` is readable.
-    fn sleep(&self, call: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<bool> {
-        let mut fds = vec![PollFd::new(&call, PollFlags::IN)];
-        let queue = self.directories.queue();
-        if let Some(queue) = &queue {
-            fds.push(PollFd::new(queue, PollFlags::IN));
-        }
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut fds, left.as_ref()) {
-            Ok(_) => Ok(fds.first().is_some_and(|fd| !fd.revents().is_empty())),
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+/// Waits until a descriptor is readable, or for `timeout`. Returns true if `call` is readable.
+pub(crate) fn is_readable(
+    call: BorrowedFd<'_>,
+    events: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let mut fds: Vec<_> =
+        [Some(call), events].into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => Ok(fds.first().is_some_and(|fd| !fd.revents().is_empty())),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PATIENCE, Watcher, Woken};
+    use super::{Change, PATIENCE, QUIET, Watcher};
     use crate::guest::Inputs;
-    use crate::watch::{Snapshot, Sources};
+    use crate::watch::directories::Directories;
+    use crate::watch::snapshot::Snapshot;
+    use crate::watch::sources::Sources;
     use std::fs::{self, File};
     use std::io::Write;
     use std::os::fd::AsFd;
@@ -206,17 +163,25 @@ mod tests {
         Snapshot::of_inputs(&Inputs { read: paths.iter().cloned().collect(), ..Inputs::default() })
     }
 
-    /// What a watcher of `snapshot` wakes up with while `action` goes on, and how long after its end.
-    fn woken_by(watcher: &mut Watcher, snapshot: Snapshot, action: impl FnOnce() + Send) -> (Woken, Duration) {
-        woken_within(ms(20_000), watcher, snapshot, action)
+    fn watcher(quiet: Duration, patience: Duration) -> Watcher {
+        Watcher { quiet, patience, ..Watcher::new().expect("a watcher") }
     }
 
-    fn woken_within(
+    /// Returns the change that a watcher of `snapshot` finds during `action`, and the time since the end of the action.
+    fn change_by(
+        watcher: &mut Watcher,
+        snapshot: Snapshot,
+        action: impl FnOnce() + Send,
+    ) -> (Option<Change>, Duration) {
+        change_within(ms(20_000), watcher, snapshot, action)
+    }
+
+    fn change_within(
         limit: Duration,
         watcher: &mut Watcher,
         mut snapshot: Snapshot,
         action: impl FnOnce() + Send,
-    ) -> (Woken, Duration) {
+    ) -> (Option<Change>, Duration) {
         let (_quiet, call) = UnixStream::pair().expect("sockets");
         scope(|scope| {
             let acting = scope.spawn(|| {
@@ -224,37 +189,34 @@ mod tests {
                 action();
                 Instant::now()
             });
-            let woken = watcher.wait(&mut snapshot, call.as_fd(), Some(limit)).expect("it waits");
-            let woke = Instant::now();
-            // A moment before the end means that it did not wait for it.
-            (woken, woke.saturating_duration_since(acting.join().expect("it acts")))
+            let change = watcher.wait(&mut snapshot, call.as_fd(), Some(limit)).expect("it waits");
+            let end = Instant::now();
+            // Zero if the action has not ended yet.
+            (change, end.saturating_duration_since(acting.join().expect("it acts")))
         })
     }
 
-    /// What is written within it belongs together: so long that a busy host's moments are no end.
+    /// Long enough for pauses on a busy host.
     const CALM: Duration = Duration::from_millis(250);
 
-    /// The same, with one file that is there; what came of it is a change of that file alone, after the end.
+    /// Asserts that `action` on an existing file causes one change, of this file only, after the end of the action.
     #[track_caller]
     fn changes_once(action: impl FnOnce(&Path) + Send) {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input");
         write(&path, "first");
-        let (woken, after) =
-            woken_by(&mut Watcher::new(CALM, PATIENCE), inputs(&[dir.path().to_owned(), path.clone()]), || {
-                action(&path);
-            });
-        let Woken::Changed(change) = woken else { panic!("{woken:?}") };
-        assert_eq!(change.paths, [path.as_path()]);
+        let inputs = inputs(&[dir.path().to_owned(), path.clone()]);
+        let (change, after) = change_by(&mut watcher(CALM, PATIENCE), inputs, || action(&path));
+        assert_eq!(change.expect("a change").paths, [path.as_path()]);
         assert!(after > Duration::ZERO, "it did not wait for the end");
         assert!(path.exists());
     }
 
     #[test]
-    fn editors_that_write_in_place_or_replace_files_make_one_change() {
+    fn editors_that_write_in_place_or_replace_files_cause_one_change() {
         changes_once(|path| write(path, "second"));
         changes_once(|path| {
-            // vim: tries whether it may create files, moves the file away, writes a new one, removes the old.
+            // As vim does: test whether files can be created, rename the file, write a new one, remove the old one.
             let beside = |name: &str| path.with_file_name(name);
             write(&beside("4913"), "");
             fs::remove_file(beside("4913")).expect("removed");
@@ -273,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_vanishes_for_a_moment_is_waited_for() {
+    fn a_file_that_is_missing_for_a_moment_is_awaited() {
         changes_once(|path| {
             fs::remove_file(path).expect("removed");
             sleep(2 * CALM);
@@ -291,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_still_written_is_waited_for() {
+    fn a_file_that_is_still_being_written_is_awaited() {
         changes_once(|path| {
             let mut file = File::create(path).expect("created");
             for _ in 0..5 {
@@ -299,10 +261,10 @@ mod tests {
                 sleep(2 * CALM);
             }
         });
-        // A small one: this test's own takes longer to write than anybody waits.
+        // A small program: writing this test's own takes longer than the limit.
         let program = fs::read("/bin/sh").expect("a program");
         changes_once(move |path| {
-            // Closed in between, as by a program that writes piecemeal.
+            // Closed in between.
             write(path, &program[..program.len() / 2]);
             sleep(2 * CALM);
             write(path, &program);
@@ -316,60 +278,62 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_away_is_told_in_the_end() {
+    fn a_file_that_stays_missing_is_a_change() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input");
         write(&path, "first");
-        let mut watcher = Watcher::new(ms(60), ms(300));
-        let (woken, after) = woken_by(&mut watcher, inputs(std::slice::from_ref(&path)), || {
+        let mut impatient = watcher(ms(60), ms(300));
+        let (change, after) = change_by(&mut impatient, inputs(std::slice::from_ref(&path)), || {
             fs::remove_file(&path).expect("removed");
         });
-        assert!(matches!(woken, Woken::Changed(_)), "{woken:?}");
+        assert!(change.is_some());
         assert!(after > ms(250), "{after:?}");
     }
 
     #[test]
-    fn a_retargeted_link_and_a_path_that_was_missed_are_changes() {
+    fn a_retargeted_link_and_a_new_file_at_a_missing_path_are_changes() {
         let dir = tempfile::tempdir().expect("a directory");
         let [link, missed] = ["link", "a/b/missed"].map(|name| dir.path().join(name));
         symlink("v1", &link).expect("linked");
         let paths = [link.clone(), missed.clone()];
-        let (woken, _) = woken_by(&mut Watcher::default(), inputs(&paths), || {
+        let (change, _) = change_by(&mut watcher(QUIET, PATIENCE), inputs(&paths), || {
             symlink("v2", dir.path().join("new")).expect("linked");
             fs::rename(dir.path().join("new"), &link).expect("renamed");
         });
-        let Woken::Changed(change) = woken else { panic!("{woken:?}") };
-        assert_eq!(change.paths, [link]);
-        let (woken, _) = woken_by(&mut Watcher::default(), inputs(&paths), || {
+        assert_eq!(change.expect("a change").paths, [link]);
+        let (change, _) = change_by(&mut watcher(QUIET, PATIENCE), inputs(&paths), || {
             fs::create_dir_all(dir.path().join("a/b")).expect("made");
             sleep(ms(100));
             write(&missed, "x");
         });
-        let Woken::Changed(change) = woken else { panic!("{woken:?}") };
-        assert_eq!(change.paths, [missed]);
+        assert_eq!(change.expect("a change").paths, [missed]);
     }
 
     #[test]
-    fn what_changes_nothing_wakes_nobody() {
+    fn an_action_that_changes_nothing_is_no_change() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input");
         write(&path, "first");
-        let (woken, _) =
-            woken_within(ms(1500), &mut Watcher::default(), inputs(&[dir.path().to_owned(), path.clone()]), || {
-                // Opened for writing and closed; read; and much beside it.
+        let (change, _) = change_within(
+            ms(1500),
+            &mut watcher(QUIET, PATIENCE),
+            inputs(&[dir.path().to_owned(), path.clone()]),
+            || {
+                // Open for writing and close; read; change other files.
                 drop(File::options().append(true).open(&path).expect("opened"));
                 fs::read(&path).expect("read");
                 write(&dir.path().join("other"), "x");
                 fs::create_dir(dir.path().join("directory")).expect("made");
-            });
-        assert_eq!(woken, Woken::Late);
+            },
+        );
+        assert_eq!(change, None);
         let all = Snapshot::of_sources(&Sources::new([dir.path().to_owned()]));
-        let (woken, _) = woken_within(ms(1500), &mut Watcher::default(), all, || {
+        let (change, _) = change_within(ms(1500), &mut watcher(QUIET, PATIENCE), all, || {
             let temporary = dir.path().join("directory/sedAbCdEf");
             write(&temporary, "x");
             fs::remove_file(temporary).expect("removed");
         });
-        assert_eq!(woken, Woken::Late);
+        assert_eq!(change, None);
     }
 
     #[test]
@@ -377,17 +341,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let all = Snapshot::of_sources(&Sources::new([dir.path().to_owned()]));
         let new = dir.path().join("a/b/c/new.c");
-        let (woken, _) = woken_by(&mut Watcher::default(), all, || {
+        let (change, _) = change_by(&mut watcher(QUIET, PATIENCE), all, || {
             fs::create_dir_all(dir.path().join("a/b/c")).expect("made");
             sleep(ms(150));
             write(&new, "x");
         });
-        let Woken::Changed(change) = woken else { panic!("{woken:?}") };
-        assert_eq!(change.paths, [new.as_path()]);
+        assert_eq!(change.expect("a change").paths, [new.as_path()]);
     }
 
     #[test]
-    fn one_of_thousands_is_found_within_the_rest_it_needs() {
+    fn a_change_of_one_file_in_thousands_is_found_quickly() {
         let dir = tempfile::tempdir().expect("a directory");
         let paths: Vec<PathBuf> =
             (0..4000).map(|number| dir.path().join(format!("{}/{number}", number % 200))).collect();
@@ -395,36 +358,36 @@ mod tests {
             fs::create_dir_all(path.parent().expect("it has one")).expect("made");
             write(path, "x");
         }
-        let (woken, after) = woken_by(&mut Watcher::default(), inputs(&paths), || write(&paths[1234], "y"));
-        let Woken::Changed(change) = woken else { panic!("{woken:?}") };
-        assert_eq!(change.paths, [paths[1234].as_path()]);
+        let (change, after) = change_by(&mut watcher(QUIET, PATIENCE), inputs(&paths), || write(&paths[1234], "y"));
+        assert_eq!(change.expect("a change").paths, [paths[1234].as_path()]);
         assert!(after < ms(500), "{after:?}");
     }
 
     #[test]
-    fn where_nothing_is_told_changes_are_looked_for() {
+    fn without_notifications_changes_are_polled_for() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input");
         write(&path, "first");
-        let mut watcher = Watcher { directories: super::Directories::deaf(), ..Watcher::default() };
-        let (woken, _) = woken_by(&mut watcher, inputs(std::slice::from_ref(&path)), || write(&path, "second"));
-        assert!(matches!(woken, Woken::Changed(_)), "{woken:?}");
+        let mut watcher = watcher(QUIET, PATIENCE);
+        watcher.directories = Directories::without_notifications();
+        let (change, _) = change_by(&mut watcher, inputs(std::slice::from_ref(&path)), || write(&path, "second"));
+        assert!(change.is_some());
     }
 
     #[test]
-    fn a_call_ends_the_waiting_and_a_change_before_it_is_not_lost() {
+    fn a_call_ends_the_wait_and_an_earlier_change_is_found() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input");
         write(&path, "first");
         let mut snapshot = inputs(std::slice::from_ref(&path));
         write(&path, "second");
-        let mut watcher = Watcher::default();
+        let mut watcher = watcher(QUIET, PATIENCE);
         let (mut caller, call) = UnixStream::pair().expect("sockets");
         caller.write_all(b"x").expect("written");
-        let woken = watcher.wait(&mut snapshot, call.as_fd(), None).expect("it waits");
-        assert_eq!(woken, Woken::Called);
+        let change = watcher.wait(&mut snapshot, call.as_fd(), None).expect("it waits");
+        assert_eq!(change, None);
         let (_quiet, call) = UnixStream::pair().expect("sockets");
-        let woken = watcher.wait(&mut snapshot, call.as_fd(), Some(ms(1000))).expect("it waits");
-        assert!(matches!(woken, Woken::Changed(_)), "{woken:?}");
+        let change = watcher.wait(&mut snapshot, call.as_fd(), Some(ms(1000))).expect("it waits");
+        assert!(change.is_some());
     }
 }

@@ -52,6 +52,9 @@ impl Hung {
     }
 }
 
+/// Lets the kernel print backtraces and tasks on sysrq, which Debian's kernels do not permit by default.
+const SYSRQ: [&str; 2] = ["--append", "sysrq_always_enabled"];
+
 /// Makes the snapshot from which a test's guest is restored, so that the test's time limit does not include it.
 #[track_caller]
 fn snapshot(program: Program) {
@@ -111,10 +114,11 @@ fn a_busy_loop_in_user_space_is_reported_with_its_process() {
     else {
         return;
     };
-    snapshot(first);
+    snapshot(first.args(SYSRQ));
     let dir = scratch();
     let evidence = dir.path().join("evidence");
-    let program = program.args(["--warm", "--timeout", "15", "--idle-timeout", "2", "--evidence"]).arg(&evidence);
+    let program =
+        program.args(SYSRQ).args(["--warm", "--timeout", "15", "--idle-timeout", "2", "--evidence"]).arg(&evidence);
     let hung = hung(program, &["--run", "echo begun; while :; do :; done"]);
     // A computing guest is not idle.
     hung.says(&["cpu 0 is in user space (CPL 3)", "its current process is sh (pid "])
@@ -145,7 +149,7 @@ fn a_sleeping_guest_is_idle_and_its_memory_is_saved_on_request() {
     let Some(program) = Program::run(Kernel::Generic61, "a_sleeping_guest_is_idle") else { return };
     let dir = scratch();
     let options = ["--timeout", "100", "--idle-timeout", "2", "--memory", "256", "--core", "--evidence"];
-    let hung = hung(program.args(options).arg(dir.path()), &["--run", "sleep 1000"]);
+    let hung = hung(program.args(SYSRQ).args(options).arg(dir.path()), &["--run", "sleep 1000"]);
     hung.says(&["the vCPU is idle"]).says(&["process sleep (pid ", "sleeps in ", "nanosleep"]);
     assert!(hung.done.stderr.contains("no activity in the guest for 2s (--idle-timeout)"), "{}", hung.done.stderr);
     let core = fs::read(dir.path().join("guest.core")).expect("a core file");
@@ -157,7 +161,8 @@ fn a_sleeping_guest_is_idle_and_its_memory_is_saved_on_request() {
 #[test]
 fn a_stuck_disk_is_reported_with_its_requests_and_the_waiting_process() {
     let Some(program) = Program::run(Kernel::Generic61, "a_stuck_disk") else { return };
-    let program = program.args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
+    let program =
+        program.args(SYSRQ).args(STUCK).args(["--kmod", "virtio_blk", "--timeout", "100", "--idle-timeout", "3"]);
     // The kernel scans for partitions when the disk appears: pid 1 is stuck loading the driver.
     let hung = hung(program, &["--", "true"]);
     hung.says(&["virtio-blk /machine/peripheral/slow queue 0: 1 request is in flight in QEMU (taken 1, finished"]);
@@ -168,7 +173,10 @@ fn a_stuck_disk_is_reported_with_its_requests_and_the_waiting_process() {
 #[test]
 fn a_kernel_loop_with_interrupts_off_is_reported_with_function_and_module() {
     let Some((module, package)) = misbehave::or_skip("a_kernel_loop_with_interrupts_off") else { return };
-    let program = || Program::new().args(["run", "--kernel"]).arg(&package).arg("--kmod").arg(&module);
+    let program = || {
+        let program = Program::new().args(["run", "--append", "unknown_nmi_panic", "--kernel"]).arg(&package);
+        program.arg("--kmod").arg(&module)
+    };
     snapshot(program());
     let program = program().args(["--warm", "--timeout", "20"]);
     let line = "echo 1000 > /sys/module/misbehave/parameters/seconds; \
@@ -176,8 +184,8 @@ fn a_kernel_loop_with_interrupts_off_is_reported_with_function_and_module() {
     let hung = hung(program, &["--run", line]);
     // The loop is caught in the module or in the clock function that it calls.
     hung.says(&["cpu 0 is in the kernel, in ", "interrupts off", "its current process is sh (pid "]);
-    hung.reports("[misbehave]").reports("an NMI, at which it was made to panic");
-    // The panic was caused by the hang report.
+    hung.reports("[misbehave]").reports("== Guest output after an NMI");
+    // The inspection caused the panic.
     assert_eq!(hung.verdict["outcome"], "timed-out", "{:#}", hung.verdict);
 }
 
@@ -215,6 +223,17 @@ fn a_foreign_pid_1_that_waits_forever_is_reported() {
     let copy = format!("{}=/sbin/waits", init.display());
     build.args(["--copy", &copy, "-o"]).arg(&initrd).done().exits(0);
     let options = ["--idle-timeout", "3", "--timeout", "100", "--append", "rdinit=/sbin/waits", "--initrd"];
-    let hung = hung(program.args(options).arg(&initrd), &[]);
+    let hung = hung(program.args(SYSRQ).args(options).arg(&initrd), &[]);
     hung.says(&["the vCPU is idle"]).says(&["process waits (pid 1) sleeps in ", "fifo"]);
+}
+
+#[test]
+fn a_guest_that_forbids_sysrq_is_inspected_without_it() {
+    let Some(program) = Program::run(Kernel::Cloud612, "a_guest_that_forbids_sysrq") else { return };
+    let program = program.args(["--timeout", "100", "--idle-timeout", "2"]);
+    let hung = hung(program, &["--run", "cat /proc/sys/kernel/sysrq; sleep 1000"]);
+    hung.says(&["the vCPU is idle"]).reports("sysrq is disabled in the guest: enable it with --append");
+    let mask: u32 = hung.done.text().trim().parse().expect("a number");
+    // Bit 3 permits dumps (Documentation/admin-guide/sysrq.rst); 1 permits everything.
+    assert!(mask != 1 && mask & 8 == 0, "{mask}");
 }

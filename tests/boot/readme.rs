@@ -92,7 +92,7 @@ fn the_exit_codes_equal_those_in_the_source() {
         let rows = text.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("| 1"));
         rows.filter_map(|row| Some(format!("1{}", row.split(' ').next()?))).collect()
     };
-    assert_eq!(codes(&read("README.md")), codes(&read("src/verdict.rs")));
+    assert_eq!(codes(&read("README.md")), codes(&read("src/guest/verdict.rs")));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Changes to a valid image, by name instead of offset.
 
+use std::io::Cursor;
+
 use bootling::format::Guid;
-use bootling::format::Lba;
 use bootling::format::SectorSize;
 use bootling::format::gpt::Copy;
 use bootling::format::gpt::Gpt;
-use bootling::format::gpt::Header;
 use bootling::format::gpt::Partition;
 use bootling::format::gpt::read;
 use bootling::format::mbr::Mbr;
@@ -33,20 +33,16 @@ pub fn section(disk: &[u8], name: &str) -> usize {
 pub fn retable(disk: &mut [u8], change: impl Fn(&mut Gpt)) {
     let mut gpt = read(&disk.to_vec(), SectorSize::S512, Copy::Primary).expect("a table");
     change(&mut gpt);
-    let header = gpt.header;
-    let rebuilt = Gpt::new(SectorSize::S512, disk.len() as u64, header.disk_guid, Lba(2), Lba(0), gpt.partitions);
-    let crc = rebuilt.header.entries_crc;
-    let gpt = Gpt { header: Header { entries_crc: crc, ..header }, ..rebuilt };
-    for placed in gpt.encode() {
-        put(disk, placed.offset as usize, &placed.bytes);
-    }
+    let mut disk = Cursor::new(disk);
+    gpt.write(&mut disk).and_then(|()| gpt.backup().write(&mut disk)).expect("in memory");
 }
 
-/// Changes only the primary header and updates its checksum.
-pub fn rehead(disk: &mut [u8], change: impl Fn(&mut Header)) {
-    let mut header = Header::decode(&disk[512..1024]).expect("a header");
-    change(&mut header);
-    put(disk, 512, &header.encode(SectorSize::S512));
+/// Changes bytes of the primary header and corrects its checksum.
+pub fn rehead(disk: &mut [u8], at: usize, bytes: &[u8]) {
+    put(disk, 512 + at, bytes);
+    put(disk, 512 + 16, &[0; 4]);
+    let checksum = crc32fast::hash(&disk[512..512 + 92]);
+    put(disk, 512 + 16, &checksum.to_le_bytes());
 }
 
 /// Changes the MBR.
@@ -56,7 +52,7 @@ pub fn rerecord(disk: &mut [u8], change: impl Fn(&mut Mbr)) {
     put(disk, 0, &mbr.encode());
 }
 
-pub fn add_partition(gpt: &mut Gpt, number: u32, kind: Guid, first: u64, last: u64) {
-    let id = Guid::derived(&[number as u8], "another");
-    gpt.partitions.push(Partition { number, kind, id, ..recipe::esp(first, last) });
+pub fn add_partition(gpt: &mut Gpt, number: u32, type_guid: Guid, first: u64, last: u64) {
+    let unique_guid = Guid::derived(&[number as u8], "another");
+    gpt.partitions.push(Partition { number, type_guid, unique_guid, ..recipe::esp(first, last) });
 }

@@ -126,7 +126,7 @@ fn missing_contents_are_reported() {
         .assert()
         .code(125)
         .stdout_eq("")
-        .stderr_eq("error: reading EFI/BOOT/nope in disk.raw: no such file or directory: \"nope\"\n");
+        .stderr_eq("error: failed to read EFI/BOOT/nope in disk.raw: no such file or directory: \"nope\"\n");
     case.bootling(&["cat", "disk.raw", "EFI"])
         .assert()
         .code(125)
@@ -143,4 +143,48 @@ fn content_is_printed_unchanged_including_escape_sequences() {
     content.extend(0..=255_u8);
     case.write("x.efi", recipe::pe(&[(".data", &content)]));
     case.bootling(&["cat", "x.efi", ".data"]).assert().success().stdout_eq(content);
+}
+
+/// A legacy partition table with an extended partition and two logical ones, as `sfdisk` writes it.
+fn mbr_disk() -> Vec<u8> {
+    let mut disk = vec![0; 8 << 20];
+    let mut record = |lba: usize, number: usize, (active, kind, first, sectors): (u8, u8, u32, u32)| {
+        let at = lba * 512 + 446 + 16 * number;
+        (disk[at], disk[at + 4]) = (active, kind);
+        disk[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
+        disk[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes());
+        disk[lba * 512 + 510..lba * 512 + 512].copy_from_slice(&[0x55, 0xAA]);
+    };
+    record(0, 0, (0x80, 0x83, 2048, 4096));
+    record(0, 1, (0, 0x05, 6144, 10_240));
+    record(6144, 0, (0, 0x82, 2048, 2048));
+    record(6144, 1, (0, 0x05, 4096, 4096));
+    record(10_240, 0, (0, 0x83, 2048, 2048));
+    disk
+}
+
+#[test]
+fn partitions_of_a_legacy_table_are_listed_and_checked_including_logical_ones() {
+    let case = usual();
+    let mut disk = mbr_disk();
+    case.write("mbr.raw", &disk);
+    case.bootling(&["ls", "mbr.raw"]).assert().success().stderr_eq("").stdout_eq(str![[r"
+partition 1  LBA 2048 to 6143       2097152  Linux
+partition 2  LBA 6144 to 16383       5242880  extended
+partition 5  LBA 8192 to 10239       1048576  Linux swap
+partition 6  LBA 12288 to 14335       1048576  Linux
+
+"]]);
+    let done = case.bootling(&["check", "--json", "mbr.raw"]).assert().code(1);
+    let json: serde_json::Value = serde_json::from_slice(&done.get_output().stdout).expect("JSON");
+    let subjects = json["subjects"].as_array().expect("subjects");
+    assert_eq!(subjects[4]["name"], "partition 6");
+    assert_eq!(subjects[4]["facts"], "Linux, LBA 12288, 2048 sectors");
+    // The chain leads back to its start.
+    disk[10_240 * 512 + 462 + 8] = 1;
+    case.write("mbr.raw", &disk);
+    case.bootling(&["ls", "mbr.raw"]).assert().code(125);
+    let done = case.bootling(&["check", "--quiet", "mbr.raw"]).assert().code(1);
+    let text = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    assert!(text.contains("error[mbr-partitions] MBR, byte 0: LBA 10240: next extended boot record"), "{text}");
 }

@@ -9,7 +9,7 @@ use bootling::disk::check::Severity;
 use bootling::disk::check::disk;
 use bootling::format::SectorSize;
 use bootling::format::Window;
-use bootling::format::fat::Kind;
+use bootling::format::fat::FatType;
 use bootling::format::fat::Volume;
 
 use crate::change::entry;
@@ -62,19 +62,19 @@ fn by_hand(dir: &Path, mib: u64, bits: &str, options: &[&str]) -> PathBuf {
 fn images_of_common_tools_have_no_errors_and_their_files_are_read() {
     let dir = tempfile::tempdir().expect("a directory");
     for (mib, bits, kind, options) in [
-        (8, "12", Kind::Fat12, &[][..]),
-        (24, "16", Kind::Fat16, &["-s", "1"][..]),
-        (48, "32", Kind::Fat32, &["-s", "1"][..]),
-        (70, "12", Kind::Fat12, &["-S", "4096", "-s", "8"][..]),
-        (70, "16", Kind::Fat16, &["-S", "4096", "-s", "1"][..]),
-        (270, "32", Kind::Fat32, &["-S", "4096", "-s", "1"][..]),
+        (8, "12", FatType::Fat12, &[][..]),
+        (24, "16", FatType::Fat16, &["-s", "1"][..]),
+        (48, "32", FatType::Fat32, &["-s", "1"][..]),
+        (70, "12", FatType::Fat12, &["-S", "4096", "-s", "8"][..]),
+        (70, "16", FatType::Fat16, &["-S", "4096", "-s", "1"][..]),
+        (270, "32", FatType::Fat32, &["-S", "4096", "-s", "1"][..]),
     ] {
         let image = fs::read(by_hand(dir.path(), mib, bits, options)).expect("a file");
         let report = disk(&image, None);
         // The image has no boot sector message.
         assert_eq!(problems(&report), ["message-missing"], "{bits} {options:?}: {:#?}", describe(&report));
         let volume = Volume::open(Window::new(&image, ESP as u64, (mib - 2) << 20)).expect("a volume");
-        assert_eq!(volume.geometry().kind, kind, "{options:?}");
+        assert_eq!(volume.geometry().fat_type, kind, "{options:?}");
         let tree = volume.tree();
         let mut paths: Vec<String> = (0..tree.nodes.len()).map(|node| tree.path(Some(node))).collect();
         paths.sort();

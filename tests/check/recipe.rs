@@ -45,14 +45,12 @@ impl Recipe {
     /// Builds the disk.
     pub fn build(&self) -> Vec<u8> {
         let size = ESP + self.esp + (1 << 20) + self.extra;
-        let mut disk = vec![0; size];
+        let mut disk = Cursor::new(vec![0; size]);
         let sector = self.sector.bytes();
         let part = esp(ESP as u64 / sector, (ESP + self.esp) as u64 / sector - 1);
-        let gpt = Gpt::new(self.sector, size as u64, Guid::derived(b"t", "disk"), Lba(2), Lba(0), vec![part]);
-        for placed in gpt.encode() {
-            let at = placed.offset as usize;
-            disk[at..at + placed.bytes.len()].copy_from_slice(&placed.bytes);
-        }
+        let gpt = Gpt::new(self.sector, size as u64, Guid::derived(b"t", "disk"), vec![part]);
+        gpt.write(&mut disk).and_then(|()| gpt.backup().write(&mut disk)).expect("in memory");
+        let mut disk = disk.into_inner();
         let code = boot_code(&Message::standard(), Then::Halt).expect("the standard message fits");
         disk[..512].copy_from_slice(&Mbr::protective(code, size as u64, Some(self.sector)).encode());
         let uki = uki(&initrd(b"init", 0o100_755));
@@ -64,8 +62,15 @@ impl Recipe {
 
 /// Returns the partition entry of an ESP.
 pub fn esp(first: u64, last: u64) -> Partition {
-    let id = Guid::derived(b"t", "esp");
-    Partition { number: 1, kind: Guid::ESP, id, first: Lba(first), last: Lba(last), attributes: 0, name: "ESP".into() }
+    Partition {
+        number: 1,
+        type_guid: Guid::ESP,
+        unique_guid: Guid::derived(b"t", "esp"),
+        starting_lba: Lba(first),
+        ending_lba: Lba(last),
+        attributes: 0,
+        name: "ESP".into(),
+    }
 }
 
 /// Builds a FAT volume for the offset [`ESP`] of a disk.

@@ -1,6 +1,7 @@
 //! Disks of other kinds: other sector sizes, two tables, sizes at a limit, programs of gigabytes.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 
 use bootling::disk::check::disk;
 use bootling::disk::check::program;
@@ -10,7 +11,6 @@ use bootling::format::Medium;
 use bootling::format::SectorSize;
 use bootling::format::gpt::Copy;
 use bootling::format::gpt::Gpt;
-use bootling::format::gpt::Header;
 use bootling::format::gpt::read;
 
 use crate::change::rerecord;
@@ -38,25 +38,21 @@ fn dual(other: (u64, u64)) -> Vec<u8> {
     let (end, size) = (image.len(), image.len() as u64);
     image[512..40_960].fill(0);
     image[end - 40_960..].fill(0);
-    let table = |sector: SectorSize, entries: u64, partition| {
-        let first = Lba(40_960 / sector.bytes());
-        let mut gpt = Gpt::new(sector, size, Guid::derived(b"t", "disk"), Lba(entries), first, vec![partition]);
-        gpt.header.last_usable = Lba((size - 40_960) / sector.bytes() - 1);
-        gpt.encode()
+    let mut disk = Cursor::new(image);
+    let mut write = |sector: SectorSize, entries: u64, backup_entries: u64, partition| {
+        let lba = |offset: u64| Lba(offset / sector.bytes());
+        let mut gpt = Gpt::new(sector, size, Guid::derived(b"t", "disk"), vec![partition]);
+        gpt.header.partition_entry_lba = lba(entries);
+        gpt.header.first_usable_lba = lba(40_960);
+        gpt.header.last_usable_lba = Lba(lba(size - 40_960).0 - 1);
+        let mut backup = gpt.backup();
+        backup.header.partition_entry_lba = lba(backup_entries);
+        backup.write(&mut disk).and_then(|()| gpt.write(&mut disk)).expect("in memory");
     };
-    for placed in table(SectorSize::S4096, 2, recipe::esp(other.0, other.1)) {
-        // Only the 92 bytes of the header: the rest of the sector belongs to the other table.
-        let len = if placed.bytes.len() == 4096 { 92 } else { placed.bytes.len() };
-        put(&mut image, placed.offset as usize, &placed.bytes[..len]);
-    }
-    let mut small = table(SectorSize::S512, 48, recipe::esp(2048, 2048 + (8 << 11) - 1));
-    let mut header = Header::decode(&small[3].bytes).expect("a header");
-    header.entries_lba = Lba((size - 36_864) / 512);
-    small[3].bytes = header.encode(SectorSize::S512);
-    small[2].offset = size - 36_864;
-    for placed in small {
-        put(&mut image, placed.offset as usize, &placed.bytes);
-    }
+    // The zeros after the larger header precede the smaller one, which comes second.
+    write(SectorSize::S4096, 8192, size - 20_480, recipe::esp(other.0, other.1));
+    write(SectorSize::S512, 24_576, size - 36_864, recipe::esp(2048, 2048 + (8 << 11) - 1));
+    let mut image = disk.into_inner();
     rerecord(&mut image, |mbr| mbr.records[0].sectors = u32::MAX);
     image
 }
@@ -149,11 +145,9 @@ fn programs_of_two_gigabytes_and_stale_signatures_are_reported() {
 fn a_small_entry_count_is_valid_if_the_space_for_the_minimum_is_reserved() {
     let mut image = small();
     let mut gpt = read(&image, SectorSize::S512, Copy::Primary).expect("a table");
-    gpt.header.entry_count = 56;
-    gpt.header.entries_crc = crc32fast::hash(&image[1024..1024 + 56 * 128]);
-    for placed in gpt.encode() {
-        put(&mut image, placed.offset as usize, &placed.bytes);
-    }
+    gpt.header.number_of_partition_entries = 56;
+    let mut written = Cursor::new(&mut image[..]);
+    gpt.write(&mut written).and_then(|()| gpt.backup().write(&mut written)).expect("in memory");
     let report = disk(&image, None);
     assert_eq!(ids(&report), BTreeSet::from(NOTED), "{:#?}", describe(&report));
 }

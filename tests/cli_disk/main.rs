@@ -212,7 +212,7 @@ fn the_boot_sector_contains_the_chosen_message() {
     case.fails(
         &["-o", "y.img", "--efi", "app.efi", "--message", "long.txt"],
         str![[r#"
-error: long.txt: reading the message: it has 30 rows; 23 are the most
+error: long.txt: invalid message: 30 rows, maximum 23
 
 "#]],
     );

@@ -15,7 +15,7 @@ fn a_size_that_is_too_small_is_refused_with_the_required_size() {
         &["-o", "x.img", "--efi", "app.efi", "--size", "10M"],
         str![[r#"
 error: disk size of 10485760 bytes is too small: the contents require 36700160 bytes (35 MiB)
-advice: give --size 35M or more, or leave it out
+advice: use --size 35M or more, or omit it
 
 "#]],
     );
@@ -120,7 +120,7 @@ fn bad_input_is_reported_in_one_line() {
     case.fails(
         &["-o", "x.img", "--efi", "text"],
         str![[r#"
-error: reading text: not a PE file: no "MZ" signature at offset 0x0
+error: failed to read text: not a PE file: no "MZ" signature at offset 0x0
 
 "#]],
     );
@@ -184,7 +184,7 @@ fn a_missing_tool_is_reported_with_its_package() {
     let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
     case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
 error: failed to create a file system from root: mksquashfs not found on PATH
-advice: on Debian it is in the package squashfs-tools
+advice: on Debian, install the package squashfs-tools
 
 "#]]);
     assert_eq!(case.listing(), before);

@@ -30,7 +30,7 @@ fn a_file_that_is_not_a_disk_is_refused_even_with_force() {
     case.write("d.vhd", [&b"conectix"[..], &[0; 504]].concat());
     fs::create_dir(case.path().join("dir")).expect("a directory");
     for (image, error) in [
-        ("x.img", "error: stamping x.img: it has 100 bytes, too few for a boot sector\n"),
+        ("x.img", "error: failed to stamp x.img: 100 bytes are too few for a boot sector\n"),
         ("none", "error: failed to open none: No such file or directory (os error 2)\n"),
         ("dir", "error: failed to open dir: neither a file nor a block device\n"),
         ("/dev/null", "error: failed to open /dev/null: neither a file nor a block device\n"),

@@ -96,7 +96,7 @@ fn a_message_comes_from_a_file_or_from_standard_input() {
     case.fails(
         &["stamp", "--message", "long", "x.img"],
         str![[r"
-error: fitting the message into the boot sector: it is [..] bytes too long (packed, [..] bytes have room)
+error: message is [..] bytes too long for the boot sector (limit: [..] bytes packed)
 advice: repeated text is compressed; shorten text that is not repeated
 
 "]],
@@ -139,7 +139,7 @@ fn undo_removes_the_boot_sector_or_restores_the_saved_code() {
     case.write("x.img", &foreign);
     case.fails(
         &["stamp", "--undo", "x.img"],
-        "error: stamping x.img: expected the boot code of bootling, found unknown code\nadvice: --force overwrites it anyway\n",
+        "error: failed to stamp x.img: expected the boot code of bootling, found unknown code\nadvice: --force overwrites it anyway\n",
     );
     case.bootling(&["stamp", "-qf", "--save", "old", "x.img"]).assert().success();
     assert_eq!(case.read("old"), [0x5a; BOOT_CODE]);
@@ -248,7 +248,7 @@ advice: without --boot-stub, repeated text in the message is compressed
 "]]);
     case.write("empty", vec![0; 1 << 20]);
     named(&["empty"]).assert().code(125).stderr_eq(str![[r"
-error: stamping empty: no GUID partition table at byte 512 or byte 4096[..]
+error: failed to stamp empty: no GUID partition table at byte 512 or byte 4096[..]
 advice: [..]
 
 "]]);

@@ -254,7 +254,7 @@ fn attempt(path: &Path) -> Result<(), String> {
     let facts = Facts::read(&image, None).map_err(|error| error.to_string())?;
     let wish = Wish { deed: Deed::Write(code()), fix_mbr: true, bios_active: true, force: true };
     let stamp = plan(&facts, &wish).map_err(|error| error.to_string())?;
-    image::apply(&mut image, &stamp).map_err(|error| error.to_string())
+    bootling::disk::stamp::apply(&mut image, &stamp).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Small disks with a partition table, and the external tools that check images.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -29,21 +30,21 @@ pub fn gpt_disk(sector: SectorSize) -> Vec<u8> {
 
 /// Builds a disk with partitions of these numbers, types and attributes, 512 KiB each.
 pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec<u8> {
-    let mut disk: Vec<u8> = (0..DISK).map(|at| if at < 1 << 20 { 0 } else { (at >> 9) as u8 }).collect();
+    let disk: Vec<u8> = (0..DISK).map(|at| if at < 1 << 20 { 0 } else { (at >> 9) as u8 }).collect();
     let sectors = (512 << 10) / sector.bytes();
     let partitions = (1..).zip(partitions).map(|(place, (number, kind, attributes))| Partition {
         number: *number,
-        kind: *kind,
-        id: Guid::derived(&number.to_le_bytes(), "partition"),
-        first: Lba((place + 1) * sectors),
-        last: Lba((place + 2) * sectors - 1),
+        type_guid: *kind,
+        unique_guid: Guid::derived(&number.to_le_bytes(), "partition"),
+        starting_lba: Lba((place + 1) * sectors),
+        ending_lba: Lba((place + 2) * sectors - 1),
         attributes: *attributes,
         name: String::new(),
     });
-    let gpt = Gpt::new(sector, DISK, Guid::derived(b"test", "disk"), Lba(2), Lba(0), partitions.collect());
-    for placed in gpt.encode() {
-        disk[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
-    }
+    let gpt = Gpt::new(sector, DISK, Guid::derived(b"test", "disk"), partitions.collect());
+    let mut disk = Cursor::new(disk);
+    gpt.write(&mut disk).and_then(|()| gpt.backup().write(&mut disk)).expect("in memory");
+    let mut disk = disk.into_inner();
     let mut mbr = Mbr::protective([0; BOOT_CODE], DISK, Some(sector));
     mbr.signature = [0xde, 0xad, 0xbe, 0xef, 0, 0];
     disk[..512].copy_from_slice(&mbr.encode());

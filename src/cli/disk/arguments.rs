@@ -12,7 +12,7 @@ use crate::cli::build::compression;
 use crate::cli::options::{self, InitrdArgs};
 use crate::cli::sign_options::SignOptions;
 use crate::cli::typed::TypedIds;
-use bootling::disk::plan::{Profile, Sectors};
+use bootling::disk::layout::{Profile, SectorSizes};
 use bootling::format::SectorSize;
 use bootling::format::compression::Compression;
 use bootling::{
@@ -181,11 +181,11 @@ impl DiskArgs {
     }
 
     /// Returns `--sector-size`.
-    pub fn sectors(&self) -> Sectors {
+    pub fn sectors(&self) -> SectorSizes {
         match self.sector_size {
-            SectorArg::S512 => Sectors::One(SectorSize::S512),
-            SectorArg::S4096 => Sectors::One(SectorSize::S4096),
-            SectorArg::Dual => Sectors::Dual,
+            SectorArg::S512 => SectorSizes::Single(SectorSize::S512),
+            SectorArg::S4096 => SectorSizes::Single(SectorSize::S4096),
+            SectorArg::Dual => SectorSizes::Dual,
         }
     }
 

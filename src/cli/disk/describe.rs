@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::size::for_people;
-use bootling::disk::plan::{EspNode, EspTree, Layout, Span};
-use bootling::disk::writer::image::Image;
+use bootling::disk::image::assemble::Image;
+use bootling::disk::layout::{ByteRange, EspNode, EspTree, Layout};
 use bootling::format::{Guid, SectorSize};
 
 /// Disk as written by `--json`. New versions only add fields.
@@ -74,7 +74,7 @@ pub struct FileReport {
 impl Disk {
     /// Creates the description.
     pub fn new(layout: &Layout, image: &Image, tree: &EspTree) -> Self {
-        let report = |number, name, kind: Guid, guid: Guid, span: Span| PartitionReport {
+        let report = |number, name, kind: Guid, guid: Guid, span: ByteRange| PartitionReport {
             number,
             name,
             kind: kind.to_string(),
@@ -84,8 +84,8 @@ impl Disk {
         };
         let names = &image.names;
         let mut partitions = vec![report(1, "esp", Guid::ESP, names.esp, layout.esp)];
-        partitions.extend(layout.root.map(|span| report(2, "root", names.root_kind, names.root, span)));
-        let sizes = layout.sectors.one().map_or(SectorSize::ALL.to_vec(), |one| vec![one]);
+        partitions.extend(layout.root.map(|span| report(2, "root", names.root_type, names.root, span)));
+        let sizes = layout.sectors.single().map_or(SectorSize::ALL.to_vec(), |one| vec![one]);
         let files = tree.items().map(|item| FileReport {
             path: item.path.join("/"),
             size: match item.what {

@@ -26,13 +26,10 @@ use super::build::mtime;
 use super::output;
 use super::progress::Progress;
 use bootling::disk::esp;
-use bootling::disk::plan::{EspEntry, EspNode, EspTree, Layout, LayoutError, Wanted};
+use bootling::disk::image::assemble::{Image, ImageSpec, image};
+use bootling::disk::image::{contain, root_content};
+use bootling::disk::layout::{EspEntry, EspNode, EspTree, Layout, LayoutError, LayoutSpec};
 use bootling::disk::spec::{DiskSpec, Format};
-use bootling::disk::writer::{
-    container::contain,
-    image::{self, Image, ImageSpec},
-    root::root_content,
-};
 use bootling::format::Guid;
 use bootling::format::mbr::BOOT_CODE;
 use bootling::format::pe::Machine;
@@ -106,7 +103,7 @@ fn compose(
     let root = root(args, &spec, time)?;
     let (tree, files) = partition(&spec, program)?;
     let contents = tree.contents();
-    let wanted = Wanted {
+    let wanted = LayoutSpec {
         sectors: args.sectors(),
         profile: args.profile(),
         contents: &contents,
@@ -114,12 +111,12 @@ fn compose(
         size: args.size,
     };
     let layout = Layout::new(&wanted).map_err(advise_on_size)?;
-    let root_kind = root_type(program.machine);
-    let made = image::image(&ImageSpec {
+    let root_type = root_type(program.machine);
+    let made = image(&ImageSpec {
         layout: &layout,
         tree: &tree,
         files: &files,
-        root: root.as_ref().map(|root| (root, root_kind)),
+        root: root.as_ref().map(|root| (root, root_type)),
         boot_code: *boot_code,
         time: time.into(),
     })?;
@@ -176,8 +173,8 @@ fn partition(spec: &DiskSpec, program: &Program) -> anyhow::Result<(EspTree, Vec
 
 fn advise_on_size(error: LayoutError) -> anyhow::Error {
     match error {
-        LayoutError::TooSmall { needed, .. } => {
-            output::advise(error, format!("use --size {}M or more, or omit it", needed >> 20))
+        LayoutError::TooSmall { required, .. } => {
+            output::advise(error, format!("use --size {}M or more, or omit it", required >> 20))
         }
         LayoutError::TooLarge(_) | LayoutError::NoVolume => error.into(),
     }

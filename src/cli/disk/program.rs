@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::cli::progress::Progress;
 use bootling::arch::Arch;
 use bootling::cache::Cache;
-use bootling::disk::signature::sign;
+use bootling::disk::signing::sign;
 use bootling::disk::uki::image::Uki;
 use bootling::format::pe::Machine;
 use bootling::guest::image::plan;

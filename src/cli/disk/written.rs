@@ -13,7 +13,7 @@ use super::measured;
 use super::target::Target;
 use crate::cli::output;
 use crate::cli::progress::Progress;
-use bootling::disk::writer::{emit, sums::write_sums};
+use bootling::disk::image::{checksums::write_sums, output::emit};
 use bootling::format::measure::Measured;
 use bootling::output::{extents::Extents, file::Output};
 

@@ -74,7 +74,7 @@ impl Job<'_> {
         if stamp.changes() && !self.dry_run {
             let mut image = self.open(Access::Write).map_err(advised)?;
             self.save(&stamp)?;
-            container::apply(&mut image, &stamp)?;
+            bootling::disk::stamp::apply(&mut image, &stamp)?;
         }
         self.notes.append(&mut report.notes);
         report.notes = self.notes;

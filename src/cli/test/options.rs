@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
 use crate::cli::boot_options::AccelArg;
 use crate::cli::health::PolicyArg;
@@ -13,7 +14,7 @@ use bootling::format::amount;
 use bootling::suite::emit::System;
 use bootling::suite::manifest::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
 use bootling::suite::plan::Filter;
-use bootling::suite::report::Shard;
+use bootling::suite::report::{FORMATS, Format, Shard};
 use bootling::suite::shard::{self, ShardError};
 
 /// Run a manifest's tests with each kernel on each machine, in parallel
@@ -24,7 +25,7 @@ pub struct TestArgs {
     /// The manifest: a .toml file, or a directory with a bootling.toml (default: ./bootling.toml), followed by parts of
     /// cell ids; only cells whose ids contain one of the parts are run
     #[arg(value_name = "MANIFEST|PART")]
-    pub(super) words: Vec<String>,
+    pub(super) positional: Vec<String>,
     /// Write a starter manifest and exit
     #[arg(long)]
     pub(super) init: bool,
@@ -35,9 +36,9 @@ pub struct TestArgs {
     #[arg(long, requires = "list")]
     pub(super) json: bool,
     #[command(flatten)]
-    pub(super) choose: ChooseArgs,
+    pub(super) selection: SelectionArgs,
     #[command(flatten)]
-    pub(super) how: HowArgs,
+    pub(super) execution: ExecutionArgs,
     #[command(flatten)]
     pub(super) reports: ReportArgs,
     /// Print only failures and the summary
@@ -86,7 +87,7 @@ Exit status:
 /// Options that select cells.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cells")]
-pub struct ChooseArgs {
+pub struct SelectionArgs {
     /// Only tests whose names contain NAME or match it as a pattern (`*`, `?`, `[...]`). Repeatable
     #[arg(long, short, value_name = "NAME")]
     test: Vec<String>,
@@ -111,45 +112,45 @@ pub struct ChooseArgs {
     kernel_file: Vec<String>,
     /// Run only part INDEX (from 1) of TOTAL equal parts, to share the work between hosts. `auto` takes the part from
     /// the environment: a Slurm array, a parallel GitLab job, an indexed Kubernetes job, or `BOOTLING_SHARD`
-    #[arg(long, value_name = "INDEX/TOTAL", value_parser = shard)]
+    #[arg(long, value_name = "INDEX/TOTAL", value_parser = parse_shard)]
     pub(super) shard: Option<ShardArg>,
 }
 
 /// Options that control how cells run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runs")]
-pub struct HowArgs {
+pub struct ExecutionArgs {
     /// Maximum number of concurrent guests (default: as many as the CPUs allow, counting each guest's virtual CPUs)
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, short, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
     pub(super) jobs: Option<u32>,
     /// Memory for all guests together: MiB, or with suffix K, M, G (default: three quarters of the available memory,
     /// including control group limits). A booting guest counts with its full memory, a restored one with half of it
     #[arg(long, value_name = "SIZE", value_parser = amount::memory_mib)]
     pub(super) memory_budget: Option<u64>,
     /// Start no further cells after N cells have failed (1 if N is omitted)
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = failures)]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_failures)]
     pub(super) fail_fast: Option<usize>,
     /// Retry failed cells up to N times. A cell that then passes is reported as flaky
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=10_000))]
     retries: Option<u32>,
     /// Run each cell N times
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
     repeat: Option<u32>,
     /// Time limit for each test, such as 90, 90s, 5m
-    #[arg(long, value_name = "TIME", value_parser = limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     timeout: Option<Duration>,
     /// Time limit without guest activity
-    #[arg(long, value_name = "TIME", value_parser = limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     idle_timeout: Option<Duration>,
     /// Effect of an unhealthy kernel on a test
     #[arg(long, value_enum, value_name = "POLICY")]
     health: Option<PolicyArg>,
     /// Whether to restore guests from snapshots or to boot each one
-    #[arg(long, value_enum, value_name = "HOW")]
-    boot: Option<BootArg>,
+    #[arg(long, value_name = "HOW", value_parser = choice(BOOT_WAYS))]
+    boot: Option<BootWay>,
     /// Whether each cell has its own guest or cells share guests
-    #[arg(long, value_enum, value_name = "HOW")]
-    isolate: Option<IsolateArg>,
+    #[arg(long, value_name = "HOW", value_parser = choice(ISOLATES))]
+    isolate: Option<Isolate>,
     /// Accelerator that runs guest code
     #[arg(long, value_enum, env = "BOOTLING_ACCEL")]
     accel: Option<AccelArg>,
@@ -162,21 +163,8 @@ pub struct HowArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportArgs {
-    /// Write JUnit XML to FILE (`-` for standard output)
-    #[arg(long, value_name = "FILE")]
-    pub(super) junit: Option<PathBuf>,
-    /// Write TAP 14 to FILE
-    #[arg(long, value_name = "FILE")]
-    pub(super) tap: Option<PathBuf>,
-    /// Write KTAP, the kernel's dialect of TAP, to FILE
-    #[arg(long, value_name = "FILE")]
-    pub(super) ktap: Option<PathBuf>,
-    /// Write the complete report to FILE as JSON Lines
-    #[arg(long, value_name = "FILE")]
-    pub(super) jsonl: Option<PathBuf>,
-    /// Write a self-contained HTML page to FILE
-    #[arg(long, value_name = "FILE")]
-    pub(super) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) files: FileArgs,
     /// Compare with an earlier --jsonl report: list what newly fails, passes again, or got slower
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
@@ -190,11 +178,40 @@ pub struct ReportArgs {
     pub(super) mixed_runs: bool,
     /// Write a job file that runs the matrix in shards and merges their reports, to standard output, instead of running
     /// tests
-    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["init", "list", "shard", "merge"])]
-    pub(super) emit: Option<SystemArg>,
+    #[arg(long, value_name = "SYSTEM", value_parser = choice(SYSTEMS), conflicts_with_all = ["init", "list", "shard", "merge"])]
+    pub(super) emit: Option<System>,
     /// With --emit: number of shards
-    #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=200))]
+    #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = value_parser!(u32).range(2..=200))]
     pub(super) shards: u32,
+}
+
+/// `--FORMAT FILE`, for each report format.
+#[derive(Debug)]
+pub struct FileArgs(pub(super) Vec<(&'static Format, PathBuf)>);
+
+impl Args for FileArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(FORMATS.into_iter().map(|format| {
+            let argument = Arg::new(format.name).long(format.name).value_name("FILE").help(format.help);
+            argument.value_parser(value_parser!(PathBuf))
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FileArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let file = |format: &'static Format| Some((format, matches.get_one::<PathBuf>(format.name)?.clone()));
+        Ok(Self(FORMATS.into_iter().filter_map(file).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// `--shard`
@@ -206,52 +223,35 @@ pub(super) enum ShardArg {
     Given(Shard),
 }
 
-/// `--emit`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum SystemArg {
-    /// GitHub Actions workflow
-    Github,
-    /// Jobs to include in .gitlab-ci.yml
-    Gitlab,
-    /// Script for sbatch
-    Slurm,
-    /// Indexed Job
-    Kubernetes,
+/// Values of an option: name, help and value.
+type Choices<T> = [(&'static str, &'static str, T)];
+
+/// Values of `--emit`.
+const SYSTEMS: &Choices<System> = &[
+    ("github", "GitHub Actions workflow", System::Github),
+    ("gitlab", "Jobs to include in .gitlab-ci.yml", System::Gitlab),
+    ("slurm", "Script for sbatch", System::Slurm),
+    ("kubernetes", "Indexed Job", System::Kubernetes),
+];
+
+/// Values of `--boot`.
+const BOOT_WAYS: &Choices<BootWay> =
+    &[("warm", "Restore from a snapshot if possible", BootWay::Warm), ("cold", "Boot every guest", BootWay::Cold)];
+
+/// Values of `--isolate`.
+const ISOLATES: &Choices<Isolate> =
+    &[("vm", "One guest for each cell", Isolate::Vm), ("none", "Share guests between cells", Isolate::Nothing)];
+
+/// Returns a parser of these values.
+fn choice<T: Copy + Send + Sync + 'static>(choices: &'static Choices<T>) -> impl TypedValueParser<Value = T> {
+    let values = choices.iter().map(|(name, help, _)| PossibleValue::new(*name).help(*help));
+    let find = |name: String| choices.iter().find(|choice| choice.0 == name).map(|choice| choice.2);
+    PossibleValuesParser::new(values).try_map(move |name| find(name).ok_or("unknown value"))
 }
 
-impl SystemArg {
-    /// Converts to the library's type.
-    pub(super) const fn system(self) -> System {
-        match self {
-            Self::Github => System::Github,
-            Self::Gitlab => System::Gitlab,
-            Self::Slurm => System::Slurm,
-            Self::Kubernetes => System::Kubernetes,
-        }
-    }
-}
-
-/// `--boot`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BootArg {
-    /// Restore from a snapshot if possible
-    Warm,
-    /// Boot every guest
-    Cold,
-}
-
-/// `--isolate`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum IsolateArg {
-    /// One guest for each cell
-    Vm,
-    /// Share guests between cells
-    None,
-}
-
-impl ChooseArgs {
+impl SelectionArgs {
     /// Returns the selected shard.
-    pub(super) fn part(&self) -> anyhow::Result<Option<Shard>> {
+    pub(super) fn shard(&self) -> anyhow::Result<Option<Shard>> {
         match self.shard {
             None => Ok(None),
             Some(ShardArg::Given(shard)) => Ok(Some(shard)),
@@ -270,7 +270,7 @@ impl ChooseArgs {
             tests: self.test.clone(),
             tags: self.tag.clone(),
             skip_tags: self.skip_tag.clone(),
-            kernels: if self.kernel.is_empty() { self.given() } else { self.kernel.clone() },
+            kernels: if self.kernel.is_empty() { self.unnamed_kernel() } else { self.kernel.clone() },
             machines: self.machine.clone(),
             ids: parts.to_vec(),
             only: self.only.clone(),
@@ -292,29 +292,29 @@ impl ChooseArgs {
     }
 
     /// Returns the name of the kernel given without NAME=, which is then the only kernel used.
-    fn given(&self) -> Vec<String> {
-        let has = self.kernel_file.iter().any(|typed| named(typed).0 == GIVEN);
-        if has { vec![GIVEN.to_owned()] } else { Vec::new() }
+    fn unnamed_kernel(&self) -> Vec<String> {
+        let has = self.kernel_file.iter().any(|typed| named(typed).0 == UNNAMED);
+        if has { vec![UNNAMED.to_owned()] } else { Vec::new() }
     }
 
     /// Returns the options that change what a cell consists of, not which cells run.
-    pub(super) fn repeated(&self) -> impl Iterator<Item = OsString> {
+    pub(super) fn repeat_args(&self) -> impl Iterator<Item = OsString> {
         self.kernel_file.iter().flat_map(|typed| ["--kernel-file".into(), typed.into()])
     }
 }
 
 /// Name of a kernel given without NAME=.
-const GIVEN: &str = "given";
+const UNNAMED: &str = "given";
 
 /// Splits `NAME=KERNEL`.
 fn named(typed: &str) -> (&str, &str) {
     match typed.split_once('=') {
         Some((name, kernel)) if !name.contains('/') => (name, kernel),
-        Some(_) | None => (GIVEN, typed),
+        Some(_) | None => (UNNAMED, typed),
     }
 }
 
-impl HowArgs {
+impl ExecutionArgs {
     /// Returns the values that override the manifest.
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
@@ -325,19 +325,13 @@ impl HowArgs {
             retries: self.retries,
             repeat: self.repeat,
             health: self.health.map(PolicyArg::meant),
-            boot: self.boot.map(|boot| match boot {
-                BootArg::Warm => BootWay::Warm,
-                BootArg::Cold => BootWay::Cold,
-            }),
-            isolate: self.isolate.map(|isolate| match isolate {
-                IsolateArg::Vm => Isolate::Vm,
-                IsolateArg::None => Isolate::Nothing,
-            }),
+            boot: self.boot,
+            isolate: self.isolate,
         }
     }
 
     /// Returns the options that a command to repeat a cell needs.
-    pub(super) fn repeated(&self) -> Vec<OsString> {
+    pub(super) fn repeat_args(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         let mut push = |option: &str, value: Option<OsString>| {
             if let Some(value) = value {
@@ -350,7 +344,8 @@ impl HowArgs {
         push("--timeout", time(self.timeout));
         push("--idle-timeout", time(self.idle_timeout));
         push("--health", name(self.health.and_then(|policy| policy.to_possible_value())));
-        push("--boot", name(self.boot.and_then(|boot| boot.to_possible_value())));
+        let boot = BOOT_WAYS.iter().find(|(_, _, boot)| Some(*boot) == self.boot);
+        push("--boot", boot.map(|(name, ..)| (*name).into()));
         push("--accel", name(self.accel.and_then(|accel| accel.to_possible_value())));
         push("--qemu", self.qemu.clone().map(PathBuf::into_os_string));
         words
@@ -358,20 +353,20 @@ impl HowArgs {
 }
 
 /// Parses `2/4` or `auto`.
-fn shard(text: &str) -> Result<ShardArg, String> {
+fn parse_shard(text: &str) -> Result<ShardArg, String> {
     if text == "auto" {
         return Ok(ShardArg::Auto);
     }
     text.parse().map(ShardArg::Given).map_err(|error: ShardError| error.to_string())
 }
 
-fn failures(text: &str) -> Result<usize, String> {
+fn parse_failures(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|count| *count > 0)
         .ok_or_else(|| format!("invalid number of failures {text:?}: expected a number above zero"))
 }
 
-fn limit(text: &str) -> Result<Duration, String> {
+fn parse_limit(text: &str) -> Result<Duration, String> {
     amount::time(text)?.ok_or_else(|| "a time limit above zero is required, so that the tests end".to_owned())
 }

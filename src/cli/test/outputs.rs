@@ -1,6 +1,6 @@
 //! Report files: opened before the first guest starts, written completely or not at all.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::ensure;
 
@@ -10,29 +10,21 @@ use bootling::suite::baseline::Comparison;
 use bootling::suite::report::{Format, Report};
 
 /// The requested report files.
-pub struct Outputs(Vec<(Format, ReportFile)>);
+pub struct ReportFiles(Vec<(&'static Format, ReportFile)>);
 
-impl Outputs {
+impl ReportFiles {
     /// Opens the requested files.
     pub fn open(args: &TestArgs) -> anyhow::Result<Self> {
-        let asked = [
-            (Format::Junit, &args.reports.junit),
-            (Format::Tap, &args.reports.tap),
-            (Format::Ktap, &args.reports.ktap),
-            (Format::JsonLines, &args.reports.jsonl),
-            (Format::Html, &args.reports.html),
-        ];
-        let asked: Vec<(Format, &Path)> =
-            asked.into_iter().filter_map(|(format, path)| Some((format, path.as_deref()?))).collect();
-        let to_stdout = asked.iter().filter(|(_, path)| *path == Path::new("-")).count();
+        let requested = &args.reports.files.0;
+        let to_stdout = requested.iter().filter(|(_, path)| path.as_os_str() == "-").count();
         ensure!(to_stdout <= 1, "only one report can be written to standard output");
-        let open = |(format, path): (Format, &Path)| ReportFile::create(path, "a report").map(|file| (format, file));
-        Ok(Self(asked.into_iter().map(open).collect::<anyhow::Result<_>>()?))
+        let open = |(format, path): &(&'static Format, PathBuf)| Ok((*format, ReportFile::create(path, "a report")?));
+        Ok(Self(requested.iter().map(open).collect::<anyhow::Result<_>>()?))
     }
 
     /// Writes all reports and returns the first error, after all writes have been attempted.
     pub fn write(self, report: &Report, comparison: Option<&Comparison>) -> anyhow::Result<()> {
-        let write = |(format, file): (Format, ReportFile)| file.write(|bytes| format.write(report, comparison, bytes));
+        let write = |(format, file): (&Format, ReportFile)| file.write(|bytes| format.write(report, comparison, bytes));
         let written: Vec<_> = self.0.into_iter().map(write).collect();
         written.into_iter().collect()
     }

@@ -8,33 +8,27 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{TestArgs, show};
+use super::{TestArgs, cell_text};
 use crate::cli::output;
+use bootling::format::duration::seconds;
 use bootling::suite::plan::Plan;
-use bootling::suite::repeat;
 use bootling::suite::report::{CellReport, Report, Status};
-use bootling::suite::run::Happened;
+use bootling::suite::reproduce;
+use bootling::suite::run::Event;
 
 /// Refresh interval of the terminal display.
 const TICK: Duration = Duration::from_millis(250);
 /// Limit of running cells shown on a terminal.
-const RUNNING: usize = 8;
-
-/// Verbosity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Volume {
-    Quiet,
-    Usual,
-    Verbose,
-}
+const MAX_RUNNING: usize = 8;
 
 /// Progress reporter.
 pub struct Progress<'a> {
     plan: &'a Plan,
-    volume: Volume,
+    quiet: bool,
+    verbose: bool,
     /// Progress bar, if standard error is a terminal.
     bar: Option<ProgressBar>,
-    began: Instant,
+    start: Instant,
     running: BTreeMap<String, Instant>,
     noted: BTreeSet<String>,
     done: usize,
@@ -45,34 +39,40 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Creates a reporter for a plan.
     pub fn new(args: &TestArgs, plan: &'a Plan) -> Self {
-        let volume = match (args.quiet, args.verbose) {
-            (true, _) => Volume::Quiet,
-            (_, true) => Volume::Verbose,
-            (false, false) => Volume::Usual,
-        };
-        let bar = (volume != Volume::Quiet && io::stderr().is_terminal()).then(bar);
-        let (running, began) = (BTreeMap::new(), Instant::now());
-        Self { plan, volume, bar, began, running, noted: BTreeSet::new(), done: 0, bad: 0, flaky: 0 }
+        let TestArgs { quiet, verbose, .. } = *args;
+        Self {
+            plan,
+            quiet,
+            verbose,
+            bar: (!quiet && io::stderr().is_terminal()).then(bar),
+            start: Instant::now(),
+            running: BTreeMap::new(),
+            noted: BTreeSet::new(),
+            done: 0,
+            bad: 0,
+            flaky: 0,
+        }
     }
 
     /// Reports an event.
-    pub fn tell(&mut self, happened: &Happened<'_>) {
-        match happened {
-            Happened::Preparing { names: (kernel, machine) } => self.begins(&preparing(kernel, machine)),
-            Happened::Prepared { names: (kernel, machine), note, cause, lost } => {
-                self.running.remove(&preparing(kernel, machine));
+    pub fn handle(&mut self, event: &Event) {
+        match event {
+            Event::Preparing { target } => self.started(&preparing(self.plan.target_names(*target))),
+            Event::Prepared { target, note, cause, lost } => {
+                let (kernel, machine) = self.plan.target_names(*target);
+                self.running.remove(&preparing((kernel, machine)));
                 if let Some(note) = note {
                     self.print(&format!("bootling: {kernel} on {machine}: booting cold: {note}\n"));
                 }
                 if let Some(cause) = cause {
-                    self.lost(kernel, machine, cause, lost);
+                    self.print_untestable(kernel, machine, cause, lost);
                 }
-                self.show();
+                self.refresh();
             }
-            Happened::Began { id } => self.begins(id),
-            Happened::Ended { report, cell } => self.ended(report, *cell),
-            Happened::Note(note) => {
-                if self.volume != Volume::Quiet && self.noted.insert((*note).to_owned()) {
+            Event::CellStarted { cell } => self.started(&self.plan.cells[*cell].id),
+            Event::CellEnded { cell, report } => self.ended(report, *cell),
+            Event::Note(note) => {
+                if !self.quiet && self.noted.insert(note.clone()) {
                     self.print(&format!("bootling: {note}\n"));
                 }
             }
@@ -80,53 +80,52 @@ impl<'a> Progress<'a> {
     }
 
     /// Prints the summary.
-    pub fn end(&mut self, report: &Report) {
+    pub fn finish(&mut self, report: &Report) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let slowest = if self.volume == Volume::Quiet { None } else { show::slowest(report) };
-        output::to_stderr(&format!("{}{}", show::summary(report), slowest.unwrap_or_default()));
+        let slowest = if self.quiet { None } else { cell_text::slowest(report) };
+        output::to_stderr(&format!("{}{}", cell_text::summary(report), slowest.unwrap_or_default()));
     }
 
-    fn begins(&mut self, what: &str) {
+    fn started(&mut self, what: &str) {
         if self.bar.is_some() {
             self.running.insert(what.to_owned(), Instant::now());
-            self.show();
+            self.refresh();
         }
     }
 
     fn ended(&mut self, report: &CellReport, cell: usize) {
         self.running.remove(&report.id);
         self.count(report);
-        let is_told = match (report.status, self.volume) {
-            (Status::Passed, Volume::Quiet) => false,
-            (Status::Passed, Volume::Usual) => self.bar.is_none(),
-            (Status::Skipped, volume) => volume != Volume::Quiet,
-            (Status::Passed, Volume::Verbose)
-            | (Status::Flaky | Status::Failed | Status::Error | Status::NotRun, _) => true,
+        let is_printed = match report.status {
+            // On a terminal, the display counts cells that passed.
+            Status::Passed => self.verbose || !self.quiet && self.bar.is_none(),
+            Status::Skipped => !self.quiet,
+            Status::Flaky | Status::Failed | Status::Error | Status::NotRun => true,
         };
-        if is_told {
-            let mut text = show::line(report, self.volume == Volume::Verbose);
+        if is_printed {
+            let mut text = cell_text::line(report, self.verbose);
             if !report.status.is_good() {
-                text.push_str(&show::details(report, &repeat::by_run(self.plan, &self.plan.cells[cell])));
+                text.push_str(&cell_text::details(report, &reproduce::run_command(self.plan, &self.plan.cells[cell])));
             }
             self.print(&text);
         }
-        self.show();
+        self.refresh();
     }
 
     /// Prints cells that cannot be tested, several of them as one line with their common cause.
-    fn lost(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[CellReport]) {
-        for report in lost {
+    fn print_untestable(&mut self, kernel: &str, machine: &str, cause: &str, lost: &[(usize, CellReport)]) {
+        for (_, report) in lost {
             self.count(report);
         }
         let mut text = String::new();
         match lost {
             [] => {}
-            [one] => text.push_str(&show::line(one, false)),
-            [first, ..] => {
+            [(_, one)] => text.push_str(&cell_text::line(one, false)),
+            [(_, first), ..] => {
                 let what = format!("all {} cells of {kernel} on {machine}", lost.len());
-                text.push_str(&show::line(
+                text.push_str(&cell_text::line(
                     &CellReport { id: what, cause: Some(cause.to_owned()), ..first.clone() },
                     false,
                 ));
@@ -152,35 +151,35 @@ impl<'a> Progress<'a> {
     }
 
     /// Updates the terminal.
-    fn show(&self) {
+    fn refresh(&self) {
         let Some(bar) = &self.bar else { return };
         let (total, flaky) =
             (self.plan.cells.len(), if self.flaky > 0 { format!(", {} flaky", self.flaky) } else { String::new() });
-        let mut text = format!("{}/{total} done, {} failed{flaky}{}", self.done, self.bad, self.left());
-        for (what, _) in self.running.iter().take(RUNNING) {
+        let mut text = format!("{}/{total} done, {} failed{flaky}{}", self.done, self.bad, self.remaining_time());
+        for (what, _) in self.running.iter().take(MAX_RUNNING) {
             text.push_str("\n  ");
             text.push_str(what);
         }
-        if self.running.len() > RUNNING {
+        if self.running.len() > MAX_RUNNING {
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n  and {} more", self.running.len() - RUNNING);
+            let _ = write!(text, "\n  and {} more", self.running.len() - MAX_RUNNING);
         }
         bar.set_message(text);
     }
 
     /// Estimates the remaining time from the average time of a finished cell.
-    fn left(&self) -> String {
+    fn remaining_time(&self) -> String {
         let left = self.plan.cells.len().saturating_sub(self.done);
         if self.done == 0 || left == 0 {
             return String::new();
         }
         let count = |cells: usize| f64::from(u32::try_from(cells).unwrap_or(u32::MAX));
-        let each = self.began.elapsed().as_secs_f64() / count(self.done);
-        format!(", {} left", show::seconds(each * count(left)))
+        let each = self.start.elapsed().as_secs_f64() / count(self.done);
+        format!(", {} left", seconds(each * count(left)))
     }
 }
 
-fn preparing(kernel: &str, machine: &str) -> String {
+fn preparing((kernel, machine): (&str, &str)) -> String {
     format!("preparing {kernel} on {machine}")
 }
 

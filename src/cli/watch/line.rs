@@ -16,12 +16,12 @@ use bootling::watch::Change;
 
 /// Output of the lines, and state of the current round.
 pub struct Lines {
-    here: PathBuf,
+    current_dir: PathBuf,
     json: Option<Json>,
     round: u64,
     /// Changed files; empty for the first round.
-    after: Vec<String>,
-    saved: Instant,
+    changed_paths: Vec<String>,
+    last_change: Instant,
 }
 
 struct Json {
@@ -30,7 +30,7 @@ struct Json {
 }
 
 /// Result of a round.
-pub enum Told<'a> {
+pub enum RoundResult<'a> {
     /// The guest ended.
     Judged(&'a Outcome),
     /// No guest was started.
@@ -56,7 +56,7 @@ struct Entry<'a, T> {
 
 impl Lines {
     /// Opens the file to append lines to.
-    pub fn new(here: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(current_dir: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
         let json = json.map(|path| {
             let out: Box<dyn Write> = if path.as_os_str() == "-" {
                 Box::new(std::io::stdout())
@@ -66,39 +66,45 @@ impl Lines {
             };
             anyhow::Ok(Json { path: path.to_owned(), out })
         });
-        Ok(Self { here, json: json.transpose()?, round: 0, after: Vec::new(), saved: Instant::now() })
+        Ok(Self {
+            current_dir,
+            json: json.transpose()?,
+            round: 0,
+            changed_paths: Vec::new(),
+            last_change: Instant::now(),
+        })
     }
 
     /// Starts the next round, triggered by `change`.
-    pub fn begin(&mut self, change: Option<Change>, start: Instant) {
+    pub fn begin_round(&mut self, change: Option<&Change>, start: Instant) {
         self.round += 1;
-        self.saved = change.as_ref().map_or(start, |change| change.saved);
-        let paths = change.map(|change| change.paths).unwrap_or_default();
-        self.after = paths.iter().map(|path| self.short(path)).collect();
+        self.last_change = change.map_or(start, |change| change.saved);
+        let paths = change.map_or(&[][..], |change| &change.paths);
+        self.changed_paths = paths.iter().map(|path| self.display_path(path)).collect();
     }
 
     /// Returns the path relative to the current directory if it is below it.
-    pub fn short(&self, path: &Path) -> String {
-        match path.strip_prefix(&self.here) {
+    pub fn display_path(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.current_dir) {
             Ok(below) => format!("./{}", below.display()),
             Err(_) => path.display().to_string(),
         }
     }
 
     /// Reports the result of the round.
-    pub fn tell(&mut self, told: &Told<'_>, verdict: &impl Serialize) -> anyhow::Result<()> {
-        let took = self.saved.elapsed();
-        let good = matches!(told, Told::Judged(Outcome::Exited { status: 0 }));
+    pub fn report(&mut self, result: &RoundResult<'_>, verdict: &impl Serialize) -> anyhow::Result<()> {
+        let took = self.last_change.elapsed();
+        let good = matches!(result, RoundResult::Judged(Outcome::Exited { status: 0 }));
         let style = if good { AnsiColor::Green } else { AnsiColor::Red }.on_default().bold();
         let seconds = seconds(took);
-        let words = words(told);
-        print(&format!("{style}{words}{style:#} in {seconds} s{}", self.reason()));
+        let description = describe(result);
+        print(&format!("{style}{description}{style:#} in {seconds} s{}", self.reason()));
         let Some(json) = &mut self.json else { return Ok(()) };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let entry = Entry {
             round: self.round,
             at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            after: &self.after,
+            after: &self.changed_paths,
             save_to_verdict_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
             verdict,
         };
@@ -108,13 +114,13 @@ impl Lines {
         json.out.write_all(&line).and_then(|()| json.out.flush()).with_context(failed)
     }
 
-    /// Reports that the round was cut short.
-    pub fn overtaken() {
+    /// Reports that a change ended the round.
+    pub fn report_restart() {
         print("starting over: inputs have changed");
     }
 
     fn reason(&self) -> String {
-        match &self.after[..] {
+        match &self.changed_paths[..] {
             [] => String::new(),
             [one] => format!(" after {one} changed"),
             [one, others @ ..] => format!(" after {one} and {} more changed", others.len()),
@@ -128,16 +134,18 @@ fn print(text: &str) {
 }
 
 /// Returns a short description of the result.
-fn words(told: &Told<'_>) -> String {
-    match told {
-        Told::Judged(Outcome::Exited { status: 0 }) => "passed (exit 0)".to_owned(),
-        Told::Judged(Outcome::Exited { status } | Outcome::NotExecuted { status, .. }) => {
+fn describe(result: &RoundResult<'_>) -> String {
+    match result {
+        RoundResult::Judged(Outcome::Exited { status: 0 }) => "passed (exit 0)".to_owned(),
+        RoundResult::Judged(Outcome::Exited { status } | Outcome::NotExecuted { status, .. }) => {
             format!("failed (exit {status})")
         }
-        Told::Judged(Outcome::Signaled { signal, .. }) => format!("failed ({})", signal_name(i32::from(*signal))),
-        Told::Judged(Outcome::CouldNotTest { .. }) | Told::NotTested => "could not test".to_owned(),
-        Told::Judged(other) => format!("failed ({})", other.name().replace('-', " ")),
-        Told::NotBuilt(how) => format!("build failed ({how})"),
+        RoundResult::Judged(Outcome::Signaled { signal, .. }) => {
+            format!("failed ({})", signal_name(i32::from(*signal)))
+        }
+        RoundResult::Judged(Outcome::CouldNotTest { .. }) | RoundResult::NotTested => "could not test".to_owned(),
+        RoundResult::Judged(other) => format!("failed ({})", other.name().replace('-', " ")),
+        RoundResult::NotBuilt(how) => format!("build failed ({how})"),
     }
 }
 
@@ -147,23 +155,23 @@ fn seconds(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Lines, Outcome, Told, words};
+    use super::{Change, Lines, Outcome, RoundResult, describe};
     use std::path::{Path, PathBuf};
     use std::time::Instant;
 
     #[test]
     fn lines_contain_a_short_result_and_the_changed_paths() {
-        let told = |outcome: &Outcome| words(&Told::Judged(outcome));
-        assert_eq!(told(&Outcome::Exited { status: 0 }), "passed (exit 0)");
-        assert_eq!(told(&Outcome::Exited { status: 3 }), "failed (exit 3)");
-        assert_eq!(told(&Outcome::Signaled { signal: 11, core: false }), "failed (SIGSEGV)");
-        assert_eq!(told(&Outcome::WentAway { how: "x" }), "failed (went away)");
-        assert_eq!(words(&Told::NotBuilt("exit 2")), "build failed (exit 2)");
+        let judged = |outcome: &Outcome| describe(&RoundResult::Judged(outcome));
+        assert_eq!(judged(&Outcome::Exited { status: 0 }), "passed (exit 0)");
+        assert_eq!(judged(&Outcome::Exited { status: 3 }), "failed (exit 3)");
+        assert_eq!(judged(&Outcome::Signaled { signal: 11, core: false }), "failed (SIGSEGV)");
+        assert_eq!(judged(&Outcome::WentAway { how: "x" }), "failed (went away)");
+        assert_eq!(describe(&RoundResult::NotBuilt("exit 2")), "build failed (exit 2)");
         let mut lines = Lines::new(PathBuf::from("/home/me"), None).expect("no file");
         assert_eq!(lines.reason(), "");
         let paths: Vec<PathBuf> = ["/home/me/a", "/lib/b"].map(PathBuf::from).into();
-        lines.begin(Some(Change { paths, saved: Instant::now() }), Instant::now());
+        lines.begin_round(Some(&Change { paths, saved: Instant::now() }), Instant::now());
         assert_eq!(lines.reason(), " after ./a and 1 more changed");
-        assert_eq!(lines.short(Path::new("/lib/b")), "/lib/b");
+        assert_eq!(lines.display_path(Path::new("/lib/b")), "/lib/b");
     }
 }

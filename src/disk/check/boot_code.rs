@@ -14,7 +14,7 @@ use crate::format::{Guid, SectorSize};
 pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
     let place = || Place::part("boot sector").byte(0);
     let partitions = || tables.iter().flat_map(|gpt| &gpt.partitions);
-    let core = partitions().any(|partition| partition.kind == Guid::BIOS_BOOT);
+    let core = partitions().any(|partition| partition.type_guid == Guid::BIOS_BOOT);
     let legacy = core || partitions().any(|partition| partition.attributes & Partition::LEGACY_BOOTABLE != 0);
     if tables.iter().all(|gpt| gpt.sector == SectorSize::S4096) && !tables.is_empty() {
         report.add(MESSAGE_4KN, place(), "every partition table is for 4096-byte sectors");

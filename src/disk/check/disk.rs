@@ -1,8 +1,9 @@
 //! Checks a whole disk.
 
 use super::rules::gpt::GPT_NONE;
-use super::rules::mbr::{MBR_TABLE, SIZE_MIB, SIZE_SECTOR};
+use super::rules::mbr::{MBR_PARTITIONS, MBR_TABLE, SIZE_MIB, SIZE_SECTOR};
 use super::{MOST_UNPACKED, Place, Report, Subject, boot_code, esp, gpt, mbr, partitions};
+use crate::disk::mbr::{self as mbr_table, MbrFault};
 use crate::format::mbr::{Mbr, Record};
 use crate::format::{Lba, Medium, SectorSize, gpt as table};
 
@@ -33,7 +34,7 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
     let record = Mbr::decode(&first);
     let hinted = gpt::hints(medium);
     if tables.is_empty() && hinted.is_empty() {
-        without_gpt(medium, &record, &first, &mut report);
+        check_mbr_disk(medium, sector, (&record, &first), &mut report);
         return report;
     }
     mbr::check(&record, size, &tables, &mut report);
@@ -51,10 +52,27 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
 }
 
 /// Checks a disk without a GPT: UEFI can only boot it by its MBR partition table.
-fn without_gpt(medium: &dyn Medium, record: &Mbr, first: &[u8; 512], report: &mut Report) {
+fn check_mbr_disk(
+    medium: &dyn Medium,
+    sector: Option<SectorSize>,
+    (record, first): (&Mbr, &[u8; 512]),
+    report: &mut Report,
+) {
+    let partitions = match mbr_table::read(medium, sector.unwrap_or(SectorSize::S512)) {
+        Ok(partitions) => partitions,
+        Err(MbrFault::Signature) => Vec::new(),
+        Err(fault) => {
+            report.add(MBR_PARTITIONS, Place::part("MBR").byte(0), fault.to_string());
+            Vec::new()
+        }
+    };
+    for part in &partitions {
+        let facts = format!("{}, LBA {}, {} sectors", part.type_name(), part.starting_lba, part.sectors);
+        report.subjects.push(Subject::new(format!("partition {}", part.number), facts));
+    }
     let used: Vec<&Record> = record.records.iter().filter(|record| record.kind == EF && record.sectors > 0).collect();
     if used.is_empty() || !record.bootable {
-        let what = match crate::format::fat::Bpb::is_meant(first) {
+        let what = match crate::format::fat::Bpb::looks_like_fat(first) {
             true => "a FAT file system without a partition table",
             false if record.bootable => "a boot sector without an EFI system partition",
             false => "neither a boot sector nor a partition table",

@@ -22,7 +22,11 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     let Some(gpt) = tables.first() else { return };
     // A volume must support the largest sector size of the image.
     let largest = tables.iter().map(|gpt| gpt.sector).max().unwrap_or(gpt.sector);
-    let esps: Vec<_> = gpt.partitions.iter().filter(|part| part.kind == Guid::ESP && part.last >= part.first).collect();
+    let esps: Vec<_> = gpt
+        .partitions
+        .iter()
+        .filter(|part| part.type_guid == Guid::ESP && part.ending_lba >= part.starting_lba)
+        .collect();
     if esps.is_empty() {
         report.add(
             ESP_NONE,
@@ -31,13 +35,13 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
         );
     }
     if let [_, second, ..] = esps.as_slice() {
-        let place = Place::part(format!("partition {}", second.number)).lba(second.first.0, gpt.sector);
+        let place = Place::part(format!("partition {}", second.number)).lba(second.starting_lba.0, gpt.sector);
         report.add(ESP_SEVERAL, place, format!("{} EFI system partitions", esps.len()));
     }
     // A table can have thousands of ESPs, each with 100,000 files.
     for esp in esps.iter().take(4) {
         let name = format!("partition {}", esp.number);
-        one(medium, &name, (esp.first, esp.sectors()), gpt.sector, largest, report);
+        one(medium, &name, (esp.starting_lba, esp.sectors()), gpt.sector, largest, report);
     }
 }
 
@@ -69,7 +73,7 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
     // Files with a broken chain or shared clusters are already reported. Checking them would read the same clusters
     // again for each file.
     let unsound: HashSet<usize> =
-        tree.crossed.iter().map(|(node, _)| *node).chain(tree.faults.iter().map(|(node, _)| *node)).flatten().collect();
+        tree.shared.iter().map(|(node, _)| *node).chain(tree.faults.iter().map(|(node, _)| *node)).flatten().collect();
     for (index, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.entry.directory) {
         let path = tree.path(Some(index));
         let upper = path.to_ascii_uppercase();
@@ -95,7 +99,7 @@ fn loaders<M: Medium>(volume: &Volume<M>, tree: &Tree, esp: &str, report: &mut R
     if programs > MOST_PROGRAMS {
         report.add(LOADER_CUT, Place::part(esp), format!("checked {MOST_PROGRAMS} of {programs} programs"));
     }
-    if !some && !tree.cut {
+    if !some && !tree.truncated {
         report.add(LOADER_NONE, Place::part(esp), format!("found none of {}", names.join(", ")));
     }
 }

@@ -6,7 +6,7 @@ use super::rules::fat::{
     FAT_TABLE,
 };
 use super::{Place, Report, Rule, Subject};
-use crate::format::fat::{Bpb, Geometry, Kind, Tree, Volume};
+use crate::format::fat::{Bpb, FatType, Geometry, Tree, Volume};
 use crate::format::{Medium, SectorSize};
 
 /// Longest allocation table that is read completely, in bytes: 16 million clusters. No system partition is larger.
@@ -25,7 +25,7 @@ pub(super) fn check<M: Medium>(
 ) -> Option<(Volume<M>, Tree)> {
     let len = window.size();
     let mut first = [0; 512];
-    if window.read_at(&mut first, 0).is_err() || !Bpb::is_meant(&first) {
+    if window.read_at(&mut first, 0).is_err() || !Bpb::looks_like_fat(&first) {
         report.add(FAT_NONE, place.clone(), "no FAT boot sector");
         return None;
     }
@@ -50,7 +50,7 @@ pub(super) fn check<M: Medium>(
     let volume = Volume::open(window).ok()?;
     let tree = volume.tree();
     tables(&volume, &tree, place, report);
-    if bpb.wide {
+    if bpb.fat32_layout {
         copies_of_fat32(&volume, &first, place, report);
     }
     files(&tree, place, report);
@@ -58,19 +58,19 @@ pub(super) fn check<M: Medium>(
 }
 
 fn facts(geometry: &Geometry) -> String {
-    let Geometry { kind, sector, cluster, clusters, .. } = geometry;
-    format!("{kind}, {clusters} clusters of {cluster} bytes, {sector}-byte sectors")
+    let Geometry { fat_type, sector, cluster, clusters, .. } = geometry;
+    format!("{fat_type}, {clusters} clusters of {cluster} bytes, {sector}-byte sectors")
 }
 
 fn boot_sector(bpb: &Bpb, geometry: &Geometry, place: &Place, start: u64, report: &mut Report) {
-    if geometry.starves_fat32() {
+    if geometry.has_too_few_clusters() {
         report.add(FAT_CLUSTERS, place.clone(), format!("FAT32 with {} clusters", geometry.clusters));
     } else if geometry.margin() < 16 {
         let what = format!("{} clusters, {} away from a limit", geometry.clusters, geometry.margin());
         report.add(FAT_MARGIN, place.clone(), what);
     }
-    if geometry.kind != Kind::Fat32 {
-        report.add(FAT_KIND, place.clone(), format!("file system is {}", geometry.kind));
+    if geometry.fat_type != FatType::Fat32 {
+        report.add(FAT_KIND, place.clone(), format!("file system is {}", geometry.fat_type));
     }
     if !bpb.signed {
         report.add(FAT_SIGNATURE, place.clone(), "boot signature 55 AA missing");
@@ -97,10 +97,10 @@ fn tables<M: Medium>(volume: &Volume<M>, tree: &Tree, place: &Place, report: &mu
         let what = format!("entry 0 is {:02x}, boot sector has {:02x}", first & 0xFF, bpb.media);
         report.add(FAT_MEDIA, place.clone(), what);
     }
-    let clean = match geometry.kind {
-        Kind::Fat12 => true,
-        Kind::Fat16 => second & 1 << 15 != 0,
-        Kind::Fat32 => second & 1 << 27 != 0,
+    let clean = match geometry.fat_type {
+        FatType::Fat12 => true,
+        FatType::Fat16 => second & 1 << 15 != 0,
+        FatType::Fat32 => second & 1 << 27 != 0,
     };
     if !clean || bpb.state & 1 != 0 {
         report.add(FAT_DIRTY, place.clone(), "the dirty bit is set");
@@ -115,12 +115,12 @@ fn tables<M: Medium>(volume: &Volume<M>, tree: &Tree, place: &Place, report: &mu
             report.add(FAT_COPIES, place.clone(), what);
         }
     }
-    let whole = tree.faults.is_empty() && tree.crossed.is_empty() && !tree.cut;
+    let whole = tree.faults.is_empty() && tree.shared.is_empty() && !tree.truncated;
     let Ok((used, free)) = volume.usage() else { return };
     if whole && used > tree.used {
         report.add(FAT_LOST, place.clone(), format!("{} clusters in use belong to no file", used - tree.used));
     }
-    if bpb.wide {
+    if bpb.fat32_layout {
         info(volume, free, place, report);
     }
 }
@@ -188,17 +188,17 @@ fn files(tree: &Tree, place: &Place, report: &mut Report) {
     for (node, fault) in &tree.faults {
         add(FAT_CHAIN, *node, fault.to_string());
     }
-    for (node, cluster) in &tree.crossed {
+    for (node, cluster) in &tree.shared {
         add(FAT_CROSS, *node, format!("cluster {cluster} also belongs to an earlier entry"));
     }
-    for node in &tree.long {
+    for node in &tree.oversized {
         let clusters = tree.nodes.get(*node).map_or(0, |node| node.clusters);
         add(FAT_LONG, Some(*node), format!("{clusters} clusters, more than the file size needs"));
     }
-    for (node, oddity) in &tree.odd {
+    for (node, oddity) in &tree.irregular {
         add(FAT_ENTRY, *node, oddity.to_string());
     }
-    if tree.cut {
+    if tree.truncated {
         report.add(FAT_CUT, place.clone(), format!("checked {} files and directories", tree.nodes.len()));
     }
 }

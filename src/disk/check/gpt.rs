@@ -77,13 +77,13 @@ fn misplaced(lba: u64, last: u64) -> String {
 fn tell(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
     let (rule, what) = match fault {
         Fault::Header { fault, .. } => (header, fault.to_string()),
-        Fault::Place { says, stands, .. } => (header, format!("MyLBA is {says}, expected {stands}")),
+        Fault::WrongLba { my_lba, expected, .. } => (header, format!("MyLBA is {my_lba}, expected {expected}")),
         Fault::Read { offset, .. } if place.offset == Some(*offset) => (header, "the header cannot be read".to_owned()),
         Fault::Read { offset, .. } => (GPT_ENTRIES, format!("the entries at byte {offset} cannot be read")),
         Fault::Entries { fault, .. } => {
             let rule = match fault {
                 EntriesFault::EntrySize(_) => GPT_ENTRY_SIZE,
-                EntriesFault::TooMany { .. } => GPT_ENTRY_COUNT,
+                EntriesFault::TooLarge { .. } => GPT_ENTRY_COUNT,
                 EntriesFault::Checksum { .. } => GPT_ENTRIES,
             };
             (rule, fault.to_string())
@@ -112,17 +112,18 @@ fn array(room: u64, sector: SectorSize, place: Place, report: &mut Report) {
 
 /// Returns the number of sectors that the entries use.
 fn entry_sectors(header: &Header, sector: SectorSize) -> u64 {
-    (u64::from(header.entry_count) * ENTRY_SIZE as u64).div_ceil(sector.bytes())
+    (u64::from(header.number_of_partition_entries) * ENTRY_SIZE as u64).div_ceil(sector.bytes())
 }
 
 fn usable(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
     let header = &gpt.header;
-    let (first, last) = (header.first_usable.0, header.last_usable.0);
-    let end = header.entries_lba.0.saturating_add(entry_sectors(header, sector));
+    let (first, last) = (header.first_usable_lba.0, header.last_usable_lba.0);
+    let end = header.partition_entry_lba.0.saturating_add(entry_sectors(header, sector));
     let place = || Place::part("primary GPT").lba(1, sector);
-    array(first.saturating_sub(header.entries_lba.0), sector, place(), report);
-    if header.entries_lba.0 < 2 || end > first {
-        let what = format!("entries from LBA {} to before LBA {end}, first usable LBA is {first}", header.entries_lba);
+    array(first.saturating_sub(header.partition_entry_lba.0), sector, place(), report);
+    if header.partition_entry_lba.0 < 2 || end > first {
+        let what =
+            format!("entries from LBA {} to before LBA {end}, first usable LBA is {first}", header.partition_entry_lba);
         report.add(GPT_USABLE, place(), what);
     }
     if first > last || last >= header.alternate_lba.0 {
@@ -133,12 +134,12 @@ fn usable(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
 
 fn usable_backup(gpt: &Gpt, sector: SectorSize, report: &mut Report) {
     let header = &gpt.header;
-    let end = header.entries_lba.0.saturating_add(entry_sectors(header, sector));
-    let room = header.my_lba.0.saturating_sub(header.last_usable.0.saturating_add(1));
+    let end = header.partition_entry_lba.0.saturating_add(entry_sectors(header, sector));
+    let room = header.my_lba.0.saturating_sub(header.last_usable_lba.0.saturating_add(1));
     array(room, sector, Place::part("backup GPT").lba(header.my_lba.0, sector), report);
-    if header.entries_lba <= header.last_usable || end > header.my_lba.0 {
-        let (place, lba) = (Place::part("backup GPT").lba(header.my_lba.0, sector), header.entries_lba);
-        let what = format!("entries at LBA {lba}, last usable LBA is {}", header.last_usable);
+    if header.partition_entry_lba <= header.last_usable_lba || end > header.my_lba.0 {
+        let (place, lba) = (Place::part("backup GPT").lba(header.my_lba.0, sector), header.partition_entry_lba);
+        let what = format!("entries at LBA {lba}, last usable LBA is {}", header.last_usable_lba);
         report.add(GPT_USABLE, place, what);
     }
 }
@@ -148,8 +149,11 @@ fn compare(primary: &Gpt, backup: &Gpt, report: &mut Report) {
     let (one, other) = (&primary.header, &backup.header);
     let differs = [
         (one.disk_guid != other.disk_guid, "the disk GUID"),
-        ((one.first_usable, one.last_usable) != (other.first_usable, other.last_usable), "the usable sectors"),
-        (one.entry_count != other.entry_count, "the number of entries"),
+        (
+            (one.first_usable_lba, one.last_usable_lba) != (other.first_usable_lba, other.last_usable_lba),
+            "the usable sectors",
+        ),
+        (one.number_of_partition_entries != other.number_of_partition_entries, "the number of entries"),
         (primary.partitions != backup.partitions, "the partitions"),
         (other.alternate_lba != one.my_lba, "the LBA of the primary header"),
     ];

@@ -33,7 +33,7 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
 type Span = (u32, Option<(u64, u64)>, Guid, Guid);
 
 fn spans(gpt: &Gpt) -> Vec<Span> {
-    gpt.partitions.iter().map(|part| (part.number, part.span(gpt.sector), part.kind, part.id)).collect()
+    gpt.partitions.iter().map(|part| (part.number, part.span(gpt.sector), part.type_guid, part.unique_guid)).collect()
 }
 
 fn name(partition: &Partition) -> String {
@@ -43,21 +43,21 @@ fn name(partition: &Partition) -> String {
 fn check_one(gpt: &Gpt, report: &mut Report) {
     let sector = gpt.sector;
     for part in &gpt.partitions {
-        let place = || Place::part(name(part)).lba(part.first.0, sector);
-        let (first, last) = (part.first, part.last);
+        let place = || Place::part(name(part)).lba(part.starting_lba.0, sector);
+        let (first, last) = (part.starting_lba, part.ending_lba);
         if last < first {
             report.add(PART_ORDER, place(), format!("starting LBA {first}, ending LBA {last}"));
             continue;
         }
         let header = &gpt.header;
-        if first < header.first_usable || last > header.last_usable {
-            let (from, to) = (header.first_usable, header.last_usable);
+        if first < header.first_usable_lba || last > header.last_usable_lba {
+            let (from, to) = (header.first_usable_lba, header.last_usable_lba);
             report.add(PART_RANGE, place(), format!("LBA {first} to {last}, usable are {from} to {to}"));
         }
         if first.offset(sector).is_none_or(|offset| !offset.is_multiple_of(MIB)) {
             report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is not a multiple of 1 MiB"));
         }
-        if part.id == Guid::ZERO {
+        if part.unique_guid == Guid::ZERO {
             report.add(GPT_GUID, place(), "the partition GUID is zero");
         }
     }
@@ -66,24 +66,25 @@ fn check_one(gpt: &Gpt, report: &mut Report) {
 }
 
 fn overlapping(gpt: &Gpt, report: &mut Report) {
-    let mut parts: Vec<&Partition> = gpt.partitions.iter().filter(|part| part.last >= part.first).collect();
-    parts.sort_by_key(|part| part.first);
+    let mut parts: Vec<&Partition> =
+        gpt.partitions.iter().filter(|part| part.ending_lba >= part.starting_lba).collect();
+    parts.sort_by_key(|part| part.starting_lba);
     let mut before: Option<&Partition> = None;
     for part in parts {
-        if let Some(other) = before.filter(|other| other.last >= part.first) {
-            let what = format!("starts in partition {}, which ends at LBA {}", other.number, other.last);
-            report.add(PART_OVERLAP, Place::part(name(part)).lba(part.first.0, gpt.sector), what);
+        if let Some(other) = before.filter(|other| other.ending_lba >= part.starting_lba) {
+            let what = format!("starts in partition {}, which ends at LBA {}", other.number, other.ending_lba);
+            report.add(PART_OVERLAP, Place::part(name(part)).lba(part.starting_lba.0, gpt.sector), what);
         }
-        before = before.filter(|other| other.last > part.last).or(Some(part));
+        before = before.filter(|other| other.ending_lba > part.ending_lba).or(Some(part));
     }
 }
 
 fn twins(gpt: &Gpt, report: &mut Report) {
-    let mut parts: Vec<&Partition> = gpt.partitions.iter().filter(|part| part.id != Guid::ZERO).collect();
-    parts.sort_by_key(|part| (part.id, part.number));
-    for pair in parts.windows(2).filter(|pair| pair[0].id == pair[1].id) {
-        let what = format!("partition {} has the same GUID, {}", pair[0].number, pair[0].id);
-        report.add(PART_GUID, Place::part(name(pair[1])).lba(pair[1].first.0, gpt.sector), what);
+    let mut parts: Vec<&Partition> = gpt.partitions.iter().filter(|part| part.unique_guid != Guid::ZERO).collect();
+    parts.sort_by_key(|part| (part.unique_guid, part.number));
+    for pair in parts.windows(2).filter(|pair| pair[0].unique_guid == pair[1].unique_guid) {
+        let what = format!("partition {} has the same GUID, {}", pair[0].number, pair[0].unique_guid);
+        report.add(PART_GUID, Place::part(name(pair[1])).lba(pair[1].starting_lba.0, gpt.sector), what);
     }
 }
 
@@ -94,9 +95,9 @@ fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
     let at = |lba: Lba| lba.offset(gpt.sector).unwrap_or(u64::MAX);
     let read = |(copy, header, entries)| {
         let found = read(&medium, gpt.sector, copy).ok()?.header;
-        let array = u64::from(found.entry_count) * ENTRY_SIZE as u64;
+        let array = u64::from(found.number_of_partition_entries) * ENTRY_SIZE as u64;
         // The rest of the header's sector is unused: two backups may share the last 4096 bytes.
-        Some([(header, at(found.my_lba), found.header_size.into()), (entries, at(found.entries_lba), array)])
+        Some([(header, at(found.my_lba), found.header_size.into()), (entries, at(found.partition_entry_lba), array)])
     };
     copies.into_iter().filter_map(read).flatten().collect()
 }

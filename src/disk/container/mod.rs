@@ -12,7 +12,6 @@ pub mod device;
 pub mod error;
 pub mod lock;
 pub mod qcow2;
-pub mod stamp;
 pub mod stream;
 
 use std::fmt;
@@ -27,7 +26,6 @@ use rustix::fs::{Advice, OFlags};
 pub use self::content::Content;
 pub use self::error::ImageError;
 pub use self::qcow2::Qcow2Error;
-pub use self::stamp::{StampError, apply};
 
 use crate::format::vhd::{FOOTER, Footer};
 use crate::format::{Medium, SectorSize};

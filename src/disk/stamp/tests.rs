@@ -1,5 +1,7 @@
 //! Tests of the planned change for all kinds of disks.
 
+use std::io::Cursor;
+
 use super::{Deed, Facts, Objection, Records, Stamp, Wish, plan};
 use crate::format::gpt::{Gpt, Partition};
 use crate::format::mbr::{BOOT_CODE, Mbr, Record};
@@ -8,22 +10,30 @@ use crate::format::{Guid, Lba, SectorSize};
 const DISK: u64 = 8 << 20;
 const WRITE: Wish = Wish { deed: Deed::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false };
 
-fn partition(number: u32, kind: Guid, attributes: u64) -> Partition {
-    let id = Guid::derived(&number.to_le_bytes(), "partition");
-    let (first, last) = (Lba(256 * u64::from(number)), Lba(256 * u64::from(number) + 255));
-    Partition { number, kind, id, first, last, attributes, name: String::new() }
+fn partition(number: u32, type_guid: Guid, attributes: u64) -> Partition {
+    let starting_lba = Lba(256 * u64::from(number));
+    Partition {
+        number,
+        type_guid,
+        unique_guid: Guid::derived(&number.to_le_bytes(), "partition"),
+        starting_lba,
+        ending_lba: Lba(starting_lba.0 + 255),
+        attributes,
+        name: String::new(),
+    }
 }
 
 /// Returns a disk with a table for each of `sectors`, and with `partitions`.
 fn disk(sectors: &[SectorSize], partitions: &[Partition]) -> Vec<u8> {
-    let mut disk = vec![0; DISK as usize];
-    for sector in sectors {
-        let entries = if sectors.len() > 1 && *sector == SectorSize::S512 { Lba(48) } else { Lba(2) };
-        let gpt = Gpt::new(*sector, DISK, Guid::derived(b"x", "disk"), entries, Lba(0), partitions.to_vec());
-        for placed in gpt.encode() {
-            disk[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
+    let mut disk = Cursor::new(vec![0; DISK as usize]);
+    for sector in sectors.iter().rev() {
+        let mut gpt = Gpt::new(*sector, DISK, Guid::derived(b"x", "disk"), partitions.to_vec());
+        if sectors.len() > 1 && *sector == SectorSize::S512 {
+            gpt.header.partition_entry_lba = Lba(48);
         }
+        gpt.backup().write(&mut disk).and_then(|()| gpt.write(&mut disk)).expect("in memory");
     }
+    let mut disk = disk.into_inner();
     let one = if let [one] = sectors { Some(*one) } else { None };
     disk[..512].copy_from_slice(&Mbr::protective([0; BOOT_CODE], DISK, one).encode());
     disk
@@ -169,11 +179,8 @@ fn the_records_of_a_hybrid_disk_keep_their_slots() {
 fn an_objection_from_either_of_two_tables_counts() {
     let mut both = disk(&SectorSize::ALL, &[partition(1, Guid::ESP, 0)]);
     let bios = [partition(1, Guid::BIOS_BOOT, 0)];
-    let other = Gpt::new(SectorSize::S4096, DISK, Guid::derived(b"x", "disk"), Lba(2), Lba(0), bios.to_vec());
-    let [header, entries, ..] = other.encode();
-    for placed in [header, entries] {
-        both[placed.offset as usize..][..placed.bytes.len()].copy_from_slice(&placed.bytes);
-    }
+    let other = Gpt::new(SectorSize::S4096, DISK, Guid::derived(b"x", "disk"), bios.to_vec());
+    other.write(&mut Cursor::new(&mut both[..])).expect("in memory");
     assert_eq!(refused(&both), Objection::BiosBoot(1));
     // The same objection from both tables is reported once.
     let both = disk(&SectorSize::ALL, &bios);

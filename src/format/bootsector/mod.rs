@@ -5,16 +5,16 @@
 //! front of the disk signature; the bytes after them are never written.
 
 pub mod cp437;
+pub mod detect;
 pub mod message;
-pub mod ours;
 pub mod pack;
 pub mod preset;
-pub mod recognise;
+pub mod stub;
 
+pub use self::detect::{Found, is_byebyebios_whole, recognise};
 pub use self::message::{MOST_COLUMNS, MOST_ROWS, Message, MessageError};
-pub use self::ours::decode_message;
 pub use self::preset::Preset;
-pub use self::recognise::{Found, is_byebyebios_whole, recognise};
+pub use self::stub::decode_message;
 
 use super::mbr::BOOT_CODE;
 

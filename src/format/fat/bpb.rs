@@ -9,7 +9,7 @@ pub const FAT32_FROM: u64 = 0xFFF5;
 
 /// FAT type: the width of the entries in the allocation table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum FatType {
     /// 12-bit entries: fewer than 4,085 clusters.
     Fat12,
     /// 16-bit entries: fewer than 65,525 clusters.
@@ -18,7 +18,7 @@ pub enum Kind {
     Fat32,
 }
 
-impl Kind {
+impl FatType {
     /// Returns the bits per entry.
     pub const fn bits(self) -> u64 {
         match self {
@@ -29,7 +29,7 @@ impl Kind {
     }
 
     /// Returns the FAT type for a number of clusters by Microsoft's rule, regardless of the boot sector.
-    pub const fn of(clusters: u64) -> Self {
+    pub const fn from_cluster_count(clusters: u64) -> Self {
         match clusters {
             0..FAT16_FROM => Self::Fat12,
             FAT16_FROM..FAT32_FROM => Self::Fat16,
@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FatType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FAT{}", self.bits())
     }
@@ -66,7 +66,7 @@ pub struct Bpb {
     /// `BPB_FATSz16` or `BPB_FATSz32`: sectors per allocation table.
     pub table_sectors: u32,
     /// True for the FAT32 layout: the table length is in `BPB_FATSz32`.
-    pub wide: bool,
+    pub fat32_layout: bool,
     /// `BPB_HiddSec`: sectors before the volume, that is, the first LBA of the partition.
     pub hidden: u32,
     /// `BPB_ExtFlags` (FAT32): bit 7 is set if the tables are not mirrored.
@@ -133,7 +133,7 @@ pub enum BpbFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// FAT type, as EDK2 determines it.
-    pub kind: Kind,
+    pub fat_type: FatType,
     /// Sector size in bytes.
     pub sector: u64,
     /// Cluster size in bytes.
@@ -163,14 +163,14 @@ impl Bpb {
     pub fn decode(bytes: &[u8; 512]) -> Self {
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
-        let wide = half(22) == 0;
+        let fat32_layout = half(22) == 0;
         // The fields at offset 36 in FAT12 and FAT16 are at offset 64 in FAT32.
-        let tail = if wide { 64 } else { 36 };
+        let tail = if fat32_layout { 64 } else { 36 };
         let mut oem = [0; 8];
         oem.copy_from_slice(&bytes[3..11]);
         let mut label = [0; 11];
         label.copy_from_slice(&bytes[tail + 7..tail + 18]);
-        let narrow = |value: u32| if wide { value } else { 0 };
+        let narrow = |value: u32| if fat32_layout { value } else { 0 };
         Self {
             oem,
             sector_size: half(11),
@@ -180,8 +180,8 @@ impl Bpb {
             root_entries: half(17),
             sectors: if half(19) == 0 { word(32) } else { u32::from(half(19)) },
             media: bytes[21],
-            table_sectors: if wide { word(36) } else { u32::from(half(22)) },
-            wide,
+            table_sectors: if fat32_layout { word(36) } else { u32::from(half(22)) },
+            fat32_layout,
             hidden: word(28),
             flags: narrow(u32::from(half(40))) as u16,
             version: narrow(u32::from(half(42))) as u16,
@@ -197,7 +197,7 @@ impl Bpb {
 
     /// Returns true if this looks like a FAT boot sector, even an invalid one: it has the text FAT in the type field,
     /// or fields that describe a valid volume.
-    pub fn is_meant(bytes: &[u8; 512]) -> bool {
+    pub fn looks_like_fat(bytes: &[u8; 512]) -> bool {
         let named = [54, 82].iter().any(|at| &bytes[*at..at + 3] == b"FAT");
         named || Self::decode(bytes).geometry().is_ok()
     }
@@ -213,14 +213,14 @@ impl Bpb {
         let left = u64::from(self.sectors).checked_sub(first).filter(|left| *left > 0);
         let left = left.ok_or(BpbFault::NoRoom { sectors: self.sectors, first })?;
         let clusters = left / u64::from(self.cluster_sectors);
-        let kind = match (self.wide, Kind::of(clusters)) {
+        let kind = match (self.fat32_layout, FatType::from_cluster_count(clusters)) {
             (true, _) if clusters > 0x0FFF_FFF4 => return Err(BpbFault::FarTooMany(clusters)),
-            (true, _) => Kind::Fat32,
-            (false, Kind::Fat32) => return Err(BpbFault::TooMany(clusters)),
-            (false, kind @ (Kind::Fat12 | Kind::Fat16)) => kind,
+            (true, _) => FatType::Fat32,
+            (false, FatType::Fat32) => return Err(BpbFault::TooMany(clusters)),
+            (false, kind @ (FatType::Fat12 | FatType::Fat16)) => kind,
         };
         Ok(Geometry {
-            kind,
+            fat_type: kind,
             sector,
             cluster: sector * u64::from(self.cluster_sectors),
             clusters,
@@ -228,7 +228,7 @@ impl Bpb {
             table_len: table_sectors * sector,
             tables: self.tables,
             root: root * sector,
-            root_entries: if self.wide { 0 } else { self.root_entries },
+            root_entries: if self.fat32_layout { 0 } else { self.root_entries },
             root_cluster: self.root_cluster,
             data: first * sector,
             size: u64::from(self.sectors) * sector,
@@ -257,7 +257,7 @@ impl Bpb {
         if !matches!(self.media, 0 | 1 | 0xF0 | 0xF8..) {
             return Err(BpbFault::Media(self.media));
         }
-        if !self.wide && self.root_entries == 0 {
+        if !self.fat32_layout && self.root_entries == 0 {
             return Err(BpbFault::RootEntries);
         }
         if self.version != 0 {
@@ -273,8 +273,8 @@ impl Bpb {
 impl Geometry {
     /// Returns true for a volume with FAT32 layout, but fewer clusters than FAT32 requires. EDK2 and mtools treat it as
     /// corrupt; Linux mounts it.
-    pub fn starves_fat32(&self) -> bool {
-        self.kind == Kind::Fat32 && self.clusters < FAT32_FROM
+    pub fn has_too_few_clusters(&self) -> bool {
+        self.fat_type == FatType::Fat32 && self.clusters < FAT32_FROM
     }
 
     /// Returns the distance of the cluster count from the nearest limit between FAT types. Below 16, readers that count
@@ -285,7 +285,7 @@ impl Geometry {
 
     /// Returns the number of clusters that the allocation table has entries for.
     pub fn table_room(&self) -> u64 {
-        (self.table_len * 8 / self.kind.bits()).saturating_sub(2)
+        (self.table_len * 8 / self.fat_type.bits()).saturating_sub(2)
     }
 
     /// Returns the byte offset of a cluster; `None` for an invalid cluster number.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Geometry, Kind};
+use super::{FatType, Geometry};
 use crate::format::Medium;
 
 /// Bytes of the table per read. A multiple of 12, so that no FAT12 entry straddles two reads.
@@ -97,9 +97,9 @@ impl<'a, M: Medium> Table<'a, M> {
 
     /// Returns the raw entry of a cluster; 28 bits for FAT32.
     pub(super) fn raw(&mut self, cluster: u32) -> Result<u32, ChainFault> {
-        let bit = u64::from(cluster) * self.geometry.kind.bits();
+        let bit = u64::from(cluster) * self.geometry.fat_type.bits();
         let at = bit / 8;
-        let width = if self.geometry.kind == Kind::Fat32 { 4 } else { 2 };
+        let width = if self.geometry.fat_type == FatType::Fat32 { 4 } else { 2 };
         if at + width > self.geometry.table_len {
             let offset = self.geometry.table + at;
             return Err(ChainFault::Read { offset, source: io::ErrorKind::UnexpectedEof.into() });
@@ -110,11 +110,11 @@ impl<'a, M: Medium> Table<'a, M> {
         let bytes = usize::try_from(at - self.start).ok().and_then(|index| self.block.get(index..)).unwrap_or_default();
         let low = |index: usize| u32::from(bytes.get(index).copied().unwrap_or_default());
         let half = low(0) | low(1) << 8;
-        Ok(match self.geometry.kind {
-            Kind::Fat12 if bit.is_multiple_of(8) => half & 0xFFF,
-            Kind::Fat12 => half >> 4,
-            Kind::Fat16 => half,
-            Kind::Fat32 => (half | low(2) << 16 | low(3) << 24) & 0x0FFF_FFFF,
+        Ok(match self.geometry.fat_type {
+            FatType::Fat12 if bit.is_multiple_of(8) => half & 0xFFF,
+            FatType::Fat12 => half >> 4,
+            FatType::Fat16 => half,
+            FatType::Fat32 => (half | low(2) << 16 | low(3) << 24) & 0x0FFF_FFFF,
         })
     }
 
@@ -133,10 +133,10 @@ impl<'a, M: Medium> Table<'a, M> {
     /// Returns the meaning of the entry of a cluster.
     pub(super) fn next(&mut self, cluster: u32) -> Result<Next, ChainFault> {
         let raw = self.raw(cluster)?;
-        let bad = match self.geometry.kind {
-            Kind::Fat12 => 0xFF7,
-            Kind::Fat16 => 0xFFF7,
-            Kind::Fat32 => 0x0FFF_FFF7,
+        let bad = match self.geometry.fat_type {
+            FatType::Fat12 => 0xFF7,
+            FatType::Fat16 => 0xFFF7,
+            FatType::Fat32 => 0x0FFF_FFF7,
         };
         Ok(match raw {
             0 => Next::Free,

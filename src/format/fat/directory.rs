@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::name::{ENTRY, Pieces, short};
-use super::time::Stamp;
+use super::name::{ENTRY, LongName, short};
+use super::time::Timestamp;
 
 /// Attribute bits.
 const LABEL: u8 = 0x08;
@@ -14,7 +14,7 @@ const DELETED: u8 = 0xE5;
 const END: u8 = 0;
 
 /// Maximum oddities reported per directory.
-pub const ODDITY_LIMIT: usize = 16;
+pub const MAX_IRREGULARITIES: usize = 16;
 
 /// File or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,32 +32,32 @@ pub struct Entry {
     /// First cluster; 0 if there is none.
     pub cluster: u32,
     /// Time of the last write.
-    pub modified: Stamp,
+    pub modified: Timestamp,
 }
 
 /// Irregularity in a readable directory; `fsck.fat` repairs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Oddity {
+pub enum Irregularity {
     /// Parts of a long name without an entry.
     StrayName,
     /// `.` or `..` is missing or points elsewhere.
     Dots,
     /// Two entries have the same name.
-    Twins(String),
+    DuplicateName(String),
     /// The entry of a directory has a nonzero size.
     SizedDirectory(String),
-    /// More oddities than [`ODDITY_LIMIT`].
-    More,
+    /// More oddities than [`MAX_IRREGULARITIES`].
+    Truncated,
 }
 
-impl fmt::Display for Oddity {
+impl fmt::Display for Irregularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StrayName => f.write_str("parts of a long name without an entry"),
             Self::Dots => f.write_str("entries \".\" and \"..\" are missing or point elsewhere"),
-            Self::Twins(name) => write!(f, "two entries named {name:?}"),
+            Self::DuplicateName(name) => write!(f, "two entries named {name:?}"),
             Self::SizedDirectory(name) => write!(f, "directory {name:?} has a nonzero size"),
-            Self::More => f.write_str("more irregularities"),
+            Self::Truncated => f.write_str("more irregularities"),
         }
     }
 }
@@ -72,49 +72,49 @@ pub(super) enum Owner {
 }
 
 /// Parses a directory: its entries without `.`, `..` and the label, and its irregularities.
-pub(super) fn decode(bytes: &[u8], wide: bool, owner: Owner) -> (Vec<Entry>, Vec<Oddity>) {
+pub(super) fn decode(bytes: &[u8], wide: bool, owner: Owner) -> (Vec<Entry>, Vec<Irregularity>) {
     let mut entries: Vec<Entry> = Vec::new();
     let mut odd = Vec::new();
-    let mut pieces = Pieces::default();
+    let mut long_name = LongName::default();
     let mut dots = 0;
     for (index, raw) in bytes.as_chunks::<ENTRY>().0.iter().enumerate() {
         match raw[0] {
             END => break,
             DELETED => {
-                if pieces.left() {
-                    odd.push(Oddity::StrayName);
+                if long_name.clear() {
+                    odd.push(Irregularity::StrayName);
                 }
                 continue;
             }
             _ if raw[11] & 0x3F == LONG_NAME => {
-                pieces.add(raw);
+                long_name.add(raw);
                 continue;
             }
             _ => {}
         }
-        let (entry, stray) = one(raw, wide, &mut pieces);
+        let (entry, stray) = one(raw, wide, &mut long_name);
         if stray {
-            odd.push(Oddity::StrayName);
+            odd.push(Irregularity::StrayName);
         }
         if let Some(leads_to) = dot(raw, owner) {
             dots += usize::from(index < 2 && leads_to == entry.cluster);
         } else if raw[11] & LABEL == 0 {
             if entry.directory && entry.size != 0 {
-                odd.push(Oddity::SizedDirectory(entry.name.clone()));
+                odd.push(Irregularity::SizedDirectory(entry.name.clone()));
             }
             entries.push(entry);
         }
     }
-    if pieces.left() {
-        odd.push(Oddity::StrayName);
+    if long_name.clear() {
+        odd.push(Irregularity::StrayName);
     }
     if matches!(owner, Owner::Sub { .. }) && dots != 2 {
-        odd.push(Oddity::Dots);
+        odd.push(Irregularity::Dots);
     }
     odd.extend(twins(&entries));
-    if odd.len() > ODDITY_LIMIT {
-        odd.truncate(ODDITY_LIMIT);
-        odd.push(Oddity::More);
+    if odd.len() > MAX_IRREGULARITIES {
+        odd.truncate(MAX_IRREGULARITIES);
+        odd.push(Irregularity::Truncated);
     }
     (entries, odd)
 }
@@ -129,11 +129,11 @@ fn dot(raw: &[u8; ENTRY], owner: Owner) -> Option<u32> {
     }
 }
 
-fn one(raw: &[u8; ENTRY], wide: bool, pieces: &mut Pieces) -> (Entry, bool) {
+fn one(raw: &[u8; ENTRY], wide: bool, long_name: &mut LongName) -> (Entry, bool) {
     let half = |at: usize| u16::from_le_bytes([raw[at], raw[at + 1]]);
     let mut bytes = [0; 11];
     bytes.copy_from_slice(&raw[..11]);
-    let (long, stray) = pieces.take(&bytes);
+    let (long, stray) = long_name.take(&bytes);
     let short = short(&bytes, raw[12]);
     let high = if wide { u32::from(half(20)) } else { 0 };
     let entry = Entry {
@@ -143,15 +143,19 @@ fn one(raw: &[u8; ENTRY], wide: bool, pieces: &mut Pieces) -> (Entry, bool) {
         attributes: raw[11],
         size: u32::from(half(28)) | u32::from(half(30)) << 16,
         cluster: u32::from(half(26)) | high << 16,
-        modified: Stamp { date: half(24), time: half(22) },
+        modified: Timestamp { date: half(24), time: half(22) },
     };
     (entry, stray)
 }
 
 /// Returns the duplicate names, ignoring case.
-fn twins(entries: &[Entry]) -> Vec<Oddity> {
+fn twins(entries: &[Entry]) -> Vec<Irregularity> {
     let mut names: Vec<(String, &str)> =
         entries.iter().map(|entry| (entry.name.to_lowercase(), entry.name.as_str())).collect();
     names.sort();
-    names.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| Oddity::Twins(pair[1].1.to_owned())).collect()
+    names
+        .windows(2)
+        .filter(|pair| pair[0].0 == pair[1].0)
+        .map(|pair| Irregularity::DuplicateName(pair[1].1.to_owned()))
+        .collect()
 }

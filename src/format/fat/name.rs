@@ -6,7 +6,7 @@ use crate::format::bootsector::cp437::to_char;
 pub(super) const ENTRY: usize = 32;
 /// UTF-16 code units per part, and maximum parts of a name (255 code units).
 const PIECE: usize = 13;
-const MOST_PIECES: u8 = 20;
+const MAX_PIECES: u8 = 20;
 
 /// Returns the short name as text. `case` is the byte in which Windows NT marks lower case: bit 3 for the stem, bit 4
 /// for the extension. Non-ASCII bytes are decoded as code page 437, the default of Linux.
@@ -32,7 +32,7 @@ pub(super) fn checksum(raw: &[u8; 11]) -> u8 {
 
 /// Collects the parts of a long name from the entries in front of the short name, last part first.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(super) struct LongName {
     /// Number of the previous part; 0 if no part is collected.
     number: u8,
     sum: u8,
@@ -40,7 +40,7 @@ pub(super) struct Pieces {
     broken: bool,
 }
 
-impl Pieces {
+impl LongName {
     /// Adds a part. A part that does not continue the previous ones starts a new name, or is stray.
     pub(super) fn add(&mut self, entry: &[u8; ENTRY]) {
         let (number, sum) = (entry[0] & 0x3F, entry[13]);
@@ -52,7 +52,7 @@ impl Pieces {
             *self = Self { broken: true, ..Self::default() };
             return;
         }
-        if !(1..=MOST_PIECES).contains(&number) {
+        if !(1..=MAX_PIECES).contains(&number) {
             *self = Self { broken: true, ..Self::default() };
             return;
         }
@@ -82,7 +82,7 @@ impl Pieces {
     }
 
     /// Clears the collected parts; returns true if there were parts without an entry.
-    pub(super) fn left(&mut self) -> bool {
+    pub(super) fn clear(&mut self) -> bool {
         let pieces = std::mem::take(self);
         pieces.number != 0 || pieces.broken
     }

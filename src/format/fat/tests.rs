@@ -5,7 +5,7 @@ use std::io::{Cursor, Read, Write};
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
 
-use super::{Bpb, BpbFault, ChainFault, Entry, Fault, Kind, Oddity, Volume};
+use super::{Bpb, BpbFault, ChainFault, Entry, FatType, Fault, Irregularity, Volume};
 use crate::format::Medium;
 
 type FaultTest = fn(&Fault) -> bool;
@@ -51,20 +51,20 @@ fn read(volume: &Volume<Vec<u8>>, path: &str) -> Vec<u8> {
     bytes
 }
 
-const KINDS: [(fatfs::FatType, Kind, u16, u64); 6] = [
-    (fatfs::FatType::Fat12, Kind::Fat12, 512, 1 << 20),
-    (fatfs::FatType::Fat12, Kind::Fat12, 4096, 8 << 20),
-    (fatfs::FatType::Fat16, Kind::Fat16, 512, 8 << 20),
-    (fatfs::FatType::Fat16, Kind::Fat16, 4096, 40 << 20),
-    (fatfs::FatType::Fat32, Kind::Fat32, 512, 40 << 20),
-    (fatfs::FatType::Fat32, Kind::Fat32, 4096, 300 << 20),
+const KINDS: [(fatfs::FatType, FatType, u16, u64); 6] = [
+    (fatfs::FatType::Fat12, FatType::Fat12, 512, 1 << 20),
+    (fatfs::FatType::Fat12, FatType::Fat12, 4096, 8 << 20),
+    (fatfs::FatType::Fat16, FatType::Fat16, 512, 8 << 20),
+    (fatfs::FatType::Fat16, FatType::Fat16, 4096, 40 << 20),
+    (fatfs::FatType::Fat32, FatType::Fat32, 512, 40 << 20),
+    (fatfs::FatType::Fat32, FatType::Fat32, 4096, 300 << 20),
 ];
 
 #[test]
 fn volumes_of_fatfs_are_read_in_all_types_and_sector_sizes() {
     for (theirs, kind, sector, bytes) in KINDS {
         let volume = Volume::open(made(theirs, sector, bytes)).expect("a volume");
-        assert_eq!(volume.geometry().kind, kind, "{sector}");
+        assert_eq!(volume.geometry().fat_type, kind, "{sector}");
         assert_eq!((volume.geometry().sector, volume.geometry().size), (u64::from(sector), bytes));
         for (path, content) in files() {
             assert_eq!(read(&volume, path), content, "{kind} {path}");
@@ -74,7 +74,7 @@ fn volumes_of_fatfs_are_read_in_all_types_and_sector_sizes() {
         let paths: Vec<String> = (0..tree.nodes.len()).map(|index| tree.path(Some(index))).collect();
         assert_eq!(paths.len(), 7, "{paths:?}");
         assert!(files().iter().all(|(path, _)| paths.iter().any(|other| other == path)), "{paths:?}");
-        assert!(tree.faults.is_empty() && tree.crossed.is_empty() && tree.long.is_empty(), "{tree:?}");
+        assert!(tree.faults.is_empty() && tree.shared.is_empty() && tree.oversized.is_empty(), "{tree:?}");
     }
 }
 
@@ -96,10 +96,10 @@ fn file_content_supports_random_access() {
 fn a_missing_name_and_a_file_used_as_a_directory_are_different_errors() {
     let volume = Volume::open(made(fatfs::FatType::Fat12, 512, 1 << 20)).expect("a volume");
     assert!(matches!(volume.find("EFI/nothing"), Err(Fault::Missing(name)) if name == "nothing"));
-    assert!(matches!(volume.find("empty/x"), Err(Fault::Not(name, _)) if name == "empty"));
+    assert!(matches!(volume.find("empty/x"), Err(Fault::WrongType(name, _)) if name == "empty"));
     assert!(matches!(volume.find("/"), Ok(None)));
     let directory = volume.find("EFI").expect("a path").expect("no root");
-    assert!(matches!(volume.content(&directory), Err(Fault::Not(..))));
+    assert!(matches!(volume.content(&directory), Err(Fault::WrongType(..))));
 }
 
 /// Returns the offset of the entry with this short name.
@@ -139,7 +139,7 @@ fn invalid_chains_end_in_a_fault() {
         let fault = volume.content(&entry).expect_err("a fault");
         assert!(expected(&fault), "{value:x}: {fault:?}");
         let tree = volume.tree();
-        assert!(tree.faults.len() + tree.crossed.len() >= 1, "{value:x}");
+        assert!(tree.faults.len() + tree.shared.len() >= 1, "{value:x}");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_directory_that_contains_itself_is_listed_once() {
     disk[at + 26..at + 28].copy_from_slice(&above.to_le_bytes());
     let volume = Volume::open(disk).expect("a volume");
     let tree = volume.tree();
-    assert_eq!(tree.crossed.len(), 1, "{tree:?}");
+    assert_eq!(tree.shared.len(), 1, "{tree:?}");
     assert!(tree.nodes.len() < 10);
     // A lookup by path follows the loop as often as the path does.
     assert!(volume.find("EFI/BOOT/BOOT/BOOT/BOOT").expect("a path").is_some());
@@ -164,12 +164,12 @@ fn files_that_share_a_cluster_and_chains_that_are_too_long_are_reported() {
     let at = entry_at(&disk, b"EMPTY      ");
     disk[at + 26..at + 28].copy_from_slice(&(entry.cluster as u16 + 3).to_le_bytes());
     disk[at + 28] = 1;
-    assert_eq!(Volume::open(disk.clone()).expect("a volume").tree().crossed.len(), 1);
+    assert_eq!(Volume::open(disk.clone()).expect("a volume").tree().shared.len(), 1);
     let large = entry_at(&disk, b"BOOTX64 EFI");
     disk[large + 28..large + 32].copy_from_slice(&600_u32.to_le_bytes());
     disk[at + 26..at + 29].fill(0);
     let tree = Volume::open(disk).expect("a volume").tree();
-    assert_eq!(tree.long.len(), 1);
+    assert_eq!(tree.oversized.len(), 1);
     assert!(tree.faults.is_empty(), "{:?}", tree.faults);
 }
 
@@ -180,7 +180,7 @@ fn a_damaged_long_name_is_reported_and_the_short_name_is_used() {
     disk[at - 32 + 13] ^= 1;
     let volume = Volume::open(disk).expect("a volume");
     let tree = volume.tree();
-    assert!(tree.odd.iter().any(|(_, odd)| *odd == Oddity::StrayName), "{:?}", tree.odd);
+    assert!(tree.irregular.iter().any(|(_, odd)| *odd == Irregularity::StrayName), "{:?}", tree.irregular);
     assert!(volume.find("EFI/BOOT/ARATHE~1.TXT").expect("a path").is_some());
 }
 
@@ -211,10 +211,10 @@ fn invalid_boot_sectors_are_refused_with_a_reason() {
 #[test]
 fn fat32_with_too_few_clusters_is_read_and_detected() {
     let mut disk = made(fatfs::FatType::Fat32, 512, 40 << 20);
-    assert!(!Volume::open(disk.clone()).expect("a volume").geometry().starves_fat32());
+    assert!(!Volume::open(disk.clone()).expect("a volume").geometry().has_too_few_clusters());
     disk[32..36].copy_from_slice(&60_000_u32.to_le_bytes());
     let volume = Volume::open(disk).expect("a volume");
-    assert!(volume.geometry().starves_fat32());
+    assert!(volume.geometry().has_too_few_clusters());
     assert_eq!(read(&volume, "EFI/BOOT/BOOTX64.EFI").len(), 70_001);
 }
 

@@ -2,14 +2,14 @@
 //! volume takes no more time than a valid one of its size.
 
 use super::chain::Chain;
-use super::directory::{Entry, Oddity};
+use super::directory::{Entry, Irregularity};
 use super::volume::{Fault, Volume};
 use crate::format::Medium;
 
 /// Maximum entries read per volume.
-pub const MOST_ENTRIES: usize = 100_000;
+pub const MAX_ENTRIES: usize = 100_000;
 /// Maximum depth of directories. No system opens paths of more than 260 characters.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// File or directory in the tree.
 #[derive(Debug)]
@@ -34,15 +34,15 @@ pub struct Tree {
     /// Faults with the index of the affected node; `None` for the root directory.
     pub faults: Vec<(Option<usize>, Fault)>,
     /// Nodes that share a cluster with an earlier node, and that cluster.
-    pub crossed: Vec<(Option<usize>, u32)>,
+    pub shared: Vec<(Option<usize>, u32)>,
     /// Nodes whose chain is longer than their size requires.
-    pub long: Vec<usize>,
+    pub oversized: Vec<usize>,
     /// Irregularities, with the index of the directory.
-    pub odd: Vec<(Option<usize>, Oddity)>,
+    pub irregular: Vec<(Option<usize>, Irregularity)>,
     /// Number of clusters in use by files and directories.
     pub used: u64,
     /// True if a limit was reached and the tree is incomplete.
-    pub cut: bool,
+    pub truncated: bool,
 }
 
 impl Tree {
@@ -64,13 +64,13 @@ impl Tree {
 
 /// Bitmap of the clusters in use. Grows with the highest cluster number, so it is smaller than the allocation table.
 #[derive(Default)]
-struct Claims {
+struct ClusterMap {
     words: Vec<u64>,
-    crossed: Option<u32>,
+    shared: Option<u32>,
     fresh: u64,
 }
 
-impl Claims {
+impl ClusterMap {
     /// Marks a cluster as used; returns false if it already is.
     fn take(&mut self, cluster: u32) -> bool {
         let (word, bit) = (cluster as usize / 64, 1 << (cluster % 64));
@@ -79,7 +79,7 @@ impl Claims {
         }
         let Some(word) = self.words.get_mut(word) else { return false };
         if *word & bit != 0 {
-            self.crossed = Some(cluster);
+            self.shared = Some(cluster);
             return false;
         }
         *word |= bit;
@@ -89,7 +89,7 @@ impl Claims {
 
     /// Returns the shared cluster, if any, and the number of newly marked clusters since the last call.
     fn settle(&mut self) -> (Option<u32>, u64) {
-        (self.crossed.take(), std::mem::take(&mut self.fresh))
+        (self.shared.take(), std::mem::take(&mut self.fresh))
     }
 }
 
@@ -97,12 +97,12 @@ impl<M: Medium> Volume<M> {
     /// Walks the complete tree.
     pub fn tree(&self) -> Tree {
         let mut tree = Tree::default();
-        let mut claims = Claims::default();
+        let mut map = ClusterMap::default();
         let mut waiting: Vec<(Option<usize>, usize)> = vec![(None, 0)];
         while let Some((directory, depth)) = waiting.pop() {
-            let Some(entries) = self.open_directory(directory, &mut tree, &mut claims) else { continue };
-            if depth > DEEPEST || tree.nodes.len() + entries.len() > MOST_ENTRIES {
-                tree.cut = true;
+            let Some(entries) = self.open_directory(directory, &mut tree, &mut map) else { continue };
+            if depth > MAX_DEPTH || tree.nodes.len() + entries.len() > MAX_ENTRIES {
+                tree.truncated = true;
                 continue;
             }
             let first = tree.nodes.len();
@@ -113,31 +113,31 @@ impl<M: Medium> Volume<M> {
                 if tree.nodes[index].entry.directory {
                     waiting.push((Some(index), depth + 1));
                 } else {
-                    self.claim_file(index, &mut tree, &mut claims);
+                    self.map_file(index, &mut tree, &mut map);
                 }
             }
         }
         tree
     }
 
-    fn open_directory(&self, index: Option<usize>, tree: &mut Tree, claims: &mut Claims) -> Option<Vec<Entry>> {
+    fn open_directory(&self, index: Option<usize>, tree: &mut Tree, map: &mut ClusterMap) -> Option<Vec<Entry>> {
         let first = index.and_then(|index| tree.nodes.get(index)).map(|node| node.entry.cluster);
         let above = index.and_then(|index| tree.nodes.get(index)?.parent).and_then(|above| tree.nodes.get(above));
         let parent = above.map_or(0, |node| node.entry.cluster);
-        let read = self.directory(first, parent, &mut |cluster| claims.take(cluster));
-        let (crossed, fresh) = claims.settle();
+        let read = self.directory(first, parent, &mut |cluster| map.take(cluster));
+        let (shared, fresh) = map.settle();
         tree.used += fresh;
         if let Some(node) = index.and_then(|index| tree.nodes.get_mut(index)) {
             node.clusters = fresh;
         }
-        if let Some(cluster) = crossed {
+        if let Some(cluster) = shared {
             // The cluster belongs to another node, maybe a parent directory: reading the entries could loop.
-            tree.crossed.push((index, cluster));
+            tree.shared.push((index, cluster));
             return None;
         }
         match read {
             Ok((entries, odd)) => {
-                tree.odd.extend(odd.into_iter().map(|oddity| (index, oddity)));
+                tree.irregular.extend(odd.into_iter().map(|oddity| (index, oddity)));
                 Some(entries)
             }
             Err(fault) => {
@@ -147,14 +147,14 @@ impl<M: Medium> Volume<M> {
         }
     }
 
-    fn claim_file(&self, index: usize, tree: &mut Tree, claims: &mut Claims) {
+    fn map_file(&self, index: usize, tree: &mut Tree, map: &mut ClusterMap) {
         let Some(node) = tree.nodes.get_mut(index) else { return };
-        let chain = self.chain(&node.entry, &mut |cluster| claims.take(cluster));
-        let (crossed, fresh) = claims.settle();
+        let chain = self.chain(&node.entry, &mut |cluster| map.take(cluster));
+        let (shared, fresh) = map.settle();
         node.clusters = fresh;
         tree.used += fresh;
-        if let Some(cluster) = crossed {
-            tree.crossed.push((Some(index), cluster));
+        if let Some(cluster) = shared {
+            tree.shared.push((Some(index), cluster));
             return;
         }
         let content = chain.and_then(|chain: Chain| {
@@ -163,7 +163,7 @@ impl<M: Medium> Volume<M> {
         });
         match content {
             Ok(clusters) if clusters > u64::from(node.entry.size).div_ceil(self.geometry().cluster) => {
-                tree.long.push(index);
+                tree.oversized.push(index);
             }
             Ok(_) => {}
             Err(fault) => tree.faults.push((Some(index), fault)),

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::bpb::{Bpb, BpbFault, Geometry};
 use super::chain::{Chain, ChainFault, Next, Table};
-use super::directory::{Entry, Oddity, Owner, decode};
+use super::directory::{Entry, Irregularity, Owner, decode};
 use crate::format::Medium;
 
 /// Maximum length of a directory in bytes: 65,536 entries (Microsoft's limit; `FAT_MAX_DIR_SIZE` in Linux).
@@ -41,13 +41,13 @@ pub enum Fault {
     },
     /// A directory has no clusters.
     #[error("directory without clusters")]
-    Hollow,
+    EmptyDirectory,
     /// No entry with this name exists.
     #[error("no such file or directory: {0:?}")]
     Missing(String),
     /// The entry is a directory instead of a file, or the reverse.
     #[error("{0:?} is {1}")]
-    Not(String, &'static str),
+    WrongType(String, &'static str),
 }
 
 /// Volume with a valid boot sector.
@@ -123,15 +123,15 @@ impl<M: Medium> Volume<M> {
         first: Option<u32>,
         parent: u32,
         visit: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<(Vec<Entry>, Vec<Oddity>), Fault> {
-        let wide = self.bpb.wide;
+    ) -> Result<(Vec<Entry>, Vec<Irregularity>), Fault> {
+        let wide = self.bpb.fat32_layout;
         let (start, owner) = match first {
             None if !wide => {
                 let bytes = self.bytes(self.geometry.root, u64::from(self.geometry.root_entries) * 32)?;
                 return Ok(decode(&bytes, wide, Owner::Root));
             }
             None => (self.geometry.root_cluster, Owner::Root),
-            Some(0) => return Err(Fault::Hollow),
+            Some(0) => return Err(Fault::EmptyDirectory),
             Some(first) => (first, Owner::Sub { own: first, parent }),
         };
         let most = LONGEST_DIRECTORY.div_ceil(self.geometry.cluster);
@@ -165,7 +165,7 @@ impl<M: Medium> Volume<M> {
             let entries = match &here {
                 None => self.root()?,
                 Some(entry) if entry.directory => self.list(entry)?,
-                Some(entry) => return Err(Fault::Not(entry.name.clone(), "a file, not a directory")),
+                Some(entry) => return Err(Fault::WrongType(entry.name.clone(), "a file, not a directory")),
             };
             let wanted = name.to_lowercase();
             let same = |entry: &Entry| entry.name.to_lowercase() == wanted || entry.short.eq_ignore_ascii_case(name);
@@ -178,7 +178,7 @@ impl<M: Medium> Volume<M> {
     /// Returns the content of a file, after a check that its chain is long enough.
     pub fn content(&self, file: &Entry) -> Result<Content<&M>, Fault> {
         if file.directory {
-            return Err(Fault::Not(file.name.clone(), "a directory, not a file"));
+            return Err(Fault::WrongType(file.name.clone(), "a directory, not a file"));
         }
         let chain = self.chain(file, &mut |_| true)?;
         self.content_of(file, &chain)
@@ -226,7 +226,7 @@ impl<M: Medium> Content<M> {
     }
 
     /// Returns the number of fragments.
-    pub fn pieces(&self) -> usize {
+    pub fn fragments(&self) -> usize {
         self.runs.len()
     }
 

@@ -1,37 +1,37 @@
 //! GPT header.
 
-use crate::format::{Guid, Lba, SectorSize};
+use crate::format::bytes::{le32, le64};
+use crate::format::{Guid, Lba};
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
-const REVISION: u32 = 0x0001_0000;
 /// Length of the defined header fields in bytes (UEFI 2.11, table 5.5). The checksum covers `HeaderSize` bytes.
-const SIZE: usize = 92;
+pub(super) const SIZE: u32 = 92;
 
-/// GPT header fields.
+/// GPT header fields (UEFI 2.11, table 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Revision; the only one in use is `0x0001_0000` (1.0).
     pub revision: u32,
-    /// `HeaderSize`: bytes covered by the header checksum.
+    /// Bytes covered by the header checksum: 92 to the sector size.
     pub header_size: u32,
-    /// `MyLBA`: LBA of this header.
+    /// LBA of this header.
     pub my_lba: Lba,
-    /// `AlternateLBA`: LBA of the other header.
+    /// LBA of the other header.
     pub alternate_lba: Lba,
-    /// `FirstUsableLBA`: first LBA that a partition may use.
-    pub first_usable: Lba,
-    /// `LastUsableLBA`: last LBA that a partition may use.
-    pub last_usable: Lba,
-    /// `DiskGUID`.
+    /// First LBA that a partition may use.
+    pub first_usable_lba: Lba,
+    /// Last LBA that a partition may use.
+    pub last_usable_lba: Lba,
+    /// GUID of the disk; must not be zero.
     pub disk_guid: Guid,
-    /// `PartitionEntryLBA`: first LBA of the partition entries.
-    pub entries_lba: Lba,
-    /// `NumberOfPartitionEntries`: number of entries, used or not.
-    pub entry_count: u32,
-    /// `SizeOfPartitionEntry`: length of an entry in bytes.
-    pub entry_size: u32,
-    /// `PartitionEntryArrayCRC32`: CRC-32 of all entries.
-    pub entries_crc: u32,
+    /// First LBA of the partition entries; 2 or more in the primary header.
+    pub partition_entry_lba: Lba,
+    /// Number of entries, used or not.
+    pub number_of_partition_entries: u32,
+    /// Length of an entry in bytes: 128 times a power of two.
+    pub size_of_partition_entry: u32,
+    /// CRC-32 of all entries.
+    pub partition_entry_array_crc32: u32,
 }
 
 /// Reason why a sector is not a valid header.
@@ -56,56 +56,30 @@ pub enum HeaderFault {
 impl Header {
     /// Parses the sector of a header. Checks only signature, size and checksum, not the other fields.
     pub fn decode(sector: &[u8]) -> Result<Self, HeaderFault> {
-        if sector.get(..8) != Some(SIGNATURE) {
+        if !sector.starts_with(SIGNATURE) {
             return Err(HeaderFault::Signature);
         }
-        let word = |at: usize| sector.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+        let (word, lba) = (|at| le32(sector, at), |at| Lba(le64(sector, at)));
         let header_size = word(12);
-        let covered = usize::try_from(header_size).ok().filter(|size| *size >= SIZE);
-        let Some(covered) = covered.and_then(|size| sector.get(..size)) else {
-            return Err(HeaderFault::Size(header_size));
-        };
+        let covered = sector.get(..header_size as usize).filter(|_| header_size >= SIZE);
+        let Some(covered) = covered else { return Err(HeaderFault::Size(header_size)) };
         let computed = checksum(covered);
         if word(16) != computed {
             return Err(HeaderFault::Checksum { found: word(16), computed });
         }
-        let mut disk_guid = Guid::ZERO;
-        disk_guid.0.copy_from_slice(&covered[56..72]);
         Ok(Self {
             revision: word(8),
             header_size,
-            my_lba: Lba(long(24)),
-            alternate_lba: Lba(long(32)),
-            first_usable: Lba(long(40)),
-            last_usable: Lba(long(48)),
-            disk_guid,
-            entries_lba: Lba(long(72)),
-            entry_count: word(80),
-            entry_size: word(84),
-            entries_crc: word(88),
+            my_lba: lba(24),
+            alternate_lba: lba(32),
+            first_usable_lba: lba(40),
+            last_usable_lba: lba(48),
+            disk_guid: Guid::at(covered, 56),
+            partition_entry_lba: lba(72),
+            number_of_partition_entries: word(80),
+            size_of_partition_entry: word(84),
+            partition_entry_array_crc32: word(88),
         })
-    }
-
-    /// Encodes the header as a whole sector, including the checksum. `HeaderSize` is always written as 92.
-    pub fn encode(&self, sector: SectorSize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(sector.length());
-        bytes.extend(SIGNATURE);
-        for word in [REVISION, SIZE as u32, 0, 0] {
-            bytes.extend(word.to_le_bytes());
-        }
-        for lba in [self.my_lba, self.alternate_lba, self.first_usable, self.last_usable] {
-            bytes.extend(lba.0.to_le_bytes());
-        }
-        bytes.extend(self.disk_guid.0);
-        bytes.extend(self.entries_lba.0.to_le_bytes());
-        for word in [self.entry_count, self.entry_size, self.entries_crc] {
-            bytes.extend(word.to_le_bytes());
-        }
-        let sum = checksum(&bytes);
-        bytes[16..20].copy_from_slice(&sum.to_le_bytes());
-        bytes.resize(sector.length(), 0);
-        bytes
     }
 }
 

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::asking::{Asking, Unanswered};
+use super::Inquest;
 use super::cpus::{Course, courses};
 use super::registers::{self, Cpu};
 use super::stack::{Trace, trace};
 use super::tasks::{Running, Task};
 use super::virtio::{Device, Queue};
-use super::{Inquest, host};
+use crate::guest::monitor::{Monitor, MonitorError};
+use crate::guest::qemu_process;
 use crate::root::kernel::symbols::Symbols;
 
 /// Timeout for a response of QEMU's main loop, which takes milliseconds unless it hangs.
@@ -29,7 +30,7 @@ const PAGE_FAULT: u64 = 14;
 const PAGE_FAULTS: [&str; 2] = ["asm_exc_page_fault", "page_fault"];
 
 /// Step of the inspection.
-type Step = fn(&mut Asking<'_>, &Inquest, &mut Findings) -> Result<(), Unanswered>;
+type Step = fn(&mut Monitor<'_>, &Inquest, &mut Findings) -> Result<(), MonitorError>;
 
 /// Result of the inspection.
 #[derive(Debug, Default)]
@@ -70,12 +71,12 @@ impl Findings {
 }
 
 /// Inspects the guest.
-pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
+pub(crate) fn look(monitor: &mut Monitor<'_>, inquest: &Inquest) -> Findings {
     let mut findings = Findings::default();
-    let status = match asking.ask("query-status", &json!({}), ALIVE) {
+    let status = match monitor.execute("query-status", &json!({}), ALIVE) {
         Ok(status) => status,
         Err(why) => {
-            silent(asking, &why, &mut findings);
+            silent(monitor, &why, &mut findings);
             return findings;
         }
     };
@@ -84,9 +85,9 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
     findings.qemu.extend(state_sentence(&word));
     let steps: [Step; 4] = [whose_time, processors, devices, stacks];
     for step in steps {
-        match step(asking, inquest, &mut findings) {
+        match step(monitor, inquest, &mut findings) {
             Ok(()) => {}
-            Err(why @ Unanswered::Refused(_)) => findings.could_not("failed to inspect the guest", &why),
+            Err(why @ MonitorError::Refused(_)) => findings.could_not("failed to inspect the guest", &why),
             Err(why) => {
                 findings.could_not("failed to inspect the guest", &why);
                 break;
@@ -97,9 +98,9 @@ pub fn look(asking: &mut Asking<'_>, inquest: &Inquest) -> Findings {
 }
 
 /// Reports QEMU's threads if it does not respond.
-fn silent(asking: &Asking<'_>, why: &Unanswered, findings: &mut Findings) {
-    let pid = asking.guest.pid();
-    let threads = host::threads(pid);
+fn silent(monitor: &Monitor<'_>, why: &MonitorError, findings: &mut Findings) {
+    let pid = monitor.guest.pid();
+    let threads = qemu_process::threads(pid);
     let how = if !threads.is_empty() && threads.iter().all(|thread| thread.is_stopped) {
         "all its threads are stopped, by a signal (SIGSTOP) or a debugger".to_owned()
     } else {
@@ -110,9 +111,9 @@ fn silent(asking: &Asking<'_>, why: &Unanswered, findings: &mut Findings) {
         findings.threads.push("no information about its threads".to_owned());
     }
     findings.qemu.push(match why {
-        Unanswered::Gone => "QEMU exited before the inspection".to_owned(),
-        Unanswered::Interrupted(_) => "a signal interrupted the inspection".to_owned(),
-        Unanswered::TooSlow(_) | Unanswered::Refused(_) => format!("QEMU's main loop does not respond: {how}"),
+        MonitorError::Gone => "QEMU exited before the inspection".to_owned(),
+        MonitorError::Interrupted(_) => "a signal interrupted the inspection".to_owned(),
+        MonitorError::Timeout(_) | MonitorError::Refused(_) => format!("QEMU's main loop does not respond: {how}"),
     });
 }
 
@@ -138,22 +139,22 @@ fn state_sentence(word: &str) -> Option<String> {
 }
 
 /// Detects which process of the host runs the guest.
-fn whose_time(asking: &mut Asking<'_>, _: &Inquest, _: &mut Findings) -> Result<(), Unanswered> {
-    asking.learn_thread(PATIENCE)
+fn whose_time(monitor: &mut Monitor<'_>, _: &Inquest, _: &mut Findings) -> Result<(), MonitorError> {
+    monitor.find_qemu_thread(PATIENCE)
 }
 
 /// Samples the registers, and resolves their addresses.
-fn processors(asking: &mut Asking<'_>, inquest: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
-    let mut looks = vec![registers::read(&asking.hmp("info registers -a", None, PATIENCE)?)];
+fn processors(monitor: &mut Monitor<'_>, inquest: &Inquest, findings: &mut Findings) -> Result<(), MonitorError> {
+    let mut looks = vec![registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?)];
     // An idle processor has timer ticks. On a busy host a tick may take so long that a few samples all fall into one.
     while findings.is_running && (looks.len() < LOOKS || looks.len() < MORE_LOOKS && is_mixed(&looks)) {
-        asking.nap(APART)?;
-        looks.push(registers::read(&asking.hmp("info registers -a", None, PATIENCE)?));
+        monitor.wait_for(APART)?;
+        looks.push(registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?));
     }
     let kernel = looks.iter().flatten().find(|cpu| cpu.long && cpu.idt >> 63 != 0).copied();
     if let (Some(cpu), Some(source)) = (kernel, &inquest.symbols) {
         match source.load() {
-            Ok(Some(symbols)) => findings.symbols = place(asking, symbols, cpu, inquest)?,
+            Ok(Some(symbols)) => findings.symbols = place(monitor, symbols, cpu, inquest)?,
             Ok(None) => {
                 findings.could_not(
                     "failed to resolve function names",
@@ -181,13 +182,13 @@ fn is_mixed(looks: &[Vec<Cpu>]) -> bool {
 /// The entry point of page faults has a known name, and the processor's interrupt descriptor table contains its address
 /// (Intel SDM volume 3, 7.14.1).
 fn place(
-    asking: &mut Asking<'_>,
+    monitor: &mut Monitor<'_>,
     mut symbols: Symbols,
     cpu: Cpu,
     inquest: &Inquest,
-) -> Result<Option<Symbols>, Unanswered> {
+) -> Result<Option<Symbols>, MonitorError> {
     let at = cpu.idt.wrapping_add(16 * PAGE_FAULT);
-    let gate = words(asking, &format!("x /2gx {at:#x}"), Some(cpu.index))?;
+    let gate = words(monitor, &format!("x /2gx {at:#x}"), Some(cpu.index))?;
     let entry =
         gate.first().zip(gate.get(1)).map(|(low, high)| (low & 0xffff) | (low >> 32 & 0xffff_0000) | high << 32);
     let is_placed = entry.is_some_and(|entry| PAGE_FAULTS.iter().any(|name| symbols.slide_by(name, entry)));
@@ -196,18 +197,18 @@ fn place(
 }
 
 /// Reads words of memory as printed by the monitor: `ADDRESS: WORD WORD`.
-pub(super) fn words(asking: &mut Asking<'_>, line: &str, cpu: Option<u64>) -> Result<Vec<u64>, Unanswered> {
-    let said = asking.hmp(line, cpu, PATIENCE)?;
+pub(super) fn words(monitor: &mut Monitor<'_>, line: &str, cpu: Option<u64>) -> Result<Vec<u64>, MonitorError> {
+    let said = monitor.hmp(line, cpu, PATIENCE)?;
     let rows = said.lines().filter_map(|row| Some(row.split_once(':')?.1));
     let words = rows.flat_map(str::split_whitespace);
     Ok(words.filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()).collect())
 }
 
 /// Inspects the queues of virtio devices.
-fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
-    let list = match asking.ask("x-query-virtio", &json!({}), PATIENCE) {
+fn devices(monitor: &mut Monitor<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), MonitorError> {
+    let list = match monitor.execute("x-query-virtio", &json!({}), PATIENCE) {
         Ok(list) => list,
-        Err(Unanswered::Refused(_)) => {
+        Err(MonitorError::Refused(_)) => {
             findings.could_not("failed to inspect virtio queues", &"not supported by this QEMU (requires 7.2)");
             return Ok(());
         }
@@ -215,7 +216,7 @@ fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Res
     };
     let paths = list.as_array().map(Vec::as_slice).unwrap_or_default();
     for path in paths.iter().take(DEVICES).filter_map(|device| device.get("path")?.as_str()) {
-        let status = asking.ask("x-query-virtio-status", &json!({"path": path}), PATIENCE)?;
+        let status = monitor.execute("x-query-virtio-status", &json!({"path": path}), PATIENCE)?;
         let device = Device::read(path, &status);
         findings.devices.push(format!("{}: {}", device.title(), device.state.phrase()));
         if let Some(sentence) = device.sentence() {
@@ -223,14 +224,14 @@ fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Res
         }
         for index in 0..device.queues.min(QUEUES) {
             let arguments = json!({"path": path, "queue": index});
-            let status = match asking.ask("x-query-virtio-queue-status", &arguments, PATIENCE) {
+            let status = match monitor.execute("x-query-virtio-queue-status", &arguments, PATIENCE) {
                 Ok(status) => status,
                 // A queue that the driver does not use.
-                Err(Unanswered::Refused(_)) => continue,
+                Err(MonitorError::Refused(_)) => continue,
                 Err(why) => return Err(why),
             };
             let Some(queue) = Queue::read(&status) else { continue };
-            let queue = guest_side(asking, &device, queue)?;
+            let queue = guest_side(monitor, &device, queue)?;
             findings.devices.push(format!("  {}", device.line(&queue)));
             findings.has_requests |= device.counts() && queue.in_flight > 0;
             findings.requests.extend(device.judge(&queue));
@@ -240,12 +241,12 @@ fn devices(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Res
 }
 
 /// Adds the counters from guest memory to a queue.
-fn guest_side(asking: &mut Asking<'_>, device: &Device, queue: Queue) -> Result<Queue, Unanswered> {
+fn guest_side(monitor: &mut Monitor<'_>, device: &Device, queue: Queue) -> Result<Queue, MonitorError> {
     if !device.counts() {
         return Ok(queue);
     }
-    let mut word = |at: u64| -> Result<Option<u16>, Unanswered> {
-        Ok(words(asking, &format!("xp /1hx {at:#x}"), None)?.first().map(|word| *word as u16))
+    let mut word = |at: u64| -> Result<Option<u16>, MonitorError> {
+        Ok(words(monitor, &format!("xp /1hx {at:#x}"), None)?.first().map(|word| *word as u16))
     };
     let put = word(queue.put_at())?;
     let wants = if device.event_index { word(queue.wants_at())? } else { None };
@@ -254,15 +255,15 @@ fn guest_side(asking: &mut Asking<'_>, device: &Device, queue: Queue) -> Result<
 
 /// Reads the stacks of processors in the kernel. The machine keeps running meanwhile: QEMU would stop it only after its
 /// disk requests have finished, and a kernel that hangs stays in the same code.
-fn stacks(asking: &mut Asking<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), Unanswered> {
+fn stacks(monitor: &mut Monitor<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), MonitorError> {
     let Some(symbols) = &findings.symbols else { return Ok(()) };
     let busy: Vec<u64> =
         findings.courses.iter().filter(|course| course.is_in_kernel()).map(|course| course.index).collect();
     if busy.is_empty() {
         return Ok(());
     }
-    let cpus = registers::read(&asking.hmp("info registers -a", None, PATIENCE)?);
+    let cpus = registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?);
     let cpus = cpus.iter().filter(|cpu| busy.contains(&cpu.index) && cpu.cpl == 0 && !cpu.halted);
-    findings.traces = cpus.map(|cpu| trace(asking, cpu, symbols)).collect::<Result<_, _>>()?;
+    findings.traces = cpus.map(|cpu| trace(monitor, cpu, symbols)).collect::<Result<_, _>>()?;
     Ok(())
 }

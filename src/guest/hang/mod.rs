@@ -1,18 +1,15 @@
 //! Inspection of a hanging guest through QEMU, before QEMU is killed.
 //!
 //! The least intrusive steps come first ([`look`]): whether QEMU responds, registers, the queues of virtio devices, the
-//! kernel's stack. Then follow steps that change the guest, whose verdict is already in ([`shake`]): two words of its
-//! memory are overwritten so that it accepts sysrq and panics on an NMI; backtraces are requested by a BREAK on its
-//! console, or else by an NMI. Every step has a timeout, and a signal to bootling ends the inspection.
+//! kernel's stack. Then follow steps that affect the guest, whose verdict is already in ([`shake`]): backtraces are requested
+//! by sysrq, or else by an NMI. Neither the guest's memory nor QEMU's is written. Every step has a timeout, and a signal to
+//! bootling ends the inspection.
 //!
 //! Guest output is untrusted: bounded, and printed without control characters.
 
-pub mod asking;
 pub mod cpus;
-pub mod host;
-pub mod keep;
 pub mod look;
-pub mod poke;
+pub(crate) mod recording;
 pub mod registers;
 pub mod report;
 pub mod shake;
@@ -24,11 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::root::kernel::symbols::Source;
 
-pub use self::asking::{Asking, Unanswered};
-pub use self::keep::Keep;
-pub use self::look::{Findings, look};
+pub(crate) use self::look::look;
+pub(crate) use self::recording::Recording;
 pub use self::report::{Context, hang, seconds};
-pub use self::shake::{dump_core, shake};
+pub(crate) use self::shake::{dump_core, shake};
 
 /// Hang report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,22 +1,20 @@
-//! What a guest says when it is shaken: its verdict is in, and it will be killed next.
+//! Requests backtraces and tasks from a guest whose verdict is in, and that will be killed next.
 //!
-//! The console's UART passes a BREAK and a key on to sysrq (`Documentation/admin-guide/sysrq.rst`), if the processor takes
-//! its interrupts and something in the guest has the console open. Distributions do not let it show backtraces that way:
-//! where the symbols are known, the word that says so is written over, and the one that makes a kernel panic at an NMI
-//! that nobody has asked for (`kernel.sysrq`, `kernel.unknown_nmi_panic`).
+//! The console's UART passes a BREAK and a key to sysrq (`Documentation/admin-guide/sysrq.rst`), if a processor accepts its
+//! interrupts and a process in the guest has the console open. Most distributions disable the dumps in `kernel.sysrq`. An
+//! NMI follows, at which a kernel with `unknown_nmi_panic` prints a backtrace.
 
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::asking::{Asking, Unanswered};
 use super::cpus::Course;
-use super::host::Pace;
 use super::look::Findings;
-use super::poke::{Address, poke};
 use super::tasks::{running, tasks};
 use crate::guest::console::printable;
+use crate::guest::monitor::{Monitor, MonitorError};
 
 /// How long the monitor may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,11 +40,11 @@ const DOING: &str = "writing the guest's memory to a file";
 const CONSOLE: &str = "console";
 
 /// Makes the guest say what it is doing, if it can.
-pub fn shake(asking: &mut Asking<'_>, findings: &mut Findings) {
+pub(crate) fn shake(monitor: &mut Monitor<'_>, findings: &mut Findings) {
     if !findings.is_running {
         return;
     }
-    if let Err(why) = backtraces(asking, findings) {
+    if let Err(why) = backtraces(monitor, findings) {
         findings.could_not("making the guest tell what it does", &why);
     }
     let lines: Vec<String> = findings.said.iter().flat_map(|(_, lines)| lines.iter().cloned()).collect();
@@ -54,122 +52,98 @@ pub fn shake(asking: &mut Asking<'_>, findings: &mut Findings) {
     findings.running = running(&lines);
 }
 
-/// Has QEMU write the guest's memory and registers to the file that is kept for them, if anybody wants that.
+/// Writes the guest's memory and registers to `core`, if given.
 ///
-/// QEMU stops the machine for it, and does that only once its disks are at rest.
-pub fn dump_core(asking: &mut Asking<'_>, findings: &mut Findings) {
-    let Some(core) = asking.keep.as_ref().and_then(|keep| keep.core.as_ref()) else { return };
-    let core = match core.try_clone() {
-        Ok(core) => core,
-        Err(why) => return findings.could_not(DOING, &why),
-    };
+/// QEMU stops the machine for it, and does that only after its disk requests have finished.
+pub(crate) fn dump_core(monitor: &mut Monitor<'_>, findings: &mut Findings, core: Option<&File>) {
+    let Some(core) = core else { return };
     if findings.has_requests {
         findings.could_not(DOING, &"QEMU would wait for the requests that are in flight inside it");
         return;
     }
-    let was_running = findings.is_running;
-    let dumped = asking.give(CORE_NAME, core.as_fd(), PATIENCE).and_then(|_| {
-        let arguments = json!({"paging": false, "protocol": format!("fd:{CORE_NAME}"), "detach": true});
-        // It stops the machine first.
-        asking.ask("dump-guest-memory", &arguments, CORE)?;
-        let (mut before, mut patience) = (0, asking.patience(CORE));
-        loop {
-            let told = asking.ask("query-dump", &json!({}), CORE)?;
-            let done = told.get("completed").and_then(Value::as_u64).unwrap_or(0);
-            match told.get("status").and_then(Value::as_str) {
-                Some("completed") => break,
-                Some("active") => {}
-                Some(_) | None => return Err(Unanswered::Refused("QEMU could not".to_owned())),
-            }
-            asking.nap(LOOK)?;
-            patience.lap();
-            if done > before {
-                (before, patience) = (done, asking.patience(CORE));
-            } else if patience.is_over() {
-                return Err(Unanswered::TooSlow(CORE));
-            }
-        }
-        if was_running { goes_on(asking) } else { Ok(()) }
-    });
-    if let Err(why) = dumped {
+    if let Err(why) = dump(monitor, core, findings.is_running) {
         findings.could_not(DOING, &why);
-        // Half of it is of no use to anybody.
+        // An incomplete core is useless.
         let _ = core.set_len(0);
     }
 }
 
+fn dump(monitor: &mut Monitor<'_>, core: &File, was_running: bool) -> Result<(), MonitorError> {
+    let fd = core.try_clone().map_err(|error| MonitorError::Refused(error.to_string()))?;
+    monitor.send_fd(CORE_NAME, fd.into(), PATIENCE)?;
+    let arguments = json!({"paging": false, "protocol": format!("fd:{CORE_NAME}"), "detach": true});
+    // It stops the machine first.
+    monitor.execute("dump-guest-memory", &arguments, CORE)?;
+    let (mut before, mut timeout) = (0, monitor.timeout(CORE));
+    loop {
+        let progress = monitor.execute("query-dump", &json!({}), CORE)?;
+        let done = progress.get("completed").and_then(Value::as_u64).unwrap_or(0);
+        match progress.get("status").and_then(Value::as_str) {
+            Some("completed") => break,
+            Some("active") => {}
+            Some(_) | None => return Err(MonitorError::Refused("QEMU failed".to_owned())),
+        }
+        monitor.wait_for(LOOK)?;
+        if done > before {
+            (before, timeout) = (done, monitor.timeout(CORE));
+        }
+        timeout.check()?;
+    }
+    if was_running { goes_on(monitor) } else { Ok(()) }
+}
+
 /// QEMU says that the memory is written before it has made the machine go on: waits for that.
-fn goes_on(asking: &mut Asking<'_>) -> Result<(), Unanswered> {
+fn goes_on(monitor: &mut Monitor<'_>) -> Result<(), MonitorError> {
     let start = Instant::now();
     while start.elapsed() < CORE {
-        let status = asking.ask("query-status", &json!({}), PATIENCE)?;
+        let status = monitor.execute("query-status", &json!({}), PATIENCE)?;
         if status.get("status").and_then(Value::as_str) == Some("running") {
             break;
         }
-        asking.nap(LOOK)?;
+        monitor.wait_for(LOOK)?;
     }
     Ok(())
 }
 
-fn backtraces(asking: &mut Asking<'_>, findings: &mut Findings) -> Result<(), Unanswered> {
-    let is_ready = loosen(asking, findings);
-    // Nobody would hear a key.
+fn backtraces(monitor: &mut Monitor<'_>, findings: &mut Findings) -> Result<(), MonitorError> {
+    // A UART interrupt that no processor accepts has no effect.
     let all_deaf = findings.courses.iter().all(Course::is_deaf);
-    if !all_deaf && sysrq(asking, findings, b'l', "sysrq l: what the processors do", "")? {
-        sysrq(asking, findings, b'w', "sysrq w: tasks that are blocked", "")?;
-        sysrq(asking, findings, b't', "sysrq t: all tasks", LAST_WORDS)?;
+    if !all_deaf && sysrq(monitor, findings, b'l', "sysrq l: what the processors do", "")? {
+        sysrq(monitor, findings, b'w', "sysrq w: tasks that are blocked", "")?;
+        sysrq(monitor, findings, b't', "sysrq t: all tasks", LAST_WORDS)?;
         return Ok(());
     }
-    // It panics then, which is no news to anybody.
-    let from = asking.console.len();
-    asking.ask("inject-nmi", &json!({}), PATIENCE)?;
-    let (said, _) = listen(asking, from, "")?;
-    let how = if is_ready { "an NMI, at which it was made to panic" } else { "an NMI" };
+    let from = monitor.console.len();
+    monitor.execute("inject-nmi", &json!({}), PATIENCE)?;
+    let (said, _) = listen(monitor, from, "")?;
     if said.is_empty() {
-        findings.notes.push("the guest says nothing to an NMI either".to_owned());
+        findings.notes.push("no output after an NMI".to_owned());
     } else {
-        findings.said.push((how.to_owned(), said));
+        findings.said.push(("an NMI".to_owned(), said));
     }
     Ok(())
-}
-
-/// Lets the kernel obey sysrq, and panic at an NMI; whether it now does.
-fn loosen(asking: &mut Asking<'_>, findings: &mut Findings) -> bool {
-    let Some(symbols) = findings.symbols.as_ref() else { return false };
-    let words = ["sysrq_enabled", "unknown_nmi_panic"].map(|name| {
-        let physical = symbols.physical(name).map(Address::Physical);
-        physical.or_else(|| symbols.address(name).map(Address::Virtual))
-    });
-    let written: Result<Vec<()>, _> = words.into_iter().flatten().map(|address| poke(asking, address, 1)).collect();
-    match written {
-        Ok(written) => written.len() == words.len(),
-        Err(why) => {
-            findings.could_not("letting the guest obey sysrq", &why);
-            false
-        }
-    }
 }
 
 /// Gives a command by BREAK and a key; whether the guest did as it was told.
 fn sysrq(
-    asking: &mut Asking<'_>,
+    monitor: &mut Monitor<'_>,
     findings: &mut Findings,
     key: u8,
     what: &str,
     last_words: &str,
-) -> Result<bool, Unanswered> {
-    let from = asking.console.len();
-    asking.ask("chardev-send-break", &json!({"id": CONSOLE}), PATIENCE)?;
-    if let Err(why) = asking.type_key(key) {
+) -> Result<bool, MonitorError> {
+    let from = monitor.console.len();
+    monitor.execute("chardev-send-break", &json!({"id": CONSOLE}), PATIENCE)?;
+    if let Err(why) = monitor.guest.keys.write_all(&[key]) {
         findings.could_not("typing on the console", &why);
         return Ok(false);
     }
-    let (said, is_cut) = listen(asking, from, last_words)?;
+    let (said, is_cut) = listen(monitor, from, last_words)?;
     let is_refused = said.iter().any(|line| line.contains("This sysrq operation is disabled"));
     let is_done = said.iter().any(|line| line.contains("sysrq: ")) && !is_refused;
     if is_refused {
         findings.notes.push(
-            "the guest does not obey sysrq: sysrq_always_enabled on its command line, or kernel.sysrq=1, would let it"
+            "sysrq is disabled in the guest: enable it with --append sysrq_always_enabled, or with kernel.sysrq=1"
                 .to_owned(),
         );
     }
@@ -186,12 +160,12 @@ fn sysrq(
 
 /// What the console says from `from` on, until it is quiet for as long as QEMU had time to say more; and whether it was cut
 /// off. What has not come to its last words may make longer pauses.
-fn listen(asking: &mut Asking<'_>, from: usize, last_words: &str) -> Result<(Vec<String>, bool), Unanswered> {
-    let (start, mut pace) = (Instant::now(), Pace::new(asking.thread()));
+fn listen(monitor: &mut Monitor<'_>, from: usize, last_words: &str) -> Result<(Vec<String>, bool), MonitorError> {
+    let (start, mut pace) = (Instant::now(), monitor.scheduled_time());
     let [mut quiet, mut all] = [Duration::ZERO; 2];
     let mut heard = from;
     let is_cut = loop {
-        let said = asking.console.get(from..).unwrap_or_default();
+        let said = monitor.console.get(from..).unwrap_or_default();
         let is_last = heard > from && contains(said, last_words);
         if quiet >= if is_last { QUIET } else { FIRST } {
             break false;
@@ -199,22 +173,22 @@ fn listen(asking: &mut Asking<'_>, from: usize, last_words: &str) -> Result<(Vec
         if all >= LONGEST || start.elapsed() >= END {
             break heard > from;
         }
-        match asking.nap(LOOK) {
+        match monitor.wait_for(LOOK) {
             Ok(()) => {}
             // After a panic it resets, and QEMU ends: what it has said is there.
-            Err(Unanswered::Gone) => {
-                asking.read_console();
+            Err(MonitorError::Gone) => {
+                monitor.read_console();
                 break false;
             }
             Err(why) => return Err(why),
         }
         let had = pace.lap();
         (quiet, all) = (quiet + had, all + had);
-        if asking.console.len() > heard {
-            (heard, quiet) = (asking.console.len(), Duration::ZERO);
+        if monitor.console.len() > heard {
+            (heard, quiet) = (monitor.console.len(), Duration::ZERO);
         }
     };
-    let said = asking.console.get(from..).unwrap_or_default();
+    let said = monitor.console.get(from..).unwrap_or_default();
     let lines = said.split(|byte| *byte == b'\n').map(printable).filter(|line| !line.is_empty());
     Ok((lines.collect(), is_cut))
 }

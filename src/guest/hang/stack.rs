@@ -3,10 +3,10 @@
 //! An address in the kernel's text that follows a call instruction is treated as a return address. Some may be stale
 //! values from earlier calls, like the entries that the kernel marks with a question mark.
 
-use super::asking::{Asking, Unanswered};
 use super::cpus::named;
 use super::look::words;
 use super::registers::Cpu;
+use crate::guest::monitor::{Monitor, MonitorError};
 use crate::root::kernel::symbols::Symbols;
 
 /// Number of words read: an eighth of a stack.
@@ -26,15 +26,15 @@ pub struct Trace {
 }
 
 /// Reads the stack of a processor that is in the kernel and expected to stay there.
-pub fn trace(asking: &mut Asking<'_>, cpu: &Cpu, symbols: &Symbols) -> Result<Trace, Unanswered> {
+pub(crate) fn trace(monitor: &mut Monitor<'_>, cpu: &Cpu, symbols: &Symbols) -> Result<Trace, MonitorError> {
     let mut frames = vec![named(cpu.rip, Some(symbols))];
-    let stack = words(asking, &format!("x /{WORDS}gx {:#x}", cpu.rsp), Some(cpu.index))?;
+    let stack = words(monitor, &format!("x /{WORDS}gx {:#x}", cpu.rsp), Some(cpu.index))?;
     let returns = stack.iter().filter(|word| symbols.function(**word).is_some());
     for address in returns.take(CANDIDATES) {
         if frames.len() == FRAMES {
             break;
         }
-        let before = words(asking, &format!("x /{CALL}xb {:#x}", address - CALL as u64), Some(cpu.index))?;
+        let before = words(monitor, &format!("x /{CALL}xb {:#x}", address - CALL as u64), Some(cpu.index))?;
         let before: Vec<u8> = before.iter().map(|byte| *byte as u8).collect();
         if is_call(&before) {
             frames.push(named(*address, Some(symbols)));

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::{Finding, HealthSpec, Policy};
+use super::{Finding, HealthSpec, Kind, Policy};
 
 /// An invalid pattern.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,12 @@ pub struct HealthError {
 /// A [`HealthSpec`] with compiled patterns.
 #[derive(Debug)]
 pub struct Rules {
-    spec: HealthSpec,
-    allow: Vec<Regex>,
+    /// Effect of findings.
+    pub policy: Policy,
+    /// Findings with a matching line are not reported.
+    pub allow: Vec<Regex>,
+    /// Kinds that fail a run although they normally do not.
+    pub deny: Vec<Kind>,
 }
 
 impl HealthSpec {
@@ -27,7 +31,8 @@ impl HealthSpec {
     pub fn rules(&self) -> Result<Rules, HealthError> {
         let read =
             |pattern: &String| Regex::new(pattern).map_err(|source| HealthError { pattern: pattern.clone(), source });
-        Ok(Rules { spec: self.clone(), allow: self.allow.iter().map(read).collect::<Result<_, _>>()? })
+        let allow = self.allow.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Rules { policy: self.policy, allow, deny: self.deny.clone() })
     }
 }
 
@@ -38,13 +43,13 @@ impl Rules {
             let mut lines = finding.lines.iter().chain([&finding.title]);
             lines.any(|line| self.allow.iter().any(|pattern| pattern.is_match(line)))
         };
-        self.spec.policy != Policy::Ignore && !allowed()
+        self.policy != Policy::Ignore && !allowed()
     }
 
     /// Returns true if the finding fails a run whose command succeeded.
     pub fn fails(&self, finding: &Finding) -> bool {
-        let counts = finding.kind.is_failure() || self.spec.deny.contains(&finding.kind);
-        self.spec.policy == Policy::Fail && counts && self.tells(finding)
+        let counts = finding.kind.is_failure() || self.deny.contains(&finding.kind);
+        self.policy == Policy::Fail && counts && self.tells(finding)
     }
 }
 

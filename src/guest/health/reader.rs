@@ -12,7 +12,7 @@ use super::{FINDINGS, Finding};
 const REPEATS: usize = 4;
 /// Maximum number of callers tracked at the same time.
 const SPEAKERS: usize = 8;
-/// Maximum number of lines between `cut here`, or a rule, and a report's title: the message of a WARN().
+/// Maximum number of lines between `cut here`, or a rule, and a report's title: the message of a `WARN()`.
 const OPENING: usize = 8;
 /// Lowest severity (`KERN_WARNING`) of a report's first line.
 const WARNING: u8 = 4;

@@ -5,9 +5,10 @@
 //! (QEMU `hmp-commands.hx`, `i` and `o`). Registers: IBM VGA, as in QEMU's `hw/display/vga.c`.
 
 pub mod cp437;
-pub mod look;
 pub mod picture;
+mod reader;
 pub mod registers;
 
-pub use self::look::{Look, Progress, Seen, Wanted};
 pub use self::picture::{Picture, PictureError};
+pub(crate) use self::reader::ScreenReader;
+pub use self::reader::{ScreenContent, ScreenRequest};

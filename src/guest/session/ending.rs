@@ -1,15 +1,14 @@
 //! End of a session: ends QEMU, writes all output, completes the transcript.
 
-use std::io::Write;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::json;
 
 use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
 use crate::guest::health::Told;
 use crate::guest::outlet::{Captured, Outlet};
 use crate::guest::transcript::{Event, Goal, Transcript};
-use crate::qemu::qmp;
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -109,7 +108,8 @@ impl Session<'_> {
     }
 
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
-        if self.guest.monitor.write(qmp::QUIT).is_ok() {
+        self.guest.qmp.execute("quit", &json!({}));
+        if self.guest.qmp.flush().is_ok() {
             let time = Timespec::try_from(QUIT_GRACE).ok();
             match poll(&mut [PollFd::new(self.guest.ended(), PollFlags::IN)], time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}

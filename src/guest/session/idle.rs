@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Session;
-use crate::guest::hang::host;
+use crate::guest::qemu_process;
 use crate::guest::transcript::{Event, Limit};
 use crate::qemu::qmp;
 
-/// ID of the QMP command that queries the vCPU threads.
-pub(super) const THREADS: u64 = u64::MAX - 1;
 /// Minimum and maximum length of a slice. Processor time is counted in ticks of 10 ms: a slice is long enough for
 /// several ticks.
 const SLICES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -36,20 +34,26 @@ pub(super) struct Idle {
     progress: Option<Instant>,
     /// Start of the current slice, and QEMU's processor time at that point.
     slice: Option<(Instant, Option<Duration>)>,
-    /// True if QEMU was starved at the last check.
-    wanted: bool,
+    /// True if QEMU was runnable at the last check.
+    was_runnable: bool,
     /// A thread of QEMU's process, which may not be the started program.
     thread: Option<u32>,
+    /// ID of the QMP command that queries the vCPU threads.
+    threads_command: Option<u64>,
 }
 
 impl Session<'_> {
-    /// Returns the command that queries the threads whose time is counted.
-    pub(super) fn asks_for_threads(&self) -> Option<Vec<u8>> {
-        self.settings.idle_timeout.map(|_| qmp::order(THREADS, "query-cpus-fast", &json!({})))
+    /// Queries the threads whose processor time is counted.
+    pub(super) fn query_threads(&mut self) {
+        let is_limited = self.settings.idle_timeout.is_some();
+        self.idle.threads_command = is_limited.then(|| self.guest.qmp.execute("query-cpus-fast", &json!({})));
     }
 
-    pub(super) fn learn_threads(&mut self, cpus: &Value) {
-        self.idle.thread = qmp::thread_of(cpus);
+    /// Handles the reply to [`Session::query_threads`].
+    pub(super) fn handle_threads(&mut self, id: u64, cpus: &Value) {
+        if self.idle.threads_command == Some(id) {
+            self.idle.thread = qmp::vcpu_thread_id(cpus);
+        }
     }
 
     fn slice(limit: Duration) -> Duration {
@@ -70,14 +74,14 @@ impl Session<'_> {
             return;
         }
         let thread = self.idle.thread.unwrap_or_else(|| self.guest.pid());
-        let used = host::cpu_time(thread);
+        let used = qemu_process::cpu_time(thread);
         let (began, before) = self.idle.slice.unwrap_or((self.start, None));
         let spent = used.zip(before).map(|(used, before)| used.saturating_sub(before));
         let is_busy = is_busy(Self::slice(limit), now - began, spent);
         let is_held_up = self.out.is_full() || self.err.is_full() || self.guest.state.is_some();
         // A single occurrence may be a tick of the guest's clock; two in a row mean that QEMU is starved.
-        let wants = host::is_wanting(thread);
-        let is_starved = std::mem::replace(&mut self.idle.wanted, wants) && wants;
+        let is_runnable = qemu_process::is_runnable(thread);
+        let is_starved = std::mem::replace(&mut self.idle.was_runnable, is_runnable) && is_runnable;
         if is_busy || is_held_up || is_starved {
             self.idle.progress = Some(now);
         }

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use super::{Foreground, Session};
-use crate::guest::hang::{self, Asking, Context};
+use crate::guest::hang::{self, Context};
 use crate::guest::health::{self, Finding};
+use crate::guest::monitor::Monitor;
 use crate::guest::transcript::{Event, Limit};
 use crate::root::kernel::symbols::Symbols;
 
@@ -19,13 +20,14 @@ impl Session<'_> {
         // Console output from here on is a result of the inspection, and not part of the boot.
         let console = std::mem::take(&mut self.console);
         let context = self.context(why, console.lines());
-        let mut findings = self.ask(|asking| hang::look(asking, &inquest));
+        let mut findings = self.ask(|monitor| hang::look(monitor, &inquest));
         if findings.answers() {
             self.look_at_the_end()?;
-            self.ask(|asking| {
+            let core = self.settings.recording.as_mut().and_then(|recording| recording.core.take());
+            self.ask(|monitor| {
                 // The memory is dumped first, unmodified.
-                hang::dump_core(asking, &mut findings);
-                hang::shake(asking, &mut findings);
+                hang::dump_core(monitor, &mut findings, core.as_ref());
+                hang::shake(monitor, &mut findings);
             });
         }
         self.console = console;
@@ -46,16 +48,14 @@ impl Session<'_> {
     }
 
     /// Runs an inspection, unless a signal has ended the session.
-    fn ask<T: Default>(&mut self, what: impl FnOnce(&mut Asking<'_>) -> T) -> T {
+    fn ask<T: Default>(&mut self, what: impl FnOnce(&mut Monitor<'_>) -> T) -> T {
         if matches!(self.events.last(), Some(Event::Interrupted { .. })) {
             return T::default();
         }
-        let (monitor, orders) = (std::mem::take(&mut self.monitor), std::mem::take(&mut self.orders));
-        let signals = self.signals.as_deref_mut();
-        let mut asking = Asking::new(self.guest, signals, self.settings.keep.as_mut(), monitor, orders);
-        let found = what(&mut asking);
-        let (monitor, orders, signal) = asking.done();
-        (self.monitor, self.orders) = (monitor, orders);
+        let console_log = self.settings.recording.as_mut().map(|recording| &mut recording.console);
+        let mut monitor = Monitor::new(self.guest, self.signals.as_deref_mut(), console_log);
+        let found = what(&mut monitor);
+        let signal = monitor.signal();
         if let Some(signal) = signal {
             self.end(Event::Interrupted { signal });
         }

@@ -6,13 +6,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::Watch;
-use crate::guest::hang::{Inquest, Keep};
+use crate::guest::hang::{Inquest, Recording};
 use crate::guest::outlet::Outlet;
 use crate::process::signals::Signals;
 
 /// Settings of a session.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Time limit from QEMU's start to the verdict.
     pub timeout: Option<Duration>,
     /// Time limit from QEMU's start to pid 1's first message.
@@ -36,7 +36,7 @@ pub struct Settings {
     /// Input for the inspection of a guest that timed out; `None`: no inspection.
     pub inquest: Option<Inquest>,
     /// Files that record the session, for the case of a failure.
-    pub keep: Option<Keep>,
+    pub recording: Option<Recording>,
     /// Start mode of the guest.
     pub opening: Opening,
 }
@@ -52,8 +52,6 @@ pub enum Opening {
     Command {
         /// Number of bytes in the window.
         len: u64,
-        /// QMP commands to restore the guest, sent first, all with the ID [`RESTORING`].
-        orders: Vec<u8>,
         /// Required QEMU program, as returned by [`super::super::guest::Guest::program`]; `None`: any program.
         program: Option<String>,
         /// True if the guest keeps running for another command.
@@ -61,12 +59,9 @@ pub enum Opening {
     },
 }
 
-/// ID of the QMP commands that restore a guest: an error reply to one of them means that the restore failed.
-pub const RESTORING: u64 = u64::MAX;
-
 /// Host side of the guest's streams.
 #[derive(Debug)]
-pub struct Outside<'a> {
+pub(crate) struct Outside<'a> {
     /// Standard input of the command.
     pub input: Option<OwnedFd>,
     /// Destination of the command's standard output.

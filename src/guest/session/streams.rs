@@ -3,19 +3,17 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use super::idle::THREADS;
-use super::watch::STATUS;
-use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, RESTORING, Session, Source};
+use super::{CHUNK, ConsoleSink, Foreground, GRACE, LAST_READS, Opening, Phase, Session, Source};
 use crate::guest::launch::Feed;
 use crate::guest::transcript::Event;
-use crate::qemu::qmp::{self, Said};
+use crate::qemu::qmp::Message;
 
 impl Session<'_> {
     /// Writes pending input to the console.
     pub(super) fn write_keys(&mut self) {
         match self.guest.keys.write(&self.keys_to_console) {
             Ok(written) => drop(self.keys_to_console.drain(..written)),
-            Err(error) if is_for_now(&error) => {}
+            Err(error) if is_transient(&error) => {}
             // The reader is gone; further keys are discarded.
             Err(_) => {
                 self.keys_to_console.clear();
@@ -27,12 +25,12 @@ impl Session<'_> {
     /// Reads once. Returns true if more data may be available.
     pub(super) fn read_console(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
-        let read = self.guest.console.read(&mut buffer);
-        let Some(len) = self.length(Source::Console, read) else { return false };
+        let read = read_some(&mut self.guest.console, &mut buffer);
+        let Some(len) = self.handle_read(Source::Console, read) else { return false };
         let bytes = &buffer[..len];
         self.idle.console = Some(Instant::now());
-        if let Some(keep) = &mut self.settings.keep {
-            keep.console(bytes);
+        if let Some(recording) = &mut self.settings.recording {
+            recording.console.write(bytes);
         }
         self.console.feed(bytes);
         self.health.take_console(bytes);
@@ -64,59 +62,53 @@ impl Session<'_> {
     }
 
     pub(super) fn read_monitor(&mut self) -> bool {
-        let mut buffer = [0; CHUNK];
-        let read = self.guest.monitor.read(&mut buffer);
-        let Some(len) = self.length(Source::Monitor, read) else { return false };
-        if let Some(keep) = &mut self.settings.keep {
-            keep.said(&buffer[..len]);
-        }
-        for said in self.monitor.feed(&buffer[..len]) {
-            match said {
-                Said::Greeting { .. } => self.greet_monitor(),
-                Said::Event(Event::ChannelClosed) if self.phase == Phase::Booting => {}
-                Said::Event(event) => {
+        let read = self.guest.qmp.receive();
+        let Some(messages) = self.handle_read(Source::Monitor, read) else { return false };
+        for message in messages {
+            match message {
+                Message::Greeting { .. } => self.check_program(),
+                Message::Event(event) => {
+                    let event = Event::from(event);
                     if event == Event::ChannelClosed {
+                        if self.phase == Phase::Booting {
+                            continue;
+                        }
                         self.grace = Some(Instant::now() + GRACE);
                     }
                     self.watch_machine(&event);
                     self.note(event);
                 }
-                Said::Reply { id: RESTORING, result: Ok(_) } => {}
-                Said::Reply { id: RESTORING, result: Err(why) } => self.end(Event::NotRestored(why)),
-                Said::Reply { id: STATUS, result } => self.learn_status(&result.unwrap_or_default()),
-                Said::Reply { id: THREADS, result } => self.learn_threads(&result.unwrap_or_default()),
-                Said::Reply { id, result } => self.on_reply(id, result),
+                Message::Reply { id, result } if self.guest.start_commands.contains(&id) => {
+                    if let Err(why) = result {
+                        self.end(Event::NotRestored(why));
+                    }
+                }
+                Message::Reply { id, result } => {
+                    if let Ok(value) = &result {
+                        self.handle_status(id, value);
+                        self.handle_threads(id, value);
+                    }
+                    self.handle_screen_reply(id, result);
+                }
             }
         }
         true
     }
 
-    /// Sends the first commands after QEMU's greeting. The socket buffer is empty at this point, and a few lines always
-    /// fit.
-    fn greet_monitor(&mut self) {
-        self.guest.has_greeted = true;
-        self.orders.splice(0..0, qmp::NEGOTIATE.iter().copied());
-        self.orders.extend(self.asks_for_status().unwrap_or_default());
-        self.give_first_orders();
-        self.write_orders();
-    }
-
-    /// Queues the commands that this session requires; QEMU may have served an earlier session.
-    pub(super) fn give_first_orders(&mut self) {
-        self.orders.extend(self.asks_for_threads().unwrap_or_default());
-        if let Opening::Command { orders, program, .. } = &mut self.settings.opening {
-            self.orders.append(orders);
-            if program.is_some() && *program != self.guest.program() {
-                self.end(Event::NotRestored("the QEMU program has changed".to_owned()));
-            }
+    /// Fails the restore if QEMU is not the program that saved the guest.
+    pub(super) fn check_program(&mut self) {
+        if let Opening::Command { program: Some(program), .. } = &self.settings.opening
+            && self.guest.program().as_ref() != Some(program)
+        {
+            self.end(Event::NotRestored("the QEMU program has changed".to_owned()));
         }
     }
 
     /// Reads once. Returns true if more data may be available.
     pub(super) fn read_qemu_stderr(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        let read = self.guest.stderr.read(&mut buffer);
-        let Some(len) = self.length(Source::QemuStderr, read) else { return false };
+        let read = read_some(&mut self.guest.stderr, &mut buffer);
+        let Some(len) = self.handle_read(Source::QemuStderr, read) else { return false };
         self.qemu_stderr.feed(&buffer[..len]);
         if self.settings.show_qemu {
             self.err.push(&buffer[..len]);
@@ -129,12 +121,12 @@ impl Session<'_> {
         let _ = (0..LAST_READS).find(|_| !self.read_console());
     }
 
-    /// Returns the number of bytes read; a closed source is no longer polled.
-    fn length(&mut self, source: Source, read: io::Result<usize>) -> Option<usize> {
+    /// Returns what was read; a closed source is no longer polled.
+    fn handle_read<T>(&mut self, source: Source, read: io::Result<T>) -> Option<T> {
         match read {
-            Ok(len @ 1..) => Some(len),
-            Err(error) if is_for_now(&error) => None,
-            Ok(0) | Err(_) => {
+            Ok(content) => Some(content),
+            Err(error) if is_transient(&error) => None,
+            Err(_) => {
                 self.closed.push(source);
                 None
             }
@@ -184,8 +176,8 @@ impl Session<'_> {
     /// Reads once. Returns true if more data may be available.
     pub(super) fn read_channel(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
-        let read = self.guest.channel.read(&mut buffer);
-        let Some(len) = self.length(Source::Channel, read) else { return false };
+        let read = read_some(&mut self.guest.channel, &mut buffer);
+        let Some(len) = self.handle_read(Source::Channel, read) else { return false };
         self.idle.channel = Some(Instant::now());
         self.doubt_panic();
         let mut inbox = std::mem::take(&mut self.inbox);
@@ -202,6 +194,14 @@ impl Session<'_> {
 }
 
 /// Returns true if the operation can be retried after the next `poll`.
-fn is_for_now(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Reads once. The end of the stream is an error.
+fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    match stream.read(buffer)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        len => Ok(len),
+    }
 }

@@ -1,6 +1,5 @@
 //! Guests without bootling's pid 1: matches their console and screen against expectations.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -8,12 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Session, Source};
 use crate::guest::expect::{Expectations, Sighting};
-use crate::guest::screen::{Look, Progress, Seen, Wanted};
+use crate::guest::screen::{ScreenContent, ScreenReader, ScreenRequest};
 use crate::guest::transcript::{Event, Goal};
-use crate::qemu::qmp;
+use crate::qemu::qmp::Reply;
 
-/// ID of the QMP command that queries the machine's state.
-pub(super) const STATUS: u64 = u64::MAX - 2;
 /// Interval between two screen reads.
 const EVERY: Duration = Duration::from_millis(400);
 /// Time limit of the last screen read: the machine's threads may be busy.
@@ -28,7 +25,7 @@ pub struct Watch {
     /// Expectations for the console and the screen.
     pub expectations: Expectations,
     /// Screen content to read at the end.
-    pub last_look: Wanted,
+    pub last_look: ScreenRequest,
     /// Maximum number of resets.
     pub restarts: u32,
     /// Time to continue after all expectations matched.
@@ -47,67 +44,52 @@ impl Watch {
 pub(super) struct Watching {
     /// Time of the last screen read.
     last: Option<Instant>,
-    look: Option<Look>,
-    /// ID of the next QMP command.
-    next: u64,
+    reader: Option<ScreenReader>,
+    /// ID of the QMP command that queries the machine's state.
+    status_command: Option<u64>,
     restarts: u32,
     /// True if the machine has stopped permanently.
     stopped: bool,
-    pub(super) seen: Seen,
+    pub(super) seen: ScreenContent,
 }
 
 impl Session<'_> {
     /// Time of the next screen read.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        let wanted = self.settings.watch.as_ref()?.expectations.want_screen() && self.watching.look.is_none();
+        let wanted = self.settings.watch.as_ref()?.expectations.want_screen() && self.watching.reader.is_none();
         wanted.then(|| self.watching.last.unwrap_or(self.start) + EVERY)
     }
 
     pub(super) fn look_if_due(&mut self) {
         if self.next_look().is_some_and(|due| Instant::now() >= due) {
             self.watching.last = Some(Instant::now());
-            self.begin_look(Wanted { text: true, picture: false });
+            self.read_screen(ScreenRequest { text: true, picture: false });
         }
     }
 
-    fn begin_look(&mut self, wanted: Wanted) {
-        let Some(scratch) = self.guest.scratch.as_ref().map(|scratch| scratch.name.clone()) else { return };
-        let (look, orders) = Look::begin(wanted, scratch, !self.watching.stopped, self.watching.next);
-        self.watching.look = Some(look);
-        self.orders.extend(orders);
-        self.write_orders();
+    fn read_screen(&mut self, request: ScreenRequest) {
+        let Some(file) = &self.guest.scratch else { return };
+        let (path, qmp) = (file.name.clone(), &mut self.guest.qmp);
+        let mut execute = |name: &str, arguments: &Value| qmp.execute(name, arguments);
+        self.watching.reader = Some(ScreenReader::start(request, path, !self.watching.stopped, &mut execute));
     }
 
-    /// Writes as much to the monitor as possible without blocking.
-    pub(super) fn write_orders(&mut self) {
-        // The rest is written later; if QEMU has exited, it is not needed.
-        if let Ok(written) = self.guest.monitor.write(&self.orders) {
-            if let Some(keep) = &mut self.settings.keep {
-                keep.asked(&self.orders[..written]);
-            }
-            drop(self.orders.drain(..written));
-        }
-    }
-
-    pub(super) fn on_reply(&mut self, id: u64, result: Result<Value, String>) {
-        let (Some(mut look), Some(scratch)) = (self.watching.look.take(), self.guest.scratch.as_ref()) else { return };
-        match look.reply(id, result, &scratch.file) {
-            Ok(Progress::Waiting) => self.watching.look = Some(look),
-            Ok(Progress::Orders(orders)) => {
-                self.watching.look = Some(look);
-                self.orders.extend(orders);
-                self.write_orders();
-            }
-            Ok(Progress::Done(seen)) => {
-                self.watching.next = look.next();
-                self.watch_screen(&seen);
-                self.watching.seen = seen;
+    /// Handles the reply to a command that is not one of this session's own queries.
+    pub(super) fn handle_screen_reply(&mut self, id: u64, result: Reply) {
+        let (Some(reader), Some(file)) = (&mut self.watching.reader, &self.guest.scratch) else { return };
+        let qmp = &mut self.guest.qmp;
+        let mut execute = |name: &str, arguments: &Value| qmp.execute(name, arguments);
+        match reader.handle_reply(id, result, &file.file, &mut execute) {
+            Ok(None) => {}
+            Ok(Some(content)) => {
+                self.watching.reader = None;
+                self.match_screen(&content);
+                self.watching.seen = content;
             }
             Err(error) => {
                 // The machine is stopped during a screen read, and must be resumed.
-                self.orders.extend(look.give_up());
-                self.write_orders();
-                self.watching.next = look.next();
+                reader.cancel(&mut execute);
+                self.watching.reader = None;
                 self.say(&format!("failed to read the screen from QEMU: {error}"));
             }
         }
@@ -131,9 +113,9 @@ impl Session<'_> {
         }
     }
 
-    fn watch_screen(&mut self, seen: &Seen) {
+    fn match_screen(&mut self, content: &ScreenContent) {
         let watch = self.settings.watch.as_mut().filter(|watch| watch.expectations.want_screen());
-        let sighting = watch.zip(seen.text.as_ref()).and_then(|(watch, rows)| watch.expectations.see(rows));
+        let sighting = watch.zip(content.text.as_ref()).and_then(|(watch, rows)| watch.expectations.see(rows));
         self.on_sighting(sighting);
     }
 
@@ -152,13 +134,18 @@ impl Session<'_> {
         }
     }
 
-    /// Returns the command that detects a machine that stopped while QEMU stays. QEMU reports no events before the
-    /// negotiation of capabilities; on a busy host a short boot may already be over by then.
-    pub(super) fn asks_for_status(&self) -> Option<Vec<u8>> {
-        self.settings.watch.as_ref().map(|_| qmp::order(STATUS, "query-status", &json!({})))
+    /// Queries the state of a machine that may have stopped while QEMU stays. QEMU reports no events before the negotiation
+    /// of capabilities; on a busy host a short boot may already be over by then.
+    pub(super) fn query_status(&mut self) {
+        let is_watched = self.settings.watch.is_some();
+        self.watching.status_command = is_watched.then(|| self.guest.qmp.execute("query-status", &json!({})));
     }
 
-    pub(super) fn learn_status(&mut self, status: &Value) {
+    /// Handles the reply to [`Session::query_status`].
+    pub(super) fn handle_status(&mut self, id: u64, status: &Value) {
+        if self.watching.status_command != Some(id) {
+            return;
+        }
         if status.get("status").and_then(Value::as_str) == Some("shutdown") && !self.watching.stopped {
             let event = Event::Shutdown { guest: true, reason: "guest-shutdown".to_owned() };
             self.watch_machine(&event);
@@ -188,32 +175,31 @@ impl Session<'_> {
     /// Reads the screen a last time after the verdict, if QEMU is still running.
     pub(super) fn look_at_the_end(&mut self) -> std::io::Result<()> {
         let wanted = self.settings.watch.as_ref().map(|watch| watch.last_look).unwrap_or_default();
-        if wanted.is_nothing() || self.guest.scratch.is_none() {
+        if wanted.is_empty() || self.guest.scratch.is_none() {
             return Ok(());
         }
         let end = Instant::now() + LAST_LOOK;
         self.wait_for_look(end)?;
-        self.watching.seen = Seen::default();
-        self.begin_look(wanted);
+        self.watching.seen = ScreenContent::default();
+        self.read_screen(wanted);
         self.wait_for_look(end)
     }
 
     /// Waits until a screen read has finished.
     fn wait_for_look(&mut self, end: Instant) -> std::io::Result<()> {
-        while self.watching.look.is_some() {
+        while self.watching.reader.is_some() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || self.closed.contains(&Source::Monitor) {
                 break;
             }
-            let flags = if self.orders.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
-            let mut fds = [PollFd::new(&self.guest.monitor, flags), PollFd::new(self.guest.ended(), PollFlags::IN)];
+            let qmp = &self.guest.qmp;
+            let mut fds = [PollFd::new(qmp, qmp.interest()), PollFd::new(self.guest.ended(), PollFlags::IN)];
             let time = Timespec::try_from(left).ok();
             match poll(&mut fds, time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             let ended = !fds[1].revents().is_empty();
-            self.write_orders();
             if !self.read_monitor() && ended {
                 break;
             }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use crate::format::protocol::window::MAGIC;
 use crate::guest::conversation::Conversation;
 use crate::guest::health::Finding;
 use crate::guest::launch::{Artefact, Feed, Guest};
+use crate::guest::monitor::MonitorError;
 use crate::guest::session::Opening;
 use crate::guest::transcript::{Event, Transcript};
 use crate::guest::{Listener, VmError};
@@ -65,8 +66,6 @@ pub struct Base {
 pub struct ReadyGuest {
     /// The guest: running, stopped, or being restored.
     pub guest: Guest,
-    /// QMP commands that resume it.
-    pub orders: Vec<u8>,
     /// Bytes of the archive in its window.
     pub len: u64,
     /// The program that QEMU must be, if known.
@@ -115,7 +114,7 @@ pub fn window_mib(bytes: u64) -> u64 {
 
 impl Base {
     /// Starts a guest from the snapshot with this key, with `payload` in its window. Makes the snapshot if it is missing.
-    pub(crate) fn start(
+    pub(in crate::guest) fn start(
         &self,
         cache: &Cache,
         key: &Key,
@@ -170,7 +169,7 @@ impl Base {
     }
 
     /// Boots until the guest is ready.
-    pub(crate) fn boot(
+    pub(in crate::guest) fn boot(
         &self,
         window: OwnedFd,
         ram: Ram<Artefact>,
@@ -222,7 +221,7 @@ impl Base {
                 let about = self.about(&transcript, &guest, boot_ms);
                 keep(directory, &ram, bytes, &state, about).map_err(|error| error.to_string())
             }
-            Err(SnapshotError::Interrupted(signal)) => {
+            Err(SnapshotError::Monitor(MonitorError::Interrupted(signal))) => {
                 let mut transcript = transcript;
                 transcript.events.push(Event::Interrupted { signal });
                 return Err(NotWarm::Ended(Box::new(transcript), guest.command.clone()));
@@ -234,7 +233,8 @@ impl Base {
         let program = guest.program();
         let age = Some(Age::default());
         let health = transcript.health;
-        Ok((ReadyGuest { guest, orders: migrate::goes_on(), len, program, age, window, health }, kept))
+        migrate::resume(&mut guest);
+        Ok((ReadyGuest { guest, len, program, age, window, health }, kept))
     }
 
     /// Creates an empty window.
@@ -246,12 +246,12 @@ impl Base {
     }
 
     /// Boots until the guest is ready, without a snapshot.
-    pub(crate) fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
+    pub(in crate::guest) fn boot_once(&self, conversation: &mut Conversation<'_>) -> Result<ReadyGuest, NotWarm> {
         let window = self.window()?;
         let theirs = window.try_clone().map_err(VmError::io("create", "the guest's window"))?;
         let (guest, transcript) = self.boot(theirs, Ram::Anonymous, conversation)?;
         let health = transcript.health;
-        Ok(ReadyGuest { guest, orders: Vec::new(), len: 0, program: None, age: None, window, health })
+        Ok(ReadyGuest { guest, len: 0, program: None, age: None, window, health })
     }
 
     /// Writes an archive into the window of a guest.
@@ -276,7 +276,7 @@ impl Base {
         let start = || -> io::Result<ReadyGuest> {
             let window = memory::empty("window", self.window_mib << 20)?;
             let (feed, state) = Feed::new(state)?;
-            let orders = migrate::restores(&state);
+            let state_fd = state.as_raw_fd();
             // Only mapped: of 60 MB QEMU reads the headers that describe the entry point.
             let kernel = open(&self.image)?;
             let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
@@ -285,8 +285,9 @@ impl Base {
             let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(memory::empty("initrd", 4)?));
             let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
             guest.state = Some(feed);
+            migrate::restore(&mut guest, state_fd);
             let health = about.health;
-            Ok(ReadyGuest { guest, orders, len, program: about.program, age, window, health })
+            Ok(ReadyGuest { guest, len, program: about.program, age, window, health })
         };
         let ready = start().map_err(VmError::io("start", "QEMU"))?;
         // After the start, which takes longer than this: nothing reads the window before the guest resumes.

@@ -1,46 +1,28 @@
-//! `[kernels]`: named values for `--kernel`.
+//! `[kernels]`: names for kernels, which are specified as for `--kernel`.
 
 use toml::de::DeValue;
 
-use super::keys::{Keys, Said};
+use super::table::Table;
 use super::{DEFAULT, name};
 
-/// A kernel of the manifest or the command line.
+/// A kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelSpec {
-    /// Kernel name.
+    /// Name.
     pub name: String,
-    /// Image file, build tree, package, or installed release; `None`: the newest readable kernel.
+    /// An image file, a build tree, a package, or an installed release; `None` for the newest readable one.
     pub kernel: Option<String>,
-    /// True if `kernel` is from the command line, where paths start at the current directory.
+    /// True if `kernel` comes from the command line: relative paths then start at the current directory.
     pub is_typed: bool,
-    /// Additional kernel command line arguments.
+    /// Additional arguments for the kernel command line.
     pub append: Vec<String>,
-    /// Tags, which all its cells inherit.
+    /// Tags of all cells of this kernel.
     pub tags: Vec<String>,
 }
 
-/// Reads all kernels. A kernel of the command line replaces the manifest's kernel of the same name.
-pub(super) fn read_all(table: Option<Keys<'_, '_>>, typed: &[KernelSpec]) -> Vec<KernelSpec> {
-    let mut kernels = Vec::new();
-    if let Some(table) = table {
-        for (said, value) in table.entries() {
-            name::check(table.sheet(), &said.value, &said.at);
-            kernels.push(match value.get_ref() {
-                DeValue::String(text) => {
-                    if text.is_empty() {
-                        table.sheet().wrong(&value.span(), "empty kernel: expected a file, tree, package or release");
-                    }
-                    KernelSpec { name: said.value, kernel: Some(text.to_string()), ..KernelSpec::default() }
-                }
-                DeValue::Table(inner) => one(said.value, Keys::new(table.sheet(), inner, said.at)),
-                _ => {
-                    table.sheet().wrong(&value.span(), "a kernel must be a string or a table with `kernel = \"...\"`");
-                    continue;
-                }
-            });
-        }
-    }
+/// Reads all kernels. Those of the command line replace the manifest's of the same name.
+pub(super) fn read_all(table: Option<Table<'_, '_>>, typed: &[KernelSpec]) -> Vec<KernelSpec> {
+    let mut kernels: Vec<KernelSpec> = table.as_ref().map(read_table).unwrap_or_default();
     for typed in typed {
         match kernels.iter_mut().find(|kernel| kernel.name == typed.name) {
             Some(kernel) => (kernel.kernel, kernel.is_typed) = (typed.kernel.clone(), true),
@@ -53,10 +35,33 @@ pub(super) fn read_all(table: Option<Keys<'_, '_>>, typed: &[KernelSpec]) -> Vec
     kernels
 }
 
-fn one(name: String, mut keys: Keys<'_, '_>) -> KernelSpec {
-    let kernel = keys.text("kernel").map(|Said { value, .. }| value);
-    let kernel =
-        KernelSpec { name, kernel, is_typed: false, append: keys.words("append"), tags: name::tags(&mut keys) };
-    keys.done();
-    kernel
+fn read_table(table: &Table<'_, '_>) -> Vec<KernelSpec> {
+    let document = table.document();
+    let entries = table.entries().into_iter();
+    let kernels = entries.filter_map(|(key, value)| {
+        name::check(document, &key.value, &key.span);
+        let mut kernel = KernelSpec { name: key.value, ..KernelSpec::default() };
+        match value.get_ref() {
+            DeValue::String(text) => {
+                if text.is_empty() {
+                    document
+                        .error(&value.span(), "empty kernel: expected a file, a build tree, a package or a release");
+                }
+                kernel.kernel = Some(text.to_string());
+            }
+            DeValue::Table(inner) => {
+                let mut keys = Table::new(document, inner, key.span);
+                kernel.kernel = keys.text("kernel");
+                kernel.append = keys.texts("append");
+                kernel.tags = name::tags(&mut keys);
+                keys.finish();
+            }
+            _ => {
+                document.error(&value.span(), "invalid kernel: expected a string, or a table with `kernel = \"...\"`");
+                return None;
+            }
+        }
+        Some(kernel)
+    });
+    kernels.collect()
 }

@@ -1,117 +1,99 @@
-//! `[machines]`: the machines that kernels run on.
+//! `[machines]`: virtual machines.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::keys::{Keys, Said};
-use super::{DEFAULT, case, name, named};
+use super::table::Table;
+use super::{DEFAULT, name, program_path, test};
 use crate::{
     qemu::spec::{Accel, BootSpec, FirmwareRef},
     root::request::ModuleRequest,
 };
 
-/// A machine of the manifest.
+/// A machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineSpec {
-    /// Machine name.
+    /// Name.
     pub name: String,
-    /// Boot options; `append` excludes the kernel's own arguments.
+    /// Machine options; `append` does not include the kernel's arguments.
     pub boot: BootSpec,
-    /// Modules that are loaded before any test.
+    /// Modules that are loaded before the tests.
     pub base_modules: Vec<ModuleRequest>,
-    /// Tags, which all its cells inherit.
+    /// Tags of all cells of this machine.
     pub tags: Vec<String>,
 }
 
-/// Settings of a machine, or of `[defaults]`; unset ones are empty.
+/// Keys of a machine on top of the defaults.
 #[derive(Debug, Clone, Default)]
 struct Settings {
-    machine: Option<String>,
-    cpu: Option<String>,
-    memory_mib: Option<u64>,
-    smp: Option<String>,
-    firmware: Option<FirmwareRef>,
-    qemu: Option<String>,
-    accel: Option<Accel>,
-    fast_boot: Option<bool>,
-    devices: Vec<String>,
-    qemu_args: Vec<String>,
-    append: Vec<String>,
+    boot: BootSpec,
+    devices: Vec<OsString>,
     base_modules: Vec<ModuleRequest>,
 }
 
-/// Reads all machines and merges each with the defaults.
+/// Reads all machines.
 pub(super) fn read_all(
-    table: Option<Keys<'_, '_>>,
-    defaults: Option<&mut Keys<'_, '_>>,
+    table: Option<Table<'_, '_>>,
+    defaults: Option<&mut Table<'_, '_>>,
     folder: &Path,
 ) -> Vec<MachineSpec> {
-    let defaults = defaults.map(|keys| settings(keys, folder)).unwrap_or_default();
-    let mut machines = Vec::new();
-    if let Some(table) = table {
-        for (Said { value: name, at }, value) in table.entries() {
-            name::check(table.sheet(), &name, &at);
-            let DeValue::Table(inner) = value.get_ref() else {
-                table.sheet().wrong(&value.span(), "a machine must be a table, such as { cpu = \"qemu64\", smp = 2 }");
-                continue;
-            };
-            let mut keys = Keys::new(table.sheet(), inner, at);
-            let tags = name::tags(&mut keys);
-            machines.push(meant(name, tags, &settings(&mut keys, folder), &defaults));
-            keys.done();
-        }
-    }
+    let defaults = defaults.map(|keys| Settings::default().overlay(keys, folder)).unwrap_or_default();
+    let mut machines = table.map(|table| read_table(&table, &defaults, folder)).unwrap_or_default();
     if machines.is_empty() {
-        machines.push(meant(DEFAULT.to_owned(), Vec::new(), &Settings::default(), &defaults));
+        machines.push(defaults.into_machine(DEFAULT.to_owned(), Vec::new()));
     }
     machines
 }
 
-fn settings(keys: &mut Keys<'_, '_>, folder: &Path) -> Settings {
-    const ACCELS: [(&str, Accel); 3] = [("auto", Accel::Auto), ("kvm", Accel::Kvm), ("tcg", Accel::Tcg)];
-    Settings {
-        machine: keys.text("machine").map(|said| said.value),
-        cpu: keys.text("cpu").map(|said| said.value),
-        memory_mib: keys.memory_mib("memory"),
-        smp: keys.number_or_text("smp").map(|said| said.value),
-        firmware: keys.read("firmware", |text| firmware(text, folder)),
-        qemu: keys.text("qemu").map(|said| named(folder, said.value)),
-        accel: keys.one_of("accel", &ACCELS),
-        fast_boot: keys.flag("fast-boot"),
-        devices: keys.words("devices"),
-        qemu_args: keys.words("qemu-args"),
-        append: keys.words("append"),
-        base_modules: case::modules(keys, "base-kmod", folder),
+fn read_table(table: &Table<'_, '_>, defaults: &Settings, folder: &Path) -> Vec<MachineSpec> {
+    let document = table.document();
+    let entries = table.entries().into_iter();
+    let machines = entries.filter_map(|(key, value)| {
+        name::check(document, &key.value, &key.span);
+        let DeValue::Table(inner) = value.get_ref() else {
+            document.error(&value.span(), "invalid machine: expected a table, such as { cpu = \"qemu64\", smp = 2 }");
+            return None;
+        };
+        let mut keys = Table::new(document, inner, key.span);
+        let tags = name::tags(&mut keys);
+        let machine = defaults.clone().overlay(&mut keys, folder).into_machine(key.value, tags);
+        keys.finish();
+        Some(machine)
+    });
+    machines.collect()
+}
+
+impl Settings {
+    /// Reads a table: single values replace the present ones, lists are appended.
+    fn overlay(mut self, keys: &mut Table<'_, '_>, folder: &Path) -> Self {
+        const ACCELERATORS: [(&str, Accel); 3] = [("auto", Accel::Auto), ("kvm", Accel::Kvm), ("tcg", Accel::Tcg)];
+        let boot = &mut self.boot;
+        boot.machine = keys.text("machine").map(Into::into).or(boot.machine.take());
+        boot.cpu = keys.text("cpu").map(Into::into).or(boot.cpu.take());
+        boot.memory_mib = keys.memory_mib("memory").or(boot.memory_mib);
+        boot.smp = keys.number_or_text("smp").map(|smp| smp.value.into()).or(boot.smp.take());
+        boot.qemu = keys.text("qemu").map(|qemu| program_path(folder, qemu).into()).or(boot.qemu.take());
+        boot.accel = keys.one_of("accel", &ACCELERATORS).unwrap_or(boot.accel);
+        boot.fast_boot = keys.flag("fast-boot").unwrap_or(boot.fast_boot);
+        if let Some(firmware) = keys.parsed("firmware", FirmwareRef::read) {
+            boot.firmware = match firmware {
+                FirmwareRef::File(path) => FirmwareRef::File(folder.join(path)),
+                FirmwareRef::Direct | FirmwareRef::Bios | FirmwareRef::Uefi { .. } => firmware,
+            };
+        }
+        boot.append.extend(keys.texts("append").into_iter().map(Into::into));
+        boot.qemu_args.extend(keys.texts("qemu-args").into_iter().map(Into::into));
+        self.devices.extend(keys.texts("devices").into_iter().map(Into::into));
+        self.base_modules.extend(test::modules(keys, "base-kmod", folder));
+        self
     }
-}
 
-/// Parses a firmware in the format of `--firmware`.
-fn firmware(text: &str, folder: &Path) -> Result<FirmwareRef, String> {
-    FirmwareRef::read(text).map(|firmware| match firmware {
-        FirmwareRef::File(path) => FirmwareRef::File(folder.join(path)),
-        FirmwareRef::Direct | FirmwareRef::Bios | FirmwareRef::Uefi { .. } => firmware,
-    })
-}
-
-/// Merges settings: a single value of the machine overrides the default; lists are appended to those of the defaults.
-fn meant(name: String, tags: Vec<String>, own: &Settings, defaults: &Settings) -> MachineSpec {
-    let all = |of: fn(&Settings) -> &Vec<String>| of(defaults).iter().chain(of(own)).map(OsString::from);
-    let devices = all(|settings| &settings.devices).flat_map(|device| ["-device".into(), device]);
-    let boot = BootSpec {
-        qemu: own.qemu.as_ref().or(defaults.qemu.as_ref()).map(PathBuf::from),
-        accel: own.accel.or(defaults.accel).unwrap_or(Accel::Auto),
-        machine: own.machine.as_ref().or(defaults.machine.as_ref()).map(OsString::from),
-        cpu: own.cpu.as_ref().or(defaults.cpu.as_ref()).map(OsString::from),
-        smp: own.smp.as_ref().or(defaults.smp.as_ref()).map(OsString::from),
-        memory_mib: own.memory_mib.or(defaults.memory_mib),
-        append: all(|settings| &settings.append).collect(),
-        fast_boot: own.fast_boot.or(defaults.fast_boot).unwrap_or(false),
-        firmware: own.firmware.as_ref().or(defaults.firmware.as_ref()).cloned().unwrap_or(FirmwareRef::Direct),
-        qemu_args: devices.chain(all(|settings| &settings.qemu_args)).collect(),
-        ..BootSpec::default()
-    };
-    let base_modules = [&defaults.base_modules[..], &own.base_modules].concat();
-    MachineSpec { name, boot, base_modules, tags }
+    fn into_machine(self, name: String, tags: Vec<String>) -> MachineSpec {
+        let Self { mut boot, devices, base_modules } = self;
+        let devices = devices.into_iter().flat_map(|device| ["-device".into(), device]);
+        boot.qemu_args = devices.chain(boot.qemu_args).collect();
+        MachineSpec { name, boot, base_modules, tags }
+    }
 }

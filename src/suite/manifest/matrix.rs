@@ -1,55 +1,56 @@
-//! `[matrix]`: which tests, kernels and machines are combined.
+//! `[matrix]`: which combinations of tests, kernels and machines are cells.
 
-use super::keys::Keys;
-use super::name::{self, Known};
+use super::name::{self, KnownNames};
+use super::table::Table;
 
-/// Combinations to run. By default, every test runs with every kernel on every machine.
+/// Cell selection. By default, each test runs with each kernel on each machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MatrixSpec {
-    /// Kernels for tests that name none; `None`: all.
+    /// Kernels of tests that name none; `None` for all.
     pub kernels: Option<Vec<String>>,
-    /// Machines for tests that name none; `None`: all.
+    /// Machines of tests that name none; `None` for all.
     pub machines: Option<Vec<String>>,
     /// Combinations to exclude.
-    pub exclude: Vec<Meeting>,
-    /// Combinations to include in any case.
-    pub include: Vec<Meeting>,
+    pub exclude: Vec<Combination>,
+    /// Combinations to include nevertheless.
+    pub include: Vec<Combination>,
 }
 
-/// Combinations of some tests, kernels and machines. `None` means all; in an include, those of the matrix.
+/// Some tests with some kernels on some machines. `None` means all of them, or in `include`, those of the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Meeting {
-    /// Test names.
+pub struct Combination {
+    /// Tests.
     pub tests: Option<Vec<String>>,
-    /// Kernel names.
+    /// Kernels.
     pub kernels: Option<Vec<String>>,
-    /// Machine names.
+    /// Machines.
     pub machines: Option<Vec<String>>,
 }
 
-pub(super) fn read(mut keys: Keys<'_, '_>, known: &Known) -> MatrixSpec {
+pub(super) fn read(mut keys: Table<'_, '_>, known: &KnownNames) -> MatrixSpec {
     let spec = MatrixSpec {
         kernels: name::names(&mut keys, "kernels", "kernel", &known.kernels),
         machines: name::names(&mut keys, "machines", "machine", &known.machines),
-        exclude: meetings(&mut keys, "exclude", known),
-        include: meetings(&mut keys, "include", known),
+        exclude: combinations(&mut keys, "exclude", known),
+        include: combinations(&mut keys, "include", known),
     };
-    keys.done();
+    keys.finish();
     spec
 }
 
-fn meetings(keys: &mut Keys<'_, '_>, key: &'static str, known: &Known) -> Vec<Meeting> {
-    let one = |mut keys: Keys<'_, '_>| {
-        let meeting = Meeting {
+fn combinations(keys: &mut Table<'_, '_>, key: &'static str, known: &KnownNames) -> Vec<Combination> {
+    let read = |mut keys: Table<'_, '_>| {
+        let combination = Combination {
             tests: name::names(&mut keys, "test", "test", &known.tests),
             kernels: name::names(&mut keys, "kernel", "kernel", &known.kernels),
             machines: name::names(&mut keys, "machine", "machine", &known.machines),
         };
         if !["test", "kernel", "machine"].iter().any(|name| keys.has(name)) {
-            keys.sheet().wrong(keys.place(), format!("an entry of {key:?} must name a test, a kernel or a machine"));
+            let message = format!("an entry of {key:?} needs \"test\", \"kernel\" or \"machine\"");
+            keys.document().error(keys.span(), message);
         }
-        keys.done();
-        meeting
+        keys.finish();
+        combination
     };
-    keys.tables(key).into_iter().map(one).collect()
+    keys.tables(key).into_iter().map(read).collect()
 }

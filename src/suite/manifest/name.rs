@@ -2,63 +2,58 @@
 
 use std::ops::Range;
 
-use super::keys::{Keys, Said, Sheet};
-use super::mistake::did_you_mean;
+use super::diagnostic::did_you_mean;
+use super::table::{Document, Located, Table};
 
-/// Rule for names, for use in error texts.
-pub const NAME_RULE: &str =
-    "a name consists of letters, digits, '.', '_', '+' and '-', and starts with a letter or digit";
-/// Maximum length of a name.
-const LONGEST: usize = 100;
+/// Syntax of a name, for error messages.
+pub const NAME_RULE: &str = "names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters";
+/// Length limit.
+const MAX_LENGTH: usize = 100;
 
 /// All names of a manifest.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownNames {
     pub kernels: Vec<String>,
     pub machines: Vec<String>,
     pub tests: Vec<String>,
 }
 
-/// Returns true if `text` can be used in a cell's id (between slashes), in a shell and in a file name.
+/// Returns true if the text is a valid name: safe in a cell id, between slashes, in a shell and in a file name.
 pub fn is_name(text: &str) -> bool {
     let first = text.bytes().next();
     first.is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && text.len() <= LONGEST
+        && text.len() <= MAX_LENGTH
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
 }
 
-/// Reports an invalid name.
-pub(super) fn check(sheet: &Sheet<'_>, name: &str, at: &Range<usize>) {
+/// Records an error if the text is not a valid name.
+pub(super) fn check(document: &Document<'_>, name: &str, span: &Range<usize>) {
     if !is_name(name) {
-        sheet.wrong(at, format!("invalid name {name:?}: {NAME_RULE} (at most {LONGEST} characters)"));
+        document.error(span, format!("invalid name {name:?}: {NAME_RULE}"));
     }
 }
 
-/// Returns the names in a key, and reports undefined ones. `None`: the key is missing.
-pub(super) fn names(keys: &mut Keys<'_, '_>, key: &'static str, kind: &str, known: &[String]) -> Option<Vec<String>> {
-    let (sheet, texts) = (keys.sheet(), keys.texts(key)?);
+/// Reads references to known names. `None` if the key is absent.
+pub(super) fn names(keys: &mut Table<'_, '_>, key: &'static str, kind: &str, known: &[String]) -> Option<Vec<String>> {
+    let (document, texts) = (keys.document(), keys.located_texts(key)?);
     if texts.is_empty() {
-        // An empty list would silently disable the test.
-        sheet.wrong(&keys.key(key), format!("{key:?} names no {kind}; omit it to select all"));
+        // Such a test would never run, which is easily overlooked.
+        document.error(&keys.key_span(key), format!("{key:?} is empty; omit it to select every {kind}"));
     }
-    let names = texts.into_iter().filter_map(|Said { value, at }| {
+    let names = texts.into_iter().filter_map(|Located { value, span }| {
         if known.contains(&value) {
             return Some(value);
         }
-        let known = known.iter().map(String::as_str);
-        sheet.wrong(&at, format!("unknown {kind} {value:?}{}", did_you_mean(&value, known)));
+        let hint = did_you_mean(&value, known.iter().map(String::as_str));
+        document.error(&span, format!("unknown {kind} {value:?}{hint}"));
         None
     });
     Some(names.collect())
 }
 
-/// Returns the tags of a test, kernel or machine.
-pub(super) fn tags(keys: &mut Keys<'_, '_>) -> Vec<String> {
-    let sheet = keys.sheet();
-    let tags = keys.texts("tags").unwrap_or_default().into_iter();
-    tags.map(|Said { value, at }| {
-        check(sheet, &value, &at);
-        value
-    })
-    .collect()
+/// Reads tags.
+pub(super) fn tags(keys: &mut Table<'_, '_>) -> Vec<String> {
+    let tags = keys.located_texts("tags").unwrap_or_default();
+    tags.iter().for_each(|tag| check(keys.document(), &tag.value, &tag.span));
+    tags.into_iter().map(|tag| tag.value).collect()
 }

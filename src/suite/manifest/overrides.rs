@@ -1,4 +1,4 @@
-//! Command line options that override all tests and machines.
+//! Command-line options that override the manifest for all tests and machines.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,51 +7,44 @@ use super::{BootWay, Isolate, TestSpec};
 use crate::guest::health::Policy;
 use crate::qemu::spec::Accel;
 
-/// Settings for all tests and machines; `None` keeps those of the manifest.
+/// Overriding values; `None` keeps the manifest's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// KVM or TCG.
+    /// Accelerator.
     pub accel: Option<Accel>,
-    /// The QEMU program.
+    /// QEMU program.
     pub qemu: Option<PathBuf>,
     /// Time limit for a test.
     pub timeout: Option<Duration>,
-    /// Time limit without any sign of activity.
+    /// Time limit without guest activity.
     pub idle_timeout: Option<Duration>,
     /// Maximum number of retries.
     pub retries: Option<u32>,
-    /// Number of runs.
+    /// Number of repetitions.
     pub repeat: Option<u32>,
-    /// Effect of kernel health findings.
+    /// Effect of kernel health.
     pub health: Option<Policy>,
-    /// Warm or cold boot.
+    /// Whether guests are restored or booted.
     pub boot: Option<BootWay>,
-    /// Isolation of the tests.
+    /// Whether guests are shared.
     pub isolate: Option<Isolate>,
 }
 
 impl Overrides {
-    /// Replaces the manifest's settings.
+    /// Overrides the values of a manifest.
     pub fn apply(&self, spec: &mut TestSpec) {
-        fn put<T: Clone>(place: &mut T, value: Option<&T>) {
-            if let Some(value) = value {
-                place.clone_from(value);
-            }
-        }
         for machine in &mut spec.machines {
-            put(&mut machine.boot.accel, self.accel.as_ref());
-            if self.qemu.is_some() {
-                machine.boot.qemu.clone_from(&self.qemu);
-            }
+            machine.boot.accel = self.accel.unwrap_or(machine.boot.accel);
+            machine.boot.qemu = self.qemu.clone().or(machine.boot.qemu.take());
         }
         for test in &mut spec.tests {
-            test.timeout = self.timeout.or(test.timeout);
-            test.idle_timeout = self.idle_timeout.or(test.idle_timeout);
-            put(&mut test.retries, self.retries.as_ref());
-            put(&mut test.repeat, self.repeat.as_ref());
-            put(&mut test.health.policy, self.health.as_ref());
-            put(&mut test.boot, self.boot.as_ref());
-            put(&mut test.isolate, self.isolate.as_ref());
+            test.command.timeout = self.timeout.or(test.command.timeout);
+            test.command.idle = self.idle_timeout.or(test.command.idle);
+            test.retries = self.retries.unwrap_or(test.retries);
+            test.repeat = self.repeat.unwrap_or(test.repeat);
+            test.health.policy = self.health.unwrap_or(test.health.policy);
+            test.boot = self.boot.unwrap_or(test.boot);
+            test.isolate = self.isolate.unwrap_or(test.isolate);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of manifest parsing, with golden texts of the errors.
+//! Tests of valid manifests, and golden texts of the errors of invalid ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use super::{BootWay, Ending, Isolate, KernelSpec, Origin, Protocol, STARTER, Tes
 use crate::guest::health::Policy;
 use crate::{initrd::spec::RunWhat, qemu::spec::FirmwareRef};
 
-fn parse(text: &str) -> Result<TestSpec, super::Mistakes> {
+fn parse(text: &str) -> Result<TestSpec, super::ManifestError> {
     TestSpec::parse(text, Origin { file: "bootling.toml", folder: Path::new("dir"), kernels: &[] })
 }
 
 #[track_caller]
-fn wrong(text: &str, expected: &Expect) {
+fn errors(text: &str, expected: &Expect) {
     expected.assert_eq(&format!("{}\n", parse(text).expect_err("invalid")));
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a manifest with all keys")]
-fn all_keys_are_read_and_merged_with_the_defaults() {
+fn every_key_is_read_and_defaults_apply_to_each_test() {
     let text = r#"
         name = "all"
         [defaults]
@@ -94,17 +94,21 @@ fn all_keys_are_read_and_merged_with_the_defaults() {
     assert_eq!(old.boot.qemu.as_deref(), Some(Path::new("dir/./qemu")));
     assert_eq!((old.base_modules.len(), old.boot.append.len()), (1, 2));
     let [boots, line] = &spec.tests[..] else { panic!("{:?}", spec.tests) };
-    assert_eq!(boots.what, RunWhat::Command(vec!["dir/./t".into(), "x".into()]));
-    assert_eq!(boots.binaries, ["strace", "dir/bin/tool"]);
-    let copies: Vec<_> = boots.copies.iter().map(|copy| (copy.source.to_str(), copy.destination.clone())).collect();
+    assert_eq!(boots.command.what, RunWhat::Command(vec!["dir/./t".into(), "x".into()]));
+    assert_eq!(boots.command.binaries, ["strace", "dir/bin/tool"]);
+    let copies: Vec<_> =
+        boots.command.copies.iter().map(|copy| (copy.source.to_str(), copy.destination.clone())).collect();
     assert_eq!(copies, [(Some("dir/a"), Some("/b".into())), (Some("dir/c"), None), (Some("dir/d=e"), None)]);
     assert_eq!(
-        (boots.modules[0].params.to_str(), boots.modules[1].name.to_str()),
+        (boots.command.modules[0].params.to_str(), boots.command.modules[1].name.to_str()),
         (Some("max_loop=4"), Some("dir/./my.ko"))
     );
-    let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(boots.env, [own("A", "1"), own("B", "x=y")]);
-    assert_eq!((boots.timeout, line.timeout), (Some(Duration::from_millis(2500)), Some(Duration::from_secs(60))));
+    let own = |name: &str, value: &str| (name.into(), value.into());
+    assert_eq!(boots.command.env, [own("A", "1"), own("B", "x=y")]);
+    assert_eq!(
+        (boots.command.timeout, line.command.timeout),
+        (Some(Duration::from_millis(2500)), Some(Duration::from_secs(60)))
+    );
     assert_eq!((&boots.ending, &line.ending), (&Ending::Signal(11), &Ending::Outcome("panic".to_owned())));
     assert_eq!((boots.health.policy, line.health.policy), (Policy::Warn, Policy::Warn));
     assert_eq!((boots.boot, boots.isolate, boots.protocol), (BootWay::Cold, Isolate::Nothing, Some(Protocol::Ktap)));
@@ -115,9 +119,9 @@ fn all_keys_are_read_and_merged_with_the_defaults() {
 }
 
 #[test]
-fn health_findings_fail_a_test_unless_it_expects_the_kernel_to_die() {
+fn an_unhealthy_kernel_fails_a_test_unless_the_test_expects_the_kernel_to_end() {
     let health =
-        |key: &str| parse(&format!("[[test]]\nname='t'\nrun='x'\n{key}\n")).expect("valid").tests[0].health.policy;
+        |key: &str| parse(&format!("[[test]]\nname='t'\nrun='x'\n{key}\n")).expect("one").tests[0].health.policy;
     assert_eq!(health(""), Policy::Fail);
     assert_eq!(health("outcome='panic'"), Policy::Warn);
     assert_eq!(health("outcome='panic'\nhealth='fail'"), Policy::Fail);
@@ -125,12 +129,12 @@ fn health_findings_fail_a_test_unless_it_expects_the_kernel_to_die() {
 
 #[test]
 fn the_starter_is_a_valid_manifest() {
-    let spec = parse(STARTER).expect("valid");
+    let spec = parse(STARTER).expect("a manifest");
     assert_eq!((spec.tests.len(), spec.machines.len(), spec.kernels.len()), (4, 2, 1));
 }
 
 #[test]
-fn kernels_of_the_command_line_are_merged_into_the_manifest() {
+fn kernels_of_the_command_line_are_added_to_the_manifest() {
     let typed = |name: &str| KernelSpec {
         name: name.to_owned(),
         kernel: Some("x.deb".to_owned()),
@@ -139,14 +143,14 @@ fn kernels_of_the_command_line_are_merged_into_the_manifest() {
     };
     let kernels = [typed("a"), typed("new")];
     let text = "[kernels]\na = 'a.deb'\n[[test]]\nname = 't'\nrun = 'x'\nkernels = ['new']\n";
-    let spec = TestSpec::parse(text, Origin { file: "m", folder: Path::new(""), kernels: &kernels }).expect("valid");
+    let spec = TestSpec::parse(text, Origin { file: "m", folder: Path::new(""), kernels: &kernels }).expect("one");
     let named: Vec<_> = spec.kernels.iter().map(|kernel| (&kernel.name[..], kernel.kernel.as_deref())).collect();
     assert_eq!(named, [("a", Some("x.deb")), ("new", Some("x.deb"))]);
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a manifest with all mistakes, and their messages")]
-fn all_mistakes_are_reported_with_their_positions() {
+#[expect(clippy::too_many_lines, reason = "a manifest with every error, and all messages")]
+fn all_errors_are_reported_with_their_positions() {
     let text = r#"
 name = 5
 [defaults]
@@ -176,10 +180,10 @@ signal = "SEGVV"
 [matrix]
 exclude = [{ kernel = "so so", test = "boot" }, {}]
 "#;
-    wrong(
+    errors(
         text,
         &expect![[r#"
-        bootling.toml:2:8: "name" takes a string, not an integer
+        bootling.toml:2:8: name: expected a string, found an integer
          2 | name = 5
            |        ^
         bootling.toml:4:11: timeout: invalid time "soon": expected seconds, or a number with ms, s, m or h
@@ -188,7 +192,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:5:1: unknown key "heath"; did you mean "health"?
          5 | heath = "fail"
            | ^^^^^
-        bootling.toml:7:1: invalid name "so so": a name consists of letters, digits, '.', '_', '+' and '-', and starts with a letter or digit (at most 100 characters)
+        bootling.toml:7:1: invalid name "so so": names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters
          7 | "so so" = "x"
            | ^^^^^^^
         bootling.toml:9:10: memory: invalid size "lots": expected a number of MiB, or a number with suffix K, M, G or T
@@ -197,16 +201,16 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:10:1: unknown key "acel"; did you mean "accel"?
          10 | acel = "tcg"
             | ^^^^
-        bootling.toml:13:1: a test takes either `command` or `run`, not both
+        bootling.toml:13:1: "command" and "run" are mutually exclusive
          13 | command = ["true"]
             | ^^^^^^^
         bootling.toml:15:1: unknown key "timout"; did you mean "timeout"?
          15 | timout = "5s"
             | ^^^^^^
-        bootling.toml:16:10: "status" takes a number from 0 to 255
+        bootling.toml:16:10: status: expected a number from 0 to 255
          16 | status = 256
             |          ^^^
-        bootling.toml:17:10: "health" takes one of "fail", "warn", "ignore", not "fial"; did you mean "fail"?
+        bootling.toml:17:10: health: expected one of "fail", "warn", "ignore", found "fial"; did you mean "fail"?
          17 | health = "fial"
             |          ^^^^^^
         bootling.toml:18:11: expect: invalid regular expression "(": unclosed group
@@ -215,7 +219,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:19:13: unknown machine "odl"; did you mean "old"?
          19 | machines = ["odl"]
             |             ^^^^^
-        bootling.toml:20:1: missing `command = ["..."]` or `run = "a line for the shell"`
+        bootling.toml:20:1: a test needs `command = ["..."]` or `run = "a line for the shell"`
          20 | [[test]]
             | ^^^^^^^^
         bootling.toml:21:8: duplicate test "boots"
@@ -224,19 +228,19 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:22:1: missing test name
          22 | [[test]]
             | ^^^^^^^^
-        bootling.toml:25:1: a test has only one ending: "status" conflicts with "signal"
+        bootling.toml:25:1: "status" and "signal" are mutually exclusive
          25 | signal = "SEGVV"
             | ^^^^^^
         bootling.toml:25:10: unknown signal "SEGVV": expected a name such as "SEGV", or a number
          25 | signal = "SEGVV"
             |          ^^^^^^^
-        bootling.toml:26:12: "outcome" takes one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, not "panick"; did you mean "panic"?
+        bootling.toml:26:12: outcome: expected one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, found "panick"; did you mean "panic"?
          26 | 	outcome = "panick"
             | 	          ^^^^^^^^
         bootling.toml:28:39: unknown test "boot"; did you mean "boots"?
          28 | exclude = [{ kernel = "so so", test = "boot" }, {}]
             |                                       ^^^^^^
-        bootling.toml:28:49: an entry of "exclude" must name a test, a kernel or a machine
+        bootling.toml:28:49: an entry of "exclude" needs "test", "kernel" or "machine"
          28 | exclude = [{ kernel = "so so", test = "boot" }, {}]
             |                                                 ^^
     "#]],
@@ -244,11 +248,11 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
 }
 
 #[test]
-fn tests_that_never_run_and_ambiguous_statuses_are_mistakes() {
-    wrong(
+fn empty_selections_and_ambiguous_statuses_are_errors() {
+    errors(
         "[[test]]\nname = 'a'\nrun = 'x'\nkernels = []\n[[test]]\nname = 'b'\nrun = 'x'\nstatus = 4\nskip-status = 4\n",
         &expect![[r#"
-            bootling.toml:4:1: "kernels" names no kernel; omit it to select all
+            bootling.toml:4:1: "kernels" is empty; omit it to select every kernel
              4 | kernels = []
                | ^^^^^^^
             bootling.toml:9:1: status 4 cannot mean both passed and skipped
@@ -256,7 +260,7 @@ fn tests_that_never_run_and_ambiguous_statuses_are_mistakes() {
                | ^^^^^^^^^^^
         "#]],
     );
-    wrong(
+    errors(
         "[defaults]\nskip-status = 4\n[[test]]\nname = 'a'\nrun = 'x'\nstatus = 4\n",
         &expect![[r"
             bootling.toml:6:1: status 4 cannot mean both passed and skipped
@@ -267,8 +271,8 @@ fn tests_that_never_run_and_ambiguous_statuses_are_mistakes() {
 }
 
 #[test]
-fn invalid_toml_is_reported_with_its_position() {
-    wrong(
+fn syntax_errors_are_reported_with_their_positions() {
+    errors(
         "[[test]]\nname = \"x\n",
         &expect![[r#"
         bootling.toml:2:10: invalid basic string, expected `"`
@@ -276,7 +280,7 @@ fn invalid_toml_is_reported_with_its_position() {
            |          ^
     "#]],
     );
-    wrong(
+    errors(
         "[kernels]\na = 'x'\na = 'y'\n",
         &expect![[r"
         bootling.toml:3:1: duplicate key
@@ -284,10 +288,10 @@ fn invalid_toml_is_reported_with_its_position() {
            | ^
     "]],
     );
-    wrong(
+    errors(
         "name = \"x\"\n",
         &expect![[r#"
-        bootling.toml:1:1: missing [[test]]: nothing to test
+        bootling.toml:1:1: no tests: expected at least one [[test]] table
          1 | name = "x"
            | ^
     "#]],
@@ -295,10 +299,10 @@ fn invalid_toml_is_reported_with_its_position() {
 }
 
 #[test]
-fn every_key_is_documented_and_the_documented_example_is_valid() {
+fn every_key_is_documented_and_the_example_is_a_valid_manifest() {
     let docs = include_str!("../../../docs/testing.md");
     let sources = [
-        include_str!("case.rs"),
+        include_str!("test.rs"),
         include_str!("ending.rs"),
         include_str!("kernel.rs"),
         include_str!("machine.rs"),
@@ -330,9 +334,9 @@ fn every_key_is_documented_and_the_documented_example_is_valid() {
 
 proptest::proptest! {
     #[test]
-    fn no_input_causes_a_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {
-        if let Err(mistakes) = parse(&text) {
-            proptest::prop_assert!(!mistakes.to_string().is_empty());
+    fn no_text_causes_a_panic(text in "(\\[\\[?(test|kernels|machines\\.[a-z])\\]?\\]\n|[a-z]{1,7} = [\"{\\[0-9a-z ü\t]{0,9}\n|.{0,9}\n){0,12}") {
+        if let Err(error) = parse(&text) {
+            proptest::prop_assert!(!error.to_string().is_empty());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// Formats seconds since 1970 as `2026-01-31T23:59:59Z`.
-pub fn date(seconds: f64) -> String {
+pub(crate) fn date(seconds: f64) -> String {
     // Reports are untrusted, and the formatter has a last year.
     let since = Duration::try_from_secs_f64(seconds.clamp(0.0, 250_000_000_000.0).floor()).unwrap_or_default();
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()

@@ -6,12 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
 
-use super::{CellReport, Header, Report, Status};
-
-/// Format name in the header.
-pub const FORMAT: &str = "bootling-report";
-/// Format version in the header. Adding a field does not change it.
-pub const VERSION: u32 = 1;
+use super::{CellReport, Format, Header, Report, Status, schema};
 
 /// Line length limit, bytes. A cell with many attempts and thousands of parts is shorter.
 const LINE: u64 = 64 << 20;
@@ -39,6 +34,13 @@ pub enum ReadError {
         rule: String,
     },
 }
+
+/// The format.
+pub(super) static FORMAT: Format = Format {
+    name: "jsonl",
+    help: "Write the complete report to FILE as JSON Lines",
+    write: |report, _, out| write(report, out),
+};
 
 /// Writes a report.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -81,11 +83,11 @@ pub fn read(input: impl BufRead) -> Result<Report, ReadError> {
 
 fn header(text: &[u8]) -> Result<Header, String> {
     let header: Header = serde_json::from_slice(text).map_err(|error| format!("invalid header: {error}"))?;
-    if header.format != FORMAT {
-        return Err(format!("not a report header: expected \"format\":\"{FORMAT}\""));
+    if header.format != schema::FORMAT {
+        return Err(format!("not a report header: expected \"format\":{:?}", schema::FORMAT));
     }
-    if header.version != VERSION {
-        return Err(format!("unsupported format version {}, expected {VERSION}", header.version));
+    if header.version != schema::VERSION {
+        return Err(format!("unsupported format version {}, expected {}", header.version, schema::VERSION));
     }
     if header.shard.is_some_and(|shard| shard.index == 0 || shard.index > shard.total) {
         return Err("shard index out of range (1 to the total)".to_owned());
@@ -99,10 +101,10 @@ fn cell(text: &[u8]) -> Result<CellReport, String> {
     if named.into_iter().any(String::is_empty) {
         return Err("cell without id, test, kernel or machine".to_owned());
     }
-    if cell.status.has_passed() && !cell.last().is_some_and(|attempt| attempt.passed) {
+    if cell.status.has_passed() && !cell.final_attempt().is_some_and(|attempt| attempt.passed) {
         return Err(format!("cell `{}` is {}, but its last attempt did not pass", cell.id, cell.status.name()));
     }
-    if cell.status == Status::Skipped && !cell.last().is_some_and(|attempt| attempt.skipped) {
+    if cell.status == Status::Skipped && !cell.final_attempt().is_some_and(|attempt| attempt.skipped) {
         return Err(format!("cell `{}` is skipped, but its last attempt is not", cell.id));
     }
     Ok(cell)
@@ -136,7 +138,7 @@ impl<R: BufRead> Lines<R> {
 mod tests {
     use super::{Status, read, write};
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{many, sample};
+    use crate::suite::tests::sample::{many, sample};
     use proptest::prelude::{ProptestConfig, any, proptest};
 
     fn text(report: &Report) -> String {

@@ -1,255 +1,169 @@
-//! `JUnit` XML in the dialect of Maven's Surefire (its `surefire-test-report.xsd`, version 3), which Jenkins, GitLab and
-//! the actions of GitHub read.
+//! `JUnit` XML in the dialect of Maven Surefire (`surefire-test-report.xsd`, version 3), which Jenkins, GitLab and GitHub
+//! actions read.
 //!
-//! A suite is what ran on one kernel and one machine; a test case is a cell, and each part of one that speaks TAP. A cell
-//! that did not run is an error: a server would call a build of skipped tests good, and only a test itself says that it was.
-//! Tries that failed before
-//! one that passed are `flakyFailure`s; where the last one failed too, it is the `failure` and they are `rerunFailure`s.
+//! A test suite is a kernel and a machine; a test case is a cell, or a part of a cell whose output is TAP. A cell that did
+//! not run is an error: servers accept builds whose tests were skipped, and only a test itself can report a skip. Failed
+//! attempts before a passed one are `flakyFailure`s; if the last attempt failed too, it is the `failure` and the earlier
+//! ones are `rerunFailure`s.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
-use quick_xml::Writer;
-use quick_xml::events::{BytesDecl, BytesText, Event};
+use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite, XmlString};
 
 use super::date::date;
-use super::{Attempt, CellReport, Part, PartResult, Report, Status, one_line, plain, story};
+use super::{Attempt, CellReport, Format, Part, PartResult, Report, Status, one_line, plain, story};
 
-/// How many of what.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    tests: usize,
-    failures: usize,
-    errors: usize,
-    skipped: usize,
-    seconds: f64,
-}
-
-/// What ran on one kernel and one machine.
-struct Suite<'a> {
-    kernel: &'a str,
-    machine: &'a str,
-    cells: Vec<&'a CellReport>,
-    tally: Tally,
-}
-
-impl Tally {
-    fn of(cell: &CellReport) -> Self {
-        let mut tally = Self { tests: 1, seconds: cell.seconds(), ..Self::default() };
-        match cell.status {
-            Status::Passed | Status::Flaky => {}
-            Status::Skipped => tally.skipped += 1,
-            Status::Failed => tally.failures += 1,
-            Status::Error | Status::NotRun => tally.errors += 1,
-        }
-        for part in parts(cell) {
-            tally.tests += 1;
-            match part.result {
-                PartResult::Passed => {}
-                PartResult::Failed | PartResult::Missing => tally.failures += 1,
-                PartResult::Skipped | PartResult::Todo => tally.skipped += 1,
-            }
-        }
-        tally
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.tests += other.tests;
-        self.failures += other.failures;
-        self.errors += other.errors;
-        self.skipped += other.skipped;
-        self.seconds += other.seconds;
-    }
-
-    fn attributes(&self) -> [(&'static str, String); 5] {
-        [
-            ("tests", self.tests.to_string()),
-            ("failures", self.failures.to_string()),
-            ("errors", self.errors.to_string()),
-            ("skipped", self.skipped.to_string()),
-            ("time", seconds(self.seconds)),
-        ]
-    }
-}
-
-/// The parts that the deciding try told of.
-fn parts(cell: &CellReport) -> &[Part] {
-    cell.last().map_or(&[], |attempt| &attempt.parts)
-}
-
-fn seconds(time: f64) -> String {
-    format!("{time:.3}")
-}
+/// The format.
+pub(super) static FORMAT: Format = Format {
+    name: "junit",
+    help: "Write JUnit XML to FILE (`-` for standard output)",
+    write: |report, _, out| write(report, out),
+};
 
 /// Writes a report.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let suites = suites(report);
-    let mut all = Tally::default();
-    for suite in &suites {
-        all.add(&suite.tally);
-    }
-    // What ran side by side took less than its sum.
-    all.seconds = report.header.duration_s;
+fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut document = quick_junit::Report::new(one_line(&report.header.suite));
+    document.add_test_suites(suites(report));
+    // The suites' times add up to more, since cells run in parallel.
+    document.set_time(duration(report.header.duration_s));
     let mut buffered = io::BufWriter::new(out);
-    let mut xml = Writer::new_with_indent(&mut buffered, b' ', 2);
-    xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
-    element(&mut xml, "testsuites", [("name", one_line(&report.header.suite))].into_iter().chain(all.attributes()))
-        .write_inner_content(|xml| suites.iter().try_for_each(|suite| write_suite(report, suite, xml)))?;
-    buffered.write_all(b"\n")?;
+    document.serialize(&mut buffered).map_err(io::Error::other)?;
     buffered.flush()
 }
 
-/// An element with these attributes.
-fn element<'a, W: Write>(
-    xml: &'a mut Writer<W>,
-    name: &'static str,
-    attributes: impl IntoIterator<Item = (&'static str, String)>,
-) -> quick_xml::writer::ElementWriter<'a, W> {
-    let mut element = xml.create_element(name);
-    for (name, value) in attributes {
-        element = element.with_attribute((name, value.as_str()));
-    }
-    element
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// The suites, in the order in which their first cells stand.
-fn suites(report: &Report) -> Vec<Suite<'_>> {
-    let mut suites: Vec<Suite<'_>> = Vec::new();
-    let mut places = std::collections::HashMap::new();
+/// Returns the suites in the order of their first cells.
+fn suites(report: &Report) -> Vec<TestSuite> {
+    let mut suites: Vec<TestSuite> = Vec::new();
+    let mut indexes = HashMap::new();
     for cell in &report.cells {
-        let place = *places.entry((cell.kernel.as_str(), cell.machine.as_str())).or_insert_with(|| {
-            let (kernel, machine) = (cell.kernel.as_str(), cell.machine.as_str());
-            suites.push(Suite { kernel, machine, cells: Vec::new(), tally: Tally::default() });
+        let index = *indexes.entry((cell.kernel.as_str(), cell.machine.as_str())).or_insert_with(|| {
+            suites.push(suite(report, &cell.kernel, &cell.machine));
             suites.len() - 1
         });
-        suites[place].cells.push(cell);
-        suites[place].tally.add(&Tally::of(cell));
+        let suite = &mut suites[index];
+        suite.set_time(suite.time.unwrap_or_default().saturating_add(duration(cell.seconds())));
+        let class = [&report.header.suite, &cell.kernel, &cell.machine].map(|name| class_word(name)).join(".");
+        suite.add_test_cases(test_cases(cell, &class));
     }
     suites
 }
 
-fn write_suite<W: Write>(report: &Report, suite: &Suite<'_>, xml: &mut Writer<W>) -> io::Result<()> {
+/// Returns the suite of a kernel and a machine, without test cases.
+fn suite(report: &Report, kernel: &str, machine: &str) -> TestSuite {
     let header = &report.header;
-    let (kernel, machine) = (one_line(suite.kernel), one_line(suite.machine));
-    let attributes = [("name", format!("{kernel} / {machine}")), ("timestamp", date(header.started))];
-    let mut properties = vec![("kernel", kernel), ("machine", machine), ("bootling", one_line(&header.bootling))];
-    properties.extend(header.kernels.get(suite.kernel).map(|release| ("kernel-release", one_line(release))));
-    properties.extend(header.qemu.as_ref().map(|version| ("qemu", one_line(version))));
-    properties.extend(header.shard.map(|shard| ("shard", format!("{}/{}", shard.index, shard.total))));
-    properties.extend(header.ended_early.as_ref().map(|why| ("ended-early", one_line(why))));
-    let class = [&header.suite, suite.kernel, suite.machine].map(class_word).join(".");
-    element(xml, "testsuite", attributes.into_iter().chain(suite.tally.attributes())).write_inner_content(|xml| {
-        xml.create_element("properties").write_inner_content(|xml| {
-            properties.into_iter().try_for_each(|(name, value)| {
-                element(xml, "property", [("name", name.to_owned()), ("value", value)]).write_empty().map(drop)
-            })
-        })?;
-        suite.cells.iter().try_for_each(|cell| write_cell(cell, &class, xml))
-    })?;
-    Ok(())
+    let mut suite = TestSuite::new(format!("{} / {}", one_line(kernel), one_line(machine)));
+    suite.timestamp = date(header.started).parse().ok();
+    let shard = header.shard.map(|shard| shard.to_string());
+    let properties = [
+        ("kernel", Some(kernel)),
+        ("machine", Some(machine)),
+        ("bootling", Some(header.bootling.as_str())),
+        ("kernel-release", header.kernels.get(kernel).map(String::as_str)),
+        ("qemu", header.qemu.as_deref()),
+        ("shard", shard.as_deref()),
+        ("ended-early", header.ended_early.as_deref()),
+    ];
+    for (name, value) in properties {
+        suite.properties.extend(value.map(|value| Property::new(name, one_line(value))));
+    }
+    suite
 }
 
-/// A word of a class name. Servers take a point for the border between packages, and `6.1` would be two.
-fn class_word(name: impl AsRef<str>) -> String {
-    one_line(name.as_ref()).replace('.', "_")
+/// Returns one component of a class name. Servers treat a point as a package separator: `6.1` would be two packages.
+fn class_word(name: &str) -> String {
+    one_line(name).replace('.', "_")
 }
 
-fn write_cell<W: Write>(cell: &CellReport, class: &str, xml: &mut Writer<W>) -> io::Result<()> {
+/// Returns the test case of a cell, followed by those of its parts.
+fn test_cases(cell: &CellReport, class: &str) -> Vec<TestCase> {
     let name = match cell.repetition {
         Some(repetition) => format!("{}#{repetition}", one_line(&cell.test)),
         None => one_line(&cell.test),
     };
-    let attributes = [("name", name.clone()), ("classname", class.to_owned()), ("time", seconds(cell.seconds()))];
-    let case = element(xml, "testcase", attributes);
-    let silent = |attempt: &Attempt| attempt.stdout.is_empty() && attempt.stderr.is_empty();
-    if cell.status == Status::Passed && cell.last().is_none_or(silent) {
-        case.write_empty()?;
-    } else {
-        case.write_inner_content(|xml| write_result(cell, xml))?;
-    }
+    let last = cell.final_attempt();
+    let mut case = TestCase::new(&name, status(cell));
+    case.set_classname(class).set_time(duration(cell.seconds()));
+    case.system_out = last.and_then(|attempt| text(&attempt.stdout));
+    case.system_err = last.and_then(|attempt| text(&attempt.stderr));
     let class = format!("{class}.{}", class_word(&name));
-    parts(cell).iter().try_for_each(|part| write_part(part, &class, xml))
+    let parts = last.map_or(&[][..], |attempt| &attempt.parts);
+    std::iter::once(case).chain(parts.iter().map(|part| part_case(part, &class))).collect()
 }
 
-/// What came of a cell, and of each of its tries.
-fn write_result<W: Write>(cell: &CellReport, xml: &mut Writer<W>) -> io::Result<()> {
-    let (first, again) = match cell.status {
-        Status::Passed | Status::Flaky | Status::Skipped => (None, "flakyFailure"),
-        Status::Failed => (Some("failure"), "rerunFailure"),
-        Status::Error | Status::NotRun => (Some("error"), "rerunError"),
+fn status(cell: &CellReport) -> TestCaseStatus {
+    let (mut status, kind) = match cell.status {
+        Status::Passed | Status::Flaky => (TestCaseStatus::success(), NonSuccessKind::Failure),
+        Status::Skipped => (TestCaseStatus::skipped(), NonSuccessKind::Failure),
+        Status::Failed => (TestCaseStatus::non_success(NonSuccessKind::Failure), NonSuccessKind::Failure),
+        Status::Error | Status::NotRun => (TestCaseStatus::non_success(NonSuccessKind::Error), NonSuccessKind::Error),
     };
-    if let Some(name) = first {
-        let kind = kind_of(cell.last(), cell.status);
-        let told = cell.last().map(story).unwrap_or_default();
-        let text = format!("{told}\nto repeat it:\n    {}\n", one_line(&cell.repeat));
-        element(xml, name, [("message", cell.why()), ("type", kind)])
-            .write_text_content(BytesText::new(text.trim_start()))?;
+    status.set_message(cell.reason());
+    if !cell.status.is_good() {
+        let story = cell.final_attempt().map(story).unwrap_or_default();
+        let description = format!("{story}\nto repeat it:\n    {}\n", one_line(&cell.repeat));
+        status.set_type(failure_type(cell.final_attempt(), cell.status));
+        status.set_description(xml_text(description.trim_start()));
     }
-    if cell.status == Status::Skipped {
-        element(xml, "skipped", [("message", cell.why())]).write_empty()?;
-    }
-    let before = cell.attempts.len().saturating_sub(1);
-    for attempt in cell.attempts.iter().take(before) {
-        let message = one_line(attempt.cause.as_deref().unwrap_or("it failed"));
-        let attributes = [("message", message), ("type", kind_of(Some(attempt), cell.status))];
-        element(xml, again, attributes).write_inner_content(|xml| {
-            text_element(xml, "stackTrace", &story(attempt))?;
-            streams(attempt, xml)
-        })?;
-    }
-    // The output of the try that decided: the others have theirs within them.
-    cell.last().map_or(Ok(()), |attempt| streams(attempt, xml))
+    let earlier = cell.attempts.split_last().map_or(&[][..], |(_, earlier)| earlier);
+    status.add_reruns(earlier.iter().map(|attempt| rerun(attempt, kind, cell.status)));
+    status
 }
 
-/// A word for the kind of failure.
-fn kind_of(attempt: Option<&Attempt>, status: Status) -> String {
+/// Returns an earlier attempt, with its own output.
+fn rerun(attempt: &Attempt, kind: NonSuccessKind, status: Status) -> TestRerun {
+    let mut rerun = TestRerun::new(kind);
+    rerun.set_message(one_line(attempt.cause.as_deref().unwrap_or("it failed")));
+    rerun.set_type(failure_type(Some(attempt), status));
+    rerun.stack_trace = text(&story(attempt));
+    rerun.system_out = text(&attempt.stdout);
+    rerun.system_err = text(&attempt.stderr);
+    rerun
+}
+
+/// Returns the kind of failure as one word.
+fn failure_type(attempt: Option<&Attempt>, status: Status) -> String {
     let outcome = attempt.and_then(|attempt| attempt.outcome.as_deref());
     outcome.map_or_else(|| status.name().to_owned(), one_line)
 }
 
-fn streams<W: Write>(attempt: &Attempt, xml: &mut Writer<W>) -> io::Result<()> {
-    text_element(xml, "system-out", &attempt.stdout)?;
-    text_element(xml, "system-err", &attempt.stderr)
-}
-
-/// An element with text; none where there is none.
-fn text_element<W: Write>(xml: &mut Writer<W>, name: &'static str, text: &str) -> io::Result<()> {
-    let text: Cow<'_, str> = plain(text);
-    if !text.is_empty() {
-        xml.create_element(name).write_text_content(BytesText::new(&text))?;
-    }
-    Ok(())
-}
-
-fn write_part<W: Write>(part: &Part, class: &str, xml: &mut Writer<W>) -> io::Result<()> {
-    let attributes = [("name", one_line(&part.name)), ("classname", class.to_owned()), ("time", seconds(0.0))];
-    let case = element(xml, "testcase", attributes);
+fn part_case(part: &Part, class: &str) -> TestCase {
     let detail = one_line(&part.detail);
-    match part.result {
-        PartResult::Passed => case.write_empty().map(drop),
-        PartResult::Skipped | PartResult::Todo => {
-            let known = part.result == PartResult::Todo;
-            let message = if known { format!("known to fail: {detail}") } else { detail };
-            case.write_inner_content(|xml| element(xml, "skipped", [("message", message)]).write_empty().map(drop))
-                .map(drop)
-        }
+    let status = match part.result {
+        PartResult::Passed => TestCaseStatus::success(),
+        PartResult::Skipped => TestCaseStatus::skipped().set_message(detail).clone(),
+        PartResult::Todo => TestCaseStatus::skipped().set_message(format!("known to fail: {detail}")).clone(),
         PartResult::Failed | PartResult::Missing => {
-            let kind = ("type", part.result.name().to_owned());
-            case.write_inner_content(|xml| {
-                element(xml, "failure", [("message", detail), kind])
-                    .write_text_content(BytesText::new(&plain(&part.detail)))
-                    .map(drop)
-            })
-            .map(drop)
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(detail).set_type(part.result.name()).set_description(xml_text(&part.detail));
+            status
         }
-    }
+    };
+    let mut case = TestCase::new(one_line(&part.name), status);
+    case.set_classname(class).set_time(Duration::ZERO);
+    case
+}
+
+/// Returns guest text; `None` if it is empty.
+fn text(text: &str) -> Option<XmlString> {
+    Some(xml_text(text)).filter(|text| !text.is_empty())
+}
+
+/// Sanitizes guest text. Tabs become blanks, since [`XmlString`] drops them.
+fn xml_text(text: &str) -> XmlString {
+    plain(text).replace('\t', "    ").into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::write;
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{HOSTILE, many, sample};
+    use crate::suite::tests::sample::{HOSTILE, many, sample};
     use expect_test::expect_file;
     use quick_xml::Reader;
     use quick_xml::events::Event;
@@ -261,7 +175,7 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
-    /// An element, as a reader of the report sees it.
+    /// An element of a parsed report.
     #[derive(Debug, Default)]
     struct Element {
         name: String,
@@ -301,7 +215,7 @@ mod tests {
                 Event::Start(event) => open.push(start(&event)),
                 Event::Empty(event) => open.last_mut().expect("a root").children.push(start(&event)),
                 Event::End(_) => {
-                    let done = open.pop().expect("it was opened");
+                    let done = open.pop().expect("an open element");
                     open.last_mut().expect("a root").children.push(done);
                 }
                 Event::Text(text) => {
@@ -320,7 +234,7 @@ mod tests {
                 }
                 Event::Decl(_) => {}
                 Event::Eof => break,
-                other => panic!("{other:?} has no place in a report"),
+                other => panic!("unexpected {other:?}"),
             }
         }
         let mut root = open.pop().expect("the root");
@@ -328,7 +242,7 @@ mod tests {
         root.children.remove(0)
     }
 
-    /// The rules of Surefire's and Jenkins' schemas, as far as we use them.
+    /// Checks the rules of the schemas of Surefire and Jenkins that apply to these reports.
     fn check(root: &Element) {
         let stream = ["system-out", "system-err"];
         let result = ["failure", "error", "skipped", "flakyFailure", "rerunFailure", "rerunError"];
@@ -368,16 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn a_report_keeps_the_schemas_rules_and_says_all_there_is() {
+    fn a_report_follows_the_schemas_and_is_complete() {
         let text = xml(&sample());
         expect_file!["golden/sample.xml"].assert_eq(&text);
         let root = parse(&text);
         check(&root);
-        assert_eq!(root.number("errors"), 2, "what did not run is no success");
+        assert_eq!(root.number("errors"), 2, "a cell that did not run is not a success");
     }
 
     #[test]
-    fn what_xml_forbids_is_gone_and_the_rest_is_as_it_was() {
+    fn text_is_unchanged_except_for_characters_that_xml_forbids() {
         let text = xml(&sample());
         assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'));
         let root = parse(&text);
@@ -388,7 +302,14 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_results_are_written_at_once() {
+    fn columns_separated_by_tabs_remain_separate() {
+        let mut report = sample();
+        report.cells[0].attempts[0].stdout = "a\tb\n".to_owned();
+        assert!(xml(&report).contains("<system-out>a    b\n</system-out>"));
+    }
+
+    #[test]
+    fn ten_thousand_results_are_written() {
         let root = parse(&xml(&many(10_000)));
         check(&root);
         assert_eq!(root.children.len(), 100);

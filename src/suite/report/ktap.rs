@@ -6,12 +6,19 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{CellReport, Part, PartResult, Report, Status, one_line, plain, story, tap};
+use super::{CellReport, Format, Part, PartResult, Report, Status, one_line, plain, story, tap};
+
+/// The format.
+pub(super) static FORMAT: Format = Format {
+    name: "ktap",
+    help: "Write KTAP, the kernel's dialect of TAP, to FILE",
+    write: |report, _, out| write(report, out),
+};
 
 /// Writes a report.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut text = format!("KTAP version 1\n1..{}\n", report.cells.len());
-    for line in tap::remarks(report) {
+    for line in tap::header_lines(report) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {line}");
     }
@@ -29,7 +36,7 @@ fn description(text: &str) -> String {
 }
 
 fn result(text: &mut String, number: usize, cell: &CellReport) {
-    let parts = cell.last().map_or(&[][..], |attempt| &attempt.parts);
+    let parts = cell.final_attempt().map_or(&[][..], |attempt| &attempt.parts);
     if !parts.is_empty() {
         let _ = writeln!(text, "  KTAP version 1\n  1..{}", parts.len());
         parts.iter().enumerate().for_each(|(at, part)| part_result(text, at + 1, part));
@@ -42,8 +49,8 @@ fn result(text: &mut String, number: usize, cell: &CellReport) {
     }
     let name = description(&cell.id);
     // Any one-line text may follow the number sign.
-    let why = cell.why();
-    let timed_out = cell.last().is_some_and(|attempt| attempt.outcome.as_deref() == Some("timed-out"));
+    let why = cell.reason();
+    let timed_out = cell.final_attempt().is_some_and(|attempt| attempt.outcome.as_deref() == Some("timed-out"));
     let _ = match cell.status {
         Status::Passed => writeln!(text, "ok {number} {name}"),
         Status::Flaky => writeln!(text, "ok {number} {name} # flaky: passed on attempt {}", cell.attempts.len()),
@@ -87,7 +94,7 @@ fn comment(text: &mut String, indent: &str, lines: &str) {
 mod tests {
     use super::write;
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{many, sample};
+    use crate::suite::tests::sample::{many, sample};
     use expect_test::expect_file;
 
     fn text(report: &Report) -> String {

@@ -6,7 +6,7 @@ use super::{Attempt, plain};
 
 /// Returns the attempt's cause, findings, hang report, failed parts, notes and last console lines, most informative
 /// first.
-pub fn story(attempt: &Attempt) -> String {
+pub(crate) fn story(attempt: &Attempt) -> String {
     let mut text = String::new();
     section(&mut text, "", attempt.cause.iter().map(String::as_str));
     for finding in &attempt.health {

@@ -6,17 +6,21 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{Attempt, CellReport, Part, PartResult, Report, Status, one_line, plain, story};
+use super::{Attempt, CellReport, Format, Part, PartResult, Report, Status, one_line, plain, story};
+
+/// The format.
+pub(super) static FORMAT: Format =
+    Format { name: "tap", help: "Write TAP 14 to FILE", write: |report, _, out| write(report, out) };
 
 /// Writes a report.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut text = format!("TAP version 14\n1..{}\n", report.cells.len());
-    for line in remarks(report) {
+    for line in header_lines(report) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {line}");
     }
     for (at, cell) in report.cells.iter().enumerate() {
-        point(&mut text, at + 1, cell);
+        test_point(&mut text, at + 1, cell);
         out.write_all(text.as_bytes())?;
         text.clear();
     }
@@ -24,7 +28,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Returns the lines common to all cells.
-pub(super) fn remarks(report: &Report) -> Vec<String> {
+pub(super) fn header_lines(report: &Report) -> Vec<String> {
     let header = &report.header;
     let mut lines = vec![format!("{}, by bootling {}", one_line(&header.suite), one_line(&header.bootling))];
     lines.extend(header.shard.map(|shard| format!("shard {} of {}", shard.index, shard.total)));
@@ -33,15 +37,15 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
 }
 
 /// Writes a cell's subtest, test point and diagnostics.
-fn point(text: &mut String, number: usize, cell: &CellReport) {
-    let parts = cell.last().map_or(&[][..], |attempt| &attempt.parts);
+fn test_point(text: &mut String, number: usize, cell: &CellReport) {
+    let parts = cell.final_attempt().map_or(&[][..], |attempt| &attempt.parts);
     if !parts.is_empty() {
         subtest(text, &cell.id, parts);
     }
     let result = if cell.status.is_good() { "ok" } else { "not ok" };
     let _ = write!(text, "{result} {number} - {}", escaped(&cell.id));
     if cell.status == Status::Skipped {
-        let _ = write!(text, " # SKIP {}", cell.why());
+        let _ = write!(text, " # SKIP {}", cell.reason());
     }
     text.push('\n');
     if cell.status != Status::Passed {
@@ -72,7 +76,7 @@ fn subtest(text: &mut String, id: &str, parts: &[Part]) {
         }
         if !part.result.is_good() && !part.detail.is_empty() {
             text.push_str("      ---\n");
-            scalar(text, "      ", "message", &part.detail);
+            yaml_string(text, "      ", "message", &part.detail);
             text.push_str("      ...\n");
         }
     }
@@ -81,26 +85,26 @@ fn subtest(text: &mut String, id: &str, parts: &[Part]) {
 /// Writes the YAML block of a test point. Strings are quoted as in JSON, which is valid YAML.
 fn diagnostics(text: &mut String, cell: &CellReport) {
     text.push_str("  ---\n");
-    scalar(text, "  ", "status", cell.status.name());
+    yaml_string(text, "  ", "status", cell.status.name());
     if cell.status != Status::Flaky {
-        scalar(text, "  ", "message", &cell.why());
+        yaml_string(text, "  ", "message", &cell.reason());
     }
-    scalar(text, "  ", "repeat", &one_line(&cell.repeat));
+    yaml_string(text, "  ", "repeat", &one_line(&cell.repeat));
     let _ = writeln!(text, "  duration_ms: {:.3}", cell.seconds() * 1e3);
     if !cell.attempts.is_empty() {
         text.push_str("  tries:\n");
     }
     for attempt in &cell.attempts {
-        tried(text, attempt);
+        attempt_yaml(text, attempt);
     }
     text.push_str("  ...\n");
 }
 
-fn tried(text: &mut String, attempt: &Attempt) {
+fn attempt_yaml(text: &mut String, attempt: &Attempt) {
     let _ = writeln!(text, "    - passed: {}", attempt.passed);
     let _ = writeln!(text, "      exit_code: {}", attempt.exit_code);
     if let Some(outcome) = &attempt.outcome {
-        scalar(text, "      ", "outcome", outcome);
+        yaml_string(text, "      ", "outcome", outcome);
     }
     let _ = writeln!(text, "      duration_ms: {:.3}", attempt.times.total * 1e3);
     if attempt.passed || attempt.skipped {
@@ -108,14 +112,14 @@ fn tried(text: &mut String, attempt: &Attempt) {
     }
     for (key, value) in [("story", &story(attempt)), ("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {
         if !value.is_empty() {
-            scalar(text, "      ", key, value);
+            yaml_string(text, "      ", key, value);
         }
     }
 }
 
 /// Writes a string: as a block of lines, or quoted if it is one line or starts with blanks. A block that starts with
 /// blanks needs an indentation indicator after the `|`, which the YAML reader of Perl's `prove` does not support.
-fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
+fn yaml_string(text: &mut String, indent: &str, key: &str, value: &str) {
     let value = plain(value);
     let value = value.trim_end_matches('\n');
     if !value.contains('\n') || value.starts_with([' ', '\t', '\n']) {
@@ -133,7 +137,7 @@ fn scalar(text: &mut String, indent: &str, key: &str, value: &str) {
 mod tests {
     use super::write;
     use crate::suite::report::Report;
-    use crate::suite::report::sample::{many, sample};
+    use crate::suite::tests::sample::{many, sample};
     use expect_test::expect_file;
 
     fn text(report: &Report) -> String {

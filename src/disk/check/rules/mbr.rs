@@ -59,6 +59,11 @@ rules! {
         "some firmware boots no ESP from an MBR partition table; an MBR has no backup and no partition names",
         "sgdisk -g IMAGE",
         "UEFI 2.11 5.2.2";
+    MBR_PARTITIONS = Error "mbr-partitions",
+        "the boot indicators of an MBR partition table are 00 or 80, and its extended boot records form an ascending chain on the disk",
+        "Linux ignores a table with other indicators; logical partitions after a fault in the chain are missing",
+        "sfdisk --dump IMAGE prints what is left of the table; recreate it",
+        "Linux block/partitions/msdos.c msdos_partition, parse_extended";
     MESSAGE_MISSING = Warning "message-missing",
         "the boot sector of an EFI-only image prints that the disk boots by UEFI only",
         "a legacy BIOS boot shows a blank screen",

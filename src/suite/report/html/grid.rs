@@ -4,21 +4,20 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::budget::LARGE;
-use super::{href, seconds, symbol};
 use crate::suite::report::{Report, one_line};
 
 /// The grid.
 #[derive(Debug, Default, Serialize)]
-pub struct Grid {
-    kernels: Vec<Kernel>,
+pub(super) struct Grid {
+    kernels: Vec<KernelHeading>,
+    /// Machine of each column.
     columns: Vec<String>,
     rows: Vec<Row>,
 }
 
 /// Heading of a kernel, above its machines.
 #[derive(Debug, Serialize)]
-struct Kernel {
+struct KernelHeading {
     name: String,
     release: Option<String>,
     columns: usize,
@@ -28,71 +27,51 @@ struct Kernel {
 #[derive(Debug, Serialize)]
 struct Row {
     test: String,
-    /// Cells by column: several if the test is repeated, none if it is excluded.
-    cells: Vec<Vec<Mark>>,
-}
-
-/// A cell in the grid.
-#[derive(Debug, Serialize)]
-struct Mark {
-    status: &'static str,
-    symbol: &'static str,
-    href: String,
-    title: String,
+    /// Indexes of the cells by column: several if the test is repeated, none if it is excluded.
+    cells: Vec<Vec<usize>>,
 }
 
 impl Grid {
     /// Builds the grid of a report. Tests, kernels and machines are in the order of the cells.
-    pub fn of(report: &Report) -> Self {
-        let mut kernels: Vec<(&str, Vec<&str>)> = Vec::new();
-        let mut places: HashMap<&str, usize> = HashMap::new();
-        for cell in &report.cells {
-            let place = *places.entry(&cell.kernel).or_insert_with(|| {
-                kernels.push((&cell.kernel, Vec::new()));
-                kernels.len() - 1
-            });
-            let machines = &mut kernels[place].1;
-            if !machines.contains(&cell.machine.as_str()) {
-                machines.push(&cell.machine);
+    pub(super) fn new(report: &Report) -> Self {
+        let kernels = grouped(report.cells.iter().map(|cell| (cell.kernel.as_str(), cell.machine.as_str())));
+        let tests = grouped(report.cells.iter().enumerate().map(|(at, cell)| (cell.test.as_str(), at)));
+        let mut columns = HashMap::new();
+        let mut machines = Vec::new();
+        let mut headings = Vec::new();
+        for (kernel, mut names) in kernels {
+            let mut seen = HashMap::new();
+            names.retain(|name| seen.insert(*name, ()).is_none());
+            for machine in &names {
+                columns.insert((kernel, *machine), machines.len());
+                machines.push(one_line(machine));
             }
+            let release = report.header.kernels.get(kernel).filter(|release| *release != kernel);
+            let release = release.map(|release| one_line(release));
+            headings.push(KernelHeading { name: one_line(kernel), release, columns: names.len() });
         }
-        let pairs: Vec<_> = kernels
-            .iter()
-            .flat_map(|(kernel, machines)| machines.iter().map(move |machine| (*kernel, *machine)))
-            .collect();
-        let columns: HashMap<(&str, &str), usize> = pairs.iter().enumerate().map(|(at, pair)| (*pair, at)).collect();
-        Self {
-            kernels: kernels.iter().map(|(name, machines)| Kernel::of(report, name, machines.len())).collect(),
-            columns: pairs.iter().map(|(_, machine)| one_line(machine)).collect(),
-            rows: rows(report, &columns),
-        }
+        let row = |(test, cells): (&str, Vec<usize>)| {
+            let mut row = Row { test: one_line(test), cells: vec![Vec::new(); machines.len()] };
+            for at in cells {
+                let cell = &report.cells[at];
+                row.cells[columns[&(cell.kernel.as_str(), cell.machine.as_str())]].push(at);
+            }
+            row
+        };
+        Self { kernels: headings, rows: tests.into_iter().map(row).collect(), columns: machines }
     }
 }
 
-impl Kernel {
-    fn of(report: &Report, name: &str, columns: usize) -> Self {
-        let release = report.header.kernels.get(name).filter(|release| *release != name);
-        Self { name: one_line(name), release: release.map(|release| one_line(release)), columns }
-    }
-}
-
-fn rows(report: &Report, columns: &HashMap<(&str, &str), usize>) -> Vec<Row> {
-    let is_large = report.cells.len() > LARGE;
-    let mut rows: Vec<Row> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for cell in &report.cells {
-        let place = *places.entry(&cell.test).or_insert_with(|| {
-            rows.push(Row { test: one_line(&cell.test), cells: columns.iter().map(|_| Vec::new()).collect() });
-            rows.len() - 1
+/// Groups values by name, in the order of the first value of each name.
+fn grouped<'a, T>(values: impl Iterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
+    let mut groups: Vec<(&str, Vec<T>)> = Vec::new();
+    let mut indexes: HashMap<&str, usize> = HashMap::new();
+    for (name, value) in values {
+        let index = *indexes.entry(name).or_insert_with(|| {
+            groups.push((name, Vec::new()));
+            groups.len() - 1
         });
-        if let Some(column) = columns.get(&(cell.kernel.as_str(), cell.machine.as_str())) {
-            rows[place].cells[*column].push(Mark {
-                status: cell.status.name(),
-                symbol: symbol(cell.status),
-                href: href(&cell.id),
-                title: if is_large || cell.attempts.is_empty() { String::new() } else { seconds(cell.seconds()) },
-            });
-        }
+        groups[index].1.push(value);
     }
-    rows
+    groups
 }

@@ -1,0 +1,188 @@
+//! Terminal text for cells: one line each, and details of failed ones. Pure.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use bootling::format::duration::seconds;
+use bootling::guest::health::Kind;
+use bootling::suite::report::{Attempt, CellReport, Report, Status};
+
+/// Limit of lines of the console and of each stream shown for a failed cell.
+const MAX_LINES: usize = 20;
+/// Limit of lines of a health finding.
+const MAX_FINDING_LINES: usize = 12;
+/// Number of cells listed as slowest.
+const MAX_SLOWEST: usize = 3;
+
+/// Status label and its color.
+fn label(status: Status) -> (&'static str, Style) {
+    let colour = |colour: AnsiColor| colour.on_default().bold();
+    match status {
+        Status::Passed => ("PASS", colour(AnsiColor::Green)),
+        Status::Flaky => ("FLAKY", colour(AnsiColor::Yellow)),
+        Status::Failed => ("FAIL", colour(AnsiColor::Red)),
+        Status::Error => ("ERROR", colour(AnsiColor::Red)),
+        Status::Skipped => ("SKIP", colour(AnsiColor::Cyan)),
+        Status::NotRun => ("NOT RUN", Style::new().dimmed()),
+    }
+}
+
+/// Formats a cell as one line.
+pub fn line(report: &CellReport, verbose: bool) -> String {
+    let (word, style) = label(report.status);
+    let mut line = format!("{style}{word:5}{style:#} {}", replace_controls(&report.id));
+    if let Some(last) = report.attempts.last() {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "  {}", seconds(last.times.total));
+        if verbose {
+            let times = last.times;
+            let command = times.command.map_or_else(|| "-".to_owned(), seconds);
+            let (prepared, verdict) = (seconds(times.prepared), seconds(times.verdict));
+            let _ = write!(line, "  (prepared {prepared}, command after {command}, verdict after {verdict})");
+        }
+    }
+    let tries = report.attempts.len();
+    match (&report.cause, report.status) {
+        (_, Status::Flaky) => {
+            let first = report.attempts.first().and_then(|attempt| attempt.cause.as_deref()).unwrap_or_default();
+            let _ = write!(line, "  passed on attempt {tries}; first failure: {}", replace_controls(first));
+        }
+        (Some(cause), _) => {
+            let _ = write!(line, "  {}", replace_controls(cause));
+            if tries > 1 {
+                let _ = write!(line, " ({tries} attempts)");
+            }
+        }
+        (None, _) => {}
+    }
+    line.push('\n');
+    line
+}
+
+/// Formats the details of a failed cell. `run` is the `bootling run` command that repeats it without the manifest.
+pub fn details(report: &CellReport, run: &str) -> String {
+    let mut text = String::new();
+    if let Some(last) = report.attempts.last() {
+        text.push_str(&attempt_details(last));
+    }
+    let _ = writeln!(text, "      reproduce: {}", printable_command(&report.repeat));
+    let _ = writeln!(text, "      or:        {}", printable_command(run));
+    text
+}
+
+fn attempt_details(attempt: &Attempt) -> String {
+    let mut text = String::new();
+    let has_panicked = attempt.outcome.as_deref() == Some("panic");
+    // The lines of a panic are also the last console lines.
+    for finding in attempt.health.iter().filter(|finding| !(has_panicked && finding.kind == Kind::Panic)) {
+        let _ = writeln!(text, "      kernel: {}", replace_controls(&finding.title));
+        let lines: Vec<&str> = finding.lines.iter().map(String::as_str).collect();
+        block(&mut text, &lines[..lines.len().min(MAX_FINDING_LINES)]);
+    }
+    if let Some(hang) = &attempt.hang {
+        hang.summary.iter().for_each(|line| {
+            let _ = writeln!(text, "      hang: {}", replace_controls(line));
+        });
+    }
+    let streams = [("standard output", &attempt.stdout), ("standard error", &attempt.stderr)];
+    for (name, stream) in streams {
+        let lines: Vec<&str> = stream.lines().collect();
+        if !lines.is_empty() {
+            let _ = writeln!(text, "      {name}:");
+            block(&mut text, &lines[lines.len().saturating_sub(MAX_LINES)..]);
+        }
+    }
+    let console: Vec<&str> = attempt.console.iter().map(String::as_str).collect();
+    // The output of a command that ran to its end is enough.
+    let has_ended = attempt.outcome.as_deref().is_some_and(|outcome| matches!(outcome, "exited" | "not-executed"));
+    if !console.is_empty() && !has_ended {
+        let _ = writeln!(text, "      console:");
+        block(&mut text, &console[console.len().saturating_sub(MAX_LINES)..]);
+    }
+    for note in &attempt.notes {
+        let _ = writeln!(text, "      note: {}", replace_controls(note));
+    }
+    text
+}
+
+fn block(text: &mut String, lines: &[&str]) {
+    for line in lines {
+        let _ = writeln!(text, "      | {}", replace_controls(line));
+    }
+}
+
+/// Formats the summary of a report.
+pub fn summary(report: &Report) -> String {
+    let count = |status: Status| report.cells.iter().filter(|cell| cell.status == status).count();
+    let counted = [
+        (Status::Passed, "passed"),
+        (Status::Flaky, "flaky"),
+        (Status::Skipped, "skipped"),
+        (Status::Failed, "failed"),
+        (Status::Error, "could not be tested"),
+        (Status::NotRun, "not run"),
+    ];
+    let parts = counted.into_iter().filter_map(|(status, words)| {
+        let style = label(status).1;
+        let number = count(status);
+        (number > 0).then(|| format!("{style}{number} {words}{style:#}"))
+    });
+    let parts: Vec<String> = parts.collect();
+    let cells = if report.cells.len() == 1 { "1 cell".to_owned() } else { format!("{} cells", report.cells.len()) };
+    let shard = report.header.shard.map(|shard| format!(" of shard {}/{}", shard.index, shard.total));
+    let mut text = String::new();
+    if let Some(why) = &report.header.ended_early {
+        let _ = writeln!(text, "bootling: ended early: {}", replace_controls(why));
+    }
+    let (shard, time) = (shard.unwrap_or_default(), seconds(report.header.duration_s));
+    let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+    let _ = writeln!(text, "bootling: {cells}{shard} in {time}: {parts}");
+    text
+}
+
+/// Formats the line of the slowest cells, if there are enough cells.
+pub fn slowest(report: &Report) -> Option<String> {
+    let total = |cell: &CellReport| cell.attempts.iter().map(|attempt| attempt.times.total).sum::<f64>();
+    let mut cells: Vec<(f64, &CellReport)> = report
+        .cells
+        .iter()
+        .filter(|cell| cell.attempts.iter().any(|attempt| attempt.outcome.is_some()))
+        .map(|cell| (total(cell), cell))
+        .collect();
+    if cells.len() <= MAX_SLOWEST {
+        return None;
+    }
+    cells.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let named: Vec<String> = cells
+        .iter()
+        .take(MAX_SLOWEST)
+        .map(|(time, cell)| format!("{} {}", replace_controls(&cell.id), seconds(*time)))
+        .collect();
+    Some(format!("bootling: slowest: {}\n", named.join(", ")))
+}
+
+/// Makes a shell command safe to print. Newlines are preserved, so that it can be pasted.
+fn printable_command(line: &str) -> String {
+    line.split('\n').map(replace_controls).collect::<Vec<_>>().join("\n")
+}
+
+/// Replaces control characters in untrusted text. Backslashes are preserved, since shell commands contain them.
+fn replace_controls(text: &str) -> String {
+    let printable = |letter: char| match letter {
+        '\t' => ' ',
+        control if control.is_control() => '\u{FFFD}',
+        printable => printable,
+    };
+    text.chars().map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable_command;
+
+    #[test]
+    fn a_multi_line_shell_command_keeps_its_newlines_but_no_escape_sequences() {
+        assert_eq!(printable_command("bootling run --run 'a\nb\x1b[0m'"), "bootling run --run 'a\nb\u{FFFD}[0m'");
+    }
+}

@@ -1,0 +1,269 @@
+//! Plan for `stamp`: the new contents of the first sector of a disk, or the reason for leaving it unchanged.
+//!
+//! A pure function of the first 512 bytes, the partition tables and the sector size. Changes only the 440 bytes of boot
+//! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are
+//! not disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
+
+pub mod objection;
+pub mod records;
+pub mod write;
+
+pub use self::objection::Objection;
+pub use self::write::{StampError, apply};
+
+use std::io;
+
+use crate::format::bootsector::{Found, recognise};
+use crate::format::gpt::{self, Fault, Gpt, Partition};
+use crate::format::mbr::{BOOT_CODE, Mbr, Record};
+use crate::format::{Guid, Medium, SectorSize};
+
+/// Data read from a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// First 512 bytes.
+    pub first: [u8; 512],
+    /// Size of the disk in bytes. `None` if only its start was read; then the partition tables determine the size.
+    pub size: Option<u64>,
+    /// Partition tables.
+    pub tables: Vec<Gpt>,
+    /// Fault of a damaged table, if no table is valid.
+    pub damaged: Option<String>,
+    /// Sector size, if it is known from a source other than the disk's contents.
+    pub sector: Option<SectorSize>,
+}
+
+/// Action on the boot code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Write this boot code.
+    Write([u8; BOOT_CODE]),
+    /// Restore the saved boot code and, if they were saved, the partition records.
+    Restore([u8; BOOT_CODE], Option<Records>),
+    /// Remove bootling's boot code.
+    Remove,
+}
+
+/// The part of the first sector that follows the boot code and the disk signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Records {
+    /// Partition records.
+    pub records: [Record; 4],
+    /// Last two bytes: the boot signature `55 AA`, or a value that no BIOS boots.
+    pub end: [u8; 2],
+}
+
+/// Requested changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Action on the boot code.
+    pub deed: Deed,
+    /// True to repair an invalid protective record.
+    pub fix_mbr: bool,
+    /// True to add the dummy active record, or to remove it along with bootling's boot code.
+    pub bios_active: bool,
+    /// True to override all objections that can be overridden.
+    pub force: bool,
+}
+
+/// Planned change: the first 512 bytes before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Old bytes.
+    pub before: [u8; 512],
+    /// New bytes.
+    pub after: [u8; 512],
+    /// Notes for the user, one sentence each.
+    pub notes: Vec<String>,
+    /// Overridden objections.
+    pub overridden: Vec<Objection>,
+}
+
+impl Stamp {
+    /// Returns true if the sector must be written.
+    pub fn changes(&self) -> bool {
+        self.before != self.after
+    }
+}
+
+impl Facts {
+    /// Reads a complete disk.
+    pub fn read(disk: &impl Medium, sector: Option<SectorSize>) -> io::Result<Self> {
+        let size = disk.size();
+        let mut facts = Self::read_begin(disk)?;
+        facts.size = Some(size);
+        facts.sector = sector;
+        Ok(facts)
+    }
+
+    /// Reads the start of a disk of unknown size.
+    pub fn read_begin(begin: &impl Medium) -> io::Result<Self> {
+        let mut first = [0; 512];
+        begin.read_at(&mut first, 0)?;
+        let tables = gpt::probe(begin);
+        let damaged = if tables.is_empty() { trace(begin) } else { None };
+        Ok(Self { first, size: None, tables, damaged, sector: None })
+    }
+
+    /// Returns the relevant table: the one for the known sector size, or else the first.
+    fn table(&self) -> Option<&Gpt> {
+        let known = self.tables.iter().find(|table| Some(table.sector) == self.sector);
+        known.or(self.tables.first())
+    }
+
+    /// Returns the size of the disk in bytes, up to the end of its last sector, according to its partition table.
+    pub fn told_size(&self) -> Option<u64> {
+        let table = self.table()?;
+        // One of the two headers is in the last sector.
+        let last = table.header.my_lba.0.max(table.header.alternate_lba.0);
+        last.checked_add(1)?.checked_mul(table.sector.bytes())
+    }
+
+    /// Returns the size of the disk in sectors. If it has tables for both sector sizes, no single number is correct,
+    /// and the result is `u64::MAX`.
+    fn sectors(&self) -> Option<u64> {
+        let table = self.table()?;
+        if self.tables.len() > 1 {
+            return Some(u64::MAX);
+        }
+        self.size.or_else(|| self.told_size()).map(|size| size / table.sector.bytes())
+    }
+}
+
+/// Returns the fault of the partition table of a disk without a valid table. `None` if it has no table at all.
+fn trace(disk: &impl Medium) -> Option<String> {
+    SectorSize::ALL.into_iter().find_map(|sector| match gpt::read(disk, sector, gpt::Copy::Primary) {
+        Err(fault) if !fault.is_absent() => Some(told(&fault)),
+        Ok(_) | Err(_) => None,
+    })
+}
+
+/// Formats a fault on one line.
+fn told(fault: &Fault) -> String {
+    match fault {
+        Fault::Read { source, .. } => format!("{fault}: {source}"),
+        Fault::Header { .. } | Fault::WrongLba { .. } | Fault::Entries { .. } => fault.to_string(),
+    }
+}
+
+/// Plans the change. Returns the first objection that is not or cannot be overridden.
+pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
+    let mut mbr = Mbr::decode(&facts.first);
+    let found = recognise(&mbr.boot_code);
+    let objections = match wish.deed {
+        Deed::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
+        Deed::Restore(code, records) => {
+            let mut objections = against_undoing(&mbr, &found, Some(&code));
+            objections.extend(records.and_then(|records| records::against_restoring(&mbr, &records)));
+            objections
+        }
+        Deed::Remove => against_undoing(&mbr, &found, None),
+    };
+    if let Some(first) = objections.iter().find(|objection| !wish.force || !objection.yields()) {
+        return Err(first.clone());
+    }
+    let mut notes = Vec::new();
+    match wish.deed {
+        Deed::Write(code) => mbr.boot_code = code,
+        Deed::Restore(code, records) => {
+            mbr.boot_code = code;
+            mbr.records = records.map_or(mbr.records, |saved| saved.records);
+        }
+        // Without boot code to remove, this changes nothing.
+        Deed::Remove => mbr.boot_code = [0; BOOT_CODE],
+    }
+    match wish.deed {
+        Deed::Write(_) => {
+            records::mend(facts, &mut mbr, wish, &mut notes)?;
+            sectors_noted(facts, &mut notes);
+        }
+        Deed::Restore(..) | Deed::Remove if wish.bios_active => records::take_active(&mut mbr),
+        Deed::Restore(..) | Deed::Remove => {}
+    }
+    Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
+}
+
+/// Encodes the sector. An invalid boot signature is left unchanged unless it was repaired.
+fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Deed) -> [u8; 512] {
+    let mut bytes = mbr.encode();
+    match deed {
+        Deed::Restore(_, Some(saved)) => bytes[510..].copy_from_slice(&saved.end),
+        Deed::Write(_) | Deed::Restore(_, None) | Deed::Remove if !mbr.bootable => {
+            bytes[510..].copy_from_slice(&before[510..]);
+        }
+        Deed::Write(_) | Deed::Restore(_, None) | Deed::Remove => {}
+    }
+    bytes
+}
+
+/// Returns the objections to writing boot code. If the same code is already `there`, no foreign code is lost.
+fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<Objection> {
+    let mut objections = Vec::new();
+    if facts.tables.is_empty() {
+        objections.push(match &facts.damaged {
+            Some(fault) => Objection::Damaged(fault.clone()),
+            None => Objection::NoTable,
+        });
+    }
+    let kinds: Vec<u8> = mbr.records.iter().map(|record| record.kind).filter(|kind| *kind != 0).collect();
+    let foreign: Vec<u8> = kinds.iter().copied().filter(|kind| *kind != crate::format::mbr::PROTECTIVE).collect();
+    if !foreign.is_empty() {
+        let protective = mbr.is_protective();
+        objections.push(if protective { Objection::Hybrid(foreign) } else { Objection::MbrPartitions(foreign) });
+    }
+    match found {
+        Found::Nothing | Found::Ours | Found::Byebyebios => {}
+        Found::Loader(_) | Found::Unknown if there => {}
+        Found::Loader(name) => objections.push(Objection::Loader((*name).to_owned())),
+        Found::Unknown => objections.push(Objection::UnknownCode),
+    }
+    for partition in facts.tables.iter().flat_map(|table| &table.partitions) {
+        let objection = if partition.type_guid == Guid::BIOS_BOOT {
+            Objection::BiosBoot(partition.number)
+        } else if partition.attributes & Partition::LEGACY_BOOTABLE != 0 {
+            Objection::LegacyBootable(partition.number)
+        } else {
+            continue;
+        };
+        // The two tables of a disk should list the same partitions. An objection from either is enough.
+        if !objections.contains(&objection) {
+            objections.push(objection);
+        }
+    }
+    objections
+}
+
+/// Returns the objections to removing bootling's boot code.
+fn against_undoing(mbr: &Mbr, found: &Found, old: Option<&[u8; BOOT_CODE]>) -> Vec<Objection> {
+    match found {
+        Found::Ours | Found::Byebyebios => Vec::new(),
+        Found::Nothing if old.is_none() => Vec::new(),
+        Found::Nothing | Found::Loader(_) | Found::Unknown if old == Some(&mbr.boot_code) => Vec::new(),
+        Found::Nothing => vec![Objection::NothingThere],
+        Found::Loader(name) => vec![Objection::NotOurs(format!("that of {name}"))],
+        Found::Unknown => vec![Objection::NotOurs("unknown code".to_owned())],
+    }
+}
+
+/// Adds notes about the sector size and about a damaged primary table.
+fn sectors_noted(facts: &Facts, notes: &mut Vec<String>) {
+    let Some(table) = facts.table() else { return };
+    let only = facts.tables.len() == 1;
+    if facts.sector == Some(SectorSize::S4096) || only && table.sector == SectorSize::S4096 {
+        notes.push(
+            "sector size is 4096 bytes: no BIOS boots from such a disk, so few users will see the message".into(),
+        );
+    }
+    if facts.sector.is_some_and(|sector| only && sector != table.sector) {
+        notes.push(format!(
+            "the partition table is for sectors of {} bytes, but the disk has another size",
+            table.sector
+        ));
+    }
+    if table.header.my_lba.0 != 1 {
+        notes.push("the primary partition table is damaged; bootling read the backup table at the end".into());
+    }
+}
+
+#[cfg(test)]
+mod tests;

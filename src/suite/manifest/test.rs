@@ -1,0 +1,304 @@
+//! `[[test]]`: a command, its guest and its expected result.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::ending::{self, Ending};
+use super::name::{self, KnownNames};
+use super::pattern::{Pattern, Patterns};
+use super::program_path;
+use super::table::{Located, Table};
+use crate::guest::Command;
+use crate::guest::health::{Kind, Policy, Rules};
+use crate::{
+    initrd::spec::RunWhat,
+    root::request::{Copy, ModuleRequest},
+};
+
+/// Limit of retries and repetitions; a larger number is a typing error.
+const MAX_RUNS: u32 = 10_000;
+
+/// A test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// Name.
+    pub name: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// A program with arguments, or a line for the guest's shell; and what it needs in the guest.
+    pub command: Command,
+    /// Root directory of programs, libraries and modules.
+    pub sysroot: PathBuf,
+    /// Library directories searched first.
+    pub lib_path: Vec<PathBuf>,
+    /// True if the guest contains busybox.
+    pub busybox: bool,
+    /// Time limit until pid 1 starts.
+    pub boot_timeout: Option<Duration>,
+    /// Expected end.
+    pub ending: Ending,
+    /// Exit status that reports that there is nothing to test.
+    pub skip_status: Option<u8>,
+    /// Patterns for standard output.
+    pub stdout: Patterns,
+    /// Patterns for the console.
+    pub console: Patterns,
+    /// Health policy.
+    pub health: TestHealth,
+    /// Whether its guest is restored or booted.
+    pub boot: BootWay,
+    /// Whether it may share its guest.
+    pub isolate: Isolate,
+    /// Maximum number of retries.
+    pub retries: u32,
+    /// Number of repetitions.
+    pub repeat: u32,
+    /// Format of its output; `None` if the first line decides.
+    pub protocol: Option<Protocol>,
+    /// Kernels that it runs on; `None` for those of the matrix.
+    pub kernels: Option<Vec<String>>,
+    /// Machines that it runs on; `None` for those of the matrix.
+    pub machines: Option<Vec<String>>,
+}
+
+/// Effect of kernel health on a test.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TestHealth {
+    /// Effect of findings.
+    pub policy: Policy,
+    /// Findings with a matching line are ignored.
+    pub allow: Vec<Pattern>,
+    /// Kinds that fail the test although they normally do not.
+    pub deny: Vec<Kind>,
+}
+
+/// How a guest is started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BootWay {
+    /// Restored from a snapshot if possible.
+    #[default]
+    Warm,
+    /// Booted.
+    Cold,
+}
+
+/// Isolation of a test.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isolate {
+    /// A separate guest.
+    #[default]
+    Vm,
+    /// A guest shared with other such tests, which run one after another.
+    Nothing,
+}
+
+/// Format of a test's standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// TAP.
+    Tap,
+    /// KTAP, the kernel's dialect.
+    Ktap,
+    /// Not parsed.
+    Plain,
+}
+
+impl TestHealth {
+    /// Returns the rules that apply the policy.
+    pub(crate) fn rules(&self) -> Rules {
+        let allow = self.allow.iter().map(|pattern| (**pattern).clone()).collect();
+        Rules { policy: self.policy, allow, deny: self.deny.clone() }
+    }
+}
+
+/// Reads all tests; `defaults` apply to each.
+pub(super) fn read_all(
+    keys: &mut Table<'_, '_>,
+    defaults: Option<&mut Table<'_, '_>>,
+    known: &KnownNames,
+    folder: &Path,
+) -> Vec<Test> {
+    let mut base = Test::default();
+    if let Some(defaults) = defaults {
+        base.overlay(defaults, known, folder);
+    }
+    let mut names = HashSet::new();
+    let read = |mut keys: Table<'_, '_>| {
+        let document = keys.document();
+        let mut test = base.clone();
+        match keys.located_text("name") {
+            None if keys.has("name") => {}
+            None => document.error(keys.span(), "missing test name"),
+            Some(Located { value, span }) => {
+                name::check(document, &value, &span);
+                if !names.insert(value.clone()) {
+                    document.error(&span, format!("duplicate test {value:?}"));
+                }
+                test.name = value;
+            }
+        }
+        // An invalid test is kept, since other tables may refer to it.
+        test.command.what = what(&mut keys, folder).unwrap_or(RunWhat::Shell);
+        test.overlay(&mut keys, known, folder);
+        if matches!(test.ending, Ending::Outcome(_)) && !keys.has("health") {
+            // A test that expects a panic does not fail because of the panic's finding.
+            test.health.policy = Policy::Warn;
+        }
+        if let (Ending::Status(expected), Some(skip)) = (&test.ending, test.skip_status)
+            && *expected == skip
+        {
+            let span = keys.key_span(if keys.has("skip-status") { "skip-status" } else { "status" });
+            document.error(&span, format!("status {skip} cannot mean both passed and skipped"));
+        }
+        keys.finish();
+        test
+    };
+    keys.tables("test").into_iter().map(read).collect()
+}
+
+/// Reads `command` or `run`.
+fn what(keys: &mut Table<'_, '_>, folder: &Path) -> Option<RunWhat> {
+    let document = keys.document();
+    let span = keys.key_span("command");
+    let (has_command, has_run) = (keys.has("command"), keys.has("run"));
+    let command = keys.located_texts("command");
+    let run = keys.text("run");
+    match (has_command, has_run) {
+        (true, true) => document.error(&span, "\"command\" and \"run\" are mutually exclusive"),
+        (false, false) => {
+            document.error(keys.span(), "a test needs `command = [\"...\"]` or `run = \"a line for the shell\"`");
+        }
+        (true, false) | (false, true) => {}
+    }
+    if let Some(line) = run {
+        return Some(RunWhat::Line(line.into()));
+    }
+    let mut words = command?.into_iter().map(|word| word.value);
+    let Some(program) = words.next().filter(|program| !program.is_empty()) else {
+        document.error(&span, "empty command");
+        return None;
+    };
+    Some(RunWhat::Command(std::iter::once(program_path(folder, program)).chain(words).map(Into::into).collect()))
+}
+
+/// Replaces a setting by a value, if there is one.
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+impl Default for Test {
+    /// Returns the test before any key is read.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            tags: Vec::new(),
+            command: Command::shell(""),
+            sysroot: "/".into(),
+            lib_path: Vec::new(),
+            busybox: true,
+            boot_timeout: None,
+            ending: Ending::default(),
+            skip_status: None,
+            stdout: Patterns::default(),
+            console: Patterns::default(),
+            health: TestHealth { policy: Policy::Fail, ..TestHealth::default() },
+            boot: BootWay::default(),
+            isolate: Isolate::default(),
+            retries: 0,
+            repeat: 1,
+            protocol: None,
+            kernels: None,
+            machines: None,
+        }
+    }
+}
+
+impl Test {
+    /// Reads a table: single values replace the present ones, lists are appended.
+    fn overlay(&mut self, keys: &mut Table<'_, '_>, known: &KnownNames, folder: &Path) {
+        const POLICIES: [(&str, Policy); 3] =
+            [("fail", Policy::Fail), ("warn", Policy::Warn), ("ignore", Policy::Ignore)];
+        const BOOT_WAYS: [(&str, BootWay); 2] = [("warm", BootWay::Warm), ("cold", BootWay::Cold)];
+        const ISOLATES: [(&str, Isolate); 2] = [("vm", Isolate::Vm), ("none", Isolate::Nothing)];
+        const PROTOCOLS: [(&str, Protocol); 3] =
+            [("tap", Protocol::Tap), ("ktap", Protocol::Ktap), ("none", Protocol::Plain)];
+        let path = |text: String| folder.join(text);
+        self.tags.extend(name::tags(keys));
+        let command = &mut self.command;
+        command.binaries.extend(keys.texts("with").into_iter().map(|name| program_path(folder, name).into()));
+        // With a sysroot, sources are relative to it.
+        let sources = if keys.has("sysroot") { Path::new("") } else { folder };
+        command.copies.extend(keys.parsed_texts("copy", |text| copy(text, sources)));
+        command.modules.extend(modules(keys, "kmod", folder));
+        command.env.extend(env(keys));
+        set(&mut command.stdin, keys.text("stdin").map(String::into_bytes));
+        set(&mut command.cwd, keys.text("cwd").map(|directory| Some(directory.into())));
+        set(&mut command.timeout, keys.time_limit("timeout").map(Some));
+        set(&mut command.idle, keys.time_limit("idle-timeout").map(Some));
+        set(&mut self.sysroot, keys.text("sysroot").map(path));
+        self.lib_path.extend(keys.texts("lib-path").into_iter().map(path));
+        set(&mut self.busybox, keys.flag("busybox"));
+        set(&mut self.boot_timeout, keys.time_limit("boot-timeout").map(Some));
+        set(&mut self.ending, ending::read(keys));
+        set(&mut self.skip_status, keys.number("skip-status", 1..=255).map(|status| u8::try_from(status).ok()));
+        self.stdout.expect.extend(keys.parsed_texts("expect", Pattern::parse));
+        self.stdout.reject.extend(keys.parsed_texts("reject", Pattern::parse));
+        self.console.expect.extend(keys.parsed_texts("expect-console", Pattern::parse));
+        self.console.reject.extend(keys.parsed_texts("reject-console", Pattern::parse));
+        set(&mut self.health.policy, keys.one_of("health", &POLICIES));
+        self.health.allow.extend(keys.parsed_texts("health-allow", Pattern::parse));
+        self.health.deny.extend(keys.parsed_texts("health-deny", str::parse::<Kind>));
+        set(&mut self.boot, keys.one_of("boot", &BOOT_WAYS));
+        set(&mut self.isolate, keys.one_of("isolate", &ISOLATES));
+        set(&mut self.retries, keys.number("retries", 0..=MAX_RUNS));
+        set(&mut self.repeat, keys.number("repeat", 1..=MAX_RUNS));
+        set(&mut self.protocol, keys.one_of("parse", &PROTOCOLS).map(Some));
+        set(&mut self.kernels, name::names(keys, "kernels", "kernel", &known.kernels).map(Some));
+        set(&mut self.machines, name::names(keys, "machines", "machine", &known.machines).map(Some));
+    }
+}
+
+/// Reads modules: `NAME PARAM=VALUE...`, as for `--kmod`.
+pub(super) fn modules(keys: &mut Table<'_, '_>, key: &'static str, folder: &Path) -> Vec<ModuleRequest> {
+    keys.parsed_texts(key, |text| {
+        let text = text.trim();
+        let (name, params) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err("missing module name".to_owned());
+        }
+        Ok(ModuleRequest { name: program_path(folder, name.to_owned()).into(), params: params.trim().into() })
+    })
+}
+
+/// Parses `SRC` or `SRC=DST`, where DST is an absolute path: the text is split at the last `=/`.
+fn copy(text: &str, folder: &Path) -> Result<Copy, String> {
+    let (source, destination) = match text.rfind("=/") {
+        Some(sign) => (&text[..sign], Some(PathBuf::from(&text[sign + 1..]))),
+        None => (text, None),
+    };
+    if source.is_empty() {
+        return Err("missing source: expected \"SRC\" or \"SRC=/DST\"".to_owned());
+    }
+    Ok(Copy { source: folder.join(source), destination })
+}
+
+/// Reads `env = { NAME = "VALUE" }`.
+fn env(keys: &mut Table<'_, '_>) -> Vec<(OsString, OsString)> {
+    let Some(table) = keys.table("env") else { return Vec::new() };
+    let document = table.document();
+    let variables = table.entries().into_iter().filter_map(|(Located { value: name, span }, value)| {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            document.error(&span, format!("env: invalid variable name {name:?}"));
+        }
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            document.error(&value.span(), format!("env: expected a string for {name:?}"));
+        }
+        Some((name.into(), text?.into()))
+    });
+    variables.collect()
+}
