@@ -20,8 +20,9 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::elf::Abi;
 use crate::format::elf::dlopen_note::Priority;
 
-/// Limit on loaded objects, far above any real program; stops endless chains of distinct names.
-const MAX_OBJECTS: usize = 10_000;
+/// Limit on loaded objects, far above any real program; stops endless chains of distinct names. Smaller in tests, to
+/// save time.
+const MAX_OBJECTS: usize = if cfg!(test) { 100 } else { 10_000 };
 
 /// One object of a program's address space.
 #[derive(Debug, Clone)]
@@ -248,8 +249,12 @@ impl Load {
     }
 
     fn load(&mut self, libc: &Libc<'_>, by: usize, name: &OsStr, dlopen: bool) -> Result<Option<Missing>, BinaryError> {
-        if self.names.contains_key(name) || self.closure.objects.len() >= MAX_OBJECTS {
+        if self.names.contains_key(name) {
             return Ok(None);
+        }
+        if self.closure.objects.len() >= MAX_OBJECTS {
+            let program = self.closure.objects.first().map(|program| program.found.resolved.real.to_absolute());
+            return Err(BinaryError::violation(&program.unwrap_or_default(), "it loads too many libraries"));
         }
         match libc.search(&self.closure.objects, by, name)? {
             Answer::Found { found, by_cache } => {
@@ -615,6 +620,19 @@ mod tests {
         assert_eq!(scene.closure("/bin/static").objects.len(), 1);
         let missing = &scene.closure("/bin/p").missing;
         assert!(missing[0].to_string().starts_with("/lib/ld-gone.so.1, needed by /bin/p"), "{}", missing[0]);
+    }
+
+    #[test]
+    fn too_many_libraries_are_an_error() {
+        let count = super::MAX_OBJECTS;
+        let chain = (0..count).fold(Scene::new().add("bin/p", &program("lib0.so")), |scene, at| {
+            scene.add(
+                &format!("usr/lib64/lib{at}.so"),
+                &lib(&format!("lib{at}.so")).needed(&format!("lib{}.so", at + 1)),
+            )
+        });
+        let error = chain.try_closure("/bin/p", &[]).expect_err("refused").to_string();
+        assert!(error.contains("/bin/p: it loads too many libraries"), "{error}");
     }
 
     #[test]

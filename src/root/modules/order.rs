@@ -61,6 +61,8 @@ pub struct Order<'a> {
     waiting: Vec<String>,
     /// Maps the name of each module in the order to its position in `steps`.
     done: HashMap<String, usize>,
+    /// Soft dependencies, each with the module that names it, that must be added after a module being visited.
+    late: Vec<(String, String)>,
     /// Load order so far.
     pub steps: Vec<Step>,
 }
@@ -75,7 +77,15 @@ struct Needs {
 impl<'a> Order<'a> {
     /// Creates an empty order.
     pub fn new(index: Option<&'a Index>, builtin: &'a Builtin) -> Self {
-        Self { index, builtin, loose: BTreeMap::new(), waiting: Vec::new(), done: HashMap::new(), steps: Vec::new() }
+        Self {
+            index,
+            builtin,
+            loose: BTreeMap::new(),
+            waiting: Vec::new(),
+            done: HashMap::new(),
+            late: Vec::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// Looks a name up in the order of kmod: module, alias, built-in module, alias of a built-in module.
@@ -123,49 +133,44 @@ impl<'a> Order<'a> {
                 Found::Modules(_) | Found::Nothing => self.add(needed, &why, optional)?,
             }
         }
-        let mut late = Vec::new();
         for soft in &needs.soft.pre {
-            late.extend(self.add_soft(soft, "softdep pre", name, optional)?);
+            self.add_soft(soft, "softdep pre", name, optional)?;
         }
         self.done.insert(name.to_owned(), self.steps.len());
         self.steps.push(Step { name: name.to_owned(), why: why.clone(), optional });
-        for soft in needs.soft.post.iter().chain(&late) {
+        for soft in &needs.soft.post {
             self.add_soft(soft, "softdep post", name, optional)?;
+        }
+        for (soft, by) in std::mem::take(&mut self.late) {
+            self.add_soft(&soft, "softdep post", &by, optional)?;
         }
         Ok(())
     }
 
     /// Adds the modules that a soft dependency names. Ignores modules that cannot be added, without a note, as modprobe
-    /// does. Returns the modules that must be added after a module being visited.
-    fn add_soft(
-        &mut self,
-        wanted: &str,
-        kind: &'static str,
-        by: &str,
-        optional: bool,
-    ) -> Result<Vec<String>, ModuleError> {
-        let Found::Modules(names) = self.find(wanted)? else { return Ok(Vec::new()) };
-        let mut late = Vec::new();
+    /// does.
+    fn add_soft(&mut self, wanted: &str, kind: &'static str, by: &str, optional: bool) -> Result<(), ModuleError> {
+        let Found::Modules(names) = self.find(wanted)? else { return Ok(()) };
         for found in names {
             if self.waiting.contains(&found) {
                 continue;
             }
             if self.needs_waiting(&found)? {
-                late.push(found);
+                self.late.push((found, by.to_owned()));
                 continue;
             }
-            let (steps, done) = (self.steps.len(), self.done.clone());
+            let (steps, done, late) = (self.steps.len(), self.done.clone(), self.late.clone());
             let why = Why::Module { kind, by: by.to_owned() };
             match self.add(&found, &why, optional) {
                 Ok(()) => {}
                 Err(ModuleError::Missing { .. } | ModuleError::Circle { .. }) => {
                     self.steps.truncate(steps);
-                    self.done = done;
+                    (self.done, self.late) = (done, late);
                 }
                 Err(other) => return Err(other),
             }
         }
-        Ok(late)
+        Ok(())
     }
 
     /// Returns true if a hard dependency of this module is being visited and not yet in the order.
@@ -330,6 +335,12 @@ mod tests {
         let modules = [("a", "softdep=pre: b"), ("b", "depends=a;softdep=pre: a")];
         assert_eq!(load(&modules, &["a"]).expect("ordered"), ["a", "b"]);
         assert_eq!(load(&modules, &["b"]).expect("ordered"), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_soft_dependency_of_a_dependency_that_depends_on_the_module_follows_the_module() {
+        let modules = [("a", "depends=b"), ("b", "softdep=pre: s"), ("s", "depends=a")];
+        assert_eq!(load(&modules, &["a"]).expect("ordered"), ["b", "a", "s"]);
     }
 
     #[test]
