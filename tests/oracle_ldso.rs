@@ -21,10 +21,10 @@ use bootling::format::read_at::PagedReader;
 use bootling::root::binary::Binaries;
 use bootling::root::binary::Binary;
 use bootling::root::closure::Linker;
+use bootling::root::directory::Root;
 use bootling::root::dirs::Dirs;
 use bootling::root::dirs::Found;
 use bootling::root::ldso::System;
-use bootling::root::root::Root;
 use walkdir::WalkDir;
 
 /// Minimum number of compared files.

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use bootling::cache::Cache;
 use bootling::format::modules::name;
+use bootling::root::directory::Root;
 use bootling::root::fact::Why;
 use bootling::root::kernel::Kernel;
 use bootling::root::kernel::ModuleDir;
@@ -28,7 +29,6 @@ use bootling::root::modules::order::Order;
 use bootling::root::modules::resolve_with;
 use bootling::root::request::KernelRef;
 use bootling::root::request::ModuleRequest;
-use bootling::root::root::Root;
 
 /// Minimum number of compared modules.
 const AT_LEAST: usize = 1000;

@@ -21,9 +21,9 @@ use bootling::disk::uki::resolve;
 use bootling::format::measure::measure;
 use bootling::output::Source;
 use bootling::output::extents::Extents;
+use bootling::root::directory::Root;
 use bootling::root::kernel::ImageKind;
 use bootling::root::kernel::Kernel;
-use bootling::root::root::Root;
 
 /// Both files are in Debian's package systemd-boot-efi.
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";

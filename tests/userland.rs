@@ -18,11 +18,11 @@ use bootling::initrd::spec::InitrdSpec;
 use bootling::initrd::spec::RunWhat;
 use bootling::root::Userland;
 use bootling::root::UserlandError;
+use bootling::root::directory::Root;
 use bootling::root::fact::Content;
 use bootling::root::fact::Node;
 use bootling::root::fact::Why;
 use bootling::root::request::Copy;
-use bootling::root::root::Root;
 use bootling::root::userland;
 
 fn host() -> Arch {

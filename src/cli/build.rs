@@ -18,8 +18,8 @@ use bootling::guest::image::plan;
 use bootling::initrd::archive;
 use bootling::initrd::{check::Purpose, explain};
 use bootling::output::file::Output;
+use bootling::root::directory::Root;
 use bootling::root::kernel::{self, Kernel};
-use bootling::root::root::Root;
 use bootling::{
     format::archive_path::ArchivePath,
     initrd::spec::{InitrdSpec, RunWhat},

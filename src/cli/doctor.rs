@@ -14,7 +14,7 @@ use bootling::qemu::firmware;
 use bootling::qemu::kvm;
 use bootling::qemu::machine::DEFAULT_MACHINE;
 use bootling::qemu::program::Qemu;
-use bootling::root::{kernel, root::Root, userland, userland_error::UserlandError};
+use bootling::root::{directory::Root, kernel, userland, userland_error::UserlandError};
 use bootling::{initrd::spec::InitrdSpec, qemu::spec::FirmwareRef, root::request::KernelRef};
 
 /// Check what works on the host, and print what to install

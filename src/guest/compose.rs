@@ -16,7 +16,7 @@ use crate::qemu::machine::{MachineError, Transport};
 use crate::root::kernel::Kernel;
 use crate::root::modules::{self, ModuleLoad, tables::ModuleTables};
 use crate::root::request::ModuleRequest;
-use crate::root::{fact::Fact, root::Root, userland};
+use crate::root::{directory::Root, fact::Fact, userland};
 
 /// Host name of guests.
 pub(super) const HOSTNAME: &str = "bootling";
@@ -219,9 +219,9 @@ mod tests {
     use crate::format::modules::modinfo::tests::module;
     use crate::initrd::job::Channel;
     use crate::qemu::machine::Transport;
+    use crate::root::directory::Root;
     use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
     use crate::root::modules::tables::ModuleTables;
-    use crate::root::root::Root;
     use crate::{
         initrd::spec::{InitrdSpec, RunWhat},
         root::request::ModuleRequest,

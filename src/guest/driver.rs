@@ -31,7 +31,7 @@ use crate::cache::{Cache, Key};
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::qemu::machine::{Machine, Transport};
-use crate::root::root::Root;
+use crate::root::directory::Root;
 
 /// A guest that is ready to start.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::qemu::machine::MachineError;
 use crate::qemu::program::QemuError;
 use crate::root::kernel::error::KernelError;
 use crate::root::modules::error::ModuleError;
-use crate::root::{root::RootError, userland_error::UserlandError};
+use crate::root::{directory::RootError, userland_error::UserlandError};
 
 /// Why a guest cannot run.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use crate::arch::Arch;
 use crate::initrd::build::Plan;
 use crate::initrd::job::init;
 use crate::initrd::pid1;
+use crate::root::directory::Root;
 use crate::root::kernel::Kernel;
 use crate::root::modules::tables::ModuleTables;
-use crate::root::root::Root;
 use crate::{format::archive_path::ArchivePath, initrd::spec::InitrdSpec};
 
 /// Returns the plan, and notes for the user.

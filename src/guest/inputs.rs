@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunSpec;
 use crate::root::request::KernelRef;
-use crate::root::{kernel, root::Root};
+use crate::root::{directory::Root, kernel};
 
 /// Absolute host paths. Symbolic links are not followed: a link's target is a separate path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Inputs {
 mod tests {
     use super::Inputs;
     use crate::guest::RunSpec;
-    use crate::root::root::Root;
+    use crate::root::directory::Root;
     use crate::{
         format::archive_path::ArchivePath,
         initrd::spec::InitrdSpec,

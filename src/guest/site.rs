@@ -10,7 +10,7 @@ use super::template::Template;
 use super::{Builder, Command, Inputs, Listener, RunSpec, Vm, VmError};
 use crate::initrd::spec::RunWhat;
 use crate::qemu::machine::Accelerator;
-use crate::root::root::Root;
+use crate::root::directory::Root;
 
 /// A kernel and a machine. Threads may share it.
 #[derive(Debug)]

@@ -21,11 +21,11 @@ use crate::initrd::pid1;
 use crate::qemu::machine::{Machine, MachineError, Transport};
 use crate::qemu::machine_type::MachineType;
 use crate::qemu::spec::FirmwareRef;
+use crate::root::directory::Root;
 use crate::root::kernel::symbols::Source;
 use crate::root::kernel::{self, ImageKind, Kernel};
 use crate::root::modules::{self, ChannelDriver, tables::ModuleTables};
 use crate::root::request::KernelRef;
-use crate::root::root::Root;
 
 /// How a guest starts.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::root::Root;
+use super::directory::Root;
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::{ElfError, ElfFacts, is_elf};
 use crate::format::read_at::PagedReader;

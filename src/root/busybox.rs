@@ -13,10 +13,10 @@ use std::os::unix::ffi::OsStrExt;
 use memchr::memmem;
 
 use super::binary::{Binaries, Binary, BinaryError};
+use super::directory::Root;
 use super::fact::{Node, Why};
 use super::gather::Gathered;
 use super::path::SearchPath;
-use super::root::Root;
 use super::userland_error::UserlandError;
 use crate::format::archive_path::ArchivePath;
 use crate::format::read_at::ReadAt;

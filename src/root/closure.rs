@@ -379,9 +379,9 @@ mod tests {
     use crate::format::archive_path::ArchivePath;
     use crate::format::elf::tests::builder::ElfBuilder;
     use crate::root::binary::{Binaries, Binary, BinaryError};
+    use crate::root::directory::Root;
     use crate::root::dirs::{Dirs, Found};
     use crate::root::ldso::System;
-    use crate::root::root::Root;
 
     const LIB: &str = "usr/lib64";
 

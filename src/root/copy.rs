@@ -12,11 +12,11 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
+use super::directory::{Resolved, Root};
 use super::fact::Why;
 use super::gather::{self, Gathered};
 use super::glob;
 use super::request::Copy;
-use super::root::{Resolved, Root};
 use super::userland_error::UserlandError;
 use crate::format::archive_path::ArchivePath;
 

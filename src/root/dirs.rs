@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::binary::{Binaries, Binary, BinaryError};
-use super::root::{Hop, Resolved, Root};
+use super::directory::{Hop, Resolved, Root};
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::{Abi, ElfError, ElfFacts, ElfKind};
 

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use super::directory::{Hop, Resolved, Root};
 use super::fact::{Content, Fact, Node, Why};
-use super::root::{Hop, Resolved, Root};
 use crate::format::archive_path::ArchivePath;
 
 /// Facts and notes collected from a root.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use glob::{MatchOptions, Pattern, PatternError};
 
-use super::root::{Root, RootError};
+use super::directory::{Root, RootError};
 use crate::format::archive_path::ArchivePath;
 
 const OPTIONS: MatchOptions =
@@ -89,7 +89,7 @@ fn descend(root: &Root, at: &ArchivePath, parts: &[&[u8]], found: &mut Vec<Archi
 mod tests {
     use super::{GlobError, expand};
     use crate::format::archive_path::ArchivePath;
-    use crate::root::root::Root;
+    use crate::root::directory::Root;
     use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::ffi::OsStrExt;

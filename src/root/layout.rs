@@ -3,9 +3,9 @@
 //! Device nodes require no privileges here: an archive is bytes. Without `/dev/console`, pid 1 starts with closed
 //! standard streams (init/main.c, `console_on_rootfs`). Minor numbers: Documentation/admin-guide/devices.txt.
 
+use super::directory::Root;
 use super::fact::{Content, Node, Why};
 use super::gather::Gathered;
-use super::root::Root;
 use crate::format::archive_path::ArchivePath;
 
 const DIRS: [(&str, u16); 7] = [

@@ -6,8 +6,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use super::directory::Root;
 use super::glob;
-use super::root::Root;
 use crate::format::archive_path::ArchivePath;
 
 const MAX_DEPTH: u32 = 8;
@@ -56,7 +56,7 @@ fn include(root: &Root, from: &ArchivePath, pattern: &[u8], depth: u32, found: &
 #[cfg(test)]
 mod tests {
     use super::directories;
-    use crate::root::root::Root;
+    use crate::root::directory::Root;
     use std::fs;
 
     #[test]

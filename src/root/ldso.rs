@@ -13,9 +13,9 @@ use std::rc::Rc;
 
 use super::binary::BinaryError;
 use super::closure::Object;
+use super::directory::Root;
 use super::dirs::{Dirs, Found};
 use super::ldconf;
-use super::root::Root;
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::Abi;

@@ -1,6 +1,6 @@
 //! Lookups below a root directory: programs with their libraries, scripts, kernels, kernel modules, files to copy.
 //!
-//! Reads, never writes, and never runs what it finds. [`root::Root`] records every path that is looked up, whether it exists or
+//! Reads, never writes, and never runs what it finds. [`directory::Root`] records every path that is looked up, whether it exists or
 //! not, so that a watcher knows what an image depends on.
 
 pub mod request;
@@ -9,6 +9,7 @@ pub mod binary;
 pub mod busybox;
 pub mod closure;
 pub mod copy;
+pub mod directory;
 pub mod dirs;
 pub mod fact;
 pub mod gather;
@@ -21,11 +22,10 @@ pub mod modules;
 pub mod musl;
 pub mod path;
 pub mod program;
-pub mod root;
 pub mod userland;
 pub mod userland_error;
 
+pub use self::directory::{Hop, Resolved, Root, RootError};
 pub use self::fact::{Content, Fact, Node, Why};
-pub use self::root::{Hop, Resolved, Root, RootError};
 pub use self::userland::Userland;
 pub use self::userland_error::UserlandError;

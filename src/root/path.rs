@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::root::Root;
+use super::directory::Root;
 use crate::format::archive_path::ArchivePath;
 
 /// PATH in the guest, and for roots other than the host's.
@@ -67,7 +67,7 @@ impl<'a> SearchPath<'a> {
 mod tests {
     use super::SearchPath;
     use crate::format::archive_path::ArchivePath;
-    use crate::root::root::Root;
+    use crate::root::directory::Root;
     use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};

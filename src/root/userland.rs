@@ -9,6 +9,7 @@ use super::binary::Binaries;
 use super::busybox::Busybox;
 use super::closure::Linker;
 use super::copy;
+use super::directory::Root;
 use super::dirs::Dirs;
 use super::fact::{Fact, Why};
 use super::gather::Gathered;
@@ -16,7 +17,6 @@ use super::layout;
 use super::ldso::System;
 use super::path::{GUEST_PATH, SearchPath};
 use super::program::{Located, Programs};
-use super::root::Root;
 use super::userland_error::UserlandError;
 use crate::arch::Arch;
 use crate::{

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::binary::BinaryError;
 use super::closure::Missing;
+use super::directory::RootError;
 use super::glob::GlobError;
-use super::root::RootError;
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::format::script::MAX_NESTED;

@@ -22,7 +22,7 @@ use bootling::output::extents::{Extents, SourceFile};
 use bootling::root::kernel::{self, Kernel};
 use bootling::{
     disk::{esp, uki},
-    root::root::Root,
+    root::directory::Root,
 };
 use bootling::{initrd::spec::RunWhat, root::request::KernelRef};
 

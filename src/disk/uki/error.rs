@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::format::pe::{Machine, PeError};
-use crate::root::root::RootError;
+use crate::root::directory::RootError;
 
 /// A part of the UKI is missing or unusable, or the parts do not match.
 #[derive(Debug, thiserror::Error)]

@@ -15,8 +15,8 @@ use std::path::PathBuf;
 
 use crate::format::archive_path::ArchivePath;
 use crate::format::pe::{Machine, Pe};
+use crate::root::directory::Root;
 use crate::root::kernel::{ImageKind, Kernel};
-use crate::root::root::Root;
 
 pub use self::error::UkiError;
 pub use self::stub::Stub;

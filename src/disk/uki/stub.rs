@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::format::pe::{Machine, Pe};
 use crate::format::uki::{MOST_STUB, StubInfo, UkiSection};
-use crate::root::root::Root;
+use crate::root::directory::Root;
 
 /// Directories of the stub. Debian, Ubuntu, Fedora, Arch and openSUSE use the first; the second is for a split `/usr`.
 const FOLDERS: [&str; 2] = ["/usr/lib/systemd/boot/efi", "/lib/systemd/boot/efi"];

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::{UkiError, UkiParts, resolve};
 use crate::arch::Arch;
 use crate::format::pe::builder::Builder;
+use crate::root::directory::Root;
 use crate::root::kernel::{ImageKind, Kernel};
-use crate::root::root::Root;
 
 fn kernel(image: &Path) -> Kernel {
     Kernel {

@@ -49,7 +49,7 @@ impl Config {
 
 /// Reads a configuration file; `None` if it is missing or unreadable.
 pub(super) fn read(path: &Path) -> Result<Option<Config>, KernelError> {
-    match File::open(path).and_then(|file| crate::root::root::read_at_most(file, CONFIG_LIMIT)) {
+    match File::open(path).and_then(|file| crate::root::directory::read_at_most(file, CONFIG_LIMIT)) {
         Ok(bytes) => Ok(Some(Config::new(String::from_utf8_lossy(&bytes).into_owned()))),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
         Err(source) => Err(KernelError::Io { doing: "read", path: path.to_owned(), source }),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::cache::CacheError;
-use crate::root::root::RootError;
+use crate::root::directory::RootError;
 
 /// Advice if no kernel is installed.
 const GET_ONE: &str = "download one without root: \

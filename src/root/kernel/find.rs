@@ -16,7 +16,7 @@ use super::{
 };
 use crate::cache::Cache;
 use crate::format::kernel::{package, release};
-use crate::root::root::Root;
+use crate::root::directory::Root;
 use crate::{format::archive_path::ArchivePath, root::request::KernelRef};
 
 /// Finds the requested kernel. Calls `progress` once for each step that takes noticeably long.
@@ -234,7 +234,9 @@ fn list(root: &Root, path: &ArchivePath) -> Result<Vec<String>, KernelError> {
     }
     match root.list(path) {
         Ok(names) => Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect()),
-        Err(crate::root::root::RootError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+        Err(crate::root::directory::RootError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
             Ok(Vec::new())
         }
         Err(other) => Err(other.into()),
@@ -249,11 +251,11 @@ mod tests {
     use crate::format::kernel::package::tests::package;
     use crate::format::kernel::vmlinux::tests::vmlinux;
     use crate::format::modules::modinfo::tests::module;
+    use crate::root::directory::Root;
     use crate::root::kernel::unpack::tests::archive;
     use crate::root::kernel::{ImageKind, Kernel, error::KernelError};
     use crate::root::modules::resolve_with;
     use crate::root::request::{KernelRef, ModuleRequest};
-    use crate::root::root::Root;
     use std::ffi::OsString;
     use std::fs;
     use std::path::Path;

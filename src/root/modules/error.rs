@@ -8,9 +8,9 @@ use super::builtin::Builtin;
 use super::order::{Order, near};
 use crate::cache::CacheError;
 use crate::format::modules::modinfo::ModinfoError;
+use crate::root::directory::read_at_most;
 use crate::root::fact::Why;
 use crate::root::kernel::Kernel;
-use crate::root::root::read_at_most;
 
 /// Modules could not be resolved.
 #[derive(Debug, thiserror::Error)]

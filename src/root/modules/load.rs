@@ -13,9 +13,9 @@ use super::{ModuleLoad, Modules, error::ModuleError, guest_directory, host_path}
 use crate::format::archive_path::ArchivePath;
 use crate::format::modules::modinfo::Modinfo;
 use crate::format::modules::name;
+use crate::root::directory::Root;
 use crate::root::fact::{Content, Fact, Node, Why};
 use crate::root::kernel::Kernel;
-use crate::root::root::Root;
 
 /// File beside the modules of an unpacked package in the cache: path, size and mtime of each module, one per line.
 pub(crate) const STAMPS: &str = "modules.stamps";

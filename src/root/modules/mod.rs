@@ -26,10 +26,10 @@ use self::builtin::Builtin;
 use self::load::Sources;
 use self::order::{Found, Loose, Order};
 use self::tables::TablesRead;
+use super::directory::Root;
 use super::fact::{Fact, Why};
 use super::kernel::{Kernel, ModuleDir};
 use super::request::ModuleRequest;
-use super::root::Root;
 use crate::cache::Cache;
 use crate::format::archive_path::ArchivePath;
 use crate::format::modules::modinfo::Modinfo;
@@ -282,10 +282,10 @@ mod tests {
     use crate::arch::Arch;
     use crate::cache::Cache;
     use crate::format::modules::modinfo::tests::module;
+    use crate::root::directory::Root;
     use crate::root::fact::{Content, Node};
     use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
     use crate::root::request::ModuleRequest;
-    use crate::root::root::Root;
     use std::fs;
     use std::path::PathBuf;
 
