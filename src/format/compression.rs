@@ -226,6 +226,7 @@ impl fmt::Display for Compression {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all rows of the table have one signature")]
 fn gzip_decoder<'a>(input: Box<dyn BufRead + 'a>, streams: Streams) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match streams {
         Streams::First => Box::new(GzDecoder::new(input)),
@@ -233,6 +234,7 @@ fn gzip_decoder<'a>(input: Box<dyn BufRead + 'a>, streams: Streams) -> io::Resul
     })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all rows of the table have one signature")]
 fn gzip_encoder<'a>(out: Counted<'a>) -> io::Result<Box<dyn Encode<'a> + 'a>> {
     // A fixed operating system (255: unknown) and no time.
     let builder = GzBuilder::new().mtime(0).operating_system(255);
@@ -257,6 +259,7 @@ fn zstd_encoder<'a>(out: Counted<'a>) -> io::Result<Box<dyn Encode<'a> + 'a>> {
     Ok(Box::new(encoder))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all rows of the table have one signature")]
 fn xz_decoder<'a>(input: Box<dyn BufRead + 'a>, streams: Streams) -> io::Result<Box<dyn Read + 'a>> {
     Ok(Box::new(XzReader::new_mem_limit(input, streams == Streams::All, LZMA_MEMORY)))
 }

@@ -369,7 +369,7 @@ mod tests {
             {\"arguments\":{\"fdname\":\"x\"},\"execute\":\"getfd\",\"id\":1}\n\
             {\"arguments\":{},\"execute\":\"stop\",\"id\":2}\n";
         assert_eq!(read(&mut qemu, lines.len()), lines);
-        let sent: String = lines.lines().map(|line| format!("-> {line}\n")).collect();
+        let sent: String = lines.lines().flat_map(|line| ["-> ", line, "\n"]).collect();
         let received = "<- {\"QMP\":{}}\n<- {\"return\":{}}\n";
         assert_eq!(std::fs::read_to_string(&path).expect("written"), format!("{received}{sent}"));
     }
@@ -386,13 +386,13 @@ mod tests {
         assert!(client.interest().contains(PollFlags::OUT));
         let mut all = Vec::new();
         while !all.ends_with(format!("\"id\":{last}}}\n").as_bytes()) {
-            let mut buffer = [0; 1 << 16];
+            let mut buffer = vec![0; 1 << 16];
             let len = qemu.read(&mut buffer).expect("sent");
             all.extend_from_slice(&buffer[..len]);
             client.flush().expect("more of it");
         }
         assert_eq!(client.interest(), PollFlags::IN);
-        assert_eq!(all.iter().filter(|byte| **byte == b'\n').count(), 3);
+        assert_eq!(all.split(|byte| *byte == b'\n').count(), 4);
     }
 
     #[test]

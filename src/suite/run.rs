@@ -169,7 +169,9 @@ impl ReportBuilder {
     fn record(&mut self, event: Event) {
         match event {
             Event::Prepared { lost, .. } => {
-                lost.into_iter().for_each(|(cell, report)| self.record_cell(cell, report));
+                for (cell, report) in lost {
+                    self.record_cell(cell, report);
+                }
             }
             Event::CellEnded { cell, report } => self.record_cell(cell, *report),
             Event::Preparing { .. } | Event::CellStarted { .. } | Event::Note(_) => {}

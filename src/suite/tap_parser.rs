@@ -244,7 +244,7 @@ impl Parser {
         // `KUnit` names a level inside it, TAP 14 before it.
         match self.levels.last_mut() {
             Some(level) if level.prefix == prefix && level.results == 0 && !prefix.is_empty() => {
-                level.name = Some(name)
+                level.name = Some(name);
             }
             Some(_) => self.subtest = Some(name),
             None => {}

@@ -89,7 +89,7 @@ const SMALL: &[(&[&str], Break)] = &[
     (&["gpt-entry-count"], |d| rehead(d, 80, &u32::MAX.to_le_bytes())),
     (&["gpt-array", "gpt-usable"], |d| retable(d, |gpt| gpt.header.first_usable_lba = Lba(33))),
     (&["gpt-array", "gpt-usable"], |d| {
-        retable(d, |gpt| gpt.header.last_usable_lba = Lba(gpt.header.alternate_lba.0 - 4))
+        retable(d, |gpt| gpt.header.last_usable_lba = Lba(gpt.header.alternate_lba.0 - 4));
     }),
     (&["gpt-copies"], |d| rehead(d, 56, &Guid::ESP.0)),
     (&["gpt-guid"], |d| retable(d, |gpt| gpt.header.disk_guid = Guid::ZERO)),

@@ -135,6 +135,7 @@ impl Gpt {
     }
 
     /// Returns the backup copy that belongs to a primary copy. Its entries precede its header.
+    #[must_use]
     pub fn backup(&self) -> Self {
         let Header { my_lba, alternate_lba, .. } = self.header;
         let partition_entry_lba = Lba(alternate_lba.0.saturating_sub(entry_sectors(self.sector)));

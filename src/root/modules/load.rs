@@ -284,12 +284,11 @@ fn read_all(items: &[Item]) -> Result<Vec<Read>, ModuleError> {
 /// Reads content and `.modinfo` of one module.
 fn read_one(host: &Path) -> Result<Read, ModuleError> {
     let (info, unpacked) = read_module(host)?;
-    let content = match unpacked {
-        Some(bytes) => Content::Bytes(bytes.into()),
-        None => {
-            let metadata = std::fs::metadata(host).map_err(|error| ModuleError::io("access", host, error))?;
-            Content::Host { path: host.to_owned(), len: metadata.len() }
-        }
+    let content = if let Some(bytes) = unpacked {
+        Content::Bytes(bytes.into())
+    } else {
+        let metadata = std::fs::metadata(host).map_err(|error| ModuleError::io("access", host, error))?;
+        Content::Host { path: host.to_owned(), len: metadata.len() }
     };
     Ok((content, info))
 }

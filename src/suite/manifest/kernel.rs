@@ -21,6 +21,7 @@ pub struct KernelSpec {
 }
 
 /// Reads all kernels. Those of the command line replace the manifest's of the same name.
+#[expect(clippy::needless_pass_by_value, reason = "a table is read once")]
 pub(super) fn read_all(table: Option<Table<'_, '_>>, typed: &[KernelSpec]) -> Vec<KernelSpec> {
     let mut kernels: Vec<KernelSpec> = table.as_ref().map(read_table).unwrap_or_default();
     for typed in typed {

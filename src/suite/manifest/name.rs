@@ -54,6 +54,8 @@ pub(super) fn names(keys: &mut Table<'_, '_>, key: &'static str, kind: &str, kno
 /// Reads tags.
 pub(super) fn tags(keys: &mut Table<'_, '_>) -> Vec<String> {
     let tags = keys.located_texts("tags").unwrap_or_default();
-    tags.iter().for_each(|tag| check(keys.document(), &tag.value, &tag.span));
+    for tag in &tags {
+        check(keys.document(), &tag.value, &tag.span);
+    }
     tags.into_iter().map(|tag| tag.value).collect()
 }

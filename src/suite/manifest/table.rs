@@ -48,14 +48,14 @@ impl<'a> Document<'a> {
 #[derive(Debug)]
 pub(super) struct Table<'d, 'a> {
     document: &'d Document<'a>,
-    table: &'d DeTable<'a>,
+    entries: &'d DeTable<'a>,
     span: Range<usize>,
     read: Vec<&'static str>,
 }
 
 impl<'d, 'a> Table<'d, 'a> {
     pub(super) fn new(document: &'d Document<'a>, table: &'d DeTable<'a>, span: Range<usize>) -> Self {
-        Self { document, table, span, read: Vec::new() }
+        Self { document, entries: table, span, read: Vec::new() }
     }
 
     /// Returns the position of the table's heading.
@@ -70,17 +70,17 @@ impl<'d, 'a> Table<'d, 'a> {
 
     /// Returns the position of a key, or of the table if the key is absent.
     pub(super) fn key_span(&self, key: &str) -> Range<usize> {
-        self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span())
+        self.entries.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span())
     }
 
     /// Returns true if the key is present.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+        self.entries.contains_key(key)
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'d Value<'a>> {
         self.read.push(key);
-        self.table.get(key)
+        self.entries.get(key)
     }
 
     /// Reads a value. If `convert` refuses it, records that another type was expected.
@@ -253,7 +253,7 @@ impl<'d, 'a> Table<'d, 'a> {
     /// Returns all keys and values in the order of the text, for a table whose keys the user chooses.
     pub(super) fn entries(&self) -> Vec<(Located<String>, &'d Value<'a>)> {
         let mut entries: Vec<_> = self
-            .table
+            .entries
             .iter()
             .map(|(key, value)| (Located { value: key.get_ref().to_string(), span: key.span() }, value))
             .collect();

@@ -241,11 +241,10 @@ mod tests {
 
     /// Escapes a text as the template engine does.
     fn escaped(text: &str) -> String {
-        let text = ["&", "<", ">", "\"", "'", "/"]
+        ["&", "<", ">", "\"", "'", "/"]
             .iter()
             .zip(["&amp;", "&lt;", "&gt;", "&quot;", "&#x27;", "&#x2f;"])
-            .fold(text.to_owned(), |text, (letter, reference)| text.replace(letter, reference));
-        text
+            .fold(text.to_owned(), |text, (letter, reference)| text.replace(letter, reference))
     }
 
     #[test]
@@ -323,7 +322,8 @@ mod tests {
     #[test]
     fn ten_thousand_cells_that_failed_with_long_causes_stay_small() {
         // The size of text without markup is limited; each character of markup takes five bytes or more.
-        let reasons: [(fn(usize) -> String, usize); 4] = [
+        type Reason = fn(usize) -> String;
+        let reasons: [(Reason, usize); 4] = [
             (
                 |number| format!("kernel unhealthy: WARNING: CPU: 0 PID: {number} at fs/x.c:{number} ").repeat(40),
                 6_000_000,

@@ -1,6 +1,6 @@
 //! Grid of the matrix: one row per test, one column per kernel and machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -40,8 +40,8 @@ impl Grid {
         let mut machines = Vec::new();
         let mut headings = Vec::new();
         for (kernel, mut names) in kernels {
-            let mut seen = HashMap::new();
-            names.retain(|name| seen.insert(*name, ()).is_none());
+            let mut seen = HashSet::new();
+            names.retain(|name| seen.insert(*name));
             for machine in &names {
                 columns.insert((kernel, *machine), machines.len());
                 machines.push(one_line(machine));
