@@ -5,8 +5,8 @@
 //! built", "not booting", "bad" and "flaky"; untestable candidates are skipped. The log ([`log`]) is in the format of
 //! `git bisect replay`; an interrupted bisection resumes from it.
 
+pub mod bisection;
 pub mod build;
-pub mod drive;
 pub mod git;
 pub mod list;
 pub mod log;
@@ -17,7 +17,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-pub use self::drive::{Bisection, Stopped, Teller, Tester};
+pub use self::bisection::{Bisection, Stopped, Teller, Tester};
 pub use self::trial::{Judged, Kind};
 
 /// Answer for a candidate.

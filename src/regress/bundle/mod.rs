@@ -10,16 +10,16 @@
 //! command line itself, from the manifest fields that cannot name host files; further QEMU arguments require the user's
 //! permission.
 
-pub mod guide;
+pub mod instructions;
+pub mod machine;
 pub mod manifest;
 pub mod read;
-pub mod vet;
 pub mod write;
 
-pub use self::guide::JOINED;
+pub use self::instructions::JOINED;
+pub use self::machine::{needs_leave, vetted};
 pub use self::manifest::{ACCELERATORS, Digested, Expected, KernelNote, MachineNote, Manifest, QemuNote};
 pub use self::read::{Bundle, is_bundle, read};
-pub use self::vet::{needs_leave, vetted};
 pub use self::write::{Contents, Packing, write};
 
 /// Name of the manifest.

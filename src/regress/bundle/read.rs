@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::write::directory;
 use super::{
-    BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide,
+    BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, instructions,
 };
 use crate::format::measure::hex;
 
@@ -42,7 +42,7 @@ impl Bundle {
     /// untrusted.
     pub fn has_own_script(&self) -> io::Result<bool> {
         let Some(script) = self.files.get(SCRIPT) else { return Ok(true) };
-        let own = guide::script(&self.manifest).into_bytes();
+        let own = instructions::script(&self.manifest).into_bytes();
         if script.metadata()?.len() != own.len() as u64 {
             return Ok(false);
         }
@@ -185,7 +185,7 @@ fn keep(mut entry: tar::Entry<'_, impl Read>) -> io::Result<(File, String)> {
 #[cfg(test)]
 mod tests {
     use super::{is_bundle, read};
-    use crate::regress::bundle::vet::tests::note;
+    use crate::regress::bundle::machine::tests::note;
     use crate::regress::bundle::{BundleError, Contents, KernelNote, Manifest, Packing, QemuNote, VERSION, write};
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::fs::File;

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     BundleError, CONSOLE, Digested, FILE_BYTES, INITRD, KERNEL, MANIFEST, Manifest, ON_CONSOLE, README, SCRIPT, STDERR,
-    STDOUT, guide,
+    STDOUT, instructions,
 };
 use crate::format::measure::hex;
 
@@ -68,7 +68,7 @@ pub fn write(
     packing: Packing,
     to: &mut dyn Write,
 ) -> Result<(), BundleError> {
-    let texts = [guide::readme(&manifest), guide::script(&manifest)];
+    let texts = [instructions::readme(&manifest), instructions::script(&manifest)];
     let mut parts = parts(contents, &texts);
     let mut total = 0;
     for part in &mut parts {
