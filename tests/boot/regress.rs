@@ -169,8 +169,8 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     rest(program, dir.path())
         .done()
         .exits(125)
-        .says("is not as it was (")
-        .says("`git bisect reset main` in it mends that");
+        .says("was not restored (")
+        .says("run `git bisect reset main` in it");
     std::fs::remove_file(repo.path().join(".git/index.lock")).expect("the lock");
     assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "as committed\nwork\n");
     git(repo.path(), &["reset", "--quiet", "--hard"]);

@@ -25,7 +25,9 @@ use bootling::guest::terminal;
 use bootling::guest::verdict::Outcome;
 use bootling::guest::{self, Listener, Warm};
 use bootling::initrd::spec::RunWhat;
-use bootling::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
+use bootling::regress::compare::{
+    Difference, Mark, Part, Row, Rules, columns, describe_end, differences, unified, words,
+};
 
 /// Maximum number of bytes kept of each output.
 const ROOM: usize = 64 << 20;
@@ -214,7 +216,7 @@ fn told(side: &Recorded) -> String {
     };
     let wall = output.usage.map(|usage| Duration::from_nanos(usage.wall_ns));
     let ran = wall.map(|wall| format!(", ran for {:.3} s", wall.as_secs_f64())).unwrap_or_default();
-    format!("{} ({what}, QEMU {}{boot}{ran})", ending(&output.outcome), machine.qemu.facts.version)
+    format!("{} ({what}, QEMU {}{boot}{ran})", describe_end(&output.outcome), machine.qemu.facts.version)
 }
 
 /// Prints the differences.

@@ -113,7 +113,7 @@ pub fn differences(left: &Output, right: &Output, rules: &Rules) -> Vec<Differen
 }
 
 /// Describes briefly how a run ended.
-pub fn ending(outcome: &Outcome) -> String {
+pub fn describe_end(outcome: &Outcome) -> String {
     match (outcome, outcome.sentence()) {
         (Outcome::Exited { status }, _) => format!("exited with {status}"),
         (_, Some(sentence)) => sentence,
@@ -124,7 +124,7 @@ pub fn ending(outcome: &Outcome) -> String {
 /// Returns the content of a part of a run, as lines.
 fn said(output: &Output, part: Part) -> Vec<u8> {
     match part {
-        Part::Verdict => format!("{}\n", ending(&output.outcome)).into_bytes(),
+        Part::Verdict => format!("{}\n", describe_end(&output.outcome)).into_bytes(),
         Part::Stdout => output.stdout.clone(),
         Part::Stderr => output.stderr.clone(),
         Part::Health => {
