@@ -12,7 +12,7 @@ use bootling::guest::health::Finding;
 use bootling::guest::transcript::{Event, Transcript};
 use bootling::guest::verdict::{Outcome, signal_name};
 use bootling::qemu::machine::Machine;
-use bootling::regress::bundle::Expected;
+use bootling::regress::bundle::RecordedResult;
 
 /// Maximum number of console lines shown.
 const TAIL: usize = 20;
@@ -88,7 +88,7 @@ pub struct Recorded {
     /// True if the result is the recorded one; `None` if no result was recorded.
     pub same: Option<bool>,
     /// Recorded result.
-    pub expected: Option<Expected>,
+    pub expected: Option<RecordedResult>,
     /// Recorded QEMU version.
     pub qemu_version: String,
 }

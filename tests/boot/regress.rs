@@ -166,11 +166,7 @@ fn what_cannot_be_told_apart_is_suspected_and_ends_that_are_not_what_is_said_sto
     let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
     let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
     let program = program.args(["bisect", "--in-place", "--good", "c0", "--bad", "c3", "--build", locks]);
-    rest(program, dir.path())
-        .done()
-        .exits(125)
-        .says("was not restored (")
-        .says("run `git bisect reset main` in it");
+    rest(program, dir.path()).done().exits(125).says("was not restored (").says("run `git bisect reset main` in it");
     std::fs::remove_file(repo.path().join(".git/index.lock")).expect("the lock");
     assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "as committed\nwork\n");
     git(repo.path(), &["reset", "--quiet", "--hard"]);

@@ -115,7 +115,7 @@ impl Log {
     }
 
     /// Parses a log; returns `None` for other files.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next()?.trim_end() != HEAD {
             return None;

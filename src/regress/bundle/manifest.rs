@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::health::HealthSpec;
-
-/// Accelerators, by QEMU's names.
-pub const ACCELERATORS: [&str; 2] = ["kvm", "tcg"];
+use crate::guest::verdict::Outcome;
+use crate::root::kernel::ImageKind;
 
 /// Manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,23 +20,23 @@ pub struct Manifest {
     /// Guest architecture.
     pub arch: String,
     /// Kernel.
-    pub kernel: KernelNote,
+    pub kernel: KernelInfo,
     /// Machine.
-    pub machine: MachineNote,
+    pub machine: MachineInfo,
     /// Health policy.
     #[serde(default)]
     pub health: HealthSpec,
     /// QEMU that ran the guest.
-    pub qemu: QemuNote,
+    pub qemu: QemuInfo,
     /// Recorded result; `None` if the guest was not run.
-    pub expected: Option<Expected>,
+    pub expected: Option<RecordedResult>,
     /// All other files, by name.
-    pub files: BTreeMap<String, Digested>,
+    pub files: BTreeMap<String, FileDigest>,
 }
 
 /// Length and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digested {
+pub struct FileDigest {
     /// Length in bytes.
     pub bytes: u64,
     /// SHA-256 in hexadecimal.
@@ -46,7 +45,7 @@ pub struct Digested {
 
 /// Kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KernelNote {
+pub struct KernelInfo {
     /// Name of the file or directory that the kernel came from.
     pub origin: String,
     /// `uname -r`, if the guest reported it.
@@ -57,7 +56,7 @@ pub struct KernelNote {
 
 /// Machine. bootling builds QEMU's command line from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineNote {
+pub struct MachineInfo {
     /// `-machine`
     pub machine: String,
     /// `-accel`
@@ -86,7 +85,7 @@ pub struct MachineNote {
 
 /// QEMU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QemuNote {
+pub struct QemuInfo {
     /// Program name.
     pub program: String,
     /// Version.
@@ -97,7 +96,7 @@ pub struct QemuNote {
 
 /// Recorded result of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
+pub struct RecordedResult {
     /// Outcome, as in `run --json`.
     pub outcome: String,
     /// Exit code of bootling.
@@ -106,9 +105,25 @@ pub struct Expected {
     pub message: Option<String>,
 }
 
-impl Expected {
+impl KernelInfo {
+    /// Returns the type of the kernel image.
+    pub fn kind(&self) -> ImageKind {
+        if self.is_elf { ImageKind::VmlinuxPvh } else { ImageKind::BzImage }
+    }
+}
+
+impl RecordedResult {
+    pub(super) fn new(outcome: &Outcome) -> Self {
+        Self { outcome: outcome.name().to_owned(), exit_code: outcome.exit_code(), message: outcome.sentence() }
+    }
+
+    /// Returns true if another run has the same result; messages may differ.
+    pub fn is_same(&self, outcome: &Outcome) -> bool {
+        self.outcome == outcome.name() && self.exit_code == outcome.exit_code()
+    }
+
     /// Describes the result briefly.
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         match &self.message {
             Some(message) => message.clone(),
             None => format!("{} with {}", self.outcome, self.exit_code),
