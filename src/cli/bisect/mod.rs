@@ -151,7 +151,7 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let run = args.options.read()?;
     ensure!(run.wanted() != RunWhat::Shell, "cannot bisect with a shell: give COMMAND or --run LINE");
     let log = Log::open(&args.log, args.resume, about(args)).map_err(advised)?;
-    let [good, bad] = log.ends().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
+    let [good, bad] = log.ends.clone().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
     // From here on a signal ends the current step, and the repository is restored.
     let signals = Signals::catch().context("failed to catch signals")?;
     let history = if args.kernels.is_empty() {

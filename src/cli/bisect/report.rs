@@ -12,13 +12,10 @@ use bootling::regress::bisect::{BisectAnswer, BisectResult, Candidate, Progress,
 
 /// Prints progress to standard error.
 pub fn progress(line: &mut ProgressLine, progress: &Progress<'_>) {
+    line.clear();
     match progress {
-        Progress::Building(candidate) => return line.show(&format!("building {}", candidate.title)),
-        Progress::Testing(candidate) => return line.show(&format!("testing {}", candidate.title)),
-        Progress::End(..) | Progress::Candidate { .. } | Progress::Output(_) | Progress::Judged(_) => line.clear(),
-    }
-    match progress {
-        Progress::Building(_) | Progress::Testing(_) => {}
+        Progress::Building(candidate) => line.show(&format!("building {}", candidate.title)),
+        Progress::Testing(candidate) => line.show(&format!("testing {}", candidate.title)),
         Progress::End(candidate, expected) => {
             output::note(&format!("checking the {} end: {}", expected.name(), candidate.title));
         }

@@ -1,26 +1,18 @@
 //! `bootling ls BUNDLE` and `bootling cat BUNDLE FILE`.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use bootling::initrd::explain::Printable;
 use bootling::qemu::argv::shell_line;
-use bootling::regress::bundle::{Bundle, MANIFEST, RecordedResult, SCRIPT, is_bundle, read};
+use bootling::regress::bundle::{Bundle, MANIFEST, RecordedResult, SCRIPT, read};
 
 /// Opens a file if it is a bundle, and verifies all files in it.
 pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut file = File::open(path).context("failed to open")?;
-    if !is_bundle(&mut file).context("failed to read")? {
-        return Ok(None);
-    }
-    Ok(Some(read(&mut file)?))
+    Ok(super::open(path)?.map(|mut file| read(&mut file)).transpose()?)
 }
 
 /// Prints the manifest and the files as text.

@@ -4,6 +4,7 @@ pub mod list;
 pub mod repeat;
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -19,7 +20,7 @@ use bootling::guest::verdict::Outcome;
 use bootling::guest::{self, Prepared, RunSpec, Warm};
 use bootling::initrd::spec::RunWhat;
 use bootling::output::Output;
-use bootling::regress::bundle::Bundle;
+use bootling::regress::bundle::{Bundle, is_bundle};
 
 /// Maximum number of bytes recorded of each output.
 const ROOM: usize = 1 << 20;
@@ -105,6 +106,13 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
         output::note(&format!("wrote {}, {}.{} MiB; {result}", args.output.display(), tenths / 10, tenths % 10));
     }
     Ok(0)
+}
+
+/// Opens a file if it is a bundle. Files that are missing or unreadable are reported by the caller.
+fn open(path: &Path) -> anyhow::Result<Option<File>> {
+    let Some(Ok(mut file)) = path.is_file().then(|| File::open(path)) else { return Ok(None) };
+    let found = is_bundle(&mut file).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(found.then_some(file))
 }
 
 /// Returns the compression for a file name: zstd, unless the extension selects another.

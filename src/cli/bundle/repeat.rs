@@ -1,7 +1,7 @@
 //! `bootling run BUNDLE`: repeats a recorded run and compares the result.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -17,7 +17,7 @@ use bootling::guest::{Listener, RunSpec};
 use bootling::initrd::explain::Printable;
 use bootling::initrd::spec::{InitrdSpec, RunWhat};
 use bootling::qemu::spec::{Accel, BootSpec, FirmwareRef};
-use bootling::regress::bundle::{BundleError, MachineInfo, Manifest, SCRIPT, is_bundle, read};
+use bootling::regress::bundle::{BundleError, MachineInfo, Manifest, SCRIPT, read};
 
 /// An opened bundle.
 pub struct Found {
@@ -28,14 +28,8 @@ pub struct Found {
 /// Opens the bundle if the command is a single argument that names a bundle.
 pub fn find(args: &RunArgs) -> anyhow::Result<Option<Found>> {
     let ([name], RunWhat::Command(_)) = (args.command(), args.wanted()) else { return Ok(None) };
-    let path = Path::new(name);
-    // Other code resolves programs and reports missing ones.
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let Ok(mut file) = File::open(path) else { return Ok(None) };
-    let found = is_bundle(&mut file).with_context(|| format!("failed to read {}", path.display()))?;
-    Ok(found.then(|| Found { path: path.to_owned(), file }))
+    let path = PathBuf::from(name);
+    Ok(super::open(&path)?.map(|file| Found { path, file }))
 }
 
 impl Found {

@@ -1,6 +1,5 @@
 //! `bootling compare`: runs the same command in two guests and prints the differences.
 
-mod report;
 mod sides;
 
 use std::fs::File;
@@ -10,11 +9,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 
-use self::report::Report;
 use self::sides::Sides;
 use super::json::Json;
 use super::output;
@@ -26,7 +25,7 @@ use bootling::guest::verdict::Outcome;
 use bootling::guest::{self, Listener, Warm};
 use bootling::initrd::spec::RunWhat;
 use bootling::regress::compare::{
-    Difference, Mark, Part, Row, Rules, columns, describe_end, differences, unified, words,
+    Aspect, CompareOptions, Difference, Report, Row, RowKind, columns, describe_end, differences, unified, words,
 };
 
 /// Maximum number of bytes kept of each output.
@@ -86,6 +85,17 @@ enum PartArg {
     Health,
 }
 
+impl PartArg {
+    const fn aspect(self) -> Aspect {
+        match self {
+            Self::Verdict => Aspect::Verdict,
+            Self::Stdout => Aspect::Stdout,
+            Self::Stderr => Aspect::Stderr,
+            Self::Health => Aspect::Health,
+        }
+    }
+}
+
 macro_rules! examples {
     () => {
         "Examples:
@@ -123,31 +133,29 @@ type Answer = anyhow::Result<Recorded>;
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let masks = args.mask.iter().map(|mask| Regex::new(mask).with_context(|| format!("invalid --mask {mask}")));
-    let parts = args.parts.iter().map(|part| match part {
-        PartArg::Verdict => Part::Verdict,
-        PartArg::Stdout => Part::Stdout,
-        PartArg::Stderr => Part::Stderr,
-        PartArg::Health => Part::Health,
-    });
-    let rules = Rules { parts: parts.collect(), masks: masks.collect::<Result<_, _>>()?, as_words: args.words };
+    let options = CompareOptions {
+        aspects: args.parts.iter().map(|part| part.aspect()).collect(),
+        masks: masks.collect::<Result<_, _>>()?,
+        as_words: args.words,
+    };
     ensure!(args.sides.runs[0].wanted() != RunWhat::Shell, "cannot compare shells: give COMMAND or --run LINE");
-    let input = input(args)?;
-    let [left, right] = both(args, &input)?;
-    for (side, label) in [(&left, &args.sides.labels[0]), (&right, &args.sides.labels[1])] {
+    let labels = args.sides.labels.each_ref().map(String::as_str);
+    let [left, right] = both(args, &input(args)?)?;
+    for (side, label) in [&left, &right].into_iter().zip(labels) {
         if !args.quiet {
-            output::note(&format!("{label}: {}", told(side)));
+            output::note(&format!("{label}: {}", describe(side)));
         }
         if let Outcome::CouldNotTest { why } = &side.output.outcome {
-            anyhow::bail!("failed to test {label}: {why}");
+            bail!("failed to test {label}: {why}");
         }
         ensure!(!side.output.cut, "failed to test {label}: output exceeds {} MiB", ROOM >> 20);
     }
-    let found = differences(&left.output, &right.output, &rules);
+    let found = differences(&left.output, &right.output, &options);
     if args.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
-        show(args, &found)?;
+        show(args, labels, &found).context("failed to write to standard output")?;
     }
     if let Some(json) = json {
-        json.write(&Report::new(&args.sides.labels, [&left, &right], &found, args.words))?;
+        json.write(&Report::new(labels, [&left, &right], &found, args.words))?;
     }
     Ok(u8::from(!found.is_empty()))
 }
@@ -155,16 +163,13 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
 /// Returns the standard input of both commands.
 fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    match args.stdin.as_deref() {
-        None => {}
-        Some(path) if path.as_os_str() == "-" => {
-            io::stdin().lock().read_to_end(&mut bytes).context("failed to read standard input")?;
-        }
-        Some(path) => {
-            let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-            read.with_context(|| format!("failed to read --stdin {}", path.display()))?;
-        }
-    }
+    let Some(path) = &args.stdin else { return Ok(bytes) };
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("failed to read --stdin {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -204,8 +209,8 @@ impl Listener for Notes<'_> {
     }
 }
 
-/// Formats the result of a side in one line.
-fn told(side: &Recorded) -> String {
+/// Describes the result of a side in one line.
+fn describe(side: &Recorded) -> String {
     let output = &side.output;
     let release = output.release.as_deref().unwrap_or("kernel did not boot");
     let machine = &side.machine;
@@ -220,33 +225,33 @@ fn told(side: &Recorded) -> String {
 }
 
 /// Prints the differences.
-fn show(args: &CompareArgs, found: &[Difference]) -> anyhow::Result<()> {
-    let labels = [&args.sides.labels[0], &args.sides.labels[1]].map(String::as_str);
+fn show(args: &CompareArgs, labels: [&str; 2], found: &[Difference]) -> io::Result<()> {
     let mut out = output::stdout();
     for difference in found {
-        let rows = match (difference.part, args.words, args.side_by_side) {
-            (Part::Stdout, true, _) => words(difference).rows(labels, width()),
-            (_, _, true) => columns(difference, labels, width(), args.unified),
-            (Part::Stdout | Part::Verdict | Part::Stderr | Part::Health, ..) => {
-                unified(difference, labels, args.unified)
-            }
+        let rows = if args.words && difference.aspect == Aspect::Stdout {
+            words(difference).rows(labels, width())
+        } else if args.side_by_side {
+            columns(difference, labels, width(), args.unified)
+        } else {
+            unified(difference, labels, args.unified)
         };
-        rows.iter().try_for_each(|row| print(&mut out, row)).context("failed to write to standard output")?;
+        for Row { kind, text } in rows {
+            let style = style(kind);
+            writeln!(out, "{style}{text}{style:#}")?;
+        }
     }
-    out.flush().context("failed to write to standard output")
+    out.flush()
 }
 
-fn print(out: &mut impl Write, Row { mark, text }: &Row) -> io::Result<()> {
-    use anstyle::{AnsiColor, Style};
-    let style = match mark {
-        Mark::Head => Style::new().bold(),
-        Mark::Place => AnsiColor::Cyan.on_default(),
-        Mark::Both => Style::new(),
-        Mark::Left => AnsiColor::Red.on_default(),
-        Mark::Right => AnsiColor::Green.on_default(),
-        Mark::Changed => AnsiColor::Yellow.on_default(),
-    };
-    writeln!(out, "{style}{text}{style:#}")
+const fn style(kind: RowKind) -> Style {
+    match kind {
+        RowKind::Head => Style::new().bold(),
+        RowKind::Position => AnsiColor::Cyan.on_default(),
+        RowKind::Both => Style::new(),
+        RowKind::Left => AnsiColor::Red.on_default(),
+        RowKind::Right => AnsiColor::Green.on_default(),
+        RowKind::Changed => AnsiColor::Yellow.on_default(),
+    }
 }
 
 /// Returns the line width.

@@ -83,7 +83,7 @@ impl Bisection<'_> {
             Ok(judgment) => judgment,
             Err(NotTested::NoKernel(reason)) => Judgment { kind: CandidateKind::NotBuilt, reason },
             Err(NotTested::Interrupted(signal)) => {
-                return Err(BisectError::Interrupted { signal, is_logged: self.log.can_be_resumed() });
+                return Err(BisectError::Interrupted { signal, is_logged: self.log.is_on_disk });
             }
             Err(NotTested::Failed(source)) => return Err(BisectError::Test { title: candidate.title, source }),
         };

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -78,7 +77,6 @@ impl Git {
         work_tree: &WorkTree,
         note: fn(&str),
     ) -> Result<Self, BisectError> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let repository = absolute(repository);
         let common = common_dir(&repository)?;
         let commit = |name: &str| -> Result<Candidate, BisectError> {
@@ -149,10 +147,9 @@ impl Git {
     /// Starts the search, or resumes that of a log file.
     pub(super) fn start(&mut self, log: Option<&Path>) -> Result<Next, BisectError> {
         let [good, bad] = self.ends().map(|end| end.id);
-        match log.map(std::path::absolute) {
+        match log.map(absolute) {
             None => self.bisect(&["start", &bad, &good]),
-            Some(Ok(log)) => self.bisect(&[OsStr::new("replay"), log.as_os_str()]),
-            Some(Err(error)) => Err(BisectError::ReadLog(self.tree.clone(), error)),
+            Some(log) => self.bisect(&[OsStr::new("replay"), log.as_os_str()]),
         }
     }
 
@@ -318,12 +315,8 @@ fn lock_file(tree: &Path) -> PathBuf {
 
 /// Locks a file for as long as it is open.
 fn acquire(path: &Path) -> Result<File, BisectError> {
-    let lock = || -> io::Result<File> {
-        let file = File::create(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file)
-    };
-    lock().map_err(|source| BisectError::Lock(path.to_owned(), source))
+    let lock = |file| flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file).map_err(Into::into);
+    File::create(path).and_then(lock).map_err(|source| BisectError::Lock(path.to_owned(), source))
 }
 
 /// Removes temporary trees of killed processes. A tree that cannot be removed does no harm.
@@ -372,6 +365,11 @@ fn git(directory: &Path, action: &str, args: impl IntoIterator<Item: AsRef<OsStr
     Err(BisectError::Git { action: action.to_owned(), stderr })
 }
 
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Returns a path printed by git.
 fn path(line: &str) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(line.strip_suffix('\n').unwrap_or(line).as_bytes()))
 }
@@ -447,7 +445,7 @@ mod tests {
         stop: Option<usize>,
     ) -> Result<BisectResult, BisectError> {
         let log = Log::open(log.0, log.1, Vec::new())?;
-        let [good, bad] = log.ends().unwrap_or(["c0".to_owned(), format!("c{}", kinds.len() - 1)]);
+        let [good, bad] = log.ends.clone().unwrap_or(["c0".to_owned(), format!("c{}", kinds.len() - 1)]);
         let history = History::Git(Git::open(repository, &good, &bad, work_tree, |_| {})?);
         let tree = history.tree().expect("a tree").to_owned();
         let mut left = stop;

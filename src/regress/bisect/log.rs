@@ -23,12 +23,13 @@ const DONE: &str = "done";
 /// Log of a bisection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Comments about the test.
     about: Vec<String>,
-    /// True if the file contains this bisection.
-    is_on_disk: bool,
-    ends: Option<[String; 2]>,
+    /// True if the file contains this bisection, which can be resumed.
+    pub(super) is_on_disk: bool,
+    /// Good end and bad end of a resumed bisection.
+    pub ends: Option<[String; 2]>,
     /// Results of the ends' tests.
     pub(super) end_steps: Vec<Step>,
     /// True if both ends have been tested.
@@ -71,21 +72,6 @@ impl Log {
             (Some(log), false) if log.is_complete => Ok(new),
             (Some(_), false) => Err(BisectError::Unfinished(path.to_owned())),
         }
-    }
-
-    /// Returns the good end and the bad end of a resumed bisection.
-    pub fn ends(&self) -> Option<[String; 2]> {
-        self.ends.clone()
-    }
-
-    /// Returns the file of a resumed bisection.
-    pub(super) fn resumed_from(&self) -> Option<&Path> {
-        self.is_on_disk.then_some(&self.path)
-    }
-
-    /// Returns true if a bisection that stops now can be resumed.
-    pub(super) fn can_be_resumed(&self) -> bool {
-        self.is_on_disk
     }
 
     /// Writes the file. `search` is the log of the search.

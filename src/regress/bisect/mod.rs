@@ -117,7 +117,7 @@ impl History {
     /// Starts the search, or resumes that of a log.
     fn start(&mut self, log: &Log) -> Result<Next, BisectError> {
         match self {
-            Self::Git(git) => git.start(log.resumed_from()),
+            Self::Git(git) => git.start(log.is_on_disk.then_some(&log.path)),
             Self::List(kernels) => kernels.start(&log.steps),
         }
     }
