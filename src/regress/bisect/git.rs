@@ -42,24 +42,21 @@ pub enum WorkTree {
     InPlace,
 }
 
-/// Changed state of a tracked file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Change {
-    path: String,
-    /// Mode and blob as printed by `git diff-tree`; zeros for a deleted file.
-    state: String,
-}
+/// Path of a changed file, and its mode and blob as printed by `git diff-tree`: zeros for a deleted file.
+type Change = (String, String);
 
 /// A repository in which a bisection runs. The work tree is restored on drop.
 #[derive(Debug)]
 pub struct Git {
     repository: PathBuf,
-    tree: PathBuf,
+    /// Work tree in which commits are checked out.
+    pub tree: PathBuf,
     /// Commit or branch to check out at the end; `None` for a temporary tree.
-    restore: Option<String>,
-    ends: [Candidate; 2],
+    earlier_head: Option<String>,
+    /// Good end and bad end.
+    pub(super) ends: [Candidate; 2],
     /// Output of `git bisect log`.
-    log: String,
+    pub(super) log: String,
     /// Keeps a temporary tree from being removed by other processes, also in other containers or on other hosts.
     _lock: Option<File>,
     /// Changes that were stashed.
@@ -91,7 +88,7 @@ impl Git {
             git(&repository, "add a work tree", args).map(drop)
         };
         let mut lock = None;
-        let (tree, restore) = match work_tree {
+        let (tree, earlier_head) = match work_tree {
             WorkTree::Temporary => {
                 remove_stale(&repository, &common);
                 let tree = common.join(format!("{PREFIX}{}", std::process::id()));
@@ -101,12 +98,8 @@ impl Git {
             }
             WorkTree::At(path) => {
                 let tree = absolute(path);
-                let head = if path.join(".git").exists() {
-                    take_over(&tree, &common)?
-                } else {
-                    add(&tree)?;
-                    "HEAD".to_owned()
-                };
+                let is_new = !path.join(".git").exists();
+                let head = if is_new { add(&tree).map(|()| "HEAD".to_owned()) } else { take_over(&tree, &common) }?;
                 (tree, Some(head))
             }
             WorkTree::InPlace => {
@@ -116,22 +109,7 @@ impl Git {
             }
         };
         let (log, stashed) = <_>::default();
-        Ok(Self { repository, tree, restore, ends, log, _lock: lock, stashed, note })
-    }
-
-    /// Returns the work tree in which commits are checked out.
-    pub fn tree(&self) -> &Path {
-        &self.tree
-    }
-
-    /// Returns the good end and the bad end.
-    pub(super) fn ends(&self) -> [Candidate; 2] {
-        self.ends.clone()
-    }
-
-    /// Returns the log of the search.
-    pub(super) fn log(&self) -> &str {
-        &self.log
+        Ok(Self { repository, tree, earlier_head, ends, log, _lock: lock, stashed, note })
     }
 
     /// Checks out a commit.
@@ -146,10 +124,10 @@ impl Git {
 
     /// Starts the search, or resumes that of a log file.
     pub(super) fn start(&mut self, log: Option<&Path>) -> Result<Next, BisectError> {
-        let [good, bad] = self.ends().map(|end| end.id);
-        match log.map(absolute) {
+        let [good, bad] = self.ends.clone().map(|end| end.id);
+        match log {
             None => self.bisect(&["start", &bad, &good]),
-            Some(log) => self.bisect(&[OsStr::new("replay"), log.as_os_str()]),
+            Some(log) => self.bisect(&[OsStr::new("replay"), absolute(log).as_os_str()]),
         }
     }
 
@@ -184,7 +162,7 @@ impl Git {
     /// Reverts changes to tracked files, which would prevent the next checkout. In a tree that is kept, the changes may
     /// be the user's, and are stashed first.
     fn revert_changes(&mut self) -> Result<(), BisectError> {
-        if self.restore.is_some() {
+        if self.earlier_head.is_some() {
             self.stash_changes()?;
         }
         git(&self.tree, "revert changes of the build", ["reset", "--quiet", "--hard"]).map(drop)
@@ -208,7 +186,7 @@ impl Git {
         }
         // Without an entry, git would delete it after some time.
         git(&["stash", "store", "--quiet", "--message", STASH_MESSAGE, stash])?;
-        let paths: BTreeSet<&str> = new.iter().map(|change| change.path.as_str()).collect();
+        let paths: BTreeSet<&str> = new.iter().map(|(path, _)| path.as_str()).collect();
         let shown: Vec<&str> = paths.iter().copied().take(MAX_NAMES).collect();
         let more = paths.len() - shown.len();
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -235,7 +213,7 @@ impl Git {
 
 impl Drop for Git {
     fn drop(&mut self) {
-        if let Some(head) = self.restore.clone() {
+        if let Some(head) = self.earlier_head.clone() {
             self.restore(&head);
             return;
         }
@@ -279,7 +257,7 @@ fn changes(output: &str) -> Vec<Change> {
     while let (Some(states), Some(path)) = (fields.next(), fields.next()) {
         let states: Vec<&str> = states.split(' ').collect();
         let [_, mode, _, blob, _] = states[..] else { continue };
-        found.push(Change { path: path.to_owned(), state: format!("{mode} {blob}") });
+        found.push((path.to_owned(), format!("{mode} {blob}")));
     }
     found
 }
@@ -376,7 +354,7 @@ fn path(line: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Git, WorkTree, changes, steps_left, suspects};
+    use super::{Git, WorkTree, changes, steps_left, suspects};
     use crate::regress::bisect::{
         BisectAnswer, BisectError, BisectResult, Bisection, CandidateKind, History, Judgment, Log, NotTested,
         SkipPolicy,
@@ -401,7 +379,7 @@ mod tests {
 
     #[test]
     fn changed_and_deleted_files_are_parsed() {
-        let change = |path: &str, state: &str| Change { path: path.to_owned(), state: state.to_owned() };
+        let change = |path: &str, state: &str| (path.to_owned(), state.to_owned());
         let raw = ":100644 100755 1111 2222 M\0a file\0:100644 000000 1111 0000 D\0gone\0";
         assert_eq!(changes(raw), [change("a file", "100755 2222"), change("gone", "000000 0000")]);
         assert_eq!(changes(""), []);

@@ -14,7 +14,8 @@ pub struct Kernels {
     good: usize,
     bad: usize,
     skipped: BTreeSet<usize>,
-    log: String,
+    /// Log of the search.
+    pub(super) log: String,
 }
 
 impl Kernels {
@@ -75,27 +76,20 @@ impl Kernels {
             return Err(BisectError::List(format!("{id} is {}, which contradicts earlier answers", answer.name())));
         }
         self.log += &format!("bootling bisect {} {}\n", answer.name(), quoted(id));
-        let next = self.next();
-        if let Next::Found(suspects) = &next {
-            let kind = if suspects.len() == 1 { "first bad" } else { "possible first bad" };
-            self.log.extend(suspects.iter().map(|suspect| format!("# {kind} kernel: {}\n", blanked(&suspect.id))));
-        }
-        Ok(next)
+        Ok(self.next())
     }
 
-    /// Returns the log of the search.
-    pub(super) fn log(&self) -> &str {
-        &self.log
-    }
-
-    fn next(&self) -> Next {
+    fn next(&mut self) -> Next {
         let middle = self.good.midpoint(self.bad);
         let between = self.good + 1..self.bad;
         let left: Vec<usize> = between.filter(|at| !self.skipped.contains(at)).collect();
-        match left.iter().min_by_key(|at| at.abs_diff(middle)) {
-            Some(at) => Next::Test(self.all[*at].clone(), left.len().ilog2()),
-            None => Next::Found(self.all[self.good + 1..=self.bad].to_vec()),
+        if let Some(at) = left.iter().min_by_key(|at| at.abs_diff(middle)) {
+            return Next::Test(self.all[*at].clone(), left.len().ilog2());
         }
+        let suspects = self.all[self.good + 1..=self.bad].to_vec();
+        let kind = if suspects.len() == 1 { "first bad" } else { "possible first bad" };
+        self.log.extend(suspects.iter().map(|suspect| format!("# {kind} kernel: {}\n", blanked(&suspect.id))));
+        Next::Found(suspects)
     }
 }
 

@@ -93,7 +93,7 @@ impl History {
     /// Returns the tree in which commits are checked out.
     pub fn tree(&self) -> Option<&Path> {
         match self {
-            Self::Git(git) => Some(git.tree()),
+            Self::Git(git) => Some(&git.tree),
             Self::List(_) => None,
         }
     }
@@ -101,7 +101,7 @@ impl History {
     /// Returns the good end and the bad end.
     fn ends(&self) -> [Candidate; 2] {
         match self {
-            Self::Git(git) => git.ends(),
+            Self::Git(git) => git.ends.clone(),
             Self::List(kernels) => kernels.ends(),
         }
     }
@@ -133,8 +133,8 @@ impl History {
     /// Returns the log of the search, from which it can be resumed.
     fn log(&self) -> &str {
         match self {
-            Self::Git(git) => git.log(),
-            Self::List(kernels) => kernels.log(),
+            Self::Git(git) => &git.log,
+            Self::List(kernels) => &kernels.log,
         }
     }
 }
