@@ -131,7 +131,7 @@ fn compare(manifest: &Manifest, booted: &mut Booted, quiet: bool) {
             (false, _) => format!("not as recorded: {recorded}"),
         };
         if !quiet || !same {
-            booted.told += &format!("bootling: {text}\n");
+            booted.told.extend(["bootling: ", &text, "\n"]);
         }
     }
     booted.report.recorded = Some(Recorded { same, expected, qemu_version: manifest.qemu.version.clone() });

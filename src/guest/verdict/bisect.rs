@@ -81,7 +81,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::BisectAnswer::{Bad, Good, Skip};
-    use super::{Outcome, QemuExit};
+    use super::{BisectAnswer, Outcome, QemuExit};
     use crate::guest::transcript::Limit;
     use std::time::Duration;
 
@@ -114,7 +114,7 @@ mod tests {
             (Outcome::OutputClosed, Err(141), 141),
         ];
         for (outcome, answer, code) in cases {
-            let exit_code = outcome.bisect_answer().map_or_else(|code| code, |answer| answer.exit_code());
+            let exit_code = outcome.bisect_answer().map_or_else(|code| code, BisectAnswer::exit_code);
             assert_eq!((outcome.bisect_answer(), exit_code), (answer, code), "{outcome:?}");
         }
     }

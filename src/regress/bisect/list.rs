@@ -75,7 +75,7 @@ impl Kernels {
         if self.good >= self.bad {
             return Err(BisectError::List(format!("{id} is {}, which contradicts earlier answers", answer.name())));
         }
-        self.log += &format!("bootling bisect {} {}\n", answer.name(), quoted(id));
+        self.log.extend(["bootling bisect ", answer.name(), " ", &quoted(id), "\n"]);
         Ok(self.next())
     }
 

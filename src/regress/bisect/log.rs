@@ -86,8 +86,8 @@ impl Log {
     }
 
     fn text(&self, search: &str) -> serde_json::Result<String> {
-        let about: String = self.about.iter().map(|line| format!("# {}\n", blanked(line))).collect();
-        let mut text = format!("{HEAD}\n{about}{search}");
+        let about = self.about.iter().map(|line| format!("# {}\n", blanked(line)));
+        let mut text = [format!("{HEAD}\n")].into_iter().chain(about).collect::<String>() + search;
         let tested = self.ends_tested.then_some(Note::EndsTested { no_boot: self.no_boot });
         let ends = self.end_steps.iter().cloned().map(Note::End);
         for note in ends.chain(tested).chain(self.steps.iter().cloned().map(Note::Step)) {
@@ -188,7 +188,7 @@ mod tests {
         };
         let search = "git bisect start 'bbb' 'aaa'\n# skip: [ccc] the subject\ngit bisect skip ccc\n";
         let text = log.text(search).expect("text");
-        expect![[r##"
+        expect![[r#"
             # bootling bisect log 1
             # build: make -j8
             git bisect start 'bbb' 'aaa'
@@ -198,7 +198,7 @@ mod tests {
             # bootling: {"ends_tested":{"no_boot":"skip"}}
             # bootling: {"step":{"id":"ccc","title":"the subject of ccc\nand no more","kind":"not built","why":"exit 2","answer":"skip"}}
             # bootling: done
-        "##]]
+        "#]]
         .assert_eq(&text);
         let read = Log::parse(&text).expect("a log");
         let ends = Some(["aaa", "bbb"].map(str::to_owned));
@@ -246,7 +246,7 @@ mod tests {
             let program = if git { "git" } else { "bootling" };
             let mut search = format!("{program} bisect start 'x' {}\n", quoted(&good));
             for Step { candidate, answer, .. } in &steps {
-                search += &format!("{program} bisect {} {}\n", answer.name(), quoted(&candidate.id));
+                search.extend([program, " bisect ", answer.name(), " ", &quoted(&candidate.id), "\n"]);
             }
             let end_steps = steps.iter().take(2).cloned().collect();
             let log = Log { end_steps, steps, is_complete, ends: Some([good, "x".to_owned()]), ..Log::default() };

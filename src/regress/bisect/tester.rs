@@ -80,9 +80,9 @@ impl Tester<'_> {
             }
             attempts.push(attempt);
         }
-        let mut judgment = judge(&attempts).map_err(|code| NotTested::Interrupted(i32::from(code) - 128))?;
-        judgment.reason += &format!(" ({built}tested in {})", seconds(start.elapsed()));
-        Ok(judgment)
+        let Judgment { kind, reason } =
+            judge(&attempts).map_err(|code| NotTested::Interrupted(i32::from(code.saturating_sub(128))))?;
+        Ok(Judgment { kind, reason: format!("{reason} ({built}tested in {})", seconds(start.elapsed())) })
     }
 }
 
