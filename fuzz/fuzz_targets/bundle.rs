@@ -1,14 +1,11 @@
-//! Reads arbitrary bytes as a bundle: bounded memory, no panic, and only verified files are returned.
+//! Arbitrary bytes as a bundle: reading terminates in bounded memory without a panic, and accepts only valid bundles.
 
 #![no_main]
 
 use std::fs::File;
 use std::io::Write;
 
-use bootling::regress::bundle::is_bundle;
-use bootling::regress::bundle::needs_leave;
-use bootling::regress::bundle::read;
-use bootling::regress::bundle::vetted;
+use bootling::regress::bundle::{is_bundle, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(bundle) => {
             assert!(bundle.path("kernel").is_some() && bundle.path("initrd").is_some());
             let machine = &bundle.manifest.machine;
-            assert!(vetted(machine, false).is_err() || needs_leave(machine).is_empty());
+            assert!(machine.boot_spec(false).is_err() || machine.privileged_arguments().is_empty());
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }

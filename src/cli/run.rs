@@ -25,7 +25,7 @@ use super::watch::{self, WatchArgs};
 use bootling::guest::report::{NotRun, RunReport};
 use bootling::guest::session::ShownOn;
 use bootling::guest::snapshot::Warm;
-use bootling::guest::verdict::{Bisected, Outcome, code};
+use bootling::guest::verdict::{BisectAnswer, Outcome, code};
 use bootling::guest::{self, Cwd, Limits, Prepared, RunOptions, RunResult, RunSpec, Streams, VmError};
 use bootling::initrd::spec::RunWhat;
 use bootling::root::request::ModuleRequest;
@@ -215,13 +215,14 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
                 _ => output::to_stderr(&text),
             }
             if args.bisect {
-                report.exit_code = bisected(args, outcome.bisected());
+                report.exit_code = bisected(args, outcome.bisect_answer());
             }
             (report.exit_code, json.map_or(Ok(()), |json| json.write(&report)))
         }
         Err(error) => {
             output::fail(&error);
-            let exit_code = if args.bisect { bisected(args, Bisected::Skip) } else { code_for(&error, &args.command) };
+            let exit_code =
+                if args.bisect { bisected(args, Ok(BisectAnswer::Skip)) } else { code_for(&error, &args.command) };
             let report = NotRun::new("could-not-test", exit_code, output::one_line(&error));
             (exit_code, json.map_or(Ok(()), |json| json.write(&report)))
         }
@@ -238,11 +239,11 @@ pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
 }
 
 /// Returns the exit code for `git bisect run`, and prints the answer, since the code is not the command's.
-fn bisected(args: &RunArgs, answer: Bisected) -> u8 {
+fn bisected(args: &RunArgs, answer: Result<BisectAnswer, u8>) -> u8 {
     if !args.quiet {
-        output::note(&format!("bisecting: {}", answer.name()));
+        output::note(&format!("bisecting: {}", answer.map_or("stop", BisectAnswer::name)));
     }
-    answer.exit_code()
+    answer.map_or_else(|code| code, BisectAnswer::exit_code)
 }
 
 /// Returns 127 if the command does not exist and 126 if it cannot be executed, as `env` and `timeout` do; otherwise

@@ -88,7 +88,7 @@ pub struct Recorded {
     /// True if the result is the recorded one; `None` if no result was recorded.
     pub same: Option<bool>,
     /// Recorded result.
-    pub expected: Option<ExpectedResult>,
+    pub expected: Option<RecordedResult>,
     /// Recorded QEMU version.
     pub qemu_version: String,
 }
@@ -219,7 +219,7 @@ impl NotRun {
 
 /// Recorded result of a run, in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExpectedResult {
+pub struct RecordedResult {
     /// Outcome, as in [`RunReport::outcome`].
     pub outcome: String,
     /// Exit code of bootling.
@@ -228,7 +228,17 @@ pub struct ExpectedResult {
     pub message: Option<String>,
 }
 
-impl ExpectedResult {
+impl RecordedResult {
+    /// Records an outcome.
+    pub fn new(outcome: &Outcome) -> Self {
+        Self { outcome: outcome.name().to_owned(), exit_code: outcome.exit_code(), message: outcome.sentence() }
+    }
+
+    /// Returns true if another run has the same result; messages may differ.
+    pub fn is_same(&self, outcome: &Outcome) -> bool {
+        self.outcome == outcome.name() && self.exit_code == outcome.exit_code()
+    }
+
     /// Describes the result briefly.
     pub fn describe(&self) -> String {
         match &self.message {

@@ -23,7 +23,7 @@ pub mod bisect;
 pub mod names;
 pub mod outcome;
 
-pub use self::bisect::Bisected;
+pub use self::bisect::BisectAnswer;
 use self::names::errno_text;
 pub use self::names::signal_name;
 pub use self::outcome::Outcome;

@@ -165,11 +165,7 @@ fn untestable_commits_are_suspects_and_wrong_ends_stop_the_bisection() {
     let locks = "echo work >>tracked; touch .git/index.lock; exit 1";
     let program = Program::new().current_dir(repo.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
     let program = program.args(["bisect", "--in-place", "--good", "c0", "--bad", "c3", "--build", locks]);
-    rest(program, dir.path())
-        .done()
-        .exits(125)
-        .says("is not as it was (")
-        .says("`git bisect reset main` in it mends that");
+    rest(program, dir.path()).done().exits(125).says("was not restored (").says("run `git bisect reset main` in it");
     std::fs::remove_file(repo.path().join(".git/index.lock")).expect("the lock");
     assert_eq!(std::fs::read_to_string(repo.path().join("tracked")).expect("a file"), "as committed\nwork\n");
     git(repo.path(), &["reset", "--quiet", "--hard"]);

@@ -4,28 +4,25 @@ mod report;
 mod tester;
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
-use self::report::{Report, Told};
-use self::tester::{Kernel, Tests};
 use super::boot_options::limit;
 use super::json::Json;
 use super::output;
-use super::run_options::RunOptions;
+use super::progress::Progress;
+use super::run_options::{RunOptions, Typed};
 use bootling::guest::TimeLimit;
 use bootling::guest::verdict::code;
 use bootling::initrd::spec::RunWhat;
+use bootling::process::shell::Build;
 use bootling::process::signals::Signals;
 use bootling::qemu::argv::shell_line;
-use bootling::regress::bisect::git::{Git, Place};
+use bootling::regress::bisect::git::{Git, WorkTree};
 use bootling::regress::bisect::list::Kernels;
-use bootling::regress::bisect::log::{Log, Writer};
-use bootling::regress::bisect::{Answer, BisectError, Bisection, Found, History, Policy};
+use bootling::regress::bisect::{BisectAnswer, BisectError, Bisection, History, Log, SkipPolicy, Tester};
 
 /// Exit code if several suspects remain.
 const SUSPECTS: u8 = 1;
@@ -100,10 +97,10 @@ enum AnswerArg {
 }
 
 impl AnswerArg {
-    const fn meant(self) -> Answer {
+    const fn answer(self) -> BisectAnswer {
         match self {
-            Self::Bad => Answer::Bad,
-            Self::Skip => Answer::Skip,
+            Self::Bad => BisectAnswer::Bad,
+            Self::Skip => BisectAnswer::Skip,
         }
     }
 }
@@ -154,143 +151,80 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let run = args.options.read()?;
     ensure!(run.wanted() != RunWhat::Shell, "cannot bisect with a shell: give COMMAND or --run LINE");
-    let before = earlier(args)?;
-    let ends = before.ends.clone().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
+    let log = Log::open(&args.log, args.resume, about(args)).map_err(advised)?;
+    let [good, bad] = log.ends.clone().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
     // From here on a signal ends the current step, and the repository is restored.
     let signals = Signals::catch().context("failed to catch signals")?;
-    let mut told = Told::new(&args.log, args.resume);
-    let found = if args.kernels.is_empty() {
-        let [Some(good), Some(bad)] = ends else { bail!("a repository requires --good and --bad") };
-        let repository = args.kernel_repo.clone().unwrap_or_else(|| PathBuf::from("."));
-        let place = match (&args.worktree, args.in_place) {
-            (Some(path), _) => Place::At(path.clone()),
-            (None, true) => Place::InPlace,
-            (None, false) => Place::Temporary,
+    let history = if args.kernels.is_empty() {
+        let (Some(good), Some(bad)) = (good, bad) else { bail!("a repository requires --good and --bad") };
+        let repository = args.kernel_repo.as_deref().unwrap_or(Path::new("."));
+        let work_tree = match (&args.worktree, args.in_place) {
+            (Some(path), _) => WorkTree::At(path.clone()),
+            (None, true) => WorkTree::InPlace,
+            (None, false) => WorkTree::Temporary,
         };
-        let mut git = Git::open(&repository, &good, &bad, place, output::note)?;
-        let tree = git.tree().to_owned();
-        output::note(&format!("checking commits out in {}", tree.display()));
-        let build = args.build.as_deref();
-        let limit = args.build_timeout.and_then(TimeLimit::duration);
-        let kernel = Kernel::Built { tree: &tree, line: build, limit, verbose: args.verbose };
-        bisect(args, &mut git, kernel, signals, &before, &mut told)
+        History::Git(Git::open(repository, &good, &bad, &work_tree, output::note)?)
     } else {
-        let mut kernels = Kernels::new(&args.kernels, ends[0].as_deref(), ends[1].as_deref())?;
-        bisect(args, &mut kernels, Kernel::Listed, signals, &before, &mut told)
+        History::List(Kernels::new(&args.kernels, good.as_deref(), bad.as_deref())?)
     };
-    let found = match found {
-        Ok(found) => found,
-        Err(BisectError::Interrupted(signal)) => {
-            output::note(&if told.is_logged {
+    let tree = history.tree().map(Path::to_owned);
+    if let Some(tree) = &tree {
+        output::note(&format!("checking commits out in {}", tree.display()));
+    }
+    let limit = args.build_timeout.and_then(TimeLimit::duration);
+    let build = args.build.as_deref().zip(tree.as_deref());
+    let mut tester = Tester {
+        build: build.map(|(line, directory)| Build { line, directory, limit, kept: None }),
+        verbose: args.verbose,
+        tries: args.tries,
+        signals,
+        run_guest: &mut |candidate, signals| tester::test(&args.options, tree.as_deref(), candidate, signals),
+    };
+    let mut line = Progress::new(false);
+    let bisection = Bisection {
+        history,
+        policy: SkipPolicy { no_boot: args.no_boot.map(AnswerArg::answer), flaky: args.flaky.answer() },
+        tests_ends: !args.no_check,
+        log,
+        test: &mut |candidate, progress| tester.test(candidate, progress),
+        progress: &mut |progress| report::progress(&mut line, &progress),
+    };
+    let result = match bisection.run() {
+        Ok(result) => result,
+        Err(BisectError::Interrupted { signal, is_logged }) => {
+            output::note(&if is_logged {
                 format!("interrupted; --resume continues with {}", args.log.display())
             } else {
                 "interrupted before both ends were tested; there is no log to resume".to_owned()
             });
             return Ok(code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0)));
         }
-        Err(error @ BisectError::End { .. }) => {
-            let advice = "check the test with this kernel, or use --no-check to bisect regardless";
-            return Err(output::advise(error, advice));
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(advised(error)),
     };
-    report::found(&found, &told)?;
+    report::result(&result, &args.log)?;
     if let Some(json) = json {
-        json.write(&Report::new(&found, &told.steps))?;
+        json.write(&result)?;
     }
-    Ok(if found.suspects.len() == 1 { 0 } else { SUSPECTS })
+    Ok(if result.first_bad.is_some() { 0 } else { SUSPECTS })
 }
 
-/// Runs the bisection.
-fn bisect(
-    args: &BisectArgs,
-    history: &mut dyn History,
-    kernel: Kernel<'_>,
-    signals: Signals,
-    before: &Log,
-    told: &mut Told,
-) -> Result<Found, BisectError> {
-    let program = match kernel {
-        Kernel::Built { .. } => "git",
-        Kernel::Listed => "bootling",
-    };
-    let log = Writer::new(program, &history.ends(), &about(args));
-    let policy = Policy { no_boot: args.no_boot.map(AnswerArg::meant), flaky: args.flaky.meant() };
-    let mut tester = Tests { options: &args.options, kernel, tries: args.tries, signals };
-    let bisection = Bisection { history, tester: &mut tester, teller: told, policy, checks: !args.no_check, log };
-    bisection.run(before)
+/// Attaches advice to an error.
+fn advised(error: BisectError) -> anyhow::Error {
+    if let BisectError::WrongEnd { .. } = error {
+        output::advise(error, "check the test with this kernel, or use --no-check to bisect regardless")
+    } else if let BisectError::Unfinished(_) = error {
+        output::advise(error, "continue it with --resume, or use --log for another file")
+    } else {
+        error.into()
+    }
 }
 
 /// Returns the header lines of the log.
 fn about(args: &BisectArgs) -> Vec<String> {
-    let mut words: Vec<OsString> = args.options.typed.iter().map(super::run_options::Typed::word).collect();
+    let mut words: Vec<OsString> = args.options.typed.iter().map(Typed::word).collect();
     words.push("--".into());
     words.extend_from_slice(&args.options.command);
     let test = format!("test: {}", shell_line(&words).to_string_lossy());
     let build = args.build.as_ref().map(|line| format!("build: {}", line.to_string_lossy()));
     build.into_iter().chain([test, format!("tries: {}", args.tries)]).collect()
-}
-
-/// Reads the log of an earlier bisection, if any. Refuses to overwrite the log of an unfinished one.
-fn earlier(args: &BisectArgs) -> anyhow::Result<Log> {
-    let path = &args.log;
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("failed to read {}", path.display())),
-    };
-    let log = text.as_deref().map(Log::read);
-    match (log, args.resume) {
-        (None, false) => Ok(Log::default()),
-        (None, true) => bail!("failed to resume from {}: no such file", path.display()),
-        (Some(None), _) => bail!("invalid --log {}: the file exists and is not a bootling log", path.display()),
-        (Some(Some(log)), true) => {
-            ensure!(
-                log.ends.is_some(),
-                "failed to resume from {}: the log does not contain the good and bad ends",
-                path.display()
-            );
-            Ok(Log { done: false, ..log })
-        }
-        (Some(Some(log)), false) if log.done => Ok(Log::default()),
-        (Some(Some(_)), false) => {
-            let error = anyhow::anyhow!("invalid --log {}: it belongs to an unfinished bisection", path.display());
-            Err(output::advise(error, "continue it with --resume, or use --log for another file"))
-        }
-    }
-}
-
-/// Formats a duration in seconds.
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
-/// Replaces `{tree}` in an argument by the path of the tree, byte for byte.
-fn with_tree(word: &std::ffi::OsStr, tree: Option<&Path>) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    const TREE: &[u8] = b"{tree}";
-    let (Some(tree), mut rest) = (tree, word.as_bytes()) else { return word.to_owned() };
-    let mut bytes = Vec::new();
-    while let Some(at) = rest.windows(TREE.len()).position(|window| window == TREE) {
-        bytes.extend_from_slice(&rest[..at]);
-        bytes.extend_from_slice(tree.as_os_str().as_bytes());
-        rest = &rest[at + TREE.len()..];
-    }
-    bytes.extend_from_slice(rest);
-    OsString::from_vec(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_tree;
-    use std::ffi::OsStr;
-    use std::path::Path;
-
-    #[test]
-    fn the_tree_is_put_in_wherever_it_is_named() {
-        let put = |word: &str| with_tree(OsStr::new(word), Some(Path::new("/t")));
-        assert_eq!(put("{tree}/a={tree}"), "/t/a=/t");
-        assert_eq!(put("{tre}{tree"), "{tre}{tree");
-        assert_eq!(with_tree(OsStr::new("{tree}"), None), "{tree}");
-    }
 }

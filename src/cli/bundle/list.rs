@@ -1,28 +1,19 @@
 //! `bootling ls BUNDLE` and `bootling cat BUNDLE FILE`.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-use super::script;
-use bootling::guest::report::ExpectedResult;
+use bootling::guest::report::RecordedResult;
 use bootling::initrd::explain::Printable;
 use bootling::qemu::argv::shell_line;
-use bootling::regress::bundle::{Bundle, MANIFEST, SCRIPT, is_bundle, read};
+use bootling::regress::bundle::{Bundle, MANIFEST, SCRIPT, read};
 
 /// Opens a file if it is a bundle, and verifies all files in it.
 pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut file = File::open(path).context("failed to open")?;
-    if !is_bundle(&mut file).context("failed to read")? {
-        return Ok(None);
-    }
-    Ok(Some(read(&mut file)?))
+    Ok(super::open(path)?.map(|mut file| read(&mut file)).transpose()?)
 }
 
 /// Prints the manifest and the files as text.
@@ -32,7 +23,7 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     let words: Vec<OsString> = manifest.command.iter().map(OsString::from).collect();
     let smp = machine.smp.as_ref().map(|smp| format!(", {smp} CPUs")).unwrap_or_default();
     let release = manifest.kernel.release.as_ref().map(|release| format!(", {release}")).unwrap_or_default();
-    let warning = script::warning(bundle)?;
+    let warning = bundle.script_warning()?;
     let lines = [
         ("command", shell_line(&words).to_string_lossy().into_owned()),
         ("kernel", format!("{}{release}", manifest.kernel.origin)),
@@ -42,7 +33,7 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
         ("QEMU", manifest.qemu.version.clone()),
         ("made by", manifest.made_by.clone()),
         (SCRIPT, warning.unwrap_or_default()),
-        ("result", manifest.expected.as_ref().map_or_else(|| "not recorded".to_owned(), ExpectedResult::describe)),
+        ("result", manifest.expected.as_ref().map_or_else(|| "not recorded".to_owned(), RecordedResult::describe)),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         writeln!(out, "{name:>9}: {}", Printable(value.as_bytes()))?;

@@ -1,9 +1,7 @@
 //! `bootling compare`: runs the same command in two guests and prints the differences.
 
-mod report;
 mod sides;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -11,11 +9,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 
-use self::report::Report;
 use self::sides::Sides;
 use super::json::Json;
 use super::output;
@@ -23,10 +21,11 @@ use super::reporter::Reporter;
 use super::run::RunArgs;
 use bootling::guest::terminal;
 use bootling::guest::verdict::Outcome;
-use bootling::guest::{self, Listener, Output, Warm};
+use bootling::guest::{self, Listener, Warm};
 use bootling::initrd::spec::RunWhat;
-use bootling::qemu::machine::Machine;
-use bootling::regress::compare::{Difference, Mark, Part, Row, Rules, columns, differences, ending, unified, words};
+use bootling::regress::compare::{
+    Aspect, CompareOptions, Difference, Report, Row, RowKind, Side, columns, describe_end, differences, unified, words,
+};
 
 /// Maximum number of bytes kept of each output.
 const ROOM: usize = 64 << 20;
@@ -85,6 +84,17 @@ enum PartArg {
     Health,
 }
 
+impl PartArg {
+    const fn aspect(self) -> Aspect {
+        match self {
+            Self::Verdict => Aspect::Verdict,
+            Self::Stdout => Aspect::Stdout,
+            Self::Stderr => Aspect::Stderr,
+            Self::Health => Aspect::Health,
+        }
+    }
+}
+
 macro_rules! examples {
     () => {
         "Examples:
@@ -118,45 +128,33 @@ Exit status, as for diff:
 /// A guest's result, or an error.
 type Answer = anyhow::Result<Side>;
 
-/// One side of the comparison.
-pub struct Side {
-    output: Output,
-    machine: Machine,
-    /// QEMU's command line.
-    command: Vec<OsString>,
-    /// Origin of the kernel.
-    kernel: String,
-}
-
 /// Runs the verb.
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let masks = args.mask.iter().map(|mask| Regex::new(mask).with_context(|| format!("invalid --mask {mask}")));
-    let parts = args.parts.iter().map(|part| match part {
-        PartArg::Verdict => Part::Verdict,
-        PartArg::Stdout => Part::Stdout,
-        PartArg::Stderr => Part::Stderr,
-        PartArg::Health => Part::Health,
-    });
-    let rules = Rules { parts: parts.collect(), masks: masks.collect::<Result<_, _>>()?, as_words: args.words };
+    let options = CompareOptions {
+        aspects: args.parts.iter().map(|part| part.aspect()).collect(),
+        masks: masks.collect::<Result<_, _>>()?,
+        as_words: args.words,
+    };
     ensure!(args.sides.runs[0].wanted() != RunWhat::Shell, "cannot compare shells: give COMMAND or --run LINE");
-    let input = input(args)?;
-    let [left, right] = both(args, &input)?;
-    for (side, label) in [(&left, &args.sides.labels[0]), (&right, &args.sides.labels[1])] {
+    let labels = args.sides.labels.each_ref().map(String::as_str);
+    let [left, right] = both(args, &input(args)?)?;
+    for (side, label) in [&left, &right].into_iter().zip(labels) {
         if !args.quiet {
-            output::note(&format!("{label}: {}", told(side)));
+            output::note(&format!("{label}: {}", describe(side)));
         }
         if let Outcome::CouldNotTest { why } = &side.output.outcome {
-            anyhow::bail!("failed to test {label}: {why}");
+            bail!("failed to test {label}: {why}");
         }
         ensure!(!side.output.cut, "failed to test {label}: output exceeds {} MiB", ROOM >> 20);
     }
-    let found = differences(&left.output, &right.output, &rules);
+    let found = differences(&left.output, &right.output, &options);
     if args.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
-        show(args, &found)?;
+        show(args, labels, &found).context("failed to write to standard output")?;
     }
     if let Some(json) = json {
-        json.write(&Report::new(&args.sides.labels, [&left, &right], &found, args.words))?;
+        json.write(&Report::new(labels, [&left, &right], &found, args.words))?;
     }
     Ok(u8::from(!found.is_empty()))
 }
@@ -164,16 +162,13 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
 /// Returns the standard input of both commands.
 fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    match args.stdin.as_deref() {
-        None => {}
-        Some(path) if path.as_os_str() == "-" => {
-            io::stdin().lock().read_to_end(&mut bytes).context("failed to read standard input")?;
-        }
-        Some(path) => {
-            let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-            read.with_context(|| format!("failed to read --stdin {}", path.display()))?;
-        }
-    }
+    let Some(path) = &args.stdin else { return Ok(bytes) };
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("failed to read --stdin {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -213,8 +208,8 @@ impl Listener for Notes<'_> {
     }
 }
 
-/// Formats the result of a side in one line.
-fn told(side: &Side) -> String {
+/// Describes the result of a side in one line.
+fn describe(side: &Side) -> String {
     let output = &side.output;
     let release = output.release.as_deref().unwrap_or("kernel did not boot");
     let machine = &side.machine;
@@ -225,37 +220,37 @@ fn told(side: &Side) -> String {
     };
     let wall = output.usage.map(|usage| Duration::from_nanos(usage.wall_ns));
     let ran = wall.map(|wall| format!(", ran for {:.3} s", wall.as_secs_f64())).unwrap_or_default();
-    format!("{} ({what}, QEMU {}{boot}{ran})", ending(&output.outcome), machine.qemu.facts.version)
+    format!("{} ({what}, QEMU {}{boot}{ran})", describe_end(&output.outcome), machine.qemu.facts.version)
 }
 
 /// Prints the differences.
-fn show(args: &CompareArgs, found: &[Difference]) -> anyhow::Result<()> {
-    let labels = [&args.sides.labels[0], &args.sides.labels[1]].map(String::as_str);
+fn show(args: &CompareArgs, labels: [&str; 2], found: &[Difference]) -> io::Result<()> {
     let mut out = output::stdout();
     for difference in found {
-        let rows = match (difference.part, args.words, args.side_by_side) {
-            (Part::Stdout, true, _) => words(difference).rows(labels, width()),
-            (_, _, true) => columns(difference, labels, width(), args.unified),
-            (Part::Stdout | Part::Verdict | Part::Stderr | Part::Health, ..) => {
-                unified(difference, labels, args.unified)
-            }
+        let rows = if args.words && difference.aspect == Aspect::Stdout {
+            words(difference).rows(labels, width())
+        } else if args.side_by_side {
+            columns(difference, labels, width(), args.unified)
+        } else {
+            unified(difference, labels, args.unified)
         };
-        rows.iter().try_for_each(|row| print(&mut out, row)).context("failed to write to standard output")?;
+        for Row { kind, text } in rows {
+            let style = style(kind);
+            writeln!(out, "{style}{text}{style:#}")?;
+        }
     }
-    out.flush().context("failed to write to standard output")
+    out.flush()
 }
 
-fn print(out: &mut impl Write, Row { mark, text }: &Row) -> io::Result<()> {
-    use anstyle::{AnsiColor, Style};
-    let style = match mark {
-        Mark::Head => Style::new().bold(),
-        Mark::Place => AnsiColor::Cyan.on_default(),
-        Mark::Both => Style::new(),
-        Mark::Left => AnsiColor::Red.on_default(),
-        Mark::Right => AnsiColor::Green.on_default(),
-        Mark::Changed => AnsiColor::Yellow.on_default(),
-    };
-    writeln!(out, "{style}{text}{style:#}")
+const fn style(kind: RowKind) -> Style {
+    match kind {
+        RowKind::Head => Style::new().bold(),
+        RowKind::Position => AnsiColor::Cyan.on_default(),
+        RowKind::Both => Style::new(),
+        RowKind::Left => AnsiColor::Red.on_default(),
+        RowKind::Right => AnsiColor::Green.on_default(),
+        RowKind::Changed => AnsiColor::Yellow.on_default(),
+    }
 }
 
 /// Returns the line width.

@@ -74,30 +74,20 @@ fn split(typed: &[Typed], vs: Option<usize>) -> Result<[Vec<Typed>; 2], Error> {
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let of_both = |typed: &&Typed| vs.is_none_or(|vs| typed.place < vs);
-        let all = || typed.iter().filter(|typed| typed.long == name);
-        let (both, own): (Vec<&Typed>, Vec<&Typed>) = all().partition(of_both);
-        let is_list = both.iter().chain(&own).any(|typed| typed.is_list);
-        match (is_list, &both[..], &own[..]) {
-            (true, ..) => {
-                left.extend(both.iter().copied().cloned());
-                right.extend(both.into_iter().chain(own).cloned());
-            }
-            (false, [one] | [one, _], []) if both.len() == 1 || one.value.is_some() => {
-                left.push((*one).clone());
-                right.extend(both.last().copied().cloned());
-            }
-            (false, [], [one]) if name == LINE => {
-                left.push((*one).clone());
-                right.push((*one).clone());
-            }
-            (false, [], [other]) => right.push((*other).clone()),
-            (false, [one], [other]) => {
-                left.push((*one).clone());
-                right.push((*other).clone());
-            }
-            _ => return Err(wrong(&format!("--{name} is given {} times, but there are two sides", all().count()))),
+        let all: Vec<&Typed> = typed.iter().filter(|typed| typed.long == name).collect();
+        let (common, own): (Vec<&Typed>, Vec<&Typed>) =
+            all.iter().partition(|typed| vs.is_none_or(|vs| typed.place < vs));
+        if all.iter().any(|typed| typed.is_list) {
+            left.extend(common.into_iter().cloned());
+            right.extend(all.into_iter().cloned());
+            continue;
         }
+        let is_repeated_flag = common.len() > 1 && common[0].value.is_none();
+        if all.len() > 2 || own.len() > 1 || is_repeated_flag {
+            return Err(wrong(&format!("--{name} is given {} times, but there are two sides", all.len())));
+        }
+        left.extend(common.first().or(own.first().filter(|_| name == LINE)).copied().cloned());
+        right.extend(own.first().or(common.last()).copied().cloned());
     }
     Ok([left, right])
 }

@@ -10,56 +10,58 @@
 //! Elsewhere, a broken guest has separate exit codes (see [`crate::guest::verdict`]); git aborts the bisection at those
 //! above 127.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Outcome, code};
 use crate::guest::transcript::QemuExit;
 
 /// Signals that indicate a crash: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
 const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
-/// An answer to `git bisect run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bisected {
+/// An answer in a bisection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BisectAnswer {
     /// The revision is good.
     Good,
     /// The revision is bad.
     Bad,
     /// The revision cannot be tested.
     Skip,
-    /// Abort the bisection with this exit code.
-    Stop(u8),
 }
 
-impl Bisected {
+impl BisectAnswer {
+    /// All answers.
+    pub const ALL: [Self; 3] = [Self::Good, Self::Bad, Self::Skip];
+
     /// Returns the exit code for `git bisect run`.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Good => 0,
             Self::Bad => 1,
             Self::Skip => code::COULD_NOT_TEST,
-            Self::Stop(code) => code,
         }
     }
 
-    /// Returns the name of the answer.
+    /// Returns git's name for the answer.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
             Self::Bad => "bad",
             Self::Skip => "skip",
-            Self::Stop(_) => "stop",
         }
     }
 }
 
 impl Outcome {
-    /// Returns the answer to `git bisect run`.
-    pub fn bisected(&self) -> Bisected {
+    /// Returns the answer to `git bisect run`, or the exit code that aborts the bisection.
+    pub fn bisect_answer(&self) -> Result<BisectAnswer, u8> {
         match self {
-            Self::Exited { status: 0 } | Self::Expected { .. } | Self::PoweredOff => Bisected::Good,
-            Self::QemuDied { exit: QemuExit::Signal(signal) } if CRASHES.contains(signal) => Bisected::Bad,
+            Self::Exited { status: 0 } | Self::Expected { .. } | Self::PoweredOff => Ok(BisectAnswer::Good),
+            Self::QemuDied { exit: QemuExit::Signal(signal) } if CRASHES.contains(signal) => Ok(BisectAnswer::Bad),
             // A script in the guest may exit with 125, too.
             Self::Exited { status: code::COULD_NOT_TEST } | Self::CouldNotTest { .. } | Self::QemuDied { .. } => {
-                Bisected::Skip
+                Ok(BisectAnswer::Skip)
             }
             Self::Exited { .. }
             | Self::Signaled { .. }
@@ -70,15 +72,16 @@ impl Outcome {
             | Self::Reset
             | Self::WentAway { .. }
             | Self::Watchdog { .. }
-            | Self::TimedOut { .. } => Bisected::Bad,
-            Self::Interrupted { .. } | Self::OutputClosed => Bisected::Stop(self.exit_code()),
+            | Self::TimedOut { .. } => Ok(BisectAnswer::Bad),
+            Self::Interrupted { .. } | Self::OutputClosed => Err(self.exit_code()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Bisected, Outcome, QemuExit};
+    use super::BisectAnswer::{Bad, Good, Skip};
+    use super::{BisectAnswer, Outcome, QemuExit};
     use crate::guest::transcript::Limit;
     use std::time::Duration;
 
@@ -89,29 +92,30 @@ mod tests {
         let not_executed = Outcome::NotExecuted { status: 126, command: "x".to_owned(), errno: 8 };
         let died = |exit| Outcome::QemuDied { exit };
         let cases = [
-            (Outcome::Exited { status: 0 }, Bisected::Good, 0),
-            (Outcome::Exited { status: 1 }, Bisected::Bad, 1),
-            (Outcome::Exited { status: 124 }, Bisected::Bad, 1),
-            (Outcome::Exited { status: 125 }, Bisected::Skip, 125),
-            (Outcome::Exited { status: 127 }, Bisected::Bad, 1),
-            (Outcome::Exited { status: 200 }, Bisected::Bad, 1),
-            (Outcome::Signaled { signal: 11, core: false }, Bisected::Bad, 1),
-            (not_executed, Bisected::Bad, 1),
-            (panic, Bisected::Bad, 1),
-            (Outcome::Unhealthy { what: "x".to_owned() }, Bisected::Bad, 1),
-            (Outcome::Reset, Bisected::Bad, 1),
-            (Outcome::WentAway { how: "x" }, Bisected::Bad, 1),
-            (Outcome::Watchdog { action: "x".to_owned() }, Bisected::Bad, 1),
-            (late, Bisected::Bad, 1),
-            (died(QemuExit::Signal(11)), Bisected::Bad, 1),
-            (died(QemuExit::Signal(9)), Bisected::Skip, 125),
-            (died(QemuExit::Status(1)), Bisected::Skip, 125),
-            (Outcome::CouldNotTest { why: "x".to_owned() }, Bisected::Skip, 125),
-            (Outcome::Interrupted { signal: 2 }, Bisected::Stop(130), 130),
-            (Outcome::OutputClosed, Bisected::Stop(141), 141),
+            (Outcome::Exited { status: 0 }, Ok(Good), 0),
+            (Outcome::Exited { status: 1 }, Ok(Bad), 1),
+            (Outcome::Exited { status: 124 }, Ok(Bad), 1),
+            (Outcome::Exited { status: 125 }, Ok(Skip), 125),
+            (Outcome::Exited { status: 127 }, Ok(Bad), 1),
+            (Outcome::Exited { status: 200 }, Ok(Bad), 1),
+            (Outcome::Signaled { signal: 11, core: false }, Ok(Bad), 1),
+            (not_executed, Ok(Bad), 1),
+            (panic, Ok(Bad), 1),
+            (Outcome::Unhealthy { what: "x".to_owned() }, Ok(Bad), 1),
+            (Outcome::Reset, Ok(Bad), 1),
+            (Outcome::WentAway { how: "x" }, Ok(Bad), 1),
+            (Outcome::Watchdog { action: "x".to_owned() }, Ok(Bad), 1),
+            (late, Ok(Bad), 1),
+            (died(QemuExit::Signal(11)), Ok(Bad), 1),
+            (died(QemuExit::Signal(9)), Ok(Skip), 125),
+            (died(QemuExit::Status(1)), Ok(Skip), 125),
+            (Outcome::CouldNotTest { why: "x".to_owned() }, Ok(Skip), 125),
+            (Outcome::Interrupted { signal: 2 }, Err(130), 130),
+            (Outcome::OutputClosed, Err(141), 141),
         ];
         for (outcome, answer, code) in cases {
-            assert_eq!((outcome.bisected(), outcome.bisected().exit_code()), (answer, code), "{outcome:?}");
+            let exit_code = outcome.bisect_answer().map_or_else(|code| code, BisectAnswer::exit_code);
+            assert_eq!((outcome.bisect_answer(), exit_code), (answer, code), "{outcome:?}");
         }
     }
 }

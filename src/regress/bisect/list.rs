@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Answer, BisectError, Candidate, History, Next, version};
+use super::log::quoted;
+use super::{BisectAnswer, BisectError, Candidate, Next, Step, version};
+use crate::guest::plain::blanked;
 
 /// A sorted list and the state of its bisection.
 #[derive(Debug, Clone)]
@@ -12,13 +14,16 @@ pub struct Kernels {
     good: usize,
     bad: usize,
     skipped: BTreeSet<usize>,
+    /// Log of the search.
+    pub(super) log: String,
 }
 
 impl Kernels {
     /// Sorts the kernels. The ends are the first and the last kernel, unless they are given by path, file name or
     /// version.
     pub fn new(paths: &[PathBuf], good: Option<&str>, bad: Option<&str>) -> Result<Self, BisectError> {
-        let mut sorted: Vec<(String, &PathBuf)> = paths.iter().map(|path| (version::of_file(path), path)).collect();
+        let mut sorted: Vec<(String, &PathBuf)> =
+            paths.iter().map(|path| (version::from_file_name(path), path)).collect();
         sorted.sort_by(|one, other| version::compare(&one.0, &other.0).then_with(|| one.1.cmp(other.1)));
         sorted.dedup();
         let candidate = |(_, path): &(String, &PathBuf)| Candidate {
@@ -26,13 +31,12 @@ impl Kernels {
             title: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
         let all: Vec<Candidate> = sorted.iter().map(candidate).collect();
-        let named = |name: Option<&str>, instead: usize| {
-            let Some(name) = name else { return Ok(instead) };
-            let is = |at: &usize| all[*at].id == name || all[*at].title == name || sorted[*at].0 == name;
-            let found = (0..all.len()).find(is);
-            found.ok_or_else(|| BisectError::List(format!("{name}: not in the list")))
+        let position = |name: Option<&str>, default: usize| {
+            let Some(name) = name else { return Ok(default) };
+            let matches = |at: &usize| all[*at].id == name || all[*at].title == name || sorted[*at].0 == name;
+            (0..all.len()).find(matches).ok_or_else(|| not_in_list(name))
         };
-        let (good, bad) = (named(good, 0)?, named(bad, all.len().saturating_sub(1))?);
+        let (good, bad) = (position(good, 0)?, position(bad, all.len().saturating_sub(1))?);
         if good == bad || all.is_empty() {
             return Err(BisectError::List("at least two kernels are required, a good one and a bad one".to_owned()));
         }
@@ -42,53 +46,61 @@ impl Kernels {
                 all[good].title, all[bad].title
             )));
         }
-        Ok(Self { all, good, bad, skipped: BTreeSet::new() })
+        let log = format!("bootling bisect start {} {}\n", quoted(&all[bad].id), quoted(&all[good].id));
+        Ok(Self { all, good, bad, skipped: BTreeSet::new(), log })
     }
-}
 
-impl History for Kernels {
-    fn ends(&self) -> [Candidate; 2] {
+    /// Returns the good end and the bad end.
+    pub(super) fn ends(&self) -> [Candidate; 2] {
         [self.all[self.good].clone(), self.all[self.bad].clone()]
     }
 
-    fn visit(&mut self, _: &Candidate) -> Result<(), BisectError> {
-        Ok(())
+    /// Starts the search after the steps of a resumed bisection.
+    pub(super) fn start(&mut self, steps: &[Step]) -> Result<Next, BisectError> {
+        let mut next = self.next();
+        for step in steps {
+            next = self.record(&step.candidate.id, step.answer)?;
+        }
+        Ok(next)
     }
 
-    fn begin(&mut self) -> Result<(), BisectError> {
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Next, BisectError> {
-        let middle = self.good.midpoint(self.bad);
-        let between = self.good + 1..self.bad;
-        let left: Vec<usize> = between.filter(|at| !self.skipped.contains(at)).collect();
-        Ok(match left.iter().min_by_key(|at| at.abs_diff(middle)) {
-            Some(at) => Next::Try(self.all[*at].clone(), left.len().ilog2()),
-            None if self.bad - self.good == 1 => Next::Culprit(self.all[self.bad].clone()),
-            None => Next::Suspects(self.all[self.good + 1..=self.bad].to_vec()),
-        })
-    }
-
-    fn mark(&mut self, id: &str, answer: Answer) -> Result<(), BisectError> {
-        let found = self.all.iter().position(|candidate| candidate.id == id);
-        let at = found.ok_or_else(|| BisectError::List(format!("{id}: not in the list")))?;
+    /// Records an answer.
+    pub(super) fn record(&mut self, id: &str, answer: BisectAnswer) -> Result<Next, BisectError> {
+        let at = self.all.iter().position(|candidate| candidate.id == id).ok_or_else(|| not_in_list(id))?;
         match answer {
-            Answer::Good => self.good = self.good.max(at),
-            Answer::Bad => self.bad = self.bad.min(at),
-            Answer::Skip => drop(self.skipped.insert(at)),
+            BisectAnswer::Good => self.good = self.good.max(at),
+            BisectAnswer::Bad => self.bad = self.bad.min(at),
+            BisectAnswer::Skip => drop(self.skipped.insert(at)),
         }
         if self.good >= self.bad {
             return Err(BisectError::List(format!("{id} is {}, which contradicts earlier answers", answer.name())));
         }
-        Ok(())
+        self.log.extend(["bootling bisect ", answer.name(), " ", &quoted(id), "\n"]);
+        Ok(self.next())
     }
+
+    fn next(&mut self) -> Next {
+        let middle = self.good.midpoint(self.bad);
+        let between = self.good + 1..self.bad;
+        let left: Vec<usize> = between.filter(|at| !self.skipped.contains(at)).collect();
+        if let Some(at) = left.iter().min_by_key(|at| at.abs_diff(middle)) {
+            return Next::Test(self.all[*at].clone(), left.len().ilog2());
+        }
+        let suspects = self.all[self.good + 1..=self.bad].to_vec();
+        let kind = if suspects.len() == 1 { "first bad" } else { "possible first bad" };
+        self.log.extend(suspects.iter().map(|suspect| format!("# {kind} kernel: {}\n", blanked(&suspect.id))));
+        Next::Found(suspects)
+    }
+}
+
+fn not_in_list(name: &str) -> BisectError {
+    BisectError::List(format!("{name}: not in the list"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::Kernels;
-    use crate::regress::bisect::{Answer, History, Next};
+    use crate::regress::bisect::{BisectAnswer, Next};
     use proptest::prelude::{ProptestConfig, prop_assert, proptest};
     use std::collections::BTreeSet;
     use std::path::PathBuf;
@@ -124,23 +136,23 @@ mod tests {
         fn the_first_bad_kernel_is_always_among_the_suspects(count in 2_usize..60, at in 1_usize..1000, skips: BTreeSet<u8>) {
             let first = 1 + at % (count - 1);
             let mut kernels = kernels(count);
-            let mut steps = 0;
-            let named = loop {
-                match kernels.next().expect("no error") {
-                    Next::Try(candidate, _) => {
+            let (mut steps, mut next) = (0, kernels.start(&[]).expect("no error"));
+            let suspects = loop {
+                match next {
+                    Next::Test(candidate, _) => {
                         let number = number(&candidate.title);
                         let skip = u8::try_from(number).is_ok_and(|number| skips.contains(&number));
-                        let answer = if number >= first { Answer::Bad } else { Answer::Good };
-                        kernels.mark(&candidate.id, if skip { Answer::Skip } else { answer }).expect("in order");
+                        let answer = if number >= first { BisectAnswer::Bad } else { BisectAnswer::Good };
+                        let answer = if skip { BisectAnswer::Skip } else { answer };
+                        next = kernels.record(&candidate.id, answer).expect("in order");
                         steps += 1;
                     }
-                    Next::Culprit(candidate) => break vec![candidate],
-                    Next::Suspects(all) => break all,
+                    Next::Found(suspects) => break suspects,
                 }
             };
-            prop_assert!(named.iter().any(|candidate| number(&candidate.title) == first));
+            prop_assert!(suspects.iter().any(|candidate| number(&candidate.title) == first));
             if skips.is_empty() {
-                prop_assert!(named.len() == 1 && steps <= count.ilog2() + 1, "{steps} steps for {count}");
+                prop_assert!(suspects.len() == 1 && steps <= count.ilog2() + 1, "{steps} steps for {count}");
             }
         }
     }

@@ -1,218 +1,169 @@
-//! The log of a bisection: what `git bisect replay` reads, with what bootling knows in comments.
+//! Log of a bisection: the log of the search, which `git bisect replay` accepts, and bootling's notes as comments.
 //!
-//! Comes from a file that anybody may have edited: read line by line, what is not known is passed over, as git does.
+//! Users may edit the file: it is read line by line, and unknown lines are ignored, as git does.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use super::{Answer, Candidate, Judged, Kind};
+use serde::{Deserialize, Serialize};
+
+use super::{BisectAnswer, BisectError, Candidate, CandidateKind, Judgment, Step};
 use crate::guest::plain::blanked;
+use crate::output::{Output, WriteError};
 
-/// The first line.
+/// First line.
 const HEAD: &str = "# bootling bisect log 1";
-/// What begins what bootling alone understands.
-const OURS: &str = "# bootling: ";
-/// Says that the ends were tested.
-const CHECKED: &str = "the ends are what they are said to be";
-/// Tells of an end that was tested.
-const END: &str = "checked ";
-/// Says what was made of what does not boot.
-const NO_BOOT: &str = "what does not boot is ";
-/// Says that it came to its end.
+/// Prefix of bootling's notes.
+const NOTE: &str = "# bootling: ";
+/// Note at the end of a complete bisection.
 const DONE: &str = "done";
 
-/// A bisection, as far as it has come.
+/// Log of a bisection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
-    /// Its good end and its bad one.
+    pub(super) path: PathBuf,
+    /// Comments about the test.
+    about: Vec<String>,
+    /// True if the file contains this bisection, which can be resumed.
+    pub(super) is_on_disk: bool,
+    /// Good end and bad end of a resumed bisection.
     pub ends: Option<[String; 2]>,
-    /// What came of testing those, as far as it was done.
-    pub tested_ends: Vec<Mark>,
-    /// Whether both were tested.
-    pub checked: bool,
-    /// What was made of what does not boot, where that was settled.
-    pub no_boot: Option<Answer>,
-    /// Answers, in order.
-    pub marks: Vec<Mark>,
-    /// Whether it came to its end.
-    pub done: bool,
+    /// Results of the ends' tests.
+    pub(super) end_steps: Vec<Step>,
+    /// True if both ends have been tested.
+    pub(super) ends_tested: bool,
+    /// Answer for candidates that do not boot, derived from the ends.
+    pub(super) no_boot: Option<BisectAnswer>,
+    /// Answers between the ends.
+    pub(super) steps: Vec<Step>,
+    /// True if the bisection is complete.
+    pub(super) is_complete: bool,
 }
 
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// What it is about; its title is empty where the log has none.
-    pub candidate: Candidate,
-    /// What it is by which test; `None` where somebody has written it by hand.
-    pub judged: Option<Judged>,
-    /// The answer.
-    pub answer: Answer,
+/// A note, as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Note {
+    /// Result of an end's test.
+    End(Step),
+    /// Both ends have been tested.
+    EndsTested { no_boot: Option<BisectAnswer> },
+    /// Result between the ends.
+    Step(Step),
 }
 
 impl Log {
-    /// Reads one; `None` where it is no log of ours.
-    pub fn read(text: &str) -> Option<Self> {
+    /// Opens a log file: an existing one to resume the bisection, otherwise a new one. Refuses to overwrite other files
+    /// and the log of an unfinished bisection. `about` describes the test.
+    pub fn open(path: &Path, resume: bool, about: Vec<String>) -> Result<Self, BisectError> {
+        let invalid = |reason| Err(BisectError::Log { path: path.to_owned(), reason });
+        let new = Self { path: path.to_owned(), about: about.clone(), ..Self::default() };
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !resume => return Ok(new),
+            Err(error) => return Err(BisectError::ReadLog(path.to_owned(), error)),
+        };
+        match (Self::parse(&text), resume) {
+            (None, _) => invalid("the file exists and is not a bootling log"),
+            (Some(log), true) if log.ends.is_none() => invalid("the log does not contain the good and bad ends"),
+            (Some(log), true) => Ok(Self { path: path.to_owned(), about, is_on_disk: true, is_complete: false, ..log }),
+            (Some(log), false) if log.is_complete => Ok(new),
+            (Some(_), false) => Err(BisectError::Unfinished(path.to_owned())),
+        }
+    }
+
+    /// Writes the file. `search` is the log of the search.
+    pub(super) fn write(&mut self, search: &str) -> Result<(), BisectError> {
+        let mut output = Output::create(&self.path)?;
+        let text = self.text(search).map_err(io::Error::from);
+        let written = text.and_then(|text| output.write_all(text.as_bytes()));
+        written.map_err(|error| WriteError::Archive(error).named(output.name()))?;
+        output.finish()?;
+        self.is_on_disk = true;
+        Ok(())
+    }
+
+    fn text(&self, search: &str) -> serde_json::Result<String> {
+        let about = self.about.iter().map(|line| format!("# {}\n", blanked(line)));
+        let mut text = [format!("{HEAD}\n")].into_iter().chain(about).collect::<String>() + search;
+        let tested = self.ends_tested.then_some(Note::EndsTested { no_boot: self.no_boot });
+        let ends = self.end_steps.iter().cloned().map(Note::End);
+        for note in ends.chain(tested).chain(self.steps.iter().cloned().map(Note::Step)) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{NOTE}{}", serde_json::to_string(&note)?);
+        }
+        if self.is_complete {
+            let _ = writeln!(text, "{NOTE}{DONE}");
+        }
+        Ok(text)
+    }
+
+    /// Parses a log; returns `None` for other files.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next()?.trim_end() != HEAD {
             return None;
         }
         let mut log = Self::default();
-        // What comments have said of the candidate whose answer follows.
-        let (mut judged, mut named) = (None, None);
+        let (mut answers, mut judged) = (Vec::new(), Vec::new());
         for line in lines {
-            if let Some(ours) = line.strip_prefix(OURS) {
-                if let Some((answer, candidate)) = ours.strip_prefix(END).and_then(candidate) {
-                    log.tested_ends.push(Mark { candidate, judged: judged.take(), answer });
-                } else {
-                    judged = self::judged(ours).or(judged);
-                    log.say(ours);
+            if let Some(note) = line.strip_prefix(NOTE) {
+                match serde_json::from_str(note) {
+                    Ok(Note::End(step)) => log.end_steps.push(step),
+                    Ok(Note::EndsTested { no_boot }) => (log.ends_tested, log.no_boot) = (true, no_boot),
+                    Ok(Note::Step(step)) => judged.push(step),
+                    Err(_) => log.is_complete |= note == DONE,
                 }
-                continue;
             }
-            if let Some(comment) = line.strip_prefix("# ") {
-                named = candidate(comment).map(|(_, candidate)| candidate);
-                continue;
+            let command = line.strip_prefix("git bisect ").or_else(|| line.strip_prefix("bootling bisect "));
+            let Some((verb, arguments)) = command.and_then(|command| command.split_once(' ')) else { continue };
+            if verb == "start" {
+                let ends = in_quotes(arguments).and_then(|ends| ends.split_once("' '"));
+                log.ends = ends.map(|(bad, good)| [unescaped(good), unescaped(bad)]);
             }
-            let Some(words) = line.strip_prefix("git bisect ").or_else(|| line.strip_prefix("bootling bisect ")) else {
-                continue;
-            };
-            let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
-            match (verb, answer(verb)) {
-                ("start", _) => log.ends = ends(rest),
-                (_, Some(answer)) => {
-                    let id = unquoted(rest.trim());
-                    // Where an answer was taken out or put in, comments above it may be another's.
-                    let own = named.take().filter(|named: &Candidate| named.id == id);
-                    let judged = judged.take().filter(|_| own.is_some());
-                    let candidate = own.unwrap_or(Candidate { id, title: String::new() });
-                    log.marks.push(Mark { candidate, judged, answer });
-                }
-                (_, None) => {}
-            }
+            let answer = BisectAnswer::ALL.into_iter().find(|answer| answer.name() == verb);
+            let id = arguments.trim();
+            answers.extend(answer.map(|answer| (answer, in_quotes(id).map_or_else(|| id.to_owned(), unescaped))));
         }
+        // The answers count, since users edit them; a note without its answer is ignored.
+        log.steps = answers.into_iter().map(|(answer, id)| step(&judged, answer, id)).collect();
         Some(log)
     }
-
-    /// Takes what stands for itself.
-    fn say(&mut self, ours: &str) {
-        self.checked |= ours == CHECKED;
-        self.done |= ours == DONE;
-        self.no_boot = ours.strip_prefix(NO_BOOT).and_then(answer).or(self.no_boot);
-    }
 }
 
-/// `KIND: WHY`
-fn judged(words: &str) -> Option<Judged> {
-    let (name, why) = words.split_once(": ")?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
-    Some(Judged { kind, why: why.to_owned() })
+/// Returns the step of an answer. An answer without a note was added by the user.
+fn step(judged: &[Step], answer: BisectAnswer, id: String) -> Step {
+    let kind = match answer {
+        BisectAnswer::Good => CandidateKind::Good,
+        BisectAnswer::Bad => CandidateKind::Bad,
+        BisectAnswer::Skip => CandidateKind::Untestable,
+    };
+    judged.iter().find(|step| step.answer == answer && step.candidate.id == id).cloned().unwrap_or_else(|| Step {
+        candidate: Candidate { id, title: String::new() },
+        judgment: Judgment { kind, reason: "from the log".to_owned() },
+        answer,
+    })
 }
 
-/// `ANSWER: [ID] TITLE`; ids may have brackets of their own.
-fn candidate(words: &str) -> Option<(Answer, Candidate)> {
-    let (name, rest) = words.split_once(": [")?;
-    let (id, title) = rest.split_once("] ")?;
-    Some((answer(name)?, Candidate { id: id.to_owned(), title: title.to_owned() }))
+/// Quotes an argument for the shell, as git's logs do.
+pub(super) fn quoted(argument: &str) -> String {
+    format!("'{}'", argument.replace('\'', "'\\''"))
 }
 
-fn answer(word: &str) -> Option<Answer> {
-    Answer::ALL.into_iter().find(|answer| answer.name() == word)
+fn in_quotes(arguments: &str) -> Option<&str> {
+    arguments.strip_prefix('\'')?.strip_suffix('\'')
 }
 
-/// `'BAD' 'GOOD'`
-fn ends(words: &str) -> Option<[String; 2]> {
-    let (bad, good) = words.strip_prefix('\'')?.strip_suffix('\'')?.split_once("' '")?;
-    Some([good, bad].map(|end| end.replace("'\\''", "'")))
-}
-
-/// `word`, in the shell's quotes, which git's own logs have.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-fn unquoted(word: &str) -> String {
-    match word.strip_prefix('\'').and_then(|word| word.strip_suffix('\'')) {
-        Some(inner) => inner.replace("'\\''", "'"),
-        None => word.to_owned(),
-    }
-}
-
-/// A log that is being written.
-#[derive(Debug, Clone)]
-pub struct Writer {
-    program: &'static str,
-    /// All of it.
-    pub text: String,
-}
-
-impl Writer {
-    /// With the ends. `program`: `git`, or `bootling` where git could not replay it. `about`: lines for people.
-    pub fn new(program: &'static str, [good, bad]: &[Candidate; 2], about: &[String]) -> Self {
-        let mut text = format!("{HEAD}\n");
-        for line in about {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "# {}", blanked(line));
-        }
-        let _ = writeln!(
-            text,
-            "# bad: [{}] {}\n# good: [{}] {}",
-            bad.id,
-            blanked(&bad.title),
-            good.id,
-            blanked(&good.title)
-        );
-        let _ = writeln!(text, "{program} bisect start {} {}", quoted(&bad.id), quoted(&good.id));
-        Self { program, text }
-    }
-
-    /// An end was tested.
-    pub fn end(&mut self, end: &Mark) {
-        self.judged(end.judged.as_ref());
-        let _ = writeln!(self.text, "{OURS}{END}{}", named(end));
-    }
-
-    /// The ends were tested.
-    pub fn checked(&mut self, no_boot: Option<Answer>) {
-        let _ = writeln!(self.text, "{OURS}{CHECKED}");
-        if let Some(answer) = no_boot {
-            let _ = writeln!(self.text, "{OURS}{NO_BOOT}{}", answer.name());
-        }
-    }
-
-    /// A step.
-    pub fn mark(&mut self, mark: &Mark) {
-        self.judged(mark.judged.as_ref());
-        let Self { program, text } = self;
-        let Mark { candidate, answer, .. } = mark;
-        let id = if *program == "git" { candidate.id.clone() } else { quoted(&candidate.id) };
-        let _ = writeln!(text, "# {}", named(mark));
-        let _ = writeln!(text, "{program} bisect {} {id}", answer.name());
-    }
-
-    fn judged(&mut self, judged: Option<&Judged>) {
-        if let Some(judged) = judged {
-            let _ = writeln!(self.text, "{OURS}{}: {}", judged.kind.name(), blanked(&judged.why));
-        }
-    }
-
-    /// The end of it.
-    pub fn found(&mut self, suspects: &[Candidate]) {
-        let what = if suspects.len() == 1 { "first bad" } else { "possible first bad" };
-        for Candidate { id, title } in suspects {
-            let _ = writeln!(self.text, "# {what}: [{id}] {}", blanked(title));
-        }
-        let _ = writeln!(self.text, "{OURS}{DONE}");
-    }
-}
-
-/// `ANSWER: [ID] TITLE`
-fn named(mark: &Mark) -> String {
-    format!("{}: [{}] {}", mark.answer.name(), mark.candidate.id, blanked(&mark.candidate.title))
+fn unescaped(inner: &str) -> String {
+    inner.replace("'\\''", "'")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Log, Mark, Writer};
-    use crate::regress::bisect::{Answer, Candidate, Judged, Kind};
+    use super::{Log, quoted};
+    use crate::regress::bisect::{BisectAnswer, BisectError, Candidate, CandidateKind, Judgment, Step};
     use expect_test::expect;
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 
@@ -220,90 +171,92 @@ mod tests {
         Candidate { id: id.to_owned(), title: format!("the subject of {id}\nand no more") }
     }
 
-    fn mark(id: &str, judged: Option<(Kind, &str)>, answer: Answer) -> Mark {
-        let judged = judged.map(|(kind, why)| Judged { kind, why: why.to_owned() });
-        Mark { candidate: candidate(id), judged, answer }
+    fn step(id: &str, kind: CandidateKind, reason: &str, answer: BisectAnswer) -> Step {
+        Step { candidate: candidate(id), judgment: Judgment { kind, reason: reason.to_owned() }, answer }
     }
 
     #[test]
-    fn what_is_written_is_what_git_replays() {
-        let mut log = Writer::new("git", &[candidate("aaa"), candidate("bbb")], &["build: make -j8".to_owned()]);
-        log.end(&mark("bbb", Some((Kind::Bad, "exited with 1")), Answer::Bad));
-        log.checked(Some(Answer::Skip));
-        log.mark(&mark("ccc", Some((Kind::NotBuilt, "exit 2")), Answer::Skip));
-        log.mark(&mark("ddd", None, Answer::Good));
-        log.found(&[candidate("bbb")]);
-        expect![[r"
+    fn notes_are_comments_after_the_log_of_the_search() {
+        let log = Log {
+            about: vec!["build: make -j8".to_owned()],
+            end_steps: vec![step("bbb", CandidateKind::Bad, "exited with 1", BisectAnswer::Bad)],
+            ends_tested: true,
+            no_boot: Some(BisectAnswer::Skip),
+            steps: vec![step("ccc", CandidateKind::NotBuilt, "exit 2", BisectAnswer::Skip)],
+            is_complete: true,
+            ..Log::default()
+        };
+        let search = "git bisect start 'bbb' 'aaa'\n# skip: [ccc] the subject\ngit bisect skip ccc\n";
+        let text = log.text(search).expect("text");
+        expect![[r#"
             # bootling bisect log 1
             # build: make -j8
-            # bad: [bbb] the subject of bbb and no more
-            # good: [aaa] the subject of aaa and no more
             git bisect start 'bbb' 'aaa'
-            # bootling: bad: exited with 1
-            # bootling: checked bad: [bbb] the subject of bbb and no more
-            # bootling: the ends are what they are said to be
-            # bootling: what does not boot is skip
-            # bootling: not built: exit 2
-            # skip: [ccc] the subject of ccc and no more
+            # skip: [ccc] the subject
             git bisect skip ccc
-            # good: [ddd] the subject of ddd and no more
-            git bisect good ddd
-            # first bad: [bbb] the subject of bbb and no more
+            # bootling: {"end":{"id":"bbb","title":"the subject of bbb\nand no more","kind":"bad","why":"exited with 1","answer":"bad"}}
+            # bootling: {"ends_tested":{"no_boot":"skip"}}
+            # bootling: {"step":{"id":"ccc","title":"the subject of ccc\nand no more","kind":"not built","why":"exit 2","answer":"skip"}}
             # bootling: done
-        "]]
-        .assert_eq(&log.text);
+        "#]]
+        .assert_eq(&text);
+        let read = Log::parse(&text).expect("a log");
+        let ends = Some(["aaa", "bbb"].map(str::to_owned));
+        assert_eq!(read, Log { about: Vec::new(), ends, ..log });
     }
 
     #[test]
-    fn an_answer_that_was_written_by_hand_has_no_reason_of_another() {
-        let edited = "# bootling bisect log 1\ngit bisect start 'b' 'a'\n# bootling: bad: exited with 1\n# bad: [c] subject\n\
-                      git bisect good d\ngit bisect skip c\n";
-        let log = Log::read(edited).expect("a log");
-        let plain = |id: &str, answer| Mark {
+    fn an_answer_added_by_hand_has_no_reason_of_another_answer() {
+        let edited = "# bootling bisect log 1\ngit bisect start 'b' 'a'\ngit bisect good d\ngit bisect skip c\n\
+            # bootling: {\"step\":{\"id\":\"c\",\"title\":\"c\",\"kind\":\"bad\",\"why\":\"exited with 1\",\"answer\":\"bad\"}}\n";
+        let log = Log::parse(edited).expect("a log");
+        let by_hand = |id: &str, kind, answer| Step {
             candidate: Candidate { id: id.to_owned(), title: String::new() },
-            judged: None,
+            judgment: Judgment { kind, reason: "from the log".to_owned() },
             answer,
         };
-        assert_eq!(log.marks, [plain("d", Answer::Good), plain("c", Answer::Skip)]);
+        let good = by_hand("d", CandidateKind::Good, BisectAnswer::Good);
+        assert_eq!(log.steps, [good, by_hand("c", CandidateKind::Untestable, BisectAnswer::Skip)]);
     }
 
     #[test]
-    fn a_log_of_gits_own_is_none_of_ours() {
-        assert_eq!(Log::read("git bisect start\n# bad: [x] y\n"), None);
-        assert_eq!(Log::read(""), None);
+    fn a_log_of_another_program_is_refused() {
+        assert_eq!(Log::parse("git bisect start\n# bad: [x] y\n"), None);
+        assert_eq!(Log::parse(""), None);
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        assert!(matches!(Log::open(&path, true, Vec::new()), Err(BisectError::ReadLog(..))));
+        std::fs::write(&path, "git bisect start\n").expect("written");
+        for resume in [false, true] {
+            assert!(matches!(Log::open(&path, resume, Vec::new()), Err(BisectError::Log { .. })));
+        }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn what_is_written_is_read_back(good in "[a-z' /.]{1,9}", title in "[^\\pC]{0,9}", marks: Vec<u8>, done: bool, git: bool) {
-            let ends = [candidate(good.trim()), candidate("x")];
-            let mut writer = Writer::new(if git { "git" } else { "bootling" }, &ends, &[]);
-            let mark = |number: &u8| Mark {
-                candidate: Candidate { id: format!("c{number}"), title: title.clone() },
-                judged: Kind::ALL.get(usize::from(number % 8)).map(|kind| Judged { kind: *kind, why: format!("{title}: x") }),
-                answer: Answer::ALL[usize::from(number % 3)],
+        fn a_written_log_is_read_back(good in "[a-z' /.]{1,9}", title in "[^\\pC]{0,9}", marks: Vec<u8>, is_complete: bool, git: bool) {
+            use CandidateKind::{Bad, Flaky, Good, NotBooted, NotBuilt, Untestable};
+            let step = |number: &u8| {
+                let kind = [Good, Bad, Flaky, NotBooted, NotBuilt, Untestable][usize::from(number % 6)];
+                let answer = BisectAnswer::ALL[usize::from(number % 3)];
+                step(&format!("c{number}"), kind, &format!("{title}: x"), answer)
             };
-            let marks: Vec<Mark> = marks.iter().map(mark).collect();
-            for end in marks.iter().take(2) {
-                writer.end(end);
+            let steps: Vec<Step> = marks.iter().map(step).collect();
+            let program = if git { "git" } else { "bootling" };
+            let mut search = format!("{program} bisect start 'x' {}\n", quoted(&good));
+            for Step { candidate, answer, .. } in &steps {
+                search.extend([program, " bisect ", answer.name(), " ", &quoted(&candidate.id), "\n"]);
             }
-            for mark in &marks {
-                writer.mark(mark);
-            }
-            if done {
-                writer.found(&ends);
-            }
-            let ends = Some(ends.map(|end| end.id));
-            let tested_ends = marks.iter().take(2).cloned().collect();
-            let expected = Log { ends, tested_ends, checked: false, no_boot: None, marks, done };
-            prop_assert_eq!(Log::read(&writer.text), Some(expected));
+            let end_steps = steps.iter().take(2).cloned().collect();
+            let log = Log { end_steps, steps, is_complete, ends: Some([good, "x".to_owned()]), ..Log::default() };
+            prop_assert_eq!(Log::parse(&log.text(&search).expect("text")), Some(log));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text: String, rest in any::<String>()) {
-            let _ = Log::read(&text);
-            let _ = Log::read(&format!("# bootling bisect log 1\ngit bisect start '{rest}\ngit bisect {text}"));
+        fn any_text_is_parsed_or_refused(text: String, rest in any::<String>()) {
+            let _ = Log::parse(&text);
+            let _ = Log::parse(&format!("# bootling bisect log 1\ngit bisect start '{rest}\ngit bisect {text}"));
         }
     }
 }

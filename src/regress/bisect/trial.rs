@@ -1,30 +1,35 @@
 //! Judges a candidate from the outcomes of its guests. Pure.
 
-use super::{Answer, Policy};
+use serde::{Deserialize, Serialize};
+
+use super::{BisectAnswer, SkipPolicy};
 use crate::guest::plain::blanked;
-use crate::guest::verdict::{Bisected, Outcome};
+use crate::guest::verdict::Outcome;
 
 /// Kind of candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CandidateKind {
     /// The test passed.
+    #[serde(rename = "good")]
     Good,
     /// The test failed, or the guest failed during the test.
+    #[serde(rename = "bad")]
     Bad,
     /// No kernel: the build failed or produced none.
+    #[serde(rename = "not built")]
     NotBuilt,
     /// pid 1 of the guest never started.
+    #[serde(rename = "not booting")]
     NotBooted,
     /// The test passed only in some tries.
+    #[serde(rename = "flaky")]
     Flaky,
     /// The test had no result.
+    #[serde(rename = "untestable")]
     Untestable,
 }
 
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 6] = [Self::Good, Self::Bad, Self::NotBuilt, Self::NotBooted, Self::Flaky, Self::Untestable];
-
+impl CandidateKind {
     /// Returns the display name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,94 +43,96 @@ impl Kind {
     }
 
     /// Returns the answer under a policy.
-    pub const fn answer(self, policy: Policy) -> Answer {
+    pub const fn answer(self, policy: SkipPolicy) -> BisectAnswer {
         match self {
-            Self::Good => Answer::Good,
-            Self::Bad => Answer::Bad,
+            Self::Good => BisectAnswer::Good,
+            Self::Bad => BisectAnswer::Bad,
             Self::Flaky => policy.flaky,
             Self::NotBooted => match policy.no_boot {
                 Some(answer) => answer,
-                None => Answer::Skip,
+                None => BisectAnswer::Skip,
             },
-            Self::NotBuilt | Self::Untestable => Answer::Skip,
+            Self::NotBuilt | Self::Untestable => BisectAnswer::Skip,
         }
     }
 }
 
 /// Judgment of a candidate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgment {
     /// Kind of candidate.
-    pub kind: Kind,
+    pub kind: CandidateKind,
     /// Reason, in one line.
-    pub why: String,
+    #[serde(rename = "why")]
+    pub reason: String,
 }
 
 /// One guest of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Try {
+pub struct Attempt {
     /// Outcome.
     pub outcome: Outcome,
     /// True if pid 1 started.
     pub booted: bool,
+    /// Last lines of the console.
+    pub console: Vec<String>,
 }
 
-impl Try {
-    /// Returns the candidate's kind according to this try only, or an exit code if a signal ended bootling.
-    fn kind(&self) -> Result<Kind, u8> {
-        match self.outcome.bisected() {
-            Bisected::Good => Ok(Kind::Good),
-            Bisected::Bad if self.booted => Ok(Kind::Bad),
-            Bisected::Bad => Ok(Kind::NotBooted),
-            Bisected::Skip => Ok(Kind::Untestable),
-            Bisected::Stop(code) => Err(code),
-        }
-    }
-
-    fn why(&self) -> String {
-        blanked(&crate::regress::compare::ending(&self.outcome))
+impl Attempt {
+    /// Returns the candidate's kind according to this attempt only, or an exit code if a signal ended bootling.
+    fn kind(&self) -> Result<CandidateKind, u8> {
+        self.outcome.bisect_answer().map(|answer| match answer {
+            BisectAnswer::Good => CandidateKind::Good,
+            BisectAnswer::Bad if self.booted => CandidateKind::Bad,
+            BisectAnswer::Bad => CandidateKind::NotBooted,
+            BisectAnswer::Skip => CandidateKind::Untestable,
+        })
     }
 }
 
-/// Judges all tries of a candidate, or returns an exit code if a signal ended bootling.
-pub fn judge(tries: &[Try]) -> Result<Judged, u8> {
-    let kinds = tries.iter().map(Try::kind).collect::<Result<Vec<_>, _>>()?;
-    let first = |wanted: Kind| {
-        let found = kinds.iter().zip(tries).find(|(kind, _)| **kind == wanted);
-        found.map(|(_, one)| Judged { kind: wanted, why: one.why() })
+/// Judges all attempts of a candidate, or returns an exit code if a signal ended bootling.
+pub fn judge(attempts: &[Attempt]) -> Result<Judgment, u8> {
+    let kinds = attempts.iter().map(Attempt::kind).collect::<Result<Vec<_>, _>>()?;
+    let first = |kind: CandidateKind| {
+        let attempt = &attempts[kinds.iter().position(|other| *other == kind)?];
+        Some(Judgment { kind, reason: blanked(&crate::regress::compare::describe_end(&attempt.outcome)) })
     };
-    let count = |wanted: Kind| kinds.iter().filter(|kind| **kind == wanted).count();
-    let failed = first(Kind::Bad).or_else(|| first(Kind::NotBooted));
-    Ok(match (failed, first(Kind::Good)) {
+    let failed = first(CandidateKind::Bad).or_else(|| first(CandidateKind::NotBooted));
+    Ok(match (failed, first(CandidateKind::Good)) {
         (Some(failed), Some(_)) => {
-            let why = format!("{} of {} tries passed, one failed: {}", count(Kind::Good), tries.len(), failed.why);
-            Judged { kind: Kind::Flaky, why }
+            let passed = kinds.iter().filter(|kind| **kind == CandidateKind::Good).count();
+            let reason = format!("{passed} of {} tries passed, one failed: {}", kinds.len(), failed.reason);
+            Judgment { kind: CandidateKind::Flaky, reason }
         }
         (Some(failed), None) => failed,
-        // An untestable try might have been a failure.
-        (None, good) => first(Kind::Untestable)
+        // An untestable attempt might have been a failure.
+        (None, good) => first(CandidateKind::Untestable)
             .or(good)
-            .unwrap_or_else(|| Judged { kind: Kind::Untestable, why: "no tries".to_owned() }),
+            .unwrap_or_else(|| Judgment { kind: CandidateKind::Untestable, reason: "no tries".to_owned() }),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Try, judge};
+    use super::{Attempt, CandidateKind as Kind, judge};
     use crate::guest::verdict::Outcome;
-    use crate::regress::bisect::{Answer, Policy};
+    use crate::regress::bisect::{BisectAnswer as Answer, SkipPolicy};
 
-    fn exited(status: u8) -> Try {
-        Try { outcome: Outcome::Exited { status }, booted: true }
+    fn exited(status: u8) -> Attempt {
+        Attempt { outcome: Outcome::Exited { status }, booted: true, console: Vec::new() }
     }
 
-    fn panicked(booted: bool) -> Try {
-        Try { outcome: Outcome::Panic { line: "Kernel panic - not syncing: x".to_owned() }, booted }
+    fn panicked(booted: bool) -> Attempt {
+        Attempt {
+            outcome: Outcome::Panic { line: "Kernel panic - not syncing: x".to_owned() },
+            booted,
+            console: Vec::new(),
+        }
     }
 
     #[test]
     fn disagreeing_tries_are_flaky_and_an_untestable_try_is_not_a_pass() {
-        let cases: [(&[Try], Kind); 9] = [
+        let cases: [(&[Attempt], Kind); 9] = [
             (&[exited(0)], Kind::Good),
             (&[exited(0), exited(0)], Kind::Good),
             (&[exited(1)], Kind::Bad),
@@ -141,16 +148,16 @@ mod tests {
         }
         let judged = judge(&[exited(0), panicked(false), exited(0)]).expect("no signal");
         assert_eq!(
-            judged.why,
+            judged.reason,
             "2 of 3 tries passed, one failed: the guest's kernel panicked: Kernel panic - not syncing: x"
         );
-        let stopped = Try { outcome: Outcome::Interrupted { signal: 2 }, booted: true };
+        let stopped = Attempt { outcome: Outcome::Interrupted { signal: 2 }, booted: true, console: Vec::new() };
         assert_eq!(judge(&[exited(0), stopped]), Err(130));
     }
 
     #[test]
     fn the_policy_decides_about_candidates_that_do_not_boot() {
-        let policy = |no_boot, flaky| Policy { no_boot, flaky };
+        let policy = |no_boot, flaky| SkipPolicy { no_boot, flaky };
         assert_eq!(Kind::NotBooted.answer(policy(None, Answer::Bad)), Answer::Skip);
         assert_eq!(Kind::NotBooted.answer(policy(Some(Answer::Bad), Answer::Bad)), Answer::Bad);
         assert_eq!(Kind::Flaky.answer(policy(None, Answer::Skip)), Answer::Skip);

@@ -7,12 +7,12 @@ use std::path::Path;
 pub fn compare(one: &str, other: &str) -> Ordering {
     let ((epoch, upstream, revision), other) = (parts(one), parts(other));
     let epochs = number(epoch).cmp(&number(other.0));
-    epochs.then_with(|| pieces(upstream, other.1)).then_with(|| pieces(revision, other.2))
+    epochs.then_with(|| compare_parts(upstream, other.1)).then_with(|| compare_parts(revision, other.2))
 }
 
 /// Extracts the version from the file name of a kernel package or image: the middle part of `NAME_VERSION_ARCH.deb`;
 /// otherwise everything from the first digit on.
-pub fn of_file(path: &Path) -> String {
+pub fn from_file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(stem) = name.strip_suffix(".deb") {
         let parts: Vec<&str> = stem.split('_').collect();
@@ -42,11 +42,11 @@ fn number(digits: &str) -> (usize, &str) {
 }
 
 /// Compares alternating non-digit and digit parts (`lib/dpkg/version.c`, `verrevcmp`).
-fn pieces(mut one: &str, mut other: &str) -> Ordering {
+fn compare_parts(mut one: &str, mut other: &str) -> Ordering {
     while !one.is_empty() || !other.is_empty() {
         let (text, rest) = split(one, |letter| !letter.is_ascii_digit());
         let (other_text, other_rest) = split(other, |letter| !letter.is_ascii_digit());
-        let letters = |text: &str| text.chars().map(weight).chain([0]).collect::<Vec<_>>();
+        let letters = |text: &str| text.chars().map(char_order).chain([0]).collect::<Vec<_>>();
         let (digits, left) = split(rest, |letter| letter.is_ascii_digit());
         let (other_digits, other_left) = split(other_rest, |letter| letter.is_ascii_digit());
         let order = letters(text).cmp(&letters(other_text)).then_with(|| number(digits).cmp(&number(other_digits)));
@@ -63,7 +63,7 @@ fn split(text: &str, takes: impl Fn(char) -> bool) -> (&str, &str) {
 }
 
 /// A tilde sorts before the end of the string (0), and letters before all other characters.
-fn weight(letter: char) -> i64 {
+fn char_order(letter: char) -> i64 {
     match letter {
         '~' => -1,
         letter if letter.is_ascii_alphabetic() => i64::from(u32::from(letter)),
@@ -73,7 +73,7 @@ fn weight(letter: char) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{compare, of_file};
+    use super::{compare, from_file_name};
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::cmp::Ordering;
     use std::path::Path;
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn versions_are_extracted_from_file_names() {
-        let of = |name: &str| of_file(Path::new(name));
+        let of = |name: &str| from_file_name(Path::new(name));
         assert_eq!(of("/x/linux-image-6.12.117+deb12-amd64_6.12.117-1~deb12u1_amd64.deb"), "6.12.117-1~deb12u1");
         assert_eq!(of("vmlinuz-6.1.0-56-amd64"), "6.1.0-56-amd64");
         assert_eq!(of("a_1%3a2_b.deb"), "1:2");

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::health::HealthSpec;
-use crate::guest::report::ExpectedResult;
-
-/// Accelerators, by QEMU's names.
-pub const ACCELERATORS: [&str; 2] = ["kvm", "tcg"];
+use crate::guest::report::RecordedResult;
+use crate::root::kernel::ImageKind;
 
 /// Manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,23 +20,23 @@ pub struct Manifest {
     /// Guest architecture.
     pub arch: String,
     /// Kernel.
-    pub kernel: KernelNote,
+    pub kernel: KernelInfo,
     /// Machine.
-    pub machine: MachineNote,
+    pub machine: MachineInfo,
     /// Health policy.
     #[serde(default)]
     pub health: HealthSpec,
     /// QEMU that ran the guest.
-    pub qemu: QemuNote,
+    pub qemu: QemuInfo,
     /// Recorded result; `None` if the guest was not run.
-    pub expected: Option<ExpectedResult>,
+    pub expected: Option<RecordedResult>,
     /// All other files, by name.
-    pub files: BTreeMap<String, Digested>,
+    pub files: BTreeMap<String, FileDigest>,
 }
 
 /// Length and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digested {
+pub struct FileDigest {
     /// Length in bytes.
     pub bytes: u64,
     /// SHA-256 in hexadecimal.
@@ -47,7 +45,7 @@ pub struct Digested {
 
 /// Kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KernelNote {
+pub struct KernelInfo {
     /// Name of the file or directory that the kernel came from.
     pub origin: String,
     /// `uname -r`, if the guest reported it.
@@ -58,7 +56,7 @@ pub struct KernelNote {
 
 /// Machine. bootling builds QEMU's command line from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineNote {
+pub struct MachineInfo {
     /// `-machine`
     pub machine: String,
     /// `-accel`
@@ -87,11 +85,18 @@ pub struct MachineNote {
 
 /// QEMU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QemuNote {
+pub struct QemuInfo {
     /// Program name.
     pub program: String,
     /// Version.
     pub version: String,
     /// Complete command line: files by their names in the bundle, the console on standard input and output.
     pub line: Vec<String>,
+}
+
+impl KernelInfo {
+    /// Returns the type of the kernel image.
+    pub fn kind(&self) -> ImageKind {
+        if self.is_elf { ImageKind::VmlinuxPvh } else { ImageKind::BzImage }
+    }
 }

@@ -10,17 +10,18 @@
 //! command line itself, from the manifest fields that cannot name host files; further QEMU arguments require the user's
 //! permission.
 
-pub mod guide;
+pub mod archive;
+pub mod instructions;
+pub mod machine;
 pub mod manifest;
-pub mod read;
-pub mod vet;
-pub mod write;
+pub mod record;
 
-pub use self::guide::JOINED;
-pub use self::manifest::{ACCELERATORS, Digested, KernelNote, MachineNote, Manifest, QemuNote};
-pub use self::read::{Bundle, is_bundle, read};
-pub use self::vet::{needs_leave, vetted};
-pub use self::write::{Contents, compression, write};
+use std::io;
+
+use crate::guest::VmError;
+
+pub use self::archive::{Bundle, is_bundle, read};
+pub use self::manifest::{FileDigest, KernelInfo, MachineInfo, Manifest, QemuInfo};
 
 /// Name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -29,7 +30,7 @@ pub const KERNEL: &str = "kernel";
 /// Initrd; its pid 1 uses the control channel.
 pub const INITRD: &str = "initrd";
 /// Archive that, appended to the initrd, makes pid 1 use the console.
-pub const ON_CONSOLE: &str = "console.cpio";
+pub const CONSOLE_ARCHIVE: &str = "console.cpio";
 /// Standard output of the command.
 pub const STDOUT: &str = "expected/stdout";
 /// Standard error of the command.
@@ -40,26 +41,28 @@ pub const CONSOLE: &str = "expected/console";
 pub const README: &str = "README.txt";
 /// Script that repeats the run with a shell and QEMU.
 pub const SCRIPT: &str = "run.sh";
-/// All files allowed besides the manifest.
-pub const NAMES: [&str; 8] = [README, SCRIPT, KERNEL, INITRD, ON_CONSOLE, STDOUT, STDERR, CONSOLE];
+/// Initrd for the console, created by the script.
+const CONSOLE_INITRD: &str = "initrd.console";
+/// All files allowed besides the manifest, in archive order: small, readable ones first.
+const FILE_NAMES: [&str; 8] = [README, SCRIPT, STDOUT, STDERR, CONSOLE, CONSOLE_ARCHIVE, INITRD, KERNEL];
 
 /// Maximum length of the manifest, in bytes.
-pub const MANIFEST_BYTES: u64 = 1 << 20;
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// Maximum total length of the files, in bytes.
-pub const FILE_BYTES: u64 = 2 << 30;
+const MAX_FILE_BYTES: u64 = 2 << 30;
 
 /// A bundle that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Read error.
     #[error("failed to read the archive")]
-    Read(#[source] std::io::Error),
+    Read(#[source] io::Error),
     /// Write error.
     #[error("failed to write the archive")]
-    Write(#[source] std::io::Error),
+    Write(#[source] io::Error),
     /// Not a bundle.
     #[error("not a bundle: {0}")]
-    NoBundle(&'static str),
+    NotABundle(&'static str),
     /// Unsupported manifest version.
     #[error("unsupported manifest version {0}, expected {VERSION}")]
     Version(u64),
@@ -67,32 +70,38 @@ pub enum BundleError {
     #[error("failed to parse the manifest")]
     Manifest(#[source] serde_json::Error),
     /// The manifest does not match the directory's name.
-    #[error("the manifest's digest does not match the directory name {directory:?}")]
-    Renamed {
-        /// Directory in the archive.
-        directory: String,
-    },
+    #[error("the manifest's digest does not match the directory name {0:?}")]
+    DigestMismatch(String),
     /// Invalid entry.
-    #[error("invalid entry {name}: {what}")]
+    #[error("invalid entry {name}: {reason}")]
     Entry {
         /// Entry name in the archive.
         name: String,
         /// Reason.
-        what: String,
+        reason: String,
     },
     /// Missing file.
     #[error("missing file {0}")]
     Missing(String),
     /// The files are too large.
-    #[error("total size {bytes} bytes exceeds the limit of {} MiB", FILE_BYTES >> 20)]
-    Large {
-        /// Total length.
-        bytes: u64,
-    },
+    #[error("total size {0} bytes exceeds the limit of {mib} MiB", mib = MAX_FILE_BYTES >> 20)]
+    TooLarge(u64),
     /// Invalid machine.
     #[error("invalid machine: {0}")]
     Machine(String),
+    /// The machine requires the user's permission.
+    #[error("invalid machine: QEMU arguments that require permission: {0}")]
+    Permission(String),
+    /// The run cannot be bundled.
+    #[error("cannot bundle {0}")]
+    Unsupported(String),
+    /// A file for the bundle cannot be read.
+    #[error("failed to read the {0}")]
+    Input(&'static str, #[source] io::Error),
+    /// The initrd cannot be extended for the console.
+    #[error(transparent)]
+    Initrd(Box<VmError>),
 }
 
 /// The only supported bundle version.
-pub const VERSION: u64 = 1;
+const VERSION: u64 = 1;

@@ -4,45 +4,45 @@ use std::time::Duration;
 
 use similar::{DiffOp, TextDiff};
 
-use super::unified::PATIENCE;
-use super::{Difference, Mark, Row, texts};
+use super::unified::DIFF_TIMEOUT;
+use super::{Difference, Row, RowKind, texts};
 
 /// Distance between tab stops, in columns.
 const TAB: usize = 8;
 /// Minimum column width.
-const NARROWEST: usize = 10;
+const MIN_COLUMN: usize = 10;
 
 /// Returns the rows for a terminal of `width` columns, with `context` lines around each change.
 pub fn columns(difference: &Difference, labels: [&str; 2], width: usize, context: usize) -> Vec<Row> {
     // Leave one column free besides the gutter: terminals differ in how they wrap at the right margin.
-    let page = Page { column: (width.saturating_sub(4) / 2).max(NARROWEST), rows: Vec::new() };
-    page.fill(difference, labels, context, PATIENCE)
+    let page = TwoColumnPage { column: (width.saturating_sub(4) / 2).max(MIN_COLUMN), rows: Vec::new() };
+    page.fill(difference, labels, context, DIFF_TIMEOUT)
 }
 
-struct Page {
+struct TwoColumnPage {
     column: usize,
     rows: Vec<Row>,
 }
 
-impl Page {
-    fn fill(mut self, difference: &Difference, labels: [&str; 2], context: usize, patience: Duration) -> Vec<Row> {
-        let name = difference.part.name();
+impl TwoColumnPage {
+    fn fill(mut self, difference: &Difference, labels: [&str; 2], context: usize, timeout: Duration) -> Vec<Row> {
+        let name = difference.aspect.name();
         let [left, right] = labels.map(|label| format!("{name} with {label}"));
-        self.row(Mark::Head, ' ', &left, &right);
+        self.row(RowKind::Head, ' ', &left, &right);
         let [left, right] = match texts(difference) {
             Ok(texts) => texts,
-            Err(told) => {
-                self.rows.push(Row::new(Mark::Changed, told));
+            Err(message) => {
+                self.rows.push(Row::new(RowKind::Changed, message));
                 return self.rows;
             }
         };
-        let diff = TextDiff::configure().timeout(patience).diff_lines(left, right);
+        let diff = TextDiff::configure().timeout(timeout).diff_lines(left, right);
         let (left, right): (Vec<&str>, Vec<&str>) =
             (diff.iter_old_slices().collect(), diff.iter_new_slices().collect());
         let groups = diff.grouped_ops(context);
         for (number, group) in groups.iter().enumerate() {
             if number > 0 {
-                self.row(Mark::Place, ' ', "...", "...");
+                self.row(RowKind::Position, ' ', "...", "...");
             }
             for op in group {
                 self.op(*op, &left, &right);
@@ -55,23 +55,23 @@ impl Page {
         let [left, right] = [left.get(op.old_range()), right.get(op.new_range())].map(Option::unwrap_or_default);
         for at in 0..left.len().max(right.len()) {
             let (one, other) = (left.get(at).copied(), right.get(at).copied());
-            let (mark, sign) = match (one, other) {
-                (Some(one), Some(other)) if one == other => (Mark::Both, ' '),
-                (Some(_), Some(_)) => (Mark::Changed, '|'),
-                (Some(_), None) => (Mark::Left, '<'),
-                (None, _) => (Mark::Right, '>'),
+            let (kind, sign) = match (one, other) {
+                (Some(one), Some(other)) if one == other => (RowKind::Both, ' '),
+                (Some(_), Some(_)) => (RowKind::Changed, '|'),
+                (Some(_), None) => (RowKind::Left, '<'),
+                (None, _) => (RowKind::Right, '>'),
             };
-            self.row(mark, sign, one.unwrap_or_default(), other.unwrap_or_default());
+            self.row(kind, sign, one.unwrap_or_default(), other.unwrap_or_default());
         }
     }
 
     /// Adds one line of each side; wraps them to as many rows as the longer one needs.
-    fn row(&mut self, mark: Mark, sign: char, left: &str, right: &str) {
+    fn row(&mut self, kind: RowKind, sign: char, left: &str, right: &str) {
         let [left, right] = [left, right].map(|line| pieces(line.trim_end_matches(['\n', '\r']), self.column));
         for at in 0..left.len().max(right.len()).max(1) {
             let [one, other] = [&left, &right].map(|side| side.get(at).map(String::as_str).unwrap_or_default());
             let column = self.column;
-            self.rows.push(Row::new(mark, format!("{one:column$} {sign} {other}").trim_end()));
+            self.rows.push(Row::new(kind, format!("{one:column$} {sign} {other}").trim_end()));
         }
     }
 }

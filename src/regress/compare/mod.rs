@@ -3,23 +3,41 @@
 //! Times are never compared, since they differ between any two runs.
 
 pub mod columns;
+pub mod report;
 pub mod unified;
 pub mod words;
 
-use std::fmt::Write as _;
+use std::ffi::OsString;
 
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 
 use crate::guest::Output;
 use crate::guest::verdict::Outcome;
+use crate::qemu::machine::Machine;
 
 pub use self::columns::columns;
+pub use self::report::Report;
 pub use self::unified::unified;
 pub use self::words::{Words, words};
 
-/// Compared part of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+/// One side of a comparison.
+#[derive(Debug)]
+pub struct Side {
+    /// Result of the command.
+    pub output: Output,
+    /// Machine of the guest.
+    pub machine: Machine,
+    /// QEMU's command line.
+    pub command: Vec<OsString>,
+    /// Origin of the kernel.
+    pub kernel: String,
+}
+
+/// Compared part of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Aspect {
     /// How the command or its guest ended.
     Verdict,
     /// Standard output.
@@ -30,8 +48,8 @@ pub enum Part {
     Health,
 }
 
-impl Part {
-    /// Returns the name of the part.
+impl Aspect {
+    /// Returns the name of the aspect.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
@@ -42,11 +60,11 @@ impl Part {
     }
 }
 
-/// A part that differs between the runs.
+/// An aspect that differs between the runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Differing part.
-    pub part: Part,
+    /// Differing aspect.
+    pub aspect: Aspect,
     /// Content in the left run.
     pub left: Vec<u8>,
     /// Content in the right run.
@@ -55,9 +73,9 @@ pub struct Difference {
 
 /// Comparison rules.
 #[derive(Debug, Clone)]
-pub struct Rules {
-    /// Parts to compare.
-    pub parts: Vec<Part>,
+pub struct CompareOptions {
+    /// Aspects to compare.
+    pub aspects: Vec<Aspect>,
     /// Patterns: text that matches one is treated as equal.
     pub masks: Vec<Regex>,
     /// True to compare standard outputs as sets of words rather than as lines.
@@ -68,18 +86,18 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Kind of row.
-    pub mark: Mark,
+    pub kind: RowKind,
     /// Text, without a line feed.
     pub text: String,
 }
 
 /// Kind of row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum RowKind {
     /// A heading.
     Head,
     /// Position of the following lines in the outputs.
-    Place,
+    Position,
     /// On both sides.
     Both,
     /// Only on the left side.
@@ -91,29 +109,31 @@ pub enum Mark {
 }
 
 impl Row {
-    fn new(mark: Mark, text: impl Into<String>) -> Self {
-        Self { mark, text: text.into() }
+    fn new(kind: RowKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
     }
 }
 
-/// Returns the parts of two runs that differ.
-pub fn differences(left: &Output, right: &Output, rules: &Rules) -> Vec<Difference> {
-    let mut parts = rules.parts.clone();
-    parts.sort_unstable();
-    parts.dedup();
-    let told = parts.into_iter().map(|part| {
-        let [left, right] = [left, right].map(|output| masked(said(output, part), &rules.masks));
-        Difference { part, left, right }
+/// Returns the aspects in which two runs differ.
+pub fn differences(left: &Output, right: &Output, options: &CompareOptions) -> Vec<Difference> {
+    let mut aspects = options.aspects.clone();
+    aspects.sort_unstable();
+    aspects.dedup();
+    let compared = aspects.into_iter().map(|aspect| {
+        let [left, right] = [left, right].map(|output| mask(content(output, aspect), &options.masks));
+        Difference { aspect, left, right }
     });
-    told.filter(|told| match (told.part, rules.as_words) {
-        (Part::Stdout, true) => !words(told).is_same(),
-        (Part::Stdout, false) | (Part::Verdict | Part::Stderr | Part::Health, _) => told.left != told.right,
-    })
-    .collect()
+    let differs = |compared: &Difference| match (compared.aspect, options.as_words) {
+        (Aspect::Stdout, true) => !words(compared).is_same(),
+        (Aspect::Stdout, false) | (Aspect::Verdict | Aspect::Stderr | Aspect::Health, _) => {
+            compared.left != compared.right
+        }
+    };
+    compared.filter(differs).collect()
 }
 
 /// Describes briefly how a run ended.
-pub fn ending(outcome: &Outcome) -> String {
+pub fn describe_end(outcome: &Outcome) -> String {
     match (outcome, outcome.sentence()) {
         (Outcome::Exited { status }, _) => format!("exited with {status}"),
         (_, Some(sentence)) => sentence,
@@ -121,25 +141,20 @@ pub fn ending(outcome: &Outcome) -> String {
     }
 }
 
-/// Returns the content of a part of a run, as lines.
-fn said(output: &Output, part: Part) -> Vec<u8> {
-    match part {
-        Part::Verdict => format!("{}\n", ending(&output.outcome)).into_bytes(),
-        Part::Stdout => output.stdout.clone(),
-        Part::Stderr => output.stderr.clone(),
-        Part::Health => {
-            let mut lines = String::new();
-            for finding in &output.health {
-                // Writing to a String cannot fail.
-                let _ = writeln!(lines, "{}", finding.title);
-            }
-            lines.into_bytes()
+/// Returns an aspect of a run as lines.
+fn content(output: &Output, aspect: Aspect) -> Vec<u8> {
+    match aspect {
+        Aspect::Verdict => format!("{}\n", describe_end(&output.outcome)).into_bytes(),
+        Aspect::Stdout => output.stdout.clone(),
+        Aspect::Stderr => output.stderr.clone(),
+        Aspect::Health => {
+            output.health.iter().flat_map(|finding| format!("{}\n", finding.title).into_bytes()).collect()
         }
     }
 }
 
 /// Replaces all text that matches a mask by a placeholder.
-fn masked(mut bytes: Vec<u8>, masks: &[Regex]) -> Vec<u8> {
+fn mask(mut bytes: Vec<u8>, masks: &[Regex]) -> Vec<u8> {
     for mask in masks {
         bytes = mask.replace_all(&bytes, &b"***"[..]).into_owned();
     }
@@ -159,33 +174,34 @@ fn texts(difference: &Difference) -> Result<[&str; 2], String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Difference, Mark, Part, Row, masked, texts};
+    use super::{Aspect, Difference, Row, RowKind, mask, texts};
+
     use regex::bytes::Regex;
 
     pub(crate) fn difference(left: &str, right: &str) -> Difference {
-        Difference { part: Part::Stdout, left: left.into(), right: right.into() }
+        Difference { aspect: Aspect::Stdout, left: left.into(), right: right.into() }
     }
 
     /// Renders rows for tests: mark and text.
     pub(crate) fn shown(rows: &[Row]) -> String {
-        let mark = |mark| match mark {
-            Mark::Head => '#',
-            Mark::Place => '@',
-            Mark::Both => ' ',
-            Mark::Left => '<',
-            Mark::Right => '>',
-            Mark::Changed => '|',
+        let mark = |kind| match kind {
+            RowKind::Head => '#',
+            RowKind::Position => '@',
+            RowKind::Both => ' ',
+            RowKind::Left => '<',
+            RowKind::Right => '>',
+            RowKind::Changed => '|',
         };
-        let lines: Vec<String> = rows.iter().map(|row| format!("{} {}", mark(row.mark), row.text)).collect();
+        let lines: Vec<String> = rows.iter().map(|row| format!("{} {}", mark(row.kind), row.text)).collect();
         lines.join("\n") + "\n"
     }
 
     #[test]
     fn masked_text_is_treated_as_equal() {
-        let mask =
+        let masks =
             [Regex::new(r"(?m)^\[ *[0-9.]+\]").expect("a pattern"), Regex::new("0x[0-9a-f]+").expect("a pattern")];
         let [one, other] = [&b"[    1.5] at 0xff\n[ 10.0] x\xff"[..], b"[ 0.25] at 0x1\n[1.0] x\xff"].map(Vec::from);
-        assert_eq!(masked(one, &mask), masked(other, &mask));
+        assert_eq!(mask(one, &masks), mask(other, &masks));
     }
 
     #[test]

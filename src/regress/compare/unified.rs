@@ -4,38 +4,38 @@ use std::time::Duration;
 
 use similar::{ChangeTag, TextDiff};
 
-use super::{Difference, Mark, Row, texts};
+use super::{Difference, Row, RowKind, texts};
 
 /// Time limit of the search for a minimal diff; after it, any valid diff is accepted.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const DIFF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the rows, with `context` lines around each change. `labels` name the sides.
 pub fn unified(difference: &Difference, labels: [&str; 2], context: usize) -> Vec<Row> {
-    let name = difference.part.name();
+    let name = difference.aspect.name();
     let mut rows = vec![
-        Row::new(Mark::Head, format!("--- {name} with {}", labels[0])),
-        Row::new(Mark::Head, format!("+++ {name} with {}", labels[1])),
+        Row::new(RowKind::Head, format!("--- {name} with {}", labels[0])),
+        Row::new(RowKind::Head, format!("+++ {name} with {}", labels[1])),
     ];
     let [left, right] = match texts(difference) {
         Ok(texts) => texts,
-        Err(told) => {
-            rows.push(Row::new(Mark::Changed, told));
+        Err(message) => {
+            rows.push(Row::new(RowKind::Changed, message));
             return rows;
         }
     };
-    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(left, right);
+    let diff = TextDiff::configure().timeout(DIFF_TIMEOUT).diff_lines(left, right);
     for hunk in diff.unified_diff().context_radius(context).iter_hunks() {
-        rows.push(Row::new(Mark::Place, hunk.header().to_string()));
+        rows.push(Row::new(RowKind::Position, hunk.header().to_string()));
         for change in hunk.iter_changes() {
-            let (mark, sign) = match change.tag() {
-                ChangeTag::Equal => (Mark::Both, ' '),
-                ChangeTag::Delete => (Mark::Left, '-'),
-                ChangeTag::Insert => (Mark::Right, '+'),
+            let (kind, sign) = match change.tag() {
+                ChangeTag::Equal => (RowKind::Both, ' '),
+                ChangeTag::Delete => (RowKind::Left, '-'),
+                ChangeTag::Insert => (RowKind::Right, '+'),
             };
             let line: &str = change.value();
-            rows.push(Row::new(mark, format!("{sign}{}", line.strip_suffix('\n').unwrap_or(line))));
+            rows.push(Row::new(kind, format!("{sign}{}", line.strip_suffix('\n').unwrap_or(line))));
             if change.missing_newline() {
-                rows.push(Row::new(Mark::Place, "\\ No newline at end of file"));
+                rows.push(Row::new(RowKind::Position, "\\ No newline at end of file"));
             }
         }
     }

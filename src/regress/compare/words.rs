@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Difference, Mark, Row};
+use super::{Difference, Row, RowKind};
 
 /// Words that are present on only one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,21 +32,21 @@ impl Words {
     /// Returns the rows, at most `width` columns wide unless a word is longer.
     pub fn rows(&self, labels: [&str; 2], width: usize) -> Vec<Row> {
         let mut rows = Vec::new();
-        for (mark, label, own) in [(Mark::Left, labels[0], &self.left), (Mark::Right, labels[1], &self.right)] {
-            rows.push(Row::new(Mark::Head, format!("only with {label}: {}", own.len())));
+        for (kind, label, own) in [(RowKind::Left, labels[0], &self.left), (RowKind::Right, labels[1], &self.right)] {
+            rows.push(Row::new(RowKind::Head, format!("only with {label}: {}", own.len())));
             let mut line = String::new();
             for word in own {
                 if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-                    rows.push(Row::new(mark, std::mem::take(&mut line)));
+                    rows.push(Row::new(kind, std::mem::take(&mut line)));
                 }
                 line.push_str(if line.is_empty() { "  " } else { " " });
                 line.push_str(word);
             }
             if !line.is_empty() {
-                rows.push(Row::new(mark, line));
+                rows.push(Row::new(kind, line));
             }
         }
-        rows.push(Row::new(Mark::Head, format!("both: {}", self.both)));
+        rows.push(Row::new(RowKind::Head, format!("both: {}", self.both)));
         rows
     }
 }

@@ -1,30 +1,31 @@
-//! Reads bundles into private memory and checks each file against the manifest.
+//! Reads and writes the archive of a bundle.
 //!
-//! Refuses everything that [`super::write`] does not produce, before memory is allocated for it.
+//! Reading checks each file against the manifest and keeps it in private memory. It refuses everything that
+//! [`Bundle::write`] does not produce, before memory is allocated for it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::write::directory;
 use super::{
-    BundleError, FILE_BYTES, INITRD, KERNEL, MANIFEST, MANIFEST_BYTES, Manifest, NAMES, SCRIPT, VERSION, guide,
+    BundleError, FILE_NAMES, FileDigest, INITRD, KERNEL, MANIFEST, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, Manifest,
+    README, SCRIPT, VERSION, instructions,
 };
-use crate::format::compression::DecompressReader;
+use crate::format::compression::{Compression, DecompressReader};
 use crate::format::measure::hex;
+use crate::output::Sink;
 
 /// Prefix of the top directory.
 const DIRECTORY: &str = "bootling-";
 /// Size of a tar block.
 const BLOCK: usize = 512;
 /// Limit of the unpacked size: the files, the manifest, and more than enough for the headers.
-const UNPACKED_BYTES: u64 = FILE_BYTES + MANIFEST_BYTES + (1 << 20);
+const UNPACKED_BYTES: u64 = MAX_FILE_BYTES + MAX_MANIFEST_BYTES + (1 << 20);
 
 /// A bundle in memory.
 #[derive(Debug)]
@@ -41,17 +42,53 @@ impl Bundle {
         self.files.get(name).map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
     }
 
-    /// Returns true if the script is missing or equals the script generated from the manifest. Any other script is
-    /// untrusted.
-    pub fn has_own_script(&self) -> io::Result<bool> {
-        let Some(script) = self.files.get(SCRIPT) else { return Ok(true) };
-        let own = guide::script(&self.manifest).into_bytes();
-        if script.metadata()?.len() != own.len() as u64 {
-            return Ok(false);
+    /// Adds a file.
+    pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        let file = in_memory(bytes).map_err(BundleError::Write)?;
+        self.files.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    /// Writes the bundle with instructions and the digests of all files. Returns the length in bytes.
+    pub fn write(&mut self, compression: Compression, out: &mut impl Sink) -> Result<u64, BundleError> {
+        let [readme, script] = [instructions::readme(&self.manifest), instructions::script(&self.manifest)];
+        self.add(README, readme.as_bytes())?;
+        self.add(SCRIPT, script.as_bytes())?;
+        for (name, file) in &mut self.files {
+            self.manifest.files.insert(name.clone(), digest(file).map_err(BundleError::Write)?);
         }
-        let mut bytes = vec![0; own.len()];
-        script.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes == own)
+        check_size(&self.manifest)?;
+        let mut json = serde_json::to_vec_pretty(&self.manifest).map_err(BundleError::Manifest)?;
+        json.push(b'\n');
+        self.write_archive(&json, compression, out).map_err(BundleError::Write)
+    }
+
+    fn write_archive(&mut self, json: &[u8], compression: Compression, out: &mut impl Sink) -> io::Result<u64> {
+        let directory = directory_name(json);
+        let mut tar = tar::Builder::new(compression.writer(out)?);
+        let mut append = |name: &str, bytes: u64, content: &mut dyn Read| {
+            let mut header = tar::Header::new_ustar();
+            header.set_path(format!("{directory}/{name}"))?;
+            header.set_size(bytes);
+            header.set_mode(if name == SCRIPT { 0o755 } else { 0o644 });
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_cksum();
+            // A file that grows in the meantime is truncated to its digested length.
+            tar.append(&header, content.take(bytes))
+        };
+        append(MANIFEST, json.len() as u64, &mut { json })?;
+        for name in FILE_NAMES {
+            let (Some(file), Some(digest)) = (self.files.get_mut(name), self.manifest.files.get(name)) else {
+                continue;
+            };
+            append(name, digest.bytes, file)?;
+            if file.stream_position()? != digest.bytes {
+                return Err(io::Error::other(format!("{name} shrank while it was read")));
+            }
+        }
+        tar.into_inner()?.finish()
     }
 }
 
@@ -59,46 +96,43 @@ impl Bundle {
 pub fn is_bundle(file: &mut File) -> io::Result<bool> {
     let mut head = Vec::new();
     // A file that fails to decompress is not a bundle; the caller treats it as something else.
-    let begins = match unpacked(file) {
-        Ok(reader) => reader.take(BLOCK as u64).read_to_end(&mut head).is_ok(),
-        Err(_) => false,
-    };
+    let is_read = decompress(file).and_then(|reader| reader.take(BLOCK as u64).read_to_end(&mut head)).is_ok();
     file.seek(SeekFrom::Start(0))?;
     let name = head.split(|byte| *byte == 0).next().unwrap_or_default();
-    let is_ours = name.starts_with(DIRECTORY.as_bytes()) && name.ends_with(format!("/{MANIFEST}").as_bytes());
-    Ok(begins && head.len() == BLOCK && is_ours && &head[257..262] == b"ustar")
+    let is_manifest = name.starts_with(DIRECTORY.as_bytes()) && name.ends_with(format!("/{MANIFEST}").as_bytes());
+    Ok(is_read && head.len() == BLOCK && is_manifest && &head[257..262] == b"ustar")
 }
 
 /// Returns a reader of the tar archive in a plain or compressed file.
-fn unpacked(file: &mut File) -> io::Result<DecompressReader<'_>> {
+fn decompress(file: &mut File) -> io::Result<DecompressReader<'_>> {
     file.seek(SeekFrom::Start(0))?;
     DecompressReader::new(BufReader::new(file), UNPACKED_BYTES)
 }
 
 /// Reads a whole bundle from a seekable file.
 pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
-    let mut tar = tar::Archive::new(unpacked(file).map_err(BundleError::Read)?);
+    let mut tar = tar::Archive::new(decompress(file).map_err(BundleError::Read)?);
     // Raw: format extensions, such as long names, are returned as entries and refused.
     let mut entries = tar.entries().map_err(BundleError::Read)?.raw(true);
-    let first = entries.next().ok_or(BundleError::NoBundle("empty archive"))?.map_err(BundleError::Read)?;
-    let (directory, manifest) = manifest(first)?;
+    let first = entries.next().ok_or(BundleError::NotABundle("empty archive"))?.map_err(BundleError::Read)?;
+    let (directory, manifest) = read_manifest(first)?;
     let mut files = BTreeMap::new();
     for entry in entries {
-        let entry = entry.map_err(BundleError::Read)?;
-        let (name, bytes) = named(&entry)?;
-        let wrong = |what: &str| BundleError::Entry { name: name.clone(), what: what.to_owned() };
+        let mut entry = entry.map_err(BundleError::Read)?;
+        let (name, bytes) = entry_name_and_len(&entry)?;
+        let invalid = |reason: &str| Err(BundleError::Entry { name: name.clone(), reason: reason.to_owned() });
         let known = name.strip_prefix(&directory).and_then(|name| name.strip_prefix('/'));
         let known = known.and_then(|known| manifest.files.get_key_value(known));
-        let Some((known, digested)) = known else { return Err(wrong("not listed in the manifest")) };
-        if bytes != digested.bytes {
-            return Err(wrong(&format!("length {bytes}, expected {} from the manifest", digested.bytes)));
+        let Some((known, expected)) = known else { return invalid("not listed in the manifest") };
+        if bytes != expected.bytes {
+            return invalid(&format!("length {bytes}, expected {} from the manifest", expected.bytes));
         }
         if files.contains_key(known) {
-            return Err(wrong("duplicate entry"));
+            return invalid("duplicate entry");
         }
-        let (file, sha256) = keep(entry).map_err(BundleError::Read)?;
-        if sha256 != digested.sha256 {
-            return Err(wrong("SHA-256 differs from the manifest"));
+        let mut file = in_memory(&mut entry).map_err(BundleError::Read)?;
+        if digest(&mut file).map_err(BundleError::Read)? != *expected {
+            return invalid("SHA-256 differs from the manifest");
         }
         files.insert(known.clone(), file);
     }
@@ -114,18 +148,18 @@ struct Version {
     version: u64,
 }
 
-/// Reads the manifest; returns the directory of all entries, too.
-fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), BundleError> {
-    const NONE: BundleError = BundleError::NoBundle("the first entry is not a manifest");
-    let (name, bytes) = named(&entry)?;
-    let Some((own, MANIFEST)) = name.split_once('/') else { return Err(NONE) };
-    if !own.starts_with(DIRECTORY) || bytes > MANIFEST_BYTES {
-        return Err(NONE);
+/// Reads the manifest. Returns it with the directory of all entries.
+fn read_manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), BundleError> {
+    const NO_MANIFEST: BundleError = BundleError::NotABundle("the first entry is not a manifest");
+    let (name, bytes) = entry_name_and_len(&entry)?;
+    let Some((directory, MANIFEST)) = name.split_once('/') else { return Err(NO_MANIFEST) };
+    if !directory.starts_with(DIRECTORY) || bytes > MAX_MANIFEST_BYTES {
+        return Err(NO_MANIFEST);
     }
     let mut json = Vec::new();
-    entry.take(MANIFEST_BYTES).read_to_end(&mut json).map_err(BundleError::Read)?;
-    if directory(&json) != own {
-        return Err(BundleError::Renamed { directory: own.to_owned() });
+    entry.take(MAX_MANIFEST_BYTES).read_to_end(&mut json).map_err(BundleError::Read)?;
+    if directory_name(&json) != directory {
+        return Err(BundleError::DigestMismatch(directory.to_owned()));
     }
     // Other versions may have different fields.
     let Version { version } = serde_json::from_slice(&json).map_err(BundleError::Manifest)?;
@@ -133,56 +167,72 @@ fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), Bund
         return Err(BundleError::Version(version));
     }
     let manifest: Manifest = serde_json::from_slice(&json).map_err(BundleError::Manifest)?;
-    if let Some(name) = manifest.files.keys().find(|name| !NAMES.contains(&name.as_str())) {
-        let what = "unknown file name".to_owned();
-        return Err(BundleError::Entry { name: name.chars().take(100).collect(), what });
+    if let Some(name) = manifest.files.keys().find(|name| !FILE_NAMES.contains(&name.as_str())) {
+        let reason = "unknown file name".to_owned();
+        return Err(BundleError::Entry { name: name.chars().take(100).collect(), reason });
     }
-    let total = manifest.files.values().fold(0_u64, |total, file| total.saturating_add(file.bytes));
-    if total > FILE_BYTES {
-        return Err(BundleError::Large { bytes: total });
-    }
+    check_size(&manifest)?;
     if let Some(missing) = [KERNEL, INITRD].into_iter().find(|name| !manifest.files.contains_key(*name)) {
         return Err(BundleError::Missing(missing.to_owned()));
     }
-    Ok((own.to_owned(), manifest))
+    Ok((directory.to_owned(), manifest))
+}
+
+fn check_size(manifest: &Manifest) -> Result<(), BundleError> {
+    let bytes = manifest.files.values().fold(0_u64, |total, file| total.saturating_add(file.bytes));
+    if bytes > MAX_FILE_BYTES { Err(BundleError::TooLarge(bytes)) } else { Ok(()) }
 }
 
 /// Returns the name and length of a regular file's entry.
-fn named(entry: &tar::Entry<'_, impl Read>) -> Result<(String, u64), BundleError> {
+fn entry_name_and_len(entry: &tar::Entry<'_, impl Read>) -> Result<(String, u64), BundleError> {
     let header = entry.header();
     let name = String::from_utf8_lossy(&header.path_bytes()).into_owned();
-    let wrong = |what: &str| BundleError::Entry { name: name.escape_debug().to_string(), what: what.to_owned() };
+    let invalid =
+        |reason: &str| BundleError::Entry { name: name.escape_debug().to_string(), reason: reason.to_owned() };
     if !header.entry_type().is_file() {
-        return Err(wrong("not a regular file"));
+        return Err(invalid("not a regular file"));
     }
-    let bytes = header.entry_size().map_err(|_| wrong("invalid length"))?;
-    if bytes > FILE_BYTES { Err(wrong("too large")) } else { Ok((name, bytes)) }
+    let bytes = header.entry_size().map_err(|_| invalid("invalid length"))?;
+    if bytes > MAX_FILE_BYTES { Err(invalid("too large")) } else { Ok((name, bytes)) }
 }
 
-/// Reads an entry into memory; returns the file, rewound, and its digest.
-fn keep(mut entry: tar::Entry<'_, impl Read>) -> io::Result<(File, String)> {
+/// Copies a file into memory, and rewinds it.
+fn in_memory(mut content: impl Read) -> io::Result<File> {
     let mut memory = File::from(memfd_create("bundle", MemfdFlags::CLOEXEC)?);
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; 1 << 16];
-    loop {
-        match entry.read(&mut chunk)? {
-            0 => break,
-            count => {
-                hash.update(&chunk[..count]);
-                memory.write_all(&chunk[..count])?;
-            }
-        }
-    }
+    io::copy(&mut content, &mut memory)?;
     memory.seek(SeekFrom::Start(0))?;
-    Ok((memory, hex(&hash.finalize())))
+    Ok(memory)
+}
+
+/// Returns the length and the digest of a file, and rewinds it.
+fn digest(file: &mut File) -> io::Result<FileDigest> {
+    let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        let count = file.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&chunk[..count]);
+        bytes += count as u64;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(FileDigest { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Returns the name of the bundle's top directory.
+fn directory_name(json: &[u8]) -> String {
+    format!("{DIRECTORY}{}", &hex(&Sha256::digest(json))[..12])
 }
 
 #[cfg(test)]
 mod tests {
     use super::{is_bundle, read};
     use crate::format::compression::Compression;
-    use crate::regress::bundle::vet::tests::note;
-    use crate::regress::bundle::{BundleError, Contents, KernelNote, Manifest, QemuNote, VERSION, write};
+    use crate::regress::bundle::machine::tests::note;
+    use crate::regress::bundle::{
+        Bundle, BundleError, CONSOLE_ARCHIVE, INITRD, KERNEL, KernelInfo, Manifest, QemuInfo, STDERR, STDOUT, VERSION,
+    };
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::fs::File;
     use std::io::{Read, Seek, SeekFrom, Write};
@@ -200,23 +250,25 @@ mod tests {
             made_by: "a test".to_owned(),
             command: vec!["true".to_owned()],
             arch: "x86_64".to_owned(),
-            kernel: KernelNote { origin: "vmlinuz".to_owned(), release: None, is_elf: false },
+            kernel: KernelInfo { origin: "vmlinuz".to_owned(), release: None, is_elf: false },
             machine: note(),
             health: <_>::default(),
-            qemu: QemuNote { program: "qemu".to_owned(), version: "1".to_owned(), line: vec!["qemu".to_owned()] },
+            qemu: QemuInfo { program: "qemu".to_owned(), version: "1".to_owned(), line: vec!["qemu".to_owned()] },
             expected: None,
             files: <_>::default(),
         }
     }
 
-    fn contents(kernel: &[u8]) -> Contents {
-        let outputs = Some([b"out".to_vec(), Vec::new()]);
-        Contents { kernel: file(kernel), initrd: file(b"initrd"), on_console: vec![1], outputs, console: None }
-    }
-
-    fn bundle(packing: Compression) -> Vec<u8> {
+    fn bundle(compression: Compression) -> Vec<u8> {
+        let mut bundle = Bundle { manifest: manifest(), files: <_>::default() };
+        let files: [(&str, &[u8]); 5] =
+            [(KERNEL, b"the kernel"), (INITRD, b"initrd"), (CONSOLE_ARCHIVE, &[1]), (STDOUT, b"out"), (STDERR, b"")];
+        for (name, content) in files {
+            bundle.add(name, content).expect("added");
+        }
         let mut bytes = Vec::new();
-        write(manifest(), &contents(b"the kernel"), packing, &mut bytes).expect("written");
+        let len = bundle.write(compression, &mut bytes).expect("written");
+        assert_eq!(len, bytes.len() as u64);
         bytes
     }
 
@@ -257,11 +309,11 @@ mod tests {
 
     #[test]
     fn bundles_are_reproducible_and_readable_with_every_compression() {
-        for packing in [Compression::None, Compression::Gzip, Compression::Zstd] {
-            let bytes = bundle(packing);
-            assert_eq!(bytes, bundle(packing), "{packing:?}");
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let bytes = bundle(compression);
+            assert_eq!(bytes, bundle(compression), "{compression:?}");
             let mut file = file(&bytes);
-            assert!(is_bundle(&mut file).expect("read"), "{packing:?}");
+            assert!(is_bundle(&mut file).expect("read"), "{compression:?}");
             let mut read = read(&mut file).expect("a bundle");
             assert_eq!(read.files.len(), 7);
             for (name, expected) in [("kernel", "the kernel"), ("initrd", "initrd"), ("expected/stdout", "out")] {
@@ -339,7 +391,7 @@ mod tests {
         let mut json: serde_json::Value = serde_json::from_slice(&all[0].1).expect("JSON");
         change(&mut json);
         let bytes = serde_json::to_vec(&json).expect("JSON");
-        let directory = super::directory(&bytes);
+        let directory = super::directory_name(&bytes);
         for (header, _) in &mut all {
             let path = String::from_utf8(header.path_bytes().into_owned()).expect("text");
             let (_, name) = path.split_once('/').expect("below a directory");
@@ -352,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_script_that_does_not_match_the_manifest_is_detected() {
-        let is_own = |bytes: &[u8]| read(&mut file(bytes)).expect("a bundle").has_own_script().expect("read");
+        let is_own = |bytes: &[u8]| read(&mut file(bytes)).expect("a bundle").has_generated_script().expect("read");
         assert!(is_own(&bundle(Compression::Zstd)));
         assert!(!is_own(&saying(|json| json["qemu"]["line"] = ["qemu", "-S"].as_slice().into())));
         let without = saying(|json| drop(json["files"].as_object_mut().expect("a map").remove("run.sh")));
@@ -380,7 +432,7 @@ mod tests {
     fn a_decompression_bomb_is_refused_at_its_first_header() {
         let bomb = zstd::encode_all(std::io::repeat(0).take(1 << 30), 1).expect("packed");
         assert!(bomb.len() < 1 << 20);
-        assert!(matches!(read(&mut file(&bomb)), Err(BundleError::NoBundle(_) | BundleError::Read(_))));
+        assert!(matches!(read(&mut file(&bomb)), Err(BundleError::NotABundle(_) | BundleError::Read(_))));
     }
 
     proptest! {
