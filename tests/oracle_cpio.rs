@@ -13,19 +13,11 @@ use std::process::{Command, Stdio};
 
 use bootling::format::archive_path::ArchivePath;
 use bootling::format::compression::Compression;
-use bootling::format::newc::Member;
-use bootling::format::newc::walk;
-use bootling::initrd::CheckedPlan;
-use bootling::initrd::Plan;
-use bootling::initrd::Purpose;
-use bootling::initrd::archive as newc;
-use bootling::initrd::archive::Options;
-use bootling::initrd::archive::image;
+use bootling::format::newc::{Member, walk};
+use bootling::initrd::archive::{self as newc, Options, image};
+use bootling::initrd::{CheckedPlan, Plan, Purpose};
 use bootling::output::file::Output;
-use bootling::root::fact::Content;
-use bootling::root::fact::Fact;
-use bootling::root::fact::Node;
-use bootling::root::fact::Why;
+use bootling::root::fact::{Content, Fact, Node, Why};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
 

@@ -14,16 +14,11 @@ use std::process::{Command, Output};
 
 use bootling::arch::Arch;
 use bootling::format::archive_path::ArchivePath;
-use bootling::initrd::spec::InitrdSpec;
-use bootling::initrd::spec::RunWhat;
-use bootling::root::Userland;
-use bootling::root::UserlandError;
 use bootling::root::directory::Root;
-use bootling::root::fact::Content;
-use bootling::root::fact::Node;
-use bootling::root::fact::Why;
+use bootling::root::fact::{Content, Node, Why};
 use bootling::root::request::Copy;
-use bootling::root::userland;
+use bootling::root::spec::{InitrdSpec, RunWhat};
+use bootling::root::{Userland, UserlandError, userland};
 
 fn host() -> Arch {
     Arch::host().expect("a known host architecture")

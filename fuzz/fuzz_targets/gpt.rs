@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use bootling::disk::stamp::Deed;
+use bootling::disk::stamp::Action;
 use bootling::disk::stamp::Facts;
 use bootling::disk::stamp::Wish;
 use bootling::disk::stamp::plan;
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let Ok(facts) = Facts::read(&bytes, None) else { return };
-    let deed = Deed::Write([0x90; BOOT_CODE]);
+    let deed = Action::Write([0x90; BOOT_CODE]);
     for (fix_mbr, force) in [(false, false), (false, true), (true, true)] {
         if let Ok(stamp) = plan(&facts, &Wish { deed, fix_mbr, bios_active: false, force }) {
             assert!(fix_mbr || stamp.after[BOOT_CODE..] == stamp.before[BOOT_CODE..]);

@@ -22,8 +22,8 @@ use bootling::root::directory::Root;
 use bootling::root::kernel::{self, Kernel};
 use bootling::{
     format::archive_path::ArchivePath,
-    initrd::spec::{InitrdSpec, RunWhat},
     root::request::KernelRef,
+    root::spec::{InitrdSpec, RunWhat},
 };
 
 /// Build a tiny initrd from busybox, programs of the host with their libraries, kernel modules and files
@@ -82,7 +82,7 @@ pub struct Request<'a> {
     /// Compression.
     pub compression: Compression,
     /// Action.
-    pub deed: Deed<'a>,
+    pub deed: Action<'a>,
     /// True to print notes and statistics.
     pub verbose: bool,
     /// True to also list the contents when writing.
@@ -93,7 +93,7 @@ pub struct Request<'a> {
 
 /// What to do with an image.
 #[derive(Debug)]
-pub enum Deed<'a> {
+pub enum Action<'a> {
     /// Write it to this file.
     Write(&'a Path),
     /// List its contents.
@@ -106,9 +106,9 @@ pub enum Deed<'a> {
 pub fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
     let what = args.initrd.run.clone().map_or(RunWhat::Shell, RunWhat::Line);
     let deed = match (&args.why, &args.output) {
-        (Some(path), _) => Deed::Why(path),
-        (None, Some(path)) => Deed::Write(path),
-        (None, None) => Deed::List,
+        (Some(path), _) => Action::Why(path),
+        (None, Some(path)) => Action::Write(path),
+        (None, None) => Action::List,
     };
     make(&Request {
         spec: args.initrd.spec(&args.binaries, what)?,
@@ -137,9 +137,9 @@ pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     }
     let mut out = output::stdout();
     match request.deed {
-        Deed::Why(path) => explain::why(&plan, &ArchivePath::new(path), &mut out)?,
-        Deed::List => explain::list(&plan.check(Purpose::Image)?, &mut out)?,
-        Deed::Write(path) => {
+        Action::Why(path) => explain::why(&plan, &ArchivePath::new(path), &mut out)?,
+        Action::List => explain::list(&plan.check(Purpose::Image)?, &mut out)?,
+        Action::Write(path) => {
             let checked = plan.check(Purpose::Image)?;
             if request.list {
                 explain::list(&checked, &mut out)?;

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 
 use super::output;
-use super::stamp::{Job, Tone, fitted, read_bounded, read_message, tell};
-use bootling::disk::stamp::{Deed, Wish};
+use super::stamp::{Job, Tone, fitted, print_report, read_bounded, read_message};
+use bootling::disk::stamp::{Action, Wish};
 use bootling::format::bootsector::{Message, Then};
 use bootling::format::mbr::BOOT_CODE;
 
@@ -63,7 +63,7 @@ pub fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
     };
     let job = Job {
         image: &args.disk_image,
-        wish: Wish { deed: Deed::Write(code), fix_mbr: false, bios_active: false, force: args.force },
+        wish: Wish { deed: Action::Write(code), fix_mbr: false, bios_active: false, force: args.force },
         content: None,
         shared: true,
         backing: false,
@@ -73,7 +73,7 @@ pub fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
         notes: Vec::new(),
     };
     // The original prints nothing on success.
-    tell(&job.run()?, Tone::Notes)?;
+    print_report(&job.run()?, Tone::Notes)?;
     Ok(0)
 }
 

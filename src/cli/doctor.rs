@@ -15,7 +15,7 @@ use bootling::qemu::kvm;
 use bootling::qemu::machine::DEFAULT_MACHINE;
 use bootling::qemu::program::Qemu;
 use bootling::root::{directory::Root, kernel, userland, userland_error::UserlandError};
-use bootling::{initrd::spec::InitrdSpec, qemu::spec::FirmwareRef, root::request::KernelRef};
+use bootling::{qemu::spec::FirmwareRef, root::request::KernelRef, root::spec::InitrdSpec};
 
 /// Check what works on the host, and print what to install
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ impl Finding {
 
 /// Runs the verb. Returns 0 if everything required works.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
-    let findings = look()?;
+    let findings = check_all()?;
     let healthy = findings.iter().all(|finding| finding.works || !finding.needed);
     let mut out = super::output::stdout();
     if args.json {
@@ -61,7 +61,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     Ok(if healthy { 0 } else { bootling::guest::verdict::code::COULD_NOT_TEST })
 }
 
-fn look() -> anyhow::Result<Vec<Finding>> {
+fn check_all() -> anyhow::Result<Vec<Finding>> {
     let arch = Arch::host().unwrap_or(Arch::X86_64);
     let root = Root::new("/")?;
     let cache = Cache::open();

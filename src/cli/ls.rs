@@ -68,7 +68,7 @@ pub struct CatArgs {
 /// Runs `bootling ls`.
 pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
     let mut out = output::stdout();
-    let listed = look(args, &mut out);
+    let listed = list_target(args, &mut out);
     // Print what was read before an error.
     out.flush().context("failed to write to standard output")?;
     listed.with_context(|| format!("failed to list {}", name(&args.file)))?;
@@ -76,7 +76,7 @@ pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
 }
 
 /// Lists the contents according to the file type.
-fn look(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+fn list_target(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(bundle) = bundle::list::open(&args.file)? {
         return if args.json { bundle::list::json(&bundle, out) } else { bundle::list::text(&bundle, out) };
     }

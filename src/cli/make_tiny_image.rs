@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use super::build::{self, Deed, Request};
+use super::build::{self, Action, Request};
 use bootling::format::compression::Compression;
 use bootling::{
-    initrd::spec::{InitrdSpec, RunWhat},
     root::request::{Copy, KernelRef, ModuleRequest},
+    root::spec::{InitrdSpec, RunWhat},
 };
 
 /// Builds a tiny initrd from busybox, programs of the host with their libraries, kernel modules and files.
@@ -87,7 +87,7 @@ pub fn run(args: MakeTinyImage, start: Instant) -> anyhow::Result<u8> {
         kernel: image.kernel,
         block_devices: image.block_devices,
         compression: Compression::None,
-        deed: Deed::Write(&image.output),
+        deed: Action::Write(&image.output),
         verbose: image.verbose,
         list: image.verbose,
         start,
@@ -103,8 +103,8 @@ fn running_release() -> OsString {
 mod tests {
     use super::{MakeTinyImage, TinyImage, running_release};
     use bootling::{
-        initrd::spec::{InitrdSpec, RunWhat},
         root::request::{Copy, KernelRef, ModuleRequest},
+        root::spec::{InitrdSpec, RunWhat},
     };
     use clap::{CommandFactory, Parser};
 

@@ -9,8 +9,8 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use bootling::{
-    initrd::spec::{InitrdSpec, RunWhat},
     root::request::{Copy, KernelRef, ModuleRequest},
+    root::spec::{InitrdSpec, RunWhat},
 };
 
 /// Contents of the image.

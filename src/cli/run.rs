@@ -27,8 +27,8 @@ use bootling::guest::session::ShownOn;
 use bootling::guest::snapshot::Warm;
 use bootling::guest::verdict::{BisectAnswer, Outcome, code};
 use bootling::guest::{self, Cwd, Limits, Prepared, RunOptions, RunResult, RunSpec, Streams, VmError};
-use bootling::initrd::spec::RunWhat;
 use bootling::root::request::ModuleRequest;
+use bootling::root::spec::RunWhat;
 use bootling::root::userland_error::UserlandError;
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status

@@ -56,13 +56,13 @@ impl Typed {
 
 /// Adds the options to a verb. `twice`: allow each of them several times, even if `run` does not.
 pub fn augment(command: Command, twice: bool) -> Command {
-    ours().into_iter().fold(command, |command, arg| {
+    run_args().into_iter().fold(command, |command, arg| {
         let is_single = matches!(arg.get_action(), ArgAction::Set) && !arg.is_positional();
         command.arg(if twice && is_single { arg.action(ArgAction::Append) } else { arg })
     })
 }
 
-fn ours() -> Vec<Arg> {
+fn run_args() -> Vec<Arg> {
     let run = RunArgs::augment_args(Command::new("run"));
     run.get_arguments().filter(|arg| !OWN.contains(&arg.get_id().as_str())).cloned().collect()
 }
@@ -70,7 +70,7 @@ fn ours() -> Vec<Arg> {
 /// Returns the options from the command line, in no particular order; values from the environment are excluded.
 pub fn typed(matches: &ArgMatches) -> Vec<Typed> {
     let mut found = Vec::new();
-    for arg in ours().iter().filter(|arg| !arg.is_positional()) {
+    for arg in run_args().iter().filter(|arg| !arg.is_positional()) {
         let id = arg.get_id().as_str();
         let Some(long) = arg.get_long().filter(|_| matches.value_source(id) == Some(ValueSource::CommandLine)) else {
             continue;

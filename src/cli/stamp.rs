@@ -13,11 +13,11 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 pub use self::job::Job;
-pub use self::report::{Tone, tell};
+pub use self::report::{Tone, print_report};
 use super::output;
 
 use bootling::disk::container::content::Content;
-use bootling::disk::stamp::{Deed, Records, Wish};
+use bootling::disk::stamp::{Action, Records, Wish};
 use bootling::format::bootsector::{Message, Preset, Then, boot_code};
 use bootling::format::mbr::{BOOT_CODE, Mbr};
 
@@ -137,7 +137,7 @@ fn format() -> impl TypedValueParser<Value = Content> {
 pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
     let mut notes = Vec::new();
     let deed = match &args.undo {
-        Some(file) if file.is_empty() => Deed::Remove,
+        Some(file) if file.is_empty() => Action::Remove,
         Some(file) => saved(file.as_ref())?,
         None => {
             let message = match &args.message {
@@ -147,7 +147,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
             notes.extend(message.beyond_ascii().map(|character| {
                 format!("'{character}' is displayed correctly on screens only; serial consoles get its code in CP437")
             }));
-            Deed::Write(fitted(&message, args.then)?)
+            Action::Write(fitted(&message, args.then)?)
         }
     };
     let job = Job {
@@ -168,7 +168,7 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
     } else {
         Tone::Plain
     };
-    tell(&job.run()?, tone)?;
+    print_report(&job.run()?, tone)?;
     Ok(0)
 }
 
@@ -201,13 +201,13 @@ pub fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a file written by `--save`: boot code, or a complete first sector.
-fn saved(file: &Path) -> anyhow::Result<Deed> {
+fn saved(file: &Path) -> anyhow::Result<Action> {
     let doing = || format!("failed to read boot code {}", file.display());
     let bytes = read_bounded(file).with_context(doing)?;
     let whole = <&[u8; 512]>::try_from(bytes.as_slice()).ok().map(Mbr::decode);
     let records = whole.map(|whole| Records { records: whole.records, end: [bytes[510], bytes[511]] });
     match bytes.first_chunk() {
-        Some(code) if matches!(bytes.len(), BOOT_CODE | 512) => Ok(Deed::Restore(*code, records)),
+        Some(code) if matches!(bytes.len(), BOOT_CODE | 512) => Ok(Action::Restore(*code, records)),
         _ => {
             let error = anyhow::anyhow!("expected {BOOT_CODE} or 512 bytes, found {}", bytes.len()).context(doing());
             Err(output::advise(error, "use --undo without a file to write zeros, the usual contents"))

@@ -71,7 +71,7 @@ enum What {
 
 /// A snapshot as JSON. New versions only add fields.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct SnapshotInfo<'a> {
     name: &'a str,
     bytes: u64,
     used_s: u64,
@@ -80,7 +80,7 @@ struct Told<'a> {
     about: &'a About,
 }
 
-impl<'a> Told<'a> {
+impl<'a> SnapshotInfo<'a> {
     fn new(listed: &'a Listed) -> Self {
         let used = listed.used.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -100,10 +100,10 @@ pub fn run(args: &WarmArgs) -> anyhow::Result<u8> {
     let all = Snapshots(&cache).list()?;
     let mut out = output::stdout();
     match args.what.as_ref().unwrap_or(&What::Ls { json: false }) {
-        What::Ls { json: true } => json(&mut out, &all.iter().map(Told::new).collect::<Vec<_>>())?,
+        What::Ls { json: true } => json(&mut out, &all.iter().map(SnapshotInfo::new).collect::<Vec<_>>())?,
         What::Ls { json: false } => list(&mut out, &all, &cache)?,
-        What::Info { name, json: true } => json(&mut out, &Told::new(find(&all, name)?))?,
-        What::Info { name, json: false } => tell(&mut out, find(&all, name)?)?,
+        What::Info { name, json: true } => json(&mut out, &SnapshotInfo::new(find(&all, name)?))?,
+        What::Info { name, json: false } => print_info(&mut out, find(&all, name)?)?,
         What::Rm { names, all: every } => {
             let named = names.iter().map(|name| find(&all, name)).collect::<Result<Vec<_>, _>>()?;
             let gone: Vec<&Listed> = if *every { all.iter().collect() } else { named };
@@ -162,7 +162,7 @@ fn list(out: &mut impl Write, all: &[Listed], cache: &Cache) -> anyhow::Result<(
     Ok(())
 }
 
-fn tell(out: &mut impl Write, listed: &Listed) -> anyhow::Result<()> {
+fn print_info(out: &mut impl Write, listed: &Listed) -> anyhow::Result<()> {
     let about = &listed.about;
     let modules = if about.modules.is_empty() { "none".to_owned() } else { about.modules.join(", ") };
     let lines = [

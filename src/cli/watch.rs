@@ -24,9 +24,9 @@ use bootling::cache::Cache;
 use bootling::guest::report::NotRun;
 use bootling::guest::verdict::{Outcome, code};
 use bootling::guest::{Prepared, RunSpec, Warm};
-use bootling::initrd::spec::RunWhat;
 use bootling::process::shell::Built;
 use bootling::qemu::named;
+use bootling::root::spec::RunWhat;
 use bootling::watch::{Session, Sources};
 
 /// Watch options.

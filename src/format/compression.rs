@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 use lzma_rust2::{CheckType, LzmaReader, XzOptions, XzReader, XzWriter};
 
 use super::lz4;
+pub use super::stream::SizeLimited;
 
 /// Default level of gzip.
 const GZIP_LEVEL: u32 = 6;
@@ -268,31 +269,6 @@ fn xz_encoder<'a>(out: Counted<'a>) -> io::Result<Box<dyn Encode<'a> + 'a>> {
     let mut options = XzOptions::with_preset(XZ_PRESET);
     options.set_check_sum_type(CheckType::Crc32);
     Ok(Box::new(XzWriter::new(out, options)?))
-}
-
-/// Reader with a size limit. More data is an error, not the end of the file: a decompression bomb must not look like a
-/// short file.
-#[derive(Debug)]
-pub struct SizeLimited<R> {
-    inner: R,
-    limit: u64,
-    left: u64,
-}
-
-impl<R: Read> SizeLimited<R> {
-    /// Returns a reader of at most `limit` bytes of `inner`.
-    pub fn new(inner: R, limit: u64) -> Self {
-        Self { inner, limit, left: limit }
-    }
-}
-
-impl<R: Read> Read for SizeLimited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        let exceeded = || io::Error::other(format!("unpacked size exceeds the limit of {} bytes", self.limit));
-        self.left = self.left.checked_sub(read as u64).ok_or_else(exceeded)?;
-        Ok(read)
-    }
 }
 
 /// Reader that detects the compression of its input and decompresses all streams in it, up to a size limit.

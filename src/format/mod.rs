@@ -17,10 +17,8 @@ pub mod modules;
 pub mod newc;
 pub mod protocol;
 pub mod qcow2;
-pub mod qcow2_writer;
 pub mod read_at;
 pub mod script;
-pub mod vmdk;
 
 pub mod bootsector;
 pub mod fat;

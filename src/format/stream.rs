@@ -31,6 +31,31 @@ impl<M: Medium> Read for Stream<M> {
     }
 }
 
+/// Reader with a size limit. More data is an error, not the end of the file: a decompression bomb must not look like a
+/// short file.
+#[derive(Debug)]
+pub struct SizeLimited<R> {
+    inner: R,
+    limit: u64,
+    left: u64,
+}
+
+impl<R: Read> SizeLimited<R> {
+    /// Returns a reader of at most `limit` bytes of `inner`.
+    pub fn new(inner: R, limit: u64) -> Self {
+        Self { inner, limit, left: limit }
+    }
+}
+
+impl<R: Read> Read for SizeLimited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let exceeded = || io::Error::other(format!("unpacked size exceeds the limit of {} bytes", self.limit));
+        self.left = self.left.checked_sub(read as u64).ok_or_else(exceeded)?;
+        Ok(read)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Stream;

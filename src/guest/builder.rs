@@ -13,9 +13,9 @@ use super::{
     Warm, prepare,
 };
 use crate::{
-    initrd::spec::RunWhat,
     qemu::spec::Accel,
     root::request::{Copy, KernelRef, ModuleRequest},
+    root::spec::RunWhat,
 };
 
 /// Default limit on each captured output in bytes.
@@ -340,7 +340,7 @@ fn setting(name: &OsString, value: &OsString) -> Result<OsString, VmError> {
 mod tests {
     use super::Builder;
     use crate::guest::{Command, Cwd};
-    use crate::initrd::spec::RunWhat;
+    use crate::root::spec::RunWhat;
 
     #[test]
     fn shared_files_are_sent_with_the_first_command_and_its_own_with_each() {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    initrd::spec::RunWhat,
     root::request::{Copy, ModuleRequest},
+    root::spec::RunWhat,
 };
 
 /// A command and its settings.

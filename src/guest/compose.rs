@@ -11,11 +11,11 @@ use crate::initrd::build::Plan;
 use crate::initrd::check::{CheckedPlan, Purpose};
 use crate::initrd::job::{Channel, Job, ModuleToLoad, init};
 use crate::initrd::pid1;
-use crate::initrd::spec::{InitrdSpec, RunWhat};
 use crate::qemu::machine::{MachineError, Transport};
 use crate::root::kernel::Kernel;
 use crate::root::modules::{self, ModuleLoad, tables::ModuleTables};
 use crate::root::request::ModuleRequest;
+use crate::root::spec::{InitrdSpec, RunWhat};
 use crate::root::{directory::Root, fact::Fact, userland};
 
 /// Host name of guests.
@@ -223,8 +223,8 @@ mod tests {
     use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
     use crate::root::modules::tables::ModuleTables;
     use crate::{
-        initrd::spec::{InitrdSpec, RunWhat},
         root::request::ModuleRequest,
+        root::spec::{InitrdSpec, RunWhat},
     };
     use std::collections::BTreeSet;
     use std::path::Path;

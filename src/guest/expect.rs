@@ -110,7 +110,7 @@ impl Expectations {
                     }
                 }
                 Some(Piece::LineEnd) => {
-                    let found = self.look();
+                    let found = self.advance();
                     if found.is_some() {
                         self.decided = Some(Rest::Here);
                         return found;
@@ -120,7 +120,7 @@ impl Expectations {
                 }
             }
         }
-        self.look()
+        self.advance()
     }
 
     /// Matches the screen content.
@@ -146,7 +146,7 @@ impl Expectations {
     }
 
     /// Matches the current line as received so far.
-    fn look(&mut self) -> Option<Sighting> {
+    fn advance(&mut self) -> Option<Sighting> {
         if self.line.is_empty() && self.from > 0 {
             return None;
         }
@@ -165,7 +165,7 @@ impl Expectations {
 
     /// Matches a line that is too long, then drops its first half.
     fn shorten(&mut self) -> Option<Sighting> {
-        let found = self.look();
+        let found = self.advance();
         self.line.drain(..LINE / 2);
         self.from = self.from.saturating_sub(LINE / 2);
         found

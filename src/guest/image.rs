@@ -11,7 +11,7 @@ use crate::initrd::pid1;
 use crate::root::directory::Root;
 use crate::root::kernel::Kernel;
 use crate::root::modules::tables::ModuleTables;
-use crate::{format::archive_path::ArchivePath, initrd::spec::InitrdSpec};
+use crate::{format::archive_path::ArchivePath, root::spec::InitrdSpec};
 
 /// Returns the plan, and notes for the user.
 pub fn plan(

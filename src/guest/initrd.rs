@@ -9,9 +9,9 @@ use super::{Listener, RunSpec, VmError, ready_made};
 use crate::initrd::build::Plan;
 use crate::initrd::check::{CheckedPlan, Purpose};
 use crate::initrd::memfd;
-use crate::initrd::spec::InitrdSpec;
 use crate::qemu::machine::Transport;
 use crate::root::request::ModuleRequest;
+use crate::root::spec::InitrdSpec;
 
 /// Builds the initrd for a kernel that supports `transport`.
 pub(super) fn make(

@@ -78,8 +78,8 @@ mod tests {
     use crate::root::directory::Root;
     use crate::{
         format::archive_path::ArchivePath,
-        initrd::spec::InitrdSpec,
         root::request::{KernelRef, ModuleRequest},
+        root::spec::InitrdSpec,
     };
 
     #[test]

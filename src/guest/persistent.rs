@@ -18,9 +18,9 @@ use super::verdict::{judge, judge_with};
 use super::{Builder, Command, Inputs, Listener, Output, RunSpec, VmError};
 use crate::cache::Key;
 use crate::initrd::check::CheckedPlan;
-use crate::initrd::spec::RunWhat;
 use crate::root::directory::Root;
 use crate::root::modules::tables::ModuleTables;
+use crate::root::spec::RunWhat;
 
 /// Why a guest is lost after an error on the host's side.
 const LOST: &str = "an error on the host ended it";

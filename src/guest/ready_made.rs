@@ -16,7 +16,7 @@ use crate::initrd::job::Job;
 use crate::initrd::memfd;
 use crate::qemu::machine::Transport;
 use crate::root::{fact::Fact, userland};
-use crate::{format::archive_path::ArchivePath, initrd::spec::RunWhat};
+use crate::{format::archive_path::ArchivePath, root::spec::RunWhat};
 
 /// Prepares the initrd at `path`.
 pub(super) fn make(

@@ -8,9 +8,9 @@ use super::driver::{Prepared, prepare_from};
 use super::listener::Notes;
 use super::template::Template;
 use super::{Builder, Command, Inputs, Listener, RunSpec, Vm, VmError};
-use crate::initrd::spec::RunWhat;
 use crate::qemu::machine::Accelerator;
 use crate::root::directory::Root;
+use crate::root::spec::RunWhat;
 
 /// A kernel and a machine. Threads may share it.
 #[derive(Debug)]

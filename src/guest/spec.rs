@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use super::health::HealthSpec;
 use super::snapshot::Warm;
 use crate::cache::{Cache, CacheError, DEFAULT_LIMIT};
-use crate::initrd::spec::InitrdSpec;
 use crate::qemu::spec::BootSpec;
 use crate::root::request::{KernelRef, ModuleRequest};
+use crate::root::spec::InitrdSpec;
 
 /// Specification of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -70,7 +70,7 @@ pub fn judge(transcript: &Transcript) -> Outcome {
 /// Determines the outcome of a run under health rules. Removes the findings that are not reported from the transcript.
 /// A failing command takes precedence over findings, since the command is what the run tests.
 pub fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
-    transcript.health.retain(|finding| rules.tells(finding));
+    transcript.health.retain(|finding| rules.is_reported(finding));
     let outcome = judge(transcript);
     let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);
     match (&outcome, worst) {

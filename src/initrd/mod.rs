@@ -8,7 +8,6 @@
 pub mod archive;
 pub mod memfd;
 pub mod pid1;
-pub mod spec;
 
 pub mod build;
 pub mod check;

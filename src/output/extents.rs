@@ -193,12 +193,6 @@ impl Extents {
         self.size
     }
 
-    /// Changes the total size. Only zeros can be cut off.
-    pub fn resize(&mut self, size: u64) {
-        debug_assert!(self.list.last().is_none_or(|last| last.end() <= size), "the new size would cut an extent");
-        self.size = size;
-    }
-
     /// Returns the extents, sorted by offset.
     pub fn list(&self) -> &[Extent] {
         &self.list
@@ -395,18 +389,6 @@ fn zeros(out: &mut impl Write, mut len: u64) -> io::Result<()> {
         len -= part.len() as u64;
     }
     Ok(())
-}
-
-/// Copies the pieces that lie in runs of blocks, one run after the other from `at` on. Says where each run went.
-pub(crate) fn pack(into: &mut Extents, image: &Extents, runs: &[(u64, u64)], mut at: u64) -> u64 {
-    let mut pieces = image.list().iter().peekable();
-    for (start, end) in runs {
-        while let Some(piece) = pieces.next_if(|piece| piece.at < *end) {
-            into.add(at + (piece.at - start), piece.len, piece.source.clone(), piece.from);
-        }
-        at += end - start;
-    }
-    at
 }
 
 #[cfg(test)]

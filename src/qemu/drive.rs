@@ -248,7 +248,7 @@ mod tests {
     use expect_test::expect;
     use std::io::Write;
 
-    fn look(bytes: &[u8]) -> Result<Image, DriveError> {
+    fn detect(bytes: &[u8]) -> Result<Image, DriveError> {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("written");
         identify(&file, bytes.len() as u64, false)
@@ -277,11 +277,11 @@ mod tests {
             (&[(65024, b"conectix")], drive(Format::Vpc, false)),
             (&[(64, b"\x7f\x10\xda\xbe")], drive(Format::Vdi, false)),
         ] {
-            assert_eq!(look(&padded(parts)).expect("a drive"), image, "{parts:?}");
+            assert_eq!(detect(&padded(parts)).expect("a drive"), image, "{parts:?}");
         }
-        assert!(matches!(look(b"\x1f\x8b"), Ok(Image::Compressed(_))));
-        assert!(matches!(look(&padded(&[(0, b"QED\0")])), Err(DriveError::Foreign("QED"))));
-        assert!(matches!(look(b""), Ok(Image::Drive { format: Format::Raw, iso: false })));
+        assert!(matches!(detect(b"\x1f\x8b"), Ok(Image::Compressed(_))));
+        assert!(matches!(detect(&padded(&[(0, b"QED\0")])), Err(DriveError::Foreign("QED"))));
+        assert!(matches!(detect(b""), Ok(Image::Drive { format: Format::Raw, iso: false })));
     }
 
     #[test]
@@ -297,10 +297,10 @@ mod tests {
             &[(0, b"# Disk DescriptorFile\nRW 1 FLAT \"/etc/passwd\" 0")],
             &[(0, b"COWD")],
         ] {
-            assert!(matches!(look(&padded(parts)), Err(DriveError::Names(_))), "{parts:?}");
+            assert!(matches!(detect(&padded(parts)), Err(DriveError::Names(_))), "{parts:?}");
         }
         let far = padded(&[vmdk, (28, &[0xff; 8])]);
-        assert!(look(&far).is_ok(), "a descriptor beyond the end of the file refers to nothing");
+        assert!(detect(&far).is_ok(), "a descriptor beyond the end of the file refers to nothing");
     }
 
     #[test]

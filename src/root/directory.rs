@@ -151,7 +151,7 @@ impl Root {
                 continue;
             }
             let next = real.join(&name);
-            match self.look(&next)? {
+            match self.lookup(&next)? {
                 Seen::Missing => return Err(RootError::Missing { path: self.host_path(path) }),
                 Seen::Link(target) => {
                     if hops.len() >= MAX_HOPS {
@@ -178,7 +178,7 @@ impl Root {
         }
         let metadata = match metadata {
             Some(found) => found,
-            None => match self.look(&real)? {
+            None => match self.lookup(&real)? {
                 Seen::Other(found) => found,
                 Seen::Missing | Seen::Link(_) => return Err(RootError::Missing { path: self.host_path(path) }),
             },
@@ -207,7 +207,7 @@ impl Root {
     pub fn place(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
         let mut place = self.resolve(&path.parent().unwrap_or_default())?;
         place.real = place.real.join(path.file_name());
-        match self.look(&place.real)? {
+        match self.lookup(&place.real)? {
             Seen::Missing => return Err(RootError::Missing { path: self.host_path(path) }),
             Seen::Link(_) => {
                 let host = self.host_path(&place.real);
@@ -231,7 +231,7 @@ impl Root {
 
     fn unfollowed(&self, path: &ArchivePath) -> Option<Seen> {
         let parent = self.find(&path.parent().unwrap_or_default())?;
-        self.look(&parent.real.join(path.file_name())).ok().filter(|seen| !matches!(seen, Seen::Missing))
+        self.lookup(&parent.real.join(path.file_name())).ok().filter(|seen| !matches!(seen, Seen::Missing))
     }
 
     /// Opens the file that `path` leads to.
@@ -277,7 +277,7 @@ impl Root {
     }
 
     /// Looks up one path without following it; asks the file system once per path.
-    fn look(&self, path: &ArchivePath) -> Result<Seen, RootError> {
+    fn lookup(&self, path: &ArchivePath) -> Result<Seen, RootError> {
         if let Some(seen) = self.seen.borrow().get(path) {
             return Ok(seen.clone());
         }

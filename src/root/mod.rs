@@ -4,6 +4,7 @@
 //! not, so that a watcher knows what an image depends on.
 
 pub mod request;
+pub mod spec;
 
 pub mod binary;
 pub mod busybox;

@@ -56,7 +56,7 @@ impl<'a> Musl<'a> {
         if bytes.contains(&b'/') {
             let found = split(bytes)
                 .filter(|_| bytes.starts_with(b"/"))
-                .map(|(dir, file)| self.look(dir, OsStr::from_bytes(file)));
+                .map(|(dir, file)| self.lookup(dir, OsStr::from_bytes(file)));
             let tried = || Answer::Missing([name.to_string_lossy().into_owned()].into());
             return Ok(found.transpose()?.flatten().unwrap_or_else(tried));
         }
@@ -68,14 +68,14 @@ impl<'a> Musl<'a> {
         }
         tried.extend(self.system.iter().cloned());
         for dir in &tried {
-            if let Some(answer) = self.look(dir, name)? {
+            if let Some(answer) = self.lookup(dir, name)? {
                 return Ok(answer);
             }
         }
         Ok(Answer::Missing(tried.iter().map(|dir| String::from_utf8_lossy(dir).into_owned()).collect()))
     }
 
-    fn look(&self, dir: &[u8], name: &OsStr) -> Result<Option<Answer>, BinaryError> {
+    fn lookup(&self, dir: &[u8], name: &OsStr) -> Result<Option<Answer>, BinaryError> {
         let Some(dir) = self.dirs.dir(dir) else {
             return Ok(None);
         };

@@ -21,7 +21,7 @@ use super::userland_error::UserlandError;
 use crate::arch::Arch;
 use crate::{
     format::archive_path::ArchivePath,
-    initrd::spec::{InitrdSpec, RunWhat},
+    root::spec::{InitrdSpec, RunWhat},
 };
 
 /// The userland of an image.

@@ -8,7 +8,7 @@ use super::manifest::{BootWay, KernelSpec};
 use super::plan::{Plan, Target};
 use super::schedule::GuestNeeds;
 use crate::guest::{Builder, RunSpec, Warm};
-use crate::{initrd::spec::InitrdSpec, qemu::spec::BootSpec, root::request::KernelRef};
+use crate::{qemu::spec::BootSpec, root::request::KernelRef, root::spec::InitrdSpec};
 
 /// Default guest memory, MiB.
 const MEMORY_MIB: u64 = 1024;

@@ -9,9 +9,9 @@ use super::plan::{Cell, Plan};
 use crate::guest::health::Policy;
 use crate::qemu::argv::shell_line;
 use crate::{
-    initrd::spec::RunWhat,
     qemu::spec::{Accel, BootSpec, FirmwareRef},
     root::request::{Copy, KernelRef, ModuleRequest},
+    root::spec::RunWhat,
 };
 
 /// Returns `bootling test MANIFEST --only ID`. `command_line` are the arguments before `--only`.

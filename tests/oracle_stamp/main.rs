@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use bootling::disk::container as image;
 use bootling::disk::container::Access;
 use bootling::disk::container::ImageError;
-use bootling::disk::stamp::Deed;
+use bootling::disk::stamp::Action;
 use bootling::disk::stamp::Facts;
 use bootling::disk::stamp::Wish;
 use bootling::disk::stamp::plan;
@@ -252,7 +252,7 @@ fn images_are_locked_between_qemu_and_bootling() {
 fn attempt(path: &Path) -> Result<(), String> {
     let mut image = image::open(path, Access::Write).map_err(|error: ImageError| error.to_string())?;
     let facts = Facts::read(&image, None).map_err(|error| error.to_string())?;
-    let wish = Wish { deed: Deed::Write(code()), fix_mbr: true, bios_active: true, force: true };
+    let wish = Wish { deed: Action::Write(code()), fix_mbr: true, bios_active: true, force: true };
     let stamp = plan(&facts, &wish).map_err(|error| error.to_string())?;
     bootling::disk::stamp::apply(&mut image, &stamp).map_err(|error| error.to_string())
 }

@@ -16,13 +16,13 @@ use super::progress::Progress;
 use super::run_options::{RunOptions, Typed};
 use bootling::guest::TimeLimit;
 use bootling::guest::verdict::code;
-use bootling::initrd::spec::RunWhat;
 use bootling::process::shell::Build;
 use bootling::process::signals::Signals;
 use bootling::qemu::argv::shell_line;
 use bootling::regress::bisect::git::{Git, WorkTree};
 use bootling::regress::bisect::list::Kernels;
 use bootling::regress::bisect::{BisectAnswer, BisectError, Bisection, History, Log, SkipPolicy, Tester};
+use bootling::root::spec::RunWhat;
 
 /// Exit code if several suspects remain.
 const SUSPECTS: u8 = 1;

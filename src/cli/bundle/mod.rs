@@ -17,9 +17,9 @@ use super::run_options::RunOptions;
 use bootling::format::compression::Compression;
 use bootling::guest::verdict::Outcome;
 use bootling::guest::{self, Prepared, RunSpec, Warm, limits};
-use bootling::initrd::spec::RunWhat;
 use bootling::output::Output;
 use bootling::regress::bundle::{Bundle, is_bundle};
+use bootling::root::spec::RunWhat;
 
 /// Maximum number of bytes recorded of each output.
 const ROOM: usize = 1 << 20;

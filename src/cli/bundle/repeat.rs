@@ -13,9 +13,9 @@ use bootling::guest::report::Recorded;
 use bootling::guest::snapshot::Warm;
 use bootling::guest::{Listener, RunSpec, TimeLimit};
 use bootling::initrd::explain::Printable;
-use bootling::initrd::spec::{InitrdSpec, RunWhat};
 use bootling::qemu::spec::{Accel, BootSpec, FirmwareRef};
 use bootling::regress::bundle::{BundleError, MachineInfo, Manifest, SCRIPT, read};
+use bootling::root::spec::{InitrdSpec, RunWhat};
 
 /// An opened bundle.
 pub struct Found {

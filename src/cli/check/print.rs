@@ -59,7 +59,7 @@ fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let Finding { rule, place, what } = finding;
     let style = colour(rule.severity);
     let (severity, id) = (rule.severity, rule.id);
-    writeln!(out, "{style}{severity}[{id}]{style:#} {}{}", told(place), Printable(what.as_bytes()))?;
+    writeln!(out, "{style}{severity}[{id}]{style:#} {}{}", describe_place(place), Printable(what.as_bytes()))?;
     let dim = Style::new().dimmed();
     writeln!(out, "{dim}    rule:{dim:#}   {}", rule.says)?;
     writeln!(out, "{dim}    breaks:{dim:#} {}", rule.breaks)?;
@@ -67,7 +67,7 @@ fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Formats a location followed by a colon and a space; empty for the whole file.
-fn told(place: &Place) -> String {
+fn describe_place(place: &Place) -> String {
     let mut text = place.part.as_deref().map(|part| Printable(part.as_bytes()).to_string()).unwrap_or_default();
     let at = match (place.lba, place.offset) {
         (Some(lba), Some(offset)) => format!("LBA {lba} (byte {offset})"),

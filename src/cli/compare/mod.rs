@@ -22,10 +22,10 @@ use super::run::RunArgs;
 use bootling::guest::terminal;
 use bootling::guest::verdict::Outcome;
 use bootling::guest::{self, Listener, Warm};
-use bootling::initrd::spec::RunWhat;
 use bootling::regress::compare::{
     Aspect, CompareOptions, Difference, Report, Row, RowKind, Side, columns, describe_end, differences, unified, words,
 };
+use bootling::root::spec::RunWhat;
 
 /// Maximum number of bytes kept of each output.
 const ROOM: usize = 64 << 20;

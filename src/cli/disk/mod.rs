@@ -56,7 +56,7 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
         program.notes.iter().for_each(|note| output::note(note));
     }
     let (disk, content) = if target.format == Format::Uki {
-        alone(args, &program)?;
+        check_uki_only(args, &program)?;
         (None, program.content)
     } else {
         let (disk, content) = compose(args, &target, &program, &boot_code)?;
@@ -65,12 +65,12 @@ pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     let write = |path| written::write(args, path, &target, &content, pcrs.as_ref());
     let written: Option<Written> = args.output.as_deref().map(write).transpose()?;
     // Print before the files appear, since printing can fail and they would remain.
-    disk.map_or(Ok(()), |disk| tell(args, &disk))?;
+    disk.map_or(Ok(()), |disk| print_result(args, &disk))?;
     written.map_or(Ok(()), |written| written.finish(args, start)).map(|()| 0)
 }
 
 /// Checks the options for a plain EFI program, and prints what would be written if there is no output file.
-fn alone(args: &DiskArgs, program: &Program) -> anyhow::Result<()> {
+fn check_uki_only(args: &DiskArgs, program: &Program) -> anyhow::Result<()> {
     let disk_alone = [
         (args.root.is_some(), "--root"),
         (!args.add_file.is_empty(), "--add-file"),
@@ -192,7 +192,7 @@ fn root_type(machine: Machine) -> Guid {
 }
 
 /// Prints the layout, if requested.
-fn tell(args: &DiskArgs, disk: &Disk) -> anyhow::Result<()> {
+fn print_result(args: &DiskArgs, disk: &Disk) -> anyhow::Result<()> {
     let mut out = output::stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, disk).context("failed to write to standard output")?;

@@ -24,7 +24,7 @@ use bootling::{
     disk::{esp, uki},
     root::directory::Root,
 };
-use bootling::{initrd::spec::RunWhat, root::request::KernelRef};
+use bootling::{root::request::KernelRef, root::spec::RunWhat};
 
 /// An EFI program for `EFI/BOOT`.
 #[derive(Debug)]

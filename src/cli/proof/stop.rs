@@ -26,7 +26,7 @@ impl Stop {
     /// Returns true if no further test must start.
     pub fn is_set(&self) -> bool {
         // If a thread panicked while it held the lock, no further test starts.
-        self.0.lock().map_or(true, |mut state| state.look().is_some() || state.stopped)
+        self.0.lock().map_or(true, |mut state| state.poll_signal().is_some() || state.stopped)
     }
 
     /// Prevents further tests.
@@ -38,12 +38,12 @@ impl Stop {
 
     /// Returns the signal that ends bootling, if one arrived.
     pub fn signal(&self) -> Option<i32> {
-        self.0.lock().ok()?.look()
+        self.0.lock().ok()?.poll_signal()
     }
 }
 
 impl State {
-    fn look(&mut self) -> Option<i32> {
+    fn poll_signal(&mut self) -> Option<i32> {
         // The first signal is kept; others are removed from the pipe.
         self.signal = self.signal.or(self.signals.ending());
         self.signal

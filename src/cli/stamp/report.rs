@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::job::{Job, sector};
 use crate::cli::output;
-use bootling::disk::stamp::{Deed, Facts, Stamp};
+use bootling::disk::stamp::{Action, Facts, Stamp};
 use bootling::format::bootsector::{Found, decode_message, recognise};
 use bootling::format::mbr::BOOT_CODE;
 
@@ -70,9 +70,9 @@ impl Report {
             changed: stamp.changes(),
             dry_run: job.dry_run,
             deed: match job.wish.deed {
-                Deed::Write(_) => "written",
-                Deed::Restore(..) => "restored",
-                Deed::Remove => "removed",
+                Action::Write(_) => "written",
+                Action::Restore(..) => "restored",
+                Action::Remove => "removed",
             },
             bytes_used: after.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
             boot_code_before: match recognise(&before) {
@@ -117,7 +117,7 @@ fn boot_code(first: &[u8; 512]) -> [u8; BOOT_CODE] {
 }
 
 /// Prints the report.
-pub fn tell(report: &Report, tone: Tone) -> anyhow::Result<()> {
+pub fn print_report(report: &Report, tone: Tone) -> anyhow::Result<()> {
     match tone {
         Tone::Quiet => {}
         Tone::Json => {

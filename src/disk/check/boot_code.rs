@@ -22,7 +22,7 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
     }
     let found = recognise(&mbr.boot_code);
     let message = decode_message(&mbr.boot_code);
-    report.subjects.push(Subject::new("boot sector", tell(&found, message.as_deref())));
+    report.subjects.push(Subject::new("boot sector", describe_code(&found, message.as_deref())));
     match found {
         Found::Nothing if core => {
             report.add(BIOS_BOOT_EMPTY, place(), "no boot code, despite a BIOS boot partition");
@@ -45,7 +45,7 @@ pub(super) fn check(mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
 }
 
 /// Describes the boot code, with the first line of its message.
-fn tell(found: &Found, message: Option<&str>) -> String {
+fn describe_code(found: &Found, message: Option<&str>) -> String {
     match message.and_then(|message| message.lines().find(|line| !line.trim().is_empty())) {
         Some(line) => format!("{found}: {:?}", line.trim()),
         None => found.to_string(),

@@ -31,7 +31,7 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
     let last = last(medium, sector);
     let primary = read(&medium, sector, Copy::Primary);
     if let Err(fault) = &primary {
-        tell(fault, GPT_PRIMARY, Place::part("primary GPT").lba(1, sector), report);
+        report_fault(fault, GPT_PRIMARY, Place::part("primary GPT").lba(1, sector), report);
     }
     let alternate = primary.as_ref().ok().map(|gpt| gpt.header.alternate_lba.0).filter(|lba| *lba != last);
     let backup = match alternate {
@@ -46,7 +46,7 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
     match &backup {
         // A backup past the end of the disk is already reported.
         Err((_, stands)) if *stands > last => {}
-        Err((fault, stands)) => tell(fault, GPT_BACKUP, Place::part("backup GPT").lba(*stands, sector), report),
+        Err((fault, stands)) => report_fault(fault, GPT_BACKUP, Place::part("backup GPT").lba(*stands, sector), report),
         Ok(_) => {}
     }
     let primary = primary.ok();
@@ -74,7 +74,7 @@ fn misplaced(lba: u64, last: u64) -> String {
 }
 
 /// Reports why a copy is unusable.
-fn tell(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
+fn report_fault(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
     let (rule, what) = match fault {
         Fault::Header { fault, .. } => (header, fault.to_string()),
         Fault::WrongLba { my_lba, expected, .. } => (header, format!("MyLBA is {my_lba}, expected {expected}")),

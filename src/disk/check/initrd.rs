@@ -20,7 +20,7 @@ pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
     let mut report = Report::default();
     match survey(input, &mut report) {
         Survey { entries: 0, error: Some(error), .. } => return Err(error),
-        survey => tell(survey, name, &mut report),
+        survey => report_survey(survey, name, &mut report),
     }
     Ok(report)
 }
@@ -28,7 +28,7 @@ pub fn initrd(input: impl Read, name: &str) -> Result<Report, ReadError> {
 /// Checks an initrd inside another file.
 pub(super) fn check(input: impl Read, name: &str, report: &mut Report) {
     let seen = survey(input, report);
-    tell(seen, name, report);
+    report_survey(seen, name, report);
 }
 
 /// Result of one pass over an initrd.
@@ -64,7 +64,7 @@ fn survey(input: impl Read, report: &mut Report) -> Survey {
     seen
 }
 
-fn tell(seen: Survey, name: &str, report: &mut Report) {
+fn report_survey(seen: Survey, name: &str, report: &mut Report) {
     let place = || Place::part(name);
     let Survey { entries, bytes, segments, init, cut, error } = seen;
     let plural = if segments == 1 { "" } else { "s" };

@@ -8,8 +8,10 @@ pub mod checksums;
 pub mod fatfs_fixes;
 pub mod memory;
 pub mod output;
+pub mod qcow2;
 pub mod root;
 pub mod vhd;
+pub mod vmdk;
 pub mod volume;
 pub mod wrap;
 

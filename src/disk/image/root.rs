@@ -56,7 +56,7 @@ pub enum RootFsError {
         package: &'static str,
     },
     /// The tool failed.
-    #[error("failed to create a file system from {}: {tool} failed ({status}){}", path.display(), told(said))]
+    #[error("failed to create a file system from {}: {tool} failed ({status}){}", path.display(), last_lines(said))]
     Tool {
         /// Source directory.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum RootFsError {
     },
 }
 
-fn told(said: &str) -> String {
+fn last_lines(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 

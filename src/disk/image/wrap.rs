@@ -3,9 +3,9 @@
 //! A container is a list of extents, so no data is copied. The output is reproducible.
 
 use super::vhd;
+use super::{qcow2, vmdk};
 use crate::disk::spec::Format;
 use crate::format::Guid;
-use crate::format::{qcow2_writer, vmdk};
 use crate::output::extents::Extents;
 
 /// Error for an image that is too large for a container format.
@@ -34,8 +34,20 @@ pub fn contain(format: Format, image: Extents, id: Guid, time: u64) -> Result<Ex
     }
     Ok(match format {
         Format::Raw | Format::Uki => image,
-        Format::Qcow2 => qcow2_writer::contain(&image),
+        Format::Qcow2 => qcow2::contain(&image),
         Format::Vhd => vhd::contain(image, id, time),
         Format::Vmdk => vmdk::contain(&image, id),
     })
+}
+
+/// Copies the pieces that lie in runs of blocks, one run after the other from `at` on. Says where each run went.
+pub(super) fn pack(into: &mut Extents, image: &Extents, runs: &[(u64, u64)], mut at: u64) -> u64 {
+    let mut pieces = image.list().iter().peekable();
+    for (start, end) in runs {
+        while let Some(piece) = pieces.next_if(|piece| piece.at < *end) {
+            into.add(at + (piece.at - start), piece.len, piece.source.clone(), piece.from);
+        }
+        at += end - start;
+    }
+    at
 }

@@ -35,7 +35,7 @@ pub struct Facts {
 
 /// Action on the boot code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum Action {
     /// Write this boot code.
     Write([u8; BOOT_CODE]),
     /// Restore the saved boot code and, if they were saved, the partition records.
@@ -57,7 +57,7 @@ pub struct Records {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
     /// Action on the boot code.
-    pub deed: Deed,
+    pub deed: Action,
     /// True to repair an invalid protective record.
     pub fix_mbr: bool,
     /// True to add the dummy active record, or to remove it along with bootling's boot code.
@@ -133,13 +133,13 @@ impl Facts {
 /// Returns the fault of the partition table of a disk without a valid table. `None` if it has no table at all.
 fn trace(disk: &impl Medium) -> Option<String> {
     SectorSize::ALL.into_iter().find_map(|sector| match gpt::read(disk, sector, gpt::Copy::Primary) {
-        Err(fault) if !fault.is_absent() => Some(told(&fault)),
+        Err(fault) if !fault.is_absent() => Some(describe_fault(&fault)),
         Ok(_) | Err(_) => None,
     })
 }
 
 /// Formats a fault on one line.
-fn told(fault: &Fault) -> String {
+fn describe_fault(fault: &Fault) -> String {
     match fault {
         Fault::Read { source, .. } => format!("{fault}: {source}"),
         Fault::Header { .. } | Fault::WrongLba { .. } | Fault::Entries { .. } => fault.to_string(),
@@ -151,47 +151,47 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     let mut mbr = Mbr::decode(&facts.first);
     let found = recognise(&mbr.boot_code);
     let objections = match wish.deed {
-        Deed::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
-        Deed::Restore(code, records) => {
+        Action::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
+        Action::Restore(code, records) => {
             let mut objections = against_undoing(&mbr, &found, Some(&code));
             objections.extend(records.and_then(|records| records::against_restoring(&mbr, &records)));
             objections
         }
-        Deed::Remove => against_undoing(&mbr, &found, None),
+        Action::Remove => against_undoing(&mbr, &found, None),
     };
     if let Some(first) = objections.iter().find(|objection| !wish.force || !objection.yields()) {
         return Err(first.clone());
     }
     let mut notes = Vec::new();
     match wish.deed {
-        Deed::Write(code) => mbr.boot_code = code,
-        Deed::Restore(code, records) => {
+        Action::Write(code) => mbr.boot_code = code,
+        Action::Restore(code, records) => {
             mbr.boot_code = code;
             mbr.records = records.map_or(mbr.records, |saved| saved.records);
         }
         // Without boot code to remove, this changes nothing.
-        Deed::Remove => mbr.boot_code = [0; BOOT_CODE],
+        Action::Remove => mbr.boot_code = [0; BOOT_CODE],
     }
     match wish.deed {
-        Deed::Write(_) => {
+        Action::Write(_) => {
             records::mend(facts, &mut mbr, wish, &mut notes)?;
             sectors_noted(facts, &mut notes);
         }
-        Deed::Restore(..) | Deed::Remove if wish.bios_active => records::take_active(&mut mbr),
-        Deed::Restore(..) | Deed::Remove => {}
+        Action::Restore(..) | Action::Remove if wish.bios_active => records::take_active(&mut mbr),
+        Action::Restore(..) | Action::Remove => {}
     }
     Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
 }
 
 /// Encodes the sector. An invalid boot signature is left unchanged unless it was repaired.
-fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Deed) -> [u8; 512] {
+fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Action) -> [u8; 512] {
     let mut bytes = mbr.encode();
     match deed {
-        Deed::Restore(_, Some(saved)) => bytes[510..].copy_from_slice(&saved.end),
-        Deed::Write(_) | Deed::Restore(_, None) | Deed::Remove if !mbr.bootable => {
+        Action::Restore(_, Some(saved)) => bytes[510..].copy_from_slice(&saved.end),
+        Action::Write(_) | Action::Restore(_, None) | Action::Remove if !mbr.bootable => {
             bytes[510..].copy_from_slice(&before[510..]);
         }
-        Deed::Write(_) | Deed::Restore(_, None) | Deed::Remove => {}
+        Action::Write(_) | Action::Restore(_, None) | Action::Remove => {}
     }
     bytes
 }

@@ -2,13 +2,13 @@
 
 use std::io::Cursor;
 
-use super::{Deed, Facts, Objection, Records, Stamp, Wish, plan};
+use super::{Action, Facts, Objection, Records, Stamp, Wish, plan};
 use crate::format::gpt::{Gpt, Partition};
 use crate::format::mbr::{BOOT_CODE, Mbr, Record};
 use crate::format::{Guid, Lba, SectorSize};
 
 const DISK: u64 = 8 << 20;
-const WRITE: Wish = Wish { deed: Deed::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false };
+const WRITE: Wish = Wish { deed: Action::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false };
 
 fn partition(number: u32, type_guid: Guid, attributes: u64) -> Partition {
     let starting_lba = Lba(256 * u64::from(number));
@@ -195,7 +195,7 @@ fn records_of_another_partitioning_are_not_restored() {
         records[1].kind = kind;
         Records { records, end: [1, 2] }
     };
-    let restore = |kind| Wish { deed: Deed::Restore([7; BOOT_CODE], Some(saved(kind))), force: true, ..WRITE };
+    let restore = |kind| Wish { deed: Action::Restore([7; BOOT_CODE], Some(saved(kind))), force: true, ..WRITE };
     assert_eq!(plan(&facts(&disk), &restore(0x83)), Err(Objection::OtherRecords));
     change(&mut disk, |mbr| mbr.signature = [3; 6]);
     let after = stamped(&disk, &restore(0)).after;
@@ -215,9 +215,9 @@ fn the_active_record_uses_an_empty_slot_and_can_be_removed() {
     assert!(mbr.is_protective() && !mbr.is_hybrid());
     disk[..512].copy_from_slice(&stamp.after);
     change(&mut disk, |mbr| mbr.boot_code = [0; BOOT_CODE]);
-    let kept = Wish { deed: Deed::Remove, bios_active: false, ..wish };
+    let kept = Wish { deed: Action::Remove, bios_active: false, ..wish };
     assert_eq!(Mbr::decode(&stamped(&disk, &kept).after).records[1], Record::dummy_active());
-    let taken = Wish { deed: Deed::Remove, ..wish };
+    let taken = Wish { deed: Action::Remove, ..wish };
     assert_eq!(stamped(&disk, &taken).after, usual()[..512]);
     change(&mut disk, |mbr| mbr.records[1].first_lba = 9);
     assert_eq!(plan(&facts(&disk), &Wish { force: true, ..wish }), Err(Objection::SlotTaken));
@@ -226,12 +226,12 @@ fn the_active_record_uses_an_empty_slot_and_can_be_removed() {
 #[test]
 fn removing_and_restoring_leave_foreign_code_unchanged() {
     let mut disk = usual();
-    let remove = Wish { deed: Deed::Remove, ..WRITE };
+    let remove = Wish { deed: Action::Remove, ..WRITE };
     assert!(!stamped(&disk, &remove).changes());
     change(&mut disk, |mbr| mbr.boot_code[0] = 0xeb);
     let other = Mbr::decode(disk[..512].try_into().expect("512 bytes")).boot_code;
     assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::NotOurs(_))));
-    let restore = Wish { deed: Deed::Restore(other, None), ..WRITE };
+    let restore = Wish { deed: Action::Restore(other, None), ..WRITE };
     assert!(!stamped(&disk, &restore).changes(), "the saved code is already present");
     assert_eq!(plan(&facts(&usual()), &restore), Err(Objection::NothingThere));
 }

@@ -1,19 +1,19 @@
 //! Inspection of a hanging guest through QEMU, before QEMU is killed.
 //!
 //! The least intrusive steps come first ([`look`]): whether QEMU responds, registers, the queues of virtio devices, the
-//! kernel's stack. Then follow steps that affect the guest, whose verdict is already in ([`shake`]): backtraces are requested
+//! kernel's stack. Then follow steps that affect the guest, whose verdict is already in ([`sysrq`]): backtraces are requested
 //! by sysrq, or else by an NMI. Neither the guest's memory nor QEMU's is written. Every step has a timeout, and a signal to
 //! bootling ends the inspection.
 //!
 //! Guest output is untrusted: bounded, and printed without control characters.
 
 pub mod cpus;
-pub mod look;
+pub mod inspect;
 pub(crate) mod recording;
 pub mod registers;
 pub mod report;
-pub mod shake;
 pub mod stack;
+pub mod sysrq;
 pub mod tasks;
 pub mod virtio;
 
@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::root::kernel::symbols::Source;
 
-pub(crate) use self::look::look;
+pub(crate) use self::inspect::inspect;
 pub(crate) use self::recording::Recording;
 pub use self::report::{Context, hang, seconds};
-pub(crate) use self::shake::{dump_core, shake};
+pub(crate) use self::sysrq::{dump_core, request_sysrq};
 
 /// Hang report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

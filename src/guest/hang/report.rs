@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Hang;
-use super::look::Findings;
+use super::inspect::Findings;
 use super::tasks::Task;
 
 /// Maximum number of sentences in the summary.
@@ -32,7 +32,7 @@ pub struct Context {
 pub fn hang(findings: &Findings, context: &Context) -> Hang {
     let mut summary = findings.qemu.clone();
     summary.extend(findings.requests.iter().cloned());
-    let told: Vec<&Task> = findings.tasks.iter().filter(|task| context.tells(task)).collect();
+    let told: Vec<&Task> = findings.tasks.iter().filter(|task| context.is_reported(task)).collect();
     let blocked = told.iter().filter(|task| task.state == 'D' && task.is_process());
     summary.extend(
         blocked
@@ -53,7 +53,7 @@ pub fn hang(findings: &Findings, context: &Context) -> Hang {
 }
 
 impl Context {
-    fn tells(&self, task: &Task) -> bool {
+    fn is_reported(&self, task: &Task) -> bool {
         !self.has_our_pid1 || task.pid != 1 || task.state == 'D'
     }
 }
@@ -142,7 +142,7 @@ pub fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Context, hang};
-    use crate::guest::hang::look::Findings;
+    use crate::guest::hang::inspect::Findings;
     use crate::guest::hang::tasks::Task;
 
     fn task(name: &str, pid: u32, parent: u32, state: char) -> Task {

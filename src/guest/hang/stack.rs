@@ -4,7 +4,7 @@
 //! values from earlier calls, like the entries that the kernel marks with a question mark.
 
 use super::cpus::named;
-use super::look::words;
+use super::inspect::words;
 use super::registers::Cpu;
 use crate::guest::monitor::{Monitor, MonitorError};
 use crate::root::kernel::symbols::Symbols;

@@ -29,7 +29,7 @@ pub struct Log {
 
 /// Result of a session's health data.
 #[derive(Debug, Default, PartialEq)]
-pub struct Told {
+pub struct HealthSummary {
     /// Reported problems.
     pub findings: Vec<Finding>,
     /// Notes to the user: lost records, findings that were not kept.
@@ -79,7 +79,7 @@ impl Log {
 
     /// Returns the result. `taint` is the taint before and after the command, from the end of pid 1's report; `None` if
     /// the report did not arrive.
-    pub fn finish(mut self, taint: Option<(u64, u64)>) -> Told {
+    pub fn finish(mut self, taint: Option<(u64, u64)>) -> HealthSummary {
         if !self.line.is_empty() {
             self.end_line();
         }
@@ -109,7 +109,7 @@ impl Log {
         if more > 0 {
             notes.push(format!("{more} more health findings in the kernel log were not kept"));
         }
-        Told { findings, notes }
+        HealthSummary { findings, notes }
     }
 }
 

@@ -15,7 +15,7 @@ pub mod title;
 use serde::{Deserialize, Serialize};
 
 pub use self::line::Line;
-pub use self::log::{Log, Told};
+pub use self::log::{HealthSummary, Log};
 pub use self::policy::{HealthError, Rules};
 pub use self::reader::Reader;
 pub use self::symbols::{Lookup, resolve};

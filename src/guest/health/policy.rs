@@ -38,7 +38,7 @@ impl HealthSpec {
 
 impl Rules {
     /// Returns true if the finding is reported.
-    pub fn tells(&self, finding: &Finding) -> bool {
+    pub fn is_reported(&self, finding: &Finding) -> bool {
         let allowed = || {
             let mut lines = finding.lines.iter().chain([&finding.title]);
             lines.any(|line| self.allow.iter().any(|pattern| pattern.is_match(line)))
@@ -49,7 +49,7 @@ impl Rules {
     /// Returns true if the finding fails a run whose command succeeded.
     pub fn fails(&self, finding: &Finding) -> bool {
         let counts = finding.kind.is_failure() || self.deny.contains(&finding.kind);
-        self.policy == Policy::Fail && counts && self.tells(finding)
+        self.policy == Policy::Fail && counts && self.is_reported(finding)
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         let left = finding(Kind::Leaked, &["sleep (12)"]);
         let is = |spec: &HealthSpec, finding: &Finding| {
             let rules = spec.rules().expect("patterns");
-            (rules.tells(finding), rules.fails(finding))
+            (rules.is_reported(finding), rules.fails(finding))
         };
         let fail = HealthSpec { policy: Policy::Fail, ..HealthSpec::default() };
         assert_eq!(is(&HealthSpec::default(), &warning), (true, false));

@@ -3,7 +3,7 @@
 use proptest::prelude::{Strategy, any, prop, proptest};
 
 use super::line::Line;
-use super::{FINDINGS, Finding, Kind, LINE_BYTES, LINES, Log, Reader, Told};
+use super::{FINDINGS, Finding, HealthSummary, Kind, LINE_BYTES, LINES, Log, Reader};
 use crate::format::protocol::frame::Lost;
 
 /// Content of a fixture.
@@ -20,7 +20,7 @@ fn by_records(records: &[u8]) -> Vec<Finding> {
     for record in records.split_inclusive(|byte| *byte == b'\n') {
         log.take_records(Lost::Nothing, record);
     }
-    let Told { findings, notes } = log.finish(Some((0, 0)));
+    let HealthSummary { findings, notes } = log.finish(Some((0, 0)));
     assert_eq!(notes, [""; 0]);
     findings
 }
@@ -330,5 +330,5 @@ proptest! {
 #[test]
 fn an_empty_log_is_healthy() {
     assert_eq!(Reader::default().finish(), (Vec::new(), 0));
-    assert_eq!(Log::default().finish(Some((0, 0))), Told::default());
+    assert_eq!(Log::default().finish(Some((0, 0))), HealthSummary::default());
 }

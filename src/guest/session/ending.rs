@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
-use crate::guest::health::Told;
+use crate::guest::health::HealthSummary;
 use crate::guest::outlet::{Captured, Outlet};
 use crate::guest::transcript::{Event, Goal, Transcript};
 
@@ -43,7 +43,7 @@ impl Session<'_> {
             // DECAWM).
             self.out.push(b"\r\n\x1b[0m\x1b[?25h\x1b[?7h");
         }
-        let Told { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
+        let HealthSummary { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
         self.name_functions(&mut findings);
         for note in notes {
             if !self.settings.quiet {

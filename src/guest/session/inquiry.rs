@@ -20,14 +20,14 @@ impl Session<'_> {
         // Console output from here on is a result of the inspection, and not part of the boot.
         let console = std::mem::take(&mut self.console);
         let context = self.context(why, console.lines());
-        let mut findings = self.ask(|monitor| hang::look(monitor, &inquest));
+        let mut findings = self.ask(|monitor| hang::inspect(monitor, &inquest));
         if findings.answers() {
             self.look_at_the_end()?;
             let core = self.settings.recording.as_mut().and_then(|recording| recording.core.take());
             self.ask(|monitor| {
                 // The memory is dumped first, unmodified.
                 hang::dump_core(monitor, &mut findings, core.as_ref());
-                hang::shake(monitor, &mut findings);
+                hang::request_sysrq(monitor, &mut findings);
             });
         }
         self.console = console;

@@ -16,10 +16,10 @@ use super::{
 use crate::guest::prebuilt::console_archive;
 use crate::guest::report::RecordedResult;
 use crate::guest::{Output, Prepared, RunSpec};
-use crate::initrd::spec::RunWhat;
 use crate::qemu::argv::{Ends, Payload, Wires, argv};
 use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::{Machine, Transport};
+use crate::root::spec::RunWhat;
 
 impl Bundle {
     /// Creates a bundle of a prepared run, without a result. `timeout` limits a repeated run.

@@ -39,13 +39,13 @@ pub struct Unpacked {
 
 /// Destination of a relevant archive entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
+enum Selected {
     Image(String),
     Plain(String),
     Module { release: String, path: String },
 }
 
-impl Wanted {
+impl Selected {
     /// Classifies a normalized path of the archive.
     fn of(path: &str) -> Option<Self> {
         if let Some(name) = path.strip_prefix("boot/") {
@@ -170,7 +170,7 @@ impl Reader<'_> {
                 _ => {}
             }
             let path = long.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
-            let Some(wanted) = normal(&path)?.as_deref().and_then(Wanted::of) else { continue };
+            let Some(wanted) = normal(&path)?.as_deref().and_then(Selected::of) else { continue };
             match kind {
                 EntryType::Regular | EntryType::Continuous => self.take(wanted, &mut entry, &mut unpacked)?,
                 EntryType::Link => {
@@ -185,18 +185,18 @@ impl Reader<'_> {
     }
 
     /// Writes a relevant file, or queues it for a worker thread.
-    fn take(&mut self, wanted: Wanted, entry: &mut impl SizedRead, unpacked: &mut Unpacked) -> io::Result<()> {
+    fn take(&mut self, wanted: Selected, entry: &mut impl SizedRead, unpacked: &mut Unpacked) -> io::Result<()> {
         match wanted {
-            Wanted::Image(path) => {
+            Selected::Image(path) => {
                 let file = self.place(&path)?;
                 write_file(&file, entry, self.total)?;
                 unpacked.images.push(path);
             }
-            Wanted::Plain(path) => {
+            Selected::Plain(path) => {
                 let file = self.place(&path)?;
                 write_file(&file, entry, self.total)?;
             }
-            Wanted::Module { release, path } => {
+            Selected::Module { release, path } => {
                 let file = self.place(&format!("lib/modules/{release}/{path}"))?;
                 let size = entry.len();
                 if size > QUEUED_LIMIT {
@@ -263,7 +263,7 @@ fn normal(path: &[u8]) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Wanted, normal, unpack};
+    use super::{Selected, normal, unpack};
     use crate::format::modules::modinfo::tests::module;
     use std::fs;
 
@@ -383,7 +383,7 @@ pub(crate) mod tests {
     fn releases_that_could_be_paths_are_ignored() {
         for path in ["boot/vmlinuz-x/y", "boot/vmlinuz-", "lib/modules//a.ko", "lib/modules/.hidden/a.ko", "etc/passwd"]
         {
-            assert_eq!(Wanted::of(path), None, "{path}");
+            assert_eq!(Selected::of(path), None, "{path}");
         }
     }
 }

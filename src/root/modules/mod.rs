@@ -86,7 +86,7 @@ pub fn resolve(
     requests: &[ModuleRequest],
     channel: &[&str],
 ) -> Result<Modules, ModuleError> {
-    Wanted { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
+    ModuleQuery { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
 }
 
 /// Like [`resolve`], but reads the tables for this call only. Calls `cache` only to generate tables, or to unpack a
@@ -98,7 +98,7 @@ pub fn resolve_with(
     channel: &[&str],
     cache: &dyn Fn() -> Result<Cache, ModuleError>,
 ) -> Result<Modules, ModuleError> {
-    Wanted { root, kernel, requests, channel, cache }.renewing(&ModuleTables::default())
+    ModuleQuery { root, kernel, requests, channel, cache }.renewing(&ModuleTables::default())
 }
 
 fn users_cache() -> Result<Cache, ModuleError> {
@@ -107,7 +107,7 @@ fn users_cache() -> Result<Cache, ModuleError> {
 
 /// Input of the resolution.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
+struct ModuleQuery<'a> {
     root: &'a Root,
     kernel: &'a Kernel,
     requests: &'a [ModuleRequest],
@@ -115,7 +115,7 @@ struct Wanted<'a> {
     cache: GetCache<'a>,
 }
 
-impl Wanted<'_> {
+impl ModuleQuery<'_> {
     /// Resolves the modules. If a module of an unpacked package is damaged, unpacks the package again and retries once.
     fn renewing(self, tables: &ModuleTables) -> Result<Modules, ModuleError> {
         if self.requests.is_empty() && self.channel.is_empty() {

@@ -13,8 +13,8 @@ use super::table::{Located, Table};
 use crate::guest::Command;
 use crate::guest::health::{Kind, Policy, Rules};
 use crate::{
-    initrd::spec::RunWhat,
     root::request::{Copy, ModuleRequest},
+    root::spec::RunWhat,
 };
 
 /// Limit of retries and repetitions; a larger number is a typing error.

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 
 use super::{BootWay, Ending, Isolate, KernelSpec, Origin, Protocol, STARTER, TestSpec};
 use crate::guest::health::Policy;
-use crate::{initrd::spec::RunWhat, qemu::spec::FirmwareRef};
+use crate::{qemu::spec::FirmwareRef, root::spec::RunWhat};
 
 fn parse(text: &str) -> Result<TestSpec, super::ManifestError> {
     TestSpec::parse(text, Origin { file: "bootling.toml", folder: Path::new("dir"), kernels: &[] })

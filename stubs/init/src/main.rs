@@ -8,7 +8,7 @@
 #![no_builtins]
 #![deny(unsafe_code)]
 
-mod alone;
+mod standalone;
 mod buffers;
 mod channel;
 mod command;
@@ -18,7 +18,7 @@ mod file;
 mod input;
 mod job;
 mod kmsg;
-mod left;
+mod leftovers;
 mod line;
 mod modules;
 mod mounts;
@@ -55,7 +55,7 @@ extern "C" fn main() -> ! {
     };
     let mut modules = Modules { verbose: job.verbose, ..Modules::default() };
     modules.load_for_channel(&mut job);
-    let Some(name) = job.channel else { power::stop(alone::run(&mut job, &mut modules)) };
+    let Some(name) = job.channel else { power::stop(standalone::run(&mut job, &mut modules)) };
     match Channel::open(name) {
         // If the host is gone, only the power-off remains.
         Ok(mut channel) => power::stop(report::serve(&mut channel, &mut job, &mut modules).unwrap_or(Stop::PowerOff)),

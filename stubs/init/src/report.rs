@@ -8,7 +8,7 @@ use crate::entropy;
 use crate::input::Input;
 use crate::job::Job;
 use crate::kmsg::Log;
-use crate::left;
+use crate::leftovers;
 use crate::line::Line;
 use crate::modules::Modules;
 use crate::path::Path;
@@ -221,7 +221,7 @@ fn run(
     relay.finish(channel)?;
     Ok(Some(match outcome {
         Outcome::Ended(ended, usage) => {
-            left::end(channel, command.pid)?;
+            leftovers::end(channel, command.pid)?;
             (ended, usage)
         }
         Outcome::Stopped(stop) => (ended_by(stop), Usage { wall_ns: command.running(), ..Usage::default() }),

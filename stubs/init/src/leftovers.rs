@@ -22,10 +22,10 @@ pub fn end(channel: &mut Channel, command: usize) -> Result<(), Gone> {
     if !reap_all() || !any_after(GRACE) {
         return Ok(());
     }
-    tell(channel, command, false)?;
+    report_process(channel, command, false)?;
     kill_all();
     if any_after(PATIENCE) {
-        tell(channel, command, true)?;
+        report_process(channel, command, true)?;
     }
     Ok(())
 }
@@ -43,7 +43,7 @@ fn any_after(patience: u64) -> bool {
 }
 
 /// Reports the remaining processes, except kernel threads and processes older than the command.
-fn tell(channel: &mut Channel, command: usize, lives: bool) -> Result<(), Gone> {
+fn report_process(channel: &mut Channel, command: usize, lives: bool) -> Result<(), Gone> {
     let mut named = 0;
     let mut sent = Ok(());
     file::any_name(c"/proc", |name| {

@@ -4,8 +4,8 @@
 //! header | refcount table | refcount blocks | L1 table | L2 tables | data, in the order of the disk
 //! ```
 
+use super::wrap::pack;
 use crate::output::extents::Extents;
-use crate::output::extents::pack;
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;

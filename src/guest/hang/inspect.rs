@@ -71,7 +71,7 @@ impl Findings {
 }
 
 /// Inspects the guest.
-pub(crate) fn look(monitor: &mut Monitor<'_>, inquest: &Inquest) -> Findings {
+pub(crate) fn inspect(monitor: &mut Monitor<'_>, inquest: &Inquest) -> Findings {
     let mut findings = Findings::default();
     let status = match monitor.execute("query-status", &json!({}), ALIVE) {
         Ok(status) => status,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::cpus::Course;
-use super::look::Findings;
+use super::inspect::Findings;
 use super::tasks::{running, tasks};
 use crate::guest::console::printable;
 use crate::guest::monitor::{Monitor, MonitorError};
@@ -40,7 +40,7 @@ const DOING: &str = "writing the guest's memory to a file";
 const CONSOLE: &str = "console";
 
 /// Makes the guest say what it is doing, if it can.
-pub(crate) fn shake(monitor: &mut Monitor<'_>, findings: &mut Findings) {
+pub(crate) fn request_sysrq(monitor: &mut Monitor<'_>, findings: &mut Findings) {
     if !findings.is_running {
         return;
     }

@@ -5,9 +5,9 @@
 //! header | descriptor | directory, tables | directory, tables (again) | grains, in the order of the disk
 //! ```
 
-use super::Guid;
+use super::wrap::pack;
+use crate::format::Guid;
 use crate::output::extents::Extents;
-use crate::output::extents::pack;
 
 /// Maximum disk size in bytes: sector numbers have 32 bits.
 pub const LARGEST: u64 = (2 << 40) - (64 << 20);

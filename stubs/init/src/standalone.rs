@@ -53,7 +53,7 @@ fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
         Err(why) => {
             let name = job.arguments.first().unwrap_or_default();
             console::complain(b"failed to execute", name.to_bytes(), why.errno);
-            tell(Ended::Exited(why.status()));
+            print_end(Ended::Exited(why.status()));
             return Stop::PowerOff;
         }
     };
@@ -66,14 +66,14 @@ fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
         if arrived.child
             && let Some((ended, _)) = command.ended()
         {
-            tell(ended);
+            print_end(ended);
             return Stop::PowerOff;
         }
     }
 }
 
 /// Prints the last line on the console.
-fn tell(ended: Ended) {
+fn print_end(ended: Ended) {
     let line = match ended {
         Ended::Exited(status) => Line::new(b"exited with status ").number(u64::from(status)),
         Ended::Signaled(signal, _) => Line::new(b"killed by signal ").number(u64::from(signal)),
