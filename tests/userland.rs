@@ -4,6 +4,9 @@
 
 #![expect(clippy::print_stderr, reason = "prints skipped tests")]
 
+#[path = "support/scene.rs"]
+mod scene;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,6 +22,7 @@ use bootling::root::fact::{Content, Node, Why};
 use bootling::root::request::Copy;
 use bootling::root::spec::{InitrdSpec, RunWhat};
 use bootling::root::{Userland, UserlandError, userland};
+use scene::{scene, script};
 
 fn host() -> Arch {
     Arch::host().expect("a known host architecture")
@@ -210,25 +214,6 @@ fn the_loader_reads_the_generated_cache_for_a_library_outside_the_default_direct
 fn compile(words: &[&OsStr], to: &Path) {
     let output = Command::new("gcc").args(words).arg("-o").arg(to).output().expect("gcc runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Creates a root with some directories and the host's static busybox.
-fn scene() -> tempfile::TempDir {
-    let scene = tempfile::tempdir().expect("a temporary directory");
-    for dir in ["usr/bin", "usr/sbin", "etc/skel/.config", "opt/tools", "srv"] {
-        fs::create_dir_all(scene.path().join(dir)).expect("directories");
-    }
-    for (link, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin")] {
-        symlink(target, scene.path().join(link)).expect("a link");
-    }
-    fs::copy("/usr/bin/busybox", scene.path().join("usr/bin/busybox")).expect("busybox is installed");
-    scene
-}
-
-fn script(scene: &tempfile::TempDir, path: &str, text: &str) {
-    let path = scene.path().join(path);
-    fs::write(&path, text).expect("a file");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
 fn spec(scene: &tempfile::TempDir, binaries: &[&str]) -> InitrdSpec {

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod output;
 pub mod qcow2;
 pub mod root;
+pub mod runs;
 pub mod vhd;
 pub mod vmdk;
 pub mod volume;

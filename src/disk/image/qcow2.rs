@@ -4,7 +4,7 @@
 //! header | refcount table | refcount blocks | L1 table | L2 tables | data, in the order of the disk
 //! ```
 
-use super::wrap::pack;
+use super::runs::pack;
 use crate::output::extents::Extents;
 
 const CLUSTER_BITS: u32 = 16;

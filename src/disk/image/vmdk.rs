@@ -5,7 +5,7 @@
 //! header | descriptor | directory, tables | directory, tables (again) | grains, in the order of the disk
 //! ```
 
-use super::wrap::pack;
+use super::runs::pack;
 use crate::format::Guid;
 use crate::output::extents::Extents;
 

@@ -10,34 +10,10 @@ use crate::guest::prebuilt::Prebuilt;
 use crate::initrd::explain::Printable;
 use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::{Accelerator, Display, Machine, Transport, command_line};
+use crate::qemu::machine_type::is_safe;
 use crate::qemu::program::{Qemu, QemuFacts};
 use crate::qemu::spec::{Accel, BootSpec, FirmwareRef};
 
-/// Machine properties that name no host resource (QEMU `hw/core/machine.c`, `hw/i386/`).
-const PROPERTIES: [&str; 22] = [
-    "acpi",
-    "dump-guest-core",
-    "graphics",
-    "hpet",
-    "i8042",
-    "ioapic2",
-    "isa-serial",
-    "kernel-irqchip",
-    "max-ram-below-4g",
-    "mem-merge",
-    "nvdimm",
-    "pcie",
-    "pic",
-    "pit",
-    "rtc",
-    "sata",
-    "smbus",
-    "smm",
-    "suppress-vmdesc",
-    "usb",
-    "vmport",
-    "x-option-roms",
-];
 /// Transports of pid 1 in bundles.
 const TRANSPORTS: [Transport; 3] = [Transport::VirtioPci, Transport::VirtioMmio, Transport::Com2];
 /// Maximum length of an argument, in bytes.
@@ -130,7 +106,7 @@ impl MachineInfo {
     pub fn privileged_arguments(&self) -> Vec<String> {
         let option = |name: &str, value: &str| format!("{name} {value:?}");
         let mut found = Vec::new();
-        found.extend((!is_machine(&self.machine)).then(|| option("-machine", &self.machine)));
+        found.extend((!is_safe(&self.machine, is_word)).then(|| option("-machine", &self.machine)));
         found.extend((!is_word_list(&self.cpu)).then(|| option("-cpu", &self.cpu)));
         found.extend(self.smp.iter().filter(|smp| !is_word_list(smp)).map(|smp| option("-smp", smp)));
         found.extend(self.qemu_args.iter().map(|argument| format!("{argument:?}")));
@@ -162,17 +138,6 @@ pub(super) fn command_line_of(manifest: &Manifest) -> Option<Vec<String>> {
         transport: Transport::None,
     };
     Some(QemuInfo::new(&machine).ok()?.line)
-}
-
-/// Returns true for a machine type with only properties from the list.
-fn is_machine(text: &str) -> bool {
-    let mut parts = text.split(',');
-    let is_name = parts.next().is_some_and(is_word);
-    is_name
-        && parts.all(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, "on"));
-            PROPERTIES.contains(&name) && is_word(value)
-        })
 }
 
 /// Returns true for words separated by commas and equal signs, none of which can be a path.
