@@ -13,7 +13,7 @@ use super::{
     Warm, prepare,
 };
 use crate::{
-    qemu::spec::Accel,
+    qemu::spec::{Accel, ConsoleTo},
     root::request::{Copy, KernelRef, ModuleRequest},
     root::spec::RunWhat,
 };
@@ -267,7 +267,10 @@ impl Builder {
         self.finish(command, prepared, notes)
     }
 
-    fn finish(&self, command: &Command, prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
+    fn finish(&self, command: &Command, mut prepared: Prepared, mut notes: Notes) -> Result<Output, VmError> {
+        if let Some(path) = &self.console {
+            prepared.spec.boot.console = ConsoleTo::File(path.clone());
+        }
         let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
         let options = RunOptions { evidence, ..self.options(command) };
         let RunResult { outcome, transcript, age, stdout, stderr, evidence, .. } = prepared.run(options, &mut notes)?;
