@@ -67,7 +67,7 @@ fn a_damaged_snapshot_is_replaced() {
         damage(&cache.snapshot());
         let (age, said) = cache.runs();
         assert!(age <= 0.0, "{what}: {age} {said}");
-        let told = said.lines().filter(|line| line.contains("later runs are restored from")).count();
+        let told = said.lines().filter(|line| line.contains("booting a guest for the snapshot")).count();
         assert_eq!(told, 1, "{what}: {said}");
         let again = said.lines().filter(|line| line.contains("making the snapshot again")).count();
         assert!(again <= 1, "{what}: {said}");
@@ -194,7 +194,7 @@ fn removing_the_cache_while_a_guest_runs_is_harmless() {
     assert!(cache.runs().0 <= 0.0);
     // A cache that other users can enter must not contain guest memory.
     fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("writable file");
-    cache.program().args(["--", "true"]).done().exits(125).says("others may enter it");
+    cache.program().args(["--", "true"]).done().exits(125).says("accessible to others");
     fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o700)).expect("writable file");
 }
 
