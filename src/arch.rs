@@ -48,12 +48,12 @@ impl Arch {
     }
 
     /// Returns the architecture in an ELF header, if it is supported.
-    pub fn from_elf(machine: u16, is_64: bool, little_endian: bool) -> Option<Self> {
+    pub(crate) fn from_elf(machine: u16, is_64: bool, little_endian: bool) -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.elf() == (machine, is_64, little_endian))
     }
 
     /// Returns the ELF identity of the architecture: `(e_machine, 64-bit class, little endian)`.
-    pub const fn elf(self) -> ElfIdentity {
+    pub(crate) const fn elf(self) -> ElfIdentity {
         match self {
             Self::X86_64 => (62, true, true),
             Self::X86 => (3, false, true),
@@ -67,7 +67,7 @@ impl Arch {
     }
 
     /// Returns the usual name in the kernel and in QEMU.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::X86 => "i386",
@@ -81,7 +81,7 @@ impl Arch {
     }
 
     /// Returns Debian's multiarch directory name (`/usr/lib/TUPLE`).
-    pub const fn multiarch(self) -> &'static str {
+    pub(crate) const fn multiarch(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-linux-gnu",
             Self::X86 => "i386-linux-gnu",

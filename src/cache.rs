@@ -17,14 +17,14 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-pub mod room;
-pub mod seal;
+pub(crate) mod room;
+pub(crate) mod seal;
 
-pub use self::seal::{Key, Stamp};
+pub(crate) use self::seal::{Key, Stamp};
 use self::seal::{Seal, hex};
 
 /// Default size limit in bytes; `BOOTLING_CACHE_LIMIT` overrides it.
-pub const DEFAULT_LIMIT: u64 = 4 << 30;
+pub(crate) const DEFAULT_LIMIT: u64 = 4 << 30;
 
 /// Name prefix of unfinished entries.
 const UNFINISHED: &str = ".new-";
@@ -132,7 +132,7 @@ impl Cache {
     }
 
     /// Returns the content of an entry, if it exists and is intact. Counts as a use.
-    pub fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
+    pub(crate) fn get(&self, key: &Key) -> Result<Option<PathBuf>, CacheError> {
         let entry = self.directory.join(key.as_str());
         let seal_path = entry.join("seal");
         let mut file = match File::open(&seal_path) {
@@ -180,7 +180,7 @@ impl Cache {
     }
 
     /// Returns the file of an entry; `make` writes it if the entry does not exist.
-    pub fn file<E: From<CacheError>>(
+    pub(crate) fn file<E: From<CacheError>>(
         &self,
         key: &Key,
         make: impl FnOnce(&mut File) -> Result<(), E>,
@@ -201,7 +201,7 @@ impl Cache {
     }
 
     /// Returns the directory of an entry; `make` fills it if the entry does not exist.
-    pub fn tree<E: From<CacheError>>(
+    pub(crate) fn tree<E: From<CacheError>>(
         &self,
         key: &Key,
         make: impl FnOnce(&Path) -> Result<(), E>,
@@ -211,7 +211,7 @@ impl Cache {
 
     /// Like [`Cache::tree`]. While another process builds the entry, `wait` is called repeatedly; an error ends the
     /// wait.
-    pub fn tree_after<E: From<CacheError>>(
+    pub(crate) fn tree_after<E: From<CacheError>>(
         &self,
         key: &Key,
         wait: &mut dyn FnMut() -> Result<(), E>,

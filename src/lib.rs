@@ -52,19 +52,33 @@
 //!
 //! `docs/architecture.md` in the repository follows one run through these modules.
 
+#[doc(hidden)]
 pub mod arch;
+#[doc(hidden)]
 pub mod cache;
+#[doc(hidden)]
 pub mod disk;
+#[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
 pub mod guest;
+#[doc(hidden)]
 pub mod initrd;
+#[doc(hidden)]
 pub mod output;
+#[doc(hidden)]
 pub mod process;
+#[doc(hidden)]
 pub mod qemu;
+#[doc(hidden)]
 pub mod regress;
+#[doc(hidden)]
 pub mod root;
+#[doc(hidden)]
 pub mod suite;
+#[doc(hidden)]
 pub mod sys;
+#[doc(hidden)]
 pub mod watch;
 
 pub use guest::verdict::Outcome;

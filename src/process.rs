@@ -17,7 +17,7 @@ use crate::sys;
 
 /// Running program. Killed with its process group on drop.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     ended: OwnedFd,
     reaped: bool,
@@ -25,7 +25,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command`, which inherits `keep`. The calling thread must live as long as the program.
-    pub fn start(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Self> {
+    pub(crate) fn start(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let mut child = sys::spawn_tied(command, keep)?;
         match watch(&child) {
             Ok(ended) => Ok(Self { child, ended, reaped: false }),
@@ -37,27 +37,27 @@ impl Process {
     }
 
     /// Process ID.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Descriptor that becomes readable when the program has ended.
-    pub fn ended(&self) -> &OwnedFd {
+    pub(crate) fn ended(&self) -> &OwnedFd {
         &self.ended
     }
 
     /// Takes the pipe of its standard output, if any; once.
-    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
     /// Takes the pipe of its standard error, if any; once.
-    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
     /// Exit status, if it has ended; returned once.
-    pub fn exit(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn exit(&mut self) -> io::Result<Option<ExitStatus>> {
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if self.reaped || waitid(WaitId::PidFd(self.ended.as_fd()), ended)?.is_none() {
             return Ok(None);
@@ -68,12 +68,12 @@ impl Process {
     }
 
     /// Sends a signal to its process group, if it is still running.
-    pub fn signal(&self, signal: i32) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
         if self.reaped { Ok(()) } else { sys::signal_group(&self.child, signal) }
     }
 
     /// Kills it, if it is still running, and waits for it.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if !self.reaped {
             self.reaped = true;
             kill(&mut self.child);

@@ -18,7 +18,7 @@ use memmap2::MmapMut;
 ///
 /// The kernel kills it as soon as the calling thread ends, however it ends (`prctl(2)`, `PR_SET_PDEATHSIG`). Call this
 /// from a thread that lives as long as the child should, usually the main thread.
-pub fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Child> {
+pub(crate) fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     let parent = rustix::process::getpid().as_raw_nonzero().get();
     let tie = move || {
@@ -48,7 +48,7 @@ pub fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::Result<
 /// Maps `memory` into the virtual machine as its RAM, from guest physical address 0 on.
 ///
 /// The reference keeps the mapping borrowed for the lifetime of the machine.
-pub fn give_memory<'machine>(machine: &'machine VmFd, memory: &'machine mut MmapMut) -> io::Result<()> {
+pub(crate) fn give_memory<'machine>(machine: &'machine VmFd, memory: &'machine mut MmapMut) -> io::Result<()> {
     let region = kvm_userspace_memory_region {
         slot: 0,
         flags: 0,
@@ -61,7 +61,7 @@ pub fn give_memory<'machine>(machine: &'machine VmFd, memory: &'machine mut Mmap
 }
 
 /// Interrupts a system call of `thread` by sending a signal whose handler does nothing.
-pub fn interrupt_thread<T>(thread: &JoinHandle<T>, signal: i32) -> io::Result<()> {
+pub(crate) fn interrupt_thread<T>(thread: &JoinHandle<T>, signal: i32) -> io::Result<()> {
     // SAFETY: the handle keeps the pthread_t valid until the thread is joined or detached.
     match unsafe { libc::pthread_kill(thread.as_pthread_t(), signal) } {
         0 => Ok(()),
@@ -70,7 +70,7 @@ pub fn interrupt_thread<T>(thread: &JoinHandle<T>, signal: i32) -> io::Result<()
 }
 
 /// Sends `signal` to every process in a child's process group.
-pub fn signal_group(child: &Child, signal: i32) -> io::Result<()> {
+pub(crate) fn signal_group(child: &Child, signal: i32) -> io::Result<()> {
     let Ok(group) = i32::try_from(child.id()) else { return Err(io::ErrorKind::InvalidInput.into()) };
     // SAFETY: kill accesses no memory; the child is not yet reaped, so its group id cannot have been reused.
     match unsafe { libc::kill(-group, signal) } {
@@ -94,7 +94,7 @@ pub fn local_time() -> (i32, i32, i32) {
 
 /// Acquires a shared lock on `count` bytes of an open file from `start` on, held as long as this open file description
 /// exists (`fcntl(2)`, open file description locks). Returns `false` if another one holds an exclusive lock.
-pub fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {
+pub(crate) fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {
     let lock = record(libc::F_RDLCK, start, count);
     // SAFETY: the descriptor is open for as long as the borrow, and the structure is only read.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
@@ -107,7 +107,7 @@ pub fn lock_shared(file: &File, start: i64, count: i64) -> io::Result<bool> {
 }
 
 /// Returns true if another open file description holds any lock on one of `count` bytes from `start` on.
-pub fn locked_elsewhere(file: &File, start: i64, count: i64) -> io::Result<bool> {
+pub(crate) fn locked_elsewhere(file: &File, start: i64, count: i64) -> io::Result<bool> {
     let mut lock = record(libc::F_WRLCK, start, count);
     // SAFETY: the descriptor is open for as long as the borrow, and the structure is a local variable of the right
     // size.

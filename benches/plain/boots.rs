@@ -21,7 +21,7 @@ struct Subject<'a> {
 }
 
 /// Runs all boot measurements.
-pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let [generic, cloud] = &bench.packages;
     for subject in [
         Subject { name: "6.1 generic (xz)", package: generic, faster: 2.5, goal: "2.5x" },
@@ -95,7 +95,7 @@ fn runs(bench: &Bench, table: &mut Table, subject: &Subject<'_>) -> Result<(), B
 }
 
 /// Returns the plain QEMU command for a boot. Missing files are reported when it runs.
-pub fn plain_boot(bench: &Bench, package: &Path) -> Command {
+pub(crate) fn plain_boot(bench: &Bench, package: &Path) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-accel", "tcg", "-m", "1024", "-nographic", "-no-reboot", "-append", "console=ttyS0 panic=-1"]);
     let bzimage = bench.dir.join(package.file_stem().unwrap_or_default()).join("image");
@@ -104,7 +104,7 @@ pub fn plain_boot(bench: &Bench, package: &Path) -> Command {
 }
 
 /// Creates the files for [`plain_boot`].
-pub fn prepare_plain(bench: &Bench, package: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn prepare_plain(bench: &Bench, package: &Path) -> Result<(), Box<dyn Error>> {
     bench.plain_modules(package)?;
     poweroff_initrd(bench).map(drop)
 }

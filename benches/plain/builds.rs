@@ -14,7 +14,7 @@ use crate::{Bench, tool};
 const TIMES: usize = 31;
 
 /// Runs all build measurements.
-pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let peak = Peak::calibrate()?;
     let [generic, _] = &bench.packages;
     let (plain, release) = bench.plain_modules(generic)?;

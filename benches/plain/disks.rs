@@ -21,7 +21,7 @@ const FASTER: f64 = 5.0;
 const INITRD: usize = 10 << 20;
 
 /// Measures the usual disk, raw and as qcow2.
-pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let peak = Peak::calibrate()?;
     let [_, cloud] = &bench.packages;
     let kernel = kernel(bench, cloud)?;
@@ -68,7 +68,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
 }
 
 /// Measures stamping of small and large images, raw and qcow2.
-pub fn stamp(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
+pub(crate) fn stamp(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let raw = Goals { text: "5 ms", most: 5.0 };
     let qcow2 = Goals { text: "10 ms", most: 10.0 };
     for (what, size, format, goal) in [

@@ -16,7 +16,7 @@ const CELLS: usize = 100;
 const PLANS: usize = 5;
 
 /// Runs all matrix measurements.
-pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     for (name, package) in ["6.1 generic", "6.12 cloud"].into_iter().zip(&bench.packages) {
         for (isolate, text, least) in [("vm", "4/s, 3 %", 4.0), ("none", "30/s", 30.0)] {
             let manifest = bench.dir.join("matrix.toml");

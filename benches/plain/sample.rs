@@ -5,22 +5,22 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Sorted wall times of one kind of run.
-pub struct Sample(Vec<Duration>);
+pub(crate) struct Sample(Vec<Duration>);
 
 impl Sample {
     /// Creates a sample from at least one time, in any order.
-    pub fn new(mut times: Vec<Duration>) -> Self {
+    pub(crate) fn new(mut times: Vec<Duration>) -> Self {
         times.sort();
         Self(times)
     }
 
     /// Returns the median in milliseconds.
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         self.at(0.5)
     }
 
     /// Returns the 10th and the 90th percentile in milliseconds.
-    pub fn spread(&self) -> (f64, f64) {
+    pub(crate) fn spread(&self) -> (f64, f64) {
         (self.at(0.1), self.at(0.9))
     }
 
@@ -32,7 +32,7 @@ impl Sample {
 }
 
 /// Runs the command once unmeasured, then `times` times; each run must exit with `status`.
-pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> Result<Sample, Box<dyn Error>> {
+pub(crate) fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> Result<Sample, Box<dyn Error>> {
     once(&mut command(), status)?;
     let mut taken = Vec::with_capacity(times);
     for _ in 0..times {
@@ -43,7 +43,7 @@ pub fn run(times: usize, status: i32, mut command: impl FnMut() -> Command) -> R
 
 /// Alternates two commands, so that other load on the host affects both; each run must exit with status 0. The first
 /// run of each is not measured.
-pub fn in_turn(
+pub(crate) fn in_turn(
     times: usize,
     mut one: impl FnMut() -> Command,
     mut other: impl FnMut() -> Command,
@@ -59,7 +59,7 @@ pub fn in_turn(
 }
 
 /// Runs a process to its end and returns its wall time.
-pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Error>> {
+pub(crate) fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Error>> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let start = Instant::now();
     let output = command.output()?;
@@ -74,14 +74,14 @@ pub fn once(command: &mut Command, status: i32) -> Result<Duration, Box<dyn Erro
 
 /// Measures the peak resident set of processes with busybox's `time`: std does not call wait4(2), and `unsafe` is
 /// confined to one file of the library.
-pub struct Peak {
+pub(crate) struct Peak {
     /// Value reported by busybox per KiB: its `time` treats getrusage's KiB as pages.
     per_kib: u64,
 }
 
 impl Peak {
     /// Determines busybox's unit with a process of known size.
-    pub fn calibrate() -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn calibrate() -> Result<Self, Box<dyn Error>> {
         let mut dd = Command::new("busybox");
         dd.args(["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
         let reported = Self { per_kib: 1 }.kib(&dd)?;
@@ -89,7 +89,7 @@ impl Peak {
     }
 
     /// Returns the peak resident set in KiB of a process or of its largest child.
-    pub fn kib(&self, command: &Command) -> Result<u64, Box<dyn Error>> {
+    pub(crate) fn kib(&self, command: &Command) -> Result<u64, Box<dyn Error>> {
         let mut timed = Command::new("busybox");
         timed.args(["time", "-f", "peak %M"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {

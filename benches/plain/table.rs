@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::sample::Sample;
 
 /// Rows of the table.
-pub struct Table(Vec<Row>);
+pub(crate) struct Table(Vec<Row>);
 
 struct Row {
     what: String,
@@ -18,7 +18,7 @@ struct Row {
 }
 
 /// Goal for a value.
-pub struct Goal {
+pub(crate) struct Goal {
     /// Text of the goal.
     pub text: &'static str,
     /// True if the goal is met.
@@ -27,12 +27,12 @@ pub struct Goal {
 
 impl Table {
     /// Creates an empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
 
     /// Adds a row: bootling's times, the plain way's times if any, other values, and a goal.
-    pub fn time(&mut self, what: &str, ours: &Sample, plain: Option<&Sample>, rest: String, goal: Option<Goal>) {
+    pub(crate) fn time(&mut self, what: &str, ours: &Sample, plain: Option<&Sample>, rest: String, goal: Option<Goal>) {
         let (low, high) = ours.spread();
         self.0.push(Row {
             what: what.to_owned(),
@@ -48,7 +48,7 @@ impl Table {
     }
 
     /// Writes the table with aligned columns.
-    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let head = ["", "bootling", "10-90 %", "plain way", "ratio", "memory and sizes", "goal"];
         let rows: Vec<[&str; 7]> = std::iter::once(head)
             .chain(self.0.iter().map(|row| {

@@ -20,7 +20,7 @@ const GUESTS: usize = 16;
 const ROUNDS: usize = 6;
 
 /// Runs all warm measurements.
-pub fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Error>> {
     for (name, package) in ["6.1 generic", "6.12 cloud"].into_iter().zip(&bench.packages) {
         let run = |command: &[&str]| {
             let mut warm = bench.bootling();

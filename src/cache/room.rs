@@ -13,7 +13,7 @@ use super::{Cache, CacheError, GRACE, Key, UNFINISHED, failed};
 
 impl Cache {
     /// Returns the keys of all entries, the most recently used first.
-    pub fn keys(&self) -> Result<Vec<Key>, CacheError> {
+    pub(crate) fn keys(&self) -> Result<Vec<Key>, CacheError> {
         let mut found = Vec::new();
         for item in fs::read_dir(&self.directory).map_err(failed("list", &self.directory))? {
             let item = item.map_err(failed("list", &self.directory))?;
@@ -29,7 +29,7 @@ impl Cache {
     }
 
     /// Returns the content path of an entry, if it exists, and the time of its last use. Does not count as a use.
-    pub fn peek(&self, key: &Key) -> Option<(PathBuf, SystemTime)> {
+    pub(crate) fn peek(&self, key: &Key) -> Option<(PathBuf, SystemTime)> {
         let entry = self.directory.join(key.as_str());
         let used = fs::metadata(entry.join("seal")).and_then(|seal| seal.modified()).ok()?;
         Some((entry.join("data"), used))
@@ -41,7 +41,7 @@ impl Cache {
     }
 
     /// Discards the entry that contains `path`, if any.
-    pub fn discard_holder(&self, path: &Path) -> Result<(), CacheError> {
+    pub(crate) fn discard_holder(&self, path: &Path) -> Result<(), CacheError> {
         let inside = path.strip_prefix(&self.directory).ok().and_then(|rest| rest.iter().next());
         match inside.and_then(|name| name.to_str()).and_then(Key::parse) {
             Some(key) => self.discard(&key),

@@ -12,7 +12,7 @@ pub struct Key(String);
 
 impl Key {
     /// Returns the key of an entry of this `kind` (including its format version) that is built from `parts`.
-    pub fn of(kind: &str, parts: &[&[u8]]) -> Self {
+    pub(crate) fn of(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in std::iter::once(kind.as_bytes()).chain(parts.iter().copied()) {
             hash.update((part.len() as u64).to_le_bytes());
@@ -22,13 +22,13 @@ impl Key {
     }
 
     /// Returns the key of an entry that is built from one file, valid as long as that file does not change.
-    pub fn of_file(kind: &str, path: &Path, metadata: &Metadata) -> Self {
+    pub(crate) fn of_file(kind: &str, path: &Path, metadata: &Metadata) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
         Self::of(kind, &[path.as_os_str().as_bytes(), Stamp::of(metadata).to_string().as_bytes()])
     }
 
     /// Parses a key written by [`Key::as_str`].
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         hex.then(|| Self(text.to_owned()))
     }
@@ -51,21 +51,21 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// File identity that reveals a change without reading the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Length in bytes.
-    pub len: u64,
+    pub(crate) len: u64,
     /// Device and inode.
-    pub file: (u64, u64),
+    pub(crate) file: (u64, u64),
     /// Modification time, in nanoseconds since the epoch.
-    pub mtime: i128,
+    pub(crate) mtime: i128,
     /// Inode change time, in nanoseconds since the epoch. Advances with every write, even if `mtime` is reset
     /// afterwards.
-    pub ctime: i128,
+    pub(crate) ctime: i128,
 }
 
 impl Stamp {
     /// Returns the stamp of a file's metadata.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
             len: metadata.len(),

@@ -37,7 +37,7 @@ use bootling::qemu::spec::{BootSpec, ConsoleTo, FirmwareRef};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
-pub struct BootDiskArgs {
+pub(crate) struct BootDiskArgs {
     /// Disk image (raw, qcow2, VMDK, VHD, VHDX, VDI; also compressed with gzip, xz or zstd), ISO, or block device.
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
@@ -160,7 +160,7 @@ Taints and leftover processes are reported by bootling's pid 1, and thus only in
 );
 
 /// Runs the verb.
-pub fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &BootDiskArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let done = boot(args);
     let (exit_code, written) = match done {
@@ -353,7 +353,7 @@ fn introduction(args: &BootDiskArgs, machine: &Machine, drive: Drive, interactiv
 }
 
 /// Parses a regular expression.
-pub fn regex(text: &str) -> Result<Regex, String> {
+pub(crate) fn regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }
 

@@ -15,7 +15,7 @@ use bootling::{
 /// Machine options for every kind of guest.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Machine")]
-pub struct MachineArgs {
+pub(crate) struct MachineArgs {
     /// Accelerator: `kvm`, `tcg` (QEMU's translator) or `auto` (KVM if a probe runs guest code on it, else TCG).
     #[arg(long, value_enum, default_value_t = AccelArg::Auto, env = "BOOTLING_ACCEL")]
     pub accel: AccelArg,
@@ -49,7 +49,7 @@ pub struct MachineArgs {
 /// Options for booting a kernel and its initrd.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Machine")]
-pub struct BootArgs {
+pub(crate) struct BootArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
     /// Firmware: `none` (QEMU starts the kernel directly, the fastest; default), `uefi` (OVMF installed on the host),
@@ -75,7 +75,7 @@ pub struct BootArgs {
 
 /// `--accel`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AccelArg {
+pub(crate) enum AccelArg {
     /// KVM if it works, else TCG
     Auto,
     /// KVM, or fail
@@ -86,7 +86,7 @@ pub enum AccelArg {
 
 impl AccelArg {
     /// Returns the corresponding accelerator choice.
-    pub const fn meant(self) -> Accel {
+    pub(crate) const fn meant(self) -> Accel {
         match self {
             Self::Auto => Accel::Auto,
             Self::Kvm => Accel::Kvm,
@@ -97,7 +97,7 @@ impl AccelArg {
 
 impl MachineArgs {
     /// Returns the boot specification, without the limits.
-    pub fn spec(&self, firmware: FirmwareRef) -> BootSpec {
+    pub(crate) fn spec(&self, firmware: FirmwareRef) -> BootSpec {
         BootSpec {
             qemu: self.qemu.clone(),
             accel: self.accel.meant(),
@@ -116,7 +116,7 @@ impl MachineArgs {
     }
 
     /// Returns the limit from QEMU's start to the verdict. An interactive guest has none by default.
-    pub fn limit(&self, interactive: bool) -> TimeLimit {
+    pub(crate) fn limit(&self, interactive: bool) -> TimeLimit {
         let default = if interactive { TimeLimit::None } else { TimeLimit::Default };
         self.timeout.unwrap_or(default)
     }
@@ -124,7 +124,7 @@ impl MachineArgs {
 
 impl BootArgs {
     /// Returns the boot specification, without the limits.
-    pub fn spec(&self, tty: bool) -> BootSpec {
+    pub(crate) fn spec(&self, tty: bool) -> BootSpec {
         BootSpec {
             append: self.append.clone(),
             fast_boot: self.fast_boot,
@@ -139,13 +139,13 @@ impl BootArgs {
     }
 
     /// Returns the limits on the whole run, on the boot, and on inactivity.
-    pub fn limits(&self, interactive: bool, idle: Option<Duration>) -> Limits {
+    pub(crate) fn limits(&self, interactive: bool, idle: Option<Duration>) -> Limits {
         let total = self.machine.limit(interactive);
         Limits { total, base: total, boot: self.boot_timeout.unwrap_or_default(), idle }
     }
 }
 
 /// Parses `90`, `90s`, `1500ms`, `5m`, `1h`, and `0` or `none` for no limit.
-pub fn limit(text: &str) -> Result<TimeLimit, String> {
+pub(crate) fn limit(text: &str) -> Result<TimeLimit, String> {
     amount::time(text).map(|limit| limit.map_or(TimeLimit::None, TimeLimit::After))
 }

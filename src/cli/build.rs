@@ -41,7 +41,7 @@ use bootling::{
 All files have the time in SOURCE_DATE_EPOCH, or 1970 if it is unset. The same inputs produce the same bytes.
 Exit status: 0; 2 for usage errors; 125 if the image cannot be built. A failed build leaves no file.
 ")]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     #[command(flatten)]
     initrd: InitrdArgs,
     /// Write the image to FILE ('-' for standard output). An incomplete FILE is never left behind.
@@ -65,14 +65,14 @@ pub struct BuildArgs {
 }
 
 /// Parser for an option that selects one of `formats`.
-pub fn compression(formats: impl Iterator<Item = Compression>) -> impl TypedValueParser<Value = Compression> {
+pub(crate) fn compression(formats: impl Iterator<Item = Compression>) -> impl TypedValueParser<Value = Compression> {
     PossibleValuesParser::new(formats.map(|format| PossibleValue::new(format.name()).help(format.properties().summary)))
         .try_map(|name| Compression::ALL.into_iter().find(|format| format.name() == name).ok_or("unknown compression"))
 }
 
 /// A requested image.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Contents.
     pub spec: InitrdSpec,
     /// Kernel for the image, if known; required for modules.
@@ -93,7 +93,7 @@ pub struct Request<'a> {
 
 /// What to do with an image.
 #[derive(Debug)]
-pub enum Action<'a> {
+pub(crate) enum Action<'a> {
     /// Write it to this file.
     Write(&'a Path),
     /// List its contents.
@@ -103,7 +103,7 @@ pub enum Action<'a> {
 }
 
 /// Runs the verb.
-pub fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
     let what = args.initrd.run.clone().map_or(RunWhat::Shell, RunWhat::Line);
     let deed = match (&args.why, &args.output) {
         (Some(path), _) => Action::Why(path),
@@ -123,7 +123,7 @@ pub fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
 }
 
 /// Builds the requested image.
-pub fn make(request: &Request<'_>) -> anyhow::Result<u8> {
+pub(crate) fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     let root = Root::new(&request.spec.root)?;
     let kernel = find_kernel(&root, request)?;
     if let Some(kernel) = &kernel {
@@ -169,7 +169,7 @@ fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kern
 
 /// Rejects compressions that the kernel cannot unpack: it would treat the image as a disk and find no root file system
 /// (`init/do_mounts.c`). `option` selects the compression.
-pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str) -> anyhow::Result<()> {
+pub(crate) fn check_compression(kernel: &Kernel, compression: Compression, option: &str) -> anyhow::Result<()> {
     let (Some(setting), Some(config)) = (compression.properties().config, &kernel.config) else { return Ok(()) };
     if config.supports_initrd(compression) {
         return Ok(());
@@ -185,7 +185,7 @@ pub fn check_compression(kernel: &Kernel, compression: Compression, option: &str
 }
 
 /// Returns `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), or 0.
-pub fn mtime() -> anyhow::Result<u32> {
+pub(crate) fn mtime() -> anyhow::Result<u32> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(0) };
     let seconds = value.to_str().and_then(|text| text.parse().ok());
     seconds.with_context(|| format!("invalid SOURCE_DATE_EPOCH {}: not a 32-bit number", value.display()))

@@ -34,7 +34,7 @@ use bootling::format::mbr::BOOT_CODE;
 
 `bootling stamp` has more options.
 ")]
-pub struct ByeByeBios {
+pub(crate) struct ByeByeBios {
     /// Use this code, followed by the message and a NUL, as the boot sector
     #[arg(long, short, value_name = "BOOT-STUB-PATH", overrides_with = "boot_stub")]
     boot_stub: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub struct ByeByeBios {
 }
 
 /// Runs the verb.
-pub fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
     let code = match (&args.boot_stub, &args.message) {
         (None, None) => fitted(&Message::standard(), Then::Halt)?,
         (None, Some(file)) => fitted(&read_message(file)?, Then::Halt)?,

@@ -44,7 +44,7 @@ failed; 2 for usage errors; 125 if FILE could not be checked; 128+n if signal n 
 --boot.
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// File to check.
     #[arg(value_name = "FILE", required_unless_present = "rules")]
     file: Option<PathBuf>,
@@ -86,7 +86,7 @@ fn known_rule(id: &str) -> Result<String, String> {
 }
 
 /// Runs the verb.
-pub fn run(args: &CheckArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut out = output::stdout();
     let Some(file) = args.file.as_deref().filter(|_| !args.rules) else {
         let printed = if args.json { print::rules_json(&mut out) } else { print::rules(&mut out) };

@@ -37,7 +37,7 @@ SignedData in DER, as produced by a signing service or `sbattach --detach`.
 
 Exit status: 0; 2 for usage errors; 125 if FILE is not an EFI program.
 ")]
-pub struct DigestArgs {
+pub(crate) struct DigestArgs {
     /// EFI program: a unified kernel image, a boot loader or a kernel.
     file: PathBuf,
     /// Hash algorithm. Secure Boot signatures use sha256; TPMs also have banks for the others.
@@ -95,7 +95,7 @@ struct Section {
 }
 
 /// Runs the verb.
-pub fn run(args: &DigestArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &DigestArgs) -> anyhow::Result<u8> {
     let doing = || format!("failed to compute the digest of {}", args.file.display());
     let source = SourceFile::open(&args.file).with_context(doing)?;
     let file = Extents::of_file(&source);

@@ -19,7 +19,7 @@ use bootling::{qemu::spec::FirmwareRef, root::request::KernelRef, root::spec::In
 
 /// Check what works on the host, and print what to install
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -46,7 +46,7 @@ impl Finding {
 }
 
 /// Runs the verb. Returns 0 if everything required works.
-pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let findings = check_all()?;
     let healthy = findings.iter().all(|finding| finding.works || !finding.needed);
     let mut out = super::output::stdout();

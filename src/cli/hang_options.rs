@@ -11,7 +11,7 @@ use bootling::guest::{RunResult, TimeLimit};
 
 /// Idle limit, and the files to keep of a guest that fails.
 #[derive(Debug, Clone, Args)]
-pub struct HangArgs {
+pub(crate) struct HangArgs {
     /// Time limit without progress: no console output, no data between the command and bootling, and QEMU uses less
     /// than 3 % of a CPU. Default: none.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
@@ -29,23 +29,23 @@ pub struct HangArgs {
 
 impl HangArgs {
     /// Returns the limit without progress.
-    pub fn idle_timeout(&self) -> Option<Duration> {
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout.and_then(TimeLimit::duration)
     }
 
     /// Returns true if diagnostics are requested.
-    pub fn keeps(&self) -> bool {
+    pub(crate) fn keeps(&self) -> bool {
         self.evidence.is_some()
     }
 
     /// Opens the files for the diagnostics, if requested.
-    pub fn evidence(&self) -> anyhow::Result<Option<Evidence>> {
+    pub(crate) fn evidence(&self) -> anyhow::Result<Option<Evidence>> {
         Ok(self.evidence.as_deref().map(|directory| Evidence::prepare(directory, self.core)).transpose()?)
     }
 }
 
 /// Formats a line with the location of the stored evidence; empty if there is none.
-pub fn format_evidence(result: &RunResult) -> String {
+pub(crate) fn format_evidence(result: &RunResult) -> String {
     match (&result.evidence, &result.transcript.hang) {
         (None, _) => String::new(),
         (Some(Ok(directory)), Some(_)) => format!("full report: {}\n", directory.join(REPORT).display()),

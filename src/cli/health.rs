@@ -17,7 +17,7 @@ const FINDINGS: usize = 10;
 /// Health options.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Health")]
-pub struct HealthArgs {
+pub(crate) struct HealthArgs {
     /// What to do if the kernel reports problems (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockup,
     /// hung task, OOM kill, new taint): `fail` (exit with 121 even if the command succeeds), `warn` (report them;
     /// default) or `ignore`. For a bundle, the recorded setting applies unless this option is on the command line.
@@ -34,7 +34,7 @@ pub struct HealthArgs {
 
 /// `--health`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PolicyArg {
+pub(crate) enum PolicyArg {
     /// Fail
     Fail,
     /// Report it
@@ -45,7 +45,7 @@ pub enum PolicyArg {
 
 impl PolicyArg {
     /// Returns the corresponding policy.
-    pub const fn meant(self) -> Policy {
+    pub(crate) const fn meant(self) -> Policy {
         match self {
             Self::Fail => Policy::Fail,
             Self::Warn => Policy::Warn,
@@ -56,13 +56,13 @@ impl PolicyArg {
 
 impl HealthArgs {
     /// Returns the health specification.
-    pub fn spec(&self) -> HealthSpec {
+    pub(crate) fn spec(&self) -> HealthSpec {
         let policy = self.health.map_or_else(Policy::default, PolicyArg::meant);
         HealthSpec { policy, allow: self.health_allow.clone(), deny: self.health_deny.clone() }
     }
 
     /// Returns `recorded` with these options applied; the policy only if it is on the command line.
-    pub fn on_top_of(&self, recorded: HealthSpec, typed: &TypedIds) -> HealthSpec {
+    pub(crate) fn on_top_of(&self, recorded: HealthSpec, typed: &TypedIds) -> HealthSpec {
         let typed = self.health.filter(|_| typed.has("health"));
         HealthSpec {
             policy: typed.map_or(recorded.policy, PolicyArg::meant),
@@ -74,7 +74,7 @@ impl HealthArgs {
 
 /// Formats one line per finding, and the finding's log lines if `verbose` or if it failed the run. Omits what the
 /// verdict already reports (a panic).
-pub fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
+pub(crate) fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
     let is_told = |finding: &&Finding| match outcome {
         Outcome::Panic { .. } => finding.kind != Kind::Panic,
         _ => true,

@@ -7,16 +7,16 @@ use serde::Serialize;
 use super::report_file::ReportFile;
 
 /// A JSON output file. An incomplete file is never left behind.
-pub struct Json(ReportFile);
+pub(crate) struct Json(ReportFile);
 
 impl Json {
     /// Opens the file, so that errors are reported before the boot.
-    pub fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         ReportFile::create(path, "the result").map(Self)
     }
 
     /// Writes the result.
-    pub fn write(self, report: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn write(self, report: &impl Serialize) -> anyhow::Result<()> {
         self.0.write(|bytes| {
             serde_json::to_writer_pretty(&mut *bytes, report)?;
             bytes.push(b'\n');

@@ -17,7 +17,7 @@ use bootling::initrd::explain::Printable;
 /// A listed item.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Row {
+pub(crate) enum Row {
     /// A partition.
     Partition {
         /// Partition number.
@@ -78,7 +78,7 @@ pub enum Row {
 }
 
 /// An EFI system partition, or a disk that contains a file system without partitions.
-pub struct Esp<'a> {
+pub(crate) struct Esp<'a> {
     number: u32,
     start: u64,
     sector: u64,
@@ -87,7 +87,7 @@ pub struct Esp<'a> {
 }
 
 /// Opens the file systems of a disk that firmware can boot from.
-pub fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>, (u32, Fault)>> {
+pub(crate) fn volumes<'a>(image: &'a Image, table: Option<&Gpt>) -> Vec<Result<Esp<'a>, (u32, Fault)>> {
     let open = |number, start, len, sector: SectorSize| {
         let volume = Volume::open(Window::new(image, start, len)).map_err(|fault| (number, fault))?;
         Ok(Esp { number, start, sector: sector.bytes(), volume })
@@ -110,7 +110,7 @@ fn is_volume(image: &Image) -> bool {
 }
 
 /// Lists a disk. Returns `None` for an unknown format.
-pub fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
+pub(crate) fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     let tables = gpt::probe(image);
     if tables.is_empty() && !is_volume(image) {
         return mbr_disk(image);
@@ -195,7 +195,7 @@ fn files(esp: &Esp<'_>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
 }
 
 /// Lists the sections of an EFI program.
-pub fn program(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
+pub(crate) fn program(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     let pe = Pe::read(image)?;
     let rows = pe.sections.iter().map(|section| {
         let (offset, size) = section.contents();
@@ -206,7 +206,7 @@ pub fn program(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
 }
 
 /// Prints items as text.
-pub fn text(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn text(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     for row in rows {
         match row {
             Row::Partition { number, first, last, size, kind, name, .. } => {
@@ -230,7 +230,7 @@ pub fn text(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Prints items as one JSON array, one item per line.
-pub fn json(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn json(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let mut separator = "[\n";
     for row in rows {
         out.write_all(separator.as_bytes())?;
@@ -241,7 +241,7 @@ pub fn json(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Prints the file at `path` on a disk, or the section with that name.
-pub fn cat(opened: Opened, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) fn cat(opened: Opened, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
     match opened {
         Opened::Disk(image) => cat_disk(&image, path, out),
         Opened::Program(image) => {

@@ -35,7 +35,7 @@ use bootling::initrd::explain::Printable;
 Columns for an initrd: type and mode, links, owner, group, size or device numbers, time (UTC), path.
 gzip, zstd, xz and lz4 are supported. Exit status: 0; 2 for usage errors; 125 if FILE cannot be read.
 ")]
-pub struct LsArgs {
+pub(crate) struct LsArgs {
     /// Initrd, disk image, UKI or bundle ('-' for standard input).
     file: PathBuf,
     /// Also open the backing files of an overlay.
@@ -55,7 +55,7 @@ pub struct LsArgs {
 
 If an initrd contains PATH several times, the last entry is printed, as the kernel does. Links are not followed.
 ")]
-pub struct CatArgs {
+pub(crate) struct CatArgs {
     /// Also open the backing files of an overlay.
     #[arg(long)]
     allow_backing: bool,
@@ -66,7 +66,7 @@ pub struct CatArgs {
 }
 
 /// Runs `bootling ls`.
-pub fn run(args: &LsArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &LsArgs) -> anyhow::Result<u8> {
     let mut out = output::stdout();
     let listed = list_target(args, &mut out);
     // Print what was read before an error.
@@ -212,7 +212,7 @@ fn list_json(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Runs `bootling cat`: the first pass finds the last entry with that name, the second one prints its data.
-pub fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
+pub(crate) fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("failed to read {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
     let mut out = output::content();

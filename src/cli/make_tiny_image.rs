@@ -21,7 +21,7 @@ use bootling::{
 /// Builds a tiny initrd from busybox, programs of the host with their libraries, kernel modules and files.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "make-tiny-image", infer_long_args = true, disable_version_flag = true)]
-pub struct MakeTinyImage {
+pub(crate) struct MakeTinyImage {
     /// Image file to write
     #[arg(long, value_name = "FILE", default_value = "tiny-initrd.img", overrides_with = "output")]
     output: PathBuf,
@@ -50,7 +50,7 @@ pub struct MakeTinyImage {
 
 /// Settings from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TinyImage {
+pub(crate) struct TinyImage {
     /// Contents of the image.
     pub initrd: InitrdSpec,
     /// Kernel release for the modules; `None` if no module is requested, in which case no kernel need be installed.
@@ -80,7 +80,7 @@ impl From<MakeTinyImage> for TinyImage {
 }
 
 /// Runs the verb.
-pub fn run(args: MakeTinyImage, start: Instant) -> anyhow::Result<u8> {
+pub(crate) fn run(args: MakeTinyImage, start: Instant) -> anyhow::Result<u8> {
     let image = TinyImage::from(args);
     build::make(&Request {
         spec: image.initrd,

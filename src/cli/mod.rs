@@ -6,9 +6,9 @@
 mod bisect;
 mod boot;
 mod boot_options;
-pub mod build;
+pub(crate) mod build;
 mod bundle;
-pub mod byebyebios;
+pub(crate) mod byebyebios;
 mod check;
 mod compare;
 mod digest;
@@ -18,11 +18,11 @@ mod hang_options;
 mod health;
 mod json;
 mod listing;
-pub mod ls;
-pub mod make_tiny_image;
+pub(crate) mod ls;
+pub(crate) mod make_tiny_image;
 mod opened;
-pub mod options;
-pub mod output;
+pub(crate) mod options;
+pub(crate) mod output;
 mod progress;
 mod proof;
 mod report_file;
@@ -30,7 +30,7 @@ mod reporter;
 mod result;
 mod run;
 mod run_options;
-pub mod sign_options;
+pub(crate) mod sign_options;
 mod stamp;
 mod test;
 mod typed;
@@ -92,7 +92,7 @@ const ANCESTOR: &str = "make-tiny-image";
 const OTHER_ANCESTOR: &str = "byebyebios";
 
 /// Runs the program.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let start = Instant::now();
     let words: Vec<OsString> = std::env::args_os().collect();
     let called = words.first().and_then(|word| Path::new(word).file_stem());

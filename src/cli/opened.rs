@@ -16,7 +16,7 @@ use bootling::format::{Stream, gpt};
 
 /// A file opened for reading, by type.
 #[derive(Debug)]
-pub enum Opened {
+pub(crate) enum Opened {
     /// Disk image or block device.
     Disk(Image),
     /// PE file: a UKI, a boot loader or a kernel.
@@ -27,7 +27,7 @@ pub enum Opened {
 
 /// Input that can be read sequentially.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// File.
     File(File),
     /// Standard input, preceded by these bytes, which were read from it.
@@ -48,7 +48,7 @@ impl Read for Input {
 
 impl Opened {
     /// Returns a sequential reader for the content, whatever its type.
-    pub fn into_read(self) -> Box<dyn Read> {
+    pub(crate) fn into_read(self) -> Box<dyn Read> {
         match self {
             Self::Disk(image) | Self::Program(image) => Box::new(Stream::new(image)),
             Self::Initrd(input) => Box::new(input),
@@ -67,7 +67,7 @@ fn is_initrd(head: &[u8]) -> bool {
 
 /// Opens `path`, which errors do not name. Unknown types are opened as a disk. `backing`: also open the backing files
 /// of an overlay.
-pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
+pub(crate) fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
     let file = File::open(path).context("failed to open")?;
     let kind = file.metadata().context("failed to read the file type")?.file_type();
     if kind.is_dir() {
@@ -99,7 +99,7 @@ pub fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
 }
 
 /// Opens standard input: an initrd is read sequentially, anything else is copied to a temporary file first.
-pub fn stdin() -> anyhow::Result<Opened> {
+pub(crate) fn stdin() -> anyhow::Result<Opened> {
     let mut head = Vec::new();
     io::stdin().lock().take(HEAD as u64).read_to_end(&mut head).context("failed to read standard input")?;
     if is_initrd(&head) || head.len() < HEAD {

@@ -16,7 +16,7 @@ use bootling::{
 /// Contents of the image.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Image")]
-pub struct InitrdArgs {
+pub(crate) struct InitrdArgs {
     /// Kernel for the image: an image file, a release installed below the root, a kernel build tree, or a .deb package,
     /// which is read without being installed. Default: the newest readable kernel.
     #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]
@@ -50,7 +50,7 @@ pub struct InitrdArgs {
 
 impl InitrdArgs {
     /// Returns the initrd specification, with additional programs from a verb's arguments and the command to run.
-    pub fn spec(&self, extra_binaries: &[OsString], run: RunWhat) -> anyhow::Result<InitrdSpec> {
+    pub(crate) fn spec(&self, extra_binaries: &[OsString], run: RunWhat) -> anyhow::Result<InitrdSpec> {
         let root = self.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
         let copies: Result<Vec<Copy>, _> = self.copy.iter().map(|typed| copy(typed, &root)).collect();
         let binaries: Vec<OsString> = self.with.iter().chain(extra_binaries).cloned().collect();
@@ -67,13 +67,13 @@ impl InitrdArgs {
     }
 
     /// Returns `--kernel`, if given.
-    pub fn kernel(&self) -> Option<KernelRef> {
+    pub(crate) fn kernel(&self) -> Option<KernelRef> {
         self.kernel.clone().map(KernelRef::Named)
     }
 }
 
 /// Parses `SRC[=DST]`, split as the option's help describes.
-pub fn copy(typed: &OsStr, root: &Path) -> anyhow::Result<Copy> {
+pub(crate) fn copy(typed: &OsStr, root: &Path) -> anyhow::Result<Copy> {
     let bytes = typed.as_bytes();
     let signs: Vec<usize> = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'=').map(|(at, _)| at).collect();
     let whole = Copy { source: PathBuf::from(typed), destination: None };
@@ -113,12 +113,12 @@ fn exists(typed: &OsStr, root: &Path) -> bool {
 }
 
 /// Parser for `NAME [PARAM=VALUE...]`, split at the first white space. Accepts any bytes, unlike a `&str` parser.
-pub fn module_parser() -> impl TypedValueParser<Value = ModuleRequest> {
+pub(crate) fn module_parser() -> impl TypedValueParser<Value = ModuleRequest> {
     OsStringValueParser::new().try_map(|typed| module(&typed))
 }
 
 /// Parser that applies [`copy`] to the host's root.
-pub fn copy_parser() -> impl TypedValueParser<Value = Copy> {
+pub(crate) fn copy_parser() -> impl TypedValueParser<Value = Copy> {
     OsStringValueParser::new().try_map(|typed| copy(&typed, Path::new("/")).map_err(|error| error.to_string()))
 }
 

@@ -13,14 +13,14 @@ use bootling::guest::VmError;
 const PIECE: usize = 4096;
 
 /// Returns standard output for text. A closed reader (`| head`) is not an error.
-pub fn stdout() -> impl Write {
+pub(crate) fn stdout() -> impl Write {
     // Colors are only written if supported (NO_COLOR, CLICOLOR_FORCE, no terminal).
     let out = anstream::AutoStream::auto(io::stdout());
     BufWriter::new(Patient { out, gone: false })
 }
 
 /// Returns standard output for the content of a file, without interpretation of escape sequences.
-pub fn content() -> impl Write {
+pub(crate) fn content() -> impl Write {
     BufWriter::new(Patient { out: io::stdout(), gone: false })
 }
 
@@ -69,12 +69,12 @@ impl fmt::Display for Advice {
 }
 
 /// Attaches advice to an error.
-pub fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>) -> anyhow::Error {
+pub(crate) fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>) -> anyhow::Error {
     error.into().context(Advice(advice.into()))
 }
 
 /// Attaches the advice of a library error, if any.
-pub fn advised(error: VmError) -> anyhow::Error {
+pub(crate) fn advised(error: VmError) -> anyhow::Error {
     match error.advice() {
         Some(advice) => advise(error, advice),
         None => error.into(),
@@ -82,7 +82,7 @@ pub fn advised(error: VmError) -> anyhow::Error {
 }
 
 /// Prints `error:` with all causes in one line, and the advice below it, if any.
-pub fn fail(error: &anyhow::Error) {
+pub(crate) fn fail(error: &anyhow::Error) {
     let label = AnsiColor::Red.on_default().bold();
     to_stderr(&format!("{label}error:{label:#} {}\n", one_line(error)));
     if let Some(Advice(advice)) = error.downcast_ref() {
@@ -92,7 +92,7 @@ pub fn fail(error: &anyhow::Error) {
 }
 
 /// Formats an error and its causes, omitting causes that the preceding text already contains.
-pub fn one_line(error: &anyhow::Error) -> String {
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
@@ -108,12 +108,12 @@ pub fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// Prints a note in one line.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     to_stderr(&format!("bootling: {text}\n"));
 }
 
 /// Like [`to_stderr`], but stops if a write blocks for `patience`, since a guest that timed out must end.
-pub fn to_stderr_within(text: &str, patience: Duration) {
+pub(crate) fn to_stderr_within(text: &str, patience: Duration) {
     let choice = anstream::AutoStream::choice(&io::stderr());
     let mut shown = anstream::AutoStream::new(Vec::new(), choice);
     // Writing to memory cannot fail.
@@ -129,7 +129,7 @@ pub fn to_stderr_within(text: &str, patience: Duration) {
 }
 
 /// Prints to standard error, with colors if supported.
-pub fn to_stderr(text: &str) {
+pub(crate) fn to_stderr(text: &str) {
     // A closed standard error leaves no way to report this.
     let _ = anstream::stderr().write_all(text.as_bytes());
 }

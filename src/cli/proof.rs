@@ -21,7 +21,7 @@ use anyhow::{Context, anyhow, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use self::ending::Ending;
+pub(crate) use self::ending::Ending;
 use self::message::Expected;
 use self::stop::Stop;
 use super::output;
@@ -50,7 +50,7 @@ const CONSOLE_BYTES: u64 = 4 << 20;
 
 /// Properties to test.
 #[derive(Debug)]
-pub struct Claims<'a> {
+pub(crate) struct Claims<'a> {
     /// Image path.
     pub image: &'a Path,
     /// Logical sector size.
@@ -67,7 +67,7 @@ pub struct Claims<'a> {
 
 /// Message of a boot sector for users of a legacy BIOS.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// Text to expect.
     Said(String),
     /// No testable message, although the disk boots through UEFI; instead this was found.
@@ -78,7 +78,7 @@ pub enum Message {
 
 /// Result of one test.
 #[derive(Debug, Clone, Serialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Name of the test.
     pub what: &'static str,
     /// True if it passed.
@@ -91,7 +91,7 @@ pub struct Proof {
 
 /// Result of all tests.
 #[derive(Debug)]
-pub enum Proven {
+pub(crate) enum Proven {
     /// All tests ran.
     All(Vec<Proof>),
     /// A signal to bootling interrupted the tests.
@@ -136,7 +136,7 @@ impl Trial {
 }
 
 /// Runs all tests. An error means that a test could not be run.
-pub fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
+pub(crate) fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
     let stop = Stop::new().context("failed to catch signals")?;
     let proofs = all(claims, &stop);
     // A signal takes precedence over other results, since the tests are incomplete.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use bootling::output::file::Output;
 
 /// An open report file.
-pub struct ReportFile {
+pub(crate) struct ReportFile {
     path: PathBuf,
     /// Description of the contents, for errors.
     what: &'static str,
@@ -19,14 +19,14 @@ pub struct ReportFile {
 impl ReportFile {
     /// Opens the file, so that errors are reported before the boot. `what` describes the contents, such as `the
     /// result`.
-    pub fn create(path: &Path, what: &'static str) -> anyhow::Result<Self> {
+    pub(crate) fn create(path: &Path, what: &'static str) -> anyhow::Result<Self> {
         let output = (path.as_os_str() != "-").then(|| Output::create(path)).transpose();
         let output = output.with_context(|| format!("failed to write {what} to {}", path.display()))?;
         Ok(Self { path: path.to_owned(), what, output })
     }
 
     /// Writes the output of `make`.
-    pub fn write<E>(self, make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> anyhow::Result<()>
+    pub(crate) fn write<E>(self, make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> anyhow::Result<()>
     where
         Result<(), E>: Context<(), E>,
     {

@@ -8,7 +8,7 @@ use bootling::guest::Listener;
 
 /// Prints notes and progress.
 #[derive(Debug)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     quiet: bool,
     /// True to note that a guest starts on the terminal.
     pub announces: bool,
@@ -19,12 +19,12 @@ pub struct Reporter {
 
 impl Reporter {
     /// Creates a reporter. `quiet`: print nothing.
-    pub fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool) -> Self {
         Self { quiet, announces: false, progress: Progress::new(quiet), noted: Default::default() }
     }
 
     /// Starts another round. Notes from the previous round are not repeated.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.noted.swap(0, 1);
         self.noted[0].clear();
     }

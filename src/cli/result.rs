@@ -11,7 +11,7 @@ const TAIL: usize = 20;
 
 /// Formats the result for standard error; empty if the command's status says everything. `more` explains how to show
 /// the complete console; with `None`, it was shown already and is omitted.
-pub fn format_result(RunResult { outcome, transcript, .. }: &RunResult, more: Option<&str>) -> String {
+pub(crate) fn format_result(RunResult { outcome, transcript, .. }: &RunResult, more: Option<&str>) -> String {
     let Some(sentence) = outcome.sentence() else { return String::new() };
     let bold = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     let dim = Style::new().dimmed();
@@ -42,7 +42,7 @@ pub fn format_result(RunResult { outcome, transcript, .. }: &RunResult, more: Op
 }
 
 /// Formats the result for standard error: message, patterns that did not match, and the console unless it was `shown`.
-pub fn format_disk_result(result: &RunResult, shown: bool) -> String {
+pub(crate) fn format_disk_result(result: &RunResult, shown: bool) -> String {
     let more = (!shown).then_some("omit --quiet to show all");
     let mut text = format_result(result, more);
     if !text.is_empty() {

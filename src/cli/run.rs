@@ -35,7 +35,7 @@ use bootling::root::userland_error::UserlandError;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(super) typed: TypedIds,
     #[command(flatten)]
@@ -105,7 +105,7 @@ const READERS: Duration = Duration::from_secs(2);
 
 /// `--warm`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum WarmArg {
+pub(crate) enum WarmArg {
     /// Restore the snapshot; create it if it does not exist
     Yes,
     /// Create a new snapshot and restore it
@@ -201,7 +201,7 @@ impl RunArgs {
 }
 
 /// Runs the verb. The exit code is the command's, or one of `verdict`'s.
-pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     if args.watching.is_enabled() {
         return watch::run(args, start);
     }
@@ -287,7 +287,7 @@ pub(super) struct Booted {
 
 impl Booted {
     /// Formats and reports a result. `start`: when bootling was started.
-    pub fn new(args: &RunArgs, fast_boot: bool, result: RunResult, start: Instant) -> Self {
+    pub(crate) fn new(args: &RunArgs, fast_boot: bool, result: RunResult, start: Instant) -> Self {
         let mut text = format_result(&result, Some("--console - shows all"));
         if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. }) {
             text += &health::format_findings(&result.outcome, &result.transcript.health, args.verbose);

@@ -31,7 +31,7 @@ const COMMAND: &str = "command";
 
 /// An option from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Typed {
+pub(crate) struct Typed {
     /// Long name, without dashes.
     pub long: String,
     /// Index of its value on the command line.
@@ -44,7 +44,7 @@ pub struct Typed {
 
 impl Typed {
     /// Returns the option as one argument.
-    pub fn word(&self) -> OsString {
+    pub(crate) fn word(&self) -> OsString {
         let mut word = OsString::from(format!("--{}", self.long));
         if let Some(value) = &self.value {
             word.push("=");
@@ -55,7 +55,7 @@ impl Typed {
 }
 
 /// Adds the options to a verb. `twice`: allow each of them several times, even if `run` does not.
-pub fn augment(command: Command, twice: bool) -> Command {
+pub(crate) fn augment(command: Command, twice: bool) -> Command {
     run_args().into_iter().fold(command, |command, arg| {
         let is_single = matches!(arg.get_action(), ArgAction::Set) && !arg.is_positional();
         command.arg(if twice && is_single { arg.action(ArgAction::Append) } else { arg })
@@ -68,7 +68,7 @@ fn run_args() -> Vec<Arg> {
 }
 
 /// Returns the options from the command line, in no particular order; values from the environment are excluded.
-pub fn typed(matches: &ArgMatches) -> Vec<Typed> {
+pub(crate) fn typed(matches: &ArgMatches) -> Vec<Typed> {
     let mut found = Vec::new();
     for arg in run_args().iter().filter(|arg| !arg.is_positional()) {
         let id = arg.get_id().as_str();
@@ -90,12 +90,12 @@ pub fn typed(matches: &ArgMatches) -> Vec<Typed> {
 }
 
 /// Returns the command and its arguments.
-pub fn command(matches: &ArgMatches) -> Vec<OsString> {
+pub(crate) fn command(matches: &ArgMatches) -> Vec<OsString> {
     matches.get_raw(COMMAND).into_iter().flatten().map(OsStr::to_owned).collect()
 }
 
 /// Parses these arguments as `run` does.
-pub fn read<'a>(typed: impl IntoIterator<Item = &'a Typed>, command: &[OsString]) -> Result<RunArgs, Error> {
+pub(crate) fn read<'a>(typed: impl IntoIterator<Item = &'a Typed>, command: &[OsString]) -> Result<RunArgs, Error> {
     let mut words = vec![OsString::from("run")];
     words.extend(typed.into_iter().map(Typed::word));
     words.push("--".into());
@@ -107,7 +107,7 @@ pub fn read<'a>(typed: impl IntoIterator<Item = &'a Typed>, command: &[OsString]
 
 /// Options of one run.
 #[derive(Debug, Clone)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Options from the command line.
     pub typed: Vec<Typed>,
     /// Command and its arguments.
@@ -116,7 +116,7 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// Parses the options as `run` does.
-    pub fn read(&self) -> Result<RunArgs, Error> {
+    pub(crate) fn read(&self) -> Result<RunArgs, Error> {
         read(&self.typed, &self.command)
     }
 }

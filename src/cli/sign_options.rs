@@ -10,7 +10,7 @@ use bootling::disk::signing::Signer;
 
 /// Signing key and certificate.
 #[derive(Debug, Clone, Default, Args)]
-pub struct SignOptions {
+pub(crate) struct SignOptions {
     /// Sign for Secure Boot with this RSA key (PEM or DER, unencrypted).
     #[arg(long, value_name = "KEY", help_heading = "Secure Boot and TPM", requires = "sign_cert")]
     pub sign_key: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub struct SignOptions {
 
 impl SignOptions {
     /// Reads the key and the certificate, if given. Prints a note if the certificate is outside its validity period.
-    pub fn signer(&self) -> anyhow::Result<Option<Signer>> {
+    pub(crate) fn signer(&self) -> anyhow::Result<Option<Signer>> {
         let (Some(key), Some(certificate)) = (&self.sign_key, &self.sign_cert) else { return Ok(None) };
         let signer = Signer::read(key, certificate).map_err(|error| match error.advice() {
             Some(advice) => output::advise(error, advice),

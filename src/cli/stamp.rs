@@ -12,8 +12,8 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-pub use self::job::Job;
-pub use self::report::{Tone, print_report};
+pub(crate) use self::job::Job;
+pub(crate) use self::report::{Tone, print_report};
 use super::output;
 
 use bootling::disk::container::content::Content;
@@ -50,7 +50,7 @@ with dirty bitmaps, which are lost.
 Exit status: 0, also if nothing had to be changed; 2 for usage errors; 125 if the image was not
 stamped.
 ")]
-pub struct StampArgs {
+pub(crate) struct StampArgs {
     /// Show the text in FILE ('-' for standard input): UTF-8, at most 79 columns and 23 rows. Repeated text is
     /// compressed.
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["preset", "undo"])]
@@ -106,13 +106,13 @@ pub struct StampArgs {
 }
 
 /// Parser for `--preset`.
-pub fn preset() -> impl TypedValueParser<Value = Preset> {
+pub(crate) fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name))
         .try_map(|word| Preset::ALL.into_iter().find(|known| known.name() == word).ok_or("no such preset"))
 }
 
 /// Parser for `--then`.
-pub fn then() -> impl TypedValueParser<Value = Then> {
+pub(crate) fn then() -> impl TypedValueParser<Value = Then> {
     PossibleValuesParser::new(Then::ALL.map(word_of))
         .try_map(|word| Then::ALL.into_iter().find(|known| word_of(*known) == word).ok_or("no such action"))
 }
@@ -134,7 +134,7 @@ fn format() -> impl TypedValueParser<Value = Content> {
 }
 
 /// Runs the verb.
-pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
     let mut notes = Vec::new();
     let deed = match &args.undo {
         Some(file) if file.is_empty() => Action::Remove,
@@ -173,13 +173,13 @@ pub fn run(args: &StampArgs) -> anyhow::Result<u8> {
 }
 
 /// Returns the boot code with a message. Fails if the message is too long.
-pub fn fitted(message: &Message, then: Then) -> anyhow::Result<[u8; BOOT_CODE]> {
+pub(crate) fn fitted(message: &Message, then: Then) -> anyhow::Result<[u8; BOOT_CODE]> {
     boot_code(message, then)
         .map_err(|error| output::advise(error, "repeated text is compressed; shorten text that is not repeated"))
 }
 
 /// Reads and parses a message file.
-pub fn read_message(file: &Path) -> anyhow::Result<Message> {
+pub(crate) fn read_message(file: &Path) -> anyhow::Result<Message> {
     let doing = || format!("failed to read message {}", named(file));
     Message::parse(&read_bounded(file).with_context(doing)?).with_context(|| named(file))
 }
@@ -190,7 +190,7 @@ fn named(file: &Path) -> String {
 }
 
 /// Reads a file of at most 64 KiB.
-pub fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     let input: Box<dyn Read> = if file == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(file)?) };
     let mut bytes = Vec::new();
     input.take(MOST_MESSAGE + 1).read_to_end(&mut bytes)?;

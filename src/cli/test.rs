@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-pub use self::options::TestArgs;
+pub(crate) use self::options::TestArgs;
 use self::outputs::ReportFiles;
 use self::progress::Progress;
 use self::signals::SignalWatcher;
@@ -35,7 +35,7 @@ use bootling::suite::times::CellDurations;
 const MANIFEST: &str = "bootling.toml";
 
 /// Runs the verb.
-pub fn run(args: &TestArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
     let (manifest, id_filters) = manifest(&args.positional);
     if args.init {
         return init(&manifest);

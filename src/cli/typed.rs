@@ -8,11 +8,11 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 /// Ids of the options on the command line. Flatten it into a verb's arguments before all others, since clap removes
 /// each option from the matches when it is read.
 #[derive(Debug, Clone, Default)]
-pub struct TypedIds(BTreeSet<String>);
+pub(crate) struct TypedIds(BTreeSet<String>);
 
 impl TypedIds {
     /// Returns true if this option is on the command line.
-    pub fn has(&self, id: &str) -> bool {
+    pub(crate) fn has(&self, id: &str) -> bool {
         self.0.contains(id)
     }
 }

@@ -20,7 +20,7 @@ const FEWEST: usize = 4;
 /// List, inspect and remove the snapshots that `run --warm` restores
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub struct WarmArgs {
+pub(crate) struct WarmArgs {
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -94,7 +94,7 @@ impl<'a> SnapshotInfo<'a> {
 }
 
 /// Runs the verb.
-pub fn run(args: &WarmArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &WarmArgs) -> anyhow::Result<u8> {
     let cache =
         Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
     let all = Snapshots(&cache).list()?;

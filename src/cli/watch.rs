@@ -32,7 +32,7 @@ use bootling::watch::{Session, Sources};
 /// Watch options.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Watching")]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// Run again whenever an input of the run changes, until Ctrl-C.
     #[arg(long, conflicts_with_all = ["tty", "print_command"])]
     watch: bool,
@@ -46,18 +46,18 @@ pub struct WatchArgs {
 
 impl WatchArgs {
     /// Enables `--watch`.
-    pub fn enable(&mut self) {
+    pub(crate) fn enable(&mut self) {
         self.watch = true;
     }
 
     /// Returns true if watch mode is enabled.
-    pub fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.watch || self.watch_exec.is_some() || !self.watch_path.is_empty()
     }
 }
 
 /// Runs the verb. Returns 128+n if signal n ended it.
-pub fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &RunArgs, start: Instant) -> anyhow::Result<u8> {
     ensure!(args.wanted() != RunWhat::Shell, "a shell cannot be watched: give COMMAND or --run LINE");
     ensure!(!args.tty, "a command on a terminal cannot be watched: omit -t");
     ensure!(!args.trust, "--trust cannot be used in watch mode, since it is only for bundles");

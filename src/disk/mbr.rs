@@ -11,7 +11,7 @@ use crate::format::mbr::{Mbr, Record};
 use crate::format::{Lba, Medium, SectorSize};
 
 /// Maximum number of logical partitions. Linux supports fewer per disk.
-pub const MAX_LOGICAL: usize = 256;
+pub(crate) const MAX_LOGICAL: usize = 256;
 
 /// A partition of an MBR partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub struct MbrPartition {
     /// Partition number: 1 to 4 for primary partitions, 5 and up for logical ones.
     pub number: u32,
     /// Partition type.
-    pub os_type: u8,
+    pub(crate) os_type: u8,
     /// True for the active partition, which a BIOS boot loader starts.
-    pub active: bool,
+    pub(crate) active: bool,
     /// First LBA.
     pub starting_lba: Lba,
     /// Number of sectors.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The kernel's `PATH_MAX`. The kernel silently skips names that are longer, including their NUL (`init/initramfs.c`,
 /// `do_header`), so a plan rejects them.
-pub const PATH_MAX: usize = 4096;
+pub(crate) const PATH_MAX: usize = 4096;
 
 /// A path inside an archive, without a leading slash and without `.` and `..` components, in bytes (names need not be
 /// UTF-8).
@@ -37,12 +37,12 @@ impl ArchivePath {
     }
 
     /// Returns true for the archive's root.
-    pub fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the parent directory; `None` for the root.
-    pub fn parent(&self) -> Option<Self> {
+    pub(crate) fn parent(&self) -> Option<Self> {
         if self.is_root() {
             return None;
         }
@@ -58,12 +58,12 @@ impl ArchivePath {
 
     /// Returns this path with `name` (one or more components) appended. An absolute `name` replaces the path.
     #[must_use]
-    pub fn join(&self, name: impl AsRef<Path>) -> Self {
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> Self {
         Self::new(self.to_absolute().join(name))
     }
 
     /// Returns the absolute path, such as `/usr/bin/ls`.
-    pub fn to_absolute(&self) -> PathBuf {
+    pub(crate) fn to_absolute(&self) -> PathBuf {
         let mut bytes = Vec::with_capacity(self.0.len() + 1);
         bytes.push(b'/');
         bytes.extend_from_slice(&self.0);

@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use lzma_rust2::{CheckType, LzmaReader, XzOptions, XzReader, XzWriter};
 
 use super::lz4;
-pub use super::stream::SizeLimited;
+pub(crate) use super::stream::SizeLimited;
 
 /// Default level of gzip.
 const GZIP_LEVEL: u32 = 6;
@@ -64,7 +64,7 @@ pub enum Streams {
 /// Properties of a format.
 pub struct Properties {
     /// Name on the command line.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Description for help texts.
     pub summary: &'static str,
     /// File name extension, without the dot.
@@ -72,7 +72,7 @@ pub struct Properties {
     /// Kernel option that an initrd in this format requires, without `CONFIG_`.
     pub config: Option<&'static str>,
     /// True if checksums reveal damaged data, as compressed disk images require.
-    pub has_checksum: bool,
+    pub(crate) has_checksum: bool,
     /// First bytes of a file.
     magic: &'static [u8],
     /// True if the decoder stops at the end of a stream, so that the next segment of an initrd can follow.
@@ -184,7 +184,7 @@ impl Compression {
     }
 
     /// Returns the format for a file name extension, without the dot.
-    pub fn from_extension(extension: &str) -> Option<Self> {
+    pub(crate) fn from_extension(extension: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|this| *this != Self::None && this.properties().extension == extension)
     }
 
@@ -194,7 +194,7 @@ impl Compression {
     }
 
     /// Returns true if the format can be decompressed.
-    pub const fn is_readable(self) -> bool {
+    pub(crate) const fn is_readable(self) -> bool {
         self.properties().decoder.is_some()
     }
 
@@ -204,7 +204,7 @@ impl Compression {
     }
 
     /// Returns a reader of the decompressed data. Fails for formats that are only detected.
-    pub fn reader<'a>(self, input: impl BufRead + 'a, streams: Streams) -> io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn reader<'a>(self, input: impl BufRead + 'a, streams: Streams) -> io::Result<Box<dyn Read + 'a>> {
         let unsupported = || io::Error::new(io::ErrorKind::Unsupported, format!("unsupported compression {self}"));
         self.properties().decoder.ok_or_else(unsupported)?(Box::new(input), streams)
     }
@@ -272,14 +272,14 @@ fn xz_encoder<'a>(out: Counted<'a>) -> io::Result<Box<dyn Encode<'a> + 'a>> {
 }
 
 /// Reader that detects the compression of its input and decompresses all streams in it, up to a size limit.
-pub struct DecompressReader<'a> {
+pub(crate) struct DecompressReader<'a> {
     compression: Compression,
     inner: SizeLimited<Box<dyn Read + 'a>>,
 }
 
 impl<'a> DecompressReader<'a> {
     /// Reads the first bytes of `input`. Limit of the decompressed size: `limit` bytes.
-    pub fn new(mut input: impl BufRead + 'a, limit: u64) -> io::Result<Self> {
+    pub(crate) fn new(mut input: impl BufRead + 'a, limit: u64) -> io::Result<Self> {
         let mut start = Vec::new();
         input.by_ref().take(MAGIC).read_to_end(&mut start)?;
         let compression = Compression::detect(&start);
@@ -288,7 +288,7 @@ impl<'a> DecompressReader<'a> {
     }
 
     /// Returns the detected format.
-    pub const fn compression(&self) -> Compression {
+    pub(crate) const fn compression(&self) -> Compression {
         self.compression
     }
 }

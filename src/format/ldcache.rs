@@ -36,7 +36,7 @@ pub struct CacheEntry<'a> {
     /// Path of the library.
     pub path: &'a [u8],
     /// True if it requires certain CPUs (`glibc-hwcaps`, or the older `hwcap` bits).
-    pub variant: bool,
+    pub(crate) variant: bool,
 }
 
 impl LdCache {
@@ -114,7 +114,7 @@ const fn flags(arch: Arch) -> u32 {
 
 /// Returns a cache for an image that contains `libraries` (name, path, architecture), sorted for the loader's binary
 /// search.
-pub fn write(libraries: &[(Vec<u8>, Vec<u8>, Arch)]) -> Vec<u8> {
+pub(crate) fn write(libraries: &[(Vec<u8>, Vec<u8>, Arch)]) -> Vec<u8> {
     let mut sorted: Vec<&(Vec<u8>, Vec<u8>, Arch)> = libraries.iter().collect();
     sorted.sort_by(|a, b| compare(&b.0, &a.0).then_with(|| flags(b.2).cmp(&flags(a.2))).then_with(|| a.1.cmp(&b.1)));
     let big_endian = sorted.first().is_some_and(|(_, _, arch)| !arch.elf().2);

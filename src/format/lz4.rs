@@ -7,11 +7,11 @@
 use std::io::{self, BufRead, Read, Write};
 
 /// Magic number.
-pub const MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
+pub(crate) const MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 /// Uncompressed size of a chunk in bytes: the size of the kernel's buffer (`LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE`).
-pub const CHUNK: usize = 8 << 20;
+pub(crate) const CHUNK: usize = 8 << 20;
 /// Maximum size of a compressed chunk in bytes: `LZ4_compressBound` of [`CHUNK`].
-pub const BOUND: usize = CHUNK + CHUNK / 255 + 16;
+pub(crate) const BOUND: usize = CHUNK + CHUNK / 255 + 16;
 
 /// Error for a chunk that is too large for the kernel's buffer.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub struct OversizedChunk(u32);
 
 /// Decoder of a frame.
 #[derive(Debug)]
-pub struct Reader<R> {
+pub(crate) struct Reader<R> {
     input: R,
     packed: Vec<u8>,
     chunk: Vec<u8>,
@@ -30,7 +30,7 @@ pub struct Reader<R> {
 
 impl<R: BufRead> Reader<R> {
     /// Reads the magic number.
-    pub fn new(mut input: R) -> io::Result<Self> {
+    pub(crate) fn new(mut input: R) -> io::Result<Self> {
         input.read_exact(&mut [0; 4])?;
         Ok(Self { input, packed: Vec::new(), chunk: Vec::new(), at: 0, ended: false })
     }
@@ -78,7 +78,7 @@ impl<R: BufRead> Read for Reader<R> {
 
 /// Encoder of a frame.
 #[derive(Debug)]
-pub struct Writer<W> {
+pub(crate) struct Writer<W> {
     out: W,
     chunk: Vec<u8>,
     started: bool,
@@ -86,7 +86,7 @@ pub struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     /// Writes nothing yet.
-    pub fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Self { out, chunk: Vec::new(), started: false }
     }
 
@@ -107,7 +107,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the last chunk and returns the output.
-    pub fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.write_chunk()?;
         Ok(self.out)
     }

@@ -11,7 +11,7 @@ const RECORDS: usize = 446;
 /// Length of a record in bytes.
 const RECORD: usize = 16;
 /// Type of the protective record.
-pub const PROTECTIVE: u8 = 0xEE;
+pub(crate) const PROTECTIVE: u8 = 0xEE;
 /// CHS address of LBA 1, and the one for an address beyond the range of CHS.
 const CHS_FIRST: [u8; 3] = [0x00, 0x02, 0x00];
 const CHS_BEYOND: [u8; 3] = [0xFF, 0xFF, 0xFF];
@@ -49,7 +49,7 @@ pub struct Record {
 impl Record {
     /// Returns the protective record for a disk of `disk_sectors` sectors (UEFI 2.11, table 5.4). The last CHS address
     /// is the one that all tools write; EDK2's FAT reader in PEI requires exactly this first CHS address.
-    pub fn protective(disk_sectors: u64) -> Self {
+    pub(crate) fn protective(disk_sectors: u64) -> Self {
         let sectors = u32::try_from(disk_sectors.saturating_sub(1)).unwrap_or(u32::MAX);
         Self { indicator: 0, first_chs: CHS_FIRST, kind: PROTECTIVE, last_chs: CHS_BEYOND, first_lba: 1, sectors }
     }
@@ -61,7 +61,7 @@ impl Record {
     }
 
     /// Returns true if the record is all zero.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
@@ -130,22 +130,22 @@ impl Mbr {
 
     /// Returns the index of the protective record, by the rule of Linux (`block/partitions/efi.c`, `is_pmbr_valid`):
     /// the first record of type EE that starts at sector 1.
-    pub fn protective_slot(&self) -> Option<usize> {
+    pub(crate) fn protective_slot(&self) -> Option<usize> {
         self.records.iter().position(|record| record.kind == PROTECTIVE && record.first_lba == 1)
     }
 
     /// Returns the number of records of type EE, valid or not.
-    pub fn protective_count(&self) -> usize {
+    pub(crate) fn protective_count(&self) -> usize {
         self.records.iter().filter(|record| record.kind == PROTECTIVE).count()
     }
 
     /// Returns true if the MBR protects a GPT.
-    pub fn is_protective(&self) -> bool {
+    pub(crate) fn is_protective(&self) -> bool {
         self.protective_slot().is_some()
     }
 
     /// Returns true for a hybrid MBR: protective, but with a record of a type other than EE or 0.
-    pub fn is_hybrid(&self) -> bool {
+    pub(crate) fn is_hybrid(&self) -> bool {
         self.is_protective() && self.records.iter().any(|record| record.kind != PROTECTIVE && record.kind != 0)
     }
 }

@@ -14,7 +14,7 @@ use super::pe::{Pe, PeError, Section, Tail, digest};
 use super::uki::{StubInfo, UkiSection};
 
 /// Boot phases that systemd measures into PCR 11, in order.
-pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
+pub(crate) const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 /// Text that firmware measures into PCR 4 before it starts a boot option (`EFI_CALLING_EFI_APPLICATION`, EDK2
 /// `MdePkg/Include/IndustryStandard/UefiTcgPlatform.h`).
 const CALLING: &[u8] = b"Calling EFI Application from Boot Option";
@@ -30,7 +30,7 @@ const BY_LOAD_IMAGE: std::ops::Range<u32> = 252..258;
 /// PCR bank of a TPM: one set of registers per hash algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Bank {
+pub(crate) enum Bank {
     /// SHA-256, the usual bank.
     Sha256,
     /// SHA-384, often enabled as well.
@@ -41,24 +41,24 @@ pub enum Bank {
 
 impl Bank {
     /// All predicted banks.
-    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+    pub(crate) const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 }
 
 /// Predicted value of a register.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Register {
     /// PCR number.
-    pub pcr: u8,
+    pub(crate) pcr: u8,
     /// PCR bank.
-    pub bank: Bank,
+    pub(crate) bank: Bank,
     /// For PCR 11: the completed systemd boot phases, joined by colons; empty before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
+    pub(crate) phase: Option<String>,
     /// For PCR 4: true if Secure Boot is enabled, because stubs then start their kernel differently.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secure_boot: Option<bool>,
+    pub(crate) secure_boot: Option<bool>,
     /// Value, in hexadecimal.
-    pub hash: String,
+    pub(crate) hash: String,
 }
 
 /// Measured section.
@@ -67,16 +67,16 @@ pub struct MeasuredSection {
     /// Section name: `.linux`.
     pub name: &'static str,
     /// SHA-256 of the section as loaded in memory, in hexadecimal.
-    pub sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// Predicted measurements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Measured {
     /// Name and version of the stub.
-    pub stub: Option<String>,
+    pub(crate) stub: Option<String>,
     /// SHA-256 Authenticode digest of the whole file.
-    pub authenticode: String,
+    pub(crate) authenticode: String,
     /// Sections measured into PCR 11, in measurement order.
     pub sections: Vec<MeasuredSection>,
     /// Predicted registers.

@@ -5,14 +5,14 @@
 //! the dictionaries of zstd and xz the limits of [`Compression`]. Refuses everything that the kernel refuses or would skip, and reports its offset (`init/initramfs.c`,
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
-pub mod header;
+pub(crate) mod header;
 pub mod unpack;
 
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-pub use self::header::Header;
+pub(crate) use self::header::Header;
 use self::unpack::{Metered, Stream};
 
 use super::archive_path::PATH_MAX;
@@ -20,9 +20,9 @@ use super::compression::{Compression, Streams};
 use super::lz4::OversizedChunk;
 
 /// Size of a header in bytes: a magic number and thirteen fields of eight hexadecimal digits.
-pub const HEADER: usize = 110;
+pub(crate) const HEADER: usize = 110;
 /// Name of the last member of every archive.
-pub const TRAILER: &[u8] = b"TRAILER!!!";
+pub(crate) const TRAILER: &[u8] = b"TRAILER!!!";
 
 /// Segment of an initrd: an uncompressed archive or a compressed stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub enum Rule {
 
 /// Callback that receives each member and its data. The reader skips data that the callback does not read. `Break` ends
 /// the walk.
-pub type Visit<'a> = dyn FnMut(&Member, &mut dyn Read) -> io::Result<ControlFlow<()>> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(&Member, &mut dyn Read) -> io::Result<ControlFlow<()>> + 'a;
 
 /// Reads an initrd from the start and calls `visit` with its members in order.
 pub fn walk(input: impl Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
@@ -129,7 +129,7 @@ pub fn walk(input: impl Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
 
 /// Like [`walk`], but reads and unpacks at most `left` bytes, including the zeros between archives. On return, `left`
 /// is the unused rest. If it is 0, the limit was reached, and the result is an error.
-pub fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+pub(crate) fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     let mut input = Stream::new(Metered::new(input, left));
     let mut number = 0;
     loop {

@@ -25,22 +25,22 @@ const COMPRESSED: u64 = 1 << 62;
 
 /// Header fields that decide whether and how an image is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// Disk size in bytes.
-    pub disk_bytes: u64,
+    pub(crate) disk_bytes: u64,
     /// Backing file of an overlay.
-    pub backing: Option<Backing>,
+    pub(crate) backing: Option<Backing>,
     /// True if the image has dirty bitmaps, which a writer without support for them invalidates.
-    pub bitmaps: bool,
+    pub(crate) bitmaps: bool,
 }
 
 /// Backing file, as the overlay names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backing {
+pub(crate) struct Backing {
     /// File name.
-    pub name: OsString,
+    pub(crate) name: OsString,
     /// Format: `raw` or `qcow2`; `None` if the overlay does not declare one.
-    pub format: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 /// Reason to refuse an image.
@@ -67,7 +67,7 @@ pub enum HeaderFault {
 
 impl HeaderFault {
     /// Returns advice for the user of the image `name`, if there is any.
-    pub fn advice(&self, name: &str) -> Option<String> {
+    pub(crate) fn advice(&self, name: &str) -> Option<String> {
         match self {
             Unsupported(_) => Some(format!("convert it: qemu-img convert -O qcow2 {name} {name}.new")),
             Marked(_) => Some(format!("check and repair it: qemu-img check -r all {name}")),
@@ -125,7 +125,7 @@ struct Span {
 }
 
 /// Reads and checks the header of an image whose file has `length` bytes.
-pub fn read(file: &File, length: u64) -> Result<Header, HeaderFault> {
+pub(crate) fn read(file: &File, length: u64) -> Result<Header, HeaderFault> {
     let mut raw = Raw { file, length, bytes: [0; LENGTH] };
     let mut bytes = [0; LENGTH];
     // A version 2 header is shorter, but the image is not.

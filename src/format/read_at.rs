@@ -90,7 +90,7 @@ impl<'a, R: ReadAt + ?Sized> PagedReader<'a, R> {
 
     /// Returns exactly `length` bytes at `offset`. The caller must bound `length`. Fails with `UnexpectedEof` if they
     /// extend past the end.
-    pub fn read_exact(&mut self, offset: u64, length: u64) -> io::Result<&[u8]> {
+    pub(crate) fn read_exact(&mut self, offset: u64, length: u64) -> io::Result<&[u8]> {
         let end = offset.checked_add(length).filter(|end| *end <= self.size).ok_or(io::ErrorKind::UnexpectedEof)?;
         let contains = |(start, bytes): &(u64, Vec<u8>)| *start <= offset && end - start <= bytes.len() as u64;
         let index = match self.pages.iter().position(contains) {
@@ -104,7 +104,7 @@ impl<'a, R: ReadAt + ?Sized> PagedReader<'a, R> {
     }
 
     /// Returns up to `length` bytes at `offset`; fewer at the end of the file.
-    pub fn read_up_to(&mut self, offset: u64, length: u64) -> io::Result<&[u8]> {
+    pub(crate) fn read_up_to(&mut self, offset: u64, length: u64) -> io::Result<&[u8]> {
         self.read_exact(offset, length.min(self.size.saturating_sub(offset)))
     }
 

@@ -6,25 +6,25 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Number of bytes that the kernel examines at the start of a file (`BINPRM_BUF_SIZE`).
-pub const LINE_MAX: usize = 256;
+pub(crate) const LINE_MAX: usize = 256;
 
 /// Maximum number of nested scripts, each the interpreter of the previous one.
 ///
 /// `exec_binprm()` in fs/exec.c fails with `ELOOP` at the sixth.
-pub const MAX_NESTED: usize = 5;
+pub(crate) const MAX_NESTED: usize = 5;
 
 /// A parsed `#!` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// Interpreter path, as written.
-    pub interpreter: OsString,
+    pub(crate) interpreter: OsString,
     /// Rest of the line, as one argument.
-    pub argument: Option<OsString>,
+    pub(crate) argument: Option<OsString>,
 }
 
 /// Parses a file's first bytes (up to [`LINE_MAX`]). Returns `Ok(None)` if it is not a script; an error is the violated
 /// rule.
-pub fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
+pub(crate) fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
     let start = start.get(..LINE_MAX).unwrap_or(start);
     let Some(rest) = start.strip_prefix(b"#!") else {
         return Ok(None);
@@ -49,7 +49,7 @@ pub fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
 impl Script {
     /// Returns the program that `env` starts, if the interpreter is `env`: `#!/usr/bin/env X`, `#!/usr/bin/env -S A=b X
     /// y`.
-    pub fn env_program(&self) -> Option<OsString> {
+    pub(crate) fn env_program(&self) -> Option<OsString> {
         if self.interpreter.as_bytes().rsplit(|byte| *byte == b'/').next() != Some(b"env") {
             return None;
         }

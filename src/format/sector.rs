@@ -24,7 +24,7 @@ impl SectorSize {
     }
 
     /// Returns the size in bytes, as a buffer length.
-    pub const fn length(self) -> usize {
+    pub(crate) const fn length(self) -> usize {
         match self {
             Self::S512 => 512,
             Self::S4096 => 4096,
@@ -44,7 +44,7 @@ pub struct Lba(pub u64);
 
 impl Lba {
     /// Returns the byte offset of the sector; `None` if it overflows 64 bits.
-    pub const fn offset(self, sector: SectorSize) -> Option<u64> {
+    pub(crate) const fn offset(self, sector: SectorSize) -> Option<u64> {
         self.0.checked_mul(sector.bytes())
     }
 }

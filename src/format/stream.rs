@@ -34,7 +34,7 @@ impl<M: Medium> Read for Stream<M> {
 /// Reader with a size limit. More data is an error, not the end of the file: a decompression bomb must not look like a
 /// short file.
 #[derive(Debug)]
-pub struct SizeLimited<R> {
+pub(crate) struct SizeLimited<R> {
     inner: R,
     limit: u64,
     left: u64,
@@ -42,7 +42,7 @@ pub struct SizeLimited<R> {
 
 impl<R: Read> SizeLimited<R> {
     /// Returns a reader of at most `limit` bytes of `inner`.
-    pub fn new(inner: R, limit: u64) -> Self {
+    pub(crate) fn new(inner: R, limit: u64) -> Self {
         Self { inner, limit, left: limit }
     }
 }

@@ -7,7 +7,7 @@ use super::Medium;
 use super::pe::{Pe, PeError};
 
 /// Maximum size of a stub, in bytes. Known stubs have 60 to 150 KiB.
-pub const MOST_STUB: u64 = 16 << 20;
+pub(crate) const MOST_STUB: u64 = 16 << 20;
 /// Markers around the name and version of a stub (systemd `src/boot/util.h`, `DECLARE_NOTE`/`.sdmagic`).
 const MAGIC: (&str, &str) = ("#### LoaderInfo: ", " ####");
 /// Maximum length of `.sdmagic` that is read, in bytes.
@@ -51,7 +51,7 @@ pub enum UkiSection {
 
 impl UkiSection {
     /// All sections, in measurement order.
-    pub const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Linux,
         Self::Osrel,
         Self::Cmdline,
@@ -135,19 +135,19 @@ impl StubInfo {
     }
 
     /// Returns the major version of a systemd-stub: 252 for `systemd-stub 252.39-1~deb12u2`.
-    pub fn version(&self) -> Option<u32> {
+    pub(crate) fn version(&self) -> Option<u32> {
         let version = self.says.as_deref()?.strip_prefix("systemd-stub ")?;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// True for an addon stub of systemd, which supports only a command line.
-    pub fn is_addon(&self) -> bool {
+    pub(crate) fn is_addon(&self) -> bool {
         self.says.as_deref().is_some_and(|says| says.starts_with("systemd-addon"))
     }
 }
 
 /// Returns name and version of the stub from `.sdmagic`; `None` if missing or not printable.
-pub fn says(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
+pub(crate) fn says(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
     let Some(section) = pe.section(".sdmagic") else { return Ok(None) };
     let (offset, length) = section.contents();
     let bytes = contents(file, offset, length.min(MOST_MAGIC))?;

@@ -7,11 +7,11 @@ use super::Guid;
 use super::bytes::{be32, be64};
 
 /// Length of a footer in bytes.
-pub const FOOTER: usize = 512;
+pub(crate) const FOOTER: usize = 512;
 /// Cookie at the start of a footer.
-pub const COOKIE: &[u8; 8] = b"conectix";
+pub(crate) const COOKIE: &[u8; 8] = b"conectix";
 /// Epoch of footer times, 2000-01-01 00:00 UTC, in seconds since 1970.
-pub const EPOCH: u32 = 946_684_800;
+pub(crate) const EPOCH: u32 = 946_684_800;
 
 /// No features; bit 1 is reserved and always set.
 const FEATURES: u32 = 2;

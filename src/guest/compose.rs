@@ -23,30 +23,30 @@ pub(super) const HOSTNAME: &str = "bootling";
 
 /// Contents of an initrd, without pid 1 and the encoded job.
 #[derive(Debug, Default)]
-pub struct Composition {
+pub(crate) struct Composition {
     /// The contents.
-    pub facts: Vec<Fact>,
+    pub(crate) facts: Vec<Fact>,
     /// The job of pid 1.
-    pub job: Job,
+    pub(crate) job: Job,
     /// Notes for the user.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Channel of pid 1, and the modules that it may need.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drivers {
+pub(crate) struct Drivers {
     /// The channel; `None`: only the console.
-    pub channel: Option<Channel>,
+    pub(crate) channel: Option<Channel>,
     /// Its modules, needed unless they are built in.
-    pub modules: &'static [&'static str],
+    pub(crate) modules: &'static [&'static str],
 }
 
 impl Drivers {
     /// Only the console.
-    pub const NONE: Self = Self { channel: None, modules: &[] };
+    pub(crate) const NONE: Self = Self { channel: None, modules: &[] };
 
     /// The drivers of a transport.
-    pub fn of(transport: Transport) -> Self {
+    pub(crate) fn of(transport: Transport) -> Self {
         match transport {
             Transport::VirtioPci => Self { channel: Some(Channel::Virtio), modules: &["virtio_pci", "virtio_console"] },
             Transport::VirtioMmio => {
@@ -60,36 +60,36 @@ impl Drivers {
 
 /// Sources of an initrd: a root, a kernel, and the kernel's module tables.
 #[derive(Debug, Clone, Copy)]
-pub struct BuildContext<'a> {
+pub(crate) struct BuildContext<'a> {
     /// The root.
-    pub root: &'a Root,
+    pub(crate) root: &'a Root,
     /// The kernel.
-    pub kernel: &'a Kernel,
+    pub(crate) kernel: &'a Kernel,
     /// The module tables.
-    pub tables: &'a ModuleTables,
+    pub(crate) tables: &'a ModuleTables,
 }
 
 /// Composes a base, which boots before its command is known: the channel and its drivers.
-pub fn base(context: BuildContext<'_>, drivers: Drivers) -> Result<Composition, VmError> {
+pub(crate) fn base(context: BuildContext<'_>, drivers: Drivers) -> Result<Composition, VmError> {
     let mut base = Composition::default();
     add_modules(&mut base, context, &[], drivers)?;
     Ok(base)
 }
 
 /// Composes a payload: the command with its programs, files, modules and job. A module that the base needs too is in both.
-pub fn command(context: BuildContext<'_>, spec: &InitrdSpec) -> Result<Composition, VmError> {
+pub(crate) fn command(context: BuildContext<'_>, spec: &InitrdSpec) -> Result<Composition, VmError> {
     whole(context, spec, Drivers::NONE)
 }
 
 /// Composes an initrd that boots with its command. A module that the channel needs too counts as requested.
-pub fn whole(context: BuildContext<'_>, spec: &InitrdSpec, drivers: Drivers) -> Result<Composition, VmError> {
+pub(crate) fn whole(context: BuildContext<'_>, spec: &InitrdSpec, drivers: Drivers) -> Result<Composition, VmError> {
     let mut composition = compose(context.root, spec, context.kernel.arch)?;
     add_modules(&mut composition, context, &spec.modules, drivers)?;
     Ok(composition)
 }
 
 /// Resolves programs and files, and starts the job.
-pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition, VmError> {
+pub(crate) fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition, VmError> {
     let users = userland::resolve(root, spec, arch)?;
     let mut composition = Composition { facts: users.facts, job: Job::default(), notes: users.notes };
     // A shell on the console or a terminal is interactive without options.
@@ -100,7 +100,7 @@ pub fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Composition
 }
 
 /// Adds the requested modules, and those that the channel may need.
-pub fn add_modules(
+pub(crate) fn add_modules(
     composition: &mut Composition,
     context: BuildContext<'_>,
     requests: &[ModuleRequest],
@@ -125,7 +125,7 @@ fn to_load(load: ModuleLoad) -> ModuleToLoad {
 }
 
 /// Returns the command's working directory. The host's current directory is used if the image has it, so that `./test` works.
-pub fn working_directory(wanted: &Cwd, root: &Root, facts: &[Fact]) -> Option<PathBuf> {
+pub(crate) fn working_directory(wanted: &Cwd, root: &Root, facts: &[Fact]) -> Option<PathBuf> {
     let here = match wanted {
         Cwd::Root => return None,
         Cwd::At(there) => return Some(there.clone()),
@@ -147,7 +147,7 @@ pub fn working_directory(wanted: &Cwd, root: &Root, facts: &[Fact]) -> Option<Pa
 }
 
 /// Adds `NAME=VALUE` settings to a job's environment. A bare `NAME` passes this process's value, if it is set.
-pub fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<(), VmError> {
+pub(crate) fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<(), VmError> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     for setting in settings {
         let bytes = setting.as_bytes();
@@ -165,7 +165,7 @@ pub fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<(), VmErr
 }
 
 /// Sets variables of a job's environment; each name occurs once.
-pub fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+pub(crate) fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
     for (name, value) in variables {
         job.env.retain(|(other, _)| *other != name);
         job.env.push((name, value));

@@ -17,7 +17,7 @@ const PANIC: [&str; 2] = ["Kernel panic - not syncing", "---[ end Kernel panic -
 
 /// Console reader.
 #[derive(Debug, Default)]
-pub struct Console {
+pub(crate) struct Console {
     lines: VecDeque<String>,
     line: Vec<u8>,
     signs: ConsoleSigns,
@@ -25,7 +25,7 @@ pub struct Console {
 
 impl Console {
     /// Reads the next bytes.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.signs.spoke |= !bytes.is_empty();
         for byte in bytes {
             match byte {
@@ -37,23 +37,23 @@ impl Console {
     }
 
     /// Last lines so far, including an unfinished line.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let unfinished = Some(printable(&self.line)).filter(|line| !line.is_empty());
         self.lines.iter().cloned().chain(unfinished).collect()
     }
 
     /// Kernel messages about the guest's end so far.
-    pub fn signs(&self) -> &ConsoleSigns {
+    pub(crate) fn signs(&self) -> &ConsoleSigns {
         &self.signs
     }
 
     /// Discards the panic message, because another process may have printed it; a later one counts again.
-    pub fn doubt_panic(&mut self) {
+    pub(crate) fn doubt_panic(&mut self) {
         self.signs.doubted_panic = self.signs.panic.take();
     }
 
     /// Returns the last lines, including an unfinished line, and the detected kernel messages.
-    pub fn finish(mut self) -> (Vec<String>, ConsoleSigns) {
+    pub(crate) fn finish(mut self) -> (Vec<String>, ConsoleSigns) {
         if !self.line.is_empty() {
             self.end_line();
         }
@@ -80,7 +80,7 @@ impl Console {
 }
 
 /// Formats a line as text: removes escape sequences and control characters, and replaces invalid UTF-8.
-pub fn printable(line: &[u8]) -> String {
+pub(crate) fn printable(line: &[u8]) -> String {
     let mut kept = Vec::with_capacity(line.len());
     let mut bytes = line.iter().copied().peekable();
     while let Some(byte) = bytes.next() {

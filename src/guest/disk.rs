@@ -100,7 +100,7 @@ pub enum DiskError {
 
 impl DiskError {
     /// One line of advice, if there is some.
-    pub const fn advice(&self) -> Option<&'static str> {
+    pub(crate) const fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Kind(_) | Self::CompressedTwice(_) => None,
             Self::Compressed { .. } => Some("decompress it first (zstd -d, gunzip, unxz) and use the result"),
@@ -174,7 +174,7 @@ impl Disk {
     }
 
     /// Returns the absolute path.
-    pub fn absolute(&self) -> Result<PathBuf, VmError> {
+    pub(crate) fn absolute(&self) -> Result<PathBuf, VmError> {
         std::path::absolute(&self.path).map_err(VmError::io("open", self.path.display().to_string()))
     }
 }

@@ -30,22 +30,22 @@ use super::{Inputs, Listener, RunSpec, VmError};
 use crate::cache::{Cache, Key};
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
-use crate::qemu::machine::{Machine, Transport};
+use crate::qemu::machine::Machine;
 use crate::root::directory::Root;
 
 /// A guest that is ready to start.
 #[derive(Debug)]
 pub struct Prepared {
     /// Its specification.
-    pub spec: RunSpec,
+    pub(crate) spec: RunSpec,
     /// Its machine.
     pub machine: Machine,
     /// Origin of the kernel, in the user's words; empty for a disk.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// How it starts.
     pub(super) start: Start,
     /// The files it was prepared from.
-    pub inputs: Inputs,
+    pub(crate) inputs: Inputs,
     /// What a hang report needs to know; `None`: no hang report.
     pub(super) inquest: Option<Inquest>,
     pub(super) cache: Cache,
@@ -59,7 +59,7 @@ pub struct Unprepared {
     /// The cause.
     pub error: VmError,
     /// The files, existing or not.
-    pub inputs: Inputs,
+    pub(crate) inputs: Inputs,
 }
 
 impl fmt::Display for Unprepared {
@@ -88,13 +88,13 @@ pub struct RunResult {
     /// Origin of the kernel, in the user's words; empty for a disk.
     pub kernel: String,
     /// When QEMU was started.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// Age of the snapshot that the guest was restored from; `None`: it booted.
-    pub age: Option<Age>,
+    pub(crate) age: Option<Age>,
     /// The command's standard output, if it was captured.
-    pub stdout: Captured,
+    pub(crate) stdout: Captured,
     /// The command's standard error, if it was captured.
-    pub stderr: Captured,
+    pub(crate) stderr: Captured,
     /// Directory of the stored evidence, or why it could not be stored; `None`: there is none.
     pub evidence: Option<Result<PathBuf, VmError>>,
 }
@@ -163,13 +163,8 @@ pub fn prepare_disk(disk: Disk, spec: &RunSpec, machine: Machine) -> Result<Prep
 }
 
 impl Prepared {
-    /// True if the guest boots an initrd without bootling's pid 1.
-    pub fn is_foreign(&self) -> bool {
-        self.machine.transport == Transport::None
-    }
-
     /// The kernel image and the initrd of a guest that boots them; `None` for any other.
-    pub fn boot_files(&self) -> Option<(&PathBuf, &OwnedFd)> {
+    pub(crate) fn boot_files(&self) -> Option<(&PathBuf, &OwnedFd)> {
         match &self.start {
             Start::Boot { image, initrd } => Some((image, initrd)),
             Start::Restore(_) | Start::Disk(_) => None,

@@ -74,7 +74,7 @@ impl Evidence {
     }
 
     /// Gives all files their names. Returns the directory. Without this call nothing is left.
-    pub fn store(self, transcript: &Transcript, command: &[OsString]) -> Result<PathBuf, VmError> {
+    pub(crate) fn store(self, transcript: &Transcript, command: &[OsString]) -> Result<PathBuf, VmError> {
         let Self { directory, console, qmp, core } = self;
         let path = directory.path.clone();
         let failed = || VmError::io("store evidence in", path.display().to_string());

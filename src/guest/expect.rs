@@ -52,23 +52,23 @@ impl Expectations {
     }
 
     /// Returns true if anything is expected.
-    pub fn are_any(&self) -> bool {
+    pub(crate) fn are_any(&self) -> bool {
         !(self.console.is_empty() && self.screen.is_empty())
     }
 
     /// Returns true if an expectation for the screen remains.
-    pub fn want_screen(&self) -> bool {
+    pub(crate) fn want_screen(&self) -> bool {
         self.screen_met < self.screen.len()
     }
 
     /// Returns the expectations without a match.
-    pub fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         let left = |all: &[Regex], met: usize| all[met..].iter().map(ToString::to_string).collect::<Vec<_>>();
         [left(&self.console, self.met), left(&self.screen, self.screen_met)].concat()
     }
 
     /// Returns the matching console line as received so far, and true if it is complete.
-    pub fn whole_line(&self) -> Option<(String, bool)> {
+    pub(crate) fn whole_line(&self) -> Option<(String, bool)> {
         let rest = self.decided.filter(|rest| *rest != Rest::Elsewhere)?;
         Some((self.said(), rest == Rest::Here))
     }
@@ -124,7 +124,7 @@ impl Expectations {
     }
 
     /// Matches the screen content.
-    pub fn see(&mut self, rows: &[String]) -> Option<Sighting> {
+    pub(crate) fn see(&mut self, rows: &[String]) -> Option<Sighting> {
         let text = rows.join("\n");
         let mut from = 0;
         while let Some(found) =

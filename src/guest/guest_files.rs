@@ -63,7 +63,7 @@ fn linked(entry: &Entry) -> Option<(u64, u64)> {
 impl GuestFiles {
     /// Returns the part of a payload that the guest lacks or has in another version. All names of a file stay together, so that
     /// hard links stay links.
-    pub fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
+    pub(crate) fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
         let entries = payload.plan().entries();
         let is_there = |path: &ArchivePath, entry: &Entry| {
             self.0.get(path).is_some_and(|known| FileState::of(entry).is_some_and(|thing| thing == *known))
@@ -79,7 +79,7 @@ impl GuestFiles {
     }
 
     /// Records that all of `payload` is in the guest now.
-    pub fn add(&mut self, payload: &CheckedPlan) {
+    pub(crate) fn add(&mut self, payload: &CheckedPlan) {
         for (path, entry) in payload.plan().entries() {
             match FileState::of(entry) {
                 Some(thing) => drop(self.0.insert(path.clone(), thing)),

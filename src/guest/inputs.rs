@@ -10,13 +10,13 @@ use crate::root::{directory::Root, kernel};
 
 /// Absolute host paths. Symbolic links are not followed: a link's target is a separate path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// Existing files, with the symbolic links on the way.
-    pub read: BTreeSet<PathBuf>,
+    pub(crate) read: BTreeSet<PathBuf>,
     /// Missing files that would change the run if they existed.
-    pub missed: BTreeSet<PathBuf>,
+    pub(crate) missed: BTreeSet<PathBuf>,
     /// Directories that were listed: a new entry would have been seen.
-    pub listed: BTreeSet<PathBuf>,
+    pub(crate) listed: BTreeSet<PathBuf>,
 }
 
 impl Inputs {
@@ -59,12 +59,12 @@ impl Inputs {
     }
 
     /// Returns every path that was looked up, existing or not.
-    pub fn looked_at(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn looked_at(&self) -> impl Iterator<Item = &PathBuf> {
         self.read.union(&self.missed)
     }
 
     /// Removes everything below a directory.
-    pub fn leave_out(&mut self, directory: &Path) {
+    pub(crate) fn leave_out(&mut self, directory: &Path) {
         for paths in [&mut self.read, &mut self.missed, &mut self.listed] {
             paths.retain(|path| !path.starts_with(directory));
         }

@@ -30,33 +30,33 @@ const FLASH_BYTES: u64 = 64 << 20;
 
 /// Running machine. Killed on drop.
 #[derive(Debug)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// Console output.
-    pub console: File,
+    pub(crate) console: File,
     /// Console input.
-    pub keys: File,
+    pub(crate) keys: File,
     /// Control channel.
-    pub channel: UnixStream,
+    pub(crate) channel: UnixStream,
     /// QMP monitor.
     pub(crate) qmp: qmp::Client,
     /// IDs of the QMP commands that restore or resume the guest.
     pub(crate) start_commands: Vec<u64>,
     /// QEMU's standard error.
-    pub stderr: ChildStderr,
+    pub(crate) stderr: ChildStderr,
     /// File for screen content, if the machine has a display.
-    pub scratch: Option<Scratch>,
+    pub(crate) scratch: Option<Scratch>,
     /// Command line that QEMU was started with.
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
     /// Remaining device state that QEMU has to restore.
-    pub state: Option<Feed>,
+    pub(crate) state: Option<Feed>,
     /// Start time; taken by the first session, which measures its times from it.
-    pub started: Option<Instant>,
+    pub(crate) started: Option<Instant>,
     process: Process,
 }
 
 /// File to boot, in the form in which QEMU opens it.
 #[derive(Debug)]
-pub enum Artefact {
+pub(crate) enum Artefact {
     /// Inherited descriptor: independent of later changes to the file name.
     Open(OwnedFd),
     /// File name, because the file refers to other files relative to its own path.
@@ -81,11 +81,11 @@ impl Artefact {
 
 /// Unnamed file that QEMU inherits.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// The file.
-    pub file: File,
+    pub(crate) file: File,
     /// Path under which QEMU opens it.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Scratch {
@@ -98,7 +98,7 @@ impl Scratch {
 
 /// Data to be written to a pipe that QEMU reads.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     pipe: File,
     bytes: Vec<u8>,
     at: usize,
@@ -106,7 +106,7 @@ pub struct Feed {
 
 impl Feed {
     /// Creates a pipe for `bytes`: returns the writer and QEMU's end. As much as fits is already in the pipe.
-    pub fn new(bytes: Vec<u8>) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn new(bytes: Vec<u8>) -> io::Result<(Self, OwnedFd)> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         // The pipe is as large as permitted for the data; the rest is written as QEMU reads.
         let _ = fcntl_setpipe_size(&ours, bytes.len().min(PIPE_BYTES));
@@ -117,7 +117,7 @@ impl Feed {
     }
 
     /// Writes as much as fits. Returns true if nothing remains to be done.
-    pub fn push(&mut self) -> bool {
+    pub(crate) fn push(&mut self) -> bool {
         while let Some(rest) = self.bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
             match self.pipe.write(rest) {
                 Ok(len) => self.at += len,
@@ -137,7 +137,7 @@ impl AsFd for Feed {
 
 impl Guest {
     /// Starts QEMU. The calling thread must live as long as the guest.
-    pub fn start(machine: &Machine, payload: &Payload<Artefact>) -> io::Result<Self> {
+    pub(crate) fn start(machine: &Machine, payload: &Payload<Artefact>) -> io::Result<Self> {
         // Pipes instead of a socket: a UART writes single bytes, and each takes a separate buffer in a socket. The
         // default socket buffer holds 277 of them, after which the UART is busy; writers that wait only for a limited
         // time (the kernel's printk, boot sectors) would then lose output on a busy host.
@@ -191,35 +191,35 @@ impl Guest {
     }
 
     /// Process ID.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 
     /// Executable that actually runs, with its stamp; `None` if it cannot be determined.
-    pub fn program(&self) -> Option<String> {
+    pub(crate) fn program(&self) -> Option<String> {
         let path = format!("/proc/{}/exe", self.pid());
         let stamp = Stamp::of(&std::fs::metadata(&path).ok()?);
         Some(format!("{} {stamp}", std::fs::read_link(&path).ok()?.display()))
     }
 
     /// Returns true if the executable is evidently not QEMU, but a wrapper that waits for it.
-    pub fn is_wrapped(&self) -> bool {
+    pub(crate) fn is_wrapped(&self) -> bool {
         let program = std::fs::read_link(format!("/proc/{}/exe", self.pid()));
         program.is_ok_and(|path| !path.to_string_lossy().contains("qemu"))
     }
 
     /// Descriptor that becomes readable when the process has ended.
-    pub fn ended(&self) -> &OwnedFd {
+    pub(crate) fn ended(&self) -> &OwnedFd {
         self.process.ended()
     }
 
     /// Kills QEMU, if it is still running, and waits for it.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
     /// Exit status of the process, if it has ended; returned once.
-    pub fn exit(&mut self) -> io::Result<Option<QemuExit>> {
+    pub(crate) fn exit(&mut self) -> io::Result<Option<QemuExit>> {
         Ok(self.process.exit()?.map(how))
     }
 }

@@ -6,7 +6,7 @@ use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::{Accelerator, Machine};
 
 /// Limit from a restored guest's start to pid 1's first message, on the slowest hosts.
-pub const RESTORE: Duration = Duration::from_secs(60);
+pub(crate) const RESTORE: Duration = Duration::from_secs(60);
 
 /// Default limit from QEMU's start to the verdict.
 pub fn total(machine: &Machine) -> Duration {
@@ -18,7 +18,7 @@ pub fn total(machine: &Machine) -> Duration {
 }
 
 /// Default limit from QEMU's start to pid 1's first message.
-pub fn boot(machine: &Machine) -> Duration {
+pub(crate) fn boot(machine: &Machine) -> Duration {
     // OVMF takes as long as a kernel, which is then unpacked in the guest.
     let slowly = match machine.firmware {
         Firmware::Direct | Firmware::Bios(_) => 1,

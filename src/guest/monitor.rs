@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
-use super::hang::seconds;
 use super::launch::Guest;
 use super::qemu_process::ScheduledTime;
+use crate::format::duration::duration;
 use crate::output::bounded::BoundedFile;
 use crate::process::signals::Signals;
 use crate::qemu::qmp::{self, Reply};
@@ -28,7 +28,7 @@ const CONSOLE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MonitorError {
     /// Timeout, in the time that QEMU was scheduled.
-    #[error("no reply within {}", seconds(*.0))]
+    #[error("no reply within {}", duration(*.0))]
     Timeout(Duration),
     /// QEMU refused the command, with this description.
     #[error("{0}")]

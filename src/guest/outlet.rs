@@ -21,7 +21,7 @@ const FULL: usize = 256 * 1024;
 
 /// Output queue for a descriptor, or a memory buffer.
 #[derive(Debug)]
-pub struct Outlet {
+pub(crate) struct Outlet {
     target: Target,
     queue: VecDeque<u8>,
     closed: bool,
@@ -37,16 +37,16 @@ enum Target {
 
 /// Content of an outlet into memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Captured {
+pub(crate) struct Captured {
     /// Captured bytes.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// True if the limit was exceeded.
-    pub cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl Outlet {
     /// Creates an output queue for `fd`.
-    pub fn new(fd: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(crate) fn new(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
         let is_file = kind.is_file();
         let own = (kind.is_fifo() || kind.is_char_device()).then(|| open_again(fd));
@@ -59,13 +59,13 @@ impl Outlet {
     }
 
     /// Creates a memory buffer of `limit` bytes; further bytes are dropped.
-    pub fn memory(limit: usize) -> Self {
+    pub(crate) fn memory(limit: usize) -> Self {
         let target = Target::Memory { kept: Vec::new(), limit, cut: false };
         Self { target, queue: VecDeque::new(), closed: false }
     }
 
     /// Returns the content of the memory buffer; empty for a descriptor.
-    pub fn captured(self) -> Captured {
+    pub(crate) fn captured(self) -> Captured {
         match self.target {
             Target::File { .. } => Captured::default(),
             Target::Memory { kept, cut, .. } => Captured { bytes: kept, cut },
@@ -73,7 +73,7 @@ impl Outlet {
     }
 
     /// Appends bytes; dropped if the reader has closed its end.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         match &mut self.target {
             Target::File { .. } if self.closed => {}
             Target::File { .. } => self.queue.extend(bytes),
@@ -86,22 +86,22 @@ impl Outlet {
     }
 
     /// Returns true if the producer must wait.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.queue.len() >= FULL
     }
 
     /// Returns true if the queue is empty.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Returns true if the reader has closed its end.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// Writes as much as possible without blocking. To be called when `poll` reports the descriptor as writable.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         let Target::File { file, piece } = &mut self.target else { return Ok(()) };
         while !self.queue.is_empty() {
             if *piece == PIECE && !is_ready(file) {
@@ -124,7 +124,7 @@ impl Outlet {
     }
 
     /// Descriptor to poll while data is queued.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.target {
             Target::File { file, .. } if !self.queue.is_empty() => Some(file.as_fd()),
             Target::File { .. } | Target::Memory { .. } => None,

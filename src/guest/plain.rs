@@ -9,7 +9,7 @@ const SEQUENCE: usize = 256;
 
 /// Element of console output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// A byte of text.
     Text(u8),
     /// End of a line.
@@ -18,7 +18,7 @@ pub enum Piece {
 
 /// Parser for console output, byte by byte.
 #[derive(Debug, Clone, Default)]
-pub struct Plain {
+pub(crate) struct Plain {
     state: State,
     length: usize,
 }
@@ -42,7 +42,7 @@ enum State {
 impl Plain {
     /// Parses the next byte.
     #[expect(clippy::match_same_arms, reason = "a table of states, in the order of the states")]
-    pub fn feed(&mut self, byte: u8) -> Option<Piece> {
+    pub(crate) fn feed(&mut self, byte: u8) -> Option<Piece> {
         self.length = if self.state == State::Text { 0 } else { self.length + 1 };
         if self.length > SEQUENCE {
             self.state = State::Text;
@@ -89,7 +89,7 @@ pub fn lines(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Replaces each control character in untrusted text by a blank, so that the text stays on one line.
-pub fn blanked(text: &str) -> String {
+pub(crate) fn blanked(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 

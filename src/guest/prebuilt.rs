@@ -19,17 +19,17 @@ use crate::root::kernel::{ImageKind, Kernel};
 #[derive(Debug)]
 pub struct Prebuilt {
     /// The kernel image.
-    pub image: PathBuf,
+    pub(crate) image: PathBuf,
     /// Its kind.
-    pub kind: ImageKind,
+    pub(crate) kind: ImageKind,
     /// Its architecture.
-    pub arch: Arch,
+    pub(crate) arch: Arch,
     /// Its origin, for the user.
-    pub origin: String,
+    pub(crate) origin: String,
     /// The initrd, with pid 1 and its job.
-    pub initrd: File,
+    pub(crate) initrd: File,
     /// The channel that its pid 1 uses.
-    pub transport: Transport,
+    pub(crate) transport: Transport,
 }
 
 impl Prebuilt {
@@ -55,7 +55,7 @@ impl Prebuilt {
 }
 
 /// Returns a small archive that makes an initrd's pid 1 use only the console, if it is appended to the initrd.
-pub fn console_archive(initrd: &File) -> Result<Vec<u8>, VmError> {
+pub(crate) fn console_archive(initrd: &File) -> Result<Vec<u8>, VmError> {
     let failed = || VmError::io("read", "the initrd");
     let mut file = initrd;
     file.seek(SeekFrom::Start(0)).map_err(failed())?;

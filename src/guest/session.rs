@@ -3,14 +3,14 @@
 //! All streams are read in the same loop, and none is waited for exclusively. A guest that floods its output is slowed
 //! down by the reader of bootling's output, a silent guest reaches a time limit, and memory use is bounded.
 
-pub mod ending;
-pub mod frames;
-pub mod idle;
-pub mod input;
-pub mod inquiry;
-pub mod settings;
-pub mod streams;
-pub mod watch;
+pub(crate) mod ending;
+pub(crate) mod frames;
+pub(crate) mod idle;
+pub(crate) mod input;
+pub(crate) mod inquiry;
+pub(crate) mod settings;
+pub(crate) mod streams;
+pub(crate) mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -8,7 +8,6 @@ use super::driver::{Prepared, prepare_from};
 use super::listener::Notes;
 use super::template::Template;
 use super::{Builder, Command, Inputs, Listener, RunSpec, Vm, VmError};
-use crate::qemu::machine::Accelerator;
 use crate::root::directory::Root;
 use crate::root::spec::RunWhat;
 
@@ -22,7 +21,7 @@ pub struct Site {
 
 impl Site {
     /// Finds everything that a builder's guests need besides their commands.
-    pub fn find(builder: &Builder) -> Result<Self, VmError> {
+    pub(crate) fn find(builder: &Builder) -> Result<Self, VmError> {
         let spec = builder.spec(&Command::of(RunWhat::Shell), true)?;
         let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
@@ -32,7 +31,7 @@ impl Site {
 
     /// Makes the snapshot that guests are restored from, if it is missing and the builder's guests are warm. Returns why
     /// there can be no snapshot, if so.
-    pub fn make_snapshot(&self) -> Result<Option<String>, VmError> {
+    pub(crate) fn make_snapshot(&self) -> Result<Option<String>, VmError> {
         if self.builder.is_cold() {
             return Ok(None);
         }
@@ -44,18 +43,13 @@ impl Site {
     }
 
     /// Notes of the lookup, a line each.
-    pub fn notes(&self) -> &[String] {
+    pub(crate) fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// QEMU's version.
-    pub fn qemu_version(&self) -> &str {
+    pub(crate) fn qemu_version(&self) -> &str {
         &self.template.platform.qemu.facts.version
-    }
-
-    /// The accelerator.
-    pub fn accelerator(&self) -> Accelerator {
-        self.template.platform.accelerator
     }
 
     /// Prepares a guest.

@@ -11,11 +11,15 @@ const FULL: usize = 128 * 1024;
 
 /// Received bytes of an incomplete frame: at most one frame and one read.
 #[derive(Debug, Default)]
-pub struct Inbox(Vec<u8>);
+pub(crate) struct Inbox(Vec<u8>);
 
 impl Inbox {
     /// Decodes bytes from the guest and passes each complete frame to `handle`, until it returns `false`.
-    pub fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(&ToHost<'_>) -> bool) -> Result<(), FrameError> {
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        mut handle: impl FnMut(&ToHost<'_>) -> bool,
+    ) -> Result<(), FrameError> {
         self.0.extend_from_slice(bytes);
         let mut at = 0;
         while let Some((frame, taken)) = ToHost::decode(self.0.get(at..).unwrap_or_default())? {
@@ -31,7 +35,7 @@ impl Inbox {
 
 /// Bytes to be sent, and the guest's remaining credit for standard input.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     leaving: VecDeque<u8>,
     scratch: Box<[u8]>,
     window: u32,
@@ -46,17 +50,17 @@ impl Default for Outbox {
 
 impl Outbox {
     /// Adds credit for standard input.
-    pub fn grant(&mut self, more: u32) {
+    pub(crate) fn grant(&mut self, more: u32) {
         self.window = self.window.saturating_add(more).min(MAX_WINDOW);
     }
 
     /// Number of bytes of standard input that may be read now.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         if self.leaving.len() >= FULL { 0 } else { (self.window as usize).min(MAX_PAYLOAD) }
     }
 
     /// Queues a frame. Standard input is deducted from the credit: limit [`Outbox::room`] per frame.
-    pub fn send(&mut self, frame: &ToGuest<'_>) {
+    pub(crate) fn send(&mut self, frame: &ToGuest<'_>) {
         if let ToGuest::Stdin(bytes) = frame {
             self.window = self.window.saturating_sub(bytes.len() as u32);
         }
@@ -65,12 +69,12 @@ impl Outbox {
     }
 
     /// Next bytes to send; empty only if nothing is queued.
-    pub fn leaving(&self) -> &[u8] {
+    pub(crate) fn leaving(&self) -> &[u8] {
         self.leaving.as_slices().0
     }
 
     /// Removes sent bytes from the queue.
-    pub fn written(&mut self, bytes: usize) {
+    pub(crate) fn written(&mut self, bytes: usize) {
         self.leaving.drain(..bytes.min(self.leaving.len()));
     }
 }

@@ -10,14 +10,14 @@ const PREFIX: u8 = 0x01; // Ctrl-a, as in QEMU's own terminal
 
 /// Terminal in raw mode; restored on drop.
 #[derive(Debug)]
-pub struct RawMode<'fd> {
+pub(crate) struct RawMode<'fd> {
     terminal: BorrowedFd<'fd>,
     before: Termios,
 }
 
 impl<'fd> RawMode<'fd> {
     /// Sets raw mode: all keys are passed through, without echo and output translation.
-    pub fn enter(terminal: BorrowedFd<'fd>) -> io::Result<Self> {
+    pub(crate) fn enter(terminal: BorrowedFd<'fd>) -> io::Result<Self> {
         let before = termios::tcgetattr(terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
@@ -39,13 +39,13 @@ pub fn size(terminal: impl AsFd) -> (u16, u16) {
 }
 
 /// Returns true if reading from the terminal would stop bootling because it is in the background.
-pub fn in_background(terminal: impl AsFd) -> bool {
+pub(crate) fn in_background(terminal: impl AsFd) -> bool {
     termios::tcgetpgrp(terminal).is_ok_and(|foreground| foreground != rustix::process::getpgrp())
 }
 
 /// Decoded terminal input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Typed {
+pub(crate) enum Typed {
     /// Bytes for the guest.
     Keys(Vec<u8>),
     /// `Ctrl-a x`: end the guest.
@@ -55,17 +55,17 @@ pub enum Typed {
 }
 
 /// Text shown on `Ctrl-a h`, and in `--help`.
-pub const ESCAPES: &str = "Ctrl-a x  ends the guest\r\nCtrl-a a  sends Ctrl-a\r\nCtrl-a h  shows these keys\r\n";
+pub(crate) const ESCAPES: &str = "Ctrl-a x  ends the guest\r\nCtrl-a a  sends Ctrl-a\r\nCtrl-a h  shows these keys\r\n";
 
 /// Detects escape sequences in terminal input, across reads.
 #[derive(Debug, Default)]
-pub struct Escape {
+pub(crate) struct Escape {
     pending: bool,
 }
 
 impl Escape {
     /// Decodes input. Nothing after a `Quit` is returned.
-    pub fn feed(&mut self, typed: &[u8]) -> Vec<Typed> {
+    pub(crate) fn feed(&mut self, typed: &[u8]) -> Vec<Typed> {
         let mut found = Vec::new();
         let mut keys = Vec::new();
         for key in typed {

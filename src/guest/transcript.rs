@@ -12,13 +12,13 @@ use crate::qemu::qmp;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Transcript {
     /// Events in order.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     /// Last console lines, without control characters.
     pub console_tail: Vec<String>,
     /// Kernel messages on the console about the guest's end.
-    pub console: ConsoleSigns,
+    pub(crate) console: ConsoleSigns,
     /// Goal of the boot.
-    pub goal: Goal,
+    pub(crate) goal: Goal,
     /// Expectations without a match.
     pub missing: Vec<String>,
     /// Screen content at the end, if requested.
@@ -26,7 +26,7 @@ pub struct Transcript {
     /// Last lines of QEMU's standard error.
     pub qemu_said: Vec<String>,
     /// Reason why the console file is incomplete, if it is.
-    pub console_lost: Option<String>,
+    pub(crate) console_lost: Option<String>,
     /// Health findings from the kernel log.
     pub health: Vec<Finding>,
     /// State of a guest that timed out.
@@ -37,7 +37,7 @@ pub struct Transcript {
 
 /// Goal of a boot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Goal {
+pub(crate) enum Goal {
     /// pid 1 reports the exit status of its command.
     #[default]
     Command,
@@ -49,24 +49,24 @@ pub enum Goal {
 
 /// Console lines that affect the verdict: the first of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConsoleSigns {
+pub(crate) struct ConsoleSigns {
     /// True if the guest wrote any output.
-    pub spoke: bool,
+    pub(crate) spoke: bool,
     /// `Kernel panic - not syncing: ...`
-    pub panic: Option<String>,
+    pub(crate) panic: Option<String>,
     /// A panic message after which the guest sent more data on its channel, long afterwards: another process had
     /// written it, or another processor printed many messages before the kernel stopped it.
-    pub doubted_panic: Option<String>,
+    pub(crate) doubted_panic: Option<String>,
     /// True if `reboot: Restarting system` or `sysrq: Resetting` was printed, as the kernel does before a requested
     /// reset.
-    pub restart: bool,
+    pub(crate) restart: bool,
     /// True if `reboot: System halted` was printed, after which no further output follows.
-    pub halted: bool,
+    pub(crate) halted: bool,
 }
 
 /// Event during a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// First message of pid 1.
     Hello {
         /// Time since QEMU's start, by the host's clock.
@@ -203,14 +203,14 @@ impl From<qmp::Event> for Event {
 
 impl Event {
     /// Returns true if the command ended by itself: a guest for several commands is then ready for the next one.
-    pub const fn ends_command(&self) -> bool {
+    pub(crate) const fn ends_command(&self) -> bool {
         matches!(self, Self::Exit { ended: Ended::Exited(_) | Ended::Signaled(..), .. })
     }
 }
 
 impl Transcript {
     /// Returns pid 1's report of the command's exit status, if received.
-    pub fn exit(&self) -> Option<(Duration, Ended, Usage, u64)> {
+    pub(crate) fn exit(&self) -> Option<(Duration, Ended, Usage, u64)> {
         self.events.iter().find_map(|event| match event {
             Event::Exit { at, ended, usage, taint } => Some((*at, *ended, *usage, *taint)),
             Event::Hello { .. }

@@ -19,9 +19,9 @@
 //! a clean power-off. If a command's status equals one of bootling's codes, `--json` and the message on standard error
 //! tell them apart.
 
-pub mod bisect;
-pub mod names;
-pub mod outcome;
+pub(crate) mod bisect;
+pub(crate) mod names;
+pub(crate) mod outcome;
 
 pub use self::bisect::BisectAnswer;
 use self::names::errno_text;
@@ -34,21 +34,21 @@ use crate::format::protocol::frame::{Ended, Failure};
 /// bootling's own exit codes.
 pub mod code {
     /// A `--reject` pattern matched.
-    pub const REJECTED: u8 = 1;
+    pub(crate) const REJECTED: u8 = 1;
     /// QEMU exited or was killed before a verdict.
-    pub const QEMU_DIED: u8 = 118;
+    pub(crate) const QEMU_DIED: u8 = 118;
     /// Unexpected reset.
-    pub const RESET: u8 = 119;
+    pub(crate) const RESET: u8 = 119;
     /// Kernel panic.
-    pub const PANIC: u8 = 120;
+    pub(crate) const PANIC: u8 = 120;
     /// The kernel is unhealthy.
-    pub const UNHEALTHY: u8 = 121;
+    pub(crate) const UNHEALTHY: u8 = 121;
     /// The guest is gone without a verdict.
-    pub const WENT_AWAY: u8 = 122;
+    pub(crate) const WENT_AWAY: u8 = 122;
     /// A watchdog device fired.
-    pub const WATCHDOG: u8 = 123;
+    pub(crate) const WATCHDOG: u8 = 123;
     /// Timed out.
-    pub const TIMED_OUT: u8 = 124;
+    pub(crate) const TIMED_OUT: u8 = 124;
     /// The test could not be run.
     pub const COULD_NOT_TEST: u8 = 125;
     /// Added to the signal number.
@@ -56,7 +56,7 @@ pub mod code {
 }
 
 /// Determines the outcome of a run, without health rules.
-pub fn judge(transcript: &Transcript) -> Outcome {
+pub(crate) fn judge(transcript: &Transcript) -> Outcome {
     let outcome = judge_guest(transcript);
     match &transcript.console_lost {
         // The guest's own outcome takes precedence, unless it would look like success.
@@ -69,7 +69,7 @@ pub fn judge(transcript: &Transcript) -> Outcome {
 
 /// Determines the outcome of a run under health rules. Removes the findings that are not reported from the transcript.
 /// A failing command takes precedence over findings, since the command is what the run tests.
-pub fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
+pub(crate) fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
     transcript.health.retain(|finding| rules.is_reported(finding));
     let outcome = judge(transcript);
     let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);

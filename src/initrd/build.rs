@@ -55,13 +55,13 @@ impl Plan {
 
     /// Returns the plan without the entries for which `is_left_out` returns true.
     #[must_use]
-    pub fn without(&self, is_left_out: impl Fn(&ArchivePath, &Entry) -> bool) -> Self {
+    pub(crate) fn without(&self, is_left_out: impl Fn(&ArchivePath, &Entry) -> bool) -> Self {
         let kept = self.entries.iter().filter(|(path, entry)| !is_left_out(path, entry));
         Self { entries: kept.map(|(path, entry)| (path.clone(), entry.clone())).collect() }
     }
 
     /// Returns the entries, sorted by path.
-    pub fn entries(&self) -> &BTreeMap<ArchivePath, Entry> {
+    pub(crate) fn entries(&self) -> &BTreeMap<ArchivePath, Entry> {
         &self.entries
     }
 
@@ -72,7 +72,7 @@ impl Plan {
     }
 
     /// Resolves all symbolic links in `path`. Returns `None` for a loop. The result need not be in the plan.
-    pub fn follow(&self, path: &ArchivePath) -> Option<ArchivePath> {
+    pub(crate) fn follow(&self, path: &ArchivePath) -> Option<ArchivePath> {
         follow(path, |place| match &self.entries.get(place)?.node {
             Node::Symlink { target } => Some(target.as_slice()),
             _ => None,

@@ -102,7 +102,7 @@ impl CheckedPlan {
     }
 
     /// Returns the underlying plan.
-    pub fn plan(&self) -> &Plan {
+    pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
 }

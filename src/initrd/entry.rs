@@ -10,7 +10,7 @@ pub struct Entry {
     /// The node.
     pub node: Node,
     /// Reasons for the node, in the order in which they were found. Never empty.
-    pub whys: Vec<Why>,
+    pub(crate) whys: Vec<Why>,
 }
 
 impl Entry {

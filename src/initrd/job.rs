@@ -14,43 +14,43 @@ use crate::root::fact::{Content, Fact, Node, Why};
 
 /// Job for pid 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Job {
+pub(crate) struct Job {
     /// Command and its arguments. Empty: an interactive shell.
-    pub args: Vec<OsString>,
+    pub(crate) args: Vec<OsString>,
     /// Environment of the command.
-    pub env: Vec<(OsString, OsString)>,
+    pub(crate) env: Vec<(OsString, OsString)>,
     /// Working directory of the command. `None`: `/`.
-    pub cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<PathBuf>,
     /// Modules to load, in order.
-    pub modules: Vec<ModuleToLoad>,
+    pub(crate) modules: Vec<ModuleToLoad>,
     /// Drivers of the channel, in load order. A driver that fails to load is skipped.
-    pub channel_modules: Vec<ModuleToLoad>,
+    pub(crate) channel_modules: Vec<ModuleToLoad>,
     /// Control channel to the host. `None`: pid 1 uses only the console.
-    pub channel: Option<Channel>,
+    pub(crate) channel: Option<Channel>,
     /// True if the command runs on a terminal.
-    pub tty: bool,
+    pub(crate) tty: bool,
     /// Host name of the guest. `None`: pid 1 chooses it.
-    pub hostname: Option<OsString>,
+    pub(crate) hostname: Option<OsString>,
     /// Number of block devices to wait for before the command runs.
-    pub block_devices: Option<u32>,
+    pub(crate) block_devices: Option<u32>,
     /// Length in bytes of the window through which pid 1 receives its commands. This job then contains no command.
-    pub window: Option<u64>,
+    pub(crate) window: Option<u64>,
     /// True if pid 1 prints its actions on the console.
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 /// A kernel module in the guest and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleToLoad {
+pub(crate) struct ModuleToLoad {
     /// Module file.
-    pub path: ArchivePath,
+    pub(crate) path: ArchivePath,
     /// Parameters in the format of `finit_module(2)`.
-    pub params: OsString,
+    pub(crate) params: OsString,
 }
 
 /// Device of the control channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Channel {
+pub(crate) enum Channel {
     /// The virtio-serial port [`crate::proto::job::PORT_NAME`].
     Virtio,
     /// A serial device, by name: `ttyS1`.
@@ -59,7 +59,7 @@ pub enum Channel {
 
 impl Job {
     /// Encodes the job file.
-    pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, PlanError> {
         let mut file = MAGIC.to_vec();
         for arg in &self.args {
             put(&mut file, Tag::Arg, "argument", word("argument", arg)?)?;
@@ -102,7 +102,7 @@ impl Job {
 
     /// Returns the job file and its directory as facts. Only root can read the file, because arguments and environment
     /// may contain secrets.
-    pub fn facts(&self) -> Result<Vec<Fact>, PlanError> {
+    pub(crate) fn facts(&self) -> Result<Vec<Fact>, PlanError> {
         let path = ArchivePath::new(PATH);
         let parent = path.parent().unwrap_or_default();
         let content = Content::Bytes(self.encode()?.into());
@@ -114,7 +114,7 @@ impl Job {
 }
 
 /// Returns `/init`, the program that runs as pid 1, as a fact.
-pub fn init(image: &'static [u8]) -> Fact {
+pub(crate) fn init(image: &'static [u8]) -> Fact {
     let node = Node::File { mode: 0o755, content: Content::Static(image), hardlink: None };
     Fact { path: ArchivePath::new("/init"), node, why: Why::Base }
 }

@@ -13,7 +13,7 @@ use crate::format::protocol::job::{JobError, Tag, records};
 
 impl Job {
     /// Decodes a job file.
-    pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
         let mut job = Self::default();
         for record in records(bytes).map_err(refused)? {
             let (tag, value) = record.map_err(refused)?;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Writes the archive of `plan` to a sealed memfd. The file offset is 0.
-pub fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
+pub(crate) fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     let mut memory = create()?;
     archive::write(plan, &mut memory, &Options { align: true, mtime })?;
     seal(memory)
@@ -24,7 +24,7 @@ pub fn memfd(plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
 
 /// Writes the archive of `plan` to an unsealed memfd, to be copied elsewhere. Returns the memfd and the length in
 /// bytes.
-pub fn window(plan: &CheckedPlan, mtime: u32) -> Result<(OwnedFd, u64), WriteError> {
+pub(crate) fn window(plan: &CheckedPlan, mtime: u32) -> Result<(OwnedFd, u64), WriteError> {
     let mut memory = create()?;
     let len = archive::write(plan, &mut memory, &Options { align: true, mtime })?;
     Ok((memory.into(), len))
@@ -32,7 +32,7 @@ pub fn window(plan: &CheckedPlan, mtime: u32) -> Result<(OwnedFd, u64), WriteErr
 
 /// Writes the archive of `plan` to the start of an existing memory file, which must still be zeros there. The archive
 /// has [`newc::len`] bytes.
-pub fn into(plan: &CheckedPlan, mtime: u32, memory: &OwnedFd) -> Result<(), WriteError> {
+pub(crate) fn into(plan: &CheckedPlan, mtime: u32, memory: &OwnedFd) -> Result<(), WriteError> {
     let mut memory = memory.try_clone().map(File::from).map_err(WriteError::Archive)?;
     memory.seek(SeekFrom::Start(0)).map_err(WriteError::Archive)?;
     archive::write(plan, &mut memory, &Options { align: true, mtime }).map(drop)
@@ -50,7 +50,7 @@ pub fn packed(plan: &CheckedPlan, compression: Compression, mtime: u32) -> Resul
 
 /// Writes an existing initrd, followed by the archive of `plan`, to a sealed memfd. Members of the second archive
 /// replace members of the first with the same name (`init/initramfs.c`, `clean_path`).
-pub fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
+pub(crate) fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Result<OwnedFd, WriteError> {
     let failed = |source| WriteError::Output { name: "the initrd in memory".to_owned(), source };
     let mut memory = create()?;
     let len = copy(initrd, &mut memory).map_err(failed)?;

@@ -9,18 +9,17 @@ pub mod archive;
 pub mod memfd;
 pub mod pid1;
 
-pub mod build;
+pub(crate) mod build;
 pub mod check;
 pub mod entry;
 pub mod explain;
-pub mod job;
-pub mod job_file;
+pub(crate) mod job;
+pub(crate) mod job_file;
 
 use std::io;
 
 pub use self::build::Plan;
 pub use self::check::{CheckedPlan, Member, Purpose};
-pub use self::entry::{Entry, type_and_permissions};
 
 use crate::format::archive_path::ArchivePath;
 use crate::root::fact::Why;
@@ -29,9 +28,9 @@ use crate::root::fact::Why;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Description of the node, with its source: `file /etc/passwd (1204 bytes, mode 0644)`.
-    pub what: String,
+    pub(crate) what: String,
     /// Reason for the node.
-    pub why: Why,
+    pub(crate) why: Why,
 }
 
 /// Planning error.

@@ -53,9 +53,9 @@ pub enum ExtentError {
 #[derive(Debug)]
 pub struct SourceFile {
     /// File. One thread reads it, at explicit offsets or after a seek.
-    pub file: File,
+    pub(crate) file: File,
     /// Path, for messages.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Length in bytes when the file was opened.
     pub len: u64,
     /// State when the file was opened, for detecting changes.
@@ -120,20 +120,20 @@ pub enum Source {
 
 /// Range of bytes.
 #[derive(Debug, Clone)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// Byte offset in the file that the extents form.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Length in bytes.
-    pub len: u64,
+    pub(crate) len: u64,
     /// Source of the bytes.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Byte offset in the source.
-    pub from: u64,
+    pub(crate) from: u64,
 }
 
 impl Extent {
     /// Returns the offset after the last byte.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.at.saturating_add(self.len)
     }
 }
@@ -194,7 +194,7 @@ impl Extents {
     }
 
     /// Returns the extents, sorted by offset.
-    pub fn list(&self) -> &[Extent] {
+    pub(crate) fn list(&self) -> &[Extent] {
         &self.list
     }
 
@@ -212,7 +212,7 @@ impl Extents {
     }
 
     /// Adds bytes at offset `at`. Omits blocks of zeros.
-    pub fn add_bytes(&mut self, at: u64, bytes: impl Into<Arc<[u8]>>) {
+    pub(crate) fn add_bytes(&mut self, at: u64, bytes: impl Into<Arc<[u8]>>) {
         /// Granularity of holes: the block size of most file systems.
         const BLOCK: usize = 4096;
         let bytes: Arc<[u8]> = bytes.into();
@@ -240,7 +240,7 @@ impl Extents {
     }
 
     /// Adds all extents of `other`, shifted by `at`.
-    pub fn add_all(&mut self, at: u64, other: &Self) {
+    pub(crate) fn add_all(&mut self, at: u64, other: &Self) {
         self.size = self.size.max(at + other.size);
         for extent in &other.list {
             self.add(at + extent.at, extent.len, extent.source.clone(), extent.from);
@@ -248,7 +248,7 @@ impl Extents {
     }
 
     /// Returns the runs of blocks of `block` bytes that contain data, as pairs of start and end offset.
-    pub fn runs(&self, block: u64) -> Vec<(u64, u64)> {
+    pub(crate) fn runs(&self, block: u64) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for extent in &self.list {
             let (start, end) = (extent.at / block * block, extent.end().div_ceil(block) * block);
@@ -272,7 +272,7 @@ impl Extents {
     }
 
     /// Writes only the extents to a new, empty file. The gaps become holes.
-    pub fn write_sparse(&self, file: &mut File) -> Result<(), ExtentError> {
+    pub(crate) fn write_sparse(&self, file: &mut File) -> Result<(), ExtentError> {
         use std::io::Seek;
         for extent in &self.list {
             file.seek(io::SeekFrom::Start(extent.at)).map_err(ExtentError::Output)?;
@@ -297,7 +297,7 @@ impl Extents {
     }
 
     /// Calls `taker` with the offset and the bytes of all extents, in order.
-    pub fn each(&self, taker: &mut dyn FnMut(u64, &[u8])) -> Result<(), ExtentError> {
+    pub(crate) fn each(&self, taker: &mut dyn FnMut(u64, &[u8])) -> Result<(), ExtentError> {
         self.list.iter().try_for_each(|extent| {
             extent.each(&mut |at, bytes| {
                 taker(at, bytes);

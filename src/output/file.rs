@@ -48,7 +48,7 @@ impl Output {
     }
 
     /// Returns the name that the user gave.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -61,7 +61,7 @@ impl Output {
     }
 
     /// Returns true for a new, empty file, in which unwritten ranges read as zeros.
-    pub fn is_new_file(&self) -> bool {
+    pub(crate) fn is_new_file(&self) -> bool {
         match self.target {
             Target::InPlace(_) => false,
             Target::Nameless(..) | Target::Temporary(..) => true,

@@ -59,7 +59,7 @@ pub enum WriteError {
 impl WriteError {
     /// Adds the name of the output.
     #[must_use]
-    pub fn named(self, output: &str) -> Self {
+    pub(crate) fn named(self, output: &str) -> Self {
         match self {
             Self::Archive(source) => Self::Output { name: output.to_owned(), source },
             Self::Source { .. } | Self::Changed { .. } | Self::Output { .. } => self,

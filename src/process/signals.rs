@@ -25,7 +25,7 @@ impl Signals {
     }
 
     /// Returns the signals received since the last call.
-    pub fn pending(&mut self) -> Vec<i32> {
+    pub(crate) fn pending(&mut self) -> Vec<i32> {
         self.0.pending().collect()
     }
 
@@ -42,7 +42,7 @@ impl AsFd for Signals {
 }
 
 /// Returns true if the signal ends bootling, false for window size and job control.
-pub fn ends(signal: i32) -> bool {
+pub(crate) fn ends(signal: i32) -> bool {
     signal != Signal::WINCH.as_raw() && signal != Signal::CONT.as_raw()
 }
 

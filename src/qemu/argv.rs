@@ -12,7 +12,7 @@ use crate::format::protocol::job::PORT_NAME;
 
 /// Boot payload of a machine, as file names or open files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Payload<T> {
+pub(crate) enum Payload<T> {
     /// A kernel and its initrd.
     Linux {
         /// Kernel image.
@@ -35,16 +35,16 @@ pub enum Payload<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warm<T> {
     /// Window memory.
-    pub window: T,
+    pub(crate) window: T,
     /// Window size in MiB.
-    pub window_mib: u64,
+    pub(crate) window_mib: u64,
     /// Guest RAM.
-    pub ram: Ram<T>,
+    pub(crate) ram: Ram<T>,
 }
 
 /// Backing of the guest RAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ram<T> {
+pub(crate) enum Ram<T> {
     /// Anonymous memory of QEMU.
     Anonymous,
     /// A shared file that receives the guest's writes, to be saved.
@@ -60,7 +60,7 @@ pub enum Ram<T> {
 
 impl<T> Payload<T> {
     /// Returns the same payload with `tell` applied to each part.
-    pub fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
+    pub(crate) fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
         match self {
             Self::Linux { kernel, initrd, warm } => {
                 let warm = warm.as_ref().map(|warm| Warm {
@@ -87,7 +87,7 @@ impl<T> Payload<T> {
     }
 
     /// Iterates over the parts of the payload.
-    pub fn parts(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &T> {
         match self {
             Self::Linux { kernel, initrd, warm } => {
                 let (ram, state) = match warm.as_ref().map(|warm| &warm.ram) {
@@ -105,18 +105,18 @@ impl<T> Payload<T> {
 
 /// I/O connections of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wires {
+pub(crate) struct Wires {
     /// Payload, as paths that QEMU opens. Commas must not be escaped yet.
-    pub payload: Payload<OsString>,
+    pub(crate) payload: Payload<OsString>,
     /// The guest's writable copy of the flash image; `None`: QEMU discards writes.
-    pub flash: Option<OsString>,
+    pub(crate) flash: Option<OsString>,
     /// Console, channel and monitor.
-    pub ends: Ends,
+    pub(crate) ends: Ends,
 }
 
 /// Console, channel and monitor of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ends {
+pub(crate) enum Ends {
     /// Console on QEMU's standard input and output (pipes), channel and monitor on inherited sockets. bootling runs
     /// QEMU this way.
     Wired {
@@ -130,7 +130,7 @@ pub enum Ends {
 }
 
 /// Builds the complete command line, starting with the program.
-pub fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
+pub(crate) fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     let mut line = Line(vec![machine.qemu.path.clone().into_os_string()]);
     let warm = wires.payload.warm();
     line.machine(machine, warm.is_some_and(|warm| warm.ram != Ram::Anonymous));

@@ -54,12 +54,12 @@ pub struct Drive {
     /// Bus in the guest.
     pub bus: Bus,
     /// Logical sector size.
-    pub sector: SectorSize,
+    pub(crate) sector: SectorSize,
 }
 
 /// Type of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Image {
+pub(crate) enum Image {
     /// An image that QEMU opens.
     Drive {
         /// Image format.
@@ -118,7 +118,7 @@ impl Bus {
 
 impl Drive {
     /// Creates a drive; fails if the bus does not support the sector size.
-    pub fn new(format: Format, bus: Bus, sector: SectorSize) -> Result<Self, DriveError> {
+    pub(crate) fn new(format: Format, bus: Bus, sector: SectorSize) -> Result<Self, DriveError> {
         match (bus, sector) {
             (Bus::Ide, SectorSize::S4096) => Err(DriveError::SectorSize("an IDE disk")),
             (Bus::Cd, SectorSize::S4096) => Err(DriveError::SectorSize("a DVD")),
@@ -130,7 +130,7 @@ impl Drive {
 
     /// Returns the value of QEMU's `-drive` for the image `file`, whose commas must be escaped. The image is not
     /// written to.
-    pub fn drive_option(self, file: &str) -> String {
+    pub(crate) fn drive_option(self, file: &str) -> String {
         let keep = match self.bus {
             Bus::Cd => "media=cdrom,readonly=on",
             Bus::Virtio | Bus::Ide | Bus::Scsi | Bus::Nvme | Bus::Usb => "snapshot=on",
@@ -139,7 +139,7 @@ impl Drive {
     }
 
     /// Returns the values of QEMU's `-device` options, controllers first.
-    pub fn devices(self) -> Vec<String> {
+    pub(crate) fn devices(self) -> Vec<String> {
         let (controller, device) = match self.bus {
             Bus::Virtio => (None, "virtio-blk-pci"),
             Bus::Ide => (None, "ide-hd"),
@@ -159,7 +159,7 @@ impl Drive {
 }
 
 /// Detects the type of an image. `may_name` allows references to other files.
-pub fn identify(file: &File, len: u64, may_name: bool) -> Result<Image, DriveError> {
+pub(crate) fn identify(file: &File, len: u64, may_name: bool) -> Result<Image, DriveError> {
     let mut named = None;
     let format = match Content::detect(file, len)? {
         Content::Compressed(compression) => return Ok(Image::Compressed(compression)),

@@ -28,7 +28,7 @@ const FAST: Duration = Duration::from_millis(1);
 const ROUNDS: (u32, Duration) = (4, Duration::from_millis(100));
 /// Timeout for the vCPU. It is long because a nested host under TCG with other load needs a considerable part of a
 /// second for its first machine. If KVM works, or is absent, the probe returns much earlier.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Timeout if there is no fallback: a long wait is better than a wrong failure.
 pub const LONG_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -29,7 +29,7 @@ impl Accelerator {
     }
 
     /// `-cpu` if none is requested.
-    pub const fn default_cpu(self) -> &'static str {
+    pub(crate) const fn default_cpu(self) -> &'static str {
         match self {
             Self::Kvm => "host",
             Self::Tcg => "max",
@@ -55,7 +55,7 @@ pub enum Transport {
 
 impl Transport {
     /// Name in `--json`.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::VirtioPci => "virtio-serial-pci",
             Self::VirtioMmio => "virtio-serial-mmio",
@@ -147,7 +147,7 @@ const DEFAULT_MIB: u64 = 1024;
 const MIB: u64 = 1 << 20;
 
 /// Chooses the accelerator. `probe` is called, with its timeout, only if the choice depends on it.
-pub fn choose_accelerator(
+pub(crate) fn choose_accelerator(
     wanted: Accel,
     arch: Arch,
     probe: impl FnOnce(Duration) -> Result<(), NoKvm>,
@@ -169,7 +169,7 @@ pub fn choose_accelerator(
 
 /// Returns the guest memory in MiB for an initrd of this size. The archive and its unpacked copy must both fit, because
 /// the kernel frees the archive only after unpacking it (`init/initramfs.c`, `populate_rootfs`).
-pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, MachineError> {
+pub(crate) fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, MachineError> {
     let initrd_mib = initrd_bytes.div_ceil(MIB);
     // A tmpfs rootfs is limited to half of the remaining memory, so the unpacked copy counts twice.
     let needed_mib = KERNEL_MIB + initrd_mib * 3;
@@ -183,14 +183,14 @@ pub fn memory_for(wanted_mib: Option<u64>, initrd_bytes: u64) -> Result<u64, Mac
 }
 
 /// Checks the additional QEMU arguments for options that bootling cannot support.
-pub fn extra_arguments(words: &[OsString]) -> Result<Vec<OsString>, MachineError> {
+pub(crate) fn extra_arguments(words: &[OsString]) -> Result<Vec<OsString>, MachineError> {
     let daemonizes = words.iter().any(|word| matches!(word.as_bytes(), b"-daemonize" | b"--daemonize"));
     if daemonizes { Err(MachineError::Daemonize) } else { Ok(words.to_vec()) }
 }
 
 /// Returns `-machine` with the properties that the firmware requires: QEMU refuses SMM firmware on a machine without
 /// SMM.
-pub fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
+pub(crate) fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
     let has_smm = machine.as_bytes().windows(5).any(|word| word == b",smm=");
     let wants_smm = matches!(firmware, Firmware::Uefi(uefi) if uefi.smm);
     let mut machine = machine;
@@ -217,7 +217,7 @@ const fn fast_boot(accelerator: Accelerator) -> &'static [&'static str] {
 /// boot fails. Under TCG with `no_timer_check`, which kernels on KVM set themselves (`arch/x86/kernel/kvm.c`,
 /// `kvm_guest_init`): on a busy host the check of the timer interrupt occasionally fails, and the kernel panics with
 /// "IO-APIC + timer doesn't work!" although it has no fault.
-pub fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsString, MachineError> {
+pub(crate) fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsString, MachineError> {
     let mut line = OsString::from("console=ttyS0 panic=-1");
     match accelerator {
         Accelerator::Tcg => line.push(" no_timer_check"),

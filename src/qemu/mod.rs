@@ -12,4 +12,4 @@ pub mod machine;
 pub(crate) mod machine_type;
 pub mod named;
 pub mod program;
-pub mod qmp;
+pub(crate) mod qmp;

@@ -36,7 +36,7 @@ pub struct QemuFacts {
     /// Version, such as `7.2.22`, or the text printed in its place.
     pub version: String,
     /// True if it was built with `-sandbox`.
-    pub sandbox: bool,
+    pub(crate) sandbox: bool,
 }
 
 /// Error: no usable QEMU.
@@ -86,7 +86,7 @@ impl Qemu {
 
 impl Qemu {
     /// Returns the ROM search directories in order; empty if QEMU does not report them. The result is kept in `cache`.
-    pub fn data(&self, cache: &Cache) -> Vec<PathBuf> {
+    pub(crate) fn data(&self, cache: &Cache) -> Vec<PathBuf> {
         let Ok(metadata) = fs::metadata(&self.path) else { return Vec::new() };
         let asked = cache.file::<Failed>(&Key::of_file("qemu data 1", &self.path, &metadata), |file| {
             // A failed query is cached too, and not repeated.

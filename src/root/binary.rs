@@ -17,19 +17,19 @@ use crate::format::script::{self, Script};
 #[error("failed to read {}: {fault}", path.display())]
 pub struct BinaryError {
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The fault.
-    pub fault: ElfError,
+    pub(crate) fault: ElfError,
 }
 
 impl BinaryError {
     /// Adds the path to a fault.
-    pub fn new(path: &Path, fault: impl Into<ElfError>) -> Self {
+    pub(crate) fn new(path: &Path, fault: impl Into<ElfError>) -> Self {
         Self { path: path.to_owned(), fault: fault.into() }
     }
 
     /// Creates an error for a file that violates `rule`.
-    pub fn violation(path: &Path, rule: &'static str) -> Self {
+    pub(crate) fn violation(path: &Path, rule: &'static str) -> Self {
         Self::new(path, ElfError::Malformed { offset: 0, rule })
     }
 }
@@ -72,7 +72,7 @@ impl<'a> Binaries<'a> {
     }
 
     /// Returns true if the ELF file at `real` names one of the glibc functions that unwind a thread's stack.
-    pub fn ends_threads(&self, real: &ArchivePath, facts: &ElfFacts) -> Result<bool, BinaryError> {
+    pub(crate) fn ends_threads(&self, real: &ArchivePath, facts: &ElfFacts) -> Result<bool, BinaryError> {
         const UNWINDING: [&[u8]; 2] = [b"pthread_cancel", b"pthread_exit"];
         if let Some(seen) = self.threads.borrow().get(real) {
             return Ok(*seen);

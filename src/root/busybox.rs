@@ -33,11 +33,11 @@ const SHELL: &[u8] = b"sh";
 
 /// A busybox binary and its applets.
 #[derive(Debug)]
-pub struct Busybox {
+pub(crate) struct Busybox {
     /// Path at which busybox was found; symbolic links are not followed.
-    pub path: ArchivePath,
+    pub(crate) path: ArchivePath,
     /// Applet names, sorted by bytes.
-    pub applets: Vec<OsString>,
+    pub(crate) applets: Vec<OsString>,
     /// Directory for the applet links, free of symbolic links.
     dir: ArchivePath,
     /// Target of the applet links.
@@ -46,7 +46,7 @@ pub struct Busybox {
 
 impl Busybox {
     /// Searches for busybox in the root's PATH.
-    pub fn find(root: &Root, path: &SearchPath<'_>, binaries: &Binaries<'_>) -> Result<Self, UserlandError> {
+    pub(crate) fn find(root: &Root, path: &SearchPath<'_>, binaries: &Binaries<'_>) -> Result<Self, UserlandError> {
         let Some(found) = path.find(OsStr::new("busybox")) else {
             return Err(UserlandError::NoBusybox { tried: path.tried() });
         };
@@ -87,13 +87,13 @@ impl Busybox {
     }
 
     /// Returns true if `name` is one of the applets.
-    pub fn has(&self, name: &OsStr) -> bool {
+    pub(crate) fn has(&self, name: &OsStr) -> bool {
         self.applets.binary_search_by(|applet| applet.as_bytes().cmp(name.as_bytes())).is_ok()
     }
 
     /// Adds a link for every applet, except for those that would shadow a program of the same name. `/bin/sh` is added
     /// in any case.
-    pub fn links(&self, root: &Root, path: &SearchPath<'_>, out: &mut Gathered<'_>) {
+    pub(crate) fn links(&self, root: &Root, path: &SearchPath<'_>, out: &mut Gathered<'_>) {
         let taken: std::collections::HashSet<OsString> = {
             let facts = out.facts().iter().filter(|fact| !matches!(fact.node, Node::Dir { .. }));
             facts.filter(|fact| path.in_guest(&fact.path)).map(|fact| fact.path.file_name().to_owned()).collect()
@@ -110,7 +110,7 @@ impl Busybox {
     }
 
     /// Adds a link at exactly `path` to the applet of that name.
-    pub fn link(&self, root: &Root, path: &ArchivePath, out: &mut Gathered<'_>) {
+    pub(crate) fn link(&self, root: &Root, path: &ArchivePath, out: &mut Gathered<'_>) {
         let dir = path.parent().unwrap_or_default();
         let dir = root.find(&dir).map_or(dir, |found| found.real);
         let target =

@@ -30,11 +30,11 @@ pub struct Object {
     /// The program or library file.
     pub found: Rc<Found>,
     /// Index of the requiring object; `None` for the program and its loader.
-    pub loader: Option<usize>,
+    pub(crate) loader: Option<usize>,
     /// Name by which it was requested.
-    pub name: OsString,
+    pub(crate) name: OsString,
     /// True if it is opened at run time.
-    pub dlopen: bool,
+    pub(crate) dlopen: bool,
 }
 
 /// A library that was not found.
@@ -43,9 +43,9 @@ pub struct Missing {
     /// Library name.
     pub name: OsString,
     /// Requiring file.
-    pub by: ArchivePath,
+    pub(crate) by: ArchivePath,
     /// All locations searched.
-    pub tried: std::sync::Arc<[String]>,
+    pub(crate) tried: std::sync::Arc<[String]>,
 }
 
 impl std::fmt::Display for Missing {
@@ -67,11 +67,11 @@ pub struct Closure {
     /// Libraries that were not found.
     pub missing: Vec<Missing>,
     /// Notes for the user, one line each.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// Indices of objects that are found only through `/etc/ld.so.cache`.
-    pub by_cache: Vec<usize>,
+    pub(crate) by_cache: Vec<usize>,
     /// Configuration file that the loader reads, if any.
-    pub config: Option<ArchivePath>,
+    pub(crate) config: Option<ArchivePath>,
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::userland_error::UserlandError;
 use crate::format::archive_path::ArchivePath;
 
 /// Adds the files named by one option.
-pub fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
+pub(crate) fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
     let option = typed(copy);
     let source = root.typed(&copy.source);
     let matches = if root.exists(&source) || !glob::is_pattern(&source) {

@@ -38,11 +38,11 @@ enum Seen {
 
 /// A symbolic link that was followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// Path of the link; all directories in it are real.
-    pub link: ArchivePath,
+    pub(crate) link: ArchivePath,
     /// Its target, as stored.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 /// A path with all its links followed.
@@ -51,9 +51,9 @@ pub struct Resolved {
     /// The path inside the root, free of links.
     pub real: ArchivePath,
     /// The links on the way, in the order they were followed.
-    pub hops: Vec<Hop>,
+    pub(crate) hops: Vec<Hop>,
     /// Metadata of the real file (not of a link).
-    pub metadata: Arc<Metadata>,
+    pub(crate) metadata: Arc<Metadata>,
 }
 
 /// Failed path lookup.
@@ -83,7 +83,7 @@ pub enum RootError {
 
 impl RootError {
     /// Returns true if the path does not exist.
-    pub fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. })
     }
 }
@@ -108,12 +108,12 @@ impl Root {
     }
 
     /// Returns the root directory, as an absolute path.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Returns true if the root is this system's own `/`.
-    pub fn is_host(&self) -> bool {
+    pub(crate) fn is_host(&self) -> bool {
         self.directory == Path::new("/")
     }
 
@@ -126,7 +126,7 @@ impl Root {
 
     /// Converts a path typed by the user to a path inside the root. Relative paths start at the current directory on
     /// the host's own root, and at `/` in any other. A path that starts with the root directory is taken as inside it.
-    pub fn typed(&self, path: &Path) -> ArchivePath {
+    pub(crate) fn typed(&self, path: &Path) -> ArchivePath {
         if self.is_host() {
             if path.is_absolute() {
                 return ArchivePath::new(path);
@@ -194,17 +194,17 @@ impl Root {
     }
 
     /// Returns true if `path` exists, even as a dangling link.
-    pub fn exists(&self, path: &ArchivePath) -> bool {
+    pub(crate) fn exists(&self, path: &ArchivePath) -> bool {
         self.unfollowed(path).is_some()
     }
 
     /// Returns true if `path` is a directory, and not a link to one.
-    pub fn is_real_dir(&self, path: &ArchivePath) -> bool {
+    pub(crate) fn is_real_dir(&self, path: &ArchivePath) -> bool {
         self.unfollowed(path).is_some_and(|found| matches!(found, Seen::Other(metadata) if metadata.is_dir()))
     }
 
     /// Resolves the directory of `path`, but not its last component, which may be a link.
-    pub fn place(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
+    pub(crate) fn place(&self, path: &ArchivePath) -> Result<Resolved, RootError> {
         let mut place = self.resolve(&path.parent().unwrap_or_default())?;
         place.real = place.real.join(path.file_name());
         match self.lookup(&place.real)? {
@@ -220,12 +220,12 @@ impl Root {
     }
 
     /// Records a path that was found by other means than a lookup here, such as a directory walk.
-    pub fn record(&self, host: PathBuf) {
+    pub(crate) fn record(&self, host: PathBuf) {
         self.read.borrow_mut().insert(host);
     }
 
     /// Records a directory that was listed by other means than [`Root::list`].
-    pub fn record_listing(&self, host: PathBuf) {
+    pub(crate) fn record_listing(&self, host: PathBuf) {
         self.listed.borrow_mut().insert(host);
     }
 
@@ -235,7 +235,7 @@ impl Root {
     }
 
     /// Opens the file that `path` leads to.
-    pub fn open(&self, path: &ArchivePath) -> Result<(Resolved, File), RootError> {
+    pub(crate) fn open(&self, path: &ArchivePath) -> Result<(Resolved, File), RootError> {
         let resolved = self.resolve(path)?;
         let host = self.host_path(&resolved.real);
         let file = File::open(&host).map_err(|source| RootError::Io { path: host, source })?;
@@ -250,7 +250,7 @@ impl Root {
     }
 
     /// Returns the names in a directory, sorted by bytes. Recorded like any other lookup.
-    pub fn list(&self, path: &ArchivePath) -> Result<Vec<OsString>, RootError> {
+    pub(crate) fn list(&self, path: &ArchivePath) -> Result<Vec<OsString>, RootError> {
         let resolved = self.resolve(path)?;
         let host = self.host_path(&resolved.real);
         self.record_listing(host.clone());
@@ -262,17 +262,17 @@ impl Root {
     }
 
     /// Returns every host path found so far, sorted.
-    pub fn paths_read(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths_read(&self) -> Vec<PathBuf> {
         self.read.borrow().iter().cloned().collect()
     }
 
     /// Returns every host path that was looked up but does not exist, sorted.
-    pub fn paths_missed(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths_missed(&self) -> Vec<PathBuf> {
         self.missed.borrow().iter().cloned().collect()
     }
 
     /// Returns every host directory listed so far, sorted. A new name in one of them may change the result.
-    pub fn paths_listed(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths_listed(&self) -> Vec<PathBuf> {
         self.listed.borrow().iter().cloned().collect()
     }
 

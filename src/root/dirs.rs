@@ -15,11 +15,11 @@ use crate::format::elf::{Abi, ElfError, ElfFacts, ElfKind};
 
 /// A resolved directory.
 #[derive(Debug)]
-pub struct Dir {
+pub(crate) struct Dir {
     /// Path, free of symbolic links.
-    pub real: ArchivePath,
+    pub(crate) real: ArchivePath,
     /// Links followed to reach it.
-    pub hops: Vec<Hop>,
+    pub(crate) hops: Vec<Hop>,
 }
 
 /// A resolved ELF file.
@@ -36,7 +36,7 @@ pub struct Found {
 impl Found {
     /// Returns `$ORIGIN`: the directory in which the file was found, its own link not followed (`elf/dl-object.c`,
     /// `_dl_new_object`).
-    pub fn origin(&self) -> ArchivePath {
+    pub(crate) fn origin(&self) -> ArchivePath {
         self.path.parent().unwrap_or_default()
     }
 }
@@ -48,9 +48,9 @@ type Memo<K, V> = RefCell<HashMap<K, Option<Rc<V>>>>;
 #[derive(Debug)]
 pub struct Dirs<'a> {
     /// The root.
-    pub root: &'a Root,
+    pub(crate) root: &'a Root,
     /// Cache of the binaries below the root.
-    pub binaries: &'a Binaries<'a>,
+    pub(crate) binaries: &'a Binaries<'a>,
     entered: Memo<Vec<u8>, Dir>,
     files: Memo<(ArchivePath, OsString, Abi), Found>,
     variants: RefCell<HashMap<ArchivePath, Rc<[Rc<Dir>]>>>,
@@ -63,7 +63,7 @@ impl<'a> Dirs<'a> {
     }
 
     /// Returns the directory at an absolute path, links followed.
-    pub fn dir(&self, path: &[u8]) -> Option<Rc<Dir>> {
+    pub(crate) fn dir(&self, path: &[u8]) -> Option<Rc<Dir>> {
         if let Some(known) = self.entered.borrow().get(path) {
             return known.clone();
         }
@@ -76,7 +76,7 @@ impl<'a> Dirs<'a> {
     ///
     /// As `open_verify` in elf/dl-load.c: files that cannot be opened and files for other architectures are skipped;
     /// damaged files are errors.
-    pub fn library(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Rc<Found>>, BinaryError> {
+    pub(crate) fn library(&self, dir: &Dir, name: &OsStr, abi: Abi) -> Result<Option<Rc<Found>>, BinaryError> {
         let key = (dir.real.clone(), name.to_owned(), abi);
         if let Some(known) = self.files.borrow().get(&key) {
             return Ok(known.clone());
@@ -87,7 +87,7 @@ impl<'a> Dirs<'a> {
     }
 
     /// Returns the `glibc-hwcaps` directories in `dir`, the least demanding first.
-    pub fn variants(&self, dir: &Dir) -> Rc<[Rc<Dir>]> {
+    pub(crate) fn variants(&self, dir: &Dir) -> Rc<[Rc<Dir>]> {
         if let Some(known) = self.variants.borrow().get(&dir.real) {
             return Rc::clone(known);
         }

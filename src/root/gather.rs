@@ -13,7 +13,7 @@ use crate::format::archive_path::ArchivePath;
 
 /// Facts and notes collected from a root.
 #[derive(Debug)]
-pub struct Gathered<'a> {
+pub(crate) struct Gathered<'a> {
     root: &'a Root,
     facts: Vec<Fact>,
     /// Index of the last fact for each path.
@@ -24,27 +24,27 @@ pub struct Gathered<'a> {
 
 impl<'a> Gathered<'a> {
     /// Creates an empty collection.
-    pub fn new(root: &'a Root) -> Self {
+    pub(crate) fn new(root: &'a Root) -> Self {
         Self { root, facts: Vec::new(), at: HashMap::new(), notes: Vec::new(), noted: HashSet::new() }
     }
 
     /// Returns the facts and notes, in insertion order.
-    pub fn finish(self) -> (Vec<Fact>, Vec<String>) {
+    pub(crate) fn finish(self) -> (Vec<Fact>, Vec<String>) {
         (self.facts, self.notes)
     }
 
     /// Returns the facts collected so far.
-    pub fn facts(&self) -> &[Fact] {
+    pub(crate) fn facts(&self) -> &[Fact] {
         &self.facts
     }
 
     /// Returns true if there is a fact for exactly this path.
-    pub fn has(&self, path: &ArchivePath) -> bool {
+    pub(crate) fn has(&self, path: &ArchivePath) -> bool {
         self.at.contains_key(path)
     }
 
     /// Adds a note, unless it has been added before.
-    pub fn note(&mut self, note: String) {
+    pub(crate) fn note(&mut self, note: String) {
         if self.noted.insert(note.clone()) {
             self.notes.push(note);
         }
@@ -52,7 +52,7 @@ impl<'a> Gathered<'a> {
 
     /// Adds a fact. A second reason for an identical entry is ignored. Directories are merged, and the user's mount
     /// points and device nodes replace those of the base layout. Other conflicts are left to the plan.
-    pub fn add(&mut self, path: ArchivePath, node: Node, why: Why) {
+    pub(crate) fn add(&mut self, path: ArchivePath, node: Node, why: Why) {
         if path.is_root() {
             return;
         }
@@ -75,7 +75,7 @@ impl<'a> Gathered<'a> {
     }
 
     /// Adds the links that lead to `real`.
-    pub fn hops(&mut self, hops: &[Hop], real: &ArchivePath) {
+    pub(crate) fn hops(&mut self, hops: &[Hop], real: &ArchivePath) {
         for hop in hops {
             let target = hop.target.clone().into_os_string().into_vec();
             self.add(hop.link.clone(), Node::Symlink { target }, Why::LinkTo { path: real.clone() });
@@ -83,7 +83,7 @@ impl<'a> Gathered<'a> {
     }
 
     /// Adds a file and the links that lead to it.
-    pub fn file(&mut self, found: &Resolved, why: Why) {
+    pub(crate) fn file(&mut self, found: &Resolved, why: Why) {
         self.hops(&found.hops, &found.real);
         let node = regular(&found.metadata, &self.root.host_path(&found.real));
         self.add(found.real.clone(), node, why);
@@ -100,7 +100,7 @@ fn regular(metadata: &Metadata, host: &Path) -> Node {
 }
 
 /// Returns the node of the file at `host`, links not followed.
-pub fn node(metadata: &Metadata, host: &Path) -> io::Result<Node> {
+pub(crate) fn node(metadata: &Metadata, host: &Path) -> io::Result<Node> {
     let mode = permissions(metadata);
     let kind = metadata.file_type();
     let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));

@@ -31,12 +31,12 @@ pub enum GlobError {
 }
 
 /// Returns true if a path contains pattern characters.
-pub fn is_pattern(path: &ArchivePath) -> bool {
+pub(crate) fn is_pattern(path: &ArchivePath) -> bool {
     path.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
 /// Returns every matching path, sorted by bytes. Last components are not followed.
-pub fn expand(root: &Root, pattern: &ArchivePath) -> Result<Vec<ArchivePath>, GlobError> {
+pub(crate) fn expand(root: &Root, pattern: &ArchivePath) -> Result<Vec<ArchivePath>, GlobError> {
     let parts: Vec<&[u8]> = pattern.as_bytes().split(|byte| *byte == b'/').collect();
     let mut found = Vec::new();
     descend(root, &ArchivePath::default(), &parts, &mut found)?;

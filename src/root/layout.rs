@@ -22,7 +22,7 @@ const DIRS: [(&str, u16); 7] = [
 const MERGED: [&str; 5] = ["/bin", "/sbin", "/lib", "/usr/bin", "/usr/sbin"];
 
 /// Adds the base layout. Other `lib*` links are added with the files reached through them.
-pub fn base(root: &Root, out: &mut Gathered<'_>) {
+pub(crate) fn base(root: &Root, out: &mut Gathered<'_>) {
     for (path, mode) in DIRS {
         out.add(ArchivePath::new(path), Node::Dir { mode }, Why::Base);
     }

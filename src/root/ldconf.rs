@@ -14,7 +14,7 @@ const MAX_DEPTH: u32 = 8;
 const MAX_SIZE: u64 = 1 << 20;
 
 /// Returns the configured directories in order. Unreadable files are skipped, as ldconfig does.
-pub fn directories(root: &Root) -> Vec<Vec<u8>> {
+pub(crate) fn directories(root: &Root) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     read(root, &ArchivePath::new("/etc/ld.so.conf"), MAX_DEPTH, &mut found);
     found

@@ -26,7 +26,7 @@ const MAX_CACHE: u64 = 16 << 20;
 
 /// Result of a library search.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The library was found.
     Found {
         /// The file.
@@ -65,7 +65,7 @@ impl System {
 
 /// glibc's loader for one ABI, with its compiled-in directories.
 #[derive(Debug)]
-pub struct Glibc<'a> {
+pub(crate) struct Glibc<'a> {
     dirs: &'a Dirs<'a>,
     system: &'a System,
     lib_path: &'a [Vec<u8>],
@@ -83,7 +83,7 @@ enum Step {
 
 impl<'a> Glibc<'a> {
     /// Creates the loader at `interpreter` (free of links); its location determines the compiled-in directories.
-    pub fn new(
+    pub(crate) fn new(
         dirs: &'a Dirs<'a>,
         system: &'a System,
         lib_path: &'a [Vec<u8>],
@@ -94,7 +94,7 @@ impl<'a> Glibc<'a> {
     }
 
     /// Searches for `name`, required by `objects[by]`.
-    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
+    pub(crate) fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
         let Some(loader) = objects.get(by) else {
             return Ok(Answer::Missing(std::sync::Arc::default()));
         };
@@ -117,7 +117,7 @@ impl<'a> Glibc<'a> {
     }
 
     /// Returns true if the loader searches `dir` by default.
-    pub fn is_default(&self, dir: &ArchivePath) -> bool {
+    pub(crate) fn is_default(&self, dir: &ArchivePath) -> bool {
         self.defaults.iter().any(|default| self.dirs.dir(default).is_some_and(|found| found.real == *dir))
     }
 

@@ -18,24 +18,24 @@ const RESERVED: [&[u8]; 7] = [b"libc.", b"libpthread.", b"librt.", b"libm.", b"l
 const MAX_PATH_FILE: u64 = 1 << 20;
 
 /// Returns true if the file name of `PT_INTERP` is musl's.
-pub fn is_musl(interpreter: &OsStr) -> bool {
+pub(crate) fn is_musl(interpreter: &OsStr) -> bool {
     interpreter.as_bytes().starts_with(b"ld-musl-")
 }
 
 /// musl's loader for one architecture.
 #[derive(Debug)]
-pub struct Musl<'a> {
+pub(crate) struct Musl<'a> {
     dirs: &'a Dirs<'a>,
     lib_path: &'a [Vec<u8>],
     abi: Abi,
     system: Vec<Vec<u8>>,
     /// `etc/ld-musl-ARCH.path`, if it exists: the guest needs it too.
-    pub path_file: Option<ArchivePath>,
+    pub(crate) path_file: Option<ArchivePath>,
 }
 
 impl<'a> Musl<'a> {
     /// Creates the loader at `interpreter`, the path that the program names, such as `/lib/ld-musl-x86_64.so.1`.
-    pub fn new(dirs: &'a Dirs<'a>, lib_path: &'a [Vec<u8>], abi: Abi, interpreter: &ArchivePath) -> Self {
+    pub(crate) fn new(dirs: &'a Dirs<'a>, lib_path: &'a [Vec<u8>], abi: Abi, interpreter: &ArchivePath) -> Self {
         // dynlink.c: PREFIX is the loader's path without "/lib/ld-musl-ARCH.so.1".
         let name = interpreter.file_name().as_bytes();
         let arch = name.strip_suffix(b".so.1").unwrap_or(name);
@@ -48,7 +48,7 @@ impl<'a> Musl<'a> {
     }
 
     /// Searches for `name`, required by `objects[by]`.
-    pub fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
+    pub(crate) fn search(&self, objects: &[Object], by: usize, name: &OsStr) -> Result<Answer, BinaryError> {
         let bytes = name.as_bytes();
         if RESERVED.iter().any(|reserved| bytes.starts_with(reserved)) || is_musl(name) {
             return Ok(Answer::Loader);

@@ -9,11 +9,11 @@ use super::directory::Root;
 use crate::format::archive_path::ArchivePath;
 
 /// PATH in the guest, and for roots other than the host's.
-pub const GUEST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const GUEST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Program directories of a root.
 #[derive(Debug)]
-pub struct SearchPath<'a> {
+pub(crate) struct SearchPath<'a> {
     root: &'a Root,
     dirs: Vec<ArchivePath>,
     /// Directories of the guest's PATH, links followed.
@@ -22,7 +22,7 @@ pub struct SearchPath<'a> {
 
 impl<'a> SearchPath<'a> {
     /// Returns the directories of this process's PATH (host only), followed by the standard directories.
-    pub fn of(root: &'a Root) -> Self {
+    pub(crate) fn of(root: &'a Root) -> Self {
         let typed = if root.is_host() { env::var_os("PATH").unwrap_or_default() } else { <_>::default() };
         Self::new(root, &typed)
     }
@@ -42,7 +42,7 @@ impl<'a> SearchPath<'a> {
     }
 
     /// Returns the first executable file named `name`. Its links are not followed.
-    pub fn find(&self, name: &OsStr) -> Option<ArchivePath> {
+    pub(crate) fn find(&self, name: &OsStr) -> Option<ArchivePath> {
         let is_program = |path: &ArchivePath| {
             let found = self.root.find(path);
             found.is_some_and(|found| found.metadata.is_file() && found.metadata.mode() & 0o111 != 0)
@@ -51,12 +51,12 @@ impl<'a> SearchPath<'a> {
     }
 
     /// Returns every directory that [`SearchPath::find`] searches, as host paths.
-    pub fn tried(&self) -> Vec<PathBuf> {
+    pub(crate) fn tried(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.root.host_path(dir)).collect()
     }
 
     /// Returns true if the guest finds the file at `path` by its name.
-    pub fn in_guest(&self, path: &ArchivePath) -> bool {
+    pub(crate) fn in_guest(&self, path: &ArchivePath) -> bool {
         let dir = path.parent().unwrap_or_default();
         let real = self.root.find(&dir).map(|found| found.real);
         self.guest.contains(real.as_ref().unwrap_or(&dir))

@@ -28,7 +28,7 @@ use crate::format::script::{MAX_NESTED, Script};
 
 /// Location of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Located {
+pub(crate) enum Located {
     /// A file of the root. Its links are not followed yet.
     File(ArchivePath),
     /// An applet of the included busybox.
@@ -36,19 +36,19 @@ pub enum Located {
 }
 
 /// Context for including programs.
-pub struct Programs<'a> {
+pub(crate) struct Programs<'a> {
     /// Root of the programs.
-    pub root: &'a Root,
+    pub(crate) root: &'a Root,
     /// Cache of the binaries below the root.
-    pub binaries: &'a Binaries<'a>,
+    pub(crate) binaries: &'a Binaries<'a>,
     /// Library lookup.
-    pub linker: Linker<'a>,
+    pub(crate) linker: Linker<'a>,
     /// Program lookup.
-    pub path: &'a SearchPath<'a>,
+    pub(crate) path: &'a SearchPath<'a>,
     /// The included busybox, if any.
-    pub busybox: Option<&'a Busybox>,
+    pub(crate) busybox: Option<&'a Busybox>,
     /// The guest's architecture.
-    pub arch: Arch,
+    pub(crate) arch: Arch,
     done: HashSet<ArchivePath>,
     /// Libraries that the guest's loader finds only through a cache (name, path, architecture), each with a program
     /// whose loader reads it.
@@ -57,7 +57,7 @@ pub struct Programs<'a> {
 
 impl<'a> Programs<'a> {
     /// Creates a context without any programs.
-    pub fn new(
+    pub(crate) fn new(
         root: &'a Root,
         binaries: &'a Binaries<'a>,
         linker: Linker<'a>,
@@ -69,7 +69,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Locates a program by path or by name.
-    pub fn locate(&self, typed: &OsStr) -> Result<Located, UserlandError> {
+    pub(crate) fn locate(&self, typed: &OsStr) -> Result<Located, UserlandError> {
         if typed.as_bytes().contains(&b'/') {
             let path = self.root.typed(Path::new(typed));
             // Report a missing file here rather than later.
@@ -93,7 +93,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Includes a program requested by the user, with a link if the guest's PATH does not lead to it.
-    pub fn ask(&mut self, typed: &OsStr, out: &mut Gathered<'_>) -> Result<Located, UserlandError> {
+    pub(crate) fn ask(&mut self, typed: &OsStr, out: &mut Gathered<'_>) -> Result<Located, UserlandError> {
         let located = self.locate(typed)?;
         if let Located::File(path) = &located {
             let resolved = self.root.resolve(path)?;
@@ -106,7 +106,7 @@ impl<'a> Programs<'a> {
 
     /// Includes the file at `path` and its dependencies. `first` is the script that all this is for, `depth` the
     /// distance from it.
-    pub fn include(
+    pub(crate) fn include(
         &mut self,
         path: &ArchivePath,
         why: Why,
@@ -139,7 +139,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds the cache that the loaders of the included programs read. Called last, when all programs are known.
-    pub fn finish(self, out: &mut Gathered<'_>) {
+    pub(crate) fn finish(self, out: &mut Gathered<'_>) {
         let path = ArchivePath::new("/etc/ld.so.cache");
         let Some(reader) = self.cached.values().next().cloned() else {
             return;

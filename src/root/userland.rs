@@ -32,9 +32,9 @@ pub struct Userland {
     /// Command that pid 1 runs; `None`: an interactive `/bin/sh`. The guest finds the first word unchanged.
     pub command: Option<Vec<OsString>>,
     /// Environment of the command.
-    pub env: Vec<(OsString, OsString)>,
+    pub(crate) env: Vec<(OsString, OsString)>,
     /// Notes for the user, one line each.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Resolves everything that `spec` names below `root`, for a guest of architecture `arch`.
@@ -118,7 +118,7 @@ fn in_guest(programs: &mut Programs<'_>, typed: &OsStr, out: &mut Gathered<'_>) 
 }
 
 /// Returns the base environment of every command.
-pub fn base_environment() -> Vec<(OsString, OsString)> {
+pub(crate) fn base_environment() -> Vec<(OsString, OsString)> {
     vec![("PATH".into(), GUEST_PATH.into()), ("HOME".into(), "/root".into())]
 }
 

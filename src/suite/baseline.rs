@@ -16,49 +16,49 @@ const MIN_INCREASE_S: f64 = 1.0;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
     /// Start of the earlier run, seconds since 1970.
-    pub before: f64,
+    pub(crate) before: f64,
     /// Kernels whose releases differ: name, release before, release after.
-    pub kernels: Vec<(String, String, String)>,
+    pub(crate) kernels: Vec<(String, String, String)>,
     /// Cells that passed earlier and fail now.
-    pub newly_failing: Vec<Change>,
+    pub(crate) newly_failing: Vec<Change>,
     /// Cells that passed earlier on the first attempt and now on a later one.
-    pub newly_flaky: Vec<Change>,
+    pub(crate) newly_flaky: Vec<Change>,
     /// Cells that were tested earlier and are skipped now.
-    pub newly_skipped: Vec<Change>,
+    pub(crate) newly_skipped: Vec<Change>,
     /// Cells that failed earlier and still fail.
-    pub still_failing: Vec<Change>,
+    pub(crate) still_failing: Vec<Change>,
     /// Cells that did not pass earlier and pass now.
-    pub newly_passing: Vec<Change>,
+    pub(crate) newly_passing: Vec<Change>,
     /// Cells that the earlier report does not contain.
-    pub new: Vec<Change>,
+    pub(crate) new: Vec<Change>,
     /// Cells that only the earlier report contains.
-    pub gone: Vec<Change>,
+    pub(crate) gone: Vec<Change>,
     /// Commands and boots that take much longer.
-    pub slower: Vec<Slower>,
+    pub(crate) slower: Vec<Slower>,
 }
 
 /// A cell whose status changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Cell id.
-    pub id: String,
+    pub(crate) id: String,
     /// Status in the earlier report; `None` if it does not contain the cell.
-    pub before: Option<Status>,
+    pub(crate) before: Option<Status>,
     /// Status in the new report; `None` if it does not contain the cell.
-    pub after: Option<Status>,
+    pub(crate) after: Option<Status>,
     /// Cause, if the cell does not pass now.
-    pub cause: Option<String>,
+    pub(crate) cause: Option<String>,
 }
 
 /// A command or boot that takes longer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Slower {
+pub(crate) struct Slower {
     /// `TEST/KERNEL/MACHINE`, or `boot of KERNEL/MACHINE`.
-    pub what: String,
+    pub(crate) what: String,
     /// Earlier median, seconds.
-    pub before: f64,
+    pub(crate) before: f64,
     /// New median, seconds.
-    pub after: f64,
+    pub(crate) after: f64,
 }
 
 /// Compares a report with an earlier one.
@@ -149,7 +149,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 impl Comparison {
     /// Returns the lists of changed cells, worst first: name, cells, and whether each cell deserves its own line.
-    pub fn change_lists(&self) -> [(&'static str, &[Change], bool); 7] {
+    pub(crate) fn change_lists(&self) -> [(&'static str, &[Change], bool); 7] {
         [
             ("newly failing", &self.newly_failing, true),
             ("newly flaky", &self.newly_flaky, true),
@@ -162,7 +162,7 @@ impl Comparison {
     }
 
     /// Returns a one-line summary.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut parts: Vec<_> = self
             .change_lists()
             .into_iter()

@@ -15,17 +15,17 @@ use crate::format::measure::hex;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The manifest.
-    pub spec: TestSpec,
+    pub(crate) spec: TestSpec,
     /// Cells of this shard, in the manifest's order.
     pub cells: Vec<Cell>,
     /// Targets of the cells.
-    pub targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
     /// Shard; `None` for the whole matrix.
-    pub shard: Option<Shard>,
+    pub(crate) shard: Option<Shard>,
     /// Digest of the ids of all shards' cells.
     pub digest: String,
     /// Number of cells of all shards.
-    pub total_cells: usize,
+    pub(crate) total_cells: usize,
 }
 
 /// One run of one test with one kernel on one machine.
@@ -34,35 +34,35 @@ pub struct Cell {
     /// `TEST/KERNEL/MACHINE`, followed by `#N` if the test is repeated.
     pub id: String,
     /// Index of the test in the manifest.
-    pub test: usize,
+    pub(crate) test: usize,
     /// The kernel.
-    pub kernel: usize,
+    pub(crate) kernel: usize,
     /// The machine.
-    pub machine: usize,
+    pub(crate) machine: usize,
     /// Repetition, from 1; `None` if the test is not repeated.
-    pub repetition: Option<u32>,
+    pub(crate) repetition: Option<u32>,
     /// Index of its target.
-    pub target: usize,
+    pub(crate) target: usize,
     /// Position among the cells of all shards, in the manifest's order.
-    pub place: usize,
+    pub(crate) place: usize,
 }
 
 /// Target: everything that guests are built from, apart from the test. Cells of one target are restored from one
 /// snapshot and may share guests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Target {
+pub(crate) struct Target {
     /// The kernel.
-    pub kernel: usize,
+    pub(crate) kernel: usize,
     /// The machine.
-    pub machine: usize,
+    pub(crate) machine: usize,
     /// Whether its guests boot or are restored.
-    pub boot: BootWay,
+    pub(crate) boot: BootWay,
     /// Root directory of programs, libraries and modules.
-    pub sysroot: PathBuf,
+    pub(crate) sysroot: PathBuf,
     /// Library directories searched first.
-    pub lib_path: Vec<PathBuf>,
+    pub(crate) lib_path: Vec<PathBuf>,
     /// True if the guest contains busybox.
-    pub busybox: bool,
+    pub(crate) busybox: bool,
 }
 
 /// Cell filter. A cell must match every list that is not empty.
@@ -119,13 +119,13 @@ pub struct ListedCell {
     /// Cell id.
     pub id: String,
     /// Test name.
-    pub test: String,
+    pub(crate) test: String,
     /// Kernel name.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// Machine name.
-    pub machine: String,
+    pub(crate) machine: String,
     /// Repetition, from 1; `None` if the test is not repeated.
-    pub repetition: Option<u32>,
+    pub(crate) repetition: Option<u32>,
     /// Tags.
     pub tags: Vec<String>,
 }
@@ -152,12 +152,12 @@ impl Plan {
     }
 
     /// Returns a cell's test.
-    pub fn test(&self, cell: &Cell) -> &Test {
+    pub(crate) fn test(&self, cell: &Cell) -> &Test {
         &self.spec.tests[cell.test]
     }
 
     /// Returns a cell's tags: those of its test, kernel and machine, without duplicates.
-    pub fn tags(&self, cell: &Cell) -> Vec<String> {
+    pub(crate) fn tags(&self, cell: &Cell) -> Vec<String> {
         let mut tags: Vec<String> = tags(&self.spec, cell).cloned().collect();
         tags.sort();
         tags.dedup();

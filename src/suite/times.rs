@@ -25,7 +25,7 @@ impl CellDurations {
     }
 
     /// Returns a cell's duration.
-    pub fn get(&self, id: &str) -> Option<f64> {
+    pub(crate) fn get(&self, id: &str) -> Option<f64> {
         self.0.get(id).copied().filter(|seconds| seconds.is_finite())
     }
 

@@ -12,7 +12,6 @@ mod sources;
 mod stamp;
 mod watcher;
 
-pub use self::directories::Polling;
 pub use self::session::Session;
 pub use self::sources::Sources;
 pub use self::watcher::Change;

@@ -10,14 +10,14 @@ use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
 /// A cache for one kernel, initially empty.
-pub struct OwnCache {
+pub(crate) struct OwnCache {
     dir: tempfile::TempDir,
     kernel: PathBuf,
 }
 
 impl OwnCache {
     /// Creates the cache; prints the reason and returns `None` if no guest can be booted.
-    pub fn new(kernel: Kernel, test: &str) -> Option<Self> {
+    pub(crate) fn new(kernel: Kernel, test: &str) -> Option<Self> {
         let kernel = kernel.or_skip(test)?;
         let dir = scratch();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("writable directory");
@@ -25,23 +25,23 @@ impl OwnCache {
     }
 
     /// Path of the cache directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// Path of the kernel package.
-    pub fn kernel(&self) -> &Path {
+    pub(crate) fn kernel(&self) -> &Path {
         &self.kernel
     }
 
     /// Returns `bootling run --warm --kernel PACKAGE` with this cache.
-    pub fn program(&self) -> Program {
+    pub(crate) fn program(&self) -> Program {
         Program::new().env("BOOTLING_CACHE_DIR", self.path()).args(["run", "--warm", "--kernel"]).arg(&self.kernel)
     }
 
     /// Runs a command that must succeed; returns the age of its snapshot in milliseconds and its standard error.
     #[track_caller]
-    pub fn runs(&self) -> (f64, String) {
+    pub(crate) fn runs(&self) -> (f64, String) {
         let (done, verdict) = self.program().json(["--", "echo", "here"]);
         let done = done.exits(0);
         assert_eq!(done.text(), "here\n", "{}", done.stderr);
@@ -50,7 +50,7 @@ impl OwnCache {
     }
 
     /// Returns the snapshot directories in the cache.
-    pub fn snapshots(&self) -> Vec<PathBuf> {
+    pub(crate) fn snapshots(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path()).expect("exists");
         let data = entries.map(|entry| entry.expect("readable").path().join("data"));
         data.filter(|data| data.join("snapshot.json").exists()).collect()
@@ -58,21 +58,21 @@ impl OwnCache {
 
     /// Returns the only snapshot directory.
     #[track_caller]
-    pub fn snapshot(&self) -> PathBuf {
+    pub(crate) fn snapshot(&self) -> PathBuf {
         let mut all = self.snapshots();
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
 
     /// Returns the unfinished entries of the cache.
-    pub fn unfinished(&self) -> Vec<PathBuf> {
+    pub(crate) fn unfinished(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path()).expect("exists").map(|entry| entry.expect("readable").path());
         entries.filter(|path| path.to_string_lossy().contains("/.new-")).collect()
     }
 }
 
 /// Updates the recorded file stamps of a snapshot, so that tampering is not detected by them.
-pub fn restamp(snapshot: &Path) {
+pub(crate) fn restamp(snapshot: &Path) {
     let about = snapshot.join("snapshot.json");
     let mut text: Value = serde_json::from_slice(&fs::read(&about).expect("readable")).expect("JSON");
     for name in ["ram", "state"] {

@@ -8,7 +8,7 @@ use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
 
 /// Checks for UEFI firmware; prints the reason and returns `None` if it is missing.
-pub fn uefi_or_skip(test: &str) -> Option<()> {
+pub(crate) fn uefi_or_skip(test: &str) -> Option<()> {
     let doctor = Program::new().arg("doctor").done();
     let line = doctor.text().lines().find(|line| line.contains("UEFI")).unwrap_or_default().to_owned();
     if line.starts_with("ok") {

@@ -20,7 +20,7 @@ const ENOUGH_TICKS: u32 = 1000;
 
 /// Handler of int 10h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Video {
+pub(crate) enum Video {
     /// A video BIOS, unhooked.
     Vga,
     /// Firmware that mirrors the screen to the serial port, with its code in this segment (high byte).
@@ -31,7 +31,7 @@ pub enum Video {
 
 /// Behavior of the serial port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uart {
+pub(crate) enum Uart {
     /// The BIOS found none.
     Unknown,
     /// The BIOS lists a port that does not exist: every bit reads as set.
@@ -45,7 +45,7 @@ pub enum Uart {
 /// The machine around the processor.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent settings and events")]
-pub struct Firmware {
+pub(crate) struct Firmware {
     pub memory: Vec<u8>,
     pub video: Video,
     pub uart: Uart,
@@ -71,7 +71,7 @@ fn linear(segment: u16, offset: u16) -> usize {
 
 impl Firmware {
     /// Fills the memory with `rubbish`, except for the boot sector and the BIOS data.
-    pub fn new(code: &[u8; 440], video: Video, uart: Uart, rubbish: u8) -> Self {
+    pub(crate) fn new(code: &[u8; 440], video: Video, uart: Uart, rubbish: u8) -> Self {
         let mut memory = vec![rubbish; 0x11_0000];
         memory[SECTOR].copy_from_slice(code);
         let port = if uart == Uart::Unknown { 0 } else { PORT };
@@ -99,16 +99,16 @@ impl Firmware {
     }
 
     /// True if a warm restart was requested after a key press.
-    pub fn restarts_warm(&self) -> bool {
+    pub(crate) fn restarts_warm(&self) -> bool {
         self.key_read && self.memory[RESET_KIND..RESET_KIND + 2] == [0x34, 0x12]
     }
 
-    pub fn fetch(&self, segment: u16, offset: u16) -> Result<u8, String> {
+    pub(crate) fn fetch(&self, segment: u16, offset: u16) -> Result<u8, String> {
         let at = linear(segment, offset);
         if SECTOR.contains(&at) { Ok(self.memory[at]) } else { Err(format!("runs at {at:05X}")) }
     }
 
-    pub fn read(&self, segment: u16, offset: u16) -> Result<u8, String> {
+    pub(crate) fn read(&self, segment: u16, offset: u16) -> Result<u8, String> {
         let at = linear(segment, offset);
         let granted = SECTOR.contains(&at)
             || SCRATCH.contains(&at)
@@ -116,7 +116,7 @@ impl Firmware {
         if granted { Ok(self.memory[at]) } else { Err(format!("reads {at:05X}")) }
     }
 
-    pub fn write(&mut self, segment: u16, offset: u16, value: u8) -> Result<(), String> {
+    pub(crate) fn write(&mut self, segment: u16, offset: u16, value: u8) -> Result<(), String> {
         let at = linear(segment, offset);
         let granted = SCRATCH.contains(&at) || [KEYS_HEAD, KEYS_HEAD + 1, RESET_KIND, RESET_KIND + 1].contains(&at);
         if !granted {
@@ -126,17 +126,17 @@ impl Firmware {
         Ok(())
     }
 
-    pub fn read_word(&self, segment: u16, offset: u16) -> Result<u16, String> {
+    pub(crate) fn read_word(&self, segment: u16, offset: u16) -> Result<u16, String> {
         Ok(u16::from_le_bytes([self.read(segment, offset)?, self.read(segment, offset.wrapping_add(1))?]))
     }
 
-    pub fn write_word(&mut self, segment: u16, offset: u16, value: u16) -> Result<(), String> {
+    pub(crate) fn write_word(&mut self, segment: u16, offset: u16, value: u16) -> Result<(), String> {
         let [low, high] = value.to_le_bytes();
         self.write(segment, offset, low)?;
         self.write(segment, offset.wrapping_add(1), high)
     }
 
-    pub fn input(&mut self, port: u16) -> Result<u8, String> {
+    pub(crate) fn input(&mut self, port: u16) -> Result<u8, String> {
         if self.uart == Uart::Unknown || port != PORT + 5 {
             return Err(format!("reads port {port:04X}"));
         }
@@ -149,7 +149,7 @@ impl Firmware {
         })
     }
 
-    pub fn output(&mut self, port: u16, value: u8) -> Result<(), String> {
+    pub(crate) fn output(&mut self, port: u16, value: u8) -> Result<(), String> {
         if self.uart == Uart::Unknown || port != PORT {
             return Err(format!("writes port {port:04X}"));
         }
@@ -164,12 +164,12 @@ impl Firmware {
     }
 
     /// Counts a HLT; returns true once the stub counts as halted for good.
-    pub fn tick(&mut self) -> bool {
+    pub(crate) fn tick(&mut self) -> bool {
         self.ticks += 1;
         self.ticks > ENOUGH_TICKS
     }
 
-    pub fn interrupt(&mut self, machine: &mut Machine, number: u8) -> Result<After, String> {
+    pub(crate) fn interrupt(&mut self, machine: &mut Machine, number: u8) -> Result<After, String> {
         if machine.down {
             return Err(format!("int {number:02X} with the direction flag set"));
         }

@@ -4,19 +4,19 @@
 use super::firmware::Firmware;
 
 /// Encodings of the 16-bit registers.
-pub const AX: usize = 0;
-pub const CX: usize = 1;
-pub const DX: usize = 2;
-pub const BX: usize = 3;
-pub const SP: usize = 4;
-pub const BP: usize = 5;
-pub const SI: usize = 6;
-pub const DI: usize = 7;
+pub(crate) const AX: usize = 0;
+pub(crate) const CX: usize = 1;
+pub(crate) const DX: usize = 2;
+pub(crate) const BX: usize = 3;
+pub(crate) const SP: usize = 4;
+pub(crate) const BP: usize = 5;
+pub(crate) const SI: usize = 6;
+pub(crate) const DI: usize = 7;
 /// Encodings of the segment registers.
-pub const ES: usize = 0;
-pub const CS: usize = 1;
-pub const SS: usize = 2;
-pub const DS: usize = 3;
+pub(crate) const ES: usize = 0;
+pub(crate) const CS: usize = 1;
+pub(crate) const SS: usize = 2;
+pub(crate) const DS: usize = 3;
 
 /// Instruction limit; higher than any message needs.
 const MOST_STEPS: u32 = 3_000_000;
@@ -25,7 +25,7 @@ const RESET: (u16, u16) = (0xFFFF, 0);
 
 /// End of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Halted with interrupts enabled.
     Halted,
     /// Jumped to the reset vector.
@@ -36,7 +36,7 @@ pub enum End {
 
 /// Action of the firmware after an interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub(crate) enum After {
     /// Returns to the stub.
     Return,
     /// Does not return.
@@ -46,7 +46,7 @@ pub enum After {
 /// The processor. Its fields are public, so that tests can start from any state.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "processor flags")]
-pub struct Machine {
+pub(crate) struct Machine {
     pub registers: [u16; 8],
     pub segments: [u16; 4],
     pub ip: u16,
@@ -70,7 +70,7 @@ type Wrong = String;
 
 impl Machine {
     /// Runs the stub to its end.
-    pub fn run(&mut self, firmware: &mut Firmware) -> Result<End, Wrong> {
+    pub(crate) fn run(&mut self, firmware: &mut Firmware) -> Result<End, Wrong> {
         for _ in 0..MOST_STEPS {
             let at = self.ip;
             let step = self.step(firmware).map_err(|wrong| format!("{wrong}, at {at:04X}: {self:X?}"))?;
@@ -102,12 +102,12 @@ impl Machine {
         Ok(u16::from_le_bytes([self.fetch(firmware)?, self.fetch(firmware)?]))
     }
 
-    pub fn push(&mut self, firmware: &mut Firmware, value: u16) -> Result<(), Wrong> {
+    pub(crate) fn push(&mut self, firmware: &mut Firmware, value: u16) -> Result<(), Wrong> {
         self.registers[SP] = self.registers[SP].wrapping_sub(2);
         firmware.write_word(self.segments[SS], self.registers[SP], value)
     }
 
-    pub fn pop(&mut self, firmware: &Firmware) -> Result<u16, Wrong> {
+    pub(crate) fn pop(&mut self, firmware: &Firmware) -> Result<u16, Wrong> {
         let value = firmware.read_word(self.segments[SS], self.registers[SP])?;
         self.registers[SP] = self.registers[SP].wrapping_add(2);
         Ok(value)

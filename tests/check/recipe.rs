@@ -18,13 +18,13 @@ use bootling::format::gpt::Partition;
 use bootling::format::mbr::Mbr;
 
 /// Offset of the ESP in bytes.
-pub const ESP: usize = 1 << 20;
+pub(crate) const ESP: usize = 1 << 20;
 
 /// Notes about every disk of these tests: not FAT32, and not signed.
-pub const NOTED: [&str; 2] = ["fat-kind", "sign-none"];
+pub(crate) const NOTED: [&str; 2] = ["fat-kind", "sign-none"];
 
 /// A disk with an ESP that contains a UKI, and with a message in the boot sector.
-pub struct Recipe {
+pub(crate) struct Recipe {
     pub sector: SectorSize,
     pub kind: fatfs::FatType,
     /// FAT sector size in bytes.
@@ -43,7 +43,7 @@ impl Default for Recipe {
 
 impl Recipe {
     /// Builds the disk.
-    pub fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let size = ESP + self.esp + (1 << 20) + self.extra;
         let mut disk = Cursor::new(vec![0; size]);
         let sector = self.sector.bytes();
@@ -61,7 +61,7 @@ impl Recipe {
 }
 
 /// Returns the partition entry of an ESP.
-pub fn esp(first: u64, last: u64) -> Partition {
+pub(crate) fn esp(first: u64, last: u64) -> Partition {
     Partition {
         number: 1,
         type_guid: Guid::ESP,
@@ -74,7 +74,7 @@ pub fn esp(first: u64, last: u64) -> Partition {
 }
 
 /// Builds a FAT volume for the offset [`ESP`] of a disk.
-pub fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn volume(kind: fatfs::FatType, sector: u16, bytes: usize, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; bytes]);
     let cluster = if kind == fatfs::FatType::Fat12 { 4096 } else { u32::from(sector) };
     let options = fatfs::FormatVolumeOptions::new().fat_type(kind).bytes_per_sector(sector).bytes_per_cluster(cluster);
@@ -117,7 +117,7 @@ fn fix_dots(volume: &mut [u8]) {
 }
 
 /// Builds a UKI with this initrd and all usual sections.
-pub fn uki(initrd: &[u8]) -> Vec<u8> {
+pub(crate) fn uki(initrd: &[u8]) -> Vec<u8> {
     let kernel = pe(&[(".text", b"kernel")]);
     pe(&[
         (".text", b"stub"),
@@ -131,7 +131,7 @@ pub fn uki(initrd: &[u8]) -> Vec<u8> {
 }
 
 /// Builds an x64 EFI application with these sections, aligned to pages in memory and to 512 bytes in the file.
-pub fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
     let mut file = vec![0; 1024];
     let mut address = 0x1000_u32;
     for (index, (name, content)) in sections.iter().enumerate() {
@@ -160,7 +160,7 @@ pub fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// Builds an initrd with one file of this name and mode.
-pub fn initrd(name: &[u8], mode: u32) -> Vec<u8> {
+pub(crate) fn initrd(name: &[u8], mode: u32) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, mode, content) in [(name, mode, &b"#!/bin/sh\n"[..]), (b"TRAILER!!!", 0, b"")] {
         let fields = [1, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
@@ -175,29 +175,29 @@ pub fn initrd(name: &[u8], mode: u32) -> Vec<u8> {
     archive
 }
 
-pub fn ids(report: &Report) -> BTreeSet<&'static str> {
+pub(crate) fn ids(report: &Report) -> BTreeSet<&'static str> {
     report.findings.iter().map(|finding| finding.rule.id).collect()
 }
 
-pub fn small() -> Vec<u8> {
+pub(crate) fn small() -> Vec<u8> {
     Recipe::default().build()
 }
 
 /// Returns the offset of the first FAT in the ESP of [`small`] or `fat32`.
-pub fn table(disk: &[u8]) -> usize {
+pub(crate) fn table(disk: &[u8]) -> usize {
     ESP + 512 * usize::from(u16::from_le_bytes([disk[ESP + 14], disk[ESP + 15]]))
 }
 
 /// Returns the offset of the loader.
-pub fn loader(disk: &[u8]) -> usize {
+pub(crate) fn loader(disk: &[u8]) -> usize {
     ESP + disk[ESP..].chunks(512).position(|sector| sector.starts_with(b"MZ")).expect("a loader") * 512
 }
 
-pub fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
+pub(crate) fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
     disk[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-pub fn describe(report: &Report) -> Vec<String> {
+pub(crate) fn describe(report: &Report) -> Vec<String> {
     let tell = |f: &Finding| format!("{} {:?} {:?}: {}", f.rule.id, f.place.part, f.place.offset, f.what);
     report.findings.iter().map(tell).collect()
 }

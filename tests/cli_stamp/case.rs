@@ -14,57 +14,57 @@ use snapbox::cmd::Command;
 use crate::disks::{self, gpt_disk};
 
 /// bootling in a private directory.
-pub struct Case {
+pub(crate) struct Case {
     dir: tempfile::TempDir,
 }
 
 impl Case {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: disks::scratch() }
     }
 
     /// Creates a directory with the image `x.img`.
-    pub fn with(disk: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with(disk: impl AsRef<[u8]>) -> Self {
         let case = Self::new();
         case.write("x.img", disk);
         case
     }
 
-    pub fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         Self::with(gpt_disk(SectorSize::S512))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path().join(name), bytes).expect("a file");
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         disks::read(self.path(), name)
     }
 
-    pub fn bootling(&self, words: &[&str]) -> Command {
+    pub(crate) fn bootling(&self, words: &[&str]) -> Command {
         Command::new(env!("CARGO_BIN_EXE_bootling")).args(words).current_dir(self.path())
     }
 
     /// Checks for success with this text on standard error and an empty standard output.
     #[track_caller]
-    pub fn says(&self, words: &[&str], text: impl snapbox::IntoData) {
+    pub(crate) fn says(&self, words: &[&str], text: impl snapbox::IntoData) {
         self.bootling(words).assert().success().stdout_eq("").stderr_eq(text);
     }
 
     /// Checks for failure with this text on standard error and unchanged files.
     #[track_caller]
-    pub fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
+    pub(crate) fn fails(&self, words: &[&str], error: impl snapbox::IntoData) {
         let before = self.files();
         self.bootling(words).assert().code(125).stdout_eq("").stderr_eq(error);
         assert!(self.files() == before, "a file changed");
     }
 
-    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(self.path()).expect("a directory");
         let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
         let mut files: Vec<_> = names.map(|name| (name.clone(), self.read(&name))).collect();
@@ -73,18 +73,18 @@ impl Case {
     }
 }
 
-pub fn standard() -> [u8; BOOT_CODE] {
+pub(crate) fn standard() -> [u8; BOOT_CODE] {
     boot_code(&Message::standard(), Then::Halt).expect("fits")
 }
 
 /// Returns the usual disk with the standard boot sector.
-pub fn stamped(sector: SectorSize) -> Vec<u8> {
+pub(crate) fn stamped(sector: SectorSize) -> Vec<u8> {
     let mut disk = gpt_disk(sector);
     disk[..BOOT_CODE].copy_from_slice(&standard());
     disk
 }
 
-pub fn changed(change: impl FnOnce(&mut Mbr)) -> Vec<u8> {
+pub(crate) fn changed(change: impl FnOnce(&mut Mbr)) -> Vec<u8> {
     let mut disk = gpt_disk(SectorSize::S512);
     let mut mbr = Mbr::decode(disk[..512].try_into().expect("512 bytes"));
     change(&mut mbr);

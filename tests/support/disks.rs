@@ -17,19 +17,19 @@ use bootling::format::mbr::Mbr;
 mod skip;
 
 #[allow(unused_imports, reason = "some tests need no tools")]
-pub use skip::tools;
+pub(crate) use skip::tools;
 
 /// Size of a disk in bytes.
-pub const DISK: u64 = 4 << 20;
+pub(crate) const DISK: u64 = 4 << 20;
 
 /// Builds a disk with an ESP and a root partition, both filled with a pattern; with a disk signature, without boot
 /// code.
-pub fn gpt_disk(sector: SectorSize) -> Vec<u8> {
+pub(crate) fn gpt_disk(sector: SectorSize) -> Vec<u8> {
     gpt_disk_with(sector, &[(1, Guid::ESP, 0), (3, Guid::ROOT_X86_64, 0)])
 }
 
 /// Builds a disk with partitions of these numbers, types and attributes, 512 KiB each.
-pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec<u8> {
+pub(crate) fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec<u8> {
     let disk: Vec<u8> = (0..DISK).map(|at| if at < 1 << 20 { 0 } else { (at >> 9) as u8 }).collect();
     let sectors = (512 << 10) / sector.bytes();
     let partitions = (1..).zip(partitions).map(|(place, (number, kind, attributes))| Partition {
@@ -53,14 +53,14 @@ pub fn gpt_disk_with(sector: SectorSize, partitions: &[(u32, Guid, u64)]) -> Vec
 
 /// Creates a temporary directory, in memory if possible: stamping syncs the image, which is slow on disks.
 #[allow(dead_code, reason = "some tests use a disk")]
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
 /// Runs a tool in a directory and checks that it succeeds.
 #[allow(dead_code, reason = "some tests need no tools")]
 #[track_caller]
-pub fn tool(dir: &Path, words: &[&str]) -> Output {
+pub(crate) fn tool(dir: &Path, words: &[&str]) -> Output {
     let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output().expect("the tool runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {}\n{text}", output.status);
@@ -68,6 +68,6 @@ pub fn tool(dir: &Path, words: &[&str]) -> Output {
 }
 
 /// Reads a file in a directory.
-pub fn read(dir: &Path, name: &str) -> Vec<u8> {
+pub(crate) fn read(dir: &Path, name: &str) -> Vec<u8> {
     fs::read(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

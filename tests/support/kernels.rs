@@ -12,7 +12,7 @@ use super::skip::skip;
 
 /// A kernel package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernel {
+pub(crate) enum Kernel {
     /// Kernel of Debian 12: plain `.ko` files, an xz payload.
     Generic61,
     /// A newer kernel: `.ko.xz` files, a zstd payload.
@@ -32,7 +32,7 @@ impl Kernel {
     }
 
     /// Returns the path of the package, or the reason why it is missing.
-    pub fn find(self) -> Result<PathBuf, String> {
+    pub(crate) fn find(self) -> Result<PathBuf, String> {
         let dir = folder();
         let (prefix, cloud) = self.package_pattern();
         let mut found: Vec<PathBuf> = fs::read_dir(&dir)
@@ -50,7 +50,7 @@ impl Kernel {
     }
 
     /// Returns the package for the test `name`; prints the reason and returns `None` if no guest can be booted.
-    pub fn or_skip(self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn or_skip(self, name: &str) -> Option<PathBuf> {
         match find_qemu().and_then(|()| self.find()) {
             Ok(package) => Some(package),
             Err(why) => {
@@ -61,7 +61,7 @@ impl Kernel {
     }
 
     /// Returns the bzImage, extracted from the package by dpkg-deb and tar, for a QEMU started without bootling.
-    pub fn image(self) -> PathBuf {
+    pub(crate) fn image(self) -> PathBuf {
         let package = self.find().expect("or_skip checked for the package");
         let dir = super::program::build_dir().join("plain-kernels");
         fs::create_dir_all(&dir).expect("build/ can be written");
@@ -84,7 +84,7 @@ fn folder() -> PathBuf {
 }
 
 /// Returns true if QEMU is installed; otherwise prints the reason. For the test `name`, which needs no kernel.
-pub fn qemu_or_skip(name: &str) -> bool {
+pub(crate) fn qemu_or_skip(name: &str) -> bool {
     match find_qemu() {
         Ok(()) => true,
         Err(why) => {

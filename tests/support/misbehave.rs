@@ -15,11 +15,11 @@ use super::skip::{skip, tools};
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// Kernel of the module.
-pub const KERNEL: Kernel = Kernel::Generic61;
+pub(crate) const KERNEL: Kernel = Kernel::Generic61;
 
 /// Returns the module and the kernel package for the test `name`; prints the reason and returns `None` if the module
 /// cannot be built or no guest can be booted.
-pub fn or_skip(name: &str) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn or_skip(name: &str) -> Option<(PathBuf, PathBuf)> {
     let package = KERNEL.or_skip(name)?;
     let file = package.file_name().and_then(|file| file.to_str()).expect("UTF-8 name");
     let release =

@@ -1,11 +1,11 @@
 //! Helpers for tests of the whole program: kernels to boot, and the program under a time limit.
 
-pub mod kernels;
-pub mod misbehave;
-pub mod processes;
-pub mod program;
-pub mod qemu;
-pub mod skip;
+pub(crate) mod kernels;
+pub(crate) mod misbehave;
+pub(crate) mod processes;
+pub(crate) mod program;
+pub(crate) mod qemu;
+pub(crate) mod skip;
 
-pub use kernels::Kernel;
-pub use program::{Done, Program};
+pub(crate) use kernels::Kernel;
+pub(crate) use program::{Done, Program};

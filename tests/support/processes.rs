@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Returns the PIDs of the children of `parent` whose command name starts with `name`.
-pub fn children(parent: u32, name: &str) -> Vec<u32> {
+pub(crate) fn children(parent: u32, name: &str) -> Vec<u32> {
     fs::read_dir("/proc")
         .expect("/proc is mounted")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -24,12 +24,12 @@ fn stat(pid: u32) -> Option<(String, u32, char)> {
 }
 
 /// Returns true if a process runs, that is, it exists and is not a zombie.
-pub fn runs(pid: u32) -> bool {
+pub(crate) fn runs(pid: u32) -> bool {
     stat(pid).is_some_and(|(_, _, state)| state != 'Z' && state != 'X')
 }
 
 /// Waits until `check` returns a value.
-pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
         if let Some(value) = check() {
@@ -41,7 +41,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Optio
 }
 
 /// Waits for the QEMU process of `parent` that runs a guest, as opposed to one that only prints its version.
-pub fn qemu_of(parent: u32) -> u32 {
+pub(crate) fn qemu_of(parent: u32) -> u32 {
     let has_monitor = |pid: &u32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.split(|byte| *byte == 0).any(|word| word == b"-mon")
@@ -51,22 +51,22 @@ pub fn qemu_of(parent: u32) -> u32 {
 }
 
 /// Waits until a process is gone.
-pub fn wait_until_gone(pid: u32, limit: Duration) {
+pub(crate) fn wait_until_gone(pid: u32, limit: Duration) {
     wait_for("a process to be gone", limit, || (!runs(pid)).then_some(()));
 }
 
 /// Largest resident set of a running process so far, KiB.
-pub fn peak_kib(pid: u32) -> Option<u64> {
+pub(crate) fn peak_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// Sends a signal to one process.
-pub fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(to_pid(pid), signal).expect("running process");
 }
 
 /// Converts a process ID to rustix's type.
-pub fn to_pid(pid: u32) -> Pid {
+pub(crate) fn to_pid(pid: u32) -> Pid {
     i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a positive process ID")
 }

@@ -19,7 +19,7 @@ use super::processes::{peak_kib, to_pid};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Builder for one call of the program.
-pub struct Program {
+pub(crate) struct Program {
     command: Command,
     stdin: Vec<u8>,
     limit: Duration,
@@ -27,7 +27,7 @@ pub struct Program {
 
 /// Result of a call.
 #[derive(Debug)]
-pub struct Done {
+pub(crate) struct Done {
     /// Exit status; `None` if a signal killed the program.
     pub status: Option<i32>,
     /// Signal that killed the program.
@@ -43,7 +43,7 @@ pub struct Done {
 }
 
 /// A running program.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     started: Instant,
     limit: Duration,
@@ -53,12 +53,12 @@ pub struct Running {
 }
 
 /// Returns the path of `build/`, the directory for generated files.
-pub fn build_dir() -> PathBuf {
+pub(crate) fn build_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
 }
 
 /// Creates a temporary directory below `build/`, removed on drop.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     let dir = build_dir().join("test-scratch");
     fs::create_dir_all(&dir).expect("build/ can be written");
     tempfile::tempdir_in(dir).expect("build/ can be written")
@@ -66,56 +66,56 @@ pub fn scratch() -> tempfile::TempDir {
 
 impl Program {
     /// Creates a call without arguments. The cache is shared by all tests, so that each package is unpacked once.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootling"));
         command.env("BOOTLING_CACHE_DIR", build_dir().join("test-cache")).env("LC_ALL", "C").process_group(0);
         Self { command, stdin: Vec::new(), limit: LIMIT }
     }
 
     /// Returns `bootling run --kernel PACKAGE`; prints the reason and returns `None` if no guest can be booted.
-    pub fn run(kernel: Kernel, test: &str) -> Option<Self> {
+    pub(crate) fn run(kernel: Kernel, test: &str) -> Option<Self> {
         let package = kernel.or_skip(test)?;
         Some(Self::new().args(["run", "--kernel"]).arg(package))
     }
 
     /// Adds an argument.
-    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
     /// Adds arguments.
-    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }
 
     /// Sets an environment variable.
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// Sets the working directory.
-    pub fn current_dir(mut self, dir: &Path) -> Self {
+    pub(crate) fn current_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
     /// Sets the bytes for standard input, which are followed by end of file.
-    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
     /// Sets the time limit, at which the program is killed and the test fails.
-    pub fn limit(mut self, limit: Duration) -> Self {
+    pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
     /// Starts the program.
-    pub fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("bootling was built");
         let mut stdin = child.stdin.take().expect("piped");
@@ -128,7 +128,7 @@ impl Program {
     }
 
     /// Runs the program with standard output to `file`, for tests of failing output.
-    pub fn output_to(mut self, file: File) -> Done {
+    pub(crate) fn output_to(mut self, file: File) -> Done {
         self.command.stdout(file);
         let output = self.command.stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("bootling was built");
         Done {
@@ -142,12 +142,12 @@ impl Program {
     }
 
     /// Runs the program to its end.
-    pub fn done(self) -> Done {
+    pub(crate) fn done(self) -> Done {
         self.start().done()
     }
 
     /// Runs the program with `--json` and also returns the verdict. Must be called before the `--` of a command.
-    pub fn json<S: AsRef<OsStr>>(self, rest: impl IntoIterator<Item = S>) -> (Done, serde_json::Value) {
+    pub(crate) fn json<S: AsRef<OsStr>>(self, rest: impl IntoIterator<Item = S>) -> (Done, serde_json::Value) {
         let dir = scratch();
         let file = dir.path().join("verdict.json");
         let done = self.arg("--json").arg(&file).args(rest).done();
@@ -170,12 +170,12 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 
 impl Running {
     /// Process ID.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for the program to end; at the time limit, kills it and its children.
-    pub fn done(mut self) -> Done {
+    pub(crate) fn done(mut self) -> Done {
         let end = self.started + self.limit;
         let status = loop {
             self.peak_kib = self.peak_kib.max(peak_kib(self.pid()).unwrap_or(0));
@@ -236,13 +236,13 @@ fn tail(bytes: &[u8]) -> String {
 
 impl Done {
     /// Returns standard output as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
     /// Checks the exit status; on failure, prints all output.
     #[track_caller]
-    pub fn exits(self, status: i32) -> Self {
+    pub(crate) fn exits(self, status: i32) -> Self {
         assert_eq!(
             self.status,
             Some(status),
@@ -257,7 +257,7 @@ impl Done {
 
     /// Checks that standard error contains `needle`.
     #[track_caller]
-    pub fn says(self, needle: &str) -> Self {
+    pub(crate) fn says(self, needle: &str) -> Self {
         assert!(self.stderr.contains(needle), "no {needle:?} in standard error: {}", self.stderr);
         self
     }

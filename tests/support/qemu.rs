@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Kernel;
 
 /// Result of a boot.
-pub struct Booted {
+pub(crate) struct Booted {
     /// Output on the serial console.
     pub console: String,
     /// Exit status of QEMU; `None` if it was killed at the time limit.
@@ -19,7 +19,7 @@ pub struct Booted {
 
 /// Boots `initrd` with the kernel's bzImage, the console on a pipe, and `extra` after QEMU's other arguments.
 /// Once the console contains `prompt`, `input` is written to it.
-pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: &[u8]) -> Booted {
+pub(crate) fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: &[u8]) -> Booted {
     let mut qemu = Command::new("qemu-system-x86_64")
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg", "-cpu", "max", "-m", "1024"])
         .args(["-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1"])
@@ -58,7 +58,7 @@ pub fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, input: 
 }
 
 /// Reads a pipe in a separate thread, so that a caller can wait for output with a time limit.
-pub fn spawn_reader(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+pub(crate) fn spawn_reader(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
     thread::spawn(move || {
         let mut chunk = [0; 4096];
@@ -74,7 +74,7 @@ pub fn spawn_reader(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 impl Booted {
     /// Checks that the guest powered off and that the console contains `needle`.
     #[track_caller]
-    pub fn powered_off_after(self, needle: &str) -> Self {
+    pub(crate) fn powered_off_after(self, needle: &str) -> Self {
         assert_eq!(self.status, Some(0), "QEMU did not exit: {}", self.console);
         assert!(self.console.contains(needle), "no {needle:?} on the console: {}", self.console);
         self

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// Creates a root with some directories and the host's static busybox.
-pub fn scene() -> tempfile::TempDir {
+pub(crate) fn scene() -> tempfile::TempDir {
     let scene = tempfile::tempdir().expect("a temporary directory");
     for dir in ["usr/bin", "usr/sbin", "etc/skel/.config", "opt/tools", "srv"] {
         fs::create_dir_all(scene.path().join(dir)).expect("directories");
@@ -17,7 +17,7 @@ pub fn scene() -> tempfile::TempDir {
 }
 
 /// Writes an executable file below the root.
-pub fn script(scene: &tempfile::TempDir, path: &str, text: &str) {
+pub(crate) fn script(scene: &tempfile::TempDir, path: &str, text: &str) {
     let path = scene.path().join(path);
     fs::write(&path, text).expect("a file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A Rust file.
-pub struct Source {
+pub(crate) struct Source {
     /// Path relative to the repository root.
     pub path: PathBuf,
     /// Contents of the file.
@@ -12,12 +12,12 @@ pub struct Source {
 }
 
 /// Returns the repository root.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns all Rust files below `folder`, sorted; none if the directory does not exist.
-pub fn below(folder: &str) -> Vec<Source> {
+pub(crate) fn below(folder: &str) -> Vec<Source> {
     let mut found: Vec<Source> = walkdir::WalkDir::new(root().join(folder))
         .sort_by_file_name()
         .into_iter()

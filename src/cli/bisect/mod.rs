@@ -31,7 +31,7 @@ const SUSPECTS: u8 = 1;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
-pub struct BisectArgs {
+pub(crate) struct BisectArgs {
     /// A commit for which COMMAND passes; with --kernels, a file name or version (default: the oldest).
     #[arg(long, value_name = "REV", help_heading = "Bisection", required_unless_present_any = ["kernels", "resume"])]
     good: Option<String>,
@@ -147,7 +147,7 @@ Exit status:
 );
 
 /// Runs the verb.
-pub fn run(args: &BisectArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let run = args.options.read()?;
     ensure!(run.wanted() != RunWhat::Shell, "cannot bisect with a shell: give COMMAND or --run LINE");

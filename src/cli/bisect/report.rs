@@ -11,7 +11,7 @@ use crate::cli::progress::Progress as ProgressLine;
 use bootling::regress::bisect::{BisectAnswer, BisectResult, Candidate, Progress, Step};
 
 /// Prints progress to standard error.
-pub fn progress(line: &mut ProgressLine, progress: &Progress<'_>) {
+pub(crate) fn progress(line: &mut ProgressLine, progress: &Progress<'_>) {
     line.clear();
     match progress {
         Progress::Building(candidate) => line.show(&format!("building {}", candidate.title)),
@@ -45,7 +45,7 @@ fn judged(Step { judgment, answer, .. }: &Step) {
 }
 
 /// Prints the result to standard output. Ids come first, so that scripts can extract them.
-pub fn result(result: &BisectResult, log: &Path) -> anyhow::Result<()> {
+pub(crate) fn result(result: &BisectResult, log: &Path) -> anyhow::Result<()> {
     let bold = Style::new().bold();
     let mut out = output::stdout();
     let mut write = || -> std::io::Result<()> {

@@ -13,7 +13,7 @@ use bootling::regress::bisect::{Attempt, Candidate, NotTested};
 
 /// Tests a candidate in one guest. `tree` is the work tree with the candidate's commit; without it, the candidate is a
 /// kernel file.
-pub fn test(
+pub(crate) fn test(
     options: &RunOptions,
     tree: Option<&Path>,
     candidate: &Candidate,

@@ -12,12 +12,12 @@ use bootling::qemu::argv::shell_line;
 use bootling::regress::bundle::{Bundle, MANIFEST, SCRIPT, read};
 
 /// Opens a file if it is a bundle, and verifies all files in it.
-pub fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
     Ok(super::open(path)?.map(|mut file| read(&mut file)).transpose()?)
 }
 
 /// Prints the manifest and the files as text.
-pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     let manifest = &bundle.manifest;
     let machine = &manifest.machine;
     let words: Vec<OsString> = manifest.command.iter().map(OsString::from).collect();
@@ -45,13 +45,13 @@ pub fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Prints the manifest as JSON.
-pub fn json(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn json(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
     serde_json::to_writer_pretty(&mut *out, &bundle.manifest)?;
     Ok(writeln!(out)?)
 }
 
 /// Prints a file of the bundle.
-pub fn cat(mut bundle: Bundle, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn cat(mut bundle: Bundle, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     if name == MANIFEST {
         return json(&bundle, out);
     }

@@ -1,7 +1,7 @@
 //! `bootling bundle`: records a run in one file, for others to repeat.
 
-pub mod list;
-pub mod repeat;
+pub(crate) mod list;
+pub(crate) mod repeat;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -27,7 +27,7 @@ const ROOM: usize = 1 << 20;
 /// Record a run in one file, with kernel, initrd, QEMU command line and result, for others to repeat
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
-pub struct BundleArgs {
+pub(crate) struct BundleArgs {
     /// File to write. Compressed with zstd; with gzip if the name ends in .gz or .tgz; uncompressed if it ends in .tar.
     #[arg(long, short, value_name = "FILE", help_heading = "Bundle")]
     output: PathBuf,
@@ -82,7 +82,7 @@ Exit status: 0 if the bundle was written, regardless of the result; 125 if not.
 );
 
 /// Runs the verb.
-pub fn run(args: &BundleArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let run = args.options.read()?;
     let mut output = Output::create(&args.output)?;
     let mut reporter = Reporter::new(args.quiet);

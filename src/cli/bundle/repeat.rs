@@ -18,13 +18,13 @@ use bootling::regress::bundle::{BundleError, MachineInfo, Manifest, SCRIPT, read
 use bootling::root::spec::{InitrdSpec, RunWhat};
 
 /// An opened bundle.
-pub struct Found {
+pub(crate) struct Found {
     path: PathBuf,
     file: File,
 }
 
 /// Opens the bundle if the command is a single argument that names a bundle.
-pub fn find(args: &RunArgs) -> anyhow::Result<Option<Found>> {
+pub(crate) fn find(args: &RunArgs) -> anyhow::Result<Option<Found>> {
     let ([name], RunWhat::Command(_)) = (args.command(), args.wanted()) else { return Ok(None) };
     let path = PathBuf::from(name);
     Ok(super::open(&path)?.map(|file| Found { path, file }))
@@ -32,7 +32,7 @@ pub fn find(args: &RunArgs) -> anyhow::Result<Option<Found>> {
 
 impl Found {
     /// Verifies the bundle, repeats the run and compares the result.
-    pub fn repeat(mut self, args: &RunArgs, start: Instant, reporter: &mut Reporter) -> anyhow::Result<Booted> {
+    pub(crate) fn repeat(mut self, args: &RunArgs, start: Instant, reporter: &mut Reporter) -> anyhow::Result<Booted> {
         let reading = || format!("failed to read bundle {}", self.path.display());
         refuse(args)?;
         let bundle = read(&mut self.file).with_context(reading)?;

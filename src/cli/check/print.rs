@@ -21,7 +21,7 @@ fn colour(severity: Severity) -> Style {
 }
 
 /// Prints the findings, the most severe first, with the affected software and the fix; then a summary.
-pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> io::Result<()> {
     let dim = Style::new().dimmed();
     if !quiet {
         for Subject { name, facts } in &report.subjects {
@@ -44,7 +44,7 @@ pub fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Write) -> i
 }
 
 /// Prints the results of the boot tests; only the failures if `quiet`.
-pub fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io::Result<()> {
     for proof in proofs.iter().filter(|proof| !quiet || !proof.holds) {
         let (word, colour) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
         let style = colour.on_default().bold();
@@ -124,7 +124,7 @@ struct JsonReport<'a> {
 }
 
 /// Prints one JSON object, including the results of the boot tests, if any.
-pub fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut impl Write) -> io::Result<()> {
     let findings = report.findings.iter().map(|Finding { rule, place, what }| {
         let Rule { id, severity, says, breaks, mend, source } = rule;
         JsonFinding { place, what, rule: id, severity: *severity, says, breaks, mend, source }
@@ -144,7 +144,7 @@ pub fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut imp
 }
 
 /// Prints the rule table.
-pub fn rules(out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn rules(out: &mut impl Write) -> io::Result<()> {
     let dim = Style::new().dimmed();
     for Rule { id, severity, says, breaks, mend, source } in rules::all() {
         let style = colour(*severity);
@@ -157,7 +157,7 @@ pub fn rules(out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Prints the rule table as a JSON array.
-pub fn rules_json(out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn rules_json(out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, &rules::all().collect::<Vec<_>>())?;
     writeln!(out)
 }

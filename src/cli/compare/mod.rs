@@ -35,7 +35,7 @@ const WIDTH: usize = 130;
 /// Run COMMAND in two guests in parallel and show the differences: two kernels, QEMUs, CPU models or any other option
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// Show the outputs in two columns, as wide as the terminal.
     #[arg(long, short = 'y', help_heading = "Comparison", conflicts_with = "words")]
     side_by_side: bool,
@@ -129,7 +129,7 @@ Exit status, as for diff:
 type Answer = anyhow::Result<Side>;
 
 /// Runs the verb.
-pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let masks = args.mask.iter().map(|mask| Regex::new(mask).with_context(|| format!("invalid --mask {mask}")));
     let options = CompareOptions {

@@ -20,7 +20,7 @@ const LINE: &str = "run";
 
 /// Arguments of two runs.
 #[derive(Debug)]
-pub struct Sides {
+pub(crate) struct Sides {
     /// Arguments of `run` for each side.
     pub runs: [RunArgs; 2],
     /// Options that only one side has.

@@ -42,7 +42,7 @@ SOURCE_DATE_EPOCH: the same inputs produce the same bytes.
 Exit status: 0; 2 for usage errors; 125 if the image cannot be built. A failed build leaves no file.
 ")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
-pub struct DiskArgs {
+pub(crate) struct DiskArgs {
     #[command(flatten)]
     pub typed: TypedIds,
     #[command(flatten)]
@@ -123,7 +123,7 @@ pub struct DiskArgs {
 
 /// `--sector-size`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SectorArg {
+pub(crate) enum SectorArg {
     /// Nearly all disks
     #[value(name = "512")]
     S512,
@@ -136,7 +136,7 @@ pub enum SectorArg {
 
 /// `--esp`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EspArg {
+pub(crate) enum EspArg {
     /// FAT32, supported by all firmware; the minimum disk size is 35 MiB, or 259 MiB with sectors of 4096 bytes
     Standard,
     /// As small as possible, usually FAT12 or FAT16; for virtual machines
@@ -145,7 +145,7 @@ pub enum EspArg {
 
 /// `--root-fs`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RootFsArg {
+pub(crate) enum RootFsArg {
     /// Read-only and compressed (mksquashfs)
     Squashfs,
     /// General-purpose (mkfs.ext4); not reproducible, because it keeps the times of the files
@@ -154,7 +154,7 @@ pub enum RootFsArg {
 
 /// `--format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
+pub(crate) enum FormatArg {
     /// Plain disk image, sparse
     Raw,
     /// QEMU's format
@@ -170,7 +170,7 @@ pub enum FormatArg {
 
 impl DiskArgs {
     /// Returns `--format`, if given.
-    pub fn format(&self) -> Option<Format> {
+    pub(crate) fn format(&self) -> Option<Format> {
         self.format.map(|format| match format {
             FormatArg::Raw => Format::Raw,
             FormatArg::Qcow2 => Format::Qcow2,
@@ -181,7 +181,7 @@ impl DiskArgs {
     }
 
     /// Returns `--sector-size`.
-    pub fn sectors(&self) -> SectorSizes {
+    pub(crate) fn sectors(&self) -> SectorSizes {
         match self.sector_size {
             SectorArg::S512 => SectorSizes::Single(SectorSize::S512),
             SectorArg::S4096 => SectorSizes::Single(SectorSize::S4096),
@@ -190,7 +190,7 @@ impl DiskArgs {
     }
 
     /// Returns `--esp`.
-    pub fn profile(&self) -> Profile {
+    pub(crate) fn profile(&self) -> Profile {
         match self.esp {
             EspArg::Standard => Profile::Standard,
             EspArg::Tiny => Profile::Tiny,
@@ -198,7 +198,7 @@ impl DiskArgs {
     }
 
     /// Returns the disk specification, without the EFI program.
-    pub fn spec(&self) -> DiskSpec {
+    pub(crate) fn spec(&self) -> DiskSpec {
         let file_system = match self.root_fs {
             RootFsArg::Squashfs => RootFileSystem::Squashfs,
             RootFsArg::Ext4 => RootFileSystem::Ext4,

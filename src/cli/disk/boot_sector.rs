@@ -12,7 +12,7 @@ use bootling::format::mbr::BOOT_CODE;
 /// Boot sector options.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Boot sector, for a legacy BIOS")]
-pub struct BootSectorArgs {
+pub(crate) struct BootSectorArgs {
     /// Show the text in FILE ('-' for standard input): UTF-8, at most 79 columns and 23 rows.
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     message: Option<PathBuf>,
@@ -27,12 +27,12 @@ pub struct BootSectorArgs {
 
 impl BootSectorArgs {
     /// Returns true if any option differs from its default.
-    pub fn is_asked_for(&self) -> bool {
+    pub(crate) fn is_asked_for(&self) -> bool {
         self.message.is_some() || self.preset != Preset::Standard || self.then != Then::Halt
     }
 
     /// Returns the boot code.
-    pub fn code(&self) -> anyhow::Result<[u8; BOOT_CODE]> {
+    pub(crate) fn code(&self) -> anyhow::Result<[u8; BOOT_CODE]> {
         let message = match &self.message {
             Some(file) => read_message(file)?,
             None => self.preset.message(),

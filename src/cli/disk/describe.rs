@@ -11,7 +11,7 @@ use bootling::format::{Guid, SectorSize};
 
 /// Disk as written by `--json`. New versions only add fields.
 #[derive(Debug, Serialize)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// Size of the disk in bytes; the container file may be larger or smaller.
     pub size: u64,
     /// Supported logical sector sizes.
@@ -28,7 +28,7 @@ pub struct Disk {
 
 /// A partition.
 #[derive(Debug, Serialize)]
-pub struct PartitionReport {
+pub(crate) struct PartitionReport {
     /// Partition number.
     pub number: u32,
     /// Name.
@@ -45,7 +45,7 @@ pub struct PartitionReport {
 
 /// A FAT volume.
 #[derive(Debug, Serialize)]
-pub struct VolumeReport {
+pub(crate) struct VolumeReport {
     /// `FAT12`, `FAT16` or `FAT32`.
     pub kind: &'static str,
     /// Size in bytes; the partition may be slightly larger.
@@ -62,7 +62,7 @@ pub struct VolumeReport {
 
 /// A file or directory on the volume.
 #[derive(Debug, Serialize)]
-pub struct FileReport {
+pub(crate) struct FileReport {
     /// Path.
     pub path: String,
     /// Size in bytes; `null` for a directory.
@@ -73,7 +73,7 @@ pub struct FileReport {
 
 impl Disk {
     /// Creates the description.
-    pub fn new(layout: &Layout, image: &Image, tree: &EspTree) -> Self {
+    pub(crate) fn new(layout: &Layout, image: &Image, tree: &EspTree) -> Self {
         let report = |number, name, kind: Guid, guid: Guid, span: ByteRange| PartitionReport {
             number,
             name,
@@ -113,7 +113,7 @@ impl Disk {
     }
 
     /// Prints the description as text.
-    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let sizes: Vec<String> = self.sector_sizes.iter().map(u64::to_string).collect();
         writeln!(
             out,

@@ -12,7 +12,7 @@ use bootling::format::uki::UkiSection;
 use bootling::output::file::Output;
 
 /// Predicts the measurements. Refuses boot loaders, since the programs that they load are unknown.
-pub fn of(program: &Program) -> anyhow::Result<Measured> {
+pub(crate) fn of(program: &Program) -> anyhow::Result<Measured> {
     let measured = measure(&program.content).with_context(|| format!("failed to measure {}", program.what))?;
     // Boot managers also have some of these sections.
     if !measured.sections.iter().any(|section| section.name == UkiSection::Linux.name()) {
@@ -25,7 +25,7 @@ pub fn of(program: &Program) -> anyhow::Result<Measured> {
 }
 
 /// Returns the path for the measurements, if requested: the path of the image with a suffix.
-pub fn wanted(measure: bool, image: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+pub(crate) fn wanted(measure: bool, image: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     let Some(image) = image.filter(|_| measure) else { return Ok(None) };
     let Some(name) = image.file_name().filter(|_| image != "-") else {
         bail!("--measure cannot be used if the image is written to standard output");
@@ -36,7 +36,7 @@ pub fn wanted(measure: bool, image: Option<&Path>) -> anyhow::Result<Option<Path
 }
 
 /// Writes the measurements to a file that does not have its name yet.
-pub fn write((path, measured): &(PathBuf, Measured)) -> anyhow::Result<Output> {
+pub(crate) fn write((path, measured): &(PathBuf, Measured)) -> anyhow::Result<Output> {
     let mut output = Output::create(path)?;
     let mut text = serde_json::to_vec_pretty(measured).context("failed to write PCR values")?;
     text.push(b'\n');

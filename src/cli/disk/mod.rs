@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, ensure};
 
-pub use self::arguments::DiskArgs;
+pub(crate) use self::arguments::DiskArgs;
 use self::arguments::{EspArg, SectorArg};
 use self::describe::Disk;
 use self::program::{Program, program};
@@ -36,7 +36,7 @@ use bootling::format::pe::Machine;
 use bootling::output::extents::Extents;
 
 /// Runs the verb.
-pub fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &DiskArgs, start: Instant) -> anyhow::Result<u8> {
     let target = Target::new(args.output.as_deref(), args.format(), args.compress);
     ensure!(
         !args.json || args.output.as_deref() != Some(Path::new("-")),

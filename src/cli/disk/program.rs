@@ -28,7 +28,7 @@ use bootling::{root::request::KernelRef, root::spec::RunWhat};
 
 /// An EFI program for `EFI/BOOT`.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// Content of the file.
     pub content: Extents,
     /// Machine type.
@@ -40,7 +40,7 @@ pub struct Program {
 }
 
 /// Opens or builds the EFI program.
-pub fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
+pub(crate) fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
     let signer = args.sign.signer()?;
     let mut program = match &args.efi {
         Some(path) => {
@@ -137,7 +137,7 @@ fn command_line(args: &DiskArgs, arch: Arch) -> String {
 }
 
 /// Adds advice if the kernel or the stub is missing.
-pub fn advise(error: anyhow::Error) -> anyhow::Error {
+pub(crate) fn advise(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<uki::UkiError>().and_then(uki::UkiError::advice) {
         Some(advice) => output::advise(error, advice),
         None => error,

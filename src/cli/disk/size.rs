@@ -1,7 +1,7 @@
 //! Sizes on the command line and in messages.
 
 /// Parses `34M`, `2G`, `36700160`, `512MiB` as bytes.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let advice = || format!("invalid size {text:?}: expected a number of bytes, or a number with suffix K, M, G or T");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let factor = match text[digits.len()..].to_ascii_uppercase().as_str() {
@@ -17,7 +17,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Formats a size in MiB if it is a multiple of that, else in bytes.
-pub fn for_people(bytes: u64) -> String {
+pub(crate) fn for_people(bytes: u64) -> String {
     if bytes > 0 && bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 

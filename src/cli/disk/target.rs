@@ -10,7 +10,7 @@ const OTHERS: [&str; 5] = ["vdi", "vhdx", "iso", "qed", "dmg"];
 
 /// Format of the output file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// Container format.
     pub format: Format,
     /// Compression.
@@ -21,7 +21,7 @@ pub struct Target {
 
 impl Target {
     /// Determines the format: options take precedence over the file name.
-    pub fn new(file: Option<&Path>, format: Option<Format>, compression: Option<Compression>) -> Self {
+    pub(crate) fn new(file: Option<&Path>, format: Option<Format>, compression: Option<Compression>) -> Self {
         let name = file.filter(|file| *file != "-").and_then(Path::file_name).and_then(|name| name.to_str());
         let (inner, promised) = name.map_or((None, None), |name| {
             let (inner, promised) = split(name);
@@ -57,7 +57,7 @@ impl Target {
     }
 
     /// Returns the name of the uncompressed file for a compressed one.
-    pub fn inner_name(&self, name: &str) -> String {
+    pub(crate) fn inner_name(&self, name: &str) -> String {
         let (inner, promised) = split(name);
         if promised.is_some() { inner.to_owned() } else { format!("{name}.{}", self.format.suffixes()[0]) }
     }

@@ -18,7 +18,7 @@ use bootling::format::measure::Measured;
 use bootling::output::{extents::Extents, file::Output};
 
 /// Complete files that do not have their names yet.
-pub struct Written {
+pub(crate) struct Written {
     outputs: Vec<Output>,
     /// Note to print when the image exists.
     note: String,
@@ -26,7 +26,7 @@ pub struct Written {
 
 /// Checks that the image and the files next to it can be written. Block devices are refused, since neither their size
 /// nor their users are taken into account.
-pub fn check(args: &DiskArgs) -> anyhow::Result<()> {
+pub(crate) fn check(args: &DiskArgs) -> anyhow::Result<()> {
     let Some(path) = &args.output else { return Ok(()) };
     let known = if path == "-" { None } else { path.metadata().ok() };
     if known.is_some_and(|known| known.file_type().is_block_device()) {
@@ -42,7 +42,7 @@ pub fn check(args: &DiskArgs) -> anyhow::Result<()> {
 }
 
 /// Writes all files.
-pub fn write(
+pub(crate) fn write(
     args: &DiskArgs,
     path: &Path,
     target: &Target,
@@ -71,7 +71,7 @@ pub fn write(
 
 impl Written {
     /// Renames all files to their final names.
-    pub fn finish(self, args: &DiskArgs, start: Instant) -> anyhow::Result<()> {
+    pub(crate) fn finish(self, args: &DiskArgs, start: Instant) -> anyhow::Result<()> {
         for output in self.outputs {
             output.finish()?;
         }

@@ -29,7 +29,7 @@ const MOST_BYTES: u64 = 4 << 30;
 
 /// Success condition of a UEFI boot.
 #[derive(Debug, Clone)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// bootling's pid 1 reports that the command exited with status 0.
     Status,
     /// A line of the console matches.
@@ -40,14 +40,14 @@ pub enum Ending {
 
 impl Ending {
     /// Returns the condition for a disk: `Status` if bootling's pid 1 is on it, else `HandOver`.
-    pub fn of(image: &Image) -> Self {
+    pub(crate) fn of(image: &Image) -> Self {
         let tables = gpt::probe(image);
         let volumes = volumes(image, tables.first()).into_iter().take(MOST_VOLUMES).flatten();
         if volumes.into_iter().any(|esp| starts_ours(&esp.volume)) { Self::Status } else { Self::HandOver }
     }
 
     /// Returns the expected and the rejected patterns.
-    pub fn expectations(&self) -> anyhow::Result<Expectations> {
+    pub(crate) fn expectations(&self) -> anyhow::Result<Expectations> {
         let regex = |text: &str| Regex::new(text).context("invalid built-in pattern");
         // EDK2, `MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c` and `BdsDxe`: both lines are the same in all
         // versions.
@@ -64,7 +64,7 @@ impl Ending {
     }
 
     /// Describes the expected text.
-    pub const fn wants(&self) -> &'static str {
+    pub(crate) const fn wants(&self) -> &'static str {
         match self {
             Self::Status => "the exit status of bootling's command in the image",
             Self::Line(_) => "a line that matches --expect",
@@ -73,7 +73,7 @@ impl Ending {
     }
 
     /// Returns true if the matching line means success, and the details to report.
-    pub fn says(&self, line: &str) -> (bool, String) {
+    pub(crate) fn says(&self, line: &str) -> (bool, String) {
         match self {
             Self::Status => {
                 (line.ends_with("exited with status 0"), format!("{line} (waited for the command in the image)"))

@@ -7,20 +7,20 @@ use regex::bytes::Regex;
 
 /// A message as normalized lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     lines: Vec<String>,
 }
 
 impl Expected {
     /// Parses the message of a boot sector.
-    pub fn new(message: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(message: &str) -> anyhow::Result<Self> {
         let lines: Vec<String> = message.lines().map(plain).filter(|line| !line.is_empty()).collect();
         ensure!(!lines.is_empty(), "cannot test the boot sector's message: it contains no printable ASCII");
         Ok(Self { lines })
     }
 
     /// Returns a pattern for the last line.
-    pub fn last_line(&self) -> anyhow::Result<Regex> {
+    pub(crate) fn last_line(&self) -> anyhow::Result<Regex> {
         let words = self.lines.last().map(String::as_str).unwrap_or_default().split(' ').map(regex::escape);
         Regex::new(&words.collect::<Vec<_>>().join(".*?")).context("invalid boot sector message")
     }
@@ -40,7 +40,7 @@ impl Expected {
     }
 
     /// Returns true if the message appears exactly once on the console and on the screen, if any, and the details.
-    pub fn judge(&self, console: &[String], screen: Option<&[String]>) -> (bool, String) {
+    pub(crate) fn judge(&self, console: &[String], screen: Option<&[String]>) -> (bool, String) {
         let console = self.count(console);
         let screen = screen.map(|rows| self.count(rows));
         let holds = console == 1 && screen.is_none_or(|count| count == 1);

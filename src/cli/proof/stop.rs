@@ -8,7 +8,7 @@ use bootling::process::signals::Signals;
 
 /// Stop condition.
 #[derive(Debug)]
-pub struct Stop(Mutex<State>);
+pub(crate) struct Stop(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -19,25 +19,25 @@ struct State {
 
 impl Stop {
     /// Starts to catch signals.
-    pub fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self(Mutex::new(State { signals: Signals::catch()?, signal: None, stopped: false })))
     }
 
     /// Returns true if no further test must start.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         // If a thread panicked while it held the lock, no further test starts.
         self.0.lock().map_or(true, |mut state| state.poll_signal().is_some() || state.stopped)
     }
 
     /// Prevents further tests.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         if let Ok(mut state) = self.0.lock() {
             state.stopped = true;
         }
     }
 
     /// Returns the signal that ends bootling, if one arrived.
-    pub fn signal(&self) -> Option<i32> {
+    pub(crate) fn signal(&self) -> Option<i32> {
         self.0.lock().ok()?.poll_signal()
     }
 }

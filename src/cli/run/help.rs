@@ -19,10 +19,10 @@ macro_rules! examples {
 }
 
 /// Text after the options in `-h`.
-pub const EXAMPLES: &str = examples!();
+pub(crate) const EXAMPLES: &str = examples!();
 
 /// Text after the options in `--help`.
-pub const LONG: &str = concat!(
+pub(crate) const LONG: &str = concat!(
     examples!(),
     "
 Keys on a terminal:

@@ -18,7 +18,7 @@ use super::report::Report;
 
 /// A stamping operation.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub(crate) struct Job<'a> {
     /// Image path.
     pub image: &'a Path,
     /// Requested changes.
@@ -41,7 +41,7 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     /// Stamps the image.
-    pub fn run(mut self) -> anyhow::Result<Report> {
+    pub(crate) fn run(mut self) -> anyhow::Result<Report> {
         // Open for reading first: nothing is opened for writing if the image is refused or already stamped.
         let image = match self.open(Access::Read) {
             Ok(image) => image,
@@ -162,6 +162,6 @@ fn advised(error: ImageError) -> anyhow::Error {
 }
 
 /// Returns the assumed sector size, for the report.
-pub fn sector(facts: &Facts) -> Option<SectorSize> {
+pub(crate) fn sector(facts: &Facts) -> Option<SectorSize> {
     facts.sector.or_else(|| facts.tables.first().map(|table| table.sector))
 }

@@ -13,7 +13,7 @@ use bootling::format::mbr::BOOT_CODE;
 
 /// Format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Summary and notes on standard error.
     Plain,
     /// Notes only.
@@ -26,7 +26,7 @@ pub enum Tone {
 
 /// Result. New versions only add fields.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Image path as given.
     pub image: String,
     /// Output file, if not stamped in place.
@@ -59,7 +59,7 @@ pub struct Report {
 
 impl Report {
     /// Creates the report.
-    pub fn new(job: &Job<'_>, facts: &Facts, stamp: &Stamp, container: String) -> Self {
+    pub(crate) fn new(job: &Job<'_>, facts: &Facts, stamp: &Stamp, container: String) -> Self {
         let (before, after) = (boot_code(&stamp.before), boot_code(&stamp.after));
         Self {
             image: job.image.display().to_string(),
@@ -117,7 +117,7 @@ fn boot_code(first: &[u8; 512]) -> [u8; BOOT_CODE] {
 }
 
 /// Prints the report.
-pub fn print_report(report: &Report, tone: Tone) -> anyhow::Result<()> {
+pub(crate) fn print_report(report: &Report, tone: Tone) -> anyhow::Result<()> {
     match tone {
         Tone::Quiet => {}
         Tone::Json => {

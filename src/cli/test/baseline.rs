@@ -14,14 +14,14 @@ use bootling::suite::report::{Report, jsonl};
 const MAX_CHANGES: usize = 20;
 
 /// Reads a report that `--jsonl` wrote.
-pub fn read(path: &Path) -> anyhow::Result<Report> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Report> {
     let reading = || format!("failed to read {}", path.display());
     let file = File::open(path).with_context(reading)?;
     jsonl::read(BufReader::new(file)).with_context(reading)
 }
 
 /// Compares two reports and prints the differences to standard error.
-pub fn compare(earlier: &Report, report: &Report) -> Comparison {
+pub(crate) fn compare(earlier: &Report, report: &Report) -> Comparison {
     let comparison = compare_reports(earlier, report);
     let lines = comparison.lines(MAX_CHANGES);
     output::to_stderr(&format!("bootling: changes since the earlier report: {}\n", lines.join("\n")));

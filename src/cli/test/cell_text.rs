@@ -29,7 +29,7 @@ fn label(status: Status) -> (&'static str, Style) {
 }
 
 /// Formats a cell as one line.
-pub fn line(report: &CellReport, verbose: bool) -> String {
+pub(crate) fn line(report: &CellReport, verbose: bool) -> String {
     let (word, style) = label(report.status);
     let mut line = format!("{style}{word:5}{style:#} {}", replace_controls(&report.id));
     if let Some(last) = report.attempts.last() {
@@ -61,7 +61,7 @@ pub fn line(report: &CellReport, verbose: bool) -> String {
 }
 
 /// Formats the details of a failed cell. `run` is the `bootling run` command that repeats it without the manifest.
-pub fn details(report: &CellReport, run: &str) -> String {
+pub(crate) fn details(report: &CellReport, run: &str) -> String {
     let mut text = String::new();
     if let Some(last) = report.attempts.last() {
         text.push_str(&attempt_details(last));
@@ -113,7 +113,7 @@ fn block(text: &mut String, lines: &[&str]) {
 }
 
 /// Formats the summary of a report.
-pub fn summary(report: &Report) -> String {
+pub(crate) fn summary(report: &Report) -> String {
     let count = |status: Status| report.cells.iter().filter(|cell| cell.status == status).count();
     let counted = [
         (Status::Passed, "passed"),
@@ -142,7 +142,7 @@ pub fn summary(report: &Report) -> String {
 }
 
 /// Formats the line of the slowest cells, if there are enough cells.
-pub fn slowest(report: &Report) -> Option<String> {
+pub(crate) fn slowest(report: &Report) -> Option<String> {
     let total = |cell: &CellReport| cell.attempts.iter().map(|attempt| attempt.times.total).sum::<f64>();
     let mut cells: Vec<(f64, &CellReport)> = report
         .cells

@@ -10,7 +10,7 @@ use bootling::qemu::argv::shell_line;
 use bootling::suite::emit::{Job, System, emit};
 
 /// Writes the job file to standard output. clap has already validated the command line.
-pub fn run(system: System, shards: u32, suite: &str) -> anyhow::Result<u8> {
+pub(crate) fn run(system: System, shards: u32, suite: &str) -> anyhow::Result<u8> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let command = shell_line(&command(&words)).into_string();
     let command = command.ok().filter(|line| !line.chars().any(char::is_control));

@@ -8,7 +8,7 @@ use crate::cli::output;
 use bootling::suite::plan::{ListedCell, Plan};
 
 /// Writes the list to standard output.
-pub fn write(plan: &Plan, json: bool) -> anyhow::Result<()> {
+pub(crate) fn write(plan: &Plan, json: bool) -> anyhow::Result<()> {
     let writing = || "failed to write to standard output";
     let cells: Vec<ListedCell> = plan.list().collect();
     let mut out = output::stdout();

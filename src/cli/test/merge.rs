@@ -17,7 +17,7 @@ use bootling::suite::run::not_run_cells;
 const MAX_LISTED: usize = 50;
 
 /// Merges the reports.
-pub fn run(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Result<u8> {
     let report_files = ReportFiles::open(args)?;
     let before = args.reports.baseline.as_deref().map(baseline::read).transpose()?;
     let read = |path: &std::path::PathBuf| {

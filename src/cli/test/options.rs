@@ -21,7 +21,7 @@ use bootling::suite::shard::{self, ShardError};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate option")]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// The manifest: a .toml file, or a directory with a bootling.toml (default: ./bootling.toml), followed by parts of
     /// cell ids; only cells whose ids contain one of the parts are run
     #[arg(value_name = "MANIFEST|PART")]
@@ -87,7 +87,7 @@ Exit status:
 /// Options that select cells.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cells")]
-pub struct SelectionArgs {
+pub(crate) struct SelectionArgs {
     /// Only tests whose names contain NAME or match it as a pattern (`*`, `?`, `[...]`). Repeatable
     #[arg(long, short, value_name = "NAME")]
     test: Vec<String>,
@@ -119,7 +119,7 @@ pub struct SelectionArgs {
 /// Options that control how cells run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runs")]
-pub struct ExecutionArgs {
+pub(crate) struct ExecutionArgs {
     /// Maximum number of concurrent guests (default: as many as the CPUs allow, counting each guest's virtual CPUs)
     #[arg(long, short, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
     pub(super) jobs: Option<u32>,
@@ -162,7 +162,7 @@ pub struct ExecutionArgs {
 /// Options that control reports.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(super) files: FileArgs,
     /// Compare with an earlier --jsonl report: list what newly fails, passes again, or got slower
@@ -187,7 +187,7 @@ pub struct ReportArgs {
 
 /// `--FORMAT FILE`, for each report format.
 #[derive(Debug)]
-pub struct FileArgs(pub(super) Vec<(&'static Format, PathBuf)>);
+pub(crate) struct FileArgs(pub(super) Vec<(&'static Format, PathBuf)>);
 
 impl Args for FileArgs {
     fn augment_args(command: Command) -> Command {

@@ -10,11 +10,11 @@ use bootling::suite::baseline::Comparison;
 use bootling::suite::report::{Format, Report};
 
 /// The requested report files.
-pub struct ReportFiles(Vec<(&'static Format, ReportFile)>);
+pub(crate) struct ReportFiles(Vec<(&'static Format, ReportFile)>);
 
 impl ReportFiles {
     /// Opens the requested files.
-    pub fn open(args: &TestArgs) -> anyhow::Result<Self> {
+    pub(crate) fn open(args: &TestArgs) -> anyhow::Result<Self> {
         let requested = &args.reports.files.0;
         let to_stdout = requested.iter().filter(|(_, path)| path.as_os_str() == "-").count();
         ensure!(to_stdout <= 1, "only one report can be written to standard output");
@@ -23,7 +23,7 @@ impl ReportFiles {
     }
 
     /// Writes all reports and returns the first error, after all writes have been attempted.
-    pub fn write(self, report: &Report, comparison: Option<&Comparison>) -> anyhow::Result<()> {
+    pub(crate) fn write(self, report: &Report, comparison: Option<&Comparison>) -> anyhow::Result<()> {
         let write = |(format, file): (&Format, ReportFile)| file.write(|bytes| format.write(report, comparison, bytes));
         let written: Vec<_> = self.0.into_iter().map(write).collect();
         written.into_iter().collect()

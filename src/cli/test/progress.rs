@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(250);
 const MAX_RUNNING: usize = 8;
 
 /// Progress reporter.
-pub struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     plan: &'a Plan,
     quiet: bool,
     verbose: bool,
@@ -38,7 +38,7 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// Creates a reporter for a plan.
-    pub fn new(args: &TestArgs, plan: &'a Plan) -> Self {
+    pub(crate) fn new(args: &TestArgs, plan: &'a Plan) -> Self {
         let TestArgs { quiet, verbose, .. } = *args;
         Self {
             plan,
@@ -55,7 +55,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Reports an event.
-    pub fn handle(&mut self, event: &Event) {
+    pub(crate) fn handle(&mut self, event: &Event) {
         match event {
             Event::Preparing { target } => self.started(&preparing(self.plan.target_names(*target))),
             Event::Prepared { target, note, cause, lost } => {
@@ -80,7 +80,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Prints the summary.
-    pub fn finish(&mut self, report: &Report) {
+    pub(crate) fn finish(&mut self, report: &Report) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

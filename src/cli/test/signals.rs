@@ -12,11 +12,11 @@ use bootling::process::signals::Signals;
 use bootling::suite::run::StopHandle;
 
 /// Watcher for termination signals.
-pub struct SignalWatcher(Arc<AtomicU8>);
+pub(crate) struct SignalWatcher(Arc<AtomicU8>);
 
 impl SignalWatcher {
     /// Starts to catch termination signals.
-    pub fn start(stop_handle: StopHandle) -> anyhow::Result<Self> {
+    pub(crate) fn start(stop_handle: StopHandle) -> anyhow::Result<Self> {
         let mut signals = Signals::catch().context("failed to catch signals")?;
         let received = Arc::new(AtomicU8::new(0));
         let received_by_thread = Arc::clone(&received);
@@ -38,7 +38,7 @@ impl SignalWatcher {
     }
 
     /// Returns the signal that ended the matrix, if any.
-    pub fn signal(&self) -> Option<u8> {
+    pub(crate) fn signal(&self) -> Option<u8> {
         Some(self.0.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
     }
 }

@@ -3,19 +3,20 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anstyle::AnsiColor;
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::output;
+use bootling::format::duration::duration;
 use bootling::guest::verdict::{Outcome, signal_name};
 use bootling::sys;
 use bootling::watch::Change;
 
 /// Output of the lines, and state of the current round.
-pub struct Lines {
+pub(crate) struct Lines {
     current_dir: PathBuf,
     json: Option<Json>,
     round: u64,
@@ -30,7 +31,7 @@ struct Json {
 }
 
 /// Result of a round.
-pub enum RoundResult<'a> {
+pub(crate) enum RoundResult<'a> {
     /// The guest ended.
     Judged(&'a Outcome),
     /// No guest was started.
@@ -56,7 +57,7 @@ struct Entry<'a, T> {
 
 impl Lines {
     /// Opens the file to append lines to.
-    pub fn new(current_dir: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn new(current_dir: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
         let json = json.map(|path| {
             let out: Box<dyn Write> = if path.as_os_str() == "-" {
                 Box::new(std::io::stdout())
@@ -76,7 +77,7 @@ impl Lines {
     }
 
     /// Starts the next round, triggered by `change`.
-    pub fn begin_round(&mut self, change: Option<&Change>, start: Instant) {
+    pub(crate) fn begin_round(&mut self, change: Option<&Change>, start: Instant) {
         self.round += 1;
         self.last_change = change.map_or(start, |change| change.saved);
         let paths = change.map_or(&[][..], |change| &change.paths);
@@ -84,7 +85,7 @@ impl Lines {
     }
 
     /// Returns the path relative to the current directory if it is below it.
-    pub fn display_path(&self, path: &Path) -> String {
+    pub(crate) fn display_path(&self, path: &Path) -> String {
         match path.strip_prefix(&self.current_dir) {
             Ok(below) => format!("./{}", below.display()),
             Err(_) => path.display().to_string(),
@@ -92,13 +93,12 @@ impl Lines {
     }
 
     /// Reports the result of the round.
-    pub fn report(&mut self, result: &RoundResult<'_>, verdict: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn report(&mut self, result: &RoundResult<'_>, verdict: &impl Serialize) -> anyhow::Result<()> {
         let took = self.last_change.elapsed();
         let good = matches!(result, RoundResult::Judged(Outcome::Exited { status: 0 }));
         let style = if good { AnsiColor::Green } else { AnsiColor::Red }.on_default().bold();
-        let seconds = seconds(took);
         let description = describe(result);
-        print(&format!("{style}{description}{style:#} in {seconds} s{}", self.reason()));
+        print(&format!("{style}{description}{style:#} in {}{}", duration(took), self.reason()));
         let Some(json) = &mut self.json else { return Ok(()) };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let entry = Entry {
@@ -115,7 +115,7 @@ impl Lines {
     }
 
     /// Reports that a change ended the round.
-    pub fn report_restart() {
+    pub(crate) fn report_restart() {
         print("starting over: inputs have changed");
     }
 
@@ -147,10 +147,6 @@ fn describe(result: &RoundResult<'_>) -> String {
         RoundResult::Judged(other) => format!("failed ({})", other.name().replace('-', " ")),
         RoundResult::NotBuilt(how) => format!("build failed ({how})"),
     }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.2}", time.as_secs_f64())
 }
 
 #[cfg(test)]

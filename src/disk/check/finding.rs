@@ -28,25 +28,25 @@ pub struct Place {
 
 impl Place {
     /// Returns the location that means the whole file.
-    pub fn whole() -> Self {
+    pub(crate) fn whole() -> Self {
         Self::default()
     }
 
     /// Returns the location of a named part.
-    pub fn part(name: impl Into<String>) -> Self {
+    pub(crate) fn part(name: impl Into<String>) -> Self {
         Self { part: Some(name.into()), ..Self::default() }
     }
 
     /// Sets the byte offset.
     #[must_use]
-    pub fn byte(mut self, offset: u64) -> Self {
+    pub(crate) fn byte(mut self, offset: u64) -> Self {
         self.offset = Some(offset);
         self
     }
 
     /// Sets the LBA, and the byte offset that follows from it.
     #[must_use]
-    pub fn lba(mut self, lba: u64, sector: SectorSize) -> Self {
+    pub(crate) fn lba(mut self, lba: u64, sector: SectorSize) -> Self {
         self.offset = lba.checked_mul(sector.bytes());
         self.lba = Some(lba);
         self
@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// Adds a finding, or counts it if the rule already has the maximum.
-    pub fn add(&mut self, rule: Rule, place: Place, what: impl Into<String>) {
+    pub(crate) fn add(&mut self, rule: Rule, place: Place, what: impl Into<String>) {
         if self.findings.iter().filter(|finding| finding.rule == rule).count() < MOST_OF_A_RULE {
             self.findings.push(Finding { rule, place, what: what.into() });
         } else if let Some((_, count)) = self.more.iter_mut().find(|(more, _)| *more == rule) {
@@ -111,10 +111,5 @@ impl Report {
         let told = self.findings.iter().filter(|finding| finding.rule.severity == severity).count();
         let more = self.more.iter().filter(|(rule, _)| rule.severity == severity);
         more.fold(told, |sum, (_, count)| sum.saturating_add(*count))
-    }
-
-    /// Returns true if the report has a finding of `rule`.
-    pub fn has(&self, rule: &Rule) -> bool {
-        self.findings.iter().any(|finding| finding.rule.id == rule.id)
     }
 }

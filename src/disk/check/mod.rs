@@ -4,20 +4,20 @@
 //! have a separate limit, [`MOST_UNPACKED`]. Unreadable data is a finding, too. Each rule is defined once, in
 //! [`rules`], with its harm, its remedy, and its source: a section of a specification or the code of firmware.
 
-pub mod boot_code;
+pub(crate) mod boot_code;
 pub mod disk;
-pub mod efi;
-pub mod esp;
-pub mod fat;
-pub mod finding;
-pub mod gpt;
+pub(crate) mod efi;
+pub(crate) mod esp;
+pub(crate) mod fat;
+pub(crate) mod finding;
+pub(crate) mod gpt;
 pub mod initrd;
-pub mod mbr;
-pub mod partitions;
-pub mod rule;
+pub(crate) mod mbr;
+pub(crate) mod partitions;
+pub(crate) mod rule;
 pub mod rules;
-pub mod subject;
-pub mod uki;
+pub(crate) mod subject;
+pub(crate) mod uki;
 
 pub use self::disk::{disk, disk_within};
 pub use self::efi::program;

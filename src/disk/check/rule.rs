@@ -20,7 +20,7 @@ impl Severity {
     pub const ALL: [Self; 3] = [Self::Error, Self::Warning, Self::Note];
 
     /// Returns the name of the severity.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Note => "note",
             Self::Warning => "warning",
@@ -63,7 +63,7 @@ macro_rules! rules {
     ($($name:ident = $severity:ident $id:literal, $says:literal, $breaks:literal, $mend:literal, $source:literal;)*) => {
         $(
             #[doc = concat!("The rule `", $id, "`.")]
-            pub const $name: Rule = Rule {
+            pub(crate) const $name: Rule = Rule {
                 id: $id,
                 severity: Severity::$severity,
                 says: $says,
@@ -73,7 +73,7 @@ macro_rules! rules {
             };
         )*
         /// Rules of this module, in disk order.
-        pub const ALL: &[Rule] = &[$($name),*];
+        pub(crate) const ALL: &[Rule] = &[$($name),*];
     };
 }
 pub(super) use rules;

@@ -13,7 +13,7 @@ pub struct Subject {
 
 impl Subject {
     /// Returns the subject `name` with its facts.
-    pub fn new(name: impl Into<String>, facts: impl Into<String>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, facts: impl Into<String>) -> Self {
         Self { name: name.into(), facts: facts.into() }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Repor
 }
 
 /// Returns how many more section headers fit between the section table and the data that follows it.
-pub fn room(pe: &Pe) -> u64 {
+pub(crate) fn room(pe: &Pe) -> u64 {
     let end = pe.section_table() + 40 * pe.sections.len() as u64;
     let used = pe.sections.iter().filter(|section| section.raw_size > 0).map(|section| section.raw_offset);
     let limit = used.chain(pe.sections.iter().map(|section| section.address)).min().unwrap_or(pe.size_of_headers);

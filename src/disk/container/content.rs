@@ -28,7 +28,7 @@ const HEAD: usize = 72;
 
 impl Content {
     /// Detects the format of a file of `length` bytes.
-    pub fn detect(file: &File, length: u64) -> io::Result<Self> {
+    pub(crate) fn detect(file: &File, length: u64) -> io::Result<Self> {
         let mut head = [0; HEAD];
         let there = usize::try_from(length).unwrap_or(HEAD).min(HEAD);
         file.read_exact_at(&mut head[..there], 0)?;

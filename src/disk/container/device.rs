@@ -16,13 +16,13 @@ use crate::format::SectorSize;
 type Number = (u32, u32);
 
 /// Returns the logical sector size, if the kernel reports one that bootling supports.
-pub fn sector(device: &File) -> Option<SectorSize> {
+pub(crate) fn sector(device: &File) -> Option<SectorSize> {
     let bytes = rustix::fs::ioctl_blksszget(device).ok()?;
     SectorSize::ALL.into_iter().find(|sector| sector.bytes() == u64::from(bytes))
 }
 
 /// Describes the users of a block device: `/dev/vda1 is mounted on /boot`. Empty if none is known.
-pub fn users(device: &File) -> Vec<String> {
+pub(crate) fn users(device: &File) -> Vec<String> {
     let Ok(metadata) = device.metadata() else { return Vec::new() };
     let number = split(metadata.rdev());
     let mut found = Vec::new();

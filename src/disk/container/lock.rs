@@ -22,7 +22,7 @@ const RESIZE: i64 = 3;
 
 /// Conflicting use of the image by another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conflict {
+pub(crate) enum Conflict {
     /// The other process writes to the image.
     Written,
     /// The other process reads the image and denies changes.
@@ -32,7 +32,7 @@ pub enum Conflict {
 }
 
 /// Takes the locks that QEMU takes for the same access, or returns the conflict.
-pub fn take(file: &File, access: Access) -> io::Result<Option<Conflict>> {
+pub(crate) fn take(file: &File, access: Access) -> io::Result<Option<Conflict>> {
     let does: &[i64] = match access {
         Access::Read => &[READ],
         Access::Write => &[READ, WRITE, RESIZE],

@@ -8,10 +8,10 @@
 //! unless the caller states its format, and a file named by an image is never opened for writing.
 
 pub mod content;
-pub mod device;
+pub(crate) mod device;
 pub mod error;
-pub mod lock;
-pub mod qcow2;
+pub(crate) mod lock;
+pub(crate) mod qcow2;
 pub mod stream;
 
 use std::fmt;
@@ -25,7 +25,6 @@ use rustix::fs::{Advice, OFlags};
 
 pub use self::content::Content;
 pub use self::error::ImageError;
-pub use self::qcow2::Qcow2Error;
 
 use crate::format::vhd::{FOOTER, Footer};
 use crate::format::{Medium, SectorSize};
@@ -232,7 +231,7 @@ impl Image {
     }
 
     /// Writes bytes at `offset` of the disk. Fails if they extend past its end.
-    pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.size);
         end.ok_or(io::ErrorKind::UnexpectedEof)?;
         match &mut self.body {
@@ -242,7 +241,7 @@ impl Image {
     }
 
     /// Flushes all writes to stable storage.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         match &mut self.body {
             Body::Plain(file) => file.sync_data(),
             Body::Qcow2(disk) => disk.sync(),
@@ -250,7 +249,7 @@ impl Image {
     }
 
     /// Same as [`Medium::read_at`], but bypasses caches, to verify a write.
-    pub fn read_back(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_back(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.body {
             Body::Plain(file) => {
                 // Only advice: if the file system ignores it, the read comes from the page cache.

@@ -16,14 +16,14 @@ use imago::raw::Raw;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
 
 use super::{Access, Opening, lock};
-pub use crate::format::qcow2::HeaderFault;
+pub(crate) use crate::format::qcow2::HeaderFault;
 
 /// Maximum length of a chain of backing files.
 const MOST_LAYERS: usize = 64;
 
 /// Disk in a qcow2 image.
 #[derive(Debug)]
-pub struct Disk {
+pub(crate) struct Disk {
     inside: FormatAccess<Storage>,
     file: File,
     path: PathBuf,
@@ -61,40 +61,40 @@ pub enum Qcow2Error {
 
 impl Disk {
     /// Opens the disk in `file`, which was opened from `path`.
-    pub fn open(file: File, path: &Path, how: Opening) -> Result<Self, Qcow2Error> {
+    pub(crate) fn open(file: File, path: &Path, how: Opening) -> Result<Self, Qcow2Error> {
         let mut backing = Vec::new();
         let inside = inside(&file, path, how, &mut backing)?;
         Ok(Self { inside, file, path: path.to_owned(), how, backing })
     }
 
     /// Returns the size of the disk in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.inside.size()
     }
 
     /// Returns the backing files, nearest first.
-    pub fn backing(&self) -> &[PathBuf] {
+    pub(crate) fn backing(&self) -> &[PathBuf] {
         &self.backing
     }
 
     /// Writes bytes at `offset` of the disk.
-    pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.inside.write(bytes, offset)
     }
 
     /// Reads bytes at `offset` of the disk.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.inside.read(buffer, offset)
     }
 
     /// Flushes all writes to stable storage.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.inside.flush()?;
         self.inside.sync()
     }
 
     /// Opens the same image again, read-only and with empty caches.
-    pub fn reopened(&self) -> Result<Self, Qcow2Error> {
+    pub(crate) fn reopened(&self) -> Result<Self, Qcow2Error> {
         Self::open(self.file.try_clone()?, &self.path, Opening { access: Access::Read, ..self.how })
     }
 }

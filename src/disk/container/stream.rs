@@ -20,8 +20,8 @@ const PIECE: usize = 256 * 1024;
 
 /// A compressed image whose first 2 MiB are decompressed.
 pub struct Squeezed {
-    name: String,
     compression: Compression,
+    name: String,
     begin: Vec<u8>,
     rest: Box<dyn Read>,
 }
@@ -58,7 +58,7 @@ pub fn open(path: &Path, compression: Compression) -> Result<Squeezed, StreamErr
     rest.by_ref().take(BEGIN).read_to_end(&mut begin).map_err(unpack)?;
     match Content::by_head(&begin) {
         // A fixed VHD starts with the disk content; its footer is copied unchanged.
-        None | Some(Content::Raw | Content::Vhd) => Ok(Squeezed { name, compression, begin, rest }),
+        None | Some(Content::Raw | Content::Vhd) => Ok(Squeezed { compression, name, begin, rest }),
         Some(content @ (Content::Qcow2 | Content::Compressed(_) | Content::Foreign(_))) => {
             Err(ImageError::Inside { name, outer: Content::Compressed(compression), content }.into())
         }
@@ -69,11 +69,6 @@ impl Squeezed {
     /// Returns the first 2 MiB of the disk, or all of a smaller one.
     pub fn begin(&self) -> &[u8] {
         &self.begin
-    }
-
-    /// Returns the compression format.
-    pub const fn compression(&self) -> Compression {
-        self.compression
     }
 
     /// Writes the image to `to` with `first` as the first bytes of the disk, in the same compression. Returns the size

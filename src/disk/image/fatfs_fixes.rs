@@ -33,7 +33,7 @@ struct Volume<'a> {
 }
 
 /// Applies all fixes.
-pub fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
+pub(crate) fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
     let volume = Volume { canvas, geometry };
     let root = match geometry.kind {
         FatKind::Fat12 | FatKind::Fat16 => {

@@ -14,7 +14,7 @@ const PAGE: usize = 64 << 10;
 
 /// Handle of the device. Clones share the memory, but each has its own position.
 #[derive(Debug, Clone)]
-pub struct Canvas {
+pub(crate) struct Canvas {
     memory: Rc<RefCell<Memory>>,
     at: u64,
 }
@@ -30,23 +30,23 @@ struct Memory {
 
 impl Canvas {
     /// Creates a device of `size` zeros.
-    pub fn new(size: u64) -> Self {
+    pub(crate) fn new(size: u64) -> Self {
         let memory = Memory { pages: BTreeMap::new(), size, noted: None };
         Self { memory: Rc::new(RefCell::new(memory)), at: 0 }
     }
 
     /// Starts recording: writes at or after `data_offset` are the content of a file.
-    pub fn note(&self, data_offset: u64) {
+    pub(crate) fn note(&self, data_offset: u64) {
         self.memory.borrow_mut().noted = Some((data_offset, Vec::new()));
     }
 
     /// Stops recording. Returns the offsets and lengths of the content, in write order.
-    pub fn noted(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn noted(&self) -> Vec<(u64, u64)> {
         self.memory.borrow_mut().noted.take().map(|(_, pieces)| pieces).unwrap_or_default()
     }
 
     /// Reads bytes. Bytes past the end are zeros.
-    pub fn get<const N: usize>(&self, at: u64) -> [u8; N] {
+    pub(crate) fn get<const N: usize>(&self, at: u64) -> [u8; N] {
         let mut bytes = [0; N];
         let memory = self.memory.borrow();
         let mut done = 0;
@@ -60,7 +60,7 @@ impl Canvas {
     }
 
     /// Writes bytes.
-    pub fn put(&self, at: u64, bytes: &[u8]) {
+    pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
         let mut memory = self.memory.borrow_mut();
         let mut done = 0;
         while done < bytes.len() {
@@ -72,7 +72,7 @@ impl Canvas {
     }
 
     /// Returns the offset and the bytes of each allocated page.
-    pub fn into_pages(self) -> Vec<(u64, Box<[u8]>)> {
+    pub(crate) fn into_pages(self) -> Vec<(u64, Box<[u8]>)> {
         let mut memory = self.memory.borrow_mut();
         let size = memory.size;
         let pages = std::mem::take(&mut memory.pages);

@@ -5,20 +5,16 @@
 
 pub mod assemble;
 pub mod checksums;
-pub mod fatfs_fixes;
-pub mod memory;
+pub(crate) mod fatfs_fixes;
+pub(crate) mod memory;
 pub mod output;
-pub mod qcow2;
-pub mod root;
-pub mod runs;
-pub mod vhd;
-pub mod vmdk;
-pub mod volume;
-pub mod wrap;
+pub(crate) mod qcow2;
+pub(crate) mod root;
+pub(crate) mod runs;
+pub(crate) mod vhd;
+pub(crate) mod vmdk;
+pub(crate) mod volume;
+pub(crate) mod wrap;
 
-pub use self::assemble::{Image, ImageError, ImageSpec, image};
-pub use self::checksums::write_sums;
-pub use self::output::{EmitError, Emitted, emit};
 pub use self::root::{RootContent, RootFsError, root_content};
-pub use self::volume::{DosTime, VolumeError, VolumeSpec, volume};
 pub use self::wrap::{TooLarge, contain};

@@ -48,7 +48,7 @@ impl Parts {
 }
 
 /// Converts an image to qcow2.
-pub fn contain(image: &Extents) -> Extents {
+pub(crate) fn contain(image: &Extents) -> Extents {
     let runs = image.runs(CLUSTER);
     let size = image.size();
     let l1_entries = size.div_ceil(CLUSTER * ENTRIES).max(1);

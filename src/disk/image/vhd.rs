@@ -7,10 +7,10 @@ use crate::format::vhd::{EPOCH, FOOTER, Footer};
 use crate::output::extents::{Extents, Source};
 
 /// Maximum disk size in bytes: the limit of Hyper-V.
-pub const LARGEST: u64 = 2040 << 30;
+pub(crate) const LARGEST: u64 = 2040 << 30;
 
 /// Appends the footer to an image.
-pub fn contain(mut image: Extents, id: Guid, time: u64) -> Extents {
+pub(crate) fn contain(mut image: Extents, id: Guid, time: u64) -> Extents {
     let time = u32::try_from(time.saturating_sub(u64::from(EPOCH))).unwrap_or(u32::MAX);
     let size = image.size();
     let footer: Arc<[u8]> = Arc::new(Footer { disk_bytes: size, id, time }.encode());

@@ -10,7 +10,7 @@ use crate::format::Guid;
 use crate::output::extents::Extents;
 
 /// Maximum disk size in bytes: sector numbers have 32 bits.
-pub const LARGEST: u64 = (2 << 40) - (64 << 20);
+pub(crate) const LARGEST: u64 = (2 << 40) - (64 << 20);
 
 const SECTOR: u64 = 512;
 /// Sectors per grain.
@@ -25,7 +25,7 @@ const DESCRIPTOR: u64 = 20;
 const FLAGS: u32 = 3;
 
 /// Converts an image to VMDK.
-pub fn contain(image: &Extents, id: Guid) -> Extents {
+pub(crate) fn contain(image: &Extents, id: Guid) -> Extents {
     let sectors = image.size().div_ceil(SECTOR);
     let runs = image.runs(GRAIN * SECTOR);
     let tables = sectors.div_ceil(GRAIN * ENTRIES);

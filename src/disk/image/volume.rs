@@ -15,7 +15,7 @@ use crate::disk::layout::{EspNode, EspTree, FatKind, Geometry};
 use crate::output::extents::Extents;
 
 /// Volume label, in the boot sector and in an entry of the root directory.
-pub const LABEL: [u8; 11] = *b"ESP        ";
+pub(crate) const LABEL: [u8; 11] = *b"ESP        ";
 
 /// Error from creating a volume.
 #[derive(Debug, thiserror::Error)]
@@ -40,24 +40,24 @@ pub enum VolumeError {
 
 /// Parameters of a volume.
 #[derive(Debug, Clone, Copy)]
-pub struct VolumeSpec {
+pub(crate) struct VolumeSpec {
     /// Planned geometry.
-    pub geometry: Geometry,
+    pub(crate) geometry: Geometry,
     /// Volume serial number, which `blkid` shows as the UUID.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// Number of sectors that precede the volume on the disk, in sectors of the volume.
-    pub hidden_sectors: u32,
+    pub(crate) hidden_sectors: u32,
     /// Time of all files.
-    pub time: DosTime,
+    pub(crate) time: DosTime,
 }
 
 /// FAT timestamp: from 1980 to 2107, in UTC, with a resolution of two seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DosTime(DateTime);
+pub(crate) struct DosTime(DateTime);
 
 impl DosTime {
     /// Converts seconds since 1970. Clamps times outside 1980 to 2107.
-    pub fn from_unix(seconds: u64) -> Self {
+    pub(crate) fn from_unix(seconds: u64) -> Self {
         /// 1980-01-01 00:00:00 and 2107-12-31 23:59:58, in UTC.
         const RANGE: (u64, u64) = (315_532_800, 4_354_819_198);
         let seconds = seconds.clamp(RANGE.0, RANGE.1);
@@ -108,7 +108,7 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> VolumeError {
 }
 
 /// Creates the volume. `files` are the file contents, by the source indexes of the tree.
-pub fn volume(spec: &VolumeSpec, tree: &EspTree, files: &[Arc<Extents>]) -> Result<Extents, VolumeError> {
+pub(crate) fn volume(spec: &VolumeSpec, tree: &EspTree, files: &[Arc<Extents>]) -> Result<Extents, VolumeError> {
     let geometry = &spec.geometry;
     let canvas = Canvas::new(geometry.bytes());
     format(&canvas, spec)?;

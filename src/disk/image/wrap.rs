@@ -13,11 +13,11 @@ use crate::output::extents::Extents;
 #[error("disk of {size} bytes is too large for {} (limit {most} bytes)", format.name())]
 pub struct TooLarge {
     /// Container format.
-    pub format: Format,
+    pub(crate) format: Format,
     /// Size of the disk in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Maximum size in bytes.
-    pub most: u64,
+    pub(crate) most: u64,
 }
 
 /// Converts an image to a container format. `id` identifies the disk in formats that support it. `time` is the creation

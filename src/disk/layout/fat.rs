@@ -18,7 +18,7 @@ const FATS: u64 = 2;
 /// Minimum (and usual) number of entries of a fixed-size root directory.
 const ROOT_ENTRIES: u64 = 512;
 /// Size of a directory entry in bytes.
-pub const ENTRY: u64 = 32;
+pub(crate) const ENTRY: u64 = 32;
 /// Maximum cluster size in bytes. Some implementations do not support larger clusters.
 const LARGEST_CLUSTER: u64 = 32 << 10;
 
@@ -35,10 +35,10 @@ pub enum FatKind {
 
 impl FatKind {
     /// All types, in ascending order.
-    pub const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
+    pub(crate) const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
 
     /// Returns the type of a volume with this number of clusters.
-    pub const fn of(clusters: u64) -> Self {
+    pub(crate) const fn of(clusters: u64) -> Self {
         match clusters {
             0..FAT16_FROM => Self::Fat12,
             FAT16_FROM..FAT32_FROM => Self::Fat16,
@@ -111,13 +111,13 @@ pub struct Geometry {
     /// Cluster size in bytes.
     pub cluster: u64,
     /// Total number of sectors.
-    pub sectors: u64,
+    pub(crate) sectors: u64,
     /// Number of reserved sectors, before the first FAT.
-    pub reserved: u64,
+    pub(crate) reserved: u64,
     /// Number of sectors per FAT.
-    pub fat_sectors: u64,
+    pub(crate) fat_sectors: u64,
     /// Number of entries of the fixed-size root directory. 0 in FAT32, whose root directory has no fixed size.
-    pub root_entries: u64,
+    pub(crate) root_entries: u64,
     /// Number of data clusters.
     pub clusters: u64,
 }
@@ -154,22 +154,22 @@ impl Geometry {
     }
 
     /// Returns the byte offset of copy `copy` of the FAT.
-    pub fn fat_offset(&self, copy: u64) -> u64 {
+    pub(crate) fn fat_offset(&self, copy: u64) -> u64 {
         (self.reserved + copy * self.fat_sectors) * self.sector
     }
 
     /// Returns the byte offset of the fixed-size root directory.
-    pub fn root_offset(&self) -> u64 {
+    pub(crate) fn root_offset(&self) -> u64 {
         self.fat_offset(FATS)
     }
 
     /// Returns the byte offset of the first cluster, number 2.
-    pub fn data_offset(&self) -> u64 {
+    pub(crate) fn data_offset(&self) -> u64 {
         self.root_offset() + (self.root_entries * ENTRY).next_multiple_of(self.sector)
     }
 
     /// Returns the byte offset of a cluster. Cluster numbers start at 2.
-    pub fn cluster_offset(&self, number: u64) -> u64 {
+    pub(crate) fn cluster_offset(&self, number: u64) -> u64 {
         self.data_offset() + number.saturating_sub(2) * self.cluster
     }
 
@@ -197,7 +197,7 @@ fn root_entries(contents: &Contents, sector: u64) -> Option<u64> {
 const COMFORTABLE_CLUSTER: u64 = 4096;
 
 /// Returns the smallest volume that can hold the contents. `None` if no volume can.
-pub fn smallest(profile: Profile, sector: u64, contents: &Contents) -> Option<Geometry> {
+pub(crate) fn smallest(profile: Profile, sector: u64, contents: &Contents) -> Option<Geometry> {
     let mut best: Option<Geometry> = None;
     for kind in profile.kinds() {
         for cluster in cluster_sizes(sector) {
@@ -238,7 +238,7 @@ fn unchecked_clusters(kind: FatKind, sector: u64, cluster: u64, sectors: u64, ro
 
 /// Returns the largest volume of at most `bytes` bytes for the contents. It may be smaller than `bytes`: some sizes
 /// between two FAT types are not valid, and the sector count has 32 bits. `None` if the contents do not fit.
-pub fn filling(profile: Profile, sector: u64, contents: &Contents, bytes: u64) -> Option<Geometry> {
+pub(crate) fn filling(profile: Profile, sector: u64, contents: &Contents, bytes: u64) -> Option<Geometry> {
     let sectors = (bytes / sector).min(u64::from(u32::MAX));
     let mut best: Option<(Geometry, bool)> = None;
     for kind in profile.kinds() {

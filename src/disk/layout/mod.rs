@@ -10,11 +10,11 @@
 //!  end - 36864 entries, 512   end - 20480  entries, 4096   end - 4096  header, 4096   end - 512  header, 512
 //! ```
 
-pub mod contents;
-pub mod fat;
-pub mod tree;
+pub(crate) mod contents;
+pub(crate) mod fat;
+pub(crate) mod tree;
 
-pub use self::contents::Contents;
+pub(crate) use self::contents::Contents;
 pub use self::fat::{FatKind, Geometry, Profile};
 pub use self::tree::{EspEntry, EspItem, EspNode, EspTree, TreeError};
 
@@ -22,7 +22,7 @@ use crate::format::gpt::{Gpt, Partition};
 use crate::format::{Guid, Lba, SectorSize};
 
 /// Alignment of partition starts and of the disk size, in bytes. All tools use it, and clouds require it.
-pub const ALIGNMENT: u64 = 1 << 20;
+pub(crate) const ALIGNMENT: u64 = 1 << 20;
 /// Alignment of the end of the last partition of a tiny disk: the largest sector size. Other disks use [`ALIGNMENT`],
 /// because sgdisk prints a caution about other ends.
 const TINY_END_ALIGNMENT: u64 = 4096;
@@ -43,7 +43,7 @@ pub enum SectorSizes {
 impl SectorSizes {
     /// Returns the sector size of the FAT volume. Readers accept sectors larger than those of the disk, but not smaller
     /// ones.
-    pub fn fat_sector_size(self) -> u64 {
+    pub(crate) fn fat_sector_size(self) -> u64 {
         match self {
             Self::Single(sector) => sector.bytes(),
             Self::Dual => SectorSize::S4096.bytes(),
@@ -176,7 +176,7 @@ impl Layout {
 
     /// Returns both copies of all partition tables, in the order in which they must be written: the backup header for
     /// sectors of 4096 bytes ends with zeros, where the one for sectors of 512 bytes is.
-    pub fn tables(&self, guids: &DiskGuids) -> Vec<Gpt> {
+    pub(crate) fn tables(&self, guids: &DiskGuids) -> Vec<Gpt> {
         let (small, large) = (SectorSize::S512, SectorSize::S4096);
         // Sector size; offsets of the primary and of the backup entries.
         let tables = match self.sectors {

@@ -106,7 +106,7 @@ pub struct EspItem<'a> {
 
 impl EspItem<'_> {
     /// Returns the last path component.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.path.last().map_or("", String::as_str)
     }
 }

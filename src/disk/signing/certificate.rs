@@ -14,11 +14,11 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 
 /// Fields of the signer's certificate, and the whole chain.
 pub(super) struct Facts {
-    pub identity: Identity,
-    pub subject: String,
+    pub(crate) identity: Identity,
+    pub(crate) subject: String,
     /// `RSAPublicKey`, DER-encoded.
-    pub public_key: Vec<u8>,
-    pub validity: (SystemTime, SystemTime),
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) validity: (SystemTime, SystemTime),
 }
 
 /// Parses a certificate file.

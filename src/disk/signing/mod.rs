@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use sha2::Sha256;
 
-pub mod certificate;
-pub mod error;
-pub mod key;
-pub mod pem;
-pub mod signer;
+pub(crate) mod certificate;
+pub(crate) mod error;
+pub(crate) mod key;
+pub(crate) mod pem;
+pub(crate) mod signer;
 
 pub use self::signer::{Signer, SignerError};
 

@@ -5,9 +5,9 @@ use x509_cert::der::SecretDocument;
 /// A PEM block.
 pub(super) struct Block {
     /// Label, such as `RSA PRIVATE KEY`.
-    pub label: String,
+    pub(crate) label: String,
     /// Decoded content; `None` if it does not decode, as for a key in the traditional encrypted format.
-    pub der: Option<SecretDocument>,
+    pub(crate) der: Option<SecretDocument>,
 }
 
 /// Returns all blocks of a file; none if it is not PEM.

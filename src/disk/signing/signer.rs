@@ -28,7 +28,7 @@ pub struct Signer {
     /// Subject of the certificate: `CN=bootling test`.
     pub subject: String,
     /// Validity period of the certificate: `notBefore` and `notAfter`.
-    pub validity: (SystemTime, SystemTime),
+    pub(crate) validity: (SystemTime, SystemTime),
 }
 
 impl Signer {

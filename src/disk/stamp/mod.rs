@@ -4,9 +4,9 @@
 //! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are
 //! not disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
 
-pub mod objection;
-pub mod records;
-pub mod write;
+pub(crate) mod objection;
+pub(crate) mod records;
+pub(crate) mod write;
 
 pub use self::objection::Objection;
 pub use self::write::{StampError, apply};
@@ -22,13 +22,13 @@ use crate::format::{Guid, Medium, SectorSize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// First 512 bytes.
-    pub first: [u8; 512],
+    pub(crate) first: [u8; 512],
     /// Size of the disk in bytes. `None` if only its start was read; then the partition tables determine the size.
     pub size: Option<u64>,
     /// Partition tables.
     pub tables: Vec<Gpt>,
     /// Fault of a damaged table, if no table is valid.
-    pub damaged: Option<String>,
+    pub(crate) damaged: Option<String>,
     /// Sector size, if it is known from a source other than the disk's contents.
     pub sector: Option<SectorSize>,
 }

@@ -49,7 +49,7 @@ pub enum Objection {
 
 impl Objection {
     /// Returns true if `--force` overrides the objection.
-    pub const fn yields(&self) -> bool {
+    pub(crate) const fn yields(&self) -> bool {
         match self {
             Self::NoTable
             | Self::Damaged(_)

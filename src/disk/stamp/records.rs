@@ -4,7 +4,7 @@ use super::{Facts, Objection, Records, Wish};
 use crate::format::mbr::{Mbr, PROTECTIVE, Record};
 
 /// Notes the faults of the protective record, or repairs it. Adds the active record on request.
-pub fn mend(facts: &Facts, mbr: &mut Mbr, wish: &Wish, notes: &mut Vec<String>) -> Result<(), Objection> {
+pub(crate) fn mend(facts: &Facts, mbr: &mut Mbr, wish: &Wish, notes: &mut Vec<String>) -> Result<(), Objection> {
     if wish.fix_mbr {
         fix(facts, mbr)?;
     } else {
@@ -21,7 +21,7 @@ pub fn mend(facts: &Facts, mbr: &mut Mbr, wish: &Wish, notes: &mut Vec<String>) 
 }
 
 /// Removes the active record that [`mend`] adds.
-pub fn take_active(mbr: &mut Mbr) {
+pub(crate) fn take_active(mbr: &mut Mbr) {
     let [_, second, ..] = &mut mbr.records;
     if *second == Record::dummy_active() {
         *second = Record::default();
@@ -29,7 +29,7 @@ pub fn take_active(mbr: &mut Mbr) {
 }
 
 /// Returns the objection to restoring saved records of another partitioning. `stamp` never changes the partitioning.
-pub fn against_restoring(mbr: &Mbr, saved: &Records) -> Option<Objection> {
+pub(crate) fn against_restoring(mbr: &Mbr, saved: &Records) -> Option<Objection> {
     let foreign =
         |records: &[Record; 4]| records.map(|record| (!matches!(record.kind, 0 | PROTECTIVE)).then_some(record));
     (foreign(&mbr.records) != foreign(&saved.records)).then_some(Objection::OtherRecords)

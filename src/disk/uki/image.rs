@@ -7,9 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::UkiParts;
-use crate::format::pe::{Appended, Machine, NewSection, Pe, PeError, append};
-use crate::format::uki::{StubInfo, UkiSection};
-use crate::output::Sink;
+use crate::format::pe::{Appended, Machine, NewSection, PeError, append};
+use crate::format::uki::UkiSection;
 use crate::output::extents::{ExtentError, Extents, Source, SourceFile};
 
 /// The kernel's `COMMAND_LINE_SIZE` on x86 and arm64, including the NUL (`arch/x86/include/asm/setup.h`).
@@ -64,21 +63,9 @@ pub struct Uki {
     head: Arc<[u8]>,
     /// File size in bytes.
     size: u64,
-    /// Added sections, in file order.
-    sections: Vec<Placed>,
+    /// File offsets and contents of the added sections, in file order.
+    sections: Vec<(u64, Extents)>,
     machine: Machine,
-    stub: StubInfo,
-}
-
-/// Section with its file offset.
-#[derive(Debug, Clone)]
-pub struct Placed {
-    /// Section.
-    pub section: UkiSection,
-    /// Byte offset of the contents in the file.
-    pub at: u64,
-    /// Contents. Their size is the size of the section.
-    pub contents: Extents,
 }
 
 impl Uki {
@@ -115,15 +102,9 @@ impl Uki {
         let stub = parts.stub.path.display().to_string();
         let Appended { head, places, size } =
             append(&parts.stub.bytes, &new).map_err(|why| UkiWriteError::Append { stub, why })?;
-        let place = |((section, contents), at)| Placed { section, at, contents };
-        let sections = contents.into_iter().zip(places).map(place).collect();
+        let sections = contents.into_iter().zip(places).map(|((_, contents), at)| (at, contents)).collect();
         let machine = parts.stub.pe.machine;
-        Ok(Self { head: Arc::from(head), size, sections, machine, stub: parts.stub.info })
-    }
-
-    /// Returns the file size in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
+        Ok(Self { head: Arc::from(head), size, sections, machine })
     }
 
     /// Returns the machine type, which determines the file name in an ESP.
@@ -131,34 +112,14 @@ impl Uki {
         self.machine
     }
 
-    /// Returns the metadata of the stub.
-    pub fn stub(&self) -> &StubInfo {
-        &self.stub
-    }
-
-    /// Returns the added sections, in file order.
-    pub fn sections(&self) -> &[Placed] {
-        &self.sections
-    }
-
     /// Returns the complete file as extents.
     pub fn extents(&self) -> Extents {
         let mut file = Extents::new(self.size);
         file.add(0, self.head.len() as u64, Source::Bytes(Arc::clone(&self.head)), 0);
-        for placed in &self.sections {
-            file.add_all(placed.at, &placed.contents);
+        for (at, contents) in &self.sections {
+            file.add_all(*at, contents);
         }
         file
-    }
-
-    /// Writes the file to a stream.
-    pub fn write(&self, out: &mut impl Sink) -> Result<(), ExtentError> {
-        self.extents().write_to(out)
-    }
-
-    /// Parses the headers of the file.
-    pub fn pe(&self) -> Result<Pe, PeError> {
-        Pe::parse(&self.head, self.size)
     }
 }
 

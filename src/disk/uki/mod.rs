@@ -7,8 +7,8 @@
 
 pub mod image;
 
-pub mod error;
-pub mod stub;
+pub(crate) mod error;
+pub(crate) mod stub;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::root::directory::Root;
 use crate::root::kernel::{ImageKind, Kernel};
 
 pub use self::error::UkiError;
-pub use self::stub::Stub;
+pub(crate) use self::stub::Stub;
 
 /// Paths of os-release(5). The first one that exists and is not empty is used.
 const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
@@ -30,29 +30,29 @@ const MOST_OS_RELEASE: u64 = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct UkiParts {
     /// Stub, which firmware starts.
-    pub stub: Stub,
+    pub(crate) stub: Stub,
     /// Kernel, which the stub starts.
-    pub kernel: KernelImage,
+    pub(crate) kernel: KernelImage,
     /// `os-release` of the root, or a generated one with the kernel's release if the root has none.
-    pub os_release: Vec<u8>,
+    pub(crate) os_release: Vec<u8>,
     /// `uname -r` of the kernel, if known.
-    pub uname: Option<String>,
+    pub(crate) uname: Option<String>,
 }
 
 /// A kernel image with an EFI stub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KernelImage {
+pub(crate) struct KernelImage {
     /// Image file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Source of the image, as shown to the user.
-    pub origin: String,
+    pub(crate) origin: String,
     /// File size in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Machine type.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// True if the kernel loads its initrd with the `LoadFile2` protocol. Older kernels need the EFI handover protocol,
     /// which newer stubs and Secure Boot do not support (systemd `src/boot/pe.c`, `pe_kernel_info`).
-    pub load_file2: bool,
+    pub(crate) load_file2: bool,
 }
 
 /// Finds the parts for `kernel` below `root`. Uses the stub in the file `stub` if it is `Some`.

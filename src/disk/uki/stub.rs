@@ -21,20 +21,18 @@ const NEEDED: [UkiSection; 3] = [UkiSection::Linux, UkiSection::Initrd, UkiSecti
 
 /// A stub file.
 #[derive(Debug, Clone)]
-pub struct Stub {
+pub(crate) struct Stub {
     /// Path of the file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Content of the file.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Its PE headers.
-    pub pe: Pe,
-    /// Its self-description, and the sections that it supports.
-    pub info: StubInfo,
+    pub(crate) pe: Pe,
 }
 
 impl Stub {
     /// Finds the stub for an architecture in the directories of the systemd below the root.
-    pub fn find(root: &Root, arch: Arch) -> Result<Self, UkiError> {
+    pub(crate) fn find(root: &Root, arch: Arch) -> Result<Self, UkiError> {
         let Some(suffix) = Machine::of(arch).and_then(Machine::suffix) else {
             return Err(UkiError::NoUefi { arch });
         };
@@ -51,7 +49,7 @@ impl Stub {
     }
 
     /// Reads and checks the stub in a file on the host.
-    pub fn read(path: PathBuf) -> Result<Self, UkiError> {
+    pub(crate) fn read(path: PathBuf) -> Result<Self, UkiError> {
         let failed = |source| UkiError::Io { doing: "read EFI stub", path: path.clone(), source };
         let mut bytes = Vec::new();
         File::open(&path).and_then(|file| file.take(MOST_STUB + 1).read_to_end(&mut bytes)).map_err(failed)?;
@@ -79,6 +77,6 @@ impl Stub {
         if NEEDED.iter().any(|section| !info.knows.contains(section)) {
             return refused("no support for .linux, .initrd and .cmdline, so it would not start the kernel");
         }
-        Ok(Self { path, bytes, pe, info })
+        Ok(Self { path, bytes, pe })
     }
 }

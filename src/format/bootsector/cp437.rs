@@ -17,13 +17,13 @@ const HIGH: [char; 128] = [
 ];
 
 /// Converts a byte to a character. Control characters stay control characters.
-pub fn to_char(byte: u8) -> char {
+pub(crate) fn to_char(byte: u8) -> char {
     byte.checked_sub(0x80).map_or(char::from(byte), |high| HIGH[usize::from(high)])
 }
 
 /// Converts a character to bytes that show it or a substitute: quotation marks become straight, dashes become hyphens,
 /// letters lose an accent that the code page lacks. `None` for control characters, and if there is no substitute.
-pub fn from_char(character: char) -> Option<Vec<u8>> {
+pub(crate) fn from_char(character: char) -> Option<Vec<u8>> {
     if let Some(instead) = stand_in(character) {
         return Some(instead.bytes().collect());
     }

@@ -118,7 +118,7 @@ impl Message {
     }
 
     /// Returns the number of rows on the screen.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         rows(&self.0)
     }
 

@@ -4,12 +4,12 @@
 //! message, appends it to the stub, and detects existing boot code on a disk. Stub and message share the 440 bytes in
 //! front of the disk signature; the bytes after them are never written.
 
-pub mod cp437;
-pub mod detect;
-pub mod message;
-pub mod pack;
-pub mod preset;
-pub mod stub;
+pub(crate) mod cp437;
+pub(crate) mod detect;
+pub(crate) mod message;
+pub(crate) mod pack;
+pub(crate) mod preset;
+pub(crate) mod stub;
 
 pub use self::detect::{Found, is_byebyebios_whole, recognise};
 pub use self::message::{MOST_COLUMNS, MOST_ROWS, Message, MessageError};

@@ -34,7 +34,7 @@ impl Preset {
     }
 
     /// Returns the text, in the format of a message file.
-    pub const fn text(self) -> &'static str {
+    pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Standard => include_str!("../../../assets/messages/standard.txt"),
             Self::Libvirt => include_str!("../../../assets/messages/libvirt.txt"),

@@ -8,24 +8,24 @@ use std::ffi::OsString;
 use serde::Deserialize;
 
 /// Owner of the note.
-pub const OWNER: &str = "FDO";
+pub(crate) const OWNER: &str = "FDO";
 
 /// Type of the note.
-pub const TYPE: u32 = 0x407c_0c0a;
+pub(crate) const TYPE: u32 = 0x407c_0c0a;
 
 /// A library that may be opened: its alternative names, the preferred one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DlopenNote {
+pub(crate) struct DlopenNote {
     /// Names to try in order.
-    pub sonames: Vec<OsString>,
+    pub(crate) sonames: Vec<OsString>,
     /// How much the program depends on it.
-    pub priority: Priority,
+    pub(crate) priority: Priority,
 }
 
 /// How much a program depends on a library that it opens at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Priority {
+pub(crate) enum Priority {
     /// The program does not work without it.
     Required,
     /// An important feature does not work without it.
@@ -59,7 +59,7 @@ struct Written {
 }
 
 /// Parses a note's descriptor. A descriptor that violates the specification is ignored, because notes are advisory.
-pub fn parse(descriptor: &[u8]) -> Vec<DlopenNote> {
+pub(crate) fn parse(descriptor: &[u8]) -> Vec<DlopenNote> {
     let end = descriptor.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let json = descriptor.get(..end).unwrap_or_default();
     let Ok(written) = serde_json::from_slice::<OneOrMany<Written>>(json) else {

@@ -34,29 +34,29 @@ pub struct ElfFacts {
     /// Class, data encoding and machine.
     pub abi: Abi,
     /// Executable, shared object, or a file that cannot be run.
-    pub kind: ElfKind,
+    pub(crate) kind: ElfKind,
     /// `PT_INTERP`.
     pub interpreter: Option<PathBuf>,
     /// `DT_NEEDED` and `DT_FILTER`, in order.
     pub needed: Vec<OsString>,
     /// `DT_AUXILIARY`: loaded if found.
-    pub auxiliary: Vec<OsString>,
+    pub(crate) auxiliary: Vec<OsString>,
     /// `DT_SONAME`.
-    pub soname: Option<OsString>,
+    pub(crate) soname: Option<OsString>,
     /// `DT_RPATH`; `None` if there is a `DT_RUNPATH`, which disables it.
-    pub rpath: Option<OsString>,
+    pub(crate) rpath: Option<OsString>,
     /// `DT_RUNPATH`.
-    pub runpath: Option<OsString>,
+    pub(crate) runpath: Option<OsString>,
     /// `DF_1_NODEFLIB`: the default directories are not searched.
-    pub no_default_lib: bool,
+    pub(crate) no_default_lib: bool,
     /// `DF_1_PIE`: a program, although its type is that of a shared object.
-    pub pie: bool,
+    pub(crate) pie: bool,
     /// `.note.dlopen`.
-    pub dlopen: Vec<DlopenNote>,
+    pub(crate) dlopen: Vec<DlopenNote>,
     /// Dynamic string table: offset and size in the file.
-    pub strings: Option<(u64, u64)>,
+    pub(crate) strings: Option<(u64, u64)>,
     /// Constant data, as offsets and sizes: segments that are neither writable nor executable.
-    pub constants: Vec<(u64, u64)>,
+    pub(crate) constants: Vec<(u64, u64)>,
 }
 
 impl ElfFacts {

@@ -4,8 +4,8 @@
 //! name. [`dynamic`] reads the data for dynamic loading. Rejects references past the end of the file. Every size is
 //! bounded before it is read.
 
-pub mod dlopen_note;
-pub mod dynamic;
+pub(crate) mod dlopen_note;
+pub(crate) mod dynamic;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -16,8 +16,8 @@ use goblin::elf::header::{EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, ELFMAG, ET
 use goblin::elf::note::{Note, NoteDataIterator};
 use goblin::elf::section_header::SectionHeader;
 
-pub use goblin::elf::header::ET_REL;
-pub use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
+pub(crate) use goblin::elf::header::ET_REL;
+pub(crate) use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
 
 pub use self::dynamic::ElfFacts;
 use super::read_at::{PagedReader, ReadAt};
@@ -34,16 +34,16 @@ const MAX_NOTES: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Abi {
     /// `e_machine`.
-    pub machine: u16,
+    pub(crate) machine: u16,
     /// `ELFCLASS64`.
-    pub is_64: bool,
+    pub(crate) is_64: bool,
     /// `ELFDATA2LSB`.
-    pub little_endian: bool,
+    pub(crate) little_endian: bool,
 }
 
 impl Abi {
     /// Returns the architecture, if it is supported.
-    pub fn arch(self) -> Option<Arch> {
+    pub(crate) fn arch(self) -> Option<Arch> {
         Arch::from_elf(self.machine, self.is_64, self.little_endian)
     }
 
@@ -66,7 +66,7 @@ impl std::fmt::Display for Abi {
 
 /// `e_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ElfKind {
+pub(crate) enum ElfKind {
     /// `ET_EXEC`.
     Executable,
     /// `ET_DYN`: a library, or a position-independent program.
@@ -98,11 +98,11 @@ pub fn is_elf(start: &[u8]) -> bool {
 
 /// An ELF file, of which the header has been read.
 #[derive(Debug)]
-pub struct Elf<'a, R: ?Sized> {
+pub(crate) struct Elf<'a, R: ?Sized> {
     /// Class, data encoding and machine.
-    pub abi: Abi,
+    pub(crate) abi: Abi,
     /// Executable, shared object, or a file that cannot be run.
-    pub kind: ElfKind,
+    pub(crate) kind: ElfKind,
     header: Header,
     context: Ctx,
     reader: PagedReader<'a, R>,
@@ -110,7 +110,7 @@ pub struct Elf<'a, R: ?Sized> {
 
 impl<'a, R: ReadAt + ?Sized> Elf<'a, R> {
     /// Reads the header.
-    pub fn read(mut reader: PagedReader<'a, R>) -> Result<Self, ElfError> {
+    pub(crate) fn read(mut reader: PagedReader<'a, R>) -> Result<Self, ElfError> {
         let malformed = || malformed(0, "the header is truncated, or its class or byte order is invalid");
         let header = goblin::elf::Elf::parse_header(reader.read_up_to(0, 64)?).map_err(|_| malformed())?;
         let container = header.container().map_err(|_| malformed())?;
@@ -129,7 +129,7 @@ impl<'a, R: ReadAt + ?Sized> Elf<'a, R> {
     }
 
     /// Returns the program headers.
-    pub fn segments(&mut self) -> Result<Vec<ProgramHeader>, ElfError> {
+    pub(crate) fn segments(&mut self) -> Result<Vec<ProgramHeader>, ElfError> {
         let (offset, count) = (self.header.e_phoff, usize::from(self.header.e_phnum));
         let size = ProgramHeader::size(self.context);
         if count > 0 && usize::from(self.header.e_phentsize) != size {
@@ -146,7 +146,7 @@ impl<'a, R: ReadAt + ?Sized> Elf<'a, R> {
     }
 
     /// Returns the notes in a segment, up to the first invalid one; none if the segment is too large.
-    pub fn notes(&mut self, segment: &ProgramHeader) -> Result<impl Iterator<Item = Note<'_>>, ElfError> {
+    pub(crate) fn notes(&mut self, segment: &ProgramHeader) -> Result<impl Iterator<Item = Note<'_>>, ElfError> {
         let size = if segment.p_filesz > MAX_NOTES { 0 } else { segment.p_filesz };
         let context = self.context;
         let data = self.bytes(segment.p_offset, size, "PT_NOTE extends past the end of the file")?;
@@ -154,7 +154,7 @@ impl<'a, R: ReadAt + ?Sized> Elf<'a, R> {
     }
 
     /// Returns the contents of the first section with this name. Limit: `limit` bytes.
-    pub fn section(&mut self, name: &str, limit: u64) -> Result<Option<&[u8]>, ElfError> {
+    pub(crate) fn section(&mut self, name: &str, limit: u64) -> Result<Option<&[u8]>, ElfError> {
         let (size, count) = (SectionHeader::size(self.context) as u64, u64::from(self.header.e_shnum));
         if count > 0 && u64::from(self.header.e_shentsize) != size {
             return Err(malformed(0, "e_shentsize is not the size of a section header"));

@@ -20,7 +20,7 @@ pub enum FatType {
 
 impl FatType {
     /// Returns the bits per entry.
-    pub const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         match self {
             Self::Fat12 => 12,
             Self::Fat16 => 16,
@@ -29,7 +29,7 @@ impl FatType {
     }
 
     /// Returns the FAT type for a number of clusters by Microsoft's rule, regardless of the boot sector.
-    pub const fn from_cluster_count(clusters: u64) -> Self {
+    pub(crate) const fn from_cluster_count(clusters: u64) -> Self {
         match clusters {
             0..FAT16_FROM => Self::Fat12,
             FAT16_FROM..FAT32_FROM => Self::Fat16,
@@ -48,45 +48,45 @@ impl fmt::Display for FatType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bpb {
     /// `BS_OEMName`: the formatting tool. No reader should depend on it.
-    pub oem: [u8; 8],
+    pub(crate) oem: [u8; 8],
     /// `BPB_BytsPerSec`: sector size in bytes, the unit of the other fields.
-    pub sector_size: u16,
+    pub(crate) sector_size: u16,
     /// `BPB_SecPerClus`: sectors per cluster.
-    pub cluster_sectors: u8,
+    pub(crate) cluster_sectors: u8,
     /// `BPB_RsvdSecCnt`: sectors before the first allocation table.
-    pub reserved: u16,
+    pub(crate) reserved: u16,
     /// `BPB_NumFATs`: copies of the allocation table.
-    pub tables: u8,
+    pub(crate) tables: u8,
     /// `BPB_RootEntCnt`: root directory entries (FAT12 and FAT16).
-    pub root_entries: u16,
+    pub(crate) root_entries: u16,
     /// `BPB_TotSec16` or `BPB_TotSec32`: sectors of the volume.
-    pub sectors: u32,
+    pub(crate) sectors: u32,
     /// `BPB_Media`: media byte.
-    pub media: u8,
+    pub(crate) media: u8,
     /// `BPB_FATSz16` or `BPB_FATSz32`: sectors per allocation table.
-    pub table_sectors: u32,
+    pub(crate) table_sectors: u32,
     /// True for the FAT32 layout: the table length is in `BPB_FATSz32`.
-    pub fat32_layout: bool,
+    pub(crate) fat32_layout: bool,
     /// `BPB_HiddSec`: sectors before the volume, that is, the first LBA of the partition.
-    pub hidden: u32,
+    pub(crate) hidden: u32,
     /// `BPB_ExtFlags` (FAT32): bit 7 is set if the tables are not mirrored.
-    pub flags: u16,
+    pub(crate) flags: u16,
     /// `BPB_FSVer` (FAT32): must be 0.
-    pub version: u16,
+    pub(crate) version: u16,
     /// `BPB_RootClus` (FAT32): first cluster of the root directory.
-    pub root_cluster: u32,
+    pub(crate) root_cluster: u32,
     /// `BPB_FSInfo` (FAT32): sector with the free cluster count; 0 or FFFF if there is none.
-    pub info_sector: u16,
+    pub(crate) info_sector: u16,
     /// `BPB_BkBootSec` (FAT32): sector of the backup boot sector; 0 or FFFF if there is none.
-    pub backup_sector: u16,
+    pub(crate) backup_sector: u16,
     /// State byte; bit 0 is set while the volume is mounted by Linux or Windows.
-    pub state: u8,
+    pub(crate) state: u8,
     /// `BS_VolID`: volume serial number.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// `BS_VolLab`: label, padded with spaces.
-    pub label: [u8; 11],
+    pub(crate) label: [u8; 11],
     /// True if the sector ends with `55 AA`.
-    pub signed: bool,
+    pub(crate) signed: bool,
 }
 
 /// Reason why a boot sector is invalid.
@@ -141,26 +141,26 @@ pub struct Geometry {
     /// Number of clusters; the first one has number 2.
     pub clusters: u64,
     /// Offset of the first allocation table.
-    pub table: u64,
+    pub(crate) table: u64,
     /// Length of one allocation table in bytes.
-    pub table_len: u64,
+    pub(crate) table_len: u64,
     /// Copies of the allocation table.
-    pub tables: u8,
+    pub(crate) tables: u8,
     /// Offset of the root directory (FAT12 and FAT16).
-    pub root: u64,
+    pub(crate) root: u64,
     /// Root directory entries; 0 for FAT32.
-    pub root_entries: u16,
+    pub(crate) root_entries: u16,
     /// First cluster of the root directory; 0 except for FAT32.
-    pub root_cluster: u32,
+    pub(crate) root_cluster: u32,
     /// Offset of cluster 2.
-    pub data: u64,
+    pub(crate) data: u64,
     /// Size of the volume in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 impl Bpb {
     /// Parses the first 512 bytes of a volume. Any bytes are accepted.
-    pub fn decode(bytes: &[u8; 512]) -> Self {
+    pub(crate) fn decode(bytes: &[u8; 512]) -> Self {
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
         let fat32_layout = half(22) == 0;
@@ -203,7 +203,7 @@ impl Bpb {
     }
 
     /// Computes the layout of the volume by the rules of EDK2.
-    pub fn geometry(&self) -> Result<Geometry, BpbFault> {
+    pub(crate) fn geometry(&self) -> Result<Geometry, BpbFault> {
         self.check()?;
         let sector = u64::from(self.sector_size);
         let table_sectors = u64::from(self.table_sectors);
@@ -273,18 +273,18 @@ impl Bpb {
 impl Geometry {
     /// Returns true for a volume with FAT32 layout, but fewer clusters than FAT32 requires. EDK2 and mtools treat it as
     /// corrupt; Linux mounts it.
-    pub fn has_too_few_clusters(&self) -> bool {
+    pub(crate) fn has_too_few_clusters(&self) -> bool {
         self.fat_type == FatType::Fat32 && self.clusters < FAT32_FROM
     }
 
     /// Returns the distance of the cluster count from the nearest limit between FAT types. Below 16, readers that count
     /// differently may detect another type.
-    pub fn margin(&self) -> u64 {
+    pub(crate) fn margin(&self) -> u64 {
         [FAT16_FROM, FAT32_FROM].into_iter().map(|limit| limit.abs_diff(self.clusters)).min().unwrap_or(0)
     }
 
     /// Returns the number of clusters that the allocation table has entries for.
-    pub fn table_room(&self) -> u64 {
+    pub(crate) fn table_room(&self) -> u64 {
         (self.table_len * 8 / self.fat_type.bits()).saturating_sub(2)
     }
 

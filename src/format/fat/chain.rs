@@ -10,11 +10,11 @@ const BLOCK: u64 = 3 << 12;
 
 /// Cluster chain; adjacent clusters form one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// First cluster and number of clusters of each run.
-    pub runs: Vec<(u32, u32)>,
+    pub(crate) runs: Vec<(u32, u32)>,
     /// Total number of clusters.
-    pub clusters: u64,
+    pub(crate) clusters: u64,
 }
 
 impl Chain {

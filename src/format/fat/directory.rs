@@ -14,19 +14,19 @@ const DELETED: u8 = 0xE5;
 const END: u8 = 0;
 
 /// Maximum oddities reported per directory.
-pub const MAX_IRREGULARITIES: usize = 16;
+pub(crate) const MAX_IRREGULARITIES: usize = 16;
 
 /// File or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Name: the long name, or the short name if there is none.
-    pub name: String,
+    pub(crate) name: String,
     /// Short name.
-    pub short: String,
+    pub(crate) short: String,
     /// True for a directory.
     pub directory: bool,
     /// Attribute bits, unchanged.
-    pub attributes: u8,
+    pub(crate) attributes: u8,
     /// Size in bytes; 0 for a directory.
     pub size: u32,
     /// First cluster; 0 if there is none.
@@ -37,7 +37,7 @@ pub struct Entry {
 
 /// Irregularity in a readable directory; `fsck.fat` repairs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Irregularity {
+pub(crate) enum Irregularity {
     /// Parts of a long name without an entry.
     StrayName,
     /// `.` or `..` is missing or points elsewhere.

@@ -6,18 +6,15 @@
 //! [`Fault`], in time bounded by the size of the volume. (Microsoft, "FAT32 File System Specification" 1.03; UEFI 2.11,
 //! section 13.3.)
 
-pub mod bpb;
-pub mod chain;
-pub mod directory;
-pub mod name;
-pub mod time;
-pub mod tree;
-pub mod volume;
+pub(crate) mod bpb;
+pub(crate) mod chain;
+pub(crate) mod directory;
+pub(crate) mod name;
+pub(crate) mod time;
+pub(crate) mod tree;
+pub(crate) mod volume;
 
 pub use self::bpb::{Bpb, BpbFault, FAT16_FROM, FAT32_FROM, FatType, Geometry};
-pub use self::chain::{Chain, ChainFault};
-pub use self::directory::{Entry, Irregularity, MAX_IRREGULARITIES};
-pub use self::time::Timestamp;
 pub use self::tree::{MAX_ENTRIES, Node, Tree};
 pub use self::volume::{Content, Fault, Volume};
 

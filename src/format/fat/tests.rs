@@ -5,7 +5,9 @@ use std::io::{Cursor, Read, Write};
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
 
-use super::{Bpb, BpbFault, ChainFault, Entry, FatType, Fault, Irregularity, Volume};
+use super::chain::ChainFault;
+use super::directory::{Entry, Irregularity};
+use super::{Bpb, BpbFault, FatType, Fault, Volume};
 use crate::format::Medium;
 
 type FaultTest = fn(&Fault) -> bool;

@@ -6,9 +6,9 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Years since 1980, month, day: 7, 4 and 5 bits.
-    pub date: u16,
+    pub(crate) date: u16,
     /// Hours, minutes, seconds halved: 5, 6 and 5 bits.
-    pub time: u16,
+    pub(crate) time: u16,
 }
 
 impl fmt::Display for Timestamp {

@@ -15,15 +15,13 @@ const MAX_DEPTH: usize = 64;
 #[derive(Debug)]
 pub struct Node {
     /// Index of the parent directory; `None` for the root.
-    pub parent: Option<usize>,
-    /// Number of parent directories, without the root.
-    pub depth: usize,
+    pub(crate) parent: Option<usize>,
     /// Directory entry.
     pub entry: Entry,
     /// Clusters of the chain that no earlier node uses.
-    pub clusters: u64,
+    pub(crate) clusters: u64,
     /// Number of fragments (runs of adjacent clusters).
-    pub runs: usize,
+    pub(crate) runs: usize,
 }
 
 /// Complete tree of a volume, and its faults.
@@ -34,11 +32,11 @@ pub struct Tree {
     /// Faults with the index of the affected node; `None` for the root directory.
     pub faults: Vec<(Option<usize>, Fault)>,
     /// Nodes that share a cluster with an earlier node, and that cluster.
-    pub shared: Vec<(Option<usize>, u32)>,
+    pub(crate) shared: Vec<(Option<usize>, u32)>,
     /// Nodes whose chain is longer than their size requires.
-    pub oversized: Vec<usize>,
+    pub(crate) oversized: Vec<usize>,
     /// Irregularities, with the index of the directory.
-    pub irregular: Vec<(Option<usize>, Irregularity)>,
+    pub(crate) irregular: Vec<(Option<usize>, Irregularity)>,
     /// Number of clusters in use by files and directories.
     pub used: u64,
     /// True if a limit was reached and the tree is incomplete.
@@ -107,7 +105,7 @@ impl<M: Medium> Volume<M> {
             }
             let first = tree.nodes.len();
             for entry in entries {
-                tree.nodes.push(Node { parent: directory, depth, entry, clusters: 0, runs: 0 });
+                tree.nodes.push(Node { parent: directory, entry, clusters: 0, runs: 0 });
             }
             for index in (first..tree.nodes.len()).rev() {
                 if tree.nodes[index].entry.directory {

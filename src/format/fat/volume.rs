@@ -69,7 +69,7 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Returns the boot sector fields.
-    pub fn bpb(&self) -> &Bpb {
+    pub(crate) fn bpb(&self) -> &Bpb {
         &self.bpb
     }
 
@@ -79,17 +79,17 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Returns the underlying medium.
-    pub fn medium(&self) -> &M {
+    pub(crate) fn medium(&self) -> &M {
         &self.medium
     }
 
     /// Returns the raw allocation table entry of a cluster. Entry 0 repeats the media byte, entry 1 contains flags.
-    pub fn table_entry(&self, cluster: u32) -> Result<u32, Fault> {
+    pub(crate) fn table_entry(&self, cluster: u32) -> Result<u32, Fault> {
         Ok(self.table().raw(cluster)?)
     }
 
     /// Counts the clusters in use (without bad ones) and the free clusters in the allocation table.
-    pub fn usage(&self) -> Result<(u64, u64), Fault> {
+    pub(crate) fn usage(&self) -> Result<(u64, u64), Fault> {
         let mut table = self.table();
         let (mut used, mut free) = (0, 0);
         let numbers = 2..self.geometry.clusters.min(self.geometry.table_room()) + 2;
@@ -108,12 +108,12 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Returns the entries of the root directory.
-    pub fn root(&self) -> Result<Vec<Entry>, Fault> {
+    pub(crate) fn root(&self) -> Result<Vec<Entry>, Fault> {
         Ok(self.directory(None, 0, &mut |_| true)?.0)
     }
 
     /// Returns the entries of a directory.
-    pub fn list(&self, directory: &Entry) -> Result<Vec<Entry>, Fault> {
+    pub(crate) fn list(&self, directory: &Entry) -> Result<Vec<Entry>, Fault> {
         Ok(self.directory(Some(directory.cluster), 0, &mut |_| true)?.0)
     }
 
@@ -220,16 +220,6 @@ pub struct Content<M> {
 }
 
 impl<M: Medium> Content<M> {
-    /// Returns the byte offset of the content in the volume; `None` for an empty file.
-    pub fn start(&self) -> Option<u64> {
-        self.runs.first().map(|(_, offset)| *offset)
-    }
-
-    /// Returns the number of fragments.
-    pub fn fragments(&self) -> usize {
-        self.runs.len()
-    }
-
     /// Fills `buffer` up to the end of the run at offset `at`; returns the number of bytes.
     fn piece(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let index = self.runs.partition_point(|(start, _)| *start <= at);

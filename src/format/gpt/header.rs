@@ -9,13 +9,14 @@ pub(super) const SIZE: u32 = 92;
 
 /// GPT header fields (UEFI 2.11, table 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the name in the specification")]
 pub struct Header {
     /// Revision; the only one in use is `0x0001_0000` (1.0).
-    pub revision: u32,
+    pub(crate) revision: u32,
     /// Bytes covered by the header checksum: 92 to the sector size.
-    pub header_size: u32,
+    pub(crate) header_size: u32,
     /// LBA of this header.
-    pub my_lba: Lba,
+    pub(crate) my_lba: Lba,
     /// LBA of the other header.
     pub alternate_lba: Lba,
     /// First LBA that a partition may use.
@@ -29,9 +30,9 @@ pub struct Header {
     /// Number of entries, used or not.
     pub number_of_partition_entries: u32,
     /// Length of an entry in bytes: 128 times a power of two.
-    pub size_of_partition_entry: u32,
+    pub(crate) size_of_partition_entry: u32,
     /// CRC-32 of all entries.
-    pub partition_entry_array_crc32: u32,
+    pub(crate) partition_entry_array_crc32: u32,
 }
 
 /// Reason why a sector is not a valid header.
@@ -55,7 +56,7 @@ pub enum HeaderFault {
 
 impl Header {
     /// Parses the sector of a header. Checks only signature, size and checksum, not the other fields.
-    pub fn decode(sector: &[u8]) -> Result<Self, HeaderFault> {
+    pub(crate) fn decode(sector: &[u8]) -> Result<Self, HeaderFault> {
         if !sector.starts_with(SIGNATURE) {
             return Err(HeaderFault::Signature);
         }

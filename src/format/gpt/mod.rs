@@ -10,7 +10,7 @@ mod write;
 
 use std::io;
 
-pub use self::header::{Header, HeaderFault};
+pub(crate) use self::header::{Header, HeaderFault};
 pub use self::partition::{ENTRY_SIZE, Partition};
 use super::{Guid, Lba, Medium, SectorSize};
 
@@ -104,7 +104,7 @@ pub enum Fault {
 
 impl Fault {
     /// Returns true if there is no trace of a table.
-    pub fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         match self {
             Self::Header { fault, .. } => *fault == HeaderFault::Signature,
             Self::Read { .. } => true,

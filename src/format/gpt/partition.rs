@@ -27,10 +27,10 @@ pub struct Partition {
 
 impl Partition {
     /// Attribute bit 2, "legacy BIOS bootable": BIOS boot code may boot from the partition.
-    pub const LEGACY_BOOTABLE: u64 = 1 << 2;
+    pub(crate) const LEGACY_BOOTABLE: u64 = 1 << 2;
 
     /// Parses an entry of at least [`ENTRY_SIZE`] bytes; `None` if it is unused.
-    pub fn decode(number: u32, entry: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(number: u32, entry: &[u8]) -> Option<Self> {
         let entry = entry.get(..ENTRY_SIZE)?;
         let type_guid = Some(Guid::at(entry, 0)).filter(|guid| *guid != Guid::ZERO)?;
         let units = entry[56..].as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair));
@@ -47,7 +47,7 @@ impl Partition {
     }
 
     /// Returns the number of sectors; 0 if the ending LBA is below the starting LBA.
-    pub fn sectors(&self) -> u64 {
+    pub(crate) fn sectors(&self) -> u64 {
         self.ending_lba.0.checked_sub(self.starting_lba.0).map_or(0, |between| between.saturating_add(1))
     }
 

@@ -28,7 +28,7 @@ pub enum SetupError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BzImage {
     /// True if the kernel has a 64-bit entry point (`XLF_KERNEL_64`).
-    pub is_64: bool,
+    pub(crate) is_64: bool,
     /// File offset of the compressed kernel.
     pub payload_offset: u64,
     /// Length of the compressed kernel in bytes, including the size field at its end.
@@ -39,7 +39,7 @@ pub struct BzImage {
 
 impl BzImage {
     /// Returns true if a file with this head is a Linux/x86 boot image.
-    pub fn is(head: &[u8]) -> bool {
+    pub(crate) fn is(head: &[u8]) -> bool {
         head.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && head.get(0x202..0x206) == Some(b"HdrS")
     }
 

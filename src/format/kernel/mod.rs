@@ -1,6 +1,6 @@
 //! Kernel images: bzImage, vmlinux, release strings, and the packages that contain them.
 
-pub mod bzimage;
-pub mod package;
-pub mod release;
-pub mod vmlinux;
+pub(crate) mod bzimage;
+pub(crate) mod package;
+pub(crate) mod release;
+pub(crate) mod vmlinux;

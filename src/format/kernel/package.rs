@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use crate::format::compression::{Compression, Streams};
 
 /// Magic of an ar archive.
-pub const MAGIC: &[u8] = b"!<arch>\n";
+pub(crate) const MAGIC: &[u8] = b"!<arch>\n";
 /// Size of a member header, in bytes.
 const HEADER: u64 = 60;
 /// Limit of the number of members. dpkg writes three; signatures add a few.

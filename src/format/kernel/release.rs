@@ -6,14 +6,14 @@ use std::cmp::Ordering;
 const UTS_LEN: usize = 64;
 
 /// Returns the first word of a NUL-terminated text, if it is a valid release.
-pub fn first_word(text: &[u8]) -> Option<String> {
+pub(crate) fn first_word(text: &[u8]) -> Option<String> {
     let end = text.iter().take(UTS_LEN + 1).position(|byte| matches!(byte, 0 | b' ' | b'\n'))?;
     let word = std::str::from_utf8(text.get(..end)?).ok()?;
     (is_release(word)).then(|| word.to_owned())
 }
 
 /// Returns true if the text is a valid release. A release is used as a directory name, so it must not contain slashes.
-pub fn is_release(text: &str) -> bool {
+pub(crate) fn is_release(text: &str) -> bool {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
     plain && text.len() <= UTS_LEN && text.starts_with(|first: char| first.is_ascii_digit())
 }
@@ -32,7 +32,7 @@ enum Piece {
 }
 
 /// Compares two releases: numbers by value, `6.12-rc3` before `6.12`.
-pub fn compare(one: &str, other: &str) -> Ordering {
+pub(crate) fn compare(one: &str, other: &str) -> Ordering {
     pieces(one).cmp(&pieces(other)).then_with(|| one.cmp(other))
 }
 

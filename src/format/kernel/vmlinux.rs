@@ -16,20 +16,20 @@ const BANNER: &[u8] = b"Linux version ";
 
 /// Properties of a vmlinux.
 #[derive(Debug, Clone)]
-pub struct Vmlinux {
+pub(crate) struct Vmlinux {
     /// Class, data encoding and machine.
-    pub abi: Abi,
+    pub(crate) abi: Abi,
     /// True for kernel modules and object files (`ET_REL`).
-    pub is_relocatable: bool,
+    pub(crate) is_relocatable: bool,
     /// True if the file has a PVH entry note.
-    pub has_pvh: bool,
+    pub(crate) has_pvh: bool,
     /// File offset and length of each `PT_LOAD` segment, all inside the file.
     loads: Vec<(u64, u64)>,
 }
 
 impl Vmlinux {
     /// Reads the headers and notes.
-    pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Self, ElfError> {
+    pub(crate) fn read(file: &(impl ReadAt + ?Sized)) -> Result<Self, ElfError> {
         let mut elf = Elf::read(PagedReader::new(file))?;
         let is_relocatable = elf.kind == ElfKind::Other(ET_REL);
         let mut found = Self { abi: elf.abi, is_relocatable, has_pvh: false, loads: Vec::new() };
@@ -54,7 +54,7 @@ impl Vmlinux {
     }
 
     /// Searches the loaded segments for the kernel's banner and returns its release.
-    pub fn release(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
+    pub(crate) fn release(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
         // A banner may cross a block boundary, so each block overlaps the next one.
         const PIECE: usize = 1 << 20;
         const OVERLAP: usize = 256;

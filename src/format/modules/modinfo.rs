@@ -24,19 +24,19 @@ pub enum ModinfoError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modinfo {
     /// Direct dependencies: modules whose symbols this module uses.
-    pub depends: Vec<String>,
+    pub(crate) depends: Vec<String>,
     /// Values of `softdep=`: `pre: a b post: c`.
-    pub softdeps: Vec<String>,
+    pub(crate) softdeps: Vec<String>,
     /// Names in `weakdep=`.
-    pub weakdeps: Vec<String>,
+    pub(crate) weakdeps: Vec<String>,
     /// Alias patterns: devices and names that the module supports.
-    pub aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
     /// Firmware files that the module may request; may be patterns.
-    pub firmware: Vec<String>,
+    pub(crate) firmware: Vec<String>,
     /// Names of the declared parameters.
-    pub parameters: Vec<String>,
+    pub(crate) parameters: Vec<String>,
     /// Release and features of the kernel that the module was built for.
-    pub vermagic: Option<String>,
+    pub(crate) vermagic: Option<String>,
 }
 
 impl Modinfo {
@@ -84,7 +84,7 @@ impl Modinfo {
     }
 
     /// Returns the release that the module was built for: the first word of its vermagic.
-    pub fn release(&self) -> Option<&str> {
+    pub(crate) fn release(&self) -> Option<&str> {
         self.vermagic.as_deref().and_then(|magic| magic.split(' ').next()).filter(|word| !word.is_empty())
     }
 }

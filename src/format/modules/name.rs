@@ -13,7 +13,7 @@ pub fn normal(name: &str) -> Cow<'_, str> {
 }
 
 /// Normalizes an alias pattern: replaces each `-` with `_`, except in brackets, where `-` denotes a range.
-pub fn normal_pattern(pattern: &str) -> Cow<'_, str> {
+pub(crate) fn normal_pattern(pattern: &str) -> Cow<'_, str> {
     if !pattern.contains('-') {
         return Cow::Borrowed(pattern);
     }
@@ -26,7 +26,7 @@ pub fn normal_pattern(pattern: &str) -> Cow<'_, str> {
 }
 
 /// Returns the file name without directories and module extension; `None` for other files.
-pub fn stem(path: &str) -> Option<&str> {
+pub(crate) fn stem(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).filter(|stem| !stem.is_empty())
 }
@@ -37,7 +37,7 @@ pub fn of_path(path: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Returns the path of the decompressed module: `path` without `.gz`, `.xz` or `.zst` after `.ko`.
-pub fn uncompressed(path: &str) -> &str {
+pub(crate) fn uncompressed(path: &str) -> &str {
     let kept = ENDINGS.iter().skip(1).find(|ending| path.ends_with(**ending)).map(|ending| ending.len() - ".ko".len());
     path.get(..path.len() - kept.unwrap_or(0)).unwrap_or(path)
 }
@@ -45,7 +45,7 @@ pub fn uncompressed(path: &str) -> &str {
 /// Matches a pattern like `fnmatch(3)` without flags: `*`, `?`, `[a-z]`, `[!a]`, `\x`.
 ///
 /// Takes O(pattern length × text length): backtracks only to the last `*`.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut rest) = (0, 0);
     // Backtrack position: the pattern after the last star, and the end of the text that the star matches.

@@ -29,7 +29,7 @@ pub struct Header {
     /// Length of the name in bytes, including its NULs.
     pub name_size: u32,
     /// Sum of the data bytes, if the magic number is 070702.
-    pub checksum: Option<u32>,
+    pub(crate) checksum: Option<u32>,
 }
 
 impl Header {
@@ -63,12 +63,12 @@ impl Header {
     }
 
     /// Returns true for a regular file.
-    pub fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         self.mode & 0o170_000 == 0o100_000
     }
 
     /// Returns true for a symbolic link.
-    pub fn is_link(&self) -> bool {
+    pub(crate) fn is_link(&self) -> bool {
         self.mode & 0o170_000 == 0o120_000
     }
 }

@@ -35,7 +35,7 @@ pub struct Appended {
     /// The old file with updated headers, up to the first new content.
     pub head: Vec<u8>,
     /// File offset of the content of each new section. The gaps are zero.
-    pub places: Vec<u64>,
+    pub(crate) places: Vec<u64>,
     /// Length of the file in bytes, including the padding after the last section.
     pub size: u64,
 }

@@ -30,7 +30,7 @@ pub struct Digested {
     /// Digest value.
     pub digest: Vec<u8>,
     /// Digested bytes of the file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Digested padding bytes after them.
     pub padding: u64,
 }

@@ -2,23 +2,23 @@
 
 /// Properties of the file.
 #[derive(Debug, Clone)]
-pub struct Builder {
+pub(crate) struct Builder {
     /// PE32+ rather than PE32.
-    pub plus: bool,
+    pub(crate) plus: bool,
     /// Number of data directories.
-    pub directories: u32,
+    pub(crate) directories: u32,
     /// `FileAlignment`.
-    pub file_alignment: u32,
+    pub(crate) file_alignment: u32,
     /// `SectionAlignment`.
-    pub section_alignment: u32,
+    pub(crate) section_alignment: u32,
     /// File offset of the first section; also `SizeOfHeaders`.
-    pub headers: u32,
+    pub(crate) headers: u32,
     /// Contents of `.text` and `.data`, without padding.
-    pub contents: [Vec<u8>; 2],
+    pub(crate) contents: [Vec<u8>; 2],
     /// Length of a COFF symbol table at the end, 18 bytes per symbol.
-    pub symbols: u32,
+    pub(crate) symbols: u32,
     /// Length of a certificate table at the end; requires more than 4 directories.
-    pub certificate: u32,
+    pub(crate) certificate: u32,
 }
 
 impl Default for Builder {
@@ -38,7 +38,7 @@ impl Default for Builder {
 
 impl Builder {
     /// Returns the offset of the section table.
-    pub fn table(&self) -> usize {
+    pub(crate) fn table(&self) -> usize {
         0x98 + self.optional()
     }
 
@@ -47,7 +47,7 @@ impl Builder {
     }
 
     /// Builds the file.
-    pub fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let mut file = vec![0; self.headers as usize];
         let raw = |length: usize| (length as u32).next_multiple_of(self.file_alignment);
         let mut headers = Vec::new();

@@ -21,7 +21,7 @@ pub struct Certificates {
     /// Signatures, in table order.
     pub pkcs7: Vec<Vec<u8>>,
     /// Number of entries of other types.
-    pub others: usize,
+    pub(crate) others: usize,
 }
 
 impl Certificates {
@@ -72,11 +72,11 @@ fn table_of(pe: &Pe, offset: u32, length: u32, file: &(impl Medium + ?Sized)) ->
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
     /// File offset of the directory entry of the certificate table.
-    pub entry_offset: u64,
+    pub(crate) entry_offset: u64,
     /// New content of that entry.
-    pub entry: [u8; 8],
+    pub(crate) entry: [u8; 8],
     /// Bytes to append: padding to 8 bytes, and the certificate.
-    pub tail: Vec<u8>,
+    pub(crate) tail: Vec<u8>,
 }
 
 /// Adds a signature (PKCS#7 `SignedData` in DER) to a file. The padded digest of the file does not change.

@@ -16,14 +16,14 @@ const SECURITY: usize = 4;
 
 /// Offsets in the optional header, the same in PE32 and PE32+.
 pub(super) mod optional {
-    pub const INITIALIZED_DATA: u64 = 8;
-    pub const SECTION_ALIGNMENT: u64 = 32;
-    pub const FILE_ALIGNMENT: u64 = 36;
-    pub const IMAGE_VERSION: u64 = 44;
-    pub const SIZE_OF_IMAGE: u64 = 56;
-    pub const SIZE_OF_HEADERS: u64 = 60;
-    pub const CHECKSUM: u64 = 64;
-    pub const SUBSYSTEM: u64 = 68;
+    pub(crate) const INITIALIZED_DATA: u64 = 8;
+    pub(crate) const SECTION_ALIGNMENT: u64 = 32;
+    pub(crate) const FILE_ALIGNMENT: u64 = 36;
+    pub(crate) const IMAGE_VERSION: u64 = 44;
+    pub(crate) const SIZE_OF_IMAGE: u64 = 56;
+    pub(crate) const SIZE_OF_HEADERS: u64 = 60;
+    pub(crate) const CHECKSUM: u64 = 64;
+    pub(crate) const SUBSYSTEM: u64 = 68;
 }
 
 /// Headers of a PE file. Offsets are in bytes from the start of the file.
@@ -32,38 +32,38 @@ pub struct Pe {
     /// Length of the file in bytes.
     pub size: u64,
     /// Offset of the `PE\0\0` signature.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Target machine.
     pub machine: Machine,
     /// Link time in seconds since 1970; often arbitrary.
-    pub time: u32,
+    pub(crate) time: u32,
     /// Offset of the COFF symbol table; 0 if there is none.
-    pub symbols: u32,
+    pub(crate) symbols: u32,
     /// Number of symbols in that table.
-    pub symbol_count: u32,
+    pub(crate) symbol_count: u32,
     /// Offset of the optional header.
-    pub optional: u64,
+    pub(crate) optional: u64,
     /// Length of the optional header.
-    pub optional_size: u16,
+    pub(crate) optional_size: u16,
     /// True for PE32+, with 64-bit addresses.
-    pub plus: bool,
+    pub(crate) plus: bool,
     /// `SectionAlignment`: alignment of sections in memory.
-    pub section_alignment: u32,
+    pub(crate) section_alignment: u32,
     /// `FileAlignment`: alignment of section contents in the file.
-    pub file_alignment: u32,
+    pub(crate) file_alignment: u32,
     /// `MajorImageVersion`: a Linux kernel with 1 or more loads its initrd with the `LoadFile2` protocol
     /// (`include/linux/pe.h`, `LINUX_EFISTUB_MAJOR_VERSION`).
-    pub image_version: u16,
+    pub(crate) image_version: u16,
     /// `SizeOfImage`: size of the loaded image in memory.
-    pub size_of_image: u32,
+    pub(crate) size_of_image: u32,
     /// `SizeOfHeaders`: length of the headers that are loaded.
-    pub size_of_headers: u32,
+    pub(crate) size_of_headers: u32,
     /// Checksum of the file; EFI ignores it.
-    pub checksum: u32,
+    pub(crate) checksum: u32,
     /// Subsystem; 10 is an EFI application.
-    pub subsystem: u16,
+    pub(crate) subsystem: u16,
     /// Data directories.
-    pub directories: Vec<Directory>,
+    pub(crate) directories: Vec<Directory>,
     /// Sections, in table order.
     pub sections: Vec<Section>,
 }
@@ -72,16 +72,16 @@ pub struct Pe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Directory {
     /// Address in memory; for the certificate table, the offset in the file.
-    pub address: u32,
+    pub(crate) address: u32,
     /// Length in bytes.
-    pub size: u32,
+    pub(crate) size: u32,
 }
 
 /// Section header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section {
     /// Name, padded with zeros.
-    pub name: [u8; 8],
+    pub(crate) name: [u8; 8],
     /// `VirtualSize`: length in memory.
     pub virtual_size: u32,
     /// `VirtualAddress`: address in memory.
@@ -91,7 +91,7 @@ pub struct Section {
     /// `PointerToRawData`: offset in the file.
     pub raw_offset: u32,
     /// `IMAGE_SCN_*`.
-    pub flags: u32,
+    pub(crate) flags: u32,
 }
 
 impl Section {
@@ -112,7 +112,7 @@ impl Section {
     }
 
     /// Returns the end of the section in memory.
-    pub fn memory_end(&self) -> u64 {
+    pub(crate) fn memory_end(&self) -> u64 {
         u64::from(self.address) + u64::from(self.virtual_size)
     }
 
@@ -208,23 +208,23 @@ impl Pe {
     }
 
     /// Returns the offset of the section table.
-    pub fn section_table(&self) -> u64 {
+    pub(crate) fn section_table(&self) -> u64 {
         self.optional + u64::from(self.optional_size)
     }
 
     /// Returns the offset of the checksum.
-    pub fn checksum_offset(&self) -> u64 {
+    pub(crate) fn checksum_offset(&self) -> u64 {
         self.optional + optional::CHECKSUM
     }
 
     /// Returns the offset of the data directory of the certificate table; `None` if the header has too few.
-    pub fn security_offset(&self) -> Option<u64> {
+    pub(crate) fn security_offset(&self) -> Option<u64> {
         let first = self.optional + directories_at(self.plus);
         (self.directories.len() > SECURITY).then_some(first + 8 * SECURITY as u64)
     }
 
     /// Returns the certificate table, with a file offset instead of an address; `None` if the file is not signed.
-    pub fn security(&self) -> Option<Directory> {
+    pub(crate) fn security(&self) -> Option<Directory> {
         self.directories.get(SECURITY).copied().filter(|directory| directory.size != 0)
     }
 }

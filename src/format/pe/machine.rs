@@ -18,9 +18,9 @@ impl Machine {
     /// 32-bit Arm; UEFI uses the number of Thumb.
     pub const ARM: Self = Self(0x01c2);
     /// 64-bit RISC-V.
-    pub const RISCV64: Self = Self(0x5064);
+    pub(crate) const RISCV64: Self = Self(0x5064);
     /// 64-bit `LoongArch`.
-    pub const LOONGARCH64: Self = Self(0x6264);
+    pub(crate) const LOONGARCH64: Self = Self(0x6264);
 
     const NAMED: [(Self, &'static str); 6] = [
         (Self::X64, "x64"),
@@ -32,7 +32,7 @@ impl Machine {
     ];
 
     /// Returns the UEFI machine type of an architecture, if there is one.
-    pub const fn of(arch: Arch) -> Option<Self> {
+    pub(crate) const fn of(arch: Arch) -> Option<Self> {
         match arch {
             Arch::X86_64 => Some(Self::X64),
             Arch::X86 => Some(Self::IA32),
@@ -45,7 +45,7 @@ impl Machine {
 
     /// Returns the suffix in file names: `x64` in `linuxx64.efi.stub` and, in capitals, in `BOOTX64.EFI`
     /// (UEFI 2.11 §3.5.1.1, table 3.4).
-    pub fn suffix(self) -> Option<&'static str> {
+    pub(crate) fn suffix(self) -> Option<&'static str> {
         Self::NAMED.iter().find(|(machine, _)| *machine == self).map(|(_, name)| *name)
     }
 

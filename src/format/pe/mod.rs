@@ -6,12 +6,12 @@
 //! headers, sections outside the file, and alignments that are not powers of two.
 
 pub mod append;
-pub mod authenticode;
+pub(crate) mod authenticode;
 #[cfg(test)]
-pub mod builder;
-pub mod certificate;
-pub mod headers;
-pub mod machine;
+pub(crate) mod builder;
+pub(crate) mod certificate;
+pub(crate) mod headers;
+pub(crate) mod machine;
 pub mod pkcs7;
 
 pub use self::append::{Appended, MOST, NewSection, append};

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 /// Digest of the signed program.
-pub type Sha256Digest = [u8; 32];
+pub(crate) type Sha256Digest = [u8; 32];
 
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 const CONTENT_TYPE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x03];
@@ -19,39 +19,39 @@ const SPC_INDIRECT_DATA: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x0
 const SPC_PE_IMAGE_DATA: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0f];
 
 mod tag {
-    pub const INTEGER: u8 = 0x02;
-    pub const BIT_STRING: u8 = 0x03;
-    pub const OCTET_STRING: u8 = 0x04;
-    pub const NULL: u8 = 0x05;
-    pub const OID: u8 = 0x06;
-    pub const SEQUENCE: u8 = 0x30;
-    pub const SET: u8 = 0x31;
+    pub(crate) const INTEGER: u8 = 0x02;
+    pub(crate) const BIT_STRING: u8 = 0x03;
+    pub(crate) const OCTET_STRING: u8 = 0x04;
+    pub(crate) const NULL: u8 = 0x05;
+    pub(crate) const OID: u8 = 0x06;
+    pub(crate) const SEQUENCE: u8 = 0x30;
+    pub(crate) const SET: u8 = 0x31;
     /// `[0]`, primitive.
-    pub const BARE_0: u8 = 0x80;
+    pub(crate) const BARE_0: u8 = 0x80;
     /// `[0]`, constructed.
-    pub const AROUND_0: u8 = 0xa0;
+    pub(crate) const AROUND_0: u8 = 0xa0;
     /// `[2]`, constructed.
-    pub const AROUND_2: u8 = 0xa2;
+    pub(crate) const AROUND_2: u8 = 0xa2;
 }
 
 /// Identity of the signer. All fields are DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Certificate of the signer, followed by intermediate certificates.
-    pub certificates: Vec<Vec<u8>>,
+    pub(crate) certificates: Vec<Vec<u8>>,
     /// Issuer name of the first certificate.
-    pub issuer: Vec<u8>,
+    pub(crate) issuer: Vec<u8>,
     /// Serial number of the first certificate, an INTEGER.
-    pub serial: Vec<u8>,
+    pub(crate) serial: Vec<u8>,
 }
 
 /// Returns the bytes that the key must sign (RSA PKCS#1 v1.5 with SHA-256) for a file with this digest.
-pub fn to_be_signed(digest: &Sha256Digest) -> Vec<u8> {
+pub(crate) fn to_be_signed(digest: &Sha256Digest) -> Vec<u8> {
     der(tag::SET, &[&attributes(digest)])
 }
 
 /// Returns the `SignedData` in its `ContentInfo`.
-pub fn signed_data(digest: &Sha256Digest, signer: &Identity, signature: &[u8]) -> Vec<u8> {
+pub(crate) fn signed_data(digest: &Sha256Digest, signer: &Identity, signature: &[u8]) -> Vec<u8> {
     let version = der(tag::INTEGER, &[&[1]]);
     let sha256 = algorithm(SHA256);
     let content = der(tag::SEQUENCE, &[&spc_indirect_data(digest)]);

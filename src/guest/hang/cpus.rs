@@ -27,7 +27,7 @@ const IDLE: [&str; 12] = [
 
 /// Activity of a processor at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doing {
+pub(crate) enum Doing {
     /// Halted until the next interrupt.
     Idle,
     /// In user space.
@@ -44,15 +44,15 @@ pub enum Doing {
 
 /// Samples of one processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Course {
+pub(crate) struct Course {
     /// vCPU index.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Samples in order.
-    pub looks: Vec<(Cpu, Doing)>,
+    pub(crate) looks: Vec<(Cpu, Doing)>,
 }
 
 /// Groups samples by processor.
-pub fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
+pub(crate) fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
     let mut courses: BTreeMap<u64, Course> = BTreeMap::new();
     for cpu in looks.iter().flatten() {
         let course = courses.entry(cpu.index).or_insert_with(|| Course { index: cpu.index, looks: Vec::new() });
@@ -62,7 +62,7 @@ pub fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
 }
 
 /// Formats a kernel address: `name+0x12/0x90`, or the address with a module mark.
-pub fn named(address: u64, symbols: Option<&Symbols>) -> String {
+pub(crate) fn named(address: u64, symbols: Option<&Symbols>) -> String {
     match symbols.and_then(|symbols| symbols.function(address)) {
         Some(place) => place.to_string(),
         None if MODULES.contains(&address) => format!("{address:#x} (a module)"),
@@ -86,24 +86,24 @@ fn doing(cpu: &Cpu, symbols: Option<&Symbols>) -> Doing {
 
 impl Course {
     /// Returns true if it was idle in two thirds of the samples: an idle processor has timer ticks.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let idle = self.looks.iter().filter(|(_, doing)| *doing == Doing::Idle).count();
         idle > 0 && 3 * idle >= 2 * self.looks.len()
     }
 
     /// Returns true if it was in the kernel in most samples.
-    pub fn is_in_kernel(&self) -> bool {
+    pub(crate) fn is_in_kernel(&self) -> bool {
         2 * self.looks.iter().filter(|(_, doing)| doing.is_kernel()).count() > self.looks.len()
     }
 
     /// Returns true if interrupts were disabled in all samples.
-    pub fn is_deaf(&self) -> bool {
+    pub(crate) fn is_deaf(&self) -> bool {
         self.looks.iter().all(|(cpu, _)| !cpu.interrupts)
     }
 
     /// Describes the samples in a sentence. `by_name` is the current function as printed by the kernel, if it is not in
     /// the symbol table.
-    pub fn sentence(&self, by_name: Option<&str>) -> String {
+    pub(crate) fn sentence(&self, by_name: Option<&str>) -> String {
         let all = self.looks.len();
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for (_, doing) in &self.looks {

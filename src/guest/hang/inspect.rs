@@ -34,7 +34,7 @@ type Step = fn(&mut Monitor<'_>, &Inquest, &mut Findings) -> Result<(), MonitorE
 
 /// Result of the inspection.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Findings about QEMU's state, the most significant first.
     pub(super) qemu: Vec<String>,
     /// QEMU's threads, if it does not respond.
@@ -60,12 +60,12 @@ pub struct Findings {
 
 impl Findings {
     /// Returns true if QEMU responds.
-    pub fn answers(&self) -> bool {
+    pub(crate) fn answers(&self) -> bool {
         self.threads.is_empty()
     }
 
     /// Records that information could not be obtained, and the reason.
-    pub fn could_not(&mut self, doing: &str, why: &impl std::fmt::Display) {
+    pub(crate) fn could_not(&mut self, doing: &str, why: &impl std::fmt::Display) {
         self.notes.push(format!("{doing}: {why}"));
     }
 }

@@ -7,15 +7,15 @@
 //!
 //! Guest output is untrusted: bounded, and printed without control characters.
 
-pub mod cpus;
-pub mod inspect;
+pub(crate) mod cpus;
+pub(crate) mod inspect;
 pub(crate) mod recording;
-pub mod registers;
-pub mod report;
-pub mod stack;
-pub mod sysrq;
-pub mod tasks;
-pub mod virtio;
+pub(crate) mod registers;
+pub(crate) mod report;
+pub(crate) mod stack;
+pub(crate) mod sysrq;
+pub(crate) mod tasks;
+pub(crate) mod virtio;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ use crate::root::kernel::symbols::Source;
 
 pub(crate) use self::inspect::inspect;
 pub(crate) use self::recording::Recording;
-pub use self::report::{Context, hang, seconds};
+pub(crate) use self::report::{Context, hang};
 pub(crate) use self::sysrq::{dump_core, request_sysrq};
 
 /// Hang report.
@@ -32,14 +32,14 @@ pub struct Hang {
     /// Most important findings, the most significant first: one sentence each.
     pub summary: Vec<String>,
     /// Complete report as text: lines without control characters.
-    pub report: String,
+    pub(crate) report: String,
 }
 
 /// Input for an inspection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inquest {
+pub(crate) struct Inquest {
     /// Kernel symbols, if known.
-    pub symbols: Option<Source>,
+    pub(crate) symbols: Option<Source>,
     /// True if the kernel may run at another address than its link address, as every self-extracting kernel may.
-    pub may_move: bool,
+    pub(crate) may_move: bool,
 }

@@ -5,27 +5,27 @@ const IF: u64 = 1 << 9;
 
 /// Registers of a processor at one point in time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cpu {
+pub(crate) struct Cpu {
     /// vCPU index.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Address of the next instruction.
-    pub rip: u64,
+    pub(crate) rip: u64,
     /// Stack pointer.
-    pub rsp: u64,
+    pub(crate) rsp: u64,
     /// Privilege level: 0 in the kernel, 3 in user space.
-    pub cpl: u8,
+    pub(crate) cpl: u8,
     /// True if it is halted until the next interrupt.
-    pub halted: bool,
+    pub(crate) halted: bool,
     /// True if interrupts are enabled.
-    pub interrupts: bool,
+    pub(crate) interrupts: bool,
     /// Base address of the interrupt descriptor table.
-    pub idt: u64,
+    pub(crate) idt: u64,
     /// True if it is a 64-bit processor.
-    pub long: bool,
+    pub(crate) long: bool,
 }
 
 /// Parses all processors. Unknown fields are ignored.
-pub fn read(text: &str) -> Vec<Cpu> {
+pub(crate) fn read(text: &str) -> Vec<Cpu> {
     let mut cpus: Vec<Cpu> = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(number) = line.strip_prefix("CPU#") {

@@ -1,7 +1,6 @@
 //! Hang report: summary and full text.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::Hang;
 use super::inspect::Findings;
@@ -17,19 +16,19 @@ const LINES: usize = 3000;
 
 /// Information from the session.
 #[derive(Debug, Clone, Default)]
-pub struct Context {
+pub(crate) struct Context {
     /// Description of the timeout: the title of the report.
-    pub why: String,
+    pub(crate) why: String,
     /// Progress of the guest, and times of its last output.
-    pub course: Vec<String>,
+    pub(crate) course: Vec<String>,
     /// True if pid 1 is bootling's and has sent its greeting: that it waits for its children is then not reported.
-    pub has_our_pid1: bool,
+    pub(crate) has_our_pid1: bool,
     /// Last console lines before the inspection.
-    pub console: Vec<String>,
+    pub(crate) console: Vec<String>,
 }
 
 /// Builds the report.
-pub fn hang(findings: &Findings, context: &Context) -> Hang {
+pub(crate) fn hang(findings: &Findings, context: &Context) -> Hang {
     let mut summary = findings.qemu.clone();
     summary.extend(findings.requests.iter().cloned());
     let told: Vec<&Task> = findings.tasks.iter().filter(|task| context.is_reported(task)).collect();
@@ -132,11 +131,6 @@ fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = Strin
     for line in lines {
         let _ = writeln!(text, "{line}");
     }
-}
-
-/// Formats a duration.
-pub fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ const CANDIDATES: usize = 64;
 
 /// Trace of a processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// vCPU index.
-    pub cpu: u64,
+    pub(crate) cpu: u64,
     /// Current address and return addresses, innermost first.
-    pub frames: Vec<String>,
+    pub(crate) frames: Vec<String>,
 }
 
 /// Reads the stack of a processor that is in the kernel and expected to stay there.

@@ -26,38 +26,38 @@ const TASKS: usize = 4096;
 
 /// Task that is not running.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
+pub(crate) struct Task {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Process ID.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Process ID of the parent.
-    pub parent: u32,
+    pub(crate) parent: u32,
     /// `S`, `D`, ...
-    pub state: char,
+    pub(crate) state: char,
     /// Functions on its stack, innermost first, without uninformative ones.
-    pub functions: Vec<String>,
+    pub(crate) functions: Vec<String>,
 }
 
 /// Current task of a processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
+pub(crate) struct Running {
     /// Name of the task.
-    pub name: String,
+    pub(crate) name: String,
     /// Process ID.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Kernel function with its module name: `spin+0x12/0x20 [misbehave]`; `None` in user space.
-    pub function: Option<String>,
+    pub(crate) function: Option<String>,
 }
 
 impl Task {
     /// Returns true for a process, false for a kernel thread.
-    pub fn is_process(&self) -> bool {
+    pub(crate) fn is_process(&self) -> bool {
         self.pid != 2 && self.parent != 2
     }
 
     /// Describes the task in a sentence.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let waits = match self.state {
             'D' => "is blocked (state D)",
             'S' => "sleeps",
@@ -85,7 +85,7 @@ fn plain(line: &str) -> &str {
 }
 
 /// Parses the printed tasks, without duplicates: blocked tasks are printed again in the list of all tasks.
-pub fn tasks(lines: &[String]) -> Vec<Task> {
+pub(crate) fn tasks(lines: &[String]) -> Vec<Task> {
     // `stack:0` may have blanks before its number.
     let Ok(head) = Regex::new(r"^task:(.{1,32}?)\s+state:(\S)\s.*\bpid:\s*(\d+).*\bppid:\s*(\d+)") else {
         return Vec::new();
@@ -125,7 +125,7 @@ fn function(line: &str) -> Option<&str> {
 }
 
 /// Parses the current task of each processor, by vCPU index; the first occurrence counts.
-pub fn running(lines: &[String]) -> BTreeMap<u64, Running> {
+pub(crate) fn running(lines: &[String]) -> BTreeMap<u64, Running> {
     let mut running: BTreeMap<u64, Running> = BTreeMap::new();
     let (Ok(head), Ok(place)) = (
         Regex::new(r"^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.{1,32}?) (?:Not t|T)ainted"),

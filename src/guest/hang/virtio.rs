@@ -9,22 +9,22 @@ use serde_json::Value;
 
 /// Virtio device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     /// QEMU's name of the device, such as `virtio-blk`.
-    pub name: String,
+    pub(crate) name: String,
     /// QOM path.
-    pub path: String,
+    pub(crate) path: String,
     /// Number of queues.
-    pub queues: u64,
+    pub(crate) queues: u64,
     /// Device state.
-    pub state: State,
+    pub(crate) state: State,
     /// True if it uses event indexes.
-    pub event_index: bool,
+    pub(crate) event_index: bool,
 }
 
 /// State of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// No driver has initialized it.
     Unused,
     /// A driver uses it.
@@ -39,25 +39,25 @@ pub enum State {
 
 /// Counters of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Queue {
+pub(crate) struct Queue {
     /// Queue index.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Number of entries.
-    pub size: u16,
+    pub(crate) size: u16,
     /// Guest physical address of the available ring.
-    pub avail_at: u64,
+    pub(crate) avail_at: u64,
     /// Number of requests that QEMU has taken and not finished.
-    pub in_flight: u16,
+    pub(crate) in_flight: u16,
     /// Number of requests that QEMU has taken.
-    pub taken: u16,
+    pub(crate) taken: u16,
     /// Number of requests that QEMU has finished.
-    pub used: u16,
+    pub(crate) used: u16,
     /// Value of `used` at the last notification of the guest.
-    pub told: Option<u16>,
+    pub(crate) told: Option<u16>,
     /// Number of requests made available, from guest memory.
-    pub put: Option<u16>,
+    pub(crate) put: Option<u16>,
     /// `used_event` from guest memory: the guest requests a notification from this index on.
-    pub wants: Option<u16>,
+    pub(crate) wants: Option<u16>,
 }
 
 /// Purpose of a queue.
@@ -71,7 +71,7 @@ enum Purpose {
 
 impl Device {
     /// Parses the reply to `x-query-virtio-status`.
-    pub fn read(path: &str, status: &Value) -> Self {
+    pub(crate) fn read(path: &str, status: &Value) -> Self {
         let flag = |name: &str| status.get(name).and_then(Value::as_bool).unwrap_or(false);
         let words = |pointer: &str| {
             let list = status.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Device {
     }
 
     /// Describes the device state, if it indicates a problem.
-    pub fn sentence(&self) -> Option<String> {
+    pub(crate) fn sentence(&self) -> Option<String> {
         match self.state {
             State::Broken => Some(format!("{}: {}", self.title(), self.state.phrase())),
             State::Unused | State::Driven | State::Packed | State::Elsewhere => None,
@@ -105,7 +105,7 @@ impl Device {
     }
 
     /// Title of the device in reports.
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         format!("{} {}", self.name, self.path)
     }
 
@@ -126,7 +126,7 @@ impl Device {
 
     /// Interprets the counters of a queue: one sentence per finding, the most significant first; empty if no request is
     /// pending.
-    pub fn judge(&self, queue: &Queue) -> Vec<String> {
+    pub(crate) fn judge(&self, queue: &Queue) -> Vec<String> {
         let name = format!("{} queue {}", self.title(), queue.index);
         let mut said = Vec::new();
         if self.purpose(queue.index) == Purpose::Buffers || !self.counts() {
@@ -154,7 +154,7 @@ impl Device {
     }
 
     /// Returns true if the counters have the meaning described above.
-    pub fn counts(&self) -> bool {
+    pub(crate) fn counts(&self) -> bool {
         match self.state {
             State::Driven => true,
             State::Unused | State::Packed | State::Elsewhere | State::Broken => false,
@@ -162,7 +162,7 @@ impl Device {
     }
 
     /// Formats the report line of a queue.
-    pub fn line(&self, queue: &Queue) -> String {
+    pub(crate) fn line(&self, queue: &Queue) -> String {
         let counter = |value: Option<u16>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
         let what = match self.purpose(queue.index) {
             Purpose::Requests => "",
@@ -184,7 +184,7 @@ impl Device {
 
 impl State {
     /// Description of the state.
-    pub const fn phrase(self) -> &'static str {
+    pub(crate) const fn phrase(self) -> &'static str {
         match self {
             Self::Unused => "not initialized by a driver",
             Self::Driven => "in use by its driver",
@@ -202,7 +202,7 @@ fn requests(count: u16) -> (String, &'static str) {
 
 impl Queue {
     /// Parses the reply to `x-query-virtio-queue-status`; `None` if the queue is not initialized.
-    pub fn read(status: &Value) -> Option<Self> {
+    pub(crate) fn read(status: &Value) -> Option<Self> {
         let number = |name: &str| status.get(name).and_then(Value::as_u64);
         let index = |name: &str| Some(number(name)? as u16);
         let avail_at = number("vring-avail").filter(|at| *at != 0)?;
@@ -221,12 +221,12 @@ impl Queue {
     }
 
     /// Guest physical address of the available index, after 16 bits of flags.
-    pub fn put_at(&self) -> u64 {
+    pub(crate) fn put_at(&self) -> u64 {
         self.avail_at.wrapping_add(2)
     }
 
     /// Guest physical address of `used_event`, after the available ring.
-    pub fn wants_at(&self) -> u64 {
+    pub(crate) fn wants_at(&self) -> u64 {
         self.avail_at.wrapping_add(4 + 2 * u64::from(self.size))
     }
 }

@@ -5,24 +5,24 @@
 use super::LINE_BYTES;
 
 /// Origin of a line: a task or a CPU (`CONFIG_PRINTK_CALLER`). Lines of two callers may be interleaved.
-pub type Caller = (u8, u32);
+pub(crate) type Caller = (u8, u32);
 
 /// A log line.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Line {
+pub(crate) struct Line {
     /// Log level, 0 is the most severe; `None` on a console.
-    pub level: Option<u8>,
+    pub(crate) level: Option<u8>,
     /// Kernel timestamp in seconds.
-    pub at: Option<f64>,
+    pub(crate) at: Option<f64>,
     /// Task or CPU that printed the line.
-    pub caller: Option<Caller>,
+    pub(crate) caller: Option<Caller>,
     /// Message, without control characters.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Line {
     /// Parses a console line without its line end. Text before the timestamp is not from the kernel, and is dropped.
-    pub fn of_console(line: &[u8]) -> Self {
+    pub(crate) fn of_console(line: &[u8]) -> Self {
         let text = plain(line);
         let stamped = text.match_indices('[').take(8).find_map(|(start, _)| stamp(&text[start..]));
         match stamped {
@@ -33,7 +33,7 @@ impl Line {
 
     /// Parses a `/dev/kmsg` record without its line end into its lines; most records have one. Returns `None` for an
     /// invalid record, and for one that the kernel did not write (facility other than 0).
-    pub fn of_record(record: &[u8]) -> Option<Vec<Self>> {
+    pub(crate) fn of_record(record: &[u8]) -> Option<Vec<Self>> {
         let semicolon = record.iter().position(|byte| *byte == b';')?;
         let (head, text) = (std::str::from_utf8(&record[..semicolon]).ok()?, &record[semicolon + 1..]);
         let mut fields = head.split(',');

@@ -33,7 +33,7 @@ pub struct HealthSummary {
     /// Reported problems.
     pub findings: Vec<Finding>,
     /// Notes to the user: lost records, findings that were not kept.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Log {

@@ -3,22 +3,21 @@
 //! Pure: lines in, [`Finding`]s out. The log is untrusted, and everything that is kept is bounded. [`HealthSpec`]
 //! decides which findings fail a run.
 
-pub mod block;
-pub mod line;
-pub mod log;
-pub mod policy;
-pub mod reader;
-pub mod symbols;
-pub mod taint;
-pub mod title;
+pub(crate) mod block;
+pub(crate) mod line;
+pub(crate) mod log;
+pub(crate) mod policy;
+pub(crate) mod reader;
+pub(crate) mod symbols;
+pub(crate) mod taint;
+pub(crate) mod title;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::line::Line;
 pub use self::log::{HealthSummary, Log};
-pub use self::policy::{HealthError, Rules};
-pub use self::reader::Reader;
-pub use self::symbols::{Lookup, resolve};
+pub(crate) use self::policy::{HealthError, Rules};
+pub(crate) use self::reader::Reader;
+pub(crate) use self::symbols::resolve;
 
 /// Maximum number of findings kept.
 const FINDINGS: usize = 64;
@@ -111,7 +110,7 @@ pub struct HealthSpec {
 
 impl Kind {
     /// All kinds, the most severe first.
-    pub const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Panic,
         Self::Oops,
         Self::Bug,
@@ -134,7 +133,7 @@ impl Kind {
     ];
 
     /// Returns the name used in options, manifests and reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Panic => "panic",
             Self::Oops => "oops",
@@ -159,7 +158,7 @@ impl Kind {
     }
 
     /// Returns a clause that describes the problem; a message is `CLAUSE: TITLE`.
-    pub const fn sentence(self) -> &'static str {
+    pub(crate) const fn sentence(self) -> &'static str {
         match self {
             Self::Panic => "the kernel panicked",
             Self::Oops => "the kernel oopsed",
@@ -183,7 +182,7 @@ impl Kind {
 
     /// Returns true if the finding fails a run under [`Policy::Fail`]. Leaked processes do so only if they are denied:
     /// tests start daemons, and the guest ends with its command.
-    pub const fn is_failure(self) -> bool {
+    pub(crate) const fn is_failure(self) -> bool {
         match self {
             Self::Panic
             | Self::Oops

@@ -9,26 +9,26 @@ use super::{Finding, HealthSpec, Kind, Policy};
 #[error("invalid health pattern {pattern:?}")]
 pub struct HealthError {
     /// The pattern.
-    pub pattern: String,
+    pub(crate) pattern: String,
     /// Parse error.
     #[source]
-    pub source: regex::Error,
+    pub(crate) source: regex::Error,
 }
 
 /// A [`HealthSpec`] with compiled patterns.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Effect of findings.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Findings with a matching line are not reported.
-    pub allow: Vec<Regex>,
+    pub(crate) allow: Vec<Regex>,
     /// Kinds that fail a run although they normally do not.
-    pub deny: Vec<Kind>,
+    pub(crate) deny: Vec<Kind>,
 }
 
 impl HealthSpec {
     /// Compiles the patterns.
-    pub fn rules(&self) -> Result<Rules, HealthError> {
+    pub(crate) fn rules(&self) -> Result<Rules, HealthError> {
         let read =
             |pattern: &String| Regex::new(pattern).map_err(|source| HealthError { pattern: pattern.clone(), source });
         let allow = self.allow.iter().map(read).collect::<Result<_, _>>()?;
@@ -38,7 +38,7 @@ impl HealthSpec {
 
 impl Rules {
     /// Returns true if the finding is reported.
-    pub fn is_reported(&self, finding: &Finding) -> bool {
+    pub(crate) fn is_reported(&self, finding: &Finding) -> bool {
         let allowed = || {
             let mut lines = finding.lines.iter().chain([&finding.title]);
             lines.any(|line| self.allow.iter().any(|pattern| pattern.is_match(line)))
@@ -47,7 +47,7 @@ impl Rules {
     }
 
     /// Returns true if the finding fails a run whose command succeeded.
-    pub fn fails(&self, finding: &Finding) -> bool {
+    pub(crate) fn fails(&self, finding: &Finding) -> bool {
         let counts = finding.kind.is_failure() || self.deny.contains(&finding.kind);
         self.policy == Policy::Fail && counts && self.is_reported(finding)
     }

@@ -19,7 +19,7 @@ const WARNING: u8 = 4;
 
 /// Incremental log reader.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     speakers: Vec<Speaker>,
     found: Vec<Finding>,
     more: usize,
@@ -36,7 +36,7 @@ struct Speaker {
 
 impl Reader {
     /// Processes the next line.
-    pub fn push(&mut self, line: &Line) {
+    pub(crate) fn push(&mut self, line: &Line) {
         let mut speaker = self.speaker(line.caller);
         for finding in speaker.hear(line).into_iter().flatten() {
             self.keep(finding);
@@ -45,7 +45,7 @@ impl Reader {
     }
 
     /// Returns the findings in the order of their timestamps, and the number of findings that were not kept.
-    pub fn finish(mut self) -> (Vec<Finding>, usize) {
+    pub(crate) fn finish(mut self) -> (Vec<Finding>, usize) {
         for speaker in std::mem::take(&mut self.speakers) {
             if let Some(block) = speaker.block {
                 self.keep(block.finish());

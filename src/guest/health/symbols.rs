@@ -5,14 +5,14 @@
 use super::Finding;
 
 /// Maps a link-time address to `function+0x1a/0x90`.
-pub type Lookup<'a> = &'a dyn Fn(u64) -> Option<String>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(u64) -> Option<String>;
 
 /// Kernel text and modules: the upper 2 GiB (`Documentation/arch/x86/x86_64/mm.rst`).
 const TEXT: u64 = 0xffff_ffff_8000_0000;
 
 /// Replaces the addresses of traces by symbols. A kernel that was relocated at boot (KASLR) prints its offset when it
 /// panics; the offset applies to all findings of one boot.
-pub fn resolve(findings: &mut [Finding], lookup: Lookup<'_>) {
+pub(crate) fn resolve(findings: &mut [Finding], lookup: Lookup<'_>) {
     let offset = findings.iter().flat_map(|finding| &finding.lines).find_map(|line| offset(line)).unwrap_or(0);
     let name = |address: u64| lookup(address.wrapping_sub(offset));
     for finding in findings {

@@ -6,7 +6,7 @@ use crate::format::bootsector::cp437::to_char;
 const LOWER: &str = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼";
 
 /// Returns the character of a byte. All blanks become a space.
-pub fn letter(byte: u8) -> char {
+pub(crate) fn letter(byte: u8) -> char {
     match byte {
         0..0x20 => LOWER.chars().nth(usize::from(byte)).unwrap_or(' '),
         0x7f => '⌂',

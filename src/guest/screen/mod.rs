@@ -4,11 +4,10 @@
 //! monitor reads them while the machine is stopped, and restores the index registers, so that the guest does not notice
 //! (QEMU `hmp-commands.hx`, `i` and `o`). Registers: IBM VGA, as in QEMU's `hw/display/vga.c`.
 
-pub mod cp437;
-pub mod picture;
+pub(crate) mod cp437;
+pub(crate) mod picture;
 mod reader;
-pub mod registers;
+pub(crate) mod registers;
 
-pub use self::picture::{Picture, PictureError};
 pub(crate) use self::reader::ScreenReader;
 pub use self::reader::{ScreenContent, ScreenRequest};

@@ -14,16 +14,16 @@ const PIXELS: usize = 16_384 * 8640;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     /// Width in pixels.
-    pub width: u32,
+    pub(crate) width: u32,
     /// Height in pixels.
-    pub height: u32,
+    pub(crate) height: u32,
     /// Red, green and blue bytes, row by row.
     rgb: Vec<u8>,
 }
 
 /// Error: not a valid picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PictureError {
+pub(crate) enum PictureError {
     /// The file is not in the format of `screendump`.
     #[error("invalid screen dump from QEMU: {0}")]
     NotPpm(&'static str),
@@ -31,7 +31,7 @@ pub enum PictureError {
 
 impl Picture {
     /// Parses a binary PPM file with 8 bits per channel and without comments.
-    pub fn from_ppm(file: &[u8]) -> Result<Self, PictureError> {
+    pub(crate) fn from_ppm(file: &[u8]) -> Result<Self, PictureError> {
         let wrong = PictureError::NotPpm;
         let mut rest = file.strip_prefix(b"P6").ok_or(wrong("missing magic number P6"))?;
         let mut number = || {

@@ -28,7 +28,7 @@ pub struct ScreenRequest {
 
 impl ScreenRequest {
     /// Returns true if nothing is requested.
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         !self.text && !self.picture
     }
 }

@@ -3,24 +3,24 @@
 use super::cp437::letter;
 
 /// Guest physical address of the text memory.
-pub const MEMORY: u64 = 0xb8000;
+pub(crate) const MEMORY: u64 = 0xb8000;
 /// Size of the text memory in bytes.
-pub const MEMORY_BYTES: usize = 32 << 10;
+pub(crate) const MEMORY_BYTES: usize = 32 << 10;
 /// Index register port of the CRT controller; the data register is the next port.
-pub const CRTC: u16 = 0x3d4;
+pub(crate) const CRTC: u16 = 0x3d4;
 /// Index register port of the graphics controller.
-pub const GRAPHICS: u16 = 0x3ce;
+pub(crate) const GRAPHICS: u16 = 0x3ce;
 /// Registers to read, with the index port of their controller, in the order of [`Registers`].
-pub const READ: [(u16, u8); 8] =
+pub(crate) const READ: [(u16, u8); 8] =
     [(GRAPHICS, 6), (CRTC, 1), (CRTC, 7), (CRTC, 9), (CRTC, 0xc), (CRTC, 0xd), (CRTC, 0x12), (CRTC, 0x13)];
 
 /// Values of [`READ`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Registers(pub [u8; READ.len()]);
+pub(crate) struct Registers(pub(crate) [u8; READ.len()]);
 
 /// Layout of a text screen in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     columns: usize,
     rows: usize,
     /// Distance between two rows, in characters.
@@ -31,7 +31,7 @@ pub struct Layout {
 
 impl Registers {
     /// Returns the layout of a text screen; `None` in graphics mode, or if the adapter is off or absent (all ones).
-    pub fn layout(self) -> Option<Layout> {
+    pub(crate) fn layout(self) -> Option<Layout> {
         let [miscellaneous, end, overflow, cell, start_high, start_low, height, offset] = self.0.map(usize::from);
         // Bit 0: graphics mode. Bits 2 and 3: memory map at 0xb8000.
         if miscellaneous & 1 != 0 || (miscellaneous >> 2) & 3 != 3 {
@@ -50,7 +50,7 @@ impl Registers {
 
 impl Layout {
     /// Returns the rows, without trailing blanks.
-    pub fn rows(self, memory: &[u8]) -> Vec<String> {
+    pub(crate) fn rows(self, memory: &[u8]) -> Vec<String> {
         let at = |row: usize, column: usize| (self.start + row * self.stride + column) * 2 % MEMORY_BYTES;
         let byte = |row, column| memory.get(at(row, column)).copied().unwrap_or(b' ');
         let row = |row| (0..self.columns).map(|column| letter(byte(row, column))).collect::<String>();

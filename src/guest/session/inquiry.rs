@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use super::{Foreground, Session};
+use crate::format::duration::duration;
 use crate::guest::hang::{self, Context};
 use crate::guest::health::{self, Finding};
 use crate::guest::monitor::Monitor;
@@ -64,7 +65,7 @@ impl Session<'_> {
 
     fn time_that_was_up(&self) -> Option<String> {
         let Some(Event::TimedOut { limit, after }) = self.events.last() else { return None };
-        let after = hang::seconds(*after);
+        let after = duration(*after);
         Some(match limit {
             Limit::Boot => format!("no message from pid 1 within {after}"),
             Limit::Total => format!("timeout of {after} expired"),
@@ -74,9 +75,9 @@ impl Session<'_> {
 
     /// Collects the session's knowledge for the report.
     fn context(&self, why: String, console: Vec<String>) -> Context {
-        let ago = |when: Option<Instant>| when.map(|when| hang::seconds(when.elapsed()));
+        let ago = |when: Option<Instant>| when.map(|when| duration(when.elapsed()));
         let has_our_pid1 = self.settings.foreground != Foreground::Console && self.settings.watch.is_none();
-        let at = |found: fn(&Event) -> Option<Duration>| self.events.iter().find_map(found).map(hang::seconds);
+        let at = |found: fn(&Event) -> Option<Duration>| self.events.iter().find_map(found).map(duration);
         let started = at(|event| if let Event::Started { at } = event { Some(*at) } else { None });
         let hello = at(|event| if let Event::Hello { at, .. } = event { Some(*at) } else { None });
         let mut course = Vec::new();

@@ -14,36 +14,36 @@ use crate::process::signals::Signals;
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Time limit from QEMU's start to the verdict.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Time limit from QEMU's start to pid 1's first message.
-    pub boot_timeout: Option<Duration>,
+    pub(crate) boot_timeout: Option<Duration>,
     /// Guest endpoint connected to the terminal.
-    pub foreground: Foreground,
+    pub(crate) foreground: Foreground,
     /// Destination of the foreground's output.
-    pub shown_on: ShownOn,
+    pub(crate) shown_on: ShownOn,
     /// Destination of the console output.
-    pub console: ConsoleSink,
+    pub(crate) console: ConsoleSink,
     /// True if QEMU's standard error is shown immediately: the user passed QEMU arguments, which may enable tracing.
-    pub show_qemu: bool,
+    pub(crate) show_qemu: bool,
     /// True if pid 1's notes are only recorded in the transcript.
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// True if QEMU may have to flush disks, and must therefore quit instead of being killed.
-    pub flush_disks: bool,
+    pub(crate) flush_disks: bool,
     /// Expectations for a guest that has only a console and a screen.
-    pub watch: Option<Watch>,
+    pub(crate) watch: Option<Watch>,
     /// Time limit without progress; see `idle`.
-    pub idle_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     /// Input for the inspection of a guest that timed out; `None`: no inspection.
-    pub inquest: Option<Inquest>,
+    pub(crate) inquest: Option<Inquest>,
     /// Files that record the session, for the case of a failure.
-    pub recording: Option<Recording>,
+    pub(crate) recording: Option<Recording>,
     /// Start mode of the guest.
-    pub opening: Opening,
+    pub(crate) opening: Opening,
 }
 
 /// Start mode of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opening {
+pub(crate) enum Opening {
     /// The guest boots, then runs its command.
     Boot,
     /// The guest boots, then is ready for commands. This ends the session; the guest keeps running.
@@ -63,15 +63,15 @@ pub enum Opening {
 #[derive(Debug)]
 pub(crate) struct Outside<'a> {
     /// Standard input of the command.
-    pub input: Option<OwnedFd>,
+    pub(crate) input: Option<OwnedFd>,
     /// Destination of the command's standard output.
-    pub out: Outlet,
+    pub(crate) out: Outlet,
     /// Destination of the command's standard error and of bootling's messages.
-    pub err: Outlet,
+    pub(crate) err: Outlet,
     /// Signals that end the guest.
-    pub signals: Option<&'a mut Signals>,
+    pub(crate) signals: Option<&'a mut Signals>,
     /// Terminal that may be set to raw mode.
-    pub terminal: Option<BorrowedFd<'a>>,
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
 
 /// Guest endpoint connected to bootling's standard input and output.
@@ -100,7 +100,7 @@ pub enum ShownOn {
 
 /// Additional destination of the console output.
 #[derive(Debug)]
-pub enum ConsoleSink {
+pub(crate) enum ConsoleSink {
     /// None.
     Nowhere,
     /// bootling's standard error.
@@ -111,7 +111,7 @@ pub enum ConsoleSink {
 
 impl ConsoleSink {
     /// Returns the same destination; a second session appends to it.
-    pub fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Nowhere => Self::Nowhere,
             Self::Stderr => Self::Stderr,

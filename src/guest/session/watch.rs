@@ -34,7 +34,7 @@ pub struct Watch {
 
 impl Watch {
     /// Goal of the boot.
-    pub fn goal(&self) -> Goal {
+    pub(crate) fn goal(&self) -> Goal {
         if self.expectations.are_any() { Goal::Expectations } else { Goal::PowerOff }
     }
 }

@@ -28,7 +28,6 @@ use crate::initrd::memfd;
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Payload, Ram, Warm as Waiting};
 use crate::qemu::machine::Machine;
-use crate::root::kernel::ImageKind;
 
 /// Delay before an idle guest is saved: kernels defer work (`deferred_probe_timeout`, the clock watchdog), which each
 /// restored guest would repeat.
@@ -44,43 +43,41 @@ const WINDOW_MIB: u64 = 256;
 
 /// What a snapshot is made from.
 #[derive(Debug)]
-pub struct Base {
+pub(crate) struct Base {
     /// The machine.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// The kernel image.
-    pub image: PathBuf,
-    /// Its kind.
-    pub kind: ImageKind,
+    pub(crate) image: PathBuf,
     /// Origin of the kernel, in the user's words.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// Its initrd: pid 1, the channel's drivers, the modules of the base.
-    pub initrd: OwnedFd,
+    pub(crate) initrd: OwnedFd,
     /// The modules of the base.
-    pub modules: Vec<String>,
+    pub(crate) modules: Vec<String>,
     /// Size of its window, MiB.
-    pub window_mib: u64,
+    pub(crate) window_mib: u64,
 }
 
 /// A guest that waits for a command.
 #[derive(Debug)]
-pub struct ReadyGuest {
+pub(crate) struct ReadyGuest {
     /// The guest: running, stopped, or being restored.
-    pub guest: Guest,
+    pub(crate) guest: Guest,
     /// Bytes of the archive in its window.
-    pub len: u64,
+    pub(crate) len: u64,
     /// The program that QEMU must be, if known.
-    pub program: Option<String>,
+    pub(crate) program: Option<String>,
     /// Age of its snapshot; `None`: there is none.
-    pub age: Option<Age>,
+    pub(crate) age: Option<Age>,
     /// Its window, for later commands.
-    pub window: OwnedFd,
+    pub(crate) window: OwnedFd,
     /// Findings of its boot.
-    pub health: Vec<Finding>,
+    pub(crate) health: Vec<Finding>,
 }
 
 /// Why no guest is ready.
 #[derive(Debug, thiserror::Error)]
-pub enum NotWarm {
+pub(crate) enum NotWarm {
     /// This kernel or machine does not support it; a clause.
     #[error("{0}")]
     Unfit(String),
@@ -100,7 +97,7 @@ impl From<CacheError> for NotWarm {
 }
 
 /// Returns why a cache cannot store snapshots, as a clause.
-pub fn no_snapshots(error: &CacheError) -> String {
+pub(crate) fn no_snapshots(error: &CacheError) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
@@ -108,7 +105,7 @@ pub fn no_snapshots(error: &CacheError) -> String {
 }
 
 /// Size of a window for an archive of `bytes` bytes, MiB.
-pub fn window_mib(bytes: u64) -> u64 {
+pub(crate) fn window_mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20).next_power_of_two().max(WINDOW_MIB)
 }
 
@@ -255,7 +252,7 @@ impl Base {
     }
 
     /// Writes an archive into the window of a guest.
-    pub fn fill(&self, window: &OwnedFd, payload: &CheckedPlan) -> Result<u64, VmError> {
+    pub(crate) fn fill(&self, window: &OwnedFd, payload: &CheckedPlan) -> Result<u64, VmError> {
         let (archive, len) = memfd::window(payload, 0)?;
         self.fits(len)?;
         memory::replace(&archive, len, window).map_err(VmError::io("write", "the guest's window"))?;

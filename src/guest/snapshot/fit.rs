@@ -33,7 +33,7 @@ const HARMLESS: [(&str, usize); 18] = [
 ];
 
 /// Returns why this run cannot be warm, as a clause; `None`: it can be tried.
-pub fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Option<String> {
+pub(crate) fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Option<String> {
     if spec.ready_made.is_some() {
         return Some("the kernel must unpack an existing initrd".to_owned());
     }

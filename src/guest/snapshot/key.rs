@@ -23,17 +23,17 @@ use crate::qemu::named;
 const KIND: &str = "warm base 1";
 /// Ingredients of a key, without the base's initrd, for a machine that boots this kernel and has a window of this size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ingredients(pub(in crate::guest) Vec<Vec<u8>>);
+pub(crate) struct Ingredients(pub(in crate::guest) Vec<Vec<u8>>);
 
 /// Returns the digest of the ingredients and the base's initrd.
-pub fn key(ingredients: &Ingredients, base: &OwnedFd) -> io::Result<Key> {
+pub(crate) fn key(ingredients: &Ingredients, base: &OwnedFd) -> io::Result<Key> {
     let base = contents(base)?;
     let parts: Vec<&[u8]> = ingredients.0.iter().chain([&base]).map(Vec::as_slice).collect();
     Ok(Key::of(KIND, &parts))
 }
 
 /// Collects the ingredients.
-pub fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Cache) -> Ingredients {
+pub(crate) fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Cache) -> Ingredients {
     let words = symbolic(machine, kernel, window_mib);
     let mut parts: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
     parts.push(machine.qemu.facts.version.clone().into_bytes());

@@ -13,19 +13,19 @@ const PAGE: usize = 4096;
 const PIECE: usize = 256 * PAGE;
 
 /// Creates guest memory without contents.
-pub fn empty(name: &str, bytes: u64) -> io::Result<OwnedFd> {
+pub(crate) fn empty(name: &str, bytes: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create(name, MemfdFlags::CLOEXEC)?;
     rustix::fs::ftruncate(&memory, bytes)?;
     Ok(memory)
 }
 
 /// Writes to the start of a memory file.
-pub fn write(memory: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(memory: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     File::from(memory.try_clone()?).write_all_at(bytes, 0)
 }
 
 /// Replaces the first `len` bytes of a memory file by those of another.
-pub fn replace(from: &OwnedFd, len: u64, to: &OwnedFd) -> io::Result<()> {
+pub(crate) fn replace(from: &OwnedFd, len: u64, to: &OwnedFd) -> io::Result<()> {
     let (from, to) = (File::from(from.try_clone()?), File::from(to.try_clone()?));
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
@@ -39,7 +39,7 @@ pub fn replace(from: &OwnedFd, len: u64, to: &OwnedFd) -> io::Result<()> {
 }
 
 /// Copies a memory file into an empty file of the same length, with holes for empty pages. Returns the bytes written.
-pub fn copy(memory: &OwnedFd, len: u64, to: &File) -> io::Result<u64> {
+pub(crate) fn copy(memory: &OwnedFd, len: u64, to: &File) -> io::Result<u64> {
     let from = File::from(memory.try_clone()?);
     to.set_len(len)?;
     let mut buffer = vec![0; PIECE];

@@ -8,17 +8,17 @@
 //!
 //! If this is not possible ([`fit`]), the caller boots cold and reports why.
 
-pub mod migrate;
+pub(crate) mod migrate;
 
-pub mod base;
-pub mod fit;
+pub(crate) mod base;
+pub(crate) mod fit;
 pub(super) mod key;
-pub mod memory;
+pub(crate) mod memory;
 pub mod store;
 
 use std::time::Duration;
 
-pub use self::base::{Base, NotWarm, ReadyGuest};
+pub(crate) use self::base::{Base, NotWarm, ReadyGuest};
 pub use self::store::{Snapshot, Snapshots};
 
 /// Whether to use snapshots.

@@ -37,7 +37,7 @@ pub struct About {
     /// Its version.
     pub version: String,
     /// The program that really ran, if the named one is a wrapper.
-    pub program: Option<String>,
+    pub(crate) program: Option<String>,
     /// `kvm` or `tcg`.
     pub accel: String,
     /// `-machine`
@@ -59,22 +59,22 @@ pub struct About {
     /// Duration of the boot, milliseconds.
     pub boot_ms: u64,
     /// Health findings of the boot.
-    pub health: Vec<Finding>,
+    pub(crate) health: Vec<Finding>,
     /// Identity of `ram`.
-    pub ram: String,
+    pub(crate) ram: String,
     /// Identity of `state`.
-    pub state: String,
+    pub(crate) state: String,
 }
 
 /// An open snapshot, usable even if it is removed from the cache.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Its description.
-    pub about: About,
+    pub(crate) about: About,
     /// Guest memory.
-    pub ram: File,
+    pub(crate) ram: File,
     /// Device state.
-    pub state: Vec<u8>,
+    pub(crate) state: Vec<u8>,
 }
 
 /// A snapshot as `bootling warm ls` lists it.
@@ -98,7 +98,7 @@ pub struct Snapshots<'a>(pub &'a Cache);
 
 impl Snapshots<'_> {
     /// Opens the snapshot with this key, if it exists and is undamaged. Counts as a use.
-    pub fn open(self, key: &Key) -> Result<Option<Snapshot>, CacheError> {
+    pub(crate) fn open(self, key: &Key) -> Result<Option<Snapshot>, CacheError> {
         let Some(directory) = self.0.get(key)? else { return Ok(None) };
         let snapshot = read(&directory);
         if snapshot.is_none() {
@@ -126,7 +126,7 @@ impl Snapshots<'_> {
 
 impl Snapshot {
     /// Its age, by the host's clock.
-    pub fn age(&self) -> Age {
+    pub(crate) fn age(&self) -> Age {
         let made = UNIX_EPOCH + Duration::from_nanos(self.about.made_ns);
         Age(SystemTime::now().duration_since(made).unwrap_or_default())
     }

@@ -32,7 +32,7 @@ pub enum BisectAnswer {
 
 impl BisectAnswer {
     /// All answers.
-    pub const ALL: [Self; 3] = [Self::Good, Self::Bad, Self::Skip];
+    pub(crate) const ALL: [Self; 3] = [Self::Good, Self::Bad, Self::Skip];
 
     /// Returns the exit code for `git bisect run`.
     pub const fn exit_code(self) -> u8 {

@@ -16,7 +16,7 @@ const PATTERN_BYTES: usize = 128;
 /// Descriptor of one firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Descriptor {
+pub(crate) struct Descriptor {
     /// `uefi`, `bios`, ...
     #[serde(default)]
     interface_types: Vec<String>,
@@ -69,13 +69,13 @@ struct Target {
 
 impl Descriptor {
     /// Parses a descriptor; `None` if it is invalid.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
 
     /// Returns true if this is UEFI firmware for the machine. `secure` requires enforced Secure Boot with enrolled
     /// keys; without it, firmware with Secure Boot, enrolled keys or required SMM is not accepted.
-    pub fn fits(&self, arch: Arch, machine: &str, secure: bool) -> bool {
+    pub(crate) fn fits(&self, arch: Arch, machine: &str, secure: bool) -> bool {
         let has = |feature: &str| self.features.iter().any(|name| name == feature);
         let enforces = has("secure-boot") && has("enrolled-keys");
         let plain = !has("secure-boot") && !has("enrolled-keys") && !has("requires-smm");
@@ -87,7 +87,7 @@ impl Descriptor {
     }
 
     /// Returns the firmware; `None` if its mapping or an image format is unsupported.
-    pub fn firmware(&self) -> Option<Uefi> {
+    pub(crate) fn firmware(&self) -> Option<Uefi> {
         let files = match &self.mapping {
             Mapping::Flash { mode: Mode::Split, executable, nvram_template } => {
                 Files::Split { code: executable.image()?, vars: nvram_template.as_ref()?.image()? }

@@ -46,7 +46,7 @@ fn kind(head: &[u8], len: u64) -> Kind {
 }
 
 /// Determines the firmware in the given file, before `--firmware-vars` is applied.
-pub fn identify(path: &Path, vars: Option<&Path>, search: &Search) -> Result<Firmware, FirmwareError> {
+pub(crate) fn identify(path: &Path, vars: Option<&Path>, search: &Search) -> Result<Firmware, FirmwareError> {
     let (head, len) = head(path).map_err(|source| FirmwareError::Unreadable { path: path.to_owned(), source })?;
     let format = match kind(&head, len) {
         Kind::Bios if vars.is_some() => return Err(FirmwareError::NoFlash { firmware: path.display().to_string() }),
@@ -79,7 +79,7 @@ fn is_built_with_smm(code: &Path) -> bool {
 }
 
 /// Opens a flash image and detects its format from its first bytes.
-pub fn image(path: &Path) -> Result<Image, FirmwareError> {
+pub(crate) fn image(path: &Path) -> Result<Image, FirmwareError> {
     let (head, _) = head(path).map_err(|source| FirmwareError::Unreadable { path: path.to_owned(), source })?;
     let format = if head.starts_with(&QCOW2) { Format::Qcow2 } else { Format::Raw };
     Ok(Image { path: absolute(path), format })

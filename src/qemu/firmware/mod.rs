@@ -7,9 +7,9 @@
 //! Refuses firmware that requires features the user did not request (System Management Mode, enrolled keys), and a
 //! variable store given in place of code.
 
-pub mod descriptor;
-pub mod file;
-pub mod search;
+pub(crate) mod descriptor;
+pub(crate) mod file;
+pub(crate) mod search;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use super::machine_type::{MachineType, full_name};
 use super::spec::FirmwareRef;
 use crate::arch::Arch;
 
-pub use self::descriptor::Descriptor;
-pub use self::search::Search;
+pub(crate) use self::descriptor::Descriptor;
+pub(crate) use self::search::Search;
 
 use super::program::Qemu;
 
@@ -38,14 +38,14 @@ pub enum Firmware {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uefi {
     /// Firmware files.
-    pub files: Files,
+    pub(crate) files: Files,
     /// True if the firmware runs in System Management Mode to protect its variables.
-    pub smm: bool,
+    pub(crate) smm: bool,
 }
 
 /// The files of UEFI firmware: `FirmwareMapping` in `docs/interop/firmware.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Files {
+pub(crate) enum Files {
     /// Code in read-only flash, variables in a separate image.
     Split {
         /// Code image.
@@ -65,14 +65,14 @@ pub enum Files {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Path of the image.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Image format.
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// Format of a flash image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// Raw bytes.
     Raw,
     /// A qcow2 image.
@@ -81,7 +81,7 @@ pub enum Format {
 
 impl Format {
     /// QEMU's name of the format.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
@@ -109,7 +109,7 @@ impl Firmware {
     }
 
     /// Flash image of which the guest gets a writable copy.
-    pub fn writable(&self) -> Option<&Image> {
+    pub(crate) fn writable(&self) -> Option<&Image> {
         match self {
             Self::Direct | Self::Bios(_) => None,
             Self::Uefi(uefi) => match &uefi.files {
@@ -122,7 +122,7 @@ impl Firmware {
 
 impl Files {
     /// Path of the code.
-    pub fn code(&self) -> &Path {
+    pub(crate) fn code(&self) -> &Path {
         match self {
             Self::Split { code: image, .. } | Self::Combined(image) | Self::Stateless(image) => &image.path,
             Self::Rom(path) => path,

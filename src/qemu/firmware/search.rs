@@ -46,7 +46,7 @@ const OWN: (&str, &str) = ("edk2-x86_64-code.fd", "edk2-i386-vars.fd");
 
 /// A search for UEFI firmware.
 #[derive(Debug, Clone)]
-pub struct Search {
+pub(crate) struct Search {
     arch: Arch,
     machine: String,
     /// Descriptor directories in order of precedence.
@@ -57,7 +57,7 @@ pub struct Search {
 
 impl Search {
     /// Search paths of this host and of the QEMU at `qemu`. `machine` is the full machine type name.
-    pub fn on_host(arch: Arch, machine: String, qemu: &Path) -> Self {
+    pub(crate) fn on_host(arch: Arch, machine: String, qemu: &Path) -> Self {
         let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let config = config.or_else(|| std::env::home_dir().map(|home| home.join(".config")));
         let shares = shares_of(qemu);
@@ -76,7 +76,7 @@ impl Search {
     }
 
     /// Returns the most preferred matching firmware.
-    pub fn find(&self, secure: bool) -> Result<Uefi, FirmwareError> {
+    pub(crate) fn find(&self, secure: bool) -> Result<Uefi, FirmwareError> {
         let described = self.descriptors().into_values().find_map(|descriptor| {
             let firmware = descriptor.firmware().filter(|_| descriptor.fits(self.arch, &self.machine, secure))?;
             is_there(&firmware.files).then_some(firmware)
@@ -89,7 +89,7 @@ impl Search {
     }
 
     /// Returns the firmware that a descriptor declares for this code file.
-    pub fn describes(&self, code: &Path) -> Option<Uefi> {
+    pub(crate) fn describes(&self, code: &Path) -> Option<Uefi> {
         let same = fs::canonicalize(code).ok()?;
         let all = self.descriptors().into_values().filter_map(|descriptor| descriptor.firmware());
         let all: Vec<Uefi> = all.filter(|firmware| is_there(&firmware.files)).collect();

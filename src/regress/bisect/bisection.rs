@@ -30,7 +30,7 @@ pub enum Progress<'a> {
 }
 
 /// Tests a checked-out candidate, and reports progress.
-pub type Test<'a> = dyn FnMut(&Candidate, &mut dyn FnMut(Progress<'_>)) -> Result<Judgment, NotTested> + 'a;
+pub(crate) type Test<'a> = dyn FnMut(&Candidate, &mut dyn FnMut(Progress<'_>)) -> Result<Judgment, NotTested> + 'a;
 
 /// A bisection.
 pub struct Bisection<'a> {

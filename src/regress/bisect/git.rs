@@ -50,7 +50,7 @@ type Change = (String, String);
 pub struct Git {
     repository: PathBuf,
     /// Work tree in which commits are checked out.
-    pub tree: PathBuf,
+    pub(crate) tree: PathBuf,
     /// Commit or branch to check out at the end; `None` for a temporary tree.
     earlier_head: Option<String>,
     /// Good end and bad end.

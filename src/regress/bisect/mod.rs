@@ -5,12 +5,12 @@
 //! built", "not booting", "bad" and "flaky"; untestable candidates are skipped. The log ([`log`]) contains git's own
 //! log, which `git bisect replay` accepts; an interrupted bisection resumes from it.
 
-pub mod bisection;
+pub(crate) mod bisection;
 pub mod git;
 pub mod list;
 pub mod log;
-pub mod tester;
-pub mod trial;
+pub(crate) mod tester;
+pub(crate) mod trial;
 pub mod version;
 
 use std::error::Error;
@@ -73,7 +73,7 @@ pub struct BisectResult {
 
 /// Next step of a bisection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Test this candidate; the number estimates how many follow.
     Test(Candidate, u32),
     /// The bisection is complete: the first bad candidate, or all possible ones.

@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::trial::judge;
 use super::{Attempt, Candidate, Judgment, Progress};
+use crate::format::duration::duration;
 use crate::guest::verdict::Outcome;
 use crate::process::shell::{Build, Built};
 use crate::process::signals::Signals;
@@ -55,7 +56,7 @@ impl Tester<'_> {
             let (ended, output) = run(build, self.verbose, &mut self.signals)
                 .map_err(|error| NotTested::Failed(format!("failed to run --build: {error}").into()))?;
             match ended {
-                Built::Done => built = format!("built in {}, ", seconds(start.elapsed())),
+                Built::Done => built = format!("built in {}, ", duration(start.elapsed())),
                 Built::Interrupted(signal) => return Err(NotTested::Interrupted(signal)),
                 Built::Failed(reason) => {
                     progress(Progress::Output(&output));
@@ -82,7 +83,7 @@ impl Tester<'_> {
         }
         let Judgment { kind, reason } =
             judge(&attempts).map_err(|code| NotTested::Interrupted(i32::from(code.saturating_sub(128))))?;
-        Ok(Judgment { kind, reason: format!("{reason} ({built}tested in {})", seconds(start.elapsed())) })
+        Ok(Judgment { kind, reason: format!("{reason} ({built}tested in {})", duration(start.elapsed())) })
     }
 }
 
@@ -110,13 +111,10 @@ fn last(lines: &[String]) -> &[String] {
     &lines[lines.len().saturating_sub(LINES)..]
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use super::{NotTested, Tester, run};
+
     use crate::guest::verdict::Outcome;
     use crate::process::shell::{Build, Built};
     use crate::process::signals::Signals;

@@ -43,7 +43,7 @@ impl CandidateKind {
     }
 
     /// Returns the answer under a policy.
-    pub const fn answer(self, policy: SkipPolicy) -> BisectAnswer {
+    pub(crate) const fn answer(self, policy: SkipPolicy) -> BisectAnswer {
         match self {
             Self::Good => BisectAnswer::Good,
             Self::Bad => BisectAnswer::Bad,
@@ -91,7 +91,7 @@ impl Attempt {
 }
 
 /// Judges all attempts of a candidate, or returns an exit code if a signal ended bootling.
-pub fn judge(attempts: &[Attempt]) -> Result<Judgment, u8> {
+pub(crate) fn judge(attempts: &[Attempt]) -> Result<Judgment, u8> {
     let kinds = attempts.iter().map(Attempt::kind).collect::<Result<Vec<_>, _>>()?;
     let first = |kind: CandidateKind| {
         let attempt = &attempts[kinds.iter().position(|other| *other == kind)?];

@@ -12,7 +12,7 @@ pub fn compare(one: &str, other: &str) -> Ordering {
 
 /// Extracts the version from the file name of a kernel package or image: the middle part of `NAME_VERSION_ARCH.deb`;
 /// otherwise everything from the first digit on.
-pub fn from_file_name(path: &Path) -> String {
+pub(crate) fn from_file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(stem) = name.strip_suffix(".deb") {
         let parts: Vec<&str> = stem.split('_').collect();

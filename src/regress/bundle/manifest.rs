@@ -12,13 +12,13 @@ use crate::root::kernel::ImageKind;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Manifest version.
-    pub version: u64,
+    pub(crate) version: u64,
     /// Program that wrote the bundle, such as `bootling 0.1.0`.
     pub made_by: String,
     /// Command, for display only: the initrd contains its own copy.
     pub command: Vec<String>,
     /// Guest architecture.
-    pub arch: String,
+    pub(crate) arch: String,
     /// Kernel.
     pub kernel: KernelInfo,
     /// Machine.
@@ -51,7 +51,7 @@ pub struct KernelInfo {
     /// `uname -r`, if the guest reported it.
     pub release: Option<String>,
     /// True for an ELF kernel that QEMU starts through PVH, false for a bzImage.
-    pub is_elf: bool,
+    pub(crate) is_elf: bool,
 }
 
 /// Machine. bootling builds QEMU's command line from it.
@@ -72,11 +72,11 @@ pub struct MachineInfo {
     /// Arguments that `--append` added to the kernel command line.
     pub append: Vec<String>,
     /// True if `--fast-boot` was given.
-    pub fast_boot: bool,
+    pub(crate) fast_boot: bool,
     /// True if the command has a terminal.
     pub tty: bool,
     /// Control channel.
-    pub channel: String,
+    pub(crate) channel: String,
     /// Further QEMU arguments; used only if the user trusts the bundle.
     pub qemu_args: Vec<String>,
     /// Time limit in milliseconds.
@@ -87,16 +87,16 @@ pub struct MachineInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QemuInfo {
     /// Program name.
-    pub program: String,
+    pub(crate) program: String,
     /// Version.
     pub version: String,
     /// Complete command line: files by their names in the bundle, the console on standard input and output.
-    pub line: Vec<String>,
+    pub(crate) line: Vec<String>,
 }
 
 impl KernelInfo {
     /// Returns the type of the kernel image.
-    pub fn kind(&self) -> ImageKind {
+    pub(crate) fn kind(&self) -> ImageKind {
         if self.is_elf { ImageKind::VmlinuxPvh } else { ImageKind::BzImage }
     }
 }

@@ -10,11 +10,11 @@
 //! command line itself, from the manifest fields that cannot name host files; further QEMU arguments require the user's
 //! permission.
 
-pub mod archive;
-pub mod instructions;
-pub mod machine;
-pub mod manifest;
-pub mod record;
+pub(crate) mod archive;
+pub(crate) mod instructions;
+pub(crate) mod machine;
+pub(crate) mod manifest;
+pub(crate) mod record;
 
 use std::io;
 
@@ -26,19 +26,19 @@ pub use self::manifest::{FileDigest, KernelInfo, MachineInfo, Manifest, QemuInfo
 /// Name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
 /// Kernel image.
-pub const KERNEL: &str = "kernel";
+pub(crate) const KERNEL: &str = "kernel";
 /// Initrd; its pid 1 uses the control channel.
-pub const INITRD: &str = "initrd";
+pub(crate) const INITRD: &str = "initrd";
 /// Archive that, appended to the initrd, makes pid 1 use the console.
-pub const CONSOLE_ARCHIVE: &str = "console.cpio";
+pub(crate) const CONSOLE_ARCHIVE: &str = "console.cpio";
 /// Standard output of the command.
-pub const STDOUT: &str = "expected/stdout";
+pub(crate) const STDOUT: &str = "expected/stdout";
 /// Standard error of the command.
-pub const STDERR: &str = "expected/stderr";
+pub(crate) const STDERR: &str = "expected/stderr";
 /// Last lines of the console.
-pub const CONSOLE: &str = "expected/console";
+pub(crate) const CONSOLE: &str = "expected/console";
 /// Instructions.
-pub const README: &str = "README.txt";
+pub(crate) const README: &str = "README.txt";
 /// Script that repeats the run with a shell and QEMU.
 pub const SCRIPT: &str = "run.sh";
 /// Initrd for the console, created by the script.

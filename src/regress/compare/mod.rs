@@ -3,7 +3,7 @@
 //! Times are never compared, since they differ between any two runs.
 
 pub mod columns;
-pub mod report;
+pub(crate) mod report;
 pub mod unified;
 pub mod words;
 
@@ -50,7 +50,7 @@ pub enum Aspect {
 
 impl Aspect {
     /// Returns the name of the aspect.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
             Self::Stdout => "stdout",
@@ -66,9 +66,9 @@ pub struct Difference {
     /// Differing aspect.
     pub aspect: Aspect,
     /// Content in the left run.
-    pub left: Vec<u8>,
+    pub(crate) left: Vec<u8>,
     /// Content in the right run.
-    pub right: Vec<u8>,
+    pub(crate) right: Vec<u8>,
 }
 
 /// Comparison rules.

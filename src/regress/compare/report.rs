@@ -13,58 +13,58 @@ use crate::guest::verdict::Outcome;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// True if there are no differences.
-    pub same: bool,
+    pub(crate) same: bool,
     /// Aspects that differ.
-    pub differs: Vec<Aspect>,
+    pub(crate) differs: Vec<Aspect>,
     /// Both sides, in the order of the command line.
-    pub sides: [Side; 2],
+    pub(crate) sides: [Side; 2],
     /// With `--words`: the words present on only one side, if they differ.
-    pub only: Option<[Vec<String>; 2]>,
+    pub(crate) only: Option<[Vec<String>; 2]>,
 }
 
 /// One side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Side {
+pub(crate) struct Side {
     /// Options that only this side has.
-    pub label: String,
+    pub(crate) label: String,
     /// Outcome, as in `run --json`.
-    pub outcome: String,
+    pub(crate) outcome: String,
     /// Exit code that `run` would have.
-    pub exit_code: u8,
+    pub(crate) exit_code: u8,
     /// Exit status of the command, if it exited.
-    pub status: Option<u8>,
+    pub(crate) status: Option<u8>,
     /// Message for the user.
-    pub message: Option<String>,
+    pub(crate) message: Option<String>,
     /// Standard output of the command.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Standard error of the command.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// Health findings.
-    pub health: Vec<Finding>,
+    pub(crate) health: Vec<Finding>,
     /// Source of the kernel, as given by the user.
     pub kernel: String,
     /// `uname -r`.
-    pub kernel_release: Option<String>,
+    pub(crate) kernel_release: Option<String>,
     /// `kvm` or `tcg`.
-    pub accel: String,
+    pub(crate) accel: String,
     /// `-cpu`
-    pub cpu: String,
+    pub(crate) cpu: String,
     /// `-machine`
     pub machine: String,
     /// QEMU program.
-    pub qemu: String,
+    pub(crate) qemu: String,
     /// QEMU version.
-    pub qemu_version: String,
+    pub(crate) qemu_version: String,
     /// QEMU's command line.
     pub command: Vec<String>,
     /// True if the guest was restored rather than booted.
-    pub warm: bool,
+    pub(crate) warm: bool,
     /// From the start of QEMU to the first message of pid 1.
-    pub boot_ms: Option<f64>,
+    pub(crate) boot_ms: Option<f64>,
     /// Duration of the command, by the guest's clock.
-    pub command_ms: Option<f64>,
+    pub(crate) command_ms: Option<f64>,
     /// Duration of the run.
-    pub total_ms: f64,
+    pub(crate) total_ms: f64,
 }
 
 impl Report {

@@ -8,11 +8,11 @@ use super::{Difference, Row, RowKind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
     /// Words only on the left side.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
     /// Words only on the right side.
-    pub right: Vec<String>,
+    pub(crate) right: Vec<String>,
     /// Number of words on both sides.
-    pub both: usize,
+    pub(crate) both: usize,
 }
 
 /// Splits both sides at white space and compares the sets.
@@ -25,7 +25,7 @@ pub fn words(difference: &Difference) -> Words {
 
 impl Words {
     /// Returns true if both sides have the same words.
-    pub fn is_same(&self) -> bool {
+    pub(crate) fn is_same(&self) -> bool {
         self.left.is_empty() && self.right.is_empty()
     }
 

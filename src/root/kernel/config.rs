@@ -22,13 +22,13 @@ pub struct Config(String);
 
 impl Config {
     /// Creates a configuration from the text of a `.config`.
-    pub fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         Self(text)
     }
 
     /// Returns the value of `CONFIG_name` as written (`y`, `m`, `"text"`); `None` if it is not set. The last of several
     /// lines is used.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let words = format!("CONFIG_{name}=");
         let begins_line = |at: &usize| *at == 0 || self.0.as_bytes()[at - 1] == b'\n';
         let at = memmem::find_iter(self.0.as_bytes(), &words).filter(begins_line).last()?;
@@ -36,7 +36,7 @@ impl Config {
     }
 
     /// Returns true if `CONFIG_name=y`.
-    pub fn is_builtin(&self, name: &str) -> bool {
+    pub(crate) fn is_builtin(&self, name: &str) -> bool {
         self.value(name) == Some("y")
     }
 

@@ -23,22 +23,22 @@ const HEAD: u64 = 8192;
 
 /// A bootable kernel image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bootable {
+pub(crate) struct Bootable {
     /// Format of the image.
-    pub kind: ImageKind,
+    pub(crate) kind: ImageKind,
     /// `uname -r`, if the image contains it.
-    pub release: Option<String>,
+    pub(crate) release: Option<String>,
     /// Architecture of the image.
-    pub arch: Arch,
+    pub(crate) arch: Arch,
 }
 
 /// A file that is not bootable, with its type and advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// File type, such as "an arm64 Image".
-    pub what: String,
+    pub(crate) what: String,
     /// One line of advice.
-    pub advice: &'static str,
+    pub(crate) advice: &'static str,
 }
 
 impl Refused {
@@ -52,7 +52,7 @@ const INITRD: &str =
     "pass an initrd with --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
 
 /// Identifies the file at `path`.
-pub fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
+pub(crate) fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelError> {
     let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();

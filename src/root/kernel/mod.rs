@@ -3,26 +3,25 @@
 //! Sources are image files, build trees, Debian packages and the kernels installed below a root. Writes only to the
 //! cache. Refuses images that cannot be booted here and reports their type.
 
-pub mod config;
-pub mod deb;
-pub mod error;
+pub(crate) mod config;
+pub(crate) mod deb;
+pub(crate) mod error;
 pub mod find;
-pub mod image;
-pub mod place;
+pub(crate) mod image;
+pub(crate) mod place;
 pub mod symbols;
-pub mod tree;
+pub(crate) mod tree;
 pub mod unpack;
-pub mod vmlinux;
+pub(crate) mod vmlinux;
 
 use std::path::PathBuf;
 
 use crate::arch::Arch;
 
-pub use self::config::Config;
-pub use self::error::KernelError;
+pub(crate) use self::config::Config;
 pub use self::find::find;
-pub use self::tree::paths as tree_paths;
-pub use self::vmlinux::vmlinux;
+pub(crate) use self::tree::paths as tree_paths;
+pub(crate) use self::vmlinux::vmlinux;
 
 /// Parsers of untrusted bytes, for the fuzz targets.
 #[doc(hidden)]

@@ -18,7 +18,7 @@ pub(super) fn is(directory: &Path) -> bool {
 
 /// Returns the paths in a build tree that determine which kernel is found there. A change to one of them may change the
 /// result. Excludes images that are tried only after `image`, the one that was found.
-pub fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
     let used = IMAGES.iter().position(|name| image.is_some_and(|image| image.ends_with(name)));
     let images = &IMAGES[..used.map_or(IMAGES.len(), |at| at + 1)];
     images.iter().chain(&FACTS).map(|name| directory.join(name)).collect()

@@ -32,9 +32,9 @@ const NAME_LIMIT: u64 = 64 << 10;
 #[derive(Debug, Default)]
 pub struct Unpacked {
     /// Paths of kernel images, relative to the directory.
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
     /// All modules: the release, and the module with its path relative to the directory of that release.
-    pub modules: Vec<(String, Scanned)>,
+    pub(crate) modules: Vec<(String, Scanned)>,
 }
 
 /// Destination of a relevant archive entry.

@@ -33,7 +33,11 @@ const NOTHING: &str = "nothing";
 ///
 /// Extracts a bzImage into the cache. A repeated call needs only a few `stat` calls: the image's path and file stamp
 /// map to the payload's digest, and the digest maps to the cache entry.
-pub fn vmlinux(kernel: &Kernel, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Option<PathBuf>, KernelError> {
+pub(crate) fn vmlinux(
+    kernel: &Kernel,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Option<PathBuf>, KernelError> {
     match kernel.kind {
         ImageKind::VmlinuxPvh => Ok(Some(kernel.image.clone())),
         ImageKind::BzImage => from_bzimage(&kernel.image, &kernel.origin, cache, progress),

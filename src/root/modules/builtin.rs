@@ -16,7 +16,7 @@ pub struct Builtin {
     names: HashSet<String>,
     modinfo: Vec<u8>,
     /// True if `modules.builtin` exists.
-    pub known: bool,
+    pub(crate) known: bool,
 }
 
 impl Builtin {
@@ -36,14 +36,14 @@ impl Builtin {
     }
 
     /// Returns true if the module with this normalized name is built in.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
     /// Returns the built-in modules with an alias that matches this normalized name.
     ///
     /// Includes modules that `modules.builtin` does not list: code that cannot be built as a module has aliases, too.
-    pub fn by_alias(&self, wanted: &str) -> Vec<String> {
+    pub(crate) fn by_alias(&self, wanted: &str) -> Vec<String> {
         let mut found = Vec::new();
         for entry in self.modinfo.split(|byte| *byte == 0) {
             let Ok(entry) = std::str::from_utf8(entry) else { continue };

@@ -24,7 +24,7 @@ pub struct Tables {
 
 impl Tables {
     /// Returns names and contents of the files.
-    pub fn files(&self) -> [(&'static str, &str); 4] {
+    pub(crate) fn files(&self) -> [(&'static str, &str); 4] {
         [
             ("modules.dep", &self.dep),
             ("modules.softdep", &self.softdep),
@@ -34,7 +34,7 @@ impl Tables {
     }
 
     /// Generates the tables of these modules.
-    pub fn of(modules: &[Scanned]) -> Self {
+    pub(crate) fn of(modules: &[Scanned]) -> Self {
         let mut by_name: HashMap<String, &Scanned> = HashMap::with_capacity(modules.len());
         for module in modules {
             let Some(name) = name::of_path(&module.path) else { continue };

@@ -29,24 +29,24 @@ pub struct Index {
 
 /// Soft dependencies of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Soft {
+pub(crate) struct Soft {
     /// Modules to load before the module.
-    pub pre: Vec<String>,
+    pub(crate) pre: Vec<String>,
     /// Modules to load after the module.
-    pub post: Vec<String>,
+    pub(crate) post: Vec<String>,
 }
 
 /// A module listed in `modules.dep`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed<'a> {
     /// Path, as listed.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     depends: &'a str,
 }
 
 impl<'a> Listed<'a> {
     /// Returns the paths of all dependencies, direct and indirect, in load order.
-    pub fn depends(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub(crate) fn depends(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.depends.split_ascii_whitespace().rev()
     }
 }
@@ -83,7 +83,7 @@ impl Index {
     }
 
     /// Returns the module with this normalized name.
-    pub fn module(&self, name: &str) -> Option<Listed<'_>> {
+    pub(crate) fn module(&self, name: &str) -> Option<Listed<'_>> {
         let (start, colon, end) = *self.lines.get(name)?;
         Some(Listed { path: self.dep.get(start..colon)?, depends: self.dep.get(colon + 1..end)? })
     }
@@ -96,17 +96,17 @@ impl Index {
     }
 
     /// Returns the soft dependencies of the module with this normalized name.
-    pub fn soft(&self, name: &str) -> Option<&Soft> {
+    pub(crate) fn soft(&self, name: &str) -> Option<&Soft> {
         self.soft.get(name)
     }
 
     /// Returns the weak dependencies of the module with this normalized name.
-    pub fn weak(&self, name: &str) -> &[String] {
+    pub(crate) fn weak(&self, name: &str) -> &[String] {
         self.weak.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Returns all modules with an alias that matches this normalized name, in table order.
-    pub fn by_alias(&self, wanted: &str) -> Result<Vec<String>, ModuleError> {
+    pub(crate) fn by_alias(&self, wanted: &str) -> Result<Vec<String>, ModuleError> {
         let text = if let Some(text) = self.alias.get() {
             text
         } else {

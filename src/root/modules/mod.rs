@@ -10,12 +10,12 @@
 
 pub mod builtin;
 pub mod depmod;
-pub mod error;
+pub(crate) mod error;
 pub mod index;
-pub mod load;
+pub(crate) mod load;
 pub mod order;
-pub mod scan;
-pub mod tables;
+pub(crate) mod scan;
+pub(crate) mod tables;
 
 use crate::format::modules::{modinfo, name};
 use std::ffi::OsString;
@@ -35,7 +35,7 @@ use crate::format::archive_path::ArchivePath;
 use crate::format::modules::modinfo::Modinfo;
 
 pub use self::error::ModuleError;
-pub use self::tables::ModuleTables;
+pub(crate) use self::tables::ModuleTables;
 
 /// Result of the resolution.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Modules {
     /// Files of the modules, including weak dependencies, which are not loaded.
     pub facts: Vec<Fact>,
     /// Notes to the user.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// One call of `finit_module(2)`.
@@ -54,16 +54,16 @@ pub struct ModuleLoad {
     /// The module's name, with `_` for `-`.
     pub name: String,
     /// Path in the image.
-    pub path: ArchivePath,
+    pub(crate) path: ArchivePath,
     /// Parameters, separated by spaces; may be empty.
-    pub params: OsString,
+    pub(crate) params: OsString,
     /// True if only the control channel requires the module. The guest then continues if loading fails.
-    pub optional: bool,
+    pub(crate) optional: bool,
 }
 
 /// Availability of virtio-serial over PCI in a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelDriver {
+pub(crate) enum ChannelDriver {
     /// All drivers are built in.
     Builtin,
     /// Some or all drivers are modules: [`CHANNEL_MODULES`] must be loaded.
@@ -73,13 +73,13 @@ pub enum ChannelDriver {
 }
 
 /// Drivers of a virtio-serial port on PCI.
-pub const CHANNEL_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+pub(crate) const CHANNEL_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
 /// Opens the cache, if it is needed.
 type GetCache<'a> = &'a dyn Fn() -> Result<Cache, ModuleError>;
 
 /// Resolves the available `channel` modules, followed by `requests`, with the user's cache. `tables` are the kernel's.
-pub fn resolve(
+pub(crate) fn resolve(
     root: &Root,
     kernel: &Kernel,
     tables: &ModuleTables,
@@ -161,7 +161,7 @@ impl ModuleQuery<'_> {
 }
 
 /// Determines if virtio-serial over PCI is built into the kernel or available as modules.
-pub fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver {
+pub(crate) fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver {
     let configured = |name: &str| kernel.config.as_ref().is_some_and(|config| config.is_builtin(name));
     if configured("VIRTIO_PCI") && configured("VIRTIO_CONSOLE") {
         return ChannelDriver::Builtin;

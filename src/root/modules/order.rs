@@ -18,15 +18,15 @@ const DEPTH_LIMIT: usize = 500;
 
 /// A module passed as a file, with its dependencies.
 #[derive(Debug, Clone)]
-pub struct Loose {
+pub(crate) struct Loose {
     /// Path on the host.
-    pub host: PathBuf,
+    pub(crate) host: PathBuf,
     /// Normalized names of its direct dependencies.
-    pub depends: Vec<String>,
+    pub(crate) depends: Vec<String>,
     /// Soft dependencies.
-    pub soft: Soft,
+    pub(crate) soft: Soft,
     /// Weak dependencies.
-    pub weak: Vec<String>,
+    pub(crate) weak: Vec<String>,
 }
 
 /// A module in the load order.
@@ -35,9 +35,9 @@ pub struct Step {
     /// Normalized name.
     pub name: String,
     /// First requester.
-    pub why: Why,
+    pub(crate) why: Why,
     /// True if only optional requests require the module.
-    pub optional: bool,
+    pub(crate) optional: bool,
 }
 
 /// Result of a name lookup.
@@ -56,7 +56,7 @@ pub struct Order<'a> {
     index: Option<&'a Index>,
     builtin: &'a Builtin,
     /// Modules passed as files, by name. They take precedence over those in the index.
-    pub loose: BTreeMap<String, Loose>,
+    pub(crate) loose: BTreeMap<String, Loose>,
     /// Modules being visited, outermost first.
     waiting: Vec<String>,
     /// Maps the name of each module in the order to its position in `steps`.
@@ -203,7 +203,7 @@ impl<'a> Order<'a> {
     }
 
     /// Returns all weak dependencies of the modules in the order, each with the name of the dependent module.
-    pub fn weak(&self) -> Result<Vec<(String, String)>, ModuleError> {
+    pub(crate) fn weak(&self) -> Result<Vec<(String, String)>, ModuleError> {
         let mut all = Vec::new();
         for step in &self.steps {
             if let Some(needs) = self.needs(&step.name)? {
@@ -214,17 +214,17 @@ impl<'a> Order<'a> {
     }
 
     /// Returns the built-in modules.
-    pub fn builtin(&self) -> &'a Builtin {
+    pub(crate) fn builtin(&self) -> &'a Builtin {
         self.builtin
     }
 
     /// Returns the names of all modules in the index, sorted.
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.index.map(Index::names).unwrap_or_default()
     }
 
     /// Returns true if the module with this normalized name is in the order.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.done.contains_key(name)
     }
 
@@ -255,7 +255,7 @@ impl<'a> Order<'a> {
 }
 
 /// Returns similar names: with an edit distance of up to 2, or containing the wanted name. Limit: 3 names.
-pub fn near(wanted: &str, names: &[&str]) -> Vec<String> {
+pub(crate) fn near(wanted: &str, names: &[&str]) -> Vec<String> {
     let mut close: Vec<(usize, &str)> = names
         .iter()
         .filter(|name| name.len().abs_diff(wanted.len()) <= 2 || (wanted.len() > 3 && name.contains(wanted)))

@@ -20,16 +20,16 @@ const LIST_LIMIT: u64 = 64 << 20;
 
 /// A module and its `.modinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scanned {
+pub(crate) struct Scanned {
     /// Path relative to the directory, as in `modules.dep`.
-    pub path: String,
+    pub(crate) path: String,
     /// Parsed `.modinfo`.
-    pub info: Modinfo,
+    pub(crate) info: Modinfo,
 }
 
 /// Returns the paths of all modules below `directory`, sorted. Includes links to files (`weak-updates/`). Does not
 /// follow links to directories (`build`, `source`).
-pub fn list(directory: &Path, layout: ModuleLayout) -> Result<Vec<String>, ModuleError> {
+pub(crate) fn list(directory: &Path, layout: ModuleLayout) -> Result<Vec<String>, ModuleError> {
     let order = directory.join("modules.order");
     if layout == ModuleLayout::BuildTree && order.exists() {
         let text = super::error::read_text(&order, LIST_LIMIT)?;
@@ -66,7 +66,7 @@ fn ordered(line: &str) -> Option<String> {
 
 /// Reads the `.modinfo` of all `paths`. Skips missing files, since a build tree's list may contain modules that are not
 /// built yet. Fails if a file is not a module.
-pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleError> {
+pub(crate) fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     let next = AtomicUsize::new(0);
     let parts: Vec<Result<Vec<Scanned>, ModuleError>> = std::thread::scope(|scope| {
@@ -91,7 +91,7 @@ pub fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleEr
 }
 
 /// Reads the `.modinfo` of one module; `None` if the file does not exist.
-pub fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
+pub(crate) fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
     match read_module(path) {
         Ok((info, _)) => Ok(Some(info)),
         Err(ModuleError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -119,7 +119,7 @@ pub(super) fn read_module(path: &Path) -> Result<(Modinfo, Option<Vec<u8>>), Mod
 }
 
 /// Returns path, size and modification time of each module, one per line. Changes if the index is out of date.
-pub fn fingerprint(directory: &Path, paths: &[String]) -> String {
+pub(crate) fn fingerprint(directory: &Path, paths: &[String]) -> String {
     use std::fmt::Write as _;
     use std::os::unix::fs::MetadataExt as _;
     paths.iter().fold(String::with_capacity(paths.len() * 80), |mut text, path| {

@@ -13,7 +13,7 @@ use crate::root::kernel::{Kernel, ModuleDir, ModuleLayout};
 
 /// Module tables of one kernel. Read on first use, then kept, since a run needs them several times.
 #[derive(Debug, Default)]
-pub struct ModuleTables(OnceLock<TablesRead>);
+pub(crate) struct ModuleTables(OnceLock<TablesRead>);
 
 /// Contents of the tables.
 #[derive(Debug)]

@@ -12,20 +12,20 @@ const MAX_SHOWN: usize = 120;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestError {
     /// The manifest file, as given by the user.
-    pub file: String,
+    pub(crate) file: String,
     /// The errors, at least one.
-    pub diagnostics: Vec<Diagnostic>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// Line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Column, in characters, from 1.
-    pub column: usize,
+    pub(crate) column: usize,
     /// Error message, one sentence.
-    pub message: String,
+    pub(crate) message: String,
     /// The line, or the part of it that is shown.
     shown: String,
     /// Position and length of the marker below the shown line, in characters.

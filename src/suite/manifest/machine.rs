@@ -14,15 +14,15 @@ use crate::{
 
 /// A machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MachineSpec {
+pub(crate) struct MachineSpec {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Machine options; `append` does not include the kernel's arguments.
-    pub boot: BootSpec,
+    pub(crate) boot: BootSpec,
     /// Modules that are loaded before the tests.
-    pub base_modules: Vec<ModuleRequest>,
+    pub(crate) base_modules: Vec<ModuleRequest>,
     /// Tags of all cells of this machine.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
 }
 
 /// Keys of a machine on top of the defaults.

@@ -5,26 +5,26 @@ use super::table::Table;
 
 /// Cell selection. By default, each test runs with each kernel on each machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MatrixSpec {
+pub(crate) struct MatrixSpec {
     /// Kernels of tests that name none; `None` for all.
-    pub kernels: Option<Vec<String>>,
+    pub(crate) kernels: Option<Vec<String>>,
     /// Machines of tests that name none; `None` for all.
-    pub machines: Option<Vec<String>>,
+    pub(crate) machines: Option<Vec<String>>,
     /// Combinations to exclude.
-    pub exclude: Vec<Combination>,
+    pub(crate) exclude: Vec<Combination>,
     /// Combinations to include nevertheless.
-    pub include: Vec<Combination>,
+    pub(crate) include: Vec<Combination>,
 }
 
 /// Some tests with some kernels on some machines. `None` means all of them, or in `include`, those of the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Combination {
+pub(crate) struct Combination {
     /// Tests.
-    pub tests: Option<Vec<String>>,
+    pub(crate) tests: Option<Vec<String>>,
     /// Kernels.
-    pub kernels: Option<Vec<String>>,
+    pub(crate) kernels: Option<Vec<String>>,
     /// Machines.
-    pub machines: Option<Vec<String>>,
+    pub(crate) machines: Option<Vec<String>>,
 }
 
 pub(super) fn read(mut keys: Table<'_, '_>, known: &KnownNames) -> MatrixSpec {

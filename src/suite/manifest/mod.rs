@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub(crate) use self::diagnostic::nearest;
-pub use self::diagnostic::{Diagnostic, ManifestError};
+pub(crate) use self::diagnostic::{Diagnostic, ManifestError};
 pub use self::ending::{Ending, OUTCOMES};
 pub use self::kernel::KernelSpec;
-pub use self::machine::MachineSpec;
-pub use self::matrix::{Combination, MatrixSpec};
+pub(crate) use self::machine::MachineSpec;
+pub(crate) use self::matrix::{Combination, MatrixSpec};
 pub use self::name::{NAME_RULE, is_name};
 pub use self::overrides::Overrides;
-pub use self::pattern::{Pattern, Patterns};
+pub(crate) use self::pattern::Patterns;
 pub use self::test::{BootWay, Isolate, Protocol, Test, TestHealth};
 
 use self::name::KnownNames;
@@ -36,23 +36,23 @@ use self::table::{Document, Table};
 pub const STARTER: &str = include_str!("starter.toml");
 
 /// Name of the kernel or machine if the manifest names none.
-pub const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// A manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestSpec {
     /// `name`
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Directory of its relative paths.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// `[kernels]`, at least one.
     pub kernels: Vec<KernelSpec>,
     /// `[machines]`, at least one.
-    pub machines: Vec<MachineSpec>,
+    pub(crate) machines: Vec<MachineSpec>,
     /// `[[test]]`, at least one.
-    pub tests: Vec<Test>,
+    pub(crate) tests: Vec<Test>,
     /// `[matrix]`
-    pub matrix: MatrixSpec,
+    pub(crate) matrix: MatrixSpec,
 }
 
 /// Origin of a manifest's text.

@@ -13,9 +13,9 @@ const MAX_LENGTH: usize = 100;
 /// All names of a manifest.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownNames {
-    pub kernels: Vec<String>,
-    pub machines: Vec<String>,
-    pub tests: Vec<String>,
+    pub(crate) kernels: Vec<String>,
+    pub(crate) machines: Vec<String>,
+    pub(crate) tests: Vec<String>,
 }
 
 /// Returns true if the text is a valid name: safe in a cell id, between slashes, in a shell and in a file name.

@@ -6,7 +6,7 @@ use regex::Regex;
 
 /// A compiled regular expression. Equal patterns have the same text.
 #[derive(Debug, Clone)]
-pub struct Pattern(Regex);
+pub(crate) struct Pattern(Regex);
 
 impl Pattern {
     /// Compiles a pattern. The error is one line.
@@ -37,11 +37,11 @@ impl Eq for Pattern {}
 
 /// Patterns for the lines of a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Patterns {
+pub(crate) struct Patterns {
     /// Each must match a line.
-    pub expect: Vec<Pattern>,
+    pub(crate) expect: Vec<Pattern>,
     /// None may match a line.
-    pub reject: Vec<Pattern>,
+    pub(crate) reject: Vec<Pattern>,
 }
 
 impl Patterns {

@@ -20,8 +20,8 @@ pub(super) struct Document<'a> {
 /// A value and its position, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Located<T> {
-    pub value: T,
-    pub span: Range<usize>,
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;

@@ -24,54 +24,54 @@ const MAX_RUNS: u32 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Tags.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// A program with arguments, or a line for the guest's shell; and what it needs in the guest.
-    pub command: Command,
+    pub(crate) command: Command,
     /// Root directory of programs, libraries and modules.
-    pub sysroot: PathBuf,
+    pub(crate) sysroot: PathBuf,
     /// Library directories searched first.
-    pub lib_path: Vec<PathBuf>,
+    pub(crate) lib_path: Vec<PathBuf>,
     /// True if the guest contains busybox.
-    pub busybox: bool,
+    pub(crate) busybox: bool,
     /// Time limit until pid 1 starts.
-    pub boot_timeout: Option<Duration>,
+    pub(crate) boot_timeout: Option<Duration>,
     /// Expected end.
-    pub ending: Ending,
+    pub(crate) ending: Ending,
     /// Exit status that reports that there is nothing to test.
-    pub skip_status: Option<u8>,
+    pub(crate) skip_status: Option<u8>,
     /// Patterns for standard output.
-    pub stdout: Patterns,
+    pub(crate) stdout: Patterns,
     /// Patterns for the console.
-    pub console: Patterns,
+    pub(crate) console: Patterns,
     /// Health policy.
-    pub health: TestHealth,
+    pub(crate) health: TestHealth,
     /// Whether its guest is restored or booted.
-    pub boot: BootWay,
+    pub(crate) boot: BootWay,
     /// Whether it may share its guest.
-    pub isolate: Isolate,
+    pub(crate) isolate: Isolate,
     /// Maximum number of retries.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// Number of repetitions.
-    pub repeat: u32,
+    pub(crate) repeat: u32,
     /// Format of its output; `None` if the first line decides.
-    pub protocol: Option<Protocol>,
+    pub(crate) protocol: Option<Protocol>,
     /// Kernels that it runs on; `None` for those of the matrix.
-    pub kernels: Option<Vec<String>>,
+    pub(crate) kernels: Option<Vec<String>>,
     /// Machines that it runs on; `None` for those of the matrix.
-    pub machines: Option<Vec<String>>,
+    pub(crate) machines: Option<Vec<String>>,
 }
 
 /// Effect of kernel health on a test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestHealth {
     /// Effect of findings.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Findings with a matching line are ignored.
-    pub allow: Vec<Pattern>,
+    pub(crate) allow: Vec<Pattern>,
     /// Kinds that fail the test although they normally do not.
-    pub deny: Vec<Kind>,
+    pub(crate) deny: Vec<Kind>,
 }
 
 /// How a guest is started.

@@ -43,7 +43,7 @@ pub(super) static FORMAT: Format = Format {
 };
 
 /// Writes a report.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     line(&report.header, out)?;
     report.cells.iter().try_for_each(|cell| line(cell, out))
 }

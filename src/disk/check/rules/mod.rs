@@ -1,10 +1,10 @@
 //! Rule table.
 
-pub mod efi;
-pub mod fat;
-pub mod gpt;
-pub mod initrd;
-pub mod mbr;
+pub(crate) mod efi;
+pub(crate) mod fat;
+pub(crate) mod gpt;
+pub(crate) mod initrd;
+pub(crate) mod mbr;
 
 use super::Rule;
 

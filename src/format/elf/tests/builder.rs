@@ -8,11 +8,11 @@ use crate::arch::Arch;
 
 /// ELF file builder.
 #[derive(Debug, Clone)]
-pub struct ElfBuilder {
+pub(crate) struct ElfBuilder {
     /// Architecture, which determines class, byte order and machine.
-    pub arch: Arch,
+    pub(crate) arch: Arch,
     /// `e_type`.
-    pub kind: u16,
+    pub(crate) kind: u16,
     interpreter: Option<String>,
     entries: Vec<(u64, String)>,
     flags_1: u64,
@@ -21,65 +21,65 @@ pub struct ElfBuilder {
 
 impl ElfBuilder {
     /// Creates an empty library.
-    pub fn library(arch: Arch) -> Self {
+    pub(crate) fn library(arch: Arch) -> Self {
         Self { arch, kind: 3, interpreter: None, entries: Vec::new(), flags_1: 0, note: None }
     }
 
     /// Creates a glibc program for x86-64.
-    pub fn program() -> Self {
+    pub(crate) fn program() -> Self {
         Self { interpreter: Some("/lib64/ld-linux-x86-64.so.2".into()), ..Self::library(Arch::X86_64) }
     }
 
-    pub fn interpreter(mut self, path: &str) -> Self {
+    pub(crate) fn interpreter(mut self, path: &str) -> Self {
         self.interpreter = Some(path.into());
         self
     }
 
-    pub fn needed(mut self, name: &str) -> Self {
+    pub(crate) fn needed(mut self, name: &str) -> Self {
         self.entries.push((1, name.into()));
         self
     }
 
-    pub fn soname(mut self, name: &str) -> Self {
+    pub(crate) fn soname(mut self, name: &str) -> Self {
         self.entries.push((14, name.into()));
         self
     }
 
-    pub fn rpath(mut self, path: &str) -> Self {
+    pub(crate) fn rpath(mut self, path: &str) -> Self {
         self.entries.push((15, path.into()));
         self
     }
 
-    pub fn runpath(mut self, path: &str) -> Self {
+    pub(crate) fn runpath(mut self, path: &str) -> Self {
         self.entries.push((29, path.into()));
         self
     }
 
     /// Adds a name to the string table that no known entry refers to, like that of an imported symbol.
-    pub fn string(mut self, name: &str) -> Self {
+    pub(crate) fn string(mut self, name: &str) -> Self {
         self.entries.push((0x6fff_fef0, name.into()));
         self
     }
 
-    pub fn no_default_lib(mut self) -> Self {
+    pub(crate) fn no_default_lib(mut self) -> Self {
         self.flags_1 = 0x800;
         self
     }
 
-    pub fn dlopen_note(mut self, json: &str) -> Self {
+    pub(crate) fn dlopen_note(mut self, json: &str) -> Self {
         self.note = Some(json.as_bytes().to_vec());
         self
     }
 
     /// Writes the file, executable, and creates its parent directories.
-    pub fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         fs::write(path, self.build()).expect("a file");
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
     }
 
     /// Returns the bytes of the file.
-    pub fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let (machine, is_64, little) = self.arch.elf();
         let out = Out { little, is_64 };
         let (header_size, entry_size) = if is_64 { (64, 56) } else { (52, 32) };

@@ -1,6 +1,6 @@
 //! Tests of the ELF reader, and builders of small ELF files.
 
-pub mod builder;
+pub(crate) mod builder;
 
 use std::path::Path;
 

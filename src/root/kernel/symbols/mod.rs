@@ -4,8 +4,8 @@
 //! `System.map` of a build tree ([`map`]; the one in Debian's packages contains no symbols). Neither contains the
 //! symbols of modules. Loading takes tens of milliseconds and some megabytes, so callers load symbols on demand.
 
-pub mod kallsyms;
-pub mod map;
+pub(crate) mod kallsyms;
+pub(crate) mod map;
 
 use std::fmt;
 use std::fs::File;
@@ -51,7 +51,7 @@ pub struct Place<'a> {
     /// Offset from the start of the symbol, in bytes.
     pub offset: u64,
     /// Size of the symbol in bytes: the distance to the next symbol.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 impl fmt::Display for Place<'_> {
@@ -125,7 +125,7 @@ impl Symbols {
 
     /// Sets the KASLR offset (`CONFIG_RANDOMIZE_BASE`) from the run address of one symbol. Returns false and changes
     /// nothing if the offset is implausible: kernels move by whole megabytes, by less than 1 GiB.
-    pub fn slide_by(&mut self, symbol: &str, address: u64) -> bool {
+    pub(crate) fn slide_by(&mut self, symbol: &str, address: u64) -> bool {
         let slide = self.linked(symbol).and_then(|linked| address.checked_sub(linked));
         let slide = slide.filter(|slide| slide % (1 << 20) == 0 && *slide < 1 << 30);
         self.slide = slide.unwrap_or(self.slide);
@@ -133,7 +133,7 @@ impl Symbols {
     }
 
     /// Returns the KASLR offset, in bytes.
-    pub fn slide(&self) -> u64 {
+    pub(crate) fn slide(&self) -> u64 {
         self.slide
     }
 
