@@ -2,10 +2,14 @@
 CARGO   ?= cargo
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# Option of install(1) that strips the program; empty to keep its symbols.
+STRIP   ?= -s
+# zsh's directory for completion scripts of other packages. Debian's packages use vendor-completions.
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
 # Debian kernels for the tests, by meta-package: one with uncompressed modules, two with compressed modules.
 KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
 
-.PHONY: build test vm vm-warm soak slurm lint stubs golden install bench demo kernels
+.PHONY: build test vm vm-warm soak slurm lint stubs golden install deb bench demo kernels
 
 build:
 	@tools/setup build
@@ -35,7 +39,7 @@ kernels:
 	@for meta in $(KERNELS); do tools/fetch-kernel $$meta build/kernels || exit 1; done
 
 lint:
-	@tools/setup build
+	@tools/setup build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test house --test layering
@@ -53,10 +57,25 @@ golden:
 	@tools/setup build
 	UPDATE_EXPECT=1 SNAPSHOTS=overwrite $(CARGO) test --locked --lib
 
+# The program, the links to it, and the manual pages and completion scripts that it prints.
+install: SHARE := $(DESTDIR)$(PREFIX)/share
 install: build
-	install -D -s -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling
+	install -D $(STRIP) -m 755 target/release/bootling $(DESTDIR)$(PREFIX)/bin/bootling
 	ln -sf bootling $(DESTDIR)$(PREFIX)/bin/make-tiny-image
 	ln -sf bootling $(DESTDIR)$(PREFIX)/bin/byebyebios
+	target/release/bootling man $(SHARE)/man/man1
+	install -d $(SHARE)/bash-completion/completions $(DESTDIR)$(ZSH_COMPLETIONS) $(SHARE)/fish/vendor_completions.d
+	target/release/bootling completions bash >$(SHARE)/bash-completion/completions/bootling
+	target/release/bootling completions zsh >$(DESTDIR)$(ZSH_COMPLETIONS)/_bootling
+	target/release/bootling completions fish >$(SHARE)/fish/vendor_completions.d/bootling.fish
+
+# Builds a Debian package in build/deb, and checks it with lintian. Root privileges are not required.
+# `dpkg-buildpackage` works as well; it also requires Debian's own cargo and rustc.
+deb:
+	@tools/setup build deb
+	@mkdir -p build/deb
+	debian/rules clean binary PACKAGES=build/deb
+	lintian --fail-on error,warning --suppress-tags bad-distribution-in-changes-file build/deb/bootling_*.deb
 
 bench: kernels
 	@tools/setup build run test

@@ -111,6 +111,12 @@ fn every_dependency_has_a_reason() {
 }
 
 #[test]
+fn the_debian_package_has_the_version_of_the_crate() {
+    let changelog = fs::read_to_string(sources::root().join("debian/changelog")).expect("a changelog");
+    assert!(changelog.starts_with(concat!("bootling (", env!("CARGO_PKG_VERSION"), ")")), "{changelog}");
+}
+
+#[test]
 fn each_rule_detects_a_violation() {
     let good = "//! Head.\nfn f() {}\n";
     assert_eq!(complaints(Path::new("src/a.rs"), good), Vec::<String>::new());

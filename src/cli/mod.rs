@@ -11,6 +11,7 @@ mod bundle;
 pub(crate) mod byebyebios;
 mod check;
 mod compare;
+mod completions;
 mod digest;
 mod disk;
 mod doctor;
@@ -20,6 +21,7 @@ mod json;
 mod listing;
 pub(crate) mod ls;
 pub(crate) mod make_tiny_image;
+mod man;
 mod opened;
 pub(crate) mod options;
 pub(crate) mod output;
@@ -42,7 +44,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, Parser, Subcommand};
 
 /// Exit code for failures of bootling itself.
 const FAILED: u8 = 125;
@@ -84,6 +86,8 @@ enum Verb {
     /// Install a boot sector with the options of byebyebios
     #[command(name = OTHER_ANCESTOR)]
     ByeByeBios(byebyebios::ByeByeBios),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Program name that selects the command line of make-tiny-image.
@@ -140,7 +144,14 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Test(args) => test::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),
         Verb::ByeByeBios(args) => byebyebios::run(&args),
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, programs()),
     }
+}
+
+/// Returns the definitions of the command lines, one for each program name.
+fn programs() -> [Command; 3] {
+    [Cli::command(), make_tiny_image::MakeTinyImage::command(), byebyebios::ByeByeBios::command()]
 }
 
 /// Prints help, version or a usage error, and returns the exit code.
