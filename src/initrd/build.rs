@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_entries_through_links_are_planned_fast() {
+    fn thousands_of_entries_through_links_are_planned() {
         let facts = (0..20_000)
             .map(|n| {
                 file(&format!("/lib/d{}/f{n}", n % 100), b"", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) })
@@ -410,9 +410,8 @@ mod tests {
                 (0..20_000).map(|n| link("/lib", "usr/lib", Why::LinkTo { path: ArchivePath::new(format!("/{n}")) })),
             );
         let facts: Vec<Fact> = facts.collect();
-        let start = std::time::Instant::now();
+        // With a time quadratic in the number of entries, this takes minutes.
         let plan = Plan::from_facts(facts).expect("a plan");
         assert_eq!(plan.entries().len(), 20_000 + 100 + 3);
-        assert!(start.elapsed().as_millis() < 2_000, "{:?}", start.elapsed());
     }
 }

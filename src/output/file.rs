@@ -227,7 +227,7 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(dir.path()).expect("a directory").map(|entry| entry.expect("one").path()).collect();
         assert_eq!(names, [path]);
-        let error = temporary("/nonexistent/x".as_ref(), 0o600).expect_err("no directory");
+        let error = temporary(&dir.path().join("missing/x"), 0o600).expect_err("no directory");
         assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
     }
 
@@ -248,11 +248,13 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_reported_with_the_path_of_the_output() {
-        let error = Output::create("/nonexistent/dir/x".as_ref()).expect_err("no directory");
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("missing/x");
+        let error = Output::create(&path).expect_err("no directory");
         let cause = std::error::Error::source(&error).expect("a cause").to_string();
         assert_eq!(
             format!("{error}: {cause}"),
-            "failed to write /nonexistent/dir/x: No such file or directory (os error 2)"
+            format!("failed to write {}: No such file or directory (os error 2)", path.display())
         );
     }
 }

@@ -133,9 +133,16 @@ mod tests {
 
     #[test]
     fn a_build_over_its_limit_is_ended_with_all_its_processes() {
-        let (ended, said) = run("trap 'echo cleaned; exit 1' INT; sleep 1000 & wait", Some(Duration::from_secs(2)));
-        assert!(matches!(&ended, Built::Failed(why) if why == "not finished after 2s"), "{ended:?}");
-        assert_eq!(said, "cleaned\n");
+        // On a host with other load, the shell may start only after the first limits.
+        for limit in [1, 10, 100] {
+            let line = "trap 'echo cleaned; exit 1' INT; echo ready; sleep 1000 & wait";
+            let (ended, said) = run(line, Some(Duration::from_secs(limit)));
+            assert!(matches!(&ended, Built::Failed(why) if why.starts_with("not finished after ")), "{ended:?}");
+            if said.contains("ready") || limit == 100 {
+                assert_eq!(said, "ready\ncleaned\n");
+                break;
+            }
+        }
     }
 
     #[test]
@@ -147,7 +154,7 @@ mod tests {
         let is_over = || fs::read_to_string(&path).map_or(true, |stat| stat.contains(") Z "));
         let start = Instant::now();
         while !is_over() {
-            assert!(start.elapsed() < Duration::from_secs(60), "{path} is there");
+            assert!(start.elapsed() < Duration::from_secs(120), "{path} is there");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -323,7 +323,6 @@ mod tests {
     use crate::suite::tests::fixtures::spec;
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
-    use std::time::{Duration, Instant};
 
     const TWO: &str = r#"
         [kernels]
@@ -421,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_cells_are_planned_quickly() {
+    fn ten_thousand_cells_are_planned() {
         let mut text = String::new();
         for number in 0..10 {
             write!(text, "[kernels.k{number}]\nkernel = 'x'\n[machines.m{number}]\n").expect("memory");
@@ -429,10 +428,8 @@ mod tests {
         for number in 0..100 {
             write!(text, "[[test]]\nname = 't{number}'\nrun = 'x'\ntags = ['a', 'b']\n").expect("memory");
         }
-        let began = Instant::now();
+        // `make bench` measures the time; if it were quadratic in the number of cells, this would take minutes.
         let plan = Plan::new(spec(&text), &Filter::default(), Some(Shard { index: 1, total: 1 })).expect("a plan");
         assert_eq!(plan.cells.len(), 10_000);
-        // The goal is 0.2 s for a release build; a busy test host needs a margin.
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

@@ -97,7 +97,7 @@ mod tests {
         let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
         assert_eq!((status, runs), (Built::Done, 2));
         assert!(sources.changed().is_empty());
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        crate::watch::stamp::wait_for_tick();
         fs::write(dir.path().join("main.c"), "2").expect("written");
         let (status, runs, mut sources, _) = run(dir.path(), line, &mut build);
         assert_eq!((status, runs), (Built::Done, 1));

@@ -129,14 +129,18 @@ fn leaked_processes_are_reported_killed_and_fail_only_if_denied() {
     let Some(builder) = builder("leaked_processes_are_reported") else { return };
     let fail = HealthSpec { policy: Policy::Fail, ..HealthSpec::default() };
     let mut vm = builder.clone().health(fail.clone()).start().expect("a guest");
-    let output = vm.run_with(&line("sleep 1000 & (setsid sleep 2000 &) ; true")).expect("an output");
+    let output = vm
+        .run_with(&line("sleep 1000 & (setsid sleep 2000 &) ; until [ $(pidof sleep | wc -w) = 2 ]; do :; done"))
+        .expect("an output");
     assert_eq!(kinds(&output.health), [Kind::Leaked], "{output:#?}");
     assert_eq!(output.health[0].lines.len(), 2, "{output:#?}");
     assert!(output.success() && output.health[0].lines.iter().all(|line| line.starts_with("sleep (")), "{output:#?}");
     let output = vm.run_with(&line("ps | grep -c '[s]leep'; true")).expect("an output");
     assert_eq!((output.text().trim(), output.health.as_slice()), ("0", [].as_slice()));
     // This process cannot be killed, and is not reported for the next command.
-    let output = vm.run_with(&line("(echo unkillable >$HOW) & sleep 0.2")).expect("an output");
+    let output = vm
+        .run_with(&line("(echo unkillable >$HOW) & until grep -q '^State:.D' /proc/$!/status; do :; done"))
+        .expect("an output");
     assert_eq!(kinds(&output.health), [Kind::Unkillable], "{output:#?}");
     assert!(matches!(output.outcome, Outcome::Unhealthy { .. }), "{output:#?}");
     has(&output.health[0], &["set_how", "kernfs_fop_write_iter"]);
@@ -205,9 +209,9 @@ const TALK: &str = "echo talk >$HOW; echo on >/proc/sys/kernel/printk_devkmsg; \
 fn an_invalid_health_pattern_is_refused_before_the_boot() {
     let Some(program) = Program::run(Kernel::Cloud612, "an_invalid_health_pattern") else { return };
     let (done, verdict) = program.args(["--health-allow", "("]).json(["--", "true"]);
-    let done = done.exits(125).says("invalid health pattern \"(\"");
-    assert!(done.took < Duration::from_secs(30), "{:?}", done.took);
+    done.exits(125).says("invalid health pattern \"(\"");
     assert_eq!(verdict["outcome"], "could-not-test", "{verdict}");
+    assert_eq!(verdict.get("qemu"), None, "{verdict}");
 }
 
 #[test]

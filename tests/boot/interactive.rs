@@ -6,13 +6,12 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::support::Kernel;
-use crate::support::processes::{children, qemu_of, runs, wait_for};
+use crate::support::processes::{LIMIT, children, qemu_of, wait_for, wait_until_gone};
 use crate::support::program::build_dir;
 
 /// A pseudoterminal with its keyboard (input) and screen (output).
@@ -50,7 +49,7 @@ impl Seat {
 
     /// Waits until the screen shows `what`, then clears the recorded output.
     fn expect(&self, what: &str) {
-        wait_for(&format!("{what:?} on the screen"), Duration::from_secs(60), || {
+        wait_for(&format!("{what:?} on the screen"), LIMIT, || {
             let mut screen = self.screen.lock().expect("not poisoned");
             let found = String::from_utf8_lossy(&screen).contains(what);
             found.then(|| screen.clear())
@@ -90,20 +89,19 @@ fn an_interactive_shell_has_job_control_and_the_window_size() {
     seat.expect("# ");
     assert!(!seat.is_cooked(), "the guest's terminal handles echo and line editing");
     seat.types("stty size; echo done-$((1 + 1))\n");
-    wait_for("the size", Duration::from_secs(20), || seat.text().contains("done-2").then_some(()));
+    wait_for("the size", LIMIT, || seat.text().contains("done-2").then_some(()));
     assert!(seat.text().contains("37 111"), "{}", seat.text());
     // Ctrl-C is for the guest's command.
-    seat.types("sleep 1000\n");
-    thread::sleep(Duration::from_millis(700));
+    seat.types("sh -c 'echo ready-$((5 + 5)); exec sleep 1000'\n");
+    seat.expect("ready-10");
     seat.types("\x03");
     seat.types("echo alive-$((2 + 2))\n");
     seat.expect("alive-4");
     // A change of the window size reaches the guest.
     let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&seat.slave, size).expect("a pty has a size");
-    thread::sleep(Duration::from_millis(500));
-    seat.types("stty size; echo done-$((3 + 3))\n");
-    wait_for("the new size", Duration::from_secs(20), || seat.text().contains("done-6").then_some(()));
+    seat.types("until stty size | grep -q '^20 60'; do :; done; stty size; echo done-$((3 + 3))\n");
+    wait_for("the new size", LIMIT, || seat.text().contains("done-6").then_some(()));
     assert!(seat.text().contains("20 60"), "{}", seat.text());
     seat.types("exit 5\n");
     assert_eq!(child.wait().expect("child process").code(), Some(5), "{}", seat.text());
@@ -133,5 +131,5 @@ fn the_terminal_is_restored_after_sigterm() {
     crate::support::processes::signal(bootling, rustix::process::Signal::TERM);
     child.wait().expect("child process");
     assert!(seat.is_cooked(), "{}", seat.text());
-    wait_for("QEMU to be gone", Duration::from_secs(5), || (!runs(qemu)).then_some(()));
+    wait_until_gone(qemu);
 }

@@ -202,10 +202,16 @@ fn commands_and_boots_have_time_limits() {
     let given = Instant::now();
     let output = vm.run(["true"]).expect("an output");
     assert!(output.success() && output.duration <= given.elapsed(), "{output:?} after {:?}", given.elapsed());
-    let limit = Duration::from_secs(3);
-    let output = vm.run_with(&Command::shell("echo begun; sleep 1000").timeout(limit)).expect("an output");
-    assert_eq!(output.outcome, Outcome::TimedOut { limit: Limit::Total, after: limit });
-    assert_eq!(output.text(), "begun\n");
+    // On a host with other load, the command may start only after the first limit.
+    for limit in [3, 60].map(Duration::from_secs) {
+        let output = vm.run_with(&Command::shell("echo begun; sleep 1000").timeout(limit)).expect("an output");
+        assert_eq!(output.outcome, Outcome::TimedOut { limit: Limit::Total, after: limit });
+        if limit > Duration::from_secs(3) || output.text() == "begun\n" {
+            assert_eq!(output.text(), "begun\n");
+            break;
+        }
+        vm.restart().expect("a guest");
+    }
     assert!(matches!(vm.run(["true"]), Err(VmError::Gone(how)) if how.contains("timed out")));
 
     let soon = Duration::from_millis(1);
@@ -253,7 +259,7 @@ fn a_single_command_can_run_in_its_own_guest() {
 
 /// Returns a builder with a missing kernel.
 fn builder_without_kernel() -> Builder {
-    Vm::builder().kernel("/nonexistent/kernel").cache(cache())
+    Vm::builder().kernel("/dev/null/kernel").cache(cache())
 }
 
 #[test]
@@ -299,6 +305,6 @@ fn guests_of_several_threads_are_separate_and_outlive_their_threads() {
     });
     // The guests are dropped here.
     for pid in pids {
-        wait_until_gone(pid, Duration::from_secs(5));
+        wait_until_gone(pid);
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -240,7 +239,7 @@ fn an_interrupted_suite_writes_its_report_and_leaves_no_qemu() {
     let (bootling, qemu) = (running.pid(), qemu_of(running.pid()));
     signal(bootling, Signal::INT);
     let done = running.done().exits(130).says("ended early: interrupted (SIGINT)").says("2 not run");
-    wait_until_gone(qemu, Duration::from_secs(10));
+    wait_until_gone(qemu);
     let (header, cells) = suite.report(&done);
     assert_eq!(header["ended_early"], "interrupted (SIGINT)");
     assert_eq!(statuses(&cells), [("sleeps", "not-run"), ("waits", "not-run")]);
@@ -254,7 +253,7 @@ fn a_killed_suite_leaves_no_qemu_and_no_report() {
     let all = children(running.pid(), "qemu-system");
     signal(running.pid(), Signal::KILL);
     for pid in all.into_iter().chain([qemu]) {
-        wait_until_gone(pid, Duration::from_secs(10));
+        wait_until_gone(pid);
         assert!(!runs(pid));
     }
     assert_eq!(running.done().signal, Some(9));

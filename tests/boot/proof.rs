@@ -1,7 +1,6 @@
 //! `bootling check --boot` of an image from `bootling disk`, intact and with a damaged boot sector.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -62,9 +61,9 @@ fn a_signal_ends_the_proof_and_starts_no_further_machine() {
     disk.done().exits(0);
     let running = Program::new().args(["check", "--boot", "--expect", "never", "--quiet"]).arg(&image).start();
     let qemu = qemu_of(running.pid());
-    let started = Instant::now();
     signal(running.pid(), Signal::TERM);
     let done = running.done().exits(143).says("interrupted (SIGTERM)");
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}: {}", started.elapsed(), done.stderr);
-    wait_until_gone(qemu, Duration::from_secs(5));
+    // The other machines would each run until --timeout, and their results would be printed.
+    assert!(!done.text().contains("BIOS"), "{}", done.text());
+    wait_until_gone(qemu);
 }

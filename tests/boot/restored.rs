@@ -70,7 +70,8 @@ fn clocks_are_correct_and_timers_run() {
 fn a_restored_guest_has_the_same_environment_as_a_cold_guest() {
     let test = "a_restored_guest_has_the_same_environment";
     // None of this may depend on the time or on how the guest was started.
-    let line = "ip addr show lo | grep -o 'inet6* [^ ]*'; nc -l -p 7 </dev/null & sleep 0.3; \
+    let line = "ip addr show lo | grep -o 'inet6* [^ ]*'; nc -l -p 7 </dev/null & \
+        until cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ':0007 [0-9A-F:]* 0A '; do :; done; \
         echo through | nc -w 3 127.0.0.1 7; wait; hostname; id; pwd; umask; env | sort; stat -c '%A %u %g %n' / /dev /tmp /proc /sys /run; \
         ls / /dev; grep -v -e cpu_cap /proc/mounts; cat /proc/cmdline; ulimit -a; cat /proc/1/comm; \
         ls -l /proc/self/fd | sed 's/.*[0-9] //; s/[0-9][0-9]*]//'; cat /proc/sys/kernel/printk; readlink /proc/self/ns/mnt; \

@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::cache::{OwnCache, restamp};
-use crate::support::processes::{children, signal, wait_for, wait_until_gone};
+use crate::support::processes::{LIMIT, children, signal, wait_for, wait_until_gone};
 use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
 
@@ -20,7 +21,7 @@ fn machine_of(parent: u32) -> u32 {
         fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"-kernel"))
     };
-    wait_for("a machine", Duration::from_secs(60), || children(parent, "qemu-system").into_iter().find(boots))
+    wait_for("a machine", LIMIT, || children(parent, "qemu-system").into_iter().find(boots))
 }
 
 /// Overwrites a part of a file in place.
@@ -92,7 +93,7 @@ fn a_run_interrupted_while_making_the_snapshot_leaves_none() {
         } else {
             running.done();
         }
-        wait_until_gone(qemu, Duration::from_secs(5));
+        wait_until_gone(qemu);
         assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
     }
     // The leftovers of a killed run are removed by a later run, after a grace period of a minute.
@@ -103,10 +104,10 @@ fn a_run_interrupted_while_making_the_snapshot_leaves_none() {
         .args(["--", "sleep", "1000"])
         .start();
     let qemu = machine_of(running.pid());
-    wait_for("an entry in the making", Duration::from_secs(30), || (!cache.unfinished().is_empty()).then_some(()));
+    wait_for("an entry in the making", LIMIT, || (!cache.unfinished().is_empty()).then_some(()));
     signal(running.pid(), Signal::KILL);
     assert_eq!(running.done().signal, Some(9));
-    wait_until_gone(qemu, Duration::from_secs(5));
+    wait_until_gone(qemu);
     assert!(cache.snapshots().is_empty() && cache.unfinished().len() == 1, "{:?}", cache.unfinished());
     cache.runs();
     let (age, said) = cache.runs();
@@ -178,11 +179,12 @@ fn removing_the_cache_while_a_guest_runs_is_harmless() {
     let test = "removing_the_cache_while_a_guest_runs";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     cache.runs();
-    let running =
-        cache.program().stdin("").args(["--run", "sleep 2; dd if=/dev/zero of=/tmp/x bs=1M count=300; echo ok"]);
+    let running = cache
+        .program()
+        .stdin("")
+        .args(["--run", "echo begun; sleep 1; dd if=/dev/zero of=/tmp/x bs=1M count=300; echo ok"]);
     let running = running.start();
-    machine_of(running.pid());
-    std::thread::sleep(Duration::from_millis(800));
+    running.wait_for_output("begun\n");
     for entry in fs::read_dir(cache.path()).expect("exists") {
         let path = entry.expect("readable").path();
         if path.is_dir() {
@@ -190,7 +192,7 @@ fn removing_the_cache_while_a_guest_runs_is_harmless() {
         }
     }
     let done = running.done().exits(0);
-    assert_eq!(done.text(), "ok\n");
+    assert_eq!(done.text(), "begun\nok\n");
     assert!(cache.runs().0 <= 0.0);
     // A cache that other users can enter must not contain guest memory.
     fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("writable file");

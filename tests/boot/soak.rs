@@ -14,7 +14,7 @@ use rustix::process::{Signal, kill_process};
 
 use super::cache::OwnCache;
 use crate::support::Kernel;
-use crate::support::processes::{children, to_pid, wait_for};
+use crate::support::processes::{LIMIT, children, to_pid, wait_for};
 
 /// Number of parallel runs; more than there are processors.
 const AT_ONCE: u64 = 3;
@@ -152,7 +152,7 @@ fn killed_runs_leave_nothing_behind() {
         };
         assert!(expected, "{what}: status {:?}, signal {:?}\n{}", done.status, done.signal, done.stderr);
         *endings.entry((victim, format!("{name:?}"), done.status, done.signal)).or_insert(0) += 1;
-        wait_for(&format!("processes to be gone, {what}"), Duration::from_secs(5), || {
+        wait_for(&format!("processes to be gone, {what}"), LIMIT, || {
             processes_of_cache(cache.path()).is_empty().then_some(())
         });
         assert_eq!(files(), 0, "{what}: temporary files left");

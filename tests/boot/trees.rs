@@ -62,7 +62,9 @@ fn an_image_without_modules_uses_the_second_serial_port() {
         return;
     }
     let input: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
-    let program = Program::new().args(["run", "--kernel"]).arg(Kernel::Generic61.image()).stdin(input.clone());
+    let dir = scratch();
+    let image = Kernel::Generic61.lone_image(dir.path());
+    let program = Program::new().args(["run", "--kernel"]).arg(image).stdin(input.clone());
     let (done, verdict) = program.json(["--run", "cat; echo err >&2; exit 9"]);
     let done = done.exits(9);
     assert_eq!(verdict["channel"], "com2", "{verdict}");

@@ -81,7 +81,7 @@ fn tpm(folder: &Path) -> (Owned, PathBuf) {
         .spawn()
         .expect("swtpm runs (tools/setup test)");
     let child = Owned(child);
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while !socket.exists() {
         assert!(Instant::now() < end, "swtpm does not listen");
         thread::sleep(Duration::from_millis(10));
@@ -114,7 +114,7 @@ fn boot(firmware: &Firmware, folder: &Path, image: &Path, last: &str) -> String 
     let mut qemu = Owned(qemu.spawn().expect("or_skip checked for QEMU"));
     let stdout = qemu.0.stdout.take().expect("piped");
     let receive = spawn_reader(stdout);
-    let end = Instant::now() + Duration::from_secs(150);
+    let end = Instant::now() + Duration::from_secs(600);
     let mut console = String::new();
     while !console.contains(last) {
         match receive.recv_timeout(end.saturating_duration_since(Instant::now())) {

@@ -182,7 +182,7 @@ fn a_missing_tool_is_reported_with_its_package() {
     case.bootling(&["-o", "x.img", "--efi", "app.efi"]).assert().success();
     let before = case.listing();
     let words = ["-o", "y.img", "--efi", "app.efi", "--root", "root"];
-    case.bootling(&words).env("PATH", "/nonexistent").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
+    case.bootling(&words).env("PATH", "/dev/null").assert().code(125).stdout_eq("").stderr_eq(str![[r#"
 error: failed to create a file system from root: mksquashfs not found on PATH
 advice: on Debian, install the package squashfs-tools
 

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Time limit for an event on a host that is slow or has other load. It ends a test that would otherwise never end.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
 /// Returns the PIDs of the children of `parent` whose command name starts with `name`.
 pub(crate) fn children(parent: u32, name: &str) -> Vec<u32> {
     fs::read_dir("/proc")
@@ -47,12 +50,19 @@ pub(crate) fn qemu_of(parent: u32) -> u32 {
         words.split(|byte| *byte == 0).any(|word| word == b"-mon")
     };
     let guest = || children(parent, "qemu-system").into_iter().find(has_monitor);
-    wait_for("a QEMU child", Duration::from_secs(60), guest)
+    wait_for("a QEMU child", LIMIT, guest)
 }
 
-/// Waits until a process is gone.
-pub(crate) fn wait_until_gone(pid: u32, limit: Duration) {
-    wait_for("a process to be gone", limit, || (!runs(pid)).then_some(()));
+/// Waits until a process is gone. Without a reason to end, the processes of the tests run for longer than the limit.
+pub(crate) fn wait_until_gone(pid: u32) {
+    wait_for("a process to be gone", LIMIT, || (!runs(pid)).then_some(()));
+}
+
+/// Returns true if a signal was sent to a process, and not delivered yet (`ShdPnd` in `proc_pid_status(5)`).
+pub(crate) fn is_pending(pid: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("ShdPnd:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// Largest resident set of a running process so far, KiB.

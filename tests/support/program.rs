@@ -7,13 +7,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process_group};
 
 use super::Kernel;
-use super::processes::{peak_kib, to_pid};
+use super::processes::{peak_kib, to_pid, wait_for};
 
 /// Default time limit, also for a guest on a slow host under TCG.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -47,8 +48,8 @@ pub(crate) struct Running {
     child: Child,
     started: Instant,
     limit: Duration,
-    stdout: Receiver<Vec<u8>>,
-    stderr: Receiver<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
     peak_kib: u64,
 }
 
@@ -156,16 +157,35 @@ impl Program {
     }
 }
 
+/// What a pipe has delivered so far, and its end.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
 /// Reads a pipe to its end in a separate thread.
-fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (send, receive) = channel();
+fn collect(mut pipe: impl Read + Send + 'static) -> Collected {
+    let (send, end) = channel();
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&bytes);
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = pipe.read_to_end(&mut bytes);
+        let mut chunk = vec![0; 64 << 10];
+        while let Ok(len @ 1..) = pipe.read(&mut chunk) {
+            all.lock().expect("not poisoned").extend_from_slice(&chunk[..len]);
+        }
         // The receiver is gone if the test has already failed.
-        let _ = read.map(|_| send.send(bytes));
+        let _ = send.send(());
     });
-    receive
+    Collected { bytes, end }
+}
+
+impl Collected {
+    /// Returns everything, at the end of the pipe.
+    fn whole(&self) -> Vec<u8> {
+        // The pipes close with the program, unless a leftover process has them open, which is a bug.
+        self.end.recv_timeout(Duration::from_secs(60)).expect("no process outlives bootling with its output open");
+        std::mem::take(&mut *self.bytes.lock().expect("not poisoned"))
+    }
 }
 
 impl Running {
@@ -206,13 +226,16 @@ impl Running {
         }
     }
 
+    /// Waits until standard output contains `text`.
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        let has_text = |bytes: &[u8]| bytes.windows(text.len()).any(|found| found == text.as_bytes());
+        wait_for(&format!("{text:?} on standard output"), self.limit, || {
+            has_text(&self.stdout.bytes.lock().expect("not poisoned")).then_some(())
+        });
+    }
+
     fn output(&self) -> (Vec<u8>, Vec<u8>) {
-        // The pipes close with the program, unless a leftover process has them open, which is a bug.
-        let wait = Duration::from_secs(20);
-        let stdout =
-            self.stdout.recv_timeout(wait).expect("no process outlives bootling with its standard output open");
-        let stderr = self.stderr.recv_timeout(wait).expect("no process outlives bootling with its standard error open");
-        (stdout, stderr)
+        (self.stdout.whole(), self.stderr.whole())
     }
 
     fn kill_all(&mut self) {

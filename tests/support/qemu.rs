@@ -36,7 +36,7 @@ pub(crate) fn boot(kernel: Kernel, initrd: &Path, extra: &[&str], prompt: &str, 
     let mut stdin = qemu.stdin.take().expect("piped");
     let stdout = qemu.stdout.take().expect("piped");
     let receive = spawn_reader(stdout);
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(600);
     let mut console = Vec::new();
     let mut typed = input.is_empty();
     loop {
