@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-
 use std::time::Duration;
 
 use rustix::process::Signal;
