@@ -11,7 +11,8 @@ use crate::initrd::build::Plan;
 use crate::initrd::check::{CheckedPlan, Purpose};
 use crate::initrd::job::{Channel, Job, ModuleToLoad, init};
 use crate::initrd::pid1;
-use crate::qemu::machine::{MachineError, Transport};
+use crate::qemu::machine::MachineError;
+use crate::qemu::machine_type::Transport;
 use crate::root::kernel::Kernel;
 use crate::root::modules::{self, ModuleLoad, tables::ModuleTables};
 use crate::root::request::ModuleRequest;
@@ -218,7 +219,7 @@ mod tests {
     use crate::arch::Arch;
     use crate::format::modules::modinfo::tests::module;
     use crate::initrd::job::Channel;
-    use crate::qemu::machine::Transport;
+    use crate::qemu::machine_type::Transport;
     use crate::root::directory::Root;
     use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
     use crate::root::modules::tables::ModuleTables;

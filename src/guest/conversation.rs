@@ -15,7 +15,8 @@ use super::session::{ConsoleSink, Foreground, Opening, Outside, Settings, ShownO
 use super::transcript::Transcript;
 use super::{RunSpec, VmError, limits};
 use crate::process::signals::Signals;
-use crate::qemu::machine::{Machine, Transport};
+use crate::qemu::machine::Machine;
+use crate::qemu::machine_type::Transport;
 use crate::qemu::spec::ConsoleTo;
 
 /// The sessions of one run.

@@ -9,7 +9,7 @@ use super::{Listener, RunSpec, VmError, ready_made};
 use crate::initrd::build::Plan;
 use crate::initrd::check::{CheckedPlan, Purpose};
 use crate::initrd::memfd;
-use crate::qemu::machine::Transport;
+use crate::qemu::machine_type::Transport;
 use crate::root::request::ModuleRequest;
 use crate::root::spec::InitrdSpec;
 

@@ -11,9 +11,10 @@ use crate::cache::Cache;
 use crate::qemu::firmware::{self, Firmware};
 use crate::qemu::kvm;
 use crate::qemu::machine::{
-    Accelerator, DEFAULT_MACHINE, Display, Machine, Transport, choose_accelerator, command_line, extra_arguments,
-    machine_for, memory_for,
+    Accelerator, DEFAULT_MACHINE, Display, Machine, choose_accelerator, command_line, extra_arguments, machine_for,
+    memory_for,
 };
+use crate::qemu::machine_type::Transport;
 use crate::qemu::program::Qemu;
 use crate::qemu::spec::BootSpec;
 use crate::root::kernel::{ImageKind, Kernel};

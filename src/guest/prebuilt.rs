@@ -12,7 +12,7 @@ use crate::arch::Arch;
 use crate::initrd::job::Job;
 use crate::initrd::memfd;
 use crate::initrd::{build::Plan, check::Purpose};
-use crate::qemu::machine::Transport;
+use crate::qemu::machine_type::Transport;
 use crate::root::kernel::{ImageKind, Kernel};
 
 /// A kernel image and an initrd with its job.

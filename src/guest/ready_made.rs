@@ -14,7 +14,7 @@ use crate::format::protocol;
 use crate::initrd::check::Purpose;
 use crate::initrd::job::Job;
 use crate::initrd::memfd;
-use crate::qemu::machine::Transport;
+use crate::qemu::machine_type::Transport;
 use crate::root::{fact::Fact, userland};
 use crate::{format::archive_path::ArchivePath, root::spec::RunWhat};
 

@@ -6,8 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::drive::Drive;
 use super::firmware::{Files, Firmware, Image};
-use super::machine::{Display, Machine, Transport};
+use super::machine::{Display, Machine};
 use super::machine_type::MachineType;
+use super::machine_type::Transport;
 use crate::format::protocol::job::PORT_NAME;
 
 /// Boot payload of a machine, as file names or open files.
@@ -347,7 +348,8 @@ mod tests {
     use crate::format::SectorSize;
     use crate::qemu::drive::{self, Drive};
     use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
-    use crate::qemu::machine::{Accelerator, Display, Machine, Transport};
+    use crate::qemu::machine::{Accelerator, Display, Machine};
+    use crate::qemu::machine_type::Transport;
     use crate::qemu::program::{Qemu, QemuFacts};
     use expect_test::expect;
     use std::ffi::OsString;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::firmware::Firmware;
 use super::kvm::{LONG_PATIENCE, NoKvm, PATIENCE};
+use super::machine_type::Transport;
 use super::program::Qemu;
 use super::spec::{Accel, BootSpec};
 use crate::arch::Arch;
@@ -39,31 +40,6 @@ impl Accelerator {
 
 /// `-machine` if none is requested.
 pub const DEFAULT_MACHINE: &str = "q35";
-
-/// Transport between the host and pid 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// A virtio-serial port on PCI.
-    VirtioPci,
-    /// A virtio-serial port on virtio-mmio (microvm).
-    VirtioMmio,
-    /// The second serial port.
-    Com2,
-    /// None: a foreign initrd, observed only through its console.
-    None,
-}
-
-impl Transport {
-    /// Name in `--json`.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::VirtioPci => "virtio-serial-pci",
-            Self::VirtioMmio => "virtio-serial-mmio",
-            Self::Com2 => "com2",
-            Self::None => "none",
-        }
-    }
-}
 
 /// Graphical output of a machine, in addition to its serial console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

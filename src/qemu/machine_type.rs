@@ -2,7 +2,30 @@
 
 use std::ffi::OsStr;
 
-use super::machine::Transport;
+/// Transport between the host and pid 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A virtio-serial port on PCI.
+    VirtioPci,
+    /// A virtio-serial port on virtio-mmio (microvm).
+    VirtioMmio,
+    /// The second serial port.
+    Com2,
+    /// None: a foreign initrd, observed only through its console.
+    None,
+}
+
+impl Transport {
+    /// Name in `--json`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::VirtioPci => "virtio-serial-pci",
+            Self::VirtioMmio => "virtio-serial-mmio",
+            Self::Com2 => "com2",
+            Self::None => "none",
+        }
+    }
+}
 
 /// Machine type.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use super::binary::BinaryError;
 use super::dirs::{Dirs, Found};
 use super::ldso::{Answer, Glibc, System};
 use super::musl::{self, Musl};
+pub(crate) use super::object::Object;
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::Abi;
@@ -23,19 +24,6 @@ use crate::format::elf::dlopen_note::Priority;
 /// Limit on loaded objects, far above any real program; stops endless chains of distinct names. Smaller in tests, to
 /// save time.
 const MAX_OBJECTS: usize = if cfg!(test) { 100 } else { 10_000 };
-
-/// One object of a program's address space.
-#[derive(Debug, Clone)]
-pub struct Object {
-    /// The program or library file.
-    pub found: Rc<Found>,
-    /// Index of the requiring object; `None` for the program and its loader.
-    pub(crate) loader: Option<usize>,
-    /// Name by which it was requested.
-    pub(crate) name: OsString,
-    /// True if it is opened at run time.
-    pub(crate) dlopen: bool,
-}
 
 /// A library that was not found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::binary::BinaryError;
-use super::closure::Object;
 use super::directory::Root;
 use super::dirs::{Dirs, Found};
 use super::ldconf;
+use super::object::Object;
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::Abi;

@@ -21,6 +21,7 @@ pub(crate) mod ldconf;
 pub mod ldso;
 pub mod modules;
 pub(crate) mod musl;
+pub mod object;
 pub(crate) mod path;
 pub mod program;
 pub mod userland;

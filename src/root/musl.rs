@@ -7,9 +7,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::binary::BinaryError;
-use super::closure::Object;
 use super::dirs::Dirs;
 use super::ldso::{Answer, split};
+use super::object::Object;
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::Abi;
 

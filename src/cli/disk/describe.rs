@@ -47,7 +47,7 @@ pub(crate) struct PartitionReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct VolumeReport {
     /// `FAT12`, `FAT16` or `FAT32`.
-    pub kind: &'static str,
+    pub kind: String,
     /// Size in bytes; the partition may be slightly larger.
     pub size: u64,
     /// Sector size in bytes.
@@ -101,7 +101,7 @@ impl Disk {
             guid: names.disk.to_string(),
             partitions,
             volume: VolumeReport {
-                kind: fat.kind.name(),
+                kind: fat.kind.to_string(),
                 size: fat.bytes(),
                 sector_size: fat.sector,
                 cluster_size: fat.cluster,
@@ -127,7 +127,7 @@ impl Disk {
             writeln!(out, "  {number}  {name:<5} {:>13} bytes at {:>11}  {guid}", part.size, part.offset)?;
         }
         let volume = &self.volume;
-        let (kind, serial) = (volume.kind, &volume.serial);
+        let (kind, serial) = (&volume.kind, &volume.serial);
         writeln!(out, "esp   {kind}, {} clusters of {} bytes, {serial}", volume.clusters, volume.cluster_size)?;
         for file in &self.files {
             let size = file.size.map_or_else(|| "dir".to_owned(), |size| size.to_string());

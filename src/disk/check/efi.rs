@@ -51,29 +51,28 @@ pub(super) fn check<M: Medium>(file: &M, path: &str, machine: Option<Machine>, r
     }
 }
 
-/// Returns the location of a section, for a finding.
-pub(super) fn at(path: &str, section: &Section) -> Place {
-    Place::part(format!("{path}, {}", section.name())).byte(section.raw_offset.into())
-}
-
 fn sections(pe: &Pe, path: &str, report: &mut Report) {
     for section in pe.sections.iter().filter(|section| section.memory_end() > u64::from(pe.size_of_image)) {
         let (end, size) = (section.memory_end(), pe.size_of_image);
-        report.add(PE_IMAGE, at(path, section), format!("section ends at {end:#x}, SizeOfImage is {size:#x}"));
+        report.add(
+            PE_IMAGE,
+            Place::section(path, section),
+            format!("section ends at {end:#x}, SizeOfImage is {size:#x}"),
+        );
     }
     let mut by_address: Vec<&Section> = pe.sections.iter().filter(|section| section.virtual_size > 0).collect();
     by_address.sort_by_key(|section| section.address);
     for pair in by_address.windows(2).filter(|pair| pair[0].memory_end() > u64::from(pair[1].address)) {
         let (name, end) = (pair[0].name(), pair[0].memory_end());
         let what = format!("section starts at {:#x}, but {name} ends at {end:#x}", pair[1].address);
-        report.add(PE_OVERLAP, at(path, pair[1]), what);
+        report.add(PE_OVERLAP, Place::section(path, pair[1]), what);
     }
     let mut by_offset: Vec<&Section> = pe.sections.iter().filter(|section| section.raw_size > 0).collect();
     by_offset.sort_by_key(|section| section.raw_offset);
     for pair in by_offset.windows(2).filter(|pair| pair[0].raw_end() > u64::from(pair[1].raw_offset)) {
         let (name, end) = (pair[0].name(), pair[0].raw_end());
         let what = format!("section starts at byte {}, but {name} ends at byte {end}", pair[1].raw_offset);
-        report.add(PE_RAW, at(path, pair[1]), what);
+        report.add(PE_RAW, Place::section(path, pair[1]), what);
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Rule, Severity, Subject};
 use crate::format::SectorSize;
+use crate::format::pe::Section;
 
 /// Maximum findings recorded per rule; further ones are only counted. A hostile file can have millions.
 const MOST_OF_A_RULE: usize = 10;
@@ -35,6 +36,11 @@ impl Place {
     /// Returns the location of a named part.
     pub(crate) fn part(name: impl Into<String>) -> Self {
         Self { part: Some(name.into()), ..Self::default() }
+    }
+
+    /// Returns the location of a section of the EFI program `path`.
+    pub(super) fn section(path: &str, section: &Section) -> Self {
+        Self::part(format!("{path}, {}", section.name())).byte(section.raw_offset.into())
     }
 
     /// Sets the byte offset.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::efi::at;
 use super::rules::efi::{
     UKI_ALIGNMENT, UKI_EMPTY, UKI_FULL, UKI_IN_PLACE, UKI_KERNEL_OLD, UKI_LINUX, UKI_SECTIONS, UKI_STUB, UKI_TWICE,
     UKI_VIRTUAL,
@@ -70,7 +69,7 @@ pub(super) fn check<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Repor
         // A table can have 65,535 sections.
         let again = !seen.insert(section.name);
         if again && !profiles && !SEVERAL.contains(&name.as_str()) {
-            report.add(UKI_TWICE, at(path, section), format!("duplicate section {name}"));
+            report.add(UKI_TWICE, Place::section(path, section), format!("duplicate section {name}"));
         }
     }
     if let Some(section) = pe.section(".linux") {
@@ -96,12 +95,12 @@ fn payload(pe: &Pe, section: &Section, path: &str, report: &mut Report) {
     // The linker placed the stub's own section.
     let own = section.name() == ".sdmagic";
     if held == 0 || raw == 0 {
-        report.add(UKI_EMPTY, at(path, section), format!("VirtualSize {held}, SizeOfRawData {raw}"));
+        report.add(UKI_EMPTY, Place::section(path, section), format!("VirtualSize {held}, SizeOfRawData {raw}"));
     } else if held > raw || raw - held >= pe.file_alignment.max(PAGE) {
-        report.add(UKI_VIRTUAL, at(path, section), format!("VirtualSize {held}, SizeOfRawData {raw}"));
+        report.add(UKI_VIRTUAL, Place::section(path, section), format!("VirtualSize {held}, SizeOfRawData {raw}"));
     }
     if !own && !section.address.is_multiple_of(PAGE) {
-        report.add(UKI_ALIGNMENT, at(path, section), format!("section starts at {:#x}", section.address));
+        report.add(UKI_ALIGNMENT, Place::section(path, section), format!("section starts at {:#x}", section.address));
     }
 }
 
@@ -110,21 +109,21 @@ fn kernel<M: Medium>(pe: &Pe, section: &Section, file: &M, path: &str, report: &
     let kernel = match Pe::read(&Window::new(file, offset, len)) {
         Ok(kernel) => kernel,
         Err(error) => {
-            report.add(UKI_LINUX, at(path, section), error.to_string());
+            report.add(UKI_LINUX, Place::section(path, section), error.to_string());
             return;
         }
     };
     if kernel.machine != pe.machine {
         let what = format!("kernel for {}, stub for {}", kernel.machine, pe.machine);
-        report.add(UKI_LINUX, at(path, section), what);
+        report.add(UKI_LINUX, Place::section(path, section), what);
     }
     if kernel.image_version < 1 {
-        report.add(UKI_KERNEL_OLD, at(path, section), "MajorImageVersion is 0");
+        report.add(UKI_KERNEL_OLD, Place::section(path, section), "MajorImageVersion is 0");
     }
     let needs = u64::from(section.address) + u64::from(kernel.size_of_image);
     let mut others = pe.sections.iter().filter(|other| other.address > section.address && other.virtual_size > 0);
     if let Some(other) = others.find(|other| u64::from(other.address) < needs) {
         let what = format!("the kernel needs memory up to {needs:#x}, {} is at {:#x}", other.name(), other.address);
-        report.add(UKI_IN_PLACE, at(path, section), what);
+        report.add(UKI_IN_PLACE, Place::section(path, section), what);
     }
 }

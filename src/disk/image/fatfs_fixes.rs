@@ -9,7 +9,8 @@
 //! The input is trusted: it is a volume that bootling created.
 
 use super::memory::Canvas;
-use crate::disk::layout::{FatKind, Geometry};
+use crate::disk::layout::Geometry;
+use crate::format::fat::FatType;
 
 /// Size of a directory entry in bytes.
 const ENTRY: u64 = 32;
@@ -36,10 +37,10 @@ struct Volume<'a> {
 pub(crate) fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) {
     let volume = Volume { canvas, geometry };
     let root = match geometry.kind {
-        FatKind::Fat12 | FatKind::Fat16 => {
+        FatType::Fat12 | FatType::Fat16 => {
             (0..geometry.root_entries).map(|number| geometry.root_offset() + number * ENTRY).collect()
         }
-        FatKind::Fat32 => volume.entries_of(2),
+        FatType::Fat32 => volume.entries_of(2),
     };
     // The label gets the time of the first file or directory in the root, which is never empty.
     let time: Option<Entry> = root.iter().map(|at| canvas.get(*at)).find(is_short);
@@ -50,7 +51,7 @@ pub(crate) fn repair(canvas: &Canvas, geometry: &Geometry, hidden_sectors: u32) 
         left.extend(volume.directory(&entries, None));
     }
     canvas.put(28, &hidden_sectors.to_le_bytes());
-    if geometry.kind == FatKind::Fat32 {
+    if geometry.kind == FatType::Fat32 {
         volume.counts();
         let boot: [u8; 512] = canvas.get(0);
         canvas.put(6 * geometry.sector, &boot);
@@ -97,7 +98,7 @@ impl Volume<'_> {
         if (dot[0], above[0]) != (b'.', b'.') {
             return;
         }
-        if self.geometry.kind == FatKind::Fat32 && first_cluster(&above) == 2 {
+        if self.geometry.kind == FatType::Fat32 && first_cluster(&above) == 2 {
             above[CLUSTER_LOW] = 0;
         }
         let mut free = [0; ENTRY as usize];
@@ -126,12 +127,12 @@ impl Volume<'_> {
     fn next(&self, cluster: u64) -> u64 {
         let fat = self.geometry.fat_offset(0);
         match self.geometry.kind {
-            FatKind::Fat12 => {
+            FatType::Fat12 => {
                 let pair = u64::from(u16::from_le_bytes(self.canvas.get(fat + cluster + cluster / 2)));
                 if cluster.is_multiple_of(2) { pair & 0xFFF } else { pair >> 4 }
             }
-            FatKind::Fat16 => u64::from(u16::from_le_bytes(self.canvas.get(fat + cluster * 2))),
-            FatKind::Fat32 => u64::from(u32::from_le_bytes(self.canvas.get(fat + cluster * 4))) & 0x0FFF_FFFF,
+            FatType::Fat16 => u64::from(u16::from_le_bytes(self.canvas.get(fat + cluster * 2))),
+            FatType::Fat32 => u64::from(u32::from_le_bytes(self.canvas.get(fat + cluster * 4))) & 0x0FFF_FFFF,
         }
     }
 

@@ -7,11 +7,12 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use fatfs::{DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use fatfs::{DateTime, FileSystem, FormatVolumeOptions, FsOptions};
 
 use super::fatfs_fixes::repair;
 use super::memory::Canvas;
-use crate::disk::layout::{EspNode, EspTree, FatKind, Geometry};
+use crate::disk::layout::{EspNode, EspTree, Geometry};
+use crate::format::fat::FatType;
 use crate::output::extents::Extents;
 
 /// Volume label, in the boot sector and in an entry of the root directory.
@@ -161,7 +162,16 @@ fn read_geometry(canvas: &Canvas) -> Geometry {
     let before = reserved + u64::from(canvas.get::<1>(16)[0]) * fat_sectors + (root_entries * 32).div_ceil(sector);
     let clusters = sectors.saturating_sub(before) / per_cluster.max(1);
     let cluster = sector * per_cluster;
-    Geometry { kind: FatKind::of(clusters), sector, cluster, sectors, reserved, fat_sectors, root_entries, clusters }
+    Geometry {
+        kind: FatType::from_cluster_count(clusters),
+        sector,
+        cluster,
+        sectors,
+        reserved,
+        fat_sectors,
+        root_entries,
+        clusters,
+    }
 }
 
 /// Location of a file's content: the source index, and offsets and lengths in the volume.
@@ -173,12 +183,12 @@ fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Pla
     let options = FsOptions::new().time_provider(time);
     let volume = FileSystem::new(canvas.clone(), options).map_err(failed("open it"))?;
     let kind = match volume.fat_type() {
-        FatType::Fat12 => FatKind::Fat12,
-        FatType::Fat16 => FatKind::Fat16,
-        FatType::Fat32 => FatKind::Fat32,
+        fatfs::FatType::Fat12 => FatType::Fat12,
+        fatfs::FatType::Fat16 => FatType::Fat16,
+        fatfs::FatType::Fat32 => FatType::Fat32,
     };
     if kind != spec.geometry.kind {
-        let (planned, found) = (spec.geometry.kind.name().to_owned(), kind.name().to_owned());
+        let (planned, found) = (spec.geometry.kind.to_string(), kind.to_string());
         return Err(VolumeError::Geometry { planned, found });
     }
     let data = spec.geometry.data_offset();

@@ -1,6 +1,9 @@
 //! Sizes of the files and directories of a FAT volume.
 
-use super::fat::{ENTRY, FatKind};
+use crate::format::fat::FatType;
+
+/// Size of a directory entry in bytes.
+pub(crate) const ENTRY: u64 = 32;
 
 /// Sizes of files in bytes and of directories in entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,13 +49,13 @@ impl Contents {
     }
 
     /// Returns the number of clusters of `cluster` bytes required. A FAT32 root directory uses clusters, too.
-    pub(crate) fn clusters(&self, cluster: u64, kind: FatKind) -> u64 {
+    pub(crate) fn clusters(&self, cluster: u64, kind: FatType) -> u64 {
         let directory = |entries: u64| (entries * ENTRY).div_ceil(cluster).max(1);
         let files: u64 = self.files.iter().map(|len| len.div_ceil(cluster)).sum();
         let dirs: u64 = self.dirs.iter().map(|entries| directory(*entries)).sum();
         let root = match kind {
-            FatKind::Fat12 | FatKind::Fat16 => 0,
-            FatKind::Fat32 => directory(self.root),
+            FatType::Fat12 | FatType::Fat16 => 0,
+            FatType::Fat32 => directory(self.root),
         };
         files + dirs + root
     }

@@ -6,8 +6,8 @@
 //! implementations count differently. The numbers must equal those that the fatfs crate computes when it formats the
 //! volume (0.3.6, `boot_sector.rs`); the writer compares them.
 
-use super::contents::Contents;
-use crate::format::fat::{FAT16_FROM, FAT32_FROM};
+use super::contents::{Contents, ENTRY};
+use crate::format::fat::{FAT16_FROM, FAT32_FROM, FatType};
 
 /// Minimum distance of a volume's cluster count from the limits of its type.
 const MARGIN: u64 = 16;
@@ -17,69 +17,24 @@ const FAT32_TO: u64 = 0x0FFF_FFF4;
 const FATS: u64 = 2;
 /// Minimum (and usual) number of entries of a fixed-size root directory.
 const ROOT_ENTRIES: u64 = 512;
-/// Size of a directory entry in bytes.
-pub(crate) const ENTRY: u64 = 32;
 /// Maximum cluster size in bytes. Some implementations do not support larger clusters.
 const LARGEST_CLUSTER: u64 = 32 << 10;
 
-/// FAT types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FatKind {
-    /// 12 bits per cluster.
-    Fat12,
-    /// 16 bits per cluster.
-    Fat16,
-    /// 32 bits per cluster, 4 of them unused.
-    Fat32,
+/// Returns the minimum and maximum number of clusters of a type, including the margin.
+const fn cluster_limits(kind: FatType) -> (u64, u64) {
+    match kind {
+        FatType::Fat12 => (MARGIN, FAT16_FROM - 1 - MARGIN),
+        FatType::Fat16 => (FAT16_FROM + MARGIN, FAT32_FROM - 1 - MARGIN),
+        FatType::Fat32 => (FAT32_FROM + MARGIN, FAT32_TO),
+    }
 }
 
-impl FatKind {
-    /// All types, in ascending order.
-    pub(crate) const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
-
-    /// Returns the type of a volume with this number of clusters.
-    pub(crate) const fn of(clusters: u64) -> Self {
-        match clusters {
-            0..FAT16_FROM => Self::Fat12,
-            FAT16_FROM..FAT32_FROM => Self::Fat16,
-            FAT32_FROM.. => Self::Fat32,
-        }
-    }
-
-    /// Returns the minimum and maximum number of clusters, including the margin.
-    const fn clusters(self) -> (u64, u64) {
-        match self {
-            Self::Fat12 => (MARGIN, FAT16_FROM - 1 - MARGIN),
-            Self::Fat16 => (FAT16_FROM + MARGIN, FAT32_FROM - 1 - MARGIN),
-            Self::Fat32 => (FAT32_FROM + MARGIN, FAT32_TO),
-        }
-    }
-
-    /// Returns the size of a FAT entry in bits.
-    const fn bits(self) -> u64 {
-        match self {
-            Self::Fat12 => 12,
-            Self::Fat16 => 16,
-            Self::Fat32 => 32,
-        }
-    }
-
-    /// Returns the number of reserved sectors before the first FAT. In FAT32, they contain the `FSInfo` sector and the
-    /// backup boot sector.
-    const fn reserved(self) -> u64 {
-        match self {
-            Self::Fat12 | Self::Fat16 => 1,
-            Self::Fat32 => 8,
-        }
-    }
-
-    /// Returns the usual name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fat12 => "FAT12",
-            Self::Fat16 => "FAT16",
-            Self::Fat32 => "FAT32",
-        }
+/// Returns the number of reserved sectors before the first FAT. In FAT32, they contain the `FSInfo` sector and the
+/// backup boot sector.
+const fn reserved_sectors(kind: FatType) -> u64 {
+    match kind {
+        FatType::Fat12 | FatType::Fat16 => 1,
+        FatType::Fat32 => 8,
     }
 }
 
@@ -93,10 +48,10 @@ pub enum Profile {
 }
 
 impl Profile {
-    const fn kinds(self) -> &'static [FatKind] {
+    const fn kinds(self) -> &'static [FatType] {
         match self {
-            Self::Standard => &[FatKind::Fat32],
-            Self::Tiny => &FatKind::ALL,
+            Self::Standard => &[FatType::Fat32],
+            Self::Tiny => &FatType::ALL,
         }
     }
 }
@@ -105,7 +60,7 @@ impl Profile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// FAT type, determined by the number of clusters.
-    pub kind: FatKind,
+    pub kind: FatType,
     /// Sector size in bytes.
     pub sector: u64,
     /// Cluster size in bytes.
@@ -124,19 +79,19 @@ pub struct Geometry {
 
 impl Geometry {
     /// Returns the geometry of a volume of `sectors` sectors. `None` if a volume of that size is not of type `kind`.
-    fn new(kind: FatKind, sector: u64, cluster: u64, sectors: u64, root_entries: u64) -> Option<Self> {
+    fn new(kind: FatType, sector: u64, cluster: u64, sectors: u64, root_entries: u64) -> Option<Self> {
         let root_entries = match kind {
-            FatKind::Fat12 | FatKind::Fat16 => root_entries,
-            FatKind::Fat32 => 0,
+            FatType::Fat12 | FatType::Fat16 => root_entries,
+            FatType::Fat32 => 0,
         };
-        let reserved = kind.reserved();
+        let reserved = reserved_sectors(kind);
         let left = sectors.checked_sub(reserved + (root_entries * ENTRY).div_ceil(sector))?;
         // Same calculation as in fatfs (`determine_sectors_per_fat`): a FAT must have an entry for each cluster that
         // remains after both FATs are subtracted.
         let per_cluster = cluster / sector;
         let fat_sectors = (left + 2 * per_cluster).div_ceil(cluster * 8 / kind.bits() + FATS);
         let clusters = left.checked_sub(FATS * fat_sectors)? / per_cluster;
-        (FatKind::of(clusters) == kind && u32::try_from(sectors).is_ok()).then_some(Self {
+        (FatType::from_cluster_count(clusters) == kind && u32::try_from(sectors).is_ok()).then_some(Self {
             kind,
             sector,
             cluster,
@@ -174,7 +129,7 @@ impl Geometry {
     }
 
     fn holds(&self, contents: &Contents) -> bool {
-        let (fewest, most) = self.kind.clusters();
+        let (fewest, most) = cluster_limits(self.kind);
         (fewest..=most).contains(&self.clusters) && self.clusters >= contents.clusters(self.cluster, self.kind)
     }
 }
@@ -210,9 +165,9 @@ pub(crate) fn smallest(profile: Profile, sector: u64, contents: &Contents) -> Op
     best
 }
 
-fn smallest_of(kind: FatKind, sector: u64, cluster: u64, contents: &Contents) -> Option<Geometry> {
-    let entries = root_entries(contents, sector).or((kind == FatKind::Fat32).then_some(0))?;
-    let needed = contents.clusters(cluster, kind).max(kind.clusters().0);
+fn smallest_of(kind: FatType, sector: u64, cluster: u64, contents: &Contents) -> Option<Geometry> {
+    let entries = root_entries(contents, sector).or((kind == FatType::Fat32).then_some(0))?;
+    let needed = contents.clusters(cluster, kind).max(cluster_limits(kind).0);
     // The cluster count grows with the sector count, apart from the sectors of the FATs. So the minimum is near
     // `at_least`.
     let at_least = needed.checked_mul(cluster / sector)?;
@@ -228,9 +183,9 @@ fn smallest_of(kind: FatKind, sector: u64, cluster: u64, contents: &Contents) ->
 }
 
 /// Returns the number of clusters, even if it does not match `kind`.
-fn unchecked_clusters(kind: FatKind, sector: u64, cluster: u64, sectors: u64, root_entries: u64) -> u64 {
-    let root = if kind == FatKind::Fat32 { 0 } else { (root_entries * ENTRY).div_ceil(sector) };
-    let Some(left) = sectors.checked_sub(kind.reserved() + root) else { return 0 };
+fn unchecked_clusters(kind: FatType, sector: u64, cluster: u64, sectors: u64, root_entries: u64) -> u64 {
+    let root = if kind == FatType::Fat32 { 0 } else { (root_entries * ENTRY).div_ceil(sector) };
+    let Some(left) = sectors.checked_sub(reserved_sectors(kind) + root) else { return 0 };
     let per_cluster = cluster / sector;
     let fat_sectors = (left + 2 * per_cluster).div_ceil(cluster * 8 / kind.bits() + FATS);
     left.saturating_sub(FATS * fat_sectors) / per_cluster
@@ -276,29 +231,29 @@ fn largest_of(least: &Geometry, contents: &Contents, sectors: u64) -> Option<Geo
     let count = |sectors| unchecked_clusters(least.kind, least.sector, least.cluster, sectors, least.root_entries);
     while low < high {
         let middle = high - (high - low) / 2;
-        if count(middle) <= least.kind.clusters().1 { low = middle } else { high = middle - 1 }
+        if count(middle) <= cluster_limits(least.kind).1 { low = middle } else { high = middle - 1 }
     }
     with(low).filter(|found| found.holds(contents))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FatKind, Geometry, MARGIN, Profile, filling, smallest};
+    use super::{FatType, Geometry, MARGIN, Profile, filling, smallest};
     use crate::disk::layout::contents::Contents;
     use proptest::collection::vec;
     use proptest::prelude::proptest;
 
     /// Independent implementation of EDK2's rule (`FatOpenDevice`), based on the fields of the boot sector.
-    fn edk2(volume: &Geometry) -> Option<FatKind> {
-        let fat16_size = if volume.kind == FatKind::Fat32 { 0 } else { volume.fat_sectors };
+    fn edk2(volume: &Geometry) -> Option<FatType> {
+        let fat16_size = if volume.kind == FatType::Fat32 { 0 } else { volume.fat_sectors };
         let root = (volume.root_entries * 32).div_ceil(volume.sector);
         let first = volume.reserved + 2 * volume.fat_sectors + root;
         let clusters = (volume.sectors - first) / (volume.cluster / volume.sector);
         match (fat16_size, volume.root_entries) {
-            (0, 0) => (clusters >= 0xFFF5).then_some(FatKind::Fat32),
+            (0, 0) => (clusters >= 0xFFF5).then_some(FatType::Fat32),
             (0, _) | (_, 0) => None,
-            _ if clusters < 0xFF5 => Some(FatKind::Fat12),
-            _ => (clusters < 0xFFF5).then_some(FatKind::Fat16),
+            _ if clusters < 0xFF5 => Some(FatType::Fat12),
+            _ => (clusters < 0xFFF5).then_some(FatType::Fat16),
         }
     }
 
@@ -324,7 +279,7 @@ mod tests {
         let volume = smallest(Profile::Standard, 4096, &contents).expect("a volume");
         assert!((256 << 20..260 << 20).contains(&volume.bytes()), "{volume:?}");
         let volume = smallest(Profile::Tiny, 512, &contents).expect("a volume");
-        assert!(volume.kind == FatKind::Fat12 && volume.bytes() < (1 << 20) + 32_000, "{volume:?}");
+        assert!(volume.kind == FatType::Fat12 && volume.bytes() < (1 << 20) + 32_000, "{volume:?}");
     }
 
     #[test]
@@ -353,7 +308,7 @@ mod tests {
             let profile = if tiny { Profile::Tiny } else { Profile::Standard };
             let volume = smallest(profile, sector, &contents).expect("a volume");
             is_sound(&volume, &contents);
-            assert!(profile == Profile::Tiny || volume.kind == FatKind::Fat32);
+            assert!(profile == Profile::Tiny || volume.kind == FatType::Fat32);
             assert_eq!(filling(profile, sector, &contents, volume.bytes() - sector), None);
             let exact = filling(profile, sector, &contents, volume.bytes()).expect("it fits");
             assert_eq!(exact.bytes(), volume.bytes());

@@ -15,7 +15,7 @@ pub(crate) mod fat;
 pub(crate) mod tree;
 
 pub(crate) use self::contents::Contents;
-pub use self::fat::{FatKind, Geometry, Profile};
+pub use self::fat::{Geometry, Profile};
 pub use self::tree::{EspEntry, EspItem, EspNode, EspTree, TreeError};
 
 use crate::format::gpt::{Gpt, Partition};

@@ -220,7 +220,7 @@ fn broken_rule(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::{EspEntry, EspNode, EspTree, TreeError};
-    use crate::disk::layout::fat::FatKind;
+    use crate::format::fat::FatType;
 
     fn file(path: &str, len: u64) -> EspEntry {
         EspEntry { path: path.into(), what: EspNode::File { len, source: 0 }, why: format!("--add-file {path}") }
@@ -273,7 +273,7 @@ mod tests {
         let contents = tree.expect("a tree").contents();
         // The label; the short and the long name of EFI; and the short name and the three parts of the other long name.
         assert_eq!(contents.root_entries(), 1 + 2 + 4);
-        assert_eq!(contents.clusters(512, FatKind::Fat16), 1 + 2 + 2);
-        assert_eq!(contents.clusters(512, FatKind::Fat32), 1 + 2 + 2 + 1);
+        assert_eq!(contents.clusters(512, FatType::Fat16), 1 + 2 + 2);
+        assert_eq!(contents.clusters(512, FatType::Fat32), 1 + 2 + 2 + 1);
     }
 }

@@ -19,6 +19,9 @@ pub enum FatType {
 }
 
 impl FatType {
+    /// All types, in ascending order.
+    pub(crate) const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
+
     /// Returns the bits per entry.
     pub(crate) const fn bits(self) -> u64 {
         match self {

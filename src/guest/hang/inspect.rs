@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Inquest;
 use super::cpus::{Course, courses};
 use super::registers::{self, Cpu};
-use super::stack::{Trace, trace};
+use super::stack::{PATIENCE, Trace, trace, words};
 use super::tasks::{Running, Task};
 use super::virtio::{Device, Queue};
 use crate::guest::monitor::{Monitor, MonitorError};
@@ -16,8 +16,6 @@ use crate::root::kernel::symbols::Symbols;
 
 /// Timeout for a response of QEMU's main loop, which takes milliseconds unless it hangs.
 const ALIVE: Duration = Duration::from_secs(2);
-/// Timeout for each further query.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Number of register samples; number of samples if a processor is idle only in some of them; interval between samples.
 const LOOKS: usize = 5;
 const MORE_LOOKS: usize = 20;
@@ -194,14 +192,6 @@ fn place(
     let is_placed = entry.is_some_and(|entry| PAGE_FAULTS.iter().any(|name| symbols.slide_by(name, entry)));
     // Early in the boot another table is active; then only an unrelocated kernel can be resolved.
     Ok((is_placed || !inquest.may_move).then_some(symbols))
-}
-
-/// Reads words of memory as printed by the monitor: `ADDRESS: WORD WORD`.
-pub(super) fn words(monitor: &mut Monitor<'_>, line: &str, cpu: Option<u64>) -> Result<Vec<u64>, MonitorError> {
-    let said = monitor.hmp(line, cpu, PATIENCE)?;
-    let rows = said.lines().filter_map(|row| Some(row.split_once(':')?.1));
-    let words = rows.flat_map(str::split_whitespace);
-    Ok(words.filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()).collect())
 }
 
 /// Inspects the queues of virtio devices.

@@ -3,11 +3,15 @@
 //! An address in the kernel's text that follows a call instruction is treated as a return address. Some may be stale
 //! values from earlier calls, like the entries that the kernel marks with a question mark.
 
+use std::time::Duration;
+
 use super::cpus::named;
-use super::inspect::words;
 use super::registers::Cpu;
 use crate::guest::monitor::{Monitor, MonitorError};
 use crate::root::kernel::symbols::Symbols;
+
+/// Timeout for a query.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Number of words read: an eighth of a stack.
 const WORDS: u64 = 256;
@@ -60,6 +64,14 @@ fn is_call(bytes: &[u8]) -> bool {
         || is_indirect(3, &[1])
         || is_indirect(1, &[0, 2])
         || is_indirect(0, &[0, 2])
+}
+
+/// Reads words of memory as printed by the monitor: `ADDRESS: WORD WORD`.
+pub(super) fn words(monitor: &mut Monitor<'_>, line: &str, cpu: Option<u64>) -> Result<Vec<u64>, MonitorError> {
+    let said = monitor.hmp(line, cpu, PATIENCE)?;
+    let rows = said.lines().filter_map(|row| Some(row.split_once(':')?.1));
+    let words = rows.flat_map(str::split_whitespace);
+    Ok(words.filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()).collect())
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::guest::RunSpec;
-use crate::qemu::machine::Transport;
 use crate::qemu::machine_type::MachineType;
+use crate::qemu::machine_type::Transport;
 
 /// QEMU options without state outside the machine, with the number of arguments that each takes.
 const HARMLESS: [(&str, usize); 18] = [
@@ -74,7 +74,7 @@ fn contains(text: &OsStr, part: &[u8]) -> bool {
 mod tests {
     use super::{extra, unfit};
     use crate::guest::RunSpec;
-    use crate::qemu::machine::Transport;
+    use crate::qemu::machine_type::Transport;
     use std::ffi::{OsStr, OsString};
 
     #[test]

@@ -120,7 +120,8 @@ mod tests {
     use super::{ingredients, key};
     use crate::cache::{Cache, Key};
     use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
-    use crate::qemu::machine::{Accelerator, Display, Machine, Transport};
+    use crate::qemu::machine::{Accelerator, Display, Machine};
+    use crate::qemu::machine_type::Transport;
     use crate::qemu::program::{Qemu, QemuFacts};
     use std::fs;
     use std::io::Write;

@@ -15,8 +15,10 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{BisectAnswer, BisectError, Candidate, Next};
+use super::candidate::{Candidate, Next};
+use super::error::BisectError;
 use crate::guest::plain::blanked;
+use crate::guest::verdict::BisectAnswer;
 
 /// Prefix of temporary work trees, followed by the process ID.
 const PREFIX: &str = "bootling-bisect-";

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::candidate::{Candidate, Next, Step};
+use super::error::BisectError;
 use super::log::quoted;
-use super::{BisectAnswer, BisectError, Candidate, Next, Step, version};
+use super::version;
 use crate::guest::plain::blanked;
+use crate::guest::verdict::BisectAnswer;
 
 /// A sorted list and the state of its bisection.
 #[derive(Debug, Clone)]

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BisectAnswer, BisectError, Candidate, CandidateKind, Judgment, Step};
+use super::candidate::{Candidate, Step};
+use super::error::BisectError;
+use super::trial::{CandidateKind, Judgment};
 use crate::guest::plain::blanked;
+use crate::guest::verdict::BisectAnswer;
 use crate::output::{Output, WriteError};
 
 /// First line.

@@ -2,9 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BisectAnswer, SkipPolicy};
 use crate::guest::plain::blanked;
-use crate::guest::verdict::Outcome;
+use crate::guest::verdict::{BisectAnswer, Outcome};
+
+/// Answers for candidates that are neither good nor bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkipPolicy {
+    /// Answer for candidates that do not boot; `None`: bad if the bad end does not boot either, otherwise skip.
+    pub no_boot: Option<BisectAnswer>,
+    /// Answer for flaky candidates.
+    pub flaky: BisectAnswer,
+}
 
 /// Kind of candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,8 @@ use crate::guest::report::RecordedResult;
 use crate::guest::{Output, Prepared, RunSpec};
 use crate::qemu::argv::{Ends, Payload, Wires, argv};
 use crate::qemu::firmware::Firmware;
-use crate::qemu::machine::{Machine, Transport};
+use crate::qemu::machine::Machine;
+use crate::qemu::machine_type::Transport;
 use crate::root::spec::RunWhat;
 
 impl Bundle {

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::builtin::Builtin;
-use super::order::{Order, near};
 use crate::cache::CacheError;
 use crate::format::modules::modinfo::ModinfoError;
 use crate::root::directory::read_at_most;
@@ -126,7 +124,7 @@ fn similar(near: &[String]) -> String {
 }
 
 /// Describes the kernel and the files searched for its modules.
-fn place_of(kernel: &Kernel, builtin_known: bool) -> String {
+pub(super) fn place_of(kernel: &Kernel, builtin_known: bool) -> String {
     let release = kernel.release.as_deref().unwrap_or("of unknown release");
     match &kernel.modules {
         Some(dir) => format!(
@@ -139,12 +137,6 @@ fn place_of(kernel: &Kernel, builtin_known: bool) -> String {
             kernel.origin
         ),
     }
-}
-
-/// Returns the error for a request that matches no module.
-pub(super) fn not_found(name: &str, kernel: &Kernel, order: &Order<'_>, builtin: &Builtin, why: Why) -> ModuleError {
-    let near = near(name, &order.names());
-    ModuleError::Missing { name: name.to_owned(), why: Box::new(why), place: place_of(kernel, builtin.known), near }
 }
 
 /// Reads a file. Limit: `limit` bytes.

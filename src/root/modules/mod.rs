@@ -207,7 +207,7 @@ fn request_names(
             }
             Ok(Vec::new())
         }
-        Found::Nothing => Err(error::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
+        Found::Nothing => Err(order::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
     }
 }
 
