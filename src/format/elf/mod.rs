@@ -128,6 +128,11 @@ impl<'a, R: ReadAt + ?Sized> Elf<'a, R> {
         Ok(Self { abi, kind, header, context: Ctx::new(container, endian), reader })
     }
 
+    /// Returns class and byte order.
+    pub(crate) fn context(&self) -> Ctx {
+        self.context
+    }
+
     /// Returns the program headers.
     pub(crate) fn segments(&mut self) -> Result<Vec<ProgramHeader>, ElfError> {
         let (offset, count) = (self.header.e_phoff, usize::from(self.header.e_phnum));

@@ -1,4 +1,5 @@
-//! Kernel modules: names and `.modinfo`.
+//! Kernel modules: names, `.modinfo` and symbols.
 
 pub mod modinfo;
 pub mod name;
+pub mod symbols;

@@ -101,31 +101,43 @@ pub(crate) mod tests {
 
     /// Builds a relocatable ELF file that contains only a `.modinfo` section.
     pub(crate) fn module(entries: &[&str]) -> Vec<u8> {
-        let names = b"\0.modinfo\0.shstrtab\0";
         let info: Vec<u8> = entries.iter().flat_map(|entry| [entry.as_bytes(), b"\0"].concat()).collect();
-        let (info_at, names_at) = (64, 64 + info.len());
-        let table_at = (names_at + names.len()).next_multiple_of(8);
+        sections(&[(".modinfo", &info)])
+    }
+
+    /// Builds a relocatable ELF file with these sections, and one with their names.
+    pub(crate) fn sections(contents: &[(&str, &[u8])]) -> Vec<u8> {
+        let names: Vec<u8> = [""]
+            .into_iter()
+            .chain(contents.iter().map(|(name, _)| *name))
+            .chain([".shstrtab"])
+            .flat_map(|name| [name.as_bytes(), b"\0"].concat())
+            .collect();
+        let contents = contents.iter().copied().chain([(".shstrtab", names.as_slice())]);
         let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-        elf.extend(1_u16.to_le_bytes());
-        elf.extend(62_u16.to_le_bytes());
-        elf.extend(1_u32.to_le_bytes());
-        elf.extend([0; 16]);
-        elf.extend((table_at as u64).to_le_bytes());
-        elf.extend([0; 4]);
-        for field in [64_u16, 0, 0, 64, 3, 2] {
-            elf.extend(field.to_le_bytes());
+        elf.resize(64, 0);
+        let mut headers = vec![0; 64];
+        let mut name_at = 1_u32;
+        for (name, content) in contents {
+            headers.extend(name_at.to_le_bytes());
+            headers.extend(1_u32.to_le_bytes());
+            headers.extend([0; 16]);
+            headers.extend((elf.len() as u64).to_le_bytes());
+            headers.extend((content.len() as u64).to_le_bytes());
+            headers.extend([0; 24]);
+            name_at += name.len() as u32 + 1;
+            elf.extend(content);
         }
-        elf.extend(&info);
-        elf.extend(names);
-        elf.resize(table_at + 64, 0);
-        for (name, at, len) in [(1_u32, info_at, info.len()), (10, names_at, names.len())] {
-            elf.extend(name.to_le_bytes());
-            elf.extend(1_u32.to_le_bytes());
-            elf.extend([0; 16]);
-            elf.extend((at as u64).to_le_bytes());
-            elf.extend((len as u64).to_le_bytes());
-            elf.extend([0; 24]);
+        elf.resize(elf.len().next_multiple_of(8), 0);
+        let (table_at, count) = (elf.len() as u64, (headers.len() / 64) as u16);
+        elf[16..18].copy_from_slice(&1_u16.to_le_bytes());
+        elf[18..20].copy_from_slice(&62_u16.to_le_bytes());
+        elf[20..24].copy_from_slice(&1_u32.to_le_bytes());
+        elf[40..48].copy_from_slice(&table_at.to_le_bytes());
+        for (at, field) in [(52, 64), (58, 64), (60, count), (62, count - 1)] {
+            elf[at..at + 2].copy_from_slice(&field.to_le_bytes());
         }
+        elf.extend(headers);
         elf
     }
 

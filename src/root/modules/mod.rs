@@ -13,18 +13,19 @@ pub mod depmod;
 pub(crate) mod error;
 pub mod index;
 pub(crate) mod load;
+mod loose;
 pub mod order;
 pub(crate) mod scan;
 pub(crate) mod tables;
 
-use crate::format::modules::{modinfo, name};
+use crate::format::modules::name;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use self::builtin::Builtin;
 use self::load::Sources;
-use self::order::{Found, Loose, Order};
+use self::order::{Found, Order};
 use self::tables::TablesRead;
 use super::directory::Root;
 use super::fact::{Fact, Why};
@@ -32,7 +33,6 @@ use super::kernel::{Kernel, ModuleDir};
 use super::request::ModuleRequest;
 use crate::cache::Cache;
 use crate::format::archive_path::ArchivePath;
-use crate::format::modules::modinfo::Modinfo;
 
 pub use self::error::ModuleError;
 pub(crate) use self::tables::ModuleTables;
@@ -143,9 +143,15 @@ impl ModuleQuery<'_> {
                 names.iter().try_for_each(|name| order.add(name, &Why::Channel, true))?;
             }
         }
+        // All files first: one that is requested later may export what an earlier one uses.
+        let files = requests.iter().map(|request| file_of(root, request, &mut order)).collect::<Result<Vec<_>, _>>()?;
+        loose::link(&mut order.loose)?;
         let mut params: Vec<(String, OsString)> = Vec::new();
-        for request in requests {
-            let names = request_names(root, kernel, request, &mut order, builtin, &mut modules.notes)?;
+        for (request, file) in requests.iter().zip(files) {
+            let names = match file {
+                Some(name) => vec![name],
+                None => request_names(kernel, request, &mut order, builtin, &mut modules.notes)?,
+            };
             let why = Why::Asked(asked(request));
             for name in names {
                 order.add(&name, &why, false).map_err(|error| error.placed(kernel))?;
@@ -182,9 +188,14 @@ fn asked(request: &ModuleRequest) -> OsString {
     typed
 }
 
+/// Adds the file that a request names. Returns the module's name; `None` if the request names no file.
+fn file_of(root: &Root, request: &ModuleRequest, order: &mut Order<'_>) -> Result<Option<String>, ModuleError> {
+    let is_file = request.name.as_bytes().contains(&b'/') || name::stem(&request.name.to_string_lossy()).is_some();
+    is_file.then(|| loose::add(root, Path::new(&request.name), &mut order.loose)).transpose()
+}
+
 /// Returns the names of the requested modules; none if the request is built in.
 fn request_names(
-    root: &Root,
     kernel: &Kernel,
     request: &ModuleRequest,
     order: &mut Order<'_>,
@@ -192,9 +203,6 @@ fn request_names(
     notes: &mut Vec<String>,
 ) -> Result<Vec<String>, ModuleError> {
     let typed = request.name.to_string_lossy();
-    if request.name.as_bytes().contains(&b'/') || name::stem(&typed).is_some() {
-        return Ok(vec![add_loose(root, Path::new(&request.name), order)?]);
-    }
     match order.find(&typed)? {
         Found::Modules(names) => Ok(names),
         Found::Builtin => {
@@ -209,55 +217,6 @@ fn request_names(
         }
         Found::Nothing => Err(order::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
     }
-}
-
-/// Adds a `.ko` file, and the modules that it requires from the same directory. Returns the module's name.
-fn add_loose(root: &Root, typed: &Path, order: &mut Order<'_>) -> Result<String, ModuleError> {
-    let host = if typed.exists() { typed.to_owned() } else { root.host_path(&root.typed(typed)) };
-    let host = std::path::absolute(&host).map_err(|error| ModuleError::io("find", typed, error))?;
-    let first = host.file_name().and_then(|file| name::of_path(file.to_str()?)).map(std::borrow::Cow::into_owned);
-    let first = first.ok_or_else(|| ModuleError::NotAModule {
-        path: host.clone(),
-        source: modinfo::ModinfoError::NotAModule("file name does not end in .ko, .ko.gz, .ko.xz or .ko.zst"),
-    })?;
-    let beside = siblings(&host)?;
-    let mut ahead = vec![(first.clone(), host)];
-    while let Some((name, host)) = ahead.pop() {
-        if order.loose.contains_key(&name) {
-            continue;
-        }
-        let info = scan::modinfo_of(&host)?
-            .ok_or_else(|| ModuleError::io("open", &host, std::io::ErrorKind::NotFound.into()))?;
-        let loose = loose_of(host, &info);
-        for needed in &loose.depends {
-            ahead.extend(beside.iter().find(|(name, _)| name == needed).cloned());
-        }
-        order.loose.insert(name, loose);
-    }
-    Ok(first)
-}
-
-/// Describes a module passed as a file, from its `.modinfo`.
-fn loose_of(host: PathBuf, info: &Modinfo) -> Loose {
-    let lines = info.softdeps.iter().map(|softdep| format!("softdep x {}\n", softdep.replace('\n', " ")));
-    let soft = index::parse_softdep(&lines.collect::<String>()).remove("x").unwrap_or_default();
-    let depends = info.depends.iter().map(|name| name::normal(name).into_owned()).collect();
-    Loose { host, depends, soft, weak: info.weakdeps.clone() }
-}
-
-/// Returns names and paths of the modules in the same directory.
-fn siblings(module: &Path) -> Result<Vec<(String, PathBuf)>, ModuleError> {
-    let directory = module.parent().unwrap_or(Path::new("/"));
-    let listing = std::fs::read_dir(directory).map_err(|error| ModuleError::io("list", directory, error))?;
-    let mut found = Vec::new();
-    for item in listing {
-        let path = item.map_err(|error| ModuleError::io("list", directory, error))?.path();
-        if let Some(name) = path.file_name().and_then(|file| name::of_path(file.to_str()?)) {
-            found.push((name.into_owned(), path));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Returns the directory of modules in the image. It must not lead through links, so it is below `/usr/lib` if the
@@ -282,6 +241,7 @@ mod tests {
     use crate::arch::Arch;
     use crate::cache::Cache;
     use crate::format::modules::modinfo::tests::module;
+    use crate::format::modules::symbols::tests::module_with;
     use crate::root::directory::Root;
     use crate::root::fact::{Content, Node};
     use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
@@ -366,6 +326,32 @@ mod tests {
         assert!(modules.loads[2].path.to_string().ends_with("6.9.0/extra/new.ko"));
         let error = world.resolve(&[("old", "")], &[]).expect_err("wrong kernel release");
         assert!(error.contains("built for kernel 5.0.0") && error.contains("is 6.9.0"), "{error}");
+    }
+
+    #[test]
+    fn files_of_several_directories_are_ordered_by_their_dependencies_and_symbols() {
+        let world = world();
+        let magic = "vermagic=6.9.0 SMP";
+        let mut paths = Vec::new();
+        for (name, file) in [
+            ("top", module_with(&["depends=middle", magic], &[], &["printk"])),
+            // Built without the other's Module.symvers: modpost knows no name, only the symbols do.
+            ("middle", module_with(&["depends=", magic], &["from_middle"], &["printk", "from_bottom"])),
+            ("bottom", module_with(&["depends=", magic], &["from_bottom"], &["printk"])),
+        ] {
+            let dir = world.dir.path().join(name);
+            fs::create_dir(&dir).expect("made");
+            fs::write(dir.join(format!("{name}.ko")), file).expect("written");
+            paths.push(dir.join(format!("{name}.ko")).display().to_string());
+        }
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+            let requests = order.map(|at| (paths[at].as_str(), ""));
+            let modules = world.resolve(&requests, &[]).expect("resolved");
+            let names: Vec<&str> = modules.loads.iter().map(|load| load.name.as_str()).collect();
+            assert_eq!(names, ["bottom", "middle", "top"]);
+        }
+        let error = world.resolve(&[(&paths[0], "")], &[]).expect_err("its dependency is elsewhere");
+        assert!(error.contains("module middle (depends of module top"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::error::ModuleError;
 use crate::format::compression::{Compression, DecompressReader};
 use crate::format::modules::modinfo::{Modinfo, ModinfoError};
 use crate::format::modules::name;
+use crate::format::modules::symbols::Symbols;
 use crate::root::kernel::ModuleLayout;
 
 /// Limit of the number of modules in a directory, far above any distribution's.
@@ -116,6 +117,17 @@ pub(super) fn read_module(path: &Path) -> Result<(Modinfo, Option<Vec<u8>>), Mod
     let mut content = Vec::with_capacity(usize::try_from(len.saturating_mul(5).min(MODULE_LIMIT)).unwrap_or(0));
     module.read_to_end(&mut content).map_err(unpack)?;
     Ok((Modinfo::read(&content).map_err(bad)?, Some(content)))
+}
+
+/// Reads the symbols of one module.
+pub(super) fn symbols_of(path: &Path) -> Result<Symbols, ModuleError> {
+    let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
+    match read_module(path)? {
+        (_, Some(content)) => Symbols::read(&content).map_err(bad),
+        (_, None) => {
+            Symbols::read(&File::open(path).map_err(|error| ModuleError::io("open", path, error))?).map_err(bad)
+        }
+    }
 }
 
 /// Returns path, size and modification time of each module, one per line. Changes if the index is out of date.
