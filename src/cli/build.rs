@@ -164,7 +164,7 @@ fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kern
         None => &KernelRef::Newest,
     };
     let mut progress = Progress::new(false);
-    Ok(Some(kernel::find(root, wanted, &Cache::open()?, &mut |doing| progress.show(doing))?))
+    Ok(Some(kernel::find_to_build(root, wanted, &Cache::open()?, &mut |doing| progress.show(doing))?))
 }
 
 /// Rejects compressions that the kernel cannot unpack: it would treat the image as a disk and find no root file system

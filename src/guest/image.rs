@@ -9,7 +9,7 @@ use crate::initrd::build::Plan;
 use crate::initrd::job::init;
 use crate::initrd::pid1;
 use crate::root::directory::Root;
-use crate::root::kernel::Kernel;
+use crate::root::kernel::{ImageKind, Kernel};
 use crate::root::modules::tables::ModuleTables;
 use crate::{format::archive_path::ArchivePath, root::spec::InitrdSpec};
 
@@ -21,8 +21,8 @@ pub fn plan(
     block_devices: Option<u32>,
 ) -> Result<(Plan, Vec<String>), VmError> {
     let arch = match kernel {
-        Some(kernel) => kernel.arch,
-        None => arch_of(root)?,
+        Some(kernel) if kernel.kind != ImageKind::Absent => kernel.arch,
+        Some(_) | None => arch_of(root)?,
     };
     let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
     let mut composition = compose(root, spec, arch)?;

@@ -75,8 +75,8 @@ impl Platform {
     /// Fails if the firmware cannot start this kernel.
     pub(super) fn check_kernel(&self, kernel: &Kernel) -> Result<(), VmError> {
         match (&self.firmware, kernel.kind) {
-            (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage) => Ok(()),
-            (Firmware::Uefi(_), ImageKind::BzImage) => {
+            (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage | ImageKind::Absent) => Ok(()),
+            (Firmware::Uefi(_), ImageKind::BzImage | ImageKind::Absent) => {
                 let is_pe = starts_as_pe(&kernel.image).map_err(VmError::io("read", kernel.origin.as_str()))?;
                 if is_pe { Ok(()) } else { Err(VmError::NoEfiStub { origin: kernel.origin.clone() }) }
             }

@@ -184,7 +184,7 @@ pub(super) fn inquest(image: &Path, origin: &Path, kind: ImageKind) -> Inquest {
     let may_move = match kind {
         ImageKind::BzImage => true,
         // PVH enters a vmlinux at its link address: nothing relocates it.
-        ImageKind::VmlinuxPvh => false,
+        ImageKind::VmlinuxPvh | ImageKind::Absent => false,
     };
     Inquest { symbols: Some(Source::new(image, origin)), may_move }
 }

@@ -78,7 +78,8 @@ pub fn resolve(root: &Root, kernel: &Kernel, stub: Option<&std::path::Path>) -> 
 fn efi_kernel(kernel: &Kernel) -> Result<KernelImage, UkiError> {
     let (path, origin) = (kernel.image.clone(), kernel.origin.clone());
     match kernel.kind {
-        ImageKind::BzImage => {}
+        // An absent image cannot be opened below.
+        ImageKind::BzImage | ImageKind::Absent => {}
         ImageKind::VmlinuxPvh => return Err(UkiError::Elf { origin }),
     }
     let failed = |source| UkiError::Io { doing: "read kernel", path: path.clone(), source };

@@ -95,6 +95,26 @@ pub enum KernelError {
     Cache(#[from] CacheError),
 }
 
+impl KernelError {
+    /// Returns true if the kernel may be installed without a readable image.
+    pub(super) fn is_without_image(&self) -> bool {
+        match self {
+            Self::None { .. } | Self::NotFound { .. } => true,
+            Self::Io { source, .. } | Self::Root(RootError::Io { source, .. }) => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            Self::NotBootable { .. }
+            | Self::NotBuilt { .. }
+            | Self::NoImage { .. }
+            | Self::Package { .. }
+            | Self::Damaged { .. }
+            | Self::NoPvh
+            | Self::Root(_)
+            | Self::Cache(_) => false,
+        }
+    }
+}
+
 fn skipped_text(skipped: &[String]) -> String {
     if skipped.is_empty() { String::new() } else { format!(" (skipped: {})", skipped.join("; ")) }
 }

@@ -14,6 +14,7 @@ use super::{
     error::KernelError,
     tree, vmlinux,
 };
+use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::format::kernel::{package, release};
 use crate::root::directory::Root;
@@ -30,6 +31,57 @@ pub fn find(
         KernelRef::Newest => newest(root, cache),
         KernelRef::Named(name) => named(root, name, cache, progress),
     }
+}
+
+/// Finds the requested kernel to build an image for it. The image of the kernel may be missing or unreadable, as
+/// `/boot/vmlinuz-*` is on some distributions: to build, the modules are enough.
+pub fn find_to_build(
+    root: &Root,
+    wanted: &KernelRef,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kernel, KernelError> {
+    match find(root, wanted, cache, progress) {
+        Err(error) if error.is_without_image() => without_image(root, wanted)?.ok_or(error),
+        other => other,
+    }
+}
+
+/// Returns the kernel whose modules are installed below the root: the one with this release, or the newest.
+fn without_image(root: &Root, wanted: &KernelRef) -> Result<Option<Kernel>, KernelError> {
+    let releases = match wanted {
+        KernelRef::Named(name) => {
+            Vec::from_iter(name.to_str().filter(|text| release::is_release(text)).map(str::to_owned))
+        }
+        KernelRef::Newest => {
+            let mut all =
+                [list(root, &ArchivePath::new("/lib/modules"))?, list(root, &ArchivePath::new("/usr/lib/modules"))?]
+                    .concat();
+            all.sort_by(|one, other| release::compare(other, one));
+            all
+        }
+    };
+    for release in releases {
+        let Some(host) = installed_modules(root, &release) else { continue };
+        let modules = ModuleDir { host: host.clone(), release: release.clone(), layout: ModuleLayout::Installed };
+        return Ok(Some(Kernel {
+            config: config_near(root, &host, &release, Some(&modules))?,
+            origin: host.display().to_string(),
+            image: host,
+            kind: ImageKind::Absent,
+            arch: Arch::host().unwrap_or(Arch::X86_64),
+            release: Some(release),
+            modules: Some(modules),
+        }));
+    }
+    Ok(None)
+}
+
+/// Returns the directory of a release's modules below the root. A directory that contains only links to headers has none.
+fn installed_modules(root: &Root, release: &str) -> Option<PathBuf> {
+    let below = ["/lib/modules", "/usr/lib/modules"].map(|modules| ArchivePath::new(modules).join(release));
+    let mut found = below.iter().filter_map(|path| root.find(path)).map(|found| root.host_path(&found.real));
+    found.find(|host| ["modules.dep", "kernel", "updates", "extra"].iter().any(|name| host.join(name).exists()))
 }
 
 /// Finds a kernel by its path, or by its release below the root.
@@ -55,6 +107,9 @@ fn named(root: &Root, name: &OsStr, cache: &Cache, progress: &mut dyn FnMut(&str
                 Err(error) if error.is_missing() => tried.push(root.host_path(&place).display().to_string()),
                 Err(error) => return Err(error.into()),
             }
+        }
+        if let Some(modules) = installed_modules(root, text) {
+            tried.push(format!("{}, which has modules but no image", modules.display()));
         }
     }
     Err(KernelError::NotFound { wanted: path.display().to_string(), tried })
@@ -182,6 +237,7 @@ fn embedded(kernel: &Kernel, cache: &Cache) -> Result<Option<Config>, KernelErro
     let elf = match kernel.kind {
         ImageKind::VmlinuxPvh => Some(kernel.image.clone()),
         ImageKind::BzImage => vmlinux::from_bzimage(&kernel.image, &kernel.origin, cache, &mut |_| {})?,
+        ImageKind::Absent => None,
     };
     elf.map_or(Ok(None), |elf| config::embedded(&elf, cache))
 }
@@ -245,7 +301,7 @@ fn list(root: &Root, path: &ArchivePath) -> Result<Vec<String>, KernelError> {
 
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::{find, find_to_build};
     use crate::cache::Cache;
     use crate::format::kernel::bzimage::tests::image;
     use crate::format::kernel::package::tests::package;
@@ -319,6 +375,30 @@ mod tests {
         assert!(kernel.modules.expect("modules").host.ends_with("usr/lib/modules/6.12.1"));
         let other = world.named("6.10.0").expect("found by its release");
         assert!(other.image.ends_with("usr/lib/modules/6.10.0/vmlinuz"));
+    }
+
+    #[test]
+    fn to_build_the_modules_of_a_release_are_enough() {
+        let world = World::new();
+        world
+            .write("root/lib/modules/6.9.0/kernel/a.ko", &module(&["depends="]))
+            .write("root/lib/modules/6.10.0/build/Makefile", b"")
+            .write("root/boot/config-6.9.0", b"CONFIG_X=y\n");
+        let root = Root::new(world.path("root")).expect("a root");
+        for wanted in [KernelRef::Named("6.9.0".into()), KernelRef::Newest] {
+            let kernel = find_to_build(&root, &wanted, &world.cache, &mut |_| {}).expect("its modules are there");
+            assert_eq!((kernel.kind, kernel.release.as_deref()), (ImageKind::Absent, Some("6.9.0")));
+            assert!(kernel.config.as_ref().is_some_and(|config| config.is_builtin("X")));
+            let request = ModuleRequest { name: "a".into(), params: OsString::new() };
+            let cache = || Ok(world.cache.clone());
+            let modules = resolve_with(&root, &kernel, &[request], &[], &cache).expect("resolved");
+            assert_eq!(modules.loads.len(), 1);
+        }
+        let error = world.named("6.9.0").expect_err("nothing to boot").to_string();
+        assert!(error.contains("lib/modules/6.9.0, which has modules but no image"), "{error}");
+        let headers = KernelRef::Named("6.10.0".into());
+        let error = find_to_build(&root, &headers, &world.cache, &mut |_| {}).expect_err("no modules").to_string();
+        assert!(error.contains("6.10.0: no such file or release") && !error.contains("no image"), "{error}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use crate::arch::Arch;
 
 pub(crate) use self::config::Config;
-pub use self::find::find;
+pub use self::find::{find, find_to_build};
 pub(crate) use self::tree::paths as tree_paths;
 pub(crate) use self::vmlinux::vmlinux;
 
@@ -35,7 +35,7 @@ pub mod fuzzed {
 /// A kernel and the files that belong to it.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Image file that QEMU can open, on the host or in the cache.
+    /// Image file that QEMU can open, on the host or in the cache. For [`ImageKind::Absent`], the directory of modules.
     pub image: PathBuf,
     /// Format of the image.
     pub kind: ImageKind,
@@ -58,6 +58,8 @@ pub enum ImageKind {
     BzImage,
     /// ELF file with a Xen PVH entry note, which QEMU boots without decompression.
     VmlinuxPvh,
+    /// No image: only the modules are installed. [`find_to_build`] returns such a kernel, [`find`] does not.
+    Absent,
 }
 
 /// A directory of modules.
