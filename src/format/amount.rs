@@ -25,17 +25,14 @@ pub fn time(text: &str) -> Result<Option<Duration>, String> {
 /// Parses a memory size in MiB: `512`, `512M`, `2G`, `1048576K`.
 pub fn memory_mib(text: &str) -> Result<u64, String> {
     let advice = || format!("invalid size {text:?}: expected a number of MiB, or a number with suffix K, M, G or T");
-    let (digits, unit) = match text.trim_end_matches(['i', 'B']).char_indices().next_back() {
-        Some((at, unit)) if unit.is_ascii_alphabetic() => (&text[..at], unit.to_ascii_uppercase()),
-        Some(_) => (text, 'M'),
-        None => return Err(advice()),
-    };
+    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
     let number: u64 = digits.parse().map_err(|_| advice())?;
-    let mib = match unit {
-        'K' => Some(number / 1024),
-        'M' => Some(number),
-        'G' => number.checked_mul(1024),
-        'T' => number.checked_mul(1024 * 1024),
+    let mib = match unit.to_ascii_uppercase().as_str() {
+        "K" | "KB" | "KI" | "KIB" => Some(number / 1024),
+        "" | "M" | "MB" | "MI" | "MIB" => Some(number),
+        "G" | "GB" | "GI" | "GIB" => number.checked_mul(1024),
+        "T" | "TB" | "TI" | "TIB" => number.checked_mul(1024 * 1024),
+        // A bare `B` would be bytes, not MiB.
         _ => None,
     };
     mib.filter(|mib| (1..=64 << 20).contains(mib)).ok_or_else(advice)
@@ -48,11 +45,19 @@ mod tests {
 
     #[test]
     fn sizes_are_parsed_as_in_qemu() {
-        let sizes = [("512", 512), ("512M", 512), ("2G", 2048), ("2GiB", 2048), ("1048576K", 1024), ("3g", 3072)];
+        let sizes = [
+            ("512", 512),
+            ("512M", 512),
+            ("2G", 2048),
+            ("2GiB", 2048),
+            ("1048576K", 1024),
+            ("3g", 3072),
+            ("1GB", 1024),
+        ];
         for (text, mib) in sizes {
             assert_eq!(memory_mib(text), Ok(mib), "{text}");
         }
-        for text in ["", "G", "-1", "0", "12Q", "99999999999T", "1.5G", "ü"] {
+        for text in ["", "G", "-1", "0", "12Q", "99999999999T", "1.5G", "ü", "512B", "512i", "512iB", "GB", "1MM"] {
             assert!(memory_mib(text).is_err(), "{text}");
         }
     }

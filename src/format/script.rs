@@ -13,6 +13,10 @@ pub(crate) const LINE_MAX: usize = 256;
 /// `exec_binprm()` in fs/exec.c fails with `ELOOP` at the sixth.
 pub(crate) const MAX_NESTED: usize = 5;
 
+/// The kernel makes the carriage return a part of the interpreter's path or of its argument.
+const CARRIAGE_RETURN: &str = "the #! line ends in CR LF, and the kernel takes the CR as part of the interpreter; \
+    convert the file: sed -i 's/\\r$//' FILE";
+
 /// A parsed `#!` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
@@ -30,7 +34,11 @@ pub(crate) fn parse(start: &[u8]) -> Result<Option<Script>, &'static str> {
         return Ok(None);
     };
     let line_end = rest.iter().position(|byte| *byte == b'\n' || *byte == 0);
-    let line = trim(rest.get(..line_end.unwrap_or(rest.len())).unwrap_or_default());
+    let line = rest.get(..line_end.unwrap_or(rest.len())).unwrap_or_default();
+    if line_end.is_some() && line.ends_with(b"\r") {
+        return Err(CARRIAGE_RETURN);
+    }
+    let line = trim(line);
     if line.is_empty() {
         return Err("missing interpreter in the #! line");
     }
@@ -108,6 +116,15 @@ mod tests {
         assert_eq!(parse(b"echo"), Ok(None));
         assert_eq!(parse(b""), Ok(None));
         assert!(parse(b"#!  \n/bin/sh").is_err());
+    }
+
+    #[test]
+    fn a_line_that_ends_in_cr_is_refused_without_printing_the_cr() {
+        for line in [b"#!/bin/bash\r\n".as_slice(), b"#!/bin/sh -e\r\necho", b"#!/usr/bin/env python3\r\n", b"#!\r\n"] {
+            let rule = parse(line).expect_err("the kernel would not find the interpreter");
+            assert!(rule.contains("ends in CR LF") && !rule.contains('\r'), "{rule}");
+        }
+        assert!(parse(b"#!/bin/sh\necho\r\n").is_ok(), "only the first line counts");
     }
 
     #[test]

@@ -33,9 +33,23 @@ impl<'a> Gathered<'a> {
         (self.facts, self.notes)
     }
 
-    /// Returns the facts collected so far.
-    pub(crate) fn facts(&self) -> &[Fact] {
-        &self.facts
+    /// Returns the facts collected so far, one for each path.
+    pub(crate) fn current(&self) -> impl Iterator<Item = &Fact> {
+        self.facts
+            .iter()
+            .enumerate()
+            .filter(|(index, fact)| self.at.get(&fact.path) == Some(index))
+            .map(|(_, fact)| fact)
+    }
+
+    /// Replaces the content of a file that is included.
+    pub(crate) fn replace_content(&mut self, path: &ArchivePath, new: &Content) {
+        for fact in self.facts.iter_mut().filter(|fact| fact.path == *path) {
+            if let Node::File { content, hardlink, .. } = &mut fact.node {
+                // Its other names keep the content of the host's file.
+                (*content, *hardlink) = (new.clone(), None);
+            }
+        }
     }
 
     /// Returns true if there is a fact for exactly this path.
