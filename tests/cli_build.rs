@@ -6,6 +6,7 @@ mod case;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 
 use case::Case;
 use snapbox::cmd::Command;
@@ -293,6 +294,81 @@ fn make_tiny_image_is_a_verb_and_a_program_name() {
         .assert()
         .success();
     assert!(case.read("tiny-initrd.img") == case.read("y.img"));
+}
+
+#[test]
+fn command_lines_that_end_in_output_and_kver_are_accepted() {
+    let case = Case::new();
+    let link = case.path().join("make-tiny-image.py");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bootling"), &link).expect("a link");
+    for rest in [&["--run", "poweroff"][..], &["--copy", "/etc/passwd"], &[]] {
+        let line = [rest, &["my.img", "6.0.8-300.fc37.x86_64"]].concat();
+        Command::new(&link).args(line).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
+        fs::remove_file(case.path().join("my.img")).expect("the image");
+    }
+    // A file that is not a program is the image, even if an earlier call has made it.
+    for _ in 0..2 {
+        let line = ["/bin/true", "./my.img", "6.0.8"];
+        Command::new(&link).args(line).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
+    }
+    Command::new(&link)
+        .args(["true", "6.0.8"])
+        .current_dir(case.path())
+        .assert()
+        .success()
+        .stdout_eq("")
+        .stderr_eq("bootling: true is included as a program; --output true names the image file\n");
+    assert!(case.path().join("tiny-initrd.img").exists());
+}
+
+#[test]
+fn programs_of_the_image_run_instead_of_the_applets_of_their_names() {
+    let case = Case::new();
+    let root = tiny_system(&case);
+    let bin = case.path().join("root/usr/bin");
+    fs::create_dir_all(&bin).expect("a directory");
+    fs::copy("/usr/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+    // Names with and without a free name beside them in the order of applets, and one of the equidistant names.
+    let programs = ["ip", "su", "w", "ls", "setpriv", "mount"];
+    for program in programs {
+        let path = bin.join(program);
+        fs::write(&path, format!("#!/bin/sh\necho brought {program} $1\n")).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let with = programs.iter().flat_map(|program| ["--with", program]);
+    let words: Vec<&str> = ["build", "-o", "x.img", "--sysroot", &root].into_iter().chain(with).collect();
+    case.bootling(&words).assert().success().stdout_eq("").stderr_eq("");
+    let busybox = case.bootling(&["cat", "x.img", "/usr/bin/busybox"]).assert().success().get_output().stdout.clone();
+    let original = case.read("root/usr/bin/busybox");
+    assert_eq!(busybox.len(), original.len());
+    let copy = case.path().join("busybox");
+    fs::write(&copy, busybox).expect("a file");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let shell = |line: &str, path: &str| {
+        let done = Command::new(&copy).args(["sh", "-c", line]).env("PATH", path).current_dir(case.path()).assert();
+        String::from_utf8(done.success().get_output().stdout.clone()).expect("text")
+    };
+    for program in programs {
+        let line =
+            format!("{program} a; env {program} b; echo c | xargs {program}; find x.img -exec {program} {{}} ';'");
+        let expected = ["a", "b", "c", "x.img"].map(|word| format!("brought {program} {word}\n")).concat();
+        assert_eq!(shell(&line, bin.to_str().expect("text")), expected);
+    }
+    // All others are still applets, with their own code: names are looked up without PATH.
+    let list = Command::new("/usr/bin/busybox").arg("--list").assert().success().get_output().stdout.clone();
+    let list = String::from_utf8(list).expect("text");
+    let line = "for name in $LIST; do command -v $name >/dev/null || echo $name; done";
+    let done = Command::new(&copy).args(["sh", "-c", line]).env("PATH", "/nowhere").env("LIST", &list).assert();
+    let missing = String::from_utf8(done.success().get_output().stdout.clone()).expect("text");
+    let expected: Vec<&str> = list.lines().filter(|name| programs.contains(name) || *name == "busybox").collect();
+    assert_eq!(missing.lines().collect::<Vec<_>>(), expected);
+    for name in ["ipcalc", "md5sum", "tr", "zcat"] {
+        let usage = |program: &std::path::Path| {
+            let done = Command::new(program).args([name, "--help"]).assert().success();
+            [&done.get_output().stdout[..], &done.get_output().stderr].concat()
+        };
+        assert!(usage(&copy) == usage(std::path::Path::new("/usr/bin/busybox")), "{name}");
+    }
 }
 
 #[test]

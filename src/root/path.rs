@@ -43,11 +43,13 @@ impl<'a> SearchPath<'a> {
 
     /// Returns the first executable file named `name`. Its links are not followed.
     pub(crate) fn find(&self, name: &OsStr) -> Option<ArchivePath> {
-        let is_program = |path: &ArchivePath| {
-            let found = self.root.find(path);
-            found.is_some_and(|found| found.metadata.is_file() && found.metadata.mode() & 0o111 != 0)
-        };
-        self.dirs.iter().map(|dir| dir.join(name)).find(is_program)
+        self.dirs.iter().map(|dir| dir.join(name)).find(|path| self.is_program(path))
+    }
+
+    /// Returns true if `path` leads to an executable file.
+    pub(crate) fn is_program(&self, path: &ArchivePath) -> bool {
+        let found = self.root.find(path);
+        found.is_some_and(|found| found.metadata.is_file() && found.metadata.mode() & 0o111 != 0)
     }
 
     /// Returns every directory that [`SearchPath::find`] searches, as host paths.

@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::binary::Binaries;
 use super::busybox::Busybox;
@@ -65,9 +66,20 @@ pub fn resolve(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Userland, U
     programs.finish(&mut out);
     if let Some(busybox) = &busybox {
         busybox.links(root, &path, &mut out);
+        busybox.give_way(root, &path, &mut out)?;
     }
     let (facts, notes) = out.finish();
     Ok(Userland { facts, command, env: env(&lib_path), notes })
+}
+
+/// Returns true if `word` is a program below `root`: an executable file, a name in PATH, or a busybox applet.
+pub fn is_program(root: &Root, word: &OsStr) -> bool {
+    let path = SearchPath::of(root);
+    if word.as_bytes().contains(&b'/') {
+        return path.is_program(&root.typed(Path::new(word)));
+    }
+    let busybox = || Busybox::find(root, &path, &Binaries::new(root)).is_ok_and(|busybox| busybox.has(word));
+    path.find(word).is_some() || busybox()
 }
 
 /// Includes the command that pid 1 runs, and returns it as the guest calls it.
