@@ -98,6 +98,10 @@ const OTHER_ANCESTOR: &str = "byebyebios";
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let start = Instant::now();
+    if let Err(error) = bootling::process::signals::survive_size_limit() {
+        output::fail(&anyhow::Error::from(error).context("failed to catch SIGXFSZ"));
+        return ExitCode::from(FAILED);
+    }
     let words: Vec<OsString> = std::env::args_os().collect();
     let called = words.first().and_then(|word| Path::new(word).file_stem());
     let is = |ancestor: &str| called.is_some_and(|name| name == ancestor);

@@ -21,7 +21,8 @@ pub(crate) struct InitrdArgs {
     /// which is read without being installed. Default: the newest readable kernel.
     #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]
     pub kernel: Option<OsString>,
-    /// Add a program of the host, by path or by name in PATH, with the libraries that it needs. May be repeated.
+    /// Add a program of the host, by path or by name in PATH, with the libraries that it needs. May be repeated. Inside the
+    /// guest it runs instead of the busybox applet of the same name, if there is one.
     #[arg(long, value_name = "BINARY")]
     pub with: Vec<OsString>,
     /// Add a file, a directory tree, or everything that matches a glob pattern, at its own path or at DST.

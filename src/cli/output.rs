@@ -104,12 +104,25 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
         }
         line.push_str(&cause);
     }
-    line
+    visible(&line)
+}
+
+/// Escapes control characters, which names of files and programs may contain, except line breaks.
+fn visible(text: &str) -> String {
+    let is_raw = |letter: char| letter.is_control() && letter != '\n';
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, letter| {
+        if is_raw(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+        shown
+    })
 }
 
 /// Prints a note in one line.
 pub(crate) fn note(text: &str) {
-    to_stderr(&format!("bootling: {text}\n"));
+    to_stderr(&format!("bootling: {}\n", visible(text)));
 }
 
 /// Like [`to_stderr`], but stops if a write blocks for `patience`, since a guest that timed out must end.
@@ -145,5 +158,10 @@ mod tests {
         let error: anyhow::Error = Err::<(), _>(error).context("failed to build").expect_err("an error");
         assert_eq!(one_line(&error), "failed to build: failed to write x: no space left");
         assert_eq!(error.downcast_ref::<Advice>().expect("advice").0, "make room");
+    }
+
+    #[test]
+    fn control_characters_of_names_do_not_reach_the_terminal() {
+        assert_eq!(one_line(&anyhow!("no program a\r\x1b[2Jb\n  use c")), "no program a\\r\\u{1b}[2Jb\n  use c");
     }
 }

@@ -26,15 +26,15 @@ const LAST: [std::ops::RangeInclusive<u8>; 3] = [1..=1, 0x7f..=0x7f, b'!'..=b'~'
 
 /// A table of applet names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applets {
+pub(crate) struct Applets {
     /// Offset of the first name, in bytes.
-    pub at: usize,
+    pub(crate) at: usize,
     /// The names, sorted by bytes.
-    pub names: Vec<OsString>,
+    pub(crate) names: Vec<OsString>,
 }
 
 /// Finds the table in `bytes`.
-pub fn find(bytes: &[u8]) -> Option<Applets> {
+pub(crate) fn find(bytes: &[u8]) -> Option<Applets> {
     // Every table contains `sh`, so only the runs around each NUL-terminated `sh` have to be checked.
     let shells = memmem::find_iter(bytes, SHELL).filter(|at| {
         let ends = bytes.get(at + SHELL.len()).is_none_or(|byte| *byte == 0);
@@ -89,7 +89,7 @@ fn is_name(word: &[u8]) -> bool {
 /// A hidden name is replaced by one of the same length and the same place in the order. Where no such name exists, as
 /// for `ip` between `iostat` and `ipaddr`, it grows by a byte, for which the name `busybox` is shortened, and the
 /// offsets of the equidistant names are updated.
-pub fn hide(binary: &mut [u8], table: &Applets, is_hidden: impl Fn(&OsStr) -> bool) -> Result<(), &'static str> {
+pub(crate) fn hide(binary: &mut [u8], table: &Applets, is_hidden: impl Fn(&OsStr) -> bool) -> Result<(), &'static str> {
     let old: Vec<&[u8]> = table.names.iter().map(|name| name.as_bytes()).collect();
     let mut new: Vec<Vec<u8>> = Vec::with_capacity(old.len());
     let mut growth = 0;

@@ -5,7 +5,7 @@
 //! container, or a slice in a test.
 
 pub mod amount;
-pub mod applets;
+pub(crate) mod applets;
 pub mod archive_path;
 pub(crate) mod bytes;
 pub mod compression;

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rustix::process::Signal;
 use signal_hook::iterator::backend::SignalDelivery;
@@ -39,6 +40,18 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.get_read().as_fd()
     }
+}
+
+/// Makes a write beyond the file size limit (`ulimit -f`) an error, `EFBIG`, instead of the end of this process.
+///
+/// A handler is installed, instead of ignoring the signal, because `execve(2)` resets handlers: programs that bootling
+/// starts have the disposition that it was started with.
+pub fn survive_size_limit() -> io::Result<()> {
+    let signal = Signal::XFSZ.as_raw();
+    if ignored() & (1 << (signal - 1)) == 0 {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
 }
 
 /// Returns true if the signal ends bootling, false for window size and job control.

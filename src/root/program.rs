@@ -98,6 +98,7 @@ impl<'a> Programs<'a> {
         if let Located::File(path) = &located {
             let resolved = self.root.resolve(path)?;
             self.remark(&resolved, out);
+            self.remark_shim(&resolved, out)?;
             self.include(path, Why::Asked(typed.to_owned()), path, 0, out)?;
             self.on_path(path, out);
         }
@@ -288,6 +289,23 @@ impl<'a> Programs<'a> {
                 no_applet: busybox.is_some(),
             }),
         }
+    }
+
+    /// Notes a script of a version manager such as pyenv, in whose directory of shims each program is a script that starts
+    /// the real one through the manager.
+    fn remark_shim(&self, program: &Resolved, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
+        let directory = program.real.parent().filter(|parent| parent.file_name() == "shims");
+        let (Some(directory), Binary::Script(_)) = (directory, self.binaries.get(&program.real)?) else {
+            return Ok(());
+        };
+        let above = directory.parent().unwrap_or_default();
+        let manager = above.file_name().to_string_lossy().trim_start_matches('.').to_owned();
+        let (path, name) = (&program.real, program.real.file_name().display());
+        out.note(format!(
+            "{path} is a shim, a script that starts the real {name} through {manager}, which is not in the image; \
+             pass the real one: \"$({manager} which {name})\""
+        ));
+        Ok(())
     }
 
     /// Notes the loss of file capabilities: newc carries no extended attributes.

@@ -16,16 +16,16 @@ const TABLE_LIMIT: u64 = 64 << 20;
 
 /// Symbols of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Symbols {
+pub(crate) struct Symbols {
     /// Names that other modules may use.
-    pub exported: HashSet<Vec<u8>>,
+    pub(crate) exported: HashSet<Vec<u8>>,
     /// Names that the kernel or other modules must export.
-    pub undefined: HashSet<Vec<u8>>,
+    pub(crate) undefined: HashSet<Vec<u8>>,
 }
 
 impl Symbols {
     /// Reads the symbols of a module. A table that is missing has no names.
-    pub fn read(module: &(impl ReadAt + ?Sized)) -> Result<Self, ModinfoError> {
+    pub(crate) fn read(module: &(impl ReadAt + ?Sized)) -> Result<Self, ModinfoError> {
         let mut elf = Elf::read(PagedReader::new(module))?;
         let exported = elf.section("__ksymtab_strings", TABLE_LIMIT)?.unwrap_or_default();
         let exported = exported.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
