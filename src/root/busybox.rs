@@ -109,7 +109,12 @@ impl Busybox {
 
     /// Removes the applets for which the image has a program of the same name from the image's copy of busybox. Called
     /// after [`Busybox::links`]. An applet that a link in the image leads to stays.
-    pub fn give_way(&self, root: &Root, path: &SearchPath<'_>, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
+    pub(crate) fn give_way(
+        &self,
+        root: &Root,
+        path: &SearchPath<'_>,
+        out: &mut Gathered<'_>,
+    ) -> Result<(), UserlandError> {
         let programs: HashSet<OsString> = {
             let real = |fact: &&Fact| fact.why != Why::Applet && !self.is_led_to(root, fact);
             on_path(path, out).filter(real).map(|fact| fact.path.file_name().to_owned()).collect()
