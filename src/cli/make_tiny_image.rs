@@ -17,7 +17,6 @@ use clap::Parser;
 use super::build::{self, Action, Request};
 use super::output;
 use bootling::format::compression::Compression;
-use bootling::format::kernel::release::is_release;
 use bootling::root::{directory::Root, userland};
 use bootling::{
     root::request::{Copy, KernelRef, ModuleRequest},
@@ -125,7 +124,8 @@ impl Tail {
 
 /// Returns true if the word has the form of a kernel release: it starts with two numbers.
 fn looks_like_release(word: &OsStr) -> bool {
-    let Some(text) = word.to_str().filter(|text| is_release(text)) else { return false };
+    let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    let Some(text) = word.to_str().filter(is_name) else { return false };
     let mut parts = text.split('.');
     let major = parts.next().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
     major && parts.next().is_some_and(|part| part.starts_with(|first: char| first.is_ascii_digit()))
