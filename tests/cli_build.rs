@@ -302,14 +302,14 @@ fn command_lines_that_end_in_output_and_kver_are_accepted() {
     let link = case.path().join("make-tiny-image.py");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bootling"), &link).expect("a link");
     for rest in [&["--run", "poweroff"][..], &["--copy", "/etc/passwd"], &[]] {
-        let line = [rest, &["my.img", "6.0.8-300.fc37.x86_64"]].concat();
-        Command::new(&link).args(line).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
+        let words = [rest, &["my.img", "6.0.8-300.fc37.x86_64"]].concat();
+        Command::new(&link).args(words).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
         fs::remove_file(case.path().join("my.img")).expect("the image");
     }
     // A file that is not a program is the image, even if an earlier call has made it.
     for _ in 0..2 {
-        let line = ["/bin/true", "./my.img", "6.0.8"];
-        Command::new(&link).args(line).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
+        let words = ["/bin/true", "./my.img", "6.0.8"];
+        Command::new(&link).args(words).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
     }
     Command::new(&link)
         .args(["true", "6.0.8"])
