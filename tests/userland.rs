@@ -390,23 +390,3 @@ fn a_copied_passwd_replaces_the_default() {
     let userland = resolve(&copy(&scene, "/etc/passwd", None)).expect("resolves");
     assert!(matches!(by_path(&userland).get("/etc/passwd"), Some(Node::File { content: Content::Host { .. }, .. })));
 }
-
-#[test]
-fn a_shim_of_a_version_manager_is_noted_with_the_way_to_the_real_program() {
-    let scene = scene();
-    fs::create_dir_all(scene.path().join("root/.pyenv/shims")).expect("directories");
-    script(&scene, "root/.pyenv/shims/python3", "#!/bin/sh\nexec pyenv exec python3 \"$@\"\n");
-    script(&scene, "opt/tools/python3", "#!/bin/sh\n");
-    let notes = |program: &str| {
-        let run = RunWhat::Command(vec![program.into()]);
-        resolve(&InitrdSpec { root: scene.path().to_path_buf(), run, ..InitrdSpec::default() }).expect("resolved").notes
-    };
-    assert_eq!(
-        notes("/root/.pyenv/shims/python3"),
-        [
-            "/root/.pyenv/shims/python3 is a shim, a script that starts the real python3 through pyenv, which is not in the \
-          image; pass the real one: \"$(pyenv which python3)\""
-        ]
-    );
-    assert_eq!(notes("/opt/tools/python3"), [""; 0]);
-}

@@ -325,3 +325,39 @@ impl<'a> Programs<'a> {
 const fn runs(program: Arch, guest: Arch) -> bool {
     matches!((program, guest), (Arch::X86, Arch::X86_64)) || program as u8 == guest as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use crate::arch::Arch;
+    use crate::format::elf::tests::builder::ElfBuilder;
+    use crate::root::directory::Root;
+    use crate::root::spec::{InitrdSpec, RunWhat};
+    use crate::root::userland;
+
+    #[test]
+    fn a_shim_of_a_version_manager_is_noted_with_the_way_to_the_real_program() {
+        let scene = tempfile::tempdir().expect("a temporary directory");
+        ElfBuilder::library(Arch::X86_64).write(&scene.path().join("bin/static"));
+        let notes = |path: &str| {
+            let file = scene.path().join(path.trim_start_matches('/'));
+            fs::create_dir_all(file.parent().expect("a parent")).expect("directories");
+            fs::write(&file, "#!/bin/static\n").expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
+            let run = RunWhat::Command(vec![path.into()]);
+            let spec = InitrdSpec { root: scene.path().to_owned(), busybox: false, run, ..InitrdSpec::default() };
+            let root = Root::new(&spec.root).expect("a root");
+            userland::resolve(&root, &spec, Arch::X86_64).expect("resolved").notes
+        };
+        assert_eq!(
+            notes("/root/.pyenv/shims/python3"),
+            [
+                "/root/.pyenv/shims/python3 is a shim, a script that starts the real python3 through pyenv, which is not in \
+              the image; pass the real one: \"$(pyenv which python3)\""
+            ]
+        );
+        assert_eq!(notes("/opt/tools/python3"), [""; 0]);
+    }
+}

@@ -35,7 +35,7 @@ pub struct Userland {
     /// Environment of the command.
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Notes for the user, one line each.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Resolves everything that `spec` names below `root`, for a guest of architecture `arch`.
