@@ -16,17 +16,81 @@
 //! # }
 //! ```
 //!
-//! # What the program does
+//! [`run`] takes a [`RunSpec`] and returns a [`RunResult`]: the [`Outcome`], the output, and a transcript of everything
+//! that happened. [`RunReport`] is the same as JSON.
 //!
-//! Every verb of the program `bootling` parses its arguments, calls the library and prints the result:
+//! # Initrds
 //!
-//! - [`guest::run`] takes a [`guest::RunSpec`] and returns a [`guest::RunResult`]: the [`Outcome`], the output, and a
-//!   transcript of everything that happened. [`guest::report`] contains the types of the JSON results.
-//! - `initrd` builds initrds, `disk` builds, stamps and checks disk images.
-//! - `suite` runs tests x kernels x machines, and writes and merges reports.
-//! - `regress` compares two runs, finds the first bad kernel, and packs a run for a bug report.
+//! An [`InitrdSpec`] is resolved to a [`Plan`], which is checked and written:
 //!
-//! The crate's default feature `cli` adds the program and its dependencies. Without it, only the library is built.
+//! ```
+//! use bootling::{Compression, InitrdSpec, OutputFile, Purpose, Root, RunWhat, plan_initrd, write_initrd};
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("initrd.img");
+//!
+//! let run = RunWhat::Command(vec!["/bin/true".into()]);
+//! let spec = InitrdSpec { busybox: false, run, ..InitrdSpec::default() };
+//! let (plan, _notes) = plan_initrd(&Root::new("/")?, None, &spec, None)?;
+//! let size = write_initrd(&plan.check(Purpose::Image)?, OutputFile::create(&path)?, Compression::Gzip, 0)?;
+//! # assert_eq!(path.metadata()?.len(), size);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Disk images
+//!
+//! A [`Disk`] has an EFI system partition with an [`EfiProgram`], and a boot sector that tells users of a legacy BIOS
+//! that the disk requires UEFI:
+//!
+//! ```
+//! use bootling::{Disk, DiskSpec, EfiProgram, Format};
+//! # let dir = tempfile::tempdir()?;
+//! # let (program, path) = ("/usr/lib/systemd/boot/efi/linuxx64.efi.stub".as_ref(), dir.path().join("disk.qcow2"));
+//!
+//! let program = EfiProgram::open(program)?;
+//! let disk = Disk::new(&program, &DiskSpec::default(), dir.path())?;
+//! disk.write(Format::Qcow2, &path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`check_disk`] checks any disk against the table of rules, and [`plan_stamp`] and [`apply_stamp`] change its boot
+//! sector:
+//!
+//! ```
+//! # use bootling::{Disk, DiskSpec, EfiProgram, Format};
+//! use bootling::{Access, Severity, StampAction, StampFacts, StampWish, apply_stamp, check_disk, open_image, plan_stamp};
+//! # let dir = tempfile::tempdir()?;
+//! # let path = &dir.path().join("disk.img");
+//! # let program = EfiProgram::open("/usr/lib/systemd/boot/efi/linuxx64.efi.stub".as_ref())?;
+//! # Disk::new(&program, &DiskSpec::default(), dir.path())?.write(Format::Raw, path)?;
+//!
+//! let mut image = open_image(path, Access::Write)?;
+//! let facts = StampFacts::read(&image, image.sector())?;
+//! let deed = StampAction::Write(DiskSpec::default().boot_code);
+//! apply_stamp(&mut image, &plan_stamp(&facts, &StampWish { deed, fix_mbr: false, bios_active: false, force: false })?)?;
+//! assert_eq!(check_disk(&image, image.sector()).count(Severity::Error), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Tests
+//!
+//! A manifest's tests run with each kernel on each machine. The [`SuiteReport`] has a verdict for each cell:
+//!
+//! ```no_run
+//! use bootling::{EventChannel, Origin, SuiteOptions, TestPlan, TestSpec, run_tests};
+//!
+//! let manifest = std::fs::read_to_string("bootling.toml")?;
+//! let spec = TestSpec::parse(&manifest, Origin { file: "bootling.toml", folder: "".as_ref(), kernels: &[] })?;
+//! let plan = TestPlan::new(spec, &Default::default(), None)?;
+//! let report = run_tests(plan, SuiteOptions::default(), &EventChannel::default(), &mut |event| println!("{event:?}"));
+//! assert!(report.is_good());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The program
+//!
+//! Every verb of the program `bootling` parses its arguments, calls the library and prints the result. The crate's
+//! default feature `cli` adds the program and its dependencies. Without it, only the library is built. The modules are
+//! public for the program and for tests; only the items on this page are the API.
 //!
 //! # Modules
 //!
@@ -81,6 +145,46 @@ pub mod sys;
 #[doc(hidden)]
 pub mod watch;
 
+// Guests.
+pub use guest::disk_report::BootReport;
+pub use guest::report::{NotRun, QemuReport, Recorded, RecordedResult, RunReport, Times as RunTimes};
 pub use guest::verdict::Outcome;
-pub use guest::{Builder, Command, Output, Vm, VmError};
-pub use qemu::spec::Accel;
+pub use guest::{
+    Builder, Command, Cwd, Limits, Listener, Output, Prepared, RunOptions, RunResult, RunSpec, Silent, Streams,
+    TimeLimit, Vm, VmError, Warm, prepare, run,
+};
+pub use qemu::spec::{Accel, BootSpec, FirmwareRef};
+
+// Initrds.
+pub use format::compression::Compression;
+pub use guest::image::plan as plan_initrd;
+pub use initrd::archive::image as write_initrd;
+pub use initrd::{CheckedPlan, Plan, Purpose};
+pub use output::file::Output as OutputFile;
+pub use root::directory::Root;
+pub use root::request::{Copy, KernelRef, ModuleRequest};
+pub use root::spec::{InitrdSpec, RunWhat};
+
+// Disk images.
+pub use disk::build::{Disk, DiskError, EfiProgram};
+pub use disk::check::disk::disk as check_disk;
+pub use disk::check::efi::program as check_program;
+pub use disk::check::initrd::initrd as check_initrd;
+pub use disk::check::{Finding, Place, Report as CheckReport, Rule, Severity};
+pub use disk::container::{Access, Image as OpenImage, open as open_image};
+pub use disk::spec::{DiskSpec, Format, RootFileSystem, RootSpec};
+pub use disk::stamp::{
+    Action as StampAction, Facts as StampFacts, Objection, Stamp, StampError, Wish as StampWish, apply as apply_stamp,
+    plan as plan_stamp,
+};
+
+// Tests.
+pub use suite::baseline::{Comparison, compare as compare_reports};
+pub use suite::manifest::{Origin, TestSpec};
+pub use suite::plan::{Filter, Plan as TestPlan, PlanError};
+pub use suite::report::{Attempt, CellReport, Header, Part, PartResult, Report as SuiteReport, Status, Times};
+pub use suite::run::{Event, EventChannel, Options as SuiteOptions, StopHandle, run as run_tests};
+
+// Regressions.
+pub use regress::bisect::{BisectResult, Candidate, Step};
+pub use regress::compare::Report as ComparisonReport;

@@ -1,6 +1,6 @@
 //! Child process that never outlives bootling: QEMU as a guest or for a version query, or a build.
 //!
-//! It leads its own process group and dies with bootling (see [`sys::spawn_tied`]). Remaining processes of the group
+//! It leads its own process group and dies with bootling (see `sys::spawn_tied`). Remaining processes of the group
 //! are killed when it ends, for example the QEMU of a wrapper script. The group is signaled before its leader is
 //! reaped, because the process ID cannot be reused until then.
 

@@ -48,6 +48,13 @@ pub enum EspError {
     },
 }
 
+impl EspError {
+    /// Returns the error for a file that cannot be read.
+    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self::Io { doing: "read", path: path.to_owned(), source }
+    }
+}
+
 /// A file or directory to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddedFile {
@@ -71,13 +78,12 @@ pub fn added(copies: &[Copy]) -> Result<Vec<AddedFile>, EspError> {
 
 fn add(copy: &Copy, found: &mut Vec<AddedFile>) -> Result<(), EspError> {
     let source = &copy.source;
-    let unreadable = |path: &Path, source: io::Error| EspError::Io { doing: "read", path: path.to_owned(), source };
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| EspError::Name(path.to_owned()));
     let mut destination = match &copy.destination {
         None => String::new(),
         Some(destination) => text(destination)?,
     };
-    let metadata = source.metadata().map_err(|error| unreadable(source, error))?;
+    let metadata = source.metadata().map_err(|error| EspError::unreadable(source, error))?;
     if metadata.is_file() && (destination.is_empty() || destination.ends_with(['/', '\\'])) {
         destination.push_str(&text(Path::new(source.file_name().unwrap_or_default()))?);
     }
@@ -85,7 +91,7 @@ fn add(copy: &Copy, found: &mut Vec<AddedFile>) -> Result<(), EspError> {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(source).to_owned();
             let error = error.into_io_error().unwrap_or_else(|| io::Error::other("symbolic link loop"));
-            unreadable(&path, error)
+            EspError::unreadable(&path, error)
         })?;
         let below = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
         let path =
@@ -103,7 +109,7 @@ fn add(copy: &Copy, found: &mut Vec<AddedFile>) -> Result<(), EspError> {
 
 /// Returns the machine that an EFI program is built for.
 pub fn program(path: &Path) -> Result<Machine, EspError> {
-    let unreadable = |source| EspError::Io { doing: "read", path: path.to_owned(), source };
+    let unreadable = |source| EspError::unreadable(path, source);
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {

@@ -3,7 +3,7 @@
 //! The table is checked first, because mbrman (0.6) adds LBAs without a check for overflow, follows chains of any length,
 //! and fails for a table whose partitions all start at LBA 0. Refuses a sector without boot signature, boot indicators
 //! other than 00 and 80, and chains of extended boot records that leave the disk, do not ascend, or have more than
-//! [`MAX_LOGICAL`] links (Linux `block/partitions/msdos.c`).
+//! `MAX_LOGICAL` links (Linux `block/partitions/msdos.c`).
 
 use std::io::{self, Read, Seek, SeekFrom};
 

@@ -1,5 +1,6 @@
 //! Disk images: specification, layout, image; stamping a boot sector; checking images against a table of rules.
 
+pub mod build;
 pub mod check;
 pub mod container;
 pub mod esp;

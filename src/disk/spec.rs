@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::layout::{Profile, SectorSizes};
+use crate::format::SectorSize;
+use crate::format::bootsector::{Preset, Then, boot_code};
+use crate::format::mbr::BOOT_CODE;
 use crate::root::request::Copy;
 
 /// Format of a disk image.
@@ -71,4 +75,30 @@ pub struct DiskSpec {
     pub added: Vec<Copy>,
     /// The root partition.
     pub root: Option<RootSpec>,
+    /// Sector sizes of the disks that the image may be written to.
+    pub sectors: SectorSizes,
+    /// Permitted FAT types.
+    pub profile: Profile,
+    /// Size of the disk in bytes; `None`: as small as possible.
+    pub size: Option<u64>,
+    /// Boot code for a legacy BIOS.
+    pub boot_code: [u8; BOOT_CODE],
+    /// Time of all files and of the image, in seconds since 1970.
+    pub time: u32,
+}
+
+impl Default for DiskSpec {
+    /// The smallest disk with 512-byte sectors and a FAT32 volume, whose boot sector shows the standard message.
+    fn default() -> Self {
+        Self {
+            added: Vec::new(),
+            root: None,
+            sectors: SectorSizes::Single(SectorSize::S512),
+            profile: Profile::Standard,
+            size: None,
+            // A test shows that each predefined message fits.
+            boot_code: boot_code(&Preset::Standard.message(), Then::Halt).unwrap_or([0; BOOT_CODE]),
+            time: 0,
+        }
+    }
 }

@@ -38,7 +38,7 @@ pub struct Footer {
     pub disk_bytes: u64,
     /// Unique ID of the disk, written in its stored byte order.
     pub id: Guid,
-    /// Creation time, in seconds since [`EPOCH`].
+    /// Creation time, in seconds since `EPOCH`.
     pub time: u32,
 }
 

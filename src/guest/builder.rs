@@ -258,7 +258,7 @@ impl Builder {
         self.finish(command, prepared, notes)
     }
 
-    /// Runs one command as [`Builder::run_with`], on a [`Site`] that was found for a builder with the same kernel and machine, whose
+    /// Runs one command as [`Builder::run_with`], on a `Site` that was found for a builder with the same kernel and machine, whose
     /// lookups are reused.
     pub fn run_at(&self, site: &Site, command: &Command) -> Result<Output, VmError> {
         let spec = self.spec(command, true)?;

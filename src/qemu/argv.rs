@@ -32,7 +32,7 @@ pub(crate) enum Payload<T> {
     },
 }
 
-/// Memory of a guest that waits for commands: the window (see [`crate::proto::window`]), and the backing of its RAM.
+/// Memory of a guest that waits for commands: the window (see `format::protocol::window`), and the backing of its RAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warm<T> {
     /// Window memory.

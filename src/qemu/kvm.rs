@@ -49,7 +49,7 @@ impl fmt::Display for NoKvm {
     }
 }
 
-/// Returns `Ok` if KVM ran guest code at hardware speed. `patience` ([`PATIENCE`], [`LONG_PATIENCE`]) is the timeout.
+/// Returns `Ok` if KVM ran guest code at hardware speed. `patience` (`PATIENCE`, `LONG_PATIENCE`) is the timeout.
 pub fn probe(patience: Duration) -> Result<(), NoKvm> {
     let kvm = Kvm::new().map_err(|error| NoKvm(explain_open(error.errno())))?;
     let version = kvm.get_api_version();

@@ -15,6 +15,7 @@ use crate::cli::typed::TypedIds;
 use bootling::disk::layout::{Profile, SectorSizes};
 use bootling::format::SectorSize;
 use bootling::format::compression::Compression;
+use bootling::format::mbr::BOOT_CODE;
 use bootling::{
     disk::spec::{DiskSpec, Format, RootFileSystem, RootSpec},
     root::request::Copy,
@@ -181,7 +182,7 @@ impl DiskArgs {
     }
 
     /// Returns `--sector-size`.
-    pub(crate) fn sectors(&self) -> SectorSizes {
+    fn sectors(&self) -> SectorSizes {
         match self.sector_size {
             SectorArg::S512 => SectorSizes::Single(SectorSize::S512),
             SectorArg::S4096 => SectorSizes::Single(SectorSize::S4096),
@@ -190,21 +191,29 @@ impl DiskArgs {
     }
 
     /// Returns `--esp`.
-    pub(crate) fn profile(&self) -> Profile {
+    fn profile(&self) -> Profile {
         match self.esp {
             EspArg::Standard => Profile::Standard,
             EspArg::Tiny => Profile::Tiny,
         }
     }
 
-    /// Returns the disk specification, without the EFI program.
-    pub(crate) fn spec(&self) -> DiskSpec {
+    /// Returns the disk specification, without the EFI program. `time` is in seconds since 1970.
+    pub(crate) fn spec(&self, boot_code: &[u8; BOOT_CODE], time: u32) -> DiskSpec {
         let file_system = match self.root_fs {
             RootFsArg::Squashfs => RootFileSystem::Squashfs,
             RootFsArg::Ext4 => RootFileSystem::Ext4,
         };
         let root = self.root.clone().map(|source| RootSpec { source, file_system });
-        DiskSpec { added: self.add_file.clone(), root }
+        DiskSpec {
+            added: self.add_file.clone(),
+            root,
+            sectors: self.sectors(),
+            profile: self.profile(),
+            size: self.size,
+            boot_code: *boot_code,
+            time,
+        }
     }
 }
 

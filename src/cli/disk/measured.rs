@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::program::Program;
+use bootling::disk::build::EfiProgram;
 use bootling::format::measure::{Measured, measure};
 use bootling::format::uki::UkiSection;
 use bootling::output::file::Output;
 
 /// Predicts the measurements. Refuses boot loaders, since the programs that they load are unknown.
-pub(crate) fn of(program: &Program) -> anyhow::Result<Measured> {
+pub(crate) fn of(program: &EfiProgram) -> anyhow::Result<Measured> {
     let measured = measure(&program.content).with_context(|| format!("failed to measure {}", program.what))?;
     // Boot managers also have some of these sections.
     if !measured.sections.iter().any(|section| section.name == UkiSection::Linux.name()) {

@@ -12,65 +12,37 @@ use crate::cli::output;
 use crate::cli::progress::Progress;
 use bootling::arch::Arch;
 use bootling::cache::Cache;
+use bootling::disk::build::EfiProgram;
 use bootling::disk::signing::sign;
 use bootling::disk::uki::image::Uki;
-use bootling::format::pe::Machine;
 use bootling::guest::image::plan;
 use bootling::initrd::check::Purpose;
 use bootling::initrd::memfd;
 use bootling::output::extents::{Extents, SourceFile};
 use bootling::root::kernel::{self, Kernel};
-use bootling::{
-    disk::{esp, uki},
-    root::directory::Root,
-};
+use bootling::{disk::uki, root::directory::Root};
 use bootling::{root::request::KernelRef, root::spec::RunWhat};
 
-/// An EFI program for `EFI/BOOT`.
-#[derive(Debug)]
-pub(crate) struct Program {
-    /// Content of the file.
-    pub content: Extents,
-    /// Machine type.
-    pub machine: Machine,
-    /// Description.
-    pub what: String,
-    /// Notes for `--verbose`.
-    pub notes: Vec<String>,
-}
-
-/// Opens or builds the EFI program.
-pub(crate) fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
+/// Opens or builds the EFI program. Also returns notes for `--verbose`.
+pub(crate) fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<(EfiProgram, Vec<String>)> {
     let signer = args.sign.signer()?;
-    let mut program = match &args.efi {
+    let (mut program, mut notes) = match &args.efi {
         Some(path) => {
             // A kernel from the environment is only a default, and does not conflict.
             ensure!(!args.typed.has("kernel"), "--efi cannot be used together with --kernel");
-            given(path)
+            (EfiProgram::open(path)?, Vec::new())
         }
-        None => unified(args, progress),
-    }?;
+        None => unified(args, progress)?,
+    };
     if let Some(signer) = signer {
         program.content = sign(&program.content, &signer)?;
-        program.notes.push(format!("signed by {}", signer.subject));
+        notes.push(format!("signed by {}", signer.subject));
     }
-    Ok(program)
-}
-
-/// Opens an existing program.
-fn given(path: &Path) -> anyhow::Result<Program> {
-    let machine = esp::program(path)?;
-    let file = SourceFile::open(path).with_context(|| format!("failed to read {}", path.display()))?;
-    Ok(Program {
-        content: Extents::of_file(&file),
-        machine,
-        what: format!("--efi {}", path.display()),
-        notes: Vec::new(),
-    })
+    Ok((program, notes))
 }
 
 /// Builds a unified kernel image from systemd's stub, the kernel, the initrd and the command line.
-fn unified(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> {
+fn unified(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<(EfiProgram, Vec<String>)> {
     let root = Root::new(args.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
     let wanted = args.initrd.kernel().unwrap_or(KernelRef::Newest);
     let kernel = kernel::find(&root, &wanted, &Cache::open()?, &mut |doing| progress.show(doing))?;
@@ -86,7 +58,7 @@ fn unified(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<Program> 
     notes.push(format!("kernel command line: {line}"));
     let uki = Uki::new(parts, &line, initrd)?;
     let what = format!("unified kernel image of {}", kernel.origin);
-    Ok(Program { content: uki.extents(), machine: uki.machine(), what, notes })
+    Ok((EfiProgram { content: uki.extents(), machine: uki.machine(), what }, notes))
 }
 
 /// Opens an existing initrd, which is used unchanged.

@@ -6,7 +6,7 @@
 
 pub(crate) mod boot_code;
 pub mod disk;
-pub(crate) mod efi;
+pub mod efi;
 pub(crate) mod esp;
 pub(crate) mod fat;
 pub(crate) mod finding;

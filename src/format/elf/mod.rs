@@ -1,7 +1,7 @@
 //! Reader of ELF files (System V ABI, chapters 4 and 5). goblin parses the structures.
 //!
 //! Answers a few questions, and reads only what each of them needs: class and machine, segments, notes, one section by
-//! name. [`dynamic`] reads the data for dynamic loading. Rejects references past the end of the file. Every size is
+//! name. `dynamic` reads the data for dynamic loading. Rejects references past the end of the file. Every size is
 //! bounded before it is read.
 
 pub(crate) mod dlopen_note;

@@ -104,7 +104,7 @@ pub struct HealthSpec {
     pub policy: Policy,
     /// Regular expressions: a finding with a matching line is not reported and does not fail the run.
     pub allow: Vec<String>,
-    /// Kinds that fail a run although they normally do not: see [`Kind::is_failure`].
+    /// Kinds that fail a run although they normally do not: see `Kind::is_failure`.
     pub deny: Vec<Kind>,
 }
 

@@ -6,7 +6,7 @@
 //! memory privately, restores the devices, and writes the command with its files into the guest's window
 //! ([`crate::format::protocol::window`]), from which pid 1 unpacks it.
 //!
-//! If this is not possible ([`fit`]), the caller boots cold and reports why.
+//! If this is not possible (`fit`), the caller boots cold and reports why.
 
 pub(crate) mod migrate;
 

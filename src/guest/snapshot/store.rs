@@ -25,7 +25,7 @@ const ABOUT_BYTES: u64 = 1 << 20;
 /// Maximum size of the device state.
 const STATE_BYTES: u64 = 512 << 20;
 
-/// Description of a snapshot, for users and for [`Snapshots::open`].
+/// Description of a snapshot, for users and for `Snapshots::open`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// Origin of the kernel, in the words of the user who made the snapshot.

@@ -1,7 +1,7 @@
 //! Bisection over the commits of a repository ([`git`]) or over a list of kernels ([`list`]): builds, boots and judges
 //! each candidate.
 //!
-//! The ends are tested first, since a bisection between wrong ends still reports a commit. [`trial`] distinguishes "not
+//! The ends are tested first, since a bisection between wrong ends still reports a commit. `trial` distinguishes "not
 //! built", "not booting", "bad" and "flaky"; untestable candidates are skipped. The log ([`log`]) contains git's own
 //! log, which `git bisect replay` accepts; an interrupted bisection resumes from it.
 

@@ -89,7 +89,7 @@ pub(crate) fn resolve(
     ModuleQuery { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
 }
 
-/// Like [`resolve`], but reads the tables for this call only. Calls `cache` only to generate tables, or to unpack a
+/// Like `resolve`, but reads the tables for this call only. Calls `cache` only to generate tables, or to unpack a
 /// package again if one of its modules is damaged.
 pub fn resolve_with(
     root: &Root,

@@ -1,7 +1,7 @@
 //! Kernel symbols: maps an address to the function that contains it.
 //!
-//! Reads the tables inside the image ([`kallsyms`]), from which the running kernel itself prints names, or the
-//! `System.map` of a build tree ([`map`]; the one in Debian's packages contains no symbols). Neither contains the
+//! Reads the tables inside the image (`kallsyms`), from which the running kernel itself prints names, or the
+//! `System.map` of a build tree (`map`; the one in Debian's packages contains no symbols). Neither contains the
 //! symbols of modules. Loading takes tens of milliseconds and some megabytes, so callers load symbols on demand.
 
 pub(crate) mod kallsyms;
