@@ -8,12 +8,11 @@ use std::fmt::Write as _;
 use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
 
-use super::unpack::{Unpacked, unpack};
+use super::unpack::{STAMPS, Unpacked, stamp, unpack};
 use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
 use crate::cache::{Cache, Key};
 use crate::format::kernel::package::{data_member, tar_of};
 use crate::root::modules::depmod::Tables;
-use crate::root::modules::load::{STAMPS, stamp};
 use crate::root::modules::scan::Scanned;
 
 /// File name of the record in the directory of the cache entry.

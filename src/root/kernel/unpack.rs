@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -20,6 +21,9 @@ use crate::format::compression::SizeLimited;
 use crate::format::kernel::release::is_release;
 use crate::format::modules::name;
 use crate::root::modules::scan::Scanned;
+
+/// File beside the modules of an unpacked package in the cache: path, size and mtime of each module, one per line.
+pub(crate) const STAMPS: &str = "modules.stamps";
 
 /// Limit of the number of archive entries. Debian's kernel packages have about 5,000.
 const ENTRIES_LIMIT: usize = 200_000;
@@ -259,6 +263,11 @@ fn normal(path: &[u8]) -> io::Result<Option<String>> {
         return Err(io::Error::other(format!("{path}: path outside the package")));
     }
     Ok(String::from_utf8(parts.join(&b'/')).ok())
+}
+
+/// Returns the file stamp in `modules.stamps`: size and mtime.
+pub(crate) fn stamp(metadata: &std::fs::Metadata) -> String {
+    format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 #[cfg(test)]

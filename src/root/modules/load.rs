@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,9 +15,7 @@ use crate::format::modules::name;
 use crate::root::directory::Root;
 use crate::root::fact::{Content, Fact, Node, Why};
 use crate::root::kernel::Kernel;
-
-/// File beside the modules of an unpacked package in the cache: path, size and mtime of each module, one per line.
-pub(crate) const STAMPS: &str = "modules.stamps";
+use crate::root::kernel::unpack::{STAMPS, stamp};
 
 /// Sources of modules and their parameters.
 pub(super) struct Sources<'a> {
@@ -243,11 +240,6 @@ impl Sources<'_> {
 /// Returns true if the first requester is a soft dependency.
 fn is_soft(why: &Why) -> bool {
     matches!(why, Why::Module { kind: "softdep pre" | "softdep post", .. })
-}
-
-/// Returns the file stamp in `modules.stamps`: size and mtime.
-pub(crate) fn stamp(metadata: &std::fs::Metadata) -> String {
-    format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// Content and `.modinfo` of a module.
