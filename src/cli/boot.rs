@@ -286,7 +286,7 @@ impl BootDiskArgs {
         };
         let total = self.machine.limit(interactive);
         Ok(RunOptions {
-            limits: Limits { total, base: total, boot: TimeLimit::None, idle: self.hangs.idle_timeout() },
+            limits: self.hangs.limits(Limits { total, base: total, boot: TimeLimit::None, ..Limits::default() }),
             streams: Streams::Inherited {
                 foreground: Some(foreground),
                 shown_on: if self.json_on_stdout() { ShownOn::Stderr } else { ShownOn::Stdout },

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -139,9 +138,9 @@ impl BootArgs {
     }
 
     /// Returns the limits on the whole run, on the boot, and on inactivity.
-    pub(crate) fn limits(&self, interactive: bool, idle: Option<Duration>) -> Limits {
+    pub(crate) fn limits(&self, interactive: bool) -> Limits {
         let total = self.machine.limit(interactive);
-        Limits { total, base: total, boot: self.boot_timeout.unwrap_or_default(), idle }
+        Limits { total, base: total, boot: self.boot_timeout.unwrap_or_default(), ..Limits::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::boot_options::limit;
 use bootling::guest::evidence::{Evidence, REPORT};
-use bootling::guest::{RunResult, TimeLimit};
+use bootling::guest::{Limits, RunResult, TimeLimit};
 
 /// Idle limit, and the files to keep of a guest that fails.
 #[derive(Debug, Clone, Args)]
@@ -16,6 +16,10 @@ pub(crate) struct HangArgs {
     /// than 3 % of a CPU. Default: none.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
     idle_timeout: Option<TimeLimit>,
+    /// Time for the hang report if a time limit expires, during which the guest is inspected before it is ended; `none`:
+    /// no hang report. Default: 3s; on a busy host, a longer time gives a more complete report.
+    #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
+    hang_report: Option<TimeLimit>,
     /// If the guest hangs, panics or fails in any other way, save diagnostics in DIR: the hang report, the complete
     /// console, the QMP log, QEMU's command line and a screenshot. DIR is created if necessary. Nothing is saved for a
     /// guest that succeeds.
@@ -29,8 +33,13 @@ pub(crate) struct HangArgs {
 
 impl HangArgs {
     /// Returns the limit without progress.
-    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+    fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout.and_then(TimeLimit::duration)
+    }
+
+    /// Returns `limits` with these limits.
+    pub(crate) fn limits(&self, limits: Limits) -> Limits {
+        Limits { idle: self.idle_timeout(), hang_report: self.hang_report.unwrap_or_default(), ..limits }
     }
 
     /// Returns true if diagnostics are requested.

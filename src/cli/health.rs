@@ -30,6 +30,10 @@ pub(crate) struct HealthArgs {
     /// that the command left behind; they are killed). May be repeated.
     #[arg(long, value_name = "KIND")]
     pub health_deny: Vec<Kind>,
+    /// End the run with 121 as soon as the kernel reports this kind of finding on its console, such as `soft-lockup`,
+    /// `hung-task`, `rcu-stall`, `warning` or `oops`, whatever --health says. May be repeated.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) fail_on: Vec<Kind>,
 }
 
 /// `--health`
@@ -58,7 +62,12 @@ impl HealthArgs {
     /// Returns the health specification.
     pub(crate) fn spec(&self) -> HealthSpec {
         let policy = self.health.map_or_else(Policy::default, PolicyArg::meant);
-        HealthSpec { policy, allow: self.health_allow.clone(), deny: self.health_deny.clone() }
+        HealthSpec {
+            policy,
+            allow: self.health_allow.clone(),
+            deny: self.health_deny.clone(),
+            fail_on: self.fail_on.clone(),
+        }
     }
 
     /// Returns `recorded` with these options applied; the policy only if it is on the command line.
@@ -68,6 +77,7 @@ impl HealthArgs {
             policy: typed.map_or(recorded.policy, PolicyArg::meant),
             allow: [recorded.allow, self.health_allow.clone()].concat(),
             deny: [recorded.deny, self.health_deny.clone()].concat(),
+            fail_on: [recorded.fail_on, self.fail_on.clone()].concat(),
         }
     }
 }
@@ -84,7 +94,7 @@ pub(crate) fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: 
     let mut text = String::new();
     let told: Vec<&Finding> = findings.iter().filter(is_told).collect();
     for finding in told.iter().take(FINDINGS) {
-        let decided = matches!(outcome, Outcome::Unhealthy { what } if *what == finding.to_string());
+        let decided = matches!(outcome, Outcome::Unhealthy { what, .. } if *what == finding.to_string());
         // Writing to a String cannot fail. The verdict already reports the finding that failed the run.
         if !decided {
             let _ = writeln!(text, "{bold}bootling: {finding}{bold:#}");
@@ -123,7 +133,7 @@ mod tests {
             plain,
             "bootling: the kernel warned: WARNING: a\nbootling: the command left processes behind: sleep (12)\n"
         );
-        let unhealthy = Outcome::Unhealthy { what: findings[0].to_string() };
+        let unhealthy = Outcome::Unhealthy { what: findings[0].to_string(), early: false };
         let told = format_findings(&unhealthy, &findings, false);
         let plain = anstream::adapter::strip_str(&told).to_string();
         assert_eq!(plain, "  | cut here\n  | WARNING: a\nbootling: the command left processes behind: sleep (12)\n");

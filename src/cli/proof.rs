@@ -234,14 +234,19 @@ fn try_out(
     let boot = BootSpec { console: ConsoleTo::File(console.path().to_owned()), ..claims.spec.clone() };
     let spec = RunSpec { boot, ..RunSpec::default() };
     let options = RunOptions {
-        limits: Limits { total: trial.limit(claims.timeout), boot: TimeLimit::None, ..Limits::default() },
+        limits: Limits {
+            total: trial.limit(claims.timeout),
+            boot: TimeLimit::None,
+            hang_report: TimeLimit::None,
+            ..Limits::default()
+        },
         streams: Streams::Memory { stdin: Vec::new(), limit: 0, foreground: Some(Foreground::Nobody) },
         watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
         signals: Some(&mut signals),
         ..RunOptions::default()
     };
     let disk = disk.try_clone().and_then(|disk| prepare_disk(disk, &spec, machine.clone()));
-    let ran = disk.and_then(|prepared| prepared.without_hang_report().run(options, &mut Silent));
+    let ran = disk.and_then(|prepared| prepared.run(options, &mut Silent));
     let RunResult { outcome, transcript, .. } = ran.map_err(output::advised).with_context(booting)?;
     if let Outcome::Interrupted { .. } | Outcome::CouldNotTest { .. } = outcome {
         return Err(anyhow!(outcome.sentence().unwrap_or_default()).context(booting()));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use bootling::guest::RunResult;
+use bootling::guest::health::is_detail;
 use bootling::guest::verdict::Outcome;
 
 /// Maximum number of console lines shown below a message.
@@ -22,6 +23,8 @@ pub(crate) fn format_result(RunResult { outcome, transcript, .. }: &RunResult, m
     }
     let mut lines = |title: &str, lines: &[String]| {
         let _ = writeln!(text, "{title}");
+        // The registers of a crash would displace its first lines.
+        let lines: Vec<&String> = lines.iter().filter(|line| !is_detail(line)).collect();
         for line in &lines[lines.len().saturating_sub(TAIL)..] {
             let _ = writeln!(text, "{dim}  | {line}{dim:#}");
         }

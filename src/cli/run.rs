@@ -101,7 +101,7 @@ pub(crate) struct RunArgs {
 /// Reason why `--trust` is rejected.
 const NO_BUNDLE: &str = "COMMAND is not a bundle";
 /// Limit on writing to a blocked standard error after a timeout.
-const READERS: Duration = Duration::from_secs(2);
+const READERS: Duration = Duration::from_millis(500);
 
 /// `--warm`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -147,13 +147,13 @@ impl RunArgs {
     /// Returns the limits; an interactive shell has none by default.
     pub(super) fn limits(&self) -> Limits {
         let interactive = self.wanted() == RunWhat::Shell && on_terminal();
-        self.boot.limits(interactive, self.hangs.idle_timeout())
+        self.hangs.limits(self.boot.limits(interactive))
     }
 
     /// Returns the options of a run in memory: the command's standard input, and the limit on each output in bytes.
     pub(super) fn recorded(&self, stdin: Vec<u8>, limit: usize) -> RunOptions<'static> {
         RunOptions {
-            limits: self.boot.limits(false, self.hangs.idle_timeout()),
+            limits: self.hangs.limits(self.boot.limits(false)),
             streams: Streams::Memory { stdin, limit, foreground: None },
             ..RunOptions::default()
         }

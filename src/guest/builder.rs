@@ -199,6 +199,13 @@ impl Builder {
         self
     }
 
+    /// Time for the hang report ([`Output::hang`]) after a time limit; [`TimeLimit::None`]: no report. Default: 3 seconds.
+    #[must_use]
+    pub fn hang_report(mut self, time: TimeLimit) -> Self {
+        self.limits.hang_report = time;
+        self
+    }
+
     /// Directory for evidence if a command with a guest of its own ([`Builder::run`]) does not end well: console, QMP log, QEMU's
     /// command line, hang report. Created if it is missing; a command that ends well leaves nothing.
     #[must_use]
@@ -285,6 +292,9 @@ impl Builder {
             limits.total = TimeLimit::After(limit);
         }
         limits.idle = command.idle.or(limits.idle);
+        if command.hang_report != TimeLimit::Default {
+            limits.hang_report = command.hang_report;
+        }
         let streams = Streams::Memory { stdin: command.stdin.clone(), limit: self.room, foreground: None };
         RunOptions { limits, streams, ..RunOptions::default() }
     }
@@ -303,6 +313,8 @@ impl Builder {
         initrd.copies.extend_from_slice(&command.copies);
         initrd.modules.extend_from_slice(&command.modules);
         initrd.run = command.what.clone();
+        spec.health.fail_on.extend_from_slice(&command.fail_on);
+        spec.health.allow.extend_from_slice(&command.health_allow);
         spec.cwd = command.cwd.clone().map_or(Cwd::Root, Cwd::At);
         let settings = self.env.iter().chain(&command.env).map(|(name, value)| setting(name, value));
         spec.env = settings.collect::<Result<_, _>>()?;

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TimeLimit;
+use super::health::Kind;
 use crate::{
     root::request::{Copy, ModuleRequest},
     root::spec::RunWhat,
@@ -20,6 +22,10 @@ pub struct Command {
     pub(crate) modules: Vec<ModuleRequest>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idle: Option<Duration>,
+    pub(crate) hang_report: TimeLimit,
+    pub(crate) fail_on: Vec<Kind>,
+    /// Regular expressions: a finding with a matching line does not end the command.
+    pub(crate) health_allow: Vec<String>,
     pub(crate) cwd: Option<PathBuf>,
 }
 
@@ -45,6 +51,9 @@ impl Command {
             modules: Vec::new(),
             timeout: None,
             idle: None,
+            hang_report: TimeLimit::Default,
+            fail_on: Vec::new(),
+            health_allow: Vec::new(),
             cwd: None,
         }
     }
@@ -103,6 +112,22 @@ impl Command {
     #[must_use]
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.idle = Some(limit);
+        self
+    }
+
+    /// Time for the hang report after a time limit, instead of the [`Builder`](super::Builder)'s;
+    /// [`TimeLimit::None`]: no report.
+    #[must_use]
+    pub fn hang_report(mut self, time: TimeLimit) -> Self {
+        self.hang_report = time;
+        self
+    }
+
+    /// Ends the command, as [`Outcome::Unhealthy`](crate::Outcome::Unhealthy), as soon as the console shows a finding of this
+    /// kind, in addition to the [`Builder`](super::Builder)'s.
+    #[must_use]
+    pub fn fail_on(mut self, kind: Kind) -> Self {
+        self.fail_on.push(kind);
         self
     }
 

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use super::transcript::ConsoleSigns;
 
-/// Number of lines kept.
-const LINES: usize = 60;
+/// Number of lines kept: a fault with its registers, the panic that follows, and some lines before them.
+const LINES: usize = 120;
 /// Maximum length of a kept line, in bytes.
 const LINE_BYTES: usize = 512;
 
@@ -47,9 +47,10 @@ impl Console {
         &self.signs
     }
 
-    /// Discards the panic message, because another process may have printed it; a later one counts again.
-    pub(crate) fn doubt_panic(&mut self) {
-        self.signs.doubted_panic = self.signs.panic.take();
+    /// Discards the messages about the kernel's end, because a program may have printed them; later ones count again.
+    pub(crate) fn doubt_end(&mut self) {
+        self.signs.doubted_panic = self.signs.panic.take().or(self.signs.doubted_panic.take());
+        self.signs.halted = false;
     }
 
     /// Returns the last lines, including an unfinished line, and the detected kernel messages.
@@ -130,7 +131,7 @@ mod tests {
     fn a_doubted_panic_is_recorded_and_its_last_message_counts_again() {
         let mut console = Console::default();
         console.feed(b"[    2.0] Kernel panic - not syncing: x\n");
-        console.doubt_panic();
+        console.doubt_end();
         let doubted = Some("Kernel panic - not syncing: x");
         assert_eq!((console.signs().panic.as_deref(), console.signs().doubted_panic.as_deref()), (None, doubted));
         console.feed(b"[    9.0] ---[ end Kernel panic - not syncing: x ]---\n");

@@ -8,6 +8,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::evidence::Evidence;
 use super::hang::{Inquest, Recording};
+use super::health::Rules;
 use super::launch::Guest;
 use super::options::{Limits, RunOptions, Streams};
 use super::outlet::{Captured, Outlet};
@@ -27,6 +28,7 @@ pub(crate) struct Conversation<'a> {
     watch: Option<Watch>,
     signals: Option<&'a mut Signals>,
     quiet: bool,
+    rules: Rules,
     console: ConsoleSink,
     recording: Option<Recording>,
     inquest: Option<Inquest>,
@@ -54,6 +56,7 @@ impl<'a> Conversation<'a> {
             watch,
             signals,
             quiet,
+            rules: spec.health.rules()?,
             console,
             recording,
             inquest,
@@ -118,6 +121,8 @@ impl<'a> Conversation<'a> {
             watch: self.watch.take(),
             idle_timeout: self.limits.idle,
             inquest: self.inquest.clone(),
+            rules: self.rules.clone(),
+            hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
             recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
             opening,
         };

@@ -171,12 +171,6 @@ impl Prepared {
         }
     }
 
-    /// The same guest, without a hang report if its time is up.
-    #[must_use]
-    pub fn without_hang_report(self) -> Self {
-        Self { inquest: None, ..self }
-    }
-
     /// Returns the shell command line that starts the same guest by hand, its console on the terminal. Keeps the initrd in
     /// the cache, so that it has a name.
     pub fn shell_command(&self) -> Result<OsString, VmError> {
@@ -219,7 +213,7 @@ impl Prepared {
         listener.starting(&self.kernel);
         let Run { mut transcript, machine, command, kernel, started, age } = start(self, &mut conversation, listener)?;
         if is_disk {
-            transcript.health.retain(is_from_kernel);
+            transcript.health.retain(Finding::is_from_kernel);
         }
         let outcome = judge_with(&mut transcript, &rules);
         let evidence = evidence.filter(|_| outcome.exit_code() != 0);
@@ -357,30 +351,7 @@ pub(super) fn not_restored(transcript: &Transcript) -> Option<String> {
     Some(why.unwrap_or_else(|| "the guest was gone".to_owned()))
 }
 
-/// Firmware and boot loaders warn on the same console. A kernel's line has a time stamp, unless `printk.time=0`; without one,
-/// only a report of several lines is attributed to the kernel.
-fn is_from_kernel(finding: &Finding) -> bool {
-    finding.at.is_some() || finding.lines.len() > 1
-}
-
 /// A guest that is restored has no initrd.
 fn no_initrd() -> VmError {
     VmError::io("read", "the initrd")(std::io::Error::other("a restored guest has none"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_from_kernel;
-    use crate::guest::health::{Finding, Kind};
-
-    #[test]
-    fn a_single_line_without_a_time_stamp_is_not_attributed_to_the_kernel() {
-        let finding = |at, lines: &[&str]| {
-            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-            Finding { kind: Kind::Warning, title: "WARNING: x".to_owned(), lines, at }
-        };
-        assert!(is_from_kernel(&finding(Some(1.0), &["WARNING: x"])));
-        assert!(is_from_kernel(&finding(None, &["WARNING: x", "Call Trace:", " f+0x1/0x2"])));
-        assert!(!is_from_kernel(&finding(None, &["WARNING: x"])));
-    }
 }

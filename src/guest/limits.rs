@@ -8,6 +8,9 @@ use crate::qemu::machine::{Accelerator, Machine};
 /// Limit from a restored guest's start to pid 1's first message, on the slowest hosts.
 pub(crate) const RESTORE: Duration = Duration::from_secs(60);
 
+/// Default time for a hang report.
+pub const HANG_REPORT: Duration = Duration::from_secs(3);
+
 /// Default limit from QEMU's start to the verdict.
 pub fn total(machine: &Machine) -> Duration {
     let minutes = match machine.accelerator {

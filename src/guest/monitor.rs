@@ -36,6 +36,9 @@ pub(crate) enum MonitorError {
     /// QEMU has exited.
     #[error("QEMU has exited")]
     Gone,
+    /// The time for everything that uses this monitor is up.
+    #[error("the time for it was up")]
+    Late,
     /// A signal ended the wait.
     #[error("interrupted by signal {0}")]
     Interrupted(i32),
@@ -52,6 +55,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) console: Vec<u8>,
     /// A thread of QEMU's process, which may not be the started program.
     thread: u32,
+    /// Time until which it may be used; `None`: no limit.
+    deadline: Option<Instant>,
     signal: Option<i32>,
     is_gone: bool,
     /// ID of the last command, and its reply.
@@ -90,7 +95,24 @@ impl<'a> Monitor<'a> {
         console_log: Option<&'a mut BoundedFile>,
     ) -> Self {
         let (thread, console) = (guest.pid(), Vec::new());
-        Self { guest, signals, console_log, console, thread, signal: None, is_gone: false, command: 0, reply: None }
+        let deadline = None;
+        Self {
+            guest,
+            signals,
+            console_log,
+            console,
+            thread,
+            deadline,
+            signal: None,
+            is_gone: false,
+            command: 0,
+            reply: None,
+        }
+    }
+
+    /// Limits everything that follows to the time until `deadline`, by the clock.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Measures the time that QEMU is scheduled.
@@ -160,6 +182,7 @@ impl<'a> Monitor<'a> {
     /// Handles events for a given time.
     pub(crate) fn wait_for(&mut self, time: Duration) -> Result<(), MonitorError> {
         let end = Instant::now() + time;
+        self.poll_once(end)?;
         while Instant::now() < end {
             self.poll_once(end)?;
         }
@@ -174,13 +197,18 @@ impl<'a> Monitor<'a> {
         if self.is_gone {
             return Err(MonitorError::Gone);
         }
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return Err(MonitorError::Late);
+        }
+        let end = self.deadline.map_or(end, |deadline| deadline.min(end));
         let mut fds = vec![
             PollFd::new(self.guest.ended(), PollFlags::IN),
             PollFd::new(&self.guest.qmp, self.guest.qmp.interest()),
             PollFd::new(&self.guest.console, PollFlags::IN),
         ];
         fds.extend(self.signals.as_ref().map(|signals| PollFd::new(*signals, PollFlags::IN)));
-        let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).ok();
+        let left = Timespec::try_from(end.saturating_duration_since(now)).ok();
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return Err(MonitorError::Gone),

@@ -28,6 +28,15 @@ impl TimeLimit {
         }
     }
 
+    /// The option's argument for this limit; `None` for the default.
+    pub fn word(self) -> Option<String> {
+        match self {
+            Self::Default => None,
+            Self::None => Some("none".to_owned()),
+            Self::After(limit) => Some(format!("{}ms", limit.as_millis())),
+        }
+    }
+
     /// The explicit limit, if there is one.
     pub fn duration(self) -> Option<Duration> {
         match self {
@@ -48,6 +57,8 @@ pub struct Limits {
     pub boot: TimeLimit,
     /// Without any progress.
     pub idle: Option<Duration>,
+    /// For the hang report, after any of these; [`TimeLimit::None`]: no report.
+    pub hang_report: TimeLimit,
 }
 
 /// Host end of a guest's streams.

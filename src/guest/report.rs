@@ -161,7 +161,7 @@ impl RunReport {
         let after = exit.map_or(Duration::ZERO, |(at, _, _, _)| total.saturating_sub(build + at));
         let (status, signal, core_dumped) = match outcome {
             Outcome::Exited { status } | Outcome::NotExecuted { status, .. } => (Some(*status), None, false),
-            Outcome::Signaled { signal, core } => (None, Some(*signal), *core),
+            Outcome::Signaled { signal, core, .. } => (None, Some(*signal), *core),
             _ => (None, None, false),
         };
         let notes = transcript.events.iter().filter_map(|event| match event {

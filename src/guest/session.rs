@@ -3,11 +3,14 @@
 //! All streams are read in the same loop, and none is waited for exclusively. A guest that floods its output is slowed
 //! down by the reader of bootling's output, a silent guest reaches a time limit, and memory use is bounded.
 
+mod doubt;
 pub(crate) mod ending;
 pub(crate) mod frames;
 pub(crate) mod idle;
 pub(crate) mod input;
 pub(crate) mod inquiry;
+mod last_words;
+mod sequence;
 pub(crate) mod settings;
 pub(crate) mod streams;
 pub(crate) mod watch;
@@ -19,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use self::idle::Idle;
+use self::last_words::LastWords;
 pub(crate) use self::settings::{ConsoleSink, Opening, Outside, Settings};
 pub use self::settings::{Foreground, ShownOn};
 pub use self::watch::Watch;
@@ -34,12 +38,10 @@ use super::transcript::{Event, Limit, Transcript};
 use crate::format::protocol::frame::ToGuest;
 use crate::process::signals::{Signals, ends};
 
-/// Time for a reset after a panic, or for QEMU's end after the channel was closed. A halted machine does neither.
+/// Time for a reset after a panic, or for QEMU's end after the channel was closed.
 const GRACE: Duration = Duration::from_secs(3);
 /// Time for QEMU to flush its disks after the verdict.
 const QUIT_GRACE: Duration = Duration::from_secs(2);
-/// Time for readers of bootling's output after a timeout.
-const FLUSH_GRACE: Duration = Duration::from_secs(2);
 /// Maximum number of reads after QEMU's end; descendants of QEMU may continue to write.
 const LAST_READS: usize = 1024;
 /// Maximum number of events kept: a guest may send notes endlessly.
@@ -99,10 +101,13 @@ struct Session<'a> {
     events: Vec<Event>,
     keys_to_console: Vec<u8>,
     phase: Phase,
+    /// True after pid 1's report that the command cannot be executed; its exit status follows.
+    is_refused: bool,
     interrupts: u32,
     grace: Option<Instant>,
-    /// Time at which a panic was read on the console.
-    panicked: Option<Instant>,
+    last_words: LastWords,
+    /// Time at which a time limit expired.
+    timed_out: Option<Instant>,
     /// Last time at which guest output was not read because bootling's output was not read.
     congested: Option<Instant>,
     /// Descriptors that QEMU has closed.
@@ -111,6 +116,7 @@ struct Session<'a> {
     idle: Idle,
     hang: Option<Box<Hang>>,
     health: health::Log,
+    alarm: health::Alarm,
 }
 
 /// Progress of the guest.
@@ -166,15 +172,18 @@ impl<'a> Session<'a> {
             events: Vec::new(),
             keys_to_console: Vec::new(),
             phase: Phase::Booting,
+            is_refused: false,
             interrupts: 0,
             grace: None,
-            panicked: None,
+            last_words: LastWords::default(),
+            timed_out: None,
             congested: None,
             closed: Vec::new(),
             watching: Watching::default(),
             idle: Idle::default(),
             hang: None,
             health: health::Log::default(),
+            alarm: health::Alarm::default(),
         }
     }
 
@@ -270,7 +279,13 @@ impl<'a> Session<'a> {
         let boot = self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting);
         let limits =
             [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
-        let next = limits.chain(self.grace).chain(self.next_look()).chain(self.next_idle_look()).min()?;
+        let next = limits
+            .chain(self.grace)
+            .chain(self.last_words.due)
+            .chain(self.alarm.due())
+            .chain(self.next_look())
+            .chain(self.next_idle_look())
+            .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -284,12 +299,20 @@ impl<'a> Session<'a> {
         let total = self.settings.timeout.map(|limit| (Limit::Total, limit));
         if let Some((limit, after)) = [boot, total].into_iter().flatten().find(|(_, after)| elapsed >= *after) {
             self.end(Event::TimedOut { limit, after });
+        } else if let Some(what) = self.alarm.check(&self.health, &self.settings.rules, Instant::now()) {
+            self.end(Event::FailedOn(what));
         } else if self.grace.is_some_and(|end| Instant::now() >= end) {
             self.phase = Phase::Over;
         } else {
             self.look_if_due();
             self.check_idle();
+            self.question_last_words();
         }
+    }
+
+    /// Returns true if the guest's pid 1 is bootling's.
+    fn has_our_pid1(&self) -> bool {
+        self.settings.foreground != Foreground::Console && self.settings.watch.is_none()
     }
 
     fn is_over(&self) -> bool {
@@ -305,6 +328,9 @@ impl<'a> Session<'a> {
     }
 
     fn end(&mut self, event: Event) {
+        if matches!(event, Event::TimedOut { .. }) {
+            self.timed_out = Some(Instant::now());
+        }
         // The final event is always recorded.
         self.events.push(event);
         self.phase = Phase::Over;

@@ -156,6 +156,8 @@ pub(crate) enum Event {
         /// Duration of the limit.
         after: Duration,
     },
+    /// The console showed a finding that ends the run (`--fail-on`): its sentence.
+    FailedOn(String),
     /// A signal interrupted bootling.
     Interrupted {
         /// Signal number.
@@ -229,6 +231,7 @@ impl Transcript {
             | Event::Nonsense(_)
             | Event::QemuExited(_)
             | Event::TimedOut { .. }
+            | Event::FailedOn(_)
             | Event::Interrupted { .. }
             | Event::Escaped
             | Event::OutputClosed

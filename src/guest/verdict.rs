@@ -27,7 +27,7 @@ pub use self::bisect::BisectAnswer;
 use self::names::errno_text;
 pub use self::names::signal_name;
 pub use self::outcome::Outcome;
-use super::health::Rules;
+use super::health::{Finding, Rules};
 use super::transcript::{Event, Goal, QemuExit, Transcript};
 use crate::format::protocol::frame::{Ended, Failure};
 
@@ -75,10 +75,26 @@ pub(crate) fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome 
     let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);
     match (&outcome, worst) {
         (Outcome::Exited { status: 0 } | Outcome::Expected { .. } | Outcome::PoweredOff, Some(worst)) => {
-            Outcome::Unhealthy { what: worst.to_string() }
+            Outcome::Unhealthy { what: worst.to_string(), early: false }
+        }
+        // The crash is the cause, the signal its consequence.
+        (Outcome::Signaled { signal, core, .. }, _) if is_of_crash(*signal) => {
+            let crash = crash(&transcript.health).map(|finding| finding.title.clone());
+            Outcome::Signaled { signal: *signal, core: *core, crash }
         }
         _ => outcome,
     }
+}
+
+/// Returns the first crash of the kernel in a process.
+pub(crate) fn crash(findings: &[Finding]) -> Option<&Finding> {
+    findings.iter().find(|finding| finding.killed_a_process())
+}
+
+/// Returns true if the kernel kills a process with this signal when it crashes in it: SIGKILL or SIGSEGV
+/// (`arch/x86/mm/fault.c`, `page_fault_oops`; `arch/x86/kernel/dumpstack.c`, `die`).
+pub(crate) fn is_of_crash(signal: u8) -> bool {
+    matches!(signal, 9 | 11)
 }
 
 /// Determines the guest's outcome; ignores a failed write to the console file.
@@ -119,6 +135,7 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
             Event::TimedOut { limit, after } => {
                 panic_of(transcript).unwrap_or(Outcome::TimedOut { limit: *limit, after: *after })
             }
+            Event::FailedOn(what) => Outcome::Unhealthy { what: what.clone(), early: true },
             // Handled in `without_verdict`, if no final event follows; or not an end.
             Event::Shutdown { .. }
             | Event::QemuExited(_)
@@ -161,7 +178,7 @@ fn from_end(ended: Ended, before: &[Event]) -> Outcome {
                 None => Outcome::Exited { status },
             }
         }
-        Ended::Signaled(signal, core) => Outcome::Signaled { signal, core },
+        Ended::Signaled(signal, core) => Outcome::Signaled { signal, core, crash: None },
         Ended::PowerOff => Outcome::WentAway { how: "was powered off from inside before the command ended" },
         Ended::Restart => Outcome::WentAway { how: "was restarted from inside before the command ended" },
         Ended::Halt => Outcome::WentAway { how: "was halted from inside before the command ended" },
@@ -238,8 +255,9 @@ fn restarted(transcript: &Transcript) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, judge};
+    use super::{Outcome, judge, judge_with};
     use crate::format::protocol::frame::{Ended, Failure, Usage};
+    use crate::guest::health::{Finding, HealthSpec, Kind};
     use crate::guest::transcript::{ConsoleSigns, Event, Goal, Limit, QemuExit, Transcript};
     use std::time::Duration;
 
@@ -288,6 +306,7 @@ mod tests {
             (vec![shutdown("guest-reset"), gone.clone()], doubted(), "panic", 120),
             (vec![late(Limit::Total)], doubted(), "timed-out", 124),
             (vec![late(Limit::Boot)], spoke(), "timed-out", 124),
+            (vec![Event::FailedOn("x".to_owned())], spoke(), "unhealthy", 121),
             (vec![shutdown("guest-reset"), gone.clone()], spoke(), "reset", 119),
             (vec![shutdown("guest-reset"), gone.clone()], ConsoleSigns { restart: true, ..spoke() }, "went-away", 122),
             (vec![shutdown("guest-shutdown"), gone.clone()], spoke(), "went-away", 122),
@@ -310,6 +329,28 @@ mod tests {
             let outcome = judge(&transcript(events, console));
             assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_crash_of_the_kernel_in_the_command_is_the_cause_of_its_signal() {
+        let title = "kernel BUG at drivers/misc/lkdtm/bugs.c:105!";
+        let lines = vec![title.to_owned(), "RIP: 0010:lkdtm_BUG+0x5/0x10".to_owned(), "RIP: 0033:0x47b7a0".to_owned()];
+        let bug = Finding { kind: Kind::Bug, title: title.to_owned(), lines, at: None };
+        let thread = Finding { lines: vec![title.to_owned(), " ret_from_fork+0x22/0x30".to_owned()], ..bug.clone() };
+        for (ended, finding, crash) in [
+            (Ended::Signaled(11, false), &bug, Some(title)),
+            (Ended::Signaled(11, false), &thread, None),
+            (Ended::Signaled(6, false), &bug, None),
+        ] {
+            let mut transcript = transcript(vec![exit(ended)], spoke());
+            transcript.health = vec![finding.clone()];
+            let outcome = judge_with(&mut transcript, &HealthSpec::default().rules().expect("no patterns"));
+            let Outcome::Signaled { crash: found, .. } = &outcome else { panic!("{outcome:?}") };
+            assert_eq!(found.as_deref(), crash, "{ended:?} {finding:?}");
+        }
+        let outcome = Outcome::Signaled { signal: 11, core: false, crash: Some(title.to_owned()) };
+        let sentence = format!("{title}: the kernel killed the guest's command (signal 11, SIGSEGV)");
+        assert_eq!((outcome.sentence(), outcome.exit_code()), (Some(sentence), 139));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode, Status, 
 use super::tap_parser;
 use crate::guest::health::{Finding, Rules};
 use crate::guest::plain::blanked;
-use crate::guest::verdict::{Outcome, code, signal_name};
+use crate::guest::verdict::{Outcome, code, crash, is_of_crash, signal_name};
 use crate::guest::{Output, VmError};
 
 /// Limit of console lines in a report; the last ones are kept.
@@ -102,6 +102,7 @@ impl<'a> Judge<'a> {
     ) -> Option<String> {
         let searches_output = !parts.is_empty() || !self.test.stdout.is_empty();
         let ending = if is_skipped { None } else { self.ending_cause(&output.outcome) };
+        let ending = ending.map(|cause| with_crash(cause, output));
         // Once a part has run, missing parts count whatever the status: the test was cut short.
         let count_missing = !is_skipped || parts.iter().any(|part| part_ran(part.result));
         let counted = parts.iter().filter(|part| count_missing || part.result != PartResult::Missing);
@@ -126,7 +127,7 @@ impl<'a> Judge<'a> {
             .or_else(|| self.health_cause(&output.health))
             .or_else(|| match &output.outcome {
                 // The live log monitor applies the same rules.
-                Outcome::Unhealthy { what } if !self.expects_outcome("unhealthy") => {
+                Outcome::Unhealthy { what, .. } if !self.expects_outcome("unhealthy") => {
                     Some(format!("kernel unhealthy: {what}"))
                 }
                 _ => None,
@@ -142,7 +143,7 @@ impl<'a> Judge<'a> {
         let is_expected = match (&self.test.ending, outcome) {
             (Ending::Status(expected), Outcome::Exited { status }) => expected == status,
             // The command passed.
-            (Ending::Status(expected), Outcome::Unhealthy { .. }) => *expected == 0,
+            (Ending::Status(expected), Outcome::Unhealthy { early: false, .. }) => *expected == 0,
             (Ending::Signal(expected), Outcome::Signaled { signal, .. }) => expected == signal,
             (Ending::Outcome(expected), outcome) => expected == outcome.name(),
             (Ending::Status(_) | Ending::Signal(_), _) => false,
@@ -172,6 +173,18 @@ impl<'a> Judge<'a> {
             more => format!(" (and {more} more)"),
         };
         Some(format!("kernel unhealthy: {}{more}", quote_line(&worst.title)))
+    }
+}
+
+/// Names the crash of the kernel before its consequence, if a child of a shell was killed for it. The cause of a command that
+/// was killed itself contains it already.
+fn with_crash(cause: String, output: &Output) -> String {
+    let killed = |status: u8| status.checked_sub(code::SIGNAL).is_some_and(is_of_crash);
+    match (&output.outcome, crash(&output.health)) {
+        (Outcome::Exited { status }, Some(crash)) if killed(*status) => {
+            format!("{}: {cause}", quote_line(&crash.title))
+        }
+        _ => cause,
     }
 }
 
@@ -248,9 +261,9 @@ pub(crate) fn could_not_test(error: &VmError) -> Attempt {
 /// Returns true if the guest can run another test: it is alive and its kernel is healthy.
 pub(crate) fn can_reuse_guest(output: &Output) -> bool {
     let is_alive = match output.outcome {
-        Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } | Outcome::Unhealthy { .. } => {
-            true
-        }
+        Outcome::Exited { .. } | Outcome::Signaled { .. } | Outcome::NotExecuted { .. } => true,
+        // The guest that a finding ended is gone.
+        Outcome::Unhealthy { early, .. } => !early,
         Outcome::Expected { .. }
         | Outcome::Rejected { .. }
         | Outcome::PoweredOff
@@ -322,7 +335,7 @@ mod tests {
     fn an_unexpected_outcome_is_reported_in_one_sentence() {
         let exited = |status| output(Outcome::Exited { status }, "");
         let panicked = output(Outcome::Panic { line: "Kernel panic - not syncing: x".to_owned() }, "");
-        let killed = output(Outcome::Signaled { signal: 11, core: false }, "");
+        let killed = output(Outcome::Signaled { signal: 11, core: false, crash: None }, "");
         let cases = [
             ("", &exited(0), "passed"),
             ("", &exited(3), "exited with status 3; expected: status 0"),
@@ -401,7 +414,7 @@ mod tests {
         assert_eq!(judge(keys, &ill, &[]), failed("kernel unhealthy: Oops: b"));
         let cut = Output { cut: true, ..exited(4, "") };
         assert!(!judge(keys, &cut, &[]).1);
-        let killed = output(Outcome::Signaled { signal: 4, core: false }, "");
+        let killed = output(Outcome::Signaled { signal: 4, core: false, crash: None }, "");
         assert!(!judge(keys, &killed, &[]).1);
     }
 
@@ -417,6 +430,10 @@ mod tests {
         assert!(!can_reuse_guest(&ill));
         ill.health = vec![finding(Kind::Leaked, "sleep")];
         assert!(can_reuse_guest(&ill));
+        let lines = vec!["RIP: 0033:0x47b7a0".to_owned()];
+        ill.health = vec![Finding { lines, ..finding(Kind::Bug, "kernel BUG at x.c:1!") }];
+        ill.outcome = Outcome::Exited { status: 139 };
+        assert_eq!(cause("", &ill), "kernel BUG at x.c:1!: exited with status 139; expected: status 0");
         // The command's failure takes precedence.
         ill.outcome = Outcome::Exited { status: 1 };
         assert_eq!(cause("", &ill), "exited with status 1; expected: status 0");
@@ -453,7 +470,7 @@ mod tests {
             Outcome::WentAway { how: "x" },
             Outcome::Watchdog { action: String::new() },
             Outcome::PoweredOff,
-            Outcome::Unhealthy { what: String::new() },
+            Outcome::Unhealthy { what: String::new(), early: false },
             Outcome::QemuDied { exit: crate::guest::transcript::QemuExit::Status(1) },
             Outcome::NotExecuted { status: 127, command: String::new(), errno: 2 },
             Outcome::TimedOut { limit: crate::guest::transcript::Limit::Total, after: Duration::ZERO },

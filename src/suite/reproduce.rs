@@ -98,9 +98,11 @@ impl Arguments {
         self.option("--env", command.env.iter().map(|(name, value)| joined(name, "=", value)));
         self.option("--timeout", command.timeout.map(|limit| format!("{}ms", limit.as_millis())));
         self.option("--idle-timeout", command.idle.map(|limit| format!("{}ms", limit.as_millis())));
+        self.option("--hang-report", command.hang_report.word());
         self.option("--health", [policy]);
         self.option("--health-allow", test.health.allow.iter().map(|pattern| pattern.as_str()));
         self.option("--health-deny", test.health.deny.iter().map(|kind| kind.name()));
+        self.option("--fail-on", test.health.fail_on.iter().map(|kind| kind.name()));
         let enter = command.cwd.as_ref().map(|directory| format!("cd {} && ", quoted(&[directory.into()])));
         match (&command.what, enter) {
             (RunWhat::Command(words), None) => {

@@ -14,7 +14,7 @@ use super::report::{Attempt, CellReport, Part, StartMode};
 use super::reproduce;
 use super::schedule::{Action, Schedule, Task};
 use super::tap_parser::{self, TapMode};
-use crate::guest::{Builder, Output, Site, Vm, VmError};
+use crate::guest::{Builder, Command, Output, Site, Vm, VmError};
 
 /// Size limit of a console log that is searched for patterns, bytes.
 const MAX_CONSOLE: u64 = 16 << 20;
@@ -49,6 +49,16 @@ pub(crate) struct PreparedTarget {
 /// Returns true if a test may share its guest. A test that checks the console needs a separate guest.
 pub(crate) fn may_share_guest(test: &Test) -> bool {
     test.isolate == Isolate::Nothing && test.console.is_empty()
+}
+
+/// Returns a test's command, which also ends at the findings that end the test.
+fn command(test: &Test) -> Command {
+    let mut command = test.command.clone();
+    if !test.health.fail_on.is_empty() {
+        command.fail_on.extend_from_slice(&test.health.fail_on);
+        command.health_allow.extend(test.health.allow.iter().map(|pattern| pattern.as_str().to_owned()));
+    }
+    command
 }
 
 /// Returns the report of a cell that has not run.
@@ -245,7 +255,7 @@ impl Workers {
         if let Some(console) = &console {
             builder = builder.console(console.path());
         }
-        let output = builder.run_at(site, &test.command)?;
+        let output = builder.run_at(site, &command(test))?;
         let boot = if output.age.is_some() { StartMode::Warm } else { StartMode::Cold };
         let console = console.map(|console| read_console(console.path()));
         Ok(self.judge(cell, output, boot, console.as_ref()))
@@ -266,7 +276,7 @@ impl Workers {
                 vm => (vm?, true),
             },
         };
-        let output = vm.run_with(&test.command)?;
+        let output = vm.run_with(&command(test))?;
         if can_reuse_guest(&output) {
             *guest = Some(vm);
         }

@@ -23,7 +23,8 @@ struct Hung {
 /// Runs a program that must time out.
 #[track_caller]
 fn hung(program: Program, rest: &[&str]) -> Hung {
-    let (done, verdict) = program.json(rest);
+    // A busy host needs longer than the default.
+    let (done, verdict) = program.args(["--hang-report", "100s"]).json(rest);
     let done = done.exits(124);
     let hang = &verdict["hang"];
     let lines = hang["summary"].as_array().unwrap_or_else(|| panic!("no report: {verdict:#}"));

@@ -14,6 +14,11 @@ const HELLO: &str = r"\x01\x23\x00bootling\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0
 /// The command runs: tag 2, eight bytes.
 const STARTED: &str = r"\x02\x08\x00\0\0\0\0\0\0\0\0";
 
+/// The command exited with 0: tag 8, 42 bytes.
+const EXIT: &str = r"\x08\x2a\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// Three bytes of standard output: tag 3.
+const OUTPUT: &str = r"\x03\x03\x00one";
+
 /// Creates a script in place of QEMU; `$channel` is the file descriptor of the control channel.
 fn fake(dir: &tempfile::TempDir, body: &str) -> std::path::PathBuf {
     let path = dir.path().join("qemu-system-x86_64");
@@ -39,6 +44,26 @@ fn a_second_greeting_is_refused() {
     let body = format!("printf '{HELLO}{HELLO}' >&$channel; sleep 1000");
     let Some(program) = with_fake("a_second_greeting_is_refused", &dir, &body) else { return };
     program.args(["--", "true"]).done().exits(125).says("a second greeting");
+}
+
+#[test]
+fn frames_before_their_phase_are_refused_and_never_a_success() {
+    let dir = scratch();
+    let cases = [
+        (EXIT.to_owned(), "an exit status of a command that has not started"),
+        (format!("{HELLO}{EXIT}"), "an exit status of a command that has not started"),
+        (format!("{STARTED}{EXIT}"), "an unexpected command start"),
+        (OUTPUT.to_owned(), "output of a command that has not started"),
+        (format!("{HELLO}{OUTPUT}{STARTED}{EXIT}"), "output of a command that has not started"),
+    ];
+    for (frames, what) in cases {
+        let body = format!("printf '{frames}' >&$channel; sleep 60");
+        let Some(package) = Kernel::Generic61.or_skip("frames_before_their_phase_are_refused") else { return };
+        let program = Program::new().args(["run", "--accel", "tcg", "--health", "fail", "--kernel"]).arg(package);
+        let done = program.arg("--qemu").arg(fake(&dir, &body)).args(["--", "false"]).done().exits(125);
+        assert_eq!(done.text(), "", "{frames}");
+        done.says(what);
+    }
 }
 
 #[test]

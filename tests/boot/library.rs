@@ -143,7 +143,7 @@ fn cold_and_warm_guests_return_the_same_values() {
     assert_eq!((outcome, out), (Outcome::Exited { status: 1 }, "one\ngone\n"));
     assert!(err.contains("/own"), "{err}");
     assert_eq!(text(2), (Outcome::Exited { status: 0 }, "4\n", ""));
-    assert_eq!(text(3), (Outcome::Signaled { signal: 9, core: false }, "all-z\n/root\n", "late\n"));
+    assert_eq!(text(3), (Outcome::Signaled { signal: 9, core: false, crash: None }, "all-z\n/root\n", "late\n"));
     assert_eq!((&text(4).0, text(4).1), (&Outcome::Exited { status: 126 }, ""));
     assert_eq!(text(5), (Outcome::Exited { status: 0 }, "all\n/sys/module/dummy\n", ""));
     assert_eq!(text(6), (Outcome::Exited { status: 0 }, "/sys/module/dummy\n3\n", ""));

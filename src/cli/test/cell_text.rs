@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use bootling::format::duration::seconds;
-use bootling::guest::health::Kind;
+use bootling::guest::health::{Kind, excerpt, is_detail};
 use bootling::suite::report::{Attempt, CellReport, Report, Status};
 
 /// Limit of lines of the console and of each stream shown for a failed cell.
@@ -77,8 +77,7 @@ fn attempt_details(attempt: &Attempt) -> String {
     // The lines of a panic are also the last console lines.
     for finding in attempt.health.iter().filter(|finding| !(has_panicked && finding.kind == Kind::Panic)) {
         let _ = writeln!(text, "      kernel: {}", replace_controls(&finding.title));
-        let lines: Vec<&str> = finding.lines.iter().map(String::as_str).collect();
-        block(&mut text, &lines[..lines.len().min(MAX_FINDING_LINES)]);
+        block(&mut text, &excerpt(&finding.lines, MAX_FINDING_LINES));
     }
     if let Some(hang) = &attempt.hang {
         hang.summary.iter().for_each(|line| {
@@ -93,7 +92,7 @@ fn attempt_details(attempt: &Attempt) -> String {
             block(&mut text, &lines[lines.len().saturating_sub(MAX_LINES)..]);
         }
     }
-    let console: Vec<&str> = attempt.console.iter().map(String::as_str).collect();
+    let console: Vec<&str> = attempt.console.iter().map(String::as_str).filter(|line| !is_detail(line)).collect();
     // The output of a command that ran to its end is enough.
     let has_ended = attempt.outcome.as_deref().is_some_and(|outcome| matches!(outcome, "exited" | "not-executed"));
     if !console.is_empty() && !has_ended {

@@ -8,9 +8,11 @@ use anyhow::{Context, ensure};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
-use crate::cli::boot_options::AccelArg;
+use crate::cli::boot_options::{AccelArg, limit};
 use crate::cli::health::PolicyArg;
 use bootling::format::amount;
+use bootling::guest::TimeLimit;
+use bootling::guest::health::Kind;
 use bootling::suite::emit::System;
 use bootling::suite::manifest::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
 use bootling::suite::plan::Filter;
@@ -142,9 +144,15 @@ pub(crate) struct ExecutionArgs {
     /// Time limit without guest activity
     #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     idle_timeout: Option<Duration>,
+    /// Time for the hang report of a test that reaches a time limit; `none`: no hang report
+    #[arg(long, value_name = "TIME", value_parser = limit)]
+    hang_report: Option<TimeLimit>,
     /// Effect of an unhealthy kernel on a test
     #[arg(long, value_enum, value_name = "POLICY")]
     health: Option<PolicyArg>,
+    /// End a test as failed as soon as the kernel reports this kind of finding, such as soft-lockup. May be repeated
+    #[arg(long, value_name = "KIND")]
+    fail_on: Vec<Kind>,
     /// Whether to restore guests from snapshots or to boot each one
     #[arg(long, value_name = "HOW", value_parser = choice(BOOT_WAYS))]
     boot: Option<BootWay>,
@@ -322,9 +330,11 @@ impl ExecutionArgs {
             qemu: self.qemu.clone(),
             timeout: self.timeout,
             idle_timeout: self.idle_timeout,
+            hang_report: self.hang_report,
             retries: self.retries,
             repeat: self.repeat,
             health: self.health.map(PolicyArg::meant),
+            fail_on: self.fail_on.clone(),
             boot: self.boot,
             isolate: self.isolate,
         }
@@ -343,7 +353,11 @@ impl ExecutionArgs {
         push("--repeat", self.repeat.map(|times| times.to_string().into()));
         push("--timeout", time(self.timeout));
         push("--idle-timeout", time(self.idle_timeout));
+        push("--hang-report", self.hang_report.and_then(TimeLimit::word).map(Into::into));
         push("--health", name(self.health.and_then(|policy| policy.to_possible_value())));
+        for kind in &self.fail_on {
+            push("--fail-on", Some(kind.name().into()));
+        }
         let boot = BOOT_WAYS.iter().find(|(_, _, boot)| Some(*boot) == self.boot);
         push("--boot", boot.map(|(name, ..)| (*name).into()));
         push("--accel", name(self.accel.and_then(|accel| accel.to_possible_value())));

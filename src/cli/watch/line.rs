@@ -160,7 +160,7 @@ mod tests {
         let judged = |outcome: &Outcome| describe(&RoundResult::Judged(outcome));
         assert_eq!(judged(&Outcome::Exited { status: 0 }), "passed (exit 0)");
         assert_eq!(judged(&Outcome::Exited { status: 3 }), "failed (exit 3)");
-        assert_eq!(judged(&Outcome::Signaled { signal: 11, core: false }), "failed (SIGSEGV)");
+        assert_eq!(judged(&Outcome::Signaled { signal: 11, core: false, crash: None }), "failed (SIGSEGV)");
         assert_eq!(judged(&Outcome::WentAway { how: "x" }), "failed (went away)");
         assert_eq!(describe(&RoundResult::NotBuilt("exit 2")), "build failed (exit 2)");
         let mut lines = Lines::new(PathBuf::from("/home/me"), None).expect("no file");

@@ -62,6 +62,11 @@ impl Findings {
         self.threads.is_empty()
     }
 
+    /// Returns true if a processor executed a program, or waited for an interrupt, in one of the samples.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.courses.iter().flat_map(|course| &course.looks).any(|(cpu, _)| cpu.is_alive())
+    }
+
     /// Records that information could not be obtained, and the reason.
     pub(crate) fn could_not(&mut self, doing: &str, why: &impl std::fmt::Display) {
         self.notes.push(format!("{doing}: {why}"));
@@ -111,7 +116,9 @@ fn silent(monitor: &Monitor<'_>, why: &MonitorError, findings: &mut Findings) {
     findings.qemu.push(match why {
         MonitorError::Gone => "QEMU exited before the inspection".to_owned(),
         MonitorError::Interrupted(_) => "a signal interrupted the inspection".to_owned(),
-        MonitorError::Timeout(_) | MonitorError::Refused(_) => format!("QEMU's main loop does not respond: {how}"),
+        MonitorError::Timeout(_) | MonitorError::Late | MonitorError::Refused(_) => {
+            format!("QEMU's main loop does not respond: {how}")
+        }
     });
 }
 
@@ -146,9 +153,15 @@ fn processors(monitor: &mut Monitor<'_>, inquest: &Inquest, findings: &mut Findi
     let mut looks = vec![registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?)];
     // An idle processor has timer ticks. On a busy host a tick may take so long that a few samples all fall into one.
     while findings.is_running && (looks.len() < LOOKS || looks.len() < MORE_LOOKS && is_mixed(&looks)) {
-        monitor.wait_for(APART)?;
+        match monitor.wait_for(APART) {
+            Ok(()) => {}
+            // Fewer samples are better than none.
+            Err(MonitorError::Late) => break,
+            Err(why) => return Err(why),
+        }
         looks.push(registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?));
     }
+    findings.courses = courses(&looks, None);
     let kernel = looks.iter().flatten().find(|cpu| cpu.long && cpu.idt >> 63 != 0).copied();
     if let (Some(cpu), Some(source)) = (kernel, &inquest.symbols) {
         match source.load() {

@@ -24,6 +24,14 @@ pub(crate) struct Cpu {
     pub(crate) long: bool,
 }
 
+impl Cpu {
+    /// Returns true if the processor executes a program, or waits for an interrupt. A kernel that has panicked or halted
+    /// the machine does neither.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.cpl == 3 || self.halted && self.interrupts
+    }
+}
+
 /// Parses all processors. Unknown fields are ignored.
 pub(crate) fn read(text: &str) -> Vec<Cpu> {
     let mut cpus: Vec<Cpu> = Vec::new();
@@ -76,6 +84,18 @@ RSI=0 RDI=0 RBP=0 RSP=ffffc90000013ed8\r
 RIP=ffffffff81c2ab9b RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r
 IDT=     fffffe0000000000 00000fff\r
 ";
+
+    #[test]
+    fn a_processor_in_a_program_or_waiting_for_an_interrupt_is_alive() {
+        let cpu = |cpl, halted, interrupts| Cpu { cpl, halted, interrupts, ..Cpu::default() };
+        for alive in [cpu(3, false, true), cpu(0, true, true)] {
+            assert!(alive.is_alive(), "{alive:?}");
+        }
+        // The loop of a panic, and a processor that was stopped.
+        for dead in [cpu(0, false, true), cpu(0, true, false)] {
+            assert!(!dead.is_alive(), "{dead:?}");
+        }
+    }
 
     #[test]
     fn each_processor_is_parsed() {

@@ -180,6 +180,7 @@ fn listen(monitor: &mut Monitor<'_>, from: usize, last_words: &str) -> Result<(V
                 monitor.read_console();
                 break false;
             }
+            Err(MonitorError::Late) => break heard > from,
             Err(why) => return Err(why),
         }
         let had = pace.lap();

@@ -38,7 +38,7 @@ pub(super) enum Taken {
 }
 
 /// A report being collected.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Block {
     finding: Finding,
     end: End,
@@ -78,6 +78,11 @@ impl Block {
         lines.push(title.text.clone());
         let finding = Finding { kind, title: title.text.trim().to_owned(), lines, at: title.at };
         Self { finding, end, seen: 0, traced: false, marked: false, doubtful: Vec::new() }
+    }
+
+    /// Kind of the report.
+    pub(super) fn kind(&self) -> Kind {
+        self.finding.kind
     }
 
     /// Returns true if the title is the whole report.

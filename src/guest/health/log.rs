@@ -37,6 +37,11 @@ pub struct HealthSummary {
 }
 
 impl Log {
+    /// Findings on the console so far.
+    pub(super) fn live(&self) -> &Reader {
+        &self.console
+    }
+
     /// Adds log records from pid 1.
     pub fn take_records(&mut self, lost: Lost, records: &[u8]) {
         if lost != Lost::Nothing && !self.lost.contains(&lost) {

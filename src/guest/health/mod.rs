@@ -3,7 +3,9 @@
 //! Pure: lines in, [`Finding`]s out. The log is untrusted, and everything that is kept is bounded. [`HealthSpec`]
 //! decides which findings fail a run.
 
+pub(crate) mod alarm;
 pub(crate) mod block;
+pub(crate) mod excerpt;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod policy;
@@ -14,6 +16,8 @@ pub(crate) mod title;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::alarm::Alarm;
+pub use self::excerpt::{excerpt, is_detail};
 pub use self::log::{HealthSummary, Log};
 pub(crate) use self::policy::{HealthError, Rules};
 pub(crate) use self::reader::Reader;
@@ -96,7 +100,7 @@ pub enum Policy {
     Ignore,
 }
 
-/// Health policy, and the exceptions from it (`--health`, `--health-allow`, `--health-deny`).
+/// Health policy, and the exceptions from it (`--health`, `--health-allow`, `--health-deny`, `--fail-on`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HealthSpec {
@@ -106,6 +110,9 @@ pub struct HealthSpec {
     pub allow: Vec<String>,
     /// Kinds that fail a run although they normally do not: see `Kind::is_failure`.
     pub deny: Vec<Kind>,
+    /// Kinds that fail a run whatever the policy, and end it as soon as the console shows them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fail_on: Vec<Kind>,
 }
 
 impl Kind {
@@ -215,6 +222,21 @@ impl std::str::FromStr for Kind {
             let known: Vec<&str> = Self::ALL.map(Self::name).into();
             format!("unknown finding kind {name:?}; expected one of: {}", known.join(", "))
         })
+    }
+}
+
+impl Finding {
+    /// Returns true if a finding on a console is from the kernel: firmware and boot loaders warn there, too. A kernel's line
+    /// has a time stamp, unless `printk.time=0`; without one, only a report of several lines is attributed to the kernel.
+    pub(crate) fn is_from_kernel(&self) -> bool {
+        self.at.is_some() || self.lines.len() > 1
+    }
+
+    /// Returns true if the kernel crashed in a system call or a fault of a process, and killed the process for it.
+    pub(crate) fn killed_a_process(&self) -> bool {
+        let is_crash = matches!(self.kind, Kind::Oops | Kind::Bug);
+        let came_from_program = |line: &String| line.starts_with("RIP: 0033:") || line.contains("entry_SYSCALL_64");
+        is_crash && self.lines.iter().any(came_from_program)
     }
 }
 

@@ -16,7 +16,7 @@ pub struct HealthError {
 }
 
 /// A [`HealthSpec`] with compiled patterns.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rules {
     /// Effect of findings.
     pub(crate) policy: Policy,
@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) allow: Vec<Regex>,
     /// Kinds that fail a run although they normally do not.
     pub(crate) deny: Vec<Kind>,
+    /// Kinds that fail a run whatever the policy, and end it.
+    pub(crate) fail_on: Vec<Kind>,
 }
 
 impl HealthSpec {
@@ -32,24 +34,31 @@ impl HealthSpec {
         let read =
             |pattern: &String| Regex::new(pattern).map_err(|source| HealthError { pattern: pattern.clone(), source });
         let allow = self.allow.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Rules { policy: self.policy, allow, deny: self.deny.clone() })
+        Ok(Rules { policy: self.policy, allow, deny: self.deny.clone(), fail_on: self.fail_on.clone() })
     }
 }
 
 impl Rules {
     /// Returns true if the finding is reported.
     pub(crate) fn is_reported(&self, finding: &Finding) -> bool {
-        let allowed = || {
-            let mut lines = finding.lines.iter().chain([&finding.title]);
-            lines.any(|line| self.allow.iter().any(|pattern| pattern.is_match(line)))
-        };
-        self.policy != Policy::Ignore && !allowed()
+        (self.policy != Policy::Ignore || self.fail_on.contains(&finding.kind)) && !self.is_allowed(finding)
+    }
+
+    fn is_allowed(&self, finding: &Finding) -> bool {
+        let mut lines = finding.lines.iter().chain([&finding.title]);
+        lines.any(|line| self.allow.iter().any(|pattern| pattern.is_match(line)))
+    }
+
+    /// Returns true if the finding ends a run.
+    pub(crate) fn ends(&self, finding: &Finding) -> bool {
+        self.fail_on.contains(&finding.kind) && !self.is_allowed(finding) && finding.is_from_kernel()
     }
 
     /// Returns true if the finding fails a run whose command succeeded.
     pub(crate) fn fails(&self, finding: &Finding) -> bool {
         let counts = finding.kind.is_failure() || self.deny.contains(&finding.kind);
-        self.policy == Policy::Fail && counts && self.is_reported(finding)
+        let is_fatal = self.policy == Policy::Fail && counts || self.fail_on.contains(&finding.kind);
+        is_fatal && self.is_reported(finding)
     }
 }
 
@@ -60,6 +69,13 @@ mod tests {
     fn finding(kind: Kind, lines: &[&str]) -> Finding {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         Finding { kind, title: "WARNING: x".to_owned(), lines, at: None }
+    }
+
+    #[test]
+    fn a_single_line_without_a_time_stamp_is_not_attributed_to_the_kernel() {
+        assert!(Finding { at: Some(1.0), ..finding(Kind::Warning, &["WARNING: x"]) }.is_from_kernel());
+        assert!(finding(Kind::Warning, &["WARNING: x", "Call Trace:", " f+0x1/0x2"]).is_from_kernel());
+        assert!(!finding(Kind::Warning, &["WARNING: x"]).is_from_kernel());
     }
 
     #[test]
@@ -80,6 +96,8 @@ mod tests {
             assert_eq!(is(&allowing, &warning), (false, false), "{pattern}");
         }
         assert_eq!(is(&HealthSpec { policy: Policy::Ignore, ..fail.clone() }, &warning), (false, false));
+        let fatal = HealthSpec { policy: Policy::Ignore, fail_on: vec![Kind::Warning], ..HealthSpec::default() };
+        assert_eq!(is(&fatal, &warning), (true, true));
         let broken = HealthSpec { allow: vec!["(".to_owned()], ..fail };
         assert_eq!(broken.rules().expect_err("invalid").to_string(), "invalid health pattern \"(\"");
     }

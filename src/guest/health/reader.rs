@@ -6,7 +6,7 @@
 use super::block::{Block, Taken, is_cut, is_rule};
 use super::line::{Caller, Line};
 use super::title::kind;
-use super::{FINDINGS, Finding};
+use super::{FINDINGS, Finding, Kind};
 
 /// Maximum number of findings kept with the same title (numbers aside).
 const REPEATS: usize = 4;
@@ -42,6 +42,18 @@ impl Reader {
             self.keep(finding);
         }
         self.speakers.push(speaker);
+    }
+
+    /// Number of findings of these kinds so far.
+    pub(crate) fn count(&self, kinds: &[Kind]) -> usize {
+        let open = self.speakers.iter().filter_map(|speaker| Some(speaker.block.as_ref()?.kind()));
+        self.found.iter().map(|finding| finding.kind).chain(open).filter(|kind| kinds.contains(kind)).count()
+    }
+
+    /// Returns the findings so far, including incomplete ones.
+    pub(crate) fn so_far(&self) -> Vec<Finding> {
+        let open = self.speakers.iter().filter_map(|speaker| Some(speaker.block.clone()?.finish()));
+        self.found.iter().cloned().chain(open).collect()
     }
 
     /// Returns the findings in the order of their timestamps, and the number of findings that were not kept.

@@ -14,7 +14,7 @@ macro_rules! fixture {
 }
 
 /// Findings from pid 1's report only.
-fn by_records(records: &[u8]) -> Vec<Finding> {
+pub(super) fn by_records(records: &[u8]) -> Vec<Finding> {
     let mut log = Log::default();
     // In pieces, as in frames.
     for record in records.split_inclusive(|byte| *byte == b'\n') {

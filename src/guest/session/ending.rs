@@ -1,14 +1,17 @@
 //! End of a session: ends QEMU, writes all output, completes the transcript.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
-use super::{FLUSH_GRACE, Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
+use super::{Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
 use crate::guest::health::HealthSummary;
 use crate::guest::outlet::{Captured, Outlet};
 use crate::guest::transcript::{Event, Goal, Transcript};
+
+/// Time that a reader of bootling's output, or QEMU's end, gets in any case.
+const MOMENT: Duration = Duration::from_millis(200);
 
 impl Session<'_> {
     pub(super) fn write_stdout(&mut self) {
@@ -110,7 +113,8 @@ impl Session<'_> {
     pub(super) fn quit_qemu(&mut self) -> std::io::Result<()> {
         self.guest.qmp.execute("quit", &json!({}));
         if self.guest.qmp.flush().is_ok() {
-            let time = Timespec::try_from(QUIT_GRACE).ok();
+            let left = self.last_moment().map_or(QUIT_GRACE, |end| end.saturating_duration_since(Instant::now()));
+            let time = Timespec::try_from(left.clamp(MOMENT, QUIT_GRACE)).ok();
             match poll(&mut [PollFd::new(self.guest.ended(), PollFlags::IN)], time.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -122,7 +126,8 @@ impl Session<'_> {
     /// Writes all pending output, even to slow readers, but after a timeout only for a limited time. A signal ends the
     /// wait, and the loss of output is reported.
     pub(super) fn flush_all(&mut self) -> std::io::Result<()> {
-        let patience = matches!(self.events.last(), Some(Event::TimedOut { .. })).then(|| Instant::now() + FLUSH_GRACE);
+        // The inspection, or QEMU's end, may have used up the time: a reader that is not stuck needs a moment only.
+        let patience = self.last_moment().map(|end| end.max(Instant::now() + MOMENT));
         while !(self.out.is_empty() && self.err.is_empty()) {
             let left = patience.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {

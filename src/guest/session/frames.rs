@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::sequence::Progress;
 use super::{Foreground, Opening, Phase, Session};
 use crate::format::protocol;
 use crate::format::protocol::frame::{Failure, SEED, ToGuest, ToHost};
@@ -12,11 +13,12 @@ use crate::guest::transcript::Event;
 impl Session<'_> {
     pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
         let at = self.start.elapsed();
+        // A frame out of sequence is not from bootling's pid 1.
+        if let Some(what) = self.violation(frame) {
+            self.end(Event::Nonsense(what.to_owned()));
+            return;
+        }
         match *frame {
-            // A message out of sequence is not from bootling's pid 1. Each greeting would be answered, and the terminal
-            // set up twice.
-            ToHost::Hello { .. } if self.phase != Phase::Booting => self.end(nonsense("a second greeting")),
-            ToHost::Started(_) if self.phase != Phase::Greeted => self.end(nonsense("an unexpected command start")),
             ToHost::Hello { version, uptime_ns, taint, window, release } => {
                 if version != protocol::VERSION {
                     let ours = protocol::VERSION;
@@ -33,10 +35,7 @@ impl Session<'_> {
                     Opening::Boot | Opening::Command { .. } => self.greet(),
                 }
             }
-            ToHost::Ready if self.settings.opening == Opening::Base && self.phase == Phase::Greeted => {
-                self.end(Event::Ready { at });
-            }
-            ToHost::Ready => self.end(nonsense("an unexpected ready message instead of a command start")),
+            ToHost::Ready => self.end(Event::Ready { at }),
             ToHost::Started(_) => {
                 self.phase = Phase::Running;
                 self.note(Event::Started { at });
@@ -55,7 +54,10 @@ impl Session<'_> {
                 let event = Event::Failed { what, errno, subject: printable(subject) };
                 match what {
                     // The exit status follows.
-                    Failure::Exec => self.note(event),
+                    Failure::Exec => {
+                        self.is_refused = true;
+                        self.note(event);
+                    }
                     Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
                         self.end(event);
                     }
@@ -65,6 +67,15 @@ impl Session<'_> {
             ToHost::Left { pid, lives, name } => self.health.take_left(pid, lives, name),
             ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),
         }
+    }
+
+    /// Returns what is wrong with a frame that the guest may not send now.
+    fn violation(&self, frame: &ToHost<'_>) -> Option<&'static str> {
+        if !self.has_our_pid1() {
+            return Some("a message of a guest without bootling's pid 1");
+        }
+        let is_base = self.settings.opening == Opening::Base;
+        Progress { phase: self.phase, is_base, is_refused: self.is_refused }.violation(frame)
     }
 
     /// Sends a ready guest its command.
@@ -100,8 +111,4 @@ impl Session<'_> {
         let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         self.outbox.send(&ToGuest::Go { rows, columns, realtime_ns });
     }
-}
-
-fn nonsense(what: &str) -> Event {
-    Event::Nonsense(what.to_owned())
 }

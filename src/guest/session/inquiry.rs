@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
-use super::{Foreground, Session};
+use super::Session;
 use crate::format::duration::duration;
 use crate::guest::hang::{self, Context};
 use crate::guest::health::{self, Finding};
@@ -11,27 +11,35 @@ use crate::guest::monitor::Monitor;
 use crate::guest::transcript::{Event, Limit};
 use crate::root::kernel::symbols::Symbols;
 
+/// Time after a time limit and the hang report in which QEMU ends and the output is written.
+const AFTERWARDS: Duration = Duration::from_millis(1200);
+
 impl Session<'_> {
     /// Inspects the guest if it timed out and an inspection is requested. The last screen read happens before the guest
-    /// is modified.
+    /// is modified. All of it takes at most the time for the hang report; only the guest's memory may take longer to write.
     pub(super) fn inquire(&mut self) -> std::io::Result<()> {
         let Some(why) = self.time_that_was_up() else { return Ok(()) };
-        let Some(inquest) = self.settings.inquest.clone() else { return Ok(()) };
+        let (Some(inquest), Some(end)) = (self.settings.inquest.clone(), self.end_of_inspection()) else {
+            return Ok(());
+        };
         self.drain_console();
         // Console output from here on is a result of the inspection, and not part of the boot.
         let console = std::mem::take(&mut self.console);
         let context = self.context(why, console.lines());
-        let mut findings = self.ask(|monitor| hang::inspect(monitor, &inquest));
+        let mut findings = self.ask(Some(end), |monitor| hang::inspect(monitor, &inquest));
         if findings.answers() {
             self.look_at_the_end()?;
             let core = self.settings.recording.as_mut().and_then(|recording| recording.core.take());
-            self.ask(|monitor| {
-                // The memory is dumped first, unmodified.
-                hang::dump_core(monitor, &mut findings, core.as_ref());
-                hang::request_sysrq(monitor, &mut findings);
-            });
+            // The memory is dumped first, unmodified.
+            let start = Instant::now();
+            self.ask(None, |monitor| hang::dump_core(monitor, &mut findings, core.as_ref()));
+            let end = end + start.elapsed();
+            self.ask(Some(end), |monitor| hang::request_sysrq(monitor, &mut findings));
         }
         self.console = console;
+        if findings.is_alive() {
+            self.doubt_last_words();
+        }
         self.hang = Some(Box::new(hang::hang(&findings, &context)));
         Ok(())
     }
@@ -48,13 +56,26 @@ impl Session<'_> {
         health::resolve(findings, &lookup);
     }
 
-    /// Runs an inspection, unless a signal has ended the session.
-    fn ask<T: Default>(&mut self, what: impl FnOnce(&mut Monitor<'_>) -> T) -> T {
+    /// Time at which the inspection of a guest that timed out ends; `None`: there is no inspection.
+    fn end_of_inspection(&self) -> Option<Instant> {
+        Some(self.timed_out? + self.settings.hang_report?)
+    }
+
+    /// Time until which the session may last after its time limit: [`AFTERWARDS`] after the inspection. `None`: there is
+    /// no such limit.
+    pub(super) fn last_moment(&self) -> Option<Instant> {
+        let inspection = self.settings.hang_report.unwrap_or_default();
+        self.timed_out.map(|timed_out| timed_out + inspection + AFTERWARDS)
+    }
+
+    /// Runs an inspection until `end`, unless a signal has ended the session.
+    fn ask<T: Default>(&mut self, end: Option<Instant>, what: impl FnOnce(&mut Monitor<'_>) -> T) -> T {
         if matches!(self.events.last(), Some(Event::Interrupted { .. })) {
             return T::default();
         }
         let console_log = self.settings.recording.as_mut().map(|recording| &mut recording.console);
         let mut monitor = Monitor::new(self.guest, self.signals.as_deref_mut(), console_log);
+        monitor.set_deadline(end);
         let found = what(&mut monitor);
         let signal = monitor.signal();
         if let Some(signal) = signal {
@@ -76,7 +97,7 @@ impl Session<'_> {
     /// Collects the session's knowledge for the report.
     fn context(&self, why: String, console: Vec<String>) -> Context {
         let ago = |when: Option<Instant>| when.map(|when| duration(when.elapsed()));
-        let has_our_pid1 = self.settings.foreground != Foreground::Console && self.settings.watch.is_none();
+        let has_our_pid1 = self.has_our_pid1();
         let at = |found: fn(&Event) -> Option<Duration>| self.events.iter().find_map(found).map(duration);
         let started = at(|event| if let Event::Started { at } = event { Some(*at) } else { None });
         let hello = at(|event| if let Event::Hello { at, .. } = event { Some(*at) } else { None });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Watch;
 use crate::guest::hang::{Inquest, Recording};
+use crate::guest::health::Rules;
 use crate::guest::outlet::Outlet;
 use crate::process::signals::Signals;
 
@@ -35,6 +36,10 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     /// Input for the inspection of a guest that timed out; `None`: no inspection.
     pub(crate) inquest: Option<Inquest>,
+    /// Time for the inspection; `None`: no inspection.
+    pub(crate) hang_report: Option<Duration>,
+    /// Health rules: which findings end the session.
+    pub(crate) rules: Rules,
     /// Files that record the session, for the case of a failure.
     pub(crate) recording: Option<Recording>,
     /// Start mode of the guest.

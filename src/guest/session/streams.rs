@@ -34,6 +34,7 @@ impl Session<'_> {
         }
         self.console.feed(bytes);
         self.health.take_console(bytes);
+        self.alarm.hear(&self.health, &self.settings.rules, Instant::now());
         match self.settings.foreground {
             Foreground::Console | Foreground::Viewer => self.out.push(bytes),
             Foreground::Streams | Foreground::Terminal | Foreground::Nobody => {}
@@ -53,11 +54,7 @@ impl Session<'_> {
                 }
             }
         }
-        let signs = self.console.signs();
-        if (signs.panic.is_some() || signs.halted) && self.grace.is_none() {
-            self.panicked = signs.panic.is_some().then(Instant::now);
-            self.grace = Some(Instant::now() + GRACE);
-        }
+        self.hear_last_words();
         true
     }
 
@@ -87,6 +84,7 @@ impl Session<'_> {
                     if let Ok(value) = &result {
                         self.handle_status(id, value);
                         self.handle_threads(id, value);
+                        self.handle_registers(id, value);
                     }
                     self.handle_screen_reply(id, result);
                 }
@@ -155,31 +153,13 @@ impl Session<'_> {
         }
     }
 
-    /// Handles channel data after a panic message. A kernel that has panicked runs no processes, but any process may
-    /// have written such a line to `/dev/kmsg`; the console does not show the origin. Data that was sent before the
-    /// panic arrives within a moment, unless bootling delayed reading it.
-    fn doubt_panic(&mut self) {
-        let Some(since) = self.panicked.filter(|_| !self.console.signs().halted) else { return };
-        let is_past = |when: Instant| when.elapsed() >= GRACE;
-        if is_past(since) && self.congested.is_none_or(is_past) {
-            self.console.doubt_panic();
-            self.panicked = None;
-            // A grace period set by the end of the channel remains.
-            if !self.events.contains(&Event::ChannelClosed) {
-                self.grace = None;
-            }
-        } else {
-            self.grace = Some(Instant::now() + GRACE);
-        }
-    }
-
     /// Reads once. Returns true if more data may be available.
     pub(super) fn read_channel(&mut self) -> bool {
         let mut buffer = [0; CHUNK];
         let read = read_some(&mut self.guest.channel, &mut buffer);
         let Some(len) = self.handle_read(Source::Channel, read) else { return false };
         self.idle.channel = Some(Instant::now());
-        self.doubt_panic();
+        self.hear_after_last_words();
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = inbox.receive(&buffer[..len], |frame| {
             self.on_frame(frame);

@@ -179,6 +179,7 @@ impl Session<'_> {
             return Ok(());
         }
         let end = Instant::now() + LAST_LOOK;
+        let end = self.last_moment().map_or(end, |last| last.min(end));
         self.wait_for_look(end)?;
         self.watching.seen = ScreenContent::default();
         self.read_screen(wanted);

@@ -20,6 +20,8 @@ pub enum Outcome {
         signal: u8,
         /// True if a core was dumped.
         core: bool,
+        /// The kernel's first line about its own crash, if it killed the command because of it.
+        crash: Option<String>,
     },
     /// The command could not be executed: status 126 or 127, as in shells.
     NotExecuted {
@@ -47,10 +49,12 @@ pub enum Outcome {
         /// Panic message.
         line: String,
     },
-    /// The run succeeded otherwise, but the kernel is unhealthy.
+    /// The run succeeded otherwise, but the kernel is unhealthy; or a finding ended it.
     Unhealthy {
         /// The most severe finding.
         what: String,
+        /// True if the finding ended the run (`--fail-on`).
+        early: bool,
     },
     /// The guest reset unexpectedly.
     Reset,
@@ -139,15 +143,20 @@ impl Outcome {
         Some(match self {
             Self::Exited { .. } | Self::OutputClosed | Self::Expected { .. } | Self::PoweredOff => return None,
             Self::Rejected { line } => format!("the guest's output matches a --reject pattern: {line}"),
-            Self::Signaled { signal, core } => {
+            Self::Signaled { signal, core, crash } => {
                 let core = if *core { ", core dumped" } else { "" };
-                format!("the guest's command was killed by signal {signal} ({}){core}", signal_name(i32::from(*signal)))
+                let name = signal_name(i32::from(*signal));
+                match crash {
+                    None => format!("the guest's command was killed by signal {signal} ({name}){core}"),
+                    Some(crash) => format!("{crash}: the kernel killed the guest's command (signal {signal}, {name})"),
+                }
             }
             Self::NotExecuted { command, errno, .. } => {
                 format!("the guest could not execute {command}: {}", errno_text(*errno))
             }
             Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
-            Self::Unhealthy { what } => format!("the run succeeded, but {what}"),
+            Self::Unhealthy { what, early: false } => format!("the run succeeded, but {what}"),
+            Self::Unhealthy { what, early: true } => format!("the run was ended early (--fail-on): {what}"),
             Self::Reset => "the guest reset unexpectedly (probably a triple fault)".to_owned(),
             Self::WentAway { how } => format!("the guest {how}"),
             Self::Watchdog { action } => format!("the guest's watchdog fired (QEMU action: {action})"),

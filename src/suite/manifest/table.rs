@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, did_you_mean};
 use crate::format::amount;
+use crate::guest::TimeLimit;
 
 /// A manifest's text and the errors found in it so far.
 #[derive(Debug)]
@@ -189,6 +190,12 @@ impl<'d, 'a> Table<'d, 'a> {
             Ok(None) => Err("expected a time above zero, so that the tests end".to_owned()),
             Err(error) => Err(error.trim_end_matches(", or none").to_owned()),
         })
+    }
+
+    /// Reads a time, or `"none"`.
+    pub(super) fn time_or_none(&mut self, key: &'static str) -> Option<TimeLimit> {
+        let text = self.number_or_text(key);
+        self.parse(key, text, |text| Ok(amount::time(text)?.map_or(TimeLimit::None, TimeLimit::After)))
     }
 
     /// Reads a memory size, MiB: a number, or text with a unit.

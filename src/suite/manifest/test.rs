@@ -72,6 +72,8 @@ pub struct TestHealth {
     pub(crate) allow: Vec<Pattern>,
     /// Kinds that fail the test although they normally do not.
     pub(crate) deny: Vec<Kind>,
+    /// Kinds that fail the test whatever the policy, and end it.
+    pub(crate) fail_on: Vec<Kind>,
 }
 
 /// How a guest is started.
@@ -109,7 +111,7 @@ impl TestHealth {
     /// Returns the rules that apply the policy.
     pub(crate) fn rules(&self) -> Rules {
         let allow = self.allow.iter().map(|pattern| (**pattern).clone()).collect();
-        Rules { policy: self.policy, allow, deny: self.deny.clone() }
+        Rules { policy: self.policy, allow, deny: self.deny.clone(), fail_on: self.fail_on.clone() }
     }
 }
 
@@ -239,6 +241,7 @@ impl Test {
         set(&mut command.cwd, keys.text("cwd").map(|directory| Some(directory.into())));
         set(&mut command.timeout, keys.time_limit("timeout").map(Some));
         set(&mut command.idle, keys.time_limit("idle-timeout").map(Some));
+        set(&mut command.hang_report, keys.time_or_none("hang-report"));
         set(&mut self.sysroot, keys.text("sysroot").map(path));
         self.lib_path.extend(keys.texts("lib-path").into_iter().map(path));
         set(&mut self.busybox, keys.flag("busybox"));
@@ -252,6 +255,7 @@ impl Test {
         set(&mut self.health.policy, keys.one_of("health", &POLICIES));
         self.health.allow.extend(keys.parsed_texts("health-allow", Pattern::parse));
         self.health.deny.extend(keys.parsed_texts("health-deny", str::parse::<Kind>));
+        self.health.fail_on.extend(keys.parsed_texts("fail-on", str::parse::<Kind>));
         set(&mut self.boot, keys.one_of("boot", &BOOT_WAYS));
         set(&mut self.isolate, keys.one_of("isolate", &ISOLATES));
         set(&mut self.retries, keys.number("retries", 0..=MAX_RUNS));

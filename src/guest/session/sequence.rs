@@ -1,0 +1,108 @@
+//! Sequence of pid 1's frames: a frame is accepted only in the phase in which pid 1 sends it.
+//!
+//! | frame | before the greeting | after it | while the command runs |
+//! |---|---|---|---|
+//! | `Hello` | yes | no | no |
+//! | `Ready` | no | of a base | no |
+//! | `Started` | no | of a command | no |
+//! | `Stdout`, `Stderr`, `Window`, `Left` | no | no | yes |
+//! | `Note`, `Log` | no | yes | yes |
+//! | `Failed`: the command cannot be executed | no | of a command, once | no |
+//! | `Failed`: any other step | yes | yes | no |
+//! | `Exit` | no | 126 or 127, after that failure | yes |
+//!
+//! So an exit status without a command, which would be a verdict about nothing, is refused, whoever sends it.
+
+use super::Phase;
+use crate::format::protocol::frame::{Ended, Failure, ToHost};
+
+/// What has happened in a session, as far as the sequence depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    /// Phase of the session.
+    pub(super) phase: Phase,
+    /// True if the guest boots a base, without a command.
+    pub(super) is_base: bool,
+    /// True after the report that the command cannot be executed.
+    pub(super) is_refused: bool,
+}
+
+impl Progress {
+    /// Returns what is wrong with a frame out of sequence; `None` if pid 1 may send it now.
+    pub(super) fn violation(self, frame: &ToHost<'_>) -> Option<&'static str> {
+        let Self { phase, is_base, is_refused } = self;
+        let (is_greeted, is_running) = (phase == Phase::Greeted, phase == Phase::Running);
+        let awaits_command = is_greeted && !is_base && !is_refused;
+        let (is_valid, what) = match frame {
+            ToHost::Hello { .. } => (phase == Phase::Booting, "a second greeting"),
+            ToHost::Ready => (is_greeted && is_base, "an unexpected ready message instead of a command start"),
+            ToHost::Started(_) => (awaits_command, "an unexpected command start"),
+            ToHost::Stdout(_) | ToHost::Stderr(_) => (is_running, "output of a command that has not started"),
+            ToHost::Window(_) => (is_running, "a request for input of a command that has not started"),
+            ToHost::Left { .. } => (is_running, "a leftover process of a command that has not started"),
+            ToHost::Note(_) => (is_greeted || is_running, "a note before the greeting"),
+            ToHost::Log { .. } => (is_greeted || is_running, "kernel log records before the greeting"),
+            ToHost::Failed { what: Failure::Exec, .. } => {
+                (awaits_command, "an unexpected failure to start the command")
+            }
+            ToHost::Failed {
+                what: Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window,
+                ..
+            } => (!is_running, "a failure to prepare a command that is already running"),
+            // The statuses of shells for commands that cannot be executed.
+            ToHost::Exit { ended: Ended::Exited(126 | 127), .. } if is_greeted && is_refused => return None,
+            ToHost::Exit { .. } => (is_running, "an exit status of a command that has not started"),
+        };
+        (!is_valid).then_some(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Phase, Progress};
+    use crate::format::protocol::frame::{Ended, Failure, Lost, ToHost, Usage};
+
+    const BOOTING: Progress = Progress { phase: Phase::Booting, is_base: false, is_refused: false };
+    const GREETED: Progress = Progress { phase: Phase::Greeted, ..BOOTING };
+    const REFUSED: Progress = Progress { is_refused: true, ..GREETED };
+    const RUNNING: Progress = Progress { phase: Phase::Running, ..BOOTING };
+    const BASE: Progress = Progress { is_base: true, ..GREETED };
+
+    fn exit(ended: Ended) -> ToHost<'static> {
+        ToHost::Exit { ended, usage: Usage::default(), taint: 0 }
+    }
+
+    fn failed(what: Failure) -> ToHost<'static> {
+        ToHost::Failed { what, errno: 2, subject: b"x" }
+    }
+
+    #[test]
+    fn every_frame_is_accepted_only_in_its_phase() {
+        let hello = ToHost::Hello { version: 0, uptime_ns: 0, taint: 0, window: 0, release: b"" };
+        let cases: [(ToHost<'_>, [bool; 5]); 18] = [
+            // Booting, greeted, refused, running, base.
+            (hello, [true, false, false, false, false]),
+            (ToHost::Ready, [false, false, false, false, true]),
+            (ToHost::Started(1), [false, true, false, false, false]),
+            (ToHost::Stdout(b"x"), [false, false, false, true, false]),
+            (ToHost::Stderr(b"x"), [false, false, false, true, false]),
+            (ToHost::Window(1), [false, false, false, true, false]),
+            (ToHost::Note(b"x"), [false, true, true, true, true]),
+            (ToHost::Log { lost: Lost::Nothing, records: b"" }, [false, true, true, true, true]),
+            (ToHost::Left { pid: 2, lives: false, name: b"x" }, [false, false, false, true, false]),
+            (failed(Failure::Exec), [false, true, false, false, false]),
+            (failed(Failure::Job), [true, true, true, false, true]),
+            (failed(Failure::Module), [true, true, true, false, true]),
+            (failed(Failure::Window), [true, true, true, false, true]),
+            (exit(Ended::Exited(0)), [false, false, false, true, false]),
+            (exit(Ended::Exited(1)), [false, false, false, true, false]),
+            (exit(Ended::Exited(127)), [false, false, true, true, false]),
+            (exit(Ended::Signaled(9, false)), [false, false, false, true, false]),
+            (exit(Ended::PowerOff), [false, false, false, true, false]),
+        ];
+        for (frame, accepted) in cases {
+            let found = [BOOTING, GREETED, REFUSED, RUNNING, BASE].map(|progress| progress.violation(&frame).is_none());
+            assert_eq!(found, accepted, "{frame:?}");
+        }
+    }
+}
