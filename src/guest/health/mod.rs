@@ -140,7 +140,7 @@ impl Kind {
     ];
 
     /// Returns the name used in options, manifests and reports.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Panic => "panic",
             Self::Oops => "oops",
