@@ -75,7 +75,7 @@ deb:
 	@tools/setup build deb
 	@mkdir -p build/deb
 	debian/rules clean binary PACKAGES=build/deb
-	lintian --fail-on error,warning --suppress-tags bad-distribution-in-changes-file build/deb/bootling_*.deb
+	lintian --fail-on error,warning build/deb/bootling_*.deb
 
 bench: kernels
 	@tools/setup build run test
