@@ -43,6 +43,7 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test house --test layering
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	@tools/lint
 
 # Builds the guest's pid 1, which build.rs also does, and prints its properties. Assembles the boot sector's code into assets/,
