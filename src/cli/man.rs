@@ -55,17 +55,19 @@ fn pages(mut program: Command) -> Vec<Page> {
 struct Page {
     name: String,
     man: Man,
+    usage: Roff,
     /// Text after the options.
     text: String,
 }
 
 impl Page {
-    fn new(command: Command, version: &str) -> Self {
+    fn new(mut command: Command, version: &str) -> Self {
         let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
         let text = command.get_after_long_help().or_else(|| command.get_after_help());
         let text = text.map(ToString::to_string).unwrap_or_default();
+        let usage = synopsis(&command.render_usage().to_string());
         let man = Man::new(command).title(name.to_uppercase()).source(format!("bootling {version}")).manual("bootling");
-        Self { name, man, text }
+        Self { name, man, usage, text }
     }
 
     fn get_filename(&self) -> String {
@@ -75,7 +77,7 @@ impl Page {
     fn render(&self, out: &mut dyn Write) -> io::Result<()> {
         self.man.render_title(out)?;
         self.man.render_name_section(out)?;
-        self.man.render_synopsis_section(out)?;
+        self.usage.to_writer(out)?;
         self.man.render_description_section(out)?;
         self.man.render_options_section(out)?;
         self.man.render_subcommands_section(out)?;
@@ -90,6 +92,17 @@ fn write(page: &Page, path: &Path) -> anyhow::Result<()> {
     out.write_all(&text)?;
     out.finish()?;
     Ok(())
+}
+
+/// Returns the synopsis: the usage line of `--help`, since a list of all options is unreadable.
+fn synopsis(usage: &str) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]).control("nf", []);
+    for line in usage.lines() {
+        roff.text([roman(line.trim_start_matches("Usage:").trim())]);
+    }
+    roff.control("fi", []);
+    roff
 }
 
 /// Converts the text after the options to sections.
