@@ -98,8 +98,8 @@ impl<'a> Programs<'a> {
         if let Located::File(path) = &located {
             let resolved = self.root.resolve(path)?;
             self.remark(&resolved, out);
-            self.remark_shim(&resolved, out)?;
             self.include(path, Why::Asked(typed.to_owned()), path, 0, out)?;
+            self.remark_shim(&resolved, out)?;
             self.on_path(path, out);
         }
         Ok(located)
