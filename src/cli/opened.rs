@@ -12,7 +12,7 @@ use super::output;
 use bootling::disk::container::{self, Access, Image, Opening, content::Content};
 use bootling::format::compression::Compression;
 use bootling::format::pe::Pe;
-use bootling::format::{Stream, gpt};
+use bootling::format::{Stream, gpt, newc};
 
 /// A file opened for reading, by type.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ const MOST_SPOOLED: u64 = 2 << 30;
 const HEAD: usize = 8;
 
 fn is_initrd(head: &[u8]) -> bool {
-    head.starts_with(b"07070") || Compression::detect(head).reads_segments()
+    // Those that cannot be read are reported as such, not as a disk without partitions.
+    head.starts_with(b"07070") || Compression::detect(head).reads_segments() || newc::is_unsupported(head)
 }
 
 /// Opens `path`, which errors do not name. Unknown types are opened as a disk. `backing`: also open the backing files

@@ -144,7 +144,7 @@ pub(crate) fn walk_within(input: impl Read, left: &Cell<u64>, visit: &mut Visit<
         let compression = Compression::detect(magic);
         let is_archive = magic.starts_with(b"070701") || magic.starts_with(b"070702");
         if !is_archive && !compression.reads_segments() {
-            return Err(broken(Segment { offset, ..start }, 0, Rule::Magic(magic.escape_ascii().to_string())));
+            return Err(broken(Segment { offset, ..start }, 0, Rule::Magic(named(magic))));
         }
         number += 1;
         let segment = Segment { number, offset, compression };
@@ -328,6 +328,32 @@ fn rule(error: io::Error) -> Rule {
 /// Adds the location to a violated rule.
 fn broken(segment: Segment, offset: u64, rule: Rule) -> ReadError {
     ReadError::Broken { segment, offset, rule }
+}
+
+/// Magic of LZ4's current frame format.
+const LZ4_FRAME: &[u8] = b"\x04\x22\x4d\x18";
+
+/// Returns true if a file that starts with these bytes is compressed in a format that cannot be read here, as an initrd or
+/// as anything else.
+pub fn is_unsupported(magic: &[u8]) -> bool {
+    match Compression::detect(magic) {
+        Compression::None => magic.starts_with(LZ4_FRAME),
+        compression => !compression.is_readable(),
+    }
+}
+
+/// Describes the first bytes of a segment that cannot be read.
+fn named(magic: &[u8]) -> String {
+    if magic.starts_with(LZ4_FRAME) {
+        return "an LZ4 frame, which the kernel does not unpack either: compress with lz4 -l".to_owned();
+    }
+    match Compression::detect(magic) {
+        Compression::Bzip2 => {
+            "bzip2, which only the kernel unpacks (CONFIG_RD_BZIP2): decompress it with bunzip2".to_owned()
+        }
+        Compression::Lzo => "LZO, which only the kernel unpacks (CONFIG_RD_LZO): decompress it with lzop -d".to_owned(),
+        _ => magic.escape_ascii().to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ fn uncompressed_and_compressed_segments_are_read_in_order() {
 fn a_violated_rule_is_reported_with_its_location() {
     let good = file(b"good\0", b"1234");
     expect!["empty initrd: no data, or only zeros"].assert_eq(&error(&[0; 100]));
-    expect!["segment 1 (not compressed, starts at byte 0), byte 0: expected a newc archive or a supported compression format, found BZh91A"]
+    expect!["segment 1 (not compressed, starts at byte 0), byte 0: expected a newc archive or a supported compression format, found bzip2, which only the kernel unpacks (CONFIG_RD_BZIP2): decompress it with bunzip2"]
         .assert_eq(&error(b"BZh91AY"));
     expect!["segment 1 (not compressed, starts at byte 0), byte 120: invalid magic number of a member header: expected 070701 or 070702, found junk!!"]
         .assert_eq(&error(&[good.clone(), b"junk!!".to_vec(), vec![b'0'; 200]].concat()));
@@ -181,5 +181,22 @@ proptest! {
         let starts: [&[u8]; 6] =
             [b"070701", &[0x1f, 0x8b, 8, 0], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 1], &[2, 0x21, 0x4c, 0x18], b""];
         drop(list(&[starts[which], &bytes].concat()));
+    }
+}
+
+#[test]
+fn formats_that_are_not_read_are_named_with_advice() {
+    for (bytes, expected) in [
+        (b"BZh91AY&SY".as_slice(), "found bzip2, which only the kernel unpacks (CONFIG_RD_BZIP2): decompress it"),
+        (
+            b"\x04\x22\x4d\x18\x64\x40",
+            "found an LZ4 frame, which the kernel does not unpack either: compress with lz4 -l",
+        ),
+        (b"\x89LZO\0\r\n\x1a\n", "found LZO, which only the kernel unpacks"),
+        (b"\x7fELF\x02\x01", "found \\x7fELF\\x02\\x01"),
+    ] {
+        let error = walk(bytes, &mut |_, _| Ok(ControlFlow::Continue(()))).expect_err("not an archive").to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(super::is_unsupported(bytes), !bytes.starts_with(b"\x7fELF"));
     }
 }
