@@ -1,19 +1,22 @@
 //! Cache listing and eviction.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
-
-use super::seal::Seal;
-use super::{Cache, CacheError, GRACE, Key, UNFINISHED, failed};
+use super::abandoned::remove_if_abandoned;
+use super::seal::{Seal, SealedFile};
+use super::{Cache, CacheError, Key, UNFINISHED, failed};
 
 impl Cache {
     /// Returns the keys of all entries, the most recently used first.
     pub(crate) fn keys(&self) -> Result<Vec<Key>, CacheError> {
+        if let (Some(_), Some(error)) = (self.unmade, self.unwritable()) {
+            return Err(error);
+        }
         let mut found = Vec::new();
         for item in fs::read_dir(&self.directory).map_err(failed("list", &self.directory))? {
             let item = item.map_err(failed("list", &self.directory))?;
@@ -40,32 +43,23 @@ impl Cache {
         self.discard_named(key.as_str())
     }
 
-    /// Discards the entry that contains `path`, if any.
-    pub(crate) fn discard_holder(&self, path: &Path) -> Result<(), CacheError> {
-        let inside = path.strip_prefix(&self.directory).ok().and_then(|rest| rest.iter().next());
-        match inside.and_then(|name| name.to_str()).and_then(Key::parse) {
-            Some(key) => self.discard(&key),
-            None => Ok(()),
+    /// Discards the entry that contains `path`, which turned out to be damaged, and returns true if there is one. An
+    /// entry that cannot be removed counts as missing from now on.
+    pub fn discard_holder(&self, path: &Path) -> bool {
+        let spare = self.spare.as_ref().and_then(|spare| spare.existing());
+        for directory in [Some(self.directory.as_path()), spare].into_iter().flatten() {
+            let inside = path.strip_prefix(directory).ok().and_then(|rest| rest.iter().next());
+            let Some(key) = inside.and_then(|name| name.to_str()).and_then(Key::parse) else { continue };
+            if discard_from(directory, key.as_str()).is_err() {
+                self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+            }
+            return true;
         }
+        false
     }
 
     pub(super) fn discard_named(&self, name: &str) -> Result<(), CacheError> {
-        let entry = self.directory.join(name);
-        if !entry.exists() {
-            return Ok(());
-        }
-        let grave = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(&self.directory)
-            .map_err(failed("create a directory in", &self.directory))?;
-        // Rename first, so that the entry disappears atomically, then delete file by file.
-        match fs::rename(&entry, grave.path().join("data")) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("discard", &entry)(error)),
-        }
-        let path = grave.path().to_owned();
-        grave.close().map_err(failed("remove", &path))
+        discard_from(&self.directory, name)
     }
 
     /// Evicts the least recently used entries, except `keep`, until the limit is met. Also removes what killed builders
@@ -102,26 +96,40 @@ impl Cache {
     }
 }
 
-/// Removes an unfinished entry, unless a live builder has locked it. Best effort: the next eviction tries again.
-fn remove_if_abandoned(path: &Path) {
-    let old = fs::metadata(path).and_then(|found| found.modified()).ok().and_then(|time| time.elapsed().ok());
-    if old.is_none_or(|age| age < GRACE) {
-        return;
+/// Discards an entry of the cache in `directory`.
+fn discard_from(directory: &Path, name: &str) -> Result<(), CacheError> {
+    let entry = directory.join(name);
+    if !entry.exists() {
+        return Ok(());
     }
-    if let Ok(handle) = File::open(path)
-        && flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok()
-    {
-        drop(fs::remove_dir_all(path));
+    let grave = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(directory)
+        .map_err(failed("create a directory in", directory))?;
+    // Rename first, so that the entry disappears atomically, then delete file by file.
+    match fs::rename(&entry, grave.path().join("data")) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("discard", &entry)(error)),
     }
+    let path = grave.path().to_owned();
+    grave.close().map_err(failed("remove", &path))
 }
 
-/// Returns the disk usage of a tree in bytes. Allocated blocks count: guest memory files are mostly holes.
-pub(super) fn size_of(tree: &Path) -> Result<u64, CacheError> {
-    let mut sum = 0_u64;
-    for item in walkdir::WalkDir::new(tree) {
+/// Returns the seal of a tree: its files, except those whose names end in `unsealed`, and its disk usage in bytes.
+/// Allocated blocks count: guest memory files are mostly holes.
+pub(super) fn seal_tree(tree: &Path, unsealed: Option<&str>) -> Result<Seal, CacheError> {
+    let mut bytes = 0_u64;
+    let mut files = Vec::new();
+    for item in walkdir::WalkDir::new(tree).sort_by_file_name() {
         let item = item.map_err(|error| failed("walk", tree)(error.into()))?;
         let metadata = item.metadata().map_err(|error| failed("walk", tree)(error.into()))?;
-        sum = sum.saturating_add(if metadata.is_file() { metadata.len().min(metadata.blocks() * 512) } else { 4096 });
+        bytes =
+            bytes.saturating_add(if metadata.is_file() { metadata.len().min(metadata.blocks() * 512) } else { 4096 });
+        let path = item.path().strip_prefix(tree).unwrap_or(item.path()).to_string_lossy();
+        if metadata.is_file() && unsealed.is_none_or(|ending| !path.ends_with(ending)) {
+            files.push(SealedFile::of(&path, &metadata));
+        }
     }
-    Ok(sum)
+    Ok(Seal::Directory { bytes, files })
 }

@@ -86,19 +86,53 @@ impl std::fmt::Display for Stamp {
 pub(super) enum Seal {
     /// A file, with its stamp as text and its digest.
     File { stamp: String, digest: String },
-    /// A directory and its approximate size in bytes. The caller must verify its contents.
-    Directory { bytes: u64 },
+    /// A directory, its approximate size in bytes, and its files.
+    Directory { bytes: u64, files: Vec<SealedFile> },
+}
+
+/// A file in a directory, with what reveals damage without reading it. Unlike a [`Stamp`], this survives a copy of the
+/// cache that keeps times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SealedFile {
+    /// Path relative to the directory.
+    path: String,
+    /// Size and time of the last write.
+    stamp: String,
+}
+
+impl SealedFile {
+    pub(super) fn of(path: &str, metadata: &Metadata) -> Self {
+        let stamp = format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        Self { path: path.to_owned(), stamp }
+    }
+
+    /// Returns true if the file below `directory` is unchanged.
+    pub(super) fn is_intact(&self, directory: &Path) -> bool {
+        let found = std::fs::symlink_metadata(directory.join(&self.path));
+        found.is_ok_and(|found| found.is_file() && Self::of(&self.path, &found) == *self)
+    }
 }
 
 impl Seal {
+    /// Parses a seal; `None` if it is damaged.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (kind, rest) = text.strip_suffix('\n')?.split_once(' ')?;
+        let (first, files) = text.split_once('\n')?;
+        let (kind, rest) = first.split_once(' ')?;
         match kind {
             "file" => {
                 let (digest, stamp) = rest.split_once(' ')?;
                 Some(Self::File { stamp: stamp.to_owned(), digest: digest.to_owned() })
             }
-            "directory" => Some(Self::Directory { bytes: rest.parse().ok()? }),
+            "directory" => {
+                let (digest, bytes) = rest.split_once(' ')?;
+                let file = |line: &str| {
+                    let (stamp, path) = line.split_once('\t')?;
+                    Some(SealedFile { path: path.to_owned(), stamp: stamp.to_owned() })
+                };
+                let is_whole = hex(&Sha256::digest(files)) == digest;
+                let files = files.lines().map(file).collect::<Option<_>>().filter(|_| is_whole)?;
+                Some(Self::Directory { bytes: bytes.parse().ok()?, files })
+            }
             _ => None,
         }
     }
@@ -106,14 +140,17 @@ impl Seal {
     pub(super) fn text(&self) -> String {
         match self {
             Self::File { stamp, digest } => format!("file {digest} {stamp}\n"),
-            Self::Directory { bytes } => format!("directory {bytes}\n"),
+            Self::Directory { bytes, files } => {
+                let lines = files.iter().flat_map(|file| [&file.stamp, "\t", &file.path, "\n"]).collect::<String>();
+                format!("directory {} {bytes}\n{lines}", hex(&Sha256::digest(lines.as_bytes())))
+            }
         }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::File { stamp, .. } => stamp.split(' ').next().and_then(|len| len.parse().ok()).unwrap_or(0),
-            Self::Directory { bytes } => *bytes,
+            Self::Directory { bytes, .. } => *bytes,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `bootling build`: writes an initrd to a file, lists its contents, or explains why an entry is in it.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,15 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use super::options::InitrdArgs;
 use super::output;
 use super::progress::Progress;
-use bootling::cache::Cache;
+use bootling::VmError;
+use bootling::cache::{Cache, CacheError};
 use bootling::format::compression::Compression;
 use bootling::guest::image::plan;
 use bootling::initrd::archive;
 use bootling::initrd::{check::Purpose, explain};
 use bootling::output::file::Output;
 use bootling::root::directory::Root;
-use bootling::root::kernel::{self, Kernel};
+use bootling::root::kernel::{self, Kernel, KernelError};
 use bootling::{
     format::archive_path::ArchivePath,
     root::request::KernelRef,
@@ -124,12 +126,15 @@ pub(crate) fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
 
 /// Builds the requested image.
 pub(crate) fn make(request: &Request<'_>) -> anyhow::Result<u8> {
-    let root = Root::new(&request.spec.root)?;
-    let kernel = find_kernel(&root, request)?;
-    if let Some(kernel) = &kernel {
-        check_compression(kernel, request.compression, "--compress")?;
-    }
-    let (plan, notes) = plan(&root, kernel.as_ref(), &request.spec, request.block_devices)?;
+    // The plan refers to files that are removed with the cache, if it is temporary.
+    let ((plan, notes), _cache) = healing(|cache| {
+        let root = Root::new(&request.spec.root)?;
+        let kernel = find_kernel(&root, request, cache)?;
+        if let Some(kernel) = &kernel {
+            check_compression(kernel, request.compression, "--compress")?;
+        }
+        Ok(plan(&root, kernel.as_ref(), &request.spec, request.block_devices)?)
+    })?;
     if request.verbose {
         for note in &notes {
             output::note(note);
@@ -156,15 +161,43 @@ pub(crate) fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Makes an attempt, and a second one if the first fails because of a damaged file in the cache: its entry has then been
+/// discarded, and is made again. The result may refer to files in the cache, which it must not outlive.
+pub(crate) fn healing<T>(
+    mut attempt: impl FnMut(OpenCache<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<(T, Option<Cache>)> {
+    let opened = OnceCell::new();
+    let open = || match opened.get() {
+        Some(cache) => Ok(Cache::clone(cache)),
+        None => Cache::open().map(|cache| opened.get_or_init(|| cache).clone()),
+    };
+    let error = match attempt(&open) {
+        Err(error) => error,
+        Ok(done) => return Ok((done, opened.get().cloned())),
+    };
+    let kernels = error.downcast_ref::<KernelError>().and_then(KernelError::file);
+    let file = kernels.or_else(|| error.downcast_ref::<VmError>().and_then(VmError::file));
+    match file.filter(|file| opened.get().is_some_and(|cache| cache.discard_holder(file))) {
+        Some(file) => {
+            output::note(&format!("making an entry of the cache again: {} is damaged", file.display()));
+            Ok((attempt(&open)?, opened.get().cloned()))
+        }
+        None => Err(error),
+    }
+}
+
+/// Opens the cache when it is needed.
+pub(crate) type OpenCache<'a> = &'a dyn Fn() -> Result<Cache, CacheError>;
+
 /// Returns the requested kernel, or the newest one if modules are requested; otherwise `None`.
-fn find_kernel(root: &Root, request: &Request<'_>) -> anyhow::Result<Option<Kernel>> {
+fn find_kernel(root: &Root, request: &Request<'_>, cache: OpenCache<'_>) -> anyhow::Result<Option<Kernel>> {
     let wanted = match &request.kernel {
         Some(kernel) => kernel,
         None if request.spec.modules.is_empty() => return Ok(None),
         None => &KernelRef::Newest,
     };
     let mut progress = Progress::new(false);
-    Ok(Some(kernel::find_to_build(root, wanted, &Cache::open()?, &mut |doing| progress.show(doing))?))
+    Ok(Some(kernel::find_to_build(root, wanted, &cache()?, &mut |doing| progress.show(doing))?))
 }
 
 /// Rejects compressions that the kernel cannot unpack: it would treat the image as a disk and find no root file system

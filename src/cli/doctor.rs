@@ -83,7 +83,13 @@ fn check_all() -> anyhow::Result<Vec<Finding>> {
     ];
     match &cache {
         Ok(cache) => {
-            findings.push(Finding::new("cache", true, Ok::<_, String>(cache.directory().display().to_string())));
+            let writable = match cache.unwritable() {
+                None => Ok(cache.directory().display().to_string()),
+                Some(error) => {
+                    Err(format!("{}; nothing is kept for later runs", super::output::one_line(&error.into())))
+                }
+            };
+            findings.push(Finding::new("cache", false, writable));
             let found = kernel::find(&root, &KernelRef::Newest, cache, &mut |_| {});
             let found = found.map(|kernel| kernel.origin).map_err(|error| format!("{error:#}"));
             findings.push(Finding::new("kernel", false, found));

@@ -127,7 +127,7 @@ fn looks_like_release(word: &OsStr) -> bool {
     let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
     let Some(text) = word.to_str().filter(is_name) else { return false };
     let mut parts = text.split('.');
-    let major = parts.next().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let major = parts.next().is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     major && parts.next().is_some_and(|part| part.starts_with(|first: char| first.is_ascii_digit()))
 }
 
@@ -311,7 +311,7 @@ mod tests {
         for release in [KVER, "6.1.0-56-amd64", "6.12-rc3+", "7.0"] {
             assert!(looks_like_release(OsStr::new(release)), "{release}");
         }
-        for word in ["7z", "7za.img", "6", "x.6.1", "tiny-initrd.img", "6./x", "", "2to3-3.11"] {
+        for word in ["7z", "7za.img", "6", "x.6.1", "tiny-initrd.img", "6./x", "", ".5", "2to3-3.11"] {
             assert!(!looks_like_release(OsStr::new(word)), "{word}");
         }
     }

@@ -117,14 +117,29 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
     let prepared = (|| {
         // Report an invalid pattern before anything slow.
         spec.health.rules()?;
-        let template = Arc::new(Template::find(&root, spec, &mut inputs, listener)?);
-        prepare_from(&template, &root, spec, None, listener)
+        let cache = spec.open_cache()?;
+        let mut attempt = |root: &Root, listener: &mut dyn Listener| {
+            let template = Arc::new(Template::find(root, spec, &cache, &mut inputs, listener)?);
+            prepare_from(&template, root, spec, None, listener)
+        };
+        match attempt(&root, listener) {
+            Err(error) if heals(&error, &cache, listener) => attempt(&Root::new(&spec.initrd.root)?, listener),
+            other => other,
+        }
     })();
     inputs.add(&root);
     match prepared {
         Ok(prepared) => Ok(Prepared { inputs, ..prepared }),
         Err(error) => Err(Box::new(Unprepared { error, inputs })),
     }
+}
+
+/// Returns true, after a note, if the error is about a file in the cache: its entry has been discarded, and the next attempt
+/// makes it again.
+fn heals(error: &VmError, cache: &Cache, listener: &mut dyn Listener) -> bool {
+    let Some(path) = error.file().filter(|path| cache.discard_holder(path)) else { return false };
+    listener.note(&format!("making an entry of the cache again: {} is damaged", path.display()));
+    true
 }
 
 /// Prepares a guest of `template`. `refused`: why it could not be restored, if that was tried.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::disk::DiskError;
 use super::health::HealthError;
@@ -147,6 +147,19 @@ impl VmError {
     pub(crate) fn io(action: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let object = object.into();
         move |source| Self::Io { action, object, source }
+    }
+
+    /// Returns the file or directory that the error is about, if it may be in the cache.
+    pub fn file(&self) -> Option<&Path> {
+        if let Self::Kernel(error) = self {
+            error.file()
+        } else if let Self::Module(error) = self {
+            error.file()
+        } else if let Self::Write(error) = self {
+            error.file()
+        } else {
+            None
+        }
     }
 
     /// One line of advice, if there is some.

@@ -71,7 +71,7 @@ impl PersistentGuest {
         let rules = spec.health.rules()?;
         let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
-        let template = Template::find(&root, &spec, &mut Inputs::default(), &mut notes)?;
+        let template = Template::find(&root, &spec, &spec.open_cache()?, &mut Inputs::default(), &mut notes)?;
         // A first payload without a command: reports missing files now, and sizes the machine for all files.
         let Restore { base, key, payload } =
             template.restore(&root, &spec, &mut Notes::default())?.map_err(VmError::NotKept)?;

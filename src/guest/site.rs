@@ -25,7 +25,7 @@ impl Site {
         let spec = builder.spec(&Command::of(RunWhat::Shell), true)?;
         let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
-        let template = Arc::new(Template::find(&root, &spec, &mut Inputs::default(), &mut notes)?);
+        let template = Arc::new(Template::find(&root, &spec, &spec.open_cache()?, &mut Inputs::default(), &mut notes)?);
         Ok(Self { builder: builder.clone(), template, notes: notes.0 })
     }
 

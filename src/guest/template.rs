@@ -11,6 +11,7 @@ use super::disk::Disk;
 use super::hang::Inquest;
 use super::initrd;
 use super::platform::{Boots, Platform};
+use super::snapshot::base::no_snapshots;
 use super::snapshot::fit::unfit;
 use super::snapshot::{self, Base, Warm};
 use super::{Inputs, Listener, RunSpec, VmError};
@@ -81,19 +82,23 @@ impl Template {
     pub(super) fn find(
         root: &Root,
         spec: &RunSpec,
+        cache: &Cache,
         inputs: &mut Inputs,
         listener: &mut dyn Listener,
     ) -> Result<Self, VmError> {
-        let cache = spec.open_cache()?;
-        let found = find_kernel(root, spec, &cache, listener);
+        let found = find_kernel(root, spec, cache, listener);
         inputs.add_tree(spec, found.as_ref().ok().map(|(kernel, ..)| kernel.image.as_path()));
         let (kernel, image, kind) = found?;
         inputs.extend([kernel.image.as_path()]);
-        let platform = Platform::find(&spec.boot, kernel.arch, &cache, listener)?;
+        let platform = Platform::find(&spec.boot, kernel.arch, cache, listener)?;
         platform.check_kernel(&kernel)?;
         inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
         let tables = ModuleTables::default();
         let transport = transport(&kernel, &tables, &platform);
+        let cache = cache.clone();
+        if let Some(error) = cache.unwritable() {
+            listener.note(&format!("nothing is kept for later runs: {}", no_snapshots(&error)));
+        }
         Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
     }
 

@@ -6,7 +6,7 @@ pub mod file;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use self::extents::{ExtentError, Extents, Source, SourceFile};
 pub use self::file::Output;
@@ -57,6 +57,14 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Returns the source that the error is about.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Source { path, .. } | Self::Changed { path, .. } => Some(path),
+            Self::Archive(_) | Self::Output { .. } => None,
+        }
+    }
+
     /// Adds the name of the output.
     #[must_use]
     pub(crate) fn named(self, output: &str) -> Self {

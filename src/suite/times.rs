@@ -21,7 +21,7 @@ impl CellDurations {
     /// Loads the durations for a manifest; empty if there are none.
     pub fn load(cache: &Cache, manifest: &Path) -> Self {
         let read = |path| fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Self(cache.get(&key(manifest)).ok().flatten().and_then(read).unwrap_or_default())
+        Self(cache.get(&key(manifest)).and_then(read).unwrap_or_default())
     }
 
     /// Returns a cell's duration.

@@ -174,6 +174,60 @@ fn a_full_or_read_only_cache_costs_time_but_no_verdict() {
 }
 
 #[test]
+fn a_snapshot_in_a_read_only_cache_is_used_and_no_cache_at_all_costs_only_time() {
+    let test = "a_snapshot_in_a_read_only_cache";
+    let Some(cache) = OwnCache::new(Kernel::Generic61, test) else { return };
+    cache.runs();
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" || exit 99
+        export BOOTLING_CACHE_DIR=\"$1\"; shift
+        \"$@\" --warm -- echo fine
+        unset BOOTLING_CACHE_DIR XDG_CACHE_HOME HOME
+        \"$@\" --warm --kmod loop -- echo fine";
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "bash", "-c", script, "bash"])
+        .arg(cache.path())
+        .args([env!("CARGO_BIN_EXE_bootling"), "run", "--kernel"])
+        .arg(cache.kernel())
+        .env("TMPDIR", cache.path().parent().expect("a parent"))
+        .output()
+        .expect("util-linux");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code() == Some(99) || output.stdout.is_empty() && said.contains("unshare:") {
+        skip(test, &format!("no file system can be mounted here: {said}"));
+        return;
+    }
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "fine\nfine\n", "{said}");
+    let (used, without) = said.split_once("no cache directory").expect(&said);
+    assert!(!used.contains("(once)") && !used.contains("booting cold"), "{said}");
+    assert!(without.contains("booting cold: no cache directory"), "{said}");
+    let left = fs::read_dir(cache.path().parent().expect("a parent")).expect("exists");
+    let left = left.filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("bootling-cache."))
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn a_package_whose_modules_were_truncated_in_the_cache_is_unpacked_again() {
+    let test = "a_package_whose_modules_were_truncated";
+    let Some(cache) = OwnCache::new(Kernel::Generic61, test) else { return };
+    let build = || {
+        let image = cache.path().join("x.img");
+        let program = Program::new().env("BOOTLING_CACHE_DIR", cache.path()).args(["build", "--kmod", "loop", "-o"]);
+        program.arg(&image).arg("--kernel").arg(cache.kernel()).done().exits(0);
+        fs::read(image).expect("written")
+    };
+    let expected = build();
+    let files = walkdir::WalkDir::new(cache.path()).into_iter().map(|item| item.expect("listed"));
+    for file in
+        files.filter(|file| file.file_type().is_file() && file.path().to_string_lossy().contains("/lib/modules/"))
+    {
+        fs::write(file.path(), "").expect("truncated");
+    }
+    assert!(build() == expected);
+}
+
+#[test]
 fn removing_the_cache_while_a_guest_runs_is_harmless() {
     let test = "removing_the_cache_while_a_guest_runs";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 
 use super::DiskArgs;
-use crate::cli::build::{check_compression, mtime};
+use crate::cli::build::{OpenCache, check_compression, healing, mtime};
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use bootling::arch::Arch;
-use bootling::cache::Cache;
 use bootling::disk::build::EfiProgram;
 use bootling::disk::signing::sign;
 use bootling::disk::uki::image::Uki;
@@ -43,9 +42,18 @@ pub(crate) fn program(args: &DiskArgs, progress: &mut Progress) -> anyhow::Resul
 
 /// Builds a unified kernel image from systemd's stub, the kernel, the initrd and the command line.
 fn unified(args: &DiskArgs, progress: &mut Progress) -> anyhow::Result<(EfiProgram, Vec<String>)> {
+    // The program's content holds its files open, so it outlives a temporary cache.
+    Ok(healing(|cache| unified_from(args, cache, progress))?.0)
+}
+
+fn unified_from(
+    args: &DiskArgs,
+    cache: OpenCache<'_>,
+    progress: &mut Progress,
+) -> anyhow::Result<(EfiProgram, Vec<String>)> {
     let root = Root::new(args.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
     let wanted = args.initrd.kernel().unwrap_or(KernelRef::Newest);
-    let kernel = kernel::find(&root, &wanted, &Cache::open()?, &mut |doing| progress.show(doing))?;
+    let kernel = kernel::find(&root, &wanted, &cache()?, &mut |doing| progress.show(doing))?;
     progress.clear();
     let parts = uki::resolve(&root, &kernel, args.stub.as_deref())?;
     let (initrd, mut notes) = match &args.ready_made {

@@ -119,7 +119,7 @@ impl Base {
         conversation: &mut Conversation<'_>,
         listener: &mut dyn Listener,
     ) -> Result<ReadyGuest, NotWarm> {
-        if let Some(snapshot) = Snapshots(cache).open(key)? {
+        if let Some(snapshot) = Snapshots(cache).open(key) {
             return Ok(self.restore(snapshot, payload)?);
         }
         let mut live = None;
@@ -141,7 +141,7 @@ impl Base {
                 Some(signal) => Err(interrupted(signal)),
             }
         };
-        let made = cache.tree_after::<NotWarm>(key, &mut wait, |directory| {
+        let made = cache.lasting().tree_after::<NotWarm>(key, None, &mut wait, |directory| {
             let (conversation, listener) = &mut *ours.borrow_mut();
             listener.note("booting a guest for the snapshot (once)");
             let (ready, kept) = self.boot_and_save(directory, payload, conversation)?;
@@ -158,7 +158,7 @@ impl Base {
             }
             (None, Err(error)) => Err(error),
             // Another process has made it.
-            (None, Ok(_)) => match Snapshots(cache).open(key)? {
+            (None, Ok(_)) => match Snapshots(cache).open(key) {
                 Some(snapshot) => Ok(self.restore(snapshot, payload)?),
                 None => Err(NotWarm::Unfit("its snapshot disappeared immediately".to_owned())),
             },

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::Age;
+use super::{Age, memory};
 use crate::cache::{Cache, CacheError, Key, Stamp};
 use crate::guest::health::Finding;
 
@@ -98,13 +98,13 @@ pub struct Snapshots<'a>(pub &'a Cache);
 
 impl Snapshots<'_> {
     /// Opens the snapshot with this key, if it exists and is undamaged. Counts as a use.
-    pub(crate) fn open(self, key: &Key) -> Result<Option<Snapshot>, CacheError> {
-        let Some(directory) = self.0.get(key)? else { return Ok(None) };
+    pub(crate) fn open(self, key: &Key) -> Option<Snapshot> {
+        let directory = self.0.get(key)?;
         let snapshot = read(&directory);
         if snapshot.is_none() {
-            self.0.discard(key)?;
+            self.0.discard_holder(&directory);
         }
-        Ok(snapshot)
+        snapshot
     }
 
     /// Lists all snapshots, the last used first.
@@ -154,7 +154,11 @@ fn about(directory: &Path) -> Option<About> {
 fn read(directory: &Path) -> Option<Snapshot> {
     let about = about(directory)?;
     // QEMU opens memory for reading and writing; its mapping is private.
-    let ram = File::options().read(true).write(true).open(directory.join(RAM)).ok()?;
+    let path = directory.join(RAM);
+    let (ram, is_writable) = match File::options().read(true).write(true).open(&path) {
+        Ok(ram) => (ram, true),
+        Err(_) => (File::open(&path).ok()?, false),
+    };
     let file = File::open(directory.join(STATE)).ok()?;
     let is = |file: &File, stamp: &str| file.metadata().is_ok_and(|found| stamp_of(&found) == stamp);
     if !is(&ram, &about.ram) || !is(&file, &about.state) {
@@ -162,5 +166,14 @@ fn read(directory: &Path) -> Option<Snapshot> {
     }
     let mut state = Vec::new();
     file.take(STATE_BYTES).read_to_end(&mut state).ok()?;
+    let ram = if is_writable { ram } else { in_memory(ram).ok()? };
     Some(Snapshot { about, ram, state })
+}
+
+/// Copies the memory of a guest from a file that cannot be written.
+fn in_memory(ram: File) -> io::Result<File> {
+    let len = ram.metadata()?.len();
+    let copy = File::from(memory::empty("ram", len)?);
+    memory::copy(&ram.into(), len, &copy)?;
+    Ok(copy)
 }

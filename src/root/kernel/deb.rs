@@ -61,11 +61,12 @@ pub(super) fn find(
             progress(&format!("unpacking {origin} (once)"));
             unpack_package(&file, &metadata, &path, directory)
         };
-        let directory = cache.tree(&key, made)?;
+        // Each module is checked when it is used, see STAMPS.
+        let directory = cache.tree(&key, Some(".ko"), made)?;
         if let Some(kernel) = read_record(&directory, origin)? {
             return Ok(kernel);
         }
-        cache.discard(&key)?;
+        cache.discard_holder(&directory);
     }
     Err(KernelError::Damaged {
         path: cache.directory().to_owned(),
@@ -78,7 +79,7 @@ pub(super) fn find(
 pub(crate) fn renew(modules: &ModuleDir, cache: &Cache) -> Result<bool, KernelError> {
     let record = modules.host.ancestors().nth(3).and_then(|data| fs::read_to_string(data.join(RECORD)).ok());
     let Some(record) = record.as_deref().and_then(Record::parse) else { return Ok(false) };
-    cache.discard_holder(&modules.host)?;
+    cache.discard_holder(&modules.host);
     if Path::new(&record.source).exists() {
         find(Path::new(&record.source), &record.source, cache, &mut |_| {})?;
     }
@@ -117,7 +118,9 @@ fn read_record(directory: &Path, origin: &str) -> Result<Option<Kernel>, KernelE
 
 /// Unpacks a package into an empty directory.
 fn unpack_package(file: &File, metadata: &Metadata, path: &Path, into: &Path) -> Result<(), KernelError> {
-    let bad = |source| KernelError::Package { path: path.to_owned(), source };
+    // CACHE/.new-XXXXXX/data
+    let cache = into.ancestors().nth(2).unwrap_or(into);
+    let bad = |source| KernelError::unpacking(path, cache, source);
     let (name, member) = data_member(file, metadata.len()).map_err(bad)?;
     let tar = tar_of(&name, member).map_err(bad)?;
     let unpacked = unpack(tar, into).map_err(bad)?;

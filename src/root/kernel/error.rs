@@ -1,7 +1,7 @@
 //! Errors of the kernel lookup.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cache::CacheError;
 use crate::root::directory::RootError;
@@ -59,11 +59,26 @@ pub enum KernelError {
         modules: usize,
     },
     /// The package cannot be unpacked.
-    #[error("failed to unpack package {}", path.display())]
+    #[error("failed to unpack {}", path.display())]
     Package {
         /// The package.
         path: PathBuf,
         /// Format error in the package, or I/O error.
+        source: io::Error,
+    },
+    /// The package does not fit where it is unpacked.
+    #[error(
+        "failed to unpack {}: no space left in {}; free space there (bootling warm rm --all removes snapshots), \
+         or set BOOTLING_CACHE_DIR to a directory on another file system",
+        path.display(),
+        directory.display()
+    )]
+    CacheFull {
+        /// The package.
+        path: PathBuf,
+        /// The cache.
+        directory: PathBuf,
+        /// The operating system's error.
         source: io::Error,
     },
     /// A damaged or inconsistent image.
@@ -96,6 +111,37 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// Returns the error for `path` that cannot be unpacked into the cache in `directory`.
+    pub(super) fn unpacking(path: &Path, directory: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::CacheFull { path, directory: directory.to_owned(), source }
+            }
+            _ => Self::Package { path, source },
+        }
+    }
+
+    /// Returns the file or directory that the error is about, if it may be damaged.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::NotBootable { path, .. }
+            | Self::NotBuilt { path, .. }
+            | Self::NoImage { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Io { path, .. }
+            | Self::Root(RootError::Missing { path } | RootError::Loop { path } | RootError::Io { path, .. }) => {
+                Some(path)
+            }
+            Self::None { .. }
+            | Self::NotFound { .. }
+            | Self::Package { .. }
+            | Self::CacheFull { .. }
+            | Self::NoPvh
+            | Self::Cache(_) => None,
+        }
+    }
+
     /// Returns true if the kernel may be installed without a readable image.
     pub(super) fn is_without_image(&self) -> bool {
         match self {
@@ -107,6 +153,7 @@ impl KernelError {
             | Self::NotBuilt { .. }
             | Self::NoImage { .. }
             | Self::Package { .. }
+            | Self::CacheFull { .. }
             | Self::Damaged { .. }
             | Self::NoPvh
             | Self::Root(_)

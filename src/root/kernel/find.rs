@@ -308,13 +308,15 @@ mod tests {
     use crate::format::kernel::vmlinux::tests::vmlinux;
     use crate::format::modules::modinfo::tests::module;
     use crate::root::directory::Root;
+    use crate::root::fact::{Content, Node};
     use crate::root::kernel::unpack::tests::archive;
     use crate::root::kernel::{ImageKind, Kernel, error::KernelError};
     use crate::root::modules::resolve_with;
     use crate::root::request::{KernelRef, ModuleRequest};
     use std::ffi::OsString;
-    use std::fs;
+    use std::fs::{self, File};
     use std::path::Path;
+    use std::time::{Duration, SystemTime};
 
     struct World {
         dir: tempfile::TempDir,
@@ -352,7 +354,10 @@ mod tests {
 
     /// Builds a bzImage of this release.
     fn bzimage(release: &str) -> Vec<u8> {
-        let mut bytes = image(b"payload!");
+        with_release(image(b"payload!"), release)
+    }
+
+    fn with_release(mut bytes: Vec<u8>, release: &str) -> Vec<u8> {
         bytes[0x300..0x340].fill(0);
         bytes[0x300..0x300 + release.len()].copy_from_slice(release.as_bytes());
         bytes[0x300 + release.len()] = b' ';
@@ -478,6 +483,121 @@ mod tests {
         let at = |name: &str| format!("/lib/modules/6.9.0/kernel/{name}.ko");
         assert_eq!(loads, [(at("b"), "".into()), (at("a"), "x=1".into())]);
         assert_eq!(fs::read(modules.join("kernel/b.ko")).expect("read"), module(&["depends="]));
+    }
+
+    /// Pseudo-random numbers, the same in each run (xorshift64).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % limit.max(1) as u64) as usize
+        }
+    }
+
+    /// Damages a file or directory of the cache, later than it was made. Returns a description.
+    fn damage(cache: &Path, numbers: &mut Numbers) -> String {
+        let all = walkdir::WalkDir::new(cache).min_depth(1).sort_by_file_name().into_iter();
+        let all: Vec<_> = all.map(|item| item.expect("listed").path().to_owned()).collect();
+        let path = &all[numbers.below(all.len())];
+        let later = SystemTime::now() + Duration::from_secs(1 + numbers.below(1000) as u64);
+        if path.is_dir() {
+            fs::remove_dir_all(path).expect("removed");
+            return format!("{} removed", path.display());
+        }
+        let len = fs::metadata(path).expect("metadata").len();
+        match numbers.below(3) {
+            0 => fs::remove_file(path).expect("removed"),
+            1 => {
+                let file = File::options().write(true).open(path).expect("opened");
+                file.set_len(numbers.below(len as usize) as u64).expect("truncated");
+                file.set_modified(later).expect("set");
+            }
+            _ => {
+                let mut bytes = fs::read(path).expect("read");
+                let at = numbers.below(bytes.len());
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << numbers.below(8);
+                }
+                fs::write(path, bytes).expect("written");
+                File::options().write(true).open(path).expect("opened").set_modified(later).expect("set");
+            }
+        }
+        format!("{} damaged", path.display())
+    }
+
+    #[test]
+    fn random_damage_to_the_cache_is_repaired_within_the_same_lookup() {
+        let world = World::new();
+        let mut payload = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut payload, &vmlinux(62, true)).expect("compressed");
+        let bootable = with_release(image(&payload.finish().expect("finished")), "6.9.0");
+        let (a, b) = (module(&["depends=b", "alias=pci:v1*"]), module(&["depends="]));
+        let tar = archive(&[
+            ("./boot/vmlinuz-6.9.0", &bootable),
+            ("./boot/config-6.9.0", b"CONFIG_X=y\n"),
+            ("./lib/modules/6.9.0/kernel/a.ko", &a),
+            ("./lib/modules/6.9.0/kernel/b.ko", &b),
+            ("./lib/modules/6.9.0/modules.builtin", b"kernel/c.ko\n"),
+        ]);
+        world.write("k.deb", &package(&[("debian-binary", b"2.0\n"), ("data.tar", &tar)]));
+        let wanted = KernelRef::Named(OsString::from(world.path("k.deb")));
+        // The files of the image and of the modules, as a run would use them.
+        let look_up = || -> Result<Vec<Vec<u8>>, (Option<std::path::PathBuf>, String)> {
+            let root = Root::new(world.path("root")).expect("a root");
+            let failed = |error: KernelError| (error.file().map(Path::to_owned), error.to_string());
+            let kernel = find(&root, &wanted, &world.cache, &mut |_| {}).map_err(failed)?;
+            assert!(kernel.config.as_ref().is_some_and(|config| config.is_builtin("X")));
+            let elf = crate::root::kernel::vmlinux(&kernel, &world.cache, &mut |_| {}).map_err(failed)?;
+            let request = |name: &str| ModuleRequest { name: name.into(), params: OsString::new() };
+            let requests = [request("pci:v1d2"), request("c")];
+            let found = resolve_with(&root, &kernel, &requests, &[], &|| Ok(world.cache.clone()));
+            let found = found.map_err(|error| (error.file().map(Path::to_owned), error.to_string()))?;
+            let modules = found.facts.iter().map(|fact| match &fact.node {
+                Node::File { content: Content::Host { path, .. }, .. } => fs::read(path).expect("read"),
+                other => panic!("{other:?}"),
+            });
+            Ok([kernel.image, elf.expect("PVH")]
+                .map(|path| fs::read(path).expect("read"))
+                .into_iter()
+                .chain(modules)
+                .collect())
+        };
+        let expected = look_up().expect("undamaged");
+        assert_eq!(expected, [bootable, vmlinux(62, true), b, a]);
+        let mut numbers = Numbers(0x5eed_cafe);
+        let mut retries = 0;
+        for round in 0..300 {
+            let done: Vec<String> =
+                (0..=numbers.below(2)).map(|_| damage(world.cache.directory(), &mut numbers)).collect();
+            let found = look_up().or_else(|(file, error)| {
+                let file = file.unwrap_or_else(|| panic!("{round}: {done:?}: {error}"));
+                assert!(world.cache.discard_holder(&file), "{round}: {done:?}: {error}");
+                retries += 1;
+                look_up()
+            });
+            assert_eq!(found.unwrap_or_else(|(_, error)| panic!("{round}: {done:?}: {error}")), expected, "{done:?}");
+        }
+        assert!(retries < 300, "most damage is detected without a failure");
+    }
+
+    #[test]
+    fn damage_that_leaves_size_and_time_is_repaired_when_a_module_is_unreadable() {
+        let world = World::new();
+        let file = module(&["depends="]);
+        let tar = archive(&[("./boot/vmlinuz-6.9.0", &bzimage("6.9.0")), ("./lib/modules/6.9.0/kernel/a.ko", &file)]);
+        world.write("k.deb", &package(&[("data.tar", &tar)]));
+        let root = Root::new(world.path("root")).expect("a root");
+        let kernel = world.named(world.path("k.deb")).expect("found");
+        let path = kernel.modules.as_ref().expect("modules").host.join("kernel/a.ko");
+        let time = fs::metadata(&path).and_then(|found| found.modified()).expect("a time");
+        fs::write(&path, vec![0; file.len()]).expect("damaged");
+        File::options().write(true).open(&path).expect("opened").set_modified(time).expect("set");
+        let request = ModuleRequest { name: "a".into(), params: OsString::new() };
+        resolve_with(&root, &kernel, &[request], &[], &|| Ok(world.cache.clone())).expect("renewed");
+        assert_eq!(fs::read(path).expect("read"), file);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use crate::arch::Arch;
 
 pub(crate) use self::config::Config;
+pub use self::error::KernelError;
 pub use self::find::{find, find_to_build};
 pub(crate) use self::tree::paths as tree_paths;
 pub(crate) use self::vmlinux::vmlinux;

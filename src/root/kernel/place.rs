@@ -43,7 +43,7 @@ pub(super) fn write_file(path: &Path, from: &mut impl Read, total: &AtomicU64) -
 
 /// Writes a module, decompressed, and parses its `.modinfo`.
 pub(super) fn write_module(path: &Path, from: impl Read, total: &AtomicU64) -> io::Result<Modinfo> {
-    let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let mut module = DecompressReader::new(BufReader::new(from), FILE_LIMIT).map_err(named)?;
     let file = write_file(path, &mut module, total).map_err(named)?;
     Modinfo::read(&file).map_err(|error| named(io::Error::other(error)))

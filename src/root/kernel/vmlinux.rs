@@ -56,13 +56,13 @@ pub(super) fn from_bzimage(
     let file = File::open(image).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let link = Key::of_file("vmlinux of 1", image, &metadata);
-    if let Some(known) = cache.get(&link)? {
+    if let Some(known) = cache.get(&link) {
         let text = std::fs::read_to_string(&known).map_err(failed)?;
         if text == NOTHING {
             return Ok(None);
         }
         if let Some(key) = Key::parse(&text)
-            && let Some(found) = cache.get(&key)?
+            && let Some(found) = cache.get(&key)
         {
             return Ok(Some(found));
         }
@@ -71,7 +71,7 @@ pub(super) fn from_bzimage(
     }
     let payload = read_payload(&file, metadata.len(), image)?;
     let key = Key::of("vmlinux 1", &[&Sha256::digest(&payload)]);
-    let found = match (compression_of(&payload), cache.get(&key)?) {
+    let found = match (compression_of(&payload), cache.get(&key)) {
         (None, _) => None,
         (Some(_), Some(known)) => Some(known),
         (Some(compression), None) => {
@@ -102,7 +102,10 @@ fn unpack_once(
 ) -> Result<Option<PathBuf>, KernelError> {
     let made = cache.file::<KernelError>(key, |out| {
         let damaged = |why: String| KernelError::Damaged { path: image.to_owned(), why };
-        unpack(compression, payload, out).map_err(|error| damaged(error.to_string()))?;
+        unpack(compression, payload, out).map_err(|error| match error.raw_os_error() {
+            Some(_) => KernelError::unpacking(image, cache.directory(), error),
+            None => damaged(error.to_string()),
+        })?;
         match Vmlinux::read(out) {
             Ok(found) if found.has_pvh => Ok(()),
             Ok(_) | Err(ElfError::Malformed { .. }) => Err(KernelError::NoPvh),
@@ -260,7 +263,7 @@ mod tests {
         let path = dir.path().join("vmlinuz");
         std::fs::write(&path, image(&payloads(&kernel(true))[2].1)).expect("written");
         let first = from_bzimage(&path, "test", &cache, &mut |_| {}).expect("unpacked").expect("PVH");
-        cache.discard_holder(&first).expect("discarded");
+        assert!(cache.discard_holder(&first));
         let second = from_bzimage(&path, "test", &cache, &mut |_| {}).expect("unpacked").expect("PVH");
         assert!(first == second && second.exists());
     }

@@ -107,6 +107,21 @@ impl ModuleError {
         Self::Io { doing, path: path.to_owned(), source }
     }
 
+    /// Returns the file or directory that the error is about, if it is a single one. A name that no table contains is
+    /// not about a file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Dangling { path, .. }
+            | Self::OtherKernel { path, .. }
+            | Self::NotAModule { path, .. }
+            | Self::Unreadable { path, .. }
+            | Self::Damaged { path }
+            | Self::Io { path, .. } => Some(path),
+            Self::Renew(error) => error.file(),
+            Self::Missing { .. } | Self::Circle { .. } | Self::BadTable { .. } | Self::Cache(_) => None,
+        }
+    }
+
     /// Adds the kernel to the error of a missing dependency.
     pub(super) fn placed(self, kernel: &Kernel) -> Self {
         match self {

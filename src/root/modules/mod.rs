@@ -122,13 +122,16 @@ impl ModuleQuery<'_> {
             return Ok(Modules::default());
         }
         match self.attempt(tables) {
-            Err(ModuleError::Damaged { path }) => match &self.kernel.modules {
-                Some(dir) if super::kernel::deb::renew(dir, &(self.cache)()?).map_err(Box::new)? => {
+            Err(error) => match &self.kernel.modules {
+                Some(dir)
+                    if error.file().is_some_and(|file| file.starts_with(&dir.host))
+                        && super::kernel::deb::renew(dir, &(self.cache)()?).map_err(Box::new)? =>
+                {
                     self.attempt(&ModuleTables::default())
                 }
-                Some(_) | None => Err(ModuleError::Damaged { path }),
+                Some(_) | None => Err(error),
             },
-            other => other,
+            done => done,
         }
     }
 

@@ -70,7 +70,7 @@ fn open(
     };
     let print = scan::fingerprint(&dir.host, &paths);
     let key = Key::of("modules 1", &[dir.host.as_os_str().as_bytes(), print.as_bytes()]);
-    let tables = cache.tree::<ModuleError>(&key, |directory| {
+    let tables = cache.tree::<ModuleError>(&key, None, |directory| {
         let tables = Tables::of(&scan::scan(&dir.host, &paths)?);
         for (name, text) in tables.files() {
             let path = directory.join(name);
