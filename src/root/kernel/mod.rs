@@ -59,7 +59,7 @@ pub enum ImageKind {
     BzImage,
     /// ELF file with a Xen PVH entry note, which QEMU boots without decompression.
     VmlinuxPvh,
-    /// No image: only the modules are installed. [`find_to_build`] returns such a kernel, [`find`] does not.
+    /// No image: only the modules are installed. `find_to_build` returns such a kernel, `find` does not.
     Absent,
 }
 
