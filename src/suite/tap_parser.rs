@@ -4,14 +4,16 @@
 //! Nested parts are recognized by indentation (`KUnit`, TAP 14) or by a `# ` before each line (kselftest, which passes
 //! on the output of the program that it runs). Kernel timestamps may precede every line. A result that the plan
 //! announces but that never arrives counts as missing, and so does an absent plan: a test that was killed halfway must
-//! not pass. The input comes from the guest: lines, depth, names and the number of parts are bounded, and nothing
+//! not pass. A number that is reported twice or lies beyond the plan is a failure, as for `prove`. The input comes from the guest: lines, depth, names and the number of parts are bounded, and nothing
 //! panics.
 //!
 //! See <https://testanything.org/tap-version-14-specification.html> and `Documentation/dev-tools/ktap.rst`.
 
 mod level;
 mod line;
+mod undeclared;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use self::level::{Level, MAX_DETAIL_LINES, PartCounter};
@@ -26,18 +28,32 @@ const MAX_DEPTH: usize = 8;
 /// Whether a test's output is known to be TAP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TapMode {
-    /// Unknown: the output is TAP if its first line is `TAP version N` or `KTAP version N`.
+    /// Unknown: the output is TAP if it contains `TAP version N` or `KTAP version N`, or a plan and the results for it.
     #[default]
     Detect,
     /// Declared by the manifest: empty output then counts as a missing plan.
     Required,
 }
 
-/// Incremental parser of a test's output.
+/// What starts a document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Opening {
+    /// A version line.
+    #[default]
+    Version,
+    /// Also a plan or a result.
+    Declared,
+    /// Also a plan or a result, in an output that nothing declares to be TAP.
+    Undeclared {
+        /// True if all of its results have numbers.
+        is_numbered: bool,
+    },
+}
+
+/// Parser of a test's output, line by line.
 #[derive(Debug, Default)]
-pub struct Parser {
-    mode: TapMode,
-    line: Vec<u8>,
+struct Parser {
+    opening: Opening,
     /// Parts of finished documents.
     done: Vec<Part>,
     /// Levels of the open document, outermost first.
@@ -52,11 +68,33 @@ pub struct Parser {
     bailed_out: bool,
 }
 
-/// Parses a complete output.
+/// Parses a test's output. Returns its parts; none if it is not TAP.
 pub fn parse(text: &[u8], mode: TapMode) -> Vec<Part> {
-    let mut parser = Parser::new(mode);
-    parser.push(text);
+    let parsed = match mode {
+        TapMode::Required => parse_as(text, Opening::Declared),
+        TapMode::Detect => parse_as(text, Opening::Version),
+    };
+    if !parsed.is_empty() {
+        return parsed;
+    }
+    match mode {
+        TapMode::Required => vec![level::plan(PartResult::Missing, "no TAP output")],
+        TapMode::Detect => undeclared::opening(text).map(|opening| parse_as(text, opening)).unwrap_or_default(),
+    }
+}
+
+fn parse_as(text: &[u8], opening: Opening) -> Vec<Part> {
+    let mut parser = Parser { opening, ..Parser::default() };
+    lines(text).for_each(|line| parser.parse_line(&line));
     parser.finish()
+}
+
+/// Returns the lines of an output, of limited length.
+fn lines(text: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    text.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        String::from_utf8_lossy(&line[..line.len().min(MAX_LINE)])
+    })
 }
 
 /// Returns why a test with these parts failed, whatever its exit status; `None` if it may have passed.
@@ -80,39 +118,11 @@ pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<St
 }
 
 impl Parser {
-    /// Creates a parser.
-    pub fn new(mode: TapMode) -> Self {
-        Self { mode, ..Self::default() }
-    }
-
-    /// Parses the next bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            let room = MAX_LINE.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&text[..text.len().min(room)]);
-            if text.len() < piece.len() {
-                self.end_line();
-            }
-        }
-    }
-
-    /// Returns the parts; empty if the output was not TAP.
-    pub fn finish(mut self) -> Vec<Part> {
-        if !self.line.is_empty() {
-            self.end_line();
-        }
+    /// Returns the parts.
+    fn finish(mut self) -> Vec<Part> {
         self.close_document();
-        if self.mode == TapMode::Required && self.done.is_empty() && self.counter.parts == 0 {
-            self.done.push(level::plan(PartResult::Missing, "no TAP output"));
-        }
         self.done.extend(self.counter.overflow());
         self.done
-    }
-
-    fn end_line(&mut self) {
-        let bytes = std::mem::take(&mut self.line);
-        self.parse_line(&String::from_utf8_lossy(&bytes));
     }
 
     fn parse_line(&mut self, text: &str) {
@@ -164,34 +174,43 @@ impl Parser {
         self.open(prefix, is_ktap);
     }
 
-    fn open(&mut self, prefix: &str, is_ktap: bool) -> bool {
+    fn open(&mut self, prefix: &str, is_numbered: bool) -> bool {
         if self.levels.len() == MAX_DEPTH {
             return false;
         }
         self.bailed_out = false;
         self.diagnostics.clear();
-        self.levels.push(Level::new(prefix, is_ktap, self.subtest.take()));
+        self.levels.push(Level::new(prefix, is_numbered, self.subtest.take()));
         true
     }
 
     /// Enters the level of a line. Returns false if the line belongs to no level and may not open one.
     fn enter_level(&mut self, prefix: &str, opens: bool) -> bool {
         if self.levels.is_empty() {
-            let may = self.mode == TapMode::Required && !self.bailed_out && prefix.is_empty();
-            return may && self.open(prefix, false);
+            let is_numbered = match self.opening {
+                Opening::Version => return false,
+                Opening::Declared => false,
+                Opening::Undeclared { is_numbered } => is_numbered,
+            };
+            return !self.bailed_out && prefix.is_empty() && self.open(prefix, is_numbered);
         }
         // A line that only resembles TAP must not close an open level.
         let known = self.levels.iter().any(|level| level.prefix == prefix);
         let deeper = self.levels.iter().rev().find(|level| prefix.starts_with(&level.prefix));
         let Some(outer) = deeper else { return false };
-        let is_ktap = outer.is_ktap;
+        let is_numbered = outer.is_numbered;
         if !known && !opens && self.subtest.is_none() {
             return false;
         }
-        self.close_to(prefix) || self.open(prefix, is_ktap)
+        self.close_to(prefix) || self.open(prefix, is_numbered)
     }
 
     fn plan(&mut self, prefix: &str, count: u64, reason: &str, text: &str) {
+        // Several programs may have written to the output one after another.
+        let is_undeclared = matches!(self.opening, Opening::Undeclared { .. });
+        if is_undeclared && prefix.is_empty() && self.levels.first().is_some_and(Level::is_complete) {
+            self.close_document();
+        }
         if !self.enter_level(prefix, true) {
             return self.diagnostic(text.trim(), false);
         }
@@ -203,13 +222,16 @@ impl Parser {
     }
 
     fn result(&mut self, prefix: &str, point: TestPoint<'_>, text: &str) {
-        let numbered = point.number.is_some() || self.levels.last().is_none_or(|level| !level.is_ktap);
+        let needs_number = match self.levels.last() {
+            Some(level) => level.is_numbered,
+            None => self.opening == Opening::Undeclared { is_numbered: true },
+        };
         // A diagnostic line of a kselftest may start with `ok`. The first result of a subtest is indented with blanks
         // only.
         let first = point.number == Some(1) && !prefix.contains('#');
         let place = self.levels.iter().rposition(|level| level.prefix == prefix);
         let inner = place.and_then(|place| self.levels.get(place + 1)).is_some();
-        if !numbered || (!inner && !self.enter_level(prefix, first)) {
+        if (needs_number && point.number.is_none()) || (!inner && !self.enter_level(prefix, first)) {
             return self.diagnostic(text.trim(), false);
         }
         let children = if inner { self.close_nested(prefix, &point) } else { Vec::new() };

@@ -1,6 +1,6 @@
 //! One level of nested TAP: its plan and the results so far.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::line::{TestPoint, bounded_detail};
 use crate::suite::report::{Part, PartResult};
@@ -23,8 +23,8 @@ pub(super) struct PartCounter {
 pub(super) struct Level {
     /// Indentation of its lines.
     pub(super) prefix: String,
-    /// True if it started with `KTAP`: its results are numbered.
-    pub(super) is_ktap: bool,
+    /// True if each result has a number, as in KTAP; a line without one is not a result.
+    pub(super) is_numbered: bool,
     /// Name, if one was announced before its result.
     pub(super) name: Option<String>,
     /// Parts so far, including those of inner levels.
@@ -34,8 +34,37 @@ pub(super) struct Level {
     /// True if the last result failed without preceding diagnostic lines: those that follow belong to it.
     pub(super) collects_trailing_diagnostics: bool,
     planned: Option<u64>,
+    numbers: Numbers,
     /// True if no more results are expected, because the test announced the reason.
     no_more_expected: bool,
+}
+
+/// Numbers of a level's results. Results may arrive in any order, but each number only once.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// All numbers from 1 to this one have arrived.
+    through: u64,
+    /// The other numbers that have arrived, at most [`MAX_PARTS`].
+    others: BTreeSet<u64>,
+    highest: u64,
+    fault: Option<String>,
+}
+
+impl Numbers {
+    fn record(&mut self, number: u64) {
+        self.highest = self.highest.max(number);
+        if number == 0 {
+            self.fault.get_or_insert_with(|| "number 0 reported".to_owned());
+        } else if number <= self.through || !self.others.insert(number) {
+            self.fault.get_or_insert_with(|| format!("number {number} reported more than once"));
+        } else if self.others.len() > MAX_PARTS {
+            self.others.clear();
+            self.fault.get_or_insert_with(|| format!("more than {MAX_PARTS} numbers out of order"));
+        }
+        while self.others.remove(&(self.through + 1)) {
+            self.through += 1;
+        }
+    }
 }
 
 /// Returns a part that describes the plan itself.
@@ -64,8 +93,13 @@ impl PartCounter {
 
 impl Level {
     /// Creates a level without results.
-    pub(super) fn new(prefix: &str, is_ktap: bool, name: Option<String>) -> Self {
-        Self { prefix: prefix.to_owned(), is_ktap, name, ..Self::default() }
+    pub(super) fn new(prefix: &str, is_numbered: bool, name: Option<String>) -> Self {
+        Self { prefix: prefix.to_owned(), is_numbered, name, ..Self::default() }
+    }
+
+    /// Returns true if all planned results have arrived.
+    pub(super) fn is_complete(&self) -> bool {
+        self.planned.is_some_and(|planned| self.results >= planned)
     }
 
     /// Records the plan. Only the first one counts.
@@ -89,6 +123,9 @@ impl Level {
         counter: &mut PartCounter,
     ) {
         self.results = self.results.saturating_add(1);
+        if let Some(number) = point.number {
+            self.numbers.record(number);
+        }
         let mut own = point.part(self.results);
         let failed = own.result == PartResult::Failed;
         if failed && !diagnostics.is_empty() {
@@ -133,20 +170,29 @@ impl Level {
         }
     }
 
-    /// Compares the plan with the results.
+    /// Compares the plan with the results and their numbers.
     fn check_plan(&mut self, needs_plan: bool, counter: &mut PartCounter) {
         let results = self.results;
-        let (result, detail) = match self.planned {
+        let count = match self.planned {
             None if needs_plan && !self.no_more_expected => {
-                (PartResult::Missing, format!("no plan, {results} reported"))
+                Some((PartResult::Missing, format!("no plan, {results} reported")))
             }
             Some(planned) if results < planned && !self.no_more_expected => {
-                (PartResult::Missing, format!("{planned} planned, {results} reported"))
+                Some((PartResult::Missing, format!("{planned} planned, {results} reported")))
             }
             Some(planned) if results > planned => {
-                (PartResult::Failed, format!("{planned} planned, {results} reported"))
+                Some((PartResult::Failed, format!("{planned} planned, {results} reported")))
             }
-            None | Some(_) => return,
+            None | Some(_) => None,
+        };
+        let highest = self.numbers.highest;
+        let beyond = self.planned.filter(|planned| results <= *planned && highest > *planned);
+        let beyond = beyond.map(|planned| format!("{planned} planned, number {highest} reported"));
+        let (result, detail) = match (count, self.numbers.fault.take().or(beyond)) {
+            (None, None) => return,
+            (Some(count), None) => count,
+            (None, Some(numbers)) => (PartResult::Failed, numbers),
+            (Some((_, count)), Some(numbers)) => (PartResult::Failed, format!("{count}; {numbers}")),
         };
         self.parts.extend(counter.count(plan(result, &detail)));
     }

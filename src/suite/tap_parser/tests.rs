@@ -1,9 +1,9 @@
 //! Output as kselftest, `KUnit` and others write it, and the parts parsed from it.
 
 use super::level::MAX_PARTS;
-use super::{Parser, TapMode, failure_cause, parse};
+use super::{TapMode, failure_cause, parse};
 use crate::suite::report::{Part, PartResult};
-use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 /// Checks the parts, written as lines of result, name and detail, and returns the verdict.
 #[track_caller]
@@ -216,9 +216,64 @@ fn several_documents_may_follow_each_other() {
 }
 
 #[test]
-fn output_without_a_version_line_is_tap_only_if_the_manifest_declares_it() {
-    let text = b"hello\n1..2\nok 1\nok - named\n";
-    assert_eq!(parse(text, TapMode::Detect), []);
+fn a_number_that_is_repeated_or_beyond_the_plan_is_a_failure_as_for_prove() {
+    let plan = |text: &str, expected: &str| {
+        let parts = lines(&parse(text.as_bytes(), TapMode::Detect));
+        assert_eq!(parts.last().map(String::as_str), Some(expected), "{text}");
+    };
+    plan("TAP version 13\n1..2\nok 1 a\nok 1 b\n", "failed: plan number 1 reported more than once");
+    plan("TAP version 13\n1..2\nok 1 a\nok 3 b\n", "failed: plan 2 planned, number 3 reported");
+    plan("TAP version 13\nok 1 a\nok 3 b\n1..2\n", "failed: plan 2 planned, number 3 reported");
+    plan("TAP version 13\n1..1\nok 0 a\n", "failed: plan number 0 reported");
+    let both = "failed: plan 3 planned, 2 reported; number 1 reported more than once";
+    plan("TAP version 13\n1..3\nok 1 a\nok 1 b\n", both);
+    let inner = "TAP version 13\n1..1\n# 1..2\n# ok 1 x\n# ok 1 y\nok 1 a\n";
+    plan(inner, "failed: a > plan number 1 reported more than once");
+    // Results of parallel tests arrive in any order.
+    plan("TAP version 13\n1..3\nok 3 c\nok 1 a\nok 2 b\n", "passed: b");
+    plan("TAP version 13\n1..2\nok a\nok b\n", "passed: b");
+    let most = MAX_PARTS + 2;
+    let downwards: String = (1..=most).rev().map(|number| format!("ok {number} x\n")).collect();
+    let parts = parse(format!("TAP version 13\n1..{most}\n{downwards}").as_bytes(), TapMode::Detect);
+    assert!(failure_cause(&parts).is_some(), "memory for numbers is bounded");
+}
+
+#[test]
+fn output_without_a_version_line_is_tap_if_it_consists_of_a_plan_and_results() {
+    let cause = reads("1..2\nok 1 a\nnot ok 2 b\n", &["passed: a", "failed: b"]);
+    assert_eq!(cause.as_deref(), Some("1 of 2 parts failed: b"));
+    reads("loading\n1..2\nok 1 a\n# trying\nnot ok 2 b\n", &["passed: a", "failed: b trying"]);
+    reads("ok 1 a\nnot ok 2 b\n1..2\n", &["passed: a", "failed: b"]);
+    reads("# a comment\n1..2\nok\nnot ok\n", &["passed: 1", "failed: 2"]);
+    reads("1..3\nok 1 a\n", &["passed: a", "missing: plan 3 planned, 1 reported"]);
+    reads("1..0 # SKIP no device\n", &["skipped: plan no device"]);
+    // `prove -v` of two programs.
+    reads("a.t ..\n1..1\nok 1 x\nok\nb.t ..\n1..1\nnot ok 1 y\n", &["passed: x", "failed: y"]);
+}
+
+#[test]
+fn output_that_merely_resembles_tap_has_no_parts() {
+    let texts = [
+        "1..10\n",
+        "range: 1..10\nok 1 x\n",
+        "pages\n1..10\nok, printed\n",
+        "hello\n1..2\nok\nok - named\n",
+        "ok 1 a\nnot ok 2 b\n",
+        "ok\nnot ok\n1..1\n",
+        "ok 1 a\n1..2\nok 2 b\n",
+        "1..2\nok 7 x\n",
+        "  1..2\n  ok 1 a\n  not ok 2 b\n",
+        "1..0\n",
+        "1..1\nok\nok\n",
+    ];
+    for text in texts {
+        assert_eq!(parse(text.as_bytes(), TapMode::Detect), [], "{text}");
+    }
+}
+
+#[test]
+fn output_that_the_manifest_declares_as_tap_needs_neither_version_line_nor_numbers() {
+    let text = b"hello\n1..2\nok\nok - named\n";
     assert_eq!(lines(&parse(text, TapMode::Required)), ["passed: 1", "passed: named"]);
     assert_eq!(lines(&parse(b"hello\n", TapMode::Required)), ["missing: plan no TAP output"]);
     assert_eq!(
@@ -300,17 +355,13 @@ const WORDS: [&str; 16] = [
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_result_does_not_depend_on_how_the_input_is_split(
-        words in proptest::collection::vec((0_usize..WORDS.len(), any::<bool>()), 0..60), cut in 1_usize..40, sure in any::<bool>(),
+    fn any_sequence_of_meaningful_lines_is_parsed(
+        words in proptest::collection::vec((0_usize..WORDS.len(), any::<bool>()), 0..60), sure in any::<bool>(),
     ) {
         let text: String = words.iter().flat_map(|(word, end)| [WORDS[*word], if *end { "\n" } else { "" }]).collect();
-        let mode = if sure { TapMode::Required } else { TapMode::Detect };
-        let whole = parse(text.as_bytes(), mode);
-        let mut parser = Parser::new(mode);
-        text.as_bytes().chunks(cut).for_each(|piece| parser.push(piece));
-        prop_assert_eq!(&parser.finish(), &whole);
-        prop_assert!(!sure || !whole.is_empty());
-        prop_assert!(whole.iter().all(|part| !part.name.is_empty()));
+        let parts = parse(text.as_bytes(), if sure { TapMode::Required } else { TapMode::Detect });
+        prop_assert!(!sure || !parts.is_empty());
+        prop_assert!(parts.iter().all(|part| !part.name.is_empty()));
     }
 
     #[test]
