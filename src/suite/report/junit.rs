@@ -41,6 +41,7 @@ fn duration(seconds: f64) -> Duration {
 fn suites(report: &Report) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     let mut indexes = HashMap::new();
+    let mut names = Names::default();
     for cell in &report.cells {
         let index = *indexes.entry((cell.kernel.as_str(), cell.machine.as_str())).or_insert_with(|| {
             suites.push(suite(report, &cell.kernel, &cell.machine));
@@ -49,7 +50,7 @@ fn suites(report: &Report) -> Vec<TestSuite> {
         let suite = &mut suites[index];
         suite.set_time(suite.time.unwrap_or_default().saturating_add(duration(cell.seconds())));
         let class = [&report.header.suite, &cell.kernel, &cell.machine].map(|name| class_word(name)).join(".");
-        suite.add_test_cases(test_cases(cell, &class));
+        suite.add_test_cases(test_cases(cell, &class, &mut names));
     }
     suites
 }
@@ -80,20 +81,44 @@ fn class_word(name: &str) -> String {
     one_line(name).replace('.', "_")
 }
 
+/// Classes and names of the test cases so far, with the number of cases that share them.
+#[derive(Debug, Default)]
+struct Names(HashMap<(String, String), u32>);
+
+impl Names {
+    /// Returns a name that no other test case of the class has: servers keep only one of several results of the same
+    /// name. The second one becomes `NAME #2`.
+    fn unique(&mut self, class: &str, name: String) -> String {
+        let mut count = *self.0.entry((class.to_owned(), name.clone())).and_modify(|count| *count += 1).or_insert(1);
+        if count == 1 {
+            return name;
+        }
+        loop {
+            let numbered = (class.to_owned(), format!("{name} #{count}"));
+            if !self.0.contains_key(&numbered) {
+                self.0.insert((class.to_owned(), name), count);
+                self.0.insert(numbered.clone(), 1);
+                return numbered.1;
+            }
+            count += 1;
+        }
+    }
+}
+
 /// Returns the test case of a cell, followed by those of its parts.
-fn test_cases(cell: &CellReport, class: &str) -> Vec<TestCase> {
+fn test_cases(cell: &CellReport, class: &str, names: &mut Names) -> Vec<TestCase> {
     let name = match cell.repetition {
         Some(repetition) => format!("{}#{repetition}", one_line(&cell.test)),
         None => one_line(&cell.test),
     };
     let last = cell.final_attempt();
-    let mut case = TestCase::new(&name, status(cell));
+    let mut case = TestCase::new(names.unique(class, name.clone()), status(cell));
     case.set_classname(class).set_time(duration(cell.seconds()));
     case.system_out = last.and_then(|attempt| text(&attempt.stdout));
     case.system_err = last.and_then(|attempt| text(&attempt.stderr));
     let class = format!("{class}.{}", class_word(&name));
     let parts = last.map_or(&[][..], |attempt| &attempt.parts);
-    std::iter::once(case).chain(parts.iter().map(|part| part_case(part, &class))).collect()
+    std::iter::once(case).chain(parts.iter().map(|part| part_case(part, &class, names))).collect()
 }
 
 fn status(cell: &CellReport) -> TestCaseStatus {
@@ -132,7 +157,7 @@ fn failure_type(attempt: Option<&Attempt>, status: Status) -> String {
     outcome.map_or_else(|| status.name().to_owned(), one_line)
 }
 
-fn part_case(part: &Part, class: &str) -> TestCase {
+fn part_case(part: &Part, class: &str, names: &mut Names) -> TestCase {
     let detail = one_line(&part.detail);
     let status = match part.result {
         PartResult::Passed => TestCaseStatus::success(),
@@ -144,7 +169,7 @@ fn part_case(part: &Part, class: &str) -> TestCase {
             status
         }
     };
-    let mut case = TestCase::new(one_line(&part.name), status);
+    let mut case = TestCase::new(names.unique(class, one_line(&part.name)), status);
     case.set_classname(class).set_time(Duration::ZERO);
     case
 }
@@ -162,12 +187,12 @@ fn xml_text(text: &str) -> XmlString {
 #[cfg(test)]
 mod tests {
     use super::write;
-    use crate::suite::report::Report;
+    use crate::suite::report::{Part, PartResult, Report};
     use crate::suite::tests::sample::{HOSTILE, many, sample};
     use expect_test::expect_file;
     use quick_xml::Reader;
     use quick_xml::events::Event;
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     fn xml(report: &Report) -> String {
         let mut out = Vec::new();
@@ -260,6 +285,9 @@ mod tests {
                 assert_eq!(suite.number(name), counts[at], "{name}");
                 sums[at] += counts[at];
             }
+            let names: HashSet<_> =
+                cases.iter().map(|case| (&case.attributes["classname"], &case.attributes["name"])).collect();
+            assert_eq!(names.len(), cases.len(), "servers keep one result per name");
             for case in cases {
                 assert!(!case.attributes["name"].is_empty() && !case.attributes["classname"].is_empty());
                 let names: Vec<_> = case.children.iter().map(|child| child.name.as_str()).collect();
@@ -306,6 +334,20 @@ mod tests {
         let mut report = sample();
         report.cells[0].attempts[0].stdout = "a\tb\n".to_owned();
         assert!(xml(&report).contains("<system-out>a    b\n</system-out>"));
+    }
+
+    #[test]
+    fn parts_of_the_same_name_are_separate_test_cases() {
+        let mut report = sample();
+        report.cells.truncate(1);
+        let part = |name: &str| Part { name: name.to_owned(), result: PartResult::Failed, ..Part::default() };
+        report.cells[0].attempts[0].parts = ["a", "a", "a #2", "b", "a"].map(part).into();
+        let root = parse(&xml(&report));
+        check(&root);
+        let names: Vec<_> = root.children[0].all("testcase").iter().map(|case| &case.attributes["name"]).collect();
+        assert_eq!(names[1..], ["a", "a #2", "a #2 #2", "b", "a #3"]);
+        report.cells[0].attempts[0].parts = vec![part("same"); 10_000];
+        check(&parse(&xml(&report)));
     }
 
     #[test]
