@@ -109,7 +109,8 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
     /// Add a kernel, or replace the manifest's kernel NAME. KERNEL is anything that `run --kernel` accepts. Without
-    /// NAME= it is named `given` and is the only kernel used. Repeatable
+    /// NAME= it is named `given`, the next ones `given-2`, `given-3`, ...; then only the kernels of the command line
+    /// are used. Repeatable
     #[arg(long, short = 'K', value_name = "[NAME=]KERNEL")]
     kernel_file: Vec<String>,
     /// Run only part INDEX (from 1) of TOTAL equal parts, to share the work between hosts. `auto` takes the part from
@@ -278,31 +279,42 @@ impl SelectionArgs {
             tests: self.test.clone(),
             tags: self.tag.clone(),
             skip_tags: self.skip_tag.clone(),
-            kernels: if self.kernel.is_empty() { self.unnamed_kernel() } else { self.kernel.clone() },
+            kernels: if self.kernel.is_empty() { self.only_kernels() } else { self.kernel.clone() },
             machines: self.machine.clone(),
             ids: parts.to_vec(),
             only: self.only.clone(),
         }
     }
 
-    /// Returns the kernels named with --kernel-file.
+    /// Returns the kernels of --kernel-file.
     pub(super) fn typed_kernels(&self) -> anyhow::Result<Vec<KernelSpec>> {
-        self.kernel_file
-            .iter()
-            .map(|typed| {
-                let (name, kernel) = named(typed);
-                ensure!(!kernel.is_empty(), "invalid --kernel-file {typed}: missing kernel");
-                ensure!(is_name(name), "invalid --kernel-file {typed}: invalid name {name:?}: {NAME_RULE}");
-                let (name, kernel) = (name.to_owned(), Some(kernel.to_owned()));
-                Ok(KernelSpec { name, kernel, is_typed: true, ..KernelSpec::default() })
-            })
-            .collect()
+        let mut kernels: Vec<KernelSpec> = Vec::new();
+        for (typed, (name, kernel)) in self.kernel_file.iter().zip(self.named_kernels()) {
+            ensure!(!kernel.is_empty(), "invalid --kernel-file {typed}: missing kernel");
+            ensure!(is_name(&name), "invalid --kernel-file {typed}: invalid name {name:?}: {NAME_RULE}");
+            let is_new = kernels.iter().all(|kernel| kernel.name != name);
+            ensure!(is_new, "invalid --kernel-file {typed}: another one is named {name:?}");
+            kernels.push(KernelSpec { name, kernel: Some(kernel.to_owned()), is_typed: true, ..KernelSpec::default() });
+        }
+        Ok(kernels)
     }
 
-    /// Returns the name of the kernel given without NAME=, which is then the only kernel used.
-    fn unnamed_kernel(&self) -> Vec<String> {
-        let has = self.kernel_file.iter().any(|typed| named(typed).0 == UNNAMED);
-        if has { vec![UNNAMED.to_owned()] } else { Vec::new() }
+    /// Returns the kernels of --kernel-file with their names.
+    fn named_kernels(&self) -> impl Iterator<Item = (String, &str)> {
+        let mut unnamed = 0;
+        self.kernel_file.iter().map(move |typed| match split_name(typed) {
+            (Some(name), kernel) => (name.to_owned(), kernel),
+            (None, kernel) => {
+                unnamed += 1;
+                (if unnamed == 1 { UNNAMED.to_owned() } else { format!("{UNNAMED}-{unnamed}") }, kernel)
+            }
+        })
+    }
+
+    /// Returns the names of the only kernels used, those of the command line, if one of them was given without NAME=.
+    fn only_kernels(&self) -> Vec<String> {
+        let has_unnamed = self.kernel_file.iter().any(|typed| split_name(typed).0.is_none());
+        self.named_kernels().map(|(name, _)| name).filter(|_| has_unnamed).collect()
     }
 
     /// Returns the options that change what a cell consists of, not which cells run.
@@ -311,14 +323,14 @@ impl SelectionArgs {
     }
 }
 
-/// Name of a kernel given without NAME=.
+/// Name of the first kernel given without NAME=.
 const UNNAMED: &str = "given";
 
-/// Splits `NAME=KERNEL`.
-fn named(typed: &str) -> (&str, &str) {
+/// Splits `[NAME=]KERNEL`.
+fn split_name(typed: &str) -> (Option<&str>, &str) {
     match typed.split_once('=') {
-        Some((name, kernel)) if !name.contains('/') => (name, kernel),
-        Some(_) | None => (UNNAMED, typed),
+        Some((name, kernel)) if !name.contains('/') => (Some(name), kernel),
+        Some(_) | None => (None, typed),
     }
 }
 
@@ -383,4 +395,40 @@ fn parse_failures(text: &str) -> Result<usize, String> {
 
 fn parse_limit(text: &str) -> Result<Duration, String> {
     amount::time(text)?.ok_or_else(|| "a time limit above zero is required, so that the tests end".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TestArgs;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: TestArgs,
+    }
+
+    /// Returns the kernels of a command line, as `NAME=KERNEL`, and those that the cells are limited to.
+    fn kernels(words: &[&str]) -> Result<(Vec<String>, Vec<String>), String> {
+        let line = Line::try_parse_from(["test"].iter().chain(words)).expect("a valid command line");
+        let selection = line.args.selection;
+        let typed = selection.typed_kernels().map_err(|error| error.to_string())?;
+        let named = typed.into_iter().map(|kernel| format!("{}={}", kernel.name, kernel.kernel.unwrap_or_default()));
+        Ok((named.collect(), selection.filter(&[]).kernels))
+    }
+
+    #[test]
+    fn every_kernel_of_the_command_line_is_used() {
+        let is = |words: &[&str], named: &[&str], only: &[&str]| {
+            let [named, only] = [named, only].map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            assert_eq!(kernels(words), Ok((named, only)), "{words:?}");
+        };
+        is(&["-K", "a.deb"], &["given=a.deb"], &["given"]);
+        is(&["-K", "a.deb", "-K", "b.deb"], &["given=a.deb", "given-2=b.deb"], &["given", "given-2"]);
+        is(&["-K", "a.deb", "-K", "x=b.deb"], &["given=a.deb", "x=b.deb"], &["given", "x"]);
+        is(&["-K", "x=b.deb"], &["x=b.deb"], &[]);
+        is(&["-K", "./a=b.deb", "-k", "x"], &["given=./a=b.deb"], &["x"]);
+        let twice = kernels(&["-K", "x=a.deb", "-K", "x=b.deb"]);
+        assert_eq!(twice.unwrap_err(), "invalid --kernel-file x=b.deb: another one is named \"x\"");
+    }
 }
