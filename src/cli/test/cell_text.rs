@@ -6,12 +6,16 @@ use anstyle::{AnsiColor, Style};
 
 use bootling::format::duration::seconds;
 use bootling::guest::health::{Kind, excerpt, is_detail};
-use bootling::suite::report::{Attempt, CellReport, Report, Status};
+use bootling::suite::report::{Attempt, CellReport, Part, Report, Status};
 
 /// Limit of lines of the console and of each stream shown for a failed cell.
 const MAX_LINES: usize = 20;
 /// Limit of lines of a health finding.
 const MAX_FINDING_LINES: usize = 12;
+/// Limit of failed parts listed for a failed cell.
+const MAX_PARTS: usize = 20;
+/// Limit of diagnostic lines of a failed part.
+const MAX_PART_LINES: usize = 8;
 /// Number of cells listed as slowest.
 const MAX_SLOWEST: usize = 3;
 
@@ -84,9 +88,12 @@ fn attempt_details(attempt: &Attempt) -> String {
             let _ = writeln!(text, "      hang: {}", replace_controls(line));
         });
     }
+    failed_parts(&mut text, &attempt.parts);
     let streams = [("standard output", &attempt.stdout), ("standard error", &attempt.stderr)];
     for (name, stream) in streams {
-        let lines: Vec<&str> = stream.lines().collect();
+        // Passed parts explain nothing.
+        let lines: Vec<&str> =
+            stream.lines().filter(|line| attempt.parts.is_empty() || !is_passed_part(line)).collect();
         if !lines.is_empty() {
             let _ = writeln!(text, "      {name}:");
             block(&mut text, &lines[lines.len().saturating_sub(MAX_LINES)..]);
@@ -103,6 +110,25 @@ fn attempt_details(attempt: &Attempt) -> String {
         let _ = writeln!(text, "      note: {}", replace_controls(note));
     }
     text
+}
+
+/// Lists failed and missing parts with their diagnostic lines.
+fn failed_parts(text: &mut String, parts: &[Part]) {
+    let bad: Vec<&Part> = parts.iter().filter(|part| !part.result.is_good()).collect();
+    for part in bad.iter().take(MAX_PARTS) {
+        let _ = writeln!(text, "      {}: {}", part.result.name(), replace_controls(&part.name));
+        let lines: Vec<&str> = part.detail.lines().collect();
+        // The last ones are closest to the failure.
+        block(text, &lines[lines.len().saturating_sub(MAX_PART_LINES)..]);
+    }
+    if bad.len() > MAX_PARTS {
+        let _ = writeln!(text, "      and {} more failed or missing parts", bad.len() - MAX_PARTS);
+    }
+}
+
+/// Returns true if a line of TAP or KTAP output reports a passed part.
+fn is_passed_part(line: &str) -> bool {
+    line.trim_start_matches([' ', '#']).starts_with("ok ")
 }
 
 fn block(text: &mut String, lines: &[&str]) {
@@ -178,7 +204,29 @@ fn replace_controls(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::printable_command;
+    use super::{details, printable_command};
+    use bootling::suite::report::{Attempt, CellReport, Part, PartResult, Status};
+
+    #[test]
+    fn every_failed_part_is_shown_with_its_diagnostics_instead_of_a_tail_of_passes() {
+        let part = |number: usize, result| Part { name: format!("p{number}"), result, detail: format!("why {number}") };
+        let parts =
+            (1..=30).map(|number| part(number, if number <= 25 { PartResult::Failed } else { PartResult::Passed }));
+        let attempt = Attempt {
+            parts: parts.collect(),
+            stdout: format!("1..60\nnot ok 1 p1\n{}", "# ok 30 p30\n".repeat(30)),
+            outcome: Some("exited".to_owned()),
+            ..Attempt::default()
+        };
+        let cell = CellReport { status: Status::Failed, attempts: vec![attempt], ..CellReport::default() };
+        let text = details(&cell, "run");
+        assert!(text.contains("      failed: p1\n      | why 1\n      failed: p2\n"), "{text}");
+        assert!(
+            text.contains("      failed: p20\n      | why 20\n      and 5 more failed or missing parts\n"),
+            "{text}"
+        );
+        assert!(text.contains("      | not ok 1 p1\n") && !text.contains("p30"), "{text}");
+    }
 
     #[test]
     fn a_multi_line_shell_command_keeps_its_newlines_but_no_escape_sequences() {
