@@ -94,24 +94,8 @@ impl Output {
 
     /// Exit status; `None`: the command did not exit, see [`Output::outcome`].
     pub fn status(&self) -> Option<u8> {
-        match self.outcome {
-            Outcome::Exited { status } => Some(status),
-            Outcome::Signaled { .. }
-            | Outcome::NotExecuted { .. }
-            | Outcome::Expected { .. }
-            | Outcome::Rejected { .. }
-            | Outcome::PoweredOff
-            | Outcome::Panic { .. }
-            | Outcome::Unhealthy { .. }
-            | Outcome::Reset
-            | Outcome::WentAway { .. }
-            | Outcome::Watchdog { .. }
-            | Outcome::QemuDied { .. }
-            | Outcome::TimedOut { .. }
-            | Outcome::Interrupted { .. }
-            | Outcome::OutputClosed
-            | Outcome::CouldNotTest { .. } => None,
-        }
+        let Outcome::Exited { status } = self.outcome else { return None };
+        Some(status)
     }
 
     /// True if the command exited with status 0.

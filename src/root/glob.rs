@@ -32,7 +32,12 @@ pub enum GlobError {
 
 /// Returns true if a path contains pattern characters.
 pub(crate) fn is_pattern(path: &ArchivePath) -> bool {
-    path.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+    has_wildcard(path.as_bytes())
+}
+
+/// Returns true if a component contains pattern characters.
+pub(crate) fn has_wildcard(part: &[u8]) -> bool {
+    part.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
 /// Returns every matching path, sorted by bytes. Last components are not followed.
@@ -50,7 +55,7 @@ fn descend(root: &Root, at: &ArchivePath, parts: &[&[u8]], found: &mut Vec<Archi
         found.push(at.clone());
         return Ok(());
     };
-    if !part.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[')) {
+    if !has_wildcard(part) {
         let next = at.join(OsStr::from_bytes(part));
         if root.exists(&next) {
             descend(root, &next, rest, found)?;

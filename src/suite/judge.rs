@@ -82,10 +82,15 @@ impl<'a> Judge<'a> {
         let is_empty = |line: &String| line.is_empty();
         let skipped = parts.iter().filter(|part| part.result == PartResult::Skipped);
         let reason = skipped.map(|part| quote_line(&part.detail)).find(|reason| !is_empty(reason));
-        // A script without TAP prints the reason in its last line, as kselftest scripts do.
-        let text = output.text();
-        let last_line = || text.lines().rev().map(quote_line).find(|line| !is_empty(line) && parts.is_empty());
-        Some(reason.or_else(last_line).unwrap_or_else(|| match status {
+        // A script without TAP prints the reason on either stream, kselftest scripts in the last line.
+        let (stdout, stderr) = (output.text(), String::from_utf8_lossy(&output.stderr));
+        let streams = [if parts.is_empty() { &stdout } else { "" }, &stderr];
+        let last_line = |is_reason: fn(&str) -> bool| {
+            let lines = streams.iter().flat_map(|text| text.lines().rev()).filter(|line| is_reason(line));
+            lines.map(quote_line).find(|line| !is_empty(line))
+        };
+        let reason = reason.or_else(|| last_line(|line| line.to_ascii_lowercase().contains("skip")));
+        Some(reason.or_else(|| last_line(|_| true)).unwrap_or_else(|| match status {
             Some(status) => format!("exited with status {status}"),
             None => "all parts were skipped".to_owned(),
         }))
@@ -100,7 +105,7 @@ impl<'a> Judge<'a> {
         parts: &[Part],
         is_skipped: bool,
     ) -> Option<String> {
-        let searches_output = !parts.is_empty() || !self.test.stdout.is_empty();
+        let searches_output = !(parts.is_empty() && self.test.stdout.is_empty() && self.test.stderr.is_empty());
         let ending = if is_skipped { None } else { self.ending_cause(&output.outcome) };
         let ending = ending.map(|cause| with_crash(cause, output));
         // Once a part has run, missing parts count whatever the status: the test was cut short.
@@ -120,6 +125,10 @@ impl<'a> Judge<'a> {
                     .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
             })
             .or_else(|| pattern_cause(&self.test.stdout, "standard output", &output.text(), is_skipped))
+            .or_else(|| {
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                pattern_cause(&self.test.stderr, "standard error", &stderr, is_skipped)
+            })
             .or_else(|| match console? {
                 Ok(console) => pattern_cause(&self.test.console, "the console", console, is_skipped),
                 Err(error) => Some(error.clone()),
@@ -311,6 +320,7 @@ mod tests {
         let cut = Output { cut: true, ..output(Outcome::Exited { status: 0 }, "") };
         assert!(judged("", &cut, None, Vec::new()).passed);
         assert!(!judged("reject = 'x'", &cut, None, Vec::new()).passed);
+        assert!(!judged("reject-stderr = 'x'", &cut, None, Vec::new()).passed);
         let part = Part { result: PartResult::Passed, ..Part::default() };
         assert!(!judged("", &cut, None, vec![part]).passed);
         let spec = spec("[[test]]\nname = 't'\nrun = 'x'\nreject-console = 'x'\n");
@@ -359,6 +369,10 @@ mod tests {
         assert_eq!(cause("expect = ['^one$', '^two$']", &printed), "passed");
         assert_eq!(cause("expect = 'three'", &printed), "no line of standard output matches \"three\"");
         assert_eq!(cause("reject = 't.o'", &printed), "a line of standard output matches \"t.o\": two");
+        let printed = Output { stderr: b"three\n".to_vec(), ..printed };
+        assert_eq!(cause("expect-stderr = '^three$'\nreject-stderr = 'one'", &printed), "passed");
+        assert_eq!(cause("expect-stderr = 'two'", &printed), "no line of standard error matches \"two\"");
+        assert_eq!(cause("reject-stderr = 'h'", &printed), "a line of standard error matches \"h\": three");
         let console = |keys: &str| judged(keys, &printed, Some("[ 1.0] Linux\n"), Vec::new()).cause;
         assert_eq!(console("expect-console = 'Linux'"), None);
         assert_eq!(console("expect-console = 'BSD'").as_deref(), Some("no line of the console matches \"BSD\""));
@@ -384,6 +398,12 @@ mod tests {
         let skipped = |why: &str| (false, true, why.to_owned());
         assert_eq!(judge(keys, &exited(4, "SKIP: no device\n\n"), &[]), skipped("SKIP: no device"));
         assert_eq!(judge(keys, &exited(4, ""), &[]), skipped("exited with status 4"));
+        let also = |stdout, stderr: &str| Output { stderr: stderr.as_bytes().to_vec(), ..exited(4, stdout) };
+        assert_eq!(judge(keys, &also("", "no device\n"), &[]), skipped("no device"));
+        assert_eq!(judge(keys, &also("trying\n", "SKIP: need root\n"), &[]), skipped("SKIP: need root"));
+        assert_eq!(judge(keys, &also("trying\n", "warning\n"), &[]), skipped("trying"));
+        let nameless = [part(PartResult::Skipped, "")];
+        assert_eq!(judge(keys, &also("ok 1 # SKIP\n", "no device\n"), &nameless), skipped("no device"));
         let none = [part(PartResult::Skipped, "no device")];
         assert_eq!(judge(keys, &exited(4, "1..0\n"), &none), skipped("no device"));
         assert_eq!(judge("", &exited(0, ""), &none), skipped("no device"));

@@ -1,10 +1,11 @@
 //! The manifest, `bootling.toml`: tests, kernels, machines, and which of them are combined.
 //!
 //! Parses text into a [`TestSpec`], or into all errors with their positions. References to kernels, machines and tests
-//! are checked; files are looked up later. `docs/testing.md` describes the keys.
+//! are checked; files are looked up later, except those of `glob`. `docs/testing.md` describes the keys.
 
 mod diagnostic;
 mod ending;
+mod files;
 mod kernel;
 mod machine;
 mod matrix;

@@ -23,7 +23,12 @@ pub fn is_name(text: &str) -> bool {
     let first = text.bytes().next();
     first.is_some_and(|byte| byte.is_ascii_alphanumeric())
         && text.len() <= MAX_LENGTH
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
+        && text.chars().all(is_name_letter)
+}
+
+/// Returns true if the character may occur in a name.
+pub(super) fn is_name_letter(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "._+-".contains(letter)
 }
 
 /// Records an error if the text is not a valid name.

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ending::{self, Ending};
+use super::files;
 use super::name::{self, KnownNames};
 use super::pattern::{Pattern, Patterns};
 use super::program_path;
@@ -43,6 +45,8 @@ pub struct Test {
     pub(crate) skip_status: Option<u8>,
     /// Patterns for standard output.
     pub(crate) stdout: Patterns,
+    /// Patterns for standard error.
+    pub(crate) stderr: Patterns,
     /// Patterns for the console.
     pub(crate) console: Patterns,
     /// Health policy.
@@ -55,7 +59,7 @@ pub struct Test {
     pub(crate) retries: u32,
     /// Number of repetitions.
     pub(crate) repeat: u32,
-    /// Format of its output; `None` if the first line decides.
+    /// Format of its output; `None` if the output decides.
     pub(crate) protocol: Option<Protocol>,
     /// Kernels that it runs on; `None` for those of the matrix.
     pub(crate) kernels: Option<Vec<String>>,
@@ -130,13 +134,19 @@ pub(super) fn read_all(
     let read = |mut keys: Table<'_, '_>| {
         let document = keys.document();
         let mut test = base.clone();
+        let mut claim = |name: &str, span: &Range<usize>| {
+            name::check(document, name, span);
+            if !names.insert(name.to_owned()) {
+                document.error(span, format!("duplicate test {name:?}"));
+            }
+        };
+        let has_files = keys.has("glob");
         match keys.located_text("name") {
-            None if keys.has("name") => {}
+            None if keys.has("name") || has_files => {}
             None => document.error(keys.span(), "missing test name"),
             Some(Located { value, span }) => {
-                name::check(document, &value, &span);
-                if !names.insert(value.clone()) {
-                    document.error(&span, format!("duplicate test {value:?}"));
+                if !has_files {
+                    claim(&value, &span);
                 }
                 test.name = value;
             }
@@ -154,25 +164,38 @@ pub(super) fn read_all(
             let span = keys.key_span(if keys.has("skip-status") { "skip-status" } else { "status" });
             document.error(&span, format!("status {skip} cannot mean both passed and skipped"));
         }
+        let files = files::read(&mut keys, &test.sysroot, folder);
+        let span = keys.key_span("glob");
         keys.finish();
-        test
+        let Some(files) = files else { return vec![test] };
+        let tests = files.named(&test.name).map(|file| {
+            claim(&file.name, &span);
+            let mut test = test.clone();
+            test.command.what = file.command();
+            test.command.cwd.get_or_insert_with(|| file.directory());
+            Test { name: file.name, ..test }
+        });
+        tests.collect()
     };
-    keys.tables("test").into_iter().map(read).collect()
+    keys.tables("test").into_iter().flat_map(read).collect()
 }
 
-/// Reads `command` or `run`.
+/// Reads `command` or `run`. Returns `None` if the test has `glob` instead.
 fn what(keys: &mut Table<'_, '_>, folder: &Path) -> Option<RunWhat> {
     let document = keys.document();
     let span = keys.key_span("command");
-    let (has_command, has_run) = (keys.has("command"), keys.has("run"));
+    let given: Vec<&str> = ["command", "run", "glob"].into_iter().filter(|key| keys.has(key)).collect();
     let command = keys.located_texts("command");
     let run = keys.text("run");
-    match (has_command, has_run) {
-        (true, true) => document.error(&span, "\"command\" and \"run\" are mutually exclusive"),
-        (false, false) => {
-            document.error(keys.span(), "a test needs `command = [\"...\"]` or `run = \"a line for the shell\"`");
+    match given[..] {
+        [] => {
+            let message = "a test needs `command = [\"...\"]`, `run = \"a line for the shell\"` or `glob = \"*.sh\"`";
+            document.error(keys.span(), message);
         }
-        (true, false) | (false, true) => {}
+        [_] => {}
+        [one, other, ..] => {
+            document.error(&keys.key_span(one), format!("{one:?} and {other:?} are mutually exclusive"));
+        }
     }
     if let Some(line) = run {
         return Some(RunWhat::Line(line.into()));
@@ -206,6 +229,7 @@ impl Default for Test {
             ending: Ending::default(),
             skip_status: None,
             stdout: Patterns::default(),
+            stderr: Patterns::default(),
             console: Patterns::default(),
             health: TestHealth { policy: Policy::Fail, ..TestHealth::default() },
             boot: BootWay::default(),
@@ -250,6 +274,8 @@ impl Test {
         set(&mut self.skip_status, keys.number("skip-status", 1..=255).map(|status| u8::try_from(status).ok()));
         self.stdout.expect.extend(keys.parsed_texts("expect", Pattern::parse));
         self.stdout.reject.extend(keys.parsed_texts("reject", Pattern::parse));
+        self.stderr.expect.extend(keys.parsed_texts("expect-stderr", Pattern::parse));
+        self.stderr.reject.extend(keys.parsed_texts("reject-stderr", Pattern::parse));
         self.console.expect.extend(keys.parsed_texts("expect-console", Pattern::parse));
         self.console.reject.extend(keys.parsed_texts("reject-console", Pattern::parse));
         set(&mut self.health.policy, keys.one_of("health", &POLICIES));

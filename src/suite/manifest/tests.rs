@@ -1,5 +1,6 @@
 //! Tests of valid manifests, and golden texts of the errors of invalid ones.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ fn every_key_is_read_and_defaults_apply_to_each_test() {
         boot-timeout = "1m"
         signal = "SEGV"
         expect = "^ok$"
+        expect-stderr = "^err$"
         reject-console = ["WARN"]
         health = "warn"
         health-allow = ["x"]
@@ -125,6 +127,41 @@ fn an_unhealthy_kernel_fails_a_test_unless_the_test_expects_the_kernel_to_end() 
     assert_eq!(health(""), Policy::Fail);
     assert_eq!(health("outcome='panic'"), Policy::Warn);
     assert_eq!(health("outcome='panic'\nhealth='fail'"), Policy::Fail);
+}
+
+#[test]
+fn a_pattern_makes_a_test_for_each_file_in_the_files_directory() {
+    let folder = tempfile::tempdir().expect("a directory");
+    for file in ["t/b.sh", "t/a.sh", "t/net/c d.sh", "t/lib.txt", "t/x.sh/y"] {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        fs::write(path, "#!/bin/sh\n").expect("a file");
+    }
+    let parse = |keys: &str| {
+        let text = format!("[[test]]\n{keys}\n");
+        TestSpec::parse(&text, Origin { file: "m", folder: folder.path(), kernels: &[] })
+    };
+    let tests = |keys: &str| -> Vec<(String, String, String)> {
+        let spec = parse(keys).expect("a manifest");
+        let real = fs::canonicalize(folder.path()).expect("a directory").display().to_string();
+        let own =
+            |path: &Path| path.display().to_string().replace(&real, "").replace(&*folder.path().to_string_lossy(), "");
+        let read = spec.tests.into_iter().map(|test| {
+            let RunWhat::Command(words) = test.command.what else { panic!("no command") };
+            (test.name, own(Path::new(&words[0])), own(&test.command.cwd.expect("a directory")))
+        });
+        read.collect()
+    };
+    let test = |name: &str, file: &str, cwd: &str| (name.to_owned(), file.to_owned(), cwd.to_owned());
+    assert_eq!(tests("glob = 't/*.sh'"), [test("a.sh", "/t/a.sh", "/t"), test("b.sh", "/t/b.sh", "/t")]);
+    let nested = "name = 'n'\nglob = 't/*/*.sh'\ncwd = '/tmp'";
+    assert_eq!(tests(nested), [test("n-net-c_d.sh", "/t/net/c d.sh", "/tmp")]);
+    assert_eq!(tests("glob = './t/a.sh'"), [test("a.sh", "/t/a.sh", "/t")]);
+    let error = |keys: &str| parse(keys).expect_err("an error").diagnostics[0].message.clone();
+    assert!(error("glob = 't/*.py'").contains("glob: no file matches \"t/*.py\""));
+    assert!(error("glob = 't/*.sh'\nrun = 'x'").contains("\"run\" and \"glob\" are mutually exclusive"));
+    let twice = "glob = 't/*.sh'\n[[test]]\nglob = 't/a*'";
+    assert!(error(twice).contains("duplicate test \"a.sh\""), "{}", error(twice));
 }
 
 #[test]
@@ -219,7 +256,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:19:13: unknown machine "odl"; did you mean "old"?
          19 | machines = ["odl"]
             |             ^^^^^
-        bootling.toml:20:1: a test needs `command = ["..."]` or `run = "a line for the shell"`
+        bootling.toml:20:1: a test needs `command = ["..."]`, `run = "a line for the shell"` or `glob = "*.sh"`
          20 | [[test]]
             | ^^^^^^^^
         bootling.toml:21:8: duplicate test "boots"
@@ -304,6 +341,7 @@ fn every_key_is_documented_and_the_example_is_a_valid_manifest() {
     let sources = [
         include_str!("test.rs"),
         include_str!("ending.rs"),
+        include_str!("files.rs"),
         include_str!("kernel.rs"),
         include_str!("machine.rs"),
         include_str!("matrix.rs"),
