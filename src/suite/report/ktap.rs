@@ -17,17 +17,7 @@ pub(super) static FORMAT: Format = Format {
 
 /// Writes a report.
 fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = format!("KTAP version 1\n1..{}\n", report.cells.len());
-    for line in tap::header_lines(report) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "# {line}");
-    }
-    for (at, cell) in report.cells.iter().enumerate() {
-        result(&mut text, at + 1, cell);
-        out.write_all(text.as_bytes())?;
-        text.clear();
-    }
-    out.write_all(text.as_bytes())
+    tap::document("KTAP version 1", report, out, result)
 }
 
 /// Formats a description, which must not contain a number sign.

@@ -14,13 +14,23 @@ pub(super) static FORMAT: Format =
 
 /// Writes a report.
 fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = format!("TAP version 14\n1..{}\n", report.cells.len());
+    document("TAP version 14", report, out, test_point)
+}
+
+/// Writes a version line, the plan, comments, and the lines of each cell.
+pub(super) fn document(
+    version: &str,
+    report: &Report,
+    out: &mut dyn Write,
+    cell_lines: fn(&mut String, usize, &CellReport),
+) -> io::Result<()> {
+    let mut text = format!("{version}\n1..{}\n", report.cells.len());
     for line in header_lines(report) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {line}");
     }
     for (at, cell) in report.cells.iter().enumerate() {
-        test_point(&mut text, at + 1, cell);
+        cell_lines(&mut text, at + 1, cell);
         out.write_all(text.as_bytes())?;
         text.clear();
     }
@@ -28,7 +38,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Returns the lines common to all cells.
-pub(super) fn header_lines(report: &Report) -> Vec<String> {
+fn header_lines(report: &Report) -> Vec<String> {
     let header = &report.header;
     let mut lines = vec![format!("{}, by bootling {}", one_line(&header.suite), one_line(&header.bootling))];
     lines.extend(header.shard.map(|shard| format!("shard {} of {}", shard.index, shard.total)));
