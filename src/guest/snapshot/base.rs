@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::migrate::{self, SnapshotError};
-use super::store::{self, About, RAM, STATE};
+use super::store::{self, About, KernelFile, RAM, STATE};
 use super::{Age, Snapshot, Snapshots, memory};
 use crate::cache::{Cache, CacheError, Key};
 use crate::format::protocol::frame::Failure;
@@ -50,6 +50,8 @@ pub(crate) struct Base {
     pub(crate) image: PathBuf,
     /// Origin of the kernel, in the user's words.
     pub(crate) kernel: String,
+    /// The file that the kernel was read from.
+    pub(crate) kernel_file: Option<KernelFile>,
     /// Its initrd: pid 1, the channel's drivers, the modules of the base.
     pub(crate) initrd: OwnedFd,
     /// The modules of the base.
@@ -150,7 +152,11 @@ impl Base {
             kept.map_err(NotWarm::Unfit)
         });
         match (live, made) {
-            (Some(ready), Ok(_)) => Ok(ready),
+            (Some(ready), Ok(_)) => {
+                // A snapshot that cannot be removed now only occupies space.
+                let _ = Snapshots(cache).discard_obsolete();
+                Ok(ready)
+            }
             // The guest is usable, but only for this run.
             (Some(ready), Err(why)) => {
                 listener.note(&format!("snapshot not stored: {why}"));
@@ -317,6 +323,7 @@ impl Base {
             made_ns: u64::try_from(made.as_nanos()).unwrap_or(u64::MAX),
             boot_ms,
             health: transcript.health.iter().take(FINDINGS).cloned().collect(),
+            kernel_file: self.kernel_file.clone(),
             ram: String::new(),
             state: String::new(),
         }

@@ -18,8 +18,8 @@ pub mod store;
 
 use std::time::Duration;
 
-pub(crate) use self::base::{Base, NotWarm, ReadyGuest};
-pub use self::store::{Snapshot, Snapshots};
+pub use self::base::{Base, NotWarm, ReadyGuest};
+pub use self::store::{KernelFile, Snapshot, Snapshots};
 
 /// Whether to use snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

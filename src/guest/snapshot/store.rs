@@ -60,10 +60,28 @@ pub struct About {
     pub boot_ms: u64,
     /// Health findings of the boot.
     pub(crate) health: Vec<Finding>,
+    /// The file of its kernel; `None` in snapshots of earlier versions.
+    #[serde(default)]
+    pub(crate) kernel_file: Option<KernelFile>,
     /// Identity of `ram`.
     pub(crate) ram: String,
     /// Identity of `state`.
     pub(crate) state: String,
+}
+
+/// The file that a snapshot's kernel was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelFile {
+    path: String,
+    /// Its identity, which changes with every write.
+    stamp: String,
+}
+
+impl KernelFile {
+    /// Returns the file at a path; `None` if it cannot be recorded.
+    pub fn of(path: &Path) -> Option<Self> {
+        Some(Self { path: path.to_str()?.to_owned(), stamp: stamp_of(&fs::metadata(path).ok()?) })
+    }
 }
 
 /// An open snapshot, usable even if it is removed from the cache.
@@ -105,6 +123,17 @@ impl Snapshots<'_> {
             self.0.discard_holder(&directory);
         }
         snapshot
+    }
+
+    /// Removes the snapshots of kernels whose files have been replaced or removed. Otherwise, building a kernel again and
+    /// again would fill the cache with snapshots that no run needs.
+    pub fn discard_obsolete(self) -> Result<(), CacheError> {
+        for Listed { key, about, .. } in self.list()? {
+            if about.kernel_file.is_some_and(|file| KernelFile::of(Path::new(&file.path)).as_ref() != Some(&file)) {
+                self.0.discard(&key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lists all snapshots, the last used first.
@@ -176,4 +205,48 @@ fn in_memory(ram: File) -> io::Result<File> {
     let copy = File::from(memory::empty("ram", len)?);
     memory::copy(&ram.into(), len, &copy)?;
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{About, KernelFile, RAM, STATE, Snapshots, describe};
+    use crate::cache::{Cache, CacheError, Key};
+    use std::fs;
+    use std::path::Path;
+
+    fn about(kernel: &Path) -> About {
+        let json = serde_json::json!({
+            "kernel": "", "release": "", "qemu": "", "version": "", "program": null, "accel": "", "machine": "",
+            "cpu": "", "smp": null, "memory_mib": 0, "window_mib": 0, "command_line": "", "modules": [], "made_ns": 0,
+            "boot_ms": 0, "health": [], "ram": "", "state": ""
+        });
+        let about: About =
+            serde_json::from_value(json).expect("a description without a kernel file, of an earlier version");
+        About { kernel_file: KernelFile::of(kernel), ..about }
+    }
+
+    #[test]
+    fn the_snapshot_of_a_kernel_that_was_replaced_or_removed_is_discarded() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
+        let [kept, replaced, removed] = ["kept", "replaced", "removed"].map(|name| {
+            let kernel = dir.path().join(name);
+            fs::write(&kernel, "kernel").expect("written");
+            let key = Key::of("test", &[name.as_bytes()]);
+            let made = cache.tree::<CacheError>(&key, |directory| {
+                [RAM, STATE].iter().for_each(|file| fs::write(directory.join(file), "x").expect("written"));
+                describe(directory, about(&kernel)).expect("written");
+                Ok(())
+            });
+            made.expect("an entry");
+            (key, kernel)
+        });
+        fs::write(&replaced.1, "a newer kernel").expect("written");
+        fs::remove_file(&removed.1).expect("removed");
+        let snapshots = Snapshots(&cache);
+        assert_eq!(snapshots.list().expect("a list").len(), 3);
+        snapshots.discard_obsolete().expect("discarded");
+        let left: Vec<Key> = snapshots.list().expect("a list").into_iter().map(|snapshot| snapshot.key).collect();
+        assert_eq!(left, [kept.0]);
+    }
 }
