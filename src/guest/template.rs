@@ -166,9 +166,9 @@ impl Template {
         let make = || initrd::base(self.context(root), drivers, &spec.base_modules, window_mib << 20);
         let ingredients = snapshot::key::ingredients(&machine, &self.image, window_mib, &self.cache);
         let (initrd, key) = self.bases.get(&spec.base_modules, window_mib, ingredients, make)?;
-        let (image, kind, kernel) = (self.image.clone(), self.kind, self.kernel.origin.clone());
+        let (image, kernel) = (self.image.clone(), self.kernel.origin.clone());
         let kernel_file = KernelFile::of(&self.kernel.image);
-        let base = Base { machine, image, kind, kernel, kernel_file, initrd, modules, window_mib };
+        let base = Base { machine, image, kernel, kernel_file, initrd, modules, window_mib };
         Ok(Ok(Restore { base, key, payload }))
     }
 

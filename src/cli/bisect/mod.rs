@@ -77,7 +77,7 @@ pub(crate) struct BisectArgs {
     /// Continue the interrupted bisection in the log, with its good and bad commits.
     #[arg(long, help_heading = "Bisection", conflicts_with_all = ["good", "bad"])]
     resume: bool,
-    /// Show the output of builds. By default, only the last lines of failed builds are shown.
+    /// Show the output of builds. By default, only the first errors and the last lines of failed builds are shown.
     #[arg(long, short, help_heading = "Output")]
     verbose: bool,
     /// Write the result and all steps as JSON to FILE ('-' for standard output).

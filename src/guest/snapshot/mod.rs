@@ -18,7 +18,7 @@ pub mod store;
 
 use std::time::Duration;
 
-pub use self::base::{Base, NotWarm, ReadyGuest};
+pub(crate) use self::base::{Base, NotWarm, ReadyGuest};
 pub use self::store::{KernelFile, Snapshot, Snapshots};
 
 /// Whether to use snapshots.

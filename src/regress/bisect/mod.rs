@@ -8,6 +8,7 @@
 pub(crate) mod bisection;
 pub mod candidate;
 pub mod error;
+mod excerpt;
 pub mod git;
 pub mod list;
 pub mod log;

@@ -1,10 +1,10 @@
 //! Builds and tests a candidate.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Seek};
 use std::time::Instant;
 
+use super::excerpt::excerpt;
 use super::trial::judge;
 use super::{Attempt, Candidate, Judgment, Progress};
 use crate::format::duration::duration;
@@ -12,10 +12,8 @@ use crate::guest::verdict::Outcome;
 use crate::process::shell::{Build, Built};
 use crate::process::signals::Signals;
 
-/// Number of lines reported of a build or a console.
+/// Number of lines reported of a console.
 const LINES: usize = 8;
-/// Maximum length of build output examined, in bytes.
-const TAIL: u64 = 16 << 10;
 
 /// Reason why a candidate was not tested.
 #[derive(Debug)]
@@ -87,24 +85,15 @@ impl Tester<'_> {
     }
 }
 
-/// Runs a build. Returns the result and, unless `verbose`, the last lines of the output.
+/// Runs a build. Returns the result and, unless `verbose`, the first errors and the last lines of the output.
 fn run(build: &Build<'_>, verbose: bool, signals: &mut Signals) -> io::Result<(Built, Vec<String>)> {
     if verbose {
         return Ok((build.run(signals)?, Vec::new()));
     }
     let mut file = tempfile::tempfile()?;
     let ended = Build { kept: Some(&file), ..*build }.run(signals)?;
-    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(TAIL)))?;
-    Ok((ended, tail(file)?))
-}
-
-/// Returns the last lines of a file, without control characters.
-fn tail(file: File) -> io::Result<Vec<String>> {
-    let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes)?;
-    let plain = |line: &str| line.chars().filter(|letter| !letter.is_control() || *letter == '\t').collect();
-    let lines: Vec<String> = String::from_utf8_lossy(&bytes).lines().map(plain).collect();
-    Ok(last(&lines).to_vec())
+    file.rewind()?;
+    Ok((ended, excerpt(BufReader::new(file))?))
 }
 
 fn last(lines: &[String]) -> &[String] {
