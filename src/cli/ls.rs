@@ -216,8 +216,9 @@ pub(crate) fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
     let doing = || format!("failed to read {} in {}", args.path.display(), args.file.display());
     let wanted = ArchivePath::new(&args.path);
     let mut out = output::content();
-    if let Some(bundle) = bundle::list::open(&args.file).with_context(doing)? {
-        bundle::list::cat(bundle, &args.path.to_string_lossy(), &mut out).with_context(doing)?;
+    let name = args.path.to_string_lossy();
+    if let Some(bundle) = bundle::list::open_file(&args.file, &name).with_context(doing)? {
+        bundle::list::cat(bundle, &name, &mut out).with_context(doing)?;
         out.flush().context("failed to write to standard output")?;
         return Ok(0);
     }

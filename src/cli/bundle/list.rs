@@ -9,11 +9,16 @@ use anyhow::bail;
 use bootling::guest::report::RecordedResult;
 use bootling::initrd::explain::Printable;
 use bootling::qemu::argv::shell_line;
-use bootling::regress::bundle::{Bundle, MANIFEST, SCRIPT, read};
+use bootling::regress::bundle::{Bundle, MANIFEST, SCRIPT, inspect, read_file};
 
-/// Opens a file if it is a bundle, and verifies all files in it.
+/// Opens a file to list it if it is a bundle, and verifies the files in it, unless they are very large.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Option<Bundle>> {
-    Ok(super::open(path)?.map(|mut file| read(&mut file)).transpose()?)
+    Ok(super::open(path)?.map(|mut file| inspect(&mut file)).transpose()?)
+}
+
+/// Opens a file to print a file in it if it is a bundle, and verifies all files in it.
+pub(crate) fn open_file(path: &Path, name: &str) -> anyhow::Result<Option<Bundle>> {
+    Ok(super::open(path)?.map(|mut file| read_file(&mut file, name)).transpose()?)
 }
 
 /// Prints the manifest and the files as text.
@@ -39,7 +44,9 @@ pub(crate) fn text(bundle: &Bundle, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "{name:>9}: {}", Printable(value.as_bytes()))?;
     }
     for (name, file) in &manifest.files {
-        writeln!(out, "{:>12} {} {name}", file.bytes, file.sha256)?;
+        let is_unchecked = bundle.unchecked.contains(name);
+        let note = if is_unchecked { " (too large to check here; `run` and `cat` check it)" } else { "" };
+        writeln!(out, "{:>12} {} {name}{note}", file.bytes, file.sha256)?;
     }
     Ok(())
 }

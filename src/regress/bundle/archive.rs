@@ -1,20 +1,22 @@
 //! Reads and writes the archive of a bundle.
 //!
 //! Reading checks each file against the manifest and keeps it in private memory. It refuses everything that
-//! [`Bundle::write`] does not produce, before memory is allocated for it.
+//! [`Bundle::write`] does not produce, before memory is allocated for it. [`inspect`] bounds time and memory for files that
+//! are only listed: a bundle of some kilobytes may unpack to gigabytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    BundleError, FILE_NAMES, FileDigest, INITRD, KERNEL, MANIFEST, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, Manifest,
-    README, SCRIPT, VERSION, instructions,
+    BundleError, FILE_NAMES, FileDigest, INITRD, KERNEL, MANIFEST, MAX_FILE_BYTES, MAX_INSPECTED, MAX_MANIFEST_BYTES,
+    Manifest, README, SCRIPT, VERSION, instructions,
 };
 use crate::format::compression::{Compression, DecompressReader};
 use crate::format::measure::hex;
@@ -34,6 +36,8 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// Files by name.
     pub files: BTreeMap<String, File>,
+    /// Names of files that were not read and compared with the manifest, because too many bytes precede them.
+    pub unchecked: Vec<String>,
 }
 
 impl Bundle {
@@ -111,12 +115,30 @@ fn decompress(file: &mut File) -> io::Result<DecompressReader<'_>> {
 
 /// Reads a whole bundle from a seekable file.
 pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
+    read_some(file, &|_| true, u64::MAX)
+}
+
+/// Reads a bundle and checks its files, but keeps only one of them.
+pub fn read_file(file: &mut File, name: &str) -> Result<Bundle, BundleError> {
+    read_some(file, &|other| other == name, u64::MAX)
+}
+
+/// Reads a bundle and checks its files up to [`MAX_INSPECTED`], but keeps only the script.
+pub fn inspect(file: &mut File) -> Result<Bundle, BundleError> {
+    read_some(file, &|name| name == SCRIPT, MAX_INSPECTED)
+}
+
+/// Reads a bundle. Keeps the files for which `is_kept` returns true; stops before the file that exceeds `limit` bytes
+/// together with those before it.
+fn read_some(file: &mut File, is_kept: &dyn Fn(&str) -> bool, limit: u64) -> Result<Bundle, BundleError> {
     let mut tar = tar::Archive::new(decompress(file).map_err(BundleError::Read)?);
     // Raw: format extensions, such as long names, are returned as entries and refused.
     let mut entries = tar.entries().map_err(BundleError::Read)?.raw(true);
     let first = entries.next().ok_or(BundleError::NotABundle("empty archive"))?.map_err(BundleError::Read)?;
     let (directory, manifest) = read_manifest(first)?;
     let mut files = BTreeMap::new();
+    let mut checked = BTreeSet::new();
+    let mut left = limit;
     for entry in entries {
         let mut entry = entry.map_err(BundleError::Read)?;
         let (name, bytes) = entry_name_and_len(&entry)?;
@@ -127,19 +149,25 @@ pub fn read(file: &mut File) -> Result<Bundle, BundleError> {
         if bytes != expected.bytes {
             return invalid(&format!("length {bytes}, expected {} from the manifest", expected.bytes));
         }
-        if files.contains_key(known) {
+        if checked.contains(known) {
             return invalid("duplicate entry");
         }
-        let mut file = in_memory(&mut entry).map_err(BundleError::Read)?;
-        if digest(&mut file).map_err(BundleError::Read)? != *expected {
+        if bytes > left {
+            let unchecked = manifest.files.keys().filter(|name| !checked.contains(name)).cloned().collect();
+            return Ok(Bundle { manifest, files, unchecked });
+        }
+        left -= bytes;
+        let mut kept = is_kept(known).then(empty).transpose().map_err(BundleError::Read)?;
+        if copy(&mut entry, kept.as_mut()).map_err(BundleError::Read)? != *expected {
             return invalid("SHA-256 differs from the manifest");
         }
-        files.insert(known.clone(), file);
+        checked.insert(known);
+        files.extend(kept.map(|file| (known.clone(), file)));
     }
-    if let Some(missing) = manifest.files.keys().find(|name| !files.contains_key(*name)) {
+    if let Some(missing) = manifest.files.keys().find(|name| !checked.contains(name)) {
         return Err(BundleError::Missing(missing.clone()));
     }
-    Ok(Bundle { manifest, files })
+    Ok(Bundle { manifest, files, unchecked: Vec::new() })
 }
 
 /// Part common to all manifest versions.
@@ -196,27 +224,49 @@ fn entry_name_and_len(entry: &tar::Entry<'_, impl Read>) -> Result<(String, u64)
     if bytes > MAX_FILE_BYTES { Err(invalid("too large")) } else { Ok((name, bytes)) }
 }
 
+/// Creates an empty file in memory.
+fn empty() -> io::Result<File> {
+    Ok(File::from(memfd_create("bundle", MemfdFlags::CLOEXEC)?))
+}
+
 /// Copies a file into memory, and rewinds it.
-fn in_memory(mut content: impl Read) -> io::Result<File> {
-    let mut memory = File::from(memfd_create("bundle", MemfdFlags::CLOEXEC)?);
-    io::copy(&mut content, &mut memory)?;
-    memory.seek(SeekFrom::Start(0))?;
+fn in_memory(content: impl Read) -> io::Result<File> {
+    let mut memory = empty()?;
+    copy(content, Some(&mut memory))?;
     Ok(memory)
 }
 
 /// Returns the length and the digest of a file, and rewinds it.
 fn digest(file: &mut File) -> io::Result<FileDigest> {
+    file.rewind()?;
+    let digest = copy(&mut *file, None)?;
+    file.rewind()?;
+    Ok(digest)
+}
+
+/// Reads a file to its end and returns its length and digest. Copies it to an empty file in memory, which is then
+/// rewound; zeros become holes, which take no memory.
+fn copy(mut content: impl Read, mut into: Option<&mut File>) -> io::Result<FileDigest> {
     let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    file.seek(SeekFrom::Start(0))?;
     loop {
-        let count = file.read(&mut chunk)?;
-        if count == 0 {
-            break;
-        }
+        let count = match content.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
         hash.update(&chunk[..count]);
+        if let Some(into) = &into
+            && chunk[..count].iter().any(|byte| *byte != 0)
+        {
+            into.write_all_at(&chunk[..count], bytes)?;
+        }
         bytes += count as u64;
     }
-    file.seek(SeekFrom::Start(0))?;
+    if let Some(into) = &mut into {
+        into.set_len(bytes)?;
+        into.rewind()?;
+    }
     Ok(FileDigest { bytes, sha256: hex(&hash.finalize()) })
 }
 
@@ -231,7 +281,8 @@ mod tests {
     use crate::format::compression::Compression;
     use crate::regress::bundle::machine::tests::note;
     use crate::regress::bundle::{
-        Bundle, BundleError, CONSOLE_ARCHIVE, INITRD, KERNEL, KernelInfo, Manifest, QemuInfo, STDERR, STDOUT, VERSION,
+        Bundle, BundleError, CONSOLE_ARCHIVE, INITRD, KERNEL, KernelInfo, Manifest, QemuInfo, SCRIPT, STDERR, STDOUT,
+        VERSION,
     };
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::fs::File;
@@ -260,7 +311,7 @@ mod tests {
     }
 
     fn bundle(compression: Compression) -> Vec<u8> {
-        let mut bundle = Bundle { manifest: manifest(), files: <_>::default() };
+        let mut bundle = Bundle { manifest: manifest(), files: <_>::default(), unchecked: Vec::new() };
         let files: [(&str, &[u8]); 5] =
             [(KERNEL, b"the kernel"), (INITRD, b"initrd"), (CONSOLE_ARCHIVE, &[1]), (STDOUT, b"out"), (STDERR, b"")];
         for (name, content) in files {
@@ -426,6 +477,31 @@ mod tests {
         assert!(error.contains("missing file initrd"), "{error}");
         let error = refused(&saying(|json| json["machine"] = "q35".into()));
         assert!(error.contains("failed to parse the manifest: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn listing_a_large_bundle_is_bounded_and_zeros_take_no_memory() {
+        const SIZE: u64 = 1 << 20;
+        let mut bundle = Bundle { manifest: manifest(), files: <_>::default(), unchecked: Vec::new() };
+        let zeros = tempfile::tempfile().expect("a file");
+        zeros.set_len(SIZE).expect("a hole");
+        bundle.files.insert(KERNEL.to_owned(), zeros);
+        bundle.add(INITRD, b"initrd").expect("memory");
+        let mut out = Vec::new();
+        bundle.write(Compression::Zstd, &mut out).expect("written");
+        let listed = super::read_some(&mut file(&out), &|name| name == SCRIPT, SIZE - 1).expect("a bundle");
+        assert_eq!((&listed.unchecked[..], listed.files.len()), (&[KERNEL.to_owned()][..], 1));
+        assert!(listed.has_generated_script().expect("read"));
+        let mut last: Vec<_> = entries_of(&zstd::decode_all(&out[..]).expect("an archive"));
+        let script = last.iter().position(|(header, _)| header.path_bytes().ends_with(b"run.sh")).expect("a script");
+        let script = last.remove(script);
+        last.push(script);
+        let listed = super::read_some(&mut file(&archive(&last)), &|_| true, SIZE - 1).expect("a bundle");
+        let warning = listed.script_warning().expect("read").expect("a script that was not read is not trusted");
+        assert!(warning.starts_with("not checked"), "{warning}");
+        let whole = read(&mut file(&out)).expect("a bundle");
+        let kernel = whole.files[KERNEL].metadata().expect("a size");
+        assert_eq!((kernel.len(), std::os::unix::fs::MetadataExt::blocks(&kernel)), (SIZE, 0));
     }
 
     #[test]

@@ -83,6 +83,9 @@ impl Bundle {
     /// Returns a warning if the bundle contains a script that bootling would not write for its manifest and machine. Any
     /// other script is untrusted. The check is independent of the host.
     pub fn script_warning(&self) -> Result<Option<String>, BundleError> {
+        if self.unchecked.iter().any(|name| name == SCRIPT) {
+            return Ok(Some("not checked, since it follows very large files: read it before you run it".to_owned()));
+        }
         let has_command_line = || command_line_of(&self.manifest).as_ref() == Some(&self.manifest.qemu.line);
         if !self.files.contains_key(SCRIPT)
             || (self.has_generated_script().map_err(BundleError::Read)? && has_command_line())

@@ -20,7 +20,7 @@ use std::io;
 
 use crate::guest::VmError;
 
-pub use self::archive::{Bundle, is_bundle, read};
+pub use self::archive::{Bundle, inspect, is_bundle, read, read_file};
 pub use self::manifest::{FileDigest, KernelInfo, MachineInfo, Manifest, QemuInfo};
 
 /// Name of the manifest.
@@ -50,6 +50,9 @@ const FILE_NAMES: [&str; 8] = [README, SCRIPT, STDOUT, STDERR, CONSOLE, CONSOLE_
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// Maximum total length of the files, in bytes.
 const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// Maximum total length of the files that are checked when a bundle is listed, in bytes.
+pub const MAX_INSPECTED: u64 = 256 << 20;
 
 /// A bundle that cannot be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -49,7 +49,7 @@ impl Bundle {
             files: BTreeMap::new(),
         };
         let files = [(INITRD, initrd), (KERNEL, kernel)].map(|(name, file)| (name.to_owned(), file)).into();
-        let mut bundle = Self { manifest, files };
+        let mut bundle = Self { manifest, files, unchecked: Vec::new() };
         bundle.add(CONSOLE_ARCHIVE, &console_archive)?;
         Ok(bundle)
     }
