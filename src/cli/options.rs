@@ -27,6 +27,9 @@ pub(crate) struct InitrdArgs {
     pub with: Vec<OsString>,
     /// Add a file, a directory tree, or everything that matches a glob pattern, at its own path or at DST.
     ///
+    /// A SRC that is a directory becomes DST, or is placed below a DST that ends in `/`. If SRC ends in `/`, or DST is
+    /// `/`, its contents are merged into DST, with its dot-files, which `SRC/*` does not match.
+    ///
     /// If the whole argument names an existing file, it is the source, including any `=`; otherwise it is split at the
     /// first `=` that follows an existing path, or else at the last `=`. May be repeated.
     #[arg(long, value_name = "SRC[=DST]", value_parser = OsStringValueParser::new())]

@@ -1,13 +1,14 @@
 //! Construction of a plan from facts: resolves symbolic links, merges repeated facts, replaces entries of low priority
 //! and adds parent directories.
 //!
-//! Refuses two different nodes at one path, and symbolic link loops.
+//! Refuses two different nodes at one path, and symbolic link loops. Copies of one file are not different: their bytes are
+//! compared.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::entry::{describe, same};
+use super::entry::{describe, same, same_bytes};
 use super::{Claim, PlanError, entry::Entry};
 use crate::format::archive_path::ArchivePath;
 use crate::root::fact::{Fact, Node, Why};
@@ -251,6 +252,10 @@ fn merge(entry: &mut Entry, path: &ArchivePath, node: Node, why: Why) -> Result<
     if why.gives_way() {
         return Ok(());
     }
+    if same_bytes(&entry.node, &node) {
+        entry.whys.push(why);
+        return Ok(());
+    }
     Err(PlanError::Conflict {
         path: path.clone(),
         first: Box::new(claim(&entry.node, &entry.first_why())),
@@ -377,6 +382,28 @@ mod tests {
             Plan::from_facts([file("/x", b"x", Why::Base), link("/x", "y", Why::Base)]),
             Err(PlanError::Conflict { .. })
         ));
+    }
+
+    #[test]
+    fn copies_of_a_file_with_equal_bytes_and_modes_are_no_conflict() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let host = |name: &str, bytes: &[u8], mode| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).expect("a file");
+            let content = Content::Host { path, len: bytes.len() as u64 };
+            let why = asked(&format!("--copy {name}=/x"));
+            Fact { path: ArchivePath::new("/x"), node: Node::File { mode, content, hardlink: None }, why }
+        };
+        let large = vec![b'x'; 100_000];
+        let plan = Plan::from_facts([host("a", &large, 0o755), host("b", &large, 0o755)]).expect("a plan");
+        let (_, entry) = plan.find(&ArchivePath::new("/x")).expect("an entry");
+        assert_eq!(entry.whys, [asked("--copy a=/x"), asked("--copy b=/x")]);
+        let mut other = large.clone();
+        other[99_999] = b'y';
+        let conflicts = |facts: [Fact; 2]| matches!(Plan::from_facts(facts), Err(PlanError::Conflict { .. }));
+        assert!(conflicts([host("a", &large, 0o755), host("b", &other, 0o755)]));
+        assert!(conflicts([host("a", &large, 0o755), host("b", &large, 0o644)]));
+        assert!(Plan::from_facts([file("/x", b"x", asked("a")), host("c", b"x", 0o644)]).is_ok());
     }
 
     #[test]

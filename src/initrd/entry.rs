@@ -1,6 +1,8 @@
 //! An entry of a plan: a node and all reasons for it.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 
 use crate::root::fact::{Content, Node, Why};
 
@@ -73,6 +75,40 @@ pub(super) fn same(one: &Node, other: &Node) -> bool {
         }
         _ => one == other,
     }
+}
+
+/// Returns true if two nodes are files of the same mode with the same bytes, read from two places. A file that cannot be
+/// read equals no other.
+pub(super) fn same_bytes(one: &Node, other: &Node) -> bool {
+    let (Node::File { mode, content, .. }, Node::File { mode: its_mode, content: its_content, .. }) = (one, other)
+    else {
+        return false;
+    };
+    mode == its_mode && content.len() == its_content.len() && equal(content, its_content).unwrap_or(false)
+}
+
+fn equal(one: &Content, other: &Content) -> io::Result<bool> {
+    let (mut one, mut other) = (reader(one)?, reader(other)?);
+    loop {
+        let (these, those) = (one.fill_buf()?, other.fill_buf()?);
+        let count = these.len().min(those.len());
+        if count == 0 {
+            return Ok(these.len() == those.len());
+        }
+        if these[..count] != those[..count] {
+            return Ok(false);
+        }
+        one.consume(count);
+        other.consume(count);
+    }
+}
+
+fn reader(content: &Content) -> io::Result<Box<dyn BufRead + '_>> {
+    Ok(match content {
+        Content::Host { path, .. } => Box::new(BufReader::with_capacity(1 << 16, File::open(path)?)),
+        Content::Bytes(bytes) => Box::new(&bytes[..]),
+        Content::Static(bytes) => Box::new(*bytes),
+    })
 }
 
 /// Formats `st_mode` like `ls -l`: `drwxr-xr-x`.

@@ -3,7 +3,8 @@
 //!
 //! An ELF program is copied without its libraries; `--with` includes those. Without DST, files keep their paths, and a
 //! SRC that is a link is copied together with its target. With DST, the link is followed, since it would point
-//! elsewhere from there. Rejects sources that do not exist and patterns without a match.
+//! elsewhere from there. The contents of a tree are merged into DST, dot-files included, if SRC ends in `/` or `/.`, or
+//! if DST is `/`; otherwise, the tree becomes DST, or is placed below a DST that ends in `/`. Rejects sources that do not exist and patterns without a match.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,7 +25,8 @@ use crate::format::archive_path::ArchivePath;
 pub(crate) fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
     let option = typed(copy);
     let source = root.typed(&copy.source);
-    let matches = if root.exists(&source) || !glob::is_pattern(&source) {
+    let is_pattern = !root.exists(&source) && glob::is_pattern(&source);
+    let matches = if !is_pattern {
         vec![source]
     } else {
         let glob = glob::expand(root, &source);
@@ -34,11 +36,15 @@ pub(crate) fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(
         return Err(UserlandError::NothingToCopy { option: option.to_string_lossy().into_owned() });
     }
     let several = matches.len() > 1;
+    let source = copy.source.as_os_str().as_bytes();
+    let names_contents = source == b"." || source.ends_with(b"/") || source.ends_with(b"/.");
     for path in matches {
         let destination = copy.destination.as_deref().map(|destination| {
-            let below = several || destination.as_os_str().as_bytes().ends_with(b"/");
             let place = ArchivePath::new(destination);
-            if below { place.join(path.file_name()) } else { place }
+            let is_tree = root.find(&path).is_some_and(|found| found.metadata.is_dir());
+            let is_merged = is_tree && (names_contents || (place.is_root() && !is_pattern));
+            let below = several || destination.as_os_str().as_bytes().ends_with(b"/");
+            if below && !is_merged { place.join(path.file_name()) } else { place }
         });
         one(root, &path, destination, &option, out)?;
     }
@@ -108,7 +114,13 @@ fn tree(
     for entry in WalkDir::new(&top).sort_by_file_name() {
         let entry = entry.map_err(|error| walk_failed(&top, option, error))?;
         let metadata = entry.metadata().map_err(|error| walk_failed(entry.path(), option, error))?;
-        let node = gather::node(&metadata, entry.path()).map_err(|source| failed(entry.path(), option, source))?;
+        let node = match gather::node(&metadata, entry.path()) {
+            Err(error) if metadata.is_file() => {
+                out.note(format!("{} cannot be read and is left out: {error}", entry.path().display()));
+                continue;
+            }
+            node => node.map_err(|source| failed(entry.path(), option, source))?,
+        };
         let below = entry.path().strip_prefix(&top).unwrap_or(Path::new(""));
         out.add(to.join(below), node, Why::Asked(option.clone()));
         if metadata.is_dir() {
@@ -127,4 +139,63 @@ fn walk_failed(path: &Path, option: &OsString, error: walkdir::Error) -> Userlan
 
 fn failed(path: &Path, option: &OsString, source: io::Error) -> UserlandError {
     UserlandError::Copy { path: path.to_path_buf(), option: option.to_string_lossy().into_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy;
+    use crate::root::directory::Root;
+    use crate::root::fact::{Content, Node};
+    use crate::root::gather::Gathered;
+    use crate::root::request::Copy;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// Returns the paths in the archive.
+    fn paths(root: &Root, source: &str, destination: &str) -> Vec<String> {
+        let mut out = Gathered::new(root);
+        let request = Copy { source: PathBuf::from(source), destination: Some(PathBuf::from(destination)) };
+        copy(root, &request, &mut out).expect("copied");
+        out.finish().0.into_iter().map(|fact| fact.path.to_string()).collect()
+    }
+
+    #[test]
+    fn a_tree_is_merged_into_the_root_with_its_dot_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for file in ["t/a", "t/.dot", "t/d/b"] {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+            fs::write(path, "").expect("a file");
+        }
+        let root = Root::new(dir.path()).expect("a root");
+        for source in ["/t", "/t/", "/t/."] {
+            assert_eq!(paths(&root, source, "/"), ["/.dot", "/a", "/d", "/d/b"], "{source}");
+        }
+        for source in ["/t/", "/t/."] {
+            assert_eq!(paths(&root, source, "/x/"), ["/x", "/x/.dot", "/x/a", "/x/d", "/x/d/b"], "{source}");
+        }
+        assert_eq!(paths(&root, "/t", "/x"), ["/x", "/x/.dot", "/x/a", "/x/d", "/x/d/b"]);
+        assert_eq!(paths(&root, "/t", "/x/"), ["/x/t", "/x/t/.dot", "/x/t/a", "/x/t/d", "/x/t/d/b"]);
+        assert_eq!(paths(&root, "/t/*", "/"), ["/a", "/d", "/d/b"], "as in a shell");
+        assert_eq!(paths(&root, "/t/d*", "/"), ["/d", "/d/b"], "however many match");
+        assert_eq!(paths(&root, "/t/a", "/"), ["/a"]);
+    }
+
+    #[test]
+    fn files_of_the_kernel_are_copied_although_their_sizes_are_unknown() {
+        let root = Root::new("/").expect("a root");
+        for path in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+            let Ok(expected) = fs::read(path) else { continue };
+            let mut out = Gathered::new(&root);
+            copy(&root, &Copy { source: PathBuf::from(path), destination: None }, &mut out).expect("copied");
+            let facts = out.finish().0;
+            let Some(Node::File { content: Content::Bytes(bytes), .. }) = facts.last().map(|fact| &fact.node) else {
+                panic!("{path}: {facts:?}")
+            };
+            assert_eq!(bytes[..], expected);
+        }
+        let mut out = Gathered::new(&root);
+        let memory = Copy { source: Path::new("/proc/kmsg").to_owned(), destination: None };
+        assert!(copy(&root, &memory, &mut out).is_err(), "reading it never ends, or is not allowed");
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::directory::{Hop, Resolved, Root};
@@ -104,6 +104,29 @@ impl<'a> Gathered<'a> {
     }
 }
 
+/// Size limit of a file without a size, bytes.
+const MAX_UNSIZED: u64 = 16 << 20;
+
+/// Reads a file of a file system whose files have no size or a wrong one, such as procfs and sysfs. Returns `None` for
+/// all other files.
+fn unsized_content(metadata: &Metadata, host: &Path) -> io::Result<Option<Content>> {
+    // Magic numbers of procfs, sysfs, debugfs, tracefs, cgroup, cgroup2, securityfs and configfs
+    // (`include/uapi/linux/magic.h`).
+    const UNSIZED: [u32; 8] =
+        [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x0027_e0eb, 0x6367_7270, 0x7363_6673, 0x6265_6570];
+    if metadata.blocks() != 0 || !UNSIZED.contains(&(rustix::fs::statfs(host)?.f_type as u32)) {
+        return Ok(None);
+    }
+    // Reading the kernel's log must not wait for its next line.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(host)?;
+    let mut bytes = Vec::new();
+    if file.take(MAX_UNSIZED + 1).read_to_end(&mut bytes)? as u64 > MAX_UNSIZED {
+        return Err(io::Error::other(format!("more than {} MiB", MAX_UNSIZED >> 20)));
+    }
+    Ok(Some(Content::Bytes(bytes.into())))
+}
+
 /// Returns the node of a regular file.
 fn regular(metadata: &Metadata, host: &Path) -> Node {
     Node::File {
@@ -130,6 +153,8 @@ pub(crate) fn node(metadata: &Metadata, host: &Path) -> io::Result<Node> {
         Node::Fifo { mode }
     } else if kind.is_socket() {
         Node::Socket { mode }
+    } else if let Some(content) = unsized_content(metadata, host)? {
+        Node::File { mode, content, hardlink: None }
     } else {
         regular(metadata, host)
     })
