@@ -90,12 +90,12 @@ pub(super) fn same_bytes(one: &Node, other: &Node) -> bool {
 fn equal(one: &Content, other: &Content) -> io::Result<bool> {
     let (mut one, mut other) = (reader(one)?, reader(other)?);
     loop {
-        let (these, those) = (one.fill_buf()?, other.fill_buf()?);
-        let count = these.len().min(those.len());
+        let (first, second) = (one.fill_buf()?, other.fill_buf()?);
+        let count = first.len().min(second.len());
         if count == 0 {
-            return Ok(these.len() == those.len());
+            return Ok(first.len() == second.len());
         }
-        if these[..count] != those[..count] {
+        if first[..count] != second[..count] {
             return Ok(false);
         }
         one.consume(count);

@@ -26,11 +26,11 @@ pub(crate) fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(
     let option = typed(copy);
     let source = root.typed(&copy.source);
     let is_pattern = !root.exists(&source) && glob::is_pattern(&source);
-    let matches = if !is_pattern {
-        vec![source]
-    } else {
+    let matches = if is_pattern {
         let glob = glob::expand(root, &source);
         glob.map_err(|source| UserlandError::Glob { option: option.to_string_lossy().into_owned(), source })?
+    } else {
+        vec![source]
     };
     if matches.is_empty() {
         return Err(UserlandError::NothingToCopy { option: option.to_string_lossy().into_owned() });

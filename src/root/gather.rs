@@ -114,7 +114,9 @@ fn unsized_content(metadata: &Metadata, host: &Path) -> io::Result<Option<Conten
     // (`include/uapi/linux/magic.h`).
     const UNSIZED: [u32; 8] =
         [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x0027_e0eb, 0x6367_7270, 0x7363_6673, 0x6265_6570];
-    if metadata.blocks() != 0 || !UNSIZED.contains(&(rustix::fs::statfs(host)?.f_type as u32)) {
+    if metadata.blocks() != 0
+        || !u32::try_from(rustix::fs::statfs(host)?.f_type).is_ok_and(|kind| UNSIZED.contains(&kind))
+    {
         return Ok(None);
     }
     // Reading the kernel's log must not wait for its next line.

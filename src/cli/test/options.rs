@@ -429,6 +429,6 @@ mod tests {
         is(&["-K", "x=b.deb"], &["x=b.deb"], &[]);
         is(&["-K", "./a=b.deb", "-k", "x"], &["given=./a=b.deb"], &["x"]);
         let twice = kernels(&["-K", "x=a.deb", "-K", "x=b.deb"]);
-        assert_eq!(twice.unwrap_err(), "invalid --kernel-file x=b.deb: another one is named \"x\"");
+        assert_eq!(twice.expect_err("an error"), "invalid --kernel-file x=b.deb: another one is named \"x\"");
     }
 }

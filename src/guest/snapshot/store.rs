@@ -234,7 +234,9 @@ mod tests {
             fs::write(&kernel, "kernel").expect("written");
             let key = Key::of("test", &[name.as_bytes()]);
             let made = cache.tree::<CacheError>(&key, |directory| {
-                [RAM, STATE].iter().for_each(|file| fs::write(directory.join(file), "x").expect("written"));
+                for file in [RAM, STATE] {
+                    fs::write(directory.join(file), "x").expect("written");
+                }
                 describe(directory, about(&kernel)).expect("written");
                 Ok(())
             });

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn the_compilers_error_is_kept_however_much_a_parallel_build_prints_after_it() {
         let error = "fs/x.c:7:5: error: 'y' undeclared\n    7 | y = 1;\n      | ^\n";
-        let objects: String = (0..5000).map(|number| format!("  CC      fs/{number}.o\n")).collect();
+        let objects: Vec<String> = (0..5000).map(|number| format!("  CC      fs/{number}.o\n")).collect();
+        let objects = objects.concat();
         let text = format!("{objects}{error}{objects}make[1]: *** [fs/x.o] Error 1\nmake: *** [fs] Error 2\n");
         let lines = excerpt(text.as_bytes()).expect("memory");
         assert_eq!(lines[..3].join("\n") + "\n", error);

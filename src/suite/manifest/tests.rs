@@ -146,11 +146,11 @@ fn a_pattern_makes_a_test_for_each_file_in_the_files_directory() {
         let real = fs::canonicalize(folder.path()).expect("a directory").display().to_string();
         let own =
             |path: &Path| path.display().to_string().replace(&real, "").replace(&*folder.path().to_string_lossy(), "");
-        let read = spec.tests.into_iter().map(|test| {
+        let named = spec.tests.into_iter().map(|test| {
             let RunWhat::Command(words) = test.command.what else { panic!("no command") };
             (test.name, own(Path::new(&words[0])), own(&test.command.cwd.expect("a directory")))
         });
-        read.collect()
+        named.collect()
     };
     let test = |name: &str, file: &str, cwd: &str| (name.to_owned(), file.to_owned(), cwd.to_owned());
     assert_eq!(tests("glob = 't/*.sh'"), [test("a.sh", "/t/a.sh", "/t"), test("b.sh", "/t/b.sh", "/t")]);

@@ -60,13 +60,12 @@ impl Contents {
         if before != 0 && before != self.results {
             return None;
         }
-        match self.first_number {
-            Some(number) => (1..=planned).contains(&number).then_some(Opening::Undeclared { is_numbered: true }),
-            None => {
-                let fits = self.starts_with_plan && self.results <= planned;
-                fits.then_some(Opening::Undeclared { is_numbered: false })
-            }
-        }
+        let is_numbered = self.first_number.is_some();
+        let fits = match self.first_number {
+            Some(number) => (1..=planned).contains(&number),
+            None => self.starts_with_plan && self.results <= planned,
+        };
+        fits.then_some(Opening::Undeclared { is_numbered })
     }
 }
 
