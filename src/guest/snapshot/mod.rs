@@ -19,7 +19,8 @@ pub mod store;
 use std::time::Duration;
 
 pub(crate) use self::base::{Base, NotWarm, ReadyGuest};
-pub use self::store::{KernelFile, Snapshot, Snapshots};
+pub(crate) use self::store::KernelFile;
+pub use self::store::{Snapshot, Snapshots};
 
 /// Whether to use snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -71,7 +71,7 @@ pub struct About {
 
 /// The file that a snapshot's kernel was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KernelFile {
+pub(crate) struct KernelFile {
     path: String,
     /// Its identity, which changes with every write.
     stamp: String,
@@ -79,7 +79,7 @@ pub struct KernelFile {
 
 impl KernelFile {
     /// Returns the file at a path; `None` if it cannot be recorded.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         Some(Self { path: path.to_str()?.to_owned(), stamp: stamp_of(&fs::metadata(path).ok()?) })
     }
 }
@@ -127,7 +127,7 @@ impl Snapshots<'_> {
 
     /// Removes the snapshots of kernels whose files have been replaced or removed. Otherwise, building a kernel again and
     /// again would fill the cache with snapshots that no run needs.
-    pub fn discard_obsolete(self) -> Result<(), CacheError> {
+    pub(crate) fn discard_obsolete(self) -> Result<(), CacheError> {
         for Listed { key, about, .. } in self.list()? {
             if about.kernel_file.is_some_and(|file| KernelFile::of(Path::new(&file.path)).as_ref() != Some(&file)) {
                 self.0.discard(&key)?;

@@ -52,7 +52,7 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 const MAX_FILE_BYTES: u64 = 2 << 30;
 
 /// Maximum total length of the files that are checked when a bundle is listed, in bytes.
-pub const MAX_INSPECTED: u64 = 256 << 20;
+const MAX_INSPECTED: u64 = 256 << 20;
 
 /// A bundle that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
