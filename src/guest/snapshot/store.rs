@@ -233,7 +233,7 @@ mod tests {
             let kernel = dir.path().join(name);
             fs::write(&kernel, "kernel").expect("written");
             let key = Key::of("test", &[name.as_bytes()]);
-            let made = cache.tree::<CacheError>(&key, |directory| {
+            let made = cache.tree::<CacheError>(&key, None, |directory| {
                 for file in [RAM, STATE] {
                     fs::write(directory.join(file), "x").expect("written");
                 }
