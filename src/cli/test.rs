@@ -63,6 +63,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
         memory_mib: args.execution.memory_budget,
         fail_fast: args.execution.fail_fast,
         times: times.clone(),
+        interruptible: true,
         cache: None,
         suite: default_suite_name(&manifest),
         command_line: repeat_command(args, &manifest),

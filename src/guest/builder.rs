@@ -12,6 +12,7 @@ use super::{
     Command, Cwd, Limits, Output, Prepared, RunOptions, RunResult, RunSpec, Site, Streams, TimeLimit, Vm, VmError,
     Warm, prepare,
 };
+use crate::process::signals::Signals;
 use crate::{
     qemu::spec::{Accel, ConsoleTo},
     root::request::{Copy, KernelRef, ModuleRequest},
@@ -31,6 +32,7 @@ pub struct Builder {
     evidence: Option<PathBuf>,
     room: usize,
     brings_once: bool,
+    is_interruptible: bool,
 }
 
 impl Default for Builder {
@@ -44,6 +46,7 @@ impl Default for Builder {
             evidence: None,
             room: OUTPUT,
             brings_once: false,
+            is_interruptible: false,
         }
     }
 }
@@ -236,6 +239,14 @@ impl Builder {
         self
     }
 
+    /// Catches the signals that would end this process (SIGINT, SIGTERM, SIGHUP, SIGQUIT) while a command runs. A signal ends the
+    /// command as [`Outcome::Interrupted`](crate::Outcome::Interrupted), with the output so far and a hang report.
+    #[must_use]
+    pub fn interruptible(mut self) -> Self {
+        self.is_interruptible = true;
+        self
+    }
+
     /// How the kernel's health affects [`Output::outcome`]. Default: not at all; findings are in [`Output::health`]. With
     /// [`Policy::Fail`](super::health::Policy::Fail) a successful command in an unhealthy guest is
     /// [`Outcome::Unhealthy`](crate::Outcome::Unhealthy).
@@ -279,7 +290,8 @@ impl Builder {
             prepared.spec.boot.console = ConsoleTo::File(path.clone());
         }
         let evidence = self.evidence.as_deref().map(|directory| Evidence::prepare(directory, false)).transpose()?;
-        let options = RunOptions { evidence, ..self.options(command) };
+        let mut signals = self.signals()?;
+        let options = RunOptions { evidence, signals: signals.as_mut(), ..self.options(command) };
         let RunResult { outcome, transcript, age, stdout, stderr, evidence, .. } = prepared.run(options, &mut notes)?;
         evidence.transpose()?;
         Ok(Output::new(outcome, transcript, [stdout, stderr], age, notes.0))
@@ -296,7 +308,12 @@ impl Builder {
             limits.hang_report = command.hang_report;
         }
         let streams = Streams::Memory { stdin: command.stdin.clone(), limit: self.room, foreground: None };
-        RunOptions { limits, streams, ..RunOptions::default() }
+        RunOptions { limits, streams, inspects_interrupted: self.is_interruptible, ..RunOptions::default() }
+    }
+
+    /// Catches the signals that end a command, if they do.
+    pub(super) fn signals(&self) -> Result<Option<Signals>, VmError> {
+        self.is_interruptible.then(Signals::catch).transpose().map_err(VmError::io("catch", "signals"))
     }
 
     /// Returns the specification of a command; `is_whole`: with the files that all commands share.

@@ -27,6 +27,7 @@ pub(crate) struct Conversation<'a> {
     streams: Streams,
     watch: Option<Watch>,
     signals: Option<&'a mut Signals>,
+    inspects_interrupted: bool,
     quiet: bool,
     rules: Rules,
     console: ConsoleSink,
@@ -46,7 +47,7 @@ impl<'a> Conversation<'a> {
         console: ConsoleSink,
         inquest: Option<Inquest>,
     ) -> Result<(Self, Option<Evidence>), VmError> {
-        let RunOptions { limits, streams, watch, evidence, signals, quiet } = options;
+        let RunOptions { limits, streams, watch, evidence, signals, inspects_interrupted, quiet } = options;
         let recording = evidence.as_ref().map(Evidence::recording).transpose()?;
         let (has_tty, has_qemu_arguments) = (spec.boot.tty, !spec.boot.qemu_args.is_empty());
         let captured = <_>::default();
@@ -55,6 +56,7 @@ impl<'a> Conversation<'a> {
             streams,
             watch,
             signals,
+            inspects_interrupted,
             quiet,
             rules: spec.health.rules()?,
             console,
@@ -122,6 +124,8 @@ impl<'a> Conversation<'a> {
             idle_timeout: self.limits.idle,
             inquest: self.inquest.clone(),
             rules: self.rules.clone(),
+            forwards_interrupt: is_inherited,
+            inspects_interrupted: self.inspects_interrupted,
             hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
             recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
             opening,

@@ -102,6 +102,8 @@ pub struct RunOptions<'a> {
     /// Signals to this process that end the guest; `None`: with [`Streams::Inherited`], signals are caught while the guest
     /// runs, else none ends it.
     pub signals: Option<&'a mut Signals>,
+    /// True to inspect a guest that a signal ends, as one that reaches a time limit.
+    pub inspects_interrupted: bool,
     /// True to keep notes of pid 1 out of the standard error.
     pub quiet: bool,
 }

@@ -15,9 +15,10 @@ use super::snapshot::{Base, NotWarm, ReadyGuest};
 use super::template::{Restore, Template};
 use super::transcript::Event;
 use super::verdict::{judge, judge_with};
-use super::{Builder, Command, Inputs, Listener, Output, RunSpec, VmError};
+use super::{Builder, Command, Inputs, Listener, Output, RunOptions, RunSpec, VmError};
 use crate::cache::Key;
 use crate::initrd::check::CheckedPlan;
+use crate::process::signals::Signals;
 use crate::root::directory::Root;
 use crate::root::modules::tables::ModuleTables;
 use crate::root::spec::RunWhat;
@@ -79,7 +80,7 @@ impl PersistentGuest {
         let state = State::Exited("it was not started".to_owned());
         let files = builder.brings_once().then(GuestFiles::default);
         let mut guest = Self { builder, console, template, base, key, state, notes, rules, files };
-        let mut conversation = guest.conversation(&spec, &nothing)?;
+        let mut conversation = guest.conversation(&spec, &nothing, None)?;
         guest.state = guest.ready(origin, &payload, &mut conversation)?;
         Ok(guest)
     }
@@ -112,8 +113,9 @@ impl PersistentGuest {
         let whole = self.template.payload(&root, &spec, &mut self.notes)?;
         let payload = self.files.as_ref().map_or_else(|| Ok(whole.clone()), |files| files.rest(&whole))?;
         let mut origin = Origin::Snapshot;
+        let mut signals = self.builder.signals()?;
         loop {
-            let mut conversation = self.conversation(&spec, wanted)?;
+            let mut conversation = self.conversation(&spec, wanted, signals.as_mut())?;
             let State::Idle { mut ready, is_new } = self.take() else { return Err(VmError::Gone(LOST.to_owned())) };
             ready.len = match self.base.fill(&ready.window, &payload) {
                 Ok(len) => len,
@@ -181,12 +183,17 @@ impl PersistentGuest {
     }
 
     /// The sessions of one command, into memory.
-    fn conversation(&self, spec: &RunSpec, command: &Command) -> Result<Conversation<'static>, VmError> {
+    fn conversation<'a>(
+        &self,
+        spec: &RunSpec,
+        command: &Command,
+        signals: Option<&'a mut Signals>,
+    ) -> Result<Conversation<'a>, VmError> {
         let console = match &self.console {
             None => ConsoleSink::Nowhere,
             Some(file) => ConsoleSink::File(file.try_clone().map_err(VmError::io("share", "the console's file"))?),
         };
-        let options = self.builder.options(command);
+        let options = RunOptions { signals, ..self.builder.options(command) };
         Ok(Conversation::new(spec, options, console, Some(self.template.inquest()))?.0)
     }
 }

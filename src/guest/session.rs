@@ -106,8 +106,10 @@ struct Session<'a> {
     interrupts: u32,
     grace: Option<Instant>,
     last_words: LastWords,
-    /// Time at which a time limit expired.
+    /// Time at which a time limit expired, or a signal ended a guest that is inspected then.
     timed_out: Option<Instant>,
+    /// True if a signal ended the inspection.
+    inspection_ended: bool,
     /// Last time at which guest output was not read because bootling's output was not read.
     congested: Option<Instant>,
     /// Descriptors that QEMU has closed.
@@ -177,6 +179,7 @@ impl<'a> Session<'a> {
             grace: None,
             last_words: LastWords::default(),
             timed_out: None,
+            inspection_ended: false,
             congested: None,
             closed: Vec::new(),
             watching: Watching::default(),
@@ -328,7 +331,8 @@ impl<'a> Session<'a> {
     }
 
     fn end(&mut self, event: Event) {
-        if matches!(event, Event::TimedOut { .. }) {
+        let is_interrupted = matches!(event, Event::Interrupted { .. }) && self.settings.inspects_interrupted;
+        if self.timed_out.is_none() && (matches!(event, Event::TimedOut { .. }) || is_interrupted) {
             self.timed_out = Some(Instant::now());
         }
         // The final event is always recorded.
@@ -348,7 +352,11 @@ impl<'a> Session<'a> {
             if !ends(signal) {
                 // A continued job may have another window size, and is in the foreground again.
                 self.resize();
-            } else if signal == Signal::INT.as_raw() && self.phase == Phase::Running && self.interrupts == 0 {
+            } else if signal == Signal::INT.as_raw()
+                && self.settings.forwards_interrupt
+                && self.phase == Phase::Running
+                && self.interrupts == 0
+            {
                 self.interrupts = 1;
                 self.outbox.send(&ToGuest::Signal(2));
                 self.say("sent SIGINT to the guest's command; press Ctrl-C again to end the guest");

@@ -51,7 +51,12 @@ pub(crate) enum Message {
     /// A worker thread has ended.
     ThreadEnded,
     /// Request to stop, with the reason as a sentence.
-    Stop(String),
+    Stop {
+        /// The reason.
+        reason: String,
+        /// True if the running cells end by themselves, with reports.
+        waits: bool,
+    },
 }
 
 /// Channel from the worker threads.
@@ -83,6 +88,12 @@ impl StopHandle {
     /// Stops the matrix without waiting for running cells. `reason` is a sentence.
     pub fn stop(&self, reason: impl Into<String>) {
         // If this fails, the matrix has already ended.
-        let _ = self.0.send(Message::Stop(reason.into()));
+        let _ = self.0.send(Message::Stop { reason: reason.into(), waits: false });
+    }
+
+    /// Stops the matrix because of a signal. Running cells that are [interruptible](super::run::Options::interruptible) end with
+    /// what they have done so far.
+    pub fn interrupt(&self, reason: impl Into<String>) {
+        let _ = self.0.send(Message::Stop { reason: reason.into(), waits: true });
     }
 }

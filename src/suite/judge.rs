@@ -17,7 +17,9 @@ const MAX_QUOTED: usize = 160;
 /// Returns the status that results from the attempts, and the cause if they are not a success. The last attempt
 /// decides, but a skipped one does not cancel a failure.
 pub(crate) fn verdict(attempts: &[Attempt]) -> (Status, Option<String>) {
-    let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(|name| name == "could-not-test");
+    // An interrupted test has no answer.
+    let has_no_answer = |name: &str| matches!(name, "could-not-test" | "interrupted");
+    let could_not = |attempt: &Attempt| attempt.outcome.as_deref().is_none_or(has_no_answer);
     let cause = |attempt: &Attempt| attempt.cause.clone();
     let Some(last) = attempts.last() else { return (Status::NotRun, None) };
     if last.passed {
@@ -519,6 +521,7 @@ mod tests {
         is(&["failed", "panic"], Status::Failed, Some("panic"));
         is(&["lost"], Status::Error, Some("lost"));
         is(&["could-not-test"], Status::Error, Some("could-not-test"));
+        is(&["interrupted"], Status::Error, Some("interrupted"));
         is(&["skipped"], Status::Skipped, Some("skipped"));
         is(&["failed", "skipped"], Status::Failed, Some("failed"));
     }

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::event::Message;
+use crate::guest::Builder;
 pub use super::event::{Event, EventChannel, StopHandle};
 use super::plan::Plan;
 use super::report::{CellReport, Header, Report, Status};
@@ -31,6 +32,8 @@ pub struct Options {
     pub fail_fast: Option<usize>,
     /// Durations of the cells in earlier runs.
     pub times: CellDurations,
+    /// True if signals to this process end the running cells: see [`Builder::interruptible`](crate::Builder::interruptible).
+    pub interruptible: bool,
     /// Snapshot directory; `None`: chosen by the environment.
     pub cache: Option<PathBuf>,
     /// Suite name, if the manifest has none.
@@ -46,8 +49,12 @@ pub fn not_run_cells(plan: &Plan, command_line: &[OsString]) -> Vec<CellReport> 
     plan.cells.iter().map(|cell| not_run(plan, cell, command_line)).collect()
 }
 
+/// Time for the reports of the cells that were running when a signal stopped the matrix. The guests of the others end with
+/// the process.
+const LAST_CELLS: Duration = Duration::from_secs(6);
+
 /// Runs a plan until it is complete or stopped, and reports events. Guests that run when it is stopped are not waited
-/// for: they end with the process.
+/// for, except after a signal: they end with the process.
 pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut dyn FnMut(&Event)) -> Report {
     let start = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -73,7 +80,7 @@ pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut 
         ..Header::default()
     };
     let report = Report { header, cells: not_run_cells(plan, &options.command_line) };
-    let mut builder = ReportBuilder { report, fail_fast: options.fail_fast, failed: 0 };
+    let mut builder = ReportBuilder { report, fail_fast: options.fail_fast, failed: 0, is_stopped: false };
     let limit = usize::try_from(resources.slots).unwrap_or(1).min(plan.cells.len().max(1));
     let mut threads = 0;
     for _ in 0..limit {
@@ -86,9 +93,14 @@ pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut 
             }
         }
     }
+    let mut deadline: Option<Instant> = None;
     while threads > 0 {
-        // This thread holds a sender, too, so this does not fail.
-        let Ok(message) = channel.receiver.recv() else { break };
+        // This thread holds a sender, too: without a deadline, this does not fail.
+        let message = match deadline {
+            None => channel.receiver.recv().ok(),
+            Some(end) => channel.receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok(),
+        };
+        let Some(message) = message else { break };
         match message {
             Message::Event(event) => {
                 on_event(&event);
@@ -99,10 +111,14 @@ pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut 
                 builder.report.header.kernels.insert(plan.spec.kernels[kernel].name.clone(), release);
             }
             Message::ThreadEnded => threads -= 1,
-            Message::Stop(reason) => {
+            Message::Stop { reason, waits } => {
                 workers.stop();
                 builder.report.header.ended_early = Some(reason);
-                break;
+                builder.is_stopped = true;
+                if !waits {
+                    break;
+                }
+                deadline.get_or_insert_with(|| Instant::now() + LAST_CELLS);
             }
         }
     }
@@ -128,10 +144,11 @@ fn jobs(plan: &Plan, options: &Options) -> Vec<Job> {
 
 fn workers(plan: Plan, options: &Options, channel: &EventChannel, schedule: Schedule, start: Instant) -> Workers {
     let cache = options.cache.as_deref();
+    let builder = |builder: Builder| if options.interruptible { builder.interruptible() } else { builder };
     Workers {
         schedule: Mutex::new(schedule),
         state_changed: Condvar::new(),
-        builders: plan.targets.iter().map(|target| guest::target_builder(&plan, target, cache)).collect(),
+        builders: plan.targets.iter().map(|target| builder(guest::target_builder(&plan, target, cache))).collect(),
         prepared: plan.targets.iter().map(|_| OnceLock::new()).collect(),
         fail_fast: options.fail_fast,
         failed: AtomicUsize::new(0),
@@ -163,6 +180,7 @@ struct ReportBuilder {
     report: Report,
     fail_fast: Option<usize>,
     failed: usize,
+    is_stopped: bool,
 }
 
 impl ReportBuilder {
@@ -193,7 +211,9 @@ impl ReportBuilder {
         let mut report = self.report;
         report.header.duration_s = start.elapsed().as_secs_f64();
         let ended_early = &mut report.header.ended_early;
-        if report.cells.iter().all(|cell| cell.status != Status::NotRun) {
+        if self.is_stopped {
+            // The reason is known, even if no cell is left.
+        } else if report.cells.iter().all(|cell| cell.status != Status::NotRun) {
             // A failure limit reached by the last cell ends nothing early.
             *ended_early = None;
         } else if ended_early.is_none() {

@@ -213,7 +213,8 @@ impl Workers {
             let total = self.elapsed() - start;
             let prepared = (total - attempt.times.verdict).max(0.0);
             (attempt.times.start, attempt.times.prepared, attempt.times.total) = (start, prepared, total);
-            let is_over = attempt.passed || attempt.skipped || attempt.outcome.is_none();
+            let is_interrupted = attempt.outcome.as_deref() == Some("interrupted");
+            let is_over = attempt.passed || attempt.skipped || attempt.outcome.is_none() || is_interrupted;
             attempts.push(attempt);
             if is_over {
                 break;

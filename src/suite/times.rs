@@ -32,7 +32,9 @@ impl CellDurations {
     /// Adds the durations of cells that ran.
     pub fn add(&mut self, cells: &[CellReport]) {
         for cell in cells {
-            if let Some(last) = cell.attempts.last() {
+            let last = cell.attempts.last();
+            // An interrupted cell would have taken longer.
+            if let Some(last) = last.filter(|last| last.outcome.as_deref() != Some("interrupted")) {
                 self.0.insert(cell.id.clone(), last.times.total);
             }
         }

@@ -1,4 +1,5 @@
-//! Signals that end a matrix: after the first, reports are still written; the second exits immediately.
+//! Signals that end a matrix: after the first, running cells end with what they have done so far, and reports are still
+//! written; the second exits immediately.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -30,7 +31,7 @@ impl SignalWatcher {
                     // A second signal: exit without reports. The guests end with this process.
                     std::process::exit(i32::from(code::SIGNAL.saturating_add(number)));
                 }
-                stop_handle.stop(format!("interrupted ({})", signal_name(signal)));
+                stop_handle.interrupt(format!("interrupted ({})", signal_name(signal)));
             }
         };
         thread::Builder::new().name("bootling-signals".to_owned()).spawn(wait).context("failed to start a thread")?;

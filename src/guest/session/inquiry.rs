@@ -70,7 +70,7 @@ impl Session<'_> {
 
     /// Runs an inspection until `end`, unless a signal has ended the session.
     fn ask<T: Default>(&mut self, end: Option<Instant>, what: impl FnOnce(&mut Monitor<'_>) -> T) -> T {
-        if matches!(self.events.last(), Some(Event::Interrupted { .. })) {
+        if self.inspection_ended {
             return T::default();
         }
         let console_log = self.settings.recording.as_mut().map(|recording| &mut recording.console);
@@ -79,13 +79,20 @@ impl Session<'_> {
         let found = what(&mut monitor);
         let signal = monitor.signal();
         if let Some(signal) = signal {
+            self.inspection_ended = true;
             self.end(Event::Interrupted { signal });
         }
         found
     }
 
     fn time_that_was_up(&self) -> Option<String> {
-        let Some(Event::TimedOut { limit, after }) = self.events.last() else { return None };
+        let (limit, after) = match self.events.last() {
+            Some(Event::TimedOut { limit, after }) => (limit, after),
+            Some(Event::Interrupted { .. }) if self.timed_out.is_some() => {
+                return Some(format!("interrupted after {}", duration(self.start.elapsed())));
+            }
+            Some(_) | None => return None,
+        };
         let after = duration(*after);
         Some(match limit {
             Limit::Boot => format!("no message from pid 1 within {after}"),

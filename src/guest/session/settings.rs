@@ -38,6 +38,10 @@ pub(crate) struct Settings {
     pub(crate) inquest: Option<Inquest>,
     /// Time for the inspection; `None`: no inspection.
     pub(crate) hang_report: Option<Duration>,
+    /// True if the first SIGINT goes to the command: a user in front of it may want to end only the command.
+    pub(crate) forwards_interrupt: bool,
+    /// True to inspect a guest that a signal ends.
+    pub(crate) inspects_interrupted: bool,
     /// Health rules: which findings end the session.
     pub(crate) rules: Rules,
     /// Files that record the session, for the case of a failure.
