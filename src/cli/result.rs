@@ -53,6 +53,10 @@ pub(crate) fn format_disk_result(result: &RunResult, shown: bool) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "not matched: {missing}");
         }
+        if result.transcript.screen.is_graphical && !result.transcript.missing.is_empty() {
+            text += "the screen is in a graphics mode: --expect-screen reads text modes only; --screenshot shows it, and --expect \
+                     reads the console\n";
+        }
     }
     text
 }

@@ -38,6 +38,8 @@ impl ScreenRequest {
 pub struct ScreenContent {
     /// Rows of text; `None` if the screen is not in text mode.
     pub text: Option<Vec<String>>,
+    /// True if text was requested and the screen is in a graphics mode.
+    pub is_graphical: bool,
     /// Picture, or the reason why there is none.
     pub picture: Option<Result<Picture, String>>,
 }
@@ -106,6 +108,7 @@ impl ScreenReader {
                     replies.iter().filter_map(|reply| register_value(reply.as_ref().ok()?.as_str()?)).collect();
                 self.indices = values.first_chunk().copied();
                 let registers = values.get(2..).and_then(|values| values.try_into().ok()).map(Registers);
+                self.content.is_graphical = registers.is_some_and(Registers::is_graphical);
                 match registers.and_then(Registers::layout) {
                     Some(layout) => Step::Memory(layout),
                     None => self.step_after_text(),
@@ -254,6 +257,7 @@ mod tests {
         let mut memory = vec![0; MEMORY_BYTES];
         memory[..4].copy_from_slice(b"H\x07i\x07");
         let (sent, content) = play(ScreenRequest { text: true, picture: false }, true, 0x0e, &file(&memory));
+        assert!(!content.is_graphical);
         assert_eq!(content.text.expect("text")[0], "Hi");
         assert_eq!(sent.first().map(String::as_str), Some("stop"));
         let ends = ["o /b 0x3d4 0xf", "o /b 0x3ce 0x0", "pmemsave", "cont"];
@@ -264,7 +268,7 @@ mod tests {
     fn graphics_are_not_read_as_text_and_a_stopped_machine_stays_stopped() {
         let dump = b"P6\n1 1\n255\nabc";
         let (sent, content) = play(ScreenRequest { text: true, picture: true }, false, 0x05, &file(dump));
-        assert_eq!(content.text, None);
+        assert_eq!((content.text, content.is_graphical), (None, true));
         assert_eq!(content.picture.expect("asked for").expect("a picture").width, 1);
         assert!(!sent.iter().any(|name| name == "pmemsave" || name == "cont" || name == "stop"), "{sent:?}");
         assert_eq!(sent.last().map(String::as_str), Some("screendump"));

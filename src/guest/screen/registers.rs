@@ -30,6 +30,11 @@ pub(crate) struct Layout {
 }
 
 impl Registers {
+    /// Returns true in a graphics mode. An absent adapter reads as all ones.
+    pub fn is_graphical(self) -> bool {
+        self.0[0] & 1 != 0 && self.0 != [0xff; READ.len()]
+    }
+
     /// Returns the layout of a text screen; `None` in graphics mode, or if the adapter is off or absent (all ones).
     pub(crate) fn layout(self) -> Option<Layout> {
         let [miscellaneous, end, overflow, cell, start_high, start_low, height, offset] = self.0.map(usize::from);
@@ -88,6 +93,8 @@ mod tests {
     #[test]
     fn graphics_modes_and_absent_adapters_have_no_text_layout() {
         assert_eq!(Registers([0xff; 8]).layout(), None);
+        assert!(!Registers([0xff; 8]).is_graphical() && !MODE_3.is_graphical());
+        assert!(Registers([0x05, 0x9f, 0x52, 0x40, 0, 0, 0x1f, 0x80]).is_graphical());
         // As set by OVMF: 1280 x 800.
         assert_eq!(Registers([0x05, 0x9f, 0x52, 0x40, 0, 0, 0x1f, 0x80]).layout(), None);
     }

@@ -81,7 +81,9 @@ impl Session<'_> {
         let mut execute = |name: &str, arguments: &Value| qmp.execute(name, arguments);
         match reader.handle_reply(id, result, &file.file, &mut execute) {
             Ok(None) => {}
-            Ok(Some(content)) => {
+            Ok(Some(mut content)) => {
+                // A read without text does not look at the mode.
+                content.is_graphical |= content.text.is_none() && self.watching.seen.is_graphical;
                 self.watching.reader = None;
                 self.match_screen(&content);
                 self.watching.seen = content;
@@ -181,7 +183,7 @@ impl Session<'_> {
         let end = Instant::now() + LAST_LOOK;
         let end = self.last_moment().map_or(end, |last| last.min(end));
         self.wait_for_look(end)?;
-        self.watching.seen = ScreenContent::default();
+        self.watching.seen = ScreenContent { is_graphical: self.watching.seen.is_graphical, ..ScreenContent::default() };
         self.read_screen(wanted);
         self.wait_for_look(end)
     }
