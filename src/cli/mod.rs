@@ -44,6 +44,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
 /// Exit code for failures of bootling itself.
@@ -113,7 +114,9 @@ pub(crate) fn main() -> ExitCode {
         Cli::try_parse_from(&words).map(|cli| cli.verb)
     };
     let done = match verb {
-        Ok(verb) => run_verb(verb, start),
+        Ok(verb) => output::refuse_closed_stdout()
+            .context("failed to replace the closed standard output")
+            .and_then(|()| run_verb(verb, start)),
         Err(error) => return usage(&error, &words),
     };
     done.map_or_else(

@@ -1,5 +1,6 @@
 //! Errors of preparing and running a guest.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -163,8 +164,12 @@ impl VmError {
     }
 
     /// One line of advice, if there is some.
-    pub const fn advice(&self) -> Option<&'static str> {
+    pub fn advice(&self) -> Option<&'static str> {
         match self {
+            // What these write is in the cache.
+            Self::Cache(_) | Self::Kernel(_) | Self::Module(_) if is_full(self) => {
+                Some("make room there, or set BOOTLING_CACHE_DIR to a directory on another file system")
+            }
             Self::Cache(_) => Some("set BOOTLING_CACHE_DIR to a directory that you own"),
             Self::VmlinuxByFirmware { .. } => Some("use the bzImage of the same build (arch/x86/boot/bzImage)"),
             Self::Window { .. } => Some("name large files when the guest is started: its window is then larger"),
@@ -193,5 +198,33 @@ impl VmError {
             | Self::NoPid1(_)
             | Self::UnknownArch => None,
         }
+    }
+}
+
+/// Returns true if one of the causes is a full disk or an exhausted quota.
+pub(crate) fn is_full(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VmError;
+    use crate::cache::CacheError;
+    use rustix::io::Errno;
+    use std::io;
+
+    #[test]
+    fn a_full_cache_is_advised_to_move() {
+        let failed = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            VmError::from(CacheError::Io { doing: "write", path: "/cache/x".into(), source })
+        };
+        let advice = |errno: Errno| failed(errno.raw_os_error()).advice().unwrap_or_default();
+        assert!(advice(Errno::NOSPC).contains("another file system"), "{}", advice(Errno::NOSPC));
+        assert!(advice(Errno::DQUOT).contains("another file system"));
+        assert!(advice(Errno::ACCESS).contains("that you own"));
     }
 }

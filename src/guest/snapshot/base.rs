@@ -16,6 +16,7 @@ use crate::cache::{Cache, CacheError, Key};
 use crate::format::protocol::frame::Failure;
 use crate::format::protocol::window::MAGIC;
 use crate::guest::conversation::Conversation;
+use crate::guest::error::is_full;
 use crate::guest::health::Finding;
 use crate::guest::launch::{Artefact, Feed, Guest};
 use crate::guest::monitor::MonitorError;
@@ -100,10 +101,11 @@ impl From<CacheError> for NotWarm {
 
 /// Returns why a cache cannot store snapshots, as a clause.
 pub(crate) fn no_snapshots(error: &CacheError) -> String {
-    match error.source() {
+    let text = match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
-    }
+    };
+    if is_full(error) { format!("{text}; BOOTLING_CACHE_DIR may name a directory on another file system") } else { text }
 }
 
 /// Size of a window for an archive of `bytes` bytes, MiB.
@@ -178,7 +180,7 @@ impl Base {
         ram: Ram<Artefact>,
         conversation: &mut Conversation<'_>,
     ) -> Result<(Guest, Transcript), NotWarm> {
-        let kernel = open(&self.image).map_err(VmError::io("open", "the kernel image"))?;
+        let kernel = open(&self.image)?;
         let initrd = self.initrd.try_clone().map_err(VmError::io("open", "the base's initrd"))?;
         let payload = Payload::Linux {
             kernel: Artefact::Open(kernel),
@@ -276,12 +278,12 @@ impl Base {
         let Snapshot { about, ram, state } = snapshot;
         let len = archive::len(payload, &archive::Options { align: true, mtime: 0 });
         self.fits(len)?;
+        // Only mapped: of 60 MB QEMU reads the headers that describe the entry point.
+        let kernel = open(&self.image)?;
         let start = || -> io::Result<ReadyGuest> {
             let window = memory::empty("window", self.window_mib << 20)?;
             let (feed, state) = Feed::new(state)?;
             let state_fd = state.as_raw_fd();
-            // Only mapped: of 60 MB QEMU reads the headers that describe the entry point.
-            let kernel = open(&self.image)?;
             let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
             let theirs = Artefact::Open(window.try_clone()?);
             let warm = Waiting { window: theirs, window_mib: self.window_mib, ram };
@@ -344,6 +346,7 @@ fn keep(directory: &Path, ram: &OwnedFd, bytes: u64, state: &[u8], about: About)
     store::describe(directory, about)
 }
 
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    File::open(path).map(OwnedFd::from)
+/// Opens the kernel image, which may be in the cache.
+fn open(path: &Path) -> Result<OwnedFd, VmError> {
+    File::open(path).map(OwnedFd::from).map_err(VmError::io("open", format!("kernel image {}", path.display())))
 }
