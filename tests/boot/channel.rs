@@ -1,4 +1,4 @@
-//! Attacks on the control channel: the guest's command is not trusted.
+//! Attacks on the control channel by accident or with simple means. What is not protected: `SECURITY.md`.
 
 use std::time::Duration;
 
