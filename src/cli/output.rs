@@ -16,7 +16,7 @@ use bootling::sys;
 const PIECE: usize = 4096;
 
 /// Lets writes to a standard output fail that was closed when the program started.
-pub fn refuse_closed_stdout() -> io::Result<()> {
+pub(crate) fn refuse_closed_stdout() -> io::Result<()> {
     if !sys::stdout_was_closed() {
         return Ok(());
     }

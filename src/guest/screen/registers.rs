@@ -31,7 +31,7 @@ pub(crate) struct Layout {
 
 impl Registers {
     /// Returns true in a graphics mode. An absent adapter reads as all ones.
-    pub fn is_graphical(self) -> bool {
+    pub(crate) fn is_graphical(self) -> bool {
         self.0[0] & 1 != 0 && self.0 != [0xff; READ.len()]
     }
 
