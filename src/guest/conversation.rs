@@ -12,7 +12,9 @@ use super::health::Rules;
 use super::launch::Guest;
 use super::options::{Limits, RunOptions, Streams};
 use super::outlet::{Captured, Outlet};
-use super::session::{ConsoleSink, Foreground, Opening, Outside, Settings, ShownOn, Watch, converse, converse_with};
+use super::session::{
+    ConsoleSink, Foreground, Interrupt, Opening, Outside, Settings, ShownOn, Watch, converse, converse_with,
+};
 use super::transcript::Transcript;
 use super::{RunSpec, VmError, limits};
 use crate::process::signals::Signals;
@@ -27,7 +29,7 @@ pub(crate) struct Conversation<'a> {
     streams: Streams,
     watch: Option<Watch>,
     signals: Option<&'a mut Signals>,
-    inspects_interrupted: bool,
+    interrupt: Interrupt,
     quiet: bool,
     rules: Rules,
     console: ConsoleSink,
@@ -50,13 +52,18 @@ impl<'a> Conversation<'a> {
         let RunOptions { limits, streams, watch, evidence, signals, inspects_interrupted, quiet } = options;
         let recording = evidence.as_ref().map(Evidence::recording).transpose()?;
         let (has_tty, has_qemu_arguments) = (spec.boot.tty, !spec.boot.qemu_args.is_empty());
+        let interrupt = match (&streams, inspects_interrupted) {
+            (Streams::Inherited { .. }, _) => Interrupt::Forward,
+            (Streams::Memory { .. }, true) => Interrupt::Inspect,
+            (Streams::Memory { .. }, false) => Interrupt::End,
+        };
         let captured = <_>::default();
         let conversation = Self {
             limits,
             streams,
             watch,
             signals,
-            inspects_interrupted,
+            interrupt,
             quiet,
             rules: spec.health.rules()?,
             console,
@@ -124,8 +131,7 @@ impl<'a> Conversation<'a> {
             idle_timeout: self.limits.idle,
             inquest: self.inquest.clone(),
             rules: self.rules.clone(),
-            forwards_interrupt: is_inherited,
-            inspects_interrupted: self.inspects_interrupted,
+            interrupt: self.interrupt,
             hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
             recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
             opening,

@@ -201,12 +201,11 @@ impl VmError {
     }
 }
 
-/// Returns true if one of the causes is a full disk or an exhausted quota.
+/// Returns true if the error, or one of its causes, is a full disk or an exhausted quota.
 pub(crate) fn is_full(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-    })
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        || error.source().is_some_and(is_full)
 }
 
 #[cfg(test)]

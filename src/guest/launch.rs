@@ -170,7 +170,8 @@ impl Guest {
         keep.extend(scratch.as_ref().map(|scratch| scratch.file.as_fd()));
         let started = Instant::now();
         // The program may have vanished since it was looked up.
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", machine.qemu.path.display()));
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", machine.qemu.path.display()));
         let mut process = Process::start(&mut command, &keep).map_err(named)?;
         // `command` also has QEMU's ends of the pipes open, which would prevent end of file on the console.
         drop(command);

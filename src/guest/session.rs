@@ -23,7 +23,7 @@ use rustix::process::Signal;
 
 use self::idle::Idle;
 use self::last_words::LastWords;
-pub(crate) use self::settings::{ConsoleSink, Opening, Outside, Settings};
+pub(crate) use self::settings::{ConsoleSink, Interrupt, Opening, Outside, Settings};
 pub use self::settings::{Foreground, ShownOn};
 pub use self::watch::Watch;
 use self::watch::Watching;
@@ -331,7 +331,8 @@ impl<'a> Session<'a> {
     }
 
     fn end(&mut self, event: Event) {
-        let is_interrupted = matches!(event, Event::Interrupted { .. }) && self.settings.inspects_interrupted;
+        let is_interrupted =
+            matches!(event, Event::Interrupted { .. }) && self.settings.interrupt == Interrupt::Inspect;
         if self.timed_out.is_none() && (matches!(event, Event::TimedOut { .. }) || is_interrupted) {
             self.timed_out = Some(Instant::now());
         }
@@ -353,7 +354,7 @@ impl<'a> Session<'a> {
                 // A continued job may have another window size, and is in the foreground again.
                 self.resize();
             } else if signal == Signal::INT.as_raw()
-                && self.settings.forwards_interrupt
+                && self.settings.interrupt == Interrupt::Forward
                 && self.phase == Phase::Running
                 && self.interrupts == 0
             {

@@ -12,7 +12,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::event::Message;
-use crate::guest::Builder;
 pub use super::event::{Event, EventChannel, StopHandle};
 use super::plan::Plan;
 use super::report::{CellReport, Header, Report, Status};
@@ -20,6 +19,7 @@ use super::schedule::{GuestNeeds, Job, Resources, Schedule};
 use super::state::{Workers, may_share_guest, not_run};
 use super::times::CellDurations;
 use super::{budget, guest, report};
+use crate::guest::Builder;
 
 /// Options for running a plan.
 #[derive(Debug, Clone, Default)]
@@ -93,35 +93,7 @@ pub fn run(plan: Plan, options: Options, channel: &EventChannel, on_event: &mut 
             }
         }
     }
-    let mut deadline: Option<Instant> = None;
-    while threads > 0 {
-        // This thread holds a sender, too: without a deadline, this does not fail.
-        let message = match deadline {
-            None => channel.receiver.recv().ok(),
-            Some(end) => channel.receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok(),
-        };
-        let Some(message) = message else { break };
-        match message {
-            Message::Event(event) => {
-                on_event(&event);
-                builder.record(event);
-            }
-            Message::QemuVersion(version) => builder.report.header.qemu = Some(version),
-            Message::KernelRelease { kernel, release } => {
-                builder.report.header.kernels.insert(plan.spec.kernels[kernel].name.clone(), release);
-            }
-            Message::ThreadEnded => threads -= 1,
-            Message::Stop { reason, waits } => {
-                workers.stop();
-                builder.report.header.ended_early = Some(reason);
-                builder.is_stopped = true;
-                if !waits {
-                    break;
-                }
-                deadline.get_or_insert_with(|| Instant::now() + LAST_CELLS);
-            }
-        }
-    }
+    builder.collect(threads, &workers, channel, on_event);
     builder.finish(start)
 }
 
@@ -184,6 +156,45 @@ struct ReportBuilder {
 }
 
 impl ReportBuilder {
+    /// Receives messages until all threads have ended, or the matrix is stopped.
+    fn collect(
+        &mut self,
+        mut threads: usize,
+        workers: &Workers,
+        channel: &EventChannel,
+        on_event: &mut dyn FnMut(&Event),
+    ) {
+        let mut deadline: Option<Instant> = None;
+        while threads > 0 {
+            // This thread holds a sender, too: without a deadline, this does not fail.
+            let message = match deadline {
+                None => channel.receiver.recv().ok(),
+                Some(end) => channel.receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok(),
+            };
+            let Some(message) = message else { break };
+            match message {
+                Message::Event(event) => {
+                    on_event(&event);
+                    self.record(event);
+                }
+                Message::QemuVersion(version) => self.report.header.qemu = Some(version),
+                Message::KernelRelease { kernel, release } => {
+                    self.report.header.kernels.insert(workers.plan.spec.kernels[kernel].name.clone(), release);
+                }
+                Message::ThreadEnded => threads -= 1,
+                Message::Stop { reason, waits } => {
+                    workers.stop();
+                    self.report.header.ended_early = Some(reason);
+                    self.is_stopped = true;
+                    if !waits {
+                        break;
+                    }
+                    deadline.get_or_insert_with(|| Instant::now() + LAST_CELLS);
+                }
+            }
+        }
+    }
+
     fn record(&mut self, event: Event) {
         match event {
             Event::Prepared { lost, .. } => {

@@ -38,16 +38,25 @@ pub(crate) struct Settings {
     pub(crate) inquest: Option<Inquest>,
     /// Time for the inspection; `None`: no inspection.
     pub(crate) hang_report: Option<Duration>,
-    /// True if the first SIGINT goes to the command: a user in front of it may want to end only the command.
-    pub(crate) forwards_interrupt: bool,
-    /// True to inspect a guest that a signal ends.
-    pub(crate) inspects_interrupted: bool,
+    /// Effect of a signal that ends bootling.
+    pub(crate) interrupt: Interrupt,
     /// Health rules: which findings end the session.
     pub(crate) rules: Rules,
     /// Files that record the session, for the case of a failure.
     pub(crate) recording: Option<Recording>,
     /// Start mode of the guest.
     pub(crate) opening: Opening,
+}
+
+/// Effect of a signal that ends bootling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// The first SIGINT goes to the command: a user in front of it may want to end only the command. Others end the guest.
+    Forward,
+    /// The guest ends.
+    End,
+    /// The guest is inspected, then ends.
+    Inspect,
 }
 
 /// Start mode of a guest.

@@ -183,7 +183,8 @@ impl Session<'_> {
         let end = Instant::now() + LAST_LOOK;
         let end = self.last_moment().map_or(end, |last| last.min(end));
         self.wait_for_look(end)?;
-        self.watching.seen = ScreenContent { is_graphical: self.watching.seen.is_graphical, ..ScreenContent::default() };
+        self.watching.seen =
+            ScreenContent { is_graphical: self.watching.seen.is_graphical, ..ScreenContent::default() };
         self.read_screen(wanted);
         self.wait_for_look(end)
     }

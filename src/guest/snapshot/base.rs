@@ -105,7 +105,11 @@ pub(crate) fn no_snapshots(error: &CacheError) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
-    if is_full(error) { format!("{text}; BOOTLING_CACHE_DIR may name a directory on another file system") } else { text }
+    if is_full(error) {
+        format!("{text}; BOOTLING_CACHE_DIR may name a directory on another file system")
+    } else {
+        text
+    }
 }
 
 /// Size of a window for an archive of `bytes` bytes, MiB.
