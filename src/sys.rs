@@ -8,34 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use memmap2::MmapMut;
-
-/// See [`stdout_was_closed`].
-static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
-
-/// Runs before Rust's runtime.
-// SAFETY: the C runtime calls the functions in this section once, before `main`, in the only thread. This one makes a system
-// call that accesses no memory, and stores to an atomic.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static LOOK_AT_STDOUT: extern "C" fn() = look_at_stdout;
-
-extern "C" fn look_at_stdout() {
-    // SAFETY: fcntl with F_GETFD accesses no memory.
-    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
-    STDOUT_WAS_CLOSED.store(flags == -1, Ordering::Relaxed);
-}
-
-/// Returns true if the process was started without a standard output (`>&-`). Rust's runtime opens `/dev/null` in its place, where
-/// output would be lost without an error.
-pub fn stdout_was_closed() -> bool {
-    STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
-}
 
 /// Starts `command` in a new process group and lets it inherit `keep` under the same numbers.
 ///

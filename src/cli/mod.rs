@@ -44,7 +44,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
 /// Exit code for failures of bootling itself.
@@ -114,9 +113,7 @@ pub(crate) fn main() -> ExitCode {
         Cli::try_parse_from(&words).map(|cli| cli.verb)
     };
     let done = match verb {
-        Ok(verb) => output::refuse_closed_stdout()
-            .context("failed to replace the closed standard output")
-            .and_then(|()| run_verb(verb, start)),
+        Ok(verb) => run_verb(verb, start),
         Err(error) => return usage(&error, &words),
     };
     done.map_or_else(

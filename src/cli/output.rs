@@ -6,25 +6,11 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::stdio::dup2_stdout;
 
 use bootling::guest::VmError;
-use bootling::sys;
 
 /// Bytes that a pipe accepts without blocking if it polls writable (`pipe(7)`, `PIPE_BUF`).
 const PIECE: usize = 4096;
-
-/// Lets writes to a standard output fail that was closed when the program started.
-pub(crate) fn refuse_closed_stdout() -> io::Result<()> {
-    if !sys::stdout_was_closed() {
-        return Ok(());
-    }
-    // Nobody reads this pipe.
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    drop(reader);
-    Ok(dup2_stdout(writer)?)
-}
 
 /// Returns standard output for text. A closed reader (`| head`) is not an error.
 pub(crate) fn stdout() -> impl Write {
@@ -47,9 +33,6 @@ struct Patient<W> {
 impl<W: Write> Patient<W> {
     fn forgive<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
         match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && sys::stdout_was_closed() => {
-                Err(io::Error::other("standard output is closed"))
-            }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.gone = true;
                 Ok(instead)

@@ -67,29 +67,6 @@ fn frames_before_their_phase_are_refused_and_never_a_success() {
 }
 
 #[test]
-fn output_to_a_closed_standard_output_is_not_lost_silently() {
-    let Some(package) = Kernel::Generic61.or_skip("output_to_a_closed_standard_output") else { return };
-    let dir = scratch();
-    let script = fake(&dir, &format!("printf '{HELLO}{STARTED}{OUTPUT}{EXIT}' >&$channel; sleep 60"));
-    let run = |redirection: &str, words: &[&std::ffi::OsStr]| {
-        let line = format!("exec \"$0\" \"$@\" {redirection}");
-        let mut command = std::process::Command::new("bash");
-        command.args(["-c", &line, env!("CARGO_BIN_EXE_bootling")]).args(words);
-        command.env("BOOTLING_CACHE_DIR", crate::support::program::build_dir().join("test-cache"));
-        let output = command.stdin(Stdio::null()).output().expect("bash runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let mut words = ["run", "--accel", "tcg", "--kernel"].map(AsRef::as_ref).to_vec();
-    words.extend([package.as_os_str(), "--qemu".as_ref(), script.as_os_str(), "--".as_ref(), "true".as_ref()]);
-    assert_eq!(run(">/dev/null", &words).0, Some(0));
-    assert_eq!(run(">&-", &words).0, Some(141), "as for a reader that has closed its end");
-    let list = ["ls".as_ref(), package.as_os_str()];
-    assert_eq!(run(">/dev/null", &list).0, Some(0));
-    let (status, said) = run(">&-", &list);
-    assert!(status == Some(125) && said.contains("standard output is closed"), "{status:?} {said}");
-}
-
-#[test]
 fn child_processes_of_qemu_are_killed_and_do_not_block_bootling() {
     let dir = scratch();
     let pid = dir.path().join("pid");
