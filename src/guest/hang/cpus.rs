@@ -127,6 +127,17 @@ impl Doing {
         }
     }
 
+    /// Names the kind of activity. The address is printed beside it.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::User => "user space",
+            Self::Kernel(_) | Self::Unnamed(_) => "kernel",
+            Self::Module(_) => "kernel module",
+            Self::Early(_) => "firmware or early code",
+        }
+    }
+
     fn phrase(&self, by_name: Option<&str>) -> String {
         match (self, by_name) {
             (Self::Idle, _) => "idle (waiting for an interrupt)".to_owned(),

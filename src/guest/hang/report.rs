@@ -96,7 +96,8 @@ fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
         let looks = course.looks.iter().map(|(cpu, doing)| {
             let place = super::cpus::named(cpu.rip, findings.symbols.as_ref());
             let interrupts = if cpu.interrupts { "on" } else { "off" };
-            format!("  {doing:?}: rip {place}, rsp {:#x}, CPL {}, interrupts {interrupts}", cpu.rsp, cpu.cpl)
+            let doing = doing.word();
+            format!("  {doing}: rip {place}, rsp {:#x}, CPL {}, interrupts {interrupts}", cpu.rsp, cpu.cpl)
         });
         std::iter::once(format!("cpu {}:", course.index)).chain(looks).collect::<Vec<_>>()
     });
