@@ -67,9 +67,12 @@ drwxr-xr-x          -  /dev
 crw-------        5,1  /dev/console
 crw-rw-rw-        1,3  /dev/null
 drwxr-xr-x          -  /etc
--rw-r--r--         10  /etc/group  (built in)
--rw-r--r--         30  /etc/passwd  (built in)
+-rw-r--r--         36  /etc/group  (built in)
+-rw-r--r--         67  /etc/hosts  (built in)
+-rw-r--r--         71  /etc/passwd  (built in)
+drwxr-xr-x          -  /home
 -rwxr-xr-x      [..]  /init  (built in)
+drwxr-xr-x          -  /mnt
 drwxr-xr-x          -  /opt
 -rw-r--r--          6  /opt/m  (from [..]/root/etc/motd)
 drwxr-xr-x          -  /proc
@@ -77,7 +80,9 @@ drwx------          -  /root
 drwxr-xr-x          -  /run
 drwxr-xr-x          -  /sys
 drwxrwxrwt          -  /tmp
-total: 18 entries, [..] bytes of content
+drwxr-xr-x          -  /var
+drwxrwxrwt          -  /var/tmp
+total: 23 entries, [..] bytes of content
 
 "]]);
     assert_eq!(case.listing(), ["root"]);

@@ -1,4 +1,5 @@
-//! Base layout of every image: mount points, two device nodes, the links of a merged `/usr`, a root user.
+//! Base layout of every image: mount points, two device nodes, the links of a merged `/usr`, the users root and nobody,
+//! the host name localhost.
 //!
 //! Device nodes require no privileges here: an archive is bytes. Without `/dev/console`, pid 1 starts with closed
 //! standard streams (init/main.c, `console_on_rootfs`). Minor numbers: Documentation/admin-guide/devices.txt.
@@ -8,7 +9,7 @@ use super::fact::{Content, Node, Why};
 use super::gather::Gathered;
 use crate::format::archive_path::ArchivePath;
 
-const DIRS: [(&str, u16); 7] = [
+const DIRS: [(&str, u16); 10] = [
     ("/dev", 0o755),
     ("/proc", 0o755),
     ("/sys", 0o755),
@@ -16,6 +17,18 @@ const DIRS: [(&str, u16); 7] = [
     ("/tmp", 0o1777),
     ("/root", 0o700),
     ("/etc", 0o755),
+    ("/home", 0o755),
+    ("/mnt", 0o755),
+    ("/var/tmp", 0o1777),
+];
+
+/// Files that programs expect; what the user copies to these paths wins.
+const FILES: [(&str, &str); 3] = [
+    // id, whoami, ssh, login and many daemons look users up. `tty` is the group of terminals (pid 1 mounts devpts so).
+    ("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    ("/etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
+    // C libraries read it without an nsswitch.conf, too.
+    ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 bootling\n"),
 ];
 
 /// Directories that are links on systems with a merged `/usr`.
@@ -42,8 +55,7 @@ pub(crate) fn base(root: &Root, out: &mut Gathered<'_>) {
             }
         }
     }
-    // id, whoami, ssh and login need an entry for root.
-    for (path, text) in [("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("/etc/group", "root:x:0:\n")] {
+    for (path, text) in FILES {
         let content = Content::Static(text.as_bytes());
         out.add(ArchivePath::new(path), Node::File { mode: 0o644, content, hardlink: None }, Why::Default);
     }
