@@ -115,14 +115,9 @@ pub(crate) fn add_modules(
     let found = modules::resolve(root, kernel, tables, requests, drivers.modules)?;
     composition.facts.extend(found.facts);
     composition.notes.extend(found.notes);
-    let (optional, asked): (Vec<ModuleLoad>, Vec<ModuleLoad>) = found.loads.into_iter().partition(|load| load.optional);
-    composition.job.modules = asked.into_iter().map(to_load).collect();
-    composition.job.channel_modules = optional.into_iter().map(to_load).collect();
+    let to_load = |ModuleLoad { path, params, need, .. }| ModuleToLoad { path, params, need };
+    composition.job.modules = found.loads.into_iter().map(to_load).collect();
     Ok(())
-}
-
-fn to_load(load: ModuleLoad) -> ModuleToLoad {
-    ModuleToLoad { path: load.path, params: load.params }
 }
 
 /// Returns the command's working directory. The host's current directory is used if the image has it, so that `./test` works.
@@ -222,6 +217,7 @@ mod tests {
     use crate::qemu::machine_type::Transport;
     use crate::root::directory::Root;
     use crate::root::kernel::{ImageKind, Kernel, ModuleDir, ModuleLayout};
+    use crate::root::modules::Need;
     use crate::root::modules::tables::ModuleTables;
     use crate::{
         root::request::ModuleRequest,
@@ -254,11 +250,11 @@ mod tests {
         }
     }
 
-    /// Names of the modules loaded for the channel, and of the requested ones.
-    fn loads(composition: &Composition) -> [Vec<String>; 2] {
-        let job = &composition.job;
-        [&job.channel_modules, &job.modules]
-            .map(|loads| loads.iter().map(|load| load.path.file_name().to_string_lossy().into_owned()).collect())
+    /// Names of the modules in load order; those that are loaded only for the channel have a `*`.
+    fn loads(composition: &Composition) -> Vec<String> {
+        let mark = |need| if need == Need::Channel { "*" } else { "" };
+        let loads = composition.job.modules.iter();
+        loads.map(|load| format!("{}{}", mark(load.need), load.path.file_name().to_string_lossy())).collect()
     }
 
     fn paths(composition: &Composition) -> BTreeSet<String> {
@@ -285,9 +281,9 @@ mod tests {
         let base = base(context, drivers).expect("a base");
         let command = command(context, &spec).expect("a command");
 
-        assert_eq!(loads(&whole), [&["virtio_pci.ko", "virtio_console.ko"], &["shared.ko", "asked.ko"]]);
-        assert_eq!(loads(&base), [vec!["shared.ko", "virtio_pci.ko", "virtio_console.ko"], vec![]]);
-        assert_eq!(loads(&command), [vec![], vec!["shared.ko", "asked.ko"]]);
+        assert_eq!(loads(&whole), ["shared.ko", "*virtio_pci.ko", "*virtio_console.ko", "asked.ko"]);
+        assert_eq!(loads(&base), ["*shared.ko", "*virtio_pci.ko", "*virtio_console.ko"]);
+        assert_eq!(loads(&command), ["shared.ko", "asked.ko"]);
         assert_eq!(paths(&base).union(&paths(&command)).cloned().collect::<BTreeSet<_>>(), paths(&whole));
         assert_eq!((&base.job.channel, &command.job.channel), (&Some(Channel::Virtio), &None));
         assert_eq!((&base.job.args, &command.job.args), (&Vec::new(), &whole.job.args));

@@ -45,7 +45,7 @@ pub(super) fn base(
         let mut asked = Composition::default();
         add_modules(&mut asked, context, modules, Drivers::NONE)?;
         composition.facts.extend(asked.facts);
-        composition.job.modules = asked.job.modules;
+        composition.job.modules.extend(asked.job.modules);
     }
     composition.job.hostname = Some(HOSTNAME.into());
     composition.job.window = Some(window);

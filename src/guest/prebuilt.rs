@@ -14,6 +14,7 @@ use crate::initrd::memfd;
 use crate::initrd::{build::Plan, check::Purpose};
 use crate::qemu::machine_type::Transport;
 use crate::root::kernel::{ImageKind, Kernel};
+use crate::root::modules::Need;
 
 /// A kernel image and an initrd with its job.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ pub(crate) fn console_archive(initrd: &File) -> Result<Vec<u8>, VmError> {
     let broken = |source| VmError::BrokenInitrd { path: "in memory".into(), source };
     let job = ready_made::job_of(initrd).map_err(broken)?;
     let Some(job) = job else { return Err(VmError::ForeignInitrd { path: "in memory".into() }) };
-    let job = Job { channel: None, channel_modules: Vec::new(), ..Job::decode(&job)? };
+    let mut job = Job { channel: None, ..Job::decode(&job)? };
+    job.modules.retain(|module| module.need != Need::Channel);
     let plan = Plan::from_facts(job.facts()?)?.check(Purpose::Overlay)?;
     let mut archive = File::from(memfd::memfd(&plan, 0)?);
     let mut bytes = Vec::new();

@@ -15,6 +15,7 @@ use crate::initrd::check::Purpose;
 use crate::initrd::job::Job;
 use crate::initrd::memfd;
 use crate::qemu::machine_type::Transport;
+use crate::root::modules::Need;
 use crate::root::{fact::Fact, userland};
 use crate::{format::archive_path::ArchivePath, root::spec::RunWhat};
 
@@ -71,7 +72,7 @@ fn move_modules(composition: &mut Composition) {
     let below = ArchivePath::new("/.bootling/modules");
     let facts = std::mem::take(&mut composition.facts);
     let job = &mut composition.job;
-    for load in job.modules.iter_mut().chain(&mut job.channel_modules) {
+    for load in &mut job.modules {
         let moved = below.join(load.path.file_name());
         let found = facts.iter().find(|fact| fact.path == load.path);
         composition.facts.extend(found.map(|fact| Fact { path: moved.clone(), ..fact.clone() }));
@@ -109,8 +110,13 @@ fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
         (Some(own), _) => {
             // The command is the initrd's; the channel and additional settings are this run's.
             let asked = std::mem::replace(job, own);
-            (job.channel, job.channel_modules, job.tty) = (asked.channel, asked.channel_modules, asked.tty);
-            job.modules.extend(asked.modules);
+            (job.channel, job.tty) = (asked.channel, asked.tty);
+            // The channel's drivers precede the initrd's own modules.
+            let mut drivers = asked.modules;
+            let end = drivers.iter().rposition(|module| module.need == Need::Channel).map_or(0, |last| last + 1);
+            let rest = drivers.split_off(end);
+            let own = std::mem::replace(&mut job.modules, drivers);
+            job.modules.extend(own.into_iter().filter(|module| module.need != Need::Channel).chain(rest));
             set_variables(job, asked.env);
         }
         (None, RunWhat::Command(words)) => job.args.clone_from(words),

@@ -11,6 +11,7 @@ use super::PlanError;
 use crate::format::archive_path::ArchivePath;
 use crate::format::protocol::job::{MAGIC, PATH, Tag, record_header};
 use crate::root::fact::{Content, Fact, Node, Why};
+use crate::root::modules::Need;
 
 /// Job for pid 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,10 +22,8 @@ pub(crate) struct Job {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Working directory of the command. `None`: `/`.
     pub(crate) cwd: Option<PathBuf>,
-    /// Modules to load, in order.
+    /// Modules to load, in order. pid 1 opens the channel after the last driver of the channel.
     pub(crate) modules: Vec<ModuleToLoad>,
-    /// Drivers of the channel, in load order. A driver that fails to load is skipped.
-    pub(crate) channel_modules: Vec<ModuleToLoad>,
     /// Control channel to the host. `None`: pid 1 uses only the console.
     pub(crate) channel: Option<Channel>,
     /// True if the command runs on a terminal.
@@ -46,6 +45,8 @@ pub(crate) struct ModuleToLoad {
     pub(crate) path: ArchivePath,
     /// Parameters in the format of `finit_module(2)`.
     pub(crate) params: OsString,
+    /// What a failure means.
+    pub(crate) need: Need,
 }
 
 /// Device of the control channel.
@@ -70,10 +71,8 @@ impl Job {
         if let Some(cwd) = &self.cwd {
             put(&mut file, Tag::Cwd, "directory", word("directory", cwd.as_os_str())?)?;
         }
-        for (tag, modules) in [(Tag::Module, &self.modules), (Tag::ChannelModule, &self.channel_modules)] {
-            for module in modules {
-                put(&mut file, tag, "module", &load(module)?)?;
-            }
+        for module in &self.modules {
+            put(&mut file, tag(module.need), "module", &load(module)?)?;
         }
         match &self.channel {
             None => {}
@@ -145,6 +144,17 @@ fn variable(name: &OsStr, value: &OsStr) -> Result<Vec<u8>, PlanError> {
     Ok([bytes, b"=", word(what, value)?].concat())
 }
 
+/// Returns the tag of a module.
+const fn tag(need: Need) -> Tag {
+    match need {
+        Need::Channel => Tag::ChannelModule,
+        Need::Soft => Tag::SoftModule,
+        Need::Alternative => Tag::Alternative,
+        Need::LastAlternative => Tag::LastAlternative,
+        Need::Required => Tag::Module,
+    }
+}
+
 /// Encodes `PATH NUL PARAMETERS`.
 fn load(module: &ModuleToLoad) -> Result<Vec<u8>, PlanError> {
     let path = module.path.to_absolute();
@@ -158,7 +168,7 @@ fn refuse(what: &str, rule: &'static str) -> PlanError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, Job, ModuleToLoad};
+    use super::{Channel, Job, ModuleToLoad, Need};
     use crate::format::archive_path::ArchivePath;
     use crate::format::protocol::job::{MAGIC, Tag, records};
     use proptest::collection::vec;
@@ -172,8 +182,9 @@ mod tests {
             args: vec!["sh".into(), "".into()],
             env: vec![("A".into(), "b=c".into())],
             cwd: Some("/tmp".into()),
-            modules: vec![ModuleToLoad { path: ArchivePath::new("/m.ko"), params: "x=1".into() }],
-            channel_modules: vec![ModuleToLoad { path: ArchivePath::new("/v.ko"), params: "".into() }],
+            modules: [("/v.ko", "", Need::Channel), ("/s.ko", "", Need::Soft), ("/m.ko", "x=1", Need::Required)]
+                .map(|(path, params, need)| ModuleToLoad { path: ArchivePath::new(path), params: params.into(), need })
+                .into(),
             channel: Some(Channel::Serial("ttyS1".into())),
             tty: true,
             hostname: Some("g".into()),
@@ -185,8 +196,9 @@ mod tests {
             a\x02\0\0\0sha\0\0\0\0\
             e\x05\0\0\0A=b=c\
             d\x04\0\0\0/tmp\
-            m\x09\0\0\0/m.ko\0x=1\
             n\x06\0\0\0/v.ko\0\
+            s\x06\0\0\0/s.ko\0\
+            m\x09\0\0\0/m.ko\0x=1\
             c\x05\0\0\0ttyS1\
             t\0\0\0\0\
             h\x01\0\0\0g\

@@ -10,6 +10,7 @@ use super::PlanError;
 use super::job::{Channel, Job, ModuleToLoad};
 use crate::format::archive_path::ArchivePath;
 use crate::format::protocol::job::{JobError, Tag, records};
+use crate::root::modules::Need;
 
 impl Job {
     /// Decodes a job file.
@@ -31,8 +32,11 @@ impl Job {
                 self.env.push((name, value));
             }
             Tag::Cwd => self.cwd = Some(PathBuf::from(owned())),
-            Tag::Module => self.modules.push(module(value)?),
-            Tag::ChannelModule => self.channel_modules.push(module(value)?),
+            Tag::Module => self.modules.push(module(value, Need::Required)?),
+            Tag::SoftModule => self.modules.push(module(value, Need::Soft)?),
+            Tag::Alternative => self.modules.push(module(value, Need::Alternative)?),
+            Tag::LastAlternative => self.modules.push(module(value, Need::LastAlternative)?),
+            Tag::ChannelModule => self.modules.push(module(value, Need::Channel)?),
             Tag::Channel => {
                 self.channel = Some(match std::str::from_utf8(value) {
                     Ok("virtio") => Channel::Virtio,
@@ -56,9 +60,9 @@ fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-fn module(value: &[u8]) -> Result<ModuleToLoad, PlanError> {
+fn module(value: &[u8], need: Need) -> Result<ModuleToLoad, PlanError> {
     let (path, params) = split(value, 0).ok_or_else(|| broken("module", "no NUL after the path"))?;
-    Ok(ModuleToLoad { path: ArchivePath::new(path), params })
+    Ok(ModuleToLoad { path: ArchivePath::new(path), params, need })
 }
 
 fn split(value: &[u8], at: u8) -> Option<(OsString, OsString)> {
@@ -81,18 +85,23 @@ fn refused(error: JobError) -> PlanError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, Job, ModuleToLoad};
+    use super::{Channel, Job, ModuleToLoad, Need};
     use crate::format::archive_path::ArchivePath;
 
     #[test]
     fn an_encoded_job_is_decoded_unchanged() {
-        let load = |path: &str, params: &str| ModuleToLoad { path: ArchivePath::new(path), params: params.into() };
+        let load = |path: &str, need| ModuleToLoad { path: ArchivePath::new(path), params: "max_loop=4".into(), need };
         let job = Job {
             args: vec!["a b".into(), "".into()],
             env: vec![("PATH".into(), "/bin=/x".into())],
             cwd: Some("/tmp".into()),
-            modules: vec![load("/lib/modules/1/loop.ko", "max_loop=4")],
-            channel_modules: vec![load("/lib/modules/1/virtio.ko", "")],
+            modules: vec![
+                load("/lib/modules/1/virtio.ko", Need::Channel),
+                load("/lib/modules/1/soft.ko", Need::Soft),
+                load("/lib/modules/1/one.ko", Need::Alternative),
+                load("/lib/modules/1/other.ko", Need::LastAlternative),
+                load("/lib/modules/1/loop.ko", Need::Required),
+            ],
             channel: Some(Channel::Serial("ttyS1".to_owned())),
             tty: true,
             hostname: Some("guest".into()),

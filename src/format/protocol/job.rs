@@ -23,7 +23,13 @@ pub enum Tag {
     Cwd,
     /// A module to load, in order: `PATH NUL PARAMETERS`.
     Module,
-    /// Like [`Tag::Module`], but a failure is only noted: a driver of the channel, which may have an alternative.
+    /// Like [`Tag::Module`], but a failure is only noted: a soft dependency.
+    SoftModule,
+    /// Like [`Tag::SoftModule`], one of several modules with one alias.
+    Alternative,
+    /// The last of several modules with one alias. If none of them was loaded, this is a failure.
+    LastAlternative,
+    /// Like [`Tag::SoftModule`]: a driver of the channel, which may have an alternative.
     ChannelModule,
     /// The control channel: `virtio` (the port named [`PORT_NAME`]) or a serial device's name (`ttyS1`). Without it,
     /// pid 1 only uses the console.
@@ -49,6 +55,9 @@ impl Tag {
             Self::Env => b'e',
             Self::Cwd => b'd',
             Self::Module => b'm',
+            Self::SoftModule => b's',
+            Self::Alternative => b'o',
+            Self::LastAlternative => b'l',
             Self::ChannelModule => b'n',
             Self::Channel => b'c',
             Self::Tty => b't',
@@ -66,6 +75,9 @@ impl Tag {
             b'e' => Self::Env,
             b'd' => Self::Cwd,
             b'm' => Self::Module,
+            b's' => Self::SoftModule,
+            b'o' => Self::Alternative,
+            b'l' => Self::LastAlternative,
             b'n' => Self::ChannelModule,
             b'c' => Self::Channel,
             b't' => Self::Tty,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::index::Index;
-use super::order::{Found, Order, Step};
+use super::order::{Found, Need, Order, Step};
 use super::scan::read_module;
 use super::{ModuleLoad, Modules, error::ModuleError, guest_directory, host_path};
 use crate::format::archive_path::ArchivePath;
@@ -68,7 +68,7 @@ impl Sources<'_> {
             match self.item(order, step.clone(), true) {
                 Ok(item) => items.push(item),
                 // Skip the module, as modprobe does.
-                Err(ModuleError::Dangling { why, .. }) if is_soft(&why) => {}
+                Err(ModuleError::Dangling { why, .. }) if step.need == Need::Soft || is_soft(&why) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -102,7 +102,7 @@ impl Sources<'_> {
                     name: item.step.name.clone(),
                     path,
                     params: params.get(item.step.name.as_str()).cloned().unwrap_or_default(),
-                    optional: item.step.optional,
+                    need: item.step.need,
                 });
             }
         }
@@ -116,7 +116,7 @@ impl Sources<'_> {
             if let Found::Modules(names) = weak.find(&wanted)? {
                 for name in names {
                     let why = Why::Module { kind: "weakdep", by: by.clone() };
-                    match weak.add(&name, &why, true) {
+                    match weak.add(&name, &why, Need::Soft) {
                         Ok(()) | Err(ModuleError::Missing { .. } | ModuleError::Circle { .. }) => {}
                         Err(other) => return Err(other),
                     }
@@ -194,7 +194,7 @@ impl Sources<'_> {
             origin: self.kernel.origin.clone(),
             kernel: kernel.to_owned(),
         };
-        if item.step.optional {
+        if matches!(item.step.need, Need::Channel | Need::Soft) {
             modules.notes.push(format!("skipped optional {error}"));
             return Ok(false);
         }

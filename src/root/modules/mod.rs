@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use self::builtin::Builtin;
 use self::load::Sources;
+pub(crate) use self::order::Need;
 use self::order::{Found, Order};
 use self::tables::TablesRead;
 use super::directory::Root;
@@ -57,8 +58,8 @@ pub struct ModuleLoad {
     pub(crate) path: ArchivePath,
     /// Parameters, separated by spaces; may be empty.
     pub(crate) params: OsString,
-    /// True if only the control channel requires the module. The guest then continues if loading fails.
-    pub(crate) optional: bool,
+    /// What a failure means to the guest.
+    pub(crate) need: Need,
 }
 
 /// Availability of virtio-serial over PCI in a kernel.
@@ -143,7 +144,7 @@ impl ModuleQuery<'_> {
         let mut order = Order::new(index.as_ref(), builtin);
         for name in channel {
             if let Found::Modules(names) = order.find(name)? {
-                names.iter().try_for_each(|name| order.add(name, &Why::Channel, true))?;
+                names.iter().try_for_each(|name| order.add(name, &Why::Channel, Need::Channel))?;
             }
         }
         // All files first: one that is requested later may export what an earlier one uses.
@@ -156,11 +157,16 @@ impl ModuleQuery<'_> {
                 None => request_names(kernel, request, &mut order, builtin, &mut modules.notes)?,
             };
             let why = Why::Asked(asked(request));
-            for name in names {
-                order.add(&name, &why, false).map_err(|error| error.placed(kernel))?;
-                if !request.params.is_empty() {
-                    params.push((name, request.params.clone()));
-                }
+            let need = if names.len() > 1 { Need::Soft } else { Need::Required };
+            let first = order.steps.len();
+            for name in &names {
+                order.add(name, &why, need).map_err(|error| error.placed(kernel))?;
+            }
+            if need == Need::Soft {
+                order.require_one_of(&names, first);
+            }
+            if !request.params.is_empty() {
+                params.extend(names.into_iter().map(|name| (name, request.params.clone())));
             }
         }
         let sources = Sources { root, kernel, index: index.as_ref(), requests: &params };
@@ -240,7 +246,7 @@ fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChannelDriver, ModuleTables, Modules, channel_modules, resolve_with};
+    use super::{ChannelDriver, ModuleTables, Modules, Need, channel_modules, resolve_with};
     use crate::arch::Arch;
     use crate::cache::Cache;
     use crate::format::modules::modinfo::tests::module;
@@ -369,8 +375,8 @@ mod tests {
     fn channel_modules_come_first_are_optional_and_may_be_missing() {
         let world = world();
         let modules = world.resolve(&[("a_x", "")], &["w", "old", "gone"]).expect("resolved");
-        let flags: Vec<(&str, bool)> = modules.loads.iter().map(|load| (load.name.as_str(), load.optional)).collect();
-        assert_eq!(flags, [("w", true), ("b", false), ("a_x", false)]);
+        let flags: Vec<(&str, Need)> = modules.loads.iter().map(|load| (load.name.as_str(), load.need)).collect();
+        assert_eq!(flags, [("w", Need::Channel), ("b", Need::Required), ("a_x", Need::Required)]);
         assert!(modules.notes.iter().any(|note| note.starts_with("skipped optional module") && note.contains("5.0.0")));
     }
 

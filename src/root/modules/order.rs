@@ -30,6 +30,40 @@ pub(crate) struct Loose {
     pub(crate) weak: Vec<String>,
 }
 
+/// How much a load order needs a module, in ascending order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A driver of the channel, or a dependency of one. The guest may have another channel.
+    Channel,
+    /// A soft dependency, or a dependency of one. As in modprobe, the load order continues without it.
+    Soft,
+    /// One of several modules with a requested alias.
+    Alternative,
+    /// The last of these: one of them must be loaded.
+    LastAlternative,
+    /// A requested module, or a dependency of one.
+    Required,
+}
+
+impl Need {
+    /// The need for the hard dependencies of a module.
+    const fn of_dependency(self) -> Self {
+        match self {
+            Self::Channel => Self::Channel,
+            Self::Soft | Self::Alternative | Self::LastAlternative => Self::Soft,
+            Self::Required => Self::Required,
+        }
+    }
+
+    /// The need for the soft dependencies of a module.
+    const fn of_soft_dependency(self) -> Self {
+        match self {
+            Self::Channel => Self::Channel,
+            Self::Soft | Self::Alternative | Self::LastAlternative | Self::Required => Self::Soft,
+        }
+    }
+}
+
 /// A module in the load order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -37,8 +71,8 @@ pub struct Step {
     pub name: String,
     /// First requester.
     pub(crate) why: Why,
-    /// True if only optional requests require the module.
-    pub(crate) optional: bool,
+    /// The strongest need for the module.
+    pub(crate) need: Need,
 }
 
 /// Result of a name lookup.
@@ -107,12 +141,9 @@ impl<'a> Order<'a> {
     }
 
     /// Adds the module with this normalized name to the order, after its dependencies.
-    pub fn add(&mut self, name: &str, why: &Why, optional: bool) -> Result<(), ModuleError> {
+    pub fn add(&mut self, name: &str, why: &Why, need: Need) -> Result<(), ModuleError> {
         if let Some(place) = self.done.get(name).copied() {
-            if !optional {
-                self.require(place)?;
-            }
-            return Ok(());
+            return if need == Need::Required { self.require(place) } else { Ok(()) };
         }
         if self.waiting.iter().any(|waiting| waiting == name) || self.waiting.len() >= DEPTH_LIMIT {
             let chain = self.waiting.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(" -> ");
@@ -120,37 +151,55 @@ impl<'a> Order<'a> {
         }
         let needs = self.needs(name)?.ok_or_else(|| self.missing(name, why))?;
         self.waiting.push(name.to_owned());
-        let added = self.add_around(name, &needs, why, optional);
+        let added = self.add_around(name, &needs, why, need);
         self.waiting.pop();
         added
     }
 
-    fn add_around(&mut self, name: &str, needs: &Needs, why: &Why, optional: bool) -> Result<(), ModuleError> {
+    fn add_around(&mut self, name: &str, needs: &Needs, why: &Why, need: Need) -> Result<(), ModuleError> {
         for needed in &needs.depends {
             let why = Why::Module { kind: "depends", by: name.to_owned() };
             match self.find(needed)? {
                 Found::Builtin => {}
                 // A hard dependency is always a module name, not an alias.
-                Found::Modules(_) | Found::Nothing => self.add(needed, &why, optional)?,
+                Found::Modules(_) | Found::Nothing => self.add(needed, &why, need.of_dependency())?,
             }
         }
         for soft in &needs.soft.pre {
-            self.add_soft(soft, "softdep pre", name, optional)?;
+            self.add_soft(soft, "softdep pre", name, need)?;
         }
         self.done.insert(name.to_owned(), self.steps.len());
-        self.steps.push(Step { name: name.to_owned(), why: why.clone(), optional });
+        self.steps.push(Step { name: name.to_owned(), why: why.clone(), need });
         for soft in &needs.soft.post {
-            self.add_soft(soft, "softdep post", name, optional)?;
+            self.add_soft(soft, "softdep post", name, need)?;
         }
         for (soft, by) in std::mem::take(&mut self.late) {
-            self.add_soft(&soft, "softdep post", &by, optional)?;
+            self.add_soft(&soft, "softdep post", &by, need)?;
         }
         Ok(())
     }
 
+    /// Requires one of the modules with a requested alias, which were added as soft ones from the step `first` on. A module that
+    /// other requests share decides nothing: whether it was loaded has been judged before.
+    pub(crate) fn require_one_of(&mut self, names: &[String], first: usize) {
+        let mut places: Vec<usize> = names.iter().filter_map(|name| self.done.get(name).copied()).collect();
+        places.sort_unstable();
+        let is_own =
+            |place: &usize| *place >= first && self.steps.get(*place).is_some_and(|step| step.need == Need::Soft);
+        if !places.iter().all(is_own) {
+            return;
+        }
+        let last = places.last().copied();
+        for place in places {
+            if let Some(step) = self.steps.get_mut(place) {
+                step.need = if Some(place) == last { Need::LastAlternative } else { Need::Alternative };
+            }
+        }
+    }
+
     /// Adds the modules that a soft dependency names. Ignores modules that cannot be added, without a note, as modprobe
     /// does.
-    fn add_soft(&mut self, wanted: &str, kind: &'static str, by: &str, optional: bool) -> Result<(), ModuleError> {
+    fn add_soft(&mut self, wanted: &str, kind: &'static str, by: &str, need: Need) -> Result<(), ModuleError> {
         let Found::Modules(names) = self.find(wanted)? else { return Ok(()) };
         for found in names {
             if self.waiting.contains(&found) {
@@ -162,7 +211,7 @@ impl<'a> Order<'a> {
             }
             let (steps, done, late) = (self.steps.len(), self.done.clone(), self.late.clone());
             let why = Why::Module { kind, by: by.to_owned() };
-            match self.add(&found, &why, optional) {
+            match self.add(&found, &why, need.of_soft_dependency()) {
                 Ok(()) => {}
                 Err(ModuleError::Missing { .. } | ModuleError::Circle { .. }) => {
                     self.steps.truncate(steps);
@@ -190,12 +239,12 @@ impl<'a> Order<'a> {
         Ok(false)
     }
 
-    /// Marks a step and its dependencies as not optional.
+    /// Marks a step and its dependencies as required.
     fn require(&mut self, place: usize) -> Result<(), ModuleError> {
         let mut ahead = vec![place];
         while let Some(place) = ahead.pop() {
-            let Some(step) = self.steps.get_mut(place).filter(|step| step.optional) else { continue };
-            step.optional = false;
+            let Some(step) = self.steps.get_mut(place).filter(|step| step.need != Need::Required) else { continue };
+            step.need = Need::Required;
             let name = step.name.clone();
             let needs = self.needs(&name)?.map(|needs| needs.depends).unwrap_or_default();
             ahead.extend(needs.iter().filter_map(|needed| self.done.get(needed).copied()));
@@ -294,7 +343,7 @@ pub(super) fn not_found(name: &str, kernel: &Kernel, order: &Order<'_>, builtin:
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Order, distance, near};
+    use super::{Found, Need, Order, distance, near};
     use crate::format::modules::modinfo::Modinfo;
     use crate::root::fact::Why;
     use crate::root::modules::builtin::Builtin;
@@ -317,7 +366,7 @@ mod tests {
         let (index, builtin) = (index(modules), Builtin::default());
         let mut order = Order::new(Some(&index), &builtin);
         for name in wanted {
-            order.add(name, &Why::Base, false)?;
+            order.add(name, &Why::Base, Need::Required)?;
         }
         Ok(order.steps.into_iter().map(|step| step.name).collect())
     }
@@ -362,18 +411,52 @@ mod tests {
         assert_eq!(load(&modules, &["a"]).expect("ordered"), ["a"]);
     }
 
+    fn needs<'a>(order: &'a Order<'_>) -> Vec<(&'a str, Need)> {
+        order.steps.iter().map(|step| (step.name.as_str(), step.need)).collect()
+    }
+
     #[test]
     fn channel_modules_are_optional_until_another_request_requires_them() {
         let (index, builtin) = (index(&[("a", "depends=b"), ("b", ""), ("c", "")]), Builtin::default());
         let mut order = Order::new(Some(&index), &builtin);
-        order.add("c", &Why::Channel, true).expect("added");
-        order.add("a", &Why::Channel, true).expect("added");
-        assert!(order.steps.iter().all(|step| step.optional));
-        order.add("a", &Why::Base, false).expect("added");
-        let optional: Vec<&str> =
-            order.steps.iter().filter(|step| step.optional).map(|step| step.name.as_str()).collect();
-        assert_eq!(optional, ["c"]);
+        order.add("c", &Why::Channel, Need::Channel).expect("added");
+        order.add("a", &Why::Channel, Need::Channel).expect("added");
+        assert!(order.steps.iter().all(|step| step.need == Need::Channel));
+        order.add("a", &Why::Base, Need::Required).expect("added");
+        assert_eq!(needs(&order), [("c", Need::Channel), ("b", Need::Required), ("a", Need::Required)]);
         assert_eq!(order.find("nothing").expect("looked up"), Found::Nothing);
+    }
+
+    #[test]
+    fn soft_dependencies_and_their_dependencies_are_not_required() {
+        let modules =
+            [("a", "depends=b;softdep=pre: s post: p"), ("b", ""), ("s", "depends=t"), ("t", ""), ("p", "depends=b")];
+        let (index, builtin) = (index(&modules), Builtin::default());
+        let mut order = Order::new(Some(&index), &builtin);
+        order.add("a", &Why::Base, Need::Required).expect("added");
+        let expected =
+            [("b", Need::Required), ("t", Need::Soft), ("s", Need::Soft), ("a", Need::Required), ("p", Need::Soft)];
+        assert_eq!(needs(&order), expected);
+        order.add("s", &Why::Base, Need::Required).expect("added");
+        assert!(needs(&order).iter().all(|(name, need)| *name == "p" || *need == Need::Required), "{:?}", order.steps);
+    }
+
+    #[test]
+    fn one_of_several_modules_with_an_alias_must_load_unless_another_request_shares_one() {
+        let modules = [("a", "depends=c"), ("b", ""), ("c", ""), ("d", "softdep=pre: a")];
+        let (index, builtin) = (index(&modules), Builtin::default());
+        let names = ["a", "b"].map(str::to_owned);
+        for (before, expected) in [(None, [Need::Alternative, Need::LastAlternative]), (Some("d"), [Need::Soft; 2])] {
+            let mut order = Order::new(Some(&index), &builtin);
+            before.map(|name| order.add(name, &Why::Base, Need::Required)).transpose().expect("added");
+            let first = order.steps.len();
+            names.iter().try_for_each(|name| order.add(name, &Why::Base, Need::Soft)).expect("added");
+            order.require_one_of(&names, first);
+            let found: Vec<Need> =
+                needs(&order).iter().filter(|(name, _)| ["a", "b"].contains(name)).map(|(_, need)| *need).collect();
+            assert_eq!(found, expected, "{before:?}");
+            assert!(needs(&order).contains(&("c", Need::Soft)));
+        }
     }
 
     #[test]
