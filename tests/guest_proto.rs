@@ -21,7 +21,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
 
 /// Messages of the guest, in the order of a run, and their bytes.
-const TO_HOST: [(ToHost<'static>, &[u8]); 26] = [
+const TO_HOST: [(ToHost<'static>, &[u8]); 32] = [
     (
         ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
         b"\x01\x25\0bootling\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x02\0\0\0\0\0\0\0\0\x01\x006.1.0",
@@ -38,6 +38,12 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 26] = [
     (ToHost::Failed { what: Failure::Tty, errno: 19, subject: b"t" }, b"\x07\x06\0\x03\x13\0\0\0t"),
     (ToHost::Failed { what: Failure::BlockDevices, errno: 110, subject: b"0 of 1" }, b"\x07\x0b\0\x04\x6e\0\0\x000 of 1"),
     (ToHost::Failed { what: Failure::Window, errno: 28, subject: b"a" }, b"\x07\x06\0\x05\x1c\0\0\0a"),
+    (ToHost::Failed { what: Failure::SoftModule, errno: 19, subject: b"s" }, b"\x07\x06\0\x06\x13\0\0\0s"),
+    (ToHost::Failed { what: Failure::Crash, errno: 9, subject: b"a.ko" }, b"\x07\x09\0\x07\x09\0\0\0a.ko"),
+    (ToHost::Failed { what: Failure::Setup, errno: 24, subject: b"p" }, b"\x07\x06\0\x08\x18\0\0\0p"),
+    (ToHost::Failed { what: Failure::Seed, errno: 2, subject: b"u" }, b"\x07\x06\0\x09\x02\0\0\0u"),
+    (ToHost::CommandLine(b"quiet\n"), b"\x0c\x06\0quiet\n"),
+    (ToHost::Loading(b"/a.ko"), b"\x0d\x05\0/a.ko"),
     (ToHost::Ready, b"\x09\0\0"),
     (
         ToHost::Log { lost: Lost::Nothing, records: b"4,1,2,-;x\n" },
@@ -139,12 +145,12 @@ fn an_incomplete_frame_is_not_decoded() {
 #[test]
 fn an_invalid_frame_is_refused_with_the_reason() {
     assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
-    assert_eq!(ToHost::decode(b"\x0c\0\0"), Err(FrameError::Tag(12)));
+    assert_eq!(ToHost::decode(b"\x0e\0\0"), Err(FrameError::Tag(14)));
     assert_eq!(ToGuest::decode(b"\x48\0\0"), Err(FrameError::Tag(0x48)));
     assert_eq!(ToHost::decode(b"\x03\x01\x80"), Err(FrameError::TooLong(3, 0x8001)));
     assert_eq!(ToHost::decode(b"\x01\x08\0bootl1ng"), Err(FrameError::Malformed(1)), "another magic");
     assert_eq!(ToHost::decode(b"\x05\x05\0\0\0\0\0\0"), Err(FrameError::Malformed(5)), "a byte too many");
-    assert_eq!(ToHost::decode(b"\x07\x05\0\x06\0\0\0\0"), Err(FrameError::Malformed(7)), "an unknown failure");
+    assert_eq!(ToHost::decode(b"\x07\x05\0\x0a\0\0\0\0"), Err(FrameError::Malformed(7)), "an unknown failure");
     assert_eq!(ToHost::decode(b"\x41\0\0"), Err(FrameError::Malformed(0x41)), "from the wrong side");
     assert_eq!(ToGuest::decode(b"\x43\x01\0x"), Err(FrameError::Malformed(0x43)), "an end of file with a payload");
     assert_eq!(ToGuest::decode(b"\x45\x02\0\x0f\0"), Err(FrameError::Malformed(0x45)));
@@ -195,7 +201,7 @@ fn a_broken_record_ends_the_job_with_its_offset() {
 #[test]
 fn every_tag_has_a_unique_byte() {
     let known: Vec<_> = (0..=u8::MAX).filter_map(|code| Some((code, Tag::from_code(code)?))).collect();
-    assert_eq!(known.len(), 11);
+    assert_eq!(known.len(), 14);
     assert!(known.iter().all(|(code, tag)| tag.code() == *code));
 }
 
@@ -220,6 +226,9 @@ fn tags() -> impl Strategy<Value = Tag> {
         Tag::Env,
         Tag::Cwd,
         Tag::Module,
+        Tag::SoftModule,
+        Tag::Alternative,
+        Tag::LastAlternative,
         Tag::ChannelModule,
         Tag::Channel,
         Tag::Tty,

@@ -205,7 +205,7 @@ fn boot(args: &BootDiskArgs) -> anyhow::Result<(u8, Option<BootReport>)> {
     }
     let result = prepared.run(args.options(interactive)?, &mut reporter).map_err(output::advised)?;
     output::to_stderr(&format_disk_result(&result, !args.quiet));
-    if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. }) {
+    if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. } | Outcome::KernelCrashed { .. }) {
         output::to_stderr(&health::format_findings(&result.outcome, &result.transcript.health, false));
     }
     output::to_stderr(&format_evidence(&result));

@@ -94,7 +94,11 @@ pub(crate) fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: 
     let mut text = String::new();
     let told: Vec<&Finding> = findings.iter().filter(is_told).collect();
     for finding in told.iter().take(FINDINGS) {
-        let decided = matches!(outcome, Outcome::Unhealthy { what, .. } if *what == finding.to_string());
+        let decided = match outcome {
+            Outcome::Unhealthy { what, .. } => *what == finding.to_string(),
+            Outcome::KernelCrashed { what, .. } => *what == finding.title,
+            _ => false,
+        };
         // Writing to a String cannot fail. The verdict already reports the finding that failed the run.
         if !decided {
             let _ = writeln!(text, "{bold}bootling: {finding}{bold:#}");

@@ -289,7 +289,7 @@ impl Booted {
     /// Formats and reports a result. `start`: when bootling was started.
     pub(crate) fn new(args: &RunArgs, fast_boot: bool, result: RunResult, start: Instant) -> Self {
         let mut text = format_result(&result, Some("--console - shows all"));
-        if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. }) {
+        if !args.quiet || matches!(result.outcome, Outcome::Unhealthy { .. } | Outcome::KernelCrashed { .. }) {
             text += &health::format_findings(&result.outcome, &result.transcript.health, args.verbose);
         }
         text += &format_evidence(&result);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::transcript::ConsoleSigns;
+use crate::format::protocol::frame::GIVING_UP;
 
 /// Number of lines kept: a fault with its registers, the panic that follows, and some lines before them.
 const LINES: usize = 120;
@@ -21,6 +22,8 @@ pub(crate) struct Console {
     lines: VecDeque<String>,
     line: Vec<u8>,
     signs: ConsoleSigns,
+    /// True after pid 1's line that it gives up: the reason follows.
+    gives_up: bool,
 }
 
 impl Console {
@@ -70,6 +73,10 @@ impl Console {
         let restarts = ["reboot: Restarting system", "sysrq: Resetting"];
         self.signs.restart |= restarts.iter().any(|words| kernel_says(&line, words).is_some());
         self.signs.halted |= kernel_says(&line, "reboot: System halted").is_some();
+        if self.gives_up && self.signs.gave_up.is_none() {
+            self.signs.gave_up = line.split_once("bootling: ").map(|(_, why)| why.to_owned());
+        }
+        self.gives_up |= line.as_bytes().ends_with(GIVING_UP.trim_ascii_end());
         if line.is_empty() {
             return;
         }
@@ -125,6 +132,15 @@ mod tests {
         assert_eq!(signs.panic.as_deref(), Some("Kernel panic - not syncing: Attempted to kill init!"));
         assert!(signs.restart && !signs.halted && signs.spoke);
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn the_line_after_pid_1_gives_up_has_its_reason() {
+        let mut console = Console::default();
+        console.feed(b"bootling: loading x\r\n[    1.5] x: bootling: giving up\r\n[    1.6] y\r\n");
+        assert_eq!(console.signs().gave_up, None);
+        console.feed(b"bootling: failed to open the channel virtio: error 110\r\nbootling: z\r\n");
+        assert_eq!(console.signs().gave_up.as_deref(), Some("failed to open the channel virtio: error 110"));
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl<'a> Conversation<'a> {
             interrupt: self.interrupt,
             hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
             recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
+            command_line: machine.command_line.to_string_lossy().into_owned(),
             opening,
         };
         match &self.streams {

@@ -348,6 +348,7 @@ pub(super) fn not_restored(transcript: &Transcript) -> Option<String> {
     for event in &transcript.events {
         match event {
             Event::Hello { .. }
+            | Event::GaveUp(_)
             | Event::Failed { .. }
             | Event::Interrupted { .. }
             | Event::Escaped

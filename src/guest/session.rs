@@ -119,6 +119,8 @@ struct Session<'a> {
     hang: Option<Box<Hang>>,
     health: health::Log,
     alarm: health::Alarm,
+    /// Path of the module that pid 1 is loading.
+    loading: Option<String>,
 }
 
 /// Progress of the guest.
@@ -187,6 +189,7 @@ impl<'a> Session<'a> {
             hang: None,
             health: health::Log::default(),
             alarm: health::Alarm::default(),
+            loading: None,
         }
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct ConsoleSigns {
     /// True if `reboot: Restarting system` or `sysrq: Resetting` was printed, as the kernel does before a requested
     /// reset.
     pub(crate) restart: bool,
+    /// Reason why pid 1 ended without a channel to the host.
+    pub(crate) gave_up: Option<String>,
     /// True if `reboot: System halted` was printed, after which no further output follows.
     pub(crate) halted: bool,
 }
@@ -92,6 +94,8 @@ pub(crate) enum Event {
     },
     /// A note from pid 1 for the user.
     Note(String),
+    /// pid 1 gave up before its first message, for this reason.
+    GaveUp(String),
     /// An operation of pid 1 failed.
     Failed {
         /// Failed operation.
@@ -220,6 +224,7 @@ impl Transcript {
             | Event::NotRestored(_)
             | Event::Started { .. }
             | Event::Note(_)
+            | Event::GaveUp(_)
             | Event::Failed { .. }
             | Event::Shutdown { .. }
             | Event::Watchdog { .. }

@@ -7,7 +7,7 @@
 //! | 118 | QEMU exited or was killed before a verdict |
 //! | 119 | the guest reset unexpectedly (triple fault) |
 //! | 120 | the guest kernel panicked |
-//! | 121 | the command passed, but the kernel is unhealthy (`--health fail`) |
+//! | 121 | the kernel is unhealthy: the command passed, but the kernel reported a problem (`--health fail`), or the kernel crashed while it loaded a module for the command |
 //! | 122 | the guest is gone without a verdict: powered off, restarted, halted, or closed its control channel |
 //! | 123 | a watchdog device fired |
 //! | 124 | timed out |
@@ -24,7 +24,7 @@ pub(crate) mod names;
 pub(crate) mod outcome;
 
 pub use self::bisect::BisectAnswer;
-use self::names::errno_text;
+pub(crate) use self::names::errno_text;
 pub use self::names::signal_name;
 pub use self::outcome::Outcome;
 use super::health::{Finding, Rules};
@@ -70,8 +70,9 @@ pub(crate) fn judge(transcript: &Transcript) -> Outcome {
 /// Determines the outcome of a run under health rules. Removes the findings that are not reported from the transcript.
 /// A failing command takes precedence over findings, since the command is what the run tests.
 pub(crate) fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
-    transcript.health.retain(|finding| rules.is_reported(finding));
+    // Whatever the rules allow, a crash is the reason why no command ran.
     let outcome = judge(transcript);
+    transcript.health.retain(|finding| rules.is_reported(finding));
     let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);
     match (&outcome, worst) {
         (Outcome::Exited { status: 0 } | Outcome::Expected { .. } | Outcome::PoweredOff, Some(worst)) => {
@@ -112,6 +113,8 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
     for (position, event) in transcript.events.iter().enumerate() {
         let outcome = match event {
             Event::Exit { ended, .. } => from_end(*ended, &transcript.events[..position]),
+            Event::GaveUp(why) => gave_up(why, &transcript.health),
+            Event::Failed { what: Failure::Crash, errno, subject } => crashed(*errno, subject, &transcript.health),
             Event::Failed { what, errno, subject } => match could_not(*what, *errno, subject) {
                 Some(why) => Outcome::CouldNotTest { why },
                 None => continue,
@@ -192,14 +195,35 @@ fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
         errno => format!(": {}", errno_text(errno)),
     };
     match what {
-        Failure::Exec => None,
+        Failure::Exec | Failure::SoftModule | Failure::Crash => None,
         Failure::Job => Some(format!("pid 1 failed to read its job: {subject}{reason}").trim_end().to_owned()),
         Failure::Module => Some(format!("the guest failed to load module {subject}{reason}")),
         Failure::Tty => Some(format!("the guest failed to create a terminal{reason}")),
+        Failure::Setup => Some(format!("pid 1 failed to create {subject}{reason}")),
+        Failure::Seed => Some(format!("the guest failed to reseed its random generator ({subject}){reason}")),
         Failure::Window => {
             Some(format!("the guest failed to unpack the payload: {subject}{reason}").trim_end().to_owned())
         }
         Failure::BlockDevices => Some(format!("timed out waiting for block devices in the guest: {subject}")),
+    }
+}
+
+/// Outcome of a crash while a module was loaded.
+fn crashed(signal: u32, path: &str, findings: &[Finding]) -> Outcome {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let module = file.strip_suffix(".ko").unwrap_or(file).to_owned();
+    let what = crash(findings).map(|finding| finding.title.clone());
+    let what = what.unwrap_or_else(|| format!("the loading process was killed by signal {signal}"));
+    Outcome::KernelCrashed { module, what }
+}
+
+/// Outcome of a pid 1 without a channel. The module that crashed may be a driver of the channel.
+fn gave_up(why: &str, findings: &[Finding]) -> Outcome {
+    match crash(findings) {
+        Some(Finding { title, .. }) => {
+            Outcome::KernelCrashed { module: "(a driver of the control channel)".to_owned(), what: title.clone() }
+        }
+        None => Outcome::CouldNotTest { why: format!("pid 1 gave up: {why}") },
     }
 }
 

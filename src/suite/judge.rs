@@ -279,6 +279,7 @@ pub(crate) fn can_reuse_guest(output: &Output) -> bool {
         | Outcome::Rejected { .. }
         | Outcome::PoweredOff
         | Outcome::Panic { .. }
+        | Outcome::KernelCrashed { .. }
         | Outcome::Reset
         | Outcome::WentAway { .. }
         | Outcome::Watchdog { .. }

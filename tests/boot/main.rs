@@ -27,6 +27,7 @@ mod killed;
 mod library;
 mod matrix;
 mod nested;
+mod pid1;
 mod plain;
 mod proof;
 mod readme;

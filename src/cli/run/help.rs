@@ -32,7 +32,7 @@ Keys on a terminal:
 Exit status:
   the command's own; 128+n if signal n killed it; 126 if it could not be executed, 127 if it was not found
   118 QEMU died            119 unexpected reset of the guest        120 kernel panic
-  121 the command succeeded, but the kernel is unhealthy (--health fail)
+  121 the command succeeded, but the kernel is unhealthy (--health fail); or loading a module crashed the kernel
   122 the guest ended without a verdict                             123 watchdog expired
   124 timeout
   125 could not test (bad input, no QEMU, no kernel, a module that failed to load)

@@ -21,6 +21,9 @@ pub const SEED: usize = 32;
 /// First bytes of [`ToHost::Hello`].
 pub const HELLO_MAGIC: &[u8; 8] = b"bootling";
 
+/// Line on the console before the reason, if pid 1 ends without a channel to the host.
+pub const GIVING_UP: &[u8] = b"bootling: giving up\n";
+
 /// End of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -49,7 +52,8 @@ pub struct Usage {
     pub max_rss_kib: u64,
 }
 
-/// Step that failed before the command could run.
+/// Step that failed before the command could run. After [`Failure::Exec`], [`ToHost::Exit`] follows; after
+/// [`Failure::SoftModule`], pid 1 continues; any other failure ends the command's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// Reading or parsing the job.
@@ -64,6 +68,14 @@ pub enum Failure {
     BlockDevices,
     /// Mapping the window or unpacking its payload.
     Window,
+    /// Loading a module that is not required.
+    SoftModule,
+    /// Loading a module: the kernel killed the loading process. The error number is the signal.
+    Crash,
+    /// Creating what every command needs: a pipe, a process.
+    Setup,
+    /// Reseeding the random generator.
+    Seed,
 }
 
 /// Missing kernel log records.
@@ -95,6 +107,10 @@ pub enum ToHost<'a> {
         /// `uname -r`.
         release: &'a [u8],
     },
+    /// `/proc/cmdline`, after the greeting of a boot.
+    CommandLine(&'a [u8]),
+    /// A module is being loaded: its path. Empty: no module is being loaded any more.
+    Loading(&'a [u8]),
     /// The command runs. Time since the kernel started, in nanoseconds.
     Started(u64),
     /// Standard output of the command, or its terminal output.
@@ -105,13 +121,13 @@ pub enum ToHost<'a> {
     Window(u32),
     /// A note to the user.
     Note(&'a [u8]),
-    /// A step failed. [`ToHost::Exit`] does not follow, except after [`Failure::Exec`].
+    /// A step failed; see [`Failure`] for what follows.
     Failed {
         /// Failed step.
         what: Failure,
         /// Error number of the kernel, or 0.
         errno: u32,
-        /// Affected object: a path or a module name.
+        /// Affected object: a path.
         subject: &'a [u8],
     },
     /// Everything that does not depend on the command is done: pid 1 waits for [`ToGuest::Renew`].
@@ -224,6 +240,8 @@ const EXIT: u8 = 0x08;
 const READY: u8 = 0x09;
 const LOG: u8 = 0x0a;
 const LEFT: u8 = 0x0b;
+const COMMAND_LINE: u8 = 0x0c;
+const LOADING: u8 = 0x0d;
 const GO: u8 = 0x41;
 const STDIN: u8 = 0x42;
 const STDIN_EOF: u8 = 0x43;
@@ -240,7 +258,7 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    if !matches!(tag, HELLO..=LEFT | GO..=RENEW) {
+    if !matches!(tag, HELLO..=LOADING | GO..=RENEW) {
         return Err(FrameError::Tag(tag));
     }
     let len = u16::from_le_bytes([low, high]);

@@ -7,4 +7,4 @@ pub mod job;
 pub mod window;
 
 /// Protocol version. Increased with every incompatible change of frames or jobs; both sides refuse other versions.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;

@@ -9,6 +9,7 @@ use crate::format::protocol::frame::{Failure, SEED, ToGuest, ToHost};
 use crate::guest::console::printable;
 use crate::guest::terminal;
 use crate::guest::transcript::Event;
+use crate::guest::verdict::errno_text;
 
 impl Session<'_> {
     pub(super) fn on_frame(&mut self, frame: &ToHost<'_>) {
@@ -35,6 +36,8 @@ impl Session<'_> {
                     Opening::Boot | Opening::Command { .. } => self.greet(),
                 }
             }
+            ToHost::CommandLine(text) => self.check_command_line(&printable(text)),
+            ToHost::Loading(path) => self.loading = Some(printable(path)).filter(|path| !path.is_empty()),
             ToHost::Ready => self.end(Event::Ready { at }),
             ToHost::Started(_) => {
                 self.phase = Phase::Running;
@@ -44,23 +47,27 @@ impl Session<'_> {
             ToHost::Stderr(bytes) => self.err.push(bytes),
             ToHost::Window(more) => self.outbox.grant(more),
             ToHost::Note(text) => {
-                let text = printable(text);
-                if !self.settings.quiet {
-                    self.say(&format!("guest: {text}"));
-                }
-                self.note(Event::Note(text));
+                self.guest_note(printable(text));
             }
             ToHost::Failed { what, errno, subject } => {
-                let event = Event::Failed { what, errno, subject: printable(subject) };
+                let subject = printable(subject);
                 match what {
                     // The exit status follows.
                     Failure::Exec => {
                         self.is_refused = true;
-                        self.note(event);
+                        self.note(Event::Failed { what, errno, subject });
                     }
-                    Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window => {
-                        self.end(event);
+                    Failure::SoftModule => {
+                        self.guest_note(format!("optional module {subject} was not loaded: {}", errno_text(errno)));
                     }
+                    Failure::Job
+                    | Failure::Module
+                    | Failure::Crash
+                    | Failure::Tty
+                    | Failure::BlockDevices
+                    | Failure::Window
+                    | Failure::Setup
+                    | Failure::Seed => self.end(Event::Failed { what, errno, subject }),
                 }
             }
             ToHost::Log { lost, records } => self.health.take_records(lost, records),
@@ -76,6 +83,25 @@ impl Session<'_> {
         }
         let is_base = self.settings.opening == Opening::Base;
         Progress { phase: self.phase, is_base, is_refused: self.is_refused }.violation(frame)
+    }
+
+    fn guest_note(&mut self, text: String) {
+        if !self.settings.quiet {
+            self.say(&format!("guest: {text}"));
+        }
+        self.note(Event::Note(text));
+    }
+
+    /// Notes which words of its command line the kernel ignores.
+    fn check_command_line(&mut self, found: &str) {
+        let lost = lost_words(&self.settings.command_line, found);
+        // Without /proc, nothing is known.
+        if !lost.is_empty() && !found.is_empty() {
+            self.guest_note(format!(
+                "the kernel ignores {} of its command line; it uses {found:?} (CONFIG_CMDLINE_OVERRIDE, or too long)",
+                lost.join(" ")
+            ));
+        }
     }
 
     /// Sends a ready guest its command.
@@ -110,5 +136,22 @@ impl Session<'_> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         self.outbox.send(&ToGuest::Go { rows, columns, realtime_ns });
+    }
+}
+
+/// Returns the words of a command line that are not in another.
+fn lost_words<'a>(given: &'a str, found: &str) -> Vec<&'a str> {
+    given.split_whitespace().filter(|word| !found.split_whitespace().any(|other| other == *word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lost_words;
+
+    #[test]
+    fn words_that_the_kernel_ignores_are_found_whatever_it_adds() {
+        let given = "console=ttyS0 quiet  lost=1";
+        assert!(lost_words(given, "BOOT_IMAGE=x console=ttyS0 quiet lost=1 more").is_empty());
+        assert_eq!(lost_words(given, "console=ttyS0 lost=12"), ["quiet", "lost=1"]);
     }
 }

@@ -115,7 +115,8 @@ impl Session<'_> {
             course.push(match (&hello, started) {
                 (_, Some(started)) => format!("the command started after {started} and is still running{channel}"),
                 (Some(hello), None) => {
-                    format!("pid 1 started after {hello}, but not the command{channel}")
+                    let loading = self.loading.as_ref().map(|path| format!(": it is loading module {path}"));
+                    format!("pid 1 started after {hello}, but not the command{}{channel}", loading.unwrap_or_default())
                 }
                 (None, None) => "no message from the guest's pid 1".to_owned(),
             });

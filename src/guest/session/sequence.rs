@@ -8,6 +8,7 @@
 //! | `Stdout`, `Stderr`, `Window`, `Left` | no | no | yes |
 //! | `Note`, `Log` | no | yes | yes |
 //! | `Failed`: the command cannot be executed | no | of a command, once | no |
+//! | `CommandLine`, `Loading`, `Failed`: an optional module | no | yes | no |
 //! | `Failed`: any other step | yes | yes | no |
 //! | `Exit` | no | 126 or 127, after that failure | yes |
 //!
@@ -42,11 +43,23 @@ impl Progress {
             ToHost::Left { .. } => (is_running, "a leftover process of a command that has not started"),
             ToHost::Note(_) => (is_greeted || is_running, "a note before the greeting"),
             ToHost::Log { .. } => (is_greeted || is_running, "kernel log records before the greeting"),
+            ToHost::CommandLine(_) => (is_greeted, "a command line before the greeting"),
+            ToHost::Loading(_) | ToHost::Failed { what: Failure::SoftModule, .. } => {
+                (is_greeted, "an unexpected message about a module")
+            }
             ToHost::Failed { what: Failure::Exec, .. } => {
                 (awaits_command, "an unexpected failure to start the command")
             }
             ToHost::Failed {
-                what: Failure::Job | Failure::Module | Failure::Tty | Failure::BlockDevices | Failure::Window,
+                what:
+                    Failure::Job
+                    | Failure::Module
+                    | Failure::Crash
+                    | Failure::Tty
+                    | Failure::BlockDevices
+                    | Failure::Window
+                    | Failure::Setup
+                    | Failure::Seed,
                 ..
             } => (!is_running, "a failure to prepare a command that is already running"),
             // The statuses of shells for commands that cannot be executed.
@@ -79,7 +92,7 @@ mod tests {
     #[test]
     fn every_frame_is_accepted_only_in_its_phase() {
         let hello = ToHost::Hello { version: 0, uptime_ns: 0, taint: 0, window: 0, release: b"" };
-        let cases: [(ToHost<'_>, [bool; 5]); 18] = [
+        let cases: [(ToHost<'_>, [bool; 5]); 22] = [
             // Booting, greeted, refused, running, base.
             (hello, [true, false, false, false, false]),
             (ToHost::Ready, [false, false, false, false, true]),
@@ -93,6 +106,10 @@ mod tests {
             (failed(Failure::Exec), [false, true, false, false, false]),
             (failed(Failure::Job), [true, true, true, false, true]),
             (failed(Failure::Module), [true, true, true, false, true]),
+            (failed(Failure::Crash), [true, true, true, false, true]),
+            (failed(Failure::SoftModule), [false, true, true, false, true]),
+            (ToHost::CommandLine(b"x"), [false, true, true, false, true]),
+            (ToHost::Loading(b"x"), [false, true, true, false, true]),
             (failed(Failure::Window), [true, true, true, false, true]),
             (exit(Ended::Exited(0)), [false, false, false, true, false]),
             (exit(Ended::Exited(1)), [false, false, false, true, false]),

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     /// Files that record the session, for the case of a failure.
     pub(crate) recording: Option<Recording>,
+    /// Command line given to the kernel.
+    pub(crate) command_line: String,
     /// Start mode of the guest.
     pub(crate) opening: Opening,
 }

@@ -54,6 +54,11 @@ impl Session<'_> {
                 }
             }
         }
+        let gave_up = self.console.signs().gave_up.clone();
+        if let Some(why) = gave_up.filter(|_| self.phase == Phase::Booting && self.has_our_pid1()) {
+            self.end(Event::GaveUp(why));
+            return true;
+        }
         self.hear_last_words();
         true
     }

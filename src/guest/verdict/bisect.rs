@@ -69,6 +69,7 @@ impl Outcome {
             | Self::Rejected { .. }
             | Self::Panic { .. }
             | Self::Unhealthy { .. }
+            | Self::KernelCrashed { .. }
             | Self::Reset
             | Self::WentAway { .. }
             | Self::Watchdog { .. }
@@ -102,6 +103,7 @@ mod tests {
             (not_executed, Ok(Bad), 1),
             (panic, Ok(Bad), 1),
             (Outcome::Unhealthy { what: "x".to_owned(), early: false }, Ok(Bad), 1),
+            (Outcome::KernelCrashed { module: "x".to_owned(), what: "y".to_owned() }, Ok(Bad), 1),
             (Outcome::Reset, Ok(Bad), 1),
             (Outcome::WentAway { how: "x" }, Ok(Bad), 1),
             (Outcome::Watchdog { action: "x".to_owned() }, Ok(Bad), 1),

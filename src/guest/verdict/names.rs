@@ -9,7 +9,7 @@ pub fn signal_name(signal: i32) -> String {
 }
 
 /// Returns the host C library's text for an error number; Linux guests use the same numbers.
-pub(super) fn errno_text(errno: u32) -> String {
+pub(crate) fn errno_text(errno: u32) -> String {
     let errno = i32::try_from(errno).unwrap_or(0);
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     match text.split_once(" (os error") {

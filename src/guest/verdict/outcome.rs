@@ -56,6 +56,13 @@ pub enum Outcome {
         /// True if the finding ended the run (`--fail-on`).
         early: bool,
     },
+    /// The kernel crashed (an oops or a bug) while it loaded a module. The command did not run.
+    KernelCrashed {
+        /// Name of the module.
+        module: String,
+        /// First line of the kernel's report.
+        what: String,
+    },
     /// The guest reset unexpectedly.
     Reset,
     /// The machine stopped without a verdict.
@@ -104,7 +111,7 @@ impl Outcome {
             Self::Expected { .. } | Self::PoweredOff => 0,
             Self::Rejected { .. } => code::REJECTED,
             Self::Panic { .. } => code::PANIC,
-            Self::Unhealthy { .. } => code::UNHEALTHY,
+            Self::Unhealthy { .. } | Self::KernelCrashed { .. } => code::UNHEALTHY,
             Self::Reset => code::RESET,
             Self::WentAway { .. } => code::WENT_AWAY,
             Self::Watchdog { .. } => code::WATCHDOG,
@@ -127,6 +134,7 @@ impl Outcome {
             Self::PoweredOff => "powered-off",
             Self::Panic { .. } => "panic",
             Self::Unhealthy { .. } => "unhealthy",
+            Self::KernelCrashed { .. } => "kernel-crashed",
             Self::Reset => "reset",
             Self::WentAway { .. } => "went-away",
             Self::Watchdog { .. } => "watchdog",
@@ -157,6 +165,9 @@ impl Outcome {
             Self::Panic { line } => format!("the guest's kernel panicked: {line}"),
             Self::Unhealthy { what, early: false } => format!("the run succeeded, but {what}"),
             Self::Unhealthy { what, early: true } => format!("the run was ended early (--fail-on): {what}"),
+            Self::KernelCrashed { module, what } => {
+                format!("the guest's kernel crashed while it loaded module {module}: {what}")
+            }
             Self::Reset => "the guest reset unexpectedly (probably a triple fault)".to_owned(),
             Self::WentAway { how } => format!("the guest {how}"),
             Self::Watchdog { action } => format!("the guest's watchdog fired (QEMU action: {action})"),
@@ -198,6 +209,7 @@ impl Outcome {
             | Self::Expected { .. }
             | Self::PoweredOff
             | Self::Unhealthy { .. }
+            | Self::KernelCrashed { .. }
             | Self::OutputClosed => false,
         }
     }

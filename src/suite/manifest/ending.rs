@@ -4,8 +4,18 @@ use super::diagnostic::did_you_mean;
 use super::table::{Located, Table};
 
 /// Outcomes that a test may expect, by the names used in verdicts.
-pub const OUTCOMES: [&str; 9] =
-    ["panic", "reset", "timed-out", "went-away", "watchdog", "powered-off", "qemu-died", "not-executed", "unhealthy"];
+pub const OUTCOMES: [&str; 10] = [
+    "panic",
+    "reset",
+    "timed-out",
+    "went-away",
+    "watchdog",
+    "powered-off",
+    "qemu-died",
+    "not-executed",
+    "unhealthy",
+    "kernel-crashed",
+];
 
 /// Expected end of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -141,7 +141,7 @@ impl Channel {
                 return Ok(());
             }
             let mut watch = [self.watch(false)];
-            let _ = files::poll(&mut watch);
+            let _ = files::poll(&mut watch, None);
             check(watch[0])?;
         }
     }
@@ -212,7 +212,7 @@ impl Channel {
             }
             self.push()?;
             let mut watch = [self.watch(true)];
-            let _ = files::poll(&mut watch);
+            let _ = files::poll(&mut watch, None);
             check(watch[0])?;
             self.pull()?;
         }
@@ -265,7 +265,7 @@ fn open_port() -> Result<Fd> {
 
 fn is_connected(file: &Fd) -> bool {
     let mut watch = [Watch::new(file, POLL_OUT)];
-    files::poll(&mut watch).is_ok() && watch[0].ready & POLL_HANGUP == 0
+    files::poll(&mut watch, None).is_ok() && watch[0].ready & POLL_HANGUP == 0
 }
 
 fn is_ours(port: &[u8]) -> bool {

@@ -28,18 +28,21 @@ pub struct Command {
     pub started: u64,
 }
 
-/// A command that failed to start.
-pub struct NotStarted {
-    pub errno: Errno,
-    /// True if the file exists, but its interpreter does not.
-    pub interpreter: bool,
+/// Why a command failed to start.
+pub enum NotStarted {
+    /// There is no memory or no process for it.
+    NoProcess(Errno),
+    /// The kernel does not execute it.
+    NotExecuted {
+        errno: Errno,
+        /// True if the file exists, but its interpreter does not.
+        interpreter: bool,
+    },
 }
 
-impl NotStarted {
-    /// Returns the exit status that shells use.
-    pub fn status(&self) -> u8 {
-        if matches!(self.errno, Errno::NOENT | Errno::NOTDIR) { 127 } else { 126 }
-    }
+/// Returns the exit status that shells use for a command that cannot be executed.
+pub fn status(errno: Errno) -> u8 {
+    if matches!(errno, Errno::NOENT | Errno::NOTDIR) { 127 } else { 126 }
 }
 
 /// Input and results of the child.
@@ -55,19 +58,18 @@ impl Command {
     /// Starts the job's command. The flag in the result is true if the working directory was missing and `/` is used
     /// instead.
     pub fn start(job: &Job, stdio: &Stdio<'_>, stack: &mut [u8]) -> core::result::Result<(Self, bool), NotStarted> {
-        let refuse = |errno| NotStarted { errno, interpreter: false };
         if stack.is_empty() {
-            return Err(refuse(Errno::NOMEM));
+            return Err(NotStarted::NoProcess(Errno::NOMEM));
         }
         let child = Child { job, stdio, errno: Cell::new(None), found: Cell::new(false), elsewhere: Cell::new(false) };
         let started = uptime();
-        let pid = vfork(stack, Child::run, &child).map_err(refuse)?;
+        let pid = vfork(stack, Child::run, &child).map_err(NotStarted::NoProcess)?;
         match child.errno.get() {
             None => Ok((Self { pid, started }, child.elsewhere.get())),
             Some(errno) => {
                 // The child has already ended.
                 while reap().is_some_and(|ending| ending.pid != pid) {}
-                Err(NotStarted { errno, interpreter: errno == Errno::NOENT && child.found.get() })
+                Err(NotStarted::NotExecuted { errno, interpreter: errno == Errno::NOENT && child.found.get() })
             }
         }
     }

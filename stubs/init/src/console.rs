@@ -3,8 +3,10 @@
 use crate::file;
 use crate::line::Line;
 use crate::path::Path;
+use crate::protocol::frame::GIVING_UP;
 use crate::syscall::Errno;
 use crate::syscall::file::{self as files, Fd, NO_TERMINAL, READ_WRITE};
+use crate::syscall::terminal;
 
 /// The kernel opens `/dev/console` for pid 1 as 0, 1 and 2.
 static CONSOLE: Fd = Fd::standard(2);
@@ -17,6 +19,13 @@ pub fn say(text: &[u8]) {
 /// Prints an error.
 pub fn complain(doing: &[u8], object: &[u8], errno: Errno) {
     say(Line::new(doing).text(b" ").text(object).error(errno).bytes());
+}
+
+/// Prints why there is no channel to the host, which reads this line instead, and waits until it was transmitted.
+pub fn give_up(doing: &[u8], object: &[u8], errno: Errno) {
+    let _ = files::write(&CONSOLE, GIVING_UP);
+    complain(doing, object, errno);
+    let _ = terminal::drain(&CONSOLE);
 }
 
 /// Returns the console.

@@ -39,8 +39,8 @@ impl Words {
 pub struct Module {
     pub path: &'static CStr,
     pub parameters: &'static CStr,
-    /// True for a driver of the channel: its failure is only noted.
-    pub for_channel: bool,
+    /// What a failure means.
+    pub tag: Tag,
 }
 
 /// The parsed job; if it is invalid, the part that could be parsed.
@@ -102,18 +102,17 @@ impl Job {
     pub fn next_module(&mut self) -> Option<Module> {
         loop {
             let (tag, value) = self.records.as_mut()?.next()?.ok()?;
-            let for_channel = tag == Tag::ChannelModule;
-            if for_channel {
-                self.channel_modules = self.channel_modules.saturating_sub(1);
-            } else if tag != Tag::Module {
-                continue;
+            match tag {
+                Tag::ChannelModule => self.channel_modules = self.channel_modules.saturating_sub(1),
+                Tag::Module | Tag::SoftModule | Tag::Alternative | Tag::LastAlternative => {}
+                _ => continue,
             }
             let (path, parameters) = value.iter().position(|&byte| byte == 0).map_or((value, &[][..]), |at| {
                 (value.get(..at).unwrap_or_default(), value.get(at + 1..).unwrap_or_default())
             });
             // Two strings need two NULs; a record's header leaves room for five bytes.
             let path = self.texts.terminated(path);
-            return Some(Module { path, parameters: self.texts.terminated(parameters), for_channel });
+            return Some(Module { path, parameters: self.texts.terminated(parameters), tag });
         }
     }
 
@@ -128,7 +127,7 @@ impl Job {
                 }
             }
             Tag::Cwd => self.directory = Some(self.texts.terminated(value)),
-            Tag::Module => {}
+            Tag::Module | Tag::SoftModule | Tag::Alternative | Tag::LastAlternative => {}
             Tag::ChannelModule => self.channel_modules += 1,
             Tag::Channel => self.channel = Some(value),
             Tag::Tty => self.terminal = true,

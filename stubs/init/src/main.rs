@@ -44,12 +44,13 @@ use syscall::process::Stop;
 
 /// Entry point after `_start`. Ignores arguments and environment: everything comes from the job.
 extern "C" fn main() -> ! {
+    mounts::own_root();
     mounts::mount_first();
     console::ensure();
     let mut job = match Job::read() {
         Ok(job) => job,
         Err(errno) => {
-            console::complain(b"failed to read", protocol::job::PATH.as_bytes(), errno);
+            console::give_up(b"failed to read", protocol::job::PATH.as_bytes(), errno);
             power::stop(Stop::PowerOff)
         }
     };
@@ -60,10 +61,10 @@ extern "C" fn main() -> ! {
         // If the host is gone, only the power-off remains.
         Ok(mut channel) => power::stop(report::serve(&mut channel, &mut job, &mut modules).unwrap_or(Stop::PowerOff)),
         Err(errno) => {
-            console::complain(b"failed to open the channel", name, errno);
-            if let Some(missed) = &modules.missed {
-                console::say(missed.why.bytes());
+            for failed in modules.refused.iter().chain(&modules.missed) {
+                console::say(failed.why.bytes());
             }
+            console::give_up(b"failed to open the channel", name, errno);
             power::stop(Stop::PowerOff)
         }
     }

@@ -3,14 +3,20 @@
 //! File systems that the kernel lacks are skipped silently, since test kernels may lack any of them.
 
 use crate::console;
+use crate::file::read_start;
 use crate::syscall::Errno;
-use crate::syscall::file::{make_device, make_directory, make_link, mount, remove_directory, set_mode};
+use crate::syscall::file::{
+    WRITE_ONLY, make_device, make_directory, make_link, mount, open, remove_directory, set_mode, unmount, write,
+};
+use crate::syscall::process::{change_directory, change_root};
 use core::ffi::CStr;
 
 const NOSUID: usize = 2;
 const NODEV: usize = 4;
 const NOEXEC: usize = 8;
 const KERNELS: usize = NOSUID | NODEV | NOEXEC;
+const BIND: usize = 4096;
+const MOVE: usize = 8192;
 
 /// A mount: file system type, mount point, flags, options.
 type Mount = (&'static CStr, &'static CStr, usize, &'static CStr);
@@ -28,14 +34,22 @@ const COMMON: [Mount; 2] = [
 /// Mounted only if the directory is empty or missing in the image, so that files packed into `/tmp` stay visible.
 pub const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];
 
-/// The kernel creates these directories only if it has the file system, so mounting never runs `modprobe`.
-const OPTIONAL: [Mount; 5] = [
+/// The kernel creates these directories only if it has the file system.
+const OPTIONAL: [Mount; 6] = [
     (c"cgroup2", c"/sys/fs/cgroup", KERNELS, c"nsdelegate"),
     (c"debugfs", c"/sys/kernel/debug", KERNELS, c""),
     (c"tracefs", c"/sys/kernel/tracing", KERNELS, c""),
     (c"securityfs", c"/sys/kernel/security", KERNELS, c""),
     (c"configfs", c"/sys/kernel/config", KERNELS, c""),
+    (c"bpf", c"/sys/fs/bpf", KERNELS, c"mode=700"),
 ];
+
+/// Directories that exist only with these file systems.
+const DEVICES: [Mount; 2] =
+    [(c"mqueue", c"/dev/mqueue", KERNELS, c""), (c"hugetlbfs", c"/dev/hugepages", NOSUID | NODEV, c"")];
+
+/// The program that the kernel runs to load a module.
+const MODPROBE: &CStr = c"/proc/sys/kernel/modprobe";
 
 const LINKS: [(&CStr, &CStr); 4] = [
     (c"/proc/self/fd", c"/dev/fd"),
@@ -60,6 +74,23 @@ const NODES: [(&CStr, usize, usize, usize); 13] = [
     (c"/dev/hvc0", 0o600, 229, 0),
     (c"/dev/ttyAMA0", 0o600, 204, 64),
 ];
+
+/// Makes the root directory a mount below the kernel's rootfs: `pivot_root(2)` refuses the rootfs itself, which containers
+/// and sandboxes need (`fs/namespace.c`, `mnt_has_parent`).
+pub fn own_root() {
+    // Where the job is: in every image.
+    const PLACE: &CStr = c"/.bootling";
+    if mount(c"/", PLACE, BIND, c"").is_err() {
+        return;
+    }
+    let moved = change_directory(PLACE)
+        .and_then(|()| mount(c".", c"/", MOVE, c""))
+        .and_then(|()| change_root(c"."));
+    if moved.is_err() {
+        let _ = change_directory(c"/");
+        let _ = unmount(PLACE);
+    }
+}
 
 /// Mounts the file systems that everything else requires.
 pub fn mount_first() {
@@ -96,9 +127,25 @@ pub fn mount_rest() {
             let _ = mount(c"tmpfs", at, NOSUID | NODEV, options);
         }
     }
+    // A mount may request a module, even of a file system that the kernel has (`kernel/bpf/inode.c`). Nothing is started for
+    // that: an image may contain any `modprobe`.
+    let mut modprobe = [0; 256];
+    let modprobe = read_start(MODPROBE, &mut modprobe);
+    overwrite(MODPROBE, b"\n");
     for (kind, at, flags, options) in OPTIONAL {
         let _ = mount(kind, at, flags, options);
     }
+    for (kind, at, flags, options) in DEVICES {
+        if make_directory(at, 0o755).is_ok() && mount(kind, at, flags, options).is_err() {
+            let _ = remove_directory(at);
+        }
+    }
+    overwrite(MODPROBE, modprobe);
+}
+
+/// Sets a kernel parameter. A kernel without modules has none.
+fn overwrite(path: &CStr, value: &[u8]) {
+    let _ = open(path, WRITE_ONLY).and_then(|file| write(&file, value));
 }
 
 fn mount_at(kind: &CStr, at: &CStr, flags: usize, options: &CStr) -> Result<(), Errno> {

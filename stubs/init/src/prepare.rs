@@ -1,5 +1,6 @@
 //! Prepares the machine for the command.
 
+use crate::channel::{Channel, Gone};
 use crate::console;
 use crate::file;
 use crate::job::Job;
@@ -18,10 +19,8 @@ const NAP: u64 = 1_000_000;
 const FILES: (u64, u64) = (65_536, 524_288);
 
 /// Does everything that does not need the host's `Go`.
-pub fn prepare(job: &mut Job, modules: &mut Modules) {
-    if modules.refused.is_none() {
-        modules.load_rest(job);
-    }
+pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channel>) -> Result<(), Gone> {
+    modules.load_rest(job, channel)?;
     if job.verbose {
         console::say(b"mounting file systems");
     }
@@ -36,6 +35,7 @@ pub fn prepare(job: &mut Job, modules: &mut Modules) {
     let (soft, hard) = FILES;
     let _ = limit_files(soft, hard);
     let _ = take_ctrl_alt_del();
+    Ok(())
 }
 
 /// Waits for the number of block devices in the job. On a timeout, returns the number found.

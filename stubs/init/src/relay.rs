@@ -9,7 +9,7 @@ use crate::input::Input;
 use crate::protocol::frame::{Ended, Stream, ToGuest, ToHost, Usage};
 use crate::signals::Signals;
 use crate::syscall::file::{
-    Fd, NO_TERMINAL, NONBLOCKING, POLL_IN, POLL_OUT, READ_WRITE, Watch, open, pipe, poll, read, set_nonblocking,
+    Fd, NO_TERMINAL, NONBLOCKING, POLL_IN, POLL_OUT, READ_WRITE, Watch, open, pipe, read, set_nonblocking,
     set_pipe_size, write,
 };
 use crate::syscall::process::{Stop, kill_group, sleep};
@@ -97,10 +97,10 @@ impl<'a> Relay<'a> {
         command: &Command,
     ) -> core::result::Result<Outcome, Gone> {
         // Check everything in the first round: frames may have arrived together with `Go`.
-        let mut ready = [0; 5];
+        let mut ready = [Watch::NOTHING; 5];
         loop {
             let [signalled, host, _, output, errors] = ready;
-            if signalled & POLL_IN != 0 {
+            if signals.may_be_pending(signalled) {
                 let arrived = signals.take();
                 if let Some(stop) = arrived.stop {
                     return Ok(Outcome::Stopped(stop));
@@ -111,7 +111,7 @@ impl<'a> Relay<'a> {
                     return Ok(Outcome::Ended(ended, usage));
                 }
             }
-            if host & POLL_IN != 0 {
+            if host.ready & POLL_IN != 0 {
                 channel.pull()?;
             }
             self.take_frames(channel, command)?;
@@ -119,7 +119,7 @@ impl<'a> Relay<'a> {
             channel.push()?;
             self.grant(channel)?;
             for (index, ready) in [output, errors].into_iter().enumerate() {
-                if ready != 0 && channel.is_clear() {
+                if ready.ready != 0 && channel.is_clear() {
                     self.forward(index, channel);
                     channel.push()?;
                 }
@@ -128,25 +128,24 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Waits for an event and returns the ready flags.
-    fn wait(&self, channel: &Channel, signals: &Signals) -> core::result::Result<[u16; 5], Gone> {
+    /// Waits for an event.
+    fn wait(&self, channel: &Channel, signals: &Signals) -> core::result::Result<[Watch; 5], Gone> {
         let clear = channel.is_clear();
         let when = |wanted: bool, file: Option<&Fd>, events| match file {
             Some(file) if wanted => Watch::new(file, events),
             Some(_) | None => Watch::NOTHING,
         };
         let mut watches = [
-            Watch::new(signals.file(), POLL_IN),
+            Watch::NOTHING,
             channel.watch(!self.stuck),
             when(!self.pending.is_empty(), self.input(), POLL_OUT),
             when(clear, self.output(0), POLL_IN),
             when(clear, self.output(1), POLL_IN),
         ];
-        // After a signal, no file is ready.
-        let _ = poll(&mut watches);
+        signals.poll(&mut watches);
         let [_, host, ..] = watches;
         check(host)?;
-        Ok(watches.map(|watch| watch.ready))
+        Ok(watches)
     }
 
     fn input(&self) -> Option<&Fd> {

@@ -2,9 +2,10 @@
 
 use crate::buffers::Buffers;
 use crate::channel::{Channel, Gone};
-use crate::command::{Command, NotStarted};
+use crate::command::{Command, NotStarted, status};
 use crate::console;
 use crate::entropy;
+use crate::file;
 use crate::input::Input;
 use crate::job::Job;
 use crate::kmsg::Log;
@@ -35,8 +36,10 @@ type Started = core::result::Result<(Command, bool), NotStarted>;
 /// Serves the host until it has received the result. Returns how to stop the machine.
 pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Result<Stop> {
     greet(channel)?;
+    let mut buffer = [0; 4096];
+    channel.send(&ToHost::CommandLine(file::read_start(c"/proc/cmdline", &mut buffer)))?;
     // Work while the host answers.
-    prepare(job, modules);
+    prepare(job, modules, Some(channel))?;
     let mut log = Log::open();
     let mut stop = Stop::PowerOff;
     match job.window {
@@ -67,6 +70,7 @@ fn greet(channel: &mut Channel) -> Result<()> {
 /// Reports that pid 1 is ready, or why it is not.
 fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64, log: &mut Log) -> Result<Option<Window>> {
     if let Some(what) = unfit(job, modules) {
+        log.send(channel)?;
         return fail(channel, &what).map(|()| None);
     }
     // The payload brings its own job file. Remove this one before the snapshot is taken: under TCG, a restored guest has
@@ -97,7 +101,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
         }
         if let Err(errno) = entropy::renew(&seed) {
             // Two guests must not use the same random numbers.
-            fail(channel, &Unfit { what: Failure::Window, errno, subject: b"seeding the random generator" })?;
+            fail(channel, &Unfit { what: Failure::Seed, errno, subject: b"/dev/urandom" })?;
             continue;
         }
         let unpacked = unpacked(window, len, is_first);
@@ -110,7 +114,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
             }
         };
         greet(channel)?;
-        modules.load_rest(&mut job);
+        modules.load_rest(&mut job, Some(channel))?;
         stop = obey(channel, &job, modules, log, &mut buffers)?;
     }
     Ok(stop)
@@ -143,12 +147,20 @@ fn unpacked(window: &Window, len: u64, is_first: bool) -> core::result::Result<J
 /// Waits for `Go`, runs the job and reports the result. Returns how to stop the machine.
 fn obey(channel: &mut Channel, job: &Job, modules: &Modules, log: &mut Log, buffers: &mut Buffers) -> Result<Stop> {
     let size = wait_for_go(channel)?;
-    for refused in modules.missed.iter().chain(&modules.refused) {
+    let refused = modules.refused.iter().filter(|refused| refused.what == Failure::Module);
+    for refused in modules.missed.iter().chain(refused) {
         let note = Line::new(b"failed to load module ").text(refused.path.to_bytes()).error(refused.errno);
         let note = if refused.why.bytes().is_empty() { note } else { note.text(b": ").text(refused.why.bytes()) };
         channel.send(&ToHost::Note(note.bytes()))?;
     }
-    let stop = match run(channel, job, modules, size, buffers)? {
+    if let Some(what) = unfit(job, modules) {
+        // What the kernel reported while it loaded the module.
+        log.send(channel)?;
+        fail(channel, &what)?;
+        channel.settle();
+        return Ok(Stop::PowerOff);
+    }
+    let stop = match run(channel, job, size, buffers)? {
         Some((ended, usage)) => {
             // The host may kill the machine after `Exit`: flush data to the disks first.
             sync();
@@ -185,13 +197,9 @@ fn wait_for_go(channel: &mut Channel) -> Result<Size> {
 fn run(
     channel: &mut Channel,
     job: &Job,
-    modules: &Modules,
     size: Size,
     buffers: &mut Buffers,
 ) -> Result<Option<(Ended, Usage)>> {
-    if let Some(what) = unfit(job, modules) {
-        return fail(channel, &what).map(|()| None);
-    }
     if let Err((found, errno)) = wait_for_block_devices(job) {
         let subject = Line::new(b"").number(found).text(b" of ").number(job.block_devices);
         let what = Unfit { what: Failure::BlockDevices, errno, subject: subject.bytes() };
@@ -200,7 +208,7 @@ fn run(
     let signals = match Signals::open() {
         Ok(signals) => signals,
         Err(errno) => {
-            return fail(channel, &Unfit { what: Failure::Exec, errno, subject: b"signalfd" }).map(|()| None);
+            return fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"signals" }).map(|()| None);
         }
     };
     let (mut relay, started) = match begin(job, size, buffers) {
@@ -209,7 +217,10 @@ fn run(
     };
     let (command, elsewhere) = match started {
         Ok(started) => started,
-        Err(why) => return refuse(channel, job, &why).map(Some),
+        Err(NotStarted::NoProcess(errno)) => {
+            return fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"a process" }).map(|()| None);
+        }
+        Err(NotStarted::NotExecuted { errno, interpreter }) => return refuse(channel, job, errno, interpreter).map(Some),
     };
     if elsewhere {
         let directory = job.directory.unwrap_or_default().to_bytes();
@@ -241,7 +252,7 @@ fn unfit<'a>(job: &Job, modules: &'a Modules) -> Option<Unfit<'a>> {
         return Some(Unfit { what: Failure::Job, errno: Errno(0), subject: broken });
     }
     let refused = modules.refused.as_ref()?;
-    Some(Unfit { what: Failure::Module, errno: refused.errno, subject: refused.path.to_bytes() })
+    Some(Unfit { what: refused.what, errno: refused.errno, subject: refused.path.to_bytes() })
 }
 
 fn fail(channel: &mut Channel, unfit: &Unfit<'_>) -> Result<()> {
@@ -260,7 +271,7 @@ fn begin<'b>(
     let Buffers { stack, input } = buffers;
     let input = Input::new(input);
     if !job.terminal {
-        let no_pipe = |errno| Unfit { what: Failure::Exec, errno, subject: b"pipe" };
+        let no_pipe = |errno| Unfit { what: Failure::Setup, errno, subject: b"pipes" };
         let (relay, ends) = Relay::over_pipes(input).map_err(no_pipe)?;
         return Ok((relay, Command::start(job, &ends.stdio(), stack)));
     }
@@ -281,14 +292,14 @@ fn ended_by(stop: Stop) -> Ended {
 }
 
 /// Reports a command that could not be executed, with the exit status that shells use.
-fn refuse(channel: &mut Channel, job: &Job, why: &NotStarted) -> Result<(Ended, Usage)> {
+fn refuse(channel: &mut Channel, job: &Job, errno: Errno, interpreter: bool) -> Result<(Ended, Usage)> {
     let name = job.arguments.first().unwrap_or_default().to_bytes();
-    if why.interpreter {
+    if interpreter {
         let note = Line::new(name).text(b" exists, but the interpreter in its first line or ELF header does not");
         channel.send(&ToHost::Note(note.bytes()))?;
     }
-    channel.send(&ToHost::Failed { what: Failure::Exec, errno: why.errno.code(), subject: name })?;
-    Ok((Ended::Exited(why.status()), Usage::default()))
+    channel.send(&ToHost::Failed { what: Failure::Exec, errno: errno.code(), subject: name })?;
+    Ok((Ended::Exited(status(errno)), Usage::default()))
 }
 
 fn stop_for(ended: Ended) -> Stop {

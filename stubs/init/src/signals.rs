@@ -1,8 +1,9 @@
-//! Signals to pid 1, read from a signalfd: ended children, and requests to stop the machine.
+//! Signals to pid 1: ended children, and requests to stop the machine. They stay blocked; a signalfd reports that one is
+//! pending. A kernel may lack signalfd (CONFIG_SIGNALFD), so the signals themselves are not read from it.
 
 use crate::syscall::Result;
-use crate::syscall::file::{Fd, read};
-use crate::syscall::process::{Stop, block_signals, signal, signal_file};
+use crate::syscall::file::{Fd, POLL_IN, Watch, poll};
+use crate::syscall::process::{Stop, block_signals, signal, signal_file, take_signal};
 
 /// Signals sent by `halt`, `poweroff`, `reboot` and similar programs for busybox's init and systemd, and by the kernel
 /// for Ctrl-Alt-Del and power failures.
@@ -29,8 +30,15 @@ pub struct Arrived {
     pub stop: Option<Stop>,
 }
 
-/// The signalfd.
-pub struct Signals(Fd);
+/// How often to look for signals in a kernel without signalfd, in nanoseconds. When a command ends, its output ends, too,
+/// so this rarely delays anything.
+const LOOK: u64 = 20_000_000;
+
+/// The blocked signals.
+pub struct Signals {
+    mask: u64,
+    file: Option<Fd>,
+}
 
 impl Signals {
     pub fn open() -> Result<Self> {
@@ -39,21 +47,22 @@ impl Signals {
             mask |= bit(number);
         }
         block_signals(mask)?;
-        signal_file(mask).map(Self)
+        Ok(Self { mask, file: signal_file(mask).ok() })
     }
 
-    pub fn file(&self) -> &Fd {
-        &self.0
+    /// Waits until a signal is pending or one of the files is ready. The first entry of `watches` is for the signals.
+    pub fn poll<const N: usize>(&self, watches: &mut [Watch; N]) {
+        if let (Some(first), Some(file)) = (watches.first_mut(), &self.file) {
+            *first = Watch::new(file, POLL_IN);
+        }
+        // Interrupted: no file is ready.
+        let _ = poll(watches, if self.file.is_some() { None } else { Some(LOOK) });
     }
 
-    /// Reads all pending signals.
+    /// Takes all pending signals.
     pub fn take(&self) -> Arrived {
         let mut arrived = Arrived::default();
-        // struct signalfd_siginfo: 128 bytes, the signal's number first.
-        let mut record = [0_u8; 128];
-        while let Ok(128) = read(&self.0, &mut record) {
-            let [a, b, c, d, ..] = record;
-            let number = u32::from_le_bytes([a, b, c, d]);
+        while let Some(number) = take_signal(self.mask) {
             if number == signal::CHLD {
                 arrived.child = true;
             }
@@ -62,6 +71,11 @@ impl Signals {
             }
         }
         arrived
+    }
+
+    /// True if signals may be pending after [`Signals::poll`].
+    pub fn may_be_pending(&self, first: Watch) -> bool {
+        self.file.is_none() || first.ready & POLL_IN != 0
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs the command on the console, without a host, for an initrd that is booted by hand.
 
 use crate::buffers::Buffers;
-use crate::command::{Command, Stdio};
+use crate::command::{Command, NotStarted, Stdio, status};
 use crate::console;
 use crate::job::Job;
 use crate::line::Line;
@@ -10,15 +10,16 @@ use crate::prepare::{prepare, wait_for_block_devices};
 use crate::protocol::frame::Ended;
 use crate::signals::Signals;
 use crate::syscall::Errno;
-use crate::syscall::file::{Fd, POLL_IN, Watch, poll, sync};
+use crate::syscall::file::{Fd, Watch, sync};
 use crate::syscall::process::Stop;
 use crate::syscall::terminal;
 
 /// Runs the job. Returns how to stop the machine.
 pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
-    prepare(job, modules);
+    // Only a channel can be lost.
+    let _ = prepare(job, modules, None);
     if let Some(broken) = job.broken {
-        console::say(Line::new(b"invalid job: ").text(broken).bytes());
+        console::give_up(b"invalid job:", broken, Errno::INVAL);
         return Stop::PowerOff;
     }
     if let Some(refused) = &modules.refused {
@@ -38,7 +39,7 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
     let stop = match Signals::open() {
         Ok(signals) => supervise(job, &signals, &Stdio { files: [file, file, file], controls }),
         Err(errno) => {
-            console::complain(b"failed to open", b"signalfd", errno);
+            console::complain(b"failed to block", b"signals", errno);
             Stop::PowerOff
         }
     };
@@ -50,15 +51,15 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
 fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
     let command = match Command::start(job, stdio, Buffers::new().stack) {
         Ok((command, _)) => command,
-        Err(why) => {
+        Err(NotStarted::NoProcess(errno) | NotStarted::NotExecuted { errno, .. }) => {
             let name = job.arguments.first().unwrap_or_default();
-            console::complain(b"failed to execute", name.to_bytes(), why.errno);
-            print_end(Ended::Exited(why.status()));
+            console::complain(b"failed to execute", name.to_bytes(), errno);
+            print_end(Ended::Exited(status(errno)));
             return Stop::PowerOff;
         }
     };
     loop {
-        let _ = poll(&mut [Watch::new(signals.file(), POLL_IN)]);
+        signals.poll(&mut [Watch::NOTHING]);
         let arrived = signals.take();
         if let Some(stop) = arrived.stop {
             return stop;

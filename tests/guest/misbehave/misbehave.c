@@ -3,7 +3,8 @@
  * A kernel module that misbehaves on demand, for tests of what is said about it.
  *
  * `how=` at load time, or written to /sys/module/misbehave/parameters/how later, says in which way; what happens, happens in
- * the task that loads or writes. `seconds=` says for how long, where that matters.
+ * the task that loads or writes. `init=` says what happens in the module's initialization. `seconds=` says for how long, where
+ * that matters.
  */
 
 #include <linux/completion.h>
@@ -21,6 +22,10 @@
 static unsigned int seconds = 5;
 module_param(seconds, uint, 0600);
 MODULE_PARM_DESC(seconds, "how long to go on");
+
+static char *at_init = "";
+module_param_named(init, at_init, charp, 0400);
+MODULE_PARM_DESC(init, "in which way at initialization");
 
 static DECLARE_COMPLETION(never);
 static struct rcu_head head;
@@ -126,7 +131,7 @@ MODULE_PARM_DESC(how, "in which way");
 
 static int __init misbehave_init(void)
 {
-	return 0;
+	return misbehave(at_init);
 }
 
 static void __exit misbehave_exit(void)

@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOG, Lost, NOTE, READY, STARTED,
-    STDERR, STDOUT, ToHost, Usage, WINDOW, split,
+    COMMAND_LINE, EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOADING, LOG, Lost, NOTE,
+    READY, STARTED, STDERR, STDOUT, ToHost, Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
@@ -31,6 +31,8 @@ impl<'a> ToHost<'a> {
                     release: fields.rest(),
                 })
             }
+            COMMAND_LINE => Some(Self::CommandLine(payload)),
+            LOADING => Some(Self::Loading(payload)),
             STARTED => fields.u64().and_then(|uptime| fields.end(Self::Started(uptime))),
             STDOUT => Some(Self::Stdout(payload)),
             STDERR => Some(Self::Stderr(payload)),
@@ -84,6 +86,14 @@ impl<'a> ToHost<'a> {
                 frame.put(&window.to_le_bytes());
                 frame.put(release);
                 HELLO
+            }
+            Self::CommandLine(text) => {
+                frame.put(text);
+                COMMAND_LINE
+            }
+            Self::Loading(path) => {
+                frame.put(path);
+                LOADING
             }
             Self::Started(uptime) => {
                 frame.put(&uptime.to_le_bytes());
@@ -167,6 +177,10 @@ const fn code(what: Failure) -> u8 {
         Failure::Tty => 3,
         Failure::BlockDevices => 4,
         Failure::Window => 5,
+        Failure::SoftModule => 6,
+        Failure::Crash => 7,
+        Failure::Setup => 8,
+        Failure::Seed => 9,
     }
 }
 
@@ -179,6 +193,10 @@ const fn failure(code: u8) -> Option<Failure> {
         3 => Failure::Tty,
         4 => Failure::BlockDevices,
         5 => Failure::Window,
+        6 => Failure::SoftModule,
+        7 => Failure::Crash,
+        8 => Failure::Setup,
+        9 => Failure::Seed,
         _ => return None,
     })
 }

@@ -225,8 +225,10 @@ impl Watch {
     pub const NOTHING: Self = Self { fd: -1, events: 0, ready: 0 };
 }
 
-/// Waits until one of the files is ready.
-pub fn poll(watches: &mut [Watch]) -> Result<()> {
-    // SAFETY: `Watch` is struct pollfd; no timeout, no signal mask.
-    done(unsafe { arch::call(arch::PPOLL, watches.as_mut_ptr() as usize, watches.len(), 0, 0, 0) })
+/// Waits until one of the files is ready, or the time is over (nanoseconds, less than a second).
+pub fn poll(watches: &mut [Watch], limit: Option<u64>) -> Result<()> {
+    let time = limit.map(|nanos| [0, nanos]);
+    let time = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    // SAFETY: `Watch` is struct pollfd; the kernel reads a struct timespec, if any; no signal mask.
+    done(unsafe { arch::call(arch::PPOLL, watches.as_mut_ptr() as usize, watches.len(), time, 0, 0) })
 }

@@ -26,25 +26,60 @@ pub struct Ending {
     pub max_rss_kib: u64,
 }
 
-/// Data that [`vfork`] passes to the child.
+/// Data that a parent passes to its child.
 struct Handover<'a, T> {
     entry: fn(&T) -> !,
     data: &'a T,
+}
+
+impl<T> Handover<'_, T> {
+    /// Runs in the child.
+    extern "C" fn take(handover: usize) -> ! {
+        // SAFETY: `start` passed this pointer, and its caller waits while it is used.
+        let handover = unsafe { &*(handover as *const Handover<'_, T>) };
+        (handover.entry)(handover.data)
+    }
+
+    /// Starts a child that shares the parent's memory. The caller must not return before the child uses another memory.
+    fn start(&self, flags: usize, stack: &mut [u8]) -> Result<usize> {
+        let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
+        // SAFETY: the callers keep stack and data borrowed while the child uses them; `take` never returns.
+        unsafe { arch::clone_on(arch::CLONE_VM | flags, top, Self::take, &raw const *self as usize) }
+    }
 }
 
 /// Runs `entry(data)` on `stack` in a child that shares the parent's memory; returns when the child executes a program
 /// or ends. `entry` may make system calls and write through cells in `data`, but must not access other memory of the
 /// parent.
 pub fn vfork<T>(stack: &mut [u8], entry: fn(&T) -> !, data: &T) -> Result<usize> {
-    extern "C" fn child<T>(handover: usize) -> ! {
-        // SAFETY: `vfork` passed this pointer, and stays stopped while it is used.
-        let handover = unsafe { &*(handover as *const Handover<'_, T>) };
-        (handover.entry)(handover.data)
-    }
-    let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
+    Handover { entry, data }.start(arch::CLONE_VFORK, stack)
+}
+
+/// Like [`vfork`], but waits for the end of the child, and returns the signal that killed it, or 0. The parent is not
+/// blocked (state D) meanwhile, as a parent of `vfork` is.
+pub fn in_child<T>(stack: &mut [u8], entry: fn(&T) -> !, data: &T) -> Result<usize> {
     let handover = Handover { entry, data };
-    // SAFETY: the stack is borrowed while the child uses it; `child` never returns.
-    unsafe { arch::vfork_on(top, child::<T>, &raw const handover as usize) }
+    let pid = handover.start(0, stack)?;
+    let mut status = 0_u32;
+    loop {
+        // SAFETY: the kernel writes an int.
+        match unsafe { arch::call(arch::WAIT4, pid, &raw mut status as usize, 0, 0, 0) } {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => return Ok(status as usize & 0x7f),
+        }
+    }
+}
+
+/// Sets the calling process's name, as `ps` shows it: at most 15 bytes.
+pub fn set_name(kind: &[u8], name: &[u8]) {
+    const PR_SET_NAME: usize = 15;
+    let mut text = [0; 16];
+    for (to, from) in text.iter_mut().take(15).zip(kind.iter().chain(name)) {
+        *to = *from;
+    }
+    // SAFETY: the kernel reads a string of at most 16 bytes.
+    let _ = unsafe { arch::call(arch::PRCTL, PR_SET_NAME, text.as_ptr() as usize, 0, 0, 0) };
 }
 
 /// Executes a program; returns only on an error. The lists are NULL-terminated.
@@ -77,6 +112,12 @@ pub fn exit(status: usize) -> ! {
 pub fn new_session() -> Result<()> {
     // SAFETY: no memory is involved.
     done(unsafe { arch::call(arch::SETSID, 0, 0, 0, 0, 0) })
+}
+
+/// Makes a directory the root directory, also of the kernel's threads: they share it with pid 1 (`init/main.c`, `CLONE_FS`).
+pub fn change_root(path: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    done(unsafe { arch::call(arch::CHROOT, path.as_ptr() as usize, 0, 0, 0, 0) })
 }
 
 pub fn change_directory(path: &CStr) -> Result<()> {
@@ -145,6 +186,16 @@ pub fn block_signals(mask: u64) -> Result<()> {
     const SIG_SETMASK: usize = 2;
     // SAFETY: the kernel reads 8 bytes.
     done(unsafe { arch::call(arch::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask as usize, 0, 8, 0) })
+}
+
+/// Takes one of the blocked signals in `mask`, if one is pending.
+pub fn take_signal(mask: u64) -> Option<u32> {
+    let now = [0_u64; 2];
+    // SAFETY: the kernel reads 8 bytes and a struct timespec.
+    let taken = unsafe {
+        arch::call(arch::RT_SIGTIMEDWAIT, &raw const mask as usize, 0, now.as_ptr() as usize, 8, 0)
+    };
+    taken.ok().map(|number| number as u32)
 }
 
 /// Creates a signalfd for blocked signals.

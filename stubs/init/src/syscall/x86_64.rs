@@ -25,6 +25,9 @@ pub const FCNTL: usize = 72;
 pub const CHDIR: usize = 80;
 pub const UMASK: usize = 95;
 pub const SETSID: usize = 112;
+pub const RT_SIGTIMEDWAIT: usize = 128;
+pub const PRCTL: usize = 157;
+pub const CHROOT: usize = 161;
 pub const SYNC: usize = 162;
 pub const MOUNT: usize = 165;
 pub const UMOUNT2: usize = 166;
@@ -81,14 +84,22 @@ pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usi
     answer(result)
 }
 
-/// Starts a child that shares this program's memory and runs `entry(data)` on its own stack. The caller is stopped
-/// until the child executes another program or ends (`vfork`, but with a separate stack).
+/// Flags of `clone(2)`: the child shares this program's memory; the caller is stopped until the child executes another
+/// program or ends.
+pub const CLONE_VM: usize = 0x100;
+pub const CLONE_VFORK: usize = 0x4000;
+
+/// Starts a child that runs `entry(data)` on its own stack.
 ///
 /// # Safety
-/// `stack_top` must be the aligned end of unused memory, and `data` valid for `entry`, which must never return.
-pub unsafe fn vfork_on(stack_top: usize, entry: extern "C" fn(usize) -> !, data: usize) -> Result<usize> {
-    const CLONE_VM: usize = 0x100;
-    const CLONE_VFORK: usize = 0x4000;
+/// `stack_top` must be the aligned end of memory that only the child uses until it ends, and `data` valid for `entry`,
+/// which must never return.
+pub unsafe fn clone_on(
+    flags: usize,
+    stack_top: usize,
+    entry: extern "C" fn(usize) -> !,
+    data: usize,
+) -> Result<usize> {
     const SIGCHLD: usize = 17;
     let result: isize;
     // SAFETY: the child leaves this block only through `entry`, on its own stack; the parent continues at the label
@@ -104,7 +115,7 @@ pub unsafe fn vfork_on(stack_top: usize, entry: extern "C" fn(usize) -> !, data:
             "ud2",
             "2:",
             inlateout("rax") CLONE as isize => result,
-            in("rdi") CLONE_VM | CLONE_VFORK | SIGCHLD, in("rsi") stack_top, in("rdx") 0, in("r10") 0, in("r8") 0,
+            in("rdi") flags | SIGCHLD, in("rsi") stack_top, in("rdx") 0, in("r10") 0, in("r8") 0,
             in("r12") entry, in("r13") data,
             lateout("rcx") _, lateout("r11") _,
         );
