@@ -25,7 +25,7 @@ use bootling::root::kernel::find;
 use bootling::root::modules::ModuleError;
 use bootling::root::modules::builtin::Builtin;
 use bootling::root::modules::index::Index;
-use bootling::root::modules::order::Order;
+use bootling::root::modules::order::{Need, Order};
 use bootling::root::modules::resolve_with;
 use bootling::root::request::KernelRef;
 use bootling::root::request::ModuleRequest;
@@ -137,7 +137,7 @@ fn modprobe(base: &Path, release: &str, module: &str) -> Result<BTreeSet<String>
 /// Returns bootling's load order. The tables are read once for all modules.
 fn bootling_order(index: &Index, builtin: &Builtin, module: &str) -> Vec<String> {
     let mut order = Order::new(Some(index), builtin);
-    order.add(module, &Why::Base, false).unwrap_or_else(|error| panic!("{module}: {error}"));
+    order.add(module, &Why::Base, Need::Required).unwrap_or_else(|error| panic!("{module}: {error}"));
     order.steps.into_iter().map(|step| step.name).collect()
 }
 

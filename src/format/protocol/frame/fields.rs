@@ -49,6 +49,12 @@ impl Builder<'_> {
         }
     }
 
+    /// Puts the only field of a frame; returns the frame's tag.
+    pub(super) fn text(&mut self, tag: u8, bytes: &[u8]) -> u8 {
+        self.put(bytes);
+        tag
+    }
+
     pub(super) fn finish(self, tag: u8) -> usize {
         let [low, high] = ((self.len - HEADER) as u16).to_le_bytes();
         if let Some(header) = self.out.first_chunk_mut::<HEADER>() {

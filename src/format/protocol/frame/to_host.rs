@@ -87,34 +87,19 @@ impl<'a> ToHost<'a> {
                 frame.put(release);
                 HELLO
             }
-            Self::CommandLine(text) => {
-                frame.put(text);
-                COMMAND_LINE
-            }
-            Self::Loading(path) => {
-                frame.put(path);
-                LOADING
-            }
+            Self::CommandLine(text) => frame.text(COMMAND_LINE, text),
+            Self::Loading(path) => frame.text(LOADING, path),
             Self::Started(uptime) => {
                 frame.put(&uptime.to_le_bytes());
                 STARTED
             }
-            Self::Stdout(bytes) => {
-                frame.put(bytes);
-                STDOUT
-            }
-            Self::Stderr(bytes) => {
-                frame.put(bytes);
-                STDERR
-            }
+            Self::Stdout(bytes) => frame.text(STDOUT, bytes),
+            Self::Stderr(bytes) => frame.text(STDERR, bytes),
             Self::Window(more) => {
                 frame.put(&more.to_le_bytes());
                 WINDOW
             }
-            Self::Note(text) => {
-                frame.put(text);
-                NOTE
-            }
+            Self::Note(text) => frame.text(NOTE, text),
             Self::Failed { what, errno, subject } => {
                 frame.put(&[code(what)]);
                 frame.put(&errno.to_le_bytes());
