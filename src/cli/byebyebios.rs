@@ -29,6 +29,8 @@ use bootling::format::mbr::BOOT_CODE;
   - Also refuses without --force: boot code of GRUB, syslinux, Windows or an unknown origin, a
     BIOS boot partition, a hybrid MBR, a GPT with wrong checksums, and an image open in QEMU. A
     disk with mounted partitions is accepted, as installers require.
+  - Refuses even with --force to overwrite an EFI program, a file system, an archive or other
+    data that begins in the first sector (`bootling stamp --force --save FILE` saves it first).
   - Does not write an unchanged boot sector; syncs and reads back what it writes.
   - Exits with 125 instead of 1 if the disk was not modified.
 
@@ -63,7 +65,7 @@ pub(crate) fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
     };
     let job = Job {
         image: &args.disk_image,
-        wish: Wish { deed: Action::Write(code), fix_mbr: false, bios_active: false, force: args.force },
+        wish: Wish { deed: Action::Write(code), fix_mbr: false, bios_active: false, force: args.force, saved: false },
         content: None,
         shared: true,
         backing: false,

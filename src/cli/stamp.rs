@@ -42,10 +42,14 @@ qcow2, fixed VHD, and raw images compressed with gzip, xz or zstd. Backing files
 are read with --allow-backing and never written. One sector is written once, synced and read
 back; nothing is written if the boot sector is already in place.
 
-Refused unless --force is given: a disk without a valid GPT; boot code of GRUB, syslinux,
-Windows or an unknown origin; a BIOS boot partition; a partition marked for legacy BIOS boot; a
-hybrid or MBR-partitioned disk; a device in use; a raw image open in QEMU; and a qcow2 image
-with dirty bitmaps, which are lost.
+Refused unless --force is given: a disk without an EFI system partition in a GPT or an MBR
+partition table; boot code of GRUB, syslinux, Windows or an unknown origin; a BIOS boot
+partition; a partition marked for legacy BIOS boot; a hybrid MBR; a device or an image in use;
+and a qcow2 image with dirty bitmaps, which are lost.
+
+Refused unless both --force and --save are given: a file that is not a disk and whose first
+bytes would be lost, such as an EFI program, a FAT file system, a LUKS volume, an archive or a
+compressed file of another format. --undo=FILE restores it.
 
 Exit status: 0, also if nothing had to be changed; 2 for usage errors; 125 if the image was not
 stamped.
@@ -70,7 +74,7 @@ pub(crate) struct StampArgs {
     /// active record. With --undo: remove it.
     #[arg(long)]
     bios_active: bool,
-    /// Stamp the image despite the objections listed below.
+    /// Stamp the image despite the objections listed below. Never overwrites what is not a disk, except with --save.
     #[arg(long, short)]
     force: bool,
     /// Remove bootling's boot sector (fill with zeros), or restore what --save wrote to FILE: 440 bytes, or 512
@@ -152,7 +156,7 @@ pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
     };
     let job = Job {
         image: &args.image,
-        wish: Wish { deed, fix_mbr: args.fix_mbr, bios_active: args.bios_active, force: args.force },
+        wish: Wish { deed, fix_mbr: args.fix_mbr, bios_active: args.bios_active, force: args.force, saved: args.save.is_some() },
         content: args.format,
         shared: false,
         backing: args.allow_backing,

@@ -12,6 +12,8 @@ const RECORDS: usize = 446;
 const RECORD: usize = 16;
 /// Type of the protective record.
 pub(crate) const PROTECTIVE: u8 = 0xEE;
+/// Type of an EFI system partition (UEFI 2.11, table 5.3).
+pub(crate) const ESP: u8 = 0xEF;
 /// CHS address of LBA 1, and the one for an address beyond the range of CHS.
 const CHS_FIRST: [u8; 3] = [0x00, 0x02, 0x00];
 const CHS_BEYOND: [u8; 3] = [0xFF, 0xFF, 0xFF];
@@ -142,6 +144,11 @@ impl Mbr {
     /// Returns true if the MBR protects a GPT.
     pub(crate) fn is_protective(&self) -> bool {
         self.protective_slot().is_some()
+    }
+
+    /// Returns true if a valid boot record lists an EFI system partition, which UEFI boots without a GPT.
+    pub(crate) fn has_esp(&self) -> bool {
+        self.bootable && self.records.iter().any(|record| record.kind == ESP && record.sectors > 0)
     }
 
     /// Returns true for a hybrid MBR: protective, but with a record of a type other than EE or 0.

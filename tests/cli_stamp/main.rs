@@ -2,6 +2,7 @@
 
 mod case;
 mod containers;
+mod content;
 #[path = "../support/disks.rs"]
 mod disks;
 

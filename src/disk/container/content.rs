@@ -43,7 +43,7 @@ impl Content {
     }
 
     /// Detects the format by the first bytes only.
-    pub(super) fn by_head(head: &[u8]) -> Option<Self> {
+    pub(crate) fn by_head(head: &[u8]) -> Option<Self> {
         let known: [(usize, &[u8], Self); 11] = [
             (0, b"QFI\xfb\0\0\0\x02", Self::Qcow2),
             (0, b"QFI\xfb\0\0\0\x03", Self::Qcow2),

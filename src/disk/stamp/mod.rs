@@ -2,20 +2,21 @@
 //!
 //! A pure function of the first 512 bytes, the partition tables and the sector size. Changes only the 440 bytes of boot
 //! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are
-//! not disks; `--force` overrides most refusals. Partition records: UEFI 2.11, section 5.2.
+//! not disks; `--force` overrides most refusals, but content that is not boot code is overwritten only if it is saved. Partition records: UEFI 2.11, section 5.2.
 
 pub(crate) mod objection;
 pub(crate) mod records;
 pub(crate) mod write;
 
-pub use self::objection::Objection;
+pub use self::objection::{Objection, Yields};
 pub use self::write::{StampError, apply};
 
 use std::io;
 
+use crate::disk::signature;
 use crate::format::bootsector::{Found, recognise};
 use crate::format::gpt::{self, Fault, Gpt, Partition};
-use crate::format::mbr::{BOOT_CODE, Mbr, Record};
+use crate::format::mbr::{BOOT_CODE, Mbr, PROTECTIVE, Record};
 use crate::format::{Guid, Medium, SectorSize};
 
 /// Data read from a disk.
@@ -31,6 +32,8 @@ pub struct Facts {
     pub(crate) damaged: Option<String>,
     /// Sector size, if it is known from a source other than the disk's contents.
     pub sector: Option<SectorSize>,
+    /// Content other than boot code that the first sector belongs to: `an EFI program`.
+    pub occupant: Option<&'static str>,
 }
 
 /// Action on the boot code.
@@ -62,8 +65,10 @@ pub struct Wish {
     pub fix_mbr: bool,
     /// True to add the dummy active record, or to remove it along with bootling's boot code.
     pub bios_active: bool,
-    /// True to override all objections that can be overridden.
+    /// True to override the objections that can be overridden.
     pub force: bool,
+    /// True if the caller saves the bytes that are replaced.
+    pub saved: bool,
 }
 
 /// Planned change: the first 512 bytes before and after.
@@ -102,7 +107,7 @@ impl Facts {
         begin.read_at(&mut first, 0)?;
         let tables = gpt::probe(begin);
         let damaged = if tables.is_empty() { trace(begin) } else { None };
-        Ok(Self { first, size: None, tables, damaged, sector: None })
+        Ok(Self { first, size: None, tables, damaged, sector: None, occupant: signature::occupant(begin) })
     }
 
     /// Returns the relevant table: the one for the known sector size, or else the first.
@@ -150,7 +155,7 @@ fn describe_fault(fault: &Fault) -> String {
 pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     let mut mbr = Mbr::decode(&facts.first);
     let found = recognise(&mbr.boot_code);
-    let objections = match wish.deed {
+    let mut objections = match wish.deed {
         Action::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
         Action::Restore(code, records) => {
             let mut objections = against_undoing(&mbr, &found, Some(&code));
@@ -159,7 +164,19 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
         }
         Action::Remove => against_undoing(&mbr, &found, None),
     };
-    if let Some(first) = objections.iter().find(|objection| !wish.force || !objection.yields()) {
+    let kept = match wish.deed {
+        Action::Write(code) | Action::Restore(code, _) => mbr.boot_code == code,
+        Action::Remove => false,
+    };
+    if let Some(content) = against_overwriting(facts, &mbr, &found).filter(|_| !kept) {
+        objections.insert(0, content);
+    }
+    let insists = |objection: &Objection| match objection.yields() {
+        Yields::Force => !wish.force,
+        Yields::ForceAndSave => !(wish.force && wish.saved),
+        Yields::Never => true,
+    };
+    if let Some(first) = objections.iter().find(|objection| insists(objection)) {
         return Err(first.clone());
     }
     let mut notes = Vec::new();
@@ -196,18 +213,34 @@ fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Action) -> [u8; 512] {
     bytes
 }
 
+/// Returns the objection to overwriting content that is not boot code. Without a partition table and a boot signature,
+/// nothing starts the code in the first sector, so unknown bytes there are data.
+fn against_overwriting(facts: &Facts, mbr: &Mbr, found: &Found) -> Option<Objection> {
+    match (facts.occupant, found) {
+        (_, Found::Ours | Found::Byebyebios | Found::Nothing) | (None, Found::Loader(_)) => None,
+        // The boot code in the first sector of a file system is part of it.
+        (Some(name), Found::Loader(_) | Found::Unknown) => Some(Objection::Content(name)),
+        (None, Found::Unknown) if facts.tables.is_empty() && facts.damaged.is_none() && !mbr.bootable => {
+            Some(Objection::Content("data of an unknown format"))
+        }
+        (None, Found::Unknown) => None,
+    }
+}
+
 /// Returns the objections to writing boot code. If the same code is already `there`, no foreign code is lost.
 fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<Objection> {
     let mut objections = Vec::new();
+    let by_mbr = mbr.has_esp() && !mbr.is_protective();
     if facts.tables.is_empty() {
-        objections.push(match &facts.damaged {
-            Some(fault) => Objection::Damaged(fault.clone()),
-            None => Objection::NoTable,
-        });
+        match &facts.damaged {
+            Some(fault) => objections.push(Objection::Damaged(fault.clone())),
+            None if by_mbr => {}
+            None => objections.push(Objection::NoTable),
+        }
     }
     let kinds: Vec<u8> = mbr.records.iter().map(|record| record.kind).filter(|kind| *kind != 0).collect();
-    let foreign: Vec<u8> = kinds.iter().copied().filter(|kind| *kind != crate::format::mbr::PROTECTIVE).collect();
-    if !foreign.is_empty() {
+    let foreign: Vec<u8> = kinds.iter().copied().filter(|kind| *kind != PROTECTIVE).collect();
+    if !foreign.is_empty() && !by_mbr {
         let protective = mbr.is_protective();
         objections.push(if protective { Objection::Hybrid(foreign) } else { Objection::MbrPartitions(foreign) });
     }

@@ -1,10 +1,24 @@
 //! Objections to changing the first sector of a disk.
 
+/// What overrides an objection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Yields {
+    /// `--force`.
+    Force,
+    /// `--force` with `--save`, because bytes that cannot be made again are overwritten.
+    ForceAndSave,
+    /// Nothing.
+    Never,
+}
+
 /// Objection to changing the first sector of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Objection {
-    /// No GPT, neither for sectors of 512 bytes nor for sectors of 4096 bytes.
-    #[error("no GUID partition table at byte 512 or byte 4096: UEFI cannot boot it from a disk")]
+    /// Content other than boot code, whose first bytes would be overwritten.
+    #[error("it contains {0}, not a partitioned disk: a boot sector would overwrite its first 440 bytes")]
+    Content(&'static str),
+    /// No GPT, neither for sectors of 512 bytes nor for sectors of 4096 bytes, and no MBR partition for UEFI.
+    #[error("no GUID partition table at byte 512 or byte 4096 and no MBR partition of type EF: UEFI finds no EFI system partition")]
     NoTable,
     /// A GPT that is damaged.
     #[error("damaged GUID partition table: {0}")]
@@ -12,11 +26,8 @@ pub enum Objection {
     /// A hybrid MBR: a protective record and records of other partitions.
     #[error("hybrid boot record with partitions of type {}: a legacy BIOS may be able to boot it", types(.0))]
     Hybrid(Vec<u8>),
-    /// MBR partitions without a protective record.
-    #[error(
-        "boot record with partitions of type {} and without a protective record: a GPT on this disk is a leftover",
-        types(.0)
-    )]
+    /// MBR partitions without a protective record, none of them for UEFI.
+    #[error("MBR partition table with partitions of type {}, none of type EF: UEFI ignores a GPT on this disk", types(.0))]
     MbrPartitions(Vec<u8>),
     /// The code of a known boot loader.
     #[error("boot code of {0}: a legacy BIOS can boot it")]
@@ -48,9 +59,10 @@ pub enum Objection {
 }
 
 impl Objection {
-    /// Returns true if `--force` overrides the objection.
-    pub(crate) const fn yields(&self) -> bool {
+    /// Returns what overrides the objection.
+    pub(crate) const fn yields(&self) -> Yields {
         match self {
+            Self::Content(_) => Yields::ForceAndSave,
             Self::NoTable
             | Self::Damaged(_)
             | Self::Hybrid(_)
@@ -60,14 +72,18 @@ impl Objection {
             | Self::BiosBoot(_)
             | Self::LegacyBootable(_)
             | Self::NotOurs(_)
-            | Self::NothingThere => true,
-            Self::SlotTaken | Self::WouldHide | Self::OtherRecords => false,
+            | Self::NothingThere => Yields::Force,
+            Self::SlotTaken | Self::WouldHide | Self::OtherRecords => Yields::Never,
         }
     }
 
     /// Returns advice for the user.
     pub const fn advice(&self) -> &'static str {
         match self {
+            Self::Content(_) => {
+                "check the file name; `bootling stamp --force --save FILE` stamps it anyway and saves these bytes, and \
+                 `--undo=FILE` restores them"
+            }
             Self::NoTable => "check that it is the image of a disk, not of a partition; --force stamps it anyway",
             Self::Damaged(_) => "`sgdisk -v` prints details, `sgdisk -e` may repair it; --force stamps it anyway",
             Self::Hybrid(_)

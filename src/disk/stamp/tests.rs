@@ -8,7 +8,7 @@ use crate::format::mbr::{BOOT_CODE, Mbr, Record};
 use crate::format::{Guid, Lba, SectorSize};
 
 const DISK: u64 = 8 << 20;
-const WRITE: Wish = Wish { deed: Action::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false };
+const WRITE: Wish = Wish { deed: Action::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false, saved: false };
 
 fn partition(number: u32, type_guid: Guid, attributes: u64) -> Partition {
     let starting_lba = Lba(256 * u64::from(number));
@@ -76,6 +76,19 @@ fn only_the_boot_code_changes() {
         assert_eq!((stamp.changes(), stamp.overridden.len()), (true, 0));
         assert_eq!(stamp.notes.len(), usize::from(sectors == [SectorSize::S4096]), "{:?}", stamp.notes);
     }
+}
+
+#[test]
+fn an_mbr_disk_with_an_esp_needs_no_gpt_and_a_loader_on_it_is_respected() {
+    let mut disk = vec![0; 512];
+    let esp = Record { kind: 0xEF, first_lba: 64, sectors: 64, ..Record::default() };
+    let linux = Record { kind: 0x83, first_lba: 128, sectors: 64, ..Record::default() };
+    change(&mut disk, |mbr| (mbr.bootable, mbr.records[0], mbr.records[1]) = (true, esp, linux));
+    assert_eq!(stamped(&disk, &WRITE).overridden, []);
+    change(&mut disk, |mbr| mbr.boot_code[0] = 0xeb);
+    assert_eq!(refused(&disk), Objection::UnknownCode);
+    change(&mut disk, |mbr| mbr.records[0].kind = 0x0c);
+    assert_eq!(refused(&disk), Objection::NoTable);
 }
 
 #[test]
