@@ -22,8 +22,8 @@ use bootling::initrd::explain::Printable;
 /// List the contents of an initrd, disk image, UKI or bundle
 ///
 /// An initrd may consist of several archives, compressed or not, from any tool. For a disk image in any container
-/// format, lists the partitions and the files in the EFI system partition; for a UKI, its sections; for a bundle, its
-/// command, result and files, which are verified.
+/// format, lists the partitions (GPT or MBR) and the files that UEFI firmware reads; for an ISO, its files and boot
+/// images (El Torito), too; for a UKI, its sections; for a bundle, its command, result and files, which are verified.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling ls tiny-initrd.img
@@ -36,7 +36,7 @@ Columns for an initrd: type and mode, links, owner, group, size or device number
 gzip, zstd, xz and lz4 are supported. Exit status: 0; 2 for usage errors; 125 if FILE cannot be read.
 ")]
 pub(crate) struct LsArgs {
-    /// Initrd, disk image, UKI or bundle ('-' for standard input).
+    /// Initrd, disk image, ISO, UKI or bundle ('-' for standard input).
     file: PathBuf,
     /// Also open the backing files of an overlay.
     #[arg(long)]
@@ -46,20 +46,23 @@ pub(crate) struct LsArgs {
     json: bool,
 }
 
-/// Print a file in an initrd, bundle or EFI system partition, or a section of a UKI
+/// Print a file in an initrd, bundle, ISO or EFI system partition, or a section of a UKI
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bootling cat initrd.img /etc/os-release
   bootling cat disk.raw EFI/BOOT/BOOTX64.EFI > uki.efi
   bootling cat uki.efi .cmdline
+  bootling cat uki.efi .cmdline#2      the second section of that name, as `ls` lists it
+  bootling cat debian.iso .disk/info
 
-If an initrd contains PATH several times, the last entry is printed, as the kernel does. Links are not followed.
+If an initrd contains PATH several times, the last entry is printed, as the kernel does. On an ISO, its own files
+take precedence over those in its boot images. Links are not followed.
 ")]
 pub(crate) struct CatArgs {
     /// Also open the backing files of an overlay.
     #[arg(long)]
     allow_backing: bool,
-    /// Initrd, disk image, UKI or bundle.
+    /// Initrd, disk image, ISO, UKI or bundle.
     file: PathBuf,
     /// Path of the file, or name of the section in a UKI.
     path: OsString,
@@ -84,7 +87,7 @@ fn list_target(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file, args.allow_backing)? };
     let rows = match &opened {
         Opened::Disk(image) => listing::disk(image)?,
-        Opened::Program(image) => listing::program(image)?,
+        Opened::Program(image) => Some(listing::program(image)?),
         Opened::Initrd(_) => None,
     };
     match (rows, opened) {

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::output;
-use bootling::disk::container::{self, Access, Image, Opening, content::Content};
+use bootling::disk::container::unpack::{packed_disk, spool_directory, unpack};
+use bootling::disk::container::{self, Access, Container, Image, Opening, content::Content};
 use bootling::format::compression::Compression;
 use bootling::format::pe::Pe;
 use bootling::format::{Stream, gpt, newc};
@@ -69,6 +70,11 @@ fn is_initrd(head: &[u8]) -> bool {
 /// Opens `path`, which errors do not name. Unknown types are opened as a disk. `backing`: also open the backing files
 /// of an overlay.
 pub(crate) fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
+    open_as(path, path, backing)
+}
+
+/// Same as [`open`]; notes contain `name` instead of `path`.
+fn open_as(path: &Path, name: &Path, backing: bool) -> anyhow::Result<Opened> {
     let file = File::open(path).context("failed to open")?;
     let kind = file.metadata().context("failed to read the file type")?.file_type();
     if kind.is_dir() {
@@ -81,6 +87,15 @@ pub(crate) fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
     let mut head = [0; HEAD];
     let read = file.read_at(&mut head, 0).context("failed to read the first bytes")?;
     let head = head.get(..read).unwrap_or_default();
+    if let Some(compression) = packed_disk(&file) {
+        output::note(&format!("unpacking {} ({compression})", name.display()));
+        let directory = spool_directory();
+        let unpacked = unpack(&file, compression, &directory)
+            .with_context(|| format!("failed to unpack it into {}", directory.display()));
+        let unpacked = unpacked.map_err(|error| output::advise(error, "set TMPDIR to use another directory"))?;
+        let inner = PathBuf::from(format!("/proc/self/fd/{}", unpacked.as_raw_fd()));
+        return open_as(&inner, path, false).context("unpacked content");
+    }
     if is_initrd(head) || read == 0 && kind.is_file() {
         return Ok(Opened::Initrd(Input::File(file)));
     }
@@ -92,11 +107,15 @@ pub(crate) fn open(path: &Path, backing: bool) -> anyhow::Result<Opened> {
             return Ok(Opened::Program(image));
         }
     }
-    let image = container::open_as(path, Opening { backing, ..Opening::new(Access::Read) });
-    Ok(Opened::Disk(image.map_err(|error| match error.advice() {
+    let image = container::open_as(path, Opening { backing, foreign: true, ..Opening::new(Access::Read) });
+    let image = image.map_err(|error| match error.advice() {
         Some(advice) => output::advise(error, advice),
         None => error.into(),
-    })?))
+    })?;
+    if let Container::Foreign(format) = image.container() {
+        output::note(&format!("reading {} ({format}) through {}", name.display(), container::foreign::PROGRAM));
+    }
+    Ok(Opened::Disk(image))
 }
 
 /// Opens standard input: an initrd is read sequentially, anything else is copied to a temporary file first.

@@ -156,7 +156,13 @@ pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
     };
     let job = Job {
         image: &args.image,
-        wish: Wish { deed, fix_mbr: args.fix_mbr, bios_active: args.bios_active, force: args.force, saved: args.save.is_some() },
+        wish: Wish {
+            deed,
+            fix_mbr: args.fix_mbr,
+            bios_active: args.bios_active,
+            force: args.force,
+            saved: args.save.is_some(),
+        },
         content: args.format,
         shared: false,
         backing: args.allow_backing,

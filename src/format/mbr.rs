@@ -142,7 +142,7 @@ impl Mbr {
     }
 
     /// Returns true if the MBR protects a GPT.
-    pub(crate) fn is_protective(&self) -> bool {
+    pub fn is_protective(&self) -> bool {
         self.protective_slot().is_some()
     }
 

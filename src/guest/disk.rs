@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::launch::Artefact;
 use super::platform::{Boots, Platform};
-use super::unpack::unpack;
 use super::{Listener, RunSpec, VmError};
 use crate::arch::Arch;
+use crate::disk::container::unpack::{spool_directory, unpack};
 use crate::format::SectorSize;
 use crate::qemu::argv::Payload;
 use crate::qemu::drive::{Bus, Drive, DriveError, Format, Image, identify};
@@ -138,7 +138,7 @@ impl Disk {
                 }
             }
             by_name = false;
-            let directory = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+            let directory = spool_directory();
             file = unpack(&file, compression, &directory).map_err(|source| DiskError::Unpack {
                 path: path.clone(),
                 directory,

@@ -44,7 +44,6 @@ pub(crate) mod talk;
 pub(crate) mod template;
 pub mod terminal;
 pub mod transcript;
-pub mod unpack;
 pub mod verdict;
 pub(crate) mod vm;
 

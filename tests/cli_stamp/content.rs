@@ -28,8 +28,11 @@ fn what_a_boot_sector_would_destroy_is_overwritten_only_after_it_is_saved() {
         ("data of an unknown format", file(&[])),
     ] {
         let case = Case::with(&bytes);
-        let refused = format!("error: failed to stamp x.img: it contains {name}, not a partitioned disk[..]\nadvice: [..]--save[..]\n");
-        for words in [&["stamp", "x.img"][..], &["stamp", "--force", "x.img"], &["stamp", "--undo", "--force", "x.img"]] {
+        let refused = format!(
+            "error: failed to stamp x.img: it contains {name}, not a partitioned disk[..]\nadvice: [..]--save[..]\n"
+        );
+        for words in [&["stamp", "x.img"][..], &["stamp", "--force", "x.img"], &["stamp", "--undo", "--force", "x.img"]]
+        {
             case.fails(words, &refused);
         }
         case.fails(&["stamp", "--save", "old", "x.img"], &refused);

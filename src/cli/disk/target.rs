@@ -5,8 +5,16 @@ use std::path::{Path, PathBuf};
 use bootling::disk::spec::Format;
 use bootling::format::compression::Compression;
 
-/// File name suffixes of unsupported container formats.
-const OTHERS: [&str; 5] = ["vdi", "vhdx", "iso", "qed", "dmg"];
+/// File name suffixes of unsupported formats, and what makes them from a disk image.
+const OTHERS: [(&str, &str); 7] = [
+    ("vdi", "qemu-img convert -O vdi makes one"),
+    ("vhdx", "qemu-img convert -O vhdx makes one"),
+    ("qed", "qemu-img convert -O qed makes one"),
+    ("iso", "an ISO is not a disk image; xorriso and grub-mkrescue make ISOs"),
+    ("dmg", "write .img instead, which macOS also opens"),
+    ("ova", "an OVA is an archive of a .vmdk and a description; write .vmdk and pack it with ovftool or VBoxManage"),
+    ("ovf", "an OVF is the description of a machine; write .vmdk and refer to it"),
+];
 
 /// Format of the output file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +49,10 @@ impl Target {
                 target.format.name()
             ));
         }
-        let other = suffix(split(name).0).filter(|end| OTHERS.iter().any(|known| end.eq_ignore_ascii_case(known)));
-        if let Some(other) = other.filter(|_| format.is_none() && target.format == Format::Raw) {
-            notes.push(format!("{name}: written as raw despite the suffix; use qemu-img convert to create .{other}"));
+        let end = suffix(split(name).0).unwrap_or_default();
+        let other = OTHERS.iter().find(|(known, _)| end.eq_ignore_ascii_case(known));
+        if let Some((_, advice)) = other.filter(|_| format.is_none() && target.format == Format::Raw) {
+            notes.push(format!("{name}: written as a raw disk despite the suffix; {advice}"));
         }
         if !name.is_empty() && promised.unwrap_or(Compression::None) != target.compression {
             notes.push(match target.compression {
@@ -100,6 +109,7 @@ mod tests {
         assert_eq!(target("-"), (Format::Raw, Compression::None, 0));
         assert_eq!(target("x.vdi"), (Format::Raw, Compression::None, 1));
         assert_eq!(target("x.iso.gz"), (Format::Raw, Compression::Gzip, 1));
+        assert_eq!(target("x.OVA"), (Format::Raw, Compression::None, 1));
         assert_eq!(target("zst"), (Format::Raw, Compression::None, 0));
     }
 

@@ -11,14 +11,14 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::Context;
 use regex::bytes::Regex;
 
-use crate::cli::listing::volumes;
 use bootling::disk::container::Image;
+use bootling::disk::volumes::places;
 use bootling::format::archive_path::ArchivePath;
 use bootling::format::fat::Volume;
 use bootling::format::newc::walk;
 use bootling::format::pe::{Machine, Pe};
 use bootling::format::protocol::job;
-use bootling::format::{Medium, Stream, Window, gpt};
+use bootling::format::{Medium, Stream, Window};
 use bootling::guest::expect::Expectations;
 
 /// Maximum number of EFI system partitions to check.
@@ -41,9 +41,12 @@ pub(crate) enum Ending {
 impl Ending {
     /// Returns the condition for a disk: `Status` if bootling's pid 1 is on it, else `HandOver`.
     pub(crate) fn of(image: &Image) -> Self {
-        let tables = gpt::probe(image);
-        let volumes = volumes(image, tables.first()).into_iter().take(MOST_VOLUMES).flatten();
-        if volumes.into_iter().any(|esp| starts_ours(&esp.volume)) { Self::Status } else { Self::HandOver }
+        let places = places(image, image.sector()).into_iter().take(MOST_VOLUMES);
+        if places.filter_map(|place| place.open(image).ok()).any(|volume| starts_ours(&volume)) {
+            Self::Status
+        } else {
+            Self::HandOver
+        }
     }
 
     /// Returns the expected and the rejected patterns.

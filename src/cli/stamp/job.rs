@@ -83,7 +83,10 @@ impl Job<'_> {
 
     fn open(&self, access: Access) -> Result<Image, ImageError> {
         let Self { content, shared, backing, .. } = *self;
-        container::open_as(self.image, Opening { access, content, force: self.wish.force, shared, backing })
+        container::open_as(
+            self.image,
+            Opening { access, content, force: self.wish.force, shared, backing, foreign: false },
+        )
     }
 
     fn plan(&self, facts: &Facts) -> anyhow::Result<Stamp> {

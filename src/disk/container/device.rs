@@ -1,7 +1,8 @@
 //! Users and sector size of block devices.
 //!
 //! The kernel decides whether a device is in use: opening it with `O_EXCL` fails if the device has a mounted partition,
-//! is used as swap, or is part of another device. `/proc` and `/sys` only serve to name the user.
+//! is used as swap, or is part of another device. `/proc` and `/sys` only serve to name the user. For a file behind a
+//! loop device, they are the only source: the kernel does not deny writes to it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -23,8 +24,28 @@ pub(crate) fn sector(device: &File) -> Option<SectorSize> {
 
 /// Describes the users of a block device: `/dev/vda1 is mounted on /boot`. Empty if none is known.
 pub(crate) fn users(device: &File) -> Vec<String> {
-    let Ok(metadata) = device.metadata() else { return Vec::new() };
-    let number = split(metadata.rdev());
+    device.metadata().map_or_else(|_| Vec::new(), |metadata| users_of(split(metadata.rdev())))
+}
+
+/// Describes the users of loop devices whose backing file is `file`: `/dev/loop0p1 is mounted on /mnt`.
+pub(crate) fn loop_users(file: &File) -> Vec<String> {
+    loops(file, Path::new("/sys/block")).into_iter().flat_map(users_of).collect()
+}
+
+/// Returns the loop devices in `sysfs` whose backing file is `file` (`Documentation/ABI/testing/sysfs-block-loop`).
+fn loops(file: &File, sysfs: &Path) -> Vec<Number> {
+    let Ok(own) = file.metadata() else { return Vec::new() };
+    let devices = fs::read_dir(sysfs).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
+    let backs = |device: &Path| {
+        let path = fs::read_to_string(device.join("loop/backing_file")).ok()?;
+        let other = fs::metadata(path.trim_end_matches('\n')).ok()?;
+        (other.dev() == own.dev() && other.ino() == own.ino()).then_some(())
+    };
+    let folders = devices.unwrap_or_default().into_iter().map(|device| device.path());
+    folders.filter(|device| backs(device).is_some()).filter_map(|device| number_in(&device)).collect()
+}
+
+fn users_of(number: Number) -> Vec<String> {
     let mut found = Vec::new();
     let mut family = BTreeSet::new();
     relatives(number, &mut family, &mut found);
@@ -111,8 +132,9 @@ fn swapped(swaps: &str, family: &BTreeSet<Number>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{mounts, parse, swapped, users};
+    use super::{loops, mounts, parse, swapped, users};
     use std::collections::BTreeSet;
+    use std::fs;
 
     const MOUNTINFO: &str = "\
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -127,6 +149,27 @@ short line
         let family = BTreeSet::from([(254, 2)]);
         assert_eq!(mounts(MOUNTINFO, &family), ["/dev/vda2 is mounted on /mnt/my disk"]);
         assert_eq!(mounts(MOUNTINFO, &BTreeSet::from([(8, 0)])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_loop_device_is_found_by_the_identity_of_its_backing_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        for name in ["disk", "other"] {
+            fs::write(path(name), "x").expect("a file");
+        }
+        fs::hard_link(path("disk"), path("alias")).expect("a link");
+        for (device, file, number) in [("loop0", "other", "7:0\n"), ("loop1", "alias", "7:1\n"), ("sda", "", "8:0\n")] {
+            let folder = path("sys").join(device);
+            fs::create_dir_all(folder.join("loop")).expect("a directory");
+            fs::write(folder.join("dev"), number).expect("a file");
+            if !file.is_empty() {
+                fs::write(folder.join("loop/backing_file"), format!("{}\n", path(file).display())).expect("a file");
+            }
+        }
+        let disk = fs::File::open(path("disk")).expect("a file");
+        assert_eq!(loops(&disk, &path("sys")), [(7, 1)]);
+        assert_eq!(loops(&disk, &path("none")), []);
     }
 
     #[test]

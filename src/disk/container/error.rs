@@ -3,6 +3,7 @@
 use std::io;
 
 use super::content::Content;
+use super::foreign::ForeignError;
 use super::qcow2::Qcow2Error;
 use crate::format::vhd::FooterFault;
 
@@ -30,6 +31,24 @@ pub enum ImageError {
         name: String,
         /// Format of the image.
         content: Content,
+    },
+    /// The image refers to another file.
+    #[error("failed to open {name}: it refers to another file ({what}), which would be read with your permissions")]
+    References {
+        /// Image file.
+        name: String,
+        /// The reference.
+        what: &'static str,
+    },
+    /// The program that reads the format failed.
+    #[error("failed to open {name}: it is {}{content}", article(content))]
+    Through {
+        /// Image file.
+        name: String,
+        /// Format of the image.
+        content: Content,
+        /// Cause.
+        source: ForeignError,
     },
     /// The image is compressed; [`super::stream`] handles it.
     #[error("failed to open {name}: the image is compressed ({content})")]
@@ -95,6 +114,11 @@ impl ImageError {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Foreign { name, .. } => Some(format!("convert it: qemu-img convert -O qcow2 {name} {name}.qcow2")),
+            Self::References { .. } => Some("--allow-backing opens it".into()),
+            Self::Through { source: ForeignError::NoProgram, .. } => {
+                Some("install it (Debian: qemu-utils), or convert the image on a host that has qemu-img".into())
+            }
+            Self::Through { name, .. } => Some(format!("`qemu-img info {name}` and `qemu-img check {name}` say more")),
             Self::Inside { .. } => Some("decompress it first".into()),
             Self::InUse { .. } => Some(
                 "shut down the guest or unmount the image; --force overrides, except to write a qcow2 image in use"

@@ -1,7 +1,8 @@
 //! Disk images in any supported container, opened by path, read and written as the disk that a guest sees.
 //!
-//! Supports raw files, block devices, qcow2 (with the imago crate, after separate checks) and fixed VHD. Refuses
-//! dynamic VHD, VHDX, VMDK, VDI, QCOW1, QED and compressed files by name. Uses the locks of QEMU: an image that QEMU
+//! Supports raw files, block devices, qcow2 (with the imago crate, after separate checks) and fixed VHD. On request,
+//! reads dynamic VHD, VHDX, VMDK, VDI, QCOW1, QED and other qcow2 images through qemu-storage-daemon. Refuses compressed
+//! files, which `unpack` and `stream` handle. Uses the locks of QEMU: an image that QEMU
 //! has open is refused, and QEMU cannot open an image while it is written here.
 //!
 //! A guest can write any data to its disk, including the signature of a container. So a block device counts as raw
@@ -10,9 +11,12 @@
 pub mod content;
 pub(crate) mod device;
 pub mod error;
+pub mod foreign;
 pub(crate) mod lock;
 pub(crate) mod qcow2;
+pub(crate) mod references;
 pub mod stream;
+pub mod unpack;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -25,6 +29,7 @@ use rustix::fs::{Advice, OFlags};
 
 pub use self::content::Content;
 pub use self::error::ImageError;
+use self::foreign::Foreign;
 
 use crate::format::vhd::{FOOTER, Footer};
 use crate::format::{Medium, SectorSize};
@@ -49,6 +54,8 @@ pub enum Container {
     Qcow2,
     /// A fixed VHD: the disk content, followed by a footer.
     Vhd,
+    /// A format with this name that is read through [`foreign::PROGRAM`].
+    Foreign(&'static str),
 }
 
 impl fmt::Display for Container {
@@ -58,12 +65,14 @@ impl fmt::Display for Container {
             Self::BlockDevice => "block device",
             Self::Qcow2 => "qcow2",
             Self::Vhd => "VHD",
+            Self::Foreign(name) => name,
         })
     }
 }
 
 /// Options for opening an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 pub struct Opening {
     /// Requested access.
     pub access: Access,
@@ -77,12 +86,20 @@ pub struct Opening {
     /// True to open the backing files of an overlay. An untrusted image may name any file of this machine; its content
     /// is then readable through the image, and copied into it by writes.
     pub backing: bool,
+    /// True to read formats that bootling does not parse itself through [`foreign::PROGRAM`].
+    pub foreign: bool,
 }
 
 impl Opening {
     /// Returns the safe defaults: detect the format, refuse an image in use, open no backing files.
     pub const fn new(access: Access) -> Self {
-        Self { access, content: None, force: false, shared: false, backing: false }
+        Self { access, content: None, force: false, shared: false, backing: false, foreign: false }
+    }
+}
+
+impl Opening {
+    fn reads_foreign(self) -> bool {
+        self.foreign && self.access == Access::Read
     }
 }
 
@@ -101,6 +118,7 @@ enum Body {
     /// The disk content is the file content, from offset 0.
     Plain(File),
     Qcow2(Box<qcow2::Disk>),
+    Foreign(Box<Foreign>),
 }
 
 /// Opens an image with the default options.
@@ -142,14 +160,39 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
         Content::Raw => (Container::Raw, length, Body::Plain(file)),
         Content::Vhd => (Container::Vhd, vhd(&file, &name, length)?, Body::Plain(file)),
         Content::Qcow2 => {
-            let disk = qcow2::Disk::open(file, path, how);
-            let disk = disk.map_err(|fault| ImageError::Qcow2 { name: name.clone(), fault })?;
-            (Container::Qcow2, disk.size(), Body::Qcow2(Box::new(disk)))
+            let other = if how.reads_foreign() { Some(file.try_clone().map_err(opening)?) } else { None };
+            match (qcow2::Disk::open(file, path, how), other) {
+                (Ok(disk), _) => (Container::Qcow2, disk.size(), Body::Qcow2(Box::new(disk))),
+                (Err(qcow2::Qcow2Error::Header(qcow2::HeaderFault::Unsupported(_))), Some(file)) => {
+                    through(&file, &name, content, how)?
+                }
+                (Err(fault), _) => return Err(ImageError::Qcow2 { name, fault }),
+            }
+        }
+        Content::Foreign(_) if how.reads_foreign() && foreign::driver(content).is_some() => {
+            through(&file, &name, content, how)?
         }
         Content::Compressed(_) => return Err(ImageError::Compressed { name, content }),
         Content::Foreign(_) => return Err(ImageError::Foreign { name, content }),
     };
     Ok(Image { name, container, size, sector, body })
+}
+
+/// Opens an image through [`foreign::PROGRAM`].
+fn through(file: &File, name: &str, content: Content, how: Opening) -> Result<(Container, u64, Body), ImageError> {
+    let name = name.to_owned();
+    let Some(driver) = foreign::driver(content) else { return Err(ImageError::Foreign { name, content }) };
+    match references::of(file, content) {
+        Ok(Some(what)) if !how.backing => return Err(ImageError::References { name, what }),
+        Ok(_) => {}
+        Err(source) => return Err(ImageError::Open { name, source }),
+    }
+    let opened = Foreign::open(file, driver).map_err(|source| ImageError::Through { name, content, source })?;
+    let format = match content {
+        Content::Foreign(name) => name,
+        Content::Raw | Content::Qcow2 | Content::Vhd | Content::Compressed(_) => driver,
+    };
+    Ok((Container::Foreign(format), opened.size(), Body::Foreign(Box::new(opened))))
 }
 
 /// Opens a file or a device. `alone` requests exclusive access to a device (`O_EXCL`).
@@ -214,18 +257,19 @@ impl Image {
         self.sector
     }
 
-    /// Describes other users of a block device: `/dev/vda1 is mounted on /boot`.
+    /// Describes other users of a block device, or of a file behind a loop device: `/dev/vda1 is mounted on /boot`.
     pub fn users(&self) -> Vec<String> {
         match &self.body {
             Body::Plain(file) if self.container == Container::BlockDevice => device::users(file),
-            Body::Plain(_) | Body::Qcow2(_) => Vec::new(),
+            Body::Plain(file) => device::loop_users(file),
+            Body::Qcow2(_) | Body::Foreign(_) => Vec::new(),
         }
     }
 
     /// Returns the backing files of an overlay, nearest first. They are read, and never written.
     pub fn backing(&self) -> &[PathBuf] {
         match &self.body {
-            Body::Plain(_) => &[],
+            Body::Plain(_) | Body::Foreign(_) => &[],
             Body::Qcow2(disk) => disk.backing(),
         }
     }
@@ -237,6 +281,7 @@ impl Image {
         match &mut self.body {
             Body::Plain(file) => file.write_all_at(bytes, offset),
             Body::Qcow2(disk) => disk.write_at(bytes, offset),
+            Body::Foreign(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -245,6 +290,7 @@ impl Image {
         match &mut self.body {
             Body::Plain(file) => file.sync_data(),
             Body::Qcow2(disk) => disk.sync(),
+            Body::Foreign(_) => Ok(()),
         }
     }
 
@@ -257,6 +303,7 @@ impl Image {
                 file.read_exact_at(buffer, offset)
             }
             Body::Qcow2(disk) => disk.reopened().map_err(io::Error::other)?.read_at(buffer, offset),
+            Body::Foreign(disk) => disk.read_at(buffer, offset),
         }
     }
 }
@@ -272,6 +319,7 @@ impl Medium for Image {
         match &self.body {
             Body::Plain(file) => file.read_exact_at(buffer, offset),
             Body::Qcow2(disk) => disk.read_at(buffer, offset),
+            Body::Foreign(disk) => disk.read_at(buffer, offset),
         }
     }
 }

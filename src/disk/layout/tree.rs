@@ -125,7 +125,7 @@ impl EspTree {
         let EspEntry { path, what, why } = entry;
         let names: Vec<String> = path.split(['/', '\\']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
         if let Some(rule) = names.iter().find_map(|name| broken_rule(name)) {
-            return Err(TreeError::Name { path, why, rule });
+            return Err(TreeError::Name { path: names.join("/"), why, rule });
         }
         if let EspNode::File { len, .. } = what
             && len > LARGEST_FILE

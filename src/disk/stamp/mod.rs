@@ -8,7 +8,8 @@ pub(crate) mod objection;
 pub(crate) mod records;
 pub(crate) mod write;
 
-pub use self::objection::{Objection, Yields};
+pub use self::objection::Objection;
+use self::objection::Yields;
 pub use self::write::{StampError, apply};
 
 use std::io;
@@ -16,6 +17,7 @@ use std::io;
 use crate::disk::signature;
 use crate::format::bootsector::{Found, recognise};
 use crate::format::gpt::{self, Fault, Gpt, Partition};
+use crate::format::iso9660::{self, Platform};
 use crate::format::mbr::{BOOT_CODE, Mbr, PROTECTIVE, Record};
 use crate::format::{Guid, Medium, SectorSize};
 
@@ -34,6 +36,17 @@ pub struct Facts {
     pub sector: Option<SectorSize>,
     /// Content other than boot code that the first sector belongs to: `an EFI program`.
     pub occupant: Option<&'static str>,
+    /// Facts about the ISO 9660 file system, if the disk is also a CD.
+    pub cd: Option<Cd>,
+}
+
+/// Facts about an image that is also a CD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cd {
+    /// True if its boot catalog has an image for a legacy BIOS.
+    pub boots_by_bios: bool,
+    /// True if the image contains its own checksum, which any change invalidates.
+    pub has_checksum: bool,
 }
 
 /// Action on the boot code.
@@ -58,6 +71,7 @@ pub struct Records {
 
 /// Requested changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
 pub struct Wish {
     /// Action on the boot code.
     pub deed: Action,
@@ -107,7 +121,8 @@ impl Facts {
         begin.read_at(&mut first, 0)?;
         let tables = gpt::probe(begin);
         let damaged = if tables.is_empty() { trace(begin) } else { None };
-        Ok(Self { first, size: None, tables, damaged, sector: None, occupant: signature::occupant(begin) })
+        let (occupant, cd) = (signature::occupant(begin), Cd::read(begin));
+        Ok(Self { first, size: None, tables, damaged, sector: None, occupant, cd })
     }
 
     /// Returns the relevant table: the one for the known sector size, or else the first.
@@ -132,6 +147,16 @@ impl Facts {
             return Some(u64::MAX);
         }
         self.size.or_else(|| self.told_size()).map(|size| size / table.sector.bytes())
+    }
+}
+
+impl Cd {
+    /// Reads the descriptors and the boot catalog; `None` if the disk is not a CD.
+    fn read(disk: &impl Medium) -> Option<Self> {
+        let volume = iso9660::Volume::open(disk).ok()?;
+        let entries = volume.boot_entries().unwrap_or_default();
+        let boots_by_bios = entries.iter().any(|entry| entry.bootable && entry.platform == Platform::Bios);
+        Some(Self { boots_by_bios, has_checksum: volume.descriptors().has_checksum })
     }
 }
 
@@ -197,6 +222,9 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
         Action::Restore(..) | Action::Remove if wish.bios_active => records::take_active(&mut mbr),
         Action::Restore(..) | Action::Remove => {}
     }
+    if facts.cd.is_some_and(|cd| cd.has_checksum) && !kept {
+        notes.push("the image contains its own checksum, which changes (`implantisomd5 --force` renews it)".into());
+    }
     Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
 }
 
@@ -216,14 +244,12 @@ fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Action) -> [u8; 512] {
 /// Returns the objection to overwriting content that is not boot code. Without a partition table and a boot signature,
 /// nothing starts the code in the first sector, so unknown bytes there are data.
 fn against_overwriting(facts: &Facts, mbr: &Mbr, found: &Found) -> Option<Objection> {
-    match (facts.occupant, found) {
-        (_, Found::Ours | Found::Byebyebios | Found::Nothing) | (None, Found::Loader(_)) => None,
+    let is_data = facts.tables.is_empty() && facts.damaged.is_none() && !mbr.bootable;
+    match found {
+        Found::Ours | Found::Byebyebios | Found::Nothing => None,
         // The boot code in the first sector of a file system is part of it.
-        (Some(name), Found::Loader(_) | Found::Unknown) => Some(Objection::Content(name)),
-        (None, Found::Unknown) if facts.tables.is_empty() && facts.damaged.is_none() && !mbr.bootable => {
-            Some(Objection::Content("data of an unknown format"))
-        }
-        (None, Found::Unknown) => None,
+        Found::Loader(_) => facts.occupant.map(Objection::Content),
+        Found::Unknown => facts.occupant.or(is_data.then_some("data of an unknown format")).map(Objection::Content),
     }
 }
 
@@ -249,6 +275,9 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
         Found::Loader(_) | Found::Unknown if there => {}
         Found::Loader(name) => objections.push(Objection::Loader((*name).to_owned())),
         Found::Unknown => objections.push(Objection::UnknownCode),
+    }
+    if facts.cd.is_some_and(|cd| cd.boots_by_bios) {
+        objections.push(Objection::BootCatalog);
     }
     for partition in facts.tables.iter().flat_map(|table| &table.partitions) {
         let objection = if partition.type_guid == Guid::BIOS_BOOT {

@@ -18,7 +18,9 @@ pub enum Objection {
     #[error("it contains {0}, not a partitioned disk: a boot sector would overwrite its first 440 bytes")]
     Content(&'static str),
     /// No GPT, neither for sectors of 512 bytes nor for sectors of 4096 bytes, and no MBR partition for UEFI.
-    #[error("no GUID partition table at byte 512 or byte 4096 and no MBR partition of type EF: UEFI finds no EFI system partition")]
+    #[error(
+        "no GUID partition table at byte 512 or byte 4096 and no MBR partition of type EF: UEFI finds no EFI system partition"
+    )]
     NoTable,
     /// A GPT that is damaged.
     #[error("damaged GUID partition table: {0}")]
@@ -41,6 +43,9 @@ pub enum Objection {
     /// A partition with attribute bit 2.
     #[error("partition {0} is marked for legacy BIOS boot (attribute bit 2), for a boot loader like syslinux")]
     LegacyBootable(u32),
+    /// The boot catalog of a CD has an image for a legacy BIOS.
+    #[error("its boot catalog (El Torito) has an image for a legacy BIOS: it boots from a CD")]
+    BootCatalog,
     /// Boot code to remove that bootling did not write.
     #[error("expected the boot code of bootling, found {0}")]
     NotOurs(String),
@@ -71,6 +76,7 @@ impl Objection {
             | Self::UnknownCode
             | Self::BiosBoot(_)
             | Self::LegacyBootable(_)
+            | Self::BootCatalog
             | Self::NotOurs(_)
             | Self::NothingThere => Yields::Force,
             Self::SlotTaken | Self::WouldHide | Self::OtherRecords => Yields::Never,
@@ -91,7 +97,8 @@ impl Objection {
             | Self::Loader(_)
             | Self::UnknownCode
             | Self::BiosBoot(_)
-            | Self::LegacyBootable(_) => {
+            | Self::LegacyBootable(_)
+            | Self::BootCatalog => {
                 "if only UEFI must boot it, --force overwrites the boot code, and --save FILE saves it first"
             }
             Self::NotOurs(_) | Self::NothingThere => "--force overwrites it anyway",

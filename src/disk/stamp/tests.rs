@@ -8,7 +8,8 @@ use crate::format::mbr::{BOOT_CODE, Mbr, Record};
 use crate::format::{Guid, Lba, SectorSize};
 
 const DISK: u64 = 8 << 20;
-const WRITE: Wish = Wish { deed: Action::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false, saved: false };
+const WRITE: Wish =
+    Wish { deed: Action::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false, saved: false };
 
 fn partition(number: u32, type_guid: Guid, attributes: u64) -> Partition {
     let starting_lba = Lba(256 * u64::from(number));

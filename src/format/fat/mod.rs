@@ -16,7 +16,7 @@ pub(crate) mod volume;
 
 pub use self::bpb::{Bpb, BpbFault, FAT16_FROM, FAT32_FROM, FatType, Geometry};
 pub use self::tree::{MAX_ENTRIES, Node, Tree};
-pub use self::volume::{Content, Fault, Volume};
+pub use self::volume::{Fault, Volume};
 
 #[cfg(test)]
 mod tests;

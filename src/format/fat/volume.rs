@@ -1,11 +1,11 @@
 //! FAT volume: access to directories and files by path.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::bpb::{Bpb, BpbFault, Geometry};
 use super::chain::{Chain, ChainFault, Next, Table};
 use super::directory::{Entry, Irregularity, Owner, decode};
-use crate::format::Medium;
+use crate::format::{Content, Medium};
 
 /// Maximum length of a directory in bytes: 65,536 entries (Microsoft's limit; `FAT_MAX_DIR_SIZE` in Linux).
 const LONGEST_DIRECTORY: u64 = 65_536 * 32;
@@ -198,71 +198,7 @@ impl<M: Medium> Volume<M> {
         if chain.clusters < needs {
             return Err(Fault::Short { size, cluster, needs, has: chain.clusters });
         }
-        let mut runs = Vec::with_capacity(chain.runs.len());
-        let mut at = 0;
-        for (cluster, count) in &chain.runs {
-            let (offset, len) = self.run(*cluster, *count);
-            runs.push((at, offset));
-            at += len;
-        }
-        Ok(Content { medium: &self.medium, runs, size: u64::from(size), position: 0 })
-    }
-}
-
-/// Content of a file, for sequential (`Read`) or random access ([`Medium`]).
-#[derive(Debug, Clone)]
-pub struct Content<M> {
-    medium: M,
-    /// Start of each run: offset in the file, offset in the volume.
-    runs: Vec<(u64, u64)>,
-    size: u64,
-    position: u64,
-}
-
-impl<M: Medium> Content<M> {
-    /// Fills `buffer` up to the end of the run at offset `at`; returns the number of bytes.
-    fn piece(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let index = self.runs.partition_point(|(start, _)| *start <= at);
-        let Some((start, offset)) = index.checked_sub(1).and_then(|index| self.runs.get(index)) else {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        };
-        let end = self.runs.get(index).map_or(self.size, |(next, _)| (*next).min(self.size));
-        let count = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
-        let (piece, _) = buffer.split_at_mut(count);
-        self.medium.read_at(piece, offset + (at - start))?;
-        Ok(count)
-    }
-}
-
-impl<M: Medium> Medium for Content<M> {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let (mut rest, mut at) = (buffer, offset);
-        while !rest.is_empty() {
-            let count = self.piece(rest, at)?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            rest = &mut rest[count..];
-            at += count as u64;
-        }
-        Ok(())
-    }
-}
-
-impl<M: Medium> Read for Content<M> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.position >= self.size {
-            return Ok(0);
-        }
-        let count = self.piece(buffer, self.position)?;
-        self.position += count as u64;
-        Ok(count)
+        let runs = chain.runs.iter().map(|(cluster, count)| self.run(*cluster, *count));
+        Ok(Content::new(&self.medium, size.into(), runs))
     }
 }
