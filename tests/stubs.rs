@@ -70,7 +70,10 @@ fn the_boot_sector_code_equals_its_assembled_source() {
             "{name} differs from the assembled stub.S: run `make stubs` and check the difference"
         );
     }
-    assert_eq!(fs::read_dir(dir.path()).expect("exists").count(), ENDINGS.len(), "unexpected files");
+    let plain = fs::read(dir.path().join("bootsector-plain.bin")).expect("assembled file");
+    let embedded = include_bytes!("../assets/bootsector-plain.bin");
+    assert_eq!(plain, embedded, "bootsector-plain.bin differs from the assembled plain.S: run `make stubs`");
+    assert_eq!(fs::read_dir(dir.path()).expect("exists").count(), ENDINGS.len() + 1, "unexpected files");
 }
 
 #[test]

@@ -19,8 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(facts) = Facts::read(&bytes, None) else { return };
     let deed = Action::Write([0x90; BOOT_CODE]);
     for (fix_mbr, force) in [(false, false), (false, true), (true, true)] {
-        let saved = fix_mbr;
-        if let Ok(stamp) = plan(&facts, &Wish { deed, fix_mbr, bios_active: false, force, saved }) {
+        if let Ok(stamp) = plan(&facts, &Wish { deed, signature: None, fix_mbr, bios_active: false, force, saved: fix_mbr }) {
             assert!(fix_mbr || stamp.after[BOOT_CODE..] == stamp.before[BOOT_CODE..]);
         }
     }

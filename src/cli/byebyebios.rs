@@ -10,21 +10,22 @@ use anyhow::{Context, bail};
 use clap::Parser;
 
 use super::output;
-use super::stamp::{Job, Tone, fitted, print_report, read_bounded, read_message};
+use super::stamp::{Job, Tone, print_report, read_bounded};
 use bootling::disk::stamp::{Action, Wish};
-use bootling::format::bootsector::{Message, Then};
-use bootling::format::mbr::BOOT_CODE;
+use bootling::format::bootsector::{BootCodeError, Message, boot_area, is_shown_twice};
+use bootling::format::mbr::{BOOT_AREA, BOOT_CODE};
 
 /// Install a boot sector that tells users of a legacy BIOS to boot through UEFI
 #[derive(Debug, Clone, Parser)]
 #[command(name = "byebyebios", infer_long_args = true, disable_version_flag = true)]
 #[command(after_help = "Differences from byebyebios 1.0:
-  - Only bytes 0 to 439 change. byebyebios overwrote the partition records with a protective
-    record for 5 GiB and zeros, and cleared the disk signature. The limit is thus 440 bytes
-    instead of 446.
+  - Only bytes 0 to 439 change, and 55 AA is added. byebyebios overwrote the partition records
+    with a protective record for 5 GiB and zeros, and cleared the disk signature. Here, only a
+    boot stub or message that needs more than 440 bytes overwrites it; the limit is 446 bytes.
   - Without --boot-stub, bootling's boot sector is used: it initializes all the state that it
     needs, shows the message once per console (not `SSTTOOPP` with -nographic), accepts LF as
-    well as CR LF, and compresses repeated text.
+    well as CR LF and UTF-8, and compresses repeated text. A message that does not compress, or
+    with control characters, is written behind a smaller stub, as byebyebios does.
   - Supports qcow2, fixed VHD, compressed images and sectors of 4096 bytes.
   - Also refuses without --force: boot code of GRUB, syslinux, Windows or an unknown origin, a
     BIOS boot partition, a hybrid MBR, a GPT with wrong checksums, and an image open in QEMU. A
@@ -53,52 +54,82 @@ pub(crate) struct ByeByeBios {
 
 /// Runs the verb.
 pub(crate) fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
-    let code = match (&args.boot_stub, &args.message) {
-        (None, None) => fitted(&Message::standard(), Then::Halt)?,
-        (None, Some(file)) => fitted(&read_message(file)?, Then::Halt)?,
-        (Some(stub), message) => {
-            let reading =
-                |file: &PathBuf| read_bounded(file).with_context(|| format!("failed to read {}", file.display()));
-            let text = message.as_ref().map(reading).transpose()?;
-            joined(&reading(stub)?, &text.unwrap_or_else(|| Message::standard().bytes().to_vec()))?
-        }
+    let reading = |file: &PathBuf| read_bounded(file).with_context(|| format!("failed to read {}", file.display()));
+    let mut notes = Vec::new();
+    let text = args.message.as_ref().map(reading).transpose()?;
+    let area = match &args.boot_stub {
+        None => shown(text.as_deref(), &mut notes)?,
+        Some(stub) => joined(&reading(stub)?, text.as_deref().unwrap_or(Message::standard().bytes()))?,
     };
+    let (code, signature) = area.split_first_chunk::<BOOT_CODE>().context("the boot sector is too small")?;
+    let signature = <[u8; BOOT_AREA - BOOT_CODE]>::try_from(signature).ok().filter(|bytes| *bytes != [0; 6]);
+    if signature.is_some() {
+        notes.push("the message overwrites the disk signature (bytes 440 to 445)".to_owned());
+    }
     let job = Job {
         image: &args.disk_image,
-        wish: Wish { deed: Action::Write(code), fix_mbr: false, bios_active: false, force: args.force, saved: false },
+        wish: Wish {
+            deed: Action::Write(*code),
+            signature,
+            fix_mbr: false,
+            bios_active: false,
+            force: args.force,
+            saved: false,
+        },
         content: None,
         shared: true,
         backing: false,
         save: None,
         output: None,
         dry_run: false,
-        notes: Vec::new(),
+        notes,
     };
     // The original prints nothing on success.
     print_report(&job.run()?, Tone::Notes)?;
     Ok(0)
 }
 
+/// Returns the boot sector that shows `text`. Text that `stamp` refuses, since a screen does not show it as written, is
+/// used unchanged.
+fn shown(text: Option<&[u8]>, notes: &mut Vec<String>) -> anyhow::Result<[u8; BOOT_AREA]> {
+    let Some(text) = text else { return Ok(boot_area(&Message::standard())?) };
+    let message = Message::parse(text).unwrap_or_else(|error| {
+        notes.push(format!("{error}; used unchanged"));
+        Message::verbatim(text, true)
+    });
+    let area = boot_area(&message).or_else(|error| {
+        let area = boot_area(&Message::verbatim(text, false)).map_err(|_: BootCodeError| error)?;
+        notes.push("no room for CR LF at the end of each line: line ends are used unchanged".to_owned());
+        Ok::<_, BootCodeError>(area)
+    });
+    let area = area.map_err(|error| output::advise(error, "shorten the message"))?;
+    if is_shown_twice(&area) {
+        notes.push("the message does not compress: a serial console that mirrors the screen shows it twice".to_owned());
+    }
+    Ok(area)
+}
+
 /// Concatenates code, text and NUL.
-fn joined(stub: &[u8], text: &[u8]) -> anyhow::Result<[u8; BOOT_CODE]> {
+fn joined(stub: &[u8], text: &[u8]) -> anyhow::Result<[u8; BOOT_AREA]> {
     let whole = [stub, text, &[0]].concat();
-    if let Some(over) = whole.len().checked_sub(BOOT_CODE).filter(|over| *over > 0) {
+    if let Some(over) = whole.len().checked_sub(BOOT_AREA).filter(|over| *over > 0) {
         let (stub, text) = (stub.len(), text.len());
         bail!(output::advise(
             anyhow::anyhow!(
-                "boot stub ({stub} bytes), message ({text} bytes) and NUL are {over} bytes too long (limit {BOOT_CODE})"
+                "boot stub ({stub} bytes), message ({text} bytes) and NUL are {over} bytes too long (limit {BOOT_AREA})"
             ),
             "without --boot-stub, repeated text in the message is compressed"
         ));
     }
-    let mut code = [0; BOOT_CODE];
-    code[..whole.len()].copy_from_slice(&whole);
-    Ok(code)
+    let mut area = [0; BOOT_AREA];
+    area[..whole.len()].copy_from_slice(&whole);
+    Ok(area)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ByeByeBios, joined};
+    use super::{ByeByeBios, joined, shown};
+    use bootling::format::bootsector::decode_message;
     use clap::{CommandFactory, Parser};
 
     #[test]
@@ -117,10 +148,38 @@ mod tests {
 
     #[test]
     fn code_and_text_are_concatenated_unchanged_if_they_fit() {
-        let code = joined(&[0xfa; 21], &[b'x'; 418]).expect("it fits");
-        assert_eq!((code[20], code[21], code[438], code[439]), (0xfa, b'x', b'x', 0));
-        let error =
-            joined(&[0xfa; 21], &[b'x'; 424]).expect_err("the original program's limit").root_cause().to_string();
-        assert!(error.ends_with("6 bytes too long (limit 440)"), "{error}");
+        let code = joined(&[0xfa; 21], &[b'x'; 424]).expect("the original program's limit");
+        assert_eq!((code[20], code[21], code[444], code[445]), (0xfa, b'x', b'x', 0));
+        let error = joined(&[0xfa; 21], &[b'x'; 425]).expect_err("one more").root_cause().to_string();
+        assert!(error.ends_with("1 bytes too long (limit 446)"), "{error}");
+    }
+
+    #[test]
+    fn every_message_that_the_original_accepts_is_shown() {
+        // English prose, which compresses badly.
+        let prose = "This disk image can only be started by UEFI firmware, but your machine or hypervisor has used legacy \
+            BIOS to boot it. Please open the settings, choose UEFI (in QEMU and libvirt it is called OVMF or EDK2), and \
+            try once more; if nothing of that sort exists, ask whoever runs your cloud, quoting document KB-20731 (\"How \
+            we build virtual appliances\"). Enjoy, and just for good measure: vexing zebras jump over quick, lazy dwarf \
+            foxes in Xanadu @ 5pm.";
+        for (text, size) in [
+            (prose.as_bytes(), 1),
+            (&[prose.as_bytes(), b"\nok"].concat()[..424], 0),
+            (&(1..=250).chain(1..=174).collect::<Vec<u8>>(), 2),
+            (b"Gr\xf6\xdfe \x81\r\n", 1),
+            (b"\x1b[1mSTOP\x1b[m\x07\r\n", 2),
+            (&[b'x'; 400], 1),
+            (&b"row\n".repeat(24), 1),
+            ("\u{4e2d}".as_bytes(), 1),
+            (b"", 1),
+            (b"\n \n", 1),
+        ] {
+            let mut notes = Vec::new();
+            let area = shown(Some(text), &mut notes).unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
+            let shown = decode_message(&area);
+            assert!(shown.is_some(), "{text:?}");
+            assert!(notes.len() >= size.min(1), "{text:?}: {notes:?}");
+        }
+        assert!(shown(Some(&(1..=250).chain(1..=197).collect::<Vec<u8>>()), &mut Vec::new()).is_err());
     }
 }

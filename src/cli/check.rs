@@ -12,10 +12,10 @@ use regex::bytes::Regex;
 use super::boot_options::MachineArgs;
 use super::opened::{Opened, open};
 use super::output;
-use super::proof::{Claims, Ending, Message, Proven, prove};
+use super::proof::{Claims, Ending, Message, Proven, first_words, prove};
 use bootling::disk::check::{Report, Severity, disk, initrd, program, rules};
 use bootling::format::bootsector::{Found, decode_message, recognise};
-use bootling::format::mbr::BOOT_CODE;
+use bootling::format::mbr::Mbr;
 use bootling::format::{Guid, Medium, SectorSize, gpt};
 use bootling::qemu::spec::FirmwareRef;
 
@@ -127,21 +127,25 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     let Opened::Disk(image) = open(file, args.allow_backing).with_context(|| format!("failed to boot {name}"))? else {
         bail!("failed to boot {name}: not a disk image");
     };
-    let mut code = [0; BOOT_CODE];
-    image.read_at(&mut code, 0).with_context(|| format!("failed to read {name}"))?;
+    let mut first = [0; 512];
+    image.read_at(&mut first, 0).with_context(|| format!("failed to read {name}"))?;
+    let mbr = Mbr::decode(&first);
     let sector =
         image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
     // SeaBIOS only boots disks with sectors of 512 bytes, so no other disk needs a message.
     let told = sector == SectorSize::S512;
     let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.type_guid == Guid::ESP);
+    // An image for both sector sizes must boot with both.
+    let both = image.sector().is_none() && gpt::probe(&image).len() > 1;
     let claims = Claims {
         image: file,
         sector,
-        message: match decode_message(&code).filter(|_| told) {
+        other_sector: both.then_some(SectorSize::S4096),
+        message: match decode_message(&mbr.boot_area()).filter(|_| told) {
             Some(message) => Message::Said(message),
-            None if told && for_uefi => match recognise(&code) {
+            None if told && for_uefi => match recognise(&mbr.boot_code) {
                 // A BIOS boot loader is installed, so no message is required.
-                Found::Loader(_) => Message::NotNeeded,
+                Found::Loader(name) => Message::Loader(name),
                 found @ (Found::Nothing | Found::Ours | Found::Byebyebios | Found::Unknown) => Message::Missing(found),
             },
             None => Message::NotNeeded,
@@ -157,6 +161,11 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     drop(image);
     if matches!(claims.message, Message::NotNeeded) {
         output::note("no boot sector message of bootling found; testing only the UEFI boot");
+    }
+    if let Message::Loader(name) = claims.message
+        && first_words(name).is_none()
+    {
+        output::note(&format!("the BIOS boot of {name} cannot be judged; testing only the UEFI boot"));
     }
     prove(&claims)
 }

@@ -17,7 +17,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
+use regex::bytes::Regex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -55,6 +56,8 @@ pub(crate) struct Claims<'a> {
     pub image: &'a Path,
     /// Logical sector size.
     pub sector: SectorSize,
+    /// Sector size of a second UEFI boot, for an image for both sizes.
+    pub other_sector: Option<SectorSize>,
     /// Boot sector message.
     pub message: Message,
     /// Success condition of the UEFI boot.
@@ -70,6 +73,8 @@ pub(crate) struct Claims<'a> {
 pub(crate) enum Message {
     /// Text to expect.
     Said(String),
+    /// This BIOS boot loader, which must start.
+    Loader(&'static str),
     /// No testable message, although the disk boots through UEFI; instead this was found.
     Missing(Found),
     /// No message required; BIOS boots are not tested.
@@ -104,7 +109,9 @@ enum Trial {
     Vga,
     Mirrored,
     NoVga,
+    Loader,
     Uefi,
+    OtherUefi,
 }
 
 impl Trial {
@@ -113,23 +120,29 @@ impl Trial {
             Self::Vga => "BIOS, VGA and serial console",
             Self::Mirrored => "BIOS, serial console mirrors VGA",
             Self::NoVga => "BIOS, serial console alone",
+            Self::Loader => "BIOS, boot loader",
             Self::Uefi => "UEFI",
+            Self::OtherUefi => "UEFI, sectors of 4096 bytes",
         }
     }
 
     /// Returns the limit; `given` overrides the default.
     fn limit(self, given: Option<TimeLimit>) -> TimeLimit {
         let usual = match self {
-            Self::Uefi => UEFI_LIMIT,
-            Self::Vga | Self::Mirrored | Self::NoVga => BIOS_LIMIT,
+            Self::Uefi | Self::OtherUefi => UEFI_LIMIT,
+            Self::Vga | Self::Mirrored | Self::NoVga | Self::Loader => BIOS_LIMIT,
         };
         given.unwrap_or(TimeLimit::After(usual))
     }
 
+    const fn is_uefi(self) -> bool {
+        matches!(self, Self::Uefi | Self::OtherUefi)
+    }
+
     const fn display(self) -> Display {
         match self {
-            Self::Vga | Self::Uefi => Display::Vga,
-            Self::Mirrored => Display::Mirrored,
+            Self::Vga | Self::Uefi | Self::OtherUefi => Display::Vga,
+            Self::Mirrored | Self::Loader => Display::Mirrored,
             Self::NoVga => Display::None,
         }
     }
@@ -149,26 +162,19 @@ pub(crate) fn prove(claims: &Claims<'_>) -> anyhow::Result<Proven> {
 /// Runs all tests until one cannot be run or a signal arrives.
 fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     let before = digest(claims.image, stop)?;
-    let machine = |boot: BootSpec| {
-        let spec = RunSpec { boot, ..RunSpec::default() };
-        disk_machine(&spec, Display::Vga, &mut Silent).map_err(output::advised)
-    };
-    let uefi = machine(BootSpec { firmware: FirmwareRef::Uefi { secure: false }, ..claims.spec.clone() })?;
+    let trials = trials(claims)?;
     let expected = match &claims.message {
         Message::Said(text) => Some(Expected::new(text)?),
-        Message::Missing(_) | Message::NotNeeded => None,
+        Message::Loader(_) | Message::Missing(_) | Message::NotNeeded => None,
     };
-    let mut trials = vec![(Trial::Uefi, uefi)];
-    if expected.is_some() {
-        let bios = machine(BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() })?;
-        for trial in [Trial::Vga, Trial::Mirrored, Trial::NoVga] {
-            trials.push((trial, Machine { display: trial.display(), ..bios.clone() }));
-        }
-    }
     // After `digest`, which reports a file that cannot be opened.
     let (references, unpacking) = (References::Never, Unpacking::Allowed);
-    let options = DiskOptions { bus: None, sector: claims.sector, references, unpacking };
-    let disk = Disk::open(claims.image, options, &mut Silent).map_err(output::advised)?;
+    let open = |sector| {
+        let options = DiskOptions { bus: None, sector, references, unpacking };
+        Disk::open(claims.image, options, &mut Silent).map_err(output::advised)
+    };
+    let disk = open(claims.sector)?;
+    let other = claims.other_sector.map(open).transpose()?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
     // The longest test is first in the queue. A poisoned queue ends the loop.
@@ -177,7 +183,8 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some((trial, machine)) = next() {
-                    let proof = try_out(trial, &machine, &disk, claims, expected.as_ref(), stop);
+                    let disk = other.as_ref().filter(|_| trial == Trial::OtherUefi).unwrap_or(&disk);
+                    let proof = try_out(trial, &machine, disk, claims, expected.as_ref(), stop);
                     if proof.is_err() {
                         stop.set();
                     }
@@ -192,7 +199,9 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
         .into_inner()
         .map_err(|_| anyhow!("failed to boot {}: a worker thread panicked", claims.image.display()))?;
     done.sort_by_key(|(trial, _)| {
-        [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Uefi].iter().position(|at| at == trial)
+        [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Loader, Trial::Uefi, Trial::OtherUefi]
+            .iter()
+            .position(|at| at == trial)
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
     if let Message::Missing(found) = &claims.message {
@@ -206,6 +215,31 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     Ok(proofs)
 }
 
+/// Returns the tests with their machines; the longest test is first.
+fn trials(claims: &Claims<'_>) -> anyhow::Result<Vec<(Trial, Machine)>> {
+    let machine = |boot: BootSpec| {
+        let spec = RunSpec { boot, ..RunSpec::default() };
+        disk_machine(&spec, Display::Vga, &mut Silent).map_err(output::advised)
+    };
+    let uefi = machine(BootSpec { firmware: FirmwareRef::Uefi { secure: false }, ..claims.spec.clone() })?;
+    let mut trials = vec![(Trial::Uefi, uefi)];
+    if claims.other_sector.is_some() {
+        trials.extend(trials.first().map(|(_, uefi)| (Trial::OtherUefi, uefi.clone())));
+    }
+    let bios_trials: &[Trial] = match &claims.message {
+        Message::Said(_) => &[Trial::Vga, Trial::Mirrored, Trial::NoVga],
+        Message::Loader(name) if first_words(name).is_some() => &[Trial::Loader],
+        Message::Loader(_) | Message::Missing(_) | Message::NotNeeded => &[],
+    };
+    if !bios_trials.is_empty() {
+        let bios = machine(BootSpec { firmware: FirmwareRef::Bios, firmware_vars: None, ..claims.spec.clone() })?;
+        for trial in bios_trials.iter().copied() {
+            trials.push((trial, Machine { display: trial.display(), ..bios.clone() }));
+        }
+    }
+    Ok(trials)
+}
+
 /// Runs one test.
 fn try_out(
     trial: Trial,
@@ -217,7 +251,8 @@ fn try_out(
 ) -> anyhow::Result<Proof> {
     let console = tempfile::NamedTempFile::new().context("failed to create a file for the console")?;
     let expectations = match (trial, expected) {
-        (Trial::Uefi, _) | (_, None) => claims.ending.expectations()?,
+        (Trial::Loader, _) => loader_expectations(&claims.message)?,
+        (Trial::Uefi | Trial::OtherUefi, _) | (_, None) => claims.ending.expectations()?,
         (Trial::Vga, Some(message)) => {
             Expectations::new(vec![message.last_line()?], vec![message.last_line()?], Vec::new())
         }
@@ -225,7 +260,7 @@ fn try_out(
             Expectations::new(vec![message.last_line()?], Vec::new(), Vec::new())
         }
     };
-    let linger = if trial == Trial::Uefi { Duration::ZERO } else { LINGER };
+    let linger = if trial.is_uefi() || trial == Trial::Loader { Duration::ZERO } else { LINGER };
     let last_look = ScreenRequest { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let booting = || format!("failed to boot {} ({})", claims.image.display(), trial.what());
     let mut signals = Signals::catch().context("failed to catch signals")?;
@@ -255,14 +290,38 @@ fn try_out(
     console.as_file().take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
     let lines = plain::lines(&text);
     let (holds, says) = match (trial, &outcome, expected) {
-        (Trial::Uefi, Outcome::Expected { line }, _) => claims.ending.says(line),
+        (Trial::Uefi | Trial::OtherUefi, Outcome::Expected { line }, _) => claims.ending.says(line),
+        (Trial::Loader, Outcome::Expected { line }, _) => (true, format!("the boot loader started: {line}")),
         (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
             message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_look.text))
         }
-        (Trial::Uefi, ..) => (false, format!("{}; expected {}", not_met(&outcome, &transcript), claims.ending.wants())),
+        (Trial::Uefi | Trial::OtherUefi, ..) => {
+            (false, format!("{}; expected {}", not_met(&outcome, &transcript), claims.ending.wants()))
+        }
         _ => (false, not_met(&outcome, &transcript)),
     };
     Ok(Proof { what: trial.what(), holds, says, took_ms: millis(transcript.duration) })
+}
+
+/// Returns the pattern of what a known boot loader prints when it has started; `None` for a loader that prints nothing
+/// of its own.
+pub(crate) fn first_words(name: &str) -> Option<&'static str> {
+    let known = [
+        ("GRUB", "GRUB loading|Welcome to GRUB|GNU GRUB"),
+        ("isolinux", "ISOLINUX [0-9]"),
+        ("syslinux", "SYSLINUX [0-9]"),
+    ];
+    known.iter().find(|(loader, _)| name.split(' ').next() == Some(loader)).map(|(_, says)| *says)
+}
+
+/// Returns the expected and the rejected lines of the BIOS boot loader.
+fn loader_expectations(message: &Message) -> anyhow::Result<Expectations> {
+    let Message::Loader(name) = message else { bail!("no boot loader to test") };
+    let regex = |text: &str| Regex::new(text).context("invalid built-in pattern");
+    let started = first_words(name).context("unknown boot loader")?;
+    // SeaBIOS's last words, and those of the first sector of GRUB and syslinux.
+    let rejected = "No bootable device|Boot failed|Missing OS|issing operating system|Operating system load error|(?:Read|Geom) Error";
+    Ok(Expectations::new(vec![regex(started)?], Vec::new(), vec![regex(rejected)?]))
 }
 
 /// Explains why the expected text did not appear, with the last line of the console.

@@ -18,7 +18,7 @@ use super::output;
 
 use bootling::disk::container::content::Content;
 use bootling::disk::stamp::{Action, Records, Wish};
-use bootling::format::bootsector::{Message, Preset, Then, boot_code};
+use bootling::format::bootsector::{Message, Preset, Then, boot_code, is_shown_twice};
 use bootling::format::mbr::{BOOT_CODE, Mbr};
 
 /// Maximum size of a message file; a message that fits is far shorter.
@@ -36,8 +36,8 @@ const MOST_MESSAGE: u64 = 64 * 1024;
   bootling stamp -o new.img.zst disk.img.zst     rewrite a compressed image as a stream
   bootling stamp --dry-run --json disk.img
 
-Only bytes 0 to 439 of the disk change. The disk signature and the partition records are
-preserved unless --fix-mbr or --bios-active is given. Supported are raw images, block devices,
+Only bytes 0 to 439 of the disk change, and a missing boot signature (55 AA) is added. The disk
+signature and the partition records are preserved unless --fix-mbr or --bios-active is given. Supported are raw images, block devices,
 qcow2, fixed VHD, and raw images compressed with gzip, xz or zstd. Backing files of an overlay
 are read with --allow-backing and never written. One sector is written once, synced and read
 back; nothing is written if the boot sector is already in place.
@@ -151,13 +151,20 @@ pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
             notes.extend(message.beyond_ascii().map(|character| {
                 format!("'{character}' is displayed correctly on screens only; serial consoles get its code in CP437")
             }));
-            Action::Write(fitted(&message, args.then)?)
+            let code = fitted(&message, args.then)?;
+            if is_shown_twice(&code) {
+                notes.push(
+                    "the message does not compress: a serial console that mirrors the screen shows it twice".into(),
+                );
+            }
+            Action::Write(code)
         }
     };
     let job = Job {
         image: &args.image,
         wish: Wish {
             deed,
+            signature: None,
             fix_mbr: args.fix_mbr,
             bios_active: args.bios_active,
             force: args.force,

@@ -15,6 +15,8 @@ impl Guid {
     pub const ESP: Self = Self::from_fields(0xC12A_7328, 0xF81F, 0x11D2, [0xBA, 0x4B], 0x00A0_C93E_C93B);
     /// BIOS boot partition, which contains GRUB's core image.
     pub const BIOS_BOOT: Self = Self::from_fields(0x2168_6148, 0x6449, 0x6E6F, [0x74, 0x4E], 0x6565_6445_4649);
+    /// FreeBSD boot partition, which contains FreeBSD's BIOS boot loader.
+    pub const FREEBSD_BOOT: Self = Self::from_fields(0x83BD_6B9D, 0x7F41, 0x11DC, [0xBE, 0x0B], 0x0015_60B8_4F0F);
     /// Root file system for x86-64 (UAPI.2, Discoverable Partitions Specification).
     pub const ROOT_X86_64: Self = Self::from_fields(0x4F68_BCE3, 0xE8CD, 0x4DB1, [0x96, 0xE7], 0xFBCA_F984_B709);
     /// Linux file system data.

@@ -6,6 +6,8 @@ use super::SectorSize;
 
 /// Length of the boot code in bytes. A stamp leaves the rest (signature, records) unchanged.
 pub const BOOT_CODE: usize = 440;
+/// Length of boot code and disk signature in bytes: everything in front of the records.
+pub const BOOT_AREA: usize = RECORDS;
 /// Byte offset of the four records.
 const RECORDS: usize = 446;
 /// Length of a record in bytes.
@@ -93,6 +95,14 @@ impl Record {
 }
 
 impl Mbr {
+    /// Returns everything in front of the records: boot code, and disk signature.
+    pub fn boot_area(&self) -> [u8; BOOT_AREA] {
+        let mut area = [0; BOOT_AREA];
+        area[..BOOT_CODE].copy_from_slice(&self.boot_code);
+        area[BOOT_CODE..].copy_from_slice(&self.signature);
+        area
+    }
+
     /// Returns a new protective MBR with this boot code. `sector` is `None` for an image for both sector sizes: the
     /// number of sectors then depends on the reader, and the record has FFFFFFFF, which every reader accepts.
     pub fn protective(boot_code: [u8; BOOT_CODE], disk_bytes: u64, sector: Option<SectorSize>) -> Self {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bootling::format::bootsector::Message;
 use bootling::format::bootsector::Preset;
 use bootling::format::bootsector::Then;
-use bootling::format::bootsector::boot_code;
+use bootling::format::bootsector::{boot_code, is_shown_twice};
 use bootling::format::mbr::Mbr;
 use serde_json::{Value, json};
 
@@ -124,6 +124,25 @@ fn the_message_is_shown_once_on_the_screen_and_once_on_the_serial_port() {
     let mut vm = Vm::start(&message, Then::Halt, &["-display", "none", "-vga", "std"]);
     assert_eq!(vm.serial("OVMF).\r\n"), shown(&message, "\r\n"));
     assert_eq!(vm.screen(), shown(&message, "\n"));
+}
+
+#[test]
+fn text_that_does_not_compress_is_shown_by_the_smaller_code() {
+    if !qemu_or_skip("text_that_does_not_compress") {
+        return;
+    }
+    let mut seed = 1_u32;
+    let mut character = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + (seed >> 16) as u8 % 94)
+    };
+    let text: String = (0..6).map(|_| (0..65).map(|_| character()).collect::<String>() + "\n").collect();
+    let message = Message::parse(format!("{text}STOP\n").as_bytes()).expect("it is a message");
+    assert!(is_shown_twice(&boot_code(&message, Then::Halt).expect("it fits")));
+    let mut vm = Vm::start(&message, Then::Halt, &["-display", "none", "-vga", "std"]);
+    assert_eq!(vm.serial("STOP\r\n"), message.text().replace('\n', "\r\n"));
+    let screen = vm.screen();
+    assert!(screen.ends_with(&message.text()), "{screen}");
 }
 
 #[test]

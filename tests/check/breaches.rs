@@ -11,14 +11,14 @@ use bootling::format::mbr::Record;
 use crate::change::{add_partition, cluster, entry, rehead, rerecord, retable, section};
 use crate::recipe::{ESP, NOTED, Recipe, describe, ids, loader, put, small, table};
 
-fn fat32() -> Vec<u8> {
+pub(crate) fn fat32() -> Vec<u8> {
     Recipe { kind: fatfs::FatType::Fat32, esp: 36 << 20, ..Recipe::default() }.build()
 }
 
-type Break = fn(&mut Vec<u8>);
+pub(crate) type Break = fn(&mut Vec<u8>);
 
 /// Expected findings, and a change of a valid disk that causes them.
-const SMALL: &[(&[&str], Break)] = &[
+pub(crate) const SMALL: &[(&[&str], Break)] = &[
     (&["size-sector"], |d| d.extend([0; 100])),
     (&["mbr-signature"], |d| d[510] = 0),
     (&["pmbr-missing"], |d| d[450] = 0x83),
@@ -104,7 +104,19 @@ const SMALL: &[(&[&str], Break)] = &[
             gpt.partitions[1].unique_guid = gpt.partitions[0].unique_guid;
         });
     }),
-    (&["esp-none"], |d| retable(d, |gpt| gpt.partitions[0].type_guid = Guid::LINUX_DATA)),
+    (&["part-no-block-io"], |d| retable(d, |gpt| gpt.partitions[0].attributes = 2)),
+    (&["esp-type"], |d| retable(d, |gpt| gpt.partitions[0].type_guid = Guid::LINUX_DATA)),
+    (&["esp-none"], |d| {
+        retable(d, |gpt| gpt.partitions[0].type_guid = Guid::LINUX_DATA);
+        let at = entry(d, b"BOOT       ");
+        d[at + 11] = 0x20;
+        d[at] = 0xE5;
+    }),
+    (&["fat-bare"], |d| {
+        d.copy_within(ESP.., 0);
+        d.truncate(8 << 20);
+        put(d, 28, &[0; 4]);
+    }),
     (&["esp-several", "fat-none"], |d| retable(d, |gpt| add_partition(gpt, 2, Guid::ESP, 18_432, 18_440))),
     (&["fat-none"], |d| d[ESP..ESP + 512].fill(0)),
     (&["fat-bpb"], |d| d[ESP + 13] = 3),
@@ -248,7 +260,7 @@ const SMALL: &[(&[&str], Break)] = &[
 ];
 
 /// Breaches of a FAT32 disk.
-const FAT32: &[(&[&str], Break)] = &[
+pub(crate) const FAT32: &[(&[&str], Break)] = &[
     (&["fat-backup"], |d| d[ESP + 6 * 512 + 3] ^= 1),
     (&["fat-info"], |d| d[ESP + 512 + 488] ^= 1),
     (&["fat-info"], |d| d[ESP + 512] ^= 1),

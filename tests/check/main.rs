@@ -6,6 +6,7 @@ mod case;
 mod change;
 mod cli;
 mod hostile;
+mod mends;
 mod oracle;
 mod recipe;
 mod variants;

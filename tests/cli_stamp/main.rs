@@ -97,7 +97,7 @@ fn a_message_comes_from_a_file_or_from_standard_input() {
     case.fails(
         &["stamp", "--message", "long", "x.img"],
         str![[r"
-error: message is [..] bytes too long for the boot sector (limit: [..] bytes packed)
+error: message is [..] bytes too long for the boot sector (limit: [..] bytes packed, or 420 bytes unpacked)
 advice: repeated text is compressed; shorten text that is not repeated
 
 "]],
@@ -126,7 +126,8 @@ fn bios_bootable_disks_are_refused_without_force() {
             format!("bootling: x.img: overridden: {reason}\nbootling: x.img (raw): boot sector written, [..]\n");
         case.says(&["stamp", "--force", "x.img"], lines);
         let after = case.read("x.img");
-        assert!(after[..BOOT_CODE] == standard() && after[BOOT_CODE..] == disk[BOOT_CODE..]);
+        assert!(after[..BOOT_CODE] == standard() && after[BOOT_CODE..510] == disk[BOOT_CODE..510]);
+        assert!(after[510..512] == [0x55, 0xAA] && after[512..] == disk[512..], "a BIOS starts it");
     }
 }
 
@@ -242,8 +243,15 @@ fn byebyebios_takes_the_ancestors_options_and_is_silent() {
     // Writing the same code again needs no --force.
     named(&["--boot-stub=stub", "-m", "text", "x.img"]).assert().success().stderr_eq("");
     case.write("text", [b'x'; 424]);
+    named(&["-b", "stub", "-m", "text", "-f", "x.img"]).assert().success().stderr_eq(str![[r"
+...
+bootling: x.img: the message overwrites the disk signature (bytes 440 to 445)
+
+"]]);
+    assert!(case.read("x.img")[21..446] == [&[b'x'; 424][..], &[0]].concat());
+    case.write("text", [b'x'; 425]);
     named(&["-b", "stub", "-m", "text", "x.img"]).assert().code(125).stderr_eq(str![[r"
-error: boot stub (21 bytes), message (424 bytes) and NUL are 6 bytes too long (limit 440)
+error: boot stub (21 bytes), message (425 bytes) and NUL are 1 bytes too long (limit 446)
 advice: without --boot-stub, repeated text in the message is compressed
 
 "]]);
@@ -253,4 +261,23 @@ error: failed to stamp empty: no GUID partition table at byte 512 or byte 4096[.
 advice: [..]
 
 "]]);
+}
+
+#[test]
+fn byebyebios_shows_any_bytes_and_adds_a_boot_signature() {
+    let case = Case::usual();
+    // Text that `stamp` refuses; without --force, since the code in place is bootling's own.
+    case.write("x.img", gpt_disk(SectorSize::S512));
+    case.write("text", b"Gr\xf6\xdfe \x1b[1m");
+    case.bootling(&["stamp", "-m", "text", "x.img"]).assert().code(125);
+    case.bootling(&["byebyebios", "-m", "text", "x.img"]).assert().success().stderr_eq(str![[r"
+bootling: x.img: invalid message: line 1 is not UTF-8; used unchanged
+bootling: x.img: the message does not compress: a serial console that mirrors the screen shows it twice
+
+"]]);
+    case.bootling(&["byebyebios", "x.img"]).assert().success().stderr_eq("");
+    // A disk without a boot signature gets one, since no BIOS starts it otherwise.
+    case.write("blank", vec![0; 1 << 20]);
+    case.bootling(&["byebyebios", "-f", "blank"]).assert().success();
+    assert!(case.read("blank")[440..512] == [&[0; 70][..], &[0x55, 0xAA]].concat());
 }

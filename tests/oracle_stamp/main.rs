@@ -252,7 +252,14 @@ fn images_are_locked_between_qemu_and_bootling() {
 fn attempt(path: &Path) -> Result<(), String> {
     let mut image = image::open(path, Access::Write).map_err(|error: ImageError| error.to_string())?;
     let facts = Facts::read(&image, None).map_err(|error| error.to_string())?;
-    let wish = Wish { deed: Action::Write(code()), fix_mbr: true, bios_active: true, force: true, saved: false };
+    let wish = Wish {
+        deed: Action::Write(code()),
+        signature: None,
+        fix_mbr: true,
+        bios_active: true,
+        force: true,
+        saved: false,
+    };
     let stamp = plan(&facts, &wish).map_err(|error| error.to_string())?;
     bootling::disk::stamp::apply(&mut image, &stamp).map_err(|error| error.to_string())
 }

@@ -56,14 +56,14 @@ pub(crate) fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io:
 }
 
 fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
-    let Finding { rule, place, what } = finding;
+    let Finding { rule, place, what, mend } = finding;
     let style = colour(rule.severity);
     let (severity, id) = (rule.severity, rule.id);
     writeln!(out, "{style}{severity}[{id}]{style:#} {}{}", describe_place(place), Printable(what.as_bytes()))?;
     let dim = Style::new().dimmed();
     writeln!(out, "{dim}    rule:{dim:#}   {}", rule.says)?;
     writeln!(out, "{dim}    breaks:{dim:#} {}", rule.breaks)?;
-    writeln!(out, "{dim}    mend:{dim:#}   {}", rule.mend)
+    writeln!(out, "{dim}    mend:{dim:#}   {mend}")
 }
 
 /// Formats a location followed by a colon and a space; empty for the whole file.
@@ -125,8 +125,8 @@ struct JsonReport<'a> {
 
 /// Prints one JSON object, including the results of the boot tests, if any.
 pub(crate) fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &mut impl Write) -> io::Result<()> {
-    let findings = report.findings.iter().map(|Finding { rule, place, what }| {
-        let Rule { id, severity, says, breaks, mend, source } = rule;
+    let findings = report.findings.iter().map(|Finding { rule, place, what, mend }| {
+        let Rule { id, severity, says, breaks, mend: _, source } = rule;
         JsonFinding { place, what, rule: id, severity: *severity, says, breaks, mend, source }
     });
     let whole = JsonReport {

@@ -9,7 +9,7 @@ use super::job::{Job, sector};
 use crate::cli::output;
 use bootling::disk::stamp::{Action, Facts, Stamp};
 use bootling::format::bootsector::{Found, decode_message, recognise};
-use bootling::format::mbr::BOOT_CODE;
+use bootling::format::mbr::{BOOT_AREA, BOOT_CODE};
 
 /// Format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Report {
                 Found::Unknown => "unknown".to_owned(),
             },
             records_changed: stamp.before[BOOT_CODE..] != stamp.after[BOOT_CODE..],
-            message: decode_message(&after),
+            message: decode_message(&stamp.after[..BOOT_AREA]),
             overridden: stamp.overridden.iter().map(ToString::to_string).collect(),
             notes: stamp.notes.clone(),
         }

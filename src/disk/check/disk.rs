@@ -1,14 +1,11 @@
 //! Checks a whole disk.
 
-use super::rules::gpt::GPT_NONE;
-use super::rules::mbr::{MBR_PARTITIONS, MBR_TABLE, SIZE_MIB, SIZE_SECTOR};
-use super::{MOST_UNPACKED, Place, Report, Subject, boot_code, esp, gpt, mbr, partitions};
-use crate::disk::mbr::{self as mbr_table, MbrFault};
-use crate::format::mbr::{Mbr, Record};
-use crate::format::{Lba, Medium, SectorSize, gpt as table};
-
-/// MBR partition type of an EFI system partition (UEFI 2.11, table 5.3).
-const EF: u8 = 0xEF;
+use super::rules::gpt::{DUAL_SPANS, GPT_ENTRY_SIZE, GPT_NONE};
+use super::rules::mbr::{SIZE_MIB, SIZE_SECTOR};
+use super::{MOST_UNPACKED, Place, Report, Rule, Subject, boot_code, esp, gpt, mbr, no_gpt, partitions};
+use crate::disk::stamp::{Action, Facts, Wish, plan};
+use crate::format::mbr::{BOOT_CODE, Mbr};
+use crate::format::{Medium, SectorSize, gpt as table};
 
 /// Checks a disk. `sector` is its sector size, if that is known independently of the content, as for a block device.
 pub fn disk(medium: &dyn Medium, sector: Option<SectorSize>) -> Report {
@@ -21,10 +18,14 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
     let size = medium.size();
     let tables = table::probe(&medium);
     report.subjects.push(Subject::new("disk", facts(size, &tables)));
+    // Only a GPT has a copy at the end, which must be moved.
+    let mend = |rule: &Rule| if tables.is_empty() { "truncate -s %1M IMAGE" } else { rule.mend };
     if !size.is_multiple_of(512) {
-        report.add(SIZE_SECTOR, Place::whole(), format!("{size} bytes: {} past the last whole sector", size % 512));
+        let what = format!("{size} bytes: {} past the last whole sector", size % 512);
+        report.add_mended(SIZE_SECTOR, Place::whole(), what, mend(&SIZE_SECTOR));
     } else if !size.is_multiple_of(1 << 20) {
-        report.add(SIZE_MIB, Place::whole(), format!("{size} bytes, not a multiple of 1 MiB"));
+        let what = format!("{size} bytes, not a multiple of 1 MiB");
+        report.add_mended(SIZE_MIB, Place::whole(), what, mend(&SIZE_MIB));
     }
     let mut first = [0; 512];
     if medium.read_at(&mut first, 0).is_err() {
@@ -34,57 +35,39 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
     let record = Mbr::decode(&first);
     let hinted = gpt::hints(medium);
     if tables.is_empty() && hinted.is_empty() {
-        check_mbr_disk(medium, sector, (&record, &first), &mut report);
+        no_gpt::check(medium, sector, &first, &mut report);
         return report;
     }
-    mbr::check(&record, size, &tables, &mut report);
-    boot_code::check(&record, &tables, &mut report);
+    let stamps = Facts::read(&medium, sector).is_ok_and(|facts| can_fix(&facts));
+    mbr::check(&record, size, &tables, stamps, &mut report);
+    boot_code::check(medium, &record, &tables, &mut report);
     for sector in hinted {
         gpt::check(medium, sector, &mut report);
     }
-    if tables.is_empty() {
+    // EDK2 reads entries of any size.
+    if tables.is_empty() && !report.has(&GPT_ENTRY_SIZE) {
         report.add(GPT_NONE, Place::whole(), "no usable copy of a GPT");
     }
     gpt::check_sector(sector, &tables, &mut report);
     partitions::check(medium, &tables, &mut report);
     esp::check(medium, &tables, &mut report);
+    // gdisk reads the table for the sector size of the disk, which is 512 bytes for a file.
+    match tables.as_slice() {
+        [_, _, ..] => report.replace_mends("gdisk", |_| DUAL_SPANS.mend.into()),
+        [one] if one.sector == SectorSize::S4096 => {
+            report.replace_mends("gdisk", |mend| {
+                format!("on a disk with 4096-byte sectors (losetup -b 4096): {mend}").into()
+            });
+        }
+        [] | [_] => {}
+    }
     report
 }
 
-/// Checks a disk without a GPT: UEFI can only boot it by its MBR partition table.
-fn check_mbr_disk(
-    medium: &dyn Medium,
-    sector: Option<SectorSize>,
-    (record, first): (&Mbr, &[u8; 512]),
-    report: &mut Report,
-) {
-    let partitions = match mbr_table::read(medium, sector.unwrap_or(SectorSize::S512)) {
-        Ok(partitions) => partitions,
-        Err(MbrFault::Signature) => Vec::new(),
-        Err(fault) => {
-            report.add(MBR_PARTITIONS, Place::part("MBR").byte(0), fault.to_string());
-            Vec::new()
-        }
-    };
-    for part in &partitions {
-        let facts = format!("{}, LBA {}, {} sectors", part.type_name(), part.starting_lba, part.sectors);
-        report.subjects.push(Subject::new(format!("partition {}", part.number), facts));
-    }
-    let used: Vec<&Record> = record.records.iter().filter(|record| record.kind == EF && record.sectors > 0).collect();
-    if used.is_empty() || !record.bootable {
-        let what = match crate::format::fat::Bpb::looks_like_fat(first) {
-            true => "a FAT file system without a partition table",
-            false if record.bootable => "a boot sector without an EFI system partition",
-            false => "neither a boot sector nor a partition table",
-        };
-        report.add(GPT_NONE, Place::whole(), what);
-        return;
-    }
-    report.add(MBR_TABLE, Place::part("MBR").byte(0), "an MBR partition table with an EFI system partition");
-    for record in used {
-        let spot = (Lba(record.first_lba.into()), u64::from(record.sectors));
-        esp::one(medium, "EFI system partition", spot, SectorSize::S512, SectorSize::S512, report);
-    }
+/// Returns true if `stamp --fix-mbr` does not refuse the disk.
+fn can_fix(facts: &Facts) -> bool {
+    let deed = Action::Write([0; BOOT_CODE]);
+    plan(facts, &Wish { deed, signature: None, fix_mbr: true, bios_active: false, force: false, saved: false }).is_ok()
 }
 
 /// Returns the facts about a disk: size, tables, partitions.

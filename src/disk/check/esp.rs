@@ -2,17 +2,14 @@
 
 use std::collections::HashSet;
 
+use super::loaders::{self, MACHINES};
 use super::rules::efi::{LOADER_CUT, LOADER_NONE};
-use super::rules::fat::{ESP_NONE, ESP_SEVERAL};
+use super::rules::fat::{ESP_NONE, ESP_SEVERAL, ESP_TYPE};
 use super::{Place, Report, efi, fat};
 use crate::format::fat::{Tree, Volume};
 use crate::format::gpt::Gpt;
 use crate::format::pe::Machine;
 use crate::format::{Guid, Lba, Medium, SectorSize, Window};
-
-/// Machines that have a default loader (UEFI 2.11, table 3.4).
-const MACHINES: [Machine; 6] =
-    [Machine::X64, Machine::IA32, Machine::AA64, Machine::ARM, Machine::RISCV64, Machine::LOONGARCH64];
 
 /// Maximum programs checked per partition. Each one is digested completely.
 const MOST_PROGRAMS: usize = 64;
@@ -28,11 +25,15 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
         .filter(|part| part.type_guid == Guid::ESP && part.ending_lba >= part.starting_lba)
         .collect();
     if esps.is_empty() {
-        report.add(
-            ESP_NONE,
-            Place::part("partitions"),
-            format!("no EFI system partition among {} partitions", gpt.partitions.len()),
-        );
+        if let Some(part) = loaders::partition(medium, gpt) {
+            let name = format!("partition {}", part.number);
+            let place = Place::part(&name).lba(part.starting_lba.0, gpt.sector);
+            report.add(ESP_TYPE, place, format!("a boot loader in a partition of type {}", part.type_guid));
+            one(medium, &name, (part.starting_lba, part.sectors()), gpt.sector, largest, report);
+        } else {
+            let what = format!("no EFI system partition among {} partitions", gpt.partitions.len());
+            report.add(ESP_NONE, Place::part("partitions"), what);
+        }
     }
     if let [_, second, ..] = esps.as_slice() {
         let place = Place::part(format!("partition {}", second.number)).lba(second.starting_lba.0, gpt.sector);

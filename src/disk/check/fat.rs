@@ -11,6 +11,8 @@ use crate::format::{Medium, SectorSize};
 
 /// Longest allocation table that is read completely, in bytes: 16 million clusters. No system partition is larger.
 const MOST_TABLE: u64 = 64 << 20;
+/// Clusters that a FAT16 volume has at most.
+const MOST_FAT16: u64 = 65_525;
 /// Bytes per read.
 const CHUNK: usize = 64 << 10;
 
@@ -39,6 +41,10 @@ pub(super) fn check<M: Medium>(
     };
     report.subjects.push(Subject::new(place.part.clone().unwrap_or_default(), facts(&geometry)));
     boot_sector(&bpb, &geometry, place, start, report);
+    if geometry.has_too_few_clusters() {
+        let what = format!("FAT32 with {} clusters", geometry.clusters);
+        report.add_mended(FAT_CLUSTERS, place.clone(), what, more_clusters(&geometry, len, logical));
+    }
     if geometry.sector < logical.bytes() {
         let what = format!("FAT sector size is {} bytes, disk sector size {logical}", geometry.sector);
         report.add(FAT_SECTOR, place.clone(), what);
@@ -54,7 +60,24 @@ pub(super) fn check<M: Medium>(
         copies_of_fat32(&volume, &first, place, report);
     }
     files(&tree, place, report);
+    if [FAT_CHAIN, FAT_CROSS, FAT_TABLE].iter().any(|rule| report.has(rule)) {
+        // fsck.fat would cut off files.
+        report.replace_mends("fsck.fat", |_| FAT_CHAIN.mend.into());
+    }
     Some((volume, tree))
+}
+
+/// Returns how a FAT32 volume of `len` bytes gets enough clusters.
+fn more_clusters(geometry: &Geometry, len: u64, logical: SectorSize) -> &'static str {
+    // Reserved sectors and two tables of four bytes per cluster take a bit more than a hundredth.
+    let enough = |cluster: u64| len / cluster * 98 / 100 >= MOST_FAT16 + 16;
+    if geometry.cluster > geometry.sector && enough(geometry.sector) {
+        "format the partition with mkfs.fat -F 32 -s 1"
+    } else if geometry.sector > logical.bytes() && logical == SectorSize::S512 && enough(512) {
+        "format the partition with mkfs.fat -F 32 -S 512 -s 1"
+    } else {
+        "format the partition with mkfs.fat -F 16, or enlarge it"
+    }
 }
 
 fn facts(geometry: &Geometry) -> String {
@@ -63,9 +86,7 @@ fn facts(geometry: &Geometry) -> String {
 }
 
 fn boot_sector(bpb: &Bpb, geometry: &Geometry, place: &Place, start: u64, report: &mut Report) {
-    if geometry.has_too_few_clusters() {
-        report.add(FAT_CLUSTERS, place.clone(), format!("FAT32 with {} clusters", geometry.clusters));
-    } else if geometry.margin() < 16 {
+    if !geometry.has_too_few_clusters() && geometry.margin() < 16 {
         let what = format!("{} clusters, {} away from a limit", geometry.clusters, geometry.margin());
         report.add(FAT_MARGIN, place.clone(), what);
     }
@@ -175,7 +196,9 @@ fn copies_of_fat32<M: Medium>(volume: &Volume<M>, first: &[u8; 512], place: &Pla
     // A mount changes the state byte, but not in the backup.
     copy[65] = first[65];
     if read.is_err() || copy != *first {
-        report.add(FAT_BACKUP, place.clone(), format!("sector {backup} differs from sector 0"));
+        let size = volume.geometry().sector;
+        let mend = format!("dd if=PARTITION of=PARTITION bs={size} seek={backup} count=1 conv=notrunc");
+        report.add_mended(FAT_BACKUP, place.clone(), format!("sector {backup} differs from sector 0"), mend);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Findings of a check, and the report that collects them.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{Rule, Severity, Subject};
@@ -68,6 +70,8 @@ pub struct Finding {
     pub place: Place,
     /// Actual state, in one phrase.
     pub what: String,
+    /// Remedy for this violation: that of the rule, unless another one works here.
+    pub mend: Cow<'static, str>,
 }
 
 /// Result of a check.
@@ -97,12 +101,34 @@ impl Report {
 
     /// Adds a finding, or counts it if the rule already has the maximum.
     pub(crate) fn add(&mut self, rule: Rule, place: Place, what: impl Into<String>) {
+        self.add_mended(rule, place, what, rule.mend);
+    }
+
+    /// Same as [`Report::add`], with a remedy for this violation.
+    pub(crate) fn add_mended(
+        &mut self,
+        rule: Rule,
+        place: Place,
+        what: impl Into<String>,
+        mend: impl Into<Cow<'static, str>>,
+    ) {
+        let mut mend = mend.into();
+        if let Some(number) = place.part.as_deref().and_then(|part| part.strip_prefix("partition ")) {
+            mend = mend.replace("NUMBER", number).into();
+        }
         if self.findings.iter().filter(|finding| finding.rule == rule).count() < MOST_OF_A_RULE {
-            self.findings.push(Finding { rule, place, what: what.into() });
+            self.findings.push(Finding { rule, place, what: what.into(), mend });
         } else if let Some((_, count)) = self.more.iter_mut().find(|(more, _)| *more == rule) {
             *count += 1;
         } else {
             self.more.push((rule, 1));
+        }
+    }
+
+    /// Replaces the remedies that contain `program`.
+    pub(crate) fn replace_mends(&mut self, program: &str, new: impl Fn(&str) -> Cow<'static, str>) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.mend.contains(program)) {
+            finding.mend = new(&finding.mend);
         }
     }
 
@@ -117,5 +143,10 @@ impl Report {
         let told = self.findings.iter().filter(|finding| finding.rule.severity == severity).count();
         let more = self.more.iter().filter(|(rule, _)| rule.severity == severity);
         more.fold(told, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// Returns true if the report has a finding of `rule`.
+    pub(crate) fn has(&self, rule: &Rule) -> bool {
+        self.findings.iter().any(|finding| finding.rule.id == rule.id)
     }
 }

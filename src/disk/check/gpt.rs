@@ -30,14 +30,16 @@ fn last(medium: &dyn Medium, sector: SectorSize) -> u64 {
 pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report) {
     let last = last(medium, sector);
     let primary = read(&medium, sector, Copy::Primary);
+    let mut faults = Vec::new();
     if let Err(fault) = &primary {
-        report_fault(fault, GPT_PRIMARY, Place::part("primary GPT").lba(1, sector), report);
+        faults.push((fault, GPT_PRIMARY, Place::part("primary GPT").lba(1, sector)));
     }
     let alternate = primary.as_ref().ok().map(|gpt| gpt.header.alternate_lba.0).filter(|lba| *lba != last);
     let backup = match alternate {
         None => read(&medium, sector, Copy::Backup).map_err(|fault| (fault, last)),
         Some(lba) => {
-            report.add(GPT_ALTERNATE, Place::part("primary GPT").lba(1, sector), misplaced(lba, last));
+            let place = Place::part("primary GPT").lba(1, sector);
+            report.add_mended(GPT_ALTERNATE, place, misplaced(lba, last), moved(primary.as_ref().ok(), last));
             // The table has the former size of the disk: its backup is in the last sector of that size.
             let end = lba.saturating_add(1).saturating_mul(sector.bytes());
             read(&Window::new(medium, 0, end), sector, Copy::Backup).map_err(|fault| (fault, lba))
@@ -46,8 +48,12 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
     match &backup {
         // A backup past the end of the disk is already reported.
         Err((_, stands)) if *stands > last => {}
-        Err((fault, stands)) => report_fault(fault, GPT_BACKUP, Place::part("backup GPT").lba(*stands, sector), report),
+        Err((fault, stands)) => faults.push((fault, GPT_BACKUP, Place::part("backup GPT").lba(*stands, sector))),
         Ok(_) => {}
+    }
+    let other = primary.is_ok() || backup.is_ok();
+    for (fault, rule, place) in faults {
+        report_fault(fault, rule, place, other, report);
     }
     let primary = primary.ok();
     let backup = backup.ok();
@@ -65,6 +71,12 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
     }
 }
 
+/// Returns how the backup gets to the end of the disk: it needs room behind the last partition.
+fn moved(gpt: Option<&Gpt>, last: u64) -> &'static str {
+    let end = gpt.and_then(|gpt| gpt.partitions.iter().map(|part| part.ending_lba.0).max()).unwrap_or(0);
+    if end < last.saturating_sub(33) { GPT_ALTERNATE.mend } else { "restore the complete image" }
+}
+
 fn misplaced(lba: u64, last: u64) -> String {
     if lba > last {
         format!("AlternateLBA is {lba}, last LBA of the disk is {last}: the disk was truncated")
@@ -73,8 +85,8 @@ fn misplaced(lba: u64, last: u64) -> String {
     }
 }
 
-/// Reports why a copy is unusable.
-fn report_fault(fault: &Fault, header: Rule, place: Place, report: &mut Report) {
+/// Reports why a copy is unusable. `other` is true if the other copy is usable.
+fn report_fault(fault: &Fault, header: Rule, place: Place, other: bool, report: &mut Report) {
     let (rule, what) = match fault {
         Fault::Header { fault, .. } => (header, fault.to_string()),
         Fault::WrongLba { my_lba, expected, .. } => (header, format!("MyLBA is {my_lba}, expected {expected}")),
@@ -89,7 +101,8 @@ fn report_fault(fault: &Fault, header: Rule, place: Place, report: &mut Report) 
             (rule, fault.to_string())
         }
     };
-    report.add(rule, place, what);
+    let works = other && !matches!(fault, Fault::Read { .. });
+    report.add_mended(rule, place, what, if works { rule.mend } else { GPT_USABLE.mend });
 }
 
 /// Checks the fields of one header.

@@ -1,13 +1,15 @@
 //! Checks partitions, in one table or in two that must agree.
 
 use super::rules::gpt::{
-    DUAL_OVERLAP, DUAL_SPANS, GPT_GUID, PART_ALIGNMENT, PART_GUID, PART_ORDER, PART_OVERLAP, PART_RANGE,
+    DUAL_OVERLAP, DUAL_SPANS, GPT_GUID, PART_ALIGNMENT, PART_GUID, PART_NO_BLOCK_IO, PART_ORDER, PART_OVERLAP,
+    PART_RANGE,
 };
 use super::{Place, Report};
 use crate::format::gpt::{Copy, ENTRY_SIZE, Gpt, Partition, read};
 use crate::format::{Guid, Lba, Medium, SectorSize};
 
-const MIB: u64 = 1 << 20;
+/// Size of a physical sector of current disks in bytes.
+const PAGE: u64 = 4096;
 
 /// Checks the partitions of all tables of a disk.
 pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
@@ -54,8 +56,13 @@ fn check_one(gpt: &Gpt, report: &mut Report) {
             let (from, to) = (header.first_usable_lba, header.last_usable_lba);
             report.add(PART_RANGE, place(), format!("LBA {first} to {last}, usable are {from} to {to}"));
         }
-        if first.offset(sector).is_none_or(|offset| !offset.is_multiple_of(MIB)) {
-            report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is not a multiple of 1 MiB"));
+        // A BIOS boot partition is read once, at boot; it often fills the gap behind the table.
+        let aligned = first.offset(sector).is_some_and(|offset| offset.is_multiple_of(PAGE));
+        if !aligned && part.type_guid != Guid::BIOS_BOOT {
+            report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is not a multiple of {PAGE}"));
+        }
+        if part.type_guid == Guid::ESP && part.attributes & Partition::NO_BLOCK_IO != 0 {
+            report.add(PART_NO_BLOCK_IO, place(), format!("attributes are {:016x}", part.attributes));
         }
         if part.unique_guid == Guid::ZERO {
             report.add(GPT_GUID, place(), "the partition GUID is zero");

@@ -17,6 +17,8 @@ const SEVERAL: [&str; 3] = [".dtbauto", ".hwids", ".efifw"];
 const MISSED: [&str; 4] = [".osrel", ".uname", ".cmdline", ".initrd"];
 /// Granularity in which firmware maps and protects memory, in bytes.
 const PAGE: u32 = 4096;
+/// First version of systemd-stub whose ukify puts sections behind `.linux`.
+const COPIES: u32 = 257;
 /// Longest text of a section that is reported, in bytes.
 const TEXT: u64 = 256;
 
@@ -104,6 +106,13 @@ fn payload(pe: &Pe, section: &Section, path: &str, report: &mut Report) {
     }
 }
 
+/// Returns true if the stub is known to start the kernel from a copy, so that sections may follow it.
+fn starts_copy<M: Medium>(pe: &Pe, file: &M) -> bool {
+    let said = uki::says(pe, file).ok().flatten().unwrap_or_default();
+    let version = said.strip_prefix("systemd-stub ").map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    version.flatten().and_then(|digits| digits.parse().ok()).is_some_and(|version: u32| version >= COPIES)
+}
+
 fn kernel<M: Medium>(pe: &Pe, section: &Section, file: &M, path: &str, report: &mut Report) {
     let (offset, len) = section.contents();
     let kernel = match Pe::read(&Window::new(file, offset, len)) {
@@ -119,6 +128,9 @@ fn kernel<M: Medium>(pe: &Pe, section: &Section, file: &M, path: &str, report: &
     }
     if kernel.image_version < 1 {
         report.add(UKI_KERNEL_OLD, Place::section(path, section), "MajorImageVersion is 0");
+    }
+    if starts_copy(pe, file) {
+        return;
     }
     let needs = u64::from(section.address) + u64::from(kernel.size_of_image);
     let mut others = pe.sections.iter().filter(|other| other.address > section.address && other.virtual_size > 0);

@@ -75,6 +75,8 @@ pub struct Records {
 pub struct Wish {
     /// Action on the boot code.
     pub deed: Action,
+    /// With [`Action::Write`]: the end of boot code that needs the bytes of the disk signature, too.
+    pub signature: Option<[u8; 6]>,
     /// True to repair an invalid protective record.
     pub fix_mbr: bool,
     /// True to add the dummy active record, or to remove it along with bootling's boot code.
@@ -206,7 +208,12 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
     }
     let mut notes = Vec::new();
     match wish.deed {
-        Action::Write(code) => mbr.boot_code = code,
+        Action::Write(code) => {
+            mbr.boot_code = code;
+            mbr.signature = wish.signature.unwrap_or(mbr.signature);
+            // Without it, no BIOS starts the code.
+            mbr.bootable = true;
+        }
         Action::Restore(code, records) => {
             mbr.boot_code = code;
             mbr.records = records.map_or(mbr.records, |saved| saved.records);

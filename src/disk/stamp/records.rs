@@ -98,9 +98,6 @@ fn note(facts: &Facts, mbr: &Mbr, notes: &mut Vec<String>) {
         return;
     }
     let mut wrong = Vec::new();
-    if !mbr.bootable {
-        wrong.push("the boot signature 55 AA is missing: no BIOS boots the disk".to_owned());
-    }
     match meant(mbr) {
         None => wrong.push("the boot record has no protective record: Linux ignores the GPT".to_owned()),
         Some((slot, record)) => {

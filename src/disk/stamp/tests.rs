@@ -8,8 +8,14 @@ use crate::format::mbr::{BOOT_CODE, Mbr, Record};
 use crate::format::{Guid, Lba, SectorSize};
 
 const DISK: u64 = 8 << 20;
-const WRITE: Wish =
-    Wish { deed: Action::Write([0x90; BOOT_CODE]), fix_mbr: false, bios_active: false, force: false, saved: false };
+const WRITE: Wish = Wish {
+    deed: Action::Write([0x90; BOOT_CODE]),
+    signature: None,
+    fix_mbr: false,
+    bios_active: false,
+    force: false,
+    saved: false,
+};
 
 fn partition(number: u32, type_guid: Guid, attributes: u64) -> Partition {
     let starting_lba = Lba(256 * u64::from(number));
@@ -117,7 +123,8 @@ fn disks_without_a_gpt_and_bios_bootable_disks_are_refused_unless_forced() {
         assert_eq!(refused(&disk), objection);
         let stamp = stamped(&disk, &Wish { force: true, ..WRITE });
         assert_eq!(stamp.overridden, [objection]);
-        assert_eq!(stamp.after[BOOT_CODE..], disk[BOOT_CODE..512]);
+        assert_eq!(stamp.after[BOOT_CODE..510], disk[BOOT_CODE..510]);
+        assert_eq!(stamp.after[510..], [0x55, 0xAA], "a BIOS starts it");
     }
     assert!(matches!(refused(&damaged), Objection::Damaged(fault) if fault.contains("checksum")));
 }
@@ -127,13 +134,12 @@ fn an_invalid_protective_record_is_noted_or_repaired() {
     let fix = Wish { fix_mbr: true, ..WRITE };
     let good = usual();
     assert_eq!(stamped(&good, &fix).after[BOOT_CODE..], good[BOOT_CODE..512]);
-    // The constant of byebyebios, an active record, a record with another start, no record, no boot signature.
-    let wrong: [fn(&mut Mbr); 8] = [
+    // The constant of byebyebios, an active record, a record with another start, no record.
+    let wrong: [fn(&mut Mbr); 7] = [
         |mbr| mbr.records[0].sectors = 0x009f_ffff,
         |mbr| mbr.records[0].indicator = 0x80,
         |mbr| mbr.records[0].first_lba = 2,
         |mbr| mbr.records[0] = Record::default(),
-        |mbr| mbr.bootable = false,
         // A record in the second slot, two records, and a record after an invalid one.
         |mbr| mbr.records.swap(0, 1),
         |mbr| mbr.records[3] = mbr.records[0],
@@ -155,6 +161,11 @@ fn an_invalid_protective_record_is_noted_or_repaired() {
         assert_eq!(mended.after[446..], good[446..512]);
         assert_eq!(mended.after[BOOT_CODE..446], [9; 6]);
     }
+    // Without the boot signature, no BIOS starts the boot code.
+    let mut unsigned = good.clone();
+    change(&mut unsigned, |mbr| mbr.bootable = false);
+    let signed = stamped(&unsigned, &WRITE);
+    assert_eq!((&signed.after[BOOT_CODE..], signed.notes.len()), (&good[BOOT_CODE..512], 0));
     let mut all = good.clone();
     change(&mut all, |mbr| mbr.records[0].sectors = u32::MAX);
     assert_eq!(stamped(&all, &WRITE).notes, [""; 0], "valid for all readers");

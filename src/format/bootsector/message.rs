@@ -4,7 +4,8 @@
 //! wrap or scroll off an 80x25 screen. A serial console receives the same bytes as the screen, so only ASCII looks the
 //! same on both ([`Message::beyond_ascii`]).
 
-use super::{BootCodeError, Preset, Then, cp437, fit, room};
+use super::{BootCodeError, Preset, Then, cp437, fit};
+use crate::format::mbr::BOOT_CODE;
 
 /// Maximum columns of a row: after column 80, the screen wraps by itself.
 pub const MOST_COLUMNS: usize = 79;
@@ -107,6 +108,20 @@ impl Message {
         if bytes.is_empty() { Err(MessageError::Empty) } else { Ok(Self(bytes)) }
     }
 
+    /// Returns the bytes up to the first NUL as a message, whatever a screen makes of them: other character sets, control
+    /// characters, long rows. `rows` ends each row with CR LF, as [`Message::parse`] does.
+    pub fn verbatim(bytes: &[u8], rows: bool) -> Self {
+        let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let mut message = Vec::with_capacity(text.len());
+        for (at, byte) in text.iter().enumerate() {
+            if rows && *byte == b'\n' && (at == 0 || text[at - 1] != b'\r') {
+                message.push(b'\r');
+            }
+            message.push(*byte);
+        }
+        Self(message)
+    }
+
     /// Returns the bytes for the screen.
     pub fn bytes(&self) -> &[u8] {
         &self.0
@@ -122,10 +137,10 @@ impl Message {
         rows(&self.0)
     }
 
-    /// Returns the number of bytes left in the boot sector after the stub for `then` and the packed message. Fails with
-    /// the number of excess bytes if the message does not fit.
+    /// Returns the number of bytes left in the boot sector after the stub for `then` and the message. Fails with the
+    /// number of excess bytes if the message does not fit.
     pub fn fits(&self, then: Then) -> Result<usize, BootCodeError> {
-        Ok(room(then) - fit(self, then)?.len())
+        Ok(BOOT_CODE - fit(self, then, BOOT_CODE)?.len())
     }
 
     /// Returns the first character that a serial console shows wrongly: its terminal expects UTF-8, but the stub sends

@@ -17,7 +17,8 @@ const FIRST_CHARACTER: u8 = b' ';
 const LONGEST: usize = FIRST_CHARACTER as usize - 1;
 /// Maximum distance of a run.
 const FURTHEST: usize = u8::MAX as usize;
-/// Maximum unpacked length: an 80x25 screen with line ends. Limits the output of a hostile sector.
+/// Maximum unpacked length: an 80x25 screen with line ends. Limits the output of a hostile sector, and the memory that
+/// the stub uses.
 const MOST_UNPACKED: usize = 82 * 25;
 
 /// Encoding of the text at one position.
@@ -27,22 +28,26 @@ enum Step {
     Run { length: usize, back: usize },
 }
 
-/// Packs `text` to the minimum length. Lines must end with CR LF and be shorter than 253 columns, so that a line end
-/// can copy the previous one.
-pub(super) fn pack(text: &[u8]) -> Vec<u8> {
+/// Packs `text` to the minimum length. `None` if it is too long, or contains control characters that no run can copy:
+/// only CR and LF, in lines shorter than 253 columns, are in earlier output.
+pub(super) fn pack(text: &[u8]) -> Option<Vec<u8>> {
     let all = [SEED, text].concat();
+    if all.len() > MOST_UNPACKED {
+        return None;
+    }
     // From the end backwards: the minimum packed length of the remaining text, and the first step of it.
-    let mut best = vec![(0, Step::Character); all.len() + 1];
+    let mut best = vec![Some((0, Step::Character)); all.len() + 1];
     for at in (SEED.len()..all.len()).rev() {
         let (longest, back) = longest_run(&all, at);
-        let runs = (1..=longest).map(|length| (2 + best[at + length].0, Step::Run { length, back }));
-        let character = (all[at] >= FIRST_CHARACTER).then(|| (1 + best[at + 1].0, Step::Character));
-        best[at] = character.into_iter().chain(runs).min_by_key(|(cost, _)| *cost).expect("lines end in time");
+        let then = |next: usize, cost: usize, step| best[next].map(|(rest, _)| (cost + rest, step));
+        let runs = (1..=longest).filter_map(|length| then(at + length, 2, Step::Run { length, back }));
+        let character = if all[at] >= FIRST_CHARACTER { then(at + 1, 1, Step::Character) } else { None };
+        best[at] = character.into_iter().chain(runs).min_by_key(|(cost, _)| *cost);
     }
     let mut packed = SEED.to_vec();
     let mut at = SEED.len();
     while at < all.len() {
-        match best[at].1 {
+        match best[at]?.1 {
             Step::Character => {
                 packed.push(all[at]);
                 at += 1;
@@ -54,7 +59,7 @@ pub(super) fn pack(text: &[u8]) -> Vec<u8> {
         }
     }
     packed.push(0);
-    packed
+    Some(packed)
 }
 
 /// Returns length and distance of the longest run at `at`.
@@ -98,10 +103,20 @@ mod tests {
 
     #[test]
     fn repeated_text_is_packed_as_runs() {
-        assert_eq!(pack(b""), b"\r\n\0");
-        assert_eq!(pack(b"\r\n"), b"\r\n\x02\x02\0");
-        assert_eq!(pack(b"a======b\r\n"), b"\r\na=\x05\x01b\x02\x0a\0");
-        assert_eq!(pack(b"ABC ABC\r\n"), b"\r\nABC \x03\x04\x02\x09\0");
+        let packed = |text: &[u8]| pack(text).expect("it can be packed");
+        assert_eq!(packed(b""), b"\r\n\0");
+        assert_eq!(packed(b"\r\n"), b"\r\n\x02\x02\0");
+        assert_eq!(packed(b"a======b\r\n"), b"\r\na=\x05\x01b\x02\x0a\0");
+        assert_eq!(packed(b"ABC ABC\r\n"), b"\r\nABC \x03\x04\x02\x09\0");
+    }
+
+    #[test]
+    fn text_outside_of_the_format_is_not_packed() {
+        let long = |columns: usize| [&vec![b'x'; columns][..], b"\r\n"].concat();
+        assert!(pack(&long(252)).is_some() && pack(b"a\nb\rc").is_some());
+        for text in [&b"\x1b[1mSTOP\x1b[m\r\n"[..], b"\x07", &long(300), &[b' '; 3000]] {
+            assert_eq!(pack(text), None);
+        }
     }
 
     #[test]
@@ -117,10 +132,11 @@ mod tests {
         #[test]
         fn packed_text_unpacks_to_itself(rows in vec(vec(0x20u8..0x28, 0..79), 0..23), wide in vec(0x20u8..=0xFF, 0..79)) {
             let mut text: Vec<u8> = rows.into_iter().chain([wide]).flat_map(|row| [row, b"\r\n".to_vec()].concat()).collect();
-            assert_eq!(unpack(&pack(&text)), Some(text.clone()));
-            assert!(pack(&text).len() <= text.len() + 3);
+            let packed = pack(&text).expect("it can be packed");
+            assert_eq!(unpack(&packed), Some(text.clone()));
+            assert!(packed.len() <= text.len() + 3);
             text.truncate(text.len() - 2);
-            assert_eq!(unpack(&pack(&text)), Some(text));
+            assert_eq!(unpack(&pack(&text).expect("it can be packed")), Some(text));
         }
 
         #[test]

@@ -1,6 +1,9 @@
 //! Tests of the complete boot sector code: accepted and refused messages, and detection.
 
-use super::{BootCodeError, Found, Message, MessageError, Preset, Then, boot_code, decode_message, recognise};
+use super::{
+    BootCodeError, Found, Message, MessageError, Preset, Then, boot_area, boot_code, decode_message, is_shown_twice,
+    recognise,
+};
 use proptest::prelude::{any, proptest};
 
 fn parse(text: &str) -> Result<Message, MessageError> {
@@ -77,19 +80,29 @@ fn text_that_cannot_be_shown_is_refused_with_its_position() {
 #[test]
 fn the_number_of_free_or_excess_bytes_is_reported() {
     // 440 bytes minus the stub and the three bytes that start and end a message; each line end is packed to two bytes.
-    let most = 440 - Then::Halt.code().len() - 3;
-    let fits = |characters| dense(characters).fits(Then::Halt);
+    let most = 440 - Then::NextDevice.code().len() - 3;
+    let fits = |characters| dense(characters).fits(Then::NextDevice);
     // A row has 71 characters, including its line end; the last row gets a line end, too.
     let overhead = most / 71 + 2;
     assert_eq!(fits(most - overhead), Ok(0));
-    assert_eq!(fits(most - overhead - 9), Ok(9));
+    assert_eq!(fits(most - overhead - 3), Ok(3));
     let over = fits(most - overhead + 5).expect_err("there is no room");
-    assert_eq!(over, BootCodeError::TooLong { over: 5, room: most + 3 });
-    assert_eq!(over.to_string(), "message is 5 bytes too long for the boot sector (limit: 332 bytes packed)");
+    assert_eq!(over, BootCodeError::TooLong { over: 5, room: most + 3, plain: None });
+    assert_eq!(over.to_string(), "message is 5 bytes too long for the boot sector (limit: 324 bytes packed)");
     assert_eq!(
-        boot_code(&dense(most), Then::Halt).expect_err("there is no room"),
-        dense(most).fits(Then::Halt).expect_err("neither")
+        boot_code(&dense(most), Then::NextDevice).expect_err("there is no room"),
+        dense(most).fits(Then::NextDevice).expect_err("neither")
     );
+    // Text that halts may follow the smaller stub unpacked.
+    let plain = |characters| boot_code(&dense(characters), Then::Halt);
+    assert!(plain(400).is_ok_and(|code| is_shown_twice(&code) && recognise(&code) == Found::Ours));
+    assert_eq!(decode_message(&plain(400).expect("it fits")), Some(dense(400).text()));
+    let over = plain(417).expect_err("there is no room");
+    assert_eq!(
+        over.to_string(),
+        "message is 4 bytes too long for the boot sector (limit: 332 bytes packed, or 420 bytes unpacked)"
+    );
+    assert!(boot_area(&dense(417)).is_ok_and(|area| area[440..] != [0; 6] && decode_message(&area).is_some()));
     let tall = parse(&"x\n".repeat(22)).expect("it is shorter than the screen");
     assert!(tall.fits(Then::Halt).is_ok() && tall.fits(Then::NextDevice).is_ok());
     assert_eq!(tall.fits(Then::KeyReboot), Err(BootCodeError::TooTall { rows: 22, most: 21 }));

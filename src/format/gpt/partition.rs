@@ -26,6 +26,8 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Attribute bit 1, "no block I/O protocol": firmware does not offer the partition to EFI programs.
+    pub const NO_BLOCK_IO: u64 = 1 << 1;
     /// Attribute bit 2, "legacy BIOS bootable": BIOS boot code may boot from the partition.
     pub(crate) const LEGACY_BOOTABLE: u64 = 1 << 2;
 

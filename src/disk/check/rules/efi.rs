@@ -61,8 +61,8 @@ rules! {
         "systemd src/boot/pe.c pe_kernel_info; Linux include/linux/pe.h";
     UKI_IN_PLACE = Note "uki-in-place",
         "no section follows .linux in the memory that the kernel needs to decompress itself",
-        "old stubs start the kernel in place, and it overwrites the sections that follow",
-        "put .linux last, as ukify and bootling do",
+        "stubs before systemd 257 may start the kernel in place, and it overwrites the sections that follow",
+        "recreate the UKI with .linux last, as bootling does, or with a newer stub",
         "systemd src/ukify/ukify.py, order of sections";
     UKI_SECTIONS = Note "uki-sections",
         "a UKI has the sections .osrel, .uname, .cmdline and .initrd",

@@ -5,14 +5,14 @@ use crate::disk::check::{Rule, Severity};
 
 rules! {
     GPT_NONE = Error "gpt-none",
-        "a disk image has a GPT, or an MBR partition of type EF",
+        "a disk image has a GPT, an MBR partition of type EF, or a FAT file system with an EFI boot loader",
         "UEFI firmware finds nothing to boot",
-        "sgdisk -v IMAGE may find a backup GPT; otherwise recreate the image",
+        "recreate the image",
         "UEFI 2.11 13.3.1";
     GPT_PRIMARY = Error "gpt-primary",
         "the primary GPT header is valid and at LBA 1",
         "firmware falls back to a valid backup, and EDK2 rewrites the disk from it; Linux needs the parameter gpt",
-        "sgdisk -e IMAGE, or in gdisk enter r, b, w",
+        "printf 'r\\nb\\nw\\ny\\n' | gdisk IMAGE",
         "UEFI 2.11 5.3.2; EDK2 PartitionDxe/Gpt.c PartitionRestoreGptTable";
     GPT_BACKUP = Error "gpt-backup",
         "the backup GPT header is valid and in the last sector",
@@ -27,7 +27,7 @@ rules! {
     GPT_ENTRIES = Error "gpt-entries",
         "the partition entries are on the disk and match their checksum",
         "firmware and Linux treat this copy of the GPT as corrupt",
-        "sgdisk -e IMAGE, if the other copy is valid",
+        "sgdisk -e IMAGE",
         "UEFI 2.11 5.3.2";
     GPT_ENTRY_SIZE = Error "gpt-entry-size",
         "a partition entry is 128 bytes",
@@ -52,7 +52,7 @@ rules! {
     GPT_COPIES = Error "gpt-copies",
         "the primary and the backup GPT agree",
         "readers that use the backup see different partitions",
-        "sgdisk -e IMAGE",
+        "printf 'r\\nd\\nw\\ny\\n' | gdisk IMAGE",
         "UEFI 2.11 5.3.2";
     GPT_REVISION = Warning "gpt-revision",
         "the GPT header revision is 1.0",
@@ -72,7 +72,7 @@ rules! {
     DUAL_SPANS = Error "dual-spans",
         "the tables for both sector sizes describe the same partitions",
         "the partitions depend on the sector size of the disk that the image is written to",
-        "recreate the image with bootling disk --sector-size dual, or erase the stale table",
+        "recreate the image with bootling disk --sector-size dual",
         "readers find a table only by its offset: byte 512 or byte 4096";
     DUAL_OVERLAP = Error "dual-overlap",
         "the tables for both sector sizes do not overlap each other, or each other's partitions",
@@ -82,7 +82,7 @@ rules! {
     PART_RANGE = Error "part-range",
         "a partition is within the usable sectors",
         "the partition overlaps the table or extends past the end of the disk; firmware and Linux ignore it",
-        "shrink the partition; if the file has grown, sgdisk -e IMAGE",
+        "recreate the partition within the usable sectors",
         "UEFI 2.11 table 5.6; sedutil#401";
     PART_ORDER = Error "part-order",
         "the ending LBA of a partition is not below its starting LBA",
@@ -100,8 +100,13 @@ rules! {
         "sgdisk -u NUMBER:R IMAGE",
         "UEFI 2.11 table 5.6";
     PART_ALIGNMENT = Warning "part-alignment",
-        "a partition starts at a multiple of 1 MiB",
-        "access is slow on disks with larger physical sectors; the start may not be a multiple of a 4096-byte sector",
-        "recreate the partition; sgdisk -a 2048 aligns new ones",
-        "parted, fdisk, systemd-repart and Windows align to 1 MiB";
+        "a partition starts at a multiple of 4096 bytes",
+        "access is slow on disks with physical sectors of 4096 bytes, and the table cannot be converted to such sectors",
+        "recreate the partition",
+        "systemd-repart aligns to 4096 bytes, most other tools to 1 MiB";
+    PART_NO_BLOCK_IO = Error "part-no-block-io",
+        "attribute bit 1 of an EFI system partition is 0",
+        "EDK2 creates no block device for the partition, so UEFI firmware finds nothing to boot in it",
+        "sgdisk -A NUMBER:clear:1 IMAGE",
+        "UEFI 2.11 table 5.8; EDK2 PartitionDxe/Gpt.c PartitionInstallGptChildHandles";
 }

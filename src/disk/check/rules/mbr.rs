@@ -7,12 +7,12 @@ rules! {
     SIZE_SECTOR = Warning "size-sector",
         "the disk size is a multiple of the sector size",
         "QEMU rounds the size up for some drivers and down for others; losetup drops the partial sector",
-        "truncate -s %4096 IMAGE, then sgdisk -e IMAGE",
+        "truncate -s %1M IMAGE && sgdisk -e IMAGE",
         "pengutronix/genimage#133";
     SIZE_MIB = Note "size-mib",
         "the disk size is a multiple of 1 MiB",
         "Azure rejects the image as a VHD upload",
-        "truncate -s %1M IMAGE, then sgdisk -e IMAGE",
+        "truncate -s %1M IMAGE && sgdisk -e IMAGE",
         "learn.microsoft.com/azure/virtual-machines/linux/create-upload-generic";
     MBR_SIGNATURE = Error "mbr-signature",
         "the first sector ends with 55 AA",
@@ -47,7 +47,7 @@ rules! {
     PMBR_HYBRID = Warning "pmbr-hybrid",
         "the MBR has no partition besides the protective record",
         "the tables can diverge: Windows reads the MBR, Linux and UEFI the GPT; bootling stamp refuses the image",
-        "in gdisk, enter x, n (new protective MBR), w; sgdisk --zap-all would also erase the GPT",
+        "printf 'x\\nn\\nw\\ny\\n' | gdisk IMAGE",
         "rodsbooks.com/gdisk/hybrid.html; UEFI 2.11 5.2.3";
     MBR_ACTIVE = Note "mbr-active",
         "the MBR has no dummy active record besides the protective record",
@@ -62,7 +62,7 @@ rules! {
     MBR_PARTITIONS = Error "mbr-partitions",
         "the boot indicators of an MBR partition table are 00 or 80, and its extended boot records form an ascending chain on the disk",
         "Linux ignores a table with other indicators; logical partitions after a fault in the chain are missing",
-        "sfdisk --dump IMAGE prints what is left of the table; recreate it",
+        "recreate the partition table",
         "Linux block/partitions/msdos.c msdos_partition, parse_extended";
     MESSAGE_MISSING = Warning "message-missing",
         "the boot sector of an EFI-only image prints that the disk boots by UEFI only",
@@ -97,11 +97,11 @@ rules! {
     BIOS_BOOT_EMPTY = Warning "bios-boot-empty",
         "an image with a BIOS boot partition has a boot loader in its first sector",
         "a legacy BIOS boot shows a blank screen, although the image is laid out for BIOS",
-        "grub-install --target=i386-pc, or delete the partition and run bootling stamp IMAGE",
+        "bootling stamp --force IMAGE, if only UEFI must boot it; otherwise install the BIOS boot loader",
         "GRUB manual, BIOS installation";
     CODE_UNKNOWN = Note "code-unknown",
         "the boot sector contains known code",
         "the result of a legacy BIOS boot is unknown",
-        "bootling check --boot IMAGE shows the result; bootling stamp --force IMAGE replaces the code",
+        "bootling stamp --force IMAGE, if only UEFI must boot it",
         "-";
 }
