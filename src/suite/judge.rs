@@ -494,6 +494,7 @@ mod tests {
             Outcome::Watchdog { action: String::new() },
             Outcome::PoweredOff,
             Outcome::Unhealthy { what: String::new(), early: false },
+            Outcome::KernelCrashed { module: String::new(), what: String::new() },
             Outcome::QemuDied { exit: crate::guest::transcript::QemuExit::Status(1) },
             Outcome::NotExecuted { status: 127, command: String::new(), errno: 2 },
             Outcome::TimedOut { limit: crate::guest::transcript::Limit::Total, after: Duration::ZERO },

@@ -271,7 +271,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:25:10: unknown signal "SEGVV": expected a name such as "SEGV", or a number
          25 | signal = "SEGVV"
             |          ^^^^^^^
-        bootling.toml:26:12: outcome: expected one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, found "panick"; did you mean "panic"?
+        bootling.toml:26:12: outcome: expected one of panic, reset, timed-out, went-away, watchdog, powered-off, qemu-died, not-executed, unhealthy, kernel-crashed, found "panick"; did you mean "panic"?
          26 | 	outcome = "panick"
             | 	          ^^^^^^^^
         bootling.toml:28:39: unknown test "boot"; did you mean "boots"?
