@@ -66,7 +66,9 @@
 //! let mut image = open_image(path, Access::Write)?;
 //! let facts = StampFacts::read(&image, image.sector())?;
 //! let deed = StampAction::Write(DiskSpec::default().boot_code);
-//! apply_stamp(&mut image, &plan_stamp(&facts, &StampWish { deed, fix_mbr: false, bios_active: false, force: false })?)?;
+//! let wish =
+//!     StampWish { deed, signature: None, fix_mbr: false, bios_active: false, force: false, saved: false };
+//! apply_stamp(&mut image, &plan_stamp(&facts, &wish)?)?;
 //! assert_eq!(check_disk(&image, image.sector()).count(Severity::Error), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
