@@ -63,6 +63,9 @@ pub(crate) struct BootArgs {
     /// HPET or PIT, so that the local APIC timer is not calibrated). Arguments from --append follow them.
     #[arg(long)]
     pub fast_boot: bool,
+    /// Boot even if the kernel's configuration lacks an option that the run needs. See `bootling doctor --kernel KERNEL`.
+    #[arg(long)]
+    pub no_preflight: bool,
     /// Time limit from QEMU's start to the first message of the guest's pid 1. Default: 1m with KVM, 5m with TCG;
     /// doubled with UEFI firmware.
     #[arg(long, value_name = "TIME", value_parser = limit, help_heading = "Limits")]
@@ -111,6 +114,7 @@ impl MachineArgs {
             qemu_args: self.qemu_arg.clone(),
             console: ConsoleTo::Tail,
             tty: false,
+            preflight: true,
         }
     }
 
@@ -133,6 +137,7 @@ impl BootArgs {
                 Some(path) => ConsoleTo::File(path.clone()),
             },
             tty,
+            preflight: !self.no_preflight,
             ..self.machine.spec(self.firmware.clone().unwrap_or(FirmwareRef::Direct))
         }
     }

@@ -1,5 +1,8 @@
 //! `bootling doctor`: checks what works on the host, and prints what to install.
 
+mod kernel;
+
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
 use std::time::Instant;
@@ -14,12 +17,17 @@ use bootling::qemu::firmware;
 use bootling::qemu::kvm;
 use bootling::qemu::machine::DEFAULT_MACHINE;
 use bootling::qemu::program::Qemu;
-use bootling::root::{directory::Root, kernel, userland, userland_error::UserlandError};
+use bootling::root::{directory::Root, userland, userland_error::UserlandError};
 use bootling::{qemu::spec::FirmwareRef, root::request::KernelRef, root::spec::InitrdSpec};
 
 /// Check what works on the host, and print what to install
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Instead of the host, check a kernel: print the options that guests need from its configuration, which it has, and
+    /// what happens without each of the others. KERNEL is an image file, a build tree, a .deb package or an installed
+    /// release.
+    #[arg(long, short, value_name = "KERNEL")]
+    kernel: Option<OsString>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -47,6 +55,18 @@ impl Finding {
 
 /// Runs the verb. Returns 0 if everything required works.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
+    let code = |works| if works { 0 } else { bootling::guest::verdict::code::COULD_NOT_TEST };
+    if let Some(name) = &args.kernel {
+        let report = kernel::check(name)?;
+        let mut out = super::output::stdout();
+        if args.json {
+            serde_json::to_writer_pretty(&mut out, &report)?;
+            writeln!(out)?;
+        } else {
+            kernel::print(&mut out, &report)?;
+        }
+        return Ok(code(report.usable));
+    }
     let findings = check_all()?;
     let healthy = findings.iter().all(|finding| finding.works || !finding.needed);
     let mut out = super::output::stdout();
@@ -58,7 +78,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
             print(&mut out, finding)?;
         }
     }
-    Ok(if healthy { 0 } else { bootling::guest::verdict::code::COULD_NOT_TEST })
+    Ok(code(healthy))
 }
 
 fn check_all() -> anyhow::Result<Vec<Finding>> {
@@ -90,7 +110,7 @@ fn check_all() -> anyhow::Result<Vec<Finding>> {
                 }
             };
             findings.push(Finding::new("cache", false, writable));
-            let found = kernel::find(&root, &KernelRef::Newest, cache, &mut |_| {});
+            let found = bootling::root::kernel::find(&root, &KernelRef::Newest, cache, &mut |_| {});
             let found = found.map(|kernel| kernel.origin).map_err(|error| format!("{error:#}"));
             findings.push(Finding::new("kernel", false, found));
         }

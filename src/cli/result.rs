@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use bootling::guest::RunResult;
 use bootling::guest::health::is_detail;
+use bootling::guest::transcript::Transcript;
 use bootling::guest::verdict::Outcome;
 
 /// Maximum number of console lines shown below a message.
@@ -37,11 +38,22 @@ pub(crate) fn format_result(RunResult { outcome, transcript, .. }: &RunResult, m
         lines("Output of QEMU:", &transcript.qemu_said);
     }
     match more {
-        _ if transcript.console_tail.is_empty() => lines("The guest's console is empty.", &[]),
+        _ if transcript.console_tail.is_empty() => lines(empty(transcript), &[]),
         Some(more) => lines(&format!("Last lines of the guest's console ({more}):"), &transcript.console_tail),
         None => {}
     }
     text
+}
+
+/// Returns the text for an empty console.
+fn empty(transcript: &Transcript) -> &'static str {
+    match transcript.kernel.writes_console {
+        Some(false) => "The guest's console is empty: its kernel does not write to it.",
+        None if transcript.runs_a_command() => {
+            "The guest's console is empty: its kernel did not start, or lacks options (see bootling doctor --kernel KERNEL)."
+        }
+        Some(true) | None => "The guest's console is empty.",
+    }
 }
 
 /// Formats the result for standard error: message, patterns that did not match, and the console unless it was `shown`.

@@ -107,6 +107,13 @@ impl Builder {
         self
     }
 
+    /// Whether to check the kernel's configuration for the options that guests need before QEMU starts. Default: true.
+    #[must_use]
+    pub fn preflight(mut self, check: bool) -> Self {
+        self.spec.boot.preflight = check;
+        self
+    }
+
     /// Adds a program for all commands, by path or by name on `PATH`, with its libraries.
     #[must_use]
     pub fn with(mut self, program: impl Into<OsString>) -> Self {

@@ -15,7 +15,7 @@ use super::outlet::{Captured, Outlet};
 use super::session::{
     ConsoleSink, Foreground, Interrupt, Opening, Outside, Settings, ShownOn, Watch, converse, converse_with,
 };
-use super::transcript::Transcript;
+use super::transcript::{KernelTraits, Transcript};
 use super::{RunSpec, VmError, limits};
 use crate::process::signals::Signals;
 use crate::qemu::machine::Machine;
@@ -37,17 +37,19 @@ pub(crate) struct Conversation<'a> {
     inquest: Option<Inquest>,
     has_tty: bool,
     has_qemu_arguments: bool,
+    kernel: KernelTraits,
     /// What the last session captured: standard output, standard error.
     captured: [Captured; 2],
 }
 
 impl<'a> Conversation<'a> {
-    /// The sessions of a run of `spec`. Also returns the evidence to store.
+    /// The sessions of a run of `spec` with a kernel. Also returns the evidence to store.
     pub(super) fn new(
         spec: &RunSpec,
         options: RunOptions<'a>,
         console: ConsoleSink,
         inquest: Option<Inquest>,
+        kernel: KernelTraits,
     ) -> Result<(Self, Option<Evidence>), VmError> {
         let RunOptions { limits, streams, watch, evidence, signals, inspects_interrupted, quiet } = options;
         let recording = evidence.as_ref().map(Evidence::recording).transpose()?;
@@ -71,6 +73,7 @@ impl<'a> Conversation<'a> {
             inquest,
             has_tty,
             has_qemu_arguments,
+            kernel,
             captured,
         };
         Ok((conversation, evidence))
@@ -93,7 +96,13 @@ impl<'a> Conversation<'a> {
         machine: &Machine,
         opening: Opening,
     ) -> Result<Transcript, VmError> {
-        self.session(guest, machine, opening).map_err(VmError::io("talk to", "the guest"))
+        let mut kernel = self.kernel;
+        if matches!(opening, Opening::Command { .. }) {
+            // The kernel of a restored guest is silent unless something happens.
+            kernel.writes_console.get_or_insert(true);
+        }
+        let transcript = self.session(guest, machine, opening).map_err(VmError::io("talk to", "the guest"))?;
+        Ok(Transcript { kernel, ..transcript })
     }
 
     fn session(&mut self, guest: &mut Guest, machine: &Machine, opening: Opening) -> io::Result<Transcript> {

@@ -24,13 +24,14 @@ use super::session::Opening;
 use super::snapshot::base::no_snapshots;
 use super::snapshot::{Age, NotWarm, ReadyGuest, Warm};
 use super::template::{Restore, Start, Template};
-use super::transcript::{Event, Limit, Transcript};
+use super::transcript::{Event, KernelTraits, Limit, Transcript};
 use super::verdict::{Outcome, judge_with};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::cache::{Cache, Key};
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
 use crate::qemu::machine::Machine;
+use crate::qemu::machine_type::Transport;
 use crate::root::directory::Root;
 
 /// A guest that is ready to start.
@@ -220,11 +221,19 @@ impl Prepared {
         self.lead(options, listener)
     }
 
+    /// What is known about the kernel. A foreign initrd may lack an init, so the kernel is not the cause then.
+    fn kernel_traits(&self) -> KernelTraits {
+        let traits = self.template.as_ref().map(|template| template.kernel_traits(&self.spec)).unwrap_or_default();
+        let starts_init = if self.machine.transport == Transport::None { Some(true) } else { traits.starts_init };
+        KernelTraits { starts_init, ..traits }
+    }
+
     fn lead(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
         let rules = self.spec.health.rules()?;
         let sink = console(&self.spec.boot.console)?;
         let is_disk = matches!(self.start, Start::Disk(_));
-        let (mut conversation, evidence) = Conversation::new(&self.spec, options, sink, self.inquest.clone())?;
+        let (mut conversation, evidence) =
+            Conversation::new(&self.spec, options, sink, self.inquest.clone(), self.kernel_traits())?;
         listener.starting(&self.kernel);
         let Run { mut transcript, machine, command, kernel, started, age } = start(self, &mut conversation, listener)?;
         if is_disk {

@@ -100,6 +100,16 @@ pub enum VmError {
         /// The file.
         path: PathBuf,
     },
+    /// The kernel's configuration lacks options that the run needs.
+    #[error("kernel {origin} cannot run this guest: {configuration} lacks {}", lacks.join("; and "))]
+    Preflight {
+        /// Origin of the kernel.
+        origin: String,
+        /// File that the configuration was read from.
+        configuration: String,
+        /// The missing settings, and what happens without them.
+        lacks: Vec<String>,
+    },
     /// A bzImage that UEFI cannot start.
     #[error("UEFI cannot start {origin}: not an EFI program (CONFIG_EFI_STUB is off)")]
     NoEfiStub {
@@ -172,6 +182,9 @@ impl VmError {
             }
             Self::Cache(_) => Some("set BOOTLING_CACHE_DIR to a directory that you own"),
             Self::VmlinuxByFirmware { .. } => Some("use the bzImage of the same build (arch/x86/boot/bzImage)"),
+            Self::Preflight { .. } => Some(
+                "set them and build the kernel again; if it has another configuration, boot it with --no-preflight",
+            ),
             Self::Window { .. } => Some("name large files when the guest is started: its window is then larger"),
             Self::NoCommand => Some("give a program and its arguments, or a line for the shell"),
             Self::NotKept(_) => Some("`Builder::run` boots a guest for a single command"),

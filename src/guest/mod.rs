@@ -32,6 +32,7 @@ pub(crate) mod persistent;
 pub mod plain;
 pub(crate) mod platform;
 pub(crate) mod prebuilt;
+pub mod preflight;
 pub(crate) mod qemu_process;
 pub(crate) mod ready_made;
 pub mod report;

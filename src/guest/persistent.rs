@@ -110,6 +110,7 @@ impl PersistentGuest {
         let root = Root::new(&spec.initrd.root)?;
         // Modules may have been built since the last command.
         self.template.tables = ModuleTables::default();
+        self.template.check_command(&spec, &mut self.notes)?;
         let whole = self.template.payload(&root, &spec, &mut self.notes)?;
         let payload = self.files.as_ref().map_or_else(|| Ok(whole.clone()), |files| files.rest(&whole))?;
         let mut origin = Origin::Snapshot;
@@ -194,6 +195,7 @@ impl PersistentGuest {
             Some(file) => ConsoleSink::File(file.try_clone().map_err(VmError::io("share", "the console's file"))?),
         };
         let options = RunOptions { signals, ..self.builder.options(command) };
-        Ok(Conversation::new(spec, options, console, Some(self.template.inquest()))?.0)
+        Ok(Conversation::new(spec, options, console, Some(self.template.inquest()), self.template.kernel_traits(spec))?
+            .0)
     }
 }

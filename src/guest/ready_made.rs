@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan, set_variables};
+use super::preflight::{self, Requests};
 use super::{Listener, RunSpec, VmError};
+use crate::format::compression::Compression;
 use crate::format::newc::{self, ReadError, Rule};
 use crate::format::protocol;
 use crate::initrd::check::Purpose;
@@ -29,10 +31,14 @@ pub(super) fn make(
 ) -> Result<Made, VmError> {
     let mut file = open(path)?;
     let as_it_is = spec.initrd.run == RunWhat::Shell;
-    let job = match job_of(&file) {
-        Err(error) if as_it_is && is_unknown(&error) => None,
+    let read = match read(&file) {
+        Err(error) if as_it_is && is_unknown(&error) => {
+            InitrdRead { job: None, compressions: vec![first_compression(&mut file, path)?] }
+        }
         found => found.map_err(|source| VmError::BrokenInitrd { path: path.to_owned(), source })?,
     };
+    preflight::check(context.kernel, spec, &Requests::of_initrd(read.compressions), listener)?;
+    let job = read.job;
     if job.is_none() && as_it_is {
         if !spec.initrd.modules.is_empty() || !spec.env.is_empty() {
             return Err(VmError::ForeignInitrd { path: path.to_owned() });
@@ -80,23 +86,48 @@ fn move_modules(composition: &mut Composition) {
     }
 }
 
-/// Returns the last job in an initrd, if bootling built it; the kernel also uses the last one. Reads all of the initrd: damage
-/// in the middle would hide the appended archive from the kernel.
+/// What is read from an existing initrd.
+#[derive(Debug, Default)]
+struct InitrdRead {
+    /// Its job, if bootling built it.
+    job: Option<Vec<u8>>,
+    /// Compressions of its segments.
+    compressions: Vec<Compression>,
+}
+
+/// Returns the last job in an initrd, if bootling built it; the kernel also uses the last one.
 pub(super) fn job_of(file: &File) -> Result<Option<Vec<u8>>, ReadError> {
+    read(file).map(|read| read.job)
+}
+
+/// Reads all of an initrd: damage in the middle would hide the appended archive from the kernel.
+fn read(file: &File) -> Result<InitrdRead, ReadError> {
     /// A job contains arguments, an environment and module names.
     const LIMIT: u64 = 256 << 20;
     let wanted = ArchivePath::new(protocol::job::PATH);
-    let mut job = None;
+    let mut read = InitrdRead::default();
     let reader = BufReader::with_capacity(1 << 16, file);
     newc::walk(reader, &mut |member, data| {
+        let compression = member.segment.compression;
+        if compression != Compression::None && !read.compressions.contains(&compression) {
+            read.compressions.push(compression);
+        }
         if ArchivePath::new(OsStr::from_bytes(&member.name)) == wanted {
             let mut bytes = Vec::new();
             data.take(LIMIT).read_to_end(&mut bytes)?;
-            job = Some(bytes);
+            read.job = Some(bytes);
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(job)
+    Ok(read)
+}
+
+/// Returns the compression of an initrd by its first bytes.
+fn first_compression(file: &mut File, path: &Path) -> Result<Compression, VmError> {
+    rewind(file, path)?;
+    let mut magic = Vec::new();
+    file.take(8).read_to_end(&mut magic).map_err(VmError::io("read", format!("initrd {}", path.display())))?;
+    Ok(Compression::detect(&magic))
 }
 
 /// True if the file starts with a magic that is unknown here but may be known to the kernel.

@@ -11,9 +11,11 @@ use super::disk::Disk;
 use super::hang::Inquest;
 use super::initrd;
 use super::platform::{Boots, Platform};
+use super::preflight::{self, Requests};
 use super::snapshot::base::no_snapshots;
 use super::snapshot::fit::unfit;
 use super::snapshot::{self, Base, KernelFile, Warm};
+use super::transcript::KernelTraits;
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::cache::{Cache, Key};
 use crate::initrd::archive;
@@ -99,6 +101,7 @@ impl Template {
         if let Some(error) = cache.unwritable() {
             listener.note(&format!("nothing is kept for later runs: {}", no_snapshots(&error)));
         }
+        preflight::check(&kernel, spec, &Requests::of_machine(spec, transport), listener)?;
         Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
     }
 
@@ -111,6 +114,7 @@ impl Template {
         refused: Option<String>,
         listener: &mut dyn Listener,
     ) -> Result<(Machine, Start), VmError> {
+        self.check_command(spec, listener)?;
         let restore = match (spec.warm, refused) {
             (Warm::No, _) => None,
             // The user boots it by hand.
@@ -133,9 +137,19 @@ impl Template {
         }
     }
 
+    /// Checks that the kernel has the options that the command of `spec` needs.
+    pub(super) fn check_command(&self, spec: &RunSpec, listener: &mut dyn Listener) -> Result<(), VmError> {
+        preflight::check(&self.kernel, spec, &Requests::of_command(spec), listener)
+    }
+
     /// Origin of the kernel, in the user's words.
     pub(super) fn kernel_origin(&self) -> &str {
         &self.kernel.origin
+    }
+
+    /// What is known about the kernel from its configuration, unless `spec` does not trust that.
+    pub(super) fn kernel_traits(&self, spec: &RunSpec) -> KernelTraits {
+        preflight::traits(&self.kernel, spec)
     }
 
     /// What a hang report needs to know about this kernel.
@@ -154,7 +168,8 @@ impl Template {
         spec: &RunSpec,
         listener: &mut dyn Listener,
     ) -> Result<Result<Restore, String>, VmError> {
-        if let Some(why) = unfit(spec, &self.platform.machine, self.transport) {
+        let why = unfit(spec, &self.platform.machine, self.transport);
+        if let Some(why) = why.or_else(|| preflight::not_warm(&self.kernel, spec)) {
             return Ok(Err(why));
         }
         let payload = self.payload(root, spec, listener)?;
@@ -206,9 +221,12 @@ fn find_kernel(
     let requested = spec.kernel.as_ref().unwrap_or(&KernelRef::Newest);
     let kernel = kernel::find(root, requested, cache, &mut progress)?;
     // Firmware starts a kernel as a boot loader does: from the bzImage.
-    let vmlinux = match spec.boot.firmware {
-        FirmwareRef::Direct => kernel::vmlinux(&kernel, cache, &mut progress)?,
-        FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => None,
+    let (kernel, vmlinux) = match spec.boot.firmware {
+        FirmwareRef::Direct => {
+            let vmlinux = kernel::vmlinux(&kernel, cache, &mut progress)?;
+            (kernel, vmlinux)
+        }
+        FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => (kernel.for_firmware()?, None),
     };
     if pid1::image(kernel.arch).is_none() {
         return Err(MachineError::Arch(kernel.arch).into());

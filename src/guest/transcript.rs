@@ -33,6 +33,17 @@ pub struct Transcript {
     pub hang: Option<Box<Hang>>,
     /// Time from QEMU's start to its end.
     pub duration: Duration,
+    /// What is known about the kernel.
+    pub kernel: KernelTraits,
+}
+
+/// What is known about a kernel from its configuration; `None`: unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KernelTraits {
+    /// Whether it writes its messages to the console.
+    pub writes_console: Option<bool>,
+    /// Whether it can unpack an initrd and execute pid 1.
+    pub starts_init: Option<bool>,
 }
 
 /// Goal of a boot.
@@ -246,6 +257,16 @@ impl Transcript {
 
     /// Returns true if the guest ever showed activity.
     pub fn guest_lived(&self) -> bool {
-        self.console.spoke || self.events.iter().any(|event| matches!(event, Event::Hello { .. }))
+        self.console.spoke || self.greeted()
+    }
+
+    /// Returns true for a guest in which pid 1 runs a command, false for a disk.
+    pub fn runs_a_command(&self) -> bool {
+        self.goal == Goal::Command
+    }
+
+    /// Returns true if pid 1 sent its first message.
+    pub(crate) fn greeted(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Hello { .. }))
     }
 }

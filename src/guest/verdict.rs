@@ -55,6 +55,10 @@ pub mod code {
     pub const SIGNAL: u8 = 128;
 }
 
+/// Panic messages of a kernel that finds no init (`init/main.c`, `init/do_mounts.c`): without initrd support, it is not a
+/// fault of the kernel.
+const NO_INIT: [&str; 2] = ["No working init found", "Unable to mount root fs"];
+
 /// Determines the outcome of a run, without health rules.
 pub(crate) fn judge(transcript: &Transcript) -> Outcome {
     let outcome = judge_guest(transcript);
@@ -166,6 +170,14 @@ fn panic_of(transcript: &Transcript) -> Option<Outcome> {
         None if device => "Kernel panic, reported by the guest's panic device".to_owned(),
         None => return None,
     };
+    let said = |words: &&str| line.contains(words);
+    let may_lack_options = transcript.goal == Goal::Command && transcript.kernel.starts_init != Some(true);
+    if may_lack_options && !transcript.greeted() && NO_INIT.iter().any(said) {
+        let why = format!(
+            "the kernel did not start pid 1 (does it have CONFIG_BLK_DEV_INITRD and CONFIG_BINFMT_ELF?): {line}"
+        );
+        return Some(Outcome::CouldNotTest { why });
+    }
     Some(Outcome::Panic { line })
 }
 
@@ -257,7 +269,7 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
         // message.
         (Some((true, "guest-reset")), _) => match &signs.doubted_panic {
             Some(line) => Outcome::Panic { line: line.clone() },
-            None => Outcome::Reset,
+            None => Outcome::Reset { silent: !transcript.kernel.writes_console.unwrap_or(signs.spoke) },
         },
         (Some((true, _)), _) => Outcome::WentAway { how: "powered off without a verdict" },
         // QEMU rejected its command line or failed to open a file: the guest has not run.
@@ -282,7 +294,7 @@ mod tests {
     use super::{Outcome, judge, judge_with};
     use crate::format::protocol::frame::{Ended, Failure, Usage};
     use crate::guest::health::{Finding, HealthSpec, Kind};
-    use crate::guest::transcript::{ConsoleSigns, Event, Goal, Limit, QemuExit, Transcript};
+    use crate::guest::transcript::{ConsoleSigns, Event, Goal, KernelTraits, Limit, QemuExit, Transcript};
     use std::time::Duration;
 
     fn transcript(events: Vec<Event>, console: ConsoleSigns) -> Transcript {
@@ -375,6 +387,42 @@ mod tests {
         let outcome = Outcome::Signaled { signal: 11, core: false, crash: Some(title.to_owned()) };
         let sentence = format!("{title}: the kernel killed the guest's command (signal 11, SIGSEGV)");
         assert_eq!((outcome.sentence(), outcome.exit_code()), (Some(sentence), 139));
+    }
+
+    #[test]
+    fn a_reset_without_a_console_may_be_a_panic() {
+        let events = || vec![shutdown("guest-reset"), Event::QemuExited(QemuExit::Status(0))];
+        let judged = |writes_console, console| {
+            let kernel = KernelTraits { writes_console, ..KernelTraits::default() };
+            judge(&Transcript { kernel, ..transcript(events(), console) })
+        };
+        let silent = ConsoleSigns::default;
+        for (known, console, expected) in [
+            (None, spoke(), false),
+            (None, silent(), true),
+            (Some(true), silent(), false),
+            (Some(false), silent(), true),
+        ] {
+            assert_eq!(judged(known, console), Outcome::Reset { silent: expected }, "{known:?}");
+        }
+        let sentence = judged(None, silent()).sentence().expect("a sentence");
+        assert!(sentence.contains("a panic or a triple fault"), "{sentence}");
+    }
+
+    #[test]
+    fn a_kernel_that_may_not_support_an_initrd_could_not_be_tested() {
+        let line = "Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.";
+        let console = || ConsoleSigns { panic: Some(line.to_owned()), ..spoke() };
+        for (known, goal, code) in [
+            (None, Goal::Command, 125),
+            (Some(false), Goal::Command, 125),
+            (Some(true), Goal::Command, 120),
+            (None, Goal::PowerOff, 120),
+        ] {
+            let kernel = KernelTraits { starts_init: known, ..KernelTraits::default() };
+            let outcome = judge(&Transcript { goal, kernel, ..transcript(vec![], console()) });
+            assert_eq!(outcome.exit_code(), code, "{known:?} {goal:?}");
+        }
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct BootSpec {
     pub console: ConsoleTo,
     /// True if the command runs on a separate terminal in the guest.
     pub tty: bool,
+    /// True if the kernel's configuration is checked before QEMU starts (not with `--no-preflight`).
+    pub preflight: bool,
 }
 
 impl Default for BootSpec {
@@ -102,6 +104,7 @@ impl Default for BootSpec {
             qemu_args: Vec::new(),
             console: ConsoleTo::Tail,
             tty: false,
+            preflight: true,
         }
     }
 }

@@ -280,7 +280,7 @@ pub(crate) fn can_reuse_guest(output: &Output) -> bool {
         | Outcome::PoweredOff
         | Outcome::Panic { .. }
         | Outcome::KernelCrashed { .. }
-        | Outcome::Reset
+        | Outcome::Reset { .. }
         | Outcome::WentAway { .. }
         | Outcome::Watchdog { .. }
         | Outcome::QemuDied { .. }
@@ -489,7 +489,7 @@ mod tests {
     fn outcome_names_in_manifests_are_names_of_outcomes() {
         let known = [
             Outcome::Panic { line: String::new() },
-            Outcome::Reset,
+            Outcome::Reset { silent: false },
             Outcome::WentAway { how: "x" },
             Outcome::Watchdog { action: String::new() },
             Outcome::PoweredOff,

@@ -77,6 +77,7 @@ impl Arguments {
         self.option("--memory", boot.memory_mib.map(|mib| mib.to_string()));
         self.option("--firmware", firmware);
         self.flag("--fast-boot", boot.fast_boot);
+        self.flag("--no-preflight", !boot.preflight);
         self.0.extend(boot.qemu_args.iter().map(|argument| joined("--qemu-arg", "=", argument)));
     }
 

@@ -51,6 +51,26 @@ fn a_build_tree_boots_with_its_modules() {
     done.says("CONFIG_RD_XZ is not set").says("--compress none, gzip, zstd, lz4");
     assert!(!dir.path().join("x.img").exists());
 
+    // An option that the run needs is named before the boot; the configuration may be wrong.
+    let lacking = options.replace("CONFIG_BLK_DEV_INITRD=y", "# CONFIG_BLK_DEV_INITRD is not set");
+    let lacking = lacking.replace("CONFIG_SERIAL_8250_CONSOLE=y", "# CONFIG_SERIAL_8250_CONSOLE is not set");
+    fs::write(&config, lacking).expect("readable directory");
+    let run = |options: &[&str]| {
+        let program = Program::new().arg("run").args(options).arg("--kernel").arg(dir.path());
+        program.args(["--", "true"]).done()
+    };
+    let refused = run(&["--bisect"]).exits(125);
+    refused.says(".config lacks CONFIG_BLK_DEV_INITRD=y: the kernel cannot unpack an initrd").says("--no-preflight");
+    run(&["--no-preflight"]).exits(0);
+    let doctor = Program::new().args(["doctor", "--json", "--kernel"]).arg(dir.path()).done().exits(125);
+    let report: serde_json::Value = serde_json::from_str(&doctor.text()).expect("JSON");
+    assert_eq!(
+        (report["usable"].as_bool(), report["needs"][0]["set"].as_str()),
+        (Some(false), Some("CONFIG_BLK_DEV_INITRD=y"))
+    );
+    fs::write(&config, options).expect("readable directory");
+    Program::new().args(["doctor", "--kernel"]).arg(dir.path()).done().exits(0);
+
     // A missing module is reported with the release.
     let program = Program::new().args(["run", "--kernel"]).arg(dir.path());
     program.args(["--kmod", "dm_mod", "--", "true"]).done().exits(125).says("dm_mod").says(&release);

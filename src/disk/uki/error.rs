@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::format::pe::{Machine, PeError};
 use crate::root::directory::RootError;
+use crate::root::kernel::error::KernelError;
 
 /// A part of the UKI is missing or unusable, or the parts do not match.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum UkiError {
     /// A lookup below the root failed.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The bzImage of a build tree is unusable.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// An I/O error.
     #[error("failed to {doing} {}", path.display())]
     Io {
@@ -94,7 +98,7 @@ impl UkiError {
             Self::Elf { .. } => Some("pass the bzImage of the same build (arch/x86/boot/bzImage)"),
             Self::NoEfi { .. } => Some("build the kernel with CONFIG_EFI_STUB=y"),
             Self::Machines { .. } => Some("pass the stub for the kernel's machine with --stub FILE"),
-            Self::NoUefi { .. } | Self::Root(_) | Self::Io { .. } => None,
+            Self::NoUefi { .. } | Self::Root(_) | Self::Kernel(_) | Self::Io { .. } => None,
         }
     }
 }

@@ -76,8 +76,8 @@ pub fn resolve(root: &Root, kernel: &Kernel, stub: Option<&std::path::Path>) -> 
 
 /// Checks that firmware can start the kernel.
 fn efi_kernel(kernel: &Kernel) -> Result<KernelImage, UkiError> {
-    let (path, origin) = (kernel.image.clone(), kernel.origin.clone());
-    match kernel.kind {
+    let Kernel { image: path, kind, origin, .. } = kernel.clone().for_firmware()?;
+    match kind {
         // An absent image cannot be opened below.
         ImageKind::BzImage | ImageKind::Absent => {}
         ImageKind::VmlinuxPvh => return Err(UkiError::Elf { origin }),

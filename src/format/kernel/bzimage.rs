@@ -82,6 +82,11 @@ impl BzImage {
     pub fn release(&self, head: &[u8]) -> Option<String> {
         super::release::first_word(head.get(self.version_at?..)?)
     }
+
+    /// Returns the version string: `6.1.0 (user@host) #1 SMP ...`.
+    pub(crate) fn version(&self, head: &[u8]) -> Option<String> {
+        Some(super::release::line(head.get(self.version_at?..)?))
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

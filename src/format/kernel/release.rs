@@ -12,6 +12,21 @@ pub(crate) fn first_word(text: &[u8]) -> Option<String> {
     (is_release(word)).then(|| word.to_owned())
 }
 
+/// Returns the first line of a NUL-terminated text, at most as long as a banner of a kernel.
+pub(super) fn line(text: &[u8]) -> String {
+    /// `linux_banner` contains the release, the builder, the compiler, and the version with its time.
+    const BANNER_LEN: usize = 512;
+    let end = text.iter().take(BANNER_LEN).position(|byte| matches!(byte, 0 | b'\n'));
+    let line = text.get(..end.unwrap_or(text.len().min(BANNER_LEN))).unwrap_or_default();
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// Returns the version (`uname -v`) at the end of a banner: `#1 SMP PREEMPT_DYNAMIC ...`. It differs in each build.
+pub(crate) fn version(banner: &str) -> Option<&str> {
+    let version = banner.rfind(" #").and_then(|at| banner.get(at + 1..));
+    version.filter(|version| version.trim_end() != "#")
+}
+
 /// Returns true if the text is a valid release. A release is used as a directory name, so it must not contain slashes.
 pub(crate) fn is_release(text: &str) -> bool {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
@@ -61,7 +76,7 @@ fn pieces(text: &str) -> Vec<Piece> {
 
 #[cfg(test)]
 mod tests {
-    use super::{compare, first_word};
+    use super::{compare, first_word, line, version};
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
     use std::cmp::Ordering;
 
@@ -91,6 +106,14 @@ mod tests {
                 "6.12.117+deb12-amd64",
             ]
         );
+    }
+
+    #[test]
+    fn a_banner_ends_with_the_version() {
+        let banner = line(b"6.1.0 (a@b) (gcc #9) #12 SMP Sun Nov 29\nmore");
+        assert_eq!(version(&banner), Some("#12 SMP Sun Nov 29"));
+        assert_eq!([version("6.1.0"), version("6.1.0 (a@b) # "), version("6.1.0 #")], [None; 3]);
+        assert_eq!(line(&[b'x'; 1000]).len(), 512);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use memchr::memmem;
+
 use crate::format::elf::{Abi, ET_REL, Elf, ElfError, ElfKind, PT_LOAD, PT_NOTE};
 use crate::format::read_at::{PagedReader, ReadAt};
 
@@ -55,9 +57,22 @@ impl Vmlinux {
 
     /// Searches the loaded segments for the kernel's banner and returns its release.
     pub(crate) fn release(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
+        let banner = self.search(file, |_| true)?;
+        Ok(banner.and_then(|banner| banner.split(' ').next().map(str::to_owned)))
+    }
+
+    /// Searches the loaded segments for the kernel's banner and returns its text from the release to the end of the line:
+    /// `6.1.0 (user@host) (gcc ...) #1 SMP ...`. Newer kernels also contain a copy without a version, for an early link
+    /// (`init/version.c`).
+    pub(crate) fn banner(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
+        self.search(file, |banner| super::release::version(banner).is_some())
+    }
+
+    /// Returns the first banner that `accepts`.
+    fn search(&self, file: &(impl ReadAt + ?Sized), accepts: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
         // A banner may cross a block boundary, so each block overlaps the next one.
         const PIECE: usize = 1 << 20;
-        const OVERLAP: usize = 256;
+        const OVERLAP: usize = 1024;
         let mut buffer = vec![0; PIECE + OVERLAP];
         for (offset, len) in &self.loads {
             let mut done = 0;
@@ -65,8 +80,8 @@ impl Vmlinux {
                 let want = usize::try_from(len - done).unwrap_or(usize::MAX).min(PIECE + OVERLAP);
                 let Some(piece) = buffer.get_mut(..want) else { break };
                 file.read_at(piece, offset + done)?;
-                if let Some(release) = banner(piece) {
-                    return Ok(Some(release));
+                if let Some(found) = banners(piece).find(|banner| accepts(banner)) {
+                    return Ok(Some(found));
                 }
                 done += PIECE as u64;
             }
@@ -82,32 +97,24 @@ pub(crate) fn loads(image: &[u8]) -> Result<Vec<(u64, u64, u64)>, ElfError> {
     Ok(loaded.map(|segment| (segment.p_vaddr, segment.p_memsz, segment.p_paddr)).collect())
 }
 
-/// Returns the release in the first banner in `bytes`. Skips the format string of `/proc/version`, which has the same
-/// prefix.
-fn banner(bytes: &[u8]) -> Option<String> {
-    let mut at = 0;
-    while let Some(found) = bytes.get(at..)?.iter().position(|byte| *byte == b'L') {
-        at += found;
-        let rest = bytes.get(at..)?;
-        if rest.starts_with(BANNER)
-            && let Some(release) = super::release::first_word(rest.get(BANNER.len()..)?)
-        {
-            return Some(release);
-        }
-        at += 1;
-    }
-    None
+/// Returns the texts of the banners in `bytes`, from the release. Skips the format string of `/proc/version`, which has the
+/// same prefix.
+fn banners(bytes: &[u8]) -> impl Iterator<Item = String> {
+    memmem::find_iter(bytes, BANNER).filter_map(|at| {
+        let text = bytes.get(at + BANNER.len()..)?;
+        super::release::first_word(text).map(|_| super::release::line(text))
+    })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Vmlinux, banner};
+    use super::{Vmlinux, banners};
     use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
     use std::io::Write as _;
 
     /// Builds a small ELF executable for `machine` with a loaded banner and, if `pvh` is set, a PVH note.
     pub(crate) fn vmlinux(machine: u16, pvh: bool) -> Vec<u8> {
-        let banner = b"Linux version %s (%s)\0Linux version 6.9.0-test (a@b) #1\0";
+        let banner = b"Linux version %s (%s)\0Linux version 6.9.0-test (a@b) # \n\0Linux version 6.9.0-test (a@b) #1\0";
         let mut note = Vec::new();
         for word in [4_u32, 8, if pvh { 18 } else { 5 }] {
             note.extend(word.to_le_bytes());
@@ -152,6 +159,7 @@ pub(crate) mod tests {
             let found = found.expect("parses");
             assert_eq!((found.has_pvh, found.abi.arch()), (pvh, Some(crate::arch::Arch::X86_64)));
             assert_eq!(found.release(&file).expect("read").as_deref(), Some("6.9.0-test"));
+            assert_eq!(found.banner(&file).expect("read").as_deref(), Some("6.9.0-test (a@b) #1"));
         }
     }
 
@@ -174,7 +182,7 @@ pub(crate) mod tests {
         // p_filesz of the second program header.
         empty[64 + 56 + 32] = 0;
         assert!(!read(&empty).1.expect("parses").has_pvh);
-        assert_eq!(banner(b"Linux version "), None);
+        assert_eq!(banners(b"Linux version ").next(), None);
     }
 
     proptest! {

@@ -36,6 +36,8 @@ const CORE: Duration = Duration::from_secs(10);
 const CORE_NAME: &str = "bootling-core";
 /// What cannot be done then.
 const DOING: &str = "writing the guest's memory to a file";
+/// When an NMI makes a kernel print a backtrace.
+const NMI_BACKTRACE: &str = "the kernel prints one only with --append unknown_nmi_panic, or kernel.unknown_nmi_panic=1";
 /// The console, as it is called on QEMU's command line.
 const CONSOLE: &str = "console";
 
@@ -117,8 +119,11 @@ fn backtraces(monitor: &mut Monitor<'_>, findings: &mut Findings) -> Result<(), 
     monitor.execute("inject-nmi", &json!({}), PATIENCE)?;
     let (said, _) = listen(monitor, from, "")?;
     if said.is_empty() {
-        findings.notes.push("no output after an NMI".to_owned());
+        findings.notes.push(format!("no output after an NMI: {NMI_BACKTRACE}"));
     } else {
+        if !said.iter().any(|line| line.contains("Call Trace") || line.contains("RIP: ")) {
+            findings.notes.push(format!("no backtrace after an NMI: {NMI_BACKTRACE}"));
+        }
         findings.said.push(("an NMI".to_owned(), said));
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
 use crate::guest::health::HealthSummary;
 use crate::guest::outlet::{Captured, Outlet};
-use crate::guest::transcript::{Event, Goal, Transcript};
+use crate::guest::transcript::{Event, Goal, KernelTraits, Transcript};
 
 /// Time that a reader of bootling's output, or QEMU's end, gets in any case.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -48,12 +48,12 @@ impl Session<'_> {
         }
         let HealthSummary { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
         self.name_functions(&mut findings);
-        for note in notes {
-            if !self.settings.quiet {
-                self.say(&note);
+        if !self.settings.quiet {
+            for note in &notes {
+                self.say(note);
             }
-            self.note(Event::Note(note));
         }
+        insert_notes(&mut self.events, notes);
         self.flush_all()?;
         let (console_tail, console) = self.console.finish();
         let (mut qemu_said, _) = self.qemu_stderr.finish();
@@ -71,6 +71,7 @@ impl Session<'_> {
             health: findings,
             hang: self.hang,
             duration: self.start.elapsed(),
+            kernel: KernelTraits::default(),
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
     }
@@ -155,5 +156,27 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Inserts notes before the event that ended the session: callers expect that to be the last one.
+fn insert_notes(events: &mut Vec<Event>, notes: Vec<String>) {
+    let end = events.len().saturating_sub(1);
+    events.splice(end..end, notes.into_iter().map(Event::Note));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, insert_notes};
+
+    #[test]
+    fn the_event_that_ended_a_session_stays_the_last_one() {
+        let note = || Event::Note("the kernel log is not readable".to_owned());
+        let mut events = vec![Event::GuestPanicked, Event::ChannelClosed];
+        insert_notes(&mut events, vec!["the kernel log is not readable".to_owned()]);
+        assert_eq!(events, [Event::GuestPanicked, note(), Event::ChannelClosed]);
+        let mut empty = Vec::new();
+        insert_notes(&mut empty, vec!["the kernel log is not readable".to_owned()]);
+        assert_eq!(empty, [note()]);
     }
 }

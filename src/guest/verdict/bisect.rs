@@ -70,7 +70,7 @@ impl Outcome {
             | Self::Panic { .. }
             | Self::Unhealthy { .. }
             | Self::KernelCrashed { .. }
-            | Self::Reset
+            | Self::Reset { .. }
             | Self::WentAway { .. }
             | Self::Watchdog { .. }
             | Self::TimedOut { .. } => Ok(BisectAnswer::Bad),
@@ -104,7 +104,7 @@ mod tests {
             (panic, Ok(Bad), 1),
             (Outcome::Unhealthy { what: "x".to_owned(), early: false }, Ok(Bad), 1),
             (Outcome::KernelCrashed { module: "x".to_owned(), what: "y".to_owned() }, Ok(Bad), 1),
-            (Outcome::Reset, Ok(Bad), 1),
+            (Outcome::Reset { silent: true }, Ok(Bad), 1),
             (Outcome::WentAway { how: "x" }, Ok(Bad), 1),
             (Outcome::Watchdog { action: "x".to_owned() }, Ok(Bad), 1),
             (late, Ok(Bad), 1),

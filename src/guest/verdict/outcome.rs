@@ -64,7 +64,10 @@ pub enum Outcome {
         what: String,
     },
     /// The guest reset unexpectedly.
-    Reset,
+    Reset {
+        /// True if its kernel writes nothing to the console: a panic looks the same.
+        silent: bool,
+    },
     /// The machine stopped without a verdict.
     WentAway {
         /// End of a sentence that starts with "the guest".
@@ -112,7 +115,7 @@ impl Outcome {
             Self::Rejected { .. } => code::REJECTED,
             Self::Panic { .. } => code::PANIC,
             Self::Unhealthy { .. } | Self::KernelCrashed { .. } => code::UNHEALTHY,
-            Self::Reset => code::RESET,
+            Self::Reset { .. } => code::RESET,
             Self::WentAway { .. } => code::WENT_AWAY,
             Self::Watchdog { .. } => code::WATCHDOG,
             Self::QemuDied { .. } => code::QEMU_DIED,
@@ -135,7 +138,7 @@ impl Outcome {
             Self::Panic { .. } => "panic",
             Self::Unhealthy { .. } => "unhealthy",
             Self::KernelCrashed { .. } => "kernel-crashed",
-            Self::Reset => "reset",
+            Self::Reset { .. } => "reset",
             Self::WentAway { .. } => "went-away",
             Self::Watchdog { .. } => "watchdog",
             Self::QemuDied { .. } => "qemu-died",
@@ -168,7 +171,12 @@ impl Outcome {
             Self::KernelCrashed { module, what } => {
                 format!("the guest's kernel crashed while it loaded module {module}: {what}")
             }
-            Self::Reset => "the guest reset unexpectedly (probably a triple fault)".to_owned(),
+            Self::Reset { silent: false } => "the guest reset unexpectedly (probably a triple fault)".to_owned(),
+            Self::Reset { silent: true } => {
+                "the guest reset unexpectedly (a panic or a triple fault: its kernel wrote \
+                nothing to the console, so they cannot be told apart)"
+                    .to_owned()
+            }
             Self::WentAway { how } => format!("the guest {how}"),
             Self::Watchdog { action } => format!("the guest's watchdog fired (QEMU action: {action})"),
             Self::QemuDied { exit: QemuExit::Status(status) } => {
@@ -196,7 +204,7 @@ impl Outcome {
         match self {
             Self::Panic { .. }
             | Self::Rejected { .. }
-            | Self::Reset
+            | Self::Reset { .. }
             | Self::WentAway { .. }
             | Self::Watchdog { .. }
             | Self::QemuDied { .. }

@@ -152,7 +152,7 @@ mod tests {
         let Judgment { kind, reason } = test("true", vec![exited(0), exited(1)]).0.expect("tested");
         assert_eq!(kind, CandidateKind::Flaky);
         assert!(reason.starts_with("1 of 2 tries passed, one failed: exited with 1 (built in "), "{reason}");
-        let reset = Attempt { outcome: Outcome::Reset, booted: false, console: vec!["b".to_owned()] };
+        let reset = Attempt { outcome: Outcome::Reset { silent: false }, booted: false, console: vec!["b".to_owned()] };
         let (judgment, shown) = test("true", vec![reset]);
         assert_eq!((judgment.expect("tested").kind, shown), (CandidateKind::NotBooted, vec!["b".to_owned()]));
         let interrupted = Attempt { outcome: Outcome::Interrupted { signal: 15 }, booted: true, console: Vec::new() };

@@ -9,7 +9,7 @@ use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
 
 use super::unpack::{STAMPS, Unpacked, stamp, unpack};
-use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
+use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, ikconfig, image};
 use crate::cache::{Cache, Key};
 use crate::format::kernel::package::{data_member, tar_of};
 use crate::root::modules::depmod::Tables;
@@ -63,7 +63,10 @@ pub(super) fn find(
         };
         // Each module is checked when it is used, see STAMPS.
         let directory = cache.tree(&key, Some(".ko"), made)?;
-        if let Some(kernel) = read_record(&directory, origin)? {
+        if let Some(mut kernel) = read_record(&directory, origin)? {
+            if kernel.config.is_none() {
+                kernel.config = ikconfig::find(&kernel, cache)?;
+            }
             return Ok(kernel);
         }
         cache.discard_holder(&directory);
@@ -99,10 +102,13 @@ fn read_record(directory: &Path, origin: &str) -> Result<Option<Kernel>, KernelE
     if record.modules && !host.join(STAMPS).exists() {
         return Ok(None);
     }
-    let config = match config::read(&directory.join("boot").join(format!("config-{}", record.release)))? {
-        Some(config) => Some(config),
-        None => config::read(&host.join("config"))?,
-    };
+    let mut config = None;
+    for name in [format!("boot/config-{}", record.release), format!("lib/modules/{}/config", record.release)] {
+        if config.is_none() {
+            let found = config::read(&directory.join(&name))?;
+            config = found.map(|config| config.from(format!("{name} in {origin}")));
+        }
+    }
     let release = record.release;
     let modules = ModuleDir { host, release: release.clone(), layout: ModuleLayout::Installed };
     Ok(Some(Kernel {

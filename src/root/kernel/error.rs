@@ -41,7 +41,7 @@ pub enum KernelError {
         advice: &'static str,
     },
     /// A directory without a kernel image.
-    #[error("no kernel image in directory {}: {}; run make there", path.display(), tried.join(", "))]
+    #[error("no kernel image in directory {}: {}; run make there, or pass the directory of make O=", path.display(), tried.join(", "))]
     NotBuilt {
         /// The directory.
         path: PathBuf,
@@ -89,6 +89,27 @@ pub enum KernelError {
         /// The inconsistency.
         why: String,
     },
+    /// The bzImage of a build tree is older or newer than its vmlinux.
+    #[error(
+        "{} is from another build than vmlinux ({expected}): {found}; run make there, or pass the bzImage itself",
+        bzimage.display()
+    )]
+    OtherBuild {
+        /// The bzImage.
+        bzimage: PathBuf,
+        /// Banner of the bzImage.
+        found: String,
+        /// Banner of the vmlinux.
+        expected: String,
+    },
+    /// Several directories with a build of one source tree.
+    #[error("no kernel image in source tree {}, but several builds of it: {}; pass one of them", path.display(), found.join(", "))]
+    SeveralBuilds {
+        /// The source tree.
+        path: PathBuf,
+        /// The directories of the builds.
+        found: Vec<String>,
+    },
     /// The unpacked kernel has no PVH entry note. Internal: never returned by a public function.
     #[error("no PVH entry note")]
     NoPvh,
@@ -126,6 +147,8 @@ impl KernelError {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::NotBootable { path, .. }
+            | Self::OtherBuild { bzimage: path, .. }
+            | Self::SeveralBuilds { path, .. }
             | Self::NotBuilt { path, .. }
             | Self::NoImage { path, .. }
             | Self::Damaged { path, .. }
@@ -151,6 +174,8 @@ impl KernelError {
             }
             Self::NotBootable { .. }
             | Self::NotBuilt { .. }
+            | Self::OtherBuild { .. }
+            | Self::SeveralBuilds { .. }
             | Self::NoImage { .. }
             | Self::Package { .. }
             | Self::CacheFull { .. }

@@ -12,7 +12,7 @@ use super::{
     config::{self, Config},
     deb,
     error::KernelError,
-    tree, vmlinux,
+    ikconfig, tree,
 };
 use crate::arch::Arch;
 use crate::cache::Cache;
@@ -139,7 +139,7 @@ fn at_path(root: &Root, path: &Path, cache: &Cache, progress: &mut dyn FnMut(&st
             let tried = vec!["no vmlinux, arch/x86/boot/bzImage or .config".to_owned()];
             return Err(KernelError::NotBuilt { path: path.to_owned(), tried });
         }
-        return tree::find(path, &origin);
+        return tree::find(path, &origin, cache);
     }
     let mut magic = Vec::new();
     File::open(path).and_then(|file| file.take(8).read_to_end(&mut magic)).map_err(failed)?;
@@ -172,24 +172,17 @@ fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Ca
         config: None,
         origin: typed.display().to_string(),
     };
-    // Image in a build tree: vmlinux is at the top, bzImage three levels below.
-    for top in [image.parent(), image.ancestors().nth(4)].into_iter().flatten() {
-        if top.join("include/config/kernel.release").exists() {
-            kernel.config = config::read(&top.join(".config"))?;
-            if let Some(release) = release.clone().filter(|_| top.join("modules.order").exists()) {
-                let host = top.to_owned();
-                kernel.modules = Some(ModuleDir { host, release, layout: ModuleLayout::BuildTree });
-            }
-            return Ok(kernel);
+    if let Some(top) = tree::of_image(image) {
+        kernel.config = config::read(&top.join(".config"))?;
+        if let Some(release) = release.filter(|_| top.join("modules.order").exists()) {
+            kernel.modules = Some(ModuleDir { host: top, release, layout: ModuleLayout::BuildTree });
         }
-    }
-    if let Some(release) = release {
+    } else if let Some(release) = release {
         kernel.modules = modules_near(root, image, &release);
         kernel.config = config_near(root, image, &release, kernel.modules.as_ref())?;
     }
-    if kernel.config.is_none() && kernel.modules.is_none() {
-        // Without modules and configuration files, only the embedded copy shows which options are built in.
-        kernel.config = embedded(&kernel, cache)?;
+    if kernel.config.is_none() {
+        kernel.config = ikconfig::find(&kernel, cache)?;
     }
     Ok(kernel)
 }
@@ -208,7 +201,8 @@ fn modules_near(root: &Root, image: &Path, release: &str) -> Option<ModuleDir> {
     Some(ModuleDir { host, release: release.to_owned(), layout: ModuleLayout::Installed })
 }
 
-/// Reads `config-RELEASE` beside the image or below the root, or `config` in the directory of modules.
+/// Reads `config-RELEASE` beside the image or below the root, `config` in the directory of modules, or a `.config` of
+/// this version beside the image.
 fn config_near(
     root: &Root,
     image: &Path,
@@ -217,29 +211,16 @@ fn config_near(
 ) -> Result<Option<Config>, KernelError> {
     let name = format!("config-{release}");
     let below = root.find(&ArchivePath::new("/boot").join(&name)).map(|found| root.host_path(&found.real));
-    let places: Vec<PathBuf> = image
-        .parent()
-        .map(|parent| parent.join(&name))
-        .into_iter()
-        .chain(modules.map(|dir| dir.host.join("config")))
-        .chain(below)
-        .collect();
+    let parent = image.parent();
+    let places = parent.map(|parent| parent.join(&name)).into_iter();
+    let places: Vec<PathBuf> = places.chain(modules.map(|dir| dir.host.join("config"))).chain(below).collect();
     for place in places {
         if let Some(config) = config::read(&place)? {
             return Ok(Some(config));
         }
     }
-    Ok(None)
-}
-
-/// Reads the configuration embedded in the image.
-fn embedded(kernel: &Kernel, cache: &Cache) -> Result<Option<Config>, KernelError> {
-    let elf = match kernel.kind {
-        ImageKind::VmlinuxPvh => Some(kernel.image.clone()),
-        ImageKind::BzImage => vmlinux::from_bzimage(&kernel.image, &kernel.origin, cache, &mut |_| {})?,
-        ImageKind::Absent => None,
-    };
-    elf.map_or(Ok(None), |elf| config::embedded(&elf, cache))
+    let beside = parent.map_or(Ok(None), |parent| config::read(&parent.join(".config")))?;
+    Ok(beside.filter(|config| config.fits(release)))
 }
 
 /// Returns the newest readable kernel below the root.

@@ -3,10 +3,12 @@
 //! Sources are image files, build trees, Debian packages and the kernels installed below a root. Writes only to the
 //! cache. Refuses images that cannot be booted here and reports their type.
 
+mod bzimage;
 pub(crate) mod config;
 pub(crate) mod deb;
 pub(crate) mod error;
 pub mod find;
+mod ikconfig;
 pub(crate) mod image;
 pub(crate) mod place;
 pub mod symbols;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, image};
+use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, ikconfig, image};
+use crate::cache::Cache;
 use crate::format::kernel::release;
 
 /// Paths of the images of an x86 build. `vmlinux` is first because it needs no decompression.
@@ -11,26 +12,82 @@ const IMAGES: [&str; 3] = ["vmlinux", "arch/x86/boot/bzImage", "arch/x86_64/boot
 /// Other files read from a build tree: release, configuration, names of modules.
 const FACTS: [&str; 4] = ["include/config/kernel.release", ".config", "modules.order", "modules.builtin"];
 
-/// Returns true if the directory looks like a build tree.
+/// Files at the top of the kernel's source.
+const SOURCE: [&str; 3] = ["Kbuild", "Kconfig", "MAINTAINERS"];
+/// Limit of the number of directory entries that are searched for builds.
+const ENTRIES_LIMIT: usize = 4096;
+
+/// Returns true if the directory looks like a build tree, or like the source of one.
 pub(super) fn is(directory: &Path) -> bool {
-    IMAGES.iter().chain(&["include/config/kernel.release", ".config"]).any(|name| directory.join(name).exists())
+    let mut built = IMAGES.iter().chain(&["include/config/kernel.release", ".config"]);
+    built.any(|name| directory.join(name).exists()) || is_source(directory)
+}
+
+/// Returns true if the directory looks like the top of the kernel's source.
+fn is_source(directory: &Path) -> bool {
+    SOURCE.iter().all(|name| directory.join(name).exists())
 }
 
 /// Returns the paths in a build tree that determine which kernel is found there. A change to one of them may change the
 /// result. Excludes images that are tried only after `image`, the one that was found.
 pub(crate) fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
+    let directory = locate(directory).unwrap_or_else(|_| directory.to_owned());
     let used = IMAGES.iter().position(|name| image.is_some_and(|image| image.ends_with(name)));
     let images = &IMAGES[..used.map_or(IMAGES.len(), |at| at + 1)];
     images.iter().chain(&FACTS).map(|name| directory.join(name)).collect()
 }
 
-/// Returns the kernel built in `directory`.
-pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError> {
+/// Returns the top of the build tree that contains this image: vmlinux is at the top, bzImage three levels below.
+pub(crate) fn of_image(image: &Path) -> Option<PathBuf> {
+    let tops = [image.parent(), image.ancestors().nth(4)];
+    let found = tops.into_iter().flatten().find(|top| top.join("include/config/kernel.release").exists());
+    found.map(Path::to_owned)
+}
+
+/// Returns the paths of the bzImages of a build tree.
+pub(super) fn bzimages(directory: &Path) -> Vec<PathBuf> {
+    IMAGES[1..].iter().map(|name| directory.join(name)).collect()
+}
+
+/// Returns the directory of the build: `directory`, or, for a source tree without an image, the directory that was
+/// passed to `make O=`. kbuild creates the link `source` there. `KBUILD_OUTPUT`, the subdirectories and the directories
+/// beside the source are searched.
+fn locate(directory: &Path) -> Result<PathBuf, KernelError> {
+    let has_image = |directory: &Path| IMAGES.iter().any(|name| directory.join(name).exists());
+    if has_image(directory) || !is_source(directory) {
+        return Ok(directory.to_owned());
+    }
+    let Ok(source) = fs::canonicalize(directory) else { return Ok(directory.to_owned()) };
+    let is_build = |output: &PathBuf| {
+        has_image(output) && fs::canonicalize(output.join("source")).is_ok_and(|link| link == source)
+    };
+    let stated = std::env::var_os("KBUILD_OUTPUT").filter(|value| !value.is_empty()).map(|value| source.join(value));
+    if let Some(stated) = stated.filter(is_build) {
+        return Ok(stated);
+    }
+    let around = [Some(source.as_path()), source.parent()].into_iter().flatten().map(fs::read_dir);
+    let entries = around.flatten().flat_map(|entries| entries.flatten().take(ENTRIES_LIMIT));
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_build).collect();
+    found.sort();
+    match found.len() {
+        0 => Ok(directory.to_owned()),
+        1 => Ok(found.swap_remove(0)),
+        _ => Err(KernelError::SeveralBuilds {
+            path: directory.to_owned(),
+            found: found.iter().map(|path| path.display().to_string()).collect(),
+        }),
+    }
+}
+
+/// Returns the kernel built in `directory`, or built from the source there.
+pub(super) fn find(directory: &Path, origin: &str, cache: &Cache) -> Result<Kernel, KernelError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| KernelError::Io { doing: "read", path, source }
     };
-    let directory = fs::canonicalize(directory).map_err(failed(directory))?;
+    let located = locate(directory)?;
+    let origin = if located == directory { origin.to_owned() } else { located.display().to_string() };
+    let directory = fs::canonicalize(&located).map_err(failed(&located))?;
     let stated = fs::read_to_string(directory.join("include/config/kernel.release")).ok();
     let stated = stated.map(|text| text.trim().to_owned()).filter(|text| release::is_release(text));
     let mut refused = Vec::new();
@@ -54,15 +111,12 @@ pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError
         let modules = directory.join("modules.order").exists().then_some(());
         let modules =
             modules.and(release.clone()).map(|release| ModuleDir { host, release, layout: ModuleLayout::BuildTree });
-        return Ok(Kernel {
-            image: path,
-            kind: found.kind,
-            arch: found.arch,
-            release,
-            modules,
-            config: config::read(&directory.join(".config"))?,
-            origin: origin.to_owned(),
-        });
+        let config = config::read(&directory.join(".config"))?;
+        let mut kernel = Kernel { image: path, kind: found.kind, arch: found.arch, release, modules, config, origin };
+        if kernel.config.is_none() {
+            kernel.config = ikconfig::find(&kernel, cache)?;
+        }
+        return Ok(kernel);
     }
     Err(KernelError::NotBuilt { path: directory, tried: refused })
 }
@@ -70,6 +124,7 @@ pub(super) fn find(directory: &Path, origin: &str) -> Result<Kernel, KernelError
 #[cfg(test)]
 mod tests {
     use super::{find, is, paths};
+    use crate::cache::Cache;
     use crate::format::kernel::bzimage::tests::image;
     use crate::format::kernel::vmlinux::tests::vmlinux;
     use crate::root::kernel::{ImageKind, ModuleLayout, error::KernelError};
@@ -78,26 +133,57 @@ mod tests {
     #[test]
     fn a_build_tree_provides_image_release_config_and_modules() {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
         fs::create_dir_all(dir.path().join("arch/x86/boot")).expect("made");
         fs::create_dir_all(dir.path().join("include/config")).expect("made");
         fs::write(dir.path().join("include/config/kernel.release"), "6.9.0-test\n").expect("written");
         fs::write(dir.path().join(".config"), "CONFIG_PVH=y\n").expect("written");
         fs::write(dir.path().join("modules.order"), "drivers/a.o\n").expect("written");
         assert!(is(dir.path()));
-        let unbuilt = find(dir.path(), "tree").expect_err("nothing built");
+        let unbuilt = find(dir.path(), "tree", &cache).expect_err("nothing built");
         assert!(matches!(&unbuilt, KernelError::NotBuilt { tried, .. } if tried.len() == 3), "{unbuilt}");
         fs::write(dir.path().join("arch/x86/boot/bzImage"), image(b"payload!")).expect("written");
         fs::write(dir.path().join("vmlinux"), vmlinux(62, false)).expect("written");
-        let kernel = find(dir.path(), "tree").expect("found");
+        let kernel = find(dir.path(), "tree", &cache).expect("found");
         assert_eq!((kernel.kind, kernel.release.as_deref()), (ImageKind::BzImage, Some("6.9.0-test")));
         assert_eq!(kernel.modules.expect("modules").layout, ModuleLayout::BuildTree);
         assert!(kernel.config.expect("a configuration").is_builtin("PVH"));
         fs::write(dir.path().join("vmlinux"), vmlinux(62, true)).expect("written");
-        let found = find(dir.path(), "tree").expect("found");
+        let found = find(dir.path(), "tree", &cache).expect("found");
         assert_eq!(found.kind, ImageKind::VmlinuxPvh);
         let images = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("vmlinux")).count();
         assert_eq!((images(Some(found.image.as_path())), images(None)), (1, 1));
         let bzimages = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("bzImage")).count();
         assert_eq!((bzimages(Some(found.image.as_path())), bzimages(None)), (0, 2), "vmlinux precedes them");
+    }
+
+    #[test]
+    fn a_build_outside_the_source_is_found_by_its_link() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
+        let source = dir.path().join("linux");
+        fs::create_dir_all(&source).expect("made");
+        for name in super::SOURCE {
+            fs::write(source.join(name), "").expect("written");
+        }
+        let error = find(&source, "linux", &cache).expect_err("not built").to_string();
+        assert!(error.contains("vmlinux: not built") && error.contains("make O="), "{error}");
+        let build = |name: &str| {
+            let output = dir.path().join(name);
+            fs::create_dir_all(&output).expect("made");
+            fs::write(output.join("vmlinux"), vmlinux(62, true)).expect("written");
+            std::os::unix::fs::symlink(&source, output.join("source")).expect("a link");
+            fs::canonicalize(output).expect("real")
+        };
+        let beside = build("build");
+        let kernel = find(&source, "linux", &cache).expect("found");
+        assert_eq!(
+            (kernel.image.as_path(), kernel.origin.as_str()),
+            (beside.join("vmlinux").as_path(), beside.to_str().expect("UTF-8"))
+        );
+        assert!(paths(&source, Some(&kernel.image)).contains(&beside.join(".config")));
+        build("linux/out");
+        let error = find(&source, "linux", &cache).expect_err("two").to_string();
+        assert!(error.contains("several builds") && error.contains("linux/out"), "{error}");
     }
 }

@@ -8,7 +8,6 @@ use crate::cache::CacheError;
 use crate::format::modules::modinfo::ModinfoError;
 use crate::root::directory::read_at_most;
 use crate::root::fact::Why;
-use crate::root::kernel::Kernel;
 
 /// Modules could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -121,37 +120,11 @@ impl ModuleError {
             Self::Missing { .. } | Self::Circle { .. } | Self::BadTable { .. } | Self::Cache(_) => None,
         }
     }
-
-    /// Adds the kernel to the error of a missing dependency.
-    pub(super) fn placed(self, kernel: &Kernel) -> Self {
-        match self {
-            Self::Missing { name, why, place, near } if place.is_empty() => {
-                Self::Missing { name, why, place: place_of(kernel, false), near }
-            }
-            other => other,
-        }
-    }
 }
 
 /// Formats similar names: `; similar: a, b`.
 fn similar(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; similar: {}", near.join(", ")) }
-}
-
-/// Describes the kernel and the files searched for its modules.
-pub(super) fn place_of(kernel: &Kernel, builtin_known: bool) -> String {
-    let release = kernel.release.as_deref().unwrap_or("of unknown release");
-    match &kernel.modules {
-        Some(dir) => format!(
-            "not found in kernel {release} by name or alias (searched {}/modules.dep, modules.alias and {})",
-            dir.host.display(),
-            if builtin_known { "modules.builtin" } else { "modules.builtin, which is missing" },
-        ),
-        None => format!(
-            "kernel {release} ({}) has no modules; pass a package, a build tree or an installed release with --kernel",
-            kernel.origin
-        ),
-    }
 }
 
 /// Reads a file. Limit: `limit` bytes.

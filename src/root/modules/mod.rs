@@ -14,6 +14,7 @@ pub(crate) mod error;
 pub mod index;
 pub(crate) mod load;
 mod loose;
+mod missing;
 pub mod order;
 pub(crate) mod scan;
 pub(crate) mod tables;
@@ -178,6 +179,10 @@ impl ModuleQuery<'_> {
 /// Determines if virtio-serial over PCI is built into the kernel or available as modules.
 pub(crate) fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> ChannelDriver {
     let configured = |name: &str| kernel.config.as_ref().is_some_and(|config| config.is_builtin(name));
+    // pid 1 finds the port in sysfs.
+    if kernel.config.as_ref().is_some_and(|config| config.is_unset("SYSFS")) {
+        return ChannelDriver::Absent;
+    }
     if configured("VIRTIO_PCI") && configured("VIRTIO_CONSOLE") {
         return ChannelDriver::Builtin;
     }
@@ -224,7 +229,7 @@ fn request_names(
             }
             Ok(Vec::new())
         }
-        Found::Nothing => Err(order::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
+        Found::Nothing => Err(missing::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
     }
 }
 

@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::builtin::Builtin;
-use super::error::{ModuleError, place_of};
+use super::error::ModuleError;
 use super::index::{Index, Soft};
 use crate::format::modules::name;
 use crate::root::fact::Why;
-use crate::root::kernel::Kernel;
 
 /// Limit of the depth of a dependency chain. Real chains have a depth of about 10.
 const DEPTH_LIMIT: usize = 500;
@@ -333,12 +332,6 @@ fn distance(one: &str, other: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or(0)
-}
-
-/// Returns the error for a request that matches no module.
-pub(super) fn not_found(name: &str, kernel: &Kernel, order: &Order<'_>, builtin: &Builtin, why: Why) -> ModuleError {
-    let near = near(name, &order.names());
-    ModuleError::Missing { name: name.to_owned(), why: Box::new(why), place: place_of(kernel, builtin.known), near }
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ impl Settings {
         boot.qemu = keys.text("qemu").map(|qemu| program_path(folder, qemu).into()).or(boot.qemu.take());
         boot.accel = keys.one_of("accel", &ACCELERATORS).unwrap_or(boot.accel);
         boot.fast_boot = keys.flag("fast-boot").unwrap_or(boot.fast_boot);
+        boot.preflight = keys.flag("preflight").unwrap_or(boot.preflight);
         if let Some(firmware) = keys.parsed("firmware", FirmwareRef::read) {
             boot.firmware = match firmware {
                 FirmwareRef::File(path) => FirmwareRef::File(folder.join(path)),
