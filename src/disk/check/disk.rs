@@ -5,7 +5,7 @@ use super::rules::mbr::{SIZE_MIB, SIZE_SECTOR};
 use super::{MOST_UNPACKED, Place, Report, Rule, Subject, boot_code, esp, gpt, mbr, no_gpt, partitions};
 use crate::disk::stamp::{Action, Facts, Wish, plan};
 use crate::format::mbr::{BOOT_CODE, Mbr};
-use crate::format::{Medium, SectorSize, gpt as table};
+use crate::format::{Medium, SectorSize, gpt as table, iso9660};
 
 /// Checks a disk. `sector` is its sector size, if that is known independently of the content, as for a block device.
 pub fn disk(medium: &dyn Medium, sector: Option<SectorSize>) -> Report {
@@ -23,7 +23,7 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
     if !size.is_multiple_of(512) {
         let what = format!("{size} bytes: {} past the last whole sector", size % 512);
         report.add_mended(SIZE_SECTOR, Place::whole(), what, mend(&SIZE_SECTOR));
-    } else if !size.is_multiple_of(1 << 20) {
+    } else if !size.is_multiple_of(1 << 20) && !iso9660::is_iso(medium) {
         let what = format!("{size} bytes, not a multiple of 1 MiB");
         report.add_mended(SIZE_MIB, Place::whole(), what, mend(&SIZE_MIB));
     }
@@ -34,7 +34,9 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
     }
     let record = Mbr::decode(&first);
     let hinted = gpt::hints(medium);
-    if tables.is_empty() && hinted.is_empty() {
+    // Without a protective record, nothing reads the GPT of an isohybrid image; UEFI starts it as a CD.
+    let iso = iso9660::is_iso(medium);
+    if tables.is_empty() && hinted.is_empty() || iso && !record.is_protective() {
         no_gpt::check(medium, sector, &first, &mut report);
         return report;
     }

@@ -1,5 +1,5 @@
-//! Checks a disk without a GPT: firmware starts a loader in an MBR partition, or in a FAT volume without a partition
-//! table.
+//! Checks a disk without a GPT: firmware starts a loader in an MBR partition, in the boot image of an ISO 9660 file
+//! system, or in a FAT volume without a partition table.
 
 use super::rules::fat::{ESP_TYPE, FAT_BARE};
 use super::rules::gpt::GPT_NONE;
@@ -7,6 +7,7 @@ use super::rules::mbr::{MBR_PARTITIONS, MBR_TABLE};
 use super::{Place, Report, Subject, esp, loaders};
 use crate::disk::mbr::{self as table, MbrFault, MbrPartition};
 use crate::format::fat::Bpb;
+use crate::format::iso9660::{self, Platform};
 use crate::format::mbr::{BOOT_CODE, Mbr};
 use crate::format::{Lba, Medium, SectorSize};
 
@@ -18,6 +19,9 @@ const MOST: usize = 4;
 /// Checks a disk with this first sector.
 pub(super) fn check(medium: &dyn Medium, sector: Option<SectorSize>, first: &[u8; 512], report: &mut Report) {
     let sector = sector.unwrap_or(SectorSize::S512);
+    if iso9660::is_iso(medium) && boot_images(medium, report) {
+        return;
+    }
     if Bpb::looks_like_fat(first) && Bpb::decode(first).geometry().is_ok() {
         report.add(FAT_BARE, Place::whole(), "a FAT file system without a partition table");
         let spot = (Lba(0), medium.size() / sector.bytes());
@@ -69,6 +73,18 @@ pub(super) fn check(medium: &dyn Medium, sector: Option<SectorSize>, first: &[u8
         "neither a boot sector nor a partition table"
     };
     report.add(GPT_NONE, Place::whole(), what);
+}
+
+/// Checks the boot images for UEFI of an ISO 9660 file system (El Torito). Returns false if there are none.
+fn boot_images(medium: &dyn Medium, report: &mut Report) -> bool {
+    let entries = iso9660::Volume::open(medium).and_then(|volume| volume.boot_entries()).unwrap_or_default();
+    let images: Vec<_> = entries.iter().filter(|entry| entry.platform == Platform::Uefi && entry.bootable).collect();
+    for (number, entry) in (1..).zip(images.iter().take(MOST)) {
+        let (start, len) = entry.span(medium.size());
+        let spot = (Lba(start / SectorSize::S512.bytes()), len / SectorSize::S512.bytes());
+        esp::one(medium, &format!("boot image {number}"), spot, SectorSize::S512, SectorSize::S512, report);
+    }
+    !images.is_empty()
 }
 
 /// Returns true if a GPT of 128 entries fits in front of the partitions and behind them.

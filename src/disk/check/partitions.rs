@@ -6,23 +6,25 @@ use super::rules::gpt::{
 };
 use super::{Place, Report};
 use crate::format::gpt::{Copy, ENTRY_SIZE, Gpt, Partition, read};
-use crate::format::{Guid, Lba, Medium, SectorSize};
+use crate::format::{Guid, Lba, Medium, SectorSize, iso9660};
 
 /// Size of a physical sector of current disks in bytes.
 const PAGE: u64 = 4096;
 
 /// Checks the partitions of all tables of a disk.
 pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
+    // The partitions of an ISO image are files or gaps of its file system, with blocks of 2048 bytes.
+    let iso = iso9660::is_iso(medium);
     match tables {
         [] => {}
-        [one] => check_one(one, report),
+        [one] => check_one(one, iso, report),
         [one, rest @ ..] => {
-            check_one(one, report);
+            check_one(one, iso, report);
             for other in rest {
                 if spans(one) != spans(other) {
                     let what = format!("the tables for {}-byte and {}-byte sectors differ", one.sector, other.sector);
                     report.add(DUAL_SPANS, Place::part("partitions"), what);
-                    check_one(other, report);
+                    check_one(other, iso, report);
                 }
                 overlaps(medium, one, other, report);
                 overlaps(medium, other, one, report);
@@ -42,7 +44,7 @@ fn name(partition: &Partition) -> String {
     format!("partition {}", partition.number)
 }
 
-fn check_one(gpt: &Gpt, report: &mut Report) {
+fn check_one(gpt: &Gpt, iso: bool, report: &mut Report) {
     let sector = gpt.sector;
     for part in &gpt.partitions {
         let place = || Place::part(name(part)).lba(part.starting_lba.0, sector);
@@ -58,7 +60,7 @@ fn check_one(gpt: &Gpt, report: &mut Report) {
         }
         // A BIOS boot partition is read once, at boot; it often fills the gap behind the table.
         let aligned = first.offset(sector).is_some_and(|offset| offset.is_multiple_of(PAGE));
-        if !aligned && part.type_guid != Guid::BIOS_BOOT {
+        if !aligned && !iso && part.type_guid != Guid::BIOS_BOOT {
             report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is not a multiple of {PAGE}"));
         }
         if part.type_guid == Guid::ESP && part.attributes & Partition::NO_BLOCK_IO != 0 {
