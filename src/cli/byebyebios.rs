@@ -163,8 +163,8 @@ mod tests {
             we build virtual appliances\"). Enjoy, and just for good measure: vexing zebras jump over quick, lazy dwarf \
             foxes in Xanadu @ 5pm.";
         for (text, size) in [
-            (prose.as_bytes(), 1),
-            (&[prose.as_bytes(), b"\nok"].concat()[..424], 0),
+            (&prose.as_bytes()[..424], 1),
+            (&[&prose.as_bytes()[..421], b"\nok"].concat(), 1),
             (&(1..=250).chain(1..=174).collect::<Vec<u8>>(), 2),
             (b"Gr\xf6\xdfe \x81\r\n", 1),
             (b"\x1b[1mSTOP\x1b[m\x07\r\n", 2),

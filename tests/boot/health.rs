@@ -67,12 +67,12 @@ fn warnings_bugs_and_oopses_are_reported_with_call_traces() {
     let Some(builder) = builder("warnings_bugs_and_oopses") else { return };
     let warning = finds(&builder, "echo warn >$HOW", &[Kind::Warning]);
     assert!(warning.title.starts_with("WARNING: ") && warning.title.contains("misbehave.c"), "{warning:#?}");
-    has(&warning, &["cut here", "this is what was asked for", "Call Trace:", "set_how", "---[ end trace"]);
+    has(&warning, &["cut here", "this is what was asked for", "Call Trace:", "misbehave+0x", "---[ end trace"]);
     // None of it reaches the console.
     let quiet = "echo 0 >/proc/sys/kernel/printk; echo warn-bare >$HOW";
     assert_eq!(finds(&builder, quiet, &[Kind::Warning]).lines[0], "------------[ cut here ]------------");
     let bug = finds(&builder, "echo bug >$HOW", &[Kind::Bug]);
-    has(&bug, &["kernel BUG at ", "invalid opcode", "RIP: 0010:set_how", "Call Trace:", "---[ end trace"]);
+    has(&bug, &["kernel BUG at ", "invalid opcode", "RIP: 0010:misbehave+0x", "Call Trace:", "---[ end trace"]);
     let oops = finds(&builder, "echo oops >$HOW", &[Kind::Oops]);
     assert!(oops.title.starts_with("BUG: kernel NULL pointer dereference"), "{oops:#?}");
     has(&oops, &["Oops: 0000 [#1]", "Call Trace:", "---[ end trace"]);
@@ -80,7 +80,7 @@ fn warnings_bugs_and_oopses_are_reported_with_call_traces() {
     assert!(fault.title.contains("general protection fault"), "{fault:#?}");
     let page = finds(&builder, "echo bad-page >$HOW", &[Kind::OtherBug]);
     assert!(page.title.starts_with("BUG: Bad page state in process sh"), "{page:#?}");
-    has(&page, &["page dumped because: ", "Call Trace:", "set_how"]);
+    has(&page, &["page dumped because: ", "Call Trace:", "misbehave+0x"]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn leaked_processes_are_reported_killed_and_fail_only_if_denied() {
         .expect("an output");
     assert_eq!(kinds(&output.health), [Kind::Unkillable], "{output:#?}");
     assert!(matches!(output.outcome, Outcome::Unhealthy { .. }), "{output:#?}");
-    has(&output.health[0], &["set_how", "kernfs_fop_write_iter"]);
+    has(&output.health[0], &["misbehave+0x", "kernfs_fop_write_iter"]);
     let output = vm.run_with(&line("true")).expect("an output");
     assert!(output.success() && output.health.is_empty(), "{output:#?}");
     let deny = HealthSpec { deny: vec![Kind::Leaked], ..fail };
