@@ -1,5 +1,5 @@
-//! Rows of the architecture (`docs/architecture.md`): a lower row never imports from a higher row, and there are no
-//! import cycles between files. Checks every path in `src/`, parsed by syn, except in test modules.
+//! Rows of the module table in `src/lib.rs`: a module imports only from rows above its own, and there are no new import
+//! cycles between files. Checks every path in `src/`, parsed by syn, except in test modules.
 
 #[path = "support/sources.rs"]
 mod sources;

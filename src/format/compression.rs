@@ -1,6 +1,6 @@
 //! Compression formats: detection, decompression and reproducible compression, one table row per format.
 //!
-//! A new format needs an enum variant, a row, a decoder and an encoder, all in this file. Compressed initrds are limited
+//! A new format needs a variant, an entry in `ALL`, a row, a decoder and an encoder, all in this file. Compressed initrds are limited
 //! to what the kernel decompresses (`lib/decompress.c`): xz streams have CRC32 checks
 //! (`Documentation/staging/xz.rst`), zstd windows are at most 128 MiB (`lib/decompress_unzstd.c`), and LZ4 uses the
 //! legacy frame format. The decoders bound their memory.
@@ -81,7 +81,7 @@ pub struct Properties {
     encoder: Option<Encoder>,
 }
 
-/// A format that is only detected.
+/// A format that is only detected: the defaults of the rows.
 const DETECTED: Properties = Properties {
     name: "none",
     summary: "No compression",
@@ -99,7 +99,8 @@ type Encoder = for<'a> fn(Counted<'a>) -> io::Result<Box<dyn Encode<'a> + 'a>>;
 type Counted<'a> = Counting<Box<dyn Write + 'a>>;
 
 impl Compression {
-    /// All formats.
+    /// All formats. LZ4 is the last one that can be written: the kernel reads it to the end of an initrd, so nothing can
+    /// follow it there.
     pub const ALL: [Self; 8] =
         [Self::None, Self::Gzip, Self::Zstd, Self::Xz, Self::Lz4, Self::Lzma, Self::Bzip2, Self::Lzo];
 

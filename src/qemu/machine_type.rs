@@ -1,4 +1,5 @@
-//! QEMU machine types: one table with what each type implies. Unknown types have the default row.
+//! QEMU machine types: one table with what each type implies. A type needs a row only if it differs from the
+//! default one.
 
 use std::ffi::OsStr;
 

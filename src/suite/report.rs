@@ -24,7 +24,7 @@ pub(crate) use self::story::story;
 /// All formats, in the order of the program's help.
 pub static FORMATS: [&Format; 5] = [&junit::FORMAT, &tap::FORMAT, &ktap::FORMAT, &jsonl::FORMAT, &html::FORMAT];
 
-/// A report format. Each module of a format defines one.
+/// A report format. Each module of a format defines one; the option of `bootling test` follows from it.
 #[derive(Debug)]
 pub struct Format {
     /// Name; also the name of the command-line option.
