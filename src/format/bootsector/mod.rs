@@ -2,7 +2,7 @@
 //!
 //! The stub is assembled from `stubs/bootsector/` into `assets/` (`make stubs`). This module checks and packs the
 //! message, appends it to the stub, and detects existing boot code on a disk. Stub and message share the 440 bytes in
-//! front of the disk signature. A message that is too long when packed follows a smaller stub unchanged ([`plain`]);
+//! front of the disk signature. A message that is too long when packed follows a smaller stub unchanged (`plain`);
 //! only [`boot_area`] may use the bytes of the disk signature, too.
 
 pub(crate) mod cp437;

@@ -1,7 +1,7 @@
 //! Checks the kernel's configuration before QEMU starts: a kernel without an option that a guest needs hangs, resets, or
 //! panics with a message that names something else.
 //!
-//! [`table`] lists the options. An option that is fatal to the run is an error; one without which less works is a note.
+//! `table` lists the options. An option that is fatal to the run is an error; one without which less works is a note.
 //! Nothing is checked if no configuration is found: then the verdict's text says what is known.
 
 mod need;

@@ -123,7 +123,7 @@ pub fn read_file(file: &mut File, name: &str) -> Result<Bundle, BundleError> {
     read_some(file, &|other| other == name, u64::MAX)
 }
 
-/// Reads a bundle and checks its files up to [`MAX_INSPECTED`], but keeps only the script.
+/// Reads a bundle and checks its files up to `MAX_INSPECTED`, but keeps only the script.
 pub fn inspect(file: &mut File) -> Result<Bundle, BundleError> {
     read_some(file, &|name| name == SCRIPT, MAX_INSPECTED)
 }
