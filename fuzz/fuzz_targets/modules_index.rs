@@ -7,7 +7,7 @@ use bootling::root::fact::Why;
 use bootling::root::modules::builtin::Builtin;
 use bootling::root::modules::depmod::Tables;
 use bootling::root::modules::index::Index;
-use bootling::root::modules::order::Order;
+use bootling::root::modules::order::{Need, Order};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut order = Order::new(Some(&index), &builtin);
     for name in index.names().into_iter().take(32) {
         let _ = order.find(name);
-        let _ = order.add(name, &Why::Base, false);
+        let _ = order.add(name, &Why::Base, Need::Required);
     }
     for (place, step) in order.steps.iter().enumerate() {
         assert!(order.steps[..place].iter().all(|earlier| earlier.name != step.name), "duplicate module");
