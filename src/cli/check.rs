@@ -133,7 +133,7 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     let sector =
         image.sector().or_else(|| gpt::probe(&image).first().map(|table| table.sector)).unwrap_or(SectorSize::S512);
     // SeaBIOS only boots disks with sectors of 512 bytes, so no other disk needs a message.
-    let told = sector == SectorSize::S512;
+    let boots_by_bios = sector == SectorSize::S512;
     let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.type_guid == Guid::ESP);
     // An image for both sector sizes must boot with both.
     let both = image.sector().is_none() && gpt::probe(&image).len() > 1;
@@ -141,9 +141,9 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
         image: file,
         sector,
         other_sector: both.then_some(SectorSize::S4096),
-        message: match decode_message(&mbr.boot_area()).filter(|_| told) {
+        message: match decode_message(&mbr.boot_area()).filter(|_| boots_by_bios) {
             Some(message) => Message::Said(message),
-            None if told && for_uefi => match recognise(&mbr.boot_code) {
+            None if boots_by_bios && for_uefi => match recognise(&mbr.boot_code) {
                 // A BIOS boot loader is installed, so no message is required.
                 Found::Loader(name) => Message::Loader(name),
                 found @ (Found::Nothing | Found::Ours | Found::Byebyebios | Found::Unknown) => Message::Missing(found),

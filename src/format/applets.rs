@@ -21,7 +21,7 @@ const MIN_APPLETS: usize = 3;
 const SHELL: &[u8] = b"sh";
 /// Name that only serves tab completion: the program is found in PATH, and `main` compares with `busybox` itself.
 const SPARE: &[u8] = b"busybox";
-/// Last bytes of a replaced name, in the order of preference: bytes that nobody types, then any other.
+/// Last bytes of a replaced name, in the order of preference: bytes that no command line contains, then any other.
 const LAST: [std::ops::RangeInclusive<u8>; 3] = [1..=1, 0x7f..=0x7f, b'!'..=b'~'];
 
 /// A table of applet names.

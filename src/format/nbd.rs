@@ -1,6 +1,6 @@
 //! Client of the NBD protocol (`doc/proto.md` of the nbd project), as far as it takes to read an export.
 //!
-//! Speaks the fixed newstyle handshake with `NBD_OPT_GO`, and simple replies. The server is a child process that parses
+//! Implements the fixed newstyle handshake with `NBD_OPT_GO`, and simple replies. The server is a child process that parses
 //! an untrusted image, so sizes and replies are checked, and reads are limited.
 
 use std::io::{self, Read, Write};

@@ -53,7 +53,7 @@ pub(crate) struct Queue {
     /// Number of requests that QEMU has finished.
     pub(crate) used: u16,
     /// Value of `used` at the last notification of the guest.
-    pub(crate) told: Option<u16>,
+    pub(crate) signalled_used: Option<u16>,
     /// Number of requests made available, from guest memory.
     pub(crate) put: Option<u16>,
     /// `used_event` from guest memory: the guest requests a notification from this index on.
@@ -132,7 +132,7 @@ impl Device {
         if self.purpose(queue.index) == Purpose::Buffers || !self.counts() {
             return said;
         }
-        let Queue { in_flight, taken, used, told, put, .. } = *queue;
+        let Queue { in_flight, taken, used, signalled_used, put, .. } = *queue;
         if in_flight > 0 {
             let (requests, are) = requests(in_flight);
             said.push(format!("{name}: {requests} {are} in flight in QEMU (taken {taken}, finished {used})"));
@@ -144,10 +144,10 @@ impl Device {
                  (avail {put}, taken {taken})"
             ));
         }
-        if let Some(told) = told.filter(|told| *told != used) {
-            let (requests, _) = requests(used.wrapping_sub(told));
+        if let Some(signalled_used) = signalled_used.filter(|signalled_used| *signalled_used != used) {
+            let (requests, _) = requests(used.wrapping_sub(signalled_used));
             said.push(format!(
-                "{name}: QEMU has finished {requests} without notifying the guest (used {used}, notified {told})"
+                "{name}: QEMU has finished {requests} without notifying the guest (used {used}, notified {signalled_used})"
             ));
         }
         said
@@ -176,7 +176,7 @@ impl Device {
             queue.taken,
             queue.in_flight,
             queue.used,
-            counter(queue.told),
+            counter(queue.signalled_used),
             queue.size
         )
     }
@@ -214,7 +214,7 @@ impl Queue {
             in_flight: index("inuse")?,
             taken: index("last-avail-idx").or_else(|| index("shadow-avail-idx"))?,
             used: index("used-idx")?,
-            told: index("signalled-used").filter(|_| is_told),
+            signalled_used: index("signalled-used").filter(|_| is_told),
             put: None,
             wants: None,
         })
@@ -245,10 +245,10 @@ mod tests {
         Device::read("/machine/peripheral/x/virtio-backend", &status)
     }
 
-    fn queue(taken: u16, used: u16, in_flight: u16, told: u16, put: u16) -> Queue {
+    fn queue(taken: u16, used: u16, in_flight: u16, signalled_used: u16, put: u16) -> Queue {
         let status = json!({
             "queue-index": 0, "vring-num": 128, "vring-avail": 0x1000, "inuse": in_flight, "last-avail-idx": taken,
-            "used-idx": used, "signalled-used": told, "signalled-used-valid": true,
+            "used-idx": used, "signalled-used": signalled_used, "signalled-used-valid": true,
         });
         Queue { put: Some(put), ..Queue::read(&status).expect("all is there") }
     }

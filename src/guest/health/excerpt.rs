@@ -49,8 +49,8 @@ pub fn is_detail(line: &str) -> bool {
 /// fault repeats its registers after its last line.
 pub fn excerpt(lines: &[String], limit: usize) -> Vec<&str> {
     let end = lines.iter().position(|line| line.starts_with("---[ end ")).unwrap_or(lines.len());
-    let is_told = |line: &&str| !line.trim().is_empty() && !is_detail(line) && !line.contains("[ cut here ]");
-    lines[..end].iter().map(String::as_str).filter(is_told).take(limit).collect()
+    let is_kept = |line: &&str| !line.trim().is_empty() && !is_detail(line) && !line.contains("[ cut here ]");
+    lines[..end].iter().map(String::as_str).filter(is_kept).take(limit).collect()
 }
 
 #[cfg(test)]
@@ -61,10 +61,10 @@ mod tests {
     #[test]
     fn an_excerpt_has_the_first_line_the_place_and_the_call_trace() {
         let found = by_records(include_bytes!("../../../tests/fixtures/health/bug.kmsg"));
-        let told = excerpt(&found[0].lines, 12);
-        assert!(told[0].starts_with("kernel BUG at ") && told.len() == 12, "{told:#?}");
+        let lines = excerpt(&found[0].lines, 12);
+        assert!(lines[0].starts_with("kernel BUG at ") && lines.len() == 12, "{lines:#?}");
         for words in ["invalid opcode", "CPU: 0 PID: ", "RIP: 0010:set_how", "Call Trace:", " kernfs_fop_write_iter"] {
-            assert!(told.iter().any(|line| line.starts_with(words)), "{words} {told:#?}");
+            assert!(lines.iter().any(|line| line.starts_with(words)), "{words} {lines:#?}");
         }
         assert!(found[0].killed_a_process());
         let warning = by_records(include_bytes!("../../../tests/fixtures/health/warn.kmsg"));

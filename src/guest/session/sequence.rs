@@ -12,7 +12,7 @@
 //! | `Failed`: any other step | yes | yes | no |
 //! | `Exit` | no | 126 or 127, after that failure | yes |
 //!
-//! So an exit status without a command, which would be a verdict about nothing, is refused, whoever sends it.
+//! An exit status without a command is therefore rejected: it would be a verdict without a test.
 
 use super::Phase;
 use crate::format::protocol::frame::{Ended, Failure, ToHost};
