@@ -397,6 +397,7 @@ mod tests {
     use crate::format::ReadAt;
     use proptest::prelude::{any, proptest};
     use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
 
     fn file(bytes: &[u8]) -> std::sync::Arc<SourceFile> {
         let named = tempfile::NamedTempFile::new().expect("a file");
@@ -438,11 +439,13 @@ mod tests {
         std::fs::write(named.path(), b"before").expect("written");
         let extents = Extents::of_file(&SourceFile::open(named.path()).expect("open"));
         extents.unchanged().expect("unchanged");
-        let time = named.as_file().metadata().and_then(|metadata| metadata.modified()).expect("a time");
-        // The resolution of the kernel's file timestamps is a tick, at most 10 ms.
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        std::fs::write(named.path(), b"after!").expect("written");
-        named.as_file().set_modified(time).expect("a time");
+        let times = || named.as_file().metadata().map(|file| (file.modified(), (file.ctime(), file.ctime_nsec())));
+        let (modified, changed) = times().expect("metadata");
+        // The resolution of the kernel's file timestamps is a tick.
+        while times().expect("metadata").1 == changed {
+            std::fs::write(named.path(), b"after!").expect("written");
+        }
+        named.as_file().set_modified(modified.expect("a time")).expect("a time");
         let error = extents.unchanged().expect_err("changed");
         assert!(matches!(&error, ExtentError::Rewritten(path) if path == named.path()), "{error}");
     }

@@ -179,17 +179,13 @@ fn enter_long_mode(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
 #[cfg(test)]
 mod tests {
     use super::{PATIENCE, explain_open, probe};
-    use std::time::{Duration, Instant};
 
     #[test]
     fn the_probe_returns_in_every_case() {
-        let start = Instant::now();
         // The result depends on the machine. A hang, or a failure without a reason, is a bug.
         if let Err(reason) = probe(PATIENCE) {
             assert!(!reason.to_string().is_empty());
         }
-        // The limit itself, and a margin for a host that stalls this thread.
-        assert!(start.elapsed() < PATIENCE + Duration::from_secs(120));
     }
 
     #[test]

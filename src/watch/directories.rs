@@ -155,39 +155,62 @@ fn is_remote(directory: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Directories;
+    use super::{AccessKind, AccessMode, Directories, EventKind};
     use crate::watch::watcher::is_readable;
     use std::collections::BTreeSet;
     use std::fs::{self, File};
     use std::io::Write;
     use std::os::fd::AsFd;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
-    fn watch(directory: &Path) -> (Directories, BTreeSet<std::path::PathBuf>) {
+    /// Time limit for a notification on a host with other load.
+    const LIMIT: Duration = Duration::from_secs(120);
+
+    fn watch(directory: &Path) -> (Directories, BTreeSet<PathBuf>) {
         let mut directories = Directories::new().expect("inotify");
         let all = BTreeSet::from([directory.to_owned()]);
         assert!(directories.watch(all.clone()));
         (directories, all)
     }
 
-    /// Returns true if notifications arrive within `ms` milliseconds, and processes them.
-    fn is_notified(directories: &mut Directories, ms: u64) -> bool {
-        let is_notified = is_readable(directories.as_fd(), None, Some(Duration::from_millis(ms))).expect("polled");
-        std::thread::sleep(Duration::from_millis(100));
-        directories.process_events();
-        is_notified
+    /// Processes notifications until `is_done`.
+    #[track_caller]
+    fn process_until(directories: &mut Directories, mut is_done: impl FnMut(&mut Directories) -> bool) {
+        while !is_done(directories) {
+            assert!(is_readable(directories.as_fd(), None, Some(LIMIT)).expect("polled"), "no notification");
+            directories.process_events();
+        }
+    }
+
+    /// Returns the paths of all notifications up to the end of a write to `last`.
+    fn paths_until_closed(directories: &Directories, last: &Path) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        loop {
+            let event = directories.events.recv_timeout(LIMIT).expect("a notification").expect("no error");
+            paths.extend(event.paths);
+            if event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+                && paths.last().is_some_and(|path| path == last)
+            {
+                return paths;
+            }
+        }
     }
 
     #[test]
     fn a_write_causes_a_notification_and_reading_does_not() {
         let dir = tempfile::tempdir().expect("a directory");
+        let [file, sentinel] = ["file", "sentinel"].map(|name| dir.path().join(name));
         let (mut directories, _) = watch(dir.path());
-        fs::write(dir.path().join("file"), "").expect("written");
-        assert!(is_notified(&mut directories, 20_000));
-        fs::read(dir.path().join("file")).expect("read");
+        fs::write(&file, "").expect("written");
+        assert!(is_readable(directories.as_fd(), None, Some(LIMIT)).expect("polled"));
+        assert!(paths_until_closed(&directories, &file).iter().all(|path| *path == file));
+        fs::read(&file).expect("read");
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1);
-        assert!(!is_notified(&mut directories, 300));
+        fs::write(&sentinel, "").expect("written");
+        let paths = paths_until_closed(&directories, &sentinel);
+        assert!(paths.iter().all(|path| *path == sentinel), "{paths:?}");
+        assert!(directories.process_events());
     }
 
     #[test]
@@ -197,11 +220,9 @@ mod tests {
         let (mut directories, _) = watch(dir.path());
         let mut file = File::create(&path).expect("created");
         file.write_all(b"one").expect("written");
-        assert!(is_notified(&mut directories, 20_000));
-        assert!(directories.is_being_written(&path));
+        process_until(&mut directories, |directories| directories.is_being_written(&path));
         drop(file);
-        assert!(is_notified(&mut directories, 20_000));
-        assert!(!directories.is_being_written(&path));
+        process_until(&mut directories, |directories| !directories.is_being_written(&path));
     }
 
     #[test]
@@ -213,11 +234,11 @@ mod tests {
             let (mut directories, all) = watch(&path);
             replace(path.as_path()).expect("replaced");
             fs::create_dir(&path).expect("made");
-            assert!(is_notified(&mut directories, 20_000));
-            assert!(directories.watch(all.clone()));
+            process_until(&mut directories, |directories| directories.watch(all.clone()));
             assert!(!directories.watch(all));
-            fs::write(path.join("file"), "").expect("written");
-            assert!(is_notified(&mut directories, 20_000));
+            let mut file = File::create(path.join("file")).expect("created");
+            file.write_all(b"one").expect("written");
+            process_until(&mut directories, |directories| directories.is_being_written(&path.join("file")));
         }
     }
 }

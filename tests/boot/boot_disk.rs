@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::process::Signal;
 
 use super::firmware::uefi_or_skip;
-use crate::support::processes::{qemu_of, signal, wait_until_gone};
+use crate::support::processes::{qemu_of, signal, wait_until_gone, wait_until_idle};
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
@@ -166,9 +165,9 @@ fn a_power_off_before_the_first_qmp_command_is_detected() {
     let Some(program) = bios("a_power_off_before_the_first_qmp_command", &image) else { return };
     let running = program.args(["--timeout", "100s"]).start();
     // Simulates a busy host.
-    qemu_of(running.pid());
+    let qemu = qemu_of(running.pid());
     signal(running.pid(), Signal::STOP);
-    std::thread::sleep(Duration::from_secs(4));
+    wait_until_idle(qemu);
     signal(running.pid(), Signal::CONT);
     running.done().exits(0);
 }
@@ -303,9 +302,9 @@ fn console_output_is_not_lost_while_bootling_is_stopped() {
     let image = disk(dir.path(), &words, Then::Halt);
     let Some(program) = bios("console_output_is_not_lost", &image) else { return };
     let running = program.args(["--expect", "the end"]).start();
-    qemu_of(running.pid());
+    let qemu = qemu_of(running.pid());
     signal(running.pid(), Signal::STOP);
-    std::thread::sleep(Duration::from_secs(4));
+    wait_until_idle(qemu);
     signal(running.pid(), Signal::CONT);
     let done = running.done().exits(0);
     assert_eq!(done.text().matches(line.trim_end()).count(), 6, "{}", done.text());

@@ -13,7 +13,7 @@ use bootling::VmError;
 use bootling::guest::transcript::Limit;
 
 use crate::support::Kernel;
-use crate::support::processes::{children, runs, signal, wait_until_gone};
+use crate::support::processes::{children, runs, signal, wait_for, wait_until_gone};
 use crate::support::program::{build_dir, scratch};
 
 /// Time limit for each command, also on a slow host under TCG.
@@ -198,7 +198,7 @@ fn commands_and_boots_have_time_limits() {
     let Some(builder) = builder("commands_and_boots_have_time_limits") else { return };
     let mut vm = builder.start().expect("a guest");
     // The time between commands does not count.
-    std::thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(1));
     let given = Instant::now();
     let output = vm.run(["true"]).expect("an output");
     assert!(output.success() && output.duration <= given.elapsed(), "{output:?} after {:?}", given.elapsed());
@@ -288,13 +288,17 @@ fn guests_of_several_threads_are_separate_and_outlive_their_threads() {
         thread::spawn(move || {
             let mut vm = builder.start().expect("a guest");
             assert!(vm.shell(format!("echo {name} >/root/name")).expect("an output").success());
-            vm
+            (vm, rustix::thread::gettid().as_raw_nonzero())
         })
     };
     let started = ["a", "b"].map(|name| (name, start(name)));
     // The threads have ended: QEMU must survive them, although its parent-death signal is per thread.
-    let mut vms = started.map(|(name, thread)| (name, thread.join().expect("no panic")));
-    thread::sleep(Duration::from_millis(200));
+    let mut vms = started.map(|(name, thread)| {
+        let (vm, id) = thread.join().expect("no panic");
+        let task = format!("/proc/self/task/{id}");
+        wait_for("the end of a thread", LIMIT, || (!Path::new(&task).exists()).then_some(()));
+        (name, vm)
+    });
     for (name, vm) in &mut vms {
         assert_eq!(vm.shell("cat /root/name").expect("an output").text(), format!("{name}\n"));
     }

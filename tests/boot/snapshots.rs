@@ -2,15 +2,16 @@
 //! reason.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::cache::{OwnCache, restamp};
-use crate::support::processes::{LIMIT, children, signal, wait_for, wait_until_gone};
+use crate::support::processes::{LIMIT, children, cpu_time, signal, wait_for, wait_until_gone};
 use crate::support::skip::skip;
 use crate::support::{Kernel, Program};
 
@@ -28,6 +29,9 @@ fn spoil(file: &Path, at: u64, len: usize, with: u8) {
     let file = File::options().write(true).open(file).expect("exists");
     file.write_all_at(&vec![with; len], at).expect("writable directory");
 }
+
+/// A signal, the exit status that it causes, and the condition for sending it, which depends on a QEMU process.
+type Moment<'a> = (Signal, i32, &'a dyn Fn(u32) -> bool);
 
 /// Damages a snapshot directory.
 type Damage = fn(&Path);
@@ -80,17 +84,29 @@ fn a_damaged_snapshot_is_replaced() {
 fn a_run_interrupted_while_making_the_snapshot_leaves_none() {
     let test = "a_run_interrupted_while_making_the_snapshot";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
-    for (name, after, status) in [(Signal::INT, 500, 130), (Signal::TERM, 2500, 143), (Signal::INT, 4000, 130)] {
+    let is_stored = |file: &str| {
+        let stored = |data: PathBuf| fs::metadata(data.join(file)).is_ok_and(|file| file.len() > 0);
+        cache.unfinished().into_iter().map(|entry| entry.join("data")).any(stored) || !cache.snapshots().is_empty()
+    };
+    let is_busy = |qemu: u32, time: Duration| cpu_time(qemu).is_none_or(|spent| spent >= time);
+    // In early and late phases of the boot, and while memory is stored.
+    let moments: [Moment<'_>; 4] = [
+        (Signal::INT, 130, &|_| true),
+        (Signal::INT, 130, &|qemu| is_busy(qemu, Duration::from_millis(300)) || is_stored("ram")),
+        (Signal::TERM, 143, &|qemu| is_busy(qemu, Duration::from_secs(1)) || is_stored("ram")),
+        (Signal::INT, 130, &|_| is_stored("ram")),
+    ];
+    for (number, (name, status, is_due)) in moments.into_iter().enumerate() {
         let running = cache.program().args(["--", "sleep", "1000"]).start();
         let qemu = machine_of(running.pid());
-        std::thread::sleep(Duration::from_millis(after));
+        wait_for("the moment of the signal", LIMIT, || is_due(qemu).then_some(()));
         signal(running.pid(), name);
-        // If the snapshot is finished already, the guest is asked to stop first.
+        let done = running.done();
+        // If the snapshot is complete already, the guest is asked to stop first.
         if cache.snapshots().is_empty() {
-            running.done().exits(status);
-            assert!(cache.snapshots().is_empty(), "after {after} ms");
+            done.exits(status);
         } else {
-            running.done();
+            assert!(number > 0, "{}", done.stderr);
         }
         wait_until_gone(qemu);
         assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
@@ -120,7 +136,8 @@ fn a_qemu_that_dies_during_save_or_restore_does_not_break_later_runs() {
     // While the base boots, there is no retry, as in a cold run.
     let running = cache.program().args(["--", "true"]).start();
     let qemu = machine_of(running.pid());
-    std::thread::sleep(Duration::from_millis(300));
+    let is_booting = || cpu_time(qemu).is_some_and(|spent| spent >= Duration::from_millis(100));
+    wait_for("the boot", LIMIT, || is_booting().then_some(()));
     signal(qemu, Signal::KILL);
     running.done().exits(118).says("QEMU");
     assert!(cache.snapshots().is_empty());
@@ -232,11 +249,8 @@ fn removing_the_cache_while_a_guest_runs_is_harmless() {
     let test = "removing_the_cache_while_a_guest_runs";
     let Some(cache) = OwnCache::new(Kernel::Cloud612, test) else { return };
     cache.runs();
-    let running = cache
-        .program()
-        .stdin("")
-        .args(["--run", "echo begun; sleep 1; dd if=/dev/zero of=/tmp/x bs=1M count=300; echo ok"]);
-    let running = running.start();
+    let line = "echo begun; read -r line; dd if=/dev/zero of=/tmp/x bs=1M count=300; echo $line";
+    let (running, mut input) = cache.program().args(["--run", line]).start_with_input();
     running.wait_for_output("begun\n");
     for entry in fs::read_dir(cache.path()).expect("exists") {
         let path = entry.expect("readable").path();
@@ -244,6 +258,8 @@ fn removing_the_cache_while_a_guest_runs_is_harmless() {
             fs::remove_dir_all(path).expect("writable file");
         }
     }
+    input.write_all(b"ok\n").expect("the guest reads");
+    drop(input);
     let done = running.done().exits(0);
     assert_eq!(done.text(), "begun\nok\n");
     assert!(cache.runs().0 <= 0.0);

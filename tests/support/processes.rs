@@ -1,6 +1,7 @@
 //! Facts from `/proc` about processes started by tests: children, memory, and whether they still run.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +25,37 @@ fn stat(pid: u32) -> Option<(String, u32, char)> {
     let mut rest = text[close + 1..].split_whitespace();
     let state = rest.next()?.chars().next()?;
     Some((text[open + 1..close].to_owned(), rest.next()?.parse().ok()?, state))
+}
+
+/// Returns the processor time of a process, or of a thread (a path below `/proc`), and its state.
+fn usage(directory: &Path) -> Option<(Duration, char)> {
+    let text = fs::read_to_string(directory.join("stat")).ok()?;
+    let mut fields = text[text.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // utime and stime, fields 14 and 15, in ticks of 10 ms (USER_HZ).
+    let ticks = fields.skip(10).take(2).map_while(|field| field.parse::<u64>().ok()).sum::<u64>();
+    Some((Duration::from_millis(ticks * 10), state))
+}
+
+/// Returns the processor time of a process; `None` if it does not exist. Unlike time, it advances with what the process
+/// has done, on hosts with any load.
+pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
+    usage(Path::new(&format!("/proc/{pid}"))).map(|(time, _)| time)
+}
+
+/// Waits until a process is idle or gone: in a row of looks all its threads sleep, and use no processor time. A thread
+/// that waits for a processor does not sleep.
+pub(crate) fn wait_until_idle(pid: u32) {
+    let (mut last, mut rests) = (None, 0);
+    wait_for("an idle process", LIMIT, || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+        let all: Option<Vec<_>> = threads.map(|thread| usage(&thread.ok()?.path())).collect();
+        let time: Duration = all.iter().flatten().map(|(time, _)| *time).sum();
+        let sleeps = all.is_some_and(|all| all.iter().all(|(_, state)| *state != 'R'));
+        rests = if sleeps && last == Some(time) { rests + 1 } else { 0 };
+        last = Some(time);
+        (rests == 40 || !runs(pid)).then_some(())
+    });
 }
 
 /// Returns true if a process runs, that is, it exists and is not a zombie.

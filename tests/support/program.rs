@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -117,15 +117,21 @@ impl Program {
 
     /// Starts the program.
     pub(crate) fn start(mut self) -> Running {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().expect("bootling was built");
-        let mut stdin = child.stdin.take().expect("piped");
-        let input = self.stdin;
+        let input = std::mem::take(&mut self.stdin);
+        let (running, mut stdin) = self.start_with_input();
         // The write fails if the program does not read its input, which is not an error.
         thread::spawn(move || stdin.write_all(&input));
+        running
+    }
+
+    /// Starts the program and returns its standard input, a pipe.
+    pub(crate) fn start_with_input(mut self) -> (Running, ChildStdin) {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("bootling was built");
+        let stdin = child.stdin.take().expect("piped");
         let stdout = collect(child.stdout.take().expect("piped"));
         let stderr = collect(child.stderr.take().expect("piped"));
-        Running { child, started: Instant::now(), limit: self.limit, stdout, stderr, peak_kib: 0 }
+        (Running { child, started: Instant::now(), limit: self.limit, stdout, stderr, peak_kib: 0 }, stdin)
     }
 
     /// Runs the program with standard output to `file`, for tests of failing output.
