@@ -52,24 +52,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`check_disk`] checks any disk against the table of rules, and [`plan_stamp`] and [`apply_stamp`] change its boot
-//! sector:
+//! [`stamp_image`] changes the boot sector of any image, and [`check_file`] checks a file against the table of rules:
 //!
 //! ```
 //! # use bootling::{Disk, DiskSpec, EfiProgram, Format};
-//! use bootling::{Access, Severity, StampAction, StampFacts, StampWish, apply_stamp, check_disk, open_image, plan_stamp};
+//! use bootling::{Severity, StampAction, StampRequest, StampSpec, check_file, stamp_image};
 //! # let dir = tempfile::tempdir()?;
 //! # let path = &dir.path().join("disk.img");
 //! # let program = EfiProgram::open("/usr/lib/systemd/boot/efi/linuxx64.efi.stub".as_ref())?;
 //! # Disk::new(&program, &DiskSpec::default(), dir.path())?.write(Format::Raw, path)?;
 //!
-//! let mut image = open_image(path, Access::Write)?;
-//! let facts = StampFacts::read(&image, image.sector())?;
-//! let deed = StampAction::Write(DiskSpec::default().boot_code);
-//! let wish =
-//!     StampWish { deed, signature: None, fix_mbr: false, bios_active: false, force: false, saved: false };
-//! apply_stamp(&mut image, &plan_stamp(&facts, &wish)?)?;
-//! assert_eq!(check_disk(&image, image.sector()).count(Severity::Error), 0);
+//! let request = StampRequest::new(StampAction::Write(DiskSpec::default().boot_code));
+//! let spec = StampSpec { save: Some(path.with_extension("saved")), ..StampSpec::new(request) };
+//! println!("{}", stamp_image(path, &spec)?.summary());
+//! let report = check_file(path, false, &mut |note| println!("{note}"))?;
+//! assert_eq!(report.count(Severity::Error), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -172,12 +169,12 @@ pub use disk::build::{Disk, DiskError, EfiProgram};
 pub use disk::check::disk::disk as check_disk;
 pub use disk::check::efi::program as check_program;
 pub use disk::check::initrd::initrd as check_initrd;
-pub use disk::check::{Finding, Place, Report as CheckReport, Rule, Severity};
-pub use disk::container::{Access, Image as OpenImage, open as open_image};
+pub use disk::check::{CheckError, Finding, Place, Report as CheckReport, Rule, Severity, check_file};
+pub use disk::container::{Access, Content as ImageContent, Image as OpenImage, open as open_image};
 pub use disk::spec::{DiskSpec, Format, RootFileSystem, RootSpec};
 pub use disk::stamp::{
-    Action as StampAction, Facts as StampFacts, Objection, Stamp, StampError, Wish as StampWish, apply as apply_stamp,
-    plan as plan_stamp,
+    Action as StampAction, Facts as StampFacts, Objection, Request as StampRequest, Stamp, StampError, StampReport,
+    StampSpec, apply as apply_stamp, plan as plan_stamp, stamp_image,
 };
 
 // Tests.

@@ -4,7 +4,7 @@
 
 use bootling::disk::stamp::Action;
 use bootling::disk::stamp::Facts;
-use bootling::disk::stamp::Wish;
+use bootling::disk::stamp::Request;
 use bootling::disk::stamp::plan;
 use bootling::format::gpt::probe;
 use bootling::format::mbr::BOOT_CODE;
@@ -17,9 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let Ok(facts) = Facts::read(&bytes, None) else { return };
-    let deed = Action::Write([0x90; BOOT_CODE]);
+    let write = Request::new(Action::Write([0x90; BOOT_CODE]));
     for (fix_mbr, force) in [(false, false), (false, true), (true, true)] {
-        if let Ok(stamp) = plan(&facts, &Wish { deed, signature: None, fix_mbr, bios_active: false, force, saved: fix_mbr }) {
+        if let Ok(stamp) = plan(&facts, &Request { fix_mbr, force, saved: fix_mbr, ..write }) {
             assert!(fix_mbr || stamp.after[BOOT_CODE..] == stamp.before[BOOT_CODE..]);
         }
     }

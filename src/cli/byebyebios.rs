@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 
 use super::output;
-use super::stamp::{Job, Tone, print_report, read_bounded};
-use bootling::disk::stamp::{Action, Wish};
+use super::stamp::{Tone, read_bounded, stamp};
+use bootling::disk::stamp::{Action, Request, StampSpec};
 use bootling::format::bootsector::{BootCodeError, Message, boot_area, is_shown_twice};
 use bootling::format::mbr::{BOOT_AREA, BOOT_CODE};
 
@@ -66,27 +66,10 @@ pub(crate) fn run(args: &ByeByeBios) -> anyhow::Result<u8> {
     if signature.is_some() {
         notes.push("the message overwrites the disk signature (bytes 440 to 445)".to_owned());
     }
-    let job = Job {
-        image: &args.disk_image,
-        wish: Wish {
-            deed: Action::Write(*code),
-            signature,
-            fix_mbr: false,
-            bios_active: false,
-            force: args.force,
-            saved: false,
-        },
-        content: None,
-        shared: true,
-        backing: false,
-        save: None,
-        output: None,
-        dry_run: false,
-        notes,
-    };
+    let request = Request { signature, force: args.force, ..Request::new(Action::Write(*code)) };
+    let spec = StampSpec { shared: true, ..StampSpec::new(request) };
     // The original prints nothing on success.
-    print_report(&job.run()?, Tone::Notes)?;
-    Ok(0)
+    stamp(&args.disk_image, &spec, notes, Tone::Notes)
 }
 
 /// Returns the boot sector that shows `text`. Text that `stamp` refuses, since a screen does not show it as written, is

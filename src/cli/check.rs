@@ -10,10 +10,10 @@ use clap::Args;
 use regex::bytes::Regex;
 
 use super::boot_options::MachineArgs;
-use super::opened::{Opened, open};
 use super::output;
 use super::proof::{Claims, Ending, Message, Proven, first_words, prove};
-use bootling::disk::check::{Report, Severity, disk, initrd, program, rules};
+use bootling::disk::check::{Severity, check_file, rules};
+use bootling::disk::opened::{Opened, open};
 use bootling::format::bootsector::{Found, decode_message, recognise};
 use bootling::format::mbr::Mbr;
 use bootling::format::{Guid, Medium, SectorSize, gpt};
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
         printed.and_then(|()| out.flush()).context("failed to write to standard output")?;
         return Ok(0);
     };
-    let mut report = report(file, args.allow_backing)?;
+    let mut report = check_file(file, args.allow_backing, &mut output::note).map_err(output::advised)?;
     report.ignore(&args.ignore);
     let name = file.display().to_string();
     if !args.json {
@@ -124,7 +124,8 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
 /// Boots a disk in all configurations.
 fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     let name = file.display();
-    let Opened::Disk(image) = open(file, args.allow_backing).with_context(|| format!("failed to boot {name}"))? else {
+    let opened = open(file, args.allow_backing, &mut output::note).map_err(output::advised);
+    let Opened::Disk(image) = opened.with_context(|| format!("failed to boot {name}"))? else {
         bail!("failed to boot {name}: not a disk image");
     };
     let mut first = [0; 512];
@@ -168,18 +169,4 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
         output::note(&format!("the BIOS boot of {name} cannot be judged; testing only the UEFI boot"));
     }
     prove(&claims)
-}
-
-/// Checks a file according to its type.
-fn report(file: &Path, backing: bool) -> anyhow::Result<Report> {
-    let name = file.display().to_string();
-    let opened = open(file, backing).with_context(|| format!("failed to check {name}"))?;
-    Ok(match opened {
-        Opened::Disk(image) => disk(&image, image.sector()),
-        Opened::Program(image) => program(&image, &name),
-        Opened::Initrd(input) => initrd(input, &name).map_err(|error| {
-            let advice = "decompress a compressed disk image before the check";
-            output::advise(anyhow::Error::new(error).context(format!("failed to check {name}")), advice)
-        })?,
-    })
 }

@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +12,16 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::opened::{self, Input, Opened};
 use super::{bundle, listing, output};
+use bootling::disk::opened::{HEAD, Opened, is_initrd, open};
 use bootling::format::archive_path::ArchivePath;
 use bootling::format::measure::hex;
 use bootling::format::newc::{Member, walk};
 use bootling::initrd::entry::type_and_permissions;
 use bootling::initrd::explain::Printable;
+
+/// Maximum size of standard input copied to a temporary file for random access.
+const MOST_SPOOLED: u64 = 2 << 30;
 
 /// List the contents of an initrd, disk image, UKI or bundle
 ///
@@ -83,19 +87,56 @@ fn list_target(args: &LsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(bundle) = bundle::list::open(&args.file)? {
         return if args.json { bundle::list::json(&bundle, out) } else { bundle::list::text(&bundle, out) };
     }
-    let opened =
-        if args.file.as_os_str() == "-" { opened::stdin()? } else { opened::open(&args.file, args.allow_backing)? };
+    let opened = if args.file.as_os_str() == "-" {
+        match stdin()? {
+            Stdin::Spooled(spool) => opened(Path::new(&format!("/proc/self/fd/{}", spool.as_raw_fd())), false)?,
+            Stdin::Initrd(input) => return list_initrd(args, input, out),
+        }
+    } else {
+        opened(&args.file, args.allow_backing)?
+    };
     let rows = match &opened {
         Opened::Disk(image) => listing::disk(image)?,
         Opened::Program(image) => Some(listing::program(image)?),
         Opened::Initrd(_) => None,
     };
-    match (rows, opened) {
-        (Some(rows), _) if args.json => Ok(listing::json(&rows, out)?),
-        (Some(rows), _) => Ok(listing::text(&rows, out)?),
-        (None, opened) if args.json => list_json(opened.into_read(), out),
-        (None, opened) => list(opened.into_read(), out),
+    match rows {
+        Some(rows) if args.json => Ok(listing::json(&rows, out)?),
+        Some(rows) => Ok(listing::text(&rows, out)?),
+        None => list_initrd(args, opened.into_read(), out),
     }
+}
+
+/// Opens a file of any type.
+fn opened(file: &Path, backing: bool) -> anyhow::Result<Opened> {
+    open(file, backing, &mut output::note).map_err(output::advised)
+}
+
+/// Standard input.
+enum Stdin {
+    /// An initrd, which is read sequentially.
+    Initrd(Box<dyn Read>),
+    /// A copy of anything else. It has no name, so nothing is left behind if the process is killed.
+    Spooled(File),
+}
+
+/// Detects the type of standard input.
+fn stdin() -> anyhow::Result<Stdin> {
+    let mut head = Vec::new();
+    io::stdin().lock().take(HEAD as u64).read_to_end(&mut head).context("failed to read standard input")?;
+    if is_initrd(&head) || head.len() < HEAD {
+        return Ok(Stdin::Initrd(Box::new(Cursor::new(head).chain(io::stdin()))));
+    }
+    let mut spool = tempfile::tempfile().context("failed to create a file for standard input")?;
+    let mut input = Cursor::new(head).chain(io::stdin()).take(MOST_SPOOLED + 1);
+    if io::copy(&mut input, &mut spool).context("failed to store standard input")? > MOST_SPOOLED {
+        bail!("standard input exceeds {} GiB; use a file instead", MOST_SPOOLED >> 30);
+    }
+    Ok(Stdin::Spooled(spool))
+}
+
+fn list_initrd(args: &LsArgs, input: Box<dyn Read>, out: &mut dyn Write) -> anyhow::Result<()> {
+    if args.json { list_json(input, out) } else { list(input, out) }
 }
 
 fn list(input: impl Read, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -225,8 +266,8 @@ pub(crate) fn run_cat(args: &CatArgs) -> anyhow::Result<u8> {
         out.flush().context("failed to write to standard output")?;
         return Ok(0);
     }
-    let mut file = match opened::open(&args.file, args.allow_backing).with_context(doing)? {
-        Opened::Initrd(Input::File(file)) => file,
+    let mut file = match opened(&args.file, args.allow_backing).with_context(doing)? {
+        Opened::Initrd(file) => file,
         opened => {
             listing::cat(opened, &args.path.to_string_lossy(), &mut out).with_context(doing)?;
             out.flush().context("failed to write to standard output")?;

@@ -22,7 +22,6 @@ mod listing;
 pub(crate) mod ls;
 pub(crate) mod make_tiny_image;
 mod man;
-mod opened;
 pub(crate) mod options;
 pub(crate) mod output;
 mod progress;

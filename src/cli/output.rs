@@ -7,6 +7,10 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use bootling::disk::check::CheckError;
+use bootling::disk::opened::OpenError;
+use bootling::disk::signing::SignerError;
+use bootling::disk::stamp::StampError;
 use bootling::guest::VmError;
 
 /// Bytes that a pipe accepts without blocking if it polls writable (`pipe(7)`, `PIPE_BUF`).
@@ -73,8 +77,25 @@ pub(crate) fn advise(error: impl Into<anyhow::Error>, advice: impl Into<String>)
     error.into().context(Advice(advice.into()))
 }
 
+/// A library error that may have advice.
+pub(crate) trait Advised: std::error::Error + Send + Sync + 'static {
+    fn advice(&self) -> Option<String>;
+}
+
+macro_rules! advised {
+    ($($error:ty),+) => {
+        $(impl Advised for $error {
+            fn advice(&self) -> Option<String> {
+                self.advice().map(Into::into)
+            }
+        })+
+    };
+}
+
+advised!(CheckError, OpenError, SignerError, StampError, VmError);
+
 /// Attaches the advice of a library error, if any.
-pub(crate) fn advised(error: VmError) -> anyhow::Error {
+pub(crate) fn advised(error: impl Advised) -> anyhow::Error {
     match error.advice() {
         Some(advice) => advise(error, advice),
         None => error.into(),

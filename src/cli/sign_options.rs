@@ -23,10 +23,7 @@ impl SignOptions {
     /// Reads the key and the certificate, if given. Prints a note if the certificate is outside its validity period.
     pub(crate) fn signer(&self) -> anyhow::Result<Option<Signer>> {
         let (Some(key), Some(certificate)) = (&self.sign_key, &self.sign_cert) else { return Ok(None) };
-        let signer = Signer::read(key, certificate).map_err(|error| match error.advice() {
-            Some(advice) => output::advise(error, advice),
-            None => error.into(),
-        })?;
+        let signer = Signer::read(key, certificate).map_err(output::advised)?;
         if let Some(note) = signer.untimely(SystemTime::now()) {
             output::note(&note);
         }

@@ -1,23 +1,18 @@
 //! `bootling stamp`: installs, restores or removes the boot sector of an EFI-only image.
 
-mod job;
-mod report;
-
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-pub(crate) use self::job::Job;
-pub(crate) use self::report::{Tone, print_report};
 use super::output;
 
-use bootling::disk::container::content::Content;
-use bootling::disk::stamp::{Action, Records, Wish};
+use bootling::disk::container::Content;
+use bootling::disk::stamp::{Action, Records, Request, StampReport, StampSpec, stamp_image};
 use bootling::format::bootsector::{Message, Preset, Then, boot_code, is_shown_twice};
 use bootling::format::mbr::{BOOT_CODE, Mbr};
 
@@ -109,6 +104,19 @@ pub(crate) struct StampArgs {
     image: PathBuf,
 }
 
+/// Format of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Summary and notes on standard error.
+    Plain,
+    /// Notes only.
+    Notes,
+    /// No output.
+    Quiet,
+    /// JSON object on standard output.
+    Json,
+}
+
 /// Parser for `--preset`.
 pub(crate) fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name))
@@ -140,7 +148,7 @@ fn format() -> impl TypedValueParser<Value = Content> {
 /// Runs the verb.
 pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
     let mut notes = Vec::new();
-    let deed = match &args.undo {
+    let action = match &args.undo {
         Some(file) if file.is_empty() => Action::Remove,
         Some(file) => saved(file.as_ref())?,
         None => {
@@ -160,23 +168,15 @@ pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
             Action::Write(code)
         }
     };
-    let job = Job {
-        image: &args.image,
-        wish: Wish {
-            deed,
-            signature: None,
-            fix_mbr: args.fix_mbr,
-            bios_active: args.bios_active,
-            force: args.force,
-            saved: args.save.is_some(),
-        },
+    let request =
+        Request { fix_mbr: args.fix_mbr, bios_active: args.bios_active, force: args.force, ..Request::new(action) };
+    let spec = StampSpec {
         content: args.format,
-        shared: false,
         backing: args.allow_backing,
-        save: args.save.as_deref(),
-        output: args.output.as_deref(),
+        save: args.save.clone(),
+        output: args.output.clone(),
         dry_run: args.dry_run,
-        notes,
+        ..StampSpec::new(request)
     };
     let tone = if args.json {
         Tone::Json
@@ -185,7 +185,32 @@ pub(crate) fn run(args: &StampArgs) -> anyhow::Result<u8> {
     } else {
         Tone::Plain
     };
-    print_report(&job.run()?, tone)?;
+    stamp(&args.image, &spec, notes, tone)
+}
+
+/// Stamps an image and prints the report, with `notes` first.
+pub(crate) fn stamp(image: &Path, spec: &StampSpec, notes: Vec<String>, tone: Tone) -> anyhow::Result<u8> {
+    let mut report: StampReport = stamp_image(image, spec).map_err(output::advised)?;
+    report.notes.splice(0..0, notes);
+    match tone {
+        Tone::Quiet => {}
+        Tone::Json => {
+            let mut out = output::stdout();
+            serde_json::to_writer_pretty(&mut out, &report).context("failed to print the report")?;
+            writeln!(out).and_then(|()| out.flush()).context("failed to print the report")?;
+        }
+        Tone::Plain | Tone::Notes => {
+            for what in &report.overridden {
+                output::note(&format!("{}: overridden: {what}", report.image));
+            }
+            for note in &report.notes {
+                output::note(&format!("{}: {note}", report.image));
+            }
+            if tone == Tone::Plain {
+                output::note(&report.summary());
+            }
+        }
+    }
     Ok(0)
 }
 

@@ -7,6 +7,7 @@ pub mod esp;
 pub mod image;
 pub mod layout;
 pub mod mbr;
+pub mod opened;
 pub(crate) mod signature;
 pub mod signing;
 pub mod spec;

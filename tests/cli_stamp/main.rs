@@ -77,6 +77,8 @@ fn json_contains_all_facts() {
     assert_eq!(report["overridden"], serde_json::json!([]));
     let note = "the protective record covers 7 sectors, expected 8191 (--fix-mbr repairs this)";
     assert_eq!(report["notes"], serde_json::json!([note]));
+    let read: bootling::StampReport = serde_json::from_value(report.clone()).expect("the public type");
+    assert_eq!(serde_json::to_value(read).expect("JSON"), report);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use bootling::disk::container::Access;
 use bootling::disk::container::ImageError;
 use bootling::disk::stamp::Action;
 use bootling::disk::stamp::Facts;
-use bootling::disk::stamp::Wish;
+use bootling::disk::stamp::Request;
 use bootling::disk::stamp::plan;
 use bootling::format::SectorSize;
 use bootling::format::bootsector::Message;
@@ -252,15 +252,8 @@ fn images_are_locked_between_qemu_and_bootling() {
 fn attempt(path: &Path) -> Result<(), String> {
     let mut image = image::open(path, Access::Write).map_err(|error: ImageError| error.to_string())?;
     let facts = Facts::read(&image, None).map_err(|error| error.to_string())?;
-    let wish = Wish {
-        deed: Action::Write(code()),
-        signature: None,
-        fix_mbr: true,
-        bios_active: true,
-        force: true,
-        saved: false,
-    };
-    let stamp = plan(&facts, &wish).map_err(|error| error.to_string())?;
+    let request = Request { fix_mbr: true, bios_active: true, force: true, ..Request::new(Action::Write(code())) };
+    let stamp = plan(&facts, &request).map_err(|error| error.to_string())?;
     bootling::disk::stamp::apply(&mut image, &stamp).map_err(|error| error.to_string())
 }
 

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use anyhow::{Context, anyhow, bail};
 
 use super::{occurrence, section_name};
-use crate::cli::opened::Opened;
 use bootling::disk::container::Image;
+use bootling::disk::opened::Opened;
 use bootling::disk::volumes::places;
 use bootling::format::fat;
 use bootling::format::iso9660;

@@ -3,7 +3,7 @@
 use super::rules::gpt::{DUAL_SPANS, GPT_ENTRY_SIZE, GPT_NONE};
 use super::rules::mbr::{SIZE_MIB, SIZE_SECTOR};
 use super::{MOST_UNPACKED, Place, Report, Rule, Subject, boot_code, esp, gpt, mbr, no_gpt, partitions};
-use crate::disk::stamp::{Action, Facts, Wish, plan};
+use crate::disk::stamp::{Action, Facts, Request, plan};
 use crate::format::mbr::{BOOT_CODE, Mbr};
 use crate::format::{Medium, SectorSize, gpt as table, iso9660};
 
@@ -68,8 +68,7 @@ pub fn disk_within(medium: &dyn Medium, sector: Option<SectorSize>, unpackable: 
 
 /// Returns true if `stamp --fix-mbr` does not refuse the disk.
 fn can_fix(facts: &Facts) -> bool {
-    let deed = Action::Write([0; BOOT_CODE]);
-    plan(facts, &Wish { deed, signature: None, fix_mbr: true, bios_active: false, force: false, saved: false }).is_ok()
+    plan(facts, &Request { fix_mbr: true, ..Request::new(Action::Write([0; BOOT_CODE])) }).is_ok()
 }
 
 /// Returns the facts about a disk: size, tables, partitions.

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod efi;
 pub(crate) mod esp;
 pub(crate) mod fat;
+pub(crate) mod file;
 pub(crate) mod finding;
 pub(crate) mod gpt;
 pub mod initrd;
@@ -23,6 +24,7 @@ pub(crate) mod uki;
 
 pub use self::disk::{disk, disk_within};
 pub use self::efi::program;
+pub use self::file::{CheckError, check_file};
 pub use self::finding::{Finding, MOST_UNPACKED, Place, Report};
 pub use self::initrd::initrd;
 pub use self::rule::{Rule, Severity};

@@ -4,13 +4,19 @@
 //! code and, on request, the protective record. Refuses disks that a legacy BIOS may already boot, and files that are
 //! not disks; `--force` overrides most refusals, but content that is not boot code is overwritten only if it is saved. Partition records: UEFI 2.11, section 5.2.
 
+mod error;
 pub(crate) mod objection;
+mod operation;
 pub(crate) mod records;
+mod report;
 pub(crate) mod write;
 
+pub use self::error::StampError;
 pub use self::objection::Objection;
 use self::objection::Yields;
-pub use self::write::{StampError, apply};
+pub use self::operation::{StampSpec, stamp_image};
+pub use self::report::StampReport;
+pub use self::write::apply;
 
 use std::io;
 
@@ -72,9 +78,9 @@ pub struct Records {
 /// Requested changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent option")]
-pub struct Wish {
+pub struct Request {
     /// Action on the boot code.
-    pub deed: Action,
+    pub action: Action,
     /// With [`Action::Write`]: the end of boot code that needs the bytes of the disk signature, too.
     pub signature: Option<[u8; 6]>,
     /// True to repair an invalid protective record.
@@ -85,6 +91,13 @@ pub struct Wish {
     pub force: bool,
     /// True if the caller saves the bytes that are replaced.
     pub saved: bool,
+}
+
+impl Request {
+    /// Returns a request for an action, without repairs, that heeds all objections.
+    pub const fn new(action: Action) -> Self {
+        Self { action, signature: None, fix_mbr: false, bios_active: false, force: false, saved: false }
+    }
 }
 
 /// Planned change: the first 512 bytes before and after.
@@ -134,7 +147,7 @@ impl Facts {
     }
 
     /// Returns the size of the disk in bytes, up to the end of its last sector, according to its partition table.
-    pub fn told_size(&self) -> Option<u64> {
+    pub fn size_in_table(&self) -> Option<u64> {
         let table = self.table()?;
         // One of the two headers is in the last sector.
         let last = table.header.my_lba.0.max(table.header.alternate_lba.0);
@@ -148,7 +161,7 @@ impl Facts {
         if self.tables.len() > 1 {
             return Some(u64::MAX);
         }
-        self.size.or_else(|| self.told_size()).map(|size| size / table.sector.bytes())
+        self.size.or_else(|| self.size_in_table()).map(|size| size / table.sector.bytes())
     }
 }
 
@@ -179,10 +192,10 @@ fn describe_fault(fault: &Fault) -> String {
 }
 
 /// Plans the change. Returns the first objection that is not or cannot be overridden.
-pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
+pub fn plan(facts: &Facts, request: &Request) -> Result<Stamp, Objection> {
     let mut mbr = Mbr::decode(&facts.first);
     let found = recognise(&mbr.boot_code);
-    let mut objections = match wish.deed {
+    let mut objections = match request.action {
         Action::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
         Action::Restore(code, records) => {
             let mut objections = against_undoing(&mbr, &found, Some(&code));
@@ -191,7 +204,7 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
         }
         Action::Remove => against_undoing(&mbr, &found, None),
     };
-    let kept = match wish.deed {
+    let kept = match request.action {
         Action::Write(code) | Action::Restore(code, _) => mbr.boot_code == code,
         Action::Remove => false,
     };
@@ -199,18 +212,18 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
         objections.insert(0, content);
     }
     let insists = |objection: &Objection| match objection.yields() {
-        Yields::Force => !wish.force,
-        Yields::ForceAndSave => !(wish.force && wish.saved),
+        Yields::Force => !request.force,
+        Yields::ForceAndSave => !(request.force && request.saved),
         Yields::Never => true,
     };
     if let Some(first) = objections.iter().find(|objection| insists(objection)) {
         return Err(first.clone());
     }
     let mut notes = Vec::new();
-    match wish.deed {
+    match request.action {
         Action::Write(code) => {
             mbr.boot_code = code;
-            mbr.signature = wish.signature.unwrap_or(mbr.signature);
+            mbr.signature = request.signature.unwrap_or(mbr.signature);
             // Without it, no BIOS starts the code.
             mbr.bootable = true;
         }
@@ -221,24 +234,24 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Stamp, Objection> {
         // Without boot code to remove, this changes nothing.
         Action::Remove => mbr.boot_code = [0; BOOT_CODE],
     }
-    match wish.deed {
+    match request.action {
         Action::Write(_) => {
-            records::mend(facts, &mut mbr, wish, &mut notes)?;
+            records::mend(facts, &mut mbr, request, &mut notes)?;
             sectors_noted(facts, &mut notes);
         }
-        Action::Restore(..) | Action::Remove if wish.bios_active => records::take_active(&mut mbr),
+        Action::Restore(..) | Action::Remove if request.bios_active => records::take_active(&mut mbr),
         Action::Restore(..) | Action::Remove => {}
     }
     if facts.cd.is_some_and(|cd| cd.has_checksum) && !kept {
         notes.push("the image contains its own checksum, which changes (`implantisomd5 --force` renews it)".into());
     }
-    Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &wish.deed), notes, overridden: objections })
+    Ok(Stamp { before: facts.first, after: encode(&mbr, &facts.first, &request.action), notes, overridden: objections })
 }
 
 /// Encodes the sector. An invalid boot signature is left unchanged unless it was repaired.
-fn encode(mbr: &Mbr, before: &[u8; 512], deed: &Action) -> [u8; 512] {
+fn encode(mbr: &Mbr, before: &[u8; 512], action: &Action) -> [u8; 512] {
     let mut bytes = mbr.encode();
-    match deed {
+    match action {
         Action::Restore(_, Some(saved)) => bytes[510..].copy_from_slice(&saved.end),
         Action::Write(_) | Action::Restore(_, None) | Action::Remove if !mbr.bootable => {
             bytes[510..].copy_from_slice(&before[510..]);

@@ -1,16 +1,16 @@
 //! Partition records of a stamped disk: the protective record, and the active record for old BIOSes.
 
-use super::{Facts, Objection, Records, Wish};
+use super::{Facts, Objection, Records, Request};
 use crate::format::mbr::{Mbr, PROTECTIVE, Record};
 
 /// Notes the faults of the protective record, or repairs it. Adds the active record on request.
-pub(crate) fn mend(facts: &Facts, mbr: &mut Mbr, wish: &Wish, notes: &mut Vec<String>) -> Result<(), Objection> {
-    if wish.fix_mbr {
+pub(crate) fn mend(facts: &Facts, mbr: &mut Mbr, request: &Request, notes: &mut Vec<String>) -> Result<(), Objection> {
+    if request.fix_mbr {
         fix(facts, mbr)?;
     } else {
         note(facts, mbr, notes);
     }
-    if wish.bios_active {
+    if request.bios_active {
         let [_, second, ..] = &mut mbr.records;
         if !second.is_empty() && *second != Record::dummy_active() {
             return Err(Objection::SlotTaken);

@@ -2,20 +2,13 @@
 
 use std::io::Cursor;
 
-use super::{Action, Facts, Objection, Records, Stamp, Wish, plan};
+use super::{Action, Facts, Objection, Records, Request, Stamp, plan};
 use crate::format::gpt::{Gpt, Partition};
 use crate::format::mbr::{BOOT_CODE, Mbr, Record};
 use crate::format::{Guid, Lba, SectorSize};
 
 const DISK: u64 = 8 << 20;
-const WRITE: Wish = Wish {
-    deed: Action::Write([0x90; BOOT_CODE]),
-    signature: None,
-    fix_mbr: false,
-    bios_active: false,
-    force: false,
-    saved: false,
-};
+const WRITE: Request = Request::new(Action::Write([0x90; BOOT_CODE]));
 
 fn partition(number: u32, type_guid: Guid, attributes: u64) -> Partition {
     let starting_lba = Lba(256 * u64::from(number));
@@ -60,8 +53,8 @@ fn facts(disk: &[u8]) -> Facts {
     Facts::read(&disk, None).expect("facts")
 }
 
-fn stamped(disk: &[u8], wish: &Wish) -> Stamp {
-    plan(&facts(disk), wish).expect("no objection")
+fn stamped(disk: &[u8], request: &Request) -> Stamp {
+    plan(&facts(disk), request).expect("no objection")
 }
 
 fn refused(disk: &[u8]) -> Objection {
@@ -121,7 +114,7 @@ fn disks_without_a_gpt_and_bios_bootable_disks_are_refused_unless_forced() {
         (syslinux, Objection::LegacyBootable(1)),
     ] {
         assert_eq!(refused(&disk), objection);
-        let stamp = stamped(&disk, &Wish { force: true, ..WRITE });
+        let stamp = stamped(&disk, &Request { force: true, ..WRITE });
         assert_eq!(stamp.overridden, [objection]);
         assert_eq!(stamp.after[BOOT_CODE..510], disk[BOOT_CODE..510]);
         assert_eq!(stamp.after[510..], [0x55, 0xAA], "a BIOS starts it");
@@ -131,7 +124,7 @@ fn disks_without_a_gpt_and_bios_bootable_disks_are_refused_unless_forced() {
 
 #[test]
 fn an_invalid_protective_record_is_noted_or_repaired() {
-    let fix = Wish { fix_mbr: true, ..WRITE };
+    let fix = Request { fix_mbr: true, ..WRITE };
     let good = usual();
     assert_eq!(stamped(&good, &fix).after[BOOT_CODE..], good[BOOT_CODE..512]);
     // The constant of byebyebios, an active record, a record with another start, no record.
@@ -171,7 +164,7 @@ fn an_invalid_protective_record_is_noted_or_repaired() {
     assert_eq!(stamped(&all, &WRITE).notes, [""; 0], "valid for all readers");
     let mut leftover = good;
     change(&mut leftover, |mbr| mbr.records[0].kind = 0x83);
-    let forced = Wish { force: true, ..fix };
+    let forced = Request { force: true, ..fix };
     assert_eq!(plan(&facts(&leftover), &forced), Err(Objection::WouldHide));
 }
 
@@ -180,12 +173,12 @@ fn the_repaired_record_covers_the_whole_disk_even_if_only_its_start_is_read() {
     for sector in SectorSize::ALL {
         let mut disk = disk(&[sector], &[]);
         change(&mut disk, |mbr| mbr.records[0].sectors = 1);
-        let wish = Wish { fix_mbr: true, ..WRITE };
-        let whole = stamped(&disk, &wish);
+        let request = Request { fix_mbr: true, ..WRITE };
+        let whole = stamped(&disk, &request);
         let sectors = Mbr::decode(&whole.after).records[0].sectors;
         assert_eq!(u64::from(sectors), DISK / sector.bytes() - 1);
         let begin = Facts::read_begin(&&disk[..1 << 20]).expect("facts");
-        assert_eq!(plan(&begin, &wish).expect("a stamp").after, whole.after);
+        assert_eq!(plan(&begin, &request).expect("a stamp").after, whole.after);
     }
 }
 
@@ -196,7 +189,7 @@ fn the_records_of_a_hybrid_disk_keep_their_slots() {
         mbr.records[1] = mbr.records[0];
         mbr.records[0] = Record { kind: 0x83, first_lba: 99, sectors: 9, ..Record::default() };
     });
-    let stamp = stamped(&disk, &Wish { fix_mbr: true, force: true, ..WRITE });
+    let stamp = stamped(&disk, &Request { fix_mbr: true, force: true, ..WRITE });
     assert_eq!(stamp.after[BOOT_CODE..], disk[BOOT_CODE..512]);
 }
 
@@ -209,7 +202,7 @@ fn an_objection_from_either_of_two_tables_counts() {
     assert_eq!(refused(&both), Objection::BiosBoot(1));
     // The same objection from both tables is reported once.
     let both = disk(&SectorSize::ALL, &bios);
-    assert_eq!(stamped(&both, &Wish { force: true, ..WRITE }).overridden, [Objection::BiosBoot(1)]);
+    assert_eq!(stamped(&both, &Request { force: true, ..WRITE }).overridden, [Objection::BiosBoot(1)]);
 }
 
 #[test]
@@ -220,7 +213,7 @@ fn records_of_another_partitioning_are_not_restored() {
         records[1].kind = kind;
         Records { records, end: [1, 2] }
     };
-    let restore = |kind| Wish { deed: Action::Restore([7; BOOT_CODE], Some(saved(kind))), force: true, ..WRITE };
+    let restore = |kind| Request { action: Action::Restore([7; BOOT_CODE], Some(saved(kind))), force: true, ..WRITE };
     assert_eq!(plan(&facts(&disk), &restore(0x83)), Err(Objection::OtherRecords));
     change(&mut disk, |mbr| mbr.signature = [3; 6]);
     let after = stamped(&disk, &restore(0)).after;
@@ -232,31 +225,31 @@ fn records_of_another_partitioning_are_not_restored() {
 
 #[test]
 fn the_active_record_uses_an_empty_slot_and_can_be_removed() {
-    let wish = Wish { bios_active: true, ..WRITE };
+    let request = Request { bios_active: true, ..WRITE };
     let mut disk = usual();
-    let stamp = stamped(&disk, &wish);
+    let stamp = stamped(&disk, &request);
     let mbr = Mbr::decode(&stamp.after);
     assert_eq!(mbr.records[1], Record::dummy_active());
     assert!(mbr.is_protective() && !mbr.is_hybrid());
     disk[..512].copy_from_slice(&stamp.after);
     change(&mut disk, |mbr| mbr.boot_code = [0; BOOT_CODE]);
-    let kept = Wish { deed: Action::Remove, bios_active: false, ..wish };
+    let kept = Request { action: Action::Remove, bios_active: false, ..request };
     assert_eq!(Mbr::decode(&stamped(&disk, &kept).after).records[1], Record::dummy_active());
-    let taken = Wish { deed: Action::Remove, ..wish };
+    let taken = Request { action: Action::Remove, ..request };
     assert_eq!(stamped(&disk, &taken).after, usual()[..512]);
     change(&mut disk, |mbr| mbr.records[1].first_lba = 9);
-    assert_eq!(plan(&facts(&disk), &Wish { force: true, ..wish }), Err(Objection::SlotTaken));
+    assert_eq!(plan(&facts(&disk), &Request { force: true, ..request }), Err(Objection::SlotTaken));
 }
 
 #[test]
 fn removing_and_restoring_leave_foreign_code_unchanged() {
     let mut disk = usual();
-    let remove = Wish { deed: Action::Remove, ..WRITE };
+    let remove = Request { action: Action::Remove, ..WRITE };
     assert!(!stamped(&disk, &remove).changes());
     change(&mut disk, |mbr| mbr.boot_code[0] = 0xeb);
     let other = Mbr::decode(disk[..512].try_into().expect("512 bytes")).boot_code;
     assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::NotOurs(_))));
-    let restore = Wish { deed: Action::Restore(other, None), ..WRITE };
+    let restore = Request { action: Action::Restore(other, None), ..WRITE };
     assert!(!stamped(&disk, &restore).changes(), "the saved code is already present");
     assert_eq!(plan(&facts(&usual()), &restore), Err(Objection::NothingThere));
 }

@@ -1,43 +1,8 @@
 //! Writes the first sector of a disk in place: one write, synced and read back.
 
-use std::io;
-
-use super::Stamp;
+use super::{Stamp, StampError};
 use crate::disk::container::Image;
 use crate::format::{Medium, SectorSize};
-
-/// Error from writing the first sector.
-#[derive(Debug, thiserror::Error)]
-pub enum StampError {
-    /// The sector could not be read.
-    #[error("failed to read the first sector of {name}")]
-    Read {
-        /// Image file.
-        name: String,
-        /// Error from the operating system.
-        source: io::Error,
-    },
-    /// The sector differs from the one that the decision was based on.
-    #[error("failed to write the first sector of {name}: it changed meanwhile")]
-    Changed {
-        /// Image file.
-        name: String,
-    },
-    /// The sector could not be written.
-    #[error("failed to write the first sector of {name}")]
-    Write {
-        /// Image file.
-        name: String,
-        /// Error from the operating system.
-        source: io::Error,
-    },
-    /// The sector was written, but reads back differently.
-    #[error("failed to verify the first sector of {name}: bytes read back differ from bytes written")]
-    Lost {
-        /// Image file.
-        name: String,
-    },
-}
 
 /// Writes the new first sector, if it differs. Writes exactly one logical sector, so that a power failure leaves either
 /// the old or the new one. In a larger sector, the bytes from 512 are unchanged.

@@ -1,32 +1,20 @@
 //! Result of a stamping operation, as text and as JSON.
 
-use std::io::Write;
+use serde::{Deserialize, Serialize};
 
-use anyhow::Context;
-use serde::Serialize;
+use super::{Action, Facts, Stamp, StampSpec};
+use crate::format::SectorSize;
+use crate::format::bootsector::{Found, decode_message, recognise};
+use crate::format::mbr::{BOOT_AREA, BOOT_CODE};
 
-use super::job::{Job, sector};
-use crate::cli::output;
-use bootling::disk::stamp::{Action, Facts, Stamp};
-use bootling::format::bootsector::{Found, decode_message, recognise};
-use bootling::format::mbr::{BOOT_AREA, BOOT_CODE};
+/// Version of the JSON result. New fields do not change it.
+const VERSION: u32 = 1;
 
-/// Format of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tone {
-    /// Summary and notes on standard error.
-    Plain,
-    /// Notes only.
-    Notes,
-    /// No output.
-    Quiet,
-    /// JSON object on standard output.
-    Json,
-}
-
-/// Result. New versions only add fields.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report {
+/// Result of stamping an image, as printed by `stamp --json`. New versions only add fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampReport {
+    /// Version of this format: 1.
+    pub version: u32,
     /// Image path as given.
     pub image: String,
     /// Output file, if not stamped in place.
@@ -42,7 +30,8 @@ pub(crate) struct Report {
     /// True if nothing was written because of `--dry-run`.
     pub dry_run: bool,
     /// `written`, `restored`, `removed`
-    pub deed: &'static str,
+    #[serde(rename = "deed")]
+    pub action: String,
     /// Bytes of the new boot code without trailing zeros; at most 440.
     pub bytes_used: usize,
     /// Previous boot code: `nothing`, `bootling`, `byebyebios`, `GRUB`, `unknown`, ...
@@ -57,31 +46,35 @@ pub(crate) struct Report {
     pub notes: Vec<String>,
 }
 
-impl Report {
-    /// Creates the report.
-    pub(crate) fn new(job: &Job<'_>, facts: &Facts, stamp: &Stamp, container: String) -> Self {
+impl StampReport {
+    pub(super) fn new(name: String, container: String, spec: &StampSpec, facts: &Facts, stamp: &Stamp) -> Self {
         let (before, after) = (boot_code(&stamp.before), boot_code(&stamp.after));
+        // Without a known size, that of the first table.
+        let sector = facts.sector.or_else(|| facts.tables.first().map(|table| table.sector));
         Self {
-            image: job.image.display().to_string(),
+            version: VERSION,
+            image: name,
             output: None,
             container,
             size: facts.size,
-            sector_size: sector(facts).map(bootling::format::SectorSize::bytes),
+            sector_size: sector.map(SectorSize::bytes),
             changed: stamp.changes(),
-            dry_run: job.dry_run,
-            deed: match job.wish.deed {
+            dry_run: spec.dry_run,
+            action: match spec.request.action {
                 Action::Write(_) => "written",
                 Action::Restore(..) => "restored",
                 Action::Remove => "removed",
-            },
+            }
+            .to_owned(),
             bytes_used: after.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
             boot_code_before: match recognise(&before) {
-                Found::Nothing => "nothing".to_owned(),
-                Found::Ours => "bootling".to_owned(),
-                Found::Byebyebios => "byebyebios".to_owned(),
-                Found::Loader(name) => name.to_owned(),
-                Found::Unknown => "unknown".to_owned(),
-            },
+                Found::Nothing => "nothing",
+                Found::Ours => "bootling",
+                Found::Byebyebios => "byebyebios",
+                Found::Loader(name) => name,
+                Found::Unknown => "unknown",
+            }
+            .to_owned(),
             records_changed: stamp.before[BOOT_CODE..] != stamp.after[BOOT_CODE..],
             message: decode_message(&stamp.after[..BOOT_AREA]),
             overridden: stamp.overridden.iter().map(ToString::to_string).collect(),
@@ -89,8 +82,8 @@ impl Report {
         }
     }
 
-    /// Formats the summary.
-    fn sentence(&self) -> String {
+    /// Formats the result as one sentence.
+    pub fn summary(&self) -> String {
         let place = match &self.output {
             Some(output) => format!("{output} ({})", self.container),
             None => format!("{} ({})", self.image, self.container),
@@ -100,13 +93,13 @@ impl Report {
             return format!("{place}: {done}no changes necessary");
         }
         let would = if self.dry_run { "would be " } else { "" };
-        let deed = self.deed;
-        let bytes = match self.deed {
+        let action = &self.action;
+        let bytes = match action.as_str() {
             "removed" => String::new(),
             _ => format!(", {} of {BOOT_CODE} bytes", self.bytes_used),
         };
         let records = if self.records_changed { ", partition records changed" } else { "" };
-        format!("{place}: boot sector {would}{deed}{bytes}{records}")
+        format!("{place}: boot sector {would}{action}{bytes}{records}")
     }
 }
 
@@ -114,28 +107,4 @@ fn boot_code(first: &[u8; 512]) -> [u8; BOOT_CODE] {
     let mut code = [0; BOOT_CODE];
     code.copy_from_slice(&first[..BOOT_CODE]);
     code
-}
-
-/// Prints the report.
-pub(crate) fn print_report(report: &Report, tone: Tone) -> anyhow::Result<()> {
-    match tone {
-        Tone::Quiet => {}
-        Tone::Json => {
-            let mut out = output::stdout();
-            serde_json::to_writer_pretty(&mut out, report).context("failed to print the report")?;
-            writeln!(out).and_then(|()| out.flush()).context("failed to print the report")?;
-        }
-        Tone::Plain | Tone::Notes => {
-            for what in &report.overridden {
-                output::note(&format!("{}: overridden: {what}", report.image));
-            }
-            for note in &report.notes {
-                output::note(&format!("{}: {note}", report.image));
-            }
-            if tone == Tone::Plain {
-                output::note(&report.sentence());
-            }
-        }
-    }
-    Ok(())
 }
