@@ -145,6 +145,7 @@ pub mod sys;
 pub mod watch;
 
 // Guests.
+pub use guest::autoload::record::{LoadedModule, Requester as ModuleRequester};
 pub use guest::disk_report::BootReport;
 pub use guest::report::{NotRun, QemuReport, Recorded, RecordedResult, RunReport, Times as RunTimes};
 pub use guest::verdict::Outcome;

@@ -21,7 +21,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
 
 /// Messages of the guest, in the order of a run, and their bytes.
-const TO_HOST: [(ToHost<'static>, &[u8]); 32] = [
+const TO_HOST: [(ToHost<'static>, &[u8]); 34] = [
     (
         ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
         b"\x01\x25\0bootling\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x02\0\0\0\0\0\0\0\0\x01\x006.1.0",
@@ -54,6 +54,8 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 32] = [
     (ToHost::Log { lost: Lost::Unreadable, records: b"" }, b"\x0a\x01\0\x03"),
     (ToHost::Left { pid: 258, lives: false, name: b"sh" }, b"\x0b\x07\0\x02\x01\0\0\0sh"),
     (ToHost::Left { pid: 258, lives: true, name: b"sh" }, b"\x0b\x07\0\x02\x01\0\0\x01sh"),
+    (ToHost::Helper { id: 258, message: b"t" }, b"\x0e\x05\0\x02\x01\0\0t"),
+    (ToHost::Helper { id: 1, message: b"" }, b"\x0e\x04\0\x01\0\0\0"),
     (
         ToHost::Exit { ended: Ended::Exited(7), usage: USAGE, taint: 9 },
         b"\x08\x2a\0\0\x07\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0",
@@ -81,7 +83,7 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 32] = [
 ];
 
 /// Messages of the host, and their bytes.
-const TO_GUEST: [(ToGuest<'static>, &[u8]); 7] = [
+const TO_GUEST: [(ToGuest<'static>, &[u8]); 8] = [
     (
         ToGuest::Go { rows: 25, columns: 80, realtime_ns: 0x0807_0605_0403_0201 },
         b"\x41\x0c\0\x19\0\x50\0\x01\x02\x03\x04\x05\x06\x07\x08",
@@ -91,6 +93,7 @@ const TO_GUEST: [(ToGuest<'static>, &[u8]); 7] = [
     (ToGuest::Resize { rows: 1, columns: 256 }, b"\x44\x04\0\x01\0\0\x01"),
     (ToGuest::Signal(15), b"\x45\x01\0\x0f"),
     (ToGuest::Done, b"\x46\0\0"),
+    (ToGuest::Helper { id: 258, message: b"e\0" }, b"\x48\x06\0\x02\x01\0\0e\0"),
     (
         ToGuest::Renew { len: 258, seed: *b"0123456789abcdef0123456789ABCDEF" },
         b"\x47\x28\0\x02\x01\0\0\0\0\0\x000123456789abcdef0123456789ABCDEF",
@@ -145,8 +148,8 @@ fn an_incomplete_frame_is_not_decoded() {
 #[test]
 fn an_invalid_frame_is_refused_with_the_reason() {
     assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
-    assert_eq!(ToHost::decode(b"\x0e\0\0"), Err(FrameError::Tag(14)));
-    assert_eq!(ToGuest::decode(b"\x48\0\0"), Err(FrameError::Tag(0x48)));
+    assert_eq!(ToHost::decode(b"\x0f\0\0"), Err(FrameError::Tag(15)));
+    assert_eq!(ToGuest::decode(b"\x49\0\0"), Err(FrameError::Tag(0x49)));
     assert_eq!(ToHost::decode(b"\x03\x01\x80"), Err(FrameError::TooLong(3, 0x8001)));
     assert_eq!(ToHost::decode(b"\x01\x08\0bootl1ng"), Err(FrameError::Malformed(1)), "another magic");
     assert_eq!(ToHost::decode(b"\x05\x05\0\0\0\0\0\0"), Err(FrameError::Malformed(5)), "a byte too many");
@@ -201,7 +204,7 @@ fn a_broken_record_ends_the_job_with_its_offset() {
 #[test]
 fn every_tag_has_a_unique_byte() {
     let known: Vec<_> = (0..=u8::MAX).filter_map(|code| Some((code, Tag::from_code(code)?))).collect();
-    assert_eq!(known.len(), 14);
+    assert_eq!(known.len(), 15);
     assert!(known.iter().all(|(code, tag)| tag.code() == *code));
 }
 
@@ -210,7 +213,7 @@ fn every_tag_has_a_unique_byte() {
 fn pid1_is_a_small_static_program_that_cannot_panic() {
     let image =
         bootling::initrd::pid1::image(bootling::arch::Arch::X86_64).expect("pid 1 for the machine the tests run on");
-    assert!(image.len() < 48 * 1024, "{} bytes", image.len());
+    assert!(image.len() < 96 * 1024, "{} bytes", image.len());
     let elf = goblin::elf::Elf::parse(image).expect("an ELF file");
     assert_eq!(elf.header.e_type, goblin::elf::header::ET_EXEC);
     assert!(elf.interpreter.is_none() && elf.dynamic.is_none(), "pid 1 requires a dynamic loader");
@@ -236,6 +239,7 @@ fn tags() -> impl Strategy<Value = Tag> {
         Tag::BlockDevices,
         Tag::Window,
         Tag::Verbose,
+        Tag::Autoload,
     ])
 }
 

@@ -19,7 +19,7 @@ use goblin::elf::header::{EM_X86_64, ET_EXEC};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD};
 
 /// Size limit of pid 1 in bytes.
-const MOST_BYTES: usize = 64 << 10;
+const MOST_BYTES: usize = 96 << 10;
 
 #[test]
 fn pid_1_is_small_static_and_has_no_writable_executable_segment() {

@@ -67,6 +67,7 @@ impl InitrdArgs {
             modules: self.kmod.clone(),
             lib_path: self.lib_path.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
             run,
+            autoload: false,
         })
     }
 

@@ -28,7 +28,7 @@ use bootling::guest::snapshot::Warm;
 use bootling::guest::verdict::{BisectAnswer, Outcome, code};
 use bootling::guest::{self, Cwd, Limits, Prepared, RunOptions, RunResult, RunSpec, Streams, VmError};
 use bootling::root::request::ModuleRequest;
-use bootling::root::spec::RunWhat;
+use bootling::root::spec::{InitrdSpec, RunWhat};
 use bootling::root::userland_error::UserlandError;
 
 /// Build a tiny initrd in memory, boot it, run COMMAND in the guest, and exit with its status
@@ -66,6 +66,10 @@ pub(crate) struct RunArgs {
     /// Like --kmod, but load the module before the snapshot is taken, once for all warm runs. May be repeated.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
     pub(super) base_kmod: Vec<ModuleRequest>,
+    /// Do not load modules on demand: `modprobe` and requests of the guest's kernel find only what is in the image. See
+    /// Modules on demand below.
+    #[arg(long)]
+    pub(super) no_autoload: bool,
     /// Allocate a terminal for the command in the guest. A shell started from a terminal always gets one.
     #[arg(long, short = 't')]
     pub(super) tty: bool,
@@ -183,8 +187,9 @@ impl RunArgs {
         );
         let what = self.wanted();
         let tty = self.tty || (what == RunWhat::Shell && on_terminal);
+        let initrd = self.initrd.spec(&[], what)?;
         Ok(RunSpec {
-            initrd: self.initrd.spec(&[], what)?,
+            initrd: InitrdSpec { autoload: !self.no_autoload && !self.print_command, ..initrd },
             kernel: self.initrd.kernel(),
             boot: self.boot.spec(tty),
             ready_made: self.ready_made.clone(),

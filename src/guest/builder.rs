@@ -150,6 +150,14 @@ impl Builder {
         self
     }
 
+    /// Whether modules that the guest's kernel or `modprobe` requests are loaded on demand, from the kernel's modules on the
+    /// host ([`Output::modules`]). Default: true.
+    #[must_use]
+    pub fn autoload(mut self, autoload: bool) -> Self {
+        self.spec.initrd.autoload = autoload;
+        self
+    }
+
     /// Takes programs, libraries, modules and files from the system below a directory instead of the host.
     #[must_use]
     pub fn sysroot(mut self, directory: impl Into<PathBuf>) -> Self {
@@ -337,6 +345,7 @@ impl Builder {
         initrd.copies.extend_from_slice(&command.copies);
         initrd.modules.extend_from_slice(&command.modules);
         initrd.run = command.what.clone();
+        initrd.autoload = command.autoload.unwrap_or(initrd.autoload);
         spec.health.fail_on.extend_from_slice(&command.fail_on);
         spec.health.allow.extend_from_slice(&command.health_allow);
         spec.cwd = command.cwd.clone().map_or(Cwd::Root, Cwd::At);

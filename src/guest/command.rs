@@ -27,6 +27,7 @@ pub struct Command {
     /// Regular expressions: a finding with a matching line does not end the command.
     pub(crate) health_allow: Vec<String>,
     pub(crate) cwd: Option<PathBuf>,
+    pub(crate) autoload: Option<bool>,
 }
 
 impl Command {
@@ -55,6 +56,7 @@ impl Command {
             fail_on: Vec::new(),
             health_allow: Vec::new(),
             cwd: None,
+            autoload: None,
         }
     }
 
@@ -98,6 +100,13 @@ impl Command {
     #[must_use]
     pub fn kmod(mut self, name: impl Into<OsString>, parameters: impl Into<OsString>) -> Self {
         self.modules.push(ModuleRequest { name: name.into(), params: parameters.into() });
+        self
+    }
+
+    /// Whether modules are loaded on demand, instead of [`Builder::autoload`](super::Builder::autoload).
+    #[must_use]
+    pub fn autoload(mut self, autoload: bool) -> Self {
+        self.autoload = Some(autoload);
         self
     }
 

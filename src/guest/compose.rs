@@ -97,6 +97,7 @@ pub(crate) fn compose(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Comp
     composition.job.args = users.command.unwrap_or_else(|| vec!["/bin/sh".into()]);
     composition.job.env = users.env;
     composition.job.tty = spec.run == RunWhat::Shell;
+    composition.job.autoload = spec.autoload;
     Ok(composition)
 }
 

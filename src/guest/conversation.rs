@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::autoload::ModuleSource;
 use super::evidence::Evidence;
 use super::hang::{Inquest, Recording};
 use super::health::Rules;
@@ -38,6 +39,7 @@ pub(crate) struct Conversation<'a> {
     has_tty: bool,
     has_qemu_arguments: bool,
     kernel: KernelTraits,
+    modules: Option<ModuleSource>,
     /// What the last session captured: standard output, standard error.
     captured: [Captured; 2],
 }
@@ -50,6 +52,7 @@ impl<'a> Conversation<'a> {
         console: ConsoleSink,
         inquest: Option<Inquest>,
         kernel: KernelTraits,
+        modules: Option<ModuleSource>,
     ) -> Result<(Self, Option<Evidence>), VmError> {
         let RunOptions { limits, streams, watch, evidence, signals, inspects_interrupted, quiet } = options;
         let recording = evidence.as_ref().map(Evidence::recording).transpose()?;
@@ -74,6 +77,7 @@ impl<'a> Conversation<'a> {
             has_tty,
             has_qemu_arguments,
             kernel,
+            modules,
             captured,
         };
         Ok((conversation, evidence))
@@ -143,6 +147,7 @@ impl<'a> Conversation<'a> {
             interrupt: self.interrupt,
             hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
             recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
+            modules: self.modules.clone(),
             command_line: machine.command_line.to_string_lossy().into_owned(),
             opening,
         };

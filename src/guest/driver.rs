@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::autoload::ModuleSource;
 use super::conversation::{Conversation, console};
 use super::disk::Disk;
 use super::hang::Inquest;
@@ -228,12 +229,17 @@ impl Prepared {
         KernelTraits { starts_init, ..traits }
     }
 
+    /// The modules that the guest receives on demand.
+    fn modules(&self) -> Option<ModuleSource> {
+        self.template.as_ref()?.modules(&self.spec)
+    }
+
     fn lead(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
         let rules = self.spec.health.rules()?;
         let sink = console(&self.spec.boot.console)?;
         let is_disk = matches!(self.start, Start::Disk(_));
         let (mut conversation, evidence) =
-            Conversation::new(&self.spec, options, sink, self.inquest.clone(), self.kernel_traits())?;
+            Conversation::new(&self.spec, options, sink, self.inquest.clone(), self.kernel_traits(), self.modules())?;
         listener.starting(&self.kernel);
         let Run { mut transcript, machine, command, kernel, started, age } = start(self, &mut conversation, listener)?;
         if is_disk {

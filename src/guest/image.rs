@@ -25,7 +25,8 @@ pub fn plan(
         Some(_) | None => arch_of(root)?,
     };
     let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
-    let mut composition = compose(root, spec, arch)?;
+    // There is no host when somebody boots the initrd.
+    let mut composition = compose(root, &InitrdSpec { autoload: false, ..spec.clone() }, arch)?;
     if let Some(kernel) = kernel {
         let context = BuildContext { root, kernel, tables: &ModuleTables::default() };
         add_modules(&mut composition, context, &spec.modules, Drivers::NONE)?;

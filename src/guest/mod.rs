@@ -3,6 +3,7 @@
 //! [`run()`] drives one guest from its [`RunSpec`] to its [`RunResult`]; [`prepare()`] does the part that precedes QEMU's
 //! start. [`Vm`] keeps a guest for several commands. Prints nothing: notes and progress go to a [`Listener`].
 
+pub mod autoload;
 pub(crate) mod bases;
 pub(crate) mod builder;
 pub(crate) mod command;

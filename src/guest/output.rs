@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::RunResult;
+use super::autoload::record::LoadedModule;
 use super::hang::Hang;
 use super::health::Finding;
 use super::outlet::Captured;
@@ -38,6 +39,8 @@ pub struct Output {
     pub age: Option<Duration>,
     /// Findings in the kernel's log since the command was given, or since the kernel's start if the guest booted.
     pub health: Vec<Finding>,
+    /// Modules that were loaded on demand.
+    pub modules: Vec<LoadedModule>,
     /// State of the guest at a timeout.
     pub hang: Option<Hang>,
     /// Time of pid 1's first message, measured as [`Output::duration`].
@@ -84,6 +87,7 @@ impl Output {
             notes,
             release,
             health: transcript.health,
+            modules: transcript.modules,
             hang: transcript.hang.map(|hang| *hang),
             hello,
             started,

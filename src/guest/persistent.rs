@@ -4,6 +4,7 @@
 //! again, once, and then booted without one; only before the guest's first command.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use super::conversation::Conversation;
 use super::driver::{command, not_restored};
@@ -20,7 +21,6 @@ use crate::cache::Key;
 use crate::initrd::check::CheckedPlan;
 use crate::process::signals::Signals;
 use crate::root::directory::Root;
-use crate::root::modules::tables::ModuleTables;
 use crate::root::spec::RunWhat;
 
 /// Why a guest is lost after an error on the host's side.
@@ -109,7 +109,7 @@ impl PersistentGuest {
         let spec = self.builder.spec(wanted, is_new)?;
         let root = Root::new(&spec.initrd.root)?;
         // Modules may have been built since the last command.
-        self.template.tables = ModuleTables::default();
+        self.template.tables = Arc::default();
         self.template.check_command(&spec, &mut self.notes)?;
         let whole = self.template.payload(&root, &spec, &mut self.notes)?;
         let payload = self.files.as_ref().map_or_else(|| Ok(whole.clone()), |files| files.rest(&whole))?;
@@ -195,7 +195,8 @@ impl PersistentGuest {
             Some(file) => ConsoleSink::File(file.try_clone().map_err(VmError::io("share", "the console's file"))?),
         };
         let options = RunOptions { signals, ..self.builder.options(command) };
-        Ok(Conversation::new(spec, options, console, Some(self.template.inquest()), self.template.kernel_traits(spec))?
-            .0)
+        let template = &self.template;
+        let (inquest, traits, modules) = (template.inquest(), template.kernel_traits(spec), template.modules(spec));
+        Ok(Conversation::new(spec, options, console, Some(inquest), traits, modules)?.0)
     }
 }

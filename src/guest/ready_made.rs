@@ -55,6 +55,7 @@ pub(super) fn make(
     move_modules(&mut composition);
     apply_run_options(&mut composition, context.root, spec, listener)?;
     take_over(&mut composition.job, job, &spec.initrd.run);
+    composition.job.autoload = spec.initrd.autoload;
     let plan = plan(composition, context.kernel.arch, Purpose::Overlay)?;
     rewind(&mut file, path)?;
     Ok(Made { initrd: memfd::overlay(&mut file, &plan, 0)?, transport })

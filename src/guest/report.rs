@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::RunResult;
+use super::autoload::record::LoadedModule;
 use super::hang::Hang;
 use super::health::Finding;
 use super::transcript::Event;
@@ -71,6 +72,9 @@ pub struct RunReport {
     /// Health findings in the kernel log since the kernel started, or since the command was started in a restored
     /// guest.
     pub health: Vec<Finding>,
+    /// Modules that were loaded on demand.
+    #[serde(default)]
+    pub modules: Vec<LoadedModule>,
     /// Notes from pid 1.
     pub notes: Vec<String>,
     /// State of the guest at the timeout.
@@ -202,6 +206,7 @@ impl RunReport {
             channel: machine.transport.name().to_owned(),
             qemu: QemuReport::new(machine, command),
             health: transcript.health.clone(),
+            modules: transcript.modules.clone(),
             notes: notes.collect(),
             hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),

@@ -27,6 +27,7 @@ pub(crate) use self::settings::{ConsoleSink, Interrupt, Opening, Outside, Settin
 pub use self::settings::{Foreground, ShownOn};
 pub use self::watch::Watch;
 use self::watch::Watching;
+use super::autoload::Autoload;
 use super::console::Console;
 use super::hang::Hang;
 use super::health;
@@ -121,6 +122,7 @@ struct Session<'a> {
     alarm: health::Alarm,
     /// Path of the module that pid 1 is loading.
     loading: Option<String>,
+    autoload: Autoload,
 }
 
 /// Progress of the guest.
@@ -146,6 +148,7 @@ enum Source {
     Keys,
     Channel,
     Monitor,
+    Modules,
     QemuStderr,
     Stdin,
     Stdout,
@@ -156,6 +159,7 @@ impl<'a> Session<'a> {
     fn new(guest: &'a mut Guest, mut settings: Settings, outside: Outside<'a>) -> Self {
         let Outside { input, out, err, signals, terminal } = outside;
         let start = guest.started.take().unwrap_or_else(Instant::now);
+        let autoload = Autoload::new(settings.modules.take());
         guest.qmp.log = settings.recording.as_mut().and_then(|recording| recording.qmp.take());
         Self {
             guest,
@@ -190,6 +194,7 @@ impl<'a> Session<'a> {
             health: health::Log::default(),
             alarm: health::Alarm::default(),
             loading: None,
+            autoload,
         }
     }
 
@@ -229,6 +234,7 @@ impl<'a> Session<'a> {
                 Source::Keys => self.write_keys(),
                 Source::Channel => self.on_channel(),
                 Source::Monitor => drop(self.read_monitor()),
+                Source::Modules => self.provide_modules(),
                 Source::QemuStderr => drop(self.read_qemu_stderr()),
                 Source::Stdin => self.read_stdin(),
                 Source::Stdout => self.write_stdout(),
@@ -263,6 +269,7 @@ impl<'a> Session<'a> {
         }
         watched.retain(|(source, _)| !self.closed.contains(source));
         watched.extend(self.signals.as_ref().map(|signals| (Source::Signals, PollFd::new(*signals, PollFlags::IN))));
+        watched.extend(self.autoload.ready().map(|fd| (Source::Modules, PollFd::from_borrowed_fd(fd, PollFlags::IN))));
         watched.extend(self.guest.state.as_ref().map(|state| (Source::State, PollFd::new(state, PollFlags::OUT))));
         if let Some(input) = self.input.as_ref().filter(|input| self.wants_input(input.as_fd())) {
             watched.push((Source::Stdin, PollFd::new(input, PollFlags::IN)));

@@ -4,7 +4,9 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::autoload::ModuleSource;
 use super::bases::Bases;
 use super::compose::{self, BuildContext, Drivers, Made};
 use super::disk::Disk;
@@ -62,7 +64,7 @@ pub(super) struct Restore {
 #[derive(Debug)]
 pub(crate) struct Template {
     /// The kernel.
-    kernel: Kernel,
+    kernel: Arc<Kernel>,
     /// Its image that starts fastest.
     image: PathBuf,
     /// That image's kind.
@@ -70,7 +72,7 @@ pub(crate) struct Template {
     /// The host side of its machine.
     pub(super) platform: Platform,
     /// The tables of its modules.
-    pub(super) tables: ModuleTables,
+    pub(super) tables: Arc<ModuleTables>,
     /// The channel that its pid 1 can use.
     transport: Transport,
     /// The cache.
@@ -102,6 +104,7 @@ impl Template {
             listener.note(&format!("nothing is kept for later runs: {}", no_snapshots(&error)));
         }
         preflight::check(&kernel, spec, &Requests::of_machine(spec, transport), listener)?;
+        let (kernel, tables) = (Arc::new(kernel), Arc::new(tables));
         Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
     }
 
@@ -155,6 +158,12 @@ impl Template {
     /// What a hang report needs to know about this kernel.
     pub(super) fn inquest(&self) -> Inquest {
         inquest(&self.image, &self.kernel.image, self.kind)
+    }
+
+    /// The modules that a guest receives on demand.
+    pub(super) fn modules(&self, spec: &RunSpec) -> Option<ModuleSource> {
+        let (kernel, tables) = (Arc::clone(&self.kernel), Arc::clone(&self.tables));
+        spec.initrd.autoload.then(|| ModuleSource { root: spec.initrd.root.clone(), kernel, tables })
     }
 
     fn context<'a>(&'a self, root: &'a Root) -> BuildContext<'a> {

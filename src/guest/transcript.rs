@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::autoload::record::LoadedModule;
 use super::hang::Hang;
 use super::health::Finding;
 use super::screen::ScreenContent;
@@ -35,6 +36,8 @@ pub struct Transcript {
     pub duration: Duration,
     /// What is known about the kernel.
     pub kernel: KernelTraits,
+    /// Modules that were loaded on demand.
+    pub modules: Vec<LoadedModule>,
 }
 
 /// What is known about a kernel from its configuration; `None`: unknown.

@@ -27,6 +27,7 @@ pub use self::bisect::BisectAnswer;
 pub(crate) use self::names::errno_text;
 pub use self::names::signal_name;
 pub use self::outcome::Outcome;
+use super::autoload::record::KILLED;
 use super::health::{Finding, Rules};
 use super::transcript::{Event, Goal, QemuExit, Transcript};
 use crate::format::protocol::frame::{Ended, Failure};
@@ -76,6 +77,11 @@ pub(crate) fn judge(transcript: &Transcript) -> Outcome {
 pub(crate) fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
     // Whatever the rules allow, a crash is the reason why no command ran.
     let outcome = judge(transcript);
+    if let (Outcome::Exited { .. } | Outcome::NotExecuted { .. } | Outcome::Signaled { .. }, Some(crashed)) =
+        (&outcome, crashed_on_demand(transcript))
+    {
+        return crashed;
+    }
     transcript.health.retain(|finding| rules.is_reported(finding));
     let worst = transcript.health.iter().filter(|finding| rules.fails(finding)).min_by_key(|finding| finding.kind);
     match (&outcome, worst) {
@@ -227,6 +233,14 @@ fn crashed(signal: u32, path: &str, findings: &[Finding]) -> Outcome {
     let what = crash(findings).map(|finding| finding.title.clone());
     let what = what.unwrap_or_else(|| format!("the loading process was killed by signal {signal}"));
     Outcome::KernelCrashed { module, what }
+}
+
+/// Outcome of a crash while a module was loaded on demand. Without a report of the kernel, something else killed the
+/// process that loaded it.
+fn crashed_on_demand(transcript: &Transcript) -> Option<Outcome> {
+    let module = transcript.modules.iter().find(|module| module.error.as_deref() == Some(KILLED))?;
+    let what = crash(&transcript.health)?.title.clone();
+    Some(Outcome::KernelCrashed { module: module.name.clone(), what })
 }
 
 /// Outcome of a pid 1 without a channel. The module that crashed may be a driver of the channel.

@@ -36,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) window: Option<u64>,
     /// True if pid 1 prints its actions on the console.
     pub(crate) verbose: bool,
+    /// True if the host provides the modules that the kernel requests while the command runs.
+    pub(crate) autoload: bool,
 }
 
 /// A kernel module in the guest and its parameters.
@@ -95,6 +97,9 @@ impl Job {
         }
         if self.verbose {
             put(&mut file, Tag::Verbose, "verbose", b"")?;
+        }
+        if self.autoload {
+            put(&mut file, Tag::Autoload, "autoload", b"")?;
         }
         Ok(file)
     }
@@ -191,6 +196,7 @@ mod tests {
             block_devices: Some(2),
             window: Some(4096),
             verbose: true,
+            autoload: true,
         };
         let golden = b"bootling job 1\n\
             a\x02\0\0\0sha\0\0\0\0\
@@ -204,7 +210,8 @@ mod tests {
             h\x01\0\0\0g\
             b\x01\0\0\x002\
             w\x04\0\0\x004096\
-            v\0\0\0\0";
+            v\0\0\0\0\
+            k\0\0\0\0";
         assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
         assert_eq!(Job::default().encode().expect("a job"), MAGIC);
     }

@@ -51,6 +51,7 @@ impl Job {
             }
             Tag::Window => self.window = Some(number(value).ok_or_else(|| broken("window", "not a number"))?),
             Tag::Verbose => self.verbose = true,
+            Tag::Autoload => self.autoload = true,
         }
         Ok(())
     }
@@ -108,6 +109,7 @@ mod tests {
             block_devices: Some(3),
             window: Some(4096),
             verbose: true,
+            autoload: true,
         };
         let bytes = job.encode().expect("encodes");
         assert_eq!(Job::decode(&bytes).expect("decodes"), job);

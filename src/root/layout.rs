@@ -60,3 +60,10 @@ pub(crate) fn base(root: &Root, out: &mut Gathered<'_>) {
         out.add(ArchivePath::new(path), Node::File { mode: 0o644, content, hardlink: None }, Why::Default);
     }
 }
+
+/// Adds pid 1's `modprobe`, which gives way to another one.
+pub(crate) fn modprobe(root: &Root, out: &mut Gathered<'_>) {
+    let sbin = ArchivePath::new("/sbin");
+    let sbin = root.find(&sbin).map_or(sbin, |found| found.real);
+    out.add(sbin.join("modprobe"), Node::Symlink { target: b"/init".to_vec() }, Why::Default);
+}

@@ -21,6 +21,8 @@ pub struct InitrdSpec {
     pub lib_path: Vec<PathBuf>,
     /// Command that pid 1 runs.
     pub run: RunWhat,
+    /// True if a guest with a channel to the host receives modules on demand, through pid 1's `modprobe`.
+    pub autoload: bool,
 }
 
 impl Default for InitrdSpec {
@@ -33,6 +35,7 @@ impl Default for InitrdSpec {
             modules: Vec::new(),
             lib_path: Vec::new(),
             run: RunWhat::Shell,
+            autoload: true,
         }
     }
 }

@@ -53,6 +53,9 @@ pub fn resolve(root: &Root, spec: &InitrdSpec, arch: Arch) -> Result<Userland, U
 
     let mut out = Gathered::new(root);
     layout::base(root, &mut out);
+    if spec.autoload {
+        layout::modprobe(root, &mut out);
+    }
     if let Some(busybox) = &busybox {
         programs.include(&busybox.path, Why::Base, &busybox.path, 0, &mut out)?;
     }

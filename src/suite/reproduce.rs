@@ -96,6 +96,7 @@ impl Arguments {
         self.option("--with", &command.binaries);
         self.option("--copy", command.copies.iter().map(copy));
         self.option("--kmod", command.modules.iter().map(module));
+        self.flag("--no-autoload", command.autoload == Some(false));
         self.option("--env", command.env.iter().map(|(name, value)| joined(name, "=", value)));
         self.option("--timeout", command.timeout.map(|limit| format!("{}ms", limit.as_millis())));
         self.option("--idle-timeout", command.idle.map(|limit| format!("{}ms", limit.as_millis())));
@@ -154,6 +155,7 @@ mod tests {
             with = "strace"
             copy = "x=/y"
             kmod = "loop max_loop=4"
+            autoload = false
             env = { A = "1" }
             timeout = 2
             [[test]]
@@ -169,7 +171,7 @@ mod tests {
             lines[0],
             "bootling run --kernel ./linux.deb --append 'a b' --accel tcg --machine pc --smp 2 --memory 512 \
              --firmware uefi --qemu-arg=-device --qemu-arg=virtio-rng-pci --warm --with strace --copy x=/y \
-             --kmod 'loop max_loop=4' --env A=1 --timeout 2000ms --health fail -- ./t 'it'\\''s'"
+             --kmod 'loop max_loop=4' --no-autoload --env A=1 --timeout 2000ms --health fail -- ./t 'it'\\''s'"
         );
         assert!(lines[1].starts_with("printf %s in | bootling run"), "{}", lines[1]);
         assert!(lines[1].ends_with("--run 'cd /tmp && cat; exit 3'"), "{}", lines[1]);

@@ -7,6 +7,7 @@ mod support;
 
 mod ancestor;
 mod arguments;
+mod autoload;
 mod bad_input;
 mod bisect;
 mod boot_disk;

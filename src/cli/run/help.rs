@@ -37,6 +37,12 @@ Exit status:
   124 timeout
   125 could not test (bad input, no QEMU, no kernel, a module that failed to load)
 
+Modules on demand:
+  A module that the guest's kernel requests (`ip link add type dummy`, `mount -t vfat`, `nft`, `tc`), or that the command
+  loads with `modprobe NAME [PARAM=VALUE...]`, is sent from the host with its dependencies when it is needed. Nothing has
+  to be named in advance. --json lists what was loaded. --kmod loads a module before the command, --no-autoload turns
+  modules on demand off. See docs/guest.md.
+
 Bisecting (--bisect), for git bisect run:
   0    good: the command exited with 0
   1    bad: the command exited with any other status, was killed by a signal or was not executed; the guest panicked,

@@ -16,6 +16,10 @@ pub mod to_host;
 pub const MAX_PAYLOAD: usize = 32 * 1024;
 /// Header length.
 pub const HEADER: usize = 3;
+/// Header length of the frames that carry a message of a helper: the frame's header and the helper's number.
+pub const HELPER_HEADER: usize = HEADER + 4;
+/// Maximum length of a message of a helper. A frame with it fits into one write to a virtio-serial port.
+pub const MAX_MESSAGE: usize = MAX_PAYLOAD - HELPER_HEADER;
 /// Length of a seed: the key size of the kernel's random generator (`drivers/char/random.c`, `BLAKE2S_HASH_SIZE`).
 pub const SEED: usize = 32;
 /// First bytes of [`ToHost::Hello`].
@@ -149,6 +153,14 @@ pub enum ToHost<'a> {
         /// Process name. If the process survived, followed by lines with its kernel stack.
         name: &'a [u8],
     },
+    /// A message of a helper process, such as the guest's `modprobe` (see [`super::modules`]). Empty: the helper has
+    /// ended. Sent while the command runs.
+    Helper {
+        /// Number of the helper; not used again in this guest.
+        id: u32,
+        /// Message, at most [`MAX_MESSAGE`] bytes.
+        message: &'a [u8],
+    },
     /// End of the command: the last frame, unless pid 1 waits for another command.
     Exit {
         /// End of the command.
@@ -178,6 +190,13 @@ impl Stream {
             Self::Errors => [STDERR, low, high],
         }
     }
+}
+
+/// Returns the header of a [`ToHost::Helper`] frame for a message of `len` bytes, for a sender that has it in place.
+pub const fn helper_header(id: u32, len: u16) -> [u8; HELPER_HEADER] {
+    let [low, high] = (len + 4).to_le_bytes();
+    let [a, b, c, d] = id.to_le_bytes();
+    [FROM_HELPER, low, high, a, b, c, d]
 }
 
 /// Message from host to guest.
@@ -213,6 +232,13 @@ pub enum ToGuest<'a> {
         /// Random bytes, unique to this guest.
         seed: [u8; SEED],
     },
+    /// A message to a helper process. Ignored if the helper has ended.
+    Helper {
+        /// Number of the helper.
+        id: u32,
+        /// Message, at most [`MAX_MESSAGE`] bytes.
+        message: &'a [u8],
+    },
     /// The host has received [`ToHost::Exit`]: power off. The guest waits for this frame or a hangup, since powering
     /// off discards undelivered data of its ports.
     Done,
@@ -242,6 +268,7 @@ const LOG: u8 = 0x0a;
 const LEFT: u8 = 0x0b;
 const COMMAND_LINE: u8 = 0x0c;
 const LOADING: u8 = 0x0d;
+const FROM_HELPER: u8 = 0x0e;
 const GO: u8 = 0x41;
 const STDIN: u8 = 0x42;
 const STDIN_EOF: u8 = 0x43;
@@ -249,6 +276,7 @@ const RESIZE: u8 = 0x44;
 const SIGNAL: u8 = 0x45;
 const DONE: u8 = 0x46;
 const RENEW: u8 = 0x47;
+const TO_HELPER: u8 = 0x48;
 
 /// A frame's tag, payload and total length.
 pub type Frame<'a> = (u8, &'a [u8], usize);
@@ -258,7 +286,7 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    if !matches!(tag, HELLO..=LOADING | GO..=RENEW) {
+    if !matches!(tag, HELLO..=FROM_HELPER | GO..=TO_HELPER) {
         return Err(FrameError::Tag(tag));
     }
     let len = u16::from_le_bytes([low, high]);

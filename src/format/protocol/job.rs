@@ -45,6 +45,8 @@ pub enum Tag {
     Window,
     /// Empty: pid 1 reports its actions on the console.
     Verbose,
+    /// Empty: the host provides the modules that the kernel requests while the command runs.
+    Autoload,
 }
 
 impl Tag {
@@ -65,6 +67,7 @@ impl Tag {
             Self::BlockDevices => b'b',
             Self::Window => b'w',
             Self::Verbose => b'v',
+            Self::Autoload => b'k',
         }
     }
 
@@ -85,6 +88,7 @@ impl Tag {
             b'b' => Self::BlockDevices,
             b'w' => Self::Window,
             b'v' => Self::Verbose,
+            b'k' => Self::Autoload,
             _ => return None,
         })
     }

@@ -4,7 +4,8 @@
 
 pub mod frame;
 pub mod job;
+pub mod modules;
 pub mod window;
 
 /// Protocol version. Increased with every incompatible change of frames or jobs; both sides refuse other versions.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;

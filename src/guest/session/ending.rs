@@ -72,6 +72,7 @@ impl Session<'_> {
             hang: self.hang,
             duration: self.start.elapsed(),
             kernel: KernelTraits::default(),
+            modules: self.autoload.finish(),
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
     }

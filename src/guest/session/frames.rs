@@ -72,6 +72,7 @@ impl Session<'_> {
             }
             ToHost::Log { lost, records } => self.health.take_records(lost, records),
             ToHost::Left { pid, lives, name } => self.health.take_left(pid, lives, name),
+            ToHost::Helper { id, message } => self.on_helper(id, message),
             ToHost::Exit { ended, usage, taint } => self.end(Event::Exit { at, ended, usage, taint }),
         }
     }
@@ -83,6 +84,21 @@ impl Session<'_> {
         }
         let is_base = self.settings.opening == Opening::Base;
         Progress { phase: self.phase, is_base, is_refused: self.is_refused }.violation(frame)
+    }
+
+    fn on_helper(&mut self, id: u32, message: &[u8]) {
+        match self.autoload.receive(id, message, self.start, &mut self.outbox) {
+            Ok(()) => self.provide_modules(),
+            Err(what) => self.end(Event::Nonsense(what.to_owned())),
+        }
+    }
+
+    /// Sends the modules that were found, and prints the notes about them.
+    pub(super) fn provide_modules(&mut self) {
+        self.autoload.answer(&mut self.outbox);
+        for note in self.autoload.take_notes() {
+            self.guest_note(note);
+        }
     }
 
     fn guest_note(&mut self, text: String) {

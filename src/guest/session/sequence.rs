@@ -5,7 +5,7 @@
 //! | `Hello` | yes | no | no |
 //! | `Ready` | no | of a base | no |
 //! | `Started` | no | of a command | no |
-//! | `Stdout`, `Stderr`, `Window`, `Left` | no | no | yes |
+//! | `Stdout`, `Stderr`, `Window`, `Left`, `Helper` | no | no | yes |
 //! | `Note`, `Log` | no | yes | yes |
 //! | `Failed`: the command cannot be executed | no | of a command, once | no |
 //! | `CommandLine`, `Loading`, `Failed`: an optional module | no | yes | no |
@@ -41,6 +41,7 @@ impl Progress {
             ToHost::Stdout(_) | ToHost::Stderr(_) => (is_running, "output of a command that has not started"),
             ToHost::Window(_) => (is_running, "a request for input of a command that has not started"),
             ToHost::Left { .. } => (is_running, "a leftover process of a command that has not started"),
+            ToHost::Helper { .. } => (is_running, "a message of a helper of a command that has not started"),
             ToHost::Note(_) => (is_greeted || is_running, "a note before the greeting"),
             ToHost::Log { .. } => (is_greeted || is_running, "kernel log records before the greeting"),
             ToHost::CommandLine(_) => (is_greeted, "a command line before the greeting"),
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn every_frame_is_accepted_only_in_its_phase() {
         let hello = ToHost::Hello { version: 0, uptime_ns: 0, taint: 0, window: 0, release: b"" };
-        let cases: [(ToHost<'_>, [bool; 5]); 22] = [
+        let cases: [(ToHost<'_>, [bool; 5]); 23] = [
             // Booting, greeted, refused, running, base.
             (hello, [true, false, false, false, false]),
             (ToHost::Ready, [false, false, false, false, true]),
@@ -103,6 +104,7 @@ mod tests {
             (ToHost::Note(b"x"), [false, true, true, true, true]),
             (ToHost::Log { lost: Lost::Nothing, records: b"" }, [false, true, true, true, true]),
             (ToHost::Left { pid: 2, lives: false, name: b"x" }, [false, false, false, true, false]),
+            (ToHost::Helper { id: 1, message: b"t" }, [false, false, false, true, false]),
             (failed(Failure::Exec), [false, true, false, false, false]),
             (failed(Failure::Job), [true, true, true, false, true]),
             (failed(Failure::Module), [true, true, true, false, true]),

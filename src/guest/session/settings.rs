@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::Watch;
+use crate::guest::autoload::ModuleSource;
 use crate::guest::hang::{Inquest, Recording};
 use crate::guest::health::Rules;
 use crate::guest::outlet::Outlet;
@@ -46,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) recording: Option<Recording>,
     /// Command line given to the kernel.
     pub(crate) command_line: String,
+    /// Modules that the guest receives on demand; `None`: none.
+    pub(crate) modules: Option<ModuleSource>,
     /// Start mode of the guest.
     pub(crate) opening: Opening,
 }

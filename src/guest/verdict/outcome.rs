@@ -56,7 +56,8 @@ pub enum Outcome {
         /// True if the finding ended the run (`--fail-on`).
         early: bool,
     },
-    /// The kernel crashed (an oops or a bug) while it loaded a module. The command did not run.
+    /// The kernel crashed (an oops or a bug) while it loaded a module: then the command did not run, unless the module was loaded
+    /// on demand.
     KernelCrashed {
         /// Name of the module.
         module: String,

@@ -91,6 +91,20 @@ pub(crate) fn resolve(
     ModuleQuery { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
 }
 
+/// Like [`resolve`], for a request of a guest: a name or an alias, never a file of the host.
+pub(crate) fn on_demand(
+    root: &Root,
+    kernel: &Kernel,
+    tables: &ModuleTables,
+    request: &ModuleRequest,
+) -> Result<Modules, ModuleError> {
+    if is_file(request) {
+        let (name, why) = (request.name.to_string_lossy().into_owned(), Box::new(Why::Asked(asked(request))));
+        return Err(ModuleError::Missing { name, why, place: String::new(), near: Vec::new() });
+    }
+    resolve(root, kernel, tables, std::slice::from_ref(request), &[])
+}
+
 /// Like `resolve`, but reads the tables for this call only. Calls `cache` only to generate tables, or to unpack a
 /// package again if one of its modules is damaged.
 pub fn resolve_with(
@@ -202,10 +216,14 @@ fn asked(request: &ModuleRequest) -> OsString {
     typed
 }
 
+/// Returns true if a request names a file.
+fn is_file(request: &ModuleRequest) -> bool {
+    request.name.as_bytes().contains(&b'/') || name::stem(&request.name.to_string_lossy()).is_some()
+}
+
 /// Adds the file that a request names. Returns the module's name; `None` if the request names no file.
 fn file_of(root: &Root, request: &ModuleRequest, order: &mut Order<'_>) -> Result<Option<String>, ModuleError> {
-    let is_file = request.name.as_bytes().contains(&b'/') || name::stem(&request.name.to_string_lossy()).is_some();
-    is_file.then(|| loose::add(root, Path::new(&request.name), &mut order.loose)).transpose()
+    is_file(request).then(|| loose::add(root, Path::new(&request.name), &mut order.loose)).transpose()
 }
 
 /// Returns the names of the requested modules; none if the request is built in.

@@ -26,6 +26,7 @@ pub(crate) fn output(outcome: Outcome, stdout: &str) -> Output {
         release: None,
         age: None,
         health: Vec::new(),
+        modules: Vec::new(),
         hang: None,
         hello: None,
         started: None,

@@ -6,7 +6,7 @@
 use crate::console;
 use crate::file;
 use crate::path::Path;
-use crate::protocol::frame::{HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost};
+use crate::protocol::frame::{HEADER, HELPER_HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost, helper_header};
 use crate::protocol::job::PORT_NAME;
 use crate::syscall::file::{
     self as files, Fd, NO_TERMINAL, NONBLOCKING, POLL_HANGUP, POLL_IN, POLL_OUT, READ_WRITE, Watch,
@@ -116,6 +116,22 @@ impl Channel {
         if len > 0 {
             *header = stream.header(len as u16);
             (self.outgoing.start, self.outgoing.end) = (0, HEADER + len);
+        }
+        Ok(len)
+    }
+
+    /// Puts a message of a helper into the channel, which must be clear; `read` fills it in place. Returns the result of
+    /// `read`.
+    pub fn put_message(&mut self, id: u32, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
+        let Some((header, message)) =
+            self.outgoing.bytes.get_mut(..WRITE).and_then(<[u8]>::split_first_chunk_mut::<HELPER_HEADER>)
+        else {
+            return Err(Errno::INVAL);
+        };
+        let len = read(message)?;
+        if len > 0 {
+            *header = helper_header(id, len as u16);
+            (self.outgoing.start, self.outgoing.end) = (0, HELPER_HEADER + len);
         }
         Ok(len)
     }

@@ -56,6 +56,7 @@ pub struct Job {
     pub terminal: bool,
     pub block_devices: u64,
     pub verbose: bool,
+    pub autoload: bool,
     /// Length of the window in bytes, if the payload comes through one.
     pub window: Option<u64>,
     /// Reason why the job is invalid.
@@ -141,6 +142,7 @@ impl Job {
                 None => self.broken = Some(b"invalid window length"),
             },
             Tag::Verbose => self.verbose = true,
+            Tag::Autoload => self.autoload = true,
         }
     }
 }

@@ -15,11 +15,13 @@ mod command;
 mod console;
 mod entropy;
 mod file;
+mod helper_socket;
 mod input;
 mod job;
 mod kmsg;
 mod leftovers;
 mod line;
+mod modprobe;
 mod modules;
 mod mounts;
 mod path;
@@ -41,9 +43,13 @@ use channel::Channel;
 use job::Job;
 use modules::Modules;
 use syscall::process::Stop;
+use syscall::start::Arguments;
 
-/// Entry point after `_start`. Ignores arguments and environment: everything comes from the job.
-extern "C" fn main() -> ! {
+/// Entry point. pid 1 ignores its arguments and environment: everything comes from the job.
+fn main(arguments: &Arguments) -> ! {
+    if modprobe::is_name(arguments.get(0)) {
+        modprobe::run(arguments);
+    }
     mounts::own_root();
     mounts::mount_first();
     console::ensure();

@@ -48,7 +48,7 @@ const OPTIONAL: [Mount; 6] = [
 const DEVICES: [Mount; 2] =
     [(c"mqueue", c"/dev/mqueue", KERNELS, c""), (c"hugetlbfs", c"/dev/hugepages", NOSUID | NODEV, c"")];
 
-/// The program that the kernel runs to load a module.
+/// Name of the program that the kernel runs to load a module.
 const MODPROBE: &CStr = c"/proc/sys/kernel/modprobe";
 
 const LINKS: [(&CStr, &CStr); 4] = [
@@ -127,11 +127,6 @@ pub fn mount_rest() {
             let _ = mount(c"tmpfs", at, NOSUID | NODEV, options);
         }
     }
-    // A mount may request a module, even of a file system that the kernel has (`kernel/bpf/inode.c`). Nothing is started for
-    // that: an image may contain any `modprobe`.
-    let mut modprobe = [0; 256];
-    let modprobe = read_start(MODPROBE, &mut modprobe);
-    overwrite(MODPROBE, b"\n");
     for (kind, at, flags, options) in OPTIONAL {
         let _ = mount(kind, at, flags, options);
     }
@@ -140,12 +135,22 @@ pub fn mount_rest() {
             let _ = remove_directory(at);
         }
     }
-    overwrite(MODPROBE, modprobe);
 }
 
-/// Sets a kernel parameter. A kernel without modules has none.
-fn overwrite(path: &CStr, value: &[u8]) {
-    let _ = open(path, WRITE_ONLY).and_then(|file| write(&file, value));
+/// Calls `prepare` while the kernel starts no program to load a module. What pid 1 does may request one, even of a file
+/// system that the kernel has (`kernel/bpf/inode.c`), and an image may contain any `modprobe`.
+pub fn without_modprobe<T>(prepare: impl FnOnce() -> T) -> T {
+    let mut modprobe = [0; 256];
+    let modprobe = read_start(MODPROBE, &mut modprobe);
+    set_modprobe(b"\n");
+    let prepared = prepare();
+    set_modprobe(modprobe);
+    prepared
+}
+
+/// Sets the program that the kernel runs to load a module. A kernel without modules has none.
+pub fn set_modprobe(program: &[u8]) {
+    let _ = open(MODPROBE, WRITE_ONLY).and_then(|file| write(&file, program));
 }
 
 fn mount_at(kind: &CStr, at: &CStr, flags: usize, options: &CStr) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 use crate::channel::{Channel, Gone};
 use crate::console;
 use crate::file;
+use crate::helper_socket::Helpers;
 use crate::job::Job;
 use crate::modules::Modules;
 use crate::mounts;
@@ -18,13 +19,17 @@ const NAP: u64 = 1_000_000;
 /// take long.
 const FILES: (u64, u64) = (65_536, 524_288);
 
-/// Does everything that does not need the host's `Go`.
-pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channel>) -> Result<(), Gone> {
+/// Does everything that does not need the host's `Go`. Returns the helpers' socket; a guest without a channel has none.
+pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channel>) -> Result<Helpers, Gone> {
+    let has_host = channel.is_some();
     modules.load_rest(job, channel)?;
     if job.verbose {
         console::say(b"mounting file systems");
     }
-    mounts::mount_rest();
+    let helpers = mounts::without_modprobe(|| {
+        mounts::mount_rest();
+        if has_host { Helpers::open() } else { Helpers::default() }
+    });
     // A kernel without networking has no loopback interface.
     let _ = loopback_up();
     if let Some(name) = job.host_name
@@ -35,7 +40,7 @@ pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channe
     let (soft, hard) = FILES;
     let _ = limit_files(soft, hard);
     let _ = take_ctrl_alt_del();
-    Ok(())
+    Ok(helpers)
 }
 
 /// Waits for the number of block devices in the job. On a timeout, returns the number found.

@@ -5,6 +5,7 @@
 
 use crate::channel::{Channel, Gone, check};
 use crate::command::{Command, Stdio};
+use crate::helper_socket::{self, Helpers};
 use crate::input::Input;
 use crate::protocol::frame::{Ended, Stream, ToGuest, ToHost, Usage};
 use crate::signals::Signals;
@@ -21,6 +22,9 @@ const PIPE: usize = 256 * 1024;
 const REST: usize = 1024 * 1024;
 /// Polling interval for a terminal that was hung up, in nanoseconds.
 const NAP: u64 = 1_000_000;
+
+/// Number of files to poll: signals, channel, input, two outputs, helpers.
+const WATCHES: usize = 5 + helper_socket::WATCHES;
 
 /// pid 1's ends of the command's input and output.
 pub struct Relay<'a> {
@@ -95,11 +99,12 @@ impl<'a> Relay<'a> {
         channel: &mut Channel,
         signals: &Signals,
         command: &Command,
+        helpers: &mut Helpers,
     ) -> core::result::Result<Outcome, Gone> {
         // Check everything in the first round: frames may have arrived together with `Go`.
-        let mut ready = [Watch::NOTHING; 5];
+        let mut ready = [Watch::NOTHING; WATCHES];
         loop {
-            let [signalled, host, _, output, errors] = ready;
+            let [signalled, host, _, output, errors, helping @ ..] = ready;
             if signals.may_be_pending(signalled) {
                 let arrived = signals.take();
                 if let Some(stop) = arrived.stop {
@@ -114,34 +119,40 @@ impl<'a> Relay<'a> {
             if host.ready & POLL_IN != 0 {
                 channel.pull()?;
             }
-            self.take_frames(channel, command)?;
+            self.take_frames(channel, command, helpers)?;
             self.feed();
             channel.push()?;
             self.grant(channel)?;
+            helpers.serve(channel, &helping)?;
             for (index, ready) in [output, errors].into_iter().enumerate() {
                 if ready.ready != 0 && channel.is_clear() {
                     self.forward(index, channel);
                     channel.push()?;
                 }
             }
-            ready = self.wait(channel, signals)?;
+            ready = self.wait(channel, signals, helpers)?;
         }
     }
 
     /// Waits for an event.
-    fn wait(&self, channel: &Channel, signals: &Signals) -> core::result::Result<[Watch; 5], Gone> {
+    fn wait(
+        &self,
+        channel: &Channel,
+        signals: &Signals,
+        helpers: &Helpers,
+    ) -> core::result::Result<[Watch; WATCHES], Gone> {
         let clear = channel.is_clear();
         let when = |wanted: bool, file: Option<&Fd>, events| match file {
             Some(file) if wanted => Watch::new(file, events),
             Some(_) | None => Watch::NOTHING,
         };
-        let mut watches = [
-            Watch::NOTHING,
-            channel.watch(!self.stuck),
-            when(!self.pending.is_empty(), self.input(), POLL_OUT),
-            when(clear, self.output(0), POLL_IN),
-            when(clear, self.output(1), POLL_IN),
-        ];
+        let mut watches = [Watch::NOTHING; WATCHES];
+        let [_, host, input, output, errors, helping @ ..] = &mut watches;
+        *host = channel.watch(!self.stuck);
+        *input = when(!self.pending.is_empty(), self.input(), POLL_OUT);
+        *output = when(clear, self.output(0), POLL_IN);
+        *errors = when(clear, self.output(1), POLL_IN);
+        helpers.watch(clear, helping);
         signals.poll(&mut watches);
         let [_, host, ..] = watches;
         check(host)?;
@@ -159,7 +170,12 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn take_frames(&mut self, channel: &mut Channel, command: &Command) -> core::result::Result<(), Gone> {
+    fn take_frames(
+        &mut self,
+        channel: &mut Channel,
+        command: &Command,
+        helpers: &mut Helpers,
+    ) -> core::result::Result<(), Gone> {
         self.stuck = false;
         channel.drain(|message| {
             match message {
@@ -178,6 +194,7 @@ impl<'a> Relay<'a> {
                     // The process group may be gone already.
                     let _ = kill_group(command.pid, number);
                 }
+                ToGuest::Helper { id, message } => helpers.deliver(id, message),
                 ToGuest::Go { .. } | ToGuest::Renew { .. } | ToGuest::Done => {}
             }
             true

@@ -6,6 +6,7 @@ use crate::command::{Command, NotStarted, status};
 use crate::console;
 use crate::entropy;
 use crate::file;
+use crate::helper_socket::Helpers;
 use crate::input::Input;
 use crate::job::Job;
 use crate::kmsg::Log;
@@ -39,14 +40,14 @@ pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Res
     let mut buffer = [0; 4096];
     channel.send(&ToHost::CommandLine(file::read_start(c"/proc/cmdline", &mut buffer)))?;
     // Work while the host answers.
-    prepare(job, modules, Some(channel))?;
+    let mut helpers = prepare(job, modules, Some(channel))?;
     let mut log = Log::open();
     let mut stop = Stop::PowerOff;
     match job.window {
-        None => stop = obey(channel, job, modules, &mut log, &mut Buffers::new())?,
+        None => stop = obey(channel, job, modules, &mut log, &mut Buffers::new(), &mut helpers)?,
         Some(len) => {
             if let Some(window) = ready(channel, job, modules, len, &mut log)? {
-                return serve_window(channel, &window, modules, &mut log);
+                return serve_window(channel, &window, modules, &mut log, &mut helpers);
             }
         }
     }
@@ -87,7 +88,13 @@ fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64, log: &mu
 }
 
 /// Runs the commands that the host puts into the window, one after another.
-fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, log: &mut Log) -> Result<Stop> {
+fn serve_window(
+    channel: &mut Channel,
+    window: &Window,
+    modules: &mut Modules,
+    log: &mut Log,
+    helpers: &mut Helpers,
+) -> Result<Stop> {
     let mut buffers = Buffers::new();
     let mut stop = Stop::PowerOff;
     let mut is_first = true;
@@ -115,7 +122,7 @@ fn serve_window(channel: &mut Channel, window: &Window, modules: &mut Modules, l
         };
         greet(channel)?;
         modules.load_rest(&mut job, Some(channel))?;
-        stop = obey(channel, &job, modules, log, &mut buffers)?;
+        stop = obey(channel, &job, modules, log, &mut buffers, helpers)?;
     }
     Ok(stop)
 }
@@ -129,9 +136,12 @@ fn next_command(channel: &mut Channel) -> Result<Option<(u64, [u8; SEED])>> {
             true
         }
         ToGuest::Done => true,
-        ToGuest::Go { .. } | ToGuest::Stdin(_) | ToGuest::StdinEof | ToGuest::Resize { .. } | ToGuest::Signal(_) => {
-            false
-        }
+        ToGuest::Go { .. }
+        | ToGuest::Stdin(_)
+        | ToGuest::StdinEof
+        | ToGuest::Resize { .. }
+        | ToGuest::Signal(_)
+        | ToGuest::Helper { .. } => false,
     })?;
     Ok(next)
 }
@@ -145,7 +155,14 @@ fn unpacked(window: &Window, len: u64, is_first: bool) -> core::result::Result<J
 }
 
 /// Waits for `Go`, runs the job and reports the result. Returns how to stop the machine.
-fn obey(channel: &mut Channel, job: &Job, modules: &Modules, log: &mut Log, buffers: &mut Buffers) -> Result<Stop> {
+fn obey(
+    channel: &mut Channel,
+    job: &Job,
+    modules: &Modules,
+    log: &mut Log,
+    buffers: &mut Buffers,
+    helpers: &mut Helpers,
+) -> Result<Stop> {
     let size = wait_for_go(channel)?;
     let refused = modules.refused.iter().filter(|refused| refused.what == Failure::Module);
     for refused in modules.missed.iter().chain(refused) {
@@ -160,7 +177,7 @@ fn obey(channel: &mut Channel, job: &Job, modules: &Modules, log: &mut Log, buff
         channel.settle();
         return Ok(Stop::PowerOff);
     }
-    let stop = match run(channel, job, size, buffers)? {
+    let stop = match run(channel, job, size, buffers, helpers)? {
         Some((ended, usage)) => {
             // The host may kill the machine after `Exit`: flush data to the disks first.
             sync();
@@ -199,6 +216,7 @@ fn run(
     job: &Job,
     size: Size,
     buffers: &mut Buffers,
+    helpers: &mut Helpers,
 ) -> Result<Option<(Ended, Usage)>> {
     if let Err((found, errno)) = wait_for_block_devices(job) {
         let subject = Line::new(b"").number(found).text(b" of ").number(job.block_devices);
@@ -211,7 +229,7 @@ fn run(
             return fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"signals" }).map(|()| None);
         }
     };
-    let (mut relay, started) = match begin(job, size, buffers) {
+    let (mut relay, started) = match begin(job, size, buffers, helpers) {
         Ok(begun) => begun,
         Err(what) => return fail(channel, &what).map(|()| None),
     };
@@ -228,7 +246,8 @@ fn run(
         channel.send(&ToHost::Note(note.bytes()))?;
     }
     channel.send(&ToHost::Started(command.started))?;
-    let outcome = relay.run(channel, &signals, &command)?;
+    let outcome = relay.run(channel, &signals, &command, helpers)?;
+    helpers.end_all();
     relay.finish(channel)?;
     Ok(Some(match outcome {
         Outcome::Ended(ended, usage) => {
@@ -267,18 +286,21 @@ fn begin<'b>(
     job: &Job,
     size: Size,
     buffers: &'b mut Buffers,
+    helpers: &mut Helpers,
 ) -> core::result::Result<(Relay<'b>, Started), Unfit<'static>> {
     let Buffers { stack, input } = buffers;
     let input = Input::new(input);
     if !job.terminal {
         let no_pipe = |errno| Unfit { what: Failure::Setup, errno, subject: b"pipes" };
         let (relay, ends) = Relay::over_pipes(input).map_err(no_pipe)?;
+        helpers.load_modules(job.autoload);
         return Ok((relay, Command::start(job, &ends.stdio(), stack)));
     }
     let no_terminal = |errno| Unfit { what: Failure::Tty, errno, subject: b"/dev/ptmx" };
     let (rows, columns) = size;
     let relay = Relay::over_terminal(input, rows, columns).map_err(no_terminal)?;
     let stdio = relay.terminal_stdio().ok_or(no_terminal(Errno::NODEV))?;
+    helpers.load_modules(job.autoload);
     let started = Command::start(job, &stdio, stack);
     Ok((relay, started))
 }

@@ -1,7 +1,7 @@
 //! Encoding and decoding of [`ToGuest`].
 
 use super::fields::{Builder, Fields};
-use super::{DONE, FrameError, GO, HEADER, RENEW, RESIZE, SIGNAL, STDIN, STDIN_EOF, ToGuest, split};
+use super::{DONE, FrameError, GO, HEADER, RENEW, RESIZE, SIGNAL, STDIN, STDIN_EOF, TO_HELPER, ToGuest, split};
 
 impl<'a> ToGuest<'a> {
     /// Decodes the first frame; returns its length, too. `None` if the frame is incomplete.
@@ -22,6 +22,7 @@ impl<'a> ToGuest<'a> {
             RESIZE => Self::Resize { rows: fields.u16()?, columns: fields.u16()? },
             SIGNAL => Self::Signal(fields.u8()?),
             RENEW => Self::Renew { len: fields.u64()?, seed: fields.take()? },
+            TO_HELPER => Self::Helper { id: fields.u32()?, message: fields.rest() },
             DONE => Self::Done,
             _ => return None,
         };
@@ -57,6 +58,11 @@ impl<'a> ToGuest<'a> {
                 frame.put(&len.to_le_bytes());
                 frame.put(&seed);
                 RENEW
+            }
+            Self::Helper { id, message } => {
+                frame.put(&id.to_le_bytes());
+                frame.put(message);
+                TO_HELPER
             }
             Self::Done => DONE,
         };

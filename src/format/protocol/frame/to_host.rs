@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    COMMAND_LINE, EXIT, Ended, FAILED, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOADING, LOG, Lost, NOTE,
-    READY, STARTED, STDERR, STDOUT, ToHost, Usage, WINDOW, split,
+    COMMAND_LINE, EXIT, Ended, FAILED, FROM_HELPER, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOADING,
+    LOG, Lost, NOTE, READY, STARTED, STDERR, STDOUT, ToHost, Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
@@ -49,6 +49,7 @@ impl<'a> ToHost<'a> {
                 // Accept only one encoding of each message.
                 (lives <= 1).then(|| Self::Left { pid, lives: lives == 1, name: fields.rest() })
             }
+            FROM_HELPER => Some(Self::Helper { id: fields.u32()?, message: fields.rest() }),
             EXIT => {
                 let (how, value) = (fields.u8()?, fields.u8()?);
                 let ended = match how {
@@ -117,6 +118,11 @@ impl<'a> ToHost<'a> {
                 frame.put(&[u8::from(lives)]);
                 frame.put(name);
                 LEFT
+            }
+            Self::Helper { id, message } => {
+                frame.put(&id.to_le_bytes());
+                frame.put(message);
+                FROM_HELPER
             }
             Self::Exit { ended, usage, taint } => {
                 frame.put(&ended_code(ended));

@@ -196,6 +196,20 @@ pub fn load_module(file: &Fd, parameters: &CStr) -> Result<()> {
     done(unsafe { arch::call(arch::FINIT_MODULE, file.number(), address(parameters), 0, 0, 0) })
 }
 
+/// Loads a module from memory.
+pub fn load_module_image(image: &[u8], parameters: &CStr) -> Result<()> {
+    // SAFETY: the kernel reads at most the slice's length; the parameters are NUL-terminated.
+    done(unsafe {
+        arch::call(arch::INIT_MODULE, image.as_ptr() as usize, image.len(), address(parameters), 0, 0)
+    })
+}
+
+/// Removes a module that is not in use.
+pub fn remove_module(name: &CStr) -> Result<()> {
+    // SAFETY: the name is NUL-terminated.
+    done(unsafe { arch::call(arch::DELETE_MODULE, address(name), NONBLOCKING, 0, 0, 0) })
+}
+
 /// Flushes all file systems to disk.
 pub fn sync() {
     // SAFETY: no memory is involved. The call cannot fail.

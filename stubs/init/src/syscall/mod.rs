@@ -8,6 +8,8 @@ pub mod file;
 pub mod memory;
 pub mod process;
 pub mod random;
+pub mod socket;
+pub mod start;
 pub mod terminal;
 
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +23,7 @@ pub struct Errno(pub usize);
 impl Errno {
     pub const NOENT: Self = Self(2);
     pub const INTR: Self = Self(4);
+    pub const PERM: Self = Self(1);
     pub const NOEXEC: Self = Self(8);
     pub const AGAIN: Self = Self(11);
     pub const NOMEM: Self = Self(12);

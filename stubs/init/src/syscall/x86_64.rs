@@ -15,6 +15,9 @@ pub const RT_SIGPROCMASK: usize = 14;
 pub const IOCTL: usize = 16;
 pub const NANOSLEEP: usize = 35;
 pub const SOCKET: usize = 41;
+pub const CONNECT: usize = 42;
+pub const BIND: usize = 49;
+pub const LISTEN: usize = 50;
 pub const CLONE: usize = 56;
 pub const EXECVE: usize = 59;
 pub const EXIT: usize = 60;
@@ -33,6 +36,8 @@ pub const MOUNT: usize = 165;
 pub const UMOUNT2: usize = 166;
 pub const REBOOT: usize = 169;
 pub const SETHOSTNAME: usize = 170;
+pub const INIT_MODULE: usize = 175;
+pub const DELETE_MODULE: usize = 176;
 pub const GETDENTS64: usize = 217;
 pub const CLOCK_SETTIME: usize = 227;
 pub const CLOCK_GETTIME: usize = 228;
@@ -46,6 +51,7 @@ pub const SYMLINKAT: usize = 266;
 pub const FACCESSAT: usize = 269;
 pub const PPOLL: usize = 271;
 pub const UTIMENSAT: usize = 280;
+pub const ACCEPT4: usize = 288;
 pub const SIGNALFD4: usize = 289;
 pub const DUP3: usize = 292;
 pub const PIPE2: usize = 293;
@@ -58,10 +64,11 @@ global_asm!(
     ".type _start, @function",
     "_start:",
     "xor ebp, ebp",
+    "mov rdi, rsp",
     "and rsp, -16",
-    "call {main}",
+    "call {start}",
     "ud2",
-    main = sym crate::main,
+    start = sym super::start::start,
 );
 
 /// Makes a system call. The sixth argument is always 0: only `mmap` uses it, as an offset.
