@@ -46,11 +46,12 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	@tools/lint
 
-# Builds the guest's pid 1, which build.rs also does, and prints its properties. Assembles the boot sector's code into assets/,
-# from where it is embedded.
+# Builds the guest's pid 1 for all architectures, and assembles the boot sector's code, into assets/, from where they are
+# embedded. build.rs also builds pid 1 for this host's architecture.
 stubs:
 	@tools/setup build stubs
 	@tools/assemble-bootsector assets
+	@tools/build-pid1 assets
 	$(CARGO) test --locked --test stubs -- --nocapture
 
 # Updates the golden texts beside the code from the current output. Read `git diff` before committing.

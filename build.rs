@@ -1,7 +1,8 @@
 //! Builds the guest's pid 1 from `stubs/init` and passes its path to `src/initrd/pid1.rs`.
 //!
 //! pid 1 is a separate program (no libc, no allocation, another panic strategy), so it is compiled by one call of rustc
-//! instead of being a member of the workspace. It requires only the target that the tool is built for.
+//! instead of being a member of the workspace. It requires only the target that the tool is built for; for the other
+//! architectures `tools/build-pid1` writes it to `assets/`.
 
 use std::env;
 use std::error::Error;
@@ -9,21 +10,25 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+/// Architectures that `stubs/init/src/syscall` supports.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut cargo = std::io::stdout();
     for watched in ["build.rs", "stubs/init", "src/format/protocol"] {
         writeln!(cargo, "cargo::rerun-if-changed={watched}")?;
     }
-    writeln!(cargo, "cargo::rustc-check-cfg=cfg(pid1)")?;
     let target = env::var("TARGET")?;
-    // The architectures that stubs/init/src/syscall supports and whose core library is known to be installed.
-    if !(target.starts_with("x86_64-") && target.contains("-linux-")) || target.ends_with("x32") {
-        return Ok(());
+    let own = target.split('-').next().filter(|_| target.contains("-linux-") && !target.ends_with("x32"));
+    for arch in ARCHITECTURES {
+        let mut path = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("assets").join(format!("pid1-{arch}"));
+        writeln!(cargo, "cargo::rerun-if-changed={}", path.display())?;
+        if own == Some(arch) {
+            path = Path::new(&env::var("OUT_DIR")?).join(format!("pid1-{arch}"));
+            compile(&target, &path)?;
+        }
+        writeln!(cargo, "cargo::rustc-env=BOOTLING_PID1_{}={}", arch.to_uppercase(), path.display())?;
     }
-    let out = Path::new(&env::var("OUT_DIR")?).join("pid1-x86_64");
-    compile(&target, &out)?;
-    writeln!(cargo, "cargo::rustc-cfg=pid1")?;
-    writeln!(cargo, "cargo::rustc-env=BOOTLING_PID1={}", out.display())?;
     Ok(())
 }
 

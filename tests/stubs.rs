@@ -15,29 +15,57 @@ use bootling::format::bootsector::Then;
 use bootling::format::mbr::BOOT_CODE;
 use bootling::initrd::pid1;
 use goblin::elf::Elf;
-use goblin::elf::header::{EM_X86_64, ET_EXEC};
+use goblin::elf::header::{EM_AARCH64, EM_X86_64, ET_EXEC};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD};
 
 /// Size limit of pid 1 in bytes.
 const MOST_BYTES: usize = 96 << 10;
 
+/// ELF machine of each architecture with guests.
+const ARCHITECTURES: [(Arch, u16); 2] = [(Arch::X86_64, EM_X86_64), (Arch::Aarch64, EM_AARCH64)];
+
 #[test]
 fn pid_1_is_small_static_and_has_no_writable_executable_segment() {
-    // Only builds for other architectures have no pid 1.
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    if pid1::image(Arch::X86_64).is_none() {
+    for (arch, machine) in ARCHITECTURES {
+        let image = pid1::image(arch).expect("each build embeds a pid 1");
+        writeln!(io::stderr(), "stubs/init for {arch}: {} bytes", image.len()).expect("standard error is open");
+        assert!(image.len() <= MOST_BYTES, "{} bytes", image.len());
+        let elf = Elf::parse(image).expect("an ELF file");
+        assert_eq!((elf.header.e_machine, elf.header.e_type), (machine, ET_EXEC));
+        assert_ne!(elf.header.e_entry, 0);
+        for header in &elf.program_headers {
+            assert!(!matches!(header.p_type, PT_INTERP | PT_DYNAMIC), "pid 1 requires a loader: {header:?}");
+            let loads_code_it_can_change = header.p_type == PT_LOAD && header.is_write() && header.is_executable();
+            assert!(!loads_code_it_can_change, "{header:?}");
+        }
+    }
+}
+
+#[test]
+fn the_programs_in_assets_are_built_from_the_current_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tool = root.join("tools/build-pid1");
+    let digest = Command::new(&tool).arg("--digest").output().expect("sh runs");
+    let recorded = fs::read_to_string(root.join("assets/pid1.sources")).expect("assets/pid1.sources");
+    let field = |name: &str| recorded.lines().find_map(|line| line.strip_prefix(name)).expect("a field").trim();
+    let current = String::from_utf8_lossy(&digest.stdout);
+    assert_eq!(field("sources"), current.trim(), "assets/pid1-* are outdated: run `make stubs`");
+    // Another version of the compiler makes other programs.
+    let compiler = Command::new("/usr/bin/rustc").arg("--version").output();
+    let version = compiler.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = version.split(' ').nth(1).unwrap_or_default();
+    if version != field("rustc") || !Path::new(&format!("/usr/src/rustc-{version}/library")).exists() {
+        let needed = field("rustc");
+        writeln!(io::stderr(), "assets/pid1-* not rebuilt: they need Debian's rustc {needed}, found {version:?}")
+            .expect("standard error is open");
         return;
     }
-    let image = pid1::image(Arch::X86_64).expect("a build for x86-64 Linux embeds a pid 1");
-    writeln!(io::stderr(), "stubs/init for x86_64: {} bytes", image.len()).expect("standard error is open");
-    assert!(image.len() <= MOST_BYTES, "{} bytes", image.len());
-    let elf = Elf::parse(image).expect("an ELF file");
-    assert_eq!((elf.header.e_machine, elf.header.e_type), (EM_X86_64, ET_EXEC));
-    assert_ne!(elf.header.e_entry, 0);
-    for header in &elf.program_headers {
-        assert!(!matches!(header.p_type, PT_INTERP | PT_DYNAMIC), "pid 1 requires a loader: {header:?}");
-        let loads_code_it_can_change = header.p_type == PT_LOAD && header.is_write() && header.is_executable();
-        assert!(!loads_code_it_can_change, "{header:?}");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let done = Command::new(tool).arg(dir.path()).output().expect("sh runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    for name in ["pid1-x86_64", "pid1-aarch64", "pid1.sources"] {
+        let built = fs::read(dir.path().join(name)).expect("a built file");
+        assert!(built == fs::read(root.join("assets").join(name)).expect("an asset"), "{name}: run `make stubs`");
     }
 }
 

@@ -8,7 +8,7 @@ pub const WRITE_ONLY: usize = 1;
 pub const READ_WRITE: usize = 2;
 pub const NO_TERMINAL: usize = 0o400;
 pub const NONBLOCKING: usize = 0o4000;
-pub const DIRECTORY: usize = 0o20_0000;
+pub const DIRECTORY: usize = arch::DIRECTORY;
 pub(super) const CLOSE_ON_EXEC: usize = 0o200_0000;
 /// Directory for relative paths: the current one.
 const AT_FDCWD: usize = -100_isize as usize;

@@ -12,6 +12,9 @@ pub mod socket;
 pub mod start;
 pub mod terminal;
 
+#[cfg(target_arch = "aarch64")]
+#[path = "aarch64.rs"]
+mod arch;
 #[cfg(target_arch = "x86_64")]
 #[path = "x86_64.rs"]
 mod arch;

@@ -58,6 +58,9 @@ pub const PIPE2: usize = 293;
 pub const PRLIMIT64: usize = 302;
 pub const FINIT_MODULE: usize = 313;
 
+/// `O_DIRECTORY` (`include/uapi/asm-generic/fcntl.h`).
+pub const DIRECTORY: usize = 0o20_0000;
+
 // The kernel enters with the stack pointer at argc; a function expects a multiple of 16 minus 8, as `call` leaves it.
 global_asm!(
     ".globl _start",
